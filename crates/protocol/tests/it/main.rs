@@ -1,0 +1,1 @@
+//! Conversations with a `Connection`, one module for each part of the specifications.
