@@ -1,6 +1,8 @@
 //! permessage-deflate (RFC 7692): its negotiation and its codecs.
 
 mod config;
+mod stub;
+pub use stub::*;
 mod extensions;
 mod negotiate;
 
