@@ -94,7 +94,15 @@ pub(crate) enum Payload<'a> {
     Borrowed(&'a [u8]),
     Owned(Vec<u8>),
     Shared(Bytes),
+    /// `bytes[..len]`: short enough to be carried along.
+    Inline {
+        bytes: [u8; INLINE],
+        len: u8,
+    },
 }
+
+/// As much as fits beside the other variants.
+const INLINE: usize = 30;
 
 impl Payload<'_> {
     pub(crate) fn as_slice(&self) -> &[u8] {
@@ -102,6 +110,7 @@ impl Payload<'_> {
             Self::Borrowed(bytes) => bytes,
             Self::Owned(bytes) => bytes,
             Self::Shared(bytes) => bytes,
+            Self::Inline { bytes, len } => bytes.get(..usize::from(*len)).unwrap_or_default(),
         }
     }
 
@@ -110,11 +119,29 @@ impl Payload<'_> {
             Self::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
             Self::Owned(bytes) => bytes.into(),
             Self::Shared(bytes) => bytes,
+            Self::Inline { .. } => Bytes::copy_from_slice(self.as_slice()),
         }
     }
 }
 
 impl Outgoing<'static> {
+    /// A copy of a text; a short one is carried along without an allocation.
+    #[must_use]
+    pub fn copied_text(text: &str) -> Self {
+        let mut bytes = [0; INLINE];
+        let payload = match (bytes.get_mut(..text.len()), u8::try_from(text.len())) {
+            (Some(place), Ok(len)) => {
+                place.copy_from_slice(text.as_bytes());
+                Payload::Inline { bytes, len }
+            }
+            _ => Payload::Owned(text.as_bytes().to_vec()),
+        };
+        Self {
+            kind: Kind::Text,
+            payload,
+        }
+    }
+
     /// Shared bytes as text.
     ///
     /// # Errors

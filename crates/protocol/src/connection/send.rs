@@ -455,7 +455,10 @@ impl Connection {
                 self.wire.push(header.as_slice(), &[]);
                 self.wire.place(bytes.into());
             }
-            Payload::Borrowed(_) | Payload::Owned(_) | Payload::Shared(_) => {
+            Payload::Borrowed(_)
+            | Payload::Owned(_)
+            | Payload::Shared(_)
+            | Payload::Inline { .. } => {
                 self.wire.push(header.as_slice(), payload.as_slice());
             }
         }

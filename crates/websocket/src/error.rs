@@ -1,0 +1,235 @@
+//! What can go wrong, by whose doing it is.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use offhook_protocol::handshake::{HandshakeFailure, InvalidRequest, Refused};
+use offhook_protocol::{self as protocol, CloseCode, Closed, SendError};
+
+/// Why a connection could not be made, or did not end well.
+///
+/// A normal close is not an error: it ends [`recv`](crate::WebSocket::recv) with `None`.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The caller's: the URL is none that a WebSocket can be opened by.
+    Url(UrlError),
+    /// The caller's: the request cannot be sent as it is.
+    Request(InvalidRequest),
+    /// The caller's: this cannot be sent; the connection goes on.
+    Send(SendError),
+    /// The network's: the host, or the proxy, could not be reached.
+    Connect {
+        /// What was tried.
+        to: Box<str>,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The proxy's: it answers, but does not let us through.
+    Proxy {
+        /// Which one.
+        proxy: Box<str>,
+        /// Why not.
+        reason: Box<str>,
+    },
+    /// The encryption's: no trust, no common version, a broken record.
+    Tls {
+        /// Whom it was tried with.
+        host: Box<str>,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The server's: it answers in proper HTTP, and says no.
+    Refused(Box<Refused>),
+    /// The server's: its answer is no WebSocket handshake.
+    Handshake(HandshakeFailure),
+    /// Nobody's, or the network's: it took too long.
+    Timeout(Phase),
+    /// The peer's: it broke the protocol or a limit, or fell silent. The connection was failed.
+    Peer(protocol::Error),
+    /// The network's: the connection was lost without a close.
+    Lost(io::Error),
+    /// The connection is closed, or closing: nothing can be sent.
+    Closed(Box<Closed>),
+}
+
+/// What took too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Connecting, through a proxy and TLS if need be.
+    Connect,
+    /// The opening handshake.
+    Handshake,
+}
+
+/// Why a URL is none that a WebSocket can be opened by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UrlError {
+    pub(crate) url: Box<str>,
+    pub(crate) reason: &'static str,
+}
+
+impl Error {
+    /// Whether the same attempt may succeed later: the fault lies with the network, with time, or
+    /// with a server that says so.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Connect { source, .. } => source.kind() != io::ErrorKind::InvalidInput,
+            Self::Timeout(_) | Self::Lost(_) => true,
+            // RFC 9110 §15: request timeout, too early, too many requests, and what a restart or
+            // a gateway in between answers with.
+            Self::Refused(refused) => {
+                matches!(refused.status(), 408 | 425 | 429 | 500 | 502 | 503 | 504)
+            }
+            Self::Proxy { .. } => true,
+            Self::Peer(error) => matches!(error, protocol::Error::Timeout(_)),
+            Self::Closed(closed) => is_temporary(closed.code),
+            Self::Url(_)
+            | Self::Request(_)
+            | Self::Send(_)
+            | Self::Tls { .. }
+            | Self::Handshake(_) => false,
+        }
+    }
+
+    /// The code the connection ended with: the peer's if it sent one, else 1006; `None` if there
+    /// was no connection yet, or it goes on.
+    #[must_use]
+    pub fn close_code(&self) -> Option<CloseCode> {
+        match self {
+            Self::Peer(_) | Self::Lost(_) => Some(CloseCode::ABNORMAL),
+            Self::Closed(closed) => Some(closed.code),
+            Self::Url(_)
+            | Self::Request(_)
+            | Self::Send(_)
+            | Self::Connect { .. }
+            | Self::Proxy { .. }
+            | Self::Tls { .. }
+            | Self::Refused(_)
+            | Self::Handshake(_)
+            | Self::Timeout(_) => None,
+        }
+    }
+
+    /// How long the server asks to wait before the next attempt (`Retry-After` in seconds).
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        let Self::Refused(refused) = self else {
+            return None;
+        };
+        let seconds = refused
+            .headers()
+            .get_str("retry-after")?
+            .trim()
+            .parse()
+            .ok()?;
+        Some(Duration::from_secs(seconds))
+    }
+}
+
+/// Close codes that say "not now" rather than "never", or nothing at all.
+pub(crate) fn is_temporary(code: CloseCode) -> bool {
+    [
+        CloseCode::GOING_AWAY,
+        CloseCode::NO_STATUS,
+        CloseCode::ABNORMAL,
+        CloseCode::INTERNAL_ERROR,
+        CloseCode::SERVICE_RESTART,
+        CloseCode::TRY_AGAIN_LATER,
+        CloseCode::BAD_GATEWAY,
+    ]
+    .contains(&code)
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(error) => error.fmt(f),
+            Self::Request(error) => error.fmt(f),
+            Self::Send(error) => error.fmt(f),
+            Self::Connect { to, .. } => write!(f, "cannot connect to {to}"),
+            Self::Proxy { proxy, reason } => write!(f, "proxy {proxy}: {reason}"),
+            Self::Tls { host, .. } => write!(f, "cannot encrypt the connection to {host}"),
+            Self::Refused(refused) => {
+                write!(f, "the server refused with status {}", refused.status())?;
+                let body = String::from_utf8_lossy(refused.body());
+                match body.lines().next() {
+                    Some(line) if !line.is_empty() => write!(f, ": {line}"),
+                    _ => Ok(()),
+                }
+            }
+            Self::Handshake(error) => error.fmt(f),
+            Self::Timeout(Phase::Connect) => f.write_str("connecting took too long"),
+            Self::Timeout(Phase::Handshake) => f.write_str("the opening handshake took too long"),
+            Self::Peer(error) => error.fmt(f),
+            Self::Lost(_) => f.write_str("the connection was lost"),
+            Self::Closed(closed) => {
+                write!(f, "the connection is closed: {}", closed.code)?;
+                if closed.reason.is_empty() {
+                    Ok(())
+                } else {
+                    write!(f, ": {}", closed.reason)
+                }
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Connect { source, .. } | Self::Tls { source, .. } | Self::Lost(source) => {
+                Some(source)
+            }
+            Self::Url(_)
+            | Self::Request(_)
+            | Self::Send(_)
+            | Self::Proxy { .. }
+            | Self::Refused(_)
+            | Self::Handshake(_)
+            | Self::Timeout(_)
+            | Self::Peer(_)
+            | Self::Closed(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is no WebSocket URL: {}", self.url, self.reason)
+    }
+}
+
+impl std::error::Error for UrlError {}
+
+impl From<UrlError> for Error {
+    fn from(error: UrlError) -> Self {
+        Self::Url(error)
+    }
+}
+
+impl From<InvalidRequest> for Error {
+    fn from(error: InvalidRequest) -> Self {
+        Self::Request(error)
+    }
+}
+
+impl From<SendError> for Error {
+    fn from(error: SendError) -> Self {
+        Self::Send(error)
+    }
+}
+
+impl From<HandshakeFailure> for Error {
+    fn from(error: HandshakeFailure) -> Self {
+        Self::Handshake(error)
+    }
+}
+
+impl From<protocol::Error> for Error {
+    fn from(error: protocol::Error) -> Self {
+        Self::Peer(error)
+    }
+}

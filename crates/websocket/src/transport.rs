@@ -1,0 +1,137 @@
+//! What a connection's bytes travel over, as one type, so that [`WebSocket`](crate::WebSocket)
+//! has no type parameter and a plain TCP connection no indirection.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+
+/// Any stream of bytes that a connection can be made over.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
+
+/// An open transport.
+#[non_exhaustive]
+pub enum Transport {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A Unix socket.
+    #[cfg(unix)]
+    Unix(UnixStream),
+    /// Anything else: TLS, a stream of HTTP/2, a pipe in memory.
+    Boxed(Box<dyn Stream>),
+}
+
+impl Transport {
+    /// Over a stream of any type.
+    pub fn boxed(stream: impl Stream) -> Self {
+        Self::Boxed(Box::new(stream))
+    }
+
+    /// The peer's address, where there is one.
+    #[must_use]
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+            #[cfg(unix)]
+            Self::Unix(_) => None,
+            Self::Boxed(_) => None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            #[cfg(unix)]
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Boxed(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+
+    /// Writes without registering anybody, where the transport can. `None` where it cannot.
+    #[inline]
+    pub(crate) fn try_write(&self, slices: &[IoSlice<'_>]) -> Option<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => Some(match slices {
+                [slice] => stream.try_write(slice),
+                _ => stream.try_write_vectored(slices),
+            }),
+            #[cfg(unix)]
+            Self::Unix(stream) => Some(stream.try_write_vectored(slices)),
+            Self::Boxed(_) => None,
+        }
+    }
+
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            #[cfg(unix)]
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Boxed(stream) => match slices {
+                [first, ..] if !stream.is_write_vectored() => {
+                    Pin::new(stream).poll_write(cx, first)
+                }
+                _ => Pin::new(stream).poll_write_vectored(cx, slices),
+            },
+        }
+    }
+
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            // Sockets have nothing to flush.
+            Self::Tcp(_) => Poll::Ready(Ok(())),
+            #[cfg(unix)]
+            Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Boxed(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(unix)]
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Boxed(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+impl From<TcpStream> for Transport {
+    fn from(stream: TcpStream) -> Self {
+        Self::Tcp(stream)
+    }
+}
+
+#[cfg(unix)]
+impl From<UnixStream> for Transport {
+    fn from(stream: UnixStream) -> Self {
+        Self::Unix(stream)
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(stream) => stream.fmt(f),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.fmt(f),
+            Self::Boxed(_) => f.write_str("Boxed(..)"),
+        }
+    }
+}
