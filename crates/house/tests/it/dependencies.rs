@@ -73,18 +73,21 @@ fn listed(page: &str) -> Vec<String> {
     rows.map(str::to_owned).collect()
 }
 
-/// What any manifest of this tree takes from outside of it.
+/// What the manifests take from outside of this tree. Those of bench/ are left out: what they take
+/// is the peers we are measured against, and the benchmark's own page is about them.
 fn used() -> BTreeSet<String> {
     let root = parse("Cargo.toml");
     let shared = root["workspace"]["dependencies"]
         .as_table()
         .expect("a table");
-    let manifests = files()
-        .into_iter()
-        .filter(|name| name.ends_with("Cargo.toml"));
+    let manifests = files().into_iter().filter(|name| is_held(name));
     manifests
         .flat_map(|manifest| outside(&parse(manifest), shared))
         .collect()
+}
+
+fn is_held(name: &str) -> bool {
+    name.ends_with("Cargo.toml") && !name.starts_with("bench/")
 }
 
 fn outside(manifest: &Table, shared: &Table) -> Vec<String> {
