@@ -10,17 +10,18 @@ import re
 import signal
 import socket
 import sys
+import time
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from dataclasses import dataclass
 from pathlib import Path
 
 AGENT = "offhook"
 LOOPBACK = "127.0.0.1"
-# The longest case by far, 1,000 compressed messages of 128 KiB, takes half a minute on a slow peer.
+# A thousand compressed messages of 128 KiB: 17 seconds on a busy machine with a slow peer.
 LONGEST_CASE = 120
 LONGEST_START = 20
-# Without a terminal to redraw a line on, one line for so many cases.
-CASES_A_LINE = 50
+# Without a terminal to redraw a line on, a line every so many seconds.
+SECONDS_A_LINE = 10
 
 
 class Stuck(Exception):
@@ -115,8 +116,7 @@ class Suite:
     async def follow(self, role: str, fuzzing: Process) -> None:
         """Shows the case at hand until the suite ends, and gives up when one never does."""
         case = "the first case"
-        log = (self.reports / role / "suite.log").open("wb")
-        with log:
+        with (self.reports / role / "suite.log").open("wb", buffering=0) as log:
             while line := await patiently(fuzzing.stdout.readline(), LONGEST_CASE, f"{role} {case}"):
                 log.write(line)
                 text = line.decode(errors="replace")
@@ -155,17 +155,20 @@ class Progress:
         self.ran: dict[str, int] = {}
         self.now: dict[str, str] = {}
         self.is_terminal = sys.stdout.isatty()
+        self.printed = time.monotonic()
 
     def expect(self, role: str, cases: int) -> None:
         self.expected[role] = cases
 
     def show(self, role: str, case: str) -> None:
-        ran = self.ran[role] = self.ran.get(role, 0) + 1
-        self.now[role] = f"{role} {ran}/{self.expected.get(role, 0)} ({case})"
+        self.ran[role] = self.ran.get(role, 0) + 1
+        self.now[role] = f"{role} {self.ran[role]}/{self.expected.get(role, 0)} ({case})"
+        line = "   ".join(self.now.values())
         if self.is_terminal:
-            print(f"\r\033[K{'   '.join(self.now.values())}", end="", flush=True)
-        elif ran % CASES_A_LINE == 0:
-            print(self.now[role], flush=True)
+            print(f"\r\033[K{line}", end="", flush=True)
+        elif time.monotonic() - self.printed >= SECONDS_A_LINE:
+            self.printed = time.monotonic()
+            print(line, flush=True)
 
     def end(self) -> None:
         if self.is_terminal:
