@@ -7,6 +7,7 @@ mod rfc6455_1_9_subprotocols;
 mod rfc6455_4_1_client;
 mod rfc6455_4_1_request;
 mod rfc6455_4_2_server;
+mod rfc6455_5_4_fragmentation;
 mod rfc6455_9_1_extensions;
 mod rfc8441_extended_connect;
 mod rfc9112_heads;
