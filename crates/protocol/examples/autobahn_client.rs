@@ -2,6 +2,11 @@
 //!
 //! `cargo run --release -p offhook-protocol --example autobahn_client -- ws://127.0.0.1:9002 offhook`
 #![expect(clippy::print_stderr, reason = "a program with an output")]
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "a driver has the I/O"
+)]
 
 use std::error::Error;
 use std::io::{Read, Write};
