@@ -5,7 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+<<<<<<< HEAD
 use crate::deflate::{DeflateConfig, compress_once};
+=======
+use crate::deflate::{DeflateConfig, DeflatePool, compress_once};
+>>>>>>> main
 use crate::frame::{FrameHeader, OpCode};
 use crate::message::{Kind, Outgoing, Payload};
 
@@ -15,10 +19,20 @@ use crate::message::{Kind, Outgoing, Payload};
 /// must mask each frame afresh (RFC 6455 §5.3): there only the payload is shared.
 ///
 /// ```
+<<<<<<< HEAD
 /// use offhook_protocol::{Prepared, deflate::DeflateConfig};
 ///
 /// let news = Prepared::new("the same for all of you");
 /// let also_compressed = Prepared::with_deflate("x".repeat(1000), &DeflateConfig::default());
+=======
+/// use offhook_protocol::Prepared;
+/// use offhook_protocol::deflate::{DeflateConfig, DeflatePool};
+///
+/// let news = Prepared::new("the same for all of you");
+///
+/// let (config, pool) = (DeflateConfig::default(), DeflatePool::default());
+/// let also_compressed = Prepared::with_deflate("x".repeat(1000), &config, &pool);
+>>>>>>> main
 /// # let _ = (news, also_compressed);
 /// ```
 #[derive(Clone)]
@@ -29,6 +43,7 @@ struct Inner {
     /// Header and payload, unmasked.
     plain: Bytes,
     header_len: usize,
+<<<<<<< HEAD
     compressed: Option<Compressed>,
 }
 
@@ -37,6 +52,16 @@ struct Compressed {
     /// It refers no further back than 2^bits bytes, and not before its own beginning.
     window_bits: u8,
 }
+=======
+    /// It refers no further back than 2^[`WINDOW_BITS`] bytes, and not before its own beginning.
+    compressed: Option<Bytes>,
+}
+
+/// The window that shared messages are compressed with: the smallest that zlib compresses with,
+/// so that what was agreed hardly ever matters. Within one message of a few KiB a larger one
+/// gains little.
+const WINDOW_BITS: u8 = 9;
+>>>>>>> main
 
 impl Prepared {
     /// Frames a message.
@@ -46,6 +71,7 @@ impl Prepared {
     }
 
     /// Frames a message, and compresses it as well, for the connections that agreed to that.
+<<<<<<< HEAD
     /// Connections whose window is smaller than was used get it uncompressed.
     #[must_use]
     pub fn with_deflate<'a>(message: impl Into<Outgoing<'a>>, config: &DeflateConfig) -> Self {
@@ -62,6 +88,28 @@ impl Prepared {
                 frame: framed(opcode, true, &bytes).0,
                 window_bits,
             })
+=======
+    ///
+    /// It is compressed without context and with a window of 512 bytes, which every
+    /// connection but one with the smallest window can take; the others get it uncompressed.
+    #[must_use]
+    pub fn with_deflate<'a>(
+        message: impl Into<Outgoing<'a>>,
+        config: &DeflateConfig,
+        pool: &DeflatePool,
+    ) -> Self {
+        Self::frame(&message.into(), Some((config, pool)))
+    }
+
+    fn frame(message: &Outgoing<'_>, deflate: Option<(&DeflateConfig, &DeflatePool)>) -> Self {
+        let opcode = message.kind.opcode();
+        let payload = message.as_bytes();
+        let (plain, header_len) = framed(opcode, false, payload);
+        let compressed = deflate.and_then(|(config, pool)| {
+            let mut bytes = Vec::new();
+            compress_once(payload, WINDOW_BITS, config, pool, &mut bytes)
+                .then(|| framed(opcode, true, &bytes).0)
+>>>>>>> main
         });
         Self(Arc::new(Inner {
             kind: message.kind,
@@ -89,8 +137,15 @@ impl Prepared {
 
     /// The compressed frame, if its window fits the one that was agreed.
     pub(crate) fn compressed(&self, agreed_bits: u8) -> Option<&Bytes> {
+<<<<<<< HEAD
         let compressed = self.0.compressed.as_ref()?;
         (compressed.window_bits <= agreed_bits).then_some(&compressed.frame)
+=======
+        self.0
+            .compressed
+            .as_ref()
+            .filter(|_| WINDOW_BITS <= agreed_bits)
+>>>>>>> main
     }
 
     pub(crate) fn to_outgoing(&self) -> Outgoing<'static> {

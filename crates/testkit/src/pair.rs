@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use offhook_protocol::deflate::Deflate;
-use offhook_protocol::{Closed, Config, Connection, Error, Input};
+use offhook_protocol::{Closed, Config, Connection, Deflate, Error, Input};
 
 use crate::talk::write_some;
 use crate::{Clock, Heard, Link};

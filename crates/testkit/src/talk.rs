@@ -3,8 +3,9 @@
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use offhook_protocol::deflate::Deflate;
-use offhook_protocol::{CloseFrame, Config, Connection, Error, Event, Input, Message, ReceiveMode};
+use offhook_protocol::{
+    CloseFrame, Config, Connection, Deflate, Error, Event, Input, Message, ReceiveMode,
+};
 
 use crate::{Clock, Frame};
 

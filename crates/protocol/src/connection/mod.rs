@@ -2,6 +2,10 @@
 
 mod assembly;
 mod closing;
+<<<<<<< HEAD
+=======
+mod deflating;
+>>>>>>> main
 mod input;
 mod liveness;
 mod receive;
@@ -16,6 +20,10 @@ use std::time::{Duration, Instant};
 use assembly::Assembly;
 use closing::Closing;
 pub use closing::{CloseFrame, Closed, ClosedBy, ReadyState};
+<<<<<<< HEAD
+=======
+pub use deflating::Deflate;
+>>>>>>> main
 pub use input::Input;
 use liveness::Liveness;
 use receive::Stage;
@@ -23,7 +31,10 @@ use send::{Backlog, Stream};
 use wire::Wire;
 
 use crate::Config;
+<<<<<<< HEAD
 use crate::deflate::Deflate;
+=======
+>>>>>>> main
 use crate::message::{Chunk, Message};
 
 #[doc = include_str!("connection.md")]

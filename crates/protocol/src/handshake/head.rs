@@ -291,16 +291,15 @@ fn request_error(error: httparse::Error, head: &[u8], limit: usize) -> HeadError
     error_of(error, limit, MalformedHead::RequestLine)
 }
 
-/// Whether the request line ends with a well-formed `HTTP/x.y`.
+/// Whether the request line is sound but for the version it names.
 fn names_http_version(head: &[u8]) -> bool {
-    let line = head
-        .trim_ascii_start()
-        .split(|&byte| byte == b'\r')
-        .next()
-        .unwrap_or_default();
-    let last = line.rsplit(|&byte| byte == b' ').next().unwrap_or_default();
-    matches!(last, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-        if major.is_ascii_digit() && minor.is_ascii_digit())
+    let line = head.trim_ascii_start().split(|&byte| byte == b'\r').next();
+    let mut words = line.unwrap_or_default().split(|&byte| byte == b' ').skip(2);
+    let version = words.next().unwrap_or_default();
+    let is_last = words.next().is_none();
+    is_last
+        && matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit())
 }
 
 fn error_of(error: httparse::Error, limit: usize, start_line: MalformedHead) -> HeadError {

@@ -108,7 +108,7 @@ impl fmt::Display for InvalidOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?} is no origin: expected scheme://host or scheme://host:port, with no path",
+            "{:?} is no origin: expected scheme://host or scheme://host:port, no path, no wildcard",
             self.0
         )
     }
@@ -121,10 +121,11 @@ impl FromStr for Origin {
 
     fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
         match OriginParts::parse(text) {
-            Some(_) => Ok(Self {
+            // A star may stand in a host's name, but who writes one means a wildcard.
+            Some(_) if !text.contains('*') => Ok(Self {
                 text: text.to_ascii_lowercase(),
             }),
-            None => Err(InvalidOrigin(text.to_owned())),
+            Some(_) | None => Err(InvalidOrigin(text.to_owned())),
         }
     }
 }
