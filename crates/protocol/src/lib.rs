@@ -25,12 +25,8 @@ mod utf8;
 pub use close_code::CloseCode;
 pub use config::{Config, Keepalive, Limits};
 pub use connection::{
-<<<<<<< HEAD
-    CloseFrame, Closed, ClosedBy, Connection, Event, Input, MaskKeys, ReadyState, ReceiveMode,
-=======
     CloseFrame, Closed, ClosedBy, Connection, Deflate, Event, Input, MaskKeys, ReadyState,
     ReceiveMode,
->>>>>>> main
 };
 pub use error::{Error, LimitError, PeerError, SendError, TimeoutError};
 pub use frame::{EncodedHeader, FrameHeader, MAX_CONTROL_LEN, MAX_HEADER_LEN, OpCode};

@@ -5,11 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-<<<<<<< HEAD
-use crate::deflate::{DeflateConfig, compress_once};
-=======
 use crate::deflate::{DeflateConfig, DeflatePool, compress_once};
->>>>>>> main
 use crate::frame::{FrameHeader, OpCode};
 use crate::message::{Kind, Outgoing, Payload};
 
@@ -19,12 +15,6 @@ use crate::message::{Kind, Outgoing, Payload};
 /// must mask each frame afresh (RFC 6455 §5.3): there only the payload is shared.
 ///
 /// ```
-<<<<<<< HEAD
-/// use offhook_protocol::{Prepared, deflate::DeflateConfig};
-///
-/// let news = Prepared::new("the same for all of you");
-/// let also_compressed = Prepared::with_deflate("x".repeat(1000), &DeflateConfig::default());
-=======
 /// use offhook_protocol::Prepared;
 /// use offhook_protocol::deflate::{DeflateConfig, DeflatePool};
 ///
@@ -32,7 +22,6 @@ use crate::message::{Kind, Outgoing, Payload};
 ///
 /// let (config, pool) = (DeflateConfig::default(), DeflatePool::default());
 /// let also_compressed = Prepared::with_deflate("x".repeat(1000), &config, &pool);
->>>>>>> main
 /// # let _ = (news, also_compressed);
 /// ```
 #[derive(Clone)]
@@ -43,16 +32,6 @@ struct Inner {
     /// Header and payload, unmasked.
     plain: Bytes,
     header_len: usize,
-<<<<<<< HEAD
-    compressed: Option<Compressed>,
-}
-
-struct Compressed {
-    frame: Bytes,
-    /// It refers no further back than 2^bits bytes, and not before its own beginning.
-    window_bits: u8,
-}
-=======
     /// It refers no further back than 2^[`WINDOW_BITS`] bytes, and not before its own beginning.
     compressed: Option<Bytes>,
 }
@@ -61,7 +40,6 @@ struct Compressed {
 /// so that what was agreed hardly ever matters. Within one message of a few KiB a larger one
 /// gains little.
 const WINDOW_BITS: u8 = 9;
->>>>>>> main
 
 impl Prepared {
     /// Frames a message.
@@ -71,24 +49,6 @@ impl Prepared {
     }
 
     /// Frames a message, and compresses it as well, for the connections that agreed to that.
-<<<<<<< HEAD
-    /// Connections whose window is smaller than was used get it uncompressed.
-    #[must_use]
-    pub fn with_deflate<'a>(message: impl Into<Outgoing<'a>>, config: &DeflateConfig) -> Self {
-        Self::frame(&message.into(), Some(config))
-    }
-
-    fn frame(message: &Outgoing<'_>, config: Option<&DeflateConfig>) -> Self {
-        let opcode = message.kind.opcode();
-        let payload = message.as_bytes();
-        let (plain, header_len) = framed(opcode, false, payload);
-        let compressed = config.and_then(|config| {
-            let (bytes, window_bits) = compress_once(payload, config)?;
-            Some(Compressed {
-                frame: framed(opcode, true, &bytes).0,
-                window_bits,
-            })
-=======
     ///
     /// It is compressed without context and with a window of 512 bytes, which every
     /// connection but one with the smallest window can take; the others get it uncompressed.
@@ -109,7 +69,6 @@ impl Prepared {
             let mut bytes = Vec::new();
             compress_once(payload, WINDOW_BITS, config, pool, &mut bytes)
                 .then(|| framed(opcode, true, &bytes).0)
->>>>>>> main
         });
         Self(Arc::new(Inner {
             kind: message.kind,
@@ -137,15 +96,10 @@ impl Prepared {
 
     /// The compressed frame, if its window fits the one that was agreed.
     pub(crate) fn compressed(&self, agreed_bits: u8) -> Option<&Bytes> {
-<<<<<<< HEAD
-        let compressed = self.0.compressed.as_ref()?;
-        (compressed.window_bits <= agreed_bits).then_some(&compressed.frame)
-=======
         self.0
             .compressed
             .as_ref()
             .filter(|_| WINDOW_BITS <= agreed_bits)
->>>>>>> main
     }
 
     pub(crate) fn to_outgoing(&self) -> Outgoing<'static> {

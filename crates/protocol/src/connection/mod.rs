@@ -2,10 +2,7 @@
 
 mod assembly;
 mod closing;
-<<<<<<< HEAD
-=======
 mod deflating;
->>>>>>> main
 mod input;
 mod liveness;
 mod receive;
@@ -20,10 +17,7 @@ use std::time::{Duration, Instant};
 use assembly::Assembly;
 use closing::Closing;
 pub use closing::{CloseFrame, Closed, ClosedBy, ReadyState};
-<<<<<<< HEAD
-=======
 pub use deflating::Deflate;
->>>>>>> main
 pub use input::Input;
 use liveness::Liveness;
 use receive::Stage;
@@ -31,10 +25,6 @@ use send::{Backlog, Stream};
 use wire::Wire;
 
 use crate::Config;
-<<<<<<< HEAD
-use crate::deflate::Deflate;
-=======
->>>>>>> main
 use crate::message::{Chunk, Message};
 
 #[doc = include_str!("connection.md")]

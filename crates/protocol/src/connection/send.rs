@@ -413,11 +413,7 @@ impl Connection {
         };
         match message.compressed(deflate.compressor.window_bits()) {
             Some(framed) => {
-<<<<<<< HEAD
-                deflate.compressor.note_shared(message.as_bytes());
-=======
                 deflate.compressor.note_sent(message.as_bytes());
->>>>>>> main
                 self.commit_framed(framed);
             }
             None => self.commit_framed(message.plain()),

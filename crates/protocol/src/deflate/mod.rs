@@ -32,12 +32,7 @@
 
 mod compress;
 mod config;
-<<<<<<< HEAD
-mod stub;
-pub use stub::*;
-=======
 mod decompress;
->>>>>>> main
 mod extensions;
 mod negotiate;
 mod pool;

@@ -1,9 +1,3 @@
-<<<<<<< HEAD
-//! Conversations with a `Connection`, one module for each part of the specifications, so that
-//! this list is an index of them.
-
-mod rfc6455_5_4_fragmentation;
-=======
 //! Conversations with a `Connection`, one module for each part of the specifications.
 
 mod handshake_heads;
@@ -17,4 +11,3 @@ mod rfc6455_5_4_fragmentation;
 mod rfc6455_9_1_extensions;
 mod rfc8441_extended_connect;
 mod rfc9112_heads;
->>>>>>> main
