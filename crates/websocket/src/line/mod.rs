@@ -1,0 +1,270 @@
+//! A live connection: the protocol's machine, the transport under it, and who waits for what.
+//!
+//! A [`Line`] is shared by the [`WebSocket`](crate::WebSocket), its senders and, while something
+//! is to be done, the [switchboard](switchboard). All work is done in short turns under one lock:
+//!
+//! - whoever receives reads, takes messages out, and writes what was queued when there is nothing
+//!   more to hand out ([`turn`]);
+//! - whoever sends queues, and writes only past the high-water mark ([`send`]);
+//! - the switchboard writes what is left and keeps the time.
+
+pub(crate) mod buffers;
+mod send;
+mod switchboard;
+mod turn;
+mod wheel;
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Wake, Waker};
+use std::time::Instant;
+
+use offhook_protocol::{Closed, Connection, Event};
+use switchboard::Switchboard;
+
+use crate::Transport;
+use crate::error::Error;
+use crate::message::Message;
+
+/// The runtime's clock, which tests can pause.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+#[derive(Debug)]
+pub(crate) struct Line {
+    state: Mutex<State>,
+    /// Whether the switchboard was called and has not come yet.
+    called: AtomicBool,
+    board: Arc<Switchboard>,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) connection: Connection,
+    /// `None` once it is closed.
+    transport: Option<Transport>,
+    inbox: Inbox,
+    /// Whoever waits for a message.
+    reader: Option<Waker>,
+    /// Whoever waits for room, for the output to have drained, for a pong or for the end.
+    waiting: Vec<Waker>,
+    /// The wheel's key and the time asked for.
+    timer: Option<(u32, Instant)>,
+    /// Senders wait while this much is unsent.
+    high_water: u32,
+    /// How many pings were answered.
+    pongs: u32,
+    /// Whether a layer below us may hold bytes back until it is flushed.
+    unflushed: bool,
+    /// How it ended, until somebody was told.
+    fault: Option<Box<Fault>>,
+    /// Messages that came while somebody waited for something else.
+    stash: Option<Box<Vec<Message>>>,
+}
+
+/// What was read and is not used up.
+#[derive(Debug)]
+struct Inbox {
+    buffer: Option<Box<[u8]>>,
+    from: u32,
+    to: u32,
+    at: Instant,
+}
+
+#[derive(Debug)]
+enum Fault {
+    Peer(offhook_protocol::Error),
+    Lost(io::Error),
+}
+
+impl Line {
+    /// Takes a connection and its transport; `unread` are bytes that came behind the handshake.
+    pub(crate) fn new(
+        connection: Connection,
+        transport: Transport,
+        unread: &[u8],
+        high_water: u32,
+    ) -> Arc<Self> {
+        let mut inbox = Inbox { buffer: None, from: 0, to: 0, at: now() };
+        inbox.put(unread);
+        let line = Arc::new(Self {
+            state: Mutex::new(State {
+                connection,
+                transport: Some(transport),
+                inbox,
+                reader: None,
+                waiting: Vec::new(),
+                timer: None,
+                high_water,
+                pongs: 0,
+                unflushed: false,
+                fault: None,
+                stash: None,
+            }),
+            called: AtomicBool::new(false),
+            board: Switchboard::of_thread(),
+        });
+        line.set_timer(&mut line.lock());
+        line
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the switchboard to come, once.
+    #[inline]
+    pub(crate) fn call(self: &Arc<Self>) {
+        if !self.called.swap(true, Ordering::AcqRel) {
+            self.board.call(Arc::clone(self));
+        }
+    }
+
+    /// The switchboard has come: writes what nobody has written.
+    pub(crate) fn look_after(self: &Arc<Self>) {
+        self.called.store(false, Ordering::Release);
+        let mut state = self.lock();
+        if state.connection.has_output() || state.unflushed {
+            self.flush(&mut state);
+        }
+        self.settle(state);
+    }
+
+    /// The switchboard has come because of the time.
+    pub(crate) fn keep_time(self: &Arc<Self>) {
+        let mut state = self.lock();
+        state.timer = state.timer.map(|(key, _)| (key, now()));
+        if let Err(error) = state.connection.handle_timeout(now()) {
+            state.fault.get_or_insert_with(|| Box::new(Fault::Peer(error)));
+        }
+        self.flush(&mut state);
+        self.set_timer(&mut state);
+        self.settle(state);
+    }
+
+    /// Sets the wheel by what the connection wants, if it wants something earlier than was set.
+    pub(crate) fn set_timer(self: &Arc<Self>, state: &mut State) {
+        let Some(at) = state.connection.poll_timeout() else { return };
+        let due = state.timer.is_none_or(|(_, set)| at < set || set <= now());
+        if due {
+            let key = state.timer.map(|(key, _)| key);
+            let key = self.board.call_at(key, &Arc::downgrade(self), at);
+            state.timer = Some((key, at));
+        }
+    }
+
+    /// Ends a turn of the switchboard's: wakes whom it concerns.
+    fn settle(&self, mut state: MutexGuard<'_, State>) {
+        let ended = state.connection.wants_disconnect() || state.transport.is_none();
+        let reader = if ended { state.reader.take() } else { None };
+        let waiting = state.take_waiting();
+        drop(state);
+        reader.into_iter().chain(waiting).for_each(Waker::wake);
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some((key, _)) = state.timer {
+            self.board.forget(key);
+        }
+        if let Some(buffer) = state.inbox.buffer.take() {
+            buffers::give_read(buffer);
+        }
+    }
+}
+
+/// A full transport that has room again calls the switchboard.
+impl Wake for Line {
+    fn wake(self: Arc<Self>) {
+        self.call();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.call();
+    }
+}
+
+impl State {
+    /// How it ended, if it has.
+    pub(crate) fn closed(&self) -> Option<Closed> {
+        self.connection.closed()
+    }
+
+    /// What a sender is told that comes too late.
+    pub(crate) fn closed_error(&self) -> Error {
+        match self.connection.closed() {
+            Some(closed) => Error::Closed(Box::new(closed)),
+            None => Error::Closing,
+        }
+    }
+
+    /// Those who wait, if there may be something for them: room, nothing unsent, or the end.
+    fn take_waiting(&mut self) -> Vec<Waker> {
+        let unsent = self.connection.buffered_amount();
+        if self.waiting.is_empty() || unsent > self.high_water as usize / 2 {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Notes somebody who waits.
+    pub(crate) fn wait(&mut self, waker: &Waker) {
+        if !self.waiting.iter().any(|known| known.will_wake(waker)) {
+            self.waiting.push(waker.clone());
+        }
+    }
+
+    pub(crate) fn pongs(&self) -> u32 {
+        self.pongs
+    }
+
+    /// Keeps a message that came while somebody waited for something else.
+    pub(crate) fn stash(&mut self, message: Message) {
+        self.stash.get_or_insert_default().push(message);
+    }
+
+    /// Takes the oldest message that was kept.
+    pub(crate) fn unstash(&mut self) -> Option<Message> {
+        let stash = self.stash.as_mut()?;
+        let message = stash.remove(0);
+        if stash.is_empty() {
+            self.stash = None;
+        }
+        Some(message)
+    }
+
+    /// Counts what concerns the library itself.
+    fn note(&mut self, event: &Event<'_>) {
+        if let Event::Pong { rtt: Some(_), .. } = event {
+            self.pongs = self.pongs.wrapping_add(1);
+        }
+    }
+}
+
+impl Inbox {
+    fn put(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let mut buffer = buffers::take_read();
+        if buffer.len() < bytes.len() {
+            buffer = vec![0; bytes.len()].into_boxed_slice();
+        }
+        if let Some(place) = buffer.get_mut(..bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+        self.hold(buffer, bytes.len());
+    }
+
+    #[inline]
+    fn hold(&mut self, buffer: Box<[u8]>, len: usize) {
+        self.buffer = Some(buffer);
+        self.from = 0;
+        self.to = u32::try_from(len).unwrap_or(u32::MAX);
+    }
+}

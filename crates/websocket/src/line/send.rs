@@ -1,0 +1,99 @@
+//! A sender's turn: queue, and wait only when too much is unsent.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use offhook_protocol::{Connection, SendError};
+
+use super::{Line, State, now};
+use crate::error::Error;
+
+impl Line {
+    /// Queues what `queue` queues, as soon as less than the high-water mark is unsent. It leaves
+    /// when the receiver has nothing more to hand out, or when the runtime comes round to the
+    /// switchboard.
+    #[inline]
+    pub(crate) fn poll_send(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        queue: impl FnOnce(&mut Connection) -> Result<(), SendError>,
+    ) -> Poll<Result<(), Error>> {
+        let mut state = self.lock();
+        if state.is_full() {
+            self.flush(&mut state);
+            if state.is_full() && state.transport.is_some() {
+                state.wait(cx.waker());
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(self.queue(&mut state, queue))
+    }
+
+    /// Queues without waiting, whatever is unsent.
+    pub(crate) fn send_now(
+        self: &Arc<Self>,
+        queue: impl FnOnce(&mut Connection) -> Result<(), SendError>,
+    ) -> Result<(), Error> {
+        self.queue(&mut self.lock(), queue)
+    }
+
+    #[inline]
+    fn queue(
+        self: &Arc<Self>,
+        state: &mut State,
+        queue: impl FnOnce(&mut Connection) -> Result<(), SendError>,
+    ) -> Result<(), Error> {
+        match queue(&mut state.connection) {
+            Ok(()) => {}
+            Err(SendError::NotOpen) => return Err(state.closed_error()),
+            Err(error) => return Err(error.into()),
+        }
+        if state.is_full() {
+            self.flush(state);
+        }
+        if state.connection.has_output() {
+            self.call();
+        }
+        Ok(())
+    }
+
+    /// Writes until nothing is unsent.
+    pub(crate) fn poll_drained(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let mut state = self.lock();
+        self.flush(&mut state);
+        if state.transport.is_none() {
+            return Poll::Ready(Err(state.closed_error()));
+        }
+        if state.connection.has_output() || state.unflushed {
+            state.wait(cx.waker());
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Begins the closing handshake.
+    pub(crate) fn begin_close(
+        self: &Arc<Self>,
+        code: offhook_protocol::CloseCode,
+        reason: &str,
+    ) -> Result<(), Error> {
+        let mut state = self.lock();
+        state.connection.close(code, reason, now())?;
+        self.flush(&mut state);
+        self.set_timer(&mut state);
+        let reader = state.reader.take();
+        drop(state);
+        // The receiver has a deadline now, and perhaps nothing more to wait for.
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.connection.buffered_amount() >= self.high_water as usize
+    }
+}

@@ -1,0 +1,159 @@
+//! What has to happen on a connection when no task of the user's is looking after it.
+//!
+//! One task a thread writes what was queued by a task that then went elsewhere, goes on writing
+//! when a full socket has room again, and keeps the time for every connection made on that thread:
+//! one timer for all of them. It runs when the runtime comes round to it, so whatever a task sends
+//! before it waits for something leaves in one write.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::mem;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use tokio::time::{Sleep, sleep_until};
+
+use super::wheel::Wheel;
+use super::{Line, now};
+
+thread_local! {
+    static OF_THREAD: RefCell<Weak<Switchboard>> = const { RefCell::new(Weak::new()) };
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Switchboard {
+    desk: Mutex<Desk>,
+}
+
+#[derive(Debug, Default)]
+struct Desk {
+    /// Connections to look after. Each is here at most once: `Line` knows whether it is.
+    calls: Vec<Arc<Line>>,
+    wheel: Wheel,
+    /// The operator, while it waits.
+    operator: Option<Waker>,
+    /// When the operator will look at the wheel by itself.
+    alarm: Option<Instant>,
+    /// The runtime is gone, and every connection's transport with it.
+    closed: bool,
+}
+
+impl Switchboard {
+    /// The switchboard of this thread, opened if need be. Must be called within a runtime.
+    pub(crate) fn of_thread() -> Arc<Self> {
+        OF_THREAD.with_borrow_mut(|known| {
+            if let Some(open) = known.upgrade().filter(|board| !board.desk().closed) {
+                return open;
+            }
+            let board = Arc::new(Self::default());
+            *known = Arc::downgrade(&board);
+            tokio::spawn(attend(Operator { board: Arc::clone(&board), alarm: None }));
+            board
+        })
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for a connection to be looked after.
+    pub(crate) fn call(&self, line: Arc<Line>) {
+        let mut desk = self.desk();
+        if desk.closed {
+            return;
+        }
+        desk.calls.push(line);
+        let operator = desk.operator.take();
+        drop(desk);
+        if let Some(operator) = operator {
+            operator.wake();
+        }
+    }
+
+    /// Asks for a connection to be looked after at a time or a little later, in place of the time
+    /// that was asked for under this key before.
+    pub(crate) fn call_at(&self, key: Option<u32>, line: &Weak<Line>, at: Instant) -> u32 {
+        let mut desk = self.desk();
+        let key = desk.wheel.set(key, line, at);
+        let early = desk.alarm.is_none_or(|alarm| at < alarm);
+        let operator = if early { desk.operator.take() } else { None };
+        drop(desk);
+        if let Some(operator) = operator {
+            operator.wake();
+        }
+        key
+    }
+
+    /// Forgets a connection that is no more.
+    pub(crate) fn forget(&self, key: u32) {
+        self.desk().wheel.forget(key);
+    }
+}
+
+/// The task's own state. Dropped with the runtime.
+struct Operator {
+    board: Arc<Switchboard>,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        let mut desk = self.board.desk();
+        desk.closed = true;
+        let calls = mem::take(&mut desk.calls);
+        drop(desk);
+        drop(calls);
+    }
+}
+
+async fn attend(mut operator: Operator) {
+    poll_fn(|cx| operator.poll(cx)).await
+}
+
+impl Operator {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut calls = Vec::new();
+        loop {
+            let mut desk = self.board.desk();
+            mem::swap(&mut desk.calls, &mut calls);
+            let due = desk.wheel.due(now());
+            if calls.is_empty() && due.is_empty() {
+                // Keep the list's memory for the next turn.
+                desk.calls = calls;
+                desk.operator = Some(cx.waker().clone());
+                desk.alarm = desk.wheel.next_due();
+                let alarm = desk.alarm;
+                drop(desk);
+                return self.poll_alarm(alarm, cx);
+            }
+            drop(desk);
+            for line in calls.drain(..) {
+                line.look_after();
+            }
+            for line in due {
+                if let Some(line) = line.upgrade() {
+                    line.keep_time();
+                }
+            }
+        }
+    }
+
+    fn poll_alarm(&mut self, at: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(at) = at else {
+            self.alarm = None;
+            return Poll::Pending;
+        };
+        let at = tokio::time::Instant::from_std(at);
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if alarm.deadline() != at {
+            alarm.as_mut().reset(at);
+        }
+        if alarm.as_mut().poll(cx).is_ready() {
+            self.alarm = None;
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+}

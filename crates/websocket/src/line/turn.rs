@@ -1,0 +1,264 @@
+//! A receiver's turn: take messages out of what was read, write what was queued, read on.
+
+use std::io::{self, IoSlice};
+use std::mem;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use offhook_protocol::{ClosedBy, Connection, Event, Input};
+use tokio::io::ReadBuf;
+
+use super::{Fault, Line, State, buffers, now};
+use crate::Transport;
+use crate::error::Error;
+
+/// How many slices one vectored write takes: headers and payloads of eight long messages.
+const SLICES: usize = 16;
+
+/// What is read and thrown away after a failure, so that the peer gets our Close frame and not a
+/// reset: at most this many bytes, for at most this long.
+const LINGER_BYTES: usize = 1024 * 1024;
+const LINGER: Duration = Duration::from_secs(1);
+
+impl Line {
+    /// Gives events to `take` until it makes something of one, or the connection has ended:
+    /// `None` if it was closed, an error, once, if it was lost or failed.
+    ///
+    /// Events are what lies in the read buffer; when there is none left, all that was queued in
+    /// the meantime is written at once, and only then more is read.
+    #[inline]
+    pub(crate) fn poll_turn<R>(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        mut take: impl FnMut(Event<'_>, &mut Connection) -> Option<R>,
+    ) -> Poll<Result<Option<R>, Error>> {
+        let mut state = self.lock();
+        loop {
+            if let Some(taken) = state.take_events(&mut take) {
+                return Poll::Ready(Ok(Some(taken)));
+            }
+            if state.connection.has_output() || state.unflushed {
+                self.flush(&mut state);
+                if !state.waiting.is_empty() {
+                    state.take_waiting().into_iter().for_each(Waker::wake);
+                }
+            }
+            if state.connection.wants_disconnect() {
+                state.disconnect();
+            }
+            if state.transport.is_none() {
+                mem::take(&mut state.waiting).into_iter().for_each(Waker::wake);
+                return Poll::Ready(state.outcome());
+            }
+            match state.poll_fill(cx) {
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(false)) => state.lose(None),
+                Poll::Ready(Err(error)) => state.lose(Some(error)),
+                Poll::Pending => {
+                    if !state.reader.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+                        state.reader = Some(cx.waker().clone());
+                    }
+                    if state.closing_needs_timer() {
+                        self.set_timer(&mut state);
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Writes as much as the transport takes; the rest when it takes more.
+    pub(crate) fn flush(self: &Arc<Self>, state: &mut State) {
+        let State { connection, transport, unflushed, .. } = state;
+        let Some(transport) = transport else { return };
+        let result = loop {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let filled = connection.transmit(&mut slices);
+            let slices = slices.get(..filled).unwrap_or_default();
+            if slices.is_empty() {
+                break Ok(());
+            }
+            match self.write(transport, slices) {
+                Poll::Ready(Ok(written)) => connection.transmitted(written),
+                Poll::Ready(Err(error)) => break Err(error),
+                Poll::Pending => return,
+            }
+            *unflushed = matches!(transport, Transport::Boxed(_));
+        };
+        if let Some(buffer) = connection.reclaim() {
+            buffers::give_write(buffer);
+        }
+        let result = result.and_then(|()| if *unflushed { self.flush_below(state) } else { Ok(()) });
+        if let Err(error) = result {
+            state.lose(Some(error));
+        }
+    }
+
+    #[inline]
+    fn write(
+        self: &Arc<Self>,
+        transport: &mut Transport,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match transport.try_write(slices) {
+            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Some(result) => return Poll::Ready(result),
+            None => {}
+        }
+        let waker = Waker::from(Arc::clone(self));
+        transport.poll_write(&mut Context::from_waker(&waker), slices)
+    }
+
+    /// Flushes what a layer below us holds back.
+    fn flush_below(self: &Arc<Self>, state: &mut State) -> io::Result<()> {
+        let Some(transport) = &mut state.transport else { return Ok(()) };
+        let waker = Waker::from(Arc::clone(self));
+        match transport.poll_flush(&mut Context::from_waker(&waker)) {
+            Poll::Ready(result) => {
+                state.unflushed = false;
+                result
+            }
+            Poll::Pending => Ok(()),
+        }
+    }
+}
+
+impl State {
+    /// Gives the events that lie in the read buffer to `take`.
+    #[inline]
+    fn take_events<R>(
+        &mut self,
+        take: &mut impl FnMut(Event<'_>, &mut Connection) -> Option<R>,
+    ) -> Option<R> {
+        let mut buffer = self.inbox.buffer.take()?;
+        let unread = buffer.get_mut(self.inbox.from as usize..self.inbox.to as usize);
+        let mut input = Input::new(unread.unwrap_or_default(), self.inbox.at);
+        let taken = loop {
+            match self.connection.receive(&mut input) {
+                Ok(Some(event)) => {
+                    self.note(&event);
+                    if let Some(taken) = take(event, &mut self.connection) {
+                        break Some(taken);
+                    }
+                }
+                Ok(None) => break None,
+                Err(error) => {
+                    self.fault = Some(Box::new(Fault::Peer(error)));
+                }
+            }
+        };
+        let left = input.len();
+        if taken.is_some() {
+            // There may be an event even if no byte is left; the next turn finds out.
+            self.inbox.from = self.inbox.to.saturating_sub(u32::try_from(left).unwrap_or(0));
+            self.inbox.buffer = Some(buffer);
+        } else {
+            buffers::give_read(buffer);
+        }
+        taken
+    }
+
+    /// Reads once. `false` at the end of the stream.
+    #[inline]
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let Some(transport) = &mut self.transport else { return Poll::Ready(Ok(false)) };
+        let mut buffer = buffers::take_read();
+        let mut read = ReadBuf::new(&mut buffer);
+        let result = transport.poll_read(cx, &mut read);
+        let len = read.filled().len();
+        if let Poll::Ready(Ok(())) = result
+            && len > 0
+        {
+            self.inbox.at = now();
+            self.inbox.hold(buffer, len);
+            if let Some(buffer) = buffers::take_write()
+                && let Some(buffer) = self.connection.lend(buffer)
+            {
+                buffers::give_write(buffer);
+            }
+            return Poll::Ready(Ok(true));
+        }
+        buffers::give_read(buffer);
+        result.map(|result| result.map(|()| false))
+    }
+
+    /// Notes that the transport has ended by itself.
+    fn lose(&mut self, error: Option<io::Error>) {
+        self.transport = None;
+        self.connection.handle_transport_closed(now());
+        let closed = self.connection.closed();
+        if closed.is_some_and(|closed| closed.by == ClosedBy::Lost) {
+            let error = error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
+            self.fault.get_or_insert_with(|| Box::new(Fault::Lost(error)));
+        }
+    }
+
+    /// Closes the transport: everything was said.
+    fn disconnect(&mut self) {
+        let Some(mut transport) = self.transport.take() else { return };
+        self.connection.handle_transport_closed(now());
+        let failed = self.connection.closed().is_some_and(|closed| closed.error.is_some());
+        let shut = transport.poll_shutdown(&mut Context::from_waker(Waker::noop()));
+        if failed || shut.is_pending() {
+            tokio::spawn(linger(transport));
+        }
+    }
+
+    /// Closes without waiting for anybody: the user has let go of the connection.
+    pub(crate) fn let_go(&mut self) {
+        if self.transport.is_none() {
+            return;
+        }
+        let code = offhook_protocol::CloseCode::GOING_AWAY;
+        // It may be closing already: then that stands.
+        let _closing = self.connection.close(code, "", now());
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let filled = self.connection.transmit(&mut slices);
+        let slices = slices.get(..filled).unwrap_or_default();
+        if let Some(transport) = &mut self.transport
+            && !slices.is_empty()
+        {
+            let mut cx = Context::from_waker(Waker::noop());
+            // Nobody is left to tell if it fails.
+            let _written = transport.poll_write(&mut cx, slices);
+            let _flushed = transport.poll_flush(&mut cx);
+        }
+        self.disconnect();
+    }
+
+    /// How it ended, as the receiver is told: an error once, then nothing.
+    fn outcome<R>(&mut self) -> Result<Option<R>, Error> {
+        match self.fault.take().map(|fault| *fault) {
+            None => Ok(None),
+            Some(Fault::Peer(error)) => Err(Error::Peer(error)),
+            Some(Fault::Lost(error)) => Err(Error::Lost(error)),
+        }
+    }
+
+    /// Whether a closing handshake is under way, whose deadline must be kept.
+    fn closing_needs_timer(&self) -> bool {
+        self.connection.ready_state() == offhook_protocol::ReadyState::Closing
+    }
+}
+
+async fn linger(mut transport: Transport) {
+    let drain = async {
+        let mut buffer = vec![0; 16 * 1024];
+        let mut left = LINGER_BYTES;
+        if std::future::poll_fn(|cx| transport.poll_shutdown(cx)).await.is_err() {
+            return;
+        }
+        while left > 0 {
+            let mut read = ReadBuf::new(&mut buffer);
+            let result = std::future::poll_fn(|cx| transport.poll_read(cx, &mut read)).await;
+            let len = read.filled().len();
+            if result.is_err() || len == 0 {
+                return;
+            }
+            left = left.saturating_sub(len);
+        }
+    };
+    // Whether it ended or ran out of time: it has had its chance.
+    let _ended = tokio::time::timeout(LINGER, drain).await;
+}

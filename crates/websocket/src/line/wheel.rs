@@ -1,0 +1,113 @@
+//! A timing wheel: when which connection wants to be looked at, at a few bytes each.
+
+use std::sync::Weak;
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use super::Line;
+
+/// Times are rounded up to this. A keepalive does not care about an eighth of a second.
+const TICK_MS: u64 = 128;
+
+/// With 128 ms a slot, half a minute: a keepalive goes round once.
+const SLOTS: u64 = 256;
+
+#[derive(Debug)]
+pub(crate) struct Wheel {
+    origin: Option<Instant>,
+    /// The first tick that has not been taken.
+    next: u64,
+    entries: Slab<Entry>,
+    /// Keys of entries by tick modulo [`SLOTS`]. A key may be stale: its entry knows the tick.
+    slots: Vec<Vec<u32>>,
+    /// How many keys are in the slots.
+    keys: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    line: Weak<Line>,
+    tick: u64,
+}
+
+impl Default for Wheel {
+    fn default() -> Self {
+        Self { origin: None, next: 0, entries: Slab::new(), slots: Vec::new(), keys: 0 }
+    }
+}
+
+impl Wheel {
+    /// Notes when a connection wants to be looked at; what was noted before for this key is void.
+    pub(crate) fn set(&mut self, key: Option<u32>, line: &Weak<Line>, at: Instant) -> u32 {
+        let origin = *self.origin.get_or_insert(at);
+        let millis = at.saturating_duration_since(origin).as_millis();
+        let tick = u64::try_from(millis).unwrap_or(u64::MAX).div_ceil(TICK_MS).max(self.next);
+        let known = key.filter(|key| self.entries.contains(*key as usize));
+        let key = known.unwrap_or_else(|| {
+            let key = self.entries.insert(Entry { line: line.clone(), tick });
+            u32::try_from(key).unwrap_or(u32::MAX)
+        });
+        if let Some(entry) = self.entries.get_mut(key as usize) {
+            entry.tick = tick;
+        }
+        self.place(key, tick);
+        key
+    }
+
+    /// Forgets a connection.
+    pub(crate) fn forget(&mut self, key: u32) {
+        self.entries.try_remove(key as usize);
+    }
+
+    /// Takes the connections whose time has come.
+    pub(crate) fn due(&mut self, now: Instant) -> Vec<Weak<Line>> {
+        let mut due = Vec::new();
+        let Some(origin) = self.origin else { return due };
+        let millis = now.saturating_duration_since(origin).as_millis();
+        let current = u64::try_from(millis).unwrap_or(u64::MAX) / TICK_MS;
+        // A clock that leapt ahead needs each slot looked at once, not each tick.
+        let mut looked = 0;
+        while self.next <= current && looked < SLOTS {
+            let tick = self.next;
+            self.next += 1;
+            looked += 1;
+            self.take_slot(tick, current, &mut due);
+        }
+        self.next = self.next.max(current + 1);
+        due
+    }
+
+    fn take_slot(&mut self, tick: u64, current: u64, due: &mut Vec<Weak<Line>>) {
+        let Some(slot) = self.slots.get_mut((tick % SLOTS) as usize) else { return };
+        for key in std::mem::take(slot) {
+            self.keys -= 1;
+            let Some(entry) = self.entries.get(key as usize) else { continue };
+            if entry.tick <= current {
+                due.push(entry.line.clone());
+            } else {
+                self.place(key, entry.tick);
+            }
+        }
+    }
+
+    /// When the next slot with anything in it is due.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        let origin = self.origin.filter(|_| self.keys > 0)?;
+        let slot_of = |tick: u64| self.slots.get((tick % SLOTS) as usize);
+        let tick = (self.next..self.next + SLOTS)
+            .find(|tick| slot_of(*tick).is_some_and(|slot| !slot.is_empty()))?;
+        origin.checked_add(Duration::from_millis(tick * TICK_MS))
+    }
+
+    fn place(&mut self, key: u32, tick: u64) {
+        if self.slots.is_empty() {
+            self.slots.resize_with(SLOTS as usize, Vec::new);
+        }
+        let tick = tick.clamp(self.next, self.next + SLOTS - 1);
+        if let Some(slot) = self.slots.get_mut((tick % SLOTS) as usize) {
+            slot.push(key);
+            self.keys += 1;
+        }
+    }
+}
