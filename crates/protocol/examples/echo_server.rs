@@ -6,6 +6,11 @@
     clippy::print_stderr,
     reason = "a program with an output"
 )]
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "a driver has the I/O"
+)]
 
 use std::error::Error;
 use std::io::{Read, Write};
