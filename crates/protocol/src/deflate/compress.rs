@@ -208,9 +208,10 @@ impl Compressor {
     }
 }
 
-/// Compresses a message for any connection whose agreed window has at least
-/// `window_bits`, with context takeover or without: it refers to nothing but
-/// itself. Appends it to `out` if it shrinks, and says whether.
+/// Compresses a message for any connection whose
+/// [`Compressor::window_bits`] are at least `window_bits`, with context
+/// takeover or without: it refers to nothing but itself. Appends it to `out` if
+/// it shrinks, and says whether.
 ///
 /// A connection that sends it must be told by [`Compressor::note_sent`].
 #[must_use = "a message that was not compressed is sent without RSV1"]
@@ -287,8 +288,10 @@ fn run(
         input = input.get(fed..).unwrap_or_default();
         out.truncate(start.saturating_add(given));
         most = most.saturating_sub(given);
-        if given < room {
-            return true;
+        // zlib takes four gigabytes at a time: room left means that it is done
+        // only if the input is, too.
+        if given < room && (input.is_empty() || fed == 0) {
+            return input.is_empty();
         }
         if most == 0 {
             return false;
