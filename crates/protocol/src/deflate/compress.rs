@@ -82,7 +82,8 @@ impl Compressor {
     /// A dedicated codec can't forget what it has seen except by forgetting
     /// everything: there a message may come out up to 16 bytes longer.
     ///
-    /// Takes no more memory in `out` than the message is long, and 16 bytes.
+    /// Never writes more to `out` than the message is long and 20 bytes, even
+    /// while it tries.
     #[must_use = "a message that was not compressed is sent without RSV1"]
     pub fn compress(&mut self, message: &[u8], out: &mut Vec<u8>) -> bool {
         if message.len() < self.threshold || message.is_empty() || self.message.is_some() {

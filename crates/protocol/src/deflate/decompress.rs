@@ -160,6 +160,12 @@ impl Decompressor {
         Ok(Inflated { consumed, finished })
     }
 
+    /// How much memory it keeps between messages.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.window.owned()
+    }
+
     fn begin(&mut self) -> LentInflate {
         match self.codec.take() {
             Some(codec) if self.message.begun => codec,
