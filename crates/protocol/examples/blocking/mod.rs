@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use offhook_protocol::Connection;
 
 /// Writes all that the connection has to transmit.
-pub fn write_output(
+pub(crate) fn write_output(
     connection: &mut Connection,
     stream: &mut TcpStream,
 ) -> Result<(), Box<dyn Error>> {
@@ -23,7 +23,7 @@ pub fn write_output(
 
 /// Reads until bytes come, and lets the connection act when its time has come instead. `None`
 /// when the connection is over.
-pub fn read(
+pub(crate) fn read(
     connection: &mut Connection,
     stream: &mut TcpStream,
     buffer: &mut [u8],

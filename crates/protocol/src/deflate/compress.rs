@@ -82,7 +82,8 @@ impl Compressor {
     /// A dedicated codec can't forget what it has seen except by forgetting
     /// everything: there a message may come out up to 16 bytes longer.
     ///
-    /// Takes no more memory in `out` than the message is long, and 16 bytes.
+    /// Never writes more to `out` than the message is long and 20 bytes, even
+    /// while it tries.
     #[must_use = "a message that was not compressed is sent without RSV1"]
     pub fn compress(&mut self, message: &[u8], out: &mut Vec<u8>) -> bool {
         if message.len() < self.threshold || message.is_empty() || self.message.is_some() {
@@ -208,9 +209,10 @@ impl Compressor {
     }
 }
 
-/// Compresses a message for any connection whose agreed window has at least
-/// `window_bits`, with context takeover or without: it refers to nothing but
-/// itself. Appends it to `out` if it shrinks, and says whether.
+/// Compresses a message for any connection whose
+/// [`Compressor::window_bits`] are at least `window_bits`, with context
+/// takeover or without: it refers to nothing but itself. Appends it to `out` if
+/// it shrinks, and says whether.
 ///
 /// A connection that sends it must be told by [`Compressor::note_sent`].
 #[must_use = "a message that was not compressed is sent without RSV1"]
@@ -287,8 +289,10 @@ fn run(
         input = input.get(fed..).unwrap_or_default();
         out.truncate(start.saturating_add(given));
         most = most.saturating_sub(given);
-        if given < room {
-            return true;
+        // zlib takes four gigabytes at a time: room left means that it is done
+        // only if the input is, too.
+        if given < room && (input.is_empty() || fed == 0) {
+            return input.is_empty();
         }
         if most == 0 {
             return false;

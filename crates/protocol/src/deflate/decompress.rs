@@ -1,7 +1,5 @@
 //! Messages received, decompressed (RFC 7692 §7.2.2).
 
-use std::fmt;
-
 use zlib_rs::{Inflate, InflateFlush, Status};
 
 use super::compress::TAIL;
@@ -9,6 +7,9 @@ use super::config::{DeflateConfig, DeflateMemory};
 use super::negotiate::DeflateTerms;
 use super::pool::{DeflatePool, LentInflate};
 use super::window::Window;
+
+mod error;
+pub use error::InflateError;
 
 /// RFC 7692 §7.2.2: the tail is appended to every message. The byte after it
 /// is a guard: a stream that stops at the end of the tail's block leaves it
@@ -29,12 +30,12 @@ const LEAST_STEP: usize = 512;
 /// nothing without context takeover.
 ///
 /// **A peer that reaches back further than agreed** is found out where it
-/// matters for memory: earlier messages are kept no further back than agreed,
+/// would cost memory: earlier messages are kept no further back than agreed,
 /// so what refers beyond them fails with
-/// [`WindowExceeded`](InflateError::WindowExceeded). A reference that stays
-/// within its own message but passes the agreed window is decoded: zlib-rs
-/// looks at the distance alone in no mode, and reading every message twice to
-/// find a fault that does no harm is not worth its time.
+/// [`WindowExceeded`](InflateError::WindowExceeded). A reference further back
+/// than agreed but within its own message is decoded: zlib-rs does not check
+/// distances by themselves, and to read every message twice for a fault that
+/// does no harm is not worth the time.
 #[derive(Debug)]
 pub struct Decompressor {
     pool: DeflatePool,
@@ -86,47 +87,6 @@ pub struct Inflated {
     /// or, after as many bytes as there was room for, for more room.
     pub finished: bool,
 }
-
-/// Why a compressed message can't be read. The connection has to be failed:
-/// after this the contexts of both ends differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum InflateError {
-    /// The bytes are no DEFLATE stream, or the message ends inside a block.
-    Corrupt,
-    /// The peer referred further back than the window agreed upon.
-    WindowExceeded,
-    /// The message is larger than allowed.
-    TooLarge {
-        /// The most bytes a message may have.
-        limit: u64,
-    },
-    /// The message expands more than allowed.
-    Ratio {
-        /// The most it may expand.
-        limit: u32,
-    },
-}
-
-impl fmt::Display for InflateError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Corrupt => f.write_str("the compressed message is corrupt"),
-            Self::WindowExceeded => {
-                f.write_str("the compressed message refers further back than the agreed window")
-            }
-            Self::TooLarge { limit } => {
-                write!(
-                    f,
-                    "the message has more than {limit} bytes when decompressed"
-                )
-            }
-            Self::Ratio { limit } => write!(f, "the message expands more than {limit} times"),
-        }
-    }
-}
-
-impl std::error::Error for InflateError {}
 
 impl Decompressor {
     /// A decompressor for the direction whose terms these are, for messages of
@@ -198,6 +158,12 @@ impl Decompressor {
             self.end();
         }
         Ok(Inflated { consumed, finished })
+    }
+
+    /// How much memory it keeps between messages.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.window.owned()
     }
 
     fn begin(&mut self) -> LentInflate {

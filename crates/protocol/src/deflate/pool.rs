@@ -77,7 +77,7 @@ impl DeflatePool {
     pub(super) fn lend_deflate(&self, kind: DeflateKind) -> LentDeflate {
         let mut idle = lock(&self.shared.deflates);
         let found = idle.iter().rposition(|lent| lent.kind == kind);
-        let lent = found.map(|index| idle.swap_remove(index));
+        let lent = found.map(|index| idle.remove(index));
         drop(idle);
         match lent {
             Some(mut lent) => {
@@ -90,9 +90,13 @@ impl DeflatePool {
 
     pub(super) fn take_back_deflate(&self, lent: LentDeflate) {
         let mut idle = lock(&self.shared.deflates);
-        if idle.len() < self.shared.max_idle {
-            idle.push(lent);
-        }
+        idle.push(lent);
+        // The one that was idle longest goes: if it is of a kind that nobody
+        // wants any more, it must not keep the others out.
+        let too_many = idle.len() > self.shared.max_idle;
+        let surplus = too_many.then(|| idle.remove(0));
+        drop(idle);
+        drop(surplus);
     }
 
     /// A decompressor at the start of a stream.
@@ -163,3 +167,6 @@ impl fmt::Debug for LentInflate {
         f.debug_struct("LentInflate").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

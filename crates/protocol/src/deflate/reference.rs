@@ -32,30 +32,35 @@ impl Bits<'_> {
     }
 }
 
-/// Symbols by code length and code.
-struct Huffman(std::collections::HashMap<(usize, usize), usize>);
+/// RFC 1951 §3.2.2: codes of one length follow each other, in the order of
+/// their symbols.
+struct Huffman {
+    /// How many codes have this length.
+    counts: [usize; 16],
+    /// All symbols, by length and then by value.
+    symbols: Vec<usize>,
+}
 
 impl Huffman {
     fn new(lengths: &[usize]) -> Self {
-        let mut codes = std::collections::HashMap::new();
-        let mut code = 0;
-        for length in 1..=15 {
-            for (symbol, _) in lengths.iter().enumerate().filter(|(_, l)| **l == length) {
-                codes.insert((length, code), symbol);
-                code += 1;
-            }
-            code <<= 1;
+        let with_length = |length| (0..lengths.len()).filter(move |&at| lengths[at] == length);
+        let mut counts = [0; 16];
+        (1..16).for_each(|length| counts[length] = with_length(length).count());
+        Self {
+            counts,
+            symbols: (1..16).flat_map(with_length).collect(),
         }
-        Self(codes)
     }
 
     fn read(&self, bits: &mut Bits<'_>) -> Option<usize> {
-        let mut code = 0;
-        for length in 1..=15 {
+        let (mut code, mut first, mut index) = (0, 0, 0);
+        for count in &self.counts[1..] {
             code = code << 1 | bits.take(1)?;
-            if let Some(symbol) = self.0.get(&(length, code)) {
-                return Some(*symbol);
+            if code < first + count {
+                return Some(self.symbols[index + code - first]);
             }
+            index += count;
+            first = (first + count) << 1;
         }
         None
     }

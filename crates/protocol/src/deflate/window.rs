@@ -46,6 +46,12 @@ impl Window {
         self.oldest = 0;
     }
 
+    /// How much memory it takes.
+    #[cfg(test)]
+    pub(super) fn owned(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     fn append(&mut self, data: &[u8]) {
         let needed = self.bytes.len().saturating_add(data.len());
         if needed > self.bytes.capacity() {

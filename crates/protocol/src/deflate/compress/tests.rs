@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::deflate::reference::Reference;
+use crate::deflate::{Decompressor, parse_extensions};
 
 const TERMS: DeflateTerms = DeflateTerms {
     window_bits: 15,
@@ -218,6 +219,31 @@ mod memory {
             panic!("pooled by default")
         };
         assert_eq!(window.runs(), [b"", b""]);
+    }
+
+    #[test]
+    fn by_default_a_busy_connection_keeps_less_than_4_kib_both_ways() {
+        let pool = DeflatePool::default();
+        let config = DeflateConfig::default();
+        let offer = config.offer();
+        let offers = parse_extensions([offer.as_bytes()]).unwrap();
+        let terms = config.accept(&offers).unwrap().server();
+        let mut compressor = Compressor::new(terms, &config, &pool);
+        let mut decompressor = Decompressor::new(terms, u64::MAX, &config, &pool);
+        for number in 0..200 {
+            let message = json(number).repeat(1 + number);
+            let payload = compressed(&mut compressor, &message).unwrap_or_default();
+            if !payload.is_empty() {
+                decompressor
+                    .decompress(&payload, true, &mut Vec::new(), usize::MAX)
+                    .unwrap();
+            }
+        }
+        let Keeps::Window(window) = &compressor.keeps else {
+            panic!("pooled by default")
+        };
+        let kept = window.owned() + decompressor.kept();
+        assert!((3000..4096).contains(&kept), "{kept} bytes");
     }
 
     #[test]

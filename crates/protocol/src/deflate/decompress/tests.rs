@@ -27,6 +27,10 @@ fn in_mode(memory: DeflateMemory, terms: DeflateTerms) -> Decompressor {
     Decompressor::new(terms, u64::MAX, &config, &DeflatePool::default())
 }
 
+#[expect(
+    clippy::panic_in_result_fn,
+    reason = "what it asserts is part of every test"
+)]
 fn whole(decompressor: &mut Decompressor, payload: &[u8]) -> Result<Vec<u8>, InflateError> {
     let mut out = Vec::new();
     let inflated = decompressor.decompress(payload, true, &mut out, usize::MAX)?;
@@ -84,81 +88,7 @@ fn noise(seed: u32, length: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(length).collect()
 }
 
-mod section_7_2_3 {
-    use super::*;
-
-    #[test]
-    fn example_1_a_message_in_one_compressed_block() {
-        let mut decompressor = decompressor();
-        let payload = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
-        assert_eq!(whole(&mut decompressor, &payload).unwrap(), b"Hello");
-    }
-
-    #[test]
-    fn example_1_in_two_fragments() {
-        let mut decompressor = decompressor();
-        let mut out = Vec::new();
-        let first = decompressor.decompress(&[0xf2, 0x48, 0xcd], false, &mut out, usize::MAX);
-        assert_eq!(
-            first,
-            Ok(Inflated {
-                consumed: 3,
-                finished: false
-            })
-        );
-        let rest = [0xc9, 0xc9, 0x07, 0x00];
-        let second = decompressor.decompress(&rest, true, &mut out, usize::MAX);
-        assert_eq!(
-            second,
-            Ok(Inflated {
-                consumed: 4,
-                finished: true
-            })
-        );
-        assert_eq!(out, b"Hello");
-    }
-
-    #[test]
-    fn example_2_sharing_the_window_with_the_message_before() {
-        let mut decompressor = decompressor();
-        let first = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
-        assert_eq!(whole(&mut decompressor, &first).unwrap(), b"Hello");
-        assert_eq!(
-            whole(&mut decompressor, &[0xf2, 0x00, 0x11, 0x00, 0x00]).unwrap(),
-            b"Hello"
-        );
-    }
-
-    #[test]
-    fn example_3_a_block_without_compression() {
-        let payload = [
-            0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00,
-        ];
-        assert_eq!(whole(&mut decompressor(), &payload).unwrap(), b"Hello");
-    }
-
-    #[test]
-    fn example_4_a_block_with_bfinal_set() {
-        let payload = [0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00];
-        assert_eq!(whole(&mut decompressor(), &payload).unwrap(), b"Hello");
-    }
-
-    #[test]
-    fn example_5_two_blocks_in_one_message() {
-        let payload = [
-            0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00,
-        ];
-        assert_eq!(whole(&mut decompressor(), &payload).unwrap(), b"Hello");
-    }
-
-    #[test]
-    fn section_7_2_3_6_an_empty_message() {
-        let mut decompressor = decompressor();
-        for payload in [[0x00].as_slice(), &[0x02, 0x00]] {
-            assert_eq!(whole(&mut decompressor, payload).unwrap(), b"");
-        }
-    }
-}
+mod section_7_2_3;
 
 #[test]
 fn the_context_survives_a_block_with_bfinal_set() {
@@ -224,210 +154,9 @@ fn without_context_takeover_no_message_may_refer_to_another() {
     assert_eq!(second, Err(InflateError::WindowExceeded));
 }
 
-mod windows {
-    use super::*;
+mod windows;
 
-    /// A block of one match of three bytes, this far back (RFC 1951 §3.2.6).
-    fn match_at(distance: usize) -> Vec<u8> {
-        let code = (0_usize..30)
-            .rev()
-            .find(|code| base(*code) <= distance)
-            .unwrap();
-        let extra_bits = (code / 2).saturating_sub(1);
-        let mut bits = vec![0, 1, 0];
-        // Length 3 is symbol 257: 0000001, Huffman codes go first bit first.
-        bits.extend([0, 0, 0, 0, 0, 0, 1]);
-        bits.extend((0..5).rev().map(|shift| code >> shift & 1));
-        bits.extend((0..extra_bits).map(|shift| (distance - base(code)) >> shift & 1));
-        // End of block, then the header of the tail's empty stored block.
-        bits.extend([0; 7]);
-        bits.extend([0; 3]);
-        let byte = |bits: &[usize]| {
-            bits.iter()
-                .enumerate()
-                .map(|(at, bit)| u8::try_from(bit << at).unwrap())
-                .sum()
-        };
-        bits.chunks(8).map(byte).collect()
-    }
-
-    fn base(code: usize) -> usize {
-        match code {
-            0..4 => code + 1,
-            _ => ((2 + code % 2) << (code / 2 - 1)) + 1,
-        }
-    }
-
-    /// `noise` in one stored block.
-    fn stored(data: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(data.len()).unwrap();
-        [
-            &[0x00],
-            &length.to_le_bytes()[..],
-            &(!length).to_le_bytes(),
-            data,
-            &[0x00],
-        ]
-        .concat()
-    }
-
-    #[test]
-    fn a_reference_beyond_the_agreed_window_is_an_error_in_every_mode() {
-        for window_bits in 8..=14 {
-            for memory in [
-                DeflateMemory::Pooled { window_bits: 12 },
-                DeflateMemory::Dedicated,
-                DeflateMemory::Shared,
-            ] {
-                let window = 1 << window_bits;
-                let terms = DeflateTerms {
-                    window_bits,
-                    context_takeover: true,
-                };
-                let earlier = noise(7, 2 * window);
-
-                let mut decompressor = in_mode(memory, terms);
-                whole(&mut decompressor, &stored(&earlier)).unwrap();
-                let within = whole(&mut decompressor, &match_at(window)).unwrap();
-                assert_eq!(within, earlier[window..window + 3]);
-
-                let mut decompressor = in_mode(memory, terms);
-                whole(&mut decompressor, &stored(&earlier)).unwrap();
-                let beyond = whole(&mut decompressor, &match_at(window + 1));
-                assert_eq!(
-                    beyond,
-                    Err(InflateError::WindowExceeded),
-                    "{window_bits} {memory:?}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn the_full_window_reaches_32_kib_back_and_no_further() {
-        for memory in [
-            DeflateMemory::Pooled { window_bits: 12 },
-            DeflateMemory::Dedicated,
-        ] {
-            let mut decompressor = in_mode(memory, TERMS);
-            let earlier = noise(7, 40_000);
-            whole(&mut decompressor, &stored(&earlier)).unwrap();
-            let reached = whole(&mut decompressor, &match_at(32_768)).unwrap();
-            assert_eq!(reached, earlier[40_000 - 32_768..][..3]);
-        }
-    }
-
-    #[test]
-    fn a_reference_before_the_first_byte_is_an_error() {
-        assert_eq!(
-            whole(&mut decompressor(), &match_at(1)),
-            Err(InflateError::WindowExceeded)
-        );
-    }
-}
-
-mod limits {
-    use super::*;
-
-    /// Zeros, compressed as well as DEFLATE can.
-    fn bomb(size: usize) -> Vec<u8> {
-        Peer::new(15, 9).send(&vec![0; size])
-    }
-
-    fn limited(max_message: u64, ratio: Option<u32>) -> Decompressor {
-        let config = DeflateConfig::default().max_ratio(ratio, 100_000);
-        Decompressor::new(TERMS, max_message, &config, &DeflatePool::default())
-    }
-
-    #[test]
-    fn a_message_at_the_limit_passes_and_one_byte_more_does_not() {
-        for size in [0, 1, 511, 512, 513, 100_000] {
-            let exact = whole(
-                &mut limited(size, None),
-                &bomb(usize::try_from(size).unwrap()),
-            );
-            assert_eq!(exact, Ok(vec![0; usize::try_from(size).unwrap()]));
-            let over = whole(
-                &mut limited(size, None),
-                &bomb(usize::try_from(size).unwrap() + 1),
-            );
-            assert_eq!(over, Err(InflateError::TooLarge { limit: size }));
-        }
-    }
-
-    #[test]
-    fn a_bomb_never_unfolds() {
-        let mut decompressor = limited(1 << 20, None);
-        let mut out = Vec::new();
-        let payload = bomb(100 << 20);
-        let result = decompressor.decompress(&payload, true, &mut out, usize::MAX);
-        assert_eq!(result, Err(InflateError::TooLarge { limit: 1 << 20 }));
-        assert_eq!(out.len(), (1 << 20) + 1);
-        assert!(out.capacity() <= 2 << 20);
-    }
-
-    #[test]
-    fn the_ratio_is_watched_past_its_floor() {
-        let mut decompressor = limited(u64::MAX, Some(100));
-        let mut out = Vec::new();
-        let payload = bomb(10 << 20);
-        let result = decompressor.decompress(&payload, true, &mut out, usize::MAX);
-        assert_eq!(result, Err(InflateError::Ratio { limit: 100 }));
-        assert!(out.len() <= 1 << 20, "{} bytes unfolded", out.len());
-    }
-
-    #[test]
-    fn below_the_floor_any_ratio_is_fine() {
-        let result = whole(&mut limited(u64::MAX, Some(100)), &bomb(90_000));
-        assert_eq!(result.unwrap().len(), 90_000);
-    }
-
-    #[test]
-    fn limits_count_over_all_fragments_and_start_anew_with_each_message() {
-        let mut decompressor = limited(1000, None);
-        let payload = bomb(1000);
-        for _ in 0..3 {
-            assert_eq!(
-                split_every(&mut decompressor, &payload, 3, 100).unwrap(),
-                vec![0; 1000]
-            );
-        }
-        let result = split_every(&mut decompressor, &bomb(1001), 3, 100);
-        assert_eq!(result, Err(InflateError::TooLarge { limit: 1000 }));
-    }
-
-    #[test]
-    fn room_bounds_what_one_call_gives() {
-        let mut decompressor = limited(u64::MAX, None);
-        let payload = bomb(10 << 20);
-        let (mut at, mut total) = (0, 0);
-        loop {
-            let mut out = Vec::new();
-            let inflated = decompressor
-                .decompress(&payload[at..], true, &mut out, 4096)
-                .unwrap();
-            at += inflated.consumed;
-            total += out.len();
-            assert!(out.len() <= 4096);
-            if inflated.finished {
-                break;
-            }
-        }
-        assert_eq!((at, total), (payload.len(), 10 << 20));
-    }
-
-    #[test]
-    fn a_message_of_nothing_but_last_blocks_is_refused() {
-        // Each is an empty block of ten bits with BFINAL set.
-        let payload = [[0x03, 0x00].repeat(100_000), vec![0x00]].concat();
-        assert_eq!(
-            whole(&mut decompressor(), &payload),
-            Err(InflateError::Corrupt)
-        );
-        let a_few = [[0x03, 0x00].repeat(10), vec![0x00]].concat();
-        assert_eq!(whole(&mut decompressor(), &a_few), Ok(Vec::new()));
-    }
-}
+mod limits;
 
 mod memory {
     use super::*;
@@ -472,6 +201,10 @@ mod memory {
 }
 
 /// Feeds `step` bytes at a time and takes at most `room` at a time.
+#[expect(
+    clippy::panic_in_result_fn,
+    reason = "what it asserts is part of every test"
+)]
 fn split_every(
     decompressor: &mut Decompressor,
     payload: &[u8],
