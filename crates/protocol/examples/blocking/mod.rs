@@ -35,16 +35,16 @@ pub(crate) fn read(
         });
         stream.set_read_timeout(wait)?;
         match stream.read(buffer) {
-            Ok(0) => {
-                connection.handle_transport_closed(Instant::now());
-                return Ok(None);
-            }
-            Ok(read) => return Ok(Some(read)),
+            Ok(read) if read > 0 => return Ok(Some(read)),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 connection.handle_timeout(Instant::now())?;
                 write_output(connection, stream)?;
             }
-            Err(error) => return Err(error.into()),
+            // The end of the stream, or a reset: `Connection::closed` tells whether it was clean.
+            Ok(_) | Err(_) => {
+                connection.handle_transport_closed(Instant::now());
+                return Ok(None);
+            }
         }
     }
 }

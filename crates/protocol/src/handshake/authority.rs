@@ -75,8 +75,12 @@ fn parse_port(digits: &str) -> Option<Option<u16>> {
 /// RFC 3986 §3.2.2: unreserved, percent-encoded and sub-delims; not empty, for
 /// `http` and `ws` have no empty hosts.
 fn is_reg_name(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte))
+    !name.is_empty() && name.bytes().all(is_reg_name_byte)
+}
+
+fn is_reg_name_byte(byte: u8) -> bool {
+    matches!(byte,
+        b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z'
+        | b'-' | b'.' | b'_' | b'~' | b'%'
+        | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
 }

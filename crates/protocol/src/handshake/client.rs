@@ -142,30 +142,7 @@ impl ClientHandshake {
         if !response.is_http_1_1 {
             return Err(HandshakeFailure::HttpVersion);
         }
-        // Point 2: Upgrade is there and its value is "websocket".
-        let upgrade = headers.single(name::UPGRADE)?;
-        let upgrade = upgrade.ok_or(HandshakeFailure::HeaderMissing {
-            name: name::UPGRADE,
-        })?;
-        if !headers
-            .bytes(&upgrade.value)
-            .eq_ignore_ascii_case(b"websocket")
-        {
-            return Err(HandshakeFailure::HeaderInvalid {
-                name: name::UPGRADE,
-            });
-        }
-        // Point 3: Connection names the token "Upgrade".
-        if !headers.contains(name::CONNECTION) {
-            return Err(HandshakeFailure::HeaderMissing {
-                name: name::CONNECTION,
-            });
-        }
-        if !names(&headers, name::CONNECTION, b"upgrade") {
-            return Err(HandshakeFailure::HeaderInvalid {
-                name: name::CONNECTION,
-            });
-        }
+        check_upgrade(&headers)?;
         // Point 4: Accept is the hash of our key, to the letter.
         let accept = headers.single(name::ACCEPT)?;
         let accept = accept.ok_or(HandshakeFailure::HeaderMissing { name: name::ACCEPT })?;
@@ -178,6 +155,34 @@ impl ClientHandshake {
             headers,
         })
     }
+}
+
+fn check_upgrade(headers: &Headers) -> Result<(), HandshakeFailure> {
+    // RFC 6455 §4.1 point 2: Upgrade is there and its value is "websocket".
+    let upgrade = headers.single(name::UPGRADE)?;
+    let upgrade = upgrade.ok_or(HandshakeFailure::HeaderMissing {
+        name: name::UPGRADE,
+    })?;
+    if !headers
+        .bytes(&upgrade.value)
+        .eq_ignore_ascii_case(b"websocket")
+    {
+        return Err(HandshakeFailure::HeaderInvalid {
+            name: name::UPGRADE,
+        });
+    }
+    // Point 3: Connection names the token "Upgrade".
+    if !headers.contains(name::CONNECTION) {
+        return Err(HandshakeFailure::HeaderMissing {
+            name: name::CONNECTION,
+        });
+    }
+    if !names(headers, name::CONNECTION, b"upgrade") {
+        return Err(HandshakeFailure::HeaderInvalid {
+            name: name::CONNECTION,
+        });
+    }
+    Ok(())
 }
 
 /// RFC 6455 §4.1 points 5 and 6: only what was offered. The same over every carrier.

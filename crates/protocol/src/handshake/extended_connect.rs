@@ -65,22 +65,7 @@ impl ServerDecision {
         connect: ConnectRequest<'_>,
         headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     ) -> Result<Self, Rejection> {
-        // RFC 8441 §4: the method is CONNECT, and :protocol says what for.
-        if connect.method != "CONNECT" {
-            return Err(Rejection::Method { allowed: "CONNECT" });
-        }
-        // RFC 9220 §3: 501 for a protocol that is not known.
-        match connect.protocol {
-            Some(protocol) if protocol.eq_ignore_ascii_case("websocket") => {}
-            Some(_) | None => return Err(Rejection::UnknownProtocol),
-        }
-        // RFC 8441 §5: https for wss, http for ws.
-        if !["http", "https"]
-            .iter()
-            .any(|known| connect.scheme.eq_ignore_ascii_case(known))
-        {
-            return Err(Rejection::HeaderInvalid { name: ":scheme" });
-        }
+        check_pseudo_fields(connect)?;
         let mut copy = Headers::new();
         let path = copy.push_text(connect.path.as_bytes());
         let authority = copy.push_text(connect.authority.as_bytes());
@@ -97,6 +82,26 @@ impl ServerDecision {
             Request::over_extended_connect(copy, path, authority)?,
         )
     }
+}
+
+fn check_pseudo_fields(connect: ConnectRequest<'_>) -> Result<(), Rejection> {
+    // RFC 8441 §4: the method is CONNECT, and :protocol says what for.
+    if connect.method != "CONNECT" {
+        return Err(Rejection::Method { allowed: "CONNECT" });
+    }
+    // RFC 9220 §3: 501 for a protocol that is not known.
+    match connect.protocol {
+        Some(protocol) if protocol.eq_ignore_ascii_case("websocket") => {}
+        Some(_) | None => return Err(Rejection::UnknownProtocol),
+    }
+    // RFC 8441 §5: https for wss, http for ws.
+    if !["http", "https"]
+        .iter()
+        .any(|known| connect.scheme.eq_ignore_ascii_case(known))
+    {
+        return Err(Rejection::HeaderInvalid { name: ":scheme" });
+    }
+    Ok(())
 }
 
 /// Waits for the answer to an extended CONNECT.

@@ -138,11 +138,31 @@ impl HeadReader {
     }
 
     fn find_end(&mut self, input: &[u8]) -> Result<Option<usize>, MalformedHead> {
-        let controls = input
-            .iter()
-            .zip(1_usize..)
-            .filter(|(byte, _)| is_control(**byte));
-        for (&byte, length) in controls {
+        // Most blocks hold no line end, and that is found out for 16 bytes at once.
+        let (blocks, rest) = input.as_chunks::<16>();
+        let mut before = 0_usize;
+        for block in blocks {
+            let has_control = block
+                .iter()
+                .fold(false, |found, byte| found | is_control(*byte));
+            if has_control && let Some(end) = self.find_end_within(block, before)? {
+                return Ok(Some(end));
+            }
+            before = before.saturating_add(block.len());
+        }
+        self.find_end_within(rest, before)
+    }
+
+    /// Looks through a part of the input that has `before` bytes before it.
+    fn find_end_within(
+        &mut self,
+        part: &[u8],
+        before: usize,
+    ) -> Result<Option<usize>, MalformedHead> {
+        for (&byte, length) in part.iter().zip(before.saturating_add(1)..) {
+            if !is_control(byte) {
+                continue;
+            }
             let after = self.head.len().saturating_add(length);
             match byte {
                 b'\r' => self.carriage_return = Some(after),

@@ -111,7 +111,8 @@ impl Headers {
         }
     }
 
-    /// Adds a field after those that are there, also of the same name.
+    /// Adds a field after those that are there, also of the same name. Spaces and
+    /// tabs around the value are not part of it.
     ///
     /// # Errors
     ///
@@ -120,7 +121,7 @@ impl Headers {
         if !is_token(name.as_bytes()) {
             return Err(InvalidHeader::Name(name.to_owned()));
         }
-        let value = value.as_ref().trim_ascii();
+        let value = trim_space(value.as_ref());
         if !is_field_value(value) {
             return Err(InvalidHeader::Value(name.to_owned()));
         }

@@ -108,13 +108,11 @@ impl Request {
             authority: split.authority.unwrap_or_else(|| host.clone()),
             headers,
         };
-        let host = std::str::from_utf8(request.headers.bytes(&host)).ok();
-        match host
-            .and_then(Authority::parse)
-            .and(request.parsed_authority())
-        {
-            Some(_) => Ok(request),
-            None => Err(Rejection::HeaderInvalid { name: name::HOST }),
+        let is_valid = |range| Authority::parse(request.headers.str(range)).is_some();
+        if is_valid(&request.authority) && (host == request.authority || is_valid(&host)) {
+            Ok(request)
+        } else {
+            Err(Rejection::HeaderInvalid { name: name::HOST })
         }
     }
 
