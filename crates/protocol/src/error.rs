@@ -109,6 +109,8 @@ pub enum SendError {
     },
     /// A message is being written piece by piece: finish it first.
     StreamInProgress,
+    /// A piece of binary in a text message, or the other way round.
+    KindMismatch,
 }
 
 impl Error {
@@ -217,6 +219,9 @@ impl fmt::Display for SendError {
             }
             Self::StreamInProgress => {
                 f.write_str("a message is being written piece by piece: end it first")
+            }
+            Self::KindMismatch => {
+                f.write_str("the pieces of a message are all text, or all binary")
             }
         }
     }

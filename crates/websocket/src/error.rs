@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use offhook_protocol::handshake::{HandshakeFailure, InvalidRequest, Refused};
+use offhook_protocol::handshake::{HandshakeFailure, InvalidRequest, Refused, Rejection};
 use offhook_protocol::{self as protocol, CloseCode, Closed, SendError};
 
 /// Why a connection could not be made, or did not end well.
@@ -42,6 +42,8 @@ pub enum Error {
     },
     /// The server's: it answers in proper HTTP, and says no.
     Refused(Box<Refused>),
+    /// The client's: its request is no WebSocket handshake; it was told so.
+    Rejected(Rejection),
     /// The server's: its answer is no WebSocket handshake.
     Handshake(HandshakeFailure),
     /// Nobody's, or the network's: it took too long.
@@ -50,7 +52,11 @@ pub enum Error {
     Peer(protocol::Error),
     /// The network's: the connection was lost without a close.
     Lost(io::Error),
-    /// The connection is closed, or closing: nothing can be sent.
+    /// The peer's: it does not read as fast as is sent; nothing was sent this time.
+    Full,
+    /// The connection is closing: nothing more can be sent.
+    Closing,
+    /// The connection is closed.
     Closed(Box<Closed>),
 }
 
@@ -90,6 +96,9 @@ impl Error {
             | Self::Request(_)
             | Self::Send(_)
             | Self::Tls { .. }
+            | Self::Closing
+            | Self::Full
+            | Self::Rejected(_)
             | Self::Handshake(_) => false,
         }
     }
@@ -108,7 +117,10 @@ impl Error {
             | Self::Proxy { .. }
             | Self::Tls { .. }
             | Self::Refused(_)
+            | Self::Rejected(_)
             | Self::Handshake(_)
+            | Self::Closing
+            | Self::Full
             | Self::Timeout(_) => None,
         }
     }
@@ -160,11 +172,14 @@ impl fmt::Display for Error {
                     _ => Ok(()),
                 }
             }
+            Self::Rejected(rejection) => rejection.fmt(f),
             Self::Handshake(error) => error.fmt(f),
             Self::Timeout(Phase::Connect) => f.write_str("connecting took too long"),
             Self::Timeout(Phase::Handshake) => f.write_str("the opening handshake took too long"),
             Self::Peer(error) => error.fmt(f),
             Self::Lost(_) => f.write_str("the connection was lost"),
+            Self::Full => f.write_str("too much is unsent: the peer does not read as fast"),
+            Self::Closing => f.write_str("the connection is closing: nothing more can be sent"),
             Self::Closed(closed) => {
                 write!(f, "the connection is closed: {}", closed.code)?;
                 if closed.reason.is_empty() {
@@ -188,9 +203,12 @@ impl std::error::Error for Error {
             | Self::Send(_)
             | Self::Proxy { .. }
             | Self::Refused(_)
+            | Self::Rejected(_)
             | Self::Handshake(_)
             | Self::Timeout(_)
             | Self::Peer(_)
+            | Self::Closing
+            | Self::Full
             | Self::Closed(_) => None,
         }
     }

@@ -1,10 +1,24 @@
 //! WebSocket client and server on tokio.
 
 mod error;
+mod line;
 mod message;
+mod reader;
+mod sender;
+mod server;
+mod settings;
+mod socket;
 mod transport;
+mod writer;
 
 pub use error::{Error, Phase, UrlError};
 pub use message::{Message, Text};
 pub use offhook_protocol as protocol;
+pub use offhook_protocol::handshake::{OriginPolicy, Refusal, Rejection};
+pub use reader::MessageReader;
+pub use sender::Sender;
+pub use server::{Acceptor, Incoming, Server, ServerHandle};
+pub use settings::Settings;
+pub use socket::{Replies, WebSocket};
 pub use transport::{Stream, Transport};
+pub use writer::MessageWriter;

@@ -35,6 +35,17 @@ impl Transport {
         Self::Boxed(Box::new(stream))
     }
 
+    /// As a stream for a layer above.
+    #[cfg(feature = "tls")]
+    pub(crate) fn into_stream(self) -> Box<dyn Stream> {
+        match self {
+            Self::Tcp(stream) => Box::new(stream),
+            #[cfg(unix)]
+            Self::Unix(stream) => Box::new(stream),
+            Self::Boxed(stream) => stream,
+        }
+    }
+
     /// The peer's address, where there is one.
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {

@@ -63,6 +63,13 @@ impl Assembly {
         }
     }
 
+    /// Changes to chunks, or back while none was given out.
+    pub(crate) fn set_chunked(&mut self, chunked: bool) {
+        if chunked || !self.begun && !self.has_backlog() {
+            self.chunked = chunked;
+        }
+    }
+
     /// Counts a frame of this message, and looks at what its header promises.
     pub(crate) fn admit(&mut self, header: &FrameHeader, limits: &Limits) -> Result<(), Error> {
         self.fragments = self.fragments.saturating_add(1);

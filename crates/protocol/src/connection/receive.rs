@@ -97,11 +97,12 @@ impl Connection {
 
     /// How messages are given out from now on. A message that is under way is given out in
     /// chunks from here on if it was to be whole, what has come of it first; the other way round
-    /// the change waits for its end.
+    /// the change waits for its end if a chunk of it was given out.
+    #[inline]
     pub fn set_receive_mode(&mut self, mode: ReceiveMode) {
         self.receive_mode = mode;
-        if let (ReceiveMode::Chunks, Some(assembly)) = (mode, &mut self.assembly) {
-            assembly.chunked = true;
+        if let Some(assembly) = &mut self.assembly {
+            assembly.set_chunked(mode == ReceiveMode::Chunks);
         }
     }
 

@@ -135,11 +135,10 @@ impl Connection {
     }
 
     /// Sends a message piece by piece: the first call begins it, the one with `last` ends it.
-    /// Each piece is a fragment of its own; its type is the first piece's. Text pieces need not
-    /// be cut with care: each `&str` is whole characters by itself.
+    /// Each piece is a fragment of its own.
     ///
     /// # Errors
-    /// The connection closes.
+    /// The connection closes, or the piece is not of the type that the message began with.
     pub fn send_piece<'a>(
         &mut self,
         piece: impl Into<Outgoing<'a>>,
@@ -149,6 +148,7 @@ impl Connection {
         let piece = piece.into();
         let (kind, first) = match self.stream {
             Stream::None => (piece.kind, true),
+            Stream::Begun(kind) if kind != piece.kind => return Err(SendError::KindMismatch),
             Stream::Begun(kind) => (kind, false),
         };
         self.stream = if last {

@@ -44,7 +44,10 @@ pub(crate) fn give_read(buffer: Box<[u8]>) {
 
 /// Takes the output buffer, if no other connection has it.
 pub(crate) fn take_write() -> Option<Vec<u8>> {
-    SPARE.try_with(|spare| spare.borrow_mut().write.take()).ok().flatten()
+    SPARE
+        .try_with(|spare| spare.borrow_mut().write.take())
+        .ok()
+        .flatten()
 }
 
 /// Gives the output buffer back.

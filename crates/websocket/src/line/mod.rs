@@ -6,26 +6,33 @@
 //! - whoever receives reads, takes messages out, and writes what was queued when there is nothing
 //!   more to hand out ([`turn`]);
 //! - whoever sends queues, and writes only past the high-water mark ([`send`]);
+//! - whoever [waits](wait) for something else is woken when it may have come;
 //! - the switchboard writes what is left and keeps the time.
 
 pub(crate) mod buffers;
 mod send;
 mod switchboard;
 mod turn;
+mod wait;
 mod wheel;
 
+use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 use std::time::Instant;
 
+use offhook_protocol::handshake::Negotiated;
 use offhook_protocol::{Closed, Connection, Event};
 use switchboard::Switchboard;
+pub(crate) use turn::Turn;
 
 use crate::Transport;
 use crate::error::Error;
 use crate::message::Message;
+use crate::socket::Agreement;
 
 /// The runtime's clock, which tests can pause.
 pub(crate) fn now() -> Instant {
@@ -38,6 +45,7 @@ pub(crate) struct Line {
     /// Whether the switchboard was called and has not come yet.
     called: AtomicBool,
     board: Arc<Switchboard>,
+    agreement: Option<Box<Agreement>>,
 }
 
 #[derive(Debug)]
@@ -56,12 +64,14 @@ pub(crate) struct State {
     high_water: u32,
     /// How many pings were answered.
     pongs: u32,
+    /// Whether a message is being written piece by piece.
+    streaming: bool,
     /// Whether a layer below us may hold bytes back until it is flushed.
     unflushed: bool,
     /// How it ended, until somebody was told.
     fault: Option<Box<Fault>>,
     /// Messages that came while somebody waited for something else.
-    stash: Option<Box<Vec<Message>>>,
+    stash: Option<Box<VecDeque<Message>>>,
 }
 
 /// What was read and is not used up.
@@ -84,10 +94,16 @@ impl Line {
     pub(crate) fn new(
         connection: Connection,
         transport: Transport,
+        negotiated: Negotiated,
         unread: &[u8],
         high_water: u32,
     ) -> Arc<Self> {
-        let mut inbox = Inbox { buffer: None, from: 0, to: 0, at: now() };
+        let mut inbox = Inbox {
+            buffer: None,
+            from: 0,
+            to: 0,
+            at: now(),
+        };
         inbox.put(unread);
         let line = Arc::new(Self {
             state: Mutex::new(State {
@@ -99,12 +115,14 @@ impl Line {
                 timer: None,
                 high_water,
                 pongs: 0,
+                streaming: false,
                 unflushed: false,
                 fault: None,
                 stash: None,
             }),
             called: AtomicBool::new(false),
             board: Switchboard::of_thread(),
+            agreement: Agreement::of(negotiated),
         });
         line.set_timer(&mut line.lock());
         line
@@ -113,6 +131,17 @@ impl Line {
     #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn agreement(&self) -> Option<&Agreement> {
+        self.agreement.as_deref()
+    }
+
+    pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
+        self.lock()
+            .transport
+            .as_ref()
+            .and_then(Transport::peer_addr)
     }
 
     /// Asks the switchboard to come, once.
@@ -138,7 +167,9 @@ impl Line {
         let mut state = self.lock();
         state.timer = state.timer.map(|(key, _)| (key, now()));
         if let Err(error) = state.connection.handle_timeout(now()) {
-            state.fault.get_or_insert_with(|| Box::new(Fault::Peer(error)));
+            state
+                .fault
+                .get_or_insert_with(|| Box::new(Fault::Peer(error)));
         }
         self.flush(&mut state);
         self.set_timer(&mut state);
@@ -147,7 +178,9 @@ impl Line {
 
     /// Sets the wheel by what the connection wants, if it wants something earlier than was set.
     pub(crate) fn set_timer(self: &Arc<Self>, state: &mut State) {
-        let Some(at) = state.connection.poll_timeout() else { return };
+        let Some(at) = state.connection.poll_timeout() else {
+            return;
+        };
         let due = state.timer.is_none_or(|(_, set)| at < set || set <= now());
         if due {
             let key = state.timer.map(|(key, _)| key);
@@ -217,25 +250,6 @@ impl State {
         if !self.waiting.iter().any(|known| known.will_wake(waker)) {
             self.waiting.push(waker.clone());
         }
-    }
-
-    pub(crate) fn pongs(&self) -> u32 {
-        self.pongs
-    }
-
-    /// Keeps a message that came while somebody waited for something else.
-    pub(crate) fn stash(&mut self, message: Message) {
-        self.stash.get_or_insert_default().push(message);
-    }
-
-    /// Takes the oldest message that was kept.
-    pub(crate) fn unstash(&mut self) -> Option<Message> {
-        let stash = self.stash.as_mut()?;
-        let message = stash.remove(0);
-        if stash.is_empty() {
-            self.stash = None;
-        }
-        Some(message)
     }
 
     /// Counts what concerns the library itself.

@@ -1,9 +1,9 @@
 //! A sender's turn: queue, and wait only when too much is unsent.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
-use offhook_protocol::{Connection, SendError};
+use offhook_protocol::{Connection, ReadyState, SendError};
 
 use super::{Line, State, now};
 use crate::error::Error;
@@ -19,14 +19,78 @@ impl Line {
         queue: impl FnOnce(&mut Connection) -> Result<(), SendError>,
     ) -> Poll<Result<(), Error>> {
         let mut state = self.lock();
+        if state.streaming {
+            state.wait(cx.waker());
+            return Poll::Pending;
+        }
+        self.poll_queue(&mut state, cx, queue)
+    }
+
+    /// Queues a piece of the message that is being written piece by piece.
+    pub(crate) fn poll_piece(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        queue: impl FnOnce(&mut Connection) -> Result<(), SendError>,
+    ) -> Poll<Result<(), Error>> {
+        self.poll_queue(&mut self.lock(), cx, queue)
+    }
+
+    /// Makes all others wait until the message is finished.
+    pub(crate) fn poll_begin_stream(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        let mut state = self.lock();
+        if state.streaming {
+            state.wait(cx.waker());
+            return Poll::Pending;
+        }
+        if state.connection.ready_state() != ReadyState::Open {
+            return Poll::Ready(Err(state.closed_error()));
+        }
+        state.streaming = true;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Lets the others go on.
+    pub(crate) fn end_stream(&self) {
+        let mut state = self.lock();
+        state.streaming = false;
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    #[inline]
+    fn poll_queue(
+        self: &Arc<Self>,
+        state: &mut State,
+        cx: &mut Context<'_>,
+        queue: impl FnOnce(&mut Connection) -> Result<(), SendError>,
+    ) -> Poll<Result<(), Error>> {
         if state.is_full() {
-            self.flush(&mut state);
+            self.flush(state);
             if state.is_full() && state.transport.is_some() {
                 state.wait(cx.waker());
                 return Poll::Pending;
             }
         }
-        Poll::Ready(self.queue(&mut state, queue))
+        Poll::Ready(self.queue(state, queue))
+    }
+
+    /// Queues if that needs no waiting.
+    pub(crate) fn try_send(
+        self: &Arc<Self>,
+        queue: impl FnOnce(&mut Connection) -> Result<(), SendError>,
+    ) -> Result<(), Error> {
+        let mut state = self.lock();
+        if state.is_full() {
+            self.flush(&mut state);
+        }
+        if state.streaming || state.is_full() && state.transport.is_some() {
+            return Err(Error::Full);
+        }
+        self.queue(&mut state, queue)
     }
 
     /// Queues without waiting, whatever is unsent.

@@ -49,7 +49,10 @@ impl Switchboard {
             }
             let board = Arc::new(Self::default());
             *known = Arc::downgrade(&board);
-            tokio::spawn(attend(Operator { board: Arc::clone(&board), alarm: None }));
+            tokio::spawn(attend(Operator {
+                board: Arc::clone(&board),
+                alarm: None,
+            }));
             board
         })
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use offhook_protocol::{ClosedBy, Connection, Event, Input};
+use offhook_protocol::{ClosedBy, Connection, Event, Input, ReceiveMode};
 use tokio::io::ReadBuf;
 
 use super::{Fault, Line, State, buffers, now};
@@ -21,6 +21,34 @@ const SLICES: usize = 16;
 const LINGER_BYTES: usize = 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 
+/// What a turn is for.
+#[derive(Clone, Copy)]
+pub(crate) struct Turn {
+    /// How messages are taken.
+    mode: ReceiveMode,
+    /// Whether what is taken is answered within the turn: then no more is read while too much is
+    /// unsent.
+    replies: bool,
+}
+
+impl Turn {
+    /// For whole messages.
+    pub(crate) const WHOLE: Self = Self {
+        mode: ReceiveMode::Whole,
+        replies: false,
+    };
+    /// For messages piece by piece.
+    pub(crate) const CHUNKS: Self = Self {
+        mode: ReceiveMode::Chunks,
+        replies: false,
+    };
+    /// For whole messages, answered on the spot.
+    pub(crate) const REPLIES: Self = Self {
+        mode: ReceiveMode::Whole,
+        replies: true,
+    };
+}
+
 impl Line {
     /// Gives events to `take` until it makes something of one, or the connection has ended:
     /// `None` if it was closed, an error, once, if it was lost or failed.
@@ -31,9 +59,11 @@ impl Line {
     pub(crate) fn poll_turn<R>(
         self: &Arc<Self>,
         cx: &mut Context<'_>,
+        turn: Turn,
         mut take: impl FnMut(Event<'_>, &mut Connection) -> Option<R>,
     ) -> Poll<Result<Option<R>, Error>> {
         let mut state = self.lock();
+        state.connection.set_receive_mode(turn.mode);
         loop {
             if let Some(taken) = state.take_events(&mut take) {
                 return Poll::Ready(Ok(Some(taken)));
@@ -48,15 +78,25 @@ impl Line {
                 state.disconnect();
             }
             if state.transport.is_none() {
-                mem::take(&mut state.waiting).into_iter().for_each(Waker::wake);
+                mem::take(&mut state.waiting)
+                    .into_iter()
+                    .for_each(Waker::wake);
                 return Poll::Ready(state.outcome());
+            }
+            if turn.replies && state.is_full() {
+                state.wait(cx.waker());
+                return Poll::Pending;
             }
             match state.poll_fill(cx) {
                 Poll::Ready(Ok(true)) => {}
                 Poll::Ready(Ok(false)) => state.lose(None),
                 Poll::Ready(Err(error)) => state.lose(Some(error)),
                 Poll::Pending => {
-                    if !state.reader.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+                    if !state
+                        .reader
+                        .as_ref()
+                        .is_some_and(|known| known.will_wake(cx.waker()))
+                    {
                         state.reader = Some(cx.waker().clone());
                     }
                     if state.closing_needs_timer() {
@@ -70,7 +110,12 @@ impl Line {
 
     /// Writes as much as the transport takes; the rest when it takes more.
     pub(crate) fn flush(self: &Arc<Self>, state: &mut State) {
-        let State { connection, transport, unflushed, .. } = state;
+        let State {
+            connection,
+            transport,
+            unflushed,
+            ..
+        } = state;
         let Some(transport) = transport else { return };
         let result = loop {
             let mut slices = [IoSlice::new(&[]); SLICES];
@@ -89,10 +134,25 @@ impl Line {
         if let Some(buffer) = connection.reclaim() {
             buffers::give_write(buffer);
         }
-        let result = result.and_then(|()| if *unflushed { self.flush_below(state) } else { Ok(()) });
+        let result = match result {
+            Ok(()) if state.unflushed => self.flush_below(state),
+            result => result,
+        };
         if let Err(error) = result {
             state.lose(Some(error));
         }
+    }
+
+    /// Ends the connection at once, and wakes everybody who waits on it.
+    pub(crate) fn cut(&self) {
+        let mut state = self.lock();
+        state.lose(Some(io::ErrorKind::ConnectionAborted.into()));
+        let wakers = mem::take(&mut state.waiting)
+            .into_iter()
+            .chain(state.reader.take());
+        let wakers: Vec<Waker> = wakers.collect();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     #[inline]
@@ -112,7 +172,9 @@ impl Line {
 
     /// Flushes what a layer below us holds back.
     fn flush_below(self: &Arc<Self>, state: &mut State) -> io::Result<()> {
-        let Some(transport) = &mut state.transport else { return Ok(()) };
+        let Some(transport) = &mut state.transport else {
+            return Ok(());
+        };
         let waker = Waker::from(Arc::clone(self));
         match transport.poll_flush(&mut Context::from_waker(&waker)) {
             Poll::Ready(result) => {
@@ -151,7 +213,10 @@ impl State {
         let left = input.len();
         if taken.is_some() {
             // There may be an event even if no byte is left; the next turn finds out.
-            self.inbox.from = self.inbox.to.saturating_sub(u32::try_from(left).unwrap_or(0));
+            self.inbox.from = self
+                .inbox
+                .to
+                .saturating_sub(u32::try_from(left).unwrap_or(0));
             self.inbox.buffer = Some(buffer);
         } else {
             buffers::give_read(buffer);
@@ -162,7 +227,9 @@ impl State {
     /// Reads once. `false` at the end of the stream.
     #[inline]
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let Some(transport) = &mut self.transport else { return Poll::Ready(Ok(false)) };
+        let Some(transport) = &mut self.transport else {
+            return Poll::Ready(Ok(false));
+        };
         let mut buffer = buffers::take_read();
         let mut read = ReadBuf::new(&mut buffer);
         let result = transport.poll_read(cx, &mut read);
@@ -190,15 +257,21 @@ impl State {
         let closed = self.connection.closed();
         if closed.is_some_and(|closed| closed.by == ClosedBy::Lost) {
             let error = error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
-            self.fault.get_or_insert_with(|| Box::new(Fault::Lost(error)));
+            self.fault
+                .get_or_insert_with(|| Box::new(Fault::Lost(error)));
         }
     }
 
     /// Closes the transport: everything was said.
     fn disconnect(&mut self) {
-        let Some(mut transport) = self.transport.take() else { return };
+        let Some(mut transport) = self.transport.take() else {
+            return;
+        };
         self.connection.handle_transport_closed(now());
-        let failed = self.connection.closed().is_some_and(|closed| closed.error.is_some());
+        let failed = self
+            .connection
+            .closed()
+            .is_some_and(|closed| closed.error.is_some());
         let shut = transport.poll_shutdown(&mut Context::from_waker(Waker::noop()));
         if failed || shut.is_pending() {
             tokio::spawn(linger(transport));
@@ -246,7 +319,10 @@ async fn linger(mut transport: Transport) {
     let drain = async {
         let mut buffer = vec![0; 16 * 1024];
         let mut left = LINGER_BYTES;
-        if std::future::poll_fn(|cx| transport.poll_shutdown(cx)).await.is_err() {
+        if std::future::poll_fn(|cx| transport.poll_shutdown(cx))
+            .await
+            .is_err()
+        {
             return;
         }
         while left > 0 {

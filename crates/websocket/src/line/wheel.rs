@@ -33,7 +33,13 @@ struct Entry {
 
 impl Default for Wheel {
     fn default() -> Self {
-        Self { origin: None, next: 0, entries: Slab::new(), slots: Vec::new(), keys: 0 }
+        Self {
+            origin: None,
+            next: 0,
+            entries: Slab::new(),
+            slots: Vec::new(),
+            keys: 0,
+        }
     }
 }
 
@@ -42,10 +48,16 @@ impl Wheel {
     pub(crate) fn set(&mut self, key: Option<u32>, line: &Weak<Line>, at: Instant) -> u32 {
         let origin = *self.origin.get_or_insert(at);
         let millis = at.saturating_duration_since(origin).as_millis();
-        let tick = u64::try_from(millis).unwrap_or(u64::MAX).div_ceil(TICK_MS).max(self.next);
+        let tick = u64::try_from(millis)
+            .unwrap_or(u64::MAX)
+            .div_ceil(TICK_MS)
+            .max(self.next);
         let known = key.filter(|key| self.entries.contains(*key as usize));
         let key = known.unwrap_or_else(|| {
-            let key = self.entries.insert(Entry { line: line.clone(), tick });
+            let key = self.entries.insert(Entry {
+                line: line.clone(),
+                tick,
+            });
             u32::try_from(key).unwrap_or(u32::MAX)
         });
         if let Some(entry) = self.entries.get_mut(key as usize) {
@@ -63,7 +75,9 @@ impl Wheel {
     /// Takes the connections whose time has come.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<Weak<Line>> {
         let mut due = Vec::new();
-        let Some(origin) = self.origin else { return due };
+        let Some(origin) = self.origin else {
+            return due;
+        };
         let millis = now.saturating_duration_since(origin).as_millis();
         let current = u64::try_from(millis).unwrap_or(u64::MAX) / TICK_MS;
         // A clock that leapt ahead needs each slot looked at once, not each tick.
@@ -79,10 +93,14 @@ impl Wheel {
     }
 
     fn take_slot(&mut self, tick: u64, current: u64, due: &mut Vec<Weak<Line>>) {
-        let Some(slot) = self.slots.get_mut((tick % SLOTS) as usize) else { return };
+        let Some(slot) = self.slots.get_mut((tick % SLOTS) as usize) else {
+            return;
+        };
         for key in std::mem::take(slot) {
             self.keys -= 1;
-            let Some(entry) = self.entries.get(key as usize) else { continue };
+            let Some(entry) = self.entries.get(key as usize) else {
+                continue;
+            };
             if entry.tick <= current {
                 due.push(entry.line.clone());
             } else {

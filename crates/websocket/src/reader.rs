@@ -1,0 +1,110 @@
+//! A message that is read piece by piece.
+
+use std::future::poll_fn;
+
+use offhook_protocol::{Chunk, Event, Kind};
+
+use crate::error::Error;
+use crate::line::Turn;
+use crate::message::Message;
+use crate::socket::WebSocket;
+
+/// Reads one message piece by piece; see
+/// [`WebSocket::recv_stream`](crate::WebSocket::recv_stream).
+///
+/// ```no_run
+/// # async fn example(mut socket: offhook::WebSocket) -> Result<(), offhook::Error> {
+/// while let Some(mut message) = socket.recv_stream().await? {
+///     let mut length = 0;
+///     while let Some(piece) = message.next().await? {
+///         length += piece.len();
+///     }
+///     println!("a message of {length} bytes");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct MessageReader<'a> {
+    socket: &'a mut WebSocket,
+    kind: Kind,
+    first: Option<Message>,
+    done: bool,
+}
+
+impl<'a> MessageReader<'a> {
+    pub(crate) async fn begin(socket: &'a mut WebSocket) -> Result<Option<Self>, Error> {
+        let stashed = socket.line().lock().unstash();
+        if let Some(message) = stashed {
+            let kind = message.kind();
+            return Ok(Some(Self {
+                socket,
+                kind,
+                first: Some(message),
+                done: true,
+            }));
+        }
+        let first = poll_fn(|cx| {
+            socket
+                .line()
+                .poll_turn(cx, Turn::CHUNKS, |event, _| match event {
+                    Event::Message(message) => Some((message.into(), true)),
+                    // What is left of a message whose reader was dropped has no beginning.
+                    Event::Chunk(chunk) if chunk.first => Some(owned(chunk)),
+                    Event::Chunk(_) | Event::Ping(_) | Event::Pong { .. } | Event::Close(_) => None,
+                })
+        })
+        .await?;
+        Ok(first.map(|(message, done)| {
+            let kind = message.kind();
+            Self {
+                socket,
+                kind,
+                first: Some(message),
+                done,
+            }
+        }))
+    }
+
+    /// The message's type.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The next piece; `None` after the last. Text is cut between characters. Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`recv`](crate::WebSocket::recv). A connection that ends in the middle of a message is
+    /// an error too.
+    pub async fn next(&mut self) -> Result<Option<Message>, Error> {
+        loop {
+            if let Some(first) = self.first.take().filter(|first| !first.is_empty()) {
+                return Ok(Some(first));
+            }
+            if self.done {
+                return Ok(None);
+            }
+            let next = poll_fn(|cx| {
+                self.socket
+                    .line()
+                    .poll_turn(cx, Turn::CHUNKS, |event, _| match event {
+                        Event::Chunk(chunk) => Some(owned(chunk)),
+                        Event::Message(_)
+                        | Event::Ping(_)
+                        | Event::Pong { .. }
+                        | Event::Close(_) => None,
+                    })
+            });
+            let Some((piece, last)) = next.await? else {
+                return Err(self.socket.line().closed_error());
+            };
+            self.done = last;
+            self.first = Some(piece);
+        }
+    }
+}
+
+fn owned(chunk: Chunk<'_>) -> (Message, bool) {
+    (chunk.data.into(), chunk.last)
+}

@@ -1,0 +1,184 @@
+//! Sending, from any task.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use offhook_protocol::deflate::DeflateParams;
+use offhook_protocol::{CloseCode, Closed, Kind, Outgoing, Prepared, ReadyState};
+
+use crate::error::Error;
+use crate::line::{Line, now};
+use crate::writer::MessageWriter;
+
+/// A handle to send with. Clones send on the same connection; what one of them sends is queued
+/// whole, in the order of the calls.
+///
+/// It does not keep the connection open: that ends with the [`WebSocket`](crate::WebSocket).
+#[derive(Clone)]
+pub struct Sender {
+    line: Arc<Line>,
+}
+
+impl Sender {
+    pub(crate) const fn new(line: Arc<Line>) -> Self {
+        Self { line }
+    }
+
+    pub(crate) const fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
+
+    /// Sends a message: text from `&str`, `String` and [`Text`](crate::Text), binary from bytes.
+    ///
+    /// Returns when it is queued; waits first while more than the send buffer is unsent.
+    /// Cancel-safe: queued whole, or not at all.
+    ///
+    /// # Errors
+    /// The connection is closing or closed; nothing was sent.
+    #[inline]
+    pub async fn send<'a>(&self, message: impl Into<Outgoing<'a>>) -> Result<(), Error> {
+        let mut message = Some(message.into());
+        poll_fn(|cx| {
+            self.line.poll_send(cx, |connection| match message.take() {
+                Some(message) => connection.send(message),
+                None => Ok(()),
+            })
+        })
+        .await
+    }
+
+    /// Sends a message ahead of all that have not begun to be sent.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_urgent<'a>(&self, message: impl Into<Outgoing<'a>>) -> Result<(), Error> {
+        let mut message = Some(message.into());
+        poll_fn(|cx| {
+            self.line.poll_send(cx, |connection| match message.take() {
+                Some(message) => connection.send_urgent(message),
+                None => Ok(()),
+            })
+        })
+        .await
+    }
+
+    /// Sends a message that was framed, and perhaps compressed, once for many connections.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_prepared(&self, message: &Prepared) -> Result<(), Error> {
+        poll_fn(|cx| {
+            self.line
+                .poll_send(cx, |connection| connection.send_prepared(message))
+        })
+        .await
+    }
+
+    /// Sends a message if that needs no waiting.
+    ///
+    /// # Errors
+    /// [`Error::Full`] while more than the send buffer is unsent, else as [`send`](Self::send).
+    pub fn try_send<'a>(&self, message: impl Into<Outgoing<'a>>) -> Result<(), Error> {
+        let message = message.into();
+        self.line.try_send(|connection| connection.send(message))
+    }
+
+    /// Begins a message that is written piece by piece. Other senders wait until it is finished;
+    /// pings and pongs do not.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_stream(&self, kind: Kind) -> Result<MessageWriter, Error> {
+        MessageWriter::begin(Arc::clone(&self.line), kind).await
+    }
+
+    /// Waits until everything sent so far has left for the network.
+    ///
+    /// # Errors
+    /// The connection ended before.
+    pub async fn flush(&self) -> Result<(), Error> {
+        poll_fn(|cx| self.line.poll_drained(cx)).await
+    }
+
+    /// Asks the peer for a pong, and gives the round trip. Somebody must be receiving on the
+    /// [`WebSocket`](crate::WebSocket) for the pong to be seen.
+    ///
+    /// # Errors
+    /// The connection has ended, or ends before the pong.
+    pub async fn ping(&self) -> Result<Duration, Error> {
+        let before = self.begin_ping()?;
+        poll_fn(|cx| self.line.poll_pong(cx, before)).await
+    }
+
+    pub(crate) fn begin_ping(&self) -> Result<u32, Error> {
+        let before = self.line.pongs();
+        self.line.send_now(|connection| connection.ping(now()))?;
+        Ok(before)
+    }
+
+    /// Begins the closing handshake and returns; what was sent before goes out first. The
+    /// receiver goes on until the peer has answered.
+    ///
+    /// # Errors
+    /// The code must not be sent, or the reason is longer than 123 bytes: the connection goes on.
+    pub fn close(&self, code: CloseCode, reason: &str) -> Result<(), Error> {
+        self.line.begin_close(code, reason)
+    }
+
+    /// Waits until the connection has ended, and gives how.
+    pub async fn ended(&self) -> Closed {
+        poll_fn(|cx| self.line.poll_ended(cx)).await
+    }
+
+    /// How the connection ended; `None` before it has.
+    #[must_use]
+    pub fn closed(&self) -> Option<Closed> {
+        self.line.lock().closed()
+    }
+
+    /// Where the connection is in its life.
+    #[must_use]
+    pub fn state(&self) -> ReadyState {
+        self.line.lock().connection.ready_state()
+    }
+
+    /// How many bytes are unsent.
+    #[must_use]
+    pub fn buffered_amount(&self) -> usize {
+        self.line.lock().connection.buffered_amount()
+    }
+
+    /// The last measured round trip.
+    #[must_use]
+    pub fn rtt(&self) -> Option<Duration> {
+        self.line.lock().connection.rtt()
+    }
+
+    /// The subprotocol that was agreed on.
+    #[must_use]
+    pub fn protocol(&self) -> Option<&str> {
+        self.line.agreement()?.protocol.as_deref()
+    }
+
+    /// The terms of permessage-deflate, if it is used.
+    #[must_use]
+    pub fn deflate(&self) -> Option<&DeflateParams> {
+        self.line.agreement()?.deflate.as_ref()
+    }
+
+    /// The extensions in use, as `Sec-WebSocket-Extensions` names them; empty if there are none.
+    #[must_use]
+    pub fn extensions(&self) -> String {
+        self.deflate().map(ToString::to_string).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender")
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}

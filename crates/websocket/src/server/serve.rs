@@ -1,0 +1,200 @@
+//! A server for the simple case: a task a connection.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use offhook_protocol::CloseCode;
+use offhook_protocol::handshake::OriginPolicy;
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+
+use super::accept::Acceptor;
+use super::registry::{Place, Registry};
+use crate::error::Error;
+use crate::settings::Settings;
+use crate::socket::WebSocket;
+
+/// Listens, and gives each connection to a handler.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use offhook::Server;
+///
+/// Server::bind("127.0.0.1:9001")
+///     .await?
+///     .serve(|mut socket| async move {
+///         while let Some(message) = socket.recv().await? {
+///             socket.send(message).await?;
+///         }
+///         Ok(())
+///     })
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    acceptor: Acceptor,
+    max_connections: usize,
+    registry: Arc<Registry>,
+}
+
+/// How many connections at most. 100,000: more than a process may have descriptors for on most
+/// machines, so the descriptors are the limit, and theirs is an error that is survived.
+const MAX_CONNECTIONS: usize = 100_000;
+
+/// After an error of accept that is not one connection's, such as no free descriptor, this long
+/// passes before the next try: the cause lasts, and trying at once would burn a core.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+impl Server {
+    /// Listens on an address.
+    ///
+    /// # Errors
+    /// The address is not one, or is taken.
+    pub async fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
+        Ok(Self::on(TcpListener::bind(address).await?))
+    }
+
+    /// Takes a listener that was made elsewhere.
+    #[must_use]
+    pub fn on(listener: TcpListener) -> Self {
+        Self {
+            listener,
+            acceptor: Acceptor::default(),
+            max_connections: MAX_CONNECTIONS,
+            registry: Arc::default(),
+        }
+    }
+
+    /// With this acceptor: origins, subprotocols, TLS, times.
+    #[must_use]
+    pub fn acceptor(mut self, acceptor: Acceptor) -> Self {
+        self.acceptor = acceptor;
+        self
+    }
+
+    /// With these limits, times, buffers and compression.
+    #[must_use]
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.acceptor = self.acceptor.settings(settings);
+        self
+    }
+
+    /// Which web pages may connect. By default those of the same origin.
+    #[must_use]
+    pub fn origin(mut self, origin: OriginPolicy) -> Self {
+        self.acceptor = self.acceptor.origin(origin);
+        self
+    }
+
+    /// How many connections at most, those in the handshake included. One more waits in the
+    /// system's queue.
+    #[must_use]
+    pub const fn max_connections(mut self, most: usize) -> Self {
+        self.max_connections = most;
+        self
+    }
+
+    /// The address it listens on.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// A handle to stop it with.
+    #[must_use]
+    pub fn handle(&self) -> ServerHandle {
+        ServerHandle {
+            registry: Arc::clone(&self.registry),
+        }
+    }
+
+    /// Serves each connection in a task of its own, until it is
+    /// [shut down](ServerHandle::shutdown). An error that a handler returns ends its connection,
+    /// and nothing else.
+    ///
+    /// # Errors
+    /// The listener broke.
+    pub async fn serve<H, F>(self, handler: H) -> io::Result<()>
+    where
+        H: Fn(WebSocket) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        let shared = Arc::new((self.acceptor, handler));
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = self.registry.stopped() => break,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) if is_fatal(&error) => return Err(error),
+                Err(_) => {
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Some(place) = self.registry.take(self.max_connections) else {
+                // Over the limit: the connection is closed, which the client can retry.
+                continue;
+            };
+            let shared = Arc::clone(&shared);
+            tokio::spawn(async move {
+                // Boxed: the handshake's state must not stay in the task for the connection's life.
+                if let Some(socket) = Box::pin(open(&shared.0, stream, &place)).await {
+                    let _result = (shared.1)(socket).await;
+                }
+                drop(place);
+            });
+        }
+        self.registry.emptied().await;
+        Ok(())
+    }
+}
+
+async fn open(acceptor: &Acceptor, stream: TcpStream, place: &Place) -> Option<WebSocket> {
+    // What is wrong with a client's socket or request is the client's to notice.
+    stream.set_nodelay(true).ok()?;
+    let socket = acceptor.accept(stream).await.ok()?;
+    if !place.fill(socket.line()) {
+        socket.sender().close(CloseCode::GOING_AWAY, "").ok()?;
+    }
+    Some(socket)
+}
+
+/// Whether the listener itself is broken, and no later accept can succeed.
+fn is_fatal(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, NotConnected, Unsupported};
+    matches!(error.kind(), InvalidInput | NotConnected | Unsupported)
+}
+
+/// Stops a [`Server`].
+#[derive(Clone, Debug)]
+pub struct ServerHandle {
+    registry: Arc<Registry>,
+}
+
+impl ServerHandle {
+    /// Stops accepting, closes every connection with this code, and waits until all have ended,
+    /// their handlers included; those that have not by the deadline are cut off.
+    pub async fn shutdown(&self, code: CloseCode, deadline: Duration) {
+        for line in self.registry.stop() {
+            // A connection that is closing already ends by itself.
+            let _closing = line.begin_close(code, "");
+        }
+        if tokio::time::timeout(deadline, self.registry.emptied())
+            .await
+            .is_err()
+        {
+            for line in self.registry.stop() {
+                line.cut();
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! How a connection behaves, client or server.
+
+use std::cell::RefCell;
+use std::sync::{Arc, OnceLock};
+
+use offhook_protocol::deflate::{DeflateConfig, DeflatePool};
+use offhook_protocol::handshake::Negotiated;
+use offhook_protocol::{Config, Connection, Deflate, MaskKeys};
+
+use crate::line::now;
+
+/// How connections behave. Clones share everything, so one value serves any number of them.
+///
+/// ```
+/// use offhook::Settings;
+/// use offhook::protocol::{Config, Limits};
+///
+/// let settings = Settings::default()
+///     .config(Config {
+///         limits: Limits { message_size: 16 << 20, ..Limits::default() },
+///         ..Config::default()
+///     })
+///     .send_buffer(64 * 1024);
+/// # let _ = settings;
+/// ```
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub(crate) config: Arc<Config>,
+    pub(crate) deflate: Option<Arc<DeflateConfig>>,
+    pool: DeflatePool,
+    pub(crate) high_water: u32,
+}
+
+/// What may be unsent before senders wait. 256 KiB: it fills a fast line for as long as a sender
+/// needs to be woken, and bounds what a peer that never reads can cost.
+const SEND_BUFFER: u32 = 256 * 1024;
+
+impl Default for Settings {
+    /// Keepalive, timeouts and limits as [`Config`] has them, no compression, a send buffer of
+    /// 256 KiB.
+    fn default() -> Self {
+        Self {
+            config: Arc::new(Config::default()),
+            deflate: None,
+            pool: DeflatePool::default(),
+            high_water: SEND_BUFFER,
+        }
+    }
+}
+
+impl Settings {
+    /// With these limits and times.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = Arc::new(config);
+        self
+    }
+
+    /// With permessage-deflate offered, or accepted.
+    #[must_use]
+    pub fn deflate(mut self, deflate: DeflateConfig) -> Self {
+        self.deflate = Some(Arc::new(deflate));
+        self
+    }
+
+    /// Senders wait while this many bytes are unsent.
+    #[must_use]
+    pub fn send_buffer(mut self, bytes: usize) -> Self {
+        self.high_water = u32::try_from(bytes).unwrap_or(u32::MAX).max(1);
+        self
+    }
+
+    pub(crate) fn server(&self, negotiated: &Negotiated) -> Connection {
+        let connection = Connection::server(Arc::clone(&self.config), now());
+        match (&negotiated.deflate, &self.deflate) {
+            (Some(params), Some(config)) => {
+                connection.with_deflate(Deflate::server(params, config, &self.pool))
+            }
+            _ => connection,
+        }
+    }
+
+    pub(crate) fn client(&self, negotiated: &Negotiated) -> Connection {
+        let connection = Connection::client(Arc::clone(&self.config), system_keys(), now());
+        match (&negotiated.deflate, &self.deflate) {
+            (Some(params), Some(config)) => {
+                connection.with_deflate(Deflate::client(params, config, &self.pool))
+            }
+            _ => connection,
+        }
+    }
+}
+
+/// Masking keys from the operating system's generator, a batch a thread at a time: RFC 6455 §5.3
+/// wants them strong, and one system call a key would cost more than the frame.
+fn system_keys() -> Arc<dyn MaskKeys> {
+    static KEYS: OnceLock<Arc<dyn MaskKeys>> = OnceLock::new();
+    Arc::clone(KEYS.get_or_init(|| Arc::new(next_key)))
+}
+
+struct Batch {
+    bytes: [u8; 256],
+    used: usize,
+}
+
+thread_local! {
+    static BATCH: RefCell<Batch> = const { RefCell::new(Batch { bytes: [0; 256], used: 256 }) };
+}
+
+fn next_key() -> [u8; 4] {
+    BATCH.with_borrow_mut(|batch| {
+        if batch.used >= batch.bytes.len() {
+            fill(&mut batch.bytes);
+            batch.used = 0;
+        }
+        let mut key = [0; 4];
+        key.copy_from_slice(&batch.bytes[batch.used..batch.used + 4]);
+        batch.used += 4;
+        key
+    })
+}
+
+/// Fills with bytes that nobody can foresee.
+#[expect(
+    clippy::expect_used,
+    reason = "without randomness no connection is safe"
+)]
+pub(crate) fn fill(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the operating system gives random bytes");
+}

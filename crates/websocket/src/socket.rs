@@ -1,0 +1,333 @@
+//! The open connection, as its user holds it.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use offhook_protocol::deflate::DeflateParams;
+use offhook_protocol::handshake::Negotiated;
+use offhook_protocol::{self as protocol, CloseCode, Closed, Connection, Event, ReadyState};
+
+use crate::error::Error;
+use crate::line::{Line, Turn};
+use crate::message::Message;
+use crate::reader::MessageReader;
+use crate::sender::Sender;
+use crate::settings::Settings;
+use crate::transport::Transport;
+
+#[doc = include_str!("socket.md")]
+pub struct WebSocket {
+    sender: Sender,
+}
+
+impl WebSocket {
+    /// The server's end of a connection whose opening handshake was done elsewhere. `unread` is
+    /// what came behind the request's head.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn server(
+        transport: impl Into<Transport>,
+        negotiated: Negotiated,
+        unread: &[u8],
+        settings: &Settings,
+    ) -> Self {
+        Self::new(
+            settings.server(&negotiated),
+            transport.into(),
+            negotiated,
+            unread,
+            settings,
+        )
+    }
+
+    /// The client's end of a connection whose opening handshake was done elsewhere. `unread` is
+    /// what came behind the response's head.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn client(
+        transport: impl Into<Transport>,
+        negotiated: Negotiated,
+        unread: &[u8],
+        settings: &Settings,
+    ) -> Self {
+        Self::new(
+            settings.client(&negotiated),
+            transport.into(),
+            negotiated,
+            unread,
+            settings,
+        )
+    }
+
+    fn new(
+        connection: Connection,
+        transport: Transport,
+        negotiated: Negotiated,
+        unread: &[u8],
+        settings: &Settings,
+    ) -> Self {
+        let line = Line::new(
+            connection,
+            transport,
+            negotiated,
+            unread,
+            settings.high_water,
+        );
+        Self {
+            sender: Sender::new(line),
+        }
+    }
+
+    /// Receives the next message. `None` once the connection is closed;
+    /// [`closed`](Sender::closed) then tells code, reason, and who closed.
+    ///
+    /// Pings, pongs and the closing handshake are handled inside. Cancel-safe: a message is given
+    /// out or stays for the next call.
+    ///
+    /// # Errors
+    /// Once, if the connection was lost, or had to be failed because the peer broke the protocol
+    /// or a limit, or fell silent.
+    #[inline]
+    pub async fn recv(&mut self) -> Result<Option<Message>, Error> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// [`recv`](Self::recv), for those who write futures by hand.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    #[inline]
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
+        if let Some(message) = self.line().lock().unstash() {
+            return Poll::Ready(Ok(Some(message)));
+        }
+        self.line()
+            .poll_turn(cx, Turn::WHOLE, |event, _| match event {
+                Event::Message(message) => Some(message.into()),
+                // A chunk is what is left of a message whose reader was dropped.
+                Event::Chunk(_) | Event::Ping(_) | Event::Pong { .. } | Event::Close(_) => None,
+            })
+    }
+
+    /// Receives the next message piece by piece, of any length, in constant memory. `None` once
+    /// the connection is closed.
+    ///
+    /// Cancel-safe. What is not read of a message is skipped.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub async fn recv_stream(&mut self) -> Result<Option<MessageReader<'_>>, Error> {
+        MessageReader::begin(self).await
+    }
+
+    /// Gives each message to `handle` as it lies in the read buffer, until the connection ends:
+    /// the fastest way to serve, without an allocation a message. What `handle` sends is written
+    /// at once when the batch that one read brought is done.
+    ///
+    /// There is no waiting inside: replies are queued, whatever is unsent. Reading stops while
+    /// more than the send buffer is unsent, so a peer that never reads costs bounded memory.
+    ///
+    /// ```
+    /// # async fn example(mut socket: offhook::WebSocket) -> Result<(), offhook::Error> {
+    /// socket.each(|message, replies| replies.send(message)).await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv), and what `handle` returns.
+    pub async fn each(
+        &mut self,
+        mut handle: impl FnMut(protocol::Message<'_>, &mut Replies<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        poll_fn(|cx| {
+            let mut turn = |event: Event<'_>, connection: &mut Connection| match event {
+                Event::Message(message) => {
+                    handle(message, &mut Replies { connection }).err().map(Err)
+                }
+                Event::Chunk(_) | Event::Ping(_) | Event::Pong { .. } | Event::Close(_) => None,
+            };
+            let ended = ready!(self.line().poll_turn(cx, Turn::REPLIES, &mut turn))?;
+            Poll::Ready(ended.unwrap_or(Ok(())))
+        })
+        .await
+    }
+
+    /// Asks the peer for a pong, and gives the round trip. Messages that come first are kept for
+    /// [`recv`](Self::recv).
+    ///
+    /// # Errors
+    /// The connection has ended, or ends before the pong.
+    pub async fn ping(&mut self) -> Result<Duration, Error> {
+        let before = self.sender.begin_ping()?;
+        poll_fn(|cx| {
+            if let Some(rtt) = self.line().rtt_after(before) {
+                return Poll::Ready(Ok(rtt));
+            }
+            let turn = self
+                .line()
+                .poll_turn(cx, Turn::WHOLE, |event, _| match event {
+                    Event::Message(message) => Some(Some(Message::from(message))),
+                    Event::Pong { rtt: Some(_), .. } => Some(None),
+                    Event::Pong { .. } | Event::Chunk(_) | Event::Ping(_) | Event::Close(_) => None,
+                });
+            match ready!(turn)? {
+                Some(Some(message)) => self.line().stash(message),
+                Some(None) => {}
+                None => return Poll::Ready(Err(self.line().closed_error())),
+            }
+            // Look again at once: the pong may be there already.
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Closes the connection with the whole closing handshake, within the close timeout. What was
+    /// sent before goes out first; messages that still come are thrown away. To receive them,
+    /// begin the close with [`Sender::close`] and go on receiving until the end.
+    ///
+    /// # Errors
+    /// The code must not be sent, or the reason is longer than 123 bytes: the connection goes on.
+    /// Or the peer did not answer in time, or broke the protocol, or the connection was lost.
+    pub async fn close(&mut self, code: CloseCode, reason: &str) -> Result<Closed, Error> {
+        self.sender.close(code, reason)?;
+        poll_fn(|cx| self.line().poll_turn(cx, Turn::CHUNKS, |_, _| None::<()>)).await?;
+        self.closed().ok_or(Error::Closing)
+    }
+
+    /// A handle to send with, from any task. It can be cloned, and does not keep the connection
+    /// open: that ends with the `WebSocket`.
+    #[must_use]
+    pub fn sender(&self) -> Sender {
+        self.sender.clone()
+    }
+
+    /// A sender, and the receiver that is left.
+    #[must_use]
+    pub fn split(self) -> (Sender, Self) {
+        (self.sender(), self)
+    }
+
+    /// The peer's address, while there is one.
+    #[must_use]
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.line().peer_addr()
+    }
+
+    pub(crate) fn line(&self) -> &Arc<Line> {
+        self.sender.line()
+    }
+}
+
+/// Sending, state and end are asked of the [`Sender`] inside.
+impl Deref for WebSocket {
+    type Target = Sender;
+    fn deref(&self) -> &Sender {
+        &self.sender
+    }
+}
+
+impl Drop for WebSocket {
+    /// Says 1001 if nothing was said yet, and closes the transport without waiting.
+    fn drop(&mut self) {
+        self.line().lock().let_go();
+    }
+}
+
+impl fmt::Debug for WebSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSocket")
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What [`WebSocket::each`]'s handler sends with.
+#[derive(Debug)]
+pub struct Replies<'a> {
+    connection: &'a mut Connection,
+}
+
+impl Replies<'_> {
+    /// Queues a message.
+    ///
+    /// # Errors
+    /// The connection closes.
+    #[inline]
+    pub fn send<'a>(&mut self, message: impl Into<protocol::Outgoing<'a>>) -> Result<(), Error> {
+        self.connection.send(message).map_err(Error::from)
+    }
+
+    /// Queues a message that was framed once for many connections.
+    ///
+    /// # Errors
+    /// The connection closes.
+    pub fn send_prepared(&mut self, message: &protocol::Prepared) -> Result<(), Error> {
+        self.connection.send_prepared(message).map_err(Error::from)
+    }
+}
+
+impl futures_core::Stream for WebSocket {
+    type Item = Result<Message, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_recv(cx).map(Result::transpose)
+    }
+}
+
+impl futures_sink::Sink<Message> for WebSocket {
+    type Error = Error;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.line().poll_send(cx, |_| Ok(()))
+    }
+
+    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
+        self.line().send_now(|connection| connection.send(message))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.line().poll_drained(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.state() == ReadyState::Open {
+            self.sender.close(CloseCode::NORMAL, "")?;
+        }
+        let socket = &mut *self;
+        socket
+            .line()
+            .poll_turn(cx, Turn::CHUNKS, |_, _| None::<()>)
+            .map(|result| result.map(|_| ()))
+    }
+}
+
+/// What the opening handshake agreed on; kept only if it is anything.
+#[derive(Debug)]
+pub(crate) struct Agreement {
+    pub(crate) protocol: Option<Box<str>>,
+    pub(crate) deflate: Option<DeflateParams>,
+}
+
+impl Agreement {
+    pub(crate) fn of(negotiated: Negotiated) -> Option<Box<Self>> {
+        let Negotiated { protocol, deflate } = negotiated;
+        if protocol.is_none() && deflate.is_none() {
+            return None;
+        }
+        Some(Box::new(Self {
+            protocol: protocol.map(Into::into),
+            deflate,
+        }))
+    }
+}

@@ -1,0 +1,92 @@
+//! A message that is written piece by piece.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use offhook_protocol::{CloseCode, Kind, Outgoing, SendError};
+
+use crate::error::Error;
+use crate::line::Line;
+
+/// Writes one message piece by piece; see [`Sender::send_stream`](crate::Sender::send_stream).
+///
+/// ```no_run
+/// # async fn example(socket: offhook::WebSocket) -> Result<(), offhook::Error> {
+/// use offhook::protocol::Kind;
+///
+/// let mut writer = socket.send_stream(Kind::Binary).await?;
+/// for piece in [b"a file", b" of any"] {
+///     writer.write(piece).await?;
+/// }
+/// writer.finish(b" size").await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// WebSocket has no way to take a begun message back: dropping the writer before
+/// [`finish`](Self::finish) closes the connection with 1011.
+#[derive(Debug)]
+#[must_use = "finish the message"]
+pub struct MessageWriter {
+    line: Arc<Line>,
+    kind: Kind,
+    finished: bool,
+}
+
+impl MessageWriter {
+    pub(crate) async fn begin(line: Arc<Line>, kind: Kind) -> Result<Self, Error> {
+        poll_fn(|cx| line.poll_begin_stream(cx)).await?;
+        Ok(Self {
+            line,
+            kind,
+            finished: false,
+        })
+    }
+
+    /// Sends the next piece, as a fragment of its own. Waits first while more than the send
+    /// buffer is unsent. Cancel-safe.
+    ///
+    /// # Errors
+    /// The connection is closing or closed.
+    pub async fn write<'a>(&mut self, piece: impl Into<Outgoing<'a>>) -> Result<(), Error> {
+        self.piece(piece.into(), false).await
+    }
+
+    /// Sends the last piece, which may be empty.
+    ///
+    /// # Errors
+    /// The connection is closing or closed.
+    pub async fn finish<'a>(mut self, piece: impl Into<Outgoing<'a>>) -> Result<(), Error> {
+        let result = self.piece(piece.into(), true).await;
+        self.finished = true;
+        self.line.end_stream();
+        result
+    }
+
+    async fn piece(&self, piece: Outgoing<'_>, last: bool) -> Result<(), Error> {
+        if piece.kind() != self.kind {
+            return Err(SendError::KindMismatch.into());
+        }
+        let mut piece = Some(piece);
+        poll_fn(|cx| {
+            self.line.poll_piece(cx, |connection| match piece.take() {
+                Some(piece) => connection.send_piece(piece, last),
+                None => Ok(()),
+            })
+        })
+        .await
+    }
+}
+
+impl Drop for MessageWriter {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        self.line.end_stream();
+        // It may be closing already: then that stands.
+        let _closing = self
+            .line
+            .begin_close(CloseCode::INTERNAL_ERROR, "message not finished");
+    }
+}
