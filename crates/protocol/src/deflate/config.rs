@@ -16,7 +16,7 @@ pub enum DeflateMemory {
     Dedicated,
     /// Codecs are lent for the length of one message; in between a connection
     /// keeps only the last bytes that went through, at most 2^`window_bits`
-    /// each way. On small JSON messages the ratio is within 2 % of
+    /// each way. Small JSON messages come out 8 to 15 % longer than from
     /// [`Dedicated`](Self::Dedicated), for a hundredth of the memory.
     Pooled {
         /// Size of the window kept and negotiated, 9 to 15.
@@ -60,7 +60,7 @@ pub struct DeflateConfig {
 impl Default for DeflateConfig {
     fn default() -> Self {
         Self {
-            memory: DeflateMemory::Pooled { window_bits: 12 },
+            memory: DeflateMemory::Pooled { window_bits: 11 },
             server_no_context_takeover: false,
             client_no_context_takeover: false,
             bounded_peer_window: false,
@@ -76,8 +76,10 @@ impl Default for DeflateConfig {
 }
 
 impl DeflateConfig {
-    /// Where the contexts live. Default: pooled with windows of 4 KiB, since
-    /// larger ones bring little on messages of WebSocket size.
+    /// Where the contexts live. Default: pooled with windows of 2 KiB, less
+    /// than 4 KiB for both ways together. On small JSON messages twice as much
+    /// saves another 3 to 8 % of the bytes and costs a quarter more time; what
+    /// is larger than the window shrinks as well as with any other.
     ///
     /// The windows negotiated follow: 2^`window_bits` both ways when pooled,
     /// 12 bits when shared, 15 when dedicated, unless
