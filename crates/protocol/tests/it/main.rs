@@ -1,4 +1,5 @@
-//! Conversations with a `Connection`, one module for each part of the specifications.
+//! Conversations with a `Connection`, one module for each part of the specifications, so that
+//! this list is an index of them.
 
 mod handshake_heads;
 mod handshake_properties;
@@ -8,6 +9,7 @@ mod rfc6455_4_1_client_request;
 mod rfc6455_4_1_client_validation;
 mod rfc6455_4_2_1_server_request;
 mod rfc6455_4_2_2_server_answer;
+mod rfc6455_5_4_fragmentation;
 mod rfc6455_9_1_extensions;
 mod rfc8441_extended_connect;
 mod rfc9112_heads;
