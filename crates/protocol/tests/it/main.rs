@@ -1,5 +1,4 @@
-//! Conversations with a `Connection`, one module for each part of the specifications, so that
-//! this list is an index of them.
+//! Conversations with a `Connection`, one module for each part of the specifications.
 
 mod handshake_heads;
 mod handshake_properties;
