@@ -7,6 +7,10 @@ use crate::config::Config;
 use crate::error::{Error, SendError, TimeoutError};
 use crate::frame::{MAX_CONTROL_LEN, OpCode};
 
+/// How many pongs may be unsent, each answering a ping of its own. After that the latest ping
+/// stands for all: answers to a flood would be one.
+const UNSENT_PONGS: u8 = 16;
+
 /// Times are microseconds since `origin`, to keep an idle connection small.
 #[derive(Debug)]
 pub(crate) struct Liveness {
@@ -137,6 +141,42 @@ impl Connection {
         }
         self.commit_control(opcode, payload);
         Ok(())
+    }
+
+    /// RFC 6455 §5.5.2, §5.5.3: a ping is answered with its payload; when answers pile up, the
+    /// latest ping is enough. So a flood of pings holds at most 2 KiB.
+    pub(crate) fn answer_ping(&mut self, payload: &[u8]) {
+        if self
+            .closing
+            .as_ref()
+            .is_some_and(|closing| closing.has_sent())
+        {
+            return;
+        }
+        if self.wire.has_sent(self.pong_mark) {
+            self.unsent_pongs = 0;
+        }
+        if self.unsent_pongs < UNSENT_PONGS {
+            self.unsent_pongs = self.unsent_pongs.saturating_add(1);
+            self.commit_control(OpCode::Pong, payload);
+            self.pong_mark = self.wire.mark();
+        } else {
+            self.backlog.get_or_insert_default().pong = Some(payload.to_vec());
+        }
+    }
+
+    /// Commits the answer that waited for earlier ones to leave.
+    pub(crate) fn commit_pong(&mut self) {
+        if !self.wire.has_sent(self.pong_mark) {
+            return;
+        }
+        let pong = self
+            .backlog
+            .as_mut()
+            .and_then(|backlog| backlog.pong.take());
+        if let Some(payload) = pong {
+            self.answer_ping(&payload);
+        }
     }
 
     /// The last measured round trip.

@@ -29,8 +29,8 @@ pub(crate) struct Backlog {
     queue: VecDeque<Queued>,
     /// Payload bytes in `queue`.
     bytes: usize,
-    /// The answer to the latest ping, while an earlier answer is unsent.
-    pong: Option<Vec<u8>>,
+    /// The answer to the latest ping, while too many earlier ones are unsent.
+    pub(crate) pong: Option<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -467,37 +467,5 @@ impl Connection {
     /// Commits a control frame: behind what is committed, ahead of all that waits.
     pub(crate) fn commit_control(&mut self, opcode: OpCode, payload: &[u8]) {
         self.commit_frame(opcode, true, false, Payload::Borrowed(payload));
-    }
-
-    /// RFC 6455 §5.5.2, §5.5.3: a ping is answered with its payload; of several pings the latest
-    /// is enough. So a flood of pings never holds more than two answers.
-    pub(crate) fn answer_ping(&mut self, payload: &[u8]) {
-        if self
-            .closing
-            .as_ref()
-            .is_some_and(|closing| closing.has_sent())
-        {
-            return;
-        }
-        if self.wire.has_sent(self.pong_mark) {
-            self.commit_control(OpCode::Pong, payload);
-            self.pong_mark = self.wire.mark();
-        } else {
-            self.backlog.get_or_insert_default().pong = Some(payload.to_vec());
-        }
-    }
-
-    /// Commits the answer that waited for an earlier one to leave.
-    fn commit_pong(&mut self) {
-        if !self.wire.has_sent(self.pong_mark) {
-            return;
-        }
-        let pong = self
-            .backlog
-            .as_mut()
-            .and_then(|backlog| backlog.pong.take());
-        if let Some(payload) = pong {
-            self.answer_ping(&payload);
-        }
     }
 }
