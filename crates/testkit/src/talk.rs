@@ -179,7 +179,7 @@ impl Talk {
     /// # Panics
     /// If it writes what is not frames, or masks where it must not, or the other way round.
     pub fn says(&mut self) -> Vec<Frame> {
-        let written = write_all(&mut self.connection);
+        let written = self.written();
         let frames = Frame::decode_all(&written);
         let client = !self.connection.is_server();
         assert!(
@@ -187,6 +187,19 @@ impl Talk {
             "a client masks, no other"
         );
         frames.into_iter().map(|(frame, _)| frame).collect()
+    }
+
+    /// The bytes that the connection has to transmit.
+    ///
+    /// # Panics
+    /// If it claims to have output and transmits nothing.
+    pub fn written(&mut self) -> Vec<u8> {
+        let mut written = Vec::new();
+        while self.connection.has_output() {
+            let some = write_some(&mut self.connection, usize::MAX);
+            written.extend(some);
+        }
+        written
     }
 
     /// How the connection ended.
@@ -200,20 +213,6 @@ impl Talk {
     }
 }
 
-/// Everything the connection has to transmit.
-pub(crate) fn write_all(connection: &mut Connection) -> Vec<u8> {
-    let mut written = Vec::new();
-    while connection.has_output() {
-        let some = write_some(connection, usize::MAX);
-        assert!(
-            !some.is_empty(),
-            "a connection that has output transmits something"
-        );
-        written.extend(some);
-    }
-    written
-}
-
 /// At most `most` bytes of what the connection has to transmit, as one write takes them.
 pub(crate) fn write_some(connection: &mut Connection, most: usize) -> Vec<u8> {
     let mut slices = [IoSlice::new(&[]); 4];
@@ -222,6 +221,10 @@ pub(crate) fn write_some(connection: &mut Connection, most: usize) -> Vec<u8> {
         .iter()
         .flat_map(|slice| slice.to_vec())
         .collect();
+    assert!(
+        !bytes.is_empty(),
+        "a connection that has output transmits something"
+    );
     bytes.truncate(most);
     connection.transmitted(bytes.len());
     bytes
