@@ -213,15 +213,13 @@ impl Connection {
             Some(frame) => (frame.code, frame.reason.clone()),
             None => (CloseCode::ABNORMAL, "".into()),
         };
-        let sent = closing.sent.clone().filter(|_| !closing.waits);
-        // RFC 6455 §7.1.4: clean if the transport closed after the closing handshake was done.
-        let clean = sent.is_some() && closing.received.is_some() && !self.has_output();
         Some(Closed {
             code,
             reason,
             by: closing.by,
-            clean,
-            sent,
+            // RFC 6455 §7.1.4: clean if the transport closed after the closing handshake was done.
+            clean: closing.sent.is_some() && closing.received.is_some(),
+            sent: closing.sent.clone(),
             error: closing.error.clone(),
         })
     }
@@ -251,13 +249,30 @@ impl Connection {
         let lost = || Box::new(Closing::new(ClosedBy::Lost, now));
         self.closing.get_or_insert_with(lost).transport_closed = true;
         self.assembly = None;
+        self.discard_output();
+    }
+
+    /// Drops what nobody will take any more.
+    fn discard_output(&mut self) {
+        if self.has_output()
+            && let Some(closing) = &mut self.closing
+        {
+            // Our Close is the last of the output: if anything is left of it, so is the Close.
+            closing.sent = None;
+            closing.waits = false;
+        }
+        self.abandon_queue();
+        self.wire.discard();
     }
 
     /// Whether what comes in is not looked at any more.
     #[inline]
     pub(crate) fn is_deaf(&self) -> bool {
         self.closing.as_ref().is_some_and(|closing| {
-            closing.received.is_some() || closing.failed || closing.transport_closed
+            closing.received.is_some()
+                || closing.failed
+                || closing.expired
+                || closing.transport_closed
         })
     }
 
@@ -309,7 +324,7 @@ impl Connection {
         let local = || Box::new(Closing::new(ClosedBy::Local, now));
         self.closing.get_or_insert_with(local).expire(error);
         self.assembly = None;
-        self.abandon_queue();
+        self.discard_output();
     }
 
     /// Puts our Close behind everything that went before it, if it is its turn.

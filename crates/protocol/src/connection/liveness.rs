@@ -211,10 +211,9 @@ impl Connection {
         if self.poll_timeout().is_none_or(|deadline| deadline > now) {
             return Ok(());
         }
-        if let Some(closing) = &mut self.closing {
+        if self.closing.is_some() {
             let error = Error::from(TimeoutError::Close);
-            closing.expire(error.clone());
-            self.abandon_queue();
+            self.abandon(error.clone(), now);
             return Err(error);
         }
         self.handle_silence(now)

@@ -135,7 +135,17 @@ impl Wire {
             self.compact();
             return;
         }
-        // An idle connection owns no buffer; a lent one waits to be reclaimed.
+        self.clear();
+    }
+
+    /// Drops what has not left.
+    pub(crate) fn discard(&mut self) {
+        self.placed = None;
+        self.clear();
+    }
+
+    /// An idle connection owns no buffer; a lent one waits to be reclaimed.
+    fn clear(&mut self) {
         let mut cork = self.take_cork();
         if self.lent {
             cork.clear();
