@@ -154,9 +154,9 @@ impl Closing {
         (!self.expired && !self.transport_closed).then_some(self.since)
     }
 
-    pub(crate) fn expire(&mut self, error: Error) {
-        self.expired = true;
-        self.error.get_or_insert(error);
+    /// Whether the peer owes us nothing but the end of the transport.
+    fn is_told(&self) -> bool {
+        self.failed || self.received.is_some() && self.sent.is_some()
     }
 }
 
@@ -238,9 +238,8 @@ impl Connection {
         if closing.transport_closed || closing.expired {
             return true;
         }
-        let handshake_done = closing.received.is_some() && closing.sent.is_some();
         // RFC 6455 §7.1.7: after a failure either side may close at once.
-        let nothing_to_wait_for = closing.failed || handshake_done && self.is_server();
+        let nothing_to_wait_for = closing.is_told() && (closing.failed || self.is_server());
         nothing_to_wait_for && !closing.waits && !self.has_output()
     }
 
@@ -319,10 +318,24 @@ impl Connection {
         }
     }
 
+    /// Whether all that was left to wait for was the peer's end of the transport: no more.
+    ///
+    /// RFC 6455 §7.1.1: a client may close the transport itself if the server does not in time.
+    pub(crate) fn end_waiting(&mut self) -> bool {
+        let all_said = !self.has_output();
+        let Some(closing) = self.closing.as_mut().filter(|closing| closing.is_told()) else {
+            return false;
+        };
+        closing.expired |= all_said;
+        all_said
+    }
+
     /// Gives the peer up without a word: it is not there to hear one.
     pub(crate) fn abandon(&mut self, error: Error, now: Instant) {
         let local = || Box::new(Closing::new(ClosedBy::Local, now));
-        self.closing.get_or_insert_with(local).expire(error);
+        let closing = self.closing.get_or_insert_with(local);
+        closing.expired = true;
+        closing.error.get_or_insert(error);
         self.assembly = None;
         self.discard_output();
     }

@@ -211,6 +211,9 @@ impl Connection {
         if self.poll_timeout().is_none_or(|deadline| deadline > now) {
             return Ok(());
         }
+        if self.end_waiting() {
+            return Ok(());
+        }
         if self.closing.is_some() {
             let error = Error::from(TimeoutError::Close);
             self.abandon(error.clone(), now);
