@@ -21,8 +21,8 @@ pub(crate) struct Liveness {
     busy: u64,
     /// Whether a message was sent since `busy` was set.
     sent: bool,
-    /// Whether nothing was heard since the last ping.
-    awaiting: bool,
+    /// When the first ping was sent since which nothing was heard.
+    awaiting: Option<u64>,
     /// When the last ping was sent; its payload.
     pinged: u64,
     /// The latest ping that was answered.
@@ -38,7 +38,7 @@ impl Liveness {
             heard: 0,
             busy: 0,
             sent: false,
-            awaiting: false,
+            awaiting: None,
             pinged: 0,
             answered: 0,
             rtt: 0,
@@ -56,7 +56,7 @@ impl Liveness {
     #[inline]
     pub(crate) fn heard(&mut self, at: Instant) {
         self.heard = self.heard.max(self.micros(at));
-        self.awaiting = false;
+        self.awaiting = None;
     }
 
     #[inline]
@@ -85,20 +85,22 @@ impl Liveness {
 
     /// Stamps a ping. Stamps ascend, so that each pong tells its ping.
     fn ping(&mut self, now: Instant) -> [u8; 8] {
-        self.pinged = self.micros(now).max(self.pinged.saturating_add(1));
-        self.awaiting = true;
+        let sent = self.micros(now);
+        self.pinged = sent.max(self.pinged.saturating_add(1));
+        // Not put off by later pings: a peer that is pinged often must be given up as well.
+        self.awaiting.get_or_insert(sent);
         self.pinged.to_be_bytes()
     }
 
     fn deadline(&self, config: &Config) -> Option<Instant> {
         let add = |from: u64, time: Duration| self.instant(from)?.checked_add(time);
-        let keepalive = config.keepalive.interval.and_then(|interval| {
-            if self.awaiting {
-                add(self.pinged, config.keepalive.pong_timeout)
-            } else {
-                add(self.heard, interval)
-            }
-        });
+        let keepalive = config
+            .keepalive
+            .interval
+            .and_then(|interval| match self.awaiting {
+                Some(since) => add(since, config.keepalive.pong_timeout),
+                None => add(self.heard, interval),
+            });
         let idle = config
             .idle_timeout
             .and_then(|timeout| add(self.busy, timeout));
@@ -235,7 +237,12 @@ impl Connection {
             idle_timeout,
             ..
         } = &*self.config;
-        if self.liveness.awaiting && due(self.liveness.pinged, keepalive.pong_timeout) {
+        let given_up = keepalive.interval.is_some()
+            && self
+                .liveness
+                .awaiting
+                .is_some_and(|since| due(since, keepalive.pong_timeout));
+        if given_up {
             let error = Error::from(TimeoutError::Pong);
             self.abandon(error.clone(), now);
             return Err(error);
@@ -248,7 +255,7 @@ impl Connection {
         let ping = keepalive
             .interval
             .is_some_and(|interval| due(self.liveness.heard, interval));
-        if ping && !self.liveness.awaiting {
+        if ping && self.liveness.awaiting.is_none() {
             let stamp = self.liveness.ping(now);
             self.commit_control(OpCode::Ping, &stamp);
         }

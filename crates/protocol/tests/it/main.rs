@@ -27,3 +27,6 @@ mod rfc6455_7_1_closing;
 mod rfc6455_7_2_abnormal_closure;
 mod rfc6455_7_4_status_codes;
 mod rfc6455_8_1_utf8;
+
+mod idle_and_close_timeouts;
+mod keepalive;
