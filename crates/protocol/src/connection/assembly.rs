@@ -170,6 +170,8 @@ impl Assembly {
         if data.as_bytes().is_empty() && !last {
             return Ok(None);
         }
+        // A message in chunks may have any length: only frames that bring nothing are counted.
+        self.fragments = 0;
         Ok(Some(Chunk {
             data,
             first: !mem::replace(&mut self.begun, true),
