@@ -202,6 +202,14 @@ impl Talk {
         written
     }
 
+    /// One write that takes at most `most` bytes.
+    ///
+    /// # Panics
+    /// If the connection has nothing to transmit.
+    pub fn writes(&mut self, most: usize) -> Vec<u8> {
+        write_some(&mut self.connection, most)
+    }
+
     /// How the connection ended.
     ///
     /// # Panics
@@ -217,15 +225,15 @@ impl Talk {
 pub(crate) fn write_some(connection: &mut Connection, most: usize) -> Vec<u8> {
     let mut slices = [IoSlice::new(&[]); 4];
     let filled = connection.transmit(&mut slices);
-    let mut bytes: Vec<u8> = slices[..filled]
-        .iter()
-        .flat_map(|slice| slice.to_vec())
-        .collect();
+    let mut bytes = Vec::new();
+    for slice in &slices[..filled] {
+        let room = most.saturating_sub(bytes.len()).min(slice.len());
+        bytes.extend_from_slice(&slice[..room]);
+    }
     assert!(
         !bytes.is_empty(),
         "a connection that has output transmits something"
     );
-    bytes.truncate(most);
     connection.transmitted(bytes.len());
     bytes
 }

@@ -28,5 +28,9 @@ mod rfc6455_7_2_abnormal_closure;
 mod rfc6455_7_4_status_codes;
 mod rfc6455_8_1_utf8;
 
+mod chunks;
 mod idle_and_close_timeouts;
 mod keepalive;
+mod output_order;
+mod output_writes;
+mod pieces_and_prepared;

@@ -36,14 +36,9 @@ fn failed_at(mut talk: Talk, segments: &[Vec<u8>]) -> Option<usize> {
 
 /// One frame whose payload comes byte by byte, with a thousand more promised.
 fn byte_by_byte(talk: &Talk, bytes: &[u8]) -> Vec<Vec<u8>> {
-    let mut padded = bytes.to_vec();
-    padded.resize(bytes.len() + 1000, b'x');
-    let wire = talk.encode([text(&padded)]);
-    let header = wire.len() - padded.len();
-    let mut segments: Vec<Vec<u8>> = wire[header..][..bytes.len()]
-        .chunks(1)
-        .map(Vec::from)
-        .collect();
+    let wire = talk.encode([text(bytes).promising(1000)]);
+    let header = wire.len() - bytes.len();
+    let mut segments: Vec<Vec<u8>> = wire[header..].chunks(1).map(Vec::from).collect();
     segments[0] = [&wire[..header], &segments[0]].concat();
     segments
 }
