@@ -287,11 +287,13 @@ fn inflate_error(error: &InflateError, limit: u64) -> Error {
 }
 
 /// Takes memory for what has arrived, and ahead of it no more than the larger of [`TRUST`] and
-/// what is held already, so that growth is amortised and a promise alone costs little.
+/// what is held already, so that a promise alone costs little. Also where nothing is promised it
+/// grows by half of what is held: many small fragments are not copied over and over.
 fn reserve(held: usize, capacity: usize, arrived: usize, coming: u64, more: impl FnOnce(usize)) {
     if capacity.saturating_sub(held) >= arrived {
         return;
     }
     let coming = usize::try_from(coming).unwrap_or(usize::MAX);
-    more(arrived.saturating_add(coming.min(held.max(TRUST))));
+    let ahead = coming.min(held.max(TRUST)).max(held / 2);
+    more(arrived.saturating_add(ahead));
 }
