@@ -143,8 +143,6 @@ fn conversation(mut talk: Talk, bytes: &[u8], sizes: &[usize]) -> (Vec<Heard>, V
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
-
     /// Whatever comes: the split changes nothing; there is at most one error, it is the last
     /// thing told, and it is told to the peer in the one Close; after a Close nothing is said.
     #[test]

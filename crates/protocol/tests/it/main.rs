@@ -32,6 +32,7 @@ mod hostile_input;
 mod idle_and_close_timeouts;
 mod keepalive;
 mod memory;
+mod model;
 mod output_order;
 mod output_writes;
 mod pieces_and_prepared;
