@@ -1,9 +1,6 @@
-//! Conversations with a `Connection`, one module for each part of the specifications.
+//! Conversations with the protocol, one module for each part of the specifications, so that this
+//! list is an index of them.
 
-mod handshake_heads;
-mod handshake_properties;
-mod rfc6455_10_2_origin;
-mod rfc6455_10_4_limits;
 mod rfc6455_1_9_subprotocols;
 mod rfc6455_4_1_client;
 mod rfc6455_4_1_request;
@@ -24,10 +21,22 @@ mod rfc6455_7_2_abnormal_closure;
 mod rfc6455_7_4_status_codes;
 mod rfc6455_8_1_utf8;
 mod rfc6455_9_1_extensions;
+// In the order of the sections, not of the alphabet.
+mod rfc6455_10_2_origin;
+mod rfc6455_10_4_limits;
+
+mod rfc7692_10_limits;
+mod rfc7692_6_framing;
+mod rfc7692_7_1_parameters;
+mod rfc7692_7_2_examples;
+
 mod rfc8441_extended_connect;
 mod rfc9112_heads;
 
+// What no specification asks for.
 mod chunks;
+mod handshake_heads;
+mod handshake_properties;
 mod hostile_input;
 mod idle_and_close_timeouts;
 mod keepalive;

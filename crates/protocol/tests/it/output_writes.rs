@@ -163,6 +163,29 @@ fn sending_while_partly_written_keeps_the_stream_whole() {
     }
 }
 
+/// The same with more than is kept in front: corked bytes that have left are let go while
+/// payloads by reference wait behind them.
+#[test]
+fn what_has_left_is_let_go_without_moving_the_payloads_between() {
+    let mut talk = Talk::with_server();
+    let mut expected = Vec::new();
+    for i in 0..300_u32 {
+        let corked = format!("{i}: {}", "x".repeat(700));
+        let placed = vec![i as u8; if i < 200 { 10 } else { 4100 }];
+        talk.connection.send(&corked).expect("open");
+        talk.connection
+            .send(Bytes::from(placed.clone()))
+            .expect("open");
+        expected.extend([text(corked), binary(placed)]);
+    }
+    let mut written = Vec::new();
+    while talk.connection.has_output() {
+        written.extend(talk.writes(1000));
+    }
+    let frames = offhook_testkit::Frame::decode_all(&written);
+    assert!(frames.into_iter().map(|(frame, _)| frame).eq(expected));
+}
+
 #[test]
 fn buffered_amount_counts_what_waits_and_what_is_committed() {
     for role in ROLES {

@@ -102,11 +102,18 @@ fn line() -> impl Strategy<Value = Line> {
 }
 
 pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
-    prop::collection::vec(op(), 1..40)
+    let bulk = (side(), 300_000..500_000_usize).prop_map(|(side, size)| Op::Send(side, size));
+    let ops = prop::collection::vec(op(), 1..40);
+    // One time in ten the line is backed up from the beginning.
+    (prop::option::weighted(0.1, bulk), ops)
+        .prop_map(|(bulk, ops)| bulk.into_iter().chain(ops).collect())
+}
+
+fn side() -> impl Strategy<Value = Side> {
+    prop_oneof![Just(Side::Client), Just(Side::Server)]
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let side = || prop_oneof![Just(Side::Client), Just(Side::Server)];
     let size = || {
         prop_oneof![
             8 => 0..200_usize,

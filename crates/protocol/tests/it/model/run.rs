@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use offhook_protocol::deflate::{DeflateConfig, DeflateMemory, DeflatePool, parse_extensions};
-use offhook_protocol::{Config, Deflate, Keepalive, Prepared, ReadyState, ReceiveMode, SendError};
-use offhook_testkit::{End, Pair, Segments};
+use offhook_protocol::deflate::{DeflateConfig, DeflateMemory, DeflatePool};
+use offhook_protocol::{Config, Keepalive, Prepared, ReadyState, ReceiveMode, SendError};
+use offhook_testkit::{End, Pair, Segments, deflates};
 
 use super::ops::{Deflating, Op, Setup, Side};
 
@@ -269,19 +269,6 @@ fn agree(pair: Pair, wanted: &Deflating) -> (Pair, DeflateConfig) {
             .threshold(wanted.threshold)
     };
     let [of_client, of_server] = wanted.memory.map(config);
-    let offer = of_client.offer();
-    let offers = parse_extensions([offer.as_bytes()]).expect("our own offer");
-    let params = of_server
-        .accept(&offers)
-        .expect("our own offer is acceptable");
-    let answer = params.to_string();
-    let answers = parse_extensions([answer.as_bytes()]).expect("our own answer");
-    let confirmed = of_client
-        .confirm(&answers)
-        .expect("our own answer is acceptable");
-    let confirmed = confirmed.expect("the server agreed");
-    let pool = DeflatePool::default();
-    let client = Deflate::client(&confirmed, &of_client, &pool);
-    let server = Deflate::server(&params, &of_server, &pool);
+    let (client, server) = deflates(&of_client, &of_server);
     (pair.deflating(client, server), of_server)
 }
