@@ -187,7 +187,6 @@ impl Connection {
         });
         closing.waits = true;
         self.closing = Some(Box::new(closing));
-        self.end_stream();
         self.pump();
         Ok(())
     }

@@ -323,12 +323,6 @@ impl Connection {
     /// Drops what waits; what has been committed still goes out.
     pub(crate) fn abandon_queue(&mut self) {
         self.backlog = None;
-        self.stream = Stream::None;
-    }
-
-    /// Ends a message that is being written piece by piece, so that a Close may follow it.
-    pub(crate) fn end_stream(&mut self) {
-        self.stream = Stream::None;
     }
 
     /// Compresses a message if that was agreed and pays, and commits it or its beginning.
