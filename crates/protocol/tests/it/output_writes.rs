@@ -24,7 +24,7 @@ fn all_that_was_sent_since_the_last_write_leaves_in_one_slice() {
     for role in ROLES {
         let mut talk = role();
         for i in 0..1000 {
-            talk.connection.send(&format!("message {i}")).expect("open");
+            talk.connection.send(format!("message {i}")).expect("open");
         }
         talk.hears([ping("?")]);
         assert_eq!(look(&mut talk.connection).len(), 1);

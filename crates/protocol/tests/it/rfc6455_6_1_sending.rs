@@ -36,9 +36,8 @@ fn every_way_to_hand_a_message_over_frames_it_by_its_type() {
         let shared = bytes::Bytes::from_static("geteilt ß".as_bytes());
         let shared = Outgoing::shared_text(shared).expect("UTF-8");
         connection.send(shared).expect("open");
-        connection
-            .send(&Message::Text("received".into()))
-            .expect("open");
+        let received = Message::Text("received".into());
+        connection.send(&received).expect("open");
         connection
             .send(Message::Binary((&b"passed on"[..]).into()))
             .expect("open");
@@ -55,6 +54,20 @@ fn every_way_to_hand_a_message_over_frames_it_by_its_type() {
             binary("passed on"),
         ];
         assert_eq!(talk.says(), expected);
+    }
+}
+
+/// Around the length up to which a copy is carried along without an allocation.
+#[test]
+fn a_copied_text_of_every_length_is_the_same_text() {
+    for len in 0..70 {
+        let sentence = "ä".repeat(len / 2) + &"b".repeat(len % 2);
+        for mut talk in [Talk::with_server(), Talk::with_client()] {
+            let copied = Outgoing::copied_text(&sentence);
+            assert_eq!(copied.as_bytes(), sentence.as_bytes());
+            talk.connection.send(copied).expect("open");
+            assert_eq!(talk.says(), [text(&sentence)]);
+        }
     }
 }
 

@@ -53,11 +53,14 @@ fn check_open(run: &Run) -> Result<(), TestCaseError> {
         check_arrival(&run.sent[side as usize], &peer.heard, true)?;
 
         let pings = &run.pings[side as usize];
-        let pongs = end.heard.iter().filter_map(|event| match event {
-            Heard::Pong(payload, _) if payload != run::UNASKED => Some(payload),
-            _ => None,
-        });
-        let pongs: Vec<_> = pongs.collect();
+        let mut pongs = Vec::new();
+        for event in &end.heard {
+            if let Heard::Pong(payload, _) = event
+                && payload != run::UNASKED
+            {
+                pongs.push(payload);
+            }
+        }
         let own = |payload: &&Vec<u8>| payload.starts_with(b"ping ");
         let mut asked = pings.iter();
         let mut answered = pongs.iter().copied().filter(own);
@@ -167,9 +170,11 @@ fn check_arrival(sent: &[Sent], heard: &[Heard], all: bool) -> Result<(), TestCa
     Ok(())
 }
 
-/// The messages in what was heard; their type where it was told. A message that never ended is
-/// none.
-fn arrived(heard: &[Heard]) -> Result<Vec<(Option<bool>, Vec<u8>)>, TestCaseError> {
+/// A message that arrived: whether it is text, where that was told, and what it says.
+type Arrived = (Option<bool>, Vec<u8>);
+
+/// The messages in what was heard. One that never ended is none.
+fn arrived(heard: &[Heard]) -> Result<Vec<Arrived>, TestCaseError> {
     let mut messages = Vec::new();
     let mut open: Option<Vec<u8>> = None;
     for event in heard {

@@ -19,7 +19,7 @@ impl Side {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Op {
     Send(Side, usize),
     Urgent(Side, usize),
