@@ -162,6 +162,10 @@ impl Connection {
             self.unsent_pongs = self.unsent_pongs.saturating_add(1);
             self.commit_control(OpCode::Pong, payload);
             self.pong_mark = self.wire.mark();
+            // This answers the one that may still wait as well.
+            if let Some(backlog) = &mut self.backlog {
+                backlog.pong = None;
+            }
         } else {
             self.backlog.get_or_insert_default().pong = Some(payload.to_vec());
         }
