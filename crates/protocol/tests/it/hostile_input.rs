@@ -27,7 +27,7 @@ fn drain(talk: &mut Talk, bytes: &mut [u8]) -> (usize, Option<Error>) {
 
 /// Nothing leaves in the meantime: the peer does not read.
 #[test]
-fn a_flood_of_pings_holds_two_answers_and_no_more() {
+fn a_flood_of_pings_holds_seventeen_answers_and_no_more() {
     for role in ROLES {
         let mut talk = role();
         let flood = talk.encode(vec![ping([0x55; 125]); 1000]);
@@ -38,12 +38,12 @@ fn a_flood_of_pings_holds_two_answers_and_no_more() {
             }
         });
         assert!(
-            used.bytes_current < 1000,
+            used.bytes_current < 5000,
             "{} bytes held",
             used.bytes_current
         );
-        assert!(talk.connection.buffered_amount() < 300);
-        assert_eq!(talk.says(), [pong([0x55; 125]), pong([0x55; 125])]);
+        assert!(talk.connection.buffered_amount() <= 16 * 131);
+        assert_eq!(talk.says(), vec![pong([0x55; 125]); 17]);
     }
 }
 

@@ -2,9 +2,10 @@
 //! list is an index of them.
 
 mod rfc6455_1_9_subprotocols;
-mod rfc6455_4_1_client;
-mod rfc6455_4_1_request;
-mod rfc6455_4_2_server;
+mod rfc6455_4_1_client_request;
+mod rfc6455_4_1_client_validation;
+mod rfc6455_4_2_1_server_request;
+mod rfc6455_4_2_2_server_answer;
 mod rfc6455_5_1_masking_direction;
 mod rfc6455_5_2_base_framing;
 mod rfc6455_5_3_masking;

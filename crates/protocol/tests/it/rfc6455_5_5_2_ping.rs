@@ -2,7 +2,10 @@
 
 use offhook_protocol::{PeerError, SendError};
 use offhook_testkit::frames::{close, ping, pong, raw, text};
-use offhook_testkit::{Heard, Talk, fails_whatever_the_cut, whatever_the_cut};
+use offhook_testkit::{Frame, Heard, Talk, fails_whatever_the_cut, whatever_the_cut};
+
+/// How many answers may be unsent before one stands for all that come.
+const UNSENT: u8 = 16;
 
 const ROLES: [fn() -> Talk; 2] = [Talk::with_server, Talk::with_client];
 
@@ -61,8 +64,11 @@ fn no_pong_follows_a_close() {
 fn a_pong_that_still_waits_does_not_follow_the_close() {
     for role in ROLES {
         let mut talk = role();
-        talk.hears([ping("1"), ping("2"), close(1000, "")]);
-        assert_eq!(talk.says(), [pong("1"), close(1000, "")]);
+        talk.hears((0..20).map(|i| ping([i])));
+        talk.hears([close(1000, "")]);
+        let mut expected: Vec<_> = (0..UNSENT).map(|i| pong([i])).collect();
+        expected.push(close(1000, ""));
+        assert_eq!(talk.says(), expected);
     }
 }
 
@@ -88,11 +94,37 @@ fn a_ping_of_ours_carries_its_payload_up_to_125_bytes() {
 /// to previous Ping frame(s), the endpoint MAY elect to send a Pong frame for only the most
 /// recently processed Ping frame."
 #[test]
-fn pings_that_come_faster_than_answers_leave_are_answered_by_the_first_and_the_latest() {
+fn pings_that_come_faster_than_answers_leave_are_answered_by_the_first_ones_and_the_latest() {
     for role in ROLES {
-        let pings: Vec<_> = (0..9_u8).map(|i| ping([i])).collect();
-        let heard: Vec<_> = (0..9_u8).map(|i| Heard::Ping(vec![i])).collect();
-        whatever_the_cut(role, &pings, &heard, &[pong([0]), pong([8])]);
+        for count in [1, 2, UNSENT, UNSENT + 1, UNSENT + 2, 3 * UNSENT] {
+            let pings: Vec<_> = (0..count).map(|i| ping([i])).collect();
+            let heard: Vec<_> = (0..count).map(|i| Heard::Ping(vec![i])).collect();
+            let mut pongs: Vec<_> = (0..count.min(UNSENT)).map(|i| pong([i])).collect();
+            if count > UNSENT {
+                pongs.push(pong([count - 1]));
+            }
+            whatever_the_cut(role, &pings, &heard, &pongs);
+        }
+    }
+}
+
+/// An answer that waited is not said any more behind the answer to a later ping.
+#[test]
+fn answers_never_go_back_in_time() {
+    for role in ROLES {
+        let mut talk = role();
+        talk.hears((0..=UNSENT).map(|i| ping([i])));
+        let mut wire = talk.writes(usize::MAX);
+        talk.hears([ping("later")]);
+        wire.extend(talk.written());
+        let said: Vec<_> = Frame::decode_all(&wire)
+            .into_iter()
+            .map(|(f, _)| f)
+            .collect();
+        let mut expected: Vec<_> = (0..UNSENT).map(|i| pong([i])).collect();
+        expected.push(pong("later"));
+        assert_eq!(said, expected);
+        assert!(!talk.connection.has_output());
     }
 }
 
