@@ -89,9 +89,9 @@ pub(super) fn setup() -> impl Strategy<Value = Setup> {
 
 fn line() -> impl Strategy<Value = Line> {
     let segments = prop_oneof![
-        Just(Vec::new()),
-        prop::collection::vec(1..2000_usize, 1..5),
-        prop::collection::vec(1..20_usize, 1..5),
+        2 => Just(Vec::new()),
+        3 => prop::collection::vec(1..2000_usize, 1..5),
+        1 => prop::collection::vec(1..20_usize, 1..5),
     ];
     let capacity = prop_oneof![Just(usize::MAX), 2000..100_000_usize];
     (0..100_u64, segments, capacity).prop_map(|(delay_ms, segments, capacity)| Line {
