@@ -308,6 +308,10 @@ impl Connection {
         reason = "the piece's bytes are given on"
     )]
     fn on_data<'b>(&mut self, piece: Piece<'b>) -> Result<Option<Event<'b>>, Error> {
+        if !piece.bytes.is_empty() {
+            // A long message on a slow line is not idleness.
+            self.liveness.received();
+        }
         let Some(assembly) = &mut self.assembly else {
             return Ok(None);
         };

@@ -157,7 +157,6 @@ impl Connection {
             Stream::Begun(kind)
         };
         if self.queue_is_empty() && self.wire.len() < COMMITTED {
-            self.liveness.sent();
             self.commit_piece(kind, piece.payload, first, last);
         } else {
             let payload = piece.payload.into_shared();
@@ -356,6 +355,7 @@ impl Connection {
 
     /// Commits one fragment of a long message and puts what is left to the front of the queue.
     fn commit_rest(&mut self, mut opcode: OpCode, mut rsv1: bool, mut payload: Bytes) {
+        self.liveness.sent();
         let fragment_size = self.config.fragment_size.max(1);
         while payload.len() > fragment_size {
             if self.wire.len() >= COMMITTED {
@@ -378,6 +378,7 @@ impl Connection {
     }
 
     fn commit_piece(&mut self, kind: Kind, payload: Payload<'_>, first: bool, last: bool) {
+        self.liveness.sent();
         let opcode = if first {
             kind.opcode()
         } else {
