@@ -94,6 +94,40 @@ fn a_long_message_that_comes_in_chunks_is_not_idleness() {
 }
 
 #[test]
+fn a_long_message_that_comes_slowly_is_not_idleness() {
+    for role in ROLES {
+        let mut talk = role(idle_after(20));
+        let bytes = talk.encode([text("slowly, slowly")]);
+        let (begun, rest) = bytes.split_at(7);
+        talk.hears_bytes(begun);
+        for byte in &rest[..5] {
+            assert_eq!(pass(&mut talk, 19), Ok(()));
+            assert_eq!(talk.hears_bytes(&[*byte]), []);
+        }
+        assert_eq!(
+            pass(&mut talk, 20),
+            Err(idle()),
+            "when it stands still it is"
+        );
+    }
+}
+
+#[test]
+fn a_long_message_that_leaves_slowly_is_not_idleness() {
+    for role in ROLES {
+        let mut talk = role(idle_after(20));
+        talk.connection.send(vec![0; 1_500_000]).expect("open");
+        while talk.connection.buffered_amount() > 400_000 {
+            assert_eq!(pass(&mut talk, 15), Ok(()));
+            talk.hears([pong("alive")]);
+            talk.writes(70_000);
+        }
+        talk.written();
+        assert_eq!(pass(&mut talk, 40), Err(idle()));
+    }
+}
+
+#[test]
 fn idle_ends_close_each_other_cleanly() {
     let mut pair = Pair::new(idle_after(20), Config::default());
     pair.client.connection.send("hello").expect("open");
