@@ -97,6 +97,29 @@ fn in_chunks_a_long_message_inflates_piece_by_piece_in_constant_memory() {
     assert!(used.bytes_max < 400_000, "{used:?}");
 }
 
+/// What waits to be inflated is bounded too, however much one read brings.
+#[test]
+fn in_chunks_a_long_read_of_compressed_data_is_taken_bit_by_bit() {
+    let mut payload = Vec::new();
+    for block in 0..64_u8 {
+        // A stored block (RFC 7692 §7.2.3.3) of 32,768 bytes.
+        payload.extend([0x00, 0x00, 0x80, 0xff, 0x7f]);
+        payload.extend([block; 32_768]);
+    }
+    payload.push(0x00);
+    let mut talk = server_of(1000, None).chunked();
+    let mut bytes = talk.encode([binary(&payload).rsv(0b100)]);
+    let mut total = 0;
+    let used = measure(|| {
+        let mut input = Input::new(&mut bytes, talk.clock.now());
+        while let Ok(Some(Event::Chunk(chunk))) = talk.connection.receive(&mut input) {
+            total += chunk.data.as_bytes().len();
+        }
+    });
+    assert_eq!(total, 64 * 32_768);
+    assert!(used.bytes_max < 400_000, "{used:?}");
+}
+
 #[test]
 fn compressed_chunks_join_to_the_message_in_every_cut_and_text_is_cut_between_characters() {
     let sentence = "größer 𝄞 κόσμε ".repeat(50);
@@ -153,4 +176,46 @@ fn millions_of_empty_blocks_are_an_empty_message() {
     let mut talk = server_of(10, None).chunked();
     let heard = talk.hears_cut([text(&blocks).rsv(0b100)], 1000);
     assert_eq!(heard, [Heard::Chunk(vec![], true, true)]);
+}
+
+/// No quadratic work, however small the pieces: a constant number of copies of what comes out.
+#[test]
+fn inflating_a_message_from_many_pieces_takes_memory_in_proportion() {
+    let firsts: [fn(&[u8]) -> Frame; 2] = [|bytes| binary(bytes), |bytes| text(bytes)];
+    for first in firsts {
+        let message: String = (0..40_000)
+            .map(|i| format!("{} ", i * 7919 % 65_537))
+            .collect();
+        let mut payload = Vec::new();
+        let config = DeflateConfig::default();
+        let pool = DeflatePool::default();
+        assert!(compress_once(
+            message.as_bytes(),
+            9,
+            &config,
+            &pool,
+            &mut payload
+        ));
+        for size in [16, 1000] {
+            let pieces: Vec<&[u8]> = payload.chunks(size).collect();
+            let (begin, others) = pieces.split_first().expect("there are some");
+            let mut frames = vec![first(begin).rsv(0b100).more()];
+            frames.extend(others.iter().map(|piece| rest(piece).more()));
+            frames.push(rest([]));
+            let mut talk = server_of(MIB as u64, None);
+            let mut bytes = talk.encode(frames);
+            let mut whole = None;
+            let used = measure(|| {
+                let mut input = Input::new(&mut bytes, talk.clock.now());
+                while let Ok(Some(Event::Message(message))) = talk.connection.receive(&mut input) {
+                    whole = Some(message.into_owned());
+                }
+            });
+            let whole = whole.expect("it came");
+            assert!(whole.as_bytes() == message.as_bytes());
+            let most = 12 * message.len() + 1000 * pieces.len();
+            let most = most as u64;
+            assert!(used.bytes_total < most, "{used:?} for {}", message.len());
+        }
+    }
 }
