@@ -216,3 +216,24 @@ fn the_answer_to_a_close_overtakes_what_is_queued() {
         assert_eq!(talk.connection.buffered_amount(), 0);
     }
 }
+
+/// The same where our own Close waits behind those messages: one Close goes out, an answer now.
+#[test]
+fn a_close_of_ours_that_waits_becomes_the_answer_when_the_peer_closes_too() {
+    for role in ROLES {
+        let mut talk = role();
+        let now = talk.clock.now();
+        for _ in 0..20 {
+            talk.connection.send(vec![0; 100_000]).expect("open");
+        }
+        let connection = &mut talk.connection;
+        connection.close(4000.into(), "ours", now).expect("allowed");
+        talk.hears([close(4001, "theirs")]);
+        let said = talk.says();
+        let bytes: usize = said.iter().map(|frame| frame.payload().len()).sum();
+        assert!(bytes < 400_000, "{bytes}");
+        let closes = said.iter().filter(|frame| frame.opcode() == 8);
+        assert!(closes.eq([&close(4001, "theirs")]));
+        assert_eq!(said.last(), Some(&close(4001, "theirs")));
+    }
+}
