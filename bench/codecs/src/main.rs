@@ -3,6 +3,7 @@
 //! `cargo run --release --manifest-path bench/codecs/Cargo.toml [-- quick] [-- only TITLE]`
 //! prints Markdown tables of nanoseconds a message; README.md tells what is compared and how.
 
+mod deflate;
 mod fastwebsockets;
 mod kernels;
 mod memory;
@@ -56,7 +57,9 @@ fn main() {
     }
 }
 
-fn tables() -> Vec<(&'static str, fn() -> Cases)> {
+type Table = (&'static str, fn() -> Cases);
+
+fn tables() -> Vec<Table> {
     vec![
         ("echo: receive, send, transmit", echo),
         ("receive: a client's masked messages", || receive(true)),
@@ -66,6 +69,8 @@ fn tables() -> Vec<(&'static str, fn() -> Cases)> {
         ("send: client to server, masked", || send(false)),
         ("unmask", unmask),
         ("parse a header", headers),
+        ("compress, 12-bit window", || codec(deflate::compress)),
+        ("decompress, 12-bit window", || codec(deflate::decompress)),
     ]
 }
 
@@ -174,4 +179,12 @@ fn headers() -> Cases {
     .into_iter()
     .map(|(len, name)| (name.to_owned(), kernels::parse_header(len)))
     .collect()
+}
+
+fn codec(field: fn(usize) -> Field) -> Cases {
+    let sizes = [(128, "128 B"), (1024, "1 KiB"), (16 * 1024, "16 KiB")];
+    sizes
+        .into_iter()
+        .map(|(size, name)| (format!("{name} JSON"), field(size)))
+        .collect()
 }

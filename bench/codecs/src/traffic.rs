@@ -68,7 +68,7 @@ impl Traffic {
                 .chunks(self.size.div_ceil(self.fragments))
                 .enumerate()
             {
-                key = key.wrapping_mul(0x0001_9660_d).wrapping_add(0x3c6e_f35f);
+                key = key.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 self.frame(&mut wire, piece, index, key.to_be_bytes());
             }
             if wire.len() >= 256 * 1024 {
