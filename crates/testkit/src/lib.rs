@@ -6,6 +6,7 @@
 
 mod clock;
 pub mod frames;
+pub mod fuzz;
 mod link;
 mod pair;
 mod talk;

@@ -218,11 +218,11 @@ pub(crate) fn write_all(connection: &mut Connection) -> Vec<u8> {
 pub(crate) fn write_some(connection: &mut Connection, most: usize) -> Vec<u8> {
     let mut slices = [IoSlice::new(&[]); 4];
     let filled = connection.transmit(&mut slices);
-    let mut bytes: Vec<u8> = slices[..filled]
+    let bytes: Vec<u8> = slices[..filled]
         .iter()
-        .flat_map(|slice| slice.to_vec())
+        .flat_map(|slice| slice.iter().copied())
+        .take(most)
         .collect();
-    bytes.truncate(most);
     connection.transmitted(bytes.len());
     bytes
 }

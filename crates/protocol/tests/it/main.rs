@@ -1,5 +1,6 @@
 //! Conversations with a `Connection`, one module for each part of the specifications.
 
+mod fuzz_corpora;
 mod handshake_heads;
 mod handshake_properties;
 mod rfc6455_10_2_origin;
