@@ -32,6 +32,11 @@ impl Utf8Stream {
         Ok((completed, text))
     }
 
+    /// How many bytes of a character are kept.
+    pub(crate) const fn carried(&self) -> usize {
+        self.len as usize
+    }
+
     /// Whether the text may end here.
     pub(crate) const fn is_complete(&self) -> bool {
         self.len == 0

@@ -91,8 +91,10 @@ impl Assembly {
         self.len = self.len.saturating_add(piece.len() as u64);
         match &mut self.body {
             Body::Text(text) => {
+                // With what the piece before began of a character, or the last finds no room.
+                let arrived = piece.len().saturating_add(self.utf8.carried());
                 let (completed, valid) = self.utf8.feed(piece)?;
-                reserve(text.len(), text.capacity(), valid.len(), coming, |more| {
+                reserve(text.len(), text.capacity(), arrived, coming, |more| {
                     text.reserve_exact(more);
                 });
                 text.extend(completed);
@@ -327,6 +329,22 @@ mod tests {
     #[test]
     fn a_long_frame_is_moved_once_while_it_grows() {
         assert_eq!(growths(64 * 1024, true), 2);
+    }
+
+    #[test]
+    fn a_long_text_that_is_cut_inside_characters_gets_no_more_room_than_it_needs() {
+        let bytes = "€".repeat(100_000).into_bytes();
+        let mut assembly = Assembly::new(Kind::Text, false, false);
+        let mut coming = bytes.len();
+        for piece in bytes.chunks(65_536) {
+            coming -= piece.len();
+            assembly.append(piece, coming as u64).expect("valid text");
+        }
+        let Body::Text(text) = &assembly.body else {
+            unreachable!("it is text");
+        };
+        assert_eq!(text.as_bytes(), bytes);
+        assert_eq!(text.capacity(), bytes.len());
     }
 
     #[test]
