@@ -8,6 +8,7 @@ mod agreement;
 mod clock;
 mod cuts;
 pub mod frames;
+pub mod fuzz;
 mod link;
 mod pair;
 mod talk;

@@ -217,7 +217,6 @@ impl Connection {
         if !header.fin || len > input.len() || self.receive_mode == ReceiveMode::Chunks {
             return Ok(None);
         }
-        self.reset_stage();
         let payload = input.take(len);
         if let Some(key) = header.mask {
             mask_rotated(payload, key);

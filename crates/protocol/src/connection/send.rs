@@ -324,14 +324,25 @@ impl Connection {
         self.backlog = None;
     }
 
-    /// Compresses a message if that was agreed and pays, and commits it or its beginning.
+    /// Commits a message, or its beginning.
     #[inline]
     fn begin(&mut self, message: Outgoing<'_>) {
         self.liveness.sent();
         let opcode = message.kind.opcode();
-        match self.compress(message.payload.as_slice()) {
+        let payload = message.payload.as_slice();
+        // The way of nearly every message.
+        if self.deflate.is_none() && payload.len() <= COPIED.min(self.config.fragment_size) {
+            self.push_frame(opcode, true, false, payload);
+        } else {
+            self.begin_long(opcode, message.payload);
+        }
+    }
+
+    /// Compresses a message if that was agreed and pays, and commits it or its beginning.
+    fn begin_long(&mut self, opcode: OpCode, payload: Payload<'_>) {
+        match self.compress(payload.as_slice()) {
             Some(compressed) => self.commit_message(opcode, true, Payload::Owned(compressed)),
-            None => self.commit_message(opcode, false, message.payload),
+            None => self.commit_message(opcode, false, payload),
         }
     }
 
@@ -344,7 +355,6 @@ impl Connection {
             .then_some(compressed)
     }
 
-    #[inline]
     fn commit_message(&mut self, opcode: OpCode, rsv1: bool, payload: Payload<'_>) {
         if payload.as_slice().len() <= self.config.fragment_size.max(1) {
             self.commit_frame(opcode, true, rsv1, payload);
@@ -417,7 +427,7 @@ impl Connection {
 
     fn commit_framed(&mut self, frame: &Bytes) {
         if frame.len() <= COPIED {
-            self.wire.push(&[], frame);
+            self.wire.push_framed(frame);
         } else {
             self.wire.place(frame.clone());
         }
@@ -425,37 +435,44 @@ impl Connection {
 
     #[inline]
     fn commit_frame(&mut self, opcode: OpCode, fin: bool, rsv1: bool, payload: Payload<'_>) {
-        let mask = self.mask_keys.as_ref().map(|keys| keys.next_key());
-        let payload_len = payload.as_slice().len() as u64;
-        let header = FrameHeader {
-            fin,
-            rsv1,
-            rsv23: false,
-            opcode,
-            mask,
-            payload_len,
-        }
-        .encode();
-        if let Some(key) = mask {
+        let placed = match payload {
             // RFC 6455 §5.3: what a client sends is masked; what the caller owns is not touched.
-            mask_rotated(self.wire.push(header.as_slice(), payload.as_slice()), key);
-            return;
-        }
-        match payload {
-            Payload::Shared(bytes) if bytes.len() > COPIED => {
-                self.wire.push(header.as_slice(), &[]);
-                self.wire.place(bytes);
+            _ if !self.is_server() => {
+                return self.push_frame(opcode, fin, rsv1, payload.as_slice());
             }
-            Payload::Owned(bytes) if bytes.len() > COPIED => {
-                self.wire.push(header.as_slice(), &[]);
-                self.wire.place(bytes.into());
-            }
+            Payload::Shared(bytes) if bytes.len() > COPIED => bytes,
+            Payload::Owned(bytes) if bytes.len() > COPIED => bytes.into(),
             Payload::Borrowed(_)
             | Payload::Owned(_)
             | Payload::Shared(_)
             | Payload::Inline { .. } => {
-                self.wire.push(header.as_slice(), payload.as_slice());
+                return self.push_frame(opcode, fin, rsv1, payload.as_slice());
             }
+        };
+        let header = self.header(opcode, fin, rsv1, placed.len());
+        self.wire.push(&header.encode(), &[]);
+        self.wire.place(placed);
+    }
+
+    /// Commits a frame whose payload is copied behind its header.
+    #[inline]
+    fn push_frame(&mut self, opcode: OpCode, fin: bool, rsv1: bool, payload: &[u8]) {
+        let header = self.header(opcode, fin, rsv1, payload.len());
+        let place = self.wire.push(&header.encode(), payload);
+        if let Some(key) = header.mask {
+            mask_rotated(place, key);
+        }
+    }
+
+    #[inline]
+    fn header(&self, opcode: OpCode, fin: bool, rsv1: bool, len: usize) -> FrameHeader {
+        FrameHeader {
+            fin,
+            rsv1,
+            rsv23: false,
+            opcode,
+            mask: self.mask_keys.as_ref().map(|keys| keys.next_key()),
+            payload_len: len as u64,
         }
     }
 

@@ -37,6 +37,7 @@ mod rfc9112_heads;
 
 // What no specification asks for.
 mod chunks;
+mod fuzz_corpora;
 mod handshake_heads;
 mod handshake_properties;
 mod hostile_input;
