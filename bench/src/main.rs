@@ -9,6 +9,7 @@ mod table;
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
@@ -20,23 +21,24 @@ use crate::round::Setting;
 use crate::scenarios::Scenario;
 use crate::servers::Server;
 
+const GUIDE: &str = "\
+`echo` builds every server and the load generator, then goes round by round over all servers: a
+fresh server on one core, the load on another. What is printed are medians over the rounds, and
+ratios to ours (to the bare tokio loop where ours is not built).
+
+  everything                   offhook-bench echo
+  one question                 offhook-bench echo --scenarios tiny,pipelined \\
+                                   --servers offhook,bare-tokio,fastwebsockets
+  who and what there is        offhook-bench list
+  figures to keep              offhook-bench echo --rounds 9 --seconds 2 --json results.json
+  before and after a change    offhook-bench echo --with before=/tmp/echo_server_before
+
+uWebSockets is measured where UWEBSOCKETS_ECHO names a program that takes a port
+(UWEBSOCKETS_ECHO_TLS: port, certificate, key; UWEBSOCKETS_ECHO_DEFLATE: port).";
+
 /// Measure Offhook's echo server and its peers', in alternation, and print Markdown tables.
-///
-/// Builds every server and the load generator, then goes round by round over all servers: a fresh
-/// server on one core, the load on another. What is printed are medians over the rounds, and
-/// ratios to ours (to the bare tokio loop where ours is not built).
-///
-///   everything, about 15 minutes      offhook-bench echo
-///   one question, half a minute       offhook-bench echo --scenarios tiny,pipelined \
-///                                         --servers offhook,bare-tokio,fastwebsockets
-///   who and what there is             offhook-bench list
-///   figures to keep                   offhook-bench echo --rounds 9 --json results.json
-///   before and after a change         offhook-bench echo --with before=/tmp/echo_server_before
-///
-/// uWebSockets is measured where `UWEBSOCKETS_ECHO` names a program that takes a port
-/// (`UWEBSOCKETS_ECHO_TLS`: port, certificate, key; `UWEBSOCKETS_ECHO_DEFLATE`: port).
 #[derive(Parser)]
-#[command(verbatim_doc_comment, name = "offhook-bench")]
+#[command(name = "offhook-bench", after_help = GUIDE)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -84,11 +86,16 @@ struct Echo {
     no_build: bool,
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
         Command::Echo(echo) => measure(&echo),
         Command::List => list(),
-    }
+    };
+    let Err(error) = done else {
+        return ExitCode::SUCCESS;
+    };
+    eprintln!("{error:#}");
+    ExitCode::FAILURE
 }
 
 fn list() -> Result<()> {

@@ -92,7 +92,10 @@ fn tls_acceptor(options: &Options) -> Result<Option<TlsAcceptor>> {
     };
     let cert = CertificateDer::from_pem_file(cert).context("--cert")?;
     let key = PrivateKeyDer::from_pem_file(key).context("--key")?;
-    let config = ServerConfig::builder()
+    // Named, since the peers' own dependencies may bring a second provider.
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let config = ServerConfig::builder_with_provider(provider.into())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()
         .with_single_cert(vec![cert], key)?;
     Ok(Some(TlsAcceptor::from(Arc::new(config))))

@@ -1,4 +1,4 @@
-//! tokio-websockets; `--batched` feeds what is at hand and flushes once.
+//! tokio-websockets. It cannot batch within one task: reading flushes what is queued.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ impl Echo for TokioWebsockets {
     async fn serve(stream: impl Io, options: Arc<Options>) -> Result<()> {
         let limits = Limits::default().max_payload_len(Some(options.max_message));
         let (_request, socket) = ServerBuilder::new().limits(limits).accept(stream).await?;
-        peers::echo(socket, options.batched, |message: &Message| {
+        peers::echo(socket, false, |message: &Message| {
             message.is_text() || message.is_binary()
         })
         .await
