@@ -39,7 +39,8 @@ pub struct Limits {
     /// longer: they are never held.
     pub message_size: u64,
     /// The most frames one message may come in. 131,072: twice what a peer needs to send 1 MiB
-    /// in 16-byte pieces, and a bound on the work that empty fragments can ask for.
+    /// in 16-byte pieces, and a bound on the work that empty fragments can ask for. Of a message
+    /// received as chunks, the most frames in a row that bring nothing.
     pub fragments: u32,
 }
 

@@ -150,34 +150,33 @@ impl FrameHeader {
     #[must_use]
     #[inline]
     pub fn encode(&self) -> EncodedHeader {
-        let mut out = EncodedHeader {
-            bytes: [0; MAX_HEADER_LEN],
-            len: 0,
-        };
         let fin = if self.fin { FIN } else { 0 };
         let rsv1 = if self.rsv1 { RSV1 } else { 0 };
         let rsv23 = if self.rsv23 { RSV23 } else { 0 };
         let masked = if self.mask.is_some() { MASKED } else { 0 };
         let first = fin | rsv1 | rsv23 | self.opcode.bits();
         // RFC 6455 §5.2: the minimal number of bytes must be used to encode the length.
-        match (
+        let (short, extended, extended_len) = match (
             u8::try_from(self.payload_len),
             u16::try_from(self.payload_len),
         ) {
-            (Ok(len @ ..=125), _) => out.push(&[first, masked | len]),
-            (_, Ok(len)) => {
-                out.push(&[first, masked | 126]);
-                out.push(&len.to_be_bytes());
-            }
-            _ => {
-                out.push(&[first, masked | 127]);
-                out.push(&self.payload_len.to_be_bytes());
-            }
-        }
+            (Ok(len @ ..=125), _) => (len, 0, 0),
+            (_, Ok(len)) => (126, u64::from(u16::from_le_bytes(len.to_be_bytes())), 2_u8),
+            _ => (127, u64::from_le_bytes(self.payload_len.to_be_bytes()), 8),
+        };
+        // Put together in a register: bytes stored one by one and copied at once are slow.
+        let mut bits =
+            u128::from(first) | u128::from(masked | short) << 8 | u128::from(extended) << 16;
+        let mut len = extended_len.saturating_add(2);
         if let Some(key) = self.mask {
-            out.push(&key);
+            let at = u32::from(len).saturating_mul(8);
+            bits |= u128::from(u32::from_le_bytes(key)).wrapping_shl(at);
+            len = len.saturating_add(4);
         }
-        out
+        EncodedHeader {
+            bytes: bits.to_le_bytes(),
+            len,
+        }
     }
 }
 
@@ -234,7 +233,9 @@ fn parse_length(short: u8, rest: &[u8]) -> Result<Option<Length<'_>>, PeerError>
 /// A header as bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EncodedHeader {
-    bytes: [u8; MAX_HEADER_LEN],
+    /// Zero from `len` on.
+    bytes: [u8; 16],
+    /// At most [`MAX_HEADER_LEN`].
     len: u8,
 }
 
@@ -246,12 +247,13 @@ impl EncodedHeader {
         self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }
 
+    /// Appends the bytes. A copy of fixed size and a truncation: quicker than one that has to
+    /// look how much it copies.
     #[inline]
-    fn push(&mut self, bytes: &[u8]) {
-        for (slot, byte) in self.bytes.iter_mut().skip(usize::from(self.len)).zip(bytes) {
-            *slot = *byte;
-            self.len = self.len.saturating_add(1);
-        }
+    pub(crate) fn append_to(&self, out: &mut Vec<u8>) {
+        let end = out.len().saturating_add(usize::from(self.len));
+        out.extend_from_slice(&self.bytes);
+        out.truncate(end);
     }
 }
 

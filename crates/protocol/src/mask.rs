@@ -28,7 +28,7 @@ pub(crate) const fn rotate(key: [u8; 4], offset: u64) -> [u8; 4] {
 pub(crate) fn mask_rotated(payload: &mut [u8], key: [u8; 4]) {
     let word = u32::from_le_bytes(key);
     let wide = (u64::from(word) << 32) | u64::from(word);
-    // 32 bytes a turn is what the compiler turns into vector instructions; 8 carry the rest.
+    // 32 bytes a turn is what the compiler turns into vector instructions; 8 and 4 carry the rest.
     let (blocks, rest) = payload.as_chunks_mut::<32>();
     for block in blocks {
         xor_words(block, wide);
@@ -37,7 +37,11 @@ pub(crate) fn mask_rotated(payload: &mut [u8], key: [u8; 4]) {
     for bytes in words {
         *bytes = (u64::from_le_bytes(*bytes) ^ wide).to_le_bytes();
     }
-    for (byte, key) in tail.iter_mut().zip(wide.to_le_bytes()) {
+    let (words, tail) = tail.as_chunks_mut::<4>();
+    for bytes in words {
+        *bytes = (u32::from_le_bytes(*bytes) ^ word).to_le_bytes();
+    }
+    for (byte, key) in tail.iter_mut().zip(key) {
         *byte ^= key;
     }
 }

@@ -105,6 +105,7 @@ pub(crate) enum Payload<'a> {
 const INLINE: usize = 30;
 
 impl Payload<'_> {
+    #[inline]
     pub(crate) fn as_slice(&self) -> &[u8] {
         match self {
             Self::Borrowed(bytes) => bytes,
@@ -172,6 +173,7 @@ impl Outgoing<'_> {
 }
 
 impl<'a> From<&'a str> for Outgoing<'a> {
+    #[inline]
     fn from(text: &'a str) -> Self {
         Self {
             kind: Kind::Text,
@@ -181,12 +183,14 @@ impl<'a> From<&'a str> for Outgoing<'a> {
 }
 
 impl<'a> From<&'a String> for Outgoing<'a> {
+    #[inline]
     fn from(text: &'a String) -> Self {
         text.as_str().into()
     }
 }
 
 impl From<String> for Outgoing<'_> {
+    #[inline]
     fn from(text: String) -> Self {
         Self {
             kind: Kind::Text,
@@ -196,6 +200,7 @@ impl From<String> for Outgoing<'_> {
 }
 
 impl<'a> From<&'a [u8]> for Outgoing<'a> {
+    #[inline]
     fn from(bytes: &'a [u8]) -> Self {
         Self {
             kind: Kind::Binary,
@@ -205,12 +210,14 @@ impl<'a> From<&'a [u8]> for Outgoing<'a> {
 }
 
 impl<'a, const N: usize> From<&'a [u8; N]> for Outgoing<'a> {
+    #[inline]
     fn from(bytes: &'a [u8; N]) -> Self {
         bytes.as_slice().into()
     }
 }
 
 impl From<Vec<u8>> for Outgoing<'_> {
+    #[inline]
     fn from(bytes: Vec<u8>) -> Self {
         Self {
             kind: Kind::Binary,
@@ -220,6 +227,7 @@ impl From<Vec<u8>> for Outgoing<'_> {
 }
 
 impl From<Bytes> for Outgoing<'_> {
+    #[inline]
     fn from(bytes: Bytes) -> Self {
         Self {
             kind: Kind::Binary,
@@ -229,6 +237,7 @@ impl From<Bytes> for Outgoing<'_> {
 }
 
 impl<'a> From<Message<'a>> for Outgoing<'a> {
+    #[inline]
     fn from(message: Message<'a>) -> Self {
         match message {
             Message::Text(Cow::Borrowed(text)) => text.into(),
@@ -240,6 +249,7 @@ impl<'a> From<Message<'a>> for Outgoing<'a> {
 }
 
 impl<'a> From<&'a Message<'_>> for Outgoing<'a> {
+    #[inline]
     fn from(message: &'a Message<'_>) -> Self {
         Self {
             kind: message.kind(),

@@ -23,19 +23,18 @@ impl Utf8Stream {
             self.complete(piece)?
         };
         // A character still incomplete has taken the whole piece: `rest` is empty then.
-        let error = match simdutf8::compat::from_utf8(rest) {
-            Ok(text) => return Ok((completed, text)),
-            Err(error) => error,
-        };
-        if error.error_len().is_some() {
-            return Err(PeerError::InvalidUtf8);
+        let whole = rest.len().saturating_sub(begun_at_end(rest));
+        let (whole, begun) = rest.split_at_checked(whole).unwrap_or((rest, &[]));
+        let text = simdutf8::basic::from_utf8(whole).map_err(|_| PeerError::InvalidUtf8)?;
+        if !begun.is_empty() {
+            self.begin(begun)?;
         }
-        let (valid, tail) = rest
-            .split_at_checked(error.valid_up_to())
-            .unwrap_or((rest, &[]));
-        self.keep(tail);
-        let text = simdutf8::basic::from_utf8(valid).map_err(|_| PeerError::InvalidUtf8)?;
         Ok((completed, text))
+    }
+
+    /// How many bytes of a character are kept.
+    pub(crate) const fn carried(&self) -> usize {
+        self.len as usize
     }
 
     /// Whether the text may end here.
@@ -71,6 +70,17 @@ impl Utf8Stream {
         Ok((None, rest))
     }
 
+    /// Keeps the first bytes of a character, if they can become one.
+    fn begin(&mut self, bytes: &[u8]) -> Result<(), PeerError> {
+        match std::str::from_utf8(bytes) {
+            Err(error) if error.error_len().is_none() => {
+                self.keep(bytes);
+                Ok(())
+            }
+            _ => Err(PeerError::InvalidUtf8),
+        }
+    }
+
     fn keep(&mut self, tail: &[u8]) {
         self.len = 0;
         for (slot, byte) in self.carry.iter_mut().zip(tail) {
@@ -78,6 +88,23 @@ impl Utf8Stream {
             self.len = self.len.saturating_add(1);
         }
     }
+}
+
+/// How many bytes at the end are the beginning of a character that needs more of them. To know
+/// it before the text is checked saves checking it twice.
+fn begun_at_end(bytes: &[u8]) -> usize {
+    for (back, byte) in bytes.iter().rev().take(3).enumerate() {
+        let len = match byte {
+            0x80..=0xbf => continue,
+            0x00..=0x7f => 1,
+            0xc0..=0xdf => 2,
+            0xe0..=0xef => 3,
+            0xf0..=0xff => 4,
+        };
+        let here = back.saturating_add(1);
+        return if len > here { here } else { 0 };
+    }
+    0
 }
 
 #[cfg(test)]

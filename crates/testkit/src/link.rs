@@ -16,6 +16,8 @@ pub enum Segments {
 #[derive(Debug)]
 pub struct Link {
     in_flight: VecDeque<(Instant, Vec<u8>)>,
+    /// Bytes in `in_flight`.
+    held: usize,
     /// How long bytes are under way.
     pub delay: Duration,
     /// How they are cut.
@@ -30,6 +32,7 @@ impl Default for Link {
     fn default() -> Self {
         Self {
             in_flight: VecDeque::new(),
+            held: 0,
             delay: Duration::ZERO,
             segments: Segments::AsWritten,
             capacity: usize::MAX,
@@ -43,8 +46,7 @@ impl Link {
     /// How many bytes a write would take now.
     #[must_use]
     pub fn room(&self) -> usize {
-        let held: usize = self.in_flight.iter().map(|(_, bytes)| bytes.len()).sum();
-        self.capacity.saturating_sub(held)
+        self.capacity.saturating_sub(self.held)
     }
 
     /// Puts bytes on their way.
@@ -53,6 +55,7 @@ impl Link {
             return;
         }
         let arrival = now + self.delay;
+        self.held += bytes.len();
         let mut rest = bytes;
         while !rest.is_empty() {
             let size = match &self.segments {
@@ -73,7 +76,9 @@ impl Link {
         if *arrival > now {
             return None;
         }
-        self.in_flight.pop_front().map(|(_, bytes)| bytes)
+        let (_, bytes) = self.in_flight.pop_front()?;
+        self.held -= bytes.len();
+        Some(bytes)
     }
 
     /// When the next segment arrives.
@@ -86,5 +91,6 @@ impl Link {
     pub fn lose(&mut self) {
         self.lost = true;
         self.in_flight.clear();
+        self.held = 0;
     }
 }

@@ -179,7 +179,7 @@ impl Talk {
     /// # Panics
     /// If it writes what is not frames, or masks where it must not, or the other way round.
     pub fn says(&mut self) -> Vec<Frame> {
-        let written = write_all(&mut self.connection);
+        let written = self.written();
         let frames = Frame::decode_all(&written);
         let client = !self.connection.is_server();
         assert!(
@@ -187,6 +187,27 @@ impl Talk {
             "a client masks, no other"
         );
         frames.into_iter().map(|(frame, _)| frame).collect()
+    }
+
+    /// The bytes that the connection has to transmit.
+    ///
+    /// # Panics
+    /// If it claims to have output and transmits nothing.
+    pub fn written(&mut self) -> Vec<u8> {
+        let mut written = Vec::new();
+        while self.connection.has_output() {
+            let some = write_some(&mut self.connection, usize::MAX);
+            written.extend(some);
+        }
+        written
+    }
+
+    /// One write that takes at most `most` bytes.
+    ///
+    /// # Panics
+    /// If the connection has nothing to transmit.
+    pub fn writes(&mut self, most: usize) -> Vec<u8> {
+        write_some(&mut self.connection, most)
     }
 
     /// How the connection ended.
@@ -200,29 +221,19 @@ impl Talk {
     }
 }
 
-/// Everything the connection has to transmit.
-pub(crate) fn write_all(connection: &mut Connection) -> Vec<u8> {
-    let mut written = Vec::new();
-    while connection.has_output() {
-        let some = write_some(connection, usize::MAX);
-        assert!(
-            !some.is_empty(),
-            "a connection that has output transmits something"
-        );
-        written.extend(some);
-    }
-    written
-}
-
 /// At most `most` bytes of what the connection has to transmit, as one write takes them.
 pub(crate) fn write_some(connection: &mut Connection, most: usize) -> Vec<u8> {
     let mut slices = [IoSlice::new(&[]); 4];
     let filled = connection.transmit(&mut slices);
-    let mut bytes: Vec<u8> = slices[..filled]
-        .iter()
-        .flat_map(|slice| slice.to_vec())
-        .collect();
-    bytes.truncate(most);
+    let mut bytes = Vec::new();
+    for slice in &slices[..filled] {
+        let room = most.saturating_sub(bytes.len()).min(slice.len());
+        bytes.extend_from_slice(&slice[..room]);
+    }
+    assert!(
+        !bytes.is_empty(),
+        "a connection that has output transmits something"
+    );
     connection.transmitted(bytes.len());
     bytes
 }

@@ -14,6 +14,10 @@ use crate::utf8::Utf8Stream;
 /// header may promise anything; this is all that a promise alone can cost.
 const TRUST: usize = 64 * 1024;
 
+/// The same once bytes have come, as a multiple of them. A message of 1 MiB is moved once while
+/// it grows; whoever wants 1 MiB to be held without sending it has to send 128 KiB.
+const EARNED: usize = 8;
+
 /// The most that one step of inflating a chunk gives out.
 const CHUNK: usize = 64 * 1024;
 
@@ -94,8 +98,10 @@ impl Assembly {
         self.len = self.len.saturating_add(piece.len() as u64);
         match &mut self.body {
             Body::Text(text) => {
+                // With what the piece before began of a character, or the last finds no room.
+                let arrived = piece.len().saturating_add(self.utf8.carried());
                 let (completed, valid) = self.utf8.feed(piece)?;
-                reserve(text.len(), text.capacity(), valid.len(), coming, |more| {
+                reserve(text.len(), text.capacity(), arrived, coming, |more| {
                     text.reserve_exact(more);
                 });
                 text.extend(completed);
@@ -177,6 +183,8 @@ impl Assembly {
         if data.as_bytes().is_empty() && !last {
             return Ok(None);
         }
+        // A message in chunks may have any length: only frames that bring nothing are counted.
+        self.fragments = 0;
         Ok(Some(Chunk {
             data,
             first: !mem::replace(&mut self.begun, true),
@@ -291,12 +299,67 @@ fn inflate_error(error: &InflateError, limit: u64) -> Error {
     }
 }
 
-/// Takes memory for what has arrived, and ahead of it no more than the larger of [`TRUST`] and
-/// what is held already, so that growth is amortised and a promise alone costs little.
+/// Takes memory for what has arrived, and ahead of it for what its frame promises, but no more
+/// than the larger of [`TRUST`] and [`EARNED`] times what is held: a promise alone costs little.
+/// It at least doubles, so that small fragments are not copied over and over.
 fn reserve(held: usize, capacity: usize, arrived: usize, coming: u64, more: impl FnOnce(usize)) {
     if capacity.saturating_sub(held) >= arrived {
         return;
     }
-    let coming = usize::try_from(coming).unwrap_or(usize::MAX);
-    more(arrived.saturating_add(coming.min(held.max(TRUST))));
+    let trusted = held.saturating_mul(EARNED).max(TRUST);
+    let coming = usize::try_from(coming).unwrap_or(usize::MAX).min(trusted);
+    more(arrived.saturating_add(coming).max(held));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often memory was taken for 1 MiB in pieces of a size, each a frame of its own or all
+    /// of them one frame's.
+    fn growths(piece: usize, one_frame: bool) -> usize {
+        const WHOLE: usize = 1024 * 1024;
+        let (mut capacity, mut growths) = (0, 0);
+        for held in (0..WHOLE).step_by(piece) {
+            let coming = if one_frame { WHOLE - held - piece } else { 0 };
+            reserve(held, capacity, piece, coming as u64, |more| {
+                capacity = held + more;
+                growths += 1;
+            });
+        }
+        growths
+    }
+
+    #[test]
+    fn small_fragments_are_not_copied_over_and_over() {
+        assert!(growths(16, false) <= 20);
+    }
+
+    #[test]
+    fn a_long_frame_is_moved_once_while_it_grows() {
+        assert_eq!(growths(64 * 1024, true), 2);
+    }
+
+    #[test]
+    fn a_long_text_that_is_cut_inside_characters_gets_no_more_room_than_it_needs() {
+        let bytes = "€".repeat(100_000).into_bytes();
+        let mut assembly = Assembly::new(Kind::Text, false, false);
+        let mut coming = bytes.len();
+        for piece in bytes.chunks(65_536) {
+            coming -= piece.len();
+            assembly.append(piece, coming as u64).expect("valid text");
+        }
+        let Body::Text(text) = &assembly.body else {
+            unreachable!("it is text");
+        };
+        assert_eq!(text.as_bytes(), bytes);
+        assert_eq!(text.capacity(), bytes.len());
+    }
+
+    #[test]
+    fn a_promise_alone_takes_little_memory() {
+        let mut taken = 0;
+        reserve(0, 0, 1, u64::MAX, |more| taken = more);
+        assert_eq!(taken, 1 + TRUST);
+    }
 }

@@ -154,9 +154,9 @@ impl Closing {
         (!self.expired && !self.transport_closed).then_some(self.since)
     }
 
-    pub(crate) fn expire(&mut self, error: Error) {
-        self.expired = true;
-        self.error.get_or_insert(error);
+    /// Whether the peer owes us nothing but the end of the transport.
+    fn is_told(&self) -> bool {
+        self.failed || self.received.is_some() && self.sent.is_some()
     }
 }
 
@@ -187,7 +187,6 @@ impl Connection {
         });
         closing.waits = true;
         self.closing = Some(Box::new(closing));
-        self.end_stream();
         self.pump();
         Ok(())
     }
@@ -213,15 +212,13 @@ impl Connection {
             Some(frame) => (frame.code, frame.reason.clone()),
             None => (CloseCode::ABNORMAL, "".into()),
         };
-        let sent = closing.sent.clone().filter(|_| !closing.waits);
-        // RFC 6455 §7.1.4: clean if the transport closed after the closing handshake was done.
-        let clean = sent.is_some() && closing.received.is_some() && !self.has_output();
         Some(Closed {
             code,
             reason,
             by: closing.by,
-            clean,
-            sent,
+            // RFC 6455 §7.1.4: clean if the transport closed after the closing handshake was done.
+            clean: closing.sent.is_some() && closing.received.is_some(),
+            sent: closing.sent.clone(),
             error: closing.error.clone(),
         })
     }
@@ -240,9 +237,8 @@ impl Connection {
         if closing.transport_closed || closing.expired {
             return true;
         }
-        let handshake_done = closing.received.is_some() && closing.sent.is_some();
         // RFC 6455 §7.1.7: after a failure either side may close at once.
-        let nothing_to_wait_for = closing.failed || handshake_done && self.is_server();
+        let nothing_to_wait_for = closing.is_told() && (closing.failed || self.is_server());
         nothing_to_wait_for && !closing.waits && !self.has_output()
     }
 
@@ -251,13 +247,30 @@ impl Connection {
         let lost = || Box::new(Closing::new(ClosedBy::Lost, now));
         self.closing.get_or_insert_with(lost).transport_closed = true;
         self.assembly = None;
+        self.discard_output();
+    }
+
+    /// Drops what nobody will take any more.
+    fn discard_output(&mut self) {
+        if self.has_output()
+            && let Some(closing) = &mut self.closing
+        {
+            // Our Close is the last of the output: if anything is left of it, so is the Close.
+            closing.sent = None;
+            closing.waits = false;
+        }
+        self.abandon_queue();
+        self.wire.discard();
     }
 
     /// Whether what comes in is not looked at any more.
     #[inline]
     pub(crate) fn is_deaf(&self) -> bool {
         self.closing.as_ref().is_some_and(|closing| {
-            closing.received.is_some() || closing.failed || closing.transport_closed
+            closing.received.is_some()
+                || closing.failed
+                || closing.expired
+                || closing.transport_closed
         })
     }
 
@@ -304,12 +317,26 @@ impl Connection {
         }
     }
 
+    /// Whether all that was left to wait for was the peer's end of the transport: no more.
+    ///
+    /// RFC 6455 §7.1.1: a client may close the transport itself if the server does not in time.
+    pub(crate) fn end_waiting(&mut self) -> bool {
+        let all_said = !self.has_output();
+        let Some(closing) = self.closing.as_mut().filter(|closing| closing.is_told()) else {
+            return false;
+        };
+        closing.expired |= all_said;
+        all_said
+    }
+
     /// Gives the peer up without a word: it is not there to hear one.
     pub(crate) fn abandon(&mut self, error: Error, now: Instant) {
         let local = || Box::new(Closing::new(ClosedBy::Local, now));
-        self.closing.get_or_insert_with(local).expire(error);
+        let closing = self.closing.get_or_insert_with(local);
+        closing.expired = true;
+        closing.error.get_or_insert(error);
         self.assembly = None;
-        self.abandon_queue();
+        self.discard_output();
     }
 
     /// Puts our Close behind everything that went before it, if it is its turn.

@@ -47,9 +47,9 @@ impl<'b> Input<'b> {
         self.rest
     }
 
-    /// Whether this is the first look at these bytes.
+    /// Whether this is the first look at these bytes, and there are any.
     pub(crate) const fn note(&mut self) -> bool {
-        !std::mem::replace(&mut self.noted, true)
+        !std::mem::replace(&mut self.noted, true) && !self.is_empty()
     }
 
     /// Takes up to `len` bytes from the front.

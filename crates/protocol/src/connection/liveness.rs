@@ -7,6 +7,10 @@ use crate::config::Config;
 use crate::error::{Error, SendError, TimeoutError};
 use crate::frame::{MAX_CONTROL_LEN, OpCode};
 
+/// How many pongs may be unsent, each answering a ping of its own. After that the latest ping
+/// stands for all: answers to a flood would be one.
+const UNSENT_PONGS: u8 = 16;
+
 /// Times are microseconds since `origin`, to keep an idle connection small.
 #[derive(Debug)]
 pub(crate) struct Liveness {
@@ -17,8 +21,8 @@ pub(crate) struct Liveness {
     busy: u64,
     /// Whether a message was sent since `busy` was set.
     sent: bool,
-    /// Whether nothing was heard since the last ping.
-    awaiting: bool,
+    /// When the first ping was sent since which nothing was heard.
+    awaiting: Option<u64>,
     /// When the last ping was sent; its payload.
     pinged: u64,
     /// The latest ping that was answered.
@@ -34,7 +38,7 @@ impl Liveness {
             heard: 0,
             busy: 0,
             sent: false,
-            awaiting: false,
+            awaiting: None,
             pinged: 0,
             answered: 0,
             rtt: 0,
@@ -52,7 +56,7 @@ impl Liveness {
     #[inline]
     pub(crate) fn heard(&mut self, at: Instant) {
         self.heard = self.heard.max(self.micros(at));
-        self.awaiting = false;
+        self.awaiting = None;
     }
 
     #[inline]
@@ -81,20 +85,22 @@ impl Liveness {
 
     /// Stamps a ping. Stamps ascend, so that each pong tells its ping.
     fn ping(&mut self, now: Instant) -> [u8; 8] {
-        self.pinged = self.micros(now).max(self.pinged.saturating_add(1));
-        self.awaiting = true;
+        let sent = self.micros(now);
+        self.pinged = sent.max(self.pinged.saturating_add(1));
+        // Not put off by later pings: a peer that is pinged often must be given up as well.
+        self.awaiting.get_or_insert(sent);
         self.pinged.to_be_bytes()
     }
 
     fn deadline(&self, config: &Config) -> Option<Instant> {
         let add = |from: u64, time: Duration| self.instant(from)?.checked_add(time);
-        let keepalive = config.keepalive.interval.and_then(|interval| {
-            if self.awaiting {
-                add(self.pinged, config.keepalive.pong_timeout)
-            } else {
-                add(self.heard, interval)
-            }
-        });
+        let keepalive = config
+            .keepalive
+            .interval
+            .and_then(|interval| match self.awaiting {
+                Some(since) => add(since, config.keepalive.pong_timeout),
+                None => add(self.heard, interval),
+            });
         let idle = config
             .idle_timeout
             .and_then(|timeout| add(self.busy, timeout));
@@ -139,6 +145,46 @@ impl Connection {
         Ok(())
     }
 
+    /// RFC 6455 §5.5.2, §5.5.3: a ping is answered with its payload; when answers pile up, the
+    /// latest ping is enough. So a flood of pings holds at most 2 KiB.
+    pub(crate) fn answer_ping(&mut self, payload: &[u8]) {
+        if self
+            .closing
+            .as_ref()
+            .is_some_and(|closing| closing.has_sent())
+        {
+            return;
+        }
+        if self.wire.has_sent(self.pong_mark) {
+            self.unsent_pongs = 0;
+        }
+        if self.unsent_pongs < UNSENT_PONGS {
+            self.unsent_pongs = self.unsent_pongs.saturating_add(1);
+            self.commit_control(OpCode::Pong, payload);
+            self.pong_mark = self.wire.mark();
+            // This answers the one that may still wait as well.
+            if let Some(backlog) = &mut self.backlog {
+                backlog.pong = None;
+            }
+        } else {
+            self.backlog.get_or_insert_default().pong = Some(payload.to_vec());
+        }
+    }
+
+    /// Commits the answer that waited for earlier ones to leave.
+    pub(crate) fn commit_pong(&mut self) {
+        if !self.wire.has_sent(self.pong_mark) {
+            return;
+        }
+        let pong = self
+            .backlog
+            .as_mut()
+            .and_then(|backlog| backlog.pong.take());
+        if let Some(payload) = pong {
+            self.answer_ping(&payload);
+        }
+    }
+
     /// The last measured round trip.
     #[must_use]
     pub fn rtt(&self) -> Option<Duration> {
@@ -171,10 +217,12 @@ impl Connection {
         if self.poll_timeout().is_none_or(|deadline| deadline > now) {
             return Ok(());
         }
-        if let Some(closing) = &mut self.closing {
+        if self.end_waiting() {
+            return Ok(());
+        }
+        if self.closing.is_some() {
             let error = Error::from(TimeoutError::Close);
-            closing.expire(error.clone());
-            self.abandon_queue();
+            self.abandon(error.clone(), now);
             return Err(error);
         }
         self.handle_silence(now)
@@ -193,7 +241,12 @@ impl Connection {
             idle_timeout,
             ..
         } = &*self.config;
-        if self.liveness.awaiting && due(self.liveness.pinged, keepalive.pong_timeout) {
+        let given_up = keepalive.interval.is_some()
+            && self
+                .liveness
+                .awaiting
+                .is_some_and(|since| due(since, keepalive.pong_timeout));
+        if given_up {
             let error = Error::from(TimeoutError::Pong);
             self.abandon(error.clone(), now);
             return Err(error);
@@ -206,7 +259,7 @@ impl Connection {
         let ping = keepalive
             .interval
             .is_some_and(|interval| due(self.liveness.heard, interval));
-        if ping && !self.liveness.awaiting {
+        if ping && self.liveness.awaiting.is_none() {
             let stamp = self.liveness.ping(now);
             self.commit_control(OpCode::Ping, &stamp);
         }

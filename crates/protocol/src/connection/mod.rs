@@ -41,6 +41,8 @@ pub struct Connection {
     wire: Wire,
     /// The end of the last pong on the wire.
     pong_mark: u64,
+    /// How many pongs were committed since the wire was last clear of them.
+    unsent_pongs: u8,
     backlog: Option<Box<Backlog>>,
     stream: Stream,
     deflate: Option<Box<Deflate>>,
@@ -118,6 +120,7 @@ impl Connection {
             assembly: None,
             wire: Wire::default(),
             pong_mark: 0,
+            unsent_pongs: 0,
             backlog: None,
             stream: Stream::None,
             deflate: None,

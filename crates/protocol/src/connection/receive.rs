@@ -218,7 +218,6 @@ impl Connection {
         if !header.fin || len > input.len() || self.receive_mode == ReceiveMode::Chunks {
             return Ok(None);
         }
-        self.reset_stage();
         let payload = input.take(len);
         if let Some(key) = header.mask {
             mask_rotated(payload, key);
@@ -309,6 +308,10 @@ impl Connection {
         reason = "the piece's bytes are given on"
     )]
     fn on_data<'b>(&mut self, piece: Piece<'b>) -> Result<Option<Event<'b>>, Error> {
+        if !piece.bytes.is_empty() {
+            // A long message on a slow line is not idleness.
+            self.liveness.received();
+        }
         let Some(assembly) = &mut self.assembly else {
             return Ok(None);
         };

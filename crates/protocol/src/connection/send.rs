@@ -29,8 +29,8 @@ pub(crate) struct Backlog {
     queue: VecDeque<Queued>,
     /// Payload bytes in `queue`.
     bytes: usize,
-    /// The answer to the latest ping, while an earlier answer is unsent.
-    pong: Option<Vec<u8>>,
+    /// The answer to the latest ping, while too many earlier ones are unsent.
+    pub(crate) pong: Option<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -157,7 +157,6 @@ impl Connection {
             Stream::Begun(kind)
         };
         if self.queue_is_empty() && self.wire.len() < COMMITTED {
-            self.liveness.sent();
             self.commit_piece(kind, piece.payload, first, last);
         } else {
             let payload = piece.payload.into_shared();
@@ -323,22 +322,27 @@ impl Connection {
     /// Drops what waits; what has been committed still goes out.
     pub(crate) fn abandon_queue(&mut self) {
         self.backlog = None;
-        self.stream = Stream::None;
     }
 
-    /// Ends a message that is being written piece by piece, so that a Close may follow it.
-    pub(crate) fn end_stream(&mut self) {
-        self.stream = Stream::None;
-    }
-
-    /// Compresses a message if that was agreed and pays, and commits it or its beginning.
+    /// Commits a message, or its beginning.
     #[inline]
     fn begin(&mut self, message: Outgoing<'_>) {
         self.liveness.sent();
         let opcode = message.kind.opcode();
-        match self.compress(message.payload.as_slice()) {
+        let payload = message.payload.as_slice();
+        // The way of nearly every message.
+        if self.deflate.is_none() && payload.len() <= COPIED.min(self.config.fragment_size) {
+            self.push_frame(opcode, true, false, payload);
+        } else {
+            self.begin_long(opcode, message.payload);
+        }
+    }
+
+    /// Compresses a message if that was agreed and pays, and commits it or its beginning.
+    fn begin_long(&mut self, opcode: OpCode, payload: Payload<'_>) {
+        match self.compress(payload.as_slice()) {
             Some(compressed) => self.commit_message(opcode, true, Payload::Owned(compressed)),
-            None => self.commit_message(opcode, false, message.payload),
+            None => self.commit_message(opcode, false, payload),
         }
     }
 
@@ -351,7 +355,6 @@ impl Connection {
             .then_some(compressed)
     }
 
-    #[inline]
     fn commit_message(&mut self, opcode: OpCode, rsv1: bool, payload: Payload<'_>) {
         if payload.as_slice().len() <= self.config.fragment_size.max(1) {
             self.commit_frame(opcode, true, rsv1, payload);
@@ -362,6 +365,7 @@ impl Connection {
 
     /// Commits one fragment of a long message and puts what is left to the front of the queue.
     fn commit_rest(&mut self, mut opcode: OpCode, mut rsv1: bool, mut payload: Bytes) {
+        self.liveness.sent();
         let fragment_size = self.config.fragment_size.max(1);
         while payload.len() > fragment_size {
             if self.wire.len() >= COMMITTED {
@@ -384,6 +388,7 @@ impl Connection {
     }
 
     fn commit_piece(&mut self, kind: Kind, payload: Payload<'_>, first: bool, last: bool) {
+        self.liveness.sent();
         let opcode = if first {
             kind.opcode()
         } else {
@@ -422,7 +427,7 @@ impl Connection {
 
     fn commit_framed(&mut self, frame: &Bytes) {
         if frame.len() <= COPIED {
-            self.wire.push(&[], frame);
+            self.wire.push_framed(frame);
         } else {
             self.wire.place(frame.clone());
         }
@@ -430,74 +435,49 @@ impl Connection {
 
     #[inline]
     fn commit_frame(&mut self, opcode: OpCode, fin: bool, rsv1: bool, payload: Payload<'_>) {
-        let mask = self.mask_keys.as_ref().map(|keys| keys.next_key());
-        let payload_len = payload.as_slice().len() as u64;
-        let header = FrameHeader {
-            fin,
-            rsv1,
-            rsv23: false,
-            opcode,
-            mask,
-            payload_len,
-        }
-        .encode();
-        if let Some(key) = mask {
+        let placed = match payload {
             // RFC 6455 §5.3: what a client sends is masked; what the caller owns is not touched.
-            mask_rotated(self.wire.push(header.as_slice(), payload.as_slice()), key);
-            return;
-        }
-        match payload {
-            Payload::Shared(bytes) if bytes.len() > COPIED => {
-                self.wire.push(header.as_slice(), &[]);
-                self.wire.place(bytes);
+            _ if !self.is_server() => {
+                return self.push_frame(opcode, fin, rsv1, payload.as_slice());
             }
-            Payload::Owned(bytes) if bytes.len() > COPIED => {
-                self.wire.push(header.as_slice(), &[]);
-                self.wire.place(bytes.into());
-            }
+            Payload::Shared(bytes) if bytes.len() > COPIED => bytes,
+            Payload::Owned(bytes) if bytes.len() > COPIED => bytes.into(),
             Payload::Borrowed(_)
             | Payload::Owned(_)
             | Payload::Shared(_)
             | Payload::Inline { .. } => {
-                self.wire.push(header.as_slice(), payload.as_slice());
+                return self.push_frame(opcode, fin, rsv1, payload.as_slice());
             }
+        };
+        let header = self.header(opcode, fin, rsv1, placed.len());
+        self.wire.push(&header.encode(), &[]);
+        self.wire.place(placed);
+    }
+
+    /// Commits a frame whose payload is copied behind its header.
+    #[inline]
+    fn push_frame(&mut self, opcode: OpCode, fin: bool, rsv1: bool, payload: &[u8]) {
+        let header = self.header(opcode, fin, rsv1, payload.len());
+        let place = self.wire.push(&header.encode(), payload);
+        if let Some(key) = header.mask {
+            mask_rotated(place, key);
+        }
+    }
+
+    #[inline]
+    fn header(&self, opcode: OpCode, fin: bool, rsv1: bool, len: usize) -> FrameHeader {
+        FrameHeader {
+            fin,
+            rsv1,
+            rsv23: false,
+            opcode,
+            mask: self.mask_keys.as_ref().map(|keys| keys.next_key()),
+            payload_len: len as u64,
         }
     }
 
     /// Commits a control frame: behind what is committed, ahead of all that waits.
     pub(crate) fn commit_control(&mut self, opcode: OpCode, payload: &[u8]) {
         self.commit_frame(opcode, true, false, Payload::Borrowed(payload));
-    }
-
-    /// RFC 6455 §5.5.2, §5.5.3: a ping is answered with its payload; of several pings the latest
-    /// is enough. So a flood of pings never holds more than two answers.
-    pub(crate) fn answer_ping(&mut self, payload: &[u8]) {
-        if self
-            .closing
-            .as_ref()
-            .is_some_and(|closing| closing.has_sent())
-        {
-            return;
-        }
-        if self.wire.has_sent(self.pong_mark) {
-            self.commit_control(OpCode::Pong, payload);
-            self.pong_mark = self.wire.mark();
-        } else {
-            self.backlog.get_or_insert_default().pong = Some(payload.to_vec());
-        }
-    }
-
-    /// Commits the answer that waited for an earlier one to leave.
-    fn commit_pong(&mut self) {
-        if !self.wire.has_sent(self.pong_mark) {
-            return;
-        }
-        let pong = self
-            .backlog
-            .as_mut()
-            .and_then(|backlog| backlog.pong.take());
-        if let Some(payload) = pong {
-            self.answer_ping(&payload);
-        }
     }
 }

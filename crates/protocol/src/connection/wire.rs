@@ -6,6 +6,8 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
+use crate::frame::EncodedHeader;
+
 /// Move the unsent rest to the front once this much before it was sent, and more than half.
 const COMPACT_FROM: usize = 64 * 1024;
 
@@ -63,13 +65,18 @@ impl Wire {
 
     /// Appends a header and its payload, and gives the payload's place for masking.
     #[inline]
-    pub(crate) fn push(&mut self, header: &[u8], payload: &[u8]) -> &mut [u8] {
+    pub(crate) fn push(&mut self, header: &EncodedHeader, payload: &[u8]) -> &mut [u8] {
         self.cork
-            .reserve(header.len().saturating_add(payload.len()));
-        self.cork.extend_from_slice(header);
+            .reserve(payload.len().saturating_add(size_of::<EncodedHeader>()));
+        header.append_to(&mut self.cork);
         let start = self.cork.len();
         self.cork.extend_from_slice(payload);
         self.cork.get_mut(start..).unwrap_or_default()
+    }
+
+    /// Appends a whole frame.
+    pub(crate) fn push_framed(&mut self, frame: &[u8]) {
+        self.cork.extend_from_slice(frame);
     }
 
     /// Appends bytes by reference.
@@ -135,7 +142,17 @@ impl Wire {
             self.compact();
             return;
         }
-        // An idle connection owns no buffer; a lent one waits to be reclaimed.
+        self.clear();
+    }
+
+    /// Drops what has not left.
+    pub(crate) fn discard(&mut self) {
+        self.placed = None;
+        self.clear();
+    }
+
+    /// An idle connection owns no buffer; a lent one waits to be reclaimed.
+    fn clear(&mut self) {
         let mut cork = self.take_cork();
         if self.lent {
             cork.clear();

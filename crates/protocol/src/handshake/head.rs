@@ -177,7 +177,7 @@ impl HeadReader {
     /// Whether the LF that ends at `after` ends an empty line.
     fn ends_head(&mut self, after: usize) -> Result<bool, MalformedHead> {
         let line_length = after.saturating_sub(self.line_start);
-        if self.carriage_return != after.checked_sub(1) || line_length < 2 {
+        if self.carriage_return != after.checked_sub(1) {
             return Err(MalformedHead::BareLineFeed);
         }
         let leads = self.line_start == 0 && self.empty_line_may_lead;
@@ -211,8 +211,7 @@ pub(crate) fn parse_request(head: Vec<u8>, limits: HeadLimits) -> Result<ParsedR
     else {
         return Err(HeadError::Malformed(MalformedHead::RequestLine));
     };
-    // RFC 3986: a URI is ASCII; httparse lets UTF-8 pass.
-    if !complete || !target.is_ascii() {
+    if !complete {
         return Err(HeadError::Malformed(MalformedHead::RequestLine));
     }
     let is_get = method == "GET";

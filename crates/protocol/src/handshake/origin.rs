@@ -170,7 +170,8 @@ impl<'a> OriginParts<'a> {
     }
 
     fn parse(text: &'a str) -> Option<Self> {
-        let (scheme, authority) = text.split_once("://")?;
+        let (scheme, rest) = text.split_once(':')?;
+        let authority = rest.strip_prefix("//")?;
         let mut letters = scheme.bytes();
         let is_scheme = letters
             .next()

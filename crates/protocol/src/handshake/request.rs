@@ -108,12 +108,11 @@ impl Request {
             authority: split.authority.unwrap_or_else(|| host.clone()),
             headers,
         };
-        let is_valid = |range| Authority::parse(request.headers.str(range)).is_some();
-        if is_valid(&request.authority) && (host == request.authority || is_valid(&host)) {
-            Ok(request)
-        } else {
-            Err(Rejection::HeaderInvalid { name: name::HOST })
+        let is_other = host != request.authority;
+        if is_other && Authority::parse(request.headers.str(&host)).is_none() {
+            return Err(Rejection::HeaderInvalid { name: name::HOST });
         }
+        Ok(request)
     }
 
     /// A request over HTTP/2 or HTTP/3.
@@ -136,15 +135,16 @@ impl Request {
         if split.authority.is_some() {
             return Err(Rejection::Malformed(MalformedHead::Target));
         }
-        match request.parsed_authority() {
-            Some(_) => Ok(request),
-            None => Err(Rejection::HeaderInvalid { name: ":authority" }),
-        }
+        Ok(request)
     }
 
-    /// `None` only while the request is being checked.
-    pub(crate) fn parsed_authority(&self) -> Option<Authority<'_>> {
-        Authority::parse(self.authority())
+    /// What the [`authority`](Self::authority) means.
+    pub(crate) fn parsed_authority(&self) -> Result<Authority<'_>, Rejection> {
+        let name = match self.carrier {
+            Carrier::Upgrade => name::HOST,
+            Carrier::ExtendedConnect => ":authority",
+        };
+        Authority::parse(self.authority()).ok_or(Rejection::HeaderInvalid { name })
     }
 }
 
@@ -160,14 +160,14 @@ fn split_target(headers: &Headers, target: &Range<usize>) -> Option<Target> {
     if !is_target_text(text) {
         return None;
     }
-    let (authority, rest) = match text.split_once("://") {
-        _ if text.starts_with('/') => (None, text),
-        Some((scheme, rest)) if is_http(scheme) => {
-            let end = rest.find(['/', '?']).unwrap_or(rest.len());
-            let (authority, rest) = rest.split_at_checked(end)?;
-            (Some(authority), rest)
-        }
-        _ => return None,
+    let (authority, rest) = if text.starts_with('/') {
+        (None, text)
+    } else {
+        let (scheme, rest) = text.split_once(':')?;
+        let rest = rest.strip_prefix("//").filter(|_| is_http(scheme))?;
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, rest) = rest.split_at_checked(end)?;
+        (Some(authority), rest)
     };
     let (path, query) = match rest.split_once('?') {
         Some((path, query)) => (path, Some(query)),
@@ -184,7 +184,8 @@ fn split_target(headers: &Headers, target: &Range<usize>) -> Option<Target> {
     })
 }
 
-/// Visible ASCII without a fragment: what may stand in a request line.
+/// Visible ASCII without a fragment: what may stand in a request line. (httparse
+/// lets UTF-8 pass, RFC 3986 does not.)
 pub(crate) fn is_target_text(text: &str) -> bool {
     text.bytes()
         .all(|byte| byte.is_ascii_graphic() && byte != b'#')

@@ -211,10 +211,9 @@ impl ServerDecision {
         if origin.is_none() && config.require_origin {
             return Err(Rejection::OriginMissing);
         }
-        let own = request.parsed_authority();
-        let own = own.ok_or(Rejection::HeaderInvalid { name: name::HOST })?;
+        // Checked under every policy: RFC 9112 §3.2 wants a valid host.
+        let own = request.parsed_authority()?;
         config.origin.check(origin, own, config.scheme)?;
-
         subprotocol::check_offer(headers)?;
         let extensions =
             parse_extensions(headers.get_all(name::EXTENSIONS)).map_err(Rejection::Extensions)?;

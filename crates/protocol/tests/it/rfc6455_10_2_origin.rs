@@ -34,6 +34,8 @@ fn the_same_origin_is_the_same_scheme_host_and_port() {
         (Http, "a.example", "https://a.example", false),
         (Https, "a.example", "http://a.example", false),
         (Https, "a.example", "https://a.example:80", false),
+        (Http, "a.example", "https://a.example:80", false),
+        (Http, "a.example:8080", "https://a.example:8080", false),
         (Http, "a.example", "http://a.example:8080", false),
         (Http, "a.example", "http://b.example", false),
         (Http, "a.example", "http://a.example.evil.example", false),

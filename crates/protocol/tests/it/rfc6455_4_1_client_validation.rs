@@ -299,6 +299,16 @@ fn a_malformed_status_line_fails() {
 }
 
 #[test]
+fn an_empty_line_before_the_status_line_fails() {
+    let bytes = [b"\r\n", Head::response().bytes().as_slice()].concat();
+    let found = client().receive(&bytes).expect_err("no status line");
+    assert_eq!(
+        found,
+        HandshakeFailure::Malformed(MalformedHead::StatusLine)
+    );
+}
+
+#[test]
 fn heads_beyond_the_limits_fail_by_limit() {
     let limits = HeadLimits {
         bytes: 200,

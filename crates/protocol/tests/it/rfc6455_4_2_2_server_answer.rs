@@ -58,6 +58,16 @@ fn a_refusal_keeps_the_content_type_it_was_given() {
 }
 
 #[test]
+fn a_refusal_whose_status_has_no_body_is_sent_without_one() {
+    for status in [204, 304] {
+        let refusal = Refusal::new(status).expect("a status").body("not sent");
+        let response = decision(&Head::request()).reject(refusal);
+        assert!(!response.headers().contains("Content-Length"), "{status}");
+        assert!(response.into_bytes().ends_with(b"\r\n\r\n"), "{status}");
+    }
+}
+
+#[test]
 fn a_refusal_can_neither_switch_protocols_nor_be_interim() {
     for status in [0, 100, 101, 199, 600, 999] {
         assert!(Refusal::new(status).is_err(), "{status}");
