@@ -12,7 +12,7 @@ mod transport;
 mod writer;
 
 pub use error::{Error, Phase, UrlError};
-pub use message::{Message, Text};
+pub use message::{Binary, Message, Text};
 pub use offhook_protocol as protocol;
 pub use offhook_protocol::handshake::{OriginPolicy, Refusal, Rejection};
 pub use reader::MessageReader;
