@@ -10,11 +10,28 @@ use rcgen::{
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
 
 use crate::scripted::{Reply, converse};
+
+/// Named, since with every feature on rustls has two to choose from.
+#[cfg(feature = "aws-lc")]
+pub(crate) fn cryptography() -> Arc<CryptoProvider> {
+    Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider())
+}
+
+#[cfg(not(feature = "aws-lc"))]
+pub(crate) fn cryptography() -> Arc<CryptoProvider> {
+    Arc::new(tokio_rustls::rustls::crypto::ring::default_provider())
+}
+
+pub(crate) fn server_config() -> ConfigBuilder<ServerConfig, WantsVerifier> {
+    let builder = ServerConfig::builder_with_provider(cryptography());
+    builder.with_safe_default_protocol_versions().unwrap()
+}
 
 /// An authority made for one test.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -85,7 +102,7 @@ impl Identity {
     }
 
     pub(crate) fn sha256(&self) -> [u8; 32] {
-        let provider = tokio_rustls::rustls::crypto::aws_lc_rs::default_provider();
+        let provider = cryptography();
         let mut suites = provider.cipher_suites.iter();
         let hash = suites.find_map(|suite| {
             let hash = suite.tls13()?.common.hash_provider;
@@ -96,11 +113,13 @@ impl Identity {
     }
 
     pub(crate) fn acceptor(&self, clients: Option<&Authority>) -> TlsAcceptor {
-        let builder = ServerConfig::builder();
+        let builder = server_config();
         let builder = match clients {
             Some(authority) => {
                 let roots = Arc::new(authority.roots());
-                let verifier = WebPkiClientVerifier::builder(roots).build().unwrap();
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, cryptography())
+                    .build()
+                    .unwrap();
                 builder.with_client_cert_verifier(verifier)
             }
             None => builder.with_no_client_auth(),

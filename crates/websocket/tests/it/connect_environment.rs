@@ -74,7 +74,7 @@ async fn the_proxy_of_the_environment_is_taken_unless_no_proxy_names_the_host() 
     }
 }
 
-#[cfg(feature = "aws-lc")]
+#[cfg(any(feature = "aws-lc", feature = "ring"))]
 #[tokio::test]
 async fn without_roots_of_our_own_the_systems_are_trusted() {
     use crate::authority::{Authority, serve};

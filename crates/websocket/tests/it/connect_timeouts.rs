@@ -60,7 +60,7 @@ async fn a_proxy_that_never_answers_is_given_up() {
     }
 }
 
-#[cfg(feature = "aws-lc")]
+#[cfg(any(feature = "aws-lc", feature = "ring"))]
 #[tokio::test]
 async fn a_server_that_never_answers_tls_is_given_up() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();

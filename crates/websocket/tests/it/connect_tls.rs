@@ -9,9 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::{HandshakeKind, ServerConfig};
+use tokio_rustls::rustls::{ClientConfig, HandshakeKind};
 
-use crate::authority::{Authority, Identity, serve};
+use crate::authority::{Authority, Identity, cryptography, serve, server_config};
 use crate::scripted::{Reply, converse, to};
 
 fn localhost(port: u16) -> Connect {
@@ -113,10 +113,10 @@ async fn a_server_without_the_pinned_certificates_key_is_not_trusted() {
         key: KeyPair::generate().unwrap(),
     };
     // rustls would not serve with a key that does not fit: its check is passed by.
-    let key = tokio_rustls::rustls::crypto::aws_lc_rs::sign::any_supported_type(&thief.key());
+    let key = cryptography().key_provider.load_private_key(thief.key());
     let certified = tokio_rustls::rustls::sign::CertifiedKey::new(thief.chain(), key.unwrap());
     let resolver = tokio_rustls::rustls::sign::SingleCertAndKey::from(certified);
-    let config = ServerConfig::builder()
+    let config = server_config()
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(resolver));
     let acceptor = TlsAcceptor::from(Arc::new(config));
@@ -162,7 +162,9 @@ async fn a_configuration_of_rustls_will_do() {
     let authority = Authority::new();
     let acceptor = authority.server("localhost").acceptor(None);
     let (port, mut seen) = serve(acceptor, vec![Reply::open()]).await;
-    let mut config = tokio_rustls::rustls::ClientConfig::builder()
+    let mut config = ClientConfig::builder_with_provider(cryptography())
+        .with_safe_default_protocol_versions()
+        .unwrap()
         .with_root_certificates(authority.roots())
         .with_no_client_auth();
     // That is not the configuration's to say.

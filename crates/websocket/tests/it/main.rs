@@ -7,7 +7,7 @@
     reason = "these are tests: what is unexpected fails them, and what is not run says so"
 )]
 
-#[cfg(feature = "aws-lc")]
+#[cfg(any(feature = "aws-lc", feature = "ring"))]
 mod authority;
 mod connect_environment;
 mod connect_handshake;
@@ -15,7 +15,7 @@ mod connect_http_proxy;
 mod connect_redirect;
 mod connect_socks5;
 mod connect_timeouts;
-#[cfg(feature = "aws-lc")]
+#[cfg(any(feature = "aws-lc", feature = "ring"))]
 mod connect_tls;
 mod connect_transports;
 mod program;
