@@ -16,7 +16,7 @@ pub use connect::{Connect, Over, ProxyError, SocksReply, connect};
 #[cfg(feature = "tls")]
 pub use connect::{InvalidTls, Tls, TlsBuilder};
 pub use error::{Error, Phase, UrlError};
-pub use message::{Message, Text};
+pub use message::{Binary, Message, Text};
 pub use offhook_protocol as protocol;
 pub use offhook_protocol::handshake::{OriginPolicy, Refusal, Rejection};
 pub use reader::MessageReader;
