@@ -139,7 +139,10 @@ impl Acceptor {
         let request = self.read_request(stream.into());
         match tokio::time::timeout(self.timeout, request).await {
             Ok(result) => result,
-            Err(_) => Err(Error::Timeout(Phase::Handshake)),
+            Err(_) => Err(Error::Timeout {
+                phase: Phase::Handshake,
+                to: "the client".into(),
+            }),
         }
     }
 
