@@ -203,7 +203,7 @@ pub enum BrokerEvent {
     Publication(Arc<Publication>),
     /// A followed channel has a member more or less.
     Presence(Arc<PresenceChange>),
-    /// Publications were left out before this: the worker took too long.
+    /// Publications were left out at this place in the order: the worker took too long.
     Lagged,
 }
 

@@ -16,7 +16,7 @@ use crate::{
 
 use super::{
     Engine, Stage, Step,
-    state::{Behind, Channel, Pending, Read, Tail},
+    state::{Again, Behind, Channel, Pending, Read, Tail},
 };
 
 /// The smallest read in bytes: small outboxes shall not make a read for each publication.
@@ -200,7 +200,7 @@ impl Engine {
                 continue;
             }
             if !same_epoch || !turn_page(behind, stream, &page, tail) {
-                self.reads_again.push_back((self.now + self.limits.read_again_after, line, channel));
+                self.try_again(Again::Read { line, channel });
                 continue;
             }
             self.queue_advance(line, channel);
@@ -218,8 +218,7 @@ impl Engine {
                 self.end(line, channel, self.limits.presence_grace);
                 self.unsubscribed(line, &name, refusal.clone());
             } else {
-                let at = self.now + self.limits.read_again_after;
-                self.reads_again.push_back((at, line, channel));
+                self.try_again(Again::Read { line, channel });
             }
         }
         self.settle(channel);

@@ -32,7 +32,7 @@ use crate::{
 
 pub use receipts::Receipt;
 use requests::Requests;
-use state::{Channel, Item, Items, Line, Stage};
+use state::{Again, Channel, Item, Items, Line, Stage};
 
 /// The engine of one worker: sessions, channels, recovery, presence and backpressure.
 ///
@@ -70,8 +70,8 @@ pub struct Engine {
     reads: usize,
     /// Subscriptions that wait for a read to be possible.
     reads_waiting: VecDeque<(LineId, Slot)>,
-    /// Subscriptions whose read failed, by when they try again.
-    reads_again: VecDeque<(Instant, LineId, Slot)>,
+    /// What failed at the broker and is tried again, by when.
+    again: VecDeque<(Instant, Again)>,
     /// Sessions that this engine has told the broker to be members.
     memberships: usize,
     renew_at: Option<Instant>,
@@ -96,7 +96,7 @@ impl Engine {
             requests: Requests::new(),
             reads: 0,
             reads_waiting: VecDeque::new(),
-            reads_again: VecDeque::new(),
+            again: VecDeque::new(),
             memberships: 0,
             renew_at: None,
             started: now.instant,
@@ -147,7 +147,7 @@ impl Engine {
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called, if nothing else happens.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let again = self.reads_again.front().map(|(at, ..)| *at);
+        let again = self.again.front().map(|(at, _)| *at);
         [self.renew_at, again, self.requests.deadline()].into_iter().flatten().min()
     }
 
@@ -155,12 +155,11 @@ impl Engine {
     pub fn handle_timeout(&mut self, now: Now) {
         self.now = now.instant;
         self.renew_lease();
-        while let Some((at, line, channel)) = self.reads_again.front().copied() {
-            if at > self.now {
-                break;
+        while let Some((_, again)) = self.again.pop_front_if(|(at, _)| *at <= now.instant) {
+            match again {
+                Again::Read { line, channel } => self.read_is_free(line, channel),
+                Again::Follow { channel } => self.follow_again(channel),
             }
-            self.reads_again.pop_front();
-            self.read_is_free(line, channel);
         }
         while let Some((id, pending)) = self.requests.overdue(self.now) {
             let detail = "the broker did not answer in time; try again with the same key";
@@ -220,6 +219,10 @@ impl Engine {
 
     fn refuse(&mut self, line: LineId, id: CommandId, refusal: Refusal) {
         self.reply(line, Some(id), Reply::Refused(refusal));
+    }
+
+    fn try_again(&mut self, again: Again) {
+        self.again.push_back((self.now + self.limits.read_again_after, again));
     }
 
     /// Milliseconds since the start, wrapping: what token buckets count in.

@@ -259,4 +259,11 @@ pub(super) enum Item {
     Head { channel: Slot, stream: StreamState },
 }
 
+/// What is tried again after it failed at the broker.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Again {
+    Read { line: LineId, channel: Slot },
+    Follow { channel: Slot },
+}
+
 pub(super) type Items = VecDeque<Item>;

@@ -16,7 +16,7 @@ use crate::{
 use super::{
     Engine, Item, Stage, Step,
     commands::{forbidden, gone},
-    state::{Behind, Channel, Opening, Pending, Subscription, Tail},
+    state::{Again, Behind, Channel, Opening, Pending, Subscription, Tail},
 };
 
 impl Engine {
@@ -126,7 +126,12 @@ impl Engine {
 
     /// No stream: everyone who waited for it is told.
     pub(super) fn follow_failed(&mut self, slot: Slot, refusal: &Refusal) {
-        let Some(c) = self.channels.get_mut(slot).filter(|c| c.tail.is_none()) else { return };
+        let Some(c) = self.channels.get_mut(slot) else { return };
+        if c.tail.is_some() {
+            // It was asked because something was left out: that has to be found.
+            self.try_again(Again::Follow { channel: slot });
+            return;
+        }
         let name = c.name.clone();
         for line in c.catching_up().opening.clone() {
             let stage = self.end(line, slot, Duration::ZERO);
