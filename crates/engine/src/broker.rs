@@ -132,7 +132,10 @@ impl StreamState {
     /// The position of the newest publication.
     #[must_use]
     pub fn position(&self) -> Position {
-        Position { epoch: self.epoch, offset: self.head }
+        Position {
+            epoch: self.epoch,
+            offset: self.head,
+        }
     }
 }
 
@@ -203,7 +206,8 @@ pub enum BrokerEvent {
     Publication(Arc<Publication>),
     /// A followed channel has a member more or less.
     Presence(Arc<PresenceChange>),
-    /// Publications were left out at this place in the order: the worker took too long.
+    /// Publications or joins and leaves were left out at this place in the order: the worker took
+    /// too long.
     Lagged,
 }
 
@@ -249,9 +253,10 @@ impl From<BrokerFailure> for Refusal {
                 ErrorCode::StorageCorrupt,
                 "part of the server's log can't be read; its operator has to repair it",
             ),
-            BrokerFailure::UnknownChannel => {
-                (ErrorCode::UnknownChannel, "no rule of the server's configuration allows it")
-            }
+            BrokerFailure::UnknownChannel => (
+                ErrorCode::UnknownChannel,
+                "no rule of the server's configuration allows it",
+            ),
         };
         Self::new(code, detail)
     }

@@ -45,9 +45,14 @@ fn check(name: &str) -> Result<(), Refusal> {
     }
     if name.len() > MAX_CHANNEL_NAME {
         let len = name.len();
-        return bad(format!("a channel's name has {len} bytes, at most {MAX_CHANNEL_NAME} go"));
+        return bad(format!(
+            "a channel's name has {len} bytes, at most {MAX_CHANNEL_NAME} go"
+        ));
     }
-    match name.char_indices().find(|(_, c)| c.is_control() || *c == '*') {
+    match name
+        .char_indices()
+        .find(|(_, c)| c.is_control() || *c == '*')
+    {
         Some((at, c)) => bad(format!("a channel's name has {c:?} at byte {at}")),
         None => Ok(()),
     }
@@ -103,10 +108,16 @@ impl Pattern {
         // every piece, never exponential.
         let mut pieces = self.0.split('*');
         let first = pieces.next().unwrap_or_default();
-        let Some(mut rest) = name.as_str().strip_prefix(first) else { return false };
-        let Some(last) = pieces.next_back() else { return rest.is_empty() };
+        let Some(mut rest) = name.as_str().strip_prefix(first) else {
+            return false;
+        };
+        let Some(last) = pieces.next_back() else {
+            return rest.is_empty();
+        };
         for piece in pieces {
-            let Some(at) = rest.find(piece) else { return false };
+            let Some(at) = rest.find(piece) else {
+                return false;
+            };
             rest = rest.get(at + piece.len()..).unwrap_or_default();
         }
         rest.ends_with(last)

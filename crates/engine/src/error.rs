@@ -115,7 +115,11 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal with its reason in words.
     pub fn new(code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), retry_after: None }
+        Self {
+            code,
+            detail: detail.into(),
+            retry_after: None,
+        }
     }
 
     /// The same, saying when to try again.

@@ -37,7 +37,8 @@ pub struct Limits {
     pub page_count: u32,
     /// Bytes in one history page. Default 128 KiB: several outboxes full would only wait.
     pub page_bytes: usize,
-    /// Bytes a new line's outbox takes before its first `handle_writable`. Default 64 KiB.
+    /// Bytes a new line may be handed out one by one before its first `handle_writable`; less
+    /// than its outbox holds, so that live publications have room beside. Default 64 KiB.
     pub outbox_bytes: usize,
     /// Publications of one channel kept in memory while some line is behind. Default 256: the
     /// last steps of catching up need no read.

@@ -22,7 +22,10 @@ impl Position {
     /// A position from its two numbers.
     #[must_use]
     pub fn new(epoch: u64, offset: u64) -> Self {
-        Self { epoch: Epoch(epoch), offset }
+        Self {
+            epoch: Epoch(epoch),
+            offset,
+        }
     }
 }
 

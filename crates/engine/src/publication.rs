@@ -75,7 +75,9 @@ impl Tags {
     /// The value of a tag.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter().find(|(n, _)| *n == name).map(|(_, value)| value)
+        self.iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, value)| value)
     }
 
     /// All of them, in the publisher's order.
@@ -90,7 +92,9 @@ impl Tags {
     }
 
     fn bytes(&self) -> usize {
-        self.iter().map(|(name, value)| name.len() + value.len()).sum()
+        self.iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum()
     }
 }
 
@@ -138,14 +142,33 @@ impl Draft {
     /// The publication at its position.
     #[must_use]
     pub fn at(self, position: Position) -> Publication {
-        let Self { channel, data, format, tags, publisher, key, time_ms } = self;
-        Publication { channel, position, data, format, tags, publisher, key, time_ms }
+        let Self {
+            channel,
+            data,
+            format,
+            tags,
+            publisher,
+            key,
+            time_ms,
+        } = self;
+        Publication {
+            channel,
+            position,
+            data,
+            format,
+            tags,
+            publisher,
+            key,
+            time_ms,
+        }
     }
 
     /// The user name a key is scoped to: nobody can occupy another user's keys.
     #[must_use]
     pub fn key_scope(&self) -> &str {
-        self.publisher.as_ref().map_or("", |publisher| &publisher.user)
+        self.publisher
+            .as_ref()
+            .map_or("", |publisher| &publisher.user)
     }
 }
 

@@ -12,14 +12,20 @@ pub(crate) struct TokenBucket {
 
 impl TokenBucket {
     pub(crate) fn full(burst: u32, now_ms: u32) -> Self {
-        Self { milli: burst.saturating_mul(1000), counted_ms: now_ms }
+        Self {
+            milli: burst.saturating_mul(1000),
+            counted_ms: now_ms,
+        }
     }
 
     /// Takes one token, or says how long until there is one.
     pub(crate) fn take(&mut self, rate: u32, burst: u32, now_ms: u32) -> Result<(), Duration> {
         let passed = now_ms.wrapping_sub(self.counted_ms);
         let earned = passed.saturating_mul(rate);
-        self.milli = self.milli.saturating_add(earned).min(burst.saturating_mul(1000));
+        self.milli = self
+            .milli
+            .saturating_add(earned)
+            .min(burst.saturating_mul(1000));
         self.counted_ms = now_ms;
         match self.milli.checked_sub(1000) {
             Some(left) => {

@@ -17,7 +17,11 @@ pub struct History {
 
 impl History {
     /// Nothing is kept.
-    pub const NONE: Self = Self { count: 0, bytes: 0, age: None };
+    pub const NONE: Self = Self {
+        count: 0,
+        bytes: 0,
+        age: None,
+    };
 
     /// Whether anything is kept.
     #[must_use]
@@ -31,7 +35,11 @@ impl Default for History {
     /// thousand rooms fit on a small disk.
     fn default() -> Self {
         let week = Duration::from_secs(7 * 24 * 3600);
-        Self { count: 10_000, bytes: 16 << 20, age: Some(week) }
+        Self {
+            count: 10_000,
+            bytes: 16 << 20,
+            age: Some(week),
+        }
     }
 }
 
@@ -75,8 +83,8 @@ pub struct ChannelRules {
     pub publish: Access,
     /// Who may subscribe, and read history and presence.
     pub subscribe: Access,
-    /// How long an idempotency key is remembered at least, also when its publication was trimmed.
-    /// Default five minutes: longer than any client keeps trying.
+    /// How long an idempotency key is remembered, also when its publication was trimmed. Default
+    /// one hour: longer than a client keeps trying before it gives its queue up.
     pub key_window: Duration,
 }
 
@@ -88,7 +96,7 @@ impl Default for ChannelRules {
             slow: SlowPolicy::default(),
             publish: Access::default(),
             subscribe: Access::default(),
-            key_window: Duration::from_secs(300),
+            key_window: Duration::from_secs(3600),
         }
     }
 }
@@ -129,6 +137,9 @@ impl RuleBook {
     /// The rules of a channel; none when no pattern fits, and then there is no such channel.
     #[must_use]
     pub fn rules(&self, channel: &ChannelName) -> Option<&Arc<ChannelRules>> {
-        self.0.iter().find(|(pattern, _)| pattern.matches(channel)).map(|(_, rules)| rules)
+        self.0
+            .iter()
+            .find(|(pattern, _)| pattern.matches(channel))
+            .map(|(_, rules)| rules)
     }
 }

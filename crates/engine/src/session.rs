@@ -66,7 +66,12 @@ impl Identity {
     #[must_use]
     pub fn user(name: &str) -> Self {
         let (may_publish, may_subscribe) = (Vec::new(), Vec::new());
-        Self { user: name.into(), info: Bytes::new(), may_publish, may_subscribe }
+        Self {
+            user: name.into(),
+            info: Bytes::new(),
+            may_publish,
+            may_subscribe,
+        }
     }
 
     pub(crate) fn may(&self, access: Access, grants: &[Pattern], channel: &ChannelName) -> bool {

@@ -21,7 +21,10 @@ pub(crate) struct Slab<T> {
 
 impl<T> Slab<T> {
     pub(crate) fn new() -> Self {
-        Self { places: Vec::new(), free: Vec::new() }
+        Self {
+            places: Vec::new(),
+            free: Vec::new(),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -32,21 +35,36 @@ impl<T> Slab<T> {
         if let Some(index) = self.free.pop() {
             let place = &mut self.places[index as usize];
             place.tenant = Some(tenant);
-            return Slot { index, generation: place.generation };
+            return Slot {
+                index,
+                generation: place.generation,
+            };
         }
         let index = u32::try_from(self.places.len()).expect("memory ends before 2^32 places");
-        self.places.push(Place { generation: 0, tenant: Some(tenant) });
-        Slot { index, generation: 0 }
+        self.places.push(Place {
+            generation: 0,
+            tenant: Some(tenant),
+        });
+        Slot {
+            index,
+            generation: 0,
+        }
     }
 
     pub(crate) fn get(&self, slot: Slot) -> Option<&T> {
         let place = self.places.get(slot.index as usize)?;
-        place.tenant.as_ref().filter(|_| place.generation == slot.generation)
+        place
+            .tenant
+            .as_ref()
+            .filter(|_| place.generation == slot.generation)
     }
 
     pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
         let place = self.places.get_mut(slot.index as usize)?;
-        place.tenant.as_mut().filter(|_| place.generation == slot.generation)
+        place
+            .tenant
+            .as_mut()
+            .filter(|_| place.generation == slot.generation)
     }
 
     pub(crate) fn remove(&mut self, slot: Slot) -> Option<T> {
@@ -59,7 +77,10 @@ impl<T> Slab<T> {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &T)> {
         (0..).zip(&self.places).filter_map(|(index, place)| {
-            let slot = Slot { index, generation: place.generation };
+            let slot = Slot {
+                index,
+                generation: place.generation,
+            };
             place.tenant.as_ref().map(|tenant| (slot, tenant))
         })
     }

@@ -79,16 +79,30 @@ fn read(from: &mut &[u8]) -> Option<SessionSnapshot> {
     let may_publish = list(from, |from| text(from).map(Pattern::new))?;
     let may_subscribe = list(from, |from| text(from).map(Pattern::new))?;
     let subscriptions = list(from, subscription)?;
-    let identity = Arc::new(Identity { user, info, may_publish, may_subscribe });
+    let identity = Arc::new(Identity {
+        user,
+        info,
+        may_publish,
+        may_subscribe,
+    });
     let session = SessionId::from_bytes(session);
-    Some(SessionSnapshot { session, identity, subscriptions, time_ms })
+    Some(SessionSnapshot {
+        session,
+        identity,
+        subscriptions,
+        time_ms,
+    })
 }
 
 fn subscription(from: &mut &[u8]) -> Option<SubscriptionSnapshot> {
     let channel = ChannelName::new(text(from)?).ok()?;
     let position = Position::new(from.try_get_u64().ok()?, from.try_get_u64().ok()?);
     let presence = from.try_get_u8().ok()? != 0;
-    Some(SubscriptionSnapshot { channel, position, presence })
+    Some(SubscriptionSnapshot {
+        channel,
+        position,
+        presence,
+    })
 }
 
 fn list<T>(from: &mut &[u8], item: impl Fn(&mut &[u8]) -> Option<T>) -> Option<Vec<T>> {

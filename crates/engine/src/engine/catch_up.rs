@@ -45,13 +45,21 @@ impl Engine {
         let c = self.channels.get_mut(channel)?;
         let tail = c.tail?;
         let s = l.subscription(channel)?;
-        let Stage::Behind(behind) = &mut s.stage else { return None };
+        let Stage::Behind(behind) = &mut s.stage else {
+            return None;
+        };
         behind.queued = false;
         if behind.reading {
             return None;
         }
         if behind.epoch != tail.epoch {
-            behind.skip(GapReason::EpochChanged, Position { epoch: tail.epoch, offset: 0 });
+            behind.skip(
+                GapReason::EpochChanged,
+                Position {
+                    epoch: tail.epoch,
+                    offset: 0,
+                },
+            );
             (s.received, s.marked) = (0, 0);
         }
         match next_move(behind, c, tail, credit) {
@@ -62,8 +70,11 @@ impl Engine {
             Move::GoLive => self.caught_up(line, channel, tail),
             Move::HandOut(publication) => self.hand_out(line, channel, publication),
             Move::SkipToTail => {
-                let reason =
-                    if behind.slow { GapReason::Dropped } else { GapReason::EvictedBySize };
+                let reason = if behind.slow {
+                    GapReason::Dropped
+                } else {
+                    GapReason::EvictedBySize
+                };
                 behind.skip(reason, tail.position());
                 self.queue_advance(line, channel);
                 None
@@ -92,10 +103,15 @@ impl Engine {
         let c = self.channels.get(channel)?;
         let name = c.name.clone();
         let s = self.lines.get_mut(line.into())?.subscription(channel)?;
-        let Stage::Behind(behind) = &s.stage else { return None };
+        let Stage::Behind(behind) = &s.stage else {
+            return None;
+        };
         let told = behind.told;
         self.go_live(line, channel);
-        let notice = Notice::Live { channel: name, position: tail.position() };
+        let notice = Notice::Live {
+            channel: name,
+            position: tail.position(),
+        };
         // A line that was full for a moment and missed nothing need not know.
         told.then_some(Step::Notice { line, notice })
     }
@@ -110,39 +126,64 @@ impl Engine {
         }
         let l = self.lines.get_mut(line.into())?;
         l.credit = l.credit.saturating_sub(next.weight());
-        let Stage::Behind(behind) = &mut l.subscription(channel)?.stage else { return None };
+        let Stage::Behind(behind) = &mut l.subscription(channel)?.stage else {
+            return None;
+        };
         behind.cursor = next.position.offset;
-        Some(Step::Publication { line, publication: next })
+        Some(Step::Publication {
+            line,
+            publication: next,
+        })
     }
 
     fn behind_before_next(&mut self, line: LineId, channel: Slot) -> Option<Notice> {
         let name = self.channels.get(channel)?.name.clone();
         let s = self.lines.get_mut(line.into())?.subscription(channel)?;
-        let Stage::Behind(behind) = &mut s.stage else { return None };
+        let Stage::Behind(behind) = &mut s.stage else {
+            return None;
+        };
         if std::mem::replace(&mut behind.told, true) {
             return None;
         }
         let position = behind.gap.map_or(behind.position(), |(from, _)| from);
-        Some(Notice::CatchingUp { channel: name, position })
+        Some(Notice::CatchingUp {
+            channel: name,
+            position,
+        })
     }
 
     fn gap_before_next(&mut self, line: LineId, channel: Slot) -> Option<Notice> {
         let name = self.channels.get(channel)?.name.clone();
         let s = self.lines.get_mut(line.into())?.subscription(channel)?;
-        let Stage::Behind(behind) = &mut s.stage else { return None };
+        let Stage::Behind(behind) = &mut s.stage else {
+            return None;
+        };
         let (from, reason) = behind.gap.take()?;
-        Some(Notice::Gap { channel: name, from, to: behind.position(), reason })
+        Some(Notice::Gap {
+            channel: name,
+            from,
+            to: behind.position(),
+            reason,
+        })
     }
 
     /// Starts the read a subscription waits for, or joins one that is under way; when too many
     /// are, it waits for its turn.
     pub(super) fn read_is_free(&mut self, line: LineId, channel: Slot) {
-        let Some(l) = self.lines.get_mut(line.into()) else { return };
+        let Some(l) = self.lines.get_mut(line.into()) else {
+            return;
+        };
         let bytes = l.credit.max(SMALLEST_READ).min(self.limits.page_bytes);
-        let Some(s) = l.subscription(channel) else { return };
-        let Stage::Behind(behind) = &mut s.stage else { return };
+        let Some(s) = l.subscription(channel) else {
+            return;
+        };
+        let Stage::Behind(behind) = &mut s.stage else {
+            return;
+        };
         let after = behind.position();
-        let Some(c) = self.channels.get_mut(channel) else { return };
+        let Some(c) = self.channels.get_mut(channel) else {
+            return;
+        };
         let reads = &mut c.catching_up().reads;
         // A herd that comes back with the same position reads once.
         if let Some(same) = reads.iter_mut().find(|read| read.after == after) {
@@ -154,25 +195,47 @@ impl Engine {
             return;
         }
         self.reads += 1;
-        let (name, limit) = (c.name.clone(), ReadLimit { count: self.limits.page_count, bytes });
+        let (name, limit) = (
+            c.name.clone(),
+            ReadLimit {
+                count: self.limits.page_count,
+                bytes,
+            },
+        );
         let id = self.request(Pending::Read { channel });
-        let Some(c) = self.channels.get_mut(channel) else { return };
-        c.catching_up().reads.push(Read { id, after, waiters: vec![line] });
+        let Some(c) = self.channels.get_mut(channel) else {
+            return;
+        };
+        c.catching_up().reads.push(Read {
+            id,
+            after,
+            waiters: vec![line],
+        });
         let from = ReadFrom::After(after.offset);
-        self.broker_requests.push_back(BrokerRequest::History { id, channel: name, from, limit });
+        self.broker_requests.push_back(BrokerRequest::History {
+            id,
+            channel: name,
+            from,
+            limit,
+        });
     }
 
     /// A read ended, well or not: the next may begin.
     fn read_ended(&mut self, channel: Slot, id: RequestId) -> Option<Read> {
         self.reads = self.reads.saturating_sub(1);
-        let reads = self.channels.get_mut(channel).map(|c| &mut c.catching_up().reads);
+        let reads = self
+            .channels
+            .get_mut(channel)
+            .map(|c| &mut c.catching_up().reads);
         let read = reads.and_then(|reads| {
             let index = reads.iter().position(|read| read.id == id)?;
             Some(reads.swap_remove(index))
         });
         // One waiter may have gone or join another read: go on until a read was started.
         while self.reads < self.limits.reads {
-            let Some((line, channel)) = self.reads_waiting.pop_front() else { break };
+            let Some((line, channel)) = self.reads_waiting.pop_front() else {
+                break;
+            };
             self.read_is_free(line, channel);
         }
         read
@@ -185,7 +248,9 @@ impl Engine {
         stream: StreamState,
         publications: Vec<Arc<Publication>>,
     ) {
-        let Some(read) = self.read_ended(channel, id) else { return };
+        let Some(read) = self.read_ended(channel, id) else {
+            return;
+        };
         let page: Arc<[_]> = publications.into();
         let tail = self.channels.get(channel).and_then(|c| c.tail);
         let same_epoch = tail.is_some_and(|tail| tail.epoch == stream.epoch);
@@ -193,9 +258,15 @@ impl Engine {
             self.follow_again(channel);
         }
         for line in read.waiters {
-            let Some(l) = self.lines.get_mut(line.into()) else { continue };
-            let Some(s) = l.subscription(channel) else { continue };
-            let Stage::Behind(behind) = &mut s.stage else { continue };
+            let Some(l) = self.lines.get_mut(line.into()) else {
+                continue;
+            };
+            let Some(s) = l.subscription(channel) else {
+                continue;
+            };
+            let Stage::Behind(behind) = &mut s.stage else {
+                continue;
+            };
             if !behind.reading || behind.position() != read.after {
                 continue;
             }
@@ -209,8 +280,12 @@ impl Engine {
     }
 
     pub(super) fn page_failed(&mut self, channel: Slot, id: RequestId, refusal: &Refusal) {
-        let Some(read) = self.read_ended(channel, id) else { return };
-        let Some(name) = self.channels.get(channel).map(|c| c.name.clone()) else { return };
+        let Some(read) = self.read_ended(channel, id) else {
+            return;
+        };
+        let Some(name) = self.channels.get(channel).map(|c| c.name.clone()) else {
+            return;
+        };
         let never = refusal.code.retry() == Retry::Never;
         for line in read.waiters {
             if never && refusal.code == ErrorCode::StorageCorrupt {
@@ -238,20 +313,35 @@ fn next_move(behind: &mut Behind, c: &Channel, tail: Tail, credit: usize) -> Mov
     behind.page = None;
     if behind.cursor > tail.offset {
         // Another worker was faster with these, or the client made its position up: a read tells.
-        return if behind.verified { Move::AwaitStream } else { Move::Read };
+        return if behind.verified {
+            Move::AwaitStream
+        } else {
+            Move::Read
+        };
     }
-    let recent = c.catching_up.as_ref().and_then(|c| c.recent.after(behind.cursor));
+    let recent = c
+        .catching_up
+        .as_ref()
+        .and_then(|c| c.recent.after(behind.cursor));
     let history = c.rules.history.is_kept();
     match recent {
-        Some(next) if next.position.offset == behind.cursor + 1 => {
-            Move::HandOut(Arc::clone(next))
-        }
+        Some(next) if next.position.offset == behind.cursor + 1 => Move::HandOut(Arc::clone(next)),
         _ if history => Move::Read,
         Some(next) => {
             let conflated = c.rules.slow == crate::rules::SlowPolicy::LatestByKey;
-            let reason = if conflated { GapReason::Conflated } else { GapReason::Dropped };
+            let reason = if conflated {
+                GapReason::Conflated
+            } else {
+                GapReason::Dropped
+            };
             let offset = next.position.offset - 1;
-            behind.skip(reason, Position { epoch: tail.epoch, offset });
+            behind.skip(
+                reason,
+                Position {
+                    epoch: tail.epoch,
+                    offset,
+                },
+            );
             Move::HandOut(Arc::clone(next))
         }
         None => Move::SkipToTail,
@@ -266,7 +356,10 @@ fn turn_page(
     tail: Option<Tail>,
 ) -> bool {
     let before = behind.cursor;
-    let at = |offset| Position { epoch: stream.epoch, offset };
+    let at = |offset| Position {
+        epoch: stream.epoch,
+        offset,
+    };
     if stream.head < behind.cursor {
         behind.skip(GapReason::UnknownPosition, at(stream.head));
     } else if stream.first > behind.cursor + 1 {

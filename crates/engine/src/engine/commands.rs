@@ -39,20 +39,31 @@ impl Engine {
         now: Now,
     ) -> Result<(), Refusal> {
         match command {
-            Command::Publish { channel, data, format, tags, key } => {
+            Command::Publish {
+                channel,
+                data,
+                format,
+                tags,
+                key,
+            } => {
                 let draft = self.draft(line, channel, data, format, tags, key, now)?;
                 self.in_flight(line)?;
                 let id = self.request(Pending::Publish { line, command: id });
-                self.broker_requests.push_back(BrokerRequest::Publish { id, draft });
+                self.broker_requests
+                    .push_back(BrokerRequest::Publish { id, draft });
                 Ok(())
             }
-            Command::Subscribe { channel, since, presence } => {
-                self.subscribe(line, Some(id), channel, since, presence)
-            }
+            Command::Subscribe {
+                channel,
+                since,
+                presence,
+            } => self.subscribe(line, Some(id), channel, since, presence),
             Command::Unsubscribe { channel } => self.unsubscribe(line, id, channel),
-            Command::History { channel, since, limit } => {
-                self.history(line, id, channel, since, limit)
-            }
+            Command::History {
+                channel,
+                since,
+                limit,
+            } => self.history(line, id, channel, since, limit),
             Command::Presence { channel } => self.presence(line, id, channel),
             Command::Ping => {
                 self.reply(line, Some(id), Reply::Pong);
@@ -65,7 +76,9 @@ impl Engine {
     fn admit(&mut self, line: LineId, command: &Command) -> Result<(), Refusal> {
         let now_ms = self.now_ms();
         let limits = &self.limits;
-        let Some(l) = self.lines.get_mut(line.into()) else { return Ok(()) };
+        let Some(l) = self.lines.get_mut(line.into()) else {
+            return Ok(());
+        };
         let (rate, burst) = (limits.commands_per_second, limits.command_burst);
         let mut admitted = l.commands.take(rate, burst, now_ms);
         if admitted.is_ok() && matches!(command, Command::Publish { .. }) {
@@ -84,7 +97,10 @@ impl Engine {
         Err(Refusal::new(ErrorCode::RateLimited, detail).after(pause))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of one command, taken apart once")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the fields of one command, taken apart once"
+    )]
     fn draft(
         &self,
         line: LineId,
@@ -102,11 +118,25 @@ impl Engine {
         }
         let l = self.lines.get(line.into()).ok_or_else(gone)?;
         let rules = self.rules_of(&channel)?;
-        if !l.identity.may(rules.publish, &l.identity.may_publish, &channel) {
+        if !l
+            .identity
+            .may(rules.publish, &l.identity.may_publish, &channel)
+        {
             return Err(forbidden("publish to", &channel, &l.identity));
         }
-        let publisher = Some(Publisher { session: l.session, user: l.identity.user.clone() });
-        Ok(Draft { channel, data, format, tags, publisher, key, time_ms: now.unix_ms })
+        let publisher = Some(Publisher {
+            session: l.session,
+            user: l.identity.user.clone(),
+        });
+        Ok(Draft {
+            channel,
+            data,
+            format,
+            tags,
+            publisher,
+            key,
+            time_ms: now.unix_ms,
+        })
     }
 
     fn history(
@@ -132,9 +162,19 @@ impl Engine {
             count: limit.min(self.limits.page_count),
             bytes: self.limits.page_bytes,
         };
-        let pending = Pending::History { line, command, channel: channel.clone(), since };
+        let pending = Pending::History {
+            line,
+            command,
+            channel: channel.clone(),
+            since,
+        };
         let id = self.request(pending);
-        self.broker_requests.push_back(BrokerRequest::History { id, channel, from, limit });
+        self.broker_requests.push_back(BrokerRequest::History {
+            id,
+            channel,
+            from,
+            limit,
+        });
         Ok(())
     }
 
@@ -159,7 +199,9 @@ impl Engine {
         if self.requests.len() >= self.limits.requests {
             return busy("the server has too many requests under way; try again with the same key");
         }
-        let Some(l) = self.lines.get_mut(line.into()) else { return Err(gone()) };
+        let Some(l) = self.lines.get_mut(line.into()) else {
+            return Err(gone());
+        };
         if l.in_flight >= self.limits.requests_per_line {
             return busy("too many requests without waiting for answers");
         }
@@ -174,6 +216,13 @@ pub(super) fn gone() -> Refusal {
 }
 
 pub(super) fn forbidden(what: &str, channel: &ChannelName, identity: &Identity) -> Refusal {
-    let who = if identity.user.is_empty() { "a stranger" } else { &*identity.user };
-    Refusal::new(ErrorCode::Forbidden, format!("{who} may not {what} channel {channel}"))
+    let who = if identity.user.is_empty() {
+        "a stranger"
+    } else {
+        &*identity.user
+    };
+    Refusal::new(
+        ErrorCode::Forbidden,
+        format!("{who} may not {what} channel {channel}"),
+    )
 }

@@ -27,7 +27,10 @@ impl Engine {
         }
         let (count, bytes) = (self.limits.recent_count, self.limits.recent_bytes);
         let c = self.channels.get_mut(channel)?;
-        c.tail = Some(Tail { epoch: position.epoch, offset: position.offset });
+        c.tail = Some(Tail {
+            epoch: position.epoch,
+            offset: position.offset,
+        });
         if c.behind > 0 {
             let conflate = !c.rules.history.is_kept() && c.rules.slow == SlowPolicy::LatestByKey;
             let recent = &mut c.catching_up().recent;
@@ -41,18 +44,25 @@ impl Engine {
         for line in ahead {
             self.queue_advance(line, channel);
         }
-        somebody.then_some(Step::Broadcast { channel, publication })
+        somebody.then_some(Step::Broadcast {
+            channel,
+            publication,
+        })
     }
 
     /// The head as the broker tells it after a lag: whoever was live may have missed something.
     pub(super) fn head_told(&mut self, channel: Slot, stream: StreamState) {
-        let Some(tail) = self.channels.get(channel).and_then(|c| c.tail) else { return };
+        let Some(tail) = self.channels.get(channel).and_then(|c| c.tail) else {
+            return;
+        };
         let told = Tail::from(stream);
         if told.epoch == tail.epoch && told.offset <= tail.offset {
             return;
         }
         self.stream_jumped(channel, tail);
-        let Some(c) = self.channels.get_mut(channel) else { return };
+        let Some(c) = self.channels.get_mut(channel) else {
+            return;
+        };
         c.tail = Some(told);
         for line in c.take_ahead() {
             self.queue_advance(line, channel);
@@ -61,7 +71,9 @@ impl Engine {
 
     /// The stream goes on elsewhere: everyone who was live reads what is between.
     fn stream_jumped(&mut self, channel: Slot, was: Tail) {
-        let Some(c) = self.channels.get_mut(channel) else { return };
+        let Some(c) = self.channels.get_mut(channel) else {
+            return;
+        };
         if let Some(catching_up) = &mut c.catching_up {
             catching_up.recent.clear();
         }
@@ -72,9 +84,15 @@ impl Engine {
     }
 
     pub(super) fn go_live(&mut self, line: LineId, channel: Slot) {
-        let Some(c) = self.channels.get_mut(channel) else { return };
-        let Some(l) = self.lines.get_mut(line.into()) else { return };
-        let Some(s) = l.subscription(channel) else { return };
+        let Some(c) = self.channels.get_mut(channel) else {
+            return;
+        };
+        let Some(l) = self.lines.get_mut(line.into()) else {
+            return;
+        };
+        let Some(s) = l.subscription(channel) else {
+            return;
+        };
         if matches!(s.stage, Stage::Behind(_)) {
             c.behind -= 1;
         }
@@ -86,11 +104,18 @@ impl Engine {
 
     /// Takes a line out of the live list; says whether it was there. Its stage is stale then.
     pub(super) fn leave_live(&mut self, line: LineId, channel: Slot) -> bool {
-        let Some(l) = self.lines.get_mut(line.into()) else { return false };
+        let Some(l) = self.lines.get_mut(line.into()) else {
+            return false;
+        };
         let Some(&Stage::Live { slot }) = l.subscription(channel).map(|s| &s.stage) else {
             return false;
         };
-        let Some(c) = self.channels.get_mut(channel) else { return false };
+        let Some(c) = self.channels.get_mut(channel) else {
+            return false;
+        };
+        if c.live.get(slot as usize) != Some(&line) {
+            return false;
+        }
         c.live.swap_remove(slot as usize);
         if let Some(&moved) = c.live.get(slot as usize)
             && let Some(m) = self.lines.get_mut(moved.into())
@@ -103,17 +128,27 @@ impl Engine {
 
     /// From live or opening to behind.
     pub(super) fn fall_behind(&mut self, line: LineId, channel: Slot, behind: Behind) {
-        let Some(c) = self.channels.get_mut(channel) else { return };
-        let Some(l) = self.lines.get_mut(line.into()) else { return };
-        let Some(s) = l.subscription(channel) else { return };
+        let Some(c) = self.channels.get_mut(channel) else {
+            return;
+        };
+        let Some(l) = self.lines.get_mut(line.into()) else {
+            return;
+        };
+        let Some(s) = l.subscription(channel) else {
+            return;
+        };
         s.stage = Stage::Behind(Box::new(behind));
         c.behind += 1;
     }
 
     /// Lets a subscription that is behind look whether it has a step to go.
     pub(super) fn queue_advance(&mut self, line: LineId, channel: Slot) {
-        let Some(l) = self.lines.get_mut(line.into()) else { return };
-        let Some(s) = l.subscription(channel) else { return };
+        let Some(l) = self.lines.get_mut(line.into()) else {
+            return;
+        };
+        let Some(s) = l.subscription(channel) else {
+            return;
+        };
         if let Stage::Behind(behind) = &mut s.stage
             && !behind.queued
             && !behind.reading

@@ -29,14 +29,19 @@ impl Engine {
     ) -> Result<LineId, Refusal> {
         self.now = now.instant;
         if self.draining {
-            return Err(Refusal::new(ErrorCode::Draining, "this server is going away"));
+            return Err(Refusal::new(
+                ErrorCode::Draining,
+                "this server is going away",
+            ));
         }
         if self.lines.len() >= self.limits.lines {
             let detail = format!("this worker has its {} lines", self.limits.lines);
             return Err(Refusal::new(ErrorCode::TooManyLines, detail));
         }
         let older = self.sessions.get(&session).copied();
-        let claim = older.and_then(|old| self.lines.get(old.into())).map(|old| old.since_ms + 1);
+        let claim = older
+            .and_then(|old| self.lines.get(old.into()))
+            .map(|old| old.since_ms + 1);
         let now_ms = self.now_ms();
         let line = Line {
             session,
@@ -73,8 +78,14 @@ impl Engine {
         now: Now,
     ) -> Result<LineId, Refusal> {
         let line = self.handle_line_opened(snapshot.session, snapshot.identity, now)?;
-        for old in snapshot.subscriptions.into_iter().take(self.limits.subscriptions) {
-            let given = positions.iter().find(|(channel, _)| *channel == old.channel);
+        for old in snapshot
+            .subscriptions
+            .into_iter()
+            .take(self.limits.subscriptions)
+        {
+            let given = positions
+                .iter()
+                .find(|(channel, _)| *channel == old.channel);
             let since = Since::Position(given.map_or(old.position, |(_, position)| *position));
             let channel = old.channel.clone();
             if let Err(refusal) = self.subscribe(line, None, old.channel, since, old.presence) {
@@ -95,15 +106,19 @@ impl Engine {
         self.remove(line, Duration::ZERO);
     }
 
-    /// A line's outbox is above its bound: its live subscriptions begin to read history instead,
+    /// A broadcast put a line's outbox above its bound: its live subscriptions begin to read history instead,
     /// once [`handle_writable`](Self::handle_writable) says that there is room.
     pub fn handle_full(&mut self, line: LineId) {
-        let Some(l) = self.lines.get_mut(line.into()) else { return };
+        let Some(l) = self.lines.get_mut(line.into()) else {
+            return;
+        };
         l.full = true;
         l.credit = 0;
         let channels: Vec<_> = l.subscriptions.iter().map(|s| s.channel).collect();
         for channel in channels {
-            let Some(c) = self.channels.get(channel) else { continue };
+            let Some(c) = self.channels.get(channel) else {
+                continue;
+            };
             let Some(tail) = c.tail else { continue };
             let impatient = c.rules.slow == SlowPolicy::Disconnect && !c.rules.history.is_kept();
             if self.leave_live(line, channel) {
@@ -117,10 +132,14 @@ impl Engine {
         }
     }
 
-    /// A line's outbox has room for so many bytes. Call it when the outbox has drained below its
-    /// low-water mark and [`wants_writable`](Self::wants_writable) says yes.
+    /// A line may be handed out so many bytes one by one. Call it when the outbox has drained
+    /// below its low-water mark and [`wants_writable`](Self::wants_writable) says yes, and grant
+    /// less than the outbox holds: about half leaves room for what is live meanwhile. The last
+    /// publication handed out may go over the grant.
     pub fn handle_writable(&mut self, line: LineId, bytes_free: usize) {
-        let Some(l) = self.lines.get_mut(line.into()) else { return };
+        let Some(l) = self.lines.get_mut(line.into()) else {
+            return;
+        };
         let was_full = std::mem::replace(&mut l.full, bytes_free == 0);
         l.credit = bytes_free;
         let channels: Vec<_> = l.subscriptions.iter().map(|s| s.channel).collect();
@@ -135,7 +154,9 @@ impl Engine {
     /// Whether this line waits for [`handle_writable`](Self::handle_writable).
     #[must_use]
     pub fn wants_writable(&self, line: LineId) -> bool {
-        self.lines.get(line.into()).is_some_and(|l| l.full || l.credit == 0)
+        self.lines
+            .get(line.into())
+            .is_some_and(|l| l.full || l.credit == 0)
     }
 
     /// The session on a line as of now, to be sealed into its resume token.
@@ -153,11 +174,20 @@ impl Engine {
                 },
             };
             let channel = c.name.clone();
-            Some(SubscriptionSnapshot { channel, position, presence: s.presence })
+            Some(SubscriptionSnapshot {
+                channel,
+                position,
+                presence: s.presence,
+            })
         });
         let subscriptions = subscriptions.collect();
         let identity = Arc::clone(&l.identity);
-        Some(SessionSnapshot { session: l.session, identity, subscriptions, time_ms: now.unix_ms })
+        Some(SessionSnapshot {
+            session: l.session,
+            identity,
+            subscriptions,
+            time_ms: now.unix_ms,
+        })
     }
 
     /// The server is going away: no new lines, and each line is told a pause of its own before it
@@ -167,13 +197,18 @@ impl Engine {
         for (slot, _) in self.lines.iter() {
             let after = spread.mul_f64(f64::from(random()) / f64::from(u32::MAX));
             let notice = Box::new(Notice::Reconnect { after });
-            self.items.push_back(Item::Notice { line: slot.into(), notice });
+            self.items.push_back(Item::Notice {
+                line: slot.into(),
+                notice,
+            });
         }
     }
 
     /// Says goodbye to a line: it gets nothing more but the close itself.
     pub(super) fn close(&mut self, line: LineId, reason: CloseReason) {
-        let Some(l) = self.lines.get_mut(line.into()) else { return };
+        let Some(l) = self.lines.get_mut(line.into()) else {
+            return;
+        };
         if std::mem::replace(&mut l.closing, true) {
             return;
         }
@@ -183,7 +218,9 @@ impl Engine {
 
     fn remove(&mut self, line: LineId, grace: Duration) {
         self.unsubscribe_all(line, grace);
-        let Some(l) = self.lines.remove(line.into()) else { return };
+        let Some(l) = self.lines.remove(line.into()) else {
+            return;
+        };
         if self.sessions.get(&l.session) == Some(&line) {
             self.sessions.remove(&l.session);
         }

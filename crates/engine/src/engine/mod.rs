@@ -53,8 +53,8 @@ use state::{Again, Channel, Item, Items, Line, Stage};
 /// The outbox of a line belongs to the caller, who alone knows its bytes. Live deliveries don't
 /// ask: they are broadcast, and whoever's outbox is then above its bound is reported by
 /// `handle_full` and reads on from the history, as many bytes at a time as `handle_writable`
-/// grants. So an outbox holds at most its bound and one publication, plus the replies to commands
-/// that the caller chose to read.
+/// grants. So an outbox holds at most its bound and one publication more, plus the replies to
+/// commands that the caller chose to read.
 #[derive(Debug)]
 pub struct Engine {
     limits: Limits,
@@ -120,9 +120,14 @@ impl Engine {
     /// Takes the next delivery. Call until `None` after each `handle_*`.
     pub fn poll_delivery(&mut self) -> Option<Delivery<'_>> {
         while let Some(item) = self.items.pop_front() {
-            let Some(step) = self.step(item) else { continue };
+            let Some(step) = self.step(item) else {
+                continue;
+            };
             return Some(match step {
-                Step::Broadcast { channel, publication } => {
+                Step::Broadcast {
+                    channel,
+                    publication,
+                } => {
                     let lines = self.channels.get(channel).map_or(&[][..], |c| &c.live);
                     Delivery::Broadcast { publication, lines }
                 }
@@ -148,7 +153,10 @@ impl Engine {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let again = self.again.front().map(|(at, _)| *at);
-        [self.renew_at, again, self.requests.deadline()].into_iter().flatten().min()
+        [self.renew_at, again, self.requests.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Does what is due.
@@ -176,19 +184,29 @@ impl Engine {
                 self.items.push_back(Item::Publication(publication));
             }
             BrokerEvent::Presence(change) => self.items.push_back(Item::Presence(change)),
-            BrokerEvent::Published { id, position, duplicate } => {
+            BrokerEvent::Published {
+                id,
+                position,
+                duplicate,
+            } => {
                 self.published(id, position, duplicate);
             }
             BrokerEvent::Followed { id, stream } => self.followed(id, stream),
-            BrokerEvent::History { id, stream, publications } => {
+            BrokerEvent::History {
+                id,
+                stream,
+                publications,
+            } => {
                 self.history_read(id, stream, publications);
             }
             BrokerEvent::Members { id, members, total } => self.members_read(id, members, total),
             BrokerEvent::Failed { id, failure } => {
-                let Some(pending) = self.requests.take(id) else { return };
+                let Some(pending) = self.requests.take(id) else {
+                    return;
+                };
                 self.request_failed(id, &pending, &failure.into());
             }
-            BrokerEvent::Lagged => self.follow_all_again(),
+            BrokerEvent::Lagged => self.lagged(),
         }
     }
 
@@ -200,7 +218,10 @@ impl Engine {
             Item::Advance { line, channel } => self.advance(line, channel),
             Item::Notice { line, notice } => {
                 self.lines.get(line.into())?;
-                Some(Step::Notice { line, notice: *notice })
+                Some(Step::Notice {
+                    line,
+                    notice: *notice,
+                })
             }
             Item::Head { channel, stream } => {
                 self.head_told(channel, stream);
@@ -210,7 +231,10 @@ impl Engine {
     }
 
     fn notice(&mut self, line: LineId, notice: Notice) {
-        self.items.push_back(Item::Notice { line, notice: Box::new(notice) });
+        self.items.push_back(Item::Notice {
+            line,
+            notice: Box::new(notice),
+        });
     }
 
     fn reply(&mut self, line: LineId, id: Option<CommandId>, reply: Reply) {
@@ -222,7 +246,8 @@ impl Engine {
     }
 
     fn try_again(&mut self, again: Again) {
-        self.again.push_back((self.now + self.limits.read_again_after, again));
+        self.again
+            .push_back((self.now + self.limits.read_again_after, again));
     }
 
     /// Milliseconds since the start, wrapping: what token buckets count in.
@@ -234,20 +259,38 @@ impl Engine {
 /// One item that turned out to be a delivery.
 #[derive(Debug)]
 enum Step {
-    Broadcast { channel: Slot, publication: Arc<crate::publication::Publication> },
-    Presence { channel: Slot, change: Arc<crate::broker::PresenceChange> },
-    Publication { line: LineId, publication: Arc<crate::publication::Publication> },
-    Notice { line: LineId, notice: Notice },
+    Broadcast {
+        channel: Slot,
+        publication: Arc<crate::publication::Publication>,
+    },
+    Presence {
+        channel: Slot,
+        change: Arc<crate::broker::PresenceChange>,
+    },
+    Publication {
+        line: LineId,
+        publication: Arc<crate::publication::Publication>,
+    },
+    Notice {
+        line: LineId,
+        notice: Notice,
+    },
 }
 
 impl From<LineId> for Slot {
     fn from(line: LineId) -> Self {
-        Self { index: line.index, generation: line.generation }
+        Self {
+            index: line.index,
+            generation: line.generation,
+        }
     }
 }
 
 impl From<Slot> for LineId {
     fn from(slot: Slot) -> Self {
-        Self { index: slot.index, generation: slot.generation }
+        Self {
+            index: slot.index,
+            generation: slot.generation,
+        }
     }
 }

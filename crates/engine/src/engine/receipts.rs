@@ -2,12 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{
-    channel_name::ChannelName,
-    delivery::LineId,
-    position::Position,
-    session::SessionId,
-};
+use crate::{channel_name::ChannelName, delivery::LineId, position::Position, session::SessionId};
 
 use super::Engine;
 
@@ -41,7 +36,9 @@ impl Engine {
     /// A pong brought a mark back. Anything but the newest mark is ignored: pongs may be late,
     /// and clients may invent them.
     pub fn handle_receipt(&mut self, line: LineId, mark: u32) {
-        let Some(l) = self.lines.get_mut(line.into()).filter(|l| l.mark == mark) else { return };
+        let Some(l) = self.lines.get_mut(line.into()).filter(|l| l.mark == mark) else {
+            return;
+        };
         for s in &mut l.subscriptions {
             s.received = s.marked;
         }
@@ -58,12 +55,22 @@ impl Engine {
         let tail = slot.and_then(|slot| self.channels.get(slot)?.tail);
         let lines = slot.into_iter().flat_map(|_| self.lines.iter());
         lines.filter_map(move |(_, line)| {
-            let s = line.subscriptions.iter().find(|s| Some(s.channel) == slot)?;
+            let s = line
+                .subscriptions
+                .iter()
+                .find(|s| Some(s.channel) == slot)?;
             let epoch = Self::handed_out(tail, &s.stage)?.epoch;
-            let received = Position { epoch, offset: s.received };
+            let received = Position {
+                epoch,
+                offset: s.received,
+            };
             let (session, user) = (line.session, Arc::clone(&line.identity.user));
             let has = epoch == position.epoch && received.offset >= position.offset;
-            has.then_some(Receipt { session, user, received })
+            has.then_some(Receipt {
+                session,
+                user,
+                received,
+            })
         })
     }
 }

@@ -20,7 +20,9 @@ impl Recent {
         self.bytes += publication.weight();
         self.entries.push_back(publication);
         while self.entries.len() > count || self.bytes > bytes {
-            let Some(oldest) = self.entries.pop_front() else { break };
+            let Some(oldest) = self.entries.pop_front() else {
+                break;
+            };
             self.bytes -= oldest.weight();
         }
     }
@@ -29,7 +31,10 @@ impl Recent {
     /// looked at, and only while a line is slow.
     pub(super) fn conflate(&mut self, new: &Publication) {
         let key = new.tags.get(CONFLATION_TAG);
-        let older = self.entries.iter().position(|p| p.tags.get(CONFLATION_TAG) == key);
+        let older = self
+            .entries
+            .iter()
+            .position(|p| p.tags.get(CONFLATION_TAG) == key);
         if let Some(older) = older.and_then(|index| self.entries.remove(index)) {
             self.bytes -= older.weight();
         }
@@ -41,7 +46,9 @@ impl Recent {
 
     /// The first publication after an offset; with holes it may be much later.
     pub(super) fn after(&self, offset: u64) -> Option<&Arc<Publication>> {
-        let index = self.entries.partition_point(|p| p.position.offset <= offset);
+        let index = self
+            .entries
+            .partition_point(|p| p.position.offset <= offset);
         self.entries.get(index)
     }
 }

@@ -15,7 +15,8 @@ use super::{Engine, state::Pending};
 
 impl Engine {
     pub(super) fn request(&mut self, pending: Pending) -> RequestId {
-        self.requests.add(pending, self.now, self.limits.answer_within)
+        self.requests
+            .add(pending, self.now, self.limits.answer_within)
     }
 
     /// One request less under way for this line.
@@ -26,9 +27,18 @@ impl Engine {
     }
 
     pub(super) fn published(&mut self, id: RequestId, position: Position, duplicate: bool) {
-        let Some(Pending::Publish { line, command }) = self.requests.take(id) else { return };
+        let Some(Pending::Publish { line, command }) = self.requests.take(id) else {
+            return;
+        };
         self.answered(line);
-        self.reply(line, Some(command), Reply::Published { position, duplicate });
+        self.reply(
+            line,
+            Some(command),
+            Reply::Published {
+                position,
+                duplicate,
+            },
+        );
     }
 
     pub(super) fn history_read(
@@ -41,10 +51,20 @@ impl Engine {
             Some(Pending::Read { channel }) => {
                 self.page_read(channel, id, stream, publications);
             }
-            Some(Pending::History { line, command, channel, since }) => {
+            Some(Pending::History {
+                line,
+                command,
+                channel,
+                since,
+            }) => {
                 self.answered(line);
                 let (head, gap) = (stream.position(), gap_since(since, stream));
-                let reply = Reply::History { channel, head, publications, gap };
+                let reply = Reply::History {
+                    channel,
+                    head,
+                    publications,
+                    gap,
+                };
                 self.reply(line, Some(command), reply);
             }
             _ => {}
@@ -71,7 +91,9 @@ impl Engine {
 
 /// What is missing between a position and the oldest publication that is retained.
 fn gap_since(since: Since, stream: StreamState) -> Option<GapReason> {
-    let Since::Position(position) = since else { return None };
+    let Since::Position(position) = since else {
+        return None;
+    };
     if position.epoch != stream.epoch {
         return Some(GapReason::EpochChanged);
     }

@@ -22,7 +22,10 @@ pub(super) struct Requests {
 
 impl Requests {
     pub(super) fn new() -> Self {
-        Self { pending: Slab::new(), due: VecDeque::new() }
+        Self {
+            pending: Slab::new(),
+            due: VecDeque::new(),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -37,7 +40,11 @@ impl Requests {
 
     pub(super) fn take(&mut self, id: RequestId) -> Option<Pending> {
         let pending = self.pending.remove(id.into())?;
-        while self.due.front().is_some_and(|(_, id)| self.pending.get((*id).into()).is_none()) {
+        while self
+            .due
+            .front()
+            .is_some_and(|(_, id)| self.pending.get((*id).into()).is_none())
+        {
             self.due.pop_front();
         }
         Some(pending)
@@ -65,6 +72,9 @@ impl From<Slot> for RequestId {
 
 impl From<RequestId> for Slot {
     fn from(id: RequestId) -> Self {
-        Self { index: id.0 as u32, generation: (id.0 >> 32) as u32 }
+        Self {
+            index: id.0 as u32,
+            generation: (id.0 >> 32) as u32,
+        }
     }
 }

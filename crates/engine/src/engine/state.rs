@@ -125,11 +125,19 @@ impl Behind {
 
     pub(super) fn slow(position: Position) -> Self {
         let base = Self::resumed(position, false);
-        Self { slow: true, told: false, verified: true, ..base }
+        Self {
+            slow: true,
+            told: false,
+            verified: true,
+            ..base
+        }
     }
 
     pub(super) fn position(&self) -> Position {
-        Position { epoch: self.epoch, offset: self.cursor }
+        Position {
+            epoch: self.epoch,
+            offset: self.cursor,
+        }
     }
 
     /// Goes on after `to`; the first reason stays the reason until the gap is announced.
@@ -163,13 +171,19 @@ pub(super) struct Tail {
 
 impl Tail {
     pub(super) fn position(self) -> Position {
-        Position { epoch: self.epoch, offset: self.offset }
+        Position {
+            epoch: self.epoch,
+            offset: self.offset,
+        }
     }
 }
 
 impl From<StreamState> for Tail {
     fn from(stream: StreamState) -> Self {
-        Self { epoch: stream.epoch, offset: stream.head }
+        Self {
+            epoch: stream.epoch,
+            offset: stream.head,
+        }
     }
 }
 
@@ -211,7 +225,16 @@ impl Channel {
     pub(super) fn new(name: ChannelName, rules: Arc<ChannelRules>) -> Self {
         let (live, watchers) = (Vec::new(), Vec::new());
         let (subscribers, behind) = (0, 0);
-        Self { name, rules, tail: None, live, watchers, subscribers, behind, catching_up: None }
+        Self {
+            name,
+            rules,
+            tail: None,
+            live,
+            watchers,
+            subscribers,
+            behind,
+            catching_up: None,
+        }
     }
 
     pub(super) fn catching_up(&mut self) -> &mut CatchingUp {
@@ -220,7 +243,9 @@ impl Channel {
 
     /// Gives memory back when everyone is live.
     pub(super) fn settle(&mut self) {
-        let Some(c) = &mut self.catching_up else { return };
+        let Some(c) = &mut self.catching_up else {
+            return;
+        };
         if self.behind == 0 {
             c.recent = Recent::default();
             if c.opening.is_empty() && c.ahead.is_empty() && c.reads.is_empty() {
@@ -231,18 +256,36 @@ impl Channel {
 
     /// Wakes those who were ahead of the stream.
     pub(super) fn take_ahead(&mut self) -> Vec<LineId> {
-        self.catching_up.as_mut().map_or_else(Vec::new, |c| std::mem::take(&mut c.ahead))
+        self.catching_up
+            .as_mut()
+            .map_or_else(Vec::new, |c| std::mem::take(&mut c.ahead))
     }
 }
 
 /// Requests that were sent to the broker, by their number.
 #[derive(Debug)]
 pub(super) enum Pending {
-    Publish { line: LineId, command: CommandId },
-    History { line: LineId, command: CommandId, channel: ChannelName, since: Since },
-    Members { line: LineId, command: Option<CommandId>, channel: ChannelName },
-    Follow { channel: Slot },
-    Read { channel: Slot },
+    Publish {
+        line: LineId,
+        command: CommandId,
+    },
+    History {
+        line: LineId,
+        command: CommandId,
+        channel: ChannelName,
+        since: Since,
+    },
+    Members {
+        line: LineId,
+        command: Option<CommandId>,
+        channel: ChannelName,
+    },
+    Follow {
+        channel: Slot,
+    },
+    Read {
+        channel: Slot,
+    },
 }
 
 /// What `poll_delivery` does next, in order.
@@ -250,13 +293,25 @@ pub(super) enum Pending {
 pub(super) enum Item {
     Publication(Arc<Publication>),
     Presence(Arc<crate::broker::PresenceChange>),
-    Notice { line: LineId, notice: Box<crate::delivery::Notice> },
+    Notice {
+        line: LineId,
+        notice: Box<crate::delivery::Notice>,
+    },
     /// A subscription whose channel's stream is known begins.
-    Begin { line: LineId, channel: Slot },
+    Begin {
+        line: LineId,
+        channel: Slot,
+    },
     /// A subscription that is behind may have a step to go.
-    Advance { line: LineId, channel: Slot },
+    Advance {
+        line: LineId,
+        channel: Slot,
+    },
     /// The broker told the stream's head again.
-    Head { channel: Slot, stream: StreamState },
+    Head {
+        channel: Slot,
+        stream: StreamState,
+    },
 }
 
 /// What is tried again after it failed at the broker.

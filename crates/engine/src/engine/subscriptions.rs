@@ -21,7 +21,11 @@ use super::{
 
 impl Engine {
     pub(super) fn rules_of(&self, channel: &ChannelName) -> Result<&Arc<ChannelRules>, Refusal> {
-        if let Some(open) = self.names.get(channel).and_then(|slot| self.channels.get(*slot)) {
+        if let Some(open) = self
+            .names
+            .get(channel)
+            .and_then(|slot| self.channels.get(*slot))
+        {
             return Ok(&open.rules);
         }
         self.rules.rules(channel).ok_or_else(|| {
@@ -37,7 +41,10 @@ impl Engine {
     ) -> Result<&Arc<ChannelRules>, Refusal> {
         let l = self.lines.get(line.into()).ok_or_else(gone)?;
         let rules = self.rules_of(channel)?;
-        if !l.identity.may(rules.subscribe, &l.identity.may_subscribe, channel) {
+        if !l
+            .identity
+            .may(rules.subscribe, &l.identity.may_subscribe, channel)
+        {
             return Err(forbidden("subscribe to", channel, &l.identity));
         }
         Ok(rules)
@@ -67,16 +74,30 @@ impl Engine {
             Some(slot) => slot,
             None => self.open_channel(channel)?,
         };
-        let Some(c) = self.channels.get_mut(slot) else { return Err(gone()) };
+        let Some(c) = self.channels.get_mut(slot) else {
+            return Err(gone());
+        };
         c.subscribers += 1;
         if c.tail.is_some() {
-            self.items.push_back(Item::Begin { line, channel: slot });
+            self.items.push_back(Item::Begin {
+                line,
+                channel: slot,
+            });
         }
         c.catching_up().opening.push(line);
         let stage = Stage::Opening(Box::new(Opening { id, since }));
         let (received, marked, joined) = (0, 0, false);
-        let new = Subscription { channel: slot, stage, received, marked, presence, joined };
-        let Some(l) = self.lines.get_mut(line.into()) else { return Err(gone()) };
+        let new = Subscription {
+            channel: slot,
+            stage,
+            received,
+            marked,
+            presence,
+            joined,
+        };
+        let Some(l) = self.lines.get_mut(line.into()) else {
+            return Err(gone());
+        };
         // Most sessions have one: no room is taken for more until there are more.
         l.subscriptions.reserve_exact(1);
         l.subscriptions.push(new);
@@ -93,15 +114,21 @@ impl Engine {
 
     fn follow(&mut self, slot: Slot, channel: ChannelName) {
         let id = self.request(Pending::Follow { channel: slot });
-        self.broker_requests.push_back(BrokerRequest::Follow { id, channel });
+        self.broker_requests
+            .push_back(BrokerRequest::Follow { id, channel });
     }
 
-    /// Asks for the heads of all streams, since publications may have been left out.
-    pub(super) fn follow_all_again(&mut self) {
-        let open = |(slot, c): (Slot, &Channel)| c.tail.is_some().then(|| (slot, c.name.clone()));
+    /// Asks for the heads of all streams, and for the members where joins and leaves are wanted:
+    /// the broker left some of its news out.
+    pub(super) fn lagged(&mut self) {
+        let open = |(slot, c): (Slot, &Channel)| c.tail.is_some().then_some(slot);
         let all: Vec<_> = self.channels.iter().filter_map(open).collect();
-        for (slot, channel) in all {
-            self.follow(slot, channel);
+        for slot in all {
+            self.follow_again(slot);
+            let Some(c) = self.channels.get(slot) else { continue };
+            for line in c.watchers.clone() {
+                self.tell_members(line, slot);
+            }
         }
     }
 
@@ -112,8 +139,12 @@ impl Engine {
     }
 
     pub(super) fn followed(&mut self, id: RequestId, stream: StreamState) {
-        let Some(Pending::Follow { channel }) = self.requests.take(id) else { return };
-        let Some(c) = self.channels.get_mut(channel) else { return };
+        let Some(Pending::Follow { channel }) = self.requests.take(id) else {
+            return;
+        };
+        let Some(c) = self.channels.get_mut(channel) else {
+            return;
+        };
         if c.tail.is_some() {
             self.items.push_back(Item::Head { channel, stream });
             return;
@@ -126,7 +157,9 @@ impl Engine {
 
     /// No stream: everyone who waited for it is told.
     pub(super) fn follow_failed(&mut self, slot: Slot, refusal: &Refusal) {
-        let Some(c) = self.channels.get_mut(slot) else { return };
+        let Some(c) = self.channels.get_mut(slot) else {
+            return;
+        };
         if c.tail.is_some() {
             // It was asked because something was left out: that has to be found.
             self.try_again(Again::Follow { channel: slot });
@@ -135,7 +168,9 @@ impl Engine {
         let name = c.name.clone();
         for line in c.catching_up().opening.clone() {
             let stage = self.end(line, slot, Duration::ZERO);
-            let Some(Stage::Opening(opening)) = stage else { continue };
+            let Some(Stage::Opening(opening)) = stage else {
+                continue;
+            };
             match opening.id {
                 Some(id) => self.refuse(line, id, refusal.clone()),
                 None => self.unsubscribed(line, &name, refusal.clone()),
@@ -144,7 +179,13 @@ impl Engine {
     }
 
     pub(super) fn unsubscribed(&mut self, line: LineId, channel: &ChannelName, refusal: Refusal) {
-        self.notice(line, Notice::Unsubscribed { channel: channel.clone(), refusal });
+        self.notice(
+            line,
+            Notice::Unsubscribed {
+                channel: channel.clone(),
+                refusal,
+            },
+        );
     }
 
     /// A subscription whose stream is known: live at once, or behind with a place to read from.
@@ -153,8 +194,14 @@ impl Engine {
         let tail = c.tail?;
         let history = c.rules.history.is_kept();
         let name = c.name.clone();
-        let stage = &self.lines.get_mut(line.into())?.subscription(channel)?.stage;
-        let Stage::Opening(opening) = stage else { return None };
+        let stage = &self
+            .lines
+            .get_mut(line.into())?
+            .subscription(channel)?
+            .stage;
+        let Stage::Opening(opening) = stage else {
+            return None;
+        };
         let (id, since) = (opening.id, opening.since);
         c.catching_up().opening.retain(|l| *l != line);
         let behind = start(since, tail, history);
@@ -168,8 +215,15 @@ impl Engine {
         self.watch(line, channel);
         self.settle(channel);
         let position = tail.position();
-        let reply = Reply::Subscribed { channel: name, position, live };
-        Some(Step::Notice { line, notice: Notice::Reply { id, reply } })
+        let reply = Reply::Subscribed {
+            channel: name,
+            position,
+            live,
+        };
+        Some(Step::Notice {
+            line,
+            notice: Notice::Reply { id, reply },
+        })
     }
 
     pub(super) fn unsubscribe(
@@ -188,14 +242,20 @@ impl Engine {
             && let Some(unanswered) = opening.id
         {
             let detail = "unsubscribed before the subscription began";
-            self.refuse(line, unanswered, Refusal::new(ErrorCode::NotSubscribed, detail));
+            self.refuse(
+                line,
+                unanswered,
+                Refusal::new(ErrorCode::NotSubscribed, detail),
+            );
         }
         self.reply(line, Some(id), Reply::Unsubscribed { channel });
         Ok(())
     }
 
     pub(super) fn unsubscribe_all(&mut self, line: LineId, grace: Duration) {
-        let Some(l) = self.lines.get(line.into()) else { return };
+        let Some(l) = self.lines.get(line.into()) else {
+            return;
+        };
         let channels: Vec<_> = l.subscriptions.iter().map(|s| s.channel).collect();
         for channel in channels {
             self.end(line, channel, grace);
@@ -225,9 +285,12 @@ impl Engine {
     }
 
     fn close_channel(&mut self, slot: Slot) {
-        let Some(c) = self.channels.remove(slot) else { return };
+        let Some(c) = self.channels.remove(slot) else {
+            return;
+        };
         self.names.remove(&c.name);
-        self.broker_requests.push_back(BrokerRequest::Unfollow { channel: c.name });
+        self.broker_requests
+            .push_back(BrokerRequest::Unfollow { channel: c.name });
     }
 
     pub(super) fn settle(&mut self, channel: Slot) {
@@ -239,13 +302,19 @@ impl Engine {
 
 /// Where a subscription begins to read; none when it is live at once.
 fn start(since: Since, tail: Tail, history: bool) -> Option<Behind> {
-    let at = |offset| Position { epoch: tail.epoch, offset };
+    let at = |offset| Position {
+        epoch: tail.epoch,
+        offset,
+    };
     match since {
         Since::Now => None,
         Since::Start | Since::Last(_) if !history || tail.offset == 0 => None,
         Since::Last(0) => None,
         Since::Start => Some(Behind::resumed(at(0), true)),
-        Since::Last(n) => Some(Behind::resumed(at(tail.offset.saturating_sub(n.into())), true)),
+        Since::Last(n) => Some(Behind::resumed(
+            at(tail.offset.saturating_sub(n.into())),
+            true,
+        )),
         Since::Position(position) if position == tail.position() => None,
         Since::Position(position) if position.epoch == tail.epoch => {
             Some(Behind::resumed(position, false))

@@ -11,25 +11,67 @@ use crate::world::{World, channel};
 
 const CLIENTS: usize = 4;
 const WORKERS: usize = 2;
-const CHANNELS: [&str; 4] = ["kept/a", "kept/b", "flow/c", "price/d"];
+const CHANNELS: [&str; 5] = ["kept/a", "kept/b", "flow/c", "price/d", "strict/e"];
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Op {
-    Connect { client: usize, worker: usize, by_snapshot: bool },
-    Cut { client: usize },
-    Subscribe { client: usize, channel: usize, since: u8 },
-    Unsubscribe { client: usize, channel: usize },
-    Publish { client: usize, channel: usize, key: u8, tag: u8 },
-    Token { client: usize },
-    BrokerWorks { worker: usize, steps: usize },
-    Deliver { worker: usize, events: usize },
-    DeliverRead { worker: usize },
-    Read { client: usize, messages: usize },
-    Lag { worker: usize },
-    Trim { channel: usize, keep: u64 },
-    NewEpoch { channel: usize },
-    Failing { how: u8 },
-    Wait { ms: u64 },
+    Connect {
+        client: usize,
+        worker: usize,
+        by_snapshot: bool,
+    },
+    Cut {
+        client: usize,
+    },
+    Subscribe {
+        client: usize,
+        channel: usize,
+        since: u8,
+    },
+    Unsubscribe {
+        client: usize,
+        channel: usize,
+    },
+    Publish {
+        client: usize,
+        channel: usize,
+        key: u8,
+        tag: u8,
+    },
+    Token {
+        client: usize,
+    },
+    BrokerWorks {
+        worker: usize,
+        steps: usize,
+    },
+    Deliver {
+        worker: usize,
+        events: usize,
+    },
+    DeliverRead {
+        worker: usize,
+    },
+    Read {
+        client: usize,
+        messages: usize,
+    },
+    Lag {
+        worker: usize,
+    },
+    Trim {
+        channel: usize,
+        keep: u64,
+    },
+    NewEpoch {
+        channel: usize,
+    },
+    Failing {
+        how: u8,
+    },
+    Wait {
+        ms: u64,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -64,23 +106,44 @@ fn op() -> impl Strategy<Value = Op> {
 
 fn perform(world: &mut World, op: Op) {
     match op {
-        Op::Connect { client, worker, by_snapshot } => {
+        Op::Connect {
+            client,
+            worker,
+            by_snapshot,
+        } => {
             if world.clients[client].line.is_none() {
                 world.connect(client, worker, by_snapshot);
             }
         }
         Op::Cut { client } => world.cut(client),
-        Op::Subscribe { client, channel: name, since } => {
+        Op::Subscribe {
+            client,
+            channel: name,
+            since,
+        } => {
             let since = [Since::Now, Since::Start, Since::Last(2), Since::Last(5)][since as usize];
             let known = &world.clients[client].subscriptions;
             if !known.contains_key(&channel(CHANNELS[name])) {
                 world.subscribe(client, CHANNELS[name], since);
             }
         }
-        Op::Unsubscribe { client, channel: name } => {
-            world.command(client, Command::Unsubscribe { channel: channel(CHANNELS[name]) });
+        Op::Unsubscribe {
+            client,
+            channel: name,
+        } => {
+            world.command(
+                client,
+                Command::Unsubscribe {
+                    channel: channel(CHANNELS[name]),
+                },
+            );
         }
-        Op::Publish { client, channel, key, tag } => {
+        Op::Publish {
+            client,
+            channel,
+            key,
+            tag,
+        } => {
             let key = (key < 8).then(|| format!("key {key}"));
             let tag = tag.to_string();
             world.publish_with(client, CHANNELS[channel], "text", key.as_deref(), &tag);
@@ -96,10 +159,14 @@ fn perform(world: &mut World, op: Op) {
         }
         Op::Read { client, messages } => world.read(client, messages),
         Op::Lag { worker } => world.broker.lag(worker),
-        Op::Trim { channel: name, keep } => world.broker.trim(&channel(CHANNELS[name]), keep),
+        Op::Trim {
+            channel: name,
+            keep,
+        } => world.broker.trim(&channel(CHANNELS[name]), keep),
         Op::NewEpoch { channel: name } => world.broker.new_epoch(&channel(CHANNELS[name])),
         Op::Failing { how } => {
-            world.broker.failure = [None, None, None, Some(BrokerFailure::StorageFull)][how as usize];
+            world.broker.failure =
+                [None, None, None, Some(BrokerFailure::StorageFull)][how as usize];
         }
         Op::Wait { ms } => world.wait(Duration::from_millis(ms)),
     }
@@ -108,28 +175,51 @@ fn perform(world: &mut World, op: Op) {
 /// Everyone comes back, the disk has space, all queues run empty.
 fn come_to_rest(world: &mut World) {
     world.broker.failure = None;
-    for client in 0..CLIENTS {
-        if world.clients[client].line.is_none() {
-            world.connect(client, client % WORKERS, false);
+    // A slow line that is closed comes back; once it reads there is no reason to close it again.
+    for _ in 0..3 {
+        for client in 0..CLIENTS {
+            if world.clients[client].line.is_none() {
+                world.connect(client, client % WORKERS, false);
+            }
         }
+        world.settle();
     }
-    world.settle();
 }
 
 fn everybody_has_everything(world: &World) {
     for client in &world.clients {
-        assert!(client.unanswered.is_empty(), "unanswered: {:?}", client.unanswered);
+        assert!(
+            client.unanswered.is_empty(),
+            "unanswered: {:?}",
+            client.unanswered
+        );
         for (name, seen) in &client.subscriptions {
             let stream = &world.broker.streams[name];
-            let position = seen.position.expect("every subscription came to a position");
+            let position = seen
+                .position
+                .expect("every subscription came to a position");
             assert!(seen.confirmed && seen.live, "{name} is not live: {seen:?}");
-            assert_eq!((position.epoch.0, position.offset), (stream.epoch, stream.head));
+            assert_eq!(
+                (position.epoch.0, position.offset),
+                (stream.epoch, stream.head)
+            );
             let here = (name.clone(), client.session);
-            assert!(world.broker.members.get(&here).is_some_and(|claim| !claim.1), "absent");
+            assert!(
+                world
+                    .broker
+                    .members
+                    .get(&here)
+                    .is_some_and(|claim| !claim.1),
+                "absent"
+            );
         }
     }
     for ((name, session), (_, awaited)) in &world.broker.members {
-        let client = world.clients.iter().find(|c| c.session == *session).unwrap();
+        let client = world
+            .clients
+            .iter()
+            .find(|c| c.session == *session)
+            .unwrap();
         let present = client.subscriptions.contains_key(name);
         assert!(present || *awaited, "{session} haunts {name}");
     }
@@ -140,7 +230,12 @@ fn everybody_has_everything(world: &World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 30000, max_shrink_iters: 4000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 1000,
+        max_shrink_iters: 4000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn everyone_gets_everything_once_in_order_and_every_gap_is_announced(

@@ -20,7 +20,12 @@ pub(crate) struct Stream {
 impl Stream {
     fn state(&self) -> StreamState {
         let (epoch, trimmed) = (Epoch(self.epoch), Trimmed::BySize);
-        StreamState { epoch, head: self.head, first: self.first, trimmed }
+        StreamState {
+            epoch,
+            head: self.head,
+            first: self.first,
+            trimmed,
+        }
     }
 
     fn read(&self, from: ReadFrom, limit: ReadLimit) -> Vec<Arc<Publication>> {
@@ -65,7 +70,11 @@ impl ModelBroker {
     }
 
     pub(crate) fn stream(&mut self, channel: &ChannelName) -> &mut Stream {
-        let fresh = || Stream { epoch: 1, first: 1, ..Stream::default() };
+        let fresh = || Stream {
+            epoch: 1,
+            first: 1,
+            ..Stream::default()
+        };
         self.streams.entry(channel.clone()).or_insert_with(fresh)
     }
 
@@ -76,7 +85,9 @@ impl ModelBroker {
 
     /// Looks at one request of a worker.
     pub(crate) fn work(&mut self, worker: usize) {
-        let Some(request) = self.requests[worker].pop_front() else { return };
+        let Some(request) = self.requests[worker].pop_front() else {
+            return;
+        };
         match request {
             BrokerRequest::Publish { id, draft } => self.publish(worker, id, draft),
             BrokerRequest::Follow { id, channel } => {
@@ -90,23 +101,45 @@ impl ModelBroker {
             BrokerRequest::Unfollow { channel } => {
                 self.followers[worker].remove(&channel);
             }
-            BrokerRequest::History { id, channel, from, limit } => {
+            BrokerRequest::History {
+                id,
+                channel,
+                from,
+                limit,
+            } => {
                 let stream = self.stream(&channel);
                 let (state, publications) = (stream.state(), stream.read(from, limit));
-                let read = BrokerEvent::History { id, stream: state, publications };
+                let read = BrokerEvent::History {
+                    id,
+                    stream: state,
+                    publications,
+                };
                 if !self.fails(worker, id) {
                     self.reads[worker].push_back(read);
                 }
             }
-            BrokerRequest::Join { channel, member, since_ms } => {
+            BrokerRequest::Join {
+                channel,
+                member,
+                since_ms,
+            } => {
                 let claim = self.members.entry((channel, member.session)).or_default();
                 if since_ms >= claim.0 {
                     *claim = (since_ms, false);
                 }
             }
-            BrokerRequest::Leave { channel, session, since_ms, grace } => {
+            BrokerRequest::Leave {
+                channel,
+                session,
+                since_ms,
+                grace,
+            } => {
                 let key = (channel, session);
-                if self.members.get(&key).is_some_and(|claim| claim.0 <= since_ms) {
+                if self
+                    .members
+                    .get(&key)
+                    .is_some_and(|claim| claim.0 <= since_ms)
+                {
                     if grace.is_zero() {
                         self.members.remove(&key);
                     } else {
@@ -115,7 +148,11 @@ impl ModelBroker {
                 }
             }
             BrokerRequest::Members { id, .. } => {
-                let members = BrokerEvent::Members { id, members: Vec::new(), total: 0 };
+                let members = BrokerEvent::Members {
+                    id,
+                    members: Vec::new(),
+                    total: 0,
+                };
                 self.events[worker].push_back(members);
             }
             BrokerRequest::Renew { .. } => {}
@@ -123,7 +160,9 @@ impl ModelBroker {
     }
 
     fn fails(&mut self, worker: usize, id: RequestId) -> bool {
-        let failed = self.failure.map(|failure| BrokerEvent::Failed { id, failure });
+        let failed = self
+            .failure
+            .map(|failure| BrokerEvent::Failed { id, failure });
         self.events[worker].extend(failed.clone());
         failed.is_some()
     }
@@ -136,21 +175,34 @@ impl ModelBroker {
         let channel = draft.channel.clone();
         let stream = self.stream(&channel);
         let scope = draft.key_scope().to_owned();
-        let key = draft.key.as_ref().map(|key| (scope, key.as_str().to_owned()));
+        let key = draft
+            .key
+            .as_ref()
+            .map(|key| (scope, key.as_str().to_owned()));
         if let Some(&position) = key.as_ref().and_then(|key| stream.keys.get(key)) {
-            let published = BrokerEvent::Published { id, position, duplicate: true };
+            let published = BrokerEvent::Published {
+                id,
+                position,
+                duplicate: true,
+            };
             self.events[worker].push_back(published);
             return;
         }
         stream.head += 1;
         let position = Position::new(stream.epoch, stream.head);
         let publication = Arc::new(draft.at(position));
-        stream.all.insert((stream.epoch, stream.head), Arc::clone(&publication));
+        stream
+            .all
+            .insert((stream.epoch, stream.head), Arc::clone(&publication));
         if !history {
             stream.first = stream.head + 1;
         }
         stream.keys.extend(key.map(|key| (key, position)));
-        let published = BrokerEvent::Published { id, position, duplicate: false };
+        let published = BrokerEvent::Published {
+            id,
+            position,
+            duplicate: false,
+        };
         self.events[worker].push_back(published);
         for (events, followed) in self.events.iter_mut().zip(&self.followers) {
             if followed.contains(&channel) {
@@ -162,7 +214,9 @@ impl ModelBroker {
     /// Reads may overtake everything and be overtaken: they come first here only when nothing
     /// else waits, or when asked for.
     pub(crate) fn next_event(&mut self, worker: usize) -> Option<BrokerEvent> {
-        self.events[worker].pop_front().or_else(|| self.reads[worker].pop_front())
+        self.events[worker]
+            .pop_front()
+            .or_else(|| self.reads[worker].pop_front())
     }
 
     pub(crate) fn next_read(&mut self, worker: usize) -> Option<BrokerEvent> {

@@ -54,6 +54,8 @@ pub(crate) struct Client {
     /// Everything read, in order.
     pub(crate) read: Vec<Wire>,
     next_command: u64,
+    /// The server said goodbye.
+    pub(crate) closed: bool,
 }
 
 impl Client {
@@ -68,6 +70,7 @@ impl Client {
             leaving: BTreeMap::new(),
             read: Vec::new(),
             next_command: 1,
+            closed: false,
         }
     }
 
@@ -91,7 +94,13 @@ impl Client {
                 };
                 let since = *since;
                 let by = Some(id);
-                let new = Seen { position, since, confirmed: false, live: false, by };
+                let new = Seen {
+                    position,
+                    since,
+                    confirmed: false,
+                    live: false,
+                    by,
+                };
                 self.subscriptions.entry(channel.clone()).or_insert(new).by = by;
             }
             Command::Unsubscribe { channel } => {
@@ -106,6 +115,7 @@ impl Client {
     /// The line died: only what was read counts.
     pub(crate) fn lost(&mut self) {
         self.line = None;
+        self.closed = false;
         self.outbox.clear();
         self.unanswered.clear();
         self.leaving.clear();
@@ -116,7 +126,9 @@ impl Client {
 
     pub(crate) fn positions(&self) -> Vec<(ChannelName, Position)> {
         let known = self.subscriptions.iter();
-        known.filter_map(|(channel, seen)| Some((channel.clone(), seen.position?))).collect()
+        known
+            .filter_map(|(channel, seen)| Some((channel.clone(), seen.position?)))
+            .collect()
     }
 
     /// What the server restores by itself: it follows the snapshot, not the client's memory.
@@ -124,7 +136,13 @@ impl Client {
         for old in &snapshot.subscriptions {
             let since = Since::Position(old.position);
             let position = Some(old.position);
-            let new = Seen { position, since, confirmed: false, live: false, by: None };
+            let new = Seen {
+                position,
+                since,
+                confirmed: false,
+                live: false,
+                by: None,
+            };
             let seen = self.subscriptions.entry(old.channel.clone()).or_insert(new);
             seen.position.get_or_insert(old.position);
         }
@@ -135,8 +153,12 @@ impl Client {
         &self,
         restored: &[SubscriptionSnapshot],
     ) -> Vec<(ChannelName, Since)> {
-        let is_restored = |channel: &ChannelName| restored.iter().any(|old| old.channel == *channel);
-        let all = self.subscriptions.iter().filter(|(channel, _)| !is_restored(channel));
+        let is_restored =
+            |channel: &ChannelName| restored.iter().any(|old| old.channel == *channel);
+        let all = self
+            .subscriptions
+            .iter()
+            .filter(|(channel, _)| !is_restored(channel));
         all.map(|(channel, seen)| {
             let since = seen.position.map_or(seen.since, Since::Position);
             (channel.clone(), since)
@@ -155,12 +177,21 @@ impl Client {
     }
 
     fn read_publication(&mut self, publication: &Publication, broker: &ModelBroker) {
-        let Some(seen) = self.seen(&publication.channel) else { return };
+        let Some(seen) = self.seen(&publication.channel) else {
+            return;
+        };
         let here = publication.position;
-        let start = Position { epoch: here.epoch, offset: here.offset - 1 };
+        let start = Position {
+            epoch: here.epoch,
+            offset: here.offset - 1,
+        };
         let before = *seen.position.get_or_insert(start);
         assert_eq!(here.epoch, before.epoch, "an epoch changed without a gap");
-        assert_eq!(here.offset, before.offset + 1, "lost, twice or out of order");
+        assert_eq!(
+            here.offset,
+            before.offset + 1,
+            "lost, twice or out of order"
+        );
         let published = &broker.streams[&publication.channel].all[&(here.epoch.0, here.offset)];
         assert_eq!(**published, *publication);
         seen.position = Some(here);
@@ -169,19 +200,37 @@ impl Client {
     fn read_notice(&mut self, notice: &Notice, broker: &ModelBroker) {
         match notice {
             Notice::Reply { id, reply } => self.read_reply(*id, reply),
-            Notice::Gap { channel, from, to, reason } => {
-                let Some(seen) = self.seen(channel) else { return };
-                assert_eq!(*seen.position.get_or_insert(*from), *from, "a gap begins elsewhere");
+            Notice::Gap {
+                channel,
+                from,
+                to,
+                reason,
+            } => {
+                let Some(seen) = self.seen(channel) else {
+                    return;
+                };
+                assert_eq!(
+                    *seen.position.get_or_insert(*from),
+                    *from,
+                    "a gap begins elsewhere"
+                );
                 check_gap(channel, *from, *to, *reason, broker);
                 seen.position = Some(*to);
             }
             Notice::CatchingUp { channel, position } => {
-                let Some(seen) = self.seen(channel) else { return };
+                let Some(seen) = self.seen(channel) else {
+                    return;
+                };
                 assert_eq!(seen.position, Some(*position));
-                assert!(std::mem::replace(&mut seen.live, false), "catching up twice");
+                assert!(
+                    std::mem::replace(&mut seen.live, false),
+                    "catching up twice"
+                );
             }
             Notice::Live { channel, position } => {
-                let Some(seen) = self.seen(channel) else { return };
+                let Some(seen) = self.seen(channel) else {
+                    return;
+                };
                 assert!(!seen.live, "live twice");
                 let reached = *seen.position.get_or_insert(*position);
                 assert_eq!(reached, *position, "live before everything came");
@@ -190,15 +239,22 @@ impl Client {
             Notice::Unsubscribed { channel, .. } => {
                 self.subscriptions.remove(channel);
             }
-            Notice::Reconnect { .. } | Notice::Close { .. } => {}
+            Notice::Reconnect { .. } => {}
+            Notice::Close { .. } => self.closed = true,
         }
     }
 
     fn read_reply(&mut self, id: Option<CommandId>, reply: &Reply) {
         let command = id.map(|id| self.unanswered.remove(&id.0).expect("answered once"));
         match reply {
-            Reply::Subscribed { channel, position, live } => {
-                let Some(seen) = self.seen(channel) else { return };
+            Reply::Subscribed {
+                channel,
+                position,
+                live,
+            } => {
+                let Some(seen) = self.seen(channel) else {
+                    return;
+                };
                 assert!(!seen.confirmed, "subscribed twice");
                 (seen.confirmed, seen.live) = (true, *live);
                 if *live {
@@ -213,7 +269,8 @@ impl Client {
                     if refusal.code != ErrorCode::AlreadySubscribed =>
                 {
                     let by = id.map(|id| id.0);
-                    self.subscriptions.retain(|name, seen| *name != channel || seen.by != by);
+                    self.subscriptions
+                        .retain(|name, seen| *name != channel || seen.by != by);
                 }
                 Some(Command::Unsubscribe { channel }) => self.left(&channel),
                 _ => {}
@@ -226,7 +283,10 @@ impl Client {
     }
 
     fn left(&mut self, channel: &ChannelName) {
-        let under_way = self.leaving.get_mut(channel).expect("an unsubscribe was sent");
+        let under_way = self
+            .leaving
+            .get_mut(channel)
+            .expect("an unsubscribe was sent");
         *under_way -= 1;
         if *under_way == 0 {
             self.leaving.remove(channel);
@@ -238,7 +298,11 @@ impl Client {
         if self.leaving.contains_key(channel) {
             return None;
         }
-        Some(self.subscriptions.get_mut(channel).expect("only what was subscribed comes"))
+        Some(
+            self.subscriptions
+                .get_mut(channel)
+                .expect("only what was subscribed comes"),
+        )
     }
 
     pub(crate) fn texts(&self, name: &str) -> Vec<String> {

@@ -17,6 +17,8 @@ use self::{
 
 /// Bytes an outbox takes before it is full; a publication weighs a little over 128.
 pub(crate) const OUTBOX: usize = 600;
+/// Bytes of it that catching up may fill: the rest is for what is live.
+const GRANT: usize = OUTBOX / 2;
 
 pub(crate) struct World {
     pub(crate) now: Now,
@@ -28,7 +30,7 @@ pub(crate) struct World {
 /// Small bounds, so that every limit is met all the time.
 pub(crate) fn tight_limits() -> Limits {
     Limits {
-        outbox_bytes: OUTBOX,
+        outbox_bytes: GRANT,
         page_count: 3,
         reads: 2,
         recent_count: 4,
@@ -43,7 +45,11 @@ pub(crate) fn tight_limits() -> Limits {
 
 /// `kept/*` has history, `flow/*` drops, `price/*` conflates, `strict/*` disconnects.
 pub(crate) fn rules() -> RuleBook {
-    let none = |slow| ChannelRules { history: History::NONE, slow, ..ChannelRules::default() };
+    let none = |slow| ChannelRules {
+        history: History::NONE,
+        slow,
+        ..ChannelRules::default()
+    };
     RuleBook::new()
         .with("kept/*", ChannelRules::default())
         .with("flow/*", none(SlowPolicy::DropOldest))
@@ -57,12 +63,15 @@ pub(crate) fn channel(name: &str) -> ChannelName {
 
 impl World {
     pub(crate) fn new(workers: usize, clients: usize) -> Self {
-        Self::with(workers, clients, tight_limits(), rules())
+        Self::with(workers, clients, &tight_limits(), rules())
     }
 
-    pub(crate) fn with(workers: usize, clients: usize, limits: Limits, rules: RuleBook) -> Self {
-        let now = Now { instant: Instant::now_for_tests(), unix_ms: 1_000_000 };
-        let rules = Arc::new(rules);
+    pub(crate) fn with(workers: usize, clients: usize, limits: &Limits, book: RuleBook) -> Self {
+        let now = Now {
+            instant: Instant::now_for_tests(),
+            unix_ms: 1_000_000,
+        };
+        let rules = Arc::new(book);
         let engine = || Engine::new(limits.clone(), Arc::clone(&rules), now);
         Self {
             now,
@@ -98,14 +107,23 @@ impl World {
         };
         c.line = Some((worker, line.unwrap()));
         for (channel, since) in c.to_subscribe_again(&restored) {
-            self.command(client, Command::Subscribe { channel, since, presence: true });
+            self.command(
+                client,
+                Command::Subscribe {
+                    channel,
+                    since,
+                    presence: true,
+                },
+            );
         }
         self.pump(worker);
     }
 
     /// The line dies; what was in its outbox never arrives.
     pub(crate) fn cut(&mut self, client: usize) {
-        let Some((worker, line)) = self.clients[client].line else { return };
+        let Some((worker, line)) = self.clients[client].line else {
+            return;
+        };
         self.workers[worker].handle_line_lost(line);
         self.clients[client].lost();
         self.pump(worker);
@@ -113,7 +131,9 @@ impl World {
 
     /// Sends the client a resume token.
     pub(crate) fn issue_token(&mut self, client: usize) {
-        let Some((worker, line)) = self.clients[client].line else { return };
+        let Some((worker, line)) = self.clients[client].line else {
+            return;
+        };
         let snapshot = self.workers[worker].snapshot(line, self.now).unwrap();
         // Through its bytes, as it would travel.
         let snapshot = SessionSnapshot::from_bytes(&snapshot.to_bytes().unwrap()).unwrap();
@@ -130,7 +150,11 @@ impl World {
     }
 
     pub(crate) fn subscribe(&mut self, client: usize, name: &str, since: Since) {
-        let subscribe = Command::Subscribe { channel: channel(name), since, presence: true };
+        let subscribe = Command::Subscribe {
+            channel: channel(name),
+            since,
+            presence: true,
+        };
         self.command(client, subscribe);
     }
 
@@ -166,7 +190,9 @@ impl World {
     /// Brings so many of the broker's events to a worker.
     pub(crate) fn deliver(&mut self, worker: usize, events: usize) {
         for _ in 0..events {
-            let Some(event) = self.broker.next_event(worker) else { break };
+            let Some(event) = self.broker.next_event(worker) else {
+                break;
+            };
             self.workers[worker].handle_broker(event, self.now);
             self.pump(worker);
         }
@@ -175,14 +201,19 @@ impl World {
     /// A client reads so many messages; its outbox is written on.
     pub(crate) fn read(&mut self, client: usize, messages: usize) {
         for _ in 0..messages {
-            let Some(message) = self.clients[client].outbox.pop_front() else { break };
+            let Some(message) = self.clients[client].outbox.pop_front() else {
+                break;
+            };
             self.clients[client].read(message, &self.broker);
+        }
+        if self.clients[client].closed {
+            self.cut(client);
         }
         let c = &self.clients[client];
         let Some((worker, line)) = c.line else { return };
         let bytes = c.outbox_bytes();
-        if bytes < OUTBOX / 2 && self.workers[worker].wants_writable(line) {
-            self.workers[worker].handle_writable(line, OUTBOX - bytes);
+        if bytes < GRANT && self.workers[worker].wants_writable(line) {
+            self.workers[worker].handle_writable(line, GRANT - bytes);
             self.pump(worker);
         }
     }
@@ -191,7 +222,10 @@ impl World {
     pub(crate) fn pump(&mut self, worker: usize) {
         loop {
             let mut full = Vec::new();
-            let Some(delivery) = self.workers[worker].poll_delivery() else { break };
+            let Some(delivery) = self.workers[worker].poll_delivery() else {
+                break;
+            };
+            let live = matches!(delivery, Delivery::Broadcast { .. });
             let (lines, wire) = match delivery {
                 Delivery::Broadcast { publication, lines } => {
                     (lines.to_vec(), Wire::Publication(publication))
@@ -203,10 +237,13 @@ impl World {
                 Delivery::Line { line, notice } => (vec![line], Wire::Notice(notice)),
             };
             for line in lines {
-                let to = self.clients.iter_mut().find(|c| c.line == Some((worker, line)));
+                let to = self
+                    .clients
+                    .iter_mut()
+                    .find(|c| c.line == Some((worker, line)));
                 let to = to.expect("nothing is delivered to a line that is gone");
                 to.outbox.push_back(wire.clone());
-                if to.outbox_bytes() > OUTBOX {
+                if live && to.outbox_bytes() > OUTBOX {
                     full.push(line);
                 }
             }
@@ -248,7 +285,10 @@ trait NowForTests {
 }
 
 impl NowForTests for Instant {
-    #[expect(clippy::disallowed_methods, reason = "the one instant that all tests count from")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one instant that all tests count from"
+    )]
     fn now_for_tests() -> Self {
         Self::now()
     }
