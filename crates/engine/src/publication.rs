@@ -163,6 +163,12 @@ impl Draft {
         }
     }
 
+    /// What its [`Publication::weight`] will be.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.data.len() + self.tags.bytes() + OVERHEAD
+    }
+
     /// The user name a key is scoped to: nobody can occupy another user's keys.
     #[must_use]
     pub fn key_scope(&self) -> &str {

@@ -142,4 +142,14 @@ impl RuleBook {
             .find(|(pattern, _)| pattern.matches(channel))
             .map(|(_, rules)| rules)
     }
+
+    /// The longest time any rule remembers an idempotency key.
+    #[must_use]
+    pub fn longest_key_window(&self) -> Duration {
+        self.0
+            .iter()
+            .map(|(_, rules)| rules.key_window)
+            .max()
+            .unwrap_or_default()
+    }
 }

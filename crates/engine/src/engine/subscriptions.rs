@@ -125,7 +125,9 @@ impl Engine {
         let all: Vec<_> = self.channels.iter().filter_map(open).collect();
         for slot in all {
             self.follow_again(slot);
-            let Some(c) = self.channels.get(slot) else { continue };
+            let Some(c) = self.channels.get(slot) else {
+                continue;
+            };
             for line in c.watchers.clone() {
                 self.tell_members(line, slot);
             }

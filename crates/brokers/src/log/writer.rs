@@ -1,0 +1,496 @@
+//! The thread that writes: everything that waits becomes one batch, one fsync, then many answers.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{SyncSender, TrySendError},
+    },
+};
+
+use offhook_engine::{
+    BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, ChannelRules, Draft, Position,
+    ReadFrom, ReadLimit, RequestId, StreamState,
+};
+
+use super::{
+    open_error::failure_of,
+    queue::{Job, JobQueue},
+    reader::ReadJob,
+    record::{decode, offset_of},
+    retained::Retained,
+    store::{Group, SharedStore, Store},
+    witness::Witness,
+};
+use crate::{
+    broker::{Health, WorkerId},
+    hub::Hub,
+};
+
+/// Channels on disk that one tick looks at for what is too old.
+const SWEEP: usize = 64;
+/// Ticks after which a channel that nobody follows or uses is closed in memory.
+const CLOSE_AFTER: u64 = 600;
+
+/// A channel with history that is in use.
+struct Open {
+    rules: Arc<ChannelRules>,
+    retained: Retained,
+    /// The newest offset that followers were told of; `told <= retained.head`.
+    told: u64,
+    used: u64,
+}
+
+/// What became of a publish before its group was committed.
+enum Staged {
+    /// Gets this offset with the group.
+    New(Position),
+    /// Is in this group already.
+    Repeated(Position),
+    /// Was published before.
+    Before(Position),
+    Failed(BrokerFailure),
+}
+
+pub(super) struct Writer {
+    store: SharedStore,
+    witness: Witness,
+    reads: SyncSender<ReadJob>,
+    hub: Hub,
+    open: HashMap<ChannelName, Open>,
+    health: Arc<Mutex<Health>>,
+    /// Why there is no store, while there is none.
+    failure: BrokerFailure,
+    /// The newest batch on disk; its successor's number is one more.
+    batch: u64,
+    /// Channels that have a number.
+    channels: u32,
+    /// Where the last sweep ended.
+    swept: String,
+    ticks: u64,
+}
+
+impl Writer {
+    pub(super) fn new(
+        store: SharedStore,
+        witness: Witness,
+        reads: SyncSender<ReadJob>,
+        hub: Hub,
+        health: Arc<Mutex<Health>>,
+    ) -> Self {
+        let (open, swept) = (HashMap::new(), String::new());
+        let (batch, channels, ticks) = (0, 0, 0);
+        let failure = BrokerFailure::StorageFailed;
+        let mut writer = Self {
+            store,
+            witness,
+            reads,
+            hub,
+            open,
+            health,
+            failure,
+            batch,
+            channels,
+            swept,
+            ticks,
+        };
+        if let Some(store) = writer.store.get() {
+            writer.opened(&store);
+        }
+        writer
+    }
+
+    /// Until the log is dropped.
+    pub(super) fn run(mut self, queue: &JobQueue) {
+        while self.turn(queue.take()) {}
+    }
+
+    fn turn(&mut self, jobs: Vec<Job>) -> bool {
+        let mut staged = self.publish_all(&jobs).into_iter();
+        for job in jobs {
+            match job {
+                Job::Attach { worker, mailbox } => self.hub.attach_as(worker, mailbox),
+                Job::Detach { worker } => self.hub.detach(worker),
+                Job::Tick(now) => {
+                    self.hub.tick(now);
+                    self.tick();
+                }
+                Job::Stop => return false,
+                Job::Request { worker, request } => self.answer(worker, request, &mut staged),
+            }
+        }
+        true
+    }
+
+    /// Stages every durable publish and commits them together.
+    fn publish_all(&mut self, jobs: &[Job]) -> Vec<Staged> {
+        let mut staged = Vec::new();
+        let mut group = self.store.get().map(|store| store.group());
+        for job in jobs {
+            let Job::Request {
+                request: BrokerRequest::Publish { draft, .. },
+                ..
+            } = job
+            else {
+                continue;
+            };
+            if !self.is_durable(&draft.channel) {
+                continue;
+            }
+            staged.push(match &mut group {
+                Some(group) => self.stage(group, draft).unwrap_or_else(Staged::Failed),
+                None => Staged::Failed(self.failure),
+            });
+        }
+        let Some(group) = group.filter(|group| !group.is_empty()) else {
+            return staged;
+        };
+        if let Err(failure) = self.commit(group) {
+            for staged in &mut staged {
+                if matches!(staged, Staged::New(_) | Staged::Repeated(_)) {
+                    *staged = Staged::Failed(failure);
+                }
+            }
+        }
+        staged
+    }
+
+    fn is_durable(&self, channel: &ChannelName) -> bool {
+        self.hub
+            .rules()
+            .rules(channel)
+            .is_some_and(|rules| rules.history.is_kept())
+    }
+
+    fn stage(&mut self, group: &mut Group, draft: &Draft) -> Result<Staged, BrokerFailure> {
+        let now_ms = self.hub.now().unix_ms;
+        let store = self.store.get().ok_or(self.failure)?;
+        let next_number = self.channels;
+        let open = self.open(&draft.channel)?;
+        let (number, epoch) = (open.retained.id, open.retained.epoch);
+        if let Some(offset) = group.published(number, draft) {
+            return Ok(Staged::Repeated(Position { epoch, offset }));
+        }
+        if let Some(key) = &draft.key {
+            let before = store.published(number, draft.key_scope(), key);
+            let window = open.rules.key_window.as_millis() as u64;
+            if let Some((offset, time_ms)) = before.map_err(|error| failure_of(&error))?
+                && time_ms.saturating_add(window) >= now_ms
+            {
+                return Ok(Staged::Before(Position { epoch, offset }));
+            }
+        }
+        let offset = open.retained.head + 1;
+        group.publish(number, offset, draft, now_ms);
+        let history = &open.rules.history;
+        let sealed = open
+            .retained
+            .push(offset, draft.weight() as u64, draft.time_ms, history);
+        if sealed && let Some(old) = open.retained.trim(history, now_ms) {
+            group.remove(number, old);
+        }
+        if sealed || offset == 1 {
+            group.remember(&draft.channel, &open.retained);
+        }
+        if number == next_number {
+            self.channels += 1;
+            group.remember_channel_count(self.channels);
+        }
+        Ok(Staged::New(Position { epoch, offset }))
+    }
+
+    /// Makes a group durable. When that fails nobody knows what of it is on disk: the store is
+    /// opened again, and everything learnt from there.
+    fn commit(&mut self, group: Group) -> Result<(), BrokerFailure> {
+        let number = self.batch + 1;
+        if let Err(error) = group.commit(number) {
+            self.failed("the log can't be written", &error);
+            return Err(self.failure);
+        }
+        self.batch = number;
+        if let Err(error) = self.witness.write(number) {
+            // The batch is durable; without the witness a later loss may go unnoticed.
+            self.set_health(Health::Failing(format!(
+                "the witness can't be written: {error}"
+            )));
+            return Ok(());
+        }
+        self.recovered();
+        Ok(())
+    }
+
+    fn failed(&mut self, what: &str, error: &fjall::Error) {
+        self.open.clear();
+        self.store.close();
+        self.failure = failure_of(error);
+        if self.failure == BrokerFailure::StorageFailed && self.store.disk_is_full() {
+            // A flush in the background met the end of the disk: the store only says "poisoned".
+            self.failure = BrokerFailure::StorageFull;
+        }
+        let todo = match self.failure {
+            BrokerFailure::StorageFull => "the disk is full: make room",
+            _ => "check the disk",
+        };
+        self.set_health(Health::Failing(format!(
+            "{what}: {error}; {todo}, it is tried again"
+        )));
+    }
+
+    fn set_health(&self, health: Health) {
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+    }
+
+    /// A write went well. What can't be read stays so.
+    fn recovered(&self) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*health, Health::Failing(_)) {
+            *health = Health::Good;
+        }
+    }
+
+    fn answer(
+        &mut self,
+        worker: WorkerId,
+        request: BrokerRequest,
+        staged: &mut impl Iterator<Item = Staged>,
+    ) {
+        match request {
+            BrokerRequest::Publish { id, draft } if self.is_durable(&draft.channel) => {
+                let staged = staged.next().unwrap_or(Staged::Failed(BrokerFailure::Busy));
+                self.published(worker, id, draft, &staged);
+            }
+            BrokerRequest::Follow { id, channel } if self.is_durable(&channel) => {
+                self.follow(worker, id, channel);
+            }
+            BrokerRequest::History {
+                id,
+                channel,
+                from,
+                limit,
+            } if self.is_durable(&channel) => {
+                self.read(worker, id, channel, from, limit);
+            }
+            other => self.hub.handle(worker, other),
+        }
+    }
+
+    fn published(&mut self, worker: WorkerId, id: RequestId, draft: Draft, staged: &Staged) {
+        let (position, duplicate) = match *staged {
+            Staged::New(position) => (position, false),
+            Staged::Repeated(position) | Staged::Before(position) => (position, true),
+            Staged::Failed(failure) => return self.hub.tell_failed(worker, id, failure),
+        };
+        self.hub.tell(
+            worker,
+            BrokerEvent::Published {
+                id,
+                position,
+                duplicate,
+            },
+        );
+        if duplicate {
+            return;
+        }
+        if let Some(open) = self.open.get_mut(&draft.channel) {
+            open.told = position.offset;
+        }
+        if self.hub.is_followed(&draft.channel) {
+            let publication = Arc::new(draft.at(position));
+            let channel = publication.channel.clone();
+            self.hub
+                .tell_followers(&channel, &BrokerEvent::Publication(publication));
+        }
+    }
+
+    fn follow(&mut self, worker: WorkerId, id: RequestId, channel: ChannelName) {
+        match self.open(&channel) {
+            Ok(open) => {
+                let state = open.retained.state(&open.rules.history);
+                let (head, first) = (open.told, state.first.min(open.told + 1));
+                self.hub.follow(worker, channel);
+                let stream = StreamState {
+                    head,
+                    first,
+                    ..state
+                };
+                self.hub.tell(worker, BrokerEvent::Followed { id, stream });
+            }
+            Err(failure) => self.hub.tell_failed(worker, id, failure),
+        }
+    }
+
+    fn read(
+        &mut self,
+        worker: WorkerId,
+        id: RequestId,
+        channel: ChannelName,
+        from: ReadFrom,
+        limit: ReadLimit,
+    ) {
+        let Some(mailbox) = self.hub.mailbox(worker).cloned() else {
+            return;
+        };
+        let open = match self.open(&channel) {
+            Ok(open) => open,
+            Err(failure) => return self.hub.tell_failed(worker, id, failure),
+        };
+        let (number, stream) = (open.retained.id, open.retained.state(&open.rules.history));
+        let job = ReadJob {
+            mailbox,
+            id,
+            channel,
+            number,
+            stream,
+            from,
+            limit,
+        };
+        match self.reads.try_send(job) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => self.hub.tell_failed(worker, id, BrokerFailure::Busy),
+            Err(TrySendError::Disconnected(_)) => {
+                self.hub
+                    .tell_failed(worker, id, BrokerFailure::StorageFailed);
+            }
+        }
+    }
+
+    /// The channel as it is on disk; one without publications gets a number with its first.
+    fn open(&mut self, channel: &ChannelName) -> Result<&mut Open, BrokerFailure> {
+        let used = self.ticks;
+        if !self.open.contains_key(channel) {
+            let store = self.store.get().ok_or(self.failure)?;
+            let rules = self.hub.rules().rules(channel).cloned();
+            let rules = rules.ok_or(BrokerFailure::UnknownChannel)?;
+            let retained = self.load(&store, channel, &rules)?;
+            let told = retained.head;
+            self.open.insert(
+                channel.clone(),
+                Open {
+                    rules,
+                    retained,
+                    told,
+                    used,
+                },
+            );
+        }
+        let open = self
+            .open
+            .get_mut(channel)
+            .ok_or(BrokerFailure::UnknownChannel)?;
+        open.used = used;
+        if open.retained.head == 0 {
+            open.retained.id = self.channels;
+        }
+        Ok(open)
+    }
+
+    fn load(
+        &self,
+        store: &Store,
+        channel: &ChannelName,
+        rules: &ChannelRules,
+    ) -> Result<Retained, BrokerFailure> {
+        let corrupt = |what: &str| {
+            self.set_health(Health::Corrupt(format!(
+                "the log can't be read at channel {channel}: {what}; restore it from a backup"
+            )));
+            BrokerFailure::StorageCorrupt
+        };
+        let failed = |error: fjall::Error| match failure_of(&error) {
+            BrokerFailure::StorageCorrupt => corrupt(&error.to_string()),
+            failure => failure,
+        };
+        let epoch = store.epoch().map_err(failed)?;
+        let Some(bytes) = store.channel(channel).map_err(failed)? else {
+            return Ok(Retained::new(self.channels, epoch));
+        };
+        let retained = Retained::decode(&bytes, epoch);
+        let mut retained = retained.ok_or_else(|| corrupt("what is retained"))?;
+        let mut next = retained.unsealed_from();
+        let mut unreadable = None;
+        let number = retained.id;
+        let read = store.read(number, next, |key, value| {
+            let offset = offset_of(key).unwrap_or(0);
+            let publication = decode(channel, Position { epoch, offset }, value);
+            let Some(publication) = publication.filter(|_| offset == next) else {
+                unreadable = Some(next);
+                return false;
+            };
+            let weight = publication.weight() as u64;
+            retained.push(offset, weight, publication.time_ms, &rules.history);
+            next += 1;
+            true
+        });
+        read.map_err(failed)?;
+        match unreadable {
+            Some(offset) => Err(corrupt(&format!("offset {offset}"))),
+            None => Ok(retained),
+        }
+    }
+
+    fn opened(&mut self, store: &Store) {
+        self.batch = store.newest_batch().unwrap_or(self.batch);
+        self.channels = store.channel_count().unwrap_or(self.channels);
+    }
+
+    fn tick(&mut self) {
+        self.ticks += 1;
+        let store = match self.store.get() {
+            Some(store) => store,
+            None => match self.store.reopen() {
+                Ok(store) => {
+                    self.opened(&store);
+                    // What was written but not acknowledged is there now: followers look it up.
+                    self.hub.tell_all(&BrokerEvent::Lagged);
+                    store
+                }
+                Err(error) => {
+                    return self.failed("the log can't be opened again", &error);
+                }
+            },
+        };
+        let now_ms = self.hub.now().unix_ms;
+        let window = self.hub.rules().longest_key_window().as_millis() as u64;
+        store.forget_keys_before(now_ms.saturating_sub(window));
+        let (ticks, hub) = (self.ticks, &self.hub);
+        self.open.retain(|name, open| {
+            hub.is_followed(name) || open.used.saturating_add(CLOSE_AFTER) > ticks
+        });
+        self.trim_by_age(&store, now_ms);
+    }
+
+    /// Open channels, and some of those on disk, lose what is too old.
+    fn trim_by_age(&mut self, store: &Arc<Store>, now_ms: u64) {
+        let mut group = store.group();
+        for (name, open) in &mut self.open {
+            if let Some(old) = open.retained.trim(&open.rules.history, now_ms) {
+                group.remove(open.retained.id, old);
+                group.remember(name, &open.retained);
+            }
+        }
+        let names = store.channels_after(&self.swept, SWEEP).unwrap_or_default();
+        self.swept = names.last().cloned().unwrap_or_default();
+        for name in names {
+            let Ok(name) = ChannelName::new(&name) else {
+                continue;
+            };
+            let Some(rules) = self.hub.rules().rules(&name) else {
+                continue;
+            };
+            if self.open.contains_key(&name) {
+                continue;
+            }
+            let Ok(mut retained) = self.load(store, &name, rules) else {
+                continue;
+            };
+            if let Some(old) = retained.trim(&rules.history, now_ms) {
+                group.remove(retained.id, old);
+                group.remember(&name, &retained);
+            }
+        }
+        if !group.is_empty() {
+            // Failing is told by health, and tried again with the next tick.
+            let _told = self.commit(group);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The brokers' behaviour: one contract over all of them, and what the log promises beyond it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "in a test a panic is the report, and one variant is what it is about"
+)]
+
+mod contract;
+mod corruption;
+mod crash;
+mod desk;
+mod disk_full;
+mod mailbox;
+mod presence;
+mod restart;
+mod retention;
