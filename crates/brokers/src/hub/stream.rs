@@ -133,7 +133,8 @@ impl Stream {
             ReadFrom::After(offset) => offset,
             ReadFrom::Last(count) => self.head.saturating_sub(count),
         };
-        let skip = usize::try_from((after + 1).saturating_sub(first)).unwrap_or(usize::MAX);
+        let skip =
+            usize::try_from(after.saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX);
         let mut bytes = 0;
         let mut page = Vec::new();
         for publication in self.retained.iter().skip(skip).take(limit.count as usize) {

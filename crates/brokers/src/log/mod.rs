@@ -228,6 +228,10 @@ impl Broker for Log {
     }
 
     fn health(&self) -> Health {
+        if self.threads.iter().any(JoinHandle::is_finished) {
+            let text = "a thread of the log died, its message is in the server's output; restart";
+            return Health::Failing(text.to_owned());
+        }
         self.health
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

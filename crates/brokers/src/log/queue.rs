@@ -30,6 +30,14 @@ pub(super) enum Job {
 }
 
 impl Job {
+    /// The wall-clock time it tells, if it does.
+    pub(super) fn time(&self) -> Option<u64> {
+        match self {
+            Self::Tick(now) => Some(now.unix_ms),
+            Self::Request { .. } | Self::Attach { .. } | Self::Detach { .. } | Self::Stop => None,
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Request {

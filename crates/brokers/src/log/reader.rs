@@ -1,8 +1,11 @@
 //! The thread that reads history, so that nobody's long read delays an fsync.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    mpsc::{Receiver, SyncSender, sync_channel},
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
 };
 
 use offhook_engine::{
@@ -56,13 +59,21 @@ impl Reader {
     pub(super) fn run(self) {
         while let Ok(job) = self.jobs.recv() {
             let id = job.id;
-            let event = match self.read(&job) {
-                Ok((stream, publications)) => BrokerEvent::History {
+            // The store may panic over a damaged block; that is one failed read, not a dead thread.
+            let event = match catch_unwind(AssertUnwindSafe(|| self.read(&job))) {
+                Ok(Ok((stream, publications))) => BrokerEvent::History {
                     id,
                     stream,
                     publications,
                 },
-                Err(failure) => BrokerEvent::Failed { id, failure },
+                Ok(Err(failure)) => BrokerEvent::Failed { id, failure },
+                Err(_) => {
+                    self.report(&format!("channel {}", job.channel));
+                    BrokerEvent::Failed {
+                        id,
+                        failure: BrokerFailure::StorageCorrupt,
+                    }
+                }
             };
             job.mailbox.put(event);
         }

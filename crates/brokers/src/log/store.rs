@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     io,
     ops::RangeInclusive,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
@@ -49,7 +50,13 @@ pub(super) struct Store {
 }
 
 impl Store {
+    /// Opens the store, or begins one. What makes fjall panic is as unreadable as what it says is.
     pub(super) fn open(options: &LogOptions) -> fjall::Result<Self> {
+        catch_unwind(AssertUnwindSafe(|| Self::open_unguarded(options)))
+            .unwrap_or(Err(fjall::Error::Unrecoverable))
+    }
+
+    fn open_unguarded(options: &LogOptions) -> fjall::Result<Self> {
         let key_floor = Arc::new(AtomicU64::new(0));
         let floor = Arc::clone(&key_floor);
         let filters = move |keyspace: &str| {

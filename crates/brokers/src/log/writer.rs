@@ -61,6 +61,8 @@ pub(super) struct Writer {
     health: Arc<Mutex<Health>>,
     /// Why there is no store, while there is none.
     failure: BrokerFailure,
+    /// Wall-clock milliseconds as of the latest tick.
+    now_ms: u64,
     /// The newest batch on disk; its successor's number is one more.
     batch: u64,
     /// Channels that have a number.
@@ -81,6 +83,7 @@ impl Writer {
         let (open, swept) = (HashMap::new(), String::new());
         let (batch, channels, ticks) = (0, 0, 0);
         let failure = BrokerFailure::StorageFailed;
+        let now_ms = hub.now().unix_ms;
         let mut writer = Self {
             store,
             witness,
@@ -89,6 +92,7 @@ impl Writer {
             open,
             health,
             failure,
+            now_ms,
             batch,
             channels,
             swept,
@@ -106,17 +110,21 @@ impl Writer {
     }
 
     fn turn(&mut self, jobs: Vec<Job>) -> bool {
+        // All of a turn is published at one time, the latest that it knows.
+        if let Some(now_ms) = jobs.iter().rev().find_map(Job::time) {
+            self.now_ms = now_ms;
+        }
         let mut staged = self.publish_all(&jobs).into_iter();
         for job in jobs {
             match job {
                 Job::Attach { worker, mailbox } => self.hub.attach_as(worker, mailbox),
                 Job::Detach { worker } => self.hub.detach(worker),
+                Job::Request { worker, request } => self.answer(worker, request, &mut staged),
                 Job::Tick(now) => {
                     self.hub.tick(now);
                     self.tick();
                 }
                 Job::Stop => return false,
-                Job::Request { worker, request } => self.answer(worker, request, &mut staged),
             }
         }
         true
@@ -163,7 +171,7 @@ impl Writer {
     }
 
     fn stage(&mut self, group: &mut Group, draft: &Draft) -> Result<Staged, BrokerFailure> {
-        let now_ms = self.hub.now().unix_ms;
+        let now_ms = self.now_ms;
         let store = self.store.get().ok_or(self.failure)?;
         let next_number = self.channels;
         let open = self.open(&draft.channel)?;
@@ -449,7 +457,7 @@ impl Writer {
                 }
             },
         };
-        let now_ms = self.hub.now().unix_ms;
+        let now_ms = self.now_ms;
         let window = self.hub.rules().longest_key_window().as_millis() as u64;
         store.forget_keys_before(now_ms.saturating_sub(window));
         let (ticks, hub) = (self.ticks, &self.hub);

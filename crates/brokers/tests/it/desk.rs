@@ -94,7 +94,9 @@ impl Desk {
 
     pub(crate) fn with_mailbox(broker: &Arc<dyn Broker>, bytes: usize) -> Self {
         let (wake, woken) = sync_channel(1);
-        let mailbox = Arc::new(Mailbox::new(bytes, move || wake.try_send(()).unwrap_or_default()));
+        let mailbox = Arc::new(Mailbox::new(bytes, move || {
+            wake.try_send(()).unwrap_or_default()
+        }));
         let worker = broker.attach(Arc::clone(&mailbox));
         let (broker, arrived) = (Arc::clone(broker), VecDeque::new());
         Self {
