@@ -215,7 +215,7 @@ impl Broker for Log {
     }
 
     fn submit(&self, worker: WorkerId, request: BrokerRequest) {
-        if let Err(Job::Request { worker, request }) =
+        if let Some(Job::Request { worker, request }) =
             self.queue.put(Job::Request { worker, request })
             && let Some(id) = answered(&request)
         {

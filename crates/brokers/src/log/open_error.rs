@@ -40,13 +40,15 @@ pub enum OpenError {
 impl OpenError {
     pub(super) fn of(path: &Path, error: fjall::Error) -> Self {
         let path = path.to_owned();
-        match error {
-            fjall::Error::Locked => Self::InUse { path },
-            fjall::Error::Io(error) => Self::Io { path, error },
-            other => Self::Corrupt {
-                path,
-                found: other.to_string(),
-            },
+        if let fjall::Error::Io(error) = error {
+            return Self::Io { path, error };
+        }
+        if matches!(error, fjall::Error::Locked) {
+            return Self::InUse { path };
+        }
+        Self::Corrupt {
+            path,
+            found: error.to_string(),
         }
     }
 }
@@ -92,34 +94,33 @@ impl std::error::Error for OpenError {
 
 /// What a failed read or write is to those who asked.
 pub(super) fn failure_of(error: &fjall::Error) -> BrokerFailure {
-    let io = match error {
-        fjall::Error::Io(error) => Some(error),
-        fjall::Error::Storage(error) => return failure_of_storage(&error.to_string()),
-        _ => None,
-    };
-    match io.map(io::Error::kind) {
-        Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
-            BrokerFailure::StorageFull
-        }
-        Some(io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
-            BrokerFailure::StorageCorrupt
-        }
-        Some(_) => BrokerFailure::StorageFailed,
-        None => match error {
-            fjall::Error::Poisoned | fjall::Error::Locked => BrokerFailure::StorageFailed,
-            _ => BrokerFailure::StorageCorrupt,
-        },
+    if let fjall::Error::Io(error) = error {
+        return failure_of_io(error.kind());
+    }
+    if matches!(error, fjall::Error::Poisoned | fjall::Error::Locked) {
+        return BrokerFailure::StorageFailed;
+    }
+    // The tree below fjall has an error type of its own, which wraps those of the system.
+    let source = std::error::Error::source(error);
+    let inner = source.and_then(|error| error.source()).or(source);
+    match inner.and_then(|error| error.downcast_ref::<io::Error>()) {
+        Some(error) => failure_of_io(error.kind()),
+        None => BrokerFailure::StorageCorrupt,
     }
 }
 
-/// The tree below fjall has its own errors, whose type fjall does not hand on: by their text.
-fn failure_of_storage(text: &str) -> BrokerFailure {
-    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    if says(&["StorageFull", "QuotaExceeded"]) {
+fn failure_of_io(kind: io::ErrorKind) -> BrokerFailure {
+    if matches!(
+        kind,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    ) {
         BrokerFailure::StorageFull
-    } else if says(&["Io("]) && !says(&["InvalidData", "UnexpectedEof"]) {
-        BrokerFailure::StorageFailed
-    } else {
+    } else if matches!(
+        kind,
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+    ) {
         BrokerFailure::StorageCorrupt
+    } else {
+        BrokerFailure::StorageFailed
     }
 }

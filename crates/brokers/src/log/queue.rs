@@ -86,14 +86,14 @@ impl JobQueue {
     }
 
     /// Puts a job, or gives it back when there is too much.
-    pub(super) fn put(&self, job: Job) -> Result<(), Job> {
+    pub(super) fn put(&self, job: Job) -> Option<Job> {
         let jobs = self.lock();
         let full = jobs.waiting.len() >= self.count || jobs.bytes >= self.bytes;
         if full && !job.is_bounded_elsewhere() {
-            return Err(job);
+            return Some(job);
         }
         self.push(jobs, job);
-        Ok(())
+        None
     }
 
     pub(super) fn put_always(&self, job: Job) {

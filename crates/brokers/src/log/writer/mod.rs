@@ -1,5 +1,8 @@
 //! The thread that writes: everything that waits becomes one batch, one fsync, then many answers.
 
+mod channels;
+mod upkeep;
+
 use std::{
     collections::HashMap,
     sync::{
@@ -17,20 +20,14 @@ use super::{
     open_error::failure_of,
     queue::{Job, JobQueue},
     reader::ReadJob,
-    record::{decode, offset_of},
     retained::Retained,
-    store::{Group, SharedStore, Store},
+    store::{Group, SharedStore},
     witness::Witness,
 };
 use crate::{
     broker::{Health, WorkerId},
     hub::Hub,
 };
-
-/// Channels on disk that one tick looks at for what is too old.
-const SWEEP: usize = 64;
-/// Ticks after which a channel that nobody follows or uses is closed in memory.
-const CLOSE_AFTER: u64 = 600;
 
 /// A channel with history that is in use.
 struct Open {
@@ -235,9 +232,11 @@ impl Writer {
             // A flush in the background met the end of the disk: the store only says "poisoned".
             self.failure = BrokerFailure::StorageFull;
         }
-        let todo = match self.failure {
-            BrokerFailure::StorageFull => "the disk is full: make room",
-            _ => "check the disk",
+        let full = self.failure == BrokerFailure::StorageFull;
+        let todo = if full {
+            "the disk is full: make room"
+        } else {
+            "check the disk"
         };
         self.set_health(Health::Failing(format!(
             "{what}: {error}; {todo}, it is tried again"
@@ -278,7 +277,14 @@ impl Writer {
             } if self.is_durable(&channel) => {
                 self.read(worker, id, channel, from, limit);
             }
-            other => self.hub.handle(worker, other),
+            BrokerRequest::Publish { .. }
+            | BrokerRequest::Follow { .. }
+            | BrokerRequest::History { .. }
+            | BrokerRequest::Unfollow { .. }
+            | BrokerRequest::Join { .. }
+            | BrokerRequest::Leave { .. }
+            | BrokerRequest::Members { .. }
+            | BrokerRequest::Renew { .. } => self.hub.handle(worker, request),
         }
     }
 
@@ -359,146 +365,6 @@ impl Writer {
                 self.hub
                     .tell_failed(worker, id, BrokerFailure::StorageFailed);
             }
-        }
-    }
-
-    /// The channel as it is on disk; one without publications gets a number with its first.
-    fn open(&mut self, channel: &ChannelName) -> Result<&mut Open, BrokerFailure> {
-        let used = self.ticks;
-        if !self.open.contains_key(channel) {
-            let store = self.store.get().ok_or(self.failure)?;
-            let rules = self.hub.rules().rules(channel).cloned();
-            let rules = rules.ok_or(BrokerFailure::UnknownChannel)?;
-            let retained = self.load(&store, channel, &rules)?;
-            let told = retained.head;
-            self.open.insert(
-                channel.clone(),
-                Open {
-                    rules,
-                    retained,
-                    told,
-                    used,
-                },
-            );
-        }
-        let open = self
-            .open
-            .get_mut(channel)
-            .ok_or(BrokerFailure::UnknownChannel)?;
-        open.used = used;
-        if open.retained.head == 0 {
-            open.retained.id = self.channels;
-        }
-        Ok(open)
-    }
-
-    fn load(
-        &self,
-        store: &Store,
-        channel: &ChannelName,
-        rules: &ChannelRules,
-    ) -> Result<Retained, BrokerFailure> {
-        let corrupt = |what: &str| {
-            self.set_health(Health::Corrupt(format!(
-                "the log can't be read at channel {channel}: {what}; restore it from a backup"
-            )));
-            BrokerFailure::StorageCorrupt
-        };
-        let failed = |error: fjall::Error| match failure_of(&error) {
-            BrokerFailure::StorageCorrupt => corrupt(&error.to_string()),
-            failure => failure,
-        };
-        let epoch = store.epoch().map_err(failed)?;
-        let Some(bytes) = store.channel(channel).map_err(failed)? else {
-            return Ok(Retained::new(self.channels, epoch));
-        };
-        let retained = Retained::decode(&bytes, epoch);
-        let mut retained = retained.ok_or_else(|| corrupt("what is retained"))?;
-        let mut next = retained.unsealed_from();
-        let mut unreadable = None;
-        let number = retained.id;
-        let read = store.read(number, next, |key, value| {
-            let offset = offset_of(key).unwrap_or(0);
-            let publication = decode(channel, Position { epoch, offset }, value);
-            let Some(publication) = publication.filter(|_| offset == next) else {
-                unreadable = Some(next);
-                return false;
-            };
-            let weight = publication.weight() as u64;
-            retained.push(offset, weight, publication.time_ms, &rules.history);
-            next += 1;
-            true
-        });
-        read.map_err(failed)?;
-        match unreadable {
-            Some(offset) => Err(corrupt(&format!("offset {offset}"))),
-            None => Ok(retained),
-        }
-    }
-
-    fn opened(&mut self, store: &Store) {
-        self.batch = store.newest_batch().unwrap_or(self.batch);
-        self.channels = store.channel_count().unwrap_or(self.channels);
-    }
-
-    fn tick(&mut self) {
-        self.ticks += 1;
-        let store = match self.store.get() {
-            Some(store) => store,
-            None => match self.store.reopen() {
-                Ok(store) => {
-                    self.opened(&store);
-                    // What was written but not acknowledged is there now: followers look it up.
-                    self.hub.tell_all(&BrokerEvent::Lagged);
-                    store
-                }
-                Err(error) => {
-                    return self.failed("the log can't be opened again", &error);
-                }
-            },
-        };
-        let now_ms = self.now_ms;
-        let window = self.hub.rules().longest_key_window().as_millis() as u64;
-        store.forget_keys_before(now_ms.saturating_sub(window));
-        let (ticks, hub) = (self.ticks, &self.hub);
-        self.open.retain(|name, open| {
-            hub.is_followed(name) || open.used.saturating_add(CLOSE_AFTER) > ticks
-        });
-        self.trim_by_age(&store, now_ms);
-    }
-
-    /// Open channels, and some of those on disk, lose what is too old.
-    fn trim_by_age(&mut self, store: &Arc<Store>, now_ms: u64) {
-        let mut group = store.group();
-        for (name, open) in &mut self.open {
-            if let Some(old) = open.retained.trim(&open.rules.history, now_ms) {
-                group.remove(open.retained.id, old);
-                group.remember(name, &open.retained);
-            }
-        }
-        let names = store.channels_after(&self.swept, SWEEP).unwrap_or_default();
-        self.swept = names.last().cloned().unwrap_or_default();
-        for name in names {
-            let Ok(name) = ChannelName::new(&name) else {
-                continue;
-            };
-            let Some(rules) = self.hub.rules().rules(&name) else {
-                continue;
-            };
-            if self.open.contains_key(&name) {
-                continue;
-            }
-            let Ok(mut retained) = self.load(store, &name, rules) else {
-                continue;
-            };
-            if let Some(old) = retained.trim(&rules.history, now_ms) {
-                group.remove(retained.id, old);
-                group.remember(&name, &retained);
-            }
-        }
-        if !group.is_empty() {
-            // Failing is told by health, and tried again with the next tick.
-            let _told = self.commit(group);
         }
     }
 }
