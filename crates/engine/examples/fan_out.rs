@@ -93,11 +93,11 @@ fn main() -> Result<(), Refusal> {
             }
         }
         let took = began.elapsed();
+        std::hint::black_box(outboxes);
         let each = took.as_nanos() as f64 / offset as f64;
         let rate = (offset * subscribers) as f64 / took.as_secs_f64();
         let delivery = each / subscribers as f64;
         println!("| {subscribers} | {each:.0} | {delivery:.2} | {rate:.2e} |");
-        assert!(outboxes.iter().all(|bytes| *bytes == offset * 128));
     }
     Ok(())
 }
