@@ -1,1 +1,86 @@
-//! The opening handshake (RFC 6455 §4, RFC 8441).
+//! The opening handshake (RFC 6455 §4, RFC 8441), both sides, without I/O.
+//!
+//! A server takes bytes into a [`ServerHandshake`] until it has a
+//! [`ServerDecision`], looks at the [`Request`] and accepts or rejects. A client
+//! fills a [`ClientRequest`], sends what [`start`](ClientRequest::start) returns
+//! and takes bytes into the [`ClientHandshake`]. Each state is a type, moved
+//! from call to call, so nothing can be done twice or too early. Where HTTP is
+//! parsed by somebody else there are [`ServerDecision::from_parsed`] and
+//! [`ServerDecision::from_extended_connect`].
+//!
+//! Bytes may come in any split. What follows the head in the same read belongs
+//! to the frames: `consumed` says where it begins. There is no clock here: the
+//! driver gives the handshake a deadline, against heads that trickle in.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use offhook_protocol::handshake::{
+//!     ClientRequest, ClientStep, ServerConfig, ServerHandshake, ServerStep, Subprotocols,
+//! };
+//!
+//! let request = ClientRequest::new("example.com", "/chat")?.subprotocol("chat.v1")?;
+//! let (to_server, client) = request.start([7; 16]); // 16 random bytes
+//!
+//! let config = ServerConfig {
+//!     subprotocols: Subprotocols::new(["chat.v2", "chat.v1"])?,
+//!     ..ServerConfig::default()
+//! };
+//! let server = ServerHandshake::new(Arc::new(config));
+//! let ServerStep::Request { decision, .. } = server.receive(&to_server)? else {
+//!     unreachable!("the request is whole")
+//! };
+//! let accepted = decision.accept();
+//! let to_client = accepted.response.into_bytes();
+//!
+//! let ClientStep::Open { opened, .. } = client.receive(&to_client)? else {
+//!     unreachable!("the response is whole and says yes")
+//! };
+//! assert_eq!(opened.negotiated, accepted.negotiated);
+//! assert_eq!(opened.negotiated.protocol.as_deref(), Some("chat.v1"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod authority;
+mod client;
+mod client_request;
+mod extended_connect;
+mod failure;
+mod head;
+mod headers;
+mod key;
+mod origin;
+mod refused;
+mod reject;
+mod request;
+mod response;
+mod rules;
+mod server;
+mod subprotocol;
+
+pub use client::{ClientHandshake, ClientStep, Opened};
+pub use client_request::{ClientRequest, InvalidRequest};
+pub use extended_connect::{ConnectHandshake, ConnectOutcome, ConnectRequest};
+pub use failure::{Culprit, HandshakeFailure};
+pub use head::{HeadLimits, MalformedHead};
+pub use headers::{Headers, InvalidHeader};
+pub use key::accept_for_key;
+pub use origin::{InvalidOrigin, Origin, OriginPolicy, Scheme};
+pub use refused::Refused;
+pub use reject::{Carrier, InvalidStatus, Refusal, Rejection};
+pub use request::Request;
+pub use response::Response;
+pub use server::{
+    Accepted, RequestLine, ServerConfig, ServerDecision, ServerHandshake, ServerStep,
+};
+pub use subprotocol::{InvalidSubprotocol, Preference, Subprotocols};
+
+use crate::deflate::DeflateParams;
+
+/// What both sides agreed on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Negotiated {
+    /// The subprotocol, if any.
+    pub protocol: Option<String>,
+    /// The terms of permessage-deflate, if it is used.
+    pub deflate: Option<DeflateParams>,
+}

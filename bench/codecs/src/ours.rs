@@ -1,0 +1,119 @@
+//! `offhook-protocol`: bytes are lent to it, messages borrow from them.
+
+use std::io::{IoSlice, Read, Write};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use offhook_protocol::{Config, Connection, Event, Input};
+
+use crate::memory::{Memory, READ};
+use crate::race::Work;
+use crate::traffic::Traffic;
+
+pub const NAME: &str = "offhook";
+
+fn connection(server: bool) -> Connection {
+    let config = Arc::new(Config::default());
+    if server {
+        Connection::server(config, Instant::now())
+    } else {
+        // The same generator as tungstenite and fastwebsockets use.
+        Connection::client(config, Arc::new(rand::random::<[u8; 4]>), Instant::now())
+    }
+}
+
+fn transmit(connection: &mut Connection, memory: &mut Memory) {
+    while connection.has_output() {
+        let mut slices = [IoSlice::new(&[]); 8];
+        let filled = connection.transmit(&mut slices);
+        let taken = memory
+            .write_vectored(&slices[..filled])
+            .expect("memory takes all");
+        connection.transmitted(taken);
+    }
+}
+
+/// Receives messages, as a driver with one read buffer does.
+pub fn read(traffic: Traffic, wire: &Arc<[u8]>) -> Work {
+    let mut connection = connection(traffic.masked);
+    let mut memory = Memory::new(wire);
+    let mut buffer = vec![0; READ];
+    let now = Instant::now();
+    Box::new(move |count| {
+        let mut done = 0;
+        while done < count {
+            let len = memory.read(&mut buffer).expect("memory reads");
+            let mut input = Input::new(&mut buffer[..len], now);
+            while let Some(event) = connection.receive(&mut input).expect("valid") {
+                if let Event::Message(message) = event {
+                    assert_eq!(message.as_bytes().len(), traffic.size);
+                    done += 1;
+                }
+            }
+        }
+        done
+    })
+}
+
+/// Receives messages and sends each back; what a read brought is answered by one write.
+pub fn echo(traffic: Traffic, wire: &Arc<[u8]>) -> Work {
+    let mut connection = connection(true);
+    let mut memory = Memory::new(wire);
+    let mut buffer = vec![0; READ];
+    let mut cork = Vec::with_capacity(READ);
+    let now = Instant::now();
+    Box::new(move |count| {
+        let mut done = 0;
+        while done < count {
+            let len = memory.read(&mut buffer).expect("memory reads");
+            let mut input = Input::new(&mut buffer[..len], now);
+            connection.lend(std::mem::take(&mut cork));
+            while let Some(event) = connection.receive(&mut input).expect("valid") {
+                if let Event::Message(message) = event {
+                    assert_eq!(message.as_bytes().len(), traffic.size);
+                    connection.send(message).expect("open");
+                    done += 1;
+                }
+            }
+            transmit(&mut connection, &mut memory);
+            cork = connection.reclaim().unwrap_or_default();
+        }
+        done
+    })
+}
+
+/// Sends a slice, copied once into the frame.
+pub fn write(traffic: Traffic, server: bool) -> Work {
+    let payload = traffic.content.payload(traffic.size);
+    write_with(traffic, server, move |connection| {
+        connection.send(&payload[..]).expect("open");
+    })
+}
+
+/// Sends shared bytes.
+pub fn write_shared(traffic: Traffic, server: bool) -> Work {
+    let payload: Bytes = traffic.content.payload(traffic.size);
+    write_with(traffic, server, move |connection| {
+        connection.send(payload.clone()).expect("open");
+    })
+}
+
+fn write_with(traffic: Traffic, server: bool, send: impl Fn(&mut Connection) + 'static) -> Work {
+    let mut connection = connection(server);
+    let mut memory = Memory::new(&[].into());
+    let mut cork = Vec::with_capacity(READ);
+    Box::new(move |count| {
+        let mut done = 0;
+        while done < count {
+            connection.lend(std::mem::take(&mut cork));
+            for _ in 0..traffic.batch() {
+                send(&mut connection);
+                done += 1;
+            }
+            transmit(&mut connection, &mut memory);
+            cork = connection.reclaim().unwrap_or_default();
+        }
+        done
+    })
+}

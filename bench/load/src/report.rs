@@ -1,0 +1,52 @@
+//! What a measurement found; printed as one line of JSON and read back by the runner.
+
+use serde::{Deserialize, Serialize};
+
+/// The outcome of one measurement.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Report {
+    /// Messages or handshakes were counted over a time.
+    Rate(Rate),
+    /// The server's memory was read while its connections were quiet.
+    Memory(Memory),
+    /// The server broke the protocol, a connection or a deadline; nothing of the run counts.
+    Failed {
+        /// What happened.
+        error: String,
+    },
+}
+
+/// Things counted (messages, or whole handshakes) over a measured time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Rate {
+    /// How many were completed.
+    pub count: u64,
+    /// The measured time, warm-up excluded.
+    pub seconds: f64,
+    /// `count / seconds`.
+    pub per_second: f64,
+    /// Median time from request to answer; absent when several are in flight on a connection.
+    pub p50_us: Option<f64>,
+    /// 99th percentile of the same.
+    pub p99_us: Option<f64>,
+    /// Seconds of user-space time the server process used.
+    pub server_user_seconds: f64,
+    /// Seconds of kernel time the server process used.
+    pub server_system_seconds: f64,
+    /// Seconds of processor time this load generator used: near `seconds`, it was the limit.
+    pub load_seconds: f64,
+    /// Bytes of WebSocket frames received for each thing counted (before TLS).
+    pub bytes_each: f64,
+}
+
+/// What a quiet connection costs the server in user space.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Memory {
+    /// How many connections the growth was divided by.
+    pub connections: usize,
+    /// KiB a connection after the upgrade and one 32 B echo.
+    pub fresh_kib: f64,
+    /// KiB a connection after each of them also carried one 64 KiB message.
+    pub after_burst_kib: f64,
+}

@@ -1,0 +1,135 @@
+//! A non-blocking connection, plain or under TLS.
+
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use mio::net::TcpStream;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+/// How every connection to the server is made.
+#[derive(Clone)]
+pub struct Dialer {
+    /// The server's address.
+    pub address: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl Dialer {
+    /// With `certificate`, connections are `wss` and that certificate is the only one trusted.
+    pub fn new(address: SocketAddr, certificate: Option<&Path>) -> Result<Self> {
+        let tls = certificate.map(tls_config).transpose()?;
+        Ok(Self { address, tls })
+    }
+
+    /// Begins to connect.
+    pub fn dial(&self) -> Result<Transport> {
+        let socket = TcpStream::connect(self.address)?;
+        socket.set_nodelay(true)?;
+        let tls = match &self.tls {
+            None => None,
+            Some(config) => {
+                let name = ServerName::try_from("localhost")?;
+                let mut session = ClientConnection::new(config.clone(), name)?;
+                session.set_buffer_limit(None);
+                Some(Box::new(session))
+            }
+        };
+        Ok(Transport { socket, tls })
+    }
+}
+
+fn tls_config(certificate: &Path) -> Result<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(certificate).context("--ca")?)?;
+    // One cipher suite for all servers, so that all do the same work.
+    let provider = rustls::crypto::CryptoProvider {
+        cipher_suites: vec![rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256],
+        ..rustls::crypto::aws_lc_rs::default_provider()
+    };
+    let config = ClientConfig::builder_with_provider(provider.into())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// One connection's bytes.
+pub struct Transport {
+    /// What is registered with the poll.
+    pub socket: TcpStream,
+    tls: Option<Box<ClientConnection>>,
+}
+
+impl Transport {
+    /// Reads what is there. `WouldBlock` means nothing, `Ok(0)` the end.
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(tls) = &mut self.tls else {
+            return self.socket.read(buffer);
+        };
+        loop {
+            match tls.reader().read(buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+            if tls.read_tls(&mut self.socket)? == 0 {
+                return Ok(0);
+            }
+            tls.process_new_packets().map_err(io::Error::other)?;
+            flush(tls, &mut self.socket)?;
+        }
+    }
+
+    /// Whether a read of `count` bytes into `room` says that there is no more: epoll reports new
+    /// bytes after a short read. Under TLS, only `WouldBlock` says so.
+    #[must_use]
+    pub fn drained(&self, count: usize, room: usize) -> bool {
+        self.tls.is_none() && count < room
+    }
+
+    /// Writes some of `bytes`.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(tls) = &mut self.tls else {
+            return self.socket.write(bytes);
+        };
+        if !flush(tls, &mut self.socket)? {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let count = tls.writer().write(&bytes[..bytes.len().min(64 * 1024)])?;
+        flush(tls, &mut self.socket)?;
+        Ok(count)
+    }
+
+    /// Writes the TLS records that wait for room in the socket.
+    pub fn flush(&mut self) -> io::Result<()> {
+        match &mut self.tls {
+            Some(tls) => flush(tls, &mut self.socket).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// True when nothing is left.
+fn flush(tls: &mut ClientConnection, socket: &mut TcpStream) -> io::Result<bool> {
+    while tls.wants_write() {
+        match tls.write_tls(socket) {
+            Ok(_) => {}
+            Err(error) if not_now(&error) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}
+
+/// Whether to wait for the poll: no room, no bytes, or not yet connected.
+#[must_use]
+pub fn not_now(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::WouldBlock | ErrorKind::NotConnected
+    )
+}

@@ -1,0 +1,200 @@
+//! Builds what is to be measured, and says what had to be left out.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::servers::{self, Certificate, Server};
+
+/// Where things are.
+pub(crate) struct Places {
+    bench: PathBuf,
+    target: PathBuf,
+}
+
+impl Places {
+    /// From where this program was built.
+    pub(crate) fn find() -> Result<Self> {
+        let program = env::current_exe()?;
+        let target = program.ancestors().nth(2).context("no target directory")?;
+        Ok(Self {
+            bench: env!("CARGO_MANIFEST_DIR").into(),
+            target: target.into(),
+        })
+    }
+
+    /// A directory for logs and certificates.
+    pub(crate) fn scratch(&self) -> Result<PathBuf> {
+        let scratch = self.target.join("offhook-bench");
+        fs::create_dir_all(&scratch)?;
+        Ok(scratch)
+    }
+
+    /// The load generator.
+    pub(crate) fn load(&self) -> PathBuf {
+        self.programs().join("load")
+    }
+
+    fn programs(&self) -> PathBuf {
+        self.target.join("release")
+    }
+}
+
+/// Everything that can be measured here, ours first; and a line for each that cannot.
+pub(crate) fn servers(places: &Places, build: bool) -> Result<(Vec<Server>, Vec<String>)> {
+    let mut servers = Vec::new();
+    let mut skipped = Vec::new();
+    if build {
+        cargo_build(places)?;
+    }
+    keep(
+        offhook(places, build),
+        "offhook",
+        &mut servers,
+        &mut skipped,
+    );
+    let programs = places.programs();
+    servers.push(servers::yardstick(&programs));
+    let uwebsockets = Server::uwebsockets(|name| env::var_os(name).map(PathBuf::from)).context(
+        "set UWEBSOCKETS_ECHO to a program that takes a port (and UWEBSOCKETS_ECHO_TLS, \
+         UWEBSOCKETS_ECHO_DEFLATE)",
+    );
+    keep(uwebsockets, "uwebsockets", &mut servers, &mut skipped);
+    servers.extend(servers::rust_peers(
+        &programs,
+        &places.bench.join("Cargo.lock"),
+    )?);
+    keep(
+        node_ws(places, build),
+        "node-ws",
+        &mut servers,
+        &mut skipped,
+    );
+    Ok((servers, skipped))
+}
+
+fn keep(server: Result<Server>, name: &str, servers: &mut Vec<Server>, skipped: &mut Vec<String>) {
+    match server {
+        Ok(server) => servers.push(server),
+        Err(reason) => skipped.push(format!("{name} is skipped: {reason:#}")),
+    }
+}
+
+fn cargo_build(places: &Places) -> Result<()> {
+    let status = Command::new("cargo")
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--package",
+            "load",
+            "--package",
+            "peers",
+        ])
+        .arg("--manifest-path")
+        .arg(places.bench.join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(&places.target)
+        .status()
+        .context("cargo")?;
+    ensure!(
+        status.success(),
+        "the load generator and the peers do not build"
+    );
+    Ok(())
+}
+
+fn offhook(places: &Places, build: bool) -> Result<Server> {
+    let root = places.bench.parent().context("bench/ has no parent")?;
+    ensure!(
+        root.join("crates/websocket/Cargo.toml").exists(),
+        "there is no crates/websocket"
+    );
+    let target = env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
+    if build {
+        eprintln!("building offhook's echo server");
+        let output = Command::new("cargo")
+            .args([
+                "build",
+                "--release",
+                "--package",
+                "offhook",
+                "--example",
+                "echo_server",
+            ])
+            .current_dir(root)
+            .output()
+            .context("cargo")?;
+        if !output.status.success() {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            bail!(
+                "{}",
+                errors
+                    .lines()
+                    .find(|line| line.starts_with("error"))
+                    .unwrap_or("?")
+            );
+        }
+    }
+    let program = target.join("release/examples/echo_server");
+    ensure!(program.exists(), "{} is missing", program.display());
+    Ok(Server::at_address("offhook", "", program))
+}
+
+fn node_ws(places: &Places, build: bool) -> Result<Server> {
+    let folder = places.bench.join("peers/node");
+    let manifest = fs::read_to_string(folder.join("package.json"))?;
+    let wanted = quoted_after(&manifest, "\"ws\": \"").context("package.json names no ws")?;
+    let installed = folder.join("node_modules/ws/package.json");
+    let is_current = || {
+        let there = fs::read_to_string(&installed).unwrap_or_default();
+        quoted_after(&there, "\"version\": \"") == Some(wanted)
+    };
+    if build && !is_current() {
+        npm_install(&folder)?;
+    }
+    ensure!(
+        is_current(),
+        "`npm install` in bench/peers/node is still to be done"
+    );
+    Command::new("node")
+        .arg("--version")
+        .output()
+        .context("node")?;
+    let server = Server::at_address("node-ws", wanted, "node".into());
+    Ok(server.argument(folder.join("echo.js")))
+}
+
+fn npm_install(folder: &Path) -> Result<()> {
+    let output = Command::new("npm")
+        .args(["install", "--no-audit", "--no-fund", "--no-package-lock"])
+        .current_dir(folder)
+        .output()
+        .context("npm")?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "npm install: {}",
+        errors.lines().last().unwrap_or("?")
+    );
+    Ok(())
+}
+
+fn quoted_after<'a>(text: &'a str, start: &str) -> Option<&'a str> {
+    text.split_once(start)?.1.split('"').next()
+}
+
+/// A certificate for `localhost`, made anew for each run.
+pub(crate) fn certificate(scratch: &Path) -> Result<Certificate> {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()])?;
+    let files = Certificate {
+        cert: scratch.join("cert.pem"),
+        key: scratch.join("key.pem"),
+    };
+    fs::write(&files.cert, made.cert.pem())?;
+    fs::write(&files.key, made.signing_key.serialize_pem())?;
+    Ok(files)
+}

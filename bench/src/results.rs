@@ -1,0 +1,142 @@
+//! Rounds, and their medians.
+
+use load::report::{Memory, Rate, Report};
+use serde::Serialize;
+
+use crate::scenarios::Scenario;
+
+/// All servers in one scenario.
+#[derive(Debug, Serialize)]
+pub(crate) struct ScenarioResult {
+    /// Which.
+    pub(crate) scenario: Scenario,
+    /// Who, in the order of the run; whoever cannot do it is absent.
+    pub(crate) servers: Vec<ServerResult>,
+}
+
+/// One server in one scenario.
+#[derive(Debug, Serialize)]
+pub(crate) struct ServerResult {
+    /// Who.
+    pub(crate) name: String,
+    /// Its library's version.
+    pub(crate) version: String,
+    /// What the rounds say together.
+    pub(crate) summary: Summary,
+    /// Every round.
+    pub(crate) rounds: Vec<Report>,
+}
+
+/// What several rounds say together.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Summary {
+    /// Of counts.
+    Rate(RateSummary),
+    /// Of memory: medians of KiB a connection.
+    Memory {
+        /// After the upgrade and a 32 B echo.
+        fresh_kib: f64,
+        /// After a 64 KiB echo.
+        after_burst_kib: f64,
+    },
+    /// Some round failed: the first reason.
+    Failed(String),
+}
+
+/// Medians of rates and times; sums of processor time, since the kernel counts that in ticks.
+#[derive(Debug, Serialize)]
+pub(crate) struct RateSummary {
+    /// Median.
+    pub(crate) per_second: f64,
+    /// The highest round less the lowest, as a part of the median.
+    pub(crate) spread: f64,
+    /// User-space time of the server for each thing counted.
+    pub(crate) user_us: f64,
+    /// The same with its kernel time.
+    pub(crate) total_us: f64,
+    /// Median of the rounds' medians.
+    pub(crate) p50_us: Option<f64>,
+    /// Median of the rounds' 99th percentiles.
+    pub(crate) p99_us: Option<f64>,
+    /// The part of its core that the server used.
+    pub(crate) server_busy: f64,
+    /// The part of its core that the load generator used.
+    pub(crate) load_busy: f64,
+    /// Bytes of frames received for each thing counted.
+    pub(crate) bytes_each: f64,
+}
+
+impl Summary {
+    /// Of at least one round.
+    pub(crate) fn of(rounds: &[Report]) -> Self {
+        let mut rates = Vec::new();
+        let mut memories = Vec::new();
+        for round in rounds {
+            match round {
+                Report::Rate(rate) => rates.push(rate),
+                Report::Memory(memory) => memories.push(memory),
+                Report::Failed { error } => return Self::Failed(error.clone()),
+            }
+        }
+        if memories.is_empty() {
+            Self::Rate(summarise(&rates))
+        } else {
+            remember(&memories)
+        }
+    }
+
+    /// The figure that servers are compared by: things a second, or KiB.
+    pub(crate) fn figure(&self) -> Option<f64> {
+        match self {
+            Self::Rate(rate) => Some(rate.per_second),
+            Self::Memory { fresh_kib, .. } => Some(*fresh_kib),
+            Self::Failed(_) => None,
+        }
+    }
+}
+
+fn remember(memories: &[&Memory]) -> Summary {
+    Summary::Memory {
+        fresh_kib: median(memories.iter().map(|memory| memory.fresh_kib)),
+        after_burst_kib: median(memories.iter().map(|memory| memory.after_burst_kib)),
+    }
+}
+
+fn summarise(rates: &[&Rate]) -> RateSummary {
+    let sum = |part: fn(&Rate) -> f64| rates.iter().map(|rate| part(rate)).sum::<f64>();
+    let count = sum(|rate| rate.count as f64).max(1.0);
+    let seconds = sum(|rate| rate.seconds);
+    let user = sum(|rate| rate.server_user_seconds);
+    let total = user + sum(|rate| rate.server_system_seconds);
+    let speeds = || rates.iter().map(|rate| rate.per_second);
+    let per_second = median(speeds());
+    let times = |part: fn(&Rate) -> Option<f64>| {
+        rates
+            .iter()
+            .all(|rate| part(rate).is_some())
+            .then(|| median(rates.iter().filter_map(|rate| part(rate))))
+    };
+    RateSummary {
+        per_second,
+        spread: (speeds().fold(0.0, f64::max) - speeds().fold(f64::MAX, f64::min)) / per_second,
+        user_us: user / count * 1e6,
+        total_us: total / count * 1e6,
+        p50_us: times(|rate| rate.p50_us),
+        p99_us: times(|rate| rate.p99_us),
+        server_busy: total / seconds,
+        load_busy: sum(|rate| rate.load_seconds) / seconds,
+        bytes_each: median(rates.iter().map(|rate| rate.bytes_each)),
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => 0.0,
+        length if length % 2 == 1 => values[middle],
+        _ => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}

@@ -1,0 +1,134 @@
+//! What is measured: one definition for the run, the help and the tables.
+
+use serde::Serialize;
+
+/// One thing to measure every server by.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Scenario {
+    /// What it is chosen by.
+    pub(crate) name: &'static str,
+    /// What it does.
+    pub(crate) about: &'static str,
+    /// What the load generator does.
+    #[serde(skip)]
+    pub(crate) load: Load,
+    /// What the server must be able to do besides.
+    #[serde(skip)]
+    pub(crate) needs: Needs,
+}
+
+/// The load generator's modes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Load {
+    /// Messages back and forth.
+    Echo {
+        /// How many connections.
+        connections: usize,
+        /// Bytes of a message.
+        size: usize,
+        /// Messages in flight on each connection.
+        in_flight: usize,
+    },
+    /// Whole lives of connections.
+    Handshakes,
+    /// Memory of quiet connections.
+    Idle,
+}
+
+/// What a scenario asks of a server besides echoing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// Nothing.
+    Plain,
+    /// TLS 1.3.
+    Tls,
+    /// permessage-deflate.
+    Deflate,
+}
+
+const fn echo(connections: usize, size: usize, in_flight: usize) -> Load {
+    Load::Echo {
+        connections,
+        size,
+        in_flight,
+    }
+}
+
+const fn scenario(name: &'static str, about: &'static str, load: Load, needs: Needs) -> Scenario {
+    Scenario {
+        name,
+        about,
+        load,
+        needs,
+    }
+}
+
+/// All of them, in the tables' order.
+pub(crate) const ALL: [Scenario; 11] = [
+    scenario(
+        "tiny",
+        "64 connections, 20 B, 1 in flight",
+        echo(64, 20, 1),
+        Needs::Plain,
+    ),
+    scenario(
+        "small",
+        "64 connections, 1 KiB, 1 in flight",
+        echo(64, 1024, 1),
+        Needs::Plain,
+    ),
+    scenario(
+        "medium",
+        "64 connections, 16 KiB, 1 in flight",
+        echo(64, 16384, 1),
+        Needs::Plain,
+    ),
+    scenario(
+        "large",
+        "4 connections, 1 MiB, 1 in flight",
+        echo(4, 1 << 20, 1),
+        Needs::Plain,
+    ),
+    scenario(
+        "pipelined",
+        "16 connections, 20 B, 64 in flight",
+        echo(16, 20, 64),
+        Needs::Plain,
+    ),
+    scenario(
+        "crowd",
+        "1000 connections, 20 B, 1 in flight",
+        echo(1000, 20, 1),
+        Needs::Plain,
+    ),
+    scenario(
+        "deflate",
+        "64 connections, 256 B of JSON, permessage-deflate, 1 in flight",
+        echo(64, 256, 1),
+        Needs::Deflate,
+    ),
+    scenario(
+        "tls",
+        "64 connections, 1 KiB, TLS 1.3, 1 in flight",
+        echo(64, 1024, 1),
+        Needs::Tls,
+    ),
+    scenario(
+        "handshakes",
+        "connect, upgrade, echo 20 B, close; 64 at a time",
+        Load::Handshakes,
+        Needs::Plain,
+    ),
+    scenario(
+        "idle",
+        "user-space memory of a quiet connection",
+        Load::Idle,
+        Needs::Plain,
+    ),
+    scenario(
+        "idle-deflate",
+        "the same with permessage-deflate agreed",
+        Load::Idle,
+        Needs::Deflate,
+    ),
+];

@@ -1,0 +1,74 @@
+//! How long a file may be, and what it may not be called.
+
+use std::path::Path;
+
+use super::expect_none;
+use super::workspace::{files, text};
+
+const LONGEST: usize = 500;
+
+/// Names that say nothing about what is inside.
+const EMPTY_NAMES: &[&str] = &[
+    "common",
+    "helper",
+    "helpers",
+    "manager",
+    "misc",
+    "util",
+    "utilities",
+    "utils",
+];
+
+#[test]
+fn every_source_file_is_short_enough_to_hold_one_idea() {
+    let sources = files().into_iter().filter(|name| is_source(name));
+    let lengths = sources.map(|name| (text(&name).lines().count(), name));
+    expect_none(
+        &lengths
+            .filter_map(|(lines, name)| too_long(&name, lines))
+            .collect::<Vec<_>>(),
+    );
+}
+
+#[test]
+fn every_file_is_named_after_what_it_is() {
+    expect_none(
+        &files()
+            .iter()
+            .filter_map(|name| empty_name(name))
+            .collect::<Vec<_>>(),
+    );
+}
+
+#[test]
+fn a_long_file_and_an_empty_name_are_reported() {
+    assert!(is_source("crates/protocol/src/connection/mod.rs"));
+    assert!(!is_source("crates/protocol/tests/it/main.rs"));
+    assert!(too_long("crates/protocol/src/lib.rs", LONGEST).is_none());
+    assert!(too_long("crates/protocol/src/lib.rs", LONGEST + 1).is_some());
+    assert!(empty_name("crates/protocol/src/utils.rs").is_some());
+    assert!(empty_name("crates/protocol/tests/it/common/mod.rs").is_some());
+    assert!(empty_name("crates/protocol/src/commons.rs").is_none());
+}
+
+fn is_source(name: &str) -> bool {
+    let mut parts = name.split('/');
+    parts.next() == Some("crates") && parts.nth(1) == Some("src")
+}
+
+fn too_long(name: &str, lines: usize) -> Option<String> {
+    let complaint =
+        || format!("{name}: {lines} lines, more than {LONGEST}: which two ideas are in it?");
+    (lines > LONGEST).then(complaint)
+}
+
+fn empty_name(name: &str) -> Option<String> {
+    let parts = Path::new(name)
+        .iter()
+        .filter_map(|part| Path::new(part).file_stem()?.to_str());
+    let mut empty = parts.filter(|part| EMPTY_NAMES.contains(part));
+    let part = empty.next()?;
+    Some(format!(
+        "{name}: `{part}` could hold anything: name it after what it does"
+    ))
+}

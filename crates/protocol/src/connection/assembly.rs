@@ -1,0 +1,358 @@
+//! A message that is not whole yet: what has come of it, checked as it came.
+
+use std::borrow::Cow;
+use std::mem;
+
+use crate::config::Limits;
+use crate::deflate::{Decompressor, InflateError};
+use crate::error::{Error, LimitError, PeerError};
+use crate::frame::FrameHeader;
+use crate::message::{Chunk, Kind, Message};
+use crate::utf8::Utf8Stream;
+
+/// How far ahead of what has arrived memory is taken for a frame that is still coming. A frame
+/// header may promise anything; this is all that a promise alone can cost.
+const TRUST: usize = 64 * 1024;
+
+/// The same once bytes have come, as a multiple of them. A message of 1 MiB is moved once while
+/// it grows; whoever wants 1 MiB to be held without sending it has to send 128 KiB.
+const EARNED: usize = 8;
+
+/// The most that one step of inflating a chunk gives out.
+const CHUNK: usize = 64 * 1024;
+
+#[derive(Debug)]
+pub(crate) struct Assembly {
+    body: Body,
+    utf8: Utf8Stream,
+    pub(crate) compressed: bool,
+    /// Whether it is given out in pieces; what `body` holds goes with the next one.
+    pub(crate) chunked: bool,
+    /// Whether a piece was given out.
+    begun: bool,
+    /// Frames seen of it.
+    fragments: u32,
+    /// Payload bytes held or given out, after decompression.
+    len: u64,
+    /// Compressed bytes that wait to be inflated, from `inflated` on. Only when chunked.
+    backlog: Vec<u8>,
+    inflated: usize,
+    /// Whether `backlog` ends the message.
+    backlog_ends: bool,
+}
+
+#[derive(Debug)]
+enum Body {
+    Text(String),
+    Binary(Vec<u8>),
+}
+
+impl Assembly {
+    pub(crate) fn new(kind: Kind, compressed: bool, chunked: bool) -> Self {
+        let body = match kind {
+            Kind::Text => Body::Text(String::new()),
+            Kind::Binary => Body::Binary(Vec::new()),
+        };
+        Self {
+            body,
+            utf8: Utf8Stream::default(),
+            compressed,
+            chunked,
+            begun: false,
+            fragments: 0,
+            len: 0,
+            backlog: Vec::new(),
+            inflated: 0,
+            backlog_ends: false,
+        }
+    }
+
+    /// Counts a frame of this message, and looks at what its header promises.
+    pub(crate) fn admit(&mut self, header: &FrameHeader, limits: &Limits) -> Result<(), Error> {
+        self.fragments = self.fragments.saturating_add(1);
+        if self.fragments > limits.fragments {
+            return Err(LimitError::TooManyFragments {
+                limit: limits.fragments,
+            }
+            .into());
+        }
+        let promised = self.len.saturating_add(header.payload_len);
+        if !self.chunked && !self.compressed && promised > limits.message_size {
+            return Err(LimitError::MessageTooLong {
+                limit: limits.message_size,
+            }
+            .into());
+        }
+        Ok(())
+    }
+
+    /// Adds a piece of an uncompressed message; `coming` bytes of its frame are still to come.
+    pub(crate) fn append(&mut self, piece: &[u8], coming: u64) -> Result<(), PeerError> {
+        self.len = self.len.saturating_add(piece.len() as u64);
+        match &mut self.body {
+            Body::Text(text) => {
+                // With what the piece before began of a character, or the last finds no room.
+                let arrived = piece.len().saturating_add(self.utf8.carried());
+                let (completed, valid) = self.utf8.feed(piece)?;
+                reserve(text.len(), text.capacity(), arrived, coming, |more| {
+                    text.reserve_exact(more);
+                });
+                text.extend(completed);
+                text.push_str(valid);
+            }
+            Body::Binary(bytes) => {
+                reserve(bytes.len(), bytes.capacity(), piece.len(), coming, |more| {
+                    bytes.reserve_exact(more);
+                });
+                bytes.extend_from_slice(piece);
+            }
+        }
+        Ok(())
+    }
+
+    /// Inflates a piece of a compressed message that is received as a whole.
+    pub(crate) fn append_compressed(
+        &mut self,
+        piece: &[u8],
+        last: bool,
+        decompressor: &mut Decompressor,
+        limits: &Limits,
+    ) -> Result<(), Error> {
+        let mut inflated = Vec::new();
+        let target = match &mut self.body {
+            Body::Binary(bytes) => bytes,
+            Body::Text(_) => &mut inflated,
+        };
+        let before = target.len();
+        inflate_all(piece, last, decompressor, target, self.len, limits)?;
+        let grown = target.len().saturating_sub(before);
+        self.len = self.len.saturating_add(grown as u64);
+        if let Body::Text(text) = &mut self.body {
+            let (completed, valid) = self.utf8.feed(&inflated)?;
+            text.extend(completed);
+            text.push_str(valid);
+        }
+        Ok(())
+    }
+
+    /// The whole message.
+    pub(crate) fn finish(self) -> Result<Message<'static>, PeerError> {
+        match self.body {
+            // RFC 6455 §8.1: text that ends inside a character is not UTF-8.
+            Body::Text(_) if !self.utf8.is_complete() => Err(PeerError::InvalidUtf8),
+            Body::Text(text) => Ok(Message::Text(Cow::Owned(text))),
+            Body::Binary(bytes) => Ok(Message::Binary(Cow::Owned(bytes))),
+        }
+    }
+
+    /// Gives a piece of an uncompressed message on, with what was held of it before, if any.
+    /// `None` where there is nothing to tell: an empty piece in the middle.
+    pub(crate) fn chunk<'b>(
+        &mut self,
+        piece: &'b [u8],
+        last: bool,
+    ) -> Result<Option<Chunk<'b>>, PeerError> {
+        self.len = self.len.saturating_add(piece.len() as u64);
+        let data = match &mut self.body {
+            Body::Text(held) => {
+                let (completed, valid) = self.utf8.feed(piece)?;
+                if last && !self.utf8.is_complete() {
+                    return Err(PeerError::InvalidUtf8);
+                }
+                held.extend(completed);
+                if held.is_empty() {
+                    Message::Text(Cow::Borrowed(valid))
+                } else {
+                    held.push_str(valid);
+                    Message::Text(Cow::Owned(mem::take(held)))
+                }
+            }
+            Body::Binary(held) if held.is_empty() => Message::Binary(Cow::Borrowed(piece)),
+            Body::Binary(held) => {
+                held.extend_from_slice(piece);
+                Message::Binary(Cow::Owned(mem::take(held)))
+            }
+        };
+        if data.as_bytes().is_empty() && !last {
+            return Ok(None);
+        }
+        // A message in chunks may have any length: only frames that bring nothing are counted.
+        self.fragments = 0;
+        Ok(Some(Chunk {
+            data,
+            first: !mem::replace(&mut self.begun, true),
+            last,
+        }))
+    }
+
+    /// Keeps a compressed piece until [`inflate_chunk`](Self::inflate_chunk) has used it up.
+    pub(crate) fn hold(&mut self, piece: &[u8], last: bool) {
+        self.backlog.extend_from_slice(piece);
+        self.backlog_ends = last;
+    }
+
+    /// Whether a held piece is not used up.
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.backlog_ends || self.inflated < self.backlog.len()
+    }
+
+    /// Inflates at most one chunk's worth of what is held.
+    pub(crate) fn inflate_chunk(
+        &mut self,
+        decompressor: &mut Decompressor,
+    ) -> Result<Option<Chunk<'static>>, Error> {
+        let input = self.backlog.get(self.inflated..).unwrap_or_default();
+        let mut out = Vec::new();
+        let step = decompressor
+            .decompress(input, self.backlog_ends, &mut out, CHUNK)
+            .map_err(|error| inflate_error(&error, u64::MAX))?;
+        self.inflated = self.inflated.saturating_add(step.consumed);
+        if self.inflated >= self.backlog.len() {
+            self.backlog = Vec::new();
+            self.inflated = 0;
+        }
+        let last = self.backlog_ends && step.finished;
+        self.backlog_ends = self.backlog_ends && !step.finished;
+        Ok(self.chunk(&out, last)?.map(Chunk::into_owned))
+    }
+}
+
+impl Chunk<'_> {
+    /// The same piece on its own feet.
+    #[must_use]
+    pub fn into_owned(self) -> Chunk<'static> {
+        Chunk {
+            data: self.data.into_owned(),
+            first: self.first,
+            last: self.last,
+        }
+    }
+}
+
+/// Inflates a whole message that lies in one slice.
+pub(crate) fn inflate_whole(
+    kind: Kind,
+    payload: &[u8],
+    decompressor: &mut Decompressor,
+    limits: &Limits,
+) -> Result<Message<'static>, Error> {
+    let mut out = Vec::new();
+    inflate_all(payload, true, decompressor, &mut out, 0, limits)?;
+    match kind {
+        Kind::Binary => Ok(Message::Binary(Cow::Owned(out))),
+        Kind::Text => {
+            let text = String::from_utf8(out).map_err(|_| PeerError::InvalidUtf8)?;
+            Ok(Message::Text(Cow::Owned(text)))
+        }
+    }
+}
+
+fn inflate_all(
+    mut input: &[u8],
+    last: bool,
+    decompressor: &mut Decompressor,
+    out: &mut Vec<u8>,
+    already: u64,
+    limits: &Limits,
+) -> Result<(), Error> {
+    let start = out.len();
+    loop {
+        let grown = out.len().saturating_sub(start) as u64;
+        let room = limits
+            .message_size
+            .saturating_sub(already.saturating_add(grown));
+        // One byte more than may come: it is how a message that is too long shows.
+        let room = usize::try_from(room)
+            .unwrap_or(usize::MAX)
+            .saturating_add(1)
+            .min(CHUNK);
+        let step = decompressor
+            .decompress(input, last, out, room)
+            .map_err(|error| inflate_error(&error, limits.message_size))?;
+        let grown = out.len().saturating_sub(start) as u64;
+        if already.saturating_add(grown) > limits.message_size {
+            return Err(LimitError::MessageTooLong {
+                limit: limits.message_size,
+            }
+            .into());
+        }
+        input = input.get(step.consumed..).unwrap_or_default();
+        if input.is_empty() && (step.finished || !last) {
+            return Ok(());
+        }
+    }
+}
+
+fn inflate_error(error: &InflateError, limit: u64) -> Error {
+    match error {
+        InflateError::Corrupt => PeerError::CorruptDeflate.into(),
+        InflateError::WindowExceeded => PeerError::DeflateWindow.into(),
+        InflateError::TooLarge { .. } => LimitError::MessageTooLong { limit }.into(),
+        InflateError::Ratio { limit } => LimitError::ExpansionRatio { limit: *limit }.into(),
+    }
+}
+
+/// Takes memory for what has arrived, and ahead of it for what its frame promises, but no more
+/// than the larger of [`TRUST`] and [`EARNED`] times what is held: a promise alone costs little.
+/// It at least doubles, so that small fragments are not copied over and over.
+fn reserve(held: usize, capacity: usize, arrived: usize, coming: u64, more: impl FnOnce(usize)) {
+    if capacity.saturating_sub(held) >= arrived {
+        return;
+    }
+    let trusted = held.saturating_mul(EARNED).max(TRUST);
+    let coming = usize::try_from(coming).unwrap_or(usize::MAX).min(trusted);
+    more(arrived.saturating_add(coming).max(held));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often memory was taken for 1 MiB in pieces of a size, each a frame of its own or all
+    /// of them one frame's.
+    fn growths(piece: usize, one_frame: bool) -> usize {
+        const WHOLE: usize = 1024 * 1024;
+        let (mut capacity, mut growths) = (0, 0);
+        for held in (0..WHOLE).step_by(piece) {
+            let coming = if one_frame { WHOLE - held - piece } else { 0 };
+            reserve(held, capacity, piece, coming as u64, |more| {
+                capacity = held + more;
+                growths += 1;
+            });
+        }
+        growths
+    }
+
+    #[test]
+    fn small_fragments_are_not_copied_over_and_over() {
+        assert!(growths(16, false) <= 20);
+    }
+
+    #[test]
+    fn a_long_frame_is_moved_once_while_it_grows() {
+        assert_eq!(growths(64 * 1024, true), 2);
+    }
+
+    #[test]
+    fn a_long_text_that_is_cut_inside_characters_gets_no_more_room_than_it_needs() {
+        let bytes = "€".repeat(100_000).into_bytes();
+        let mut assembly = Assembly::new(Kind::Text, false, false);
+        let mut coming = bytes.len();
+        for piece in bytes.chunks(65_536) {
+            coming -= piece.len();
+            assembly.append(piece, coming as u64).expect("valid text");
+        }
+        let Body::Text(text) = &assembly.body else {
+            unreachable!("it is text");
+        };
+        assert_eq!(text.as_bytes(), bytes);
+        assert_eq!(text.capacity(), bytes.len());
+    }
+
+    #[test]
+    fn a_promise_alone_takes_little_memory() {
+        let mut taken = 0;
+        reserve(0, 0, 1, u64::MAX, |more| taken = more);
+        assert_eq!(taken, 1 + TRUST);
+    }
+}

@@ -1,0 +1,70 @@
+//! The bytes that a read brought, lent to the connection until they are used up.
+
+use std::time::Instant;
+
+/// A cursor over bytes that were read from the transport.
+///
+/// The connection takes frames from its front and unmasks them in place; events borrow from it.
+/// What [`Connection::receive`](crate::Connection::receive) leaves here when it returns an event
+/// is the rest, for the next call; when it returns `None`, nothing is left.
+#[derive(Debug)]
+pub struct Input<'b> {
+    rest: &'b mut [u8],
+    at: Instant,
+    noted: bool,
+}
+
+impl<'b> Input<'b> {
+    /// Bytes that arrived at a time.
+    #[must_use]
+    pub const fn new(bytes: &'b mut [u8], at: Instant) -> Self {
+        Self {
+            rest: bytes,
+            at,
+            noted: false,
+        }
+    }
+
+    /// When the bytes arrived.
+    #[must_use]
+    pub const fn at(&self) -> Instant {
+        self.at
+    }
+
+    /// How many bytes are left.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// Whether none is left.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    pub(crate) const fn as_slice(&self) -> &[u8] {
+        self.rest
+    }
+
+    /// Whether this is the first look at these bytes, and there are any.
+    pub(crate) const fn note(&mut self) -> bool {
+        !std::mem::replace(&mut self.noted, true) && !self.is_empty()
+    }
+
+    /// Takes up to `len` bytes from the front.
+    #[inline]
+    pub(crate) fn take(&mut self, len: usize) -> &'b mut [u8] {
+        let rest = std::mem::take(&mut self.rest);
+        if len >= rest.len() {
+            return rest;
+        }
+        let (taken, rest) = rest.split_at_mut(len);
+        self.rest = rest;
+        taken
+    }
+
+    pub(crate) fn discard(&mut self) {
+        self.rest = &mut [];
+    }
+}

@@ -1,0 +1,405 @@
+//! Bytes in, events out.
+
+use std::borrow::Cow;
+use std::mem;
+
+use super::assembly::{Assembly, inflate_whole};
+use super::{CloseFrame, Connection, Event, Input, ReceiveMode};
+use crate::error::{Error, LimitError, PeerError};
+use crate::frame::{FrameHeader, MAX_HEADER_LEN, OpCode};
+use crate::mask::{mask_rotated, rotate};
+use crate::message::{Kind, Message};
+
+/// Compressed input of a chunked message is taken in pieces of this size, so that what waits to
+/// be inflated is bounded.
+const COMPRESSED_PIECE: usize = 16 * 1024;
+
+/// Where in a frame the bytes that came so far end.
+///
+/// ```text
+///        header whole                 payload whole
+/// Header ────────────▶ Payload ─────────────────────▶ Header
+///   ▲ │ bytes            ▲  │ bytes
+///   └─┘                  └──┘
+/// ```
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// `bytes[..len]` of a header have come.
+    Header {
+        bytes: [u8; MAX_HEADER_LEN],
+        len: u8,
+    },
+    /// The header has come; `remaining` payload bytes have not.
+    Payload(Payload),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Payload {
+    opcode: OpCode,
+    fin: bool,
+    /// The masking key as it applies to the next byte; zero where there is no mask.
+    key: [u8; 4],
+    remaining: u64,
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        Self::Header {
+            bytes: [0; MAX_HEADER_LEN],
+            len: 0,
+        }
+    }
+}
+
+/// The part of a frame's payload that is at hand.
+struct Piece<'b> {
+    bytes: &'b mut [u8],
+    opcode: OpCode,
+    /// Whether the frame ends with it.
+    ends_frame: bool,
+    /// Whether the message ends with it.
+    ends_message: bool,
+    /// Payload bytes of this frame that are still to come.
+    coming: u64,
+}
+
+impl Connection {
+    /// Takes the next event out of `input`, or uses `input` up and returns `None`.
+    ///
+    /// Call it until it returns `None`; between the calls anything may be sent. What lies whole
+    /// in `input` is unmasked in place and borrowed; only what is incomplete at its end is kept.
+    /// Pings are answered and closes are answered before you see them.
+    ///
+    /// # Errors
+    /// Once, when the connection has to be failed: the Close frame with the right code is queued
+    /// by then, and everything that still comes in is ignored. Write the output, then disconnect.
+    #[inline]
+    pub fn receive<'b>(&mut self, input: &mut Input<'b>) -> Result<Option<Event<'b>>, Error> {
+        if input.note() {
+            self.liveness.heard(input.at());
+        }
+        if self.is_deaf() {
+            // RFC 6455 §5.5.1, §7.1.7: nothing after a Close frame, or a failure, is processed.
+            input.discard();
+            return Ok(None);
+        }
+        let result = self.next_event(input);
+        match &result {
+            Ok(Some(Event::Message(_) | Event::Chunk(_))) => self.liveness.received(),
+            Ok(_) => {}
+            Err(error) => {
+                self.fail(error.clone(), input.at());
+                input.discard();
+            }
+        }
+        result
+    }
+
+    /// How messages are given out from now on. A message that is under way is given out in
+    /// chunks from here on if it was to be whole, what has come of it first; the other way round
+    /// the change waits for its end.
+    pub fn set_receive_mode(&mut self, mode: ReceiveMode) {
+        self.receive_mode = mode;
+        if let (ReceiveMode::Chunks, Some(assembly)) = (mode, &mut self.assembly) {
+            assembly.chunked = true;
+        }
+    }
+
+    fn next_event<'b>(&mut self, input: &mut Input<'b>) -> Result<Option<Event<'b>>, Error> {
+        loop {
+            if let Some(event) = self.inflate_backlog()? {
+                return Ok(Some(event));
+            }
+            let payload = match &self.stage {
+                Stage::Payload(payload) => *payload,
+                Stage::Header { .. } => {
+                    let Some(header) = self.next_header(input)? else {
+                        return Ok(None);
+                    };
+                    self.admit(&header)?;
+                    if let Some(message) = self.whole_message(&header, input)? {
+                        return Ok(Some(Event::Message(message)));
+                    }
+                    self.begin_payload(&header)?
+                }
+            };
+            if payload.remaining > 0 && input.is_empty() {
+                return Ok(None);
+            }
+            let piece = self.take_piece(payload, input);
+            let event = if piece.opcode.is_control() {
+                self.on_control(piece, input)?
+            } else {
+                self.on_data(piece)?
+            };
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Takes a header from the input, with what was kept of it before.
+    #[inline]
+    fn next_header(&mut self, input: &mut Input<'_>) -> Result<Option<FrameHeader>, PeerError> {
+        let Stage::Header { bytes, len } = &mut self.stage else {
+            return Ok(None);
+        };
+        if *len == 0
+            && let Some((header, taken)) = FrameHeader::parse(input.as_slice())?
+        {
+            input.take(taken);
+            return Ok(Some(header));
+        }
+        while !input.is_empty() {
+            let at = usize::from(*len);
+            for (slot, byte) in bytes.iter_mut().skip(at).zip(input.take(1)) {
+                *slot = *byte;
+                *len = len.saturating_add(1);
+            }
+            let so_far = bytes.get(..usize::from(*len)).unwrap_or_default();
+            if let Some((header, _)) = FrameHeader::parse(so_far)? {
+                *len = 0;
+                return Ok(Some(header));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether this frame may come now, from this peer.
+    #[inline]
+    fn admit(&mut self, header: &FrameHeader) -> Result<(), Error> {
+        // RFC 6455 §5.1: a client masks, a server does not.
+        match (self.is_server(), header.mask) {
+            (true, None) => return Err(PeerError::NotMasked.into()),
+            (false, Some(_)) => return Err(PeerError::Masked.into()),
+            _ => {}
+        }
+        // RFC 6455 §5.2: reserved bits are 0 unless an extension gives them a meaning.
+        // RFC 7692 §6: RSV1 is set on the first frame of a compressed message only.
+        let may_compress = matches!(header.opcode, OpCode::Text | OpCode::Binary);
+        if header.rsv23 || header.rsv1 && !(may_compress && self.deflate.is_some()) {
+            return Err(PeerError::ReservedBit.into());
+        }
+        if header.opcode.is_control() {
+            return Ok(());
+        }
+        // RFC 6455 §5.4: fragments of one message are not interleaved with another's.
+        match (header.opcode, &mut self.assembly) {
+            (OpCode::Continuation, None) => Err(PeerError::UnexpectedContinuation.into()),
+            (OpCode::Continuation, Some(assembly)) => assembly.admit(header, &self.config.limits),
+            (_, Some(_)) => Err(PeerError::MessageInterrupted.into()),
+            (_, None) => {
+                let limit = self.config.limits.message_size;
+                let whole = self.receive_mode == ReceiveMode::Whole;
+                if whole && !header.rsv1 && header.payload_len > limit {
+                    return Err(LimitError::MessageTooLong { limit }.into());
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The way of nearly every message: one frame, all of it at hand.
+    #[inline]
+    fn whole_message<'b>(
+        &mut self,
+        header: &FrameHeader,
+        input: &mut Input<'b>,
+    ) -> Result<Option<Message<'b>>, Error> {
+        let kind = match header.opcode {
+            OpCode::Text => Kind::Text,
+            OpCode::Binary => Kind::Binary,
+            OpCode::Continuation | OpCode::Close | OpCode::Ping | OpCode::Pong => return Ok(None),
+        };
+        let Ok(len) = usize::try_from(header.payload_len) else {
+            return Ok(None);
+        };
+        if !header.fin || len > input.len() || self.receive_mode == ReceiveMode::Chunks {
+            return Ok(None);
+        }
+        let payload = input.take(len);
+        if let Some(key) = header.mask {
+            mask_rotated(payload, key);
+        }
+        if header.rsv1 {
+            let Some(deflate) = &mut self.deflate else {
+                return Ok(None);
+            };
+            let decompressor = &mut deflate.decompressor;
+            return inflate_whole(kind, payload, decompressor, &self.config.limits).map(Some);
+        }
+        Ok(Some(match kind {
+            Kind::Binary => Message::Binary(Cow::Borrowed(payload)),
+            Kind::Text => {
+                let text =
+                    simdutf8::basic::from_utf8(payload).map_err(|_| PeerError::InvalidUtf8)?;
+                Message::Text(Cow::Borrowed(text))
+            }
+        }))
+    }
+
+    /// Prepares for a frame whose payload is looked at piece by piece.
+    fn begin_payload(&mut self, header: &FrameHeader) -> Result<Payload, Error> {
+        let begun = match header.opcode {
+            OpCode::Text => Some(Kind::Text),
+            OpCode::Binary => Some(Kind::Binary),
+            OpCode::Continuation | OpCode::Close | OpCode::Ping | OpCode::Pong => None,
+        };
+        if let Some(kind) = begun {
+            let chunked = self.receive_mode == ReceiveMode::Chunks;
+            let mut assembly = Box::new(Assembly::new(kind, header.rsv1, chunked));
+            assembly.admit(header, &self.config.limits)?;
+            self.assembly = Some(assembly);
+        }
+        let payload = Payload {
+            opcode: header.opcode,
+            fin: header.fin,
+            key: header.mask.unwrap_or_default(),
+            remaining: header.payload_len,
+        };
+        self.stage = Stage::Payload(payload);
+        Ok(payload)
+    }
+
+    /// Takes what the input has of the frame, unmasked.
+    fn take_piece<'b>(&mut self, payload: Payload, input: &mut Input<'b>) -> Piece<'b> {
+        let inflates_later = self
+            .assembly
+            .as_ref()
+            .is_some_and(|a| a.compressed && a.chunked);
+        let most = if inflates_later {
+            COMPRESSED_PIECE
+        } else {
+            usize::MAX
+        };
+        let wanted = usize::try_from(payload.remaining)
+            .unwrap_or(usize::MAX)
+            .min(most);
+        let bytes = input.take(wanted);
+        mask_rotated(bytes, payload.key);
+        let taken = bytes.len() as u64;
+        let remaining = payload.remaining.saturating_sub(taken);
+        if remaining == 0 {
+            self.reset_stage();
+        } else {
+            let key = rotate(payload.key, taken);
+            self.stage = Stage::Payload(Payload {
+                key,
+                remaining,
+                ..payload
+            });
+        }
+        Piece {
+            bytes,
+            opcode: payload.opcode,
+            ends_frame: remaining == 0,
+            ends_message: remaining == 0 && payload.fin,
+            coming: remaining,
+        }
+    }
+
+    fn reset_stage(&mut self) {
+        self.stage = Stage::default();
+    }
+
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the piece's bytes are given on"
+    )]
+    fn on_data<'b>(&mut self, piece: Piece<'b>) -> Result<Option<Event<'b>>, Error> {
+        if !piece.bytes.is_empty() {
+            // A long message on a slow line is not idleness.
+            self.liveness.received();
+        }
+        let Some(assembly) = &mut self.assembly else {
+            return Ok(None);
+        };
+        let decompressor = self
+            .deflate
+            .as_mut()
+            .filter(|_| assembly.compressed)
+            .map(|d| &mut d.decompressor);
+        match (assembly.chunked, decompressor) {
+            (true, Some(_)) => {
+                assembly.hold(piece.bytes, piece.ends_message);
+                return Ok(None);
+            }
+            (true, None) => {
+                let chunk = assembly.chunk(piece.bytes, piece.ends_message)?;
+                if piece.ends_message {
+                    self.assembly = None;
+                }
+                return Ok(chunk.map(Event::Chunk));
+            }
+            (false, Some(decompressor)) => {
+                let limits = &self.config.limits;
+                let last = piece.ends_message;
+                assembly.append_compressed(piece.bytes, last, decompressor, limits)?;
+            }
+            (false, None) => assembly.append(piece.bytes, piece.coming)?,
+        }
+        if !piece.ends_message {
+            return Ok(None);
+        }
+        let whole = self
+            .assembly
+            .take()
+            .map(|assembly| assembly.finish())
+            .transpose()?;
+        Ok(whole.map(Event::Message))
+    }
+
+    /// The next chunk of compressed bytes that were taken before.
+    fn inflate_backlog<'b>(&mut self) -> Result<Option<Event<'b>>, Error> {
+        while let (Some(assembly), Some(deflate)) = (&mut self.assembly, &mut self.deflate) {
+            if !assembly.has_backlog() {
+                break;
+            }
+            let Some(chunk) = assembly.inflate_chunk(&mut deflate.decompressor)? else {
+                continue;
+            };
+            if chunk.last {
+                self.assembly = None;
+            }
+            return Ok(Some(Event::Chunk(chunk)));
+        }
+        Ok(None)
+    }
+
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the piece's bytes are given on"
+    )]
+    fn on_control<'b>(
+        &mut self,
+        piece: Piece<'b>,
+        input: &Input<'_>,
+    ) -> Result<Option<Event<'b>>, Error> {
+        let payload: Cow<'b, [u8]> = if piece.ends_frame && self.control.is_empty() {
+            Cow::Borrowed(piece.bytes)
+        } else {
+            // At most 125 bytes: the header was checked.
+            self.control.extend_from_slice(piece.bytes);
+            if !piece.ends_frame {
+                return Ok(None);
+            }
+            Cow::Owned(mem::take(&mut self.control))
+        };
+        match piece.opcode {
+            OpCode::Ping => {
+                self.answer_ping(&payload);
+                Ok(Some(Event::Ping(payload)))
+            }
+            OpCode::Pong => {
+                let rtt = self.liveness.pong(&payload, input.at());
+                Ok(Some(Event::Pong { payload, rtt }))
+            }
+            OpCode::Close => {
+                let frame = CloseFrame::parse(&payload)?;
+                self.peer_closed(frame.clone(), input.at());
+                Ok(Some(Event::Close(frame)))
+            }
+            OpCode::Continuation | OpCode::Text | OpCode::Binary => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Bytes that are committed to the wire, in order: small frames corked into one buffer, long
+//! payloads left where they are and placed between them.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes};
+
+use crate::frame::EncodedHeader;
+
+/// Move the unsent rest to the front once this much before it was sent, and more than half.
+const COMPACT_FROM: usize = 64 * 1024;
+
+#[derive(Debug, Default)]
+pub(crate) struct Wire {
+    cork: Vec<u8>,
+    /// `cork[..sent]` has left.
+    sent: usize,
+    /// How many corked bytes came before `cork`, so that marks outlive it.
+    before: u64,
+    /// Whether `cork` is a lent buffer.
+    lent: bool,
+    placed: Option<Box<Placed>>,
+}
+
+/// Payloads that were not copied. Invariant: `parts` is not empty, and its `at`s ascend from
+/// `Wire::sent`.
+#[derive(Debug, Default)]
+struct Placed {
+    parts: VecDeque<Part>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Part {
+    /// These bytes go out before `cork[at..]`.
+    at: usize,
+    bytes: Bytes,
+}
+
+impl Wire {
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        let placed = self.placed.as_ref().map_or(0, |placed| placed.bytes);
+        self.cork
+            .len()
+            .saturating_sub(self.sent)
+            .saturating_add(placed)
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sent == self.cork.len() && self.placed.is_none()
+    }
+
+    /// Where the next corked byte will be, for [`has_sent`](Self::has_sent).
+    pub(crate) fn mark(&self) -> u64 {
+        self.before.saturating_add(self.cork.len() as u64)
+    }
+
+    /// Whether everything corked before the mark has left.
+    pub(crate) fn has_sent(&self, mark: u64) -> bool {
+        mark <= self.before.saturating_add(self.sent as u64)
+    }
+
+    /// Appends a header and its payload, and gives the payload's place for masking.
+    #[inline]
+    pub(crate) fn push(&mut self, header: &EncodedHeader, payload: &[u8]) -> &mut [u8] {
+        self.cork
+            .reserve(payload.len().saturating_add(size_of::<EncodedHeader>()));
+        header.append_to(&mut self.cork);
+        let start = self.cork.len();
+        self.cork.extend_from_slice(payload);
+        self.cork.get_mut(start..).unwrap_or_default()
+    }
+
+    /// Appends a whole frame.
+    pub(crate) fn push_framed(&mut self, frame: &[u8]) {
+        self.cork.extend_from_slice(frame);
+    }
+
+    /// Appends bytes by reference.
+    pub(crate) fn place(&mut self, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        let placed = self.placed.get_or_insert_default();
+        placed.bytes = placed.bytes.saturating_add(bytes.len());
+        placed.parts.push_back(Part {
+            at: self.cork.len(),
+            bytes,
+        });
+    }
+
+    /// Fills `slices` from the front with what is to be written, in order.
+    pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut from = self.sent;
+        let mut filled = 0_usize;
+        let mut room = slices.iter_mut();
+        let mut put = |bytes: &'a [u8]| {
+            if bytes.is_empty() {
+                return true;
+            }
+            let Some(slot) = room.next() else {
+                return false;
+            };
+            *slot = IoSlice::new(bytes);
+            filled = filled.saturating_add(1);
+            true
+        };
+        for part in self.placed.iter().flat_map(|placed| &placed.parts) {
+            let corked = self.cork.get(from..part.at).unwrap_or_default();
+            if !put(corked) || !put(&part.bytes) {
+                return filled;
+            }
+            from = part.at;
+        }
+        put(self.cork.get(from..).unwrap_or_default());
+        filled
+    }
+
+    /// Notes that the first `count` bytes have left.
+    pub(crate) fn advance(&mut self, mut count: usize) {
+        while count > 0 {
+            let boundary = self
+                .placed
+                .as_ref()
+                .and_then(|p| p.parts.front())
+                .map_or(usize::MAX, |p| p.at);
+            let corked = boundary.min(self.cork.len()).saturating_sub(self.sent);
+            if corked > 0 {
+                let step = corked.min(count);
+                self.sent = self.sent.saturating_add(step);
+                count = count.saturating_sub(step);
+            } else if self.placed.is_some() {
+                count = count.saturating_sub(self.advance_placed(count));
+            } else {
+                break;
+            }
+        }
+        if !self.is_empty() {
+            self.compact();
+            return;
+        }
+        self.clear();
+    }
+
+    /// Drops what has not left.
+    pub(crate) fn discard(&mut self) {
+        self.placed = None;
+        self.clear();
+    }
+
+    /// An idle connection owns no buffer; a lent one waits to be reclaimed.
+    fn clear(&mut self) {
+        let mut cork = self.take_cork();
+        if self.lent {
+            cork.clear();
+            self.cork = cork;
+        }
+    }
+
+    fn advance_placed(&mut self, count: usize) -> usize {
+        let Some(placed) = &mut self.placed else {
+            return 0;
+        };
+        let Some(part) = placed.parts.front_mut() else {
+            return 0;
+        };
+        let step = part.bytes.len().min(count);
+        part.bytes.advance(step);
+        placed.bytes = placed.bytes.saturating_sub(step);
+        if part.bytes.is_empty() {
+            placed.parts.pop_front();
+        }
+        if placed.parts.is_empty() {
+            self.placed = None;
+        }
+        step
+    }
+
+    /// Keeps a slow peer's sent bytes from piling up before the unsent ones. Amortised: each
+    /// move is paid for by at least as many bytes sent.
+    fn compact(&mut self) {
+        let rest = self.cork.len().saturating_sub(self.sent);
+        if self.sent < COMPACT_FROM || self.sent < rest || rest == 0 {
+            return;
+        }
+        self.cork.drain(..self.sent);
+        self.before = self.before.saturating_add(self.sent as u64);
+        for part in self.placed.iter_mut().flat_map(|placed| &mut placed.parts) {
+            part.at = part.at.saturating_sub(self.sent);
+        }
+        self.sent = 0;
+    }
+
+    fn take_cork(&mut self) -> Vec<u8> {
+        self.before = self.mark();
+        self.sent = 0;
+        std::mem::take(&mut self.cork)
+    }
+
+    /// Takes a buffer to cork into, if it has none.
+    pub(crate) fn lend(&mut self, buffer: Vec<u8>) -> Option<Vec<u8>> {
+        if self.cork.capacity() > 0 || !buffer.is_empty() {
+            return Some(buffer);
+        }
+        self.cork = buffer;
+        self.lent = true;
+        None
+    }
+
+    /// Gives the lent buffer back once everything in it has left.
+    pub(crate) fn reclaim(&mut self) -> Option<Vec<u8>> {
+        if !self.lent || !self.cork.is_empty() {
+            return None;
+        }
+        self.lent = false;
+        Some(std::mem::take(&mut self.cork))
+    }
+}

@@ -1,0 +1,335 @@
+//! Messages to be sent, compressed (RFC 7692 §7.2.1).
+
+use zlib_rs::{Deflate, DeflateFlush};
+
+use super::config::{DeflateConfig, DeflateMemory, own_bits};
+use super::negotiate::DeflateTerms;
+use super::pool::{DeflateKind, DeflatePool, LentDeflate};
+use super::window::Window;
+
+/// What ends every flushed stream, and what RFC 7692 §7.2.1 takes away.
+pub(super) const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
+
+/// zlib's `MIN_LOOKAHEAD`: its compressors never reach back further than the
+/// window less this, so that nothing older needs to be kept for them. It also
+/// makes a window of 9 bits (250 bytes of reach) fit an agreement on 8 (256).
+const LOOK_AHEAD: usize = 262;
+
+/// Output grows by at most this at a time.
+const STEP: usize = 16 * 1024;
+
+/// Compresses the messages one end sends.
+///
+/// Owns no memory until the first message. From then on it owns a codec
+/// (dedicated), the last bytes sent (pooled), or nothing (without context
+/// takeover, and shared).
+#[derive(Debug)]
+pub struct Compressor {
+    pool: DeflatePool,
+    kind: DeflateKind,
+    keeps: Keeps,
+    /// Held from the first chunk of a message to its last.
+    message: Option<LentDeflate>,
+    threshold: usize,
+}
+
+/// What stays from one message to the next.
+#[derive(Debug)]
+enum Keeps {
+    Nothing,
+    /// The bytes a lent codec needs to go on.
+    Window(Window),
+    /// The codec itself, and whether it goes on or starts afresh.
+    Codec {
+        idle: Option<LentDeflate>,
+        context_takeover: bool,
+    },
+}
+
+impl Compressor {
+    /// A compressor for the direction whose terms these are.
+    #[must_use]
+    pub fn new(terms: DeflateTerms, config: &DeflateConfig, pool: &DeflatePool) -> Self {
+        let window_bits = match config.memory {
+            DeflateMemory::Pooled { window_bits } => terms.window_bits.min(window_bits),
+            DeflateMemory::Dedicated | DeflateMemory::Shared => terms.window_bits,
+        };
+        let kind = kind(window_bits, config);
+        let keeps = match config.memory {
+            DeflateMemory::Dedicated => Keeps::Codec {
+                idle: None,
+                context_takeover: terms.context_takeover,
+            },
+            DeflateMemory::Pooled { .. } if terms.context_takeover => {
+                Keeps::Window(Window::new(reach(kind.window_bits)))
+            }
+            DeflateMemory::Pooled { .. } | DeflateMemory::Shared => Keeps::Nothing,
+        };
+        let pool = pool.clone();
+        Self {
+            pool,
+            kind,
+            keeps,
+            message: None,
+            threshold: config.threshold,
+        }
+    }
+
+    /// Appends one whole message, compressed, to `out`, and says whether it
+    /// did. If not, because the message is short or would not shrink, `out` is
+    /// as before and the message is to be sent as it is.
+    ///
+    /// A dedicated codec can't forget what it has seen except by forgetting
+    /// everything: there a message may come out up to 16 bytes longer.
+    ///
+    /// Never writes more to `out` than the message is long and 20 bytes, even
+    /// while it tries.
+    #[must_use = "a message that was not compressed is sent without RSV1"]
+    pub fn compress(&mut self, message: &[u8], out: &mut Vec<u8>) -> bool {
+        if message.len() < self.threshold || message.is_empty() || self.message.is_some() {
+            return false;
+        }
+        let slack = self.slack();
+        let mut codec = self.begin();
+        let taken = compress_whole(&mut codec.stream, message, slack, out);
+        // A message sent raw does not pass the peer's decompressor
+        // (RFC 7692 §6.2), so it must not stay in our context either.
+        match &mut self.keeps {
+            Keeps::Window(window) if taken => window.push(message),
+            Keeps::Codec { .. } if !taken => codec.stream.reset(),
+            Keeps::Nothing | Keeps::Window(_) | Keeps::Codec { .. } => {}
+        }
+        self.end(codec);
+        taken
+    }
+
+    /// Appends the next piece of a message, compressed, to `out`; `last` ends
+    /// the message. What a piece gives may come out with a later one.
+    ///
+    /// A message begun like this is compressed to its end, whatever its size.
+    pub fn compress_chunk(&mut self, piece: &[u8], last: bool, out: &mut Vec<u8>) {
+        let mut codec = match self.message.take() {
+            Some(codec) => codec,
+            None => self.begin(),
+        };
+        let flush = if last {
+            DeflateFlush::SyncFlush
+        } else {
+            DeflateFlush::NoFlush
+        };
+        let start = out.len();
+        run(&mut codec.stream, piece, flush, out, usize::MAX);
+        if let Keeps::Window(window) = &mut self.keeps {
+            window.push(piece);
+        }
+        if last {
+            take_tail_away(out, start);
+            self.end(codec);
+        } else {
+            self.message = Some(codec);
+        }
+    }
+
+    /// Takes note of a message that was sent compressed by
+    /// [`compress_once`]: the peer's context holds it from now on, and so
+    /// does ours.
+    pub fn note_sent(&mut self, message: &[u8]) {
+        match &mut self.keeps {
+            Keeps::Window(window) => window.push(message),
+            Keeps::Codec {
+                idle: Some(codec),
+                context_takeover: true,
+            } => {
+                // Allowed on a raw stream between blocks, which is where a
+                // flush left it. If it ever failed, starting afresh is right
+                // too: who refers to nothing needs no common past.
+                if codec.stream.set_dictionary(message).is_err() {
+                    codec.stream.reset();
+                }
+            }
+            // Without a codec nothing was sent before: what the peer knows and
+            // we don't is only never referred to.
+            Keeps::Codec { .. } | Keeps::Nothing => {}
+        }
+    }
+
+    /// The largest window a message for this connection may have been
+    /// compressed with by [`compress_once`].
+    #[must_use]
+    pub fn window_bits(&self) -> u8 {
+        self.kind.window_bits
+    }
+
+    /// How much longer than the message the result may be.
+    fn slack(&self) -> usize {
+        match self.keeps {
+            // Room for the headers of stored blocks.
+            Keeps::Codec {
+                context_takeover: true,
+                ..
+            } => 16,
+            Keeps::Codec { .. } | Keeps::Nothing | Keeps::Window(_) => 0,
+        }
+    }
+
+    fn begin(&mut self) -> LentDeflate {
+        match &mut self.keeps {
+            Keeps::Nothing => self.pool.lend_deflate(self.kind),
+            Keeps::Window(window) => {
+                let mut codec = self.pool.lend_deflate(self.kind);
+                for run in window.runs() {
+                    // Fails only on a stream in the middle of something. An
+                    // empty dictionary would be harmless but not free.
+                    if !run.is_empty() && codec.stream.set_dictionary(run).is_err() {
+                        codec.stream.reset();
+                    }
+                }
+                codec
+            }
+            Keeps::Codec {
+                idle,
+                context_takeover,
+            } => match idle.take() {
+                Some(mut codec) => {
+                    if !*context_takeover {
+                        codec.stream.reset();
+                    }
+                    codec
+                }
+                None => LentDeflate::new(self.kind),
+            },
+        }
+    }
+
+    fn end(&mut self, codec: LentDeflate) {
+        match &mut self.keeps {
+            Keeps::Codec { idle, .. } => *idle = Some(codec),
+            Keeps::Nothing | Keeps::Window(_) => self.pool.take_back_deflate(codec),
+        }
+    }
+}
+
+/// Compresses a message for any connection whose
+/// [`Compressor::window_bits`] are at least `window_bits`, with context
+/// takeover or without: it refers to nothing but itself. Appends it to `out` if
+/// it shrinks, and says whether.
+///
+/// A connection that sends it must be told by [`Compressor::note_sent`].
+#[must_use = "a message that was not compressed is sent without RSV1"]
+pub fn compress_once(
+    message: &[u8],
+    window_bits: u8,
+    config: &DeflateConfig,
+    pool: &DeflatePool,
+    out: &mut Vec<u8>,
+) -> bool {
+    if message.len() < config.threshold || message.is_empty() {
+        return false;
+    }
+    let mut codec = pool.lend_deflate(kind(window_bits, config));
+    let shrunk = compress_whole(&mut codec.stream, message, 0, out);
+    pool.take_back_deflate(codec);
+    shrunk
+}
+
+fn kind(window_bits: u8, config: &DeflateConfig) -> DeflateKind {
+    DeflateKind {
+        window_bits: own_bits(window_bits),
+        level: config.level,
+        mem_level: config.mem_level,
+    }
+}
+
+/// How far back a compressor with this window can refer.
+fn reach(window_bits: u8) -> usize {
+    (1_usize << window_bits).saturating_sub(LOOK_AHEAD)
+}
+
+/// Appends the message to `out` if that takes fewer bytes than the message
+/// and the slack.
+fn compress_whole(stream: &mut Deflate, message: &[u8], slack: usize, out: &mut Vec<u8>) -> bool {
+    let start = out.len();
+    let less_than = message.len().saturating_add(slack);
+    let most = less_than.saturating_add(TAIL.len());
+    let finished = run(stream, message, DeflateFlush::SyncFlush, out, most);
+    if finished {
+        take_tail_away(out, start);
+    } else {
+        drain(stream);
+    }
+    let taken = finished && out.len().saturating_sub(start) < less_than;
+    if !taken {
+        out.truncate(start);
+    }
+    taken
+}
+
+/// Feeds `input` and flushes, appending at most `most` bytes to `out`. False
+/// if they did not suffice.
+fn run(
+    stream: &mut Deflate,
+    mut input: &[u8],
+    flush: DeflateFlush,
+    out: &mut Vec<u8>,
+    mut most: usize,
+) -> bool {
+    // A flush needs more than six bytes of room, or it is repeated.
+    let mut step = input.len().saturating_add(16).min(STEP);
+    loop {
+        let start = out.len();
+        let room = step.min(most);
+        out.resize(start.saturating_add(room), 0);
+        let (fed, given) = (stream.total_in(), stream.total_out());
+        let target = out.get_mut(start..).unwrap_or_default();
+        // No room and nothing to do are no errors to zlib, and the stream is
+        // sound: whatever comes, the totals tell how far it went.
+        let _ = stream.compress(input, target, flush);
+        let fed = difference(stream.total_in(), fed);
+        let given = difference(stream.total_out(), given);
+        input = input.get(fed..).unwrap_or_default();
+        out.truncate(start.saturating_add(given));
+        most = most.saturating_sub(given);
+        // zlib takes four gigabytes at a time: room left means that it is done
+        // only if the input is, too.
+        if given < room && (input.is_empty() || fed == 0) {
+            return input.is_empty();
+        }
+        if most == 0 {
+            return false;
+        }
+        step = STEP;
+    }
+}
+
+/// Takes what a stream given up half way still has to give. `reset` alone
+/// would leave it with less room for its output than it believes to have
+/// (zlib-rs 0.6.8), and a later message would make it panic.
+fn drain(stream: &mut Deflate) {
+    let mut scratch = [0; 1024];
+    loop {
+        let before = stream.total_out();
+        let _ = stream.compress(&[], &mut scratch, DeflateFlush::SyncFlush);
+        if difference(stream.total_out(), before) < scratch.len() {
+            return;
+        }
+    }
+}
+
+fn difference(now: u64, before: u64) -> usize {
+    usize::try_from(now.saturating_sub(before)).unwrap_or(usize::MAX)
+}
+
+/// RFC 7692 §7.2.1: removes the four bytes a flush ends with.
+fn take_tail_away(out: &mut Vec<u8>, start: usize) {
+    let produced = out.get(start..).unwrap_or_default();
+    if produced.ends_with(&TAIL) {
+        out.truncate(out.len().saturating_sub(TAIL.len()));
+    } else {
+        // A dedicated stream that was just flushed does not flush again for
+        // an empty message. RFC 7692 §7.2.3.6: it is this one byte.
+        out.push(0x00);
+    }
+}
+
+#[cfg(test)]
+mod tests;

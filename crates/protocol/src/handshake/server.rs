@@ -1,0 +1,311 @@
+//! The server's side of the handshake.
+//!
+//! ```text
+//!   ServerHandshake --receive--> ServerDecision --accept--> Accepted
+//!      |  ^    |                       |
+//!      +--+    +--> Rejection          +--reject--> Response
+//!   Incomplete
+//! ```
+
+use std::sync::Arc;
+
+use super::Negotiated;
+use super::head::{HeadLimits, HeadReader, copy_fields, parse_request};
+use super::headers::{Headers, InvalidHeader, name};
+use super::key::accept_for_key;
+use super::origin::{OriginPolicy, Scheme};
+use super::reject::{Carrier, Refusal, Rejection};
+use super::request::Request;
+use super::response::Response;
+use super::rules;
+use super::subprotocol::{self, InvalidSubprotocol, Subprotocols};
+use crate::deflate::{DeflateConfig, parse_extensions};
+
+/// What a server accepts. The defaults are safe: same origin only.
+#[derive(Debug, Clone, Default)]
+pub struct ServerConfig {
+    /// How large a request head may be.
+    pub limits: HeadLimits,
+    /// Which web pages may connect.
+    pub origin: OriginPolicy,
+    /// Whether a request without `Origin`, from something that is no browser,
+    /// is rejected. False by default: such a program could send any origin.
+    pub require_origin: bool,
+    /// How browsers reach this server, for [`OriginPolicy::SameOrigin`].
+    pub scheme: Scheme,
+    /// The subprotocols spoken. By default none: offers are left unanswered.
+    pub subprotocols: Subprotocols,
+    /// permessage-deflate, if it is offered. By default it is declined.
+    pub deflate: Option<DeflateConfig>,
+}
+
+/// Waits for the request.
+///
+/// ```
+/// use std::sync::Arc;
+/// use offhook_protocol::handshake::{Carrier, ServerConfig, ServerHandshake, ServerStep};
+///
+/// # fn from_socket() -> &'static [u8] {
+/// #     b"GET /chat?room=7 HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\n\
+/// #       Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+/// #       Sec-WebSocket-Version: 13\r\n\r\n"
+/// # }
+/// let config = Arc::new(ServerConfig::default());
+/// let mut handshake = ServerHandshake::new(config);
+/// let response = loop {
+///     match handshake.receive(from_socket()) {
+///         Ok(ServerStep::Incomplete(waiting)) => handshake = waiting,
+///         Ok(ServerStep::Request { decision, consumed: _ }) => {
+///             assert_eq!(decision.request().path(), "/chat");
+///             break decision.accept().response;
+///         }
+///         Err(rejection) => break rejection.response(Carrier::Upgrade),
+///     }
+/// };
+/// assert_eq!(response.status(), 101);
+/// let to_socket = response.into_bytes();
+/// # assert!(String::from_utf8(to_socket).unwrap().contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+/// ```
+#[derive(Debug)]
+#[must_use = "a handshake does nothing until bytes are received"]
+pub struct ServerHandshake {
+    config: Arc<ServerConfig>,
+    reader: HeadReader,
+}
+
+/// Where the handshake stands after some bytes.
+#[derive(Debug)]
+pub enum ServerStep {
+    /// The head has not ended yet: read on, until the driver's deadline.
+    Incomplete(ServerHandshake),
+    /// A valid handshake: the application decides.
+    Request {
+        /// To inspect and to answer.
+        decision: ServerDecision,
+        /// How many of the bytes given belong to the head. What follows is the
+        /// beginning of the frames: RFC 6455 §4.1 tells clients to wait for the
+        /// answer, but those bytes may be valid once it is sent.
+        consumed: usize,
+    },
+}
+
+impl ServerHandshake {
+    /// A server's end of a new connection.
+    pub fn new(config: Arc<ServerConfig>) -> Self {
+        let reader = HeadReader::of_request(config.limits);
+        Self { config, reader }
+    }
+
+    /// Takes bytes from the connection, however they are split.
+    ///
+    /// # Errors
+    ///
+    /// The [`Rejection`] to answer with before the connection is closed.
+    pub fn receive(mut self, bytes: &[u8]) -> Result<ServerStep, Rejection> {
+        let Some(consumed) = self.reader.read(bytes)? else {
+            return Ok(ServerStep::Incomplete(self));
+        };
+        let parsed = parse_request(self.reader.into_head(), self.config.limits)?;
+        // RFC 6455 §4.2.1 point 1: HTTP/1.1 or higher, GET.
+        if !parsed.is_http_1_1 {
+            return Err(Rejection::HttpVersion);
+        }
+        if !parsed.is_get {
+            return Err(Rejection::Method { allowed: "GET" });
+        }
+        let request = Request::over_http1(parsed.headers, parsed.target)?;
+        let decision = ServerDecision::over_http1(&self.config, request)?;
+        Ok(ServerStep::Request { decision, consumed })
+    }
+}
+
+/// The start line of a request that an HTTP library parsed.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestLine<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The request target: path and query, or an absolute URI.
+    pub target: &'a str,
+    /// Major and minor version of HTTP.
+    pub version: (u8, u8),
+}
+
+/// A valid handshake that waits for the application's yes or no.
+#[derive(Debug)]
+#[must_use = "accept or reject the handshake, the client waits for it"]
+pub struct ServerDecision {
+    request: Request,
+    negotiated: Negotiated,
+    headers: Headers,
+}
+
+/// The handshake is done, once the response is written.
+#[derive(Debug)]
+pub struct Accepted {
+    /// What to send.
+    pub response: Response,
+    /// What was agreed.
+    pub negotiated: Negotiated,
+    /// What the client asked for.
+    pub request: Request,
+}
+
+impl ServerDecision {
+    /// Checks a request that an HTTP/1.1 library parsed, such as hyper, by the
+    /// same rules as [`ServerHandshake`]. The response's
+    /// [`headers`](Response::headers) go back to the library.
+    ///
+    /// ```
+    /// use offhook_protocol::handshake::{RequestLine, ServerConfig, ServerDecision};
+    ///
+    /// let line = RequestLine { method: "GET", target: "/chat", version: (1, 1) };
+    /// let headers: [(&str, &[u8]); 5] = [
+    ///     ("host", b"example.com"),
+    ///     ("connection", b"Upgrade"),
+    ///     ("upgrade", b"websocket"),
+    ///     ("sec-websocket-version", b"13"),
+    ///     ("sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ=="),
+    /// ];
+    /// let response =
+    ///     ServerDecision::from_parsed(&ServerConfig::default(), line, headers)?.accept().response;
+    /// assert_eq!(response.status(), 101);
+    /// assert!(response.headers().contains("sec-websocket-accept"));
+    /// # Ok::<(), offhook_protocol::handshake::Rejection>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The [`Rejection`] to answer with.
+    pub fn from_parsed<'a>(
+        config: &ServerConfig,
+        line: RequestLine<'_>,
+        headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    ) -> Result<Self, Rejection> {
+        if line.version < (1, 1) {
+            return Err(Rejection::HttpVersion);
+        }
+        if line.method != "GET" {
+            return Err(Rejection::Method { allowed: "GET" });
+        }
+        let mut copy = Headers::new();
+        let target = copy.push_text(line.target.as_bytes());
+        copy_fields(&mut copy, headers, config.limits)?;
+        Self::over_http1(config, Request::over_http1(copy, target)?)
+    }
+
+    fn over_http1(config: &ServerConfig, request: Request) -> Result<Self, Rejection> {
+        let headers = request.headers();
+        rules::no_body(headers)?;
+        rules::upgrades(headers)?;
+        rules::version(headers)?;
+        rules::key(headers)?;
+        Self::by_policy(config, request)
+    }
+
+    /// What is the same for every carrier: origin, subprotocol, extensions.
+    pub(crate) fn by_policy(config: &ServerConfig, request: Request) -> Result<Self, Rejection> {
+        let headers = request.headers();
+        let origin = headers
+            .single(name::ORIGIN)?
+            .map(|field| headers.bytes(&field.value));
+        if origin.is_none() && config.require_origin {
+            return Err(Rejection::OriginMissing);
+        }
+        // Checked under every policy: RFC 9112 §3.2 wants a valid host.
+        let own = request.parsed_authority()?;
+        config.origin.check(origin, own, config.scheme)?;
+        subprotocol::check_offer(headers)?;
+        let extensions =
+            parse_extensions(headers.get_all(name::EXTENSIONS)).map_err(Rejection::Extensions)?;
+        let negotiated = Negotiated {
+            protocol: config.subprotocols.choose(headers)?,
+            deflate: config
+                .deflate
+                .as_ref()
+                .and_then(|deflate| deflate.accept(&extensions)),
+        };
+        Ok(Self {
+            request,
+            negotiated,
+            headers: Headers::new(),
+        })
+    }
+
+    /// What the client asks for.
+    #[must_use]
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// What will be agreed if this is accepted now.
+    #[must_use]
+    pub fn negotiated(&self) -> &Negotiated {
+        &self.negotiated
+    }
+
+    /// Chooses another subprotocol than the configuration did, or none.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidSubprotocol::NotOffered`] if the client did not offer it.
+    pub fn select_subprotocol(&mut self, name: Option<&str>) -> Result<(), InvalidSubprotocol> {
+        // RFC 6455 §4.2.2 point 5.5: one of the client's, or none.
+        if let Some(name) = name
+            && !self.request.subprotocols().any(|offered| offered == name)
+        {
+            return Err(InvalidSubprotocol::NotOffered(name.to_owned()));
+        }
+        self.negotiated.protocol = name.map(str::to_owned);
+        Ok(())
+    }
+
+    /// Does without permessage-deflate for this connection.
+    pub fn decline_deflate(&mut self) {
+        self.negotiated.deflate = None;
+    }
+
+    /// Adds a field to the response that accepts, such as `Set-Cookie`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidHeader`], also for the fields that the handshake writes itself.
+    pub fn add_header(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), InvalidHeader> {
+        self.headers.append_extra(name, value)
+    }
+
+    /// Yes: RFC 6455 §4.2.2 point 5, or RFC 8441 §5.
+    #[must_use]
+    pub fn accept(self) -> Accepted {
+        let mut response = match self.request.carrier() {
+            Carrier::Upgrade => {
+                let key = self.request.headers().get(name::KEY).unwrap_or_default();
+                let mut response = Response::switching_protocols();
+                response.push(name::ACCEPT, &accept_for_key(key));
+                response
+            }
+            // RFC 8441 §5: no Upgrade, no Connection, no Accept.
+            Carrier::ExtendedConnect => Response::with_status(200),
+        };
+        if let Some(protocol) = &self.negotiated.protocol {
+            response.push(name::PROTOCOL, protocol.as_bytes());
+        }
+        if let Some(deflate) = &self.negotiated.deflate {
+            response.push(name::EXTENSIONS, deflate.to_string().as_bytes());
+        }
+        response.extend(&self.headers);
+        if self.request.carrier() == Carrier::ExtendedConnect {
+            response.lower_case_names();
+        }
+        Accepted {
+            response,
+            negotiated: self.negotiated,
+            request: self.request,
+        }
+    }
+
+    /// No, for the application's own reasons. The connection ends with it.
+    #[must_use]
+    pub fn reject(self, refusal: Refusal) -> Response {
+        refusal.response(self.request.carrier())
+    }
+}

@@ -1,0 +1,259 @@
+//! Messages: what came in, borrowed where it could be, and what goes out, copied where it must.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use crate::frame::OpCode;
+
+/// The two types of message (RFC 6455 §5.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// UTF-8 text.
+    Text,
+    /// Any bytes.
+    Binary,
+}
+
+impl Kind {
+    pub(crate) const fn opcode(self) -> OpCode {
+        match self {
+            Self::Text => OpCode::Text,
+            Self::Binary => OpCode::Binary,
+        }
+    }
+}
+
+/// A whole message, as received.
+///
+/// It borrows from the bytes that were lent to [`receive`](crate::Connection::receive) when the
+/// message lay in them whole and uncompressed; otherwise it owns what was assembled, and the
+/// connection keeps nothing of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message<'b> {
+    /// Valid UTF-8.
+    Text(Cow<'b, str>),
+    /// Any bytes.
+    Binary(Cow<'b, [u8]>),
+}
+
+impl Message<'_> {
+    /// The type.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Text(_) => Kind::Text,
+            Self::Binary(_) => Kind::Binary,
+        }
+    }
+
+    /// The bytes, of either type.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+
+    /// The same message on its own feet.
+    #[must_use]
+    pub fn into_owned(self) -> Message<'static> {
+        match self {
+            Self::Text(text) => Message::Text(Cow::Owned(text.into_owned())),
+            Self::Binary(bytes) => Message::Binary(Cow::Owned(bytes.into_owned())),
+        }
+    }
+}
+
+/// A piece of a message, as it came, when [chunks](crate::ReceiveMode::Chunks) were asked for.
+///
+/// Text is cut between characters, so every piece is valid by itself. Pieces may be empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk<'b> {
+    /// The piece.
+    pub data: Message<'b>,
+    /// Whether a message begins with it.
+    pub first: bool,
+    /// Whether the message ends with it.
+    pub last: bool,
+}
+
+/// A message, or a piece of one, on its way out.
+///
+/// Borrowed bytes are copied once, into the frame; shared ([`Bytes`]) and owned ones are written
+/// from where they are if they are long.
+#[derive(Clone, Debug)]
+pub struct Outgoing<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) payload: Payload<'a>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Payload<'a> {
+    Borrowed(&'a [u8]),
+    Owned(Vec<u8>),
+    Shared(Bytes),
+    /// `bytes[..len]`: short enough to be carried along.
+    Inline {
+        bytes: [u8; INLINE],
+        len: u8,
+    },
+}
+
+/// As much as fits beside the other variants.
+const INLINE: usize = 30;
+
+impl Payload<'_> {
+    #[inline]
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+            Self::Inline { bytes, len } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+        }
+    }
+
+    pub(crate) fn into_shared(self) -> Bytes {
+        match self {
+            Self::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+            Self::Owned(bytes) => bytes.into(),
+            Self::Shared(bytes) => bytes,
+            Self::Inline { .. } => Bytes::copy_from_slice(self.as_slice()),
+        }
+    }
+}
+
+impl Outgoing<'static> {
+    /// A copy of a text; a short one is carried along without an allocation.
+    #[must_use]
+    pub fn copied_text(text: &str) -> Self {
+        let mut bytes = [0; INLINE];
+        let payload = match (bytes.get_mut(..text.len()), u8::try_from(text.len())) {
+            (Some(place), Ok(len)) => {
+                place.copy_from_slice(text.as_bytes());
+                Payload::Inline { bytes, len }
+            }
+            _ => Payload::Owned(text.as_bytes().to_vec()),
+        };
+        Self {
+            kind: Kind::Text,
+            payload,
+        }
+    }
+
+    /// Shared bytes as text.
+    ///
+    /// # Errors
+    /// Gives the bytes back if they are not UTF-8.
+    pub fn shared_text(bytes: Bytes) -> Result<Self, Bytes> {
+        match simdutf8::basic::from_utf8(&bytes) {
+            Ok(_) => Ok(Self {
+                kind: Kind::Text,
+                payload: Payload::Shared(bytes),
+            }),
+            Err(_) => Err(bytes),
+        }
+    }
+}
+
+impl Outgoing<'_> {
+    /// The type.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.payload.as_slice()
+    }
+}
+
+impl<'a> From<&'a str> for Outgoing<'a> {
+    #[inline]
+    fn from(text: &'a str) -> Self {
+        Self {
+            kind: Kind::Text,
+            payload: Payload::Borrowed(text.as_bytes()),
+        }
+    }
+}
+
+impl<'a> From<&'a String> for Outgoing<'a> {
+    #[inline]
+    fn from(text: &'a String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<String> for Outgoing<'_> {
+    #[inline]
+    fn from(text: String) -> Self {
+        Self {
+            kind: Kind::Text,
+            payload: Payload::Owned(text.into_bytes()),
+        }
+    }
+}
+
+impl<'a> From<&'a [u8]> for Outgoing<'a> {
+    #[inline]
+    fn from(bytes: &'a [u8]) -> Self {
+        Self {
+            kind: Kind::Binary,
+            payload: Payload::Borrowed(bytes),
+        }
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for Outgoing<'a> {
+    #[inline]
+    fn from(bytes: &'a [u8; N]) -> Self {
+        bytes.as_slice().into()
+    }
+}
+
+impl From<Vec<u8>> for Outgoing<'_> {
+    #[inline]
+    fn from(bytes: Vec<u8>) -> Self {
+        Self {
+            kind: Kind::Binary,
+            payload: Payload::Owned(bytes),
+        }
+    }
+}
+
+impl From<Bytes> for Outgoing<'_> {
+    #[inline]
+    fn from(bytes: Bytes) -> Self {
+        Self {
+            kind: Kind::Binary,
+            payload: Payload::Shared(bytes),
+        }
+    }
+}
+
+impl<'a> From<Message<'a>> for Outgoing<'a> {
+    #[inline]
+    fn from(message: Message<'a>) -> Self {
+        match message {
+            Message::Text(Cow::Borrowed(text)) => text.into(),
+            Message::Text(Cow::Owned(text)) => text.into(),
+            Message::Binary(Cow::Borrowed(bytes)) => bytes.into(),
+            Message::Binary(Cow::Owned(bytes)) => bytes.into(),
+        }
+    }
+}
+
+impl<'a> From<&'a Message<'_>> for Outgoing<'a> {
+    #[inline]
+    fn from(message: &'a Message<'_>) -> Self {
+        Self {
+            kind: message.kind(),
+            payload: Payload::Borrowed(message.as_bytes()),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Messages that are framed, and compressed, once for any number of connections.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::deflate::{DeflateConfig, DeflatePool, compress_once};
+use crate::frame::{FrameHeader, OpCode};
+use crate::message::{Kind, Outgoing, Payload};
+
+/// A message ready for the wire, shared by reference count.
+///
+/// A server sends the same bytes to everybody, so header and compression are made once. A client
+/// must mask each frame afresh (RFC 6455 §5.3): there only the payload is shared.
+///
+/// ```
+/// use offhook_protocol::Prepared;
+/// use offhook_protocol::deflate::{DeflateConfig, DeflatePool};
+///
+/// let news = Prepared::new("the same for all of you");
+///
+/// let (config, pool) = (DeflateConfig::default(), DeflatePool::default());
+/// let also_compressed = Prepared::with_deflate("x".repeat(1000), &config, &pool);
+/// # let _ = (news, also_compressed);
+/// ```
+#[derive(Clone)]
+pub struct Prepared(Arc<Inner>);
+
+struct Inner {
+    kind: Kind,
+    /// Header and payload, unmasked.
+    plain: Bytes,
+    header_len: usize,
+    /// It refers no further back than 2^[`WINDOW_BITS`] bytes, and not before its own beginning.
+    compressed: Option<Bytes>,
+}
+
+/// The window that shared messages are compressed with: the smallest that zlib compresses with,
+/// so that what was agreed hardly ever matters. Within one message of a few KiB a larger one
+/// gains little.
+const WINDOW_BITS: u8 = 9;
+
+impl Prepared {
+    /// Frames a message.
+    #[must_use]
+    pub fn new<'a>(message: impl Into<Outgoing<'a>>) -> Self {
+        Self::frame(&message.into(), None)
+    }
+
+    /// Frames a message, and compresses it as well, for the connections that agreed to that.
+    ///
+    /// It is compressed without context and with a window of 512 bytes, which every
+    /// connection but one with the smallest window can take; the others get it uncompressed.
+    #[must_use]
+    pub fn with_deflate<'a>(
+        message: impl Into<Outgoing<'a>>,
+        config: &DeflateConfig,
+        pool: &DeflatePool,
+    ) -> Self {
+        Self::frame(&message.into(), Some((config, pool)))
+    }
+
+    fn frame(message: &Outgoing<'_>, deflate: Option<(&DeflateConfig, &DeflatePool)>) -> Self {
+        let opcode = message.kind.opcode();
+        let payload = message.as_bytes();
+        let (plain, header_len) = framed(opcode, false, payload);
+        let compressed = deflate.and_then(|(config, pool)| {
+            let mut bytes = Vec::new();
+            compress_once(payload, WINDOW_BITS, config, pool, &mut bytes)
+                .then(|| framed(opcode, true, &bytes).0)
+        });
+        Self(Arc::new(Inner {
+            kind: message.kind,
+            plain,
+            header_len,
+            compressed,
+        }))
+    }
+
+    /// The type.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// The payload, uncompressed.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.plain.get(self.0.header_len..).unwrap_or_default()
+    }
+
+    pub(crate) fn plain(&self) -> &Bytes {
+        &self.0.plain
+    }
+
+    /// The compressed frame, if its window fits the one that was agreed.
+    pub(crate) fn compressed(&self, agreed_bits: u8) -> Option<&Bytes> {
+        self.0
+            .compressed
+            .as_ref()
+            .filter(|_| WINDOW_BITS <= agreed_bits)
+    }
+
+    pub(crate) fn to_outgoing(&self) -> Outgoing<'static> {
+        let payload = self
+            .0
+            .plain
+            .slice(self.0.header_len.min(self.0.plain.len())..);
+        Outgoing {
+            kind: self.0.kind,
+            payload: Payload::Shared(payload),
+        }
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared")
+            .field("kind", &self.0.kind)
+            .field("len", &self.as_bytes().len())
+            .field("compressed", &self.0.compressed.is_some())
+            .finish()
+    }
+}
+
+fn framed(opcode: OpCode, rsv1: bool, payload: &[u8]) -> (Bytes, usize) {
+    let payload_len = payload.len() as u64;
+    let header = FrameHeader {
+        fin: true,
+        rsv1,
+        rsv23: false,
+        opcode,
+        mask: None,
+        payload_len,
+    }
+    .encode();
+    let header = header.as_slice();
+    ([header, payload].concat().into(), header.len())
+}

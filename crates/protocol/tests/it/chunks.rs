@@ -1,0 +1,258 @@
+//! Messages received in chunks: any length in constant memory, text cut between characters, and
+//! changes of mind in the middle.
+
+use offhook_protocol::{Config, LimitError, Limits, PeerError, ReceiveMode};
+use offhook_testkit::frames::{binary, close, ping, pong, rest, text};
+use offhook_testkit::{Frame, Heard, Talk, fails_whatever_the_cut};
+
+const ROLES: [fn() -> Talk; 2] = [Talk::with_server, Talk::with_client];
+
+fn first(bytes: &str) -> Heard {
+    Heard::Chunk(bytes.into(), true, false)
+}
+
+fn middle(bytes: &str) -> Heard {
+    Heard::Chunk(bytes.into(), false, false)
+}
+
+fn last(bytes: &str) -> Heard {
+    Heard::Chunk(bytes.into(), false, true)
+}
+
+fn only(bytes: &str) -> Heard {
+    Heard::Chunk(bytes.into(), true, true)
+}
+
+/// Joins chunks into messages; each has exactly one beginning and one end, and text is whole
+/// characters in each chunk.
+fn joined(heard: &[Heard]) -> Vec<Vec<u8>> {
+    let mut messages = Vec::new();
+    let mut message: Option<Vec<u8>> = None;
+    for event in heard {
+        let Heard::Chunk(bytes, first, last) = event else {
+            panic!("{event:?} is no chunk");
+        };
+        assert_eq!(*first, message.is_none());
+        message.get_or_insert_default().extend(bytes);
+        if *last {
+            messages.extend(message.take());
+        }
+    }
+    assert_eq!(message, None);
+    messages
+}
+
+#[test]
+fn frames_come_as_chunks_with_a_first_and_a_last() {
+    for role in ROLES {
+        let mut talk = role().chunked();
+        assert_eq!(talk.hears([text("whole")]), [only("whole")]);
+        assert_eq!(talk.hears([text("Hel").more()]), [first("Hel")]);
+        assert_eq!(
+            talk.hears([rest("l").more(), rest("o")]),
+            [middle("l"), last("o")]
+        );
+        assert_eq!(talk.hears([binary("")]), [only("")]);
+    }
+}
+
+/// An empty fragment in the middle is nothing to tell; at the end it is the end.
+#[test]
+fn empty_fragments_are_told_only_at_the_end() {
+    for role in ROLES {
+        let mut talk = role().chunked();
+        let frames = [
+            text("").more(),
+            rest("").more(),
+            rest("a").more(),
+            rest("").more(),
+            rest(""),
+        ];
+        assert_eq!(talk.hears(frames), [first("a"), last("")]);
+        let frames = [binary("").more(), rest("")];
+        assert_eq!(talk.hears(frames), [only("")]);
+    }
+}
+
+#[test]
+fn in_every_cut_the_chunks_join_to_the_messages() {
+    let sentence = "aé€𝄞z κόσμε";
+    for role in ROLES {
+        let frames = || -> Vec<Frame> {
+            let bytes = sentence.as_bytes();
+            vec![
+                text(sentence),
+                text(&bytes[..2]).more(),
+                rest(&bytes[2..5]).more(),
+                rest(&bytes[5..]),
+            ]
+        };
+        for size in 1..60 {
+            let heard = role().chunked().hears_cut(frames(), size);
+            for event in &heard {
+                let Heard::Chunk(bytes, ..) = event else {
+                    panic!("{event:?} is no chunk");
+                };
+                assert!(std::str::from_utf8(bytes).is_ok(), "cut inside a character");
+            }
+            assert_eq!(joined(&heard), [sentence.as_bytes(), sentence.as_bytes()]);
+        }
+    }
+}
+
+#[test]
+fn control_frames_come_between_chunks() {
+    for role in ROLES {
+        let mut talk = role().chunked();
+        let frames = [text("a").more(), ping("?"), rest("b"), close(1000, "")];
+        let heard = [
+            first("a"),
+            Heard::Ping(b"?".into()),
+            last("b"),
+            Heard::close(1000, ""),
+        ];
+        assert_eq!(talk.hears(frames), heard);
+        assert_eq!(talk.says(), [pong("?"), close(1000, "")]);
+    }
+}
+
+#[test]
+fn a_message_in_chunks_may_be_longer_than_the_message_limit() {
+    let small = || {
+        Talk::with_server_of(Config {
+            limits: Limits {
+                message_size: 10,
+                fragments: 5,
+            },
+            ..Config::default()
+        })
+        .chunked()
+    };
+    let heard = small().hears_cut([binary([7; 1000])], 100);
+    assert_eq!(joined(&heard), [[7; 1000]]);
+}
+
+/// A 10 GB message at our own fragment size has more frames than `Limits::fragments`: in chunks
+/// it is only frames that bring nothing that are limited.
+#[test]
+fn a_message_in_chunks_may_have_any_number_of_frames_that_bring_something() {
+    let few = || {
+        Talk::with_server_of(Config {
+            limits: Limits {
+                fragments: 5,
+                ..Limits::default()
+            },
+            ..Config::default()
+        })
+        .chunked()
+    };
+    let mut frames = vec![text("a").more()];
+    frames.resize(1000, rest("a").more());
+    frames.push(rest("a"));
+    for size in [1, 7, 100, 10_000] {
+        let heard = few().hears_cut(frames.clone(), size);
+        assert_eq!(joined(&heard), [vec![b'a'; 1001]]);
+    }
+
+    let mut empty = vec![text("a").more()];
+    empty.resize(20, rest("").more());
+    let heard = few().hears(empty);
+    let error = LimitError::TooManyFragments { limit: 5 };
+    assert_eq!(heard, [first("a"), Heard::Error(error.into())]);
+}
+
+#[test]
+fn broken_text_fails_in_the_chunk_that_breaks_it() {
+    for role in ROLES {
+        let mut talk = role().chunked();
+        assert_eq!(talk.hears([text(b"ok\xe2\x82").more()]), [first("ok")]);
+        let error = PeerError::InvalidUtf8;
+        assert_eq!(talk.hears([rest(b"\x41")]), [Heard::Error(error.into())]);
+        let new = || role().chunked();
+        fails_whatever_the_cut(new, &[text(b"\xe2\x82")], &[], error);
+    }
+}
+
+#[test]
+fn a_message_begun_whole_goes_on_in_chunks_with_what_was_held_first() {
+    for role in ROLES {
+        for held in ["", "held so far, and ", "𝄞"] {
+            for cut in 0..=held.len() {
+                let mut talk = role();
+                let (a, b) = held.as_bytes().split_at(cut);
+                assert_eq!(talk.hears([text(a).more()]), []);
+                talk.connection.set_receive_mode(ReceiveMode::Chunks);
+                let heard = talk.hears([rest(b).more(), rest("the rest").more(), rest("")]);
+                assert_eq!(joined(&heard), [[held, "the rest"].concat().into_bytes()]);
+                assert_eq!(talk.hears([text("next")]), [only("next")]);
+            }
+        }
+    }
+}
+
+/// The change may also come in the middle of one frame.
+#[test]
+fn a_frame_begun_whole_goes_on_in_chunks_at_every_byte() {
+    for role in ROLES {
+        let bytes = role().encode([binary("0123456789"), text("next")]);
+        for cut in 0..bytes.len() {
+            let mut talk = role();
+            let mut heard = talk.hears_bytes(&bytes[..cut]);
+            talk.connection.set_receive_mode(ReceiveMode::Chunks);
+            let rest = talk.hears_bytes(&bytes[cut..]);
+            let whole = heard.len();
+            heard.extend(rest);
+            assert_eq!(
+                joined(&heard[whole..]).last().map(Vec::as_slice),
+                Some(&b"next"[..])
+            );
+            if whole == 1 {
+                assert_eq!(heard[0], Heard::binary("0123456789"));
+            } else {
+                assert_eq!(joined(&heard)[0], b"0123456789");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_message_begun_in_chunks_ends_in_chunks_and_the_next_is_whole() {
+    for role in ROLES {
+        let mut talk = role().chunked();
+        assert_eq!(talk.hears([text("a").more()]), [first("a")]);
+        talk.connection.set_receive_mode(ReceiveMode::Whole);
+        let frames = [rest("b").more(), rest("c"), text("d").more(), rest("e")];
+        assert_eq!(
+            talk.hears(frames),
+            [middle("b"), last("c"), Heard::text("de")]
+        );
+    }
+}
+
+/// What was admitted as a chunked message is not held to the limit of whole ones, and the other
+/// way round the limit ends with the change.
+#[test]
+fn the_message_limit_is_that_of_the_mode_a_message_is_received_in() {
+    let limited = || {
+        Talk::with_client_of(Config {
+            limits: Limits {
+                message_size: 10,
+                ..Limits::default()
+            },
+            ..Config::default()
+        })
+    };
+    let mut talk = limited();
+    assert_eq!(talk.hears([binary([0; 8]).more()]), []);
+    talk.connection.set_receive_mode(ReceiveMode::Chunks);
+    let heard = talk.hears([rest([0; 8])]);
+    assert_eq!(joined(&heard), [[0; 16]]);
+
+    let mut talk = limited().chunked();
+    talk.hears([binary([0; 8]).more()]);
+    talk.connection.set_receive_mode(ReceiveMode::Whole);
+    let heard = talk.hears([rest([0; 8])]);
+    assert_eq!(heard, [Heard::Chunk(vec![0; 8], false, true)]);
+    let error = LimitError::MessageTooLong { limit: 10 };
+    assert_eq!(talk.hears([binary([0; 11])]), [Heard::Error(error.into())]);
+}

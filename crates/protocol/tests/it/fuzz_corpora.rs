@@ -1,0 +1,23 @@
+//! Every input that fuzzing found worth keeping, through the same function as when it was found.
+
+use std::fs;
+use std::path::Path;
+
+use offhook_testkit::fuzz::TARGETS;
+
+#[test]
+fn every_committed_input_keeps_its_targets_promises() {
+    let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    for (name, target) in TARGETS {
+        let corpus = fs::read_dir(corpora.join(name)).expect(name);
+        let mut inputs = 0;
+        for entry in corpus {
+            let path = entry.expect(name).path();
+            // Said only when it fails: which input it was.
+            println!("{}", path.display());
+            target(&fs::read(&path).expect(name));
+            inputs += 1;
+        }
+        assert!(inputs > 0, "the corpus of {name} is empty");
+    }
+}

@@ -1,0 +1,208 @@
+//! The idle timeout and the close deadline, on simulated time.
+
+use std::time::Duration;
+
+use offhook_protocol::{CloseCode, Config, Error, ReadyState, TimeoutError};
+use offhook_testkit::frames::{close, ping, pong, text};
+use offhook_testkit::{Heard, Pair, Talk};
+
+const SECOND: Duration = Duration::from_secs(1);
+const ROLES: [fn(Config) -> Talk; 2] = [Talk::with_server_of, Talk::with_client_of];
+
+fn idle_after(seconds: u32) -> Config {
+    Config {
+        idle_timeout: Some(SECOND * seconds),
+        ..Config::default()
+    }
+}
+
+fn pass(talk: &mut Talk, seconds: u32) -> Result<(), Error> {
+    for _ in 0..seconds {
+        talk.clock.advance(SECOND);
+        talk.connection.handle_timeout(talk.clock.now())?;
+    }
+    Ok(())
+}
+
+fn idle() -> Error {
+    Error::Timeout(TimeoutError::Idle)
+}
+
+#[test]
+fn a_connection_without_messages_closes_with_1001_when_its_idle_time_is_over() {
+    for role in ROLES {
+        let mut talk = role(idle_after(20));
+        assert_eq!(pass(&mut talk, 19), Ok(()));
+        assert_eq!(pass(&mut talk, 1), Err(idle()));
+        assert_eq!(talk.says(), [close(1001, idle().to_string())]);
+        assert_eq!(talk.connection.ready_state(), ReadyState::Closing);
+        // It was no breach: the peer may answer.
+        let answer = close(1001, idle().to_string());
+        assert_eq!(
+            talk.hears([answer]),
+            [Heard::close(1001, &idle().to_string())]
+        );
+        let closed = talk.closed();
+        assert!(closed.clean);
+        assert_eq!(
+            (closed.code, closed.error),
+            (CloseCode::GOING_AWAY, Some(idle()))
+        );
+    }
+}
+
+#[test]
+fn messages_in_either_direction_begin_the_idle_time_anew() {
+    for role in ROLES {
+        let mut talk = role(idle_after(20));
+        for _ in 0..5 {
+            assert_eq!(pass(&mut talk, 19), Ok(()));
+            talk.hears([text("x")]);
+            assert_eq!(pass(&mut talk, 19), Ok(()));
+            talk.connection.send("y").expect("open");
+            talk.says();
+        }
+        assert_eq!(pass(&mut talk, 19), Ok(()));
+        assert_eq!(pass(&mut talk, 2), Err(idle()));
+    }
+}
+
+/// A line kept alive by pings is idle nevertheless.
+#[test]
+fn pings_and_pongs_are_no_messages() {
+    for role in ROLES {
+        let mut talk = role(idle_after(20));
+        assert_eq!(pass(&mut talk, 10), Ok(()));
+        talk.hears([ping("?"), pong("!")]);
+        talk.connection.ping(talk.clock.now()).expect("open");
+        talk.connection.pong(b"!").expect("open");
+        talk.says();
+        assert_eq!(pass(&mut talk, 10), Err(idle()));
+    }
+}
+
+#[test]
+fn a_long_message_that_comes_in_chunks_is_not_idleness() {
+    for role in ROLES {
+        let mut talk = role(idle_after(20)).chunked();
+        talk.hears([text("begun").more()]);
+        for _ in 0..10 {
+            assert_eq!(pass(&mut talk, 19), Ok(()));
+            talk.hears([offhook_testkit::frames::rest("x").more()]);
+        }
+    }
+}
+
+#[test]
+fn a_long_message_that_comes_slowly_is_not_idleness() {
+    for role in ROLES {
+        let mut talk = role(idle_after(20));
+        let bytes = talk.encode([text("slowly, slowly")]);
+        let (begun, rest) = bytes.split_at(7);
+        talk.hears_bytes(begun);
+        for byte in &rest[..5] {
+            assert_eq!(pass(&mut talk, 19), Ok(()));
+            assert_eq!(talk.hears_bytes(&[*byte]), []);
+        }
+        assert_eq!(
+            pass(&mut talk, 20),
+            Err(idle()),
+            "when it stands still it is"
+        );
+    }
+}
+
+#[test]
+fn a_long_message_that_leaves_slowly_is_not_idleness() {
+    for role in ROLES {
+        let mut talk = role(idle_after(20));
+        talk.connection.send(vec![0; 1_500_000]).expect("open");
+        while talk.connection.buffered_amount() > 400_000 {
+            assert_eq!(pass(&mut talk, 15), Ok(()));
+            talk.hears([pong("alive")]);
+            talk.writes(70_000);
+        }
+        talk.written();
+        assert_eq!(pass(&mut talk, 40), Err(idle()));
+    }
+}
+
+#[test]
+fn idle_ends_close_each_other_cleanly() {
+    let mut pair = Pair::new(idle_after(20), Config::default());
+    pair.client.connection.send("hello").expect("open");
+    pair.run(SECOND * 60);
+    let of_client = pair.client.closed().expect("closed");
+    assert_eq!(of_client.error, Some(idle()));
+    let of_server = pair.server.closed().expect("closed");
+    assert_eq!(
+        (of_server.code, of_server.error),
+        (CloseCode::GOING_AWAY, None)
+    );
+    assert!(of_client.clean && of_server.clean);
+}
+
+#[test]
+fn the_close_deadline_runs_from_the_first_close_and_ends_the_waiting() {
+    for role in ROLES {
+        let mut talk = role(Config {
+            close_timeout: SECOND * 7,
+            ..Config::default()
+        });
+        let now = talk.clock.now();
+        talk.connection
+            .close(1000.into(), "", now)
+            .expect("allowed");
+        assert_eq!(talk.connection.poll_timeout(), Some(now + SECOND * 7));
+        talk.says();
+        assert_eq!(pass(&mut talk, 6), Ok(()));
+        talk.hears([text("still busy")]);
+        assert!(!talk.connection.wants_disconnect());
+        assert_eq!(pass(&mut talk, 1), Err(Error::Timeout(TimeoutError::Close)));
+        assert!(talk.connection.wants_disconnect());
+        assert_eq!(pass(&mut talk, 100), Ok(()), "told once");
+    }
+}
+
+/// A peer that does not read must not keep a failed connection alive.
+#[test]
+fn the_close_deadline_also_ends_an_answer_that_nobody_takes() {
+    for role in ROLES {
+        for last_words in [close(1000, ""), text(b"\xff")] {
+            let mut talk = role(Config::default());
+            talk.hears([last_words]);
+            assert!(!talk.connection.wants_disconnect(), "the Close is unsent");
+            let deadline = talk.connection.poll_timeout().expect("there is one");
+            talk.clock.advance_to(deadline);
+            let error = talk.connection.handle_timeout(talk.clock.now());
+            assert_eq!(error, Err(Error::Timeout(TimeoutError::Close)));
+            assert!(talk.connection.wants_disconnect());
+            assert!(!talk.connection.has_output());
+            assert_eq!(talk.closed().sent, None);
+        }
+    }
+}
+
+#[test]
+fn times_past_the_end_of_time_are_no_deadlines() {
+    for role in ROLES {
+        let mut talk = role(Config {
+            keepalive: offhook_protocol::Keepalive {
+                interval: Some(Duration::MAX),
+                pong_timeout: Duration::MAX,
+            },
+            idle_timeout: Some(Duration::MAX),
+            close_timeout: Duration::MAX,
+            ..Config::default()
+        });
+        talk.connection.ping(talk.clock.now()).expect("open");
+        assert_eq!(talk.connection.poll_timeout(), None);
+        assert_eq!(pass(&mut talk, 10), Ok(()));
+        let now = talk.clock.now();
+        talk.connection
+            .close(1000.into(), "", now)
+            .expect("allowed");
+        assert_eq!(talk.connection.poll_timeout(), None);
+        assert_eq!(pass(&mut talk, 10), Ok(()));
+    }
+}

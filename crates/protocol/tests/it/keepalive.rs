@@ -1,0 +1,268 @@
+//! Keepalive and round trips: pings after a silence, a deadline for the answer, on simulated
+//! time and at both ends.
+
+use std::time::Duration;
+
+use offhook_protocol::{Config, Error, Keepalive, ReadyState, TimeoutError};
+use offhook_testkit::frames::{binary, ping, pong, rest, text};
+use offhook_testkit::{Frame, Heard, Pair, Talk};
+
+const SECOND: Duration = Duration::from_secs(1);
+const ROLES: [fn(Config) -> Talk; 2] = [Talk::with_server_of, Talk::with_client_of];
+
+fn every(interval: u64, pong_timeout: u64) -> Config {
+    Config {
+        keepalive: Keepalive {
+            interval: Some(SECOND * interval as u32),
+            pong_timeout: SECOND * pong_timeout as u32,
+        },
+        ..Config::default()
+    }
+}
+
+fn silent() -> Config {
+    Config {
+        keepalive: Keepalive {
+            interval: None,
+            ..Keepalive::default()
+        },
+        ..Config::default()
+    }
+}
+
+/// Lets time pass, with a look at each second, as an impatient driver might.
+fn pass(talk: &mut Talk, seconds: u32) -> Result<(), Error> {
+    for _ in 0..seconds {
+        talk.clock.advance(SECOND);
+        talk.connection.handle_timeout(talk.clock.now())?;
+    }
+    Ok(())
+}
+
+fn one_ping(talk: &mut Talk) -> Frame {
+    let said = talk.says();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert_eq!(said[0].opcode(), 0x9);
+    said[0].clone()
+}
+
+#[test]
+fn a_ping_goes_out_after_an_interval_of_silence_and_not_before() {
+    for role in ROLES {
+        let mut talk = role(every(30, 20));
+        let deadline = talk.connection.poll_timeout();
+        assert_eq!(deadline, Some(talk.clock.now() + SECOND * 30));
+        pass(&mut talk, 29).expect("too early");
+        assert_eq!(talk.says(), []);
+        pass(&mut talk, 1).expect("a ping is no error");
+        one_ping(&mut talk);
+        pass(&mut talk, 19).expect("the answer has time");
+        assert_eq!(talk.says(), [], "one ping at a time");
+    }
+}
+
+#[test]
+fn any_byte_of_the_peer_is_a_sign_of_life_and_puts_the_ping_off() {
+    for role in ROLES {
+        for sign in [text("x"), pong("!"), ping("?"), binary("half").more()] {
+            let mut talk = role(every(30, 20));
+            pass(&mut talk, 29).expect("open");
+            talk.hears([sign]);
+            talk.says();
+            pass(&mut talk, 29).expect("open");
+            assert_eq!(talk.says(), []);
+            pass(&mut talk, 1).expect("open");
+            one_ping(&mut talk);
+        }
+        let mut talk = role(every(30, 20));
+        pass(&mut talk, 29).expect("open");
+        let half_a_header = talk.encode([text("x")])[..1].to_vec();
+        talk.hears_bytes(&half_a_header);
+        pass(&mut talk, 29).expect("open");
+        assert_eq!(talk.says(), []);
+    }
+}
+
+#[test]
+fn a_read_that_brought_nothing_is_no_sign_of_life() {
+    for role in ROLES {
+        let mut talk = role(every(30, 20));
+        pass(&mut talk, 29).expect("open");
+        talk.hears_bytes(&[]);
+        pass(&mut talk, 1).expect("open");
+        one_ping(&mut talk);
+        talk.hears_bytes(&[]);
+        assert_eq!(pass(&mut talk, 20), Err(Error::Timeout(TimeoutError::Pong)));
+    }
+}
+
+#[test]
+fn a_peer_that_answers_is_pinged_again_an_interval_later_for_ever() {
+    for role in ROLES {
+        let mut talk = role(every(30, 20));
+        for _ in 0..100 {
+            pass(&mut talk, 30).expect("open");
+            let payload = one_ping(&mut talk).payload().to_vec();
+            let heard = talk.hears([pong(&payload)]);
+            assert_eq!(heard, [Heard::Pong(payload, true)]);
+        }
+    }
+}
+
+/// Any sign of life will do: a peer that is busy sending need not have seen our ping yet.
+#[test]
+fn a_peer_that_speaks_without_answering_is_alive() {
+    for role in ROLES {
+        let mut talk = role(every(30, 20));
+        talk.hears([text("Hel").more()]);
+        for _ in 0..10 {
+            pass(&mut talk, 30).expect("open");
+            one_ping(&mut talk);
+            pass(&mut talk, 19).expect("open");
+            talk.hears([rest("l").more()]);
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_stays_silent_is_given_up_at_the_deadline_once() {
+    for role in ROLES {
+        let mut talk = role(every(30, 20));
+        pass(&mut talk, 30).expect("a ping");
+        let deadline = talk.connection.poll_timeout();
+        assert_eq!(deadline, Some(talk.clock.now() + SECOND * 20));
+        assert_eq!(pass(&mut talk, 19), Ok(()));
+        assert_eq!(pass(&mut talk, 1), Err(Error::Timeout(TimeoutError::Pong)));
+        assert_eq!(talk.connection.ready_state(), ReadyState::Closing);
+        assert!(talk.connection.wants_disconnect());
+        assert_eq!(talk.connection.poll_timeout(), None);
+        assert_eq!(pass(&mut talk, 100), Ok(()), "told once");
+    }
+}
+
+/// Who measures round trips every few seconds must not blind the keepalive by that.
+#[test]
+fn pings_of_the_users_do_not_put_the_deadline_off() {
+    for role in ROLES {
+        let mut talk = role(every(30, 20));
+        let now = talk.clock.now();
+        talk.connection.ping(now).expect("open");
+        for _ in 0..4 {
+            assert_eq!(pass(&mut talk, 4), Ok(()));
+            talk.connection.ping(talk.clock.now()).expect("open");
+        }
+        assert_eq!(pass(&mut talk, 3), Ok(()));
+        assert_eq!(pass(&mut talk, 1), Err(Error::Timeout(TimeoutError::Pong)));
+    }
+}
+
+/// Without a keepalive it is the user who judges what a missing pong means.
+#[test]
+fn without_a_keepalive_there_is_no_deadline_for_anything() {
+    for role in ROLES {
+        let mut talk = role(silent());
+        assert_eq!(talk.connection.poll_timeout(), None);
+        talk.connection.ping(talk.clock.now()).expect("open");
+        assert_eq!(talk.connection.poll_timeout(), None);
+        one_ping(&mut talk);
+        assert_eq!(pass(&mut talk, 1000), Ok(()));
+        assert_eq!(talk.says(), []);
+    }
+    for role in ROLES {
+        let mut talk = role(Config {
+            idle_timeout: Some(SECOND * 60),
+            ..silent()
+        });
+        talk.connection.ping(talk.clock.now()).expect("open");
+        assert_eq!(pass(&mut talk, 60), Err(Error::Timeout(TimeoutError::Idle)));
+    }
+}
+
+#[test]
+fn no_ping_follows_our_close() {
+    for role in ROLES {
+        let mut talk = role(Config {
+            close_timeout: SECOND * 1000,
+            ..every(3, 2)
+        });
+        let now = talk.clock.now();
+        talk.connection
+            .close(1000.into(), "", now)
+            .expect("allowed");
+        talk.says();
+        pass(&mut talk, 500).expect("the peer has time");
+        assert_eq!(talk.says(), []);
+    }
+}
+
+#[test]
+fn two_ends_with_keepalives_stay_connected_for_days_and_say_little() {
+    let mut pair = Pair::new(every(30, 20), every(40, 20));
+    pair.client.link.delay = SECOND / 10;
+    pair.server.link.delay = SECOND / 10;
+    pair.run(SECOND * 86_400);
+    for end in [&pair.client, &pair.server] {
+        assert_eq!(end.connection.ready_state(), ReadyState::Open);
+        assert_eq!(end.connection.buffered_amount(), 0);
+        assert!(end.heard.len() <= 86_400 / 30 + 1, "{}", end.heard.len());
+    }
+    assert_eq!(pair.client.connection.rtt(), Some(SECOND / 5));
+}
+
+#[test]
+fn the_round_trip_is_the_time_from_ping_to_pong() {
+    for role in ROLES {
+        let mut talk = role(silent());
+        assert_eq!(talk.connection.rtt(), None);
+        pass(&mut talk, 1).expect("open");
+        talk.connection.ping(talk.clock.now()).expect("open");
+        let first = one_ping(&mut talk).payload().to_vec();
+        talk.clock.advance(Duration::from_millis(120));
+        assert_eq!(
+            talk.hears([pong(&first)]),
+            [Heard::Pong(first.clone(), true)]
+        );
+        assert_eq!(talk.connection.rtt(), Some(Duration::from_millis(120)));
+        let again = talk.hears([pong(&first)]);
+        assert_eq!(
+            again,
+            [Heard::Pong(first, false)],
+            "each ping is answered once"
+        );
+    }
+}
+
+/// §5.5.3: of several pings the peer may answer just the latest; its pong tells which.
+#[test]
+fn a_pong_tells_which_ping_it_answers() {
+    for role in ROLES {
+        let mut talk = role(silent());
+        let mut pings = Vec::new();
+        for _ in 0..3 {
+            talk.connection.ping(talk.clock.now()).expect("open");
+            pings.push(one_ping(&mut talk).payload().to_vec());
+            talk.clock.advance(Duration::from_millis(10));
+        }
+        assert_eq!(
+            talk.hears([pong(&pings[1])]),
+            [Heard::Pong(pings[1].clone(), true)]
+        );
+        assert_eq!(talk.connection.rtt(), Some(Duration::from_millis(20)));
+        let late = talk.hears([pong(&pings[0])]);
+        assert_eq!(late, [Heard::Pong(pings[0].clone(), false)]);
+        talk.hears([pong(&pings[2])]);
+        assert_eq!(talk.connection.rtt(), Some(Duration::from_millis(10)));
+    }
+}
+
+#[test]
+fn pings_within_one_moment_are_told_apart() {
+    for role in ROLES {
+        let mut talk = role(silent());
+        let now = talk.clock.now();
+        talk.connection.ping(now).expect("open");
+        talk.connection.ping(now).expect("open");
+        let said = talk.says();
+        assert_ne!(said[0].payload(), said[1].payload());
+    }
+}

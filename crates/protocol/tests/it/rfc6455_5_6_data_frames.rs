@@ -1,0 +1,44 @@
+//! RFC 6455 §5.6: data frames: text is UTF-8, binary is anything.
+
+use offhook_protocol::PeerError;
+use offhook_testkit::frames::{binary, text};
+use offhook_testkit::{Heard, Talk, fails_whatever_the_cut, whatever_the_cut};
+
+const ROLES: [fn() -> Talk; 2] = [Talk::with_server, Talk::with_client];
+
+#[test]
+fn messages_arrive_with_their_type_and_in_their_order() {
+    let frames = [text("one"), binary([2]), text(""), binary([]), text("fünf")];
+    let heard = [
+        Heard::text("one"),
+        Heard::binary([2]),
+        Heard::text(""),
+        Heard::binary([]),
+        Heard::text("fünf"),
+    ];
+    for role in ROLES {
+        whatever_the_cut(role, &frames, &heard, &[]);
+    }
+}
+
+/// "The "Payload data" is text data encoded as UTF-8", "arbitrary binary data whose
+/// interpretation is solely up to the application layer".
+#[test]
+fn the_same_bytes_are_fine_as_binary_and_fail_as_text() {
+    let bytes = [0xff, 0xfe, 0x00];
+    for role in ROLES {
+        whatever_the_cut(role, &[binary(bytes)], &[Heard::binary(bytes)], &[]);
+        fails_whatever_the_cut(role, &[text(bytes)], &[], PeerError::InvalidUtf8);
+    }
+}
+
+#[test]
+fn every_byte_value_passes_both_ways_in_binary() {
+    let all: Vec<u8> = (0..=255).collect();
+    for role in ROLES {
+        let mut talk = role();
+        assert_eq!(talk.hears([binary(&all)]), [Heard::binary(&all)]);
+        talk.connection.send(&*all).expect("open");
+        assert_eq!(talk.says(), [binary(&all)]);
+    }
+}

@@ -1,0 +1,102 @@
+//! RFC 6455 §7.2: abnormal closure: the transport goes away, in either role, at any byte.
+
+use std::time::Duration;
+
+use offhook_protocol::{CloseCode, ClosedBy, Config, Error, ReadyState, TimeoutError};
+use offhook_testkit::frames::{binary, close, ping, rest, text};
+use offhook_testkit::{Heard, Pair, Talk};
+
+/// §7.2.1: "If at any point the underlying transport layer connection is unexpectedly lost, the
+/// client MUST _Fail the WebSocket Connection_"; wherever in a frame it is lost, what was not
+/// whole is not told, and the end is 1006.
+#[test]
+fn a_transport_lost_at_any_byte_gives_what_was_whole_and_then_1006() {
+    for role in [Talk::with_server, Talk::with_client] {
+        let frames = [
+            text("one"),
+            binary([1]).more(),
+            ping("?"),
+            rest([2]),
+            text("two"),
+        ];
+        let bytes = role().encode(frames);
+        let all = role().hears_bytes(&bytes);
+        for cut in 0..bytes.len() {
+            let mut talk = role();
+            let heard = talk.hears_bytes(&bytes[..cut]);
+            assert_eq!(heard, all[..heard.len()], "a prefix");
+            talk.says();
+            let closed = talk.closed();
+            assert_eq!(
+                (closed.code, closed.by),
+                (CloseCode::ABNORMAL, ClosedBy::Lost)
+            );
+            assert!(!closed.clean);
+            assert_eq!(
+                talk.hears_bytes(&bytes[cut..]),
+                [],
+                "nothing comes after the end"
+            );
+            assert_eq!(talk.connection.poll_timeout(), None);
+            assert_eq!(talk.connection.handle_timeout(talk.clock.now()), Ok(()));
+        }
+    }
+}
+
+/// The end comes between a Close and its answer: who began stays who began.
+#[test]
+fn a_transport_lost_while_closing_keeps_who_began_it() {
+    for role in [Talk::with_server, Talk::with_client] {
+        let mut talk = role();
+        talk.hears([close(1001, "leaving")]);
+        let closed = talk.closed();
+        assert_eq!(
+            (closed.code, closed.by),
+            (CloseCode::GOING_AWAY, ClosedBy::Remote)
+        );
+        assert_eq!(&*closed.reason, "leaving");
+        let again = talk.closed();
+        assert_eq!(again, closed, "telling twice changes nothing");
+    }
+}
+
+/// A line that dies without a word is noticed by the keepalive, on both sides.
+#[test]
+fn a_line_that_dies_silently_is_noticed_within_interval_and_deadline() {
+    let mut pair = Pair::new(Config::default(), Config::default());
+    pair.lose_link();
+    pair.run(Duration::from_secs(49));
+    assert_eq!(pair.client.connection.ready_state(), ReadyState::Open);
+    pair.run(Duration::from_secs(2));
+    for end in [&pair.client, &pair.server] {
+        assert_eq!(
+            end.heard,
+            [Heard::Error(Error::Timeout(TimeoutError::Pong))]
+        );
+        let closed = end.closed().expect("closed");
+        assert_eq!(
+            (closed.code, closed.by),
+            (CloseCode::ABNORMAL, ClosedBy::Local)
+        );
+        assert_eq!((closed.clean, closed.sent), (false, None));
+    }
+}
+
+/// What is left over when the line is given up is not held, nor heard.
+#[test]
+fn a_connection_that_was_given_up_is_deaf_and_mute() {
+    for mut talk in [Talk::with_server(), Talk::with_client()] {
+        talk.connection.send("never taken").expect("open");
+        talk.clock.advance(Duration::from_secs(30));
+        assert_eq!(talk.connection.handle_timeout(talk.clock.now()), Ok(()));
+        talk.clock.advance(Duration::from_secs(20));
+        let given_up = talk.connection.handle_timeout(talk.clock.now());
+        assert_eq!(given_up, Err(Error::Timeout(TimeoutError::Pong)));
+        assert!(talk.connection.wants_disconnect());
+        assert_eq!(talk.hears([text("late"), ping("late"), text(b"\xff")]), []);
+        let closed = talk.closed();
+        assert_eq!(closed.error, Some(Error::Timeout(TimeoutError::Pong)));
+        assert!(!talk.connection.has_output(), "there is nobody to write to");
+        assert_eq!(talk.connection.buffered_amount(), 0);
+    }
+}

@@ -1,0 +1,89 @@
+//! RFC 6455 §7.4: all 65,536 status codes, heard and said.
+//!
+//! Which may travel: 1000–1003 and 1007–1011 (§7.4.1), 1012–1014 (registered with IANA since),
+//! 3000–3999 (registered by libraries) and 4000–4999 (private, §7.4.2). The others must not:
+//! 0–999 are not used, 1004 is reserved, 1005, 1006 and 1015 "MUST NOT be set as a status code in
+//! a Close control frame by an endpoint", 1016–2999 belong to future versions, and past 4999
+//! nothing is defined.
+
+use offhook_protocol::{CloseCode, Error, PeerError, SendError};
+use offhook_testkit::frames::{close, close_body};
+use offhook_testkit::{Heard, Talk};
+
+const fn may_travel(code: u16) -> bool {
+    matches!(
+        code,
+        1000 | 1001 | 1002 | 1003 | 1007 | 1008 | 1009 | 1010 | 1011 | 1012 | 1013 | 1014
+    ) || (code >= 3000 && code <= 4999)
+}
+
+#[test]
+fn each_code_that_may_travel_is_told_and_echoed_and_each_other_fails_with_1002() {
+    for role in [Talk::with_server, Talk::with_client] {
+        for code in 0..=u16::MAX {
+            let mut talk = role();
+            let heard = talk.hears([close(code, "why")]);
+            if may_travel(code) {
+                assert_eq!(heard, [Heard::close(code, "why")]);
+                assert_eq!(talk.says(), [close(code, "why")]);
+            } else {
+                let error = Error::Peer(PeerError::CloseCode(code));
+                assert_eq!(heard, [Heard::Error(error.clone())]);
+                assert_eq!(talk.says(), [close(1002, error.to_string())]);
+            }
+        }
+    }
+}
+
+#[test]
+fn each_code_that_may_travel_can_be_said_and_each_other_is_refused() {
+    for role in [Talk::with_server, Talk::with_client] {
+        for code in 0..=u16::MAX {
+            let mut talk = role();
+            let now = talk.clock.now();
+            let result = talk.connection.close(code.into(), "why", now);
+            if may_travel(code) {
+                assert_eq!((result, talk.says()), (Ok(()), vec![close(code, "why")]));
+            } else if code == 1005 {
+                // No code at all, which is what 1005 stands for (§7.4.1): an empty frame.
+                assert_eq!((result, talk.says()), (Ok(()), vec![close_body("")]));
+            } else {
+                let refused = SendError::CloseCode(CloseCode::new(code));
+                assert_eq!((result, talk.says()), (Err(refused), vec![]));
+            }
+        }
+    }
+}
+
+/// §7.4.1, for each error this endpoint can find, the code that fits it.
+#[test]
+fn every_breach_is_told_with_the_code_that_the_rfc_gives_it() {
+    let protocol_errors = [
+        PeerError::ReservedBit,
+        PeerError::ReservedOpcode(3),
+        PeerError::FragmentedControl,
+        PeerError::ControlTooLong,
+        PeerError::LengthNotMinimal,
+        PeerError::LengthTopBit,
+        PeerError::NotMasked,
+        PeerError::Masked,
+        PeerError::UnexpectedContinuation,
+        PeerError::MessageInterrupted,
+        PeerError::CloseTooShort,
+        PeerError::CloseCode(5),
+        PeerError::DeflateWindow,
+    ];
+    for error in protocol_errors {
+        assert_eq!(Error::from(error).close_code(), CloseCode::PROTOCOL_ERROR);
+    }
+    // "…data within a message that was not consistent with the type of the message."
+    for error in [PeerError::InvalidUtf8, PeerError::CorruptDeflate] {
+        assert_eq!(Error::from(error).close_code(), CloseCode::INVALID_DATA);
+    }
+    for error in protocol_errors {
+        assert!(
+            Error::from(error).to_string().len() <= 123,
+            "{error} fits a reason"
+        );
+    }
+}

@@ -1,0 +1,158 @@
+//! The one fuzz target that needs another implementation: ours beside tungstenite.
+//!
+//! Both hear the same whole frames, as a server or as a client. They must tell the same messages
+//! and either both fail or both not; which error it is, and which Close they answer, is theirs.
+//!
+//! Differences that are allowed, and kept from showing:
+//! - Ours refuses lengths that are not minimal (RFC 6455 §5.2), tungstenite takes them: only
+//!   minimal ones are generated.
+//! - tungstenite gives a Close whose code must not travel out as one with 1002 and a reason of its
+//!   own; ours fails.
+//! - Ours takes a Close with 1014, bad gateway, which IANA has registered; tungstenite fails.
+//! - Ours fails text at its first impossible byte, tungstenite at the end of the frame: only whole
+//!   frames are generated.
+
+use std::io::{self, Read, Write};
+
+use offhook_protocol::Config;
+use offhook_testkit::{Frame, Heard, Talk, frames};
+use tungstenite::error::Error;
+use tungstenite::protocol::{Role, WebSocketConfig};
+use tungstenite::{Message, WebSocket};
+
+/// The same frames for both.
+pub fn differential(data: &[u8]) {
+    let Some((&role, script)) = data.split_first() else {
+        return;
+    };
+    let server = role & 1 == 1;
+    // Sometimes a mask is where none belongs, or missing.
+    let masked = server != (role & 0x1f == 0x1f);
+    let bytes: Vec<u8> = script_frames(script)
+        .iter()
+        .flat_map(|frame| frame.encode(masked))
+        .collect();
+    let ours = tell_ours(&bytes, server);
+    if let Some(Told::Close(1014, _)) = ours.last() {
+        return;
+    }
+    let theirs = tell_theirs(&bytes, server);
+    assert_eq!(ours, theirs, "ours, theirs");
+}
+
+/// First byte of the header, length of the payload in two bytes, payload.
+fn script_frames(mut script: &[u8]) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    while let [first, high, low, rest @ ..] = script {
+        let len = usize::from(u16::from_be_bytes([*high, *low]) % 2048).min(rest.len());
+        let (payload, after) = rest.split_at(len);
+        let frame = frames::opcode(first & 0x0f, payload).rsv(first >> 4 & 7);
+        frames.push(if first & 0x80 == 0 {
+            frame.more()
+        } else {
+            frame
+        });
+        script = after;
+    }
+    frames
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Text(String),
+    Binary(Vec<u8>),
+    Ping(Vec<u8>),
+    Pong(Vec<u8>),
+    Close(u16, String),
+    Failed,
+}
+
+fn tell_ours(bytes: &[u8], server: bool) -> Vec<Told> {
+    let mut talk = if server {
+        Talk::with_server_of(Config::default())
+    } else {
+        Talk::with_client_of(Config::default())
+    };
+    let heard = talk.hears_bytes(bytes).into_iter();
+    heard
+        .map(|heard| match heard {
+            Heard::Text(text) => Told::Text(text),
+            Heard::Binary(bytes) => Told::Binary(bytes),
+            Heard::Ping(payload) => Told::Ping(payload),
+            Heard::Pong(payload, _) => Told::Pong(payload),
+            Heard::Close(frame) => Told::Close(frame.code.get(), frame.reason.into()),
+            Heard::Error(_) => Told::Failed,
+            Heard::Chunk(..) => unreachable!("whole messages were asked for"),
+        })
+        .collect()
+}
+
+fn tell_theirs(bytes: &[u8], server: bool) -> Vec<Told> {
+    let role = if server { Role::Server } else { Role::Client };
+    let limit = Some(1024 * 1024);
+    let config = WebSocketConfig::default()
+        .max_message_size(limit)
+        .max_frame_size(limit);
+    let mut socket = WebSocket::from_raw_socket(Wire(bytes), role, Some(config));
+    let mut told = Vec::new();
+    loop {
+        told.push(match socket.read() {
+            Ok(Message::Text(text)) => Told::Text(text.as_str().to_owned()),
+            Ok(Message::Binary(bytes)) => Told::Binary(bytes.into()),
+            Ok(Message::Ping(payload)) => Told::Ping(payload.into()),
+            Ok(Message::Pong(payload)) => Told::Pong(payload.into()),
+            Ok(Message::Close(None)) => Told::Close(1005, String::new()),
+            Ok(Message::Close(Some(frame))) if frame.reason.as_str() == "Protocol violation" => {
+                Told::Failed
+            }
+            Ok(Message::Close(Some(frame))) => {
+                Told::Close(frame.code.into(), frame.reason.as_str().to_owned())
+            }
+            Ok(Message::Frame(_)) => unreachable!("reading gives none"),
+            // Nothing more has come.
+            Err(Error::Io(_)) => return told,
+            Err(Error::ConnectionClosed) => return told,
+            Err(_) => Told::Failed,
+        });
+        if matches!(told.last(), Some(Told::Failed | Told::Close(..))) {
+            return told;
+        }
+    }
+}
+
+/// Brings the bytes, then nothing; takes all that is written.
+struct Wire<'a>(&'a [u8]);
+
+impl Read for Wire<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.0.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Wire<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_corpus_is_told_alike_by_both() {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus/differential");
+        let mut inputs = 0;
+        for entry in std::fs::read_dir(corpus).expect("the corpus is committed") {
+            let input = std::fs::read(entry.expect("an entry").path()).expect("a readable input");
+            super::differential(&input);
+            inputs += 1;
+        }
+        assert!(inputs > 0, "the corpus is empty");
+    }
+}
