@@ -16,3 +16,4 @@ mod mailbox;
 mod presence;
 mod restart;
 mod retention;
+mod together;
