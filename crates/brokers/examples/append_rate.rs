@@ -1,6 +1,6 @@
 //! How many publications a second each broker acknowledges, by how many are under way at once.
 //!
-//! `cargo run --release -p offhook-brokers --example append_rate [DIRECTORY]`
+//! `cargo run --release -p offhook-brokers --example append_rate [DIRECTORY [BROKER]]`
 //!
 //! One desk publishes 128 B messages round robin to some channels and keeps a window of them
 //! unanswered; every one is acknowledged after the broker's promise.
@@ -191,8 +191,16 @@ fn main() -> Result<(), Failure> {
     );
     println!("| broker | channels | in flight | acknowledged/s | p50 µs | p99 µs |");
     println!("|---|---|---|---|---|---|");
-    rows("memory", || Ok(Arc::new(Memory::new(rules(), now()))))?;
-    rows("log, fsync", || log(directory.path(), Durability::Fsync))?;
-    rows("log, os", || log(directory.path(), Durability::Os))?;
+    let only = std::env::args().nth(2);
+    let wanted = |name: &str| only.as_ref().is_none_or(|only| only == name);
+    if wanted("memory") {
+        rows("memory", || Ok(Arc::new(Memory::new(rules(), now()))))?;
+    }
+    if wanted("fsync") {
+        rows("log, fsync", || log(directory.path(), Durability::Fsync))?;
+    }
+    if wanted("os") {
+        rows("log, os", || log(directory.path(), Durability::Os))?;
+    }
     Ok(())
 }

@@ -88,8 +88,10 @@ pub struct LogOptions {
     pub path: PathBuf,
     /// What an acknowledgement promises. Default: `Fsync`.
     pub durability: Durability,
-    /// Serve a log that has lost acknowledged publications, under new epochs, so that every
-    /// subscriber is told of a gap. Default: no; an operator decides that.
+    /// Serve a log that has lost acknowledged publications, under a new epoch, so that every
+    /// subscriber is told of a gap. Default: no; an operator decides that. With
+    /// [`Durability::Os`] it is always accepted: a power cut may take what was promised to
+    /// survive only this process.
     pub accept_loss: bool,
     /// Publications waiting for the writer. Default 65,536: half a second of a fast disk.
     pub queue_count: usize,
@@ -151,7 +153,8 @@ impl Log {
         let store = Store::open(&options).map_err(|error| OpenError::of(&path, error))?;
         let witness = Witness::open(&path).map_err(io)?;
         let fresh = Epoch(now.unix_ms.saturating_mul(1000));
-        store.settle_epoch(&witness, fresh, options.accept_loss, &path)?;
+        let accept_loss = options.accept_loss || options.durability == Durability::Os;
+        store.settle_epoch(&witness, fresh, accept_loss, &path)?;
         let queue = Arc::new(JobQueue::new(options.queue_count, options.queue_bytes));
         let health = Arc::new(Mutex::new(Health::Good));
         let store = SharedStore::new(options, store);

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use offhook_brokers::{Broker, Health, Log, LogOptions, OpenError};
+use offhook_brokers::{Broker, Durability, Health, Log, LogOptions, OpenError};
 use offhook_engine::*;
 
 use crate::desk::{Desk, at, draft, kept, open_log};
@@ -79,6 +79,26 @@ fn an_accepted_loss_begins_a_new_epoch_so_that_every_subscriber_hears_of_it() {
     assert_ne!(after.epoch, before.epoch);
     let again = Desk::new(&open(directory.path(), false).unwrap()).follow("a");
     assert_eq!(again.epoch, after.epoch, "accepted once, it is settled");
+}
+
+#[test]
+fn with_relaxed_durability_a_loss_is_no_reason_to_stay_down_but_one_to_say_so() {
+    let directory = written();
+    let before = Desk::new(&open(directory.path(), false).unwrap()).follow("a");
+    let journal = journals(directory.path()).pop().unwrap();
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&journal)
+        .unwrap()
+        .set_len(8_000)
+        .unwrap();
+    let mut options = LogOptions::new(directory.path());
+    options.durability = Durability::Os;
+    let log: Arc<dyn Broker> =
+        Arc::new(Log::open(options, Arc::new(kept(1_000_000)), at(5)).unwrap());
+    let after = Desk::new(&log).follow("a");
+    assert!(after.head < before.head);
+    assert_ne!(after.epoch, before.epoch);
 }
 
 #[test]

@@ -106,6 +106,10 @@ impl Engine {
 
     fn open_channel(&mut self, channel: ChannelName) -> Result<Slot, Refusal> {
         let rules = Arc::clone(self.rules_of(&channel)?);
+        if self.requests.len() >= self.limits.requests {
+            let detail = "the server has too many requests under way; try again";
+            return Err(Refusal::new(ErrorCode::Busy, detail));
+        }
         let slot = self.channels.insert(Channel::new(channel.clone(), rules));
         self.names.insert(channel.clone(), slot);
         self.follow(slot, channel);

@@ -291,3 +291,21 @@ fn the_same_key_is_acknowledged_with_the_same_position() {
         ]
     );
 }
+
+#[test]
+fn a_worker_has_so_many_requests_under_way_and_refuses_the_rest_for_now() {
+    let mut world = world_with(|limits| limits.requests = 2);
+    world.subscribe(0, "kept/a", Since::Now);
+    world.publish(0, "kept/a", "x");
+    world.publish(0, "kept/a", "x");
+    world.subscribe(0, "kept/b", Since::Now);
+    let refused = refusals(&mut world);
+    assert_eq!(refused.len(), 2);
+    assert!(
+        refused
+            .iter()
+            .all(|refusal| refusal.code == ErrorCode::Busy)
+    );
+    world.subscribe(0, "kept/b", Since::Now);
+    assert_eq!(refusals(&mut world).len(), 2, "answers make room again");
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use offhook_engine::{BrokerEvent, ChannelName};
 
 use super::Writer;
-use crate::log::store::Store;
+use crate::{broker::Health, log::store::Store};
 
 /// Channels on disk that one tick looks at for what is too old.
 const SWEEP: usize = 64;
@@ -20,19 +20,8 @@ impl Writer {
 
     pub(super) fn tick(&mut self) {
         self.ticks += 1;
-        let store = match self.store.get() {
-            Some(store) => store,
-            None => match self.store.reopen() {
-                Ok(store) => {
-                    self.opened(&store);
-                    // What was written but not acknowledged is there now: followers look it up.
-                    self.hub.tell_all(&BrokerEvent::Lagged);
-                    store
-                }
-                Err(error) => {
-                    return self.failed("the log can't be opened again", &error);
-                }
-            },
+        let Some(store) = self.store.get().or_else(|| self.open_again()) else {
+            return;
         };
         let now_ms = self.now_ms;
         let window = self.hub.rules().longest_key_window().as_millis() as u64;
@@ -42,6 +31,30 @@ impl Writer {
             hub.is_followed(name) || open.used.saturating_add(CLOSE_AFTER) > ticks
         });
         self.trim_by_age(&store, now_ms);
+    }
+
+    /// The store was closed because a write failed: perhaps it goes now.
+    fn open_again(&mut self) -> Option<Arc<Store>> {
+        let store = match self.store.reopen() {
+            Ok(store) => store,
+            Err(error) => {
+                self.failed("the log can't be opened again", &error);
+                return None;
+            }
+        };
+        self.opened(&store);
+        if self.witness.read() > Some(self.batch) {
+            self.store.close();
+            self.set_health(Health::Corrupt(
+                "the disk lost acknowledged publications when it failed; stop the server and \
+                 restore the log from a backup, or start it accepting the loss"
+                    .to_owned(),
+            ));
+            return None;
+        }
+        // What was written but not acknowledged is there now: followers look it up.
+        self.hub.tell_all(&BrokerEvent::Lagged);
+        Some(store)
     }
 
     /// Open channels, and some of those on disk, lose what is too old.
