@@ -52,8 +52,9 @@ pub(super) fn read_key_entry(mut bytes: &[u8]) -> Option<(u64, u64)> {
     Some((bytes.try_get_u64().ok()?, bytes.try_get_u64().ok()?))
 }
 
-pub(super) fn encode(draft: &Draft) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64 + draft.data.len());
+/// Writes a publication into a buffer that is used again.
+pub(super) fn encode(draft: &Draft, out: &mut Vec<u8>) {
+    out.clear();
     out.put_u8(VERSION);
     out.put_u8(match draft.format {
         Format::Json => 0,
@@ -70,18 +71,17 @@ pub(super) fn encode(draft: &Draft) -> Vec<u8> {
     out.put_u8(publisher | key);
     if let Some(publisher) = &draft.publisher {
         out.put_slice(&publisher.session.to_bytes());
-        put_text(&mut out, &publisher.user);
+        put_text(out, &publisher.user);
     }
     if let Some(key) = &draft.key {
-        put_text(&mut out, key.as_str());
+        put_text(out, key.as_str());
     }
     out.put_u8(draft.tags.iter().count() as u8);
     for (name, value) in draft.tags.iter() {
-        put_text(&mut out, name);
-        put_text(&mut out, value);
+        put_text(out, name);
+        put_text(out, value);
     }
     out.put_slice(&draft.data);
-    out
 }
 
 /// The publication, or nothing when these are not the bytes of one.

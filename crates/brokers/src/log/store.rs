@@ -18,11 +18,11 @@ use fjall::{
         CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
     },
 };
-use offhook_engine::{ChannelName, Draft, Epoch, Key};
+use offhook_engine::{ChannelName, Draft, Epoch};
 
 use super::{
     Durability, LogOptions, OpenError,
-    record::{encode, idempotency_key, key_entry, log_key, read_key_entry},
+    record::{encode, key_entry, log_key, read_key_entry},
     retained::Retained,
     witness::Witness,
 };
@@ -160,14 +160,10 @@ impl Store {
         Ok(names)
     }
 
-    /// What was published with this key: its offset, and when.
-    pub(super) fn published(
-        &self,
-        channel: u32,
-        scope: &str,
-        key: &Key,
-    ) -> fjall::Result<Option<(u64, u64)>> {
-        let entry = self.keys.get(idempotency_key(channel, scope, key))?;
+    /// What was published with this [`idempotency_key`](super::record::idempotency_key): its
+    /// offset, and when.
+    pub(super) fn published(&self, key: &[u8]) -> fjall::Result<Option<(u64, u64)>> {
+        let entry = self.keys.get(key)?;
         Ok(entry.and_then(|bytes| read_key_entry(&bytes)))
     }
 
@@ -202,6 +198,7 @@ impl Store {
             batch,
             store: Arc::clone(self),
             keys: HashMap::new(),
+            record: Vec::new(),
         }
     }
 }
@@ -212,6 +209,8 @@ pub(super) struct Group {
     store: Arc<Store>,
     /// Keys that are only in this group yet.
     keys: HashMap<Vec<u8>, u64>,
+    /// Where each record is put together.
+    record: Vec<u8>,
 }
 
 impl Group {
@@ -219,22 +218,21 @@ impl Group {
         self.batch.is_empty()
     }
 
-    pub(super) fn published(&self, channel: u32, draft: &Draft) -> Option<u64> {
-        let key = draft.key.as_ref().filter(|_| !self.keys.is_empty())?;
-        self.keys
-            .get(&idempotency_key(channel, draft.key_scope(), key))
-            .copied()
+    /// The offset of what this group publishes with a key.
+    pub(super) fn published(&self, key: &[u8]) -> Option<u64> {
+        self.keys.get(key).copied()
     }
 
-    pub(super) fn publish(&mut self, channel: u32, offset: u64, draft: &Draft, now_ms: u64) {
+    pub(super) fn publish(&mut self, channel: u32, offset: u64, draft: &Draft) {
+        encode(draft, &mut self.record);
         self.batch
-            .insert(&self.store.log, log_key(channel, offset), encode(draft));
-        if let Some(key) = &draft.key {
-            let key = idempotency_key(channel, draft.key_scope(), key);
-            self.batch
-                .insert(&self.store.keys, key.clone(), key_entry(offset, now_ms));
-            self.keys.insert(key, offset);
-        }
+            .insert(&self.store.log, log_key(channel, offset), &*self.record);
+    }
+
+    pub(super) fn remember_key(&mut self, key: Vec<u8>, offset: u64, now_ms: u64) {
+        self.batch
+            .insert(&self.store.keys, &*key, key_entry(offset, now_ms));
+        self.keys.insert(key, offset);
     }
 
     pub(super) fn remember(&mut self, name: &ChannelName, retained: &Retained) {

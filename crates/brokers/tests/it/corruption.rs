@@ -39,8 +39,14 @@ fn open(path: &Path, accept_loss: bool) -> Result<Arc<dyn Broker>, OpenError> {
 fn written() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let mut desk = Desk::new(&open_log(directory.path(), kept(1_000_000)));
-    for n in 0..100 {
-        desk.publish("a", &format!("{n} {}", "x".repeat(100)));
+    for group in 0..5 {
+        let number = |n: u32| format!("{} {}", group * 20 + n, "x".repeat(100));
+        let ids: Vec<_> = (0..20)
+            .map(|n| desk.send(draft("a", &number(n), None)))
+            .collect();
+        for id in ids {
+            desk.answer(id);
+        }
     }
     directory
 }

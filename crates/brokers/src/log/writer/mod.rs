@@ -20,6 +20,7 @@ use super::{
     open_error::failure_of,
     queue::{Job, JobQueue},
     reader::ReadJob,
+    record::idempotency_key,
     retained::Retained,
     store::{Group, SharedStore},
     witness::Witness,
@@ -173,20 +174,25 @@ impl Writer {
         let next_number = self.channels;
         let open = self.open(&draft.channel)?;
         let (number, epoch) = (open.retained.id, open.retained.epoch);
-        if let Some(offset) = group.published(number, draft) {
-            return Ok(Staged::Repeated(Position { epoch, offset }));
-        }
-        if let Some(key) = &draft.key {
-            let before = store.published(number, draft.key_scope(), key);
+        let key = draft.key.as_ref();
+        let key = key.map(|key| idempotency_key(number, draft.key_scope(), key));
+        if let Some(key) = &key {
+            if let Some(offset) = group.published(key) {
+                return Ok(Staged::Repeated(Position { epoch, offset }));
+            }
+            let before = store.published(key).map_err(|error| failure_of(&error))?;
             let window = open.rules.key_window.as_millis() as u64;
-            if let Some((offset, time_ms)) = before.map_err(|error| failure_of(&error))?
+            if let Some((offset, time_ms)) = before
                 && time_ms.saturating_add(window) >= now_ms
             {
                 return Ok(Staged::Before(Position { epoch, offset }));
             }
         }
         let offset = open.retained.head + 1;
-        group.publish(number, offset, draft, now_ms);
+        group.publish(number, offset, draft);
+        if let Some(key) = key {
+            group.remember_key(key, offset, now_ms);
+        }
         let history = &open.rules.history;
         let sealed = open
             .retained
