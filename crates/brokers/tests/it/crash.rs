@@ -17,7 +17,7 @@ const FROM: &str = "OFFHOOK_TEST_CRASH_FROM";
 const NAME: &str =
     "crash::every_acknowledged_publication_survives_kills_at_random_moments_once_and_in_order";
 const CHANNELS: u64 = 7;
-const ROUNDS: u64 = 40;
+const ROUNDS: u64 = 20;
 const WINDOW: usize = 300;
 
 /// Publishes for ever, and says of each acknowledgement "number channel offset".
@@ -107,7 +107,7 @@ fn every_acknowledged_publication_survives_kills_at_random_moments_once_and_in_o
         run_and_kill(
             directory.path(),
             from,
-            1 + (random >> 40) % 3_000,
+            1 + (random >> 40) % 2_000,
             &mut seen,
         );
     }
