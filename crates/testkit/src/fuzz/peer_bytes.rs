@@ -4,7 +4,6 @@ use offhook_protocol::deflate::{DeflateConfig, DeflateMemory, DeflatePool, parse
 use offhook_protocol::{Config, Deflate, Limits, OpCode};
 
 use super::{CUTS, Choices, cut};
-use crate::talk::write_all;
 use crate::{Frame, Heard, Talk};
 
 /// The most one message may have in these circumstances: little, so that it is passed often.
@@ -124,7 +123,7 @@ fn answer_between(circumstances: Circumstances, bytes: &[u8]) {
     let mut written = Vec::new();
     for segment in cut(bytes, &[64, 1, 200]) {
         talk.hears_bytes(segment);
-        let some = write_all(&mut talk.connection);
+        let some = talk.written();
         assert!(some.len() <= MOST_OUTPUT);
         written.extend(some);
     }
