@@ -312,3 +312,23 @@ fn a_worker_that_is_gone_gets_nothing_and_stops_nothing() {
         assert!(gone.mailbox.take().is_empty());
     });
 }
+
+#[test]
+fn an_ephemeral_stream_that_nobody_uses_is_forgotten_and_one_that_is_followed_is_not() {
+    every_broker(&kept(100), |broker| {
+        let mut desk = Desk::new(broker);
+        let used = desk.follow("flow/used").epoch;
+        let idle = desk.publish("flow/idle", "x").epoch;
+        broker.tick(at(600_000));
+        assert_eq!(
+            desk.publish("flow/idle", "x"),
+            Position {
+                epoch: idle,
+                offset: 2
+            }
+        );
+        broker.tick(at(1_200_001));
+        assert_ne!(desk.publish("flow/idle", "x").epoch, idle);
+        assert_eq!(desk.publish("flow/used", "x").epoch, used);
+    });
+}

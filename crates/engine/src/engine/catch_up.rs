@@ -85,9 +85,8 @@ impl Engine {
                 None
             }
             Move::AwaitStream => {
-                let ahead = &mut c.catching_up().ahead;
-                if !ahead.contains(&line) {
-                    ahead.push(line);
+                if !std::mem::replace(&mut behind.ahead, true) {
+                    c.catching_up().ahead.push(line);
                 }
                 None
             }

@@ -39,11 +39,8 @@ impl Engine {
             }
             recent.push(Arc::clone(&publication), count, bytes);
         }
-        let ahead = c.take_ahead();
         let somebody = !c.live.is_empty();
-        for line in ahead {
-            self.queue_advance(line, channel);
-        }
+        self.wake_ahead(channel);
         somebody.then_some(Step::Broadcast {
             channel,
             publication,
@@ -64,7 +61,20 @@ impl Engine {
             return;
         };
         c.tail = Some(told);
+        self.wake_ahead(channel);
+    }
+
+    /// Those who had more than this worker had heard of look again.
+    fn wake_ahead(&mut self, channel: Slot) {
+        let Some(c) = self.channels.get_mut(channel) else {
+            return;
+        };
         for line in c.take_ahead() {
+            let l = self.lines.get_mut(line.into());
+            let subscription = l.and_then(|l| l.subscription(channel));
+            if let Some(Stage::Behind(behind)) = subscription.map(|s| &mut s.stage) {
+                behind.ahead = false;
+            }
             self.queue_advance(line, channel);
         }
     }

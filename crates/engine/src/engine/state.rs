@@ -105,6 +105,8 @@ pub(super) struct Behind {
     pub(super) reading: bool,
     /// An `Advance` is queued.
     pub(super) queued: bool,
+    /// It is in `CatchingUp::ahead`.
+    pub(super) ahead: bool,
 }
 
 impl Behind {
@@ -120,6 +122,7 @@ impl Behind {
             verified: false,
             reading: false,
             queued: false,
+            ahead: false,
         }
     }
 
@@ -205,7 +208,7 @@ pub(super) struct Channel {
 
 #[derive(Debug, Default)]
 pub(super) struct CatchingUp {
-    /// Lines in `Stage::Opening`.
+    /// Lines that began to subscribe before there was a tail; some may have gone since.
     pub(super) opening: Vec<LineId>,
     /// Lines whose cursor is ahead of what this worker has heard.
     pub(super) ahead: Vec<LineId>,

@@ -83,8 +83,9 @@ impl Engine {
                 line,
                 channel: slot,
             });
+        } else {
+            c.catching_up().opening.push(line);
         }
-        c.catching_up().opening.push(line);
         let stage = Stage::Opening(Box::new(Opening { id, since }));
         let (received, marked, joined) = (0, 0, false);
         let new = Subscription {
@@ -156,7 +157,7 @@ impl Engine {
             return;
         }
         c.tail = Some(stream.into());
-        for &line in &c.catching_up().opening {
+        for line in std::mem::take(&mut c.catching_up().opening) {
             self.items.push_back(Item::Begin { line, channel });
         }
     }
@@ -172,7 +173,7 @@ impl Engine {
             return;
         }
         let name = c.name.clone();
-        for line in c.catching_up().opening.clone() {
+        for line in std::mem::take(&mut c.catching_up().opening) {
             let stage = self.end(line, slot, Duration::ZERO);
             let Some(Stage::Opening(opening)) = stage else {
                 continue;
@@ -209,7 +210,6 @@ impl Engine {
             return None;
         };
         let (id, since) = (opening.id, opening.since);
-        c.catching_up().opening.retain(|l| *l != line);
         let behind = start(since, tail, history);
         let live = behind.is_none();
         match behind {
@@ -278,9 +278,9 @@ impl Engine {
         let stage = l.subscriptions.swap_remove(index).stage;
         let c = self.channels.get_mut(channel)?;
         match &stage {
-            Stage::Opening(_) => c.catching_up().opening.retain(|l| *l != line),
             Stage::Behind(_) => c.behind -= 1,
-            Stage::Live { .. } => {}
+            // Its place among those who wait to begin stays: beginning finds nobody.
+            Stage::Opening(_) | Stage::Live { .. } => {}
         }
         c.subscribers -= 1;
         c.settle();
