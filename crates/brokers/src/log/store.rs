@@ -32,8 +32,8 @@ const MEMTABLE: u64 = 16 << 20;
 /// Journals on disk; fjall's smallest useful value, since replaying them is what a restart does.
 const JOURNALS: u64 = 128 << 20;
 
-/// What is tried to be written to see whether the disk is full: less than a flush needs.
-const PROBE: usize = 1 << 20;
+/// What is tried to be written to see whether the disk is full: as much as a flush needs.
+const PROBE: usize = MEMTABLE as usize;
 
 const EPOCH: &str = "epoch";
 const BATCH: &str = "batch";
