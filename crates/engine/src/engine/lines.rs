@@ -132,8 +132,9 @@ impl Engine {
         }
     }
 
-    /// A line may be handed out so many bytes one by one. Call it when the outbox has drained
-    /// below its low-water mark and [`wants_writable`](Self::wants_writable) says yes, and grant
+    /// A line may be handed out so many bytes one by one. Ask
+    /// [`wants_writable`](Self::wants_writable) after every write that leaves the outbox below its
+    /// low-water mark, also one that went through at once; if it says yes, call this, and grant
     /// less than the outbox holds: about half leaves room for what is live meanwhile. The last
     /// publication handed out may go over the grant.
     pub fn handle_writable(&mut self, line: LineId, bytes_free: usize) {
