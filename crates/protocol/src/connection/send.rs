@@ -413,20 +413,17 @@ impl Connection {
             // Each frame of a client has a mask of its own: only the payload can be shared.
             return self.begin(message.to_outgoing());
         }
-        let Some(deflate) = &mut self.deflate else {
-            return self.commit_framed(message.plain());
-        };
-        match message.compressed(deflate.compressor.window_bits()) {
-            Some(framed) => {
-                deflate.compressor.note_sent(message.as_bytes());
-                self.commit_framed(framed);
-            }
-            None => self.commit_framed(message.plain()),
-        }
-    }
-
-    fn commit_framed(&mut self, frame: &Bytes) {
-        if frame.len() <= COPIED {
+        let compressed = self.deflate.as_mut().and_then(|deflate| {
+            let framed = message.compressed(deflate.compressor.window_bits())?;
+            deflate.compressor.note_sent(message.as_bytes());
+            Some(framed)
+        });
+        let framed = compressed.unwrap_or_else(|| message.plain());
+        let frame = framed.frame();
+        if framed.payload_bytes().len() > self.config.fragment_size {
+            let payload = Payload::Shared(framed.payload());
+            self.commit_message(message.kind().opcode(), framed.rsv1, payload);
+        } else if frame.len() <= COPIED {
             self.wire.push_framed(frame);
         } else {
             self.wire.place(frame.clone());
