@@ -1,7 +1,6 @@
 //! Bytes in, events out.
 
 use std::borrow::Cow;
-use std::mem;
 
 use super::assembly::{Assembly, inflate_whole};
 use super::{CloseFrame, Connection, Event, Input, ReceiveMode};
@@ -29,17 +28,42 @@ pub(crate) enum Stage {
         bytes: [u8; MAX_HEADER_LEN],
         len: u8,
     },
-    /// The header has come; `remaining` payload bytes have not.
-    Payload(Payload),
+    /// The header has come, and the payload not in full: a [`Payload`], whose fields lie here for
+    /// eight bytes less.
+    Payload {
+        opcode: OpCode,
+        fin: bool,
+        key: [u8; 4],
+        remaining: u64,
+    },
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Payload {
+/// What is still to come of a frame.
+#[derive(Clone, Copy)]
+struct Payload {
     opcode: OpCode,
     fin: bool,
     /// The masking key as it applies to the next byte; zero where there is no mask.
     key: [u8; 4],
+    /// How many bytes have not come.
     remaining: u64,
+}
+
+impl From<Payload> for Stage {
+    fn from(payload: Payload) -> Self {
+        let Payload {
+            opcode,
+            fin,
+            key,
+            remaining,
+        } = payload;
+        Self::Payload {
+            opcode,
+            fin,
+            key,
+            remaining,
+        }
+    }
 }
 
 impl Default for Stage {
@@ -110,8 +134,18 @@ impl Connection {
             if let Some(event) = self.inflate_backlog()? {
                 return Ok(Some(event));
             }
-            let payload = match &self.stage {
-                Stage::Payload(payload) => *payload,
+            let payload = match self.stage {
+                Stage::Payload {
+                    opcode,
+                    fin,
+                    key,
+                    remaining,
+                } => Payload {
+                    opcode,
+                    fin,
+                    key,
+                    remaining,
+                },
                 Stage::Header { .. } => {
                     let Some(header) = self.next_header(input)? else {
                         return Ok(None);
@@ -257,7 +291,7 @@ impl Connection {
             key: header.mask.unwrap_or_default(),
             remaining: header.payload_len,
         };
-        self.stage = Stage::Payload(payload);
+        self.stage = payload.into();
         Ok(payload)
     }
 
@@ -283,11 +317,12 @@ impl Connection {
             self.reset_stage();
         } else {
             let key = rotate(payload.key, taken);
-            self.stage = Stage::Payload(Payload {
+            let rest = Payload {
                 key,
                 remaining,
                 ..payload
-            });
+            };
+            self.stage = rest.into();
         }
         Piece {
             bytes,
@@ -375,15 +410,17 @@ impl Connection {
         piece: Piece<'b>,
         input: &Input<'_>,
     ) -> Result<Option<Event<'b>>, Error> {
-        let payload: Cow<'b, [u8]> = if piece.ends_frame && self.control.is_empty() {
+        let payload: Cow<'b, [u8]> = if piece.ends_frame && self.control.is_none() {
             Cow::Borrowed(piece.bytes)
         } else {
             // At most 125 bytes: the header was checked.
-            self.control.extend_from_slice(piece.bytes);
+            let mut control = self.control.take().unwrap_or_default();
+            control.extend_from_slice(piece.bytes);
             if !piece.ends_frame {
+                self.control = Some(control);
                 return Ok(None);
             }
-            Cow::Owned(mem::take(&mut self.control))
+            Cow::Owned(*control)
         };
         match piece.opcode {
             OpCode::Ping => {

@@ -164,6 +164,52 @@ fn the_close_deadline_runs_from_the_first_close_and_ends_the_waiting() {
     }
 }
 
+/// The peer's time to answer begins when our Close has left, not when it was asked for.
+#[test]
+fn a_close_behind_much_else_is_waited_for_while_that_leaves_and_then_as_long_as_any() {
+    for role in ROLES {
+        let mut talk = role(Config {
+            close_timeout: SECOND * 7,
+            ..Config::default()
+        });
+        talk.connection.send(vec![0; 600_000]).expect("open");
+        let now = talk.clock.now();
+        talk.connection
+            .close(1000.into(), "", now)
+            .expect("allowed");
+        while talk.connection.buffered_amount() > 50_000 {
+            assert_eq!(pass(&mut talk, 6), Ok(()));
+            talk.writes(50_000);
+        }
+        assert_eq!(pass(&mut talk, 6), Ok(()));
+        talk.written();
+        assert_eq!(pass(&mut talk, 1), Ok(()), "notices that all has left");
+        assert_eq!(pass(&mut talk, 6), Ok(()), "the peer has all its time");
+        assert_eq!(pass(&mut talk, 1), Err(Error::Timeout(TimeoutError::Close)));
+    }
+}
+
+#[test]
+fn a_peer_that_takes_a_byte_now_and_then_does_not_put_the_close_deadline_off() {
+    for role in ROLES {
+        let mut talk = role(Config {
+            close_timeout: SECOND * 7,
+            ..Config::default()
+        });
+        talk.connection.send(vec![0; 600_000]).expect("open");
+        let now = talk.clock.now();
+        talk.connection
+            .close(1000.into(), "", now)
+            .expect("allowed");
+        for _ in 0..6 {
+            talk.writes(100);
+            assert_eq!(pass(&mut talk, 1), Ok(()));
+        }
+        assert_eq!(pass(&mut talk, 1), Err(Error::Timeout(TimeoutError::Close)));
+        assert_eq!(talk.closed().sent, None, "our Close never left");
+    }
+}
+
 /// A peer that does not read must not keep a failed connection alive.
 #[test]
 fn the_close_deadline_also_ends_an_answer_that_nobody_takes() {

@@ -156,6 +156,54 @@ fn pings_of_the_users_do_not_put_the_deadline_off() {
     }
 }
 
+/// A quiet peer on a slow line gets the ping late: its time begins when the ping has left.
+#[test]
+fn a_ping_behind_a_long_message_waits_for_its_answer_from_when_it_has_left() {
+    for role in ROLES {
+        let mut talk = role(every(30, 20));
+        talk.connection.send(vec![0; 200_000]).expect("open");
+        pass(&mut talk, 30).expect("a ping");
+        let mut written = Vec::new();
+        for _ in 0..9 {
+            pass(&mut talk, 19).expect("it comes nearer to leaving");
+            written.extend(talk.writes(20_000));
+        }
+        pass(&mut talk, 19).expect("nearer still");
+        written.extend(talk.written());
+        let frames = Frame::decode_all(&written);
+        assert_eq!(frames.last().map(|(frame, _)| frame.opcode()), Some(0x9));
+        pass(&mut talk, 19).expect("the answer has time");
+        assert_eq!(pass(&mut talk, 2), Err(Error::Timeout(TimeoutError::Pong)));
+    }
+}
+
+#[test]
+fn a_ping_that_does_not_leave_at_all_is_not_waited_for_any_longer() {
+    for role in ROLES {
+        let mut talk = role(every(30, 20));
+        talk.connection.send(vec![0; 200_000]).expect("open");
+        pass(&mut talk, 30).expect("a ping");
+        assert_eq!(pass(&mut talk, 19), Ok(()));
+        assert_eq!(pass(&mut talk, 1), Err(Error::Timeout(TimeoutError::Pong)));
+    }
+}
+
+/// What goes out behind the ping says nothing of the peer: it may be in our own system's buffers.
+#[test]
+fn what_leaves_after_the_ping_does_not_put_the_deadline_off() {
+    for role in ROLES {
+        let mut talk = role(every(30, 20));
+        pass(&mut talk, 30).expect("a ping");
+        one_ping(&mut talk);
+        for _ in 0..19 {
+            talk.connection.send("more").expect("open");
+            talk.says();
+            assert_eq!(pass(&mut talk, 1), Ok(()));
+        }
+        assert_eq!(pass(&mut talk, 1), Err(Error::Timeout(TimeoutError::Pong)));
+    }
+}
+
 /// Without a keepalive it is the user who judges what a missing pong means.
 #[test]
 fn without_a_keepalive_there_is_no_deadline_for_anything() {
@@ -252,6 +300,31 @@ fn a_pong_tells_which_ping_it_answers() {
         assert_eq!(late, [Heard::Pong(pings[0].clone(), false)]);
         talk.hears([pong(&pings[2])]);
         assert_eq!(talk.connection.rtt(), Some(Duration::from_millis(10)));
+    }
+}
+
+/// §5.5.3: "A Pong frame MAY be sent unsolicited." Other implementations send counters and clocks
+/// of eight bytes.
+#[test]
+fn a_heartbeat_of_the_peers_own_is_not_taken_for_an_answer() {
+    for role in ROLES {
+        let mut talk = role(silent());
+        pass(&mut talk, 100).expect("open");
+        talk.connection.ping(talk.clock.now()).expect("open");
+        let asked = one_ping(&mut talk).payload().to_vec();
+        for micros in [0, 1, 2, 99_999_999, 100_000_000_u64] {
+            for payload in [micros.to_be_bytes(), micros.to_le_bytes()] {
+                let heard = talk.hears([pong(payload)]);
+                assert_eq!(heard, [Heard::Pong(payload.into(), false)], "{micros}");
+            }
+        }
+        assert_eq!(talk.connection.rtt(), None);
+        assert_eq!(
+            talk.hears([pong(&asked)]),
+            [Heard::Pong(asked.clone(), true)]
+        );
+        let again = talk.hears([pong(&asked)]);
+        assert_eq!(again, [Heard::Pong(asked, false)], "nothing was asked");
     }
 }
 
