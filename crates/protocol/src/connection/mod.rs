@@ -1,12 +1,14 @@
 //! An open connection: events out of bytes, bytes out of messages, and what time asks for.
 
 mod assembly;
+mod backlog;
 mod closing;
 mod deflating;
 mod input;
 mod liveness;
 mod receive;
 mod send;
+mod stage;
 mod wire;
 
 use std::borrow::Cow;
@@ -15,13 +17,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use assembly::Assembly;
+use backlog::Backlog;
 use closing::Closing;
 pub use closing::{CloseFrame, Closed, ClosedBy, ReadyState};
 pub use deflating::Deflate;
 pub use input::Input;
 use liveness::Liveness;
-use receive::Stage;
-use send::{Backlog, Stream};
+use send::Stream;
+use stage::Stage;
 use wire::Wire;
 
 use crate::Config;

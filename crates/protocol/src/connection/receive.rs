@@ -3,77 +3,16 @@
 use std::borrow::Cow;
 
 use super::assembly::{Assembly, inflate_whole};
+use super::stage::{Payload, Stage};
 use super::{CloseFrame, Connection, Event, Input, ReceiveMode};
 use crate::error::{Error, LimitError, PeerError};
-use crate::frame::{FrameHeader, MAX_HEADER_LEN, OpCode};
+use crate::frame::{FrameHeader, OpCode};
 use crate::mask::{mask_rotated, rotate};
 use crate::message::{Kind, Message};
 
 /// Compressed input of a chunked message is taken in pieces of this size, so that what waits to
 /// be inflated is bounded.
 const COMPRESSED_PIECE: usize = 16 * 1024;
-
-/// Where in a frame the bytes that came so far end.
-///
-/// ```text
-///        header whole                 payload whole
-/// Header ────────────▶ Payload ─────────────────────▶ Header
-///   ▲ │ bytes            ▲  │ bytes
-///   └─┘                  └──┘
-/// ```
-#[derive(Debug)]
-pub(crate) enum Stage {
-    /// `bytes[..len]` of a header have come.
-    Header {
-        bytes: [u8; MAX_HEADER_LEN],
-        len: u8,
-    },
-    /// The header has come, and the payload not in full: a [`Payload`], whose fields lie here for
-    /// eight bytes less.
-    Payload {
-        opcode: OpCode,
-        fin: bool,
-        key: [u8; 4],
-        remaining: u64,
-    },
-}
-
-/// What is still to come of a frame.
-#[derive(Clone, Copy)]
-struct Payload {
-    opcode: OpCode,
-    fin: bool,
-    /// The masking key as it applies to the next byte; zero where there is no mask.
-    key: [u8; 4],
-    /// How many bytes have not come.
-    remaining: u64,
-}
-
-impl From<Payload> for Stage {
-    fn from(payload: Payload) -> Self {
-        let Payload {
-            opcode,
-            fin,
-            key,
-            remaining,
-        } = payload;
-        Self::Payload {
-            opcode,
-            fin,
-            key,
-            remaining,
-        }
-    }
-}
-
-impl Default for Stage {
-    fn default() -> Self {
-        Self::Header {
-            bytes: [0; MAX_HEADER_LEN],
-            len: 0,
-        }
-    }
-}
 
 /// The part of a frame's payload that is at hand.
 struct Piece<'b> {
@@ -134,19 +73,9 @@ impl Connection {
             if let Some(event) = self.inflate_backlog()? {
                 return Ok(Some(event));
             }
-            let payload = match self.stage {
-                Stage::Payload {
-                    opcode,
-                    fin,
-                    key,
-                    remaining,
-                } => Payload {
-                    opcode,
-                    fin,
-                    key,
-                    remaining,
-                },
-                Stage::Header { .. } => {
+            let payload = match self.stage.payload() {
+                Some(payload) => payload,
+                None => {
                     let Some(header) = self.next_header(input)? else {
                         return Ok(None);
                     };
