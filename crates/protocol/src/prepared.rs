@@ -32,6 +32,8 @@ pub struct Prepared(Arc<Inner>);
 struct Inner {
     kind: Kind,
     plain: Framed,
+    /// Whether it may be compressed.
+    deflates: bool,
     /// It refers no further back than 2^[`WINDOW_BITS`] bytes, and not before its own beginning.
     compressed: Option<Framed>,
 }
@@ -50,7 +52,7 @@ pub(crate) struct Framed {
 const WINDOW_BITS: u8 = 9;
 
 impl Prepared {
-    /// Frames a message.
+    /// Frames a message. It goes out as it is, also where compression was agreed.
     #[must_use]
     pub fn new<'a>(message: impl Into<Outgoing<'a>>) -> Self {
         Self::frame(&message.into(), None)
@@ -81,6 +83,7 @@ impl Prepared {
         Self(Arc::new(Inner {
             kind: message.kind,
             plain,
+            deflates: deflate.is_some(),
             compressed,
         }))
     }
@@ -107,6 +110,10 @@ impl Prepared {
             .compressed
             .as_ref()
             .filter(|_| WINDOW_BITS <= agreed_bits)
+    }
+
+    pub(crate) fn deflates(&self) -> bool {
+        self.0.deflates
     }
 
     pub(crate) fn to_outgoing(&self) -> Outgoing<'static> {

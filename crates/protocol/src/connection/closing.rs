@@ -103,11 +103,11 @@ pub struct Closed {
     pub code: CloseCode,
     /// The reason in the peer's Close frame (RFC 6455 §7.1.6).
     pub reason: Box<str>,
-    /// Who began it.
+    /// Who began it. Giving up a peer that is silent is beginning it, too.
     pub by: ClosedBy,
     /// Whether both Close frames went their way before the transport closed (RFC 6455 §7.1.4).
     pub clean: bool,
-    /// What this endpoint said in its Close frame, if it sent one.
+    /// What this endpoint said in its Close frame, if all of it left.
     pub sent: Option<CloseFrame>,
     /// Why this endpoint failed the connection, if it did.
     pub error: Option<Error>,
@@ -231,7 +231,8 @@ impl Connection {
         })
     }
 
-    /// Whether the transport should be closed now: everything that could be said was said.
+    /// Whether the transport should be closed now: everything that could be said was said, or the
+    /// peer was given up.
     ///
     /// RFC 6455 §7.1.1: the server closes first; a client waits for that within the
     /// [close timeout](crate::Config::close_timeout). Close the sending side, read what is left

@@ -261,8 +261,9 @@ impl Connection {
         (self.liveness.rtt > 0).then(|| Duration::from_micros(u64::from(self.liveness.rtt)))
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) wants to be called next. It moves only
-    /// forward while the peer is heard: a timer that fires early costs one look.
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called next. It moves forward
+    /// whenever the peer is heard, and nearer when a ping is sent or the closing begins: ask after
+    /// every turn. A timer that fires early costs one look.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.closing {

@@ -250,7 +250,9 @@ impl Connection {
             .unwrap_or(usize::MAX)
             .min(most);
         let bytes = input.take(wanted);
-        mask_rotated(bytes, payload.key);
+        if payload.key != [0; 4] {
+            mask_rotated(bytes, payload.key);
+        }
         let taken = bytes.len() as u64;
         let remaining = payload.remaining.saturating_sub(taken);
         if remaining == 0 {

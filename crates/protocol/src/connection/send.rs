@@ -354,7 +354,11 @@ impl Connection {
         self.liveness.sent();
         if !self.is_server() {
             // Each frame of a client has a mask of its own: only the payload can be shared.
-            return self.begin(message.to_outgoing());
+            let shared = message.to_outgoing();
+            if message.deflates() {
+                return self.begin(shared);
+            }
+            return self.commit_message(shared.kind.opcode(), false, shared.payload);
         }
         let compressed = self.deflate.as_mut().and_then(|deflate| {
             let framed = message.compressed(deflate.compressor.window_bits())?;

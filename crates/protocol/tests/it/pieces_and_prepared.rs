@@ -1,10 +1,10 @@
 //! Messages written piece by piece, and messages prepared once for many connections.
 
 use allocation_counter::measure;
-use offhook_protocol::deflate::{DeflateConfig, DeflatePool, parse_extensions};
-use offhook_protocol::{Config, Deflate, Kind, Prepared, SendError};
+use offhook_protocol::deflate::{DeflateConfig, DeflatePool};
+use offhook_protocol::{Config, Kind, Prepared, SendError};
 use offhook_testkit::frames::{binary, close, ping, rest, text};
-use offhook_testkit::{Frame, Heard, Pair, Talk};
+use offhook_testkit::{Frame, Heard, Pair, Talk, deflates};
 
 const ROLES: [fn() -> Talk; 2] = [Talk::with_server, Talk::with_client];
 
@@ -160,11 +160,9 @@ fn a_long_prepared_message_that_compresses_badly_is_cut_after_compression() {
     let message: String = words.take(300_000).collect();
     let config = DeflateConfig::default();
     let pool = DeflatePool::default();
-    let offer = config.offer();
-    let offers = parse_extensions([offer.as_bytes()]).expect("ours");
-    let params = config.accept(&offers).expect("ours");
-    let mut server = Talk::with_server().deflating(Deflate::server(&params, &config, &pool));
-    let mut client = Talk::with_client().deflating(Deflate::client(&params, &config, &pool));
+    let (of_client, of_server) = deflates(&config, &config);
+    let mut server = Talk::with_server().deflating(of_server);
+    let mut client = Talk::with_client().deflating(of_client);
     let prepared = Prepared::with_deflate(message.as_str(), &config, &pool);
     for _ in 0..2 {
         server.connection.send_prepared(&prepared).expect("open");
