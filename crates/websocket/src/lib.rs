@@ -1,4 +1,4 @@
-//! WebSocket client and server on tokio.
+#![doc = include_str!("lib.md")]
 
 mod connect;
 mod error;
