@@ -3,6 +3,7 @@
 mod error;
 mod line;
 mod message;
+mod pair;
 mod reader;
 mod sender;
 mod server;
@@ -15,6 +16,7 @@ pub use error::{Error, Phase, UrlError};
 pub use message::{Message, Text};
 pub use offhook_protocol as protocol;
 pub use offhook_protocol::handshake::{OriginPolicy, Refusal, Rejection};
+pub use pair::{Link, LinkEnd, Pair, pair};
 pub use reader::MessageReader;
 pub use sender::Sender;
 pub use server::{Acceptor, Incoming, Server, ServerHandle};
