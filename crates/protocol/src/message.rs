@@ -96,15 +96,27 @@ pub(crate) enum Payload<'a> {
     Shared(Bytes),
     /// `bytes[..len]`: short enough to be carried along.
     Inline {
-        bytes: [u8; INLINE],
+        bytes: [u8; FEW],
         len: u8,
     },
 }
 
-/// As much as fits beside the other variants.
-const INLINE: usize = 30;
+/// How many bytes [`Outgoing::few`] carries along.
+pub const FEW: usize = 23;
 
 impl Payload<'_> {
+    #[inline]
+    fn copied(from: &[u8]) -> Self {
+        let mut bytes = [0; FEW];
+        match (bytes.get_mut(..from.len()), u8::try_from(from.len())) {
+            (Some(place), Ok(len)) => {
+                place.copy_from_slice(from);
+                Self::Inline { bytes, len }
+            }
+            _ => Self::Owned(from.to_vec()),
+        }
+    }
+
     #[inline]
     pub(crate) fn as_slice(&self) -> &[u8] {
         match self {
@@ -128,18 +140,21 @@ impl Payload<'_> {
 impl Outgoing<'static> {
     /// A copy of a text; a short one is carried along without an allocation.
     #[must_use]
+    #[inline]
     pub fn copied_text(text: &str) -> Self {
-        let mut bytes = [0; INLINE];
-        let payload = match (bytes.get_mut(..text.len()), u8::try_from(text.len())) {
-            (Some(place), Ok(len)) => {
-                place.copy_from_slice(text.as_bytes());
-                Payload::Inline { bytes, len }
-            }
-            _ => Payload::Owned(text.as_bytes().to_vec()),
-        };
         Self {
             kind: Kind::Text,
-            payload,
+            payload: Payload::copied(text.as_bytes()),
+        }
+    }
+
+    /// The first `len` of a few bytes, carried along without an allocation.
+    #[must_use]
+    #[inline]
+    pub fn few(bytes: [u8; FEW], len: u8) -> Self {
+        Self {
+            kind: Kind::Binary,
+            payload: Payload::Inline { bytes, len },
         }
     }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 use offhook_protocol::handshake::{HandshakeFailure, InvalidRequest, Refused, Rejection};
 use offhook_protocol::{self as protocol, CloseCode, Closed, SendError};
 
+use crate::connect::ProxyError;
+
 /// Why a connection could not be made, or did not end well.
 ///
 /// A normal close is not an error: it ends [`recv`](crate::WebSocket::recv) with `None`.
@@ -31,7 +33,7 @@ pub enum Error {
         /// Which one.
         proxy: Box<str>,
         /// Why not.
-        reason: Box<str>,
+        source: ProxyError,
     },
     /// The encryption's: no trust, no common version, a broken record.
     Tls {
@@ -42,12 +44,24 @@ pub enum Error {
     },
     /// The server's: it answers in proper HTTP, and says no.
     Refused(Box<Refused>),
+    /// The server's: it sends us on to where we do not go.
+    Redirect {
+        /// Where it sends us.
+        to: Box<str>,
+        /// Why we do not go there.
+        reason: &'static str,
+    },
     /// The client's: its request is no WebSocket handshake; it was told so.
     Rejected(Rejection),
     /// The server's: its answer is no WebSocket handshake.
     Handshake(HandshakeFailure),
     /// Nobody's, or the network's: it took too long.
-    Timeout(Phase),
+    Timeout {
+        /// What did.
+        phase: Phase,
+        /// With whom.
+        to: Box<str>,
+    },
     /// The peer's: it broke the protocol or a limit, or fell silent. The connection was failed.
     Peer(protocol::Error),
     /// The network's: the connection was lost without a close.
@@ -63,8 +77,14 @@ pub enum Error {
 /// What took too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// Connecting, through a proxy and TLS if need be.
+    /// Looking up the name of the host, or of the proxy.
+    Resolve,
+    /// Connecting to it.
     Connect,
+    /// The proxy's answer.
+    Proxy,
+    /// The TLS handshake.
+    Tls,
     /// The opening handshake.
     Handshake,
 }
@@ -83,19 +103,20 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Connect { source, .. } => source.kind() != io::ErrorKind::InvalidInput,
-            Self::Timeout(_) | Self::Lost(_) => true,
+            Self::Timeout { .. } | Self::Lost(_) => true,
             // RFC 9110 §15: request timeout, too early, too many requests, and what a restart or
             // a gateway in between answers with.
             Self::Refused(refused) => {
                 matches!(refused.status(), 408 | 425 | 429 | 500 | 502 | 503 | 504)
             }
-            Self::Proxy { .. } => true,
+            Self::Proxy { source, .. } => source.is_retryable(),
             Self::Peer(error) => matches!(error, protocol::Error::Timeout(_)),
             Self::Closed(closed) => is_temporary(closed.code),
             Self::Url(_)
             | Self::Request(_)
             | Self::Send(_)
             | Self::Tls { .. }
+            | Self::Redirect { .. }
             | Self::Closing
             | Self::Full
             | Self::Rejected(_)
@@ -117,11 +138,12 @@ impl Error {
             | Self::Proxy { .. }
             | Self::Tls { .. }
             | Self::Refused(_)
+            | Self::Redirect { .. }
             | Self::Rejected(_)
             | Self::Handshake(_)
             | Self::Closing
             | Self::Full
-            | Self::Timeout(_) => None,
+            | Self::Timeout { .. } => None,
         }
     }
 
@@ -162,7 +184,7 @@ impl fmt::Display for Error {
             Self::Request(error) => error.fmt(f),
             Self::Send(error) => error.fmt(f),
             Self::Connect { to, .. } => write!(f, "cannot connect to {to}"),
-            Self::Proxy { proxy, reason } => write!(f, "proxy {proxy}: {reason}"),
+            Self::Proxy { proxy, source } => write!(f, "proxy {proxy}: {source}"),
             Self::Tls { host, .. } => write!(f, "cannot encrypt the connection to {host}"),
             Self::Refused(refused) => {
                 write!(f, "the server refused with status {}", refused.status())?;
@@ -174,8 +196,10 @@ impl fmt::Display for Error {
             }
             Self::Rejected(rejection) => rejection.fmt(f),
             Self::Handshake(error) => error.fmt(f),
-            Self::Timeout(Phase::Connect) => f.write_str("connecting took too long"),
-            Self::Timeout(Phase::Handshake) => f.write_str("the opening handshake took too long"),
+            Self::Redirect { to, reason } => {
+                write!(f, "the redirect to {to:?} is not followed: {reason}")
+            }
+            Self::Timeout { phase, to } => write!(f, "{phase} {to} took too long"),
             Self::Peer(error) => error.fmt(f),
             Self::Lost(_) => f.write_str("the connection was lost"),
             Self::Full => f.write_str("too much is unsent: the peer does not read as fast"),
@@ -198,19 +222,33 @@ impl std::error::Error for Error {
             Self::Connect { source, .. } | Self::Tls { source, .. } | Self::Lost(source) => {
                 Some(source)
             }
+            // The proxy's reason is told already; its cause is the next one down.
+            Self::Proxy { source, .. } => source.source(),
             Self::Url(_)
             | Self::Request(_)
             | Self::Send(_)
-            | Self::Proxy { .. }
             | Self::Refused(_)
+            | Self::Redirect { .. }
             | Self::Rejected(_)
             | Self::Handshake(_)
-            | Self::Timeout(_)
+            | Self::Timeout { .. }
             | Self::Peer(_)
             | Self::Closing
             | Self::Full
             | Self::Closed(_) => None,
         }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resolve => "looking up",
+            Self::Connect => "connecting to",
+            Self::Proxy => "the answer of the proxy",
+            Self::Tls => "the TLS handshake with",
+            Self::Handshake => "the opening handshake with",
+        })
     }
 }
 

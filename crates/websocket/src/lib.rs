@@ -1,5 +1,6 @@
 //! WebSocket client and server on tokio.
 
+mod connect;
 mod error;
 mod line;
 mod message;
@@ -12,8 +13,11 @@ mod socket;
 mod transport;
 mod writer;
 
+pub use connect::{Connect, Over, ProxyError, SocksReply, connect};
+#[cfg(feature = "tls")]
+pub use connect::{InvalidTls, Tls, TlsBuilder};
 pub use error::{Error, Phase, UrlError};
-pub use message::{Message, Text};
+pub use message::{Binary, Message, Text};
 pub use offhook_protocol as protocol;
 pub use offhook_protocol::handshake::{OriginPolicy, Refusal, Rejection};
 pub use pair::{Link, LinkEnd, Pair, pair};

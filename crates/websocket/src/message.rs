@@ -1,12 +1,15 @@
 //! Messages as the user holds them.
 
-use std::borrow::{Borrow, Cow};
-use std::fmt;
-use std::ops::Deref;
+mod binary;
+mod text;
 
+use std::borrow::Cow;
+use std::fmt;
+
+pub use binary::Binary;
 use bytes::Bytes;
-use compact_str::CompactString;
 use offhook_protocol::{self as protocol, Kind, Outgoing};
+pub use text::Text;
 
 /// A whole message.
 ///
@@ -22,7 +25,7 @@ pub enum Message {
     /// UTF-8 text.
     Text(Text),
     /// Any bytes.
-    Binary(Bytes),
+    Binary(Binary),
 }
 
 impl Message {
@@ -58,7 +61,15 @@ impl Message {
     pub fn into_bytes(self) -> Bytes {
         match self {
             Self::Text(text) => text.into_string().into(),
-            Self::Binary(bytes) => bytes,
+            Self::Binary(bytes) => bytes.into_bytes(),
+        }
+    }
+
+    /// As the protocol crate holds it.
+    pub(crate) fn borrowed(&self) -> protocol::Message<'_> {
+        match self {
+            Self::Text(text) => protocol::Message::Text(Cow::Borrowed(text)),
+            Self::Binary(bytes) => protocol::Message::Binary(Cow::Borrowed(bytes)),
         }
     }
 
@@ -85,85 +96,6 @@ impl fmt::Display for Message {
     }
 }
 
-/// The text of a message: a string that keeps up to 24 bytes without an allocation.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Text(CompactString);
-
-impl Text {
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The text as a `String`; long ones are not copied.
-    #[must_use]
-    pub fn into_string(self) -> String {
-        self.0.into_string()
-    }
-}
-
-impl Deref for Text {
-    type Target = str;
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl AsRef<str> for Text {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Borrow<str> for Text {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Text {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl fmt::Debug for Text {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.as_str(), f)
-    }
-}
-
-impl PartialEq<str> for Text {
-    fn eq(&self, other: &str) -> bool {
-        self.as_str() == other
-    }
-}
-
-impl PartialEq<&str> for Text {
-    fn eq(&self, other: &&str) -> bool {
-        self.as_str() == *other
-    }
-}
-
-impl From<&str> for Text {
-    fn from(text: &str) -> Self {
-        Self(text.into())
-    }
-}
-
-impl From<String> for Text {
-    fn from(text: String) -> Self {
-        Self(text.into())
-    }
-}
-
-impl From<Text> for String {
-    fn from(text: Text) -> Self {
-        text.into_string()
-    }
-}
-
 impl From<&str> for Message {
     fn from(text: &str) -> Self {
         Self::Text(text.into())
@@ -184,7 +116,13 @@ impl From<Text> for Message {
 
 impl From<&[u8]> for Message {
     fn from(bytes: &[u8]) -> Self {
-        Self::Binary(Bytes::copy_from_slice(bytes))
+        Self::Binary(bytes.into())
+    }
+}
+
+impl From<Binary> for Message {
+    fn from(bytes: Binary) -> Self {
+        Self::Binary(bytes)
     }
 }
 
@@ -196,7 +134,7 @@ impl From<Vec<u8>> for Message {
 
 impl From<Bytes> for Message {
     fn from(bytes: Bytes) -> Self {
-        Self::Binary(bytes)
+        Self::Binary(bytes.into())
     }
 }
 
@@ -206,9 +144,7 @@ impl From<protocol::Message<'_>> for Message {
         match message {
             protocol::Message::Text(Cow::Borrowed(text)) => Self::Text(text.into()),
             protocol::Message::Text(Cow::Owned(text)) => Self::Text(text.into()),
-            protocol::Message::Binary(Cow::Borrowed(bytes)) => {
-                Self::Binary(Bytes::copy_from_slice(bytes))
-            }
+            protocol::Message::Binary(Cow::Borrowed(bytes)) => Self::Binary(bytes.into()),
             protocol::Message::Binary(Cow::Owned(bytes)) => Self::Binary(bytes.into()),
         }
     }
@@ -228,19 +164,7 @@ impl<'a> From<&'a Message> for Outgoing<'a> {
     fn from(message: &'a Message) -> Self {
         match message {
             Message::Text(text) => text.as_str().into(),
-            Message::Binary(bytes) => bytes.clone().into(),
-        }
-    }
-}
-
-impl From<Text> for Outgoing<'_> {
-    #[inline]
-    fn from(text: Text) -> Self {
-        // Only what is on the heap already becomes a `String` without an allocation.
-        if text.0.is_heap_allocated() {
-            text.into_string().into()
-        } else {
-            Outgoing::copied_text(&text)
+            Message::Binary(bytes) => bytes.into(),
         }
     }
 }

@@ -34,8 +34,7 @@ pub struct MessageReader<'a> {
 
 impl<'a> MessageReader<'a> {
     pub(crate) async fn begin(socket: &'a mut WebSocket) -> Result<Option<Self>, Error> {
-        let stashed = socket.line().lock().unstash();
-        if let Some(message) = stashed {
+        if let Some(message) = socket.next_ready() {
             let kind = message.kind();
             return Ok(Some(Self {
                 socket,

@@ -39,7 +39,14 @@ impl Sender {
     /// The connection is closing or closed; nothing was sent.
     #[inline]
     pub async fn send<'a>(&self, message: impl Into<Outgoing<'a>>) -> Result<(), Error> {
-        let mut message = Some(message.into());
+        match self.line.send_at_once(message.into()) {
+            Ok(result) => result,
+            Err(message) => self.send_with_room(message).await,
+        }
+    }
+
+    async fn send_with_room(&self, message: Outgoing<'_>) -> Result<(), Error> {
+        let mut message = Some(message);
         poll_fn(|cx| {
             self.line.poll_send(cx, |connection| match message.take() {
                 Some(message) => connection.send(message),

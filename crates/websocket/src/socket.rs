@@ -1,5 +1,6 @@
 //! The open connection, as its user holds it.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -24,6 +25,8 @@ use crate::transport::Transport;
 #[doc = include_str!("socket.md")]
 pub struct WebSocket {
     sender: Sender,
+    /// Messages that were taken ahead of the user.
+    ready: VecDeque<Message>,
 }
 
 impl WebSocket {
@@ -85,6 +88,7 @@ impl WebSocket {
         );
         Self {
             sender: Sender::new(line),
+            ready: VecDeque::new(),
         }
     }
 
@@ -99,7 +103,10 @@ impl WebSocket {
     /// or a limit, or fell silent.
     #[inline]
     pub async fn recv(&mut self) -> Result<Option<Message>, Error> {
-        poll_fn(|cx| self.poll_recv(cx)).await
+        if let Some(message) = self.next_ready() {
+            return Ok(Some(message));
+        }
+        poll_fn(|cx| self.sender.line().poll_batch(cx, &mut self.ready)).await
     }
 
     /// [`recv`](Self::recv), for those who write futures by hand.
@@ -108,15 +115,21 @@ impl WebSocket {
     /// As [`recv`](Self::recv).
     #[inline]
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
-        if let Some(message) = self.line().lock().unstash() {
+        if let Some(message) = self.next_ready() {
             return Poll::Ready(Ok(Some(message)));
         }
-        self.line()
-            .poll_turn(cx, Turn::WHOLE, |event, _| match event {
-                Event::Message(message) => Some(message.into()),
-                // A chunk is what is left of a message whose reader was dropped.
-                Event::Chunk(_) | Event::Ping(_) | Event::Pong { .. } | Event::Close(_) => None,
-            })
+        self.sender.line().poll_batch(cx, &mut self.ready)
+    }
+
+    /// Takes the next message that was taken ahead.
+    #[inline]
+    pub(crate) fn next_ready(&mut self) -> Option<Message> {
+        let message = self.ready.pop_front()?;
+        if self.ready.is_empty() {
+            // An idle connection holds no memory for messages.
+            self.ready = VecDeque::new();
+        }
+        Some(message)
     }
 
     /// Receives the next message piece by piece, of any length, in constant memory. `None` once
@@ -149,6 +162,10 @@ impl WebSocket {
         &mut self,
         mut handle: impl FnMut(protocol::Message<'_>, &mut Replies<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        while let Some(message) = self.next_ready() {
+            let connection = &mut self.line().lock().connection;
+            handle(message.borrowed(), &mut Replies { connection })?;
+        }
         poll_fn(|cx| {
             let mut turn = |event: Event<'_>, connection: &mut Connection| match event {
                 Event::Message(message) => {
@@ -181,7 +198,7 @@ impl WebSocket {
                     Event::Pong { .. } | Event::Chunk(_) | Event::Ping(_) | Event::Close(_) => None,
                 });
             match ready!(turn)? {
-                Some(Some(message)) => self.line().stash(message),
+                Some(Some(message)) => self.ready.push_back(message),
                 Some(None) => {}
                 None => return Poll::Ready(Err(self.line().closed_error())),
             }

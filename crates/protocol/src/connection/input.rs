@@ -17,11 +17,23 @@ pub struct Input<'b> {
 impl<'b> Input<'b> {
     /// Bytes that arrived at a time.
     #[must_use]
+    #[inline]
     pub const fn new(bytes: &'b mut [u8], at: Instant) -> Self {
         Self {
             rest: bytes,
             at,
             noted: false,
+        }
+    }
+
+    /// The rest of bytes that an earlier `Input` did not use up: their arrival is known.
+    #[must_use]
+    #[inline]
+    pub const fn rest(bytes: &'b mut [u8], at: Instant) -> Self {
+        Self {
+            rest: bytes,
+            at,
+            noted: true,
         }
     }
 

@@ -95,6 +95,16 @@ impl Connection {
         result
     }
 
+    /// Whether the next frame in `input` is the peer's Close. Who wants to answer what came before
+    /// it can do that first: once the Close is received, nothing can be sent.
+    #[must_use]
+    #[inline]
+    pub fn close_comes_next(&self, input: &Input<'_>) -> bool {
+        let between_frames = matches!(self.stage, Stage::Header { len: 0, .. });
+        let opcode = input.as_slice().first().map(|first| first & 0x0f);
+        between_frames && opcode == Some(OpCode::Close.bits())
+    }
+
     /// How messages are given out from now on. A message that is under way is given out in
     /// chunks from here on if it was to be whole, what has come of it first; the other way round
     /// the change waits for its end if a chunk of it was given out.

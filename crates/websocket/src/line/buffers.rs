@@ -42,12 +42,13 @@ pub(crate) fn give_read(buffer: Box<[u8]>) {
     });
 }
 
-/// Takes the output buffer, if no other connection has it.
-pub(crate) fn take_write() -> Option<Vec<u8>> {
+/// Takes the output buffer, or an empty one if another connection has it.
+pub(crate) fn take_write() -> Vec<u8> {
     SPARE
         .try_with(|spare| spare.borrow_mut().write.take())
         .ok()
         .flatten()
+        .unwrap_or_default()
 }
 
 /// Gives the output buffer back.

@@ -16,7 +16,6 @@ mod turn;
 mod wait;
 mod wheel;
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,7 +30,6 @@ pub(crate) use turn::Turn;
 
 use crate::Transport;
 use crate::error::Error;
-use crate::message::Message;
 use crate::socket::Agreement;
 
 /// The runtime's clock, which tests can pause.
@@ -70,8 +68,6 @@ pub(crate) struct State {
     unflushed: bool,
     /// How it ended, until somebody was told.
     fault: Option<Box<Fault>>,
-    /// Messages that came while somebody waited for something else.
-    stash: Option<Box<VecDeque<Message>>>,
 }
 
 /// What was read and is not used up.
@@ -118,7 +114,6 @@ impl Line {
                 streaming: false,
                 unflushed: false,
                 fault: None,
-                stash: None,
             }),
             called: AtomicBool::new(false),
             board: Switchboard::of_thread(),
@@ -147,7 +142,9 @@ impl Line {
     /// Asks the switchboard to come, once.
     #[inline]
     pub(crate) fn call(self: &Arc<Self>) {
-        if !self.called.swap(true, Ordering::AcqRel) {
+        // Whoever calls has changed the state under its lock, and the switchboard takes that lock
+        // after it has cleared the flag: where the flag is still set, it is yet to look.
+        if !self.called.load(Ordering::Acquire) && !self.called.swap(true, Ordering::AcqRel) {
             self.board.call(Arc::clone(self));
         }
     }

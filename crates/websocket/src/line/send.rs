@@ -3,12 +3,25 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use offhook_protocol::{Connection, ReadyState, SendError};
+use offhook_protocol::{Connection, Outgoing, ReadyState, SendError};
 
 use super::{Line, State, now};
 use crate::error::Error;
 
 impl Line {
+    /// Queues a message if that needs no waiting, else gives it back.
+    #[inline]
+    pub(crate) fn send_at_once<'a>(
+        self: &Arc<Self>,
+        message: Outgoing<'a>,
+    ) -> Result<Result<(), Error>, Outgoing<'a>> {
+        let mut state = self.lock();
+        if state.streaming || state.is_full() {
+            return Err(message);
+        }
+        Ok(self.queue(&mut state, |connection| connection.send(message)))
+    }
+
     /// Queues what `queue` queues, as soon as less than the high-water mark is unsent. It leaves
     /// when the receiver has nothing more to hand out, or when the runtime comes round to the
     /// switchboard.

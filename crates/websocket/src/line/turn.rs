@@ -1,5 +1,6 @@
 //! A receiver's turn: take messages out of what was read, write what was queued, read on.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::mem;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use tokio::io::ReadBuf;
 use super::{Fault, Line, State, buffers, now};
 use crate::Transport;
 use crate::error::Error;
+use crate::message::Message;
 
 /// How many slices one vectored write takes: headers and payloads of eight long messages.
 const SLICES: usize = 16;
@@ -49,6 +51,82 @@ impl Turn {
     };
 }
 
+/// What takes the events of a turn.
+trait Take {
+    type Taken;
+
+    /// Makes something of an event that ends the turn, or nothing yet.
+    fn event(&mut self, event: Event<'_>, connection: &mut Connection) -> Option<Self::Taken>;
+
+    /// Whether something waits to be given at the [`end`](Self::end).
+    fn has_some(&self) -> bool;
+
+    /// What was made of the events of one read.
+    fn end(&mut self) -> Option<Self::Taken>;
+}
+
+/// One event at a time.
+struct Each<'a, F>(&'a mut F);
+
+impl<R, F: FnMut(Event<'_>, &mut Connection) -> Option<R>> Take for Each<'_, F> {
+    type Taken = R;
+
+    #[inline]
+    fn event(&mut self, event: Event<'_>, connection: &mut Connection) -> Option<R> {
+        (self.0)(event, connection)
+    }
+
+    fn has_some(&self) -> bool {
+        false
+    }
+
+    fn end(&mut self) -> Option<R> {
+        None
+    }
+}
+
+/// The messages of one read. A Close that follows them waits: they are to be answered first.
+struct Batch<'a> {
+    first: Option<Message>,
+    rest: &'a mut VecDeque<Message>,
+}
+
+/// How many messages are taken ahead of the user. 64: enough to make a turn cheap, and few enough
+/// that what was read is not held twice.
+const BATCH: usize = 64;
+
+impl Take for Batch<'_> {
+    type Taken = Message;
+
+    #[inline]
+    fn event(&mut self, event: Event<'_>, _: &mut Connection) -> Option<Message> {
+        // A chunk is what is left of a message whose reader was dropped.
+        let Event::Message(message) = event else {
+            return None;
+        };
+        if self.first.is_none() {
+            self.first = Some(message.into());
+            return None;
+        }
+        self.rest.push_back(message.into());
+        if self.rest.len() < BATCH {
+            None
+        } else {
+            self.first.take()
+        }
+    }
+
+    #[inline]
+    fn has_some(&self) -> bool {
+        self.first.is_some()
+    }
+
+    #[inline]
+    fn end(&mut self) -> Option<Message> {
+        self.first.take()
+    }
+}
+
 impl Line {
     /// Gives events to `take` until it makes something of one, or the connection has ended:
     /// `None` if it was closed, an error, once, if it was lost or failed.
@@ -62,10 +140,31 @@ impl Line {
         turn: Turn,
         mut take: impl FnMut(Event<'_>, &mut Connection) -> Option<R>,
     ) -> Poll<Result<Option<R>, Error>> {
+        self.poll_take(cx, turn, &mut Each(&mut take))
+    }
+
+    /// Takes the messages of one read, up to [`BATCH`] of them: gives the first, and puts the
+    /// others into `rest`, so that they cost no turn of their own.
+    #[inline]
+    pub(crate) fn poll_batch(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        rest: &mut VecDeque<Message>,
+    ) -> Poll<Result<Option<Message>, Error>> {
+        self.poll_take(cx, Turn::WHOLE, &mut Batch { first: None, rest })
+    }
+
+    #[inline]
+    fn poll_take<T: Take>(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        turn: Turn,
+        take: &mut T,
+    ) -> Poll<Result<Option<T::Taken>, Error>> {
         let mut state = self.lock();
         state.connection.set_receive_mode(turn.mode);
         loop {
-            if let Some(taken) = state.take_events(&mut take) {
+            if let Some(taken) = state.take_events(take) {
                 return Poll::Ready(Ok(Some(taken)));
             }
             if state.connection.has_output() || state.unflushed {
@@ -189,22 +288,27 @@ impl Line {
 impl State {
     /// Gives the events that lie in the read buffer to `take`.
     #[inline]
-    fn take_events<R>(
-        &mut self,
-        take: &mut impl FnMut(Event<'_>, &mut Connection) -> Option<R>,
-    ) -> Option<R> {
+    fn take_events<T: Take>(&mut self, take: &mut T) -> Option<T::Taken> {
         let mut buffer = self.inbox.buffer.take()?;
         let unread = buffer.get_mut(self.inbox.from as usize..self.inbox.to as usize);
-        let mut input = Input::new(unread.unwrap_or_default(), self.inbox.at);
+        let unread = unread.unwrap_or_default();
+        let mut input = if self.inbox.from == 0 {
+            Input::new(unread, self.inbox.at)
+        } else {
+            Input::rest(unread, self.inbox.at)
+        };
         let taken = loop {
+            if take.has_some() && self.connection.close_comes_next(&input) {
+                break take.end();
+            }
             match self.connection.receive(&mut input) {
                 Ok(Some(event)) => {
                     self.note(&event);
-                    if let Some(taken) = take(event, &mut self.connection) {
+                    if let Some(taken) = take.event(event, &mut self.connection) {
                         break Some(taken);
                     }
                 }
-                Ok(None) => break None,
+                Ok(None) => break take.end(),
                 Err(error) => {
                     self.fault = Some(Box::new(Fault::Peer(error)));
                 }
@@ -239,9 +343,7 @@ impl State {
         {
             self.inbox.at = now();
             self.inbox.hold(buffer, len);
-            if let Some(buffer) = buffers::take_write()
-                && let Some(buffer) = self.connection.lend(buffer)
-            {
+            if let Some(buffer) = self.connection.lend(buffers::take_write()) {
                 buffers::give_write(buffer);
             }
             return Poll::Ready(Ok(true));

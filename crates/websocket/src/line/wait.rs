@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use offhook_protocol::Closed;
 
-use super::{Line, State};
+use super::Line;
 use crate::error::Error;
-use crate::message::Message;
 
 impl Line {
     /// How many pings were answered so far, for [`rtt_after`](Self::rtt_after).
@@ -54,26 +53,8 @@ impl Line {
         }
     }
 
-    /// Keeps a message that came while somebody waited for something else.
-    pub(crate) fn stash(&self, message: Message) {
-        self.lock().stash.get_or_insert_default().push_back(message);
-    }
-
     /// What somebody is told who comes too late.
     pub(crate) fn closed_error(&self) -> Error {
         self.lock().closed_error()
-    }
-}
-
-impl State {
-    /// Takes the oldest message that was kept.
-    #[inline]
-    pub(crate) fn unstash(&mut self) -> Option<Message> {
-        let stash = self.stash.as_mut()?;
-        let message = stash.pop_front();
-        if stash.is_empty() {
-            self.stash = None;
-        }
-        message
     }
 }

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+#[cfg(feature = "tls")]
+use offhook_protocol::handshake::Scheme;
 use offhook_protocol::handshake::{
-    Accepted, Carrier, InvalidSubprotocol, OriginPolicy, Refusal, Rejection, Request, Scheme,
-    ServerConfig, ServerDecision, ServerHandshake, ServerStep, Subprotocols,
+    Accepted, Carrier, InvalidSubprotocol, OriginPolicy, Refusal, Rejection, Request, ServerConfig,
+    ServerDecision, ServerHandshake, ServerStep, Subprotocols,
 };
 use tokio::io::ReadBuf;
 
@@ -137,7 +139,10 @@ impl Acceptor {
         let request = self.read_request(stream.into());
         match tokio::time::timeout(self.timeout, request).await {
             Ok(result) => result,
-            Err(_) => Err(Error::Timeout(Phase::Handshake)),
+            Err(_) => Err(Error::Timeout {
+                phase: Phase::Handshake,
+                to: "the client".into(),
+            }),
         }
     }
 

@@ -1,0 +1,346 @@
+//! What one can ask for before connecting.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+#[cfg(unix)]
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use offhook_protocol::deflate::DeflateConfig;
+use offhook_protocol::handshake::ClientRequest;
+use offhook_protocol::{Keepalive, Limits};
+
+use super::proxy;
+use super::route::Route;
+use super::tls::Trust;
+use super::url::Url;
+use super::{over_stream, over_the_network};
+use crate::error::{Error, UrlError};
+use crate::settings::Settings;
+use crate::socket::WebSocket;
+use crate::transport::{Stream, Transport};
+
+/// 10 s: a lost SYN is sent again after 1, 3 and 7 s, a look-up after 5. What takes longer than
+/// that is down, or people have gone.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// 10 s: time for a server to wake up and ask its database who this is.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// 5: from `http` to `https`, to another name, to a path with a slash behind, and some to spare.
+const REDIRECTS: u8 = 5;
+
+/// A connection to be made; can be made any number of times.
+///
+/// | | default | reason |
+/// |---|---|---|
+/// | [`connect_timeout`](Self::connect_timeout) | 10 s | a lost SYN is sent again after 1, 3 and 7 s |
+/// | [`handshake_timeout`](Self::handshake_timeout) | 10 s | a server may have to wake up, and to ask who this is |
+/// | [`redirects`](Self::redirects) | 5 | more are a loop |
+/// | [`proxy`](Self::proxy) | as the environment says | where one is set, there often is no other way |
+/// | [`tls`](Self::tls) | the system's roots | its owner decides whom to trust |
+/// | [`deflate`](Self::deflate) | not offered | it costs memory and time for each connection |
+/// | [`settings`](Self::settings) | see [`Settings`] | |
+///
+/// Whatever can be wrong with what is asked for is said by [`open`](Self::open). Dropping its
+/// future closes everything that it opened.
+///
+/// ```
+/// use std::time::Duration;
+/// use offhook::{Connect, Error};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Error> {
+/// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.map_err(Error::Lost)?;
+/// # let url = format!("ws://{}/chat", listener.local_addr().map_err(Error::Lost)?);
+/// # tokio::spawn(async move {
+/// #     let acceptor = offhook::Acceptor::default().subprotocols(["chat.v1"]).unwrap();
+/// #     while let Ok((stream, _)) = listener.accept().await {
+/// #         let mut socket = acceptor.accept(stream).await.unwrap();
+/// #         if let Ok(Some(message)) = socket.recv().await {
+/// #             socket.send(message).await.unwrap();
+/// #             let _ = socket.recv().await;
+/// #         }
+/// #     }
+/// # });
+/// let chat = Connect::to(url) // "wss://example.com/chat"
+///     .header("Authorization", "Bearer 42")
+///     .subprotocol("chat.v1")
+///     .handshake_timeout(Duration::from_secs(5));
+/// # let chat = chat.no_proxy();
+///
+/// let mut socket = chat.open().await?;
+/// assert_eq!(socket.protocol(), Some("chat.v1"));
+/// socket.send("hello").await?;
+/// assert_eq!(socket.recv().await?, Some("hello".into()));
+///
+/// // Lost? Open it again.
+/// drop(socket);
+/// let _again = chat.open().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing is connected before `open`"]
+pub struct Connect {
+    pub(super) url: Result<Url, UrlError>,
+    pub(super) asked: Asked,
+    pub(super) settings: Settings,
+    pub(super) timeouts: Timeouts,
+    pub(super) redirects: u8,
+    pub(super) route: Route,
+    pub(super) trust: Trust,
+}
+
+/// What goes into the request beside the URL.
+#[derive(Clone, Default)]
+pub(super) struct Asked {
+    headers: Vec<(Box<str>, Box<[u8]>)>,
+    origin: Option<Box<str>>,
+    subprotocols: Vec<Box<str>>,
+    subprotocol_required: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timeouts {
+    pub(super) connect: Duration,
+    pub(super) handshake: Duration,
+}
+
+impl Connect {
+    /// To a `ws://` or `wss://` URL; `http://` and `https://` mean the same.
+    ///
+    /// User name and password in it are sent as basic authentication, unless there is an
+    /// `Authorization` [header](Self::header). It must have no fragment (RFC 6455 §3), and
+    /// international names stand there in Punycode.
+    pub fn to(url: impl AsRef<str>) -> Self {
+        Self {
+            url: Url::parse(url.as_ref()),
+            asked: Asked::default(),
+            settings: Settings::default(),
+            timeouts: Timeouts {
+                connect: CONNECT_TIMEOUT,
+                handshake: HANDSHAKE_TIMEOUT,
+            },
+            redirects: REDIRECTS,
+            route: Route::default(),
+            trust: Trust::default(),
+        }
+    }
+
+    /// Adds a header to the request.
+    ///
+    /// Headers are meant for this host: a redirect to another one is followed without them,
+    /// since there is no telling which of them are secrets.
+    pub fn header(mut self, name: impl AsRef<str>, value: impl AsRef<[u8]>) -> Self {
+        let header = (name.as_ref().into(), value.as_ref().into());
+        self.asked.headers.push(header);
+        self
+    }
+
+    /// Sends an `Origin`, as a browser would for a page of that origin.
+    pub fn origin(mut self, origin: impl AsRef<str>) -> Self {
+        self.asked.origin = Some(origin.as_ref().into());
+        self
+    }
+
+    /// Offers a subprotocol, after those offered before, which are preferred.
+    pub fn subprotocol(mut self, name: impl AsRef<str>) -> Self {
+        self.asked.subprotocols.push(name.as_ref().into());
+        self
+    }
+
+    /// Fails when the server takes none of the subprotocols, as browsers do. Otherwise the
+    /// connection opens without one.
+    pub fn require_subprotocol(mut self) -> Self {
+        self.asked.subprotocol_required = true;
+        self
+    }
+
+    /// How the open connection behaves, and whether compression is offered. Replaces what
+    /// [`deflate`](Self::deflate), [`limits`](Self::limits) and [`keepalive`](Self::keepalive)
+    /// said before.
+    pub fn settings(mut self, settings: &Settings) -> Self {
+        self.settings = settings.clone();
+        self
+    }
+
+    /// Offers permessage-deflate: part of the [`settings`](Self::settings).
+    pub fn deflate(mut self, config: DeflateConfig) -> Self {
+        self.settings = self.settings.deflate(config);
+        self
+    }
+
+    /// What the server may make this end hold: part of the [`settings`](Self::settings).
+    pub fn limits(mut self, limits: Limits) -> Self {
+        Arc::make_mut(&mut self.settings.config).limits = limits;
+        self
+    }
+
+    /// How a dead server is noticed: part of the [`settings`](Self::settings).
+    pub fn keepalive(mut self, keepalive: Keepalive) -> Self {
+        Arc::make_mut(&mut self.settings.config).keepalive = keepalive;
+        self
+    }
+
+    /// How long looking up, connecting, the proxy and TLS may take together. After a redirect
+    /// the time begins anew.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.connect = timeout;
+        self
+    }
+
+    /// How long the server may take to answer the opening handshake. After a redirect the time
+    /// begins anew.
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.handshake = timeout;
+        self
+    }
+
+    /// How many redirects are followed; 0 for none. They never lead from `wss` to `ws`.
+    pub fn redirects(mut self, most: u8) -> Self {
+        self.redirects = most;
+        self
+    }
+
+    /// Whom to trust, and who we are, over TLS; also to a proxy that is talked to over TLS.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: super::tls::Tls) -> Self {
+        self.trust = Trust(Some(tls));
+        self
+    }
+
+    /// Goes through this proxy, whatever the environment says: `http://`, `https://`,
+    /// `socks5://` (names are looked up here) or `socks5h://` (by the proxy), with
+    /// `user:password@` if it wants them.
+    ///
+    /// Without this, `http_proxy` and `HTTP_PROXY` count for `ws://`, `https_proxy` and
+    /// `HTTPS_PROXY` for `wss://`, `all_proxy` and `ALL_PROXY` for both, except for the hosts
+    /// in `no_proxy` and `NO_PROXY`. As with curl, loopback addresses are no exception, and
+    /// `HTTP_PROXY` does not count in a CGI program.
+    pub fn proxy(mut self, url: impl AsRef<str>) -> Self {
+        self.route.proxy = proxy::Choice::This(url.as_ref().into());
+        self
+    }
+
+    /// Goes through no proxy, whatever the environment says.
+    pub fn no_proxy(mut self) -> Self {
+        self.route.proxy = proxy::Choice::Direct;
+        self
+    }
+
+    /// Connects from this local address.
+    pub fn bind(mut self, address: impl Into<IpAddr>) -> Self {
+        self.route.dialer.bind = Some(address.into());
+        self
+    }
+
+    /// Connects to these addresses instead of looking the host up, and through no proxy. A
+    /// redirect to another host goes to that host.
+    pub fn addresses(mut self, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+        self.route.addresses = addresses.into_iter().collect();
+        self
+    }
+
+    /// Connects to this Unix socket; the URL says only what to ask for there. A redirect to
+    /// another host is not followed.
+    #[cfg(unix)]
+    pub fn unix(mut self, path: impl Into<PathBuf>) -> Self {
+        self.route.unix = Some(path.into());
+        self
+    }
+
+    /// Over a stream that is connected already; the URL says what to ask for, and whether to
+    /// make TLS over it first. Redirects are not followed.
+    pub fn over<S: Stream>(self, stream: S) -> Over<S> {
+        Over {
+            connect: self,
+            stream,
+        }
+    }
+
+    /// Opens the connection.
+    ///
+    /// # Errors
+    ///
+    /// Whatever went wrong, by whose doing it is: see [`Error`].
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with I/O and time.
+    pub async fn open(&self) -> Result<WebSocket, Error> {
+        over_the_network(self).await
+    }
+}
+
+impl Connect {
+    /// The request to a URL. `trusted`: it may see everything that was meant for the first.
+    pub(super) fn request(&self, url: &Url, trusted: bool) -> Result<ClientRequest, Error> {
+        let mut request = self.asked.request(url, trusted)?;
+        if let Some(deflate) = self.settings.deflate.as_deref() {
+            request = request.deflate(deflate.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// A connection to be made over a stream, from [`Connect::over`].
+#[derive(Debug)]
+#[must_use = "nothing is asked before `open`"]
+pub struct Over<S> {
+    connect: Connect,
+    stream: S,
+}
+
+impl<S: Stream> Over<S> {
+    /// Opens the connection.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connect::open`].
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with time.
+    pub async fn open(self) -> Result<WebSocket, Error> {
+        over_stream(&self.connect, Transport::boxed(self.stream)).await
+    }
+}
+
+impl fmt::Debug for Asked {
+    /// Of the headers only the names: there is no telling which values are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Asked")
+            .field("headers", &names)
+            .field("origin", &self.origin)
+            .field("subprotocols", &self.subprotocols)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Asked {
+    fn request(&self, url: &Url, trusted: bool) -> Result<ClientRequest, Error> {
+        let mut request = ClientRequest::new(&url.authority(), &url.target)?;
+        for subprotocol in &self.subprotocols {
+            request = request.subprotocol(subprotocol)?;
+        }
+        if self.subprotocol_required {
+            request = request.require_subprotocol();
+        }
+        if let Some(origin) = &self.origin {
+            request = request.origin(origin)?;
+        }
+        let headers = if trusted { &self.headers[..] } else { &[] };
+        let is_authorization =
+            |(name, _): &(Box<str>, _)| name.eq_ignore_ascii_case("authorization");
+        if let Some(credentials) = &url.credentials
+            && !headers.iter().any(is_authorization)
+        {
+            request = request.basic_auth(&credentials.user, &credentials.password)?;
+        }
+        for (name, value) in headers {
+            request = request.header(name, value)?;
+        }
+        Ok(request)
+    }
+}

@@ -1,0 +1,115 @@
+//! The client's way to an open connection.
+//!
+//! ```text
+//!  url ──► proxy? ──► addresses, happy eyeballs ──► tunnel ──► TLS ──► handshake ──► open
+//!   ▲                                                                      │
+//!   └─────────────────────────── redirect ◄────────────────────────────────┘
+//! ```
+
+mod address;
+mod builder;
+mod deadline;
+mod exchange;
+mod handshake;
+mod proxy;
+mod redirect;
+mod route;
+#[cfg(not(feature = "tls"))]
+#[path = "no_tls.rs"]
+mod tls;
+#[cfg(feature = "tls")]
+mod tls;
+mod url;
+
+use offhook_protocol::handshake::ClientRequest;
+
+pub use builder::{Connect, Over};
+pub use proxy::{ProxyError, SocksReply};
+#[cfg(feature = "tls")]
+pub use tls::{InvalidTls, Tls, TlsBuilder};
+
+use crate::Transport;
+use crate::error::Error;
+use crate::socket::WebSocket;
+use deadline::Deadline;
+use handshake::{Answer, read_body, upgrade};
+use redirect::is_redirect;
+use url::Url;
+
+/// Opens a connection to a `ws://` or `wss://` URL, with the defaults of [`Connect`].
+///
+/// # Errors
+///
+/// Whatever went wrong, by whose doing it is: see [`Error`].
+///
+/// # Panics
+///
+/// Outside a tokio runtime with I/O and time.
+pub async fn connect(url: impl AsRef<str>) -> Result<WebSocket, Error> {
+    Connect::to(url).open().await
+}
+
+async fn over_the_network(connect: &Connect) -> Result<WebSocket, Error> {
+    let mut url = connect.url.clone()?;
+    let mut route = connect.route.clone();
+    let mut trusted = true;
+    let mut followed = 0;
+    loop {
+        let request = connect.request(&url, trusted)?;
+        let deadline = Deadline::after(connect.timeouts.connect);
+        let transport = route.reach(&url, &connect.trust, deadline).await?;
+        let refused = match ask(connect, transport, request, &url).await {
+            Err(Error::Refused(refused)) if connect.redirects > 0 && is_redirect(&refused) => {
+                refused
+            }
+            ended => return ended,
+        };
+        let next = redirect::follow(&url, &refused)?;
+        if followed == connect.redirects {
+            let reason = "as many redirects as are followed came before it";
+            return Err(redirect::refuse(&next.to_string(), reason));
+        }
+        followed += 1;
+        if !redirect::trusts(&url, &next) {
+            trusted = false;
+            route = route.elsewhere(&next)?;
+        }
+        url = next;
+    }
+}
+
+async fn over_stream(connect: &Connect, mut transport: Transport) -> Result<WebSocket, Error> {
+    let url = connect.url.clone()?;
+    let request = connect.request(&url, true)?;
+    if url.secure {
+        let deadline = Deadline::after(connect.timeouts.connect);
+        let encrypted = connect.trust.encrypt(&url.host, transport, deadline);
+        transport = encrypted.await?;
+    }
+    ask(connect, transport, request, &url).await
+}
+
+/// The opening handshake over a transport.
+async fn ask(
+    connect: &Connect,
+    mut transport: Transport,
+    request: ClientRequest,
+    url: &Url,
+) -> Result<WebSocket, Error> {
+    let deadline = Deadline::after(connect.timeouts.handshake);
+    match upgrade(&mut transport, request, &url.host_and_port(), deadline).await? {
+        Answer::Yes { opened, leftover } => Ok(WebSocket::client(
+            transport,
+            opened.negotiated,
+            &leftover,
+            &connect.settings,
+        )),
+        Answer::No(mut refused) => {
+            // What a redirect has to say beside its Location is not worth waiting for.
+            if !is_redirect(&refused) {
+                read_body(&mut transport, &mut refused, deadline).await;
+            }
+            Err(Error::Refused(refused))
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! In the place of `tls`, without that feature: a clear no.
+
+use std::io;
+
+use super::deadline::Deadline;
+use super::url::Host;
+use crate::Transport;
+use crate::error::Error;
+
+/// Nobody is trusted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Trust {
+    _nobody: (),
+}
+
+impl Trust {
+    #[expect(
+        clippy::unused_async,
+        reason = "the same signature with and without TLS"
+    )]
+    pub(super) async fn encrypt(
+        &self,
+        host: &Host,
+        _: Transport,
+        _: Deadline,
+    ) -> Result<Transport, Error> {
+        Err(Error::Tls {
+            host: host.to_string().into(),
+            source: io::Error::new(
+                io::ErrorKind::Unsupported,
+                "offhook was built without its feature tls",
+            ),
+        })
+    }
+}

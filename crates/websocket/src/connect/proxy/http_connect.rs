@@ -1,0 +1,90 @@
+//! CONNECT (RFC 9110 §9.3.6): a tunnel through an HTTP proxy.
+
+use data_encoding::BASE64;
+use httparse::{EMPTY_HEADER, Response, Status};
+
+use super::ProxyError;
+use crate::Transport;
+use crate::connect::exchange::{read, write_all};
+use crate::connect::url::Credentials;
+
+/// How long the proxy's answer may be: eight times what proxies send, with their longest
+/// Via and authentication fields.
+const HEAD_LIMIT: usize = 8 * 1024;
+const MOST_HEADERS: usize = 64;
+
+/// Asks for a tunnel to `host:port`. When it returns, the transport is the tunnel.
+pub(super) async fn ask(
+    transport: &mut Transport,
+    authority: &str,
+    credentials: Option<&Credentials>,
+) -> Result<(), ProxyError> {
+    let mut request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n");
+    if let Some(credentials) = credentials {
+        let credentials = basic(credentials)?;
+        request.push_str(&format!("Proxy-Authorization: Basic {credentials}\r\n"));
+    }
+    request.push_str("\r\n");
+    write_all(transport, request.as_bytes()).await?;
+    match read_status(transport).await? {
+        // RFC 9110 §9.3.6: any 2xx means that the tunnel begins right behind the head.
+        200..=299 => Ok(()),
+        407 => Err(ProxyError::HttpAuthentication {
+            sent: credentials.is_some(),
+        }),
+        status => Err(ProxyError::Status(status)),
+    }
+}
+
+/// RFC 7617 §2.
+fn basic(credentials: &Credentials) -> Result<String, ProxyError> {
+    let Credentials { user, password } = credentials;
+    let has_control = |text: &str| text.chars().any(char::is_control);
+    if user.contains(':') || has_control(user) || has_control(password) {
+        return Err(ProxyError::Unsayable(
+            "its user name must have no colon, and neither it nor the password control characters",
+        ));
+    }
+    Ok(BASE64.encode(format!("{user}:{password}").as_bytes()))
+}
+
+async fn read_status(transport: &mut Transport) -> Result<u16, ProxyError> {
+    let mut head = vec![0; HEAD_LIMIT];
+    let mut filled = 0;
+    loop {
+        match read(transport, &mut head[filled..]).await? {
+            0 if filled == HEAD_LIMIT => {
+                return Err(ProxyError::Malformed("its answer is longer than 8 KiB"));
+            }
+            0 => return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),
+            count => filled += count,
+        }
+        if let Some(status) = parse(&head[..filled])? {
+            return Ok(status);
+        }
+    }
+}
+
+/// The status, once the head is whole.
+fn parse(head: &[u8]) -> Result<Option<u16>, ProxyError> {
+    let mut headers = [EMPTY_HEADER; MOST_HEADERS];
+    let mut response = Response::new(&mut headers);
+    let parsed = response.parse(head).map_err(|error| {
+        ProxyError::Malformed(if error == httparse::Error::TooManyHeaders {
+            "its answer has more than 64 header fields"
+        } else {
+            "its answer is no HTTP: is it an HTTP proxy?"
+        })
+    })?;
+    let (Status::Complete(length), Some(status)) = (parsed, response.code) else {
+        return Ok(None);
+    };
+    // Client and server both speak after us. Bytes that nobody asked for would be taken for the
+    // server's.
+    if length < head.len() && (200..300).contains(&status) {
+        return Err(ProxyError::Malformed(
+            "it sends bytes that nobody asked for behind its answer",
+        ));
+    }
+    Ok(Some(status))
+}

@@ -1,0 +1,207 @@
+//! The usual ways to trust and to be trusted, as a rustls configuration.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls_platform_verifier::BuilderVerifierExt;
+use tokio_rustls::rustls::client::WantsClientCert;
+use tokio_rustls::rustls::crypto::CryptoProvider;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{self, ClientConfig, ConfigBuilder, RootCertStore};
+
+use super::Tls;
+use super::pin::{Pin, PinnedVerifier};
+
+/// Makes a [`Tls`].
+#[derive(Debug, Default)]
+#[must_use = "nothing is trusted before `build`"]
+pub struct TlsBuilder {
+    trusted: Trusted,
+    identity: Option<Identity>,
+}
+
+#[derive(Debug, Default)]
+enum Trusted {
+    /// What the system trusts, as the system checks it.
+    #[default]
+    System,
+    /// These authorities only.
+    Roots(RootCertStore),
+    /// This one certificate.
+    Pinned(Pin),
+}
+
+#[derive(Debug)]
+struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl TlsBuilder {
+    /// Trusts the authorities in this PEM text, and no longer the system's. May be called for
+    /// each of several.
+    ///
+    /// # Errors
+    ///
+    /// The text holds no certificate, or one that is none.
+    pub fn root_pem(mut self, pem: impl AsRef<[u8]>) -> Result<Self, InvalidTls> {
+        for certificate in certificates(pem.as_ref())? {
+            self = self.root_der(certificate)?;
+        }
+        Ok(self)
+    }
+
+    /// As [`root_pem`](Self::root_pem), for one certificate in DER.
+    ///
+    /// # Errors
+    ///
+    /// It is no certificate.
+    pub fn root_der(mut self, der: impl AsRef<[u8]>) -> Result<Self, InvalidTls> {
+        let mut roots = match self.trusted {
+            Trusted::Roots(roots) => roots,
+            Trusted::System | Trusted::Pinned(_) => RootCertStore::empty(),
+        };
+        roots
+            .add(CertificateDer::from(der.as_ref().to_vec()))
+            .map_err(InvalidTls::Certificate)?;
+        self.trusted = Trusted::Roots(roots);
+        Ok(self)
+    }
+
+    /// Trusts the one server that shows the certificate with this SHA-256 fingerprint, and
+    /// proves to have its key. Neither its name nor its time is looked at: for tests, and for
+    /// devices whose certificate nobody signed.
+    pub fn pinned_sha256(mut self, fingerprint: [u8; 32]) -> Self {
+        self.trusted = Trusted::Pinned(Pin::Sha256(fingerprint));
+        self
+    }
+
+    /// As [`pinned_sha256`](Self::pinned_sha256), by the certificate itself, in PEM.
+    ///
+    /// # Errors
+    ///
+    /// The text holds no certificate.
+    pub fn pinned_pem(mut self, pem: impl AsRef<[u8]>) -> Result<Self, InvalidTls> {
+        // The first is the server's own, the others its authorities'.
+        let certificate = certificates(pem.as_ref())?.swap_remove(0);
+        self.trusted = Trusted::Pinned(Pin::Certificate(certificate));
+        Ok(self)
+    }
+
+    /// Shows this certificate to servers that ask for one: the chain in PEM, our own
+    /// certificate first, and its private key in PEM (PKCS #8, PKCS #1 or SEC 1).
+    ///
+    /// # Errors
+    ///
+    /// Either holds nothing of its kind.
+    pub fn client_certificate_pem(
+        mut self,
+        chain: impl AsRef<[u8]>,
+        key: impl AsRef<[u8]>,
+    ) -> Result<Self, InvalidTls> {
+        let chain = certificates(chain.as_ref())?;
+        let key = PrivateKeyDer::from_pem_slice(key.as_ref())
+            .map_err(|_| InvalidTls::Pem("private key"))?;
+        self.identity = Some(Identity { chain, key });
+        Ok(self)
+    }
+
+    /// Puts it together.
+    ///
+    /// # Errors
+    ///
+    /// No cryptography, no roots on this system, or a key that is not the client certificate's.
+    pub fn build(self) -> Result<Tls, InvalidTls> {
+        let provider = provider()?;
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(InvalidTls::Cryptography)?;
+        let builder: ConfigBuilder<ClientConfig, WantsClientCert> = match self.trusted {
+            Trusted::System => builder
+                .with_platform_verifier()
+                .map_err(InvalidTls::SystemRoots)?,
+            Trusted::Roots(roots) => builder.with_root_certificates(roots),
+            Trusted::Pinned(pin) => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(PinnedVerifier::new(pin, provider)?)),
+        };
+        let config = match self.identity {
+            Some(Identity { chain, key }) => builder
+                .with_client_auth_cert(chain, key)
+                .map_err(InvalidTls::ClientCertificate)?,
+            None => builder.with_no_client_auth(),
+        };
+        Ok(Tls::from_config(config))
+    }
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, InvalidTls> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match found {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        Ok(_) | Err(_) => Err(InvalidTls::Pem("certificate")),
+    }
+}
+
+/// The program's choice first, then the features'.
+fn provider() -> Result<Arc<CryptoProvider>, InvalidTls> {
+    if let Some(provider) = CryptoProvider::get_default() {
+        return Ok(Arc::clone(provider));
+    }
+    #[cfg(feature = "aws-lc")]
+    return Ok(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    #[cfg(all(feature = "ring", not(feature = "aws-lc")))]
+    return Ok(Arc::new(rustls::crypto::ring::default_provider()));
+    #[cfg(not(any(feature = "aws-lc", feature = "ring")))]
+    Err(InvalidTls::NoCryptography)
+}
+
+/// Why there can be no TLS like that. The caller's, or the machine's.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum InvalidTls {
+    /// Neither a feature nor the program chose any cryptography.
+    NoCryptography,
+    /// The cryptography chosen lacks what is needed.
+    Cryptography(rustls::Error),
+    /// The text holds none of this in PEM.
+    Pem(&'static str),
+    /// A certificate that is none.
+    Certificate(rustls::Error),
+    /// The client certificate and its key can't be used, together or at all.
+    ClientCertificate(rustls::Error),
+    /// The system's roots can't be had.
+    SystemRoots(rustls::Error),
+}
+
+impl fmt::Display for InvalidTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoCryptography => {
+                "no cryptography for TLS: turn on the feature aws-lc or ring, or install a \
+                 rustls CryptoProvider"
+            }
+            Self::Cryptography(_) => "the rustls CryptoProvider lacks what TLS needs here",
+            Self::Pem(what) => return write!(f, "expected a {what} in PEM (-----BEGIN …)"),
+            Self::Certificate(_) => "this is no certificate of an authority",
+            Self::ClientCertificate(_) => "the client certificate and its key can't be used",
+            Self::SystemRoots(_) => {
+                "the system's root certificates can't be had: install ca-certificates, or give \
+                 roots of your own"
+            }
+        })
+    }
+}
+
+impl std::error::Error for InvalidTls {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::NoCryptography | Self::Pem(_) => None,
+            Self::Cryptography(source)
+            | Self::Certificate(source)
+            | Self::ClientCertificate(source)
+            | Self::SystemRoots(source) => Some(source),
+        }
+    }
+}

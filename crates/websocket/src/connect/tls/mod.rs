@@ -1,0 +1,156 @@
+//! TLS by rustls.
+//!
+//! The cryptography is rustls' process default if the program installed one, else `aws-lc` or
+//! `ring`, whichever feature is on.
+
+mod builder;
+mod pin;
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{self, ClientConfig};
+
+pub use builder::{InvalidTls, TlsBuilder};
+
+use super::deadline::Deadline;
+use super::url::Host;
+use crate::error::{Error, Phase};
+use crate::transport::{Stream, Transport};
+
+/// What we speak inside of TLS, by its ALPN name.
+const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+
+/// Whom to trust, and who we are. Made once, shared by any number of connections, which then
+/// resume each other's TLS sessions.
+///
+/// ```
+/// use offhook::Tls;
+///
+/// # fn read(_: &str) -> Vec<u8> {
+/// #     let key = rcgen::generate_simple_self_signed(["example.com".to_owned()]).unwrap();
+/// #     key.cert.pem().into_bytes()
+/// # }
+/// let tls = Tls::builder().root_pem(read("our-own-authority.pem"))?.build()?;
+/// let connect = offhook::Connect::to("wss://example.com/").tls(tls);
+/// # Ok::<(), offhook::InvalidTls>(())
+/// ```
+#[derive(Clone)]
+pub struct Tls {
+    config: Arc<ClientConfig>,
+}
+
+impl Tls {
+    /// The system's roots, unless others are given.
+    pub fn builder() -> TlsBuilder {
+        TlsBuilder::default()
+    }
+
+    /// A configuration of rustls, for everything that [`builder`](Self::builder) can't do.
+    ///
+    /// Its ALPN protocols are replaced by those that WebSockets are opened over.
+    #[must_use]
+    pub fn from_config(mut config: ClientConfig) -> Self {
+        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        Self {
+            config: Arc::new(config),
+        }
+    }
+
+    /// The system's roots; read once in the life of the process, since that takes milliseconds.
+    fn of_system() -> Result<Self, InvalidTls> {
+        static OF_SYSTEM: OnceLock<Tls> = OnceLock::new();
+        if let Some(tls) = OF_SYSTEM.get() {
+            return Ok(tls.clone());
+        }
+        let tls = Self::builder().build()?;
+        Ok(OF_SYSTEM.get_or_init(|| tls).clone())
+    }
+
+    async fn handshake<S: Stream>(
+        &self,
+        name: ServerName<'static>,
+        stream: S,
+    ) -> io::Result<TlsStream<S>> {
+        TlsConnector::from(Arc::clone(&self.config))
+            .connect(name, stream)
+            .await
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tls(..)")
+    }
+}
+
+/// How hosts are trusted: as the caller says, else as the system does.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Trust(pub(super) Option<Tls>);
+
+impl Trust {
+    /// Makes TLS with a host over a transport to it.
+    pub(super) async fn encrypt(
+        &self,
+        host: &Host,
+        transport: Transport,
+        deadline: Deadline,
+    ) -> Result<Transport, Error> {
+        let shown = host.to_string();
+        let failed = |source| failure(&shown, source);
+        let tls = match &self.0 {
+            Some(tls) => tls.clone(),
+            None => Tls::of_system()
+                .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?,
+        };
+        let name = server_name(host).map_err(failed)?;
+        let handshake = async {
+            // One box, whatever is inside.
+            let encrypted = match transport {
+                Transport::Tcp(stream) => tls.handshake(name, stream).await.map(Transport::boxed),
+                #[cfg(unix)]
+                Transport::Unix(stream) => tls.handshake(name, stream).await.map(Transport::boxed),
+                Transport::Boxed(stream) => tls.handshake(name, stream).await.map(Transport::boxed),
+            };
+            // With HTTP/2 in `PROTOCOLS`, what ALPN chose is to be asked for here, and handed on.
+            encrypted.map_err(failed)
+        };
+        deadline.within(Phase::Tls, &shown, handshake).await
+    }
+}
+
+fn server_name(host: &Host) -> io::Result<ServerName<'static>> {
+    match host {
+        Host::Ip(IpAddr::V4(address)) => Ok(ServerName::from(*address)),
+        Host::Ip(IpAddr::V6(address)) => Ok(ServerName::from(*address)),
+        Host::Name(name) => {
+            // RFC 6066 §3: without a trailing dot.
+            let name = name.strip_suffix('.').unwrap_or(name);
+            ServerName::try_from(name.to_owned())
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+        }
+    }
+}
+
+/// A lost connection is the network's, everything else has to do with trust.
+fn failure(host: &str, source: io::Error) -> Error {
+    let is_ours = source
+        .get_ref()
+        .is_some_and(|inner| inner.is::<rustls::Error>() || inner.is::<InvalidTls>());
+    if is_ours || source.kind() == io::ErrorKind::InvalidInput {
+        Error::Tls {
+            host: host.into(),
+            source,
+        }
+    } else {
+        Error::Connect {
+            to: format!("{host} by TLS").into(),
+            source,
+        }
+    }
+}

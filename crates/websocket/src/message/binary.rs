@@ -1,0 +1,185 @@
+//! Bytes, without an allocation while they are few.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
+
+use bytes::Bytes;
+use offhook_protocol::{FEW, Outgoing};
+
+/// The bytes of a binary message: up to 23 are kept without an allocation, more are shared when
+/// cloned.
+#[derive(Clone)]
+pub struct Binary(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    /// `bytes[..len]`.
+    Inline {
+        bytes: [u8; INLINE],
+        len: u8,
+    },
+    Shared(Bytes),
+}
+
+/// As many as fit into the size of a [`Bytes`].
+const INLINE: usize = FEW;
+
+impl Binary {
+    /// The bytes.
+    #[must_use]
+    #[inline]
+    pub fn as_slice(&self) -> &[u8] {
+        match &self.0 {
+            Repr::Inline { bytes, len } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Repr::Shared(bytes) => bytes,
+        }
+    }
+
+    /// The bytes to be shared; many are not copied.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        match self.0 {
+            Repr::Inline { .. } => Bytes::copy_from_slice(self.as_slice()),
+            Repr::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl Default for Binary {
+    fn default() -> Self {
+        Self(Repr::Inline {
+            bytes: [0; INLINE],
+            len: 0,
+        })
+    }
+}
+
+impl Deref for Binary {
+    type Target = [u8];
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl AsRef<[u8]> for Binary {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl fmt::Debug for Binary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "b\"{}\"", self.as_slice().escape_ascii())
+    }
+}
+
+impl PartialEq for Binary {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for Binary {}
+
+impl PartialEq<[u8]> for Binary {
+    fn eq(&self, other: &[u8]) -> bool {
+        self.as_slice() == other
+    }
+}
+
+impl PartialEq<&[u8]> for Binary {
+    fn eq(&self, other: &&[u8]) -> bool {
+        self.as_slice() == *other
+    }
+}
+
+impl<const N: usize> PartialEq<&[u8; N]> for Binary {
+    fn eq(&self, other: &&[u8; N]) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Hash for Binary {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_slice().hash(state);
+    }
+}
+
+impl From<&[u8]> for Binary {
+    #[inline]
+    fn from(from: &[u8]) -> Self {
+        let mut bytes = [0; INLINE];
+        match (bytes.get_mut(..from.len()), u8::try_from(from.len())) {
+            (Some(place), Ok(len)) => {
+                place.copy_from_slice(from);
+                Self(Repr::Inline { bytes, len })
+            }
+            _ => Self(Repr::Shared(Bytes::copy_from_slice(from))),
+        }
+    }
+}
+
+impl From<Vec<u8>> for Binary {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Repr::Shared(bytes.into()))
+    }
+}
+
+impl From<Bytes> for Binary {
+    fn from(bytes: Bytes) -> Self {
+        Self(Repr::Shared(bytes))
+    }
+}
+
+impl From<Binary> for Bytes {
+    fn from(bytes: Binary) -> Self {
+        bytes.into_bytes()
+    }
+}
+
+impl From<Binary> for Vec<u8> {
+    fn from(bytes: Binary) -> Self {
+        bytes.to_vec()
+    }
+}
+
+impl From<Binary> for Outgoing<'_> {
+    #[inline]
+    fn from(bytes: Binary) -> Self {
+        match bytes.0 {
+            Repr::Inline { bytes, len } => Outgoing::few(bytes, len),
+            Repr::Shared(bytes) => bytes.into(),
+        }
+    }
+}
+
+impl<'a> From<&'a Binary> for Outgoing<'a> {
+    #[inline]
+    fn from(bytes: &'a Binary) -> Self {
+        match &bytes.0 {
+            Repr::Inline { .. } => bytes.as_slice().into(),
+            Repr::Shared(bytes) => bytes.clone().into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_bytes_cost_no_more_room_than_a_handle_to_many() {
+        assert_eq!(size_of::<Binary>(), size_of::<Bytes>());
+    }
+
+    #[test]
+    fn every_length_around_the_bound_is_kept_as_it_is() {
+        for len in 0..40 {
+            let bytes: Vec<u8> = (0..len).collect();
+            assert_eq!(Binary::from(bytes.as_slice()), bytes.as_slice());
+            assert_eq!(Binary::from(bytes.as_slice()).into_bytes(), bytes);
+        }
+    }
+}

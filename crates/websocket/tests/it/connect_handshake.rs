@@ -1,0 +1,168 @@
+//! The request as the server sees it, and the answers a server may give.
+
+use std::error::Error as _;
+
+use offhook::Error;
+use offhook::protocol::handshake::HandshakeFailure;
+
+use crate::scripted::{Reply, Server, field, to};
+
+#[tokio::test]
+async fn the_request_says_what_was_asked_for() {
+    let mut server = Server::with([Reply::open_with("Sec-WebSocket-Protocol: b\r\n", b"")]).await;
+    let url = format!(
+        "http://ada:se%63ret@127.0.0.1:{}/chat?room=7",
+        server.port()
+    );
+    let open = to(url)
+        .header("X-Ticket", "42")
+        .origin("https://example.com")
+        .subprotocol("a")
+        .subprotocol("b")
+        .deflate(offhook::protocol::deflate::DeflateConfig::default())
+        .open()
+        .await
+        .unwrap();
+    assert_eq!(open.protocol(), Some("b"));
+    let head = server.request().await;
+    assert!(head.starts_with("GET /chat?room=7 HTTP/1.1\r\n"), "{head}");
+    assert_eq!(
+        field(&head, "Host"),
+        Some(server.address.to_string().as_str())
+    );
+    assert_eq!(field(&head, "X-Ticket"), Some("42"));
+    assert_eq!(field(&head, "Origin"), Some("https://example.com"));
+    assert_eq!(field(&head, "Sec-WebSocket-Protocol"), Some("a, b"));
+    // base64 of ada:secret
+    assert_eq!(
+        field(&head, "Authorization"),
+        Some("Basic YWRhOnNlY3JldA==")
+    );
+    let extensions = field(&head, "Sec-WebSocket-Extensions").unwrap();
+    assert!(extensions.starts_with("permessage-deflate"), "{extensions}");
+}
+
+#[tokio::test]
+async fn a_header_of_the_callers_wins_over_the_urls_user_name() {
+    let mut server = Server::with([Reply::open()]).await;
+    let url = format!("ws://ada:secret@127.0.0.1:{}/", server.port());
+    let connect = to(url).header("authorization", "Bearer 42");
+    connect.open().await.unwrap();
+    let head = server.request().await;
+    assert_eq!(field(&head, "Authorization"), Some("Bearer 42"));
+    assert_eq!(head.matches("uthorization").count(), 1, "{head}");
+}
+
+#[tokio::test]
+async fn one_connect_opens_as_often_as_one_likes_with_a_fresh_key() {
+    let mut server = Server::with([Reply::open(), Reply::open()]).await;
+    let connect = server.connect();
+    let again = connect.clone();
+    let _first = connect.open().await.unwrap();
+    let _second = again.open().await.unwrap();
+    let (first, second) = (server.request().await, server.request().await);
+    let key = |head| field(head, "Sec-WebSocket-Key").map(str::to_owned);
+    assert_ne!(key(&first), key(&second));
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_request_is_said_before_anybody_is_asked() {
+    // Port 1: nobody listens there, and nobody is asked.
+    let url = "ws://127.0.0.1:1/";
+    for connect in [
+        to(url).header("X-Evil", "a\r\nInjected: yes"),
+        to(url).header("Upgrade", "h2c"),
+        to(url).subprotocol("two words"),
+        to(url).subprotocol("a").subprotocol("a"),
+        to(url).origin("two words"),
+        to("ws://a%3Ab:c@127.0.0.1:1/"),
+    ] {
+        let error = connect.open().await.unwrap_err();
+        assert!(matches!(error, Error::Request(_)), "{error:?}");
+        assert!(!error.is_retryable());
+    }
+    let error = to("ws://127.0.0.1:1/#fragment").open().await.unwrap_err();
+    assert!(matches!(error, Error::Url(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_refusal_comes_with_status_headers_and_body() {
+    let server = Server::with([
+        Reply::say("HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 9\r\n\r\ncome back"),
+        // The end of this body is the connection's.
+        Reply::say("HTTP/1.1 401 No\r\nWWW-Authenticate: Basic\r\n\r\nwho are you?").and_close(),
+    ])
+    .await;
+    let busy = server.connect().open().await.unwrap_err();
+    assert!(busy.is_retryable());
+    assert_eq!(busy.retry_after().map(|wait| wait.as_secs()), Some(7));
+    assert_eq!(
+        busy.to_string(),
+        "the server refused with status 503: come back"
+    );
+    let unknown = server.connect().open().await.unwrap_err();
+    assert!(!unknown.is_retryable());
+    let Error::Refused(refused) = unknown else {
+        panic!("{unknown:?}");
+    };
+    assert_eq!(refused.headers().get_str("www-authenticate"), Some("Basic"));
+    assert_eq!(refused.body(), b"who are you?");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_handshake_fails_it() {
+    let server = Server::with([
+        Reply::say(
+            "HTTP/1.1 101 Yes\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+        ),
+        Reply::say("220 mail.example ESMTP\r\n\r\n"),
+        Reply::say(format!(
+            "HTTP/1.1 200 Yes\r\nX: {}\r\n",
+            "x".repeat(100_000)
+        )),
+    ])
+    .await;
+    let error = server.connect().open().await.unwrap_err();
+    assert!(
+        matches!(error, Error::Handshake(HandshakeFailure::WrongAccept)),
+        "{error:?}"
+    );
+    let error = server.connect().open().await.unwrap_err();
+    assert!(
+        matches!(error, Error::Handshake(HandshakeFailure::HttpVersion)),
+        "{error:?}"
+    );
+    let error = server.connect().open().await.unwrap_err();
+    let too_large = matches!(
+        error,
+        Error::Handshake(HandshakeFailure::HeadTooLarge { .. })
+    );
+    assert!(too_large, "{error:?}");
+    assert!(!error.is_retryable());
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_instead_of_answering_is_a_loss() {
+    let server = Server::with([
+        Reply::say("").and_close(),
+        Reply::say("HTTP/1.1 101 Y").and_close(),
+    ])
+    .await;
+    for _ in 0..2 {
+        let error = server.connect().open().await.unwrap_err();
+        assert!(matches!(error, Error::Lost(_)), "{error:?}");
+        assert!(error.is_retryable());
+        let source = error.source().unwrap().to_string();
+        assert!(source.contains("instead of answering"), "{source}");
+    }
+}
+
+#[tokio::test]
+async fn frames_that_come_with_the_answer_are_the_first_to_be_received() {
+    // RFC 6455 §5.7: a text message that contains "Hello".
+    let server = Server::with([Reply::open_with("", b"\x81\x05Hello")]).await;
+    let mut socket = server.connect().open().await.unwrap();
+    let message = socket.recv().await.unwrap().unwrap();
+    assert_eq!(message.as_text(), Some("Hello"));
+}

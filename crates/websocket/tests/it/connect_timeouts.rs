@@ -1,0 +1,115 @@
+//! Every wait has an end, and says what it waited for; who waits no longer leaves nothing behind.
+
+use std::time::Duration;
+
+use offhook::{Error, Phase};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+
+use crate::scripted::{Reply, Server, read_head, to};
+
+/// Long enough for a busy machine to get to the wait that is meant.
+const SHORT: Duration = Duration::from_millis(300);
+
+fn timed_out(error: &Error) -> (Phase, &str) {
+    assert!(error.is_retryable());
+    match error {
+        Error::Timeout { phase, to } => (*phase, to),
+        error => panic!("{error:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_the_handshake_is_given_up() {
+    let server = Server::with([Reply::say("HTTP/1.1 101 Switch")]).await;
+    let connect = server.connect().handshake_timeout(SHORT);
+    let error = connect.open().await.unwrap_err();
+    let to = server.address.to_string();
+    assert_eq!(timed_out(&error), (Phase::Handshake, to.as_str()));
+    let expected = format!("the opening handshake with {to} took too long");
+    assert_eq!(error.to_string(), expected);
+}
+
+#[tokio::test]
+async fn interim_answers_do_not_prolong_the_handshake() {
+    let hint = "HTTP/1.1 103 Early Hints\r\n\r\n";
+    let server = Server::with([Reply::say(hint.repeat(3))]).await;
+    let error = server.connect().handshake_timeout(SHORT).open().await;
+    assert_eq!(timed_out(&error.unwrap_err()).0, Phase::Handshake);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_without_an_end_is_given_out_after_two_seconds_as_far_as_it_came() {
+    let server = Server::with([Reply::say("HTTP/1.1 403 No\r\n\r\nnot yo")]).await;
+    let before = tokio::time::Instant::now();
+    let Error::Refused(refused) = server.connect().open().await.unwrap_err() else {
+        panic!("refused with 403");
+    };
+    assert_eq!((refused.status(), refused.body()), (403, &b"not yo"[..]));
+    assert_eq!(before.elapsed().as_secs(), 2);
+}
+
+#[tokio::test]
+async fn a_proxy_that_never_answers_is_given_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    for scheme in ["http", "socks5h"] {
+        let proxy = format!("{scheme}://{}", silent.local_addr().unwrap());
+        let connect = to("ws://example.com/").proxy(&proxy).connect_timeout(SHORT);
+        let error = connect.open().await.unwrap_err();
+        assert_eq!(timed_out(&error), (Phase::Proxy, proxy.as_str()));
+    }
+}
+
+#[cfg(any(feature = "aws-lc", feature = "ring"))]
+#[tokio::test]
+async fn a_server_that_never_answers_tls_is_given_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let tls = offhook::Tls::builder()
+        .pinned_sha256([0; 32])
+        .build()
+        .unwrap();
+    let connect = to(format!("wss://{}/", silent.local_addr().unwrap())).tls(tls);
+    let error = connect.connect_timeout(SHORT).open().await.unwrap_err();
+    assert_eq!(timed_out(&error), (Phase::Tls, "127.0.0.1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_word_from_the_caller_both_waits_end_after_ten_seconds() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let before = tokio::time::Instant::now();
+    let error = to(format!("ws://{address}/")).open().await.unwrap_err();
+    assert_eq!(timed_out(&error).0, Phase::Handshake);
+    assert_eq!(before.elapsed().as_secs(), 10);
+
+    let before = tokio::time::Instant::now();
+    let connect = to("ws://example.com/").proxy(format!("http://{address}"));
+    let error = connect.open().await.unwrap_err();
+    assert_eq!(timed_out(&error).0, Phase::Proxy);
+    assert_eq!(before.elapsed().as_secs(), 10);
+}
+
+#[tokio::test]
+async fn the_longest_timeout_is_none_that_overflows() {
+    let server = Server::with([Reply::open()]).await;
+    let connect = server.connect().connect_timeout(Duration::MAX);
+    connect
+        .handshake_timeout(Duration::MAX)
+        .open()
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn who_stops_waiting_closes_what_was_opened() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    let opening = tokio::spawn(async move { to(url).open().await.map(drop) });
+    let (mut stream, _) = listener.accept().await.unwrap();
+    assert!(read_head(&mut stream).await.is_some());
+    opening.abort();
+    // The end of the stream, and not a moment before.
+    let rest = stream.read_to_end(&mut Vec::new()).await;
+    assert_eq!(rest.unwrap(), 0);
+    assert!(opening.await.unwrap_err().is_cancelled());
+}
