@@ -31,5 +31,5 @@ pub use connection::{
 pub use error::{Error, LimitError, PeerError, SendError, TimeoutError};
 pub use frame::{EncodedHeader, FrameHeader, MAX_CONTROL_LEN, MAX_HEADER_LEN, OpCode};
 pub use mask::mask;
-pub use message::{Chunk, FEW, Kind, Message, Outgoing};
+pub use message::{Chunk, Kind, Message, Outgoing, Sendable};
 pub use prepared::Prepared;

@@ -89,41 +89,101 @@ pub struct Outgoing<'a> {
     pub(crate) payload: Payload<'a>,
 }
 
+/// What can be sent: text or bytes, borrowed, owned or shared.
+///
+/// A short message is copied behind its header from where it is; only a long one is made an
+/// [`Outgoing`], to be kept.
+pub trait Sendable<'a>: Into<Outgoing<'a>> {
+    /// The type.
+    fn kind(&self) -> Kind;
+
+    /// The bytes; UTF-8 if it is text.
+    fn as_bytes(&self) -> &[u8];
+}
+
+macro_rules! sendable {
+    ($($kind:ident: $($type:ty),*;)*) => {
+        $($(impl<'a> Sendable<'a> for $type {
+            #[inline]
+            fn kind(&self) -> Kind {
+                Kind::$kind
+            }
+
+            #[inline]
+            fn as_bytes(&self) -> &[u8] {
+                self.as_ref()
+            }
+        })*)*
+    };
+}
+
+sendable! {
+    Text: &'a str, &'a String, String;
+    Binary: &'a [u8], Vec<u8>, Bytes;
+}
+
+impl<'a, const N: usize> Sendable<'a> for &'a [u8; N] {
+    #[inline]
+    fn kind(&self) -> Kind {
+        Kind::Binary
+    }
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl<'a> Sendable<'a> for Outgoing<'a> {
+    #[inline]
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        self.payload.as_slice()
+    }
+}
+
+impl<'a> Sendable<'a> for Message<'a> {
+    #[inline]
+    fn kind(&self) -> Kind {
+        Message::kind(self)
+    }
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        Message::as_bytes(self)
+    }
+}
+
+impl<'a> Sendable<'a> for &'a Message<'_> {
+    #[inline]
+    fn kind(&self) -> Kind {
+        Message::kind(self)
+    }
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        Message::as_bytes(self)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum Payload<'a> {
     Borrowed(&'a [u8]),
     Owned(Vec<u8>),
     Shared(Bytes),
-    /// `bytes[..len]`: short enough to be carried along.
-    Inline {
-        bytes: [u8; FEW],
-        len: u8,
-    },
 }
 
-/// How many bytes [`Outgoing::few`] carries along.
-pub const FEW: usize = 23;
-
 impl Payload<'_> {
-    #[inline]
-    fn copied(from: &[u8]) -> Self {
-        let mut bytes = [0; FEW];
-        match (bytes.get_mut(..from.len()), u8::try_from(from.len())) {
-            (Some(place), Ok(len)) => {
-                place.copy_from_slice(from);
-                Self::Inline { bytes, len }
-            }
-            _ => Self::Owned(from.to_vec()),
-        }
-    }
-
     #[inline]
     pub(crate) fn as_slice(&self) -> &[u8] {
         match self {
             Self::Borrowed(bytes) => bytes,
             Self::Owned(bytes) => bytes,
             Self::Shared(bytes) => bytes,
-            Self::Inline { bytes, len } => bytes.get(..usize::from(*len)).unwrap_or_default(),
         }
     }
 
@@ -132,32 +192,11 @@ impl Payload<'_> {
             Self::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
             Self::Owned(bytes) => bytes.into(),
             Self::Shared(bytes) => bytes,
-            Self::Inline { .. } => Bytes::copy_from_slice(self.as_slice()),
         }
     }
 }
 
 impl Outgoing<'static> {
-    /// A copy of a text; a short one is carried along without an allocation.
-    #[must_use]
-    #[inline]
-    pub fn copied_text(text: &str) -> Self {
-        Self {
-            kind: Kind::Text,
-            payload: Payload::copied(text.as_bytes()),
-        }
-    }
-
-    /// The first `len` of a few bytes, carried along without an allocation.
-    #[must_use]
-    #[inline]
-    pub fn few(bytes: [u8; FEW], len: u8) -> Self {
-        Self {
-            kind: Kind::Binary,
-            payload: Payload::Inline { bytes, len },
-        }
-    }
-
     /// Shared bytes as text.
     ///
     /// # Errors

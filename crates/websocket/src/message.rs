@@ -8,7 +8,7 @@ use std::fmt;
 
 pub use binary::Binary;
 use bytes::Bytes;
-use offhook_protocol::{self as protocol, Kind, Outgoing};
+use offhook_protocol::{self as protocol, Kind, Outgoing, Sendable};
 pub use text::Text;
 
 /// A whole message.
@@ -157,6 +157,30 @@ impl From<Message> for Outgoing<'_> {
             Message::Text(text) => text.into(),
             Message::Binary(bytes) => bytes.into(),
         }
+    }
+}
+
+impl Sendable<'_> for Message {
+    #[inline]
+    fn kind(&self) -> Kind {
+        Message::kind(self)
+    }
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        Message::as_bytes(self)
+    }
+}
+
+impl<'a> Sendable<'a> for &'a Message {
+    #[inline]
+    fn kind(&self) -> Kind {
+        Message::kind(self)
+    }
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        Message::as_bytes(self)
     }
 }
 

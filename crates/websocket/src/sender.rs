@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use offhook_protocol::deflate::DeflateParams;
-use offhook_protocol::{CloseCode, Closed, Kind, Outgoing, Prepared, ReadyState};
+use offhook_protocol::{CloseCode, Closed, Kind, Outgoing, Prepared, ReadyState, Sendable};
 
 use crate::error::Error;
 use crate::line::{Line, now};
@@ -38,10 +38,10 @@ impl Sender {
     /// # Errors
     /// The connection is closing or closed; nothing was sent.
     #[inline]
-    pub async fn send<'a>(&self, message: impl Into<Outgoing<'a>>) -> Result<(), Error> {
-        match self.line.send_at_once(message.into()) {
-            Ok(result) => result,
-            Err(message) => self.send_with_room(message).await,
+    pub async fn send<'a>(&self, message: impl Sendable<'a>) -> Result<(), Error> {
+        match self.line.send_at_once(&message) {
+            Some(result) => result,
+            None => self.send_with_room(message.into()).await,
         }
     }
 
@@ -87,8 +87,7 @@ impl Sender {
     ///
     /// # Errors
     /// [`Error::Full`] while more than the send buffer is unsent, else as [`send`](Self::send).
-    pub fn try_send<'a>(&self, message: impl Into<Outgoing<'a>>) -> Result<(), Error> {
-        let message = message.into();
+    pub fn try_send<'a>(&self, message: impl Sendable<'a>) -> Result<(), Error> {
         self.line.try_send(|connection| connection.send(message))
     }
 

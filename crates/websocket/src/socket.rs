@@ -281,7 +281,7 @@ impl Replies<'_> {
     /// # Errors
     /// The connection closes.
     #[inline]
-    pub fn send<'a>(&mut self, message: impl Into<protocol::Outgoing<'a>>) -> Result<(), Error> {
+    pub fn send<'a>(&mut self, message: impl protocol::Sendable<'a>) -> Result<(), Error> {
         self.connection.send(message).map_err(Error::from)
     }
 

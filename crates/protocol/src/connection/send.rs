@@ -12,7 +12,7 @@ use super::Connection;
 use crate::error::SendError;
 use crate::frame::{FrameHeader, OpCode};
 use crate::mask::mask_rotated;
-use crate::message::{Kind, Outgoing, Payload};
+use crate::message::{Kind, Outgoing, Payload, Sendable};
 use crate::prepared::Prepared;
 
 /// How many bytes are committed ahead of what the transport takes. 256 KiB: what one write can
@@ -95,15 +95,44 @@ impl Connection {
     /// # Errors
     /// The connection closes, or a message is being written piece by piece; nothing was queued.
     #[inline]
-    pub fn send<'a>(&mut self, message: impl Into<Outgoing<'a>>) -> Result<(), SendError> {
+    pub fn send<'a>(&mut self, message: impl Sendable<'a>) -> Result<(), SendError> {
+        if self.send_short(message.kind(), message.as_bytes())? {
+            return Ok(());
+        }
+        self.send_long(message.into());
+        Ok(())
+    }
+
+    /// Sends a message if it is short, need not be compressed and need not wait behind others:
+    /// it is copied behind its header, the way of nearly every message. `false` where it is not;
+    /// [`send`](Self::send) does what is right then. The bytes of a text must be UTF-8.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    #[inline]
+    pub fn send_short(&mut self, kind: Kind, bytes: &[u8]) -> Result<bool, SendError> {
         self.check_free()?;
-        let message = message.into();
-        if self.queue_is_empty() && self.wire.len() < COMMITTED {
+        let short = bytes.len() <= COPIED.min(self.config.fragment_size);
+        if !short || self.deflate.is_some() || !self.has_room() {
+            return Ok(false);
+        }
+        self.liveness.sent();
+        self.push_frame(kind.opcode(), true, false, bytes);
+        Ok(true)
+    }
+
+    fn send_long(&mut self, message: Outgoing<'_>) {
+        if self.has_room() {
             self.begin(message);
         } else {
             self.enqueue_message(message, false);
         }
-        Ok(())
+    }
+
+    /// Whether a message may be committed at once.
+    #[inline]
+    fn has_room(&self) -> bool {
+        self.queue_is_empty() && self.wire.len() < COMMITTED
     }
 
     /// Sends a message ahead of all that have not begun to be sent and are not urgent.
@@ -123,7 +152,7 @@ impl Connection {
     /// As [`send`](Self::send).
     pub fn send_prepared(&mut self, message: &Prepared) -> Result<(), SendError> {
         self.check_free()?;
-        if self.queue_is_empty() && self.wire.len() < COMMITTED {
+        if self.has_room() {
             self.begin_prepared(message);
         } else {
             self.enqueue(Queued::Prepared {
@@ -156,7 +185,7 @@ impl Connection {
         } else {
             Stream::Begun(kind)
         };
-        if self.queue_is_empty() && self.wire.len() < COMMITTED {
+        if self.has_room() {
             self.commit_piece(kind, piece.payload, first, last);
         } else {
             let payload = piece.payload.into_shared();
@@ -325,24 +354,13 @@ impl Connection {
     }
 
     /// Commits a message, or its beginning.
-    #[inline]
+    /// Compresses a message if that was agreed and pays, and commits it or its beginning.
     fn begin(&mut self, message: Outgoing<'_>) {
         self.liveness.sent();
         let opcode = message.kind.opcode();
-        let payload = message.payload.as_slice();
-        // The way of nearly every message.
-        if self.deflate.is_none() && payload.len() <= COPIED.min(self.config.fragment_size) {
-            self.push_frame(opcode, true, false, payload);
-        } else {
-            self.begin_long(opcode, message.payload);
-        }
-    }
-
-    /// Compresses a message if that was agreed and pays, and commits it or its beginning.
-    fn begin_long(&mut self, opcode: OpCode, payload: Payload<'_>) {
-        match self.compress(payload.as_slice()) {
+        match self.compress(message.payload.as_slice()) {
             Some(compressed) => self.commit_message(opcode, true, Payload::Owned(compressed)),
-            None => self.commit_message(opcode, false, payload),
+            None => self.commit_message(opcode, false, message.payload),
         }
     }
 
@@ -442,10 +460,7 @@ impl Connection {
             }
             Payload::Shared(bytes) if bytes.len() > COPIED => bytes,
             Payload::Owned(bytes) if bytes.len() > COPIED => bytes.into(),
-            Payload::Borrowed(_)
-            | Payload::Owned(_)
-            | Payload::Shared(_)
-            | Payload::Inline { .. } => {
+            Payload::Borrowed(_) | Payload::Owned(_) | Payload::Shared(_) => {
                 return self.push_frame(opcode, fin, rsv1, payload.as_slice());
             }
         };

@@ -3,23 +3,33 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use offhook_protocol::{Connection, Outgoing, ReadyState, SendError};
+use offhook_protocol::{Connection, ReadyState, SendError, Sendable};
 
 use super::{Line, State, now};
 use crate::error::Error;
 
 impl Line {
-    /// Queues a message if that needs no waiting, else gives it back.
+    /// Queues a message if it is short and that needs no waiting.
     #[inline]
     pub(crate) fn send_at_once<'a>(
         self: &Arc<Self>,
-        message: Outgoing<'a>,
-    ) -> Result<Result<(), Error>, Outgoing<'a>> {
+        message: &impl Sendable<'a>,
+    ) -> Option<Result<(), Error>> {
         let mut state = self.lock();
         if state.streaming || state.is_full() {
-            return Err(message);
+            return None;
         }
-        Ok(self.queue(&mut state, |connection| connection.send(message)))
+        match state
+            .connection
+            .send_short(message.kind(), message.as_bytes())
+        {
+            Ok(true) => {
+                self.call();
+                Some(Ok(()))
+            }
+            Ok(false) => None,
+            Err(error) => Some(Err(state.refused(error))),
+        }
     }
 
     /// Queues what `queue` queues, as soon as less than the high-water mark is unsent. It leaves
@@ -122,8 +132,7 @@ impl Line {
     ) -> Result<(), Error> {
         match queue(&mut state.connection) {
             Ok(()) => {}
-            Err(SendError::NotOpen) => return Err(state.closed_error()),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(state.refused(error)),
         }
         if state.is_full() {
             self.flush(state);
@@ -169,6 +178,16 @@ impl Line {
 }
 
 impl State {
+    /// What a sender is told whose message was not taken.
+    #[cold]
+    fn refused(&self, error: SendError) -> Error {
+        if error == SendError::NotOpen {
+            self.closed_error()
+        } else {
+            error.into()
+        }
+    }
+
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
         self.connection.buffered_amount() >= self.high_water as usize

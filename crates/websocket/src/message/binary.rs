@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 
 use bytes::Bytes;
-use offhook_protocol::{FEW, Outgoing};
+use offhook_protocol::{Kind, Outgoing, Sendable};
 
 /// The bytes of a binary message: up to 23 are kept without an allocation, more are shared when
 /// cloned.
@@ -23,7 +23,7 @@ enum Repr {
 }
 
 /// As many as fit into the size of a [`Bytes`].
-const INLINE: usize = FEW;
+const INLINE: usize = 23;
 
 impl Binary {
     /// The bytes.
@@ -149,9 +149,33 @@ impl From<Binary> for Outgoing<'_> {
     #[inline]
     fn from(bytes: Binary) -> Self {
         match bytes.0 {
-            Repr::Inline { bytes, len } => Outgoing::few(bytes, len),
+            Repr::Inline { .. } => bytes.to_vec().into(),
             Repr::Shared(bytes) => bytes.into(),
         }
+    }
+}
+
+impl Sendable<'_> for Binary {
+    #[inline]
+    fn kind(&self) -> Kind {
+        Kind::Binary
+    }
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl<'a> Sendable<'a> for &'a Binary {
+    #[inline]
+    fn kind(&self) -> Kind {
+        Kind::Binary
+    }
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        self.as_slice()
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Deref;
 
 use compact_str::CompactString;
-use offhook_protocol::Outgoing;
+use offhook_protocol::{Kind, Outgoing, Sendable};
 
 /// The text of a message: a string that keeps up to 24 bytes without an allocation.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -89,11 +89,37 @@ impl From<Text> for String {
 impl From<Text> for Outgoing<'_> {
     #[inline]
     fn from(text: Text) -> Self {
-        // Only what is on the heap already becomes a `String` without an allocation.
-        if text.0.is_heap_allocated() {
-            text.into_string().into()
-        } else {
-            Outgoing::copied_text(&text)
-        }
+        text.into_string().into()
+    }
+}
+
+impl<'a> From<&'a Text> for Outgoing<'a> {
+    #[inline]
+    fn from(text: &'a Text) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl Sendable<'_> for Text {
+    #[inline]
+    fn kind(&self) -> Kind {
+        Kind::Text
+    }
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl<'a> Sendable<'a> for &'a Text {
+    #[inline]
+    fn kind(&self) -> Kind {
+        Kind::Text
+    }
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 }

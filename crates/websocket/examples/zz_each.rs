@@ -1,0 +1,56 @@
+//! An echo server on one thread. Try it:
+//!
+//! ```console
+//! $ cargo run --release -p offhook --example echo_server -- 127.0.0.1:9001
+//! $ cargo run --release -p offhook --example echo_client -- ws://127.0.0.1:9001
+//! ```
+//!
+//! `echo_server ADDR [--max-message BYTES] [--no-deflate] [--cert FILE --key FILE]`
+#![expect(clippy::print_stdout, reason = "a program with an output")]
+
+use std::error::Error;
+
+use offhook::protocol::deflate::DeflateConfig;
+use offhook::protocol::{Config, Limits};
+use offhook::{OriginPolicy, Server, Settings};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut address = "127.0.0.1:9001".to_owned();
+    let mut limits = Limits {
+        message_size: 64 << 20,
+        ..Limits::default()
+    };
+    let mut deflate = true;
+    let (mut cert, mut key) = (None, None);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
+        match argument.as_str() {
+            "--max-message" => limits.message_size = value()?.parse()?,
+            "--no-deflate" => deflate = false,
+            "--cert" => cert = Some(value()?),
+            "--key" => key = Some(value()?),
+            _ => address = argument,
+        }
+    }
+    let mut settings = Settings::default().config(Config {
+        limits,
+        ..Config::default()
+    });
+    if deflate {
+        settings = settings.deflate(DeflateConfig::default());
+    }
+    let server = Server::bind(&address)
+        .await?
+        .settings(settings)
+        .origin(OriginPolicy::Any);
+    let _ = (cert, key);
+    println!("listening on {}", server.local_addr()?);
+    server
+        .serve(
+            |mut socket| async move { socket.each(|message, replies| replies.send(message)).await },
+        )
+        .await?;
+    Ok(())
+}
