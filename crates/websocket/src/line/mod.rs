@@ -186,9 +186,13 @@ impl Line {
         }
     }
 
-    /// Ends a turn of the switchboard's: wakes whom it concerns.
+    /// Ends a turn of the switchboard's: closes what has ended, whether or not somebody receives,
+    /// and wakes whom it concerns.
     fn settle(&self, mut state: MutexGuard<'_, State>) {
-        let ended = state.connection.wants_disconnect() || state.transport.is_none();
+        if state.connection.wants_disconnect() {
+            state.disconnect();
+        }
+        let ended = state.transport.is_none();
         let reader = if ended { state.reader.take() } else { None };
         let waiting = state.take_waiting();
         drop(state);
@@ -242,6 +246,13 @@ impl State {
         std::mem::take(&mut self.waiting)
     }
 
+    /// Everybody who waits for anything.
+    pub(crate) fn take_wakers(&mut self) -> Vec<Waker> {
+        let mut wakers = std::mem::take(&mut self.waiting);
+        wakers.extend(self.reader.take());
+        wakers
+    }
+
     /// Notes somebody who waits.
     pub(crate) fn wait(&mut self, waker: &Waker) {
         if !self.waiting.iter().any(|known| known.will_wake(waker)) {
@@ -253,6 +264,8 @@ impl State {
     fn note(&mut self, event: &Event<'_>) {
         if let Event::Pong { rtt: Some(_), .. } = event {
             self.pongs = self.pongs.wrapping_add(1);
+            let waiting = std::mem::take(&mut self.waiting);
+            waiting.into_iter().for_each(Waker::wake);
         }
     }
 }

@@ -42,7 +42,7 @@ impl Line {
         queue: impl FnOnce(&mut Connection) -> Result<(), SendError>,
     ) -> Poll<Result<(), Error>> {
         let mut state = self.lock();
-        if state.streaming {
+        if state.streaming && state.is_open() {
             state.wait(cx.waker());
             return Poll::Pending;
         }
@@ -64,12 +64,12 @@ impl Line {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
         let mut state = self.lock();
+        if !state.is_open() {
+            return Poll::Ready(Err(state.closed_error()));
+        }
         if state.streaming {
             state.wait(cx.waker());
             return Poll::Pending;
-        }
-        if state.connection.ready_state() != ReadyState::Open {
-            return Poll::Ready(Err(state.closed_error()));
         }
         state.streaming = true;
         Poll::Ready(Ok(()))
@@ -93,7 +93,7 @@ impl Line {
     ) -> Poll<Result<(), Error>> {
         if state.is_full() {
             self.flush(state);
-            if state.is_full() && state.transport.is_some() {
+            if state.is_full() && state.is_open() {
                 state.wait(cx.waker());
                 return Poll::Pending;
             }
@@ -110,7 +110,7 @@ impl Line {
         if state.is_full() {
             self.flush(&mut state);
         }
-        if state.streaming || state.is_full() && state.transport.is_some() {
+        if (state.streaming || state.is_full()) && state.is_open() {
             return Err(Error::Full);
         }
         self.queue(&mut state, queue)
@@ -167,12 +167,11 @@ impl Line {
         state.connection.close(code, reason, now())?;
         self.flush(&mut state);
         self.set_timer(&mut state);
-        let reader = state.reader.take();
+        // The receiver has a deadline now, and perhaps nothing more to wait for; senders that wait
+        // for room are too late.
+        let wakers = state.take_wakers();
         drop(state);
-        // The receiver has a deadline now, and perhaps nothing more to wait for.
-        if let Some(reader) = reader {
-            reader.wake();
-        }
+        wakers.into_iter().for_each(Waker::wake);
         Ok(())
     }
 }
@@ -186,6 +185,11 @@ impl State {
         } else {
             error.into()
         }
+    }
+
+    /// Whether a message could be sent at all.
+    pub(crate) fn is_open(&self) -> bool {
+        self.connection.ready_state() == ReadyState::Open
     }
 
     #[inline]

@@ -89,11 +89,16 @@ impl<R, F: FnMut(Event<'_>, &mut Connection) -> Option<R>> Take for Each<'_, F> 
 struct Batch<'a> {
     first: Option<Message>,
     rest: &'a mut VecDeque<Message>,
+    bytes: usize,
 }
 
 /// How many messages are taken ahead of the user. 64: enough to make a turn cheap, and few enough
 /// that what was read is not held twice.
 const BATCH: usize = 64;
+
+/// How many bytes are taken ahead. As many as one read brings: more is there only where it was
+/// compressed, and then it would be as many messages of the longest kind.
+const BATCH_BYTES: usize = buffers::READ;
 
 impl Take for Batch<'_> {
     type Taken = Message;
@@ -104,12 +109,13 @@ impl Take for Batch<'_> {
         let Event::Message(message) = event else {
             return None;
         };
+        self.bytes += message.as_bytes().len();
         if self.first.is_none() {
             self.first = Some(message.into());
-            return None;
+        } else {
+            self.rest.push_back(message.into());
         }
-        self.rest.push_back(message.into());
-        if self.rest.len() < BATCH {
+        if self.rest.len() < BATCH && self.bytes < BATCH_BYTES {
             None
         } else {
             self.first.take()
@@ -151,7 +157,15 @@ impl Line {
         cx: &mut Context<'_>,
         rest: &mut VecDeque<Message>,
     ) -> Poll<Result<Option<Message>, Error>> {
-        self.poll_take(cx, Turn::WHOLE, &mut Batch { first: None, rest })
+        self.poll_take(
+            cx,
+            Turn::WHOLE,
+            &mut Batch {
+                first: None,
+                rest,
+                bytes: 0,
+            },
+        )
     }
 
     #[inline]
@@ -165,6 +179,10 @@ impl Line {
         state.connection.set_receive_mode(turn.mode);
         loop {
             if let Some(taken) = state.take_events(take) {
+                if state.connection.has_output() {
+                    // The user may not come back for long, and the peer waits for its pong.
+                    self.call();
+                }
                 return Poll::Ready(Ok(Some(taken)));
             }
             if state.connection.has_output() || state.unflushed {
@@ -224,6 +242,7 @@ impl Line {
                 break Ok(());
             }
             match self.write(transport, slices) {
+                Poll::Ready(Ok(0)) => break Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(written)) => connection.transmitted(written),
                 Poll::Ready(Err(error)) => break Err(error),
                 Poll::Pending => return,
@@ -246,10 +265,7 @@ impl Line {
     pub(crate) fn cut(&self) {
         let mut state = self.lock();
         state.lose(Some(io::ErrorKind::ConnectionAborted.into()));
-        let wakers = mem::take(&mut state.waiting)
-            .into_iter()
-            .chain(state.reader.take());
-        let wakers: Vec<Waker> = wakers.collect();
+        let wakers = state.take_wakers();
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -365,7 +381,7 @@ impl State {
     }
 
     /// Closes the transport: everything was said.
-    fn disconnect(&mut self) {
+    pub(super) fn disconnect(&mut self) {
         let Some(mut transport) = self.transport.take() else {
             return;
         };
@@ -376,7 +392,10 @@ impl State {
             .is_some_and(|closed| closed.error.is_some());
         let shut = transport.poll_shutdown(&mut Context::from_waker(Waker::noop()));
         if failed || shut.is_pending() {
-            tokio::spawn(linger(transport));
+            // Outside a runtime, where a connection may be dropped, nobody can linger.
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                runtime.spawn(linger(transport));
+            }
         }
     }
 

@@ -25,7 +25,7 @@ use super::lane::{Found, Lane};
 /// tokio::spawn(async move { server.recv().await });
 ///
 /// // The far end is there, and then it is not, and nobody says so.
-/// assert_eq!(client.ping().await.unwrap(), Duration::from_millis(160));
+/// assert!(client.ping().await.unwrap() > Duration::from_millis(159));
 /// link.stall();
 /// assert!(matches!(client.recv().await, Err(Error::Peer(_))));
 /// # }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use offhook::Settings;
+use offhook::{Error, Settings};
 
 use crate::counted::counted_pair;
 
@@ -88,4 +88,37 @@ async fn past_the_send_buffer_a_sender_writes_by_itself() {
         server.send(vec![0; 6_000]).await.unwrap();
     }
     assert_eq!(count.writes(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_is_answered_while_the_user_is_busy_with_the_message_behind_it() {
+    let (mut client, mut server, _link, _count) = counted_pair(&Settings::default());
+    // Both are there in one read.
+    let sender = client.sender();
+    let receiving = tokio::spawn(async move { client.recv().await });
+    let (pong, sent) = tokio::join!(sender.ping(), async {
+        sender.send("work").await?;
+        assert_eq!(server.recv().await?, Some("work".into()));
+        Ok::<_, Error>(())
+        // And the server's end does nothing more.
+    });
+    sent.unwrap();
+    pong.unwrap();
+    assert!(!receiving.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_each_replied_before_its_handler_failed_leaves_all_the_same() {
+    let (mut client, mut server, _link, _count) = counted_pair(&Settings::default());
+    client.send("first").await.unwrap();
+    client.send("second").await.unwrap();
+    client.flush().await.unwrap();
+    let ended = server.each(|message, replies| {
+        replies.send(message)?;
+        Err(Error::Full)
+    });
+    assert!(matches!(ended.await, Err(Error::Full)));
+    assert_eq!(client.recv().await.unwrap(), Some("first".into()));
+    // The other was taken ahead, and is replied to from there.
+    assert_eq!(server.recv().await.unwrap(), Some("second".into()));
 }

@@ -35,6 +35,7 @@ async fn a_ping_measures_the_round_trip() {
     let delay = Duration::from_millis(50);
     let (mut client, mut server, _link) = Pair::new().delay(delay).open();
     tokio::spawn(async move { server.recv().await });
+    tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(client.ping().await.unwrap(), 2 * delay);
     assert_eq!(client.rtt(), Some(2 * delay));
 }
@@ -46,6 +47,7 @@ async fn a_sender_pings_while_another_task_receives() {
     tokio::spawn(async move { server.recv().await });
     let sender = client.sender();
     tokio::spawn(async move { client.recv().await });
+    tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(sender.ping().await.unwrap(), 2 * delay);
 }
 
@@ -153,6 +155,6 @@ async fn a_peer_that_answers_no_ping_but_talks_all_the_time_costs_bounded_memory
         while server.send(vec![0; 10_000]).await.is_ok() {}
     });
     let ended = client.ping().await;
-    assert!(matches!(ended, Err(Error::Full)), "{ended:?}");
+    assert!(matches!(ended, Err(Error::Unread)), "{ended:?}");
     assert!(client.recv().await.unwrap().is_some());
 }

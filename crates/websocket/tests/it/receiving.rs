@@ -1,10 +1,12 @@
 //! Receiving: whole messages, pieces, and the end.
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::task::{Context, Waker};
 
 use futures_core::Stream;
 use futures_sink::Sink;
+use offhook::protocol::deflate::DeflateConfig;
 use offhook::protocol::{CloseCode, Config, Kind, Limits};
 use offhook::{Error, Message, Pair, Settings, pair};
 
@@ -176,4 +178,24 @@ async fn messages_flow_through_stream_and_sink() {
     assert!(end.is_none());
     closing.await.unwrap().unwrap();
     assert_eq!(server.closed().unwrap().code, CloseCode::NORMAL);
+}
+
+/// 64 KiB of compressed bytes can hold 60 MiB of messages.
+#[tokio::test]
+async fn messages_that_grow_when_decompressed_are_not_taken_far_ahead() {
+    let settings = Settings::default().deflate(DeflateConfig::default());
+    let (client, mut server, _link) = Pair::new().settings(&settings).open();
+    let zeros = vec![0; 1_000_000];
+    for _ in 0..30 {
+        client.send(zeros.as_slice()).await.unwrap();
+    }
+    client.flush().await.unwrap();
+    let held = allocation_counter::measure(|| {
+        let mut polled = pin!(server.recv());
+        let received = polled
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        assert!(received.is_ready());
+    });
+    assert!(held.bytes_max < 4_000_000, "{} bytes", held.bytes_max);
 }
