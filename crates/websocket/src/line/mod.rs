@@ -62,6 +62,8 @@ pub(crate) struct State {
     high_water: u32,
     /// How many pings were answered.
     pongs: u32,
+    /// What was unsent when the transport was closed.
+    unsent: u32,
     /// Whether a message is being written piece by piece.
     streaming: bool,
     /// Whether a layer below us may hold bytes back until it is flushed.
@@ -111,6 +113,7 @@ impl Line {
                 timer: None,
                 high_water,
                 pongs: 0,
+                unsent: 0,
                 streaming: false,
                 unflushed: false,
                 fault: None,
@@ -163,7 +166,11 @@ impl Line {
     pub(crate) fn keep_time(self: &Arc<Self>) {
         let mut state = self.lock();
         state.timer = state.timer.map(|(key, _)| (key, now()));
+        let unsent = state.buffered();
         if let Err(error) = state.connection.handle_timeout(now()) {
+            if state.connection.wants_disconnect() {
+                state.unsent = unsent;
+            }
             state
                 .fault
                 .get_or_insert_with(|| Box::new(Fault::Peer(error)));
@@ -244,6 +251,20 @@ impl State {
             return Vec::new();
         }
         std::mem::take(&mut self.waiting)
+    }
+
+    /// What is unsent, or was when the connection ended.
+    pub(crate) fn unsent(&self) -> usize {
+        self.unsent.max(self.buffered()) as usize
+    }
+
+    /// To be called before the connection hears of its end, and forgets what is unsent.
+    fn note_unsent(&mut self) {
+        self.unsent = self.unsent.max(self.buffered());
+    }
+
+    fn buffered(&self) -> u32 {
+        u32::try_from(self.connection.buffered_amount()).unwrap_or(u32::MAX)
     }
 
     /// Everybody who waits for anything.

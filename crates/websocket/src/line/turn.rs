@@ -371,6 +371,7 @@ impl State {
     /// Notes that the transport has ended by itself.
     fn lose(&mut self, error: Option<io::Error>) {
         self.transport = None;
+        self.note_unsent();
         self.connection.handle_transport_closed(now());
         let closed = self.connection.closed();
         if closed.is_some_and(|closed| closed.by == ClosedBy::Lost) {
@@ -385,6 +386,7 @@ impl State {
         let Some(mut transport) = self.transport.take() else {
             return;
         };
+        self.note_unsent();
         self.connection.handle_transport_closed(now());
         let failed = self
             .connection

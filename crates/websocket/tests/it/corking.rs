@@ -17,7 +17,7 @@ async fn a_pipelined_echo_is_answered_with_one_write_a_read() {
         while let Some(message) = server.recv().await? {
             server.send(message).await?;
         }
-        Ok::<_, offhook::Error>(())
+        Ok::<_, Error>(())
     });
     for n in 0..1_000 {
         assert_eq!(client.recv().await.unwrap(), Some(n.to_string().into()));

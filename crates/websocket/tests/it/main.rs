@@ -27,5 +27,6 @@ mod link;
 mod liveness;
 mod program;
 mod receiving;
+mod reconnecting;
 mod scripted;
 mod sending;
