@@ -30,3 +30,4 @@ mod receiving;
 mod reconnecting;
 mod scripted;
 mod sending;
+mod serving;
