@@ -68,6 +68,9 @@ pub(crate) struct State {
     streaming: bool,
     /// Whether a layer below us may hold bytes back until it is flushed.
     unflushed: bool,
+    /// Why nothing can be written any more, while there may be something to read: the peer's last
+    /// words, and its Close.
+    broken: Option<Box<io::Error>>,
     /// How it ended, until somebody was told.
     fault: Option<Box<Fault>>,
 }
@@ -116,6 +119,7 @@ impl Line {
                 unsent: 0,
                 streaming: false,
                 unflushed: false,
+                broken: None,
                 fault: None,
             }),
             called: AtomicBool::new(false),

@@ -93,6 +93,9 @@ impl Line {
     ) -> Poll<Result<(), Error>> {
         if state.is_full() {
             self.flush(state);
+            if state.broken.is_some() {
+                return Poll::Ready(Err(state.closed_error()));
+            }
             if state.is_full() && state.is_open() {
                 state.wait(cx.waker());
                 return Poll::Pending;
@@ -109,6 +112,9 @@ impl Line {
         let mut state = self.lock();
         if state.is_full() {
             self.flush(&mut state);
+        }
+        if state.broken.is_some() {
+            return Err(state.closed_error());
         }
         if (state.streaming || state.is_full()) && state.is_open() {
             return Err(Error::Full);
@@ -147,7 +153,7 @@ impl Line {
     pub(crate) fn poll_drained(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let mut state = self.lock();
         self.flush(&mut state);
-        if state.transport.is_none() {
+        if state.transport.is_none() || state.broken.is_some() {
             return Poll::Ready(Err(state.closed_error()));
         }
         if state.connection.has_output() || state.unflushed {

@@ -200,7 +200,7 @@ impl Line {
                     .for_each(Waker::wake);
                 return Poll::Ready(state.outcome());
             }
-            if turn.replies && state.is_full() {
+            if turn.replies && state.is_full() && state.broken.is_none() {
                 state.wait(cx.waker());
                 return Poll::Pending;
             }
@@ -231,9 +231,12 @@ impl Line {
             connection,
             transport,
             unflushed,
+            broken,
             ..
         } = state;
-        let Some(transport) = transport else { return };
+        let Some(transport) = transport.as_mut().filter(|_| broken.is_none()) else {
+            return;
+        };
         let result = loop {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = connection.transmit(&mut slices);
@@ -257,7 +260,7 @@ impl Line {
             result => result,
         };
         if let Err(error) = result {
-            state.lose(Some(error));
+            state.break_down(error);
         }
     }
 
@@ -368,6 +371,15 @@ impl State {
         result.map(|result| result.map(|()| false))
     }
 
+    /// Notes that nothing can be written any more. What the peer said before it went can still be
+    /// read, so that its Close is not lost over our last write.
+    fn break_down(&mut self, error: io::Error) {
+        self.broken = Some(Box::new(error));
+        // There is no room any more, for anything.
+        self.high_water = 0;
+        self.take_wakers().into_iter().for_each(Waker::wake);
+    }
+
     /// Notes that the transport has ended by itself.
     fn lose(&mut self, error: Option<io::Error>) {
         self.transport = None;
@@ -375,6 +387,7 @@ impl State {
         self.connection.handle_transport_closed(now());
         let closed = self.connection.closed();
         if closed.is_some_and(|closed| closed.by == ClosedBy::Lost) {
+            let error = self.broken.take().map(|error| *error).or(error);
             let error = error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
             self.fault
                 .get_or_insert_with(|| Box::new(Fault::Lost(error)));

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use offhook::protocol::handshake::Negotiated;
 use offhook::protocol::{CloseCode, ClosedBy, Kind, ReadyState};
-use offhook::{Error, Pair, Settings, pair};
+use offhook::{Error, Pair, Settings, WebSocket, pair};
+use tokio::net::{TcpListener, TcpStream};
 
 #[tokio::test]
 async fn close_ends_with_the_whole_closing_handshake() {
@@ -227,4 +229,55 @@ async fn a_connection_can_be_dropped_outside_the_runtime() {
         .join()
         .unwrap();
     assert!(sender.send("late").await.is_err());
+}
+
+#[tokio::test]
+async fn what_the_peer_said_last_is_heard_also_by_those_who_write_when_it_has_gone() {
+    let (mut client, server) = pair();
+    server.send("last words").await.unwrap();
+    server.sender().close(CloseCode::new(4001), "why").unwrap();
+    drop(server);
+    client.send("anybody there?").await.unwrap();
+    assert!(client.flush().await.is_err());
+    assert!(matches!(client.send("hello?").await, Err(Error::Closing)));
+    assert_eq!(client.recv().await.unwrap(), Some("last words".into()));
+    assert_eq!(client.recv().await.unwrap(), None);
+    let closed = client.closed().unwrap();
+    assert_eq!((closed.code.get(), &*closed.reason), (4001, "why"));
+}
+
+#[tokio::test]
+async fn what_the_peer_said_last_is_heard_over_tcp_too() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let near = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    let (far, _) = listener.accept().await.unwrap();
+    let settings = Settings::default();
+    let mut client = WebSocket::client(near, Negotiated::default(), &[], &settings);
+    let server = WebSocket::server(far, Negotiated::default(), &[], &settings);
+    server.send("last words").await.unwrap();
+    server.sender().close(CloseCode::new(4001), "why").unwrap();
+    drop(server);
+    // The first is answered with a reset, the second is refused.
+    while client.send("anybody there?").await.is_ok() {
+        let _unsent = client.flush().await;
+    }
+    assert_eq!(client.recv().await.unwrap(), Some("last words".into()));
+    assert_eq!(client.recv().await.unwrap(), None);
+    assert_eq!(client.closed().unwrap().code.get(), 4001);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_ends_too_when_nothing_can_be_written_any_more() {
+    let (client, mut server) = pair();
+    client.send("hello").await.unwrap();
+    drop(client);
+    server.send("anybody there?").await.unwrap();
+    assert!(server.flush().await.is_err());
+    server
+        .each(|message, replies| replies.send(message))
+        .await
+        .unwrap();
+    assert_eq!(server.closed().unwrap().code, CloseCode::GOING_AWAY);
 }
