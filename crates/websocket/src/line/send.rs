@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 
 use offhook_protocol::{Connection, ReadyState, SendError, Sendable};
 
-use super::{Line, State, now};
+use super::{Line, State, buffers, now};
 use crate::error::Error;
 
 impl Line {
@@ -19,6 +19,7 @@ impl Line {
         if state.streaming || state.is_full() {
             return None;
         }
+        state.connection.lend_with(buffers::take_write);
         match state
             .connection
             .send_short(message.kind(), message.as_bytes())
@@ -136,6 +137,7 @@ impl Line {
         state: &mut State,
         queue: impl FnOnce(&mut Connection) -> Result<(), SendError>,
     ) -> Result<(), Error> {
+        state.connection.lend_with(buffers::take_write);
         match queue(&mut state.connection) {
             Ok(()) => {}
             Err(error) => return Err(state.refused(error)),
@@ -185,7 +187,8 @@ impl Line {
 impl State {
     /// What a sender is told whose message was not taken.
     #[cold]
-    fn refused(&self, error: SendError) -> Error {
+    fn refused(&mut self, error: SendError) -> Error {
+        self.give_buffer_back();
         if error == SendError::NotOpen {
             self.closed_error()
         } else {

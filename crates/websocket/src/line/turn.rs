@@ -182,6 +182,8 @@ impl Line {
                 if state.connection.has_output() {
                     // The user may not come back for long, and the peer waits for its pong.
                     self.call();
+                } else {
+                    state.give_buffer_back();
                 }
                 return Poll::Ready(Ok(Some(taken)));
             }
@@ -205,10 +207,14 @@ impl Line {
                 return Poll::Pending;
             }
             match state.poll_fill(cx) {
+                Poll::Ready(Ok(true)) if turn.replies => {
+                    state.connection.lend_with(buffers::take_write);
+                }
                 Poll::Ready(Ok(true)) => {}
                 Poll::Ready(Ok(false)) => state.lose(None),
                 Poll::Ready(Err(error)) => state.lose(Some(error)),
                 Poll::Pending => {
+                    state.give_buffer_back();
                     if !state
                         .reader
                         .as_ref()
@@ -252,9 +258,7 @@ impl Line {
             }
             *unflushed = matches!(transport, Transport::Boxed(_));
         };
-        if let Some(buffer) = connection.reclaim() {
-            buffers::give_write(buffer);
-        }
+        state.give_buffer_back();
         let result = match result {
             Ok(()) if state.unflushed => self.flush_below(state),
             result => result,
@@ -316,6 +320,7 @@ impl State {
         } else {
             Input::rest(unread, self.inbox.at)
         };
+        let mut used_up = false;
         let taken = loop {
             if take.has_some() && self.connection.close_comes_next(&input) {
                 break take.end();
@@ -323,19 +328,24 @@ impl State {
             match self.connection.receive(&mut input) {
                 Ok(Some(event)) => {
                     self.note(&event);
+                    let is_message = matches!(event, Event::Message(_));
                     if let Some(taken) = take.event(event, &mut self.connection) {
+                        used_up = is_message && input.is_empty();
                         break Some(taken);
                     }
                 }
-                Ok(None) => break take.end(),
+                Ok(None) => {
+                    used_up = true;
+                    break take.end();
+                }
                 Err(error) => {
                     self.fault = Some(Box::new(Fault::Peer(error)));
                 }
             }
         };
         let left = input.len();
-        if taken.is_some() {
-            // There may be an event even if no byte is left; the next turn finds out.
+        if taken.is_some() && !used_up {
+            // A chunk may be followed by another even if no byte is left; the next turn finds out.
             self.inbox.from = self
                 .inbox
                 .to
@@ -345,6 +355,14 @@ impl State {
             buffers::give_read(buffer);
         }
         taken
+    }
+
+    /// Gives the output buffer back to the thread, if nothing is in it.
+    #[inline]
+    pub(super) fn give_buffer_back(&mut self) {
+        if let Some(buffer) = self.connection.reclaim() {
+            buffers::give_write(buffer);
+        }
     }
 
     /// Reads once. `false` at the end of the stream.
@@ -362,9 +380,6 @@ impl State {
         {
             self.inbox.at = now();
             self.inbox.hold(buffer, len);
-            if let Some(buffer) = self.connection.lend(buffers::take_write()) {
-                buffers::give_write(buffer);
-            }
             return Poll::Ready(Ok(true));
         }
         buffers::give_read(buffer);

@@ -25,6 +25,7 @@ mod corking;
 mod counted;
 mod link;
 mod liveness;
+mod memory;
 mod model;
 mod program;
 mod receiving;
