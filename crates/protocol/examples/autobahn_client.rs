@@ -37,13 +37,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         None
     })?;
     for case in 1..=count {
-        eprint!("\rcase {case} of {count}");
         let target = format!("/runCase?case={case}&agent={agent}");
         if let Err(error) = run(authority, &target, Some) {
-            eprintln!(": {error}");
+            eprintln!("case {case} of {count}: {error}");
         }
     }
-    eprintln!();
     run(authority, &format!("/updateReports?agent={agent}"), |_| {
         None
     })

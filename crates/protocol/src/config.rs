@@ -22,8 +22,10 @@ pub struct Config {
     /// Close with 1001 when no message went either way for this long. Off by default: many good
     /// connections are quiet, and a dead one is noticed by the keepalive.
     pub idle_timeout: Option<Duration>,
-    /// How long the peer may take to answer a Close, and a server to close the transport.
-    /// 10 s: three retransmissions on a bad mobile line, and no more.
+    /// How long the peer may take to answer a Close, and a server to close the transport, from
+    /// when our Close has left. While it waits behind other output, each 4 KiB that leave begin
+    /// the time anew, noticed when it is over: a slow line is waited for, a peer that takes a
+    /// byte now and then is not. 10 s: three retransmissions on a bad mobile line, and no more.
     pub close_timeout: Duration,
     /// A longer outgoing message is cut into frames of this many bytes, so that pings, pongs and
     /// Close frames get in between. 64 KiB: about 50 ms of a 10 Mbit/s line.
@@ -50,8 +52,9 @@ pub struct Keepalive {
     /// Ping when nothing was heard from the peer for this long. 30 s: below the idle timeouts of
     /// the usual proxies and NATs (60 s and up), and 2 frames a minute cost nothing.
     pub interval: Option<Duration>,
-    /// Give the peer up when nothing at all was heard for this long after a ping. 20 s: a phone
-    /// that changes cells comes back within; a socket that died does not.
+    /// Give the peer up when nothing at all was heard for this long after a ping has left. While
+    /// it waits behind other output, every byte that leaves begins the time anew, noticed when it
+    /// is over. 20 s: a phone that changes cells comes back within; a socket that died does not.
     pub pong_timeout: Duration,
 }
 

@@ -11,8 +11,10 @@ use crate::message::{Kind, Outgoing, Payload};
 
 /// A message ready for the wire, shared by reference count.
 ///
-/// A server sends the same bytes to everybody, so header and compression are made once. A client
-/// must mask each frame afresh (RFC 6455 §5.3): there only the payload is shared.
+/// A server sends the same bytes to everybody, so header and compression are made once. What is
+/// longer than [`Config::fragment_size`](crate::Config::fragment_size) goes out in fragments like
+/// any other message; its payload is shared all the same. A client must mask each frame afresh
+/// (RFC 6455 §5.3): there only the uncompressed payload is shared.
 ///
 /// ```
 /// use offhook_protocol::Prepared;
@@ -29,11 +31,19 @@ pub struct Prepared(Arc<Inner>);
 
 struct Inner {
     kind: Kind,
-    /// Header and payload, unmasked.
-    plain: Bytes,
-    header_len: usize,
+    plain: Framed,
+    /// Whether it may be compressed.
+    deflates: bool,
     /// It refers no further back than 2^[`WINDOW_BITS`] bytes, and not before its own beginning.
-    compressed: Option<Bytes>,
+    compressed: Option<Framed>,
+}
+
+/// A message as one frame without a mask.
+pub(crate) struct Framed {
+    /// Header and payload.
+    frame: Bytes,
+    header_len: usize,
+    pub(crate) rsv1: bool,
 }
 
 /// The window that shared messages are compressed with: the smallest that zlib compresses with,
@@ -42,7 +52,7 @@ struct Inner {
 const WINDOW_BITS: u8 = 9;
 
 impl Prepared {
-    /// Frames a message.
+    /// Frames a message. It goes out as it is, also where compression was agreed.
     #[must_use]
     pub fn new<'a>(message: impl Into<Outgoing<'a>>) -> Self {
         Self::frame(&message.into(), None)
@@ -64,16 +74,16 @@ impl Prepared {
     fn frame(message: &Outgoing<'_>, deflate: Option<(&DeflateConfig, &DeflatePool)>) -> Self {
         let opcode = message.kind.opcode();
         let payload = message.as_bytes();
-        let (plain, header_len) = framed(opcode, false, payload);
+        let plain = Framed::new(opcode, false, payload);
         let compressed = deflate.and_then(|(config, pool)| {
             let mut bytes = Vec::new();
             compress_once(payload, WINDOW_BITS, config, pool, &mut bytes)
-                .then(|| framed(opcode, true, &bytes).0)
+                .then(|| Framed::new(opcode, true, &bytes))
         });
         Self(Arc::new(Inner {
             kind: message.kind,
             plain,
-            header_len,
+            deflates: deflate.is_some(),
             compressed,
         }))
     }
@@ -87,30 +97,63 @@ impl Prepared {
     /// The payload, uncompressed.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        self.0.plain.get(self.0.header_len..).unwrap_or_default()
+        self.0.plain.payload_bytes()
     }
 
-    pub(crate) fn plain(&self) -> &Bytes {
+    pub(crate) fn plain(&self) -> &Framed {
         &self.0.plain
     }
 
     /// The compressed frame, if its window fits the one that was agreed.
-    pub(crate) fn compressed(&self, agreed_bits: u8) -> Option<&Bytes> {
+    pub(crate) fn compressed(&self, agreed_bits: u8) -> Option<&Framed> {
         self.0
             .compressed
             .as_ref()
             .filter(|_| WINDOW_BITS <= agreed_bits)
     }
 
+    pub(crate) fn deflates(&self) -> bool {
+        self.0.deflates
+    }
+
     pub(crate) fn to_outgoing(&self) -> Outgoing<'static> {
-        let payload = self
-            .0
-            .plain
-            .slice(self.0.header_len.min(self.0.plain.len())..);
         Outgoing {
             kind: self.0.kind,
-            payload: Payload::Shared(payload),
+            payload: Payload::Shared(self.0.plain.payload()),
         }
+    }
+}
+
+impl Framed {
+    fn new(opcode: OpCode, rsv1: bool, payload: &[u8]) -> Self {
+        let header = FrameHeader {
+            fin: true,
+            rsv1,
+            rsv23: false,
+            opcode,
+            mask: None,
+            payload_len: payload.len() as u64,
+        }
+        .encode();
+        let header = header.as_slice();
+        Self {
+            frame: [header, payload].concat().into(),
+            header_len: header.len(),
+            rsv1,
+        }
+    }
+
+    pub(crate) const fn frame(&self) -> &Bytes {
+        &self.frame
+    }
+
+    /// The payload, shared.
+    pub(crate) fn payload(&self) -> Bytes {
+        self.frame.slice(self.header_len.min(self.frame.len())..)
+    }
+
+    pub(crate) fn payload_bytes(&self) -> &[u8] {
+        self.frame.get(self.header_len..).unwrap_or_default()
     }
 }
 
@@ -122,19 +165,4 @@ impl fmt::Debug for Prepared {
             .field("compressed", &self.0.compressed.is_some())
             .finish()
     }
-}
-
-fn framed(opcode: OpCode, rsv1: bool, payload: &[u8]) -> (Bytes, usize) {
-    let payload_len = payload.len() as u64;
-    let header = FrameHeader {
-        fin: true,
-        rsv1,
-        rsv23: false,
-        opcode,
-        mask: None,
-        payload_len,
-    }
-    .encode();
-    let header = header.as_slice();
-    ([header, payload].concat().into(), header.len())
 }

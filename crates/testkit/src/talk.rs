@@ -2,6 +2,7 @@
 
 use std::io::IoSlice;
 use std::sync::Arc;
+use std::time::Duration;
 
 use offhook_protocol::{
     CloseFrame, Config, Connection, Deflate, Error, Event, Input, Message, ReceiveMode,
@@ -208,6 +209,18 @@ impl Talk {
     /// If the connection has nothing to transmit.
     pub fn writes(&mut self, most: usize) -> Vec<u8> {
         write_some(&mut self.connection, most)
+    }
+
+    /// Lets time pass, with a look at each second, as an impatient driver might.
+    ///
+    /// # Errors
+    /// What the connection is given up for, at the second it happens.
+    pub fn pass(&mut self, seconds: u32) -> Result<(), Error> {
+        for _ in 0..seconds {
+            self.clock.advance(Duration::from_secs(1));
+            self.connection.handle_timeout(self.clock.now())?;
+        }
+        Ok(())
     }
 
     /// How the connection ended.

@@ -15,9 +15,8 @@ use crate::line::Line;
 /// use offhook::protocol::Kind;
 ///
 /// let mut writer = socket.send_stream(Kind::Binary).await?;
-/// for piece in [b"a file", b" of any"] {
-///     writer.write(piece).await?;
-/// }
+/// writer.write(b"a file").await?;
+/// writer.write(b" of any").await?;
 /// writer.finish(b" size").await?;
 /// # Ok(())
 /// # }

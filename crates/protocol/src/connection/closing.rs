@@ -103,21 +103,28 @@ pub struct Closed {
     pub code: CloseCode,
     /// The reason in the peer's Close frame (RFC 6455 §7.1.6).
     pub reason: Box<str>,
-    /// Who began it.
+    /// Who began it. Giving up a peer that is silent is beginning it, too.
     pub by: ClosedBy,
     /// Whether both Close frames went their way before the transport closed (RFC 6455 §7.1.4).
     pub clean: bool,
-    /// What this endpoint said in its Close frame, if it sent one.
+    /// What this endpoint said in its Close frame, if all of it left.
     pub sent: Option<CloseFrame>,
     /// Why this endpoint failed the connection, if it did.
     pub error: Option<Error>,
 }
 
+/// How much must leave within each close timeout while there is more to say, unless it is less: a
+/// peer that takes a byte now and then is not waited for until all is said.
+const PROGRESS: u64 = 4 * 1024;
+
 /// Boxed in the connection: it is there only from the first Close on.
 #[derive(Debug)]
 pub(crate) struct Closing {
     by: ClosedBy,
+    /// When the peer's time began: when our Close left, or what goes before it last made progress.
     since: Instant,
+    /// How many bytes had left then.
+    gone: u64,
     sent: Option<CloseFrame>,
     /// Whether our Close waits behind messages that were queued before it.
     waits: bool,
@@ -131,10 +138,11 @@ pub(crate) struct Closing {
 }
 
 impl Closing {
-    fn new(by: ClosedBy, since: Instant) -> Self {
+    fn new(by: ClosedBy, since: Instant, gone: u64) -> Self {
         Self {
             by,
             since,
+            gone,
             sent: None,
             waits: false,
             received: None,
@@ -180,7 +188,7 @@ impl Connection {
         if self.closing.is_some() {
             return Ok(());
         }
-        let mut closing = Closing::new(ClosedBy::Local, now);
+        let mut closing = Closing::new(ClosedBy::Local, now, self.wire.gone());
         closing.sent = Some(CloseFrame {
             code,
             reason: reason.into(),
@@ -223,7 +231,8 @@ impl Connection {
         })
     }
 
-    /// Whether the transport should be closed now: everything that could be said was said.
+    /// Whether the transport should be closed now: everything that could be said was said, or the
+    /// peer was given up.
     ///
     /// RFC 6455 §7.1.1: the server closes first; a client waits for that within the
     /// [close timeout](crate::Config::close_timeout). Close the sending side, read what is left
@@ -244,7 +253,7 @@ impl Connection {
 
     /// Notes that the transport is gone: end of stream, an I/O error, or closed by this side.
     pub fn handle_transport_closed(&mut self, now: Instant) {
-        let lost = || Box::new(Closing::new(ClosedBy::Lost, now));
+        let lost = || Box::new(Closing::new(ClosedBy::Lost, now, self.wire.gone()));
         self.closing.get_or_insert_with(lost).transport_closed = true;
         self.assembly = None;
         self.discard_output();
@@ -276,7 +285,7 @@ impl Connection {
 
     /// RFC 6455 §5.5.1: a Close is answered with a Close, as soon as practical, with its code.
     pub(crate) fn peer_closed(&mut self, frame: CloseFrame, now: Instant) {
-        let remote = || Box::new(Closing::new(ClosedBy::Remote, now));
+        let remote = || Box::new(Closing::new(ClosedBy::Remote, now, self.wire.gone()));
         let closing = self.closing.get_or_insert_with(remote);
         closing.received = Some(frame.clone());
         if closing.sent.is_none() || closing.waits {
@@ -291,7 +300,7 @@ impl Connection {
 
     /// RFC 6455 §7.1.7: fails the connection. The Close frame goes out once, nothing after it.
     pub(crate) fn fail(&mut self, error: Error, now: Instant) {
-        let local = || Box::new(Closing::new(ClosedBy::Local, now));
+        let local = || Box::new(Closing::new(ClosedBy::Local, now, self.wire.gone()));
         let closing = self.closing.get_or_insert_with(local);
         if closing.sent.is_none() || closing.waits {
             closing.sent = Some(CloseFrame {
@@ -303,7 +312,7 @@ impl Connection {
         closing.error = Some(error);
         closing.failed = true;
         self.assembly = None;
-        self.control = Vec::new();
+        self.control = None;
         self.abandon_queue();
         self.pump();
     }
@@ -331,7 +340,7 @@ impl Connection {
 
     /// Gives the peer up without a word: it is not there to hear one.
     pub(crate) fn abandon(&mut self, error: Error, now: Instant) {
-        let local = || Box::new(Closing::new(ClosedBy::Local, now));
+        let local = || Box::new(Closing::new(ClosedBy::Local, now, self.wire.gone()));
         let closing = self.closing.get_or_insert_with(local);
         closing.expired = true;
         closing.error.get_or_insert(error);
@@ -350,7 +359,25 @@ impl Connection {
             .as_ref()
             .map(CloseFrame::body)
             .unwrap_or_default();
+        let goes_at_once = self.wire.is_empty();
         self.commit_control(OpCode::Close, &body);
+        if goes_at_once && let Some(closing) = &mut self.closing {
+            closing.gone = self.wire.mark();
+        }
+    }
+
+    /// Begins the peer's time anew if what has to leave before it counts made progress.
+    pub(crate) fn note_closing_progress(&mut self, now: Instant) {
+        let all_left = !self.has_output();
+        let gone = self.wire.gone();
+        let Some(closing) = &mut self.closing else {
+            return;
+        };
+        let progress = gone.saturating_sub(closing.gone);
+        if progress >= PROGRESS || progress > 0 && all_left {
+            closing.since = now;
+            closing.gone = gone;
+        }
     }
 }
 

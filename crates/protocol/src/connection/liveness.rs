@@ -21,15 +21,41 @@ pub(crate) struct Liveness {
     busy: u64,
     /// Whether a message was sent since `busy` was set.
     sent: bool,
-    /// When the first ping was sent since which nothing was heard.
-    awaiting: Option<u64>,
-    /// When the last ping was sent; its payload.
-    pinged: u64,
-    /// The latest ping that was answered.
-    answered: u64,
+    /// `Some` from a ping to the pong that answers the latest.
+    pings: Option<Box<Pings>>,
+    /// The end of the last pong on the wire.
+    pong_mark: u64,
     /// The last round trip in microseconds; 0 before the first.
     rtt: u32,
+    /// How many pongs were committed since the wire was last clear of them.
+    unsent_pongs: u8,
 }
+
+/// Pings without an answer. Boxed: an idle connection has none most of the time.
+#[derive(Debug, Default)]
+struct Pings {
+    /// When the latest was sent; its stamp.
+    latest: u64,
+    /// The latest that was answered.
+    answered: u64,
+    /// `Some` while nothing was heard since the first of them.
+    silence: Option<Silence>,
+}
+
+/// What the pong deadline is counted from.
+#[derive(Debug)]
+struct Silence {
+    /// When the ping left; before that, when what is to leave first last made progress.
+    since: u64,
+    /// The ping's end on the wire.
+    mark: u64,
+    /// How many bytes up to there had not left at `since`. 0 for a ping that went at once.
+    behind: u64,
+}
+
+/// What a stamp is mixed with, so that a peer's own heartbeat, be it a counter or a clock, is not
+/// mistaken for the answer to a ping.
+const OURS: u64 = u64::from_be_bytes(*b"offhook!");
 
 impl Liveness {
     pub(crate) const fn new(now: Instant) -> Self {
@@ -38,10 +64,10 @@ impl Liveness {
             heard: 0,
             busy: 0,
             sent: false,
-            awaiting: None,
-            pinged: 0,
-            answered: 0,
+            pings: None,
+            pong_mark: 0,
             rtt: 0,
+            unsent_pongs: 0,
         }
     }
 
@@ -56,7 +82,9 @@ impl Liveness {
     #[inline]
     pub(crate) fn heard(&mut self, at: Instant) {
         self.heard = self.heard.max(self.micros(at));
-        self.awaiting = None;
+        if let Some(pings) = &mut self.pings {
+            pings.silence = None;
+        }
     }
 
     #[inline]
@@ -71,13 +99,17 @@ impl Liveness {
 
     /// The round trip, if this pong answers a ping of [`Connection::ping`] or the keepalive.
     pub(crate) fn pong(&mut self, payload: &[u8], at: Instant) -> Option<Duration> {
-        let stamp = u64::from_be_bytes(payload.try_into().ok()?);
+        let stamp = u64::from_be_bytes(payload.try_into().ok()?) ^ OURS;
+        let pings = self.pings.as_mut()?;
         // RFC 6455 §5.5.3: a pong answers the latest ping it has seen; unsolicited ones are
         // allowed and mean nothing.
-        if stamp <= self.answered || stamp > self.pinged {
+        if stamp <= pings.answered || stamp > pings.latest {
             return None;
         }
-        self.answered = stamp;
+        pings.answered = stamp;
+        if stamp == pings.latest {
+            self.pings = None;
+        }
         let micros = self.micros(at).saturating_sub(stamp);
         self.rtt = u32::try_from(micros).unwrap_or(u32::MAX).max(1);
         Some(Duration::from_micros(micros))
@@ -86,10 +118,40 @@ impl Liveness {
     /// Stamps a ping. Stamps ascend, so that each pong tells its ping.
     fn ping(&mut self, now: Instant) -> [u8; 8] {
         let sent = self.micros(now);
-        self.pinged = sent.max(self.pinged.saturating_add(1));
-        // Not put off by later pings: a peer that is pinged often must be given up as well.
-        self.awaiting.get_or_insert(sent);
-        self.pinged.to_be_bytes()
+        let pings = self.pings.get_or_insert_default();
+        pings.latest = sent.max(pings.latest.saturating_add(1));
+        (pings.latest ^ OURS).to_be_bytes()
+    }
+
+    /// The answer to the ping that ends at `mark` is waited for, when the bytes before it have
+    /// left, and it.
+    fn await_answer(&mut self, now: Instant, mark: u64, behind: u64) {
+        let since = self.micros(now);
+        if let Some(pings) = &mut self.pings {
+            // Not put off by later pings: a peer that is pinged often must be given up as well.
+            pings.silence.get_or_insert(Silence {
+                since,
+                mark,
+                behind,
+            });
+        }
+    }
+
+    /// Begins the peer's time anew if a ping has come nearer to leaving.
+    fn note_progress(&mut self, now: Instant, gone: u64) {
+        let since = self.micros(now);
+        if let Some(silence) = self.pings.as_mut().and_then(|p| p.silence.as_mut()) {
+            let behind = silence.mark.saturating_sub(gone);
+            if behind < silence.behind {
+                silence.behind = behind;
+                silence.since = since;
+            }
+        }
+    }
+
+    /// Since when an answer is waited for.
+    fn awaiting(&self) -> Option<u64> {
+        Some(self.pings.as_ref()?.silence.as_ref()?.since)
     }
 
     fn deadline(&self, config: &Config) -> Option<Instant> {
@@ -97,7 +159,7 @@ impl Liveness {
         let keepalive = config
             .keepalive
             .interval
-            .and_then(|interval| match self.awaiting {
+            .and_then(|interval| match self.awaiting() {
                 Some(since) => add(since, config.keepalive.pong_timeout),
                 None => add(self.heard, interval),
             });
@@ -115,9 +177,17 @@ impl Connection {
     /// [`SendError::NotOpen`] once the connection closes.
     pub fn ping(&mut self, now: Instant) -> Result<(), SendError> {
         self.check_open()?;
+        self.commit_ping(now);
+        Ok(())
+    }
+
+    fn commit_ping(&mut self, now: Instant) {
+        let goes_at_once = self.wire.is_empty();
         let stamp = self.liveness.ping(now);
         self.commit_control(OpCode::Ping, &stamp);
-        Ok(())
+        let behind = if goes_at_once { 0 } else { self.wire.len() };
+        self.liveness
+            .await_answer(now, self.wire.mark(), behind as u64);
     }
 
     /// Sends a ping with a payload of your own; the pong brings it back.
@@ -155,13 +225,13 @@ impl Connection {
         {
             return;
         }
-        if self.wire.has_sent(self.pong_mark) {
-            self.unsent_pongs = 0;
+        if self.wire.has_sent(self.liveness.pong_mark) {
+            self.liveness.unsent_pongs = 0;
         }
-        if self.unsent_pongs < UNSENT_PONGS {
-            self.unsent_pongs = self.unsent_pongs.saturating_add(1);
+        if self.liveness.unsent_pongs < UNSENT_PONGS {
+            self.liveness.unsent_pongs = self.liveness.unsent_pongs.saturating_add(1);
             self.commit_control(OpCode::Pong, payload);
-            self.pong_mark = self.wire.mark();
+            self.liveness.pong_mark = self.wire.mark();
             // This answers the one that may still wait as well.
             if let Some(backlog) = &mut self.backlog {
                 backlog.pong = None;
@@ -173,7 +243,7 @@ impl Connection {
 
     /// Commits the answer that waited for earlier ones to leave.
     pub(crate) fn commit_pong(&mut self) {
-        if !self.wire.has_sent(self.pong_mark) {
+        if !self.wire.has_sent(self.liveness.pong_mark) {
             return;
         }
         let pong = self
@@ -191,8 +261,9 @@ impl Connection {
         (self.liveness.rtt > 0).then(|| Duration::from_micros(u64::from(self.liveness.rtt)))
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) wants to be called next. It moves only
-    /// forward while the peer is heard: a timer that fires early costs one look.
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called next. It moves forward
+    /// whenever the peer is heard, and nearer when a ping is sent or the closing begins: ask after
+    /// every turn. A timer that fires early costs one look.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.closing {
@@ -214,6 +285,9 @@ impl Connection {
             self.liveness.sent = false;
             self.liveness.busy = self.liveness.micros(now);
         }
+        // Writing takes no time argument either.
+        self.liveness.note_progress(now, self.wire.gone());
+        self.note_closing_progress(now);
         if self.poll_timeout().is_none_or(|deadline| deadline > now) {
             return Ok(());
         }
@@ -244,7 +318,7 @@ impl Connection {
         let given_up = keepalive.interval.is_some()
             && self
                 .liveness
-                .awaiting
+                .awaiting()
                 .is_some_and(|since| due(since, keepalive.pong_timeout));
         if given_up {
             let error = Error::from(TimeoutError::Pong);
@@ -259,9 +333,8 @@ impl Connection {
         let ping = keepalive
             .interval
             .is_some_and(|interval| due(self.liveness.heard, interval));
-        if ping && self.liveness.awaiting.is_none() {
-            let stamp = self.liveness.ping(now);
-            self.commit_control(OpCode::Ping, &stamp);
+        if ping && self.liveness.awaiting().is_none() {
+            self.commit_ping(now);
         }
         Ok(())
     }

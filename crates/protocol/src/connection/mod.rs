@@ -1,12 +1,14 @@
 //! An open connection: events out of bytes, bytes out of messages, and what time asks for.
 
 mod assembly;
+mod backlog;
 mod closing;
 mod deflating;
 mod input;
 mod liveness;
 mod receive;
 mod send;
+mod stage;
 mod wire;
 
 use std::borrow::Cow;
@@ -15,13 +17,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use assembly::Assembly;
+use backlog::Backlog;
 use closing::Closing;
 pub use closing::{CloseFrame, Closed, ClosedBy, ReadyState};
 pub use deflating::Deflate;
 pub use input::Input;
 use liveness::Liveness;
-use receive::Stage;
-use send::{Backlog, Stream};
+use send::Stream;
+use stage::Stage;
 use wire::Wire;
 
 use crate::Config;
@@ -35,14 +38,14 @@ pub struct Connection {
     receive_mode: ReceiveMode,
     stage: Stage,
     /// A control frame that is not whole yet; at most 125 bytes.
-    control: Vec<u8>,
+    #[expect(
+        clippy::box_collection,
+        reason = "hardly any connection has one: a third of the size"
+    )]
+    control: Option<Box<Vec<u8>>>,
     /// `Some` from a message's first frame, if it is not whole in it, to its end.
     assembly: Option<Box<Assembly>>,
     wire: Wire,
-    /// The end of the last pong on the wire.
-    pong_mark: u64,
-    /// How many pongs were committed since the wire was last clear of them.
-    unsent_pongs: u8,
     backlog: Option<Box<Backlog>>,
     stream: Stream,
     deflate: Option<Box<Deflate>>,
@@ -116,11 +119,9 @@ impl Connection {
             mask_keys,
             receive_mode: ReceiveMode::default(),
             stage: Stage::default(),
-            control: Vec::new(),
+            control: None,
             assembly: None,
             wire: Wire::default(),
-            pong_mark: 0,
-            unsent_pongs: 0,
             backlog: None,
             stream: Stream::None,
             deflate: None,

@@ -1,55 +1,18 @@
 //! Bytes in, events out.
 
 use std::borrow::Cow;
-use std::mem;
 
 use super::assembly::{Assembly, inflate_whole};
+use super::stage::{Payload, Stage};
 use super::{CloseFrame, Connection, Event, Input, ReceiveMode};
 use crate::error::{Error, LimitError, PeerError};
-use crate::frame::{FrameHeader, MAX_HEADER_LEN, OpCode};
+use crate::frame::{FrameHeader, OpCode};
 use crate::mask::{mask_rotated, rotate};
 use crate::message::{Kind, Message};
 
 /// Compressed input of a chunked message is taken in pieces of this size, so that what waits to
 /// be inflated is bounded.
 const COMPRESSED_PIECE: usize = 16 * 1024;
-
-/// Where in a frame the bytes that came so far end.
-///
-/// ```text
-///        header whole                 payload whole
-/// Header ────────────▶ Payload ─────────────────────▶ Header
-///   ▲ │ bytes            ▲  │ bytes
-///   └─┘                  └──┘
-/// ```
-#[derive(Debug)]
-pub(crate) enum Stage {
-    /// `bytes[..len]` of a header have come.
-    Header {
-        bytes: [u8; MAX_HEADER_LEN],
-        len: u8,
-    },
-    /// The header has come; `remaining` payload bytes have not.
-    Payload(Payload),
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Payload {
-    opcode: OpCode,
-    fin: bool,
-    /// The masking key as it applies to the next byte; zero where there is no mask.
-    key: [u8; 4],
-    remaining: u64,
-}
-
-impl Default for Stage {
-    fn default() -> Self {
-        Self::Header {
-            bytes: [0; MAX_HEADER_LEN],
-            len: 0,
-        }
-    }
-}
 
 /// The part of a frame's payload that is at hand.
 struct Piece<'b> {
@@ -121,9 +84,9 @@ impl Connection {
             if let Some(event) = self.inflate_backlog()? {
                 return Ok(Some(event));
             }
-            let payload = match &self.stage {
-                Stage::Payload(payload) => *payload,
-                Stage::Header { .. } => {
+            let payload = match self.stage.payload() {
+                Some(payload) => payload,
+                None => {
                     let Some(header) = self.next_header(input)? else {
                         return Ok(None);
                     };
@@ -268,7 +231,7 @@ impl Connection {
             key: header.mask.unwrap_or_default(),
             remaining: header.payload_len,
         };
-        self.stage = Stage::Payload(payload);
+        self.stage = payload.into();
         Ok(payload)
     }
 
@@ -287,18 +250,21 @@ impl Connection {
             .unwrap_or(usize::MAX)
             .min(most);
         let bytes = input.take(wanted);
-        mask_rotated(bytes, payload.key);
+        if payload.key != [0; 4] {
+            mask_rotated(bytes, payload.key);
+        }
         let taken = bytes.len() as u64;
         let remaining = payload.remaining.saturating_sub(taken);
         if remaining == 0 {
             self.reset_stage();
         } else {
             let key = rotate(payload.key, taken);
-            self.stage = Stage::Payload(Payload {
+            let rest = Payload {
                 key,
                 remaining,
                 ..payload
-            });
+            };
+            self.stage = rest.into();
         }
         Piece {
             bytes,
@@ -386,15 +352,17 @@ impl Connection {
         piece: Piece<'b>,
         input: &Input<'_>,
     ) -> Result<Option<Event<'b>>, Error> {
-        let payload: Cow<'b, [u8]> = if piece.ends_frame && self.control.is_empty() {
+        let payload: Cow<'b, [u8]> = if piece.ends_frame && self.control.is_none() {
             Cow::Borrowed(piece.bytes)
         } else {
             // At most 125 bytes: the header was checked.
-            self.control.extend_from_slice(piece.bytes);
+            let mut control = self.control.take().unwrap_or_default();
+            control.extend_from_slice(piece.bytes);
             if !piece.ends_frame {
+                self.control = Some(control);
                 return Ok(None);
             }
-            Cow::Owned(mem::take(&mut self.control))
+            Cow::Owned(*control)
         };
         match piece.opcode {
             OpCode::Ping => {

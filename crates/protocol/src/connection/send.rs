@@ -3,12 +3,12 @@
 //! Small messages are committed at once. Past [`COMMITTED`] bytes on the wire, and behind a long
 //! message, they queue unframed, so that control frames and urgent messages get ahead of them.
 
-use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::Bytes;
 
 use super::Connection;
+use super::backlog::Queued;
 use crate::error::SendError;
 use crate::frame::{FrameHeader, OpCode};
 use crate::mask::mask_rotated;
@@ -21,63 +21,6 @@ const COMMITTED: usize = 256 * 1024;
 
 /// A shared payload up to this long is copied behind its header: cheaper than a slice of its own.
 const COPIED: usize = 4 * 1024;
-
-/// What waits for its turn. Boxed in the connection: it is there only while something waits.
-#[derive(Debug, Default)]
-pub(crate) struct Backlog {
-    /// Invariant: only the front may have begun to be sent.
-    queue: VecDeque<Queued>,
-    /// Payload bytes in `queue`.
-    bytes: usize,
-    /// The answer to the latest ping, while too many earlier ones are unsent.
-    pub(crate) pong: Option<Vec<u8>>,
-}
-
-#[derive(Debug)]
-enum Queued {
-    Message {
-        kind: Kind,
-        payload: Bytes,
-        urgent: bool,
-    },
-    Prepared {
-        message: Prepared,
-        urgent: bool,
-    },
-    /// What is left of a message that has begun.
-    Rest {
-        opcode: OpCode,
-        rsv1: bool,
-        payload: Bytes,
-    },
-    /// A piece of a message that is being written piece by piece.
-    Piece {
-        kind: Kind,
-        payload: Bytes,
-        first: bool,
-        last: bool,
-    },
-}
-
-impl Queued {
-    fn len(&self) -> usize {
-        match self {
-            Self::Message { payload, .. }
-            | Self::Rest { payload, .. }
-            | Self::Piece { payload, .. } => payload.len(),
-            Self::Prepared { message, .. } => message.as_bytes().len(),
-        }
-    }
-
-    /// Whether an urgent message may be put before it.
-    fn gives_way(&self) -> bool {
-        match self {
-            Self::Message { urgent, .. } | Self::Prepared { urgent, .. } => !*urgent,
-            Self::Rest { .. } => false,
-            Self::Piece { first, .. } => *first,
-        }
-    }
-}
 
 /// The message that is being written piece by piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,7 +220,7 @@ impl Connection {
     fn queue_is_empty(&self) -> bool {
         self.backlog
             .as_ref()
-            .is_none_or(|backlog| backlog.queue.is_empty())
+            .is_none_or(|backlog| backlog.is_empty())
     }
 
     fn enqueue_message(&mut self, message: Outgoing<'_>, urgent: bool) {
@@ -290,32 +233,15 @@ impl Connection {
     }
 
     fn enqueue(&mut self, queued: Queued) {
-        let backlog = self.backlog.get_or_insert_default();
-        backlog.bytes = backlog.bytes.saturating_add(queued.len());
-        let place = match &queued {
-            Queued::Message { urgent, .. } | Queued::Prepared { urgent, .. } if *urgent => {
-                backlog.queue.iter().position(Queued::gives_way)
-            }
-            Queued::Message { .. }
-            | Queued::Prepared { .. }
-            | Queued::Rest { .. }
-            | Queued::Piece { .. } => None,
-        };
-        backlog
-            .queue
-            .insert(place.unwrap_or(backlog.queue.len()), queued);
+        self.backlog.get_or_insert_default().put(queued);
     }
 
     /// Commits what waits, as far as there is room, and the Close when its turn has come.
     pub(crate) fn pump(&mut self) {
         while self.wire.len() < COMMITTED {
-            let Some(backlog) = &mut self.backlog else {
+            let Some(next) = self.backlog.as_mut().and_then(|backlog| backlog.take()) else {
                 break;
             };
-            let Some(next) = backlog.queue.pop_front() else {
-                break;
-            };
-            backlog.bytes = backlog.bytes.saturating_sub(next.len());
             match next {
                 Queued::Message { kind, payload, .. } => {
                     self.begin(Outgoing {
@@ -397,8 +323,7 @@ impl Connection {
         while payload.len() > fragment_size {
             if self.wire.len() >= COMMITTED {
                 let backlog = self.backlog.get_or_insert_default();
-                backlog.bytes = backlog.bytes.saturating_add(payload.len());
-                backlog.queue.push_front(Queued::Rest {
+                backlog.put_back(Queued::Rest {
                     opcode,
                     rsv1,
                     payload,
@@ -438,22 +363,23 @@ impl Connection {
         self.liveness.sent();
         if !self.is_server() {
             // Each frame of a client has a mask of its own: only the payload can be shared.
-            return self.begin(message.to_outgoing());
-        }
-        let Some(deflate) = &mut self.deflate else {
-            return self.commit_framed(message.plain());
-        };
-        match message.compressed(deflate.compressor.window_bits()) {
-            Some(framed) => {
-                deflate.compressor.note_sent(message.as_bytes());
-                self.commit_framed(framed);
+            let shared = message.to_outgoing();
+            if message.deflates() {
+                return self.begin(shared);
             }
-            None => self.commit_framed(message.plain()),
+            return self.commit_message(shared.kind.opcode(), false, shared.payload);
         }
-    }
-
-    fn commit_framed(&mut self, frame: &Bytes) {
-        if frame.len() <= COPIED {
+        let compressed = self.deflate.as_mut().and_then(|deflate| {
+            let framed = message.compressed(deflate.compressor.window_bits())?;
+            deflate.compressor.note_sent(message.as_bytes());
+            Some(framed)
+        });
+        let framed = compressed.unwrap_or_else(|| message.plain());
+        let frame = framed.frame();
+        if framed.payload_bytes().len() > self.config.fragment_size {
+            let payload = Payload::Shared(framed.payload());
+            self.commit_message(message.kind().opcode(), framed.rsv1, payload);
+        } else if frame.len() <= COPIED {
             self.wire.push_framed(frame);
         } else {
             self.wire.place(frame.clone());

@@ -16,8 +16,8 @@ pub(crate) struct Wire {
     cork: Vec<u8>,
     /// `cork[..sent]` has left.
     sent: usize,
-    /// How many corked bytes came before `cork`, so that marks outlive it.
-    before: u64,
+    /// How many bytes have left since the connection began.
+    gone: u64,
     /// Whether `cork` is a lent buffer.
     lent: bool,
     placed: Option<Box<Placed>>,
@@ -53,14 +53,19 @@ impl Wire {
         self.sent == self.cork.len() && self.placed.is_none()
     }
 
-    /// Where the next corked byte will be, for [`has_sent`](Self::has_sent).
-    pub(crate) fn mark(&self) -> u64 {
-        self.before.saturating_add(self.cork.len() as u64)
+    /// How many bytes have left since the connection began.
+    pub(crate) const fn gone(&self) -> u64 {
+        self.gone
     }
 
-    /// Whether everything corked before the mark has left.
-    pub(crate) fn has_sent(&self, mark: u64) -> bool {
-        mark <= self.before.saturating_add(self.sent as u64)
+    /// What [`gone`](Self::gone) will be when all that is committed by now has left.
+    pub(crate) fn mark(&self) -> u64 {
+        self.gone.saturating_add(self.len() as u64)
+    }
+
+    /// Whether everything committed before the mark has left.
+    pub(crate) const fn has_sent(&self, mark: u64) -> bool {
+        mark <= self.gone
     }
 
     /// Appends a header and its payload, and gives the payload's place for masking.
@@ -121,6 +126,7 @@ impl Wire {
 
     /// Notes that the first `count` bytes have left.
     pub(crate) fn advance(&mut self, mut count: usize) {
+        self.gone = self.gone.saturating_add(count.min(self.len()) as u64);
         while count > 0 {
             let boundary = self
                 .placed
@@ -147,16 +153,18 @@ impl Wire {
 
     /// Drops what has not left.
     pub(crate) fn discard(&mut self) {
+        self.gone = self.mark();
         self.placed = None;
         self.clear();
     }
 
     /// An idle connection owns no buffer; a lent one waits to be reclaimed.
     fn clear(&mut self) {
-        let mut cork = self.take_cork();
+        self.sent = 0;
         if self.lent {
-            cork.clear();
-            self.cork = cork;
+            self.cork.clear();
+        } else {
+            self.cork = Vec::new();
         }
     }
 
@@ -187,17 +195,10 @@ impl Wire {
             return;
         }
         self.cork.drain(..self.sent);
-        self.before = self.before.saturating_add(self.sent as u64);
         for part in self.placed.iter_mut().flat_map(|placed| &mut placed.parts) {
             part.at = part.at.saturating_sub(self.sent);
         }
         self.sent = 0;
-    }
-
-    fn take_cork(&mut self) -> Vec<u8> {
-        self.before = self.mark();
-        self.sent = 0;
-        std::mem::take(&mut self.cork)
     }
 
     /// Takes a buffer to cork into, if it has none.

@@ -18,6 +18,21 @@ const LOOK_AHEAD: usize = 262;
 /// Output grows by at most this at a time.
 const STEP: usize = 16 * 1024;
 
+/// How many bytes longer than itself a message may come out where a context is kept: room for the
+/// headers of stored blocks. What grows so is what later messages refer to.
+const GROWTH: usize = 16;
+
+/// The longest message that may grow to be remembered in a kept window. What is longer and does not
+/// shrink by itself is no text: it would only push out what others refer to.
+const SHORT: usize = 256;
+
+/// What growing may cost before anything was saved: enough to begin a stream of short messages
+/// that shrink only beside each other, and all that a stream which never shrinks ever pays.
+const ADVANCE: usize = 64;
+
+/// The most that is put aside of what was saved.
+const MOST_CREDIT: usize = 512;
+
 /// Compresses the messages one end sends.
 ///
 /// Owns no memory until the first message. From then on it owns a codec
@@ -31,6 +46,8 @@ pub struct Compressor {
     /// Held from the first chunk of a message to its last.
     message: Option<LentDeflate>,
     threshold: usize,
+    /// How many bytes messages may still grow by, all together: what was saved pays for it.
+    credit: usize,
 }
 
 /// What stays from one message to the next.
@@ -72,6 +89,7 @@ impl Compressor {
             keeps,
             message: None,
             threshold: config.threshold,
+            credit: ADVANCE,
         }
     }
 
@@ -79,8 +97,12 @@ impl Compressor {
     /// did. If not, because the message is short or would not shrink, `out` is
     /// as before and the message is to be sent as it is.
     ///
-    /// A dedicated codec can't forget what it has seen except by forgetting
-    /// everything: there a message may come out up to 16 bytes longer.
+    /// Where context is kept, a message may come out up to 16 bytes longer:
+    /// short ones that are alike shrink only beside each other, so the first
+    /// must be sent for the next to refer to, and a dedicated codec can't
+    /// forget a message but by forgetting everything. That is paid from what
+    /// was saved before, and 64 bytes in advance: what never shrinks is soon
+    /// left alone.
     ///
     /// Never writes more to `out` than the message is long and 20 bytes, even
     /// while it tries.
@@ -89,9 +111,13 @@ impl Compressor {
         if message.len() < self.threshold || message.is_empty() || self.message.is_some() {
             return false;
         }
-        let slack = self.slack();
+        let slack = self.slack(message);
         let mut codec = self.begin();
+        let start = out.len();
         let taken = compress_whole(&mut codec.stream, message, slack, out);
+        if taken {
+            self.settle(message.len(), out.len().saturating_sub(start));
+        }
         // A message sent raw does not pass the peer's decompressor
         // (RFC 7692 §6.2), so it must not stay in our context either.
         match &mut self.keeps {
@@ -161,15 +187,24 @@ impl Compressor {
     }
 
     /// How much longer than the message the result may be.
-    fn slack(&self) -> usize {
-        match self.keeps {
-            // Room for the headers of stored blocks.
+    fn slack(&self, message: &[u8]) -> usize {
+        let may_grow = match self.keeps {
+            Keeps::Window(_) => message.len() <= SHORT,
             Keeps::Codec {
-                context_takeover: true,
-                ..
-            } => 16,
-            Keeps::Codec { .. } | Keeps::Nothing | Keeps::Window(_) => 0,
-        }
+                context_takeover, ..
+            } => context_takeover,
+            Keeps::Nothing => false,
+        };
+        if may_grow { self.credit.min(GROWTH) } else { 0 }
+    }
+
+    /// Puts aside what a message saved, or takes what it grew by from there.
+    fn settle(&mut self, before: usize, after: usize) {
+        self.credit = self
+            .credit
+            .saturating_add(before)
+            .saturating_sub(after)
+            .min(MOST_CREDIT);
     }
 
     fn begin(&mut self) -> LentDeflate {

@@ -29,6 +29,14 @@
 //! assert_eq!(received, message);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Secrets
+//!
+//! RFC 7692 §8: where a secret and text that an attacker chose are compressed
+//! together, the length of the result tells whether they are alike, encryption
+//! or not (CRIME). Send what must not be compressed as
+//! [`Prepared::new`](crate::Prepared::new): it goes out as it is, and stays
+//! out of the context.
 
 mod compress;
 mod config;

@@ -16,12 +16,16 @@ fn idle_after(seconds: u32) -> Config {
     }
 }
 
-fn pass(talk: &mut Talk, seconds: u32) -> Result<(), Error> {
-    for _ in 0..seconds {
-        talk.clock.advance(SECOND);
-        talk.connection.handle_timeout(talk.clock.now())?;
+fn closing_within(seconds: u32) -> Config {
+    Config {
+        close_timeout: SECOND * seconds,
+        ..Config::default()
     }
-    Ok(())
+}
+
+fn close_now(talk: &mut Talk) {
+    let closed = talk.connection.close(1000.into(), "", talk.clock.now());
+    assert_eq!(closed, Ok(()));
 }
 
 fn idle() -> Error {
@@ -32,8 +36,8 @@ fn idle() -> Error {
 fn a_connection_without_messages_closes_with_1001_when_its_idle_time_is_over() {
     for role in ROLES {
         let mut talk = role(idle_after(20));
-        assert_eq!(pass(&mut talk, 19), Ok(()));
-        assert_eq!(pass(&mut talk, 1), Err(idle()));
+        assert_eq!(talk.pass(19), Ok(()));
+        assert_eq!(talk.pass(1), Err(idle()));
         assert_eq!(talk.says(), [close(1001, idle().to_string())]);
         assert_eq!(talk.connection.ready_state(), ReadyState::Closing);
         // It was no breach: the peer may answer.
@@ -56,14 +60,14 @@ fn messages_in_either_direction_begin_the_idle_time_anew() {
     for role in ROLES {
         let mut talk = role(idle_after(20));
         for _ in 0..5 {
-            assert_eq!(pass(&mut talk, 19), Ok(()));
+            assert_eq!(talk.pass(19), Ok(()));
             talk.hears([text("x")]);
-            assert_eq!(pass(&mut talk, 19), Ok(()));
+            assert_eq!(talk.pass(19), Ok(()));
             talk.connection.send("y").expect("open");
             talk.says();
         }
-        assert_eq!(pass(&mut talk, 19), Ok(()));
-        assert_eq!(pass(&mut talk, 2), Err(idle()));
+        assert_eq!(talk.pass(19), Ok(()));
+        assert_eq!(talk.pass(2), Err(idle()));
     }
 }
 
@@ -72,12 +76,12 @@ fn messages_in_either_direction_begin_the_idle_time_anew() {
 fn pings_and_pongs_are_no_messages() {
     for role in ROLES {
         let mut talk = role(idle_after(20));
-        assert_eq!(pass(&mut talk, 10), Ok(()));
+        assert_eq!(talk.pass(10), Ok(()));
         talk.hears([ping("?"), pong("!")]);
         talk.connection.ping(talk.clock.now()).expect("open");
         talk.connection.pong(b"!").expect("open");
         talk.says();
-        assert_eq!(pass(&mut talk, 10), Err(idle()));
+        assert_eq!(talk.pass(10), Err(idle()));
     }
 }
 
@@ -87,7 +91,7 @@ fn a_long_message_that_comes_in_chunks_is_not_idleness() {
         let mut talk = role(idle_after(20)).chunked();
         talk.hears([text("begun").more()]);
         for _ in 0..10 {
-            assert_eq!(pass(&mut talk, 19), Ok(()));
+            assert_eq!(talk.pass(19), Ok(()));
             talk.hears([offhook_testkit::frames::rest("x").more()]);
         }
     }
@@ -101,14 +105,10 @@ fn a_long_message_that_comes_slowly_is_not_idleness() {
         let (begun, rest) = bytes.split_at(7);
         talk.hears_bytes(begun);
         for byte in &rest[..5] {
-            assert_eq!(pass(&mut talk, 19), Ok(()));
+            assert_eq!(talk.pass(19), Ok(()));
             assert_eq!(talk.hears_bytes(&[*byte]), []);
         }
-        assert_eq!(
-            pass(&mut talk, 20),
-            Err(idle()),
-            "when it stands still it is"
-        );
+        assert_eq!(talk.pass(20), Err(idle()), "when it stands still it is");
     }
 }
 
@@ -118,12 +118,12 @@ fn a_long_message_that_leaves_slowly_is_not_idleness() {
         let mut talk = role(idle_after(20));
         talk.connection.send(vec![0; 1_500_000]).expect("open");
         while talk.connection.buffered_amount() > 400_000 {
-            assert_eq!(pass(&mut talk, 15), Ok(()));
+            assert_eq!(talk.pass(15), Ok(()));
             talk.hears([pong("alive")]);
             talk.writes(70_000);
         }
         talk.written();
-        assert_eq!(pass(&mut talk, 40), Err(idle()));
+        assert_eq!(talk.pass(40), Err(idle()));
     }
 }
 
@@ -145,22 +145,51 @@ fn idle_ends_close_each_other_cleanly() {
 #[test]
 fn the_close_deadline_runs_from_the_first_close_and_ends_the_waiting() {
     for role in ROLES {
-        let mut talk = role(Config {
-            close_timeout: SECOND * 7,
-            ..Config::default()
-        });
-        let now = talk.clock.now();
-        talk.connection
-            .close(1000.into(), "", now)
-            .expect("allowed");
-        assert_eq!(talk.connection.poll_timeout(), Some(now + SECOND * 7));
+        let mut talk = role(closing_within(7));
+        close_now(&mut talk);
+        let deadline = talk.clock.now() + SECOND * 7;
+        assert_eq!(talk.connection.poll_timeout(), Some(deadline));
         talk.says();
-        assert_eq!(pass(&mut talk, 6), Ok(()));
+        assert_eq!(talk.pass(6), Ok(()));
         talk.hears([text("still busy")]);
         assert!(!talk.connection.wants_disconnect());
-        assert_eq!(pass(&mut talk, 1), Err(Error::Timeout(TimeoutError::Close)));
+        assert_eq!(talk.pass(1), Err(Error::Timeout(TimeoutError::Close)));
         assert!(talk.connection.wants_disconnect());
-        assert_eq!(pass(&mut talk, 100), Ok(()), "told once");
+        assert_eq!(talk.pass(100), Ok(()), "told once");
+    }
+}
+
+/// The peer's time to answer begins when our Close has left, not when it was asked for.
+#[test]
+fn a_close_behind_much_else_is_waited_for_while_that_leaves_and_then_as_long_as_any() {
+    for role in ROLES {
+        let mut talk = role(closing_within(7));
+        talk.connection.send(vec![0; 600_000]).expect("open");
+        close_now(&mut talk);
+        while talk.connection.buffered_amount() > 50_000 {
+            assert_eq!(talk.pass(6), Ok(()));
+            talk.writes(50_000);
+        }
+        assert_eq!(talk.pass(6), Ok(()));
+        talk.written();
+        assert_eq!(talk.pass(1), Ok(()), "notices that all has left");
+        assert_eq!(talk.pass(6), Ok(()), "the peer has all its time");
+        assert_eq!(talk.pass(1), Err(Error::Timeout(TimeoutError::Close)));
+    }
+}
+
+#[test]
+fn a_peer_that_takes_a_byte_now_and_then_does_not_put_the_close_deadline_off() {
+    for role in ROLES {
+        let mut talk = role(closing_within(7));
+        talk.connection.send(vec![0; 600_000]).expect("open");
+        close_now(&mut talk);
+        for _ in 0..6 {
+            talk.writes(100);
+            assert_eq!(talk.pass(1), Ok(()));
+        }
+        assert_eq!(talk.pass(1), Err(Error::Timeout(TimeoutError::Close)));
+        assert_eq!(talk.closed().sent, None, "our Close never left");
     }
 }
 
@@ -197,12 +226,12 @@ fn times_past_the_end_of_time_are_no_deadlines() {
         });
         talk.connection.ping(talk.clock.now()).expect("open");
         assert_eq!(talk.connection.poll_timeout(), None);
-        assert_eq!(pass(&mut talk, 10), Ok(()));
+        assert_eq!(talk.pass(10), Ok(()));
         let now = talk.clock.now();
         talk.connection
             .close(1000.into(), "", now)
             .expect("allowed");
         assert_eq!(talk.connection.poll_timeout(), None);
-        assert_eq!(pass(&mut talk, 10), Ok(()));
+        assert_eq!(talk.pass(10), Ok(()));
     }
 }

@@ -30,15 +30,6 @@ fn silent() -> Config {
     }
 }
 
-/// Lets time pass, with a look at each second, as an impatient driver might.
-fn pass(talk: &mut Talk, seconds: u32) -> Result<(), Error> {
-    for _ in 0..seconds {
-        talk.clock.advance(SECOND);
-        talk.connection.handle_timeout(talk.clock.now())?;
-    }
-    Ok(())
-}
-
 fn one_ping(talk: &mut Talk) -> Frame {
     let said = talk.says();
     assert_eq!(said.len(), 1, "{said:?}");
@@ -52,11 +43,11 @@ fn a_ping_goes_out_after_an_interval_of_silence_and_not_before() {
         let mut talk = role(every(30, 20));
         let deadline = talk.connection.poll_timeout();
         assert_eq!(deadline, Some(talk.clock.now() + SECOND * 30));
-        pass(&mut talk, 29).expect("too early");
+        talk.pass(29).expect("too early");
         assert_eq!(talk.says(), []);
-        pass(&mut talk, 1).expect("a ping is no error");
+        talk.pass(1).expect("a ping is no error");
         one_ping(&mut talk);
-        pass(&mut talk, 19).expect("the answer has time");
+        talk.pass(19).expect("the answer has time");
         assert_eq!(talk.says(), [], "one ping at a time");
     }
 }
@@ -66,19 +57,19 @@ fn any_byte_of_the_peer_is_a_sign_of_life_and_puts_the_ping_off() {
     for role in ROLES {
         for sign in [text("x"), pong("!"), ping("?"), binary("half").more()] {
             let mut talk = role(every(30, 20));
-            pass(&mut talk, 29).expect("open");
+            talk.pass(29).expect("open");
             talk.hears([sign]);
             talk.says();
-            pass(&mut talk, 29).expect("open");
+            talk.pass(29).expect("open");
             assert_eq!(talk.says(), []);
-            pass(&mut talk, 1).expect("open");
+            talk.pass(1).expect("open");
             one_ping(&mut talk);
         }
         let mut talk = role(every(30, 20));
-        pass(&mut talk, 29).expect("open");
+        talk.pass(29).expect("open");
         let half_a_header = talk.encode([text("x")])[..1].to_vec();
         talk.hears_bytes(&half_a_header);
-        pass(&mut talk, 29).expect("open");
+        talk.pass(29).expect("open");
         assert_eq!(talk.says(), []);
     }
 }
@@ -87,12 +78,12 @@ fn any_byte_of_the_peer_is_a_sign_of_life_and_puts_the_ping_off() {
 fn a_read_that_brought_nothing_is_no_sign_of_life() {
     for role in ROLES {
         let mut talk = role(every(30, 20));
-        pass(&mut talk, 29).expect("open");
+        talk.pass(29).expect("open");
         talk.hears_bytes(&[]);
-        pass(&mut talk, 1).expect("open");
+        talk.pass(1).expect("open");
         one_ping(&mut talk);
         talk.hears_bytes(&[]);
-        assert_eq!(pass(&mut talk, 20), Err(Error::Timeout(TimeoutError::Pong)));
+        assert_eq!(talk.pass(20), Err(Error::Timeout(TimeoutError::Pong)));
     }
 }
 
@@ -101,7 +92,7 @@ fn a_peer_that_answers_is_pinged_again_an_interval_later_for_ever() {
     for role in ROLES {
         let mut talk = role(every(30, 20));
         for _ in 0..100 {
-            pass(&mut talk, 30).expect("open");
+            talk.pass(30).expect("open");
             let payload = one_ping(&mut talk).payload().to_vec();
             let heard = talk.hears([pong(&payload)]);
             assert_eq!(heard, [Heard::Pong(payload, true)]);
@@ -116,9 +107,9 @@ fn a_peer_that_speaks_without_answering_is_alive() {
         let mut talk = role(every(30, 20));
         talk.hears([text("Hel").more()]);
         for _ in 0..10 {
-            pass(&mut talk, 30).expect("open");
+            talk.pass(30).expect("open");
             one_ping(&mut talk);
-            pass(&mut talk, 19).expect("open");
+            talk.pass(19).expect("open");
             talk.hears([rest("l").more()]);
         }
     }
@@ -128,15 +119,15 @@ fn a_peer_that_speaks_without_answering_is_alive() {
 fn a_peer_that_stays_silent_is_given_up_at_the_deadline_once() {
     for role in ROLES {
         let mut talk = role(every(30, 20));
-        pass(&mut talk, 30).expect("a ping");
+        talk.pass(30).expect("a ping");
         let deadline = talk.connection.poll_timeout();
         assert_eq!(deadline, Some(talk.clock.now() + SECOND * 20));
-        assert_eq!(pass(&mut talk, 19), Ok(()));
-        assert_eq!(pass(&mut talk, 1), Err(Error::Timeout(TimeoutError::Pong)));
+        assert_eq!(talk.pass(19), Ok(()));
+        assert_eq!(talk.pass(1), Err(Error::Timeout(TimeoutError::Pong)));
         assert_eq!(talk.connection.ready_state(), ReadyState::Closing);
         assert!(talk.connection.wants_disconnect());
         assert_eq!(talk.connection.poll_timeout(), None);
-        assert_eq!(pass(&mut talk, 100), Ok(()), "told once");
+        assert_eq!(talk.pass(100), Ok(()), "told once");
     }
 }
 
@@ -148,11 +139,59 @@ fn pings_of_the_users_do_not_put_the_deadline_off() {
         let now = talk.clock.now();
         talk.connection.ping(now).expect("open");
         for _ in 0..4 {
-            assert_eq!(pass(&mut talk, 4), Ok(()));
+            assert_eq!(talk.pass(4), Ok(()));
             talk.connection.ping(talk.clock.now()).expect("open");
         }
-        assert_eq!(pass(&mut talk, 3), Ok(()));
-        assert_eq!(pass(&mut talk, 1), Err(Error::Timeout(TimeoutError::Pong)));
+        assert_eq!(talk.pass(3), Ok(()));
+        assert_eq!(talk.pass(1), Err(Error::Timeout(TimeoutError::Pong)));
+    }
+}
+
+/// A quiet peer on a slow line gets the ping late: its time begins when the ping has left.
+#[test]
+fn a_ping_behind_a_long_message_waits_for_its_answer_from_when_it_has_left() {
+    for role in ROLES {
+        let mut talk = role(every(30, 20));
+        talk.connection.send(vec![0; 200_000]).expect("open");
+        talk.pass(30).expect("a ping");
+        let mut written = Vec::new();
+        for _ in 0..9 {
+            talk.pass(19).expect("it comes nearer to leaving");
+            written.extend(talk.writes(20_000));
+        }
+        talk.pass(19).expect("nearer still");
+        written.extend(talk.written());
+        let frames = Frame::decode_all(&written);
+        assert_eq!(frames.last().map(|(frame, _)| frame.opcode()), Some(0x9));
+        talk.pass(19).expect("the answer has time");
+        assert_eq!(talk.pass(2), Err(Error::Timeout(TimeoutError::Pong)));
+    }
+}
+
+#[test]
+fn a_ping_that_does_not_leave_at_all_is_not_waited_for_any_longer() {
+    for role in ROLES {
+        let mut talk = role(every(30, 20));
+        talk.connection.send(vec![0; 200_000]).expect("open");
+        talk.pass(30).expect("a ping");
+        assert_eq!(talk.pass(19), Ok(()));
+        assert_eq!(talk.pass(1), Err(Error::Timeout(TimeoutError::Pong)));
+    }
+}
+
+/// What goes out behind the ping says nothing of the peer: it may be in our own system's buffers.
+#[test]
+fn what_leaves_after_the_ping_does_not_put_the_deadline_off() {
+    for role in ROLES {
+        let mut talk = role(every(30, 20));
+        talk.pass(30).expect("a ping");
+        one_ping(&mut talk);
+        for _ in 0..19 {
+            talk.connection.send("more").expect("open");
+            talk.says();
+            assert_eq!(talk.pass(1), Ok(()));
+        }
+        assert_eq!(talk.pass(1), Err(Error::Timeout(TimeoutError::Pong)));
     }
 }
 
@@ -165,7 +204,7 @@ fn without_a_keepalive_there_is_no_deadline_for_anything() {
         talk.connection.ping(talk.clock.now()).expect("open");
         assert_eq!(talk.connection.poll_timeout(), None);
         one_ping(&mut talk);
-        assert_eq!(pass(&mut talk, 1000), Ok(()));
+        assert_eq!(talk.pass(1000), Ok(()));
         assert_eq!(talk.says(), []);
     }
     for role in ROLES {
@@ -174,7 +213,7 @@ fn without_a_keepalive_there_is_no_deadline_for_anything() {
             ..silent()
         });
         talk.connection.ping(talk.clock.now()).expect("open");
-        assert_eq!(pass(&mut talk, 60), Err(Error::Timeout(TimeoutError::Idle)));
+        assert_eq!(talk.pass(60), Err(Error::Timeout(TimeoutError::Idle)));
     }
 }
 
@@ -190,7 +229,7 @@ fn no_ping_follows_our_close() {
             .close(1000.into(), "", now)
             .expect("allowed");
         talk.says();
-        pass(&mut talk, 500).expect("the peer has time");
+        talk.pass(500).expect("the peer has time");
         assert_eq!(talk.says(), []);
     }
 }
@@ -214,7 +253,7 @@ fn the_round_trip_is_the_time_from_ping_to_pong() {
     for role in ROLES {
         let mut talk = role(silent());
         assert_eq!(talk.connection.rtt(), None);
-        pass(&mut talk, 1).expect("open");
+        talk.pass(1).expect("open");
         talk.connection.ping(talk.clock.now()).expect("open");
         let first = one_ping(&mut talk).payload().to_vec();
         talk.clock.advance(Duration::from_millis(120));
@@ -252,6 +291,31 @@ fn a_pong_tells_which_ping_it_answers() {
         assert_eq!(late, [Heard::Pong(pings[0].clone(), false)]);
         talk.hears([pong(&pings[2])]);
         assert_eq!(talk.connection.rtt(), Some(Duration::from_millis(10)));
+    }
+}
+
+/// §5.5.3: "A Pong frame MAY be sent unsolicited." Other implementations send counters and clocks
+/// of eight bytes.
+#[test]
+fn a_heartbeat_of_the_peers_own_is_not_taken_for_an_answer() {
+    for role in ROLES {
+        let mut talk = role(silent());
+        talk.pass(100).expect("open");
+        talk.connection.ping(talk.clock.now()).expect("open");
+        let asked = one_ping(&mut talk).payload().to_vec();
+        for micros in [0, 1, 2, 99_999_999, 100_000_000_u64] {
+            for payload in [micros.to_be_bytes(), micros.to_le_bytes()] {
+                let heard = talk.hears([pong(payload)]);
+                assert_eq!(heard, [Heard::Pong(payload.into(), false)], "{micros}");
+            }
+        }
+        assert_eq!(talk.connection.rtt(), None);
+        assert_eq!(
+            talk.hears([pong(&asked)]),
+            [Heard::Pong(asked.clone(), true)]
+        );
+        let again = talk.hears([pong(&asked)]);
+        assert_eq!(again, [Heard::Pong(asked, false)], "nothing was asked");
     }
 }
 

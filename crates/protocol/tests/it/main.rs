@@ -24,13 +24,12 @@ mod rfc6455_8_1_utf8;
 mod rfc6455_9_1_extensions;
 
 mod rfc6455_10_2_origin;
+mod rfc6455_10_4_deflate_limits;
 mod rfc6455_10_4_limits;
 
 mod rfc7692_6_framing;
 mod rfc7692_7_1_parameters;
 mod rfc7692_7_2_examples;
-
-mod rfc7692_10_limits;
 
 mod rfc8441_extended_connect;
 mod rfc9112_heads;

@@ -125,7 +125,7 @@ fn urgent_messages_overtake_pieces_that_have_not_begun_but_do_not_split_others()
         let mut talk = role(Config::default());
         talk.connection.send_piece("pie", false).expect("open");
         talk.connection
-            .send_piece(vec![b'c'; BULK], false)
+            .send_piece("c".repeat(BULK), false)
             .expect("open");
         talk.connection.send_piece("es", true).expect("open");
         talk.connection.send("later").expect("open");

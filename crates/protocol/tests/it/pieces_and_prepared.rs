@@ -1,8 +1,10 @@
 //! Messages written piece by piece, and messages prepared once for many connections.
 
+use allocation_counter::measure;
+use offhook_protocol::deflate::{DeflateConfig, DeflatePool};
 use offhook_protocol::{Config, Kind, Prepared, SendError};
 use offhook_testkit::frames::{binary, close, ping, rest, text};
-use offhook_testkit::{Frame, Heard, Pair, Talk};
+use offhook_testkit::{Frame, Heard, Pair, Talk, deflates};
 
 const ROLES: [fn() -> Talk; 2] = [Talk::with_server, Talk::with_client];
 
@@ -115,12 +117,58 @@ fn a_prepared_message_is_the_same_message_on_every_connection() {
     }
 }
 
+/// So that pings and pongs get in between (RFC 6455 §5.4); a client masks each frame as well.
 #[test]
-fn a_long_prepared_message_of_a_client_is_cut_and_masked_like_others() {
-    let prepared = Prepared::new(vec![9; 200_000]);
-    let mut talk = Talk::with_client();
-    talk.connection.send_prepared(&prepared).expect("open");
-    let said = talk.says();
-    assert_eq!(said.len(), 4);
-    assert!(said.iter().flat_map(Frame::payload).eq(prepared.as_bytes()));
+fn a_long_prepared_message_is_cut_like_others() {
+    let prepared = Prepared::new(vec![9; 600_000]);
+    for role in ROLES {
+        let mut talk = role();
+        talk.connection.send_prepared(&prepared).expect("open");
+        talk.connection.ping_with(b"?").expect("open");
+        let mut said = talk.says();
+        assert_eq!(said.len(), 600_000_usize.div_ceil(65_536) + 1);
+        let between = said.iter().position(|frame| *frame == ping("?"));
+        let between = between.expect("a ping was sent");
+        assert!(between < said.len() - 1, "before the message's end");
+        said.remove(between);
+        assert!(said.iter().flat_map(Frame::payload).eq(prepared.as_bytes()));
+        assert_eq!(said[0].opcode(), 0x2);
+        assert!(said[1..].iter().all(|frame| frame.opcode() == 0x0));
+    }
+}
+
+#[test]
+fn a_long_prepared_message_of_a_server_is_shared_by_its_connections_not_copied() {
+    let prepared = Prepared::new(vec![9; 1_000_000]);
+    let used = measure(|| {
+        for _ in 0..100 {
+            let mut talk = Talk::with_server();
+            talk.connection.send_prepared(&prepared).expect("open");
+            drop(talk);
+        }
+    });
+    assert!(used.bytes_max < 10_000, "{used:?}");
+}
+
+#[test]
+fn a_long_prepared_message_that_compresses_badly_is_cut_after_compression() {
+    let mut noise = 1_u32;
+    let words = std::iter::repeat_with(|| {
+        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (b'a' + (noise >> 27) as u8) as char
+    });
+    let message: String = words.take(300_000).collect();
+    let config = DeflateConfig::default();
+    let pool = DeflatePool::default();
+    let (of_client, of_server) = deflates(&config, &config);
+    let mut server = Talk::with_server().deflating(of_server);
+    let mut client = Talk::with_client().deflating(of_client);
+    let prepared = Prepared::with_deflate(message.as_str(), &config, &pool);
+    for _ in 0..2 {
+        server.connection.send_prepared(&prepared).expect("open");
+        let said = server.says();
+        assert!(said.len() > 2 && said.len() < 5, "{} frames", said.len());
+        assert!(said[0].is_compressed() && !said[1].is_compressed());
+        assert!(client.hears(said) == [Heard::text(&message)]);
+    }
 }

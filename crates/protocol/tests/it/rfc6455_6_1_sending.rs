@@ -57,20 +57,6 @@ fn every_way_to_hand_a_message_over_frames_it_by_its_type() {
     }
 }
 
-/// Around the length up to which a copy is carried along without an allocation.
-#[test]
-fn a_copied_text_of_every_length_is_the_same_text() {
-    for len in 0..70 {
-        let sentence = "ä".repeat(len / 2) + &"b".repeat(len % 2);
-        for mut talk in [Talk::with_server(), Talk::with_client()] {
-            let copied = Outgoing::copied_text(&sentence);
-            assert_eq!(copied.as_bytes(), sentence.as_bytes());
-            talk.connection.send(copied).expect("open");
-            assert_eq!(talk.says(), [text(&sentence)]);
-        }
-    }
-}
-
 #[test]
 fn shared_bytes_that_are_not_utf_8_are_no_text() {
     let bytes = bytes::Bytes::from_static(b"\xff");

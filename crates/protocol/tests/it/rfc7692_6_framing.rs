@@ -1,7 +1,7 @@
 //! RFC 7692 §6: compressed messages in frames: RSV1 on the first, fragments, control frames.
 
 use offhook_protocol::deflate::DeflateConfig;
-use offhook_protocol::{Config, PeerError};
+use offhook_protocol::{Config, PeerError, Prepared};
 use offhook_testkit::frames::{binary, close, ping, pong, rest, text};
 use offhook_testkit::{Frame, Heard, Talk, deflates, fails_whatever_the_cut, whatever_the_cut};
 
@@ -170,8 +170,8 @@ fn pieces_are_compressed_as_one_message() {
     }
 }
 
-/// Below the threshold, and where it would not shrink, a message goes out as it is; the windows
-/// of both ends stay the same all the while.
+/// Below the threshold, and where it would not shrink, a message goes out as it is, unless it is
+/// short and may grow a little to be remembered; the windows of both ends stay the same.
 #[test]
 fn messages_that_compression_does_not_pay_for_go_out_plain_and_desynchronise_nothing() {
     let config = DeflateConfig::default().threshold(20);
@@ -197,10 +197,41 @@ fn messages_that_compression_does_not_pay_for_go_out_plain_and_desynchronise_not
         for message in messages {
             client.connection.send(&*message).expect("open");
             let said = client.says();
-            assert!(said[0].payload().len() <= message.len());
+            let remembered = message.len() == 25;
+            let growth = if remembered { 16 } else { 0 };
+            assert!(said[0].payload().len() <= message.len() + growth);
             let repetitive = message.len() == 300 && message[0] == b'a' && message[1] == b'a';
-            assert_eq!(said[0].is_compressed(), repetitive, "round {round}");
+            if !remembered {
+                assert_eq!(said[0].is_compressed(), repetitive, "round {round}");
+            }
             assert_eq!(server.hears(said), [Heard::binary(message)]);
         }
     }
+}
+
+/// §8: what is secret must not be compressed beside what an attacker chose.
+#[test]
+fn a_message_prepared_without_compression_goes_out_as_it_is_and_stays_out_of_the_context() {
+    let config = DeflateConfig::default();
+    let (of_client, of_server) = deflates(&config, &config);
+    let mut client = Talk::with_client().deflating(of_client);
+    let mut server = Talk::with_server().deflating(of_server);
+    let text = "the same words again and again, ".repeat(20);
+    let secret = Prepared::new(text.as_str());
+    for _ in 0..3 {
+        client.connection.send_prepared(&secret).expect("open");
+        let said = client.says();
+        assert!(!said[0].is_compressed());
+        assert_eq!(server.hears(said), [Heard::text(&text)]);
+        server.connection.send_prepared(&secret).expect("open");
+        let said = server.says();
+        assert!(!said[0].is_compressed());
+        assert_eq!(client.hears(said), [Heard::text(&text)]);
+    }
+    server.connection.send(&text).expect("open");
+    let with_secret = server.says();
+    let (_, of_server) = deflates(&config, &config);
+    let mut fresh = Talk::with_server().deflating(of_server);
+    fresh.connection.send(&text).expect("open");
+    assert_eq!(with_secret, fresh.says(), "nothing refers to the secret");
 }

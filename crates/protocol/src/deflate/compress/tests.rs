@@ -116,10 +116,79 @@ fn what_does_not_shrink_is_left_alone_and_the_contexts_stay_the_same() {
             assert_eq!(peer.receive(&payload), Some(json(number).repeat(2)));
             let incompressible = noise(number as u64, 10 + number * 100);
             if let Some(payload) = compressed(&mut compressor, &incompressible) {
-                // A dedicated codec sends it in stored blocks instead.
-                assert_eq!(memory, DeflateMemory::Dedicated);
+                // A dedicated codec sends it in stored blocks instead, a window remembers it.
+                let short = incompressible.len() <= SHORT;
+                let remembered = short && memory != DeflateMemory::Shared;
+                assert!(remembered || memory == DeflateMemory::Dedicated);
                 assert!(payload.len() < incompressible.len() + 16);
                 assert_eq!(peer.receive(&payload), Some(incompressible));
+            }
+        }
+    }
+}
+
+/// Each alone would come out longer than it is.
+#[test]
+fn short_messages_that_are_alike_shrink_beside_each_other_wherever_context_is_kept() {
+    let tick = |number: usize| {
+        let price = 1000 + number * 37;
+        format!(r#"{{"t":1763683200{number:03},"s":"ACMECO","p":{price},"q":{number},"v":"X"}}"#)
+    };
+    assert_eq!(tick(7).len(), 55);
+    for memory in MODES {
+        let mut compressor = in_mode(memory, TERMS);
+        let mut peer = Reference::default();
+        let mut sent = 0;
+        for number in 0..10 {
+            let message = tick(number).into_bytes();
+            match compressed(&mut compressor, &message) {
+                Some(payload) => {
+                    sent += payload.len();
+                    assert_eq!(peer.receive(&payload), Some(message));
+                }
+                None => {
+                    assert_eq!(memory, DeflateMemory::Shared);
+                    sent += message.len();
+                }
+            }
+        }
+        let keeps_context = memory != DeflateMemory::Shared;
+        assert_eq!(sent < 300, keeps_context, "{sent} bytes, {memory:?}");
+    }
+}
+
+#[test]
+fn a_stream_that_never_shrinks_pays_64_bytes_and_no_more() {
+    for memory in MODES {
+        let mut compressor = in_mode(memory, TERMS);
+        let mut paid = 0;
+        for seed in 0..1000 {
+            let message = noise(seed, 100);
+            paid += compressed(&mut compressor, &message).map_or(0, |p| p.len() - message.len());
+        }
+        let keeps_context = memory != DeflateMemory::Shared;
+        assert_eq!(paid > 0, keeps_context, "{memory:?}");
+        assert!(paid <= 64, "{paid} bytes, {memory:?}");
+    }
+}
+
+/// What was saved pays for what is remembered: a few short messages of another kind do not end it.
+#[test]
+fn a_stream_that_changes_its_kind_goes_on_shrinking() {
+    for memory in [
+        DeflateMemory::Dedicated,
+        DeflateMemory::Pooled { window_bits: 9 },
+    ] {
+        let mut compressor = in_mode(memory, TERMS);
+        let mut peer = Reference::default();
+        for number in 0..500 {
+            let message = match number % 50 {
+                0..10 => noise(number as u64, 40),
+                _ => json(number),
+            };
+            match compressed(&mut compressor, &message) {
+                Some(payload) => assert_eq!(peer.receive(&payload), Some(message)),
+                None => assert!(number % 50 < 10, "message {number} shrinks, {memory:?}"),
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Deflate bombs (RFC 7692 §10 points to RFC 6455 §10.4): what is limited is what comes out.
+//! RFC 6455 §10.4 under permessage-deflate: bombs. What is limited is what comes out.
 
 use allocation_counter::measure;
 use offhook_protocol::deflate::{DeflateConfig, DeflatePool, compress_once};

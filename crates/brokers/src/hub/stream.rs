@@ -1,0 +1,149 @@
+//! One channel's stream in memory.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use offhook_engine::{
+    ChannelRules, Draft, Epoch, Key, Position, Publication, ReadFrom, ReadLimit, StreamState,
+    Trimmed,
+};
+
+/// Keys remembered for one channel, whatever the window: they are memory.
+const MAX_KEYS: usize = 100_000;
+
+type ScopedKey = (Box<str>, Key);
+
+#[derive(Debug)]
+pub(crate) struct Stream {
+    epoch: Epoch,
+    head: u64,
+    /// The newest publications, without holes; the last has offset `head`.
+    retained: VecDeque<Arc<Publication>>,
+    bytes: u64,
+    trimmed: Trimmed,
+    keys: HashMap<ScopedKey, u64>,
+    /// The keys in the order they came, with when.
+    key_times: VecDeque<(u64, ScopedKey)>,
+    pub(crate) used_ms: u64,
+}
+
+impl Stream {
+    pub(crate) fn new(epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            head: 0,
+            retained: VecDeque::new(),
+            bytes: 0,
+            trimmed: Trimmed::default(),
+            keys: HashMap::new(),
+            key_times: VecDeque::new(),
+            used_ms: 0,
+        }
+    }
+
+    pub(crate) fn state(&self) -> StreamState {
+        let first = self.head + 1 - self.retained.len() as u64;
+        StreamState {
+            epoch: self.epoch,
+            head: self.head,
+            first,
+            trimmed: self.trimmed,
+        }
+    }
+
+    /// Nothing is lost but the epoch when this stream is forgotten.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.retained.is_empty() && self.keys.is_empty()
+    }
+
+    pub(crate) fn published_before(&self, draft: &Draft) -> Option<Position> {
+        let key = draft.key.clone()?;
+        let offset = *self.keys.get(&(draft.key_scope().into(), key))?;
+        Some(Position {
+            epoch: self.epoch,
+            offset,
+        })
+    }
+
+    pub(crate) fn publish(
+        &mut self,
+        draft: Draft,
+        rules: &ChannelRules,
+        now_ms: u64,
+    ) -> Arc<Publication> {
+        self.head += 1;
+        if let Some(key) = draft.key.clone() {
+            let key = (draft.key_scope().into(), key);
+            self.key_times.push_back((now_ms, key.clone()));
+            self.keys.insert(key, self.head);
+        }
+        let publication = Arc::new(draft.at(Position {
+            epoch: self.epoch,
+            offset: self.head,
+        }));
+        self.bytes += publication.weight() as u64;
+        self.retained.push_back(Arc::clone(&publication));
+        self.tick(rules, now_ms);
+        publication
+    }
+
+    /// Takes away what the rules don't keep any longer.
+    pub(crate) fn tick(&mut self, rules: &ChannelRules, now_ms: u64) {
+        let (count, bytes) = (rules.history.count, rules.history.bytes);
+        while self.retained.len() as u64 > count || self.bytes > bytes {
+            self.drop_oldest(Trimmed::BySize);
+        }
+        let age = rules
+            .history
+            .age
+            .map_or(u64::MAX, |age| age.as_millis() as u64);
+        let oldest_kept = now_ms.saturating_sub(age);
+        while self
+            .retained
+            .front()
+            .is_some_and(|oldest| oldest.time_ms < oldest_kept)
+        {
+            self.drop_oldest(Trimmed::ByAge);
+        }
+        let window = rules.key_window.as_millis() as u64;
+        let forget = |(at, _): &mut (u64, ScopedKey)| at.saturating_add(window) < now_ms;
+        while let Some((_, key)) = self.key_times.pop_front_if(forget) {
+            self.keys.remove(&key);
+        }
+        while self.key_times.len() > MAX_KEYS {
+            let Some((_, key)) = self.key_times.pop_front() else {
+                break;
+            };
+            self.keys.remove(&key);
+        }
+    }
+
+    fn drop_oldest(&mut self, why: Trimmed) {
+        if let Some(oldest) = self.retained.pop_front() {
+            self.bytes -= oldest.weight() as u64;
+            self.trimmed = why;
+        }
+    }
+
+    pub(crate) fn read(&self, from: ReadFrom, limit: ReadLimit) -> Vec<Arc<Publication>> {
+        let first = self.state().first;
+        let after = match from {
+            ReadFrom::After(offset) => offset,
+            ReadFrom::Last(count) => self.head.saturating_sub(count),
+        };
+        let skip =
+            usize::try_from(after.saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX);
+        let mut bytes = 0;
+        let mut page = Vec::new();
+        for publication in self.retained.iter().skip(skip).take(limit.count as usize) {
+            bytes += publication.weight();
+            if bytes > limit.bytes && !page.is_empty() {
+                break;
+            }
+            page.push(Arc::clone(publication));
+        }
+        page
+    }
+}

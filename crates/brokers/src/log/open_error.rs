@@ -1,0 +1,126 @@
+//! Why a log can't be opened, and what to do.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use offhook_engine::BrokerFailure;
+
+/// Why a log can't be opened. Its text says what to do.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process has it.
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory or a file in it can't be read or written.
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// What is there can't be read.
+    Corrupt {
+        /// The directory.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+    },
+    /// The newest acknowledged publications are not there.
+    LostAcknowledged {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+impl OpenError {
+    pub(super) fn of(path: &Path, error: fjall::Error) -> Self {
+        let path = path.to_owned();
+        if let fjall::Error::Io(error) = error {
+            return Self::Io { path, error };
+        }
+        if matches!(error, fjall::Error::Locked) {
+            return Self::InUse { path };
+        }
+        Self::Corrupt {
+            path,
+            found: error.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse { path } => write!(
+                f,
+                "{}: another process uses this log; stop it, or give this one a directory of its own",
+                path.display()
+            ),
+            Self::Io { path, error } => write!(
+                f,
+                "{}: the log can't be opened: {error}; check permissions and free space",
+                path.display()
+            ),
+            Self::Corrupt { path, found } => write!(
+                f,
+                "{}: the log is damaged ({found}); restore the directory from a backup, or move \
+                 it away to begin an empty log",
+                path.display()
+            ),
+            Self::LostAcknowledged { path } => write!(
+                f,
+                "{}: the newest acknowledged publications are missing, the disk lost writes; \
+                 restore the directory from a backup, or accept the loss and start under new \
+                 epochs, so that every subscriber is told of a gap",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { error, .. } => Some(error),
+            Self::InUse { .. } | Self::Corrupt { .. } | Self::LostAcknowledged { .. } => None,
+        }
+    }
+}
+
+/// What a failed read or write is to those who asked.
+pub(super) fn failure_of(error: &fjall::Error) -> BrokerFailure {
+    if let fjall::Error::Io(error) = error {
+        return failure_of_io(error.kind());
+    }
+    if matches!(error, fjall::Error::Poisoned | fjall::Error::Locked) {
+        return BrokerFailure::StorageFailed;
+    }
+    // The tree below fjall has an error type of its own, which wraps those of the system.
+    let source = std::error::Error::source(error);
+    let inner = source.and_then(|error| error.source()).or(source);
+    match inner.and_then(|error| error.downcast_ref::<io::Error>()) {
+        Some(error) => failure_of_io(error.kind()),
+        None => BrokerFailure::StorageCorrupt,
+    }
+}
+
+fn failure_of_io(kind: io::ErrorKind) -> BrokerFailure {
+    if matches!(
+        kind,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    ) {
+        BrokerFailure::StorageFull
+    } else if matches!(
+        kind,
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+    ) {
+        BrokerFailure::StorageCorrupt
+    } else {
+        BrokerFailure::StorageFailed
+    }
+}

@@ -1,0 +1,132 @@
+//! What waits for the writer.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+use offhook_engine::{BrokerRequest, Now};
+
+use crate::{broker::WorkerId, mailbox::Mailbox};
+
+/// The most the writer takes at once: what one fsync carries.
+const BATCH: usize = 8192;
+
+#[derive(Debug)]
+pub(super) enum Job {
+    Attach {
+        worker: WorkerId,
+        mailbox: Arc<Mailbox>,
+    },
+    Detach {
+        worker: WorkerId,
+    },
+    Request {
+        worker: WorkerId,
+        request: BrokerRequest,
+    },
+    Tick(Now),
+    Stop,
+}
+
+impl Job {
+    /// The wall-clock time it tells, if it does.
+    pub(super) fn time(&self) -> Option<u64> {
+        match self {
+            Self::Tick(now) => Some(now.unix_ms),
+            Self::Request { .. } | Self::Attach { .. } | Self::Detach { .. } | Self::Stop => None,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Request {
+                request: BrokerRequest::Publish { draft, .. },
+                ..
+            } => draft.data.len(),
+            Self::Request { .. }
+            | Self::Attach { .. }
+            | Self::Detach { .. }
+            | Self::Tick(_)
+            | Self::Stop => 0,
+        }
+    }
+
+    /// Never refused: what makes room, and what there is at most one of for each line.
+    fn is_bounded_elsewhere(&self) -> bool {
+        match self {
+            Self::Request { request, .. } => super::answered(request).is_none(),
+            Self::Attach { .. } | Self::Detach { .. } | Self::Tick(_) | Self::Stop => true,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct JobQueue {
+    jobs: Mutex<Jobs>,
+    filled: Condvar,
+    count: usize,
+    bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Jobs {
+    waiting: VecDeque<Job>,
+    bytes: usize,
+}
+
+impl JobQueue {
+    pub(super) fn new(count: usize, bytes: usize) -> Self {
+        Self {
+            jobs: Mutex::default(),
+            filled: Condvar::new(),
+            count,
+            bytes,
+        }
+    }
+
+    /// Puts a job, or gives it back when there is too much.
+    pub(super) fn put(&self, job: Job) -> Option<Job> {
+        let jobs = self.lock();
+        let full = jobs.waiting.len() >= self.count || jobs.bytes >= self.bytes;
+        if full && !job.is_bounded_elsewhere() {
+            return Some(job);
+        }
+        self.push(jobs, job);
+        None
+    }
+
+    pub(super) fn put_always(&self, job: Job) {
+        self.push(self.lock(), job);
+    }
+
+    fn push(&self, mut jobs: MutexGuard<'_, Jobs>, job: Job) {
+        jobs.bytes += job.bytes();
+        jobs.waiting.push_back(job);
+        let was_empty = jobs.waiting.len() == 1;
+        drop(jobs);
+        if was_empty {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Waits until there is something, and takes what one batch carries.
+    pub(super) fn take(&self) -> Vec<Job> {
+        let mut jobs = self.lock();
+        while jobs.waiting.is_empty() {
+            jobs = self
+                .filled
+                .wait(jobs)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        let count = jobs.waiting.len().min(BATCH);
+        let taken: Vec<_> = jobs.waiting.drain(..count).collect();
+        let bytes: usize = taken.iter().map(Job::bytes).sum();
+        jobs.bytes = jobs.bytes.saturating_sub(bytes);
+        taken
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Jobs> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,157 @@
+//! Publications, keys and channels as bytes on disk. Checksums are the store's.
+//!
+//! ```text
+//! publication  version:1  format:1  time_ms:8  has:1 (1 publisher, 2 key)
+//!              [session:16 user]  [key]  tags:1 × (name value)  data…
+//! key          offset:8  time_ms:8
+//! ```
+//! Texts are a `u16` length and their bytes; numbers are big-endian, so that keys sort.
+
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut, Bytes};
+use offhook_engine::{
+    ChannelName, Draft, Format, Key, Position, Publication, Publisher, SessionId, Tags,
+};
+
+const VERSION: u8 = 1;
+const HAS_PUBLISHER: u8 = 1;
+const HAS_KEY: u8 = 2;
+
+/// Where a publication lies in the `log` keyspace.
+pub(super) fn log_key(channel: u32, offset: u64) -> [u8; 12] {
+    let mut key = [0; 12];
+    let (head, tail) = key.split_at_mut(4);
+    head.copy_from_slice(&channel.to_be_bytes());
+    tail.copy_from_slice(&offset.to_be_bytes());
+    key
+}
+
+pub(super) fn offset_of(log_key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(log_key.get(4..)?.try_into().ok()?))
+}
+
+/// Where an idempotency key lies in the `keys` keyspace.
+pub(super) fn idempotency_key(channel: u32, scope: &str, key: &Key) -> Vec<u8> {
+    let mut out = Vec::with_capacity(6 + scope.len() + key.as_str().len());
+    out.put_u32(channel);
+    put_text(&mut out, scope);
+    out.put_slice(key.as_str().as_bytes());
+    out
+}
+
+pub(super) fn key_entry(offset: u64, time_ms: u64) -> [u8; 16] {
+    let mut out = [0; 16];
+    let (head, tail) = out.split_at_mut(8);
+    head.copy_from_slice(&offset.to_be_bytes());
+    tail.copy_from_slice(&time_ms.to_be_bytes());
+    out
+}
+
+pub(super) fn read_key_entry(mut bytes: &[u8]) -> Option<(u64, u64)> {
+    Some((bytes.try_get_u64().ok()?, bytes.try_get_u64().ok()?))
+}
+
+/// Writes a publication into a buffer that is used again.
+pub(super) fn encode(draft: &Draft, out: &mut Vec<u8>) {
+    out.clear();
+    out.put_u8(VERSION);
+    out.put_u8(match draft.format {
+        Format::Json => 0,
+        Format::Text => 1,
+        Format::Binary => 2,
+    });
+    out.put_u64(draft.time_ms);
+    let publisher = if draft.publisher.is_some() {
+        HAS_PUBLISHER
+    } else {
+        0
+    };
+    let key = if draft.key.is_some() { HAS_KEY } else { 0 };
+    out.put_u8(publisher | key);
+    if let Some(publisher) = &draft.publisher {
+        out.put_slice(&publisher.session.to_bytes());
+        put_text(out, &publisher.user);
+    }
+    if let Some(key) = &draft.key {
+        put_text(out, key.as_str());
+    }
+    out.put_u8(draft.tags.iter().count() as u8);
+    for (name, value) in draft.tags.iter() {
+        put_text(out, name);
+        put_text(out, value);
+    }
+    out.put_slice(&draft.data);
+}
+
+/// The publication, or nothing when these are not the bytes of one.
+pub(super) fn decode(
+    channel: &ChannelName,
+    position: Position,
+    mut bytes: &[u8],
+) -> Option<Publication> {
+    let from = &mut bytes;
+    if from.try_get_u8().ok()? != VERSION {
+        return None;
+    }
+    let format = match from.try_get_u8().ok()? {
+        0 => Format::Json,
+        1 => Format::Text,
+        2 => Format::Binary,
+        _ => return None,
+    };
+    let time_ms = from.try_get_u64().ok()?;
+    let has = from.try_get_u8().ok()?;
+    let publisher = if has & HAS_PUBLISHER != 0 {
+        Some(publisher(from)?)
+    } else {
+        None
+    };
+    let key = if has & HAS_KEY != 0 {
+        Some(Key::new(text(from)?).ok()?)
+    } else {
+        None
+    };
+    let mut tags = Vec::new();
+    for _ in 0..from.try_get_u8().ok()? {
+        tags.push((text(from)?, text(from)?));
+    }
+    let tags = Tags::new(tags).ok()?;
+    let data = Bytes::copy_from_slice(from);
+    let channel = channel.clone();
+    Some(Publication {
+        channel,
+        position,
+        data,
+        format,
+        tags,
+        publisher,
+        key,
+        time_ms,
+    })
+}
+
+fn publisher(from: &mut &[u8]) -> Option<Publisher> {
+    let mut session = [0; 16];
+    from.try_copy_to_slice(&mut session).ok()?;
+    let user: Arc<str> = text(from)?.into();
+    Some(Publisher {
+        session: SessionId::from_bytes(session),
+        user,
+    })
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    // Every text has a bound far below this: names, keys and tags by their types, users by
+    // their tokens. A longer user name is cut, never a length that lies.
+    let len = text.floor_char_boundary(usize::from(u16::MAX));
+    out.put_u16(len as u16);
+    out.put_slice(text.get(..len).unwrap_or_default().as_bytes());
+}
+
+fn text<'a>(from: &mut &'a [u8]) -> Option<&'a str> {
+    let len = usize::from(from.try_get_u16().ok()?);
+    let (head, tail) = from.split_at_checked(len)?;
+    *from = tail;
+    std::str::from_utf8(head).ok()
+}

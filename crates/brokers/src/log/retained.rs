@@ -1,0 +1,174 @@
+//! What is retained of one channel on disk: an index in a few buckets instead of one entry a
+//! publication, so that a thousand long channels cost little memory and trimming is done in
+//! strides.
+
+use std::{collections::VecDeque, ops::RangeInclusive};
+
+use bytes::{Buf, BufMut};
+use offhook_engine::{Epoch, History, StreamState, Trimmed};
+
+/// A bound is kept to about one part in so many.
+const BUCKETS: u64 = 16;
+
+/// Some publications in a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Bucket {
+    last: u64,
+    bytes: u64,
+    oldest_ms: u64,
+    newest_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Retained {
+    /// The channel's number in keys.
+    pub(super) id: u32,
+    pub(super) epoch: Epoch,
+    pub(super) head: u64,
+    /// The oldest on disk; `first <= head + 1`.
+    first: u64,
+    trimmed: Trimmed,
+    sealed: VecDeque<Bucket>,
+    /// The newest; empty when its `last` is that of the newest sealed one.
+    open: Bucket,
+}
+
+impl Retained {
+    pub(super) fn new(id: u32, epoch: Epoch) -> Self {
+        let (sealed, open) = (VecDeque::new(), Bucket::default());
+        Self {
+            id,
+            epoch,
+            head: 0,
+            first: 1,
+            trimmed: Trimmed::default(),
+            sealed,
+            open,
+        }
+    }
+
+    /// The stream as others see it: the count is kept exactly, bytes and age to a bucket.
+    pub(super) fn state(&self, history: &History) -> StreamState {
+        let by_count = (self.head + 1).saturating_sub(history.count);
+        let first = self.first.max(by_count);
+        let trimmed = if by_count > self.first {
+            Trimmed::BySize
+        } else {
+            self.trimmed
+        };
+        StreamState {
+            epoch: self.epoch,
+            head: self.head,
+            first,
+            trimmed,
+        }
+    }
+
+    /// Where the scan for what no bucket knows yet begins.
+    pub(super) fn unsealed_from(&self) -> u64 {
+        self.sealed
+            .back()
+            .map_or(self.first, |bucket| bucket.last + 1)
+    }
+
+    /// Counts a publication; says whether a bucket was sealed and is worth remembering.
+    pub(super) fn push(
+        &mut self,
+        offset: u64,
+        bytes: u64,
+        time_ms: u64,
+        history: &History,
+    ) -> bool {
+        if self.open.bytes == 0 {
+            self.open.oldest_ms = time_ms;
+        }
+        self.head = offset;
+        self.open.last = offset;
+        self.open.bytes += bytes;
+        self.open.newest_ms = self.open.newest_ms.max(time_ms);
+        let count = offset + 1 - self.unsealed_from();
+        let span = self.open.newest_ms.saturating_sub(self.open.oldest_ms);
+        let stride = |bound: u64| (bound / BUCKETS).max(1);
+        let full = count >= stride(history.count)
+            || self.open.bytes >= stride(history.bytes)
+            || history
+                .age
+                .is_some_and(|age| span >= stride(age.as_millis() as u64));
+        if full {
+            self.seal();
+        }
+        full
+    }
+
+    fn seal(&mut self) {
+        if self.open.bytes > 0 {
+            self.sealed.push_back(std::mem::take(&mut self.open));
+        }
+    }
+
+    /// Takes away the oldest buckets that are no longer kept; says which offsets go.
+    pub(super) fn trim(&mut self, history: &History, now_ms: u64) -> Option<RangeInclusive<u64>> {
+        let from = self.first;
+        let age = history.age.map_or(u64::MAX, |age| age.as_millis() as u64);
+        let oldest_kept = now_ms.saturating_sub(age);
+        if self.open.bytes > 0 && self.open.newest_ms < oldest_kept {
+            self.seal();
+        }
+        let mut bytes = self.sealed.iter().map(|bucket| bucket.bytes).sum::<u64>();
+        bytes += self.open.bytes;
+        while let Some(oldest) = self.sealed.front() {
+            let too_old = oldest.newest_ms < oldest_kept;
+            let too_many = oldest.last + history.count <= self.head;
+            if !(too_old || too_many || bytes > history.bytes) {
+                break;
+            }
+            self.trimmed = if too_old {
+                Trimmed::ByAge
+            } else {
+                Trimmed::BySize
+            };
+            self.first = oldest.last + 1;
+            bytes -= oldest.bytes;
+            self.sealed.pop_front();
+        }
+        (self.first > from).then(|| from..=self.first - 1)
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(32 + self.sealed.len() * 32);
+        out.put_u32(self.id);
+        out.put_u64(self.head);
+        out.put_u64(self.first);
+        out.put_u8(u8::from(self.trimmed == Trimmed::ByAge));
+        for bucket in &self.sealed {
+            out.put_u64(bucket.last);
+            out.put_u64(bucket.bytes);
+            out.put_u64(bucket.oldest_ms);
+            out.put_u64(bucket.newest_ms);
+        }
+        out
+    }
+
+    /// What was remembered; what came after it is for the caller to `push` again.
+    pub(super) fn decode(mut bytes: &[u8], epoch: Epoch) -> Option<Self> {
+        let from = &mut bytes;
+        let id = from.try_get_u32().ok()?;
+        let mut retained = Self::new(id, epoch);
+        retained.head = from.try_get_u64().ok()?;
+        retained.first = from.try_get_u64().ok()?;
+        if from.try_get_u8().ok()? == 1 {
+            retained.trimmed = Trimmed::ByAge;
+        }
+        while !from.is_empty() {
+            let mut next = || from.try_get_u64().ok();
+            let (last, bytes, oldest_ms, newest_ms) = (next()?, next()?, next()?, next()?);
+            retained.sealed.push_back(Bucket {
+                last,
+                bytes,
+                oldest_ms,
+                newest_ms,
+            });
+        }
+        Some(retained)
+    }
+}

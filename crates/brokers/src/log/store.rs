@@ -1,0 +1,333 @@
+//! The embedded store: the only file that knows how fjall is spoken to.
+
+use std::{
+    collections::HashMap,
+    io,
+    ops::RangeInclusive,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use fjall::{
+    Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode,
+    compaction::filter::{
+        CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
+    },
+};
+use offhook_engine::{ChannelName, Draft, Epoch};
+
+use super::{
+    Durability, LogOptions, OpenError,
+    record::{encode, key_entry, log_key, read_key_entry},
+    retained::Retained,
+    witness::Witness,
+};
+
+/// One journal is flushed when a memtable has so many bytes.
+const MEMTABLE: u64 = 16 << 20;
+/// Journals on disk; fjall's smallest useful value, since replaying them is what a restart does.
+const JOURNALS: u64 = 128 << 20;
+
+/// What is tried to be written to see whether the disk is full: as much as a flush needs.
+const PROBE: usize = MEMTABLE as usize;
+
+const EPOCH: &str = "epoch";
+const BATCH: &str = "batch";
+const CHANNELS: &str = "channels";
+
+pub(super) struct Store {
+    db: Database,
+    log: Keyspace,
+    keys: Keyspace,
+    channels: Keyspace,
+    node: Keyspace,
+    persist: PersistMode,
+    key_floor: Arc<AtomicU64>,
+}
+
+impl Store {
+    /// Opens the store, or begins one. What makes fjall panic is as unreadable as what it says is.
+    pub(super) fn open(options: &LogOptions) -> fjall::Result<Self> {
+        catch_unwind(AssertUnwindSafe(|| Self::open_unguarded(options)))
+            .unwrap_or(Err(fjall::Error::Unrecoverable))
+    }
+
+    fn open_unguarded(options: &LogOptions) -> fjall::Result<Self> {
+        let key_floor = Arc::new(AtomicU64::new(0));
+        let floor = Arc::clone(&key_floor);
+        let filters = move |keyspace: &str| {
+            let floor = Arc::clone(&floor);
+            (keyspace == "keys").then(|| Arc::new(OldKeys { floor }) as Arc<dyn Factory>)
+        };
+        let db = Database::builder(options.path.join("store"))
+            .worker_threads(2)
+            .cache_size(options.cache_bytes)
+            .max_journaling_size(JOURNALS)
+            .with_compaction_filter_factories(Arc::new(filters))
+            .open()?;
+        let keyspace = |name| {
+            let options = KeyspaceCreateOptions::default;
+            db.keyspace(name, || {
+                options()
+                    .max_memtable_size(MEMTABLE)
+                    .manual_journal_persist(true)
+            })
+        };
+        Ok(Self {
+            log: keyspace("log")?,
+            keys: keyspace("keys")?,
+            channels: keyspace("channels")?,
+            node: keyspace("node")?,
+            persist: match options.durability {
+                Durability::Fsync => PersistMode::SyncData,
+                Durability::Os => PersistMode::Buffer,
+            },
+            key_floor,
+            db,
+        })
+    }
+
+    /// A log has one epoch. It begins with the log, and anew when acknowledged batches are
+    /// missing and that is accepted.
+    pub(super) fn settle_epoch(
+        &self,
+        witness: &Witness,
+        fresh: Epoch,
+        accept_loss: bool,
+        path: &Path,
+    ) -> Result<(), OpenError> {
+        let failed = |error| OpenError::of(path, error);
+        let epoch = self.number(EPOCH).map_err(failed)?;
+        let lost = witness.read() > Some(self.newest_batch().map_err(failed)?);
+        if lost && !accept_loss {
+            return Err(OpenError::LostAcknowledged {
+                path: path.to_owned(),
+            });
+        }
+        let epoch = match epoch {
+            Some(epoch) if !lost => epoch,
+            Some(epoch) => fresh.0.max(epoch + 1),
+            None => fresh.0,
+        };
+        let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&self.node, EPOCH, epoch.to_be_bytes());
+        if let Some(newest) = witness.read().filter(|_| lost) {
+            batch.insert(&self.node, BATCH, newest.to_be_bytes());
+        }
+        batch.commit().map_err(failed)
+    }
+
+    pub(super) fn epoch(&self) -> fjall::Result<Epoch> {
+        Ok(Epoch(self.number(EPOCH)?.unwrap_or(0)))
+    }
+
+    pub(super) fn newest_batch(&self) -> fjall::Result<u64> {
+        Ok(self.number(BATCH)?.unwrap_or(0))
+    }
+
+    pub(super) fn channel_count(&self) -> fjall::Result<u32> {
+        let count = self.number(CHANNELS)?.unwrap_or(0);
+        u32::try_from(count).map_err(|_| fjall::Error::Unrecoverable)
+    }
+
+    fn number(&self, name: &str) -> fjall::Result<Option<u64>> {
+        let Some(bytes) = self.node.get(name)? else {
+            return Ok(None);
+        };
+        let number = bytes.as_ref().try_into().map(u64::from_be_bytes);
+        number.map(Some).map_err(|_| fjall::Error::Unrecoverable)
+    }
+
+    /// What is remembered of a channel, as bytes.
+    pub(super) fn channel(&self, name: &ChannelName) -> fjall::Result<Option<Vec<u8>>> {
+        Ok(self
+            .channels
+            .get(name.as_str())?
+            .map(|bytes| bytes.to_vec()))
+    }
+
+    /// Names of channels after this one, in order.
+    pub(super) fn channels_after(&self, name: &str, count: usize) -> fjall::Result<Vec<String>> {
+        let after = (std::ops::Bound::Excluded(name), std::ops::Bound::Unbounded);
+        let mut names = Vec::new();
+        for guard in self.channels.range::<&str, _>(after).take(count) {
+            names.push(String::from_utf8_lossy(&guard.key()?).into_owned());
+        }
+        Ok(names)
+    }
+
+    /// What was published with this [`idempotency_key`](super::record::idempotency_key): its
+    /// offset, and when.
+    pub(super) fn published(&self, key: &[u8]) -> fjall::Result<Option<(u64, u64)>> {
+        let entry = self.keys.get(key)?;
+        Ok(entry.and_then(|bytes| read_key_entry(&bytes)))
+    }
+
+    /// Calls `each` with the key and value of publications from this offset on, until it says
+    /// enough.
+    pub(super) fn read(
+        &self,
+        channel: u32,
+        from: u64,
+        mut each: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> fjall::Result<()> {
+        for guard in self
+            .log
+            .range(log_key(channel, from)..=log_key(channel, u64::MAX))
+        {
+            let (key, value) = guard.into_inner()?;
+            if !each(&key, &value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keys from before this time may be forgotten.
+    pub(super) fn forget_keys_before(&self, time_ms: u64) {
+        self.key_floor.store(time_ms, Ordering::Relaxed);
+    }
+
+    pub(super) fn group(self: &Arc<Self>) -> Group {
+        let batch = self.db.batch().durability(Some(self.persist));
+        Group {
+            batch,
+            store: Arc::clone(self),
+            keys: HashMap::new(),
+            record: Vec::new(),
+        }
+    }
+}
+
+/// What one fsync will carry: there whole or not at all.
+pub(super) struct Group {
+    batch: OwnedWriteBatch,
+    store: Arc<Store>,
+    /// Keys that are only in this group yet.
+    keys: HashMap<Vec<u8>, u64>,
+    /// Where each record is put together.
+    record: Vec<u8>,
+}
+
+impl Group {
+    pub(super) fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+
+    /// The offset of what this group publishes with a key.
+    pub(super) fn published(&self, key: &[u8]) -> Option<u64> {
+        self.keys.get(key).copied()
+    }
+
+    pub(super) fn publish(&mut self, channel: u32, offset: u64, draft: &Draft) {
+        encode(draft, &mut self.record);
+        self.batch
+            .insert(&self.store.log, log_key(channel, offset), &*self.record);
+    }
+
+    pub(super) fn remember_key(&mut self, key: Vec<u8>, offset: u64, now_ms: u64) {
+        self.batch
+            .insert(&self.store.keys, &*key, key_entry(offset, now_ms));
+        self.keys.insert(key, offset);
+    }
+
+    pub(super) fn remember(&mut self, name: &ChannelName, retained: &Retained) {
+        self.batch
+            .insert(&self.store.channels, name.as_str(), retained.encode());
+    }
+
+    pub(super) fn remember_channel_count(&mut self, count: u32) {
+        self.batch
+            .insert(&self.store.node, CHANNELS, u64::from(count).to_be_bytes());
+    }
+
+    pub(super) fn remove(&mut self, channel: u32, offsets: RangeInclusive<u64>) {
+        for offset in offsets {
+            self.batch.remove(&self.store.log, log_key(channel, offset));
+        }
+    }
+
+    pub(super) fn commit(mut self, number: u64) -> fjall::Result<()> {
+        self.batch
+            .insert(&self.store.node, BATCH, number.to_be_bytes());
+        self.batch.commit()
+    }
+}
+
+/// The store in use, by writer and reader; none while it can't be opened.
+#[derive(Clone)]
+pub(super) struct SharedStore {
+    options: Arc<LogOptions>,
+    store: Arc<Mutex<Option<Arc<Store>>>>,
+}
+
+impl SharedStore {
+    pub(super) fn new(options: LogOptions, store: Store) -> Self {
+        let store = Arc::new(Mutex::new(Some(Arc::new(store))));
+        Self {
+            options: Arc::new(options),
+            store,
+        }
+    }
+
+    pub(super) fn get(&self) -> Option<Arc<Store>> {
+        self.store
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn close(&self) {
+        let store = self
+            .store
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(store);
+    }
+
+    /// Whether the file system takes no more, found by trying.
+    pub(super) fn disk_is_full(&self) -> bool {
+        let probe = self.options.path.join("probe");
+        let written = std::fs::write(&probe, vec![0; PROBE]);
+        let full = written.is_err_and(|error| error.kind() == io::ErrorKind::StorageFull);
+        // What could not be written whole leaves a part.
+        drop(std::fs::remove_file(&probe));
+        full
+    }
+
+    pub(super) fn reopen(&self) -> fjall::Result<Arc<Store>> {
+        let store = Arc::new(Store::open(&self.options)?);
+        *self.store.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&store));
+        Ok(store)
+    }
+}
+
+/// Lets old keys go when their blocks are rewritten anyway.
+struct OldKeys {
+    floor: Arc<AtomicU64>,
+}
+
+impl Factory for OldKeys {
+    fn name(&self) -> &str {
+        "old idempotency keys"
+    }
+
+    fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
+        Box::new(OlderThan(self.floor.load(Ordering::Relaxed)))
+    }
+}
+
+struct OlderThan(u64);
+
+impl CompactionFilter for OlderThan {
+    fn filter_item(&mut self, item: ItemAccessor<'_>, _: &Context) -> CompactionFilterResult {
+        let entry = item.value()?;
+        let old = read_key_entry(&entry).is_some_and(|(_, time_ms)| time_ms < self.0);
+        Ok(if old { Verdict::Remove } else { Verdict::Keep })
+    }
+}

@@ -1,0 +1,95 @@
+//! Where a broker leaves answers and news for one worker.
+
+use std::{
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use offhook_engine::BrokerEvent;
+
+/// A queue from a broker's threads to one worker. Answers always fit: the worker bounds them by
+/// what it asks. News (publications, joins and leaves) are bounded in bytes; what does not fit is
+/// left out and a [`BrokerEvent::Lagged`] stands in its place, after which the engine looks up
+/// what it missed.
+pub struct Mailbox {
+    queue: Mutex<Queue>,
+    bytes: usize,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Queue {
+    events: Vec<BrokerEvent>,
+    /// Weight of the news in `events`; at most `Mailbox::bytes` plus one publication.
+    news: usize,
+}
+
+impl Mailbox {
+    /// A mailbox for so many bytes of news. `wake` is called, from any thread, when something
+    /// lies in a mailbox that was empty; it must not block.
+    pub fn new(bytes: usize, wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            queue: Mutex::default(),
+            bytes,
+            wake: Box::new(wake),
+        }
+    }
+
+    /// Takes everything, in order.
+    #[must_use]
+    pub fn take(&self) -> Vec<BrokerEvent> {
+        let mut queue = self.lock();
+        queue.news = 0;
+        std::mem::take(&mut queue.events)
+    }
+
+    /// Leaves something.
+    pub fn put(&self, event: BrokerEvent) {
+        let mut queue = self.lock();
+        let was_empty = queue.events.is_empty();
+        queue.put(event, self.bytes);
+        drop(queue);
+        if was_empty {
+            (self.wake)();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // A panic elsewhere leaves a queue that is still a queue.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn put(&mut self, event: BrokerEvent, limit: usize) {
+        let weight = match &event {
+            BrokerEvent::Publication(publication) => publication.weight(),
+            BrokerEvent::Presence(change) => change.member.info.len() + NEWS_OVERHEAD,
+            BrokerEvent::Published { .. }
+            | BrokerEvent::Followed { .. }
+            | BrokerEvent::History { .. }
+            | BrokerEvent::Members { .. }
+            | BrokerEvent::Failed { .. }
+            | BrokerEvent::Lagged => 0,
+        };
+        if weight > 0 && self.news >= limit {
+            if self.events.last() != Some(&BrokerEvent::Lagged) {
+                self.events.push(BrokerEvent::Lagged);
+            }
+            return;
+        }
+        self.news += weight;
+        self.events.push(event);
+    }
+}
+
+/// What a join or leave weighs beside the member's info.
+const NEWS_OVERHEAD: usize = 128;
+
+impl fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mailbox")
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
+}

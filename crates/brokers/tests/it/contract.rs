@@ -1,0 +1,334 @@
+//! The contract's test body, run over every broker.
+
+use std::sync::Arc;
+
+use offhook_brokers::Broker;
+use offhook_engine::*;
+
+use crate::desk::{Desk, at, channel, draft, kept, memory, open_log};
+
+/// Runs a body over every broker.
+fn every_broker(rules: &RuleBook, body: impl Fn(&Arc<dyn Broker>)) {
+    body(&memory(rules.clone()));
+    let directory = tempfile::tempdir().unwrap();
+    body(&open_log(directory.path(), rules.clone()));
+}
+
+#[test]
+fn publications_get_offsets_from_one_on_without_holes_each_channel_for_itself() {
+    every_broker(&kept(100), |broker| {
+        let mut desk = Desk::new(broker);
+        let a: Vec<_> = (0..3).map(|_| desk.publish("a", "x").offset).collect();
+        let b: Vec<_> = (0..2).map(|_| desk.publish("b", "x").offset).collect();
+        let ephemeral: Vec<_> = (0..2).map(|_| desk.publish("flow/c", "x").offset).collect();
+        assert_eq!((a, b, ephemeral), (vec![1, 2, 3], vec![1, 2], vec![1, 2]));
+    });
+}
+
+#[test]
+fn what_was_published_is_read_back_as_it_was() {
+    every_broker(&kept(100), |broker| {
+        let mut desk = Desk::new(broker);
+        let mut sent = draft("a", "data", Some("key"));
+        sent.format = Format::Binary;
+        let id = desk.send(sent.clone());
+        let BrokerEvent::Published { position, .. } = desk.answer(id) else {
+            panic!()
+        };
+        assert_eq!(*desk.all("a")[0], sent.at(position));
+        let mut bare = draft("b", "", None);
+        (bare.publisher, bare.tags) = (None, Tags::default());
+        let id = desk.send(bare.clone());
+        let BrokerEvent::Published { position, .. } = desk.answer(id) else {
+            panic!()
+        };
+        assert_eq!(*desk.all("b")[0], bare.at(position));
+    });
+}
+
+#[test]
+fn the_same_key_is_published_once_also_within_one_group() {
+    every_broker(&kept(100), |broker| {
+        let mut desk = Desk::new(broker);
+        for name in ["a", "flow/a"] {
+            let ids: Vec<_> = (0..5)
+                .map(|_| desk.send(draft(name, "x", Some("key"))))
+                .collect();
+            let answers: Vec<_> = ids.into_iter().map(|id| desk.answer(id)).collect();
+            let mut first = 0;
+            for answer in answers {
+                let BrokerEvent::Published {
+                    position,
+                    duplicate,
+                    ..
+                } = answer
+                else {
+                    panic!()
+                };
+                assert_eq!(position.offset, 1);
+                first += u32::from(!duplicate);
+            }
+            assert_eq!(first, 1);
+            assert_eq!(desk.publish_keyed(name, "x", Some("other")).0.offset, 2);
+        }
+    });
+}
+
+#[test]
+fn a_key_is_of_one_user_in_one_channel() {
+    every_broker(&kept(100), |broker| {
+        let mut desk = Desk::new(broker);
+        assert_eq!(desk.publish_keyed("a", "x", Some("key")).0.offset, 1);
+        assert!(!desk.publish_keyed("b", "x", Some("key")).1);
+        let mut other = draft("a", "x", Some("key"));
+        other.publisher = None;
+        let id = desk.send(other);
+        let BrokerEvent::Published {
+            duplicate,
+            position,
+            ..
+        } = desk.answer(id)
+        else {
+            panic!()
+        };
+        assert_eq!((duplicate, position.offset), (false, 2));
+    });
+}
+
+#[test]
+fn a_key_is_forgotten_after_its_window_and_not_before() {
+    every_broker(&kept(100), |broker| {
+        let mut desk = Desk::new(broker);
+        desk.publish_keyed("a", "x", Some("key"));
+        broker.tick(at(3_600_000));
+        assert!(desk.publish_keyed("a", "x", Some("key")).1);
+        broker.tick(at(3_600_001));
+        assert!(!desk.publish_keyed("a", "x", Some("key")).1);
+    });
+}
+
+#[test]
+fn followers_get_what_comes_after_the_head_they_were_told_in_order() {
+    every_broker(&kept(100), |broker| {
+        let mut publisher = Desk::new(broker);
+        for name in ["a", "flow/a"] {
+            let mut follower = Desk::new(broker);
+            publisher.publish(name, "before");
+            assert_eq!(follower.follow(name).head, 1);
+            for n in 2..=50 {
+                publisher.send(draft(name, &n.to_string(), None));
+            }
+            for n in 2..=50 {
+                let BrokerEvent::Publication(publication) = follower.next() else {
+                    panic!()
+                };
+                assert_eq!(publication.position.offset, n);
+                assert_eq!(publication.data, n.to_string());
+            }
+            follower.submit(BrokerRequest::Unfollow {
+                channel: channel(name),
+            });
+            follower.barrier();
+            publisher.publish(name, "after");
+            assert_eq!(follower.rest(), []);
+        }
+    });
+}
+
+#[test]
+fn following_twice_is_answered_twice_and_sends_once() {
+    every_broker(&kept(100), |broker| {
+        let mut desk = Desk::new(broker);
+        assert_eq!(desk.follow("a").head, 0);
+        assert_eq!(desk.follow("a").head, 0);
+        desk.publish("a", "x");
+        let news = desk.rest();
+        assert_eq!(news.len(), 1, "{news:?}");
+    });
+}
+
+#[test]
+fn a_follow_between_publishes_of_one_burst_leaves_no_hole_and_no_double() {
+    every_broker(&kept(1000), |broker| {
+        let mut publisher = Desk::new(broker);
+        let mut follower = Desk::new(broker);
+        for n in 1..=200 {
+            publisher.send(draft("a", &n.to_string(), None));
+            if n == 100 {
+                let id = follower.id();
+                follower.submit(BrokerRequest::Follow {
+                    id,
+                    channel: channel("a"),
+                });
+            }
+        }
+        let BrokerEvent::Followed { stream, .. } = follower.next() else {
+            panic!()
+        };
+        for offset in stream.head + 1..=200 {
+            let BrokerEvent::Publication(publication) = follower.next() else {
+                panic!()
+            };
+            assert_eq!(
+                publication.position,
+                Position {
+                    epoch: stream.epoch,
+                    offset
+                }
+            );
+        }
+    });
+}
+
+#[test]
+fn a_publication_can_be_read_before_anyone_is_told_of_it() {
+    every_broker(&kept(100), |broker| {
+        let mut desk = Desk::new(broker);
+        desk.follow("a");
+        for n in 1..=20 {
+            desk.publish("a", "x");
+            let BrokerEvent::Publication(told) = desk.next() else {
+                panic!()
+            };
+            let (stream, read) = desk.history("a", ReadFrom::After(n - 1), 1);
+            assert_eq!((stream.head, &read[0]), (n, &told));
+        }
+    });
+}
+
+#[test]
+fn history_is_read_from_any_place_in_pages() {
+    every_broker(&kept(100), |broker| {
+        let mut desk = Desk::new(broker);
+        for n in 1..=10 {
+            desk.publish("a", &n.to_string());
+        }
+        let mut offsets = |from, count| {
+            let (stream, page) = desk.history("a", from, count);
+            assert_eq!((stream.first, stream.head), (1, 10));
+            page.iter().map(|p| p.position.offset).collect::<Vec<_>>()
+        };
+        assert_eq!(offsets(ReadFrom::After(0), 3), [1, 2, 3]);
+        assert_eq!(offsets(ReadFrom::After(8), 3), [9, 10]);
+        assert_eq!(offsets(ReadFrom::After(10), 3), []);
+        assert_eq!(offsets(ReadFrom::After(u64::MAX), 3), []);
+        assert_eq!(offsets(ReadFrom::Last(2), 3), [9, 10]);
+        assert_eq!(offsets(ReadFrom::Last(0), 3), []);
+        assert_eq!(offsets(ReadFrom::Last(u64::MAX), 20).len(), 10);
+    });
+}
+
+#[test]
+fn a_page_is_bounded_in_bytes_and_brings_at_least_one() {
+    every_broker(&kept(100), |broker| {
+        let mut desk = Desk::new(broker);
+        let weight = draft("a", "0123456789", None).weight();
+        for _ in 0..5 {
+            desk.publish("a", "0123456789");
+        }
+        for (bytes, expected) in [(1, 1), (weight * 2, 2), (weight * 3 - 1, 2)] {
+            let id = desk.id();
+            let limit = ReadLimit { count: 10, bytes };
+            let from = ReadFrom::After(0);
+            desk.submit(BrokerRequest::History {
+                id,
+                channel: channel("a"),
+                from,
+                limit,
+            });
+            let BrokerEvent::History { publications, .. } = desk.answer(id) else {
+                panic!()
+            };
+            assert_eq!(publications.len(), expected);
+        }
+    });
+}
+
+#[test]
+fn a_channel_nobody_published_to_has_an_empty_stream() {
+    every_broker(&kept(100), |broker| {
+        let mut desk = Desk::new(broker);
+        let stream = desk.follow("new");
+        assert_eq!((stream.head, stream.first), (0, 1));
+        assert_eq!(desk.history("new", ReadFrom::Last(5), 5), (stream, vec![]));
+        assert_eq!(desk.publish("new", "x").epoch, stream.epoch);
+    });
+}
+
+#[test]
+fn a_channel_without_a_rule_is_unknown() {
+    let rules = RuleBook::new().with("known", ChannelRules::default());
+    every_broker(&rules, |broker| {
+        let mut desk = Desk::new(broker);
+        let failure = BrokerFailure::UnknownChannel;
+        let id = desk.send(draft("a", "x", None));
+        assert_eq!(desk.answer(id), BrokerEvent::Failed { id, failure });
+        let id = desk.id();
+        desk.submit(BrokerRequest::Follow {
+            id,
+            channel: channel("a"),
+        });
+        assert_eq!(desk.answer(id), BrokerEvent::Failed { id, failure });
+    });
+}
+
+#[test]
+fn a_worker_that_does_not_take_its_news_is_told_where_they_were_left_out() {
+    every_broker(&kept(1000), |broker| {
+        let mut publisher = Desk::new(broker);
+        let mut slow = Desk::with_mailbox(broker, 2_000);
+        slow.follow("a");
+        for _ in 0..100 {
+            publisher.publish("a", "x");
+        }
+        let news = slow.rest();
+        assert!(news.len() < 20, "the mailbox is bounded");
+        let mut next = 1;
+        let mut lagged = false;
+        for event in news {
+            match event {
+                BrokerEvent::Lagged => lagged = true,
+                BrokerEvent::Publication(publication) => {
+                    let offset = publication.position.offset;
+                    assert!(lagged || offset == next, "a hole without a word");
+                    next = offset + 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(lagged);
+        assert_eq!(slow.follow("a").head, 100);
+    });
+}
+
+#[test]
+fn a_worker_that_is_gone_gets_nothing_and_stops_nothing() {
+    every_broker(&kept(100), |broker| {
+        let mut gone = Desk::new(broker);
+        gone.follow("a");
+        broker.detach(gone.worker);
+        let mut desk = Desk::new(broker);
+        desk.publish("a", "x");
+        assert!(gone.mailbox.take().is_empty());
+    });
+}
+
+#[test]
+fn an_ephemeral_stream_that_nobody_uses_is_forgotten_and_one_that_is_followed_is_not() {
+    every_broker(&kept(100), |broker| {
+        let mut desk = Desk::new(broker);
+        let used = desk.follow("flow/used").epoch;
+        let idle = desk.publish("flow/idle", "x").epoch;
+        broker.tick(at(600_000));
+        assert_eq!(
+            desk.publish("flow/idle", "x"),
+            Position {
+                epoch: idle,
+                offset: 2
+            }
+        );
+        broker.tick(at(1_200_001));
+        assert_ne!(desk.publish("flow/idle", "x").epoch, idle);
+        assert_eq!(desk.publish("flow/used", "x").epoch, used);
+    });
+}

@@ -1,0 +1,287 @@
+//! A worker's desk: asks a broker and waits for what comes, without an engine.
+
+use std::{
+    collections::VecDeque,
+    path::Path,
+    sync::{
+        Arc,
+        mpsc::{Receiver, sync_channel},
+    },
+    time::{Duration, Instant},
+};
+
+use offhook_brokers::{Broker, Log, LogOptions, Mailbox, Memory, WorkerId};
+use offhook_engine::*;
+
+/// Longer than anything takes: what does not come within it never comes.
+const NEVER: Duration = Duration::from_secs(60);
+
+pub(crate) const START_MS: u64 = 1_700_000_000_000;
+
+pub(crate) struct Desk {
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) worker: WorkerId,
+    woken: Receiver<()>,
+    arrived: VecDeque<BrokerEvent>,
+    next_id: u64,
+}
+
+/// A moment so many milliseconds after the start of all tests.
+pub(crate) fn at(ms: u64) -> Now {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    let instant = *START.get_or_init(Instant::now) + Duration::from_millis(ms);
+    Now {
+        instant,
+        unix_ms: START_MS + ms,
+    }
+}
+
+pub(crate) fn channel(name: &str) -> ChannelName {
+    ChannelName::new(name).unwrap()
+}
+
+pub(crate) fn kept(count: u64) -> RuleBook {
+    let history = History {
+        count,
+        bytes: u64::MAX,
+        age: None,
+    };
+    RuleBook::new()
+        .with(
+            "flow/*",
+            ChannelRules {
+                history: History::NONE,
+                ..ChannelRules::default()
+            },
+        )
+        .with(
+            "*",
+            ChannelRules {
+                history,
+                ..ChannelRules::default()
+            },
+        )
+}
+
+pub(crate) fn open_log(path: &Path, rules: RuleBook) -> Arc<dyn Broker> {
+    Arc::new(Log::open(LogOptions::new(path), Arc::new(rules), at(0)).unwrap())
+}
+
+pub(crate) fn memory(rules: RuleBook) -> Arc<dyn Broker> {
+    Arc::new(Memory::new(Arc::new(rules), at(0)))
+}
+
+pub(crate) fn draft(name: &str, data: &str, key: Option<&str>) -> Draft {
+    Draft {
+        channel: channel(name),
+        data: data.to_owned().into(),
+        format: Format::Text,
+        tags: Tags::new([("colour", "red")]).unwrap(),
+        publisher: Some(Publisher {
+            session: SessionId::from_bytes([7; 16]),
+            user: "ann".into(),
+        }),
+        key: key.map(|key| Key::new(key).unwrap()),
+        time_ms: START_MS,
+    }
+}
+
+impl Desk {
+    pub(crate) fn new(broker: &Arc<dyn Broker>) -> Self {
+        Self::with_mailbox(broker, 1 << 20)
+    }
+
+    pub(crate) fn with_mailbox(broker: &Arc<dyn Broker>, bytes: usize) -> Self {
+        let (wake, woken) = sync_channel(1);
+        let mailbox = Arc::new(Mailbox::new(bytes, move || {
+            wake.try_send(()).unwrap_or_default()
+        }));
+        let worker = broker.attach(Arc::clone(&mailbox));
+        let (broker, arrived) = (Arc::clone(broker), VecDeque::new());
+        Self {
+            broker,
+            mailbox,
+            worker,
+            woken,
+            arrived,
+            next_id: 1,
+        }
+    }
+
+    pub(crate) fn submit(&self, request: BrokerRequest) {
+        self.broker.submit(self.worker, request);
+    }
+
+    pub(crate) fn id(&mut self) -> RequestId {
+        self.next_id += 1;
+        RequestId(self.next_id)
+    }
+
+    /// The next event, whenever it comes.
+    pub(crate) fn next(&mut self) -> BrokerEvent {
+        loop {
+            if let Some(event) = self.arrived.pop_front() {
+                return event;
+            }
+            self.arrived.extend(self.mailbox.take());
+            if self.arrived.is_empty() {
+                self.woken
+                    .recv_timeout(NEVER)
+                    .expect("the broker says something");
+            }
+        }
+    }
+
+    /// The answer to a request; news that come before it stay for later.
+    pub(crate) fn answer(&mut self, id: RequestId) -> BrokerEvent {
+        let mut news = VecDeque::new();
+        let answer = loop {
+            let event = self.next();
+            if answers(&event) == Some(id) {
+                break event;
+            }
+            news.push_back(event);
+        };
+        news.append(&mut self.arrived);
+        self.arrived = news;
+        answer
+    }
+
+    pub(crate) fn send(&mut self, draft: Draft) -> RequestId {
+        let id = self.id();
+        self.submit(BrokerRequest::Publish { id, draft });
+        id
+    }
+
+    /// Publishes and waits for the acknowledgement.
+    pub(crate) fn publish(&mut self, name: &str, data: &str) -> Position {
+        self.publish_keyed(name, data, None).0
+    }
+
+    pub(crate) fn publish_keyed(
+        &mut self,
+        name: &str,
+        data: &str,
+        key: Option<&str>,
+    ) -> (Position, bool) {
+        let id = self.send(draft(name, data, key));
+        match self.answer(id) {
+            BrokerEvent::Published {
+                position,
+                duplicate,
+                ..
+            } => (position, duplicate),
+            other => panic!("not published: {other:?}"),
+        }
+    }
+
+    pub(crate) fn follow(&mut self, name: &str) -> StreamState {
+        let id = self.id();
+        self.submit(BrokerRequest::Follow {
+            id,
+            channel: channel(name),
+        });
+        match self.answer(id) {
+            BrokerEvent::Followed { stream, .. } => stream,
+            other => panic!("not followed: {other:?}"),
+        }
+    }
+
+    pub(crate) fn ask_history(&mut self, name: &str, from: ReadFrom, count: u32) -> BrokerEvent {
+        let id = self.id();
+        let limit = ReadLimit {
+            count,
+            bytes: usize::MAX,
+        };
+        self.submit(BrokerRequest::History {
+            id,
+            channel: channel(name),
+            from,
+            limit,
+        });
+        self.answer(id)
+    }
+
+    pub(crate) fn history(
+        &mut self,
+        name: &str,
+        from: ReadFrom,
+        count: u32,
+    ) -> (StreamState, Vec<Arc<Publication>>) {
+        match self.ask_history(name, from, count) {
+            BrokerEvent::History {
+                stream,
+                publications,
+                ..
+            } => (stream, publications),
+            other => panic!("no history: {other:?}"),
+        }
+    }
+
+    /// Everything retained of a channel, checked to be without holes.
+    pub(crate) fn all(&mut self, name: &str) -> Vec<Arc<Publication>> {
+        let mut all: Vec<Arc<Publication>> = Vec::new();
+        loop {
+            let after = all.last().map_or(0, |last| last.position.offset);
+            let (stream, page) = self.history(name, ReadFrom::After(after), 10_000);
+            let next = if all.is_empty() {
+                stream.first
+            } else {
+                after + 1
+            };
+            for (publication, offset) in page.iter().zip(next..) {
+                assert_eq!(
+                    publication.position,
+                    Position {
+                        epoch: stream.epoch,
+                        offset
+                    }
+                );
+            }
+            all.extend(page);
+            if all
+                .last()
+                .is_none_or(|last| last.position.offset == stream.head)
+            {
+                return all;
+            }
+        }
+    }
+
+    pub(crate) fn texts(&mut self, name: &str) -> Vec<String> {
+        let all = self.all(name);
+        all.iter()
+            .map(|p| String::from_utf8(p.data.to_vec()).unwrap())
+            .collect()
+    }
+
+    /// Waits until the broker has done everything asked before.
+    pub(crate) fn barrier(&mut self) {
+        let id = self.id();
+        self.submit(BrokerRequest::Members {
+            id,
+            channel: channel("barrier"),
+            limit: 0,
+        });
+        self.answer(id);
+    }
+
+    /// Everything that has come and was not taken.
+    pub(crate) fn rest(&mut self) -> Vec<BrokerEvent> {
+        self.barrier();
+        self.arrived.extend(self.mailbox.take());
+        self.arrived.drain(..).collect()
+    }
+}
+
+fn answers(event: &BrokerEvent) -> Option<RequestId> {
+    match event {
+        BrokerEvent::Published { id, .. }
+        | BrokerEvent::Followed { id, .. }
+        | BrokerEvent::History { id, .. }
+        | BrokerEvent::Members { id, .. }
+        | BrokerEvent::Failed { id, .. } => Some(*id),
+        BrokerEvent::Publication(_) | BrokerEvent::Presence(_) | BrokerEvent::Lagged => None,
+    }
+}

@@ -1,0 +1,126 @@
+//! A disk that is full: publishers are told to try again, nothing acknowledged is lost, and it
+//! goes on by itself when there is room. On a small tmpfs of its own, which takes root.
+
+use std::{fs, path::Path, process::Command, sync::Arc};
+
+use offhook_brokers::{Broker, Health};
+use offhook_engine::*;
+
+use crate::desk::{Desk, at, draft, kept, open_log};
+
+/// A file system of so many megabytes, gone with the value.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(megabytes: u32) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let size = format!("size={megabytes}m");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "offhook-test"])
+            .arg(directory.path())
+            .output();
+        match mounted {
+            Ok(output) if output.status.success() => Some(Self(directory)),
+            Ok(output) => {
+                println!(
+                    "NOT RUN: mount: {}",
+                    String::from_utf8_lossy(&output.stderr).trim()
+                );
+                None
+            }
+            Err(error) => {
+                println!("NOT RUN: mount: {error}");
+                None
+            }
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(self.0.path()).status();
+        assert!(
+            unmounted.is_ok_and(|status| status.success()),
+            "the test's disk stays mounted"
+        );
+    }
+}
+
+/// Publishes in groups until a publish fails; gives that failure.
+fn fill(desk: &mut Desk, data: &str, acknowledged: &mut u64) -> BrokerFailure {
+    for _ in 0..10_000 {
+        let ids: Vec<_> = (0..64).map(|_| desk.send(draft("a", data, None))).collect();
+        let mut failed = None;
+        for id in ids {
+            match desk.answer(id) {
+                BrokerEvent::Published { .. } => *acknowledged += 1,
+                BrokerEvent::Failed { failure, .. } => failed = Some(failure),
+                other => panic!("{other:?}"),
+            }
+        }
+        if let Some(failure) = failed {
+            return failure;
+        }
+    }
+    panic!("the disk never got full")
+}
+
+#[test]
+fn a_full_disk_loses_nothing_acknowledged_and_goes_on_when_there_is_room() {
+    let Some(disk) = SmallDisk::mount(64) else {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "this test must run where changes are checked"
+        );
+        return;
+    };
+    let ballast = disk.path().join("ballast");
+    fs::write(&ballast, vec![1; 24 << 20]).unwrap();
+    let broker: Arc<dyn Broker> = open_log(&disk.path().join("log"), kept(1_000_000));
+    let mut desk = Desk::new(&broker);
+    let mut follower = Desk::with_mailbox(&broker, 1 << 30);
+    follower.follow("a");
+    let mut acknowledged = 0;
+    let data = "x".repeat(1024);
+
+    let failure = fill(&mut desk, &data, &mut acknowledged);
+    assert_eq!(failure, BrokerFailure::StorageFull);
+    assert_eq!(Refusal::from(failure).code.retry(), Retry::Later);
+    let Health::Failing(text) = broker.health() else {
+        panic!("{:?}", broker.health())
+    };
+    assert!(text.contains("make room"), "{text}");
+    println!("full after {acknowledged} acknowledged publications: {text}");
+
+    // It stays full for a while: publishers are refused, nobody hangs, what is there is read.
+    for second in 1..4 {
+        broker.tick(at(second * 1000));
+        let id = desk.send(draft("a", &data, None));
+        match desk.answer(id) {
+            BrokerEvent::Published { .. } => acknowledged += 1,
+            BrokerEvent::Failed { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fs::remove_file(&ballast).unwrap();
+    broker.tick(at(5_000));
+    let before = acknowledged;
+    let failure = fill(&mut desk, &data, &mut acknowledged);
+    assert_eq!(failure, BrokerFailure::StorageFull);
+    assert!(acknowledged > before + 1_000, "it went on by itself");
+
+    broker.tick(at(6_000));
+    drop((desk, follower, broker));
+    let mut desk = Desk::new(&open_log(&disk.path().join("log"), kept(1_000_000)));
+    let found = desk.all("a").len() as u64;
+    println!("{acknowledged} acknowledged, {found} there");
+    assert!(
+        found >= acknowledged,
+        "{acknowledged} were acknowledged, {found} are there"
+    );
+}

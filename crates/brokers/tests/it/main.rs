@@ -1,0 +1,19 @@
+//! The brokers' behaviour: one contract over all of them, and what the log promises beyond it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    clippy::print_stdout,
+    reason = "in a test a panic is the report, one variant is what it is about, and what was \
+              not run is printed"
+)]
+
+mod contract;
+mod corruption;
+mod crash;
+mod desk;
+mod disk_full;
+mod mailbox;
+mod presence;
+mod restart;
+mod retention;
+mod together;

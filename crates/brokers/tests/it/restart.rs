@@ -1,0 +1,128 @@
+//! What a restart of the log keeps: everything.
+
+use offhook_brokers::{Log, LogOptions, OpenError};
+use offhook_engine::*;
+use std::sync::Arc;
+
+use crate::desk::{Desk, at, kept, open_log};
+
+#[test]
+fn epochs_offsets_history_and_keys_survive_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut before = Vec::new();
+    for round in 0..4 {
+        let broker = open_log(directory.path(), kept(100));
+        let mut desk = Desk::new(&broker);
+        assert_eq!(desk.all("a"), before);
+        assert_eq!(desk.publish_keyed("a", "0", Some("first")).1, round > 0);
+        for n in 0..5 {
+            desk.publish("a", &format!("{round}.{n}"));
+        }
+        before = desk.all("a");
+    }
+    let offsets: Vec<_> = before.iter().map(|p| p.position.offset).collect();
+    assert_eq!(offsets, (1..=21).collect::<Vec<_>>());
+    assert!(
+        before
+            .iter()
+            .all(|p| p.position.epoch == before[0].position.epoch)
+    );
+}
+
+#[test]
+fn the_position_of_a_channel_nobody_published_to_is_good_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let follow = || Desk::new(&open_log(directory.path(), kept(100))).follow("a");
+    assert_eq!(follow(), follow());
+}
+
+#[test]
+fn many_channels_keep_apart_over_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    for round in 0..2 {
+        let mut desk = Desk::new(&open_log(directory.path(), kept(100)));
+        for n in 0..50 {
+            desk.publish(&format!("channel {n}"), &format!("{n} in {round}"));
+        }
+    }
+    let mut desk = Desk::new(&open_log(directory.path(), kept(100)));
+    for n in 0..50 {
+        let texts = desk.texts(&format!("channel {n}"));
+        assert_eq!(texts, [format!("{n} in 0"), format!("{n} in 1")]);
+    }
+}
+
+#[test]
+fn channels_without_history_begin_anew_and_leave_nothing_on_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut epochs = Vec::new();
+    for start in [0, 1] {
+        let options = LogOptions::new(directory.path());
+        let log = Log::open(options, Arc::new(kept(100)), at(start)).unwrap();
+        let broker: Arc<dyn offhook_brokers::Broker> = Arc::new(log);
+        let mut desk = Desk::new(&broker);
+        let position = desk.publish("flow/a", "x");
+        assert_eq!(position.offset, 1);
+        epochs.push(position.epoch);
+    }
+    assert_ne!(epochs[0], epochs[1]);
+}
+
+#[test]
+fn a_second_process_is_told_that_the_log_is_in_use() {
+    let directory = tempfile::tempdir().unwrap();
+    let _first = open_log(directory.path(), kept(100));
+    let second = Log::open(
+        LogOptions::new(directory.path()),
+        Arc::new(kept(100)),
+        at(0),
+    );
+    let error = second.unwrap_err();
+    assert!(matches!(error, OpenError::InUse { .. }), "{error}");
+    assert!(error.to_string().contains("another process uses this log"));
+}
+
+#[test]
+fn what_was_queued_before_the_log_is_dropped_is_published() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = open_log(directory.path(), kept(10_000));
+    let mut desk = Desk::new(&broker);
+    for n in 0..1_000 {
+        desk.send(crate::desk::draft("a", &n.to_string(), None));
+    }
+    drop((desk, broker));
+    let mut desk = Desk::new(&open_log(directory.path(), kept(10_000)));
+    assert_eq!(desk.texts("a").len(), 1_000);
+}
+
+#[test]
+fn a_log_with_relaxed_durability_survives_a_restart_as_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || {
+        let mut options = LogOptions::new(directory.path());
+        options.durability = offhook_brokers::Durability::Os;
+        let log = Log::open(options, Arc::new(kept(100)), at(0)).unwrap();
+        let broker: Arc<dyn offhook_brokers::Broker> = Arc::new(log);
+        Desk::new(&broker)
+    };
+    open().publish("a", "x");
+    assert_eq!(open().texts("a"), ["x"]);
+}
+
+#[test]
+fn publishing_into_a_closed_queue_says_busy() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = LogOptions::new(directory.path());
+    options.queue_count = 0;
+    let log = Log::open(options, Arc::new(kept(100)), at(0)).unwrap();
+    let broker: Arc<dyn offhook_brokers::Broker> = Arc::new(log);
+    let mut desk = Desk::new(&broker);
+    let id = desk.send(crate::desk::draft("a", "x", None));
+    assert_eq!(
+        desk.next(),
+        BrokerEvent::Failed {
+            id,
+            failure: BrokerFailure::Busy
+        }
+    );
+}

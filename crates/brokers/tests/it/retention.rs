@@ -1,0 +1,184 @@
+//! Retention by count, bytes and age, over every broker; and that the disk is given back.
+
+use std::{os::unix::fs::MetadataExt, path::Path, sync::Arc, time::Duration};
+
+use offhook_brokers::Broker;
+use offhook_engine::*;
+
+use crate::desk::{Desk, START_MS, at, draft, kept, memory, open_log};
+
+fn every_broker(history: &History, body: impl Fn(&Arc<dyn Broker>)) {
+    let rules = ChannelRules {
+        history: history.clone(),
+        ..ChannelRules::default()
+    };
+    let rules = RuleBook::everything(rules);
+    body(&memory(rules.clone()));
+    let directory = tempfile::tempdir().unwrap();
+    body(&open_log(directory.path(), rules));
+}
+
+const UNBOUNDED: History = History {
+    count: u64::MAX / 2,
+    bytes: u64::MAX / 2,
+    age: None,
+};
+
+#[test]
+fn the_newest_are_kept_by_count_exactly() {
+    every_broker(
+        &History {
+            count: 37,
+            ..UNBOUNDED
+        },
+        |broker| {
+            let mut desk = Desk::new(broker);
+            for n in 1..=200 {
+                desk.publish("a", &n.to_string());
+                let (stream, _) = desk.history("a", ReadFrom::After(0), 1);
+                assert_eq!(stream.first, (n + 1_u64).saturating_sub(37).max(1));
+            }
+            let offsets: Vec<_> = desk.all("a").iter().map(|p| p.position.offset).collect();
+            assert_eq!(offsets, (164..=200).collect::<Vec<_>>());
+        },
+    );
+}
+
+#[test]
+fn no_more_than_the_bytes_allowed_are_kept_and_not_much_less() {
+    let weight = draft("a", "0123456789", None).weight() as u64;
+    every_broker(
+        &History {
+            bytes: weight * 160,
+            ..UNBOUNDED
+        },
+        |broker| {
+            let mut desk = Desk::new(broker);
+            for _ in 0..1_000 {
+                desk.publish("a", "0123456789");
+            }
+            let kept = desk.all("a");
+            assert!((140..=160).contains(&kept.len()), "{}", kept.len());
+            assert_eq!(kept.last().unwrap().position.offset, 1_000);
+            let (stream, _) = desk.history("a", ReadFrom::After(0), 1);
+            assert_eq!(stream.trimmed, Trimmed::BySize);
+        },
+    );
+}
+
+#[test]
+fn the_old_go_by_age_and_their_going_says_so() {
+    let age = Some(Duration::from_secs(60));
+    every_broker(&History { age, ..UNBOUNDED }, |broker| {
+        let mut desk = Desk::new(broker);
+        for second in 0..=100 {
+            let mut draft = draft("a", "x", None);
+            draft.time_ms = START_MS + second * 1000;
+            let id = desk.send(draft);
+            desk.answer(id);
+        }
+        broker.tick(at(100_000));
+        let (stream, page) = desk.history("a", ReadFrom::After(0), 1);
+        let oldest = page[0].time_ms - START_MS;
+        assert!(
+            (36_000..=40_000).contains(&oldest),
+            "to a sixteenth of the age: {oldest}"
+        );
+        assert_eq!(stream.trimmed, Trimmed::ByAge);
+        broker.tick(at(200_000));
+        let (stream, page) = desk.history("a", ReadFrom::After(0), 1);
+        assert_eq!((stream.first, stream.head, page.len()), (102, 101, 0));
+        assert_eq!(desk.publish("a", "next").offset, 102);
+    });
+}
+
+#[test]
+fn a_reader_whose_place_was_trimmed_is_told_the_first_that_is_there() {
+    every_broker(
+        &History {
+            count: 5,
+            ..UNBOUNDED
+        },
+        |broker| {
+            let mut desk = Desk::new(broker);
+            for _ in 0..20 {
+                desk.publish("a", "x");
+            }
+            let (stream, page) = desk.history("a", ReadFrom::After(3), 2);
+            assert_eq!((stream.first, page[0].position.offset), (16, 16));
+        },
+    );
+}
+
+#[test]
+fn what_was_trimmed_stays_so_over_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    for round in 1..=5_u64 {
+        let mut desk = Desk::new(&open_log(directory.path(), kept(50)));
+        for n in 0..70 {
+            desk.publish("a", &n.to_string());
+        }
+        let head = round * 70;
+        let (stream, _) = desk.history("a", ReadFrom::After(0), 1);
+        assert_eq!((stream.first, stream.head), (head - 49, head));
+        assert_eq!(desk.all("a").len(), 50);
+    }
+}
+
+#[test]
+fn old_publications_go_from_channels_that_nobody_opens() {
+    let directory = tempfile::tempdir().unwrap();
+    let age = Some(Duration::from_secs(60));
+    let rules = ChannelRules {
+        history: History { age, ..UNBOUNDED },
+        ..ChannelRules::default()
+    };
+    let open = || open_log(directory.path(), RuleBook::everything(rules.clone()));
+    Desk::new(&open()).publish("a", "x");
+    let broker = open();
+    broker.tick(at(61_000));
+    Desk::new(&broker).barrier();
+    drop(broker);
+    let (stream, _) = Desk::new(&open()).history("a", ReadFrom::After(0), 1);
+    assert_eq!((stream.first, stream.head), (2, 1));
+}
+
+#[test]
+fn the_disk_stays_bounded_while_much_more_than_is_retained_passes_through() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = open_log(directory.path(), kept(500));
+    let mut desk = Desk::new(&broker);
+    let data = "x".repeat(4096);
+    let mut sent = Vec::new();
+    for n in 0..60_000 {
+        sent.push(desk.send(draft(&format!("channel {}", n % 4), &data, None)));
+        if sent.len() == 512 {
+            for id in sent.drain(..) {
+                assert!(matches!(desk.answer(id), BrokerEvent::Published { .. }));
+            }
+        }
+    }
+    // 8 MB are retained of 245 written; journals of 128 MB, a memtable of 16 and what waits for
+    // compaction come on top.
+    let used = used(directory.path()) >> 20;
+    println!("245 MB written, 8 MB retained, {used} MB on disk");
+    assert!(used < 220, "{used} MB on disk");
+}
+
+/// Bytes on disk: journals are allocated sparsely.
+fn used(path: &Path) -> u64 {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(path).unwrap() {
+        // The store removes files while they are counted.
+        let Ok(entry) = entry else { continue };
+        let Ok(metadata) = entry.metadata() else {
+            continue;
+        };
+        bytes += if metadata.is_dir() {
+            used(&entry.path())
+        } else {
+            metadata.blocks() * 512
+        };
+    }
+    bytes
+}

@@ -1,0 +1,313 @@
+//! Engines on a broker: as a server drives them, without sockets. Two workers, subscribers fast
+//! and slow, publishers, lines that are cut; and the broker closed and opened again under them.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use offhook_brokers::{Broker, Mailbox, WorkerId};
+use offhook_engine::*;
+
+use crate::desk::{at, channel, kept, memory, open_log};
+
+/// Bytes an outbox takes before it is full, and what catching up may fill of it.
+const OUTBOX: usize = 4_000;
+const GRANT: usize = OUTBOX / 2;
+
+/// One worker: an engine, its mailbox, and its lines' outboxes.
+struct Worker {
+    engine: Engine,
+    broker: Arc<dyn Broker>,
+    mailbox: Arc<Mailbox>,
+    id: WorkerId,
+    outboxes: HashMap<LineId, VecDeque<Wire>>,
+}
+
+enum Wire {
+    Publication(Arc<Publication>),
+    Notice(Notice),
+}
+
+impl Wire {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Publication(publication) => publication.weight(),
+            Self::Notice(_) => 0,
+        }
+    }
+}
+
+impl Worker {
+    fn new(broker: &Arc<dyn Broker>, rules: &RuleBook) -> Self {
+        let limits = Limits {
+            outbox_bytes: GRANT,
+            publishes_per_second: 1_000_000,
+            publish_burst: 1_000_000,
+            commands_per_second: 1_000_000,
+            command_burst: 1_000_000,
+            requests_per_line: u16::MAX,
+            ..Limits::default()
+        };
+        let engine = Engine::new(limits, Arc::new(rules.clone()), at(0));
+        // So small that it overflows now and then.
+        let mailbox = Arc::new(Mailbox::new(5_000, || {}));
+        let id = broker.attach(Arc::clone(&mailbox));
+        let (broker, outboxes) = (Arc::clone(broker), HashMap::new());
+        Self {
+            engine,
+            broker,
+            mailbox,
+            id,
+            outboxes,
+        }
+    }
+
+    fn open(&mut self, n: u8) -> LineId {
+        let session = SessionId::from_bytes([n; 16]);
+        let stranger = Arc::new(Identity::stranger());
+        let line = self
+            .engine
+            .handle_line_opened(session, stranger, at(0))
+            .unwrap();
+        self.outboxes.insert(line, VecDeque::new());
+        line
+    }
+
+    fn cut(&mut self, line: LineId) {
+        self.engine.handle_line_lost(line);
+        self.outboxes.remove(&line);
+    }
+
+    /// One turn of the event loop.
+    fn turn(&mut self) {
+        for event in self.mailbox.take() {
+            self.engine.handle_broker(event, at(0));
+            self.poll();
+        }
+        self.poll();
+    }
+
+    fn poll(&mut self) {
+        while let Some(delivery) = self.engine.poll_delivery() {
+            let mut full = Vec::new();
+            match delivery {
+                Delivery::Broadcast { publication, lines } => {
+                    for line in lines {
+                        let outbox = self.outboxes.get_mut(line).unwrap();
+                        outbox.push_back(Wire::Publication(Arc::clone(&publication)));
+                        if outbox.iter().map(Wire::weight).sum::<usize>() > OUTBOX {
+                            full.push(*line);
+                        }
+                    }
+                }
+                Delivery::Publication { line, publication } => {
+                    self.outboxes
+                        .get_mut(&line)
+                        .unwrap()
+                        .push_back(Wire::Publication(publication));
+                }
+                Delivery::Line { line, notice } => {
+                    self.outboxes
+                        .get_mut(&line)
+                        .unwrap()
+                        .push_back(Wire::Notice(notice));
+                }
+                Delivery::Presence { .. } => {}
+            }
+            for line in full {
+                self.engine.handle_full(line);
+            }
+        }
+        while let Some(request) = self.engine.poll_broker_request() {
+            self.broker.submit(self.id, request);
+        }
+    }
+
+    /// The client of a line reads so many messages.
+    fn read(&mut self, line: LineId, messages: usize) -> Vec<Wire> {
+        let outbox = self.outboxes.get_mut(&line).unwrap();
+        let read = outbox.drain(..messages.min(outbox.len())).collect();
+        let left = outbox.iter().map(Wire::weight).sum::<usize>();
+        if left < GRANT && self.engine.wants_writable(line) {
+            self.engine.handle_writable(line, GRANT - left);
+            self.poll();
+        }
+        read
+    }
+}
+
+/// A subscriber who checks that offsets follow each other.
+struct Subscriber {
+    worker: usize,
+    line: LineId,
+    position: Position,
+    /// Messages read at a turn.
+    appetite: usize,
+    live: bool,
+}
+
+impl Subscriber {
+    fn subscribe(&mut self, workers: &mut [Worker]) {
+        let since = Since::Position(self.position);
+        let subscribe = Command::Subscribe {
+            channel: channel("a"),
+            since,
+            presence: false,
+        };
+        workers[self.worker]
+            .engine
+            .handle_command(self.line, CommandId(1), subscribe, at(0));
+        self.live = false;
+    }
+
+    fn read(&mut self, workers: &mut [Worker]) {
+        for message in workers[self.worker].read(self.line, self.appetite) {
+            match message {
+                Wire::Publication(publication) => {
+                    let here = publication.position;
+                    assert_eq!(
+                        here.offset,
+                        self.position.offset + 1,
+                        "lost, twice, or unordered"
+                    );
+                    assert_eq!(publication.data, here.offset.to_string());
+                    self.position = here;
+                }
+                Wire::Notice(Notice::Reply {
+                    reply: Reply::Subscribed { live, .. },
+                    ..
+                }) => {
+                    self.live = live;
+                }
+                Wire::Notice(Notice::Live { .. }) => self.live = true,
+                Wire::Notice(Notice::CatchingUp { .. }) => self.live = false,
+                Wire::Notice(other) => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+fn publish(workers: &mut [Worker], line: LineId, number: u64) {
+    let publish = Command::Publish {
+        channel: channel("a"),
+        data: number.to_string().into(),
+        format: Format::Text,
+        tags: Tags::default(),
+        key: Some(Key::new(&number.to_string()).unwrap()),
+    };
+    workers[0]
+        .engine
+        .handle_command(line, CommandId(number), publish, at(0));
+}
+
+const SUBSCRIBERS: u8 = 12;
+const PUBLICATIONS: u64 = 3_000;
+
+/// Publishes everything, while subscribers read as they like and every 100th publication costs
+/// one of them its line.
+fn live_through(broker: &Arc<dyn Broker>, rules: &RuleBook, epoch: Epoch) {
+    let mut workers = [Worker::new(broker, rules), Worker::new(broker, rules)];
+    let publisher = workers[0].open(255);
+    let mut subscribers = Vec::new();
+    for n in 0..SUBSCRIBERS {
+        let worker = usize::from(n % 2);
+        let line = workers[worker].open(n);
+        let position = Position { epoch, offset: 0 };
+        let appetite = [1, 3, 50][usize::from(n % 3)];
+        let mut new = Subscriber {
+            worker,
+            line,
+            position,
+            appetite,
+            live: false,
+        };
+        new.subscribe(&mut workers);
+        subscribers.push(new);
+    }
+    let (mut sent, mut acknowledged) = (0, 0);
+    let everybody_done = |subscribers: &[Subscriber]| {
+        subscribers
+            .iter()
+            .all(|s| s.position.offset == PUBLICATIONS && s.live)
+    };
+    while acknowledged < PUBLICATIONS || !everybody_done(&subscribers) {
+        for _ in 0..10 {
+            if sent < PUBLICATIONS {
+                sent += 1;
+                publish(&mut workers, publisher, sent);
+            }
+            if sent % 100 == 50 && sent < PUBLICATIONS {
+                let unlucky = usize::try_from(sent / 100).unwrap() % subscribers.len();
+                let s = &mut subscribers[unlucky];
+                workers[s.worker].cut(s.line);
+                s.worker = 1 - s.worker;
+                s.line = workers[s.worker].open(unlucky as u8);
+                s.subscribe(&mut workers);
+            }
+        }
+        for worker in &mut workers {
+            worker.turn();
+        }
+        for message in workers[0].read(publisher, usize::MAX) {
+            let Wire::Notice(Notice::Reply { reply, .. }) = message else {
+                continue;
+            };
+            let Reply::Published { .. } = reply else {
+                panic!("{reply:?}")
+            };
+            acknowledged += 1;
+        }
+        for subscriber in &mut subscribers {
+            subscriber.read(&mut workers);
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn subscribers_fast_and_slow_get_everything_over_cut_lines_and_full_mailboxes() {
+    let rules = kept(1_000_000);
+    let directory = tempfile::tempdir().unwrap();
+    for broker in [
+        memory(rules.clone()),
+        open_log(directory.path(), rules.clone()),
+    ] {
+        let epoch = crate::desk::Desk::new(&broker).follow("a").epoch;
+        live_through(&broker, &rules, epoch);
+    }
+}
+
+#[test]
+fn a_session_goes_on_where_it_was_after_the_server_was_stopped_and_started_again() {
+    let rules = kept(1_000_000);
+    let directory = tempfile::tempdir().unwrap();
+    let mut position = None;
+    for life in 0..3_u64 {
+        let broker = open_log(directory.path(), rules.clone());
+        let mut workers = [Worker::new(&broker, &rules)];
+        let line = workers[0].open(1);
+        let epoch = crate::desk::Desk::new(&broker).follow("a").epoch;
+        let start = Position { epoch, offset: 0 };
+        let mut subscriber = Subscriber {
+            worker: 0,
+            line,
+            position: position.unwrap_or(start),
+            appetite: 7,
+            live: false,
+        };
+        subscriber.subscribe(&mut workers);
+        let publisher = workers[0].open(255);
+        for number in life * 100 + 1..=life * 100 + 100 {
+            publish(&mut workers, publisher, number);
+        }
+        // Each life ends before everything of it was read.
+        while subscriber.position.offset < life * 100 + 60 {
+            workers[0].turn();
+            subscriber.read(&mut workers);
+            std::thread::yield_now();
+        }
+        position = Some(subscriber.position);
+    }
+    assert!(position.is_some_and(|position| position.offset >= 260));
+}

@@ -1,0 +1,242 @@
+//! From a client's message to a command, or to an error that says what and where.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use bytes::Bytes;
+use data_encoding::BASE64;
+use offhook_engine::{
+    ChannelName, Command, CommandId, ErrorCode, Format, Key, Position, Refusal, Since, Tags,
+};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::nesting::{MAX_NESTING, is_shallow};
+
+/// Positions one `connect` may bring: more than a session may have subscriptions.
+pub const MAX_POSITIONS: usize = 1024;
+/// What `history` brings when it does not say how many.
+const HISTORY: u32 = 100;
+/// Numbers above this lose their last digits in JavaScript.
+const MAX_ID: u64 = (1 << 53) - 1;
+
+/// What a client asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// The first message of a line: who it is.
+    Connect(Connect),
+    /// Something for the engine.
+    Command {
+        /// To be answered under this number.
+        id: CommandId,
+        /// What.
+        command: Command,
+    },
+}
+
+/// The first message of a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connect {
+    /// To be answered under this number.
+    pub id: CommandId,
+    /// What authentication wants to see.
+    pub token: Option<String>,
+    /// The sealed session to go on with.
+    pub resume: Option<String>,
+    /// The client's own positions, which are newer than those in the sealed session.
+    pub positions: Vec<(ChannelName, Position)>,
+}
+
+/// A message that is no request, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// Which, if it had a number.
+    pub id: Option<CommandId>,
+    /// What and where.
+    pub refusal: Refusal,
+}
+
+/// All fields of all messages: which of them count depends on the type. Unknown fields are
+/// ignored, so that newer clients can speak to older servers.
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    id: Option<u64>,
+    #[serde(borrow)]
+    channel: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    since: Option<&'a RawValue>,
+    presence: Option<bool>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    base64: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    tags: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
+    #[serde(borrow)]
+    key: Option<Cow<'a, str>>,
+    limit: Option<u32>,
+    #[serde(borrow)]
+    token: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    resume: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    positions: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
+}
+
+/// `null` is a value like any other to publish, not a field that is missing.
+fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(from).map(Some)
+}
+
+/// Only the number, to answer a message whose rest can't be read.
+#[derive(Deserialize)]
+struct Numbered {
+    id: Option<u64>,
+}
+
+/// Reads a client's message.
+///
+/// # Errors
+/// [`Rejection`], for [`encode_rejection`](super::encode_rejection); the line stays.
+pub fn decode(text: &str) -> Result<Request, Rejection> {
+    let message: Message<'_> = serde_json::from_str(text).map_err(|error| {
+        let id = serde_json::from_str(text)
+            .ok()
+            .and_then(|numbered: Numbered| numbered.id);
+        Rejection {
+            id: id.map(CommandId),
+            refusal: bad(error.to_string()),
+        }
+    })?;
+    let id = message.id.filter(|id| *id <= MAX_ID).map(CommandId);
+    request(&message, id).map_err(|refusal| Rejection { id, refusal })
+}
+
+fn request(message: &Message<'_>, id: Option<CommandId>) -> Result<Request, Refusal> {
+    let id = id.ok_or_else(|| bad("id: a whole number from 0 to 2^53 - 1 is missing"))?;
+    let command = match &*message.kind {
+        "connect" => return connect(message, id).map(Request::Connect),
+        "publish" => publish(message)?,
+        "subscribe" => Command::Subscribe {
+            channel: channel(message)?,
+            since: since(message, Since::Now)?,
+            presence: message.presence.unwrap_or(false),
+        },
+        "unsubscribe" => Command::Unsubscribe {
+            channel: channel(message)?,
+        },
+        "history" => {
+            let limit = message.limit.unwrap_or(HISTORY);
+            let since = since(message, Since::Last(limit))?;
+            Command::History {
+                channel: channel(message)?,
+                since,
+                limit,
+            }
+        }
+        "presence" => Command::Presence {
+            channel: channel(message)?,
+        },
+        "ping" => Command::Ping,
+        unknown => {
+            let shown: String = unknown.chars().take(40).collect();
+            return Err(bad(format!(
+                "type: {shown:?} is unknown; there are connect, publish, subscribe, unsubscribe, \
+                 history, presence and ping"
+            )));
+        }
+    };
+    Ok(Request::Command { id, command })
+}
+
+fn connect(message: &Message<'_>, id: CommandId) -> Result<Connect, Refusal> {
+    let given = message.positions.iter().flatten();
+    if given.clone().count() > MAX_POSITIONS {
+        return Err(bad(format!("positions: more than {MAX_POSITIONS}")));
+    }
+    let positions = given.map(|(name, position)| {
+        let channel = ChannelName::new(name).map_err(at("positions"))?;
+        let position = position.parse().map_err(at("positions"))?;
+        Ok((channel, position))
+    });
+    Ok(Connect {
+        id,
+        token: message.token.as_ref().map(ToString::to_string),
+        resume: message.resume.as_ref().map(ToString::to_string),
+        positions: positions.collect::<Result<_, Refusal>>()?,
+    })
+}
+
+fn publish(message: &Message<'_>) -> Result<Command, Refusal> {
+    let (data, format) = data(message)?;
+    let tags = message
+        .tags
+        .iter()
+        .flatten()
+        .map(|(name, value)| (&**name, &**value));
+    let key = message.key.as_ref().map(|key| Key::new(key)).transpose();
+    Ok(Command::Publish {
+        channel: channel(message)?,
+        data,
+        format,
+        tags: Tags::new(tags).map_err(at("tags"))?,
+        key: key.map_err(at("key"))?,
+    })
+}
+
+fn data(message: &Message<'_>) -> Result<(Bytes, Format), Refusal> {
+    match (message.data, &message.base64) {
+        (Some(data), None) if is_shallow(data.get()) => {
+            Ok((Bytes::copy_from_slice(data.get().as_bytes()), Format::Json))
+        }
+        (Some(_), None) => Err(bad(format!("data: nests deeper than {MAX_NESTING}"))),
+        (None, Some(text)) => match BASE64.decode(text.as_bytes()) {
+            Ok(bytes) => Ok((bytes.into(), Format::Binary)),
+            Err(error) => Err(bad(format!("base64: {error}"))),
+        },
+        (Some(_), Some(_)) => Err(bad("data and base64: only one of them")),
+        (None, None) => Err(bad("data: is missing")),
+    }
+}
+
+fn channel(message: &Message<'_>) -> Result<ChannelName, Refusal> {
+    let name = message
+        .channel
+        .as_ref()
+        .ok_or_else(|| bad("channel: is missing"))?;
+    ChannelName::new(name).map_err(at("channel"))
+}
+
+/// `"now"`, `"start"`, a position, or `{"last": 50}`.
+fn since(message: &Message<'_>, without: Since) -> Result<Since, Refusal> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given<'a> {
+        Text(#[serde(borrow)] Cow<'a, str>),
+        Last { last: u32 },
+    }
+    let Some(raw) = message.since else {
+        return Ok(without);
+    };
+    match serde_json::from_str(raw.get()) {
+        Ok(Given::Last { last }) => Ok(Since::Last(last)),
+        Ok(Given::Text(text)) => match &*text {
+            "now" => Ok(Since::Now),
+            "start" => Ok(Since::Start),
+            position => position.parse().map(Since::Position).map_err(at("since")),
+        },
+        Err(_) => Err(bad(
+            "since: \"now\", \"start\", {\"last\": 50} or a position like \"1700000000000000.42\"",
+        )),
+    }
+}
+
+fn bad(detail: impl Into<Cow<'static, str>>) -> Refusal {
+    Refusal::new(ErrorCode::BadRequest, detail)
+}
+
+/// The refusal, naming the field.
+fn at(field: &'static str) -> impl Fn(Refusal) -> Refusal {
+    move |refusal| Refusal::new(refusal.code, format!("{field}: {}", refusal.detail))
+}

@@ -1,0 +1,216 @@
+//! From deliveries to a client's messages.
+
+use data_encoding::BASE64;
+use offhook_engine::{
+    CloseReason, CommandId, Format, GapReason, Member, Notice, PresenceChange, Publication,
+    Refusal, Reply, SessionId,
+};
+
+use super::{decode::Rejection, object::Object};
+
+/// The answer to `connect`: who the line is now, and the sealed session to come back with.
+#[must_use]
+pub fn encode_welcome(id: CommandId, session: SessionId, user: &str, resume: &str) -> String {
+    let object = Object::new("welcome")
+        .raw("id", id.0)
+        .raw("session", quoted(session));
+    object
+        .text_unless_empty("user", user)
+        .text("resume", resume)
+        .end()
+}
+
+/// A fresh sealed session; it replaces the one before.
+#[must_use]
+pub fn encode_token(resume: &str) -> String {
+    Object::new("token").text("resume", resume).end()
+}
+
+/// A publication, the same text for every line: encode it once.
+#[must_use]
+pub fn encode_publication(publication: &Publication) -> String {
+    // Data is most of it; names and numbers fit the rest.
+    let capacity = publication.data.len().saturating_add(256);
+    let object = Object::with_capacity("message", capacity);
+    fields(
+        object.text("channel", publication.channel.as_str()),
+        publication,
+    )
+    .end()
+}
+
+fn fields(object: Object, publication: &Publication) -> Object {
+    let mut object = object.position("position", publication.position);
+    object = match publication.format {
+        Format::Json => object.raw("data", text_of(publication)),
+        Format::Text => object.text("data", &text_of(publication)),
+        Format::Binary => object.raw("base64", quoted(BASE64.encode(&publication.data))),
+    };
+    if let Some(publisher) = &publication.publisher {
+        object = object.text_unless_empty("user", &publisher.user);
+        object = object.raw("session", quoted(publisher.session));
+    }
+    if let Some(key) = &publication.key {
+        object = object.text("key", key.as_str());
+    }
+    if !publication.tags.is_empty() {
+        let tags = publication.tags.iter();
+        let tags = tags.fold(Object::part(), |tags, (name, value)| {
+            tags.foreign(name, value)
+        });
+        object = object.raw("tags", tags.end());
+    }
+    object.raw("time", publication.time_ms)
+}
+
+fn text_of(publication: &Publication) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(&publication.data)
+}
+
+/// A join or a leave, the same text for every line.
+#[must_use]
+pub fn encode_presence(change: &PresenceChange) -> String {
+    let kind = if change.joined { "join" } else { "leave" };
+    let object = Object::new(kind).text("channel", change.channel.as_str());
+    member(object, &change.member).end()
+}
+
+fn member(object: Object, member: &Member) -> Object {
+    let object = object.raw("session", quoted(member.session));
+    let object = object.text_unless_empty("user", &member.user);
+    if member.info.is_empty() {
+        return object;
+    }
+    object.raw("info", String::from_utf8_lossy(&member.info))
+}
+
+/// Everything else a line gets.
+#[must_use]
+pub fn encode_notice(notice: &Notice) -> String {
+    match notice {
+        Notice::Reply { id, reply } => encode_reply(*id, reply),
+        Notice::Gap {
+            channel,
+            from,
+            to,
+            reason,
+        } => Object::new("gap")
+            .text("channel", channel.as_str())
+            .position("from", *from)
+            .position("to", *to)
+            .text("reason", reason.name())
+            .end(),
+        Notice::CatchingUp { channel, position } => Object::new("catching_up")
+            .text("channel", channel.as_str())
+            .position("position", *position)
+            .end(),
+        Notice::Live { channel, position } => Object::new("live")
+            .text("channel", channel.as_str())
+            .position("position", *position)
+            .end(),
+        Notice::Unsubscribed { channel, refusal } => {
+            let object = Object::new("unsubscribed").text("channel", channel.as_str());
+            refused(object, refusal).end()
+        }
+        Notice::Reconnect { after } => Object::new("reconnect")
+            .raw("after_ms", after.as_millis())
+            .end(),
+        Notice::Close { reason } => Object::new("closing").text("reason", reason.name()).end(),
+    }
+}
+
+/// The WebSocket close code that follows a `closing`.
+#[must_use]
+pub fn close_code(reason: CloseReason) -> u16 {
+    match reason {
+        // RFC 6455 §7.4.1: 1008 is for a violated policy.
+        CloseReason::TooSlow | CloseReason::Flood => 1008,
+        // RFC 6455 §7.4.2: 4000 to 4999 are the application's own. Clients don't come back.
+        CloseReason::Replaced => 4001,
+    }
+}
+
+/// The answer to a message that is no request.
+#[must_use]
+pub fn encode_rejection(rejection: &Rejection) -> String {
+    refused(numbered("error", rejection.id), &rejection.refusal).end()
+}
+
+fn encode_reply(id: Option<CommandId>, reply: &Reply) -> String {
+    match reply {
+        Reply::Published {
+            position,
+            duplicate,
+        } => {
+            let object = numbered("published", id).position("position", *position);
+            if *duplicate {
+                object.raw("duplicate", true).end()
+            } else {
+                object.end()
+            }
+        }
+        Reply::Subscribed {
+            channel,
+            position,
+            live,
+        } => numbered("subscribed", id)
+            .text("channel", channel.as_str())
+            .position("position", *position)
+            .raw("live", live)
+            .end(),
+        Reply::Unsubscribed { channel } => numbered("unsubscribed", id)
+            .text("channel", channel.as_str())
+            .end(),
+        Reply::History {
+            channel,
+            head,
+            publications,
+            gap,
+        } => {
+            let messages = publications.iter().map(|p| fields(Object::part(), p).end());
+            let object = numbered("history", id).text("channel", channel.as_str());
+            let object = object.position("head", *head).list("messages", messages);
+            match gap.map(GapReason::name) {
+                Some(reason) => object.text("gap", reason).end(),
+                None => object.end(),
+            }
+        }
+        Reply::Members {
+            channel,
+            members,
+            total,
+        } => numbered("members", id)
+            .text("channel", channel.as_str())
+            .list(
+                "members",
+                members.iter().map(|m| member(Object::part(), m).end()),
+            )
+            .raw("total", total)
+            .end(),
+        Reply::Pong => numbered("pong", id).end(),
+        Reply::Refused(refusal) => refused(numbered("error", id), refusal).end(),
+    }
+}
+
+fn numbered(kind: &str, id: Option<CommandId>) -> Object {
+    match id {
+        Some(id) => Object::new(kind).raw("id", id.0),
+        None => Object::new(kind),
+    }
+}
+
+fn refused(object: Object, refusal: &Refusal) -> Object {
+    let object = object
+        .text("code", refusal.code.name())
+        .text("message", &refusal.detail);
+    let object = object.text("retry", refusal.code.retry().name());
+    match refusal.retry_after {
+        Some(pause) => object.raw("retry_after_ms", pause.as_millis()),
+        None => object,
+    }
+}
+
+/// For what has no character that JSON escapes.
+fn quoted(text: impl std::fmt::Display) -> String {
+    format!("\"{text}\"")
+}

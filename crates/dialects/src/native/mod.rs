@@ -1,0 +1,32 @@
+//! The native dialect: JSON, one object a message, specified in `docs/protocol.md`.
+//!
+//! ```
+//! use offhook_dialects::native::{self, Request};
+//! use offhook_engine::{Command, Reply, Position, Notice, CommandId};
+//!
+//! let text = r#"{"type":"publish","id":1,"channel":"chat","data":{"text":"hi"},"key":"a1"}"#;
+//! let Ok(Request::Command { id, command }) = native::decode(text) else { panic!() };
+//! assert!(matches!(command, Command::Publish { .. }));
+//!
+//! let reply = Reply::Published { position: Position::new(17, 4), duplicate: false };
+//! let text = native::encode_notice(&Notice::Reply { id: Some(id), reply });
+//! assert_eq!(text, r#"{"type":"published","id":1,"position":"17.4"}"#);
+//!
+//! let rejection = native::decode(r#"{"type":"publish","id":2,"channel":7}"#).unwrap_err();
+//! assert_eq!(rejection.id, Some(CommandId(2)));
+//! ```
+
+mod decode;
+mod encode;
+mod nesting;
+mod object;
+
+pub use decode::{Connect, MAX_POSITIONS, Rejection, Request, decode};
+pub use encode::{
+    close_code, encode_notice, encode_presence, encode_publication, encode_rejection, encode_token,
+    encode_welcome,
+};
+pub use nesting::MAX_NESTING;
+
+/// The WebSocket subprotocol that stands for this dialect.
+pub const SUBPROTOCOL: &str = "offhook.v1.json";

@@ -1,0 +1,7 @@
+//! The dialects' behaviour: what is read, what is refused, what is written.
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod hostile;
+mod native_decode;
+mod native_encode;
+mod specification;

@@ -1,0 +1,88 @@
+//! What is written can be read by any JSON parser, whatever was published.
+
+use std::sync::Arc;
+
+use offhook_dialects::native;
+use offhook_engine::*;
+use proptest::prelude::*;
+
+fn publication(data: &str, format: Format) -> Publication {
+    Publication {
+        channel: ChannelName::new("a").unwrap(),
+        position: Position::new(1, 2),
+        data: data.to_owned().into(),
+        format,
+        tags: Tags::default(),
+        publisher: None,
+        key: None,
+        time_ms: 3,
+    }
+}
+
+fn parsed(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn a_message_is_compact() {
+    let text = native::encode_publication(&publication("1", Format::Json));
+    assert_eq!(
+        text,
+        r#"{"type":"message","channel":"a","position":"1.2","data":1,"time":3}"#
+    );
+}
+
+#[test]
+fn text_of_other_dialects_becomes_a_json_string_and_bytes_become_base64() {
+    let text = native::encode_publication(&publication("say \"hi\"", Format::Text));
+    assert_eq!(parsed(&text)["data"], "say \"hi\"");
+    let bytes = native::encode_publication(&publication("\0\u{1}", Format::Binary));
+    assert_eq!(parsed(&bytes)["base64"], "AAE=");
+}
+
+#[test]
+fn an_unsubscription_by_the_server_says_why() {
+    let refusal = Refusal::from(BrokerFailure::StorageCorrupt);
+    let channel = ChannelName::new("a").unwrap();
+    let text = parsed(&native::encode_notice(&Notice::Unsubscribed {
+        channel,
+        refusal,
+    }));
+    assert_eq!(text["code"], "storage_corrupt");
+    assert_eq!(text["id"], serde_json::Value::Null);
+}
+
+#[test]
+fn an_empty_list_of_members_is_a_list() {
+    let channel = ChannelName::new("a").unwrap();
+    let reply = Reply::Members {
+        channel,
+        members: vec![],
+        total: 0,
+    };
+    let text = native::encode_notice(&Notice::Reply { id: None, reply });
+    assert_eq!(
+        text,
+        r#"{"type":"members","channel":"a","members":[],"total":0}"#
+    );
+}
+
+proptest! {
+    #[test]
+    fn every_text_survives(name in "[^\\p{Cc}*]{1,40}", value in ".{0,40}", user in ".{1,20}") {
+        let mut sent = publication("{}", Format::Json);
+        sent.channel = ChannelName::new(&name).unwrap();
+        sent.tags = Tags::new([(&*name, &*value)]).unwrap();
+        sent.key = Some(Key::new(&name).unwrap());
+        let session = SessionId::from_bytes([1; 16]);
+        sent.publisher = Some(Publisher { session, user: user.as_str().into() });
+        let text = parsed(&native::encode_publication(&sent));
+        prop_assert_eq!(&text["channel"], &name);
+        prop_assert_eq!(&text["key"], &name);
+        prop_assert_eq!(&text["tags"][&name], &value);
+        prop_assert_eq!(&text["user"], &user);
+        let member = Arc::new(Member { session, user: user.as_str().into(), info: "".into() });
+        let change = PresenceChange { channel: sent.channel, member, joined: true };
+        prop_assert_eq!(&parsed(&native::encode_presence(&change))["user"], &user);
+    }
+}

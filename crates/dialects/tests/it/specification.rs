@@ -1,0 +1,246 @@
+//! docs/protocol.md and the code say the same: every JSON example is read or written exactly so.
+
+use std::{sync::Arc, time::Duration};
+
+use offhook_dialects::native::{self, Rejection, Request};
+use offhook_engine::*;
+
+const PAGE: &str = include_str!("../../../../docs/protocol.md");
+
+/// The first line within each JSON fence.
+fn examples() -> Vec<&'static str> {
+    let mut examples = Vec::new();
+    let mut lines = PAGE.lines();
+    while let Some(line) = lines.next() {
+        if line == "```json" {
+            examples.extend(lines.next());
+        }
+    }
+    examples
+}
+
+fn kind_of(example: &str) -> &str {
+    example.split('"').nth(3).unwrap()
+}
+
+const FROM_CLIENT: [&str; 7] = [
+    "connect",
+    "subscribe",
+    "unsubscribe",
+    "publish",
+    "history",
+    "presence",
+    "ping",
+];
+
+#[test]
+fn every_client_message_on_the_page_is_understood() {
+    let is_answer = |example: &&&str| example.contains("\"head\"");
+    let mut understood = Vec::new();
+    for example in examples().iter().filter(|example| !is_answer(example)) {
+        if FROM_CLIENT.contains(&kind_of(example)) {
+            assert!(native::decode(example).is_ok(), "{example}");
+            understood.push(kind_of(example));
+        }
+    }
+    assert_eq!(understood, FROM_CLIENT);
+}
+
+fn channel() -> ChannelName {
+    ChannelName::new("chat").unwrap()
+}
+
+fn session() -> SessionId {
+    SessionId::from_bytes(std::array::from_fn(|n| n as u8))
+}
+
+fn at(offset: u64) -> Position {
+    Position::new(1_700_000_000_000_000, offset)
+}
+
+fn publication(data: &'static str) -> Publication {
+    Publication {
+        channel: channel(),
+        position: at(43),
+        data: data.into(),
+        format: Format::Json,
+        tags: Tags::default(),
+        publisher: None,
+        key: None,
+        time_ms: 1_700_000_000_123,
+    }
+}
+
+fn full_publication() -> Publication {
+    Publication {
+        publisher: Some(Publisher {
+            session: session(),
+            user: "ann".into(),
+        }),
+        key: Some(Key::new("5e1f").unwrap()),
+        tags: Tags::new([("lang", "en")]).unwrap(),
+        ..publication(r#"{"text":"hi"}"#)
+    }
+}
+
+fn member() -> Arc<Member> {
+    let info = r#"{"colour":"red"}"#.into();
+    Arc::new(Member {
+        session: session(),
+        user: "ann".into(),
+        info,
+    })
+}
+
+fn reply(id: u64, reply: Reply) -> String {
+    native::encode_notice(&Notice::Reply {
+        id: Some(CommandId(id)),
+        reply,
+    })
+}
+
+/// Everything the server can say, as on the page.
+fn everything_written() -> Vec<String> {
+    let position = at(43);
+    let change = |joined| PresenceChange {
+        channel: channel(),
+        member: member(),
+        joined,
+    };
+    let slow = Refusal::new(
+        ErrorCode::RateLimited,
+        "too many commands in too short a time; slow down",
+    );
+    let history = Reply::History {
+        channel: channel(),
+        head: position,
+        publications: vec![Arc::new(publication("\"hi\""))],
+        gap: Some(GapReason::EvictedByAge),
+    };
+    let gap = Notice::Gap {
+        channel: channel(),
+        from: at(20),
+        to: at(40),
+        reason: GapReason::EvictedBySize,
+    };
+    let after = Duration::from_millis(2750);
+    vec![
+        native::encode_welcome(CommandId(1), session(), "ann", "v1.Zm9v"),
+        native::encode_token("v1.YmFy"),
+        native::encode_publication(&full_publication()),
+        reply(
+            2,
+            Reply::Subscribed {
+                channel: channel(),
+                position,
+                live: false,
+            },
+        ),
+        native::encode_notice(&Notice::Live {
+            channel: channel(),
+            position,
+        }),
+        native::encode_notice(&Notice::CatchingUp {
+            channel: channel(),
+            position: at(20),
+        }),
+        native::encode_notice(&gap),
+        reply(
+            4,
+            Reply::Published {
+                position,
+                duplicate: true,
+            },
+        ),
+        reply(3, Reply::Unsubscribed { channel: channel() }),
+        reply(5, history),
+        reply(
+            6,
+            Reply::Members {
+                channel: channel(),
+                members: vec![member()],
+                total: 1,
+            },
+        ),
+        reply(7, Reply::Pong),
+        native::encode_presence(&change(true)),
+        native::encode_presence(&change(false)),
+        reply(4, Reply::Refused(slow.after(Duration::from_millis(100)))),
+        native::encode_notice(&Notice::Reconnect { after }),
+        native::encode_notice(&Notice::Close {
+            reason: CloseReason::Replaced,
+        }),
+    ]
+}
+
+#[test]
+fn every_server_message_is_written_as_on_the_page() {
+    let page = examples();
+    let written = everything_written();
+    let client = |example: &&&str| native::decode(example).is_ok();
+    let from_server: Vec<_> = page.iter().filter(|example| !client(example)).collect();
+    // A history answer can be read as a question; all others can't.
+    assert_eq!(from_server.len() + 1, written.len());
+    for text in &written {
+        assert!(page.contains(&text.as_str()), "not on the page: {text}");
+    }
+}
+
+#[test]
+fn every_error_code_is_in_the_table_with_its_verdict() {
+    for code in ErrorCode::ALL {
+        let row = format!("| `{}` | {} |", code.name(), code.retry().name());
+        assert!(PAGE.contains(&row), "{row}");
+    }
+}
+
+#[test]
+fn every_gap_and_close_reason_is_named() {
+    for reason in [
+        GapReason::EpochChanged,
+        GapReason::EvictedBySize,
+        GapReason::EvictedByAge,
+        GapReason::UnknownPosition,
+        GapReason::Dropped,
+        GapReason::Conflated,
+    ] {
+        assert!(PAGE.contains(&format!("| `{}` |", reason.name())));
+    }
+    for reason in [
+        CloseReason::TooSlow,
+        CloseReason::Flood,
+        CloseReason::Replaced,
+    ] {
+        assert!(PAGE.contains(&format!("`{}`", reason.name())));
+        assert!(PAGE.contains(&native::close_code(reason).to_string()));
+    }
+}
+
+#[test]
+fn a_rejection_is_an_error_with_the_number_of_its_message() {
+    let Err(rejection) = native::decode(r#"{"type":"shout","id":9}"#) else {
+        panic!()
+    };
+    let Rejection { id, refusal } = &rejection;
+    assert_eq!(
+        (*id, refusal.code),
+        (Some(CommandId(9)), ErrorCode::BadRequest)
+    );
+    let text = native::encode_rejection(&rejection);
+    assert!(text.starts_with(r#"{"type":"error","id":9,"code":"bad_request","message":"type: "#));
+    assert!(text.ends_with(r#""retry":"never"}"#), "{text}");
+}
+
+#[test]
+fn what_a_client_sends_as_its_position_is_what_it_was_given() {
+    let given = at(42).to_string();
+    let text = format!(r#"{{"type":"subscribe","id":1,"channel":"chat","since":"{given}"}}"#);
+    let Ok(Request::Command {
+        command: Command::Subscribe { since, .. },
+        ..
+    }) = native::decode(&text)
+    else {
+        panic!()
+    };
+    assert_eq!(since, Since::Position(at(42)));
+}

@@ -1,0 +1,263 @@
+//! What the engine asks of a broker, and what a broker tells: the words of the contract.
+//!
+//! The trait itself lives with the brokers; the engine only hands out [`BrokerRequest`]s and takes
+//! [`BrokerEvent`]s. The order a broker must keep for one worker:
+//!
+//! - Requests of one worker about one channel take effect in the order they were given.
+//! - [`BrokerEvent::Followed`] comes before every publication with an offset above its head, and
+//!   those come in order, without a hole, until `Unfollow` — or a `Lagged` says that some were
+//!   left out because the worker did not take them fast enough.
+//! - A publication can be read by `History` before any worker is told of it.
+//! - Every request with an id is answered exactly once.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    channel_name::ChannelName,
+    delivery::GapReason,
+    error::{ErrorCode, Refusal},
+    position::{Epoch, Position},
+    publication::{Draft, Publication},
+    session::{Member, SessionId},
+};
+
+/// The engine's number for a request that is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// Where a history read begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// With the publication after this offset, or the oldest that is still there.
+    After(u64),
+    /// With the newest so many.
+    Last(u64),
+}
+
+/// How much a history read may bring; at least one publication comes if there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadLimit {
+    /// Publications.
+    pub count: u32,
+    /// Bytes by [`Publication::weight`].
+    pub bytes: usize,
+}
+
+/// Something the engine asks of the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BrokerRequest {
+    /// Give it a position, retain it, pass it on; answered by `Published` once it is as durable
+    /// as the broker promises. The same key in the same scope is answered with the first position.
+    Publish {
+        /// To be answered.
+        id: RequestId,
+        /// What.
+        draft: Draft,
+    },
+    /// Send this channel's publications from now on; answered by `Followed`. Following twice is
+    /// answered twice and sends once.
+    Follow {
+        /// To be answered.
+        id: RequestId,
+        /// Which.
+        channel: ChannelName,
+    },
+    /// Stop sending them.
+    Unfollow {
+        /// Which.
+        channel: ChannelName,
+    },
+    /// Read retained publications; answered by `History`.
+    History {
+        /// To be answered.
+        id: RequestId,
+        /// Of which channel.
+        channel: ChannelName,
+        /// From where.
+        from: ReadFrom,
+        /// How many at most.
+        limit: ReadLimit,
+    },
+    /// A member is there, held by this worker's lease. Members who are there already don't join
+    /// again; a claim with a higher `since_ms` takes the member over.
+    Join {
+        /// Where.
+        channel: ChannelName,
+        /// Who.
+        member: Arc<Member>,
+        /// When the line that holds the claim was opened: the latest claim counts.
+        since_ms: u64,
+    },
+    /// A member went; ignored when a later claim holds it.
+    Leave {
+        /// Where.
+        channel: ChannelName,
+        /// Who.
+        session: SessionId,
+        /// The claim that ends.
+        since_ms: u64,
+        /// How long to wait for it to come back; zero for a proper goodbye.
+        grace: Duration,
+    },
+    /// Who is there; answered by `Members`.
+    Members {
+        /// To be answered.
+        id: RequestId,
+        /// Where.
+        channel: ChannelName,
+        /// How many at most.
+        limit: u32,
+    },
+    /// This worker lives: its members stay for so long again.
+    Renew {
+        /// From now.
+        lease: Duration,
+    },
+}
+
+/// A channel's stream as of one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamState {
+    /// Its present life.
+    pub epoch: Epoch,
+    /// The offset of the newest publication; 0 before the first.
+    pub head: u64,
+    /// The offset of the oldest one retained; `head + 1` when there is none.
+    pub first: u64,
+    /// Why those before `first` went.
+    pub trimmed: Trimmed,
+}
+
+impl StreamState {
+    /// The position of the newest publication.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position {
+            epoch: self.epoch,
+            offset: self.head,
+        }
+    }
+}
+
+/// Why the oldest publications of a stream went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trimmed {
+    /// More than the channel keeps, by count or bytes.
+    #[default]
+    BySize,
+    /// Older than the channel keeps.
+    ByAge,
+}
+
+impl From<Trimmed> for GapReason {
+    fn from(trimmed: Trimmed) -> Self {
+        match trimmed {
+            Trimmed::BySize => Self::EvictedBySize,
+            Trimmed::ByAge => Self::EvictedByAge,
+        }
+    }
+}
+
+/// Something a broker tells one worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BrokerEvent {
+    /// It is published.
+    Published {
+        /// The answered request.
+        id: RequestId,
+        /// Where it stands.
+        position: Position,
+        /// Whether it stood there before.
+        duplicate: bool,
+    },
+    /// The channel is followed.
+    Followed {
+        /// The answered request.
+        id: RequestId,
+        /// Everything after this head will be told.
+        stream: StreamState,
+    },
+    /// Retained publications, oldest first, without a hole.
+    History {
+        /// The answered request.
+        id: RequestId,
+        /// The stream as of the read.
+        stream: StreamState,
+        /// What was read.
+        publications: Vec<Arc<Publication>>,
+    },
+    /// Who is there.
+    Members {
+        /// The answered request.
+        id: RequestId,
+        /// The first of them.
+        members: Vec<Arc<Member>>,
+        /// How many there are.
+        total: u64,
+    },
+    /// The request failed.
+    Failed {
+        /// The answered request.
+        id: RequestId,
+        /// Why.
+        failure: BrokerFailure,
+    },
+    /// A followed channel has a new publication.
+    Publication(Arc<Publication>),
+    /// A followed channel has a member more or less.
+    Presence(Arc<PresenceChange>),
+    /// Publications or joins and leaves were left out at this place in the order: the worker took
+    /// too long.
+    Lagged,
+}
+
+/// Somebody joined or left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PresenceChange {
+    /// Where.
+    pub channel: ChannelName,
+    /// Who.
+    pub member: Arc<Member>,
+    /// Came, or went.
+    pub joined: bool,
+}
+
+/// Why a broker could not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BrokerFailure {
+    /// Too much is queued.
+    Busy,
+    /// No space on the disk.
+    StorageFull,
+    /// The disk failed otherwise.
+    StorageFailed,
+    /// What is on the disk can't be read.
+    StorageCorrupt,
+    /// No rule allows this channel.
+    UnknownChannel,
+}
+
+impl From<BrokerFailure> for Refusal {
+    fn from(failure: BrokerFailure) -> Self {
+        let (code, detail) = match failure {
+            BrokerFailure::Busy => (ErrorCode::Busy, "the broker has too much queued"),
+            BrokerFailure::StorageFull => (
+                ErrorCode::StorageFull,
+                "the server's disk is full; nothing acknowledged is lost, try again later",
+            ),
+            BrokerFailure::StorageFailed => (
+                ErrorCode::StorageFailed,
+                "the server's disk failed; nothing acknowledged is lost, try again later",
+            ),
+            BrokerFailure::StorageCorrupt => (
+                ErrorCode::StorageCorrupt,
+                "part of the server's log can't be read; its operator has to repair it",
+            ),
+            BrokerFailure::UnknownChannel => (
+                ErrorCode::UnknownChannel,
+                "no rule of the server's configuration allows it",
+            ),
+        };
+        Self::new(code, detail)
+    }
+}

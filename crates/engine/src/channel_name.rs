@@ -1,0 +1,125 @@
+//! Names of channels, and patterns over them.
+
+use std::{borrow::Borrow, fmt, sync::Arc};
+
+use crate::error::{ErrorCode, Refusal};
+
+/// The longest name of a channel in bytes: it is kept once a channel, and travels with each
+/// reply, so it is bounded like a path segment.
+pub const MAX_CHANNEL_NAME: usize = 200;
+
+/// A channel's name: 1 to [`MAX_CHANNEL_NAME`] bytes of UTF-8 without control characters and
+/// without `*`, which belongs to [`Pattern`]s. Cloning costs a reference count.
+///
+/// ```
+/// use offhook_engine::ChannelName;
+/// let room = ChannelName::new("chat/room 7")?;
+/// assert_eq!(room.as_str(), "chat/room 7");
+/// assert!(ChannelName::new("").is_err());
+/// # Ok::<(), offhook_engine::Refusal>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChannelName(Arc<str>);
+
+impl ChannelName {
+    /// Checks and takes a name.
+    ///
+    /// # Errors
+    /// [`ErrorCode::BadChannelName`], with what is wrong and at which byte.
+    pub fn new(name: &str) -> Result<Self, Refusal> {
+        check(name)?;
+        Ok(Self(name.into()))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn check(name: &str) -> Result<(), Refusal> {
+    let bad = |why: String| Err(Refusal::new(ErrorCode::BadChannelName, why));
+    if name.is_empty() {
+        return bad("a channel's name is empty".into());
+    }
+    if name.len() > MAX_CHANNEL_NAME {
+        let len = name.len();
+        return bad(format!(
+            "a channel's name has {len} bytes, at most {MAX_CHANNEL_NAME} go"
+        ));
+    }
+    match name
+        .char_indices()
+        .find(|(_, c)| c.is_control() || *c == '*')
+    {
+        Some((at, c)) => bad(format!("a channel's name has {c:?} at byte {at}")),
+        None => Ok(()),
+    }
+}
+
+impl Borrow<str> for ChannelName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ChannelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ChannelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+/// A pattern over channel names: `*` stands for any run of characters, also an empty one.
+///
+/// ```
+/// use offhook_engine::{ChannelName, Pattern};
+/// let rooms = Pattern::new("chat/*/messages");
+/// assert!(rooms.matches(&ChannelName::new("chat/7/messages")?));
+/// assert!(!rooms.matches(&ChannelName::new("chat/7/typing")?));
+/// # Ok::<(), offhook_engine::Refusal>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(Box<str>);
+
+impl Pattern {
+    /// Takes a pattern; every text is one.
+    #[must_use]
+    pub fn new(pattern: &str) -> Self {
+        Self(pattern.into())
+    }
+
+    /// The pattern as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the whole name fits.
+    #[must_use]
+    pub fn matches(&self, name: &ChannelName) -> bool {
+        // Leftmost match of each piece between stars is enough: time is linear in the name for
+        // every piece, never exponential.
+        let mut pieces = self.0.split('*');
+        let first = pieces.next().unwrap_or_default();
+        let Some(mut rest) = name.as_str().strip_prefix(first) else {
+            return false;
+        };
+        let Some(last) = pieces.next_back() else {
+            return rest.is_empty();
+        };
+        for piece in pieces {
+            let Some(at) = rest.find(piece) else {
+                return false;
+            };
+            rest = rest.get(at + piece.len()..).unwrap_or_default();
+        }
+        rest.ends_with(last)
+    }
+}

@@ -1,0 +1,85 @@
+//! What a line may ask.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::{
+    channel_name::ChannelName,
+    position::Position,
+    publication::{Format, Key, Tags},
+};
+
+/// The time, from outside: both clocks, read once a turn of the event loop.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// For timeouts.
+    pub instant: Instant,
+    /// Wall-clock milliseconds since 1970, for publications.
+    pub unix_ms: u64,
+}
+
+/// The client's number for a command; the [`Reply`](crate::Reply) carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CommandId(pub u64);
+
+/// Where in a stream to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// With what comes from now on.
+    Now,
+    /// With the oldest publication that is retained.
+    Start,
+    /// With the newest so many that are retained.
+    Last(u32),
+    /// After this position; what of that is no longer there is reported as a gap.
+    Position(Position),
+}
+
+/// What a line asks of the engine. Dialects make these from wire messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Publish to a channel.
+    Publish {
+        /// Where.
+        channel: ChannelName,
+        /// What.
+        data: Bytes,
+        /// What `data` is, as checked by the dialect.
+        format: Format,
+        /// Names and values beside it.
+        tags: Tags,
+        /// To be able to try again without publishing twice.
+        key: Option<Key>,
+    },
+    /// Receive a channel's publications.
+    Subscribe {
+        /// Which.
+        channel: ChannelName,
+        /// From where on.
+        since: Since,
+        /// Whether joins and leaves are wanted too.
+        presence: bool,
+    },
+    /// Stop receiving them.
+    Unsubscribe {
+        /// Which.
+        channel: ChannelName,
+    },
+    /// Read retained publications, once.
+    History {
+        /// Of which channel.
+        channel: ChannelName,
+        /// From where on; [`Since::Now`] gives the stream's head and nothing else.
+        since: Since,
+        /// At most so many; the engine's page limits hold too.
+        limit: u32,
+    },
+    /// Ask who is in a channel.
+    Presence {
+        /// Which.
+        channel: ChannelName,
+    },
+    /// Ask for a pong, in order with the other replies.
+    Ping,
+}

@@ -1,0 +1,220 @@
+//! What the engine has for lines.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    broker::PresenceChange, channel_name::ChannelName, command::CommandId, error::Refusal,
+    position::Position, publication::Publication, session::Member,
+};
+
+/// Names a line within one engine. [`LineId::index`] is small and dense: the caller keeps its
+/// connections in a plain vector beside the engine.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct LineId {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+impl LineId {
+    /// A dense index, used again after the line is gone.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+/// Something for one line or many. Not `Clone`: it is encoded and written, then gone.
+#[derive(Debug)]
+pub enum Delivery<'a> {
+    /// A publication for all live subscribers of its channel: encode once for each (dialect,
+    /// encoding, compression), then loop over the lines. Tell
+    /// [`Engine::handle_full`](crate::Engine::handle_full) of every line whose outbox is now
+    /// above its bound, before the next `poll_delivery`.
+    Broadcast {
+        /// What was published.
+        publication: Arc<Publication>,
+        /// Who gets it.
+        lines: &'a [LineId],
+    },
+    /// A publication for one line that is catching up.
+    Publication {
+        /// Who gets it.
+        line: LineId,
+        /// What was published.
+        publication: Arc<Publication>,
+    },
+    /// Somebody joined or left, for those who asked to know.
+    Presence {
+        /// Who did what where.
+        change: Arc<PresenceChange>,
+        /// Who gets it.
+        lines: &'a [LineId],
+    },
+    /// Something for one line.
+    Line {
+        /// Who gets it.
+        line: LineId,
+        /// What it gets.
+        notice: Notice,
+    },
+}
+
+/// Something for one line that is no publication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The answer to a command; without an id, what the engine says unasked: a resumed
+    /// subscription, or the members anew after changes could not be delivered.
+    Reply {
+        /// Of which command.
+        id: Option<CommandId>,
+        /// The answer.
+        reply: Reply,
+    },
+    /// Publications are missing, and why. What follows goes on after `to`.
+    Gap {
+        /// In which channel.
+        channel: ChannelName,
+        /// After where they are missing.
+        from: Position,
+        /// Up to where they are missing.
+        to: Position,
+        /// Why.
+        reason: GapReason,
+    },
+    /// This subscription could not keep up; from here it reads the retained history.
+    CatchingUp {
+        /// In which channel.
+        channel: ChannelName,
+        /// From where on.
+        position: Position,
+    },
+    /// This subscription has everything; from here it is live.
+    Live {
+        /// In which channel.
+        channel: ChannelName,
+        /// As of where.
+        position: Position,
+    },
+    /// The subscription ended, not by the client's wish.
+    Unsubscribed {
+        /// Of which channel.
+        channel: ChannelName,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The server is going away: come back on a new line after this pause.
+    Reconnect {
+        /// A pause of its own for each line.
+        after: Duration,
+    },
+    /// Write what is queued, then close the line.
+    Close {
+        /// Why.
+        reason: CloseReason,
+    },
+}
+
+/// Why publications are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GapReason {
+    /// The position is of another life of the stream.
+    EpochChanged,
+    /// They were more than the channel's history keeps (count or bytes).
+    EvictedBySize,
+    /// They were older than the channel's history keeps.
+    EvictedByAge,
+    /// The position is ahead of the stream: never given out, or lost with a disk.
+    UnknownPosition,
+    /// The line was too slow in a channel without history.
+    Dropped,
+    /// The line was too slow; of each tag `key` the newest follows.
+    Conflated,
+}
+
+impl GapReason {
+    /// The stable name on the wire.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EpochChanged => "epoch_changed",
+            Self::EvictedBySize => "evicted_by_size",
+            Self::EvictedByAge => "evicted_by_age",
+            Self::UnknownPosition => "unknown_position",
+            Self::Dropped => "dropped",
+            Self::Conflated => "conflated",
+        }
+    }
+}
+
+/// Why the engine wants a line closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// It does not read fast enough for a channel that has no patience.
+    TooSlow,
+    /// It did not stop after being refused for its speed.
+    Flood,
+    /// Its session came back on another line.
+    Replaced,
+}
+
+impl CloseReason {
+    /// The stable name on the wire.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TooSlow => "too_slow",
+            Self::Flood => "flood",
+            Self::Replaced => "replaced",
+        }
+    }
+}
+
+/// The answer to a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// It was published, as durably as the broker promises.
+    Published {
+        /// Where it stands.
+        position: Position,
+        /// Whether an earlier attempt with the same key had published it already.
+        duplicate: bool,
+    },
+    /// The subscription is there.
+    Subscribed {
+        /// To which channel.
+        channel: ChannelName,
+        /// The stream's head as of now.
+        position: Position,
+        /// Whether it is live at once; otherwise history follows, then [`Notice::Live`].
+        live: bool,
+    },
+    /// The subscription is gone.
+    Unsubscribed {
+        /// From which channel.
+        channel: ChannelName,
+    },
+    /// Retained publications.
+    History {
+        /// Of which channel.
+        channel: ChannelName,
+        /// The stream's head as of the read.
+        head: Position,
+        /// What was asked, oldest first.
+        publications: Vec<Arc<Publication>>,
+        /// What is missing between `since` and the first of them.
+        gap: Option<GapReason>,
+    },
+    /// Who is there.
+    Members {
+        /// In which channel.
+        channel: ChannelName,
+        /// The first of them, in the order of their sessions.
+        members: Vec<Arc<Member>>,
+        /// How many there are.
+        total: u64,
+    },
+    /// The pong.
+    Pong,
+    /// No, and why.
+    Refused(Refusal),
+}

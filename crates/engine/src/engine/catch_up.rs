@@ -1,0 +1,382 @@
+//! Subscriptions that are behind read on at their own pace, until they have everything.
+//!
+//! A step is decided when it is polled, against the stream as it was handed out just then: so
+//! what was read and what is broadcast can't overlap and can't leave a hole.
+
+use std::sync::Arc;
+
+use crate::{
+    broker::{BrokerRequest, ReadFrom, ReadLimit, RequestId, StreamState},
+    delivery::{GapReason, LineId, Notice},
+    error::{ErrorCode, Refusal, Retry},
+    position::Position,
+    publication::Publication,
+    slab::Slot,
+};
+
+use super::{
+    Engine, Stage, Step,
+    state::{Again, Behind, Channel, Pending, Read, Tail},
+};
+
+/// The smallest read in bytes: small outboxes shall not make a read for each publication.
+const SMALLEST_READ: usize = 4096;
+
+/// What a subscription that is behind does next.
+enum Move {
+    /// Its outbox has no room: wait for `handle_writable`.
+    Park,
+    /// Everything was handed out.
+    GoLive,
+    /// Hand this out; what is missing before it was put into `Behind::gap`.
+    HandOut(Arc<Publication>),
+    /// Nothing is retained up to the tail.
+    SkipToTail,
+    /// Read from the broker.
+    Read,
+    /// Wait until this worker hears of what the subscription has already.
+    AwaitStream,
+}
+
+impl Engine {
+    pub(super) fn advance(&mut self, line: LineId, channel: Slot) -> Option<Step> {
+        let l = self.lines.get_mut(line.into())?;
+        let credit = l.credit;
+        let c = self.channels.get_mut(channel)?;
+        let tail = c.tail?;
+        let s = l.subscription(channel)?;
+        let Stage::Behind(behind) = &mut s.stage else {
+            return None;
+        };
+        behind.queued = false;
+        if behind.reading {
+            return None;
+        }
+        if behind.epoch != tail.epoch {
+            behind.skip(
+                GapReason::EpochChanged,
+                Position {
+                    epoch: tail.epoch,
+                    offset: 0,
+                },
+            );
+            (s.received, s.marked) = (0, 0);
+        }
+        match next_move(behind, c, tail, credit) {
+            Move::Park => {
+                behind.page = None;
+                None
+            }
+            Move::GoLive => self.caught_up(line, channel, tail),
+            Move::HandOut(publication) => self.hand_out(line, channel, publication),
+            Move::SkipToTail => {
+                let reason = if behind.slow {
+                    GapReason::Dropped
+                } else {
+                    GapReason::EvictedBySize
+                };
+                behind.skip(reason, tail.position());
+                self.queue_advance(line, channel);
+                None
+            }
+            Move::Read => {
+                behind.reading = true;
+                self.read_is_free(line, channel);
+                None
+            }
+            Move::AwaitStream => {
+                if !std::mem::replace(&mut behind.ahead, true) {
+                    c.catching_up().ahead.push(line);
+                }
+                None
+            }
+        }
+    }
+
+    /// Live again: first what has to be said about the way there, then the marker, then live.
+    fn caught_up(&mut self, line: LineId, channel: Slot, tail: Tail) -> Option<Step> {
+        if let Some(notice) = self.gap_before_next(line, channel) {
+            self.queue_advance(line, channel);
+            return Some(Step::Notice { line, notice });
+        }
+        let c = self.channels.get(channel)?;
+        let name = c.name.clone();
+        let s = self.lines.get_mut(line.into())?.subscription(channel)?;
+        let Stage::Behind(behind) = &s.stage else {
+            return None;
+        };
+        let told = behind.told;
+        self.go_live(line, channel);
+        let notice = Notice::Live {
+            channel: name,
+            position: tail.position(),
+        };
+        // A line that was full for a moment and missed nothing need not know.
+        told.then_some(Step::Notice { line, notice })
+    }
+
+    fn hand_out(&mut self, line: LineId, channel: Slot, next: Arc<Publication>) -> Option<Step> {
+        self.queue_advance(line, channel);
+        let notice = self
+            .behind_before_next(line, channel)
+            .or_else(|| self.gap_before_next(line, channel));
+        if let Some(notice) = notice {
+            return Some(Step::Notice { line, notice });
+        }
+        let l = self.lines.get_mut(line.into())?;
+        l.credit = l.credit.saturating_sub(next.weight());
+        let Stage::Behind(behind) = &mut l.subscription(channel)?.stage else {
+            return None;
+        };
+        behind.cursor = next.position.offset;
+        Some(Step::Publication {
+            line,
+            publication: next,
+        })
+    }
+
+    fn behind_before_next(&mut self, line: LineId, channel: Slot) -> Option<Notice> {
+        let name = self.channels.get(channel)?.name.clone();
+        let s = self.lines.get_mut(line.into())?.subscription(channel)?;
+        let Stage::Behind(behind) = &mut s.stage else {
+            return None;
+        };
+        if std::mem::replace(&mut behind.told, true) {
+            return None;
+        }
+        let position = behind.gap.map_or(behind.position(), |(from, _)| from);
+        Some(Notice::CatchingUp {
+            channel: name,
+            position,
+        })
+    }
+
+    fn gap_before_next(&mut self, line: LineId, channel: Slot) -> Option<Notice> {
+        let name = self.channels.get(channel)?.name.clone();
+        let s = self.lines.get_mut(line.into())?.subscription(channel)?;
+        let Stage::Behind(behind) = &mut s.stage else {
+            return None;
+        };
+        let (from, reason) = behind.gap.take()?;
+        Some(Notice::Gap {
+            channel: name,
+            from,
+            to: behind.position(),
+            reason,
+        })
+    }
+
+    /// Starts the read a subscription waits for, or joins one that is under way; when too many
+    /// are, it waits for its turn.
+    pub(super) fn read_is_free(&mut self, line: LineId, channel: Slot) {
+        let Some(l) = self.lines.get_mut(line.into()) else {
+            return;
+        };
+        let bytes = l.credit.max(SMALLEST_READ).min(self.limits.page_bytes);
+        let Some(s) = l.subscription(channel) else {
+            return;
+        };
+        let Stage::Behind(behind) = &mut s.stage else {
+            return;
+        };
+        let after = behind.position();
+        let Some(c) = self.channels.get_mut(channel) else {
+            return;
+        };
+        let reads = &mut c.catching_up().reads;
+        // A herd that comes back with the same position reads once.
+        if let Some(same) = reads.iter_mut().find(|read| read.after == after) {
+            same.waiters.push(line);
+            return;
+        }
+        if self.reads >= self.limits.reads {
+            self.reads_waiting.push_back((line, channel));
+            return;
+        }
+        self.reads += 1;
+        let (name, limit) = (
+            c.name.clone(),
+            ReadLimit {
+                count: self.limits.page_count,
+                bytes,
+            },
+        );
+        let id = self.request(Pending::Read { channel });
+        let Some(c) = self.channels.get_mut(channel) else {
+            return;
+        };
+        c.catching_up().reads.push(Read {
+            id,
+            after,
+            waiters: vec![line],
+        });
+        let from = ReadFrom::After(after.offset);
+        self.broker_requests.push_back(BrokerRequest::History {
+            id,
+            channel: name,
+            from,
+            limit,
+        });
+    }
+
+    /// A read ended, well or not: the next may begin.
+    fn read_ended(&mut self, channel: Slot, id: RequestId) -> Option<Read> {
+        self.reads = self.reads.saturating_sub(1);
+        let reads = self
+            .channels
+            .get_mut(channel)
+            .map(|c| &mut c.catching_up().reads);
+        let read = reads.and_then(|reads| {
+            let index = reads.iter().position(|read| read.id == id)?;
+            Some(reads.swap_remove(index))
+        });
+        // One waiter may have gone or join another read: go on until a read was started.
+        while self.reads < self.limits.reads {
+            let Some((line, channel)) = self.reads_waiting.pop_front() else {
+                break;
+            };
+            self.read_is_free(line, channel);
+        }
+        read
+    }
+
+    pub(super) fn page_read(
+        &mut self,
+        channel: Slot,
+        id: RequestId,
+        stream: StreamState,
+        publications: Vec<Arc<Publication>>,
+    ) {
+        let Some(read) = self.read_ended(channel, id) else {
+            return;
+        };
+        let page: Arc<[_]> = publications.into();
+        let tail = self.channels.get(channel).and_then(|c| c.tail);
+        let same_epoch = tail.is_some_and(|tail| tail.epoch == stream.epoch);
+        if !same_epoch {
+            self.follow_again(channel);
+        }
+        for line in read.waiters {
+            let Some(l) = self.lines.get_mut(line.into()) else {
+                continue;
+            };
+            let Some(s) = l.subscription(channel) else {
+                continue;
+            };
+            let Stage::Behind(behind) = &mut s.stage else {
+                continue;
+            };
+            if !behind.reading || behind.position() != read.after {
+                continue;
+            }
+            if !same_epoch || !turn_page(behind, stream, &page, tail) {
+                self.try_again(Again::Read { line, channel });
+                continue;
+            }
+            self.queue_advance(line, channel);
+        }
+        self.settle(channel);
+    }
+
+    pub(super) fn page_failed(&mut self, channel: Slot, id: RequestId, refusal: &Refusal) {
+        let Some(read) = self.read_ended(channel, id) else {
+            return;
+        };
+        let Some(name) = self.channels.get(channel).map(|c| c.name.clone()) else {
+            return;
+        };
+        let never = refusal.code.retry() == Retry::Never;
+        for line in read.waiters {
+            if never && refusal.code == ErrorCode::StorageCorrupt {
+                // Reading around the damage would lose something silently.
+                self.end(line, channel, self.limits.presence_grace);
+                self.unsubscribed(line, &name, refusal.clone());
+            } else {
+                self.try_again(Again::Read { line, channel });
+            }
+        }
+        self.settle(channel);
+    }
+}
+
+fn next_move(behind: &mut Behind, c: &Channel, tail: Tail, credit: usize) -> Move {
+    if behind.cursor == tail.offset {
+        return Move::GoLive;
+    }
+    if credit == 0 {
+        return Move::Park;
+    }
+    if let Some(next) = behind.next_in_page() {
+        return Move::HandOut(next);
+    }
+    behind.page = None;
+    if behind.cursor > tail.offset {
+        // Another worker was faster with these, or the client made its position up: a read tells.
+        return if behind.verified {
+            Move::AwaitStream
+        } else {
+            Move::Read
+        };
+    }
+    let recent = c
+        .catching_up
+        .as_ref()
+        .and_then(|c| c.recent.after(behind.cursor));
+    let history = c.rules.history.is_kept();
+    match recent {
+        Some(next) if next.position.offset == behind.cursor + 1 => Move::HandOut(Arc::clone(next)),
+        _ if history => Move::Read,
+        Some(next) => {
+            let conflated = c.rules.slow == crate::rules::SlowPolicy::LatestByKey;
+            let reason = if conflated {
+                GapReason::Conflated
+            } else {
+                GapReason::Dropped
+            };
+            let offset = next.position.offset - 1;
+            behind.skip(
+                reason,
+                Position {
+                    epoch: tail.epoch,
+                    offset,
+                },
+            );
+            Move::HandOut(Arc::clone(next))
+        }
+        None => Move::SkipToTail,
+    }
+}
+
+/// Gives a subscription what was read for it. False when that brings it nowhere.
+fn turn_page(
+    behind: &mut Behind,
+    stream: StreamState,
+    page: &Arc<[Arc<Publication>]>,
+    tail: Option<Tail>,
+) -> bool {
+    let before = behind.cursor;
+    let at = |offset| Position {
+        epoch: stream.epoch,
+        offset,
+    };
+    if stream.head < behind.cursor {
+        behind.skip(GapReason::UnknownPosition, at(stream.head));
+    } else if stream.first > behind.cursor + 1 {
+        if behind.lenient {
+            behind.move_to(at(stream.first - 1));
+        } else {
+            behind.skip(stream.trimmed.into(), at(stream.first - 1));
+        }
+    }
+    behind.lenient = false;
+    behind.page = Some(Arc::clone(page));
+    let expected_more = tail.is_some_and(|tail| tail.offset > behind.cursor);
+    let moved = behind.cursor != before || behind.next_in_page().is_some() || !behind.verified;
+    behind.verified = true;
+    if expected_more && !moved {
+        behind.page = None;
+        return false;
+    }
+    behind.reading = false;
+    true
+}

@@ -1,0 +1,104 @@
+//! Answers of the broker become answers to commands.
+
+use std::sync::Arc;
+
+use crate::{
+    broker::{RequestId, StreamState},
+    command::Since,
+    delivery::{GapReason, LineId, Reply},
+    error::Refusal,
+    position::Position,
+    publication::Publication,
+};
+
+use super::{Engine, state::Pending};
+
+impl Engine {
+    pub(super) fn request(&mut self, pending: Pending) -> RequestId {
+        self.requests
+            .add(pending, self.now, self.limits.answer_within)
+    }
+
+    /// One request less under way for this line.
+    pub(super) fn answered(&mut self, line: LineId) {
+        if let Some(l) = self.lines.get_mut(line.into()) {
+            l.in_flight = l.in_flight.saturating_sub(1);
+        }
+    }
+
+    pub(super) fn published(&mut self, id: RequestId, position: Position, duplicate: bool) {
+        let Some(Pending::Publish { line, command }) = self.requests.take(id) else {
+            return;
+        };
+        self.answered(line);
+        self.reply(
+            line,
+            Some(command),
+            Reply::Published {
+                position,
+                duplicate,
+            },
+        );
+    }
+
+    pub(super) fn history_read(
+        &mut self,
+        id: RequestId,
+        stream: StreamState,
+        publications: Vec<Arc<Publication>>,
+    ) {
+        match self.requests.take(id) {
+            Some(Pending::Read { channel }) => {
+                self.page_read(channel, id, stream, publications);
+            }
+            Some(Pending::History {
+                line,
+                command,
+                channel,
+                since,
+            }) => {
+                self.answered(line);
+                let (head, gap) = (stream.position(), gap_since(since, stream));
+                let reply = Reply::History {
+                    channel,
+                    head,
+                    publications,
+                    gap,
+                };
+                self.reply(line, Some(command), reply);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn request_failed(&mut self, id: RequestId, pending: &Pending, refusal: &Refusal) {
+        match *pending {
+            Pending::Publish { line, command } | Pending::History { line, command, .. } => {
+                self.answered(line);
+                self.refuse(line, command, refusal.clone());
+            }
+            Pending::Members { line, command, .. } => {
+                self.answered(line);
+                if let Some(command) = command {
+                    self.refuse(line, command, refusal.clone());
+                }
+            }
+            Pending::Follow { channel } => self.follow_failed(channel, refusal),
+            Pending::Read { channel } => self.page_failed(channel, id, refusal),
+        }
+    }
+}
+
+/// What is missing between a position and the oldest publication that is retained.
+fn gap_since(since: Since, stream: StreamState) -> Option<GapReason> {
+    let Since::Position(position) = since else {
+        return None;
+    };
+    if position.epoch != stream.epoch {
+        return Some(GapReason::EpochChanged);
+    }
+    if position.offset > stream.head {
+        return Some(GapReason::UnknownPosition);
+    }
+    (stream.first > position.offset + 1).then(|| stream.trimmed.into())
+}

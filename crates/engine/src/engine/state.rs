@@ -1,0 +1,327 @@
+//! What the engine remembers of lines, subscriptions and channels.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use crate::{
+    broker::{RequestId, StreamState},
+    channel_name::ChannelName,
+    command::{CommandId, Since},
+    delivery::{GapReason, LineId},
+    position::{Epoch, Position},
+    publication::Publication,
+    rate::TokenBucket,
+    rules::ChannelRules,
+    session::{Identity, SessionId},
+    slab::Slot,
+};
+
+use super::recent::Recent;
+
+/// One line and the session on it.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) session: SessionId,
+    pub(super) identity: Arc<Identity>,
+    /// Wall-clock milliseconds when it was opened: its claim to be a member.
+    pub(super) since_ms: u64,
+    pub(super) subscriptions: Vec<Subscription>,
+    /// Bytes that may be handed out one by one before the next `handle_writable`.
+    pub(super) credit: usize,
+    pub(super) commands: TokenBucket,
+    pub(super) publishes: TokenBucket,
+    /// Refusals for speed since the last success.
+    pub(super) refused: u32,
+    pub(super) mark: u32,
+    /// Requests to the broker that are not answered; at most `Limits::requests_per_line`.
+    pub(super) in_flight: u16,
+    /// The outbox is above its bound.
+    pub(super) full: bool,
+    /// A `Close` was queued: nothing more goes in or out.
+    pub(super) closing: bool,
+}
+
+impl Line {
+    pub(super) fn subscription(&mut self, channel: Slot) -> Option<&mut Subscription> {
+        self.subscriptions.iter_mut().find(|s| s.channel == channel)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Subscription {
+    pub(super) channel: Slot,
+    pub(super) stage: Stage,
+    /// Offset up to which the client's own pongs prove receipt; `received <= marked`.
+    pub(super) received: u64,
+    /// Offset handed out when the last mark was made; `marked <=` the handed-out offset.
+    pub(super) marked: u64,
+    /// Joins and leaves are wanted.
+    pub(super) presence: bool,
+    /// The broker was told that the session is a member.
+    pub(super) joined: bool,
+}
+
+/// ```text
+///            Followed               everything handed out
+/// Opening ──────────────▶ Behind ──────────────────────────▶ Live
+///    │       Since::Now      ▲                                │
+///    └───────────────────────┼───────────────────────────────▶│
+///                            └────────────────────────────────┘
+///                               outbox full, hole, new epoch
+/// ```
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// The channel's stream is not known yet.
+    Opening(Box<Opening>),
+    /// Everything up to the channel's tail was handed out; `slot` is the place in the live list.
+    Live { slot: u32 },
+    /// Reads on from `cursor` at its own pace.
+    Behind(Box<Behind>),
+}
+
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) id: Option<CommandId>,
+    pub(super) since: Since,
+}
+
+#[derive(Debug)]
+pub(super) struct Behind {
+    pub(super) epoch: Epoch,
+    /// The last offset handed out.
+    pub(super) cursor: u64,
+    /// What was read after the cursor.
+    pub(super) page: Option<Arc<[Arc<Publication>]>>,
+    /// A gap that is announced once it is known where delivery goes on.
+    pub(super) gap: Option<(Position, GapReason)>,
+    /// It was live and too slow, against: it began with a position.
+    pub(super) slow: bool,
+    /// The client knows that it is behind.
+    pub(super) told: bool,
+    /// What is missing at the beginning is no gap: "the last 50" of 20 are 20.
+    pub(super) lenient: bool,
+    /// A read has shown that the cursor is within the stream.
+    pub(super) verified: bool,
+    /// A read is under way or waits for its turn.
+    pub(super) reading: bool,
+    /// An `Advance` is queued.
+    pub(super) queued: bool,
+    /// It is in `CatchingUp::ahead`.
+    pub(super) ahead: bool,
+}
+
+impl Behind {
+    pub(super) fn resumed(position: Position, lenient: bool) -> Self {
+        Self {
+            epoch: position.epoch,
+            cursor: position.offset,
+            page: None,
+            gap: None,
+            slow: false,
+            told: true,
+            lenient,
+            verified: false,
+            reading: false,
+            queued: false,
+            ahead: false,
+        }
+    }
+
+    pub(super) fn slow(position: Position) -> Self {
+        let base = Self::resumed(position, false);
+        Self {
+            slow: true,
+            told: false,
+            verified: true,
+            ..base
+        }
+    }
+
+    pub(super) fn position(&self) -> Position {
+        Position {
+            epoch: self.epoch,
+            offset: self.cursor,
+        }
+    }
+
+    /// Goes on after `to`; the first reason stays the reason until the gap is announced.
+    pub(super) fn skip(&mut self, reason: GapReason, to: Position) {
+        let from = self.position();
+        self.gap.get_or_insert((from, reason));
+        self.move_to(to);
+    }
+
+    pub(super) fn move_to(&mut self, to: Position) {
+        self.epoch = to.epoch;
+        self.cursor = to.offset;
+        self.page = None;
+    }
+
+    /// The publication after the cursor, if the page has it.
+    pub(super) fn next_in_page(&self) -> Option<Arc<Publication>> {
+        let page = self.page.as_ref()?;
+        let first = page.first()?.position.offset;
+        let index = usize::try_from((self.cursor + 1).checked_sub(first)?).ok()?;
+        page.get(index).cloned()
+    }
+}
+
+/// A channel's stream as far as this worker handed it out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tail {
+    pub(super) epoch: Epoch,
+    pub(super) offset: u64,
+}
+
+impl Tail {
+    pub(super) fn position(self) -> Position {
+        Position {
+            epoch: self.epoch,
+            offset: self.offset,
+        }
+    }
+}
+
+impl From<StreamState> for Tail {
+    fn from(stream: StreamState) -> Self {
+        Self {
+            epoch: stream.epoch,
+            offset: stream.head,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) name: ChannelName,
+    pub(super) rules: Arc<ChannelRules>,
+    /// None until the broker answered the first `Follow`.
+    pub(super) tail: Option<Tail>,
+    pub(super) live: Vec<LineId>,
+    /// Those who want joins and leaves and have room for them.
+    pub(super) watchers: Vec<LineId>,
+    pub(super) subscribers: u32,
+    /// Subscriptions in `Stage::Behind`.
+    pub(super) behind: u32,
+    /// Only there while some subscription is not live.
+    pub(super) catching_up: Option<Box<CatchingUp>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct CatchingUp {
+    /// Lines that began to subscribe before there was a tail; some may have gone since.
+    pub(super) opening: Vec<LineId>,
+    /// Lines whose cursor is ahead of what this worker has heard.
+    pub(super) ahead: Vec<LineId>,
+    pub(super) reads: Vec<Read>,
+    pub(super) recent: Recent,
+}
+
+/// A history read under way, and everyone who waits for just that.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) id: RequestId,
+    pub(super) after: Position,
+    pub(super) waiters: Vec<LineId>,
+}
+
+impl Channel {
+    pub(super) fn new(name: ChannelName, rules: Arc<ChannelRules>) -> Self {
+        let (live, watchers) = (Vec::new(), Vec::new());
+        let (subscribers, behind) = (0, 0);
+        Self {
+            name,
+            rules,
+            tail: None,
+            live,
+            watchers,
+            subscribers,
+            behind,
+            catching_up: None,
+        }
+    }
+
+    pub(super) fn catching_up(&mut self) -> &mut CatchingUp {
+        self.catching_up.get_or_insert_default()
+    }
+
+    /// Gives memory back when everyone is live.
+    pub(super) fn settle(&mut self) {
+        let Some(c) = &mut self.catching_up else {
+            return;
+        };
+        if self.behind == 0 {
+            c.recent = Recent::default();
+            if c.opening.is_empty() && c.ahead.is_empty() && c.reads.is_empty() {
+                self.catching_up = None;
+            }
+        }
+    }
+
+    /// Wakes those who were ahead of the stream.
+    pub(super) fn take_ahead(&mut self) -> Vec<LineId> {
+        self.catching_up
+            .as_mut()
+            .map_or_else(Vec::new, |c| std::mem::take(&mut c.ahead))
+    }
+}
+
+/// Requests that were sent to the broker, by their number.
+#[derive(Debug)]
+pub(super) enum Pending {
+    Publish {
+        line: LineId,
+        command: CommandId,
+    },
+    History {
+        line: LineId,
+        command: CommandId,
+        channel: ChannelName,
+        since: Since,
+    },
+    Members {
+        line: LineId,
+        command: Option<CommandId>,
+        channel: ChannelName,
+    },
+    Follow {
+        channel: Slot,
+    },
+    Read {
+        channel: Slot,
+    },
+}
+
+/// What `poll_delivery` does next, in order.
+#[derive(Debug)]
+pub(super) enum Item {
+    Publication(Arc<Publication>),
+    Presence(Arc<crate::broker::PresenceChange>),
+    Notice {
+        line: LineId,
+        notice: Box<crate::delivery::Notice>,
+    },
+    /// A subscription whose channel's stream is known begins.
+    Begin {
+        line: LineId,
+        channel: Slot,
+    },
+    /// A subscription that is behind may have a step to go.
+    Advance {
+        line: LineId,
+        channel: Slot,
+    },
+    /// The broker told the stream's head again.
+    Head {
+        channel: Slot,
+        stream: StreamState,
+    },
+}
+
+/// What is tried again after it failed at the broker.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Again {
+    Read { line: LineId, channel: Slot },
+    Follow { channel: Slot },
+}
+
+pub(super) type Items = VecDeque<Item>;

@@ -1,0 +1,87 @@
+//! Sessions, channels, recovery, presence and backpressure of a real-time server, as a sans-I/O
+//! machine: [`Command`]s and broker events in, [`Delivery`]s and [`BrokerRequest`]s out.
+//!
+//! **A line is a cursor over a log.** A subscription is a position in a channel's stream. While
+//! the line keeps up, publications are broadcast to it; when it does not, it reads on from the
+//! broker's history at its own pace; when it is lost, it comes back with its position. All three
+//! are the same movement, so nothing is lost silently and nothing comes twice.
+//!
+//! This crate knows no socket, no clock, no thread and no randomness: time is an argument
+//! ([`Now`]), random numbers too, and whoever calls [`Engine`] does the I/O. It does not know how
+//! a message looks on the wire either: that is a dialect's work.
+//!
+//! ```
+//! use std::{sync::Arc, time::Instant};
+//! use offhook_engine::*;
+//!
+//! let now = Now { instant: Instant::now(), unix_ms: 1_700_000_000_000 };
+//! let rules = ChannelRules { presence: false, ..ChannelRules::default() };
+//! let book = Arc::new(RuleBook::everything(rules));
+//! let mut engine = Engine::new(Limits::default(), book, now);
+//!
+//! // Someone comes and subscribes.
+//! let session = SessionId::from_bytes([7; 16]);
+//! let line = engine.handle_line_opened(session, Arc::new(Identity::user("ann")), now)?;
+//! let channel = ChannelName::new("chat")?;
+//! let subscribe =
+//!     Command::Subscribe { channel: channel.clone(), since: Since::Now, presence: false };
+//! engine.handle_command(line, CommandId(1), subscribe, now);
+//!
+//! // The engine asks the broker for the channel's stream; we play the broker.
+//! assert!(engine.poll_delivery().is_none());
+//! let Some(BrokerRequest::Follow { id, .. }) = engine.poll_broker_request() else { panic!() };
+//! let (epoch, trimmed) = (Epoch(1), Trimmed::BySize);
+//! let stream = StreamState { epoch, head: 41, first: 42, trimmed };
+//! engine.handle_broker(BrokerEvent::Followed { id, stream }, now);
+//! let Some(Delivery::Line { notice, .. }) = engine.poll_delivery() else { panic!() };
+//! assert!(matches!(notice, Notice::Reply { reply: Reply::Subscribed { live: true, .. }, .. }));
+//!
+//! // A publication comes: one delivery for all lines that are live.
+//! let draft = Draft {
+//!     channel,
+//!     data: "\"hello\"".into(),
+//!     format: Format::Json,
+//!     tags: Tags::default(),
+//!     publisher: None,
+//!     key: None,
+//!     time_ms: now.unix_ms,
+//! };
+//! let publication = Arc::new(draft.at(Position { epoch, offset: 42 }));
+//! engine.handle_broker(BrokerEvent::Publication(publication), now);
+//! let Some(Delivery::Broadcast { lines, .. }) = engine.poll_delivery() else { panic!() };
+//! assert_eq!(lines, [line]);
+//! # Ok::<(), Refusal>(())
+//! ```
+
+mod broker;
+mod channel_name;
+mod command;
+mod delivery;
+mod engine;
+mod error;
+mod limits;
+mod position;
+mod publication;
+mod rate;
+mod rules;
+mod session;
+mod slab;
+mod snapshot_bytes;
+
+pub use broker::{
+    BrokerEvent, BrokerFailure, BrokerRequest, PresenceChange, ReadFrom, ReadLimit, RequestId,
+    StreamState, Trimmed,
+};
+pub use channel_name::{ChannelName, MAX_CHANNEL_NAME, Pattern};
+pub use command::{Command, CommandId, Now, Since};
+pub use delivery::{CloseReason, Delivery, GapReason, LineId, Notice, Reply};
+pub use engine::{Engine, Receipt};
+pub use error::{ErrorCode, Refusal, Retry};
+pub use limits::Limits;
+pub use position::{Epoch, Position};
+pub use publication::{
+    CONFLATION_TAG, Draft, Format, Key, MAX_KEY, MAX_TAG_TEXT, MAX_TAGS, Publication, Publisher,
+    Tags,
+};
+pub use rules::{Access, ChannelRules, History, RuleBook, SlowPolicy};
+pub use session::{Identity, Member, SessionId, SessionSnapshot, SubscriptionSnapshot};

@@ -1,0 +1,155 @@
+//! What holds for a channel: history, presence, who may do what, what happens to slow lines.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::channel_name::{ChannelName, Pattern};
+
+/// How much of a channel's stream the broker keeps. A publication goes when any bound is passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// Publications kept; 0 means none, and slow lines need a [`SlowPolicy`].
+    pub count: u64,
+    /// Bytes kept, by [`Publication::weight`](crate::Publication::weight).
+    pub bytes: u64,
+    /// The age of the oldest.
+    pub age: Option<Duration>,
+}
+
+impl History {
+    /// Nothing is kept.
+    pub const NONE: Self = Self {
+        count: 0,
+        bytes: 0,
+        age: None,
+    };
+
+    /// Whether anything is kept.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.count > 0 && self.bytes > 0
+    }
+}
+
+impl Default for History {
+    /// 10,000 publications, 16 MiB, a week: a room can be read back after a holiday, and a
+    /// thousand rooms fit on a small disk.
+    fn default() -> Self {
+        let week = Duration::from_secs(7 * 24 * 3600);
+        Self {
+            count: 10_000,
+            bytes: 16 << 20,
+            age: Some(week),
+        }
+    }
+}
+
+/// What happens to a line that does not keep up, in a channel without history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SlowPolicy {
+    /// The oldest it has not read are dropped, and a gap says how many.
+    #[default]
+    DropOldest,
+    /// Of publications with the same tag `key` only the newest stays: right for prices, wrong
+    /// for chats.
+    LatestByKey,
+    /// The line is closed.
+    Disconnect,
+}
+
+/// Who may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Everyone who has a line.
+    #[default]
+    Everyone,
+    /// Sessions with a user name.
+    Users,
+    /// Sessions whose grants name the channel.
+    Granted,
+    /// Only the server's own API.
+    Nobody,
+}
+
+/// The rules of one channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelRules {
+    /// What the broker keeps.
+    pub history: History,
+    /// Whether it is known who is in the channel.
+    pub presence: bool,
+    /// What happens to slow lines where nothing is kept.
+    pub slow: SlowPolicy,
+    /// Who may publish.
+    pub publish: Access,
+    /// Who may subscribe, and read history and presence.
+    pub subscribe: Access,
+    /// How long an idempotency key is remembered, also when its publication was trimmed. Default
+    /// one hour: longer than a client keeps trying before it gives its queue up.
+    pub key_window: Duration,
+}
+
+impl Default for ChannelRules {
+    fn default() -> Self {
+        Self {
+            history: History::default(),
+            presence: true,
+            slow: SlowPolicy::default(),
+            publish: Access::default(),
+            subscribe: Access::default(),
+            key_window: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// Rules by pattern: the first pattern that fits counts. Shared by the workers and the broker.
+///
+/// ```
+/// use offhook_engine::{ChannelName, ChannelRules, History, RuleBook};
+/// let ticker = ChannelRules { history: History::NONE, ..ChannelRules::default() };
+/// let book = RuleBook::new().with("ticker/*", ticker).with("chat/*", ChannelRules::default());
+/// assert!(!book.rules(&ChannelName::new("ticker/btc")?).unwrap().history.is_kept());
+/// assert!(book.rules(&ChannelName::new("secret")?).is_none());
+/// # Ok::<(), offhook_engine::Refusal>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct RuleBook(Vec<(Pattern, Arc<ChannelRules>)>);
+
+impl RuleBook {
+    /// No channel exists.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Every channel exists, with these rules.
+    #[must_use]
+    pub fn everything(rules: ChannelRules) -> Self {
+        Self::new().with("*", rules)
+    }
+
+    /// Adds a pattern after those already there.
+    #[must_use]
+    pub fn with(mut self, pattern: &str, rules: ChannelRules) -> Self {
+        self.0.push((Pattern::new(pattern), Arc::new(rules)));
+        self
+    }
+
+    /// The rules of a channel; none when no pattern fits, and then there is no such channel.
+    #[must_use]
+    pub fn rules(&self, channel: &ChannelName) -> Option<&Arc<ChannelRules>> {
+        self.0
+            .iter()
+            .find(|(pattern, _)| pattern.matches(channel))
+            .map(|(_, rules)| rules)
+    }
+
+    /// The longest time any rule remembers an idempotency key.
+    #[must_use]
+    pub fn longest_key_window(&self) -> Duration {
+        self.0
+            .iter()
+            .map(|(_, rules)| rules.key_window)
+            .max()
+            .unwrap_or_default()
+    }
+}

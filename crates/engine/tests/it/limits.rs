@@ -1,0 +1,311 @@
+//! Refusals: what, why, and whether to try again.
+
+use std::{sync::Arc, time::Duration};
+
+use offhook_engine::*;
+
+use crate::world::{World, channel, client::Wire, rules, tight_limits};
+
+fn world_with(change: impl Fn(&mut Limits)) -> World {
+    let mut limits = tight_limits();
+    change(&mut limits);
+    let mut world = World::with(1, 1, &limits, rules());
+    world.connect(0, 0, false);
+    world
+}
+
+fn refusals(world: &mut World) -> Vec<Refusal> {
+    world.settle();
+    let mut refusals = Vec::new();
+    for reply in world.clients[0].replies() {
+        if let Reply::Refused(refusal) = reply {
+            refusals.push(refusal.clone());
+        }
+    }
+    refusals
+}
+
+fn only_refusal(world: &mut World) -> ErrorCode {
+    let refusals = refusals(world);
+    assert_eq!(refusals.len(), 1, "{refusals:?}");
+    refusals[0].code
+}
+
+#[test]
+fn every_code_has_its_own_stable_name() {
+    let mut names: Vec<_> = ErrorCode::ALL.iter().map(|code| code.name()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), ErrorCode::ALL.len());
+    assert_eq!(ErrorCode::StorageFull.name(), "storage_full");
+    assert_eq!(ErrorCode::StorageFull.retry().name(), "later");
+}
+
+#[test]
+fn names_of_channels_are_bounded_and_say_what_is_wrong_where() {
+    for (name, words) in [
+        ("".to_owned(), "empty"),
+        ("x".repeat(201), "201 bytes"),
+        ("a\nb".to_owned(), "byte 1"),
+        ("chat/*".to_owned(), "byte 5"),
+    ] {
+        let refusal = ChannelName::new(&name).unwrap_err();
+        assert_eq!(refusal.code, ErrorCode::BadChannelName);
+        assert!(refusal.detail.contains(words), "{refusal}");
+    }
+    assert!(ChannelName::new(&"x".repeat(200)).is_ok());
+}
+
+#[test]
+fn keys_and_tags_are_bounded() {
+    assert!(Key::new(&"k".repeat(128)).is_ok());
+    assert_eq!(
+        Key::new(&"k".repeat(129)).unwrap_err().code,
+        ErrorCode::BadKey
+    );
+    assert_eq!(Key::new("").unwrap_err().code, ErrorCode::BadKey);
+    let many = vec![("name", "value"); 17];
+    assert_eq!(Tags::new(many).unwrap_err().code, ErrorCode::BadTags);
+    let long = "v".repeat(257);
+    assert_eq!(
+        Tags::new([("name", &*long)]).unwrap_err().code,
+        ErrorCode::BadTags
+    );
+}
+
+#[test]
+fn too_much_data_is_refused_with_both_sizes() {
+    let mut world = world_with(|limits| limits.data_bytes = 10);
+    world.publish(0, "kept/a", "0123456789");
+    world.publish(0, "kept/a", "0123456789a");
+    let refusals = refusals(&mut world);
+    assert_eq!(refusals[0].code, ErrorCode::TooLarge);
+    assert!(
+        refusals[0].detail.contains("11 bytes, at most 10"),
+        "{}",
+        refusals[0]
+    );
+    assert_eq!(refusals.len(), 1);
+}
+
+#[test]
+fn a_channel_without_a_rule_does_not_exist() {
+    let mut world = world_with(|_| {});
+    world.subscribe(0, "nowhere", Since::Now);
+    assert_eq!(only_refusal(&mut world), ErrorCode::UnknownChannel);
+}
+
+#[test]
+fn history_of_a_channel_that_keeps_none_is_refused() {
+    let mut world = world_with(|_| {});
+    let channel = channel("flow/c");
+    world.command(
+        0,
+        Command::History {
+            channel,
+            since: Since::Start,
+            limit: 10,
+        },
+    );
+    assert_eq!(only_refusal(&mut world), ErrorCode::NoHistory);
+}
+
+#[test]
+fn permissions_are_the_rules_and_the_grants_together() {
+    let granted = ChannelRules {
+        publish: Access::Granted,
+        ..ChannelRules::default()
+    };
+    let book = rules().with("board", granted);
+    let mut world = World::with(1, 0, &tight_limits(), book);
+    let mut editor = Identity::user("eve");
+    editor.may_publish = vec![Pattern::new("bo*")];
+    for (n, identity, allowed) in [(1, editor, true), (2, Identity::user("ann"), false)] {
+        let engine = &mut world.workers[0];
+        let session = SessionId::from_bytes([n; 16]);
+        let line = engine
+            .handle_line_opened(session, Arc::new(identity), world.now)
+            .unwrap();
+        let publish = Command::Publish {
+            channel: channel("board"),
+            data: "1".into(),
+            format: Format::Json,
+            tags: Tags::default(),
+            key: None,
+        };
+        engine.handle_command(line, CommandId(1), publish, world.now);
+        let sent = engine.poll_broker_request().is_some();
+        let refused = engine.poll_delivery().is_some();
+        assert_eq!((sent, refused), (allowed, !allowed));
+    }
+}
+
+#[test]
+fn a_session_has_so_many_subscriptions_and_no_more() {
+    let mut world = world_with(|limits| limits.subscriptions = 2);
+    for name in ["kept/a", "kept/b", "kept/c"] {
+        world.subscribe(0, name, Since::Now);
+    }
+    assert_eq!(only_refusal(&mut world), ErrorCode::TooManySubscriptions);
+}
+
+#[test]
+fn subscribing_twice_and_unsubscribing_from_nothing_are_refused() {
+    let mut world = world_with(|_| {});
+    world.subscribe(0, "kept/a", Since::Now);
+    world.settle();
+    world.subscribe(0, "kept/a", Since::Now);
+    assert_eq!(only_refusal(&mut world), ErrorCode::AlreadySubscribed);
+    world.command(
+        0,
+        Command::Unsubscribe {
+            channel: channel("kept/b"),
+        },
+    );
+    assert_eq!(refusals(&mut world)[1].code, ErrorCode::NotSubscribed);
+}
+
+#[test]
+fn who_is_too_fast_is_told_when_to_go_on_and_can() {
+    let mut world = world_with(|limits| {
+        limits.publish_burst = 3;
+        limits.publishes_per_second = 10;
+    });
+    for _ in 0..4 {
+        world.publish(0, "kept/a", "x");
+    }
+    let refused = world.clients[0].outbox.pop_front().unwrap();
+    let Wire::Notice(Notice::Reply {
+        reply: Reply::Refused(refusal),
+        ..
+    }) = refused
+    else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(refusal.code, ErrorCode::RateLimited);
+    assert_eq!(refusal.retry_after, Some(Duration::from_millis(100)));
+    world.wait(Duration::from_millis(100));
+    world.publish(0, "kept/a", "x");
+    assert!(world.clients[0].outbox.is_empty());
+}
+
+#[test]
+fn a_flood_closes_the_line() {
+    let mut world = world_with(|limits| {
+        limits.command_burst = 1;
+        limits.commands_per_second = 1;
+        limits.flood = 5;
+    });
+    for _ in 0..20 {
+        world.command(0, Command::Ping);
+    }
+    let outbox = &world.clients[0].outbox;
+    let close = outbox.iter().position(|wire| {
+        matches!(
+            wire,
+            Wire::Notice(Notice::Close {
+                reason: CloseReason::Flood
+            })
+        )
+    });
+    assert!(close.is_some());
+    assert!(outbox.len() <= 8, "the flood costs nothing after the close");
+}
+
+#[test]
+fn one_line_has_so_many_requests_under_way() {
+    let mut world = world_with(|limits| limits.requests_per_line = 2);
+    for _ in 0..3 {
+        world.publish(0, "kept/a", "x");
+    }
+    assert_eq!(only_refusal(&mut world), ErrorCode::Busy);
+    world.publish(0, "kept/a", "x");
+    assert_eq!(refusals(&mut world).len(), 1, "answers make room again");
+}
+
+#[test]
+fn a_broker_that_does_not_answer_times_out_and_its_late_answer_is_ignored() {
+    let mut world = world_with(|limits| limits.answer_within = Duration::from_secs(1));
+    world.publish(0, "kept/a", "x");
+    world.subscribe(0, "kept/a", Since::Now);
+    world.wait(Duration::from_secs(1));
+    let refused = refusals(&mut world);
+    assert_eq!(refused.len(), 2);
+    assert!(
+        refused
+            .iter()
+            .all(|refusal| refusal.code == ErrorCode::TimedOut)
+    );
+    assert!(world.clients[0].unanswered.is_empty());
+    assert_eq!(world.workers[0].poll_timeout(), None);
+}
+
+#[test]
+fn a_full_disk_refuses_publishers_and_keeps_subscribers() {
+    let mut world = world_with(|_| {});
+    world.subscribe(0, "kept/a", Since::Now);
+    world.settle();
+    world.broker.failure = Some(BrokerFailure::StorageFull);
+    world.publish(0, "kept/a", "lost?");
+    assert_eq!(only_refusal(&mut world), ErrorCode::StorageFull);
+    world.broker.failure = None;
+    world.publish(0, "kept/a", "kept");
+    world.settle();
+    assert_eq!(world.clients[0].texts("kept/a"), ["kept"]);
+}
+
+#[test]
+fn a_worker_takes_so_many_lines_and_no_more() {
+    let mut world = world_with(|limits| limits.lines = 1);
+    let session = SessionId::from_bytes([99; 16]);
+    let stranger = Arc::new(Identity::stranger());
+    let refused = world.workers[0]
+        .handle_line_opened(session, stranger, world.now)
+        .unwrap_err();
+    assert_eq!(
+        (refused.code, refused.code.retry()),
+        (ErrorCode::TooManyLines, Retry::Later)
+    );
+}
+
+#[test]
+fn the_same_key_is_acknowledged_with_the_same_position() {
+    let mut world = world_with(|_| {});
+    for _ in 0..2 {
+        world.publish_with(0, "kept/a", "x", Some("key"), "");
+    }
+    world.settle();
+    let position = Position::new(1, 1);
+    let replies = world.clients[0].replies();
+    assert_eq!(
+        replies,
+        [
+            &Reply::Published {
+                position,
+                duplicate: false
+            },
+            &Reply::Published {
+                position,
+                duplicate: true
+            },
+        ]
+    );
+}
+
+#[test]
+fn a_worker_has_so_many_requests_under_way_and_refuses_the_rest_for_now() {
+    let mut world = world_with(|limits| limits.requests = 2);
+    world.subscribe(0, "kept/a", Since::Now);
+    world.publish(0, "kept/a", "x");
+    world.publish(0, "kept/a", "x");
+    world.subscribe(0, "kept/b", Since::Now);
+    let refused = refusals(&mut world);
+    assert_eq!(refused.len(), 2);
+    assert!(
+        refused
+            .iter()
+            .all(|refusal| refusal.code == ErrorCode::Busy)
+    );
+    world.subscribe(0, "kept/b", Since::Now);
+    assert_eq!(refusals(&mut world).len(), 2, "answers make room again");
+}

@@ -1,0 +1,17 @@
+//! The engine's behaviour through its public surface.
+#![expect(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "in a test a panic is the report, and one variant is what it is about"
+)]
+
+mod limits;
+mod memory;
+mod model;
+mod presence;
+mod receipts;
+mod recovery;
+mod sessions;
+mod slow_lines;
+mod snapshots;
+mod world;

@@ -1,0 +1,249 @@
+//! Coming back with a position: everything, in order, once; or a gap that says why not.
+
+use std::sync::Arc;
+
+use offhook_engine::*;
+
+use crate::world::{World, channel};
+
+fn gap_of(world: &World, client: usize) -> (Position, Position, GapReason) {
+    let gaps = world.clients[client].notices();
+    let gap = gaps.iter().find_map(|notice| match notice {
+        Notice::Gap {
+            from, to, reason, ..
+        } => Some((*from, *to, *reason)),
+        _ => None,
+    });
+    gap.expect("a gap was announced")
+}
+
+/// A channel with ten publications and nobody in it but the publisher's line.
+fn ten_published(name: &str) -> World {
+    let mut world = World::new(2, 3);
+    world.connect(0, 0, false);
+    for n in 1..=10 {
+        world.publish(0, name, &n.to_string());
+    }
+    world.settle();
+    world
+}
+
+fn subscribe_since(world: &mut World, epoch: u64, offset: u64) {
+    world.connect(1, 0, false);
+    world.subscribe(1, "kept/a", Since::Position(Position::new(epoch, offset)));
+    world.settle();
+}
+
+#[test]
+fn a_position_brings_what_came_after_it_and_then_the_live_marker() {
+    let mut world = ten_published("kept/a");
+    subscribe_since(&mut world, 1, 6);
+    assert_eq!(world.clients[1].texts("kept/a"), ["7", "8", "9", "10"]);
+    let live = Notice::Live {
+        channel: channel("kept/a"),
+        position: Position::new(1, 10),
+    };
+    assert!(world.clients[1].notices().contains(&&live));
+}
+
+#[test]
+fn the_head_as_position_is_live_at_once() {
+    let mut world = ten_published("kept/a");
+    subscribe_since(&mut world, 1, 10);
+    assert!(world.clients[1].subscriptions[&channel("kept/a")].live);
+    assert!(world.clients[1].texts("kept/a").is_empty());
+}
+
+#[test]
+fn a_trimmed_position_is_a_gap_that_says_evicted_by_size() {
+    let mut world = ten_published("kept/a");
+    world.broker.trim(&channel("kept/a"), 3);
+    subscribe_since(&mut world, 1, 2);
+    let gap = (
+        Position::new(1, 2),
+        Position::new(1, 7),
+        GapReason::EvictedBySize,
+    );
+    assert_eq!(gap_of(&world, 1), gap);
+    assert_eq!(world.clients[1].texts("kept/a"), ["8", "9", "10"]);
+}
+
+#[test]
+fn a_position_of_another_life_is_a_gap_that_says_epoch_changed() {
+    let mut world = ten_published("kept/a");
+    world.broker.new_epoch(&channel("kept/a"));
+    world.publish(0, "kept/a", "anew");
+    world.settle();
+    subscribe_since(&mut world, 1, 10);
+    let gap = (
+        Position::new(1, 10),
+        Position::new(2, 0),
+        GapReason::EpochChanged,
+    );
+    assert_eq!(gap_of(&world, 1), gap);
+    assert_eq!(world.clients[1].texts("kept/a"), ["anew"]);
+}
+
+#[test]
+fn a_position_ahead_of_the_stream_is_a_gap_that_says_unknown_position() {
+    let mut world = ten_published("kept/a");
+    subscribe_since(&mut world, 1, 99);
+    let gap = (
+        Position::new(1, 99),
+        Position::new(1, 10),
+        GapReason::UnknownPosition,
+    );
+    assert_eq!(gap_of(&world, 1), gap);
+    assert!(world.clients[1].subscriptions[&channel("kept/a")].live);
+}
+
+#[test]
+fn the_last_few_are_no_gap_also_when_fewer_are_there() {
+    let mut world = ten_published("kept/a");
+    world.broker.trim(&channel("kept/a"), 2);
+    world.connect(1, 0, false);
+    world.subscribe(1, "kept/a", Since::Last(5));
+    world.settle();
+    assert_eq!(world.clients[1].texts("kept/a"), ["9", "10"]);
+    assert!(world.clients[1].gaps().is_empty());
+}
+
+#[test]
+fn the_start_is_the_oldest_that_is_retained() {
+    let mut world = ten_published("kept/a");
+    world.broker.trim(&channel("kept/a"), 4);
+    world.connect(1, 0, false);
+    world.subscribe(1, "kept/a", Since::Start);
+    world.settle();
+    assert_eq!(world.clients[1].texts("kept/a"), ["7", "8", "9", "10"]);
+}
+
+#[test]
+fn a_client_that_is_ahead_of_its_new_worker_waits_and_gets_nothing_twice() {
+    let mut world = World::new(2, 3);
+    for (client, worker) in [(0, 0), (1, 1)] {
+        world.connect(client, worker, false);
+        world.subscribe(client, "kept/a", Since::Now);
+    }
+    world.settle();
+    world.publish(0, "kept/a", "1");
+    world.broker_works(0, 1);
+    world.deliver(0, 2);
+    world.read(0, 9);
+    assert_eq!(world.clients[0].texts("kept/a"), ["1"]);
+    // The other worker has not heard of it when the client comes there.
+    world.cut(0);
+    world.connect(0, 1, false);
+    world.broker_works(1, 9);
+    let read = world
+        .broker
+        .next_read(1)
+        .expect("the position is checked by a read");
+    world.workers[1].handle_broker(read, world.now);
+    world.pump(1);
+    world.read(0, 9);
+    assert!(!world.clients[0].subscriptions[&channel("kept/a")].live);
+    world.publish(1, "kept/a", "2");
+    world.settle();
+    assert_eq!(world.clients[0].texts("kept/a"), ["1", "2"]);
+    assert!(world.clients[0].subscriptions[&channel("kept/a")].live);
+    assert!(world.clients[0].gaps().is_empty());
+}
+
+#[test]
+fn a_publication_that_the_broker_tells_twice_is_delivered_once() {
+    let mut world = World::new(1, 1);
+    world.connect(0, 0, false);
+    world.subscribe(0, "kept/a", Since::Now);
+    world.settle();
+    world.publish(0, "kept/a", "1");
+    world.settle();
+    let again = Arc::clone(&world.broker.streams[&channel("kept/a")].all[&(1, 1)]);
+    world.workers[0].handle_broker(BrokerEvent::Publication(again), world.now);
+    world.pump(0);
+    assert!(world.clients[0].outbox.is_empty());
+}
+
+#[test]
+fn a_herd_with_one_position_reads_the_history_once() {
+    let mut world = World::new(1, 100);
+    world.connect(0, 0, false);
+    world.publish(0, "kept/a", "1");
+    world.publish(0, "kept/a", "2");
+    world.settle();
+    for client in 1..100 {
+        world.connect(client, 0, false);
+        world.subscribe(client, "kept/a", Since::Position(Position::new(1, 0)));
+    }
+    world.broker_works(0, 1);
+    world.deliver(0, 1);
+    let history = |request: &&BrokerRequest| matches!(request, BrokerRequest::History { .. });
+    assert_eq!(world.broker.requests[0].iter().filter(history).count(), 1);
+    world.settle();
+    assert!(
+        world.clients[1..]
+            .iter()
+            .all(|c| c.texts("kept/a") == ["1", "2"])
+    );
+}
+
+#[test]
+fn a_failing_disk_delays_catching_up_and_loses_nothing() {
+    let mut world = ten_published("kept/a");
+    world.connect(1, 0, false);
+    world.subscribe(1, "kept/a", Since::Position(Position::new(1, 5)));
+    world.broker_works(0, 1);
+    world.deliver(0, 1);
+    world.broker.failure = Some(BrokerFailure::StorageFailed);
+    world.settle();
+    assert!(world.clients[1].texts("kept/a").is_empty());
+    world.broker.failure = None;
+    world.settle();
+    assert_eq!(world.clients[1].texts("kept/a"), ["6", "7", "8", "9", "10"]);
+}
+
+#[test]
+fn a_corrupt_log_ends_the_subscription_and_says_so() {
+    let mut world = ten_published("kept/a");
+    world.connect(1, 0, false);
+    world.subscribe(1, "kept/a", Since::Position(Position::new(1, 5)));
+    world.broker_works(0, 1);
+    world.deliver(0, 1);
+    world.broker.failure = Some(BrokerFailure::StorageCorrupt);
+    world.settle();
+    let ended = world.clients[1].notices().into_iter().any(|notice| {
+        matches!(notice, Notice::Unsubscribed { refusal, .. }
+            if refusal.code == ErrorCode::StorageCorrupt)
+    });
+    assert!(ended);
+    assert!(world.clients[1].texts("kept/a").is_empty());
+}
+
+#[test]
+fn a_history_query_says_what_is_missing_before_its_first_publication() {
+    let mut world = ten_published("kept/a");
+    world.broker.trim(&channel("kept/a"), 2);
+    let since = Since::Position(Position::new(1, 3));
+    world.command(
+        0,
+        Command::History {
+            channel: channel("kept/a"),
+            since,
+            limit: 10,
+        },
+    );
+    world.settle();
+    let replies = world.clients[0].replies();
+    let Some(Reply::History {
+        publications,
+        gap,
+        head,
+        ..
+    }) = replies.last()
+    else {
+        panic!()
+    };
+    assert_eq!(publications.len(), 2);
+    assert_eq!(*gap, Some(GapReason::EvictedBySize));
+    assert_eq!(*head, Position::new(1, 10));
+}

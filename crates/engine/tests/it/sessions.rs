@@ -1,0 +1,149 @@
+//! Sessions outlive lines: tokens, replacement, draining.
+
+use std::{sync::Arc, time::Duration};
+
+use offhook_engine::*;
+
+use crate::world::{World, channel, client::Wire, rules, tight_limits};
+
+#[test]
+fn a_token_restores_subscriptions_and_positions_in_one_round_trip() {
+    let mut world = World::new(2, 2);
+    for client in 0..2 {
+        world.connect(client, 0, false);
+        world.subscribe(client, "kept/a", Since::Now);
+        world.subscribe(client, "kept/b", Since::Now);
+    }
+    world.settle();
+    world.publish(1, "kept/a", "1");
+    world.settle();
+    world.issue_token(0);
+    world.settle();
+    world.cut(0);
+    world.publish(1, "kept/a", "2");
+    world.publish(1, "kept/b", "3");
+    world.settle();
+    world.connect(0, 1, true);
+    world.settle();
+    assert_eq!(world.clients[0].texts("kept/a"), ["1", "2"]);
+    assert_eq!(world.clients[0].texts("kept/b"), ["3"]);
+}
+
+#[test]
+fn the_clients_own_positions_beat_those_of_an_older_token() {
+    let mut world = World::new(1, 2);
+    for client in 0..2 {
+        world.connect(client, 0, false);
+        world.subscribe(client, "kept/a", Since::Now);
+    }
+    world.settle();
+    world.issue_token(0);
+    world.publish(1, "kept/a", "after the token");
+    world.settle();
+    world.cut(0);
+    world.connect(0, 0, true);
+    world.settle();
+    assert_eq!(world.clients[0].texts("kept/a"), ["after the token"]);
+}
+
+#[test]
+fn a_session_that_comes_back_closes_its_old_line() {
+    let mut world = World::new(1, 1);
+    world.connect(0, 0, false);
+    world.subscribe(0, "kept/a", Since::Now);
+    world.settle();
+    let identity = world.clients[0].identity();
+    let (_, old) = world.clients[0].line.unwrap();
+    let session = world.clients[0].session;
+    let new = world.workers[0]
+        .handle_line_opened(session, identity, world.now)
+        .unwrap();
+    assert_ne!(
+        old.index(),
+        new.index(),
+        "the old connection still uses its place"
+    );
+    world.pump(0);
+    let close = Notice::Close {
+        reason: CloseReason::Replaced,
+    };
+    assert!(matches!(world.clients[0].outbox.back(), Some(Wire::Notice(n)) if *n == close));
+    world.workers[0].handle_line_closed(old);
+    assert_eq!(world.workers[0].lines(), 1);
+}
+
+#[test]
+fn a_line_that_is_gone_is_ignored_everywhere() {
+    let mut world = World::new(1, 1);
+    world.connect(0, 0, false);
+    let (_, line) = world.clients[0].line.unwrap();
+    world.cut(0);
+    let engine = &mut world.workers[0];
+    engine.handle_command(line, CommandId(1), Command::Ping, world.now);
+    engine.handle_full(line);
+    engine.handle_writable(line, 10);
+    engine.handle_line_lost(line);
+    engine.handle_receipt(line, 0);
+    assert!(engine.poll_delivery().is_none());
+    assert!(engine.snapshot(line, world.now).is_none());
+    assert_eq!(engine.mark(line), None);
+}
+
+#[test]
+fn a_drain_gives_each_line_its_own_pause_and_takes_no_new_ones() {
+    let mut world = World::new(1, 3);
+    for client in 0..3 {
+        world.connect(client, 0, false);
+    }
+    let mut random = [0, u32::MAX / 2, u32::MAX].into_iter();
+    let spread = Duration::from_secs(10);
+    world.workers[0].handle_drain(spread, || random.next().unwrap());
+    world.pump(0);
+    let advice = |c: &crate::world::client::Client| match c.outbox.front() {
+        Some(Wire::Notice(Notice::Reconnect { after })) => after.as_millis(),
+        _ => panic!("no advice"),
+    };
+    let pauses: Vec<_> = world.clients.iter().map(advice).collect();
+    assert_eq!(pauses, [0, 4999, 10_000]);
+    let stranger = Arc::new(Identity::stranger());
+    let session = SessionId::from_bytes([9; 16]);
+    let refused = world.workers[0].handle_line_opened(session, stranger, world.now);
+    assert_eq!(refused.unwrap_err().code.retry(), Retry::Reconnect);
+}
+
+#[test]
+fn the_last_subscriber_of_a_channel_unfollows_it() {
+    let mut world = World::new(1, 2);
+    for client in 0..2 {
+        world.connect(client, 0, false);
+        world.subscribe(client, "kept/a", Since::Now);
+    }
+    world.settle();
+    let asked = |world: &World| world.broker.requests[0].iter().cloned().collect::<Vec<_>>();
+    let unfollow = BrokerRequest::Unfollow {
+        channel: channel("kept/a"),
+    };
+    world.cut(0);
+    assert!(!asked(&world).contains(&unfollow));
+    world.cut(1);
+    assert!(asked(&world).contains(&unfollow));
+    assert_eq!(world.workers[0].channels(), 0);
+}
+
+#[test]
+fn a_line_that_leaves_costs_nothing_any_more() {
+    let mut world = World::with(1, 50, &tight_limits(), rules());
+    for client in 0..50 {
+        world.connect(client, 0, false);
+        world.subscribe(client, "kept/a", Since::Start);
+    }
+    for client in 0..50 {
+        world.cut(client);
+    }
+    world.settle();
+    assert_eq!(
+        (world.workers[0].lines(), world.workers[0].channels()),
+        (0, 0)
+    );
+    assert_eq!(world.workers[0].poll_timeout(), None);
+}

@@ -1,0 +1,138 @@
+//! Lines that don't read: others don't notice, memory is bounded, and nothing is lost silently.
+
+use offhook_engine::*;
+
+use crate::world::{OUTBOX, World, channel};
+
+/// Client 0 publishes, 1 reads, 2 does not.
+fn one_that_does_not_read(name: &str, publications: usize) -> World {
+    let mut world = World::new(1, 3);
+    for client in 0..3 {
+        world.connect(client, 0, false);
+    }
+    for client in 1..3 {
+        world.subscribe(client, name, Since::Now);
+    }
+    world.settle();
+    for n in 0..publications {
+        world.publish_with(0, name, &n.to_string(), None, &(n % 2).to_string());
+        world.broker_works(0, 9);
+        world.deliver(0, 9);
+        world.read(0, 9);
+        world.read(1, 9);
+        let outbox = world.clients[2].outbox_bytes();
+        assert!(outbox <= OUTBOX + 200, "the outbox is bounded: {outbox}");
+    }
+    world
+}
+
+#[test]
+fn a_slow_line_delays_nobody_and_gets_everything_retained_when_it_reads_again() {
+    let mut world = one_that_does_not_read("kept/a", 50);
+    let all: Vec<_> = (0..50).map(|n| n.to_string()).collect();
+    assert_eq!(world.clients[1].texts("kept/a"), all);
+    world.settle();
+    assert_eq!(world.clients[2].texts("kept/a"), all);
+    assert!(world.clients[2].gaps().is_empty());
+}
+
+#[test]
+fn a_line_that_was_slow_is_told_when_it_falls_behind_and_when_it_is_live_again() {
+    let mut world = one_that_does_not_read("kept/a", 50);
+    world.settle();
+    let notices = world.clients[2].notices();
+    let behind = notices
+        .iter()
+        .position(|n| matches!(n, Notice::CatchingUp { .. }))
+        .unwrap();
+    let live = notices
+        .iter()
+        .position(|n| matches!(n, Notice::Live { .. }))
+        .unwrap();
+    assert!(behind < live);
+}
+
+#[test]
+fn without_history_the_oldest_are_dropped_and_a_gap_says_so() {
+    let mut world = one_that_does_not_read("flow/c", 50);
+    world.settle();
+    let texts = world.clients[2].texts("flow/c");
+    assert_eq!(world.clients[2].gaps(), [GapReason::Dropped]);
+    assert_eq!(texts.last().unwrap(), "49");
+    assert!(texts.len() < 50);
+}
+
+#[test]
+fn conflation_keeps_the_newest_of_each_key() {
+    let mut world = one_that_does_not_read("price/d", 50);
+    world.settle();
+    let texts = world.clients[2].texts("price/d");
+    assert_eq!(texts[texts.len() - 2..], ["48", "49"]);
+    assert_eq!(world.clients[2].gaps(), [GapReason::Conflated]);
+}
+
+#[test]
+fn a_channel_without_patience_closes_the_slow_line() {
+    let world = one_that_does_not_read("strict/e", 50);
+    let closed = world.clients[2].outbox.iter().any(|wire| {
+        matches!(
+            wire,
+            crate::world::client::Wire::Notice(Notice::Close {
+                reason: CloseReason::TooSlow
+            })
+        )
+    });
+    assert!(closed);
+    assert!(
+        world.clients[2].outbox.len() < 10,
+        "nothing comes after the close"
+    );
+    assert_eq!(world.clients[1].texts("strict/e").len(), 50);
+}
+
+#[test]
+fn a_mailbox_that_overflowed_is_healed_from_history() {
+    let mut world = World::new(1, 2);
+    world.connect(0, 0, false);
+    world.subscribe(0, "kept/a", Since::Now);
+    world.settle();
+    for n in 0..5 {
+        world.publish(0, "kept/a", &n.to_string());
+    }
+    world.broker_works(0, 99);
+    world.broker.lag(0);
+    world.settle();
+    assert_eq!(world.clients[0].texts("kept/a"), ["0", "1", "2", "3", "4"]);
+    assert!(world.clients[0].gaps().is_empty());
+}
+
+#[test]
+fn all_live_subscribers_share_one_broadcast() {
+    let mut world = World::new(1, 100);
+    for client in 0..100 {
+        world.connect(client, 0, false);
+        world.subscribe(client, "kept/a", Since::Now);
+    }
+    world.settle();
+    world.publish(0, "kept/a", "once");
+    world.broker_works(0, 9);
+    while let Some(event) = world.broker.next_event(0) {
+        world.workers[0].handle_broker(event, world.now);
+    }
+    let mut broadcasts = Vec::new();
+    while let Some(delivery) = world.workers[0].poll_delivery() {
+        if let Delivery::Broadcast { lines, .. } = delivery {
+            broadcasts.push(lines.len());
+        }
+    }
+    assert_eq!(broadcasts, [100]);
+}
+
+#[test]
+fn a_line_that_was_full_gets_the_members_anew() {
+    let mut world = one_that_does_not_read("kept/a", 50);
+    world.settle();
+    let members = |reply: &&&Reply| matches!(reply, Reply::Members { channel: c, .. } if *c == channel("kept/a"));
+    assert_ne!(world.clients[2].replies().iter().filter(members).count(), 0);
+    assert_eq!(world.clients[1].replies().iter().filter(members).count(), 0);
+}

@@ -1,0 +1,50 @@
+//! What a resume token holds, and what a broken one does.
+
+use std::sync::Arc;
+
+use offhook_engine::*;
+use proptest::prelude::*;
+
+fn snapshot() -> SessionSnapshot {
+    let mut identity = Identity::user("ann");
+    identity.info = "{\"name\":\"Ann\"}".into();
+    identity.may_publish = vec![Pattern::new("chat/*")];
+    identity.may_subscribe = vec![Pattern::new("chat/*"), Pattern::new("news")];
+    let subscription = |name: &str, offset| SubscriptionSnapshot {
+        channel: ChannelName::new(name).unwrap(),
+        position: Position::new(7, offset),
+        presence: offset % 2 == 0,
+    };
+    SessionSnapshot {
+        session: SessionId::from_bytes(*b"0123456789abcdef"),
+        identity: Arc::new(identity),
+        subscriptions: vec![subscription("chat/1", 4), subscription("news", 5)],
+        time_ms: 1_700_000_000_000,
+    }
+}
+
+#[test]
+fn a_snapshot_survives_its_bytes() {
+    let bytes = snapshot().to_bytes().unwrap();
+    assert_eq!(SessionSnapshot::from_bytes(&bytes), Ok(snapshot()));
+}
+
+#[test]
+fn a_snapshot_that_ends_early_or_late_is_a_bad_token() {
+    let bytes = snapshot().to_bytes().unwrap();
+    let too_long = [&bytes[..], b"!"].concat();
+    let short = (0..bytes.len()).map(|len| &bytes[..len]);
+    for broken in short.chain([&too_long[..]]) {
+        let refusal = SessionSnapshot::from_bytes(broken).unwrap_err();
+        assert_eq!(refusal.code, ErrorCode::BadToken);
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        if let Ok(snapshot) = SessionSnapshot::from_bytes(&bytes) {
+            prop_assert!(snapshot.subscriptions.len() < 200);
+        }
+    }
+}

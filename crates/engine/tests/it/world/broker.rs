@@ -1,0 +1,252 @@
+//! The reference broker: what the contract says, in the fewest words.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    sync::Arc,
+};
+
+use offhook_engine::*;
+
+#[derive(Default)]
+pub(crate) struct Stream {
+    pub(crate) epoch: u64,
+    pub(crate) head: u64,
+    pub(crate) first: u64,
+    /// Everything ever published, by position: what clients compare with.
+    pub(crate) all: HashMap<(u64, u64), Arc<Publication>>,
+    keys: HashMap<(String, String), Position>,
+}
+
+impl Stream {
+    fn state(&self) -> StreamState {
+        let (epoch, trimmed) = (Epoch(self.epoch), Trimmed::BySize);
+        StreamState {
+            epoch,
+            head: self.head,
+            first: self.first,
+            trimmed,
+        }
+    }
+
+    fn read(&self, from: ReadFrom, limit: ReadLimit) -> Vec<Arc<Publication>> {
+        let start = match from {
+            ReadFrom::After(offset) => offset + 1,
+            ReadFrom::Last(count) => (self.head + 1).saturating_sub(count),
+        };
+        let offsets = start.max(self.first)..=self.head;
+        let found = offsets.map(|offset| Arc::clone(&self.all[&(self.epoch, offset)]));
+        found.take(limit.count as usize).collect()
+    }
+}
+
+pub(crate) struct ModelBroker {
+    rules: Arc<RuleBook>,
+    pub(crate) streams: BTreeMap<ChannelName, Stream>,
+    /// By worker: what it asked and was not looked at.
+    pub(crate) requests: Vec<VecDeque<BrokerRequest>>,
+    /// By worker: what it was not told yet, in order.
+    events: Vec<VecDeque<BrokerEvent>>,
+    /// By worker: history reads are answered by another thread, at any time later.
+    reads: Vec<VecDeque<BrokerEvent>>,
+    followers: Vec<BTreeSet<ChannelName>>,
+    /// The claim of each member, and whether it has left and is only awaited.
+    pub(crate) members: BTreeMap<(ChannelName, SessionId), (u64, bool)>,
+    /// The next answers fail with this.
+    pub(crate) failure: Option<BrokerFailure>,
+}
+
+impl ModelBroker {
+    pub(crate) fn new(workers: usize, rules: Arc<RuleBook>) -> Self {
+        Self {
+            rules,
+            streams: BTreeMap::new(),
+            requests: vec![VecDeque::new(); workers],
+            events: vec![VecDeque::new(); workers],
+            reads: vec![VecDeque::new(); workers],
+            followers: vec![BTreeSet::new(); workers],
+            members: BTreeMap::new(),
+            failure: None,
+        }
+    }
+
+    pub(crate) fn stream(&mut self, channel: &ChannelName) -> &mut Stream {
+        let fresh = || Stream {
+            epoch: 1,
+            first: 1,
+            ..Stream::default()
+        };
+        self.streams.entry(channel.clone()).or_insert_with(fresh)
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        let quiet = |queues: &[VecDeque<BrokerEvent>]| queues.iter().all(VecDeque::is_empty);
+        self.requests.iter().all(VecDeque::is_empty) && quiet(&self.events) && quiet(&self.reads)
+    }
+
+    /// Looks at one request of a worker.
+    pub(crate) fn work(&mut self, worker: usize) {
+        let Some(request) = self.requests[worker].pop_front() else {
+            return;
+        };
+        match request {
+            BrokerRequest::Publish { id, draft } => self.publish(worker, id, draft),
+            BrokerRequest::Follow { id, channel } => {
+                let stream = self.stream(&channel).state();
+                if self.fails(worker, id) {
+                    return;
+                }
+                self.followers[worker].insert(channel);
+                self.events[worker].push_back(BrokerEvent::Followed { id, stream });
+            }
+            BrokerRequest::Unfollow { channel } => {
+                self.followers[worker].remove(&channel);
+            }
+            BrokerRequest::History {
+                id,
+                channel,
+                from,
+                limit,
+            } => {
+                let stream = self.stream(&channel);
+                let (state, publications) = (stream.state(), stream.read(from, limit));
+                let read = BrokerEvent::History {
+                    id,
+                    stream: state,
+                    publications,
+                };
+                if !self.fails(worker, id) {
+                    self.reads[worker].push_back(read);
+                }
+            }
+            BrokerRequest::Join {
+                channel,
+                member,
+                since_ms,
+            } => {
+                let claim = self.members.entry((channel, member.session)).or_default();
+                if since_ms >= claim.0 {
+                    *claim = (since_ms, false);
+                }
+            }
+            BrokerRequest::Leave {
+                channel,
+                session,
+                since_ms,
+                grace,
+            } => {
+                let key = (channel, session);
+                if self
+                    .members
+                    .get(&key)
+                    .is_some_and(|claim| claim.0 <= since_ms)
+                {
+                    if grace.is_zero() {
+                        self.members.remove(&key);
+                    } else {
+                        self.members.insert(key, (since_ms, true));
+                    }
+                }
+            }
+            BrokerRequest::Members { id, .. } => {
+                let members = BrokerEvent::Members {
+                    id,
+                    members: Vec::new(),
+                    total: 0,
+                };
+                self.events[worker].push_back(members);
+            }
+            BrokerRequest::Renew { .. } => {}
+        }
+    }
+
+    fn fails(&mut self, worker: usize, id: RequestId) -> bool {
+        let failed = self
+            .failure
+            .map(|failure| BrokerEvent::Failed { id, failure });
+        self.events[worker].extend(failed.clone());
+        failed.is_some()
+    }
+
+    fn publish(&mut self, worker: usize, id: RequestId, draft: Draft) {
+        if self.fails(worker, id) {
+            return;
+        }
+        let history = self.rules.rules(&draft.channel).unwrap().history.is_kept();
+        let channel = draft.channel.clone();
+        let stream = self.stream(&channel);
+        let scope = draft.key_scope().to_owned();
+        let key = draft
+            .key
+            .as_ref()
+            .map(|key| (scope, key.as_str().to_owned()));
+        if let Some(&position) = key.as_ref().and_then(|key| stream.keys.get(key)) {
+            let published = BrokerEvent::Published {
+                id,
+                position,
+                duplicate: true,
+            };
+            self.events[worker].push_back(published);
+            return;
+        }
+        stream.head += 1;
+        let position = Position::new(stream.epoch, stream.head);
+        let publication = Arc::new(draft.at(position));
+        stream
+            .all
+            .insert((stream.epoch, stream.head), Arc::clone(&publication));
+        if !history {
+            stream.first = stream.head + 1;
+        }
+        stream.keys.extend(key.map(|key| (key, position)));
+        let published = BrokerEvent::Published {
+            id,
+            position,
+            duplicate: false,
+        };
+        self.events[worker].push_back(published);
+        for (events, followed) in self.events.iter_mut().zip(&self.followers) {
+            if followed.contains(&channel) {
+                events.push_back(BrokerEvent::Publication(Arc::clone(&publication)));
+            }
+        }
+    }
+
+    /// Reads may overtake everything and be overtaken: they come first here only when nothing
+    /// else waits, or when asked for.
+    pub(crate) fn next_event(&mut self, worker: usize) -> Option<BrokerEvent> {
+        self.events[worker]
+            .pop_front()
+            .or_else(|| self.reads[worker].pop_front())
+    }
+
+    pub(crate) fn next_read(&mut self, worker: usize) -> Option<BrokerEvent> {
+        self.reads[worker].pop_back()
+    }
+
+    /// The worker's mailbox overflows: publications in it are lost, and where they were it is
+    /// told so.
+    pub(crate) fn lag(&mut self, worker: usize) {
+        for event in &mut self.events[worker] {
+            if matches!(event, BrokerEvent::Publication(_)) {
+                *event = BrokerEvent::Lagged;
+            }
+        }
+    }
+
+    /// Retention: only the newest so many stay.
+    pub(crate) fn trim(&mut self, channel: &ChannelName, keep: u64) {
+        let stream = self.stream(channel);
+        stream.first = stream.first.max((stream.head + 1).saturating_sub(keep));
+    }
+
+    /// The stream's life ends and another begins, as after a restore from an older backup;
+    /// workers hear of it as of a lag.
+    pub(crate) fn new_epoch(&mut self, channel: &ChannelName) {
+        let stream = self.stream(channel);
+        (stream.epoch, stream.head, stream.first) = (stream.epoch + 1, 0, 1);
+        stream.keys.clear();
+        for events in &mut self.events {
+            events.push_back(BrokerEvent::Lagged);
+        }
+    }
+}

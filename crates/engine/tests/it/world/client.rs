@@ -1,0 +1,374 @@
+//! A client who believes nothing: every publication must be the next one, or a gap must have
+//! said why it is not.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use offhook_engine::*;
+
+use super::broker::ModelBroker;
+
+/// What a line carries to a client.
+#[derive(Clone, Debug)]
+pub(crate) enum Wire {
+    Publication(Arc<Publication>),
+    Presence(Arc<PresenceChange>),
+    Notice(Notice),
+    /// A resume token, in order with everything else: who has it has all before it.
+    Token(SessionSnapshot),
+}
+
+impl Wire {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Publication(publication) => publication.weight(),
+            Self::Presence(_) | Self::Notice(_) | Self::Token(_) => 16,
+        }
+    }
+}
+
+/// One subscription as the client sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// None until `Subscribed` told the first position.
+    pub(crate) position: Option<Position>,
+    pub(crate) since: Since,
+    pub(crate) confirmed: bool,
+    pub(crate) live: bool,
+    /// The command that made it; none for a resumed one.
+    by: Option<u64>,
+}
+
+pub(crate) struct Client {
+    pub(crate) session: SessionId,
+    pub(crate) line: Option<(usize, LineId)>,
+    pub(crate) outbox: VecDeque<Wire>,
+    pub(crate) subscriptions: BTreeMap<ChannelName, Seen>,
+    pub(crate) snapshot: Option<SessionSnapshot>,
+    /// Commands without an answer, with the channel they subscribe or unsubscribe.
+    pub(crate) unanswered: BTreeMap<u64, Command>,
+    /// Unsubscribes under way: what comes until they are answered is of the past.
+    leaving: BTreeMap<ChannelName, u32>,
+    /// Everything read, in order.
+    pub(crate) read: Vec<Wire>,
+    next_command: u64,
+    /// The server said goodbye.
+    pub(crate) closed: bool,
+}
+
+impl Client {
+    pub(crate) fn new(index: usize) -> Self {
+        Self {
+            session: SessionId::from_bytes([index as u8 + 1; 16]),
+            line: None,
+            outbox: VecDeque::new(),
+            subscriptions: BTreeMap::new(),
+            snapshot: None,
+            unanswered: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            read: Vec::new(),
+            next_command: 1,
+            closed: false,
+        }
+    }
+
+    pub(crate) fn identity(&self) -> Arc<Identity> {
+        Arc::new(Identity::stranger())
+    }
+
+    pub(crate) fn outbox_bytes(&self) -> usize {
+        self.outbox.iter().map(Wire::bytes).sum()
+    }
+
+    pub(crate) fn sent(&mut self, command: &Command) -> CommandId {
+        let id = self.next_command;
+        self.next_command += 1;
+        self.unanswered.insert(id, command.clone());
+        match command {
+            Command::Subscribe { channel, since, .. } => {
+                let position = match since {
+                    Since::Position(position) => Some(*position),
+                    Since::Now | Since::Start | Since::Last(_) => None,
+                };
+                let since = *since;
+                let by = Some(id);
+                let new = Seen {
+                    position,
+                    since,
+                    confirmed: false,
+                    live: false,
+                    by,
+                };
+                self.subscriptions.entry(channel.clone()).or_insert(new).by = by;
+            }
+            Command::Unsubscribe { channel } => {
+                self.subscriptions.remove(channel);
+                *self.leaving.entry(channel.clone()).or_default() += 1;
+            }
+            _ => {}
+        }
+        CommandId(id)
+    }
+
+    /// The line died: only what was read counts.
+    pub(crate) fn lost(&mut self) {
+        self.line = None;
+        self.closed = false;
+        self.outbox.clear();
+        self.unanswered.clear();
+        self.leaving.clear();
+        for seen in self.subscriptions.values_mut() {
+            (seen.confirmed, seen.live) = (false, false);
+        }
+    }
+
+    pub(crate) fn positions(&self) -> Vec<(ChannelName, Position)> {
+        let known = self.subscriptions.iter();
+        known
+            .filter_map(|(channel, seen)| Some((channel.clone(), seen.position?)))
+            .collect()
+    }
+
+    /// What the server restores by itself: it follows the snapshot, not the client's memory.
+    pub(crate) fn resumed(&mut self, snapshot: &SessionSnapshot) {
+        for old in &snapshot.subscriptions {
+            let since = Since::Position(old.position);
+            let position = Some(old.position);
+            let new = Seen {
+                position,
+                since,
+                confirmed: false,
+                live: false,
+                by: None,
+            };
+            let seen = self.subscriptions.entry(old.channel.clone()).or_insert(new);
+            seen.position.get_or_insert(old.position);
+        }
+    }
+
+    /// What the server did not restore by itself.
+    pub(crate) fn to_subscribe_again(
+        &self,
+        restored: &[SubscriptionSnapshot],
+    ) -> Vec<(ChannelName, Since)> {
+        let is_restored =
+            |channel: &ChannelName| restored.iter().any(|old| old.channel == *channel);
+        let all = self
+            .subscriptions
+            .iter()
+            .filter(|(channel, _)| !is_restored(channel));
+        all.map(|(channel, seen)| {
+            let since = seen.position.map_or(seen.since, Since::Position);
+            (channel.clone(), since)
+        })
+        .collect()
+    }
+
+    pub(crate) fn read(&mut self, message: Wire, broker: &ModelBroker) {
+        match &message {
+            Wire::Publication(publication) => self.read_publication(publication, broker),
+            Wire::Presence(_) => {}
+            Wire::Notice(notice) => self.read_notice(notice, broker),
+            Wire::Token(snapshot) => self.snapshot = Some(snapshot.clone()),
+        }
+        self.read.push(message);
+    }
+
+    fn read_publication(&mut self, publication: &Publication, broker: &ModelBroker) {
+        let Some(seen) = self.seen(&publication.channel) else {
+            return;
+        };
+        let here = publication.position;
+        let start = Position {
+            epoch: here.epoch,
+            offset: here.offset - 1,
+        };
+        let before = *seen.position.get_or_insert(start);
+        assert_eq!(here.epoch, before.epoch, "an epoch changed without a gap");
+        assert_eq!(
+            here.offset,
+            before.offset + 1,
+            "lost, twice or out of order"
+        );
+        let published = &broker.streams[&publication.channel].all[&(here.epoch.0, here.offset)];
+        assert_eq!(**published, *publication);
+        seen.position = Some(here);
+    }
+
+    fn read_notice(&mut self, notice: &Notice, broker: &ModelBroker) {
+        match notice {
+            Notice::Reply { id, reply } => self.read_reply(*id, reply),
+            Notice::Gap {
+                channel,
+                from,
+                to,
+                reason,
+            } => {
+                let Some(seen) = self.seen(channel) else {
+                    return;
+                };
+                assert_eq!(
+                    *seen.position.get_or_insert(*from),
+                    *from,
+                    "a gap begins elsewhere"
+                );
+                check_gap(channel, *from, *to, *reason, broker);
+                seen.position = Some(*to);
+            }
+            Notice::CatchingUp { channel, position } => {
+                let Some(seen) = self.seen(channel) else {
+                    return;
+                };
+                assert_eq!(seen.position, Some(*position));
+                assert!(
+                    std::mem::replace(&mut seen.live, false),
+                    "catching up twice"
+                );
+            }
+            Notice::Live { channel, position } => {
+                let Some(seen) = self.seen(channel) else {
+                    return;
+                };
+                assert!(!seen.live, "live twice");
+                let reached = *seen.position.get_or_insert(*position);
+                assert_eq!(reached, *position, "live before everything came");
+                seen.live = true;
+            }
+            Notice::Unsubscribed { channel, .. } => {
+                self.subscriptions.remove(channel);
+            }
+            Notice::Reconnect { .. } => {}
+            Notice::Close { .. } => self.closed = true,
+        }
+    }
+
+    fn read_reply(&mut self, id: Option<CommandId>, reply: &Reply) {
+        let command = id.map(|id| self.unanswered.remove(&id.0).expect("answered once"));
+        match reply {
+            Reply::Subscribed {
+                channel,
+                position,
+                live,
+            } => {
+                let Some(seen) = self.seen(channel) else {
+                    return;
+                };
+                assert!(!seen.confirmed, "subscribed twice");
+                (seen.confirmed, seen.live) = (true, *live);
+                if *live {
+                    let gapless = seen.position.is_none_or(|before| before == *position);
+                    assert!(gapless, "live at once although something is missing");
+                    seen.position = Some(*position);
+                }
+            }
+            Reply::Unsubscribed { channel } => self.left(channel),
+            Reply::Refused(refusal) => match command {
+                Some(Command::Subscribe { channel, .. })
+                    if refusal.code != ErrorCode::AlreadySubscribed =>
+                {
+                    let by = id.map(|id| id.0);
+                    self.subscriptions
+                        .retain(|name, seen| *name != channel || seen.by != by);
+                }
+                Some(Command::Unsubscribe { channel }) => self.left(&channel),
+                _ => {}
+            },
+            Reply::Published { .. }
+            | Reply::History { .. }
+            | Reply::Members { .. }
+            | Reply::Pong => {}
+        }
+    }
+
+    fn left(&mut self, channel: &ChannelName) {
+        let under_way = self
+            .leaving
+            .get_mut(channel)
+            .expect("an unsubscribe was sent");
+        *under_way -= 1;
+        if *under_way == 0 {
+            self.leaving.remove(channel);
+        }
+    }
+
+    /// The subscription a message is about; none while an unsubscribe is under way.
+    fn seen(&mut self, channel: &ChannelName) -> Option<&mut Seen> {
+        if self.leaving.contains_key(channel) {
+            return None;
+        }
+        Some(
+            self.subscriptions
+                .get_mut(channel)
+                .expect("only what was subscribed comes"),
+        )
+    }
+
+    pub(crate) fn texts(&self, name: &str) -> Vec<String> {
+        let mut texts = Vec::new();
+        for wire in &self.read {
+            if let Wire::Publication(p) = wire
+                && p.channel.as_str() == name
+            {
+                texts.push(String::from_utf8(p.data.to_vec()).unwrap());
+            }
+        }
+        texts
+    }
+
+    pub(crate) fn notices(&self) -> Vec<&Notice> {
+        let mut notices = Vec::new();
+        for wire in &self.read {
+            if let Wire::Notice(notice) = wire {
+                notices.push(notice);
+            }
+        }
+        notices
+    }
+
+    pub(crate) fn gaps(&self) -> Vec<GapReason> {
+        let mut gaps = Vec::new();
+        for notice in self.notices() {
+            if let Notice::Gap { reason, .. } = notice {
+                gaps.push(*reason);
+            }
+        }
+        gaps
+    }
+
+    pub(crate) fn replies(&self) -> Vec<&Reply> {
+        let mut replies = Vec::new();
+        for notice in self.notices() {
+            if let Notice::Reply { reply, .. } = notice {
+                replies.push(reply);
+            }
+        }
+        replies
+    }
+}
+
+/// A gap is only honest when the publications really can't be had.
+fn check_gap(
+    channel: &ChannelName,
+    from: Position,
+    to: Position,
+    reason: GapReason,
+    broker: &ModelBroker,
+) {
+    let stream = &broker.streams[channel];
+    let history = channel.as_str().starts_with("kept/");
+    match reason {
+        GapReason::EpochChanged => assert_ne!(from.epoch, to.epoch),
+        GapReason::EvictedBySize if history => {
+            let trimmed = to.epoch.0 != stream.epoch || stream.first > from.offset + 1;
+            assert!(trimmed, "a gap although everything is retained");
+        }
+        GapReason::EvictedBySize => assert!(to.offset > from.offset),
+        GapReason::Dropped => assert!(!history && to.offset > from.offset),
+        GapReason::Conflated => {
+            assert!(channel.as_str().starts_with("price/") && to.offset > from.offset);
+        }
+        GapReason::EvictedByAge | GapReason::UnknownPosition => {}
+    }
+}

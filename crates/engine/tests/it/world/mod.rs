@@ -1,0 +1,295 @@
+//! Workers, a broker that answers when it is told to, and clients who check what they get.
+
+pub(crate) mod broker;
+pub(crate) mod client;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use offhook_engine::*;
+
+use self::{
+    broker::ModelBroker,
+    client::{Client, Wire},
+};
+
+/// Bytes an outbox takes before it is full; a publication weighs a little over 128.
+pub(crate) const OUTBOX: usize = 600;
+/// Bytes of it that catching up may fill: the rest is for what is live.
+const GRANT: usize = OUTBOX / 2;
+
+pub(crate) struct World {
+    pub(crate) now: Now,
+    pub(crate) workers: Vec<Engine>,
+    pub(crate) broker: ModelBroker,
+    pub(crate) clients: Vec<Client>,
+}
+
+/// Small bounds, so that every limit is met all the time.
+pub(crate) fn tight_limits() -> Limits {
+    Limits {
+        outbox_bytes: GRANT,
+        page_count: 3,
+        reads: 2,
+        recent_count: 4,
+        commands_per_second: 1_000_000,
+        command_burst: 1_000_000,
+        publishes_per_second: 1_000_000,
+        publish_burst: 1_000_000,
+        answer_within: Duration::from_secs(3600),
+        ..Limits::default()
+    }
+}
+
+/// `kept/*` has history, `flow/*` drops, `price/*` conflates, `strict/*` disconnects.
+pub(crate) fn rules() -> RuleBook {
+    let none = |slow| ChannelRules {
+        history: History::NONE,
+        slow,
+        ..ChannelRules::default()
+    };
+    RuleBook::new()
+        .with("kept/*", ChannelRules::default())
+        .with("flow/*", none(SlowPolicy::DropOldest))
+        .with("price/*", none(SlowPolicy::LatestByKey))
+        .with("strict/*", none(SlowPolicy::Disconnect))
+}
+
+pub(crate) fn channel(name: &str) -> ChannelName {
+    ChannelName::new(name).unwrap()
+}
+
+impl World {
+    pub(crate) fn new(workers: usize, clients: usize) -> Self {
+        Self::with(workers, clients, &tight_limits(), rules())
+    }
+
+    pub(crate) fn with(workers: usize, clients: usize, limits: &Limits, book: RuleBook) -> Self {
+        let now = Now {
+            instant: Instant::now_for_tests(),
+            unix_ms: 1_000_000,
+        };
+        let rules = Arc::new(book);
+        let engine = || Engine::new(limits.clone(), Arc::clone(&rules), now);
+        Self {
+            now,
+            workers: (0..workers).map(|_| engine()).collect(),
+            broker: ModelBroker::new(workers, Arc::clone(&rules)),
+            clients: (0..clients).map(Client::new).collect(),
+        }
+    }
+
+    pub(crate) fn wait(&mut self, time: Duration) {
+        self.now.instant += time;
+        self.now.unix_ms += time.as_millis() as u64;
+        for worker in 0..self.workers.len() {
+            self.workers[worker].handle_timeout(self.now);
+            self.pump(worker);
+        }
+    }
+
+    /// Opens a line for a client and subscribes again from where it was.
+    pub(crate) fn connect(&mut self, client: usize, worker: usize, by_snapshot: bool) {
+        self.now.unix_ms += 1;
+        let (engine, c) = (&mut self.workers[worker], &mut self.clients[client]);
+        assert!(c.line.is_none());
+        let positions = c.positions();
+        let mut restored = Vec::new();
+        let line = match c.snapshot.clone().filter(|_| by_snapshot) {
+            Some(snapshot) => {
+                c.resumed(&snapshot);
+                restored.clone_from(&snapshot.subscriptions);
+                engine.handle_line_resumed(snapshot, &positions, self.now)
+            }
+            None => engine.handle_line_opened(c.session, c.identity(), self.now),
+        };
+        c.line = Some((worker, line.unwrap()));
+        for (channel, since) in c.to_subscribe_again(&restored) {
+            self.command(
+                client,
+                Command::Subscribe {
+                    channel,
+                    since,
+                    presence: true,
+                },
+            );
+        }
+        self.pump(worker);
+    }
+
+    /// The line dies; what was in its outbox never arrives.
+    pub(crate) fn cut(&mut self, client: usize) {
+        let Some((worker, line)) = self.clients[client].line else {
+            return;
+        };
+        self.workers[worker].handle_line_lost(line);
+        self.clients[client].lost();
+        self.pump(worker);
+    }
+
+    /// Sends the client a resume token.
+    pub(crate) fn issue_token(&mut self, client: usize) {
+        let Some((worker, line)) = self.clients[client].line else {
+            return;
+        };
+        let snapshot = self.workers[worker].snapshot(line, self.now).unwrap();
+        // Through its bytes, as it would travel.
+        let snapshot = SessionSnapshot::from_bytes(&snapshot.to_bytes().unwrap()).unwrap();
+        self.clients[client].outbox.push_back(Wire::Token(snapshot));
+    }
+
+    pub(crate) fn command(&mut self, client: usize, command: Command) -> Option<CommandId> {
+        let c = &mut self.clients[client];
+        let (worker, line) = c.line?;
+        let id = c.sent(&command);
+        self.workers[worker].handle_command(line, id, command, self.now);
+        self.pump(worker);
+        Some(id)
+    }
+
+    pub(crate) fn subscribe(&mut self, client: usize, name: &str, since: Since) {
+        let subscribe = Command::Subscribe {
+            channel: channel(name),
+            since,
+            presence: true,
+        };
+        self.command(client, subscribe);
+    }
+
+    pub(crate) fn publish(&mut self, client: usize, name: &str, data: &str) {
+        self.publish_with(client, name, data, None, "");
+    }
+
+    pub(crate) fn publish_with(
+        &mut self,
+        client: usize,
+        name: &str,
+        data: &str,
+        key: Option<&str>,
+        tag: &str,
+    ) {
+        let publish = Command::Publish {
+            channel: channel(name),
+            data: data.to_owned().into(),
+            format: Format::Text,
+            tags: Tags::new([(CONFLATION_TAG, tag)]).unwrap(),
+            key: key.map(|key| Key::new(key).unwrap()),
+        };
+        self.command(client, publish);
+    }
+
+    /// Lets the broker see and answer so many requests of a worker; answers wait at the broker.
+    pub(crate) fn broker_works(&mut self, worker: usize, steps: usize) {
+        for _ in 0..steps {
+            self.broker.work(worker);
+        }
+    }
+
+    /// Brings so many of the broker's events to a worker.
+    pub(crate) fn deliver(&mut self, worker: usize, events: usize) {
+        for _ in 0..events {
+            let Some(event) = self.broker.next_event(worker) else {
+                break;
+            };
+            self.workers[worker].handle_broker(event, self.now);
+            self.pump(worker);
+        }
+    }
+
+    /// A client reads so many messages; its outbox is written on.
+    pub(crate) fn read(&mut self, client: usize, messages: usize) {
+        for _ in 0..messages {
+            let Some(message) = self.clients[client].outbox.pop_front() else {
+                break;
+            };
+            self.clients[client].read(message, &self.broker);
+        }
+        if self.clients[client].closed {
+            self.cut(client);
+        }
+        let c = &self.clients[client];
+        let Some((worker, line)) = c.line else { return };
+        let bytes = c.outbox_bytes();
+        if bytes < GRANT && self.workers[worker].wants_writable(line) {
+            self.workers[worker].handle_writable(line, GRANT - bytes);
+            self.pump(worker);
+        }
+    }
+
+    /// Polls everything a worker has: what a server does after every `handle_*`.
+    pub(crate) fn pump(&mut self, worker: usize) {
+        loop {
+            let mut full = Vec::new();
+            let Some(delivery) = self.workers[worker].poll_delivery() else {
+                break;
+            };
+            let live = matches!(delivery, Delivery::Broadcast { .. });
+            let (lines, wire) = match delivery {
+                Delivery::Broadcast { publication, lines } => {
+                    (lines.to_vec(), Wire::Publication(publication))
+                }
+                Delivery::Publication { line, publication } => {
+                    (vec![line], Wire::Publication(publication))
+                }
+                Delivery::Presence { change, lines } => (lines.to_vec(), Wire::Presence(change)),
+                Delivery::Line { line, notice } => (vec![line], Wire::Notice(notice)),
+            };
+            for line in lines {
+                let to = self
+                    .clients
+                    .iter_mut()
+                    .find(|c| c.line == Some((worker, line)));
+                let to = to.expect("nothing is delivered to a line that is gone");
+                to.outbox.push_back(wire.clone());
+                if live && to.outbox_bytes() > OUTBOX {
+                    full.push(line);
+                }
+            }
+            for line in full {
+                self.workers[worker].handle_full(line);
+            }
+        }
+        while let Some(request) = self.workers[worker].poll_broker_request() {
+            self.broker.requests[worker].push_back(request);
+        }
+    }
+
+    /// Lets everything come to rest: the broker answers, clients read, time passes.
+    pub(crate) fn settle(&mut self) {
+        // What failed is tried again after a pause: it is quiet only when pauses bring nothing.
+        let (mut pauses, mut rounds) = (0, 0);
+        while pauses < 6 {
+            rounds += 1;
+            assert!(rounds < 10_000, "the world never comes to rest");
+            for worker in 0..self.workers.len() {
+                let all = self.broker.requests[worker].len();
+                self.broker_works(worker, all);
+                self.deliver(worker, usize::MAX);
+            }
+            for client in 0..self.clients.len() {
+                self.read(client, usize::MAX);
+            }
+            if self.broker.is_idle() && self.clients.iter().all(|c| c.outbox.is_empty()) {
+                pauses += 1;
+                self.wait(Duration::from_secs(1));
+            }
+        }
+    }
+}
+
+/// Some instant to count from: the engine only looks at differences.
+trait NowForTests {
+    fn now_for_tests() -> Self;
+}
+
+impl NowForTests for Instant {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one instant that all tests count from"
+    )]
+    fn now_for_tests() -> Self {
+        Self::now()
+    }
+}
