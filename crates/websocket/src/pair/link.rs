@@ -188,10 +188,10 @@ impl LinkEnd {
         if let Some(writer) = writer {
             writer.wake();
         }
-        match found {
-            Found::Nothing => Poll::Pending,
-            found => Poll::Ready(Ok(found)),
+        if found == Found::Nothing {
+            return Poll::Pending;
         }
+        Poll::Ready(Ok(found))
     }
 
     fn poll_alarm(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {

@@ -99,10 +99,11 @@ impl Reconnecting {
         loop {
             match self.next().await {
                 Some(Update::Message(message)) => return Ok(Some(message)),
-                Some(Update::GivenUp { cause, .. }) => match cause {
-                    Error::Closed(closed) if closed.code == CloseCode::NORMAL => {}
-                    cause => return Err(cause),
-                },
+                Some(Update::GivenUp { cause, .. }) => {
+                    if cause.close_code() != Some(CloseCode::NORMAL) {
+                        return Err(cause);
+                    }
+                }
                 Some(
                     Update::Connecting { .. }
                     | Update::Open(_)
@@ -208,14 +209,12 @@ impl Reconnecting {
         }
     }
 
+    /// Takes the step from [`Phase::Opened`] to [`Phase::Online`].
     fn go_online(&mut self) {
-        self.phase = match std::mem::replace(&mut self.phase, Phase::Start) {
-            Phase::Opened(socket) => {
-                self.sender.arrive(socket.sender());
-                Phase::Online(socket, Instant::now())
-            }
-            other => other,
-        };
+        if let Phase::Opened(socket) = std::mem::replace(&mut self.phase, Phase::Ended) {
+            self.sender.arrive(socket.sender());
+            self.phase = Phase::Online(socket, Instant::now());
+        }
     }
 
     fn lost(&mut self, cause: Error) -> Update {

@@ -31,7 +31,7 @@ fn answering(response: &'static str) -> Reconnecting {
         let (near, mut far, _link) = Pair::new().link();
         tokio::spawn(async move {
             let mut request = [0; 1024];
-            far.read(&mut request).await?;
+            let _head = far.read(&mut request).await?;
             far.write_all(response.as_bytes()).await
         });
         Connect::to("ws://example.com/").over(near).open().await
