@@ -150,6 +150,9 @@ impl WebSocket {
     /// There is no waiting inside: replies are queued, whatever is unsent. Reading stops while
     /// more than the send buffer is unsent, so a peer that never reads costs bounded memory.
     ///
+    /// The connection is locked while `handle` runs: it sends with the `Replies` it is given. A
+    /// [`Sender`] of the same connection would wait for itself.
+    ///
     /// ```
     /// # async fn example(mut socket: offhook::WebSocket) -> Result<(), offhook::Error> {
     /// socket.each(|message, replies| replies.send(message)).await

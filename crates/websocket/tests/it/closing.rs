@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use offhook::protocol::handshake::Negotiated;
-use offhook::protocol::{CloseCode, ClosedBy, Kind, ReadyState};
+use offhook::protocol::{CloseCode, ClosedBy, Config, Kind, ReadyState};
 use offhook::{Error, Pair, Settings, WebSocket, pair};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -221,14 +221,21 @@ async fn a_peer_that_does_not_answer_the_close_is_waited_for_as_long_as_was_said
     drop(server);
 }
 
-#[tokio::test]
+/// One that was failed, and would be lingered on until the peer has read why.
+#[tokio::test(start_paused = true)]
 async fn a_connection_can_be_dropped_outside_the_runtime() {
-    let (client, server) = pair();
+    let settings = Settings::default().config(Config {
+        idle_timeout: Some(Duration::from_secs(5)),
+        ..Config::default()
+    });
+    let (client, server, _link) = Pair::new().client(&settings).open();
     let sender = client.sender();
-    std::thread::spawn(move || drop((client, server)))
-        .join()
-        .unwrap();
-    assert!(sender.send("late").await.is_err());
+    while sender.state() == ReadyState::Open {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let dropping = std::thread::spawn(move || drop((client, server)));
+    dropping.join().unwrap();
+    assert!(matches!(sender.send("late").await, Err(Error::Closed(_))));
 }
 
 #[tokio::test]

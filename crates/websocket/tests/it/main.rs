@@ -33,3 +33,4 @@ mod reconnecting;
 mod scripted;
 mod sending;
 mod serving;
+mod threads;
