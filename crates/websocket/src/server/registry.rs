@@ -11,8 +11,8 @@ use crate::line::Line;
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     lines: Mutex<Lines>,
-    /// The last one has left.
-    empty: Notify,
+    /// The last one has left, or nobody waits for it any more.
+    over: Notify,
     /// The server stops.
     stop: Notify,
 }
@@ -21,6 +21,7 @@ pub(crate) struct Registry {
 struct Lines {
     open: Slab<Weak<Line>>,
     stopping: bool,
+    abandoned: bool,
 }
 
 /// A connection's place in the registry; it leaves when this is dropped.
@@ -66,19 +67,40 @@ impl Registry {
         self.stop.notified().await;
     }
 
-    /// Waits until every place is free.
+    /// Ends the waiting for those that are still there.
+    pub(crate) fn abandon(&self) {
+        self.lines().abandoned = true;
+        self.over.notify_waiters();
+    }
+
+    /// Waits until every place is free, or those that are not are [abandoned](Self::abandon).
     pub(crate) async fn emptied(&self) {
+        self.until(|lines| lines.open.is_empty() || lines.abandoned)
+            .await;
+    }
+
+    /// Waits for [`abandon`](Self::abandon).
+    pub(crate) async fn abandoned(&self) {
+        self.until(|lines| lines.abandoned).await;
+    }
+
+    async fn until(&self, is_so: impl Fn(&Lines) -> bool) {
         loop {
-            let empty = self.empty.notified();
-            if self.lines().open.is_empty() {
+            let over = self.over.notified();
+            if is_so(&self.lines()) {
                 return;
             }
-            empty.await;
+            over.await;
         }
     }
 }
 
 impl Place {
+    /// The registry it is in.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// Says which connection has it. `false` if the server stops: then it was not there to be
     /// closed with the others.
     pub(crate) fn fill(&self, line: &Arc<Line>) -> bool {
@@ -95,7 +117,7 @@ impl Drop for Place {
         let mut lines = self.registry.lines();
         lines.open.try_remove(self.key);
         if lines.open.is_empty() {
-            self.registry.empty.notify_waiters();
+            self.registry.over.notify_waiters();
         }
     }
 }

@@ -91,8 +91,8 @@ impl Server {
         self
     }
 
-    /// How many connections at most, those in the handshake included. One more waits in the
-    /// system's queue.
+    /// How many connections at most, those in the handshake included. One more is closed at once,
+    /// which its client can retry.
     #[must_use]
     pub const fn max_connections(mut self, most: usize) -> Self {
         self.max_connections = most;
@@ -116,8 +116,8 @@ impl Server {
     }
 
     /// Serves each connection in a task of its own, until it is
-    /// [shut down](ServerHandle::shutdown). An error that a handler returns ends its connection,
-    /// and nothing else.
+    /// [shut down](ServerHandle::shutdown). An error that a handler returns, or a panic, ends its
+    /// connection and nothing else.
     ///
     /// # Errors
     /// The listener broke.
@@ -141,7 +141,7 @@ impl Server {
                 }
             };
             let Some(place) = self.registry.take(self.max_connections) else {
-                // Over the limit: the connection is closed, which the client can retry.
+                // Over the limit: not even a refusal is written, which would cost a handshake.
                 continue;
             };
             let shared = Arc::clone(&shared);
@@ -161,7 +161,10 @@ impl Server {
 async fn open(acceptor: &Acceptor, stream: TcpStream, place: &Place) -> Option<WebSocket> {
     // What is wrong with a client's socket or request is the client's to notice.
     stream.set_nodelay(true).ok()?;
-    let socket = acceptor.accept(stream).await.ok()?;
+    let socket = tokio::select! {
+        accepted = acceptor.accept(stream) => accepted.ok()?,
+        () = place.registry().abandoned() => return None,
+    };
     if !place.fill(socket.line()) {
         socket.sender().close(CloseCode::GOING_AWAY, "").ok()?;
     }
@@ -182,7 +185,8 @@ pub struct ServerHandle {
 
 impl ServerHandle {
     /// Stops accepting, closes every connection with this code, and waits until all have ended,
-    /// their handlers included; those that have not by the deadline are cut off.
+    /// their handlers included. Those that have not by the deadline are cut off: connections end,
+    /// handshakes too, and `serve` returns without the handlers that go on all the same.
     pub async fn shutdown(&self, code: CloseCode, deadline: Duration) {
         for line in self.registry.stop() {
             // A connection that is closing already ends by itself.
@@ -195,6 +199,7 @@ impl ServerHandle {
             for line in self.registry.stop() {
                 line.cut();
             }
+            self.registry.abandon();
         }
     }
 }

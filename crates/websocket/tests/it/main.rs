@@ -9,6 +9,9 @@
 
 #[cfg(any(feature = "aws-lc", feature = "ring"))]
 mod authority;
+mod cancelled;
+mod cancelling;
+mod closing;
 mod connect_environment;
 mod connect_handshake;
 mod connect_http_proxy;
@@ -18,5 +21,16 @@ mod connect_timeouts;
 #[cfg(any(feature = "aws-lc", feature = "ring"))]
 mod connect_tls;
 mod connect_transports;
+mod corking;
+mod counted;
+mod link;
+mod liveness;
+mod memory;
+mod model;
 mod program;
+mod receiving;
+mod reconnecting;
 mod scripted;
+mod sending;
+mod serving;
+mod threads;
