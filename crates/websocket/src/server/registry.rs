@@ -13,14 +13,26 @@ pub(crate) struct Registry {
     lines: Mutex<Lines>,
     /// The last one has left.
     empty: Notify,
-    /// The server stops.
-    stop: Notify,
+    /// The server has come to the next stage.
+    next: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Lines {
     open: Slab<Weak<Line>>,
-    stopping: bool,
+    stage: Stage,
+}
+
+/// How far the server has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// It takes connections.
+    #[default]
+    Open,
+    /// It takes none, and waits for those it has.
+    Stopping,
+    /// It waits no longer.
+    Cut,
 }
 
 /// A connection's place in the registry; it leaves when this is dropped.
@@ -38,7 +50,7 @@ impl Registry {
     /// Takes a place for a connection that is being made, if fewer than `limit` are taken.
     pub(crate) fn take(self: &Arc<Self>, limit: usize) -> Option<Place> {
         let mut lines = self.lines();
-        if lines.open.len() >= limit || lines.stopping {
+        if lines.open.len() >= limit || lines.stage != Stage::Open {
             return None;
         }
         let key = lines.open.insert(Weak::new());
@@ -48,12 +60,11 @@ impl Registry {
         })
     }
 
-    /// Stops taking connections, and gives those that are open.
-    pub(crate) fn stop(&self) -> Vec<Arc<Line>> {
+    /// Comes to a stage, and gives the connections that are open.
+    pub(crate) fn enter(&self, stage: Stage) -> Vec<Arc<Line>> {
         let mut lines = self.lines();
-        lines.stopping = true;
-        // One permit is kept for a server that has not come to wait yet.
-        self.stop.notify_one();
+        lines.stage = lines.stage.max(stage);
+        self.next.notify_waiters();
         lines
             .open
             .iter()
@@ -61,9 +72,15 @@ impl Registry {
             .collect()
     }
 
-    /// Waits for [`stop`](Self::stop).
-    pub(crate) async fn stopped(&self) {
-        self.stop.notified().await;
+    /// Waits until the server has [come](Self::enter) to this stage.
+    pub(crate) async fn reached(&self, stage: Stage) {
+        loop {
+            let next = self.next.notified();
+            if self.lines().stage >= stage {
+                return;
+            }
+            next.await;
+        }
     }
 
     /// Waits until every place is free.
@@ -86,7 +103,7 @@ impl Place {
         if let Some(place) = lines.open.get_mut(self.key) {
             *place = Arc::downgrade(line);
         }
-        !lines.stopping
+        lines.stage == Stage::Open
     }
 }
 

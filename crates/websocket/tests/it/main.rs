@@ -18,5 +18,15 @@ mod connect_timeouts;
 #[cfg(any(feature = "aws-lc", feature = "ring"))]
 mod connect_tls;
 mod connect_transports;
+#[cfg(feature = "http2")]
+mod http2_client;
+#[cfg(feature = "http2")]
+mod http2_flow;
+#[cfg(feature = "http2")]
+mod http2_peer;
+#[cfg(feature = "http2")]
+mod http2_server;
+#[cfg(all(any(feature = "aws-lc", feature = "ring"), feature = "http2"))]
+mod http2_tls;
 mod program;
 mod scripted;
