@@ -1,9 +1,13 @@
 //! WebSocket client and server on tokio.
 
+#[cfg(feature = "axum")]
+pub mod axum;
 mod connect;
 mod error;
 #[cfg(feature = "http2")]
 mod http2;
+#[cfg(feature = "hyper")]
+pub mod hyper;
 mod line;
 mod message;
 #[cfg(any(feature = "http2", feature = "hyper"))]

@@ -9,6 +9,8 @@
 
 #[cfg(any(feature = "aws-lc", feature = "ring"))]
 mod authority;
+#[cfg(all(feature = "axum", feature = "http2"))]
+mod axum;
 mod connect_environment;
 mod connect_handshake;
 mod connect_http_proxy;
@@ -28,5 +30,7 @@ mod http2_peer;
 mod http2_server;
 #[cfg(all(any(feature = "aws-lc", feature = "ring"), feature = "http2"))]
 mod http2_tls;
+#[cfg(all(feature = "hyper", feature = "http2"))]
+mod hyper;
 mod program;
 mod scripted;
