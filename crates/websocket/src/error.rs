@@ -75,6 +75,8 @@ pub enum Error {
     Lost(io::Error),
     /// The peer's: it does not read as fast as is sent; nothing was sent this time.
     Full,
+    /// The caller's: as much as the longest message may be has come and was not received.
+    Unread,
     /// The connection is closing: nothing more can be sent.
     Closing,
     /// The connection is closed.
@@ -127,6 +129,7 @@ impl Error {
             | Self::Http2 { .. }
             | Self::Closing
             | Self::Full
+            | Self::Unread
             | Self::Rejected(_)
             | Self::Handshake(_) => false,
         }
@@ -152,6 +155,7 @@ impl Error {
             | Self::Handshake(_)
             | Self::Closing
             | Self::Full
+            | Self::Unread
             | Self::Timeout { .. } => None,
         }
     }
@@ -215,6 +219,7 @@ impl fmt::Display for Error {
             Self::Peer(error) => error.fmt(f),
             Self::Lost(_) => f.write_str("the connection was lost"),
             Self::Full => f.write_str("too much is unsent: the peer does not read as fast"),
+            Self::Unread => f.write_str("too much has come unread: receive it first"),
             Self::Closing => f.write_str("the connection is closing: nothing more can be sent"),
             Self::Closed(closed) => {
                 write!(f, "the connection is closed: {}", closed.code)?;
@@ -248,6 +253,7 @@ impl std::error::Error for Error {
             | Self::Peer(_)
             | Self::Closing
             | Self::Full
+            | Self::Unread
             | Self::Closed(_) => None,
         }
     }

@@ -1,4 +1,4 @@
-//! WebSocket client and server on tokio.
+#![doc = include_str!("lib.md")]
 
 #[cfg(feature = "axum")]
 pub mod axum;
@@ -10,9 +10,11 @@ mod http2;
 pub mod hyper;
 mod line;
 mod message;
+mod pair;
 #[cfg(any(feature = "http2", feature = "hyper"))]
 mod parsed;
 mod reader;
+mod reconnect;
 #[cfg(feature = "http2")]
 mod rewound;
 mod sender;
@@ -33,7 +35,9 @@ pub use http2::Http2Limits;
 pub use message::{Binary, Message, Text};
 pub use offhook_protocol as protocol;
 pub use offhook_protocol::handshake::{OriginPolicy, Refusal, Rejection};
+pub use pair::{Link, LinkEnd, Pair, pair};
 pub use reader::MessageReader;
+pub use reconnect::{Backoff, Open, Reconnecting, ReconnectingSender, Update};
 pub use sender::Sender;
 pub use server::{Acceptor, Incoming, Requests, Server, ServerHandle};
 pub use settings::Settings;

@@ -156,6 +156,13 @@ impl Sender {
         self.line.lock().connection.buffered_amount()
     }
 
+    /// How many bytes are unsent, or were at least when the connection ended: those are lost for
+    /// certain.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.line.lock().unsent()
+    }
+
     /// The last measured round trip.
     #[must_use]
     pub fn rtt(&self) -> Option<Duration> {

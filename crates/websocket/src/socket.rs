@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use offhook_protocol::deflate::DeflateParams;
@@ -150,6 +150,9 @@ impl WebSocket {
     /// There is no waiting inside: replies are queued, whatever is unsent. Reading stops while
     /// more than the send buffer is unsent, so a peer that never reads costs bounded memory.
     ///
+    /// The connection is locked while `handle` runs: it sends with the `Replies` it is given. A
+    /// [`Sender`] of the same connection would wait for itself.
+    ///
     /// ```
     /// # async fn example(mut socket: offhook::WebSocket) -> Result<(), offhook::Error> {
     /// socket.each(|message, replies| replies.send(message)).await
@@ -183,9 +186,13 @@ impl WebSocket {
     /// [`recv`](Self::recv).
     ///
     /// # Errors
-    /// The connection has ended, or ends before the pong.
+    /// The connection has ended, or ends before the pong; or [`Error::Unread`]: as much as
+    /// the longest message may be came before the pong, and is to be received first.
     pub async fn ping(&mut self) -> Result<Duration, Error> {
         let before = self.sender.begin_ping()?;
+        let cost = |message: &Message| (message.len() + size_of::<Message>()) as u64;
+        let mut kept: u64 = self.ready.iter().map(cost).sum();
+        let most = self.line().lock().connection.config().limits.message_size;
         poll_fn(|cx| {
             if let Some(rtt) = self.line().rtt_after(before) {
                 return Poll::Ready(Ok(rtt));
@@ -198,7 +205,13 @@ impl WebSocket {
                     Event::Pong { .. } | Event::Chunk(_) | Event::Ping(_) | Event::Close(_) => None,
                 });
             match ready!(turn)? {
-                Some(Some(message)) => self.ready.push_back(message),
+                Some(Some(message)) => {
+                    kept += cost(&message);
+                    self.ready.push_back(message);
+                    if kept > most {
+                        return Poll::Ready(Err(Error::Unread));
+                    }
+                }
                 Some(None) => {}
                 None => return Poll::Ready(Err(self.line().closed_error())),
             }
@@ -257,7 +270,11 @@ impl Deref for WebSocket {
 impl Drop for WebSocket {
     /// Says 1001 if nothing was said yet, and closes the transport without waiting.
     fn drop(&mut self) {
-        self.line().lock().let_go();
+        let mut state = self.line().lock();
+        state.let_go();
+        let wakers = state.take_wakers();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
     }
 }
 

@@ -22,13 +22,14 @@ use crate::line::Line;
 /// # }
 /// ```
 ///
-/// WebSocket has no way to take a begun message back: dropping the writer before
-/// [`finish`](Self::finish) closes the connection with 1011.
+/// WebSocket has no way to take a begun message back: dropping the writer between the first piece
+/// and the end of [`finish`](Self::finish) closes the connection with 1011.
 #[derive(Debug)]
 #[must_use = "finish the message"]
 pub struct MessageWriter {
     line: Arc<Line>,
     kind: Kind,
+    begun: bool,
     finished: bool,
 }
 
@@ -38,6 +39,7 @@ impl MessageWriter {
         Ok(Self {
             line,
             kind,
+            begun: false,
             finished: false,
         })
     }
@@ -56,13 +58,13 @@ impl MessageWriter {
     /// # Errors
     /// The connection is closing or closed.
     pub async fn finish<'a>(mut self, piece: impl Into<Outgoing<'a>>) -> Result<(), Error> {
-        let result = self.piece(piece.into(), true).await;
+        self.piece(piece.into(), true).await?;
         self.finished = true;
         self.line.end_stream();
-        result
+        Ok(())
     }
 
-    async fn piece(&self, piece: Outgoing<'_>, last: bool) -> Result<(), Error> {
+    async fn piece(&mut self, piece: Outgoing<'_>, last: bool) -> Result<(), Error> {
         if piece.kind() != self.kind {
             return Err(SendError::KindMismatch.into());
         }
@@ -73,7 +75,9 @@ impl MessageWriter {
                 None => Ok(()),
             })
         })
-        .await
+        .await?;
+        self.begun = true;
+        Ok(())
     }
 }
 
@@ -83,6 +87,9 @@ impl Drop for MessageWriter {
             return;
         }
         self.line.end_stream();
+        if !self.begun {
+            return;
+        }
         // It may be closing already: then that stands.
         let _closing = self
             .line

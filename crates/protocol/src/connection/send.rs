@@ -183,6 +183,15 @@ impl Connection {
         self.wire.lend(buffer)
     }
 
+    /// Lends a buffer if the connection has none to cork output in: for when something is about to
+    /// be sent, so that a connection that sends nothing borrows nothing.
+    #[inline]
+    pub fn lend_with(&mut self, buffer: impl FnOnce() -> Vec<u8>) {
+        if self.wire.has_no_buffer() {
+            let _taken = self.wire.lend(buffer());
+        }
+    }
+
     /// Takes the lent buffer back, if all of it has been transmitted. Until then, and without
     /// lending at all, the connection keeps a buffer just as long as something is unsent.
     pub fn reclaim(&mut self) -> Option<Vec<u8>> {

@@ -202,6 +202,11 @@ impl Wire {
     }
 
     /// Takes a buffer to cork into, if it has none.
+    #[inline]
+    pub(crate) const fn has_no_buffer(&self) -> bool {
+        self.cork.capacity() == 0
+    }
+
     pub(crate) fn lend(&mut self, buffer: Vec<u8>) -> Option<Vec<u8>> {
         if self.cork.capacity() > 0 || !buffer.is_empty() {
             return Some(buffer);

@@ -62,10 +62,15 @@ pub(crate) struct State {
     high_water: u32,
     /// How many pings were answered.
     pongs: u32,
+    /// What was unsent when the transport was closed.
+    unsent: u32,
     /// Whether a message is being written piece by piece.
     streaming: bool,
     /// Whether a layer below us may hold bytes back until it is flushed.
     unflushed: bool,
+    /// Why nothing can be written any more, while there may be something to read: the peer's last
+    /// words, and its Close.
+    broken: Option<Box<io::Error>>,
     /// How it ended, until somebody was told.
     fault: Option<Box<Fault>>,
 }
@@ -111,8 +116,10 @@ impl Line {
                 timer: None,
                 high_water,
                 pongs: 0,
+                unsent: 0,
                 streaming: false,
                 unflushed: false,
+                broken: None,
                 fault: None,
             }),
             called: AtomicBool::new(false),
@@ -163,7 +170,11 @@ impl Line {
     pub(crate) fn keep_time(self: &Arc<Self>) {
         let mut state = self.lock();
         state.timer = state.timer.map(|(key, _)| (key, now()));
+        let unsent = state.buffered();
         if let Err(error) = state.connection.handle_timeout(now()) {
+            if state.connection.wants_disconnect() {
+                state.unsent = unsent;
+            }
             state
                 .fault
                 .get_or_insert_with(|| Box::new(Fault::Peer(error)));
@@ -186,9 +197,13 @@ impl Line {
         }
     }
 
-    /// Ends a turn of the switchboard's: wakes whom it concerns.
+    /// Ends a turn of the switchboard's: closes what has ended, whether or not somebody receives,
+    /// and wakes whom it concerns.
     fn settle(&self, mut state: MutexGuard<'_, State>) {
-        let ended = state.connection.wants_disconnect() || state.transport.is_none();
+        if state.connection.wants_disconnect() {
+            state.disconnect();
+        }
+        let ended = state.transport.is_none();
         let reader = if ended { state.reader.take() } else { None };
         let waiting = state.take_waiting();
         drop(state);
@@ -242,6 +257,27 @@ impl State {
         std::mem::take(&mut self.waiting)
     }
 
+    /// What is unsent, or was when the connection ended.
+    pub(crate) fn unsent(&self) -> usize {
+        self.unsent.max(self.buffered()) as usize
+    }
+
+    /// To be called before the connection hears of its end, and forgets what is unsent.
+    fn note_unsent(&mut self) {
+        self.unsent = self.unsent.max(self.buffered());
+    }
+
+    fn buffered(&self) -> u32 {
+        u32::try_from(self.connection.buffered_amount()).unwrap_or(u32::MAX)
+    }
+
+    /// Everybody who waits for anything.
+    pub(crate) fn take_wakers(&mut self) -> Vec<Waker> {
+        let mut wakers = std::mem::take(&mut self.waiting);
+        wakers.extend(self.reader.take());
+        wakers
+    }
+
     /// Notes somebody who waits.
     pub(crate) fn wait(&mut self, waker: &Waker) {
         if !self.waiting.iter().any(|known| known.will_wake(waker)) {
@@ -253,6 +289,8 @@ impl State {
     fn note(&mut self, event: &Event<'_>) {
         if let Event::Pong { rtt: Some(_), .. } = event {
             self.pongs = self.pongs.wrapping_add(1);
+            let waiting = std::mem::take(&mut self.waiting);
+            waiting.into_iter().for_each(Waker::wake);
         }
     }
 }

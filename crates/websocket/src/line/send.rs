@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 
 use offhook_protocol::{Connection, ReadyState, SendError, Sendable};
 
-use super::{Line, State, now};
+use super::{Line, State, buffers, now};
 use crate::error::Error;
 
 impl Line {
@@ -19,6 +19,7 @@ impl Line {
         if state.streaming || state.is_full() {
             return None;
         }
+        state.connection.lend_with(buffers::take_write);
         match state
             .connection
             .send_short(message.kind(), message.as_bytes())
@@ -42,7 +43,7 @@ impl Line {
         queue: impl FnOnce(&mut Connection) -> Result<(), SendError>,
     ) -> Poll<Result<(), Error>> {
         let mut state = self.lock();
-        if state.streaming {
+        if state.streaming && state.is_open() {
             state.wait(cx.waker());
             return Poll::Pending;
         }
@@ -64,12 +65,12 @@ impl Line {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
         let mut state = self.lock();
+        if !state.is_open() {
+            return Poll::Ready(Err(state.closed_error()));
+        }
         if state.streaming {
             state.wait(cx.waker());
             return Poll::Pending;
-        }
-        if state.connection.ready_state() != ReadyState::Open {
-            return Poll::Ready(Err(state.closed_error()));
         }
         state.streaming = true;
         Poll::Ready(Ok(()))
@@ -93,7 +94,10 @@ impl Line {
     ) -> Poll<Result<(), Error>> {
         if state.is_full() {
             self.flush(state);
-            if state.is_full() && state.transport.is_some() {
+            if state.broken.is_some() {
+                return Poll::Ready(Err(state.closed_error()));
+            }
+            if state.is_full() && state.is_open() {
                 state.wait(cx.waker());
                 return Poll::Pending;
             }
@@ -110,7 +114,10 @@ impl Line {
         if state.is_full() {
             self.flush(&mut state);
         }
-        if state.streaming || state.is_full() && state.transport.is_some() {
+        if state.broken.is_some() {
+            return Err(state.closed_error());
+        }
+        if (state.streaming || state.is_full()) && state.is_open() {
             return Err(Error::Full);
         }
         self.queue(&mut state, queue)
@@ -130,6 +137,7 @@ impl Line {
         state: &mut State,
         queue: impl FnOnce(&mut Connection) -> Result<(), SendError>,
     ) -> Result<(), Error> {
+        state.connection.lend_with(buffers::take_write);
         match queue(&mut state.connection) {
             Ok(()) => {}
             Err(error) => return Err(state.refused(error)),
@@ -147,7 +155,7 @@ impl Line {
     pub(crate) fn poll_drained(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let mut state = self.lock();
         self.flush(&mut state);
-        if state.transport.is_none() {
+        if state.transport.is_none() || state.broken.is_some() {
             return Poll::Ready(Err(state.closed_error()));
         }
         if state.connection.has_output() || state.unflushed {
@@ -167,12 +175,11 @@ impl Line {
         state.connection.close(code, reason, now())?;
         self.flush(&mut state);
         self.set_timer(&mut state);
-        let reader = state.reader.take();
+        // The receiver has a deadline now, and perhaps nothing more to wait for; senders that wait
+        // for room are too late.
+        let wakers = state.take_wakers();
         drop(state);
-        // The receiver has a deadline now, and perhaps nothing more to wait for.
-        if let Some(reader) = reader {
-            reader.wake();
-        }
+        wakers.into_iter().for_each(Waker::wake);
         Ok(())
     }
 }
@@ -180,12 +187,18 @@ impl Line {
 impl State {
     /// What a sender is told whose message was not taken.
     #[cold]
-    fn refused(&self, error: SendError) -> Error {
+    fn refused(&mut self, error: SendError) -> Error {
+        self.give_buffer_back();
         if error == SendError::NotOpen {
             self.closed_error()
         } else {
             error.into()
         }
+    }
+
+    /// Whether a message could be sent at all.
+    pub(crate) fn is_open(&self) -> bool {
+        self.connection.ready_state() == ReadyState::Open
     }
 
     #[inline]

@@ -79,7 +79,7 @@ impl Switchboard {
     /// that was asked for under this key before.
     pub(crate) fn call_at(&self, key: Option<u32>, line: &Weak<Line>, at: Instant) -> u32 {
         let mut desk = self.desk();
-        let key = desk.wheel.set(key, line, at);
+        let key = desk.wheel.set(key, line, at, now());
         let early = desk.alarm.is_none_or(|alarm| at < alarm);
         let operator = if early { desk.operator.take() } else { None };
         drop(desk);

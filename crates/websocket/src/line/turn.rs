@@ -89,11 +89,16 @@ impl<R, F: FnMut(Event<'_>, &mut Connection) -> Option<R>> Take for Each<'_, F> 
 struct Batch<'a> {
     first: Option<Message>,
     rest: &'a mut VecDeque<Message>,
+    bytes: usize,
 }
 
 /// How many messages are taken ahead of the user. 64: enough to make a turn cheap, and few enough
 /// that what was read is not held twice.
 const BATCH: usize = 64;
+
+/// How many bytes are taken ahead. As many as one read brings: more is there only where it was
+/// compressed, and then it would be as many messages of the longest kind.
+const BATCH_BYTES: usize = buffers::READ;
 
 impl Take for Batch<'_> {
     type Taken = Message;
@@ -104,12 +109,13 @@ impl Take for Batch<'_> {
         let Event::Message(message) = event else {
             return None;
         };
+        self.bytes += message.as_bytes().len();
         if self.first.is_none() {
             self.first = Some(message.into());
-            return None;
+        } else {
+            self.rest.push_back(message.into());
         }
-        self.rest.push_back(message.into());
-        if self.rest.len() < BATCH {
+        if self.rest.len() < BATCH && self.bytes < BATCH_BYTES {
             None
         } else {
             self.first.take()
@@ -151,7 +157,15 @@ impl Line {
         cx: &mut Context<'_>,
         rest: &mut VecDeque<Message>,
     ) -> Poll<Result<Option<Message>, Error>> {
-        self.poll_take(cx, Turn::WHOLE, &mut Batch { first: None, rest })
+        self.poll_take(
+            cx,
+            Turn::WHOLE,
+            &mut Batch {
+                first: None,
+                rest,
+                bytes: 0,
+            },
+        )
     }
 
     #[inline]
@@ -165,6 +179,12 @@ impl Line {
         state.connection.set_receive_mode(turn.mode);
         loop {
             if let Some(taken) = state.take_events(take) {
+                if state.connection.has_output() {
+                    // The user may not come back for long, and the peer waits for its pong.
+                    self.call();
+                } else {
+                    state.give_buffer_back();
+                }
                 return Poll::Ready(Ok(Some(taken)));
             }
             if state.connection.has_output() || state.unflushed {
@@ -182,15 +202,19 @@ impl Line {
                     .for_each(Waker::wake);
                 return Poll::Ready(state.outcome());
             }
-            if turn.replies && state.is_full() {
+            if turn.replies && state.is_full() && state.broken.is_none() {
                 state.wait(cx.waker());
                 return Poll::Pending;
             }
             match state.poll_fill(cx) {
+                Poll::Ready(Ok(true)) if turn.replies => {
+                    state.connection.lend_with(buffers::take_write);
+                }
                 Poll::Ready(Ok(true)) => {}
                 Poll::Ready(Ok(false)) => state.lose(None),
                 Poll::Ready(Err(error)) => state.lose(Some(error)),
                 Poll::Pending => {
+                    state.give_buffer_back();
                     if !state
                         .reader
                         .as_ref()
@@ -213,9 +237,12 @@ impl Line {
             connection,
             transport,
             unflushed,
+            broken,
             ..
         } = state;
-        let Some(transport) = transport else { return };
+        let Some(transport) = transport.as_mut().filter(|_| broken.is_none()) else {
+            return;
+        };
         let result = loop {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = connection.transmit(&mut slices);
@@ -224,21 +251,20 @@ impl Line {
                 break Ok(());
             }
             match self.write(transport, slices) {
+                Poll::Ready(Ok(0)) => break Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(written)) => connection.transmitted(written),
                 Poll::Ready(Err(error)) => break Err(error),
                 Poll::Pending => return,
             }
             *unflushed = matches!(transport, Transport::Boxed(_));
         };
-        if let Some(buffer) = connection.reclaim() {
-            buffers::give_write(buffer);
-        }
+        state.give_buffer_back();
         let result = match result {
             Ok(()) if state.unflushed => self.flush_below(state),
             result => result,
         };
         if let Err(error) = result {
-            state.lose(Some(error));
+            state.break_down(error);
         }
     }
 
@@ -246,10 +272,7 @@ impl Line {
     pub(crate) fn cut(&self) {
         let mut state = self.lock();
         state.lose(Some(io::ErrorKind::ConnectionAborted.into()));
-        let wakers = mem::take(&mut state.waiting)
-            .into_iter()
-            .chain(state.reader.take());
-        let wakers: Vec<Waker> = wakers.collect();
+        let wakers = state.take_wakers();
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -297,6 +320,7 @@ impl State {
         } else {
             Input::rest(unread, self.inbox.at)
         };
+        let mut used_up = false;
         let taken = loop {
             if take.has_some() && self.connection.close_comes_next(&input) {
                 break take.end();
@@ -304,19 +328,24 @@ impl State {
             match self.connection.receive(&mut input) {
                 Ok(Some(event)) => {
                     self.note(&event);
+                    let is_message = matches!(event, Event::Message(_));
                     if let Some(taken) = take.event(event, &mut self.connection) {
+                        used_up = is_message && input.is_empty();
                         break Some(taken);
                     }
                 }
-                Ok(None) => break take.end(),
+                Ok(None) => {
+                    used_up = true;
+                    break take.end();
+                }
                 Err(error) => {
                     self.fault = Some(Box::new(Fault::Peer(error)));
                 }
             }
         };
         let left = input.len();
-        if taken.is_some() {
-            // There may be an event even if no byte is left; the next turn finds out.
+        if taken.is_some() && !used_up {
+            // A chunk may be followed by another even if no byte is left; the next turn finds out.
             self.inbox.from = self
                 .inbox
                 .to
@@ -326,6 +355,14 @@ impl State {
             buffers::give_read(buffer);
         }
         taken
+    }
+
+    /// Gives the output buffer back to the thread, if nothing is in it.
+    #[inline]
+    pub(super) fn give_buffer_back(&mut self) {
+        if let Some(buffer) = self.connection.reclaim() {
+            buffers::give_write(buffer);
+        }
     }
 
     /// Reads once. `false` at the end of the stream.
@@ -343,21 +380,29 @@ impl State {
         {
             self.inbox.at = now();
             self.inbox.hold(buffer, len);
-            if let Some(buffer) = self.connection.lend(buffers::take_write()) {
-                buffers::give_write(buffer);
-            }
             return Poll::Ready(Ok(true));
         }
         buffers::give_read(buffer);
         result.map(|result| result.map(|()| false))
     }
 
+    /// Notes that nothing can be written any more. What the peer said before it went can still be
+    /// read, so that its Close is not lost over our last write.
+    fn break_down(&mut self, error: io::Error) {
+        self.broken = Some(Box::new(error));
+        // There is no room any more, for anything.
+        self.high_water = 0;
+        self.take_wakers().into_iter().for_each(Waker::wake);
+    }
+
     /// Notes that the transport has ended by itself.
     fn lose(&mut self, error: Option<io::Error>) {
         self.transport = None;
+        self.note_unsent();
         self.connection.handle_transport_closed(now());
         let closed = self.connection.closed();
         if closed.is_some_and(|closed| closed.by == ClosedBy::Lost) {
+            let error = self.broken.take().map(|error| *error).or(error);
             let error = error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
             self.fault
                 .get_or_insert_with(|| Box::new(Fault::Lost(error)));
@@ -365,10 +410,11 @@ impl State {
     }
 
     /// Closes the transport: everything was said.
-    fn disconnect(&mut self) {
+    pub(super) fn disconnect(&mut self) {
         let Some(mut transport) = self.transport.take() else {
             return;
         };
+        self.note_unsent();
         self.connection.handle_transport_closed(now());
         let failed = self
             .connection
@@ -376,7 +422,10 @@ impl State {
             .is_some_and(|closed| closed.error.is_some());
         let shut = transport.poll_shutdown(&mut Context::from_waker(Waker::noop()));
         if failed || shut.is_pending() {
-            tokio::spawn(linger(transport));
+            // Outside a runtime, where a connection may be dropped, nobody can linger.
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                runtime.spawn(linger(transport));
+            }
         }
     }
 

@@ -19,7 +19,7 @@ pub(crate) struct Wheel {
     /// The first tick that has not been taken.
     next: u64,
     entries: Slab<Entry>,
-    /// Keys of entries by tick modulo [`SLOTS`]. A key may be stale: its entry knows the tick.
+    /// Keys of entries by tick modulo [`SLOTS`].
     slots: Vec<Vec<u32>>,
     /// How many keys are in the slots.
     keys: usize,
@@ -29,6 +29,9 @@ pub(crate) struct Wheel {
 struct Entry {
     line: Weak<Line>,
     tick: u64,
+    /// The slot its one valid key lies in. Keys elsewhere are stale: its own from before, or those
+    /// of the connections that had the place before it.
+    placed: Option<u64>,
 }
 
 impl Default for Wheel {
@@ -45,8 +48,14 @@ impl Default for Wheel {
 
 impl Wheel {
     /// Notes when a connection wants to be looked at; what was noted before for this key is void.
-    pub(crate) fn set(&mut self, key: Option<u32>, line: &Weak<Line>, at: Instant) -> u32 {
-        let origin = *self.origin.get_or_insert(at);
+    pub(crate) fn set(
+        &mut self,
+        key: Option<u32>,
+        line: &Weak<Line>,
+        at: Instant,
+        now: Instant,
+    ) -> u32 {
+        let origin = *self.origin.get_or_insert(now);
         let millis = at.saturating_duration_since(origin).as_millis();
         let tick = u64::try_from(millis)
             .unwrap_or(u64::MAX)
@@ -57,6 +66,7 @@ impl Wheel {
             let key = self.entries.insert(Entry {
                 line: line.clone(),
                 tick,
+                placed: None,
             });
             u32::try_from(key).unwrap_or(u32::MAX)
         });
@@ -98,13 +108,16 @@ impl Wheel {
         };
         for key in std::mem::take(slot) {
             self.keys -= 1;
-            let Some(entry) = self.entries.get(key as usize) else {
+            let entry = self.entries.get_mut(key as usize);
+            let Some(entry) = entry.filter(|entry| entry.placed == Some(tick % SLOTS)) else {
                 continue;
             };
+            entry.placed = None;
             if entry.tick <= current {
                 due.push(entry.line.clone());
             } else {
-                self.place(key, entry.tick);
+                let tick = entry.tick;
+                self.place(key, tick);
             }
         }
     }
@@ -123,9 +136,19 @@ impl Wheel {
             self.slots.resize_with(SLOTS as usize, Vec::new);
         }
         let tick = tick.clamp(self.next, self.next + SLOTS - 1);
-        if let Some(slot) = self.slots.get_mut((tick % SLOTS) as usize) {
+        let Some(entry) = self.entries.get_mut(key as usize) else {
+            return;
+        };
+        let place = tick % SLOTS;
+        if entry.placed.replace(place) == Some(place) {
+            return;
+        }
+        if let Some(slot) = self.slots.get_mut(place as usize) {
             slot.push(key);
             self.keys += 1;
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

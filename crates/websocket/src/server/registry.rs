@@ -11,10 +11,8 @@ use crate::line::Line;
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     lines: Mutex<Lines>,
-    /// The last one has left.
-    empty: Notify,
-    /// The server has come to the next stage.
-    next: Notify,
+    /// The last one has left, or the server has come to the next stage.
+    changed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -64,7 +62,7 @@ impl Registry {
     pub(crate) fn enter(&self, stage: Stage) -> Vec<Arc<Line>> {
         let mut lines = self.lines();
         lines.stage = lines.stage.max(stage);
-        self.next.notify_waiters();
+        self.changed.notify_waiters();
         lines
             .open
             .iter()
@@ -74,28 +72,32 @@ impl Registry {
 
     /// Waits until the server has [come](Self::enter) to this stage.
     pub(crate) async fn reached(&self, stage: Stage) {
-        loop {
-            let next = self.next.notified();
-            if self.lines().stage >= stage {
-                return;
-            }
-            next.await;
-        }
+        self.until(|lines| lines.stage >= stage).await;
     }
 
-    /// Waits until every place is free.
+    /// Waits until every place is free, or nobody waits for those that are not.
     pub(crate) async fn emptied(&self) {
+        self.until(|lines| lines.open.is_empty() || lines.stage == Stage::Cut)
+            .await;
+    }
+
+    async fn until(&self, is_so: impl Fn(&Lines) -> bool) {
         loop {
-            let empty = self.empty.notified();
-            if self.lines().open.is_empty() {
+            let changed = self.changed.notified();
+            if is_so(&self.lines()) {
                 return;
             }
-            empty.await;
+            changed.await;
         }
     }
 }
 
 impl Place {
+    /// The registry it is in.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// Says which connection has it. `false` if the server stops: then it was not there to be
     /// closed with the others.
     pub(crate) fn fill(&self, line: &Arc<Line>) -> bool {
@@ -112,7 +114,7 @@ impl Drop for Place {
         let mut lines = self.registry.lines();
         lines.open.try_remove(self.key);
         if lines.open.is_empty() {
-            self.registry.empty.notify_waiters();
+            self.registry.changed.notify_waiters();
         }
     }
 }

@@ -118,8 +118,8 @@ impl Server {
     }
 
     /// Serves each connection in a task of its own, until it is
-    /// [shut down](ServerHandle::shutdown). An error that a handler returns ends its connection,
-    /// and nothing else.
+    /// [shut down](ServerHandle::shutdown). An error that a handler returns, or a panic, ends its
+    /// connection and nothing else.
     ///
     /// # Errors
     /// The listener broke.
@@ -148,7 +148,7 @@ impl Server {
                 }
             };
             let Some(place) = self.registry.take(self.max_connections) else {
-                // Over the limit: the connection is closed, which the client can retry.
+                // Over the limit: not even a refusal is written, which would cost a handshake.
                 continue;
             };
             let shared = Arc::clone(&shared);
@@ -234,13 +234,19 @@ where
 async fn open(acceptor: &Acceptor, stream: TcpStream, place: &Place) -> Option<Opened> {
     // What is wrong with a client's socket or request is the client's to notice.
     stream.set_nodelay(true).ok()?;
-    let requests = acceptor.requests(stream).await.ok()?;
-    match requests.into_one() {
-        Ok(incoming) => {
-            let socket = incoming?.accept().await.ok()?;
-            settle(socket, place).map(Opened::One)
+    let open = async {
+        let requests = acceptor.requests(stream).await.ok()?;
+        match requests.into_one() {
+            Ok(incoming) => {
+                let socket = incoming?.accept().await.ok()?;
+                settle(socket, place).map(Opened::One)
+            }
+            Err(requests) => Some(Opened::Many(Box::new(requests))),
         }
-        Err(requests) => Some(Opened::Many(Box::new(requests))),
+    };
+    tokio::select! {
+        opened = open => opened,
+        () = place.registry().reached(Stage::Cut) => None,
     }
 }
 
@@ -266,7 +272,8 @@ pub struct ServerHandle {
 
 impl ServerHandle {
     /// Stops accepting, closes every connection with this code, and waits until all have ended,
-    /// their handlers included; those that have not by the deadline are cut off.
+    /// their handlers included. Those that have not by the deadline are cut off: connections end,
+    /// handshakes too, and `serve` returns without the handlers that go on all the same.
     pub async fn shutdown(&self, code: CloseCode, deadline: Duration) {
         for line in self.registry.enter(Stage::Stopping) {
             // A connection that is closing already ends by itself.

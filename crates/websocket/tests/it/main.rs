@@ -11,6 +11,9 @@
 mod authority;
 #[cfg(all(feature = "axum", feature = "http2"))]
 mod axum;
+mod cancelled;
+mod cancelling;
+mod closing;
 mod connect_environment;
 mod connect_handshake;
 mod connect_http_proxy;
@@ -20,6 +23,8 @@ mod connect_timeouts;
 #[cfg(any(feature = "aws-lc", feature = "ring"))]
 mod connect_tls;
 mod connect_transports;
+mod corking;
+mod counted;
 #[cfg(feature = "http2")]
 mod http2_client;
 #[cfg(feature = "http2")]
@@ -32,5 +37,14 @@ mod http2_server;
 mod http2_tls;
 #[cfg(all(feature = "hyper", feature = "http2"))]
 mod hyper;
+mod link;
+mod liveness;
+mod memory;
+mod model;
 mod program;
+mod receiving;
+mod reconnecting;
 mod scripted;
+mod sending;
+mod serving;
+mod threads;

@@ -1,0 +1,271 @@
+//! A connection that comes back.
+
+mod backoff;
+mod open;
+mod outbox;
+mod update;
+
+use std::fmt;
+use std::pin::Pin;
+use std::time::Duration;
+
+use offhook_protocol::{CloseCode, Closed};
+use tokio::time::{Instant, Sleep, sleep};
+
+pub use backoff::Backoff;
+pub use open::Open;
+use open::Opening;
+pub use outbox::ReconnectingSender;
+pub use update::Update;
+
+use crate::error::Error;
+use crate::message::Message;
+use crate::socket::WebSocket;
+
+#[doc = include_str!("reconnecting.md")]
+pub struct Reconnecting {
+    open: Box<dyn FnMut(u32) -> Opening + Send>,
+    retry: Box<dyn FnMut(&Error) -> bool + Send>,
+    backoff: Backoff,
+    sender: ReconnectingSender,
+    phase: Phase,
+    /// Attempts since the last stable connection.
+    attempt: u32,
+}
+
+/// ```text
+///           ┌────────────── Pause ◀── Wait ◀──────────────┐
+///           ▼                            ▲ failed         │ lost
+/// begin ─▶ Start ─▶ Connecting ──────────┴─▶ Opened ─▶ Online
+///                       └──────── for good ───────────────┴──▶ Ended
+/// ```
+enum Phase {
+    Start,
+    Connecting(Opening),
+    /// The user was told, and may send what has to come first.
+    Opened(WebSocket),
+    Online(WebSocket, Instant),
+    /// To be told.
+    Wait(Duration),
+    Pause(Pin<Box<Sleep>>),
+    Ended,
+}
+
+impl Reconnecting {
+    /// To where `open` leads: a [`Connect`](crate::Connect), or a function that is called for
+    /// each attempt and may look for a fresh token, or another server, first.
+    ///
+    /// Nothing happens before [`recv`](Self::recv) or [`next`](Self::next) is called.
+    pub fn to(mut open: impl Open + Send + 'static) -> Self {
+        Self {
+            open: Box::new(move |attempt| Box::pin(open.open(attempt))),
+            retry: Box::new(Error::is_retryable),
+            backoff: Backoff::default(),
+            sender: ReconnectingSender::new(),
+            phase: Phase::Start,
+            attempt: 0,
+        }
+    }
+
+    /// With these times between attempts.
+    #[must_use]
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
+    /// How many bytes are kept at most of what is sent while away. 1 MiB if this is not said.
+    #[must_use]
+    pub fn queue(self, bytes: usize) -> Self {
+        self.sender.set_limit(bytes);
+        self
+    }
+
+    /// Which ends are worth another attempt, instead of those that
+    /// [`is_retryable`](Error::is_retryable) says. A connection that was closed, by whomever, is
+    /// an [`Error::Closed`] here, with its code.
+    #[must_use]
+    pub fn retry_if(mut self, retry: impl FnMut(&Error) -> bool + Send + 'static) -> Self {
+        self.retry = Box::new(retry);
+        self
+    }
+
+    /// Receives the next message, over as many connections as it takes. `None` once it was closed
+    /// for good: by [`close`](Self::close), or by the server with 1000. Cancel-safe.
+    ///
+    /// # Errors
+    /// Once, when it was given up: why.
+    pub async fn recv(&mut self) -> Result<Option<Message>, Error> {
+        loop {
+            match self.next().await {
+                Some(Update::Message(message)) => return Ok(Some(message)),
+                Some(Update::GivenUp { cause, .. }) => {
+                    if cause.close_code() != Some(CloseCode::NORMAL) {
+                        return Err(cause);
+                    }
+                }
+                Some(
+                    Update::Connecting { .. }
+                    | Update::Open(_)
+                    | Update::Failed { .. }
+                    | Update::Lost { .. }
+                    | Update::Waiting { .. },
+                ) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// The next message, or the next thing that happened to the connection. `None` once it was
+    /// closed or given up. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Update> {
+        loop {
+            match &mut self.phase {
+                Phase::Start => return Some(self.connect()),
+                Phase::Connecting(opening) => {
+                    let opened = opening.as_mut().await;
+                    return Some(self.opened(opened));
+                }
+                Phase::Opened(_) => self.go_online(),
+                Phase::Online(socket, _) => match socket.recv().await {
+                    Ok(Some(message)) => return Some(Update::Message(message)),
+                    Ok(None) => {
+                        let ended = socket.ended().await;
+                        return Some(self.lost(Error::Closed(Box::new(ended))));
+                    }
+                    Err(error) => return Some(self.lost(error)),
+                },
+                Phase::Wait(delay) => {
+                    let delay = *delay;
+                    self.phase = Phase::Pause(Box::pin(sleep(delay)));
+                    return Some(Update::Waiting { delay });
+                }
+                Phase::Pause(pause) => {
+                    pause.as_mut().await;
+                    self.phase = Phase::Start;
+                }
+                Phase::Ended => return None,
+            }
+        }
+    }
+
+    /// Sends a message over the connection, or keeps it for the next one; see
+    /// [`ReconnectingSender::send`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn send(&self, message: impl Into<Message>) -> Result<(), Error> {
+        self.sender.send(message).await
+    }
+
+    /// A handle to send with, from any task.
+    #[must_use]
+    pub fn sender(&self) -> ReconnectingSender {
+        self.sender.clone()
+    }
+
+    /// Closes for good. If there is a connection, what was sent goes out first, and the whole
+    /// closing handshake is waited for; if there is none, there is nothing to wait for.
+    ///
+    /// # Errors
+    /// As [`WebSocket::close`]; it is closed for good all the same, unless the code or the reason
+    /// cannot be sent.
+    pub async fn close(&mut self, code: CloseCode, reason: &str) -> Result<Option<Closed>, Error> {
+        if let Phase::Opened(_) = self.phase {
+            self.go_online();
+        }
+        if let Phase::Online(socket, _) = &mut self.phase {
+            socket.sender().close(code, reason)?;
+            self.sender.end();
+            let closed = socket.close(code, reason).await;
+            self.phase = Phase::Ended;
+            return closed.map(Some);
+        }
+        self.sender.end();
+        self.phase = Phase::Ended;
+        Ok(None)
+    }
+
+    fn connect(&mut self) -> Update {
+        self.attempt = self.attempt.saturating_add(1);
+        self.phase = Phase::Connecting((self.open)(self.attempt));
+        Update::Connecting {
+            attempt: self.attempt,
+        }
+    }
+
+    fn opened(&mut self, opened: Result<WebSocket, Error>) -> Update {
+        match opened {
+            Ok(socket) => {
+                let sender = socket.sender();
+                self.phase = Phase::Opened(socket);
+                Update::Open(sender)
+            }
+            Err(cause) if self.may_retry(&cause) => {
+                self.phase = Phase::Wait(self.backoff.delay(self.attempt, &cause));
+                Update::Failed { cause }
+            }
+            Err(cause) => self.give_up(cause, 0),
+        }
+    }
+
+    /// Takes the step from [`Phase::Opened`] to [`Phase::Online`].
+    fn go_online(&mut self) {
+        if let Phase::Opened(socket) = std::mem::replace(&mut self.phase, Phase::Ended) {
+            self.sender.arrive(socket.sender());
+            self.phase = Phase::Online(socket, Instant::now());
+        }
+    }
+
+    fn lost(&mut self, cause: Error) -> Update {
+        let (mut unsent, mut open_for) = (0, Duration::ZERO);
+        if let Phase::Online(socket, since) = &self.phase {
+            unsent = socket.unsent();
+            open_for = since.elapsed();
+        }
+        self.sender.go_away();
+        if open_for >= self.backoff.stable_after {
+            self.attempt = 0;
+        }
+        if !self.may_retry(&cause) {
+            return self.give_up(cause, unsent);
+        }
+        self.phase = Phase::Wait(self.backoff.delay(self.attempt, &cause));
+        Update::Lost { cause, unsent }
+    }
+
+    fn may_retry(&mut self, cause: &Error) -> bool {
+        let spent = |most: u32| self.attempt >= most;
+        // A close that was begun and not waited for is for good as well.
+        let over = self.backoff.attempts.is_some_and(spent) || self.sender.has_ended();
+        !over && (self.retry)(cause)
+    }
+
+    fn give_up(&mut self, cause: Error, unsent: usize) -> Update {
+        self.phase = Phase::Ended;
+        self.sender.end();
+        Update::GivenUp { cause, unsent }
+    }
+}
+
+impl Drop for Reconnecting {
+    /// Senders get an error from now on.
+    fn drop(&mut self) {
+        self.sender.end();
+    }
+}
+
+impl fmt::Debug for Reconnecting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let phase = match self.phase {
+            Phase::Start | Phase::Connecting(_) => "connecting",
+            Phase::Opened(_) | Phase::Online(..) => "open",
+            Phase::Wait(_) | Phase::Pause(_) => "waiting",
+            Phase::Ended => "ended",
+        };
+        f.debug_struct("Reconnecting")
+            .field("phase", &phase)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}

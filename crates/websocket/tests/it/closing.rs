@@ -1,0 +1,290 @@
+//! The end, from every side.
+
+use std::time::Duration;
+
+use offhook::protocol::handshake::Negotiated;
+use offhook::protocol::{CloseCode, ClosedBy, Config, Kind, ReadyState};
+use offhook::{Error, Pair, Settings, WebSocket, pair};
+use tokio::net::{TcpListener, TcpStream};
+
+#[tokio::test]
+async fn close_ends_with_the_whole_closing_handshake() {
+    let (mut client, mut server) = pair();
+    client.send("before").await.unwrap();
+    let serving = tokio::spawn(async move {
+        assert_eq!(server.recv().await.unwrap(), Some("before".into()));
+        assert_eq!(server.recv().await.unwrap(), None);
+        server.closed().unwrap()
+    });
+    let here = client.close(CloseCode::new(4001), "enough").await.unwrap();
+    let there = serving.await.unwrap();
+    assert!(here.clean && there.clean);
+    assert_eq!((here.by, there.by), (ClosedBy::Local, ClosedBy::Remote));
+    assert_eq!((there.code.get(), &*there.reason), (4001, "enough"));
+    assert_eq!(client.state(), ReadyState::Closed);
+}
+
+#[tokio::test]
+async fn a_server_closes_with_the_whole_handshake_too() {
+    let (mut client, mut server) = pair();
+    let receiving = tokio::spawn(async move { client.recv().await });
+    let closed = server.close(CloseCode::GOING_AWAY, "").await.unwrap();
+    assert!(closed.clean);
+    assert_eq!(receiving.await.unwrap().unwrap(), None);
+}
+
+#[tokio::test]
+async fn both_ends_may_close_at_once() {
+    let (mut client, mut server) = pair();
+    client.sender().close(CloseCode::NORMAL, "").unwrap();
+    server.sender().close(CloseCode::GOING_AWAY, "").unwrap();
+    assert_eq!(client.sender().state(), ReadyState::Closing);
+    let (a, b) = tokio::join!(client.recv(), server.recv());
+    assert_eq!((a.unwrap(), b.unwrap()), (None, None));
+    let (here, there) = (client.closed().unwrap(), server.closed().unwrap());
+    assert!(here.clean && there.clean);
+    assert_eq!(
+        (here.code, there.code),
+        (CloseCode::GOING_AWAY, CloseCode::NORMAL)
+    );
+}
+
+#[tokio::test]
+async fn messages_that_were_on_their_way_arrive_after_a_close_was_begun() {
+    let (mut client, mut server) = pair();
+    server.send("on its way").await.unwrap();
+    client.sender().close(CloseCode::NORMAL, "").unwrap();
+    let serving = tokio::spawn(async move { server.recv().await });
+    assert_eq!(client.recv().await.unwrap(), Some("on its way".into()));
+    assert_eq!(client.recv().await.unwrap(), None);
+    assert_eq!(serving.await.unwrap().unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_code_or_a_reason_that_must_not_be_sent_leaves_the_connection_open() {
+    let (mut client, mut server) = pair();
+    let refused = client.close(CloseCode::ABNORMAL, "").await;
+    assert!(matches!(refused, Err(Error::Send(_))), "{refused:?}");
+    let refused = client.close(CloseCode::NORMAL, &"x".repeat(124)).await;
+    assert!(matches!(refused, Err(Error::Send(_))), "{refused:?}");
+    client.send("still here").await.unwrap();
+    assert_eq!(server.recv().await.unwrap(), Some("still here".into()));
+}
+
+#[tokio::test]
+async fn dropping_says_1001_after_what_was_sent_and_senders_get_an_error() {
+    let (mut client, server) = pair();
+    let sender = server.sender();
+    server.send("last words").await.unwrap();
+    drop(server);
+    assert_eq!(client.recv().await.unwrap(), Some("last words".into()));
+    assert_eq!(client.recv().await.unwrap(), None);
+    assert_eq!(client.closed().unwrap().code, CloseCode::GOING_AWAY);
+
+    assert!(matches!(sender.send("late").await, Err(Error::Closed(_))));
+    assert!(matches!(sender.try_send("late"), Err(Error::Closed(_))));
+    assert!(matches!(sender.flush().await, Err(Error::Closed(_))));
+    assert!(matches!(sender.ping().await, Err(Error::Closed(_))));
+    assert!(matches!(
+        sender.send_stream(Kind::Text).await,
+        Err(Error::Closed(_))
+    ));
+    assert_eq!(sender.state(), ReadyState::Closed);
+    assert_eq!(sender.ended().await.by, ClosedBy::Local);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_something_is_told_when_the_connection_is_dropped() {
+    let settings = Settings::default().send_buffer(100);
+    let (client, _server, _link) = Pair::new().capacity(100).client(&settings).open();
+    while client.try_send(vec![0; 50]).is_ok() {}
+    let sender = client.sender();
+    let sending = tokio::spawn(async move { sender.send("late").await.is_err() });
+    let sender = client.sender();
+    let flushing = tokio::spawn(async move { sender.flush().await.is_err() });
+    let sender = client.sender();
+    let pinging = tokio::spawn(async move { sender.ping().await.is_err() });
+    let sender = client.sender();
+    let ending = tokio::spawn(async move { sender.ended().await.by });
+    tokio::task::yield_now().await;
+    drop(client);
+    assert!(sending.await.unwrap());
+    assert!(flushing.await.unwrap());
+    assert!(pinging.await.unwrap());
+    assert_eq!(ending.await.unwrap(), ClosedBy::Local);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_something_is_told_when_the_connection_is_lost() {
+    let settings = Settings::default().send_buffer(100);
+    let (mut client, _server, link) = Pair::new().capacity(100).client(&settings).open();
+    while client.try_send(vec![0; 50]).is_ok() {}
+    let sender = client.sender();
+    let sending = tokio::spawn(async move { sender.send("late").await.is_err() });
+    let sender = client.sender();
+    let flushing = tokio::spawn(async move { sender.flush().await.is_err() });
+    let sender = client.sender();
+    let pinging = tokio::spawn(async move { sender.ping().await.is_err() });
+    let sender = client.sender();
+    let ending = tokio::spawn(async move { sender.ended().await.by });
+    let receiving = tokio::spawn(async move { client.recv().await.is_err() });
+    tokio::task::yield_now().await;
+    link.cut();
+    assert!(receiving.await.unwrap());
+    assert!(sending.await.unwrap());
+    assert!(flushing.await.unwrap());
+    assert!(pinging.await.unwrap());
+    assert_eq!(ending.await.unwrap(), ClosedBy::Lost);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sender_that_waits_for_room_is_told_as_soon_as_the_connection_closes() {
+    let settings = Settings::default().send_buffer(100);
+    let (client, _server, _link) = Pair::new().capacity(100).client(&settings).open();
+    while client.try_send(vec![0; 50]).is_ok() {}
+    let sender = client.sender();
+    let sending = tokio::spawn(async move { sender.send("late").await });
+    tokio::task::yield_now().await;
+    client.sender().close(CloseCode::NORMAL, "").unwrap();
+    assert!(matches!(sending.await.unwrap(), Err(Error::Closing)));
+    assert!(matches!(client.try_send("later"), Err(Error::Closing)));
+}
+
+#[tokio::test]
+async fn a_writer_that_is_dropped_before_the_end_of_its_message_closes_with_1011() {
+    let (mut client, mut server) = pair();
+    let mut writer = client.send_stream(Kind::Text).await.unwrap();
+    writer.write("begun").await.unwrap();
+    drop(writer);
+    assert_eq!(server.recv().await.unwrap(), None);
+    assert_eq!(server.closed().unwrap().code, CloseCode::INTERNAL_ERROR);
+    assert_eq!(client.recv().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_last_piece_of_the_other_type_closes_with_1011() {
+    let (client, mut server) = pair();
+    let mut writer = client.send_stream(Kind::Text).await.unwrap();
+    writer.write("begun").await.unwrap();
+    assert!(matches!(
+        writer.finish(&b"bytes"[..]).await,
+        Err(Error::Send(_))
+    ));
+    assert_eq!(server.recv().await.unwrap(), None);
+    assert_eq!(server.closed().unwrap().code, CloseCode::INTERNAL_ERROR);
+}
+
+/// What was sent without an error before the close has arrived; what was not, has not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_message_that_races_with_the_close_either_arrives_or_is_an_error() {
+    for round in 0..50 {
+        let (client, mut server, _link) = Pair::new().capacity(500).open();
+        let sender = client.sender();
+        let sending = tokio::spawn(async move {
+            let mut sent = 0;
+            while sender.send(format!("{sent}")).await.is_ok() {
+                sent += 1;
+            }
+            sent
+        });
+        let closer = client.sender();
+        let closing = tokio::spawn(async move {
+            for _ in 0..round {
+                tokio::task::yield_now().await;
+            }
+            closer.close(CloseCode::NORMAL, "").unwrap();
+        });
+        let receiving = tokio::spawn(async move {
+            let mut received = 0;
+            while let Some(message) = server.recv().await.unwrap() {
+                assert_eq!(message, format!("{received}").into());
+                received += 1;
+            }
+            received
+        });
+        let mut client = client;
+        assert_eq!(client.recv().await.unwrap(), None);
+        closing.await.unwrap();
+        assert_eq!(sending.await.unwrap(), receiving.await.unwrap());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_does_not_answer_the_close_is_waited_for_as_long_as_was_said() {
+    let (mut client, server) = pair();
+    let begun = tokio::time::Instant::now();
+    let ended = client.close(CloseCode::NORMAL, "").await;
+    assert!(matches!(ended, Err(Error::Peer(_))), "{ended:?}");
+    let waited = begun.elapsed();
+    assert!(waited >= Duration::from_secs(10), "{waited:?}");
+    assert!(waited < Duration::from_millis(10_300), "{waited:?}");
+    drop(server);
+}
+
+/// One that was failed, and would be lingered on until the peer has read why.
+#[tokio::test(start_paused = true)]
+async fn a_connection_can_be_dropped_outside_the_runtime() {
+    let settings = Settings::default().config(Config {
+        idle_timeout: Some(Duration::from_secs(5)),
+        ..Config::default()
+    });
+    let (client, server, _link) = Pair::new().client(&settings).open();
+    let sender = client.sender();
+    while sender.state() == ReadyState::Open {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let dropping = std::thread::spawn(move || drop((client, server)));
+    dropping.join().unwrap();
+    assert!(matches!(sender.send("late").await, Err(Error::Closed(_))));
+}
+
+#[tokio::test]
+async fn what_the_peer_said_last_is_heard_also_by_those_who_write_when_it_has_gone() {
+    let (mut client, server) = pair();
+    server.send("last words").await.unwrap();
+    server.sender().close(CloseCode::new(4001), "why").unwrap();
+    drop(server);
+    client.send("anybody there?").await.unwrap();
+    assert!(client.flush().await.is_err());
+    assert!(matches!(client.send("hello?").await, Err(Error::Closing)));
+    assert_eq!(client.recv().await.unwrap(), Some("last words".into()));
+    assert_eq!(client.recv().await.unwrap(), None);
+    let closed = client.closed().unwrap();
+    assert_eq!((closed.code.get(), &*closed.reason), (4001, "why"));
+}
+
+#[tokio::test]
+async fn what_the_peer_said_last_is_heard_over_tcp_too() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let near = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    let (far, _) = listener.accept().await.unwrap();
+    let settings = Settings::default();
+    let mut client = WebSocket::client(near, Negotiated::default(), &[], &settings);
+    let server = WebSocket::server(far, Negotiated::default(), &[], &settings);
+    server.send("last words").await.unwrap();
+    server.sender().close(CloseCode::new(4001), "why").unwrap();
+    drop(server);
+    // The first is answered with a reset, the second is refused.
+    while client.send("anybody there?").await.is_ok() {
+        let _unsent = client.flush().await;
+    }
+    assert_eq!(client.recv().await.unwrap(), Some("last words".into()));
+    assert_eq!(client.recv().await.unwrap(), None);
+    assert_eq!(client.closed().unwrap().code.get(), 4001);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_ends_too_when_nothing_can_be_written_any_more() {
+    let (client, mut server) = pair();
+    client.send("hello").await.unwrap();
+    drop(client);
+    server.send("anybody there?").await.unwrap();
+    assert!(server.flush().await.is_err());
+    server
+        .each(|message, replies| replies.send(message))
+        .await
+        .unwrap();
+    assert_eq!(server.closed().unwrap().code, CloseCode::GOING_AWAY);
+}

@@ -1,0 +1,124 @@
+//! What leaves when, and in how many writes.
+
+use std::time::Duration;
+
+use offhook::{Error, Settings};
+
+use crate::counted::counted_pair;
+
+#[tokio::test]
+async fn a_pipelined_echo_is_answered_with_one_write_a_read() {
+    let (mut client, mut server, _link, count) = counted_pair(&Settings::default());
+    for n in 0..1_000 {
+        client.send(n.to_string()).await.unwrap();
+    }
+    client.flush().await.unwrap();
+    tokio::spawn(async move {
+        while let Some(message) = server.recv().await? {
+            server.send(message).await?;
+        }
+        Ok::<_, Error>(())
+    });
+    for n in 0..1_000 {
+        assert_eq!(client.recv().await.unwrap(), Some(n.to_string().into()));
+    }
+    assert_eq!((count.reads(), count.writes()), (1, 1));
+}
+
+#[tokio::test]
+async fn each_answers_what_one_read_brought_with_one_write() {
+    let (mut client, mut server, _link, count) = counted_pair(&Settings::default());
+    for n in 0..1_000 {
+        client.send(n.to_string()).await.unwrap();
+    }
+    client.flush().await.unwrap();
+    tokio::spawn(async move { server.each(|message, replies| replies.send(message)).await });
+    for n in 0..1_000 {
+        assert_eq!(client.recv().await.unwrap(), Some(n.to_string().into()));
+    }
+    assert_eq!((count.reads(), count.writes()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_task_sends_before_it_sleeps_leaves_in_one_write_before_it_wakes() {
+    let (mut client, server, _link, count) = counted_pair(&Settings::default());
+    let asleep = tokio::spawn(async move {
+        for n in 0..10 {
+            server.send(n.to_string()).await.unwrap();
+        }
+        // Nobody receives on this end, and nobody flushes.
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        server
+    });
+    for n in 0..10 {
+        assert_eq!(client.recv().await.unwrap(), Some(n.to_string().into()));
+    }
+    assert!(!asleep.is_finished());
+    assert_eq!(count.writes(), 1);
+}
+
+#[tokio::test]
+async fn what_many_tasks_send_in_one_round_of_the_runtime_leaves_in_one_write() {
+    let (mut client, server, _link, count) = counted_pair(&Settings::default());
+    for _ in 0..50 {
+        let sender = server.sender();
+        tokio::spawn(async move { sender.send("news").await });
+    }
+    for _ in 0..50 {
+        assert_eq!(client.recv().await.unwrap(), Some("news".into()));
+    }
+    assert_eq!(count.writes(), 1);
+}
+
+#[tokio::test]
+async fn flush_returns_when_nothing_is_unsent() {
+    let (_client, server, _link, count) = counted_pair(&Settings::default());
+    server.send("a").await.unwrap();
+    assert!(server.buffered_amount() > 0);
+    server.flush().await.unwrap();
+    assert_eq!((server.buffered_amount(), count.writes()), (0, 1));
+}
+
+#[tokio::test]
+async fn past_the_send_buffer_a_sender_writes_by_itself() {
+    let settings = Settings::default().send_buffer(10_000);
+    let (_client, server, _link, count) = counted_pair(&settings);
+    for _ in 0..10 {
+        // Never pending, so nobody else gets a turn.
+        server.send(vec![0; 6_000]).await.unwrap();
+    }
+    assert_eq!(count.writes(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_is_answered_while_the_user_is_busy_with_the_message_behind_it() {
+    let (mut client, mut server, _link, _count) = counted_pair(&Settings::default());
+    // Both are there in one read.
+    let sender = client.sender();
+    let receiving = tokio::spawn(async move { client.recv().await });
+    let (pong, sent) = tokio::join!(sender.ping(), async {
+        sender.send("work").await?;
+        assert_eq!(server.recv().await?, Some("work".into()));
+        Ok::<_, Error>(())
+        // And the server's end does nothing more.
+    });
+    sent.unwrap();
+    pong.unwrap();
+    assert!(!receiving.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_each_replied_before_its_handler_failed_leaves_all_the_same() {
+    let (mut client, mut server, _link, _count) = counted_pair(&Settings::default());
+    client.send("first").await.unwrap();
+    client.send("second").await.unwrap();
+    client.flush().await.unwrap();
+    let ended = server.each(|message, replies| {
+        replies.send(message)?;
+        Err(Error::Full)
+    });
+    assert!(matches!(ended.await, Err(Error::Full)));
+    assert_eq!(client.recv().await.unwrap(), Some("first".into()));
+    // The other was taken ahead, and is replied to from there.
+    assert_eq!(server.recv().await.unwrap(), Some("second".into()));
+}

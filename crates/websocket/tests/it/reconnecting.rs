@@ -1,0 +1,443 @@
+//! A connection that comes back, and when it does not.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use offhook::protocol::CloseCode;
+use offhook::{Backoff, Connect, Error, Link, Pair, Reconnecting, Settings, Update, WebSocket};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::cancelled::cancelled_after;
+
+type Servers = mpsc::Receiver<(WebSocket, Link)>;
+
+/// Reconnects over pairs; their servers come out of the channel.
+fn over_pairs(pair: Pair) -> (Reconnecting, Servers) {
+    let (servers, accept) = mpsc::channel(100);
+    let feed = Reconnecting::to(move |_| {
+        let (client, server, link) = pair.clone().open();
+        servers.try_send((server, link)).unwrap();
+        async { Ok(client) }
+    });
+    (feed, accept)
+}
+
+/// A server that answers every request with this, and nothing else.
+fn answering(response: &'static str) -> Reconnecting {
+    Reconnecting::to(move |_| async move {
+        let (near, mut far, _link) = Pair::new().link();
+        tokio::spawn(async move {
+            let mut request = [0; 1024];
+            let _head = far.read(&mut request).await?;
+            far.write_all(response.as_bytes()).await
+        });
+        Connect::to("ws://example.com/").over(near).open().await
+    })
+}
+
+async fn open(feed: &mut Reconnecting) -> offhook::Sender {
+    loop {
+        match feed.next().await.unwrap() {
+            Update::Open(sender) => return sender,
+            Update::GivenUp { cause, .. } => panic!("{cause}"),
+            _ => {}
+        }
+    }
+}
+
+/// The next wait.
+async fn wait(feed: &mut Reconnecting) -> Duration {
+    loop {
+        match feed.next().await.unwrap() {
+            Update::Waiting { delay } => return delay,
+            Update::GivenUp { cause, .. } => panic!("{cause}"),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn recv_goes_on_over_connections_that_are_lost() {
+    let (mut feed, mut servers) = over_pairs(Pair::new());
+    tokio::spawn(async move {
+        for n in 0..10 {
+            let (server, link) = servers.recv().await.unwrap();
+            server.send(n.to_string()).await.unwrap();
+            server.flush().await.unwrap();
+            link.cut();
+        }
+        servers.recv().await
+    });
+    for n in 0..10 {
+        assert_eq!(feed.recv().await.unwrap(), Some(n.to_string().into()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_happens_is_told_in_order() {
+    let (mut feed, mut servers) = over_pairs(Pair::new());
+    let mut told = Vec::new();
+    for _ in 0..7 {
+        let update = feed.next().await.unwrap();
+        if matches!(update, Update::Open(_)) {
+            let (server, link) = servers.recv().await.unwrap();
+            server.send("hello").await.unwrap();
+            server.flush().await.unwrap();
+            link.cut();
+        }
+        told.push(match update {
+            Update::Message(message) => message.to_string(),
+            Update::Lost { cause, unsent } => format!("lost: {cause}, {unsent} unsent"),
+            Update::Waiting { .. } => "waiting".to_owned(),
+            Update::Connecting { attempt } => format!("connecting {attempt}"),
+            Update::Open(_) => "open".to_owned(),
+            other => panic!("{other:?}"),
+        });
+    }
+    let expected = [
+        "connecting 1",
+        "open",
+        "hello",
+        "lost: the connection was lost, 0 unsent",
+        "waiting",
+        "connecting 2",
+        "open",
+    ];
+    assert_eq!(told, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_waits_are_random_parts_of_a_bound_that_doubles_up_to_the_cap() {
+    let refused = |_| async {
+        let source = io::ErrorKind::ConnectionRefused.into();
+        let to = "example.com".into();
+        Err(Error::Connect { to, source })
+    };
+    let mut feed = Reconnecting::to(refused);
+    for bound in [2, 4, 8, 16] {
+        let delay = wait(&mut feed).await;
+        assert!(
+            delay <= Duration::from_secs(bound),
+            "{delay:?} of {bound} s"
+        );
+    }
+    let cap = Duration::from_secs(30);
+    let mut delays = Vec::new();
+    for _ in 0..300 {
+        let before = Instant::now();
+        let delay = wait(&mut feed).await;
+        delays.push(delay);
+        assert!(delay <= cap);
+        // It was waited for: the clock is paused, so nothing else takes time.
+        assert!(before.elapsed() <= cap);
+    }
+    // By chance this fails once in 10^37 runs.
+    assert!(delays.iter().any(|delay| *delay < cap / 4));
+    assert!(delays.iter().any(|delay| *delay > cap * 3 / 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bound_starts_anew_after_a_stable_connection_and_not_after_a_short_one() {
+    let (mut feed, mut servers) = over_pairs(Pair::new());
+    for attempt in 1..=10 {
+        let next = feed.next().await;
+        assert!(matches!(next, Some(Update::Connecting { attempt: n }) if n == attempt));
+        open(&mut feed).await;
+        let (_server, link) = servers.recv().await.unwrap();
+        link.cut();
+        wait(&mut feed).await;
+    }
+    open(&mut feed).await;
+    let (server, link) = servers.recv().await.unwrap();
+    let sender = server.sender();
+    tokio::spawn(async move {
+        let mut server = server;
+        server.recv().await
+    });
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        sender.send("still here").await.unwrap();
+        sender.flush().await.unwrap();
+        link.cut();
+    });
+    assert_eq!(feed.recv().await.unwrap(), Some("still here".into()));
+    let delay = wait(&mut feed).await;
+    assert!(delay <= Duration::from_secs(1), "{delay:?}");
+    let next = feed.next().await;
+    assert!(matches!(next, Some(Update::Connecting { attempt: 1 })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_is_waited_for() {
+    let mut feed = answering("HTTP/1.1 503 Busy\r\nRetry-After: 100\r\nContent-Length: 0\r\n\r\n");
+    let delay = wait(&mut feed).await.as_secs();
+    assert!((100..=102).contains(&delay), "{delay} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_of_a_year_is_waited_for_an_hour() {
+    let mut feed =
+        answering("HTTP/1.1 503 Busy\r\nRetry-After: 31536000\r\nContent-Length: 0\r\n\r\n");
+    let delay = wait(&mut feed).await.as_secs();
+    assert!((3_600..=3_602).contains(&delay), "{delay} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_says_never_is_given_up() {
+    for response in [
+        "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    ] {
+        let mut feed = answering(response);
+        assert!(
+            matches!(feed.recv().await, Err(Error::Refused(_))),
+            "{response}"
+        );
+        assert!(matches!(feed.recv().await, Ok(None)));
+        assert!(matches!(feed.send("late").await, Err(Error::Closing)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_codes_say_whether_to_come_back() {
+    for (code, comes_back) in [
+        (1001, true),
+        (1011, true),
+        (1012, true),
+        (1013, true),
+        (1003, false),
+        (1008, false),
+        (3000, false),
+        (4001, false),
+    ] {
+        let (mut feed, mut servers) = over_pairs(Pair::new());
+        open(&mut feed).await;
+        let (server, _link) = servers.recv().await.unwrap();
+        server
+            .sender()
+            .close(CloseCode::new(code), "because")
+            .unwrap();
+        drop(server);
+        match feed.next().await.unwrap() {
+            Update::Lost { cause, .. } => assert!(comes_back, "{cause}"),
+            Update::GivenUp { cause, .. } => {
+                assert!(!comes_back, "{cause}");
+                assert_eq!(cause.close_code(), Some(CloseCode::new(code)));
+                assert!(feed.next().await.is_none());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_normal_close_by_the_server_is_the_end_and_no_error() {
+    let (mut feed, mut servers) = over_pairs(Pair::new());
+    open(&mut feed).await;
+    let (server, _link) = servers.recv().await.unwrap();
+    server.sender().close(CloseCode::NORMAL, "").unwrap();
+    drop(server);
+    assert!(matches!(feed.recv().await, Ok(None)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_user_may_decide_what_is_worth_another_attempt() {
+    let (feed, mut servers) = over_pairs(Pair::new());
+    let mut feed = feed.retry_if(|error| error.close_code() == Some(CloseCode::new(4001)));
+    open(&mut feed).await;
+    let (server, _link) = servers.recv().await.unwrap();
+    server.sender().close(CloseCode::new(4001), "").unwrap();
+    drop(server);
+    assert!(matches!(feed.next().await, Some(Update::Lost { .. })));
+    open(&mut feed).await;
+    let (_server, link) = servers.recv().await.unwrap();
+    link.cut();
+    assert!(matches!(feed.next().await, Some(Update::GivenUp { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_as_many_attempts_as_there_may_be_it_is_given_up() {
+    let attempts = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&attempts);
+    let mut backoff = Backoff::default();
+    backoff.attempts = Some(3);
+    let feed = Reconnecting::to(move |attempt| {
+        seen.lock().unwrap().push(attempt);
+        async { Err(Error::Lost(io::ErrorKind::ConnectionReset.into())) }
+    });
+    let mut feed = feed.backoff(backoff);
+    assert!(matches!(feed.recv().await, Err(Error::Lost(_))));
+    assert_eq!(*attempts.lock().unwrap(), [1, 2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_while_away_goes_out_in_order_behind_what_is_said_first() {
+    let (mut feed, mut servers) = over_pairs(Pair::new());
+    for n in 0..3 {
+        feed.send(n.to_string()).await.unwrap();
+    }
+    assert_eq!(feed.sender().queued(), 3);
+    let first = open(&mut feed).await;
+    feed.send("3").await.unwrap();
+    first.send("who I am").await.unwrap();
+    let (mut server, _link) = servers.recv().await.unwrap();
+    server.send("welcome").await.unwrap();
+    assert_eq!(feed.recv().await.unwrap(), Some("welcome".into()));
+    feed.send("4").await.unwrap();
+    assert_eq!(feed.sender().queued(), 0);
+    for expected in ["who I am", "0", "1", "2", "3", "4"] {
+        assert_eq!(server.recv().await.unwrap(), Some(expected.into()));
+    }
+}
+
+#[tokio::test]
+async fn no_more_is_kept_than_may_be() {
+    let (feed, _servers) = over_pairs(Pair::new());
+    let feed = feed.queue(1_000);
+    let sender = feed.sender();
+    let mut kept = 0;
+    while sender.send("x".repeat(100)).await.is_ok() {
+        kept += 1;
+    }
+    assert!((5..10).contains(&kept), "{kept}");
+    assert!(matches!(
+        sender.send("x".repeat(100)).await,
+        Err(Error::Full)
+    ));
+    assert_eq!(sender.take_queued().len(), kept);
+    sender.send("again").await.unwrap();
+    drop(feed);
+    assert!(matches!(sender.send("late").await, Err(Error::Closing)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_found_its_connection_gone_goes_out_on_the_next_one() {
+    let settings = Settings::default().send_buffer(100);
+    let (mut feed, mut servers) = over_pairs(Pair::new().client(&settings).capacity(100));
+    let connection = open(&mut feed).await;
+    let (server, link) = servers.recv().await.unwrap();
+    server.send("go").await.unwrap();
+    feed.recv().await.unwrap();
+    while connection.try_send(vec![0; 50]).is_ok() {}
+    // It waits for room, which there will never be.
+    let sender = feed.sender();
+    let waiting = tokio::spawn(async move { sender.send("saved").await });
+    tokio::task::yield_now().await;
+    link.cut();
+    match feed.next().await.unwrap() {
+        Update::Lost { unsent, .. } => assert!((100..200).contains(&unsent), "{unsent} unsent"),
+        other => panic!("{other:?}"),
+    }
+    waiting.await.unwrap().unwrap();
+    open(&mut feed).await;
+    let (mut server, _link) = servers.recv().await.unwrap();
+    let serving = tokio::spawn(async move { server.recv().await });
+    let closed = feed.close(CloseCode::NORMAL, "").await;
+    assert_eq!(serving.await.unwrap().unwrap(), Some("saved".into()));
+    drop(closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_next_loses_and_doubles_nothing() {
+    for polls in 1..8 {
+        let link = Pair::new()
+            .bandwidth(1_000)
+            .delay(Duration::from_millis(10));
+        let (mut feed, mut servers) = over_pairs(link);
+        tokio::spawn(async move {
+            for round in 0..5 {
+                let (mut server, link) = servers.recv().await.unwrap();
+                for n in 0..5 {
+                    server.send(format!("{round} {n}")).await.unwrap();
+                }
+                assert_eq!(server.recv().await.unwrap(), Some("got it".into()));
+                link.cut();
+            }
+            servers.recv().await
+        });
+        let mut received = Vec::new();
+        while received.len() < 25 {
+            if let Some(message) = cancelled_after(polls, feed.recv()).await {
+                received.push(message.unwrap().unwrap().to_string());
+                if received.len().is_multiple_of(5) {
+                    feed.send("got it").await.unwrap();
+                }
+            }
+        }
+        let rounds = (0..5).flat_map(|round| (0..5).map(move |n| format!("{round} {n}")));
+        let expected: Vec<String> = rounds.collect();
+        assert_eq!(received, expected, "{polls} polls");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_sends_what_was_kept_and_is_for_good() {
+    let (mut feed, mut servers) = over_pairs(Pair::new());
+    feed.send("kept").await.unwrap();
+    open(&mut feed).await;
+    let (mut server, _link) = servers.recv().await.unwrap();
+    let serving = tokio::spawn(async move {
+        assert_eq!(server.recv().await.unwrap(), Some("kept".into()));
+        assert_eq!(server.recv().await.unwrap(), None);
+        server.closed().unwrap().code
+    });
+    let closed = feed.close(CloseCode::GOING_AWAY, "").await.unwrap();
+    assert!(closed.unwrap().clean);
+    assert_eq!(serving.await.unwrap(), CloseCode::GOING_AWAY);
+    assert!(matches!(feed.recv().await, Ok(None)));
+    assert!(matches!(feed.send("late").await, Err(Error::Closing)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_that_was_cancelled_is_for_good_as_well() {
+    let (mut feed, mut servers) = over_pairs(Pair::new());
+    open(&mut feed).await;
+    let (server, link) = servers.recv().await.unwrap();
+    let closing = feed.close(CloseCode::GOING_AWAY, "");
+    assert!(
+        tokio::time::timeout(Duration::from_secs(1), closing)
+            .await
+            .is_err()
+    );
+    link.cut();
+    assert!(matches!(feed.next().await, Some(Update::GivenUp { .. })));
+    assert!(feed.next().await.is_none());
+    drop(server);
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_while_away_waits_for_nobody() {
+    let (mut feed, mut servers) = over_pairs(Pair::new());
+    open(&mut feed).await;
+    let (_server, link) = servers.recv().await.unwrap();
+    link.cut();
+    wait(&mut feed).await;
+    assert_eq!(feed.close(CloseCode::NORMAL, "").await.unwrap(), None);
+    assert!(matches!(feed.recv().await, Ok(None)));
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_and_comes_back_is_found_again() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let acceptor = offhook::Acceptor::default();
+        for n in 0..3 {
+            let (stream, _) = listener.accept().await.unwrap();
+            let socket = acceptor.accept(stream).await.unwrap();
+            socket.send(n.to_string()).await.unwrap();
+            // Dropping it says 1001.
+        }
+    });
+    let mut backoff = Backoff::default();
+    backoff.first = Duration::from_millis(1);
+    let connect = Connect::to(format!("ws://{address}/")).no_proxy();
+    let mut feed = Reconnecting::to(connect).backoff(backoff);
+    for n in 0..3 {
+        assert_eq!(feed.recv().await.unwrap(), Some(n.to_string().into()));
+    }
+}

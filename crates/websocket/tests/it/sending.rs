@@ -1,0 +1,160 @@
+//! Sending: order, wholeness, backpressure.
+
+use std::time::Duration;
+
+use offhook::protocol::{Kind, Prepared};
+use offhook::{Error, Pair, Settings, WebSocket, pair};
+
+/// A client with a small send buffer, and a server that does not read for now.
+fn narrow() -> (WebSocket, WebSocket) {
+    let settings = Settings::default().send_buffer(1_000);
+    let (client, server, _link) = Pair::new().capacity(1_000).client(&settings).open();
+    (client, server)
+}
+
+async fn concurrent_senders(tasks: usize, each: usize) {
+    let settings = Settings::default().send_buffer(2_000);
+    let (client, mut server, _link) = Pair::new().capacity(3_000).client(&settings).open();
+    for task in 0..tasks {
+        let sender = client.sender();
+        tokio::spawn(async move {
+            for n in 0..each {
+                let padding = "x".repeat((n * 37) % 500);
+                sender.send(format!("{task} {n} {padding}")).await.unwrap();
+            }
+        });
+    }
+    let mut next = vec![0; tasks];
+    for _ in 0..tasks * each {
+        let message = server.recv().await.unwrap().unwrap();
+        let mut parts = message.as_text().unwrap().split(' ');
+        let mut number = || parts.next().unwrap().parse::<usize>().unwrap();
+        let (task, n) = (number(), number());
+        assert_eq!(n, next[task], "order of one sender");
+        assert_eq!(parts.next().unwrap().len(), (n * 37) % 500, "whole");
+        next[task] += 1;
+    }
+    assert_eq!(next, vec![each; tasks]);
+}
+
+#[tokio::test]
+async fn what_each_of_many_senders_sends_arrives_whole_and_in_its_order() {
+    concurrent_senders(20, 100).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_each_of_many_senders_on_many_threads_sends_arrives_whole_and_in_its_order() {
+    concurrent_senders(20, 100).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_never_reads_costs_the_send_buffer_and_the_sender_waits() {
+    let (client, mut server) = narrow();
+    let sender = client.sender();
+    let sending = tokio::spawn(async move {
+        for n in 0..100 {
+            sender.send(format!("{n:0100}")).await.unwrap();
+        }
+    });
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!sending.is_finished());
+    assert!(client.buffered_amount() < 1_000 + 120);
+
+    for n in 0..100 {
+        let expected = format!("{n:0100}");
+        assert_eq!(server.recv().await.unwrap(), Some(expected.into()));
+    }
+    sending.await.unwrap();
+}
+
+#[tokio::test]
+async fn try_send_says_full_until_the_peer_has_read() {
+    let (client, mut server) = narrow();
+    let mut sent = 0;
+    let full = loop {
+        match client.try_send(vec![0; 100]) {
+            Ok(()) => sent += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(full, Error::Full), "{full:?}");
+    assert!((18..=20).contains(&sent), "{sent} messages");
+    for _ in 0..sent {
+        server.recv().await.unwrap();
+    }
+    client.try_send("again").unwrap();
+    assert_eq!(server.recv().await.unwrap(), Some("again".into()));
+}
+
+#[tokio::test]
+async fn an_urgent_message_overtakes_those_that_have_not_begun() {
+    let settings = Settings::default().send_buffer(10 << 20);
+    let (client, mut server, _link) = Pair::new().client(&settings).open();
+    for _ in 0..20 {
+        client.send(vec![0; 100_000]).await.unwrap();
+    }
+    client.send_urgent("fire").await.unwrap();
+    let mut before = 0;
+    while server.recv().await.unwrap() != Some("fire".into()) {
+        before += 1;
+    }
+    assert!(before < 10, "{before} messages came before it");
+}
+
+#[tokio::test]
+async fn a_prepared_message_is_sent_to_many() {
+    let news = Prepared::new("news");
+    for _ in 0..3 {
+        let (mut client, server) = pair();
+        server.send_prepared(&news).await.unwrap();
+        assert_eq!(client.recv().await.unwrap(), Some("news".into()));
+    }
+}
+
+#[tokio::test]
+async fn a_message_written_piece_by_piece_arrives_as_one_and_others_wait_for_it() {
+    let (client, mut server) = pair();
+    let mut writer = client.send_stream(Kind::Text).await.unwrap();
+    writer.write("one ").await.unwrap();
+    let sender = client.sender();
+    let other = tokio::spawn(async move { sender.send("two").await });
+    tokio::task::yield_now().await;
+    assert!(!other.is_finished());
+    assert!(matches!(client.try_send("three"), Err(Error::Full)));
+    writer.finish("message").await.unwrap();
+    other.await.unwrap().unwrap();
+    assert_eq!(server.recv().await.unwrap(), Some("one message".into()));
+    assert_eq!(server.recv().await.unwrap(), Some("two".into()));
+}
+
+#[tokio::test]
+async fn a_piece_of_the_other_type_is_refused_and_the_message_goes_on() {
+    let (client, mut server) = pair();
+    let mut writer = client.send_stream(Kind::Text).await.unwrap();
+    writer.write("one").await.unwrap();
+    let refused = writer.write(&b"two"[..]).await;
+    assert!(matches!(refused, Err(Error::Send(_))), "{refused:?}");
+    writer.finish("").await.unwrap();
+    assert_eq!(server.recv().await.unwrap(), Some("one".into()));
+}
+
+#[tokio::test]
+async fn a_writer_that_never_wrote_leaves_no_trace() {
+    let (client, mut server) = pair();
+    drop(client.send_stream(Kind::Text).await.unwrap());
+    client.send("next").await.unwrap();
+    assert_eq!(server.recv().await.unwrap(), Some("next".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn senders_that_wait_for_a_message_in_pieces_are_told_when_the_connection_ends() {
+    let (client, server) = pair();
+    let mut writer = client.send_stream(Kind::Text).await.unwrap();
+    writer.write("begun").await.unwrap();
+    let sender = client.sender();
+    let waiting = tokio::spawn(async move { sender.send("next").await });
+    tokio::task::yield_now().await;
+    drop((client, server));
+    assert!(waiting.await.unwrap().is_err());
+    assert!(writer.write("more").await.is_err());
+}

@@ -1,0 +1,200 @@
+//! The server: limits, deadlines, origins, and how it stops.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use offhook::protocol::CloseCode;
+use offhook::{Acceptor, Connect, Error, OriginPolicy, Pair, Server, ServerHandle, WebSocket};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+struct Running {
+    address: SocketAddr,
+    handle: ServerHandle,
+    serving: JoinHandle<std::io::Result<()>>,
+}
+
+/// An echo that panics, or never ends, when it is told to.
+async fn echo(mut socket: WebSocket) -> Result<(), Error> {
+    while let Some(message) = socket.recv().await? {
+        match message.as_text() {
+            Some("panic") => panic!("as was asked for"),
+            Some("hang") => std::future::pending().await,
+            _ => socket.send(message).await?,
+        }
+    }
+    Ok(())
+}
+
+async fn running(set: impl FnOnce(Server) -> Server) -> Running {
+    let server = set(Server::bind("127.0.0.1:0").await.unwrap());
+    Running {
+        address: server.local_addr().unwrap(),
+        handle: server.handle(),
+        serving: tokio::spawn(server.serve(echo)),
+    }
+}
+
+impl Running {
+    async fn connect(&self) -> Result<WebSocket, Error> {
+        let url = format!("ws://{}/", self.address);
+        Connect::to(url).no_proxy().open().await
+    }
+}
+
+async fn echoes(socket: &mut WebSocket) {
+    socket.send("hello").await.unwrap();
+    assert_eq!(socket.recv().await.unwrap(), Some("hello".into()));
+}
+
+#[tokio::test]
+async fn one_connection_over_the_limit_is_closed_and_may_come_back_later() {
+    let server = running(|server| server.max_connections(2)).await;
+    let mut first = server.connect().await.unwrap();
+    let mut second = server.connect().await.unwrap();
+    let over = server.connect().await.unwrap_err();
+    assert!(over.is_retryable(), "{over:?}");
+    echoes(&mut first).await;
+    echoes(&mut second).await;
+
+    first.close(CloseCode::NORMAL, "").await.unwrap();
+    // The place is free when the handler has ended, which is not ours to see.
+    let mut third = loop {
+        if let Ok(third) = server.connect().await {
+            break third;
+        }
+    };
+    echoes(&mut third).await;
+}
+
+#[tokio::test]
+async fn a_shutdown_closes_every_connection_with_its_code_and_then_serve_returns() {
+    let server = running(|server| server).await;
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let mut client = server.connect().await.unwrap();
+        echoes(&mut client).await;
+        clients.push(tokio::spawn(async move {
+            assert_eq!(client.recv().await.unwrap(), None);
+            client.closed().unwrap()
+        }));
+    }
+    let code = CloseCode::SERVICE_RESTART;
+    server.handle.shutdown(code, Duration::from_secs(60)).await;
+    for client in clients {
+        let closed = client.await.unwrap();
+        assert_eq!(closed.code, code);
+        assert!(closed.clean);
+    }
+    server.serving.await.unwrap().unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+#[tokio::test]
+async fn those_that_do_not_end_by_the_deadline_are_cut_off() {
+    let server = running(|server| server).await;
+    // One does not answer the Close, one never got as far as a handshake, and one's handler hangs.
+    let mut deaf = server.connect().await.unwrap();
+    echoes(&mut deaf).await;
+    let mut silent = TcpStream::connect(server.address).await.unwrap();
+    let hanging = server.connect().await.unwrap();
+    hanging.send("hang").await.unwrap();
+    let mut last = server.connect().await.unwrap();
+    echoes(&mut last).await;
+
+    let deadline = Duration::from_millis(50);
+    server
+        .handle
+        .shutdown(CloseCode::GOING_AWAY, deadline)
+        .await;
+    server.serving.await.unwrap().unwrap();
+    assert_eq!(silent.read(&mut [0]).await.unwrap_or(0), 0);
+    assert_eq!(deaf.recv().await.unwrap(), None);
+    assert_eq!(deaf.closed().unwrap().code, CloseCode::GOING_AWAY);
+}
+
+#[tokio::test]
+async fn a_shutdown_without_connections_returns_at_once() {
+    let server = running(|server| server).await;
+    let deadline = Duration::from_secs(3_600);
+    server
+        .handle
+        .shutdown(CloseCode::GOING_AWAY, deadline)
+        .await;
+    server.serving.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_ends_its_own_connection_only() {
+    let server = running(|server| server).await;
+    let mut bystander = server.connect().await.unwrap();
+    let mut client = server.connect().await.unwrap();
+    client.send("panic").await.unwrap();
+    assert_eq!(client.recv().await.unwrap(), None);
+    assert_eq!(client.closed().unwrap().code, CloseCode::GOING_AWAY);
+    echoes(&mut bystander).await;
+    echoes(&mut server.connect().await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_panic_within_each_ends_the_connection_and_frees_its_senders() {
+    let (client, mut server) = offhook::pair();
+    let sender = server.sender();
+    let serving = tokio::spawn(async move { server.each(|_, _| panic!("as was asked for")).await });
+    client.send("boom").await.unwrap();
+    assert!(serving.await.unwrap_err().is_panic());
+    assert!(matches!(sender.send("late").await, Err(Error::Closed(_))));
+}
+
+const HEAD: &str = "GET /chat HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+    Sec-WebSocket-Version: 13\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_comes_byte_by_byte_is_waited_for_until_the_deadline() {
+    let (mut client, server, _link) = Pair::new().link();
+    let begun = Instant::now();
+    tokio::spawn(async move {
+        for byte in HEAD.bytes() {
+            client.write_all(&[byte]).await?;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        Ok::<_, std::io::Error>(())
+    });
+    let transport = offhook::Transport::boxed(server);
+    let ended = Acceptor::default().accept(transport).await;
+    assert!(matches!(ended, Err(Error::Timeout { .. })), "{ended:?}");
+    assert_eq!(begun.elapsed().as_secs(), 10);
+}
+
+/// The status that a page of this origin gets.
+async fn status_for(acceptor: Acceptor, origin: &str) -> String {
+    let (mut client, server, _link) = Pair::new().link();
+    let transport = offhook::Transport::boxed(server);
+    let accepting = tokio::spawn(async move { acceptor.accept(transport).await });
+    let origin = if origin.is_empty() {
+        String::new()
+    } else {
+        format!("Origin: {origin}\r\n")
+    };
+    let request = format!("{HEAD}{origin}\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    client.read_exact(&mut status).await.unwrap();
+    let status = String::from_utf8_lossy(&status[9..]).into_owned();
+    assert_eq!(accepting.await.unwrap().is_ok(), status == "101");
+    status
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_gets_403_unless_it_was_let_in() {
+    let ours = Acceptor::default;
+    assert_eq!(status_for(ours(), "").await, "101");
+    assert_eq!(status_for(ours(), "http://example.com").await, "101");
+    assert_eq!(status_for(ours(), "http://evil.example").await, "403");
+    assert_eq!(status_for(ours(), "null").await, "403");
+    let open = Acceptor::default().origin(OriginPolicy::Any);
+    assert_eq!(status_for(open, "http://evil.example").await, "101");
+}
