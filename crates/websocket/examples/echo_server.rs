@@ -12,7 +12,7 @@ use std::error::Error;
 
 use offhook::protocol::deflate::DeflateConfig;
 use offhook::protocol::{Config, Limits};
-use offhook::{OriginPolicy, Server, Settings};
+use offhook::{Acceptor, OriginPolicy, Server, Settings};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -41,11 +41,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if deflate {
         settings = settings.deflate(DeflateConfig::default());
     }
-    let server = Server::bind(&address)
-        .await?
+    let mut acceptor = Acceptor::default()
         .settings(settings)
         .origin(OriginPolicy::Any);
-    let _ = (cert, key);
+    if let (Some(cert), Some(key)) = (cert, key) {
+        acceptor = with_tls(acceptor, &cert, &key)?;
+    }
+    let server = Server::bind(&address).await?.acceptor(acceptor);
     println!("listening on {}", server.local_addr()?);
     server
         .serve(|mut socket| async move {
@@ -56,4 +58,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         })
         .await?;
     Ok(())
+}
+
+#[cfg(feature = "tls")]
+fn with_tls(acceptor: Acceptor, cert: &str, key: &str) -> Result<Acceptor, Box<dyn Error>> {
+    Ok(acceptor.tls_pem(std::fs::read(cert)?, std::fs::read(key)?)?)
+}
+
+#[cfg(not(feature = "tls"))]
+fn with_tls(_: Acceptor, _: &str, _: &str) -> Result<Acceptor, Box<dyn Error>> {
+    Err("built without TLS".into())
 }

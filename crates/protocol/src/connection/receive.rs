@@ -58,14 +58,19 @@ impl Connection {
         result
     }
 
-    /// Whether the next frame in `input` is the peer's Close. Who wants to answer what came before
-    /// it can do that first: once the Close is received, nothing can be sent.
+    /// Whether `input` goes on with a message in one frame, as far as its first byte tells. Who
+    /// takes several messages before answering them stops where it does not: once a Close or a
+    /// breach of the protocol was received, nothing can be sent.
     #[must_use]
     #[inline]
-    pub fn close_comes_next(&self, input: &Input<'_>) -> bool {
-        let between_frames = matches!(self.stage, Stage::Header { len: 0, .. });
-        let opcode = input.as_slice().first().map(|first| first & 0x0f);
-        between_frames && opcode == Some(OpCode::Close.bits())
+    pub fn message_comes_next(&self, input: &Input<'_>) -> bool {
+        let between = matches!(self.stage, Stage::Header { len: 0, .. }) && self.assembly.is_none();
+        match input.as_slice().first() {
+            // FIN and an opcode of a message; RSV1 where that means compressed.
+            Some(0x81 | 0x82) => between,
+            Some(0xc1 | 0xc2) => between && self.deflate.is_some(),
+            Some(_) | None => false,
+        }
     }
 
     /// How messages are given out from now on. A message that is under way is given out in

@@ -33,6 +33,8 @@ pub use http2::Http2;
 pub use proxy::{ProxyError, SocksReply};
 #[cfg(feature = "tls")]
 pub use tls::{InvalidTls, Tls, TlsBuilder};
+#[cfg(feature = "tls")]
+pub(crate) use tls::{certificates, private_key, provider};
 
 use crate::Transport;
 use crate::error::Error;

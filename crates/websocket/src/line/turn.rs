@@ -85,7 +85,8 @@ impl<R, F: FnMut(Event<'_>, &mut Connection) -> Option<R>> Take for Each<'_, F> 
     }
 }
 
-/// The messages of one read. A Close that follows them waits: they are to be answered first.
+/// The messages of one read. What follows them and is no message, a Close or a breach of the
+/// protocol, waits: they are to be answered first.
 struct Batch<'a> {
     first: Option<Message>,
     rest: &'a mut VecDeque<Message>,
@@ -314,9 +315,10 @@ impl State {
     fn take_events<T: Take>(&mut self, take: &mut T) -> Option<T::Taken> {
         let mut buffer = self.inbox.take()?;
         let mut input = buffer.input();
-        let mut used_up = false;
+        let used_up;
         let taken = loop {
-            if take.has_some() && self.connection.close_comes_next(&input) {
+            if take.has_some() && !self.connection.message_comes_next(&input) {
+                used_up = input.is_empty();
                 break take.end();
             }
             match self.connection.receive(&mut input) {

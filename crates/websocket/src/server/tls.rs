@@ -6,6 +6,8 @@ use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
+use super::Acceptor;
+use crate::connect::{InvalidTls, certificates, private_key, provider};
 use crate::error::Error;
 use crate::transport::Transport;
 
@@ -47,6 +49,27 @@ impl Tls {
         let stream = accepted.map_err(failed)?;
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
         Ok((Transport::boxed(stream), is_http2))
+    }
+}
+
+impl Acceptor {
+    /// With TLS: a certificate, the chain behind it, and its key, as PEM text. For all else there
+    /// is [`tls`](Self::tls).
+    ///
+    /// # Errors
+    /// One of the texts holds no certificate or key, or the key is not the certificate's.
+    pub fn tls_pem(
+        self,
+        chain: impl AsRef<[u8]>,
+        key: impl AsRef<[u8]>,
+    ) -> Result<Self, InvalidTls> {
+        let config = ServerConfig::builder_with_provider(provider()?)
+            .with_safe_default_protocol_versions()
+            .map_err(InvalidTls::Cryptography)?
+            .with_no_client_auth()
+            .with_single_cert(certificates(chain.as_ref())?, private_key(key.as_ref())?)
+            .map_err(InvalidTls::Identity)?;
+        Ok(self.tls(config))
     }
 }
 

@@ -298,5 +298,5 @@ fn what_is_no_certificate_is_said_when_it_is_given() {
         .root_pem(authority.pem())
         .and_then(|builder| builder.client_certificate_pem(&chain, bob.key.serialize_pem()))
         .and_then(offhook::TlsBuilder::build);
-    assert!(matches!(of_another, Err(InvalidTls::ClientCertificate(_))));
+    assert!(matches!(of_another, Err(InvalidTls::Identity(_))));
 }

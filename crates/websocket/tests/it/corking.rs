@@ -122,3 +122,41 @@ async fn what_each_replied_before_its_handler_failed_leaves_all_the_same() {
     // The other was taken ahead, and is replied to from there.
     assert_eq!(server.recv().await.unwrap(), Some("second".into()));
 }
+
+/// What breaks the protocol, and a Close, wait for the answers to the messages before them.
+#[tokio::test]
+async fn messages_are_answered_before_what_follows_them_in_the_same_read_ends_the_connection() {
+    use offhook_testkit::frames::{close, opcode, rest, text};
+
+    for (last, code) in [
+        (close(1000, ""), 1000_u16),
+        (text("reserved bit").rsv(1), 1002),
+        (opcode(0x3, "reserved opcode"), 1002),
+        (rest("nothing to continue"), 1002),
+    ] {
+        let said = [text("one"), text("two"), last];
+        let bytes: Vec<u8> = said.iter().flat_map(|frame| frame.encode(true)).collect();
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        let transport = offhook::Transport::boxed(ours);
+        let mut socket =
+            offhook::WebSocket::server(transport, Default::default(), &bytes, &Settings::default());
+        for expected in ["one", "two"] {
+            let message = socket.recv().await.unwrap().expect("a message");
+            assert_eq!(message.as_text(), Some(expected));
+            socket.send(message).await.unwrap();
+        }
+        assert!(
+            !matches!(socket.recv().await, Ok(Some(_))),
+            "the connection has ended"
+        );
+        drop(socket);
+        let mut answers = Vec::new();
+        tokio::io::AsyncReadExt::read_to_end(&mut theirs, &mut answers)
+            .await
+            .unwrap();
+        let answers = offhook_testkit::Frame::decode_all(&answers);
+        let answers: Vec<&[u8]> = answers.iter().map(|(frame, _)| frame.payload()).collect();
+        assert_eq!(answers[..2], [b"one", b"two"]);
+        assert_eq!(answers[2][..2], code.to_be_bytes());
+    }
+}

@@ -101,8 +101,7 @@ impl TlsBuilder {
         key: impl AsRef<[u8]>,
     ) -> Result<Self, InvalidTls> {
         let chain = certificates(chain.as_ref())?;
-        let key = PrivateKeyDer::from_pem_slice(key.as_ref())
-            .map_err(|_| InvalidTls::Pem("private key"))?;
+        let key = private_key(key.as_ref())?;
         self.identity = Some(Identity { chain, key });
         Ok(self)
     }
@@ -129,14 +128,14 @@ impl TlsBuilder {
         let config = match self.identity {
             Some(Identity { chain, key }) => builder
                 .with_client_auth_cert(chain, key)
-                .map_err(InvalidTls::ClientCertificate)?,
+                .map_err(InvalidTls::Identity)?,
             None => builder.with_no_client_auth(),
         };
         Ok(Tls::from_config(config))
     }
 }
 
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, InvalidTls> {
+pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, InvalidTls> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match found {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
@@ -144,8 +143,12 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, InvalidTls> 
     }
 }
 
+pub(crate) fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, InvalidTls> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|_| InvalidTls::Pem("private key"))
+}
+
 /// The program's choice first, then the features'.
-fn provider() -> Result<Arc<CryptoProvider>, InvalidTls> {
+pub(crate) fn provider() -> Result<Arc<CryptoProvider>, InvalidTls> {
     if let Some(provider) = CryptoProvider::get_default() {
         return Ok(Arc::clone(provider));
     }
@@ -169,8 +172,8 @@ pub enum InvalidTls {
     Pem(&'static str),
     /// A certificate that is none.
     Certificate(rustls::Error),
-    /// The client certificate and its key can't be used, together or at all.
-    ClientCertificate(rustls::Error),
+    /// A certificate of ours and its key can't be used, together or at all.
+    Identity(rustls::Error),
     /// The system's roots can't be had.
     SystemRoots(rustls::Error),
 }
@@ -185,7 +188,7 @@ impl fmt::Display for InvalidTls {
             Self::Cryptography(_) => "the rustls CryptoProvider lacks what TLS needs here",
             Self::Pem(what) => return write!(f, "expected a {what} in PEM (-----BEGIN …)"),
             Self::Certificate(_) => "this is no certificate of an authority",
-            Self::ClientCertificate(_) => "the client certificate and its key can't be used",
+            Self::Identity(_) => "the client certificate and its key can't be used",
             Self::SystemRoots(_) => {
                 "the system's root certificates can't be had: install ca-certificates, or give \
                  roots of your own"
@@ -200,7 +203,7 @@ impl std::error::Error for InvalidTls {
             Self::NoCryptography | Self::Pem(_) => None,
             Self::Cryptography(source)
             | Self::Certificate(source)
-            | Self::ClientCertificate(source)
+            | Self::Identity(source)
             | Self::SystemRoots(source) => Some(source),
         }
     }

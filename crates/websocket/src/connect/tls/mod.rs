@@ -16,6 +16,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, ClientConfig};
 
 pub use builder::{InvalidTls, TlsBuilder};
+pub(crate) use builder::{certificates, private_key, provider};
 
 use super::deadline::Deadline;
 use super::url::Host;
