@@ -51,6 +51,13 @@ pub enum Error {
         /// Why we do not go there.
         reason: &'static str,
     },
+    /// The server's: it does no WebSockets over HTTP/2, where nothing else will do.
+    Http2 {
+        /// Which server.
+        to: Box<str>,
+        /// What it lacks.
+        reason: &'static str,
+    },
     /// The client's: its request is no WebSocket handshake; it was told so.
     Rejected(Rejection),
     /// The server's: its answer is no WebSocket handshake.
@@ -119,6 +126,7 @@ impl Error {
             | Self::Send(_)
             | Self::Tls { .. }
             | Self::Redirect { .. }
+            | Self::Http2 { .. }
             | Self::Closing
             | Self::Full
             | Self::Unread
@@ -142,6 +150,7 @@ impl Error {
             | Self::Tls { .. }
             | Self::Refused(_)
             | Self::Redirect { .. }
+            | Self::Http2 { .. }
             | Self::Rejected(_)
             | Self::Handshake(_)
             | Self::Closing
@@ -203,6 +212,9 @@ impl fmt::Display for Error {
             Self::Redirect { to, reason } => {
                 write!(f, "the redirect to {to:?} is not followed: {reason}")
             }
+            Self::Http2 { to, reason } => {
+                write!(f, "{to} does no WebSockets over HTTP/2: {reason}")
+            }
             Self::Timeout { phase, to } => write!(f, "{phase} {to} took too long"),
             Self::Peer(error) => error.fmt(f),
             Self::Lost(_) => f.write_str("the connection was lost"),
@@ -234,6 +246,7 @@ impl std::error::Error for Error {
             | Self::Send(_)
             | Self::Refused(_)
             | Self::Redirect { .. }
+            | Self::Http2 { .. }
             | Self::Rejected(_)
             | Self::Handshake(_)
             | Self::Timeout { .. }

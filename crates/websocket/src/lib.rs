@@ -1,12 +1,22 @@
-//! WebSocket client and server on tokio.
+#![doc = include_str!("lib.md")]
 
+#[cfg(feature = "axum")]
+pub mod axum;
 mod connect;
 mod error;
+#[cfg(feature = "http2")]
+mod http2;
+#[cfg(feature = "hyper")]
+pub mod hyper;
 mod line;
 mod message;
 mod pair;
+#[cfg(any(feature = "http2", feature = "hyper"))]
+mod parsed;
 mod reader;
 mod reconnect;
+#[cfg(feature = "http2")]
+mod rewound;
 mod sender;
 mod server;
 mod settings;
@@ -15,9 +25,13 @@ mod transport;
 mod writer;
 
 pub use connect::{Connect, Over, ProxyError, SocksReply, connect};
+#[cfg(feature = "http2")]
+pub use connect::{Http2, HttpVersion};
 #[cfg(feature = "tls")]
 pub use connect::{InvalidTls, Tls, TlsBuilder};
 pub use error::{Error, Phase, UrlError};
+#[cfg(feature = "http2")]
+pub use http2::Http2Limits;
 pub use message::{Binary, Message, Text};
 pub use offhook_protocol as protocol;
 pub use offhook_protocol::handshake::{OriginPolicy, Refusal, Rejection};
@@ -25,7 +39,7 @@ pub use pair::{Link, LinkEnd, Pair, pair};
 pub use reader::MessageReader;
 pub use reconnect::{Backoff, Open, Reconnecting, ReconnectingSender, Update};
 pub use sender::Sender;
-pub use server::{Acceptor, Incoming, Server, ServerHandle};
+pub use server::{Acceptor, Incoming, Requests, Server, ServerHandle};
 pub use settings::Settings;
 pub use socket::{Replies, WebSocket};
 pub use transport::{Stream, Transport};

@@ -41,7 +41,8 @@ impl Sender {
     pub async fn send<'a>(&self, message: impl Sendable<'a>) -> Result<(), Error> {
         match self.line.send_at_once(&message) {
             Some(result) => result,
-            None => self.send_with_room(message.into()).await,
+            // Boxed: every task that sends would carry its state along otherwise.
+            None => Box::pin(self.send_with_room(message.into())).await,
         }
     }
 

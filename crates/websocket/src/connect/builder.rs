@@ -5,18 +5,24 @@ use std::net::{IpAddr, SocketAddr};
 #[cfg(unix)]
 use std::path::PathBuf;
 use std::sync::Arc;
+#[cfg(feature = "http2")]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use offhook_protocol::deflate::DeflateConfig;
 use offhook_protocol::handshake::ClientRequest;
 use offhook_protocol::{Keepalive, Limits};
 
+#[cfg(feature = "http2")]
+use super::http2::Http2;
 use super::proxy;
 use super::route::Route;
 use super::tls::Trust;
 use super::url::Url;
 use super::{over_stream, over_the_network};
 use crate::error::{Error, UrlError};
+#[cfg(feature = "http2")]
+use crate::http2::Http2Limits;
 use crate::settings::Settings;
 use crate::socket::WebSocket;
 use crate::transport::{Stream, Transport};
@@ -89,6 +95,28 @@ pub struct Connect {
     pub(super) redirects: u8,
     pub(super) route: Route,
     pub(super) trust: Trust,
+    #[cfg(feature = "http2")]
+    pub(super) version: HttpVersion,
+    #[cfg(feature = "http2")]
+    pub(super) http2_limits: Http2Limits,
+    /// Whether the server was found to speak HTTP/2, but without WebSockets. Clones share it, so
+    /// that it is found out once.
+    #[cfg(feature = "http2")]
+    pub(super) without_http2: Arc<AtomicBool>,
+}
+
+/// By which version of HTTP a WebSocket is opened.
+#[cfg(feature = "http2")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HttpVersion {
+    /// Over TLS HTTP/2 if the server wants it and its SETTINGS allow WebSockets (RFC 8441), else
+    /// HTTP/1.1, over a new connection if need be. Without TLS HTTP/1.1.
+    #[default]
+    Any,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, without TLS too: then the server must be known to speak it.
+    Http2,
 }
 
 /// What goes into the request beside the URL.
@@ -124,6 +152,12 @@ impl Connect {
             redirects: REDIRECTS,
             route: Route::default(),
             trust: Trust::default(),
+            #[cfg(feature = "http2")]
+            version: HttpVersion::default(),
+            #[cfg(feature = "http2")]
+            http2_limits: Http2Limits::default(),
+            #[cfg(feature = "http2")]
+            without_http2: Arc::default(),
         }
     }
 
@@ -249,8 +283,39 @@ impl Connect {
         self
     }
 
+    /// By which version of HTTP.
+    #[cfg(feature = "http2")]
+    pub fn version(mut self, version: HttpVersion) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// What a connection of HTTP/2 may cost.
+    #[cfg(feature = "http2")]
+    pub fn http2_limits(mut self, limits: Http2Limits) -> Self {
+        self.http2_limits = limits;
+        self
+    }
+
+    /// Opens a connection of HTTP/2, for many WebSockets; over plain TCP too, if the URL says so.
+    /// Redirects are not followed.
+    ///
+    /// # Errors
+    ///
+    /// Whatever went wrong, by whose doing it is: see [`Error`]. [`Error::Http2`] if the server
+    /// does not do this.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with I/O and time.
+    #[cfg(feature = "http2")]
+    pub async fn http2(&self) -> Result<Http2, Error> {
+        Http2::reach(self).await
+    }
+
     /// Over a stream that is connected already; the URL says what to ask for, and whether to
-    /// make TLS over it first. Redirects are not followed.
+    /// make TLS over it first. Redirects are not followed. It is asked by HTTP/1.1, or by HTTP/2
+    /// if only that will do.
     pub fn over<S: Stream>(self, stream: S) -> Over<S> {
         Over {
             connect: self,
@@ -273,6 +338,15 @@ impl Connect {
 }
 
 impl Connect {
+    #[cfg(feature = "http2")]
+    pub(super) fn may_use_http2(&self, url: &Url) -> bool {
+        match self.version {
+            HttpVersion::Any => url.secure && !self.without_http2.load(Ordering::Relaxed),
+            HttpVersion::Http1 => false,
+            HttpVersion::Http2 => true,
+        }
+    }
+
     /// The request to a URL. `trusted`: it may see everything that was meant for the first.
     pub(super) fn request(&self, url: &Url, trusted: bool) -> Result<ClientRequest, Error> {
         let mut request = self.asked.request(url, trusted)?;
@@ -303,6 +377,20 @@ impl<S: Stream> Over<S> {
     /// Outside a tokio runtime with time.
     pub async fn open(self) -> Result<WebSocket, Error> {
         over_stream(&self.connect, Transport::boxed(self.stream)).await
+    }
+
+    /// Opens a connection of HTTP/2 over the stream, for many WebSockets.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connect::http2`].
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with time.
+    #[cfg(feature = "http2")]
+    pub async fn http2(self) -> Result<Http2, Error> {
+        Http2::over(&self.connect, Transport::boxed(self.stream)).await
     }
 }
 

@@ -12,7 +12,7 @@ use crate::error::{Error, Phase};
 
 /// What a refusal says of its reason is worth waiting for, but not long: many servers send it
 /// with the head, and some keep the connection open behind it without saying where it ends.
-const BODY_GRACE: Duration = Duration::from_secs(2);
+pub(super) const BODY_GRACE: Duration = Duration::from_secs(2);
 
 /// As much as a usual answer takes; longer ones take several reads.
 const BUFFER: usize = 2048;

@@ -11,6 +11,8 @@ mod builder;
 mod deadline;
 mod exchange;
 mod handshake;
+#[cfg(feature = "http2")]
+mod http2;
 mod proxy;
 mod redirect;
 mod route;
@@ -23,7 +25,11 @@ mod url;
 
 use offhook_protocol::handshake::ClientRequest;
 
+#[cfg(feature = "http2")]
+pub use builder::HttpVersion;
 pub use builder::{Connect, Over};
+#[cfg(feature = "http2")]
+pub use http2::Http2;
 pub use proxy::{ProxyError, SocksReply};
 #[cfg(feature = "tls")]
 pub use tls::{InvalidTls, Tls, TlsBuilder};
@@ -34,6 +40,7 @@ use crate::socket::WebSocket;
 use deadline::Deadline;
 use handshake::{Answer, read_body, upgrade};
 use redirect::is_redirect;
+use route::Route;
 use url::Url;
 
 /// Opens a connection to a `ws://` or `wss://` URL, with the defaults of [`Connect`].
@@ -56,9 +63,7 @@ async fn over_the_network(connect: &Connect) -> Result<WebSocket, Error> {
     let mut followed = 0;
     loop {
         let request = connect.request(&url, trusted)?;
-        let deadline = Deadline::after(connect.timeouts.connect);
-        let transport = route.reach(&url, &connect.trust, deadline).await?;
-        let refused = match ask(connect, transport, request, &url).await {
+        let refused = match attempt(connect, &route, request, &url).await {
             Err(Error::Refused(refused)) if connect.redirects > 0 && is_redirect(&refused) => {
                 refused
             }
@@ -78,7 +83,29 @@ async fn over_the_network(connect: &Connect) -> Result<WebSocket, Error> {
     }
 }
 
+/// One attempt, without redirects.
+async fn attempt(
+    connect: &Connect,
+    route: &Route,
+    request: ClientRequest,
+    url: &Url,
+) -> Result<WebSocket, Error> {
+    #[cfg(feature = "http2")]
+    if connect.may_use_http2(url)
+        && let Some(socket) = http2::attempt(connect, route, &request, url).await?
+    {
+        return Ok(socket);
+    }
+    let deadline = Deadline::after(connect.timeouts.connect);
+    let transport = route.reach(url, &connect.trust, deadline).await?;
+    ask(connect, transport, request, url).await
+}
+
 async fn over_stream(connect: &Connect, mut transport: Transport) -> Result<WebSocket, Error> {
+    #[cfg(feature = "http2")]
+    if connect.version == HttpVersion::Http2 {
+        return http2::over_stream(connect, transport).await;
+    }
     let url = connect.url.clone()?;
     let request = connect.request(&url, true)?;
     if url.secure {

@@ -32,4 +32,16 @@ impl Trust {
             ),
         })
     }
+
+    #[cfg(feature = "http2")]
+    pub(super) async fn encrypt_offering(
+        &self,
+        host: &Host,
+        _: &[&[u8]],
+        transport: Transport,
+        deadline: Deadline,
+    ) -> Result<(Transport, bool), Error> {
+        let encrypted = self.encrypt(host, transport, deadline).await?;
+        Ok((encrypted, false))
+    }
 }

@@ -45,6 +45,25 @@ impl Route {
         }
     }
 
+    /// The same, and whether HTTP/2 was agreed on of these protocols; without TLS nothing is
+    /// agreed on.
+    #[cfg(feature = "http2")]
+    pub(super) async fn reach_offering(
+        &self,
+        url: &Url,
+        trust: &Trust,
+        protocols: &[&[u8]],
+        deadline: Deadline,
+    ) -> Result<(Transport, bool), Error> {
+        let transport = self.connect(url, trust, deadline).await?;
+        if url.secure {
+            let encrypted = trust.encrypt_offering(&url.host, protocols, transport, deadline);
+            encrypted.await
+        } else {
+            Ok((transport, false))
+        }
+    }
+
     async fn connect(
         &self,
         url: &Url,

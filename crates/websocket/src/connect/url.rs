@@ -83,6 +83,15 @@ impl Url {
         })
     }
 
+    /// The same server, another path and query.
+    #[cfg(feature = "http2")]
+    pub(super) fn with_target(&self, target: &str) -> Self {
+        Self {
+            target: target.into(),
+            ..self.clone()
+        }
+    }
+
     /// What stands in `Host`: with the port unless it is the scheme's own (RFC 6455 §4.1
     /// point 4).
     pub(super) fn authority(&self) -> String {

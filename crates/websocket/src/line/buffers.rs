@@ -1,6 +1,85 @@
 //! Buffers that a thread's connections take turns with, so that an idle connection owns none.
 
 use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
+use std::time::Instant;
+
+use offhook_protocol::Input;
+
+use super::now;
+
+/// A buffer to read into, and how much of what was read is not used up.
+#[derive(Debug)]
+pub(crate) struct ReadBuffer {
+    bytes: Box<[u8]>,
+    from: usize,
+    to: usize,
+    /// When it was read.
+    at: Instant,
+}
+
+impl ReadBuffer {
+    fn new(len: usize) -> Box<Self> {
+        Box::new(Self {
+            bytes: vec![0; len].into_boxed_slice(),
+            from: 0,
+            to: 0,
+            at: now(),
+        })
+    }
+
+    /// With a copy of bytes that were read elsewhere.
+    pub(crate) fn with(bytes: &[u8]) -> Box<Self> {
+        let mut buffer = if bytes.len() > READ {
+            Self::new(bytes.len())
+        } else {
+            take_read()
+        };
+        for (to, from) in buffer.bytes.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        buffer.filled(bytes.len());
+        buffer
+    }
+
+    /// Notes that the first `len` bytes were read now.
+    #[inline]
+    pub(crate) fn filled(&mut self, len: usize) {
+        self.from = 0;
+        self.to = len;
+        self.at = now();
+    }
+
+    /// Notes that all but the last `len` bytes are used up.
+    #[inline]
+    pub(crate) fn leave(&mut self, len: usize) {
+        self.from = self.to.saturating_sub(len);
+    }
+
+    /// What is not used up, to be received.
+    #[inline]
+    pub(crate) fn input(&mut self) -> Input<'_> {
+        let unread = self.bytes.get_mut(self.from..self.to).unwrap_or_default();
+        if self.from == 0 {
+            Input::new(unread, self.at)
+        } else {
+            Input::rest(unread, self.at)
+        }
+    }
+}
+
+impl Deref for ReadBuffer {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl DerefMut for ReadBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
 
 /// How much one read may bring. 64 KiB: as much as a TCP receive buffer usually holds, so that a
 /// busy connection needs one system call for all that has come.
@@ -18,21 +97,25 @@ thread_local! {
 }
 
 struct Spare {
-    reads: Vec<Box<[u8]>>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a connection holds the box, to be small without it"
+    )]
+    reads: Vec<Box<ReadBuffer>>,
     write: Option<Vec<u8>>,
 }
 
 /// Takes a read buffer.
-pub(crate) fn take_read() -> Box<[u8]> {
+pub(crate) fn take_read() -> Box<ReadBuffer> {
     SPARE
         .try_with(|spare| spare.borrow_mut().reads.pop())
         .ok()
         .flatten()
-        .unwrap_or_else(|| vec![0; READ].into_boxed_slice())
+        .unwrap_or_else(|| ReadBuffer::new(READ))
 }
 
 /// Gives a read buffer back.
-pub(crate) fn give_read(buffer: Box<[u8]>) {
+pub(crate) fn give_read(buffer: Box<ReadBuffer>) {
     // While the thread ends there is nobody to keep it for.
     let _ended = SPARE.try_with(|spare| {
         let reads = &mut spare.borrow_mut().reads;

@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 use std::time::Instant;
 
+use buffers::ReadBuffer;
 use offhook_protocol::handshake::Negotiated;
 use offhook_protocol::{Closed, Connection, Event};
 use switchboard::Switchboard;
@@ -51,7 +52,8 @@ pub(crate) struct State {
     pub(crate) connection: Connection,
     /// `None` once it is closed.
     transport: Option<Transport>,
-    inbox: Inbox,
+    /// What was read and is not used up.
+    inbox: Option<Box<ReadBuffer>>,
     /// Whoever waits for a message.
     reader: Option<Waker>,
     /// Whoever waits for room, for the output to have drained, for a pong or for the end.
@@ -75,15 +77,6 @@ pub(crate) struct State {
     fault: Option<Box<Fault>>,
 }
 
-/// What was read and is not used up.
-#[derive(Debug)]
-struct Inbox {
-    buffer: Option<Box<[u8]>>,
-    from: u32,
-    to: u32,
-    at: Instant,
-}
-
 #[derive(Debug)]
 enum Fault {
     Peer(offhook_protocol::Error),
@@ -99,13 +92,7 @@ impl Line {
         unread: &[u8],
         high_water: u32,
     ) -> Arc<Self> {
-        let mut inbox = Inbox {
-            buffer: None,
-            from: 0,
-            to: 0,
-            at: now(),
-        };
-        inbox.put(unread);
+        let inbox = (!unread.is_empty()).then(|| ReadBuffer::with(unread));
         let line = Arc::new(Self {
             state: Mutex::new(State {
                 connection,
@@ -217,7 +204,7 @@ impl Drop for Line {
         if let Some((key, _)) = state.timer {
             self.board.forget(key);
         }
-        if let Some(buffer) = state.inbox.buffer.take() {
+        if let Some(buffer) = state.inbox.take() {
             buffers::give_read(buffer);
         }
     }
@@ -292,28 +279,5 @@ impl State {
             let waiting = std::mem::take(&mut self.waiting);
             waiting.into_iter().for_each(Waker::wake);
         }
-    }
-}
-
-impl Inbox {
-    fn put(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        let mut buffer = buffers::take_read();
-        if buffer.len() < bytes.len() {
-            buffer = vec![0; bytes.len()].into_boxed_slice();
-        }
-        if let Some(place) = buffer.get_mut(..bytes.len()) {
-            place.copy_from_slice(bytes);
-        }
-        self.hold(buffer, bytes.len());
-    }
-
-    #[inline]
-    fn hold(&mut self, buffer: Box<[u8]>, len: usize) {
-        self.buffer = Some(buffer);
-        self.from = 0;
-        self.to = u32::try_from(len).unwrap_or(u32::MAX);
     }
 }

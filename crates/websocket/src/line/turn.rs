@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use offhook_protocol::{ClosedBy, Connection, Event, Input, ReceiveMode};
+use offhook_protocol::{ClosedBy, Connection, Event, ReceiveMode};
 use tokio::io::ReadBuf;
 
 use super::{Fault, Line, State, buffers, now};
@@ -312,14 +312,8 @@ impl State {
     /// Gives the events that lie in the read buffer to `take`.
     #[inline]
     fn take_events<T: Take>(&mut self, take: &mut T) -> Option<T::Taken> {
-        let mut buffer = self.inbox.buffer.take()?;
-        let unread = buffer.get_mut(self.inbox.from as usize..self.inbox.to as usize);
-        let unread = unread.unwrap_or_default();
-        let mut input = if self.inbox.from == 0 {
-            Input::new(unread, self.inbox.at)
-        } else {
-            Input::rest(unread, self.inbox.at)
-        };
+        let mut buffer = self.inbox.take()?;
+        let mut input = buffer.input();
         let mut used_up = false;
         let taken = loop {
             if take.has_some() && self.connection.close_comes_next(&input) {
@@ -346,11 +340,8 @@ impl State {
         let left = input.len();
         if taken.is_some() && !used_up {
             // A chunk may be followed by another even if no byte is left; the next turn finds out.
-            self.inbox.from = self
-                .inbox
-                .to
-                .saturating_sub(u32::try_from(left).unwrap_or(0));
-            self.inbox.buffer = Some(buffer);
+            buffer.leave(left);
+            self.inbox = Some(buffer);
         } else {
             buffers::give_read(buffer);
         }
@@ -378,8 +369,8 @@ impl State {
         if let Poll::Ready(Ok(())) = result
             && len > 0
         {
-            self.inbox.at = now();
-            self.inbox.hold(buffer, len);
+            buffer.filled(len);
+            self.inbox = Some(buffer);
             return Poll::Ready(Ok(true));
         }
         buffers::give_read(buffer);

@@ -28,10 +28,10 @@ pub(crate) struct Wheel {
 #[derive(Debug)]
 struct Entry {
     line: Weak<Line>,
-    tick: u64,
+    tick: u32,
     /// The slot its one valid key lies in. Keys elsewhere are stale: its own from before, or those
     /// of the connections that had the place before it.
-    placed: Option<u64>,
+    placed: Option<u16>,
 }
 
 impl Default for Wheel {
@@ -44,6 +44,10 @@ impl Default for Wheel {
             keys: 0,
         }
     }
+}
+
+const fn slot_of(tick: u64) -> u16 {
+    (tick % SLOTS) as u16
 }
 
 impl Wheel {
@@ -65,13 +69,13 @@ impl Wheel {
         let key = known.unwrap_or_else(|| {
             let key = self.entries.insert(Entry {
                 line: line.clone(),
-                tick,
+                tick: 0,
                 placed: None,
             });
             u32::try_from(key).unwrap_or(u32::MAX)
         });
         if let Some(entry) = self.entries.get_mut(key as usize) {
-            entry.tick = tick;
+            entry.tick = u32::try_from(tick).unwrap_or(u32::MAX);
         }
         self.place(key, tick);
         key
@@ -103,21 +107,21 @@ impl Wheel {
     }
 
     fn take_slot(&mut self, tick: u64, current: u64, due: &mut Vec<Weak<Line>>) {
-        let Some(slot) = self.slots.get_mut((tick % SLOTS) as usize) else {
+        let Some(slot) = self.slots.get_mut(usize::from(slot_of(tick))) else {
             return;
         };
         for key in std::mem::take(slot) {
             self.keys -= 1;
             let entry = self.entries.get_mut(key as usize);
-            let Some(entry) = entry.filter(|entry| entry.placed == Some(tick % SLOTS)) else {
+            let Some(entry) = entry.filter(|entry| entry.placed == Some(slot_of(tick))) else {
                 continue;
             };
             entry.placed = None;
-            if entry.tick <= current {
+            let due_at = u64::from(entry.tick);
+            if due_at <= current {
                 due.push(entry.line.clone());
             } else {
-                let tick = entry.tick;
-                self.place(key, tick);
+                self.place(key, due_at);
             }
         }
     }
@@ -125,9 +129,10 @@ impl Wheel {
     /// When the next slot with anything in it is due.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let origin = self.origin.filter(|_| self.keys > 0)?;
-        let slot_of = |tick: u64| self.slots.get((tick % SLOTS) as usize);
-        let tick = (self.next..self.next + SLOTS)
-            .find(|tick| slot_of(*tick).is_some_and(|slot| !slot.is_empty()))?;
+        let tick = (self.next..self.next + SLOTS).find(|tick| {
+            let slot = self.slots.get(usize::from(slot_of(*tick)));
+            slot.is_some_and(|slot| !slot.is_empty())
+        })?;
         origin.checked_add(Duration::from_millis(tick * TICK_MS))
     }
 
@@ -139,11 +144,11 @@ impl Wheel {
         let Some(entry) = self.entries.get_mut(key as usize) else {
             return;
         };
-        let place = tick % SLOTS;
+        let place = slot_of(tick);
         if entry.placed.replace(place) == Some(place) {
             return;
         }
-        if let Some(slot) = self.slots.get_mut(place as usize) {
+        if let Some(slot) = self.slots.get_mut(usize::from(place)) {
             slot.push(key);
             self.keys += 1;
         }

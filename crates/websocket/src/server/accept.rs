@@ -1,21 +1,23 @@
 //! The opening handshake, over any stream.
 
-use std::future::poll_fn;
-use std::io;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 #[cfg(feature = "tls")]
 use offhook_protocol::handshake::Scheme;
 use offhook_protocol::handshake::{
-    Accepted, Carrier, InvalidSubprotocol, OriginPolicy, Refusal, Rejection, Request, ServerConfig,
-    ServerDecision, ServerHandshake, ServerStep, Subprotocols,
+    Carrier, InvalidSubprotocol, OriginPolicy, Rejection, ServerConfig, Subprotocols,
 };
-use tokio::io::ReadBuf;
 
+use super::head::{Heard, Listening};
+use super::incoming::{Incoming, Way, say_and_shut};
+use super::requests::Requests;
+#[cfg(feature = "tls")]
+use super::tls::Tls;
 use crate::error::{Error, Phase};
-use crate::line::buffers;
+#[cfg(feature = "http2")]
+use crate::http2::{Http2Limits, Streams};
 use crate::settings::Settings;
 use crate::socket::WebSocket;
 use crate::transport::Transport;
@@ -48,7 +50,10 @@ pub struct Acceptor {
     settings: Settings,
     timeout: Duration,
     #[cfg(feature = "tls")]
-    tls: Option<Arc<tokio_rustls::rustls::ServerConfig>>,
+    tls: Option<Tls>,
+    /// `None`: HTTP/1.1 only.
+    #[cfg(feature = "http2")]
+    http2: Option<Http2Limits>,
 }
 
 /// How long a client may take for its request, TLS included. 10 s: three retransmissions on a bad
@@ -65,6 +70,8 @@ impl Default for Acceptor {
             timeout: TIMEOUT,
             #[cfg(feature = "tls")]
             tls: None,
+            #[cfg(feature = "http2")]
+            http2: Some(Http2Limits::default()),
         }
     }
 }
@@ -113,16 +120,32 @@ impl Acceptor {
         self
     }
 
-    /// With TLS.
+    /// With TLS. The ALPN protocols of the configuration are replaced by those spoken here.
     #[cfg(feature = "tls")]
     #[must_use]
-    pub fn tls(mut self, tls: Arc<tokio_rustls::rustls::ServerConfig>) -> Self {
+    pub fn tls(mut self, tls: impl Into<Arc<tokio_rustls::rustls::ServerConfig>>) -> Self {
         Arc::make_mut(&mut self.config).scheme = Scheme::Https;
-        self.tls = Some(tls);
+        self.tls = Some(Tls::new(&tls.into()));
         self
     }
 
-    /// Accepts whoever asks in order.
+    /// What a connection of HTTP/2 may cost.
+    #[cfg(feature = "http2")]
+    #[must_use]
+    pub const fn http2_limits(mut self, limits: Http2Limits) -> Self {
+        self.http2 = Some(limits);
+        self
+    }
+
+    /// Speaks no HTTP/2, also where a client would.
+    #[cfg(feature = "http2")]
+    #[must_use]
+    pub const fn http1_only(mut self) -> Self {
+        self.http2 = None;
+        self
+    }
+
+    /// Accepts whoever asks in order, by HTTP/1.1.
     ///
     /// # Errors
     /// The client's request is no valid handshake (it was told), did not come in time, or the
@@ -131,13 +154,32 @@ impl Acceptor {
         self.request(stream).await?.accept().await
     }
 
-    /// Reads the request, for a look at it before it is accepted.
+    /// Reads the request, for a look at it before it is accepted, by HTTP/1.1: what becomes one
+    /// WebSocket. For [many over one connection](Requests) there is [`requests`](Self::requests).
     ///
     /// # Errors
     /// As [`accept`](Self::accept).
     pub async fn request(&self, stream: impl Into<Transport>) -> Result<Incoming, Error> {
-        let request = self.read_request(stream.into());
-        match tokio::time::timeout(self.timeout, request).await {
+        self.in_time(self.read_request(stream.into())).await
+    }
+
+    /// Reads requests by whichever version of HTTP the client speaks: one by HTTP/1.1; by HTTP/2,
+    /// with the feature `http2`, as many as come. Over TLS ALPN says which version it is, over
+    /// plain TCP a client of HTTP/2 begins with its preface.
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept).
+    pub async fn requests(&self, stream: impl Into<Transport>) -> Result<Requests, Error> {
+        self.in_time(self.read_requests(stream.into())).await
+    }
+
+    #[cfg(feature = "hyper")]
+    pub(crate) fn parts(&self) -> (&Arc<ServerConfig>, &Settings) {
+        (&self.config, &self.settings)
+    }
+
+    async fn in_time<T>(&self, step: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        match tokio::time::timeout(self.timeout, step).await {
             Ok(result) => result,
             Err(_) => Err(Error::Timeout {
                 phase: Phase::Handshake,
@@ -149,148 +191,74 @@ impl Acceptor {
     async fn read_request(&self, mut transport: Transport) -> Result<Incoming, Error> {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
-            let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(tls));
-            let accepted = Box::pin(acceptor.accept(transport.into_stream())).await;
-            let tls_error = |source| Error::Tls {
-                host: "the client".into(),
-                source,
-            };
-            transport = Transport::boxed(accepted.map_err(tls_error)?);
+            transport = tls.only_http1(transport).await?;
         }
-        let mut handshake = Some(ServerHandshake::new(Arc::clone(&self.config)));
-        let read = poll_fn(|cx| poll_request(&mut transport, &mut handshake, cx)).await;
-        match read.map_err(Error::Lost)? {
-            Ok((decision, unread)) => Ok(Incoming {
-                decision,
-                transport,
-                unread,
-                settings: self.settings.clone(),
-            }),
-            Err(rejection) => {
-                let response = rejection.response(Carrier::Upgrade).into_bytes();
-                write_all(&mut transport, &response)
-                    .await
-                    .map_err(Error::Lost)?;
-                shut(&mut transport).await;
-                Err(Error::Rejected(rejection))
+        let mut listening = Listening::new(Arc::clone(&self.config));
+        match hear(&mut transport, &mut listening).await? {
+            Heard::Upgrade(decision, unread) => {
+                let way = Way::Upgrade(transport, unread);
+                Ok(Incoming::new(*decision, way, self.settings.clone()))
             }
+            Heard::Rejected(rejection) => Err(reject(&mut transport, rejection).await),
+            #[cfg(feature = "http2")]
+            Heard::Http2(_) => Err(reject(&mut transport, Rejection::HttpVersion).await),
         }
     }
-}
 
-/// A client that asks for a connection, and waits for the answer.
-#[derive(Debug)]
-#[must_use = "accept or reject it, the client waits"]
-pub struct Incoming {
-    decision: ServerDecision,
-    transport: Transport,
-    unread: Vec<u8>,
-    settings: Settings,
-}
-
-impl Incoming {
-    /// What the client asks for.
-    #[must_use]
-    pub fn request(&self) -> &Request {
-        self.decision.request()
+    #[cfg(not(feature = "http2"))]
+    async fn read_requests(&self, transport: Transport) -> Result<Requests, Error> {
+        self.read_request(transport).await.map(Requests::one)
     }
 
-    /// The answer as it stands, to choose the subprotocol or to add headers.
-    pub fn decision(&mut self) -> &mut ServerDecision {
-        &mut self.decision
-    }
-
-    /// Says yes.
-    ///
-    /// # Errors
-    /// The connection was lost.
-    pub async fn accept(self) -> Result<WebSocket, Error> {
-        let Self {
-            decision,
-            mut transport,
-            unread,
-            settings,
-        } = self;
-        let Accepted {
-            response,
-            negotiated,
-            ..
-        } = decision.accept();
-        write_all(&mut transport, &response.into_bytes())
-            .await
-            .map_err(Error::Lost)?;
-        Ok(WebSocket::server(transport, negotiated, &unread, &settings))
-    }
-
-    /// Says no.
-    ///
-    /// # Errors
-    /// The connection was lost.
-    pub async fn reject(mut self, refusal: Refusal) -> Result<(), Error> {
-        let response = self.decision.reject(refusal).into_bytes();
-        write_all(&mut self.transport, &response)
-            .await
-            .map_err(Error::Lost)?;
-        shut(&mut self.transport).await;
-        Ok(())
-    }
-}
-
-type Heard = Result<(ServerDecision, Vec<u8>), Rejection>;
-
-/// Reads until the request is whole. Holds no buffer while it waits: a thousand slow heads cost
-/// what they have sent.
-fn poll_request(
-    transport: &mut Transport,
-    handshake: &mut Option<ServerHandshake>,
-    cx: &mut Context<'_>,
-) -> Poll<io::Result<Heard>> {
-    loop {
-        let mut buffer = buffers::take_read();
-        let mut read = ReadBuf::new(&mut buffer);
-        let result = transport.poll_read(cx, &mut read);
-        let len = read.filled().len();
-        let step = match (&result, handshake.take()) {
-            (Poll::Ready(Ok(())), Some(waiting)) if len > 0 => {
-                waiting.receive(buffer.get(..len).unwrap_or_default())
-            }
-            (_, waiting) => {
-                *handshake = waiting;
-                buffers::give_read(buffer);
-                ready!(result)?;
-                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-            }
+    #[cfg(feature = "http2")]
+    async fn read_requests(&self, mut transport: Transport) -> Result<Requests, Error> {
+        let Some(limits) = self.http2 else {
+            return self.read_request(transport).await.map(Requests::one);
         };
-        let heard = step.map(|step| match step {
-            ServerStep::Incomplete(waiting) => {
-                *handshake = Some(waiting);
-                None
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            let is_http2;
+            (transport, is_http2) = tls.by_alpn(transport).await?;
+            if is_http2 {
+                return self.streams(transport, Vec::new(), limits).await;
             }
-            ServerStep::Request { decision, consumed } => {
-                let unread = buffer.get(consumed..len).unwrap_or_default().to_vec();
-                Some((decision, unread))
-            }
-        });
-        buffers::give_read(buffer);
-        if let Some(heard) = heard.transpose() {
-            return Poll::Ready(Ok(heard));
         }
+        let mut listening = Listening::new(Arc::clone(&self.config)).or_http2();
+        match hear(&mut transport, &mut listening).await? {
+            Heard::Upgrade(decision, unread) => {
+                let way = Way::Upgrade(transport, unread);
+                let incoming = Incoming::new(*decision, way, self.settings.clone());
+                Ok(Requests::one(incoming))
+            }
+            Heard::Rejected(rejection) => Err(reject(&mut transport, rejection).await),
+            Heard::Http2(unread) => self.streams(transport, unread, limits).await,
+        }
+    }
+
+    #[cfg(feature = "http2")]
+    async fn streams(
+        &self,
+        transport: Transport,
+        unread: Vec<u8>,
+        limits: Http2Limits,
+    ) -> Result<Requests, Error> {
+        let config = Arc::clone(&self.config);
+        let settings = self.settings.clone();
+        let begin = Streams::begin(transport, unread, limits, config, settings, self.timeout);
+        begin.await.map(Requests::many).map_err(Error::Lost)
     }
 }
 
-async fn write_all(transport: &mut Transport, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let slices = [io::IoSlice::new(bytes)];
-        let written = poll_fn(|cx| transport.poll_write(cx, &slices)).await?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        bytes = bytes.get(written..).unwrap_or_default();
-    }
-    poll_fn(|cx| transport.poll_flush(cx)).await
+async fn hear(transport: &mut Transport, listening: &mut Listening) -> Result<Heard, Error> {
+    let heard = poll_fn(|cx| listening.poll(transport, cx));
+    heard.await.map_err(Error::Lost)
 }
 
-/// Ends our side; that the peer is gone already is no matter.
-async fn shut(transport: &mut Transport) {
-    let _ended = poll_fn(|cx| transport.poll_shutdown(cx)).await;
+/// Says why, and gives it back, or why it could not be said.
+async fn reject(transport: &mut Transport, rejection: Rejection) -> Error {
+    let response = rejection.response(Carrier::Upgrade).into_bytes();
+    match say_and_shut(transport, &response).await {
+        Ok(()) => Error::Rejected(rejection),
+        Err(error) => error,
+    }
 }

@@ -11,17 +11,26 @@ use crate::line::Line;
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     lines: Mutex<Lines>,
-    /// The last one has left, or nobody waits for it any more.
-    over: Notify,
-    /// The server stops.
-    stop: Notify,
+    /// The last one has left, or the server has come to the next stage.
+    changed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Lines {
     open: Slab<Weak<Line>>,
-    stopping: bool,
-    abandoned: bool,
+    stage: Stage,
+}
+
+/// How far the server has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// It takes connections.
+    #[default]
+    Open,
+    /// It takes none, and waits for those it has.
+    Stopping,
+    /// It waits no longer.
+    Cut,
 }
 
 /// A connection's place in the registry; it leaves when this is dropped.
@@ -39,7 +48,7 @@ impl Registry {
     /// Takes a place for a connection that is being made, if fewer than `limit` are taken.
     pub(crate) fn take(self: &Arc<Self>, limit: usize) -> Option<Place> {
         let mut lines = self.lines();
-        if lines.open.len() >= limit || lines.stopping {
+        if lines.open.len() >= limit || lines.stage != Stage::Open {
             return None;
         }
         let key = lines.open.insert(Weak::new());
@@ -49,12 +58,11 @@ impl Registry {
         })
     }
 
-    /// Stops taking connections, and gives those that are open.
-    pub(crate) fn stop(&self) -> Vec<Arc<Line>> {
+    /// Comes to a stage, and gives the connections that are open.
+    pub(crate) fn enter(&self, stage: Stage) -> Vec<Arc<Line>> {
         let mut lines = self.lines();
-        lines.stopping = true;
-        // One permit is kept for a server that has not come to wait yet.
-        self.stop.notify_one();
+        lines.stage = lines.stage.max(stage);
+        self.changed.notify_waiters();
         lines
             .open
             .iter()
@@ -62,35 +70,24 @@ impl Registry {
             .collect()
     }
 
-    /// Waits for [`stop`](Self::stop).
-    pub(crate) async fn stopped(&self) {
-        self.stop.notified().await;
+    /// Waits until the server has [come](Self::enter) to this stage.
+    pub(crate) async fn reached(&self, stage: Stage) {
+        self.until(|lines| lines.stage >= stage).await;
     }
 
-    /// Ends the waiting for those that are still there.
-    pub(crate) fn abandon(&self) {
-        self.lines().abandoned = true;
-        self.over.notify_waiters();
-    }
-
-    /// Waits until every place is free, or those that are not are [abandoned](Self::abandon).
+    /// Waits until every place is free, or nobody waits for those that are not.
     pub(crate) async fn emptied(&self) {
-        self.until(|lines| lines.open.is_empty() || lines.abandoned)
+        self.until(|lines| lines.open.is_empty() || lines.stage == Stage::Cut)
             .await;
-    }
-
-    /// Waits for [`abandon`](Self::abandon).
-    pub(crate) async fn abandoned(&self) {
-        self.until(|lines| lines.abandoned).await;
     }
 
     async fn until(&self, is_so: impl Fn(&Lines) -> bool) {
         loop {
-            let over = self.over.notified();
+            let changed = self.changed.notified();
             if is_so(&self.lines()) {
                 return;
             }
-            over.await;
+            changed.await;
         }
     }
 }
@@ -108,7 +105,7 @@ impl Place {
         if let Some(place) = lines.open.get_mut(self.key) {
             *place = Arc::downgrade(line);
         }
-        !lines.stopping
+        lines.stage == Stage::Open
     }
 }
 
@@ -117,7 +114,7 @@ impl Drop for Place {
         let mut lines = self.registry.lines();
         lines.open.try_remove(self.key);
         if lines.open.is_empty() {
-            self.registry.over.notify_waiters();
+            self.registry.changed.notify_waiters();
         }
     }
 }

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use offhook_protocol::CloseCode;
-use offhook_protocol::handshake::OriginPolicy;
+use offhook_protocol::handshake::{OriginPolicy, Refusal};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 
 use super::accept::Acceptor;
-use super::registry::{Place, Registry};
+use super::incoming::Incoming;
+use super::registry::{Place, Registry, Stage};
+use super::requests::Requests;
 use crate::error::Error;
 use crate::settings::Settings;
 use crate::socket::WebSocket;
@@ -91,8 +93,8 @@ impl Server {
         self
     }
 
-    /// How many connections at most, those in the handshake included. One more is closed at once,
-    /// which its client can retry.
+    /// How many connections at most, those in the handshake included, and every WebSocket of a
+    /// connection of HTTP/2. One more is closed at once, or answered with 503.
     #[must_use]
     pub const fn max_connections(mut self, most: usize) -> Self {
         self.max_connections = most;
@@ -126,11 +128,16 @@ impl Server {
         H: Fn(WebSocket) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), Error>> + Send + 'static,
     {
-        let shared = Arc::new((self.acceptor, handler));
+        let shared = Arc::new(Shared {
+            acceptor: self.acceptor,
+            handler,
+            registry: Arc::clone(&self.registry),
+            max_connections: self.max_connections,
+        });
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
-                () = self.registry.stopped() => break,
+                () = self.registry.reached(Stage::Stopping) => break,
             };
             let stream = match accepted {
                 Ok((stream, _)) => stream,
@@ -147,8 +154,12 @@ impl Server {
             let shared = Arc::clone(&shared);
             tokio::spawn(async move {
                 // Boxed: the handshake's state must not stay in the task for the connection's life.
-                if let Some(socket) = Box::pin(open(&shared.0, stream, &place)).await {
-                    let _result = (shared.1)(socket).await;
+                match Box::pin(open(&shared.acceptor, stream, &place)).await {
+                    Some(Opened::One(socket)) => {
+                        let _result = (shared.handler)(socket).await;
+                    }
+                    Some(Opened::Many(requests)) => Box::pin(shared.serve_many(requests)).await,
+                    None => {}
                 }
                 drop(place);
             });
@@ -158,13 +169,89 @@ impl Server {
     }
 }
 
-async fn open(acceptor: &Acceptor, stream: TcpStream, place: &Place) -> Option<WebSocket> {
+/// What every connection's task needs.
+struct Shared<H> {
+    acceptor: Acceptor,
+    handler: H,
+    registry: Arc<Registry>,
+    max_connections: usize,
+}
+
+/// What a client has opened.
+enum Opened {
+    /// A WebSocket.
+    One(WebSocket),
+    /// A connection of HTTP/2, for any number of them.
+    Many(Box<Requests>),
+}
+
+impl<H, F> Shared<H>
+where
+    H: Fn(WebSocket) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<(), Error>> + Send + 'static,
+{
+    /// Serves each WebSocket of a connection in a task of its own.
+    async fn serve_many(self: &Arc<Self>, mut requests: Box<Requests>) {
+        let mut stopping = false;
+        loop {
+            let request = tokio::select! {
+                request = requests.next() => request,
+                () = self.registry.reached(Stage::Stopping), if !stopping => {
+                    stopping = true;
+                    requests.stop();
+                    continue;
+                }
+                () = self.registry.reached(Stage::Cut) => return,
+            };
+            match request {
+                Some(Ok(incoming)) => self.serve_one(incoming).await,
+                // It was no handshake, and was told so. Or the connection is lost: that is next.
+                Some(Err(_)) => {}
+                None => return,
+            }
+        }
+    }
+
+    async fn serve_one(self: &Arc<Self>, incoming: Incoming) {
+        let Some(place) = self.registry.take(self.max_connections) else {
+            if let Ok(refusal) = Refusal::new(503) {
+                // A client that is gone need not be told.
+                let _told = incoming.reject(refusal).await;
+            }
+            return;
+        };
+        let shared = Arc::clone(self);
+        tokio::spawn(async move {
+            let accepted = Box::pin(incoming.accept()).await;
+            if let Some(socket) = accepted.ok().and_then(|socket| settle(socket, &place)) {
+                let _result = (shared.handler)(socket).await;
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn open(acceptor: &Acceptor, stream: TcpStream, place: &Place) -> Option<Opened> {
     // What is wrong with a client's socket or request is the client's to notice.
     stream.set_nodelay(true).ok()?;
-    let socket = tokio::select! {
-        accepted = acceptor.accept(stream) => accepted.ok()?,
-        () = place.registry().abandoned() => return None,
+    let open = async {
+        let requests = acceptor.requests(stream).await.ok()?;
+        match requests.into_one() {
+            Ok(incoming) => {
+                let socket = incoming?.accept().await.ok()?;
+                settle(socket, place).map(Opened::One)
+            }
+            Err(requests) => Some(Opened::Many(Box::new(requests))),
+        }
     };
+    tokio::select! {
+        opened = open => opened,
+        () = place.registry().reached(Stage::Cut) => None,
+    }
+}
+
+/// Puts a connection in its place. When the server stops it is closed at once.
+fn settle(socket: WebSocket, place: &Place) -> Option<WebSocket> {
     if !place.fill(socket.line()) {
         socket.sender().close(CloseCode::GOING_AWAY, "").ok()?;
     }
@@ -188,7 +275,7 @@ impl ServerHandle {
     /// their handlers included. Those that have not by the deadline are cut off: connections end,
     /// handshakes too, and `serve` returns without the handlers that go on all the same.
     pub async fn shutdown(&self, code: CloseCode, deadline: Duration) {
-        for line in self.registry.stop() {
+        for line in self.registry.enter(Stage::Stopping) {
             // A connection that is closing already ends by itself.
             let _closing = line.begin_close(code, "");
         }
@@ -196,10 +283,9 @@ impl ServerHandle {
             .await
             .is_err()
         {
-            for line in self.registry.stop() {
+            for line in self.registry.enter(Stage::Cut) {
                 line.cut();
             }
-            self.registry.abandon();
         }
     }
 }

@@ -125,7 +125,8 @@ impl Identity {
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_single_cert(self.chain(), self.key()).unwrap();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // What the scripts speak.
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
         TlsAcceptor::from(Arc::new(config))
     }
 }

@@ -9,6 +9,8 @@
 
 #[cfg(any(feature = "aws-lc", feature = "ring"))]
 mod authority;
+#[cfg(all(feature = "axum", feature = "http2"))]
+mod axum;
 mod cancelled;
 mod cancelling;
 mod closing;
@@ -23,6 +25,18 @@ mod connect_tls;
 mod connect_transports;
 mod corking;
 mod counted;
+#[cfg(feature = "http2")]
+mod http2_client;
+#[cfg(feature = "http2")]
+mod http2_flow;
+#[cfg(feature = "http2")]
+mod http2_peer;
+#[cfg(feature = "http2")]
+mod http2_server;
+#[cfg(all(any(feature = "aws-lc", feature = "ring"), feature = "http2"))]
+mod http2_tls;
+#[cfg(all(feature = "hyper", feature = "http2"))]
+mod hyper;
 mod link;
 mod liveness;
 mod memory;

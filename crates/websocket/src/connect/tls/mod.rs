@@ -12,7 +12,6 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, ClientConfig};
 
@@ -23,7 +22,7 @@ use super::url::Host;
 use crate::error::{Error, Phase};
 use crate::transport::{Stream, Transport};
 
-/// What we speak inside of TLS, by its ALPN name.
+/// What we speak inside of TLS if nothing else is said, by its ALPN name.
 const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
 
 /// Whom to trust, and who we are. Made once, shared by any number of connections, which then
@@ -72,14 +71,26 @@ impl Tls {
         Ok(OF_SYSTEM.get_or_init(|| tls).clone())
     }
 
+    /// The same, for these protocols.
+    #[cfg(feature = "http2")]
+    fn offering(&self, protocols: &[&[u8]]) -> Self {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        Self {
+            config: Arc::new(config),
+        }
+    }
+
+    /// One box, whatever is inside; and whether HTTP/2 was agreed on.
     async fn handshake<S: Stream>(
         &self,
         name: ServerName<'static>,
         stream: S,
-    ) -> io::Result<TlsStream<S>> {
-        TlsConnector::from(Arc::clone(&self.config))
-            .connect(name, stream)
-            .await
+    ) -> io::Result<(Transport, bool)> {
+        let connector = TlsConnector::from(Arc::clone(&self.config));
+        let encrypted = connector.connect(name, stream).await?;
+        let is_http2 = encrypted.get_ref().1.alpn_protocol() == Some(b"h2");
+        Ok((Transport::boxed(encrypted), is_http2))
     }
 }
 
@@ -94,34 +105,61 @@ impl fmt::Debug for Tls {
 pub(super) struct Trust(pub(super) Option<Tls>);
 
 impl Trust {
-    /// Makes TLS with a host over a transport to it.
+    /// Makes TLS with a host over a transport to it, to speak HTTP/1.1.
     pub(super) async fn encrypt(
         &self,
         host: &Host,
         transport: Transport,
         deadline: Deadline,
     ) -> Result<Transport, Error> {
-        let shown = host.to_string();
-        let failed = |source| failure(&shown, source);
-        let tls = match &self.0 {
-            Some(tls) => tls.clone(),
-            None => Tls::of_system()
-                .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?,
-        };
-        let name = server_name(host).map_err(failed)?;
-        let handshake = async {
-            // One box, whatever is inside.
-            let encrypted = match transport {
-                Transport::Tcp(stream) => tls.handshake(name, stream).await.map(Transport::boxed),
-                #[cfg(unix)]
-                Transport::Unix(stream) => tls.handshake(name, stream).await.map(Transport::boxed),
-                Transport::Boxed(stream) => tls.handshake(name, stream).await.map(Transport::boxed),
-            };
-            // With HTTP/2 in `PROTOCOLS`, what ALPN chose is to be asked for here, and handed on.
-            encrypted.map_err(failed)
-        };
-        deadline.within(Phase::Tls, &shown, handshake).await
+        let tls = self.tls(host)?;
+        let (encrypted, _) = encrypt(&tls, host, transport, deadline).await?;
+        Ok(encrypted)
     }
+
+    /// The same, to speak one of these protocols; says whether it is HTTP/2.
+    #[cfg(feature = "http2")]
+    pub(super) async fn encrypt_offering(
+        &self,
+        host: &Host,
+        protocols: &[&[u8]],
+        transport: Transport,
+        deadline: Deadline,
+    ) -> Result<(Transport, bool), Error> {
+        let tls = self.tls(host)?.offering(protocols);
+        encrypt(&tls, host, transport, deadline).await
+    }
+
+    fn tls(&self, host: &Host) -> Result<Tls, Error> {
+        match &self.0 {
+            Some(tls) => Ok(tls.clone()),
+            None => Tls::of_system().map_err(|error| {
+                let source = io::Error::new(io::ErrorKind::InvalidInput, error);
+                failure(&host.to_string(), source)
+            }),
+        }
+    }
+}
+
+async fn encrypt(
+    tls: &Tls,
+    host: &Host,
+    transport: Transport,
+    deadline: Deadline,
+) -> Result<(Transport, bool), Error> {
+    let shown = host.to_string();
+    let failed = |source| failure(&shown, source);
+    let name = server_name(host).map_err(failed)?;
+    let handshake = async {
+        let encrypted = match transport {
+            Transport::Tcp(stream) => tls.handshake(name, stream).await,
+            #[cfg(unix)]
+            Transport::Unix(stream) => tls.handshake(name, stream).await,
+            Transport::Boxed(stream) => tls.handshake(name, stream).await,
+        };
+        encrypted.map_err(failed)
+    };
+    deadline.within(Phase::Tls, &shown, handshake).await
 }
 
 fn server_name(host: &Host) -> io::Result<ServerName<'static>> {

@@ -1,0 +1,114 @@
+//! WebSockets out of a server made with axum, over HTTP/1.1 and HTTP/2.
+//!
+//! ```
+//! use axum::{Router, response::Response, routing::any};
+//! use offhook::axum::Upgrade;
+//!
+//! async fn chat(upgrade: Upgrade) -> Response {
+//!     upgrade.on_upgrade(|mut socket| async move {
+//!         while let Some(message) = socket.recv().await? {
+//!             socket.send(message).await?;
+//!         }
+//!         Ok(())
+//!     })
+//! }
+//!
+//! // `any`, not `get`: over HTTP/2 the method is CONNECT.
+//! let app: Router = Router::new().route("/chat", any(chat));
+//! ```
+//!
+//! Origins, subprotocols, limits and compression are those of the [`Acceptor`] in the request's
+//! extensions, else the default: pages of the same origin only.
+//!
+//! ```
+//! use axum::{Extension, Router};
+//! use offhook::{Acceptor, OriginPolicy};
+//!
+//! let acceptor = Acceptor::default().origin(OriginPolicy::Any);
+//! let app: Router = Router::new().layer(Extension(acceptor));
+//! ```
+
+use std::future::Future;
+
+use axum_core::body::Body;
+use axum_core::extract::FromRequestParts;
+use axum_core::response::{IntoResponse, Response};
+use http::request::Parts;
+use offhook_protocol::handshake::{Refusal, Request, ServerDecision};
+
+use crate::error::Error;
+use crate::hyper::{self, Rejected};
+use crate::server::Acceptor;
+use crate::socket::WebSocket;
+
+/// A request that asks for a WebSocket in order, and waits for the answer. As an extractor it
+/// answers others itself, with the status that says what is wrong.
+#[derive(Debug)]
+#[must_use = "accept or reject it, the client waits"]
+pub struct Upgrade(hyper::Upgrade);
+
+impl Upgrade {
+    /// What the client asks for.
+    #[must_use]
+    pub fn request(&self) -> &Request {
+        self.0.request()
+    }
+
+    /// The answer as it stands, to choose the subprotocol or to add headers.
+    pub fn decision(&mut self) -> &mut ServerDecision {
+        self.0.decision()
+    }
+
+    /// The subprotocols spoken; of those the client offers, the first in its own order is chosen,
+    /// or none.
+    pub fn protocols<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        let spoken: Vec<&str> = names.into_iter().collect();
+        let mut offered = self.request().subprotocols();
+        let chosen = offered
+            .find(|name| spoken.contains(name))
+            .map(str::to_owned);
+        drop(offered);
+        // It was offered, so it can be chosen.
+        let _chosen = self.decision().select_subprotocol(chosen.as_deref());
+        self
+    }
+
+    /// Says yes: the WebSocket is served in a task of its own. An error that the handler returns
+    /// ends its connection, and nothing else.
+    #[must_use = "return the response"]
+    pub fn on_upgrade<H, F>(self, handler: H) -> Response
+    where
+        H: FnOnce(WebSocket) -> F + Send + 'static,
+        F: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        let (response, opening) = self.0.accept::<Body>();
+        tokio::spawn(async move {
+            // That the client has gone before is the client's business.
+            if let Ok(socket) = opening.await {
+                let _result = handler(socket).await;
+            }
+        });
+        response
+    }
+
+    /// Says no, for the application's own reasons.
+    #[must_use = "return the response"]
+    pub fn reject(self, refusal: Refusal) -> Response {
+        self.0.reject(refusal)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Upgrade {
+    type Rejection = Rejected;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Rejected> {
+        let acceptor = parts.extensions.get::<Acceptor>().cloned();
+        hyper::Upgrade::of_parts(parts, &acceptor.unwrap_or_default()).map(Self)
+    }
+}
+
+impl IntoResponse for Rejected {
+    fn into_response(self) -> Response {
+        self.response()
+    }
+}

@@ -1,0 +1,359 @@
+//! WebSockets over HTTP/2 (RFC 8441): a client's end of a connection.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+
+use bytes::Bytes;
+use h2::client::{Connection, SendRequest};
+use h2::ext::Protocol;
+use h2::{Ping, PingPong, RecvStream};
+use http::Uri;
+use offhook_protocol::handshake::{
+    ClientRequest, ConnectHandshake, ConnectOutcome, HeadLimits, InvalidRequest, Refused, Scheme,
+};
+
+use super::builder::{Connect, HttpVersion};
+use super::deadline::Deadline;
+use super::handshake::BODY_GRACE;
+use super::route::Route;
+use super::url::Url;
+use crate::error::{Error, Phase};
+use crate::http2::{H2Stream, Pulse, field_list, io_error};
+use crate::parsed;
+use crate::rewound::Rewound;
+use crate::settings::Settings;
+use crate::socket::WebSocket;
+use crate::transport::Transport;
+
+/// One connection of HTTP/2 that any number of WebSockets are opened over (RFC 8441), up to what
+/// the server allows at once.
+///
+/// Clones share the connection. It closes when all of them and all its WebSockets are gone.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), offhook::Error> {
+/// use offhook::Http2;
+///
+/// let connection = Http2::connect("wss://example.com").await?;
+/// let mut chat = connection.open("/chat?room=7").await?;
+/// let mut prices = connection.open("/prices").await?;
+/// chat.send("hello").await?;
+/// let first = prices.recv().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Http2 {
+    requests: SendRequest<Bytes>,
+    /// Whom it is with, and what is asked for unless something else is said.
+    connect: Connect,
+    url: Url,
+}
+
+impl Http2 {
+    /// Connects, with the defaults of [`Connect`]; see [`Connect::http2`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Connect::http2`].
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with I/O and time.
+    pub async fn connect(url: impl AsRef<str>) -> Result<Self, Error> {
+        Connect::to(url).http2().await
+    }
+
+    /// Over the network, by TLS and ALPN or by prior knowledge.
+    pub(super) async fn reach(connect: &Connect) -> Result<Self, Error> {
+        let url = connect.url.clone()?;
+        let deadline = Deadline::after(connect.timeouts.connect);
+        let reached = connect
+            .route
+            .reach_offering(&url, &connect.trust, &[HTTP_2], deadline);
+        let (transport, is_http2) = reached.await?;
+        Self::begin(connect, transport, is_http2, url).await
+    }
+
+    /// Over a stream that is connected already, with TLS made over it first if the URL says so.
+    pub(super) async fn over(connect: &Connect, transport: Transport) -> Result<Self, Error> {
+        let url = connect.url.clone()?;
+        if !url.secure {
+            return Self::begin(connect, transport, false, url).await;
+        }
+        let deadline = Deadline::after(connect.timeouts.connect);
+        let encrypted = connect
+            .trust
+            .encrypt_offering(&url.host, &[HTTP_2], transport, deadline);
+        let (transport, is_http2) = encrypted.await?;
+        Self::begin(connect, transport, is_http2, url).await
+    }
+
+    async fn begin(
+        connect: &Connect,
+        transport: Transport,
+        is_http2: bool,
+        url: Url,
+    ) -> Result<Self, Error> {
+        if url.secure && !is_http2 {
+            return Err(unable(&url, "it does not speak HTTP/2"));
+        }
+        match start(connect, transport, &url).await? {
+            Some(requests) => Ok(Self {
+                requests,
+                connect: connect.clone(),
+                url,
+            }),
+            None => Err(unable(&url, NOT_ALLOWED)),
+        }
+    }
+
+    /// Opens a WebSocket for this path and query, with the headers, subprotocols and settings of
+    /// the [`Connect`] that the connection was made with.
+    ///
+    /// While as many are open as the server allows this waits for one to close, within the
+    /// handshake's time.
+    ///
+    /// # Errors
+    ///
+    /// The server refuses, or the connection is lost.
+    pub async fn open(&self, target: &str) -> Result<WebSocket, Error> {
+        self.open_as(&self.connect, target).await
+    }
+
+    /// As [`open`](Self::open), with the headers, subprotocols, settings and times of `connect`.
+    /// Where its URL leads does not matter.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub async fn open_as(&self, connect: &Connect, target: &str) -> Result<WebSocket, Error> {
+        let url = self.url.with_target(target);
+        let request = connect.request(&url, true)?;
+        let requests = self.requests.clone();
+        ask(connect, requests, request, &url).await
+    }
+}
+
+impl fmt::Debug for Http2 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http2")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The ALPN name (RFC 9113 §3.2).
+const HTTP_2: &[u8] = b"h2";
+const HTTP_1_1: &[u8] = b"http/1.1";
+
+const NOT_ALLOWED: &str = "its SETTINGS do not allow extended CONNECT (RFC 8441)";
+
+fn unable(url: &Url, reason: &'static str) -> Error {
+    Error::Http2 {
+        to: url.host_and_port().into(),
+        reason,
+    }
+}
+
+/// One attempt by whichever version is agreed on. `None` if the server speaks HTTP/2, but does
+/// not do WebSockets by it: it is to be asked by HTTP/1.1, over another connection.
+pub(super) async fn attempt(
+    connect: &Connect,
+    route: &Route,
+    request: &ClientRequest,
+    url: &Url,
+) -> Result<Option<WebSocket>, Error> {
+    let only = connect.version == HttpVersion::Http2;
+    let protocols: &[&[u8]] = if only { &[HTTP_2] } else { &[HTTP_2, HTTP_1_1] };
+    let deadline = Deadline::after(connect.timeouts.connect);
+    let reached = route.reach_offering(url, &connect.trust, protocols, deadline);
+    let (transport, is_http2) = reached.await?;
+    if !is_http2 && !only {
+        let asked = super::ask(connect, transport, request.clone(), url);
+        return asked.await.map(Some);
+    }
+    match Http2::begin(connect, transport, is_http2, url.clone()).await {
+        Ok(Http2 { requests, .. }) => {
+            let asked = ask(connect, requests, request.clone(), url);
+            asked.await.map(Some)
+        }
+        Err(Error::Http2 { .. }) if !only => {
+            connect.without_http2.store(true, Ordering::Relaxed);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The only WebSocket over a stream that is connected already.
+pub(super) async fn over_stream(
+    connect: &Connect,
+    transport: Transport,
+) -> Result<WebSocket, Error> {
+    let connection = Http2::over(connect, transport).await?;
+    let request = connect.request(&connection.url, true)?;
+    ask(connect, connection.requests, request, &connection.url).await
+}
+
+/// Begins a connection, and waits for what the server's SETTINGS say. `None` if they do not allow
+/// WebSockets (RFC 8441 §3).
+async fn start(
+    connect: &Connect,
+    transport: Transport,
+    url: &Url,
+) -> Result<Option<SendRequest<Bytes>>, Error> {
+    let deadline = Deadline::after(connect.timeouts.handshake);
+    let to = url.host_and_port();
+    let start = exchange_settings(connect, transport);
+    let (requests, connection, pings) = deadline.within(Phase::Handshake, &to, start).await?;
+    if !requests.is_extended_connect_protocol_enabled() {
+        return Ok(None);
+    }
+    let pulse = Pulse::new(pings, connect.settings.config.keepalive);
+    tokio::spawn(drive(connection, pulse));
+    Ok(Some(requests))
+}
+
+type Begun = (
+    SendRequest<Bytes>,
+    Connection<Rewound, Bytes>,
+    Option<PingPong>,
+);
+
+async fn exchange_settings(connect: &Connect, transport: Transport) -> Result<Begun, Error> {
+    let lost = |error| Error::Lost(io_error(error));
+    let head = HeadLimits::default();
+    let (requests, mut connection) = connect
+        .http2_limits
+        .client(field_list(head.bytes, head.headers))
+        .handshake(Rewound::new(transport, Bytes::new()))
+        .await
+        .map_err(lost)?;
+    let mut pings = connection.ping_pong();
+    if let Some(pings) = &mut pings {
+        pings.send_ping(Ping::opaque()).map_err(lost)?;
+        // RFC 9113 §3.4: SETTINGS are the first thing a server sends. So they came before the
+        // pong, which is all that tells of them here.
+        poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+            Poll::Ready(Ok(())) => {
+                let closed = std::io::ErrorKind::UnexpectedEof.into();
+                Poll::Ready(Err(Error::Lost(closed)))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(lost(error))),
+            Poll::Pending => pings.poll_pong(cx).map_err(lost).map_ok(|_| ()),
+        })
+        .await?;
+    }
+    Ok((requests, connection, pings))
+}
+
+/// Moves the bytes of all streams until the connection has ended, or is dead. Its end is told to
+/// every stream by h2.
+async fn drive(mut connection: Connection<Rewound, Bytes>, mut pulse: Option<Pulse>) {
+    poll_fn(|cx| {
+        let dead = pulse
+            .as_mut()
+            .is_some_and(|pulse| pulse.poll_dead(cx).is_ready());
+        if dead {
+            return Poll::Ready(());
+        }
+        Pin::new(&mut connection).poll(cx).map(|_ended| ())
+    })
+    .await;
+}
+
+/// Opens a WebSocket over a connection.
+async fn ask(
+    connect: &Connect,
+    requests: SendRequest<Bytes>,
+    request: ClientRequest,
+    url: &Url,
+) -> Result<WebSocket, Error> {
+    let deadline = Deadline::after(connect.timeouts.handshake);
+    let scheme = if url.secure {
+        Scheme::Https
+    } else {
+        Scheme::Http
+    };
+    let handshake = request.extended_connect(scheme);
+    let to = url.host_and_port();
+    let exchange = exchange(requests, handshake, &connect.settings);
+    match deadline.within(Phase::Handshake, &to, exchange).await? {
+        Ok(socket) => Ok(socket),
+        Err((mut refused, receive)) => {
+            read_body(&mut refused, receive, deadline).await;
+            Err(Error::Refused(refused))
+        }
+    }
+}
+
+type No = (Box<Refused>, RecvStream);
+
+async fn exchange(
+    requests: SendRequest<Bytes>,
+    handshake: ConnectHandshake,
+    settings: &Settings,
+) -> Result<Result<WebSocket, No>, Error> {
+    let lost = |error| Error::Lost(io_error(error));
+    let request = head(&handshake)?;
+    let mut requests = requests.ready().await.map_err(lost)?;
+    let (response, send) = requests.send_request(request, false).map_err(lost)?;
+    let (head, receive) = response.await.map_err(lost)?.into_parts();
+    let fields = parsed::fields(&head.headers);
+    match handshake.answered(head.status.as_u16(), fields)? {
+        ConnectOutcome::Open(opened) => {
+            let transport = Transport::boxed(H2Stream::new(send, receive));
+            let socket = WebSocket::client(transport, opened.negotiated, &[], settings);
+            Ok(Ok(socket))
+        }
+        ConnectOutcome::Refused(refused) => Ok(Err((Box::new(refused), receive))),
+    }
+}
+
+/// RFC 8441 §4: CONNECT with `:protocol`, `:scheme` and `:path`.
+fn head(handshake: &ConnectHandshake) -> Result<http::Request<()>, Error> {
+    let connect = handshake.request();
+    let unfit = || {
+        let target = connect.path.to_owned();
+        Error::Request(InvalidRequest::Target(target))
+    };
+    let uri = Uri::builder()
+        .scheme(connect.scheme)
+        .authority(connect.authority)
+        .path_and_query(connect.path)
+        .build()
+        .map_err(|_| unfit())?;
+    let mut request = http::Request::new(());
+    *request.method_mut() = http::Method::CONNECT;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = parsed::header_map(handshake.headers());
+    let protocol = Protocol::from_static("websocket");
+    request.extensions_mut().insert(protocol);
+    Ok(request)
+}
+
+/// Reads on what the server says of its refusal. Whatever goes wrong now, it was refused.
+async fn read_body(refused: &mut Refused, mut receive: RecvStream, deadline: Deadline) {
+    let body = async {
+        while !refused.body_is_complete() {
+            let Some(Ok(data)) = receive.data().await else {
+                break;
+            };
+            refused.receive_body(&data);
+            let flow = receive.flow_control();
+            if flow.release_capacity(data.len()).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    };
+    // Too late, or done: what is there is what there is.
+    let _ = deadline
+        .sooner(BODY_GRACE)
+        .within(Phase::Handshake, "", body)
+        .await;
+}

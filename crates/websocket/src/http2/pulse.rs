@@ -1,0 +1,51 @@
+//! Whether the other end of a connection is still there.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use h2::{Ping, PingPong};
+use offhook_protocol::Keepalive;
+use tokio::time::{Instant, Sleep, sleep};
+
+/// Pings at intervals; silence after a ping is death.
+pub(crate) struct Pulse {
+    pings: PingPong,
+    sleep: Pin<Box<Sleep>>,
+    keepalive: Keepalive,
+    asked: bool,
+}
+
+impl Pulse {
+    /// `None` without an interval: then nobody asks.
+    pub(crate) fn new(pings: Option<PingPong>, keepalive: Keepalive) -> Option<Self> {
+        let interval = keepalive.interval?;
+        Some(Self {
+            pings: pings?,
+            sleep: Box::pin(sleep(interval)),
+            keepalive,
+            asked: false,
+        })
+    }
+
+    /// Ready when the other end did not answer in time.
+    pub(crate) fn poll_dead(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.asked && self.pings.poll_pong(cx).is_ready() {
+                self.asked = false;
+                let interval = self.keepalive.interval.unwrap_or_default();
+                self.sleep.as_mut().reset(Instant::now() + interval);
+            }
+            if self.sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            // If the ping can't be sent the connection is at its end, and says so by itself.
+            if self.asked || self.pings.send_ping(Ping::opaque()).is_err() {
+                return Poll::Ready(());
+            }
+            self.asked = true;
+            let deadline = Instant::now() + self.keepalive.pong_timeout;
+            self.sleep.as_mut().reset(deadline);
+        }
+    }
+}

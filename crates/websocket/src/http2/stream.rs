@@ -1,0 +1,210 @@
+//! One stream of HTTP/2 as a stream of bytes.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use h2::{RecvStream, SendStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::Handle;
+
+use super::io_error;
+
+/// What one write takes at most.
+const CHUNK: usize = 64 * 1024;
+
+/// How long a stream that we have ended waits for the other end to end it too. Then it is reset,
+/// as RFC 9113 §8.1 has it for a server that needs no more of a request.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Both directions of a stream (RFC 8441 §5: DATA frames are what TCP carries otherwise).
+///
+/// Dropped after a shutdown it waits a moment for the other end's `END_STREAM`; dropped without, it
+/// is reset with CANCEL.
+pub(crate) struct H2Stream {
+    /// `None` only while it is dropped.
+    halves: Option<Halves>,
+}
+
+struct Halves {
+    send: SendStream<Bytes>,
+    receive: RecvStream,
+    /// What has come and did not fit into the reader's buffer.
+    unread: Bytes,
+    /// Whether our `END_STREAM` is sent.
+    ended: bool,
+}
+
+impl H2Stream {
+    pub(crate) fn new(send: SendStream<Bytes>, receive: RecvStream) -> Self {
+        Self {
+            halves: Some(Halves {
+                send,
+                receive,
+                unread: Bytes::new(),
+                ended: false,
+            }),
+        }
+    }
+
+    fn halves(&mut self) -> io::Result<&mut Halves> {
+        self.halves
+            .as_mut()
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl Halves {
+    /// Fills the buffer with all that is there. Nothing, at `END_STREAM`.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let ended = loop {
+            let count = self.unread.len().min(buffer.remaining());
+            buffer.put_slice(&self.unread.split_to(count));
+            if buffer.remaining() == 0 {
+                break Ok(());
+            }
+            match self.receive.poll_data(cx) {
+                Poll::Ready(Some(Ok(data))) => self.unread = data,
+                Poll::Ready(Some(Err(error))) => break Err(io_error(error)),
+                Poll::Ready(None) => break Ok(()),
+                Poll::Pending if buffer.filled().len() == before => return Poll::Pending,
+                Poll::Pending => break Ok(()),
+            }
+        };
+        let taken = buffer.filled().len() - before;
+        if taken == 0 {
+            return Poll::Ready(ended);
+        }
+        // The other end may send as much again as was used up, no more. How it ended comes with
+        // the next call.
+        let released = self.receive.flow_control().release_capacity(taken);
+        Poll::Ready(released.map_err(io_error))
+    }
+
+    /// Sends as much as both the windows and h2's own buffer have room for.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let wanted: usize = slices.iter().map(|slice| slice.len()).sum();
+        if wanted == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        self.send.reserve_capacity(wanted.min(CHUNK));
+        while self.send.capacity() == 0 {
+            match ready!(self.send.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(io_error(error))),
+                None => return Poll::Ready(Err(self.why_closed(cx))),
+            }
+        }
+        let mut left = wanted.min(CHUNK).min(self.send.capacity());
+        let mut data = BytesMut::with_capacity(left);
+        for slice in slices {
+            let (part, _) = slice.split_at(slice.len().min(left));
+            data.extend_from_slice(part);
+            left -= part.len();
+        }
+        let count = data.len();
+        let sent = self.send.send_data(data.freeze(), false);
+        Poll::Ready(sent.map(|()| count).map_err(io_error))
+    }
+
+    fn why_closed(&mut self, cx: &mut Context<'_>) -> io::Error {
+        match self.send.poll_reset(cx) {
+            Poll::Ready(Ok(reason)) => io::Error::new(
+                io::ErrorKind::ConnectionReset,
+                format!("the stream was reset: {}", reason.description()),
+            ),
+            Poll::Ready(Err(error)) => io_error(error),
+            Poll::Pending => io::ErrorKind::BrokenPipe.into(),
+        }
+    }
+
+    /// RFC 8441 §5: `END_STREAM` is what closing TCP in order is otherwise.
+    fn end(&mut self) -> io::Result<()> {
+        if self.ended {
+            return Ok(());
+        }
+        self.ended = true;
+        self.send.send_data(Bytes::new(), true).map_err(io_error)
+    }
+
+    /// Waits for the other end to end the stream too. What still comes is thrown away.
+    async fn farewell(mut self) {
+        let drain = async {
+            while let Some(Ok(data)) = poll_fn(|cx| self.receive.poll_data(cx)).await {
+                let flow = self.receive.flow_control();
+                if flow.release_capacity(data.len()).is_err() {
+                    return;
+                }
+            }
+        };
+        // Whether it ended or ran out of time: it has had its chance.
+        let _ended = tokio::time::timeout(FAREWELL, drain).await;
+    }
+}
+
+impl Drop for H2Stream {
+    fn drop(&mut self) {
+        let Some(halves) = self.halves.take() else {
+            return;
+        };
+        if halves.ended
+            && !halves.receive.is_end_stream()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(halves.farewell());
+        }
+    }
+}
+
+impl AsyncRead for H2Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.halves()?.poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for H2Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.halves()?.poll_write(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.halves()?.poll_write(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// What was written is the connection's to send, and its task was woken for it.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.halves()?.end())
+    }
+}

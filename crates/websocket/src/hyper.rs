@@ -1,0 +1,319 @@
+//! WebSockets out of a server made with hyper, over HTTP/1.1 and HTTP/2.
+//!
+//! The connection must be served with upgrades, and HTTP/2 with extended CONNECT enabled:
+//!
+//! ```no_run
+//! # type Body = String;
+//! # async fn serve(stream: tokio::net::TcpStream) {
+//! use hyper_util::rt::{TokioExecutor, TokioIo};
+//! use hyper_util::server::conn::auto;
+//! # async fn answer<B>(mut request: hyper::Request<B>)
+//! # -> Result<hyper::Response<Body>, std::convert::Infallible> { unimplemented!() }
+//!
+//! let mut builder = auto::Builder::new(TokioExecutor::new());
+//! builder.http2().enable_connect_protocol();
+//! let service = hyper::service::service_fn(answer);
+//! let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+//! # let _ = served.await;
+//! # }
+//! ```
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use ::hyper::ext::Protocol;
+use ::hyper::rt::{Read, Write};
+use ::hyper::upgrade::{OnUpgrade, Upgraded};
+use bytes::Bytes;
+use http::{Extensions, HeaderMap, Method, Request, Response, Uri, Version};
+use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto;
+use offhook_protocol::handshake::{
+    self, Accepted, Carrier, Negotiated, Refusal, Rejection, ServerDecision,
+};
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+
+use crate::error::Error;
+use crate::parsed::{self, Parsed};
+use crate::server::Acceptor;
+use crate::settings::Settings;
+use crate::socket::WebSocket;
+use crate::transport::Transport;
+
+/// Says yes to whoever asks in order: the response to return, and the WebSocket it becomes.
+///
+/// ```
+/// # type Body = http_body_util::Full<bytes::Bytes>;
+/// use hyper::body::Incoming;
+/// use hyper::{Request, Response};
+/// use offhook::{Acceptor, Error};
+///
+/// async fn answer(mut request: Request<Incoming>, acceptor: &Acceptor) -> Response<Body> {
+///     let (response, opening) = match offhook::hyper::upgrade(&mut request, acceptor) {
+///         Ok(upgraded) => upgraded,
+///         Err(rejected) => return rejected.response(),
+///     };
+///     tokio::spawn(async move {
+///         let mut socket = opening.await?;
+///         while let Some(message) = socket.recv().await? {
+///             socket.send(message).await?;
+///         }
+///         Ok::<_, Error>(())
+///     });
+///     response
+/// }
+/// ```
+///
+/// # Errors
+///
+/// The request is no valid handshake: return [`Rejected::response`].
+pub fn upgrade<B, R: From<Vec<u8>>>(
+    request: &mut Request<B>,
+    acceptor: &Acceptor,
+) -> Result<(Response<R>, Opening), Rejected> {
+    Ok(Upgrade::of(request, acceptor)?.accept())
+}
+
+/// A request that asks for a WebSocket in order, and waits for the answer.
+#[derive(Debug)]
+#[must_use = "accept or reject it, the client waits"]
+pub struct Upgrade {
+    decision: ServerDecision,
+    on_upgrade: OnUpgrade,
+    settings: Settings,
+}
+
+impl Upgrade {
+    /// Checks a request by the rules of the acceptor: its origins, subprotocols, limits and
+    /// compression. Its TLS and its timeout are hyper's server's business.
+    ///
+    /// # Errors
+    ///
+    /// The request is no valid handshake: return [`Rejected::response`].
+    pub fn of<B>(request: &mut Request<B>, acceptor: &Acceptor) -> Result<Self, Rejected> {
+        let on_upgrade = request.extensions_mut().remove();
+        Self::check(
+            request.method(),
+            request.uri(),
+            request.version(),
+            request.headers(),
+            request.extensions(),
+            on_upgrade,
+            acceptor,
+        )
+    }
+
+    /// As [`of`](Self::of), without a body.
+    ///
+    /// # Errors
+    ///
+    /// As [`of`](Self::of).
+    pub fn of_parts(
+        parts: &mut http::request::Parts,
+        acceptor: &Acceptor,
+    ) -> Result<Self, Rejected> {
+        let on_upgrade = parts.extensions.remove();
+        Self::check(
+            &parts.method,
+            &parts.uri,
+            parts.version,
+            &parts.headers,
+            &parts.extensions,
+            on_upgrade,
+            acceptor,
+        )
+    }
+
+    fn check(
+        method: &Method,
+        uri: &Uri,
+        version: Version,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+        on_upgrade: Option<OnUpgrade>,
+        acceptor: &Acceptor,
+    ) -> Result<Self, Rejected> {
+        let (config, settings) = acceptor.parts();
+        let parsed = Parsed::new(method, uri, headers);
+        let (carrier, decided) = if version < Version::HTTP_2 {
+            (Carrier::Upgrade, parsed.upgrade(config, version))
+        } else {
+            let protocol = extensions.get::<Protocol>().map(Protocol::as_str);
+            let decided = parsed.extended_connect(config, protocol);
+            (Carrier::ExtendedConnect, decided)
+        };
+        let decision = decided.map_err(|rejection| Rejected {
+            carrier,
+            reason: Reason::Handshake(rejection),
+        })?;
+        Ok(Self {
+            decision,
+            on_upgrade: on_upgrade.ok_or(Rejected {
+                carrier,
+                reason: Reason::NotUpgradable,
+            })?,
+            settings: settings.clone(),
+        })
+    }
+
+    /// What the client asks for.
+    #[must_use]
+    pub fn request(&self) -> &handshake::Request {
+        self.decision.request()
+    }
+
+    /// The answer as it stands, to choose the subprotocol or to add headers.
+    pub fn decision(&mut self) -> &mut ServerDecision {
+        &mut self.decision
+    }
+
+    /// Says yes: the response to return, and the WebSocket it becomes.
+    #[must_use = "return the response, and await the WebSocket in a task of its own"]
+    pub fn accept<R: From<Vec<u8>>>(self) -> (Response<R>, Opening) {
+        let Accepted {
+            response,
+            negotiated,
+            ..
+        } = self.decision.accept();
+        let response = parsed::response(&response, Vec::new().into());
+        let open = open(self.on_upgrade, negotiated, self.settings);
+        (response, Opening(Box::pin(open)))
+    }
+
+    /// Says no, for the application's own reasons.
+    #[must_use = "return the response"]
+    pub fn reject<R: From<Vec<u8>>>(self, refusal: Refusal) -> Response<R> {
+        converted(&self.decision.reject(refusal))
+    }
+}
+
+/// A WebSocket that opens once the response is sent. Await it in a task of its own: hyper sends
+/// the response only when it was returned.
+#[must_use = "nothing opens unless it is awaited"]
+pub struct Opening(Pin<Box<dyn Future<Output = Result<WebSocket, Error>> + Send>>);
+
+impl Future for Opening {
+    type Output = Result<WebSocket, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Opening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Opening(..)")
+    }
+}
+
+async fn open(
+    on_upgrade: OnUpgrade,
+    negotiated: Negotiated,
+    settings: Settings,
+) -> Result<WebSocket, Error> {
+    let upgraded = on_upgrade.await;
+    let upgraded = upgraded.map_err(|error| Error::Lost(io::Error::other(error)))?;
+    let (transport, unread) = transport(upgraded);
+    if let Transport::Tcp(stream) = &transport {
+        // Messages are corked here and wait for nothing else. Where it fails, the connection is
+        // lost, as the first read will tell.
+        let _slower = stream.set_nodelay(true);
+    }
+    Ok(WebSocket::server(transport, negotiated, &unread, &settings))
+}
+
+/// The socket itself where it can be had, and what hyper has read of it already.
+fn transport(upgraded: Upgraded) -> (Transport, Bytes) {
+    let upgraded = match taken_out::<TcpStream>(upgraded) {
+        Ok((stream, unread)) => return (stream.into(), unread),
+        Err(upgraded) => upgraded,
+    };
+    #[cfg(unix)]
+    let upgraded = match taken_out::<UnixStream>(upgraded) {
+        Ok((stream, unread)) => return (stream.into(), unread),
+        Err(upgraded) => upgraded,
+    };
+    (Transport::boxed(TokioIo::new(upgraded)), Bytes::new())
+}
+
+fn taken_out<T>(upgraded: Upgraded) -> Result<(T, Bytes), Upgraded>
+where
+    TokioIo<T>: Read + Write + Unpin + 'static,
+{
+    // hyper-util's server, which axum's is, wraps the stream once more than hyper's own.
+    match auto::upgrade::downcast::<TokioIo<T>>(upgraded) {
+        Ok(parts) => Ok((parts.io.into_inner(), parts.read_buf)),
+        Err(upgraded) => {
+            let parts = upgraded.downcast::<TokioIo<T>>()?;
+            Ok((parts.io.into_inner(), parts.read_buf))
+        }
+    }
+}
+
+/// A request that becomes no WebSocket.
+#[derive(Debug)]
+pub struct Rejected {
+    carrier: Carrier,
+    reason: Reason,
+}
+
+#[derive(Debug)]
+enum Reason {
+    Handshake(Rejection),
+    NotUpgradable,
+}
+
+impl Rejected {
+    /// The rule that the request broke; `None` if it is the server that is not set up for
+    /// upgrades.
+    #[must_use]
+    pub fn rejection(&self) -> Option<&Rejection> {
+        match &self.reason {
+            Reason::Handshake(rejection) => Some(rejection),
+            Reason::NotUpgradable => None,
+        }
+    }
+
+    /// The response to return.
+    #[must_use]
+    pub fn response<R: From<Vec<u8>>>(&self) -> Response<R> {
+        match &self.reason {
+            Reason::Handshake(rejection) => converted(&rejection.response(self.carrier)),
+            Reason::NotUpgradable => {
+                let mut response = Response::new(format!("{self}\n").into_bytes().into());
+                *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+                response
+            }
+        }
+    }
+}
+
+fn converted<R: From<Vec<u8>>>(response: &handshake::Response) -> Response<R> {
+    parsed::response(response, response.body().to_vec().into())
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.reason {
+            Reason::Handshake(rejection) => rejection.fmt(f),
+            Reason::NotUpgradable => f.write_str(
+                "this server does not upgrade connections: serve them with upgrades, and let \
+                 nothing take hyper's OnUpgrade out of the request's extensions",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Rejected {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.reason {
+            Reason::Handshake(rejection) => Some(rejection),
+            Reason::NotUpgradable => None,
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! A server's TLS, and what is spoken inside of it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+
+use crate::error::Error;
+use crate::transport::Transport;
+
+const HTTP_1_1: &[u8] = b"http/1.1";
+#[cfg(feature = "http2")]
+const HTTP_2: &[u8] = b"h2";
+
+/// The same configuration for each choice of protocols that ALPN (RFC 7301) offers.
+#[derive(Clone)]
+pub(super) struct Tls {
+    http1: TlsAcceptor,
+    #[cfg(feature = "http2")]
+    both: TlsAcceptor,
+}
+
+impl Tls {
+    pub(super) fn new(config: &ServerConfig) -> Self {
+        let speaking = |protocols: &[&[u8]]| {
+            let mut config = config.clone();
+            config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+            TlsAcceptor::from(Arc::new(config))
+        };
+        Self {
+            http1: speaking(&[HTTP_1_1]),
+            #[cfg(feature = "http2")]
+            both: speaking(&[HTTP_2, HTTP_1_1]),
+        }
+    }
+
+    pub(super) async fn only_http1(&self, transport: Transport) -> Result<Transport, Error> {
+        let accepted = Box::pin(self.http1.accept(transport.into_stream())).await;
+        accepted.map(Transport::boxed).map_err(failed)
+    }
+
+    /// Whether it is HTTP/2 that the client wants to speak.
+    #[cfg(feature = "http2")]
+    pub(super) async fn by_alpn(&self, transport: Transport) -> Result<(Transport, bool), Error> {
+        let accepted = Box::pin(self.both.accept(transport.into_stream())).await;
+        let stream = accepted.map_err(failed)?;
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
+        Ok((Transport::boxed(stream), is_http2))
+    }
+}
+
+fn failed(source: std::io::Error) -> Error {
+    Error::Tls {
+        host: "the client".into(),
+        source,
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tls(..)")
+    }
+}
