@@ -12,7 +12,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use offhook::protocol::CloseCode;
-use offhook::{Acceptor, Backoff, Connect, Reconnecting, Update};
+use offhook::{Acceptor, Backoff, Connect, Update};
 use tokio::net::TcpListener;
 
 #[tokio::main(flavor = "current_thread")]
@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let mut backoff = Backoff::default();
     backoff.first = Duration::from_millis(200);
-    let mut ticker = Reconnecting::to(Connect::to(url)).backoff(backoff);
+    let mut ticker = Connect::to(url).reconnecting().backoff(backoff);
     // Kept until there is a connection.
     ticker.send("hello").await?;
     let mut seen = 0;

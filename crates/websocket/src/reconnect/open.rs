@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use super::Reconnecting;
 use crate::connect::Connect;
 use crate::error::Error;
 use crate::socket::WebSocket;
@@ -29,6 +30,13 @@ where
         attempt: u32,
     ) -> impl Future<Output = Result<WebSocket, Error>> + Send + 'static {
         self(attempt)
+    }
+}
+
+impl Connect {
+    /// A connection that comes back when it was lost, each time with what is said here.
+    pub fn reconnecting(self) -> Reconnecting {
+        Reconnecting::to(self)
     }
 }
 
