@@ -10,8 +10,11 @@
 //! - the switchboard writes what is left and keeps the time.
 
 pub(crate) mod buffers;
+mod ending;
+mod flush;
 mod send;
 mod switchboard;
+mod take;
 mod turn;
 mod wait;
 mod wheel;
@@ -27,7 +30,7 @@ use buffers::ReadBuffer;
 use offhook_protocol::handshake::Negotiated;
 use offhook_protocol::{Closed, Connection, Event};
 use switchboard::Switchboard;
-pub(crate) use turn::Turn;
+pub(crate) use take::Turn;
 
 use crate::Transport;
 use crate::error::Error;

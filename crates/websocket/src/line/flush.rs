@@ -1,0 +1,90 @@
+//! Writing what was queued, as much as the transport takes.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use super::{Line, State, buffers};
+use crate::Transport;
+
+/// How many slices one vectored write takes: headers and payloads of eight long messages.
+pub(super) const SLICES: usize = 16;
+
+impl Line {
+    /// Writes as much as the transport takes; the rest when it takes more.
+    pub(crate) fn flush(self: &Arc<Self>, state: &mut State) {
+        let State {
+            connection,
+            transport,
+            unflushed,
+            broken,
+            ..
+        } = state;
+        let Some(transport) = transport.as_mut().filter(|_| broken.is_none()) else {
+            return;
+        };
+        let result = loop {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let filled = connection.transmit(&mut slices);
+            let slices = slices.get(..filled).unwrap_or_default();
+            if slices.is_empty() {
+                break Ok(());
+            }
+            match self.write(transport, slices) {
+                Poll::Ready(Ok(0)) => break Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(written)) => connection.transmitted(written),
+                Poll::Ready(Err(error)) => break Err(error),
+                Poll::Pending => return,
+            }
+            *unflushed = matches!(transport, Transport::Boxed(_));
+        };
+        state.give_buffer_back();
+        let result = match result {
+            Ok(()) if state.unflushed => self.flush_below(state),
+            result => result,
+        };
+        if let Err(error) = result {
+            state.break_down(error);
+        }
+    }
+
+    #[inline]
+    fn write(
+        self: &Arc<Self>,
+        transport: &mut Transport,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match transport.try_write(slices) {
+            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Some(result) => return Poll::Ready(result),
+            None => {}
+        }
+        let waker = Waker::from(Arc::clone(self));
+        transport.poll_write(&mut Context::from_waker(&waker), slices)
+    }
+
+    /// Flushes what a layer below us holds back.
+    fn flush_below(self: &Arc<Self>, state: &mut State) -> io::Result<()> {
+        let Some(transport) = &mut state.transport else {
+            return Ok(());
+        };
+        let waker = Waker::from(Arc::clone(self));
+        match transport.poll_flush(&mut Context::from_waker(&waker)) {
+            Poll::Ready(result) => {
+                state.unflushed = false;
+                result
+            }
+            Poll::Pending => Ok(()),
+        }
+    }
+}
+
+impl State {
+    /// Gives the output buffer back to the thread, if nothing is in it.
+    #[inline]
+    pub(super) fn give_buffer_back(&mut self) {
+        if let Some(buffer) = self.connection.reclaim() {
+            buffers::give_write(buffer);
+        }
+    }
+}
