@@ -1,6 +1,6 @@
 //! An echo server on blocking sockets, a thread a connection: what a driver has to do, and no more.
 //!
-//! `cargo run --release -p offhook-protocol --example echo_server -- 127.0.0.1:9001`
+//! `cargo run --release -p offhook-protocol --example blocking_echo -- 127.0.0.1:9001`
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
