@@ -5,7 +5,10 @@
 //! $ cargo run --release -p offhook --example echo_client -- ws://127.0.0.1:9001
 //! ```
 //!
-//! `echo_server ADDR [--max-message BYTES] [--no-deflate] [--cert FILE --key FILE]`
+//! `echo_server ADDR [--max-message BYTES] [--no-deflate] [--same-origin] [--cert FILE --key FILE]`
+//!
+//! With `--same-origin` web pages of other hosts are refused, as they are by default; without it any
+//! page may connect.
 #![expect(clippy::print_stdout, reason = "a program with an output")]
 
 use std::error::Error;
@@ -22,6 +25,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ..Limits::default()
     };
     let mut deflate = true;
+    let mut origin = OriginPolicy::Any;
     let (mut cert, mut key) = (None, None);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -29,6 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         match argument.as_str() {
             "--max-message" => limits.message_size = value()?.parse()?,
             "--no-deflate" => deflate = false,
+            "--same-origin" => origin = OriginPolicy::SameOrigin,
             "--cert" => cert = Some(value()?),
             "--key" => key = Some(value()?),
             _ => address = argument,
@@ -41,9 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if deflate {
         settings = settings.deflate(DeflateConfig::default());
     }
-    let mut acceptor = Acceptor::default()
-        .settings(settings)
-        .origin(OriginPolicy::Any);
+    let mut acceptor = Acceptor::default().settings(settings).origin(origin);
     if let (Some(cert), Some(key)) = (cert, key) {
         acceptor = with_tls(acceptor, &cert, &key)?;
     }

@@ -13,8 +13,9 @@ use crate::Transport;
 use crate::error::Error;
 
 /// What is read and thrown away after a failure, so that the peer gets our Close frame and not a
-/// reset: at most this many bytes, for at most this long.
-const LINGER_BYTES: usize = 1024 * 1024;
+/// reset: at most this many bytes, for at most this long. 16 MiB: a peer whose message was too big
+/// is often in the middle of writing it, and some never read again once a write has failed.
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 
 impl Line {

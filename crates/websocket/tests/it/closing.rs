@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use offhook::protocol::handshake::Negotiated;
-use offhook::protocol::{CloseCode, ClosedBy, Config, Kind, ReadyState};
+use offhook::protocol::{CloseCode, ClosedBy, Config, Kind, Limits, ReadyState};
 use offhook::{Error, Pair, Settings, WebSocket, pair};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 #[tokio::test]
@@ -287,4 +288,37 @@ async fn each_ends_too_when_nothing_can_be_written_any_more() {
         .await
         .unwrap();
     assert_eq!(server.closed().unwrap().code, CloseCode::GOING_AWAY);
+}
+
+/// node's `ws`, in the middle of writing, gave up at a reset and never read why.
+#[tokio::test]
+async fn a_peer_that_is_still_writing_what_is_too_big_can_finish_and_read_1009() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut near = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    let (far, _) = listener.accept().await.unwrap();
+    let settings = Settings::default().config(Config {
+        limits: Limits {
+            message_size: 1000,
+            ..Limits::default()
+        },
+        ..Config::default()
+    });
+    let mut server = WebSocket::server(far, Negotiated::default(), &[], &settings);
+    let serving = tokio::spawn(async move { server.recv().await });
+
+    // More than the buffers of a loopback connection hold, under the masking key 0.
+    let payload = vec![0; 12 << 20];
+    let mut frame = vec![0x82, 0xff];
+    frame.extend((payload.len() as u64).to_be_bytes());
+    frame.extend([0; 4]);
+    frame.extend(payload);
+    near.write_all(&frame).await.unwrap();
+    let mut answer = Vec::new();
+    near.read_to_end(&mut answer).await.unwrap();
+    assert_eq!(answer[0], 0x88);
+    assert_eq!(answer[2..4], CloseCode::TOO_BIG.get().to_be_bytes());
+    let received = serving.await.unwrap();
+    assert!(matches!(received, Err(Error::Peer(_))), "{received:?}");
 }

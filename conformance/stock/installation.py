@@ -1,0 +1,109 @@
+"""Installs the peers: pinned from npm and PyPI into .tools/stock, Debian's where they are missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TOOLS = ROOT / ".tools" / "stock"
+# Of playwright-core one that runs on Debian 12's node, 18.
+NPM = {"ws": "8.23.0", "playwright-core": "1.60.0"}
+PYPI = ["aiohttp==3.14.5", "websockets==17.4"]
+# Long enough for Chromium over a slow line; after it, "not run" rather than a job that hangs.
+PATIENCE = 600
+
+
+class Absent(Exception):
+    """A peer cannot be had here. Excusable is what nobody can help, such as a kernel's refusal."""
+
+    def __init__(self, reason: str, excusable: bool = False) -> None:
+        super().__init__(reason)
+        self.excusable = excusable
+
+
+def program(name: str, package: str) -> str:
+    """The path of a program, from its Debian package if it is missing."""
+    # What root starts is not in everybody's PATH.
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    found = shutil.which(name, path=path)
+    if not found:
+        apt_install(package)
+        found = shutil.which(name, path=path)
+    if not found:
+        raise Absent(f"{package} is installed, but there is no {name}")
+    return found
+
+
+def apt_install(*packages: str) -> None:
+    names = " ".join(packages)
+    if not shutil.which("apt-get"):
+        raise Absent(f"missing here: {names} (Debian's names)")
+    as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    if as_root and not shutil.which("sudo"):
+        raise Absent(f"missing here: {names}; run as root, or install sudo")
+    print(f"installing {names}", flush=True)
+    call([*as_root, "apt-get", "update", "-qq"])
+    install = ["apt-get", "install", "-qq", "--yes", "--no-install-recommends", *packages]
+    call([*as_root, "env", "DEBIAN_FRONTEND=noninteractive", *install])
+
+
+def node() -> tuple[str, dict[str, str]]:
+    """Node's program and an environment in which it finds the pinned packages."""
+    found = program("node", "nodejs")
+    modules = TOOLS / "node_modules"
+    if any(installed_version(modules / name) != version for name, version in NPM.items()):
+        npm = program("npm", "npm")
+        specs = [f"{name}@{version}" for name, version in NPM.items()]
+        TOOLS.mkdir(parents=True, exist_ok=True)
+        (TOOLS / "package.json").write_text('{"private": true}\n')
+        print(f"installing {' '.join(specs)} into {TOOLS}", flush=True)
+        call([npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", *specs], cwd=TOOLS)
+    return found, {**os.environ, "NODE_PATH": str(modules)}
+
+
+def installed_version(package: Path) -> str | None:
+    manifest = package / "package.json"
+    return json.loads(manifest.read_text())["version"] if manifest.is_file() else None
+
+
+def python() -> str:
+    """The program of a virtual environment with the pinned packages."""
+    environment = TOOLS / "python"
+    found = environment / "bin" / "python"
+    complete = environment / "complete"
+    if complete.is_file() and complete.read_text() == " ".join(PYPI) and found.is_file():
+        return str(found)
+    print(f"installing {' '.join(PYPI)} into {environment}", flush=True)
+    shutil.rmtree(environment, ignore_errors=True)
+    # Debian keeps what `venv` needs in a package of its own.
+    has_pip = [sys.executable, "-c", "import ensurepip"]
+    if subprocess.run(has_pip, capture_output=True, check=False).returncode != 0:
+        apt_install("python3-venv")
+    call([sys.executable, "-m", "venv", str(environment)])
+    call([str(found), "-m", "pip", "install", "--disable-pip-version-check", *PYPI])
+    complete.write_text(" ".join(PYPI))
+    return str(found)
+
+
+def call(command: list[str], cwd: Path | None = None) -> None:
+    try:
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise Absent(f"`{' '.join(command)}` took more than {PATIENCE} s") from None
+    if done.returncode != 0:
+        last = " | ".join(done.stdout.strip().splitlines()[-3:])
+        raise Absent(f"`{' '.join(command)}` failed: {last}")
