@@ -99,7 +99,7 @@ def run_checks(report: Report, role: str, command: list[str], env: dict[str, str
         report.ok(f"{role}: {what}")
     if done.returncode != 0 or not passed:
         output = (done.stdout + done.stderr).strip().splitlines() or ["no output"]
-        said = [line for line in output if not line.startswith("ok ")]
+        said = [line.removeprefix("failed ") for line in output if not line.startswith("ok ")]
         report.failed(f"{role}: {' | '.join(said[-4:])}")
 
 

@@ -57,6 +57,6 @@ async function main() {
 }
 
 main().catch((error) => {
-  console.log(`failed ${error.message}`);
+  console.log(`failed ${error.message.replace(/\s+/g, ' ')}`);
   process.exit(1);
 });
