@@ -1,1 +1,3 @@
-//! The real-time server.
+//! The real-time server: channels over a durable log, on WebSockets.
+
+pub mod config;
