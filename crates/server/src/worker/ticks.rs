@@ -1,0 +1,68 @@
+//! What is done now and then: the engine's deadlines, receipts, fresh tokens.
+
+use std::{rc::Rc, time::Duration};
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{State, Worker, now};
+
+/// Twice a second: as late as a receipt may be, and often enough for deadlines of seconds.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Every minute is looked which tokens have lived half of their life.
+const TICKS_A_LOOK: u32 = 120;
+
+impl Worker {
+    pub(super) async fn tick(self: Rc<Self>) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut until_look = TICKS_A_LOOK;
+        loop {
+            ticks.tick().await;
+            self.keep_deadlines();
+            until_look -= 1;
+            let look = until_look == 0;
+            if look {
+                until_look = TICKS_A_LOOK;
+            }
+            self.mark_and_seal(look);
+            self.tell_refused();
+        }
+    }
+
+    fn keep_deadlines(self: &Rc<Self>) {
+        self.turn(|engine, now| {
+            if engine.poll_timeout().is_some_and(|at| at <= now.instant) {
+                engine.handle_timeout(now);
+            }
+        });
+    }
+
+    /// Asks lines how far they have got, and gives new tokens to those that need one.
+    fn mark_and_seal(&self, look: bool) {
+        let now = now();
+        let now_s = self.seconds();
+        let State {
+            engine, outboxes, ..
+        } = &mut *self.state.borrow_mut();
+        outboxes.mark_all(|line| engine.mark(line));
+        if look {
+            let half_life = self.shared.sealer.expiry().as_secs() / 2;
+            let half_life = u32::try_from(half_life).unwrap_or(u32::MAX);
+            outboxes.age_tokens(now_s.saturating_sub(half_life));
+        }
+        outboxes.seal_stale(now_s, |line| {
+            self.shared.sealer.seal(&engine.snapshot(line, now)?)
+        });
+    }
+
+    /// Seconds since the server's start.
+    pub(super) fn seconds(&self) -> u32 {
+        let past = self.shared.started.elapsed().as_secs();
+        u32::try_from(past).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn tell_refused(&self) {
+        self.refused.borrow_mut().tell(now().instant);
+    }
+}
