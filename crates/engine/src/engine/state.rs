@@ -148,6 +148,8 @@ impl Behind {
         let from = self.position();
         self.gap.get_or_insert((from, reason));
         self.move_to(to);
+        // There and back: this worker had not heard yet of the epoch that its line came from.
+        self.gap.take_if(|(from, _)| *from == to);
     }
 
     pub(super) fn move_to(&mut self, to: Position) {

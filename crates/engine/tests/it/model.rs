@@ -231,7 +231,8 @@ fn everybody_has_everything(world: &World) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 1000,
+        // `PROPTEST_CASES` asks for more.
+        cases: ProptestConfig::default().cases.max(1000),
         max_shrink_iters: 4000,
         failure_persistence: None,
         ..ProptestConfig::default()
