@@ -1,6 +1,6 @@
 //! A line: one task that receives its commands. What it is sent is not this task's business.
 
-use std::{future::poll_fn, rc::Rc, task::Poll};
+use std::{future::poll_fn, rc::Rc};
 
 use offhook::{
     Error, Message, WebSocket,
@@ -70,12 +70,10 @@ impl Line {
             if polled.is_pending()
                 && let Some(number) = socket.take_reached()
             {
-                self.worker.take_receipt(self.id, number);
+                self.worker
+                    .turn(|engine, _| engine.handle_receipt(self.id, number));
             }
-            match polled {
-                Poll::Ready(received) => Poll::Ready(received),
-                Poll::Pending => Poll::Pending,
-            }
+            polled
         })
         .await
     }
@@ -128,12 +126,6 @@ impl Worker {
                 engine.handle_line_lost(line);
             }
         });
-    }
-
-    fn take_receipt(self: &Rc<Self>, line: LineId, number: u32) {
-        let mut state = self.state.borrow_mut();
-        state.engine.handle_receipt(line, number);
-        state.outboxes.mark_came_back(line);
     }
 }
 

@@ -25,8 +25,8 @@ pub(super) struct Outboxes {
     full: Vec<LineId>,
     /// Those that may wait to be handed out more.
     thirsty: Vec<LineId>,
-    /// Those that got something since they were last marked.
-    unmarked: Vec<LineId>,
+    /// Marks that could not leave yet: too much was unsent before them.
+    marks: Vec<(LineId, u32)>,
     /// Those whose subscriptions changed since their token was sealed.
     stale: Vec<LineId>,
 }
@@ -39,9 +39,6 @@ struct Outbox {
     /// When its token was sealed, in seconds since the worker's start.
     sealed_s: u32,
     refilling: bool,
-    unmarked: bool,
-    /// A mark is under way to the client.
-    awaiting: bool,
     stale: bool,
 }
 
@@ -53,7 +50,7 @@ impl Outboxes {
             framing: Framing::new(config),
             full: Vec::new(),
             thirsty: Vec::new(),
-            unmarked: Vec::new(),
+            marks: Vec::new(),
             stale: Vec::new(),
         }
     }
@@ -70,8 +67,6 @@ impl Outboxes {
                 sender,
                 sealed_s,
                 refilling: false,
-                unmarked: false,
-                awaiting: false,
                 stale: false,
             });
         }
@@ -110,6 +105,7 @@ impl Outboxes {
                 self.thirsty.push(line);
             }
             Delivery::Line { line, notice } => self.notice(line, &notice, refused),
+            Delivery::Mark { line, mark } => self.mark(line, mark),
         }
     }
 
@@ -124,10 +120,6 @@ impl Outboxes {
             };
             if unsent > self.bound {
                 self.full.push(line);
-            }
-            if !outbox.unmarked {
-                outbox.unmarked = true;
-                self.unmarked.push(line);
             }
         }
     }
@@ -147,6 +139,8 @@ impl Outboxes {
                 Reply::Published { .. }
                 | Reply::History { .. }
                 | Reply::Members { .. }
+                | Reply::Acked { .. }
+                | Reply::Receipts { .. }
                 | Reply::Pong => {}
             },
             Notice::Unsubscribed { .. } => self.token_is_stale(line),
@@ -196,34 +190,19 @@ impl Outboxes {
         }
     }
 
-    /// Marks how far each line has got, with the number that `mark` gives for it.
-    pub(super) fn mark_all(&mut self, mut mark: impl FnMut(LineId) -> Option<u32>) {
-        for line in mem::take(&mut self.unmarked) {
-            let Some(outbox) = self.get(line) else {
-                continue;
-            };
-            let begun = if outbox.awaiting {
-                // A new mark would make the old one void; a slow client would never be heard.
-                Ok(false)
-            } else {
-                mark(line).map_or(Ok(true), |number| outbox.sender.mark(number))
-            };
-            match begun {
-                Ok(true) => {
-                    outbox.unmarked = false;
-                    outbox.awaiting = true;
-                }
-                // Not now: too much is unsent.
-                Ok(false) => self.unmarked.push(line),
-                Err(_closing) => {}
-            }
+    /// Sends a mark behind everything that the line was handed out, as soon as that is possible.
+    fn mark(&mut self, line: LineId, mark: u32) {
+        let Some(outbox) = self.get(line) else { return };
+        // A line that is closing will not be asked any more.
+        if let Ok(false) = outbox.sender.mark(mark) {
+            self.marks.push((line, mark));
         }
     }
 
-    /// A mark has come back.
-    pub(super) fn mark_came_back(&mut self, line: LineId) {
-        if let Some(outbox) = self.get(line) {
-            outbox.awaiting = false;
+    /// Tries again to send the marks that could not leave.
+    pub(super) fn mark_again(&mut self) {
+        for (line, mark) in mem::take(&mut self.marks) {
+            self.mark(line, mark);
         }
     }
 

@@ -1,4 +1,4 @@
-//! What is done now and then: the engine's deadlines, receipts, fresh tokens.
+//! What is done now and then: the engine's deadlines, marks that had to wait, fresh tokens.
 
 use std::{rc::Rc, time::Duration};
 
@@ -6,7 +6,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{State, Worker, now};
 
-/// Twice a second: as late as a receipt may be, and often enough for deadlines of seconds.
+/// Twice a second: often enough for deadlines of seconds, and few enough tokens for who subscribes
+/// to many channels one by one.
 const TICK: Duration = Duration::from_millis(500);
 
 /// Every minute is looked which tokens have lived half of their life.
@@ -38,14 +39,14 @@ impl Worker {
         });
     }
 
-    /// Asks lines how far they have got, and gives new tokens to those that need one.
+    /// Sends what had to wait for this moment.
     fn mark_and_seal(&self, look: bool) {
         let now = now();
         let now_s = self.seconds();
         let State {
             engine, outboxes, ..
         } = &mut *self.state.borrow_mut();
-        outboxes.mark_all(|line| engine.mark(line));
+        outboxes.mark_again();
         if look {
             let half_life = self.shared.sealer.expiry().as_secs() / 2;
             let half_life = u32::try_from(half_life).unwrap_or(u32::MAX);
