@@ -251,7 +251,8 @@ export class Client {
     this.#identity = { session, user };
     this.#subscriptions.opened(resumed);
     if (!resumed) this.#subscriptions.unseal([]);
-    if (resume !== undefined) this.#resume = resume;
+    // Empty: this session is too large for a token, and comes back with its positions.
+    this.#resume = resume || undefined;
     this.#questions.opened();
     this.#outbox.opened();
     this.#changeState({ name: 'open', resumed });
