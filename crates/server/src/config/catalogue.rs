@@ -15,6 +15,8 @@ pub struct Setting {
     pub reason: String,
     /// What may be given, in words.
     pub expected: String,
+    /// The same in one word: `N`, `TIME`.
+    pub placeholder: String,
     /// Its value in TOML; none where it must not be seen.
     pub value: Option<String>,
     /// The same, as a default on any machine.
@@ -41,6 +43,12 @@ impl Setting {
     #[must_use]
     pub fn flag(&self) -> String {
         self.key.replace(['.', '_'], "-")
+    }
+
+    /// Its group: `keepalive`; empty for what belongs to none.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        self.key.rsplit_once('.').map_or("", |(group, _)| group)
     }
 
     /// The name within its group.
@@ -136,6 +144,7 @@ impl Visitor for Catalogue {
             about,
             reason,
             expected: field.expected(),
+            placeholder: field.placeholder(),
             value: field.shown(),
             default: field.shown_as_default(),
             is_switch: field.is_switch(),
@@ -157,6 +166,7 @@ impl Visitor for Catalogue {
             reason,
             expected: "a list of rules in TOML: [{ pattern = \"chat/*\", presence = true }]"
                 .to_owned(),
+            placeholder: "TOML".to_owned(),
             value: None,
             default: None,
             is_switch: false,

@@ -35,6 +35,9 @@ pub(super) trait Field {
     /// What may be given, in words.
     fn expected(&self) -> String;
 
+    /// The same in one word.
+    fn placeholder(&self) -> String;
+
     /// Takes what was given.
     fn set(&mut self, given: &Given) -> Result<(), Vec<Misfit>>;
 
@@ -57,6 +60,10 @@ pub(super) struct Typed<'a, K: Kind>(pub(super) K, pub(super) &'a mut K::Value);
 impl<K: Kind> Field for Typed<'_, K> {
     fn expected(&self) -> String {
         self.0.expected()
+    }
+
+    fn placeholder(&self) -> String {
+        self.0.placeholder()
     }
 
     fn set(&mut self, given: &Given) -> Result<(), Vec<Misfit>> {

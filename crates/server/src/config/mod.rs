@@ -65,6 +65,13 @@ group! {
         /// Reached from this machine only, until someone decides otherwise.
         listen: Vec<SocketAddr> = vec![([127, 0, 0, 1], 8000).into()] => Addresses;
 
+        /// Listen also where other processes of this server listen; the system spreads
+        /// connections among them.
+        ///
+        /// Two servers that were not meant to share a port would each get half of the clients,
+        /// without a word.
+        share_port: bool = false => Switch;
+
         /// The directory of the log.
         ///
         /// Beside what is being tried out: found without looking.

@@ -86,10 +86,13 @@ pub fn reference() -> String {
     let mut page = include_str!("reference.md").to_owned();
     for section in sections(&mut Config::default()) {
         let title = match section.path.as_str() {
-            "" => "Top level".to_owned(),
-            path => format!("`{}`", table_name(path)),
+            "" => "Outside of any table".to_owned(),
+            _ => format!("`{}`", header(&section).trim()),
         };
-        let _ = write!(page, "\n## {title}\n\n{}\n", section.about);
+        let _ = write!(page, "\n## {title}\n");
+        if !section.about.is_empty() {
+            let _ = write!(page, "\n{}\n", section.about);
+        }
         for setting in &section.settings {
             page.push_str(&reference_entry(setting));
         }
@@ -107,7 +110,7 @@ fn reference_entry(setting: &Setting) -> String {
     let name = setting.name();
     let default = match &setting.default {
         Some(default) => format!("Default `{default}`: "),
-        None => "Default: ".to_owned(),
+        None => "By default: ".to_owned(),
     };
     let mut entry = format!(
         "\n### `{name}`\n\n{about}\n\n{default}{}\n\n",

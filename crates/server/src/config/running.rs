@@ -99,7 +99,8 @@ const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogF
 group! {
     /// What is logged, and how. Logs go to stderr.
     pub struct Logging {
-        /// A level (off, error, warn, info, debug, trace), or levels by module.
+        /// A level (off, error, warn, info, debug, trace) for Offhook's own modules, of others
+        /// warnings at most; or levels by module.
         ///
         /// What an operator wants to know of an ordinary day.
         level: String = "info".to_owned() => Levels;

@@ -18,6 +18,10 @@ impl Kind for Addresses {
             .to_owned()
     }
 
+    fn placeholder(&self) -> String {
+        "ADDR".to_owned()
+    }
+
     fn read(&self, given: &Given) -> Result<Self::Value, Vec<Misfit>> {
         let items = match &given.value {
             Value::List(items) if items.is_empty() => return Err(given.misfit(self.expected())),

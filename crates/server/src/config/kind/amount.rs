@@ -34,6 +34,10 @@ impl<T: TryFrom<u64> + Display> Kind for Count<T> {
         }
     }
 
+    fn placeholder(&self) -> String {
+        "N".to_owned()
+    }
+
     fn read(&self, given: &Given) -> Result<T, Vec<Misfit>> {
         let digits = given
             .number()
@@ -77,6 +81,10 @@ where
 
     fn expected(&self) -> String {
         "a number of bytes like \"64 KiB\", \"1 MiB\" or 65536".to_owned()
+    }
+
+    fn placeholder(&self) -> String {
+        "BYTES".to_owned()
     }
 
     fn read(&self, given: &Given) -> Result<T, Vec<Misfit>> {

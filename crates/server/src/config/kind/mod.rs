@@ -25,6 +25,9 @@ pub(super) trait Kind {
     /// What may be given, in words: `a whole number`.
     fn expected(&self) -> String;
 
+    /// The same in one word, for where a line is short: `N`, `TIME`.
+    fn placeholder(&self) -> String;
+
     /// Takes what was given, or says why not.
     fn read(&self, given: &Given) -> Result<Self::Value, Vec<Misfit>>;
 
@@ -55,6 +58,10 @@ impl<K: Kind> Kind for Or<K> {
 
     fn expected(&self) -> String {
         format!("{}, or {:?}", self.1.expected(), self.0)
+    }
+
+    fn placeholder(&self) -> String {
+        format!("{}|{}", self.1.placeholder(), self.0)
     }
 
     fn read(&self, given: &Given) -> Result<Self::Value, Vec<Misfit>> {
@@ -88,6 +95,10 @@ impl Kind for Cores {
 
     fn expected(&self) -> String {
         format!("a whole number, at least 1, or {ALL_CORES:?} for one a core")
+    }
+
+    fn placeholder(&self) -> String {
+        format!("N|{ALL_CORES}")
     }
 
     fn read(&self, given: &Given) -> Result<Self::Value, Vec<Misfit>> {

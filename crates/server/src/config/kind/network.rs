@@ -22,6 +22,10 @@ impl Kind for Origins {
         format!("{SAME:?}, {ANY:?} or a list like [\"https://example.com\"]")
     }
 
+    fn placeholder(&self) -> String {
+        "same|any|ORIGIN".to_owned()
+    }
+
     fn read(&self, given: &Given) -> Result<OriginPolicy, Vec<Misfit>> {
         let items = match &given.value {
             Value::List(items) if items.len() == 1 => items.as_slice(),
@@ -91,6 +95,10 @@ impl Kind for UrlPath {
         "a path that begins with /, like \"/ws\"".to_owned()
     }
 
+    fn placeholder(&self) -> String {
+        "PATH".to_owned()
+    }
+
     fn read(&self, given: &Given) -> Result<String, Vec<Misfit>> {
         let is_path = |text: &&str| {
             let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -117,6 +125,10 @@ impl Kind for Secret {
 
     fn expected(&self) -> String {
         "32 random bytes in hexadecimal or base64 (`openssl rand -hex 32` makes some)".to_owned()
+    }
+
+    fn placeholder(&self) -> String {
+        "KEY".to_owned()
     }
 
     fn read(&self, given: &Given) -> Result<ResumeKey, Vec<Misfit>> {

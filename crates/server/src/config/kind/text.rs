@@ -19,6 +19,10 @@ impl Kind for Switch {
         "true or false".to_owned()
     }
 
+    fn placeholder(&self) -> String {
+        "true|false".to_owned()
+    }
+
     fn read(&self, given: &Given) -> Result<bool, Vec<Misfit>> {
         match &given.value {
             Value::Bool(value) => Ok(*value),
@@ -54,6 +58,10 @@ impl Kind for File {
         "a path".to_owned()
     }
 
+    fn placeholder(&self) -> String {
+        "PATH".to_owned()
+    }
+
     fn read(&self, given: &Given) -> Result<PathBuf, Vec<Misfit>> {
         let text = given.text().filter(|text| !text.is_empty());
         let path = text.ok_or_else(|| given.misfit(self.expected()))?;
@@ -84,6 +92,11 @@ impl<T: Copy + PartialEq + fmt::Debug> Kind for Choice<T> {
         }
     }
 
+    fn placeholder(&self) -> String {
+        let words: Vec<&str> = self.0.iter().map(|(word, _)| *word).collect();
+        words.join("|")
+    }
+
     fn read(&self, given: &Given) -> Result<T, Vec<Misfit>> {
         let mut choices = self.0.iter();
         let chosen = choices.find(|(word, _)| given.text() == Some(word));
@@ -109,6 +122,10 @@ impl Kind for NamePattern {
         "a pattern over channels' names like \"chat/*\"".to_owned()
     }
 
+    fn placeholder(&self) -> String {
+        "PATTERN".to_owned()
+    }
+
     fn read(&self, given: &Given) -> Result<String, Vec<Misfit>> {
         let text = given.text().filter(|text| !text.is_empty());
         let pattern = text.ok_or_else(|| given.misfit(self.expected()))?;
@@ -132,6 +149,10 @@ impl Kind for Levels {
         "off, error, warn, info, debug or trace, or levels by module like \
          \"warn,offhook_server=debug\""
             .to_owned()
+    }
+
+    fn placeholder(&self) -> String {
+        "LEVEL".to_owned()
     }
 
     fn read(&self, given: &Given) -> Result<String, Vec<Misfit>> {

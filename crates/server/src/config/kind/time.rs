@@ -62,6 +62,10 @@ impl Kind for Time {
         "a time like \"500ms\", \"30s\", \"5m\", \"1h 30m\" or \"7d\"".to_owned()
     }
 
+    fn placeholder(&self) -> String {
+        "TIME".to_owned()
+    }
+
     fn read(&self, given: &Given) -> Result<Duration, Vec<Misfit>> {
         if let Value::Integer(digits) = &given.value {
             let message = format!(
