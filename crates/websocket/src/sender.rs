@@ -122,7 +122,7 @@ impl Sender {
     }
 
     /// Sends a ping that carries this number, behind everything that was sent before. When its
-    /// pong has come, [`reached`](Self::reached) gives the number: the peer's WebSocket has all
+    /// pong has come, [`take_reached`](Self::take_reached) gives the number: the peer's WebSocket has all
     /// that was sent until now. `false`, and nothing is sent, while so much is unsent that the
     /// ping would overtake some of it.
     ///
@@ -132,11 +132,11 @@ impl Sender {
         self.line.mark(number)
     }
 
-    /// The number of the latest [`mark`](Self::mark) that the peer has answered, as far as
+    /// Takes the number of the latest [`mark`](Self::mark) that the peer has answered, as far as
     /// somebody receives on the [`WebSocket`](crate::WebSocket). Peers may invent numbers.
     #[must_use]
-    pub fn reached(&self) -> Option<u32> {
-        self.line.lock().reached
+    pub fn take_reached(&self) -> Option<u32> {
+        self.line.lock().reached.take()
     }
 
     /// Begins a message that is written piece by piece. Other senders wait until it is finished;

@@ -1,5 +1,7 @@
 //! Commands: within limits, allowed, and on their way.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::{
@@ -8,6 +10,7 @@ use crate::{
     command::{Command, CommandId, Now, Since},
     delivery::{CloseReason, LineId, Reply},
     error::{ErrorCode, Refusal},
+    position::Position,
     publication::{Draft, Format, Key, Publisher, Tags},
     session::Identity,
 };
@@ -83,6 +86,12 @@ impl Engine {
                 limit,
             } => self.history(line, id, channel, since, limit),
             Command::Presence { channel } => self.presence(line, id, channel),
+            Command::Ack {
+                channel,
+                consumer,
+                position,
+            } => self.ack(line, id, channel, consumer, position),
+            Command::Receipts { channel, position } => self.receipts(line, id, channel, position),
             Command::Ping => {
                 self.reply(line, Some(id), Reply::Pong);
                 Ok(())
@@ -208,6 +217,60 @@ impl Engine {
         }
         self.in_flight(line)?;
         self.ask_members(line, Some(command), channel);
+        Ok(())
+    }
+
+    fn ack(
+        &mut self,
+        line: LineId,
+        command: CommandId,
+        channel: ChannelName,
+        consumer: Key,
+        position: Option<Position>,
+    ) -> Result<(), Refusal> {
+        if !self.may_read(line, &channel)?.history.is_kept() {
+            let detail = format!("channel {channel} keeps no history to go back into");
+            return Err(Refusal::new(ErrorCode::NoHistory, detail));
+        }
+        self.in_flight(line)?;
+        let l = self.lines.get(line.into()).ok_or_else(gone)?;
+        let scope = Arc::clone(&l.identity.user);
+        let id = self.request(Pending::Ack {
+            line,
+            command,
+            channel: channel.clone(),
+        });
+        self.broker_requests.push_back(BrokerRequest::Ack {
+            id,
+            channel,
+            scope,
+            consumer,
+            position,
+        });
+        Ok(())
+    }
+
+    fn receipts(
+        &mut self,
+        line: LineId,
+        command: CommandId,
+        channel: ChannelName,
+        position: Position,
+    ) -> Result<(), Refusal> {
+        let named = self.may_read(line, &channel)?.presence;
+        self.in_flight(line)?;
+        let id = self.request(Pending::Receipts {
+            line,
+            command,
+            channel: channel.clone(),
+            position,
+            named,
+        });
+        self.broker_requests.push_back(BrokerRequest::Receipts {
+            id,
+            channel,
+            position,
+        });
         Ok(())
     }
 

@@ -200,18 +200,18 @@ async fn a_mark_comes_back_when_the_peer_has_everything_that_was_sent_before() {
     server.put("one").unwrap();
     assert!(server.mark(7).unwrap());
     server.put("two").unwrap();
-    assert_eq!(server.reached(), None);
+    assert_eq!(server.take_reached(), None);
     assert_eq!(client.recv().await.unwrap(), Some("one".into()));
     assert_eq!(client.recv().await.unwrap(), Some("two".into()));
     client.send("after the pong").await.unwrap();
     assert_eq!(server.recv().await.unwrap(), Some("after the pong".into()));
-    assert_eq!(server.reached(), Some(7));
+    assert_eq!(server.take_reached(), Some(7));
     // A ping of another kind brings no number back.
     tokio::select! {
         pinged = server.ping() => assert!(pinged.is_ok()),
         received = client.recv() => panic!("{received:?}"),
     }
-    assert_eq!(server.reached(), Some(7));
+    assert_eq!(server.take_reached(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -238,5 +238,5 @@ async fn a_mark_never_overtakes_what_it_vouches_for() {
     assert_eq!(received.unwrap(), Some("".into()));
     client.send("").await.unwrap();
     server.recv().await.unwrap();
-    assert_eq!(server.reached(), Some(2));
+    assert_eq!(server.take_reached(), Some(2));
 }
