@@ -51,8 +51,8 @@ fn check(worker: &Worker, decision: &mut ServerDecision, place: &Place) -> Resul
     };
     let config = &worker.shared.config;
     let path = decision.request().path();
-    if path != config.path {
-        let there = &config.path;
+    if path != config.ws_path {
+        let there = &config.ws_path;
         let sentence = format!("no WebSocket is served at this path; the server's is at {there}");
         return no("path", 404, sentence);
     }

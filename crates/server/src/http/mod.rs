@@ -82,7 +82,7 @@ fn answer(
         "/healthz" => health::report(&worker.shared),
         "/" if config.talk => redirect("/talk/"),
         "/talk" if config.talk => redirect("/talk/"),
-        path if path == config.path => {
+        path if path == config.ws_path => {
             let mut answer = sentence(
                 StatusCode::UPGRADE_REQUIRED,
                 "this is a WebSocket endpoint: connect to it with a WebSocket client",
