@@ -55,6 +55,7 @@ async fn a_thousand_refusals_of_a_kind_are_one_line_and_a_count() {
         let request = json!({"type": "subscribe", "channel": "silent/as the grave"});
         caller.refused(request).await;
     }
+    drop(caller);
     hall.close().await;
     let lines = journal.0.lock().unwrap();
     let told: Vec<_> = lines
