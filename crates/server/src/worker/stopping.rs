@@ -56,7 +56,7 @@ impl Worker {
             () = emptied => {}
             () = stopping.cut() => {}
         }
-        self.tell_refused();
+        self.refused.borrow_mut().tell(super::now().instant);
     }
 
     /// Tells every line when to come back, each its own time, and closes it.
