@@ -91,6 +91,11 @@ impl Held {
         worker.connections.update(|count| count + 1);
         Self(Rc::clone(worker))
     }
+
+    /// The worker.
+    pub(super) const fn worker(&self) -> &Rc<Worker> {
+        &self.0
+    }
 }
 
 impl Drop for Held {
