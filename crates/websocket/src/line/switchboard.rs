@@ -52,7 +52,10 @@ impl Switchboard {
             }
             let board = Arc::new(Self::default());
             *known = Arc::downgrade(&board);
-            let mut operator = Operator(Arc::clone(&board));
+            let mut operator = Operator {
+                board: Arc::clone(&board),
+                calls: Vec::new(),
+            };
             tokio::spawn(async move { poll_fn(|cx| operator.poll(cx)).await });
             let mut timekeeper = Timekeeper {
                 board: Arc::clone(&board),
@@ -102,11 +105,19 @@ impl Switchboard {
 }
 
 /// Looks after connections. Dropped with the runtime.
-struct Operator(Arc<Switchboard>);
+struct Operator {
+    board: Arc<Switchboard>,
+    /// Those of this turn; empty between turns. It takes turns with the desk's list, so that
+    /// neither is made anew.
+    calls: Vec<Arc<Line>>,
+}
+
+/// How long a list is kept, after a turn that had more to do.
+const CALLS: usize = 1024;
 
 impl Drop for Operator {
     fn drop(&mut self) {
-        let mut desk = self.0.desk();
+        let mut desk = self.board.desk();
         desk.closed = true;
         let calls = mem::take(&mut desk.calls);
         drop(desk);
@@ -116,20 +127,18 @@ impl Drop for Operator {
 
 impl Operator {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut calls = Vec::new();
         loop {
-            let mut desk = self.0.desk();
-            mem::swap(&mut desk.calls, &mut calls);
-            if calls.is_empty() {
-                // Keep the list's memory for the next turn.
-                desk.calls = calls;
+            let mut desk = self.board.desk();
+            if desk.calls.is_empty() {
                 desk.operator = Some(cx.waker().clone());
                 return Poll::Pending;
             }
+            mem::swap(&mut desk.calls, &mut self.calls);
             drop(desk);
-            for line in calls.drain(..) {
+            for line in self.calls.drain(..) {
                 line.look_after();
             }
+            self.calls.shrink_to(CALLS);
         }
     }
 }
