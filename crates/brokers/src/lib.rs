@@ -38,6 +38,7 @@
 //! ```
 
 mod broker;
+mod cursors;
 mod hub;
 mod log;
 mod mailbox;

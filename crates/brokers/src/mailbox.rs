@@ -69,6 +69,9 @@ impl Queue {
             | BrokerEvent::Followed { .. }
             | BrokerEvent::History { .. }
             | BrokerEvent::Members { .. }
+            | BrokerEvent::Acked { .. }
+            | BrokerEvent::Receipts { .. }
+            | BrokerEvent::AskReceipts { .. }
             | BrokerEvent::Failed { .. }
             | BrokerEvent::Lagged => 0,
         };

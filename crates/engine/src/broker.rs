@@ -17,13 +17,28 @@ use crate::{
     delivery::GapReason,
     error::{ErrorCode, Refusal},
     position::{Epoch, Position},
-    publication::{Draft, Publication},
+    publication::{Draft, Key, Publication},
     session::{Member, SessionId},
 };
 
 /// The engine's number for a request that is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
+
+/// The broker's number for a question to all workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AskId(pub u64);
+
+/// Who has received a publication: everything up to it reached their WebSocket stack.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Receipts {
+    /// How many have it.
+    pub received: u64,
+    /// Of how many.
+    pub subscribers: u64,
+    /// The first of those who have it.
+    pub sessions: Vec<SessionId>,
+}
 
 /// Where a history read begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +122,36 @@ pub enum BrokerRequest {
         channel: ChannelName,
         /// How many at most.
         limit: u32,
+    },
+    /// A consumer has come so far; answered by `Acked` once that is as durable as a publication.
+    /// Within an epoch it never goes back.
+    Ack {
+        /// To be answered.
+        id: RequestId,
+        /// In which channel.
+        channel: ChannelName,
+        /// The user whose consumer it is; empty for strangers, who share theirs.
+        scope: Arc<str>,
+        /// Which.
+        consumer: Key,
+        /// How far; none only asks.
+        position: Option<Position>,
+    },
+    /// Ask all workers who has received a publication; answered by `Receipts`.
+    Receipts {
+        /// To be answered.
+        id: RequestId,
+        /// Where.
+        channel: ChannelName,
+        /// Which.
+        position: Position,
+    },
+    /// What this worker knows, asked by `AskReceipts`.
+    Found {
+        /// The question.
+        ask: AskId,
+        /// The answer; none when it was asked too often.
+        receipts: Option<Receipts>,
     },
     /// This worker lives: its members stay for so long again.
     Renew {
@@ -195,6 +240,29 @@ pub enum BrokerEvent {
         /// How many there are.
         total: u64,
     },
+    /// How far a consumer has come.
+    Acked {
+        /// The answered request.
+        id: RequestId,
+        /// None when it never acknowledged anything.
+        position: Option<Position>,
+    },
+    /// Who has it.
+    Receipts {
+        /// The answered request.
+        id: RequestId,
+        /// All that the workers know.
+        receipts: Receipts,
+    },
+    /// Who of this worker's subscribers has it? To be answered by `Found`.
+    AskReceipts {
+        /// The question.
+        ask: AskId,
+        /// Where.
+        channel: ChannelName,
+        /// Which.
+        position: Position,
+    },
     /// The request failed.
     Failed {
         /// The answered request.
@@ -235,6 +303,8 @@ pub enum BrokerFailure {
     StorageCorrupt,
     /// No rule allows this channel.
     UnknownChannel,
+    /// The user has as many consumers in this channel as go.
+    TooManyConsumers,
 }
 
 impl From<BrokerFailure> for Refusal {
@@ -256,6 +326,10 @@ impl From<BrokerFailure> for Refusal {
             BrokerFailure::UnknownChannel => (
                 ErrorCode::UnknownChannel,
                 "no rule of the server's configuration allows it",
+            ),
+            BrokerFailure::TooManyConsumers => (
+                ErrorCode::TooManyConsumers,
+                "this user has too many consumers in this channel; use fewer names",
             ),
         };
         Self::new(code, detail)

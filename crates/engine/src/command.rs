@@ -80,6 +80,22 @@ pub enum Command {
         /// Which.
         channel: ChannelName,
     },
+    /// Remember how far a consumer has come, or ask it.
+    Ack {
+        /// In which channel.
+        channel: ChannelName,
+        /// The consumer's name, one of its user's.
+        consumer: Key,
+        /// Everything up to here is done; none only asks.
+        position: Option<Position>,
+    },
+    /// Ask who has received a publication.
+    Receipts {
+        /// In which channel.
+        channel: ChannelName,
+        /// Which.
+        position: Position,
+    },
     /// Ask for a pong, in order with the other replies.
     Ping,
 }

@@ -3,8 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    broker::PresenceChange, channel_name::ChannelName, command::CommandId, error::Refusal,
-    position::Position, publication::Publication, session::Member,
+    broker::{PresenceChange, Receipts},
+    channel_name::ChannelName,
+    command::CommandId,
+    error::Refusal,
+    position::Position,
+    publication::Publication,
+    session::Member,
 };
 
 /// Names a line within one engine. [`LineId::index`] is small and dense: the caller keeps its
@@ -56,6 +61,14 @@ pub enum Delivery<'a> {
         line: LineId,
         /// What it gets.
         notice: Notice,
+    },
+    /// Send this line a ping, behind everything it was handed out, whose payload brings the mark
+    /// back: somebody wants to know what it has received.
+    Mark {
+        /// Who gets it.
+        line: LineId,
+        /// For [`Engine::handle_receipt`](crate::Engine::handle_receipt).
+        mark: u32,
     },
 }
 
@@ -212,6 +225,22 @@ pub enum Reply {
         members: Vec<Arc<Member>>,
         /// How many there are.
         total: u64,
+    },
+    /// How far a consumer has come.
+    Acked {
+        /// In which channel.
+        channel: ChannelName,
+        /// None when it never acknowledged anything.
+        position: Option<Position>,
+    },
+    /// Who has received a publication.
+    Receipts {
+        /// In which channel.
+        channel: ChannelName,
+        /// Which.
+        position: Position,
+        /// Who; no names where presence is not kept.
+        receipts: Receipts,
     },
     /// The pong.
     Pong,

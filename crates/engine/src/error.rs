@@ -69,6 +69,8 @@ codes! {
     TooLarge = "too_large", Never;
     /// The session has as many subscriptions as it may.
     TooManySubscriptions = "too_many_subscriptions", Never;
+    /// The user has as many consumers in the channel as it may.
+    TooManyConsumers = "too_many_consumers", Never;
     /// The session is subscribed already.
     AlreadySubscribed = "already_subscribed", Never;
     /// The session is not subscribed.

@@ -69,13 +69,13 @@ mod slab;
 mod snapshot_bytes;
 
 pub use broker::{
-    BrokerEvent, BrokerFailure, BrokerRequest, PresenceChange, ReadFrom, ReadLimit, RequestId,
-    StreamState, Trimmed,
+    AskId, BrokerEvent, BrokerFailure, BrokerRequest, PresenceChange, ReadFrom, ReadLimit,
+    Receipts, RequestId, StreamState, Trimmed,
 };
 pub use channel_name::{ChannelName, MAX_CHANNEL_NAME, Pattern};
 pub use command::{Command, CommandId, Now, Since};
 pub use delivery::{CloseReason, Delivery, GapReason, LineId, Notice, Reply};
-pub use engine::{Engine, Receipt};
+pub use engine::Engine;
 pub use error::{ErrorCode, Refusal, Retry};
 pub use limits::Limits;
 pub use position::{Epoch, Position};

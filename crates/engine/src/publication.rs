@@ -23,7 +23,7 @@ pub const CONFLATION_TAG: &str = "key";
 
 /// The publisher's idempotency key: the same key from the same user in the same channel is one
 /// publication. 1 to [`MAX_KEY`] bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(Box<str>);
 
 impl Key {

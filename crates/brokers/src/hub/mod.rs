@@ -2,6 +2,7 @@
 //! channels without durable history.
 
 mod members;
+mod questions;
 mod stream;
 
 use std::{
@@ -10,11 +11,15 @@ use std::{
 };
 
 use offhook_engine::{
-    BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, Draft, Epoch, Now, PresenceChange,
-    RequestId, RuleBook,
+    BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, Draft, Epoch, Now, Position,
+    PresenceChange, Receipts, RequestId, RuleBook,
 };
 
-use self::{members::Members, stream::Stream};
+use self::{
+    members::Members,
+    questions::{Answer, Questions},
+    stream::Stream,
+};
 use crate::{broker::WorkerId, mailbox::Mailbox};
 
 /// How long a stream that holds nothing is remembered, so that positions in it stay good.
@@ -28,6 +33,7 @@ pub(crate) struct Hub {
     followers: HashMap<ChannelName, Vec<WorkerId>>,
     streams: HashMap<ChannelName, Stream>,
     members: Members,
+    questions: Questions,
     epochs: Epochs,
     now: Now,
 }
@@ -41,6 +47,7 @@ impl Hub {
             followers: HashMap::new(),
             streams: HashMap::new(),
             members: Members::new(now.instant),
+            questions: Questions::default(),
             epochs: Epochs::default(),
             now,
         }
@@ -64,6 +71,8 @@ impl Hub {
             !followers.is_empty()
         });
         self.members.lease_ended(worker);
+        let answers = self.questions.detached(worker);
+        self.give(answers);
     }
 
     pub(crate) fn rules(&self) -> &Arc<RuleBook> {
@@ -173,6 +182,31 @@ impl Hub {
                 let (members, total) = self.members.list(&channel, limit);
                 self.tell(worker, BrokerEvent::Members { id, members, total });
             }
+            BrokerRequest::Ack {
+                id,
+                channel,
+                scope,
+                consumer,
+                position,
+            } => {
+                let now_ms = self.now.unix_ms;
+                let Some(stream) = self.stream(worker, id, &channel) else {
+                    return;
+                };
+                match stream.ack(&scope, consumer, position, now_ms) {
+                    Ok(position) => self.tell(worker, BrokerEvent::Acked { id, position }),
+                    Err(failure) => self.tell_failed(worker, id, failure),
+                }
+            }
+            BrokerRequest::Receipts {
+                id,
+                channel,
+                position,
+            } => self.ask_receipts(worker, id, &channel, position),
+            BrokerRequest::Found { ask, receipts } => {
+                let answer = self.questions.found(worker, ask, receipts);
+                self.give(answer);
+            }
             BrokerRequest::Renew { lease } => self.members.renew(worker, lease),
         }
     }
@@ -182,6 +216,8 @@ impl Hub {
         for left in self.members.tick(now.instant) {
             self.tell_change(Some(left));
         }
+        let answers = self.questions.tick(now.instant);
+        self.give(answers);
         let (rules, followers) = (&self.rules, &self.followers);
         self.streams.retain(|channel, stream| {
             let Some(rules) = rules.rules(channel) else {
@@ -191,6 +227,33 @@ impl Hub {
             let idle = stream.used_ms.saturating_add(FORGET_AFTER_MS) < now.unix_ms;
             !(idle && stream.is_bare() && !followers.contains_key(channel))
         });
+    }
+
+    fn ask_receipts(
+        &mut self,
+        worker: WorkerId,
+        id: RequestId,
+        channel: &ChannelName,
+        position: Position,
+    ) {
+        let followers = self.followers.get(channel).map_or(&[][..], Vec::as_slice);
+        let asked = self.questions.ask(worker, id, followers, self.now.instant);
+        let Some(ask) = asked else {
+            let receipts = Receipts::default();
+            return self.tell(worker, BrokerEvent::Receipts { id, receipts });
+        };
+        let question = BrokerEvent::AskReceipts {
+            ask,
+            channel: channel.clone(),
+            position,
+        };
+        self.tell_followers(channel, &question);
+    }
+
+    fn give(&self, answers: impl IntoIterator<Item = Answer>) {
+        for (worker, answer) in answers {
+            self.tell(worker, answer);
+        }
     }
 
     fn publish(&mut self, worker: WorkerId, id: RequestId, draft: Draft) {

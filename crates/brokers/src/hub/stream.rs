@@ -1,14 +1,16 @@
 //! One channel's stream in memory.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
 };
 
 use offhook_engine::{
-    ChannelRules, Draft, Epoch, Key, Position, Publication, ReadFrom, ReadLimit, StreamState,
-    Trimmed,
+    BrokerFailure, ChannelRules, Draft, Epoch, Key, Position, Publication, ReadFrom, ReadLimit,
+    StreamState, Trimmed,
 };
+
+use crate::cursors::{Cursor, MAX_CONSUMERS, abandoned};
 
 /// Keys remembered for one channel, whatever the window: they are memory.
 const MAX_KEYS: usize = 100_000;
@@ -26,6 +28,8 @@ pub(crate) struct Stream {
     keys: HashMap<ScopedKey, u64>,
     /// The keys in the order they came, with when.
     key_times: VecDeque<(u64, ScopedKey)>,
+    /// By user, by consumer.
+    cursors: BTreeMap<Box<str>, BTreeMap<Key, Cursor>>,
     pub(crate) used_ms: u64,
 }
 
@@ -39,6 +43,7 @@ impl Stream {
             trimmed: Trimmed::default(),
             keys: HashMap::new(),
             key_times: VecDeque::new(),
+            cursors: BTreeMap::new(),
             used_ms: 0,
         }
     }
@@ -55,7 +60,7 @@ impl Stream {
 
     /// Nothing is lost but the epoch when this stream is forgotten.
     pub(crate) fn is_bare(&self) -> bool {
-        self.retained.is_empty() && self.keys.is_empty()
+        self.retained.is_empty() && self.keys.is_empty() && self.cursors.is_empty()
     }
 
     pub(crate) fn published_before(&self, draft: &Draft) -> Option<Position> {
@@ -87,6 +92,29 @@ impl Stream {
         self.retained.push_back(Arc::clone(&publication));
         self.tick(rules, now_ms);
         publication
+    }
+
+    /// Remembers how far a consumer has come, or tells it.
+    pub(crate) fn ack(
+        &mut self,
+        scope: &str,
+        consumer: Key,
+        position: Option<Position>,
+        now_ms: u64,
+    ) -> Result<Option<Position>, BrokerFailure> {
+        let before = self.cursors.get(scope).and_then(|mine| mine.get(&consumer));
+        let before = before.copied();
+        let Some(position) = position.filter(|_| self.head > 0) else {
+            return Ok(before.map(|before| before.position));
+        };
+        let mine = self.cursors.entry(scope.into()).or_default();
+        if before.is_none() && mine.len() >= MAX_CONSUMERS {
+            let all = mine.iter().map(|(name, cursor)| (name.clone(), *cursor));
+            mine.remove(&abandoned(all, now_ms)?);
+        }
+        let cursor = Cursor::advanced(before, position, now_ms);
+        mine.insert(consumer, cursor);
+        Ok(Some(cursor.position))
     }
 
     /// Takes away what the rules don't keep any longer.

@@ -16,13 +16,14 @@
 //! next one carries. Only then come the acknowledgements and the news to followers. Reads of
 //! history go to a second thread, so that nobody's long read delays an fsync.
 //!
-//! **What is on disk**, four keyspaces in one journal, so that a batch is there whole or not at
+//! **What is on disk**, five keyspaces in one journal, so that a batch is there whole or not at
 //! all:
 //!
 //! | keyspace | key | value |
 //! |---|---|---|
 //! | `log` | channel number, offset | the publication |
 //! | `keys` | channel number, user, idempotency key | offset, time |
+//! | `cursors` | channel number, user, consumer | epoch, offset, time |
 //! | `channels` | channel name | number, head, what is retained |
 //! | `node` | `epoch`, `batch`, `channels` | this log's epoch, its newest batch, how many channels |
 //!
@@ -248,10 +249,13 @@ fn answered(request: &BrokerRequest) -> Option<RequestId> {
         BrokerRequest::Publish { id, .. }
         | BrokerRequest::Follow { id, .. }
         | BrokerRequest::History { id, .. }
-        | BrokerRequest::Members { id, .. } => Some(*id),
+        | BrokerRequest::Members { id, .. }
+        | BrokerRequest::Ack { id, .. }
+        | BrokerRequest::Receipts { id, .. } => Some(*id),
         BrokerRequest::Unfollow { .. }
         | BrokerRequest::Join { .. }
         | BrokerRequest::Leave { .. }
+        | BrokerRequest::Found { .. }
         | BrokerRequest::Renew { .. } => None,
     }
 }

@@ -4,6 +4,7 @@
 //! publication  version:1  format:1  time_ms:8  has:1 (1 publisher, 2 key)
 //!              [session:16 user]  [key]  tags:1 × (name value)  data…
 //! key          offset:8  time_ms:8
+//! cursor       epoch:8  offset:8  time_ms:8
 //! ```
 //! Texts are a `u16` length and their bytes; numbers are big-endian, so that keys sort.
 
@@ -13,6 +14,8 @@ use bytes::{Buf, BufMut, Bytes};
 use offhook_engine::{
     ChannelName, Draft, Format, Key, Position, Publication, Publisher, SessionId, Tags,
 };
+
+use crate::cursors::Cursor;
 
 const VERSION: u8 = 1;
 const HAS_PUBLISHER: u8 = 1;
@@ -33,9 +36,7 @@ pub(super) fn offset_of(log_key: &[u8]) -> Option<u64> {
 
 /// Where an idempotency key lies in the `keys` keyspace.
 pub(super) fn idempotency_key(channel: u32, scope: &str, key: &Key) -> Vec<u8> {
-    let mut out = Vec::with_capacity(6 + scope.len() + key.as_str().len());
-    out.put_u32(channel);
-    put_text(&mut out, scope);
+    let mut out = of_user(channel, scope);
     out.put_slice(key.as_str().as_bytes());
     out
 }
@@ -50,6 +51,39 @@ pub(super) fn key_entry(offset: u64, time_ms: u64) -> [u8; 16] {
 
 pub(super) fn read_key_entry(mut bytes: &[u8]) -> Option<(u64, u64)> {
     Some((bytes.try_get_u64().ok()?, bytes.try_get_u64().ok()?))
+}
+
+/// Where a consumer's cursor lies in the `cursors` keyspace.
+pub(super) fn cursor_key(channel: u32, scope: &str, consumer: &Key) -> Vec<u8> {
+    idempotency_key(channel, scope, consumer)
+}
+
+/// What everything of one user in one channel begins with.
+pub(super) fn of_user(channel: u32, scope: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(6 + scope.len());
+    out.put_u32(channel);
+    put_text(&mut out, scope);
+    out
+}
+
+pub(super) fn cursor_entry(cursor: Cursor) -> [u8; 24] {
+    let Position { epoch, offset } = cursor.position;
+    let mut out = [0; 24];
+    for (part, number) in out
+        .chunks_exact_mut(8)
+        .zip([epoch.0, offset, cursor.time_ms])
+    {
+        part.copy_from_slice(&number.to_be_bytes());
+    }
+    out
+}
+
+pub(super) fn read_cursor_entry(mut bytes: &[u8]) -> Option<Cursor> {
+    let epoch = bytes.try_get_u64().ok()?;
+    let offset = bytes.try_get_u64().ok()?;
+    let time_ms = bytes.try_get_u64().ok()?;
+    let position = Position::new(epoch, offset);
+    Some(Cursor { position, time_ms })
 }
 
 /// Writes a publication into a buffer that is used again.

@@ -22,10 +22,11 @@ use offhook_engine::{ChannelName, Draft, Epoch};
 
 use super::{
     Durability, LogOptions, OpenError,
-    record::{encode, key_entry, log_key, read_key_entry},
+    record::{cursor_entry, encode, key_entry, log_key, read_cursor_entry, read_key_entry},
     retained::Retained,
     witness::Witness,
 };
+use crate::cursors::Cursor;
 
 /// One journal is flushed when a memtable has so many bytes.
 const MEMTABLE: u64 = 16 << 20;
@@ -43,6 +44,7 @@ pub(super) struct Store {
     db: Database,
     log: Keyspace,
     keys: Keyspace,
+    cursors: Keyspace,
     channels: Keyspace,
     node: Keyspace,
     persist: PersistMode,
@@ -80,6 +82,7 @@ impl Store {
         Ok(Self {
             log: keyspace("log")?,
             keys: keyspace("keys")?,
+            cursors: keyspace("cursors")?,
             channels: keyspace("channels")?,
             node: keyspace("node")?,
             persist: match options.durability {
@@ -167,6 +170,22 @@ impl Store {
         Ok(entry.and_then(|bytes| read_key_entry(&bytes)))
     }
 
+    /// How far a consumer has come, by its [`cursor_key`](super::record::cursor_key).
+    pub(super) fn cursor(&self, key: &[u8]) -> fjall::Result<Option<Cursor>> {
+        let entry = self.cursors.get(key)?;
+        Ok(entry.and_then(|bytes| read_cursor_entry(&bytes)))
+    }
+
+    /// All cursors whose key begins so.
+    pub(super) fn cursors(&self, prefix: &[u8]) -> fjall::Result<Vec<(Vec<u8>, Cursor)>> {
+        let mut all = Vec::new();
+        for guard in self.cursors.prefix(prefix) {
+            let (key, value) = guard.into_inner()?;
+            all.extend(read_cursor_entry(&value).map(|cursor| (key.to_vec(), cursor)));
+        }
+        Ok(all)
+    }
+
     /// Calls `each` with the key and value of publications from this offset on, until it says
     /// enough.
     pub(super) fn read(
@@ -198,6 +217,7 @@ impl Store {
             batch,
             store: Arc::clone(self),
             keys: HashMap::new(),
+            cursors: HashMap::new(),
             record: Vec::new(),
         }
     }
@@ -209,6 +229,8 @@ pub(super) struct Group {
     store: Arc<Store>,
     /// Keys that are only in this group yet.
     keys: HashMap<Vec<u8>, u64>,
+    /// Cursors that are only in this group yet; none for one that made room.
+    cursors: HashMap<Vec<u8>, Option<Cursor>>,
     /// Where each record is put together.
     record: Vec<u8>,
 }
@@ -233,6 +255,40 @@ impl Group {
         self.batch
             .insert(&self.store.keys, &*key, key_entry(offset, now_ms));
         self.keys.insert(key, offset);
+    }
+
+    /// A cursor as of this group.
+    pub(super) fn cursor(&self, key: &[u8]) -> fjall::Result<Option<Cursor>> {
+        match self.cursors.get(key) {
+            Some(staged) => Ok(*staged),
+            None => self.store.cursor(key),
+        }
+    }
+
+    /// All cursors whose key begins so, as of this group.
+    pub(super) fn cursors(&self, prefix: &[u8]) -> fjall::Result<Vec<(Vec<u8>, Cursor)>> {
+        let mut all: HashMap<_, _> = self.store.cursors(prefix)?.into_iter().collect();
+        for (key, staged) in &self.cursors {
+            if !key.starts_with(prefix) {
+                continue;
+            }
+            match staged {
+                Some(cursor) => all.insert(key.clone(), *cursor),
+                None => all.remove(key),
+            };
+        }
+        Ok(all.into_iter().collect())
+    }
+
+    pub(super) fn move_cursor(&mut self, key: Vec<u8>, cursor: Cursor) {
+        self.batch
+            .insert(&self.store.cursors, &*key, cursor_entry(cursor));
+        self.cursors.insert(key, Some(cursor));
+    }
+
+    pub(super) fn forget_cursor(&mut self, key: Vec<u8>) {
+        self.batch.remove(&self.store.cursors, &*key);
+        self.cursors.insert(key, None);
     }
 
     pub(super) fn remember(&mut self, name: &ChannelName, retained: &Retained) {

@@ -1,18 +1,8 @@
 //! The contract's test body, run over every broker.
 
-use std::sync::Arc;
-
-use offhook_brokers::Broker;
 use offhook_engine::*;
 
-use crate::desk::{Desk, at, channel, draft, kept, memory, open_log};
-
-/// Runs a body over every broker.
-fn every_broker(rules: &RuleBook, body: impl Fn(&Arc<dyn Broker>)) {
-    body(&memory(rules.clone()));
-    let directory = tempfile::tempdir().unwrap();
-    body(&open_log(directory.path(), rules.clone()));
-}
+use crate::desk::{Desk, at, channel, draft, every_broker, kept};
 
 #[test]
 fn publications_get_offsets_from_one_on_without_holes_each_channel_for_itself() {

@@ -72,6 +72,13 @@ pub(crate) fn memory(rules: RuleBook) -> Arc<dyn Broker> {
     Arc::new(Memory::new(Arc::new(rules), at(0)))
 }
 
+/// Runs a body over every broker.
+pub(crate) fn every_broker(rules: &RuleBook, body: impl Fn(&Arc<dyn Broker>)) {
+    body(&memory(rules.clone()));
+    let directory = tempfile::tempdir().unwrap();
+    body(&open_log(directory.path(), rules.clone()));
+}
+
 pub(crate) fn draft(name: &str, data: &str, key: Option<&str>) -> Draft {
     Draft {
         channel: channel(name),
@@ -281,7 +288,12 @@ fn answers(event: &BrokerEvent) -> Option<RequestId> {
         | BrokerEvent::Followed { id, .. }
         | BrokerEvent::History { id, .. }
         | BrokerEvent::Members { id, .. }
+        | BrokerEvent::Acked { id, .. }
+        | BrokerEvent::Receipts { id, .. }
         | BrokerEvent::Failed { id, .. } => Some(*id),
-        BrokerEvent::Publication(_) | BrokerEvent::Presence(_) | BrokerEvent::Lagged => None,
+        BrokerEvent::Publication(_)
+        | BrokerEvent::Presence(_)
+        | BrokerEvent::AskReceipts { .. }
+        | BrokerEvent::Lagged => None,
     }
 }

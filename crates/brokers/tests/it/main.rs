@@ -7,6 +7,7 @@
               not run is printed"
 )]
 
+mod acks;
 mod contract;
 mod corruption;
 mod crash;

@@ -113,7 +113,7 @@ impl Worker {
                         .unwrap()
                         .push_back(Wire::Notice(notice));
                 }
-                Delivery::Presence { .. } => {}
+                Delivery::Presence { .. } | Delivery::Mark { .. } => {}
             }
             for line in full {
                 self.engine.handle_full(line);

@@ -77,6 +77,10 @@ struct Message<'a> {
     key: Option<Cow<'a, str>>,
     limit: Option<u32>,
     #[serde(borrow)]
+    consumer: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    position: Option<Cow<'a, str>>,
+    #[serde(borrow)]
     token: Option<Cow<'a, str>>,
     #[serde(borrow)]
     resume: Option<Cow<'a, str>>,
@@ -138,12 +142,25 @@ fn request(message: &Message<'_>, id: Option<CommandId>) -> Result<Request, Refu
         "presence" => Command::Presence {
             channel: channel(message)?,
         },
+        "ack" => {
+            let consumer = message.consumer.as_ref();
+            let consumer = consumer.ok_or_else(|| bad("consumer: is missing"))?;
+            Command::Ack {
+                channel: channel(message)?,
+                consumer: Key::new(consumer).map_err(at("consumer"))?,
+                position: position(message)?,
+            }
+        }
+        "receipts" => Command::Receipts {
+            channel: channel(message)?,
+            position: position(message)?.ok_or_else(|| bad("position: is missing"))?,
+        },
         "ping" => Command::Ping,
         unknown => {
             let shown: String = unknown.chars().take(40).collect();
             return Err(bad(format!(
                 "type: {shown:?} is unknown; there are connect, publish, subscribe, unsubscribe, \
-                 history, presence and ping"
+                 history, presence, ack, receipts and ping"
             )));
         }
     };
@@ -206,6 +223,12 @@ fn channel(message: &Message<'_>) -> Result<ChannelName, Refusal> {
         .as_ref()
         .ok_or_else(|| bad("channel: is missing"))?;
     ChannelName::new(name).map_err(at("channel"))
+}
+
+fn position(message: &Message<'_>) -> Result<Option<Position>, Refusal> {
+    let given = message.position.as_ref();
+    let position = given.map(|text| text.parse().map_err(at("position")));
+    position.transpose()
 }
 
 /// `"now"`, `"start"`, a position, or `{"last": 50}`.

@@ -187,6 +187,24 @@ fn encode_reply(id: Option<CommandId>, reply: &Reply) -> String {
             )
             .raw("total", total)
             .end(),
+        Reply::Acked { channel, position } => {
+            let object = numbered("acked", id).text("channel", channel.as_str());
+            match position {
+                Some(position) => object.position("position", *position).end(),
+                None => object.end(),
+            }
+        }
+        Reply::Receipts {
+            channel,
+            position,
+            receipts,
+        } => numbered("received", id)
+            .text("channel", channel.as_str())
+            .position("position", *position)
+            .raw("received", receipts.received)
+            .raw("subscribers", receipts.subscribers)
+            .list("sessions", receipts.sessions.iter().map(quoted))
+            .end(),
         Reply::Pong => numbered("pong", id).end(),
         Reply::Refused(refusal) => refused(numbered("error", id), refusal).end(),
     }

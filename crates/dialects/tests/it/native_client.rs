@@ -81,6 +81,18 @@ fn command() -> impl Strategy<Value = Command> {
             }
         }),
         channel().prop_map(|channel| Command::Presence { channel }),
+        (channel(), "[ -~]{1,40}", prop::option::of(position())).prop_map(
+            |(channel, consumer, position)| {
+                let consumer = Key::new(&consumer).unwrap();
+                Command::Ack {
+                    channel,
+                    consumer,
+                    position,
+                }
+            }
+        ),
+        (channel(), position())
+            .prop_map(|(channel, position)| Command::Receipts { channel, position }),
         Just(Command::Ping),
     ]
 }
@@ -169,7 +181,7 @@ proptest! {
 
     #[test]
     fn an_example_with_a_hole_or_a_stranger_in_it_is_read_or_refused(
-        which in 0..24_usize, at in 0..200_usize, byte in prop::option::of(0x20..0x7f_u8)
+        which in 0..28_usize, at in 0..200_usize, byte in prop::option::of(0x20..0x7f_u8)
     ) {
         let example = examples().nth(which).unwrap();
         let mut bytes = example.as_bytes().to_vec();
@@ -200,8 +212,8 @@ fn every_server_message_on_the_page_is_understood() {
         );
         understood += 1;
     }
-    assert_eq!(understood, 17);
-    assert_eq!(examples().count(), 24);
+    assert_eq!(understood, 19);
+    assert_eq!(examples().count(), 28);
 }
 
 #[test]
@@ -354,6 +366,41 @@ fn members_come_with_what_is_known_of_them() {
         panic!("{text}")
     };
     assert_eq!((members, total), (vec![ann], 7));
+}
+
+#[test]
+fn acknowledgements_and_receipts_come_with_what_is_known() {
+    let id = CommandId(3);
+    let acked = |position| {
+        reply(Reply::Acked {
+            channel: chat(),
+            position,
+        })
+    };
+    assert_eq!(read(&acked(None)), Ok(Said::Acked { id, position: None }));
+    let position = Some(at(4));
+    assert_eq!(read(&acked(position)), Ok(Said::Acked { id, position }));
+    let session = SessionId::from_bytes([1; 16]);
+    let receipts = Receipts {
+        received: 1,
+        subscribers: 2,
+        sessions: vec![session],
+    };
+    let text = reply(Reply::Receipts {
+        channel: chat(),
+        position: at(4),
+        receipts,
+    });
+    let sessions = vec![session.to_string().into()];
+    assert_eq!(
+        read(&text),
+        Ok(Said::Received {
+            id,
+            received: 1,
+            subscribers: 2,
+            sessions
+        })
+    );
 }
 
 #[test]

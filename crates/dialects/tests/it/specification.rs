@@ -23,13 +23,15 @@ fn kind_of(example: &str) -> &str {
     example.split('"').nth(3).unwrap()
 }
 
-const FROM_CLIENT: [&str; 7] = [
+const FROM_CLIENT: [&str; 9] = [
     "connect",
     "subscribe",
     "unsubscribe",
     "publish",
     "history",
     "presence",
+    "ack",
+    "receipts",
     "ping",
 ];
 
@@ -160,6 +162,25 @@ fn everything_written() -> Vec<String> {
                 channel: channel(),
                 members: vec![member()],
                 total: 1,
+            },
+        ),
+        reply(
+            8,
+            Reply::Acked {
+                channel: channel(),
+                position: Some(at(42)),
+            },
+        ),
+        reply(
+            9,
+            Reply::Receipts {
+                channel: channel(),
+                position: at(42),
+                receipts: Receipts {
+                    received: 1,
+                    subscribers: 2,
+                    sessions: vec![session()],
+                },
             },
         ),
         reply(7, Reply::Pong),

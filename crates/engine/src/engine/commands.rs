@@ -1,5 +1,7 @@
 //! Commands: within limits, allowed, and on their way.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::{
@@ -8,6 +10,7 @@ use crate::{
     command::{Command, CommandId, Now, Since},
     delivery::{CloseReason, LineId, Reply},
     error::{ErrorCode, Refusal},
+    position::Position,
     publication::{Draft, Format, Key, Publisher, Tags},
     session::Identity,
 };
@@ -22,13 +25,31 @@ impl Engine {
         if self.lines.get(line.into()).is_none_or(|l| l.closing) {
             return;
         }
-        let done = match self.admit(line, &command) {
+        let publishes = matches!(command, Command::Publish { .. });
+        let done = match self.admit(line, publishes) {
             Ok(()) => self.carry_out(line, id, command, now),
             Err(refusal) => Err(refusal),
         };
         if let Err(refusal) = done {
             self.refuse(line, id, refusal);
         }
+    }
+
+    /// A line sent what is no command: it is answered with the refusal, and costs what a command
+    /// does, so that nobody can send rubbish faster than sense.
+    pub fn handle_refused(
+        &mut self,
+        line: LineId,
+        id: Option<CommandId>,
+        refusal: Refusal,
+        now: Now,
+    ) {
+        self.now = now.instant;
+        if self.lines.get(line.into()).is_none_or(|l| l.closing) {
+            return;
+        }
+        let refusal = self.admit(line, false).err().unwrap_or(refusal);
+        self.reply(line, id, Reply::Refused(refusal));
     }
 
     fn carry_out(
@@ -65,6 +86,12 @@ impl Engine {
                 limit,
             } => self.history(line, id, channel, since, limit),
             Command::Presence { channel } => self.presence(line, id, channel),
+            Command::Ack {
+                channel,
+                consumer,
+                position,
+            } => self.ack(line, id, channel, consumer, position),
+            Command::Receipts { channel, position } => self.receipts(line, id, channel, position),
             Command::Ping => {
                 self.reply(line, Some(id), Reply::Pong);
                 Ok(())
@@ -73,7 +100,7 @@ impl Engine {
     }
 
     /// Rate limits; whoever runs into them for long is closed.
-    fn admit(&mut self, line: LineId, command: &Command) -> Result<(), Refusal> {
+    fn admit(&mut self, line: LineId, publishes: bool) -> Result<(), Refusal> {
         let now_ms = self.now_ms();
         let limits = &self.limits;
         let Some(l) = self.lines.get_mut(line.into()) else {
@@ -81,7 +108,7 @@ impl Engine {
         };
         let (rate, burst) = (limits.commands_per_second, limits.command_burst);
         let mut admitted = l.commands.take(rate, burst, now_ms);
-        if admitted.is_ok() && matches!(command, Command::Publish { .. }) {
+        if admitted.is_ok() && publishes {
             let (rate, burst) = (limits.publishes_per_second, limits.publish_burst);
             admitted = l.publishes.take(rate, burst, now_ms);
         }
@@ -190,6 +217,60 @@ impl Engine {
         }
         self.in_flight(line)?;
         self.ask_members(line, Some(command), channel);
+        Ok(())
+    }
+
+    fn ack(
+        &mut self,
+        line: LineId,
+        command: CommandId,
+        channel: ChannelName,
+        consumer: Key,
+        position: Option<Position>,
+    ) -> Result<(), Refusal> {
+        if !self.may_read(line, &channel)?.history.is_kept() {
+            let detail = format!("channel {channel} keeps no history to go back into");
+            return Err(Refusal::new(ErrorCode::NoHistory, detail));
+        }
+        self.in_flight(line)?;
+        let l = self.lines.get(line.into()).ok_or_else(gone)?;
+        let scope = Arc::clone(&l.identity.user);
+        let id = self.request(Pending::Ack {
+            line,
+            command,
+            channel: channel.clone(),
+        });
+        self.broker_requests.push_back(BrokerRequest::Ack {
+            id,
+            channel,
+            scope,
+            consumer,
+            position,
+        });
+        Ok(())
+    }
+
+    fn receipts(
+        &mut self,
+        line: LineId,
+        command: CommandId,
+        channel: ChannelName,
+        position: Position,
+    ) -> Result<(), Refusal> {
+        let named = self.may_read(line, &channel)?.presence;
+        self.in_flight(line)?;
+        let id = self.request(Pending::Receipts {
+            line,
+            command,
+            channel: channel.clone(),
+            position,
+            named,
+        });
+        self.broker_requests.push_back(BrokerRequest::Receipts {
+            id,
+            channel,
+            position,
+        });
         Ok(())
     }
 

@@ -53,6 +53,7 @@ impl Engine {
             publishes: TokenBucket::full(self.limits.publish_burst, now_ms),
             refused: 0,
             mark: 0,
+            awaits_receipt: false,
             in_flight: 0,
             full: false,
             closing: false,

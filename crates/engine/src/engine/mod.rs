@@ -30,7 +30,6 @@ use crate::{
     slab::{Slab, Slot},
 };
 
-pub use receipts::Receipt;
 use requests::Requests;
 use state::{Again, Channel, Item, Items, Line, Stage};
 
@@ -39,7 +38,8 @@ use state::{Again, Channel, Item, Items, Line, Stage};
 /// It does no I/O and knows no time: call it from an event loop.
 ///
 /// - `handle_*` tells it what happened: [`handle_line_opened`](Self::handle_line_opened),
-///   [`handle_command`](Self::handle_command), [`handle_broker`](Self::handle_broker),
+///   [`handle_command`](Self::handle_command), [`handle_refused`](Self::handle_refused),
+///   [`handle_broker`](Self::handle_broker),
 ///   [`handle_full`](Self::handle_full), [`handle_writable`](Self::handle_writable),
 ///   [`handle_receipt`](Self::handle_receipt), [`handle_line_lost`](Self::handle_line_lost),
 ///   [`handle_line_closed`](Self::handle_line_closed), [`handle_timeout`](Self::handle_timeout),
@@ -47,7 +47,7 @@ use state::{Again, Channel, Item, Items, Line, Stage};
 /// - After any of them, `poll_*` until `None`: [`poll_delivery`](Self::poll_delivery) first,
 ///   since deliveries make requests, then [`poll_broker_request`](Self::poll_broker_request),
 ///   then [`poll_timeout`](Self::poll_timeout).
-/// - Getters: [`snapshot`](Self::snapshot), [`who_has`](Self::who_has), [`lines`](Self::lines),
+/// - Getters: [`snapshot`](Self::snapshot), [`lines`](Self::lines),
 ///   [`channels`](Self::channels), [`wants_writable`](Self::wants_writable).
 ///
 /// The outbox of a line belongs to the caller, who alone knows its bytes. Live deliveries don't
@@ -139,6 +139,7 @@ impl Engine {
                     Delivery::Publication { line, publication }
                 }
                 Step::Notice { line, notice } => Delivery::Line { line, notice },
+                Step::Mark { line, mark } => Delivery::Mark { line, mark },
             });
         }
         None
@@ -200,6 +201,17 @@ impl Engine {
                 self.history_read(id, stream, publications);
             }
             BrokerEvent::Members { id, members, total } => self.members_read(id, members, total),
+            BrokerEvent::Acked { id, position } => self.acked(id, position),
+            BrokerEvent::Receipts { id, receipts } => self.receipts_known(id, receipts),
+            BrokerEvent::AskReceipts {
+                ask,
+                channel,
+                position,
+            } => {
+                let receipts = self.find_receipts(&channel, position);
+                self.broker_requests
+                    .push_back(BrokerRequest::Found { ask, receipts });
+            }
             BrokerEvent::Failed { id, failure } => {
                 let Some(pending) = self.requests.take(id) else {
                     return;
@@ -222,6 +234,10 @@ impl Engine {
                     line,
                     notice: *notice,
                 })
+            }
+            Item::Mark { line } => {
+                let mark = self.mark(line)?;
+                Some(Step::Mark { line, mark })
             }
             Item::Head { channel, stream } => {
                 self.head_told(channel, stream);
@@ -274,6 +290,10 @@ enum Step {
     Notice {
         line: LineId,
         notice: Notice,
+    },
+    Mark {
+        line: LineId,
+        mark: u32,
     },
 }
 

@@ -1,21 +1,14 @@
 //! Delivery receipts from any stock client: a mark rides in a ping, the pong brings it back.
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use crate::{channel_name::ChannelName, delivery::LineId, position::Position, session::SessionId};
+use crate::{broker::Receipts, channel_name::ChannelName, delivery::LineId, position::Position};
 
-use super::Engine;
+use super::{Engine, Item};
 
-/// A session that is subscribed to a channel, and what it certainly has of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Receipt {
-    /// Which session.
-    pub session: SessionId,
-    /// Its user; empty for a stranger.
-    pub user: Arc<str>,
-    /// Everything up to here reached its WebSocket stack.
-    pub received: Position,
-}
+/// For each subscriber that was looked at, the channel's receipts rest so long: whoever asks all
+/// the time takes no more than a hundredth of a core.
+const LOOK: Duration = Duration::from_micros(10);
 
 impl Engine {
     /// Marks what was handed out to a line until now. The number goes into the payload of a
@@ -24,6 +17,7 @@ impl Engine {
     pub fn mark(&mut self, line: LineId) -> Option<u32> {
         let l = self.lines.get_mut(line.into())?;
         l.mark = l.mark.wrapping_add(1);
+        l.awaits_receipt = true;
         for s in &mut l.subscriptions {
             let tail = self.channels.get(s.channel).and_then(|c| c.tail);
             if let Some(position) = Self::handed_out(tail, &s.stage) {
@@ -39,38 +33,53 @@ impl Engine {
         let Some(l) = self.lines.get_mut(line.into()).filter(|l| l.mark == mark) else {
             return;
         };
+        l.awaits_receipt = false;
         for s in &mut l.subscriptions {
             s.received = s.marked;
         }
     }
 
-    /// Who of this worker's subscribers has this offset of this channel. Looks at every line:
-    /// ask when somebody wants to know, not for each publication.
-    pub fn who_has(
-        &self,
+    /// Who of this worker's live subscribers has this publication. Those of whom it is not known
+    /// are asked: a later question finds their answers. None when it was asked too often.
+    pub(super) fn find_receipts(
+        &mut self,
         channel: &ChannelName,
         position: Position,
-    ) -> impl Iterator<Item = Receipt> + use<'_> {
-        let slot = self.names.get(channel).copied();
-        let tail = slot.and_then(|slot| self.channels.get(slot)?.tail);
-        let lines = slot.into_iter().flat_map(|_| self.lines.iter());
-        lines.filter_map(move |(_, line)| {
-            let s = line
-                .subscriptions
-                .iter()
-                .find(|s| Some(s.channel) == slot)?;
-            let epoch = Self::handed_out(tail, &s.stage)?.epoch;
-            let received = Position {
-                epoch,
-                offset: s.received,
+    ) -> Option<Receipts> {
+        let mut receipts = Receipts::default();
+        let Some(&slot) = self.names.get(channel) else {
+            return Some(receipts);
+        };
+        let Some(c) = self.channels.get_mut(slot) else {
+            return Some(receipts);
+        };
+        if c.receipts_from.is_some_and(|from| from > self.now) {
+            return None;
+        }
+        let subscribers = u32::try_from(c.live.len()).unwrap_or(u32::MAX);
+        c.receipts_from = Some(self.now + LOOK.saturating_mul(subscribers));
+        receipts.subscribers = c.subscribers.into();
+        let same_epoch = c.tail.is_some_and(|tail| tail.epoch == position.epoch);
+        if !same_epoch {
+            return Some(receipts);
+        }
+        for &line in &c.live {
+            let Some(l) = self.lines.get_mut(line.into()) else {
+                continue;
             };
-            let (session, user) = (line.session, Arc::clone(&line.identity.user));
-            let has = epoch == position.epoch && received.offset >= position.offset;
-            has.then_some(Receipt {
-                session,
-                user,
-                received,
-            })
-        })
+            let session = l.session;
+            let has = l
+                .subscription(slot)
+                .is_some_and(|s| s.received >= position.offset);
+            if has {
+                receipts.received += 1;
+                if receipts.sessions.len() < self.limits.members as usize {
+                    receipts.sessions.push(session);
+                }
+            } else if !std::mem::replace(&mut l.awaits_receipt, true) {
+                self.items.push_back(Item::Mark { line });
+            }
+        }
+        Some(receipts)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    broker::{RequestId, StreamState},
+    broker::{Receipts, RequestId, StreamState},
     command::Since,
     delivery::{GapReason, LineId, Reply},
     error::Refusal,
@@ -71,9 +71,50 @@ impl Engine {
         }
     }
 
+    pub(super) fn acked(&mut self, id: RequestId, position: Option<Position>) {
+        let Some(Pending::Ack {
+            line,
+            command,
+            channel,
+        }) = self.requests.take(id)
+        else {
+            return;
+        };
+        self.answered(line);
+        self.reply(line, Some(command), Reply::Acked { channel, position });
+    }
+
+    pub(super) fn receipts_known(&mut self, id: RequestId, mut receipts: Receipts) {
+        let Some(Pending::Receipts {
+            line,
+            command,
+            channel,
+            position,
+            named,
+        }) = self.requests.take(id)
+        else {
+            return;
+        };
+        self.answered(line);
+        if named {
+            receipts.sessions.truncate(self.limits.members as usize);
+        } else {
+            receipts.sessions.clear();
+        }
+        let reply = Reply::Receipts {
+            channel,
+            position,
+            receipts,
+        };
+        self.reply(line, Some(command), reply);
+    }
+
     pub(super) fn request_failed(&mut self, id: RequestId, pending: &Pending, refusal: &Refusal) {
         match *pending {
-            Pending::Publish { line, command } | Pending::History { line, command, .. } => {
+            Pending::Publish { line, command }
+            | Pending::History { line, command, .. }
+            | Pending::Ack { line, command, .. }
+            | Pending::Receipts { line, command, .. } => {
                 self.answered(line);
                 self.refuse(line, command, refusal.clone());
             }

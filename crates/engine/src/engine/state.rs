@@ -1,6 +1,6 @@
 //! What the engine remembers of lines, subscriptions and channels.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use crate::{
     broker::{RequestId, StreamState},
@@ -32,6 +32,8 @@ pub(super) struct Line {
     /// Refusals for speed since the last success.
     pub(super) refused: u32,
     pub(super) mark: u32,
+    /// A mark is on its way that was not brought back.
+    pub(super) awaits_receipt: bool,
     /// Requests to the broker that are not answered; at most `Limits::requests_per_line`.
     pub(super) in_flight: u16,
     /// The outbox is above its bound.
@@ -148,6 +150,8 @@ impl Behind {
         let from = self.position();
         self.gap.get_or_insert((from, reason));
         self.move_to(to);
+        // There and back: this worker had not heard yet of the epoch that its line came from.
+        self.gap.take_if(|(from, _)| *from == to);
     }
 
     pub(super) fn move_to(&mut self, to: Position) {
@@ -202,6 +206,8 @@ pub(super) struct Channel {
     pub(super) subscribers: u32,
     /// Subscriptions in `Stage::Behind`.
     pub(super) behind: u32,
+    /// When receipts may be looked through again.
+    pub(super) receipts_from: Option<Instant>,
     /// Only there while some subscription is not live.
     pub(super) catching_up: Option<Box<CatchingUp>>,
 }
@@ -236,6 +242,7 @@ impl Channel {
             watchers,
             subscribers,
             behind,
+            receipts_from: None,
             catching_up: None,
         }
     }
@@ -283,6 +290,18 @@ pub(super) enum Pending {
         command: Option<CommandId>,
         channel: ChannelName,
     },
+    Ack {
+        line: LineId,
+        command: CommandId,
+        channel: ChannelName,
+    },
+    Receipts {
+        line: LineId,
+        command: CommandId,
+        channel: ChannelName,
+        position: Position,
+        named: bool,
+    },
     Follow {
         channel: Slot,
     },
@@ -309,6 +328,10 @@ pub(super) enum Item {
     Advance {
         line: LineId,
         channel: Slot,
+    },
+    /// Somebody wants to know what this line has received.
+    Mark {
+        line: LineId,
     },
     /// The broker told the stream's head again.
     Head {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use offhook_engine::{BrokerFailure, Command, Since};
+use offhook_engine::{BrokerFailure, Command, Position, Since};
 use proptest::prelude::*;
 
 use crate::world::{World, channel};
@@ -40,6 +40,11 @@ enum Op {
     },
     Token {
         client: usize,
+    },
+    Receipts {
+        client: usize,
+        channel: usize,
+        back: u64,
     },
     BrokerWorks {
         worker: usize,
@@ -90,6 +95,8 @@ fn op() -> impl Strategy<Value = Op> {
         10 => (client.clone(), ch.clone(), 0..12_u8, 0..3_u8)
             .prop_map(|(client, channel, key, tag)| Op::Publish { client, channel, key, tag }),
         1 => client.clone().prop_map(|client| Op::Token { client }),
+        2 => (client.clone(), ch.clone(), 0..3_u64)
+            .prop_map(|(client, channel, back)| Op::Receipts { client, channel, back }),
         8 => (worker.clone(), 1..8_usize)
             .prop_map(|(worker, steps)| Op::BrokerWorks { worker, steps }),
         8 => (worker.clone(), 1..8_usize)
@@ -149,6 +156,17 @@ fn perform(world: &mut World, op: Op) {
             world.publish_with(client, CHANNELS[channel], "text", key.as_deref(), &tag);
         }
         Op::Token { client } => world.issue_token(client),
+        Op::Receipts {
+            client,
+            channel: name,
+            back,
+        } => {
+            let channel = channel(CHANNELS[name]);
+            let stream = world.broker.stream(&channel);
+            let position = Position::new(stream.epoch, stream.head.saturating_sub(back).max(1));
+            world.now.instant += Duration::from_millis(1);
+            world.command(client, Command::Receipts { channel, position });
+        }
         Op::BrokerWorks { worker, steps } => world.broker_works(worker, steps),
         Op::Deliver { worker, events } => world.deliver(worker, events),
         Op::DeliverRead { worker } => {
@@ -231,7 +249,8 @@ fn everybody_has_everything(world: &World) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 1000,
+        // `PROPTEST_CASES` asks for more.
+        cases: ProptestConfig::default().cases.max(1000),
         max_shrink_iters: 4000,
         failure_persistence: None,
         ..ProptestConfig::default()

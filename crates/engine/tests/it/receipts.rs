@@ -1,69 +1,173 @@
-//! Who has offset N.
+//! Who has offset N, as anyone may ask; the pongs of stock clients answer it.
+
+use std::time::Duration;
 
 use offhook_engine::*;
 
 use crate::world::{World, channel};
 
-fn who_has(world: &World, offset: u64) -> usize {
-    world.workers[0]
-        .who_has(&channel("kept/a"), Position::new(1, offset))
-        .count()
+/// Asks as this client, and lets everything come to rest.
+fn receipts(world: &mut World, client: usize, position: Position) -> Reply {
+    world.wait(Duration::from_secs(1));
+    let channel = channel("kept/a");
+    world.command(client, Command::Receipts { channel, position });
+    world.settle();
+    let replies = world.clients[client].replies();
+    (*replies.last().expect("an answer")).clone()
 }
 
-fn two_published() -> (World, LineId) {
-    let mut world = World::new(1, 2);
-    for client in 0..2 {
-        world.connect(client, 0, false);
+fn counted(world: &mut World, offset: u64) -> (u64, u64) {
+    match receipts(world, 0, Position::new(1, offset)) {
+        Reply::Receipts { receipts, .. } => (receipts.received, receipts.subscribers),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Three subscribers, the last on another worker; two publications that all were handed out.
+fn two_published() -> World {
+    let mut world = World::new(2, 3);
+    for client in 0..3 {
+        world.connect(client, client / 2, false);
         world.subscribe(client, "kept/a", Since::Now);
     }
     world.settle();
     world.publish(0, "kept/a", "1");
     world.publish(0, "kept/a", "2");
     world.settle();
-    let (_, line) = world.clients[1].line.unwrap();
-    (world, line)
+    world
 }
 
 #[test]
-fn a_pong_with_the_mark_proves_what_was_handed_out_before_the_mark() {
-    let (mut world, line) = two_published();
-    assert_eq!(who_has(&world, 1), 0, "nothing is proven yet");
-    let mark = world.workers[0].mark(line).unwrap();
+fn the_first_question_sets_off_the_pongs_that_answer_the_next_on_all_workers() {
+    let mut world = two_published();
+    assert_eq!(counted(&mut world, 2), (0, 3), "nothing is proven yet");
+    assert_eq!(counted(&mut world, 2), (3, 3));
+    let sessions: Vec<_> = world.clients.iter().map(|client| client.session).collect();
+    let Reply::Receipts { receipts, .. } = receipts(&mut world, 1, Position::new(1, 1)) else {
+        panic!()
+    };
+    assert!(
+        sessions
+            .iter()
+            .all(|session| receipts.sessions.contains(session))
+    );
+}
+
+#[test]
+fn a_pong_proves_what_was_handed_out_before_its_mark_and_nothing_after() {
+    let mut world = two_published();
+    let (worker, line) = world.clients[1].line.unwrap();
+    let mark = world.workers[worker].mark(line).unwrap();
     world.publish(0, "kept/a", "3");
     world.settle();
-    world.workers[0].handle_receipt(line, mark);
-    assert_eq!((who_has(&world, 2), who_has(&world, 3)), (1, 0));
-    let position = Position::new(1, 2);
-    let receipt = world.workers[0]
-        .who_has(&channel("kept/a"), position)
-        .next()
-        .unwrap();
-    assert_eq!(receipt.session, world.clients[1].session);
-    assert_eq!(receipt.received, position);
+    world.workers[worker].handle_receipt(line, mark);
+    assert_eq!(counted(&mut world, 2), (1, 3));
+    let mut world = two_published();
+    let mark = world.workers[worker].mark(line).unwrap();
+    world.publish(0, "kept/a", "3");
+    world.settle();
+    world.workers[worker].handle_receipt(line, mark);
+    assert_eq!(counted(&mut world, 3), (0, 3));
 }
 
 #[test]
 fn an_invented_or_an_old_mark_proves_nothing() {
-    let (mut world, line) = two_published();
-    let old = world.workers[0].mark(line).unwrap();
-    let new = world.workers[0].mark(line).unwrap();
+    let mut world = two_published();
+    let (worker, line) = world.clients[1].line.unwrap();
+    let old = world.workers[worker].mark(line).unwrap();
+    let new = world.workers[worker].mark(line).unwrap();
     for mark in [old, new.wrapping_add(1), u32::MAX] {
-        world.workers[0].handle_receipt(line, mark);
-        assert_eq!(who_has(&world, 1), 0);
+        world.workers[worker].handle_receipt(line, mark);
     }
+    assert_eq!(counted(&mut world, 1), (0, 3));
+}
+
+#[test]
+fn a_line_that_does_not_read_has_nothing_and_gets_one_mark_however_often_it_is_asked_for() {
+    let mut world = two_published();
+    let marks = |world: &mut World| {
+        world.workers[0].handle_broker(
+            BrokerEvent::AskReceipts {
+                ask: AskId(0),
+                channel: channel("kept/a"),
+                position: Position::new(1, 2),
+            },
+            world.now,
+        );
+        let mut marks = 0;
+        while let Some(delivery) = world.workers[0].poll_delivery() {
+            marks += usize::from(matches!(delivery, Delivery::Mark { .. }));
+        }
+        while world.workers[0].poll_broker_request().is_some() {}
+        world.now.instant += Duration::from_secs(1);
+        marks
+    };
+    assert_eq!(marks(&mut world), 2);
+    assert_eq!(marks(&mut world), 0);
 }
 
 #[test]
 fn receipts_of_another_life_of_the_stream_do_not_count() {
-    let (mut world, line) = two_published();
-    let mark = world.workers[0].mark(line).unwrap();
-    world.workers[0].handle_receipt(line, mark);
+    let mut world = two_published();
+    assert_eq!(counted(&mut world, 2).0, 0);
+    assert_eq!(counted(&mut world, 2).0, 3);
     world.broker.new_epoch(&channel("kept/a"));
     world.settle();
-    assert_eq!(who_has(&world, 1), 0);
-    let anew = Position::new(2, 1);
-    assert_eq!(
-        world.workers[0].who_has(&channel("kept/a"), anew).count(),
-        0
-    );
+    assert_eq!(counted(&mut world, 1).0, 0);
+    let Reply::Receipts { receipts, .. } = receipts(&mut world, 0, Position::new(2, 1)) else {
+        panic!()
+    };
+    assert_eq!(receipts.received, 0);
+}
+
+#[test]
+fn who_asks_all_the_time_is_told_that_it_is_too_often() {
+    let mut world = two_published();
+    for _ in 0..2 {
+        let channel = channel("kept/a");
+        let position = Position::new(1, 2);
+        world.command(0, Command::Receipts { channel, position });
+    }
+    world.settle();
+    let replies = world.clients[0].replies();
+    let busy = |reply: &&&Reply| matches!(reply, Reply::Refused(r) if r.code == ErrorCode::Busy);
+    assert_eq!(replies.iter().filter(busy).count(), 1);
+}
+
+#[test]
+fn a_consumer_is_told_how_far_it_came() {
+    let mut world = two_published();
+    let ask = |position| Command::Ack {
+        channel: channel("kept/a"),
+        consumer: Key::new("billing").unwrap(),
+        position,
+    };
+    let done = Position::new(1, 1);
+    for position in [None, Some(done), None] {
+        world.command(0, ask(position));
+    }
+    world.settle();
+    let acked = |reply: &&Reply| match reply {
+        Reply::Acked { position, .. } => Some(*position),
+        _ => None,
+    };
+    let replies = world.clients[0].replies();
+    let told: Vec<_> = replies.iter().filter_map(acked).collect();
+    assert_eq!(told, [None, Some(done), Some(done)]);
+}
+
+#[test]
+fn there_is_nothing_to_acknowledge_where_nothing_is_kept() {
+    let mut world = two_published();
+    let ack = Command::Ack {
+        channel: channel("flow/c"),
+        consumer: Key::new("billing").unwrap(),
+        position: Some(Position::new(1, 1)),
+    };
+    world.command(0, ack);
+    world.settle();
+    let replies = world.clients[0].replies();
+    let refused =
+        |reply: &&Reply| matches!(reply, Reply::Refused(r) if r.code == ErrorCode::NoHistory);
+    assert!(replies.iter().any(refused));
 }

@@ -85,6 +85,27 @@ fn a_position_of_another_life_is_a_gap_that_says_epoch_changed() {
 }
 
 #[test]
+fn a_line_that_knows_the_new_epoch_before_its_worker_does_misses_nothing_and_hears_of_no_gap() {
+    let mut world = World::new(2, 2);
+    world.connect(0, 0, false);
+    world.subscribe(0, "kept/a", Since::Now);
+    world.publish(0, "kept/a", "old");
+    world.settle();
+    world.broker.new_epoch(&channel("kept/a"));
+    world.connect(1, 1, false);
+    world.subscribe(1, "kept/a", Since::Now);
+    world.broker_works(1, 9);
+    world.deliver(1, 9);
+    world.read(1, 9);
+    world.cut(1);
+    world.connect(1, 0, false);
+    world.settle();
+    assert!(world.clients[1].gaps().is_empty());
+    assert!(world.clients[1].texts("kept/a").is_empty());
+    assert!(world.clients[1].subscriptions[&channel("kept/a")].live);
+}
+
+#[test]
 fn a_position_ahead_of_the_stream_is_a_gap_that_says_unknown_position() {
     let mut world = ten_published("kept/a");
     subscribe_since(&mut world, 1, 99);

@@ -1,5 +1,6 @@
 //! The thread that writes: everything that waits becomes one batch, one fsync, then many answers.
 
+mod acks;
 mod channels;
 mod upkeep;
 
@@ -39,7 +40,7 @@ struct Open {
     used: u64,
 }
 
-/// What became of a publish before its group was committed.
+/// What became of a publish or an acknowledgement before its group was committed.
 enum Staged {
     /// Gets this offset with the group.
     New(Position),
@@ -47,6 +48,8 @@ enum Staged {
     Repeated(Position),
     /// Was published before.
     Before(Position),
+    /// A consumer's cursor, with the group.
+    Acked(Option<Position>),
     Failed(BrokerFailure),
 }
 
@@ -128,32 +131,24 @@ impl Writer {
         true
     }
 
-    /// Stages every durable publish and commits them together.
+    /// Stages every durable publish and acknowledgement, and commits them together.
     fn publish_all(&mut self, jobs: &[Job]) -> Vec<Staged> {
         let mut staged = Vec::new();
         let mut group = self.store.get().map(|store| store.group());
         for job in jobs {
-            let Job::Request {
-                request: BrokerRequest::Publish { draft, .. },
-                ..
-            } = job
-            else {
+            let Job::Request { request, .. } = job else {
                 continue;
             };
-            if !self.is_durable(&draft.channel) {
-                continue;
+            if let Some(outcome) = self.stage(group.as_mut(), request) {
+                staged.push(outcome.unwrap_or_else(Staged::Failed));
             }
-            staged.push(match &mut group {
-                Some(group) => self.stage(group, draft).unwrap_or_else(Staged::Failed),
-                None => Staged::Failed(self.failure),
-            });
         }
         let Some(group) = group.filter(|group| !group.is_empty()) else {
             return staged;
         };
         if let Err(failure) = self.commit(group) {
             for staged in &mut staged {
-                if matches!(staged, Staged::New(_) | Staged::Repeated(_)) {
+                if !matches!(staged, Staged::Before(_) | Staged::Failed(_)) {
                     *staged = Staged::Failed(failure);
                 }
             }
@@ -168,7 +163,33 @@ impl Writer {
             .is_some_and(|rules| rules.history.is_kept())
     }
 
-    fn stage(&mut self, group: &mut Group, draft: &Draft) -> Result<Staged, BrokerFailure> {
+    /// Puts what has to be durable into the group; nothing for all other requests.
+    fn stage(
+        &mut self,
+        group: Option<&mut Group>,
+        request: &BrokerRequest,
+    ) -> Option<Result<Staged, BrokerFailure>> {
+        let (BrokerRequest::Publish {
+            draft: Draft { channel, .. },
+            ..
+        }
+        | BrokerRequest::Ack { channel, .. }) = request
+        else {
+            return None;
+        };
+        if !self.is_durable(channel) {
+            return None;
+        }
+        let Some(group) = group else {
+            return Some(Err(self.failure));
+        };
+        if let BrokerRequest::Publish { draft, .. } = request {
+            return Some(self.stage_publish(group, draft));
+        }
+        self.stage_ack(group, request)
+    }
+
+    fn stage_publish(&mut self, group: &mut Group, draft: &Draft) -> Result<Staged, BrokerFailure> {
         let now_ms = self.now_ms;
         let store = self.store.get().ok_or(self.failure)?;
         let next_number = self.channels;
@@ -272,6 +293,16 @@ impl Writer {
                 let staged = staged.next().unwrap_or(Staged::Failed(BrokerFailure::Busy));
                 self.published(worker, id, draft, &staged);
             }
+            BrokerRequest::Ack { id, channel, .. } if self.is_durable(&channel) => {
+                let failed = Staged::Failed(BrokerFailure::Busy);
+                match staged.next().unwrap_or(failed) {
+                    Staged::Acked(position) => {
+                        self.hub.tell(worker, BrokerEvent::Acked { id, position });
+                    }
+                    Staged::Failed(failure) => self.hub.tell_failed(worker, id, failure),
+                    Staged::New(_) | Staged::Repeated(_) | Staged::Before(_) => {}
+                }
+            }
             BrokerRequest::Follow { id, channel } if self.is_durable(&channel) => {
                 self.follow(worker, id, channel);
             }
@@ -290,6 +321,9 @@ impl Writer {
             | BrokerRequest::Join { .. }
             | BrokerRequest::Leave { .. }
             | BrokerRequest::Members { .. }
+            | BrokerRequest::Ack { .. }
+            | BrokerRequest::Receipts { .. }
+            | BrokerRequest::Found { .. }
             | BrokerRequest::Renew { .. } => self.hub.handle(worker, request),
         }
     }
@@ -298,6 +332,7 @@ impl Writer {
         let (position, duplicate) = match *staged {
             Staged::New(position) => (position, false),
             Staged::Repeated(position) | Staged::Before(position) => (position, true),
+            Staged::Acked(_) => return,
             Staged::Failed(failure) => return self.hub.tell_failed(worker, id, failure),
         };
         self.hub.tell(

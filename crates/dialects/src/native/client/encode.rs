@@ -66,6 +66,20 @@ fn encode_command(id: CommandId, command: &Command) -> String {
             .raw("limit", limit)
             .end(),
         Command::Presence { channel } => about("presence", id, channel).end(),
+        Command::Ack {
+            channel,
+            consumer,
+            position,
+        } => {
+            let object = about("ack", id, channel).text("consumer", consumer.as_str());
+            match position {
+                Some(position) => object.position("position", *position).end(),
+                None => object.end(),
+            }
+        }
+        Command::Receipts { channel, position } => about("receipts", id, channel)
+            .position("position", *position)
+            .end(),
         Command::Ping => Object::new("ping").raw("id", id.0).end(),
     }
 }

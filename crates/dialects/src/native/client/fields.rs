@@ -49,6 +49,10 @@ pub(super) struct Fields<'a> {
     #[serde(borrow)]
     pub(super) members: Option<Vec<MemberFields<'a>>>,
     pub(super) total: Option<u64>,
+    pub(super) received: Option<u64>,
+    pub(super) subscribers: Option<u64>,
+    #[serde(borrow)]
+    pub(super) sessions: Option<Vec<Text<'a>>>,
     #[serde(borrow, default, deserialize_with = "present")]
     pub(super) info: Option<&'a RawValue>,
     #[serde(borrow)]

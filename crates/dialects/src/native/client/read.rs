@@ -24,7 +24,7 @@ impl fmt::Display for Unreadable {
 
 impl std::error::Error for Unreadable {}
 
-const KNOWN: [&str; 17] = [
+const KNOWN: [&str; 19] = [
     "welcome",
     "token",
     "message",
@@ -36,6 +36,8 @@ const KNOWN: [&str; 17] = [
     "published",
     "history",
     "members",
+    "acked",
+    "received",
     "join",
     "leave",
     "pong",
@@ -104,6 +106,16 @@ fn said(mut fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
             channel: text(fields.channel, "channel")?,
             members: listed(fields.members, "members", |m| Ok(member(m)))?,
             total: need(fields.total, "total")?,
+        },
+        "acked" => Said::Acked {
+            id: id(fields.id)?,
+            position: fields.position.map(place("position")).transpose()?,
+        },
+        "received" => Said::Received {
+            id: id(fields.id)?,
+            received: need(fields.received, "received")?,
+            subscribers: need(fields.subscribers, "subscribers")?,
+            sessions: listed(fields.sessions, "sessions", |session| Ok(inner(session)))?,
         },
         "join" => {
             let (channel, member) = came_or_went(fields)?;
@@ -240,9 +252,17 @@ fn listed<'a, F, T>(
 }
 
 fn position(field: Option<Text<'_>>, name: &'static str) -> Result<Position, Unreadable> {
-    let text = text(field, name)?;
-    text.parse()
-        .map_err(|_| Unreadable(format!("{name}: a position has two numbers and a dot").into()))
+    need(field, name).and_then(place(name))
+}
+
+fn place(name: &'static str) -> impl Fn(Text<'_>) -> Result<Position, Unreadable> {
+    move |text| {
+        let wrong = |_| format!("{name}: a position has two numbers and a dot");
+        text.0
+            .parse()
+            .map_err(wrong)
+            .map_err(|what| Unreadable(what.into()))
+    }
 }
 
 fn id(field: Option<u64>) -> Result<CommandId, Unreadable> {

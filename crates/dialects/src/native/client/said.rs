@@ -111,6 +111,24 @@ pub enum Said<'a> {
         /// How many there are.
         total: u64,
     },
+    /// The answer to `ack`.
+    Acked {
+        /// Of which request.
+        id: CommandId,
+        /// How far the consumer has come, if it ever acknowledged anything.
+        position: Option<Position>,
+    },
+    /// The answer to `receipts`.
+    Received {
+        /// Of which request.
+        id: CommandId,
+        /// How many of the subscribers have it.
+        received: u64,
+        /// How many there are.
+        subscribers: u64,
+        /// Some of those that have it.
+        sessions: Vec<Cow<'a, str>>,
+    },
     /// Somebody came.
     Join {
         /// Where.

@@ -51,6 +51,10 @@ pub(crate) struct ModelBroker {
     followers: Vec<BTreeSet<ChannelName>>,
     /// The claim of each member, and whether it has left and is only awaited.
     pub(crate) members: BTreeMap<(ChannelName, SessionId), (u64, bool)>,
+    cursors: HashMap<(ChannelName, String, Key), Option<Position>>,
+    /// Questions to all workers, and what is known of the answers.
+    asked: Vec<(usize, RequestId, Receipts)>,
+    answered: BTreeMap<AskId, usize>,
     /// The next answers fail with this.
     pub(crate) failure: Option<BrokerFailure>,
 }
@@ -65,6 +69,9 @@ impl ModelBroker {
             reads: vec![VecDeque::new(); workers],
             followers: vec![BTreeSet::new(); workers],
             members: BTreeMap::new(),
+            cursors: HashMap::new(),
+            asked: Vec::new(),
+            answered: BTreeMap::new(),
             failure: None,
         }
     }
@@ -155,7 +162,72 @@ impl ModelBroker {
                 };
                 self.events[worker].push_back(members);
             }
+            BrokerRequest::Ack {
+                id,
+                channel,
+                scope,
+                consumer,
+                position,
+            } => {
+                let name = (channel, scope.to_string(), consumer);
+                self.ack(worker, id, name, position);
+            }
+            BrokerRequest::Receipts {
+                id,
+                channel,
+                position,
+            } => {
+                self.ask_all(worker, id, &channel, position);
+            }
+            BrokerRequest::Found { ask, receipts } => self.found(ask, receipts),
             BrokerRequest::Renew { .. } => {}
+        }
+    }
+
+    fn ack(
+        &mut self,
+        worker: usize,
+        id: RequestId,
+        name: (ChannelName, String, Key),
+        position: Option<Position>,
+    ) {
+        if self.fails(worker, id) {
+            return;
+        }
+        let cursor = self.cursors.entry(name).or_default();
+        *cursor = position.or(*cursor);
+        let position = *cursor;
+        self.events[worker].push_back(BrokerEvent::Acked { id, position });
+    }
+
+    fn ask_all(&mut self, worker: usize, id: RequestId, channel: &ChannelName, position: Position) {
+        let ask = AskId(self.asked.len() as u64);
+        self.asked.push((worker, id, Receipts::default()));
+        for events in &mut self.events {
+            events.push_back(BrokerEvent::AskReceipts {
+                ask,
+                channel: channel.clone(),
+                position,
+            });
+        }
+    }
+
+    /// The last worker's answer answers the question.
+    fn found(&mut self, ask: AskId, receipts: Option<Receipts>) {
+        let workers = self.events.len();
+        let (worker, id, sum) = &mut self.asked[ask.0 as usize];
+        let Some(more) = receipts else {
+            let (id, failure) = (*id, BrokerFailure::Busy);
+            return self.events[*worker].push_back(BrokerEvent::Failed { id, failure });
+        };
+        sum.received += more.received;
+        sum.subscribers += more.subscribers;
+        sum.sessions.extend(more.sessions);
+        let answered = self.answered.entry(ask).or_default();
+        *answered += 1;
+        if *answered == workers {
+            let (id, receipts) = (*id, sum.clone());
+            self.events[*worker].push_back(BrokerEvent::Receipts { id, receipts });
         }
     }
 

@@ -18,13 +18,15 @@ pub(crate) enum Wire {
     Notice(Notice),
     /// A resume token, in order with everything else: who has it has all before it.
     Token(SessionSnapshot),
+    /// A ping with a mark; its pong proves that everything before it was read.
+    Mark(u32),
 }
 
 impl Wire {
     fn bytes(&self) -> usize {
         match self {
             Self::Publication(publication) => publication.weight(),
-            Self::Presence(_) | Self::Notice(_) | Self::Token(_) => 16,
+            Self::Presence(_) | Self::Notice(_) | Self::Token(_) | Self::Mark(_) => 16,
         }
     }
 }
@@ -169,7 +171,7 @@ impl Client {
     pub(crate) fn read(&mut self, message: Wire, broker: &ModelBroker) {
         match &message {
             Wire::Publication(publication) => self.read_publication(publication, broker),
-            Wire::Presence(_) => {}
+            Wire::Presence(_) | Wire::Mark(_) => {}
             Wire::Notice(notice) => self.read_notice(notice, broker),
             Wire::Token(snapshot) => self.snapshot = Some(snapshot.clone()),
         }
@@ -278,6 +280,8 @@ impl Client {
             Reply::Published { .. }
             | Reply::History { .. }
             | Reply::Members { .. }
+            | Reply::Acked { .. }
+            | Reply::Receipts { .. }
             | Reply::Pong => {}
         }
     }

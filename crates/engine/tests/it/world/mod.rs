@@ -204,6 +204,11 @@ impl World {
             let Some(message) = self.clients[client].outbox.pop_front() else {
                 break;
             };
+            if let (Wire::Mark(mark), Some((worker, line))) = (&message, self.clients[client].line)
+            {
+                self.workers[worker].handle_receipt(line, *mark);
+            }
+            self.check_receipts(&message);
             self.clients[client].read(message, &self.broker);
         }
         if self.clients[client].closed {
@@ -215,6 +220,33 @@ impl World {
         if bytes < GRANT && self.workers[worker].wants_writable(line) {
             self.workers[worker].handle_writable(line, GRANT - bytes);
             self.pump(worker);
+        }
+    }
+
+    /// Whoever is named as having a publication has read that far.
+    fn check_receipts(&self, message: &Wire) {
+        let Wire::Notice(Notice::Reply {
+            reply:
+                Reply::Receipts {
+                    channel,
+                    position,
+                    receipts,
+                },
+            ..
+        }) = message
+        else {
+            return;
+        };
+        for session in &receipts.sessions {
+            let named = self.clients.iter().find(|c| c.session == *session);
+            let seen = named.and_then(|c| c.subscriptions.get(channel)?.position);
+            // Who has left since, or lives in a new epoch, can't be asked any longer.
+            if let Some(seen) = seen.filter(|seen| seen.epoch == position.epoch) {
+                assert!(
+                    seen.offset >= position.offset,
+                    "{session} has not read {position}"
+                );
+            }
         }
     }
 
@@ -235,6 +267,7 @@ impl World {
                 }
                 Delivery::Presence { change, lines } => (lines.to_vec(), Wire::Presence(change)),
                 Delivery::Line { line, notice } => (vec![line], Wire::Notice(notice)),
+                Delivery::Mark { line, mark } => (vec![line], Wire::Mark(mark)),
             };
             for line in lines {
                 let to = self

@@ -18,6 +18,10 @@ use std::time::Duration;
 /// Longer than the slowest link takes for all that one run sends.
 const LONG: Duration = Duration::from_secs(1500);
 
+/// Longer than both ends wait for each other's Close: twice the close timeout, as what left after a
+/// deadline was set is noted when it comes.
+const THE_END: Duration = run::CLOSE_TIMEOUT.saturating_mul(2).saturating_add(LONG);
+
 proptest! {
     #[test]
     fn whatever_both_ends_do_the_model_says_what_comes_of_it(
@@ -39,7 +43,7 @@ fn check(setup: &Setup, ops: Vec<Op>) -> Result<(), TestCaseError> {
         check_open(&run)?;
         run.close(Side::Client, 1000);
     }
-    run.pair.run(LONG * 2);
+    run.pair.run(THE_END);
     check_closed(&run)
 }
 

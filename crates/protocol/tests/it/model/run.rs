@@ -11,6 +11,9 @@ use super::ops::{Deflating, Op, Setup, Side};
 /// What a pong carries that answers nothing.
 pub(super) const UNASKED: &[u8] = b"nobody asked";
 
+/// Patient enough for the slowest link.
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2000);
+
 /// A message that was accepted for sending.
 #[derive(Clone, Debug)]
 pub(super) struct Sent {
@@ -42,7 +45,7 @@ impl Run {
                 interval: Some(Duration::from_secs(30)),
                 pong_timeout: Duration::from_secs(600),
             },
-            close_timeout: Duration::from_secs(2000),
+            close_timeout: CLOSE_TIMEOUT,
             ..Config::default()
         };
         let mut pair = Pair::new(config.clone(), config);

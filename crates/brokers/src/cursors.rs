@@ -1,0 +1,44 @@
+//! How far each consumer of a channel has come: the rules, the same for every broker.
+
+use offhook_engine::{BrokerFailure, Position};
+
+/// Consumers of one user in one channel. One for each program that reads it, with room for a
+/// name with a mistake in it.
+pub(crate) const MAX_CONSUMERS: usize = 64;
+
+/// A consumer that acknowledged nothing for so long makes room for a new one: 30 days.
+const ABANDONED_AFTER_MS: u64 = 30 * 24 * 3600 * 1000;
+
+/// A consumer's place, and when it came there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    pub(crate) position: Position,
+    pub(crate) time_ms: u64,
+}
+
+impl Cursor {
+    /// Where a consumer is after it acknowledged `position`: acknowledgements may come late and
+    /// twice, within an epoch it never goes back.
+    pub(crate) fn advanced(before: Option<Self>, position: Position, time_ms: u64) -> Self {
+        let late = before.filter(|before| {
+            before.position.epoch == position.epoch && before.position.offset > position.offset
+        });
+        let position = late.map_or(position, |before| before.position);
+        Self { position, time_ms }
+    }
+}
+
+/// Which of a user's consumers makes room for a new one.
+pub(crate) fn abandoned<Name>(
+    all: impl Iterator<Item = (Name, Cursor)>,
+    now_ms: u64,
+) -> Result<Name, BrokerFailure> {
+    let (name, oldest) = all
+        .min_by_key(|(_, cursor)| cursor.time_ms)
+        .ok_or(BrokerFailure::TooManyConsumers)?;
+    if oldest.time_ms.saturating_add(ABANDONED_AFTER_MS) < now_ms {
+        Ok(name)
+    } else {
+        Err(BrokerFailure::TooManyConsumers)
+    }
+}

@@ -1,0 +1,206 @@
+//! How far consumers have come, and who has received what: the same for every broker.
+
+use std::sync::Arc;
+
+use offhook_brokers::Broker;
+use offhook_engine::*;
+
+use crate::desk::{Desk, at, channel, every_broker, kept, open_log};
+
+/// The longest a consumer that says nothing keeps its place when others need it.
+const MONTH_MS: u64 = 30 * 24 * 3600 * 1000;
+
+/// Acknowledges as this user's consumer, or asks.
+fn ack(desk: &mut Desk, user: &str, consumer: &str, offset: Option<u64>) -> BrokerEvent {
+    let id = desk.id();
+    let epoch = desk.follow("a").epoch;
+    desk.submit(BrokerRequest::Ack {
+        id,
+        channel: channel("a"),
+        scope: user.into(),
+        consumer: Key::new(consumer).unwrap(),
+        position: offset.map(|offset| Position { epoch, offset }),
+    });
+    desk.answer(id)
+}
+
+fn acked(desk: &mut Desk, user: &str, consumer: &str, offset: Option<u64>) -> Option<u64> {
+    match ack(desk, user, consumer, offset) {
+        BrokerEvent::Acked { position, .. } => position.map(|position| position.offset),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_consumer_is_where_it_acknowledged_and_never_goes_back() {
+    every_broker(&kept(100), |broker| {
+        let mut desk = Desk::new(broker);
+        assert_eq!(acked(&mut desk, "ann", "c", None), None);
+        desk.publish("a", "x");
+        desk.publish("a", "y");
+        assert_eq!(acked(&mut desk, "ann", "c", None), None);
+        assert_eq!(acked(&mut desk, "ann", "c", Some(2)), Some(2));
+        assert_eq!(acked(&mut desk, "ann", "c", Some(1)), Some(2), "late");
+        assert_eq!(acked(&mut desk, "ann", "c", None), Some(2));
+    });
+}
+
+#[test]
+fn a_consumer_is_of_one_user_in_one_channel() {
+    every_broker(&kept(100), |broker| {
+        let mut desk = Desk::new(broker);
+        desk.publish("a", "x");
+        acked(&mut desk, "ann", "c", Some(1));
+        assert_eq!(acked(&mut desk, "bob", "c", None), None);
+        assert_eq!(acked(&mut desk, "ann", "d", None), None);
+    });
+}
+
+#[test]
+fn a_user_has_so_many_consumers_and_an_abandoned_one_makes_room() {
+    every_broker(&kept(100), |broker| {
+        let mut desk = Desk::new(broker);
+        desk.publish("a", "x");
+        for n in 0..64 {
+            acked(&mut desk, "ann", &format!("c{n}"), Some(1));
+        }
+        let failure = BrokerFailure::TooManyConsumers;
+        let refused = ack(&mut desk, "ann", "one more", Some(1));
+        assert!(matches!(refused, BrokerEvent::Failed { failure: f, .. } if f == failure));
+        assert_eq!(acked(&mut desk, "bob", "c", Some(1)), Some(1));
+        broker.tick(at(MONTH_MS + 1000));
+        acked(&mut desk, "ann", "c0", Some(1));
+        assert_eq!(acked(&mut desk, "ann", "one more", Some(1)), Some(1));
+        assert_eq!(acked(&mut desk, "ann", "c0", None), Some(1), "still used");
+    });
+}
+
+#[test]
+fn acknowledgements_survive_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    for round in 0..3 {
+        let mut desk = Desk::new(&open_log(directory.path(), kept(100)));
+        let before = acked(&mut desk, "ann", "c", None);
+        assert_eq!(before, (round > 0).then_some(round));
+        desk.publish("a", "x");
+        acked(&mut desk, "ann", "c", Some(round + 1));
+    }
+}
+
+fn ask(desk: &mut Desk, offset: u64) -> RequestId {
+    let id = desk.id();
+    let position = Position::new(1, offset);
+    let channel = channel("a");
+    desk.submit(BrokerRequest::Receipts {
+        id,
+        channel,
+        position,
+    });
+    id
+}
+
+/// Waits for the question, and answers that so many of ten have it.
+fn tell(desk: &mut Desk, received: u64) {
+    let ask = loop {
+        if let BrokerEvent::AskReceipts { ask, .. } = desk.next() {
+            break ask;
+        }
+    };
+    let receipts = Some(Receipts {
+        received,
+        subscribers: 10,
+        sessions: Vec::new(),
+    });
+    desk.submit(BrokerRequest::Found { ask, receipts });
+}
+
+fn counted(desk: &mut Desk, id: RequestId) -> (u64, u64) {
+    match desk.answer(id) {
+        BrokerEvent::Receipts { receipts, .. } => (receipts.received, receipts.subscribers),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Someone who asks, and two workers that follow the channel.
+fn three(broker: &Arc<dyn Broker>) -> [Desk; 3] {
+    let [asker, mut one, mut other] = [(); 3].map(|()| Desk::new(broker));
+    one.follow("a");
+    other.follow("a");
+    [asker, one, other]
+}
+
+#[test]
+fn what_the_followers_know_of_receipts_is_added_up() {
+    every_broker(&kept(100), |broker| {
+        let [mut asker, mut one, mut other] = three(broker);
+        let id = ask(&mut asker, 1);
+        tell(&mut one, 3);
+        tell(&mut other, 4);
+        assert_eq!(counted(&mut asker, id), (7, 20));
+    });
+}
+
+#[test]
+fn a_channel_that_nobody_follows_was_received_by_nobody() {
+    every_broker(&kept(100), |broker| {
+        let mut asker = Desk::new(broker);
+        let id = ask(&mut asker, 1);
+        assert_eq!(counted(&mut asker, id), (0, 0));
+    });
+}
+
+#[test]
+fn a_worker_that_was_asked_too_often_makes_the_answer_busy() {
+    every_broker(&kept(100), |broker| {
+        let [mut asker, mut one, _other] = three(broker);
+        broker.detach(_other.worker);
+        let id = ask(&mut asker, 1);
+        let BrokerEvent::AskReceipts { ask, .. } = one.next() else {
+            panic!()
+        };
+        let receipts = None;
+        one.submit(BrokerRequest::Found { ask, receipts });
+        let failure = BrokerFailure::Busy;
+        assert_eq!(asker.answer(id), BrokerEvent::Failed { id, failure });
+    });
+}
+
+#[test]
+fn a_worker_that_goes_or_says_nothing_is_not_waited_for() {
+    every_broker(&kept(100), |broker| {
+        let [mut asker, mut one, other] = three(broker);
+        let id = ask(&mut asker, 1);
+        tell(&mut one, 3);
+        broker.detach(other.worker);
+        assert_eq!(counted(&mut asker, id), (3, 10));
+
+        let [mut asker, mut one, _silent] = three(broker);
+        let id = ask(&mut asker, 1);
+        tell(&mut one, 3);
+        one.barrier();
+        broker.tick(at(3_000));
+        // The first pair follows too: one of them is gone, the other does not answer now.
+        assert_eq!(counted(&mut asker, id), (3, 10));
+    });
+}
+
+#[test]
+fn an_answer_that_nobody_asked_for_changes_nothing() {
+    every_broker(&kept(100), |broker| {
+        let [mut asker, mut one, mut other] = three(broker);
+        let id = ask(&mut asker, 1);
+        let receipts = Some(Receipts {
+            received: 99,
+            subscribers: 99,
+            sessions: Vec::new(),
+        });
+        for number in [0, 1, 77] {
+            let ask = AskId(number);
+            let receipts = receipts.clone();
+            asker.submit(BrokerRequest::Found { ask, receipts });
+        }
+        tell(&mut one, 1);
+        tell(&mut other, 1);
+        assert_eq!(counted(&mut asker, id), (2, 20));
+    });
+}
