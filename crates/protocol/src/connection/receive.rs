@@ -293,19 +293,7 @@ impl Connection {
         if payload.key != [0; 4] {
             mask_rotated(bytes, payload.key);
         }
-        let taken = bytes.len() as u64;
-        let remaining = payload.remaining.saturating_sub(taken);
-        if remaining == 0 {
-            self.reset_stage();
-        } else {
-            let key = rotate(payload.key, taken);
-            let rest = Payload {
-                key,
-                remaining,
-                ..payload
-            };
-            self.stage = rest.into();
-        }
+        let remaining = self.advance(payload, bytes.len());
         Piece {
             bytes,
             opcode: payload.opcode,
@@ -315,8 +303,22 @@ impl Connection {
         }
     }
 
-    fn reset_stage(&mut self) {
-        self.stage = Stage::default();
+    /// Notes that the next bytes of a frame have come, and gives how many have not.
+    pub(super) fn advance(&mut self, payload: Payload, taken: usize) -> u64 {
+        let taken = taken as u64;
+        let remaining = payload.remaining.saturating_sub(taken);
+        self.stage = if remaining == 0 {
+            Stage::default()
+        } else {
+            let key = rotate(payload.key, taken);
+            let rest = Payload {
+                key,
+                remaining,
+                ..payload
+            };
+            rest.into()
+        };
+        remaining
     }
 
     #[expect(

@@ -61,6 +61,8 @@ pub(crate) struct State {
     transport: Option<Transport>,
     /// What was read and is not used up.
     inbox: Option<Box<ReadBuffer>>,
+    /// Whether a read went straight into the message under way.
+    read_payload: bool,
     /// Whoever waits for a message.
     reader: Option<Waker>,
     /// Whoever waits for room, for the output to have drained, for a pong or for the end.
@@ -107,6 +109,7 @@ impl Line {
                 connection,
                 transport: Some(transport),
                 inbox,
+                read_payload: false,
                 reader: None,
                 waiting: Vec::new(),
                 timer: None,
