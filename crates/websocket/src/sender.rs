@@ -92,6 +92,53 @@ impl Sender {
         self.line.try_send(|connection| connection.send(message))
     }
 
+    /// Sends a message without waiting, whatever is unsent, and gives how many bytes are unsent
+    /// now. For who sends to many and minds the bound: past the send buffer, stop, and wait for
+    /// [`room`](Self::room).
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    #[inline]
+    pub fn put<'a>(&self, message: impl Sendable<'a>) -> Result<usize, Error> {
+        self.line.put(|connection| connection.send(message))
+    }
+
+    /// As [`put`](Self::put), for a message that was framed once for many connections.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    #[inline]
+    pub fn put_prepared(&self, message: &Prepared) -> Result<usize, Error> {
+        self.line
+            .put(|connection| connection.send_prepared(message))
+    }
+
+    /// Waits until at most half of the send buffer is unsent. Cancel-safe.
+    ///
+    /// # Errors
+    /// The connection is closing or closed.
+    pub async fn room(&self) -> Result<(), Error> {
+        poll_fn(|cx| self.line.poll_room(cx)).await
+    }
+
+    /// Sends a ping that carries this number, behind everything that was sent before. When its
+    /// pong has come, [`take_reached`](Self::take_reached) gives the number: the peer's WebSocket has all
+    /// that was sent until now. `false`, and nothing is sent, while so much is unsent that the
+    /// ping would overtake some of it.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn mark(&self, number: u32) -> Result<bool, Error> {
+        self.line.mark(number)
+    }
+
+    /// Takes the number of the latest [`mark`](Self::mark) that the peer has answered, as far as
+    /// somebody receives on the [`WebSocket`](crate::WebSocket). Peers may invent numbers.
+    #[must_use]
+    pub fn take_reached(&self) -> Option<u32> {
+        self.line.lock().reached.take()
+    }
+
     /// Begins a message that is written piece by piece. Other senders wait until it is finished;
     /// pings and pongs do not.
     ///

@@ -25,13 +25,31 @@ impl Engine {
         if self.lines.get(line.into()).is_none_or(|l| l.closing) {
             return;
         }
-        let done = match self.admit(line, &command) {
+        let publishes = matches!(command, Command::Publish { .. });
+        let done = match self.admit(line, publishes) {
             Ok(()) => self.carry_out(line, id, command, now),
             Err(refusal) => Err(refusal),
         };
         if let Err(refusal) = done {
             self.refuse(line, id, refusal);
         }
+    }
+
+    /// A line sent what is no command: it is answered with the refusal, and costs what a command
+    /// does, so that nobody can send rubbish faster than sense.
+    pub fn handle_refused(
+        &mut self,
+        line: LineId,
+        id: Option<CommandId>,
+        refusal: Refusal,
+        now: Now,
+    ) {
+        self.now = now.instant;
+        if self.lines.get(line.into()).is_none_or(|l| l.closing) {
+            return;
+        }
+        let refusal = self.admit(line, false).err().unwrap_or(refusal);
+        self.reply(line, id, Reply::Refused(refusal));
     }
 
     fn carry_out(
@@ -82,7 +100,7 @@ impl Engine {
     }
 
     /// Rate limits; whoever runs into them for long is closed.
-    fn admit(&mut self, line: LineId, command: &Command) -> Result<(), Refusal> {
+    fn admit(&mut self, line: LineId, publishes: bool) -> Result<(), Refusal> {
         let now_ms = self.now_ms();
         let limits = &self.limits;
         let Some(l) = self.lines.get_mut(line.into()) else {
@@ -90,7 +108,7 @@ impl Engine {
         };
         let (rate, burst) = (limits.commands_per_second, limits.command_burst);
         let mut admitted = l.commands.take(rate, burst, now_ms);
-        if admitted.is_ok() && matches!(command, Command::Publish { .. }) {
+        if admitted.is_ok() && publishes {
             let (rate, burst) = (limits.publishes_per_second, limits.publish_burst);
             admitted = l.publishes.take(rate, burst, now_ms);
         }

@@ -38,7 +38,8 @@ use state::{Again, Channel, Item, Items, Line, Stage};
 /// It does no I/O and knows no time: call it from an event loop.
 ///
 /// - `handle_*` tells it what happened: [`handle_line_opened`](Self::handle_line_opened),
-///   [`handle_command`](Self::handle_command), [`handle_broker`](Self::handle_broker),
+///   [`handle_command`](Self::handle_command), [`handle_refused`](Self::handle_refused),
+///   [`handle_broker`](Self::handle_broker),
 ///   [`handle_full`](Self::handle_full), [`handle_writable`](Self::handle_writable),
 ///   [`handle_receipt`](Self::handle_receipt), [`handle_line_lost`](Self::handle_line_lost),
 ///   [`handle_line_closed`](Self::handle_line_closed), [`handle_timeout`](Self::handle_timeout),

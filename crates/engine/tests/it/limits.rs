@@ -213,6 +213,35 @@ fn a_flood_closes_the_line() {
 }
 
 #[test]
+fn what_is_no_command_costs_like_one_and_floods_like_one() {
+    let mut world = world_with(|limits| {
+        limits.command_burst = 2;
+        limits.commands_per_second = 1;
+        limits.flood = 3;
+    });
+    let (worker, line) = world.clients[0].line.unwrap();
+    for _ in 0..10 {
+        let rubbish = Refusal::new(ErrorCode::BadRequest, "line 1 column 1");
+        world.workers[worker].handle_refused(line, None, rubbish, world.now);
+        world.pump(worker);
+    }
+    let mut codes = Vec::new();
+    for wire in &world.clients[0].outbox {
+        match wire {
+            Wire::Notice(Notice::Reply {
+                id: None,
+                reply: Reply::Refused(refusal),
+            }) => codes.push(refusal.code),
+            Wire::Notice(Notice::Close { reason }) => assert_eq!(*reason, CloseReason::Flood),
+            other => panic!("{other:?}"),
+        }
+    }
+    let bad = ErrorCode::BadRequest;
+    let fast = ErrorCode::RateLimited;
+    assert_eq!(codes, [bad, bad, fast, fast, fast, fast]);
+}
+
+#[test]
 fn one_line_has_so_many_requests_under_way() {
     let mut world = world_with(|limits| limits.requests_per_line = 2);
     for _ in 0..3 {

@@ -198,6 +198,21 @@ impl Connection {
         self.send_control(OpCode::Ping, payload)
     }
 
+    /// As [`ping_with`](Self::ping_with), behind everything that was sent before: its pong says
+    /// that all of that has come. `false`, and nothing is sent, while some of it still waits for
+    /// its turn, since a ping would overtake that.
+    ///
+    /// # Errors
+    /// As [`ping_with`](Self::ping_with).
+    pub fn ping_behind(&mut self, payload: &[u8]) -> Result<bool, SendError> {
+        self.check_open()?;
+        let all_committed = self.queue_is_empty();
+        if all_committed {
+            self.ping_with(payload)?;
+        }
+        Ok(all_committed)
+    }
+
     /// Sends a pong that nobody asked for: a heartbeat in one direction (RFC 6455 §5.5.3).
     ///
     /// # Errors

@@ -217,7 +217,7 @@ impl Connection {
     }
 
     #[inline]
-    fn queue_is_empty(&self) -> bool {
+    pub(super) fn queue_is_empty(&self) -> bool {
         self.backlog
             .as_ref()
             .is_none_or(|backlog| backlog.is_empty())

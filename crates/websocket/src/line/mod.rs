@@ -12,6 +12,7 @@
 pub(crate) mod buffers;
 mod ending;
 mod flush;
+mod outbox;
 mod send;
 mod switchboard;
 mod take;
@@ -67,6 +68,8 @@ pub(crate) struct State {
     high_water: u32,
     /// How many pings were answered.
     pongs: u32,
+    /// The latest mark that came back.
+    pub(crate) reached: Option<u32>,
     /// What was unsent when the transport was closed.
     unsent: u32,
     /// Whether a message is being written piece by piece.
@@ -106,6 +109,7 @@ impl Line {
                 timer: None,
                 high_water,
                 pongs: 0,
+                reached: None,
                 unsent: 0,
                 streaming: false,
                 unflushed: false,
@@ -282,5 +286,6 @@ impl State {
             let waiting = std::mem::take(&mut self.waiting);
             waiting.into_iter().for_each(Waker::wake);
         }
+        self.note_mark(event);
     }
 }

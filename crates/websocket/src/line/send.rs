@@ -132,7 +132,7 @@ impl Line {
     }
 
     #[inline]
-    fn queue(
+    pub(super) fn queue(
         self: &Arc<Self>,
         state: &mut State,
         queue: impl FnOnce(&mut Connection) -> Result<(), SendError>,

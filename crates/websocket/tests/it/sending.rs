@@ -158,3 +158,85 @@ async fn senders_that_wait_for_a_message_in_pieces_are_told_when_the_connection_
     assert!(waiting.await.unwrap().is_err());
     assert!(writer.write("more").await.is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_put_is_queued_whatever_is_unsent_and_room_comes_when_half_of_it_has_left() {
+    let settings = Settings::default().send_buffer(1_000);
+    let (mut client, server, _link) = Pair::new().capacity(1_000).server(&settings).open();
+    let message = Prepared::new("x".repeat(100));
+    let mut unsent = 0;
+    for _ in 0..40 {
+        unsent = server.put_prepared(&message).unwrap();
+    }
+    assert!(unsent > 2_000, "{unsent}");
+    assert!(server.put("after").unwrap() > unsent);
+
+    let sender = server.sender();
+    let waiting =
+        tokio::spawn(async move { sender.room().await.map(|()| sender.buffered_amount()) });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!waiting.is_finished());
+    for _ in 0..40 {
+        assert_eq!(client.recv().await.unwrap().unwrap().len(), 100);
+    }
+    assert_eq!(client.recv().await.unwrap(), Some("after".into()));
+    assert!(waiting.await.unwrap().unwrap() <= 500);
+}
+
+#[tokio::test]
+async fn who_waits_for_room_on_a_connection_that_ends_is_told() {
+    let (client, server) = narrow();
+    while client.put("x".repeat(100)).unwrap() < 1_000 {}
+    let sender = client.sender();
+    let waiting = tokio::spawn(async move { sender.room().await });
+    tokio::task::yield_now().await;
+    drop((client, server));
+    assert!(waiting.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_mark_comes_back_when_the_peer_has_everything_that_was_sent_before() {
+    let (mut client, mut server) = pair();
+    server.put("one").unwrap();
+    assert!(server.mark(7).unwrap());
+    server.put("two").unwrap();
+    assert_eq!(server.take_reached(), None);
+    assert_eq!(client.recv().await.unwrap(), Some("one".into()));
+    assert_eq!(client.recv().await.unwrap(), Some("two".into()));
+    client.send("after the pong").await.unwrap();
+    assert_eq!(server.recv().await.unwrap(), Some("after the pong".into()));
+    assert_eq!(server.take_reached(), Some(7));
+    // A ping of another kind brings no number back.
+    tokio::select! {
+        pinged = server.ping() => assert!(pinged.is_ok()),
+        received = client.recv() => panic!("{received:?}"),
+    }
+    assert_eq!(server.take_reached(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mark_never_overtakes_what_it_vouches_for() {
+    let settings = Settings::default().send_buffer(1_000);
+    let (mut client, mut server, _link) = Pair::new().capacity(1_000).server(&settings).open();
+    // More than is committed to the wire ahead of the transport: the rest waits in a queue.
+    for n in 0..500 {
+        server.put(format!("{n:01000}")).unwrap();
+    }
+    assert!(!server.mark(1).unwrap());
+    for n in 0..500 {
+        assert_eq!(
+            client.recv().await.unwrap(),
+            Some(format!("{n:01000}").into())
+        );
+    }
+    assert!(server.mark(2).unwrap());
+    client.send("").await.unwrap();
+    let (received, _) = tokio::join!(
+        server.recv(),
+        tokio::time::timeout(Duration::from_secs(1), client.recv())
+    );
+    assert_eq!(received.unwrap(), Some("".into()));
+    client.send("").await.unwrap();
+    server.recv().await.unwrap();
+    assert_eq!(server.take_reached(), Some(2));
+}

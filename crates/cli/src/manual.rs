@@ -1,0 +1,50 @@
+//! `offhook completions` and `offhook man`: made from the command line's one definition.
+
+use clap::{Args, Command};
+use clap_complete::Shell;
+
+use crate::{failure::Failure, screen};
+
+/// Print completions for a shell.
+///
+/// For bash: `offhook completions bash > ~/.local/share/bash-completion/completions/offhook`;
+/// for fish: `offhook completions fish > ~/.config/fish/completions/offhook.fish`;
+/// for zsh: into a file `_offhook` in a directory of `$fpath`.
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// Which shell
+    shell: Shell,
+}
+
+impl Completions {
+    pub(crate) fn run(self, mut command: Command) -> Result<(), Failure> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut command, "offhook", &mut script);
+        Ok(screen::print(&String::from_utf8_lossy(&script))?)
+    }
+}
+
+/// Print a manual page.
+///
+/// `offhook man | man -l -` shows it, `offhook man serve | man -l -` the one of a command.
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// The command it is about; none: `offhook` itself
+    command: Option<String>,
+}
+
+impl Man {
+    pub(crate) fn run(self, mut program: Command) -> Result<(), Failure> {
+        program.build();
+        let command = match &self.command {
+            None => program,
+            Some(name) => {
+                let found = program.find_subcommand(name).cloned();
+                found.ok_or_else(|| Failure::usage(format!("there is no command {name}")))?
+            }
+        };
+        let mut page = Vec::new();
+        clap_mangen::Man::new(command).render(&mut page)?;
+        Ok(screen::print(&String::from_utf8_lossy(&page))?)
+    }
+}

@@ -1,0 +1,31 @@
+//! What people see: colours where a terminal shows them, plain text where it does not.
+
+use std::io::{self, Write as _};
+
+use anstyle::{AnsiColor, Style};
+
+/// What matters on a line.
+pub(crate) const BOLD: Style = Style::new().bold();
+/// What may be passed over.
+pub(crate) const DIM: Style = Style::new().dimmed();
+/// A place to go to.
+pub(crate) const LINK: Style = AnsiColor::Cyan.on_default();
+/// What went wrong.
+pub(crate) const WRONG: Style = AnsiColor::Red.on_default().bold();
+
+/// Prints to stdout; whether someone reads it is the caller's to know.
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    let mut stdout = anstream::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+/// Says something on stderr. When nobody reads that, there is nobody to tell.
+pub(crate) fn tell(text: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{text}");
+}
+
+/// Says on stderr what went wrong.
+pub(crate) fn error(message: &str) {
+    tell(&format!("{WRONG}error{WRONG:#}: {message}"));
+}

@@ -1,0 +1,148 @@
+//! `offhook serve`: the server, until it is told to stop.
+
+mod logs;
+mod welcome;
+
+use std::{future, io, net::TcpListener, process};
+
+use clap::Args;
+use offhook_server::config::{Config, Loaded};
+use offhook_server::{Running, Server, StartError};
+use tokio::{runtime::Builder, signal};
+
+use crate::{failure::Failure, open_files, screen, settings::Flags};
+
+/// Run the server.
+///
+/// Everything has a default: without a flag it listens on 127.0.0.1:8000 and keeps its data in
+/// ./offhook-data. Each setting is a key in offhook.toml, an OFFHOOK_ environment variable and a flag;
+/// `offhook config` shows what counts and where it came from.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  offhook serve --listen :8000                     reached from other machines too
+  offhook serve --in-memory --listen 0             nothing on disk, any free port
+  offhook serve --tls-cert cert.pem --tls-key key.pem --listen :443
+  offhook serve --origins https://example.com      pages of this site may connect
+  OFFHOOK_WORKERS=4 offhook serve                  every flag has a variable
+
+Ctrl-C stops it kindly: clients are told when to come back. A second one stops it at once; what was
+acknowledged is on disk all the same. Exit codes: 0 stopped, 1 could not run, 2 mistakes in flags or
+configuration.";
+
+impl Serve {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let loaded = self.flags.load()?;
+        logs::write(&loaded.config.log);
+        let descriptors = open_files::raise();
+        tracing::debug!(?descriptors, "how many this process may have");
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(serve(loaded))
+    }
+}
+
+async fn serve(loaded: Loaded) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    let config = loaded.config.clone();
+    find_ports_free(&config).map_err(|error| advise(&error))?;
+    let started = tokio::select! {
+        started = Server::start(config) => started,
+        // Nobody has been served yet.
+        () = signals.next() => return Ok(()),
+    };
+    let running = started.map_err(|error| advise(&error))?;
+    screen::print(&welcome::text(&loaded, running.addresses()))?;
+    signals.next().await;
+    stop(running, &loaded).await;
+    Ok(())
+}
+
+/// The server's own sockets let others listen beside them, which its workers do. So whether
+/// somebody is there already has to be asked with one that does not.
+fn find_ports_free(config: &Config) -> Result<(), StartError> {
+    if config.share_port {
+        return Ok(());
+    }
+    for address in config.listen.iter().copied() {
+        if let Err(source) = TcpListener::bind(address) {
+            return Err(StartError::Listen { address, source });
+        }
+    }
+    Ok(())
+}
+
+async fn stop(running: Running, loaded: &Loaded) {
+    let seconds = loaded.config.drain.as_secs_f32();
+    screen::tell(&format!(
+        "stopping: clients have up to {seconds} s to go; Ctrl-C again stops at once"
+    ));
+    tokio::select! {
+        () = running.stop() => screen::tell("stopped"),
+        // Only the keyboard: some supervisors send their signal twice.
+        () = ctrl_c() => {
+            screen::tell("stopped at once; what was acknowledged is kept");
+            process::exit(AT_ONCE);
+        }
+    }
+}
+
+/// As a shell reports a process that Ctrl-C ended.
+const AT_ONCE: i32 = 130;
+
+async fn ctrl_c() {
+    // Where there is no Ctrl-C to be had, there is no keyboard either.
+    if signal::ctrl_c().await.is_err() {
+        future::pending().await
+    }
+}
+
+/// What to do about a server that does not start.
+fn advise(error: &StartError) -> Failure {
+    let failure = Failure::failed(error);
+    let StartError::Listen { address, source } = error else {
+        return failure;
+    };
+    let kind = source.kind();
+    if kind == io::ErrorKind::AddrInUse {
+        let next = address.port().saturating_add(1);
+        return failure.hint(format!(
+            "--listen {next} takes another port, --listen 0 any that is free"
+        ));
+    }
+    if kind == io::ErrorKind::PermissionDenied {
+        return failure.hint("ports below 1024 are root's; --listen 8000 takes another");
+    }
+    failure
+}
+
+/// Ctrl-C, and what supervisors send.
+struct Signals {
+    #[cfg(unix)]
+    terminate: signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        Ok(Self {
+            #[cfg(unix)]
+            terminate: signal::unix::signal(signal::unix::SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        let terminated = self.terminate.recv();
+        #[cfg(not(unix))]
+        let terminated = future::pending::<()>();
+        tokio::select! {
+            () = ctrl_c() => {}
+            _ = terminated => {}
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What is said when the server serves.
+
+use std::{net::SocketAddr, path::Path};
+
+use offhook_server::config::{Config, Loaded};
+
+use crate::screen::{BOLD, DIM, LINK};
+
+/// Where to open the chat, where programs connect, where the data lie.
+pub(super) fn text(loaded: &Loaded, addresses: &[SocketAddr]) -> String {
+    let config = &loaded.config;
+    let tls = if config.tls.is_some() { "s" } else { "" };
+    let version = env!("CARGO_PKG_VERSION");
+    let mut text = format!("{BOLD}Offhook {version}{BOLD:#} is listening\n\n");
+    for address in addresses {
+        let (host, note) = reached(*address);
+        if config.talk {
+            text.push_str(&line("chat", &format!("http{tls}://{host}/talk/"), note));
+        }
+        text.push_str(&line(
+            "line",
+            &format!("ws{tls}://{host}{}", config.ws_path),
+            note,
+        ));
+    }
+    text.push_str(&data(config));
+    if let Some(file) = loaded.file() {
+        text.push_str(&format!("  {DIM}config{DIM:#}  {}\n", shown(file)));
+    }
+    text.push_str("\nCtrl-C stops it.\n");
+    text
+}
+
+fn line(word: &str, url: &str, note: &str) -> String {
+    format!("  {DIM}{word:6}{DIM:#}  {LINK}{url}{LINK:#}{DIM}{note}{DIM:#}\n")
+}
+
+/// What to write into a browser here.
+fn reached(address: SocketAddr) -> (String, &'static str) {
+    let port = address.port();
+    if address.ip().is_unspecified() {
+        (
+            format!("localhost:{port}"),
+            "  (and on every other address of this machine)",
+        )
+    } else {
+        (address.to_string(), "")
+    }
+}
+
+fn data(config: &Config) -> String {
+    let data = if config.in_memory {
+        "in memory, gone when the server stops".to_owned()
+    } else {
+        shown(&config.data)
+    };
+    format!("  {DIM}data{DIM:#}    {data}\n")
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

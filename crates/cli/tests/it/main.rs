@@ -1,0 +1,6 @@
+//! The real program: what it prints, where, and with which exit code.
+
+mod config;
+mod manual;
+mod program;
+mod serve;

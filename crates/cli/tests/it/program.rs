@@ -1,0 +1,162 @@
+//! Runs the program in a directory of its own.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write as _},
+    process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio},
+    thread,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// The program, in a directory without a configuration and an environment without variables of
+/// its own.
+pub(crate) struct Program {
+    pub(crate) directory: TempDir,
+    command: Command,
+}
+
+/// What it said, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// A program that runs; killed when it goes out of scope.
+pub(crate) struct Running {
+    child: Child,
+    pub(crate) stdout: BufReader<ChildStdout>,
+    pub(crate) stderr: BufReader<ChildStderr>,
+    _directory: TempDir,
+}
+
+pub(crate) fn offhook(arguments: &[&str]) -> Program {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_offhook"));
+    command.args(arguments).current_dir(directory.path());
+    command.stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("OFFHOOK_") {
+            command.env_remove(name);
+        }
+    }
+    // Tests run through whatever the machine has; loopback needs none of it.
+    for name in [
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+    ] {
+        command.env_remove(name);
+    }
+    Program { directory, command }
+}
+
+impl Program {
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub(crate) fn file(self, name: &str, text: impl AsRef<[u8]>) -> Self {
+        std::fs::write(self.directory.path().join(name), text).expect("written");
+        self
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn run(mut self) -> Ended {
+        Ended::from(self.command.output().expect("it starts"))
+    }
+
+    /// Runs it to its end with this on stdin.
+    pub(crate) fn run_with(mut self, input: impl AsRef<[u8]> + Send + 'static) -> Ended {
+        let streams = self.command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = streams.stderr(Stdio::piped()).spawn().expect("it starts");
+        let mut stdin = child.stdin.take().expect("piped");
+        // Beside the reading, so that neither waits for the other. A program that has ended
+        // reads no more.
+        let writer = thread::spawn(move || stdin.write_all(input.as_ref()).unwrap_or_default());
+        let output = child.wait_with_output().expect("it ends");
+        writer.join().expect("written");
+        Ended::from(output)
+    }
+
+    pub(crate) fn start(mut self) -> Running {
+        let streams = self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = streams.spawn().expect("it starts");
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        Running {
+            child,
+            stdout,
+            stderr,
+            _directory: self.directory,
+        }
+    }
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        Self {
+            code: output.status.code(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
+    }
+}
+
+impl Running {
+    /// The next line of stdout that begins with this.
+    pub(crate) fn line(&mut self, start: &str) -> String {
+        line(&mut self.stdout, start)
+    }
+
+    /// The next line of stderr that begins with this.
+    pub(crate) fn error_line(&mut self, start: &str) -> String {
+        line(&mut self.stderr, start)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).expect("an id");
+        kill_process(Pid::from_raw(id).expect("an id"), signal).expect("it runs");
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(mut self) -> Ended {
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        self.stdout.read_to_string(&mut stdout).expect("UTF-8");
+        self.stderr.read_to_string(&mut stderr).expect("UTF-8");
+        let code = self.child.wait().expect("it ends").code();
+        Ended {
+            code,
+            stdout,
+            stderr,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both only fail when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn line(reader: &mut impl BufRead, start: &str) -> String {
+    let mut before = String::new();
+    for line in reader.lines() {
+        let line = line.expect("UTF-8");
+        if line.trim_start().starts_with(start) {
+            return line.trim().to_owned();
+        }
+        before.push_str(&line);
+        before.push('\n');
+    }
+    panic!("no line begins with {start:?}:\n{before}");
+}

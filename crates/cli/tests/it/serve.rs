@@ -1,0 +1,163 @@
+use std::{
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+};
+
+use rustix::process::Signal;
+
+use crate::program::{Program, Running, offhook};
+
+/// A server that serves, and where.
+fn serving(program: Program) -> (Running, String) {
+    let mut running = program.start();
+    let line = running.line("line");
+    let (_, url) = line.split_once("ws://").expect("a URL");
+    let address = url.trim_end_matches("/ws").to_owned();
+    running.line("Ctrl-C stops it.");
+    (running, address)
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    answer
+}
+
+/// A WebSocket that is opened, and then does nothing.
+fn open_line(address: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    let request = format!(
+        "GET /ws HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Protocol: offhook.v1.json\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).expect("it answers");
+    assert_eq!(&answer, b"HTTP/1.1 101");
+    stream
+}
+
+#[test]
+fn it_says_where_the_chat_is_and_where_the_data_lie_and_stops_when_told() {
+    let mut running = offhook(&["serve", "--listen", "0"]).start();
+    assert!(running.line("Offhook").ends_with("is listening"));
+    let chat = running.line("chat");
+    let address = chat
+        .trim_start_matches("chat")
+        .trim()
+        .trim_start_matches("http://");
+    let address = address.trim_end_matches("/talk/").to_owned();
+    assert_eq!(running.line("data"), "data    ./offhook-data");
+    running.line("Ctrl-C stops it.");
+    assert!(get(&address, "/healthz").starts_with("HTTP/1.1 200"));
+    running.signal(Signal::TERM);
+    let ended = running.end();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with("stopped\n"), "{}", ended.stderr);
+}
+
+#[test]
+fn without_a_command_it_serves() {
+    let (running, address) = serving(offhook(&["--listen", "0", "--in-memory"]));
+    assert!(get(&address, "/healthz").starts_with("HTTP/1.1 200"));
+    drop(running);
+}
+
+#[test]
+fn in_memory_nothing_is_written() {
+    let program = offhook(&["serve", "--listen", "0", "--in-memory"]);
+    let directory = program.directory.path().to_owned();
+    let (running, _) = serving(program);
+    assert_eq!(directory.read_dir().expect("readable").count(), 0);
+    drop(running);
+}
+
+#[test]
+fn a_second_ctrl_c_stops_at_once() {
+    let (mut running, address) =
+        serving(offhook(&["--listen", "0", "--in-memory", "--drain", "1h"]));
+    let line = open_line(&address);
+    running.signal(Signal::INT);
+    running.error_line("stopping: clients have up to 3600 s to go");
+    running.signal(Signal::INT);
+    let ended = running.end();
+    assert_eq!(ended.code, Some(130), "{}", ended.stderr);
+    drop(line);
+}
+
+#[test]
+fn a_port_that_is_in_use_is_told_with_what_to_do_and_the_code_is_1() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let ended = offhook(&["--in-memory", "--listen", &address]).run();
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended
+            .stderr
+            .starts_with(&format!("error: {address} is in use")),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        ended.stderr.contains("--listen 0 any that is free"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_port_of_another_server_is_shared_only_when_asked_for() {
+    let (first, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
+    let ended = offhook(&["--in-memory", "--listen", &address]).run();
+    assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+    let (second, shared) = serving(offhook(&[
+        "--in-memory",
+        "--share-port",
+        "--listen",
+        &address,
+    ]));
+    assert_eq!(shared, address);
+    drop((first, second));
+}
+
+#[test]
+fn data_that_another_server_uses_are_left_alone() {
+    let program = offhook(&["--listen", "0"]);
+    let data = program
+        .directory
+        .path()
+        .join("offhook-data")
+        .display()
+        .to_string();
+    let (first, _) = serving(program);
+    let ended = offhook(&["--listen", "0", "--data", &data]).run();
+    assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+    assert!(
+        ended.stderr.contains("another process uses this log"),
+        "{}",
+        ended.stderr
+    );
+    drop(first);
+}
+
+#[test]
+fn logs_go_to_stderr_and_can_be_json() {
+    let (running, _) = serving(offhook(&[
+        "--listen",
+        "0",
+        "--in-memory",
+        "--log-format",
+        "json",
+    ]));
+    running.signal(Signal::TERM);
+    let ended = running.end();
+    assert!(
+        ended.stderr.starts_with("{\"timestamp\":"),
+        "{}",
+        ended.stderr
+    );
+}

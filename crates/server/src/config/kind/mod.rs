@@ -1,0 +1,119 @@
+//! Kinds of values: how each is read, what is said when it can't be, and how it is written.
+
+mod address;
+mod amount;
+mod network;
+mod text;
+mod time;
+
+pub(super) use address::Addresses;
+pub(super) use amount::{Bytes, count, some};
+pub(super) use network::{Origins, Secret, UrlPath};
+pub(super) use text::{Choice, File, Levels, NamePattern, Switch};
+pub(super) use time::time;
+
+use std::{num::NonZeroUsize, thread};
+
+use super::given::{Given, Misfit};
+use super::toml_text::quoted;
+
+/// A kind of value.
+pub(super) trait Kind {
+    /// What the configuration holds.
+    type Value;
+
+    /// What may be given, in words: `a whole number`.
+    fn expected(&self) -> String;
+
+    /// The same in one word, for where a line is short: `N`, `TIME`.
+    fn placeholder(&self) -> String;
+
+    /// Takes what was given, or says why not.
+    fn read(&self, given: &Given) -> Result<Self::Value, Vec<Misfit>>;
+
+    /// The value in TOML; none where it must not be seen.
+    fn write(&self, value: &Self::Value) -> Option<String>;
+
+    /// The same for a default, which must not tell of this machine.
+    fn write_default(&self, value: &Self::Value) -> Option<String> {
+        self.write(value)
+    }
+
+    /// Whether a flag without a value switches it on.
+    fn is_switch(&self) -> bool {
+        false
+    }
+
+    /// Whether a flag may come several times.
+    fn is_list(&self) -> bool {
+        false
+    }
+}
+
+/// A value or a word that says there is none.
+pub(super) struct Or<K>(pub(super) &'static str, pub(super) K);
+
+impl<K: Kind> Kind for Or<K> {
+    type Value = Option<K::Value>;
+
+    fn expected(&self) -> String {
+        format!("{}, or {:?}", self.1.expected(), self.0)
+    }
+
+    fn placeholder(&self) -> String {
+        format!("{}|{}", self.1.placeholder(), self.0)
+    }
+
+    fn read(&self, given: &Given) -> Result<Self::Value, Vec<Misfit>> {
+        if given.text() == Some(self.0) {
+            return Ok(None);
+        }
+        self.1.read(given).map(Some)
+    }
+
+    fn write(&self, value: &Self::Value) -> Option<String> {
+        match value {
+            Some(value) => self.1.write(value),
+            None => Some(quoted(self.0)),
+        }
+    }
+}
+
+/// How many cores to use.
+pub(super) struct Cores;
+
+const ALL_CORES: &str = "auto";
+
+impl Cores {
+    pub(super) fn all() -> NonZeroUsize {
+        thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+    }
+}
+
+impl Kind for Cores {
+    type Value = NonZeroUsize;
+
+    fn expected(&self) -> String {
+        format!("a whole number, at least 1, or {ALL_CORES:?} for one a core")
+    }
+
+    fn placeholder(&self) -> String {
+        format!("N|{ALL_CORES}")
+    }
+
+    fn read(&self, given: &Given) -> Result<Self::Value, Vec<Misfit>> {
+        if given.text() == Some(ALL_CORES) {
+            return Ok(Self::all());
+        }
+        let number = given.number().and_then(|digits| digits.parse().ok());
+        number.ok_or_else(|| given.misfit(self.expected()))
+    }
+
+    fn write(&self, value: &Self::Value) -> Option<String> {
+        Some(value.to_string())
+    }
+
+    fn write_default(&self, _: &Self::Value) -> Option<String> {
+        Some(quoted(ALL_CORES))
+    }
+}

@@ -1,0 +1,98 @@
+use super::*;
+
+/// The lines without where they came from, and without the path that depends on it.
+fn values(page: &str) -> Vec<&str> {
+    let lines = page.lines().skip(1);
+    let values = lines.filter_map(|line| line.split("  # ").next());
+    let values = values.filter(|line| !line.starts_with("data = "));
+    values.map(str::trim_end).collect()
+}
+
+#[test]
+fn the_effective_configuration_reads_back_to_itself() {
+    let text = "listen = [\"8000\", \":9000\"]\n[keepalive]\ninterval = \"off\"\n\
+                [[channels]]\npattern = \"a\\\"b/*\"\nhistory = { age = \"none\" }\n\
+                [[channels]]\npattern = \"*\"\nslow = \"disconnect\"";
+    let page = file(text).good().effective();
+    let again = file(&page).good().effective();
+    assert_eq!(values(&page), values(&again));
+}
+
+#[test]
+fn the_effective_configuration_says_where_each_value_came_from() {
+    let given = file("\n[log]\nlevel = \"debug\"").variable("OFFHOOK_TALK", "no");
+    let directory = given.directory.path().display().to_string();
+    let page = given
+        .flag("drain", "3s")
+        .good()
+        .effective()
+        .replace(&directory, "");
+    let mut lines = page.lines();
+    assert_eq!(
+        lines.next(),
+        Some("# The effective configuration; read from /offhook.toml.")
+    );
+    let line = |start: &str| {
+        let line = page.lines().find(|line| line.starts_with(start));
+        line.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    assert_eq!(
+        line("level").as_deref(),
+        Some("level = \"debug\" # /offhook.toml:3")
+    );
+    assert_eq!(line("talk").as_deref(), Some("talk = false # OFFHOOK_TALK"));
+    assert_eq!(line("drain").as_deref(), Some("drain = \"3s\" # --drain"));
+    assert_eq!(
+        line("workers").map(|line| line.ends_with("# default")),
+        Some(true)
+    );
+}
+
+#[test]
+fn a_secret_is_not_shown() {
+    let key = "07".repeat(32);
+    let loaded = file("").variable("OFFHOOK_RESUME_KEY", &key).good();
+    let page = loaded.effective();
+    assert!(page.contains("# key = (not shown)"), "{page}");
+    assert!(!page.contains("0707") && !format!("{loaded:?}").contains("7, 7"));
+}
+
+#[test]
+fn the_example_is_the_default_and_so_is_what_its_comments_say() {
+    let page = |text: &str| file(text).good().effective();
+    let example = example();
+    let uncommented: String = example
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(setting) if !setting.starts_with(' ') => format!("{setting}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    assert_ne!(uncommented, example);
+    assert_eq!(values(&page(&example)), values(&page("")));
+    assert_eq!(values(&page(&uncommented)), values(&page("")));
+}
+
+#[test]
+fn the_page_in_the_documentation_is_made_from_the_definition() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+    let written = fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        written == reference(),
+        "docs/configuration.md is not up to date; \
+         cargo run -- config --reference > docs/configuration.md"
+    );
+}
+
+#[test]
+fn every_setting_says_what_it_is_and_why_its_default_is_what_it_is() {
+    for setting in settings() {
+        let Setting {
+            key, about, reason, ..
+        } = &setting;
+        assert!(
+            about.ends_with('.') && reason.ends_with('.'),
+            "{key}: {about} / {reason}"
+        );
+    }
+}

@@ -1,0 +1,206 @@
+use super::*;
+
+#[test]
+fn a_wrong_type_is_told_with_file_line_column_and_what_was_expected() {
+    let text = "talk = true\n[limits]\n  subscriptions = \"lots\"\n";
+    let expected = "offhook.toml:3:19: limits.subscriptions: expected a whole number, at least 1, \
+                    found \"lots\"\n  3 |   subscriptions = \"lots\"\n    |                   ^^^^^^";
+    assert_eq!(file(text).wrong(), expected);
+}
+
+#[test]
+fn an_unknown_key_is_told_with_the_one_that_was_meant() {
+    let cases = [
+        (
+            "worker = 2",
+            "there is no setting worker; did you mean workers?",
+        ),
+        (
+            "inMemory = true",
+            "there is no setting inMemory; did you mean in_memory?",
+        ),
+        (
+            "[keepalives]",
+            "there is no setting keepalives; did you mean keepalive?",
+        ),
+        (
+            "[keepalive]\nintervall = \"3s\"",
+            "keepalive.intervall; did you mean keepalive.interval?",
+        ),
+        (
+            "[keepalive]\nmax_bytes = 3",
+            "keepalive.max_bytes; did you mean messages.max_bytes?",
+        ),
+        (
+            "max_bytes = 3",
+            "there is no setting max_bytes; did you mean messages.max_bytes?",
+        ),
+        (
+            "keepalive-interval = 3",
+            "keepalive-interval; did you mean keepalive.interval?",
+        ),
+        (
+            "colour = 3",
+            "there is no setting colour; `offhook config --example` shows all",
+        ),
+        (
+            "[log]\ncolour = 3",
+            "there is no setting log.colour; log has level, format",
+        ),
+    ];
+    for (text, expected) in cases {
+        let wrong = file(text).wrong();
+        assert!(wrong.contains(expected), "{wrong}");
+    }
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once_in_the_order_of_the_text() {
+    let wrong = file("drain = 10\nlisten = [\":x\", \"8000\", true]\n[tls]\ncert = \"a.pem\"")
+        .variable("OFFHOOK_WORKERS", "none")
+        .variable("OFFHOOK_LISTN", "1")
+        .flag("talk", "maybe")
+        .wrong();
+    let starts: Vec<&str> = wrong
+        .lines()
+        .filter(|line| !line.starts_with(' '))
+        .collect();
+    let expected = [
+        "offhook.toml:1:9: drain: a time needs a unit: \"10s\" for seconds",
+        "offhook.toml:2:11: listen: expected an address",
+        "offhook.toml:2:25: listen: expected an address",
+        "offhook.toml:4:8: tls.key is missing beside tls.cert: TLS needs both files",
+        "OFFHOOK_LISTN: there is no such variable; did you mean OFFHOOK_LISTEN?",
+        "OFFHOOK_WORKERS: workers: expected a whole number, at least 1, or \"auto\"",
+        "--talk: talk: expected true or false, found \"maybe\"",
+    ];
+    assert_eq!(starts.len(), expected.len(), "{wrong}");
+    for (start, expected) in starts.iter().zip(expected) {
+        assert!(start.starts_with(expected), "{start}");
+    }
+}
+
+#[test]
+fn a_value_is_checked_also_where_another_source_counts_more() {
+    let wrong = file("workers = 0").flag("workers", "2").wrong();
+    assert!(
+        wrong.starts_with("offhook.toml:1:11: workers: expected a whole number"),
+        "{wrong}"
+    );
+}
+
+#[test]
+fn broken_toml_is_told_with_every_place() {
+    let wrong = file("workers = \ntalk = tru\nlisten = \"8000\"\n").wrong();
+    let places: Vec<&str> = wrong
+        .lines()
+        .filter_map(|line| line.split(": not TOML").next())
+        .collect();
+    assert!(
+        places
+            .iter()
+            .any(|place| place.starts_with("offhook.toml:1:")),
+        "{wrong}"
+    );
+    assert!(
+        places
+            .iter()
+            .any(|place| place.starts_with("offhook.toml:2:")),
+        "{wrong}"
+    );
+}
+
+#[test]
+fn rules_that_mean_nothing_are_told_by_their_number() {
+    let cases = [
+        (
+            "channels = 3",
+            "channels: expected a list: write [[channels]] above each rule",
+        ),
+        (
+            "channels = [3]",
+            "channels[0]: expected a table, found the number 3",
+        ),
+        (
+            "[[channels]]\npresence = true",
+            "channels[0]: pattern is missing",
+        ),
+        (
+            "[[channels]]\npattern = \"a\"\npresense = true",
+            "did you mean channels[0].presence?",
+        ),
+        (
+            "[[channels]]\npattern = \"a\"\npublish = \"me\"",
+            "expected \"everyone\", \"users\",",
+        ),
+        (
+            "[[channels]]\npattern = \"a\"\nhistory.cont = 3",
+            "did you mean channels[0].history.count?",
+        ),
+        (
+            "[[channels]]\npattern = \"*\"\n[[channels]]\npattern = \"a\"",
+            "channels[1].pattern: \"a\" is never reached",
+        ),
+    ];
+    for (text, expected) in cases {
+        let wrong = file(text).wrong();
+        assert!(wrong.contains(expected), "{wrong}");
+    }
+}
+
+#[test]
+fn settings_that_do_not_fit_together_are_told() {
+    let wrong = file("limits.data_bytes = \"1 MiB\"").wrong();
+    assert!(wrong.contains("messages.max_bytes is too small"), "{wrong}");
+    assert!(
+        wrong.contains("messages.outbox_bytes has to hold"),
+        "{wrong}"
+    );
+}
+
+#[test]
+fn a_secret_is_not_repeated_when_it_or_what_is_beside_it_is_wrong() {
+    let secret = "0707070707070707070707070707070707070707070707";
+    let cases = [
+        format!("resume = {{ key = \"{secret}\", expiri = \"1d\" }}"),
+        format!("resume.key = \"{secret}"),
+    ];
+    for text in cases {
+        let wrong = file(&text).variable("OFFHOOK_RESUME_KEY", secret).wrong();
+        assert!(!wrong.contains("0707"), "{wrong}");
+        assert!(
+            wrong.contains("OFFHOOK_RESUME_KEY: resume.key: expected 32 random bytes"),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
+fn a_path_that_is_taken_is_refused() {
+    for path in ["/", "/talk/", "/healthz", "ws", "/a b", "/a?b"] {
+        let wrong = file(&format!("ws_path = \"{path}\"")).wrong();
+        assert!(wrong.contains("ws_path"), "{path}: {wrong}");
+    }
+}
+
+#[test]
+fn a_named_file_that_is_not_there_is_an_error() {
+    let mut given = file("");
+    given.sources.file = Some(given.directory.path().join("other.toml"));
+    let wrong = given.wrong();
+    assert!(
+        wrong.starts_with("other.toml: the configuration file can't be read:"),
+        "{wrong}"
+    );
+}
+
+#[test]
+fn words_that_stand_alone_are_no_origins_of_a_list() {
+    let wrong = file("origins = [\"same\", \"https://a.example/path\", \"*\"]").wrong();
+    assert!(wrong.contains("this word stands alone"), "{wrong}");
+    assert!(
+        wrong.contains("\"https://a.example/path\" is no origin"),
+        "{wrong}"
+    );
+    assert!(wrong.contains("\"*\" is no origin"), "{wrong}");
+}

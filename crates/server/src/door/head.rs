@@ -1,0 +1,81 @@
+//! The first bytes of a connection: does a WebSocket begin, or something else?
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use offhook::protocol::handshake::{
+    Rejection, ServerConfig, ServerDecision, ServerHandshake, ServerStep,
+};
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::stream::Stream;
+
+/// What was heard.
+pub(super) enum Heard {
+    /// A valid handshake, and what came behind it.
+    WebSocket(Box<ServerDecision>, Vec<u8>),
+    /// Something for an HTTP server, which reads all of it again.
+    Http(Vec<u8>),
+    /// Neither, and why.
+    Rejected(Rejection),
+}
+
+/// How much one read brings. 4 KiB: twice an ordinary head.
+const READ: usize = 4096;
+
+/// Listens until the head is whole. No buffer is held while waiting.
+pub(super) async fn hear(stream: &mut Stream, config: &Arc<ServerConfig>) -> io::Result<Heard> {
+    let mut listening = Listening {
+        handshake: Some(ServerHandshake::new(Arc::clone(config))),
+        heard: Vec::new(),
+    };
+    poll_fn(|cx| listening.poll(stream, cx)).await
+}
+
+struct Listening {
+    handshake: Option<ServerHandshake>,
+    /// All that came; bounded by the limit on heads and one read.
+    heard: Vec<u8>,
+}
+
+impl Listening {
+    fn poll(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<Heard>> {
+        loop {
+            let mut buffer = [0; READ];
+            let mut read = ReadBuf::new(&mut buffer);
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut read))?;
+            if read.filled().is_empty() {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            if let Some(heard) = self.take(read.filled()) {
+                return Poll::Ready(Ok(heard));
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Option<Heard> {
+        self.heard.extend_from_slice(bytes);
+        match self.handshake.take()?.receive(bytes) {
+            Ok(ServerStep::Incomplete(waiting)) => {
+                self.handshake = Some(waiting);
+                None
+            }
+            Ok(ServerStep::Request { decision, consumed }) => {
+                let unread = bytes.get(consumed..).unwrap_or_default().to_vec();
+                Some(Heard::WebSocket(Box::new(decision), unread))
+            }
+            Err(
+                Rejection::NotAnUpgrade
+                | Rejection::Method { .. }
+                | Rejection::HttpVersion
+                | Rejection::Body,
+            ) => Some(Heard::Http(std::mem::take(&mut self.heard))),
+            Err(rejection) => Some(Heard::Rejected(rejection)),
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Sockets that several workers, and several processes, listen on together.
+
+use std::{io, net::SocketAddr};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::config::Connections;
+
+/// Connections that wait to be accepted. 4,096, or what the system allows: a second's worth of a
+/// herd.
+const BACKLOG: i32 = 4096;
+
+/// Listens on an address that others may listen on as well (`SO_REUSEPORT`): the kernel spreads
+/// connections among them.
+pub(crate) fn listen(
+    address: SocketAddr,
+    limits: &Connections,
+) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
+    socket.set_reuse_port(true)?;
+    // What is accepted inherits these. Set before listening: the window is agreed on in the
+    // handshake.
+    if let Some(bytes) = limits.send_buffer {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = limits.receive_buffer {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

@@ -1,0 +1,110 @@
+//! The front door: whoever connects is let in, heard, and shown the way. A WebSocket becomes a
+//! line with nothing around it, everything else is hyper's.
+
+mod admission;
+mod head;
+mod listening;
+mod stream;
+mod tls;
+mod upgrade;
+
+use std::{io, net::SocketAddr, rc::Rc, time::Duration};
+
+use offhook::protocol::handshake::{Carrier, Refusal, Response};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+    task::spawn_local,
+    time::{sleep, timeout},
+};
+
+use crate::{http, worker::Worker};
+pub(crate) use admission::{Admission, Place};
+use head::Heard;
+pub(crate) use listening::listen;
+pub(crate) use stream::{Rewound, Stream};
+pub(crate) use tls::acceptor as tls_acceptor;
+pub(crate) use upgrade::{Way, upgrade};
+
+/// After an error of accept that is not one connection's, such as no free descriptor, this long
+/// passes before the next try: the cause lasts, and trying at once would burn a core.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts until the worker stops.
+pub(crate) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
+    let mut stopping = worker.stopping();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopping.begun() => return,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                let Some(place) = worker.shared.admission.take(address.ip()) else {
+                    // Not even heard: there are more than can be told politely.
+                    worker.note_refused("connection", "there are too many connections");
+                    continue;
+                };
+                spawn_local(receive(Rc::clone(&worker), stream, address, place));
+            }
+            Err(error) => {
+                worker.note_refused("accept", &error);
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Hears what a client wants, and shows it the way.
+async fn receive(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, place: Place) {
+    // What is wrong with a client's socket is the client's to notice.
+    let _best_effort = stream.set_nodelay(true);
+    let within = worker.shared.config.connections.handshake_timeout;
+    let heard = timeout(within, async {
+        let mut stream = worker.shared.dress(stream).await?;
+        let heard = head::hear(&mut stream, &worker.handshake).await?;
+        io::Result::Ok((stream, heard))
+    });
+    match Box::pin(heard).await {
+        Ok(Ok((stream, heard))) => show(worker, stream, heard, place).await,
+        Ok(Err(error)) => tracing::debug!(%address, %error, "lost before it was heard"),
+        Err(_) => worker.note_refused("handshake", "it took too long"),
+    }
+}
+
+async fn show(worker: Rc<Worker>, mut stream: Stream, heard: Heard, place: Place) {
+    let response = match heard {
+        Heard::Http(unread) => {
+            return Box::pin(http::serve(worker, Rewound::new(stream, unread), place)).await;
+        }
+        Heard::Rejected(rejection) => {
+            worker.note_refused("handshake", &rejection);
+            rejection.response(Carrier::Upgrade)
+        }
+        Heard::WebSocket(decision, unread) => match upgrade(&worker, *decision, &place) {
+            Ok((response, negotiated)) => {
+                if say(&mut stream, response).await.is_ok() {
+                    let way = Way { negotiated, unread };
+                    worker.open(way.into_socket(stream, &worker.settings), place);
+                }
+                return;
+            }
+            Err(response) => response,
+        },
+    };
+    if say(&mut stream, response).await.is_ok() {
+        // Whether the client takes the end as well as the answer is its own affair.
+        let _ended = stream.shutdown().await;
+    }
+}
+
+async fn say(stream: &mut Stream, response: Response) -> io::Result<()> {
+    stream.write_all(&response.into_bytes()).await?;
+    stream.flush().await
+}
+
+/// A refusal with a sentence for people.
+fn refusal(status: u16, sentence: &str) -> Refusal {
+    let refusal = Refusal::new(status).expect("every status here is one of HTTP's final ones");
+    refusal.body(format!("{sentence}\n"))
+}

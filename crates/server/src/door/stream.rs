@@ -1,0 +1,135 @@
+//! A client's connection, plain or in TLS, from its first byte or from a later one.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use offhook::Transport;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::server::TlsStream;
+
+/// A client's connection.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl From<Stream> for Transport {
+    fn from(stream: Stream) -> Self {
+        match stream {
+            // As it is, so that nothing lies between the line and its socket.
+            Stream::Plain(stream) => stream.into(),
+            Stream::Tls(stream) => Self::Boxed(stream),
+        }
+    }
+}
+
+macro_rules! of_either {
+    ($self:ident, $stream:ident => $call:expr) => {
+        match &mut *$self {
+            Stream::Plain($stream) => {
+                let $stream = Pin::new($stream);
+                $call
+            }
+            Stream::Tls($stream) => {
+                let $stream = Pin::new($stream);
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        of_either!(self, stream => stream.poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        of_either!(self, stream => stream.poll_write(cx, bytes))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        of_either!(self, stream => stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        of_either!(self, stream => stream.poll_shutdown(cx))
+    }
+}
+
+/// A connection some of whose bytes were read already, for a layer that reads them again.
+#[derive(Debug)]
+pub(crate) struct Rewound {
+    unread: Vec<u8>,
+    used: usize,
+    stream: Stream,
+}
+
+impl Rewound {
+    pub(crate) const fn new(stream: Stream, unread: Vec<u8>) -> Self {
+        Self {
+            unread,
+            used: 0,
+            stream,
+        }
+    }
+
+    /// The stream, and what of the unread was not read again.
+    pub(crate) fn into_parts(self) -> (Stream, Vec<u8>) {
+        let unread = self.unread.get(self.used..).unwrap_or_default().to_vec();
+        (self.stream, unread)
+    }
+}
+
+impl AsyncRead for Rewound {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let left = self.unread.get(self.used..).unwrap_or_default();
+        if left.is_empty() {
+            self.unread = Vec::new();
+            self.used = 0;
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        }
+        let count = left.len().min(buffer.remaining());
+        buffer.put_slice(left.get(..count).unwrap_or_default());
+        self.used += count;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Rewound {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,52 @@
+//! `/healthz`: how the server is, for load balancers and for people.
+
+use hyper::{
+    Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+};
+use offhook_brokers::Health;
+use serde::Serialize;
+
+use super::Answer;
+use crate::worker::Shared;
+
+#[derive(Serialize)]
+struct Report<'a> {
+    /// `good`, `failing` or `corrupt`.
+    status: &'a str,
+    /// What is wrong and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    lines: usize,
+    connections: usize,
+    workers: usize,
+    uptime_seconds: u64,
+    version: &'a str,
+}
+
+/// 200 while everything is stored as promised, else 503: whoever publishes should go elsewhere.
+pub(super) fn report(shared: &Shared) -> Answer {
+    let health = shared.broker.health();
+    let (code, status, detail) = match &health {
+        Health::Good => (StatusCode::OK, "good", None),
+        Health::Failing(what) => (StatusCode::SERVICE_UNAVAILABLE, "failing", Some(&**what)),
+        Health::Corrupt(what) => (StatusCode::SERVICE_UNAVAILABLE, "corrupt", Some(&**what)),
+    };
+    let report = Report {
+        status,
+        detail,
+        lines: shared.lines(),
+        connections: shared.admission.open(),
+        workers: shared.config.workers.get(),
+        uptime_seconds: shared.started.elapsed().as_secs(),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let mut body = serde_json::to_vec(&report).expect("a report of numbers and texts is JSON");
+    body.push(b'\n');
+    let mut answer = Response::new(body.into());
+    *answer.status_mut() = code;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}

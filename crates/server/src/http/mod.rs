@@ -1,0 +1,187 @@
+//! Everything that is no WebSocket from its first byte on: health, the chat, the client's files.
+
+mod files;
+mod health;
+
+use std::{cell::Cell, convert::Infallible, rc::Rc};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, UPGRADE},
+    server::conn::http1,
+    service::service_fn,
+    upgrade::{OnUpgrade, Upgraded},
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use offhook::protocol::handshake::{self, Carrier, RequestLine, ServerDecision};
+use tokio::task::spawn_local;
+
+use crate::{
+    door::{Place, Rewound, Way, upgrade},
+    worker::{Held, Worker},
+};
+
+type Answer = Response<Full<Bytes>>;
+
+/// Serves requests over one connection, until it ends or becomes a WebSocket.
+pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, place: Place) {
+    let held = Held::new(&worker);
+    let place = Rc::new(Cell::new(Some(place)));
+    let service = {
+        let worker = Rc::clone(&worker);
+        service_fn(move |request| {
+            let answer = answer(&worker, request, &place);
+            async move { Ok::<_, Infallible>(answer) }
+        })
+    };
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(worker.shared.config.connections.handshake_timeout)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    tokio::pin!(connection);
+    let mut stopping = worker.stopping();
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = stopping.begun() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "http connection lost");
+    }
+    drop(held);
+}
+
+fn answer(
+    worker: &Rc<Worker>,
+    mut request: Request<Incoming>,
+    place: &Cell<Option<Place>>,
+) -> Answer {
+    // A proxy may send a handshake over a connection that it has used before.
+    if request.headers().contains_key(UPGRADE) {
+        return upgraded(worker, &mut request, place);
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut answer = sentence(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET and HEAD are served",
+        );
+        answer
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return answer;
+    }
+    let path = request.uri().path();
+    let config = &worker.shared.config;
+    match path {
+        "/healthz" => health::report(&worker.shared),
+        "/" if config.talk => redirect("/talk/"),
+        "/talk" if config.talk => redirect("/talk/"),
+        path if path == config.ws_path => {
+            let mut answer = sentence(
+                StatusCode::UPGRADE_REQUIRED,
+                "this is a WebSocket endpoint: connect to it with a WebSocket client",
+            );
+            // RFC 9110 §15.5.22: a 426 names what to upgrade to.
+            let headers = answer.headers_mut();
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            answer
+        }
+        path => files::serve(path, request.headers(), config.talk).unwrap_or_else(|| {
+            let there = "nothing is served at this path; there are /healthz, /talk/ and /client/";
+            sentence(StatusCode::NOT_FOUND, there)
+        }),
+    }
+}
+
+/// A handshake that hyper has read.
+fn upgraded(
+    worker: &Rc<Worker>,
+    request: &mut Request<Incoming>,
+    place: &Cell<Option<Place>>,
+) -> Answer {
+    let target = request.uri().to_string();
+    let line = RequestLine {
+        method: request.method().as_str(),
+        target: &target,
+        version: (1, u8::from(request.version() >= hyper::Version::HTTP_11)),
+    };
+    let fields = request.headers().iter();
+    let fields = fields.map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let decision = match ServerDecision::from_parsed(&worker.handshake, line, fields) {
+        Ok(decision) => decision,
+        Err(rejection) => {
+            worker.note_refused("handshake", &rejection);
+            return converted(&rejection.response(Carrier::Upgrade));
+        }
+    };
+    let Some(taken) = place.take() else {
+        return sentence(
+            StatusCode::BAD_REQUEST,
+            "this connection is a WebSocket already",
+        );
+    };
+    match upgrade(worker, decision, &taken) {
+        Ok((response, negotiated)) => {
+            let worker = Rc::clone(worker);
+            let on_upgrade = hyper::upgrade::on(request);
+            spawn_local(async move {
+                let held = Held::new(&worker);
+                if let Some((stream, unread)) = given_up(on_upgrade).await {
+                    let way = Way { negotiated, unread };
+                    worker.open(way.into_socket(stream, &worker.settings), taken);
+                }
+                drop(held);
+            });
+            converted(&response)
+        }
+        Err(response) => {
+            place.set(Some(taken));
+            converted(&response)
+        }
+    }
+}
+
+/// The stream that hyper gives up, with nothing around it, and what hyper has read of it.
+async fn given_up(on_upgrade: OnUpgrade) -> Option<(crate::door::Stream, Vec<u8>)> {
+    let upgraded: Upgraded = on_upgrade.await.ok()?;
+    let parts = upgraded.downcast::<TokioIo<Rewound>>().ok()?;
+    let (stream, unread) = parts.io.into_inner().into_parts();
+    Some((stream, [&*parts.read_buf, &*unread].concat()))
+}
+
+/// The handshake's answer in hyper's words.
+fn converted(response: &handshake::Response) -> Answer {
+    let mut answer = Response::new(Full::from(response.body().to_vec()));
+    let status = StatusCode::from_u16(response.status());
+    *answer.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in response.headers().iter() {
+        let name = HeaderName::from_bytes(name.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
+            answer.headers_mut().append(name, value);
+        }
+    }
+    answer
+}
+
+fn redirect(to: &'static str) -> Answer {
+    let mut answer = sentence(StatusCode::FOUND, to);
+    answer
+        .headers_mut()
+        .insert(LOCATION, HeaderValue::from_static(to));
+    answer
+}
+
+/// An answer for people.
+fn sentence(status: StatusCode, words: &str) -> Answer {
+    let mut answer = Response::new(Full::from(format!("{words}\n")));
+    *answer.status_mut() = status;
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    answer.headers_mut().insert(CONTENT_TYPE, text);
+    answer
+}

@@ -1,0 +1,228 @@
+//! Starting a server, and stopping it.
+
+use std::{
+    io, mem,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        mpsc::{RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use offhook_brokers::{Broker, Log, LogOptions, Memory};
+use offhook_engine::RuleBook;
+use tokio::{sync::watch, task::spawn_blocking, time::timeout};
+
+use crate::{
+    config::{Config, ResumeKey},
+    door, key_file,
+    start_error::StartError,
+    tokens::{self, Sealer},
+    worker::{self, Shared, Stage},
+};
+
+/// How often the broker is told the time.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The log's place in the data directory.
+const LOG: &str = "log";
+
+/// Starts servers.
+#[derive(Clone, Copy, Debug)]
+pub struct Server;
+
+impl Server {
+    /// Opens the log, listens, and starts the workers. When this returns the server serves.
+    ///
+    /// Must be called within a tokio runtime; the workers have their own.
+    ///
+    /// # Errors
+    /// [`StartError`] says what is wrong and what to do.
+    pub async fn start(config: Config) -> Result<Running, StartError> {
+        let started = spawn_blocking(|| start(config)).await;
+        started.map_err(|panic| StartError::System(io::Error::other(panic)))?
+    }
+}
+
+/// A server that serves. Dropping it stops it without a word to anybody.
+#[derive(Debug)]
+pub struct Running {
+    addresses: Vec<SocketAddr>,
+    drain: Duration,
+    stage: watch::Sender<Stage>,
+    threads: Threads,
+}
+
+/// What runs, in the order in which it ends.
+#[derive(Debug, Default)]
+struct Threads {
+    workers: Vec<JoinHandle<()>>,
+    /// Dropped, it ends the clock.
+    clock_runs: Option<SyncSender<()>>,
+    clock: Option<JoinHandle<()>>,
+    /// The last of it finishes what the log has queued.
+    broker: Option<Arc<dyn Broker>>,
+}
+
+impl Running {
+    /// Where it listens: as configured, with the port that the system chose where that was 0.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Stops: nobody is accepted any more, every client is told when to come back, each its own
+    /// time, and closed with 1012. Who has not gone after `drain` is cut off. When this returns
+    /// everything acknowledged is on disk, and the addresses are free.
+    pub async fn stop(mut self) {
+        self.stage.send_replace(Stage::Draining);
+        // Every worker holds a receiver until it has ended.
+        if timeout(self.drain, self.stage.closed()).await.is_err() {
+            tracing::warn!("some clients did not go in time and are cut off");
+        }
+        self.stage.send_replace(Stage::Cut);
+        let mut threads = mem::take(&mut self.threads);
+        let ended = spawn_blocking(move || threads.end()).await;
+        if let Err(error) = ended {
+            tracing::error!(%error, "a thread did not end well");
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stage.send_replace(Stage::Cut);
+        self.threads.end();
+    }
+}
+
+impl Threads {
+    fn end(&mut self) {
+        self.clock_runs = None;
+        for thread in self.workers.drain(..).chain(self.clock.take()) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the server has panicked");
+            }
+        }
+        self.broker = None;
+    }
+}
+
+fn start(config: Config) -> Result<Running, StartError> {
+    if config.listen.is_empty() {
+        return Err(StartError::NoAddress);
+    }
+    let rules = Arc::new(config.rule_book());
+    let tls = config.tls.as_ref().map(door::tls_acceptor).transpose()?;
+    let key = resume_key(&config)?;
+    let listeners = listen(&config)?;
+    let addresses = addresses(&listeners, &config)?;
+    let broker = open_broker(&config, &rules)?;
+    let drain = config.drain;
+    let sealer = Sealer::new(&key, config.resume.expiry);
+    let shared = Arc::new(Shared::new(config, Arc::clone(&broker), sealer, tls));
+    let (stage, serving) = watch::channel(Stage::Open);
+    let mut threads = Threads {
+        broker: Some(Arc::clone(&broker)),
+        ..Threads::default()
+    };
+    for (number, listeners) in listeners.into_iter().enumerate() {
+        let (shared, rules) = (Arc::clone(&shared), Arc::clone(&rules));
+        let worker = worker::spawn(number, shared, rules, listeners, serving.clone());
+        threads.workers.push(worker.map_err(StartError::System)?);
+    }
+    let (clock_runs, clock) = keep_time(broker).map_err(StartError::System)?;
+    threads.clock_runs = Some(clock_runs);
+    threads.clock = Some(clock);
+    tracing::info!(?addresses, workers = threads.workers.len(), "serving");
+    Ok(Running {
+        addresses,
+        drain,
+        stage,
+        threads,
+    })
+}
+
+/// Listeners by worker, each with one for every address.
+fn listen(config: &Config) -> Result<Vec<Vec<std::net::TcpListener>>, StartError> {
+    let mut workers: Vec<_> = (0..config.workers.get()).map(|_| Vec::new()).collect();
+    for address in &config.listen {
+        let mut address = *address;
+        let failed = |address, source| StartError::Listen { address, source };
+        for worker in &mut workers {
+            let listener = door::listen(address, &config.connections)
+                .map_err(|source| failed(address, source))?;
+            // Port 0 is the system's choice once, and then the same for all.
+            address = listener
+                .local_addr()
+                .map_err(|source| failed(address, source))?;
+            worker.push(listener);
+        }
+    }
+    Ok(workers)
+}
+
+fn addresses(
+    listeners: &[Vec<std::net::TcpListener>],
+    config: &Config,
+) -> Result<Vec<SocketAddr>, StartError> {
+    let ours = listeners.first().into_iter().flatten();
+    ours.zip(&config.listen)
+        .map(|(listener, asked)| {
+            let address = *asked;
+            let failed = |source| StartError::Listen { address, source };
+            listener.local_addr().map_err(failed)
+        })
+        .collect()
+}
+
+fn resume_key(config: &Config) -> Result<ResumeKey, StartError> {
+    match &config.resume.key {
+        Some(key) => Ok(key.clone()),
+        // Sessions go with the process, and their tokens may too.
+        None if config.in_memory => tokens::fresh_key().map_err(StartError::System),
+        None => key_file::read_or_make(&config.data),
+    }
+}
+
+fn open_broker(config: &Config, rules: &Arc<RuleBook>) -> Result<Arc<dyn Broker>, StartError> {
+    let (rules, now) = (Arc::clone(rules), worker::now());
+    if config.in_memory {
+        return Ok(Arc::new(Memory::new(rules, now)));
+    }
+    let options = LogOptions {
+        durability: config.durability,
+        accept_loss: config.storage.accept_loss,
+        queue_count: config.storage.queue_count,
+        queue_bytes: config.storage.queue_bytes,
+        cache_bytes: config.storage.cache_bytes,
+        ..LogOptions::new(config.data.join(LOG))
+    };
+    let log = Log::open(options, rules, now).map_err(StartError::Log)?;
+    Ok(Arc::new(log))
+}
+
+/// Tells the broker the time until the sender is dropped.
+fn keep_time(broker: Arc<dyn Broker>) -> io::Result<(SyncSender<()>, JoinHandle<()>)> {
+    let (runs, ends) = sync_channel(0);
+    let clock = move || {
+        let mut was_good = true;
+        while ends.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+            broker.tick(worker::now());
+            let health = broker.health();
+            let is_good = health.is_good();
+            match (was_good, is_good) {
+                (true, false) => tracing::error!(?health, "the log fails"),
+                (false, true) => tracing::info!("the log is good again"),
+                (true, true) | (false, false) => {}
+            }
+            was_good = is_good;
+        }
+    };
+    let thread = std::thread::Builder::new()
+        .name("offhook-clock".to_owned())
+        .spawn(clock)?;
+    Ok((runs, thread))
+}

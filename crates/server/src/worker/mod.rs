@@ -1,0 +1,203 @@
+//! A worker: one thread with its own event loop, listeners, engine and lines. It shares nothing
+//! with the others but publications, by reference count, and the broker.
+
+mod connecting;
+mod line;
+mod outboxes;
+mod refilling;
+mod shared;
+mod stopping;
+mod ticks;
+mod turn;
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt, io,
+    rc::Rc,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use offhook::{
+    Settings, WebSocket,
+    protocol::{self, deflate::DeflateConfig, handshake::ServerConfig},
+};
+use offhook_brokers::{Mailbox, WorkerId};
+use offhook_engine::{Engine, Identity, Limits, Now, RuleBook};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+    task::{LocalSet, spawn_local},
+};
+
+use crate::{
+    config::Config,
+    door::{self, Place},
+    refused::Refused,
+};
+use outboxes::Outboxes;
+pub(crate) use shared::Shared;
+pub(crate) use stopping::{Held, Stage};
+
+/// One worker, on its own thread.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    /// What makes handshakes.
+    pub(crate) handshake: Arc<ServerConfig>,
+    /// How WebSockets behave.
+    pub(crate) settings: Settings,
+    state: RefCell<State>,
+    refused: RefCell<Refused>,
+    stage: watch::Receiver<Stage>,
+    /// Tasks that hold a connection.
+    connections: Cell<usize>,
+    /// The last of them has ended.
+    emptied: Notify,
+    /// Who everyone is as long as nobody asks.
+    stranger: Arc<Identity>,
+}
+
+/// What a turn of the event loop works on.
+#[derive(Debug)]
+struct State {
+    engine: Engine,
+    outboxes: Outboxes,
+    mailbox: Arc<Mailbox>,
+    id: WorkerId,
+}
+
+/// The time, from outside the engine.
+pub(crate) fn now() -> Now {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH);
+    let unix_ms = unix.map_or(0, |past| {
+        u64::try_from(past.as_millis()).unwrap_or(u64::MAX)
+    });
+    Now {
+        instant: Instant::now(),
+        unix_ms,
+    }
+}
+
+/// Starts a worker on a thread of its own. It ends when the stage says so, or is never said again.
+pub(crate) fn spawn(
+    number: usize,
+    shared: Arc<Shared>,
+    rules: Arc<RuleBook>,
+    listeners: Vec<std::net::TcpListener>,
+    stage: watch::Receiver<Stage>,
+) -> io::Result<JoinHandle<()>> {
+    // Made here, so that what the system refuses is the start's failure and not a thread's.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let listeners = {
+        let _entered = runtime.enter();
+        let ours = listeners.into_iter().map(TcpListener::from_std);
+        ours.collect::<io::Result<Vec<_>>>()?
+    };
+    let run = move || {
+        let local = LocalSet::new();
+        runtime.block_on(local.run_until(async move {
+            let mail = Arc::new(Notify::new());
+            let worker = Worker::new(shared, rules, stage, &mail);
+            worker.run(listeners, mail).await;
+        }));
+    };
+    std::thread::Builder::new()
+        .name(format!("offhook-worker-{number}"))
+        .spawn(run)
+}
+
+impl Worker {
+    fn new(
+        shared: Arc<Shared>,
+        rules: Arc<RuleBook>,
+        stage: watch::Receiver<Stage>,
+        mail: &Arc<Notify>,
+    ) -> Rc<Self> {
+        let now = now();
+        let config = &shared.config;
+        let bell = Arc::clone(mail);
+        let mailbox = Mailbox::new(config.storage.mailbox_bytes, move || bell.notify_one());
+        let mailbox = Arc::new(mailbox);
+        let id = shared.broker.attach(Arc::clone(&mailbox));
+        let settings = settings(config);
+        Rc::new(Self {
+            handshake: Arc::new(handshake(config)),
+            state: RefCell::new(State {
+                engine: Engine::new(engine_limits(config), rules, now),
+                outboxes: Outboxes::new(config),
+                mailbox,
+                id,
+            }),
+            settings,
+            refused: RefCell::new(Refused::new(now.instant)),
+            stage,
+            connections: Cell::new(0),
+            emptied: Notify::new(),
+            stranger: Arc::new(Identity::stranger()),
+            shared,
+        })
+    }
+
+    async fn run(self: Rc<Self>, listeners: Vec<TcpListener>, mail: Arc<Notify>) {
+        for listener in listeners {
+            spawn_local(door::accept(Rc::clone(&self), listener));
+        }
+        spawn_local(Rc::clone(&self).take_mail(mail));
+        spawn_local(Rc::clone(&self).tick());
+        self.until_stopped().await;
+        let id = self.state.borrow().id;
+        self.shared.broker.detach(id);
+    }
+
+    /// Makes a line of an open WebSocket.
+    pub(crate) fn open(self: &Rc<Self>, socket: WebSocket, place: Place) {
+        spawn_local(line::serve(Rc::clone(self), socket, place));
+    }
+
+    /// Tells the operator, once a kind and interval.
+    pub(crate) fn note_refused(&self, kind: &'static str, detail: impl fmt::Display) {
+        self.refused.borrow_mut().note(kind, detail);
+    }
+}
+
+/// What makes handshakes. The subprotocol is chosen after the path.
+fn handshake(config: &Config) -> ServerConfig {
+    ServerConfig {
+        origin: config.origins.clone(),
+        scheme: config.scheme(),
+        deflate: config.messages.deflate.then(DeflateConfig::default),
+        ..ServerConfig::default()
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    let settings = Settings::default()
+        .config(protocol::Config {
+            limits: protocol::Limits {
+                message_size: config.messages.max_bytes as u64,
+                ..protocol::Limits::default()
+            },
+            keepalive: config.keepalive,
+            close_timeout: config.connections.close_timeout,
+            ..protocol::Config::default()
+        })
+        .send_buffer(config.messages.outbox_bytes);
+    if config.messages.deflate {
+        settings.deflate(DeflateConfig::default())
+    } else {
+        settings
+    }
+}
+
+fn engine_limits(config: &Config) -> Limits {
+    Limits {
+        lines: config.connections.max,
+        // Half: what is live while a line catches up has room beside it.
+        outbox_bytes: config.messages.outbox_bytes / 2,
+        ..config.limits.clone()
+    }
+}

@@ -1,0 +1,103 @@
+//! How a worker ends: it accepts nobody any more, tells every line when to come back, closes them,
+//! and waits until they have gone.
+
+use std::{rc::Rc, time::Duration};
+
+use offhook::protocol::CloseCode;
+use tokio::sync::watch;
+
+use super::Worker;
+use crate::tokens::random_bytes;
+
+/// How far the server has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It serves.
+    Open,
+    /// It accepts nobody, and waits for those it has.
+    Draining,
+    /// It waits no longer.
+    Cut,
+}
+
+/// Waits for the end. Whoever could say it being gone is the end, too.
+#[derive(Debug)]
+pub(crate) struct Stopping(watch::Receiver<Stage>);
+
+impl Stopping {
+    /// The server accepts nobody any more.
+    pub(crate) async fn begun(&mut self) {
+        let _said_or_gone = self.0.wait_for(|stage| *stage != Stage::Open).await;
+    }
+
+    /// The server waits no longer.
+    pub(crate) async fn cut(&mut self) {
+        let _said_or_gone = self.0.wait_for(|stage| *stage == Stage::Cut).await;
+    }
+}
+
+impl Worker {
+    /// Something to wait for the end with.
+    pub(crate) fn stopping(&self) -> Stopping {
+        Stopping(self.stage.clone())
+    }
+
+    /// Serves until the server stops, and then until everybody has gone or time is up.
+    pub(super) async fn until_stopped(self: &Rc<Self>) {
+        let mut stopping = self.stopping();
+        stopping.begun().await;
+        self.say_goodbye();
+        let emptied = async {
+            while self.connections.get() > 0 {
+                self.emptied.notified().await;
+            }
+        };
+        tokio::select! {
+            () = emptied => {}
+            () = stopping.cut() => {}
+        }
+        self.tell_refused();
+    }
+
+    /// Tells every line when to come back, each its own time, and closes it.
+    fn say_goodbye(self: &Rc<Self>) {
+        let spread = self.spread();
+        self.turn(|engine, _| {
+            engine.handle_drain(spread, || {
+                random_bytes().map_or(u32::MAX / 2, u32::from_be_bytes)
+            });
+        });
+        let code = CloseCode::SERVICE_RESTART;
+        let state = self.state.borrow();
+        state.outboxes.close_all(code, "the server goes away");
+    }
+
+    /// Over how long clients come back: at half the rate that handshakes are let in at, so that a
+    /// restarted server takes them all at their first try; two tabs are back at once.
+    fn spread(&self) -> Duration {
+        let config = &self.shared.config;
+        let rate = (config.connections.handshakes_per_second / 2).max(1);
+        let lines = u32::try_from(self.shared.lines()).unwrap_or(u32::MAX);
+        Duration::from_secs_f64(f64::from(lines) / f64::from(rate)).min(config.drain)
+    }
+}
+
+/// A task that holds a connection, which the worker's end waits for.
+#[derive(Debug)]
+pub(crate) struct Held(Rc<Worker>);
+
+impl Held {
+    pub(crate) fn new(worker: &Rc<Worker>) -> Self {
+        worker.connections.update(|count| count + 1);
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.connections.update(|count| count - 1);
+        if self.0.connections.get() == 0 {
+            self.0.emptied.notify_waiters();
+        }
+    }
+}

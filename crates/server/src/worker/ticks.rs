@@ -1,0 +1,69 @@
+//! What is done now and then: the engine's deadlines, marks that had to wait, fresh tokens.
+
+use std::{rc::Rc, time::Duration};
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{State, Worker, now};
+
+/// Twice a second: often enough for deadlines of seconds, and few enough tokens for who subscribes
+/// to many channels one by one.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Every minute is looked which tokens have lived half of their life.
+const TICKS_A_LOOK: u32 = 120;
+
+impl Worker {
+    pub(super) async fn tick(self: Rc<Self>) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut until_look = TICKS_A_LOOK;
+        loop {
+            ticks.tick().await;
+            self.keep_deadlines();
+            until_look -= 1;
+            let look = until_look == 0;
+            if look {
+                until_look = TICKS_A_LOOK;
+            }
+            self.mark_and_seal(look);
+            self.tell_refused();
+        }
+    }
+
+    fn keep_deadlines(self: &Rc<Self>) {
+        self.turn(|engine, now| {
+            if engine.poll_timeout().is_some_and(|at| at <= now.instant) {
+                engine.handle_timeout(now);
+            }
+        });
+    }
+
+    /// Sends what had to wait for this moment.
+    fn mark_and_seal(&self, look: bool) {
+        let now = now();
+        let now_s = self.seconds();
+        let State {
+            engine, outboxes, ..
+        } = &mut *self.state.borrow_mut();
+        outboxes.mark_again();
+        if look {
+            let half_life = self.shared.sealer.expiry().as_secs() / 2;
+            let half_life = u32::try_from(half_life).unwrap_or(u32::MAX);
+            outboxes.age_tokens(now_s.saturating_sub(half_life));
+        }
+        outboxes.seal_stale(now_s, |line| {
+            self.shared.sealer.seal(&engine.snapshot(line, now)?)
+        });
+    }
+
+    /// Seconds since the server's start.
+    pub(super) fn seconds(&self) -> u32 {
+        let past = self.shared.started.elapsed().as_secs();
+        u32::try_from(past).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn tell_refused(&self) {
+        self.refused.borrow_mut().tell(now().instant);
+    }
+}

@@ -1,0 +1,61 @@
+//! For who sends the same to many and must not wait for any: queueing whatever is unsent, waiting
+//! for room, and knowing how far a peer has read.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use offhook_protocol::{Connection, Event, SendError};
+
+use super::{Line, State};
+use crate::error::Error;
+
+impl Line {
+    /// Queues without waiting, and gives how much is unsent then.
+    #[inline]
+    pub(crate) fn put(
+        self: &Arc<Self>,
+        queue: impl FnOnce(&mut Connection) -> Result<(), SendError>,
+    ) -> Result<usize, Error> {
+        let mut state = self.lock();
+        if state.broken.is_some() {
+            return Err(state.closed_error());
+        }
+        self.queue(&mut state, queue)?;
+        Ok(state.connection.buffered_amount())
+    }
+
+    /// Waits until at most half of the send buffer is unsent.
+    pub(crate) fn poll_room(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let mut state = self.lock();
+        if !state.is_open() || state.broken.is_some() {
+            return Poll::Ready(Err(state.closed_error()));
+        }
+        if state.connection.buffered_amount() > state.high_water as usize / 2 {
+            state.wait(cx.waker());
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends a ping with this number behind everything that was sent before, if that is possible.
+    pub(crate) fn mark(self: &Arc<Self>, number: u32) -> Result<bool, Error> {
+        let mut state = self.lock();
+        let mut sent = false;
+        self.queue(&mut state, |connection| {
+            sent = connection.ping_behind(&number.to_be_bytes())?;
+            Ok(())
+        })?;
+        Ok(sent)
+    }
+}
+
+impl State {
+    /// Notes the number that a pong brings back.
+    pub(super) fn note_mark(&mut self, event: &Event<'_>) {
+        if let Event::Pong { payload, rtt: None } = event
+            && let Ok(number) = <[u8; 4]>::try_from(&**payload)
+        {
+            self.reached = Some(u32::from_be_bytes(number));
+        }
+    }
+}
