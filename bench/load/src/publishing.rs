@@ -100,7 +100,8 @@ impl Publishers {
     /// Fills every line's window.
     pub fn begin(&mut self) -> Result<()> {
         for (line, frames) in self.frames.iter().enumerate() {
-            self.free.extend((0..frames.len()).map(|number| (line, number)));
+            self.free
+                .extend((0..frames.len()).map(|number| (line, number)));
         }
         self.send()
     }

@@ -74,7 +74,9 @@ fn nats(bytes: &[u8]) -> Result<Option<Unit<'_>>> {
         ensure!(bytes.len() < LONGEST_LINE, "a line without an end");
         return Ok(None);
     };
-    let line = bytes[..end].strip_suffix(b"\r").context("a bare line feed")?;
+    let line = bytes[..end]
+        .strip_suffix(b"\r")
+        .context("a bare line feed")?;
     if !line.starts_with(b"MSG ") && !line.starts_with(b"HMSG ") {
         return Ok(unit(bytes, line.len(), end + 1, 0, 0));
     }

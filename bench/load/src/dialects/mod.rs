@@ -10,8 +10,8 @@ mod socketio;
 use anyhow::Result;
 use clap::ValueEnum;
 
-pub(crate) use self::native::epoch;
 pub use self::framing::{Framing, Unit};
+pub(crate) use self::native::epoch;
 use crate::ring::push_frame;
 use crate::upgrade;
 

@@ -18,9 +18,8 @@ pub(super) fn ping() -> Vec<u8> {
 /// The payload has to be text that JSON does not escape.
 pub(super) fn publication(channel: &str, number: usize, payload: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(payload);
-    let publish = format!(
-        r#"{{"type":"publish","id":{number},"channel":"{channel}","data":"{text}"}}"#
-    );
+    let publish =
+        format!(r#"{{"type":"publish","id":{number},"channel":"{channel}","data":"{text}"}}"#);
     frame(1, publish.as_bytes())
 }
 

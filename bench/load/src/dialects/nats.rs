@@ -37,9 +37,7 @@ pub(super) fn hear(part: &Part, unit: &Unit<'_>) -> Result<Word> {
     Ok(match unit.head {
         [b'I', b'N', b'F', b'O', ..] => Word::Say(introduction(part)),
         b"PING" => Word::Say(b"PONG\r\n".to_vec()),
-        b"PONG" if jetstream => {
-            Word::Say(publish(CREATE, &inbox(part, 0), STREAM.as_bytes()))
-        }
+        b"PONG" if jetstream => Word::Say(publish(CREATE, &inbox(part, 0), STREAM.as_bytes())),
         b"PONG" => Word::Ready,
         [b'M', b'S', b'G', ..] if jetstream => answer(unit)?,
         [b'M', b'S', b'G', ..] => Word::Publication,
@@ -72,7 +70,9 @@ fn introduction(part: &Part) -> Vec<u8> {
 
 fn answer(unit: &Unit<'_>) -> Result<Word> {
     if memmem::find(unit.body, br#""error""#).is_some() {
-        return Ok(Word::Refused(String::from_utf8_lossy(unit.body).into_owned()));
+        return Ok(Word::Refused(
+            String::from_utf8_lossy(unit.body).into_owned(),
+        ));
     }
     if memmem::find(unit.body, br#""config""#).is_some() {
         return Ok(Word::Ready);

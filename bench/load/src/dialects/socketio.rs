@@ -3,7 +3,11 @@
 use super::{Word, frame};
 
 pub(super) fn path(subscribes: bool) -> String {
-    let part = if subscribes { "subscriber" } else { "publisher" };
+    let part = if subscribes {
+        "subscriber"
+    } else {
+        "publisher"
+    };
     format!("/socket.io/?EIO=4&transport=websocket&part={part}")
 }
 
