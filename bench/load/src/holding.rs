@@ -16,6 +16,9 @@ use crate::transport::Dialer;
 /// How often it is looked whether there is something to do, besides answering the server's pings.
 const GLANCE: Duration = Duration::from_millis(50);
 
+/// Lines between two words of progress.
+const PROGRESS: usize = 1000;
+
 /// Pings under way at once.
 const PINGS: usize = 100;
 
@@ -43,8 +46,10 @@ pub fn run(dialer: &Dialer, plan: &Plan) -> Result<()> {
         number: 0,
     });
     let parts = (0..plan.lines).map(|_| part.clone());
+    let mut said = 0;
     crowd.open(dialer, parts, |ready| {
-        if ready.is_multiple_of(1000) {
+        if ready / PROGRESS > said {
+            said = ready / PROGRESS;
             println!("open {ready}");
         }
     })?;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::fan_out::{Plan, Stage};
 use crate::process;
@@ -26,6 +26,11 @@ pub fn run(dialer: &Dialer, plan: &Plan) -> Result<SlowLine> {
     let missed = stage.missed().context("there is no slow line")?;
     let begin = Instant::now();
     let times_told = stage.catch_up()?;
+    ensure!(
+        times_told > 0,
+        "{missed} publications fit into sockets and outbox, and the line never fell behind: measure \
+         longer, or with larger publications"
+    );
     Ok(SlowLine {
         without,
         with,

@@ -1,5 +1,6 @@
 //! A non-blocking connection, plain or under TLS.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -18,7 +19,7 @@ use socket2::{Domain, Socket, Type};
 pub struct Dialer {
     /// The server's address.
     pub address: SocketAddr,
-    from: Option<IpAddr>,
+    from: Option<From>,
     receive_buffer: Option<usize>,
     tls: Option<Arc<ClientConfig>>,
 }
@@ -38,8 +39,9 @@ impl Dialer {
     /// Comes from this address rather than from one of the system's choice.
     #[must_use]
     pub fn from(self, address: Option<IpAddr>) -> Self {
+        let port = Cell::new(FIRST_PORT);
         Self {
-            from: address,
+            from: address.map(|address| From { address, port }),
             ..self
         }
     }
@@ -75,8 +77,8 @@ impl Dialer {
         if let Some(bytes) = self.receive_buffer {
             socket.set_recv_buffer_size(bytes)?;
         }
-        if let Some(from) = self.from {
-            socket.bind(&SocketAddr::new(from, 0).into())?;
+        if let Some(from) = &self.from {
+            from.bind(&socket)?;
         }
         match socket.connect(&self.address.into()) {
             // connect(2): writable once it is done.
@@ -84,6 +86,34 @@ impl Dialer {
             result => result?,
         }
         Ok(TcpStream::from_std(socket.into()))
+    }
+}
+
+/// Where connections come from.
+#[derive(Clone)]
+struct From {
+    address: IpAddr,
+    port: Cell<u16>,
+}
+
+/// Below are ports that programs are known by.
+const FIRST_PORT: u16 = 10_000;
+
+impl From {
+    /// Takes one port after the other. The kernel would choose one, too, but looks through those
+    /// that are taken for each: milliseconds a connection, once there are 10,000.
+    fn bind(&self, socket: &Socket) -> Result<()> {
+        // Ports of connections that ended a minute ago are fine.
+        socket.set_reuse_address(true)?;
+        loop {
+            let port = self.port.get();
+            let next = port.checked_add(1).context("the address has no port left")?;
+            self.port.set(next);
+            match socket.bind(&SocketAddr::new(self.address, port).into()) {
+                Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+                result => return result.context("binding"),
+            }
+        }
     }
 }
 

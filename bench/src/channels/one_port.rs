@@ -4,6 +4,7 @@
 //! that each client address brings its own 65,535. What a process may have are descriptors, so
 //! several server processes share the port (`SO_REUSEPORT`).
 
+use std::collections::HashSet;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -164,7 +165,7 @@ fn sockets(server: &Running, port: u16) -> Result<usize> {
     let folder = format!("/proc/{}/fd", server.id());
     let links = fs::read_dir(&folder).context(folder)?;
     let targets = links.filter_map(|link| fs::read_link(link.ok()?.path()).ok());
-    let ours: std::collections::HashSet<String> = targets
+    let ours: HashSet<String> = targets
         .filter_map(|target| {
             let inode = target
                 .to_str()?
@@ -176,15 +177,19 @@ fn sockets(server: &Running, port: u16) -> Result<usize> {
     let table = format!("/proc/{}/net/tcp", server.id());
     let table = fs::read_to_string(&table).context(table)?;
     let local = format!(":{port:04X}");
-    // proc(5): local address, remote address, state (01: established), …, the tenth is the inode.
-    let is_ours = |line: &&str| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let [_, here, _, "01", ..] = fields[..] else {
-            return false;
-        };
-        here.ends_with(&local) && fields.get(9).is_some_and(|inode| ours.contains(*inode))
+    // The kernel may tell of a socket twice while others come and go.
+    let inodes: HashSet<&str> = table.lines().filter_map(|line| inode(line, &local)).collect();
+    Ok(inodes.iter().filter(|inode| ours.contains(**inode)).count())
+}
+
+/// Of an established connection at that local port. proc(5): local address, remote address, state
+/// (01: established), and so on; the tenth is the inode.
+fn inode<'a>(line: &'a str, local: &str) -> Option<&'a str> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let [_, here, _, "01", _, _, _, _, _, inode, ..] = fields[..] else {
+        return None;
     };
-    Ok(table.lines().filter(is_ours).count())
+    here.ends_with(local).then_some(inode)
 }
 
 fn available_bytes() -> Result<usize> {

@@ -18,7 +18,7 @@ pub(crate) struct SlowLine {
     #[arg(long, default_value_t = 1000)]
     subscribers: usize,
     /// Bytes of each publication.
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 1024)]
     size: usize,
     /// Publications a second in the part with a fixed rate.
     #[arg(long, default_value_t = 100.0)]
