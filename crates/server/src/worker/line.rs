@@ -11,7 +11,7 @@ use offhook::{
     protocol::{CloseCode, Closed, ClosedBy},
 };
 use offhook_dialects::native::{self, Request};
-use offhook_engine::{CommandId, ErrorCode, LineId, Refusal};
+use offhook_engine::{Command, CommandId, ErrorCode, LineId, Refusal};
 use tokio::task::coop::poll_proceed;
 
 use super::{Worker, connecting::connect, stopping::Held};
@@ -29,10 +29,8 @@ pub(super) fn serve(
     async move {
         // Boxed, so that a line that is connected does not carry along what that took.
         if let Some(mut line) = Box::pin(connect(&held, &mut socket)).await {
-            // Who does not take the answers asks nothing more.
-            while let Pause::Full = poll_fn(|cx| line.poll_commands(&mut socket, cx)).await {
-                // That it is closing is said by the next message, which there is none of.
-                let _closing = Box::pin(socket.room()).await;
+            while let Some(pause) = poll_fn(|cx| line.poll_commands(&mut socket, cx)).await {
+                Box::pin(line.wait(pause, &socket)).await;
             }
         }
         // In this order: it is open until nobody knows of it any more.
@@ -40,12 +38,13 @@ pub(super) fn serve(
     }
 }
 
-/// Why no more commands are taken.
+/// Why no more commands are taken for now.
 enum Pause {
-    /// Its outbox is full.
+    /// The outbox is full: who does not take the answers asks nothing more.
     Full,
-    /// It has ended.
-    Ended,
+    /// A large answer is under way: else small questions would make a line's outbox as large as
+    /// one likes.
+    Asked,
 }
 
 /// A line that said who it is. The engine knows of it until this is dropped.
@@ -67,27 +66,45 @@ impl Line {
         }
     }
 
-    /// Takes commands until there is a reason to pause.
-    fn poll_commands(&mut self, socket: &mut WebSocket, cx: &mut Context<'_>) -> Poll<Pause> {
+    /// Takes commands until there is a reason to pause; none is the end.
+    fn poll_commands(
+        &mut self,
+        socket: &mut WebSocket,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Pause>> {
         loop {
             // Nobody keeps the event loop for himself.
             let turn = ready!(poll_proceed(cx));
             match self.poll_message(socket, cx) {
-                Poll::Ready(Ok(Some(message))) => self.take(&message),
+                Poll::Ready(Ok(Some(message))) => {
+                    if self.take(&message) {
+                        return Poll::Ready(Some(Pause::Asked));
+                    }
+                }
                 Poll::Ready(Ok(None)) => {
                     self.left = socket.closed().is_some_and(|closed| said_goodbye(&closed));
-                    return Poll::Ready(Pause::Ended);
+                    return Poll::Ready(None);
                 }
                 Poll::Ready(Err(error)) => {
                     self.lost(&error);
-                    return Poll::Ready(Pause::Ended);
+                    return Poll::Ready(None);
                 }
                 Poll::Pending => return Poll::Pending,
             }
             turn.made_progress();
             if socket.buffered_amount() > self.worker.shared.config.messages.outbox_bytes {
-                return Poll::Ready(Pause::Full);
+                return Poll::Ready(Some(Pause::Full));
             }
+        }
+    }
+
+    async fn wait(&self, pause: Pause, socket: &WebSocket) {
+        if let Pause::Asked = pause {
+            self.worker.answered(self.id).await;
+        }
+        if socket.buffered_amount() > self.worker.shared.config.messages.outbox_bytes {
+            // That it is closing is said by the next message, which there is none of.
+            let _closing = socket.room().await;
         }
     }
 
@@ -107,21 +124,29 @@ impl Line {
         polled
     }
 
-    /// Takes a message: a command, or what is answered with what is wrong with it.
-    fn take(&self, message: &Message) {
+    /// Takes a message: a command, or what is answered with what is wrong with it. Says whether
+    /// the answer may be large.
+    fn take(&self, message: &Message) -> bool {
         let Some(text) = message.as_text() else {
-            return self.refuse(None, bad("binary messages are not used here; send text"));
+            self.refuse(None, bad("binary messages are not used here; send text"));
+            return false;
         };
         match native::decode(text) {
             Ok(Request::Command { id, command }) => {
+                let large = matches!(
+                    command,
+                    Command::History { .. } | Command::Presence { .. } | Command::Receipts { .. }
+                );
                 self.worker
                     .turn(|engine, now| engine.handle_command(self.id, id, command, now));
+                return large;
             }
             Ok(Request::Connect(connect)) => {
                 self.refuse(Some(connect.id), bad("this line is connected already"));
             }
             Err(rejection) => self.refuse(rejection.id, rejection.refusal),
         }
+        false
     }
 
     fn refuse(&self, id: Option<CommandId>, refusal: Refusal) {
@@ -146,6 +171,16 @@ impl Drop for Line {
 }
 
 impl Worker {
+    /// Waits until everything that a line has asked of the broker is answered.
+    async fn answered(&self, line: LineId) {
+        let bell = self.state.borrow_mut().outboxes.ring_when_answered(line);
+        let Some(bell) = bell else { return };
+        while self.state.borrow().engine.unanswered(line) > 0 {
+            bell.notified().await;
+        }
+        self.state.borrow_mut().outboxes.ring_no_more(line);
+    }
+
     fn end_line(self: &Rc<Self>, line: LineId, left: bool) {
         self.state.borrow_mut().outboxes.remove(line);
         self.turn(|engine, _| {
