@@ -1,0 +1,3 @@
+export { Client, connect } from './client.js';
+export { OffhookError } from './errors.js';
+export { ReconnectingWebSocket } from './reconnecting-websocket.js';

@@ -1,0 +1,165 @@
+// What is published, until the server has answered: in order, each with its key, over as many lines as it
+// takes. The key makes it safe to send again what may have arrived.
+
+import { OffhookError } from './errors.js';
+
+/** Defaults, each with its reason. */
+export const OUTBOX = {
+  /** Publications that wait. 1,000: what somebody types offline in a day. */
+  count: 1_000,
+  /** Characters of what waits. 1 MiB: nothing to a phone, and a fifth of what sessionStorage holds. */
+  size: 1 << 20,
+  /** Sent and not answered. 32: fills a line of 100 ms and a server that commits every 10 ms. */
+  inFlight: 32,
+  /** Sent and not answered for this long: given up, since servers forget keys after an hour. */
+  giveUpAfter: 50 * 60_000,
+};
+
+/** When a server says `later`, but not when. */
+const LATER = 1_000;
+
+export class Outbox {
+  #environment;
+  #limits;
+  #owner;
+  #entries = [];
+  #size = 0;
+  #inFlight = new Map();
+  #isOpen = false;
+  #pausedUntil = 0;
+  #cancel = () => {};
+
+  /**
+   * @param owner `send(message)` gives the id it was sent with, or `undefined` while the socket is full;
+   *   `changed(entries)`, `published(entry, answer)`, `refused(entry, error)`
+   */
+  constructor(environment, limits, owner) {
+    this.#environment = environment;
+    this.#limits = { ...OUTBOX, ...limits };
+    this.#owner = owner;
+  }
+
+  get entries() {
+    return this.#entries;
+  }
+
+  /** Queues a message; the promise is kept once the server has it, or says that it will not. */
+  add(message, sentAt) {
+    const size = JSON.stringify(message).length;
+    if (this.#entries.length >= this.#limits.count || this.#size + size > this.#limits.size) {
+      const detail = `${this.#entries.length} publications wait for a line, as many as may`;
+      return Promise.reject(new OffhookError('queue_full', detail, { retry: 'later' }));
+    }
+    const entry = { message, size, sentAt };
+    const answer = new Promise((resolve, reject) => Object.assign(entry, { resolve, reject }));
+    this.#entries.push(entry);
+    this.#size += size;
+    this.#owner.changed(this.#entries);
+    this.pump();
+    return answer;
+  }
+
+  opened() {
+    this.#isOpen = true;
+    this.#pausedUntil = 0;
+    this.pump();
+  }
+
+  /** What was not answered goes again over the next line. */
+  lost() {
+    this.#isOpen = false;
+    this.#inFlight.clear();
+    this.#cancel();
+    for (const entry of this.#entries) entry.isSent = false;
+  }
+
+  /** Sends what may be sent now. */
+  pump() {
+    this.#cancel();
+    const now = this.#environment.now();
+    this.#giveUp(now);
+    if (!this.#isOpen) return;
+    if (now < this.#pausedUntil) {
+      this.#pumpLater(this.#pausedUntil - now);
+      return;
+    }
+    for (const entry of this.#entries) {
+      if (this.#inFlight.size >= this.#limits.inFlight) return;
+      if (entry.isSent) continue;
+      const id = this.#owner.send(entry.message);
+      if (id === undefined) {
+        // No event says when a socket has room again.
+        this.#pumpLater(50);
+        return;
+      }
+      entry.isSent = true;
+      entry.sentAt ??= now;
+      this.#inFlight.set(id, entry);
+    }
+  }
+
+  /** Whether this was the answer to a publication. */
+  answered(answer) {
+    const entry = this.#inFlight.get(answer.id);
+    if (!entry) return false;
+    this.#inFlight.delete(answer.id);
+    if (answer.type === 'error') this.#refused(entry, OffhookError.from(answer));
+    else {
+      const { position, duplicate = false } = answer;
+      this.#remove(entry);
+      entry.resolve({ position, duplicate });
+      this.#owner.published(entry, { position, duplicate });
+    }
+    this.pump();
+    return true;
+  }
+
+  /** The line ended since a message was too large: the largest under way will not be sent again. */
+  dropLargest() {
+    const [largest] = [...this.#inFlight.values()].sort((a, b) => b.size - a.size);
+    if (!largest) return false;
+    this.#reject(largest, new OffhookError('too_large', 'the server takes no message as large as this'));
+    return true;
+  }
+
+  /** Nothing will be sent any more. */
+  close(error) {
+    this.lost();
+    for (const entry of [...this.#entries]) this.#reject(entry, error, { isKept: true });
+    this.#entries = [];
+  }
+
+  #refused(entry, error) {
+    entry.isSent = false;
+    if (error.retry === 'never') this.#reject(entry, error);
+    else if (error.retry === 'reconnect') this.#isOpen = false;
+    else {
+      const until = this.#environment.now() + (error.retryAfter ?? LATER);
+      this.#pausedUntil = Math.max(this.#pausedUntil, until);
+    }
+  }
+
+  #giveUp(now) {
+    const old = (entry) => entry.sentAt !== undefined && now - entry.sentAt > this.#limits.giveUpAfter;
+    for (const entry of this.#entries.filter((entry) => !entry.isSent && old(entry))) {
+      const detail = 'no answer for so long that the key may be forgotten; it may have been published';
+      this.#reject(entry, new OffhookError('timed_out', detail));
+    }
+  }
+
+  #reject(entry, error, { isKept = false } = {}) {
+    if (!isKept) this.#remove(entry);
+    entry.reject(error);
+    this.#owner.refused(entry, error);
+  }
+
+  #remove(entry) {
+    this.#entries.splice(this.#entries.indexOf(entry), 1);
+    this.#size -= entry.size;
+    this.#owner.changed(this.#entries);
+  }
+
+  #pumpLater(ms) {
+    this.#cancel = this.#environment.later(() => this.pump(), ms);
+  }
+}

@@ -1,0 +1,254 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { connect } from '../src/index.js';
+import { lose, newClient, openClient, URL, welcome } from './conversation.js';
+import { settled, World } from './simulated.js';
+
+/** How long after each loss the next attempt comes, when every attempt fails. */
+async function pauses(world, count) {
+  const seen = [];
+  for (let turn = 0; turn < count; turn += 1) {
+    const [opened, lostAt] = [world.sockets.length, world.now];
+    await world.socket.ends();
+    for (let turn = 0; world.sockets.length === opened && turn < 1_000; turn += 1) await world.pass(100);
+    seen.push(world.now - lostAt);
+  }
+  return seen;
+}
+
+test('the bound of the wait doubles up to 30 s, and anything below it may come', async () => {
+  const largest = await newClient({}, new World({ random: () => 0.9999999 }));
+  const seen = await pauses(largest.world, 7);
+  assert.deepEqual(seen, [2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000]);
+  const smallest = await newClient({}, new World({ random: () => 0 }));
+  assert.ok((await pauses(smallest.world, 5)).every((ms) => ms <= 100));
+});
+
+test('a line that is lost soon after it opened is no reason to start the bound anew', async () => {
+  const { world, states } = await newClient({}, new World({ random: () => 0.9999999 }));
+  for (let turn = 0; turn < 4; turn += 1) {
+    await welcome(world);
+    await lose(world);
+  }
+  const waits = states.filter(({ name }) => name === 'waiting').map(({ retryAt, attempt }) => attempt);
+  assert.deepEqual(waits, [1, 2, 3, 4]);
+});
+
+test('a line that was stable starts the bound anew', async () => {
+  const { world, states } = await newClient();
+  await lose(world);
+  await welcome(world);
+  // Long enough, with an answer to each question.
+  for (let turn = 0; turn < 2; turn += 1) {
+    await world.pass(25_000);
+    await world.socket.says({ type: 'pong', id: world.socket.takeOne('ping').id });
+  }
+  await world.socket.ends();
+  assert.equal(states.at(-1).attempt, 0);
+});
+
+test('a socket that does not open in time is given up', async () => {
+  const { world } = await newClient();
+  await world.pass(10_000);
+  assert.ok(world.sockets[0].closedWith);
+  await world.pass(30_000);
+  assert.ok(world.sockets.length > 1);
+});
+
+for (const [code, name] of [[1001, 'going away'], [1006, 'lost'], [1011, 'internal error'], [1012, 'restart'], [1013, 'try again later']]) {
+  test(`${code}, ${name}: comes back`, async () => {
+    const { world, states } = await openClient();
+    await world.socket.ends(code);
+    assert.equal(states.at(-1).name, 'waiting');
+  });
+}
+
+for (const [code, name] of [[1002, 'protocol error'], [1008, 'policy'], [4001, 'replaced']]) {
+  test(`${code}, ${name}: does not come back, and says why`, async () => {
+    const { client, world, states } = await openClient();
+    const waiting = client.publish('chat', 'hi');
+    await world.socket.ends(code, 'because');
+    assert.equal(states.at(-1).name, 'closed');
+    assert.match(states.at(-1).error.message, new RegExp(String(code)));
+    await assert.rejects(waiting, states.at(-1).error);
+    await world.pass(600_000);
+    assert.equal(world.sockets.length, 1);
+    await assert.rejects(client.publish('chat', 'hi'), { code: 'closed' });
+  });
+}
+
+test('1000 from the server is an end, not an error', async () => {
+  const { world, states } = await openClient();
+  await world.socket.ends(1000);
+  assert.deepEqual(states.at(-1), { name: 'closed', error: undefined });
+});
+
+test('too slow comes back; a flood after the longest pause', async () => {
+  const { world, states } = await openClient();
+  await world.socket.says({ type: 'closing', reason: 'too_slow' });
+  await lose(world, 1008);
+  await welcome(world);
+  await world.socket.says({ type: 'closing', reason: 'flood' });
+  await world.socket.ends(1008);
+  assert.ok(states.at(-1).retryAt - world.now >= 30_000);
+  await world.happens('shown');
+  assert.equal(states.at(-1).name, 'waiting');
+});
+
+test('before it goes away the server names a pause, and nothing cuts it short', async () => {
+  const { world, states } = await openClient();
+  await world.socket.says({ type: 'reconnect', after_ms: 2_750 });
+  await world.pass(750);
+  await world.socket.ends(1001);
+  assert.equal(states.at(-1).retryAt - world.now, 2_000);
+  await world.happens('online');
+  await world.pass(1_999);
+  assert.equal(world.sockets.length, 1);
+  await world.pass(1);
+  assert.equal(world.sockets.length, 2);
+});
+
+test('a server that names a pause and stays is left for a new line when it is over', async () => {
+  const { world } = await openClient();
+  await world.socket.says({ type: 'reconnect', after_ms: 2_750 });
+  await world.pass(2_750);
+  // Not 1000: that would end the session.
+  assert.equal(world.sockets[0].closedWith.code, 4000);
+  assert.equal(world.sockets.length, 2);
+});
+
+test('a connect that is refused for now is tried again when it was said', async () => {
+  const { world, states } = await newClient();
+  await world.socket.opens();
+  const { id } = world.socket.takeOne('connect');
+  await world.socket.says({ type: 'error', id, code: 'too_many_lines', message: '', retry: 'later', retry_after_ms: 5_000 });
+  assert.equal(states.at(-1).retryAt - world.now, 5_000);
+});
+
+test('a connect that is refused for good ends it', async () => {
+  const { world, states } = await newClient({ token: 'expired' });
+  await world.socket.opens();
+  const { id } = world.socket.takeOne('connect');
+  await world.socket.says({ type: 'error', id, code: 'bad_token', message: 'expired', retry: 'never' });
+  assert.equal(states.at(-1).name, 'closed');
+  assert.equal(states.at(-1).error.code, 'bad_token');
+});
+
+test('a dead line is noticed by its silence', async () => {
+  const { world } = await openClient();
+  await world.pass(25_000);
+  const { id } = world.socket.takeOne('ping');
+  await world.socket.says({ type: 'pong', id });
+  await world.pass(25_000);
+  world.socket.takeOne('ping');
+  await world.pass(9_999);
+  assert.equal(world.sockets[0].closedWith, undefined);
+  await world.pass(1);
+  assert.ok(world.sockets[0].closedWith);
+});
+
+test('a line on which something comes is not asked', async () => {
+  const { world } = await openClient();
+  for (let turn = 0; turn < 10; turn += 1) {
+    await world.pass(20_000);
+    await world.socket.says({ type: 'token', resume: 'v1.x' });
+  }
+  assert.deepEqual(world.socket.take(), []);
+});
+
+test('a server that accepts and says no word is left', async () => {
+  const { world } = await newClient();
+  await world.socket.opens();
+  await world.pass(10_000);
+  assert.ok(world.sockets[0].closedWith);
+});
+
+test('after sleep the line is asked at once, and given up soon', async () => {
+  const { world } = await openClient();
+  await world.sleep(3_600_000);
+  world.socket.takeOne('ping');
+  await world.pass(4_000);
+  assert.ok(world.sockets[0].closedWith);
+});
+
+test('sleep while an answer is due is no proof of death', async () => {
+  const { world } = await openClient();
+  await world.pass(25_000);
+  world.socket.takeOne('ping');
+  await world.sleep(3_600_000);
+  const { id } = world.socket.takeOne('ping');
+  await world.socket.says({ type: 'pong', id });
+  await world.pass(10_000);
+  assert.equal(world.sockets[0].closedWith, undefined);
+});
+
+test('the network or the user coming back ends the wait', async () => {
+  for (const what of ['online', 'shown']) {
+    const { world, states } = await openClient();
+    await world.happens('offline');
+    world.socket.take();
+    await world.socket.ends();
+    assert.equal(states.at(-1).name, 'offline');
+    await world.happens(what);
+    assert.equal(world.sockets.length, 2);
+  }
+});
+
+test('without a network it is tried all the same: what says so may not know', async () => {
+  const { world, states } = await openClient();
+  await world.happens('offline');
+  await world.socket.ends();
+  assert.equal(states.at(-1).name, 'offline');
+  await world.pass(states.at(-1).retryAt - world.now);
+  assert.equal(world.sockets.length, 2);
+});
+
+test('an address may be looked up for each attempt, and that may fail', async () => {
+  const world = new World();
+  const found = [async () => 'ws://a/', async () => { throw new Error('no address'); }, async () => 'ws://b/'];
+  const client = connect(() => found.shift()(), { environment: world.environment });
+  await settled();
+  await lose(world);
+  for (let turn = 0; world.sockets.length < 2 && turn < 1_000; turn += 1) await world.pass(1_000);
+  assert.deepEqual(world.sockets.map(({ url }) => url), ['ws://a/', 'ws://b/']);
+  client.close();
+});
+
+test('an http address becomes the ws one', async () => {
+  const world = new World();
+  connect('https://example.test/ws', { environment: world.environment });
+  await settled();
+  assert.equal(world.socket.url, 'wss://example.test/ws');
+});
+
+test('an address that can not be one is told at once', () => {
+  assert.throws(() => connect('nowhere at all', { environment: new World().environment }), TypeError);
+});
+
+test('closing before it is open opens nothing', async () => {
+  const world = new World();
+  const client = connect(URL, { environment: world.environment });
+  client.close();
+  await world.pass(600_000);
+  assert.equal(world.sockets.length, 0);
+});
+
+test('closing says 1000 and ends subscriptions', async () => {
+  const { client, world } = await openClient();
+  const room = client.subscribe('chat');
+  client.close();
+  assert.equal(world.socket.closedWith.code, 1000);
+  assert.equal(room.state, 'ended');
+  for await (const event of room) assert.fail(event.type);
+  assert.throws(() => client.subscribe('chat'), { code: 'closed' });
+});
+
+test('what is no JSON, or of a type nobody knows, ends nothing', async () => {
+  const { client, world } = await openClient();
+  const warnings = [];
+  client.on('warning', ({ code }) => warnings.push(code));
+  for (const text of ['{', 'null', '7', '[]', '{"type":"later"}', '{}']) await world.socket.says(text);
+  assert.ok(warnings.includes('bad_message'));
+  assert.equal(client.state.name, 'open');
+});

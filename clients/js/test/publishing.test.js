@@ -1,0 +1,190 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { at, lose, newClient, openClient, welcome } from './conversation.js';
+import { settled, SimulatedStore } from './simulated.js';
+
+const published = ({ id }, offset = 1, more = {}) => ({ type: 'published', id, position: at(offset), ...more });
+const later = ({ id }, ms) => ({ type: 'error', id, code: 'rate_limited', message: '', retry: 'later', retry_after_ms: ms });
+const publish = (client, ...texts) => texts.map((text) => client.publish('chat', text));
+const texts = (messages) => messages.map(({ data }) => data);
+
+test('the promise of a publication is kept with its position', async () => {
+  const { client, world } = await openClient();
+  const answer = client.publish('chat', { text: 'hi' }, { key: 'a1', tags: { lang: 'en' } });
+  await settled();
+  const sent = world.socket.takeOne('publish');
+  assert.deepEqual(sent, { type: 'publish', id: sent.id, channel: 'chat', data: { text: 'hi' }, key: 'a1', tags: { lang: 'en' } });
+  await world.socket.says(published(sent, 8, { duplicate: true }));
+  assert.deepEqual(await answer, { position: at(8), duplicate: true });
+});
+
+test('what is published without a line is sent once there is one, in order', async () => {
+  const { client, world } = await newClient();
+  const answers = publish(client, 'a', 'b', null);
+  await settled();
+  assert.deepEqual(client.unsent.map(({ data, tried }) => [data, tried]), [['a', false], ['b', false], [null, false]]);
+  await world.socket.opens();
+  const { id } = world.socket.takeOne('connect');
+  await world.socket.says({ type: 'welcome', id, session: 's1', resume: 'v1' });
+  const sent = world.socket.take();
+  assert.deepEqual(texts(sent), ['a', 'b', null]);
+  for (const [index, message] of sent.entries()) await world.socket.says(published(message, index + 1));
+  assert.deepEqual((await Promise.all(answers)).map(({ position }) => position), [at(1), at(2), at(3)]);
+  assert.deepEqual(client.unsent, []);
+});
+
+test('what was not answered goes again over the next line, with the same keys', async () => {
+  const { client, world } = await openClient();
+  publish(client, 'a', 'b', 'c');
+  await settled();
+  const first = world.socket.take();
+  await world.socket.says(published(first[0]));
+  await lose(world);
+  await welcome(world);
+  const second = world.socket.take();
+  assert.deepEqual(second.map(({ key }) => key), [first[1].key, first[2].key]);
+  assert.notEqual(second[0].id, first[1].id);
+});
+
+test('a refusal for now is tried again when it was said, before what came after', async () => {
+  const { client, world } = await openClient();
+  publish(client, 'a', 'b');
+  await settled();
+  const first = world.socket.take();
+  for (const message of first) await world.socket.says(later(message, 300));
+  publish(client, 'c');
+  await world.pass(299);
+  assert.deepEqual(world.socket.take(), []);
+  await world.pass(1);
+  const second = world.socket.take();
+  assert.deepEqual(texts(second), ['a', 'b', 'c']);
+  assert.equal(second[0].key, first[0].key);
+});
+
+test('a server that drains gets nothing more on this line', async () => {
+  const { client, world } = await openClient();
+  publish(client, 'a');
+  await settled();
+  const { id } = world.socket.takeOne('publish');
+  await world.socket.says({ type: 'error', id, code: 'draining', message: '', retry: 'reconnect' });
+  publish(client, 'b');
+  await world.pass(5_000);
+  assert.deepEqual(world.socket.take(), []);
+  await lose(world);
+  await welcome(world);
+  assert.deepEqual(texts(world.socket.take()), ['a', 'b']);
+});
+
+test('a refusal for good rejects, and the next ones go on', async () => {
+  const { client, world } = await openClient();
+  const [a, b] = publish(client, 'a', 'b');
+  await settled();
+  const [first, second] = world.socket.take();
+  const refusals = [];
+  client.on('refused', ({ key, error }) => refusals.push([key, error.code]));
+  await world.socket.says({ type: 'error', id: first.id, code: 'forbidden', message: 'no', retry: 'never' });
+  await world.socket.says(published(second));
+  await assert.rejects(a, { name: 'OffhookError', code: 'forbidden', message: 'no', retry: 'never' });
+  assert.equal((await b).position, at(1));
+  assert.deepEqual(refusals, [[first.key, 'forbidden']]);
+});
+
+test('so many are sent without an answer, and the next when one came', async () => {
+  const { client, world } = await openClient({ outbox: { inFlight: 2 } });
+  publish(client, 'a', 'b', 'c');
+  await settled();
+  const sent = world.socket.take();
+  assert.deepEqual(texts(sent), ['a', 'b']);
+  await world.socket.says(published(sent[0]));
+  assert.deepEqual(texts(world.socket.take()), ['c']);
+});
+
+test('nothing is put into a socket that is full', async () => {
+  const { client, world } = await openClient();
+  world.socket.bufferedAmount = 1 << 20;
+  publish(client, 'a');
+  await world.pass(1_000);
+  assert.deepEqual(world.socket.take(), []);
+  await assert.rejects(client.publish('chat', 'typing', { queue: false }), { code: 'offline' });
+  world.socket.bufferedAmount = 0;
+  await world.pass(50);
+  assert.deepEqual(texts(world.socket.take()), ['a']);
+});
+
+test('the queue has a bound in number and in size', async () => {
+  const { client } = await newClient({ outbox: { count: 2, size: 200 } });
+  const long = client.publish('chat', 'x'.repeat(200));
+  await assert.rejects(long, { code: 'queue_full', retry: 'later' });
+  publish(client, 'a', 'b');
+  await assert.rejects(client.publish('chat', 'c'), { code: 'queue_full' });
+  assert.equal(client.unsent.length, 2);
+});
+
+test('what is not to wait for a line is refused without one', async () => {
+  const { client } = await newClient();
+  await assert.rejects(client.publish('chat', 'typing', { queue: false }), { code: 'offline' });
+  assert.deepEqual(client.unsent, []);
+});
+
+test('what was sent so long ago that its key may be forgotten is given up, what never was is not', async () => {
+  const { client, world } = await openClient();
+  const [sent] = publish(client, 'a');
+  await settled();
+  await world.socket.ends();
+  world.isOnline = false;
+  const [waiting] = publish(client, 'b');
+  await world.sleep(51 * 60_000);
+  await world.happens('online');
+  await welcome(world);
+  await assert.rejects(sent, { code: 'timed_out' });
+  const { data, id } = world.socket.takeOne('publish');
+  assert.equal(data, 'b');
+  await world.socket.says(published({ id }));
+  await waiting;
+});
+
+test('1009 drops the largest that was under way, and comes back for the others', async () => {
+  const { client, world } = await openClient();
+  const large = client.publish('chat', 'x'.repeat(1_000));
+  publish(client, 'a');
+  await settled();
+  await lose(world, 1009);
+  await assert.rejects(large, { code: 'too_large' });
+  await welcome(world);
+  assert.deepEqual(texts(world.socket.take()), ['a']);
+});
+
+test('what was not sent outlives the page, and its answer is told by an event', async () => {
+  const store = new SimulatedStore();
+  const { client } = await newClient({ store, keepUnsent: true });
+  publish(client, 'a');
+  await settled();
+  const next = await newClient({ store, keepUnsent: true });
+  const told = [];
+  next.client.on('published', ({ key, data, position }) => told.push([key, data, position]));
+  assert.deepEqual(texts(next.client.unsent), ['a']);
+  await welcome(next.world);
+  const sent = next.world.socket.takeOne('publish');
+  await next.world.socket.says(published(sent));
+  assert.deepEqual(told, [[sent.key, 'a', at(1)]]);
+  const third = await newClient({ store, keepUnsent: true });
+  assert.deepEqual(third.client.unsent, []);
+});
+
+test('bytes travel in base64 and come as bytes', async () => {
+  const { client, world } = await openClient();
+  const bytes = Uint8Array.from({ length: 20_000 }, (_, index) => index % 256);
+  const given = [bytes, bytes.buffer, new DataView(bytes.buffer, 1, 2)];
+  for (const data of given) client.publish('chat', data);
+  await settled();
+  const sent = world.socket.take();
+  assert.deepEqual(sent.map(({ base64 }) => Buffer.from(base64, 'base64').length), [20_000, 20_000, 2]);
+  assert.deepEqual(client.unsent[2].data, Uint8Array.of(1, 2));
+});
+
+test('what JSON can not say is refused before it is sent', async () => {
+  const { client, world } = await openClient();
+  for (const data of [undefined, () => {}, Symbol('s')]) await assert.rejects(client.publish('chat', data), TypeError);
+  assert.deepEqual(world.socket.take(), []);
+});

@@ -1,0 +1,160 @@
+// A simulated page: time moves when a test says so, sockets go where a test can see them.
+
+import assert from 'node:assert/strict';
+
+export class World {
+  now = 1_700_000_000_000;
+  sockets = [];
+  isOnline = true;
+  #timers = [];
+  #watchers = [];
+  #uuids = 0;
+
+  constructor({ random = () => 0.5 } = {}) {
+    this.environment = {
+      now: () => this.now,
+      random,
+      uuid: () => `key-${(this.#uuids += 1)}`,
+      open: (url, protocols) => {
+        const socket = new SimulatedSocket(url, protocols);
+        this.sockets.push(socket);
+        return socket;
+      },
+      later: (callback, ms) => {
+        const timer = { at: this.now + Math.max(0, ms), callback };
+        this.#timers.push(timer);
+        return () => {
+          this.#timers = this.#timers.filter((other) => other !== timer);
+        };
+      },
+      isOnline: () => this.isOnline,
+      watch: (watcher) => {
+        this.#watchers.push(watcher);
+        return () => {
+          this.#watchers = this.#watchers.filter((other) => other !== watcher);
+        };
+      },
+    };
+  }
+
+  /** The newest socket. */
+  get socket() {
+    return this.sockets.at(-1);
+  }
+
+  /** Lets time pass, timer by timer. */
+  async pass(ms) {
+    const until = this.now + ms;
+    await settled();
+    for (let timer = this.#due(until); timer; timer = this.#due(until)) {
+      this.now = Math.max(this.now, timer.at);
+      this.#run(timer);
+      await settled();
+    }
+    this.now = until;
+  }
+
+  /** The machine sleeps: time passes, and what was due comes afterwards, all at once. */
+  async sleep(ms) {
+    this.now += ms;
+    for (const timer of this.#timers.filter((timer) => timer.at <= this.now)) this.#run(timer);
+    await settled();
+  }
+
+  /** `online`, `offline`, `shown`, `hidden` or `leaving`. */
+  async happens(what) {
+    if (what === 'online') this.isOnline = true;
+    if (what === 'offline') this.isOnline = false;
+    for (const watcher of [...this.#watchers]) watcher[what]?.();
+    await settled();
+  }
+
+  #due(until) {
+    const due = this.#timers.filter((timer) => timer.at <= until);
+    return due.sort((a, b) => a.at - b.at)[0];
+  }
+
+  #run(timer) {
+    const before = this.#timers.length;
+    this.#timers = this.#timers.filter((other) => other !== timer);
+    if (this.#timers.length < before) timer.callback();
+  }
+}
+
+/** Promises that are kept have been noticed. */
+export async function settled() {
+  for (let turn = 0; turn < 20; turn += 1) await Promise.resolve();
+}
+
+export class SimulatedSocket {
+  readyState = 0;
+  bufferedAmount = 0;
+  extensions = '';
+  protocol = '';
+  sent = [];
+  closedWith;
+
+  constructor(url, protocols) {
+    this.url = url;
+    this.protocols = protocols;
+  }
+
+  send(data) {
+    assert.equal(this.readyState, 1, 'sent while the socket is not open');
+    this.sent.push(data);
+  }
+
+  close(code, reason) {
+    this.closedWith ??= { code, reason };
+    if (this.readyState < 2) this.readyState = 2;
+  }
+
+  /** The handshake went well. */
+  async opens() {
+    this.readyState = 1;
+    this.onopen?.({});
+    await settled();
+  }
+
+  /** The server says something. */
+  async says(message) {
+    this.onmessage?.({ data: typeof message === 'string' ? message : JSON.stringify(message) });
+    await settled();
+  }
+
+  /** It ends. */
+  async ends(code = 1006, reason = '') {
+    this.readyState = 3;
+    this.onclose?.({ code, reason, wasClean: code !== 1006 });
+    await settled();
+  }
+
+  /** The messages that were sent and not taken yet. */
+  take() {
+    return this.sent.splice(0).map((text) => JSON.parse(text));
+  }
+
+  /** The only message that was sent and not taken yet. */
+  takeOne(type) {
+    const messages = this.take();
+    assert.deepEqual(messages.map((message) => message.type), [type]);
+    return messages[0];
+  }
+}
+
+/** What sessionStorage does. */
+export class SimulatedStore {
+  entries = new Map();
+
+  getItem(key) {
+    return this.entries.get(key) ?? null;
+  }
+
+  setItem(key, value) {
+    this.entries.set(key, String(value));
+  }
+
+  removeItem(key) {
+    this.entries.delete(key);
+  }
+}

@@ -1,0 +1,332 @@
+//! Bad input: an error that says what and where, and the line stays; floods and breaches of the
+//! protocol close it, with a reason.
+
+use std::time::Duration;
+
+use offhook::{Connect, protocol::CloseCode};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::{
+    caller::Caller,
+    hall::{Hall, config, with_connections},
+};
+
+#[tokio::test]
+async fn what_can_t_be_read_is_answered_with_what_and_where_and_the_line_stays() {
+    let hall = Hall::open(config()).await;
+    let mut caller = hall.caller().await;
+    let name = "x".repeat(201);
+    let deep = "[".repeat(65) + &"]".repeat(65);
+    let cases: &[(&str, Option<u64>, &str, &str)] = &[
+        ("", None, "bad_request", "EOF"),
+        ("{", None, "bad_request", "line 1 column 1"),
+        ("[]", None, "bad_request", "line 1 column 2"),
+        (r#"{"id":1}"#, Some(1), "bad_request", "type"),
+        (
+            r#"{"type":"dance","id":2}"#,
+            Some(2),
+            "bad_request",
+            "dance",
+        ),
+        (r#"{"type":"ping"}"#, None, "bad_request", "id"),
+        (r#"{"type":"ping","id":-1}"#, None, "bad_request", "-1"),
+        (
+            r#"{"type":"ping","id":9007199254740992}"#,
+            None,
+            "bad_request",
+            "2^53",
+        ),
+        (
+            r#"{"type":"subscribe","id":3,"channel":7}"#,
+            Some(3),
+            "bad_request",
+            "column",
+        ),
+        (
+            r#"{"type":"subscribe","id":4}"#,
+            Some(4),
+            "bad_request",
+            "channel",
+        ),
+        (
+            r#"{"type":"subscribe","id":5,"channel":"chat","since":{}}"#,
+            Some(5),
+            "bad_request",
+            "since",
+        ),
+        (
+            r#"{"type":"subscribe","id":6,"channel":""}"#,
+            Some(6),
+            "bad_channel_name",
+            "empty",
+        ),
+        (
+            r#"{"type":"subscribe","id":7,"channel":"chat/*"}"#,
+            Some(7),
+            "bad_channel_name",
+            "byte 5",
+        ),
+        (
+            &format!(r#"{{"type":"subscribe","id":8,"channel":"{name}"}}"#),
+            Some(8),
+            "bad_channel_name",
+            "201 bytes",
+        ),
+        (
+            r#"{"type":"publish","id":9,"channel":"chat"}"#,
+            Some(9),
+            "bad_request",
+            "data",
+        ),
+        (
+            &format!(r#"{{"type":"publish","id":10,"channel":"chat","data":{deep}}}"#),
+            Some(10),
+            "bad_request",
+            "deeper",
+        ),
+        (
+            r#"{"type":"publish","id":11,"channel":"chat","base64":"?"}"#,
+            Some(11),
+            "bad_request",
+            "base64",
+        ),
+        (
+            r#"{"type":"publish","id":12,"channel":"chat","data":1,"key":""}"#,
+            Some(12),
+            "bad_key",
+            "0 bytes",
+        ),
+        (
+            r#"{"type":"publish","id":13,"channel":"chat","data":1,"tags":{"":"x"}}"#,
+            Some(13),
+            "bad_tags",
+            "tag",
+        ),
+        (
+            r#"{"type":"connect","id":14}"#,
+            Some(14),
+            "bad_request",
+            "connected already",
+        ),
+    ];
+    for (text, id, code, words) in cases {
+        caller.say(text).await;
+        let error = caller.hear_a("error").await;
+        assert_eq!(
+            error.get("id").and_then(|id| id.as_u64()),
+            *id,
+            "{text}: {error}"
+        );
+        assert_eq!(
+            (&error["code"], &error["retry"]),
+            (&json!(code), &json!("never")),
+            "{text}: {error}"
+        );
+        assert!(
+            error["message"].as_str().unwrap().contains(words),
+            "{text}: {error}"
+        );
+    }
+    caller.socket.send(&b"binary"[..]).await.unwrap();
+    assert!(
+        caller.hear_a("error").await["message"]
+            .as_str()
+            .unwrap()
+            .contains("binary")
+    );
+    assert_eq!(caller.ask(json!({"type": "ping"})).await["type"], "pong");
+}
+
+#[tokio::test]
+async fn what_may_not_be_done_is_refused_and_the_line_stays() {
+    let mut few = config();
+    few.limits.subscriptions = 1;
+    let hall = Hall::open(few).await;
+    let mut caller = hall.caller().await;
+    let large = json!({"type": "publish", "channel": "chat", "data": "x".repeat(64 * 1024)});
+    caller.subscribe("chat", json!("now")).await;
+    for (request, code) in [
+        (
+            json!({"type": "publish", "channel": "silent/a", "data": 1}),
+            "forbidden",
+        ),
+        (
+            json!({"type": "subscribe", "channel": "silent/a"}),
+            "forbidden",
+        ),
+        (
+            json!({"type": "subscribe", "channel": "nowhere"}),
+            "unknown_channel",
+        ),
+        (
+            json!({"type": "subscribe", "channel": "chat"}),
+            "already_subscribed",
+        ),
+        (
+            json!({"type": "subscribe", "channel": "chat2"}),
+            "too_many_subscriptions",
+        ),
+        (
+            json!({"type": "unsubscribe", "channel": "chat2"}),
+            "not_subscribed",
+        ),
+        (
+            json!({"type": "history", "channel": "fleeting/a"}),
+            "no_history",
+        ),
+        (
+            json!({"type": "presence", "channel": "fleeting/a"}),
+            "no_presence",
+        ),
+        (large, "too_large"),
+    ] {
+        let error = caller.refused(request.clone()).await;
+        assert_eq!(
+            (&error["code"], &error["retry"]),
+            (&json!(code), &json!("never")),
+            "{request}"
+        );
+    }
+    assert_eq!(caller.ask(json!({"type": "ping"})).await["type"], "pong");
+}
+
+#[tokio::test]
+async fn who_is_too_fast_is_told_when_to_go_on_and_who_does_not_listen_is_closed() {
+    let mut slow = config();
+    slow.limits.commands_per_second = 10;
+    slow.limits.command_burst = 5;
+    slow.limits.flood = 20;
+    let hall = Hall::open(slow).await;
+    let mut polite = hall.caller().await;
+    let mut refused = 0;
+    for _ in 0..10 {
+        let answer = polite.ask(json!({"type": "ping"})).await;
+        if answer["type"] == "error" {
+            assert_eq!(
+                (&answer["code"], &answer["retry"]),
+                (&json!("rate_limited"), &json!("later"))
+            );
+            let pause = answer["retry_after_ms"].as_u64().unwrap();
+            assert!((1..=1_000).contains(&pause), "{answer}");
+            refused += 1;
+        }
+    }
+    assert!(refused > 0);
+
+    for flood in ["rubbish", r#"{"type":"ping","id":1}"#] {
+        let mut caller = hall.caller().await;
+        for _ in 0..2_000 {
+            if caller.socket.put(flood).is_err() {
+                break;
+            }
+        }
+        let (heard, closed) = caller.end().await;
+        assert_eq!(closed.code, CloseCode::POLICY_VIOLATION);
+        assert_eq!(&*closed.reason, "flood");
+        assert_eq!(
+            heard.last().unwrap(),
+            &json!({"type": "closing", "reason": "flood"})
+        );
+        assert!(heard.len() < 100, "the rest is not answered");
+    }
+}
+
+#[tokio::test]
+async fn before_connect_nothing_else_goes_and_not_for_long() {
+    let hall = Hall::open(config()).await;
+    let mut caller = hall.dial().await;
+    let error = caller.refused(json!({"type": "ping"})).await;
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("connect comes first")
+    );
+    caller.connect().await;
+
+    let mut caller = hall.dial().await;
+    for _ in 0..30 {
+        if caller.socket.put("rubbish").is_err() {
+            break;
+        }
+    }
+    let (heard, closed) = caller.end().await;
+    assert_eq!(
+        (heard.len(), closed.code),
+        (16, CloseCode::POLICY_VIOLATION)
+    );
+
+    let impatient = with_connections(|c| c.connect_timeout = Duration::from_millis(50));
+    let hall = Hall::open(impatient).await;
+    let (_, closed) = hall.dial().await.end().await;
+    assert_eq!(closed.code, CloseCode::POLICY_VIOLATION);
+    assert_eq!(&*closed.reason, "no connect came in time");
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_closes_with_1009_and_broken_text_with_1007() {
+    let hall = Hall::open(config()).await;
+    let mut caller = hall.caller().await;
+    caller
+        .socket
+        .send("x".repeat(256 * 1024 + 1))
+        .await
+        .unwrap();
+    assert_eq!(caller.end().await.1.code, CloseCode::TOO_BIG);
+
+    // No client of ours sends text that is none; these are its bytes on the wire.
+    let mut stream = hall.upgraded_by_hand().await;
+    stream
+        .write_all(&[0x81, 0x82, 0, 0, 0, 0, 0xff, 0xfe])
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    // RFC 6455 §5.5.1: a Close frame begins with its code.
+    assert_eq!(
+        (answer[0], &answer[2..4]),
+        (0x88, &1007_u16.to_be_bytes()[..])
+    );
+}
+
+#[tokio::test]
+async fn handshakes_that_lead_nowhere_are_told_where_to_go() {
+    let hall = Hall::open(config()).await;
+    let refused = async |connect: Connect| match connect.open().await {
+        Err(offhook::Error::Refused(refused)) => {
+            let body = String::from_utf8(refused.body().to_vec()).unwrap();
+            (refused.status(), body)
+        }
+        other => panic!("{other:?}"),
+    };
+    let (status, body) = refused(hall.number_at("/elsewhere")).await;
+    assert_eq!(status, 404);
+    assert!(body.contains("/ws"), "{body}");
+    for offer in [
+        hall.number_at("/ws"),
+        hall.number_at("/ws").subprotocol("mqtt"),
+    ] {
+        let (status, body) = refused(offer).await;
+        assert_eq!(status, 400);
+        assert!(body.contains("offhook.v1.json"), "{body}");
+    }
+    let foreign = hall.number().origin("https://evil.example");
+    let (status, body) = refused(foreign).await;
+    assert_eq!(status, 403);
+    assert!(body.contains("origin"), "{body}");
+
+    let own = hall.number().origin(format!("http://{}", hall.address()));
+    Caller::new(own.open().await.unwrap()).connect().await;
+}
+
+#[tokio::test]
+async fn origins_can_be_allowed() {
+    let mut open = config();
+    open.origins = offhook::OriginPolicy::allow_list(["https://chat.example"]).unwrap();
+    let hall = Hall::open(open).await;
+    let friend = hall.number().origin("https://chat.example");
+    Caller::new(friend.open().await.unwrap()).connect().await;
+    let own = hall.number().origin(format!("http://{}", hall.address()));
+    assert!(own.open().await.is_err(), "the list is all there is");
+}

@@ -1,0 +1,248 @@
+//! Every command of docs/protocol.md, over a real line.
+
+use std::num::NonZeroUsize;
+
+use offhook_server::Config;
+use serde_json::json;
+
+use crate::hall::{Hall, config};
+
+#[tokio::test]
+async fn who_connects_is_welcomed_with_a_session_and_a_token() {
+    let hall = Hall::open(config()).await;
+    let mut caller = hall.dial().await;
+    caller.say(r#"{"type":"connect","id":1}"#).await;
+    let welcome = caller.hear_a("welcome").await;
+    assert_eq!(welcome["id"], 1);
+    assert_eq!(welcome["session"].as_str().unwrap().len(), 32);
+    assert!(welcome["resume"].as_str().unwrap().starts_with("v1."));
+    assert_eq!(welcome.get("user"), None, "a stranger has no name");
+    let (_, health) = hall.health().await;
+    assert_eq!(health["lines"], 1);
+}
+
+#[tokio::test]
+async fn the_conversation_of_the_specification() {
+    let hall = Hall::open(config()).await;
+    let mut other = hall.caller().await;
+    let first = other.publish("chat", json!("hello")).await;
+
+    let mut caller = hall.caller().await;
+    let subscribed = caller.subscribe("chat", json!({"last": 50})).await;
+    assert_eq!(
+        (&subscribed["position"], &subscribed["live"]),
+        (&json!(first), &json!(false))
+    );
+    let message = caller.hear_a("message").await;
+    assert_eq!(
+        (&message["data"], &message["position"]),
+        (&json!("hello"), &json!(first))
+    );
+    assert_eq!(message["session"], other.session);
+    assert_eq!(caller.hear_a("live").await["position"], first);
+
+    let id = caller
+        .send(json!({"type": "publish", "channel": "chat", "data": "hi", "key": "a1"}))
+        .await;
+    let (one, two) = (caller.hear().await, caller.hear().await);
+    let (published, message) = if one["type"] == "published" {
+        (one, two)
+    } else {
+        (two, one)
+    };
+    assert_eq!(published["id"], id);
+    assert_eq!(published["position"], message["position"]);
+    assert_eq!(
+        (&message["data"], &message["key"]),
+        (&json!("hi"), &json!("a1"))
+    );
+
+    // The same key again is the same message.
+    let again = json!({"type": "publish", "channel": "chat", "data": "hi", "key": "a1"});
+    let again = caller.ask(again).await;
+    assert_eq!(again["position"], published["position"]);
+    assert_eq!(again["duplicate"], true);
+}
+
+#[tokio::test]
+async fn data_arrives_byte_for_byte_with_its_tags_and_binary_in_base64() {
+    let hall = Hall::open(config()).await;
+    let mut caller = hall.caller().await;
+    caller.subscribe("fleeting/a", json!("now")).await;
+    let data = r#"{ "spaces":  "stay", "n": 1e5 }"#;
+    let tags = r#"{"lang":"en"}"#;
+    let publish = format!(
+        r#"{{"type":"publish","id":1,"channel":"fleeting/a","data":{data},"tags":{tags}}}"#
+    );
+    let mut other = hall.caller().await;
+    other.say(&publish).await;
+    other.hear_a("published").await;
+    let text = caller.hear_text().await;
+    assert!(text.contains(data) && text.contains(tags), "{text}");
+
+    let bytes = json!({"type": "publish", "channel": "fleeting/a", "base64": "AAH/"});
+    other.ask(bytes).await;
+    assert_eq!(caller.hear_a("message").await["base64"], "AAH/");
+}
+
+#[tokio::test]
+async fn history_is_read_without_subscribing() {
+    let hall = Hall::open(config()).await;
+    let mut caller = hall.caller().await;
+    let mut positions = Vec::new();
+    for n in 0..5 {
+        positions.push(caller.publish("chat", json!(n)).await);
+    }
+    let ask = json!({"type": "history", "channel": "chat", "since": positions[1], "limit": 2});
+    let history = caller.ask(ask).await;
+    assert_eq!(history["head"], positions[4]);
+    let data: Vec<_> = history["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| &m["data"])
+        .collect();
+    assert_eq!(data, [&json!(2), &json!(3)]);
+    assert_eq!(history.get("gap"), None);
+
+    let newest = caller
+        .ask(json!({"type": "history", "channel": "chat", "limit": 1}))
+        .await;
+    assert_eq!(newest["messages"][0]["data"], 4);
+    let unknown = json!({"type": "history", "channel": "chat", "since": "17.3"});
+    assert_eq!(caller.ask(unknown).await["gap"], "epoch_changed");
+}
+
+#[tokio::test]
+async fn members_are_told_and_who_says_goodbye_leaves_at_once() {
+    let hall = Hall::open(config()).await;
+    let mut watcher = hall.caller().await;
+    watcher
+        .ask(json!({"type": "subscribe", "channel": "chat", "presence": true}))
+        .await;
+    let mut other = hall.caller().await;
+    other.subscribe("chat", json!("now")).await;
+    loop {
+        let join = watcher.hear_a("join").await;
+        assert_eq!(join["channel"], "chat");
+        if join["session"] == other.session {
+            break;
+        }
+        assert_eq!(
+            join["session"], watcher.session,
+            "one's own join may be heard, too"
+        );
+    }
+    let members = watcher
+        .ask(json!({"type": "presence", "channel": "chat"}))
+        .await;
+    assert_eq!(members["total"], 2);
+
+    let session = other.session.clone();
+    other
+        .socket
+        .close(offhook::protocol::CloseCode::NORMAL, "")
+        .await
+        .unwrap();
+    assert_eq!(watcher.hear_a("leave").await["session"], session);
+    let members = watcher
+        .ask(json!({"type": "presence", "channel": "chat"}))
+        .await;
+    assert_eq!(members["members"][0]["session"], watcher.session);
+    assert_eq!(members["total"], 1);
+}
+
+#[tokio::test]
+async fn who_unsubscribes_hears_nothing_more() {
+    let hall = Hall::open(config()).await;
+    let mut caller = hall.caller().await;
+    caller.subscribe("chat", json!("now")).await;
+    let gone = caller
+        .ask(json!({"type": "unsubscribe", "channel": "chat"}))
+        .await;
+    assert_eq!(
+        (&gone["type"], &gone["channel"]),
+        (&json!("unsubscribed"), &json!("chat"))
+    );
+    caller.publish("chat", json!("nobody hears")).await;
+    assert_eq!(caller.ask(json!({"type": "ping"})).await["type"], "pong");
+}
+
+#[tokio::test]
+async fn a_consumer_goes_on_where_it_acknowledged() {
+    let hall = Hall::open(config()).await;
+    let mut caller = hall.caller().await;
+    let ask = json!({"type": "ack", "channel": "chat", "consumer": "billing"});
+    let acked = caller.ask(ask.clone()).await;
+    assert_eq!(
+        (&acked["type"], acked.get("position")),
+        (&json!("acked"), None)
+    );
+    let position = caller.publish("chat", json!(1)).await;
+    let ack =
+        json!({"type": "ack", "channel": "chat", "consumer": "billing", "position": position});
+    assert_eq!(caller.ask(ack).await["position"], position);
+    assert_eq!(hall.caller().await.ask(ask).await["position"], position);
+}
+
+#[tokio::test]
+async fn workers_meet_in_one_channel() {
+    let workers = NonZeroUsize::new(2).unwrap();
+    let hall = Hall::open(Config {
+        workers,
+        ..config()
+    })
+    .await;
+    // The kernel spreads lines over the workers; so many are not all on one.
+    let mut callers = Vec::new();
+    for _ in 0..40 {
+        let mut caller = hall.caller().await;
+        caller.subscribe("chat", json!("now")).await;
+        callers.push(caller);
+    }
+    let mut publishers = [
+        hall.caller().await,
+        hall.caller().await,
+        hall.caller().await,
+    ];
+    let mut positions = Vec::new();
+    for n in 0..30 {
+        positions.push(publishers[n % 3].publish("chat", json!(n)).await);
+    }
+    for caller in &mut callers {
+        for (n, position) in positions.iter().enumerate() {
+            let message = caller.hear_a("message").await;
+            assert_eq!(
+                (&message["data"], &message["position"]),
+                (&json!(n), &json!(position))
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn compressed_lines_and_plain_ones_get_the_same() {
+    let mut deflating = config();
+    deflating.messages.deflate = true;
+    let hall = Hall::open(deflating).await;
+    let compressed = hall
+        .number()
+        .deflate(offhook::protocol::deflate::DeflateConfig::default());
+    let mut compressed = crate::caller::Caller::new(compressed.open().await.unwrap());
+    assert!(compressed.socket.deflate().is_some());
+    compressed.connect().await;
+    let mut plain = hall.caller().await;
+    for caller in [&mut compressed, &mut plain] {
+        caller.subscribe("chat", json!("now")).await;
+    }
+    let data = json!("the same again and again ".repeat(100));
+    let mut publisher = hall.caller().await;
+    for _ in 0..3 {
+        publisher.publish("chat", data.clone()).await;
+    }
+    for caller in [&mut compressed, &mut plain] {
+        for _ in 0..3 {
+            assert_eq!(caller.hear_a("message").await["data"], data);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! A disk that is full: publishers are told to try again, subscribers stay, health is red, and
+//! it goes on by itself when there is room. On a small tmpfs of its own, which takes root.
+
+use std::{fs, path::Path, process::Command};
+
+use serde_json::json;
+
+use crate::hall::{Hall, on_disk};
+
+/// A file system of so many megabytes, gone with the value.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(megabytes: u32) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let size = format!("size={megabytes}m");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "offhook-test"])
+            .arg(directory.path())
+            .output();
+        match mounted {
+            Ok(output) if output.status.success() => Some(Self(directory)),
+            other => {
+                println!("NOT RUN: mount: {other:?}");
+                None
+            }
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(self.0.path()).status();
+        assert!(
+            unmounted.is_ok_and(|status| status.success()),
+            "the test's disk stays mounted"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_to_publishers_and_to_health_and_subscribers_stay() {
+    let Some(disk) = SmallDisk::mount(64) else {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "this test must run where changes are checked"
+        );
+        return;
+    };
+    let ballast = disk.path().join("ballast");
+    fs::write(&ballast, vec![1; 40 << 20]).unwrap();
+    let hall = Hall::open(on_disk(disk.path())).await;
+    let mut subscriber = hall.caller().await;
+    subscriber.subscribe("chat", json!("now")).await;
+    let mut publisher = hall.caller().await;
+    assert_eq!(hall.health().await.0, 200);
+
+    let data = "x".repeat(60_000);
+    let publish = json!({"type": "publish", "channel": "chat", "data": data});
+    let mut acknowledged = 0;
+    let refusal = loop {
+        let answer = publisher.ask(publish.clone()).await;
+        if answer["type"] == "error" {
+            break answer;
+        }
+        acknowledged += 1;
+        subscriber.hear_a("message").await;
+    };
+    assert_eq!(
+        (&refusal["code"], &refusal["retry"]),
+        (&json!("storage_full"), &json!("later"))
+    );
+    let (status, health) = hall.health().await;
+    assert_eq!((status, &health["status"]), (503, &json!("failing")));
+    assert!(
+        health["detail"].as_str().unwrap().contains("make room"),
+        "{health}"
+    );
+    assert_eq!(
+        subscriber.ask(json!({"type": "ping"})).await["type"],
+        "pong"
+    );
+
+    // Room again: it goes on by itself, without a restart.
+    fs::remove_file(&ballast).unwrap();
+    loop {
+        let answer = publisher.ask(publish.clone()).await;
+        if answer["type"] == "published" {
+            break;
+        }
+        assert_eq!(answer["retry"], "later", "{answer}");
+    }
+    // Nothing acknowledged is missing in between: a refused one has no position.
+    let next = subscriber.hear_a("message").await;
+    let offset = next["position"]
+        .as_str()
+        .unwrap()
+        .split('.')
+        .nth(1)
+        .unwrap();
+    assert_eq!(offset, (acknowledged + 1).to_string());
+    while hall.health().await.0 != 200 {}
+    // Who does not read would be waited for.
+    drop((publisher, subscriber));
+    hall.close().await;
+}

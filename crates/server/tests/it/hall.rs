@@ -1,0 +1,181 @@
+//! A running server, and plain HTTP with it.
+
+use std::{net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
+
+use offhook::Connect;
+use offhook_engine::{Access, ChannelRules, History, Limits};
+use offhook_server::{
+    Config, Running, Server,
+    config::{ChannelRule, Connections},
+};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
+
+use crate::caller::Caller;
+
+/// Longer than anything takes: what does not come within it never comes.
+pub(crate) const NEVER: Duration = Duration::from_secs(60);
+
+/// A server for one test.
+pub(crate) struct Hall {
+    running: Running,
+}
+
+/// One worker, in memory, rules of every kind, no speed limit that a test would meet by accident.
+pub(crate) fn config() -> Config {
+    let rule = |pattern: &str, rules| ChannelRule {
+        pattern: pattern.to_owned(),
+        rules,
+    };
+    let history = History {
+        count: 1_000_000,
+        bytes: 1 << 30,
+        age: None,
+    };
+    let fleeting = ChannelRules {
+        history: History::NONE,
+        presence: false,
+        ..ChannelRules::default()
+    };
+    let silent = ChannelRules {
+        publish: Access::Nobody,
+        subscribe: Access::Users,
+        ..ChannelRules::default()
+    };
+    let kept = ChannelRules {
+        history,
+        ..ChannelRules::default()
+    };
+    Config {
+        listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+        in_memory: true,
+        workers: NonZeroUsize::MIN,
+        limits: Limits {
+            commands_per_second: 1_000_000,
+            command_burst: 1_000_000,
+            publishes_per_second: 1_000_000,
+            publish_burst: 1_000_000,
+            ..Limits::default()
+        },
+        channels: vec![
+            rule("fleeting/*", fleeting),
+            rule("silent/*", silent),
+            rule("chat*", kept),
+        ],
+        ..Config::default()
+    }
+}
+
+/// The same on a log in this directory.
+pub(crate) fn on_disk(directory: &Path) -> Config {
+    Config {
+        in_memory: false,
+        data: directory.to_owned(),
+        ..config()
+    }
+}
+
+/// An ordinary day of [`config`], with its connections changed.
+pub(crate) fn with_connections(change: impl FnOnce(&mut Connections)) -> Config {
+    let mut config = config();
+    change(&mut config.connections);
+    config
+}
+
+impl Hall {
+    pub(crate) async fn open(config: Config) -> Self {
+        let running = Server::start(config).await.unwrap();
+        Self { running }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.running.addresses()[0]
+    }
+
+    pub(crate) async fn close(self) {
+        timeout(NEVER, self.running.stop()).await.unwrap();
+    }
+
+    /// How to call the server: path and subprotocol are right, unless changed.
+    pub(crate) fn number(&self) -> Connect {
+        self.number_at("/ws").subprotocol("offhook.v1.json")
+    }
+
+    pub(crate) fn number_at(&self, path: &str) -> Connect {
+        Connect::to(format!("ws://{}{path}", self.address())).no_proxy()
+    }
+
+    /// A line that has not said anything.
+    pub(crate) async fn dial(&self) -> Caller {
+        Caller::new(self.number().open().await.unwrap())
+    }
+
+    /// A line that is connected.
+    pub(crate) async fn caller(&self) -> Caller {
+        let mut caller = self.dial().await;
+        caller.connect().await;
+        caller
+    }
+
+    /// The same with a small receive buffer: what it does not read soon waits at the server.
+    pub(crate) async fn narrow_caller(&self) -> Caller {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(16 * 1024).unwrap();
+        let stream = socket.connect(self.address()).await.unwrap();
+        let opened = self.number().over(stream).open().await;
+        let mut caller = Caller::new(opened.unwrap());
+        caller.connect().await;
+        caller
+    }
+
+    /// One request over HTTP/1.1: status, head in lower case, and body.
+    pub(crate) async fn request(&self, head: &str) -> (u16, String, String) {
+        let mut stream = TcpStream::connect(self.address()).await.unwrap();
+        let request = format!(
+            "{head}\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.address()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(NEVER, stream.read_to_string(&mut answer))
+            .await
+            .unwrap()
+            .unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, head.to_lowercase(), body.to_owned())
+    }
+
+    /// A WebSocket whose frames the test writes itself.
+    pub(crate) async fn upgraded_by_hand(&self) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address()).await.unwrap();
+        stream.write_all(&self.handshake()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        assert!(head.starts_with(b"HTTP/1.1 101 "));
+        stream
+    }
+
+    /// RFC 6455 §1.2, word for word.
+    pub(crate) fn handshake(&self) -> Vec<u8> {
+        let head = "GET /ws HTTP/1.1\r\nHost: server\r\nUpgrade: websocket\r\n\
+            Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: offhook.v1.json\r\n\r\n";
+        head.as_bytes().to_vec()
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (u16, String, String) {
+        self.request(&format!("GET {path} HTTP/1.1")).await
+    }
+
+    pub(crate) async fn health(&self) -> (u16, Value) {
+        let (status, _, body) = self.get("/healthz").await;
+        (status, serde_json::from_str(&body).unwrap())
+    }
+}

@@ -1,0 +1,138 @@
+//! What is served beside WebSockets, on the same port.
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::hall::{Hall, config};
+
+#[tokio::test]
+async fn health_is_told_in_json() {
+    let hall = Hall::open(config()).await;
+    let (status, head, body) = hall.get("/healthz").await;
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: application/json"), "{head}");
+    assert!(head.contains("cache-control: no-store"), "{head}");
+    let health: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(health["status"], "good");
+    assert_eq!(
+        (&health["lines"], &health["workers"]),
+        (&0.into(), &1.into())
+    );
+}
+
+#[tokio::test]
+async fn the_chat_and_the_client_come_out_of_the_binary() {
+    let hall = Hall::open(config()).await;
+    let (status, head, _) = hall.get("/").await;
+    assert_eq!(status, 302);
+    assert!(head.contains("location: /talk/"), "{head}");
+
+    let (status, head, page) = hall.get("/talk/").await;
+    assert_eq!(status, 200);
+    assert!(
+        head.contains("content-type: text/html; charset=utf-8"),
+        "{head}"
+    );
+    assert!(page.contains("<!doctype html>") || page.contains("<!DOCTYPE html>"));
+    let tag = head
+        .lines()
+        .find_map(|line| line.strip_prefix("etag: "))
+        .unwrap();
+    let again = format!("GET /talk/ HTTP/1.1\r\nIf-None-Match: \"other\", {tag}");
+    let (status, _, body) = hall.request(&again).await;
+    assert_eq!((status, body.as_str()), (304, ""));
+
+    let (status, head, script) = hall.get("/client/index.js").await;
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: text/javascript"), "{head}");
+    assert!(head.contains("x-content-type-options: nosniff"), "{head}");
+    assert!(script.contains("export"));
+    let (status, head, body) = hall.request("HEAD /client/index.js HTTP/1.1").await;
+    assert_eq!((status, body.as_str()), (200, ""));
+    assert!(
+        head.contains(&format!("content-length: {}", script.len())),
+        "{head}"
+    );
+}
+
+#[tokio::test]
+async fn without_the_chat_its_paths_are_not_there() {
+    let mut plain = config();
+    plain.talk = false;
+    let hall = Hall::open(plain).await;
+    for path in ["/", "/talk", "/talk/"] {
+        assert_eq!(hall.get(path).await.0, 404, "{path}");
+    }
+    assert_eq!(hall.get("/client/index.js").await.0, 200);
+}
+
+#[tokio::test]
+async fn other_requests_are_told_what_there_is() {
+    let hall = Hall::open(config()).await;
+    for path in [
+        "/nothing",
+        "/talk/nothing",
+        "/client/../Cargo.toml",
+        "/client/%2e%2e/x",
+    ] {
+        let (status, _, body) = hall.get(path).await;
+        assert_eq!(status, 404, "{path}");
+        assert!(body.contains("/talk/"), "{body}");
+    }
+    let (status, head, _) = hall
+        .request("POST /healthz HTTP/1.1\r\nContent-Length: 0")
+        .await;
+    assert_eq!(status, 405);
+    assert!(head.contains("allow: get, head"), "{head}");
+    let (status, head, _) = hall.get("/ws").await;
+    assert_eq!(status, 426);
+    assert!(head.contains("upgrade: websocket"), "{head}");
+    let (status, _, _) = hall.request("GET / nonsense HTTP/9").await;
+    assert_eq!(status, 400);
+}
+
+#[tokio::test]
+async fn a_handshake_may_follow_other_requests_on_one_connection() {
+    let hall = Hall::open(config()).await;
+    let mut stream = TcpStream::connect(hall.address()).await.unwrap();
+    let ask = "GET /healthz HTTP/1.1\r\nHost: server\r\n\r\n";
+    stream.write_all(ask.as_bytes()).await.unwrap();
+    read_until(&mut stream, "}\n").await;
+    // A frame comes together with the handshake: what hyper has read is not lost.
+    let mut bytes = hall.handshake();
+    let connect = br#"{"type":"connect","id":1}"#;
+    bytes.extend([0x81, 0x80 | connect.len() as u8, 0, 0, 0, 0]);
+    bytes.extend(connect);
+    stream.write_all(&bytes).await.unwrap();
+    let answer = read_until(&mut stream, "welcome").await;
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_frame_may_come_together_with_the_handshake() {
+    let hall = Hall::open(config()).await;
+    let mut stream = TcpStream::connect(hall.address()).await.unwrap();
+    let mut bytes = hall.handshake();
+    let connect = br#"{"type":"connect","id":1}"#;
+    bytes.extend([0x81, 0x80 | connect.len() as u8, 0, 0, 0, 0]);
+    bytes.extend(connect);
+    // Byte by byte, the head at least.
+    for byte in &bytes {
+        stream.write_all(&[*byte]).await.unwrap();
+    }
+    read_until(&mut stream, "welcome").await;
+}
+
+async fn read_until(stream: &mut TcpStream, end: &str) -> String {
+    let mut read = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&read).into_owned();
+        if text.contains(end) {
+            return text;
+        }
+        let count = stream.read_buf(&mut read).await.unwrap();
+        assert_ne!(count, 0, "{text}");
+    }
+}

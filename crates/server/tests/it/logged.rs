@@ -1,0 +1,76 @@
+//! What is refused is told to the operator once a kind, not once an attempt.
+
+use std::{
+    fmt::{self, Write},
+    sync::{Arc, Mutex},
+};
+
+use serde_json::json;
+use tracing::{
+    Event, Metadata, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+
+use crate::hall::{Hall, config};
+
+/// Keeps what is logged as text.
+#[derive(Clone, Default)]
+struct Journal(Arc<Mutex<Vec<String>>>);
+
+impl Subscriber for Journal {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn event(&self, event: &Event<'_>) {
+        let mut text = Text(event.metadata().level().to_string());
+        event.record(&mut text);
+        self.0.lock().unwrap().push(text.0);
+    }
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        write!(self.0, " {field}={value:?}").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_refusals_of_a_kind_are_one_line_and_a_count() {
+    // Of the whole process: other tests' servers write here, too, but not about this channel.
+    let journal = Journal::default();
+    tracing::subscriber::set_global_default(journal.clone()).unwrap();
+    let hall = Hall::open(config()).await;
+    let mut caller = hall.caller().await;
+    for _ in 0..1_000 {
+        let request = json!({"type": "subscribe", "channel": "silent/as the grave"});
+        caller.refused(request).await;
+    }
+    drop(caller);
+    hall.close().await;
+    let lines = std::mem::take(&mut *journal.0.lock().unwrap());
+    let told: Vec<_> = lines
+        .iter()
+        .filter(|line| line.contains("silent/as the grave"))
+        .collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].contains("WARN") && told[0].contains("forbidden"),
+        "{told:?}"
+    );
+    let counted = |line: &&String| line.contains("more=999") && line.contains("forbidden");
+    assert_eq!(
+        lines.iter().filter(counted).count(),
+        1,
+        "the rest is counted"
+    );
+}

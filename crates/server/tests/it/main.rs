@@ -1,0 +1,21 @@
+//! The server as its clients see it: real sockets on loopback, the library as client.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "in a test a panic is the report, and what was not run is printed"
+)]
+
+mod admission;
+mod bad_input;
+mod caller;
+mod conversation;
+mod disk_full;
+mod hall;
+mod http;
+mod logged;
+mod receipts;
+mod resuming;
+mod slow_line;
+mod starting;
+mod stopping;
+mod tls;

@@ -1,0 +1,215 @@
+//! Coming back: with a token, with positions, over restarts, on another node.
+
+use std::time::Duration;
+
+use offhook_server::{
+    Config,
+    config::{Resume, ResumeKey},
+};
+use serde_json::{Value, json};
+
+use crate::hall::{Hall, config, on_disk};
+
+#[tokio::test]
+async fn a_session_goes_on_where_its_line_broke() {
+    let hall = Hall::open(config()).await;
+    let mut caller = hall.caller().await;
+    caller.subscribe("chat", json!("now")).await;
+    caller.fresh_token().await;
+    let mut publisher = hall.caller().await;
+    publisher.publish("chat", json!(1)).await;
+    let heard = caller.hear_a("message").await;
+    let (token, session) = (caller.resume.clone(), caller.session.clone());
+    caller.cut();
+    publisher.publish("chat", json!(2)).await;
+
+    let mut back = hall.dial().await;
+    let positions = json!({"chat": heard["position"]});
+    let welcome = back.resume(&token, positions).await;
+    assert_eq!(welcome["session"], session);
+    let subscribed = back.hear_a("subscribed").await;
+    assert_eq!(
+        (subscribed.get("id"), &subscribed["live"]),
+        (None, &json!(false))
+    );
+    assert_eq!(back.hear_a("message").await["data"], 2);
+    back.hear_a("live").await;
+    publisher.publish("chat", json!(3)).await;
+    assert_eq!(back.hear_a("message").await["data"], 3);
+}
+
+#[tokio::test]
+async fn without_positions_a_session_goes_on_where_its_token_was_sealed() {
+    let hall = Hall::open(config()).await;
+    let mut caller = hall.caller().await;
+    caller.subscribe("chat", json!("now")).await;
+    caller.fresh_token().await;
+    let mut publisher = hall.caller().await;
+    publisher.publish("chat", json!(1)).await;
+    caller.hear_a("message").await;
+    let token = caller.resume.clone();
+    caller.cut();
+    let mut back = hall.dial().await;
+    back.resume(&token, json!({})).await;
+    back.hear_a("subscribed").await;
+    assert_eq!(
+        back.hear_a("message").await["data"],
+        1,
+        "again: the token is older"
+    );
+}
+
+#[tokio::test]
+async fn who_comes_back_within_the_grace_neither_leaves_nor_joins() {
+    let hall = Hall::open(config()).await;
+    let mut watcher = hall.caller().await;
+    watcher.subscribe("chat", json!("now")).await;
+    let mut caller = hall.caller().await;
+    caller.subscribe("chat", json!("now")).await;
+    caller.fresh_token().await;
+    watcher
+        .ask(json!({"type": "unsubscribe", "channel": "chat"}))
+        .await;
+    watcher
+        .ask(json!({"type": "subscribe", "channel": "chat", "presence": true}))
+        .await;
+    let token = caller.resume.clone();
+    caller.cut();
+    let mut back = hall.dial().await;
+    back.resume(&token, json!({})).await;
+    back.hear_a("subscribed").await;
+    let mut newcomer = hall.caller().await;
+    newcomer.subscribe("chat", json!("now")).await;
+    // The first to be heard of, but for the watcher itself.
+    loop {
+        let change = watcher.hear_a("join").await;
+        if change["session"] != watcher.session {
+            assert_eq!(change["session"], newcomer.session);
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_comes_back_while_its_old_line_is_open_replaces_it() {
+    let hall = Hall::open(config()).await;
+    let mut old = hall.caller().await;
+    let mut new = hall.dial().await;
+    assert_eq!(
+        new.resume(&old.resume.clone(), json!({})).await["session"],
+        old.session
+    );
+    let (heard, closed) = old.end().await;
+    assert_eq!(heard, [json!({"type": "closing", "reason": "replaced"})]);
+    assert_eq!(closed.code.get(), 4001);
+    assert_eq!(new.ask(json!({"type": "ping"})).await["type"], "pong");
+}
+
+#[tokio::test]
+async fn a_token_that_can_t_be_used_is_refused_and_the_line_can_connect_without() {
+    let mut short = config();
+    short.resume.expiry = Duration::ZERO;
+    let hall = Hall::open(short).await;
+    let expired = hall.caller().await.resume.clone();
+    let mut caller = hall.dial().await;
+    for token in ["v1.Zm9v", "nonsense", "", &expired] {
+        let refused = caller.resume(token, json!({})).await;
+        // A token that is not a millisecond old is still good.
+        if token == expired && refused["type"] == "welcome" {
+            return;
+        }
+        assert_eq!(
+            (&refused["code"], &refused["retry"]),
+            (&json!("bad_token"), &json!("never"))
+        );
+    }
+    caller.connect().await;
+}
+
+#[tokio::test]
+async fn nodes_that_share_a_key_honour_each_other_s_tokens() {
+    let shared = |key: u8| Config {
+        resume: Resume {
+            key: Some(ResumeKey([key; 32])),
+            ..Resume::default()
+        },
+        ..config()
+    };
+    let (one, other) = (Hall::open(shared(1)).await, Hall::open(shared(1)).await);
+    let stranger = Hall::open(shared(2)).await;
+    let mut caller = one.caller().await;
+    let session = caller.session.clone();
+    caller.subscribe("chat", json!("now")).await;
+    caller.fresh_token().await;
+    let token = caller.resume.clone();
+
+    let mut back = other.dial().await;
+    assert_eq!(back.resume(&token, json!({})).await["session"], session);
+    // Its stream is another one, and that is said.
+    back.hear_a("subscribed").await;
+    let refused = stranger.dial().await.resume(&token, json!({})).await;
+    assert_eq!(refused["code"], "bad_token");
+}
+
+/// Everything until `live`, as data; a gap would be a message that is none.
+async fn caught_up(caller: &mut crate::caller::Caller) -> Vec<Value> {
+    let mut data = Vec::new();
+    loop {
+        let message = caller.hear().await;
+        if message["type"] == "live" {
+            return data;
+        }
+        assert_eq!(message["type"], "message", "{message}");
+        data.push(message["data"].clone());
+    }
+}
+
+#[tokio::test]
+async fn a_restart_on_the_same_data_loses_nothing_and_keeps_the_epoch() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut token = None::<(String, String)>;
+    let mut epoch = None;
+    let mut expected = 0;
+    for life in 0..3 {
+        let hall = Hall::open(on_disk(directory.path())).await;
+        let mut publisher = hall.caller().await;
+        let mut caller = hall.dial().await;
+        match &token {
+            None => {
+                caller.connect().await;
+                caller.subscribe("chat", json!("start")).await;
+                caller.fresh_token().await;
+            }
+            Some((token, position)) => {
+                let welcome = caller.resume(token, json!({"chat": position})).await;
+                assert_eq!(
+                    welcome["type"], "welcome",
+                    "the key outlived the restart: {welcome}"
+                );
+                caller.hear_a("subscribed").await;
+                // What came while it was away.
+                for data in caught_up(&mut caller).await {
+                    assert_eq!(data, expected);
+                    expected += 1;
+                }
+            }
+        }
+        for n in 0..10 {
+            publisher.publish("chat", json!(life * 20 + n)).await;
+            let message = caller.hear_a("message").await;
+            assert_eq!(message["data"], expected);
+            expected += 1;
+            let position = message["position"].as_str().unwrap().to_owned();
+            let here = position.split('.').next().unwrap().to_owned();
+            assert_eq!(epoch.get_or_insert_with(|| here.clone()), &here);
+            token = Some((caller.resume.clone(), position));
+        }
+        caller.cut();
+        for n in 10..20 {
+            publisher.publish("chat", json!(life * 20 + n)).await;
+        }
+        drop(publisher);
+        hall.close().await;
+    }
+    assert_eq!(expected, 50);
+}

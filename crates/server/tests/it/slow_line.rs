@@ -1,0 +1,123 @@
+//! One subscriber that does not read, among many that do.
+
+use offhook_server::Config;
+use serde_json::json;
+
+use crate::hall::{Hall, config};
+
+const SUBSCRIBERS: usize = 100;
+const PUBLICATIONS: usize = 1_000;
+
+/// Small outboxes and small kernel buffers, so that a slow line is slow soon.
+fn narrow() -> Config {
+    let mut config = config();
+    config.messages.outbox_bytes = 32 * 1024;
+    config.connections.send_buffer = Some(16 * 1024);
+    config
+}
+
+#[tokio::test]
+async fn who_never_reads_delays_nobody_and_gets_everything_when_it_reads_again() {
+    let hall = Hall::open(narrow()).await;
+    let mut sleeper = hall.narrow_caller().await;
+    sleeper.subscribe("chat", json!("now")).await;
+    let mut subscribers = Vec::new();
+    for _ in 0..SUBSCRIBERS {
+        let mut caller = hall.caller().await;
+        caller.subscribe("chat", json!("now")).await;
+        subscribers.push(caller);
+    }
+    let mut publisher = hall.caller().await;
+    let padding = "x".repeat(1_000);
+    for n in 0..PUBLICATIONS {
+        publisher
+            .publish("chat", json!({"n": n, "padding": padding}))
+            .await;
+        // All others keep pace, each reading as it goes.
+        for caller in &mut subscribers {
+            assert_eq!(caller.hear_a("message").await["data"]["n"], n);
+        }
+    }
+
+    // It was not kept in memory for the sleeper: at some point it has fallen behind.
+    let (mut next, mut fell_behind) = (0, false);
+    while next < PUBLICATIONS {
+        let message = sleeper.hear().await;
+        if message["type"] == "catching_up" {
+            fell_behind = true;
+        } else {
+            assert_eq!(message["type"], "message", "{message}");
+            assert_eq!(message["data"]["n"], next);
+            next += 1;
+        }
+    }
+    assert!(fell_behind);
+    sleeper.hear_a("live").await;
+    publisher.publish("chat", json!("after")).await;
+    assert_eq!(sleeper.hear_a("message").await["data"], "after");
+}
+
+#[tokio::test]
+async fn in_a_channel_without_history_a_slow_line_is_told_what_it_missed() {
+    let hall = Hall::open(narrow()).await;
+    let mut sleeper = hall.narrow_caller().await;
+    sleeper.subscribe("fleeting/a", json!("now")).await;
+    let mut publisher = hall.caller().await;
+    let padding = "x".repeat(1_000);
+    for n in 0..PUBLICATIONS {
+        let data = json!({"n": n, "padding": padding});
+        publisher.publish("fleeting/a", data).await;
+    }
+    let (mut last, mut missed) = (None, 0);
+    while last != Some(PUBLICATIONS as u64) {
+        let message = sleeper.hear().await;
+        match message["type"].as_str().unwrap() {
+            "message" => {
+                let offset = offset_of(&message["position"]);
+                assert_eq!(offset, last.map_or(offset, |last| last + 1));
+                last = Some(offset);
+            }
+            "gap" => {
+                assert_eq!(message["reason"], "dropped");
+                let (from, to) = (offset_of(&message["from"]), offset_of(&message["to"]));
+                assert_eq!(Some(from), last);
+                missed += to - from;
+                last = Some(to);
+            }
+            "catching_up" | "live" => {}
+            other => panic!("{other}"),
+        }
+    }
+    assert!(missed > 0);
+}
+
+fn offset_of(position: &serde_json::Value) -> u64 {
+    let (_, offset) = position.as_str().unwrap().split_once('.').unwrap();
+    offset.parse().unwrap()
+}
+
+#[tokio::test]
+async fn who_does_not_take_its_answers_is_not_asked_for_more_questions() {
+    let hall = Hall::open(narrow()).await;
+    let mut publisher = hall.caller().await;
+    publisher.publish("chat", json!("x".repeat(10_000))).await;
+    let mut caller = hall.narrow_caller().await;
+    // Megabytes of answers to kilobytes of questions.
+    let questions = 1_000_u64;
+    let sender = caller.socket.sender();
+    let asking = tokio::spawn(async move {
+        for id in 0..questions {
+            let ask = format!(r#"{{"type":"history","id":{id},"channel":"chat"}}"#);
+            sender.send(ask).await.unwrap();
+        }
+    });
+    // The server serves others meanwhile.
+    for _ in 0..100 {
+        assert_eq!(publisher.ask(json!({"type": "ping"})).await["type"], "pong");
+    }
+    for id in 0..questions {
+        let history = caller.hear_a("history").await;
+        assert_eq!(history["id"], id);
+    }
+    asking.await.unwrap();
+}

@@ -1,0 +1,186 @@
+// One room: what was said, who is here, who writes. It knows the client and no element of the page.
+
+import { Conversation } from './conversation.js';
+import { addSession, mySessions, tidy } from './identity.js';
+import { Receipts } from './receipts.js';
+import { Typing } from './typing.js';
+
+/** Messages on arrival, and with each step backwards. 50: more than a screen. */
+const PAGE = 50;
+const LONGEST = 4_000;
+
+export const channelOf = (room) => `talk:${room}`;
+
+export class Room {
+  name;
+  members = new Map();
+  unread = 0;
+  /** Where one was when one came back; what is after it is new. */
+  mark;
+  /** Whether everything that is kept was read backwards. */
+  isWhole = false;
+  #client;
+  #view;
+  #subscription;
+  #mySessions = mySessions();
+  #reading = false;
+
+  /** @param view those of `Conversation`, and `people()`, `typing()`, `line()`, `heard(entry)`, `edge()` */
+  constructor(name, client, me, view) {
+    this.name = name;
+    this.me = me;
+    this.#client = client;
+    this.#view = view;
+    this.conversation = new Conversation(view);
+    this.receipts = new Receipts(client, this);
+    this.typing = new Typing(client, name, me, () => view.typing());
+    for (const unsent of client.unsent) if (unsent.channel === this.channel) this.#show(unsent);
+    this.#subscribe();
+  }
+
+  get channel() {
+    return channelOf(this.name);
+  }
+
+  /** `waiting`, `catching_up`, `live`, `ended`. */
+  get state() {
+    return this.#subscription.state;
+  }
+
+  /** The names of the others who are here. */
+  get others() {
+    return [...this.members.values()].filter(({ session }) => session !== this.#client.session);
+  }
+
+  async say(text, key = undefined) {
+    const message = { channel: this.channel, data: { text: text.slice(0, LONGEST), name: this.me }, key: key ?? newKey() };
+    this.typing.stopped();
+    this.#show(message);
+    // What becomes of it is told by the client's events too: a reload forgets promises.
+    await this.#client.publish(message.channel, message.data, { key: message.key }).catch((error) => this.refused(message.key, error));
+  }
+
+  /** Says what was refused once more. */
+  sayAgain(key) {
+    const entry = this.conversation.withdraw(key);
+    if (entry) this.say(entry.text);
+  }
+
+  kept({ key }) {
+    this.conversation.kept(key);
+    this.receipts.watch();
+  }
+
+  refused(key, error) {
+    this.conversation.refused(key, error);
+  }
+
+  /** There is a line; who am I on it? */
+  opened() {
+    addSession(this.#client.session);
+    this.#mySessions.add(this.#client.session);
+  }
+
+  /** Reads what was said before the oldest message here. */
+  async readBack() {
+    const before = this.conversation.first;
+    if (this.#reading || this.isWhole || before === undefined) return;
+    await this.#read({ before });
+  }
+
+  leave() {
+    this.#subscription.unsubscribe();
+    this.typing.leave();
+    this.receipts.stop();
+  }
+
+  #subscribe() {
+    const subscription = this.#client.subscribe(this.channel, { since: { last: PAGE }, presence: true });
+    this.#subscription = subscription;
+    this.mark = subscription.position;
+    const listeners = {
+      message: (message) => this.#take(message),
+      gap: (gap) => this.conversation.gap(gap),
+      subscribed: () => this.#arrived(),
+      join: (member) => this.#joined(member),
+      leave: ({ session }) => this.#left(session),
+      members: ({ members }) => this.#here(members),
+      live: () => this.#view.line(),
+      catching_up: () => this.#view.line(),
+      ended: () => this.#view.line(),
+    };
+    for (const [type, listener] of Object.entries(listeners)) subscription.on(type, listener);
+    // The page is new, the position is not: what was seen before has to be read again.
+    if (this.mark !== undefined) this.#read({});
+  }
+
+  async #arrived() {
+    this.#view.line();
+    const { members } = await this.#client.presence(this.channel).catch(() => ({ members: undefined }));
+    if (members) this.#here(members);
+  }
+
+  async #read(from) {
+    this.#reading = true;
+    try {
+      const { messages } = await this.#client.history(this.channel, { ...from, limit: PAGE });
+      this.isWhole = messages.length < PAGE;
+      for (const message of messages) this.conversation.take(this.#read1(message), this.#isMine(message));
+    } catch {
+      // It is tried again when somebody scrolls there again.
+    } finally {
+      this.#reading = false;
+      this.#view.edge();
+    }
+  }
+
+  #take(message) {
+    const isMine = this.#isMine(message);
+    this.typing.stoppedBy(message.session);
+    if (!this.conversation.take(this.#read1(message), isMine)) return;
+    if (isMine) this.receipts.watch();
+    else this.#view.heard(message);
+  }
+
+  /** Anybody may publish anything: only texts are taken out of it. */
+  #read1({ position, key, session, time, data }) {
+    const text = typeof data?.text === 'string' ? data.text.slice(0, LONGEST) : JSON.stringify(data ?? null);
+    return { position, key, session, time, text, name: tidy(data?.name) };
+  }
+
+  #show({ key, data }) {
+    const state = 'pending';
+    this.conversation.send({ kind: 'message', key, text: data.text, name: this.me, session: this.#client.session, time: Date.now(), state });
+  }
+
+  #isMine({ session }) {
+    return this.#mySessions.has(session);
+  }
+
+  #here(members) {
+    this.members = new Map(members.map((member) => [member.session, person(member)]));
+    this.#view.people();
+  }
+
+  #joined(member) {
+    this.members.set(member.session, person(member));
+    this.#view.people();
+    this.receipts.watch();
+  }
+
+  #left(session) {
+    this.members.delete(session);
+    this.typing.stoppedBy(session);
+    this.#view.people();
+    this.receipts.watch();
+  }
+}
+
+function person({ session, user, info }) {
+  return { session, name: tidy(info?.name ?? user) };
+}
+
+// crypto.randomUUID is there on secure origins only.
+function newKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+}

@@ -1,0 +1,159 @@
+// The chat: one line, its rooms, and what the page shows of the one that is looked at.
+
+import { connect } from '../client/index.js';
+import { Composer } from './composer.js';
+import { byId } from './dom.js';
+import { hue, initials, myName, rename } from './identity.js';
+import { describe, LineView } from './line-view.js';
+import { MessagesView } from './messages-view.js';
+import { showPeople, showTyping } from './people-view.js';
+import { channelOf, Room } from './room.js';
+import { knownRooms, onNewRoom, rememberRoom, roomOfAddress, showRooms } from './rooms-view.js';
+import { WireView } from './wire-view.js';
+
+let client;
+let current;
+const rooms = new Map();
+
+const wire = new WireView();
+const messages = new MessagesView({
+  top: () => current.readBack(),
+  again: (key) => current.sayAgain(key),
+  isMine: ({ state }) => state !== undefined,
+});
+const composer = new Composer({
+  say: (text) => current.say(text),
+  writes: () => current.typing.writes(),
+});
+const line = new LineView(() => [client.state, current.state, client.latency], () => client.reconnect());
+
+/** A line under my name; the one before, under another name, has ended. */
+function begin() {
+  client = connect('../ws', { store: sessionStorage, keepUnsent: true, info: { name: myName() } });
+  client.on('frame', (frame) => wire.frame(frame));
+  client.on('latency', () => line.show());
+  client.on('state', (state) => lineChanged(state));
+  client.on('published', (answer) => roomOf(answer.channel)?.kept(answer));
+  client.on('refused', ({ channel, key, error }) => roomOf(channel)?.refused(key, error));
+  for (const name of knownRooms()) if (!rooms.has(name)) rooms.set(name, newRoom(name));
+  showMe();
+  enter();
+}
+
+function newRoom(name) {
+  // Only the room that is looked at is on the page.
+  const ifShown = (show) => (...what) => current?.name === name && show(...what);
+  return new Room(name, client, myName(), {
+    added: ifShown((entry, next) => messages.added(entry, next)),
+    changed: ifShown((entry) => messages.changed(entry)),
+    removed: ifShown((entry) => messages.removed(entry)),
+    people: ifShown(() => showPeople(current.members, client.session, current.me)),
+    typing: ifShown(() => showTyping(current.typing.names)),
+    line: ifShown(() => line.show()),
+    edge: ifShown(() => showEdge()),
+    heard: () => heard(name),
+  });
+}
+
+/** To the room in the address. */
+function enter() {
+  const name = roomOfAddress();
+  for (const known of rememberRoom(name)) if (!rooms.has(known)) rooms.set(known, newRoom(known));
+  forgetOtherThan(knownRooms());
+  current = rooms.get(name);
+  current.unread = 0;
+  byId('room-name').textContent = name;
+  byId('words').placeholder = `Message ${name}`;
+  messages.show(current.conversation.entries, current.mark);
+  showPeople(current.members, client.session, current.me);
+  showTyping(current.typing.names);
+  showAllRooms();
+  showEdge();
+  line.show();
+  openSide(false);
+}
+
+function forgetOtherThan(names) {
+  for (const [name, room] of rooms) {
+    if (names.includes(name)) continue;
+    room.leave();
+    rooms.delete(name);
+  }
+}
+
+function heard(name) {
+  const room = rooms.get(name);
+  room.conversation.trim();
+  if (room === current && document.visibilityState === 'visible') return;
+  room.unread += 1;
+  showAllRooms();
+}
+
+function showAllRooms() {
+  const all = [...rooms.values()];
+  showRooms(all, current.name);
+  const unread = all.reduce((sum, room) => sum + room.unread, 0);
+  document.title = `${unread > 0 ? `(${unread}) ` : ''}${current.name} · talk`;
+}
+
+function showEdge() {
+  const isEmpty = current.conversation.first === undefined;
+  byId('edge').textContent = isEmpty ? 'Nothing was said here yet.' : current.isWhole ? 'This is where it begins.' : '';
+}
+
+function showMe() {
+  const name = myName();
+  byId('me-name').textContent = name;
+  byId('me-avatar').textContent = initials(name);
+  byId('me-avatar').style.setProperty('--hue', hue(name));
+}
+
+function roomOf(channel) {
+  return [...rooms.values()].find(({ name }) => channelOf(name) === channel);
+}
+
+function lineChanged(state) {
+  if (state.name === 'open') for (const room of rooms.values()) room.opened();
+  const { text } = describe(state, 'live', undefined, Date.now());
+  wire.note('The line', state.error?.message ?? (state.name === 'open' && state.resumed ? 'open, with the session it had' : text));
+  line.show();
+}
+
+function openSide(isOpen) {
+  document.body.classList.toggle('side-is-open', isOpen);
+  byId('side-open').setAttribute('aria-expanded', String(isOpen));
+  if (isOpen) byId('side-close').focus();
+}
+
+function askForName() {
+  byId('name').value = myName();
+  byId('name-dialog').returnValue = '';
+  byId('name-dialog').showModal();
+  byId('name').select();
+}
+
+byId('rename').addEventListener('click', askForName);
+byId('name-cancel').addEventListener('click', () => byId('name-dialog').close());
+byId('name-dialog').addEventListener('close', () => {
+  const name = byId('name').value.trim();
+  if (byId('name-dialog').returnValue !== 'save' || name === '' || name === myName()) return;
+  rename(name);
+  // Who one is belongs to the session: it ends, and another begins where it was.
+  for (const room of rooms.values()) room.leave();
+  rooms.clear();
+  client.close();
+  begin();
+});
+byId('side-open').addEventListener('click', () => openSide(true));
+byId('side-close').addEventListener('click', () => openSide(false));
+byId('side').addEventListener('keydown', ({ key }) => key === 'Escape' && openSide(false));
+addEventListener('hashchange', enter);
+document.addEventListener('visibilitychange', () => {
+  if (document.visibilityState !== 'visible') return;
+  current.unread = 0;
+  showAllRooms();
+});
+
+onNewRoom();
+begin();
+if (matchMedia('(pointer: fine)').matches) composer.focus();

@@ -1,0 +1,97 @@
+// The panel that shows what goes over the wire.
+
+import { byId, element } from './dom.js';
+import { explain } from './explain.js';
+
+/** Frames kept. 300: what fits into a look back. */
+const MOST = 300;
+/** Shown of a long frame. */
+const LONGEST = 4_000;
+
+const TIME = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3 });
+
+export class WireView {
+  #panel = byId('wire');
+  #list = byId('frames');
+  #toggle = byId('wire-toggle');
+  #frames = [];
+
+  constructor() {
+    this.#toggle.addEventListener('click', () => this.open(this.#panel.hidden));
+    byId('wire-close').addEventListener('click', () => this.open(false));
+    byId('wire-pings').addEventListener('change', () => this.#list.classList.toggle('with-pings', byId('wire-pings').checked));
+    byId('wire-clear').addEventListener('click', () => this.#clear());
+    this.#panel.addEventListener('keydown', ({ key }) => key === 'Escape' && this.open(false));
+  }
+
+  open(isOpen) {
+    if (isOpen === !this.#panel.hidden) return;
+    this.#panel.hidden = !isOpen;
+    this.#toggle.setAttribute('aria-expanded', String(isOpen));
+    if (isOpen) {
+      this.#list.replaceChildren(...this.#frames.map(row));
+      this.#list.scrollTop = this.#list.scrollHeight;
+      byId('wire-close').focus();
+    } else {
+      this.#toggle.focus();
+    }
+  }
+
+  frame({ direction, text }) {
+    this.#put({ direction, json: text, time: Date.now(), ...explain(direction, text) });
+  }
+
+  /** What happened to the line itself. */
+  note(title, text) {
+    const last = this.#frames.at(-1);
+    if (last?.direction !== 'line' || last.text !== text) this.#put({ direction: 'line', type: 'line', time: Date.now(), title, text });
+  }
+
+  #put(frame) {
+    this.#frames.push(frame);
+    if (this.#frames.length > MOST) this.#frames.shift();
+    if (this.#panel.hidden) return;
+    const isAtEnd = this.#list.scrollHeight - this.#list.scrollTop - this.#list.clientHeight < 60;
+    this.#list.append(row(frame));
+    while (this.#list.childElementCount > MOST) this.#list.firstElementChild.remove();
+    if (isAtEnd) this.#list.scrollTop = this.#list.scrollHeight;
+  }
+
+  #clear() {
+    this.#frames = [];
+    this.#list.replaceChildren();
+  }
+}
+
+const ARROWS = { out: ['→', 'sent'], in: ['←', 'received'], line: ['•', 'line'] };
+
+function row(frame) {
+  const [arrow, word] = ARROWS[frame.direction];
+  const isPing = ['ping', 'pong', 'receipts'].includes(frame.type);
+  const head = [
+    element('span', { className: 'arrow', attributes: { 'aria-label': word } }, arrow),
+    element('span', { className: 'frame-title' }, frame.title),
+    element('time', {}, TIME.format(frame.time)),
+  ];
+  const classes = `frame ${frame.direction}${isPing ? ' ping' : ''}`;
+  if (frame.direction === 'line') return element('li', { className: classes }, element('p', {}, ...head), element('small', {}, frame.text));
+  return element('li', { className: classes, dataset: { type: frame.type } },
+    element('details', {},
+      element('summary', {}, ...head, element('code', { className: 'brief' }, brief(frame))),
+      element('p', { className: 'meaning' }, frame.text),
+      element('pre', {}, pretty(frame))));
+}
+
+function brief({ json }) {
+  return json.length > 90 ? `${json.slice(0, 90)}…` : json;
+}
+
+function pretty({ json }) {
+  let text = json;
+  try {
+    text = JSON.stringify(JSON.parse(json), null, 2);
+  } catch {
+    // As it came.
+  }
+  return text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
+}
