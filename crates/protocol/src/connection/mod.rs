@@ -24,6 +24,7 @@ pub use closing::{CloseFrame, Closed, ClosedBy, ReadyState};
 pub use deflating::Deflate;
 pub use input::Input;
 use liveness::Liveness;
+pub use liveness::SentPing;
 use send::Stream;
 use stage::Stage;
 use wire::Wire;

@@ -108,6 +108,24 @@ impl Connection {
         }
     }
 
+    /// Whether `input` goes on with a control frame, as far as its first byte tells, or inside one.
+    /// Who must not take messages now, since nobody wants them yet, can still answer pings that
+    /// come before them: [`receive`](Self::receive) gives no message then.
+    #[must_use]
+    pub fn control_comes_next(&self, input: &Input<'_>) -> bool {
+        let Some(next) = input.as_slice().first() else {
+            return false;
+        };
+        if self.assembly.as_deref().is_some_and(Assembly::has_backlog) {
+            return false;
+        }
+        match &self.stage {
+            Stage::Header { len: 0, .. } => next & 0x08 != 0,
+            Stage::Header { bytes, .. } => bytes.first().is_some_and(|first| first & 0x08 != 0),
+            Stage::Payload { opcode, .. } => opcode.is_control(),
+        }
+    }
+
     /// How messages are given out from now on. A message that is under way is given out in
     /// chunks from here on if it was to be whole, what has come of it first; the other way round
     /// the change waits for its end if a chunk of it was given out.

@@ -12,6 +12,7 @@
 pub(crate) mod buffers;
 mod ending;
 mod flush;
+mod idle;
 mod outbox;
 mod ready;
 mod send;
@@ -63,8 +64,10 @@ pub(crate) struct State {
     inbox: Option<Box<ReadBuffer>>,
     /// Whether a read went straight into the message under way.
     read_payload: bool,
-    /// Whoever waits for a message.
+    /// Whoever waits for a message, or did.
     reader: Option<Waker>,
+    /// Whether it still waits.
+    parked: bool,
     /// Whoever waits for room, for the output to have drained, for a pong or for the end.
     waiting: Vec<Waker>,
     /// The wheel's key and the time asked for.
@@ -111,6 +114,7 @@ impl Line {
                 inbox,
                 read_payload: false,
                 reader: None,
+                parked: false,
                 waiting: Vec::new(),
                 timer: None,
                 high_water,
@@ -160,6 +164,9 @@ impl Line {
     pub(crate) fn look_after(self: &Arc<Self>) {
         self.called.store(false, Ordering::Release);
         let mut state = self.lock();
+        if !state.parked {
+            self.listen(&mut state);
+        }
         if state.connection.has_output() || state.unflushed {
             self.flush(&mut state);
         }
@@ -170,6 +177,7 @@ impl Line {
     pub(crate) fn keep_time(self: &Arc<Self>) {
         let mut state = self.lock();
         state.timer = state.timer.map(|(key, _)| (key, now()));
+        self.listen(&mut state);
         let unsent = state.buffered();
         if let Err(error) = state.connection.handle_timeout(now()) {
             if state.connection.wants_disconnect() {
@@ -285,10 +293,9 @@ impl State {
         }
     }
 
-    /// Counts what concerns the library itself.
+    /// Wakes whom an event concerns besides the receiver.
     fn note(&mut self, event: &Event<'_>) {
         if let Event::Pong { rtt: Some(_), .. } = event {
-            self.pongs = self.pongs.wrapping_add(1);
             let waiting = std::mem::take(&mut self.waiting);
             waiting.into_iter().for_each(Waker::wake);
         }

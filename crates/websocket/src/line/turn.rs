@@ -50,14 +50,14 @@ impl Line {
     ) -> Poll<Result<Option<T::Taken>, Error>> {
         let mut state = self.lock();
         state.connection.set_receive_mode(turn.mode);
+        state.parked = false;
         loop {
             if let Some(taken) = state.take_events(take) {
-                if state.connection.has_output() {
-                    // The user may not come back for long, and the peer waits for its pong.
-                    self.call();
-                } else {
+                if !state.connection.has_output() {
                     state.give_buffer_back();
                 }
+                // The user may not come back for long, and the peer waits for its pong.
+                self.call();
                 return Poll::Ready(Ok(Some(taken)));
             }
             if state.connection.has_output() || state.unflushed {
@@ -88,6 +88,7 @@ impl Line {
                 Poll::Ready(Err(error)) => state.lose(Some(error)),
                 Poll::Pending => {
                     state.give_buffer_back();
+                    state.parked = true;
                     if !state
                         .reader
                         .as_ref()
