@@ -63,6 +63,11 @@ impl Caller {
 
     /// The next message that is no token; tokens are kept.
     pub(crate) async fn hear(&mut self) -> Value {
+        serde_json::from_str(&self.hear_text().await).unwrap()
+    }
+
+    /// As [`hear`](Self::hear), as it stands on the wire.
+    pub(crate) async fn hear_text(&mut self) -> String {
         loop {
             let received = timeout(NEVER, self.socket.recv()).await;
             let message = received.expect("something comes").unwrap();
@@ -71,7 +76,7 @@ impl Caller {
             };
             let message: Value = serde_json::from_str(&text).unwrap();
             if message["type"] != "token" {
-                return message;
+                return text.into_string();
             }
             self.resume = message["resume"].as_str().unwrap().to_owned();
             self.fresh_tokens += 1;

@@ -77,8 +77,7 @@ async fn data_arrives_byte_for_byte_with_its_tags_and_binary_in_base64() {
     let mut other = hall.caller().await;
     other.say(&publish).await;
     other.hear_a("published").await;
-    let message = caller.socket.recv().await.unwrap().unwrap();
-    let text = message.as_text().unwrap();
+    let text = caller.hear_text().await;
     assert!(text.contains(data) && text.contains(tags), "{text}");
 
     let bytes = json!({"type": "publish", "channel": "fleeting/a", "base64": "AAH/"});
