@@ -92,7 +92,7 @@ impl OnePort {
             self.lines * BYTES < available,
             "{} lines may take {} MiB, and {} are available",
             self.lines,
-            self.lines * BYTES >> 20,
+            (self.lines * BYTES) >> 20,
             available >> 20
         );
         println!(
