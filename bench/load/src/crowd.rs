@@ -118,7 +118,8 @@ impl Crowd {
             let Some(line) = self.lines.get_mut(index) else {
                 continue;
             };
-            line.turn(ring, &mut self.buffer, |line, heard| {
+            let ends = event.is_read_closed();
+            line.turn(ring, ends, &mut self.buffer, |line, heard| {
                 hear(line, index, heard)
             })
             .with_context(|| format!("line {index}"))?;
@@ -134,6 +135,8 @@ impl Crowd {
         mut hear: impl FnMut(&mut Line, Heard) -> Result<()>,
     ) -> Result<()> {
         let line = self.lines.get_mut(index).context("no such line")?;
-        line.turn(ring, &mut self.buffer, |line, heard| hear(line, heard))
+        line.turn(ring, false, &mut self.buffer, |line, heard| {
+            hear(line, heard)
+        })
     }
 }

@@ -91,10 +91,12 @@ impl Line {
         self.flush()
     }
 
-    /// Writes and reads what can be written and read now.
+    /// Writes and reads what can be written and read now; to the very end, if that is there: the
+    /// poll does not tell of it again.
     pub fn turn(
         &mut self,
         ring: &Ring,
+        ends: bool,
         buffer: &mut [u8],
         mut hear: impl FnMut(&mut Self, Heard) -> Result<()>,
     ) -> Result<()> {
@@ -104,7 +106,7 @@ impl Line {
                 Ok(0) => bail!("the server hung up"),
                 Ok(count) => {
                     self.take(&buffer[..count], ring, &mut hear)?;
-                    if self.transport.drained(count, buffer.len()) {
+                    if !ends && self.transport.drained(count, buffer.len()) {
                         break;
                     }
                 }

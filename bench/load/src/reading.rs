@@ -41,11 +41,12 @@ pub fn run(dialer: &Dialer, plan: &publishing::Plan, kept: u64) -> Result<Rate> 
 /// Where a line may begin to read: what stands before the number, and how many numbers there are.
 type Positions = Vec<(String, u64)>;
 
-/// JetStream counts over all channels of the stream; our channels each for itself.
+/// A stream of JetStream counts over all its channels; our channels count each for itself.
 fn positions(publishers: &Publishers, plan: &publishing::Plan, kept: u64) -> Result<Positions> {
     let lines = publishers.crowd.lines.iter();
     let position = lines.map(|line| match plan.dialect {
         Dialect::JetStream => Ok((String::new(), kept * plan.channels as u64)),
+        Dialect::JetStreams => Ok((String::new(), kept)),
         _ => {
             let epoch = epoch(&line.last_taken).context("a position without an epoch")?;
             Ok((format!("{epoch}."), kept))

@@ -107,7 +107,9 @@ impl From {
         socket.set_reuse_address(true)?;
         loop {
             let port = self.port.get();
-            let next = port.checked_add(1).context("the address has no port left")?;
+            let next = port
+                .checked_add(1)
+                .context("the address has no port left")?;
             self.port.set(next);
             match socket.bind(&SocketAddr::new(self.address, port).into()) {
                 Err(error) if error.kind() == ErrorKind::AddrInUse => {}

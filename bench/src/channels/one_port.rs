@@ -92,7 +92,7 @@ impl OnePort {
             self.lines * BYTES < available,
             "{} lines may take {} MiB, and {} are available",
             self.lines,
-            self.lines * BYTES >> 20,
+            (self.lines * BYTES) >> 20,
             available >> 20
         );
         println!(
@@ -178,7 +178,10 @@ fn sockets(server: &Running, port: u16) -> Result<usize> {
     let table = fs::read_to_string(&table).context(table)?;
     let local = format!(":{port:04X}");
     // The kernel may tell of a socket twice while others come and go.
-    let inodes: HashSet<&str> = table.lines().filter_map(|line| inode(line, &local)).collect();
+    let inodes: HashSet<&str> = table
+        .lines()
+        .filter_map(|line| inode(line, &local))
+        .collect();
     Ok(inodes.iter().filter(|inode| ours.contains(**inode)).count())
 }
 

@@ -236,18 +236,18 @@ fn jetstream() -> Result<Vec<ChannelServer>> {
          set NATS_SERVER to a newer one",
         program.display()
     );
-    let server = |name: &str, sync: &str| {
+    let server = |name: &str, dialect, sync: &str| {
         let settings = format!("jetstream {{ store_dir: DATA{sync} }}\n");
         let program = program.clone();
-        peer(
-            name,
-            &version,
-            "jet-stream",
-            Launch::Nats { program, settings },
-        )
+        peer(name, &version, dialect, Launch::Nats { program, settings })
     };
-    let always = server("jetstream-always", ", sync_interval: always");
-    Ok([always, server("jetstream-default", "")].concat())
+    let always = ", sync_interval: always";
+    let servers = [
+        server("jetstream-always", "jet-stream", always),
+        server("jetstreams-always", "jet-streams", always),
+        server("jetstream-default", "jet-stream", ""),
+    ];
+    Ok(servers.concat())
 }
 
 fn nats_program() -> Result<(PathBuf, String)> {

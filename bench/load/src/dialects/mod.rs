@@ -30,9 +30,11 @@ pub enum Dialect {
     SocketIo,
     /// NATS over TCP.
     Nats,
-    /// NATS with publications that JetStream acknowledges.
+    /// NATS with publications that JetStream acknowledges, in one stream for all channels.
     JetStream,
-    /// MQTT 3.1.1 over TCP, QoS 0.
+    /// The same with a stream for each channel.
+    JetStreams,
+    /// MQTT 3.1.1 over TCP, `QoS` 0.
     Mqtt,
 }
 
@@ -80,7 +82,7 @@ impl Dialect {
     pub fn framing(self) -> Framing {
         match self {
             Self::Native | Self::Plain | Self::SocketIo => Framing::WebSocket,
-            Self::Nats | Self::JetStream => Framing::Nats,
+            Self::Nats | Self::JetStream | Self::JetStreams => Framing::Nats,
             Self::Mqtt => Framing::Mqtt,
         }
     }
@@ -91,7 +93,7 @@ impl Dialect {
         match self {
             Self::Native => native::ping(),
             Self::Plain | Self::SocketIo => frame(9, b""),
-            Self::Nats | Self::JetStream => b"PING\r\n".to_vec(),
+            Self::Nats | Self::JetStream | Self::JetStreams => b"PING\r\n".to_vec(),
             Self::Mqtt => mqtt::PING.to_vec(),
         }
     }
@@ -107,7 +109,7 @@ impl Part {
             Dialect::Plain if self.subscribes => request("/", None),
             Dialect::Plain => request("/publish", None),
             Dialect::SocketIo => request(&socketio::path(self.subscribes), None),
-            Dialect::Nats | Dialect::JetStream => Vec::new(),
+            Dialect::Nats | Dialect::JetStream | Dialect::JetStreams => Vec::new(),
             Dialect::Mqtt => mqtt::connect(),
         }
     }
@@ -121,7 +123,9 @@ impl Part {
             Dialect::Plain => frame(1, payload),
             Dialect::SocketIo => socketio::publication(payload),
             Dialect::Nats => nats::publish(channel, "", payload),
-            Dialect::JetStream => nats::publish(channel, &nats::inbox(self, number), payload),
+            Dialect::JetStream | Dialect::JetStreams => {
+                nats::publish(channel, &nats::inbox(self, number), payload)
+            }
             Dialect::Mqtt => mqtt::publication(channel, payload),
         }
     }
@@ -130,7 +134,7 @@ impl Part {
     #[must_use]
     pub fn read_history(&self, position: &str, limit: usize) -> Vec<u8> {
         match self.dialect {
-            Dialect::JetStream => nats::read_history(self, position, limit),
+            Dialect::JetStream | Dialect::JetStreams => nats::read_history(self, position, limit),
             _ => native::read_history(&self.channel, position, limit),
         }
     }
@@ -159,7 +163,7 @@ impl Part {
             Dialect::Native => native::hear(self, unit.body),
             Dialect::Plain => Ok(Word::Publication),
             Dialect::SocketIo => Ok(socketio::hear(unit.body)),
-            Dialect::Nats | Dialect::JetStream => nats::hear(self, unit),
+            Dialect::Nats | Dialect::JetStream | Dialect::JetStreams => nats::hear(self, unit),
             Dialect::Mqtt => Ok(mqtt::hear(self, unit)),
         }
     }

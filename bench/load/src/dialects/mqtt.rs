@@ -1,4 +1,4 @@
-//! MQTT 3.1.1 at QoS 0.
+//! MQTT 3.1.1, at most once (`QoS` 0).
 
 use super::{Part, Unit, Word};
 

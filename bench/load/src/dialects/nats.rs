@@ -7,11 +7,18 @@ use memchr::memmem;
 
 use super::{Dialect, Part, Unit, Word};
 
-/// One stream for all channels, as its users would do it; `max_msgs_per_subject` is the same kind
-/// of bound as our channels have.
-const STREAM: &str = r#"{"name":"BENCH","subjects":["bench.>"],"retention":"limits","storage":"file","num_replicas":1,"discard":"old","max_msgs_per_subject":10000,"allow_direct":true}"#;
-const CREATE: &str = "$JS.API.STREAM.CREATE.BENCH";
-const READ: &str = "$JS.API.DIRECT.GET.BENCH";
+/// The stream of a channel and what it takes: one for all channels, or one for each.
+/// `max_msgs_per_subject` is the same kind of bound as our channels have.
+fn stream(part: &Part) -> (String, String) {
+    let (name, subjects) = match part.dialect {
+        Dialect::JetStreams => (part.channel.replace('.', "_"), part.channel.as_str()),
+        _ => ("bench".into(), "bench.>"),
+    };
+    let configuration = format!(
+        r#"{{"name":"{name}","subjects":["{subjects}"],"retention":"limits","storage":"file","num_replicas":1,"discard":"old","max_msgs_per_subject":10000,"allow_direct":true}}"#
+    );
+    (name, configuration)
+}
 
 /// Where an answer goes: a line subscribes to its own only.
 pub(super) fn inbox(part: &Part, number: usize) -> String {
@@ -21,7 +28,9 @@ pub(super) fn inbox(part: &Part, number: usize) -> String {
 pub(super) fn read_history(part: &Part, position: &str, limit: usize) -> Vec<u8> {
     let channel = &part.channel;
     let request = format!(r#"{{"seq":{position},"batch":{limit},"next_by_subj":"{channel}"}}"#);
-    publish(READ, &inbox(part, 0), request.as_bytes())
+    let (stream, _) = stream(part);
+    let subject = format!("$JS.API.DIRECT.GET.{stream}");
+    publish(&subject, &inbox(part, 0), request.as_bytes())
 }
 
 /// With an inbox to answer to, or none.
@@ -33,11 +42,15 @@ pub(super) fn publish(subject: &str, reply: &str, payload: &[u8]) -> Vec<u8> {
 }
 
 pub(super) fn hear(part: &Part, unit: &Unit<'_>) -> Result<Word> {
-    let jetstream = part.dialect == Dialect::JetStream;
+    let jetstream = part.dialect != Dialect::Nats;
     Ok(match unit.head {
         [b'I', b'N', b'F', b'O', ..] => Word::Say(introduction(part)),
         b"PING" => Word::Say(b"PONG\r\n".to_vec()),
-        b"PONG" if jetstream => Word::Say(publish(CREATE, &inbox(part, 0), STREAM.as_bytes())),
+        b"PONG" if jetstream => {
+            let (stream, configuration) = stream(part);
+            let subject = format!("$JS.API.STREAM.CREATE.{stream}");
+            Word::Say(publish(&subject, &inbox(part, 0), configuration.as_bytes()))
+        }
         b"PONG" => Word::Ready,
         [b'M', b'S', b'G', ..] if jetstream => answer(unit)?,
         [b'M', b'S', b'G', ..] => Word::Publication,
@@ -54,7 +67,7 @@ pub(super) fn hear(part: &Part, unit: &Unit<'_>) -> Result<Word> {
 
 fn introduction(part: &Part) -> Vec<u8> {
     let subscription = match part.dialect {
-        Dialect::JetStream => {
+        Dialect::JetStream | Dialect::JetStreams => {
             let (process, line) = (std::process::id(), part.number);
             format!("SUB _INBOX.{process}.{line}.* 1\r\n")
         }
