@@ -42,23 +42,33 @@ const HEARD = {
   members: (m) => ['Members', `${m.total} ${m.total === 1 ? 'is' : 'are'} in ${code(m.channel)}: ${(m.members ?? []).slice(0, 5).map(who).join(', ')}.`],
   join: (m) => ['Join', `${who(m)} came to ${code(m.channel)}.`],
   leave: (m) => ['Leave', `${who(m)} left ${code(m.channel)}. Who loses the line and comes back within the grace time neither leaves nor joins.`],
-  receipts: (m) => ['Receipts', `${m.receipts?.length} have it.`],
+  received: (m) => ['Receipts', `${m.received} of ${m.subscribers} subscribers have the message at ${m.position}, and all before it.`],
   pong: () => ['Pong', 'Somebody is there.'],
   reconnect: (m) => ['Come back', `The server goes away: open a new line in ${m.after_ms} ms. Each client is told another time, so that they do not come all at once.`],
   closing: (m) => ['Closing', `The server will close this line: ${m.reason}.`],
   error: (m) => ['Error', `${m.message} (${m.code}). Try again: ${m.retry}.`],
 };
 
-/** `{ type, title, text }` for the text of a frame. */
+/** What tells one message of a type from the next, in a line. */
+function brief({ channel, data, since, position, ...rest }) {
+  const { reason, code: error, key, after_ms: pause, session, resume, live } = rest;
+  const said = { data, since: since ?? undefined, position, reason, error, pause, live, resume, session: info(rest) ?? session, key };
+  const fields = Object.entries(said).filter(([, value]) => value !== undefined);
+  return [channel, ...fields.map(([, value]) => (typeof value === 'string' ? value : JSON.stringify(value)))].filter(Boolean).join('  ');
+}
+
+const info = (message) => message.info?.name;
+
+/** `{ type, title, text, brief }` for the text of a frame. */
 export function explain(direction, text) {
   let message;
   try {
     message = JSON.parse(text);
   } catch {
-    return { type: '?', title: 'Not JSON', text: 'Nothing that the protocol knows.' };
+    return { type: '?', title: 'Not JSON', text: 'Nothing that the protocol knows.', brief: '' };
   }
   const type = String(message?.type);
   const found = direction === 'out' ? SAID : HEARD;
   const [title, words] = Object.hasOwn(found, type) ? found[type](message) : ['Unknown', 'A newer server may know more: it is ignored.'];
-  return { type, title, text: words };
+  return { type, title, text: words, brief: brief(message ?? {}) };
 }

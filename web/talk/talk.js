@@ -44,7 +44,10 @@ function newRoom(name) {
   // Only the room that is looked at is on the page.
   const ifShown = (show) => (...what) => current?.name === name && show(...what);
   return new Room(name, client, myName(), {
-    added: ifShown((entry, next) => messages.added(entry, next)),
+    added: ifShown((entry, next) => {
+      messages.added(entry, next);
+      showEdge();
+    }),
     changed: ifShown((entry) => messages.changed(entry)),
     removed: ifShown((entry) => messages.removed(entry)),
     people: ifShown(() => showPeople(current.members, client.session, current.me)),
@@ -97,8 +100,9 @@ function showAllRooms() {
 }
 
 function showEdge() {
-  const isEmpty = current.conversation.first === undefined;
-  byId('edge').textContent = isEmpty ? 'Nothing was said here yet.' : current.isWhole ? 'This is where it begins.' : '';
+  const { edge } = current;
+  byId('scroller').classList.toggle('empty', edge === 'empty');
+  byId('edge').textContent = { empty: 'Nothing was said here yet. Say something!', begin: 'This is where it begins.' }[edge] ?? '';
 }
 
 function showMe() {
