@@ -59,7 +59,7 @@ function brief({ channel, data, since, position, ...rest }) {
 
 const info = (message) => message.info?.name;
 
-/** `{ type, title, text, brief }` for the text of a frame. */
+/** `{ type, id, title, text, brief }` for the text of a frame. */
 export function explain(direction, text) {
   let message;
   try {
@@ -70,5 +70,5 @@ export function explain(direction, text) {
   const type = String(message?.type);
   const found = direction === 'out' ? SAID : HEARD;
   const [title, words] = Object.hasOwn(found, type) ? found[type](message) : ['Unknown', 'A newer server may know more: it is ignored.'];
-  return { type, title, text: words, brief: brief(message ?? {}) };
+  return { type, id: message?.id, title, text: words, brief: brief(message ?? {}) };
 }

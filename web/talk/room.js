@@ -172,18 +172,21 @@ export class Room {
 
   #here(members) {
     this.members = new Map(members.map((member) => [member.session, person(member)]));
-    this.#view.people();
+    this.#peopleChanged();
   }
 
   #joined(member) {
     this.members.set(member.session, person(member));
-    this.#view.people();
-    this.receipts.watch();
+    this.#peopleChanged();
   }
 
   #left(session) {
     this.members.delete(session);
     this.typing.stoppedBy(session);
+    this.#peopleChanged();
+  }
+
+  #peopleChanged() {
     this.#view.people();
     this.receipts.watch();
   }

@@ -15,6 +15,8 @@ export class WireView {
   #list = byId('frames');
   #toggle = byId('wire-toggle');
   #frames = [];
+  // What was asked in small talk, by its id.
+  #asked = new Set();
 
   constructor() {
     this.#toggle.addEventListener('click', () => this.open(this.#panel.hidden));
@@ -38,7 +40,8 @@ export class WireView {
   }
 
   frame({ direction, text }) {
-    this.#put({ direction, json: text, time: Date.now(), ...explain(direction, text) });
+    const frame = { direction, json: text, time: Date.now(), ...explain(direction, text) };
+    this.#put({ ...frame, small: isSmall(frame, this.#asked) });
   }
 
   /** What happened to the line itself. */
@@ -59,15 +62,18 @@ export class WireView {
 
   #clear() {
     this.#frames = [];
+    this.#asked.clear();
     this.#list.replaceChildren();
   }
 }
 
 const ARROWS = { out: ['→', 'sent'], in: ['←', 'received'], line: ['•', 'line'] };
 
-/** What says only that somebody is there, or writes, or has something. */
-function isSmall({ type, json = '' }) {
-  return ['ping', 'pong', 'receipts', 'received'].includes(type) || json.includes('"channel":"talk-typing:');
+/** What says only that somebody is there, or writes, or has something; and the answers to that. */
+function isSmall({ type, id, json }, asked) {
+  const isIt = ['ping', 'pong', 'receipts', 'received'].includes(type) || json.includes('"channel":"talk-typing:') || asked.has(id);
+  if (isIt && id !== undefined) asked.add(id);
+  return isIt;
 }
 
 function row(frame) {
@@ -77,7 +83,7 @@ function row(frame) {
     element('span', { className: 'frame-title' }, frame.title),
     element('time', {}, TIME.format(frame.time)),
   ];
-  const classes = `frame ${frame.direction}${isSmall(frame) ? ' small' : ''}`;
+  const classes = `frame ${frame.direction}${frame.small ? ' small' : ''}`;
   if (frame.direction === 'line') return element('li', { className: classes }, element('p', {}, ...head), element('small', {}, frame.text));
   return element('li', { className: classes, dataset: { type: frame.type } },
     element('details', {},
