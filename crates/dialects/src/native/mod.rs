@@ -16,6 +16,7 @@
 //! assert_eq!(rejection.id, Some(CommandId(2)));
 //! ```
 
+pub mod client;
 mod decode;
 mod encode;
 mod nesting;

@@ -161,6 +161,15 @@ impl Engine {
             .is_some_and(|l| l.full || l.credit == 0)
     }
 
+    /// How many requests of this line the broker has not answered yet. An answer may be large:
+    /// take no more commands for now from a line that waits for some.
+    #[must_use]
+    pub fn unanswered(&self, line: LineId) -> usize {
+        self.lines
+            .get(line.into())
+            .map_or(0, |l| l.in_flight.into())
+    }
+
     /// The session on a line as of now, to be sealed into its resume token.
     #[must_use]
     pub fn snapshot(&self, line: LineId, now: Now) -> Option<SessionSnapshot> {

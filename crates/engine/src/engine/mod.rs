@@ -48,7 +48,8 @@ use state::{Again, Channel, Item, Items, Line, Stage};
 ///   since deliveries make requests, then [`poll_broker_request`](Self::poll_broker_request),
 ///   then [`poll_timeout`](Self::poll_timeout).
 /// - Getters: [`snapshot`](Self::snapshot), [`lines`](Self::lines),
-///   [`channels`](Self::channels), [`wants_writable`](Self::wants_writable).
+///   [`channels`](Self::channels), [`wants_writable`](Self::wants_writable),
+///   [`unanswered`](Self::unanswered).
 ///
 /// The outbox of a line belongs to the caller, who alone knows its bytes. Live deliveries don't
 /// ask: they are broadcast, and whoever's outbox is then above its bound is reported by

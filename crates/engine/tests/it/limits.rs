@@ -247,7 +247,10 @@ fn one_line_has_so_many_requests_under_way() {
     for _ in 0..3 {
         world.publish(0, "kept/a", "x");
     }
+    let (worker, line) = world.clients[0].line.unwrap();
+    assert_eq!(world.workers[worker].unanswered(line), 2);
     assert_eq!(only_refusal(&mut world), ErrorCode::Busy);
+    assert_eq!(world.workers[worker].unanswered(line), 0);
     world.publish(0, "kept/a", "x");
     assert_eq!(refusals(&mut world).len(), 1, "answers make room again");
 }

@@ -80,6 +80,9 @@ const RULES: &[Rule] = &[
 
 const TESTKIT: &str = "offhook-testkit";
 
+/// Who has whom in its tests only.
+const TESTS_WITH: &[(&str, &str)] = &[("offhook-client", "offhook-server")];
+
 /// What brings a runtime, a socket, a clock or randomness with it.
 const NOT_SANS_IO: &[&str] = &[
     "async-io",
@@ -188,8 +191,9 @@ fn misdirected(workspace: &Workspace) -> Vec<String> {
         for dependency in &package.dependencies {
             let name = dependency.name.as_str();
             let is_inside = workspace.members().any(|member| member.name == name);
-            let is_test_kit = dependency.is_dev && name == TESTKIT;
-            if is_inside && !is_test_kit && !rule.may_know.contains(&name) {
+            let tests_with = TESTS_WITH.contains(&(&package.name, name));
+            let is_for_tests = dependency.is_dev && (name == TESTKIT || tests_with);
+            if is_inside && !is_for_tests && !rule.may_know.contains(&name) {
                 complaints.push(format!(
                     "{} depends on {name}, but may know only {:?} (and {TESTKIT} in its tests); \
                      arrows point cli → server → {{dialects, brokers, websocket}} → engine / protocol",

@@ -1,26 +1,50 @@
 //! A line: one task that receives its commands. What it is sent is not this task's business.
 
-use std::{future::poll_fn, rc::Rc};
+use std::{
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
 
 use offhook::{
     Error, Message, WebSocket,
     protocol::{CloseCode, Closed, ClosedBy},
 };
 use offhook_dialects::native::{self, Request};
-use offhook_engine::{CommandId, ErrorCode, LineId, Refusal};
-use tokio::task::coop::consume_budget;
+use offhook_engine::{Command, CommandId, ErrorCode, LineId, Refusal};
+use tokio::task::coop::poll_proceed;
 
 use super::{Worker, connecting::connect, stopping::Held};
 use crate::door::Place;
 
 /// Serves a WebSocket until it ends.
-pub(super) async fn serve(worker: Rc<Worker>, mut socket: WebSocket, place: Place) {
-    let held = Held::new(&worker);
-    // Boxed, so that a line that is connected does not carry along what that took.
-    if let Some(mut line) = Box::pin(connect(&worker, &mut socket)).await {
-        line.receive(&mut socket).await;
+///
+/// Not an `async fn`, whose arguments would lie in the task twice: there is one of these a line.
+pub(super) fn serve(
+    worker: &Rc<Worker>,
+    mut socket: WebSocket,
+    place: Place,
+) -> impl Future<Output = ()> + use<> {
+    let held = Held::new(worker);
+    async move {
+        // Boxed, so that a line that is connected does not carry along what that took.
+        if let Some(mut line) = Box::pin(connect(&held, &mut socket)).await {
+            while let Some(pause) = poll_fn(|cx| line.poll_commands(&mut socket, cx)).await {
+                Box::pin(line.wait(pause, &socket)).await;
+            }
+        }
+        // In this order: it is open until nobody knows of it any more.
+        drop((socket, place, held));
     }
-    drop((socket, place, held));
+}
+
+/// Why no more commands are taken for now.
+enum Pause {
+    /// The outbox is full: who does not take the answers asks nothing more.
+    Full,
+    /// A large answer is under way: else small questions would make a line's outbox as large as
+    /// one likes.
+    Asked,
 }
 
 /// A line that said who it is. The engine knows of it until this is dropped.
@@ -42,57 +66,87 @@ impl Line {
         }
     }
 
-    async fn receive(&mut self, socket: &mut WebSocket) {
-        let bound = self.worker.shared.config.messages.outbox_bytes;
+    /// Takes commands until there is a reason to pause; none is the end.
+    fn poll_commands(
+        &mut self,
+        socket: &mut WebSocket,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Pause>> {
         loop {
-            match self.next(socket).await {
-                Ok(Some(message)) => self.take(&message),
-                Ok(None) => {
-                    self.left = socket.closed().is_some_and(|closed| said_goodbye(&closed));
-                    return;
-                }
-                Err(error) => return self.lost(&error),
-            }
-            // Who does not take the answers asks nothing more.
-            if socket.buffered_amount() > bound {
-                // That it is closing is said by the next message, which there is none of.
-                let _closing = socket.room().await;
-            }
             // Nobody keeps the event loop for himself.
-            consume_budget().await;
+            let turn = ready!(poll_proceed(cx));
+            match self.poll_message(socket, cx) {
+                Poll::Ready(Ok(Some(message))) => {
+                    if self.take(&message) {
+                        return Poll::Ready(Some(Pause::Asked));
+                    }
+                }
+                Poll::Ready(Ok(None)) => {
+                    self.left = socket.closed().is_some_and(|closed| said_goodbye(&closed));
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Err(error)) => {
+                    self.lost(&error);
+                    return Poll::Ready(None);
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+            turn.made_progress();
+            if socket.buffered_amount() > self.worker.shared.config.messages.outbox_bytes {
+                return Poll::Ready(Some(Pause::Full));
+            }
+        }
+    }
+
+    async fn wait(&self, pause: Pause, socket: &WebSocket) {
+        if let Pause::Asked = pause {
+            self.worker.answered(self.id).await;
+        }
+        if socket.buffered_amount() > self.worker.shared.config.messages.outbox_bytes {
+            // That it is closing is said by the next message, which there is none of.
+            let _closing = socket.room().await;
         }
     }
 
     /// The next message; pongs on the way are receipts.
-    async fn next(&self, socket: &mut WebSocket) -> Result<Option<Message>, Error> {
-        poll_fn(|cx| {
-            let polled = socket.poll_recv(cx);
-            if polled.is_pending()
-                && let Some(number) = socket.take_reached()
-            {
-                self.worker
-                    .turn(|engine, _| engine.handle_receipt(self.id, number));
-            }
-            polled
-        })
-        .await
+    fn poll_message(
+        &self,
+        socket: &mut WebSocket,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Message>, Error>> {
+        let polled = socket.poll_recv(cx);
+        if polled.is_pending()
+            && let Some(number) = socket.take_reached()
+        {
+            self.worker
+                .turn(|engine, _| engine.handle_receipt(self.id, number));
+        }
+        polled
     }
 
-    /// Takes a message: a command, or what is answered with what is wrong with it.
-    fn take(&self, message: &Message) {
+    /// Takes a message: a command, or what is answered with what is wrong with it. Says whether
+    /// the answer may be large.
+    fn take(&self, message: &Message) -> bool {
         let Some(text) = message.as_text() else {
-            return self.refuse(None, bad("binary messages are not used here; send text"));
+            self.refuse(None, bad("binary messages are not used here; send text"));
+            return false;
         };
         match native::decode(text) {
             Ok(Request::Command { id, command }) => {
+                let large = matches!(
+                    command,
+                    Command::History { .. } | Command::Presence { .. } | Command::Receipts { .. }
+                );
                 self.worker
                     .turn(|engine, now| engine.handle_command(self.id, id, command, now));
+                return large;
             }
             Ok(Request::Connect(connect)) => {
                 self.refuse(Some(connect.id), bad("this line is connected already"));
             }
             Err(rejection) => self.refuse(rejection.id, rejection.refusal),
         }
+        false
     }
 
     fn refuse(&self, id: Option<CommandId>, refusal: Refusal) {
@@ -117,6 +171,16 @@ impl Drop for Line {
 }
 
 impl Worker {
+    /// Waits until everything that a line has asked of the broker is answered.
+    async fn answered(&self, line: LineId) {
+        let bell = self.state.borrow_mut().outboxes.ring_when_answered(line);
+        let Some(bell) = bell else { return };
+        while self.state.borrow().engine.unanswered(line) > 0 {
+            bell.notified().await;
+        }
+        self.state.borrow_mut().outboxes.ring_no_more(line);
+    }
+
     fn end_line(self: &Rc<Self>, line: LineId, left: bool) {
         self.state.borrow_mut().outboxes.remove(line);
         self.turn(|engine, _| {

@@ -1,6 +1,6 @@
 //! Every line's outbox: what the engine gives out is encoded and framed once, and put into each.
 
-use std::{cell::RefCell, mem, sync::Arc};
+use std::{cell::RefCell, mem, rc::Rc, sync::Arc};
 
 use offhook::{
     Sender,
@@ -11,6 +11,7 @@ use offhook::{
 };
 use offhook_dialects::native;
 use offhook_engine::{Delivery, LineId, Notice, Publication, Reply};
+use tokio::sync::Notify;
 
 use crate::{config::Config, refused::Refused};
 
@@ -40,6 +41,8 @@ struct Outbox {
     sealed_s: u32,
     refilling: bool,
     stale: bool,
+    /// Whoever waits for an answer to be put.
+    answered: Option<Rc<Notify>>,
 }
 
 impl Outboxes {
@@ -68,6 +71,7 @@ impl Outboxes {
                 sealed_s,
                 refilling: false,
                 stale: false,
+                answered: None,
             });
         }
     }
@@ -128,6 +132,9 @@ impl Outboxes {
         let Some(outbox) = self.get(line) else { return };
         // A line that is closing gets nothing more.
         let _unsent = outbox.sender.put(native::encode_notice(notice));
+        if let Some(answered) = &outbox.answered {
+            answered.notify_one();
+        }
         match notice {
             Notice::Reply { reply, .. } => match reply {
                 Reply::Subscribed { .. } | Reply::Unsubscribed { .. } => self.token_is_stale(line),
@@ -154,6 +161,18 @@ impl Outboxes {
             | Notice::CatchingUp { .. }
             | Notice::Live { .. }
             | Notice::Reconnect { .. } => {}
+        }
+    }
+
+    /// Rings when something was put for this line, until the line takes commands again.
+    pub(super) fn ring_when_answered(&mut self, line: LineId) -> Option<Rc<Notify>> {
+        let answered = self.get(line)?.answered.get_or_insert_default();
+        Some(Rc::clone(answered))
+    }
+
+    pub(super) fn ring_no_more(&mut self, line: LineId) {
+        if let Some(outbox) = self.get(line) {
+            outbox.answered = None;
         }
     }
 

@@ -104,5 +104,7 @@ async fn a_full_disk_is_told_to_publishers_and_to_health_and_subscribers_stay() 
         .unwrap();
     assert_eq!(offset, (acknowledged + 1).to_string());
     while hall.health().await.0 != 200 {}
+    // Who does not read would be waited for.
+    drop((publisher, subscriber));
     hall.close().await;
 }

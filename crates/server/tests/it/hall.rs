@@ -11,7 +11,7 @@ use offhook_server::{
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -117,6 +117,17 @@ impl Hall {
     /// A line that is connected.
     pub(crate) async fn caller(&self) -> Caller {
         let mut caller = self.dial().await;
+        caller.connect().await;
+        caller
+    }
+
+    /// The same with a small receive buffer: what it does not read soon waits at the server.
+    pub(crate) async fn narrow_caller(&self) -> Caller {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(16 * 1024).unwrap();
+        let stream = socket.connect(self.address()).await.unwrap();
+        let opened = self.number().over(stream).open().await;
+        let mut caller = Caller::new(opened.unwrap());
         caller.connect().await;
         caller
     }

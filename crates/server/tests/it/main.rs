@@ -16,4 +16,6 @@ mod logged;
 mod receipts;
 mod resuming;
 mod slow_line;
+mod starting;
 mod stopping;
+mod tls;

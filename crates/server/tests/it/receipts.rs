@@ -63,6 +63,7 @@ async fn a_receipt_comes_from_who_has_read_and_not_from_who_has_not() {
         }
     }
     sleeper.hear_a("message").await;
+    drop((sleeper, publisher));
     hall.close().await;
     for task in reading {
         task.await.unwrap();

@@ -208,6 +208,7 @@ async fn a_restart_on_the_same_data_loses_nothing_and_keeps_the_epoch() {
         for n in 10..20 {
             publisher.publish("chat", json!(life * 20 + n)).await;
         }
+        drop(publisher);
         hall.close().await;
     }
     assert_eq!(expected, 50);

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::hall::{Hall, config};
 
 const SUBSCRIBERS: usize = 100;
-const PUBLICATIONS: usize = 5_000;
+const PUBLICATIONS: usize = 1_000;
 
 /// Small outboxes and small kernel buffers, so that a slow line is slow soon.
 fn narrow() -> Config {
@@ -19,7 +19,7 @@ fn narrow() -> Config {
 #[tokio::test]
 async fn who_never_reads_delays_nobody_and_gets_everything_when_it_reads_again() {
     let hall = Hall::open(narrow()).await;
-    let mut sleeper = hall.caller().await;
+    let mut sleeper = hall.narrow_caller().await;
     sleeper.subscribe("chat", json!("now")).await;
     let mut subscribers = Vec::new();
     for _ in 0..SUBSCRIBERS {
@@ -60,7 +60,7 @@ async fn who_never_reads_delays_nobody_and_gets_everything_when_it_reads_again()
 #[tokio::test]
 async fn in_a_channel_without_history_a_slow_line_is_told_what_it_missed() {
     let hall = Hall::open(narrow()).await;
-    let mut sleeper = hall.caller().await;
+    let mut sleeper = hall.narrow_caller().await;
     sleeper.subscribe("fleeting/a", json!("now")).await;
     let mut publisher = hall.caller().await;
     let padding = "x".repeat(1_000);
@@ -69,7 +69,7 @@ async fn in_a_channel_without_history_a_slow_line_is_told_what_it_missed() {
         publisher.publish("fleeting/a", data).await;
     }
     let (mut last, mut missed) = (None, 0);
-    loop {
+    while last != Some(PUBLICATIONS as u64) {
         let message = sleeper.hear().await;
         match message["type"].as_str().unwrap() {
             "message" => {
@@ -84,13 +84,11 @@ async fn in_a_channel_without_history_a_slow_line_is_told_what_it_missed() {
                 missed += to - from;
                 last = Some(to);
             }
-            "catching_up" => {}
-            "live" => break,
+            "catching_up" | "live" => {}
             other => panic!("{other}"),
         }
     }
     assert!(missed > 0);
-    assert_eq!(last, Some(PUBLICATIONS as u64));
 }
 
 fn offset_of(position: &serde_json::Value) -> u64 {
@@ -103,9 +101,9 @@ async fn who_does_not_take_its_answers_is_not_asked_for_more_questions() {
     let hall = Hall::open(narrow()).await;
     let mut publisher = hall.caller().await;
     publisher.publish("chat", json!("x".repeat(10_000))).await;
-    let mut caller = hall.caller().await;
+    let mut caller = hall.narrow_caller().await;
     // Megabytes of answers to kilobytes of questions.
-    let questions = 3_000_u64;
+    let questions = 1_000_u64;
     let sender = caller.socket.sender();
     let asking = tokio::spawn(async move {
         for id in 0..questions {

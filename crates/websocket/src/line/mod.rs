@@ -13,6 +13,7 @@ pub(crate) mod buffers;
 mod ending;
 mod flush;
 mod outbox;
+mod ready;
 mod send;
 mod switchboard;
 mod take;
@@ -30,6 +31,8 @@ use std::time::Instant;
 use buffers::ReadBuffer;
 use offhook_protocol::handshake::Negotiated;
 use offhook_protocol::{Closed, Connection, Event};
+pub(crate) use ready::Ready;
+pub(crate) use send::Sending;
 use switchboard::Switchboard;
 pub(crate) use take::Turn;
 

@@ -1,6 +1,5 @@
 //! A receiver's turn: take messages out of what was read, write what was queued, read on.
 
-use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::sync::Arc;
@@ -10,9 +9,8 @@ use offhook_protocol::{Connection, Event};
 use tokio::io::ReadBuf;
 
 use super::take::{Batch, Each, Take, Turn};
-use super::{Fault, Line, State, buffers};
+use super::{Fault, Line, Ready, State, buffers};
 use crate::error::Error;
-use crate::message::Message;
 
 impl Line {
     /// Gives events to `take` until it makes something of one, or the connection has ended:
@@ -30,15 +28,17 @@ impl Line {
         self.poll_take(cx, turn, &mut Each(&mut take))
     }
 
-    /// Takes the messages of one read, up to [`BATCH`] of them: gives the first, and puts the
-    /// others into `rest`, so that they cost no turn of their own.
-    #[inline]
+    /// Puts the messages of one read into `ready`, up to [`BATCH`](super::take::BATCH) of them, so
+    /// that all but the first cost no turn of their own. `false` once the connection is closed.
+    #[inline(never)]
     pub(crate) fn poll_batch(
         self: &Arc<Self>,
         cx: &mut Context<'_>,
-        rest: &mut VecDeque<Message>,
-    ) -> Poll<Result<Option<Message>, Error>> {
-        self.poll_take(cx, Turn::WHOLE, &mut Batch::new(rest))
+        ready: &mut Ready,
+    ) -> Poll<Result<bool, Error>> {
+        let taken = self.poll_take(cx, Turn::WHOLE, &mut Batch::new(ready));
+        ready.rest();
+        taken.map_ok(|taken| taken.is_some())
     }
 
     #[inline]

@@ -40,15 +40,20 @@ impl Default for Backoff {
 }
 
 impl Backoff {
+    /// The most that is waited after this many attempts in a row that led to nothing stable.
+    #[must_use]
+    pub fn bound(&self, attempts: u32) -> Duration {
+        let doubled = 2_u32.saturating_pow(attempts);
+        self.first.saturating_mul(doubled).min(self.cap)
+    }
+
     /// The wait after this many attempts in a row that led to nothing stable, the last for this
     /// reason.
     pub(super) fn delay(&self, attempts: u32, cause: &Error) -> Duration {
-        let doubled = 2_u32.saturating_pow(attempts);
-        let bound = self.first.saturating_mul(doubled).min(self.cap);
         // RFC 9110 §10.2.3: not before the time the server asked for; and since it may have
         // asked everybody for the same, not just then either.
         let asked = cause.retry_after().unwrap_or_default();
-        asked.min(LONGEST_RETRY_AFTER) + random_up_to(bound)
+        asked.min(LONGEST_RETRY_AFTER) + random_up_to(self.bound(attempts))
     }
 }
 

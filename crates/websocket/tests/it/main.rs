@@ -48,3 +48,4 @@ mod scripted;
 mod sending;
 mod serving;
 mod threads;
+mod wiretap;

@@ -1,0 +1,76 @@
+//! A ticker that survives everything: publishes a price a second, follows it, and tells what
+//! happens to the line. Stop the server while it runs, and start it again: no tick is lost, none
+//! comes twice.
+//!
+//! ```sh
+//! cargo run --release -- serve
+//! cargo run --release -p offhook-client --example ticker -- ws://127.0.0.1:8000/ws
+//! ```
+#![expect(clippy::print_stdout, reason = "an example that tells what it does")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "newer versions may tell more")]
+
+use std::env;
+use std::time::Duration;
+
+use offhook_client::{Client, Error, Event, LineEvent, LineEvents, Since};
+use serde_json::json;
+use tokio::time::interval;
+
+const CHANNEL: &str = "ticker/tulips";
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let url = env::args().nth(1);
+    let url = url.unwrap_or_else(|| "ws://127.0.0.1:8000/ws".to_owned());
+    let client = Client::to(&url).start();
+    tokio::select! {
+        told = tell(client.events()) => told,
+        followed = follow(&client) => followed,
+        published = publish(&client) => published,
+    }
+}
+
+/// A tick a second, whether there is a line or not: what can't go out waits.
+async fn publish(client: &Client) -> Result<(), Error> {
+    let mut clock = interval(Duration::from_secs(1));
+    for number in 0_u64.. {
+        clock.tick().await;
+        let price = 1_000 + number * 7919 % 101;
+        let tick = json!({"number": number, "price": price});
+        // Who waits for an hour has a full queue, and may skip a tick or two.
+        if let Err(error) = client.publish(CHANNEL, tick).queue() {
+            println!("   tick {number} is skipped: {error}");
+        }
+    }
+    Ok(())
+}
+
+async fn follow(client: &Client) -> Result<(), Error> {
+    let mut ticks = client.subscribe(CHANNEL).since(Since::Last(3)).await?;
+    while let Some(event) = ticks.next().await? {
+        match event {
+            Event::Publication(tick) => {
+                println!("   {:?} at {}", tick.data, tick.position);
+            }
+            Event::Gap(gap) => println!("-- missed {:?}: {}", gap.count(), gap.reason),
+            Event::Live { .. } => println!("-- live"),
+            other => println!("-- {other:?}"),
+        }
+    }
+    Ok(())
+}
+
+async fn tell(mut line: LineEvents) -> Result<(), Error> {
+    while let Some(event) = line.next().await {
+        match event {
+            LineEvent::Connecting { attempt } => println!("== connecting, attempt {attempt}"),
+            LineEvent::Open { recovery, .. } => println!("== open: {recovery:?}"),
+            LineEvent::Lost { cause, pause } => println!("== lost: {cause}; again in {pause:?}"),
+            LineEvent::Moving { after } => println!("== the server goes away; moving in {after:?}"),
+            LineEvent::Held { cause, pause } => println!("== held: {cause}; again in {pause:?}"),
+            LineEvent::GivenUp { cause } => return Err(cause),
+            other => println!("== {other:?}"),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,325 @@
+//! Subscriptions on the line: made, restored, filled, set aside, left.
+
+use std::time::{Duration, Instant};
+
+use offhook_dialects::native::client::{ChannelName, Command, Position, Retry};
+
+use super::line::Resuming;
+use super::subscriptions::{Stage, Subscription};
+use super::{Asked, Blocked, Core, Signal, SubscriptionKey, Todo};
+use crate::error::{Error, Refused};
+use crate::event::Event;
+use crate::since::Since;
+
+/// How long the server may take to announce a restored subscription. 10 s: as long as its broker
+/// may take.
+const RESTORED_WITHIN: Duration = Duration::from_secs(10);
+/// Channels that may be on their way out at once: more than a session can have.
+const MOST_LEAVING: usize = 1024;
+
+/// What a reader gets.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    Event(Event),
+    /// Not yet.
+    Nothing,
+    /// The subscription is over; why is told once, unless the user ended it.
+    Ended(Option<Error>),
+}
+
+impl Core {
+    /// A user wants to follow a channel.
+    pub(crate) fn subscribe(
+        &mut self,
+        channel: ChannelName,
+        since: Since,
+        presence: bool,
+    ) -> Result<SubscriptionKey, Error> {
+        if let Some(why) = self.ended() {
+            return Err(why.clone());
+        }
+        let key = SubscriptionKey(self.number());
+        let new = Subscription::new(channel, since, presence, self.settings.inbox);
+        self.subscriptions.add(key, new)?;
+        if self.line.is_online() {
+            self.todo.push_back(Todo::Subscribe(key));
+        }
+        Ok(key)
+    }
+
+    /// And does not any more.
+    pub(crate) fn unsubscribe(&mut self, key: SubscriptionKey) {
+        self.unblock(key);
+        let Some(removed) = self.subscriptions.remove(key) else {
+            return;
+        };
+        match removed.stage {
+            Stage::Asked | Stage::Restoring | Stage::There => self.leave(removed.channel),
+            Stage::Wanted | Stage::Aside | Stage::Ended(_) => {}
+        }
+    }
+
+    /// Whether it was there once, or why it never will be.
+    pub(crate) fn has_begun(&mut self, key: SubscriptionKey) -> Result<bool, Error> {
+        let Some(entry) = self.subscriptions.get(key) else {
+            return Err(Error::Closed);
+        };
+        match &mut entry.stage {
+            Stage::Ended(why) if !entry.began => Err(why.take().unwrap_or(Error::Closed)),
+            Stage::Wanted
+            | Stage::Asked
+            | Stage::Restoring
+            | Stage::There
+            | Stage::Aside
+            | Stage::Ended(_) => Ok(entry.began),
+        }
+    }
+
+    /// The next event for a reader, and whether that gives the driver something to do.
+    pub(crate) fn take(&mut self, key: SubscriptionKey, now: Instant) -> (Taken, bool) {
+        self.now = self.now.max(now);
+        let Some(entry) = self.subscriptions.get(key) else {
+            return (Taken::Ended(None), false);
+        };
+        let Some(event) = entry.inbox.pop() else {
+            return match &mut entry.stage {
+                Stage::Ended(why) => (Taken::Ended(why.take()), false),
+                Stage::Wanted | Stage::Asked | Stage::Restoring | Stage::There | Stage::Aside => {
+                    (Taken::Nothing, false)
+                }
+            };
+        };
+        (Taken::Event(event), self.made_room(key))
+    }
+
+    fn made_room(&mut self, key: SubscriptionKey) -> bool {
+        let Some(entry) = self.subscriptions.get(key) else {
+            return false;
+        };
+        if matches!(entry.stage, Stage::Aside) && entry.inbox.is_half_empty() {
+            entry.stage = Stage::Wanted;
+            if self.line.is_online() {
+                self.todo.push_back(Todo::Subscribe(key));
+            }
+            return true;
+        }
+        if !entry.inbox.is_full() {
+            return self.unblock(key);
+        }
+        if let Some(blocked) = self.blocked.as_mut().filter(|blocked| blocked.key == key) {
+            blocked.since = self.now;
+        }
+        false
+    }
+
+    fn unblock(&mut self, key: SubscriptionKey) -> bool {
+        self.blocked.take_if(|blocked| blocked.key == key).is_some()
+    }
+
+    /// The line is open: everything wanted is asked for, but what comes back by itself.
+    pub(super) fn begin_subscriptions(&mut self, resuming: Resuming) {
+        for key in self.subscriptions.keys() {
+            let Some(entry) = self.subscriptions.get(key) else {
+                continue;
+            };
+            entry.sealed &= resuming == Resuming::Yes && matches!(entry.stage, Stage::Wanted);
+            if entry.sealed {
+                entry.stage = Stage::Restoring;
+                self.after(RESTORED_WITHIN, Todo::Missing(key));
+            } else {
+                self.todo.push_back(Todo::Subscribe(key));
+            }
+        }
+    }
+
+    pub(super) fn ask_to_subscribe(&mut self, key: SubscriptionKey) -> Option<String> {
+        let entry = self.subscriptions.get(key)?;
+        let channel = entry.channel.clone();
+        let wanted = matches!(entry.stage, Stage::Wanted);
+        if !wanted || self.subscriptions.is_leaving(&channel) {
+            return None;
+        }
+        let entry = self.subscriptions.get(key)?;
+        entry.stage = Stage::Asked;
+        let command = Command::Subscribe {
+            channel,
+            since: entry.since().into(),
+            presence: entry.presence,
+        };
+        Some(self.request(Asked::Subscribe(key), command))
+    }
+
+    /// The server has it, and says how things stand.
+    pub(super) fn began(&mut self, key: SubscriptionKey, newest: Position, live: bool) {
+        let Some(entry) = self.subscriptions.get(key) else {
+            return;
+        };
+        entry.stage = Stage::There;
+        entry.began = true;
+        entry.refusals = 0;
+        if entry.presence {
+            self.todo.push_back(Todo::Roster(key));
+        }
+        if live {
+            self.caught_up(key, newest);
+        } else {
+            entry.set_live(None);
+            self.signals.push_back(Signal::Reader(key));
+        }
+    }
+
+    /// The server announces a subscription that it restored.
+    pub(super) fn restored(&mut self, name: &str, newest: Position, live: bool) {
+        let key = self.subscriptions.named(name);
+        let entry = key.and_then(|key| Some((key, self.subscriptions.get(key)?)));
+        match entry {
+            Some((key, entry)) => match entry.stage {
+                Stage::Wanted | Stage::Asked | Stage::Restoring => {
+                    let channel = entry.channel.clone();
+                    if self.subscriptions.is_leaving(&channel) {
+                        return;
+                    }
+                    self.began_again(key, newest, live);
+                }
+                Stage::There => {}
+                Stage::Aside | Stage::Ended(_) => self.stray(name),
+            },
+            None => self.stray(name),
+        }
+    }
+
+    fn began_again(&mut self, key: SubscriptionKey, newest: Position, live: bool) {
+        let Some(entry) = self.subscriptions.get(key) else {
+            return;
+        };
+        if entry.can_be_restored() {
+            self.began(key, newest, live);
+        } else {
+            self.begin_anew(key);
+        }
+    }
+
+    /// Whatever the server has of it, it is not what is wanted: out of it, and in again.
+    pub(super) fn begin_anew(&mut self, key: SubscriptionKey) {
+        if let Some(entry) = self.subscriptions.get(key) {
+            entry.stage = Stage::Wanted;
+            let channel = entry.channel.clone();
+            self.leave(channel);
+        }
+    }
+
+    /// A subscription that nobody here wants any more.
+    fn stray(&mut self, name: &str) {
+        match ChannelName::new(name) {
+            Ok(channel) if self.subscriptions.leaving() < MOST_LEAVING => self.leave(channel),
+            Ok(_) => self.breach("it restored more subscriptions than a session can have"),
+            Err(refusal) => self.breach(&refusal.to_string()),
+        }
+    }
+
+    pub(super) fn leave(&mut self, channel: ChannelName) {
+        if self.line.is_online() && self.subscriptions.leave(channel.clone()) {
+            self.todo.push_back(Todo::Unsubscribe(channel));
+        }
+    }
+
+    /// A channel was left: whoever wants it meanwhile can have it.
+    pub(super) fn left(&mut self, channel: &ChannelName) {
+        self.subscriptions.left(channel);
+        if let Some(key) = self.subscriptions.named(channel.as_str()) {
+            self.todo.push_back(Todo::Subscribe(key));
+        }
+    }
+
+    /// It can't be left now.
+    pub(super) fn stays(&mut self, channel: ChannelName, refused: &Refused) {
+        if refused.retry() == Retry::Never {
+            // It is not subscribed to.
+            self.left(&channel);
+            return;
+        }
+        self.subscriptions.left(&channel);
+        self.subscriptions.leave(channel.clone());
+        let pause = self.pause(refused, 1);
+        self.after(pause, Todo::Unsubscribe(channel));
+    }
+
+    /// A subscription was refused, or ended by the server.
+    pub(super) fn not_there(&mut self, key: SubscriptionKey, refused: Refused) {
+        self.unblock(key);
+        let Some(entry) = self.subscriptions.get(key) else {
+            return;
+        };
+        match refused.retry() {
+            Retry::Never => {
+                self.subscriptions.end(key, Some(refused.into()));
+                self.signals.push_back(Signal::Reader(key));
+            }
+            Retry::Later => {
+                entry.stage = Stage::Wanted;
+                entry.refusals = entry.refusals.saturating_add(1);
+                let refusals = entry.refusals;
+                let pause = self.pause(&refused, refusals);
+                self.after(pause, Todo::Subscribe(key));
+            }
+            Retry::Reconnect => {
+                entry.stage = Stage::Wanted;
+                self.turned_away();
+            }
+        }
+    }
+
+    /// The server says that it has it already: then it announced it, or will.
+    pub(super) fn is_there_already(&mut self, key: SubscriptionKey) {
+        let Some(entry) = self.subscriptions.get(key) else {
+            return;
+        };
+        if entry.can_be_restored() {
+            entry.stage = Stage::Restoring;
+            self.after(RESTORED_WITHIN, Todo::Missing(key));
+        } else {
+            self.begin_anew(key);
+        }
+    }
+
+    pub(super) fn caught_up(&mut self, key: SubscriptionKey, newest: Position) {
+        let Some(entry) = self.subscriptions.get(key) else {
+            return;
+        };
+        if let Err(breach) = entry.reach(newest) {
+            self.breach(&breach);
+            return;
+        }
+        entry.set_live(Some(newest));
+        self.delivered(key);
+    }
+
+    /// Something for a reader, without a position.
+    pub(super) fn deliver(&mut self, name: &str, event: Event) {
+        if let Some((key, entry)) = self.subscriptions.there(name) {
+            entry.inbox.push(event);
+            self.delivered(key);
+        }
+    }
+
+    pub(super) fn delivered(&mut self, key: SubscriptionKey) {
+        self.signals.push_back(Signal::Reader(key));
+        let since = self.now;
+        let full = |entry: &mut Subscription| entry.inbox.is_full();
+        if self.blocked.is_none() && self.subscriptions.get(key).is_some_and(full) {
+            self.blocked = Some(Blocked { key, since });
+        }
+    }
+
+    /// Its reader hangs, or waits for something behind it: the line goes on without it.
+    pub(super) fn set_blocked_aside(&mut self) {
+        let Some(blocked) = self.blocked.take() else {
+            return;
+        };
+        if let Some(entry) = self.subscriptions.get(blocked.key) {
+            entry.stage = Stage::Aside;
+            let channel = entry.channel.clone();
+            self.leave(channel);
+        }
+    }
+}

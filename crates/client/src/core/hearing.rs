@@ -1,0 +1,331 @@
+//! What the server says, and what becomes of it.
+
+use std::time::Instant;
+
+use offhook_dialects::native::client::{
+    ChannelName, CommandId, Message, Position, Retry, Said, read,
+};
+
+use super::line::says_already;
+use super::{Asked, Core, Signal, SubscriptionKey, Ticket, Todo};
+use crate::answer::{Answer, History, Published, Receipts};
+use crate::error::{Error, Refused};
+use crate::event::{Event, Gap, GapReason, Member, Members, Publication};
+use crate::line_event::LineEvent;
+
+impl Core {
+    /// A text message came.
+    pub(crate) fn handle_message(&mut self, text: &str, now: Instant) {
+        self.now = now;
+        self.heard();
+        match read(text) {
+            Ok(said) => self.hear(said),
+            Err(error) => self.breach(&error.to_string()),
+        }
+    }
+
+    /// A binary message came: the dialect has none.
+    pub(crate) fn handle_binary(&mut self, now: Instant) {
+        self.now = now;
+        self.breach("a binary message");
+    }
+
+    /// The server broke the rules: whatever else it says can't be trusted.
+    pub(super) fn breach(&mut self, what: &str) {
+        self.handle_lost(Error::Server(what.into()), self.now);
+    }
+
+    fn hear(&mut self, said: Said<'_>) {
+        match said {
+            Said::Welcome {
+                id,
+                session,
+                user,
+                resume,
+            } => self.welcomed(id, &session, user.as_deref(), &resume),
+            Said::Token { resume } => self.sealed(&resume),
+            Said::Message { channel, message } => self.message(&channel, message),
+            Said::Subscribed {
+                id: None,
+                channel,
+                position,
+                live,
+            } => self.restored(&channel, position, live),
+            Said::Subscribed {
+                id: Some(id),
+                position,
+                live,
+                ..
+            } => self.subscribed(id, position, live),
+            Said::Unsubscribed { id, .. } => self.unsubscribed(id),
+            Said::Ended { channel, refused } => {
+                if let Some(key) = self.subscriptions.named(&channel) {
+                    self.not_there(key, Refused::read(refused));
+                }
+            }
+            Said::Live { channel, position } => {
+                if let Some((key, _)) = self.subscriptions.there(&channel) {
+                    self.caught_up(key, position);
+                }
+            }
+            Said::CatchingUp { channel, .. } => {
+                if let Some((key, entry)) = self.subscriptions.there(&channel) {
+                    entry.set_live(None);
+                    self.delivered(key);
+                }
+            }
+            Said::Gap {
+                channel,
+                from,
+                to,
+                reason,
+            } => self.gap(&channel, from, to, &reason),
+            Said::Published {
+                id,
+                position,
+                duplicate,
+            } => self.published(id, position, duplicate),
+            Said::History {
+                id,
+                head,
+                messages,
+                gap,
+            } => self.history(id, head, messages, gap.as_deref()),
+            Said::Members {
+                id,
+                channel,
+                members,
+                total,
+            } => self.members(id, &channel, Members::read(members, total)),
+            Said::Acked { id, position } => self.answer(id, Answer::Acked(position)),
+            Said::Received {
+                id,
+                received,
+                subscribers,
+                sessions,
+            } => {
+                let sessions = sessions.into_iter().map(Into::into).collect();
+                let receipts = Receipts {
+                    received,
+                    subscribers,
+                    sessions,
+                };
+                self.answer(id, Answer::Receipts(receipts));
+            }
+            Said::Join { channel, member } => {
+                self.deliver(&channel, Event::Joined(Member::read(member)));
+            }
+            Said::Leave { channel, member } => {
+                self.deliver(&channel, Event::Left(Member::read(member)));
+            }
+            Said::Pong { id } => {
+                self.answered(id, Asked::ping);
+            }
+            Said::Error { id, refused } => {
+                if let Some(id) = id {
+                    self.refused(id, Refused::read(refused));
+                }
+            }
+            Said::Reconnect { after } => self.advised(after),
+            Said::Closing { reason } => self.line.closing = Some((&*reason).into()),
+            Said::Unknown => {}
+        }
+    }
+
+    /// Takes what was asked, if this can be an answer to it.
+    fn answered<T>(&mut self, id: CommandId, fits: impl Fn(&Asked) -> Option<T>) -> Option<T> {
+        let fitting = fits(self.asked.get(&id)?)?;
+        self.asked.remove(&id);
+        Some(fitting)
+    }
+
+    fn message(&mut self, channel: &str, message: Message<'_>) {
+        let Some((key, entry)) = self.subscriptions.there(channel) else {
+            return;
+        };
+        match entry.advance(message.position) {
+            Ok(true) => {
+                let publication = Publication::read(message);
+                entry.inbox.push(Event::Publication(publication));
+                self.delivered(key);
+            }
+            Ok(false) => self.repeats += 1,
+            Err(hole) => self.breach(&hole),
+        }
+    }
+
+    fn gap(&mut self, channel: &str, from: Position, to: Position, reason: &str) {
+        let Some((key, entry)) = self.subscriptions.there(channel) else {
+            return;
+        };
+        entry.position = Some(to);
+        let reason = GapReason::read(reason);
+        entry.inbox.push(Event::Gap(Gap { from, to, reason }));
+        self.delivered(key);
+    }
+
+    fn subscribed(&mut self, id: CommandId, position: Position, live: bool) {
+        if let Some(key) = self.answered(id, Asked::subscribe)
+            && self.subscriptions.is_asked(key)
+        {
+            self.began(key, position, live);
+        }
+    }
+
+    fn unsubscribed(&mut self, id: CommandId) {
+        if let Some(channel) = self.answered(id, Asked::unsubscribe) {
+            self.left(&channel);
+        }
+    }
+
+    fn published(&mut self, id: CommandId, position: Position, duplicate: bool) {
+        if let Some(ticket) = self.answered(id, Asked::publish) {
+            let published = Published {
+                position,
+                duplicate,
+            };
+            self.publish_ended(ticket, Ok(Answer::Published(published)));
+        }
+    }
+
+    fn publish_ended(&mut self, ticket: Ticket, answer: Result<Answer, Error>) {
+        self.publishes.answered(ticket);
+        self.signals.push_back(Signal::Answer { ticket, answer });
+        self.signals.push_back(Signal::Room);
+    }
+
+    fn history(
+        &mut self,
+        id: CommandId,
+        head: Position,
+        messages: Vec<Message<'_>>,
+        gap: Option<&str>,
+    ) {
+        let publications = messages.into_iter().map(Publication::read).collect();
+        let gap = gap.map(GapReason::read);
+        let history = History {
+            publications,
+            head,
+            gap,
+        };
+        self.answer(id, Answer::History(history));
+    }
+
+    fn answer(&mut self, id: CommandId, answer: Answer) {
+        if let Some(ticket) = self.answered(id, Asked::question) {
+            self.question_ended(ticket, Ok(answer));
+        }
+    }
+
+    fn members(&mut self, id: Option<CommandId>, channel: &str, members: Members) {
+        let Some(id) = id else {
+            self.deliver(channel, Event::Members(members));
+            return;
+        };
+        if let Some(ticket) = self.answered(id, Asked::question) {
+            self.question_ended(ticket, Ok(Answer::Members(members)));
+        } else if self.answered(id, Asked::roster).is_some() {
+            self.deliver(channel, Event::Members(members));
+        }
+    }
+
+    fn question_ended(&mut self, ticket: Ticket, answer: Result<Answer, Error>) {
+        self.questions.remove(ticket);
+        self.signals.push_back(Signal::Answer { ticket, answer });
+    }
+
+    fn refused(&mut self, id: CommandId, refused: Refused) {
+        match self.asked.remove(&id) {
+            Some(Asked::Hello) => self.unwelcome(refused),
+            Some(Asked::Subscribe(key)) => {
+                // It may have been restored, or dropped, in between.
+                if !self.subscriptions.is_asked(key) {
+                } else if says_already(&refused) {
+                    self.is_there_already(key);
+                } else {
+                    self.not_there(key, refused);
+                }
+            }
+            Some(Asked::Unsubscribe(channel)) => self.stays(channel, &refused),
+            Some(Asked::Publish(ticket)) => self.publish_refused(ticket, refused),
+            Some(Asked::Question(ticket)) => self.question_refused(ticket, refused),
+            Some(Asked::Roster(key)) if refused.retry() == Retry::Later => {
+                let pause = self.pause(&refused, 1);
+                self.after(pause, Todo::Roster(key));
+            }
+            // A channel without presence has no roster; and a pong is a sign of life, however it
+            // looks.
+            Some(Asked::Roster(_) | Asked::Ping) | None => {}
+        }
+    }
+
+    fn publish_refused(&mut self, ticket: Ticket, refused: Refused) {
+        let pause = match refused.retry() {
+            Retry::Never => return self.publish_ended(ticket, Err(refused.into())),
+            Retry::Later => Some(self.pause(&refused, self.publishes.refusals + 1)),
+            Retry::Reconnect => None,
+        };
+        let hold = self.hold(pause);
+        self.publishes.refused(ticket, hold);
+        match pause {
+            Some(pause) => {
+                let cause = refused.into();
+                self.tell(LineEvent::Held { cause, pause });
+            }
+            None => self.turned_away(),
+        }
+    }
+
+    fn question_refused(&mut self, ticket: Ticket, refused: Refused) {
+        match refused.retry() {
+            Retry::Never => self.question_ended(ticket, Err(refused.into())),
+            Retry::Later => {
+                if let Some(refusals) = self.questions.refused(ticket) {
+                    let pause = self.pause(&refused, refusals);
+                    self.after(pause, Todo::Question(ticket));
+                }
+            }
+            // It is asked again on the next line.
+            Retry::Reconnect => self.turned_away(),
+        }
+    }
+}
+
+/// What an answer of each kind can be an answer to.
+impl Asked {
+    fn subscribe(&self) -> Option<SubscriptionKey> {
+        let Self::Subscribe(key) = self else {
+            return None;
+        };
+        Some(*key)
+    }
+
+    fn unsubscribe(&self) -> Option<ChannelName> {
+        let Self::Unsubscribe(channel) = self else {
+            return None;
+        };
+        Some(channel.clone())
+    }
+
+    fn publish(&self) -> Option<Ticket> {
+        let Self::Publish(ticket) = self else {
+            return None;
+        };
+        Some(*ticket)
+    }
+
+    fn question(&self) -> Option<Ticket> {
+        let Self::Question(ticket) = self else {
+            return None;
+        };
+        Some(*ticket)
+    }
+
+    fn roster(&self) -> Option<()> {
+        matches!(self, Self::Roster(_)).then_some(())
+    }
+
+    fn ping(&self) -> Option<()> {
+        matches!(self, Self::Ping).then_some(())
+    }
+}

@@ -1,0 +1,88 @@
+//! Histories and members that were asked for and not answered yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use offhook_dialects::native::client::Command;
+
+use super::Ticket;
+
+/// How many may be under way at once. 16: answers are long, and publications want to be answered
+/// too.
+const WINDOW: usize = 16;
+
+#[derive(Debug)]
+struct Entry {
+    command: Command,
+    under_way: bool,
+    refusals: u32,
+}
+
+/// Reading changes nothing, so what was not answered is just asked again.
+#[derive(Debug, Default)]
+pub(super) struct Questions {
+    entries: BTreeMap<Ticket, Entry>,
+    ready: BTreeSet<Ticket>,
+    under_way: usize,
+}
+
+impl Questions {
+    pub(super) fn add(&mut self, ticket: Ticket, command: Command) {
+        let entry = Entry {
+            command,
+            under_way: false,
+            refusals: 0,
+        };
+        self.entries.insert(ticket, entry);
+        self.ready.insert(ticket);
+    }
+
+    /// The next to be sent now; it is under way then.
+    pub(super) fn next(&mut self) -> Option<(Ticket, Command)> {
+        if self.under_way >= WINDOW {
+            return None;
+        }
+        let ticket = self.ready.pop_first()?;
+        let entry = self.entries.get_mut(&ticket)?;
+        entry.under_way = true;
+        self.under_way += 1;
+        Some((ticket, entry.command.clone()))
+    }
+
+    /// It was answered, or nobody wants to know any more. Whether somebody did.
+    pub(super) fn remove(&mut self, ticket: Ticket) -> bool {
+        self.ready.remove(&ticket);
+        let removed = self.entries.remove(&ticket);
+        if let Some(entry) = &removed {
+            self.under_way -= usize::from(entry.under_way);
+        }
+        removed.is_some()
+    }
+
+    /// It was refused for now, so many times; `None` if nobody wants to know any more.
+    pub(super) fn refused(&mut self, ticket: Ticket) -> Option<u32> {
+        let entry = self.entries.get_mut(&ticket)?;
+        self.under_way -= usize::from(std::mem::take(&mut entry.under_way));
+        entry.refusals = entry.refusals.saturating_add(1);
+        Some(entry.refusals)
+    }
+
+    /// Its pause is over.
+    pub(super) fn again(&mut self, ticket: Ticket) {
+        if self.entries.contains_key(&ticket) {
+            self.ready.insert(ticket);
+        }
+    }
+
+    pub(super) fn line_lost(&mut self) {
+        self.under_way = 0;
+        for (ticket, entry) in &mut self.entries {
+            entry.under_way = false;
+            self.ready.insert(*ticket);
+        }
+    }
+
+    /// There will be no line any more.
+    pub(super) fn take_all(&mut self) -> Vec<Ticket> {
+        std::mem::take(self).entries.into_keys().collect()
+    }
+}

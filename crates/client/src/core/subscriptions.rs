@@ -1,0 +1,269 @@
+//! Subscriptions: wanted, asked for, there, set aside, ended.
+
+use std::collections::{BTreeMap, HashMap};
+
+use offhook_dialects::native::MAX_POSITIONS;
+use offhook_dialects::native::client::{ChannelName, Position};
+
+use super::{SubscriptionKey, inbox::Inbox};
+use crate::error::Error;
+use crate::event::Event;
+use crate::since::Since;
+
+/// ```text
+///                ┌───────────── the line is lost, refused for now ─────────────┐
+///                ▼                                                             │
+///  begin ─▶ Wanted ─▶ Asked ─────────────────▶ There ──────────────────────────┤
+///              ▲  └──────▶ Restoring ───────────▲ │ its reader is too slow     │
+///              │      (by the sealed session)     ▼                            │
+///              └─── its reader has made room ─ Aside      refused for good     ▼
+///                                                                  └──────▶ Ended
+/// ```
+#[derive(Debug)]
+pub(super) enum Stage {
+    Wanted,
+    Asked,
+    Restoring,
+    There,
+    /// Unsubscribed on the line, because nobody took what came.
+    Aside,
+    /// With what the reader is to be told; nothing if it was told, or closed the client itself.
+    Ended(Option<Error>),
+}
+
+#[derive(Debug)]
+pub(super) struct Subscription {
+    pub(super) channel: ChannelName,
+    /// Where it begins, until there is a position.
+    since: Since,
+    pub(super) presence: bool,
+    /// Everything up to here is in the inbox, or was said to be known.
+    pub(super) position: Option<Position>,
+    pub(super) stage: Stage,
+    pub(super) live: bool,
+    /// It was there once.
+    pub(super) began: bool,
+    /// The newest sealed session has it: it comes back unasked.
+    pub(super) sealed: bool,
+    pub(super) refusals: u32,
+    pub(super) inbox: Inbox,
+}
+
+impl Subscription {
+    pub(super) fn new(channel: ChannelName, since: Since, presence: bool, mark: usize) -> Self {
+        let position = match since {
+            Since::After(position) => Some(position),
+            Since::Now | Since::Start | Since::Last(_) => None,
+        };
+        Self {
+            channel,
+            since,
+            presence,
+            position,
+            stage: Stage::Wanted,
+            live: false,
+            began: false,
+            sealed: false,
+            refusals: 0,
+            inbox: Inbox::new(mark),
+        }
+    }
+
+    /// Where to go on.
+    pub(super) fn since(&self) -> Since {
+        self.position.map_or(self.since, Since::After)
+    }
+
+    /// Whether a server that restores it does so from where it should.
+    pub(super) fn can_be_restored(&self) -> bool {
+        self.sealed || self.position.is_some()
+    }
+
+    /// Takes the next position. `Ok(false)` for what came before already.
+    pub(super) fn advance(&mut self, next: Position) -> Result<bool, String> {
+        let Some(before) = self.position else {
+            self.position = Some(next);
+            return Ok(true);
+        };
+        if before.epoch == next.epoch {
+            if next.offset <= before.offset {
+                return Ok(false);
+            }
+            if next.offset - before.offset == 1 {
+                self.position = Some(next);
+                return Ok(true);
+            }
+        }
+        let channel = &self.channel;
+        Err(format!(
+            "{channel}: {next} came after {before} without a gap"
+        ))
+    }
+
+    /// The server says that this is the newest, and nothing is missing before it.
+    pub(super) fn reach(&mut self, newest: Position) -> Result<(), String> {
+        match *self.position.get_or_insert(newest) {
+            here if here == newest => Ok(()),
+            here => Err(format!(
+                "{}: live at {newest}, but nothing came after {here}",
+                self.channel
+            )),
+        }
+    }
+
+    /// Live, or not any more; the reader is told when that changes.
+    pub(super) fn set_live(&mut self, live: Option<Position>) {
+        let was_live = std::mem::replace(&mut self.live, live.is_some());
+        match live {
+            Some(position) if !was_live => self.inbox.push(Event::Live { position }),
+            None if was_live => self.inbox.push(Event::CatchingUp),
+            Some(_) | None => {}
+        }
+    }
+}
+
+/// All subscriptions. A channel has at most one that has not ended.
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions {
+    entries: BTreeMap<SubscriptionKey, Subscription>,
+    names: HashMap<ChannelName, SubscriptionKey>,
+    /// Channels that are to be left, or are being left, on this line. What comes of them meanwhile
+    /// is nobody's.
+    leaving: HashMap<ChannelName, Leaving>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaving {
+    Wanted,
+    Asked,
+}
+
+impl Subscriptions {
+    pub(super) fn add(&mut self, key: SubscriptionKey, new: Subscription) -> Result<(), Error> {
+        if self.names.contains_key(&new.channel) {
+            return Err(Error::AlreadySubscribed(new.channel.as_str().into()));
+        }
+        self.names.insert(new.channel.clone(), key);
+        self.entries.insert(key, new);
+        Ok(())
+    }
+
+    pub(super) fn get(&mut self, key: SubscriptionKey) -> Option<&mut Subscription> {
+        self.entries.get_mut(&key)
+    }
+
+    pub(super) fn named(&self, channel: &str) -> Option<SubscriptionKey> {
+        self.names.get(channel).copied()
+    }
+
+    /// The one of a channel that is there.
+    pub(super) fn there(&mut self, channel: &str) -> Option<(SubscriptionKey, &mut Subscription)> {
+        let key = self.named(channel)?;
+        let entry = self.entries.get_mut(&key)?;
+        matches!(entry.stage, Stage::There).then_some((key, entry))
+    }
+
+    pub(super) fn is_asked(&self, key: SubscriptionKey) -> bool {
+        let entry = self.entries.get(&key);
+        entry.is_some_and(|entry| matches!(entry.stage, Stage::Asked))
+    }
+
+    pub(super) fn keys(&self) -> Vec<SubscriptionKey> {
+        self.entries.keys().copied().collect()
+    }
+
+    pub(super) fn remove(&mut self, key: SubscriptionKey) -> Option<Subscription> {
+        let removed = self.entries.remove(&key)?;
+        if self.names.get(&removed.channel) == Some(&key) {
+            self.names.remove(&removed.channel);
+        }
+        Some(removed)
+    }
+
+    pub(super) fn end(&mut self, key: SubscriptionKey, why: Option<Error>) {
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return;
+        };
+        entry.stage = Stage::Ended(why);
+        if self.names.get(&entry.channel) == Some(&key) {
+            self.names.remove(&entry.channel);
+        }
+    }
+
+    pub(super) fn end_all(&mut self, why: &Error) -> Vec<SubscriptionKey> {
+        self.names.clear();
+        let told = !matches!(why, Error::Closed);
+        for entry in self.entries.values_mut() {
+            if !matches!(entry.stage, Stage::Ended(_)) {
+                entry.stage = Stage::Ended(told.then(|| why.clone()));
+            }
+        }
+        self.keys()
+    }
+
+    /// What goes with the sealed session: newer positions than it has.
+    pub(super) fn positions(&self) -> Vec<(ChannelName, Position)> {
+        let open = self.names.values().filter_map(|key| self.entries.get(key));
+        let known = open.filter_map(|entry| Some((entry.channel.clone(), entry.position?)));
+        // Those that are left out go on from the sealed position; what comes again is dropped.
+        known.take(MAX_POSITIONS).collect()
+    }
+
+    /// There is a new sealed session, as of now.
+    pub(super) fn seal(&mut self) {
+        for entry in self.entries.values_mut() {
+            entry.sealed = match entry.stage {
+                Stage::There | Stage::Restoring => true,
+                // A server that has begun with it knows the position it was asked with.
+                Stage::Asked => entry.position.is_some(),
+                Stage::Wanted | Stage::Aside | Stage::Ended(_) => false,
+            };
+        }
+    }
+
+    pub(super) fn line_lost(&mut self) {
+        self.leaving.clear();
+        for entry in self.entries.values_mut() {
+            match entry.stage {
+                Stage::Asked | Stage::Restoring | Stage::There => {
+                    // Whoever has not taken what is here does not get more.
+                    entry.stage = if entry.inbox.is_full() {
+                        Stage::Aside
+                    } else {
+                        Stage::Wanted
+                    };
+                }
+                Stage::Wanted | Stage::Aside | Stage::Ended(_) => {}
+            }
+        }
+    }
+
+    /// The channel is to be left. False if it is already.
+    pub(super) fn leave(&mut self, channel: ChannelName) -> bool {
+        let mut new = false;
+        self.leaving.entry(channel).or_insert_with(|| {
+            new = true;
+            Leaving::Wanted
+        });
+        new
+    }
+
+    /// How many channels are being left.
+    pub(super) fn leaving(&self) -> usize {
+        self.leaving.len()
+    }
+
+    pub(super) fn is_leaving(&self, channel: &ChannelName) -> bool {
+        self.leaving.contains_key(channel)
+    }
+
+    /// The request to leave goes out. False if it did before.
+    pub(super) fn ask_to_leave(&mut self, channel: &ChannelName) -> bool {
+        let asked = self.leaving.get_mut(channel);
+        asked.is_some_and(|state| std::mem::replace(state, Leaving::Asked) == Leaving::Wanted)
+    }
+
+    pub(super) fn left(&mut self, channel: &ChannelName) {
+        self.leaving.remove(channel);
+    }
+}

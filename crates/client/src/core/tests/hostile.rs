@@ -1,0 +1,193 @@
+//! Servers that mean harm, or are broken: no panic, no memory, no spinning.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+fn breaks_the_rules(desk: &mut Desk) {
+    let last = desk.last_line();
+    assert!(
+        matches!(
+            last,
+            LineEvent::Lost {
+                cause: Error::Server(_),
+                ..
+            }
+        ),
+        "{last:?}"
+    );
+}
+
+#[test]
+fn nonsense_costs_the_line() {
+    for text in ["", "{}", "[1]", "\"hello\"", r#"{"type":"pong"}"#] {
+        let mut desk = Desk::online("r1");
+        desk.core.handle_message(text, desk.now);
+        desk.settle();
+        breaks_the_rules(&mut desk);
+    }
+    let mut desk = Desk::online("r1");
+    desk.core.handle_binary(desk.now);
+    desk.settle();
+    breaks_the_rules(&mut desk);
+}
+
+#[test]
+fn answers_to_what_was_never_asked_are_ignored() {
+    let mut desk = Desk::online("r1");
+    desk.publish("chat", "a");
+    let asked = desk.sent_one("publish");
+    for message in [
+        json!({"type": "welcome", "id": 1, "session": "x", "resume": "y"}),
+        json!({"type": "published", "id": 99, "position": at(1)}),
+        json!({"type": "unsubscribed", "id": asked["id"], "channel": "chat"}),
+        json!({"type": "pong", "id": asked["id"]}),
+        json!({"type": "members", "id": asked["id"], "channel": "chat", "members": [], "total": 0}),
+        json!({"type": "history", "id": asked["id"], "channel": "chat", "head": at(1),
+            "messages": []}),
+        json!({"type": "subscribed", "id": asked["id"], "channel": "chat", "position": at(1)}),
+        json!({"type": "error", "code": "busy", "message": "", "retry": "later"}),
+    ] {
+        desk.says(message);
+    }
+    assert_eq!(desk.core.step(), Step::Talk);
+    desk.says(json!({"type": "published", "id": asked["id"], "position": at(1)}));
+    assert_eq!(desk.answers.len(), 1);
+}
+
+#[test]
+fn endless_restored_subscriptions_cost_the_line() {
+    let mut desk = Desk::online("r1");
+    for n in 0..2_000 {
+        desk.says(json!({
+            "type": "subscribed", "channel": format!("c{n}"), "position": at(1), "live": true,
+        }));
+    }
+    breaks_the_rules(&mut desk);
+}
+
+#[test]
+fn no_pause_makes_it_spin_and_none_puts_it_to_sleep_for_ever() {
+    for (asked, least, most) in [(0, 10, 10), (u64::MAX, 3_600_000, 3_600_000)] {
+        let mut desk = Desk::online("r1");
+        desk.publish("chat", "a");
+        let publish = desk.sent_one("publish");
+        desk.says(json!({
+            "type": "error", "id": publish["id"], "code": "busy", "message": "",
+            "retry": "later", "retry_after_ms": asked,
+        }));
+        let LineEvent::Held { pause, .. } = desk.last_line() else {
+            panic!()
+        };
+        let range = Duration::from_millis(least)..=Duration::from_millis(most);
+        assert!(range.contains(pause), "{pause:?}");
+    }
+    let mut desk = Desk::online("r1");
+    desk.says(json!({"type": "reconnect", "after_ms": u64::MAX}));
+    desk.is_lost();
+    let LineEvent::Lost { pause, .. } = desk.last_line() else {
+        panic!()
+    };
+    assert!(*pause <= Duration::from_secs(3_600));
+}
+
+#[test]
+fn the_highest_offset_is_followed_by_nothing() {
+    let mut desk = Desk::online("r1");
+    let chat = desk.following("chat", u64::MAX);
+    desk.message("chat", u64::MAX);
+    desk.message("chat", 0);
+    assert!(desk.taken(chat).is_empty());
+    assert_eq!(desk.core.repeats(), 2);
+}
+
+#[test]
+fn members_without_end_stop_the_line_as_messages_do() {
+    let mut desk = Desk::online("r1");
+    desk.following("chat", 0);
+    let mut joined = 0;
+    while desk.core.may_read() {
+        joined += 1;
+        desk.says(json!({"type": "join", "channel": "chat", "session": joined.to_string()}));
+        assert!(joined < 100);
+    }
+}
+
+fn said() -> impl Strategy<Value = Value> {
+    let id = 0..12_u64;
+    let name = prop_oneof![Just("chat"), Just("news"), Just("*")];
+    let place = (0..3_u64, 0..6_u64).prop_map(|(epoch, offset)| format!("{epoch}.{offset}"));
+    let kinds = prop_oneof![
+        Just("welcome"),
+        Just("token"),
+        Just("message"),
+        Just("subscribed"),
+        Just("unsubscribed"),
+        Just("live"),
+        Just("catching_up"),
+        Just("gap"),
+        Just("published"),
+        Just("history"),
+        Just("members"),
+        Just("join"),
+        Just("leave"),
+        Just("pong"),
+        Just("error"),
+        Just("reconnect"),
+        Just("closing"),
+    ];
+    let verdict = prop_oneof![Just("never"), Just("later"), Just("reconnect")];
+    (
+        kinds,
+        prop::option::of(id),
+        name,
+        place.clone(),
+        place,
+        any::<bool>(),
+        verdict,
+        0..3_000_u64,
+    )
+        .prop_map(|(kind, id, name, position, other, live, retry, ms)| {
+            let mut message = json!({
+                "type": kind, "channel": name, "position": position, "from": position,
+                "to": other, "head": other, "reason": "dropped", "live": live, "session": name,
+                "resume": other, "messages": [], "members": [], "total": ms, "data": ms,
+                "time": ms, "code": "busy", "message": "", "retry": retry, "after_ms": ms,
+            });
+            if let Some(id) = id {
+                message["id"] = id.into();
+            }
+            message
+        })
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_server_says_nothing_panics_and_it_goes_on(
+        said in prop::collection::vec((said(), any::<bool>()), 1..120)
+    ) {
+        let mut desk = Desk::new();
+        for name in ["chat", "news"] {
+            desk.core.subscribe(channel(name), Since::Now, true).expect("new");
+            desk.publish(name, "a");
+        }
+        for (message, wait) in said {
+            if wait {
+                desk.wait(Duration::from_millis(500));
+            }
+            match desk.core.step() {
+                Step::Open { .. } => desk.core.handle_opened(None, desk.now),
+                Step::Wait => desk.open(),
+                Step::Talk => {}
+                Step::End => break,
+            }
+            desk.sent();
+            desk.says(message);
+        }
+        let names = desk.core.asked.len() + desk.core.todo.len() + desk.core.again.len();
+        prop_assert!(names < 200, "{names}");
+    }
+}

@@ -1,0 +1,228 @@
+//! The core, driven by hand: the server is what a test says, time is what a test makes it.
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "JSON is made on the spot, and reads better without a reference"
+)]
+
+mod following;
+mod hostile;
+mod lines;
+mod model;
+mod model_server;
+mod publishing;
+mod slow_readers;
+
+use std::time::{Duration, Instant};
+
+use offhook_dialects::native::client::{ChannelName, Command, Format, Key, Tags};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::event::{Event, Gap};
+use crate::since::Since;
+
+pub(super) const EPOCH: u64 = 17;
+pub(super) const INBOX: usize = 4_096;
+
+pub(super) fn at(offset: u64) -> String {
+    format!("{EPOCH}.{offset}")
+}
+
+pub(super) fn settings() -> Settings {
+    Settings {
+        backoff: Backoff::default(),
+        heartbeat: Heartbeat::default(),
+        queue: 10_000,
+        inbox: INBOX,
+        has_token_source: false,
+    }
+}
+
+/// A core, the time, and what was signalled.
+pub(super) struct Desk {
+    pub(super) core: Core,
+    pub(super) now: Instant,
+    pub(super) lines: Vec<LineEvent>,
+    pub(super) answers: Vec<(Ticket, Result<Answer, Error>)>,
+}
+
+impl Desk {
+    pub(super) fn new() -> Self {
+        Self::with(settings())
+    }
+
+    pub(super) fn with(settings: Settings) -> Self {
+        let now = tokio::time::Instant::now().into_std();
+        Self {
+            core: Core::new(settings, 0x9e37_79b9_7f4a_7c15, now),
+            now,
+            lines: Vec::new(),
+            answers: Vec::new(),
+        }
+    }
+
+    /// With an open line and a welcome that brought this resume token.
+    pub(super) fn online(resume: &str) -> Self {
+        let mut desk = Self::new();
+        desk.come_online(resume);
+        desk
+    }
+
+    pub(super) fn come_online(&mut self, resume: &str) -> Value {
+        self.open();
+        let hello = self.sent().remove(0);
+        self.says(json!({"type": "welcome", "id": hello["id"], "session": "me", "resume": resume}));
+        hello
+    }
+
+    /// Waits for as long as the core wants to, then opens a line.
+    pub(super) fn open(&mut self) {
+        while self.core.step() == Step::Wait {
+            let at = self.core.poll_timeout().expect("it waits for a time");
+            self.now = self.now.max(at);
+            self.core.handle_timeout(self.now);
+        }
+        let step = self.core.step();
+        assert!(matches!(step, Step::Open { .. }), "{step:?}");
+        self.core.handle_opened(None, self.now);
+        self.settle();
+    }
+
+    pub(super) fn says(&mut self, message: Value) {
+        self.core.handle_message(&message.to_string(), self.now);
+        self.settle();
+    }
+
+    pub(super) fn message(&mut self, channel: &str, offset: u64) {
+        self.says(json!({
+            "type": "message", "channel": channel, "position": at(offset), "data": offset,
+            "time": 1,
+        }));
+    }
+
+    pub(super) fn is_lost(&mut self) {
+        let error = offhook::Error::Lost(std::io::ErrorKind::ConnectionReset.into());
+        self.core.handle_lost(error.into(), self.now);
+        self.settle();
+    }
+
+    /// Time passes, and the core is called when it wants to be.
+    pub(super) fn wait(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(at) = self.core.poll_timeout().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.core.handle_timeout(self.now);
+            self.settle();
+            if matches!(self.core.step(), Step::Open { .. }) {
+                break;
+            }
+        }
+        self.now = end;
+        self.core.handle_timeout(self.now);
+        self.settle();
+    }
+
+    pub(super) fn settle(&mut self) {
+        while let Some(signal) = self.core.poll_signal() {
+            match signal {
+                Signal::Line(event) => self.lines.push(event),
+                Signal::Answer { ticket, answer } => self.answers.push((ticket, answer)),
+                Signal::Reader(_) | Signal::Room => {}
+            }
+        }
+    }
+
+    /// Everything that is to be sent now.
+    pub(super) fn sent(&mut self) -> Vec<Value> {
+        let mut sent = Vec::new();
+        while let Some(text) = self.core.poll_transmit() {
+            sent.push(serde_json::from_str(&text).expect("JSON"));
+        }
+        sent
+    }
+
+    /// The only message that is to be sent now.
+    pub(super) fn sent_one(&mut self, kind: &str) -> Value {
+        let mut sent = self.sent();
+        assert_eq!(sent.len(), 1, "{sent:?}");
+        assert_eq!(sent[0]["type"], kind);
+        sent.remove(0)
+    }
+
+    pub(super) fn subscribe(&mut self, name: &str, since: Since) -> SubscriptionKey {
+        let key = self.core.subscribe(channel(name), since, false);
+        key.expect("a new subscription")
+    }
+
+    /// A subscription that is there, live from this offset.
+    pub(super) fn following(&mut self, name: &str, offset: u64) -> SubscriptionKey {
+        let key = self.subscribe(name, Since::Now);
+        let asked = self.sent_one("subscribe");
+        self.says(json!({
+            "type": "subscribed", "id": asked["id"], "channel": name, "position": at(offset),
+            "live": true,
+        }));
+        assert_eq!(self.taken(key), [format!("live {}", at(offset))]);
+        key
+    }
+
+    pub(super) fn publish(&mut self, name: &str, key: &str) -> Ticket {
+        self.try_publish(name, key, true).expect("room")
+    }
+
+    pub(super) fn try_publish(&mut self, name: &str, key: &str, ordered: bool) -> Option<Ticket> {
+        let outgoing = Outgoing {
+            channel: channel(name),
+            command: Command::Publish {
+                channel: channel(name),
+                data: "1".into(),
+                format: Format::Json,
+                tags: Tags::default(),
+                key: Some(Key::new(key).expect("a key")),
+            },
+            weight: 1_000,
+            ordered,
+        };
+        self.core
+            .publish(|| Some(outgoing), 1_000)
+            .expect("not ended")
+    }
+
+    /// What a reader finds, in words.
+    pub(super) fn taken(&mut self, key: SubscriptionKey) -> Vec<String> {
+        let mut taken = Vec::new();
+        while let Some(word) = self.take(key) {
+            taken.push(word);
+        }
+        taken
+    }
+
+    pub(super) fn take(&mut self, key: SubscriptionKey) -> Option<String> {
+        match self.core.take(key, self.now).0 {
+            Taken::Event(event) => Some(in_words(&event)),
+            Taken::Ended(Some(why)) => Some(format!("ended: {why}")),
+            Taken::Ended(None) | Taken::Nothing => None,
+        }
+    }
+
+    /// The last thing that happened to the line.
+    pub(super) fn last_line(&self) -> &LineEvent {
+        self.lines.last().expect("something happened")
+    }
+}
+
+pub(super) fn channel(name: &str) -> ChannelName {
+    ChannelName::new(name).expect("a name")
+}
+
+fn in_words(event: &Event) -> String {
+    match event {
+        Event::Publication(publication) => publication.position.to_string(),
+        Event::Live { position } => format!("live {position}"),
+        Event::CatchingUp => "catching up".to_owned(),
+        Event::Gap(Gap { from, to, reason }) => format!("gap {from} {to} {reason}"),
+        Event::Members(members) => format!("{} members", members.total),
+        Event::Joined(member) => format!("{} joined", member.session),
+        Event::Left(member) => format!("{} left", member.session),
+    }
+}

@@ -1,0 +1,215 @@
+//! What a subscription brings.
+
+use std::fmt;
+
+use offhook_dialects::native::client::{self as wire, Position};
+
+use crate::data::Data;
+
+/// What a subscription brings, in order.
+///
+/// For each publication one of three things is certain: it came, it will come, or a
+/// [`Gap`](Self::Gap) said that it won't, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// Somebody published.
+    Publication(Publication),
+    /// Everything that is kept has come; from here on publications come as they are made.
+    Live {
+        /// As of where.
+        position: Position,
+    },
+    /// The line could not keep up, or was away: what was missed comes now, then
+    /// [`Live`](Self::Live) again.
+    CatchingUp,
+    /// Publications are missing, and why.
+    Gap(Gap),
+    /// Who is in the channel. Replaces what was known; [`Joined`](Self::Joined) and
+    /// [`Left`](Self::Left) go on from here. Only with
+    /// [`presence`](crate::Subscribe::presence), as the next two.
+    Members(Members),
+    /// Somebody came.
+    Joined(Member),
+    /// Somebody went.
+    Left(Member),
+}
+
+/// A message in a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Publication {
+    /// Its place in the channel's stream.
+    pub position: Position,
+    /// What it says.
+    pub data: Data,
+    /// The publisher's session; `None` when the server itself published.
+    pub session: Option<Box<str>>,
+    /// The publisher's name; `None` for strangers and the server itself.
+    pub user: Option<Box<str>>,
+    /// The idempotency key it was published with.
+    pub key: Option<Box<str>>,
+    /// Names and values beside the data.
+    pub tags: Vec<(Box<str>, Box<str>)>,
+    /// Milliseconds since 1970 on the server's clock when it took it.
+    pub time_ms: u64,
+}
+
+impl Publication {
+    /// The value of a tag.
+    #[must_use]
+    pub fn tag(&self, name: &str) -> Option<&str> {
+        let found = self.tags.iter().find(|(other, _)| **other == *name)?;
+        Some(&found.1)
+    }
+
+    pub(crate) fn read(message: wire::Message<'_>) -> Self {
+        let tags = message.tags.into_iter();
+        Self {
+            position: message.position,
+            data: Data::read(message.payload),
+            session: message.session.map(Into::into),
+            user: message.user.map(Into::into),
+            key: message.key.map(Into::into),
+            tags: tags
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+            time_ms: message.time_ms,
+        }
+    }
+}
+
+/// Publications that don't come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Gap {
+    /// Those after this position are missing,
+    pub from: Position,
+    /// up to and with the one at this position.
+    pub to: Position,
+    /// Why.
+    pub reason: GapReason,
+}
+
+impl Gap {
+    /// How many are missing; `None` between two lives of a stream, where nobody can say.
+    #[must_use]
+    pub fn count(&self) -> Option<u64> {
+        let same = self.from.epoch == self.to.epoch;
+        same.then(|| self.to.offset.saturating_sub(self.from.offset))
+    }
+}
+
+/// Why publications don't come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GapReason {
+    /// The stream began a new life: the server's data was lost or replaced.
+    EpochChanged,
+    /// They are more than the channel keeps.
+    EvictedBySize,
+    /// They are older than the channel keeps.
+    EvictedByAge,
+    /// The position is ahead of the stream.
+    UnknownPosition,
+    /// The line was too slow, and the channel keeps nothing.
+    Dropped,
+    /// The line was too slow; of each value of the tag `key` the newest comes.
+    Conflated,
+    /// A reason this version does not know, by its name.
+    Other(Box<str>),
+}
+
+const REASONS: [(&str, GapReason); 6] = [
+    ("epoch_changed", GapReason::EpochChanged),
+    ("evicted_by_size", GapReason::EvictedBySize),
+    ("evicted_by_age", GapReason::EvictedByAge),
+    ("unknown_position", GapReason::UnknownPosition),
+    ("dropped", GapReason::Dropped),
+    ("conflated", GapReason::Conflated),
+];
+
+impl GapReason {
+    pub(crate) fn read(name: &str) -> Self {
+        let known = REASONS.iter().find(|(known, _)| *known == name);
+        known.map_or_else(|| Self::Other(name.into()), |(_, reason)| reason.clone())
+    }
+}
+
+impl fmt::Display for GapReason {
+    /// The name on the wire.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = REASONS.iter().find(|(_, reason)| reason == self);
+        match (known, self) {
+            (Some((name, _)), _) => f.write_str(name),
+            (None, Self::Other(name)) => f.write_str(name),
+            (None, _) => Ok(()),
+        }
+    }
+}
+
+/// Who is in a channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Members {
+    /// As many of them as the server names at once.
+    pub members: Vec<Member>,
+    /// How many there are.
+    pub total: u64,
+}
+
+impl Members {
+    pub(crate) fn read(members: Vec<wire::Member<'_>>, total: u64) -> Self {
+        let members = members.into_iter().map(Member::read).collect();
+        Self { members, total }
+    }
+}
+
+/// A session present in a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Member {
+    /// Its name: one session is one member, also when a user has several.
+    pub session: Box<str>,
+    /// Its user's name; `None` for a stranger.
+    pub user: Option<Box<str>>,
+    /// What others may see of it.
+    pub info: Option<Data>,
+}
+
+impl Member {
+    pub(crate) fn read(member: wire::Member<'_>) -> Self {
+        Self {
+            session: member.session.into(),
+            user: member.user.map(Into::into),
+            info: member.info.map(Data::raw_json),
+        }
+    }
+}
+
+/// What an event costs in a queue beside what it carries.
+const OVERHEAD: usize = 128;
+
+impl Event {
+    /// About how many bytes it holds.
+    pub(crate) fn weight(&self) -> usize {
+        let held = match self {
+            Self::Publication(publication) => {
+                let tags = publication.tags.iter();
+                let tags = tags.map(|(name, value)| name.len() + value.len() + 32);
+                publication.data.as_bytes().len() + tags.sum::<usize>()
+            }
+            Self::Joined(member) | Self::Left(member) => member.weight(),
+            Self::Members(members) => members.members.iter().map(Member::weight).sum(),
+            Self::Live { .. } | Self::CatchingUp | Self::Gap(_) => 0,
+        };
+        held + OVERHEAD
+    }
+}
+
+impl Member {
+    fn weight(&self) -> usize {
+        let info = self.info.as_ref().map_or(0, |info| info.as_bytes().len());
+        size_of::<Self>() + self.session.len() + info
+    }
+}

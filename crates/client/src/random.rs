@@ -1,0 +1,23 @@
+//! Chance, from the operating system.
+
+/// The seed of a client's pauses.
+pub(crate) fn seed() -> u64 {
+    let mut bytes = [0; 8];
+    fill(&mut bytes);
+    u64::from_ne_bytes(bytes)
+}
+
+/// An idempotency key that nobody else has: 128 random bits, in hexadecimal.
+pub(crate) fn key() -> String {
+    let mut bytes = [0; 16];
+    fill(&mut bytes);
+    format!("{:032x}", u128::from_ne_bytes(bytes))
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "without randomness keys would not be unique"
+)]
+fn fill(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the operating system gives random bytes");
+}

@@ -1,0 +1,173 @@
+//! Following a channel.
+
+use std::fmt;
+use std::future::{IntoFuture, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use offhook_dialects::native::client::{ChannelName, Position};
+use tokio::task::coop;
+
+use crate::client::Handle;
+use crate::core::SubscriptionKey;
+use crate::error::Error;
+use crate::event::Event;
+use crate::since::Since;
+
+/// A subscription to be made; `.await` it, or [`start`](Self::start) it.
+#[must_use = "nothing is subscribed to before `.await` or `start`"]
+pub struct Subscribe {
+    handle: Arc<Handle>,
+    channel: String,
+    since: Since,
+    presence: bool,
+}
+
+impl Subscribe {
+    pub(crate) fn new(handle: Arc<Handle>, channel: String) -> Self {
+        Self {
+            handle,
+            channel,
+            since: Since::Now,
+            presence: false,
+        }
+    }
+
+    /// Where to begin: a [`Position`], or a [`Since`]. With what comes from now on if this is not
+    /// said.
+    pub fn since(mut self, since: impl Into<Since>) -> Self {
+        self.since = since.into();
+        self
+    }
+
+    /// Brings who is there ([`Event::Members`]), and who comes and goes.
+    pub fn presence(mut self) -> Self {
+        self.presence = true;
+        self
+    }
+
+    /// A subscription that begins as soon as there is a line; when the server refuses it, the
+    /// first [`next`](Subscription::next) says so.
+    ///
+    /// # Errors
+    /// The channel's name is none, this client has a subscription to it, or was closed.
+    pub fn start(self) -> Result<Subscription, Error> {
+        let channel = ChannelName::new(&self.channel)?;
+        let stored = self.handle.positions.as_ref();
+        let stored = stored.and_then(|store| store.load(channel.as_str()));
+        let since = stored.map_or(self.since, Since::After);
+        let key = self
+            .handle
+            .shared
+            .wish(|core| core.subscribe(channel.clone(), since, self.presence))?;
+        Ok(Subscription {
+            handle: self.handle,
+            key,
+            channel,
+            given: None,
+        })
+    }
+
+    async fn subscribe(self) -> Result<Subscription, Error> {
+        let subscription = self.start()?;
+        let shared = &subscription.handle.shared;
+        poll_fn(|cx| shared.poll_begun(subscription.key, cx)).await?;
+        Ok(subscription)
+    }
+}
+
+impl IntoFuture for Subscribe {
+    type Output = Result<Subscription, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    /// Subscribes, and waits until the server has confirmed it. Cancel-safe: dropped, it is
+    /// unsubscribed.
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.subscribe())
+    }
+}
+
+impl fmt::Debug for Subscribe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscribe")
+            .field("channel", &self.channel)
+            .field("since", &self.since)
+            .field("presence", &self.presence)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A channel that is followed: over as many lines as it takes, each publication once, in order,
+/// and every gap told.
+///
+/// What comes waits for [`next`](Self::next), up to [a bound](crate::Builder::inbox). Then the
+/// line is not read, so that the server holds back. A reader that takes nothing for a second, or
+/// while answers are waited for, is set aside: the others of its client go on, and it gets what
+/// it missed from what the channel keeps when it is back. Members of the channel see it leave
+/// and join then.
+///
+/// Dropping it unsubscribes. It keeps its client open.
+pub struct Subscription {
+    handle: Arc<Handle>,
+    key: SubscriptionKey,
+    channel: ChannelName,
+    /// The position of what was given out last, and is handled when the next is asked for.
+    given: Option<Position>,
+}
+
+impl Subscription {
+    /// The channel's name.
+    #[must_use]
+    pub fn channel(&self) -> &str {
+        self.channel.as_str()
+    }
+
+    /// The next event. `None` once the client was closed. Cancel-safe.
+    ///
+    /// # Errors
+    /// Once, if the server refused or ended the subscription, or the client has given up: why.
+    pub async fn next(&mut self) -> Result<Option<Event>, Error> {
+        poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Error>> {
+        if let (Some(position), Some(store)) = (self.given.take(), &self.handle.positions) {
+            store.save(self.channel.as_str(), position);
+        }
+        // A reader that never has to wait lets others have a turn.
+        let turn = ready!(coop::poll_proceed(cx));
+        let event = ready!(self.handle.shared.poll_event(self.key, cx))?;
+        turn.made_progress();
+        self.given = match &event {
+            Some(Event::Publication(publication)) => Some(publication.position),
+            Some(Event::Gap(gap)) => Some(gap.to),
+            Some(Event::Live { position }) => Some(*position),
+            Some(Event::CatchingUp | Event::Members(_) | Event::Joined(_) | Event::Left(_))
+            | None => None,
+        };
+        Poll::Ready(Ok(event))
+    }
+}
+
+impl futures_core::Stream for Subscription {
+    type Item = Result<Event, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_event(cx).map(Result::transpose)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.handle.shared.unsubscribe(self.key);
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("channel", &self.channel)
+            .finish_non_exhaustive()
+    }
+}

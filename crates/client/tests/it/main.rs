@@ -1,0 +1,14 @@
+//! The client beside the real server, and beside scripted ones that do what no server should.
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "of what can happen most is of no interest to one test"
+)]
+
+mod conversation;
+mod hall;
+mod pairs;
+mod proxy;
+mod recovery;
+mod scripted;
+mod slow_reader;

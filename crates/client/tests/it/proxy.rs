@@ -1,0 +1,117 @@
+//! A TCP proxy that does what networks do: cuts, freezes, and is away.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Weather {
+    /// Connections of an earlier number are cut.
+    cuts: u32,
+    frozen: bool,
+    away: bool,
+    target: SocketAddr,
+}
+
+/// Connections to its address go on to its target.
+pub(crate) struct Proxy {
+    address: SocketAddr,
+    weather: Arc<watch::Sender<Weather>>,
+}
+
+impl Proxy {
+    pub(crate) async fn to(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let weather = Weather {
+            cuts: 0,
+            frozen: false,
+            away: false,
+            target,
+        };
+        let weather = Arc::new(watch::Sender::new(weather));
+        tokio::spawn(accept(listener, Arc::clone(&weather)));
+        Self { address, weather }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends all connections there are, with whatever is on its way.
+    pub(crate) fn cut(&self) {
+        self.weather.send_modify(|weather| weather.cuts += 1);
+    }
+
+    /// Ends all connections, and every one that comes, until [`come_back`](Self::come_back).
+    pub(crate) fn go_away(&self) {
+        self.weather.send_modify(|weather| {
+            weather.cuts += 1;
+            weather.away = true;
+        });
+    }
+
+    pub(crate) fn come_back(&self) {
+        self.weather.send_modify(|weather| weather.away = false);
+    }
+
+    /// Nothing gets through any more, and nobody is told.
+    pub(crate) fn freeze(&self) {
+        self.weather.send_modify(|weather| weather.frozen = true);
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.weather.send_modify(|weather| weather.frozen = false);
+    }
+
+    /// Connections that come from now on go there.
+    pub(crate) fn lead_to(&self, target: SocketAddr) {
+        self.weather.send_modify(|weather| weather.target = target);
+    }
+}
+
+async fn accept(listener: TcpListener, weather: Arc<watch::Sender<Weather>>) {
+    while let Ok((near, _)) = listener.accept().await {
+        let now = *weather.borrow();
+        if now.away {
+            continue;
+        }
+        let weather = weather.subscribe();
+        tokio::spawn(async move {
+            if let Ok(far) = TcpStream::connect(now.target).await {
+                carry(near, far, weather, now.cuts).await;
+            }
+        });
+    }
+}
+
+/// Carries both ways until one end is done, or the connection is cut.
+async fn carry(near: TcpStream, far: TcpStream, mut weather: watch::Receiver<Weather>, cuts: u32) {
+    let (near_in, near_out) = near.into_split();
+    let (far_in, far_out) = far.into_split();
+    let up = pump(near_in, far_out, weather.clone());
+    let down = pump(far_in, near_out, weather.clone());
+    tokio::select! {
+        () = up => {}
+        () = down => {}
+        _cut_or_over = weather.wait_for(|weather| weather.cuts != cuts) => {}
+    }
+}
+
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut weather: watch::Receiver<Weather>,
+) {
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(len @ 1..) = from.read(&mut buffer).await {
+        let passed = weather.wait_for(|weather| !weather.frozen).await.is_ok();
+        if !passed || to.write_all(&buffer[..len]).await.is_err() {
+            return;
+        }
+    }
+}

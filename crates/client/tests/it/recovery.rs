@@ -1,0 +1,251 @@
+//! Lines that are cut and frozen, servers that go and come back: nothing lost, nothing twice.
+
+use std::time::Duration;
+
+use offhook_client::{Event, GapReason, Heartbeat, LineEvent, Recovery, Since};
+use tempfile::TempDir;
+
+use crate::hall::{Hall, builder, lost, next, numbers, opened, texts, within};
+use crate::proxy::Proxy;
+
+#[tokio::test]
+async fn a_cut_line_is_resumed_and_nothing_is_missed() {
+    let hall = Hall::open().await;
+    let proxy = Proxy::to(hall.address()).await;
+    let publisher = hall.client().await;
+    let client = builder(proxy.address()).connect().await.unwrap();
+    let mut events = client.events();
+    let mut room = client.subscribe("room").since(Since::Start).await.unwrap();
+    for round in 0..10 {
+        publisher
+            .publish("room", (2 * round).to_string())
+            .await
+            .unwrap();
+        proxy.cut();
+        publisher
+            .publish("room", (2 * round + 1).to_string())
+            .await
+            .unwrap();
+        assert_eq!(texts(&mut room, 2).await, numbers(2 * round..2 * round + 2));
+        assert_eq!(opened(&mut events).await, Recovery::Resumed);
+    }
+    assert_eq!(client.repeats(), 0);
+}
+
+#[tokio::test]
+async fn a_frozen_line_is_noticed_and_what_was_held_back_comes_once() {
+    let hall = Hall::open().await;
+    let proxy = Proxy::to(hall.address()).await;
+    let publisher = hall.client().await;
+    let mut heartbeat = Heartbeat::default();
+    (heartbeat.every, heartbeat.within) = (Duration::from_millis(100), Duration::from_millis(100));
+    let client = builder(proxy.address())
+        .heartbeat(heartbeat)
+        .connect()
+        .await
+        .unwrap();
+    let mut events = client.events();
+    let mut room = client.subscribe("room").await.unwrap();
+    next(&mut room).await;
+    proxy.freeze();
+    publisher.publish("room", "0").await.unwrap();
+    let cause = lost(&mut events).await;
+    assert!(matches!(cause, offhook_client::Error::Silent), "{cause:?}");
+    proxy.thaw();
+    opened(&mut events).await;
+    publisher.publish("room", "1").await.unwrap();
+    assert_eq!(texts(&mut room, 2).await, ["0", "1"]);
+}
+
+#[tokio::test]
+async fn what_is_published_while_away_goes_out_once_and_in_order_later() {
+    let hall = Hall::open().await;
+    let proxy = Proxy::to(hall.address()).await;
+    let client = builder(proxy.address()).connect().await.unwrap();
+    let mut events = client.events();
+    proxy.go_away();
+    lost(&mut events).await;
+    let queued: Vec<_> = (0..20)
+        .map(|n| client.publish("room", n.to_string()).queue().unwrap())
+        .collect();
+    assert_eq!(client.unanswered(), 20);
+    proxy.come_back();
+    for publishing in queued {
+        assert!(!within(publishing).await.unwrap().duplicate);
+    }
+    let mut room = client.subscribe("room").since(Since::Start).await.unwrap();
+    assert_eq!(texts(&mut room, 20).await, numbers(0..20));
+    assert_eq!(client.history("room").await.unwrap().publications.len(), 20);
+}
+
+#[tokio::test]
+async fn what_was_published_as_the_line_broke_is_not_published_twice() {
+    let hall = Hall::open().await;
+    let proxy = Proxy::to(hall.address()).await;
+    let client = builder(proxy.address()).connect().await.unwrap();
+    for n in 0..100 {
+        let publishing = client.publish("room", n.to_string()).queue().unwrap();
+        if n % 4 == 0 {
+            // Before it leaves, on its way, in the log, or on the way back.
+            for _ in 0..n {
+                tokio::task::yield_now().await;
+            }
+            proxy.cut();
+        }
+        within(publishing).await.unwrap();
+    }
+    let witness = hall.client().await;
+    let mut room = witness.subscribe("room").since(Since::Start).await.unwrap();
+    assert_eq!(texts(&mut room, 100).await, numbers(0..100));
+    assert!(matches!(next(&mut room).await, Event::Live { .. }));
+}
+
+#[tokio::test]
+async fn a_server_that_restarts_on_its_log_loses_nothing_and_repeats_nothing() {
+    let directory = TempDir::new().unwrap();
+    let mut hall = Hall::on_disk(directory.path()).await;
+    let proxy = Proxy::to(hall.address()).await;
+    let client = builder(proxy.address()).connect().await.unwrap();
+    let mut events = client.events();
+    let mut room = client.subscribe("room").since(Since::Start).await.unwrap();
+    for round in 0..3 {
+        client
+            .publish("room", (2 * round).to_string())
+            .await
+            .unwrap();
+        hall.collapse();
+        lost(&mut events).await;
+        let publishing = client
+            .publish("room", (2 * round + 1).to_string())
+            .queue()
+            .unwrap();
+        hall = Hall::on_disk(directory.path()).await;
+        proxy.lead_to(hall.address());
+        within(publishing).await.unwrap();
+        assert_eq!(opened(&mut events).await, Recovery::Resumed);
+        assert_eq!(texts(&mut room, 2).await, numbers(2 * round..2 * round + 2));
+    }
+    assert_eq!(client.repeats(), 0);
+}
+
+#[tokio::test]
+async fn a_sealed_session_that_a_server_can_not_open_leads_to_positions() {
+    let directory = TempDir::new().unwrap();
+    let hall = Hall::on_disk(directory.path()).await;
+    let proxy = Proxy::to(hall.address()).await;
+    let client = builder(proxy.address()).connect().await.unwrap();
+    let mut events = client.events();
+    let mut room = client.subscribe("room").since(Since::Start).await.unwrap();
+    client.publish("room", "0").await.unwrap();
+    assert_eq!(texts(&mut room, 1).await, ["0"]);
+    hall.collapse();
+    lost(&mut events).await;
+    // Another server, that is, with the same log.
+    for entry in std::fs::read_dir(directory.path()).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    let hall = Hall::on_disk(directory.path()).await;
+    proxy.lead_to(hall.address());
+    assert_eq!(opened(&mut events).await, Recovery::Positions);
+    client.publish("room", "1").await.unwrap();
+    assert_eq!(texts(&mut room, 1).await, ["1"]);
+}
+
+#[tokio::test]
+async fn what_is_not_kept_while_away_is_told_as_a_gap_and_the_rest_follows() {
+    let hall = Hall::open().await;
+    let proxy = Proxy::to(hall.address()).await;
+    let publisher = hall.client().await;
+    let client = builder(proxy.address()).connect().await.unwrap();
+    let mut events = client.events();
+    let mut room = client.subscribe("short/a").await.unwrap();
+    publisher.publish("short/a", "0").await.unwrap();
+    assert_eq!(texts(&mut room, 1).await, ["0"]);
+    proxy.go_away();
+    lost(&mut events).await;
+    for n in 1..40 {
+        publisher.publish("short/a", n.to_string()).await.unwrap();
+    }
+    proxy.come_back();
+    assert!(matches!(next(&mut room).await, Event::CatchingUp));
+    let Event::Gap(gap) = next(&mut room).await else {
+        panic!()
+    };
+    assert_eq!(
+        (gap.count(), gap.reason),
+        (Some(29), GapReason::EvictedBySize)
+    );
+    assert_eq!(texts(&mut room, 10).await, numbers(30..40));
+}
+
+#[tokio::test]
+async fn a_new_life_of_the_stream_is_told() {
+    let hall = Hall::open().await;
+    let proxy = Proxy::to(hall.address()).await;
+    let client = builder(proxy.address()).connect().await.unwrap();
+    let mut room = client.subscribe("room").since(Since::Start).await.unwrap();
+    client.publish("room", "0").await.unwrap();
+    assert_eq!(texts(&mut room, 1).await, ["0"]);
+    hall.collapse();
+    // In memory: everything is gone with it.
+    let hall = Hall::open().await;
+    proxy.lead_to(hall.address());
+    client.publish("room", "1").await.unwrap();
+    loop {
+        match next(&mut room).await {
+            Event::Gap(gap) => {
+                assert_eq!((gap.count(), gap.reason), (None, GapReason::EpochChanged));
+                break;
+            }
+            Event::Live { .. } | Event::CatchingUp => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(texts(&mut room, 1).await, ["1"]);
+}
+
+#[tokio::test]
+async fn a_server_that_stops_says_when_to_come_back_and_that_is_obeyed() {
+    let directory = TempDir::new().unwrap();
+    let hall = Hall::on_disk(directory.path()).await;
+    let proxy = Proxy::to(hall.address()).await;
+    let client = builder(proxy.address()).connect().await.unwrap();
+    let mut events = client.events();
+    hall.close().await;
+    let advised = loop {
+        match within(events.next()).await.unwrap() {
+            LineEvent::Moving { after } => break after,
+            other => assert!(!matches!(other, LineEvent::Lost { .. }), "{other:?}"),
+        }
+    };
+    // The line may end before.
+    match within(events.next()).await.unwrap() {
+        LineEvent::Lost { pause, .. } => assert!(pause <= advised, "{pause:?} of {advised:?}"),
+        LineEvent::Connecting { .. } => {}
+        other => panic!("{other:?}"),
+    }
+    let hall = Hall::on_disk(directory.path()).await;
+    proxy.lead_to(hall.address());
+    assert_eq!(opened(&mut events).await, Recovery::Resumed);
+}
+
+#[tokio::test]
+async fn members_do_not_flap_when_a_line_is_cut_and_resumed() {
+    let hall = Hall::open().await;
+    let proxy = Proxy::to(hall.address()).await;
+    let watcher = hall.client().await;
+    let client = builder(proxy.address()).connect().await.unwrap();
+    let mut events = client.events();
+    let _room = client.subscribe("room").await.unwrap();
+    let mut watched = watcher.subscribe("room").presence().await.unwrap();
+    while !matches!(next(&mut watched).await, Event::Members(members) if members.total == 2) {}
+    for _ in 0..3 {
+        proxy.cut();
+        assert_eq!(opened(&mut events).await, Recovery::Resumed);
+        client.publish("room", "here again").await.unwrap();
+        assert!(matches!(next(&mut watched).await, Event::Publication(_)));
+    }
+}

@@ -1,0 +1,110 @@
+//! The fields of a server's messages, as they stand in the JSON.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::text::Text;
+
+/// All fields of all messages: which of them count depends on the type.
+#[derive(Deserialize)]
+pub(super) struct Fields<'a> {
+    #[serde(rename = "type", borrow)]
+    pub(super) kind: Text<'a>,
+    pub(super) id: Option<u64>,
+    #[serde(borrow)]
+    pub(super) channel: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) session: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) user: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) resume: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) position: Option<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(super) data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) base64: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) key: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) tags: Option<BTreeMap<Text<'a>, Text<'a>>>,
+    pub(super) time: Option<u64>,
+    pub(super) live: Option<bool>,
+    pub(super) duplicate: Option<bool>,
+    #[serde(borrow)]
+    pub(super) from: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) to: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) reason: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) head: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) messages: Option<Vec<MessageFields<'a>>>,
+    #[serde(borrow)]
+    pub(super) gap: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) members: Option<Vec<MemberFields<'a>>>,
+    pub(super) total: Option<u64>,
+    pub(super) received: Option<u64>,
+    pub(super) subscribers: Option<u64>,
+    #[serde(borrow)]
+    pub(super) sessions: Option<Vec<Text<'a>>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(super) info: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) code: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) message: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) retry: Option<Text<'a>>,
+    pub(super) retry_after_ms: Option<u64>,
+    pub(super) after_ms: Option<u64>,
+}
+
+/// A message of a history. Small, with nothing optional that is always there: a hostile answer
+/// can't make much memory of few bytes.
+#[derive(Deserialize)]
+pub(super) struct MessageFields<'a> {
+    #[serde(borrow)]
+    pub(super) position: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(super) data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) base64: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) user: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) session: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) key: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) tags: Option<BTreeMap<Text<'a>, Text<'a>>>,
+    pub(super) time: u64,
+}
+
+/// A member in a list.
+#[derive(Deserialize)]
+pub(super) struct MemberFields<'a> {
+    #[serde(borrow)]
+    pub(super) session: Text<'a>,
+    #[serde(borrow)]
+    pub(super) user: Option<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(super) info: Option<&'a RawValue>,
+}
+
+/// Only the type, of a message whose other fields mean something else to a newer server.
+#[derive(Deserialize)]
+pub(super) struct Kind<'a> {
+    #[serde(rename = "type", borrow)]
+    pub(super) kind: Text<'a>,
+}
+
+/// `null` is a value like any other, not a field that is missing.
+fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(from).map(Some)
+}

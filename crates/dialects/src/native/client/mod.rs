@@ -1,0 +1,30 @@
+//! The client's side of the dialect: its requests written, what a server says read.
+//!
+//! Reading is lenient where a newer server may say more: fields and types that are unknown are no
+//! error, and words (codes, reasons) stay text. It is strict where a client would have to guess.
+//!
+//! ```
+//! use offhook_dialects::native::client::{Command, CommandId, Said, encode_request, read};
+//! use offhook_dialects::native::{Request, decode};
+//!
+//! let request = Request::Command { id: CommandId(7), command: Command::Ping };
+//! let text = encode_request(&request);
+//! assert_eq!(text, r#"{"type":"ping","id":7}"#);
+//! assert_eq!(decode(&text), Ok(request));
+//!
+//! assert_eq!(read(r#"{"type":"pong","id":7}"#), Ok(Said::Pong { id: CommandId(7) }));
+//! ```
+
+mod encode;
+mod fields;
+mod read;
+mod said;
+mod text;
+
+pub use encode::encode_request;
+// The words both sides share, so that a client needs no other crate.
+pub use offhook_engine::{
+    ChannelName, Command, CommandId, ErrorCode, Format, Key, Position, Refusal, Retry, Since, Tags,
+};
+pub use read::{Unreadable, read};
+pub use said::{Member, Message, Payload, Refused, Said};

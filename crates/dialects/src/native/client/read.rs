@@ -1,0 +1,282 @@
+//! From a server's message to what it says.
+
+use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
+
+use data_encoding::BASE64;
+use offhook_engine::{CommandId, Position, Retry};
+use serde_json::value::RawValue;
+
+use super::{
+    fields::{Fields, Kind, MemberFields},
+    said::{Member, Message, Payload, Refused, Said},
+    text::Text,
+};
+
+/// A message that no server of this dialect sends: what is wrong with it, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable(Cow<'static, str>);
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the server's message can't be read: {}", self.0)
+    }
+}
+
+impl std::error::Error for Unreadable {}
+
+const KNOWN: [&str; 19] = [
+    "welcome",
+    "token",
+    "message",
+    "subscribed",
+    "unsubscribed",
+    "live",
+    "catching_up",
+    "gap",
+    "published",
+    "history",
+    "members",
+    "acked",
+    "received",
+    "join",
+    "leave",
+    "pong",
+    "error",
+    "reconnect",
+    "closing",
+];
+
+/// Reads a server's message.
+///
+/// # Errors
+/// [`Unreadable`]: it is no JSON object with a type, or lacks what its type needs.
+pub fn read(text: &str) -> Result<Said<'_>, Unreadable> {
+    match serde_json::from_str::<Fields<'_>>(text) {
+        Ok(fields) => said(fields),
+        Err(error) => match serde_json::from_str(text) {
+            Ok(Kind { kind }) if !KNOWN.contains(&&*kind.0) => Ok(Said::Unknown),
+            _ => Err(Unreadable(error.to_string().into())),
+        },
+    }
+}
+
+fn said(mut fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
+    // Taken out, so that the fields can be moved below.
+    let kind = std::mem::replace(&mut fields.kind, Text(Cow::Borrowed("")));
+    Ok(match &*kind.0 {
+        "welcome" => Said::Welcome {
+            id: id(fields.id)?,
+            session: text(fields.session, "session")?,
+            user: fields.user.map(inner),
+            resume: text(fields.resume, "resume")?,
+        },
+        "token" => Said::Token {
+            resume: text(fields.resume, "resume")?,
+        },
+        "message" => message(fields)?,
+        "subscribed" => Said::Subscribed {
+            id: fields.id.map(CommandId),
+            channel: text(fields.channel, "channel")?,
+            position: position(fields.position, "position")?,
+            live: fields.live.unwrap_or(false),
+        },
+        "unsubscribed" => unsubscribed(fields)?,
+        "live" => Said::Live {
+            channel: text(fields.channel, "channel")?,
+            position: position(fields.position, "position")?,
+        },
+        "catching_up" => Said::CatchingUp {
+            channel: text(fields.channel, "channel")?,
+            position: position(fields.position, "position")?,
+        },
+        "gap" => Said::Gap {
+            channel: text(fields.channel, "channel")?,
+            from: position(fields.from, "from")?,
+            to: position(fields.to, "to")?,
+            reason: text(fields.reason, "reason")?,
+        },
+        "published" => Said::Published {
+            id: id(fields.id)?,
+            position: position(fields.position, "position")?,
+            duplicate: fields.duplicate.unwrap_or(false),
+        },
+        "history" => history(fields)?,
+        "members" => Said::Members {
+            id: fields.id.map(CommandId),
+            channel: text(fields.channel, "channel")?,
+            members: listed(fields.members, "members", |m| Ok(member(m)))?,
+            total: need(fields.total, "total")?,
+        },
+        "acked" => Said::Acked {
+            id: id(fields.id)?,
+            position: fields.position.map(place("position")).transpose()?,
+        },
+        "received" => Said::Received {
+            id: id(fields.id)?,
+            received: need(fields.received, "received")?,
+            subscribers: need(fields.subscribers, "subscribers")?,
+            sessions: listed(fields.sessions, "sessions", |session| Ok(inner(session)))?,
+        },
+        "join" => {
+            let (channel, member) = came_or_went(fields)?;
+            Said::Join { channel, member }
+        }
+        "leave" => {
+            let (channel, member) = came_or_went(fields)?;
+            Said::Leave { channel, member }
+        }
+        "pong" => Said::Pong { id: id(fields.id)? },
+        "error" => Said::Error {
+            id: fields.id.map(CommandId),
+            refused: refused(fields)?,
+        },
+        "reconnect" => Said::Reconnect {
+            after: Duration::from_millis(need(fields.after_ms, "after_ms")?),
+        },
+        "closing" => Said::Closing {
+            reason: text(fields.reason, "reason")?,
+        },
+        _ => Said::Unknown,
+    })
+}
+
+fn message(fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
+    Ok(Said::Message {
+        channel: text(fields.channel, "channel")?,
+        message: Message {
+            position: position(fields.position, "position")?,
+            payload: payload(fields.data, fields.base64)?,
+            user: fields.user.map(inner),
+            session: fields.session.map(inner),
+            key: fields.key.map(inner),
+            tags: tags(fields.tags),
+            time_ms: need(fields.time, "time")?,
+        },
+    })
+}
+
+/// With an id it is an answer, without one the server ended the subscription.
+fn unsubscribed(mut fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
+    let channel = text(fields.channel.take(), "channel")?;
+    match fields.id {
+        Some(id) => Ok(Said::Unsubscribed {
+            id: CommandId(id),
+            channel,
+        }),
+        None => Ok(Said::Ended {
+            channel,
+            refused: refused(fields)?,
+        }),
+    }
+}
+
+fn history(fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
+    Ok(Said::History {
+        id: id(fields.id)?,
+        head: position(fields.head, "head")?,
+        messages: listed(fields.messages, "messages", |fields| {
+            Ok(Message {
+                position: position(Some(fields.position), "position")?,
+                payload: payload(fields.data, fields.base64)?,
+                user: fields.user.map(inner),
+                session: fields.session.map(inner),
+                key: fields.key.map(inner),
+                tags: tags(fields.tags),
+                time_ms: fields.time,
+            })
+        })?,
+        gap: fields.gap.map(inner),
+    })
+}
+
+fn came_or_went(fields: Fields<'_>) -> Result<(Cow<'_, str>, Member<'_>), Unreadable> {
+    let member = Member {
+        session: text(fields.session, "session")?,
+        user: fields.user.map(inner),
+        info: fields.info.map(RawValue::get),
+    };
+    Ok((text(fields.channel, "channel")?, member))
+}
+
+fn member(fields: MemberFields<'_>) -> Member<'_> {
+    Member {
+        session: fields.session.0,
+        user: fields.user.map(inner),
+        info: fields.info.map(RawValue::get),
+    }
+}
+
+fn refused(fields: Fields<'_>) -> Result<Refused<'_>, Unreadable> {
+    Ok(Refused {
+        code: text(fields.code, "code")?,
+        message: fields.message.map(inner).unwrap_or_default(),
+        retry: fields.retry.map_or(Retry::Never, |word| verdict(&word.0)),
+        retry_after: fields.retry_after_ms.map(Duration::from_millis),
+    })
+}
+
+/// A verdict that is not known is none to act on.
+fn verdict(word: &str) -> Retry {
+    [Retry::Later, Retry::Reconnect]
+        .into_iter()
+        .find(|retry| retry.name() == word)
+        .unwrap_or(Retry::Never)
+}
+
+fn payload<'a>(
+    data: Option<&'a RawValue>,
+    base64: Option<Text<'a>>,
+) -> Result<Payload<'a>, Unreadable> {
+    match (data, base64) {
+        (Some(data), None) => Ok(Payload::Json(data.get())),
+        (None, Some(text)) => match BASE64.decode(text.0.as_bytes()) {
+            Ok(bytes) => Ok(Payload::Bytes(bytes)),
+            Err(error) => Err(Unreadable(format!("base64: {error}").into())),
+        },
+        (Some(_), Some(_)) => Err(Unreadable("data and base64: only one of them goes".into())),
+        (None, None) => Err(Unreadable("data: is missing".into())),
+    }
+}
+
+fn tags<'a>(tags: Option<BTreeMap<Text<'a>, Text<'a>>>) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
+    let pairs = tags.into_iter().flatten();
+    pairs.map(|(name, value)| (name.0, value.0)).collect()
+}
+
+fn listed<'a, F, T>(
+    fields: Option<Vec<F>>,
+    name: &'static str,
+    read: impl Fn(F) -> Result<T, Unreadable> + 'a,
+) -> Result<Vec<T>, Unreadable> {
+    need(fields, name)?.into_iter().map(read).collect()
+}
+
+fn position(field: Option<Text<'_>>, name: &'static str) -> Result<Position, Unreadable> {
+    need(field, name).and_then(place(name))
+}
+
+fn place(name: &'static str) -> impl Fn(Text<'_>) -> Result<Position, Unreadable> {
+    move |text| {
+        let wrong = |_| format!("{name}: a position has two numbers and a dot");
+        text.0
+            .parse()
+            .map_err(wrong)
+            .map_err(|what| Unreadable(what.into()))
+    }
+}
+
+fn id(field: Option<u64>) -> Result<CommandId, Unreadable> {
+    need(field, "id").map(CommandId)
+}
+
+fn text<'a>(field: Option<Text<'a>>, name: &'static str) -> Result<Cow<'a, str>, Unreadable> {
+    need(field, name).map(inner)
+}
+
+fn need<T>(field: Option<T>, name: &'static str) -> Result<T, Unreadable> {
+    field.ok_or_else(|| Unreadable(format!("{name}: is missing").into()))
+}
+
+fn inner(text: Text<'_>) -> Cow<'_, str> {
+    text.0
+}

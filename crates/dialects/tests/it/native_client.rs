@@ -1,0 +1,504 @@
+//! The client's side says what the server's side understands, and the other way round.
+
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use offhook_dialects::native::{
+    self, Connect, Rejection, Request,
+    client::{Member, Message, Payload, Refused, Said, encode_request, read},
+    decode,
+};
+use offhook_engine::*;
+use proptest::prelude::*;
+
+const PAGE: &str = include_str!("../../../../docs/protocol.md");
+
+fn examples() -> impl Iterator<Item = &'static str> {
+    let fences = PAGE.split("```json\n").skip(1);
+    fences.map(|fence| fence.lines().next().unwrap())
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof!["[a-z]{1,8}", "\\PC{1,20}", "[\"\\\\\u{0}-\u{1f}é😀]{1,8}"]
+}
+
+fn channel() -> impl Strategy<Value = ChannelName> {
+    text().prop_filter_map("no channel's name", |name| ChannelName::new(&name).ok())
+}
+
+fn position() -> impl Strategy<Value = Position> {
+    (any::<u64>(), any::<u64>()).prop_map(|(epoch, offset)| Position::new(epoch, offset))
+}
+
+fn since() -> impl Strategy<Value = Since> {
+    prop_oneof![
+        Just(Since::Now),
+        Just(Since::Start),
+        any::<u32>().prop_map(Since::Last),
+        position().prop_map(Since::Position),
+    ]
+}
+
+fn tags() -> impl Strategy<Value = Tags> {
+    prop::collection::btree_map(text(), text(), 0..4)
+        .prop_map(|tags| Tags::new(tags.iter().map(|(name, value)| (&**name, &**value))).unwrap())
+}
+
+fn data() -> impl Strategy<Value = (Vec<u8>, Format)> {
+    prop_oneof![
+        text().prop_map(|text| (serde_json::to_vec(&text).unwrap(), Format::Json)),
+        Just((b"null".to_vec(), Format::Json)),
+        Just((br#"{"b":[1, 2.0e3]}"#.to_vec(), Format::Json)),
+        prop::collection::vec(any::<u8>(), 0..40).prop_map(|bytes| (bytes, Format::Binary)),
+    ]
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let key = prop::option::of("[ -~]{1,40}".prop_map(|key| Key::new(&key).unwrap()));
+    prop_oneof![
+        (channel(), data(), tags(), key).prop_map(|(channel, (data, format), tags, key)| {
+            let data = data.into();
+            Command::Publish {
+                channel,
+                data,
+                format,
+                tags,
+                key,
+            }
+        }),
+        (channel(), since(), any::<bool>()).prop_map(|(channel, since, presence)| {
+            Command::Subscribe {
+                channel,
+                since,
+                presence,
+            }
+        }),
+        channel().prop_map(|channel| Command::Unsubscribe { channel }),
+        (channel(), since(), any::<u32>()).prop_map(|(channel, since, limit)| {
+            Command::History {
+                channel,
+                since,
+                limit,
+            }
+        }),
+        channel().prop_map(|channel| Command::Presence { channel }),
+        (channel(), "[ -~]{1,40}", prop::option::of(position())).prop_map(
+            |(channel, consumer, position)| {
+                let consumer = Key::new(&consumer).unwrap();
+                Command::Ack {
+                    channel,
+                    consumer,
+                    position,
+                }
+            }
+        ),
+        (channel(), position())
+            .prop_map(|(channel, position)| Command::Receipts { channel, position }),
+        Just(Command::Ping),
+    ]
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let id = (0..1_u64 << 53).prop_map(CommandId);
+    let positions = prop::collection::btree_map(channel(), position(), 0..4);
+    let connect = (
+        id.clone(),
+        prop::option::of(text()),
+        prop::option::of(text()),
+        positions,
+    );
+    prop_oneof![
+        1 => connect.prop_map(|(id, token, resume, positions)| {
+            let positions = positions.into_iter().collect();
+            Request::Connect(Connect { id, token, resume, positions })
+        }),
+        4 => (id, command()).prop_map(|(id, command)| Request::Command { id, command }),
+    ]
+}
+
+fn publication() -> impl Strategy<Value = Publication> {
+    let publisher = prop::option::of((any::<[u8; 16]>(), text()));
+    let key = prop::option::of("[ -~]{1,40}".prop_map(|key| Key::new(&key).unwrap()));
+    (
+        channel(),
+        position(),
+        data(),
+        tags(),
+        publisher,
+        key,
+        any::<u64>(),
+    )
+        .prop_map(
+            |(channel, position, (data, format), tags, publisher, key, time_ms)| {
+                let publisher = publisher.map(|(session, user)| Publisher {
+                    session: SessionId::from_bytes(session),
+                    user: user.into(),
+                });
+                let data = data.into();
+                Publication {
+                    channel,
+                    position,
+                    data,
+                    format,
+                    tags,
+                    publisher,
+                    key,
+                    time_ms,
+                }
+            },
+        )
+}
+
+proptest! {
+    #[test]
+    fn the_server_reads_what_the_client_writes(request in request()) {
+        prop_assert_eq!(decode(&encode_request(&request)), Ok(request));
+    }
+
+    #[test]
+    fn the_client_reads_what_the_server_publishes(publication in publication()) {
+        let text = native::encode_publication(&publication);
+        let Ok(Said::Message { channel, message }) = read(&text) else { panic!("{text}") };
+        prop_assert_eq!(&*channel, publication.channel.as_str());
+        prop_assert_eq!(message.position, publication.position);
+        match message.payload {
+            Payload::Json(json) => prop_assert_eq!(json.as_bytes(), &*publication.data),
+            Payload::Bytes(bytes) => prop_assert_eq!(bytes, &*publication.data),
+        }
+        let publisher = publication.publisher.as_ref();
+        prop_assert_eq!(message.user.as_deref(), publisher.map(|p| &*p.user));
+        let session = publisher.map(|p| p.session.to_string());
+        prop_assert_eq!(message.session.as_deref(), session.as_deref());
+        prop_assert_eq!(message.key.as_deref(), publication.key.as_ref().map(Key::as_str));
+        let tags: Vec<_> = message.tags.iter().map(|(name, value)| (&**name, &**value)).collect();
+        prop_assert_eq!(tags, publication.tags.iter().collect::<Vec<_>>());
+        prop_assert_eq!(message.time_ms, publication.time_ms);
+    }
+
+    #[test]
+    fn whatever_comes_is_read_or_refused(text in "\\PC{0,80}") {
+        let _either = read(&text);
+    }
+
+    #[test]
+    fn an_example_with_a_hole_or_a_stranger_in_it_is_read_or_refused(
+        which in 0..28_usize, at in 0..200_usize, byte in prop::option::of(0x20..0x7f_u8)
+    ) {
+        let example = examples().nth(which).unwrap();
+        let mut bytes = example.as_bytes().to_vec();
+        let at = at % bytes.len();
+        match byte {
+            Some(byte) => bytes[at] = byte,
+            None => bytes.truncate(at),
+        }
+        if let Ok(text) = str::from_utf8(&bytes) {
+            let _either = read(text);
+        }
+    }
+}
+
+/// Which of the examples are the server's is known by what it can't read itself, and `history`.
+fn is_servers(example: &&str) -> bool {
+    decode(example).is_err() || example.contains("\"head\"")
+}
+
+#[test]
+fn every_server_message_on_the_page_is_understood() {
+    let mut understood = 0;
+    for example in examples().filter(is_servers) {
+        let said = read(example);
+        assert!(
+            !matches!(said, Err(_) | Ok(Said::Unknown)),
+            "{example}: {said:?}"
+        );
+        understood += 1;
+    }
+    assert_eq!(understood, 19);
+    assert_eq!(examples().count(), 28);
+}
+
+#[test]
+fn every_client_message_on_the_page_is_written_again() {
+    for example in examples().filter(|example| !is_servers(example)) {
+        let request = decode(example).unwrap();
+        assert_eq!(decode(&encode_request(&request)), Ok(request));
+    }
+}
+
+fn at(offset: u64) -> Position {
+    Position::new(17, offset)
+}
+
+fn chat() -> ChannelName {
+    ChannelName::new("chat").unwrap()
+}
+
+fn notice(notice: &Notice) -> String {
+    native::encode_notice(notice)
+}
+
+fn reply(reply: Reply) -> String {
+    notice(&Notice::Reply {
+        id: Some(CommandId(3)),
+        reply,
+    })
+}
+
+#[test]
+fn answers_come_with_the_number_of_their_question() {
+    let text = reply(Reply::Published {
+        position: at(4),
+        duplicate: true,
+    });
+    let id = CommandId(3);
+    assert_eq!(
+        read(&text),
+        Ok(Said::Published {
+            id,
+            position: at(4),
+            duplicate: true
+        })
+    );
+    let channel = Cow::Borrowed("chat");
+    let text = reply(Reply::Unsubscribed { channel: chat() });
+    assert_eq!(
+        read(&text),
+        Ok(Said::Unsubscribed {
+            id,
+            channel: channel.clone()
+        })
+    );
+    let text = reply(Reply::Subscribed {
+        channel: chat(),
+        position: at(4),
+        live: true,
+    });
+    let subscribed = |id| {
+        Ok(Said::Subscribed {
+            id,
+            channel: channel.clone(),
+            position: at(4),
+            live: true,
+        })
+    };
+    assert_eq!(read(&text), subscribed(Some(id)));
+    let restored = Reply::Subscribed {
+        channel: chat(),
+        position: at(4),
+        live: true,
+    };
+    assert_eq!(
+        read(&notice(&Notice::Reply {
+            id: None,
+            reply: restored
+        })),
+        subscribed(None)
+    );
+}
+
+#[test]
+fn a_history_brings_its_messages_and_why_older_ones_are_missing() {
+    let one = Draft {
+        channel: chat(),
+        data: "[1]".into(),
+        format: Format::Json,
+        tags: Tags::default(),
+        publisher: None,
+        key: None,
+        time_ms: 5,
+    };
+    let text = reply(Reply::History {
+        channel: chat(),
+        head: at(9),
+        publications: vec![Arc::new(one.at(at(8)))],
+        gap: Some(GapReason::EvictedBySize),
+    });
+    let message = Message {
+        position: at(8),
+        payload: Payload::Json("[1]"),
+        user: None,
+        session: None,
+        key: None,
+        tags: Vec::new(),
+        time_ms: 5,
+    };
+    let expected = Said::History {
+        id: CommandId(3),
+        head: at(9),
+        messages: vec![message],
+        gap: Some("evicted_by_size".into()),
+    };
+    assert_eq!(read(&text), Ok(expected));
+}
+
+#[test]
+fn members_come_with_what_is_known_of_them() {
+    let session = SessionId::from_bytes([1; 16]);
+    let info = r#"{"colour":"red"}"#;
+    let ann = Member {
+        session: session.to_string().into(),
+        user: Some("ann".into()),
+        info: Some(info),
+    };
+    let member = Arc::new(offhook_engine::Member {
+        session,
+        user: "ann".into(),
+        info: info.into(),
+    });
+    let change = PresenceChange {
+        channel: chat(),
+        member: Arc::clone(&member),
+        joined: false,
+    };
+    let text = native::encode_presence(&change);
+    assert_eq!(
+        read(&text),
+        Ok(Said::Leave {
+            channel: "chat".into(),
+            member: ann.clone()
+        })
+    );
+    let text = reply(Reply::Members {
+        channel: chat(),
+        members: vec![member],
+        total: 7,
+    });
+    let Ok(Said::Members { members, total, .. }) = read(&text) else {
+        panic!("{text}")
+    };
+    assert_eq!((members, total), (vec![ann], 7));
+}
+
+#[test]
+fn acknowledgements_and_receipts_come_with_what_is_known() {
+    let id = CommandId(3);
+    let acked = |position| {
+        reply(Reply::Acked {
+            channel: chat(),
+            position,
+        })
+    };
+    assert_eq!(read(&acked(None)), Ok(Said::Acked { id, position: None }));
+    let position = Some(at(4));
+    assert_eq!(read(&acked(position)), Ok(Said::Acked { id, position }));
+    let session = SessionId::from_bytes([1; 16]);
+    let receipts = Receipts {
+        received: 1,
+        subscribers: 2,
+        sessions: vec![session],
+    };
+    let text = reply(Reply::Receipts {
+        channel: chat(),
+        position: at(4),
+        receipts,
+    });
+    let sessions = vec![session.to_string().into()];
+    assert_eq!(
+        read(&text),
+        Ok(Said::Received {
+            id,
+            received: 1,
+            subscribers: 2,
+            sessions
+        })
+    );
+}
+
+#[test]
+fn a_refusal_says_what_to_do() {
+    let refusal = Refusal::new(ErrorCode::Busy, "too much").after(Duration::from_millis(70));
+    let refused = Refused {
+        code: "busy".into(),
+        message: "too much".into(),
+        retry: Retry::Later,
+        retry_after: Some(Duration::from_millis(70)),
+    };
+    let rejection = Rejection {
+        id: None,
+        refusal: refusal.clone(),
+    };
+    let text = native::encode_rejection(&rejection);
+    assert_eq!(
+        read(&text),
+        Ok(Said::Error {
+            id: None,
+            refused: refused.clone()
+        })
+    );
+    let ended = notice(&Notice::Unsubscribed {
+        channel: chat(),
+        refusal,
+    });
+    assert_eq!(
+        read(&ended),
+        Ok(Said::Ended {
+            channel: "chat".into(),
+            refused
+        })
+    );
+}
+
+#[test]
+fn what_a_newer_server_says_is_ignored_unless_it_is_about_what_is_known() {
+    for text in [
+        r#"{"type":"weather"}"#,
+        r#"{"type":"weather","position":{"lat":1.5},"id":"x","live":[]}"#,
+    ] {
+        assert_eq!(read(text), Ok(Said::Unknown), "{text}");
+    }
+    let text = r#"{"type":"pong","id":7,"mood":["good"]}"#;
+    assert_eq!(read(text), Ok(Said::Pong { id: CommandId(7) }));
+    let text = r#"{"type":"error","id":1,"code":"moon","message":"full","retry":"at_dawn"}"#;
+    let Ok(Said::Error { refused, .. }) = read(text) else {
+        panic!()
+    };
+    assert_eq!((&*refused.code, refused.retry), ("moon", Retry::Never));
+}
+
+#[test]
+fn what_can_not_be_read_says_what_and_where() {
+    for (text, words) in [
+        ("", "EOF while parsing"),
+        ("[]", "invalid"),
+        (r#"{"id":1}"#, "missing field `type`"),
+        (r#"{"type":"pong"}"#, "id: is missing"),
+        (r#"{"type":"pong","id":-1}"#, "invalid value: integer `-1`"),
+        (
+            r#"{"type":"live","channel":"a","position":"+1.2"}"#,
+            "position: a position has",
+        ),
+        (
+            r#"{"type":"message","channel":"a","position":"1.2","time":1}"#,
+            "data: is missing",
+        ),
+        (
+            r#"{"type":"message","channel":"a","position":"1.2","time":1,"base64":"?"}"#,
+            "base64: invalid",
+        ),
+        (
+            r#"{"type":"message","channel":"a","position":"1.2","time":1,"base64":"","data":1}"#,
+            "only one of them goes",
+        ),
+        (
+            r#"{"type":"members","channel":"a","members":[{}],"total":1}"#,
+            "missing field `session`",
+        ),
+    ] {
+        let error = read(text).unwrap_err().to_string();
+        assert!(error.contains(words), "{text}: {error}");
+    }
+}
+
+#[test]
+fn text_without_escapes_is_borrowed() {
+    let Ok(Said::Live { channel, .. }) = read(r#"{"type":"live","channel":"a","position":"1.2"}"#)
+    else {
+        panic!()
+    };
+    assert!(matches!(channel, Cow::Borrowed("a")));
+    let Ok(Said::Live { channel, .. }) =
+        read(r#"{"type":"live","channel":"\u0061","position":"1.2"}"#)
+    else {
+        panic!()
+    };
+    assert!(matches!(&channel, Cow::Owned(name) if name == "a"));
+}

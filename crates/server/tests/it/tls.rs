@@ -1,0 +1,66 @@
+//! TLS from two files.
+
+use std::{fs, path::Path};
+
+use offhook::{Connect, Tls};
+use offhook_server::{Config, Server, StartError, config::TlsFiles};
+use serde_json::json;
+
+use crate::{
+    caller::Caller,
+    hall::{Hall, config},
+};
+
+fn with_files(directory: &Path, cert: &str, key: &str) -> Config {
+    let files = TlsFiles {
+        cert: directory.join("cert.pem"),
+        key: directory.join("key.pem"),
+    };
+    fs::write(&files.cert, cert).unwrap();
+    fs::write(&files.key, key).unwrap();
+    Config {
+        tls: Some(files),
+        ..config()
+    }
+}
+
+#[tokio::test]
+async fn lines_are_served_in_tls_and_pages_of_https_are_of_the_same_origin() {
+    let directory = tempfile::tempdir().unwrap();
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (cert, key) = (own.cert.pem(), own.signing_key.serialize_pem());
+    let hall = Hall::open(with_files(directory.path(), &cert, &key)).await;
+    let port = hall.address().port();
+    let tls = Tls::builder().pinned_pem(&cert).unwrap().build().unwrap();
+    let connect = Connect::to(format!("wss://localhost:{port}/ws"))
+        .subprotocol("offhook.v1.json")
+        .origin(format!("https://localhost:{port}"))
+        .no_proxy()
+        .tls(tls);
+    let mut caller = Caller::new(connect.open().await.unwrap());
+    caller.connect().await;
+    caller.subscribe("chat", json!("now")).await;
+    caller.fresh_token().await;
+
+    // Who speaks plain HTTP here is not answered in it.
+    let plain = hall.number().open().await;
+    assert!(plain.is_err());
+}
+
+#[tokio::test]
+async fn files_that_make_no_identity_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let broken = with_files(directory.path(), "no certificate", "no key");
+    let error = Server::start(broken).await.unwrap_err();
+    assert!(matches!(error, StartError::Tls { .. }), "{error:?}");
+    assert!(error.to_string().contains("key.pem") || error.to_string().contains("cert.pem"));
+    let missing = Config {
+        tls: Some(TlsFiles {
+            cert: directory.path().join("nowhere.pem"),
+            key: directory.path().join("key.pem"),
+        }),
+        ..config()
+    };
+    let error = Server::start(missing).await.unwrap_err();
+    assert!(error.to_string().contains("nowhere.pem"), "{error}");
+}
