@@ -74,8 +74,6 @@ pub(crate) struct State {
     timer: Option<(u32, Instant)>,
     /// Senders wait while this much is unsent.
     high_water: u32,
-    /// How many pings were answered.
-    pongs: u32,
     /// The latest mark that came back.
     pub(crate) reached: Option<u32>,
     /// What was unsent when the transport was closed.
@@ -118,7 +116,6 @@ impl Line {
                 waiting: Vec::new(),
                 timer: None,
                 high_water,
-                pongs: 0,
                 reached: None,
                 unsent: 0,
                 streaming: false,
