@@ -4,6 +4,8 @@
 
 mod config;
 mod decode;
+mod dial;
+mod digits;
 mod explain;
 mod failure;
 mod manual;
@@ -45,6 +47,7 @@ Examples:
 enum Command {
     Serve(serve::Serve),
     Config(config::PrintConfig),
+    Dial(Box<dial::Dial>),
     Decode(decode::Decode),
     Completions(manual::Completions),
     Man(manual::Man),
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(serve) => serve.run(),
         Command::Config(print) => print.run(),
+        Command::Dial(dial) => dial.run(),
         Command::Decode(decode) => decode.run(),
         Command::Completions(completions) => completions.run(Cli::command()),
         Command::Man(man) => man.run(Cli::command()),

@@ -2,6 +2,8 @@
 
 mod config;
 mod decode;
+mod dial;
 mod manual;
+mod peer;
 mod program;
 mod serve;
