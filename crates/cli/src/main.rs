@@ -6,6 +6,8 @@ mod config;
 mod failure;
 mod manual;
 mod open_files;
+#[cfg(unix)]
+mod prove;
 mod screen;
 mod serve;
 mod settings;
@@ -35,6 +37,7 @@ Examples:
   offhook                                serve, with the data in ./offhook-data
   offhook serve --listen :8000           the same, reached from other machines too
   offhook config --example               a configuration file to begin with
+  offhook prove                          break everything for a minute, and count what was lost
 
 `offhook COMMAND -h` is short, `offhook COMMAND --help` tells everything.";
 
@@ -42,6 +45,8 @@ Examples:
 enum Command {
     Serve(serve::Serve),
     Config(config::PrintConfig),
+    #[cfg(unix)]
+    Prove(prove::Prove),
     Completions(manual::Completions),
     Man(manual::Man),
 }
@@ -51,6 +56,8 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(serve) => serve.run(),
         Command::Config(print) => print.run(),
+        #[cfg(unix)]
+        Command::Prove(prove) => prove.run(),
         Command::Completions(completions) => completions.run(Cli::command()),
         Command::Man(man) => man.run(Cli::command()),
     };

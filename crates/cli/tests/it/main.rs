@@ -3,4 +3,6 @@
 mod config;
 mod manual;
 mod program;
+#[cfg(unix)]
+mod prove;
 mod serve;
