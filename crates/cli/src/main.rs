@@ -3,6 +3,8 @@
 //! This file takes the command line apart; each command has a file or folder of its own name.
 
 mod config;
+mod decode;
+mod explain;
 mod failure;
 mod manual;
 mod open_files;
@@ -45,6 +47,7 @@ Examples:
 enum Command {
     Serve(serve::Serve),
     Config(config::PrintConfig),
+    Decode(decode::Decode),
     #[cfg(unix)]
     Prove(prove::Prove),
     Completions(manual::Completions),
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(serve) => serve.run(),
         Command::Config(print) => print.run(),
+        Command::Decode(decode) => decode.run(),
         #[cfg(unix)]
         Command::Prove(prove) => prove.run(),
         Command::Completions(completions) => completions.run(Cli::command()),

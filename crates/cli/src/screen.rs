@@ -1,5 +1,6 @@
 //! What people see: colours where a terminal shows them, plain text where it does not.
 
+use std::borrow::Cow;
 use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
@@ -35,4 +36,22 @@ pub(crate) fn tell_in_place(text: &str) {
 /// Says on stderr what went wrong.
 pub(crate) fn error(message: &str) {
     tell(&format!("{WRONG}error{WRONG:#}: {message}"));
+}
+
+/// Bytes as pairs of digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let pairs: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    pairs.join(" ")
+}
+
+/// Text of strangers, with what a terminal would obey made visible.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let visible = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    Cow::Owned(text.chars().map(visible).collect())
 }

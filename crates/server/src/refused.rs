@@ -34,11 +34,15 @@ impl Refused {
     }
 
     /// Tells what came again, when it is time.
+    pub(crate) fn tell_in_time(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.since) >= INTERVAL {
+            self.tell(now);
+        }
+    }
+
+    /// Tells what came again.
     pub(crate) fn tell(&mut self, now: Instant) {
         let past = now.saturating_duration_since(self.since);
-        if past < INTERVAL {
-            return;
-        }
         for (kind, count) in std::mem::take(&mut self.counts) {
             if count > 1 {
                 let seconds = past.as_secs();

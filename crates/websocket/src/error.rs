@@ -13,6 +13,7 @@ use crate::connect::ProxyError;
 ///
 /// A normal close is not an error: it ends [`recv`](crate::WebSocket::recv) with `None`.
 #[derive(Debug)]
+#[repr(u64)]
 #[non_exhaustive]
 pub enum Error {
     /// The caller's: the URL is none that a WebSocket can be opened by.

@@ -22,6 +22,7 @@ mod server;
 mod settings;
 mod socket;
 mod transport;
+mod wiretap;
 mod writer;
 
 pub use connect::{Connect, Over, ProxyError, SocksReply, connect};
@@ -43,4 +44,5 @@ pub use server::{Acceptor, Incoming, Requests, Server, ServerHandle};
 pub use settings::Settings;
 pub use socket::{Replies, WebSocket};
 pub use transport::{Stream, Transport};
+pub use wiretap::Wiretap;
 pub use writer::MessageWriter;

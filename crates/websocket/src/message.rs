@@ -1,6 +1,7 @@
 //! Messages as the user holds them.
 
 mod binary;
+mod short;
 mod text;
 
 use std::borrow::Cow;

@@ -9,7 +9,7 @@ use offhook_protocol::deflate::DeflateParams;
 use offhook_protocol::{CloseCode, Closed, Kind, Outgoing, Prepared, ReadyState, Sendable};
 
 use crate::error::Error;
-use crate::line::{Line, now};
+use crate::line::{Line, Sending, now};
 use crate::writer::MessageWriter;
 
 /// A handle to send with. Clones send on the same connection; what one of them sends is queued
@@ -38,23 +38,11 @@ impl Sender {
     /// # Errors
     /// The connection is closing or closed; nothing was sent.
     #[inline]
-    pub async fn send<'a>(&self, message: impl Sendable<'a>) -> Result<(), Error> {
-        match self.line.send_at_once(&message) {
-            Some(result) => result,
-            // Boxed: every task that sends would carry its state along otherwise.
-            None => Box::pin(self.send_with_room(message.into())).await,
-        }
-    }
-
-    async fn send_with_room(&self, message: Outgoing<'_>) -> Result<(), Error> {
-        let mut message = Some(message);
-        poll_fn(|cx| {
-            self.line.poll_send(cx, |connection| match message.take() {
-                Some(message) => connection.send(message),
-                None => Ok(()),
-            })
-        })
-        .await
+    pub fn send<'a, M: Sendable<'a>>(
+        &self,
+        message: M,
+    ) -> impl Future<Output = Result<(), Error>> + use<'_, 'a, M> {
+        Sending::new(&self.line, message)
     }
 
     /// Sends a message ahead of all that have not begun to be sent.

@@ -1,6 +1,5 @@
 //! The open connection, as its user holds it.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -15,7 +14,7 @@ use offhook_protocol::handshake::Negotiated;
 use offhook_protocol::{self as protocol, CloseCode, Closed, Connection, Event, ReadyState};
 
 use crate::error::Error;
-use crate::line::{Line, Turn};
+use crate::line::{Line, Ready, Turn};
 use crate::message::Message;
 use crate::reader::MessageReader;
 use crate::sender::Sender;
@@ -26,7 +25,7 @@ use crate::transport::Transport;
 pub struct WebSocket {
     sender: Sender,
     /// Messages that were taken ahead of the user.
-    ready: VecDeque<Message>,
+    ready: Ready,
 }
 
 impl WebSocket {
@@ -88,7 +87,7 @@ impl WebSocket {
         );
         Self {
             sender: Sender::new(line),
-            ready: VecDeque::new(),
+            ready: Ready::default(),
         }
     }
 
@@ -102,11 +101,9 @@ impl WebSocket {
     /// Once, if the connection was lost, or had to be failed because the peer broke the protocol
     /// or a limit, or fell silent.
     #[inline]
-    pub async fn recv(&mut self) -> Result<Option<Message>, Error> {
-        if let Some(message) = self.next_ready() {
-            return Ok(Some(message));
-        }
-        poll_fn(|cx| self.sender.line().poll_batch(cx, &mut self.ready)).await
+    pub fn recv(&mut self) -> impl Future<Output = Result<Option<Message>, Error>> + Send {
+        // No `async fn`: each message would be moved once more, out of its state.
+        poll_fn(|cx| self.poll_recv(cx))
     }
 
     /// [`recv`](Self::recv), for those who write futures by hand.
@@ -115,21 +112,21 @@ impl WebSocket {
     /// As [`recv`](Self::recv).
     #[inline]
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
-        if let Some(message) = self.next_ready() {
-            return Poll::Ready(Ok(Some(message)));
+        if self.ready.is_empty() {
+            match self.sender.line().poll_batch(cx, &mut self.ready) {
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(false)) => return Poll::Ready(Ok(None)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
         }
-        self.sender.line().poll_batch(cx, &mut self.ready)
+        Poll::Ready(Ok(self.ready.next()))
     }
 
     /// Takes the next message that was taken ahead.
     #[inline]
     pub(crate) fn next_ready(&mut self) -> Option<Message> {
-        let message = self.ready.pop_front()?;
-        if self.ready.is_empty() {
-            // An idle connection holds no memory for messages.
-            self.ready = VecDeque::new();
-        }
-        Some(message)
+        self.ready.next()
     }
 
     /// Receives the next message piece by piece, of any length, in constant memory. `None` once
@@ -207,7 +204,7 @@ impl WebSocket {
             match ready!(turn)? {
                 Some(Some(message)) => {
                     kept += cost(&message);
-                    self.ready.push_back(message);
+                    self.ready.push(message);
                     if kept > most {
                         return Poll::Ready(Err(Error::Unread));
                     }
@@ -233,6 +230,21 @@ impl WebSocket {
         self.sender.close(code, reason)?;
         poll_fn(|cx| self.line().poll_turn(cx, Turn::CHUNKS, |_, _| None::<()>)).await?;
         self.closed().ok_or(Error::Closing)
+    }
+
+    /// Sends a message; see [`Sender::send`].
+    ///
+    /// Of its own, though the [`Sender`] inside has it: whoever has `futures`' `SinkExt` in scope
+    /// would get that one's `send`, which writes each message by itself.
+    ///
+    /// # Errors
+    /// As [`Sender::send`].
+    #[inline]
+    pub fn send<'a, M: protocol::Sendable<'a>>(
+        &self,
+        message: M,
+    ) -> impl Future<Output = Result<(), Error>> + use<'_, 'a, M> {
+        self.sender.send(message)
     }
 
     /// A handle to send with, from any task. It can be cloned, and does not keep the connection

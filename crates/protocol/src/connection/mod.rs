@@ -4,6 +4,7 @@ mod assembly;
 mod backlog;
 mod closing;
 mod deflating;
+mod direct;
 mod input;
 mod liveness;
 mod receive;

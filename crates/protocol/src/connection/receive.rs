@@ -46,16 +46,51 @@ impl Connection {
             input.discard();
             return Ok(None);
         }
+        match self.message_at_hand(input) {
+            Ok(Some(message)) => {
+                self.liveness.received();
+                Ok(Some(Event::Message(message)))
+            }
+            Ok(None) => self.receive_parts(input),
+            Err(error) => Err(self.fail_with(error, input)),
+        }
+    }
+
+    /// The way of nearly every message: one frame, uncompressed, all of it at hand. Apart from all
+    /// else, and inlined, so that a small message costs little more than a look at its header.
+    #[inline]
+    fn message_at_hand<'b>(&mut self, input: &mut Input<'b>) -> Result<Option<Message<'b>>, Error> {
+        if !self.message_comes_next(input) || self.receive_mode == ReceiveMode::Chunks {
+            return Ok(None);
+        }
+        let Some((header, taken)) = FrameHeader::parse(input.as_slice())? else {
+            return Ok(None);
+        };
+        let whole = (input.len().saturating_sub(taken) as u64) >= header.payload_len;
+        if !whole || header.rsv1 {
+            return Ok(None);
+        }
+        self.admit(&header)?;
+        input.take(taken);
+        self.whole_message(&header, input)
+    }
+
+    /// The way of all other frames.
+    fn receive_parts<'b>(&mut self, input: &mut Input<'b>) -> Result<Option<Event<'b>>, Error> {
         let result = self.next_event(input);
-        match &result {
+        match result {
             Ok(Some(Event::Message(_) | Event::Chunk(_))) => self.liveness.received(),
             Ok(_) => {}
-            Err(error) => {
-                self.fail(error.clone(), input.at());
-                input.discard();
-            }
+            Err(error) => return Err(self.fail_with(error, input)),
         }
         result
+    }
+
+    #[cold]
+    fn fail_with(&mut self, error: Error, input: &mut Input<'_>) -> Error {
+        self.fail(error.clone(), input.at());
+        input.discard();
+        error
     }
 
     /// Whether `input` goes on with a message in one frame, as far as its first byte tells. Who
@@ -258,19 +293,7 @@ impl Connection {
         if payload.key != [0; 4] {
             mask_rotated(bytes, payload.key);
         }
-        let taken = bytes.len() as u64;
-        let remaining = payload.remaining.saturating_sub(taken);
-        if remaining == 0 {
-            self.reset_stage();
-        } else {
-            let key = rotate(payload.key, taken);
-            let rest = Payload {
-                key,
-                remaining,
-                ..payload
-            };
-            self.stage = rest.into();
-        }
+        let remaining = self.advance(payload, bytes.len());
         Piece {
             bytes,
             opcode: payload.opcode,
@@ -280,8 +303,22 @@ impl Connection {
         }
     }
 
-    fn reset_stage(&mut self) {
-        self.stage = Stage::default();
+    /// Notes that the next bytes of a frame have come, and gives how many have not.
+    pub(super) fn advance(&mut self, payload: Payload, taken: usize) -> u64 {
+        let taken = taken as u64;
+        let remaining = payload.remaining.saturating_sub(taken);
+        self.stage = if remaining == 0 {
+            Stage::default()
+        } else {
+            let key = rotate(payload.key, taken);
+            let rest = Payload {
+                key,
+                remaining,
+                ..payload
+            };
+            rest.into()
+        };
+        remaining
     }
 
     #[expect(

@@ -11,6 +11,7 @@ use super::{
     Worker,
     line::{Line, bad},
     now,
+    stopping::Held,
 };
 use crate::tokens::random_bytes;
 
@@ -19,7 +20,8 @@ use crate::tokens::random_bytes;
 const ATTEMPTS: u32 = 16;
 
 /// Waits until the client has connected; closes the line where it does not.
-pub(super) async fn connect(worker: &Rc<Worker>, socket: &mut WebSocket) -> Option<Line> {
+pub(super) async fn connect(held: &Held, socket: &mut WebSocket) -> Option<Line> {
+    let worker = held.worker();
     let within = worker.shared.config.connections.connect_timeout;
     let mut stopping = worker.stopping();
     let connected = tokio::select! {

@@ -1,6 +1,10 @@
 //! A line: one task that receives its commands. What it is sent is not this task's business.
 
-use std::{future::poll_fn, rc::Rc};
+use std::{
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
 
 use offhook::{
     Error, Message, WebSocket,
@@ -8,19 +12,40 @@ use offhook::{
 };
 use offhook_dialects::native::{self, Request};
 use offhook_engine::{CommandId, ErrorCode, LineId, Refusal};
-use tokio::task::coop::consume_budget;
+use tokio::task::coop::poll_proceed;
 
 use super::{Worker, connecting::connect, stopping::Held};
 use crate::door::Place;
 
 /// Serves a WebSocket until it ends.
-pub(super) async fn serve(worker: Rc<Worker>, mut socket: WebSocket, place: Place) {
-    let held = Held::new(&worker);
-    // Boxed, so that a line that is connected does not carry along what that took.
-    if let Some(mut line) = Box::pin(connect(&worker, &mut socket)).await {
-        line.receive(&mut socket).await;
+///
+/// Not an `async fn`, whose arguments would lie in the task twice: there is one of these a line.
+pub(super) fn serve(
+    worker: &Rc<Worker>,
+    mut socket: WebSocket,
+    place: Place,
+) -> impl Future<Output = ()> + use<> {
+    let held = Held::new(worker);
+    async move {
+        // Boxed, so that a line that is connected does not carry along what that took.
+        if let Some(mut line) = Box::pin(connect(&held, &mut socket)).await {
+            // Who does not take the answers asks nothing more.
+            while let Pause::Full = poll_fn(|cx| line.poll_commands(&mut socket, cx)).await {
+                // That it is closing is said by the next message, which there is none of.
+                let _closing = Box::pin(socket.room()).await;
+            }
+        }
+        // In this order: it is open until nobody knows of it any more.
+        drop((socket, place, held));
     }
-    drop((socket, place, held));
+}
+
+/// Why no more commands are taken.
+enum Pause {
+    /// Its outbox is full.
+    Full,
+    /// It has ended.
+    Ended,
 }
 
 /// A line that said who it is. The engine knows of it until this is dropped.
@@ -42,40 +67,44 @@ impl Line {
         }
     }
 
-    async fn receive(&mut self, socket: &mut WebSocket) {
-        let bound = self.worker.shared.config.messages.outbox_bytes;
+    /// Takes commands until there is a reason to pause.
+    fn poll_commands(&mut self, socket: &mut WebSocket, cx: &mut Context<'_>) -> Poll<Pause> {
         loop {
-            match self.next(socket).await {
-                Ok(Some(message)) => self.take(&message),
-                Ok(None) => {
-                    self.left = socket.closed().is_some_and(|closed| said_goodbye(&closed));
-                    return;
-                }
-                Err(error) => return self.lost(&error),
-            }
-            // Who does not take the answers asks nothing more.
-            if socket.buffered_amount() > bound {
-                // That it is closing is said by the next message, which there is none of.
-                let _closing = socket.room().await;
-            }
             // Nobody keeps the event loop for himself.
-            consume_budget().await;
+            let turn = ready!(poll_proceed(cx));
+            match self.poll_message(socket, cx) {
+                Poll::Ready(Ok(Some(message))) => self.take(&message),
+                Poll::Ready(Ok(None)) => {
+                    self.left = socket.closed().is_some_and(|closed| said_goodbye(&closed));
+                    return Poll::Ready(Pause::Ended);
+                }
+                Poll::Ready(Err(error)) => {
+                    self.lost(&error);
+                    return Poll::Ready(Pause::Ended);
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+            turn.made_progress();
+            if socket.buffered_amount() > self.worker.shared.config.messages.outbox_bytes {
+                return Poll::Ready(Pause::Full);
+            }
         }
     }
 
     /// The next message; pongs on the way are receipts.
-    async fn next(&self, socket: &mut WebSocket) -> Result<Option<Message>, Error> {
-        poll_fn(|cx| {
-            let polled = socket.poll_recv(cx);
-            if polled.is_pending()
-                && let Some(number) = socket.take_reached()
-            {
-                self.worker
-                    .turn(|engine, _| engine.handle_receipt(self.id, number));
-            }
-            polled
-        })
-        .await
+    fn poll_message(
+        &self,
+        socket: &mut WebSocket,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Message>, Error>> {
+        let polled = socket.poll_recv(cx);
+        if polled.is_pending()
+            && let Some(number) = socket.take_reached()
+        {
+            self.worker
+                .turn(|engine, _| engine.handle_receipt(self.id, number));
+        }
+        polled
     }
 
     /// Takes a message: a command, or what is answered with what is wrong with it.

@@ -155,7 +155,7 @@ impl Worker {
 
     /// Makes a line of an open WebSocket.
     pub(crate) fn open(self: &Rc<Self>, socket: WebSocket, place: Place) {
-        spawn_local(line::serve(Rc::clone(self), socket, place));
+        spawn_local(line::serve(self, socket, place));
     }
 
     /// Tells the operator, once a kind and interval.

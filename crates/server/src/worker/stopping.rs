@@ -56,7 +56,7 @@ impl Worker {
             () = emptied => {}
             () = stopping.cut() => {}
         }
-        self.tell_refused();
+        self.refused.borrow_mut().tell(super::now().instant);
     }
 
     /// Tells every line when to come back, each its own time, and closes it.
@@ -90,6 +90,11 @@ impl Held {
     pub(crate) fn new(worker: &Rc<Worker>) -> Self {
         worker.connections.update(|count| count + 1);
         Self(Rc::clone(worker))
+    }
+
+    /// The worker.
+    pub(super) const fn worker(&self) -> &Rc<Worker> {
+        &self.0
     }
 }
 

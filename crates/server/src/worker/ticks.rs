@@ -27,7 +27,7 @@ impl Worker {
                 until_look = TICKS_A_LOOK;
             }
             self.mark_and_seal(look);
-            self.tell_refused();
+            self.refused.borrow_mut().tell_in_time(now().instant);
         }
     }
 
@@ -61,9 +61,5 @@ impl Worker {
     pub(super) fn seconds(&self) -> u32 {
         let past = self.shared.started.elapsed().as_secs();
         u32::try_from(past).unwrap_or(u32::MAX)
-    }
-
-    pub(super) fn tell_refused(&self) {
-        self.refused.borrow_mut().tell(now().instant);
     }
 }

@@ -57,7 +57,7 @@ async fn a_thousand_refusals_of_a_kind_are_one_line_and_a_count() {
     }
     drop(caller);
     hall.close().await;
-    let lines = journal.0.lock().unwrap();
+    let lines = std::mem::take(&mut *journal.0.lock().unwrap());
     let told: Vec<_> = lines
         .iter()
         .filter(|line| line.contains("silent/as the grave"))

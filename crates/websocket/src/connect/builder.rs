@@ -26,6 +26,7 @@ use crate::http2::Http2Limits;
 use crate::settings::Settings;
 use crate::socket::WebSocket;
 use crate::transport::{Stream, Transport};
+use crate::wiretap::{Listener, Wiretap};
 
 /// 10 s: a lost SYN is sent again after 1, 3 and 7 s, a look-up after 5. What takes longer than
 /// that is down, or people have gone.
@@ -95,6 +96,7 @@ pub struct Connect {
     pub(super) redirects: u8,
     pub(super) route: Route,
     pub(super) trust: Trust,
+    pub(super) listener: Listener,
     #[cfg(feature = "http2")]
     pub(super) version: HttpVersion,
     #[cfg(feature = "http2")]
@@ -152,6 +154,7 @@ impl Connect {
             redirects: REDIRECTS,
             route: Route::default(),
             trust: Trust::default(),
+            listener: Listener::default(),
             #[cfg(feature = "http2")]
             version: HttpVersion::default(),
             #[cfg(feature = "http2")]
@@ -262,6 +265,30 @@ impl Connect {
         self
     }
 
+    /// Lets someone hear every byte that goes over the connection, above TLS. With a listener
+    /// HTTP/2 is not chosen, whose frames would be in between; asked for, it is not heard.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use offhook::{Connect, Wiretap};
+    ///
+    /// struct Counter;
+    /// impl Wiretap for Counter {
+    ///     fn sent(&self, bytes: &[u8]) {
+    ///         println!("{} bytes have left", bytes.len());
+    ///     }
+    ///     fn received(&self, bytes: &[u8]) {
+    ///         println!("{} bytes have come", bytes.len());
+    ///     }
+    /// }
+    /// let connect = Connect::to("wss://example.com/chat").wiretap(Arc::new(Counter));
+    /// # let _ = connect;
+    /// ```
+    pub fn wiretap(mut self, tap: Arc<dyn Wiretap>) -> Self {
+        self.listener = Listener(Some(tap));
+        self
+    }
+
     /// Connects from this local address.
     pub fn bind(mut self, address: impl Into<IpAddr>) -> Self {
         self.route.dialer.bind = Some(address.into());
@@ -341,7 +368,10 @@ impl Connect {
     #[cfg(feature = "http2")]
     pub(super) fn may_use_http2(&self, url: &Url) -> bool {
         match self.version {
-            HttpVersion::Any => url.secure && !self.without_http2.load(Ordering::Relaxed),
+            HttpVersion::Any => {
+                let is_without = self.without_http2.load(Ordering::Relaxed);
+                url.secure && !is_without && !self.listener.is_listening()
+            }
             HttpVersion::Http1 => false,
             HttpVersion::Http2 => true,
         }

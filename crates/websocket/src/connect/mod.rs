@@ -121,10 +121,11 @@ async fn over_stream(connect: &Connect, mut transport: Transport) -> Result<WebS
 /// The opening handshake over a transport.
 async fn ask(
     connect: &Connect,
-    mut transport: Transport,
+    transport: Transport,
     request: ClientRequest,
     url: &Url,
 ) -> Result<WebSocket, Error> {
+    let mut transport = connect.listener.on(transport);
     let deadline = Deadline::after(connect.timeouts.handshake);
     match upgrade(&mut transport, request, &url.host_and_port(), deadline).await? {
         Answer::Yes { opened, leftover } => Ok(WebSocket::client(

@@ -7,6 +7,7 @@ use std::time::Instant;
 use offhook_protocol::Input;
 
 use super::now;
+use super::ready::Queue;
 
 /// A buffer to read into, and how much of what was read is not used up.
 #[derive(Debug)]
@@ -93,7 +94,8 @@ const SPARE_READS: usize = 8;
 const SPARE_WRITE: usize = 512 * 1024;
 
 thread_local! {
-    static SPARE: RefCell<Spare> = const { RefCell::new(Spare { reads: Vec::new(), write: None }) };
+    static SPARE: RefCell<Spare> =
+        const { RefCell::new(Spare { reads: Vec::new(), write: None, queue: None }) };
 }
 
 struct Spare {
@@ -103,6 +105,7 @@ struct Spare {
     )]
     reads: Vec<Box<ReadBuffer>>,
     write: Option<Vec<u8>>,
+    queue: Option<Box<Queue>>,
 }
 
 /// Takes a read buffer.
@@ -140,4 +143,18 @@ pub(crate) fn give_write(buffer: Vec<u8>) {
         return;
     }
     let _ended = SPARE.try_with(|spare| spare.borrow_mut().write = Some(buffer));
+}
+
+/// Takes the list for messages taken ahead, or an empty one if another connection has it.
+pub(super) fn take_queue() -> Box<Queue> {
+    SPARE
+        .try_with(|spare| spare.borrow_mut().queue.take())
+        .ok()
+        .flatten()
+        .unwrap_or_default()
+}
+
+/// Gives the list back, empty.
+pub(super) fn give_queue(queue: Box<Queue>) {
+    let _ended = SPARE.try_with(|spare| spare.borrow_mut().queue = Some(queue));
 }

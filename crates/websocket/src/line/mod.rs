@@ -13,6 +13,7 @@ pub(crate) mod buffers;
 mod ending;
 mod flush;
 mod outbox;
+mod ready;
 mod send;
 mod switchboard;
 mod take;
@@ -30,6 +31,8 @@ use std::time::Instant;
 use buffers::ReadBuffer;
 use offhook_protocol::handshake::Negotiated;
 use offhook_protocol::{Closed, Connection, Event};
+pub(crate) use ready::Ready;
+pub(crate) use send::Sending;
 use switchboard::Switchboard;
 pub(crate) use take::Turn;
 
@@ -58,6 +61,8 @@ pub(crate) struct State {
     transport: Option<Transport>,
     /// What was read and is not used up.
     inbox: Option<Box<ReadBuffer>>,
+    /// Whether a read went straight into the message under way.
+    read_payload: bool,
     /// Whoever waits for a message.
     reader: Option<Waker>,
     /// Whoever waits for room, for the output to have drained, for a pong or for the end.
@@ -104,6 +109,7 @@ impl Line {
                 connection,
                 transport: Some(transport),
                 inbox,
+                read_payload: false,
                 reader: None,
                 waiting: Vec::new(),
                 timer: None,

@@ -1,36 +1,95 @@
 //! A sender's turn: queue, and wait only when too much is unsent.
 
+use std::mem;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use offhook_protocol::{Connection, ReadyState, SendError, Sendable};
+use offhook_protocol::{Connection, Outgoing, ReadyState, SendError, Sendable};
 
 use super::{Line, State, buffers, now};
 use crate::error::Error;
 
-impl Line {
-    /// Queues a message if it is short and that needs no waiting.
+/// Sends one message.
+///
+/// Not an `async fn`: the message is sent from where it is put here, and moved no more.
+#[must_use = "futures do nothing unless polled"]
+pub(crate) struct Sending<'l, 'a, M> {
+    line: &'l Arc<Line>,
+    message: Stage<'a, M>,
+}
+
+enum Stage<'a, M> {
+    Given(M),
+    /// It waits for room.
+    Waiting(Outgoing<'a>),
+    Sent,
+}
+
+impl<'l, M> Sending<'l, '_, M> {
     #[inline]
-    pub(crate) fn send_at_once<'a>(
-        self: &Arc<Self>,
-        message: &impl Sendable<'a>,
-    ) -> Option<Result<(), Error>> {
+    pub(crate) const fn new(line: &'l Arc<Line>, message: M) -> Self {
+        Self {
+            line,
+            message: Stage::Given(message),
+        }
+    }
+}
+
+/// Nothing is pinned in it.
+impl<M> Unpin for Sending<'_, '_, M> {}
+
+impl<'a, M: Sendable<'a>> Future for Sending<'_, 'a, M> {
+    type Output = Result<(), Error>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Stage::Given(message) = &self.message
+            && self.line.send_at_once(message)
+        {
+            self.message = Stage::Sent;
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_with_room(cx)
+    }
+}
+
+impl<'a, M: Sendable<'a>> Sending<'_, 'a, M> {
+    #[cold]
+    fn poll_with_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let mut message = match mem::replace(&mut self.message, Stage::Sent) {
+            Stage::Given(message) => Some(message.into()),
+            Stage::Waiting(message) => Some(message),
+            Stage::Sent => None,
+        };
+        let sent = self.line.poll_send(cx, |connection| match message.take() {
+            Some(message) => connection.send(message),
+            None => Ok(()),
+        });
+        if sent.is_pending() {
+            self.message = message.map_or(Stage::Sent, Stage::Waiting);
+        }
+        sent
+    }
+}
+
+impl Line {
+    /// Queues a message if it is short, nothing has to be waited for and nothing goes wrong.
+    #[inline]
+    fn send_at_once<'a>(self: &Arc<Self>, message: &impl Sendable<'a>) -> bool {
         let mut state = self.lock();
         if state.streaming || state.is_full() {
-            return None;
+            return false;
         }
         state.connection.lend_with(buffers::take_write);
-        match state
+        let sent = state
             .connection
-            .send_short(message.kind(), message.as_bytes())
-        {
-            Ok(true) => {
-                self.call();
-                Some(Ok(()))
-            }
-            Ok(false) => None,
-            Err(error) => Some(Err(state.refused(error))),
+            .send_short(message.kind(), message.as_bytes());
+        if sent != Ok(true) {
+            return false;
         }
+        self.call();
+        true
     }
 
     /// Queues what `queue` queues, as soon as less than the high-water mark is unsent. It leaves
@@ -80,7 +139,7 @@ impl Line {
     pub(crate) fn end_stream(&self) {
         let mut state = self.lock();
         state.streaming = false;
-        let waiting = std::mem::take(&mut state.waiting);
+        let waiting = mem::take(&mut state.waiting);
         drop(state);
         waiting.into_iter().for_each(Waker::wake);
     }

@@ -1,9 +1,10 @@
 //! What has to happen on a connection when no task of the user's is looking after it.
 //!
-//! One task a thread writes what was queued by a task that then went elsewhere, goes on writing
-//! when a full socket has room again, and keeps the time for every connection made on that thread:
-//! one timer for all of them. It runs when the runtime comes round to it, so whatever a task sends
-//! before it waits for something leaves in one write.
+//! Two tasks a thread. The operator writes what was queued by a task that then went elsewhere, and
+//! goes on writing when a full socket has room again. It runs when the runtime comes round to it,
+//! so whatever a task sends before it waits for something leaves in one write. The timekeeper
+//! keeps the time for every connection made on that thread: one timer for all of them, and no look
+//! at the clock for what has no time.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -31,10 +32,12 @@ pub(crate) struct Switchboard {
 struct Desk {
     /// Connections to look after. Each is here at most once: `Line` knows whether it is.
     calls: Vec<Arc<Line>>,
-    wheel: Wheel,
     /// The operator, while it waits.
     operator: Option<Waker>,
-    /// When the operator will look at the wheel by itself.
+    wheel: Wheel,
+    /// The timekeeper, while it waits.
+    timekeeper: Option<Waker>,
+    /// When the timekeeper will look at the wheel by itself.
     alarm: Option<Instant>,
     /// The runtime is gone, and every connection's transport with it.
     closed: bool,
@@ -49,10 +52,16 @@ impl Switchboard {
             }
             let board = Arc::new(Self::default());
             *known = Arc::downgrade(&board);
-            tokio::spawn(attend(Operator {
+            let mut operator = Operator {
+                board: Arc::clone(&board),
+                calls: Vec::new(),
+            };
+            tokio::spawn(async move { poll_fn(|cx| operator.poll(cx)).await });
+            let mut timekeeper = Timekeeper {
                 board: Arc::clone(&board),
                 alarm: None,
-            }));
+            };
+            tokio::spawn(async move { poll_fn(|cx| timekeeper.poll(cx)).await });
             board
         })
     }
@@ -81,10 +90,10 @@ impl Switchboard {
         let mut desk = self.desk();
         let key = desk.wheel.set(key, line, at, now());
         let early = desk.alarm.is_none_or(|alarm| at < alarm);
-        let operator = if early { desk.operator.take() } else { None };
+        let timekeeper = if early { desk.timekeeper.take() } else { None };
         drop(desk);
-        if let Some(operator) = operator {
-            operator.wake();
+        if let Some(timekeeper) = timekeeper {
+            timekeeper.wake();
         }
         key
     }
@@ -95,11 +104,16 @@ impl Switchboard {
     }
 }
 
-/// The task's own state. Dropped with the runtime.
+/// Looks after connections. Dropped with the runtime.
 struct Operator {
     board: Arc<Switchboard>,
-    alarm: Option<Pin<Box<Sleep>>>,
+    /// Those of this turn; empty between turns. It takes turns with the desk's list, so that
+    /// neither is made anew.
+    calls: Vec<Arc<Line>>,
 }
+
+/// How long a list is kept, after a turn that had more to do.
+const CALLS: usize = 1024;
 
 impl Drop for Operator {
     fn drop(&mut self) {
@@ -111,30 +125,43 @@ impl Drop for Operator {
     }
 }
 
-async fn attend(mut operator: Operator) {
-    poll_fn(|cx| operator.poll(cx)).await
-}
-
 impl Operator {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut calls = Vec::new();
         loop {
             let mut desk = self.board.desk();
-            mem::swap(&mut desk.calls, &mut calls);
-            let due = desk.wheel.due(now());
-            if calls.is_empty() && due.is_empty() {
-                // Keep the list's memory for the next turn.
-                desk.calls = calls;
+            if desk.calls.is_empty() {
                 desk.operator = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            mem::swap(&mut desk.calls, &mut self.calls);
+            drop(desk);
+            for line in self.calls.drain(..) {
+                line.look_after();
+            }
+            self.calls.shrink_to(CALLS);
+        }
+    }
+}
+
+/// Keeps the time. Dropped with the runtime.
+struct Timekeeper {
+    board: Arc<Switchboard>,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl Timekeeper {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let mut desk = self.board.desk();
+            let due = desk.wheel.due(now());
+            if due.is_empty() {
+                desk.timekeeper = Some(cx.waker().clone());
                 desk.alarm = desk.wheel.next_due();
                 let alarm = desk.alarm;
                 drop(desk);
                 return self.poll_alarm(alarm, cx);
             }
             drop(desk);
-            for line in calls.drain(..) {
-                line.look_after();
-            }
             for line in due {
                 if let Some(line) = line.upgrade() {
                     line.keep_time();

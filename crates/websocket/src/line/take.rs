@@ -1,11 +1,8 @@
 //! What a turn takes: one event, or all the messages of one read.
 
-use std::collections::VecDeque;
-
 use offhook_protocol::{Connection, Event, ReceiveMode};
 
-use super::buffers;
-use crate::message::Message;
+use super::{Ready, buffers};
 
 /// What a turn is for.
 #[derive(Clone, Copy)]
@@ -72,8 +69,7 @@ impl<R, F: FnMut(Event<'_>, &mut Connection) -> Option<R>> Take for Each<'_, F> 
 /// The messages of one read. What follows them and is no message, a Close or a breach of the
 /// protocol, waits: they are to be answered first.
 pub(super) struct Batch<'a> {
-    first: Option<Message>,
-    rest: &'a mut VecDeque<Message>,
+    ready: &'a mut Ready,
     bytes: usize,
 }
 
@@ -86,44 +82,32 @@ pub(super) const BATCH: usize = 64;
 const BATCH_BYTES: usize = buffers::READ;
 
 impl<'a> Batch<'a> {
-    pub(super) const fn new(rest: &'a mut VecDeque<Message>) -> Self {
-        Self {
-            first: None,
-            rest,
-            bytes: 0,
-        }
+    pub(super) const fn new(ready: &'a mut Ready) -> Self {
+        Self { ready, bytes: 0 }
     }
 }
 
 impl Take for Batch<'_> {
-    type Taken = Message;
+    type Taken = ();
 
     #[inline]
-    fn event(&mut self, event: Event<'_>, _: &mut Connection) -> Option<Message> {
+    fn event(&mut self, event: Event<'_>, _: &mut Connection) -> Option<()> {
         // A chunk is what is left of a message whose reader was dropped.
         let Event::Message(message) = event else {
             return None;
         };
         self.bytes += message.as_bytes().len();
-        if self.first.is_none() {
-            self.first = Some(message.into());
-        } else {
-            self.rest.push_back(message.into());
-        }
-        if self.rest.len() < BATCH && self.bytes < BATCH_BYTES {
-            None
-        } else {
-            self.first.take()
-        }
+        self.ready.push(message.into());
+        (self.ready.len() >= BATCH || self.bytes >= BATCH_BYTES).then_some(())
     }
 
     #[inline]
     fn has_some(&self) -> bool {
-        self.first.is_some()
+        !self.ready.is_empty()
     }
 
     #[inline]
-    fn end(&mut self) -> Option<Message> {
-        self.first.take()
+    fn end(&mut self) -> Option<()> {
+        self.has_some().then_some(())
     }
 }

@@ -1,6 +1,5 @@
 //! A receiver's turn: take messages out of what was read, write what was queued, read on.
 
-use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::sync::Arc;
@@ -10,9 +9,8 @@ use offhook_protocol::{Connection, Event};
 use tokio::io::ReadBuf;
 
 use super::take::{Batch, Each, Take, Turn};
-use super::{Fault, Line, State, buffers};
+use super::{Fault, Line, Ready, State, buffers, now};
 use crate::error::Error;
-use crate::message::Message;
 
 impl Line {
     /// Gives events to `take` until it makes something of one, or the connection has ended:
@@ -30,15 +28,17 @@ impl Line {
         self.poll_take(cx, turn, &mut Each(&mut take))
     }
 
-    /// Takes the messages of one read, up to [`BATCH`] of them: gives the first, and puts the
-    /// others into `rest`, so that they cost no turn of their own.
-    #[inline]
+    /// Puts the messages of one read into `ready`, up to [`BATCH`](super::take::BATCH) of them, so
+    /// that all but the first cost no turn of their own. `false` once the connection is closed.
+    #[inline(never)]
     pub(crate) fn poll_batch(
         self: &Arc<Self>,
         cx: &mut Context<'_>,
-        rest: &mut VecDeque<Message>,
-    ) -> Poll<Result<Option<Message>, Error>> {
-        self.poll_take(cx, Turn::WHOLE, &mut Batch::new(rest))
+        ready: &mut Ready,
+    ) -> Poll<Result<bool, Error>> {
+        let taken = self.poll_take(cx, Turn::WHOLE, &mut Batch::new(ready));
+        ready.rest();
+        taken.map_ok(|taken| taken.is_some())
     }
 
     #[inline]
@@ -109,6 +109,9 @@ impl State {
     /// Gives the events that lie in the read buffer to `take`.
     #[inline]
     fn take_events<T: Take>(&mut self, take: &mut T) -> Option<T::Taken> {
+        if mem::take(&mut self.read_payload) {
+            return self.take_payload(take);
+        }
         let mut buffer = self.inbox.take()?;
         let mut input = buffer.input();
         let used_up;
@@ -146,12 +149,31 @@ impl State {
         taken
     }
 
+    /// Gives the message that a read straight into it has made whole to `take`.
+    fn take_payload<T: Take>(&mut self, take: &mut T) -> Option<T::Taken> {
+        match self.connection.payload_read(now()) {
+            Ok(Some(event)) => take
+                .event(event, &mut self.connection)
+                .or_else(|| take.end()),
+            Ok(None) => None,
+            Err(error) => {
+                self.fault = Some(Box::new(Fault::Peer(error)));
+                None
+            }
+        }
+    }
+
     /// Reads once. `false` at the end of the stream.
     #[inline]
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let Some(transport) = &mut self.transport else {
             return Poll::Ready(Ok(false));
         };
+        if let Some(mut room) = self.connection.payload_room() {
+            let read = transport.poll_read_into(cx, &mut room);
+            self.read_payload = matches!(read, Poll::Ready(Ok(1..)));
+            return read.map_ok(|count| count > 0);
+        }
         let mut buffer = buffers::take_read();
         let mut read = ReadBuf::new(&mut buffer);
         let result = transport.poll_read(cx, &mut read);

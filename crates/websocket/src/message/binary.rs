@@ -7,6 +7,8 @@ use std::ops::Deref;
 use bytes::Bytes;
 use offhook_protocol::{Kind, Outgoing, Sendable};
 
+use super::short::Short;
+
 /// The bytes of a binary message: up to 23 are kept without an allocation, more are shared when
 /// cloned.
 #[derive(Clone)]
@@ -14,16 +16,9 @@ pub struct Binary(Repr);
 
 #[derive(Clone)]
 enum Repr {
-    /// `bytes[..len]`.
-    Inline {
-        bytes: [u8; INLINE],
-        len: u8,
-    },
+    Short(Short),
     Shared(Bytes),
 }
-
-/// As many as fit into the size of a [`Bytes`].
-const INLINE: usize = 23;
 
 impl Binary {
     /// The bytes.
@@ -31,7 +26,7 @@ impl Binary {
     #[inline]
     pub fn as_slice(&self) -> &[u8] {
         match &self.0 {
-            Repr::Inline { bytes, len } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Repr::Short(short) => short.as_slice(),
             Repr::Shared(bytes) => bytes,
         }
     }
@@ -40,7 +35,7 @@ impl Binary {
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         match self.0 {
-            Repr::Inline { .. } => Bytes::copy_from_slice(self.as_slice()),
+            Repr::Short(_) => Bytes::copy_from_slice(self.as_slice()),
             Repr::Shared(bytes) => bytes,
         }
     }
@@ -48,10 +43,7 @@ impl Binary {
 
 impl Default for Binary {
     fn default() -> Self {
-        Self(Repr::Inline {
-            bytes: [0; INLINE],
-            len: 0,
-        })
+        Self::from(&[][..])
     }
 }
 
@@ -109,14 +101,10 @@ impl Hash for Binary {
 
 impl From<&[u8]> for Binary {
     #[inline]
-    fn from(from: &[u8]) -> Self {
-        let mut bytes = [0; INLINE];
-        match (bytes.get_mut(..from.len()), u8::try_from(from.len())) {
-            (Some(place), Ok(len)) => {
-                place.copy_from_slice(from);
-                Self(Repr::Inline { bytes, len })
-            }
-            _ => Self(Repr::Shared(Bytes::copy_from_slice(from))),
+    fn from(bytes: &[u8]) -> Self {
+        match Short::new(bytes) {
+            Some(short) => Self(Repr::Short(short)),
+            None => Self(Repr::Shared(Bytes::copy_from_slice(bytes))),
         }
     }
 }
@@ -149,7 +137,7 @@ impl From<Binary> for Outgoing<'_> {
     #[inline]
     fn from(bytes: Binary) -> Self {
         match bytes.0 {
-            Repr::Inline { .. } => bytes.to_vec().into(),
+            Repr::Short(_) => bytes.to_vec().into(),
             Repr::Shared(bytes) => bytes.into(),
         }
     }
@@ -183,7 +171,7 @@ impl<'a> From<&'a Binary> for Outgoing<'a> {
     #[inline]
     fn from(bytes: &'a Binary) -> Self {
         match &bytes.0 {
-            Repr::Inline { .. } => bytes.as_slice().into(),
+            Repr::Short(_) => bytes.as_slice().into(),
             Repr::Shared(bytes) => bytes.clone().into(),
         }
     }

@@ -1,52 +1,86 @@
 //! Text, without an allocation while it is short.
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 
-use compact_str::CompactString;
 use offhook_protocol::{Kind, Outgoing, Sendable};
 
-/// The text of a message: a string that keeps up to 24 bytes without an allocation.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Text(CompactString);
+use super::short::Short;
+
+/// The text of a message: a string that keeps up to 23 bytes without an allocation.
+#[derive(Clone)]
+pub struct Text(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    /// UTF-8.
+    Short(Short),
+    Long(String),
+}
 
 impl Text {
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            // It was text when it was put there. Without `unsafe`, that is to be seen again: a few
+            // nanoseconds for 23 bytes.
+            Repr::Short(short) => str::from_utf8(short.as_slice()).unwrap_or_default(),
+            Repr::Long(text) => text,
+        }
+    }
+
+    /// The text's bytes.
+    #[must_use]
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            Repr::Short(short) => short.as_slice(),
+            Repr::Long(text) => text.as_bytes(),
+        }
     }
 
     /// The text as a `String`; long ones are not copied.
     #[must_use]
     pub fn into_string(self) -> String {
-        self.0.into_string()
+        match self.0 {
+            Repr::Short(_) => self.as_str().to_owned(),
+            Repr::Long(text) => text,
+        }
+    }
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self::from("")
     }
 }
 
 impl Deref for Text {
     type Target = str;
     fn deref(&self) -> &str {
-        &self.0
+        self.as_str()
     }
 }
 
 impl AsRef<str> for Text {
     fn as_ref(&self) -> &str {
-        &self.0
+        self.as_str()
     }
 }
 
 impl Borrow<str> for Text {
     fn borrow(&self) -> &str {
-        &self.0
+        self.as_str()
     }
 }
 
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+        f.pad(self.as_str())
     }
 }
 
@@ -56,27 +90,58 @@ impl fmt::Debug for Text {
     }
 }
 
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Text {}
+
+impl PartialOrd for Text {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Text {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl Hash for Text {
+    /// As `str` does, of which it can be borrowed.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
 impl PartialEq<str> for Text {
     fn eq(&self, other: &str) -> bool {
-        self.as_str() == other
+        self.as_bytes() == other.as_bytes()
     }
 }
 
 impl PartialEq<&str> for Text {
     fn eq(&self, other: &&str) -> bool {
-        self.as_str() == *other
+        self.as_bytes() == other.as_bytes()
     }
 }
 
 impl From<&str> for Text {
+    #[inline]
     fn from(text: &str) -> Self {
-        Self(text.into())
+        match Short::new(text.as_bytes()) {
+            Some(short) => Self(Repr::Short(short)),
+            None => Self(Repr::Long(text.to_owned())),
+        }
     }
 }
 
 impl From<String> for Text {
     fn from(text: String) -> Self {
-        Self(text.into())
+        Self(Repr::Long(text))
     }
 }
 
@@ -108,7 +173,7 @@ impl Sendable<'_> for Text {
 
     #[inline]
     fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
+        Text::as_bytes(self)
     }
 }
 
@@ -120,6 +185,6 @@ impl<'a> Sendable<'a> for &'a Text {
 
     #[inline]
     fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
+        Text::as_bytes(self)
     }
 }

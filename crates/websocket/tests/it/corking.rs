@@ -25,6 +25,31 @@ async fn a_pipelined_echo_is_answered_with_one_write_a_read() {
     assert_eq!((count.reads(), count.writes()), (1, 1));
 }
 
+/// As in `futures`: a trait with a `send` for every sink.
+#[expect(dead_code, reason = "that nobody calls it is the point")]
+trait SinkExt: futures_sink::Sink<offhook::Message> {
+    /// Would write each message by itself.
+    async fn send(&mut self, message: offhook::Message);
+}
+
+impl<S: futures_sink::Sink<offhook::Message>> SinkExt for S {
+    async fn send(&mut self, message: offhook::Message) {
+        unreachable!("{message} was sent as through any sink");
+    }
+}
+
+#[tokio::test]
+async fn a_sinks_send_in_scope_does_not_take_the_place_of_the_corked_one() {
+    let (mut client, server, _link, count) = counted_pair(&Settings::default());
+    for n in 0..10 {
+        server.send(n.to_string()).await.unwrap();
+    }
+    for n in 0..10 {
+        assert_eq!(client.recv().await.unwrap(), Some(n.to_string().into()));
+    }
+    assert_eq!(count.writes(), 1);
+}
+
 #[tokio::test]
 async fn each_answers_what_one_read_brought_with_one_write() {
     let (mut client, mut server, _link, count) = counted_pair(&Settings::default());

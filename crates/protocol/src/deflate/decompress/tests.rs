@@ -298,7 +298,10 @@ proptest! {
         let payload = Peer::new(15, 6).send(&message);
         let cut = &payload[..cut.index(payload.len())];
         match whole(&mut decompressor(), cut) {
-            Err(error) => prop_assert_eq!(error, InflateError::Corrupt),
+            // The four bytes put behind it may read as a distance.
+            Err(error) => prop_assert!(
+                matches!(error, InflateError::Corrupt | InflateError::WindowExceeded)
+            ),
             Ok(less) => prop_assert!(message.starts_with(&less) && less.len() <= message.len()),
         }
     }

@@ -1,0 +1,83 @@
+//! Instructions a message: echo servers over a real socket, counted by callgrind.
+//!
+//! `cargo run --release --manifest-path bench/instructions/Cargo.toml [-- SERVER…]` prints a
+//! Markdown table; README.md tells what is counted and how. It needs valgrind.
+
+mod bare;
+mod counting;
+mod peer;
+mod servers;
+
+use anyhow::{Context as _, Result};
+use counting::Counter;
+use peer::Traffic;
+use servers::Server;
+
+/// What is sent: its name, and what one turn of the client sends at once.
+const SCENARIOS: [(&str, Traffic); 3] = [
+    (
+        "20 B, one in flight",
+        Traffic {
+            size: 20,
+            in_flight: 1,
+            turns: 1000,
+        },
+    ),
+    (
+        "20 B, 64 in flight",
+        Traffic {
+            size: 20,
+            in_flight: 64,
+            turns: 200,
+        },
+    ),
+    (
+        "1 KiB, one in flight",
+        Traffic {
+            size: 1024,
+            in_flight: 1,
+            turns: 1000,
+        },
+    ),
+];
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [mode, server, scenario, turns] = &arguments[..]
+        && mode == counting::SERVE
+    {
+        let (_, traffic) = SCENARIOS[scenario.parse::<usize>()?];
+        let turns = turns.parse()?;
+        return servers::serve(
+            Server::named(server).context("unknown server")?,
+            traffic,
+            turns,
+        );
+    }
+    let Some(counter) = Counter::new()? else {
+        println!("valgrind is not installed: nothing was counted");
+        return Ok(());
+    };
+    let chosen = |server: &&Server| {
+        arguments.is_empty() || arguments.iter().any(|name| name == server.name())
+    };
+    let servers: Vec<Server> = servers::ALL.iter().filter(chosen).copied().collect();
+    print_table(&counter, &servers)
+}
+
+fn print_table(counter: &Counter, servers: &[Server]) -> Result<()> {
+    let names: Vec<&str> = SCENARIOS.iter().map(|(name, _)| *name).collect();
+    println!("| instructions a message | {} |", names.join(" | "));
+    println!("|---|{}", "--:|".repeat(names.len()));
+    for server in servers {
+        let mut cells = Vec::new();
+        for (scenario, (_, traffic)) in SCENARIOS.iter().enumerate() {
+            cells.push(format!(
+                "{:.0}",
+                counter.per_message(*server, scenario, *traffic)?
+            ));
+        }
+        println!("| {} | {} |", server.name(), cells.join(" | "));
+    }
+    Ok(())
+}

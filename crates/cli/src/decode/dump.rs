@@ -1,0 +1,127 @@
+//! Hex dumps, as the usual tools write them.
+
+use std::fmt;
+
+/// Bytes of one side in a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    /// Indented lines of a dump are the other side's: Wireshark writes them so.
+    pub(super) is_other_side: bool,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// A line that is none of a hex dump.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NoDump {
+    line: usize,
+    word: String,
+}
+
+impl fmt::Display for NoDump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { line, word } = self;
+        write!(f, "{line}: expected bytes in hexadecimal, found {word:?}")
+    }
+}
+
+/// Whether this is a hex dump rather than the bytes themselves.
+pub(super) fn is_likely(bytes: &[u8]) -> bool {
+    read(bytes).is_ok_and(|runs| !runs.is_empty())
+}
+
+/// Reads plain digits, or what `xxd`, `hexdump -C` or Wireshark write.
+pub(super) fn read(bytes: &[u8]) -> Result<Vec<Run>, NoDump> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let before = &bytes[..error.valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let word = "bytes that are no text".to_owned();
+        NoDump { line, word }
+    })?;
+    let mut runs: Vec<Run> = Vec::new();
+    // How many bytes either side has so far: what offsets are compared with.
+    let mut counts = [0_usize; 2];
+    for (number, line) in text.lines().enumerate() {
+        if line.trim().is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let is_indented = line.starts_with([' ', '\t']);
+        let count = &mut counts[usize::from(is_indented)];
+        let line_bytes = self::line(line.trim(), *count).map_err(|word| {
+            let line = number + 1;
+            NoDump { line, word }
+        })?;
+        *count += line_bytes.len();
+        match runs.last_mut() {
+            Some(run) if run.is_other_side == is_indented => run.bytes.extend(line_bytes),
+            _ => runs.push(Run {
+                is_other_side: is_indented,
+                bytes: line_bytes,
+            }),
+        }
+    }
+    Ok(runs)
+}
+
+/// The bytes of a line, of whose side `count` bytes came before; or the word that is no byte.
+fn line(line: &str, count: usize) -> Result<Vec<u8>, String> {
+    let Some(columns) = after_offset(line, count) else {
+        return digits(line);
+    };
+    let mut bytes = Vec::new();
+    let mut rest = columns.trim_start();
+    while let Some((word, after)) = next_word(rest) {
+        let Ok(read) = digits(word) else {
+            break;
+        };
+        bytes.extend(read);
+        let gap = after.len() - after.trim_start().len();
+        // The text column begins behind a wider gap; `hexdump -C` and Wireshark have one of two
+        // in the middle of a line, too.
+        let is_middle = gap == 2 && bytes.len() == 8 && !line.contains(": ");
+        if bytes.len() >= 16 || (gap >= 2 && !is_middle) {
+            break;
+        }
+        rest = after.trim_start();
+    }
+    Ok(bytes)
+}
+
+/// What follows the offset, if the line begins with the one that it should have.
+fn after_offset(line: &str, count: usize) -> Option<&str> {
+    let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+    let (word, has_colon) = match word.strip_suffix(':') {
+        Some(word) => (word, true),
+        None => (word, false),
+    };
+    let is_apart = has_colon || rest.is_empty() || rest.starts_with(' ');
+    let offset = usize::from_str_radix(word, 16).ok()?;
+    (word.len() >= 4 && is_apart && offset == count).then_some(rest)
+}
+
+fn next_word(text: &str) -> Option<(&str, &str)> {
+    if text.is_empty() {
+        return None;
+    }
+    let end = text.find(' ').unwrap_or(text.len());
+    Some(text.split_at(end))
+}
+
+/// Pairs of digits, with what stands between them in programs: `0x81, 0x85`, `\x81\x85`, `81:85`.
+fn digits(text: &str) -> Result<Vec<u8>, String> {
+    let is_between = |c: char| c.is_whitespace() || ",:;|".contains(c);
+    let mut bytes = Vec::new();
+    for word in text.split(is_between).filter(|word| !word.is_empty()) {
+        let plain = word.replace("0x", "").replace("\\x", "");
+        let pairs = plain.as_bytes().chunks(2);
+        for pair in pairs {
+            let pair = std::str::from_utf8(pair).unwrap_or_default();
+            let is_pair = pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let byte = u8::from_str_radix(pair, 16).ok().filter(|_| is_pair);
+            bytes.push(byte.ok_or_else(|| word.to_owned())?);
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

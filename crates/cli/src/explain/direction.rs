@@ -1,0 +1,267 @@
+//! One direction of a connection: a head, perhaps, then frames.
+
+use bytes::{Bytes, BytesMut};
+use offhook_protocol::{PeerError, mask};
+
+use super::LOOKED_AT;
+use super::content::{Compression, Content, Findings, Messages};
+use super::conversation::Side;
+use super::head::{self, Head};
+use super::header::{self, Header};
+use super::rule::Broken;
+
+/// What was found in the bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// The opening handshake.
+    Head(Side, Head),
+    /// A frame.
+    Frame(Box<Frame>),
+    /// What is left when the bytes have ended, or when they make no sense.
+    Rest(Side, Rest),
+}
+
+/// A frame, right or wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) side: Side,
+    /// From 1, a side.
+    pub(crate) number: u64,
+    /// Where it begins among the bytes of its side.
+    pub(crate) at: u64,
+    pub(crate) header: Header,
+    /// As on the wire, at most as much as is looked at.
+    pub(crate) masked: Bytes,
+    /// The same without its mask.
+    pub(crate) payload: Vec<u8>,
+    pub(crate) content: Content,
+    pub(crate) broken: Vec<Broken>,
+    /// What else is worth saying.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Bytes that are no whole frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rest {
+    pub(crate) at: u64,
+    pub(crate) bytes: u64,
+    pub(crate) why: String,
+}
+
+/// What one side sent.
+#[derive(Debug)]
+pub(super) struct Direction {
+    side: Side,
+    stage: Stage,
+    /// What has come and was not taken.
+    buffer: BytesMut,
+    /// Where `buffer` begins.
+    at: u64,
+    number: u64,
+    /// Of a frame that is too long to be kept: how much of it is still to come.
+    skipped: u64,
+    messages: Messages,
+    last_key: Option<[u8; 4]>,
+    is_closed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// A head may come.
+    Start,
+    Frames,
+    /// No sense can be made of what comes.
+    Lost,
+}
+
+impl Direction {
+    pub(super) fn new(side: Side) -> Self {
+        Self {
+            side,
+            stage: Stage::Start,
+            buffer: BytesMut::new(),
+            at: 0,
+            number: 0,
+            skipped: 0,
+            messages: Messages::default(),
+            last_key: None,
+            is_closed: false,
+        }
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        let skipped = bytes
+            .len()
+            .min(usize::try_from(self.skipped).unwrap_or(usize::MAX));
+        self.skipped -= skipped as u64;
+        self.at += skipped as u64;
+        if self.stage == Stage::Lost {
+            // Only counted: it may be gigabytes.
+            self.skipped = 0;
+            self.at += (bytes.len() - skipped) as u64;
+        } else {
+            self.buffer.extend_from_slice(&bytes[skipped..]);
+        }
+    }
+
+    /// The head's bytes, once they are there; the rest is frames.
+    pub(super) fn take_head(&mut self) -> Option<Bytes> {
+        if self.stage != Stage::Start || self.buffer.is_empty() {
+            return None;
+        }
+        let start: &[u8] = match self.side {
+            Side::Client => b"GET ",
+            Side::Server => b"HTTP/",
+        };
+        let known = start.len().min(self.buffer.len());
+        if self.buffer[..known] != start[..known] {
+            self.stage = Stage::Frames;
+            return None;
+        }
+        let Some(end) = head::end(&self.buffer) else {
+            // A head that long is none: it is read as frames, which say what is wrong.
+            if self.buffer.len() > head::LONGEST {
+                self.stage = Stage::Frames;
+            }
+            return None;
+        };
+        self.stage = Stage::Frames;
+        Some(self.take(end))
+    }
+
+    /// What follows are no frames.
+    pub(super) fn give_up(&mut self, why: &str) -> Option<Piece> {
+        let at = self.at;
+        let bytes = self.buffer.len() as u64;
+        self.stage = Stage::Lost;
+        self.at += bytes;
+        self.buffer.clear();
+        let why = why.to_owned();
+        (bytes > 0).then_some(Piece::Rest(self.side, Rest { at, bytes, why }))
+    }
+
+    /// The next frame, once it is there.
+    pub(super) fn take_frame(&mut self, compression: Compression) -> Option<Piece> {
+        if self.stage != Stage::Frames || self.skipped > 0 {
+            return None;
+        }
+        let header = Header::read(&self.buffer)?;
+        let room = self.buffer.len() - header.bytes.len();
+        let kept = usize::try_from(header.length)
+            .unwrap_or(usize::MAX)
+            .min(LOOKED_AT);
+        if room < kept && !header.is_the_end() {
+            return None;
+        }
+        let at = self.at;
+        let _ = self.take(header.bytes.len());
+        let masked = if header.is_the_end() {
+            Bytes::new()
+        } else {
+            self.take(kept)
+        };
+        let frame = self.frame(at, header, masked, compression);
+        if frame.header.is_the_end() {
+            self.stage = Stage::Lost;
+            self.at += self.buffer.len() as u64;
+            self.buffer.clear();
+        } else {
+            let missing = frame.header.length - kept as u64;
+            let here = self
+                .buffer
+                .len()
+                .min(usize::try_from(missing).unwrap_or(usize::MAX));
+            self.skipped = missing - here as u64;
+            let _ = self.take(here);
+        }
+        Some(Piece::Frame(Box::new(frame)))
+    }
+
+    /// What is left at the end.
+    pub(super) fn finish(&mut self) -> Option<Piece> {
+        let (at, bytes) = (self.at, self.buffer.len() as u64);
+        if self.skipped > 0 {
+            let why = format!("the last frame lacks {} bytes", self.skipped);
+            return Some(Piece::Rest(self.side, Rest { at, bytes, why }));
+        }
+        if bytes == 0 {
+            return None;
+        }
+        let why = match Header::read(&self.buffer) {
+            _ if self.stage == Stage::Start => "a head without its end".to_owned(),
+            Some(header) => {
+                let there = bytes - header.bytes.len() as u64;
+                let (name, length) = (header.name(), header.length);
+                format!("a {name} frame with {there} of its {length} bytes")
+            }
+            None if bytes < header::LONGEST as u64 => {
+                "the beginning of a frame's header".to_owned()
+            }
+            None => "no frame".to_owned(),
+        };
+        Some(Piece::Rest(self.side, Rest { at, bytes, why }))
+    }
+
+    fn frame(&mut self, at: u64, header: Header, masked: Bytes, compression: Compression) -> Frame {
+        self.number += 1;
+        let mut findings = Findings::default();
+        findings.broken.extend(header.broken().map(Broken::from));
+        self.check_mask(&header, &mut findings);
+        self.check_order(&header, &mut findings);
+        let mut payload = masked.to_vec();
+        if let Some(key) = header.mask {
+            mask(&mut payload, key, 0);
+        }
+        let is_whole = payload.len() as u64 == header.length;
+        if !is_whole && !header.is_the_end() {
+            let note = format!("only the first {LOOKED_AT} bytes are looked at");
+            findings.notes.push(note);
+        }
+        let content = self
+            .messages
+            .take(&header, &payload, is_whole, compression, &mut findings);
+        let Findings { broken, notes } = findings;
+        let (side, number) = (self.side, self.number);
+        Frame {
+            side,
+            number,
+            at,
+            header,
+            masked,
+            payload,
+            content,
+            broken,
+            notes,
+        }
+    }
+
+    fn check_mask(&mut self, header: &Header, findings: &mut Findings) {
+        match (self.side, header.mask) {
+            (Side::Client, None) => findings.broken.push(PeerError::NotMasked.into()),
+            (Side::Server, Some(_)) => findings.broken.push(PeerError::Masked.into()),
+            (Side::Client, Some(key)) => {
+                if self.last_key == Some(key) {
+                    // RFC 6455 §5.3: a fresh key for each frame, that nobody can foresee.
+                    let note = "the same masking key as the frame before; RFC 6455 §5.3 asks for \
+                                a fresh one that nobody can foresee";
+                    findings.notes.push(note.to_owned());
+                }
+                self.last_key = Some(key);
+            }
+            (Side::Server, None) => {}
+        }
+    }
+
+    fn check_order(&mut self, header: &Header, findings: &mut Findings) {
+        if self.is_closed {
+            let rule = "nothing follows a Close";
+            findings.broken.push(Broken::new("RFC 6455 §5.5.1", rule));
+        }
+        self.is_closed |= header.opcode == 8;
+    }
+
+    fn take(&mut self, count: usize) -> Bytes {
+        self.at += count as u64;
+        self.buffer.split_to(count).freeze()
+    }
+}

@@ -1,0 +1,84 @@
+//! A frame's header, also one that breaks the rules.
+
+use offhook_protocol::{FrameHeader, MAX_HEADER_LEN, PeerError};
+
+/// The bits of a header, as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// 2 to 14.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) fin: bool,
+    /// Three bits: RSV1 is 4.
+    pub(crate) rsv: u8,
+    /// 0 to 15.
+    pub(crate) opcode: u8,
+    pub(crate) mask: Option<[u8; 4]>,
+    /// Of the payload.
+    pub(crate) length: u64,
+}
+
+pub(crate) const RSV1: u8 = 4;
+
+impl Header {
+    /// Reads the header that the bytes begin with; none while it is not whole.
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        let [first, second, rest @ ..] = bytes else {
+            return None;
+        };
+        let (length, rest) = match second & 0x7f {
+            126 => {
+                let (length, rest) = rest.split_first_chunk()?;
+                (u64::from(u16::from_be_bytes(*length)), rest)
+            }
+            127 => {
+                let (length, rest) = rest.split_first_chunk()?;
+                (u64::from_be_bytes(*length), rest)
+            }
+            length => (u64::from(length), rest),
+        };
+        let (mask, rest) = if second & 0x80 == 0 {
+            (None, rest)
+        } else {
+            let (key, rest) = rest.split_first_chunk()?;
+            (Some(*key), rest)
+        };
+        Some(Self {
+            bytes: bytes[..bytes.len() - rest.len()].to_vec(),
+            fin: first & 0x80 != 0,
+            rsv: (first >> 4) & 7,
+            opcode: first & 0x0f,
+            mask,
+            length,
+        })
+    }
+
+    /// The rule that the header breaks by itself, whatever was agreed.
+    pub(super) fn broken(&self) -> Option<PeerError> {
+        FrameHeader::parse(&self.bytes).err()
+    }
+
+    /// Whether nobody can say where the next frame begins.
+    pub(super) fn is_the_end(&self) -> bool {
+        self.length >> 63 != 0
+    }
+
+    pub(crate) fn is_compressed(&self) -> bool {
+        self.rsv & RSV1 != 0
+    }
+
+    /// What the opcode is called.
+    pub(crate) fn name(&self) -> &'static str {
+        match self.opcode {
+            0 => "continuation",
+            1 => "text",
+            2 => "binary",
+            8 => "close",
+            9 => "ping",
+            10 => "pong",
+            _ => "reserved",
+        }
+    }
+}
+
+/// No header is longer, so that what is shorter may be one that has not come whole.
+pub(super) const LONGEST: usize = MAX_HEADER_LEN;

@@ -1,0 +1,134 @@
+//! Pieces for programs: one JSON object a line.
+
+use serde::Serialize;
+
+use super::{Broken, Content, Frame, Head, Part, Piece};
+use crate::screen::hex;
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Line<'a> {
+    Head {
+        from: &'static str,
+        lines: &'a [String],
+        broken: Vec<Rule<'a>>,
+    },
+    Frame(Box<FrameLine<'a>>),
+    Rest {
+        from: &'static str,
+        at: u64,
+        bytes: u64,
+        why: &'a str,
+    },
+}
+
+#[derive(Serialize)]
+struct FrameLine<'a> {
+    from: &'static str,
+    number: u64,
+    at: u64,
+    opcode: u8,
+    name: &'static str,
+    fin: bool,
+    rsv: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mask: Option<String>,
+    length: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    part: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
+    /// What it stands for, as text where it is some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hex: Option<String>,
+    #[serde(skip_serializing_if = "is_false")]
+    compressed: bool,
+    broken: Vec<Rule<'a>>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    notes: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Rule<'a> {
+    section: &'a str,
+    rule: &'a str,
+}
+
+/// The piece as a line of JSON.
+pub(crate) fn text(piece: &Piece) -> String {
+    let line = match piece {
+        Piece::Head(side, Head { lines, broken, .. }) => Line::Head {
+            from: side.name(),
+            lines,
+            broken: rules(broken),
+        },
+        Piece::Frame(frame) => Line::Frame(Box::new(frame_line(frame))),
+        Piece::Rest(side, rest) => Line::Rest {
+            from: side.name(),
+            at: rest.at,
+            bytes: rest.bytes,
+            why: &rest.why,
+        },
+    };
+    // Texts, numbers and lists of them can always be written.
+    serde_json::to_string(&line).unwrap_or_default() + "\n"
+}
+
+fn frame_line(frame: &Frame) -> FrameLine<'_> {
+    let header = &frame.header;
+    let (part, code, plain) = match &frame.content {
+        Content::Data { part, inflated, .. } => {
+            let part = match part {
+                Part::Whole => "whole",
+                Part::First => "first",
+                Part::Middle => "middle",
+                Part::Last => "last",
+            };
+            (
+                Some(part),
+                None,
+                inflated.as_deref().unwrap_or(&frame.payload),
+            )
+        }
+        Content::Close { code, reason } => (None, code.map(|code| code.get()), reason.as_slice()),
+        Content::Heartbeat | Content::Unknown => (None, None, frame.payload.as_slice()),
+    };
+    let text = std::str::from_utf8(plain).ok();
+    let is_binary = header.opcode == 2 || text.is_none();
+    FrameLine {
+        from: frame.side.name(),
+        number: frame.number,
+        at: frame.at,
+        opcode: header.opcode,
+        name: header.name(),
+        fin: header.fin,
+        rsv: header.rsv,
+        mask: header.mask.map(|key| hex(&key).replace(' ', "")),
+        length: header.length,
+        part,
+        code,
+        text: text.filter(|_| !is_binary),
+        hex: is_binary.then(|| hex(plain).replace(' ', "")),
+        compressed: header.is_compressed(),
+        broken: rules(&frame.broken),
+        notes: &frame.notes,
+    }
+}
+
+fn rules(broken: &[Broken]) -> Vec<Rule<'_>> {
+    broken.iter().map(Rule::from).collect()
+}
+
+impl<'a> From<&'a Broken> for Rule<'a> {
+    fn from(broken: &'a Broken) -> Self {
+        let (section, rule) = (broken.section, broken.rule.as_str());
+        Self { section, rule }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_false(value: &bool) -> bool {
+    !value
+}

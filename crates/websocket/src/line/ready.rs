@@ -1,0 +1,66 @@
+//! Messages that were taken ahead of the user.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use super::buffers;
+use super::take::BATCH;
+use crate::message::Message;
+
+/// Messages in their order. An idle connection holds no memory for them: the list is given
+/// [back](Self::rest) by whoever then waits.
+#[derive(Default)]
+pub(crate) struct Ready(Option<Box<Queue>>);
+
+/// A list of messages that a thread's connections take turns with.
+#[derive(Default)]
+pub(super) struct Queue(VecDeque<Message>);
+
+impl Ready {
+    /// Takes the next one.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Option<Message> {
+        self.0.as_mut()?.0.pop_front()
+    }
+
+    /// Gives the list back, if nothing is in it.
+    pub(super) fn rest(&mut self) {
+        // It is longer only where a pong was waited for.
+        if self.is_empty()
+            && let Some(queue) = self.0.take()
+            && queue.0.capacity() <= 2 * BATCH
+        {
+            buffers::give_queue(queue);
+        }
+    }
+
+    /// Appends one.
+    #[inline]
+    pub(crate) fn push(&mut self, message: Message) {
+        let queue = self.0.get_or_insert_with(buffers::take_queue);
+        queue.0.push_back(message);
+    }
+
+    /// How many there are.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |queue| queue.0.len())
+    }
+
+    /// Whether there is none.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Message> {
+        self.0.iter().flat_map(|queue| &queue.0)
+    }
+}
+
+impl fmt::Debug for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Ready").field(&self.len()).finish()
+    }
+}
