@@ -10,6 +10,8 @@ mod explain;
 mod failure;
 mod manual;
 mod open_files;
+#[cfg(unix)]
+mod prove;
 mod screen;
 mod serve;
 mod settings;
@@ -40,6 +42,7 @@ Examples:
   offhook                                serve, with the data in ./offhook-data
   offhook serve --listen :8000           the same, reached from other machines too
   offhook config --example               a configuration file to begin with
+  offhook prove                          break everything for a minute, and count what was lost
 
 `offhook COMMAND -h` is short, `offhook COMMAND --help` tells everything.";
 
@@ -49,6 +52,8 @@ enum Command {
     Config(config::PrintConfig),
     Dial(Box<dial::Dial>),
     Decode(decode::Decode),
+    #[cfg(unix)]
+    Prove(prove::Prove),
     Completions(manual::Completions),
     Man(manual::Man),
 }
@@ -60,6 +65,8 @@ fn main() -> ExitCode {
         Command::Config(print) => print.run(),
         Command::Dial(dial) => dial.run(),
         Command::Decode(decode) => decode.run(),
+        #[cfg(unix)]
+        Command::Prove(prove) => prove.run(),
         Command::Completions(completions) => completions.run(Cli::command()),
         Command::Man(man) => man.run(Cli::command()),
     };

@@ -6,4 +6,6 @@ mod dial;
 mod manual;
 mod peer;
 mod program;
+#[cfg(unix)]
+mod prove;
 mod serve;
