@@ -3,10 +3,10 @@
 mod logs;
 mod welcome;
 
-use std::{io, net::TcpListener, process};
+use std::{io, process};
 
 use clap::Args;
-use offhook_server::config::{Config, Loaded};
+use offhook_server::config::Loaded;
 use offhook_server::{Running, Server, StartError};
 use tokio::runtime::Builder;
 
@@ -50,7 +50,6 @@ impl Serve {
 async fn serve(loaded: Loaded) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let config = loaded.config.clone();
-    find_ports_free(&config).map_err(|error| advise(&error))?;
     let started = tokio::select! {
         started = Server::start(config) => started,
         // Nobody has been served yet.
@@ -60,20 +59,6 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
     screen::print(&welcome::text(&loaded, running.addresses()))?;
     signals.next().await;
     stop(running, signals, &loaded).await;
-    Ok(())
-}
-
-/// The server's own sockets let others listen beside them, which its workers do. So whether
-/// somebody is there already has to be asked with one that does not.
-fn find_ports_free(config: &Config) -> Result<(), StartError> {
-    if config.share_port {
-        return Ok(());
-    }
-    for address in config.listen.iter().copied() {
-        if let Err(source) = TcpListener::bind(address) {
-            return Err(StartError::Listen { address, source });
-        }
-    }
     Ok(())
 }
 

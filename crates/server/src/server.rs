@@ -151,6 +151,9 @@ fn listen(config: &Config) -> Result<Vec<Vec<std::net::TcpListener>>, StartError
     for address in &config.listen {
         let mut address = *address;
         let failed = |address, source| StartError::Listen { address, source };
+        if !config.share_port {
+            door::ensure_free(address).map_err(|source| failed(address, source))?;
+        }
         for worker in &mut workers {
             let listener = door::listen(address, &config.connections)
                 .map_err(|source| failed(address, source))?;

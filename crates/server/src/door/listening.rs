@@ -10,6 +10,12 @@ use crate::config::Connections;
 /// herd.
 const BACKLOG: i32 = 4096;
 
+/// Whether nobody listens on an address: asked with a socket that lets nobody else listen, since
+/// the workers' own do.
+pub(crate) fn ensure_free(address: SocketAddr) -> io::Result<()> {
+    std::net::TcpListener::bind(address).map(drop)
+}
+
 /// Listens on an address that others may listen on as well (`SO_REUSEPORT`): the kernel spreads
 /// connections among them.
 pub(crate) fn listen(

@@ -21,7 +21,7 @@ use tokio::{
 use crate::{http, worker::Worker};
 pub(crate) use admission::{Admission, Place};
 use head::Heard;
-pub(crate) use listening::listen;
+pub(crate) use listening::{ensure_free, listen};
 pub(crate) use stream::{Rewound, Stream};
 pub(crate) use tls::acceptor as tls_acceptor;
 pub(crate) use upgrade::{Way, upgrade};

@@ -25,6 +25,13 @@ async fn several_servers_share_one_address() {
         listen: vec![first.address()],
         ..config()
     };
+    // Only where that is meant.
+    let alone = Server::start(second.clone()).await;
+    assert!(matches!(alone, Err(StartError::Listen { .. })), "{alone:?}");
+    let second = Config {
+        share_port: true,
+        ..second
+    };
     let second = Hall::open(second).await;
     assert_eq!(first.address(), second.address());
     // The kernel spreads lines over both: so many are not all at one.
