@@ -52,10 +52,8 @@ export class MessagesView {
     this.#list.replaceChildren();
     this.#mark = mark;
     this.#missed = 0;
-    this.#quietly(() => {
-      for (const entry of entries) this.#insert(entry);
-      for (const entry of entries) this.#arrange(entry);
-    });
+    for (const entry of entries) this.#insert(entry);
+    for (const entry of entries) this.#arrange(entry);
     this.toEnd();
   }
 
@@ -91,11 +89,10 @@ export class MessagesView {
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
   }
 
-  /** Screen readers hear what comes, not what is loaded. */
-  #quietly(load) {
-    this.#list.setAttribute('aria-live', 'off');
-    load();
-    requestAnimationFrame(() => this.#list.setAttribute('aria-live', 'polite'));
+  /** Screen readers hear what is said, not what is loaded. */
+  announce(isLive) {
+    if (isLive) requestAnimationFrame(() => this.#list.setAttribute('aria-live', 'polite'));
+    else this.#list.setAttribute('aria-live', 'off');
   }
 
   #scrolled() {

@@ -24,6 +24,7 @@ export class Room {
   #subscription;
   #mySessions = mySessions();
   #reading = false;
+  #wasLive = false;
 
   /** @param view those of `Conversation`, and `people()`, `typing()`, `line()`, `heard(entry)`, `edge()` */
   constructor(name, client, me, view) {
@@ -123,6 +124,7 @@ export class Room {
   }
 
   #isLive() {
+    this.#wasLive ||= this.state === 'live';
     this.#view.line();
     this.#view.edge();
   }
@@ -152,7 +154,8 @@ export class Room {
     this.typing.stoppedBy(message.session);
     if (!this.conversation.take(this.#plain(message), isMine)) return;
     if (isMine) this.receipts.watch();
-    else this.#view.heard(message);
+    // What was said before one came for the first time is not unread, but history.
+    else if (this.#wasLive || this.mark !== undefined) this.#view.heard(message);
   }
 
   /** Anybody may publish anything: only texts are taken out of it. */

@@ -51,8 +51,8 @@ function newRoom(name) {
     changed: ifShown((entry) => messages.changed(entry)),
     removed: ifShown((entry) => messages.removed(entry)),
     people: ifShown(() => showCurrentPeople()),
-    typing: ifShown(() => showTyping(current.typing.names)),
-    line: ifShown(() => line.show()),
+    typing: ifShown(() => showCurrentTyping()),
+    line: ifShown(() => showLine()),
     edge: ifShown(() => showEdge()),
     heard: () => heard(name),
   });
@@ -67,12 +67,13 @@ function enter() {
   current.unread = 0;
   byId('room-name').textContent = name;
   byId('words').placeholder = `Message ${name}`;
+  messages.announce(false);
   messages.show(current.conversation.entries, current.mark);
   showCurrentPeople();
-  showTyping(current.typing.names);
+  showCurrentTyping();
   showAllRooms();
   showEdge();
-  line.show();
+  showLine();
   openSide(false);
 }
 
@@ -106,8 +107,17 @@ function showEdge() {
 }
 
 function showCurrentPeople() {
-  const isAway = ['waiting', 'offline', 'closed'].includes(client.state.name) || client.state.attempt > 1;
-  showPeople(current.members, client.session, current.me, isAway);
+  showPeople(current.members, client.session, current.me);
+}
+
+function showCurrentTyping() {
+  const isAway = ['waiting', 'offline'].includes(client.state.name) || client.state.attempt > 1;
+  showTyping(current.typing.names, isAway);
+}
+
+function showLine() {
+  line.show();
+  messages.announce(current.state === 'live');
 }
 
 function showMe() {
@@ -125,8 +135,8 @@ function lineChanged(state) {
   if (state.name === 'open') for (const room of rooms.values()) room.opened();
   const { text } = describe(state, 'live', undefined, Date.now());
   wire.note('The line', state.error?.message ?? (state.name === 'open' && state.resumed ? 'open, with the session it had' : text));
-  line.show();
-  showCurrentPeople();
+  showLine();
+  showCurrentTyping();
 }
 
 function openSide(isOpen) {

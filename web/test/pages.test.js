@@ -157,5 +157,5 @@ test('the wire is shown and explained, and the keyboard is enough', async (t) =>
   await ann.page.keyboard.press('Escape');
   assert.equal(await focused(), 'wire-toggle');
   const log = ann.page.getByRole('log');
-  assert.equal(await log.getAttribute('aria-live'), 'polite');
+  assert.equal(await log.getAttribute('aria-live'), 'polite', 'what is said is read out');
 });

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { stage } from './browser.js';
 
 test('two pages talk: names, who is here, who is writing, and ticks', async (t) => {
-  const { open } = await stage(t);
+  const { open } = await stage(t, { settings: ['--limits-presence-grace', '1s'] });
   const [ann, bob] = [await open(), await open()];
   const [annsName, bobsName] = [await ann.name(), await bob.name()];
   await ann.sees(bobsName);
@@ -47,6 +47,7 @@ test('the server is killed and started again: nothing is lost, nothing comes twi
   await bob.say('three from the other side');
   await ann.tick('pending');
   assert.match(await ann.page.textContent('#line-text'), /^reconnecting/);
+  assert.match(await ann.page.textContent('#typing'), /is sent when the line is back/);
   await server.start();
   await ann.page.click('#line-now').catch(() => {});
   await ann.line('open');

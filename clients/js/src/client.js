@@ -110,12 +110,12 @@ export class Client {
     return this.#subscriptions.add(channel, options, this.#memory.position(channel));
   }
 
-  async publish(channel, data, { key, tags, queue = true } = {}) {
+  async publish(channel, data, { key, tags, queue = true, unordered = false } = {}) {
     this.#checkIsOpen();
     const message = { channel, ...encode(data), ...(tags && { tags }) };
     if (!queue) return this.#outbox.addOnce({ ...message, key });
     // What may be sent again has to have one.
-    return this.#outbox.add({ ...message, key: key ?? this.#environment.uuid() });
+    return this.#outbox.add({ ...message, key: key ?? this.#environment.uuid() }, { isUnordered: unordered });
   }
 
   async history(channel, { since, before, limit = 100 } = {}) {
@@ -188,7 +188,7 @@ export class Client {
     this.#subscriptions.unseal(session?.channels ?? []);
     if (this.#options.keepUnsent) {
       // Nobody waits for these promises any more: `published` and `refused` tell.
-      for (const { message, sentAt } of this.#memory.unsent()) this.#outbox.add(message, sentAt).catch(() => {});
+      for (const { message, sentAt } of this.#memory.unsent()) this.#outbox.add(message, { sentAt }).catch(() => {});
     }
     // Whoever made this client attaches to it first.
     queueMicrotask(() => this.#state.name !== 'closed' && this.#line.start());

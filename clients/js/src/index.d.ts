@@ -168,8 +168,15 @@ export interface Client {
   off<Type extends keyof ClientEvents>(type: Type, listener: (event: ClientEvents[Type]) => void): void;
   /** Begins at `since` (default `now`), or after the position that the store has. */
   subscribe<T = any>(channel: string, options?: { since?: Since; presence?: boolean }): Subscription<T>;
-  /** Kept once the server has it, over as many lines as that takes. `queue: false`: now and once, or not at all. */
-  publish(channel: string, data: Data, options?: { key?: string; tags?: Record<string, string>; queue?: boolean }): Promise<Published>;
+  /**
+   * Kept once the server has it, over as many lines as that takes. In a channel one is under way at a time, so
+   * that they stay in order; `unordered`: not this one. `queue: false`: now and once, or not at all.
+   */
+  publish(
+    channel: string,
+    data: Data,
+    options?: { key?: string; tags?: Record<string, string>; queue?: boolean; unordered?: boolean },
+  ): Promise<Published>;
   /** Reads once: the newest, those after `since`, or the newest of those before `before`. */
   history(channel: string, options?: { since?: Since; before?: Position; limit?: number }): Promise<History>;
   presence(channel: string): Promise<{ members: Member[]; total: number }>;

@@ -62,7 +62,7 @@ export class Line {
 
   start() {
     this.#unwatch = this.#environment.watch({
-      online: () => this.hurry(),
+      online: () => this.#networkFound(),
       offline: () => this.#networkLost(),
       shown: () => {
         this.#owner.shown?.();
@@ -191,6 +191,15 @@ export class Line {
     const name = this.#environment.isOnline() ? 'waiting' : 'offline';
     this.#cancel = this.#environment.later(() => this.#attempt(), ms);
     this.#change({ name, retryAt: this.#environment.now() + ms, attempt: this.#attempts, end });
+  }
+
+  #networkFound() {
+    // What was sent into the network before waits for longer and longer: a new attempt is there sooner.
+    if (this.#state.name !== 'connecting') this.hurry();
+    else {
+      this.#letGo()?.close();
+      this.#attempt();
+    }
   }
 
   #networkLost() {

@@ -1,5 +1,6 @@
-// What is published, until the server has answered: in order, each with its key, over as many lines as it
-// takes. The key makes it safe to send again what may have arrived.
+// What is published, until the server has answered: each with its key, over as many lines as it takes. The
+// key makes it safe to send again what may have arrived. A server may refuse one publication for now and take
+// the next: to keep their order, a channel has one under way at a time.
 
 import { OffhookError } from './errors.js';
 
@@ -9,7 +10,7 @@ export const OUTBOX = {
   count: 1_000,
   /** Characters of what waits. 1 MiB: nothing to a phone, and a fifth of what sessionStorage holds. */
   size: 1 << 20,
-  /** Sent and not answered. 32: fills a line of 100 ms and a server that commits every 10 ms. */
+  /** Sent and not answered, in all channels. 32: fills a line of 100 ms and a server that commits every 10 ms. */
   inFlight: 32,
   /** Sent and not answered for this long: given up, since servers forget keys after an hour. */
   giveUpAfter: 50 * 60_000,
@@ -45,31 +46,33 @@ export class Outbox {
   }
 
   /** Queues a message; the promise is kept once the server has it, or says that it will not. */
-  add(message, sentAt) {
-    return this.#add({ message, sentAt });
-  }
-
-  /** Sends a message now and once, or not at all. */
-  addOnce(message) {
-    if (!this.#isOpen || this.#inFlight.size >= this.#limits.inFlight || this.#entries.length > this.#inFlight.size) {
-      return Promise.reject(notQueued());
-    }
-    return this.#add({ message, isOnce: true });
-  }
-
-  #add(entry) {
-    const { message } = entry;
+  add(message, { sentAt, isUnordered = false } = {}) {
     const size = JSON.stringify(message).length;
     if (this.#entries.length >= this.#limits.count || this.#size + size > this.#limits.size) {
       const detail = `${this.#entries.length} publications wait for a line, as many as may`;
       return Promise.reject(new OffhookError('queue_full', detail, { retry: 'later' }));
     }
-    const answer = new Promise((resolve, reject) => Object.assign(entry, { size, resolve, reject }));
-    this.#entries.push(entry);
-    this.#size += size;
-    this.#owner.more();
+    const entry = this.#put({ message, size, sentAt, isUnordered });
     this.pump();
-    return answer;
+    return entry.answer;
+  }
+
+  /** Sends a message now and once, or not at all. */
+  addOnce(message) {
+    const isBusy = this.#inFlight.size >= this.#limits.inFlight || this.#environment.now() < this.#pausedUntil;
+    const id = this.#isOpen && !isBusy ? this.#owner.send(message) : undefined;
+    if (id === undefined) return Promise.reject(notQueued());
+    const entry = this.#put({ message, size: 0, isSent: true, isOnce: true, isUnordered: true });
+    this.#inFlight.set(id, entry);
+    return entry.answer;
+  }
+
+  #put(entry) {
+    entry.answer = new Promise((resolve, reject) => Object.assign(entry, { resolve, reject }));
+    this.#entries.push(entry);
+    this.#size += entry.size;
+    this.#owner.more();
+    return entry;
   }
 
   opened() {
@@ -99,23 +102,27 @@ export class Outbox {
       this.#pumpLater(this.#pausedUntil - now);
       return;
     }
+    const busy = new Set();
     for (const entry of this.#entries) {
-      if (this.#inFlight.size >= this.#limits.inFlight) return;
-      if (entry.isSent) continue;
-      const id = this.#owner.send(entry.message);
-      if (id === undefined && entry.isOnce) {
-        this.#reject(entry, notQueued());
-        return;
-      }
-      if (id === undefined) {
-        // No event says when a socket has room again.
-        this.#pumpLater(50);
-        return;
-      }
-      entry.isSent = true;
-      entry.sentAt ??= now;
-      this.#inFlight.set(id, entry);
+      const { channel } = entry.message;
+      const mayGo = !entry.isSent && (entry.isUnordered || !busy.has(channel));
+      if (mayGo && this.#inFlight.size < this.#limits.inFlight && !this.#send(entry, now)) return;
+      if (!entry.isUnordered) busy.add(channel);
     }
+  }
+
+  /** Whether the socket had room. */
+  #send(entry, now) {
+    const id = this.#owner.send(entry.message);
+    if (id === undefined) {
+      // No event says when a socket has room again.
+      this.#pumpLater(50);
+      return false;
+    }
+    entry.isSent = true;
+    entry.sentAt ??= now;
+    this.#inFlight.set(id, entry);
+    return true;
   }
 
   /** Whether this was the answer to a publication. */

@@ -195,6 +195,17 @@ test('the network or the user coming back ends the wait', async () => {
   }
 });
 
+test('an attempt from before the network came back is made anew', async () => {
+  const { world, states } = await newClient();
+  await world.happens('online');
+  assert.equal(world.sockets.length, 2);
+  assert.ok(world.sockets[0].closedWith);
+  await welcome(world);
+  assert.equal(states.at(-1).name, 'open');
+  await world.pass(10_000);
+  assert.equal(world.sockets.length, 2);
+});
+
 test('without a network it is tried all the same: what says so may not know', async () => {
   const { world, states } = await openClient();
   await world.happens('offline');

@@ -7,6 +7,18 @@ import { settled, SimulatedStore } from './simulated.js';
 const published = ({ id }, offset = 1, more = {}) => ({ type: 'published', id, position: at(offset), ...more });
 const later = ({ id }, ms) => ({ type: 'error', id, code: 'rate_limited', message: '', retry: 'later', retry_after_ms: ms });
 const publish = (client, ...texts) => texts.map((text) => client.publish('chat', text));
+/** To a channel each: there they do not wait for each other. */
+const publishApart = (client, ...texts) => texts.map((text) => client.publish(`to ${text}`, text));
+
+/** The server takes what comes, one after the other, until there is nothing more; gives the data. */
+async function takeAll(world) {
+  const taken = [];
+  for (let sent = world.socket.take(); sent.length > 0; sent = world.socket.take()) {
+    taken.push(...sent);
+    for (const message of sent) await world.socket.says(published(message, taken.length));
+  }
+  return taken;
+}
 const texts = (messages) => messages.map(({ data }) => data);
 
 test('the promise of a publication is kept with its position', async () => {
@@ -27,16 +39,14 @@ test('what is published without a line is sent once there is one, in order', asy
   await world.socket.opens();
   const { id } = world.socket.takeOne('connect');
   await world.socket.says({ type: 'welcome', id, session: 's1', resume: 'v1' });
-  const sent = world.socket.take();
-  assert.deepEqual(texts(sent), ['a', 'b', null]);
-  for (const [index, message] of sent.entries()) await world.socket.says(published(message, index + 1));
+  assert.deepEqual(texts(await takeAll(world)), ['a', 'b', null]);
   assert.deepEqual((await Promise.all(answers)).map(({ position }) => position), [at(1), at(2), at(3)]);
   assert.deepEqual(client.unsent, []);
 });
 
 test('what was not answered goes again over the next line, with the same keys', async () => {
   const { client, world } = await openClient();
-  publish(client, 'a', 'b', 'c');
+  publishApart(client, 'a', 'b', 'c');
   await settled();
   const first = world.socket.take();
   await world.socket.says(published(first[0]));
@@ -47,19 +57,29 @@ test('what was not answered goes again over the next line, with the same keys', 
   assert.notEqual(second[0].id, first[1].id);
 });
 
-test('a refusal for now is tried again when it was said, before what came after', async () => {
+test('in a channel one is under way at a time, so that a refusal for now changes no order', async () => {
   const { client, world } = await openClient();
   publish(client, 'a', 'b');
   await settled();
-  const first = world.socket.take();
-  for (const message of first) await world.socket.says(later(message, 300));
+  const first = world.socket.takeOne('publish');
+  await world.socket.says(later(first, 300));
   publish(client, 'c');
   await world.pass(299);
   assert.deepEqual(world.socket.take(), []);
   await world.pass(1);
-  const second = world.socket.take();
+  const second = await takeAll(world);
   assert.deepEqual(texts(second), ['a', 'b', 'c']);
-  assert.equal(second[0].key, first[0].key);
+  assert.equal(second[0].key, first.key);
+});
+
+test('other channels do not wait, nor does what needs no order', async () => {
+  const { client, world } = await openClient();
+  publish(client, 'a', 'b');
+  publishApart(client, 'c');
+  client.publish('chat', 'd', { unordered: true });
+  client.publish('chat', 'e', { queue: false });
+  await settled();
+  assert.deepEqual(texts(world.socket.take()), ['a', 'c', 'd', 'e']);
 });
 
 test('a server that drains gets nothing more on this line', async () => {
@@ -73,18 +93,18 @@ test('a server that drains gets nothing more on this line', async () => {
   assert.deepEqual(world.socket.take(), []);
   await lose(world);
   await welcome(world);
-  assert.deepEqual(texts(world.socket.take()), ['a', 'b']);
+  assert.deepEqual(texts(await takeAll(world)), ['a', 'b']);
 });
 
 test('a refusal for good rejects, and the next ones go on', async () => {
   const { client, world } = await openClient();
   const [a, b] = publish(client, 'a', 'b');
   await settled();
-  const [first, second] = world.socket.take();
+  const first = world.socket.takeOne('publish');
   const refusals = [];
   client.on('refused', ({ key, error }) => refusals.push([key, error.code]));
   await world.socket.says({ type: 'error', id: first.id, code: 'forbidden', message: 'no', retry: 'never' });
-  await world.socket.says(published(second));
+  await world.socket.says(published(world.socket.takeOne('publish')));
   await assert.rejects(a, { name: 'OffhookError', code: 'forbidden', message: 'no', retry: 'never' });
   assert.equal((await b).position, at(1));
   assert.deepEqual(refusals, [[first.key, 'forbidden']]);
@@ -92,7 +112,7 @@ test('a refusal for good rejects, and the next ones go on', async () => {
 
 test('so many are sent without an answer, and the next when one came', async () => {
   const { client, world } = await openClient({ outbox: { inFlight: 2 } });
-  publish(client, 'a', 'b', 'c');
+  publishApart(client, 'a', 'b', 'c');
   await settled();
   const sent = world.socket.take();
   assert.deepEqual(texts(sent), ['a', 'b']);
@@ -164,7 +184,7 @@ test('what was sent so long ago that its key may be forgotten is given up, what 
 test('1009 drops the largest that was under way, and comes back for the others', async () => {
   const { client, world } = await openClient();
   const large = client.publish('chat', 'x'.repeat(1_000));
-  publish(client, 'a');
+  publishApart(client, 'a');
   await settled();
   await lose(world, 1009);
   await assert.rejects(large, { code: 'too_large' });
@@ -194,7 +214,7 @@ test('bytes travel in base64 and come as bytes', async () => {
   const { client, world } = await openClient();
   const bytes = Uint8Array.from({ length: 20_000 }, (_, index) => index % 256);
   const given = [bytes, bytes.buffer, new DataView(bytes.buffer, 1, 2)];
-  for (const data of given) client.publish('chat', data);
+  for (const data of given) client.publish('chat', data, { unordered: true });
   await settled();
   const sent = world.socket.take();
   assert.deepEqual(sent.map(({ base64 }) => Buffer.from(base64, 'base64').length), [20_000, 20_000, 2]);
