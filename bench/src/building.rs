@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::servers::{self, Certificate, Server};
 
@@ -38,6 +38,11 @@ impl Places {
         self.programs().join("load")
     }
 
+    /// The peers on Node.js.
+    pub(crate) fn node(&self) -> PathBuf {
+        self.bench.join("peers/node")
+    }
+
     fn programs(&self) -> PathBuf {
         self.target.join("release")
     }
@@ -48,7 +53,7 @@ pub(crate) fn servers(places: &Places, build: bool) -> Result<(Vec<Server>, Vec<
     let mut servers = Vec::new();
     let mut skipped = Vec::new();
     if build {
-        cargo_build(places)?;
+        cargo_build(places, &["load", "peers"])?;
     }
     keep(
         offhook(places, build),
@@ -83,72 +88,74 @@ fn keep(server: Result<Server>, name: &str, servers: &mut Vec<Server>, skipped: 
     }
 }
 
-fn cargo_build(places: &Places) -> Result<()> {
-    let status = Command::new("cargo")
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "--package",
-            "load",
-            "--package",
-            "peers",
-        ])
+/// Builds packages of the benchmark's own workspace.
+pub(crate) fn cargo_build(places: &Places, packages: &[&str]) -> Result<()> {
+    let mut command = Command::new("cargo");
+    command.args(["build", "--release", "--locked"]);
+    for package in packages {
+        command.args(["--package", package]);
+    }
+    let status = command
         .arg("--manifest-path")
         .arg(places.bench.join("Cargo.toml"))
         .arg("--target-dir")
         .arg(&places.target)
         .status()
         .context("cargo")?;
-    ensure!(
-        status.success(),
-        "the load generator and the peers do not build"
-    );
+    ensure!(status.success(), "{} do not build", packages.join(", "));
     Ok(())
 }
 
+/// Our echo server.
 fn offhook(places: &Places, build: bool) -> Result<Server> {
-    let root = places.bench.parent().context("bench/ has no parent")?;
-    ensure!(
-        root.join("crates/websocket/Cargo.toml").exists(),
-        "there is no crates/websocket"
-    );
-    let target = env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
-    if build {
-        eprintln!("building offhook's echo server");
-        let output = Command::new("cargo")
-            .args([
-                "build",
-                "--release",
-                "--package",
-                "offhook",
-                "--example",
-                "echo_server",
-            ])
-            .current_dir(root)
-            .output()
-            .context("cargo")?;
-        if !output.status.success() {
-            let errors = String::from_utf8_lossy(&output.stderr);
-            bail!(
-                "{}",
-                errors
-                    .lines()
-                    .find(|line| line.starts_with("error"))
-                    .unwrap_or("?")
-            );
-        }
-    }
-    let program = target.join("release/examples/echo_server");
-    ensure!(program.exists(), "{} is missing", program.display());
+    let program = ours(
+        places,
+        build,
+        &["--package", "offhook", "--example", "echo_server"],
+        "examples/echo_server",
+    )?;
     Ok(Server::at_address("offhook", "", program))
 }
 
+/// The `offhook` command.
+pub(crate) fn offhook_command(places: &Places, build: bool) -> Result<PathBuf> {
+    ours(places, build, &["--package", "offhook-cli"], "offhook")
+}
+
+/// A program of the workspace around this one.
+fn ours(places: &Places, build: bool, what: &[&str], program: &str) -> Result<PathBuf> {
+    let root = places.bench.parent().context("bench/ has no parent")?;
+    let target = env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
+    if build {
+        eprintln!("building {program}");
+        let output = Command::new("cargo")
+            .args(["build", "--release"])
+            .args(what)
+            .current_dir(root)
+            .output()
+            .context("cargo")?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let first = || errors.lines().find(|line| line.starts_with("error"));
+        ensure!(output.status.success(), "{}", first().unwrap_or("?"));
+    }
+    let program = target.join("release").join(program);
+    ensure!(program.exists(), "{} is missing", program.display());
+    Ok(program)
+}
+
 fn node_ws(places: &Places, build: bool) -> Result<Server> {
-    let folder = places.bench.join("peers/node");
+    let version = node_package(places, build, "ws")?;
+    let server = Server::at_address("node-ws", &version, "node".into());
+    Ok(server.argument(places.node().join("echo.js")))
+}
+
+/// The version of a package for the peers on Node.js, once it is there.
+pub(crate) fn node_package(places: &Places, build: bool, package: &str) -> Result<String> {
+    let folder = places.node();
     let manifest = fs::read_to_string(folder.join("package.json"))?;
-    let wanted = quoted_after(&manifest, "\"ws\": \"").context("package.json names no ws")?;
-    let installed = folder.join("node_modules/ws/package.json");
+    let wanted = quoted_after(&manifest, &format!("\"{package}\": \""))
+        .with_context(|| format!("package.json names no {package}"))?;
+    let installed = folder.join(format!("node_modules/{package}/package.json"));
     let is_current = || {
         let there = fs::read_to_string(&installed).unwrap_or_default();
         quoted_after(&there, "\"version\": \"") == Some(wanted)
@@ -164,8 +171,7 @@ fn node_ws(places: &Places, build: bool) -> Result<Server> {
         .arg("--version")
         .output()
         .context("node")?;
-    let server = Server::at_address("node-ws", wanted, "node".into());
-    Ok(server.argument(folder.join("echo.js")))
+    Ok(wanted.into())
 }
 
 fn npm_install(folder: &Path) -> Result<()> {

@@ -1,8 +1,10 @@
 //! Every WebSocket peer beside ours, in one run.
 
 mod building;
+mod channels;
 mod results;
 mod round;
+mod running;
 mod scenarios;
 mod servers;
 mod table;
@@ -16,6 +18,7 @@ use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::building::Places;
+use crate::channels::Channels;
 use crate::results::{ScenarioResult, ServerResult, Summary};
 use crate::round::Setting;
 use crate::scenarios::Scenario;
@@ -50,6 +53,8 @@ enum Command {
     Echo(Echo),
     /// List scenarios and servers.
     List,
+    #[command(flatten)]
+    Channels(Channels),
 }
 
 #[derive(Args)]
@@ -90,6 +95,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Echo(echo) => measure(&echo),
         Command::List => list(),
+        Command::Channels(channels) => channels.run(),
     };
     let Err(error) = done else {
         return ExitCode::SUCCESS;

@@ -77,6 +77,9 @@ impl Summary {
                 Report::Rate(rate) => rates.push(rate),
                 Report::Memory(memory) => memories.push(memory),
                 Report::Failed { error } => return Self::Failed(error.clone()),
+                Report::FanOut(_) | Report::SlowLine(_) | Report::Held => {
+                    return Self::Failed("another kind of report".into());
+                }
             }
         }
         if memories.is_empty() {
@@ -103,7 +106,7 @@ fn remember(memories: &[&Memory]) -> Summary {
     }
 }
 
-fn summarise(rates: &[&Rate]) -> RateSummary {
+pub(crate) fn summarise(rates: &[&Rate]) -> RateSummary {
     let sum = |part: fn(&Rate) -> f64| rates.iter().map(|rate| part(rate)).sum::<f64>();
     let count = sum(|rate| rate.count as f64).max(1.0);
     let seconds = sum(|rate| rate.seconds);
@@ -130,7 +133,7 @@ fn summarise(rates: &[&Rate]) -> RateSummary {
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;

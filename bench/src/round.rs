@@ -1,20 +1,14 @@
 //! One round: a fresh server on its core, the load generator on another.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use load::report::Report;
 
+use crate::running::{self, Running, free_port};
 use crate::scenarios::{Load, Needs, Scenario};
 use crate::servers::{Certificate, Server};
-
-/// How long a server may take to listen.
-const START: Duration = Duration::from_secs(10);
 
 /// What all rounds of a run have in common.
 pub(crate) struct Setting {
@@ -34,20 +28,6 @@ pub(crate) struct Setting {
     pub(crate) idle_connections: usize,
 }
 
-/// A server that is killed when this goes out of scope.
-struct Running {
-    child: Child,
-    port: u16,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Both only fail when it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 impl Setting {
     /// Measures `server` once; nothing where it cannot do what the scenario needs.
     pub(crate) fn measure(&self, server: &Server, scenario: &Scenario) -> Option<Report> {
@@ -64,27 +44,13 @@ impl Setting {
 
     fn start(&self, server: &Server, line: &[OsString], port: u16) -> Result<Running> {
         let log = self.scratch.join(format!("{}.log", server.name));
-        let child = pinned(self.cores[0], line)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&log)?)
-            .spawn()
-            .context("setpriv and taskset (util-linux) are needed")?;
-        let mut running = Running { child, port };
-        running
-            .wait()
-            .with_context(|| format!("{} (see {})", server.name, log.display()))?;
-        Ok(running)
+        Running::start(self.cores[0], line, port, &log).with_context(|| server.name.clone())
     }
 
     fn run_load(&self, running: &Running, scenario: &Scenario) -> Result<Report> {
         let mut line = vec![self.load.clone().into_os_string()];
         line.extend(self.load_arguments(scenario, running));
-        let output = pinned(self.cores[1], &line).stdin(Stdio::null()).output()?;
-        serde_json::from_slice(&output.stdout).with_context(|| {
-            let errors = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            format!("the load generator: {errors}")
-        })
+        running::load(self.cores[1], &line)
     }
 
     fn load_arguments(&self, scenario: &Scenario, running: &Running) -> Vec<OsString> {
@@ -98,7 +64,7 @@ impl Setting {
             Load::Idle => "idle",
         };
         put(&[&mode, &format!("127.0.0.1:{}", running.port)]);
-        put(&[&"--pid", &running.child.id().to_string()]);
+        put(&[&"--pid", &running.id().to_string()]);
         if !matches!(scenario.load, Load::Idle) {
             put(&[&"--seconds", &self.seconds.to_string()]);
             put(&[&"--warm-up", &self.warm_up.to_string()]);
@@ -126,41 +92,4 @@ impl Setting {
         }
         line
     }
-}
-
-impl Running {
-    /// Until it accepts connections.
-    fn wait(&mut self) -> Result<()> {
-        let deadline = Instant::now() + START;
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            if let Some(status) = self.child.try_wait()? {
-                bail!("ended before it listened: {status}");
-            }
-            if Instant::now() > deadline {
-                bail!("does not listen after {} s", START.as_secs());
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Ok(())
-    }
-}
-
-/// On one core, and killed by the kernel if the runner dies: both tools replace themselves by the
-/// program, so that the child's id is the program's.
-fn pinned(core: usize, line: &[OsString]) -> Command {
-    let mut command = Command::new("setpriv");
-    command
-        .args([
-            "--pdeathsig",
-            "KILL",
-            "taskset",
-            "--cpu-list",
-            &core.to_string(),
-        ])
-        .args(line);
-    command
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

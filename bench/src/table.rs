@@ -133,7 +133,7 @@ fn ratio(server: &ServerResult, result: &ScenarioResult) -> String {
 }
 
 /// Three digits and their power.
-fn short(number: f64) -> String {
+pub(crate) fn short(number: f64) -> String {
     match number {
         1e6.. => format!("{:.2}M", number / 1e6),
         1e3.. => format!("{:.1}k", number / 1e3),

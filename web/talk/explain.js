@@ -25,6 +25,7 @@ const SAID = {
   history: (m) => ['Read history', `Up to ${m.limit} messages of ${code(m.channel)}, ${m.since === undefined ? 'the newest' : `after ${m.since}`}, without subscribing.`],
   presence: (m) => ['Who is here', `Asks for the members of ${code(m.channel)}.`],
   receipts: (m) => ['Who has it', `Asks whose WebSocket has everything of ${code(m.channel)} up to ${m.position}. The server knows it from WebSocket pings: each carries a mark, and the browser’s pong brings it back.`],
+  ack: (m) => ['Acknowledge', m.position === undefined ? `Asks up to where the consumer ${code(m.consumer)} has done everything.` : `The consumer ${code(m.consumer)} has done everything up to ${m.position}; the server remembers it.`],
   ping: () => ['Ping', 'Is somebody there? A browser tells no page of WebSocket’s own pings, so the client asks by itself when it has been quiet.'],
 };
 
@@ -42,23 +43,34 @@ const HEARD = {
   members: (m) => ['Members', `${m.total} ${m.total === 1 ? 'is' : 'are'} in ${code(m.channel)}: ${(m.members ?? []).slice(0, 5).map(who).join(', ')}.`],
   join: (m) => ['Join', `${who(m)} came to ${code(m.channel)}.`],
   leave: (m) => ['Leave', `${who(m)} left ${code(m.channel)}. Who loses the line and comes back within the grace time neither leaves nor joins.`],
-  receipts: (m) => ['Receipts', `${m.receipts?.length} have it.`],
+  received: (m) => ['Receipts', `${m.received} of ${m.subscribers} subscribers have the message at ${m.position}, and all before it.`],
+  acked: (m) => ['Acknowledged', m.position === undefined ? 'This consumer has acknowledged nothing yet.' : `Everything up to ${m.position} is done.`],
   pong: () => ['Pong', 'Somebody is there.'],
   reconnect: (m) => ['Come back', `The server goes away: open a new line in ${m.after_ms} ms. Each client is told another time, so that they do not come all at once.`],
   closing: (m) => ['Closing', `The server will close this line: ${m.reason}.`],
   error: (m) => ['Error', `${m.message} (${m.code}). Try again: ${m.retry}.`],
 };
 
-/** `{ type, title, text }` for the text of a frame. */
+/** What tells one message of a type from the next, in a line. */
+function brief({ channel, data, since, position, ...rest }) {
+  const { reason, code: error, key, after_ms: pause, session, resume, live } = rest;
+  const said = { data, since: since ?? undefined, position, reason, error, pause, state: live === undefined ? undefined : live ? 'live' : 'behind', resume, session: info(rest) ?? session, key };
+  const fields = Object.entries(said).filter(([, value]) => value !== undefined);
+  return [channel, ...fields.map(([, value]) => (typeof value === 'string' ? value : JSON.stringify(value)))].filter(Boolean).join('  ');
+}
+
+const info = (message) => message.info?.name;
+
+/** `{ type, id, title, text, brief }` for the text of a frame. */
 export function explain(direction, text) {
-  let message;
   try {
-    message = JSON.parse(text);
+    const message = JSON.parse(text);
+    const known = direction === 'out' ? SAID : HEARD;
+    const type = String(message.type);
+    const unknown = ['Unknown', 'A newer server may know more: it is ignored.'];
+    const [title, words] = Object.hasOwn(known, type) ? known[type](message) : unknown;
+    return { type, id: message.id, title, text: words, brief: brief(message) };
   } catch {
-    return { type: '?', title: 'Not JSON', text: 'Nothing that the protocol knows.' };
+    return { type: '?', title: 'Not understood', text: 'Nothing that the protocol knows.', brief: '' };
   }
-  const type = String(message?.type);
-  const found = direction === 'out' ? SAID : HEARD;
-  const [title, words] = Object.hasOwn(found, type) ? found[type](message) : ['Unknown', 'A newer server may know more: it is ignored.'];
-  return { type, title, text: words };
 }

@@ -37,9 +37,10 @@ export function addSession(session) {
 
 export const initials = (name) => name.split(' ').map((word) => [...word][0]).slice(0, 2).join('').toUpperCase();
 
-/** A colour for each name. */
+/** A colour for each name, far from those of similar names. */
 export function hue(name) {
-  let sum = 0;
-  for (const character of name) sum = (sum * 31 + character.codePointAt(0)) % 3600;
-  return sum % 360;
+  let sum = 7;
+  for (const character of name) sum = (sum * 31 + character.codePointAt(0)) % 65_537;
+  // The golden angle.
+  return Math.round(sum * 137.508) % 360;
 }

@@ -6,14 +6,17 @@ import { hue, initials } from './identity.js';
 /** Names shown; of the others only how many. */
 const MOST = 100;
 
-export function showPeople(members, mySession, myName) {
+/** `isAway`: there is no line, and this is who was here. */
+export function showPeople(members, mySession, myName, isAway) {
   const all = [...members.values()];
   const others = all.filter(({ session }) => session !== mySession).sort((a, b) => a.name.localeCompare(b.name));
   const people = [{ name: myName, isMe: true }, ...others];
   const more = people.length > MOST ? [element('li', { className: 'more' }, `and ${people.length - MOST} more`)] : [];
   byId('people').replaceChildren(...people.slice(0, MOST).map(person), ...more);
   byId('people-count').textContent = people.length;
-  byId('room-about').textContent = people.length === 1 ? 'Only you are here. Open this page in a second tab.' : `${people.length} people are here`;
+  document.body.classList.toggle('away', isAway);
+  if (isAway) byId('room-about').textContent = 'What you write now is sent when the line is back.';
+  else byId('room-about').textContent = people.length === 1 ? 'Only you are here. Open this page in a second tab.' : `${people.length} people are here`;
 }
 
 function person({ name, isMe }) {

@@ -1,7 +1,7 @@
 // Whose WebSocket has my messages: asked of the server, which knows it from the answers to its pings.
 
-/** The server learns twice a second how far each line has come. */
-const FIRST = 600;
+/** Asking lets the server ping those who are not known to have it; soon after it knows. */
+const FIRST = 300;
 /** Then less and less often: who has not got it after a while is asleep. */
 const LONGEST = 15_000;
 
@@ -42,9 +42,8 @@ export class Receipts {
     const open = this.#room.conversation.mine.filter(({ state, position }) => state === 'kept' && position);
     // The newest first: most of the time everybody has everything.
     for (const { position } of open.slice(-1).concat(open.slice(0, 1))) {
-      const receipts = await this.#client.receipts(this.#room.channel, position).catch(() => []);
-      const have = new Set(receipts.map(({ session }) => session));
-      if (this.#room.others.length > 0 && this.#room.others.every(({ session }) => have.has(session))) {
+      const { received, subscribers } = await this.#client.receipts(this.#room.channel, position).catch(() => ({}));
+      if (subscribers > 1 && received === subscribers) {
         this.#room.conversation.reached(position);
         break;
       }

@@ -47,6 +47,14 @@ export class Room {
     return this.#subscription.state;
   }
 
+  /** `empty`, `begin` when the first message is here, `more` before it. */
+  get edge() {
+    const { first } = this.conversation;
+    if (this.isWhole || first?.endsWith('.1')) return 'begin';
+    if (first !== undefined || this.conversation.entries.length > 0) return 'more';
+    return this.state === 'live' ? 'empty' : 'more';
+  }
+
   /** The names of the others who are here. */
   get others() {
     return [...this.members.values()].filter(({ session }) => session !== this.#client.session);
@@ -84,7 +92,7 @@ export class Room {
   /** Reads what was said before the oldest message here. */
   async readBack() {
     const before = this.conversation.first;
-    if (this.#reading || this.isWhole || before === undefined) return;
+    if (this.#reading || this.edge !== 'more' || before === undefined) return;
     await this.#read({ before });
   }
 
@@ -105,7 +113,7 @@ export class Room {
       join: (member) => this.#joined(member),
       leave: ({ session }) => this.#left(session),
       members: ({ members }) => this.#here(members),
-      live: () => this.#view.line(),
+      live: () => this.#isLive(),
       catching_up: () => this.#view.line(),
       ended: () => this.#view.line(),
     };
@@ -114,8 +122,13 @@ export class Room {
     if (this.mark !== undefined) this.#read({});
   }
 
-  async #arrived() {
+  #isLive() {
     this.#view.line();
+    this.#view.edge();
+  }
+
+  async #arrived() {
+    this.#isLive();
     const { members } = await this.#client.presence(this.channel).catch(() => ({ members: undefined }));
     if (members) this.#here(members);
   }
@@ -125,7 +138,7 @@ export class Room {
     try {
       const { messages } = await this.#client.history(this.channel, { ...from, limit: PAGE });
       this.isWhole = messages.length < PAGE;
-      for (const message of messages) this.conversation.take(this.#read1(message), this.#isMine(message));
+      for (const message of messages) this.conversation.take(this.#plain(message), this.#isMine(message));
     } catch {
       // It is tried again when somebody scrolls there again.
     } finally {
@@ -137,13 +150,13 @@ export class Room {
   #take(message) {
     const isMine = this.#isMine(message);
     this.typing.stoppedBy(message.session);
-    if (!this.conversation.take(this.#read1(message), isMine)) return;
+    if (!this.conversation.take(this.#plain(message), isMine)) return;
     if (isMine) this.receipts.watch();
     else this.#view.heard(message);
   }
 
   /** Anybody may publish anything: only texts are taken out of it. */
-  #read1({ position, key, session, time, data }) {
+  #plain({ position, key, session, time, data }) {
     const text = typeof data?.text === 'string' ? data.text.slice(0, LONGEST) : JSON.stringify(data ?? null);
     return { position, key, session, time, text, name: tidy(data?.name) };
   }
@@ -159,18 +172,21 @@ export class Room {
 
   #here(members) {
     this.members = new Map(members.map((member) => [member.session, person(member)]));
-    this.#view.people();
+    this.#peopleChanged();
   }
 
   #joined(member) {
     this.members.set(member.session, person(member));
-    this.#view.people();
-    this.receipts.watch();
+    this.#peopleChanged();
   }
 
   #left(session) {
     this.members.delete(session);
     this.typing.stoppedBy(session);
+    this.#peopleChanged();
+  }
+
+  #peopleChanged() {
     this.#view.people();
     this.receipts.watch();
   }

@@ -44,10 +44,13 @@ function newRoom(name) {
   // Only the room that is looked at is on the page.
   const ifShown = (show) => (...what) => current?.name === name && show(...what);
   return new Room(name, client, myName(), {
-    added: ifShown((entry, next) => messages.added(entry, next)),
+    added: ifShown((entry, next) => {
+      messages.added(entry, next);
+      showEdge();
+    }),
     changed: ifShown((entry) => messages.changed(entry)),
     removed: ifShown((entry) => messages.removed(entry)),
-    people: ifShown(() => showPeople(current.members, client.session, current.me)),
+    people: ifShown(() => showCurrentPeople()),
     typing: ifShown(() => showTyping(current.typing.names)),
     line: ifShown(() => line.show()),
     edge: ifShown(() => showEdge()),
@@ -65,7 +68,7 @@ function enter() {
   byId('room-name').textContent = name;
   byId('words').placeholder = `Message ${name}`;
   messages.show(current.conversation.entries, current.mark);
-  showPeople(current.members, client.session, current.me);
+  showCurrentPeople();
   showTyping(current.typing.names);
   showAllRooms();
   showEdge();
@@ -97,8 +100,14 @@ function showAllRooms() {
 }
 
 function showEdge() {
-  const isEmpty = current.conversation.first === undefined;
-  byId('edge').textContent = isEmpty ? 'Nothing was said here yet.' : current.isWhole ? 'This is where it begins.' : '';
+  const { edge } = current;
+  byId('scroller').classList.toggle('empty', edge === 'empty');
+  byId('edge').textContent = { empty: 'Nothing was said here yet. Say something!', begin: 'This is where it begins.' }[edge] ?? '';
+}
+
+function showCurrentPeople() {
+  const isAway = ['waiting', 'offline', 'closed'].includes(client.state.name) || client.state.attempt > 1;
+  showPeople(current.members, client.session, current.me, isAway);
 }
 
 function showMe() {
@@ -117,10 +126,12 @@ function lineChanged(state) {
   const { text } = describe(state, 'live', undefined, Date.now());
   wire.note('The line', state.error?.message ?? (state.name === 'open' && state.resumed ? 'open, with the session it had' : text));
   line.show();
+  showCurrentPeople();
 }
 
 function openSide(isOpen) {
   document.body.classList.toggle('side-is-open', isOpen);
+  document.querySelector('.chat').inert = isOpen;
   byId('side-open').setAttribute('aria-expanded', String(isOpen));
   if (isOpen) byId('side-close').focus();
 }
@@ -147,6 +158,9 @@ byId('name-dialog').addEventListener('close', () => {
 byId('side-open').addEventListener('click', () => openSide(true));
 byId('side-close').addEventListener('click', () => openSide(false));
 byId('side').addEventListener('keydown', ({ key }) => key === 'Escape' && openSide(false));
+document.addEventListener('pointerdown', ({ target }) => {
+  if (document.body.classList.contains('side-is-open') && !byId('side').contains(target)) openSide(false);
+});
 addEventListener('hashchange', enter);
 document.addEventListener('visibilitychange', () => {
   if (document.visibilityState !== 'visible') return;

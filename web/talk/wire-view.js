@@ -8,18 +8,20 @@ const MOST = 300;
 /** Shown of a long frame. */
 const LONGEST = 4_000;
 
-const TIME = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3 });
+const TIME = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3, hourCycle: 'h23' });
 
 export class WireView {
   #panel = byId('wire');
   #list = byId('frames');
   #toggle = byId('wire-toggle');
   #frames = [];
+  // What was asked in small talk, by its id.
+  #asked = new Set();
 
   constructor() {
     this.#toggle.addEventListener('click', () => this.open(this.#panel.hidden));
     byId('wire-close').addEventListener('click', () => this.open(false));
-    byId('wire-pings').addEventListener('change', () => this.#list.classList.toggle('with-pings', byId('wire-pings').checked));
+    byId('wire-small').addEventListener('change', () => this.#list.classList.toggle('with-small', byId('wire-small').checked));
     byId('wire-clear').addEventListener('click', () => this.#clear());
     this.#panel.addEventListener('keydown', ({ key }) => key === 'Escape' && this.open(false));
   }
@@ -38,7 +40,8 @@ export class WireView {
   }
 
   frame({ direction, text }) {
-    this.#put({ direction, json: text, time: Date.now(), ...explain(direction, text) });
+    const frame = { direction, json: text, time: Date.now(), ...explain(direction, text) };
+    this.#put({ ...frame, small: isSmall(frame, this.#asked) });
   }
 
   /** What happened to the line itself. */
@@ -59,31 +62,34 @@ export class WireView {
 
   #clear() {
     this.#frames = [];
+    this.#asked.clear();
     this.#list.replaceChildren();
   }
 }
 
 const ARROWS = { out: ['→', 'sent'], in: ['←', 'received'], line: ['•', 'line'] };
 
+/** What says only that somebody is there, or writes, or has something; and the answers to that. */
+function isSmall({ type, id, json }, asked) {
+  const isIt = ['ping', 'pong', 'receipts', 'received'].includes(type) || json.includes('"channel":"talk-typing:') || asked.has(id);
+  if (isIt && id !== undefined) asked.add(id);
+  return isIt;
+}
+
 function row(frame) {
   const [arrow, word] = ARROWS[frame.direction];
-  const isPing = ['ping', 'pong', 'receipts'].includes(frame.type);
   const head = [
     element('span', { className: 'arrow', attributes: { 'aria-label': word } }, arrow),
     element('span', { className: 'frame-title' }, frame.title),
     element('time', {}, TIME.format(frame.time)),
   ];
-  const classes = `frame ${frame.direction}${isPing ? ' ping' : ''}`;
+  const classes = `frame ${frame.direction}${frame.small ? ' small' : ''}`;
   if (frame.direction === 'line') return element('li', { className: classes }, element('p', {}, ...head), element('small', {}, frame.text));
   return element('li', { className: classes, dataset: { type: frame.type } },
     element('details', {},
-      element('summary', {}, ...head, element('code', { className: 'brief' }, brief(frame))),
+      element('summary', {}, ...head, element('code', { className: 'brief' }, frame.brief.slice(0, 120))),
       element('p', { className: 'meaning' }, frame.text),
       element('pre', {}, pretty(frame))));
-}
-
-function brief({ json }) {
-  return json.length > 90 ? `${json.slice(0, 90)}…` : json;
 }
 
 function pretty({ json }) {

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use bytes::BufMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The most that one read brings.
@@ -32,6 +33,12 @@ impl Memory {
             sink_at: 0,
             written: 0,
         }
+    }
+
+    /// Reads once, into memory that need not be initialised before.
+    pub fn read_into(&mut self, room: &mut impl BufMut) {
+        let most = room.remaining_mut();
+        room.put_slice(self.next(most));
     }
 
     fn next(&mut self, room: usize) -> &[u8] {

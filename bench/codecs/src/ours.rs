@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use offhook_protocol::{Config, Connection, Event, Input};
+use offhook_protocol::{Config, Connection, Event, Input, Message};
 
 use crate::memory::{Memory, READ};
 use crate::race::Work;
@@ -34,6 +34,21 @@ fn transmit(connection: &mut Connection, memory: &mut Memory) {
     }
 }
 
+/// Reads what is missing of a long message to where it belongs.
+fn read_payload(
+    connection: &mut Connection,
+    memory: &mut Memory,
+    now: Instant,
+) -> Option<Message<'static>> {
+    while let Some(mut room) = connection.payload_room() {
+        memory.read_into(&mut room);
+        if let Some(Event::Message(message)) = connection.payload_read(now).expect("valid") {
+            return Some(message);
+        }
+    }
+    None
+}
+
 /// Receives messages, as a driver with one read buffer does.
 pub fn read(traffic: Traffic, wire: &Arc<[u8]>) -> Work {
     let mut connection = connection(traffic.masked);
@@ -43,6 +58,10 @@ pub fn read(traffic: Traffic, wire: &Arc<[u8]>) -> Work {
     Box::new(move |count| {
         let mut done = 0;
         while done < count {
+            if let Some(message) = read_payload(&mut connection, &mut memory, now) {
+                assert_eq!(message.as_bytes().len(), traffic.size);
+                done += 1;
+            }
             let len = memory.read(&mut buffer).expect("memory reads");
             let mut input = Input::new(&mut buffer[..len], now);
             while let Some(event) = connection.receive(&mut input).expect("valid") {
@@ -66,6 +85,11 @@ pub fn echo(traffic: Traffic, wire: &Arc<[u8]>) -> Work {
     Box::new(move |count| {
         let mut done = 0;
         while done < count {
+            if let Some(message) = read_payload(&mut connection, &mut memory, now) {
+                assert_eq!(message.as_bytes().len(), traffic.size);
+                connection.send(message).expect("open");
+                done += 1;
+            }
             let len = memory.read(&mut buffer).expect("memory reads");
             let mut input = Input::new(&mut buffer[..len], now);
             connection.lend(std::mem::take(&mut cork));

@@ -7,15 +7,23 @@
 //! [`driver::Driver`] waits for all links at once. [`echo`], [`handshakes`] and [`idle`] are the
 //! three things that can be measured, and each returns a [`report::Report`].
 
+pub mod crowd;
 pub mod deflate;
+pub mod dialects;
 pub mod driver;
 pub mod echo;
+pub mod fan_out;
 pub mod handshakes;
+pub mod holding;
 pub mod idle;
+pub mod line;
 pub mod link;
 pub mod process;
+pub mod publishing;
+pub mod reading;
 pub mod replies;
 pub mod report;
 pub mod ring;
+pub mod slow_line;
 pub mod transport;
 pub mod upgrade;

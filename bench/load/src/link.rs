@@ -63,7 +63,7 @@ impl Link {
             agreement: None,
             state: State::Upgrading(Vec::new()),
             replies: Replies::new(None),
-            odd: upgrade::request(offer_deflate),
+            odd: upgrade::request("/", None, offer_deflate),
             odd_begun: false,
             unsent: 0..0,
             place: 0,

@@ -1,16 +1,17 @@
 //! `load`: measures one WebSocket server. The runner (`offhook-bench`) starts it for each round.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use load::dialects::Dialect;
 use load::report::Report;
 use load::ring::Shape;
 use load::transport::Dialer;
-use load::{echo, handshakes, idle};
+use load::{echo, fan_out, handshakes, holding, idle, publishing, reading, slow_line};
 
 /// Measure one WebSocket echo server and print what was found as one line of JSON.
 ///
@@ -46,6 +47,58 @@ struct Times {
     warm_up: f64,
 }
 
+#[derive(Args)]
+struct Tongue {
+    /// What the server speaks.
+    #[arg(long)]
+    dialect: Dialect,
+    /// The channel, room, subject or topic.
+    #[arg(long, default_value = "bench.0")]
+    channel: String,
+}
+
+#[derive(Args)]
+struct Audience {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    times: Times,
+    #[command(flatten)]
+    tongue: Tongue,
+    /// Subscribers.
+    #[arg(long, default_value_t = 1000)]
+    subscribers: usize,
+    /// Bytes of each publication.
+    #[arg(long, default_value_t = 128)]
+    size: usize,
+    /// Publications a second in the part with a fixed rate.
+    #[arg(long, default_value_t = 20.0)]
+    rate: f64,
+}
+
+#[derive(Args)]
+struct Publishing {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    times: Times,
+    /// What the server speaks.
+    #[arg(long)]
+    dialect: Dialect,
+    /// Lines that publish.
+    #[arg(long, default_value_t = 64)]
+    publishers: usize,
+    /// Channels they publish to, in turn.
+    #[arg(long, default_value_t = 16)]
+    channels: usize,
+    /// Publications of each line that are not acknowledged yet.
+    #[arg(long, default_value_t = 16)]
+    in_flight: usize,
+    /// Bytes of each publication.
+    #[arg(long, default_value_t = 128)]
+    size: usize,
+}
+
 #[derive(Subcommand)]
 enum Command {
     /// Messages a second, with a number in flight on each connection.
@@ -79,6 +132,35 @@ enum Command {
         /// Connections under way at a time.
         #[arg(long, default_value_t = 64)]
         connections: usize,
+    },
+    /// From one publisher to many subscribers: with one publication in flight, with eight, and at
+    /// a fixed rate.
+    FanOut(Audience),
+    /// The same without and with one subscriber that does not read, which then catches up.
+    SlowLine(Audience),
+    /// Acknowledged publications a second.
+    Publish(Publishing),
+    /// History: pages of a hundred publications, from channels that were filled before.
+    Read {
+        #[command(flatten)]
+        publishing: Publishing,
+        /// Publications in each channel.
+        #[arg(long, default_value_t = 5000)]
+        kept: u64,
+    },
+    /// Hold quiet lines, each with one subscription, until standard input ends; every line on it
+    /// makes all of them exchange a ping.
+    Hold {
+        /// Where the server listens.
+        address: SocketAddr,
+        #[command(flatten)]
+        tongue: Tongue,
+        /// Lines.
+        #[arg(long)]
+        lines: usize,
+        /// The address to come from.
+        #[arg(long)]
+        from: Option<IpAddr>,
     },
     /// The server's memory for each quiet connection.
     Idle {
@@ -144,6 +226,36 @@ fn measure(command: Command) -> Result<Report> {
             };
             handshakes::run(dialer(&target)?, &plan).map(Report::Rate)
         }
+        Command::FanOut(audience) => {
+            let dialer = dialer(&audience.target)?;
+            fan_out::run(&dialer, &audience.plan()).map(Report::FanOut)
+        }
+        Command::SlowLine(audience) => {
+            let dialer = dialer(&audience.target)?;
+            slow_line::run(&dialer, &audience.plan()).map(Report::SlowLine)
+        }
+        Command::Publish(publishing) => {
+            let dialer = dialer(&publishing.target)?;
+            publishing::run(&dialer, &publishing.plan()).map(Report::Rate)
+        }
+        Command::Read { publishing, kept } => {
+            let dialer = dialer(&publishing.target)?;
+            reading::run(&dialer, &publishing.plan(), kept).map(Report::Rate)
+        }
+        Command::Hold {
+            address,
+            tongue,
+            lines,
+            from,
+        } => {
+            let plan = holding::Plan {
+                dialect: tongue.dialect,
+                channel: tongue.channel,
+                lines,
+            };
+            let dialer = Dialer::new(address, None)?.from(from);
+            holding::run(&dialer, &plan).map(|()| Report::Held)
+        }
         Command::Idle {
             target,
             connections,
@@ -155,6 +267,36 @@ fn measure(command: Command) -> Result<Report> {
                 pid: target.pid,
             };
             idle::run(dialer(&target)?, &plan).map(Report::Memory)
+        }
+    }
+}
+
+impl Audience {
+    fn plan(&self) -> fan_out::Plan {
+        fan_out::Plan {
+            dialect: self.tongue.dialect,
+            channel: self.tongue.channel.clone(),
+            subscribers: self.subscribers,
+            size: self.size,
+            rate: self.rate,
+            warm_up: Duration::from_secs_f64(self.times.warm_up),
+            time: Duration::from_secs_f64(self.times.seconds),
+            pid: self.target.pid,
+        }
+    }
+}
+
+impl Publishing {
+    fn plan(&self) -> publishing::Plan {
+        publishing::Plan {
+            dialect: self.dialect,
+            publishers: self.publishers,
+            channels: self.channels,
+            in_flight: self.in_flight,
+            size: self.size,
+            warm_up: Duration::from_secs_f64(self.times.warm_up),
+            time: Duration::from_secs_f64(self.times.seconds),
+            pid: self.target.pid,
         }
     }
 }

@@ -10,6 +10,12 @@ pub enum Report {
     Rate(Rate),
     /// The server's memory was read while its connections were quiet.
     Memory(Memory),
+    /// One publisher's messages went to many.
+    FanOut(FanOut),
+    /// The same with one subscriber that did not read.
+    SlowLine(SlowLine),
+    /// Quiet lines were held until whoever wanted them had enough.
+    Held,
     /// The server broke the protocol, a connection or a deadline; nothing of the run counts.
     Failed {
         /// What happened.
@@ -49,4 +55,45 @@ pub struct Memory {
     pub fresh_kib: f64,
     /// KiB a connection after each of them also carried one 64 KiB message.
     pub after_burst_kib: f64,
+}
+
+/// Deliveries from one publisher to many subscribers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FanOut {
+    /// The next publication leaves when all have the last.
+    pub one: Rate,
+    /// Eight publications under way.
+    pub eight: Rate,
+    /// At a fixed rate, with times from when a publication was to be sent.
+    pub paced: Rate,
+    /// The server's anonymous memory after that.
+    pub anonymous_kib: u64,
+}
+
+/// One subscriber that does not read, among many that do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SlowLine {
+    /// The others before it came.
+    pub without: Others,
+    /// The others while it was there.
+    pub with: Others,
+    /// The server's memory: before, after the part with eight in flight, then every second.
+    pub anonymous_kib: Vec<u64>,
+    /// How many publications waited for it in the end.
+    pub missed: u64,
+    /// How long it took to read them, in order and without a hole.
+    pub catch_up_seconds: f64,
+    /// How often it was told that it is catching up.
+    pub times_told: u64,
+    /// The server's memory when it had them.
+    pub anonymous_kib_after: u64,
+}
+
+/// The subscribers that read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Others {
+    /// Eight publications under way.
+    pub eight: Rate,
+    /// At a fixed rate.
+    pub paced: Rate,
 }

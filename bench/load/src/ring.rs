@@ -168,10 +168,10 @@ fn json(index: usize, noise: &mut Noise) -> Vec<u8> {
 }
 
 /// Repeatable bytes without a pattern (xorshift).
-struct Noise(u64);
+pub(crate) struct Noise(pub(crate) u64);
 
 impl Noise {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -1,21 +1,26 @@
 //! A non-blocking connection, plain or under TLS.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use mio::net::TcpStream;
+use rustix::io::Errno;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use socket2::{Domain, Socket, Type};
 
 /// How every connection to the server is made.
 #[derive(Clone)]
 pub struct Dialer {
     /// The server's address.
     pub address: SocketAddr,
+    from: Option<From>,
+    receive_buffer: Option<usize>,
     tls: Option<Arc<ClientConfig>>,
 }
 
@@ -23,12 +28,36 @@ impl Dialer {
     /// With `certificate`, connections are `wss` and that certificate is the only one trusted.
     pub fn new(address: SocketAddr, certificate: Option<&Path>) -> Result<Self> {
         let tls = certificate.map(tls_config).transpose()?;
-        Ok(Self { address, tls })
+        Ok(Self {
+            address,
+            from: None,
+            receive_buffer: None,
+            tls,
+        })
+    }
+
+    /// Comes from this address rather than from one of the system's choice.
+    #[must_use]
+    pub fn from(self, address: Option<IpAddr>) -> Self {
+        let port = Cell::new(FIRST_PORT);
+        Self {
+            from: address.map(|address| From { address, port }),
+            ..self
+        }
+    }
+
+    /// Lets the kernel keep about so many bytes that were not read.
+    #[must_use]
+    pub fn with_receive_buffer(self, bytes: usize) -> Self {
+        Self {
+            receive_buffer: Some(bytes),
+            ..self
+        }
     }
 
     /// Begins to connect.
     pub fn dial(&self) -> Result<Transport> {
-        let socket = TcpStream::connect(self.address)?;
+        let socket = self.connect()?;
         socket.set_nodelay(true)?;
         let tls = match &self.tls {
             None => None,
@@ -40,6 +69,53 @@ impl Dialer {
             }
         };
         Ok(Transport { socket, tls })
+    }
+
+    fn connect(&self) -> Result<TcpStream> {
+        let socket = Socket::new(Domain::for_address(self.address), Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        if let Some(bytes) = self.receive_buffer {
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        if let Some(from) = &self.from {
+            from.bind(&socket)?;
+        }
+        match socket.connect(&self.address.into()) {
+            // connect(2): writable once it is done.
+            Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
+            result => result?,
+        }
+        Ok(TcpStream::from_std(socket.into()))
+    }
+}
+
+/// Where connections come from.
+#[derive(Clone)]
+struct From {
+    address: IpAddr,
+    port: Cell<u16>,
+}
+
+/// Below are ports that programs are known by.
+const FIRST_PORT: u16 = 10_000;
+
+impl From {
+    /// Takes one port after the other. The kernel would choose one, too, but looks through those
+    /// that are taken for each: milliseconds a connection, once there are 10,000.
+    fn bind(&self, socket: &Socket) -> Result<()> {
+        // Ports of connections that ended a minute ago are fine.
+        socket.set_reuse_address(true)?;
+        loop {
+            let port = self.port.get();
+            let next = port
+                .checked_add(1)
+                .context("the address has no port left")?;
+            self.port.set(next);
+            match socket.bind(&SocketAddr::new(self.address, port).into()) {
+                Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+                result => return result.context("binding"),
+            }
+        }
     }
 }
 

@@ -10,14 +10,17 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// The request that opens a connection.
 #[must_use]
-pub fn request(offer_deflate: bool) -> Vec<u8> {
+pub fn request(path: &str, subprotocol: Option<&str>, offer_deflate: bool) -> Vec<u8> {
+    let subprotocol = subprotocol.map_or(String::new(), |name| {
+        format!("Sec-WebSocket-Protocol: {name}\r\n")
+    });
     let extensions = match offer_deflate {
         true => format!("Sec-WebSocket-Extensions: {}\r\n", deflate::OFFER),
         false => String::new(),
     };
     format!(
-        "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{extensions}\r\n"
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{subprotocol}{extensions}\r\n"
     )
     .into_bytes()
 }

@@ -55,7 +55,8 @@ export class Client {
     this.#memory = new Memory(options.store, name, this.#environment, (error) => this.#emitter.emit('warning', error));
     this.#outbox = new Outbox(this.#environment, options.outbox, {
       send: (message) => (this.#hasRoom() ? this.#send({ type: 'publish', ...message }) : undefined),
-      changed: (entries) => options.keepUnsent && this.#memory.setUnsent(entries),
+      more: () => options.keepUnsent && this.#memory.moreUnsent(() => this.#outbox.entries),
+      less: () => options.keepUnsent && this.#memory.lessUnsent(),
       published: ({ message }, answer) => this.#emitter.emit('published', { ...summary(message), ...answer }),
       refused: ({ message }, error) => this.#emitter.emit('refused', { ...summary(message), error }),
     });
@@ -109,12 +110,12 @@ export class Client {
     return this.#subscriptions.add(channel, options, this.#memory.position(channel));
   }
 
-  async publish(channel, data, { key = this.#environment.uuid(), tags, queue = true } = {}) {
+  async publish(channel, data, { key, tags, queue = true } = {}) {
     this.#checkIsOpen();
-    if (!queue && !(this.#isOpen && this.#hasRoom())) {
-      throw new OffhookError('offline', 'there is no line, and this was not to wait for one', { retry: 'later' });
-    }
-    return this.#outbox.add({ channel, ...encode(data), key, ...(tags && { tags }) });
+    const message = { channel, ...encode(data), ...(tags && { tags }) };
+    if (!queue) return this.#outbox.addOnce({ ...message, key });
+    // What may be sent again has to have one.
+    return this.#outbox.add({ ...message, key: key ?? this.#environment.uuid() });
   }
 
   async history(channel, { since, before, limit = 100 } = {}) {
@@ -134,8 +135,14 @@ export class Client {
 
   async receipts(channel, position) {
     this.#checkIsOpen();
-    const { receipts } = await this.#questions.ask({ type: 'receipts', channel, position });
-    return receipts;
+    const { received, subscribers, sessions = [] } = await this.#questions.ask({ type: 'receipts', channel, position });
+    return { received, subscribers, sessions };
+  }
+
+  async ack(channel, consumer, position) {
+    this.#checkIsOpen();
+    const answer = await this.#questions.ask({ type: 'ack', channel, consumer, ...(position !== undefined && { position }) });
+    return answer.position;
   }
 
   /** The next subscription to this channel begins with its `since`, not where the last one was. */
@@ -228,7 +235,7 @@ export class Client {
       case 'welcome': this.#welcomed(message); break;
       case 'token': this.#keepToken(message.resume); break;
       case 'published': this.#outbox.answered(message); break;
-      case 'history': case 'receipts': this.#questions.answered(message); break;
+      case 'history': case 'received': case 'acked': this.#questions.answered(message); break;
       case 'members': if (!this.#questions.answered(message)) this.#subscriptions.handle(message); break;
       case 'pong': this.#ponged(message.id); break;
       case 'error': this.#refused(message); break;

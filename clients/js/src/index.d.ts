@@ -141,7 +141,8 @@ export type State =
 export interface Published { position: Position; duplicate: boolean }
 export interface Unsent { channel: string; data: any; key: string; tags?: Record<string, string>; tried: boolean }
 export interface History { head: Position; gap?: Gap['reason']; messages: Omit<Message, 'type' | 'channel'>[] }
-export interface Receipt { session: string; user?: string; received: Position }
+/** `sessions` names some of those who have it, where the channel keeps presence. */
+export interface Receipts { received: number; subscribers: number; sessions: string[] }
 
 export interface ClientEvents {
   state: State;
@@ -167,13 +168,15 @@ export interface Client {
   off<Type extends keyof ClientEvents>(type: Type, listener: (event: ClientEvents[Type]) => void): void;
   /** Begins at `since` (default `now`), or after the position that the store has. */
   subscribe<T = any>(channel: string, options?: { since?: Since; presence?: boolean }): Subscription<T>;
-  /** Kept once the server has it, over as many lines as that takes. `queue: false`: not without a line. */
+  /** Kept once the server has it, over as many lines as that takes. `queue: false`: now and once, or not at all. */
   publish(channel: string, data: Data, options?: { key?: string; tags?: Record<string, string>; queue?: boolean }): Promise<Published>;
   /** Reads once: the newest, those after `since`, or the newest of those before `before`. */
   history(channel: string, options?: { since?: Since; before?: Position; limit?: number }): Promise<History>;
   presence(channel: string): Promise<{ members: Member[]; total: number }>;
-  /** Whose WebSocket has everything up to `position`. */
-  receipts(channel: string, position: Position): Promise<Receipt[]>;
+  /** How many WebSockets have everything up to `position`. Asking may set it off: ask again a moment later. */
+  receipts(channel: string, position: Position): Promise<Receipts>;
+  /** Has the server remember that a consumer has done everything up to `position`; gives what it remembers. */
+  ack(channel: string, consumer: string, position?: Position): Promise<Position | undefined>;
   /** The next subscription begins with its `since`, not with the position that the store has. */
   forget(channel: string): void;
   /** Ends a wait; looks whether an open line still lives. */

@@ -3,7 +3,7 @@
 
 /** Channels whose position is kept. 256: twice what a session may subscribe to. */
 const MOST_POSITIONS = 256;
-/** Positions change with each message; they are written this much later, all at once. */
+/** What changes with each message is written this much later, all at once. */
 const WRITE_AFTER = 200;
 
 export class Memory {
@@ -12,7 +12,10 @@ export class Memory {
   #environment;
   #complain;
   #positions;
-  #writing = false;
+  #unsent = () => [];
+  // What is to be written.
+  #changed = new Set();
+  #isUrgent = false;
 
   /** @param complain is told why something could not be kept: a full or forbidden store is no reason to stop */
   constructor(store, name, environment, complain) {
@@ -31,11 +34,11 @@ export class Memory {
     this.#positions.delete(channel);
     this.#positions.set(channel, position);
     if (this.#positions.size > MOST_POSITIONS) this.#positions.delete(this.#positions.keys().next().value);
-    this.#writeSoon();
+    this.#writeSoon('positions');
   }
 
   forget(channel) {
-    if (this.#positions.delete(channel)) this.#writeSoon();
+    if (this.#positions.delete(channel)) this.#writeSoon('positions');
   }
 
   unsent() {
@@ -43,8 +46,21 @@ export class Memory {
     return Array.isArray(entries) ? entries : [];
   }
 
-  setUnsent(entries) {
-    this.#write('unsent', entries.length ? entries.map(({ message, sentAt }) => ({ message, sentAt })) : undefined);
+  /** Something is on its way now: `get` gives all that is. Written before anything else can happen. */
+  moreUnsent(get) {
+    this.#unsent = get;
+    this.#changed.add('unsent');
+    if (this.#isUrgent) return;
+    this.#isUrgent = true;
+    queueMicrotask(() => {
+      this.#isUrgent = false;
+      this.flush();
+    });
+  }
+
+  /** Something has arrived. What is written too late is published again, with its key. */
+  lessUnsent() {
+    this.#writeSoon('unsent');
   }
 
   /** Takes the session, so that a copy of the page finds none: two lines cannot have one session. */
@@ -59,15 +75,18 @@ export class Memory {
   }
 
   flush() {
-    if (!this.#writing) return;
-    this.#writing = false;
-    this.#write('positions', Object.fromEntries(this.#positions));
+    const changed = [...this.#changed];
+    this.#changed.clear();
+    if (changed.includes('positions')) this.#write('positions', Object.fromEntries(this.#positions));
+    if (changed.includes('unsent')) {
+      const entries = this.#unsent();
+      this.#write('unsent', entries.length ? entries.map(({ message, sentAt }) => ({ message, sentAt })) : undefined);
+    }
   }
 
-  #writeSoon() {
-    if (this.#writing) return;
-    this.#writing = true;
-    this.#environment.later(() => this.flush(), WRITE_AFTER);
+  #writeSoon(what) {
+    if (this.#changed.size === 0) this.#environment.later(() => this.flush(), WRITE_AFTER);
+    this.#changed.add(what);
   }
 
   #read(what) {

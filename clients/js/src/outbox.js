@@ -31,7 +31,7 @@ export class Outbox {
 
   /**
    * @param owner `send(message)` gives the id it was sent with, or `undefined` while the socket is full;
-   *   `changed(entries)`, `published(entry, answer)`, `refused(entry, error)`
+   *   `more()`, `less()`, `published(entry, answer)`, `refused(entry, error)`
    */
   constructor(environment, limits, owner) {
     this.#environment = environment;
@@ -39,22 +39,35 @@ export class Outbox {
     this.#owner = owner;
   }
 
+  /** What waits, and what has no answer yet. */
   get entries() {
-    return this.#entries;
+    return this.#entries.filter(({ isOnce }) => !isOnce);
   }
 
   /** Queues a message; the promise is kept once the server has it, or says that it will not. */
   add(message, sentAt) {
+    return this.#add({ message, sentAt });
+  }
+
+  /** Sends a message now and once, or not at all. */
+  addOnce(message) {
+    if (!this.#isOpen || this.#inFlight.size >= this.#limits.inFlight || this.#entries.length > this.#inFlight.size) {
+      return Promise.reject(notQueued());
+    }
+    return this.#add({ message, isOnce: true });
+  }
+
+  #add(entry) {
+    const { message } = entry;
     const size = JSON.stringify(message).length;
     if (this.#entries.length >= this.#limits.count || this.#size + size > this.#limits.size) {
       const detail = `${this.#entries.length} publications wait for a line, as many as may`;
       return Promise.reject(new OffhookError('queue_full', detail, { retry: 'later' }));
     }
-    const entry = { message, size, sentAt };
-    const answer = new Promise((resolve, reject) => Object.assign(entry, { resolve, reject }));
+    const answer = new Promise((resolve, reject) => Object.assign(entry, { size, resolve, reject }));
     this.#entries.push(entry);
     this.#size += size;
-    this.#owner.changed(this.#entries);
+    this.#owner.more();
     this.pump();
     return answer;
   }
@@ -70,7 +83,10 @@ export class Outbox {
     this.#isOpen = false;
     this.#inFlight.clear();
     this.#cancel();
-    for (const entry of this.#entries) entry.isSent = false;
+    for (const entry of [...this.#entries]) {
+      entry.isSent = false;
+      if (entry.isOnce) this.#reject(entry, notQueued());
+    }
   }
 
   /** Sends what may be sent now. */
@@ -87,6 +103,10 @@ export class Outbox {
       if (this.#inFlight.size >= this.#limits.inFlight) return;
       if (entry.isSent) continue;
       const id = this.#owner.send(entry.message);
+      if (id === undefined && entry.isOnce) {
+        this.#reject(entry, notQueued());
+        return;
+      }
       if (id === undefined) {
         // No event says when a socket has room again.
         this.#pumpLater(50);
@@ -131,7 +151,7 @@ export class Outbox {
 
   #refused(entry, error) {
     entry.isSent = false;
-    if (error.retry === 'never') this.#reject(entry, error);
+    if (error.retry === 'never' || entry.isOnce) this.#reject(entry, error);
     else if (error.retry === 'reconnect') this.#isOpen = false;
     else {
       const until = this.#environment.now() + (error.retryAfter ?? LATER);
@@ -156,10 +176,14 @@ export class Outbox {
   #remove(entry) {
     this.#entries.splice(this.#entries.indexOf(entry), 1);
     this.#size -= entry.size;
-    this.#owner.changed(this.#entries);
+    this.#owner.less();
   }
 
   #pumpLater(ms) {
     this.#cancel = this.#environment.later(() => this.pump(), ms);
   }
+}
+
+function notQueued() {
+  return new OffhookError('offline', 'there is no line, or it is busy, and this was not to wait', { retry: 'later' });
 }

@@ -121,10 +121,27 @@ test('the queue has a bound in number and in size', async () => {
   assert.equal(client.unsent.length, 2);
 });
 
-test('what is not to wait for a line is refused without one', async () => {
-  const { client } = await newClient();
-  await assert.rejects(client.publish('chat', 'typing', { queue: false }), { code: 'offline' });
-  assert.deepEqual(client.unsent, []);
+test('what is not to wait goes now and once, without a key, or not at all', async () => {
+  const { client, world } = await newClient();
+  const typing = () => client.publish('chat', 'typing', { queue: false });
+  await assert.rejects(typing(), { code: 'offline' });
+  await welcome(world);
+  const answered = typing();
+  await settled();
+  const sent = world.socket.takeOne('publish');
+  assert.equal('key' in sent, false);
+  await world.socket.says(published(sent));
+  assert.equal((await answered).position, at(1));
+  const refused = typing();
+  await settled();
+  await world.socket.says(later(world.socket.takeOne('publish'), 100));
+  await assert.rejects(refused, { code: 'rate_limited' });
+  await world.pass(100);
+  const lost = assert.rejects(typing(), { code: 'offline' });
+  await lose(world);
+  await lost;
+  await welcome(world);
+  assert.deepEqual([world.socket.take(), client.unsent], [[], []]);
 });
 
 test('what was sent so long ago that its key may be forgotten is given up, what never was is not', async () => {
@@ -168,6 +185,7 @@ test('what was not sent outlives the page, and its answer is told by an event', 
   const sent = next.world.socket.takeOne('publish');
   await next.world.socket.says(published(sent));
   assert.deepEqual(told, [[sent.key, 'a', at(1)]]);
+  await next.world.pass(200);
   const third = await newClient({ store, keepUnsent: true });
   assert.deepEqual(third.client.unsent, []);
 });

@@ -162,6 +162,22 @@ test('a question that is refused for now is asked later, one refused for good is
   await assert.rejects(answer, { code: 'forbidden' });
 });
 
+test('who has a message, and what a consumer has done', async () => {
+  const { client, world } = await openClient();
+  const receipts = client.receipts('chat', at(7));
+  await settled();
+  const { id, position } = world.socket.takeOne('receipts');
+  assert.equal(position, at(7));
+  await world.socket.says({ type: 'received', id, channel: 'chat', position, received: 1, subscribers: 2, sessions: ['s2'] });
+  assert.deepEqual(await receipts, { received: 1, subscribers: 2, sessions: ['s2'] });
+  const cursor = client.ack('chat', 'billing', at(7));
+  await settled();
+  const ack = world.socket.takeOne('ack');
+  assert.deepEqual([ack.consumer, ack.position], ['billing', at(7)]);
+  await world.socket.says({ type: 'acked', id: ack.id, channel: 'chat', position: at(9) });
+  assert.equal(await cursor, at(9));
+});
+
 test('every frame can be watched', async () => {
   const { client, world } = await newClient();
   const frames = [];

@@ -11,6 +11,7 @@ mod open_files;
 mod screen;
 mod serve;
 mod settings;
+mod signals;
 
 use std::{env, ffi::OsString, process::ExitCode};
 

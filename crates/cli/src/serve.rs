@@ -3,14 +3,14 @@
 mod logs;
 mod welcome;
 
-use std::{future, io, process};
+use std::{io, process};
 
 use clap::Args;
 use offhook_server::config::Loaded;
 use offhook_server::{Running, Server, StartError};
-use tokio::{runtime::Builder, signal};
+use tokio::runtime::Builder;
 
-use crate::{failure::Failure, open_files, screen, settings::Flags};
+use crate::{failure::Failure, open_files, screen, settings::Flags, signals::Signals};
 
 /// Run the server.
 ///
@@ -58,11 +58,11 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
     let running = started.map_err(|error| advise(&error))?;
     screen::print(&welcome::text(&loaded, running.addresses()))?;
     signals.next().await;
-    stop(running, &loaded).await;
+    stop(running, signals, &loaded).await;
     Ok(())
 }
 
-async fn stop(running: Running, loaded: &Loaded) {
+async fn stop(running: Running, mut signals: Signals, loaded: &Loaded) {
     let seconds = loaded.config.drain.as_secs_f32();
     screen::tell(&format!(
         "stopping: clients have up to {seconds} s to go; Ctrl-C again stops at once"
@@ -70,7 +70,7 @@ async fn stop(running: Running, loaded: &Loaded) {
     tokio::select! {
         () = running.stop() => screen::tell("stopped"),
         // Only the keyboard: some supervisors send their signal twice.
-        () = ctrl_c() => {
+        _ = signals.interrupt.recv() => {
             screen::tell("stopped at once; what was acknowledged is kept");
             process::exit(AT_ONCE);
         }
@@ -79,13 +79,6 @@ async fn stop(running: Running, loaded: &Loaded) {
 
 /// As a shell reports a process that Ctrl-C ended.
 const AT_ONCE: i32 = 130;
-
-async fn ctrl_c() {
-    // Where there is no Ctrl-C to be had, there is no keyboard either.
-    if signal::ctrl_c().await.is_err() {
-        future::pending().await
-    }
-}
 
 /// What to do about a server that does not start.
 fn advise(error: &StartError) -> Failure {
@@ -104,30 +97,4 @@ fn advise(error: &StartError) -> Failure {
         return failure.hint("ports below 1024 are root's; --listen 8000 takes another");
     }
     failure
-}
-
-/// Ctrl-C, and what supervisors send.
-struct Signals {
-    #[cfg(unix)]
-    terminate: signal::unix::Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, Failure> {
-        Ok(Self {
-            #[cfg(unix)]
-            terminate: signal::unix::signal(signal::unix::SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        #[cfg(unix)]
-        let terminated = self.terminate.recv();
-        #[cfg(not(unix))]
-        let terminated = future::pending::<()>();
-        tokio::select! {
-            () = ctrl_c() => {}
-            _ = terminated => {}
-        }
-    }
 }

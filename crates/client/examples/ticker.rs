@@ -7,7 +7,10 @@
 //! cargo run --release -p offhook-client --example ticker -- ws://127.0.0.1:8000/ws
 //! ```
 #![expect(clippy::print_stdout, reason = "an example that tells what it does")]
-#![expect(clippy::wildcard_enum_match_arm, reason = "newer versions may tell more")]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "newer versions may tell more"
+)]
 
 use std::env;
 use std::time::Duration;

@@ -26,7 +26,7 @@ pub use close_code::CloseCode;
 pub use config::{Config, Keepalive, Limits};
 pub use connection::{
     CloseFrame, Closed, ClosedBy, Connection, Deflate, Event, Input, MaskKeys, ReadyState,
-    ReceiveMode,
+    ReceiveMode, SentPing,
 };
 pub use error::{Error, LimitError, PeerError, SendError, TimeoutError};
 pub use frame::{EncodedHeader, FrameHeader, MAX_CONTROL_LEN, MAX_HEADER_LEN, OpCode};

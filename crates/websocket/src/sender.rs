@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use offhook_protocol::deflate::DeflateParams;
-use offhook_protocol::{CloseCode, Closed, Kind, Outgoing, Prepared, ReadyState, Sendable};
+use offhook_protocol::{
+    CloseCode, Closed, Kind, Outgoing, Prepared, ReadyState, Sendable, SentPing,
+};
 
 use crate::error::Error;
 use crate::line::{Line, Sending, now};
@@ -147,20 +149,23 @@ impl Sender {
         poll_fn(|cx| self.line.poll_drained(cx)).await
     }
 
-    /// Asks the peer for a pong, and gives the round trip. Somebody must be receiving on the
-    /// [`WebSocket`](crate::WebSocket) for the pong to be seen.
+    /// Asks the peer for a pong, and gives the round trip. The pong is seen when all messages that
+    /// came before it were received.
     ///
     /// # Errors
     /// The connection has ended, or ends before the pong.
     pub async fn ping(&self) -> Result<Duration, Error> {
-        let before = self.begin_ping()?;
-        poll_fn(|cx| self.line.poll_pong(cx, before)).await
+        let ping = self.begin_ping()?;
+        poll_fn(|cx| self.line.poll_pong(cx, ping)).await
     }
 
-    pub(crate) fn begin_ping(&self) -> Result<u32, Error> {
-        let before = self.line.pongs();
-        self.line.send_now(|connection| connection.ping(now()))?;
-        Ok(before)
+    pub(crate) fn begin_ping(&self) -> Result<SentPing, Error> {
+        let mut sent = SentPing::default();
+        self.line.send_now(|connection| {
+            sent = connection.ping(now())?;
+            Ok(())
+        })?;
+        Ok(sent)
     }
 
     /// Begins the closing handshake and returns; what was sent before goes out first. The

@@ -102,8 +102,10 @@ impl WebSocket {
     /// or a limit, or fell silent.
     #[inline]
     pub fn recv(&mut self) -> impl Future<Output = Result<Option<Message>, Error>> + Send {
-        // No `async fn`: each message would be moved once more, out of its state.
-        poll_fn(|cx| self.poll_recv(cx))
+        Receiving {
+            socket: self,
+            waits: false,
+        }
     }
 
     /// [`recv`](Self::recv), for those who write futures by hand.
@@ -186,12 +188,12 @@ impl WebSocket {
     /// The connection has ended, or ends before the pong; or [`Error::Unread`]: as much as
     /// the longest message may be came before the pong, and is to be received first.
     pub async fn ping(&mut self) -> Result<Duration, Error> {
-        let before = self.sender.begin_ping()?;
+        let ping = self.sender.begin_ping()?;
         let cost = |message: &Message| (message.len() + size_of::<Message>()) as u64;
         let mut kept: u64 = self.ready.iter().map(cost).sum();
         let most = self.line().lock().connection.config().limits.message_size;
         poll_fn(|cx| {
-            if let Some(rtt) = self.line().rtt_after(before) {
+            if let Some(rtt) = self.line().rtt_of(ping) {
                 return Poll::Ready(Ok(rtt));
             }
             let turn = self
@@ -268,6 +270,32 @@ impl WebSocket {
 
     pub(crate) fn line(&self) -> &Arc<Line> {
         self.sender.line()
+    }
+}
+
+/// Receives one message. No `async fn`: each message would be moved once more, out of its state.
+struct Receiving<'s> {
+    socket: &'s mut WebSocket,
+    waits: bool,
+}
+
+impl Future for Receiving<'_> {
+    type Output = Result<Option<Message>, Error>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = self.socket.poll_recv(cx);
+        self.waits = polled.is_pending();
+        polled
+    }
+}
+
+impl Drop for Receiving<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.waits {
+            self.socket.line().unpark();
+        }
     }
 }
 

@@ -4,10 +4,11 @@
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::BufMut;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
@@ -68,6 +69,21 @@ impl Transport {
             #[cfg(unix)]
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Boxed(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+
+    /// Appends to a buffer what there is, as far as it takes it, and gives how much that was.
+    pub(crate) fn poll_read_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut impl BufMut,
+    ) -> Poll<io::Result<usize>> {
+        // Futures that hold nothing: dropped while they wait, they have read nothing.
+        match self {
+            Self::Tcp(stream) => pin!(stream.read_buf(buffer)).poll(cx),
+            #[cfg(unix)]
+            Self::Unix(stream) => pin!(stream.read_buf(buffer)).poll(cx),
+            Self::Boxed(stream) => pin!(stream.read_buf(buffer)).poll(cx),
         }
     }
 

@@ -1,4 +1,7 @@
 //! The load generator's eyes: it accepts what an echo server may send, and nothing else.
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod channels;
 
 use load::deflate::Agreement;
 use load::replies::{Heard, Replies};

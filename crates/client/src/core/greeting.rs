@@ -34,6 +34,7 @@ impl Core {
             id,
             token: self.line.token.as_deref().map(str::to_owned),
             resume,
+            info: Default::default(),
             positions,
         })))
     }

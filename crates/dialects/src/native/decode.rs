@@ -14,6 +14,9 @@ use super::nesting::{MAX_NESTING, is_shallow};
 
 /// Positions one `connect` may bring: more than a session may have subscriptions.
 pub const MAX_POSITIONS: usize = 1024;
+/// Bytes of what a session tells of itself: a name and a colour. They travel in each join and
+/// leave, and once a member in each list.
+pub const MAX_INFO: usize = 256;
 /// What `history` brings when it does not say how many.
 const HISTORY: u32 = 100;
 /// Numbers above this lose their last digits in JavaScript.
@@ -42,6 +45,9 @@ pub struct Connect {
     pub token: Option<String>,
     /// The sealed session to go on with.
     pub resume: Option<String>,
+    /// What members may see of a session that authentication says nothing of: one JSON value, or
+    /// nothing.
+    pub info: Bytes,
     /// The client's own positions, which are newer than those in the sealed session.
     pub positions: Vec<(ChannelName, Position)>,
 }
@@ -86,6 +92,8 @@ struct Message<'a> {
     resume: Option<Cow<'a, str>>,
     #[serde(borrow)]
     positions: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
+    #[serde(borrow)]
+    info: Option<&'a RawValue>,
 }
 
 /// `null` is a value like any other to publish, not a field that is missing.
@@ -181,8 +189,20 @@ fn connect(message: &Message<'_>, id: CommandId) -> Result<Connect, Refusal> {
         id,
         token: message.token.as_ref().map(ToString::to_string),
         resume: message.resume.as_ref().map(ToString::to_string),
+        info: info(message)?,
         positions: positions.collect::<Result<_, Refusal>>()?,
     })
+}
+
+fn info(message: &Message<'_>) -> Result<Bytes, Refusal> {
+    let text = message.info.map_or("", RawValue::get);
+    if text.len() > MAX_INFO {
+        return Err(bad(format!("info: more than {MAX_INFO} bytes")));
+    }
+    if !is_shallow(text) {
+        return Err(bad(format!("info: nests deeper than {MAX_NESTING}")));
+    }
+    Ok(Bytes::copy_from_slice(text.as_bytes()))
 }
 
 fn publish(message: &Message<'_>) -> Result<Command, Refusal> {

@@ -22,7 +22,7 @@ mod encode;
 mod nesting;
 mod object;
 
-pub use decode::{Connect, MAX_POSITIONS, Rejection, Request, decode};
+pub use decode::{Connect, MAX_INFO, MAX_POSITIONS, Rejection, Request, decode};
 pub use encode::{
     close_code, encode_notice, encode_presence, encode_publication, encode_rejection, encode_token,
     encode_welcome,

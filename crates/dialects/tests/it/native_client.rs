@@ -104,12 +104,14 @@ fn request() -> impl Strategy<Value = Request> {
         id.clone(),
         prop::option::of(text()),
         prop::option::of(text()),
+        prop::option::of("[a-z]{1,20}"),
         positions,
     );
     prop_oneof![
-        1 => connect.prop_map(|(id, token, resume, positions)| {
+        1 => connect.prop_map(|(id, token, resume, colour, positions)| {
             let positions = positions.into_iter().collect();
-            Request::Connect(Connect { id, token, resume, positions })
+            let info = colour.map_or_else(String::new, |colour| format!(r#"{{"colour":"{colour}"}}"#));
+            Request::Connect(Connect { id, token, resume, info: info.into(), positions })
         }),
         4 => (id, command()).prop_map(|(id, command)| Request::Command { id, command }),
     ]

@@ -1,6 +1,6 @@
 //! Requests as they are meant.
 
-use offhook_dialects::native::{Request, decode};
+use offhook_dialects::native::{MAX_INFO, Request, decode};
 use offhook_engine::*;
 
 fn command(text: &str) -> Command {
@@ -102,6 +102,27 @@ fn connect_brings_tokens_and_positions() {
     );
     let position = (ChannelName::new("a").unwrap(), Position::new(1, 2));
     assert_eq!(connect.positions, [position]);
+    assert!(connect.info.is_empty());
+}
+
+#[test]
+fn connect_brings_what_members_shall_see_within_limits() {
+    let info = |info: &str| decode(&format!(r#"{{"type":"connect","id":1,"info":{info}}}"#));
+    let Ok(Request::Connect(connect)) = info(r#"{ "name": "Ann" }"#) else {
+        panic!()
+    };
+    assert_eq!(&connect.info[..], br#"{ "name": "Ann" }"#);
+    let longest = format!("\"{}\"", "x".repeat(MAX_INFO - 2));
+    assert!(info(&longest).is_ok());
+    let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
+    let too_long = format!("\"{}\"", "x".repeat(MAX_INFO - 1));
+    for wrong in [too_long, deep] {
+        let rejection = info(&wrong).unwrap_err();
+        assert!(
+            rejection.refusal.detail.starts_with("info: "),
+            "{rejection:?}"
+        );
+    }
 }
 
 #[test]

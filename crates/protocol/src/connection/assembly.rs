@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::mem;
 
+use bytes::BufMut as _;
+use bytes::buf::Limit;
+
 use crate::config::Limits;
 use crate::deflate::{Decompressor, InflateError};
 use crate::error::{Error, LimitError, PeerError};
@@ -17,6 +20,10 @@ const TRUST: usize = 64 * 1024;
 /// The same once bytes have come, as a multiple of them. A message of 1 MiB is moved once while
 /// it grows; whoever wants 1 MiB to be held without sending it has to send 128 KiB.
 const EARNED: usize = 8;
+
+/// The most that is read into a message at once: what stays in a core's cache until it is
+/// unmasked.
+const ROOM: usize = 128 * 1024;
 
 /// The most that one step of inflating a chunk gives out.
 const CHUNK: usize = 64 * 1024;
@@ -115,6 +122,37 @@ impl Assembly {
             }
         }
         Ok(())
+    }
+
+    /// Room for what comes next of a frame of which `coming` bytes are still to come, where they
+    /// need not be looked at.
+    pub(crate) fn room(&mut self, coming: u64) -> Option<Limit<&mut Vec<u8>>> {
+        let Body::Binary(bytes) = &mut self.body else {
+            return None;
+        };
+        if self.compressed || self.chunked {
+            return None;
+        }
+        let after = coming.saturating_sub(1);
+        reserve(bytes.len(), bytes.capacity(), 1, after, |more| {
+            bytes.reserve_exact(more);
+        });
+        let spare = bytes.capacity().saturating_sub(bytes.len()).min(ROOM);
+        let most = usize::try_from(coming).unwrap_or(usize::MAX).min(spare);
+        Some(bytes.limit(most))
+    }
+
+    /// What was read into the [`room`](Self::room), as it came.
+    pub(crate) fn take_fresh(&mut self) -> &mut [u8] {
+        let Body::Binary(bytes) = &mut self.body else {
+            return &mut [];
+        };
+        if self.compressed || self.chunked {
+            return &mut [];
+        }
+        let known = usize::try_from(self.len).unwrap_or(usize::MAX);
+        self.len = bytes.len() as u64;
+        bytes.get_mut(known..).unwrap_or_default()
     }
 
     /// Inflates a piece of a compressed message that is received as a whole.

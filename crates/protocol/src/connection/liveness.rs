@@ -42,6 +42,10 @@ struct Pings {
     silence: Option<Silence>,
 }
 
+/// One ping that was sent, to ask [whether it was answered](Connection::is_answered).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SentPing(u64);
+
 /// What the pong deadline is counted from.
 #[derive(Debug)]
 struct Silence {
@@ -175,19 +179,27 @@ impl Connection {
     ///
     /// # Errors
     /// [`SendError::NotOpen`] once the connection closes.
-    pub fn ping(&mut self, now: Instant) -> Result<(), SendError> {
+    pub fn ping(&mut self, now: Instant) -> Result<SentPing, SendError> {
         self.check_open()?;
-        self.commit_ping(now);
-        Ok(())
+        Ok(self.commit_ping(now))
     }
 
-    fn commit_ping(&mut self, now: Instant) {
+    /// Whether a pong came for this ping, or for a later one: RFC 6455 §5.5.3 lets a peer answer
+    /// the latest only.
+    #[must_use]
+    pub fn is_answered(&self, ping: SentPing) -> bool {
+        let pings = self.liveness.pings.as_ref();
+        pings.is_none_or(|pings| pings.answered >= ping.0)
+    }
+
+    fn commit_ping(&mut self, now: Instant) -> SentPing {
         let goes_at_once = self.wire.is_empty();
         let stamp = self.liveness.ping(now);
         self.commit_control(OpCode::Ping, &stamp);
         let behind = if goes_at_once { 0 } else { self.wire.len() };
         self.liveness
             .await_answer(now, self.wire.mark(), behind as u64);
+        SentPing(u64::from_be_bytes(stamp) ^ OURS)
     }
 
     /// Sends a ping with a payload of your own; the pong brings it back.
@@ -268,6 +280,12 @@ impl Connection {
         if let Some(payload) = pong {
             self.answer_ping(&payload);
         }
+    }
+
+    /// Notes that bytes from the peer have come and wait, unread: it may have answered a ping
+    /// behind them, and is not to be given up for a silence that is ours.
+    pub fn note_unread(&mut self, now: Instant) {
+        self.liveness.heard(now);
     }
 
     /// The last measured round trip.

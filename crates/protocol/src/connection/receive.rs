@@ -108,6 +108,24 @@ impl Connection {
         }
     }
 
+    /// Whether `input` goes on with a control frame, as far as its first byte tells, or inside one.
+    /// Who must not take messages now, since nobody wants them yet, can still answer pings that
+    /// come before them: [`receive`](Self::receive) gives no message then.
+    #[must_use]
+    pub fn control_comes_next(&self, input: &Input<'_>) -> bool {
+        let Some(next) = input.as_slice().first() else {
+            return false;
+        };
+        if self.assembly.as_deref().is_some_and(Assembly::has_backlog) {
+            return false;
+        }
+        match &self.stage {
+            Stage::Header { len: 0, .. } => next & 0x08 != 0,
+            Stage::Header { bytes, .. } => bytes.first().is_some_and(|first| first & 0x08 != 0),
+            Stage::Payload { opcode, .. } => opcode.is_control(),
+        }
+    }
+
     /// How messages are given out from now on. A message that is under way is given out in
     /// chunks from here on if it was to be whole, what has come of it first; the other way round
     /// the change waits for its end if a chunk of it was given out.
@@ -293,19 +311,7 @@ impl Connection {
         if payload.key != [0; 4] {
             mask_rotated(bytes, payload.key);
         }
-        let taken = bytes.len() as u64;
-        let remaining = payload.remaining.saturating_sub(taken);
-        if remaining == 0 {
-            self.reset_stage();
-        } else {
-            let key = rotate(payload.key, taken);
-            let rest = Payload {
-                key,
-                remaining,
-                ..payload
-            };
-            self.stage = rest.into();
-        }
+        let remaining = self.advance(payload, bytes.len());
         Piece {
             bytes,
             opcode: payload.opcode,
@@ -315,8 +321,22 @@ impl Connection {
         }
     }
 
-    fn reset_stage(&mut self) {
-        self.stage = Stage::default();
+    /// Notes that the next bytes of a frame have come, and gives how many have not.
+    pub(super) fn advance(&mut self, payload: Payload, taken: usize) -> u64 {
+        let taken = taken as u64;
+        let remaining = payload.remaining.saturating_sub(taken);
+        self.stage = if remaining == 0 {
+            Stage::default()
+        } else {
+            let key = rotate(payload.key, taken);
+            let rest = Payload {
+                key,
+                remaining,
+                ..payload
+            };
+            rest.into()
+        };
+        remaining
     }
 
     #[expect(

@@ -36,6 +36,7 @@ mod rfc9112_heads;
 
 // What no specification asks for.
 mod chunks;
+mod direct_reads;
 mod fuzz_corpora;
 mod handshake_heads;
 mod handshake_properties;

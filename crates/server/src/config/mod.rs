@@ -40,7 +40,7 @@ use offhook::OriginPolicy;
 use offhook::protocol::Keepalive;
 use offhook::protocol::handshake::Scheme;
 use offhook_brokers::Durability;
-use offhook_engine::{Limits, RuleBook};
+use offhook_engine::{ChannelName, ChannelRules, History, Limits, RuleBook};
 
 pub use self::catalogue::{Setting, settings};
 pub use self::channels::ChannelRule;
@@ -111,7 +111,8 @@ group! {
         /// Short, and not the site's root, where a proxy has other things.
         ws_path: String = "/ws".to_owned() => UrlPath;
 
-        /// Serve the chat at `/talk/`.
+        /// Serve the chat at `/talk/`; who is writing there is said in `talk-typing:*`, which then
+        /// keeps nothing.
         ///
         /// It shows that everything works, from any browser.
         talk: bool = true => Switch;
@@ -154,7 +155,13 @@ impl Config {
     #[must_use]
     pub fn rule_book(&self) -> RuleBook {
         let add = |book: RuleBook, rule: &ChannelRule| book.with(&rule.pattern, rule.rules.clone());
-        self.channels.iter().fold(RuleBook::new(), add)
+        let book = self.channels.iter().fold(RuleBook::new(), add);
+        if !self.talk {
+            return book;
+        }
+        let typing = typing_rule(&book);
+        let rules = typing.iter().chain(&self.channels);
+        rules.fold(RuleBook::new(), add)
     }
 
     /// How browsers reach this server: what [`OriginPolicy::SameOrigin`] compares with.
@@ -166,6 +173,21 @@ impl Config {
             Scheme::Http
         }
     }
+}
+
+/// Who is writing in the chat is for now only: the configured rule, without history. Where the
+/// configuration allows no such channels, there are none.
+fn typing_rule(configured: &RuleBook) -> Option<ChannelRule> {
+    let lobby = ChannelName::new("talk-typing:lobby").expect("a name without a star");
+    let rules = configured.rules(&lobby)?;
+    Some(ChannelRule {
+        pattern: "talk-typing:*".to_owned(),
+        rules: ChannelRules {
+            history: History::NONE,
+            presence: false,
+            ..ChannelRules::clone(rules)
+        },
+    })
 }
 
 #[cfg(test)]

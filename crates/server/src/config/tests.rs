@@ -1,5 +1,6 @@
 //! Through the public surface: sources in, a configuration or all problems out.
 
+mod chat;
 mod pages;
 mod sources;
 mod wrong;

@@ -4,7 +4,7 @@ use std::{rc::Rc, sync::Arc};
 
 use offhook::{Message, WebSocket, protocol::CloseCode};
 use offhook_dialects::native::{self, Connect, Rejection, Request};
-use offhook_engine::{CommandId, ErrorCode, LineId, Refusal, SessionId};
+use offhook_engine::{CommandId, ErrorCode, Identity, LineId, Refusal, SessionId};
 use tokio::time::sleep;
 
 use super::{
@@ -103,7 +103,7 @@ impl Worker {
             }
             None => {
                 let session = SessionId::from_bytes(random_bytes().map_err(no_session)?);
-                engine.handle_line_opened(session, Arc::clone(&self.stranger), now)?
+                engine.handle_line_opened(session, self.identity(connect), now)?
             }
         };
         let sender = socket.sender();
@@ -114,6 +114,17 @@ impl Worker {
         state.outboxes.add(line, sender, self.seconds());
         self.carry_out(state);
         Ok(Line::new(self, line))
+    }
+
+    /// Who a new session is. What it tells of itself is shown to members, and proves nothing.
+    fn identity(&self, connect: &Connect) -> Arc<Identity> {
+        if connect.info.is_empty() {
+            return Arc::clone(&self.stranger);
+        }
+        Arc::new(Identity {
+            info: connect.info.clone(),
+            ..Identity::stranger()
+        })
     }
 
     fn welcome(

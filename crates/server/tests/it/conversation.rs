@@ -65,6 +65,33 @@ async fn the_conversation_of_the_specification() {
 }
 
 #[tokio::test]
+async fn members_see_what_a_session_tells_of_itself_also_after_a_resume() {
+    let hall = Hall::open(config()).await;
+    let mut watcher = hall.caller().await;
+    let presence = json!({"type": "subscribe", "channel": "chat", "presence": true});
+    watcher.ask(presence).await;
+    let mut other = hall.dial().await;
+    other
+        .say(r#"{"type":"connect","id":1,"info":{"name":"Ann"}}"#)
+        .await;
+    let token = other.hear_a("welcome").await["resume"].clone();
+    other.subscribe("chat", json!("now")).await;
+    let mut join = watcher.hear_a("join").await;
+    if join["session"] == watcher.session {
+        join = watcher.hear_a("join").await;
+    }
+    assert_eq!(join["info"], json!({"name": "Ann"}));
+
+    other.cut();
+    let mut other = hall.dial().await;
+    other.resume(token.as_str().unwrap(), json!({})).await;
+    other.subscribe("chat 2", json!("now")).await;
+    let members = json!({"type": "presence", "channel": "chat 2"});
+    let members = watcher.ask(members).await;
+    assert_eq!(members["members"][0]["info"], json!({"name": "Ann"}));
+}
+
+#[tokio::test]
 async fn data_arrives_byte_for_byte_with_its_tags_and_binary_in_base64() {
     let hall = Hall::open(config()).await;
     let mut caller = hall.caller().await;

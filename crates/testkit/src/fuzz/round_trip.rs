@@ -120,7 +120,7 @@ fn act(pair: &mut Pair, sent: &mut Sent, choices: &mut Choices<'_>) {
         (&mut pair.server, &mut sent.server)
     };
     match (choice >> 1) % 6 {
-        0 => end.connection.ping(now).expect("open"),
+        0 => drop(end.connection.ping(now).expect("open")),
         1 => pair.settle(),
         2 => pair.run(Duration::from_millis(u64::from(choices.byte()))),
         3 => send_piece(end, sent, choices),

@@ -43,6 +43,17 @@ impl ReadBuffer {
         buffer
     }
 
+    /// With a copy of what another has not used up, in no more memory than that.
+    pub(super) fn keeping(other: &Self) -> Box<Self> {
+        let unread = other.bytes.get(other.from..other.to).unwrap_or_default();
+        Box::new(Self {
+            bytes: unread.into(),
+            from: 0,
+            to: unread.len(),
+            at: other.at,
+        })
+    }
+
     /// Notes that the first `len` bytes were read now.
     #[inline]
     pub(crate) fn filled(&mut self, len: usize) {
@@ -125,6 +136,9 @@ pub(crate) fn take_read() -> Box<ReadBuffer> {
 
 /// Gives a read buffer back.
 pub(crate) fn give_read(buffer: Box<ReadBuffer>) {
+    if buffer.len() < READ {
+        return;
+    }
     // While the thread ends there is nobody to keep it for.
     let _ended = SPARE.try_with(|spare| {
         let reads = &mut spare.borrow_mut().reads;

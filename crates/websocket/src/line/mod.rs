@@ -12,6 +12,7 @@
 pub(crate) mod buffers;
 mod ending;
 mod flush;
+mod idle;
 mod outbox;
 mod ready;
 mod send;
@@ -61,16 +62,18 @@ pub(crate) struct State {
     transport: Option<Transport>,
     /// What was read and is not used up.
     inbox: Option<Box<ReadBuffer>>,
-    /// Whoever waits for a message.
+    /// Whether a read went straight into the message under way.
+    read_payload: bool,
+    /// Whoever waits for a message, or did.
     reader: Option<Waker>,
+    /// Whether it still waits.
+    parked: bool,
     /// Whoever waits for room, for the output to have drained, for a pong or for the end.
     waiting: Vec<Waker>,
     /// The wheel's key and the time asked for.
     timer: Option<(u32, Instant)>,
     /// Senders wait while this much is unsent.
     high_water: u32,
-    /// How many pings were answered.
-    pongs: u32,
     /// The latest mark that came back.
     pub(crate) reached: Option<u32>,
     /// What was unsent when the transport was closed.
@@ -107,11 +110,12 @@ impl Line {
                 connection,
                 transport: Some(transport),
                 inbox,
+                read_payload: false,
                 reader: None,
+                parked: false,
                 waiting: Vec::new(),
                 timer: None,
                 high_water,
-                pongs: 0,
                 reached: None,
                 unsent: 0,
                 streaming: false,
@@ -157,6 +161,9 @@ impl Line {
     pub(crate) fn look_after(self: &Arc<Self>) {
         self.called.store(false, Ordering::Release);
         let mut state = self.lock();
+        if !state.parked {
+            self.listen(&mut state);
+        }
         if state.connection.has_output() || state.unflushed {
             self.flush(&mut state);
         }
@@ -167,6 +174,7 @@ impl Line {
     pub(crate) fn keep_time(self: &Arc<Self>) {
         let mut state = self.lock();
         state.timer = state.timer.map(|(key, _)| (key, now()));
+        self.listen(&mut state);
         let unsent = state.buffered();
         if let Err(error) = state.connection.handle_timeout(now()) {
             if state.connection.wants_disconnect() {
@@ -282,10 +290,9 @@ impl State {
         }
     }
 
-    /// Counts what concerns the library itself.
+    /// Wakes whom an event concerns besides the receiver.
     fn note(&mut self, event: &Event<'_>) {
         if let Event::Pong { rtt: Some(_), .. } = event {
-            self.pongs = self.pongs.wrapping_add(1);
             let waiting = std::mem::take(&mut self.waiting);
             waiting.into_iter().for_each(Waker::wake);
         }

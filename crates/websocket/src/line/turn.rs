@@ -9,7 +9,7 @@ use offhook_protocol::{Connection, Event};
 use tokio::io::ReadBuf;
 
 use super::take::{Batch, Each, Take, Turn};
-use super::{Fault, Line, Ready, State, buffers};
+use super::{Fault, Line, Ready, State, buffers, now};
 use crate::error::Error;
 
 impl Line {
@@ -50,14 +50,14 @@ impl Line {
     ) -> Poll<Result<Option<T::Taken>, Error>> {
         let mut state = self.lock();
         state.connection.set_receive_mode(turn.mode);
+        state.parked = false;
         loop {
             if let Some(taken) = state.take_events(take) {
-                if state.connection.has_output() {
-                    // The user may not come back for long, and the peer waits for its pong.
-                    self.call();
-                } else {
+                if !state.connection.has_output() {
                     state.give_buffer_back();
                 }
+                // The user may not come back for long, and the peer waits for its pong.
+                self.call();
                 return Poll::Ready(Ok(Some(taken)));
             }
             if state.connection.has_output() || state.unflushed {
@@ -88,6 +88,7 @@ impl Line {
                 Poll::Ready(Err(error)) => state.lose(Some(error)),
                 Poll::Pending => {
                     state.give_buffer_back();
+                    state.parked = true;
                     if !state
                         .reader
                         .as_ref()
@@ -109,6 +110,9 @@ impl State {
     /// Gives the events that lie in the read buffer to `take`.
     #[inline]
     fn take_events<T: Take>(&mut self, take: &mut T) -> Option<T::Taken> {
+        if mem::take(&mut self.read_payload) {
+            return self.take_payload(take);
+        }
         let mut buffer = self.inbox.take()?;
         let mut input = buffer.input();
         let used_up;
@@ -146,12 +150,31 @@ impl State {
         taken
     }
 
+    /// Gives the message that a read straight into it has made whole to `take`.
+    fn take_payload<T: Take>(&mut self, take: &mut T) -> Option<T::Taken> {
+        match self.connection.payload_read(now()) {
+            Ok(Some(event)) => take
+                .event(event, &mut self.connection)
+                .or_else(|| take.end()),
+            Ok(None) => None,
+            Err(error) => {
+                self.fault = Some(Box::new(Fault::Peer(error)));
+                None
+            }
+        }
+    }
+
     /// Reads once. `false` at the end of the stream.
     #[inline]
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let Some(transport) = &mut self.transport else {
             return Poll::Ready(Ok(false));
         };
+        if let Some(mut room) = self.connection.payload_room() {
+            let read = transport.poll_read_into(cx, &mut room);
+            self.read_payload = matches!(read, Poll::Ready(Ok(1..)));
+            return read.map_ok(|count| count > 0);
+        }
         let mut buffer = buffers::take_read();
         let mut read = ReadBuf::new(&mut buffer);
         let result = transport.poll_read(cx, &mut read);

@@ -3,35 +3,25 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use offhook_protocol::Closed;
+use offhook_protocol::{Closed, SentPing};
 
-use super::Line;
+use super::{Line, State};
 use crate::error::Error;
 
 impl Line {
-    /// How many pings were answered so far, for [`rtt_after`](Self::rtt_after).
-    pub(crate) fn pongs(&self) -> u32 {
-        self.lock().pongs
-    }
-
-    /// The round trip, if a ping was answered since.
-    pub(crate) fn rtt_after(&self, before: u32) -> Option<Duration> {
-        let state = self.lock();
-        if state.pongs == before {
-            None
-        } else {
-            state.connection.rtt()
-        }
+    /// The round trip, if this ping was answered, or a later one.
+    pub(crate) fn rtt_of(&self, ping: SentPing) -> Option<Duration> {
+        self.lock().rtt_of(ping)
     }
 
     /// Waits for a pong that somebody else receives.
     pub(crate) fn poll_pong(
         &self,
         cx: &mut Context<'_>,
-        before: u32,
+        ping: SentPing,
     ) -> Poll<Result<Duration, Error>> {
         let mut state = self.lock();
-        if let Some(rtt) = state.connection.rtt().filter(|_| state.pongs != before) {
+        if let Some(rtt) = state.rtt_of(ping) {
             return Poll::Ready(Ok(rtt));
         }
         if state.transport.is_none() {
@@ -56,5 +46,13 @@ impl Line {
     /// What somebody is told who comes too late.
     pub(crate) fn closed_error(&self) -> Error {
         self.lock().closed_error()
+    }
+}
+
+impl State {
+    fn rtt_of(&self, ping: SentPing) -> Option<Duration> {
+        self.connection
+            .rtt()
+            .filter(|_| self.connection.is_answered(ping))
     }
 }

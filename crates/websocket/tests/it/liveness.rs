@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use offhook::protocol::handshake::Negotiated;
 use offhook::protocol::{CloseCode, Config, Error as Failure, Keepalive, TimeoutError};
-use offhook::{Error, Pair, Settings, pair};
+use offhook::{Error, Pair, Settings, Transport, WebSocket, pair};
+use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 fn keepalive(interval: u64, pong_timeout: u64) -> Settings {
@@ -149,12 +151,94 @@ async fn a_connection_that_nobody_receives_on_ends_in_time_all_the_same() {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_answers_no_ping_but_talks_all_the_time_costs_bounded_memory() {
-    let (mut client, server) = pair();
+    let (near, mut far) = tokio::io::duplex(64 * 1024);
+    let transport = Transport::boxed(near);
+    let agreed = Negotiated::default();
+    let mut client = WebSocket::client(transport, agreed, &[], &Settings::default());
     tokio::spawn(async move {
-        // Nobody receives on this end, so no ping is answered.
-        while server.send(vec![0; 10_000]).await.is_ok() {}
+        // RFC 6455 §5.2: binary, unmasked, 10,000 bytes.
+        let mut frame = vec![0x82, 126, 0x27, 0x10];
+        frame.extend([0; 10_000]);
+        while far.write_all(&frame).await.is_ok() {}
     });
     let ended = client.ping().await;
     assert!(matches!(ended, Err(Error::Unread)), "{ended:?}");
     assert!(client.recv().await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_is_not_answered_by_the_pong_to_an_earlier_one() {
+    let delay = Duration::from_secs(2);
+    let pair = Pair::new().client(&keepalive(30, 20)).delay(delay);
+    let (mut client, mut server, _link) = pair.open();
+    tokio::spawn(async move { server.recv().await });
+    let mut receiving = Box::pin(client.recv());
+    // The keepalive's ping leaves after 30 s; its pong comes after 34.
+    let early = tokio::time::timeout(Duration::from_secs(32), &mut receiving).await;
+    assert!(early.is_err());
+    drop(receiving);
+    let begun = Instant::now();
+    client.ping().await.unwrap();
+    assert_eq!(begun.elapsed(), 2 * delay);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_are_answered_while_nobody_receives() {
+    let delay = Duration::from_millis(50);
+    let (mut client, mut server, _link) = Pair::new().delay(delay).open();
+    // Nobody ever has, but somebody sends.
+    let begun = Instant::now();
+    server.send("hello").await.unwrap();
+    client.ping().await.unwrap();
+    assert_eq!(begun.elapsed(), 2 * delay);
+    // Somebody has, and is busy with the message.
+    client.send("work").await.unwrap();
+    assert_eq!(server.recv().await.unwrap(), Some("work".into()));
+    client.ping().await.unwrap();
+    assert_eq!(begun.elapsed(), 5 * delay);
+    // Somebody has waited, and gave up.
+    let waited = tokio::time::timeout(delay, server.recv()).await;
+    assert!(waited.is_err());
+    client.ping().await.unwrap();
+    assert_eq!(begun.elapsed(), 8 * delay);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_only_sends_is_kept_alive_and_hears_of_the_close() {
+    let (client, mut server, _link) = Pair::new().client(&keepalive(5, 3)).open();
+    let receiving = tokio::spawn(async move {
+        for _ in 0..10 {
+            assert_eq!(server.recv().await.unwrap(), Some("tick".into()));
+        }
+        server.close(CloseCode::NORMAL, "enough").await
+    });
+    for _ in 0..10 {
+        client.send("tick").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(20)).await;
+    }
+    assert_eq!(&*client.ended().await.reason, "enough");
+    assert!(receiving.await.unwrap().unwrap().clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_whose_message_nobody_receives_is_not_given_up() {
+    // The server cannot be answered behind its own messages, and does not ask here.
+    let pair = Pair::new()
+        .client(&keepalive(5, 3))
+        .server(&keepalive(9_999, 3));
+    let (mut client, server, _link) = pair.open();
+    server.send("read me").await.unwrap();
+    server.send(vec![7; 100_000]).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(client.recv().await.unwrap(), Some("read me".into()));
+    assert_eq!(client.recv().await.unwrap().unwrap().len(), 100_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_is_gone_is_noticed_while_nobody_receives() {
+    let (client, server, link) = Pair::new().open();
+    let sender = client.sender();
+    link.cut();
+    assert_eq!(sender.ended().await.code, CloseCode::ABNORMAL);
+    drop(server);
 }

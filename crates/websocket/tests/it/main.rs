@@ -39,6 +39,7 @@ mod http2_tls;
 mod hyper;
 mod link;
 mod liveness;
+mod long_messages;
 mod memory;
 mod model;
 mod program;

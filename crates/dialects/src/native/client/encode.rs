@@ -25,6 +25,9 @@ fn encode_connect(connect: &Connect) -> String {
     if let Some(resume) = &connect.resume {
         object = object.text("resume", resume);
     }
+    if !connect.info.is_empty() {
+        object = object.raw("info", String::from_utf8_lossy(&connect.info));
+    }
     if connect.positions.is_empty() {
         return object.end();
     }

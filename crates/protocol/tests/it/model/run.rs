@@ -125,7 +125,7 @@ impl Run {
                 self.note(side, message, result);
             }
             Op::Piece(side, size, last) => self.piece(side, size, last),
-            Op::Ping(side) => self.end_mut(side).connection.ping(now).unwrap_or_default(),
+            Op::Ping(side) => drop(self.end_mut(side).connection.ping(now)),
             Op::PingWith(side) => {
                 self.count += 1;
                 let payload = format!("ping {}", self.count).into_bytes();

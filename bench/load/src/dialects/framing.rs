@@ -1,0 +1,108 @@
+//! Where one thing that a server says ends and the next begins.
+
+use std::str;
+
+use anyhow::{Context as _, Result, ensure};
+
+/// A line that ends later than this is no line.
+const LONGEST_LINE: usize = 4096;
+
+/// How a protocol cuts its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Frames of RFC 6455 §5.2, from a server.
+    WebSocket,
+    /// Lines; `MSG` and `HMSG` are followed by as many bytes as they say.
+    Nats,
+    /// A type, a length in groups of seven bits, a body.
+    Mqtt,
+}
+
+/// One thing said.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unit<'a> {
+    /// A frame's first byte, or a NATS line without its end.
+    pub head: &'a [u8],
+    /// What it carries.
+    pub body: &'a [u8],
+    /// Bytes up to the next unit.
+    pub length: usize,
+}
+
+impl Unit<'_> {
+    /// Nothing said: where the end of the opening handshake stands for a unit.
+    pub const EMPTY: Unit<'static> = Unit {
+        head: &[],
+        body: &[],
+        length: 0,
+    };
+}
+
+impl Framing {
+    /// The unit that `bytes` begin with, if all of it is there.
+    pub fn next(self, bytes: &[u8]) -> Result<Option<Unit<'_>>> {
+        match self {
+            Self::WebSocket => websocket(bytes),
+            Self::Nats => nats(bytes),
+            Self::Mqtt => mqtt(bytes),
+        }
+    }
+}
+
+fn websocket(bytes: &[u8]) -> Result<Option<Unit<'_>>> {
+    let [first, second, rest @ ..] = bytes else {
+        return Ok(None);
+    };
+    ensure!(
+        first & 0x70 == 0 && second & 0x80 == 0,
+        "a masked frame, or a reserved bit (RFC 6455 §5.2)"
+    );
+    let (start, size) = match (second, rest) {
+        (126, [a, b, ..]) => (4, usize::from(u16::from_be_bytes([*a, *b]))),
+        (127, [a, b, c, d, e, f, g, h, ..]) => {
+            let size = u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]);
+            (10, usize::try_from(size)?)
+        }
+        (126 | 127, _) => return Ok(None),
+        (size, _) => (2, usize::from(*size)),
+    };
+    Ok(unit(bytes, 1, start, size, 0))
+}
+
+fn nats(bytes: &[u8]) -> Result<Option<Unit<'_>>> {
+    let Some(end) = memchr::memchr(b'\n', bytes) else {
+        ensure!(bytes.len() < LONGEST_LINE, "a line without an end");
+        return Ok(None);
+    };
+    let line = bytes[..end]
+        .strip_suffix(b"\r")
+        .context("a bare line feed")?;
+    if !line.starts_with(b"MSG ") && !line.starts_with(b"HMSG ") {
+        return Ok(unit(bytes, line.len(), end + 1, 0, 0));
+    }
+    let size = line.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    let size = str::from_utf8(size)?.parse()?;
+    Ok(unit(bytes, line.len(), end + 1, size, 2))
+}
+
+fn mqtt(bytes: &[u8]) -> Result<Option<Unit<'_>>> {
+    let mut size = 0;
+    for (place, byte) in bytes.iter().skip(1).enumerate() {
+        // MQTT 3.1.1 §2.2.3: at most four bytes, the least significant group first.
+        ensure!(place < 4, "an endless length");
+        size |= usize::from(byte & 0x7F) << (7 * place);
+        if byte & 0x80 == 0 {
+            return Ok(unit(bytes, 1, place + 2, size, 0));
+        }
+    }
+    Ok(None)
+}
+
+fn unit(bytes: &[u8], head: usize, start: usize, size: usize, after: usize) -> Option<Unit<'_>> {
+    let length = start.checked_add(size)?.checked_add(after)?;
+    bytes.get(..length).map(|_| Unit {
+        head: &bytes[..head],
+        body: &bytes[start..start + size],
+        length,
+    })
+}

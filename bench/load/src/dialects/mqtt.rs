@@ -1,0 +1,48 @@
+//! MQTT 3.1.1, at most once (`QoS` 0).
+
+use super::{Part, Unit, Word};
+
+/// §3.12.
+pub(super) const PING: [u8; 2] = [0xC0, 0];
+
+/// §3.1: a clean session without keepalive; the server makes up the client's name.
+pub(super) fn connect() -> Vec<u8> {
+    packet(0x10, b"\0\x04MQTT\x04\x02\0\0\0\0")
+}
+
+/// §3.3.
+pub(super) fn publication(channel: &str, payload: &[u8]) -> Vec<u8> {
+    packet(0x30, &[&text(channel)[..], payload].concat())
+}
+
+pub(super) fn hear(part: &Part, unit: &Unit<'_>) -> Word {
+    match (unit.head[0] & 0xF0, unit.body) {
+        (0x20, [_, 0]) if part.subscribes => {
+            let filter = text(&part.channel);
+            Word::Say(packet(0x82, &[&[0, 1][..], &filter[..], &[0]].concat()))
+        }
+        (0x20, [_, 0]) | (0x90, [0, 1, 0]) => Word::Ready,
+        (0x30, _) => Word::Publication,
+        (0xD0, _) => Word::Pong,
+        (kind, body) => Word::Refused(format!("packet {kind:#x} {body:x?}")),
+    }
+}
+
+/// §1.5.3.
+fn text(text: &str) -> Vec<u8> {
+    let mut out = (text.len() as u16).to_be_bytes().to_vec();
+    out.extend_from_slice(text.as_bytes());
+    out
+}
+
+fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = vec![first];
+    let mut left = body.len();
+    while left > 0x7F {
+        out.push(left as u8 | 0x80);
+        left >>= 7;
+    }
+    out.push(left as u8);
+    out.extend_from_slice(body);
+    out
+}

@@ -1,0 +1,95 @@
+//! Holds quiet lines, each with one subscription, for as long as whoever started this wants.
+
+use std::io::BufRead as _;
+use std::rc::Rc;
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::crowd::Crowd;
+use crate::dialects::{Dialect, Part};
+use crate::line::Heard;
+use crate::ring::Ring;
+use crate::transport::Dialer;
+
+/// How often it is looked whether there is something to do, besides answering the server's pings.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// Lines between two words of progress.
+const PROGRESS: usize = 1000;
+
+/// Pings under way at once.
+const PINGS: usize = 100;
+
+/// What to hold.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The server's language.
+    pub dialect: Dialect,
+    /// The channel of all lines.
+    pub channel: String,
+    /// How many lines.
+    pub lines: usize,
+}
+
+/// Opens the lines, saying `open N` on the way and `ready N` at the end. Then each line `ping` on
+/// standard input makes every line exchange a ping, after which it says `pinged N`; the end of
+/// standard input ends it.
+pub fn run(dialer: &Dialer, plan: &Plan) -> Result<()> {
+    let wishes = wishes();
+    let mut crowd = Crowd::new()?;
+    let part = Rc::new(Part {
+        dialect: plan.dialect,
+        subscribes: true,
+        channel: plan.channel.clone(),
+        number: 0,
+    });
+    let parts = (0..plan.lines).map(|_| part.clone());
+    let mut said = 0;
+    crowd.open(dialer, parts, |ready| {
+        if ready / PROGRESS > said {
+            said = ready / PROGRESS;
+            println!("open {ready}");
+        }
+    })?;
+    println!("ready {}", crowd.lines.len());
+    loop {
+        match wishes.try_recv() {
+            Ok(()) => println!("pinged {}", ping(&mut crowd)?),
+            Err(TryRecvError::Empty) => {
+                crowd.turn(&Ring::empty(), Some(GLANCE), |_, _, _| Ok(()))?;
+            }
+            Err(TryRecvError::Disconnected) => return Ok(()),
+        }
+    }
+}
+
+/// One for each line on standard input, until its end.
+fn wishes() -> Receiver<()> {
+    let (send, receive) = sync_channel(1);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            if line.is_err() || send.send(()).is_err() {
+                return;
+            }
+        }
+    });
+    receive
+}
+
+fn ping(crowd: &mut Crowd) -> Result<usize> {
+    let ping = crowd.lines[0].part.dialect.ping();
+    let (mut asked, mut answered) = (0, 0);
+    while answered < crowd.lines.len() {
+        while asked < crowd.lines.len() && asked - answered < PINGS {
+            crowd.lines[asked].say(&ping)?;
+            asked += 1;
+        }
+        crowd.turn(&Ring::empty(), None, |_, _, heard| {
+            answered += usize::from(heard == Heard::Pong);
+            Ok(())
+        })?;
+    }
+    Ok(answered)
+}

@@ -1,0 +1,169 @@
+//! Publications that are acknowledged: how many a second, and how long each takes.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use hdrhistogram::Histogram;
+
+use crate::crowd::Crowd;
+use crate::dialects::{Dialect, Part};
+use crate::echo::{Mark, histogram};
+use crate::line::Heard;
+use crate::report::Rate;
+use crate::ring::{Ring, Shape};
+use crate::transport::Dialer;
+
+/// Who publishes how much, and for how long.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The server's language.
+    pub dialect: Dialect,
+    /// How many lines publish.
+    pub publishers: usize,
+    /// To how many channels, line by line in turn.
+    pub channels: usize,
+    /// Publications of each line that are not acknowledged yet.
+    pub in_flight: usize,
+    /// Bytes of a publication.
+    pub size: usize,
+    /// Time before the measurement.
+    pub warm_up: Duration,
+    /// Time of the measurement.
+    pub time: Duration,
+    /// The server's process.
+    pub pid: u32,
+}
+
+/// Opens the lines, warms up, measures.
+pub fn run(dialer: &Dialer, plan: &Plan) -> Result<Rate> {
+    let mut publishers = Publishers::open(dialer, plan)?;
+    publishers.begin()?;
+    let mut times = histogram()?;
+    publishers.publish_until(Instant::now() + plan.warm_up, None)?;
+    let start = publishers.mark(plan.pid)?;
+    publishers.publish_until(Instant::now() + plan.time, Some(&mut times))?;
+    let end = publishers.mark(plan.pid)?;
+    Ok(start.rate(&end, Some(&times)))
+}
+
+/// Lines that publish.
+pub struct Publishers {
+    /// Their lines.
+    pub crowd: Crowd,
+    /// How many publications were acknowledged.
+    pub taken: u64,
+    /// By line and number: what to send, and when it was sent last.
+    frames: Vec<Vec<Vec<u8>>>,
+    sent_at: Vec<Vec<Instant>>,
+    /// By line and number: what may be sent again.
+    free: Vec<(usize, usize)>,
+    bytes: Vec<u8>,
+}
+
+impl Publishers {
+    /// Opens the lines.
+    pub fn open(dialer: &Dialer, plan: &Plan) -> Result<Self> {
+        let shape = Shape {
+            size: plan.size,
+            json: false,
+        };
+        let ring = Ring::new(shape, plan.in_flight, None)?;
+        let parts: Vec<Rc<Part>> = (0..plan.publishers)
+            .map(|number| {
+                Rc::new(Part {
+                    dialect: plan.dialect,
+                    subscribes: false,
+                    channel: format!("bench.{}", number % plan.channels),
+                    number,
+                })
+            })
+            .collect();
+        let numbers = 0..plan.in_flight;
+        let frames = parts.iter().map(|part| {
+            let frame = |number| part.publication(number, ring.message(number));
+            numbers.clone().map(frame).collect()
+        });
+        let frames = frames.collect();
+        let mut crowd = Crowd::new()?;
+        crowd.open(dialer, parts.into_iter(), |_| {})?;
+        Ok(Self {
+            crowd,
+            taken: 0,
+            frames,
+            sent_at: vec![vec![Instant::now(); plan.in_flight]; plan.publishers],
+            free: Vec::new(),
+            bytes: Vec::new(),
+        })
+    }
+
+    /// Fills every line's window.
+    pub fn begin(&mut self) -> Result<()> {
+        for (line, frames) in self.frames.iter().enumerate() {
+            self.free
+                .extend((0..frames.len()).map(|number| (line, number)));
+        }
+        self.send()
+    }
+
+    /// Sends what may be sent, by one write a line where a line's come together.
+    fn send(&mut self) -> Result<()> {
+        let now = Instant::now();
+        for same_line in self.free.chunk_by(|one, other| one.0 == other.0) {
+            self.bytes.clear();
+            for (line, number) in same_line {
+                self.sent_at[*line][*number] = now;
+                self.bytes.extend_from_slice(&self.frames[*line][*number]);
+            }
+            self.crowd.lines[same_line[0].0].say(&self.bytes)?;
+        }
+        self.free.clear();
+        Ok(())
+    }
+
+    fn publish_until(&mut self, end: Instant, times: Option<&mut Histogram<u64>>) -> Result<()> {
+        let mut times = times;
+        while Instant::now() < end {
+            self.hear(times.as_deref_mut())?;
+            self.send()?;
+        }
+        Ok(())
+    }
+
+    /// Publishes until so many are acknowledged, and nothing is under way.
+    pub fn publish(&mut self, count: u64) -> Result<()> {
+        let in_flight = |frames: &[Vec<Vec<u8>>]| frames.iter().map(Vec::len).sum::<usize>();
+        let mut left = count.saturating_sub(in_flight(&self.frames) as u64);
+        self.begin()?;
+        while self.taken < count {
+            self.hear(None)?;
+            self.free.truncate(usize::try_from(left)?);
+            left -= self.free.len() as u64;
+            self.send()?;
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, mut times: Option<&mut Histogram<u64>>) -> Result<()> {
+        let (taken, free, sent_at) = (&mut self.taken, &mut self.free, &self.sent_at);
+        self.crowd.turn(&Ring::empty(), None, |_, index, heard| {
+            let Heard::Taken(number) = heard else {
+                return Ok(());
+            };
+            let sent = sent_at[index]
+                .get(number)
+                .context("the acknowledgement of nothing")?;
+            if let Some(times) = &mut times {
+                times.saturating_record(sent.elapsed().as_nanos() as u64);
+            }
+            *taken += 1;
+            free.push((index, number));
+            Ok(())
+        })
+    }
+
+    fn mark(&self, pid: u32) -> Result<Mark> {
+        let bytes = self.crowd.lines.iter().map(|line| line.received).sum();
+        Mark::now(self.taken, bytes, pid)
+    }
+}

@@ -1,0 +1,112 @@
+//! History: pages of a hundred publications from random places of channels that are full.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use hdrhistogram::Histogram;
+
+use crate::dialects::{Dialect, epoch};
+use crate::echo::{Mark, histogram};
+use crate::line::Heard;
+use crate::publishing::{self, Publishers};
+use crate::report::Rate;
+use crate::ring::{Noise, Ring};
+use crate::transport::Dialer;
+
+/// Publications asked for at a time.
+const PAGE: usize = 100;
+
+/// Publishes `kept` to each channel, then reads with one line a channel, one page in flight on
+/// each; what is counted are publications, what is timed are pages.
+pub fn run(dialer: &Dialer, plan: &publishing::Plan, kept: u64) -> Result<Rate> {
+    let mut publishers = Publishers::open(dialer, plan)?;
+    let published = kept * plan.channels as u64;
+    publishers.publish(published)?;
+    let mut readers = Readers {
+        positions: positions(&publishers, plan, kept)?,
+        publishers,
+        noise: Noise(0x9E37_79B9_7F4A_7C15),
+        sent_at: vec![Instant::now(); plan.publishers],
+        read: 0,
+        done: (0..plan.publishers).collect(),
+    };
+    let mut times = histogram()?;
+    readers.read_until(Instant::now() + plan.warm_up, None)?;
+    let start = readers.mark(plan.pid)?;
+    readers.read_until(Instant::now() + plan.time, Some(&mut times))?;
+    let end = readers.mark(plan.pid)?;
+    Ok(start.rate(&end, Some(&times)))
+}
+
+/// Where a line may begin to read: what stands before the number, and how many numbers there are.
+type Positions = Vec<(String, u64)>;
+
+/// A stream of JetStream counts over all its channels; our channels count each for itself.
+fn positions(publishers: &Publishers, plan: &publishing::Plan, kept: u64) -> Result<Positions> {
+    let lines = publishers.crowd.lines.iter();
+    let position = lines.map(|line| match plan.dialect {
+        Dialect::JetStream => Ok((String::new(), kept * plan.channels as u64)),
+        Dialect::JetStreams => Ok((String::new(), kept)),
+        _ => {
+            let epoch = epoch(&line.last_taken).context("a position without an epoch")?;
+            Ok((format!("{epoch}."), kept))
+        }
+    });
+    position.collect()
+}
+
+struct Readers {
+    publishers: Publishers,
+    positions: Positions,
+    noise: Noise,
+    sent_at: Vec<Instant>,
+    read: u64,
+    /// Lines whose page has come.
+    done: Vec<usize>,
+}
+
+impl Readers {
+    fn read_until(&mut self, end: Instant, times: Option<&mut Histogram<u64>>) -> Result<()> {
+        let mut times = times;
+        while Instant::now() < end {
+            for index in std::mem::take(&mut self.done) {
+                self.ask(index)?;
+            }
+            self.hear(times.as_deref_mut())?;
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, index: usize) -> Result<()> {
+        let (before, numbers) = &self.positions[index];
+        // A whole page follows every place that is asked for.
+        let place = 1 + self.noise.next() % (numbers * 9 / 10);
+        let line = &mut self.publishers.crowd.lines[index];
+        let question = line.part.read_history(&format!("{before}{place}"), PAGE);
+        self.sent_at[index] = Instant::now();
+        line.say(&question)
+    }
+
+    fn hear(&mut self, mut times: Option<&mut Histogram<u64>>) -> Result<()> {
+        let (read, done, sent_at) = (&mut self.read, &mut self.done, &self.sent_at);
+        let crowd = &mut self.publishers.crowd;
+        crowd.turn(&Ring::empty(), None, |_, index, heard| {
+            let Heard::Page(count, last) = heard else {
+                return Ok(());
+            };
+            *read += count as u64;
+            if last {
+                done.push(index);
+                if let Some(times) = &mut times {
+                    times.saturating_record(sent_at[index].elapsed().as_nanos() as u64);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn mark(&self, pid: u32) -> Result<Mark> {
+        let lines = self.publishers.crowd.lines.iter();
+        Mark::now(self.read, lines.map(|line| line.received).sum(), pid)
+    }
+}

@@ -1,0 +1,53 @@
+//! One subscriber that does not read, among many that do.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::fan_out::{Plan, Stage};
+use crate::process;
+use crate::report::{Others, SlowLine};
+use crate::transport::Dialer;
+
+/// What a slow line's socket takes: little, so that it is the server that has to keep the rest.
+const RECEIVE_BUFFER: usize = 4096;
+
+/// Between two looks at the server's memory.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Measures the others without a slow line and with one, then lets it read.
+pub fn run(dialer: &Dialer, plan: &Plan) -> Result<SlowLine> {
+    let mut stage = Stage::open(dialer, plan)?;
+    let without = others(&mut stage, plan, &mut Vec::new())?;
+    let slow = dialer.clone().with_receive_buffer(RECEIVE_BUFFER);
+    stage.open_slow_line(&slow, plan)?;
+    let mut anonymous_kib = vec![process::anonymous_kib(plan.pid)?];
+    let with = others(&mut stage, plan, &mut anonymous_kib)?;
+    let missed = stage.missed().context("there is no slow line")?;
+    let begin = Instant::now();
+    let times_told = stage.catch_up()?;
+    ensure!(
+        times_told > 0,
+        "{missed} publications fit into sockets and outbox, and the line never fell behind: measure \
+         longer, or with larger publications"
+    );
+    Ok(SlowLine {
+        without,
+        with,
+        anonymous_kib,
+        missed,
+        catch_up_seconds: begin.elapsed().as_secs_f64(),
+        times_told,
+        anonymous_kib_after: process::anonymous_kib(plan.pid)?,
+    })
+}
+
+fn others(stage: &mut Stage, plan: &Plan, anonymous_kib: &mut Vec<u64>) -> Result<Others> {
+    let eight = stage.closed_loop(8, plan)?;
+    anonymous_kib.push(process::anonymous_kib(plan.pid)?);
+    let paced = stage.paced_with(plan, LOOK, || {
+        anonymous_kib.push(process::anonymous_kib(plan.pid)?);
+        Ok(())
+    })?;
+    Ok(Others { eight, paced })
+}

@@ -1,0 +1,220 @@
+//! Channel servers: what they say is told apart and understood, and nothing that is missing, late
+//! or told twice goes unnoticed.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::thread;
+
+use anyhow::Result;
+use load::crowd::Crowd;
+use load::dialects::{Dialect, Framing, Part, Word};
+use load::line::Heard;
+use load::ring::{Ring, Shape};
+use load::transport::Dialer;
+
+const SHAPE: Shape = Shape {
+    size: 128,
+    json: false,
+};
+
+fn units(framing: Framing, mut bytes: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut units = Vec::new();
+    while let Some(unit) = framing.next(bytes).unwrap() {
+        units.push((unit.head.to_vec(), unit.body.to_vec()));
+        bytes = &bytes[unit.length..];
+    }
+    assert!(bytes.is_empty(), "{} bytes are no unit", bytes.len());
+    units
+}
+
+fn part(dialect: Dialect, subscribes: bool) -> Part {
+    Part {
+        dialect,
+        subscribes,
+        channel: "bench.0".into(),
+        number: 7,
+    }
+}
+
+/// What `part` makes of all units in `bytes`.
+fn words(part: &Part, bytes: &[u8]) -> Vec<Word> {
+    let framing = part.dialect.framing();
+    let mut words = Vec::new();
+    let mut rest = bytes;
+    while let Some(unit) = framing.next(rest).unwrap() {
+        words.push(part.hear(&unit).unwrap());
+        rest = &rest[unit.length..];
+    }
+    words
+}
+
+fn text_frame(text: &str) -> Vec<u8> {
+    let length = u16::try_from(text.len()).unwrap().to_be_bytes();
+    [&[0x81, 126][..], &length, text.as_bytes()].concat()
+}
+
+#[test]
+fn a_unit_is_one_only_when_all_of_it_is_there() {
+    let long = "x".repeat(70_000);
+    let mut huge = vec![0x82, 127];
+    huge.extend((long.len() as u64).to_be_bytes());
+    huge.extend(long.as_bytes());
+    let nats = format!("MSG bench.0 1 {}\r\n{long}\r\n", long.len());
+    // 70,000 is 0b100_0100010_1110000.
+    let mqtt = [&[0x30, 0xF0, 0xA2, 0x04][..], long.as_bytes()].concat();
+    for (framing, whole) in [
+        (Framing::WebSocket, vec![0x81, 2, b'h', b'i']),
+        (Framing::WebSocket, text_frame("hello")),
+        (Framing::WebSocket, huge),
+        (Framing::Nats, b"PING\r\n".to_vec()),
+        (Framing::Nats, nats.into_bytes()),
+        (Framing::Mqtt, vec![0xD0, 0]),
+        (Framing::Mqtt, mqtt),
+    ] {
+        for cut in (0..whole.len()).step_by(whole.len() / 100 + 1) {
+            let unit = framing.next(&whole[..cut]).unwrap();
+            assert_eq!(unit, None, "{framing:?}, {cut} of {} bytes", whole.len());
+        }
+        let twice = [&whole[..], &whole[..]].concat();
+        assert_eq!(units(framing, &twice).len(), 2);
+    }
+}
+
+#[test]
+fn what_no_server_may_say_is_refused() {
+    for (framing, bytes) in [
+        (Framing::WebSocket, &[0x81, 0x80][..]),
+        (Framing::WebSocket, &[0xC1, 0]),
+        (Framing::Nats, b"PING\n"),
+        (Framing::Nats, b"MSG bench.0 1 many\r\n"),
+        (Framing::Nats, &[b'x'; 5000]),
+        (Framing::Mqtt, &[0x30, 0x80, 0x80, 0x80, 0x80, 0x80]),
+    ] {
+        assert!(framing.next(bytes).is_err(), "{framing:?} {bytes:?}");
+    }
+}
+
+#[test]
+fn the_native_dialect_is_understood() {
+    let subscriber = part(Dialect::Native, true);
+    let frames: Vec<u8> = [
+        r#"{"type":"subscribed","id":2,"channel":"bench.0","position":"1.0","live":true}"#,
+        r#"{"type":"message","channel":"bench.0","position":"1.1","data":"x","time":1}"#,
+        r#"{"type":"published","id":12,"position":"1.1"}"#,
+        r#"{"type":"catching_up","channel":"bench.0","position":"1.1"}"#,
+        r#"{"type":"history","id":4,"channel":"c","head":"1.2","messages":[{"position":"1.1","data":1},{"position":"1.2","data":2}]}"#,
+        r#"{"type":"pong","id":3}"#,
+    ]
+    .iter()
+    .flat_map(|text| text_frame(text))
+    .collect();
+    let expected = [
+        Word::Ready,
+        Word::Publication,
+        Word::Taken(12),
+        Word::CatchingUp,
+        Word::Page(2, true),
+        Word::Pong,
+    ];
+    assert_eq!(words(&subscriber, &frames), expected);
+    for refusal in [
+        r#"{"type":"error","id":4,"code":"busy"}"#,
+        r#"{"type":"gap","channel":"bench.0","from":"1.1","to":"1.4","reason":"dropped"}"#,
+    ] {
+        let words = words(&subscriber, &text_frame(refusal));
+        assert!(matches!(&words[..], [Word::Refused(_)]), "{words:?}");
+    }
+}
+
+#[test]
+fn jetstreams_acknowledgements_carry_the_publications_number() {
+    let publisher = part(Dialect::JetStream, false);
+    let publication = String::from_utf8(publisher.publication(5, b"hello")).unwrap();
+    let inbox = publication.split(' ').nth(2).unwrap();
+    let ack = format!("MSG {inbox} 1 2\r\n{{}}\r\n");
+    assert_eq!(words(&publisher, ack.as_bytes()), [Word::Taken(5)]);
+    let no = r#"{"error":{"code":503}}"#;
+    let no = format!("MSG {inbox} 1 {}\r\n{no}\r\n", no.len());
+    let words = words(&publisher, no.as_bytes());
+    assert!(matches!(&words[..], [Word::Refused(_)]), "{words:?}");
+}
+
+#[test]
+fn mqtt_opens_by_subscribing() {
+    let subscriber = part(Dialect::Mqtt, true);
+    let said = words(&subscriber, &[0x20, 2, 0, 0, 0x90, 3, 0, 1, 0]);
+    assert!(matches!(&said[..], [Word::Say(_), Word::Ready]), "{said:?}");
+    let refused = words(&subscriber, &[0x90, 3, 0, 1, 0x80]);
+    assert!(matches!(&refused[..], [Word::Refused(_)]), "{refused:?}");
+}
+
+/// A server that speaks NATS to one subscriber and delivers these publications.
+fn delivering(ring: &Ring, places: &[usize]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut publications = Vec::new();
+    for place in places {
+        publications.extend(b"MSG bench.0 1 128\r\n");
+        publications.extend(ring.message(*place));
+        publications.extend(b"\r\n");
+    }
+    thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        socket.write_all(b"INFO {}\r\n").unwrap();
+        let lines = BufReader::new(socket.try_clone().unwrap()).lines();
+        let mut pings = lines.map_while(Result::ok).filter(|line| line == "PING");
+        pings.next().unwrap();
+        socket.write_all(b"PONG\r\n").unwrap();
+        // The next ping comes when the publications are wanted.
+        pings.next().unwrap();
+        socket.write_all(&publications).unwrap();
+        socket.shutdown(Shutdown::Write).unwrap();
+    });
+    address
+}
+
+/// How many publications a subscriber hears until the server hangs up, or finds fault with one.
+fn heard(ring: &Ring, places: &[usize]) -> (u64, String) {
+    let dialer = Dialer::new(delivering(ring, places), None).unwrap();
+    let mut crowd = Crowd::new().unwrap();
+    let subscriber = Rc::new(part(Dialect::Nats, true));
+    crowd
+        .open(&dialer, [subscriber].into_iter(), |_| {})
+        .unwrap();
+    crowd.lines[0].say(&Dialect::Nats.ping()).unwrap();
+    let mut count = 0;
+    loop {
+        let turn = crowd.turn(ring, None, |_, _, heard| {
+            count += u64::from(heard == Heard::Publication);
+            Ok(())
+        });
+        if let Err(error) = turn {
+            return (count, format!("{error:#}"));
+        }
+    }
+}
+
+#[test]
+fn publications_in_order_are_heard() {
+    let ring = Ring::new(SHAPE, 1, None).unwrap();
+    let lap: Vec<usize> = (0..ring.lap()).chain(0..3).collect();
+    let (count, end) = heard(&ring, &lap);
+    assert_eq!(count, lap.len() as u64, "{end}");
+    assert!(end.contains("hung up"), "{end}");
+}
+
+#[test]
+fn a_publication_that_is_missing_early_late_or_told_twice_is_noticed() {
+    let ring = Ring::new(SHAPE, 1, None).unwrap();
+    for (places, before) in [
+        (&[1, 2][..], 0),
+        (&[0, 2], 1),
+        (&[0, 0, 1], 1),
+        (&[0, 1, 3, 2], 2),
+    ] {
+        let (count, end) = heard(&ring, places);
+        assert_eq!(count, before, "{places:?}: {end}");
+        assert!(end.contains("is lost, late or wrong"), "{places:?}: {end}");
+    }
+}

@@ -1,0 +1,136 @@
+//! Publications that are kept before they are acknowledged, and reading them back.
+
+use anyhow::Result;
+use clap::Args;
+use load::report::{Rate, Report};
+
+use super::{Common, For, Measured, print_skipped, ratio};
+use crate::results::summarise;
+use crate::table::short;
+use crate::words;
+
+/// Measure publishing and reading.
+#[derive(Args)]
+pub(crate) struct Publish {
+    #[command(flatten)]
+    common: Common,
+    /// Lines that publish.
+    #[arg(long, default_value_t = 64)]
+    publishers: usize,
+    /// Channels they publish to, in turn.
+    #[arg(long, default_value_t = 16)]
+    channels: usize,
+    /// Publications of each line that are not acknowledged yet; a table each.
+    #[arg(long, value_delimiter = ',', default_value = "1,16")]
+    in_flight: Vec<usize>,
+    /// Bytes of each publication.
+    #[arg(long, default_value_t = 128)]
+    size: usize,
+    /// Publications in each channel that history is read from.
+    #[arg(long, default_value_t = 5000)]
+    kept: u64,
+    /// Only publish, or only read.
+    #[arg(long)]
+    only: Option<Only>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Only {
+    Publish,
+    Read,
+}
+
+impl Publish {
+    pub(super) fn run(&self) -> Result<()> {
+        let mut skipped = Vec::new();
+        let (publishers, channels, size) = (self.publishers, self.channels, self.size);
+        for in_flight in self
+            .in_flight
+            .iter()
+            .filter(|_| self.only != Some(Only::Read))
+        {
+            let (measured, missing) = self.measure("publish", publishers, *in_flight, &[])?;
+            println!(
+                "{publishers} publishers, {in_flight} in flight on each, {channels} channels, {size} B\n"
+            );
+            println!("{}", table(&measured, "acknowledged/s", "publication"));
+            skipped = missing;
+        }
+        if self.only != Some(Only::Publish) {
+            let kept = self.kept.to_string();
+            let more = ["--kept", &kept];
+            let (measured, missing) = self.measure("read", channels, 64, &more)?;
+            println!(
+                "pages of 100 at random places, {channels} readers, one page in flight on each\n"
+            );
+            println!("{}", table(&measured, "publications read/s", "page"));
+            skipped = missing;
+        }
+        print_skipped(&skipped);
+        Ok(())
+    }
+
+    fn measure(
+        &self,
+        mode: &str,
+        lines: usize,
+        in_flight: usize,
+        more: &[&str],
+    ) -> Result<(Vec<Measured>, Vec<String>)> {
+        let mut arguments = words![
+            mode,
+            "--publishers",
+            lines.to_string(),
+            "--channels",
+            self.channels.to_string(),
+            "--in-flight",
+            in_flight.to_string(),
+            "--size",
+            self.size.to_string(),
+        ];
+        arguments.extend(more.iter().map(Into::into));
+        self.common.alternate(For::Publishing, &arguments)
+    }
+}
+
+fn table(measured: &[Measured], counted: &str, timed: &str) -> String {
+    let mut out = format!(
+        "| server | {counted} | vs first | spread | p50 ms a {timed} | p99 ms | µs each, user / total | \
+         server busy | load busy |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+    );
+    let mut first = None;
+    for server in measured {
+        let cells = match server.all(rate) {
+            Ok(rounds) => cells(&rounds, &mut first),
+            Err(error) => format!("{error:#}"),
+        };
+        out += &format!("| {} | {cells} |\n", server.title());
+    }
+    out
+}
+
+fn rate(report: &Report) -> Option<&Rate> {
+    match report {
+        Report::Rate(rate) => Some(rate),
+        _ => None,
+    }
+}
+
+fn cells(rounds: &[&Rate], first: &mut Option<f64>) -> String {
+    let rate = summarise(rounds);
+    let first = *first.get_or_insert(rate.per_second);
+    let time =
+        |time: Option<f64>| time.map_or("–".into(), |time| format!("{:.2}", time / 1000.0));
+    format!(
+        "{} | {} | {:.0} % | {} | {} | {:.2} / {:.2} | {:.0} % | {:.0} %",
+        short(rate.per_second),
+        ratio(rate.per_second, Some(first)),
+        rate.spread * 100.0,
+        time(rate.p50_us),
+        time(rate.p99_us),
+        rate.user_us,
+        rate.total_us,
+        rate.server_busy * 100.0,
+        rate.load_busy * 100.0,
+    )
+}

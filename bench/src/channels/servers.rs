@@ -1,0 +1,275 @@
+//! Who delivers, and how each is started.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::building::{self, Places};
+use crate::words;
+
+/// A server that passes publications on to subscribers.
+#[derive(Clone, Debug)]
+pub(crate) struct ChannelServer {
+    /// What it is chosen by.
+    pub(crate) name: String,
+    /// Its version, where it says one.
+    pub(crate) version: String,
+    /// How the load generator talks to it.
+    pub(crate) dialect: &'static str,
+    launch: Launch,
+}
+
+#[derive(Clone, Debug)]
+enum Launch {
+    /// `offhook serve` with this configuration besides the benchmark's own.
+    Offhook { program: PathBuf, settings: String },
+    /// A program that takes a port.
+    Port(Vec<OsString>),
+    /// nats-server, with this configuration.
+    Nats { program: PathBuf, settings: String },
+    /// mosquitto.
+    Mosquitto(PathBuf),
+}
+
+/// No limit on what one line may do: one publisher here stands for a backend.
+const WITHOUT_LIMITS: &str = "\
+workers = 1
+talk = false
+[connections]
+handshakes_per_second = 1000000
+handshake_burst = 1000000
+[limits]
+commands_per_second = 100000000
+command_burst = 100000000
+publishes_per_second = 100000000
+publish_burst = 100000000
+";
+
+/// The rules of a ticker: nothing is kept, nobody is announced.
+const EPHEMERAL: &str = "[[channels]]\npattern = \"*\"\npresence = false\nhistory.count = 0\n";
+/// The same with a history, of the default size.
+const HISTORY: &str = "[[channels]]\npattern = \"*\"\npresence = false\n";
+/// More than any measurement publishes.
+const LONG_HISTORY: &str = "[[channels]]\npattern = \"*\"\npresence = false\n\
+                            history = { count = 10000000, bytes = \"4GiB\" }\n";
+const IN_MEMORY: &str = "in_memory = true\n";
+
+/// Everything counted as delivered was: no queue of a subscriber drops anything. Nothing is
+/// written to disk, and small messages leave at once, as everywhere.
+const MOSQUITTO: &str = "allow_anonymous true\npersistence false\nmax_queued_messages 0\n\
+                         max_queued_bytes 0\nset_tcp_nodelay true\nlog_type error\n";
+
+impl ChannelServer {
+    /// The command line that serves `port` on loopback; what it needs is written to `scratch`.
+    pub(crate) fn command(&self, port: u16, scratch: &Path) -> Result<Vec<OsString>> {
+        let data = scratch.join(format!("{}-data", self.name));
+        if data.exists() {
+            fs::remove_dir_all(&data)?;
+        }
+        let file = scratch.join(format!("{}.conf", self.name));
+        Ok(match &self.launch {
+            Launch::Offhook { program, settings } => {
+                let listen = format!("127.0.0.1:{port}");
+                let (before, rules) = settings.split_once("[[").unwrap_or((settings, ""));
+                let rules = if rules.is_empty() { "" } else { "[[" }.to_owned() + rules;
+                fs::write(&file, format!("{before}{WITHOUT_LIMITS}{rules}"))?;
+                words![
+                    program, "serve", "--config", &file, "--listen", listen, "--data", &data
+                ]
+            }
+            Launch::Port(line) => {
+                let mut line = line.clone();
+                line.push(port.to_string().into());
+                line
+            }
+            Launch::Nats { program, settings } => {
+                let data = data.display();
+                let settings = settings.replace("DATA", &format!("\"{data}\""));
+                fs::write(&file, format!("listen: \"127.0.0.1:{port}\"\n{settings}"))?;
+                words![program, "-c", &file]
+            }
+            Launch::Mosquitto(program) => {
+                fs::write(&file, format!("listener {port} 127.0.0.1\n{MOSQUITTO}"))?;
+                words![program, "-c", &file]
+            }
+        })
+    }
+}
+
+/// What a server is measured for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum For {
+    /// Fan-out: channels as each has them.
+    FanOut,
+    /// Publications that are acknowledged when they are kept.
+    Publishing,
+    /// Quiet lines.
+    Lines,
+    /// A subscriber that does not read and catches up later.
+    SlowLine,
+}
+
+/// Those that can be measured here, ours first; and a line for each that cannot.
+pub(crate) fn all(
+    places: &Places,
+    build: bool,
+    purpose: For,
+) -> Result<(Vec<ChannelServer>, Vec<String>)> {
+    if build {
+        building::cargo_build(places, &["load"])?;
+    }
+    let program = building::offhook_command(places, build)?;
+    let ours = |name: &str, settings: &[&str]| ChannelServer {
+        name: name.into(),
+        version: String::new(),
+        dialect: "native",
+        launch: Launch::Offhook {
+            program: program.clone(),
+            settings: settings.concat(),
+        },
+    };
+    let mut servers = match purpose {
+        For::FanOut => vec![
+            ours("offhook", &[IN_MEMORY, EPHEMERAL]),
+            ours("offhook-history", &[IN_MEMORY, HISTORY]),
+            ours("offhook-log", &[HISTORY]),
+        ],
+        For::Publishing => vec![
+            ours("offhook-log", &[HISTORY]),
+            ours("offhook-log-fast", &["durability = \"fast\"\n", HISTORY]),
+        ],
+        For::Lines => vec![
+            ours("offhook", &[IN_MEMORY, EPHEMERAL]),
+            ours("offhook-presence", &[IN_MEMORY]),
+        ],
+        For::SlowLine => vec![
+            ours("offhook-history", &[IN_MEMORY, LONG_HISTORY]),
+            ours("offhook-log", &[LONG_HISTORY]),
+        ],
+    };
+    let mut skipped = Vec::new();
+    for (name, peers) in peers(places, build, purpose) {
+        match peers {
+            Ok(peers) => servers.extend(peers),
+            Err(reason) => skipped.push(format!("{name} is skipped: {reason:#}")),
+        }
+    }
+    Ok((servers, skipped))
+}
+
+type Found = (&'static str, Result<Vec<ChannelServer>>);
+
+fn peers(places: &Places, build: bool, purpose: For) -> Vec<Found> {
+    match purpose {
+        For::FanOut | For::Lines => vec![
+            ("uwebsockets", uwebsockets()),
+            ("nats-server", nats()),
+            ("mosquitto", mosquitto()),
+            ("socket.io", socketio(places, build)),
+        ],
+        For::Publishing => vec![("nats-server", jetstream())],
+        For::SlowLine => Vec::new(),
+    }
+}
+
+fn peer(name: &str, version: &str, dialect: &'static str, launch: Launch) -> Vec<ChannelServer> {
+    vec![ChannelServer {
+        name: name.into(),
+        version: version.into(),
+        dialect,
+        launch,
+    }]
+}
+
+fn uwebsockets() -> Result<Vec<ChannelServer>> {
+    let program = env::var_os("UWEBSOCKETS_FANOUT").context(
+        "set UWEBSOCKETS_FANOUT to a program that takes a port; a connection to /publish \
+         publishes to all others",
+    )?;
+    Ok(peer(
+        "uwebsockets",
+        "",
+        "plain",
+        Launch::Port(vec![program]),
+    ))
+}
+
+fn socketio(places: &Places, build: bool) -> Result<Vec<ChannelServer>> {
+    let version = building::node_package(places, build, "socket.io")?;
+    let script = places.node().join("socketio.js");
+    let launch = Launch::Port(words!["node", script]);
+    Ok(peer("socket.io", &version, "socket-io", launch))
+}
+
+fn mosquitto() -> Result<Vec<ChannelServer>> {
+    let program = installed("mosquitto")?;
+    // It says its version with its help, and that is a failure to it.
+    let help = Command::new(&program).arg("-h").output()?;
+    let help = String::from_utf8_lossy(&help.stdout);
+    let version = help.lines().next().unwrap_or_default();
+    let version = version.rsplit(' ').next().unwrap_or_default();
+    let launch = Launch::Mosquitto(program);
+    Ok(peer("mosquitto", version, "mqtt", launch))
+}
+
+fn nats() -> Result<Vec<ChannelServer>> {
+    let (program, version) = nats_program()?;
+    let settings = String::new();
+    let launch = Launch::Nats { program, settings };
+    Ok(peer("nats-server", &version, "nats", launch))
+}
+
+/// With an fsync before each acknowledgement, and as it is without a word.
+fn jetstream() -> Result<Vec<ChannelServer>> {
+    let (program, version) = nats_program()?;
+    let minor = version
+        .split('.')
+        .nth(1)
+        .and_then(|minor| minor.parse().ok());
+    ensure!(
+        minor.is_some_and(|minor: u32| version.starts_with("2.") && minor >= 11),
+        "{} is {version}; `sync_interval: always` came with 2.10, reading in batches with 2.11; \
+         set NATS_SERVER to a newer one",
+        program.display()
+    );
+    let server = |name: &str, dialect, sync: &str| {
+        let settings = format!("jetstream {{ store_dir: DATA{sync} }}\n");
+        let program = program.clone();
+        peer(name, &version, dialect, Launch::Nats { program, settings })
+    };
+    let always = ", sync_interval: always";
+    let servers = [
+        server("jetstream-always", "jet-stream", always),
+        server("jetstreams-always", "jet-streams", always),
+        server("jetstream-default", "jet-stream", ""),
+    ];
+    Ok(servers.concat())
+}
+
+fn nats_program() -> Result<(PathBuf, String)> {
+    let program = match env::var_os("NATS_SERVER") {
+        Some(program) => program.into(),
+        None => installed("nats-server")?,
+    };
+    let said = Command::new(&program)
+        .arg("--version")
+        .output()
+        .with_context(|| program.display().to_string())?;
+    let said = String::from_utf8_lossy(&said.stdout);
+    let version = said.trim().rsplit('v').next().unwrap_or_default();
+    Ok((program, version.into()))
+}
+
+/// In the path, or where Debian keeps servers.
+fn installed(name: &str) -> Result<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain(["/usr/sbin".into()]);
+    let program = folders
+        .map(|folder| folder.join(name))
+        .find(|it| it.exists());
+    program.with_context(|| format!("it is not installed: `apt-get install {name}`"))
+}

@@ -1,0 +1,109 @@
+//! One subscriber that does not read among a thousand that do.
+
+use anyhow::Result;
+use clap::Args;
+use load::report::{self, Others, Rate, Report};
+
+use super::{Common, For, Measured, print_skipped};
+use crate::results::{median, summarise};
+use crate::table::short;
+use crate::words;
+
+/// Measure what a slow line costs the others, and the server.
+#[derive(Args)]
+pub(crate) struct SlowLine {
+    #[command(flatten)]
+    common: Common,
+    /// Subscribers that read.
+    #[arg(long, default_value_t = 1000)]
+    subscribers: usize,
+    /// Bytes of each publication.
+    #[arg(long, default_value_t = 1024)]
+    size: usize,
+    /// Publications a second in the part with a fixed rate.
+    #[arg(long, default_value_t = 100.0)]
+    rate: f64,
+}
+
+impl SlowLine {
+    pub(super) fn run(&self) -> Result<()> {
+        let arguments = words![
+            "slow-line",
+            "--subscribers",
+            self.subscribers.to_string(),
+            "--size",
+            self.size.to_string(),
+            "--rate",
+            self.rate.to_string(),
+        ];
+        let (measured, skipped) = self.common.alternate(For::SlowLine, &arguments)?;
+        let (subscribers, size, rate) = (self.subscribers, self.size, self.rate);
+        println!(
+            "{subscribers} subscribers that read, {size} B; p50 and p99 at {rate} publications a second\n"
+        );
+        print!("{}", table(&measured));
+        print_skipped(&skipped);
+        Ok(())
+    }
+}
+
+fn table(measured: &[Measured]) -> String {
+    let mut out = String::from(
+        "| server | slow line | 8 in flight, deliveries/s | p50 ms | p99 ms |\n|---|---|--:|--:|--:|\n",
+    );
+    let mut after = String::new();
+    for server in measured {
+        match server.all(slow_line) {
+            Ok(rounds) => {
+                let side = |part: fn(&report::SlowLine) -> &Others| {
+                    others(&rounds.iter().map(|round| part(round)).collect::<Vec<_>>())
+                };
+                let name = server.title();
+                out += &format!("| {name} | without | {} |\n", side(|it| &it.without));
+                out += &format!("| {name} | with | {} |\n", side(|it| &it.with));
+                after += &story(&name, &rounds);
+            }
+            Err(error) => out += &format!("| {} | {error:#} |\n", server.title()),
+        }
+    }
+    format!("{out}{after}")
+}
+
+fn slow_line(report: &Report) -> Option<&report::SlowLine> {
+    match report {
+        Report::SlowLine(it) => Some(it),
+        _ => None,
+    }
+}
+
+fn others(rounds: &[&Others]) -> String {
+    let part = |part: fn(&Others) -> &Rate| {
+        summarise(&rounds.iter().map(|round| part(round)).collect::<Vec<_>>())
+    };
+    let (eight, paced) = (part(|it| &it.eight), part(|it| &it.paced));
+    let time =
+        |time: Option<f64>| time.map_or("–".into(), |time| format!("{:.1}", time / 1000.0));
+    let speed = short(eight.per_second);
+    format!("{speed} | {} | {}", time(paced.p50_us), time(paced.p99_us))
+}
+
+/// What became of the server's memory and of the slow line.
+fn story(name: &str, rounds: &[&report::SlowLine]) -> String {
+    let of = |value: fn(&report::SlowLine) -> f64| median(rounds.iter().map(|round| value(round)));
+    let mib = |kib: &u64| format!("{:.1}", *kib as f64 / 1024.0);
+    let last = rounds.last().map_or(Vec::new(), |round| {
+        round.anonymous_kib.iter().map(mib).collect()
+    });
+    format!(
+        "\n{name}: the slow line missed {:.0} publications (median), was told that it is catching up {:.0} \
+         times, and then read them all in order in {:.2} s. Server memory, last round, MiB: before, after 8 \
+         in flight, then each second: {}; when it had caught up: {:.1}.\n",
+        of(|it| it.missed as f64),
+        of(|it| it.times_told as f64),
+        of(|it| it.catch_up_seconds),
+        last.join(" "),
+        rounds
+            .last()
+            .map_or(0.0, |it| it.anonymous_kib_after as f64 / 1024.0),
+    )
+}

@@ -1,0 +1,101 @@
+//! A server process on its core, and what is asked of it from another.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use load::report::Report;
+
+/// How long a server may take to listen.
+const START: Duration = Duration::from_secs(10);
+
+/// A server that is killed when this goes out of scope.
+pub(crate) struct Running {
+    child: Child,
+    /// Where it listens, on loopback.
+    pub(crate) port: u16,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both only fail when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    /// Starts a server and waits until it accepts connections. Its stderr goes to `log`.
+    pub(crate) fn start(core: usize, line: &[OsString], port: u16, log: &Path) -> Result<Self> {
+        let child = pinned(core, line)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(log)?)
+            .spawn()
+            .context("setpriv and taskset (util-linux) are needed")?;
+        let mut running = Self { child, port };
+        running
+            .wait()
+            .with_context(|| format!("see {}", log.display()))?;
+        Ok(running)
+    }
+
+    /// The server's process: the tools it was started by replaced themselves by it.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        let deadline = Instant::now() + START;
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("ended before it listened: {status}");
+            }
+            if Instant::now() > deadline {
+                bail!("does not listen after {} s", START.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+/// Runs the load generator on its core and reads its report.
+pub(crate) fn load(core: usize, line: &[OsString]) -> Result<Report> {
+    let output = pinned(core, line).stdin(Stdio::null()).output()?;
+    serde_json::from_slice(&output.stdout).with_context(|| {
+        let errors = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        format!("the load generator: {errors}")
+    })
+}
+
+/// On one core, and killed by the kernel if the runner dies: both tools replace themselves by the
+/// program, so that the child's id is the program's.
+pub(crate) fn pinned(core: usize, line: &[OsString]) -> Command {
+    let mut command = Command::new("setpriv");
+    command
+        .args([
+            "--pdeathsig",
+            "KILL",
+            "taskset",
+            "--cpu-list",
+            &core.to_string(),
+        ])
+        .args(line);
+    command
+}
+
+/// A port on loopback that nobody listens on.
+pub(crate) fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// The words of a command line.
+#[macro_export]
+macro_rules! words {
+    ($($word:expr),* $(,)?) => { vec![$(std::ffi::OsString::from($word)),*] };
+}

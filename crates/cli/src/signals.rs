@@ -1,0 +1,48 @@
+//! Ctrl-C, and what supervisors send.
+
+use std::io;
+
+#[cfg(unix)]
+use tokio::signal::unix::{Signal, SignalKind, signal};
+#[cfg(windows)]
+use tokio::signal::windows::{CtrlBreak as Terminate, CtrlC as Interrupt, ctrl_break, ctrl_c};
+
+#[cfg(unix)]
+type Interrupt = Signal;
+#[cfg(unix)]
+type Terminate = Signal;
+
+/// Listens from its beginning to its end, so that nothing is missed in between.
+pub(crate) struct Signals {
+    /// Ctrl-C.
+    pub(crate) interrupt: Interrupt,
+    /// The supervisor's.
+    terminate: Terminate,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    pub(crate) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    #[cfg(windows)]
+    pub(crate) fn listen() -> io::Result<Self> {
+        let (interrupt, terminate) = (ctrl_c()?, ctrl_break()?);
+        Ok(Self {
+            interrupt,
+            terminate,
+        })
+    }
+
+    /// Either.
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Long binary messages read straight to where they belong.
+
+use bytes::BufMut as _;
+use offhook_protocol::{Event, Input, Message, ReceiveMode};
+use offhook_testkit::frames::{binary, ping, rest, text};
+use offhook_testkit::{Frame, Talk};
+
+const ROLES: [fn() -> Talk; 2] = [Talk::with_server, Talk::with_client];
+
+/// Lets the connection have `wire` as a driver does that reads straight into messages where it is
+/// let to, at most `piece` bytes at a time. Gives the messages, and how many bytes went that way.
+fn drive(talk: &mut Talk, mut wire: &[u8], piece: usize) -> (Vec<Vec<u8>>, usize) {
+    let now = talk.clock.now();
+    let (mut messages, mut direct) = (Vec::new(), 0);
+    let mut keep = |event: Option<Event<'_>>| {
+        if let Some(Event::Message(message)) = event {
+            messages.push(message.as_bytes().to_vec());
+        }
+    };
+    while !wire.is_empty() {
+        if let Some(mut room) = talk.connection.payload_room() {
+            let (read, after) = wire.split_at(piece.min(room.remaining_mut()).min(wire.len()));
+            room.put_slice(read);
+            direct += read.len();
+            wire = after;
+            keep(talk.connection.payload_read(now).expect("valid"));
+            continue;
+        }
+        let (read, after) = wire.split_at(piece.min(wire.len()));
+        wire = after;
+        let mut read = read.to_vec();
+        let mut input = Input::new(&mut read, now);
+        while let Some(event) = talk.connection.receive(&mut input).expect("valid") {
+            keep(Some(event));
+        }
+    }
+    (messages, direct)
+}
+
+fn payload(len: usize) -> Vec<u8> {
+    (0..len).map(|index| (index * 31 / 7) as u8).collect()
+}
+
+#[test]
+fn a_long_message_is_the_same_whatever_the_reads_bring() {
+    for role in ROLES {
+        for piece in [1000, 4096, 60_001, 65_536, 1 << 20] {
+            let mut talk = role();
+            let long = payload(700_000);
+            let wire = [
+                binary(long.clone()),
+                ping("?"),
+                binary([1; 3]),
+                binary(long.clone()),
+            ];
+            let wire: Vec<u8> = wire
+                .into_iter()
+                .flat_map(|frame| talk.encode([frame]))
+                .collect();
+            let (messages, direct) = drive(&mut talk, &wire, piece);
+            assert!(messages == [long.clone(), vec![1; 3], long], "{piece}");
+            // The last read that brings all the rest brings what follows as well.
+            assert!(piece >= 1 << 20 || direct > 1_200_000, "{piece}: {direct}");
+        }
+    }
+}
+
+#[test]
+fn fragments_with_pings_between_them_make_one_message() {
+    let mut talk = Talk::with_server();
+    let long = payload(300_000);
+    let (first, last) = long.split_at(100_001);
+    let frames = [binary(first).more(), ping("?"), rest(last)];
+    let wire: Vec<u8> = frames
+        .into_iter()
+        .flat_map(|frame| talk.encode([frame]))
+        .collect();
+    let (messages, direct) = drive(&mut talk, &wire, 5000);
+    assert!(messages == [long]);
+    assert!(direct > 250_000, "{direct}");
+}
+
+/// The beginning of a long frame has come.
+fn begun(talk: &mut Talk, frame: Frame) {
+    let mut wire = talk.encode([frame]);
+    let mut input = Input::new(&mut wire[..1000], talk.clock.now());
+    assert_eq!(talk.connection.receive(&mut input), Ok(None));
+}
+
+#[test]
+fn there_is_room_for_little_more_than_has_come() {
+    let mut talk = Talk::with_server();
+    begun(&mut talk, binary(payload(1_000_000)));
+    let room = talk
+        .connection
+        .payload_room()
+        .expect("a long binary message");
+    assert!(room.remaining_mut() <= 64 * 1024);
+    assert!(room.get_ref().capacity() <= 1000 + 64 * 1024);
+}
+
+#[test]
+fn there_is_no_room_for_text_nor_for_chunks_nor_for_the_end_of_a_payload() {
+    let mut talk = Talk::with_server();
+    begun(&mut talk, text("x".repeat(100_000)));
+    assert!(talk.connection.payload_room().is_none());
+
+    let mut talk = Talk::with_server();
+    talk.connection.set_receive_mode(ReceiveMode::Chunks);
+    let mut wire = talk.encode([binary(payload(100_000))]);
+    let mut input = Input::new(&mut wire[..1000], talk.clock.now());
+    assert!(matches!(
+        talk.connection.receive(&mut input),
+        Ok(Some(Event::Chunk(_)))
+    ));
+    assert!(talk.connection.payload_room().is_none());
+
+    let mut talk = Talk::with_server();
+    begun(&mut talk, binary(payload(10_000)));
+    assert!(talk.connection.payload_room().is_none());
+}
+
+#[test]
+fn a_read_that_brought_nothing_changes_nothing() {
+    let mut talk = Talk::with_server();
+    let mut wire = talk.encode([binary(payload(100_000))]);
+    let (head, tail) = wire.split_at_mut(1000);
+    let now = talk.clock.now();
+    assert_eq!(
+        talk.connection.receive(&mut Input::new(head, now)),
+        Ok(None)
+    );
+    assert!(talk.connection.payload_room().is_some());
+    assert_eq!(talk.connection.payload_read(now), Ok(None));
+    let message = Message::Binary(payload(100_000).into());
+    let received = talk.connection.receive(&mut Input::new(tail, now));
+    assert_eq!(received, Ok(Some(Event::Message(message))));
+}

@@ -1,0 +1,40 @@
+//! The channels of the chat.
+
+use offhook_engine::Access;
+
+use super::*;
+
+fn rules(book: &RuleBook, channel: &str) -> Option<ChannelRules> {
+    let channel = ChannelName::new(channel).expect("a name");
+    book.rules(&channel).map(|rules| ChannelRules::clone(rules))
+}
+
+#[test]
+fn who_is_writing_is_not_kept_what_was_said_is() {
+    let book = Config::default().rule_book();
+    let typing = rules(&book, "talk-typing:lobby").expect("a channel");
+    assert!(!typing.history.is_kept() && !typing.presence);
+    let room = rules(&book, "talk:lobby").expect("a channel");
+    assert!(room.history.is_kept() && room.presence);
+}
+
+#[test]
+fn the_chat_opens_no_channel_that_the_configuration_does_not_allow() {
+    let mut config = Config::default();
+    config.channels[0].pattern = "ticker/*".to_owned();
+    assert_eq!(rules(&config.rule_book(), "talk-typing:lobby"), None);
+    config.channels[0].pattern = "talk*".to_owned();
+    config.channels[0].rules.publish = Access::Users;
+    let typing = rules(&config.rule_book(), "talk-typing:lobby").expect("a channel");
+    assert_eq!(typing.publish, Access::Users);
+}
+
+#[test]
+fn without_the_chat_its_channels_are_as_any_other() {
+    let config = Config {
+        talk: false,
+        ..Config::default()
+    };
+    let typing = rules(&config.rule_book(), "talk-typing:lobby").expect("a channel");
+    assert!(typing.history.is_kept());
+}

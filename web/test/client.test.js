@@ -1,0 +1,170 @@
+import assert from 'node:assert/strict';
+import { createRequire } from 'node:module';
+import { test } from 'node:test';
+
+import { connect, ReconnectingWebSocket } from '../../clients/js/src/index.js';
+import { stage } from './browser.js';
+import { Network } from './network.js';
+import { Server } from './server.js';
+
+// Node before 22 has no WebSocket of its own.
+const { WebSocket } = createRequire(import.meta.url)('ws');
+
+const MESSAGES = 150;
+
+async function served(t) {
+  const server = await Server.start();
+  t.after(() => server.remove());
+  const network = await Network.to(server.port);
+  t.after(() => network.close());
+  const clients = [];
+  t.after(() => clients.forEach((client) => client.close()));
+  const client = (options) => {
+    const made = connect(`ws://127.0.0.1:${network.port}/ws`, { WebSocket, backoff: { first: 50, cap: 200 }, ...options });
+    clients.push(made);
+    return made;
+  };
+  return { server, network, client };
+}
+
+/** The data of so many messages, and how many gaps there were among them. */
+async function read(subscription, count) {
+  const seen = { data: [], gaps: 0 };
+  for await (const { type, data } of subscription) {
+    if (type === 'gap') seen.gaps += 1;
+    if (type === 'message') seen.data.push(data);
+    if (seen.data.length === count) return seen;
+  }
+  return seen;
+}
+
+test('killed and cut while it publishes: every message arrives once and in order, also for who comes later', async (t) => {
+  const { server, network, client } = await served(t);
+  const [publisher, subscriber] = [client(), client()];
+  const reading = read(subscriber.subscribe('chat', { since: 'start' }), MESSAGES);
+  const expected = Array.from({ length: MESSAGES }, (_, number) => number);
+  const answers = [];
+  for (const number of expected) {
+    answers.push(publisher.publish('chat', number));
+    if (number % 50 === 25) {
+      await answers[number - 10];
+      await server.kill();
+      await server.start();
+    } else if (number % 10 === 5) {
+      await answers[Math.max(0, number - 3)];
+      network.cut();
+    }
+  }
+  const positions = (await Promise.all(answers)).map(({ position }) => position);
+  assert.deepEqual(await reading, { data: expected, gaps: 0 });
+  assert.equal(new Set(positions).size, MESSAGES);
+  const late = client().subscribe('chat', { since: 'start' });
+  assert.deepEqual(await read(late, MESSAGES), { data: expected, gaps: 0 });
+});
+
+test('what the channel no longer keeps is a gap with its reason', async (t) => {
+  const { client } = await served(t);
+  const reader = client();
+  const events = reader.subscribe('chat', { since: '17.3' })[Symbol.asyncIterator]();
+  const first = [(await events.next()).value, (await events.next()).value];
+  assert.deepEqual(first.map(({ type }) => type).sort(), ['gap', 'subscribed']);
+  assert.equal(first.find(({ type }) => type === 'gap').reason, 'epoch_changed');
+});
+
+test('a graceful restart: told when to come back, and back with the same session', async (t) => {
+  const { server, client } = await served(t);
+  const one = client();
+  const states = [];
+  const open = () => new Promise((resolve) => one.on('state', (state) => {
+    states.push(state);
+    if (state.name === 'open') resolve(state);
+  }));
+  await open();
+  const { session } = one;
+  const room = one.subscribe('chat');
+  await room[Symbol.asyncIterator]().next();
+  const back = open();
+  await server.stop();
+  await server.start();
+  assert.equal((await back).resumed, true);
+  assert.equal(one.session, session);
+});
+
+test('bytes, tags, history, presence, receipts and a consumer’s cursor, against the real server', async (t) => {
+  const { client } = await served(t);
+  const one = client({ info: { name: 'one' } });
+  const room = one.subscribe('chat', { presence: true });
+  const events = room[Symbol.asyncIterator]();
+  await events.next();
+  const { position } = await one.publish('chat', Uint8Array.of(0, 255), { tags: { kind: 'raw' }, key: 'k1' });
+  assert.deepEqual(await one.publish('chat', 'again', { key: 'k1' }), { position, duplicate: true });
+  let event;
+  do event = (await events.next()).value; while (event.type !== 'message');
+  assert.deepEqual([event.data, event.tags, event.key, event.position], [Uint8Array.of(0, 255), { kind: 'raw' }, 'k1', position]);
+  for (const text of ['a', 'b', 'c']) await one.publish('chat', text);
+  const { messages, head } = await one.history('chat', { limit: 2 });
+  assert.deepEqual(messages.map(({ data }) => data), ['b', 'c']);
+  assert.equal(messages.at(-1).position, head);
+  const before = await one.history('chat', { before: messages[0].position, limit: 2 });
+  assert.deepEqual(before.messages.map(({ data }) => data), [Uint8Array.of(0, 255), 'a']);
+  assert.deepEqual((await one.presence('chat')).members, [{ session: one.session, info: { name: 'one' } }]);
+  let receipts;
+  do receipts = await one.receipts('chat', head); while (receipts.received === 0);
+  assert.deepEqual(receipts, { received: 1, subscribers: 1, sessions: [one.session] });
+  assert.equal(await one.ack('chat', 'billing'), undefined);
+  assert.equal(await one.ack('chat', 'billing', head), head);
+  await assert.rejects(one.publish('a*b', 1), { code: 'bad_channel_name', retry: 'never' });
+  await assert.rejects(one.publish('chat', 'x'.repeat(100_000)), { code: 'too_large' });
+});
+
+test('a burst above the server’s rate is slowed down, and arrives whole', async (t) => {
+  const { client } = await served(t);
+  const one = client();
+  const reading = read(one.subscribe('chat', { since: 'start' }), 260);
+  const answers = await Promise.all(Array.from({ length: 260 }, (_, number) => one.publish('chat', number)));
+  assert.equal(new Set(answers.map(({ position }) => position)).size, 260);
+  assert.deepEqual((await reading).data.sort((a, b) => a - b), Array.from({ length: 260 }, (_, number) => number));
+});
+
+test('in a page: the same client, its store, and a line that is cut', async (t) => {
+  const { open, network } = await stage(t, { network: true });
+  const { page } = await open();
+  const begin = () => page.evaluate(async () => {
+    const { connect } = await import('../client/index.js');
+    globalThis.client = connect('../ws', { store: sessionStorage, name: 'test', keepUnsent: true });
+    globalThis.seen = [];
+    client.subscribe('numbers', { since: 'start' }).on('message', ({ data }) => seen.push(data));
+  });
+  const publish = (...numbers) => page.evaluate((numbers) => Promise.all(numbers.map((number) => client.publish('numbers', number))), numbers);
+  const seen = (count) => page.waitForFunction((count) => globalThis.seen.length >= count && globalThis.seen, count).then((handle) => handle.jsonValue());
+  await begin();
+  await publish(1, 2);
+  network.cut();
+  await publish(3);
+  assert.deepEqual(await seen(3), [1, 2, 3]);
+  await page.reload();
+  await begin();
+  await publish(4);
+  assert.deepEqual(await seen(1), [4]);
+});
+
+test('the raw socket comes back too, in Node and against a server that is killed', async (t) => {
+  const { server, network } = await served(t);
+  const socket = new ReconnectingWebSocket(`ws://127.0.0.1:${network.port}/ws`, 'offhook.v1.json', { WebSocket, backoff: { first: 20, cap: 100 } });
+  t.after(() => socket.close());
+  const next = (type) => new Promise((resolve) => socket.addEventListener(type, resolve, { once: true }));
+  for (const death of ['cut', 'kill']) {
+    await next('open');
+    assert.equal(socket.protocol, 'offhook.v1.json');
+    const answer = next('message');
+    socket.send('{"type":"connect","id":1}');
+    assert.equal(JSON.parse((await answer).data).type, 'welcome');
+    const closed = next('close');
+    if (death === 'kill') await server.kill();
+    else network.cut();
+    assert.equal((await closed).code, 1006);
+  }
+  const opened = next('open');
+  await server.start();
+  await opened;
+});
