@@ -93,14 +93,17 @@ impl Sender {
         self.line.put(|connection| connection.send(message))
     }
 
-    /// As [`put`](Self::put), for a message that was framed once for many connections.
+    /// As [`put`](Self::put), for messages that were framed once for many connections.
     ///
     /// # Errors
-    /// As [`send`](Self::send).
+    /// As [`send`](Self::send); those before the one that was refused are sent.
     #[inline]
-    pub fn put_prepared(&self, message: &Prepared) -> Result<usize, Error> {
-        self.line
-            .put(|connection| connection.send_prepared(message))
+    pub fn put_prepared(&self, messages: &[Prepared]) -> Result<usize, Error> {
+        self.line.put(|connection| {
+            messages
+                .iter()
+                .try_for_each(|message| connection.send_prepared(message))
+        })
     }
 
     /// Waits until at most half of the send buffer is unsent. Cancel-safe.

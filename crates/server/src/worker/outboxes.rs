@@ -22,6 +22,8 @@ pub(super) struct Outboxes {
     /// Bytes an outbox may hold.
     bound: usize,
     framing: Framing,
+    /// What all of these lines get, and have not got yet.
+    held: Held,
     /// Those that a broadcast put above the bound.
     full: Vec<LineId>,
     /// Those that may wait to be handed out more.
@@ -31,6 +33,18 @@ pub(super) struct Outboxes {
     /// Those whose subscriptions changed since their token was sealed.
     stale: Vec<LineId>,
 }
+
+/// Broadcasts to the same lines that come one after the other: put together, they take one turn
+/// through the lines.
+#[derive(Debug, Default)]
+struct Held {
+    messages: Vec<Prepared>,
+    lines: Vec<LineId>,
+}
+
+/// Broadcasts held at most. 32: a turn through the lines is cheap then, and an outbox that is full
+/// is over its bound by as many messages.
+const HELD: usize = 32;
 
 /// The outbox of one line: the connection has its bytes, this is what we must know beside.
 #[derive(Debug)]
@@ -51,6 +65,7 @@ impl Outboxes {
             lines: Vec::new(),
             bound: config.messages.outbox_bytes,
             framing: Framing::new(config),
+            held: Held::default(),
             full: Vec::new(),
             thirsty: Vec::new(),
             marks: Vec::new(),
@@ -90,42 +105,69 @@ impl Outboxes {
         outbox.filter(|outbox| outbox.line == line)
     }
 
-    /// Puts what the engine gives out where it belongs.
+    /// Puts what the engine gives out where it belongs, but for broadcasts, which may be held
+    /// until [`put_held`](Self::put_held).
     pub(super) fn put(&mut self, delivery: Delivery<'_>, refused: &RefCell<Refused>) {
         match delivery {
             Delivery::Broadcast { publication, lines } => {
                 let message = self.framing.publication(&publication);
-                self.broadcast(&message, lines);
+                self.hold(message, lines);
             }
             Delivery::Presence { change, lines } => {
                 let message = self.framing.frame(native::encode_presence(&change));
-                self.broadcast(&message, lines);
+                self.hold(message, lines);
             }
             Delivery::Publication { line, publication } => {
+                self.put_held();
                 let message = self.framing.publication(&publication);
-                self.broadcast(&message, &[line]);
-                // It was within what the line may be handed out: not full, but perhaps thirsty.
-                self.full.clear();
-                self.thirsty.push(line);
+                if let Some(outbox) = self.get(line) {
+                    // It is within what the line may be handed out; one that is closing gets
+                    // nothing more.
+                    let _unsent = outbox.sender.put_prepared(&[message]);
+                    self.thirsty.push(line);
+                }
             }
-            Delivery::Line { line, notice } => self.notice(line, &notice, refused),
-            Delivery::Mark { line, mark } => self.mark(line, mark),
+            Delivery::Line { line, notice } => {
+                // Acknowledgements may overtake: they come between the publications of a batch.
+                if !is_acknowledgement(&notice) {
+                    self.put_held();
+                }
+                self.notice(line, &notice, refused);
+            }
+            Delivery::Mark { line, mark } => {
+                self.put_held();
+                self.mark(line, mark);
+            }
         }
     }
 
-    fn broadcast(&mut self, message: &Prepared, lines: &[LineId]) {
-        for &line in lines {
+    fn hold(&mut self, message: Prepared, lines: &[LineId]) {
+        if self.held.messages.len() >= HELD || self.held.lines != lines {
+            self.put_held();
+            self.held.lines.extend_from_slice(lines);
+        }
+        self.held.messages.push(message);
+    }
+
+    /// Puts the broadcasts that were held into the outbox of each of their lines. Says whether
+    /// there were any.
+    pub(super) fn put_held(&mut self) -> bool {
+        for &line in &self.held.lines {
             let Some(Some(outbox)) = self.lines.get_mut(line.index()) else {
                 continue;
             };
             // A line that is closing gets nothing more.
-            let Ok(unsent) = outbox.sender.put_prepared(message) else {
+            let Ok(unsent) = outbox.sender.put_prepared(&self.held.messages) else {
                 continue;
             };
             if unsent > self.bound {
                 self.full.push(line);
             }
         }
+        self.held.lines.clear();
+        let any = !self.held.messages.is_empty();
+        self.held.messages.clear();
+        any
     }
 
     fn notice(&mut self, line: LineId, notice: &Notice, refused: &RefCell<Refused>) {
@@ -260,6 +302,13 @@ impl Outboxes {
             let _closing = outbox.sender.close(code, reason);
         }
     }
+}
+
+fn is_acknowledgement(notice: &Notice) -> bool {
+    let Notice::Reply { reply, .. } = notice else {
+        return false;
+    };
+    matches!(reply, Reply::Published { .. })
 }
 
 /// Encodes and frames once for all lines that speak alike.

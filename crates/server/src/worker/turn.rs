@@ -50,6 +50,10 @@ impl Worker {
     /// broker, and looked after.
     pub(super) fn carry_out(self: &Rc<Self>, mut state: RefMut<'_, State>) {
         self.deliver(&mut state);
+        // Who is full then is told so, which may make something more to deliver.
+        while state.outboxes.put_held() {
+            self.deliver(&mut state);
+        }
         while let Some(request) = state.engine.poll_broker_request() {
             self.shared.broker.submit(state.id, request);
         }
@@ -65,15 +69,19 @@ impl Worker {
         }
     }
 
+    /// Puts what the engine gives out into outboxes; broadcasts may be held.
     fn deliver(&self, state: &mut State) {
         let State {
             engine, outboxes, ..
         } = state;
-        while let Some(delivery) = engine.poll_delivery() {
-            outboxes.put(delivery, &self.refused);
+        loop {
             while let Some(line) = outboxes.next_full() {
                 engine.handle_full(line);
             }
+            let Some(delivery) = engine.poll_delivery() else {
+                break;
+            };
+            outboxes.put(delivery, &self.refused);
         }
     }
 }

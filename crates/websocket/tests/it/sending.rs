@@ -165,8 +165,9 @@ async fn what_is_put_is_queued_whatever_is_unsent_and_room_comes_when_half_of_it
     let (mut client, server, _link) = Pair::new().capacity(1_000).server(&settings).open();
     let message = Prepared::new("x".repeat(100));
     let mut unsent = 0;
-    for _ in 0..40 {
-        unsent = server.put_prepared(&message).unwrap();
+    for _ in 0..20 {
+        let twice = [message.clone(), message.clone()];
+        unsent = server.put_prepared(&twice).unwrap();
     }
     assert!(unsent > 2_000, "{unsent}");
     assert!(server.put("after").unwrap() > unsent);
