@@ -17,8 +17,8 @@
 //! let app: Router = Router::new().route("/chat", any(chat));
 //! ```
 //!
-//! Origins, subprotocols, limits and compression are those of the [`Acceptor`] in the request's
-//! extensions, else the default: pages of the same origin only.
+//! Origins, subprotocols, limits, compression and [connections](crate::Connections) are those of the
+//! [`Acceptor`] in the request's extensions, else the default: pages of the same origin only.
 //!
 //! ```
 //! use axum::{Extension, Router};

@@ -40,7 +40,7 @@ use tokio::net::UnixStream;
 
 use crate::error::Error;
 use crate::parsed::{self, Parsed};
-use crate::server::Acceptor;
+use crate::server::{Acceptor, Connections};
 use crate::settings::Settings;
 use crate::socket::WebSocket;
 use crate::transport::Transport;
@@ -86,11 +86,12 @@ pub struct Upgrade {
     decision: ServerDecision,
     on_upgrade: OnUpgrade,
     settings: Settings,
+    connections: Option<Connections>,
 }
 
 impl Upgrade {
-    /// Checks a request by the rules of the acceptor: its origins, subprotocols, limits and
-    /// compression. Its TLS and its timeout are hyper's server's business.
+    /// Checks a request by the rules of the acceptor: its origins, subprotocols, limits,
+    /// compression and connections. Its TLS and its timeout are hyper's server's business.
     ///
     /// # Errors
     ///
@@ -138,7 +139,7 @@ impl Upgrade {
         on_upgrade: Option<OnUpgrade>,
         acceptor: &Acceptor,
     ) -> Result<Self, Rejected> {
-        let (config, settings) = acceptor.parts();
+        let (config, settings, connections) = acceptor.parts();
         let parsed = Parsed::new(method, uri, headers);
         let (carrier, decided) = if version < Version::HTTP_2 {
             (Carrier::Upgrade, parsed.upgrade(config, version))
@@ -158,6 +159,7 @@ impl Upgrade {
                 reason: Reason::NotUpgradable,
             })?,
             settings: settings.clone(),
+            connections: connections.cloned(),
         })
     }
 
@@ -181,7 +183,11 @@ impl Upgrade {
             ..
         } = self.decision.accept();
         let response = parsed::response(&response, Vec::new().into());
-        let open = open(self.on_upgrade, negotiated, self.settings);
+        let (settings, connections) = (self.settings, self.connections);
+        let open = async move {
+            let socket = open(self.on_upgrade, negotiated, &settings).await?;
+            Ok(socket.tracked_by(connections.as_ref()))
+        };
         (response, Opening(Box::pin(open)))
     }
 
@@ -214,7 +220,7 @@ impl fmt::Debug for Opening {
 async fn open(
     on_upgrade: OnUpgrade,
     negotiated: Negotiated,
-    settings: Settings,
+    settings: &Settings,
 ) -> Result<WebSocket, Error> {
     let upgraded = on_upgrade.await;
     let upgraded = upgraded.map_err(|error| Error::Lost(io::Error::other(error)))?;
@@ -224,7 +230,7 @@ async fn open(
         // lost, as the first read will tell.
         let _slower = stream.set_nodelay(true);
     }
-    Ok(WebSocket::server(transport, negotiated, &unread, &settings))
+    Ok(WebSocket::server(transport, negotiated, &unread, settings))
 }
 
 /// The socket itself where it can be had, and what hyper has read of it already.

@@ -40,7 +40,7 @@ pub use pair::{Link, LinkEnd, Pair, pair};
 pub use reader::MessageReader;
 pub use reconnect::{Backoff, Open, Reconnecting, ReconnectingSender, Update};
 pub use sender::Sender;
-pub use server::{Acceptor, Incoming, Requests, Server, ServerHandle};
+pub use server::{Acceptor, Connections, Incoming, Requests, Server};
 pub use settings::Settings;
 pub use socket::{Replies, WebSocket};
 pub use transport::{Stream, Transport};

@@ -18,6 +18,7 @@ use crate::line::{Line, Ready, Turn};
 use crate::message::Message;
 use crate::reader::MessageReader;
 use crate::sender::Sender;
+use crate::server::{Connections, Place};
 use crate::settings::Settings;
 use crate::transport::Transport;
 
@@ -26,6 +27,8 @@ pub struct WebSocket {
     sender: Sender,
     /// Messages that were taken ahead of the user.
     ready: Ready,
+    /// Its place among the [`Connections`] it is one of.
+    place: Option<Box<Place>>,
 }
 
 impl WebSocket {
@@ -88,7 +91,15 @@ impl WebSocket {
         Self {
             sender: Sender::new(line),
             ready: Ready::default(),
+            place: None,
         }
+    }
+
+    /// One of these connections for as long as it is there.
+    pub(crate) fn tracked_by(mut self, connections: Option<&Connections>) -> Self {
+        let place = connections.and_then(|connections| connections.admit(&self));
+        self.place = place.map(Box::new);
+        self
     }
 
     /// Receives the next message. `None` once the connection is closed;

@@ -7,9 +7,11 @@ use std::time::Duration;
 #[cfg(feature = "tls")]
 use offhook_protocol::handshake::Scheme;
 use offhook_protocol::handshake::{
-    Carrier, InvalidSubprotocol, OriginPolicy, Rejection, ServerConfig, Subprotocols,
+    Carrier, InvalidSubprotocol, OriginPolicy, Rejection, ServerConfig, ServerDecision,
+    Subprotocols,
 };
 
+use super::connections::Connections;
 use super::head::{Heard, Listening};
 use super::incoming::{Incoming, Way, say_and_shut};
 use super::requests::Requests;
@@ -49,6 +51,7 @@ pub struct Acceptor {
     config: Arc<ServerConfig>,
     settings: Settings,
     timeout: Duration,
+    connections: Option<Connections>,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
     /// `None`: HTTP/1.1 only.
@@ -68,6 +71,7 @@ impl Default for Acceptor {
             config: Arc::default(),
             settings: Settings::default(),
             timeout: TIMEOUT,
+            connections: None,
             #[cfg(feature = "tls")]
             tls: None,
             #[cfg(feature = "http2")]
@@ -118,6 +122,18 @@ impl Acceptor {
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
+    }
+
+    /// Every WebSocket that it opens is one of these, to be closed with them.
+    #[must_use]
+    pub fn connections(mut self, connections: &Connections) -> Self {
+        self.connections = Some(connections.clone());
+        self
+    }
+
+    /// A server counts its connections itself, from before the handshake on.
+    pub(super) const fn take_connections(&mut self) -> Option<Connections> {
+        self.connections.take()
     }
 
     /// With TLS. The ALPN protocols of the configuration are replaced by those spoken here.
@@ -174,8 +190,8 @@ impl Acceptor {
     }
 
     #[cfg(feature = "hyper")]
-    pub(crate) fn parts(&self) -> (&Arc<ServerConfig>, &Settings) {
-        (&self.config, &self.settings)
+    pub(crate) fn parts(&self) -> (&Arc<ServerConfig>, &Settings, Option<&Connections>) {
+        (&self.config, &self.settings, self.connections.as_ref())
     }
 
     async fn in_time<T>(&self, step: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
@@ -188,6 +204,11 @@ impl Acceptor {
         }
     }
 
+    fn incoming(&self, decision: ServerDecision, way: Way) -> Incoming {
+        let connections = self.connections.clone();
+        Incoming::new(decision, way, self.settings.clone(), connections)
+    }
+
     async fn read_request(&self, mut transport: Transport) -> Result<Incoming, Error> {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
@@ -197,7 +218,7 @@ impl Acceptor {
         match hear(&mut transport, &mut listening).await? {
             Heard::Upgrade(decision, unread) => {
                 let way = Way::Upgrade(transport, unread);
-                Ok(Incoming::new(*decision, way, self.settings.clone()))
+                Ok(self.incoming(*decision, way))
             }
             Heard::Rejected(rejection) => Err(reject(&mut transport, rejection).await),
             #[cfg(feature = "http2")]
@@ -227,8 +248,7 @@ impl Acceptor {
         match hear(&mut transport, &mut listening).await? {
             Heard::Upgrade(decision, unread) => {
                 let way = Way::Upgrade(transport, unread);
-                let incoming = Incoming::new(*decision, way, self.settings.clone());
-                Ok(Requests::one(incoming))
+                Ok(Requests::one(self.incoming(*decision, way)))
             }
             Heard::Rejected(rejection) => Err(reject(&mut transport, rejection).await),
             Heard::Http2(unread) => self.streams(transport, unread, limits).await,
@@ -245,7 +265,8 @@ impl Acceptor {
         let config = Arc::clone(&self.config);
         let settings = self.settings.clone();
         let begin = Streams::begin(transport, unread, limits, config, settings, self.timeout);
-        begin.await.map(Requests::many).map_err(Error::Lost)
+        let streams = begin.await.map_err(Error::Lost)?;
+        Ok(Requests::many(streams, self.connections.clone()))
     }
 }
 

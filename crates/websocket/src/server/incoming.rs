@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 
 use offhook_protocol::handshake::{Accepted, Refusal, Request, ServerDecision};
 
+use super::connections::Connections;
 use crate::error::Error;
 #[cfg(feature = "http2")]
 use crate::http2::Answer;
@@ -19,6 +20,7 @@ pub struct Incoming {
     decision: ServerDecision,
     way: Way,
     settings: Settings,
+    connections: Option<Connections>,
 }
 
 /// How it is answered.
@@ -31,11 +33,17 @@ pub(super) enum Way {
 }
 
 impl Incoming {
-    pub(super) fn new(decision: ServerDecision, way: Way, settings: Settings) -> Self {
+    pub(super) const fn new(
+        decision: ServerDecision,
+        way: Way,
+        settings: Settings,
+        connections: Option<Connections>,
+    ) -> Self {
         Self {
             decision,
             way,
             settings,
+            connections,
         }
     }
 
@@ -71,12 +79,8 @@ impl Incoming {
             #[cfg(feature = "http2")]
             Way::Stream(answer) => (answer.accept(&response).map_err(Error::Lost)?, Vec::new()),
         };
-        Ok(WebSocket::server(
-            transport,
-            negotiated,
-            &unread,
-            &self.settings,
-        ))
+        let socket = WebSocket::server(transport, negotiated, &unread, &self.settings);
+        Ok(socket.tracked_by(self.connections.as_ref()))
     }
 
     /// Says no.

@@ -1,6 +1,7 @@
 //! Accepting connections.
 
 mod accept;
+mod connections;
 mod head;
 mod incoming;
 mod registry;
@@ -10,6 +11,8 @@ mod serve;
 mod tls;
 
 pub use accept::Acceptor;
+pub use connections::Connections;
 pub use incoming::Incoming;
+pub(crate) use registry::Place;
 pub use requests::Requests;
-pub use serve::{Server, ServerHandle};
+pub use serve::Server;

@@ -1,5 +1,7 @@
 //! The requests of one connection.
 
+#[cfg(feature = "http2")]
+use super::connections::Connections;
 use super::incoming::Incoming;
 #[cfg(feature = "http2")]
 use super::incoming::Way;
@@ -44,7 +46,7 @@ pub struct Requests(Kind);
 enum Kind {
     One(Option<Box<Incoming>>),
     #[cfg(feature = "http2")]
-    Many(Box<Streams>),
+    Many(Box<Streams>, Option<Connections>),
 }
 
 impl Requests {
@@ -53,8 +55,8 @@ impl Requests {
     }
 
     #[cfg(feature = "http2")]
-    pub(super) fn many(streams: Streams) -> Self {
-        Self(Kind::Many(Box::new(streams)))
+    pub(super) fn many(streams: Streams, connections: Option<Connections>) -> Self {
+        Self(Kind::Many(Box::new(streams), connections))
     }
 
     /// The next request; `None` when no more will come, and over HTTP/2 all its WebSockets have
@@ -73,11 +75,12 @@ impl Requests {
         match &mut self.0 {
             Kind::One(incoming) => Some(Ok(*incoming.take()?)),
             #[cfg(feature = "http2")]
-            Kind::Many(streams) => {
+            Kind::Many(streams, connections) => {
                 let request = streams.next().await?;
                 Some(request.map(|(decision, answer)| {
                     let settings = streams.settings().clone();
-                    Incoming::new(decision, Way::Stream(answer), settings)
+                    let way = Way::Stream(answer);
+                    Incoming::new(decision, way, settings, connections.clone())
                 }))
             }
         }
@@ -89,7 +92,7 @@ impl Requests {
         match &mut self.0 {
             Kind::One(_) => {}
             #[cfg(feature = "http2")]
-            Kind::Many(streams) => streams.stop(),
+            Kind::Many(streams, _) => streams.stop(),
         }
     }
 
@@ -98,7 +101,7 @@ impl Requests {
         match self.0 {
             Kind::One(incoming) => Ok(incoming),
             #[cfg(feature = "http2")]
-            Kind::Many(_) => Err(self),
+            Kind::Many(..) => Err(self),
         }
     }
 }

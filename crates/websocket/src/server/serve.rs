@@ -11,6 +11,7 @@ use offhook_protocol::handshake::{OriginPolicy, Refusal};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 
 use super::accept::Acceptor;
+use super::connections::Connections;
 use super::incoming::Incoming;
 use super::registry::{Place, Registry, Stage};
 use super::requests::Requests;
@@ -41,7 +42,7 @@ pub struct Server {
     listener: TcpListener,
     acceptor: Acceptor,
     max_connections: usize,
-    registry: Arc<Registry>,
+    connections: Connections,
 }
 
 /// How many connections at most. 100,000: more than a process may have descriptors for on most
@@ -68,13 +69,17 @@ impl Server {
             listener,
             acceptor: Acceptor::default(),
             max_connections: MAX_CONNECTIONS,
-            registry: Arc::default(),
+            connections: Connections::default(),
         }
     }
 
-    /// With this acceptor: origins, subprotocols, TLS, times.
+    /// With this acceptor: origins, subprotocols, TLS, times, and the connections it may have been
+    /// [given](Acceptor::connections).
     #[must_use]
-    pub fn acceptor(mut self, acceptor: Acceptor) -> Self {
+    pub fn acceptor(mut self, mut acceptor: Acceptor) -> Self {
+        if let Some(connections) = acceptor.take_connections() {
+            self.connections = connections;
+        }
         self.acceptor = acceptor;
         self
     }
@@ -109,16 +114,15 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// A handle to stop it with.
+    /// Its connections, to [stop](Connections::shutdown) it with, or to be given to
+    /// [another acceptor](Acceptor::connections).
     #[must_use]
-    pub fn handle(&self) -> ServerHandle {
-        ServerHandle {
-            registry: Arc::clone(&self.registry),
-        }
+    pub fn connections(&self) -> Connections {
+        self.connections.clone()
     }
 
     /// Serves each connection in a task of its own, until it is
-    /// [shut down](ServerHandle::shutdown). An error that a handler returns, or a panic, ends its
+    /// [shut down](Connections::shutdown). An error that a handler returns, or a panic, ends its
     /// connection and nothing else.
     ///
     /// # Errors
@@ -128,16 +132,17 @@ impl Server {
         H: Fn(WebSocket) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), Error>> + Send + 'static,
     {
+        let registry = self.connections.registry;
         let shared = Arc::new(Shared {
             acceptor: self.acceptor,
             handler,
-            registry: Arc::clone(&self.registry),
+            registry: Arc::clone(&registry),
             max_connections: self.max_connections,
         });
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
-                () = self.registry.reached(Stage::Stopping) => break,
+                () = registry.reached(Stage::Stopping) => break,
             };
             let stream = match accepted {
                 Ok((stream, _)) => stream,
@@ -147,7 +152,7 @@ impl Server {
                     continue;
                 }
             };
-            let Some(place) = self.registry.take(self.max_connections) else {
+            let Some(place) = registry.take(self.max_connections) else {
                 // Over the limit: not even a refusal is written, which would cost a handshake.
                 continue;
             };
@@ -164,7 +169,7 @@ impl Server {
                 drop(place);
             });
         }
-        self.registry.emptied().await;
+        registry.emptied().await;
         Ok(())
     }
 }
@@ -262,30 +267,4 @@ fn settle(socket: WebSocket, place: &Place) -> Option<WebSocket> {
 fn is_fatal(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidInput, NotConnected, Unsupported};
     matches!(error.kind(), InvalidInput | NotConnected | Unsupported)
-}
-
-/// Stops a [`Server`].
-#[derive(Clone, Debug)]
-pub struct ServerHandle {
-    registry: Arc<Registry>,
-}
-
-impl ServerHandle {
-    /// Stops accepting, closes every connection with this code, and waits until all have ended,
-    /// their handlers included. Those that have not by the deadline are cut off: connections end,
-    /// handshakes too, and `serve` returns without the handlers that go on all the same.
-    pub async fn shutdown(&self, code: CloseCode, deadline: Duration) {
-        for line in self.registry.enter(Stage::Stopping) {
-            // A connection that is closing already ends by itself.
-            let _closing = line.begin_close(code, "");
-        }
-        if tokio::time::timeout(deadline, self.registry.emptied())
-            .await
-            .is_err()
-        {
-            for line in self.registry.enter(Stage::Cut) {
-                line.cut();
-            }
-        }
-    }
 }

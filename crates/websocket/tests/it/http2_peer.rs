@@ -7,7 +7,7 @@ use h2::client::SendRequest;
 use h2::ext::Protocol;
 use http::{Method, Request};
 use offhook::{
-    Acceptor, Connect, Error, HttpVersion, OriginPolicy, Server, ServerHandle, WebSocket,
+    Acceptor, Connect, Connections, Error, HttpVersion, OriginPolicy, Server, WebSocket,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -18,7 +18,7 @@ use crate::scripted::to;
 /// An echo server of ours, on a port of its own.
 pub(crate) struct Echo {
     pub(crate) address: SocketAddr,
-    pub(crate) handle: ServerHandle,
+    pub(crate) connections: Connections,
     pub(crate) served: JoinHandle<std::io::Result<()>>,
 }
 
@@ -34,11 +34,11 @@ impl Echo {
 
     pub(crate) fn of(server: Server) -> Self {
         let address = server.local_addr().unwrap();
-        let handle = server.handle();
+        let connections = server.connections();
         let served = tokio::spawn(server.serve(echo));
         Self {
             address,
-            handle,
+            connections,
             served,
         }
     }

@@ -313,9 +313,9 @@ async fn shutdown_closes_every_websocket_of_a_connection() {
     for _ in 0..20 {
         sockets.push(connection.open("/").await.unwrap());
     }
-    let handle = server.handle.clone();
+    let connections = server.connections.clone();
     let shutdown = tokio::spawn(async move {
-        handle
+        connections
             .shutdown(CloseCode::SERVICE_RESTART, Duration::from_secs(60))
             .await;
     });
@@ -339,7 +339,7 @@ async fn shutdown_cuts_off_a_connection_that_does_not_answer() {
     // It never answers the Close, and never lets go.
     let (response, _send) = ask(&mut requests, extended_connect(server.address)).await;
     server
-        .handle
+        .connections
         .shutdown(CloseCode::GOING_AWAY, Duration::ZERO)
         .await;
     server.served.await.unwrap().unwrap();

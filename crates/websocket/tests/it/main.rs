@@ -23,6 +23,8 @@ mod connect_timeouts;
 #[cfg(any(feature = "aws-lc", feature = "ring"))]
 mod connect_tls;
 mod connect_transports;
+#[cfg(all(feature = "axum", feature = "http2"))]
+mod connections;
 mod corking;
 mod counted;
 #[cfg(feature = "http2")]

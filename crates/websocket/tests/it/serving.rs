@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use offhook::protocol::CloseCode;
-use offhook::{Acceptor, Connect, Error, OriginPolicy, Pair, Server, ServerHandle, WebSocket};
+use offhook::{Acceptor, Connect, Connections, Error, OriginPolicy, Pair, Server, WebSocket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 struct Running {
     address: SocketAddr,
-    handle: ServerHandle,
+    connections: Connections,
     serving: JoinHandle<std::io::Result<()>>,
 }
 
@@ -32,7 +32,7 @@ async fn running(set: impl FnOnce(Server) -> Server) -> Running {
     let server = set(Server::bind("127.0.0.1:0").await.unwrap());
     Running {
         address: server.local_addr().unwrap(),
-        handle: server.handle(),
+        connections: server.connections(),
         serving: tokio::spawn(server.serve(echo)),
     }
 }
@@ -82,7 +82,10 @@ async fn a_shutdown_closes_every_connection_with_its_code_and_then_serve_returns
         }));
     }
     let code = CloseCode::SERVICE_RESTART;
-    server.handle.shutdown(code, Duration::from_secs(60)).await;
+    server
+        .connections
+        .shutdown(code, Duration::from_secs(60))
+        .await;
     for client in clients {
         let closed = client.await.unwrap();
         assert_eq!(closed.code, code);
@@ -106,7 +109,7 @@ async fn those_that_do_not_end_by_the_deadline_are_cut_off() {
 
     let deadline = Duration::from_millis(50);
     server
-        .handle
+        .connections
         .shutdown(CloseCode::GOING_AWAY, deadline)
         .await;
     server.serving.await.unwrap().unwrap();
@@ -120,7 +123,7 @@ async fn a_shutdown_without_connections_returns_at_once() {
     let server = running(|server| server).await;
     let deadline = Duration::from_secs(3_600);
     server
-        .handle
+        .connections
         .shutdown(CloseCode::GOING_AWAY, deadline)
         .await;
     server.serving.await.unwrap().unwrap();
