@@ -1,6 +1,6 @@
 //! `offhook dial`: a line to talk over, typed or piped.
 //!
-//! [`Dial`] is what was asked for; [`line`] talks to any WebSocket server, [`channels`] to the
+//! [`Dial`] is what was asked for; [`mod@line`] talks to any WebSocket server, [`channels`] to the
 //! channels of an Offhook server. What is typed comes from [`keyboard`], what is said goes to
 //! [`voice`].
 

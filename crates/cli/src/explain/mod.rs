@@ -8,7 +8,7 @@
 //!
 //! Nothing here stops at the first fault, as an endpoint has to: each [`Piece`] carries the rules
 //! it breaks, with their sections, and reading goes on as long as lengths can be trusted.
-//! [`page`] shows pieces in full, [`line`] on one line each, [`json`] to programs.
+//! [`page`] shows pieces in full, [`mod@line`] on one line each, [`json`] to programs.
 
 mod content;
 mod conversation;
