@@ -2,6 +2,7 @@
 //!
 //! This file takes the command line apart; each command has a file or folder of its own name.
 
+mod bench;
 mod config;
 mod decode;
 mod dial;
@@ -48,6 +49,7 @@ enum Command {
     Serve(serve::Serve),
     Config(config::PrintConfig),
     Dial(Box<dial::Dial>),
+    Bench(Box<bench::Bench>),
     Decode(decode::Decode),
     Completions(manual::Completions),
     Man(manual::Man),
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Config(print) => print.run(),
         Command::Dial(dial) => dial.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Decode(decode) => decode.run(),
         Command::Completions(completions) => completions.run(Cli::command()),
         Command::Man(man) => man.run(Cli::command()),
