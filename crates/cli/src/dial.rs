@@ -20,6 +20,8 @@ use offhook_client::Since;
 use tokio::runtime::Builder;
 
 use self::keyboard::{Keyboard, listen};
+pub(crate) use self::request::{header, time};
+pub(crate) use self::trust::Trust;
 use crate::{failure::Failure, screen};
 
 /// Talk to a WebSocket server, line by line.
@@ -39,7 +41,7 @@ pub(crate) struct Dial {
     #[arg(short, long, value_name = "NAME")]
     subprotocol: Vec<String>,
     /// A header of the request, such as 'Authorization: Bearer 42'
-    #[arg(short = 'H', long, value_name = "NAME: VALUE", value_parser = request::header)]
+    #[arg(short = 'H', long, value_name = "NAME: VALUE", value_parser = header)]
     header: Vec<(String, String)>,
     /// The Origin that a browser would send for a page of this site
     #[arg(long, value_name = "URL")]
@@ -57,10 +59,10 @@ pub(crate) struct Dial {
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<u64>,
     /// After the end of the input, leave when nothing has come for this long
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = request::time)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
     linger: Duration,
     #[command(flatten)]
-    trust: trust::Trust,
+    trust: Trust,
     /// Go through this proxy, whatever the environment says
     #[arg(long, value_name = "URL", conflicts_with = "no_proxy")]
     proxy: Option<String>,

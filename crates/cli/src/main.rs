@@ -2,6 +2,7 @@
 //!
 //! This file takes the command line apart; each command has a file or folder of its own name.
 
+mod bench;
 mod config;
 mod decode;
 mod dial;
@@ -51,6 +52,7 @@ enum Command {
     Serve(serve::Serve),
     Config(config::PrintConfig),
     Dial(Box<dial::Dial>),
+    Bench(Box<bench::Bench>),
     Decode(decode::Decode),
     #[cfg(unix)]
     Prove(prove::Prove),
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Config(print) => print.run(),
         Command::Dial(dial) => dial.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Decode(decode) => decode.run(),
         #[cfg(unix)]
         Command::Prove(prove) => prove.run(),

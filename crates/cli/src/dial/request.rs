@@ -40,7 +40,7 @@ impl Dial {
 }
 
 /// `Name: value`.
-pub(super) fn header(text: &str) -> Result<(String, String), String> {
+pub(crate) fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text
         .split_once(':')
         .ok_or("expected NAME: VALUE, such as 'Authorization: Bearer 42'")?;
@@ -48,7 +48,7 @@ pub(super) fn header(text: &str) -> Result<(String, String), String> {
 }
 
 /// `1s`, `500ms`.
-pub(super) fn time(text: &str) -> Result<Duration, String> {
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
     offhook_server::config::parse_time(text)
         .ok_or_else(|| "expected a time like 500ms, 1s or 5m".to_owned())
 }

@@ -1,5 +1,6 @@
 //! The real program: what it prints, where, and with which exit code.
 
+mod bench;
 mod config;
 mod decode;
 mod dial;

@@ -24,7 +24,9 @@ impl Default for ChannelRule {
 
 impl Group for ChannelRule {
     fn about(&self) -> &'static str {
-        "One entry of the list."
+        "What holds for channels, an entry for each rule. The first whose pattern fits counts; a \
+         channel that none fits does not exist. Without any entry there is one rule for every \
+         channel, with the defaults below."
     }
 
     fn visit(&mut self, visitor: &mut dyn Visitor) {

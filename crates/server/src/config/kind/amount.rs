@@ -94,7 +94,7 @@ where
                 return Err(given.misfit(self.expected()));
             }
         };
-        let bytes = parse(text).ok_or_else(|| given.misfit(self.expected()))?;
+        let bytes = parse_bytes(text).ok_or_else(|| given.misfit(self.expected()))?;
         T::try_from(bytes).map_err(|_| given.complaint(format!("{text} is too large")))
     }
 
@@ -110,7 +110,9 @@ where
     }
 }
 
-fn parse(text: &str) -> Option<u64> {
+/// A number of bytes as people write it in configurations: `64 KiB`, `65536`.
+#[must_use]
+pub fn parse_bytes(text: &str) -> Option<u64> {
     let end = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());

@@ -7,6 +7,7 @@ mod text;
 mod time;
 
 pub(super) use address::Addresses;
+pub use amount::parse_bytes;
 pub(super) use amount::{Bytes, count, some};
 pub(super) use network::{Origins, Secret, UrlPath};
 pub(super) use text::{Choice, File, Levels, NamePattern, Switch};

@@ -96,3 +96,28 @@ fn every_setting_says_what_it_is_and_why_its_default_is_what_it_is() {
         );
     }
 }
+
+#[test]
+fn every_limit_of_the_engine_is_a_setting_but_for_two_that_follow_from_others() {
+    let names = |shown: &str| -> Vec<String> {
+        let fields = shown
+            .lines()
+            .filter_map(|line| line.strip_prefix("    ")?.split_once(':'));
+        let names = fields.map(|(name, _)| name.to_owned());
+        names.filter(|name| !name.starts_with(' ')).collect()
+    };
+    let settings: Vec<String> = settings().into_iter().map(|setting| setting.key).collect();
+    for name in names(&format!("{:#?}", Limits::default())) {
+        let is_setting = settings.contains(&format!("limits.{name}"));
+        assert_eq!(
+            is_setting,
+            !matches!(&*name, "lines" | "outbox_bytes"),
+            "{name}"
+        );
+    }
+    let rules = format!("{:#?}", offhook_engine::ChannelRules::default());
+    let example = example();
+    for name in names(&rules).into_iter().filter(|name| name != "history") {
+        assert!(example.contains(&format!("#{name} = ")), "{name}");
+    }
+}

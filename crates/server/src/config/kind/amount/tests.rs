@@ -12,7 +12,7 @@ fn bytes_are_read_with_a_unit_or_without() {
         ("3 B", 3),
     ];
     for (text, bytes) in cases {
-        assert_eq!(parse(text), Some(bytes), "{text}");
+        assert_eq!(parse_bytes(text), Some(bytes), "{text}");
     }
 }
 
@@ -27,7 +27,7 @@ fn what_is_no_number_of_bytes_or_more_than_64_bits_hold_is_refused() {
         "18446744073709551615 KiB",
         "1 KiB é",
     ] {
-        assert_eq!(parse(text), None, "{text}");
+        assert_eq!(parse_bytes(text), None, "{text}");
     }
 }
 

@@ -1,0 +1,346 @@
+//! The threads: they open their lanes, run together, and hand in what they counted.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use offhook::protocol::CloseCode;
+use offhook::{Sender, WebSocket};
+use tokio::runtime::Builder;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinSet, LocalSet, spawn_local};
+use tokio::time::{interval, sleep, timeout};
+
+use super::channels::{Publisher, Subscriber, introduce};
+use super::echo::{Echo, Messages};
+use super::lane::{Lane, Shared, with_causes};
+use super::live::Live;
+use super::pace::Pace;
+use super::plan::{Load, Plan, Window};
+use super::tally::{Counts, Glance};
+use crate::failure::Failure;
+
+/// What was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) counts: Counts,
+    /// Processor time that this process used while it was measured.
+    pub(super) busy: Duration,
+}
+
+/// What threads tell.
+enum News {
+    /// One more connection is open.
+    Opened,
+    /// What came since the last time.
+    Glance(Glance),
+    Failed(String),
+    Done(Box<Counts>),
+}
+
+/// News that may wait.
+const QUEUE: usize = 1024;
+
+/// How often who watches is told.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Connections that are opened at a time: below any server's backlog.
+const OPENING: usize = 64;
+
+/// From the last thread's being ready to the first message.
+const READY: Duration = Duration::from_millis(20);
+
+/// Runs the plan.
+pub(super) fn run(plan: &Plan, is_quiet: bool) -> Result<Found, Failure> {
+    let (tell, news) = sync_channel(QUEUE);
+    let (go, going) = watch::channel(None);
+    thread::scope(|scope| {
+        for part in 0..plan.threads {
+            let (tell, going) = (tell.clone(), going.clone());
+            scope.spawn(move || work(plan, part, &tell, going));
+        }
+        drop(tell);
+        // Dropped on the way out: who waits for it gives up.
+        let go = go;
+        let mut live = Live::new(plan, is_quiet);
+        wait_until_open(plan, &news, &mut live)?;
+        let window = plan.window(Instant::now() + READY);
+        go.send_replace(Some(window));
+        watch_it(plan, window, &news, &mut live)
+    })
+}
+
+fn wait_until_open(plan: &Plan, news: &Receiver<News>, live: &mut Live) -> Result<(), Failure> {
+    let mut opened = 0;
+    while opened < plan.lines() {
+        match news.recv() {
+            Ok(News::Opened) => opened += 1,
+            Ok(News::Failed(why)) => {
+                let lines = plan.lines();
+                return Err(Failure::Failed(format!(
+                    "only {opened} of {lines} connections could be opened: {why}"
+                )));
+            }
+            Ok(News::Glance(_) | News::Done(_)) => {}
+            Err(_) => return Err(Failure::Failed("a thread has ended".to_owned())),
+        }
+        live.opening(opened);
+    }
+    Ok(())
+}
+
+fn watch_it(
+    plan: &Plan,
+    window: Window,
+    news: &Receiver<News>,
+    live: &mut Live,
+) -> Result<Found, Failure> {
+    let (mut counts, mut done) = (Counts::default(), 0);
+    let (mut busy_before, mut busy_after) = (None, None);
+    let mut glance = Glance::default();
+    let mut shown = Instant::now();
+    while done < plan.threads {
+        match news.recv_timeout(LOOK) {
+            Ok(News::Glance(more)) => glance.add(&more),
+            Ok(News::Done(more)) => {
+                counts.add(&more);
+                done += 1;
+            }
+            Ok(News::Failed(why)) => return Err(Failure::Failed(why)),
+            Ok(News::Opened) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        let now = Instant::now();
+        if now >= window.measured_from && busy_before.is_none() {
+            busy_before = Some(processor_time());
+        }
+        if now >= window.end && busy_after.is_none() {
+            busy_after = Some(processor_time());
+        }
+        if now - shown >= LOOK {
+            live.running(&window, &glance, now - shown);
+            glance.clear();
+            shown = now;
+        }
+    }
+    live.finish();
+    let busy = match (busy_before, busy_after) {
+        (Some(before), Some(after)) => after - before,
+        _ => Duration::ZERO,
+    };
+    Ok(Found { counts, busy })
+}
+
+/// Of this process, all threads together.
+fn processor_time() -> Duration {
+    #[cfg(unix)]
+    {
+        use rustix::time::{ClockId, clock_gettime};
+        let time = clock_gettime(ClockId::ProcessCPUTime);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+        let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or_default();
+        Duration::new(seconds, nanoseconds)
+    }
+    #[cfg(not(unix))]
+    Duration::ZERO
+}
+
+/// One thread's work.
+fn work(plan: &Plan, part: usize, tell: &SyncSender<News>, going: watch::Receiver<Option<Window>>) {
+    let done = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => LocalSet::new().block_on(&runtime, take_part(plan, part, tell, going)),
+        Err(error) => Err(error.to_string()),
+    };
+    let news = match done {
+        Ok(counts) => News::Done(Box::new(counts)),
+        Err(why) => News::Failed(why),
+    };
+    // Who does not listen any more has failed already.
+    let _ = tell.send(news);
+}
+
+async fn take_part(
+    plan: &Plan,
+    part: usize,
+    tell: &SyncSender<News>,
+    mut going: watch::Receiver<Option<Window>>,
+) -> Result<Counts, String> {
+    let opened = open(plan, part, tell).await?;
+    let Ok(window) = going.wait_for(Option::is_some).await.map(|window| *window) else {
+        return Ok(Counts::default());
+    };
+    let window = window.ok_or("nobody said when to begin")?;
+    let shared = Shared::new(window, plan.schedule);
+    let senders: Vec<Sender> = opened.iter().map(|one| one.socket.sender()).collect();
+    let lanes = begin(plan, opened, &shared);
+    let looking = spawn_local(look(Rc::clone(&shared), tell.clone()));
+    sleep(window.start.saturating_duration_since(Instant::now())).await;
+    let all = plan.load.senders_in_all();
+    Pace::new(lanes.clone(), Rc::clone(&shared), all, part)
+        .keep()
+        .await;
+    sleep(window.end.saturating_duration_since(Instant::now())).await;
+    wait_for_answers(&lanes, &shared, plan.grace).await;
+    looking.abort();
+    count_unanswered(&lanes, &shared);
+    let counts = shared.counts.take();
+    hang_up(&senders).await;
+    Ok(counts)
+}
+
+/// How long the end waits for servers to close.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// A server should not have to take the end for a loss.
+async fn hang_up(senders: &[Sender]) {
+    for sender in senders {
+        // Some may be closed already.
+        let _ = sender.close(CloseCode::NORMAL, "");
+    }
+    let all_closed = async {
+        for sender in senders {
+            sender.ended().await;
+        }
+    };
+    // Who does not answer in time is left.
+    let _ = timeout(GOODBYE, all_closed).await;
+}
+
+/// A connection that is open, and what it is for.
+struct Opened {
+    socket: WebSocket,
+    role: Role,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Role {
+    Echo,
+    Publisher { channel: usize },
+    Subscriber { channel: usize },
+}
+
+/// What connection `number` of all is for.
+fn role(load: &Load, number: usize) -> Role {
+    match load {
+        Load::Echo { .. } => Role::Echo,
+        Load::Channels {
+            subscribers, names, ..
+        } if number < *subscribers => Role::Subscriber {
+            channel: number % names.len(),
+        },
+        Load::Channels {
+            subscribers, names, ..
+        } => Role::Publisher {
+            channel: (number - subscribers) % names.len(),
+        },
+    }
+}
+
+/// Opens this thread's part of all connections.
+async fn open(plan: &Plan, part: usize, tell: &SyncSender<News>) -> Result<Vec<Opened>, String> {
+    let places = Arc::new(Semaphore::new(OPENING));
+    let mut opening = JoinSet::new();
+    for number in (part..plan.lines()).step_by(plan.threads) {
+        let places = Arc::clone(&places);
+        let (connect, load) = (plan.connect.clone(), plan.load.clone());
+        opening.spawn_local(async move {
+            // Nobody closes it.
+            let _place = places.acquire().await;
+            let mut socket = connect.open().await.map_err(|error| with_causes(&error))?;
+            let role = role(&load, number);
+            if let Load::Channels { names, token, .. } = &load {
+                let channel = match role {
+                    Role::Subscriber { channel } => Some(names[channel].as_str()),
+                    Role::Echo | Role::Publisher { .. } => None,
+                };
+                introduce(&mut socket, token.as_deref(), channel).await?;
+            }
+            Ok::<_, String>(Opened { socket, role })
+        });
+    }
+    let mut opened = Vec::new();
+    while let Some(one) = opening.join_next().await {
+        opened.push(one.map_err(|error| error.to_string())??);
+        // Who does not listen any more has failed already.
+        let _ = tell.send(News::Opened);
+    }
+    Ok(opened)
+}
+
+/// Begins to listen on all of them; gives those that send.
+fn begin(plan: &Plan, opened: Vec<Opened>, shared: &Rc<Shared>) -> Vec<Rc<dyn Lane>> {
+    let (is_binary, any_answer) = match &plan.load {
+        Load::Echo {
+            is_binary,
+            any_answer,
+            ..
+        } => (*is_binary, *any_answer),
+        Load::Channels { .. } => (false, false),
+    };
+    let messages = Rc::new(Messages::new(plan.size, is_binary, any_answer));
+    let mut lanes: Vec<Rc<dyn Lane>> = Vec::new();
+    for Opened { socket, role } in opened {
+        let shared = Rc::clone(shared);
+        match role {
+            Role::Echo => {
+                let lane = Echo::new(&socket, Rc::clone(&messages), shared);
+                spawn_local(Rc::clone(&lane).listen(socket));
+                lanes.push(lane);
+            }
+            Role::Publisher { channel } => {
+                let name = plan.load.channel(channel);
+                let lane = Publisher::new(&socket, shared, (channel, name), plan.size, plan.epoch);
+                spawn_local(Rc::clone(&lane).listen(socket));
+                lanes.push(lane);
+            }
+            Role::Subscriber { channel } => {
+                let subscriber = Subscriber::new(shared, channel, plan.epoch);
+                spawn_local(subscriber.listen(socket));
+            }
+        }
+    }
+    lanes
+}
+
+/// Tells what came, now and then.
+async fn look(shared: Rc<Shared>, tell: SyncSender<News>) {
+    let mut looks = interval(LOOK);
+    loop {
+        looks.tick().await;
+        let glance = shared.glance.take();
+        // Who is slow to look sees less.
+        let _ = tell.try_send(News::Glance(glance));
+    }
+}
+
+/// How long nothing must come before nothing more is expected.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// Until everything is answered and nothing is delivered any more, or for the time of grace.
+async fn wait_for_answers(lanes: &[Rc<dyn Lane>], shared: &Shared, grace: Duration) {
+    let deadline = Instant::now() + grace;
+    let mut heard = (0, Instant::now());
+    while Instant::now() < deadline {
+        let is_waiting = lanes.iter().any(|lane| !lane.unanswered().is_empty());
+        let delivered: u64 = shared.counts.borrow().delivered.iter().sum();
+        if delivered != heard.0 {
+            heard = (delivered, Instant::now());
+        }
+        if !is_waiting && (delivered == 0 || heard.1.elapsed() > QUIET) {
+            return;
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// What never came took at least so long.
+fn count_unanswered(lanes: &[Rc<dyn Lane>], shared: &Shared) {
+    let now = Instant::now();
+    let mut counts = shared.counts.borrow_mut();
+    for intended in lanes.iter().flat_map(|lane| lane.unanswered()) {
+        counts.unanswered += 1;
+        counts.answers.note(intended, now, &shared.window);
+    }
+}

@@ -1,0 +1,180 @@
+//! What is to be done, worked out of what was asked for.
+
+use std::time::{Duration, Instant};
+
+use offhook::Connect;
+use offhook::protocol::Limits;
+use offhook::protocol::deflate::DeflateConfig;
+
+use super::Bench;
+use crate::failure::Failure;
+
+/// The longest message.
+pub(super) const LONGEST: usize = 64 << 20;
+
+/// What all threads do.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) url: String,
+    pub(super) connect: Connect,
+    pub(super) load: Load,
+    pub(super) schedule: Schedule,
+    pub(super) size: usize,
+    pub(super) warm_up: Duration,
+    pub(super) time: Duration,
+    /// How long answers are waited for after the last message.
+    pub(super) grace: Duration,
+    pub(super) threads: usize,
+    /// What publications tell their time from.
+    pub(super) epoch: Instant,
+}
+
+/// What lanes do.
+#[derive(Clone, Debug)]
+pub(super) enum Load {
+    Echo {
+        connections: usize,
+        is_binary: bool,
+        any_answer: bool,
+    },
+    Channels {
+        publishers: usize,
+        subscribers: usize,
+        names: Vec<String>,
+        token: Option<String>,
+    },
+}
+
+/// When messages are sent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Schedule {
+    /// Each answer is followed by the next message: so many under way on each lane.
+    Closed { in_flight: usize },
+    /// At fixed times, all lanes together so many a second.
+    Open { per_second: f64 },
+}
+
+/// The times of a run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    pub(super) start: Instant,
+    /// From here on it counts.
+    pub(super) measured_from: Instant,
+    pub(super) end: Instant,
+}
+
+impl Plan {
+    pub(super) fn new(bench: &Bench) -> Result<Self, Failure> {
+        let schedule = match (bench.rate, bench.in_flight) {
+            (Some(per_second), _) => Schedule::Open { per_second },
+            (None, in_flight) => Schedule::Closed {
+                in_flight: in_flight.unwrap_or(1),
+            },
+        };
+        let load = load(bench);
+        let lines = load.lines();
+        Ok(Self {
+            url: bench.url.clone(),
+            connect: connect(bench, &load)?,
+            load,
+            schedule,
+            size: bench.size,
+            warm_up: bench.warm_up,
+            time: bench.time,
+            grace: bench.grace,
+            threads: bench.threads.min(lines),
+            epoch: Instant::now(),
+        })
+    }
+
+    /// How many connections there are.
+    pub(super) fn lines(&self) -> usize {
+        self.load.lines()
+    }
+
+    pub(super) fn window(&self, start: Instant) -> Window {
+        let measured_from = start + self.warm_up;
+        let end = measured_from + self.time;
+        Window {
+            start,
+            measured_from,
+            end,
+        }
+    }
+}
+
+impl Load {
+    /// Lanes that send, of all threads together.
+    pub(super) fn senders_in_all(&self) -> usize {
+        match self {
+            Self::Echo { connections, .. } => *connections,
+            Self::Channels { publishers, .. } => *publishers,
+        }
+    }
+
+    /// A channel's name.
+    pub(super) fn channel(&self, number: usize) -> &str {
+        match self {
+            Self::Echo { .. } => "",
+            Self::Channels { names, .. } => names.get(number).map_or("", String::as_str),
+        }
+    }
+
+    fn lines(&self) -> usize {
+        match self {
+            Self::Echo { connections, .. } => *connections,
+            Self::Channels {
+                publishers,
+                subscribers,
+                ..
+            } => publishers + subscribers,
+        }
+    }
+}
+
+fn load(bench: &Bench) -> Load {
+    let channels = &bench.channels;
+    let Some(subscribers) = channels.subscribers else {
+        return Load::Echo {
+            connections: bench.connections,
+            is_binary: bench.binary,
+            any_answer: bench.any_answer,
+        };
+    };
+    // Runs don't find each other's publications.
+    let run = std::process::id();
+    let names = (0..channels.count).map(|number| format!("bench/{run}/{number}"));
+    Load::Channels {
+        publishers: channels.publishers,
+        subscribers,
+        names: names.collect(),
+        token: channels.token.clone(),
+    }
+}
+
+fn connect(bench: &Bench, load: &Load) -> Result<Connect, Failure> {
+    // Answers are as long as messages, deliveries have something around them.
+    let limits = Limits {
+        message_size: (bench.size as u64).saturating_mul(2).max(1 << 20),
+        ..Limits::default()
+    };
+    let mut connect = Connect::to(&bench.url).limits(limits);
+    for (name, value) in &bench.request.header {
+        connect = connect.header(name, value);
+    }
+    for name in &bench.request.subprotocol {
+        connect = connect.subprotocol(name);
+    }
+    if matches!(load, Load::Channels { .. }) {
+        connect = connect
+            .subprotocol(offhook_client::SUBPROTOCOL)
+            .require_subprotocol();
+    }
+    if bench.deflate {
+        connect = connect.deflate(DeflateConfig::default());
+    }
+    if let Some(tls) = bench.request.trust.tls()? {
+        connect = connect.tls(tls);
+    }
+    Ok(connect)
+}

@@ -1,0 +1,209 @@
+use serde_json::Value;
+
+use crate::peer::peer;
+use crate::program::{Ended, offhook};
+use crate::serve::serving;
+
+/// A short run, and its result as JSON.
+fn bench(arguments: &[&str]) -> (Value, Ended) {
+    let short = ["bench", "--time", "200ms", "--warm-up", "50ms", "--json"];
+    let ended = offhook(&[&short, arguments].concat()).run();
+    let result = serde_json::from_str(&ended.stdout).unwrap_or(Value::Null);
+    (result, ended)
+}
+
+/// An echo server on a thread of its own.
+fn echo_server() -> String {
+    let (tell, address) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.expect("a runtime").block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+                .await
+                .expect("a port");
+            tell.send(listener.local_addr().expect("bound"))
+                .expect("asked for");
+            let served = offhook::Server::on(listener).serve(|mut socket| async move {
+                while let Some(message) = socket.recv().await? {
+                    socket.send(message).await?;
+                }
+                Ok(())
+            });
+            served.await.expect("it serves");
+        });
+    });
+    format!("ws://{}/", address.recv().expect("it listens"))
+}
+
+fn no_faults(result: &Value) -> bool {
+    let faults = result["faults"].as_object().expect("faults");
+    let is_none =
+        |value: &Value| *value == 0 || value.as_object().is_some_and(|map| map.is_empty());
+    faults.values().all(is_none)
+}
+
+#[test]
+fn a_closed_loop_times_every_echo() {
+    let url = echo_server();
+    let (result, ended) = bench(&[&url, "-c", "4", "-i", "2", "-s", "1 KiB", "--threads", "2"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(no_faults(&result), "{result:#}");
+    assert!(
+        result["answers"]["count"]
+            .as_u64()
+            .is_some_and(|count| count > 0),
+        "{result:#}"
+    );
+    let latency = &result["answers"]["latency_us"];
+    let order =
+        ["p50", "p90", "p99", "p999", "max"].map(|name| latency[name].as_f64().expect("a time"));
+    assert!(order.is_sorted() && order[0] > 0.0, "{latency}");
+    assert_eq!(
+        (&result["bytes"], &result["in_flight"]),
+        (&1024.into(), &2.into())
+    );
+}
+
+#[test]
+fn an_open_loop_asks_as_often_as_it_was_told_to() {
+    let url = echo_server();
+    let (result, ended) = bench(&[&url, "-c", "3", "--rate", "1000", "--binary", "--deflate"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(no_faults(&result), "{result:#}");
+    // What was due in the window is timed, however late it was sent and answered.
+    let timed = result["answers"]["latency_us"]["of"]
+        .as_u64()
+        .expect("a count");
+    assert!((199..=201).contains(&timed), "{result:#}");
+    assert_eq!(result["sent_late_us"]["of"], timed, "{result:#}");
+}
+
+#[test]
+fn waiting_in_line_is_not_left_out() {
+    let (url, _peer) = peer("", |peer| {
+        while peer.hear().is_some_and(|frame| frame.opcode() != 8) {}
+    });
+    let (result, ended) = bench(&[&url, "-c", "1", "--rate", "100", "--grace", "300ms"]);
+    assert_eq!(ended.code, Some(1));
+    let unanswered = result["faults"]["unanswered"].as_u64().expect("a count");
+    assert!(unanswered > 0, "{result:#}");
+    // Each counts as at least as long as it was waited for.
+    let shortest = result["answers"]["latency_us"]["p50"]
+        .as_f64()
+        .expect("a time");
+    assert!(shortest >= 300_000.0 * 0.99, "{result:#}");
+}
+
+#[test]
+fn an_answer_that_was_not_sent_is_wrong_unless_any_will_do() {
+    let answers = |arguments: &[&str]| {
+        let (url, _peer) = peer("", |peer| {
+            while let Some(frame) = peer.hear() {
+                if frame.opcode() == 8 {
+                    return peer.say(&frame);
+                }
+                peer.say(&offhook_testkit::frames::text("something else"));
+            }
+        });
+        bench(&[&[url.as_str(), "-c", "1"], arguments].concat())
+    };
+    let (result, ended) = answers(&[]);
+    assert_eq!(ended.code, Some(1));
+    assert_eq!(result["faults"]["wrong"], 1, "{result:#}");
+    let (result, ended) = answers(&["--any-answer"]);
+    assert_eq!(ended.code, Some(0), "{result:#}");
+}
+
+#[test]
+fn deliveries_are_timed_and_each_subscriber_misses_nothing() {
+    let (server, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
+    let url = format!("ws://{address}/ws");
+    let load = [
+        "--subscribers",
+        "10",
+        "--publishers",
+        "2",
+        "--channels",
+        "2",
+        "--rate",
+        "60",
+    ];
+    let (result, ended) = bench(&[&[url.as_str()], &load[..]].concat());
+    assert_eq!(ended.code, Some(0), "{}\n{result:#}", ended.stderr);
+    assert!(no_faults(&result), "{result:#}");
+    let published = result["answers"]["count"].as_u64().expect("a count");
+    let delivered = result["deliveries"]["count"].as_u64().expect("a count");
+    assert!(published > 0 && delivered > published, "{result:#}");
+    drop(server);
+}
+
+#[test]
+fn a_servers_limits_are_told_with_what_to_do() {
+    let limits = [
+        "--limits-publishes-per-second",
+        "1",
+        "--limits-publish-burst",
+        "1",
+    ];
+    let (server, address) = serving(offhook(
+        &[&["--in-memory", "--listen", "0"], &limits[..]].concat(),
+    ));
+    let url = format!("ws://{address}/ws");
+    let (result, ended) = bench(&[&url, "--subscribers", "1", "--rate", "100"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        result["faults"]["refused"]["rate_limited"].is_number(),
+        "{result:#}"
+    );
+    let warnings = result["warnings"].to_string();
+    assert!(
+        warnings.contains("--limits-publishes-per-second"),
+        "{result:#}"
+    );
+    drop(server);
+}
+
+#[test]
+fn people_are_told_in_words() {
+    let url = echo_server();
+    let ended = offhook(&["bench", &url, "-c", "2", "-t", "100ms", "--warm-up", "10ms"]).run();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    let headline = format!("{url}  2 connections, 128 B, closed loop, 1 under way each, 0.1 s");
+    assert_eq!(lines[0], headline);
+    assert!(
+        lines[2].trim_start().starts_with("answers"),
+        "{}",
+        ended.stdout
+    );
+    assert!(lines[3].contains("p99.9"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_server_that_is_not_there_is_told() {
+    let (_, ended) = bench(&["ws://127.0.0.1:1/"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended
+            .stderr
+            .contains("only 0 of 64 connections could be opened"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn what_makes_no_sense_has_code_2() {
+    for arguments in [
+        &["ws://a/", "--rate", "0"][..],
+        &["ws://a/", "--rate", "1", "--in-flight", "1"],
+        &["ws://a/", "--connections", "0"],
+        &["ws://a/", "--size", "1 TiB"],
+        &["ws://a/", "--publishers", "2"],
+    ] {
+        let (_, ended) = bench(arguments);
+        assert_eq!(ended.code, Some(2), "{arguments:?}: {}", ended.stderr);
+    }
+}
