@@ -21,7 +21,7 @@ SECTIONS = {
     12: "compression, payloads",
     13: "compression, parameters",
 }
-ROLES = ("server", "client")
+ROLES = {"server": "server", "client": "client", "http2": "server by HTTP/2"}
 
 
 class Malformed(Exception):
@@ -55,7 +55,7 @@ class Verdict:
         total = [sum(column) for column in zip(*(one.cells() for one in self.sections.values()))]
         rows = [(f"{number:2} {SECTIONS.get(number, '')}", self.sections[number].cells())
                 for number in sorted(self.sections)]
-        lines = [f"{f'Autobahn, {self.role}':27}" + "".join(f"  {head}" for head in heads)]
+        lines = [f"{f'Autobahn, {ROLES[self.role]}':27}" + "".join(f"  {head}" for head in heads)]
         for name, cells in [*rows, ("   all", total or [0] * len(heads))]:
             lines.append(f"{name:27}" + "".join(f"  {n:{len(h)}}" for h, n in zip(heads, cells)))
         return "\n".join([*lines, *self.complaints])
@@ -98,6 +98,6 @@ def read_allowed(path: Path) -> dict[tuple[str, str], str]:
             continue
         role, case, *reason = line.split()
         if role not in ROLES or not reason:
-            raise Malformed(f"{path}:{number}: expected `server|client CASE REASON`, found `{line}`")
+            raise Malformed(f"{path}:{number}: expected `server|client|http2 CASE REASON`, found `{line}`")
         allowed[role, case] = " ".join(reason)
     return allowed

@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,17 +59,31 @@ class Suite:
 
     async def against_server(self, command: list[str]) -> None:
         """The suite is the client; `command` is given an address and says where it listens."""
-        server = await self.start([*command, f"{LOOPBACK}:0"], stdout=PIPE)
-        line = await patiently(server.stdout.readline(), LONGEST_START, "the server's first line")
+        async with self.listening(command) as address:
+            await self.connect("server", address)
+
+    async def against_http2(self, command: list[str], bridge: list[str]) -> None:
+        """The same through a bridge, which is given the server's address too."""
+        async with self.listening(command) as server, self.listening(bridge, server) as address:
+            await self.connect("http2", address)
+
+    async def connect(self, role: str, address: str) -> None:
+        servers = [{"agent": AGENT, "url": f"ws://{address}"}]
+        fuzzing = await self.start_suite(role, "fuzzingclient", {"servers": servers})
+        await self.follow(role, fuzzing)
+
+    @contextlib.asynccontextmanager
+    async def listening(self, command: list[str], *behind: str) -> AsyncIterator[str]:
+        """Runs a program that says where it listens; it must not end before it is let go."""
+        program = await self.start([*command, f"{LOOPBACK}:0", *behind], stdout=PIPE)
+        line = await patiently(program.stdout.readline(), LONGEST_START, "the server's first line")
         listening = re.search(r"listening on (\S+)", line.decode(errors="replace"))
         if not listening:
             raise Stuck(f"the server should print `listening on ADDRESS`, not {line!r}")
-        ignored = asyncio.create_task(server.stdout.read())
-        servers = [{"agent": AGENT, "url": f"ws://{listening[1]}"}]
-        fuzzing = await self.start_suite("server", "fuzzingclient", {"servers": servers})
-        await self.follow("server", fuzzing)
-        if server.returncode is not None:
-            raise Stuck(f"the server ended with status {server.returncode} while it was tested")
+        ignored = asyncio.create_task(program.stdout.read())
+        yield listening[1]
+        if program.returncode is not None:
+            raise Stuck(f"the server ended with status {program.returncode} while it was tested")
         ignored.cancel()
 
     async def against_client(self, command: list[str]) -> None:

@@ -1,4 +1,9 @@
 //! From a host to an open TCP connection: happy eyeballs (RFC 8305) over all its addresses.
+//!
+//! RFC 6455 §4.1 allows a client one connection at a time that is being made to an address. Each is
+//! tried once, however often and in whichever form it is named, and the opening handshake is only
+//! begun over the one connection that is left. That is kept within a call; calls side by side know
+//! nothing of each other.
 
 #[cfg(test)]
 mod tests;
@@ -68,11 +73,11 @@ impl Dialer {
 
     /// The addresses in the order they are tried.
     fn usable(&self, addresses: &[SocketAddr]) -> io::Result<Vec<SocketAddr>> {
-        let fits = |address: &&SocketAddr| match self.bind {
+        let fits = |address: &SocketAddr| match self.bind {
             Some(local) => local.is_ipv4() == address.is_ipv4(),
             None => true,
         };
-        let usable: Vec<_> = addresses.iter().filter(fits).copied().collect();
+        let usable: Vec<_> = addresses.iter().map(plain).filter(fits).collect();
         match (usable.is_empty(), self.bind) {
             (false, _) => Ok(interleaved(usable)),
             (true, None) => Err(io::Error::new(
@@ -163,7 +168,7 @@ pub(super) async fn resolve(
     deadline.within(Phase::Resolve, name, look_up).await
 }
 
-/// RFC 8305 §4: the families in turn, beginning with the one that the system prefers.
+/// RFC 8305 §4: the families in turn, beginning with the one that the system prefers. Each once.
 fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let Some(first) = addresses.first().map(SocketAddr::is_ipv6) else {
         return addresses;
@@ -183,6 +188,15 @@ fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
                 ordered.push(address);
             }
         }
+    }
+}
+
+/// RFC 6455 §4.1: "even if the remote host is known by another name". `::ffff:192.0.2.1` is
+/// 192.0.2.1 (RFC 4291 §2.5.5.2), and is reached as that without IPv6 too.
+fn plain(address: &SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
+        IpAddr::V6(_) => *address,
     }
 }
 

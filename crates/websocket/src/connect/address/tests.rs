@@ -135,6 +135,47 @@ async fn the_losers_are_given_up_when_one_wins() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_two_that_answer_at_once_one_is_left() {
+    // Both 300 ms after the beginning.
+    let network = Network::of(&[("::1", 300, true), ("10.0.0.1", 50, true)]);
+    let won = network.race().await.unwrap();
+    assert!(network.hosts.iter().any(|(address, ..)| *address == won));
+    assert_eq!(network.started(), [0, 250]);
+    assert_eq!(network.elapsed(), 300);
+    assert_eq!(network.running.load(Ordering::Relaxed), 0);
+}
+
+/// RFC 6455 §4.1: one connection at a time to an address, "even if the remote host is known by
+/// another name".
+#[tokio::test(start_paused = true)]
+async fn nothing_is_tried_twice_however_often_and_in_whichever_form_it_is_named() {
+    let silent = |address| (address, 60_000, false);
+    let network = Network::of(&["::1", "10.0.0.1", "10.0.0.2"].map(silent));
+    let named = [
+        "::1",
+        "::ffff:10.0.0.1",
+        "10.0.0.1",
+        "::1",
+        "10.0.0.2",
+        "10.0.0.1",
+    ];
+    let usable = Dialer::default().usable(&addresses(&named)).unwrap();
+    let expected = addresses(&["::1", "10.0.0.1", "10.0.0.2"]);
+    assert_eq!(usable, expected);
+    let raced = race(usable, |address| network.connect(address)).await;
+    raced.unwrap_err();
+    assert_eq!(network.started(), [0, 250, 500]);
+}
+
+#[test]
+fn another_port_or_another_scope_is_another_place() {
+    let given: Vec<SocketAddr> = ["[fe80::1%1]:80", "[fe80::1%2]:80", "[fe80::1%1]:81"]
+        .map(|text| text.parse().unwrap())
+        .to_vec();
+    assert_eq!(interleaved(given.clone()), given);
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_all_fail_the_error_tells_each() {
     let network = Network::of(&[("::1", 500, false), ("10.0.0.1", 10, false)]);
     let error = network.race().await.unwrap_err();
