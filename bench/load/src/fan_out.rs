@@ -221,6 +221,14 @@ impl Stage {
         Ok(())
     }
 
+    /// Publishes until the slow line has missed so many.
+    pub fn fall_behind(&mut self, count: u64) -> Result<()> {
+        while self.missed().context("there is no slow line")? < count {
+            self.publish_while(8, Duration::from_millis(100))?;
+        }
+        self.finish()
+    }
+
     /// How many publications the slow line has not read.
     #[must_use]
     pub fn missed(&self) -> Option<u64> {

@@ -77,7 +77,8 @@ pub struct SlowLine {
     pub without: Others,
     /// The others while it was there.
     pub with: Others,
-    /// The server's memory: before, after the part with eight in flight, then every second.
+    /// The server's memory: when the line was far behind, after the part with eight in flight, then
+    /// every second.
     pub anonymous_kib: Vec<u64>,
     /// How many publications waited for it in the end.
     pub missed: u64,

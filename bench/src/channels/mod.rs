@@ -44,7 +44,7 @@ pub(crate) enum Channels {
 const DOCUMENTED: [&str; 5] = [
     "fan-out --rounds 5 --seconds 2",
     "publish --rounds 3 --seconds 3",
-    "slow-line --rounds 3 --seconds 10",
+    "slow-line --rounds 3 --seconds 5",
     "lines --rounds 3",
     "one-port",
 ];

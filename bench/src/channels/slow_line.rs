@@ -96,8 +96,7 @@ fn story(name: &str, rounds: &[&report::SlowLine]) -> String {
     });
     format!(
         "\n{name}: the slow line missed {:.0} publications (median), was told that it is catching up {:.0} \
-         times, and then read them all in order in {:.2} s. Server memory, last round, MiB: before, after 8 \
-         in flight, then each second: {}; when it had caught up: {:.1}.\n",
+         times, and then read them all in order in {:.2} s. Server memory, last round, MiB: when it was 2000 behind, after 8 in flight, then each second: {}; when it had caught up: {:.1}.\n",
         of(|it| it.missed as f64),
         of(|it| it.times_told as f64),
         of(|it| it.catch_up_seconds),
