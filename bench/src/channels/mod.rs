@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use clap::{Args, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use load::report::Report;
 use serde::Serialize;
@@ -35,6 +35,34 @@ pub(crate) enum Channels {
     OnePort(one_port::OnePort),
     /// One subscriber that does not read among a thousand that do.
     SlowLine(slow_line::SlowLine),
+    /// All of these, as docs/performance.md has them; about twenty minutes.
+    #[command(name = "channels")]
+    Documented,
+}
+
+/// What docs/performance.md shows, and how it was measured.
+const DOCUMENTED: [&str; 5] = [
+    "fan-out --rounds 5 --seconds 2",
+    "publish --rounds 3 --seconds 3",
+    "slow-line --rounds 3 --seconds 10",
+    "lines --rounds 3",
+    "one-port",
+];
+
+/// One of them, as it is written on a command line.
+#[derive(Parser)]
+#[command(no_binary_name = true)]
+struct Line {
+    #[command(subcommand)]
+    channels: Channels,
+}
+
+fn documented() -> Result<()> {
+    for line in DOCUMENTED {
+        println!("\n```sh\ncargo run --release --manifest-path bench/Cargo.toml -- {line}\n```\n");
+        Line::try_parse_from(line.split(' '))?.channels.run()?;
+    }
+    Ok(())
 }
 
 impl Channels {
@@ -45,6 +73,7 @@ impl Channels {
             Self::Lines(it) => it.run(),
             Self::OnePort(it) => it.run(),
             Self::SlowLine(it) => it.run(),
+            Self::Documented => documented(),
         }
     }
 }

@@ -49,7 +49,8 @@ impl Publish {
             .iter()
             .filter(|_| self.only != Some(Only::Read))
         {
-            let (measured, missing) = self.measure("publish", publishers, *in_flight, &[])?;
+            let (measured, missing) =
+                self.measure("publish", publishers, *in_flight, For::Publishing, &[])?;
             println!(
                 "{publishers} publishers, {in_flight} in flight on each, {channels} channels, {size} B\n"
             );
@@ -59,7 +60,7 @@ impl Publish {
         if self.only != Some(Only::Publish) {
             let kept = self.kept.to_string();
             let more = ["--kept", &kept];
-            let (measured, missing) = self.measure("read", channels, 64, &more)?;
+            let (measured, missing) = self.measure("read", channels, 64, For::Reading, &more)?;
             println!(
                 "pages of 100 at random places, {channels} readers, one page in flight on each\n"
             );
@@ -75,6 +76,7 @@ impl Publish {
         mode: &str,
         lines: usize,
         in_flight: usize,
+        purpose: For,
         more: &[&str],
     ) -> Result<(Vec<Measured>, Vec<String>)> {
         let mut arguments = words![
@@ -89,7 +91,7 @@ impl Publish {
             self.size.to_string(),
         ];
         arguments.extend(more.iter().map(Into::into));
-        self.common.alternate(For::Publishing, &arguments)
+        self.common.alternate(purpose, &arguments)
     }
 }
 

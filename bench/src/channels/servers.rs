@@ -107,6 +107,8 @@ pub(crate) enum For {
     FanOut,
     /// Publications that are acknowledged when they are kept.
     Publishing,
+    /// Reading back what was published.
+    Reading,
     /// Quiet lines.
     Lines,
     /// A subscriber that does not read and catches up later.
@@ -142,6 +144,7 @@ pub(crate) fn all(
             ours("offhook-log", &[HISTORY]),
             ours("offhook-log-fast", &["durability = \"fast\"\n", HISTORY]),
         ],
+        For::Reading => vec![ours("offhook-log", &[HISTORY])],
         For::Lines => vec![
             ours("offhook", &[IN_MEMORY, EPHEMERAL]),
             ours("offhook-presence", &[IN_MEMORY]),
@@ -171,7 +174,12 @@ fn peers(places: &Places, build: bool, purpose: For) -> Vec<Found> {
             ("mosquitto", mosquitto()),
             ("socket.io", socketio(places, build)),
         ],
-        For::Publishing => vec![("nats-server", jetstream())],
+        For::Publishing => vec![("jetstream", jetstream())],
+        // To read back it does not matter how things came there.
+        For::Reading => vec![(
+            "jetstream",
+            jetstream().map(|all| all.into_iter().skip(2).collect()),
+        )],
         For::SlowLine => Vec::new(),
     }
 }

@@ -49,7 +49,8 @@ impl Failure {
             Self::Failed(message) => (message, 1),
             Self::NobodyReads => return ExitCode::SUCCESS,
         };
-        screen::error(&message);
+        let lines: Vec<_> = message.lines().map(screen::shown).collect();
+        screen::error(&lines.join("\n"));
         ExitCode::from(code)
     }
 }

@@ -4,10 +4,14 @@
 
 mod config;
 mod decode;
+mod dial;
+mod digits;
 mod explain;
 mod failure;
 mod manual;
 mod open_files;
+#[cfg(unix)]
+mod prove;
 mod screen;
 mod serve;
 mod settings;
@@ -38,6 +42,7 @@ Examples:
   offhook                                serve, with the data in ./offhook-data
   offhook serve --listen :8000           the same, reached from other machines too
   offhook config --example               a configuration file to begin with
+  offhook prove                          break everything for a minute, and count what was lost
 
 `offhook COMMAND -h` is short, `offhook COMMAND --help` tells everything.";
 
@@ -45,7 +50,10 @@ Examples:
 enum Command {
     Serve(serve::Serve),
     Config(config::PrintConfig),
+    Dial(Box<dial::Dial>),
     Decode(decode::Decode),
+    #[cfg(unix)]
+    Prove(prove::Prove),
     Completions(manual::Completions),
     Man(manual::Man),
 }
@@ -55,7 +63,10 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(serve) => serve.run(),
         Command::Config(print) => print.run(),
+        Command::Dial(dial) => dial.run(),
         Command::Decode(decode) => decode.run(),
+        #[cfg(unix)]
+        Command::Prove(prove) => prove.run(),
         Command::Completions(completions) => completions.run(Cli::command()),
         Command::Man(man) => man.run(Cli::command()),
     };

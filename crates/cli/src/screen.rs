@@ -26,6 +26,13 @@ pub(crate) fn tell(text: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{text}");
 }
 
+/// Says something on stderr that goes on, or is written over.
+pub(crate) fn tell_in_place(text: &str) {
+    let mut stderr = anstream::stderr().lock();
+    let _ = stderr.write_all(text.as_bytes());
+    let _ = stderr.flush();
+}
+
 /// Says on stderr what went wrong.
 pub(crate) fn error(message: &str) {
     tell(&format!("{WRONG}error{WRONG:#}: {message}"));

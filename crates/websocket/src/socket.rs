@@ -262,7 +262,9 @@ impl WebSocket {
         (self.sender(), self)
     }
 
-    /// The peer's address, while there is one.
+    /// The peer's address, while there is one: over TLS and HTTP/2 that of the connection below,
+    /// through a proxy the proxy's. A Unix socket has none, nor has a stream that was connected
+    /// elsewhere and [says](Transport::with_peer_addr) nothing of it.
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.line().peer_addr()

@@ -26,14 +26,25 @@ pub enum Transport {
     /// A Unix socket.
     #[cfg(unix)]
     Unix(UnixStream),
-    /// Anything else: TLS, a stream of HTTP/2, a pipe in memory.
-    Boxed(Box<dyn Stream>),
+    /// Anything else: TLS, a stream of HTTP/2, a pipe in memory; and the peer's address, if it is
+    /// known. In a box of its own: sockets tell theirs, and must not pay for it.
+    Boxed(Box<dyn Stream>, Option<Box<SocketAddr>>),
 }
 
 impl Transport {
     /// Over a stream of any type.
     pub fn boxed(stream: impl Stream) -> Self {
-        Self::Boxed(Box::new(stream))
+        Self::Boxed(Box::new(stream), None)
+    }
+
+    /// Says who the peer is, for [`peer_addr`](Self::peer_addr). A socket knows better, and is
+    /// not told.
+    #[must_use]
+    pub fn with_peer_addr(mut self, peer: Option<SocketAddr>) -> Self {
+        if let Self::Boxed(_, known) = &mut self {
+            *known = peer.map(Box::new);
+        }
+        self
     }
 
     /// As a stream for a layer above.
@@ -43,7 +54,7 @@ impl Transport {
             Self::Tcp(stream) => Box::new(stream),
             #[cfg(unix)]
             Self::Unix(stream) => Box::new(stream),
-            Self::Boxed(stream) => stream,
+            Self::Boxed(stream, _) => stream,
         }
     }
 
@@ -54,7 +65,7 @@ impl Transport {
             Self::Tcp(stream) => stream.peer_addr().ok(),
             #[cfg(unix)]
             Self::Unix(_) => None,
-            Self::Boxed(_) => None,
+            Self::Boxed(_, peer) => peer.as_deref().copied(),
         }
     }
 
@@ -68,7 +79,7 @@ impl Transport {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             #[cfg(unix)]
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Boxed(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Boxed(stream, _) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 
@@ -83,7 +94,7 @@ impl Transport {
             Self::Tcp(stream) => pin!(stream.read_buf(buffer)).poll(cx),
             #[cfg(unix)]
             Self::Unix(stream) => pin!(stream.read_buf(buffer)).poll(cx),
-            Self::Boxed(stream) => pin!(stream.read_buf(buffer)).poll(cx),
+            Self::Boxed(stream, _) => pin!(stream.read_buf(buffer)).poll(cx),
         }
     }
 
@@ -97,7 +108,7 @@ impl Transport {
             }),
             #[cfg(unix)]
             Self::Unix(stream) => Some(stream.try_write_vectored(slices)),
-            Self::Boxed(_) => None,
+            Self::Boxed(..) => None,
         }
     }
 
@@ -110,7 +121,7 @@ impl Transport {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             #[cfg(unix)]
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Boxed(stream) => match slices {
+            Self::Boxed(stream, _) => match slices {
                 [first, ..] if !stream.is_write_vectored() => {
                     Pin::new(stream).poll_write(cx, first)
                 }
@@ -125,7 +136,7 @@ impl Transport {
             Self::Tcp(_) => Poll::Ready(Ok(())),
             #[cfg(unix)]
             Self::Unix(_) => Poll::Ready(Ok(())),
-            Self::Boxed(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Boxed(stream, _) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -134,7 +145,7 @@ impl Transport {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             #[cfg(unix)]
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Boxed(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Boxed(stream, _) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
@@ -158,7 +169,7 @@ impl fmt::Debug for Transport {
             Self::Tcp(stream) => stream.fmt(f),
             #[cfg(unix)]
             Self::Unix(stream) => stream.fmt(f),
-            Self::Boxed(_) => f.write_str("Boxed(..)"),
+            Self::Boxed(..) => f.write_str("Boxed(..)"),
         }
     }
 }

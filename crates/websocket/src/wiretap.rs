@@ -36,7 +36,8 @@ impl Listener {
         };
         tap.connected();
         let tap = Arc::clone(tap);
-        Transport::boxed(Tapped { transport, tap })
+        let peer = transport.peer_addr();
+        Transport::boxed(Tapped { transport, tap }).with_peer_addr(peer)
     }
 
     #[cfg(feature = "http2")]

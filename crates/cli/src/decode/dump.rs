@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::digits;
+
 /// Bytes of one side in a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Run {
@@ -65,12 +67,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Run>, NoDump> {
 /// The bytes of a line, of whose side `count` bytes came before; or the word that is no byte.
 fn line(line: &str, count: usize) -> Result<Vec<u8>, String> {
     let Some(columns) = after_offset(line, count) else {
-        return digits(line);
+        return digits::parse(line);
     };
     let mut bytes = Vec::new();
     let mut rest = columns.trim_start();
     while let Some((word, after)) = next_word(rest) {
-        let Ok(read) = digits(word) else {
+        let Ok(read) = digits::parse(word) else {
             break;
         };
         bytes.extend(read);
@@ -104,23 +106,6 @@ fn next_word(text: &str) -> Option<(&str, &str)> {
     }
     let end = text.find(' ').unwrap_or(text.len());
     Some(text.split_at(end))
-}
-
-/// Pairs of digits, with what stands between them in programs: `0x81, 0x85`, `\x81\x85`, `81:85`.
-fn digits(text: &str) -> Result<Vec<u8>, String> {
-    let is_between = |c: char| c.is_whitespace() || ",:;|".contains(c);
-    let mut bytes = Vec::new();
-    for word in text.split(is_between).filter(|word| !word.is_empty()) {
-        let plain = word.replace("0x", "").replace("\\x", "");
-        let pairs = plain.as_bytes().chunks(2);
-        for pair in pairs {
-            let pair = std::str::from_utf8(pair).unwrap_or_default();
-            let is_pair = pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit());
-            let byte = u8::from_str_radix(pair, 16).ok().filter(|_| is_pair);
-            bytes.push(byte.ok_or_else(|| word.to_owned())?);
-        }
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

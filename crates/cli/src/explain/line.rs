@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::page::{quoted, summary};
 use super::{Content, Frame, Piece, Side};
-use crate::screen::{DIM, LINK, WRONG, shown};
+use crate::screen::{DIM, LINK, WRONG, hex, shown};
 
 /// How much of a payload fits.
 const LETTERS: usize = 60;
@@ -36,10 +36,17 @@ fn arrow(side: Side) -> String {
     format!("{LINK}{arrow}{LINK:#}")
 }
 
+fn readable(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(_) => quoted(bytes, LETTERS),
+        Err(_) => hex(bytes.get(..LETTERS / 3).unwrap_or(bytes)),
+    }
+}
+
 fn frame_text(frame: &Frame) -> String {
     let mut text = format!("{} {}", arrow(frame.side), summary(frame));
     if let Some(key) = frame.header.mask {
-        let _ = write!(text, "{DIM}, mask {}{DIM:#}", crate::screen::hex(&key));
+        let _ = write!(text, "{DIM}, mask {}{DIM:#}", hex(&key));
     }
     let plain = match &frame.content {
         Content::Data {
@@ -52,7 +59,7 @@ fn frame_text(frame: &Frame) -> String {
         Content::Data { .. } | Content::Unknown => &[],
     };
     if !plain.is_empty() {
-        let _ = write!(text, "  {}", quoted(plain, LETTERS));
+        let _ = write!(text, "  {}", readable(plain));
     }
     text.push('\n');
     for broken in &frame.broken {

@@ -2,6 +2,10 @@
 
 mod config;
 mod decode;
+mod dial;
 mod manual;
+mod peer;
 mod program;
+#[cfg(unix)]
+mod prove;
 mod serve;

@@ -67,6 +67,11 @@ impl Program {
         self
     }
 
+    pub(crate) fn args(mut self, arguments: &[&str]) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
     /// Runs it to its end.
     pub(crate) fn run(mut self) -> Ended {
         Ended::from(self.command.output().expect("it starts"))

@@ -8,10 +8,10 @@ use rustix::process::Signal;
 use crate::program::{Program, Running, offhook};
 
 /// A server that serves, and where.
-fn serving(program: Program) -> (Running, String) {
+pub(crate) fn serving(program: Program) -> (Running, String) {
     let mut running = program.start();
     let line = running.line("line");
-    let (_, url) = line.split_once("ws://").expect("a URL");
+    let (_, url) = line.split_once("://").expect("a URL");
     let address = url.trim_end_matches("/ws").to_owned();
     running.line("Ctrl-C stops it.");
     (running, address)

@@ -45,6 +45,11 @@ const RULES: &[Rule] = &[
         is_sans_io: false,
     },
     Rule {
+        name: "offhook-proof",
+        may_know: &["offhook-client"],
+        is_sans_io: false,
+    },
+    Rule {
         name: "offhook-server",
         may_know: &[
             "offhook",
@@ -60,6 +65,7 @@ const RULES: &[Rule] = &[
         may_know: &[
             "offhook",
             "offhook-client",
+            "offhook-proof",
             "offhook-protocol",
             "offhook-server",
         ],

@@ -45,6 +45,7 @@ use offhook_engine::{ChannelName, ChannelRules, History, Limits, RuleBook};
 pub use self::catalogue::{Setting, settings};
 pub use self::channels::ChannelRule;
 pub use self::given::{Place, SourceFile};
+pub use self::kind::parse_time;
 pub use self::lines::{Connections, Messages};
 pub use self::load::{Loaded, Sources, load};
 pub use self::page::{example, reference};

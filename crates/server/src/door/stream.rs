@@ -25,7 +25,10 @@ impl From<Stream> for Transport {
         match stream {
             // As it is, so that nothing lies between the line and its socket.
             Stream::Plain(stream) => stream.into(),
-            Stream::Tls(stream) => Self::Boxed(stream),
+            Stream::Tls(stream) => {
+                let peer = stream.get_ref().0.peer_addr().ok();
+                Self::Boxed(stream, peer.map(Box::new))
+            }
         }
     }
 }

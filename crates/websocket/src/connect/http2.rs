@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -12,7 +13,8 @@ use h2::ext::Protocol;
 use h2::{Ping, PingPong, RecvStream};
 use http::Uri;
 use offhook_protocol::handshake::{
-    ClientRequest, ConnectHandshake, ConnectOutcome, HeadLimits, InvalidRequest, Refused, Scheme,
+    ClientRequest, ConnectHandshake, ConnectOutcome, HeadLimits, InvalidRequest, Negotiated,
+    Refused, Scheme,
 };
 
 use super::builder::{Connect, HttpVersion};
@@ -24,7 +26,6 @@ use crate::error::{Error, Phase};
 use crate::http2::{H2Stream, Pulse, field_list, io_error};
 use crate::parsed;
 use crate::rewound::Rewound;
-use crate::settings::Settings;
 use crate::socket::WebSocket;
 use crate::transport::Transport;
 
@@ -51,6 +52,7 @@ pub struct Http2 {
     /// Whom it is with, and what is asked for unless something else is said.
     connect: Connect,
     url: Url,
+    peer: Option<SocketAddr>,
 }
 
 impl Http2 {
@@ -101,11 +103,13 @@ impl Http2 {
         if url.secure && !is_http2 {
             return Err(unable(&url, "it does not speak HTTP/2"));
         }
+        let peer = transport.peer_addr();
         match start(connect, transport, &url).await? {
             Some(requests) => Ok(Self {
                 requests,
                 connect: connect.clone(),
                 url,
+                peer,
             }),
             None => Err(unable(&url, NOT_ALLOWED)),
         }
@@ -134,7 +138,7 @@ impl Http2 {
         let url = self.url.with_target(target);
         let request = connect.request(&url, true)?;
         let requests = self.requests.clone();
-        ask(connect, requests, request, &url).await
+        ask(connect, requests, self.peer, request, &url).await
     }
 }
 
@@ -177,8 +181,8 @@ pub(super) async fn attempt(
         return asked.await.map(Some);
     }
     match Http2::begin(connect, transport, is_http2, url.clone()).await {
-        Ok(Http2 { requests, .. }) => {
-            let asked = ask(connect, requests, request.clone(), url);
+        Ok(Http2 { requests, peer, .. }) => {
+            let asked = ask(connect, requests, peer, request.clone(), url);
             asked.await.map(Some)
         }
         Err(Error::Http2 { .. }) if !only => {
@@ -194,9 +198,14 @@ pub(super) async fn over_stream(
     connect: &Connect,
     transport: Transport,
 ) -> Result<WebSocket, Error> {
-    let connection = Http2::over(connect, transport).await?;
-    let request = connect.request(&connection.url, true)?;
-    ask(connect, connection.requests, request, &connection.url).await
+    let Http2 {
+        requests,
+        url,
+        peer,
+        ..
+    } = Http2::over(connect, transport).await?;
+    let request = connect.request(&url, true)?;
+    ask(connect, requests, peer, request, &url).await
 }
 
 /// Begins a connection, and waits for what the server's SETTINGS say. `None` if they do not allow
@@ -266,10 +275,11 @@ async fn drive(mut connection: Connection<Rewound, Bytes>, mut pulse: Option<Pul
     .await;
 }
 
-/// Opens a WebSocket over a connection.
+/// Opens a WebSocket over a connection to this peer.
 async fn ask(
     connect: &Connect,
     requests: SendRequest<Bytes>,
+    peer: Option<SocketAddr>,
     request: ClientRequest,
     url: &Url,
 ) -> Result<WebSocket, Error> {
@@ -281,23 +291,29 @@ async fn ask(
     };
     let handshake = request.extended_connect(scheme);
     let to = url.host_and_port();
-    let exchange = exchange(requests, handshake, &connect.settings);
+    let exchange = exchange(requests, handshake);
     match deadline.within(Phase::Handshake, &to, exchange).await? {
-        Ok(socket) => Ok(socket),
-        Err((mut refused, receive)) => {
+        Outcome::Open(stream, negotiated) => {
+            let transport = Transport::boxed(stream).with_peer_addr(peer);
+            let settings = &connect.settings;
+            Ok(WebSocket::client(transport, negotiated, &[], settings))
+        }
+        Outcome::Refused(mut refused, receive) => {
             read_body(&mut refused, receive, deadline).await;
             Err(Error::Refused(refused))
         }
     }
 }
 
-type No = (Box<Refused>, RecvStream);
+enum Outcome {
+    Open(H2Stream, Negotiated),
+    Refused(Box<Refused>, RecvStream),
+}
 
 async fn exchange(
     requests: SendRequest<Bytes>,
     handshake: ConnectHandshake,
-    settings: &Settings,
-) -> Result<Result<WebSocket, No>, Error> {
+) -> Result<Outcome, Error> {
     let lost = |error| Error::Lost(io_error(error));
     let request = head(&handshake)?;
     let mut requests = requests.ready().await.map_err(lost)?;
@@ -306,11 +322,10 @@ async fn exchange(
     let fields = parsed::fields(&head.headers);
     match handshake.answered(head.status.as_u16(), fields)? {
         ConnectOutcome::Open(opened) => {
-            let transport = Transport::boxed(H2Stream::new(send, receive));
-            let socket = WebSocket::client(transport, opened.negotiated, &[], settings);
-            Ok(Ok(socket))
+            let stream = H2Stream::new(send, receive);
+            Ok(Outcome::Open(stream, opened.negotiated))
         }
-        ConnectOutcome::Refused(refused) => Ok(Err((Box::new(refused), receive))),
+        ConnectOutcome::Refused(refused) => Ok(Outcome::Refused(Box::new(refused), receive)),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -43,6 +44,7 @@ pub(crate) struct Streams {
     ended: bool,
     config: Arc<ServerConfig>,
     settings: Settings,
+    peer: Option<SocketAddr>,
 }
 
 /// What one stream asks for, and how to answer it.
@@ -53,6 +55,7 @@ type StreamRequest = (ServerDecision, Answer);
 pub(crate) struct Answer {
     respond: SendResponse<Bytes>,
     receive: RecvStream,
+    peer: Option<SocketAddr>,
 }
 
 impl fmt::Debug for Streams {
@@ -71,6 +74,7 @@ impl Streams {
         settings: Settings,
         timeout: Duration,
     ) -> io::Result<Self> {
+        let peer = transport.peer_addr();
         let head = field_list(config.limits.bytes, config.limits.headers);
         let handshake = limits
             .server(head)
@@ -86,6 +90,7 @@ impl Streams {
             ended: false,
             config,
             settings,
+            peer,
         })
     }
 
@@ -157,7 +162,11 @@ impl Streams {
         let protocol = head.extensions.get::<Protocol>().map(Protocol::as_str);
         let decided = Parsed::new(&head.method, &head.uri, &head.headers)
             .extended_connect(&self.config, protocol);
-        let answer = Answer { respond, receive };
+        let answer = Answer {
+            respond,
+            receive,
+            peer: self.peer,
+        };
         match decided {
             Ok(decision) => Ok((decision, answer)),
             Err(rejection) => {
@@ -175,7 +184,8 @@ impl Answer {
     pub(crate) fn accept(mut self, response: &Response) -> io::Result<Transport> {
         let head = parsed::response(response, ());
         let send = self.respond.send_response(head, false).map_err(io_error)?;
-        Ok(Transport::boxed(H2Stream::new(send, self.receive)))
+        let stream = H2Stream::new(send, self.receive);
+        Ok(Transport::boxed(stream).with_peer_addr(self.peer))
     }
 
     /// Says no, for the application's own reasons.

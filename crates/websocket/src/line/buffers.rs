@@ -104,9 +104,13 @@ const SPARE_READS: usize = 8;
 /// How large an output buffer may have grown and still be kept for reuse.
 const SPARE_WRITE: usize = 512 * 1024;
 
+/// How many bytes of output buffers a thread keeps for reuse. 4 MiB: whoever sends the same to a
+/// thousand connections has an output buffer for each, until all have been written.
+const SPARE_WRITES: usize = 4 * 1024 * 1024;
+
 thread_local! {
     static SPARE: RefCell<Spare> =
-        const { RefCell::new(Spare { reads: Vec::new(), write: None, queue: None }) };
+        const { RefCell::new(Spare { reads: Vec::new(), writes: Vec::new(), held: 0, queue: None }) };
 }
 
 struct Spare {
@@ -115,7 +119,9 @@ struct Spare {
         reason = "a connection holds the box, to be small without it"
     )]
     reads: Vec<Box<ReadBuffer>>,
-    write: Option<Vec<u8>>,
+    writes: Vec<Vec<u8>>,
+    /// Bytes of memory in `writes`; at most [`SPARE_WRITES`].
+    held: usize,
     queue: Option<Box<Queue>>,
 }
 
@@ -142,21 +148,31 @@ pub(crate) fn give_read(buffer: Box<ReadBuffer>) {
     });
 }
 
-/// Takes the output buffer, or an empty one if another connection has it.
+/// Takes an output buffer: the last that was given back, which is the one most likely in the
+/// processor's cache.
 pub(crate) fn take_write() -> Vec<u8> {
-    SPARE
-        .try_with(|spare| spare.borrow_mut().write.take())
-        .ok()
-        .flatten()
-        .unwrap_or_default()
+    let taken = SPARE.try_with(|spare| {
+        let mut spare = spare.borrow_mut();
+        let buffer = spare.writes.pop()?;
+        spare.held -= buffer.capacity();
+        Some(buffer)
+    });
+    taken.ok().flatten().unwrap_or_default()
 }
 
-/// Gives the output buffer back.
+/// Gives an output buffer back.
 pub(crate) fn give_write(buffer: Vec<u8>) {
-    if buffer.capacity() > SPARE_WRITE {
+    let capacity = buffer.capacity();
+    if capacity > SPARE_WRITE {
         return;
     }
-    let _ended = SPARE.try_with(|spare| spare.borrow_mut().write = Some(buffer));
+    let _ended = SPARE.try_with(|spare| {
+        let mut spare = spare.borrow_mut();
+        if spare.held + capacity <= SPARE_WRITES {
+            spare.held += capacity;
+            spare.writes.push(buffer);
+        }
+    });
 }
 
 /// Takes the list for messages taken ahead, or an empty one if another connection has it.

@@ -36,7 +36,7 @@ impl Line {
                 Poll::Ready(Err(error)) => break Err(error),
                 Poll::Pending => return,
             }
-            *unflushed = matches!(transport, Transport::Boxed(_));
+            *unflushed = matches!(transport, Transport::Boxed(..));
         };
         state.give_buffer_back();
         let result = match result {

@@ -38,17 +38,20 @@ impl Tls {
     }
 
     pub(super) async fn only_http1(&self, transport: Transport) -> Result<Transport, Error> {
+        let peer = transport.peer_addr();
         let accepted = Box::pin(self.http1.accept(transport.into_stream())).await;
-        accepted.map(Transport::boxed).map_err(failed)
+        let stream = accepted.map_err(failed)?;
+        Ok(Transport::boxed(stream).with_peer_addr(peer))
     }
 
     /// Whether it is HTTP/2 that the client wants to speak.
     #[cfg(feature = "http2")]
     pub(super) async fn by_alpn(&self, transport: Transport) -> Result<(Transport, bool), Error> {
+        let peer = transport.peer_addr();
         let accepted = Box::pin(self.both.accept(transport.into_stream())).await;
         let stream = accepted.map_err(failed)?;
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
-        Ok((Transport::boxed(stream), is_http2))
+        Ok((Transport::boxed(stream).with_peer_addr(peer), is_http2))
     }
 }
 

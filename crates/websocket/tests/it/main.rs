@@ -42,6 +42,8 @@ mod liveness;
 mod long_messages;
 mod memory;
 mod model;
+#[cfg(all(any(feature = "aws-lc", feature = "ring"), feature = "http2"))]
+mod peer_addr;
 mod program;
 mod receiving;
 mod reconnecting;

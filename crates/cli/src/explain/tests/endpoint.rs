@@ -31,7 +31,12 @@ fn fault(bytes: &[u8]) -> Option<Broken> {
     heard.into_iter().find_map(|heard| match heard {
         Heard::Error(Error::Peer(error)) => Some(error.into()),
         Heard::Error(error) => panic!("{error}"),
-        _ => None,
+        Heard::Text(_)
+        | Heard::Binary(_)
+        | Heard::Chunk(..)
+        | Heard::Ping(_)
+        | Heard::Pong(..)
+        | Heard::Close(_) => None,
     })
 }
 

@@ -10,6 +10,7 @@ pub(super) use address::Addresses;
 pub(super) use amount::{Bytes, count, some};
 pub(super) use network::{Origins, Secret, UrlPath};
 pub(super) use text::{Choice, File, Levels, NamePattern, Switch};
+pub use time::parse_time;
 pub(super) use time::time;
 
 use std::{num::NonZeroUsize, thread};

@@ -73,7 +73,7 @@ impl Kind for Time {
             );
             return Err(given.complaint(message));
         }
-        let parsed = given.text().and_then(parse);
+        let parsed = given.text().and_then(parse_time);
         let time = parsed.ok_or_else(|| given.misfit(self.expected()))?;
         if time < self.least {
             return Err(given.complaint("a time of 0 makes no sense here"));
@@ -86,7 +86,9 @@ impl Kind for Time {
     }
 }
 
-fn parse(text: &str) -> Option<Duration> {
+/// A time as people write it in configurations: `500ms`, `1h 30m`.
+#[must_use]
+pub fn parse_time(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     if rest == "0" {
         return Some(Duration::ZERO);

@@ -151,14 +151,16 @@ async fn encrypt(
     let shown = host.to_string();
     let failed = |source| failure(&shown, source);
     let name = server_name(host).map_err(failed)?;
+    let peer = transport.peer_addr();
     let handshake = async {
         let encrypted = match transport {
             Transport::Tcp(stream) => tls.handshake(name, stream).await,
             #[cfg(unix)]
             Transport::Unix(stream) => tls.handshake(name, stream).await,
-            Transport::Boxed(stream) => tls.handshake(name, stream).await,
+            Transport::Boxed(stream, _) => tls.handshake(name, stream).await,
         };
-        encrypted.map_err(failed)
+        let (encrypted, is_http2) = encrypted.map_err(failed)?;
+        Ok((encrypted.with_peer_addr(peer), is_http2))
     };
     deadline.within(Phase::Tls, &shown, handshake).await
 }

@@ -13,7 +13,7 @@ fn times_are_read_as_people_write_them() {
         ("0", 0),
     ];
     for (text, ms) in cases {
-        assert_eq!(parse(text), Some(Duration::from_millis(ms)), "{text}");
+        assert_eq!(parse_time(text), Some(Duration::from_millis(ms)), "{text}");
     }
 }
 
@@ -35,7 +35,7 @@ fn what_is_no_time_or_too_long_a_one_is_refused() {
         overflowing_product,
         "3s é",
     ] {
-        assert_eq!(parse(text), None, "{text}");
+        assert_eq!(parse_time(text), None, "{text}");
     }
 }
 
@@ -43,7 +43,7 @@ fn what_is_no_time_or_too_long_a_one_is_refused() {
 fn a_time_is_written_so_that_it_reads_back_the_same() {
     for ms in [0, 1, 999, 1000, 90_000, 3_600_000, 86_400_000, 90_061_001] {
         let time = Duration::from_millis(ms);
-        assert_eq!(parse(&written(time)), Some(time));
+        assert_eq!(parse_time(&written(time)), Some(time));
     }
     assert_eq!(written(Duration::from_secs(90)), "1m 30s");
 }

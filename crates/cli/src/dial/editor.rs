@@ -1,0 +1,168 @@
+//! Lines typed by a person: edited, called back, with what comes printed above them.
+//!
+//! The editor's thread can't be stopped while it waits for a key, with the terminal in raw mode.
+//! So whoever ends the process first sees to it that the terminal is as it was found: see
+//! [`Terminal`].
+//!
+//! ```text
+//!          line wanted             raw mode is on
+//!   Away ─────────────▶ Entering ─────────────▶ Editing
+//!    ▲  │                                          │
+//!    │  └──▶ Closed ◀── the terminal is given back ┤
+//!    └───────────────── line typed ────────────────┘
+//! ```
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use rustyline::completion::Completer;
+use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::history::DefaultHistory;
+use rustyline::validate::Validator;
+use rustyline::{Config, Context, Editor, Helper};
+use tokio::sync::mpsc::Sender;
+
+use super::keyboard::Typed;
+use super::voice::Voice;
+use crate::failure::Failure;
+
+/// What begins with a slash.
+const COMMANDS: [&str; 4] = ["/help", "/ping", "/close", "/hex"];
+
+/// Begins to edit; what is said goes above the line.
+pub(super) fn start(lines: Sender<Typed>) -> Result<(Voice, Terminal), Failure> {
+    let gate = Arc::new(Gate::default());
+    let terminal = Terminal::find(Arc::clone(&gate));
+    let failed = |error: ReadlineError| Failure::failed(&error);
+    let config = Config::builder().auto_add_history(true).build();
+    let mut editor = Editor::with_config(config).map_err(failed)?;
+    let printer = editor.create_external_printer().map_err(failed)?;
+    editor.set_helper(Some(Hints(Arc::clone(&gate))));
+    thread::spawn(move || edit(editor, &gate, &lines));
+    Ok((Voice::above(printer), terminal))
+}
+
+fn edit(mut editor: Editor<Hints, DefaultHistory>, gate: &Gate, lines: &Sender<Typed>) {
+    while gate.enter() {
+        let line = editor.readline("> ");
+        gate.pass(Stage::Away);
+        // Ctrl-C, Ctrl-D, and a terminal that is gone all mean the end.
+        let Ok(line) = line else { return };
+        if lines.blocking_send(Typed::Line(line)).is_err() {
+            return;
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Away,
+    Entering,
+    Editing,
+    Closed,
+}
+
+#[derive(Debug, Default)]
+struct Gate {
+    stage: Mutex<Stage>,
+    moved: Condvar,
+}
+
+/// From wanting a line to raw mode. Terminals without one never say that they are there.
+const ENTERING: Duration = Duration::from_millis(200);
+
+impl Gate {
+    /// Whether another line may be typed.
+    fn enter(&self) -> bool {
+        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        if *stage == Stage::Closed {
+            return false;
+        }
+        *stage = Stage::Entering;
+        true
+    }
+
+    fn pass(&self, to: Stage) {
+        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        if *stage != Stage::Closed {
+            *stage = to;
+        }
+        self.moved.notify_all();
+    }
+
+    /// From here on the terminal's mode is changed by nobody.
+    fn close(&self) {
+        let stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_entering = |stage: &mut Stage| *stage == Stage::Entering;
+        let waited = self.moved.wait_timeout_while(stage, ENTERING, is_entering);
+        let (mut stage, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        *stage = Stage::Closed;
+    }
+}
+
+/// The terminal as it was found, and given back when this is dropped.
+pub(super) struct Terminal {
+    gate: Arc<Gate>,
+    #[cfg(unix)]
+    found: Option<rustix::termios::Termios>,
+}
+
+impl Terminal {
+    fn find(gate: Arc<Gate>) -> Self {
+        Self {
+            gate,
+            #[cfg(unix)]
+            found: rustix::termios::tcgetattr(io::stdin()).ok(),
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.gate.close();
+        #[cfg(unix)]
+        if let Some(found) = &self.found {
+            use rustix::termios::{OptionalActions, tcsetattr};
+            // A terminal that is gone needs nothing.
+            let _ = tcsetattr(io::stdin(), OptionalActions::Drain, found);
+        }
+        if io::stdout().is_terminal() {
+            // The prompt that nobody will type behind.
+            let mut stdout = io::stdout();
+            let _ = stdout.write_all(b"\r\x1b[K").and_then(|()| stdout.flush());
+        }
+    }
+}
+
+/// The rest of a command that was begun. The editor asks for it first when it is in raw mode.
+struct Hints(Arc<Gate>);
+
+impl Hinter for Hints {
+    type Hint = String;
+
+    fn hint(&self, line: &str, at: usize, _: &Context<'_>) -> Option<String> {
+        self.0.pass(Stage::Editing);
+        let is_begun = line.len() > 1 && at == line.len();
+        let mut fitting = COMMANDS
+            .iter()
+            .filter_map(|command| command.strip_prefix(line));
+        fitting.next().filter(|_| is_begun).map(str::to_owned)
+    }
+}
+
+impl Completer for Hints {
+    type Candidate = String;
+}
+
+impl Highlighter for Hints {}
+
+impl Validator for Hints {}
+
+impl Helper for Hints {}

@@ -1,0 +1,68 @@
+//! What is asked for, as flags say it and as the library takes it.
+
+use std::{sync::Arc, time::Duration};
+
+use offhook::Connect;
+use offhook::protocol::deflate::DeflateConfig;
+use offhook_client::{Position, Since};
+
+use super::Dial;
+use super::tap::Tap;
+use super::voice::Voice;
+use crate::failure::Failure;
+
+impl Dial {
+    /// With everything that flags ask for, except for subprotocols.
+    pub(super) fn ask(&self, mut connect: Connect, voice: &Arc<Voice>) -> Result<Connect, Failure> {
+        for (name, value) in &self.header {
+            connect = connect.header(name, value);
+        }
+        if let Some(origin) = &self.origin {
+            connect = connect.origin(origin);
+        }
+        if self.deflate {
+            connect = connect.deflate(DeflateConfig::default());
+        }
+        if let Some(proxy) = &self.proxy {
+            connect = connect.proxy(proxy);
+        }
+        if self.no_proxy {
+            connect = connect.no_proxy();
+        }
+        if let Some(tls) = self.trust.tls()? {
+            connect = connect.tls(tls);
+        }
+        if self.frames {
+            connect = connect.wiretap(Arc::new(Tap::new(Arc::clone(voice))));
+        }
+        Ok(connect)
+    }
+}
+
+/// `Name: value`.
+pub(super) fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text
+        .split_once(':')
+        .ok_or("expected NAME: VALUE, such as 'Authorization: Bearer 42'")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// `1s`, `500ms`.
+pub(super) fn time(text: &str) -> Result<Duration, String> {
+    offhook_server::config::parse_time(text)
+        .ok_or_else(|| "expected a time like 500ms, 1s or 5m".to_owned())
+}
+
+/// Where to begin.
+pub(super) fn since(text: &str) -> Result<Since, String> {
+    match text {
+        "now" => Ok(Since::Now),
+        "start" => Ok(Since::Start),
+        _ => {
+            let last = text.parse().map(Since::Last).ok();
+            let position = || text.parse::<Position>().map(Since::After).ok();
+            let expected = "expected now, start, a number, or a position like 1700000000000000.42";
+            last.or_else(position).ok_or_else(|| expected.to_owned())
+        }
+    }
+}

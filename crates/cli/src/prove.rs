@@ -1,0 +1,199 @@
+//! `offhook prove`: breaks everything for a minute, and counts what was lost.
+
+use std::{
+    env, io,
+    io::IsTerminal as _,
+    path::{self, PathBuf},
+    time::Duration,
+};
+
+use clap::Args;
+use offhook_proof::{Plan, Stage, Status, crew, fresh_seed, prove};
+use tokio::{runtime::Builder, signal, time::Instant};
+
+use crate::{
+    failure::Failure,
+    open_files,
+    screen::{self, BOLD, DIM},
+};
+
+/// Prove that nothing is lost: cut, freeze and kill everything, and count.
+///
+/// Starts this program's server on a log of its own, with publishers and subscribers in other
+/// processes. While they run, lines are cut and frozen, processes stopped, the server killed and
+/// started again, as the seed says. In the end every subscriber must have everything that was
+/// acknowledged, once, in one order.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Prove {
+    /// How long things are broken.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    seconds: u64,
+    /// Subscribers; each has a line, and follows two channels.
+    #[arg(long, value_name = "COUNT", default_value_t = 300)]
+    subscribers: usize,
+    /// Publishers; each has a line, and publishes to one channel.
+    #[arg(long, value_name = "COUNT", default_value_t = 8)]
+    publishers: usize,
+    /// Channels.
+    #[arg(long, value_name = "COUNT", default_value_t = 4)]
+    channels: usize,
+    /// Processes that subscribers are spread over.
+    #[arg(long, value_name = "COUNT", default_value_t = 4)]
+    processes: usize,
+    /// Publications a second, of each publisher.
+    #[arg(long, value_name = "COUNT", default_value_t = 25.0)]
+    rate: f64,
+    /// Where the server keeps its data meanwhile: the disk to be tried [default: the system's
+    /// directory for temporary files].
+    #[arg(long, value_name = "DIR")]
+    place: Option<PathBuf>,
+    /// Breaks the same things at the same times as another run with this seed.
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// A configuration file for the server, to see what comes of it: a channel that keeps too
+    /// little, for one, ends in gaps.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Be one of the processes of clients.
+    #[arg(long, hide = true)]
+    crew: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  offhook prove                          a minute, 300 subscribers
+  offhook prove --seconds 3600 --place . an hour, on the disk of this directory
+  offhook prove --seed 42                what happened to somebody else, again
+
+Exit codes: 0 nothing was lost, repeated or reordered; 1 something was, or it could not be run to its
+end, and the server's data are kept; 2 mistakes in flags.";
+
+/// How long everybody may take in the end: longer than the longest pause before a line is tried
+/// again, and reading a minute back.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Prove {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        open_files::raise();
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        if self.crew {
+            return runtime.block_on(crew()).map_err(Failure::from);
+        }
+        let plan = self.plan()?;
+        plan.check().map_err(Failure::usage)?;
+        runtime.block_on(run(&plan))
+    }
+
+    fn plan(self) -> Result<Plan, Failure> {
+        Ok(Plan {
+            program: env::current_exe()?,
+            config: self.config.map(path::absolute).transpose()?,
+            place: self.place.unwrap_or_else(env::temp_dir),
+            subscribers: self.subscribers,
+            publishers: self.publishers,
+            channels: self.channels,
+            processes: self.processes,
+            rate: self.rate,
+            length: Duration::from_secs(self.seconds),
+            patience: PATIENCE,
+            seed: self.seed.unwrap_or_else(fresh_seed),
+        })
+    }
+}
+
+async fn run(plan: &Plan) -> Result<(), Failure> {
+    screen::tell(&format!(
+        "{BOLD}{} subscribers, {} publishers, {} s of storm{BOLD:#}  {DIM}--seed {}{DIM:#}",
+        plan.subscribers,
+        plan.publishers,
+        plan.length.as_secs(),
+        plan.seed,
+    ));
+    let mut show = Show::new(plan);
+    let proof = prove(plan, |status| show.show(&status));
+    let report = tokio::select! {
+        report = proof => report,
+        stopped = signal::ctrl_c() => {
+            show.end();
+            stopped?;
+            return Err(Failure::failed(&io::Error::other("stopped before the end")));
+        }
+    };
+    show.end();
+    let report = report.map_err(|error| Failure::failed(&error))?;
+    screen::print(&format!("\n{report}"))?;
+    if report.is_clean() {
+        return Ok(());
+    }
+    let kept = format!(
+        "the server's log and data are kept in {}",
+        plan.place.display()
+    );
+    let broken = io::Error::other("the promise is broken: see above");
+    Err(Failure::failed(&broken).hint(kept))
+}
+
+/// One line that is written again and again on a terminal, and one now and then elsewhere.
+struct Show {
+    is_terminal: bool,
+    length: Duration,
+    next: Instant,
+}
+
+impl Show {
+    fn new(plan: &Plan) -> Self {
+        Self {
+            is_terminal: io::stderr().is_terminal(),
+            length: plan.length,
+            next: Instant::now(),
+        }
+    }
+
+    fn show(&mut self, status: &Status) {
+        let now = Instant::now();
+        if now < self.next {
+            return;
+        }
+        let (every, begin, end) = if self.is_terminal {
+            (Duration::from_millis(100), "\r\x1b[K", "")
+        } else {
+            (Duration::from_secs(10), "", "\n")
+        };
+        self.next = now + every;
+        screen::tell_in_place(&format!("{begin}{}{end}", self.line(status)));
+    }
+
+    fn line(&self, status: &Status) -> String {
+        let (progress, broken) = (&status.progress, &status.broken);
+        let stage = match status.stage {
+            Stage::Gathering => "gathering".to_owned(),
+            Stage::Storm => format!(
+                "{:>3}/{} s",
+                status.elapsed.as_secs(),
+                self.length.as_secs()
+            ),
+            Stage::Calm => "calm".to_owned(),
+        };
+        format!(
+            "{stage:10} {:>4} lines  {} published  {} delivered  {DIM}{} kills, {} lines cut, \
+             {} frozen, {} processes frozen; {} resumed, {} by position{DIM:#}",
+            status.lines,
+            progress.published,
+            progress.delivered,
+            broken.kills,
+            broken.cut,
+            broken.frozen_lines,
+            broken.frozen_processes,
+            progress.resumed,
+            progress.by_position,
+        )
+    }
+
+    /// Leaves the line that is written again and again.
+    fn end(&self) {
+        if self.is_terminal {
+            screen::tell("");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The loss proof in its short form, and that it can fail.
+
+use crate::program::{Ended, offhook};
+
+/// A few seconds, in which everything is broken at least once.
+const SHORT: &[&str] = &[
+    "prove",
+    "--seconds=8",
+    "--subscribers=24",
+    "--publishers=4",
+    "--processes=2",
+    "--rate=20",
+];
+
+/// The number before or behind these words in the report.
+fn number(ended: &Ended, before: &str, behind: &str) -> u64 {
+    let words: Vec<&str> = ended.stdout.split_whitespace().collect();
+    let text = words.join(" ");
+    let (_, rest) = text
+        .split_once(before)
+        .unwrap_or_else(|| panic!("{before:?} in {text}"));
+    let (number, _) = rest
+        .split_once(behind)
+        .unwrap_or_else(|| panic!("{behind:?} in {rest}"));
+    let number = number.rsplit([' ', '(']).next().unwrap_or_default();
+    let number = number.replace(',', "").parse();
+    number.unwrap_or_else(|_| panic!("a number between {before:?} and {behind:?} in {text}"))
+}
+
+#[test]
+fn nothing_is_lost_repeated_or_reordered_whatever_is_broken() {
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().to_str().expect("UTF-8");
+    let ended = offhook(SHORT).args(&["--place", path]).run();
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stderr, ended.stdout);
+    for name in [" lost", " duplicated", " reordered", " missing"] {
+        assert_eq!(number(&ended, "", name), 0);
+    }
+    let published = number(&ended, "", " published");
+    assert!(published > 0);
+    // Each subscriber follows two of four channels.
+    assert_eq!(
+        number(&ended, "recognised by their keys ", " delivered"),
+        12 * published
+    );
+    // Everything was broken, and both ways back were needed.
+    for (before, behind) in [
+        ("the server killed ", " times"),
+        ("times (", " with its seals lost"),
+        ("stopped ", " times"),
+        ("times; ", " lines cut"),
+        ("lines cut, ", " frozen"),
+        ("processes frozen ", " times"),
+        ("recovered ", " lines by sealed session"),
+        ("sealed session, ", " by position"),
+    ] {
+        assert!(
+            number(&ended, before, behind) > 0,
+            "{before}{behind}: {}",
+            ended.stdout
+        );
+    }
+    assert_eq!(
+        place.path().read_dir().expect("readable").count(),
+        0,
+        "something is left"
+    );
+}
+
+#[test]
+fn a_server_that_forgets_is_found_out() {
+    let program = offhook(SHORT).file("forgetful.toml", "in_memory = true\n");
+    let program = program.args(&["--config", "forgetful.toml", "--place", "."]);
+    let ended = program.run();
+    assert_eq!(ended.code, Some(1), "{}{}", ended.stderr, ended.stdout);
+    assert!(
+        ended.stderr.contains("the promise is broken"),
+        "{}",
+        ended.stderr
+    );
+    assert!(number(&ended, "", " lost") + number(&ended, "", " missing") > 0);
+}
+
+#[test]
+fn mistakes_are_told_before_anything_starts() {
+    let ended = offhook(&["prove", "--subscribers=0"]).run();
+    assert_eq!(ended.code, Some(2));
+    assert!(
+        ended.stderr.contains("subscribers: at least one"),
+        "{}",
+        ended.stderr
+    );
+}

@@ -1,0 +1,76 @@
+//! How large and how long.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A proof to be run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The `offhook` program: its `serve` is the server, its `prove --crew` the clients.
+    pub program: PathBuf,
+    /// The server's configuration; its own defaults without one.
+    pub config: Option<PathBuf>,
+    /// Where the server keeps its data while the proof runs; a directory of its own is made
+    /// inside, and removed in the end.
+    pub place: PathBuf,
+    /// Subscribers, each with a line of its own.
+    pub subscribers: usize,
+    /// Publishers, each with a line of its own.
+    pub publishers: usize,
+    /// Channels. Each subscriber follows two of them, each publisher publishes to one.
+    pub channels: usize,
+    /// Processes that subscribers are spread over; publishers have two more.
+    pub processes: usize,
+    /// Publications a second, of each publisher. A server takes 50 if it was not told otherwise.
+    pub rate: f64,
+    /// How long things are broken; longer where not everything was broken once by then.
+    pub length: Duration,
+    /// How long everybody may take to have everything when nothing is broken any more.
+    pub patience: Duration,
+    /// What is broken when. The same seed breaks the same things.
+    pub seed: u64,
+}
+
+impl Plan {
+    /// Whether it can be run as it is.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self) -> Result<(), String> {
+        for (name, number) in [
+            ("subscribers", self.subscribers),
+            ("publishers", self.publishers),
+            ("channels", self.channels),
+            ("processes", self.processes),
+        ] {
+            if number == 0 {
+                return Err(format!("{name}: at least one is needed"));
+            }
+        }
+        if !(self.rate > 0.0 && self.rate <= 1_000.0) {
+            return Err("rate: more than 0 and at most 1000 a second".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The channels of a subscriber.
+    pub(crate) fn followed_by(&self, subscriber: usize) -> Vec<usize> {
+        let first = subscriber % self.channels;
+        let second = (subscriber + 1) % self.channels;
+        if first == second {
+            vec![first]
+        } else {
+            vec![first, second]
+        }
+    }
+
+    /// The channel of a publisher.
+    pub(crate) fn published_by(&self, publisher: usize) -> usize {
+        publisher % self.channels
+    }
+}
+
+/// A channel's name.
+pub(crate) fn channel(number: usize) -> String {
+    format!("proof/{number}")
+}

@@ -1,0 +1,139 @@
+//! What a proof came to.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::ledger::Findings;
+use crate::plan::Plan;
+use crate::words::Progress;
+
+/// How often what was broken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Broken {
+    /// Times the server was killed.
+    pub kills: u32,
+    /// Of those, times its seals were gone afterwards.
+    pub forgotten: u32,
+    /// Times the server was stopped as it should be.
+    pub stops: u32,
+    /// Lines that were cut.
+    pub cut: usize,
+    /// Lines that were frozen.
+    pub frozen_lines: usize,
+    /// Times that a process of clients was frozen.
+    pub frozen_processes: u32,
+}
+
+/// What a proof came to.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// What was asked for.
+    pub plan: Plan,
+    /// What was broken.
+    pub broken: Broken,
+    /// What the clients did.
+    pub progress: Progress,
+    /// What subscribers found.
+    pub findings: Findings,
+    /// Channels that not everybody saw in the same order.
+    pub disagreements: usize,
+    /// Processes of subscribers that did not get everything in time.
+    pub late: usize,
+    /// How long it took until everybody had everything, when nothing was broken any more.
+    pub calm: Duration,
+}
+
+impl Report {
+    /// Whether everything that was acknowledged came to everybody, once, in one order, in time.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        let repeats = self.progress.repeats == 0;
+        self.findings.is_clean() && self.disagreements == 0 && self.late == 0 && repeats
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            plan,
+            broken,
+            progress,
+            findings,
+            ..
+        } = self;
+        let row = |f: &mut fmt::Formatter<'_>, number: u64, name: &str, note: &str| {
+            let line = format!("{:>14}  {name:<11}{note}", grouped(number));
+            writeln!(f, "{}", line.trim_end())
+        };
+        let answers = grouped(progress.recognised);
+        let note = format!("all acknowledged; {answers} sent again and recognised by their keys");
+        row(f, progress.published, "published", &note)?;
+        let note = format!(
+            "to {} subscribers in {} processes",
+            plan.subscribers, plan.processes
+        );
+        row(f, findings.received, "delivered", &note)?;
+        row(f, findings.lost, "lost", "")?;
+        row(f, findings.duplicated, "duplicated", "")?;
+        row(f, findings.reordered, "reordered", "")?;
+        row(f, findings.told, "missing", "and told so by a gap")?;
+        if self.disagreements > 0 {
+            let note = "that not everybody saw in the same order";
+            row(f, self.disagreements as u64, "channels", note)?;
+        }
+        if progress.repeats > 0 {
+            row(f, progress.repeats, "sent twice", "and dropped by clients")?;
+        }
+        if self.late > 0 {
+            let note = "that did not get everything in time";
+            row(f, self.late as u64, "processes", note)?;
+        }
+        writeln!(
+            f,
+            "\nbroken     the server killed {} times ({} with its seals lost), stopped {} times;\n           \
+             {} lines cut, {} frozen; processes frozen {} times",
+            broken.kills,
+            broken.forgotten,
+            broken.stops,
+            grouped(broken.cut as u64),
+            grouped(broken.frozen_lines as u64),
+            broken.frozen_processes,
+        )?;
+        writeln!(
+            f,
+            "recovered  {} lines by sealed session, {} by position; {} ended in a gap;\n           \
+             everybody had everything {:.1} s after the last thing was broken",
+            grouped(progress.resumed),
+            grouped(progress.by_position),
+            findings.told,
+            self.calm.as_secs_f32(),
+        )
+    }
+}
+
+/// With a comma between thousands.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn thousands_are_parted() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1_000), "1,000");
+        assert_eq!(grouped(12_345_678), "12,345,678");
+    }
+}
