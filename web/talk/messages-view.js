@@ -89,6 +89,11 @@ export class MessagesView {
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
   }
 
+  /** Whether there is nothing to scroll. */
+  get fits() {
+    return this.#scroller.scrollHeight <= this.#scroller.clientHeight;
+  }
+
   /** Screen readers hear what is said, not what is loaded. */
   announce(isLive) {
     if (isLive) requestAnimationFrame(() => this.#list.setAttribute('aria-live', 'polite'));
@@ -99,7 +104,7 @@ export class MessagesView {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
     this.#follows = scrollHeight - scrollTop - clientHeight < NEAR;
     if (this.#follows) this.#newer.hidden = true;
-    if (scrollTop < clientHeight) this.#owner.top();
+    if (!this.#follows && scrollTop < clientHeight) this.#owner.top();
   }
 
   #miss(entry) {

@@ -104,6 +104,8 @@ function showEdge() {
   const { edge } = current;
   byId('scroller').classList.toggle('empty', edge === 'empty');
   byId('edge').textContent = { empty: 'Nothing was said here yet. Say something!', begin: 'This is where it begins.' }[edge] ?? '';
+  // A large screen has room for more, and nobody can scroll there.
+  if (current.state === 'live' && messages.fits) current.readBack();
 }
 
 function showCurrentPeople() {

@@ -101,6 +101,14 @@ test('who arrives reads what was said, and back to the beginning', async (t) => 
   await bob.page.waitForSelector('#newer', { state: 'hidden' });
 });
 
+test('a screen that is not full is filled with what was said before', async (t) => {
+  const { open } = await stage(t);
+  const ann = await open();
+  await publish(ann, 'talk:archive', numbered(70));
+  const bob = await open({ room: 'archive', viewport: { width: 1200, height: 6_000 } });
+  await bob.hears(...numbered(70).map(({ text }) => text));
+});
+
 test('whatever is published is shown as text, and loads nothing', async (t) => {
   const { open } = await stage(t);
   const ann = await open();
