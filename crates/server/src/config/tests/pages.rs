@@ -115,7 +115,7 @@ fn every_limit_of_the_engine_is_a_setting_but_for_two_that_follow_from_others() 
             "{name}"
         );
     }
-    let rules = format!("{:#?}", offhook_engine::ChannelRules::default());
+    let rules = format!("{:#?}", ChannelRules::default());
     let example = example();
     for name in names(&rules).into_iter().filter(|name| name != "history") {
         assert!(example.contains(&format!("#{name} = ")), "{name}");
