@@ -4,7 +4,7 @@ mod dump;
 
 use std::{
     fs::File,
-    io::{self, Read as _},
+    io::{self, IsTerminal as _, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -180,6 +180,9 @@ impl Decode {
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if path == Path::new("-") {
+        if io::stdin().is_terminal() {
+            screen::tell("reading what is typed; Ctrl-D ends it, --help shows other ways");
+        }
         io::stdin().lock().take(LONGEST).read_to_end(&mut bytes)?;
     } else {
         File::open(path)?.take(LONGEST).read_to_end(&mut bytes)?;
