@@ -5,7 +5,7 @@ use clap::Args;
 use load::report::{self, Others, Rate, Report};
 
 use super::{Common, For, Measured, print_skipped};
-use crate::results::{median, summarise};
+use crate::results::{RateSummary, median, summarise};
 use crate::table::short;
 use crate::words;
 
@@ -49,7 +49,8 @@ impl SlowLine {
 
 fn table(measured: &[Measured]) -> String {
     let mut out = String::from(
-        "| server | slow line | 8 in flight, deliveries/s | p50 ms | p99 ms |\n|---|---|--:|--:|--:|\n",
+        "| server | slow line | 8 in flight, deliveries/s | µs each, user / total | p50 ms | p99 ms | \
+         µs each, user / total |\n|---|---|--:|--:|--:|--:|--:|\n",
     );
     let mut after = String::new();
     for server in measured {
@@ -83,8 +84,15 @@ fn others(rounds: &[&Others]) -> String {
     let (eight, paced) = (part(|it| &it.eight), part(|it| &it.paced));
     let time =
         |time: Option<f64>| time.map_or("–".into(), |time| format!("{:.1}", time / 1000.0));
-    let speed = short(eight.per_second);
-    format!("{speed} | {} | {}", time(paced.p50_us), time(paced.p99_us))
+    let costs = |rate: &RateSummary| format!("{:.2} / {:.2}", rate.user_us, rate.total_us);
+    format!(
+        "{} | {} | {} | {} | {}",
+        short(eight.per_second),
+        costs(&eight),
+        time(paced.p50_us),
+        time(paced.p99_us),
+        costs(&paced)
+    )
 }
 
 /// What became of the server's memory and of the slow line.
