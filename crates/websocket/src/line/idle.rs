@@ -33,6 +33,10 @@ impl Line {
             let waiting = state.reader.clone().filter(|_| state.parked);
             let waker = waiting.unwrap_or_else(|| Waker::from(Arc::clone(self)));
             state.read_ahead(&mut Context::from_waker(&waker));
+            if state.inbox.is_some() {
+                // Nobody is told of what comes next until a read has found nothing.
+                self.call();
+            }
         }
         state.take_control();
         if state.inbox.is_some() {

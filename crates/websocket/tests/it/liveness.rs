@@ -191,16 +191,18 @@ async fn pings_are_answered_while_nobody_receives() {
     server.send("hello").await.unwrap();
     client.ping().await.unwrap();
     assert_eq!(begun.elapsed(), 2 * delay);
+    client.ping().await.unwrap();
+    assert_eq!(begun.elapsed(), 4 * delay);
     // Somebody has, and is busy with the message.
     client.send("work").await.unwrap();
     assert_eq!(server.recv().await.unwrap(), Some("work".into()));
     client.ping().await.unwrap();
-    assert_eq!(begun.elapsed(), 5 * delay);
+    assert_eq!(begun.elapsed(), 7 * delay);
     // Somebody has waited, and gave up.
     let waited = tokio::time::timeout(delay, server.recv()).await;
     assert!(waited.is_err());
     client.ping().await.unwrap();
-    assert_eq!(begun.elapsed(), 8 * delay);
+    assert_eq!(begun.elapsed(), 10 * delay);
 }
 
 #[tokio::test(start_paused = true)]
@@ -232,6 +234,17 @@ async fn a_peer_whose_message_nobody_receives_is_not_given_up() {
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!(client.recv().await.unwrap(), Some("read me".into()));
     assert_eq!(client.recv().await.unwrap().unwrap().len(), 100_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_and_the_end_behind_it_are_noticed_at_once_while_nobody_receives() {
+    let (mut client, server, _link) = Pair::new().open();
+    server.send("hello").await.unwrap();
+    assert_eq!(client.recv().await.unwrap(), Some("hello".into()));
+    let begun = Instant::now();
+    drop(client);
+    assert_eq!(server.ended().await.code, CloseCode::GOING_AWAY);
+    assert_eq!(begun.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
