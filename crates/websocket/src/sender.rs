@@ -106,6 +106,21 @@ impl Sender {
         })
     }
 
+    /// As [`put_prepared`](Self::put_prepared), and writes at once what the transport takes, rather
+    /// than when the runtime comes round to it. For who has the same for very many: the bytes go
+    /// from one buffer, one connection after the other, instead of waiting in one each.
+    ///
+    /// # Errors
+    /// As [`put_prepared`](Self::put_prepared).
+    #[inline]
+    pub fn write_prepared(&self, messages: &[Prepared]) -> Result<usize, Error> {
+        self.line.put_through(|connection| {
+            messages
+                .iter()
+                .try_for_each(|message| connection.send_prepared(message))
+        })
+    }
+
     /// Waits until at most half of the send buffer is unsent. Cancel-safe.
     ///
     /// # Errors

@@ -40,6 +40,10 @@ pub(super) struct Outboxes {
 struct Held {
     messages: Vec<Prepared>,
     lines: Vec<LineId>,
+    /// Whether this turn has broadcasts for others as well. A line may be among both, and gets
+    /// them in one write at the end. The one audience that most turns have is written to at once,
+    /// so that the bytes go from one buffer that the processor has at hand.
+    several: bool,
 }
 
 /// Broadcasts held at most. 32: a turn through the lines is cheap then, and an outbox that is full
@@ -106,7 +110,7 @@ impl Outboxes {
     }
 
     /// Puts what the engine gives out where it belongs, but for broadcasts, which may be held
-    /// until [`put_held`](Self::put_held).
+    /// until [`end_turn`](Self::end_turn).
     pub(super) fn put(&mut self, delivery: Delivery<'_>, refused: &RefCell<Refused>) {
         match delivery {
             Delivery::Broadcast { publication, lines } => {
@@ -142,32 +146,42 @@ impl Outboxes {
     }
 
     fn hold(&mut self, message: Prepared, lines: &[LineId]) {
-        if self.held.messages.len() >= HELD || self.held.lines != lines {
+        let others = self.held.lines != lines;
+        self.held.several |= others && !self.held.messages.is_empty();
+        if others || self.held.messages.len() >= HELD {
             self.put_held();
             self.held.lines.extend_from_slice(lines);
         }
         self.held.messages.push(message);
     }
 
-    /// Puts the broadcasts that were held into the outbox of each of their lines. Says whether
-    /// there were any.
-    pub(super) fn put_held(&mut self) -> bool {
+    /// Ends a turn: puts the broadcasts that are held. Says whether there were any.
+    pub(super) fn end_turn(&mut self) -> bool {
+        let any = !self.held.messages.is_empty();
+        self.put_held();
+        self.held.several &= any;
+        any
+    }
+
+    /// Puts the broadcasts that are held into the outbox of each of their lines.
+    fn put_held(&mut self) {
         for &line in &self.held.lines {
             let Some(Some(outbox)) = self.lines.get_mut(line.index()) else {
                 continue;
             };
-            // A line that is closing gets nothing more.
-            let Ok(unsent) = outbox.sender.put_prepared(&self.held.messages) else {
-                continue;
+            let put = if self.held.several {
+                outbox.sender.put_prepared(&self.held.messages)
+            } else {
+                outbox.sender.write_prepared(&self.held.messages)
             };
+            // A line that is closing gets nothing more.
+            let Ok(unsent) = put else { continue };
             if unsent > self.bound {
                 self.full.push(line);
             }
         }
         self.held.lines.clear();
-        let any = !self.held.messages.is_empty();
         self.held.messages.clear();
-        any
     }
 
     fn notice(&mut self, line: LineId, notice: &Notice, refused: &RefCell<Refused>) {

@@ -51,7 +51,7 @@ impl Worker {
     pub(super) fn carry_out(self: &Rc<Self>, mut state: RefMut<'_, State>) {
         self.deliver(&mut state);
         // Who is full then is told so, which may make something more to deliver.
-        while state.outboxes.put_held() {
+        while state.outboxes.end_turn() {
             self.deliver(&mut state);
         }
         while let Some(request) = state.engine.poll_broker_request() {

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use offhook_protocol::{Connection, Event, SendError};
 
-use super::{Line, State};
+use super::{Line, State, buffers};
 use crate::error::Error;
 
 impl Line {
@@ -21,6 +21,27 @@ impl Line {
             return Err(state.closed_error());
         }
         self.queue(&mut state, queue)?;
+        Ok(state.connection.buffered_amount())
+    }
+
+    /// As [`put`](Self::put), and writes at once what the transport takes.
+    #[inline]
+    pub(crate) fn put_through(
+        self: &Arc<Self>,
+        queue: impl FnOnce(&mut Connection) -> Result<(), SendError>,
+    ) -> Result<usize, Error> {
+        let mut state = self.lock();
+        if state.broken.is_some() {
+            return Err(state.closed_error());
+        }
+        state.connection.lend_with(buffers::take_write);
+        if let Err(error) = queue(&mut state.connection) {
+            return Err(state.refused(error));
+        }
+        self.flush(&mut state);
+        if !state.waiting.is_empty() || state.broken.is_some() {
+            self.call();
+        }
         Ok(state.connection.buffered_amount())
     }
 

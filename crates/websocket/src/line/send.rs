@@ -246,7 +246,7 @@ impl Line {
 impl State {
     /// What a sender is told whose message was not taken.
     #[cold]
-    fn refused(&mut self, error: SendError) -> Error {
+    pub(super) fn refused(&mut self, error: SendError) -> Error {
         self.give_buffer_back();
         if error == SendError::NotOpen {
             self.closed_error()

@@ -185,6 +185,28 @@ async fn what_is_put_is_queued_whatever_is_unsent_and_room_comes_when_half_of_it
 }
 
 #[tokio::test]
+async fn what_is_written_at_once_leaves_behind_what_was_put_and_the_rest_when_there_is_room() {
+    let (mut client, server, _link) = Pair::new().capacity(1_000).open();
+    let message = [Prepared::new("x".repeat(400))];
+    let put = server.put("before").unwrap();
+    assert!(put > 0);
+    assert_eq!(server.write_prepared(&message).unwrap(), 0);
+    assert_eq!(server.write_prepared(&message).unwrap(), 0);
+    let rest = server.write_prepared(&message).unwrap();
+    assert!(0 < rest && rest < 404, "{rest}");
+    server.put("after").unwrap();
+
+    assert_eq!(client.recv().await.unwrap(), Some("before".into()));
+    for _ in 0..3 {
+        assert_eq!(client.recv().await.unwrap().unwrap().len(), 400);
+    }
+    assert_eq!(client.recv().await.unwrap(), Some("after".into()));
+    drop(client);
+    let _end = server.ended().await;
+    assert!(server.write_prepared(&message).is_err());
+}
+
+#[tokio::test]
 async fn who_waits_for_room_on_a_connection_that_ends_is_told() {
     let (client, server) = narrow();
     while client.put("x".repeat(100)).unwrap() < 1_000 {}
