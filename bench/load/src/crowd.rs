@@ -4,13 +4,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Interest, Token};
 
 use crate::dialects::Part;
 use crate::line::{Heard, Line};
 use crate::process;
 use crate::ring::Ring;
 use crate::transport::Dialer;
+use crate::watch::Watch;
 
 /// A server that says nothing for so long is given up.
 const STALL: Duration = Duration::from_secs(20);
@@ -31,8 +32,8 @@ pub const SPARE_DESCRIPTORS: u64 = 64;
 pub struct Crowd {
     /// In the order in which they were opened.
     pub lines: Vec<Line>,
-    poll: Poll,
-    events: Events,
+    /// What waits for them.
+    pub watch: Watch,
     buffer: Vec<u8>,
 }
 
@@ -41,8 +42,7 @@ impl Crowd {
     pub fn new() -> Result<Self> {
         Ok(Self {
             lines: Vec::new(),
-            poll: Poll::new()?,
-            events: Events::with_capacity(EVENTS),
+            watch: Watch::new(EVENTS)?,
             buffer: vec![0; READ_BUFFER],
         })
     }
@@ -81,10 +81,20 @@ impl Crowd {
         let mut line = Line::open(dialer, part)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         let token = Token(self.lines.len());
-        self.poll
+        self.watch
             .registry()
             .register(line.socket(), token, interest)?;
         self.lines.push(line);
+        Ok(())
+    }
+
+    /// Lets TCP acknowledge at once on every line. It would wait for a second segment where a line
+    /// has answered what it heard, as some dialects make it do: a server would be quicker or
+    /// slower by what was said before.
+    pub fn acknowledge_alike(&self) -> Result<()> {
+        for line in &self.lines {
+            line.acknowledge_at_once()?;
+        }
         Ok(())
     }
 
@@ -103,17 +113,13 @@ impl Crowd {
         time: Option<Duration>,
         mut hear: impl FnMut(&mut Line, usize, Heard) -> Result<()>,
     ) -> Result<()> {
-        match self.poll.poll(&mut self.events, time.or(Some(STALL))) {
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => return Ok(()),
-            result => result?,
-        }
-        let is_quiet = self.events.is_empty();
+        let found = self.watch.wait(time.unwrap_or(STALL))?;
         ensure!(
-            !is_quiet || time.is_some(),
+            found || time.is_some(),
             "the server said nothing for {} s",
             STALL.as_secs()
         );
-        for event in &self.events {
+        for event in self.watch.found() {
             let index = event.token().0;
             let Some(line) = self.lines.get_mut(index) else {
                 continue;

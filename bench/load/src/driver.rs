@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Interest, Token};
 
 use crate::deflate::Agreement;
 use crate::link::{Link, Turn};
 use crate::process;
 use crate::ring::Ring;
 use crate::transport::Dialer;
+use crate::watch::Watch;
 
 /// A server that says nothing for so long is given up.
 const STALL: Duration = Duration::from_secs(10);
@@ -27,8 +28,8 @@ const SPARE_DESCRIPTORS: u64 = 64;
 pub struct Driver {
     /// The connections, in the order in which they were opened.
     pub links: Vec<Link>,
-    poll: Poll,
-    events: Events,
+    /// What waits for them.
+    pub watch: Watch,
     buffer: Vec<u8>,
     dialer: Dialer,
     offer_deflate: bool,
@@ -39,8 +40,7 @@ impl Driver {
     pub fn new(dialer: Dialer, offer_deflate: bool) -> Result<Self> {
         Ok(Self {
             links: Vec::new(),
-            poll: Poll::new()?,
-            events: Events::with_capacity(1024),
+            watch: Watch::new(1024)?,
             buffer: vec![0; READ_BUFFER],
             dialer,
             offer_deflate,
@@ -75,7 +75,7 @@ impl Driver {
         let mut link = Link::open(&self.dialer, self.offer_deflate)?;
         let token = Token(slot.unwrap_or(self.links.len()));
         let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll
+        self.watch
             .registry()
             .register(&mut link.transport.socket, token, interest)?;
         match self.links.get_mut(token.0) {
@@ -104,17 +104,13 @@ impl Driver {
         ring: &Ring,
         mut report: impl FnMut(&mut Link, &Turn) -> Result<()>,
     ) -> Result<Vec<usize>> {
-        match self.poll.poll(&mut self.events, Some(STALL)) {
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => return Ok(Vec::new()),
-            result => result?,
-        }
         ensure!(
-            !self.events.is_empty(),
+            self.watch.wait(STALL)?,
             "the server said nothing for {} s",
             STALL.as_secs()
         );
         let mut ended = Vec::new();
-        for event in &self.events {
+        for event in self.watch.found() {
             let Some(link) = self.links.get_mut(event.token().0) else {
                 continue;
             };

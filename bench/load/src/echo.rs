@@ -37,6 +37,7 @@ pub(crate) struct Mark {
     bytes: u64,
     server: Cpu,
     load: Cpu,
+    idle: Duration,
 }
 
 impl Mark {
@@ -49,7 +50,13 @@ impl Mark {
             bytes,
             server,
             load,
+            idle: Duration::ZERO,
         })
+    }
+
+    /// With the time that the load generator was awake for nothing until then.
+    pub(crate) fn with_idle(self, idle: Duration) -> Self {
+        Self { idle, ..self }
     }
 
     pub(crate) fn rate(&self, end: &Self, times: Option<&Histogram<u64>>) -> Rate {
@@ -59,6 +66,7 @@ impl Mark {
             cpu(after).saturating_sub(cpu(before)).as_secs_f64()
         };
         let quantile = |q| times.map(|times| times.value_at_quantile(q) as f64 / 1000.0);
+        let load = spent(|cpu| cpu.user + cpu.system, &self.load, &end.load);
         Rate {
             count,
             seconds,
@@ -67,7 +75,7 @@ impl Mark {
             p99_us: quantile(0.99),
             server_user_seconds: spent(|cpu| cpu.user, &self.server, &end.server),
             server_system_seconds: spent(|cpu| cpu.system, &self.server, &end.server),
-            load_seconds: spent(|cpu| cpu.user + cpu.system, &self.load, &end.load),
+            load_seconds: (load - (end.idle - self.idle).as_secs_f64()).max(0.0),
             bytes_each: (end.bytes - self.bytes) as f64 / count.max(1) as f64,
         }
     }
@@ -77,6 +85,7 @@ impl Mark {
 pub fn run(dialer: Dialer, plan: &Plan) -> Result<Rate> {
     let mut driver = Driver::new(dialer, plan.deflate)?;
     driver.open(plan.connections)?;
+    driver.watch.awake = true;
     let ring = Ring::new(plan.shape, plan.in_flight, driver.agreement()?)?;
     for link in &mut driver.links {
         link.sent_at = Instant::now();
@@ -122,11 +131,8 @@ fn echo_until(
             link.send(ring, turn.messages)
         })?;
     }
-    Mark::now(
-        *count,
-        driver.links.iter().map(|link| link.received).sum(),
-        pid,
-    )
+    let bytes = driver.links.iter().map(|link| link.received).sum();
+    Ok(Mark::now(*count, bytes, pid)?.with_idle(driver.watch.idle))
 }
 
 /// From 1 µs to a minute, in nanoseconds, to three digits.

@@ -137,6 +137,8 @@ impl Stage {
         crowd.open(dialer, [publisher].into_iter(), |_| {})?;
         let subscribers = (0..plan.subscribers).map(|index| part(index + 1, true));
         crowd.open(dialer, subscribers, |_| {})?;
+        crowd.acknowledge_alike()?;
+        crowd.watch.awake = true;
         Ok(Self {
             crowd,
             ring,
@@ -314,7 +316,8 @@ impl Stage {
 
     fn mark(&self, plan: &Plan) -> Result<Mark> {
         let bytes = self.crowd.lines.iter().map(|line| line.received).sum();
-        Mark::now(self.board.delivered, bytes, plan.pid)
+        let mark = Mark::now(self.board.delivered, bytes, plan.pid)?;
+        Ok(mark.with_idle(self.crowd.watch.idle))
     }
 }
 

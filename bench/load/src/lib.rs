@@ -27,3 +27,4 @@ pub mod ring;
 pub mod slow_line;
 pub mod transport;
 pub mod upgrade;
+pub mod watch;

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use socket2::SockRef;
 
 use crate::dialects::{Framing, Part, Unit, Word};
 use crate::ring::Ring;
@@ -75,6 +76,12 @@ impl Line {
     /// The socket, for the poll.
     pub fn socket(&mut self) -> &mut mio::net::TcpStream {
         &mut self.transport.socket
+    }
+
+    /// Lets TCP acknowledge without delay what comes, as long as nothing is said in answer to it.
+    pub fn acknowledge_at_once(&self) -> Result<()> {
+        SockRef::from(&self.transport.socket).set_tcp_quickack(true)?;
+        Ok(())
     }
 
     /// Sends bytes of the line's own dialect.
