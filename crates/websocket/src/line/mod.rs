@@ -69,9 +69,13 @@ pub(crate) struct State {
     /// Whether it still waits.
     parked: bool,
     /// Whoever waits for room, for the output to have drained, for a pong or for the end.
-    waiting: Vec<Waker>,
-    /// The wheel's key and the time asked for.
-    timer: Option<(u32, Instant)>,
+    #[expect(
+        clippy::box_collection,
+        reason = "hardly any connection has one: a third of the size"
+    )]
+    waiting: Option<Box<Vec<Waker>>>,
+    /// The place in the wheel, once a time was asked for.
+    timer: Option<wheel::Key>,
     /// Senders wait while this much is unsent.
     high_water: u32,
     /// The latest mark that came back.
@@ -113,7 +117,7 @@ impl Line {
                 read_payload: false,
                 reader: None,
                 parked: false,
-                waiting: Vec::new(),
+                waiting: None,
                 timer: None,
                 high_water,
                 reached: None,
@@ -173,7 +177,6 @@ impl Line {
     /// The switchboard has come because of the time.
     pub(crate) fn keep_time(self: &Arc<Self>) {
         let mut state = self.lock();
-        state.timer = state.timer.map(|(key, _)| (key, now()));
         self.listen(&mut state);
         let unsent = state.buffered();
         if let Err(error) = state.connection.handle_timeout(now()) {
@@ -189,16 +192,11 @@ impl Line {
         self.settle(state);
     }
 
-    /// Sets the wheel by what the connection wants, if it wants something earlier than was set.
+    /// Sets the wheel by what the connection wants.
     pub(crate) fn set_timer(self: &Arc<Self>, state: &mut State) {
-        let Some(at) = state.connection.poll_timeout() else {
-            return;
-        };
-        let due = state.timer.is_none_or(|(_, set)| at < set || set <= now());
-        if due {
-            let key = state.timer.map(|(key, _)| key);
-            let key = self.board.call_at(key, &Arc::downgrade(self), at);
-            state.timer = Some((key, at));
+        if let Some(at) = state.connection.poll_timeout() {
+            let key = self.board.call_at(state.timer, &Arc::downgrade(self), at);
+            state.timer = Some(key);
         }
     }
 
@@ -219,7 +217,7 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some((key, _)) = state.timer {
+        if let Some(key) = state.timer {
             self.board.forget(key);
         }
         if let Some(buffer) = state.inbox.take() {
@@ -256,10 +254,17 @@ impl State {
     /// Those who wait, if there may be something for them: room, nothing unsent, or the end.
     fn take_waiting(&mut self) -> Vec<Waker> {
         let unsent = self.connection.buffered_amount();
-        if self.waiting.is_empty() || unsent > self.high_water as usize / 2 {
+        if self.waiting.is_none() || unsent > self.high_water as usize / 2 {
             return Vec::new();
         }
-        std::mem::take(&mut self.waiting)
+        self.take_all_waiting()
+    }
+
+    /// Those who wait, whatever for.
+    fn take_all_waiting(&mut self) -> Vec<Waker> {
+        self.waiting
+            .take()
+            .map_or_else(Vec::new, |waiting| *waiting)
     }
 
     /// What is unsent, or was when the connection ended.
@@ -278,22 +283,23 @@ impl State {
 
     /// Everybody who waits for anything.
     pub(crate) fn take_wakers(&mut self) -> Vec<Waker> {
-        let mut wakers = std::mem::take(&mut self.waiting);
+        let mut wakers = self.take_all_waiting();
         wakers.extend(self.reader.take());
         wakers
     }
 
     /// Notes somebody who waits.
     pub(crate) fn wait(&mut self, waker: &Waker) {
-        if !self.waiting.iter().any(|known| known.will_wake(waker)) {
-            self.waiting.push(waker.clone());
+        let waiting = self.waiting.get_or_insert_default();
+        if !waiting.iter().any(|known| known.will_wake(waker)) {
+            waiting.push(waker.clone());
         }
     }
 
     /// Wakes whom an event concerns besides the receiver.
     fn note(&mut self, event: &Event<'_>) {
         if let Event::Pong { rtt: Some(_), .. } = event {
-            let waiting = std::mem::take(&mut self.waiting);
+            let waiting = self.take_all_waiting();
             waiting.into_iter().for_each(Waker::wake);
         }
         self.note_mark(event);

@@ -39,7 +39,7 @@ impl Line {
             return Err(state.refused(error));
         }
         self.flush(&mut state);
-        if !state.waiting.is_empty() || state.broken.is_some() {
+        if state.waiting.is_some() || state.broken.is_some() {
             self.call();
         }
         Ok(state.connection.buffered_amount())

@@ -139,7 +139,7 @@ impl Line {
     pub(crate) fn end_stream(&self) {
         let mut state = self.lock();
         state.streaming = false;
-        let waiting = mem::take(&mut state.waiting);
+        let waiting = state.take_all_waiting();
         drop(state);
         waiting.into_iter().for_each(Waker::wake);
     }

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use tokio::time::{Sleep, sleep_until};
 
-use super::wheel::Wheel;
+use super::wheel::{Key, Wheel};
 use super::{Line, now};
 
 thread_local! {
@@ -86,7 +86,7 @@ impl Switchboard {
 
     /// Asks for a connection to be looked after at a time or a little later, in place of the time
     /// that was asked for under this key before.
-    pub(crate) fn call_at(&self, key: Option<u32>, line: &Weak<Line>, at: Instant) -> u32 {
+    pub(crate) fn call_at(&self, key: Option<Key>, line: &Weak<Line>, at: Instant) -> Key {
         let mut desk = self.desk();
         let key = desk.wheel.set(key, line, at, now());
         let early = desk.alarm.is_none_or(|alarm| at < alarm);
@@ -99,7 +99,7 @@ impl Switchboard {
     }
 
     /// Forgets a connection that is no more.
-    pub(crate) fn forget(&self, key: u32) {
+    pub(crate) fn forget(&self, key: Key) {
         self.desk().wheel.forget(key);
     }
 }

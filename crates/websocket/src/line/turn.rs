@@ -62,7 +62,7 @@ impl Line {
             }
             if state.connection.has_output() || state.unflushed {
                 self.flush(&mut state);
-                if !state.waiting.is_empty() {
+                if state.waiting.is_some() {
                     state.take_waiting().into_iter().for_each(Waker::wake);
                 }
             }
@@ -70,9 +70,7 @@ impl Line {
                 state.disconnect();
             }
             if state.transport.is_none() {
-                mem::take(&mut state.waiting)
-                    .into_iter()
-                    .for_each(Waker::wake);
+                state.take_all_waiting().into_iter().for_each(Waker::wake);
                 return Poll::Ready(state.outcome());
             }
             if turn.replies && state.is_full() && state.broken.is_none() {
@@ -123,8 +121,10 @@ impl State {
             }
             match self.connection.receive(&mut input) {
                 Ok(Some(event)) => {
-                    self.note(&event);
                     let is_message = matches!(event, Event::Message(_));
+                    if !is_message {
+                        self.note(&event);
+                    }
                     if let Some(taken) = take.event(event, &mut self.connection) {
                         used_up = is_message && input.is_empty();
                         break Some(taken);

@@ -1,5 +1,6 @@
 //! A timing wheel: when which connection wants to be looked at, at a few bytes each.
 
+use std::num::NonZeroU32;
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,24 @@ const TICK_MS: u64 = 128;
 /// With 128 ms a slot, half a minute: a keepalive goes round once.
 const SLOTS: u64 = 256;
 
+/// A connection's place. Never zero, so that a connection that may have none holds four bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key(NonZeroU32);
+
+impl Key {
+    fn new(index: usize) -> Self {
+        let number = u32::try_from(index)
+            .ok()
+            .and_then(|index| index.checked_add(1));
+        let number = number.and_then(NonZeroU32::new);
+        Self(number.expect("memory ends before 2^32 connections"))
+    }
+
+    const fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Wheel {
     origin: Option<Instant>,
@@ -20,7 +39,7 @@ pub(crate) struct Wheel {
     next: u64,
     entries: Slab<Entry>,
     /// Keys of entries by tick modulo [`SLOTS`].
-    slots: Vec<Vec<u32>>,
+    slots: Vec<Vec<Key>>,
     /// How many keys are in the slots.
     keys: usize,
 }
@@ -54,27 +73,26 @@ impl Wheel {
     /// Notes when a connection wants to be looked at; what was noted before for this key is void.
     pub(crate) fn set(
         &mut self,
-        key: Option<u32>,
+        key: Option<Key>,
         line: &Weak<Line>,
         at: Instant,
         now: Instant,
-    ) -> u32 {
+    ) -> Key {
         let origin = *self.origin.get_or_insert(now);
         let millis = at.saturating_duration_since(origin).as_millis();
         let tick = u64::try_from(millis)
             .unwrap_or(u64::MAX)
             .div_ceil(TICK_MS)
             .max(self.next);
-        let known = key.filter(|key| self.entries.contains(*key as usize));
+        let known = key.filter(|key| self.entries.contains(key.index()));
         let key = known.unwrap_or_else(|| {
-            let key = self.entries.insert(Entry {
+            Key::new(self.entries.insert(Entry {
                 line: line.clone(),
                 tick: 0,
                 placed: None,
-            });
-            u32::try_from(key).unwrap_or(u32::MAX)
+            }))
         });
-        if let Some(entry) = self.entries.get_mut(key as usize) {
+        if let Some(entry) = self.entries.get_mut(key.index()) {
             entry.tick = u32::try_from(tick).unwrap_or(u32::MAX);
         }
         self.place(key, tick);
@@ -82,8 +100,8 @@ impl Wheel {
     }
 
     /// Forgets a connection.
-    pub(crate) fn forget(&mut self, key: u32) {
-        self.entries.try_remove(key as usize);
+    pub(crate) fn forget(&mut self, key: Key) {
+        self.entries.try_remove(key.index());
     }
 
     /// Takes the connections whose time has come.
@@ -112,7 +130,7 @@ impl Wheel {
         };
         for key in std::mem::take(slot) {
             self.keys -= 1;
-            let entry = self.entries.get_mut(key as usize);
+            let entry = self.entries.get_mut(key.index());
             let Some(entry) = entry.filter(|entry| entry.placed == Some(slot_of(tick))) else {
                 continue;
             };
@@ -136,12 +154,12 @@ impl Wheel {
         origin.checked_add(Duration::from_millis(tick * TICK_MS))
     }
 
-    fn place(&mut self, key: u32, tick: u64) {
+    fn place(&mut self, key: Key, tick: u64) {
         if self.slots.is_empty() {
             self.slots.resize_with(SLOTS as usize, Vec::new);
         }
         let tick = tick.clamp(self.next, self.next + SLOTS - 1);
-        let Some(entry) = self.entries.get_mut(key as usize) else {
+        let Some(entry) = self.entries.get_mut(key.index()) else {
             return;
         };
         let place = slot_of(tick);

@@ -49,7 +49,7 @@ fn connections_that_came_and_went_leave_nothing_behind() {
     for second in 0..3_600 {
         let now = start + seconds(second);
         wheel.due(now);
-        let keys: Vec<u32> = (0..10)
+        let keys: Vec<Key> = (0..10)
             .map(|_| wheel.set(None, &Weak::new(), now + seconds(30), now))
             .collect();
         for key in keys {
