@@ -55,12 +55,12 @@ pub(crate) fn servers(places: &Places, build: bool) -> Result<(Vec<Server>, Vec<
     if build {
         cargo_build(places, &["load", "peers"])?;
     }
-    keep(
-        offhook(places, build),
-        "offhook",
-        &mut servers,
-        &mut skipped,
-    );
+    let ours = offhook(places, build);
+    if let Ok(ordinary) = &ours {
+        servers.push(ordinary.clone());
+    }
+    let each = ours.map(|server| server.argument("--each").named("offhook-each"));
+    keep(each, "offhook", &mut servers, &mut skipped);
     let programs = places.programs();
     servers.push(servers::yardstick(&programs));
     let uwebsockets = Server::uwebsockets(|name| env::var_os(name).map(PathBuf::from)).context(

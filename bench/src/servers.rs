@@ -61,6 +61,14 @@ impl Server {
         }
     }
 
+    /// The same by another name.
+    pub(crate) fn named(self, name: &str) -> Self {
+        Self {
+            name: name.into(),
+            ..self
+        }
+    }
+
     /// The same without permessage-deflate.
     pub(crate) fn without_deflate(self) -> Self {
         Self {
