@@ -64,6 +64,8 @@ pub struct Stage {
     pub crowd: Crowd,
     ring: Ring,
     publications: Vec<Vec<u8>>,
+    /// Publications that leave together, in one write.
+    outgoing: Vec<u8>,
     board: Board,
     slow: Option<SlowLine>,
 }
@@ -143,6 +145,7 @@ impl Stage {
             crowd,
             ring,
             publications,
+            outgoing: Vec::new(),
             slow: None,
             board: Board {
                 audience: plan.subscribers as u32,
@@ -282,7 +285,8 @@ impl Stage {
     fn publish(&mut self, due: Instant) -> Result<()> {
         let place = self.board.published as usize % self.publications.len();
         self.board.publish(due)?;
-        self.crowd.lines[0].say(&self.publications[place])
+        self.outgoing.extend_from_slice(&self.publications[place]);
+        Ok(())
     }
 
     fn hear(
@@ -290,6 +294,10 @@ impl Stage {
         time: Option<Duration>,
         mut times: Option<&mut Histogram<u64>>,
     ) -> Result<()> {
+        if !self.outgoing.is_empty() {
+            self.crowd.lines[0].say(&self.outgoing)?;
+            self.outgoing.clear();
+        }
         let (board, slow) = (&mut self.board, &mut self.slow);
         self.crowd.turn(&self.ring, time, |line, index, heard| {
             if let Some(slow) = slow.as_mut().filter(|slow| slow.index == index) {
