@@ -1,7 +1,7 @@
 //! For who sends the same to many and must not wait for any: queueing whatever is unsent, waiting
 //! for room, and knowing how far a peer has read.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll};
 
 use offhook_protocol::{Connection, Event, SendError};
@@ -16,10 +16,7 @@ impl Line {
         self: &Arc<Self>,
         queue: impl FnOnce(&mut Connection) -> Result<(), SendError>,
     ) -> Result<usize, Error> {
-        let mut state = self.lock();
-        if state.broken.is_some() {
-            return Err(state.closed_error());
-        }
+        let mut state = self.lock_whole()?;
         self.queue(&mut state, queue)?;
         Ok(state.connection.buffered_amount())
     }
@@ -30,10 +27,7 @@ impl Line {
         self: &Arc<Self>,
         queue: impl FnOnce(&mut Connection) -> Result<(), SendError>,
     ) -> Result<usize, Error> {
-        let mut state = self.lock();
-        if state.broken.is_some() {
-            return Err(state.closed_error());
-        }
+        let mut state = self.lock_whole()?;
         state.connection.lend_with(buffers::take_write);
         if let Err(error) = queue(&mut state.connection) {
             return Err(state.refused(error));
@@ -43,6 +37,16 @@ impl Line {
             self.call();
         }
         Ok(state.connection.buffered_amount())
+    }
+
+    /// Unless nothing can be written any more.
+    #[inline]
+    fn lock_whole(&self) -> Result<MutexGuard<'_, State>, Error> {
+        let state = self.lock();
+        if state.broken.is_some() {
+            return Err(state.closed_error());
+        }
+        Ok(state)
     }
 
     /// Waits until at most half of the send buffer is unsent.
