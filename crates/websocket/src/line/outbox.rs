@@ -33,7 +33,8 @@ impl Line {
             return Err(state.refused(error));
         }
         self.flush(&mut state);
-        if state.waiting.is_some() || state.broken.is_some() {
+        // Where nobody receives, the switchboard listens.
+        if !state.parked || state.waiting.is_some() || state.broken.is_some() {
             self.call();
         }
         Ok(state.connection.buffered_amount())

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use offhook::protocol::handshake::Negotiated;
-use offhook::protocol::{CloseCode, Config, Error as Failure, Keepalive, TimeoutError};
+use offhook::protocol::{CloseCode, Config, Error as Failure, Keepalive, Prepared, TimeoutError};
 use offhook::{Error, Pair, Settings, Transport, WebSocket, pair};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
@@ -240,6 +240,18 @@ async fn a_peer_whose_message_nobody_receives_is_not_given_up() {
 async fn a_close_and_the_end_behind_it_are_noticed_at_once_while_nobody_receives() {
     let (mut client, server, _link) = Pair::new().open();
     server.send("hello").await.unwrap();
+    assert_eq!(client.recv().await.unwrap(), Some("hello".into()));
+    let begun = Instant::now();
+    drop(client);
+    assert_eq!(server.ended().await.code, CloseCode::GOING_AWAY);
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_is_noticed_where_nobody_receives_and_all_is_written_at_once() {
+    let (mut client, server, _link) = Pair::new().open();
+    let message = [Prepared::new("hello")];
+    assert_eq!(server.write_prepared(&message).unwrap(), 0);
     assert_eq!(client.recv().await.unwrap(), Some("hello".into()));
     let begun = Instant::now();
     drop(client);
