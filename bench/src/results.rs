@@ -77,7 +77,7 @@ impl Summary {
                 Report::Rate(rate) => rates.push(rate),
                 Report::Memory(memory) => memories.push(memory),
                 Report::Failed { error } => return Self::Failed(error.clone()),
-                Report::FanOut(_) | Report::SlowLine(_) | Report::Held => {
+                Report::FanOut(_) | Report::SlowConnection(_) | Report::Held => {
                     return Self::Failed("another kind of report".into());
                 }
             }

@@ -16,12 +16,12 @@ const who = ({ user, info, session }) => info?.name ?? user ?? `session ${String
 const SAID = {
   connect: (m) => m.resume
     ? ['Resume', `The newest sealed token brings the session back, with its subscriptions. ${Object.keys(m.positions ?? {}).length} positions say up to where messages have come: they are newer than what the token knows.`]
-    : ['Connect', 'The first message of a line: who it is. The answer brings a sealed token to come back with.'],
+    : ['Connect', 'The first message of a connection: who it is. The answer brings a sealed token to come back with.'],
   subscribe: (m) => ['Subscribe', `To the channel ${code(m.channel)}, ${since(m.since)}${m.presence ? ', with joins and leaves' : ''}.`],
   unsubscribe: (m) => ['Unsubscribe', `From the channel ${code(m.channel)}.`],
   publish: (m) => m.key === undefined
     ? ['Publish', `To ${code(m.channel)}, without a key: it is not sent a second time.`]
-    : ['Publish', `To ${code(m.channel)}. The key makes it safe to send it again when the line breaks before the answer: the server publishes it once.`],
+    : ['Publish', `To ${code(m.channel)}. The key makes it safe to send it again when the connection breaks before the answer: the server publishes it once.`],
   history: (m) => ['Read history', `Up to ${m.limit} messages of ${code(m.channel)}, ${m.since === undefined ? 'the newest' : `after ${m.since}`}, without subscribing.`],
   presence: (m) => ['Who is here', `Asks for the members of ${code(m.channel)}.`],
   receipts: (m) => ['Who has it', `Asks whose WebSocket has everything of ${code(m.channel)} up to ${m.position}. The server knows it from WebSocket pings: each carries a mark, and the browser’s pong brings it back.`],
@@ -35,23 +35,23 @@ const HEARD = {
   subscribed: (m) => [m.id === undefined ? 'Subscription restored' : 'Subscribed', `The newest message of ${code(m.channel)} is at ${at(m.position)}. ${m.live ? 'Nothing is missing: what comes next is new.' : 'Kept messages come first, then “live”.'}`],
   unsubscribed: (m) => ['Unsubscribed', m.code ? `The server ended it: ${m.message}.` : `No more of ${code(m.channel)}.`],
   live: (m) => ['Live', `Everything up to ${m.position} has come; from here on it is as it happens.`],
-  catching_up: (m) => ['Catching up', `This line read too slowly. It gets the rest from the log at its own pace, after ${m.position}.`],
+  catching_up: (m) => ['Catching up', `This connection read too slowly. It gets the rest from the log at its own pace, after ${m.position}.`],
   message: (m) => ['Message', `Of ${code(m.channel)}, at ${at(m.position)}. The next one will be one higher: a hole would be seen at once.`],
   gap: (m) => ['Gap', `The messages after ${m.from} up to ${m.to} do not come (${m.reason}). Nothing is left out without being said.`],
   published: (m) => ['Published', `${m.duplicate ? 'This key had been published before, so it was not published twice; it' : 'It'} stands at ${at(m.position)}, and is as safe as the server promises: on disk.`],
   history: (m) => ['History', `${m.messages?.length} messages; the newest of the channel is at ${m.head}.${m.gap ? ` Those before are gone (${m.gap}).` : ''}`],
   members: (m) => ['Members', `${m.total} ${m.total === 1 ? 'is' : 'are'} in ${code(m.channel)}: ${(m.members ?? []).slice(0, 5).map(who).join(', ')}.`],
   join: (m) => ['Join', `${who(m)} came to ${code(m.channel)}.`],
-  leave: (m) => ['Leave', `${who(m)} left ${code(m.channel)}. Who loses the line and comes back within the grace time neither leaves nor joins.`],
+  leave: (m) => ['Leave', `${who(m)} left ${code(m.channel)}. Who loses the connection and comes back within the grace time neither leaves nor joins.`],
   received: (m) => ['Receipts', `${m.received} of ${m.subscribers} subscribers have the message at ${m.position}, and all before it.`],
   acked: (m) => ['Acknowledged', m.position === undefined ? 'This consumer has acknowledged nothing yet.' : `Everything up to ${m.position} is done.`],
   pong: () => ['Pong', 'Somebody is there.'],
-  reconnect: (m) => ['Come back', `The server goes away: open a new line in ${m.after_ms} ms. Each client is told another time, so that they do not come all at once.`],
-  closing: (m) => ['Closing', `The server will close this line: ${m.reason}.`],
+  reconnect: (m) => ['Come back', `The server goes away: open a new connection in ${m.after_ms} ms. Each client is told another time, so that they do not come all at once.`],
+  closing: (m) => ['Closing', `The server will close this connection: ${m.reason}.`],
   error: (m) => ['Error', `${m.message} (${m.code}). Try again: ${m.retry}.`],
 };
 
-/** What tells one message of a type from the next, in a line. */
+/** What tells one message of a type from the next, in a connection. */
 function brief({ channel, data, since, position, ...rest }) {
   const { reason, code: error, key, after_ms: pause, session, resume, live } = rest;
   const said = { data, since: since ?? undefined, position, reason, error, pause, state: live === undefined ? undefined : live ? 'live' : 'behind', resume, session: info(rest) ?? session, key };

@@ -21,8 +21,8 @@ const GAPS = {
   evicted_by_size: 'they were more than this room keeps',
   evicted_by_age: 'they were older than this room keeps',
   unknown_position: 'the server has lost what came last',
-  dropped: 'this line was too slow',
-  conflated: 'this line was too slow',
+  dropped: 'this connection was too slow',
+  conflated: 'this connection was too slow',
   unannounced: 'nobody knows why',
 };
 

@@ -22,14 +22,14 @@ function person({ name, isMe }) {
     element('span', { className: 'person' }, name, isMe ? element('small', {}, ' you') : undefined));
 }
 
-/** `isAway`: there is no line, and nobody knows who is here and writes. */
+/** `isAway`: there is no connection, and nobody knows who is here and writes. */
 export function showTyping(names, isAway) {
-  const line = byId('typing');
+  const connection = byId('typing');
   document.body.classList.toggle('away', isAway);
-  line.dataset.active = names.length > 0 && !isAway;
-  if (isAway) line.textContent = 'What you write now is sent when the line is back.';
-  else if (names.length === 0) line.textContent = '';
-  else if (names.length === 1) line.textContent = `${names[0]} is writing`;
-  else if (names.length === 2) line.textContent = `${names[0]} and ${names[1]} are writing`;
-  else line.textContent = `${names.length} people are writing`;
+  connection.dataset.active = names.length > 0 && !isAway;
+  if (isAway) connection.textContent = 'What you write now is sent when the connection is back.';
+  else if (names.length === 0) connection.textContent = '';
+  else if (names.length === 1) connection.textContent = `${names[0]} is writing`;
+  else if (names.length === 2) connection.textContent = `${names[0]} and ${names[1]} are writing`;
+  else connection.textContent = `${names.length} people are writing`;
 }

@@ -26,7 +26,7 @@ export class Room {
   #reading = false;
   #wasLive = false;
 
-  /** @param view those of `Conversation`, and `people()`, `typing()`, `line()`, `heard(entry)`, `edge()` */
+  /** @param view those of `Conversation`, and `people()`, `typing()`, `connection()`, `heard(entry)`, `edge()` */
   constructor(name, client, me, view) {
     this.name = name;
     this.me = me;
@@ -84,7 +84,7 @@ export class Room {
     this.conversation.refused(key, error);
   }
 
-  /** There is a line; who am I on it? */
+  /** There is a connection; who am I on it? */
   opened() {
     addSession(this.#client.session);
     this.#mySessions.add(this.#client.session);
@@ -115,8 +115,8 @@ export class Room {
       leave: ({ session }) => this.#left(session),
       members: ({ members }) => this.#here(members),
       live: () => this.#isLive(),
-      catching_up: () => this.#view.line(),
-      ended: () => this.#view.line(),
+      catching_up: () => this.#view.connection(),
+      ended: () => this.#view.connection(),
     };
     for (const [type, listener] of Object.entries(listeners)) subscription.on(type, listener);
     // The page is new, the position is not: what was seen before has to be read again.
@@ -125,7 +125,7 @@ export class Room {
 
   #isLive() {
     this.#wasLive ||= this.state === 'live';
-    this.#view.line();
+    this.#view.connection();
     this.#view.edge();
   }
 

@@ -1,10 +1,10 @@
-// The chat: one line, its rooms, and what the page shows of the one that is looked at.
+// The chat: one connection, its rooms, and what the page shows of the one that is looked at.
 
 import { connect } from '../client/index.js';
 import { Composer } from './composer.js';
 import { byId } from './dom.js';
 import { hue, initials, myName, rename } from './identity.js';
-import { describe, LineView } from './line-view.js';
+import { describe, ConnectionView } from './connection-view.js';
 import { MessagesView } from './messages-view.js';
 import { showPeople, showTyping } from './people-view.js';
 import { channelOf, Room } from './room.js';
@@ -25,14 +25,14 @@ const composer = new Composer({
   say: (text) => current.say(text),
   writes: () => current.typing.writes(),
 });
-const line = new LineView(() => [client.state, current.state, client.latency], () => client.reconnect());
+const connection = new ConnectionView(() => [client.state, current.state, client.latency], () => client.reconnect());
 
-/** A line under my name; the one before, under another name, has ended. */
+/** A connection under my name; the one before, under another name, has ended. */
 function begin() {
   client = connect('../ws', { store: sessionStorage, keepUnsent: true, info: { name: myName() } });
   client.on('frame', (frame) => wire.frame(frame));
-  client.on('latency', () => line.show());
-  client.on('state', (state) => lineChanged(state));
+  client.on('latency', () => connection.show());
+  client.on('state', (state) => connectionChanged(state));
   client.on('published', (answer) => roomOf(answer.channel)?.kept(answer));
   client.on('refused', ({ channel, key, error }) => roomOf(channel)?.refused(key, error));
   for (const name of knownRooms()) if (!rooms.has(name)) rooms.set(name, newRoom(name));
@@ -52,7 +52,7 @@ function newRoom(name) {
     removed: ifShown((entry) => messages.removed(entry)),
     people: ifShown(() => showCurrentPeople()),
     typing: ifShown(() => showCurrentTyping()),
-    line: ifShown(() => showLine()),
+    connection: ifShown(() => showConnection()),
     edge: ifShown(() => showEdge()),
     heard: () => heard(name),
   });
@@ -73,7 +73,7 @@ function enter() {
   showCurrentTyping();
   showAllRooms();
   showEdge();
-  showLine();
+  showConnection();
   openSide(false);
 }
 
@@ -117,8 +117,8 @@ function showCurrentTyping() {
   showTyping(current.typing.names, isAway);
 }
 
-function showLine() {
-  line.show();
+function showConnection() {
+  connection.show();
   messages.announce(current.state === 'live');
 }
 
@@ -133,11 +133,11 @@ function roomOf(channel) {
   return [...rooms.values()].find(({ name }) => channelOf(name) === channel);
 }
 
-function lineChanged(state) {
+function connectionChanged(state) {
   if (state.name === 'open') for (const room of rooms.values()) room.opened();
   const { text } = describe(state, 'live', undefined, Date.now());
-  wire.note('The line', state.error?.message ?? (state.name === 'open' && state.resumed ? 'open, with the session it had' : text));
-  showLine();
+  wire.note('The connection', state.error?.message ?? (state.name === 'open' && state.resumed ? 'open, with the session it had' : text));
+  showConnection();
   showCurrentTyping();
 }
 

@@ -54,7 +54,7 @@ export class Typing {
 
   #say(isWriting) {
     this.#saidAt = isWriting ? Date.now() : 0;
-    // Without a line nobody needs to know.
+    // Without a connection nobody needs to know.
     this.#client.publish(this.#channel, { name: this.#me, isWriting }, { queue: false }).catch(() => {});
   }
 

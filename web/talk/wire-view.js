@@ -44,10 +44,10 @@ export class WireView {
     this.#put({ ...frame, small: isSmall(frame, this.#asked) });
   }
 
-  /** What happened to the line itself. */
+  /** What happened to the connection itself. */
   note(title, text) {
     const last = this.#frames.at(-1);
-    if (last?.direction !== 'line' || last.text !== text) this.#put({ direction: 'line', type: 'line', time: Date.now(), title, text });
+    if (last?.direction !== 'connection' || last.text !== text) this.#put({ direction: 'connection', type: 'connection', time: Date.now(), title, text });
   }
 
   #put(frame) {
@@ -67,7 +67,7 @@ export class WireView {
   }
 }
 
-const ARROWS = { out: ['→', 'sent'], in: ['←', 'received'], line: ['•', 'line'] };
+const ARROWS = { out: ['→', 'sent'], in: ['←', 'received'], connection: ['•', 'connection'] };
 
 /** What says only that somebody is there, or writes, or has something; and the answers to that. */
 function isSmall({ type, id, json }, asked) {
@@ -84,7 +84,7 @@ function row(frame) {
     element('time', {}, TIME.format(frame.time)),
   ];
   const classes = `frame ${frame.direction}${frame.small ? ' small' : ''}`;
-  if (frame.direction === 'line') return element('li', { className: classes }, element('p', {}, ...head), element('small', {}, frame.text));
+  if (frame.direction === 'connection') return element('li', { className: classes }, element('p', {}, ...head), element('small', {}, frame.text));
   return element('li', { className: classes, dataset: { type: frame.type } },
     element('details', {},
       element('summary', {}, ...head, element('code', { className: 'brief' }, frame.brief.slice(0, 120))),

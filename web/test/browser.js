@@ -39,13 +39,13 @@ export class Tab {
     tab.page.on('console', (said) => said.type() === 'error' && tab.complaints.push(said.text()));
     tab.page.on('request', (request) => tab.requests.push(request.url()));
     await tab.page.goto(`http://127.0.0.1:${port}/talk/${room && `#${room}`}`);
-    await tab.line('open');
+    await tab.connection('open');
     return tab;
   }
 
-  /** Waits for a state of the line: `open`, `waiting`, `offline`, `closed`. */
-  async line(state) {
-    await this.page.waitForSelector(`#line[data-state="${state}"]`);
+  /** Waits for a state of the connection: `open`, `waiting`, `offline`, `closed`. */
+  async connection(state) {
+    await this.page.waitForSelector(`#connection[data-state="${state}"]`);
   }
 
   async say(text) {
@@ -90,7 +90,7 @@ export class Tab {
     }
   }
 
-  /** Nothing went wrong but the line itself, which is meant to break here. */
+  /** Nothing went wrong but the connection itself, which is meant to break here. */
   assertNoComplaint() {
     const others = this.complaints.filter((said) => !/WebSocket connection to|ERR_CONNECTION|ERR_INTERNET/.test(said));
     assert.deepEqual(others, []);

@@ -126,7 +126,7 @@ test('a burst above the server’s rate is slowed down, and arrives whole', asyn
   assert.deepEqual((await reading).data.sort((a, b) => a - b), Array.from({ length: 260 }, (_, number) => number));
 });
 
-test('in a page: the same client, its store, and a line that is cut', async (t) => {
+test('in a page: the same client, its store, and a connection that is cut', async (t) => {
   const { open, network } = await stage(t, { network: true });
   const { page } = await open();
   const begin = () => page.evaluate(async () => {

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 
 import { Conversation } from '../talk/conversation.js';
 import { explain } from '../talk/explain.js';
-import { describe } from '../talk/line-view.js';
+import { describe } from '../talk/connection-view.js';
 import { tidyRoom } from '../talk/rooms-view.js';
 
 function conversation() {
@@ -84,8 +84,8 @@ test('whatever comes over the wire can be shown', () => {
   }
 });
 
-test('the state of the line is said in words', () => {
-  const say = (line, subscription = 'live', latency = undefined) => describe(line, subscription, latency, 1_000).text;
+test('the state of the connection is said in words', () => {
+  const say = (connection, subscription = 'live', latency = undefined) => describe(connection, subscription, latency, 1_000).text;
   assert.equal(say({ name: 'connecting', attempt: 1 }), 'connecting');
   assert.equal(say({ name: 'connecting', attempt: 2 }), 'reconnecting');
   assert.equal(say({ name: 'waiting', retryAt: 3_001 }), 'reconnecting in 3 s');

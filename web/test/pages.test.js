@@ -43,18 +43,18 @@ test('what waits to be sent outlives the page, and arrives once', async (t) => {
   const [ann, bob] = [await open(), await open()];
   await ann.say('first');
   await bob.hears('first');
-  // The files are there, the line is not.
+  // The files are there, the connection is not.
   await ann.page.routeWebSocket('**/ws', (socket) => socket.close({ code: 1013 }));
   network.cut();
-  await ann.line('waiting');
+  await ann.connection('waiting');
   await ann.say('from before the reload');
   await ann.tick('pending');
   await ann.page.reload();
-  await ann.line('waiting');
+  await ann.connection('waiting');
   await ann.tick('pending');
   // The newest rule counts: to the server again.
   await ann.page.routeWebSocket('**/ws', (socket) => socket.connectToServer());
-  await ann.page.click('#line-now').catch(() => {});
+  await ann.page.click('#connection-now').catch(() => {});
   await bob.hears('first', 'from before the reload');
   await ann.tick('reached');
   assert.deepEqual(await ann.texts(), ['first', 'from before the reload']);
@@ -136,7 +136,7 @@ test('a new name is a new session, and what was said before stays', async (t) =>
   await ann.page.fill('#name', 'Ann of Green Gables');
   await ann.page.press('#name', 'Enter');
   await bob.sees('Ann of Green Gables');
-  await ann.line('open');
+  await ann.connection('open');
   await ann.hears('as before');
   await ann.say('as Ann');
   await bob.hears('as before', 'as Ann');

@@ -40,18 +40,18 @@ test('the server is killed and started again: nothing is lost, nothing comes twi
   await ann.say('before');
   await bob.hears('before');
   await server.kill();
-  await ann.line('waiting');
-  await bob.line('waiting');
+  await ann.connection('waiting');
+  await bob.connection('waiting');
   await ann.say('one while it is dead');
   await ann.say('two while it is dead');
   await bob.say('three from the other side');
   await ann.tick('pending');
-  assert.match(await ann.page.textContent('#line-text'), /^reconnecting/);
-  assert.match(await ann.page.textContent('#typing'), /is sent when the line is back/);
+  assert.match(await ann.page.textContent('#connection-text'), /^reconnecting/);
+  assert.match(await ann.page.textContent('#typing'), /is sent when the connection is back/);
   await server.start();
-  await ann.page.click('#line-now').catch(() => {});
-  await ann.line('open');
-  await bob.line('open');
+  await ann.page.click('#connection-now').catch(() => {});
+  await ann.connection('open');
+  await bob.connection('open');
   const all = (texts) => JSON.stringify([...texts].sort());
   const expected = ['before', 'one while it is dead', 'three from the other side', 'two while it is dead'];
   for (const tab of [ann, bob]) {
@@ -72,7 +72,7 @@ test('a server that is stopped tells when to come back, and is come back to', as
   await ann.page.click('#wire-toggle');
   await server.stop();
   await ann.page.waitForSelector('.frame[data-type="reconnect"]');
-  await ann.line('waiting');
+  await ann.connection('waiting');
   await bob.say('meanwhile');
   await server.start();
   await ann.hears('meanwhile');
@@ -87,21 +87,21 @@ test('the network is gone without a word: it is noticed, told, and made good', a
   await bob.hears('before');
   network.die();
   await ann.context.setOffline(true);
-  await ann.line('offline');
+  await ann.connection('offline');
   await ann.say('from the tunnel');
   await ann.tick('pending');
   network.revive();
   await ann.context.setOffline(false);
-  await ann.line('open');
+  await ann.connection('open');
   await ann.tick('kept');
-  // Bob's line is dead, too; something makes him look.
+  // Bob's connection is dead, too; something makes him look.
   await bob.page.evaluate(() => dispatchEvent(new Event('online')));
   await bob.hears('before', 'from the tunnel');
   assert.deepEqual(await bob.texts(), ['before', 'from the tunnel']);
   assert.ok(server.port !== network.port);
 });
 
-test('a line that is cut again and again delivers everything once and in order', async (t) => {
+test('a connection that is cut again and again delivers everything once and in order', async (t) => {
   const { network, open } = await stage(t, { network: true });
   const [ann, bob] = [await open(), await open()];
   const expected = [];

@@ -1,4 +1,4 @@
-//! Many lines at once, on one poll.
+//! Many connections at once, on one poll.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use mio::{Interest, Token};
 
+use crate::connection::{Connection, Heard};
 use crate::dialects::Part;
-use crate::line::{Heard, Line};
 use crate::process;
 use crate::ring::Ring;
 use crate::transport::Dialer;
@@ -16,7 +16,7 @@ use crate::watch::Watch;
 /// A server that says nothing for so long is given up.
 const STALL: Duration = Duration::from_secs(20);
 
-/// How many lines are opening at a time: below every server's accept backlog.
+/// How many connections are opening at a time: below every server's accept backlog.
 const OPENING: usize = 100;
 
 /// Room for one read.
@@ -25,29 +25,29 @@ const READ_BUFFER: usize = 256 * 1024;
 /// Few enough that what is to be sent next does not wait long for the rest of them.
 const EVENTS: usize = 64;
 
-/// Descriptors besides the lines'.
+/// Descriptors besides the connections'.
 pub const SPARE_DESCRIPTORS: u64 = 64;
 
-/// All lines to one server.
+/// All connections to one server.
 pub struct Crowd {
     /// In the order in which they were opened.
-    pub lines: Vec<Line>,
+    pub connections: Vec<Connection>,
     /// What waits for them.
     pub watch: Watch,
     buffer: Vec<u8>,
 }
 
 impl Crowd {
-    /// Without lines.
+    /// Without connections.
     pub fn new() -> Result<Self> {
         Ok(Self {
-            lines: Vec::new(),
+            connections: Vec::new(),
             watch: Watch::new(EVENTS)?,
             buffer: vec![0; READ_BUFFER],
         })
     }
 
-    /// Opens one line a part and waits until all are ready; `progress` hears how many are.
+    /// Opens one connection a part and waits until all are ready; `progress` hears how many are.
     pub fn open(
         &mut self,
         dialer: &Dialer,
@@ -55,17 +55,17 @@ impl Crowd {
         mut progress: impl FnMut(usize),
     ) -> Result<()> {
         let limit = process::raise_descriptor_limit()?;
-        let total = self.lines.len() + parts.len();
+        let total = self.connections.len() + parts.len();
         ensure!(
             total as u64 + SPARE_DESCRIPTORS <= limit,
-            "{total} lines need more descriptors than the limit of {limit}: \
+            "{total} connections need more descriptors than the limit of {limit}: \
              raise `ulimit -Hn`, or ask for fewer"
         );
         let ring = Ring::empty();
-        let mut ready = self.lines.len();
+        let mut ready = self.connections.len();
         for part in parts {
             self.dial(dialer, part)?;
-            while self.lines.len() - ready >= OPENING {
+            while self.connections.len() - ready >= OPENING {
                 self.wait_for_ready(&ring, &mut ready)?;
                 progress(ready);
             }
@@ -78,22 +78,22 @@ impl Crowd {
     }
 
     fn dial(&mut self, dialer: &Dialer, part: Rc<Part>) -> Result<()> {
-        let mut line = Line::open(dialer, part)?;
+        let mut connection = Connection::open(dialer, part)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
-        let token = Token(self.lines.len());
+        let token = Token(self.connections.len());
         self.watch
             .registry()
-            .register(line.socket(), token, interest)?;
-        self.lines.push(line);
+            .register(connection.socket(), token, interest)?;
+        self.connections.push(connection);
         Ok(())
     }
 
-    /// Lets TCP acknowledge at once on every line. It would wait for a second segment where a line
+    /// Lets TCP acknowledge at once on every connection. It would wait for a second segment where a connection
     /// has answered what it heard, as some dialects make it do: a server would be quicker or
     /// slower by what was said before.
     pub fn acknowledge_alike(&self) -> Result<()> {
-        for line in &self.lines {
-            line.acknowledge_at_once()?;
+        for connection in &self.connections {
+            connection.acknowledge_at_once()?;
         }
         Ok(())
     }
@@ -105,13 +105,13 @@ impl Crowd {
         })
     }
 
-    /// Waits until something comes, or for `time`, and lets every line with news have its turn.
+    /// Waits until something comes, or for `time`, and lets every connection with news have its turn.
     /// Without a `time`, a server that says nothing for long is an error.
     pub fn turn(
         &mut self,
         ring: &Ring,
         time: Option<Duration>,
-        mut hear: impl FnMut(&mut Line, usize, Heard) -> Result<()>,
+        mut hear: impl FnMut(&mut Connection, usize, Heard) -> Result<()>,
     ) -> Result<()> {
         let found = self.watch.wait(time.unwrap_or(STALL))?;
         ensure!(
@@ -121,28 +121,32 @@ impl Crowd {
         );
         for event in self.watch.found() {
             let index = event.token().0;
-            let Some(line) = self.lines.get_mut(index) else {
+            let Some(connection) = self.connections.get_mut(index) else {
                 continue;
             };
             let ends = event.is_read_closed();
-            line.turn(ring, ends, &mut self.buffer, |line, heard| {
-                hear(line, index, heard)
-            })
-            .with_context(|| format!("line {index}"))?;
+            connection
+                .turn(ring, ends, &mut self.buffer, |connection, heard| {
+                    hear(connection, index, heard)
+                })
+                .with_context(|| format!("connection {index}"))?;
         }
         Ok(())
     }
 
-    /// Lets a line that was deaf read what waits in its socket.
+    /// Lets a connection that was deaf read what waits in its socket.
     pub fn turn_of(
         &mut self,
         index: usize,
         ring: &Ring,
-        mut hear: impl FnMut(&mut Line, Heard) -> Result<()>,
+        mut hear: impl FnMut(&mut Connection, Heard) -> Result<()>,
     ) -> Result<()> {
-        let line = self.lines.get_mut(index).context("no such line")?;
-        line.turn(ring, false, &mut self.buffer, |line, heard| {
-            hear(line, heard)
+        let connection = self
+            .connections
+            .get_mut(index)
+            .context("no such connection")?;
+        connection.turn(ring, false, &mut self.buffer, |connection, heard| {
+            hear(connection, heard)
         })
     }
 }

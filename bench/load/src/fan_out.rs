@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use hdrhistogram::Histogram;
 
+use crate::connection::{Connection, Heard};
 use crate::crowd::Crowd;
 use crate::dialects::{Dialect, Part};
 use crate::echo::{Mark, histogram};
-use crate::line::{Heard, Line};
 use crate::process;
 use crate::report::{FanOut, Rate};
 use crate::ring::{Ring, Shape};
@@ -60,18 +60,18 @@ pub fn run(dialer: &Dialer, plan: &Plan) -> Result<FanOut> {
 
 /// The publisher and its audience.
 pub struct Stage {
-    /// The publisher's line is the first.
+    /// The publisher's connection is the first.
     pub crowd: Crowd,
     ring: Ring,
     publications: Vec<Vec<u8>>,
     /// Publications that leave together, in one write.
     outgoing: Vec<u8>,
     board: Board,
-    slow: Option<SlowLine>,
+    slow: Option<SlowConnection>,
 }
 
 /// A subscriber that does not count, since it does not read.
-struct SlowLine {
+struct SlowConnection {
     index: usize,
     times_told: u64,
 }
@@ -116,7 +116,7 @@ impl Board {
 }
 
 impl Stage {
-    /// Opens the publisher's line and the subscribers'.
+    /// Opens the publisher's connection and the subscribers'.
     pub fn open(dialer: &Dialer, plan: &Plan) -> Result<Self> {
         let shape = Shape {
             size: plan.size,
@@ -209,8 +209,8 @@ impl Stage {
     }
 
     /// Opens one more subscriber, which does not read.
-    pub fn open_slow_line(&mut self, dialer: &Dialer, plan: &Plan) -> Result<()> {
-        let index = self.crowd.lines.len();
+    pub fn open_slow_connection(&mut self, dialer: &Dialer, plan: &Plan) -> Result<()> {
+        let index = self.crowd.connections.len();
         let part = Rc::new(Part {
             dialect: plan.dialect,
             subscribes: true,
@@ -218,41 +218,42 @@ impl Stage {
             number: index,
         });
         self.crowd.open(dialer, [part].into_iter(), |_| {})?;
-        let line = &mut self.crowd.lines[index];
-        line.heard = self.board.published;
-        line.deaf = true;
+        let connection = &mut self.crowd.connections[index];
+        connection.heard = self.board.published;
+        connection.deaf = true;
         let times_told = 0;
-        self.slow = Some(SlowLine { index, times_told });
+        self.slow = Some(SlowConnection { index, times_told });
         Ok(())
     }
 
-    /// Publishes until the slow line has missed so many.
+    /// Publishes until the slow connection has missed so many.
     pub fn fall_behind(&mut self, count: u64) -> Result<()> {
-        while self.missed().context("there is no slow line")? < count {
+        while self.missed().context("there is no slow connection")? < count {
             self.publish_while(8, Duration::from_millis(100))?;
         }
         self.finish()
     }
 
-    /// How many publications the slow line has not read.
+    /// How many publications the slow connection has not read.
     #[must_use]
     pub fn missed(&self) -> Option<u64> {
         let slow = self.slow.as_ref()?;
-        Some(self.board.published - self.crowd.lines[slow.index].heard)
+        Some(self.board.published - self.crowd.connections[slow.index].heard)
     }
 
-    /// Lets the slow line read until it has everything, and says how often it was told that it is
+    /// Lets the slow connection read until it has everything, and says how often it was told that it is
     /// catching up.
     pub fn catch_up(&mut self) -> Result<u64> {
-        let SlowLine { index, times_told } = self.slow.as_mut().context("there is no slow line")?;
+        let SlowConnection { index, times_told } =
+            self.slow.as_mut().context("there is no slow connection")?;
         let index = *index;
-        self.crowd.lines[index].deaf = false;
+        self.crowd.connections[index].deaf = false;
         // The poll reported what waits in the socket long ago.
         self.crowd.turn_of(index, &self.ring, |_, heard| {
             *times_told += u64::from(heard == Heard::CatchingUp);
             Ok(())
         })?;
-        while self.crowd.lines[index].heard < self.board.published {
+        while self.crowd.connections[index].heard < self.board.published {
             self.hear(None, None)?;
         }
         Ok(self.slow.as_ref().map_or(0, |slow| slow.times_told))
@@ -295,24 +296,25 @@ impl Stage {
         mut times: Option<&mut Histogram<u64>>,
     ) -> Result<()> {
         if !self.outgoing.is_empty() {
-            self.crowd.lines[0].say(&self.outgoing)?;
+            self.crowd.connections[0].say(&self.outgoing)?;
             self.outgoing.clear();
         }
         let (board, slow) = (&mut self.board, &mut self.slow);
-        self.crowd.turn(&self.ring, time, |line, index, heard| {
-            if let Some(slow) = slow.as_mut().filter(|slow| slow.index == index) {
-                slow.times_told += u64::from(heard == Heard::CatchingUp);
-                return Ok(());
-            }
-            if heard != Heard::Publication {
-                return judge(line, heard);
-            }
-            let due = board.deliver(line.heard - 1)?;
-            if let Some(times) = &mut times {
-                times.saturating_record(due.elapsed().as_nanos() as u64);
-            }
-            Ok(())
-        })
+        self.crowd
+            .turn(&self.ring, time, |connection, index, heard| {
+                if let Some(slow) = slow.as_mut().filter(|slow| slow.index == index) {
+                    slow.times_told += u64::from(heard == Heard::CatchingUp);
+                    return Ok(());
+                }
+                if heard != Heard::Publication {
+                    return judge(connection, heard);
+                }
+                let due = board.deliver(connection.heard - 1)?;
+                if let Some(times) = &mut times {
+                    times.saturating_record(due.elapsed().as_nanos() as u64);
+                }
+                Ok(())
+            })
     }
 
     fn finish(&mut self) -> Result<()> {
@@ -323,19 +325,24 @@ impl Stage {
     }
 
     fn mark(&self, plan: &Plan) -> Result<Mark> {
-        let bytes = self.crowd.lines.iter().map(|line| line.received).sum();
+        let bytes = self
+            .crowd
+            .connections
+            .iter()
+            .map(|connection| connection.received)
+            .sum();
         let mark = Mark::now(self.board.delivered, bytes, plan.pid)?;
         Ok(mark.with_idle(self.crowd.watch.idle))
     }
 }
 
 /// Whatever else a subscriber or the publisher may hear while publications go round.
-fn judge(line: &Line, heard: Heard) -> Result<()> {
+fn judge(connection: &Connection, heard: Heard) -> Result<()> {
     let is_fine = matches!(heard, Heard::Taken(_) | Heard::Live | Heard::CatchingUp);
     ensure!(
         is_fine,
-        "unexpected {heard:?} on a line of {:?}",
-        line.part.dialect
+        "unexpected {heard:?} on a connection of {:?}",
+        connection.part.dialect
     );
     Ok(())
 }

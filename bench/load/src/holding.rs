@@ -1,4 +1,4 @@
-//! Holds quiet lines, each with one subscription, for as long as whoever started this wants.
+//! Holds quiet connections, each with one subscription, for as long as whoever started this wants.
 
 use std::io::BufRead as _;
 use std::rc::Rc;
@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::connection::Heard;
 use crate::crowd::Crowd;
 use crate::dialects::{Dialect, Part};
-use crate::line::Heard;
 use crate::ring::Ring;
 use crate::transport::Dialer;
 
 /// How often it is looked whether there is something to do, besides answering the server's pings.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// Lines between two words of progress.
+/// Connections between two words of progress.
 const PROGRESS: usize = 1000;
 
 /// Pings under way at once.
@@ -27,14 +27,14 @@ const PINGS: usize = 100;
 pub struct Plan {
     /// The server's language.
     pub dialect: Dialect,
-    /// The channel of all lines.
+    /// The channel of all connections.
     pub channel: String,
-    /// How many lines.
-    pub lines: usize,
+    /// How many connections.
+    pub connections: usize,
 }
 
-/// Opens the lines, saying `open N` on the way and `ready N` at the end. Then each line `ping` on
-/// standard input makes every line exchange a ping, after which it says `pinged N`; the end of
+/// Opens the connections, saying `open N` on the way and `ready N` at the end. Then each line `ping` on
+/// standard input makes every connection exchange a ping, after which it says `pinged N`; the end of
 /// standard input ends it.
 pub fn run(dialer: &Dialer, plan: &Plan) -> Result<()> {
     let wishes = wishes();
@@ -45,7 +45,7 @@ pub fn run(dialer: &Dialer, plan: &Plan) -> Result<()> {
         channel: plan.channel.clone(),
         number: 0,
     });
-    let parts = (0..plan.lines).map(|_| part.clone());
+    let parts = (0..plan.connections).map(|_| part.clone());
     let mut said = 0;
     crowd.open(dialer, parts, |ready| {
         if ready / PROGRESS > said {
@@ -53,7 +53,7 @@ pub fn run(dialer: &Dialer, plan: &Plan) -> Result<()> {
             println!("open {ready}");
         }
     })?;
-    println!("ready {}", crowd.lines.len());
+    println!("ready {}", crowd.connections.len());
     loop {
         match wishes.try_recv() {
             Ok(()) => println!("pinged {}", ping(&mut crowd)?),
@@ -79,11 +79,11 @@ fn wishes() -> Receiver<()> {
 }
 
 fn ping(crowd: &mut Crowd) -> Result<usize> {
-    let ping = crowd.lines[0].part.dialect.ping();
+    let ping = crowd.connections[0].part.dialect.ping();
     let (mut asked, mut answered) = (0, 0);
-    while answered < crowd.lines.len() {
-        while asked < crowd.lines.len() && asked - answered < PINGS {
-            crowd.lines[asked].say(&ping)?;
+    while answered < crowd.connections.len() {
+        while asked < crowd.connections.len() && asked - answered < PINGS {
+            crowd.connections[asked].say(&ping)?;
             asked += 1;
         }
         crowd.turn(&Ring::empty(), None, |_, _, heard| {

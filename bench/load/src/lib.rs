@@ -7,6 +7,7 @@
 //! [`driver::Driver`] waits for all links at once. [`echo`], [`handshakes`] and [`idle`] are the
 //! three things that can be measured, and each returns a [`report::Report`].
 
+pub mod connection;
 pub mod crowd;
 pub mod deflate;
 pub mod dialects;
@@ -16,7 +17,6 @@ pub mod fan_out;
 pub mod handshakes;
 pub mod holding;
 pub mod idle;
-pub mod line;
 pub mod link;
 pub mod process;
 pub mod publishing;
@@ -24,7 +24,7 @@ pub mod reading;
 pub mod replies;
 pub mod report;
 pub mod ring;
-pub mod slow_line;
+pub mod slow_connection;
 pub mod transport;
 pub mod upgrade;
 pub mod watch;

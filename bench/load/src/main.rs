@@ -11,9 +11,9 @@ use load::dialects::Dialect;
 use load::report::Report;
 use load::ring::Shape;
 use load::transport::Dialer;
-use load::{echo, fan_out, handshakes, holding, idle, publishing, reading, slow_line};
+use load::{echo, fan_out, handshakes, holding, idle, publishing, reading, slow_connection};
 
-/// Measure one WebSocket echo server and print what was found as one line of JSON.
+/// Measure one WebSocket echo server and print what was found as one connection of JSON.
 ///
 /// For figures that mean something, pin this program and the server to different cores:
 ///
@@ -85,13 +85,13 @@ struct Publishing {
     /// What the server speaks.
     #[arg(long)]
     dialect: Dialect,
-    /// Lines that publish.
+    /// Connections that publish.
     #[arg(long, default_value_t = 64)]
     publishers: usize,
     /// Channels they publish to, in turn.
     #[arg(long, default_value_t = 16)]
     channels: usize,
-    /// Publications of each line that are not acknowledged yet.
+    /// Publications of each connection that are not acknowledged yet.
     #[arg(long, default_value_t = 16)]
     in_flight: usize,
     /// Bytes of each publication.
@@ -137,7 +137,7 @@ enum Command {
     /// a fixed rate.
     FanOut(Audience),
     /// The same without and with one subscriber that does not read, which then catches up.
-    SlowLine(Audience),
+    SlowConnection(Audience),
     /// Acknowledged publications a second.
     Publish(Publishing),
     /// History: pages of a hundred publications, from channels that were filled before.
@@ -148,16 +148,16 @@ enum Command {
         #[arg(long, default_value_t = 5000)]
         kept: u64,
     },
-    /// Hold quiet lines, each with one subscription, until standard input ends; every line on it
+    /// Hold quiet connections, each with one subscription, until standard input ends; every connection on it
     /// makes all of them exchange a ping.
     Hold {
         /// Where the server listens.
         address: SocketAddr,
         #[command(flatten)]
         tongue: Tongue,
-        /// Lines.
+        /// Connections.
         #[arg(long)]
-        lines: usize,
+        connections: usize,
         /// The address to come from.
         #[arg(long)]
         from: Option<IpAddr>,
@@ -230,9 +230,9 @@ fn measure(command: Command) -> Result<Report> {
             let dialer = dialer(&audience.target)?;
             fan_out::run(&dialer, &audience.plan()).map(Report::FanOut)
         }
-        Command::SlowLine(audience) => {
+        Command::SlowConnection(audience) => {
             let dialer = dialer(&audience.target)?;
-            slow_line::run(&dialer, &audience.plan()).map(Report::SlowLine)
+            slow_connection::run(&dialer, &audience.plan()).map(Report::SlowConnection)
         }
         Command::Publish(publishing) => {
             let dialer = dialer(&publishing.target)?;
@@ -245,13 +245,13 @@ fn measure(command: Command) -> Result<Report> {
         Command::Hold {
             address,
             tongue,
-            lines,
+            connections,
             from,
         } => {
             let plan = holding::Plan {
                 dialect: tongue.dialect,
                 channel: tongue.channel,
-                lines,
+                connections,
             };
             let dialer = Dialer::new(address, None)?.from(from);
             holding::run(&dialer, &plan).map(|()| Report::Held)

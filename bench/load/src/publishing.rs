@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use hdrhistogram::Histogram;
 
+use crate::connection::Heard;
 use crate::crowd::Crowd;
 use crate::dialects::{Dialect, Part};
 use crate::echo::{Mark, histogram};
-use crate::line::Heard;
 use crate::report::Rate;
 use crate::ring::{Ring, Shape};
 use crate::transport::Dialer;
@@ -19,11 +19,11 @@ use crate::transport::Dialer;
 pub struct Plan {
     /// The server's language.
     pub dialect: Dialect,
-    /// How many lines publish.
+    /// How many connections publish.
     pub publishers: usize,
     /// To how many channels, line by line in turn.
     pub channels: usize,
-    /// Publications of each line that are not acknowledged yet.
+    /// Publications of each connection that are not acknowledged yet.
     pub in_flight: usize,
     /// Bytes of a publication.
     pub size: usize,
@@ -35,7 +35,7 @@ pub struct Plan {
     pub pid: u32,
 }
 
-/// Opens the lines, warms up, measures.
+/// Opens the connections, warms up, measures.
 pub fn run(dialer: &Dialer, plan: &Plan) -> Result<Rate> {
     let mut publishers = Publishers::open(dialer, plan)?;
     publishers.begin()?;
@@ -47,22 +47,22 @@ pub fn run(dialer: &Dialer, plan: &Plan) -> Result<Rate> {
     Ok(start.rate(&end, Some(&times)))
 }
 
-/// Lines that publish.
+/// Connections that publish.
 pub struct Publishers {
-    /// Their lines.
+    /// Their connections.
     pub crowd: Crowd,
     /// How many publications were acknowledged.
     pub taken: u64,
-    /// By line and number: what to send, and when it was sent last.
+    /// By connection and number: what to send, and when it was sent last.
     frames: Vec<Vec<Vec<u8>>>,
     sent_at: Vec<Vec<Instant>>,
-    /// By line and number: what may be sent again.
+    /// By connection and number: what may be sent again.
     free: Vec<(usize, usize)>,
     bytes: Vec<u8>,
 }
 
 impl Publishers {
-    /// Opens the lines.
+    /// Opens the connections.
     pub fn open(dialer: &Dialer, plan: &Plan) -> Result<Self> {
         let shape = Shape {
             size: plan.size,
@@ -97,25 +97,26 @@ impl Publishers {
         })
     }
 
-    /// Fills every line's window.
+    /// Fills every connection's window.
     pub fn begin(&mut self) -> Result<()> {
-        for (line, frames) in self.frames.iter().enumerate() {
+        for (connection, frames) in self.frames.iter().enumerate() {
             self.free
-                .extend((0..frames.len()).map(|number| (line, number)));
+                .extend((0..frames.len()).map(|number| (connection, number)));
         }
         self.send()
     }
 
-    /// Sends what may be sent, by one write a line where a line's come together.
+    /// Sends what may be sent, by one write a connection where a connection's come together.
     fn send(&mut self) -> Result<()> {
         let now = Instant::now();
-        for same_line in self.free.chunk_by(|one, other| one.0 == other.0) {
+        for same_connection in self.free.chunk_by(|one, other| one.0 == other.0) {
             self.bytes.clear();
-            for (line, number) in same_line {
-                self.sent_at[*line][*number] = now;
-                self.bytes.extend_from_slice(&self.frames[*line][*number]);
+            for (connection, number) in same_connection {
+                self.sent_at[*connection][*number] = now;
+                self.bytes
+                    .extend_from_slice(&self.frames[*connection][*number]);
             }
-            self.crowd.lines[same_line[0].0].say(&self.bytes)?;
+            self.crowd.connections[same_connection[0].0].say(&self.bytes)?;
         }
         self.free.clear();
         Ok(())
@@ -163,7 +164,12 @@ impl Publishers {
     }
 
     fn mark(&self, pid: u32) -> Result<Mark> {
-        let bytes = self.crowd.lines.iter().map(|line| line.received).sum();
+        let bytes = self
+            .crowd
+            .connections
+            .iter()
+            .map(|connection| connection.received)
+            .sum();
         Mark::now(self.taken, bytes, pid)
     }
 }

@@ -5,9 +5,9 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use hdrhistogram::Histogram;
 
+use crate::connection::Heard;
 use crate::dialects::{Dialect, epoch};
 use crate::echo::{Mark, histogram};
-use crate::line::Heard;
 use crate::publishing::{self, Publishers};
 use crate::report::Rate;
 use crate::ring::{Noise, Ring};
@@ -16,7 +16,7 @@ use crate::transport::Dialer;
 /// Publications asked for at a time.
 const PAGE: usize = 100;
 
-/// Publishes `kept` to each channel, then reads with one line a channel, one page in flight on
+/// Publishes `kept` to each channel, then reads with one connection a channel, one page in flight on
 /// each; what is counted are publications, what is timed are pages.
 pub fn run(dialer: &Dialer, plan: &publishing::Plan, kept: u64) -> Result<Rate> {
     let mut publishers = Publishers::open(dialer, plan)?;
@@ -38,17 +38,17 @@ pub fn run(dialer: &Dialer, plan: &publishing::Plan, kept: u64) -> Result<Rate> 
     Ok(start.rate(&end, Some(&times)))
 }
 
-/// Where a line may begin to read: what stands before the number, and how many numbers there are.
+/// Where a connection may begin to read: what stands before the number, and how many numbers there are.
 type Positions = Vec<(String, u64)>;
 
 /// A stream of JetStream counts over all its channels; our channels count each for itself.
 fn positions(publishers: &Publishers, plan: &publishing::Plan, kept: u64) -> Result<Positions> {
-    let lines = publishers.crowd.lines.iter();
-    let position = lines.map(|line| match plan.dialect {
+    let connections = publishers.crowd.connections.iter();
+    let position = connections.map(|connection| match plan.dialect {
         Dialect::JetStream => Ok((String::new(), kept * plan.channels as u64)),
         Dialect::JetStreams => Ok((String::new(), kept)),
         _ => {
-            let epoch = epoch(&line.last_taken).context("a position without an epoch")?;
+            let epoch = epoch(&connection.last_taken).context("a position without an epoch")?;
             Ok((format!("{epoch}."), kept))
         }
     });
@@ -61,7 +61,7 @@ struct Readers {
     noise: Noise,
     sent_at: Vec<Instant>,
     read: u64,
-    /// Lines whose page has come.
+    /// Connections whose page has come.
     done: Vec<usize>,
 }
 
@@ -81,10 +81,12 @@ impl Readers {
         let (before, numbers) = &self.positions[index];
         // A whole page follows every place that is asked for.
         let place = 1 + self.noise.next() % (numbers * 9 / 10);
-        let line = &mut self.publishers.crowd.lines[index];
-        let question = line.part.read_history(&format!("{before}{place}"), PAGE);
+        let connection = &mut self.publishers.crowd.connections[index];
+        let question = connection
+            .part
+            .read_history(&format!("{before}{place}"), PAGE);
         self.sent_at[index] = Instant::now();
-        line.say(&question)
+        connection.say(&question)
     }
 
     fn hear(&mut self, mut times: Option<&mut Histogram<u64>>) -> Result<()> {
@@ -106,7 +108,11 @@ impl Readers {
     }
 
     fn mark(&self, pid: u32) -> Result<Mark> {
-        let lines = self.publishers.crowd.lines.iter();
-        Mark::now(self.read, lines.map(|line| line.received).sum(), pid)
+        let connections = self.publishers.crowd.connections.iter();
+        Mark::now(
+            self.read,
+            connections.map(|connection| connection.received).sum(),
+            pid,
+        )
     }
 }

@@ -1,4 +1,4 @@
-//! What a measurement found; printed as one line of JSON and read back by the runner.
+//! What a measurement found; printed as one connection of JSON and read back by the runner.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +13,8 @@ pub enum Report {
     /// One publisher's messages went to many.
     FanOut(FanOut),
     /// The same with one subscriber that did not read.
-    SlowLine(SlowLine),
-    /// Quiet lines were held until whoever wanted them had enough.
+    SlowConnection(SlowConnection),
+    /// Quiet connections were held until whoever wanted them had enough.
     Held,
     /// The server broke the protocol, a connection or a deadline; nothing of the run counts.
     Failed {
@@ -72,12 +72,12 @@ pub struct FanOut {
 
 /// One subscriber that does not read, among many that do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct SlowLine {
+pub struct SlowConnection {
     /// The others before it came.
     pub without: Others,
     /// The others while it was there.
     pub with: Others,
-    /// The server's memory: when the line was far behind, after the part with eight in flight, then
+    /// The server's memory: when the connection was far behind, after the part with eight in flight, then
     /// every second.
     pub anonymous_kib: Vec<u64>,
     /// How many publications waited for it in the end.

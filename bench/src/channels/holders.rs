@@ -1,4 +1,4 @@
-//! Client processes that hold quiet lines.
+//! Client processes that hold quiet connections.
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -76,7 +76,7 @@ impl Holders {
         Ok(())
     }
 
-    /// Makes every line exchange a ping.
+    /// Makes every connection exchange a ping.
     pub(super) fn ping(&mut self) -> Result<()> {
         for input in &mut self.inputs {
             input.write_all(b"ping\n").context("a client has ended")?;

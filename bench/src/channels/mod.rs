@@ -1,12 +1,12 @@
-//! Channel servers: fan-out, acknowledged publishing, quiet lines, slow lines.
+//! Channel servers: fan-out, acknowledged publishing, quiet connections, slow connections.
 
+mod connections;
 mod fan_out;
 mod holders;
-mod lines;
 mod one_port;
 mod publishing;
 mod servers;
-mod slow_line;
+mod slow_connection;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -29,12 +29,12 @@ pub(crate) enum Channels {
     FanOut(fan_out::FanOut),
     /// Acknowledged publications a second, on disk before the acknowledgement; history reads.
     Publish(publishing::Publish),
-    /// Memory of quiet lines, as many as one process may have.
-    Lines(lines::Lines),
-    /// More than 65,535 lines to one port.
+    /// Memory of quiet connections, as many as one process may have.
+    Connections(connections::Connections),
+    /// More than 65,535 connections to one port.
     OnePort(one_port::OnePort),
     /// One subscriber that does not read among a thousand that do.
-    SlowLine(slow_line::SlowLine),
+    SlowConnection(slow_connection::SlowConnection),
     /// All of these, as docs/performance.md has them; about twenty minutes.
     #[command(name = "channels")]
     Documented,
@@ -44,8 +44,8 @@ pub(crate) enum Channels {
 const DOCUMENTED: [&str; 5] = [
     "fan-out --rounds 5 --seconds 2",
     "publish --rounds 3 --seconds 3",
-    "slow-line --rounds 3 --seconds 5",
-    "lines --rounds 3",
+    "slow-connection --rounds 3 --seconds 5",
+    "connections --rounds 3",
     "one-port",
 ];
 
@@ -70,9 +70,9 @@ impl Channels {
         match self {
             Self::FanOut(it) => it.run(),
             Self::Publish(it) => it.run(),
-            Self::Lines(it) => it.run(),
+            Self::Connections(it) => it.run(),
             Self::OnePort(it) => it.run(),
-            Self::SlowLine(it) => it.run(),
+            Self::SlowConnection(it) => it.run(),
             Self::Documented => documented(),
         }
     }

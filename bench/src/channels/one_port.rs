@@ -1,6 +1,6 @@
-//! More than 65,535 lines to one port.
+//! More than 65,535 connections to one port.
 //!
-//! A port is no line's own: a connection is told from others by both ends' addresses and ports, so
+//! A port is no connection's own: a connection is told from others by both ends' addresses and ports, so
 //! that each client address brings its own 65,535. What a process may have are descriptors, so
 //! several server processes share the port (`SO_REUSEPORT`).
 
@@ -25,15 +25,15 @@ const SPARE: usize = 1_500;
 /// Client ports of one address that are surely free.
 const PORTS: usize = 20_000;
 
-/// User and kernel memory of both ends of a line, generously.
+/// User and kernel memory of both ends of a connection, generously.
 const BYTES: usize = 24 * 1024;
 
-/// Hold more than 65,535 lines to one port.
+/// Hold more than 65,535 connections to one port.
 #[derive(Args)]
 pub(crate) struct OnePort {
-    /// Lines.
+    /// Connections.
     #[arg(long, default_value_t = 70_000)]
-    lines: usize,
+    connections: usize,
     /// Seconds after which it is given up.
     #[arg(long, default_value_t = 300)]
     within: u64,
@@ -89,10 +89,10 @@ impl OnePort {
         );
         let available = available_bytes()?;
         ensure!(
-            self.lines * BYTES < available,
-            "{} lines may take {} MiB, and {} are available",
-            self.lines,
-            (self.lines * BYTES) >> 20,
+            self.connections * BYTES < available,
+            "{} connections may take {} MiB, and {} are available",
+            self.connections,
+            (self.connections * BYTES) >> 20,
             available >> 20
         );
         println!(
@@ -102,7 +102,7 @@ impl OnePort {
                 .trim(),
             available >> 20
         );
-        Ok(self.lines.div_ceil(each))
+        Ok(self.connections.div_ceil(each))
     }
 
     fn hold(&self, places: &Places, servers: &[Running], port: u16) -> Result<()> {
@@ -110,7 +110,8 @@ impl OnePort {
         let mut holders = Holders::within(Duration::from_secs(self.within));
         let clients = servers.len();
         for number in 0..clients {
-            let lines = self.lines / clients + usize::from(number < self.lines % clients);
+            let connections =
+                self.connections / clients + usize::from(number < self.connections % clients);
             let from = Ipv4Addr::new(127, 0, 0, 2 + u8::try_from(number)?);
             let line = words![
                 places.load(),
@@ -118,8 +119,8 @@ impl OnePort {
                 format!("127.0.0.1:{port}"),
                 "--dialect",
                 "native",
-                "--lines",
-                lines.to_string(),
+                "--connections",
+                connections.to_string(),
                 "--from",
                 from.to_string(),
             ];
@@ -134,7 +135,10 @@ impl OnePort {
             let (Said::Open(count) | Said::Ready(count) | Said::Pinged(count)) = said;
             open[number] = count;
             let (open, seconds) = (open.iter().sum::<usize>(), begin.elapsed().as_secs());
-            eprintln!("{open} of {} lines are open, after {seconds} s", self.lines);
+            eprintln!(
+                "{open} of {} connections are open, after {seconds} s",
+                self.connections
+            );
         })?;
         holders.ping()?;
         let is_pinged = |said| match said {
@@ -146,15 +150,15 @@ impl OnePort {
         let held = held?;
         for (server, held) in servers.iter().zip(&held) {
             let memory = process::anonymous_kib(server.id())? / 1024;
-            println!("process {}: {held} lines, {memory} MiB", server.id());
+            println!("process {}: {held} connections, {memory} MiB", server.id());
         }
         let total: usize = held.iter().sum();
         println!(
-            "{total} lines to port {port} at once; {pinged} of them just exchanged a ping; {} s",
+            "{total} connections to port {port} at once; {pinged} of them just exchanged a ping; {} s",
             begin.elapsed().as_secs()
         );
-        if ready != self.lines || pinged != self.lines || total < self.lines {
-            bail!("{} were wanted", self.lines);
+        if ready != self.connections || pinged != self.connections || total < self.connections {
+            bail!("{} were wanted", self.connections);
         }
         Ok(())
     }

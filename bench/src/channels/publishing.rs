@@ -14,13 +14,13 @@ use crate::words;
 pub(crate) struct Publish {
     #[command(flatten)]
     common: Common,
-    /// Lines that publish.
+    /// Connections that publish.
     #[arg(long, default_value_t = 64)]
     publishers: usize,
     /// Channels they publish to, in turn.
     #[arg(long, default_value_t = 16)]
     channels: usize,
-    /// Publications of each line that are not acknowledged yet; a table each.
+    /// Publications of each connection that are not acknowledged yet; a table each.
     #[arg(long, value_delimiter = ',', default_value = "1,16")]
     in_flight: Vec<usize>,
     /// Bytes of each publication.
@@ -74,7 +74,7 @@ impl Publish {
     fn measure(
         &self,
         mode: &str,
-        lines: usize,
+        connections: usize,
         in_flight: usize,
         purpose: For,
         more: &[&str],
@@ -82,7 +82,7 @@ impl Publish {
         let mut arguments = words![
             mode,
             "--publishers",
-            lines.to_string(),
+            connections.to_string(),
             "--channels",
             self.channels.to_string(),
             "--in-flight",

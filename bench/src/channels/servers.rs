@@ -35,7 +35,7 @@ enum Launch {
     Mosquitto(PathBuf),
 }
 
-/// No limit on what one line may do: one publisher here stands for a backend.
+/// No limit on what one connection may do: one publisher here stands for a backend.
 const WITHOUT_LIMITS: &str = "\
 workers = 1
 talk = false
@@ -54,7 +54,7 @@ const HISTORY: &str = "[[channels]]\npattern = \"*\"\npresence = false\n";
 /// More than any measurement publishes.
 const LONG_HISTORY: &str = "[[channels]]\npattern = \"*\"\npresence = false\n\
                             history = { count = 10000000, bytes = \"4GiB\" }\n";
-/// By itself the kernel would keep megabytes for a line that does not read: here the server is to
+/// By itself the kernel would keep megabytes for a connection that does not read: here the server is to
 /// deal with it.
 const SMALL_SOCKETS: &str = "connections.send_buffer = \"64KiB\"\n";
 const IN_MEMORY: &str = "in_memory = true\n";
@@ -110,10 +110,10 @@ pub(crate) enum For {
     Publishing,
     /// Reading back what was published.
     Reading,
-    /// Quiet lines.
-    Lines,
+    /// Quiet connections.
+    Connections,
     /// A subscriber that does not read and catches up later.
-    SlowLine,
+    SlowConnection,
 }
 
 /// Those that can be measured here, ours first; and a line for each that cannot.
@@ -146,11 +146,11 @@ pub(crate) fn all(
             ours("offhook-log-fast", &["durability = \"fast\"\n", HISTORY]),
         ],
         For::Reading => vec![ours("offhook-log", &[HISTORY])],
-        For::Lines => vec![
+        For::Connections => vec![
             ours("offhook", &[IN_MEMORY, EPHEMERAL]),
             ours("offhook-presence", &[IN_MEMORY]),
         ],
-        For::SlowLine => vec![
+        For::SlowConnection => vec![
             ours("offhook-history", &[IN_MEMORY, SMALL_SOCKETS, LONG_HISTORY]),
             ours("offhook-log", &[SMALL_SOCKETS, LONG_HISTORY]),
         ],
@@ -169,7 +169,7 @@ type Found = (&'static str, Result<Vec<ChannelServer>>);
 
 fn peers(places: &Places, build: bool, purpose: For) -> Vec<Found> {
     match purpose {
-        For::FanOut | For::Lines => vec![
+        For::FanOut | For::Connections => vec![
             ("uwebsockets", uwebsockets()),
             ("nats-server", nats()),
             ("mosquitto", mosquitto()),
@@ -181,7 +181,7 @@ fn peers(places: &Places, build: bool, purpose: For) -> Vec<Found> {
             "jetstream",
             jetstream().map(|all| all.into_iter().skip(2).collect()),
         )],
-        For::SlowLine => Vec::new(),
+        For::SlowConnection => Vec::new(),
     }
 }
 

@@ -9,7 +9,7 @@ export const BACKOFF = {
   first: 1_000,
   /** 30 s: a server that was gone for an hour has everybody back within that. */
   cap: 30_000,
-  /** A line that was open for this long makes the bound start anew: one that is lost at once does not. */
+  /** A connection that was open for this long makes the bound start anew: one that is lost at once does not. */
   stable: 30_000,
 };
 

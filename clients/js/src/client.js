@@ -4,7 +4,7 @@ import { Emitter } from './emitter.js';
 import { ownEnvironment } from './environment.js';
 import { OffhookError } from './errors.js';
 import { Heartbeat } from './heartbeat.js';
-import { Line } from './line.js';
+import { Connection } from './connection.js';
 import { Memory } from './memory.js';
 import { Outbox } from './outbox.js';
 import { decode, encode } from './payload.js';
@@ -17,10 +17,10 @@ const SUBPROTOCOL = 'offhook.v1.json';
 /** Bytes in the socket above which nothing is added. 256 KiB: what is behind them could not overtake anyway. */
 const MOST_BUFFERED = 256 * 1024;
 
-/** A server that closed a line for its flood of messages is left alone for the longest pause. */
+/** A server that closed a connection for its flood of messages is left alone for the longest pause. */
 const AFTER_FLOOD = 30_000;
 
-/** Opens a line that comes back by itself. */
+/** Opens a connection that comes back by itself. */
 export function connect(url, options) {
   return new Client(url, options);
 }
@@ -29,7 +29,7 @@ export class Client {
   #options;
   #environment;
   #emitter = new Emitter();
-  #line;
+  #connection;
   #heartbeat;
   #memory;
   #outbox;
@@ -67,9 +67,9 @@ export class Client {
     });
     this.#heartbeat = new Heartbeat(this.#environment, options.heartbeat, {
       ask: () => this.#ping(),
-      dead: () => this.#line.abandon('nothing was heard'),
+      dead: () => this.#connection.abandon('nothing was heard'),
     });
-    this.#line = this.#newLine(url);
+    this.#connection = this.#newConnection(url);
     this.#begin();
   }
 
@@ -78,7 +78,7 @@ export class Client {
     return this.#state;
   }
 
-  /** The name that other members see; the same on the next line if it could be resumed. */
+  /** The name that other members see; the same on the next connection if it could be resumed. */
   get session() {
     return this.#identity.session;
   }
@@ -150,17 +150,17 @@ export class Client {
     this.#memory.forget(channel);
   }
 
-  /** Does not wait for the next attempt; looks whether an open line still lives. */
+  /** Does not wait for the next attempt; looks whether an open connection still lives. */
   reconnect() {
-    this.#line.hurry();
+    this.#connection.hurry();
   }
 
   /** For good. The session ends; what was not sent stays in the store. */
   close() {
-    this.#line.stop(1000, '');
+    this.#connection.stop(1000, '');
   }
 
-  #newLine(url) {
+  #newConnection(url) {
     const { token, backoff, openWithin } = this.#options;
     const isAsked = typeof url === 'function' || typeof token === 'function';
     const ask = async () => {
@@ -169,12 +169,12 @@ export class Client {
     };
     this.#token = typeof token === 'function' ? undefined : token;
     const settings = { url: isAsked ? ask : address(url), protocols: [SUBPROTOCOL], backoff, openWithin };
-    return new Line(this.#environment, settings, {
-      // The first question of the heartbeat is the `connect`: who accepts a line and says no word is dead too.
+    return new Connection(this.#environment, settings, {
+      // The first question of the heartbeat is the `connect`: who accepts a connection and says no word is dead too.
       opened: () => this.#heartbeat.start(),
       received: (data) => this.#received(data),
       ended: (end) => this.#ended(end),
-      changed: (state) => this.#lineChanged(state),
+      changed: (state) => this.#connectionChanged(state),
       woke: () => this.#heartbeat.ask(),
       shown: () => this.#memory.takeSession(),
       hidden: () => this.#memory.flush(),
@@ -191,7 +191,7 @@ export class Client {
       for (const { message, sentAt } of this.#memory.unsent()) this.#outbox.add(message, { sentAt }).catch(() => {});
     }
     // Whoever made this client attaches to it first.
-    queueMicrotask(() => this.#state.name !== 'closed' && this.#line.start());
+    queueMicrotask(() => this.#state.name !== 'closed' && this.#connection.start());
   }
 
   #sayWhoIAm() {
@@ -208,7 +208,7 @@ export class Client {
   }
 
   #hasRoom() {
-    return this.#line.socket?.bufferedAmount < MOST_BUFFERED;
+    return this.#connection.socket?.bufferedAmount < MOST_BUFFERED;
   }
 
   #send(message) {
@@ -216,7 +216,7 @@ export class Client {
     const id = this.#nextId++;
     const text = JSON.stringify({ type, id, ...rest });
     this.#emitter.emit('frame', { direction: 'out', text });
-    this.#line.send(text);
+    this.#connection.send(text);
     return id;
   }
 
@@ -291,19 +291,19 @@ export class Client {
     } else if (error.retry === 'never') {
       this.#closeWith(error);
     } else {
-      this.#line.abandon(error.code, { after: error.retryAfter });
+      this.#connection.abandon(error.code, { after: error.retryAfter });
     }
   }
 
   #advised(ms) {
     const at = this.#environment.now() + ms;
-    const cancel = this.#environment.later(() => this.#line.abandon('the server is going away', { after: 0 }), ms);
+    const cancel = this.#environment.later(() => this.#connection.abandon('the server is going away', { after: 0 }), ms);
     this.#advice = { at, cancel };
   }
 
   #ended({ code }) {
     const [advice, closing] = [this.#advice, this.#closing];
-    // RFC 6455 §7.4.1: 1009, a message too large. Sent again it would end the next line too.
+    // RFC 6455 §7.4.1: 1009, a message too large. Sent again it would end the next connection too.
     const dropped = code === 1009 && this.#outbox.dropLargest();
     this.#lost();
     if (advice) return { retry: true, after: Math.max(0, advice.at - this.#environment.now()) };
@@ -323,7 +323,7 @@ export class Client {
     this.#subscriptions.lost();
   }
 
-  #lineChanged(state) {
+  #connectionChanged(state) {
     // Open is what the server has welcomed.
     if (state.name === 'open') return;
     if (state.name === 'closed') this.#closeWith(closedBy(state.end));
@@ -333,7 +333,7 @@ export class Client {
   #closeWith(error) {
     if (this.#state.name === 'closed') return;
     this.#changeState({ name: 'closed', error });
-    this.#line.stop(1000, '');
+    this.#connection.stop(1000, '');
     this.#lost();
     this.#memory.flush();
     const reason = error ?? new OffhookError('closed', 'the client was closed');
@@ -368,8 +368,8 @@ function summary(message) {
 /** Nothing for a client's own close. */
 function closedBy({ code, reason }) {
   if (code === 1000) return undefined;
-  const why = code === 4001 ? 'the session came back on another line' : reason || 'no reason given';
-  return new OffhookError(code === 4001 ? 'replaced' : 'closed', `the line was closed for good with ${code}: ${why}`);
+  const why = code === 4001 ? 'the session came back on another connection' : reason || 'no reason given';
+  return new OffhookError(code === 4001 ? 'replaced' : 'closed', `the connection was closed for good with ${code}: ${why}`);
 }
 
 /** An absolute `ws:` or `wss:` address; a page may leave out where it came from. */

@@ -18,7 +18,7 @@ export class Emitter {
       try {
         listener(event);
       } catch (error) {
-        // Its own stack shows whose it is; the line must go on.
+        // Its own stack shows whose it is; the connection must go on.
         reportError(error);
       }
     }

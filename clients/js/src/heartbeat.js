@@ -1,13 +1,13 @@
-// Is somebody still there? A line over a network that is gone says nothing; so does a quiet one. The browser
+// Is somebody still there? A connection over a network that is gone says nothing; so does a quiet one. The browser
 // answers the server's pings by itself and tells nobody, so the client asks on its own.
 
 /** Defaults, each with its reason. */
 export const HEARTBEAT = {
-  /** Ask after this much silence. 25 s: below the 30 s after which the most impatient gateways forget a line. */
+  /** Ask after this much silence. 25 s: below the 30 s after which the most impatient gateways forget a connection. */
   every: 25_000,
-  /** Without an answer for this long the line is dead. 10 s: longer than a phone's radio needs to wake. */
+  /** Without an answer for this long the connection is dead. 10 s: longer than a phone's radio needs to wake. */
   within: 10_000,
-  /** The same when something says that the line may be gone: the machine woke, the network changed. */
+  /** The same when something says that the connection may be gone: the machine woke, the network changed. */
   withinAfterWaking: 4_000,
 };
 
@@ -29,7 +29,7 @@ export class Heartbeat {
     this.#owner = owner;
   }
 
-  /** There is a line: somebody has to say something first. */
+  /** There is a connection: somebody has to say something first. */
   start() {
     this.heard();
     this.ask(this.#settings.within);

@@ -1,4 +1,4 @@
-// The events of one subscription between the line and a reader that takes them one by one.
+// The events of one subscription between the connection and a reader that takes them one by one.
 
 /** Above this many events the subscription pauses, and reads on from the channel's history later. */
 export const MOST = 1_000;

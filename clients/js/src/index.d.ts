@@ -31,21 +31,21 @@ export interface Backoff {
   first?: number;
   /** It doubles up to this. Default 30,000. */
   cap?: number;
-  /** A line that was open for this long makes it start anew. Default 30,000. */
+  /** A connection that was open for this long makes it start anew. Default 30,000. */
   stable?: number;
 }
 
 export interface Heartbeat {
   /** Ask after this much silence, in ms. Default 25,000. */
   every?: number;
-  /** Without an answer for this long the line is dead. Default 10,000. */
+  /** Without an answer for this long the connection is dead. Default 10,000. */
   within?: number;
   /** The same after sleep, or when the network changed. Default 4,000. */
   withinAfterWaking?: number;
 }
 
 export interface Options {
-  /** What the server's authentication asks for; a function is asked for each line. */
+  /** What the server's authentication asks for; a function is asked for each connection. */
   token?: string | (() => string | Promise<string>);
   /** What other members shall see of a session that authentication says nothing about. */
   info?: Json;
@@ -57,7 +57,7 @@ export interface Options {
   name?: string;
   backoff?: Backoff;
   heartbeat?: Heartbeat;
-  /** What may wait for a line: default 1,000 publications of together 1 MiB, 32 of them sent and unanswered. */
+  /** What may wait for a connection: default 1,000 publications of together 1 MiB, 32 of them sent and unanswered. */
   outbox?: { count?: number; size?: number; inFlight?: number; giveUpAfter?: number };
   /** A socket has to open within so many ms. Default 10,000. */
   openWithin?: number;
@@ -100,11 +100,11 @@ export interface Member {
   info?: any;
 }
 
-/** Begins with each line; `live`: nothing is missing. `resumed`: the session's, not asked for anew. */
+/** Begins with each connection; `live`: nothing is missing. `resumed`: the session's, not asked for anew. */
 export interface Subscribed { type: 'subscribed'; channel: string; position: Position; live: boolean; resumed: boolean }
 /** Everything that was missing has come. */
 export interface Live { type: 'live'; channel: string; position: Position }
-/** This line reads too slowly, and gets what it missed from what is kept. */
+/** This connection reads too slowly, and gets what it missed from what is kept. */
 export interface CatchingUp { type: 'catching_up'; channel: string; position: Position }
 export interface Join extends Member { type: 'join'; channel: string }
 export interface Leave extends Member { type: 'leave'; channel: string }
@@ -131,7 +131,7 @@ export interface Subscription<T = any> extends AsyncIterable<ChannelEvent<T>> {
 
 export type State =
   | { name: 'connecting'; attempt: number }
-  /** `resumed`: with the session of the line before. */
+  /** `resumed`: with the session of the connection before. */
   | { name: 'open'; resumed: boolean }
   /** `offline`: the browser says that there is no network. The next attempt is at `retryAt` all the same. */
   | { name: 'waiting' | 'offline'; retryAt: number; attempt: number; end?: { code: number; reason: string } }
@@ -169,7 +169,7 @@ export interface Client {
   /** Begins at `since` (default `now`), or after the position that the store has. */
   subscribe<T = any>(channel: string, options?: { since?: Since; presence?: boolean }): Subscription<T>;
   /**
-   * Kept once the server has it, over as many lines as that takes. In a channel one is under way at a time, so
+   * Kept once the server has it, over as many connections as that takes. In a channel one is under way at a time, so
    * that they stay in order; `unordered`: not this one. `queue: false`: now and once, or not at all.
    */
   publish(
@@ -186,13 +186,13 @@ export interface Client {
   ack(channel: string, consumer: string, position?: Position): Promise<Position | undefined>;
   /** The next subscription begins with its `since`, not with the position that the store has. */
   forget(channel: string): void;
-  /** Ends a wait; looks whether an open line still lives. */
+  /** Ends a wait; looks whether an open connection still lives. */
   reconnect(): void;
   /** For good: the session ends. */
   close(): void;
 }
 
-/** Opens a line that comes back by itself. In a page the address may be relative: `/ws`. */
+/** Opens a connection that comes back by itself. In a page the address may be relative: `/ws`. */
 export function connect(url: Url, options?: Options): Client;
 
 export class OffhookError extends Error {
@@ -206,9 +206,9 @@ export class OffhookError extends Error {
 export interface RawOptions {
   backoff?: Backoff;
   openWithin?: number;
-  /** What may wait for a line. Default 1 MiB. */
+  /** What may wait for a connection. Default 1 MiB. */
   maxQueuedBytes?: number;
-  /** Without one a dead line is noticed when the system does. `message` has to be answered by something. */
+  /** Without one a dead connection is noticed when the system does. `message` has to be answered by something. */
   heartbeat?: Heartbeat & { message: string };
   WebSocket?: WebSocketClass;
 }

@@ -63,7 +63,7 @@ export class Memory {
     this.#writeSoon('unsent');
   }
 
-  /** Takes the session, so that a copy of the page finds none: two lines cannot have one session. */
+  /** Takes the session, so that a copy of the page finds none: two connections cannot have one session. */
   takeSession() {
     const session = this.#read('session');
     this.#write('session');

@@ -1,4 +1,4 @@
-// What is published, until the server has answered: each with its key, over as many lines as it takes. The
+// What is published, until the server has answered: each with its key, over as many connections as it takes. The
 // key makes it safe to send again what may have arrived. A server may refuse one publication for now and take
 // the next: to keep their order, a channel has one under way at a time.
 
@@ -10,7 +10,7 @@ export const OUTBOX = {
   count: 1_000,
   /** Characters of what waits. 1 MiB: nothing to a phone, and a fifth of what sessionStorage holds. */
   size: 1 << 20,
-  /** Sent and not answered, in all channels. 32: fills a line of 100 ms and a server that commits every 10 ms. */
+  /** Sent and not answered, in all channels. 32: fills a connection of 100 ms and a server that commits every 10 ms. */
   inFlight: 32,
   /** Sent and not answered for this long: given up, since servers forget keys after an hour. */
   giveUpAfter: 50 * 60_000,
@@ -49,7 +49,7 @@ export class Outbox {
   add(message, { sentAt, isUnordered = false } = {}) {
     const size = JSON.stringify(message).length;
     if (this.#entries.length >= this.#limits.count || this.#size + size > this.#limits.size) {
-      const detail = `${this.#entries.length} publications wait for a line, as many as may`;
+      const detail = `${this.#entries.length} publications wait for a connection, as many as may`;
       return Promise.reject(new OffhookError('queue_full', detail, { retry: 'later' }));
     }
     const entry = this.#put({ message, size, sentAt, isUnordered });
@@ -81,7 +81,7 @@ export class Outbox {
     this.pump();
   }
 
-  /** What was not answered goes again over the next line. */
+  /** What was not answered goes again over the next connection. */
   lost() {
     this.#isOpen = false;
     this.#inFlight.clear();
@@ -141,7 +141,7 @@ export class Outbox {
     return true;
   }
 
-  /** The line ended since a message was too large: the largest under way will not be sent again. */
+  /** The connection ended since a message was too large: the largest under way will not be sent again. */
   dropLargest() {
     const [largest] = [...this.#inFlight.values()].sort((a, b) => b.size - a.size);
     if (!largest) return false;
@@ -192,5 +192,5 @@ export class Outbox {
 }
 
 function notQueued() {
-  return new OffhookError('offline', 'there is no line, or it is busy, and this was not to wait', { retry: 'later' });
+  return new OffhookError('offline', 'there is no connection, or it is busy, and this was not to wait', { retry: 'later' });
 }

@@ -1,11 +1,11 @@
-// What is asked and changes nothing: history, presence, receipts. Asked again on the next line if this one ends first.
+// What is asked and changes nothing: history, presence, receipts. Asked again on the next connection if this one ends first.
 
 import { OffhookError } from './errors.js';
 
 /** 20 s: a server's own limit, 10 s, and a reconnect. */
 export const ANSWER_WITHIN = 20_000;
 
-/** Questions without an answer yet. 256: as many as a server keeps for one line. */
+/** Questions without an answer yet. 256: as many as a server keeps for one connection. */
 const MOST = 256;
 
 export class Questions {
@@ -57,7 +57,7 @@ export class Questions {
       return true;
     }
     const error = OffhookError.from(answer);
-    // For `reconnect` the next line comes by itself.
+    // For `reconnect` the next connection comes by itself.
     if (error.retry === 'later') this.#environment.later(() => this.#ask(question), error.retryAfter ?? 1_000);
     else if (error.retry !== 'reconnect') this.#reject(question, error);
     return true;

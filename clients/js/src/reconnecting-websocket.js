@@ -3,9 +3,9 @@
 
 import { ownEnvironment } from './environment.js';
 import { Heartbeat } from './heartbeat.js';
-import { Line } from './line.js';
+import { Connection } from './connection.js';
 
-/** Bytes that wait for a line, at most. 1 MiB: minutes of a chat, and nothing to a phone. */
+/** Bytes that wait for a connection, at most. 1 MiB: minutes of a chat, and nothing to a phone. */
 const MOST_QUEUED = 1 << 20;
 
 const EVENTS = ['open', 'message', 'error', 'close'];
@@ -24,7 +24,7 @@ export class ReconnectingWebSocket extends EventTarget {
   CLOSING = 2;
   CLOSED = 3;
 
-  #line;
+  #connection;
   #environment;
   #heartbeat;
   #mostQueued;
@@ -42,10 +42,10 @@ export class ReconnectingWebSocket extends EventTarget {
     const ask = async () => (this.#url = String(await url()));
     if (typeof url !== 'function') this.#url = String(url);
     this.#heartbeat = heartbeat && new Heartbeat(this.#environment, heartbeat, {
-      ask: () => this.#line.send(heartbeat.message),
-      dead: () => this.#line.abandon('nothing was heard'),
+      ask: () => this.#connection.send(heartbeat.message),
+      dead: () => this.#connection.abandon('nothing was heard'),
     });
-    this.#line = new Line(this.#environment, { url: typeof url === 'function' ? ask : url, protocols, backoff, openWithin }, {
+    this.#connection = new Connection(this.#environment, { url: typeof url === 'function' ? ask : url, protocols, backoff, openWithin }, {
       opened: () => this.#opened(),
       received: (data) => this.#received(data),
       ended: () => this.#ended(),
@@ -54,7 +54,7 @@ export class ReconnectingWebSocket extends EventTarget {
       woke: () => this.#heartbeat?.ask(),
     });
     for (const type of EVENTS) this.#addHandlerProperty(type);
-    queueMicrotask(() => this.#closedByUser || this.#line.start());
+    queueMicrotask(() => this.#closedByUser || this.#connection.start());
   }
 
   get readyState() {
@@ -62,40 +62,40 @@ export class ReconnectingWebSocket extends EventTarget {
   }
 
   get url() {
-    return this.#line.socket?.url ?? this.#url;
+    return this.#connection.socket?.url ?? this.#url;
   }
 
   get protocol() {
-    return this.#line.socket?.protocol ?? '';
+    return this.#connection.socket?.protocol ?? '';
   }
 
   get extensions() {
-    return this.#line.socket?.extensions ?? '';
+    return this.#connection.socket?.extensions ?? '';
   }
 
   /** What the socket has not sent, and what waits for one. */
   get bufferedAmount() {
-    return (this.#line.socket?.bufferedAmount ?? 0) + this.#queued;
+    return (this.#connection.socket?.bufferedAmount ?? 0) + this.#queued;
   }
 
   get binaryType() {
-    return this.#line.binaryType ?? 'blob';
+    return this.#connection.binaryType ?? 'blob';
   }
 
   set binaryType(type) {
-    this.#line.binaryType = type;
+    this.#connection.binaryType = type;
   }
 
-  /** Sends, or keeps it for the next line; throws a QuotaExceededError when too much is kept already. */
+  /** Sends, or keeps it for the next connection; throws a QuotaExceededError when too much is kept already. */
   send(data) {
     if (this.#readyState >= this.CLOSING) return;
     if (this.#readyState === this.OPEN) {
-      this.#line.send(data);
+      this.#connection.send(data);
       return;
     }
     const size = sizeOf(data);
     if (this.#queued + size > this.#mostQueued) {
-      throw new DOMException(`${this.#queued} bytes wait for a line already`, 'QuotaExceededError');
+      throw new DOMException(`${this.#queued} bytes wait for a connection already`, 'QuotaExceededError');
     }
     this.#queue.push(data);
     this.#queued += size;
@@ -106,17 +106,17 @@ export class ReconnectingWebSocket extends EventTarget {
     checkClose(code);
     this.#closedByUser = true;
     if (this.#readyState !== this.OPEN) {
-      this.#line.stop();
+      this.#connection.stop();
       return;
     }
     // Its `close` event ends it, as with a WebSocket.
     this.#readyState = this.CLOSING;
-    this.#line.socket.close(code, reason);
+    this.#connection.socket.close(code, reason);
   }
 
   /** Does not wait for the next attempt. */
   reconnect() {
-    this.#line.hurry();
+    this.#connection.hurry();
   }
 
   #opened() {
@@ -124,7 +124,7 @@ export class ReconnectingWebSocket extends EventTarget {
     this.#heartbeat?.start();
     const queue = this.#queue.splice(0);
     this.#queued = 0;
-    for (const data of queue) this.#line.send(data);
+    for (const data of queue) this.#connection.send(data);
     this.dispatchEvent(new Event('open'));
   }
 

@@ -19,7 +19,7 @@ export class Subscription {
   #isIterated = false;
   #owner;
   #handled;
-  /** The newest position that came; what a new line goes on from. */
+  /** The newest position that came; what a new connection goes on from. */
   received;
   /** The `id` of the `subscribe` under way. */
   asked;

@@ -1,4 +1,4 @@
-// All subscriptions of a client, and how they come back on a new line: those in the resume token are
+// All subscriptions of a client, and how they come back on a new connection: those in the resume token are
 // announced by the server, the others are asked for, from where they were.
 
 import { OffhookError } from './errors.js';
@@ -14,7 +14,7 @@ export class Subscriptions {
   #environment;
   #owner;
   #isOpen = false;
-  // Channels that the newest token restores: those announced on this line before it came.
+  // Channels that the newest token restores: those announced on this connection before it came.
   #sealed = new Set();
   #cancel = () => {};
 
@@ -43,7 +43,7 @@ export class Subscriptions {
     return subscription;
   }
 
-  /** There is a line; `resumed` with a token. */
+  /** There is a connection; `resumed` with a token. */
   opened(resumed) {
     this.#isOpen = true;
     for (const subscription of this.#byChannel.values()) {
@@ -62,7 +62,7 @@ export class Subscriptions {
     }
   }
 
-  /** A token came: it restores what this line has by now. */
+  /** A token came: it restores what this connection has by now. */
   seal() {
     const has = (s) => s.phase === 'live' || s.phase === 'catching_up';
     this.#sealed = new Set([...this.#byChannel.values()].filter(has).map((s) => s.channel));

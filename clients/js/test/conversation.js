@@ -10,7 +10,7 @@ export const URL = 'ws://example.test/ws';
 /** A position in the one epoch that most tests need. */
 export const at = (offset) => `17.${offset}`;
 
-/** A client whose line is not open yet, and everything it says of itself. */
+/** A client whose connection is not open yet, and everything it says of itself. */
 export async function newClient(options = {}, world = new World()) {
   const client = connect(URL, { environment: world.environment, ...options });
   const states = [];
@@ -27,7 +27,7 @@ export async function welcome(world, fields = {}) {
   return connect;
 }
 
-/** A client whose line is open. */
+/** A client whose connection is open. */
 export async function openClient(options, world) {
   const all = await newClient(options, world);
   await welcome(all.world);
@@ -56,7 +56,7 @@ export function record(subscription) {
 export const message = (offset, data = `m${offset}`, channel = 'chat') =>
   ({ type: 'message', channel, position: at(offset), data, time: 1 });
 
-/** The line is lost, the wait is over, and the next socket is there. */
+/** The connection is lost, the wait is over, and the next socket is there. */
 export async function lose(world, code = 1006) {
   const before = world.sockets.length;
   await world.socket.ends(code);

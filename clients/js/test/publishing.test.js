@@ -31,7 +31,7 @@ test('the promise of a publication is kept with its position', async () => {
   assert.deepEqual(await answer, { position: at(8), duplicate: true });
 });
 
-test('what is published without a line is sent once there is one, in order', async () => {
+test('what is published without a connection is sent once there is one, in order', async () => {
   const { client, world } = await newClient();
   const answers = publish(client, 'a', 'b', null);
   await settled();
@@ -44,7 +44,7 @@ test('what is published without a line is sent once there is one, in order', asy
   assert.deepEqual(client.unsent, []);
 });
 
-test('what was not answered goes again over the next line, with the same keys', async () => {
+test('what was not answered goes again over the next connection, with the same keys', async () => {
   const { client, world } = await openClient();
   publishApart(client, 'a', 'b', 'c');
   await settled();
@@ -82,7 +82,7 @@ test('other channels do not wait, nor does what needs no order', async () => {
   assert.deepEqual(texts(world.socket.take()), ['a', 'c', 'd', 'e']);
 });
 
-test('a server that drains gets nothing more on this line', async () => {
+test('a server that drains gets nothing more on this connection', async () => {
   const { client, world } = await openClient();
   publish(client, 'a');
   await settled();

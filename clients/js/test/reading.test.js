@@ -70,7 +70,7 @@ test('a reader who is slow pauses the subscription and reads on from the history
   assert.equal((await events.next()).value.data, 'm1007');
 });
 
-test('a subscription without a reader pauses too, and a new line does not wake it', async () => {
+test('a subscription without a reader pauses too, and a new connection does not wake it', async () => {
   const { subscription, world } = await iterated();
   for (let offset = 8; offset < 8 + 1_500; offset += 1) world.socket.onmessage({ data: JSON.stringify(message(offset)) });
   world.socket.take();
@@ -134,7 +134,7 @@ test('history is read backwards from a position, within its epoch', async () => 
   assert.deepEqual([head, gap, given.map(({ data }) => data)], [at(70), 'evicted_by_size', ['a', Uint8Array.of(1, 2)]]);
 });
 
-test('what is asked is asked again on the next line, until it is too late', async () => {
+test('what is asked is asked again on the next connection, until it is too late', async () => {
   const { client, world } = await openClient();
   const answer = client.presence('chat');
   await settled();

@@ -49,7 +49,7 @@ test('a loss is told, then the wait, then the return; what was sent meanwhile go
   assert.equal(socket.bufferedAmount, 0);
 });
 
-test('what waits for a line has a bound', async () => {
+test('what waits for a connection has a bound', async () => {
   const { socket } = await newSocket({ maxQueuedBytes: 3 });
   socket.send('é');
   assert.throws(() => socket.send('é'), { name: 'QuotaExceededError' });
@@ -102,7 +102,7 @@ test('an address may be a function', async () => {
   assert.deepEqual([world.sockets.map(({ url }) => url), socket.url], [['ws://raw.test/1', 'ws://raw.test/2'], 'ws://raw.test/2']);
 });
 
-test('with a heartbeat a dead line is noticed', async () => {
+test('with a heartbeat a dead connection is noticed', async () => {
   const { world } = await newSocket({ heartbeat: { message: 'ping', every: 5_000, within: 1_000 } });
   await world.socket.opens();
   await world.socket.says('pong');
@@ -113,7 +113,7 @@ test('with a heartbeat a dead line is noticed', async () => {
   assert.ok(world.sockets[0].closedWith);
 });
 
-test('the kind of binary messages is kept over lines', async () => {
+test('the kind of binary messages is kept over connections', async () => {
   const { world, socket } = await newSocket();
   assert.equal(socket.binaryType, 'blob');
   socket.binaryType = 'arraybuffer';

@@ -15,7 +15,7 @@ test('the first message says who it is, with the subprotocol', async () => {
   assert.deepEqual(states.map(({ name }) => name), ['connecting', 'open']);
 });
 
-test('a token that is asked for is fresh for each line', async () => {
+test('a token that is asked for is fresh for each connection', async () => {
   let tokens = 0;
   const { world } = await newClient({ token: async () => `jwt-${(tokens += 1)}` });
   assert.equal((await welcome(world)).token, 'jwt-1');
@@ -23,7 +23,7 @@ test('a token that is asked for is fresh for each line', async () => {
   assert.equal((await welcome(world)).token, 'jwt-2');
 });
 
-test('a lost line goes on after the last message that came, without a token for its subscriptions', async () => {
+test('a lost connection goes on after the last message that came, without a token for its subscriptions', async () => {
   const { client, world } = await openClient();
   const { events } = await liveSubscription(client, world);
   await world.socket.says(message(8));
@@ -65,7 +65,7 @@ test('a restored subscription that is never announced is asked for', async () =>
   assert.deepEqual(world.socket.take(), []);
 });
 
-test('a token that can not be used is dropped on the same line', async () => {
+test('a token that can not be used is dropped on the same connection', async () => {
   const { client, world } = await openClient();
   await liveSubscription(client, world);
   await world.socket.says({ type: 'token', resume: 'v1.second' });
@@ -101,7 +101,7 @@ test('a subscription that had no message yet begins again where it wanted to', a
   assert.deepEqual([since, presence], [{ last: 50 }, true]);
 });
 
-test('a gap is told with its reason, and the next line goes on after it', async () => {
+test('a gap is told with its reason, and the next connection goes on after it', async () => {
   const { client, world } = await openClient();
   const { events } = await liveSubscription(client, world);
   const gap = { type: 'gap', channel: 'chat', from: at(7), to: at(20), reason: 'evicted_by_size' };

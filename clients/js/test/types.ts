@@ -46,7 +46,7 @@ export async function ask(): Promise<void> {
 client.on('state', (state: State) => {
   if (state.name === 'waiting') show(state.retryAt);
   if (state.name === 'closed' && state.error instanceof OffhookError) show(state.error.code);
-  // @ts-expect-error: an open line is tried again at no time
+  // @ts-expect-error: an open connection is tried again at no time
   if (state.name === 'open') show(state.retryAt);
 });
 

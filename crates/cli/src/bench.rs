@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The load generator in the project's bench/ is another program with another aim: it compares
-//! libraries, shares no line with what it measures, and speaks to servers on this machine only.
+//! libraries, shares no code with what it measures, and speaks to servers on this machine only.
 //! This one goes wherever the library's client goes, and asks as often as it was told to, however
 //! slow the answers are.
 
@@ -105,10 +105,10 @@ struct Request {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Channels of an Offhook server")]
 struct Channels {
-    /// Lines that subscribe
+    /// Connections that subscribe
     #[arg(long, value_name = "N", value_parser = at_least_one, conflicts_with_all = ["connections", "binary", "any_answer", "subprotocol"])]
     subscribers: Option<usize>,
-    /// Lines that publish
+    /// Connections that publish
     #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 1, requires = "subscribers")]
     publishers: usize,
     /// Channels they are spread over
@@ -126,7 +126,7 @@ Examples:
   offhook bench wss://example.com/echo --rate 5000 -c 1000   open loop: latency as users see it
   offhook bench ws://localhost:8000/ws --subscribers 1000 --rate 20
 
-An Offhook server holds each line to 50 publications a second unless told otherwise; to find out how
+An Offhook server holds each connection to 50 publications a second unless told otherwise; to find out how
 much it can do, start it with --limits-publishes-per-second and --limits-commands-per-second raised.
 
 Exit codes: 0 all went well, 1 something was wrong, lost or missing, 2 mistakes in flags.";
@@ -134,7 +134,7 @@ Exit codes: 0 all went well, 1 something was wrong, lost or missing, 2 mistakes 
 impl Bench {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let plan = Plan::new(&self)?;
-        enough_descriptors(plan.lines())?;
+        enough_descriptors(plan.connections())?;
         let found = crew::run(&plan, self.json)?;
         let report = report::Report::new(&plan, &found);
         if self.json {
@@ -149,15 +149,15 @@ impl Bench {
 /// What the process needs besides its connections.
 const OTHER_DESCRIPTORS: u64 = 64;
 
-fn enough_descriptors(lines: usize) -> Result<(), Failure> {
+fn enough_descriptors(connections: usize) -> Result<(), Failure> {
     let Some(limit) = open_files::raise() else {
         return Ok(());
     };
-    if lines as u64 + OTHER_DESCRIPTORS <= limit {
+    if connections as u64 + OTHER_DESCRIPTORS <= limit {
         return Ok(());
     }
     let failure = Failure::Failed(format!(
-        "{lines} connections need more descriptors than this process may have ({limit})"
+        "{connections} connections need more descriptors than this process may have ({limit})"
     ));
     Err(failure.hint("raise `ulimit -Hn`, or spread them over several processes"))
 }

@@ -1,13 +1,13 @@
-//! `offhook dial`: a line to talk over, typed or piped.
+//! `offhook dial`: talks over a connection, typed or piped.
 //!
-//! [`Dial`] is what was asked for; [`mod@line`] talks to any WebSocket server, [`channels`] to the
+//! [`Dial`] is what was asked for; [`mod@connection`] talks to any WebSocket server, [`channels`] to the
 //! channels of an Offhook server. What is typed comes from [`keyboard`], what is said goes to
 //! [`voice`].
 
 mod channels;
+mod connection;
 mod editor;
 mod keyboard;
-mod line;
 mod request;
 mod tap;
 mod trust;
@@ -31,7 +31,7 @@ use crate::{failure::Failure, screen};
 /// lines that begin with / are commands: /help lists them.
 ///
 /// With --subscribe or --publish it speaks to the channels of an Offhook server: it then resumes when
-/// the line is lost, misses nothing that the channel keeps, and publishes each line once.
+/// the connection is lost, misses nothing that the channel keeps, and publishes each line once.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Dial {
@@ -125,7 +125,7 @@ impl Dial {
             let ended = if self.channels.are_asked_for() {
                 channels::talk(&self, typed, Arc::clone(&voice)).await
             } else {
-                line::talk(&self, typed, Arc::clone(&voice)).await
+                connection::talk(&self, typed, Arc::clone(&voice)).await
             };
             voice.finish();
             drop(terminal);

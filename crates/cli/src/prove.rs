@@ -20,7 +20,7 @@ use crate::{
 /// Prove that nothing is lost: cut, freeze and kill everything, and count.
 ///
 /// Starts this program's server on a log of its own, with publishers and subscribers in other
-/// processes. While they run, lines are cut and frozen, processes stopped, the server killed and
+/// processes. While they run, connections are cut and frozen, processes stopped, the server killed and
 /// started again, as the seed says. In the end every subscriber must have everything that was
 /// acknowledged, once, in one order.
 #[derive(Debug, Args)]
@@ -29,10 +29,10 @@ pub(crate) struct Prove {
     /// How long things are broken.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     seconds: u64,
-    /// Subscribers; each has a line, and follows two channels.
+    /// Subscribers; each has a connection, and follows two channels.
     #[arg(long, value_name = "COUNT", default_value_t = 300)]
     subscribers: usize,
-    /// Publishers; each has a line, and publishes to one channel.
+    /// Publishers; each has a connection, and publishes to one channel.
     #[arg(long, value_name = "COUNT", default_value_t = 8)]
     publishers: usize,
     /// Channels.
@@ -69,7 +69,7 @@ Examples:
 Exit codes: 0 nothing was lost, repeated or reordered; 1 something was, or it could not be run to its
 end, and the server's data are kept; 2 mistakes in flags.";
 
-/// How long everybody may take in the end: longer than the longest pause before a line is tried
+/// How long everybody may take in the end: longer than the longest pause before a connection is tried
 /// again, and reading a minute back.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -176,14 +176,14 @@ impl Show {
             Stage::Calm => "calm".to_owned(),
         };
         format!(
-            "{stage:10} {:>4} lines  {} published  {} delivered  {DIM}{} kills, {} lines cut, \
+            "{stage:10} {:>4} connections  {} published  {} delivered  {DIM}{} kills, {} connections cut, \
              {} frozen, {} processes frozen; {} resumed, {} by position{DIM:#}",
-            status.lines,
+            status.connections,
             progress.published,
             progress.delivered,
             broken.kills,
             broken.cut,
-            broken.frozen_lines,
+            broken.frozen_connections,
             broken.frozen_processes,
             progress.resumed,
             progress.by_position,

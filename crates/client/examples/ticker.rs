@@ -1,5 +1,5 @@
 //! A ticker that survives everything: publishes a price a second, follows it, and tells what
-//! happens to the line. Stop the server while it runs, and start it again: no tick is lost, none
+//! happens to the connection. Stop the server while it runs, and start it again: no tick is lost, none
 //! comes twice.
 //!
 //! ```sh
@@ -15,7 +15,7 @@
 use std::env;
 use std::time::Duration;
 
-use offhook_client::{Client, Error, Event, LineEvent, LineEvents, Since};
+use offhook_client::{Client, ConnectionEvent, ConnectionEvents, Error, Event, Since};
 use serde_json::json;
 use tokio::time::interval;
 
@@ -33,7 +33,7 @@ async fn main() -> Result<(), Error> {
     }
 }
 
-/// A tick a second, whether there is a line or not: what can't go out waits.
+/// A tick a second, whether there is a connection or not: what can't go out waits.
 async fn publish(client: &Client) -> Result<(), Error> {
     let mut clock = interval(Duration::from_secs(1));
     for number in 0_u64.. {
@@ -63,15 +63,21 @@ async fn follow(client: &Client) -> Result<(), Error> {
     Ok(())
 }
 
-async fn tell(mut line: LineEvents) -> Result<(), Error> {
-    while let Some(event) = line.next().await {
+async fn tell(mut connection: ConnectionEvents) -> Result<(), Error> {
+    while let Some(event) = connection.next().await {
         match event {
-            LineEvent::Connecting { attempt } => println!("== connecting, attempt {attempt}"),
-            LineEvent::Open { recovery, .. } => println!("== open: {recovery:?}"),
-            LineEvent::Lost { cause, pause } => println!("== lost: {cause}; again in {pause:?}"),
-            LineEvent::Moving { after } => println!("== the server goes away; moving in {after:?}"),
-            LineEvent::Held { cause, pause } => println!("== held: {cause}; again in {pause:?}"),
-            LineEvent::GivenUp { cause } => return Err(cause),
+            ConnectionEvent::Connecting { attempt } => println!("== connecting, attempt {attempt}"),
+            ConnectionEvent::Open { recovery, .. } => println!("== open: {recovery:?}"),
+            ConnectionEvent::Lost { cause, pause } => {
+                println!("== lost: {cause}; again in {pause:?}")
+            }
+            ConnectionEvent::Moving { after } => {
+                println!("== the server goes away; moving in {after:?}")
+            }
+            ConnectionEvent::Held { cause, pause } => {
+                println!("== held: {cause}; again in {pause:?}")
+            }
+            ConnectionEvent::GivenUp { cause } => return Err(cause),
             other => println!("== {other:?}"),
         }
     }

@@ -29,7 +29,7 @@ pub struct Published {
     /// Where it stands in the channel's stream.
     pub position: Position,
     /// An earlier attempt with the same key had made it already, perhaps one of this client's
-    /// own whose answer was lost with the line.
+    /// own whose answer was lost with the connection.
     pub duplicate: bool,
 }
 

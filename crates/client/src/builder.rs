@@ -9,10 +9,10 @@ use offhook_dialects::native::SUBPROTOCOL;
 use tokio::sync::watch;
 
 use crate::client::{Client, Handle};
+use crate::connection_event::ConnectionEvent;
 use crate::core::{Heartbeat, Settings};
 use crate::driver::{Driver, Way};
 use crate::error::Error;
-use crate::line_event::LineEvent;
 use crate::positions::PositionStore;
 use crate::random;
 use crate::shared::Shared;
@@ -20,7 +20,7 @@ use crate::token::Tokens;
 
 /// 1 MiB: minutes of a chat, and nothing to a phone.
 const QUEUE: usize = 1024 * 1024;
-/// 256 KiB: a fast line's work of a few milliseconds, and a thousand subscriptions that hang at
+/// 256 KiB: a fast connection's work of a few milliseconds, and a thousand subscriptions that hang at
 /// once still fit into a program.
 const INBOX: usize = 256 * 1024;
 /// 256 KiB: what servers take if they were not told otherwise.
@@ -33,7 +33,7 @@ const LONGEST_MESSAGE: usize = 256 * 1024;
 /// | [`backoff`](Self::backoff) | up to 1 s, doubling up to 30 s, for ever | see [`Backoff`] |
 /// | [`heartbeat`](Self::heartbeat) | after 25 s of silence, 20 s for the answer | see [`Heartbeat`] |
 /// | [`queue`](Self::queue) | 1 MiB | minutes of a chat, and nothing to a phone |
-/// | [`inbox`](Self::inbox) | 256 KiB a subscription | a fast line's work of a few milliseconds |
+/// | [`inbox`](Self::inbox) | 256 KiB a subscription | a fast connection's work of a few milliseconds |
 /// | [`longest_message`](Self::longest_message) | 256 KiB | the server's own default |
 #[must_use = "nothing happens before `connect` or `start`"]
 pub struct Builder {
@@ -77,17 +77,17 @@ impl Builder {
         }
     }
 
-    /// Changes how lines are opened: headers, TLS, proxies, times.
+    /// Changes how connections are opened: headers, TLS, proxies, times.
     ///
     /// ```
     /// # use offhook_client::Client;
     /// let client = Client::to("wss://example.com/ws")
-    ///     .line(|connect| connect.header("X-Tenant", "acme").no_proxy());
+    ///     .connection(|connect| connect.header("X-Tenant", "acme").no_proxy());
     /// # let _ = client;
     /// ```
     ///
-    /// Lines opened by [`Client::over`] are not changed.
-    pub fn line(mut self, change: impl FnOnce(Connect) -> Connect) -> Self {
+    /// Connections opened by [`Client::over`] are not changed.
+    pub fn connection(mut self, change: impl FnOnce(Connect) -> Connect) -> Self {
         if let Target::Url(connect) = self.target {
             self.target = Target::Url(Box::new(change(*connect)));
         }
@@ -100,7 +100,7 @@ impl Builder {
         self
     }
 
-    /// Where to get what the server's authentication wants to see. Asked before a line is opened
+    /// Where to get what the server's authentication wants to see. Asked before a connection is opened
     /// that the server's sealed session does not speak for; when it fails, that is a failed
     /// attempt like any other.
     ///
@@ -153,7 +153,7 @@ impl Builder {
     }
 
     /// The longest message that the server takes (`messages.max_bytes` in its configuration): a
-    /// longer publication is refused here, because there it would cost the line.
+    /// longer publication is refused here, because there it would cost the connection.
     pub fn longest_message(mut self, bytes: usize) -> Self {
         self.longest_message = bytes;
         self
@@ -173,11 +173,13 @@ impl Builder {
         tokio::spawn(driver.drive());
         while let Some(event) = events.next().await {
             match event {
-                LineEvent::Open { .. } => return Ok(client),
-                LineEvent::Lost { cause, .. } | LineEvent::GivenUp { cause } => return Err(cause),
-                LineEvent::Connecting { .. }
-                | LineEvent::Moving { .. }
-                | LineEvent::Held { .. } => {}
+                ConnectionEvent::Open { .. } => return Ok(client),
+                ConnectionEvent::Lost { cause, .. } | ConnectionEvent::GivenUp { cause } => {
+                    return Err(cause);
+                }
+                ConnectionEvent::Connecting { .. }
+                | ConnectionEvent::Moving { .. }
+                | ConnectionEvent::Held { .. } => {}
             }
         }
         Err(Error::Closed)

@@ -8,11 +8,11 @@ use offhook_dialects::native::client::{ChannelName, Command, Key, Position};
 
 use crate::answer::{Answer, Receipts};
 use crate::builder::Builder;
+use crate::connection_event::ConnectionEvents;
 use crate::data::Data;
 use crate::error::Error;
 use crate::event::Members;
 use crate::history::{Asking, ReadHistory};
-use crate::line_event::LineEvents;
 use crate::positions::PositionStore;
 use crate::publish::Publish;
 use crate::shared::Shared;
@@ -61,7 +61,7 @@ impl Client {
         Builder::to(url.as_ref())
     }
 
-    /// A client over lines of one's own: an [`offhook::Connect`], or a function that opens one
+    /// A client over connections of one's own: an [`offhook::Connect`], or a function that opens one
     /// for each attempt.
     pub fn over(open: impl Open + Send + 'static) -> Builder {
         Builder::over(open)
@@ -82,10 +82,10 @@ impl Client {
         ReadHistory::new(Arc::clone(&self.handle), channel.into())
     }
 
-    /// Asks who is in a channel. Waits for a line if there is none. Cancel-safe.
+    /// Asks who is in a channel. Waits for a connection if there is none. Cancel-safe.
     ///
     /// # Errors
-    /// The server refuses; or there will be no line any more.
+    /// The server refuses; or there will be no connection any more.
     pub async fn presence(&self, channel: impl AsRef<str>) -> Result<Members, Error> {
         let channel = ChannelName::new(channel.as_ref())?;
         let Answer::Members(members) = self.ask(Command::Presence { channel }).await? else {
@@ -97,10 +97,10 @@ impl Client {
     /// Makes the server remember, as durably as a publication, that this consumer has done
     /// everything up to there; a program that keeps nothing itself goes on where it
     /// [`acked`](Self::acked). Gives how far the consumer has come: never back. Cancel-safe; waits
-    /// for a line if there is none.
+    /// for a connection if there is none.
     ///
     /// # Errors
-    /// The server refuses; or there will be no line any more.
+    /// The server refuses; or there will be no connection any more.
     pub async fn ack(
         &self,
         channel: impl AsRef<str>,
@@ -112,10 +112,10 @@ impl Client {
     }
 
     /// How far a consumer has come; `None` if it never [acknowledged](Self::ack) anything.
-    /// Cancel-safe; waits for a line if there is none.
+    /// Cancel-safe; waits for a connection if there is none.
     ///
     /// # Errors
-    /// The server refuses; or there will be no line any more.
+    /// The server refuses; or there will be no connection any more.
     pub async fn acked(
         &self,
         channel: impl AsRef<str>,
@@ -143,10 +143,10 @@ impl Client {
 
     /// Who has received a publication. The server knows it from the pongs of its clients, which
     /// the question itself may set off: ask again a moment later, as long as it matters.
-    /// Cancel-safe; waits for a line if there is none.
+    /// Cancel-safe; waits for a connection if there is none.
     ///
     /// # Errors
-    /// The server refuses; or there will be no line any more.
+    /// The server refuses; or there will be no connection any more.
     pub async fn receipts(
         &self,
         channel: impl AsRef<str>,
@@ -164,9 +164,9 @@ impl Client {
         Asking::begin(&self.handle, command)?.answer().await
     }
 
-    /// What happens to the line, from now on.
+    /// What happens to the connection, from now on.
     #[must_use]
-    pub fn events(&self) -> LineEvents {
+    pub fn events(&self) -> ConnectionEvents {
         self.handle.shared.events()
     }
 
@@ -191,7 +191,7 @@ impl Client {
         self.handle.shared.flushed().await
     }
 
-    /// Closes the client, for all who share it, and waits until the line is closed.
+    /// Closes the client, for all who share it, and waits until the connection is closed.
     ///
     /// Publications without an answer end with [`Error::Closed`]: [`flush`](Self::flush) first to
     /// be certain of them. Subscriptions end. Dropping the last client and subscription does the

@@ -1,4 +1,4 @@
-//! One line, from its opening to its end: what the core wants sent goes out, what comes goes in.
+//! One connection, from its opening to its end: what the core wants sent goes out, what comes goes in.
 
 use std::pin::Pin;
 
@@ -10,7 +10,7 @@ use crate::core::{Core, Step};
 use crate::error::Error;
 use crate::shared::Shared;
 
-/// Sends and receives until the line is gone, or given up.
+/// Sends and receives until the connection is gone, or given up.
 pub(crate) async fn converse(shared: &Shared, mut socket: WebSocket) {
     let sender = socket.sender();
     let mut unsent = None;
@@ -70,7 +70,7 @@ pub(crate) fn lost(shared: &Shared, error: offhook::Error) {
     shared.with(|core| core.handle_lost(error.into(), now()));
 }
 
-/// Closes the line as it should be, unless it was given up.
+/// Closes the connection as it should be, unless it was given up.
 async fn hang_up(shared: &Shared, mut socket: WebSocket) {
     let closed = |core: &mut Core| matches!(core.ended(), Some(Error::Closed));
     if shared.with(closed) {

@@ -1,4 +1,4 @@
-//! The task behind a client: opens lines, moves messages and waits, as the core tells it.
+//! The task behind a client: opens connections, moves messages and waits, as the core tells it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use crate::token::Tokens;
 
 type Opening = Pin<Box<dyn Future<Output = Result<WebSocket, offhook::Error>> + Send>>;
 
-/// Opens lines.
+/// Opens connections.
 pub(crate) struct Way(Box<dyn FnMut(u32) -> Opening + Send>);
 
 impl Way {
@@ -43,7 +43,7 @@ impl Driver {
                         converse(&self.shared, socket).await;
                     }
                 }
-                // Without a line there is nobody to talk to.
+                // Without a connection there is nobody to talk to.
                 Step::Talk => lost(&self.shared, offhook::Error::Closing),
                 Step::End => break,
             }
@@ -63,7 +63,7 @@ impl Driver {
         self.shared.with(|core| core.handle_timeout(now()));
     }
 
-    /// Opens a line, unless the user closes the client meanwhile.
+    /// Opens a connection, unless the user closes the client meanwhile.
     async fn open(&mut self, token_wanted: bool) -> Option<WebSocket> {
         let attempt = self.shared.with(|core| core.attempt());
         let (tokens, way) = (&mut self.tokens, &mut self.way);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use offhook_dialects::native::client::{self as wire, ErrorCode, Refusal, Retry};
 
-/// Why something did not work, or a line ended. Clones share their causes.
+/// Why something did not work, or a connection ended. Clones share their causes.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -24,19 +24,19 @@ pub enum Error {
     Token(Arc<dyn std::error::Error + Send + Sync>),
     /// The server's: it says no, and why.
     Refused(Box<Refused>),
-    /// The server's: it closed the line with this reason: `too_slow`, `flood`, or `replaced`,
-    /// when the session came back on another line.
+    /// The server's: it closed the connection with this reason: `too_slow`, `flood`, or `replaced`,
+    /// when the session came back on another connection.
     Closing(Box<str>),
-    /// The server's: it broke the dialect's rules; the line was given up.
+    /// The server's: it broke the dialect's rules; the connection was given up.
     Server(Box<str>),
     /// Nobody's, or the network's: nothing was heard for too long.
     Silent,
-    /// The line could not be opened, or was lost; see [`offhook::Error`] for by whose doing.
-    Line(Arc<offhook::Error>),
+    /// The connection could not be opened, or was lost; see [`offhook::Error`] for by whose doing.
+    Connection(Arc<offhook::Error>),
 }
 
 impl Error {
-    /// Whether the same can work later. A client comes back by itself after errors of its line
+    /// Whether the same can work later. A client comes back by itself after errors of its connection
     /// for which this is so.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
@@ -46,7 +46,7 @@ impl Error {
             Self::Refused(refused) => refused.retry() != Retry::Never,
             // Whoever replaced us is us: coming back would replace that one.
             Self::Closing(reason) => &**reason != "replaced",
-            Self::Line(error) => error.is_retryable(),
+            Self::Connection(error) => error.is_retryable(),
         }
     }
 
@@ -55,7 +55,7 @@ impl Error {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused(refused) => refused.retry_after(),
-            Self::Line(error) => error.retry_after(),
+            Self::Connection(error) => error.retry_after(),
             Self::Invalid(_)
             | Self::Json(_)
             | Self::AlreadySubscribed(_)
@@ -84,10 +84,10 @@ impl fmt::Display for Error {
             Self::Closed => f.write_str("the client was closed"),
             Self::Token(_) => f.write_str("there is no token to connect with"),
             Self::Refused(refused) => refused.fmt(f),
-            Self::Closing(reason) => write!(f, "the server closed the line: {reason}"),
+            Self::Closing(reason) => write!(f, "the server closed the connection: {reason}"),
             Self::Server(what) => write!(f, "the server broke the protocol: {what}"),
             Self::Silent => f.write_str("nothing was heard from the server for too long"),
-            Self::Line(error) => error.fmt(f),
+            Self::Connection(error) => error.fmt(f),
         }
     }
 }
@@ -98,7 +98,7 @@ impl std::error::Error for Error {
             Self::Json(error) => Some(&**error),
             Self::Token(error) => Some(&**error),
             // What it says is said already; its cause is the next one down.
-            Self::Line(error) => std::error::Error::source(&**error),
+            Self::Connection(error) => std::error::Error::source(&**error),
             Self::Invalid(_)
             | Self::AlreadySubscribed(_)
             | Self::Full
@@ -119,7 +119,7 @@ impl From<serde_json::Error> for Error {
 
 impl From<offhook::Error> for Error {
     fn from(error: offhook::Error) -> Self {
-        Self::Line(Arc::new(error))
+        Self::Connection(Arc::new(error))
     }
 }
 

@@ -20,7 +20,7 @@ pub enum Event {
         /// As of where.
         position: Position,
     },
-    /// The line could not keep up, or was away: what was missed comes now, then
+    /// The connection could not keep up, or was away: what was missed comes now, then
     /// [`Live`](Self::Live) again.
     CatchingUp,
     /// Publications are missing, and why.
@@ -112,9 +112,9 @@ pub enum GapReason {
     EvictedByAge,
     /// The position is ahead of the stream.
     UnknownPosition,
-    /// The line was too slow, and the channel keeps nothing.
+    /// The connection was too slow, and the channel keeps nothing.
     Dropped,
-    /// The line was too slow; of each value of the tag `key` the newest comes.
+    /// The connection was too slow; of each value of the tag `key` the newest comes.
     Conflated,
     /// A reason this version does not know, by its name.
     Other(Box<str>),

@@ -67,7 +67,7 @@ impl IntoFuture for ReadHistory {
     type Output = Result<History, Error>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
-    /// Asks, and waits for the answer, over as many lines as it takes. Cancel-safe.
+    /// Asks, and waits for the answer, over as many connections as it takes. Cancel-safe.
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.read())
     }

@@ -69,7 +69,7 @@ impl Publish {
     ///
     /// # Errors
     /// [`Error::Full`]: as much as may waits for answers already, perhaps because there is no
-    /// line. Or it can't be published like this, or the client was closed.
+    /// connection. Or it can't be published like this, or the client was closed.
     pub fn queue(self) -> Result<Publishing, Error> {
         let handle = Arc::clone(&self.handle);
         let mut outgoing = Some(self.outgoing()?);
@@ -84,7 +84,7 @@ impl Publish {
         Publishing { awaited }.await
     }
 
-    /// A message that the server does not take would cost the line, and the next one too.
+    /// A message that the server does not take would cost the connection, and the next one too.
     fn fits(&self, len: usize) -> Result<(), Error> {
         let tags = self.tags.iter();
         let tags: usize = tags.map(|(name, value)| name.len() + value.len()).sum();
@@ -129,7 +129,7 @@ impl IntoFuture for Publish {
     type Output = Result<Published, Error>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
-    /// Publishes, and waits for the answer, over as many lines as it takes; waits first while the
+    /// Publishes, and waits for the answer, over as many connections as it takes; waits first while the
     /// queue is full.
     ///
     /// Cancel-safe: dropped before it is queued, it is not published; dropped later, it goes out

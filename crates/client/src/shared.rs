@@ -11,10 +11,10 @@ use tokio::sync::{Notify, broadcast, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::answer::Answer;
+use crate::connection_event::{CONNECTION_EVENTS, ConnectionEvent, ConnectionEvents};
 use crate::core::{Core, Outgoing, Settings, Signal, SubscriptionKey, Taken, Ticket};
 use crate::error::Error;
 use crate::event::Event;
-use crate::line_event::{LINE_EVENTS, LineEvent, LineEvents};
 
 pub(crate) struct Shared {
     state: Mutex<State>,
@@ -33,7 +33,7 @@ struct State {
     /// Users that wait for an answer.
     answers: HashMap<Ticket, oneshot::Sender<Result<Answer, Error>>>,
     /// `None` once nothing happens any more.
-    lines: Option<broadcast::Sender<LineEvent>>,
+    connections: Option<broadcast::Sender<ConnectionEvent>>,
 }
 
 /// An answer that is waited for.
@@ -41,14 +41,14 @@ pub(crate) type Awaited = oneshot::Receiver<Result<Answer, Error>>;
 
 impl Shared {
     pub(crate) fn new(settings: Settings, seed: u64, done: watch::Receiver<()>) -> Self {
-        let (lines, _) = broadcast::channel(LINE_EVENTS);
+        let (connections, _) = broadcast::channel(CONNECTION_EVENTS);
         let core = Core::new(settings, seed, Instant::now().into_std());
         Self {
             state: Mutex::new(State {
                 core,
                 readers: HashMap::new(),
                 answers: HashMap::new(),
-                lines: Some(lines),
+                connections: Some(connections),
             }),
             driver: Notify::new(),
             room: Notify::new(),
@@ -80,10 +80,10 @@ impl Shared {
                     }
                 }
                 Signal::Room => self.room.notify_waiters(),
-                Signal::Line(event) => {
-                    if let Some(lines) = &state.lines {
+                Signal::Connection(event) => {
+                    if let Some(connections) = &state.connections {
                         // Nobody has to listen.
-                        let _unheard = lines.send(event);
+                        let _unheard = connections.send(event);
                     }
                 }
             }
@@ -207,16 +207,16 @@ impl Shared {
         self.wish(|core| core.unsubscribe(key));
     }
 
-    pub(crate) fn events(&self) -> LineEvents {
+    pub(crate) fn events(&self) -> ConnectionEvents {
         let state = self.lock();
         let closed = || broadcast::channel(1).1;
-        let events = state.lines.as_ref();
-        LineEvents::new(events.map_or_else(closed, broadcast::Sender::subscribe))
+        let events = state.connections.as_ref();
+        ConnectionEvents::new(events.map_or_else(closed, broadcast::Sender::subscribe))
     }
 
     /// Nothing happens any more.
     pub(crate) fn finish(&self) {
-        self.lock().lines = None;
+        self.lock().connections = None;
     }
 
     /// Waits until the driver is done.

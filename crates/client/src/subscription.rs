@@ -47,7 +47,7 @@ impl Subscribe {
         self
     }
 
-    /// A subscription that begins as soon as there is a line; when the server refuses it, the
+    /// A subscription that begins as soon as there is a connection; when the server refuses it, the
     /// first [`next`](Subscription::next) says so.
     ///
     /// # Errors
@@ -98,11 +98,11 @@ impl fmt::Debug for Subscribe {
     }
 }
 
-/// A channel that is followed: over as many lines as it takes, each publication once, in order,
+/// A channel that is followed: over as many connections as it takes, each publication once, in order,
 /// and every gap told.
 ///
 /// What comes waits for [`next`](Self::next), up to [a bound](crate::Builder::inbox). Then the
-/// line is not read, so that the server holds back. A reader that takes nothing for a second, or
+/// connection is not read, so that the server holds back. A reader that takes nothing for a second, or
 /// while answers are waited for, is set aside: the others of its client go on, and it gets what
 /// it missed from what the channel keeps when it is back. Members of the channel see it leave
 /// and join then.

@@ -1,9 +1,9 @@
-//! What a broadcast costs in the engine, and what an idle line does.
+//! What a broadcast costs in the engine, and what an idle connection does.
 //!
 //! `cargo run --release -p offhook-engine --example fan_out`
 //!
-//! One channel, so many live subscribers; the loop over the lines is the caller's, here a sum
-//! over a counter a line, as a server would find each line's outbox.
+//! One channel, so many live subscribers; the loop over the connections is the caller's, here a sum
+//! over a counter a connection, as a server would find each connection's outbox.
 #![expect(clippy::print_stdout, reason = "this is a program that prints a table")]
 #![expect(
     clippy::disallowed_methods,
@@ -30,20 +30,20 @@ fn now() -> Now {
     }
 }
 
-fn engine_with(lines: u64, channel: &ChannelName) -> Result<Engine, Refusal> {
+fn engine_with(connections: u64, channel: &ChannelName) -> Result<Engine, Refusal> {
     let book = Arc::new(RuleBook::everything(ChannelRules::default()));
     let mut engine = Engine::new(Limits::default(), book, now());
     let identity = Arc::new(Identity::stranger());
-    for n in 0..lines {
+    for n in 0..connections {
         let session = SessionId::from_bytes(u128::from(n).to_be_bytes());
-        let line = engine.handle_line_opened(session, Arc::clone(&identity), now())?;
+        let connection = engine.handle_connection_opened(session, Arc::clone(&identity), now())?;
         let (since, presence) = (Since::Now, false);
         let subscribe = Command::Subscribe {
             channel: channel.clone(),
             since,
             presence,
         };
-        engine.handle_command(line, CommandId(1), subscribe, now());
+        engine.handle_command(connection, CommandId(1), subscribe, now());
         while engine.poll_delivery().is_some() {}
         while let Some(request) = engine.poll_broker_request() {
             if let BrokerRequest::Follow { id, .. } = request {
@@ -68,7 +68,7 @@ fn main() -> Result<(), Refusal> {
     let channel = ChannelName::new("chat")?;
     for subscribers in [1, 10, 1_000, 10_000] {
         let mut engine = engine_with(subscribers, &channel)?;
-        let mut outboxes = vec![0_u64; engine.lines()];
+        let mut outboxes = vec![0_u64; engine.connections()];
         let (began, mut offset) = (Instant::now(), 0);
         while began.elapsed() < RUN {
             offset += 1;
@@ -84,11 +84,15 @@ fn main() -> Result<(), Refusal> {
             });
             engine.handle_broker(BrokerEvent::Publication(publication), now());
             while let Some(delivery) = engine.poll_delivery() {
-                let Delivery::Broadcast { publication, lines } = delivery else {
+                let Delivery::Broadcast {
+                    publication,
+                    connections,
+                } = delivery
+                else {
                     continue;
                 };
-                for line in lines {
-                    outboxes[line.index()] += publication.data.len() as u64;
+                for connection in connections {
+                    outboxes[connection.index()] += publication.data.len() as u64;
                 }
             }
         }

@@ -100,7 +100,7 @@ pub enum BrokerRequest {
         channel: ChannelName,
         /// Who.
         member: Arc<Member>,
-        /// When the line that holds the claim was opened: the latest claim counts.
+        /// When the connection that holds the claim was opened: the latest claim counts.
         since_ms: u64,
     },
     /// A member went; ignored when a later claim holds it.

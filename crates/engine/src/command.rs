@@ -1,4 +1,4 @@
-//! What a line may ask.
+//! What a connection may ask.
 
 use std::time::Instant;
 
@@ -36,7 +36,7 @@ pub enum Since {
     Position(Position),
 }
 
-/// What a line asks of the engine. Dialects make these from wire messages.
+/// What a connection asks of the engine. Dialects make these from wire messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Publish to a channel.

@@ -1,4 +1,4 @@
-//! What the engine has for lines.
+//! What the engine has for connections.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,39 +12,39 @@ use crate::{
     session::Member,
 };
 
-/// Names a line within one engine. [`LineId::index`] is small and dense: the caller keeps its
+/// Names a connection within one engine. [`ConnectionId::index`] is small and dense: the caller keeps its
 /// connections in a plain vector beside the engine.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
-pub struct LineId {
+pub struct ConnectionId {
     pub(crate) index: u32,
     pub(crate) generation: u32,
 }
 
-impl LineId {
-    /// A dense index, used again after the line is gone.
+impl ConnectionId {
+    /// A dense index, used again after the connection is gone.
     #[must_use]
     pub fn index(self) -> usize {
         self.index as usize
     }
 }
 
-/// Something for one line or many. Not `Clone`: it is encoded and written, then gone.
+/// Something for one connection or many. Not `Clone`: it is encoded and written, then gone.
 #[derive(Debug)]
 pub enum Delivery<'a> {
     /// A publication for all live subscribers of its channel: encode once for each (dialect,
-    /// encoding, compression), then loop over the lines. Tell
-    /// [`Engine::handle_full`](crate::Engine::handle_full) of every line whose outbox is now
+    /// encoding, compression), then loop over the connections. Tell
+    /// [`Engine::handle_full`](crate::Engine::handle_full) of every connection whose outbox is now
     /// above its bound, before the next `poll_delivery`.
     Broadcast {
         /// What was published.
         publication: Arc<Publication>,
         /// Who gets it.
-        lines: &'a [LineId],
+        connections: &'a [ConnectionId],
     },
-    /// A publication for one line that is catching up.
+    /// A publication for one connection that is catching up.
     Publication {
         /// Who gets it.
-        line: LineId,
+        connection: ConnectionId,
         /// What was published.
         publication: Arc<Publication>,
     },
@@ -53,26 +53,26 @@ pub enum Delivery<'a> {
         /// Who did what where.
         change: Arc<PresenceChange>,
         /// Who gets it.
-        lines: &'a [LineId],
+        connections: &'a [ConnectionId],
     },
-    /// Something for one line.
-    Line {
+    /// Something for one connection.
+    Connection {
         /// Who gets it.
-        line: LineId,
+        connection: ConnectionId,
         /// What it gets.
         notice: Notice,
     },
-    /// Send this line a ping, behind everything it was handed out, whose payload brings the mark
+    /// Send this connection a ping, behind everything it was handed out, whose payload brings the mark
     /// back: somebody wants to know what it has received.
     Mark {
         /// Who gets it.
-        line: LineId,
+        connection: ConnectionId,
         /// For [`Engine::handle_receipt`](crate::Engine::handle_receipt).
         mark: u32,
     },
 }
 
-/// Something for one line that is no publication.
+/// Something for one connection that is no publication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// The answer to a command; without an id, what the engine says unasked: a resumed
@@ -115,12 +115,12 @@ pub enum Notice {
         /// Why.
         refusal: Refusal,
     },
-    /// The server is going away: come back on a new line after this pause.
+    /// The server is going away: come back on a new connection after this pause.
     Reconnect {
-        /// A pause of its own for each line.
+        /// A pause of its own for each connection.
         after: Duration,
     },
-    /// Write what is queued, then close the line.
+    /// Write what is queued, then close the connection.
     Close {
         /// Why.
         reason: CloseReason,
@@ -138,9 +138,9 @@ pub enum GapReason {
     EvictedByAge,
     /// The position is ahead of the stream: never given out, or lost with a disk.
     UnknownPosition,
-    /// The line was too slow in a channel without history.
+    /// The connection was too slow in a channel without history.
     Dropped,
-    /// The line was too slow; of each tag `key` the newest follows.
+    /// The connection was too slow; of each tag `key` the newest follows.
     Conflated,
 }
 
@@ -159,14 +159,14 @@ impl GapReason {
     }
 }
 
-/// Why the engine wants a line closed.
+/// Why the engine wants a connection closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CloseReason {
     /// It does not read fast enough for a channel that has no patience.
     TooSlow,
     /// It did not stop after being refused for its speed.
     Flood,
-    /// Its session came back on another line.
+    /// Its session came back on another connection.
     Replaced,
 }
 

@@ -9,7 +9,7 @@ pub enum Retry {
     Never,
     /// Later, with a pause; publishers use the same key.
     Later,
-    /// On a new line: this server is going away.
+    /// On a new connection: this server is going away.
     Reconnect,
 }
 
@@ -81,8 +81,8 @@ codes! {
     NoPresence = "no_presence", Never;
     /// Too many commands or publications in too short a time.
     RateLimited = "rate_limited", Later;
-    /// The server has as many lines as it may.
-    TooManyLines = "too_many_lines", Later;
+    /// The server has as many connections as it may.
+    TooManyConnections = "too_many_connections", Later;
     /// The server has too much under way.
     Busy = "busy", Later;
     /// The broker did not answer in time; it may still have published: try again with the key.

@@ -1,8 +1,8 @@
 //! Sessions, channels, recovery, presence and backpressure of a real-time server, as a sans-I/O
 //! machine: [`Command`]s and broker events in, [`Delivery`]s and [`BrokerRequest`]s out.
 //!
-//! **A line is a cursor over a log.** A subscription is a position in a channel's stream. While
-//! the line keeps up, publications are broadcast to it; when it does not, it reads on from the
+//! **A connection is a cursor over a log.** A subscription is a position in a channel's stream. While
+//! the connection keeps up, publications are broadcast to it; when it does not, it reads on from the
 //! broker's history at its own pace; when it is lost, it comes back with its position. All three
 //! are the same movement, so nothing is lost silently and nothing comes twice.
 //!
@@ -21,11 +21,11 @@
 //!
 //! // Someone comes and subscribes.
 //! let session = SessionId::from_bytes([7; 16]);
-//! let line = engine.handle_line_opened(session, Arc::new(Identity::user("ann")), now)?;
+//! let connection = engine.handle_connection_opened(session, Arc::new(Identity::user("ann")), now)?;
 //! let channel = ChannelName::new("chat")?;
 //! let subscribe =
 //!     Command::Subscribe { channel: channel.clone(), since: Since::Now, presence: false };
-//! engine.handle_command(line, CommandId(1), subscribe, now);
+//! engine.handle_command(connection, CommandId(1), subscribe, now);
 //!
 //! // The engine asks the broker for the channel's stream; we play the broker.
 //! assert!(engine.poll_delivery().is_none());
@@ -33,10 +33,10 @@
 //! let (epoch, trimmed) = (Epoch(1), Trimmed::BySize);
 //! let stream = StreamState { epoch, head: 41, first: 42, trimmed };
 //! engine.handle_broker(BrokerEvent::Followed { id, stream }, now);
-//! let Some(Delivery::Line { notice, .. }) = engine.poll_delivery() else { panic!() };
+//! let Some(Delivery::Connection { notice, .. }) = engine.poll_delivery() else { panic!() };
 //! assert!(matches!(notice, Notice::Reply { reply: Reply::Subscribed { live: true, .. }, .. }));
 //!
-//! // A publication comes: one delivery for all lines that are live.
+//! // A publication comes: one delivery for all connections that are live.
 //! let draft = Draft {
 //!     channel,
 //!     data: "\"hello\"".into(),
@@ -48,8 +48,8 @@
 //! };
 //! let publication = Arc::new(draft.at(Position { epoch, offset: 42 }));
 //! engine.handle_broker(BrokerEvent::Publication(publication), now);
-//! let Some(Delivery::Broadcast { lines, .. }) = engine.poll_delivery() else { panic!() };
-//! assert_eq!(lines, [line]);
+//! let Some(Delivery::Broadcast { connections, .. }) = engine.poll_delivery() else { panic!() };
+//! assert_eq!(connections, [connection]);
 //! # Ok::<(), Refusal>(())
 //! ```
 
@@ -74,7 +74,7 @@ pub use broker::{
 };
 pub use channel_name::{ChannelName, MAX_CHANNEL_NAME, Pattern};
 pub use command::{Command, CommandId, Now, Since};
-pub use delivery::{CloseReason, Delivery, GapReason, LineId, Notice, Reply};
+pub use delivery::{CloseReason, ConnectionId, Delivery, GapReason, Notice, Reply};
 pub use engine::Engine;
 pub use error::{ErrorCode, Refusal, Retry};
 pub use limits::Limits;

@@ -5,28 +5,28 @@ use std::time::Duration;
 /// The engine's limits. Each field says its default and why it is that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Lines of one worker. Default 1,000,000: descriptors run out before.
-    pub lines: usize,
+    /// Connections of one worker. Default 1,000,000: descriptors run out before.
+    pub connections: usize,
     /// Subscriptions of one session. Default 128: every room and feed of one page, and small
     /// enough that searching them takes no time.
     pub subscriptions: usize,
     /// Bytes of one publication's data. Default 64 KiB: a message, not a file.
     pub data_bytes: usize,
-    /// Commands a second and line. Default 100: ten times what fast typing makes.
+    /// Commands a second and connection. Default 100: ten times what fast typing makes.
     pub commands_per_second: u32,
-    /// Commands one line may send at once after a pause. Default 256: a page that re-subscribes
+    /// Commands one connection may send at once after a pause. Default 256: a page that re-subscribes
     /// everything after a reconnect.
     pub command_burst: u32,
-    /// Publications a second and line. Default 50: a mouse pointer at display rate halved.
+    /// Publications a second and connection. Default 50: a mouse pointer at display rate halved.
     pub publishes_per_second: u32,
-    /// Publications one line may send at once after a pause. Default 200: what was queued offline.
+    /// Publications one connection may send at once after a pause. Default 200: what was queued offline.
     pub publish_burst: u32,
-    /// Refusals for being too fast, without one success between, that close the line.
+    /// Refusals for being too fast, without one success between, that close the connection.
     /// Default 1,000: a client that honours the first ones never comes near.
     pub flood: u32,
-    /// Requests of one line the broker has not answered yet. Default 256: covers the publish
-    /// burst, and one line can't fill the broker's queue.
-    pub requests_per_line: u16,
+    /// Requests of one connection the broker has not answered yet. Default 256: covers the publish
+    /// burst, and one connection can't fill the broker's queue.
+    pub requests_per_connection: u16,
     /// Requests of one worker the broker has not answered yet. Default 16,384: half a second of
     /// a fast disk.
     pub requests: usize,
@@ -37,10 +37,10 @@ pub struct Limits {
     pub page_count: u32,
     /// Bytes in one history page. Default 128 KiB: several outboxes full would only wait.
     pub page_bytes: usize,
-    /// Bytes a new line may be handed out one by one before its first `handle_writable`; less
+    /// Bytes a new connection may be handed out one by one before its first `handle_writable`; less
     /// than its outbox holds, so that live publications have room beside. Default 64 KiB.
     pub outbox_bytes: usize,
-    /// Publications of one channel kept in memory while some line is behind. Default 256: the
+    /// Publications of one channel kept in memory while some connection is behind. Default 256: the
     /// last steps of catching up need no read.
     pub recent_count: usize,
     /// Bytes of the same. Default 256 KiB.
@@ -55,7 +55,7 @@ pub struct Limits {
     /// How long this worker's members stay when it dies without a word. Default 30 s; renewed
     /// three times in that.
     pub presence_lease: Duration,
-    /// How long a member stays after its line was lost. Default 15 s: a phone that changes
+    /// How long a member stays after its connection was lost. Default 15 s: a phone that changes
     /// network is back by then.
     pub presence_grace: Duration,
 }
@@ -63,7 +63,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            lines: 1_000_000,
+            connections: 1_000_000,
             subscriptions: 128,
             data_bytes: 64 * 1024,
             commands_per_second: 100,
@@ -71,7 +71,7 @@ impl Default for Limits {
             publishes_per_second: 50,
             publish_burst: 200,
             flood: 1_000,
-            requests_per_line: 256,
+            requests_per_connection: 256,
             requests: 16_384,
             reads: 64,
             page_count: 512,

@@ -1,4 +1,4 @@
-//! Token buckets, eight bytes each: there are two a line.
+//! Token buckets, eight bytes each: there are two a connection.
 
 use std::time::Duration;
 

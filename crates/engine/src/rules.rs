@@ -1,4 +1,4 @@
-//! What holds for a channel: history, presence, who may do what, what happens to slow lines.
+//! What holds for a channel: history, presence, who may do what, what happens to slow connections.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use crate::channel_name::{ChannelName, Pattern};
 /// How much of a channel's stream the broker keeps. A publication goes when any bound is passed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct History {
-    /// Publications kept; 0 means none, and slow lines need a [`SlowPolicy`].
+    /// Publications kept; 0 means none, and slow connections need a [`SlowPolicy`].
     pub count: u64,
     /// Bytes kept, by [`Publication::weight`](crate::Publication::weight).
     pub bytes: u64,
@@ -43,7 +43,7 @@ impl Default for History {
     }
 }
 
-/// What happens to a line that does not keep up, in a channel without history.
+/// What happens to a connection that does not keep up, in a channel without history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SlowPolicy {
     /// The oldest it has not read are dropped, and a gap says how many.
@@ -52,14 +52,14 @@ pub enum SlowPolicy {
     /// Of publications with the same tag `key` only the newest stays: right for prices, wrong
     /// for chats.
     LatestByKey,
-    /// The line is closed.
+    /// The connection is closed.
     Disconnect,
 }
 
 /// Who may.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Access {
-    /// Everyone who has a line.
+    /// Everyone who has a connection.
     #[default]
     Everyone,
     /// Sessions with a user name.
@@ -77,7 +77,7 @@ pub struct ChannelRules {
     pub history: History,
     /// Whether it is known who is in the channel.
     pub presence: bool,
-    /// What happens to slow lines where nothing is kept.
+    /// What happens to slow connections where nothing is kept.
     pub slow: SlowPolicy,
     /// Who may publish.
     pub publish: Access,

@@ -1,4 +1,4 @@
-//! Who is on a line, and what outlives it.
+//! Who is on a connection, and what outlives it.
 
 use std::{fmt, sync::Arc};
 
@@ -10,7 +10,7 @@ use crate::{
     rules::Access,
 };
 
-/// Names a session, on whatever line and node it is. 128 random bits chosen by the caller; public
+/// Names a session, on whatever connection and node it is. 128 random bits chosen by the caller; public
 /// (members see it), so it proves nothing: the sealed token does.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId([u64; 2]);
@@ -107,7 +107,7 @@ pub struct SubscriptionSnapshot {
 }
 
 /// A session as of one moment, to be sealed into a token and given back by the client on a new
-/// line, on any node that can open the seal.
+/// connection, on any node that can open the seal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionSnapshot {
     /// The session's name.

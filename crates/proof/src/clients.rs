@@ -7,7 +7,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use offhook_client::{Backoff, Client, Heartbeat, LineEvent, LineEvents, Recovery};
+use offhook_client::{Backoff, Client, ConnectionEvent, ConnectionEvents, Heartbeat, Recovery};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines, Stdin};
 use tokio::sync::Mutex as Turn;
 
@@ -115,7 +115,7 @@ impl Desk {
             within: Duration::from_secs(3),
         };
         let client = Client::to(url)
-            .line(|connect| connect.no_proxy())
+            .connection(|connect| connect.no_proxy())
             .backoff(backoff)
             .heartbeat(heartbeat)
             .start();
@@ -123,22 +123,22 @@ impl Desk {
         client
     }
 
-    async fn record(self, mut events: LineEvents) {
+    async fn record(self, mut events: ConnectionEvents) {
         while let Some(event) = events.next().await {
             match event {
-                LineEvent::Open { recovery, .. } => match recovery {
+                ConnectionEvent::Open { recovery, .. } => match recovery {
                     Recovery::New => {}
                     Recovery::Resumed => self.progress().resumed += 1,
                     Recovery::Positions => self.progress().by_position += 1,
                 },
-                LineEvent::Lost { .. } => self.progress().failures += 1,
-                LineEvent::GivenUp { cause } => {
+                ConnectionEvent::Lost { .. } => self.progress().failures += 1,
+                ConnectionEvent::GivenUp { cause } => {
                     self.failed(&format!("a client has given up: {cause}"))
                         .await;
                 }
-                LineEvent::Connecting { .. }
-                | LineEvent::Moving { .. }
-                | LineEvent::Held { .. }
+                ConnectionEvent::Connecting { .. }
+                | ConnectionEvent::Moving { .. }
+                | ConnectionEvent::Held { .. }
                 | _ => {}
             }
         }

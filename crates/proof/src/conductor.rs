@@ -18,7 +18,7 @@ use crate::server::{Server, forget_seals};
 use crate::weather::{Happening, Weather};
 use crate::words::{Expected, News, Order, Progress};
 
-/// How long the crew may take to get ready: hundreds of lines and subscriptions.
+/// How long the crew may take to get ready: hundreds of connections and subscriptions.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// Where a proof is.
@@ -40,8 +40,8 @@ pub struct Status {
     pub stage: Stage,
     /// For how long it has been running.
     pub elapsed: Duration,
-    /// Lines that are open.
-    pub lines: usize,
+    /// Connections that are open.
+    pub connections: usize,
     /// What was broken.
     pub broken: Broken,
     /// What the clients did.
@@ -67,7 +67,7 @@ struct Conductor<'a> {
 
 #[derive(Clone, Copy, Debug)]
 enum Thaw {
-    Lines,
+    Connections,
     Process(usize),
 }
 
@@ -159,7 +159,7 @@ impl Conductor<'_> {
         let status = Status {
             stage: self.stage,
             elapsed: self.began.elapsed(),
-            lines: self.network.lines(),
+            connections: self.network.connections(),
             broken: self.broken,
             progress: self.summed(),
         };
@@ -226,7 +226,7 @@ impl Conductor<'_> {
 
     fn thaw(&self, what: Thaw) {
         match what {
-            Thaw::Lines => self.network.thaw(),
+            Thaw::Connections => self.network.thaw(),
             Thaw::Process(number) => self.crew.thaw(number),
         }
     }
@@ -234,12 +234,12 @@ impl Conductor<'_> {
     async fn happens(&mut self, happening: Happening) -> io::Result<()> {
         let now = Instant::now();
         match happening {
-            Happening::CutLines { percent } => {
+            Happening::CutConnections { percent } => {
                 self.broken.cut += self.network.cut(percent, &mut self.chance);
             }
-            Happening::FreezeLines { percent, time } => {
-                self.broken.frozen_lines += self.network.freeze(percent, &mut self.chance);
-                self.frozen.push((now + time, Thaw::Lines));
+            Happening::FreezeConnections { percent, time } => {
+                self.broken.frozen_connections += self.network.freeze(percent, &mut self.chance);
+                self.frozen.push((now + time, Thaw::Connections));
             }
             Happening::FreezeProcess { number, time } => {
                 self.broken.frozen_processes += 1;
@@ -310,7 +310,7 @@ impl Conductor<'_> {
 
     async fn expected(&self, totals: &BTreeMap<usize, u64>) -> io::Result<Vec<Expected>> {
         let client = Client::to(self.network.url())
-            .line(|connect| connect.no_proxy())
+            .connection(|connect| connect.no_proxy())
             .start();
         let mut channels = Vec::new();
         for number in 0..self.plan.channels {

@@ -1,9 +1,9 @@
-//! The loss proof: hundreds of subscribers and some publishers of a real server, whose lines are
+//! The loss proof: hundreds of subscribers and some publishers of a real server, whose connections are
 //! cut and frozen, whose processes are frozen (SIGSTOP), and whose server is killed (SIGKILL) and
 //! started again, over and over; and a count of what was lost, repeated or out of order.
 //!
 //! Everything is real: the server is the `offhook` program on its durable log, clients are
-//! processes of their own with `offhook-client`, lines are TCP through a proxy that breaks them.
+//! processes of their own with `offhook-client`, connections are TCP through a proxy that breaks them.
 //! Each publisher counts; each subscriber keeps a ledger. In the end the server is asked what it
 //! has, and every subscriber must have all of it, once, in one order for all.
 //!

@@ -1,4 +1,4 @@
-//! The network between clients and server: a TCP proxy whose lines are cut and frozen.
+//! The network between clients and server: a TCP proxy whose connections are cut and frozen.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::chance::Chance;
 
-/// How a line is.
+/// How a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Weather {
     Fine,
@@ -27,12 +27,12 @@ enum Weather {
 #[derive(Debug)]
 pub(crate) struct Network {
     address: SocketAddr,
-    lines: Arc<Lines>,
+    connections: Arc<Connections>,
     accepting: JoinHandle<()>,
 }
 
 #[derive(Debug, Default)]
-struct Lines {
+struct Connections {
     state: Mutex<State>,
 }
 
@@ -48,11 +48,11 @@ impl Network {
     pub(crate) async fn open() -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let lines = Arc::new(Lines::default());
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&lines)));
+        let connections = Arc::new(Connections::default());
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&connections)));
         Ok(Self {
             address,
-            lines,
+            connections,
             accepting,
         })
     }
@@ -63,28 +63,28 @@ impl Network {
 
     /// The server is here from now on, or dead.
     pub(crate) fn lead_to(&self, server: Option<SocketAddr>) {
-        self.lines.lock().server = server;
+        self.connections.lock().server = server;
     }
 
-    /// How many lines are open.
-    pub(crate) fn lines(&self) -> usize {
-        self.lines.lock().open.len()
+    /// How many connections are open.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.lock().open.len()
     }
 
-    /// Cuts so many of a hundred lines, with whatever is on them. How many that were.
+    /// Cuts so many of a hundred connections, with whatever is on them. How many that were.
     pub(crate) fn cut(&self, percent: usize, chance: &mut Chance) -> usize {
         self.change(percent, chance, Weather::Cut)
     }
 
-    /// Freezes so many of a hundred lines. How many that were.
+    /// Freezes so many of a hundred connections. How many that were.
     pub(crate) fn freeze(&self, percent: usize, chance: &mut Chance) -> usize {
         self.change(percent, chance, Weather::Frozen)
     }
 
     /// What was frozen moves on, as TCP would have sent it again.
     pub(crate) fn thaw(&self) {
-        for line in self.lines.lock().open.values() {
-            line.send_if_modified(|weather| {
+        for connection in self.connections.lock().open.values() {
+            connection.send_if_modified(|weather| {
                 let frozen = *weather == Weather::Frozen;
                 if frozen {
                     *weather = Weather::Fine;
@@ -95,10 +95,10 @@ impl Network {
     }
 
     fn change(&self, percent: usize, chance: &mut Chance, weather: Weather) -> usize {
-        let state = self.lines.lock();
+        let state = self.connections.lock();
         let mut changed = 0;
-        for line in state.open.values().filter(|_| chance.percent(percent)) {
-            line.send_replace(weather);
+        for connection in state.open.values().filter(|_| chance.percent(percent)) {
+            connection.send_replace(weather);
             changed += 1;
         }
         changed
@@ -111,12 +111,12 @@ impl Drop for Network {
     }
 }
 
-impl Lines {
+impl Connections {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new line; where it leads, and its weather.
+    /// A new connection; where it leads, and its weather.
     fn begin(&self) -> Option<(SocketAddr, u64, watch::Receiver<Weather>)> {
         let mut state = self.lock();
         let server = state.server?;
@@ -132,7 +132,7 @@ impl Lines {
     }
 }
 
-async fn accept(listener: TcpListener, lines: Arc<Lines>) {
+async fn accept(listener: TcpListener, connections: Arc<Connections>) {
     loop {
         let Ok((near, _)) = listener.accept().await else {
             // Too many descriptors, for a moment.
@@ -140,20 +140,20 @@ async fn accept(listener: TcpListener, lines: Arc<Lines>) {
             continue;
         };
         // Without a server it is closed right away.
-        let Some((server, id, weather)) = lines.begin() else {
+        let Some((server, id, weather)) = connections.begin() else {
             continue;
         };
-        let lines = Arc::clone(&lines);
+        let connections = Arc::clone(&connections);
         tokio::spawn(async move {
             if let Ok(far) = TcpStream::connect(server).await {
                 carry(near, far, weather).await;
             }
-            lines.end(id);
+            connections.end(id);
         });
     }
 }
 
-/// Carries both ways until one end is done, or the line is cut.
+/// Carries both ways until one end is done, or the connection is cut.
 async fn carry(near: TcpStream, far: TcpStream, mut weather: watch::Receiver<Weather>) {
     // What is small is on its way at once, as without us in between.
     let _best_effort = (near.set_nodelay(true), far.set_nodelay(true));

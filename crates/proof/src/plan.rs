@@ -13,9 +13,9 @@ pub struct Plan {
     /// Where the server keeps its data while the proof runs; a directory of its own is made
     /// inside, and removed in the end.
     pub place: PathBuf,
-    /// Subscribers, each with a line of its own.
+    /// Subscribers, each with a connection of its own.
     pub subscribers: usize,
-    /// Publishers, each with a line of its own.
+    /// Publishers, each with a connection of its own.
     pub publishers: usize,
     /// Channels. Each subscriber follows two of them, each publisher publishes to one.
     pub channels: usize,

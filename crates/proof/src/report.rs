@@ -16,10 +16,10 @@ pub struct Broken {
     pub forgotten: u32,
     /// Times the server was stopped as it should be.
     pub stops: u32,
-    /// Lines that were cut.
+    /// Connections that were cut.
     pub cut: usize,
-    /// Lines that were frozen.
-    pub frozen_lines: usize,
+    /// Connections that were frozen.
+    pub frozen_connections: usize,
     /// Times that a process of clients was frozen.
     pub frozen_processes: u32,
 }
@@ -92,17 +92,17 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "\nbroken     the server killed {} times ({} with its seals lost), stopped {} times;\n           \
-             {} lines cut, {} frozen; processes frozen {} times",
+             {} connections cut, {} frozen; processes frozen {} times",
             broken.kills,
             broken.forgotten,
             broken.stops,
             grouped(broken.cut as u64),
-            grouped(broken.frozen_lines as u64),
+            grouped(broken.frozen_connections as u64),
             broken.frozen_processes,
         )?;
         writeln!(
             f,
-            "recovered  {} lines by sealed session, {} by position; {} ended in a gap;\n           \
+            "recovered  {} connections by sealed session, {} by position; {} ended in a gap;\n           \
              everybody had everything {:.1} s after the last thing was broken",
             grouped(progress.resumed),
             grouped(progress.by_position),

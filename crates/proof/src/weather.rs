@@ -7,10 +7,10 @@ use crate::chance::Chance;
 /// Something that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Happening {
-    /// So many of a hundred lines are cut.
-    CutLines { percent: usize },
-    /// So many of a hundred lines are frozen for this long.
-    FreezeLines { percent: usize, time: Duration },
+    /// So many of a hundred connections are cut.
+    CutConnections { percent: usize },
+    /// So many of a hundred connections are frozen for this long.
+    FreezeConnections { percent: usize, time: Duration },
     /// A process of clients is frozen for this long.
     FreezeProcess { number: usize, time: Duration },
     /// The server is killed, and dead for this long.
@@ -49,13 +49,13 @@ impl Weather {
                 time: dead,
                 keeps_seals: false,
             },
-            Happening::FreezeLines { percent: 50, time },
+            Happening::FreezeConnections { percent: 50, time },
             Happening::FreezeProcess { number, time },
             Happening::KillServer {
                 time: dead,
                 keeps_seals: true,
             },
-            Happening::CutLines { percent: 100 },
+            Happening::CutConnections { percent: 100 },
         ];
         weather
     }
@@ -79,8 +79,8 @@ impl Weather {
         let percent = 1 + self.chance.below(100);
         let time = self.chance.time(FROZEN.0, FROZEN.1);
         match self.chance.below(20) {
-            0..8 => Happening::CutLines { percent },
-            8..12 => Happening::FreezeLines { percent, time },
+            0..8 => Happening::CutConnections { percent },
+            8..12 => Happening::FreezeConnections { percent, time },
             12..15 => Happening::FreezeProcess {
                 number: self.chance.below(self.processes),
                 time,

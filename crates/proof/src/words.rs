@@ -43,7 +43,7 @@ pub(crate) struct Expected {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "news", rename_all = "snake_case")]
 pub(crate) enum News {
-    /// Every line is open, every subscription is there.
+    /// Every connection is open, every subscription is there.
     Ready,
     /// As of now.
     Progress(Progress),
@@ -68,11 +68,11 @@ pub struct Progress {
     pub recognised: u64,
     /// Publications that were delivered.
     pub delivered: u64,
-    /// Lines that came back by a sealed session.
+    /// Connections that came back by a sealed session.
     pub resumed: u64,
-    /// Lines that came back by positions.
+    /// Connections that came back by positions.
     pub by_position: u64,
-    /// Times that lines were lost, or could not be opened.
+    /// Times that connections were lost, or could not be opened.
     pub failures: u64,
     /// Publications that the client dropped because they came twice.
     pub repeats: u64,

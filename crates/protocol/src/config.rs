@@ -24,11 +24,11 @@ pub struct Config {
     pub idle_timeout: Option<Duration>,
     /// How long the peer may take to answer a Close, and a server to close the transport, from
     /// when our Close has left. While it waits behind other output, each 4 KiB that leave begin
-    /// the time anew, noticed when it is over: a slow line is waited for, a peer that takes a
-    /// byte now and then is not. 10 s: three retransmissions on a bad mobile line, and no more.
+    /// the time anew, noticed when it is over: a slow connection is waited for, a peer that takes a
+    /// byte now and then is not. 10 s: three retransmissions on a bad mobile network, and no more.
     pub close_timeout: Duration,
     /// A longer outgoing message is cut into frames of this many bytes, so that pings, pongs and
-    /// Close frames get in between. 64 KiB: about 50 ms of a 10 Mbit/s line.
+    /// Close frames get in between. 64 KiB: about 50 ms of a 10 Mbit/s link.
     pub fragment_size: usize,
 }
 

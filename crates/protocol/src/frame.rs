@@ -13,7 +13,7 @@ pub enum OpCode {
     Binary,
     /// The closing handshake.
     Close,
-    /// A question whether the line lives.
+    /// Asks whether the peer is alive.
     Ping,
     /// The answer.
     Pong,

@@ -1,7 +1,7 @@
 //! The real-time server: channels over a durable log, on WebSockets.
 //!
 //! [`Server::start`] brings up workers, each a thread with its own event loop, listener, engine
-//! and lines; [`Running`] knows their addresses and stops them. The wiring is here; what a channel
+//! and connections; [`Running`] knows their addresses and stops them. The wiring is here; what a channel
 //! is, is `offhook-engine`'s, what is kept is `offhook-brokers`', what is spoken is
 //! `offhook-dialects`', and how a WebSocket works is `offhook`'s.
 //!

@@ -1,4 +1,4 @@
-//! Puts an echo server of anybody's to the test, one line a check. The exit status is 0 only if each
+//! Puts an echo server of anybody's to the test, one connection a check. The exit status is 0 only if each
 //! passed.
 //!
 //! ```console

@@ -3,12 +3,12 @@
 #[cfg(feature = "axum")]
 pub mod axum;
 mod connect;
+mod driver;
 mod error;
 #[cfg(feature = "http2")]
 mod http2;
 #[cfg(feature = "hyper")]
 pub mod hyper;
-mod line;
 mod message;
 mod pair;
 #[cfg(any(feature = "http2", feature = "hyper"))]

@@ -4,8 +4,8 @@ use std::future::poll_fn;
 
 use offhook_protocol::{Chunk, Event, Kind};
 
+use crate::driver::Turn;
 use crate::error::Error;
-use crate::line::Turn;
 use crate::message::Message;
 use crate::socket::WebSocket;
 
@@ -45,7 +45,7 @@ impl<'a> MessageReader<'a> {
         }
         let first = poll_fn(|cx| {
             socket
-                .line()
+                .driver()
                 .poll_turn(cx, Turn::CHUNKS, |event, _| match event {
                     Event::Message(message) => Some((message.into(), true)),
                     // What is left of a message whose reader was dropped has no beginning.
@@ -86,7 +86,7 @@ impl<'a> MessageReader<'a> {
             }
             let next = poll_fn(|cx| {
                 self.socket
-                    .line()
+                    .driver()
                     .poll_turn(cx, Turn::CHUNKS, |event, _| match event {
                         Event::Chunk(chunk) => Some(owned(chunk)),
                         Event::Message(_)
@@ -96,7 +96,7 @@ impl<'a> MessageReader<'a> {
                     })
             });
             let Some((piece, last)) = next.await? else {
-                return Err(self.socket.line().closed_error());
+                return Err(self.socket.driver().closed_error());
             };
             self.done = last;
             self.first = Some(piece);

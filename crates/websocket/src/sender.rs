@@ -10,8 +10,8 @@ use offhook_protocol::{
     CloseCode, Closed, Kind, Outgoing, Prepared, ReadyState, Sendable, SentPing,
 };
 
+use crate::driver::{Driver, Sending, now};
 use crate::error::Error;
-use crate::line::{Line, Sending, now};
 use crate::writer::MessageWriter;
 
 /// A handle to send with. Clones send on the same connection; what one of them sends is queued
@@ -20,16 +20,16 @@ use crate::writer::MessageWriter;
 /// It does not keep the connection open: that ends with the [`WebSocket`](crate::WebSocket).
 #[derive(Clone)]
 pub struct Sender {
-    line: Arc<Line>,
+    driver: Arc<Driver>,
 }
 
 impl Sender {
-    pub(crate) const fn new(line: Arc<Line>) -> Self {
-        Self { line }
+    pub(crate) const fn new(driver: Arc<Driver>) -> Self {
+        Self { driver }
     }
 
-    pub(crate) const fn line(&self) -> &Arc<Line> {
-        &self.line
+    pub(crate) const fn driver(&self) -> &Arc<Driver> {
+        &self.driver
     }
 
     /// Sends a message: text from `&str`, `String` and [`Text`](crate::Text), binary from bytes.
@@ -44,7 +44,7 @@ impl Sender {
         &self,
         message: M,
     ) -> impl Future<Output = Result<(), Error>> + use<'_, 'a, M> {
-        Sending::new(&self.line, message)
+        Sending::new(&self.driver, message)
     }
 
     /// Sends a message ahead of all that have not begun to be sent.
@@ -54,10 +54,11 @@ impl Sender {
     pub async fn send_urgent<'a>(&self, message: impl Into<Outgoing<'a>>) -> Result<(), Error> {
         let mut message = Some(message.into());
         poll_fn(|cx| {
-            self.line.poll_send(cx, |connection| match message.take() {
-                Some(message) => connection.send_urgent(message),
-                None => Ok(()),
-            })
+            self.driver
+                .poll_send(cx, |connection| match message.take() {
+                    Some(message) => connection.send_urgent(message),
+                    None => Ok(()),
+                })
         })
         .await
     }
@@ -68,7 +69,7 @@ impl Sender {
     /// As [`send`](Self::send).
     pub async fn send_prepared(&self, message: &Prepared) -> Result<(), Error> {
         poll_fn(|cx| {
-            self.line
+            self.driver
                 .poll_send(cx, |connection| connection.send_prepared(message))
         })
         .await
@@ -79,7 +80,7 @@ impl Sender {
     /// # Errors
     /// [`Error::Full`] while more than the send buffer is unsent, else as [`send`](Self::send).
     pub fn try_send<'a>(&self, message: impl Sendable<'a>) -> Result<(), Error> {
-        self.line.try_send(|connection| connection.send(message))
+        self.driver.try_send(|connection| connection.send(message))
     }
 
     /// Sends a message without waiting, whatever is unsent, and gives how many bytes are unsent
@@ -90,7 +91,7 @@ impl Sender {
     /// As [`send`](Self::send).
     #[inline]
     pub fn put<'a>(&self, message: impl Sendable<'a>) -> Result<usize, Error> {
-        self.line.put(|connection| connection.send(message))
+        self.driver.put(|connection| connection.send(message))
     }
 
     /// As [`put`](Self::put), for messages that were framed once for many connections.
@@ -99,7 +100,7 @@ impl Sender {
     /// As [`send`](Self::send); those before the one that was refused are sent.
     #[inline]
     pub fn put_prepared(&self, messages: &[Prepared]) -> Result<usize, Error> {
-        self.line.put(|connection| {
+        self.driver.put(|connection| {
             messages
                 .iter()
                 .try_for_each(|message| connection.send_prepared(message))
@@ -114,7 +115,7 @@ impl Sender {
     /// As [`put_prepared`](Self::put_prepared).
     #[inline]
     pub fn write_prepared(&self, messages: &[Prepared]) -> Result<usize, Error> {
-        self.line.put_through(|connection| {
+        self.driver.put_through(|connection| {
             messages
                 .iter()
                 .try_for_each(|message| connection.send_prepared(message))
@@ -126,7 +127,7 @@ impl Sender {
     /// # Errors
     /// The connection is closing or closed.
     pub async fn room(&self) -> Result<(), Error> {
-        poll_fn(|cx| self.line.poll_room(cx)).await
+        poll_fn(|cx| self.driver.poll_room(cx)).await
     }
 
     /// Sends a ping that carries this number, behind everything that was sent before. When its
@@ -137,14 +138,14 @@ impl Sender {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn mark(&self, number: u32) -> Result<bool, Error> {
-        self.line.mark(number)
+        self.driver.mark(number)
     }
 
     /// Takes the number of the latest [`mark`](Self::mark) that the peer has answered, as far as
     /// somebody receives on the [`WebSocket`](crate::WebSocket). Peers may invent numbers.
     #[must_use]
     pub fn take_reached(&self) -> Option<u32> {
-        self.line.lock().reached.take()
+        self.driver.lock().reached.take()
     }
 
     /// Begins a message that is written piece by piece. Other senders wait until it is finished;
@@ -153,7 +154,7 @@ impl Sender {
     /// # Errors
     /// As [`send`](Self::send).
     pub async fn send_stream(&self, kind: Kind) -> Result<MessageWriter, Error> {
-        MessageWriter::begin(Arc::clone(&self.line), kind).await
+        MessageWriter::begin(Arc::clone(&self.driver), kind).await
     }
 
     /// Waits until everything sent so far has left for the network.
@@ -161,7 +162,7 @@ impl Sender {
     /// # Errors
     /// The connection ended before.
     pub async fn flush(&self) -> Result<(), Error> {
-        poll_fn(|cx| self.line.poll_drained(cx)).await
+        poll_fn(|cx| self.driver.poll_drained(cx)).await
     }
 
     /// Asks the peer for a pong, and gives the round trip. The pong is seen when all messages that
@@ -171,12 +172,12 @@ impl Sender {
     /// The connection has ended, or ends before the pong.
     pub async fn ping(&self) -> Result<Duration, Error> {
         let ping = self.begin_ping()?;
-        poll_fn(|cx| self.line.poll_pong(cx, ping)).await
+        poll_fn(|cx| self.driver.poll_pong(cx, ping)).await
     }
 
     pub(crate) fn begin_ping(&self) -> Result<SentPing, Error> {
         let mut sent = SentPing::default();
-        self.line.send_now(|connection| {
+        self.driver.send_now(|connection| {
             sent = connection.ping(now())?;
             Ok(())
         })?;
@@ -189,55 +190,55 @@ impl Sender {
     /// # Errors
     /// The code must not be sent, or the reason is longer than 123 bytes: the connection goes on.
     pub fn close(&self, code: CloseCode, reason: &str) -> Result<(), Error> {
-        self.line.begin_close(code, reason)
+        self.driver.begin_close(code, reason)
     }
 
     /// Waits until the connection has ended, and gives how.
     pub async fn ended(&self) -> Closed {
-        poll_fn(|cx| self.line.poll_ended(cx)).await
+        poll_fn(|cx| self.driver.poll_ended(cx)).await
     }
 
     /// How the connection ended; `None` before it has.
     #[must_use]
     pub fn closed(&self) -> Option<Closed> {
-        self.line.lock().closed()
+        self.driver.lock().closed()
     }
 
     /// Where the connection is in its life.
     #[must_use]
     pub fn state(&self) -> ReadyState {
-        self.line.lock().connection.ready_state()
+        self.driver.lock().connection.ready_state()
     }
 
     /// How many bytes are unsent.
     #[must_use]
     pub fn buffered_amount(&self) -> usize {
-        self.line.lock().connection.buffered_amount()
+        self.driver.lock().connection.buffered_amount()
     }
 
     /// How many bytes are unsent, or were at least when the connection ended: those are lost for
     /// certain.
     #[must_use]
     pub fn unsent(&self) -> usize {
-        self.line.lock().unsent()
+        self.driver.lock().unsent()
     }
 
     /// The last measured round trip.
     #[must_use]
     pub fn rtt(&self) -> Option<Duration> {
-        self.line.lock().connection.rtt()
+        self.driver.lock().connection.rtt()
     }
 
     /// The subprotocol that was agreed on.
     #[must_use]
     pub fn protocol(&self) -> Option<&str> {
-        self.line.agreement()?.protocol.as_deref()
+        self.driver.agreement()?.protocol.as_deref()
     }
 
     /// The terms of permessage-deflate, if it is used.
     #[must_use]
     pub fn deflate(&self) -> Option<&DeflateParams> {
-        self.line.agreement()?.deflate.as_ref()
+        self.driver.agreement()?.deflate.as_ref()
     }
 
     /// The extensions in use, as `Sec-WebSocket-Extensions` names them; empty if there are none.

@@ -7,7 +7,7 @@ use offhook_protocol::deflate::{DeflateConfig, DeflatePool};
 use offhook_protocol::handshake::Negotiated;
 use offhook_protocol::{Config, Connection, Deflate, MaskKeys};
 
-use crate::line::now;
+use crate::driver::now;
 
 /// How connections behave. Clones share everything, so one value serves any number of them.
 ///
@@ -31,7 +31,7 @@ pub struct Settings {
     pub(crate) high_water: u32,
 }
 
-/// What may be unsent before senders wait. 256 KiB: it fills a fast line for as long as a sender
+/// What may be unsent before senders wait. 256 KiB: it fills a fast connection for as long as a sender
 /// needs to be woken, and bounds what a peer that never reads can cost.
 const SEND_BUFFER: u32 = 256 * 1024;
 

@@ -13,8 +13,8 @@ use offhook_protocol::deflate::DeflateParams;
 use offhook_protocol::handshake::Negotiated;
 use offhook_protocol::{self as protocol, CloseCode, Closed, Connection, Event, ReadyState};
 
+use crate::driver::{Driver, Ready, Turn};
 use crate::error::Error;
-use crate::line::{Line, Ready, Turn};
 use crate::message::Message;
 use crate::reader::MessageReader;
 use crate::sender::Sender;
@@ -81,7 +81,7 @@ impl WebSocket {
         unread: &[u8],
         settings: &Settings,
     ) -> Self {
-        let line = Line::new(
+        let driver = Driver::new(
             connection,
             transport,
             negotiated,
@@ -89,7 +89,7 @@ impl WebSocket {
             settings.high_water,
         );
         Self {
-            sender: Sender::new(line),
+            sender: Sender::new(driver),
             ready: Ready::default(),
             place: None,
         }
@@ -126,7 +126,7 @@ impl WebSocket {
     #[inline]
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
         if self.ready.is_empty() {
-            match self.sender.line().poll_batch(cx, &mut self.ready) {
+            match self.sender.driver().poll_batch(cx, &mut self.ready) {
                 Poll::Ready(Ok(true)) => {}
                 Poll::Ready(Ok(false)) => return Poll::Ready(Ok(None)),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -176,7 +176,7 @@ impl WebSocket {
         mut handle: impl FnMut(protocol::Message<'_>, &mut Replies<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         while let Some(message) = self.next_ready() {
-            let connection = &mut self.line().lock().connection;
+            let connection = &mut self.driver().lock().connection;
             handle(message.borrowed(), &mut Replies { connection })?;
         }
         poll_fn(|cx| {
@@ -186,7 +186,7 @@ impl WebSocket {
                 }
                 Event::Chunk(_) | Event::Ping(_) | Event::Pong { .. } | Event::Close(_) => None,
             };
-            let ended = ready!(self.line().poll_turn(cx, Turn::REPLIES, &mut turn))?;
+            let ended = ready!(self.driver().poll_turn(cx, Turn::REPLIES, &mut turn))?;
             Poll::Ready(ended.unwrap_or(Ok(())))
         })
         .await
@@ -202,13 +202,13 @@ impl WebSocket {
         let ping = self.sender.begin_ping()?;
         let cost = |message: &Message| (message.len() + size_of::<Message>()) as u64;
         let mut kept: u64 = self.ready.iter().map(cost).sum();
-        let most = self.line().lock().connection.config().limits.message_size;
+        let most = self.driver().lock().connection.config().limits.message_size;
         poll_fn(|cx| {
-            if let Some(rtt) = self.line().rtt_of(ping) {
+            if let Some(rtt) = self.driver().rtt_of(ping) {
                 return Poll::Ready(Ok(rtt));
             }
             let turn = self
-                .line()
+                .driver()
                 .poll_turn(cx, Turn::WHOLE, |event, _| match event {
                     Event::Message(message) => Some(Some(Message::from(message))),
                     Event::Pong { rtt: Some(_), .. } => Some(None),
@@ -223,7 +223,7 @@ impl WebSocket {
                     }
                 }
                 Some(None) => {}
-                None => return Poll::Ready(Err(self.line().closed_error())),
+                None => return Poll::Ready(Err(self.driver().closed_error())),
             }
             // Look again at once: the pong may be there already.
             cx.waker().wake_by_ref();
@@ -241,7 +241,7 @@ impl WebSocket {
     /// Or the peer did not answer in time, or broke the protocol, or the connection was lost.
     pub async fn close(&mut self, code: CloseCode, reason: &str) -> Result<Closed, Error> {
         self.sender.close(code, reason)?;
-        poll_fn(|cx| self.line().poll_turn(cx, Turn::CHUNKS, |_, _| None::<()>)).await?;
+        poll_fn(|cx| self.driver().poll_turn(cx, Turn::CHUNKS, |_, _| None::<()>)).await?;
         self.closed().ok_or(Error::Closing)
     }
 
@@ -278,11 +278,11 @@ impl WebSocket {
     /// elsewhere and [says](Transport::with_peer_addr) nothing of it.
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.line().peer_addr()
+        self.driver().peer_addr()
     }
 
-    pub(crate) fn line(&self) -> &Arc<Line> {
-        self.sender.line()
+    pub(crate) fn driver(&self) -> &Arc<Driver> {
+        self.sender.driver()
     }
 }
 
@@ -307,7 +307,7 @@ impl Drop for Receiving<'_> {
     #[inline]
     fn drop(&mut self) {
         if self.waits {
-            self.socket.line().unpark();
+            self.socket.driver().unpark();
         }
     }
 }
@@ -323,7 +323,7 @@ impl Deref for WebSocket {
 impl Drop for WebSocket {
     /// Says 1001 if nothing was said yet, and closes the transport without waiting.
     fn drop(&mut self) {
-        let mut state = self.line().lock();
+        let mut state = self.driver().lock();
         state.let_go();
         let wakers = state.take_wakers();
         drop(state);
@@ -376,15 +376,16 @@ impl futures_sink::Sink<Message> for WebSocket {
     type Error = Error;
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.line().poll_send(cx, |_| Ok(()))
+        self.driver().poll_send(cx, |_| Ok(()))
     }
 
     fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
-        self.line().send_now(|connection| connection.send(message))
+        self.driver()
+            .send_now(|connection| connection.send(message))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.line().poll_drained(cx)
+        self.driver().poll_drained(cx)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
@@ -393,7 +394,7 @@ impl futures_sink::Sink<Message> for WebSocket {
         }
         let socket = &mut *self;
         socket
-            .line()
+            .driver()
             .poll_turn(cx, Turn::CHUNKS, |_, _| None::<()>)
             .map(|result| result.map(|_| ()))
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use offhook_protocol::{CloseCode, Kind, Outgoing, SendError};
 
+use crate::driver::Driver;
 use crate::error::Error;
-use crate::line::Line;
 
 /// Writes one message piece by piece; see [`Sender::send_stream`](crate::Sender::send_stream).
 ///
@@ -27,17 +27,17 @@ use crate::line::Line;
 #[derive(Debug)]
 #[must_use = "finish the message"]
 pub struct MessageWriter {
-    line: Arc<Line>,
+    driver: Arc<Driver>,
     kind: Kind,
     begun: bool,
     finished: bool,
 }
 
 impl MessageWriter {
-    pub(crate) async fn begin(line: Arc<Line>, kind: Kind) -> Result<Self, Error> {
-        poll_fn(|cx| line.poll_begin_stream(cx)).await?;
+    pub(crate) async fn begin(driver: Arc<Driver>, kind: Kind) -> Result<Self, Error> {
+        poll_fn(|cx| driver.poll_begin_stream(cx)).await?;
         Ok(Self {
-            line,
+            driver,
             kind,
             begun: false,
             finished: false,
@@ -60,7 +60,7 @@ impl MessageWriter {
     pub async fn finish<'a>(mut self, piece: impl Into<Outgoing<'a>>) -> Result<(), Error> {
         self.piece(piece.into(), true).await?;
         self.finished = true;
-        self.line.end_stream();
+        self.driver.end_stream();
         Ok(())
     }
 
@@ -70,7 +70,7 @@ impl MessageWriter {
         }
         let mut piece = Some(piece);
         poll_fn(|cx| {
-            self.line.poll_piece(cx, |connection| match piece.take() {
+            self.driver.poll_piece(cx, |connection| match piece.take() {
                 Some(piece) => connection.send_piece(piece, last),
                 None => Ok(()),
             })
@@ -86,13 +86,13 @@ impl Drop for MessageWriter {
         if self.finished {
             return;
         }
-        self.line.end_stream();
+        self.driver.end_stream();
         if !self.begun {
             return;
         }
         // It may be closing already: then that stands.
         let _closing = self
-            .line
+            .driver
             .begin_close(CloseCode::INTERNAL_ERROR, "message not finished");
     }
 }

@@ -38,7 +38,7 @@ pub enum Dialect {
     Mqtt,
 }
 
-/// What one line is there for.
+/// What one connection is there for.
 #[derive(Clone, Debug)]
 pub struct Part {
     /// The language.
@@ -47,7 +47,7 @@ pub struct Part {
     pub subscribes: bool,
     /// Where.
     pub channel: String,
-    /// Which of the program's lines it is: answers to one must not reach another.
+    /// Which of the program's connections it is: answers to one must not reach another.
     pub number: usize,
 }
 
@@ -58,7 +58,7 @@ pub enum Word {
     Nothing,
     /// An answer, to be sent at once.
     Say(Vec<u8>),
-    /// The line is open, and subscribed if it was to be.
+    /// The connection is open, and subscribed if it was to be.
     Ready,
     /// A publication.
     Publication,
@@ -68,9 +68,9 @@ pub enum Word {
     Page(usize, bool),
     /// The answer to a ping.
     Pong,
-    /// From now on the line reads what is kept.
+    /// From now on the connection reads what is kept.
     CatchingUp,
-    /// The line has all that is kept.
+    /// The connection has all that is kept.
     Live,
     /// The server refused something, or said that publications are missing.
     Refused(String),
@@ -153,7 +153,7 @@ impl Part {
     pub fn hear(&self, unit: &Unit<'_>) -> Result<Word> {
         if self.dialect.framing() == Framing::WebSocket {
             match unit.head[0] & 0x0F {
-                8 => return Ok(Word::Refused("the server closes the line".into())),
+                8 => return Ok(Word::Refused("the server closes the connection".into())),
                 9 => return Ok(Word::Say(frame(10, unit.body))),
                 10 => return Ok(Word::Pong),
                 _ => {}

@@ -20,7 +20,7 @@ fn stream(part: &Part) -> (String, String) {
     (name, configuration)
 }
 
-/// Where an answer goes: a line subscribes to its own only.
+/// Where an answer goes: a connection subscribes to its own only.
 pub(super) fn inbox(part: &Part, number: usize) -> String {
     format!("_INBOX.{}.{}.{number} ", std::process::id(), part.number)
 }
@@ -68,8 +68,8 @@ pub(super) fn hear(part: &Part, unit: &Unit<'_>) -> Result<Word> {
 fn introduction(part: &Part) -> Vec<u8> {
     let subscription = match part.dialect {
         Dialect::JetStream | Dialect::JetStreams => {
-            let (process, line) = (std::process::id(), part.number);
-            format!("SUB _INBOX.{process}.{line}.* 1\r\n")
+            let (process, connection) = (std::process::id(), part.number);
+            format!("SUB _INBOX.{process}.{connection}.* 1\r\n")
         }
         _ if part.subscribes => format!("SUB {} 1\r\n", part.channel),
         _ => String::new(),

@@ -7,9 +7,9 @@ use std::rc::Rc;
 use std::thread;
 
 use anyhow::Result;
+use load::connection::Heard;
 use load::crowd::Crowd;
 use load::dialects::{Dialect, Framing, Part, Word};
-use load::line::Heard;
 use load::ring::{Ring, Shape};
 use load::transport::Dialer;
 
@@ -163,7 +163,9 @@ fn delivering(ring: &Ring, places: &[usize]) -> SocketAddr {
         let (mut socket, _) = listener.accept().unwrap();
         socket.write_all(b"INFO {}\r\n").unwrap();
         let lines = BufReader::new(socket.try_clone().unwrap()).lines();
-        let mut pings = lines.map_while(Result::ok).filter(|line| line == "PING");
+        let mut pings = connections
+            .map_while(Result::ok)
+            .filter(|connection| connection == "PING");
         pings.next().unwrap();
         socket.write_all(b"PONG\r\n").unwrap();
         // The next ping comes when the publications are wanted.
@@ -182,7 +184,7 @@ fn heard(ring: &Ring, places: &[usize]) -> (u64, String) {
     crowd
         .open(&dialer, [subscriber].into_iter(), |_| {})
         .unwrap();
-    crowd.lines[0].say(&Dialect::Nats.ping()).unwrap();
+    crowd.connections[0].say(&Dialect::Nats.ping()).unwrap();
     let mut count = 0;
     loop {
         let turn = crowd.turn(ring, None, |_, _, heard| {

@@ -52,7 +52,7 @@ impl Job {
         }
     }
 
-    /// Never refused: what makes room, and what there is at most one of for each line.
+    /// Never refused: what makes room, and what there is at most one of for each connection.
     fn is_bounded_elsewhere(&self) -> bool {
         match self {
             Self::Request { request, .. } => super::answered(request).is_none(),

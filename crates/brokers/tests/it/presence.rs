@@ -122,7 +122,7 @@ fn a_member_that_does_not_come_back_leaves_exactly_once() {
 }
 
 #[test]
-fn a_goodbye_of_an_older_line_does_not_count_against_a_newer_one() {
+fn a_goodbye_of_an_older_connection_does_not_count_against_a_newer_one() {
     every_broker(|broker| {
         let (mut new, old) = (watcher(broker), watcher(broker));
         old.join(1, 10);

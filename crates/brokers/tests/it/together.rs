@@ -1,5 +1,5 @@
 //! Engines on a broker: as a server drives them, without sockets. Two workers, subscribers fast
-//! and slow, publishers, lines that are cut; and the broker closed and opened again under them.
+//! and slow, publishers, connections that are cut; and the broker closed and opened again under them.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -15,13 +15,13 @@ use crate::desk::{at, channel, kept, memory, open_log};
 const OUTBOX: usize = 4_000;
 const GRANT: usize = OUTBOX / 2;
 
-/// One worker: an engine, its mailbox, and its lines' outboxes.
+/// One worker: an engine, its mailbox, and its connections' outboxes.
 struct Worker {
     engine: Engine,
     broker: Arc<dyn Broker>,
     mailbox: Arc<Mailbox>,
     id: WorkerId,
-    outboxes: HashMap<LineId, VecDeque<Wire>>,
+    outboxes: HashMap<ConnectionId, VecDeque<Wire>>,
 }
 
 enum Wire {
@@ -46,7 +46,7 @@ impl Worker {
             publish_burst: 1_000_000,
             commands_per_second: 1_000_000,
             command_burst: 1_000_000,
-            requests_per_line: u16::MAX,
+            requests_per_connection: u16::MAX,
             ..Limits::default()
         };
         let engine = Engine::new(limits, Arc::new(rules.clone()), at(0));
@@ -63,20 +63,20 @@ impl Worker {
         }
     }
 
-    fn open(&mut self, n: u8) -> LineId {
+    fn open(&mut self, n: u8) -> ConnectionId {
         let session = SessionId::from_bytes([n; 16]);
         let stranger = Arc::new(Identity::stranger());
-        let line = self
+        let connection = self
             .engine
-            .handle_line_opened(session, stranger, at(0))
+            .handle_connection_opened(session, stranger, at(0))
             .unwrap();
-        self.outboxes.insert(line, VecDeque::new());
-        line
+        self.outboxes.insert(connection, VecDeque::new());
+        connection
     }
 
-    fn cut(&mut self, line: LineId) {
-        self.engine.handle_line_lost(line);
-        self.outboxes.remove(&line);
+    fn cut(&mut self, connection: ConnectionId) {
+        self.engine.handle_connection_lost(connection);
+        self.outboxes.remove(&connection);
     }
 
     /// One turn of the event loop.
@@ -92,31 +92,37 @@ impl Worker {
         while let Some(delivery) = self.engine.poll_delivery() {
             let mut full = Vec::new();
             match delivery {
-                Delivery::Broadcast { publication, lines } => {
-                    for line in lines {
-                        let outbox = self.outboxes.get_mut(line).unwrap();
+                Delivery::Broadcast {
+                    publication,
+                    connections,
+                } => {
+                    for connection in connections {
+                        let outbox = self.outboxes.get_mut(connection).unwrap();
                         outbox.push_back(Wire::Publication(Arc::clone(&publication)));
                         if outbox.iter().map(Wire::weight).sum::<usize>() > OUTBOX {
-                            full.push(*line);
+                            full.push(*connection);
                         }
                     }
                 }
-                Delivery::Publication { line, publication } => {
+                Delivery::Publication {
+                    connection,
+                    publication,
+                } => {
                     self.outboxes
-                        .get_mut(&line)
+                        .get_mut(&connection)
                         .unwrap()
                         .push_back(Wire::Publication(publication));
                 }
-                Delivery::Line { line, notice } => {
+                Delivery::Connection { connection, notice } => {
                     self.outboxes
-                        .get_mut(&line)
+                        .get_mut(&connection)
                         .unwrap()
                         .push_back(Wire::Notice(notice));
                 }
                 Delivery::Presence { .. } | Delivery::Mark { .. } => {}
             }
-            for line in full {
-                self.engine.handle_full(line);
+            for connection in full {
+                self.engine.handle_full(connection);
             }
         }
         while let Some(request) = self.engine.poll_broker_request() {
@@ -124,13 +130,13 @@ impl Worker {
         }
     }
 
-    /// The client of a line reads so many messages.
-    fn read(&mut self, line: LineId, messages: usize) -> Vec<Wire> {
-        let outbox = self.outboxes.get_mut(&line).unwrap();
+    /// The client of a connection reads so many messages.
+    fn read(&mut self, connection: ConnectionId, messages: usize) -> Vec<Wire> {
+        let outbox = self.outboxes.get_mut(&connection).unwrap();
         let read = outbox.drain(..messages.min(outbox.len())).collect();
         let left = outbox.iter().map(Wire::weight).sum::<usize>();
-        if left < GRANT && self.engine.wants_writable(line) {
-            self.engine.handle_writable(line, GRANT - left);
+        if left < GRANT && self.engine.wants_writable(connection) {
+            self.engine.handle_writable(connection, GRANT - left);
             self.poll();
         }
         read
@@ -140,7 +146,7 @@ impl Worker {
 /// A subscriber who checks that offsets follow each other.
 struct Subscriber {
     worker: usize,
-    line: LineId,
+    connection: ConnectionId,
     position: Position,
     /// Messages read at a turn.
     appetite: usize,
@@ -157,12 +163,12 @@ impl Subscriber {
         };
         workers[self.worker]
             .engine
-            .handle_command(self.line, CommandId(1), subscribe, at(0));
+            .handle_command(self.connection, CommandId(1), subscribe, at(0));
         self.live = false;
     }
 
     fn read(&mut self, workers: &mut [Worker]) {
-        for message in workers[self.worker].read(self.line, self.appetite) {
+        for message in workers[self.worker].read(self.connection, self.appetite) {
             match message {
                 Wire::Publication(publication) => {
                     let here = publication.position;
@@ -188,7 +194,7 @@ impl Subscriber {
     }
 }
 
-fn publish(workers: &mut [Worker], line: LineId, number: u64) {
+fn publish(workers: &mut [Worker], connection: ConnectionId, number: u64) {
     let publish = Command::Publish {
         channel: channel("a"),
         data: number.to_string().into(),
@@ -198,26 +204,26 @@ fn publish(workers: &mut [Worker], line: LineId, number: u64) {
     };
     workers[0]
         .engine
-        .handle_command(line, CommandId(number), publish, at(0));
+        .handle_command(connection, CommandId(number), publish, at(0));
 }
 
 const SUBSCRIBERS: u8 = 12;
 const PUBLICATIONS: u64 = 3_000;
 
 /// Publishes everything, while subscribers read as they like and every 100th publication costs
-/// one of them its line.
+/// one of them its connection.
 fn live_through(broker: &Arc<dyn Broker>, rules: &RuleBook, epoch: Epoch) {
     let mut workers = [Worker::new(broker, rules), Worker::new(broker, rules)];
     let publisher = workers[0].open(255);
     let mut subscribers = Vec::new();
     for n in 0..SUBSCRIBERS {
         let worker = usize::from(n % 2);
-        let line = workers[worker].open(n);
+        let connection = workers[worker].open(n);
         let position = Position { epoch, offset: 0 };
         let appetite = [1, 3, 50][usize::from(n % 3)];
         let mut new = Subscriber {
             worker,
-            line,
+            connection,
             position,
             appetite,
             live: false,
@@ -240,9 +246,9 @@ fn live_through(broker: &Arc<dyn Broker>, rules: &RuleBook, epoch: Epoch) {
             if sent % 100 == 50 && sent < PUBLICATIONS {
                 let unlucky = usize::try_from(sent / 100).unwrap() % subscribers.len();
                 let s = &mut subscribers[unlucky];
-                workers[s.worker].cut(s.line);
+                workers[s.worker].cut(s.connection);
                 s.worker = 1 - s.worker;
-                s.line = workers[s.worker].open(unlucky as u8);
+                s.connection = workers[s.worker].open(unlucky as u8);
                 s.subscribe(&mut workers);
             }
         }
@@ -266,7 +272,7 @@ fn live_through(broker: &Arc<dyn Broker>, rules: &RuleBook, epoch: Epoch) {
 }
 
 #[test]
-fn subscribers_fast_and_slow_get_everything_over_cut_lines_and_full_mailboxes() {
+fn subscribers_fast_and_slow_get_everything_over_cut_connections_and_full_mailboxes() {
     let rules = kept(1_000_000);
     let directory = tempfile::tempdir().unwrap();
     for broker in [
@@ -286,12 +292,12 @@ fn a_session_goes_on_where_it_was_after_the_server_was_stopped_and_started_again
     for life in 0..3_u64 {
         let broker = open_log(directory.path(), rules.clone());
         let mut workers = [Worker::new(&broker, &rules)];
-        let line = workers[0].open(1);
+        let connection = workers[0].open(1);
         let epoch = crate::desk::Desk::new(&broker).follow("a").epoch;
         let start = Position { epoch, offset: 0 };
         let mut subscriber = Subscriber {
             worker: 0,
-            line,
+            connection,
             position: position.unwrap_or(start),
             appetite: 7,
             live: false,

@@ -27,7 +27,7 @@ struct Said<'a> {
     message: Option<std::borrow::Cow<'a, str>>,
 }
 
-/// Introduces a line to the server, and subscribes it where a channel is named.
+/// Introduces a connection to the server, and subscribes it where a channel is named.
 pub(super) async fn introduce(
     socket: &mut WebSocket,
     token: Option<&str>,
@@ -64,10 +64,10 @@ async fn ask(socket: &mut WebSocket, request: &str, answer: &str) -> Result<(), 
             return Err(format!("the server refuses: {code}: {message}"));
         }
     }
-    Err("the server closed the line".to_owned())
+    Err("the server closed the connection".to_owned())
 }
 
-/// A line that publishes.
+/// A connection that publishes.
 pub(super) struct Publisher {
     sender: Sender,
     shared: Rc<Shared>,
@@ -112,7 +112,7 @@ impl Publisher {
         })
     }
 
-    /// Takes acknowledgements until the line ends.
+    /// Takes acknowledgements until the connection ends.
     pub(super) async fn listen(self: Rc<Self>, mut socket: WebSocket) {
         let why = loop {
             match socket.recv().await {
@@ -171,7 +171,7 @@ fn add_one(counts: &mut Vec<u64>, at: usize) {
 fn ended(sender: &Sender) -> String {
     match sender.closed() {
         Some(closed) => Error::Closed(Box::new(closed)).to_string(),
-        None => "the line was closed".to_owned(),
+        None => "the connection was closed".to_owned(),
     }
 }
 
@@ -219,7 +219,7 @@ impl Lane for Publisher {
 /// The time that a publication was meant for, in nanoseconds since the run's epoch, as digits.
 const STAMP: usize = 16;
 
-/// A line that subscribes.
+/// A connection that subscribes.
 pub(super) struct Subscriber {
     shared: Rc<Shared>,
     channel: usize,
@@ -239,7 +239,7 @@ impl Subscriber {
         }
     }
 
-    /// Takes deliveries until the line ends.
+    /// Takes deliveries until the connection ends.
     pub(super) async fn listen(mut self, mut socket: WebSocket) {
         let why = loop {
             match socket.recv().await {

@@ -74,13 +74,13 @@ pub(super) fn run(plan: &Plan, is_quiet: bool) -> Result<Found, Failure> {
 
 fn wait_until_open(plan: &Plan, news: &Receiver<News>, live: &mut Live) -> Result<(), Failure> {
     let mut opened = 0;
-    while opened < plan.lines() {
+    while opened < plan.connections() {
         match news.recv() {
             Ok(News::Opened) => opened += 1,
             Ok(News::Failed(why)) => {
-                let lines = plan.lines();
+                let connections = plan.connections();
                 return Err(Failure::Failed(format!(
-                    "only {opened} of {lines} connections could be opened: {why}"
+                    "only {opened} of {connections} connections could be opened: {why}"
                 )));
             }
             Ok(News::Glance(_) | News::Done(_)) => {}
@@ -242,7 +242,7 @@ fn role(load: &Load, number: usize) -> Role {
 async fn open(plan: &Plan, part: usize, tell: &SyncSender<News>) -> Result<Vec<Opened>, String> {
     let places = Arc::new(Semaphore::new(OPENING));
     let mut opening = JoinSet::new();
-    for number in (part..plan.lines()).step_by(plan.threads) {
+    for number in (part..plan.connections()).step_by(plan.threads) {
         let places = Arc::clone(&places);
         let (connect, load) = (plan.connect.clone(), plan.load.clone());
         opening.spawn_local(async move {

@@ -16,7 +16,7 @@ pub(super) struct Live {
     bar: ProgressBar,
     is_terminal: bool,
     is_quiet: bool,
-    lines: usize,
+    connections: usize,
     rates: VecDeque<f64>,
     /// What the plain lines gather over a second.
     second: Glance,
@@ -46,7 +46,7 @@ impl Live {
             bar,
             is_terminal,
             is_quiet,
-            lines: plan.lines(),
+            connections: plan.connections(),
             rates: VecDeque::new(),
             second: Glance::default(),
             said: Instant::now(),
@@ -54,9 +54,9 @@ impl Live {
     }
 
     pub(super) fn opening(&mut self, opened: usize) {
-        let lines = self.lines;
+        let connections = self.connections;
         self.bar
-            .set_message(format!("opened {opened} of {lines} connections"));
+            .set_message(format!("opened {opened} of {connections} connections"));
     }
 
     pub(super) fn running(&mut self, window: &Window, glance: &Glance, over: Duration) {

@@ -72,7 +72,7 @@ impl Plan {
             },
         };
         let load = load(bench);
-        let lines = load.lines();
+        let connections = load.connections();
         Ok(Self {
             url: bench.url.clone(),
             connect: connect(bench, &load)?,
@@ -82,14 +82,14 @@ impl Plan {
             warm_up: bench.warm_up,
             time: bench.time,
             grace: bench.grace,
-            threads: bench.threads.min(lines),
+            threads: bench.threads.min(connections),
             epoch: Instant::now(),
         })
     }
 
     /// How many connections there are.
-    pub(super) fn lines(&self) -> usize {
-        self.load.lines()
+    pub(super) fn connections(&self) -> usize {
+        self.load.connections()
     }
 
     pub(super) fn window(&self, start: Instant) -> Window {
@@ -120,7 +120,7 @@ impl Load {
         }
     }
 
-    fn lines(&self) -> usize {
+    fn connections(&self) -> usize {
         match self {
             Self::Echo { connections, .. } => *connections,
             Self::Channels {

@@ -107,7 +107,7 @@ impl Report {
         let mut report = Self {
             mode,
             url: plan.url.clone(),
-            connections: plan.lines(),
+            connections: plan.connections(),
             publishers,
             subscribers,
             bytes: plan.size,

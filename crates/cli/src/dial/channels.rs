@@ -3,14 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use offhook_client::{
-    Client, Data, Event, LineEvent, LineEvents, Publication, Recovery, Subscription,
+    Client, ConnectionEvent, ConnectionEvents, Data, Event, Publication, Recovery, Subscription,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, watch};
 
+use super::connection::quiet;
 use super::keyboard::Typed;
-use super::line::quiet;
 use super::voice::Voice;
 use super::{Channels, Dial};
 use crate::screen::{BOLD, DIM, hex, shown};
@@ -28,7 +28,7 @@ pub(super) async fn talk(
         builder = builder.token(token);
     }
     let mut asked = Ok(());
-    builder = builder.line(|connect| {
+    builder = builder.connection(|connect| {
         dial.ask(connect.clone(), &voice).unwrap_or_else(|failure| {
             asked = Err(failure);
             connect
@@ -81,7 +81,7 @@ impl Talk<'_> {
             let ended = ended.clone();
             tokio::spawn(async move { ended.send(reader.read(subscription).await).await });
         }
-        tokio::spawn(tell_of_the_line(
+        tokio::spawn(tell_of_the_connection(
             self.client.events(),
             Arc::clone(&self.voice),
         ));
@@ -281,31 +281,34 @@ fn json(channel: &str, publication: &Publication) -> String {
     serde_json::to_string(&line).unwrap_or_default()
 }
 
-/// Says when the line is lost, and when it is back.
-async fn tell_of_the_line(mut events: LineEvents, voice: Arc<Voice>) {
+/// Says when the connection is lost, and when it is back.
+async fn tell_of_the_connection(mut events: ConnectionEvents, voice: Arc<Voice>) {
     while let Some(event) = events.next().await {
         match event {
-            LineEvent::Open {
+            ConnectionEvent::Open {
                 recovery: Recovery::Resumed,
                 ..
             } => voice.tell("back, resumed"),
-            LineEvent::Open {
+            ConnectionEvent::Open {
                 recovery: Recovery::Positions,
                 ..
             } => voice.tell("back"),
-            LineEvent::Moving { after } => {
+            ConnectionEvent::Moving { after } => {
                 voice.tell(&format!(
                     "the server is going away; back {}",
                     after_a(after)
                 ));
             }
-            LineEvent::Lost { cause, pause } => {
-                voice.tell(&format!("line lost: {cause}; again {}", after_a(pause)));
+            ConnectionEvent::Lost { cause, pause } => {
+                voice.tell(&format!(
+                    "connection lost: {cause}; again {}",
+                    after_a(pause)
+                ));
             }
-            LineEvent::Held { cause, .. } => voice.tell(&format!("not taken yet: {cause}")),
-            LineEvent::Open { .. }
-            | LineEvent::Connecting { .. }
-            | LineEvent::GivenUp { .. }
+            ConnectionEvent::Held { cause, .. } => voice.tell(&format!("not taken yet: {cause}")),
+            ConnectionEvent::Open { .. }
+            | ConnectionEvent::Connecting { .. }
+            | ConnectionEvent::GivenUp { .. }
             | _ => {}
         }
     }

@@ -26,7 +26,7 @@ pub(crate) enum Content {
         /// Why, in words.
         reason: Vec<u8>,
     },
-    /// A question whether the line lives, or its answer.
+    /// Asks whether the peer is alive, or answers that it is.
     Heartbeat,
     /// Nothing that is known.
     Unknown,

@@ -18,7 +18,7 @@ pub(super) fn text(loaded: &Loaded, addresses: &[SocketAddr]) -> String {
             text.push_str(&line("chat", &format!("http{tls}://{host}/talk/"), note));
         }
         text.push_str(&line(
-            "line",
+            "url",
             &format!("ws{tls}://{host}{}", config.ws_path),
             note,
         ));

@@ -48,10 +48,10 @@ fn nothing_is_lost_repeated_or_reordered_whatever_is_broken() {
         ("the server killed ", " times"),
         ("times (", " with its seals lost"),
         ("stopped ", " times"),
-        ("times; ", " lines cut"),
-        ("lines cut, ", " frozen"),
+        ("times; ", " connections cut"),
+        ("connections cut, ", " frozen"),
         ("processes frozen ", " times"),
-        ("recovered ", " lines by sealed session"),
+        ("recovered ", " connections by sealed session"),
         ("sealed session, ", " by position"),
     ] {
         assert!(

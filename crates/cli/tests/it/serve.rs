@@ -10,7 +10,7 @@ use crate::program::{Program, Running, offhook};
 /// A server that serves, and where.
 pub(crate) fn serving(program: Program) -> (Running, String) {
     let mut running = program.start();
-    let line = running.line("line");
+    let line = running.line("url");
     let (_, url) = line.split_once("://").expect("a URL");
     let address = url.trim_end_matches("/ws").to_owned();
     running.line("Ctrl-C stops it.");
@@ -27,7 +27,7 @@ fn get(address: &str, path: &str) -> String {
 }
 
 /// A WebSocket that is opened, and then does nothing.
-fn open_line(address: &str) -> TcpStream {
+fn open_connection(address: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("it listens");
     let request = format!(
         "GET /ws HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -80,7 +80,7 @@ fn in_memory_nothing_is_written() {
 fn a_second_ctrl_c_stops_at_once() {
     let (mut running, address) =
         serving(offhook(&["--listen", "0", "--in-memory", "--drain", "1h"]));
-    let line = open_line(&address);
+    let line = open_connection(&address);
     running.signal(Signal::INT);
     running.error_line("stopping: clients have up to 3600 s to go");
     running.signal(Signal::INT);

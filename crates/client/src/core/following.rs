@@ -1,10 +1,10 @@
-//! Subscriptions on the line: made, restored, filled, set aside, left.
+//! Subscriptions on the connection: made, restored, filled, set aside, left.
 
 use std::time::{Duration, Instant};
 
 use offhook_dialects::native::client::{ChannelName, Command, Position, Retry};
 
-use super::line::Resuming;
+use super::connection::Resuming;
 use super::subscriptions::{Stage, Subscription};
 use super::{Asked, Blocked, Core, Signal, SubscriptionKey, Todo};
 use crate::error::{Error, Refused};
@@ -41,7 +41,7 @@ impl Core {
         let key = SubscriptionKey(self.number());
         let new = Subscription::new(channel, since, presence, self.settings.inbox);
         self.subscriptions.add(key, new)?;
-        if self.line.is_online() {
+        if self.connection.is_online() {
             self.todo.push_back(Todo::Subscribe(key));
         }
         Ok(key)
@@ -98,7 +98,7 @@ impl Core {
         };
         if matches!(entry.stage, Stage::Aside) && entry.inbox.is_half_empty() {
             entry.stage = Stage::Wanted;
-            if self.line.is_online() {
+            if self.connection.is_online() {
                 self.todo.push_back(Todo::Subscribe(key));
             }
             return true;
@@ -116,7 +116,7 @@ impl Core {
         self.blocked.take_if(|blocked| blocked.key == key).is_some()
     }
 
-    /// The line is open: everything wanted is asked for, but what comes back by itself.
+    /// The connection is open: everything wanted is asked for, but what comes back by itself.
     pub(super) fn begin_subscriptions(&mut self, resuming: Resuming) {
         for key in self.subscriptions.keys() {
             let Some(entry) = self.subscriptions.get(key) else {
@@ -218,7 +218,7 @@ impl Core {
     }
 
     pub(super) fn leave(&mut self, channel: ChannelName) {
-        if self.line.is_online() && self.subscriptions.leave(channel.clone()) {
+        if self.connection.is_online() && self.subscriptions.leave(channel.clone()) {
             self.todo.push_back(Todo::Unsubscribe(channel));
         }
     }
@@ -311,7 +311,7 @@ impl Core {
         }
     }
 
-    /// Its reader hangs, or waits for something behind it: the line goes on without it.
+    /// Its reader hangs, or waits for something behind it: the connection goes on without it.
     pub(super) fn set_blocked_aside(&mut self) {
         let Some(blocked) = self.blocked.take() else {
             return;

@@ -1,22 +1,22 @@
-//! Who we are: said on each new line, by a token or by the newest sealed session.
+//! Who we are: said on each new connection, by a token or by the newest sealed session.
 
 use std::time::Duration;
 
 use offhook_dialects::native::client::CommandId;
 use offhook_dialects::native::{Connect, Request};
 
-use super::line::{Phase, Resuming};
+use super::connection::{Phase, Resuming};
 use super::{Asked, Core};
+use crate::connection_event::{ConnectionEvent, Recovery};
 use crate::error::{Error, Refused};
-use crate::line_event::{LineEvent, Recovery};
 
 impl Core {
     /// The greeting, if it is its turn.
     pub(super) fn greeting(&mut self) -> Option<String> {
-        let Phase::Greeting { sent: None, .. } = &self.line.phase else {
+        let Phase::Greeting { sent: None, .. } = &self.connection.phase else {
             return None;
         };
-        let resume = self.line.resume.as_deref().map(str::to_owned);
+        let resume = self.connection.resume.as_deref().map(str::to_owned);
         let resuming = if resume.is_some() {
             Resuming::Yes
         } else {
@@ -27,12 +27,12 @@ impl Core {
             Resuming::Yes => self.subscriptions.positions(),
             Resuming::No => Vec::new(),
         };
-        if let Phase::Greeting { sent, .. } = &mut self.line.phase {
+        if let Phase::Greeting { sent, .. } = &mut self.connection.phase {
             *sent = Some((id, resuming));
         }
         Some(super::encode(Request::Connect(Connect {
             id,
-            token: self.line.token.as_deref().map(str::to_owned),
+            token: self.connection.token.as_deref().map(str::to_owned),
             resume,
             info: Default::default(),
             positions,
@@ -49,7 +49,7 @@ impl Core {
         let Phase::Greeting {
             sent: Some((asked, resuming)),
             ..
-        } = self.line.phase
+        } = self.connection.phase
         else {
             return;
         };
@@ -57,15 +57,15 @@ impl Core {
             return;
         }
         self.asked.remove(&id);
-        self.line.phase = Phase::Online { since: self.now };
-        self.line.resume = seal(resume);
+        self.connection.phase = Phase::Online { since: self.now };
+        self.connection.resume = seal(resume);
         let recovery = match resuming {
             Resuming::Yes => Recovery::Resumed,
-            Resuming::No if self.line.known => Recovery::Positions,
+            Resuming::No if self.connection.known => Recovery::Positions,
             Resuming::No => Recovery::New,
         };
-        self.line.known = true;
-        self.tell(LineEvent::Open {
+        self.connection.known = true;
+        self.tell(ConnectionEvent::Open {
             session: session.into(),
             user: user.map(Into::into),
             recovery,
@@ -74,13 +74,13 @@ impl Core {
     }
 
     pub(super) fn sealed(&mut self, resume: &str) {
-        self.line.resume = seal(resume);
+        self.connection.resume = seal(resume);
         self.subscriptions.seal();
     }
 
     /// The server refused the greeting.
     pub(super) fn unwelcome(&mut self, refused: Refused) {
-        let Phase::Greeting { sent, .. } = &mut self.line.phase else {
+        let Phase::Greeting { sent, .. } = &mut self.connection.phase else {
             return;
         };
         let resuming = sent.take().is_some_and(|(_, how)| how == Resuming::Yes);
@@ -89,15 +89,15 @@ impl Core {
             self.lose(refused.into());
             return;
         }
-        // The sealed session is no good: who we are has to be said again, on this line if it is
+        // The sealed session is no good: who we are has to be said again, on this connection if it is
         // known already.
-        self.line.resume = None;
+        self.connection.resume = None;
         if self.settings.has_token_source {
             let until = self.now;
             let cause = refused.into();
-            self.forget_line();
-            self.line.phase = Phase::Waiting { until };
-            self.tell(LineEvent::Lost {
+            self.forget_connection();
+            self.connection.phase = Phase::Waiting { until };
+            self.tell(ConnectionEvent::Lost {
                 cause,
                 pause: Duration::ZERO,
             });

@@ -6,12 +6,12 @@ use offhook_dialects::native::client::{
     ChannelName, CommandId, Message, Position, Retry, Said, read,
 };
 
-use super::line::says_already;
+use super::connection::says_already;
 use super::{Asked, Core, Signal, SubscriptionKey, Ticket, Todo};
 use crate::answer::{Answer, History, Published, Receipts};
+use crate::connection_event::ConnectionEvent;
 use crate::error::{Error, Refused};
 use crate::event::{Event, Gap, GapReason, Member, Members, Publication};
-use crate::line_event::LineEvent;
 
 impl Core {
     /// A text message came.
@@ -127,7 +127,7 @@ impl Core {
                 }
             }
             Said::Reconnect { after } => self.advised(after),
-            Said::Closing { reason } => self.line.closing = Some((&*reason).into()),
+            Said::Closing { reason } => self.connection.closing = Some((&*reason).into()),
             Said::Unknown => {}
         }
     }
@@ -270,7 +270,7 @@ impl Core {
         match pause {
             Some(pause) => {
                 let cause = refused.into();
-                self.tell(LineEvent::Held { cause, pause });
+                self.tell(ConnectionEvent::Held { cause, pause });
             }
             None => self.turned_away(),
         }
@@ -285,7 +285,7 @@ impl Core {
                     self.after(pause, Todo::Question(ticket));
                 }
             }
-            // It is asked again on the next line.
+            // It is asked again on the next connection.
             Retry::Reconnect => self.turned_away(),
         }
     }

@@ -1,14 +1,14 @@
 //! The client without I/O: what to send, what was answered, what is missing, when to come back.
 //!
-//! Whoever drives it opens lines, moves messages and waits, as it is told: `handle_*` tells it
+//! Whoever drives it opens connections, moves messages and waits, as it is told: `handle_*` tells it
 //! what happened and when, `poll_*` asks what to do. Users' wishes come in between. It never
 //! calls anybody; what it has to say to users are [`Signal`]s.
 
+mod connection;
 mod following;
 mod greeting;
 mod hearing;
 mod inbox;
-mod line;
 mod publishes;
 mod questions;
 mod subscriptions;
@@ -25,11 +25,11 @@ use offhook_dialects::native::Request;
 use offhook_dialects::native::client::{ChannelName, Command, CommandId, encode_request};
 
 use crate::answer::Answer;
+use crate::connection_event::ConnectionEvent;
 use crate::error::Error;
-use crate::line_event::LineEvent;
 
+use connection::Connection;
 pub(crate) use following::Taken;
-use line::Line;
 pub(crate) use publishes::Outgoing;
 use publishes::{Hold, Publishes};
 use questions::Questions;
@@ -63,7 +63,7 @@ pub struct Heartbeat {
     /// Ask for a sign of life when nothing was heard for this long. 25 s: below the idle timeouts
     /// of the usual proxies and NATs, and before the WebSocket's own ping.
     pub every: Duration,
-    /// Give the line up when none came for this long; a greeting has to be answered in this time
+    /// Give the connection up when none came for this long; a greeting has to be answered in this time
     /// as well. 20 s: a phone that changes cells comes back within; a server that hangs does not.
     pub within: Duration,
 }
@@ -82,7 +82,7 @@ impl Default for Heartbeat {
 pub(crate) enum Step {
     /// Wait for [`Core::poll_timeout`].
     Wait,
-    /// Open a line.
+    /// Open a connection.
     Open {
         /// And fetch a token first.
         token_wanted: bool,
@@ -105,11 +105,11 @@ pub(crate) enum Signal {
     },
     /// Fewer publications wait than did.
     Room,
-    /// Something happened to the line.
-    Line(LineEvent),
+    /// Something happened to the connection.
+    Connection(ConnectionEvent),
 }
 
-/// What was asked on this line, by the number of the request.
+/// What was asked on this connection, by the number of the request.
 #[derive(Clone, Debug)]
 enum Asked {
     Hello,
@@ -122,7 +122,7 @@ enum Asked {
     Ping,
 }
 
-/// What is to be sent, or looked at, on this line.
+/// What is to be sent, or looked at, on this connection.
 #[derive(Clone, Debug)]
 enum Todo {
     Subscribe(SubscriptionKey),
@@ -134,7 +134,7 @@ enum Todo {
     Ping,
 }
 
-/// A subscription whose inbox is full, so that the line is not read.
+/// A subscription whose inbox is full, so that the connection is not read.
 #[derive(Clone, Copy, Debug)]
 struct Blocked {
     key: SubscriptionKey,
@@ -142,7 +142,7 @@ struct Blocked {
     since: Instant,
 }
 
-/// How long a reader that takes nothing may keep the line from being read: 1 s, so that one that
+/// How long a reader that takes nothing may keep the connection from being read: 1 s, so that one that
 /// is only slow pushes back on the server, and others wait for one that hangs no longer.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// And while answers are waited for, perhaps by that very reader: 20 ms.
@@ -152,7 +152,7 @@ pub(crate) struct Core {
     settings: Settings,
     now: Instant,
     random: Random,
-    line: Line,
+    connection: Connection,
     /// The last number given to a request, a ticket or a subscription.
     last: u64,
     asked: HashMap<CommandId, Asked>,
@@ -174,7 +174,7 @@ impl Core {
         Self {
             now,
             random: Random(seed | 1),
-            line: Line::new(now),
+            connection: Connection::new(now),
             last: 0,
             asked: HashMap::new(),
             todo: VecDeque::new(),
@@ -189,12 +189,12 @@ impl Core {
         }
     }
 
-    /// The next message to send on the line.
+    /// The next message to send on the connection.
     pub(crate) fn poll_transmit(&mut self) -> Option<String> {
         if let Some(greeting) = self.greeting() {
             return Some(greeting);
         }
-        if !self.line.is_online() {
+        if !self.connection.is_online() {
             return None;
         }
         while let Some(todo) = self.todo.pop_front() {
@@ -261,7 +261,7 @@ impl Core {
         self.last
     }
 
-    /// Whether the next message may be taken from the line.
+    /// Whether the next message may be taken from the connection.
     pub(crate) fn may_read(&self) -> bool {
         self.blocked.is_none()
     }
@@ -271,9 +271,9 @@ impl Core {
         let again = self.again.keys().next().map(|(at, _)| *at);
         let held = match self.publishes.hold {
             Hold::Until(at) => Some(at),
-            Hold::No | Hold::NextLine => None,
+            Hold::No | Hold::NextConnection => None,
         };
-        let times = [self.line_timeout(), again, held, self.patience_ends()];
+        let times = [self.connection_timeout(), again, held, self.patience_ends()];
         times.into_iter().flatten().min()
     }
 
@@ -306,7 +306,7 @@ impl Core {
             let todo = first.remove();
             self.todo.push_back(todo);
         }
-        self.line_time();
+        self.connection_time();
     }
 
     fn after(&mut self, pause: Duration, todo: Todo) {

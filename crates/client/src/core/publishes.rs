@@ -7,7 +7,7 @@ use offhook_dialects::native::client::{ChannelName, Command};
 
 use super::Ticket;
 
-/// How many may be under way at once. 64: a quarter of what a server takes of one line.
+/// How many may be under way at once. 64: a quarter of what a server takes of one connection.
 const WINDOW: usize = 64;
 
 /// A publication to be made.
@@ -34,7 +34,7 @@ struct Entry {
 pub(super) enum Hold {
     No,
     Until(Instant),
-    NextLine,
+    NextConnection,
 }
 
 /// All of them, each in one of three states: behind another one of its channel, ready to be sent,
@@ -137,7 +137,7 @@ impl Publishes {
     /// It was refused for now.
     pub(super) fn refused(&mut self, ticket: Ticket, hold: Hold) {
         self.refusals = self.refusals.saturating_add(1);
-        if self.hold != Hold::NextLine {
+        if self.hold != Hold::NextConnection {
             self.hold = hold;
         }
         if let Some(entry) = self.entries.get_mut(&ticket) {
@@ -146,9 +146,9 @@ impl Publishes {
         }
     }
 
-    /// The line is gone: nobody knows which of those under way arrived. All go again, each with
+    /// The connection is gone: nobody knows which of those under way arrived. All go again, each with
     /// its key.
-    pub(super) fn line_lost(&mut self) {
+    pub(super) fn connection_lost(&mut self) {
         self.hold = Hold::No;
         if self.under_way == 0 {
             return;
@@ -161,7 +161,7 @@ impl Publishes {
         }
     }
 
-    /// There will be no line any more.
+    /// There will be no connection any more.
     pub(super) fn take_all(&mut self) -> Vec<Ticket> {
         let tickets = std::mem::take(&mut self.entries).into_keys().collect();
         *self = Self::new(self.limit);

@@ -73,7 +73,7 @@ impl Questions {
         }
     }
 
-    pub(super) fn line_lost(&mut self) {
+    pub(super) fn connection_lost(&mut self) {
         self.under_way = 0;
         for (ticket, entry) in &mut self.entries {
             entry.under_way = false;
@@ -81,7 +81,7 @@ impl Questions {
         }
     }
 
-    /// There will be no line any more.
+    /// There will be no connection any more.
     pub(super) fn take_all(&mut self) -> Vec<Ticket> {
         std::mem::take(self).entries.into_keys().collect()
     }

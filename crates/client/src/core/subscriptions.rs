@@ -11,7 +11,7 @@ use crate::event::Event;
 use crate::since::Since;
 
 /// ```text
-///                ┌───────────── the line is lost, refused for now ─────────────┐
+///                ┌───────────── the connection is lost, refused for now ─────────────┐
 ///                ▼                                                             │
 ///  begin ─▶ Wanted ─▶ Asked ─────────────────▶ There ──────────────────────────┤
 ///              ▲  └──────▶ Restoring ───────────▲ │ its reader is too slow     │
@@ -25,7 +25,7 @@ pub(super) enum Stage {
     Asked,
     Restoring,
     There,
-    /// Unsubscribed on the line, because nobody took what came.
+    /// Unsubscribed on the connection, because nobody took what came.
     Aside,
     /// With what the reader is to be told; nothing if it was told, or closed the client itself.
     Ended(Option<Error>),
@@ -127,7 +127,7 @@ impl Subscription {
 pub(super) struct Subscriptions {
     entries: BTreeMap<SubscriptionKey, Subscription>,
     names: HashMap<ChannelName, SubscriptionKey>,
-    /// Channels that are to be left, or are being left, on this line. What comes of them meanwhile
+    /// Channels that are to be left, or are being left, on this connection. What comes of them meanwhile
     /// is nobody's.
     leaving: HashMap<ChannelName, Leaving>,
 }
@@ -221,7 +221,7 @@ impl Subscriptions {
         }
     }
 
-    pub(super) fn line_lost(&mut self) {
+    pub(super) fn connection_lost(&mut self) {
         self.leaving.clear();
         for entry in self.entries.values_mut() {
             match entry.stage {

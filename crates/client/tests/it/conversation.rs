@@ -294,11 +294,11 @@ async fn a_server_that_is_none_is_told_at_once_by_connect() {
     let hall = Hall::open().await;
     let wrong = format!("ws://{}/nowhere", hall.address());
     let error = Client::to(wrong)
-        .line(|connect| connect.no_proxy())
+        .connection(|connect| connect.no_proxy())
         .connect()
         .await
         .unwrap_err();
-    assert!(matches!(&error, Error::Line(_)), "{error:?}");
+    assert!(matches!(&error, Error::Connection(_)), "{error:?}");
     assert!(!error.is_retryable(), "{error}");
     let address = hall.address();
     hall.close().await;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use offhook_client::{
-    Backoff, Builder, Client, Event, LineEvent, LineEvents, Recovery, Subscription,
+    Backoff, Builder, Client, ConnectionEvent, ConnectionEvents, Event, Recovery, Subscription,
 };
 use offhook_server::config::{Config, Sources, load};
 use offhook_server::{Running, Server};
@@ -104,7 +104,7 @@ pub(crate) fn builder(address: SocketAddr) -> Builder {
     backoff.first = Duration::from_millis(10);
     backoff.cap = Duration::from_millis(50);
     Client::to(format!("ws://{address}/ws"))
-        .line(|connect| connect.no_proxy())
+        .connection(|connect| connect.no_proxy())
         .backoff(backoff)
 }
 
@@ -135,22 +135,24 @@ pub(crate) fn text(publication: &offhook_client::Publication) -> String {
     publication.data.text().unwrap().into_owned()
 }
 
-/// Waits until a line is open again.
-pub(crate) async fn opened(events: &mut LineEvents) -> Recovery {
+/// Waits until a connection is open again.
+pub(crate) async fn opened(events: &mut ConnectionEvents) -> Recovery {
     loop {
         match within(events.next()).await.unwrap() {
-            LineEvent::Open { recovery, .. } => return recovery,
-            LineEvent::GivenUp { cause } => panic!("given up: {cause}"),
+            ConnectionEvent::Open { recovery, .. } => return recovery,
+            ConnectionEvent::GivenUp { cause } => panic!("given up: {cause}"),
             _ => {}
         }
     }
 }
 
-/// Waits until the line is lost.
-pub(crate) async fn lost(events: &mut LineEvents) -> offhook_client::Error {
+/// Waits until the connection is lost.
+pub(crate) async fn lost(events: &mut ConnectionEvents) -> offhook_client::Error {
     loop {
         match within(events.next()).await.unwrap() {
-            LineEvent::Lost { cause, .. } | LineEvent::GivenUp { cause } => return cause,
+            ConnectionEvent::Lost { cause, .. } | ConnectionEvent::GivenUp { cause } => {
+                return cause;
+            }
             _ => {}
         }
     }

@@ -1,16 +1,16 @@
-//! Lines in memory, whose other end is a script.
+//! Connections in memory, whose other end is a script.
 
 use offhook::{Pair, WebSocket};
 use offhook_client::{Builder, Client};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-/// The server's ends of the lines that a client opens.
+/// The server's ends of the connections that a client opens.
 pub(crate) struct Peers {
     peers: mpsc::Receiver<WebSocket>,
 }
 
-/// The other end of one line.
+/// The other end of one connection.
 pub(crate) struct Peer {
     pub(crate) socket: WebSocket,
 }
@@ -31,7 +31,7 @@ impl Peers {
         Peer { socket }
     }
 
-    /// The next line, greeted.
+    /// The next connection, greeted.
     pub(crate) async fn welcome(&mut self, resume: &str) -> (Peer, Value) {
         let mut peer = self.next().await;
         let hello = peer.hears().await;
@@ -46,7 +46,12 @@ impl Peers {
 
 impl Peer {
     pub(crate) async fn hears(&mut self) -> Value {
-        let message = self.socket.recv().await.unwrap().expect("the line goes on");
+        let message = self
+            .socket
+            .recv()
+            .await
+            .unwrap()
+            .expect("the connection goes on");
         serde_json::from_slice(message.as_bytes()).unwrap()
     }
 

@@ -1,15 +1,15 @@
-//! Lines that are cut and frozen, servers that go and come back: nothing lost, nothing twice.
+//! Connections that are cut and frozen, servers that go and come back: nothing lost, nothing twice.
 
 use std::time::Duration;
 
-use offhook_client::{Event, GapReason, Heartbeat, LineEvent, Recovery, Since};
+use offhook_client::{ConnectionEvent, Event, GapReason, Heartbeat, Recovery, Since};
 use tempfile::TempDir;
 
 use crate::hall::{Hall, builder, lost, next, numbers, opened, texts, within};
 use crate::proxy::Proxy;
 
 #[tokio::test]
-async fn a_cut_line_is_resumed_and_nothing_is_missed() {
+async fn a_cut_connection_is_resumed_and_nothing_is_missed() {
     let hall = Hall::open().await;
     let proxy = Proxy::to(hall.address()).await;
     let publisher = hall.client().await;
@@ -33,7 +33,7 @@ async fn a_cut_line_is_resumed_and_nothing_is_missed() {
 }
 
 #[tokio::test]
-async fn a_frozen_line_is_noticed_and_what_was_held_back_comes_once() {
+async fn a_frozen_connection_is_noticed_and_what_was_held_back_comes_once() {
     let hall = Hall::open().await;
     let proxy = Proxy::to(hall.address()).await;
     let publisher = hall.client().await;
@@ -79,7 +79,7 @@ async fn what_is_published_while_away_goes_out_once_and_in_order_later() {
 }
 
 #[tokio::test]
-async fn what_was_published_as_the_line_broke_is_not_published_twice() {
+async fn what_was_published_as_the_connection_broke_is_not_published_twice() {
     let hall = Hall::open().await;
     let proxy = Proxy::to(hall.address()).await;
     let client = builder(proxy.address()).connect().await.unwrap();
@@ -217,14 +217,16 @@ async fn a_server_that_stops_says_when_to_come_back_and_that_is_obeyed() {
     hall.close().await;
     let advised = loop {
         match within(events.next()).await.unwrap() {
-            LineEvent::Moving { after } => break after,
-            other => assert!(!matches!(other, LineEvent::Lost { .. }), "{other:?}"),
+            ConnectionEvent::Moving { after } => break after,
+            other => assert!(!matches!(other, ConnectionEvent::Lost { .. }), "{other:?}"),
         }
     };
-    // The line may end before.
+    // The connection may end before.
     match within(events.next()).await.unwrap() {
-        LineEvent::Lost { pause, .. } => assert!(pause <= advised, "{pause:?} of {advised:?}"),
-        LineEvent::Connecting { .. } => {}
+        ConnectionEvent::Lost { pause, .. } => {
+            assert!(pause <= advised, "{pause:?} of {advised:?}")
+        }
+        ConnectionEvent::Connecting { .. } => {}
         other => panic!("{other:?}"),
     }
     let hall = Hall::on_disk(directory.path()).await;
@@ -233,7 +235,7 @@ async fn a_server_that_stops_says_when_to_come_back_and_that_is_obeyed() {
 }
 
 #[tokio::test]
-async fn members_do_not_flap_when_a_line_is_cut_and_resumed() {
+async fn members_do_not_flap_when_a_connection_is_cut_and_resumed() {
     let hall = Hall::open().await;
     let proxy = Proxy::to(hall.address()).await;
     let watcher = hall.client().await;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use offhook::protocol::CloseCode;
-use offhook_client::{Error, Event, LineEvent};
+use offhook_client::{ConnectionEvent, Error, Event};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
@@ -14,7 +14,7 @@ use crate::hall::{lost, opened};
 use crate::pairs;
 
 #[tokio::test(start_paused = true)]
-async fn a_token_is_fetched_for_a_line_without_sealed_session_and_only_for_that() {
+async fn a_token_is_fetched_for_a_connection_without_sealed_session_and_only_for_that() {
     let (builder, mut peers) = pairs::client();
     let fetched = Arc::new(AtomicUsize::new(0));
     let fetches = Arc::clone(&fetched);
@@ -98,7 +98,7 @@ async fn a_close_that_says_never_is_obeyed_and_tells_everybody_why() {
     let code = CloseCode::new(4003);
     peer.socket.close(code, "go away").await.unwrap();
     let refused = |error: &Error| match error {
-        Error::Line(error) => error.close_code() == Some(code),
+        Error::Connection(error) => error.close_code() == Some(code),
         _ => false,
     };
     assert!(refused(&publishing.await.unwrap_err()));
@@ -107,8 +107,8 @@ async fn a_close_that_says_never_is_obeyed_and_tells_everybody_why() {
     assert!(refused(&client.publish("room", "y").await.unwrap_err()));
     loop {
         match events.next().await.unwrap() {
-            LineEvent::GivenUp { cause } => break assert!(refused(&cause)),
-            LineEvent::Lost { cause, .. } => panic!("{cause}"),
+            ConnectionEvent::GivenUp { cause } => break assert!(refused(&cause)),
+            ConnectionEvent::Lost { cause, .. } => panic!("{cause}"),
             _ => {}
         }
     }
@@ -127,14 +127,14 @@ async fn closing_says_goodbye_with_1000() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn closing_while_a_line_is_opened_does_not_wait_for_it() {
+async fn closing_while_a_connection_is_opened_does_not_wait_for_it() {
     let never = || std::future::pending::<Result<offhook::WebSocket, offhook::Error>>();
     let client = offhook_client::Client::over(move |_| never()).start();
     client.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_move_to_a_new_line_says_going_away_to_the_old_one_and_loses_nothing() {
+async fn a_move_to_a_new_connection_says_going_away_to_the_old_one_and_loses_nothing() {
     let (builder, mut peers) = pairs::client();
     let client = builder.start();
     let (mut peer, _) = peers.welcome("r1").await;
@@ -175,7 +175,7 @@ async fn a_server_that_reads_nothing_does_not_make_the_queue_grow() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nonsense_leads_to_a_new_line_not_at_once() {
+async fn nonsense_leads_to_a_new_connection_not_at_once() {
     let (builder, mut peers) = pairs::client();
     let client = builder.start();
     let mut events = client.events();

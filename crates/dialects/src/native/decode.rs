@@ -25,7 +25,7 @@ const MAX_ID: u64 = (1 << 53) - 1;
 /// What a client asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// The first message of a line: who it is.
+    /// The first message of a connection: who it is.
     Connect(Connect),
     /// Something for the engine.
     Command {
@@ -36,7 +36,7 @@ pub enum Request {
     },
 }
 
-/// The first message of a line.
+/// The first message of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connect {
     /// To be answered under this number.
@@ -110,7 +110,7 @@ struct Numbered {
 /// Reads a client's message.
 ///
 /// # Errors
-/// [`Rejection`], for [`encode_rejection`](super::encode_rejection); the line stays.
+/// [`Rejection`], for [`encode_rejection`](super::encode_rejection); the connection stays.
 pub fn decode(text: &str) -> Result<Request, Rejection> {
     let message: Message<'_> = serde_json::from_str(text).map_err(|error| {
         let id = serde_json::from_str(text)

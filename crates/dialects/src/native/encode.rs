@@ -8,7 +8,7 @@ use offhook_engine::{
 
 use super::{decode::Rejection, object::Object};
 
-/// The answer to `connect`: who the line is now, and the sealed session to come back with.
+/// The answer to `connect`: who the connection is now, and the sealed session to come back with.
 #[must_use]
 pub fn encode_welcome(id: CommandId, session: SessionId, user: &str, resume: &str) -> String {
     let object = Object::new("welcome")
@@ -26,7 +26,7 @@ pub fn encode_token(resume: &str) -> String {
     Object::new("token").text("resume", resume).end()
 }
 
-/// A publication, the same text for every line: encode it once.
+/// A publication, the same text for every connection: encode it once.
 #[must_use]
 pub fn encode_publication(publication: &Publication) -> String {
     // Data is most of it; names and numbers fit the rest.
@@ -67,7 +67,7 @@ fn text_of(publication: &Publication) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(&publication.data)
 }
 
-/// A join or a leave, the same text for every line.
+/// A join or a leave, the same text for every connection.
 #[must_use]
 pub fn encode_presence(change: &PresenceChange) -> String {
     let kind = if change.joined { "join" } else { "leave" };
@@ -84,7 +84,7 @@ fn member(object: Object, member: &Member) -> Object {
     object.raw("info", String::from_utf8_lossy(&member.info))
 }
 
-/// Everything else a line gets.
+/// Everything else a connection gets.
 #[must_use]
 pub fn encode_notice(notice: &Notice) -> String {
     match notice {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::{
     broker::{BrokerRequest, ReadFrom, ReadLimit, RequestId, StreamState},
-    delivery::{GapReason, LineId, Notice},
+    delivery::{ConnectionId, GapReason, Notice},
     error::{ErrorCode, Refusal, Retry},
     position::Position,
     publication::Publication,
@@ -39,8 +39,8 @@ enum Move {
 }
 
 impl Engine {
-    pub(super) fn advance(&mut self, line: LineId, channel: Slot) -> Option<Step> {
-        let l = self.lines.get_mut(line.into())?;
+    pub(super) fn advance(&mut self, connection: ConnectionId, channel: Slot) -> Option<Step> {
+        let l = self.connections.get_mut(connection.into())?;
         let credit = l.credit;
         let c = self.channels.get_mut(channel)?;
         let tail = c.tail?;
@@ -67,8 +67,8 @@ impl Engine {
                 behind.page = None;
                 None
             }
-            Move::GoLive => self.caught_up(line, channel, tail),
-            Move::HandOut(publication) => self.hand_out(line, channel, publication),
+            Move::GoLive => self.caught_up(connection, channel, tail),
+            Move::HandOut(publication) => self.hand_out(connection, channel, publication),
             Move::SkipToTail => {
                 let reason = if behind.slow {
                     GapReason::Dropped
@@ -76,17 +76,17 @@ impl Engine {
                     GapReason::EvictedBySize
                 };
                 behind.skip(reason, tail.position());
-                self.queue_advance(line, channel);
+                self.queue_advance(connection, channel);
                 None
             }
             Move::Read => {
                 behind.reading = true;
-                self.read_is_free(line, channel);
+                self.read_is_free(connection, channel);
                 None
             }
             Move::AwaitStream => {
                 if !std::mem::replace(&mut behind.ahead, true) {
-                    c.catching_up().ahead.push(line);
+                    c.catching_up().ahead.push(connection);
                 }
                 None
             }
@@ -94,50 +94,61 @@ impl Engine {
     }
 
     /// Live again: first what has to be said about the way there, then the marker, then live.
-    fn caught_up(&mut self, line: LineId, channel: Slot, tail: Tail) -> Option<Step> {
-        if let Some(notice) = self.gap_before_next(line, channel) {
-            self.queue_advance(line, channel);
-            return Some(Step::Notice { line, notice });
+    fn caught_up(&mut self, connection: ConnectionId, channel: Slot, tail: Tail) -> Option<Step> {
+        if let Some(notice) = self.gap_before_next(connection, channel) {
+            self.queue_advance(connection, channel);
+            return Some(Step::Notice { connection, notice });
         }
         let c = self.channels.get(channel)?;
         let name = c.name.clone();
-        let s = self.lines.get_mut(line.into())?.subscription(channel)?;
+        let s = self
+            .connections
+            .get_mut(connection.into())?
+            .subscription(channel)?;
         let Stage::Behind(behind) = &s.stage else {
             return None;
         };
         let told = behind.told;
-        self.go_live(line, channel);
+        self.go_live(connection, channel);
         let notice = Notice::Live {
             channel: name,
             position: tail.position(),
         };
-        // A line that was full for a moment and missed nothing need not know.
-        told.then_some(Step::Notice { line, notice })
+        // A connection that was full for a moment and missed nothing need not know.
+        told.then_some(Step::Notice { connection, notice })
     }
 
-    fn hand_out(&mut self, line: LineId, channel: Slot, next: Arc<Publication>) -> Option<Step> {
-        self.queue_advance(line, channel);
+    fn hand_out(
+        &mut self,
+        connection: ConnectionId,
+        channel: Slot,
+        next: Arc<Publication>,
+    ) -> Option<Step> {
+        self.queue_advance(connection, channel);
         let notice = self
-            .behind_before_next(line, channel)
-            .or_else(|| self.gap_before_next(line, channel));
+            .behind_before_next(connection, channel)
+            .or_else(|| self.gap_before_next(connection, channel));
         if let Some(notice) = notice {
-            return Some(Step::Notice { line, notice });
+            return Some(Step::Notice { connection, notice });
         }
-        let l = self.lines.get_mut(line.into())?;
+        let l = self.connections.get_mut(connection.into())?;
         l.credit = l.credit.saturating_sub(next.weight());
         let Stage::Behind(behind) = &mut l.subscription(channel)?.stage else {
             return None;
         };
         behind.cursor = next.position.offset;
         Some(Step::Publication {
-            line,
+            connection,
             publication: next,
         })
     }
 
-    fn behind_before_next(&mut self, line: LineId, channel: Slot) -> Option<Notice> {
+    fn behind_before_next(&mut self, connection: ConnectionId, channel: Slot) -> Option<Notice> {
         let name = self.channels.get(channel)?.name.clone();
-        let s = self.lines.get_mut(line.into())?.subscription(channel)?;
+        let s = self
+            .connections
+            .get_mut(connection.into())?
+            .subscription(channel)?;
         let Stage::Behind(behind) = &mut s.stage else {
             return None;
         };
@@ -151,9 +162,12 @@ impl Engine {
         })
     }
 
-    fn gap_before_next(&mut self, line: LineId, channel: Slot) -> Option<Notice> {
+    fn gap_before_next(&mut self, connection: ConnectionId, channel: Slot) -> Option<Notice> {
         let name = self.channels.get(channel)?.name.clone();
-        let s = self.lines.get_mut(line.into())?.subscription(channel)?;
+        let s = self
+            .connections
+            .get_mut(connection.into())?
+            .subscription(channel)?;
         let Stage::Behind(behind) = &mut s.stage else {
             return None;
         };
@@ -168,8 +182,8 @@ impl Engine {
 
     /// Starts the read a subscription waits for, or joins one that is under way; when too many
     /// are, it waits for its turn.
-    pub(super) fn read_is_free(&mut self, line: LineId, channel: Slot) {
-        let Some(l) = self.lines.get_mut(line.into()) else {
+    pub(super) fn read_is_free(&mut self, connection: ConnectionId, channel: Slot) {
+        let Some(l) = self.connections.get_mut(connection.into()) else {
             return;
         };
         let bytes = l.credit.max(SMALLEST_READ).min(self.limits.page_bytes);
@@ -186,11 +200,11 @@ impl Engine {
         let reads = &mut c.catching_up().reads;
         // A herd that comes back with the same position reads once.
         if let Some(same) = reads.iter_mut().find(|read| read.after == after) {
-            same.waiters.push(line);
+            same.waiters.push(connection);
             return;
         }
         if self.reads >= self.limits.reads {
-            self.reads_waiting.push_back((line, channel));
+            self.reads_waiting.push_back((connection, channel));
             return;
         }
         self.reads += 1;
@@ -208,7 +222,7 @@ impl Engine {
         c.catching_up().reads.push(Read {
             id,
             after,
-            waiters: vec![line],
+            waiters: vec![connection],
         });
         let from = ReadFrom::After(after.offset);
         self.broker_requests.push_back(BrokerRequest::History {
@@ -232,10 +246,10 @@ impl Engine {
         });
         // One waiter may have gone or join another read: go on until a read was started.
         while self.reads < self.limits.reads {
-            let Some((line, channel)) = self.reads_waiting.pop_front() else {
+            let Some((connection, channel)) = self.reads_waiting.pop_front() else {
                 break;
             };
-            self.read_is_free(line, channel);
+            self.read_is_free(connection, channel);
         }
         read
     }
@@ -256,8 +270,8 @@ impl Engine {
         if !same_epoch {
             self.follow_again(channel);
         }
-        for line in read.waiters {
-            let Some(l) = self.lines.get_mut(line.into()) else {
+        for connection in read.waiters {
+            let Some(l) = self.connections.get_mut(connection.into()) else {
                 continue;
             };
             let Some(s) = l.subscription(channel) else {
@@ -270,10 +284,13 @@ impl Engine {
                 continue;
             }
             if !same_epoch || !turn_page(behind, stream, &page, tail) {
-                self.try_again(Again::Read { line, channel });
+                self.try_again(Again::Read {
+                    connection,
+                    channel,
+                });
                 continue;
             }
-            self.queue_advance(line, channel);
+            self.queue_advance(connection, channel);
         }
         self.settle(channel);
     }
@@ -286,13 +303,16 @@ impl Engine {
             return;
         };
         let never = refusal.code.retry() == Retry::Never;
-        for line in read.waiters {
+        for connection in read.waiters {
             if never && refusal.code == ErrorCode::StorageCorrupt {
                 // Reading around the damage would lose something silently.
-                self.end(line, channel, self.limits.presence_grace);
-                self.unsubscribed(line, &name, refusal.clone());
+                self.end(connection, channel, self.limits.presence_grace);
+                self.unsubscribed(connection, &name, refusal.clone());
             } else {
-                self.try_again(Again::Read { line, channel });
+                self.try_again(Again::Read {
+                    connection,
+                    channel,
+                });
             }
         }
         self.settle(channel);

@@ -8,7 +8,7 @@ use crate::{
     broker::{BrokerRequest, ReadFrom, ReadLimit},
     channel_name::ChannelName,
     command::{Command, CommandId, Now, Since},
-    delivery::{CloseReason, LineId, Reply},
+    delivery::{CloseReason, ConnectionId, Reply},
     error::{ErrorCode, Refusal},
     position::Position,
     publication::{Draft, Format, Key, Publisher, Tags},
@@ -18,43 +18,57 @@ use crate::{
 use super::{Engine, state::Pending};
 
 impl Engine {
-    /// Takes a command from a line. Every command gets exactly one reply, unless the line goes
+    /// Takes a command from a connection. Every command gets exactly one reply, unless the connection goes
     /// first.
-    pub fn handle_command(&mut self, line: LineId, id: CommandId, command: Command, now: Now) {
+    pub fn handle_command(
+        &mut self,
+        connection: ConnectionId,
+        id: CommandId,
+        command: Command,
+        now: Now,
+    ) {
         self.now = now.instant;
-        if self.lines.get(line.into()).is_none_or(|l| l.closing) {
+        if self
+            .connections
+            .get(connection.into())
+            .is_none_or(|l| l.closing)
+        {
             return;
         }
         let publishes = matches!(command, Command::Publish { .. });
-        let done = match self.admit(line, publishes) {
-            Ok(()) => self.carry_out(line, id, command, now),
+        let done = match self.admit(connection, publishes) {
+            Ok(()) => self.carry_out(connection, id, command, now),
             Err(refusal) => Err(refusal),
         };
         if let Err(refusal) = done {
-            self.refuse(line, id, refusal);
+            self.refuse(connection, id, refusal);
         }
     }
 
-    /// A line sent what is no command: it is answered with the refusal, and costs what a command
+    /// A connection sent what is no command: it is answered with the refusal, and costs what a command
     /// does, so that nobody can send rubbish faster than sense.
     pub fn handle_refused(
         &mut self,
-        line: LineId,
+        connection: ConnectionId,
         id: Option<CommandId>,
         refusal: Refusal,
         now: Now,
     ) {
         self.now = now.instant;
-        if self.lines.get(line.into()).is_none_or(|l| l.closing) {
+        if self
+            .connections
+            .get(connection.into())
+            .is_none_or(|l| l.closing)
+        {
             return;
         }
-        let refusal = self.admit(line, false).err().unwrap_or(refusal);
-        self.reply(line, id, Reply::Refused(refusal));
+        let refusal = self.admit(connection, false).err().unwrap_or(refusal);
+        self.reply(connection, id, Reply::Refused(refusal));
     }
 
     fn carry_out(
         &mut self,
-        line: LineId,
+        connection: ConnectionId,
         id: CommandId,
         command: Command,
         now: Now,
@@ -67,9 +81,12 @@ impl Engine {
                 tags,
                 key,
             } => {
-                let draft = self.draft(line, channel, data, format, tags, key, now)?;
-                self.in_flight(line)?;
-                let id = self.request(Pending::Publish { line, command: id });
+                let draft = self.draft(connection, channel, data, format, tags, key, now)?;
+                self.in_flight(connection)?;
+                let id = self.request(Pending::Publish {
+                    connection,
+                    command: id,
+                });
                 self.broker_requests
                     .push_back(BrokerRequest::Publish { id, draft });
                 Ok(())
@@ -78,32 +95,34 @@ impl Engine {
                 channel,
                 since,
                 presence,
-            } => self.subscribe(line, Some(id), channel, since, presence),
-            Command::Unsubscribe { channel } => self.unsubscribe(line, id, channel),
+            } => self.subscribe(connection, Some(id), channel, since, presence),
+            Command::Unsubscribe { channel } => self.unsubscribe(connection, id, channel),
             Command::History {
                 channel,
                 since,
                 limit,
-            } => self.history(line, id, channel, since, limit),
-            Command::Presence { channel } => self.presence(line, id, channel),
+            } => self.history(connection, id, channel, since, limit),
+            Command::Presence { channel } => self.presence(connection, id, channel),
             Command::Ack {
                 channel,
                 consumer,
                 position,
-            } => self.ack(line, id, channel, consumer, position),
-            Command::Receipts { channel, position } => self.receipts(line, id, channel, position),
+            } => self.ack(connection, id, channel, consumer, position),
+            Command::Receipts { channel, position } => {
+                self.receipts(connection, id, channel, position)
+            }
             Command::Ping => {
-                self.reply(line, Some(id), Reply::Pong);
+                self.reply(connection, Some(id), Reply::Pong);
                 Ok(())
             }
         }
     }
 
     /// Rate limits; whoever runs into them for long is closed.
-    fn admit(&mut self, line: LineId, publishes: bool) -> Result<(), Refusal> {
+    fn admit(&mut self, connection: ConnectionId, publishes: bool) -> Result<(), Refusal> {
         let now_ms = self.now_ms();
         let limits = &self.limits;
-        let Some(l) = self.lines.get_mut(line.into()) else {
+        let Some(l) = self.connections.get_mut(connection.into()) else {
             return Ok(());
         };
         let (rate, burst) = (limits.commands_per_second, limits.command_burst);
@@ -118,7 +137,7 @@ impl Engine {
         };
         l.refused += 1;
         if l.refused > limits.flood {
-            self.close(line, CloseReason::Flood);
+            self.close(connection, CloseReason::Flood);
         }
         let detail = "too many commands in too short a time; slow down";
         Err(Refusal::new(ErrorCode::RateLimited, detail).after(pause))
@@ -130,7 +149,7 @@ impl Engine {
     )]
     fn draft(
         &self,
-        line: LineId,
+        connection: ConnectionId,
         channel: ChannelName,
         data: Bytes,
         format: Format,
@@ -143,7 +162,7 @@ impl Engine {
             let detail = format!("the data has {len} bytes, at most {limit} go");
             return Err(Refusal::new(ErrorCode::TooLarge, detail));
         }
-        let l = self.lines.get(line.into()).ok_or_else(gone)?;
+        let l = self.connections.get(connection.into()).ok_or_else(gone)?;
         let rules = self.rules_of(&channel)?;
         if !l
             .identity
@@ -168,17 +187,17 @@ impl Engine {
 
     fn history(
         &mut self,
-        line: LineId,
+        connection: ConnectionId,
         command: CommandId,
         channel: ChannelName,
         since: Since,
         limit: u32,
     ) -> Result<(), Refusal> {
-        if !self.may_read(line, &channel)?.history.is_kept() {
+        if !self.may_read(connection, &channel)?.history.is_kept() {
             let detail = format!("channel {channel} keeps no history");
             return Err(Refusal::new(ErrorCode::NoHistory, detail));
         }
-        self.in_flight(line)?;
+        self.in_flight(connection)?;
         let from = match since {
             Since::Now => ReadFrom::Last(0),
             Since::Start => ReadFrom::After(0),
@@ -190,7 +209,7 @@ impl Engine {
             bytes: self.limits.page_bytes,
         };
         let pending = Pending::History {
-            line,
+            connection,
             command,
             channel: channel.clone(),
             since,
@@ -207,36 +226,36 @@ impl Engine {
 
     fn presence(
         &mut self,
-        line: LineId,
+        connection: ConnectionId,
         command: CommandId,
         channel: ChannelName,
     ) -> Result<(), Refusal> {
-        if !self.may_read(line, &channel)?.presence {
+        if !self.may_read(connection, &channel)?.presence {
             let detail = format!("channel {channel} keeps no presence");
             return Err(Refusal::new(ErrorCode::NoPresence, detail));
         }
-        self.in_flight(line)?;
-        self.ask_members(line, Some(command), channel);
+        self.in_flight(connection)?;
+        self.ask_members(connection, Some(command), channel);
         Ok(())
     }
 
     fn ack(
         &mut self,
-        line: LineId,
+        connection: ConnectionId,
         command: CommandId,
         channel: ChannelName,
         consumer: Key,
         position: Option<Position>,
     ) -> Result<(), Refusal> {
-        if !self.may_read(line, &channel)?.history.is_kept() {
+        if !self.may_read(connection, &channel)?.history.is_kept() {
             let detail = format!("channel {channel} keeps no history to go back into");
             return Err(Refusal::new(ErrorCode::NoHistory, detail));
         }
-        self.in_flight(line)?;
-        let l = self.lines.get(line.into()).ok_or_else(gone)?;
+        self.in_flight(connection)?;
+        let l = self.connections.get(connection.into()).ok_or_else(gone)?;
         let scope = Arc::clone(&l.identity.user);
         let id = self.request(Pending::Ack {
-            line,
+            connection,
             command,
             channel: channel.clone(),
         });
@@ -252,15 +271,15 @@ impl Engine {
 
     fn receipts(
         &mut self,
-        line: LineId,
+        connection: ConnectionId,
         command: CommandId,
         channel: ChannelName,
         position: Position,
     ) -> Result<(), Refusal> {
-        let named = self.may_read(line, &channel)?.presence;
-        self.in_flight(line)?;
+        let named = self.may_read(connection, &channel)?.presence;
+        self.in_flight(connection)?;
         let id = self.request(Pending::Receipts {
-            line,
+            connection,
             command,
             channel: channel.clone(),
             position,
@@ -274,16 +293,16 @@ impl Engine {
         Ok(())
     }
 
-    /// Counts a request to the broker against its line and the worker.
-    fn in_flight(&mut self, line: LineId) -> Result<(), Refusal> {
+    /// Counts a request to the broker against its connection and the worker.
+    fn in_flight(&mut self, connection: ConnectionId) -> Result<(), Refusal> {
         let busy = |detail| Err(Refusal::new(ErrorCode::Busy, detail));
         if self.requests.len() >= self.limits.requests {
             return busy("the server has too many requests under way; try again with the same key");
         }
-        let Some(l) = self.lines.get_mut(line.into()) else {
+        let Some(l) = self.connections.get_mut(connection.into()) else {
             return Err(gone());
         };
-        if l.in_flight >= self.limits.requests_per_line {
+        if l.in_flight >= self.limits.requests_per_connection {
             return busy("too many requests without waiting for answers");
         }
         l.in_flight += 1;
@@ -293,7 +312,7 @@ impl Engine {
 
 /// Never seen by anyone: who would read it is gone.
 pub(super) fn gone() -> Refusal {
-    Refusal::new(ErrorCode::BadRequest, "the line is gone")
+    Refusal::new(ErrorCode::BadRequest, "the connection is gone")
 }
 
 pub(super) fn forbidden(what: &str, channel: &ChannelName, identity: &Identity) -> Refusal {

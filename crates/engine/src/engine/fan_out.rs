@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    broker::StreamState, delivery::LineId, position::Position, publication::Publication,
+    broker::StreamState, delivery::ConnectionId, position::Position, publication::Publication,
     rules::SlowPolicy, slab::Slot,
 };
 
@@ -69,13 +69,13 @@ impl Engine {
         let Some(c) = self.channels.get_mut(channel) else {
             return;
         };
-        for line in c.take_ahead() {
-            let l = self.lines.get_mut(line.into());
+        for connection in c.take_ahead() {
+            let l = self.connections.get_mut(connection.into());
             let subscription = l.and_then(|l| l.subscription(channel));
             if let Some(Stage::Behind(behind)) = subscription.map(|s| &mut s.stage) {
                 behind.ahead = false;
             }
-            self.queue_advance(line, channel);
+            self.queue_advance(connection, channel);
         }
     }
 
@@ -87,17 +87,17 @@ impl Engine {
         if let Some(catching_up) = &mut c.catching_up {
             catching_up.recent.clear();
         }
-        for line in std::mem::take(&mut c.live) {
-            self.fall_behind(line, channel, Behind::slow(was.position()));
-            self.queue_advance(line, channel);
+        for connection in std::mem::take(&mut c.live) {
+            self.fall_behind(connection, channel, Behind::slow(was.position()));
+            self.queue_advance(connection, channel);
         }
     }
 
-    pub(super) fn go_live(&mut self, line: LineId, channel: Slot) {
+    pub(super) fn go_live(&mut self, connection: ConnectionId, channel: Slot) {
         let Some(c) = self.channels.get_mut(channel) else {
             return;
         };
-        let Some(l) = self.lines.get_mut(line.into()) else {
+        let Some(l) = self.connections.get_mut(connection.into()) else {
             return;
         };
         let Some(s) = l.subscription(channel) else {
@@ -106,15 +106,15 @@ impl Engine {
         if matches!(s.stage, Stage::Behind(_)) {
             c.behind -= 1;
         }
-        let slot = u32::try_from(c.live.len()).expect("there are fewer than 2^32 lines");
+        let slot = u32::try_from(c.live.len()).expect("there are fewer than 2^32 connections");
         s.stage = Stage::Live { slot };
-        c.live.push(line);
+        c.live.push(connection);
         c.settle();
     }
 
-    /// Takes a line out of the live list; says whether it was there. Its stage is stale then.
-    pub(super) fn leave_live(&mut self, line: LineId, channel: Slot) -> bool {
-        let Some(l) = self.lines.get_mut(line.into()) else {
+    /// Takes a connection out of the live list; says whether it was there. Its stage is stale then.
+    pub(super) fn leave_live(&mut self, connection: ConnectionId, channel: Slot) -> bool {
+        let Some(l) = self.connections.get_mut(connection.into()) else {
             return false;
         };
         let Some(&Stage::Live { slot }) = l.subscription(channel).map(|s| &s.stage) else {
@@ -123,12 +123,12 @@ impl Engine {
         let Some(c) = self.channels.get_mut(channel) else {
             return false;
         };
-        if c.live.get(slot as usize) != Some(&line) {
+        if c.live.get(slot as usize) != Some(&connection) {
             return false;
         }
         c.live.swap_remove(slot as usize);
         if let Some(&moved) = c.live.get(slot as usize)
-            && let Some(m) = self.lines.get_mut(moved.into())
+            && let Some(m) = self.connections.get_mut(moved.into())
             && let Some(s) = m.subscription(channel)
         {
             s.stage = Stage::Live { slot };
@@ -137,11 +137,11 @@ impl Engine {
     }
 
     /// From live or opening to behind.
-    pub(super) fn fall_behind(&mut self, line: LineId, channel: Slot, behind: Behind) {
+    pub(super) fn fall_behind(&mut self, connection: ConnectionId, channel: Slot, behind: Behind) {
         let Some(c) = self.channels.get_mut(channel) else {
             return;
         };
-        let Some(l) = self.lines.get_mut(line.into()) else {
+        let Some(l) = self.connections.get_mut(connection.into()) else {
             return;
         };
         let Some(s) = l.subscription(channel) else {
@@ -152,8 +152,8 @@ impl Engine {
     }
 
     /// Lets a subscription that is behind look whether it has a step to go.
-    pub(super) fn queue_advance(&mut self, line: LineId, channel: Slot) {
-        let Some(l) = self.lines.get_mut(line.into()) else {
+    pub(super) fn queue_advance(&mut self, connection: ConnectionId, channel: Slot) {
+        let Some(l) = self.connections.get_mut(connection.into()) else {
             return;
         };
         let Some(s) = l.subscription(channel) else {
@@ -164,7 +164,10 @@ impl Engine {
             && !behind.reading
         {
             behind.queued = true;
-            self.items.push_back(Item::Advance { line, channel });
+            self.items.push_back(Item::Advance {
+                connection,
+                channel,
+            });
         }
     }
 

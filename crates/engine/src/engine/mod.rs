@@ -2,8 +2,8 @@
 
 mod catch_up;
 mod commands;
+mod connections;
 mod fan_out;
-mod lines;
 mod presence;
 mod receipts;
 mod recent;
@@ -22,7 +22,7 @@ use crate::{
     broker::{BrokerEvent, BrokerRequest},
     channel_name::ChannelName,
     command::{CommandId, Now},
-    delivery::{Delivery, LineId, Notice, Reply},
+    delivery::{ConnectionId, Delivery, Notice, Reply},
     error::Refusal,
     limits::Limits,
     rules::RuleBook,
@@ -31,27 +31,27 @@ use crate::{
 };
 
 use requests::Requests;
-use state::{Again, Channel, Item, Items, Line, Stage};
+use state::{Again, Channel, Connection, Item, Items, Stage};
 
 /// The engine of one worker: sessions, channels, recovery, presence and backpressure.
 ///
 /// It does no I/O and knows no time: call it from an event loop.
 ///
-/// - `handle_*` tells it what happened: [`handle_line_opened`](Self::handle_line_opened),
+/// - `handle_*` tells it what happened: [`handle_connection_opened`](Self::handle_connection_opened),
 ///   [`handle_command`](Self::handle_command), [`handle_refused`](Self::handle_refused),
 ///   [`handle_broker`](Self::handle_broker),
 ///   [`handle_full`](Self::handle_full), [`handle_writable`](Self::handle_writable),
-///   [`handle_receipt`](Self::handle_receipt), [`handle_line_lost`](Self::handle_line_lost),
-///   [`handle_line_closed`](Self::handle_line_closed), [`handle_timeout`](Self::handle_timeout),
+///   [`handle_receipt`](Self::handle_receipt), [`handle_connection_lost`](Self::handle_connection_lost),
+///   [`handle_connection_closed`](Self::handle_connection_closed), [`handle_timeout`](Self::handle_timeout),
 ///   [`handle_drain`](Self::handle_drain).
 /// - After any of them, `poll_*` until `None`: [`poll_delivery`](Self::poll_delivery) first,
 ///   since deliveries make requests, then [`poll_broker_request`](Self::poll_broker_request),
 ///   then [`poll_timeout`](Self::poll_timeout).
-/// - Getters: [`snapshot`](Self::snapshot), [`lines`](Self::lines),
+/// - Getters: [`snapshot`](Self::snapshot), [`connections`](Self::connections),
 ///   [`channels`](Self::channels), [`wants_writable`](Self::wants_writable),
 ///   [`unanswered`](Self::unanswered).
 ///
-/// The outbox of a line belongs to the caller, who alone knows its bytes. Live deliveries don't
+/// The outbox of a connection belongs to the caller, who alone knows its bytes. Live deliveries don't
 /// ask: they are broadcast, and whoever's outbox is then above its bound is reported by
 /// `handle_full` and reads on from the history, as many bytes at a time as `handle_writable`
 /// grants. So an outbox holds at most its bound and one publication more, plus the replies to
@@ -60,8 +60,8 @@ use state::{Again, Channel, Item, Items, Line, Stage};
 pub struct Engine {
     limits: Limits,
     rules: Arc<RuleBook>,
-    lines: Slab<Line>,
-    sessions: HashMap<SessionId, LineId>,
+    connections: Slab<Connection>,
+    sessions: HashMap<SessionId, ConnectionId>,
     channels: Slab<Channel>,
     names: HashMap<ChannelName, Slot>,
     items: Items,
@@ -70,7 +70,7 @@ pub struct Engine {
     /// History reads under way; at most `Limits::reads`.
     reads: usize,
     /// Subscriptions that wait for a read to be possible.
-    reads_waiting: VecDeque<(LineId, Slot)>,
+    reads_waiting: VecDeque<(ConnectionId, Slot)>,
     /// What failed at the broker and is tried again, by when.
     again: VecDeque<(Instant, Again)>,
     /// Sessions that this engine has told the broker to be members.
@@ -82,13 +82,13 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine without lines.
+    /// An engine without connections.
     #[must_use]
     pub fn new(limits: Limits, rules: Arc<RuleBook>, now: Now) -> Self {
         Self {
             limits,
             rules,
-            lines: Slab::new(),
+            connections: Slab::new(),
             sessions: HashMap::new(),
             channels: Slab::new(),
             names: HashMap::new(),
@@ -106,10 +106,10 @@ impl Engine {
         }
     }
 
-    /// How many lines there are.
+    /// How many connections there are.
     #[must_use]
-    pub fn lines(&self) -> usize {
-        self.lines.len()
+    pub fn connections(&self) -> usize {
+        self.connections.len()
     }
 
     /// How many channels have a subscriber here.
@@ -129,18 +129,28 @@ impl Engine {
                     channel,
                     publication,
                 } => {
-                    let lines = self.channels.get(channel).map_or(&[][..], |c| &c.live);
-                    Delivery::Broadcast { publication, lines }
+                    let connections = self.channels.get(channel).map_or(&[][..], |c| &c.live);
+                    Delivery::Broadcast {
+                        publication,
+                        connections,
+                    }
                 }
                 Step::Presence { channel, change } => {
-                    let lines = self.channels.get(channel).map_or(&[][..], |c| &c.watchers);
-                    Delivery::Presence { change, lines }
+                    let connections = self.channels.get(channel).map_or(&[][..], |c| &c.watchers);
+                    Delivery::Presence {
+                        change,
+                        connections,
+                    }
                 }
-                Step::Publication { line, publication } => {
-                    Delivery::Publication { line, publication }
-                }
-                Step::Notice { line, notice } => Delivery::Line { line, notice },
-                Step::Mark { line, mark } => Delivery::Mark { line, mark },
+                Step::Publication {
+                    connection,
+                    publication,
+                } => Delivery::Publication {
+                    connection,
+                    publication,
+                },
+                Step::Notice { connection, notice } => Delivery::Connection { connection, notice },
+                Step::Mark { connection, mark } => Delivery::Mark { connection, mark },
             });
         }
         None
@@ -167,7 +177,10 @@ impl Engine {
         self.renew_lease();
         while let Some((_, again)) = self.again.pop_front_if(|(at, _)| *at <= now.instant) {
             match again {
-                Again::Read { line, channel } => self.read_is_free(line, channel),
+                Again::Read {
+                    connection,
+                    channel,
+                } => self.read_is_free(connection, channel),
                 Again::Follow { channel } => self.follow_again(channel),
             }
         }
@@ -227,18 +240,24 @@ impl Engine {
         match item {
             Item::Publication(publication) => self.fan_out(publication),
             Item::Presence(change) => self.presence_changed(change),
-            Item::Begin { line, channel } => self.begin(line, channel),
-            Item::Advance { line, channel } => self.advance(line, channel),
-            Item::Notice { line, notice } => {
-                self.lines.get(line.into())?;
+            Item::Begin {
+                connection,
+                channel,
+            } => self.begin(connection, channel),
+            Item::Advance {
+                connection,
+                channel,
+            } => self.advance(connection, channel),
+            Item::Notice { connection, notice } => {
+                self.connections.get(connection.into())?;
                 Some(Step::Notice {
-                    line,
+                    connection,
                     notice: *notice,
                 })
             }
-            Item::Mark { line } => {
-                let mark = self.mark(line)?;
-                Some(Step::Mark { line, mark })
+            Item::Mark { connection } => {
+                let mark = self.mark(connection)?;
+                Some(Step::Mark { connection, mark })
             }
             Item::Head { channel, stream } => {
                 self.head_told(channel, stream);
@@ -247,19 +266,19 @@ impl Engine {
         }
     }
 
-    fn notice(&mut self, line: LineId, notice: Notice) {
+    fn notice(&mut self, connection: ConnectionId, notice: Notice) {
         self.items.push_back(Item::Notice {
-            line,
+            connection,
             notice: Box::new(notice),
         });
     }
 
-    fn reply(&mut self, line: LineId, id: Option<CommandId>, reply: Reply) {
-        self.notice(line, Notice::Reply { id, reply });
+    fn reply(&mut self, connection: ConnectionId, id: Option<CommandId>, reply: Reply) {
+        self.notice(connection, Notice::Reply { id, reply });
     }
 
-    fn refuse(&mut self, line: LineId, id: CommandId, refusal: Refusal) {
-        self.reply(line, Some(id), Reply::Refused(refusal));
+    fn refuse(&mut self, connection: ConnectionId, id: CommandId, refusal: Refusal) {
+        self.reply(connection, Some(id), Reply::Refused(refusal));
     }
 
     fn try_again(&mut self, again: Again) {
@@ -285,29 +304,29 @@ enum Step {
         change: Arc<crate::broker::PresenceChange>,
     },
     Publication {
-        line: LineId,
+        connection: ConnectionId,
         publication: Arc<crate::publication::Publication>,
     },
     Notice {
-        line: LineId,
+        connection: ConnectionId,
         notice: Notice,
     },
     Mark {
-        line: LineId,
+        connection: ConnectionId,
         mark: u32,
     },
 }
 
-impl From<LineId> for Slot {
-    fn from(line: LineId) -> Self {
+impl From<ConnectionId> for Slot {
+    fn from(connection: ConnectionId) -> Self {
         Self {
-            index: line.index,
-            generation: line.generation,
+            index: connection.index,
+            generation: connection.generation,
         }
     }
 }
 
-impl From<Slot> for LineId {
+impl From<Slot> for ConnectionId {
     fn from(slot: Slot) -> Self {
         Self {
             index: slot.index,

@@ -6,7 +6,7 @@ use crate::{
     broker::{BrokerRequest, PresenceChange, RequestId},
     channel_name::ChannelName,
     command::CommandId,
-    delivery::{LineId, Reply},
+    delivery::{ConnectionId, Reply},
     session::Member,
     slab::Slot,
 };
@@ -17,11 +17,11 @@ use super::{Engine, Step, state::Pending};
 const RENEWALS: u32 = 3;
 
 impl Engine {
-    pub(super) fn join(&mut self, line: LineId, channel: Slot) {
+    pub(super) fn join(&mut self, connection: ConnectionId, channel: Slot) {
         let Some(c) = self.channels.get(channel).filter(|c| c.rules.presence) else {
             return;
         };
-        let Some(l) = self.lines.get_mut(line.into()) else {
+        let Some(l) = self.connections.get_mut(connection.into()) else {
             return;
         };
         let (session, since_ms) = (l.session, l.since_ms);
@@ -48,8 +48,8 @@ impl Engine {
         });
     }
 
-    pub(super) fn leave(&mut self, line: LineId, channel: Slot, grace: Duration) {
-        let Some(l) = self.lines.get_mut(line.into()) else {
+    pub(super) fn leave(&mut self, connection: ConnectionId, channel: Slot, grace: Duration) {
+        let Some(l) = self.connections.get_mut(connection.into()) else {
             return;
         };
         let (session, since_ms) = (l.session, l.since_ms);
@@ -92,9 +92,9 @@ impl Engine {
         (!c.watchers.is_empty()).then_some(Step::Presence { channel, change })
     }
 
-    /// Lets a line hear of joins and leaves, if it wants to.
-    pub(super) fn watch(&mut self, line: LineId, channel: Slot) {
-        let Some(l) = self.lines.get_mut(line.into()) else {
+    /// Lets a connection hear of joins and leaves, if it wants to.
+    pub(super) fn watch(&mut self, connection: ConnectionId, channel: Slot) {
+        let Some(l) = self.connections.get_mut(connection.into()) else {
             return;
         };
         let full = l.full;
@@ -102,12 +102,12 @@ impl Engine {
             return;
         }
         if let Some(c) = self.channels.get_mut(channel) {
-            c.watchers.push(line);
+            c.watchers.push(connection);
         }
     }
 
-    pub(super) fn stop_watching(&mut self, line: LineId, channel: Slot) {
-        let Some(l) = self.lines.get_mut(line.into()) else {
+    pub(super) fn stop_watching(&mut self, connection: ConnectionId, channel: Slot) {
+        let Some(l) = self.connections.get_mut(connection.into()) else {
             return;
         };
         if l.subscription(channel).is_none_or(|s| !s.presence) {
@@ -116,14 +116,14 @@ impl Engine {
         let Some(c) = self.channels.get_mut(channel) else {
             return;
         };
-        if let Some(index) = c.watchers.iter().position(|l| *l == line) {
+        if let Some(index) = c.watchers.iter().position(|l| *l == connection) {
             c.watchers.swap_remove(index);
         }
     }
 
-    /// A full line missed joins and leaves: it gets the whole list instead.
-    pub(super) fn watch_again(&mut self, line: LineId, channel: Slot) {
-        let Some(l) = self.lines.get_mut(line.into()) else {
+    /// A full connection missed joins and leaves: it gets the whole list instead.
+    pub(super) fn watch_again(&mut self, connection: ConnectionId, channel: Slot) {
+        let Some(l) = self.connections.get_mut(connection.into()) else {
             return;
         };
         if l.subscription(channel)
@@ -131,29 +131,29 @@ impl Engine {
         {
             return;
         }
-        self.watch(line, channel);
-        self.tell_members(line, channel);
+        self.watch(connection, channel);
+        self.tell_members(connection, channel);
     }
 
-    /// Gives a line the whole list, unasked.
-    pub(super) fn tell_members(&mut self, line: LineId, channel: Slot) {
-        let Some(l) = self.lines.get_mut(line.into()) else {
+    /// Gives a connection the whole list, unasked.
+    pub(super) fn tell_members(&mut self, connection: ConnectionId, channel: Slot) {
+        let Some(l) = self.connections.get_mut(connection.into()) else {
             return;
         };
         l.in_flight = l.in_flight.saturating_add(1);
         if let Some(name) = self.channels.get(channel).map(|c| c.name.clone()) {
-            self.ask_members(line, None, name);
+            self.ask_members(connection, None, name);
         }
     }
 
     pub(super) fn ask_members(
         &mut self,
-        line: LineId,
+        connection: ConnectionId,
         command: Option<CommandId>,
         channel: ChannelName,
     ) {
         let id = self.request(Pending::Members {
-            line,
+            connection,
             command,
             channel: channel.clone(),
         });
@@ -164,16 +164,16 @@ impl Engine {
 
     pub(super) fn members_read(&mut self, id: RequestId, members: Vec<Arc<Member>>, total: u64) {
         let Some(Pending::Members {
-            line,
+            connection,
             command,
             channel,
         }) = self.requests.take(id)
         else {
             return;
         };
-        self.answered(line);
+        self.answered(connection);
         self.reply(
-            line,
+            connection,
             command,
             Reply::Members {
                 channel,

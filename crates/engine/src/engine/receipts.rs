@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::{broker::Receipts, channel_name::ChannelName, delivery::LineId, position::Position};
+use crate::{
+    broker::Receipts, channel_name::ChannelName, delivery::ConnectionId, position::Position,
+};
 
 use super::{Engine, Item};
 
@@ -11,11 +13,11 @@ use super::{Engine, Item};
 const LOOK: Duration = Duration::from_micros(10);
 
 impl Engine {
-    /// Marks what was handed out to a line until now. The number goes into the payload of a
+    /// Marks what was handed out to a connection until now. The number goes into the payload of a
     /// ping that is queued *behind* everything handed out; a pong with it is a receipt for
     /// [`handle_receipt`](Self::handle_receipt). A new mark replaces the one before.
-    pub fn mark(&mut self, line: LineId) -> Option<u32> {
-        let l = self.lines.get_mut(line.into())?;
+    pub fn mark(&mut self, connection: ConnectionId) -> Option<u32> {
+        let l = self.connections.get_mut(connection.into())?;
         l.mark = l.mark.wrapping_add(1);
         l.awaits_receipt = true;
         for s in &mut l.subscriptions {
@@ -29,8 +31,12 @@ impl Engine {
 
     /// A pong brought a mark back. Anything but the newest mark is ignored: pongs may be late,
     /// and clients may invent them.
-    pub fn handle_receipt(&mut self, line: LineId, mark: u32) {
-        let Some(l) = self.lines.get_mut(line.into()).filter(|l| l.mark == mark) else {
+    pub fn handle_receipt(&mut self, connection: ConnectionId, mark: u32) {
+        let Some(l) = self
+            .connections
+            .get_mut(connection.into())
+            .filter(|l| l.mark == mark)
+        else {
             return;
         };
         l.awaits_receipt = false;
@@ -63,8 +69,8 @@ impl Engine {
         if !same_epoch {
             return Some(receipts);
         }
-        for &line in &c.live {
-            let Some(l) = self.lines.get_mut(line.into()) else {
+        for &connection in &c.live {
+            let Some(l) = self.connections.get_mut(connection.into()) else {
                 continue;
             };
             let session = l.session;
@@ -77,7 +83,7 @@ impl Engine {
                     receipts.sessions.push(session);
                 }
             } else if !std::mem::replace(&mut l.awaits_receipt, true) {
-                self.items.push_back(Item::Mark { line });
+                self.items.push_back(Item::Mark { connection });
             }
         }
         Some(receipts)

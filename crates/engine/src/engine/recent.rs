@@ -1,7 +1,7 @@
-//! The newest publications of a channel, kept only while some line is behind.
+//! The newest publications of a channel, kept only while some connection is behind.
 //!
 //! They are the bridge between what a history read brought and what was broadcast meanwhile, and
-//! all there is for slow lines of channels without history.
+//! all there is for slow connections of channels without history.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -28,7 +28,7 @@ impl Recent {
     }
 
     /// Drops the one publication that the new one replaces. At most `Limits::recent_count` are
-    /// looked at, and only while a line is slow.
+    /// looked at, and only while a connection is slow.
     pub(super) fn conflate(&mut self, new: &Publication) {
         let key = new.tags.get(CONFLATION_TAG);
         let older = self

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     broker::{Receipts, RequestId, StreamState},
     command::Since,
-    delivery::{GapReason, LineId, Reply},
+    delivery::{ConnectionId, GapReason, Reply},
     error::Refusal,
     position::Position,
     publication::Publication,
@@ -19,20 +19,24 @@ impl Engine {
             .add(pending, self.now, self.limits.answer_within)
     }
 
-    /// One request less under way for this line.
-    pub(super) fn answered(&mut self, line: LineId) {
-        if let Some(l) = self.lines.get_mut(line.into()) {
+    /// One request less under way for this connection.
+    pub(super) fn answered(&mut self, connection: ConnectionId) {
+        if let Some(l) = self.connections.get_mut(connection.into()) {
             l.in_flight = l.in_flight.saturating_sub(1);
         }
     }
 
     pub(super) fn published(&mut self, id: RequestId, position: Position, duplicate: bool) {
-        let Some(Pending::Publish { line, command }) = self.requests.take(id) else {
+        let Some(Pending::Publish {
+            connection,
+            command,
+        }) = self.requests.take(id)
+        else {
             return;
         };
-        self.answered(line);
+        self.answered(connection);
         self.reply(
-            line,
+            connection,
             Some(command),
             Reply::Published {
                 position,
@@ -52,12 +56,12 @@ impl Engine {
                 self.page_read(channel, id, stream, publications);
             }
             Some(Pending::History {
-                line,
+                connection,
                 command,
                 channel,
                 since,
             }) => {
-                self.answered(line);
+                self.answered(connection);
                 let (head, gap) = (stream.position(), gap_since(since, stream));
                 let reply = Reply::History {
                     channel,
@@ -65,7 +69,7 @@ impl Engine {
                     publications,
                     gap,
                 };
-                self.reply(line, Some(command), reply);
+                self.reply(connection, Some(command), reply);
             }
             _ => {}
         }
@@ -73,20 +77,24 @@ impl Engine {
 
     pub(super) fn acked(&mut self, id: RequestId, position: Option<Position>) {
         let Some(Pending::Ack {
-            line,
+            connection,
             command,
             channel,
         }) = self.requests.take(id)
         else {
             return;
         };
-        self.answered(line);
-        self.reply(line, Some(command), Reply::Acked { channel, position });
+        self.answered(connection);
+        self.reply(
+            connection,
+            Some(command),
+            Reply::Acked { channel, position },
+        );
     }
 
     pub(super) fn receipts_known(&mut self, id: RequestId, mut receipts: Receipts) {
         let Some(Pending::Receipts {
-            line,
+            connection,
             command,
             channel,
             position,
@@ -95,7 +103,7 @@ impl Engine {
         else {
             return;
         };
-        self.answered(line);
+        self.answered(connection);
         if named {
             receipts.sessions.truncate(self.limits.members as usize);
         } else {
@@ -106,22 +114,41 @@ impl Engine {
             position,
             receipts,
         };
-        self.reply(line, Some(command), reply);
+        self.reply(connection, Some(command), reply);
     }
 
     pub(super) fn request_failed(&mut self, id: RequestId, pending: &Pending, refusal: &Refusal) {
         match *pending {
-            Pending::Publish { line, command }
-            | Pending::History { line, command, .. }
-            | Pending::Ack { line, command, .. }
-            | Pending::Receipts { line, command, .. } => {
-                self.answered(line);
-                self.refuse(line, command, refusal.clone());
+            Pending::Publish {
+                connection,
+                command,
             }
-            Pending::Members { line, command, .. } => {
-                self.answered(line);
+            | Pending::History {
+                connection,
+                command,
+                ..
+            }
+            | Pending::Ack {
+                connection,
+                command,
+                ..
+            }
+            | Pending::Receipts {
+                connection,
+                command,
+                ..
+            } => {
+                self.answered(connection);
+                self.refuse(connection, command, refusal.clone());
+            }
+            Pending::Members {
+                connection,
+                command,
+                ..
+            } => {
+                self.answered(connection);
                 if let Some(command) = command {
-                    self.refuse(line, command, refusal.clone());
+                    self.refuse(connection, command, refusal.clone());
                 }
             }
             Pending::Follow { channel } => self.follow_failed(channel, refusal),

@@ -1,4 +1,4 @@
-//! What the engine remembers of lines, subscriptions and channels.
+//! What the engine remembers of connections, subscriptions and channels.
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
@@ -6,7 +6,7 @@ use crate::{
     broker::{RequestId, StreamState},
     channel_name::ChannelName,
     command::{CommandId, Since},
-    delivery::{GapReason, LineId},
+    delivery::{ConnectionId, GapReason},
     position::{Epoch, Position},
     publication::Publication,
     rate::TokenBucket,
@@ -17,9 +17,9 @@ use crate::{
 
 use super::recent::Recent;
 
-/// One line and the session on it.
+/// One connection and the session on it.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct Connection {
     pub(super) session: SessionId,
     pub(super) identity: Arc<Identity>,
     /// Wall-clock milliseconds when it was opened: its claim to be a member.
@@ -34,7 +34,7 @@ pub(super) struct Line {
     pub(super) mark: u32,
     /// A mark is on its way that was not brought back.
     pub(super) awaits_receipt: bool,
-    /// Requests to the broker that are not answered; at most `Limits::requests_per_line`.
+    /// Requests to the broker that are not answered; at most `Limits::requests_per_connection`.
     pub(super) in_flight: u16,
     /// The outbox is above its bound.
     pub(super) full: bool,
@@ -42,7 +42,7 @@ pub(super) struct Line {
     pub(super) closing: bool,
 }
 
-impl Line {
+impl Connection {
     pub(super) fn subscription(&mut self, channel: Slot) -> Option<&mut Subscription> {
         self.subscriptions.iter_mut().find(|s| s.channel == channel)
     }
@@ -150,7 +150,7 @@ impl Behind {
         let from = self.position();
         self.gap.get_or_insert((from, reason));
         self.move_to(to);
-        // There and back: this worker had not heard yet of the epoch that its line came from.
+        // There and back: this worker had not heard yet of the epoch that its connection came from.
         self.gap.take_if(|(from, _)| *from == to);
     }
 
@@ -200,9 +200,9 @@ pub(super) struct Channel {
     pub(super) rules: Arc<ChannelRules>,
     /// None until the broker answered the first `Follow`.
     pub(super) tail: Option<Tail>,
-    pub(super) live: Vec<LineId>,
+    pub(super) live: Vec<ConnectionId>,
     /// Those who want joins and leaves and have room for them.
-    pub(super) watchers: Vec<LineId>,
+    pub(super) watchers: Vec<ConnectionId>,
     pub(super) subscribers: u32,
     /// Subscriptions in `Stage::Behind`.
     pub(super) behind: u32,
@@ -214,10 +214,10 @@ pub(super) struct Channel {
 
 #[derive(Debug, Default)]
 pub(super) struct CatchingUp {
-    /// Lines that began to subscribe before there was a tail; some may have gone since.
-    pub(super) opening: Vec<LineId>,
-    /// Lines whose cursor is ahead of what this worker has heard.
-    pub(super) ahead: Vec<LineId>,
+    /// Connections that began to subscribe before there was a tail; some may have gone since.
+    pub(super) opening: Vec<ConnectionId>,
+    /// Connections whose cursor is ahead of what this worker has heard.
+    pub(super) ahead: Vec<ConnectionId>,
     pub(super) reads: Vec<Read>,
     pub(super) recent: Recent,
 }
@@ -227,7 +227,7 @@ pub(super) struct CatchingUp {
 pub(super) struct Read {
     pub(super) id: RequestId,
     pub(super) after: Position,
-    pub(super) waiters: Vec<LineId>,
+    pub(super) waiters: Vec<ConnectionId>,
 }
 
 impl Channel {
@@ -265,7 +265,7 @@ impl Channel {
     }
 
     /// Wakes those who were ahead of the stream.
-    pub(super) fn take_ahead(&mut self) -> Vec<LineId> {
+    pub(super) fn take_ahead(&mut self) -> Vec<ConnectionId> {
         self.catching_up
             .as_mut()
             .map_or_else(Vec::new, |c| std::mem::take(&mut c.ahead))
@@ -276,27 +276,27 @@ impl Channel {
 #[derive(Debug)]
 pub(super) enum Pending {
     Publish {
-        line: LineId,
+        connection: ConnectionId,
         command: CommandId,
     },
     History {
-        line: LineId,
+        connection: ConnectionId,
         command: CommandId,
         channel: ChannelName,
         since: Since,
     },
     Members {
-        line: LineId,
+        connection: ConnectionId,
         command: Option<CommandId>,
         channel: ChannelName,
     },
     Ack {
-        line: LineId,
+        connection: ConnectionId,
         command: CommandId,
         channel: ChannelName,
     },
     Receipts {
-        line: LineId,
+        connection: ConnectionId,
         command: CommandId,
         channel: ChannelName,
         position: Position,
@@ -316,22 +316,22 @@ pub(super) enum Item {
     Publication(Arc<Publication>),
     Presence(Arc<crate::broker::PresenceChange>),
     Notice {
-        line: LineId,
+        connection: ConnectionId,
         notice: Box<crate::delivery::Notice>,
     },
     /// A subscription whose channel's stream is known begins.
     Begin {
-        line: LineId,
+        connection: ConnectionId,
         channel: Slot,
     },
     /// A subscription that is behind may have a step to go.
     Advance {
-        line: LineId,
+        connection: ConnectionId,
         channel: Slot,
     },
-    /// Somebody wants to know what this line has received.
+    /// Somebody wants to know what this connection has received.
     Mark {
-        line: LineId,
+        connection: ConnectionId,
     },
     /// The broker told the stream's head again.
     Head {
@@ -343,8 +343,13 @@ pub(super) enum Item {
 /// What is tried again after it failed at the broker.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Again {
-    Read { line: LineId, channel: Slot },
-    Follow { channel: Slot },
+    Read {
+        connection: ConnectionId,
+        channel: Slot,
+    },
+    Follow {
+        channel: Slot,
+    },
 }
 
 pub(super) type Items = VecDeque<Item>;

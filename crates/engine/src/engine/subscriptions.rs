@@ -6,7 +6,7 @@ use crate::{
     broker::{BrokerRequest, RequestId, StreamState},
     channel_name::ChannelName,
     command::{CommandId, Since},
-    delivery::{GapReason, LineId, Notice, Reply},
+    delivery::{ConnectionId, GapReason, Notice, Reply},
     error::{ErrorCode, Refusal},
     position::Position,
     rules::ChannelRules,
@@ -36,10 +36,10 @@ impl Engine {
 
     pub(super) fn may_read(
         &self,
-        line: LineId,
+        connection: ConnectionId,
         channel: &ChannelName,
     ) -> Result<&Arc<ChannelRules>, Refusal> {
-        let l = self.lines.get(line.into()).ok_or_else(gone)?;
+        let l = self.connections.get(connection.into()).ok_or_else(gone)?;
         let rules = self.rules_of(channel)?;
         if !l
             .identity
@@ -52,16 +52,19 @@ impl Engine {
 
     pub(super) fn subscribe(
         &mut self,
-        line: LineId,
+        connection: ConnectionId,
         id: Option<CommandId>,
         channel: ChannelName,
         since: Since,
         presence: bool,
     ) -> Result<(), Refusal> {
-        let presence = self.may_read(line, &channel)?.presence && presence;
+        let presence = self.may_read(connection, &channel)?.presence && presence;
         let known = self.names.get(&channel).copied();
         let limit = self.limits.subscriptions;
-        let l = self.lines.get_mut(line.into()).ok_or_else(gone)?;
+        let l = self
+            .connections
+            .get_mut(connection.into())
+            .ok_or_else(gone)?;
         if known.is_some_and(|slot| l.subscription(slot).is_some()) {
             let detail = format!("this session is subscribed to {channel} already");
             return Err(Refusal::new(ErrorCode::AlreadySubscribed, detail));
@@ -80,11 +83,11 @@ impl Engine {
         c.subscribers += 1;
         if c.tail.is_some() {
             self.items.push_back(Item::Begin {
-                line,
+                connection,
                 channel: slot,
             });
         } else {
-            c.catching_up().opening.push(line);
+            c.catching_up().opening.push(connection);
         }
         let stage = Stage::Opening(Box::new(Opening { id, since }));
         let (received, marked, joined) = (0, 0, false);
@@ -96,7 +99,7 @@ impl Engine {
             presence,
             joined,
         };
-        let Some(l) = self.lines.get_mut(line.into()) else {
+        let Some(l) = self.connections.get_mut(connection.into()) else {
             return Err(gone());
         };
         // Most sessions have one: no room is taken for more until there are more.
@@ -133,8 +136,8 @@ impl Engine {
             let Some(c) = self.channels.get(slot) else {
                 continue;
             };
-            for line in c.watchers.clone() {
-                self.tell_members(line, slot);
+            for connection in c.watchers.clone() {
+                self.tell_members(connection, slot);
             }
         }
     }
@@ -157,8 +160,11 @@ impl Engine {
             return;
         }
         c.tail = Some(stream.into());
-        for line in std::mem::take(&mut c.catching_up().opening) {
-            self.items.push_back(Item::Begin { line, channel });
+        for connection in std::mem::take(&mut c.catching_up().opening) {
+            self.items.push_back(Item::Begin {
+                connection,
+                channel,
+            });
         }
     }
 
@@ -173,21 +179,26 @@ impl Engine {
             return;
         }
         let name = c.name.clone();
-        for line in std::mem::take(&mut c.catching_up().opening) {
-            let stage = self.end(line, slot, Duration::ZERO);
+        for connection in std::mem::take(&mut c.catching_up().opening) {
+            let stage = self.end(connection, slot, Duration::ZERO);
             let Some(Stage::Opening(opening)) = stage else {
                 continue;
             };
             match opening.id {
-                Some(id) => self.refuse(line, id, refusal.clone()),
-                None => self.unsubscribed(line, &name, refusal.clone()),
+                Some(id) => self.refuse(connection, id, refusal.clone()),
+                None => self.unsubscribed(connection, &name, refusal.clone()),
             }
         }
     }
 
-    pub(super) fn unsubscribed(&mut self, line: LineId, channel: &ChannelName, refusal: Refusal) {
+    pub(super) fn unsubscribed(
+        &mut self,
+        connection: ConnectionId,
+        channel: &ChannelName,
+        refusal: Refusal,
+    ) {
         self.notice(
-            line,
+            connection,
             Notice::Unsubscribed {
                 channel: channel.clone(),
                 refusal,
@@ -196,14 +207,14 @@ impl Engine {
     }
 
     /// A subscription whose stream is known: live at once, or behind with a place to read from.
-    pub(super) fn begin(&mut self, line: LineId, channel: Slot) -> Option<Step> {
+    pub(super) fn begin(&mut self, connection: ConnectionId, channel: Slot) -> Option<Step> {
         let c = self.channels.get_mut(channel)?;
         let tail = c.tail?;
         let history = c.rules.history.is_kept();
         let name = c.name.clone();
         let stage = &self
-            .lines
-            .get_mut(line.into())?
+            .connections
+            .get_mut(connection.into())?
             .subscription(channel)?
             .stage;
         let Stage::Opening(opening) = stage else {
@@ -213,12 +224,12 @@ impl Engine {
         let behind = start(since, tail, history);
         let live = behind.is_none();
         match behind {
-            Some(behind) => self.fall_behind(line, channel, behind),
-            None => self.go_live(line, channel),
+            Some(behind) => self.fall_behind(connection, channel, behind),
+            None => self.go_live(connection, channel),
         }
-        self.queue_advance(line, channel);
-        self.join(line, channel);
-        self.watch(line, channel);
+        self.queue_advance(connection, channel);
+        self.join(connection, channel);
+        self.watch(connection, channel);
         self.settle(channel);
         let position = tail.position();
         let reply = Reply::Subscribed {
@@ -227,19 +238,19 @@ impl Engine {
             live,
         };
         Some(Step::Notice {
-            line,
+            connection,
             notice: Notice::Reply { id, reply },
         })
     }
 
     pub(super) fn unsubscribe(
         &mut self,
-        line: LineId,
+        connection: ConnectionId,
         id: CommandId,
         channel: ChannelName,
     ) -> Result<(), Refusal> {
         let slot = self.names.get(&channel).copied();
-        let ended = slot.and_then(|slot| self.end(line, slot, Duration::ZERO));
+        let ended = slot.and_then(|slot| self.end(connection, slot, Duration::ZERO));
         let Some(ended) = ended else {
             let detail = format!("this session is not subscribed to {channel}");
             return Err(Refusal::new(ErrorCode::NotSubscribed, detail));
@@ -249,31 +260,36 @@ impl Engine {
         {
             let detail = "unsubscribed before the subscription began";
             self.refuse(
-                line,
+                connection,
                 unanswered,
                 Refusal::new(ErrorCode::NotSubscribed, detail),
             );
         }
-        self.reply(line, Some(id), Reply::Unsubscribed { channel });
+        self.reply(connection, Some(id), Reply::Unsubscribed { channel });
         Ok(())
     }
 
-    pub(super) fn unsubscribe_all(&mut self, line: LineId, grace: Duration) {
-        let Some(l) = self.lines.get(line.into()) else {
+    pub(super) fn unsubscribe_all(&mut self, connection: ConnectionId, grace: Duration) {
+        let Some(l) = self.connections.get(connection.into()) else {
             return;
         };
         let channels: Vec<_> = l.subscriptions.iter().map(|s| s.channel).collect();
         for channel in channels {
-            self.end(line, channel, grace);
+            self.end(connection, channel, grace);
         }
     }
 
     /// Takes a subscription out of everything that knows it.
-    pub(super) fn end(&mut self, line: LineId, channel: Slot, grace: Duration) -> Option<Stage> {
-        self.leave(line, channel, grace);
-        self.stop_watching(line, channel);
-        self.leave_live(line, channel);
-        let l = self.lines.get_mut(line.into())?;
+    pub(super) fn end(
+        &mut self,
+        connection: ConnectionId,
+        channel: Slot,
+        grace: Duration,
+    ) -> Option<Stage> {
+        self.leave(connection, channel, grace);
+        self.stop_watching(connection, channel);
+        self.leave_live(connection, channel);
+        let l = self.connections.get_mut(connection.into())?;
         let index = l.subscriptions.iter().position(|s| s.channel == channel)?;
         let stage = l.subscriptions.swap_remove(index).stage;
         let c = self.channels.get_mut(channel)?;

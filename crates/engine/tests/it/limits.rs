@@ -123,8 +123,8 @@ fn permissions_are_the_rules_and_the_grants_together() {
     for (n, identity, allowed) in [(1, editor, true), (2, Identity::user("ann"), false)] {
         let engine = &mut world.workers[0];
         let session = SessionId::from_bytes([n; 16]);
-        let line = engine
-            .handle_line_opened(session, Arc::new(identity), world.now)
+        let connection = engine
+            .handle_connection_opened(session, Arc::new(identity), world.now)
             .unwrap();
         let publish = Command::Publish {
             channel: channel("board"),
@@ -133,7 +133,7 @@ fn permissions_are_the_rules_and_the_grants_together() {
             tags: Tags::default(),
             key: None,
         };
-        engine.handle_command(line, CommandId(1), publish, world.now);
+        engine.handle_command(connection, CommandId(1), publish, world.now);
         let sent = engine.poll_broker_request().is_some();
         let refused = engine.poll_delivery().is_some();
         assert_eq!((sent, refused), (allowed, !allowed));
@@ -190,7 +190,7 @@ fn who_is_too_fast_is_told_when_to_go_on_and_can() {
 }
 
 #[test]
-fn a_flood_closes_the_line() {
+fn a_flood_closes_the_connection() {
     let mut world = world_with(|limits| {
         limits.command_burst = 1;
         limits.commands_per_second = 1;
@@ -219,10 +219,10 @@ fn what_is_no_command_costs_like_one_and_floods_like_one() {
         limits.commands_per_second = 1;
         limits.flood = 3;
     });
-    let (worker, line) = world.clients[0].line.unwrap();
+    let (worker, connection) = world.clients[0].connection.unwrap();
     for _ in 0..10 {
         let rubbish = Refusal::new(ErrorCode::BadRequest, "line 1 column 1");
-        world.workers[worker].handle_refused(line, None, rubbish, world.now);
+        world.workers[worker].handle_refused(connection, None, rubbish, world.now);
         world.pump(worker);
     }
     let mut codes = Vec::new();
@@ -242,15 +242,15 @@ fn what_is_no_command_costs_like_one_and_floods_like_one() {
 }
 
 #[test]
-fn one_line_has_so_many_requests_under_way() {
-    let mut world = world_with(|limits| limits.requests_per_line = 2);
+fn one_connection_has_so_many_requests_under_way() {
+    let mut world = world_with(|limits| limits.requests_per_connection = 2);
     for _ in 0..3 {
         world.publish(0, "kept/a", "x");
     }
-    let (worker, line) = world.clients[0].line.unwrap();
-    assert_eq!(world.workers[worker].unanswered(line), 2);
+    let (worker, connection) = world.clients[0].connection.unwrap();
+    assert_eq!(world.workers[worker].unanswered(connection), 2);
     assert_eq!(only_refusal(&mut world), ErrorCode::Busy);
-    assert_eq!(world.workers[worker].unanswered(line), 0);
+    assert_eq!(world.workers[worker].unanswered(connection), 0);
     world.publish(0, "kept/a", "x");
     assert_eq!(refusals(&mut world).len(), 1, "answers make room again");
 }
@@ -287,16 +287,16 @@ fn a_full_disk_refuses_publishers_and_keeps_subscribers() {
 }
 
 #[test]
-fn a_worker_takes_so_many_lines_and_no_more() {
-    let mut world = world_with(|limits| limits.lines = 1);
+fn a_worker_takes_so_many_connections_and_no_more() {
+    let mut world = world_with(|limits| limits.connections = 1);
     let session = SessionId::from_bytes([99; 16]);
     let stranger = Arc::new(Identity::stranger());
     let refused = world.workers[0]
-        .handle_line_opened(session, stranger, world.now)
+        .handle_connection_opened(session, stranger, world.now)
         .unwrap_err();
     assert_eq!(
         (refused.code, refused.code.retry()),
-        (ErrorCode::TooManyLines, Retry::Later)
+        (ErrorCode::TooManyConnections, Retry::Later)
     );
 }
 

@@ -12,6 +12,6 @@ mod presence;
 mod receipts;
 mod recovery;
 mod sessions;
-mod slow_lines;
+mod slow_connections;
 mod snapshots;
 mod world;

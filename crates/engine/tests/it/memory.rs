@@ -1,13 +1,13 @@
-//! What an idle line costs, counted by the allocator.
+//! What an idle connection costs, counted by the allocator.
 
 use std::{sync::Arc, time::Instant};
 
 use offhook_engine::*;
 
-const LINES: u64 = 10_000;
+const CONNECTIONS: u64 = 10_000;
 
-/// Opens lines with one live subscription each; gives the engine's heap bytes a line.
-fn bytes_a_line(channel_of: impl Fn(u64) -> String) -> u64 {
+/// Opens connections with one live subscription each; gives the engine's heap bytes a connection.
+fn bytes_a_connection(channel_of: impl Fn(u64) -> String) -> u64 {
     #[expect(
         clippy::disallowed_methods,
         reason = "the one instant this test counts from"
@@ -26,13 +26,13 @@ fn bytes_a_line(channel_of: impl Fn(u64) -> String) -> u64 {
         now,
     );
     let identity = Arc::new(Identity::stranger());
-    let names: Vec<_> = (0..LINES)
+    let names: Vec<_> = (0..CONNECTIONS)
         .map(|n| ChannelName::new(&channel_of(n)).unwrap())
         .collect();
     let subscribe = |engine: &mut Engine, n: u64| {
         let session = SessionId::from_bytes(u128::from(n).to_be_bytes());
-        let line = engine
-            .handle_line_opened(session, Arc::clone(&identity), now)
+        let connection = engine
+            .handle_connection_opened(session, Arc::clone(&identity), now)
             .unwrap();
         let (since, presence) = (Since::Now, false);
         let channel = names[n as usize].clone();
@@ -41,15 +41,15 @@ fn bytes_a_line(channel_of: impl Fn(u64) -> String) -> u64 {
             since,
             presence,
         };
-        engine.handle_command(line, CommandId(n), subscribe, now);
+        engine.handle_command(connection, CommandId(n), subscribe, now);
     };
     let opened = allocation_counter::measure(|| {
-        for n in 0..LINES {
+        for n in 0..CONNECTIONS {
             subscribe(&mut engine, n);
             come_to_rest(&mut engine, now);
         }
     });
-    u64::try_from(opened.bytes_current).unwrap() / LINES
+    u64::try_from(opened.bytes_current).unwrap() / CONNECTIONS
 }
 
 fn come_to_rest(engine: &mut Engine, now: Now) {
@@ -72,21 +72,21 @@ fn come_to_rest(engine: &mut Engine, now: Now) {
 }
 
 #[test]
-fn an_idle_line_with_one_subscription_to_a_shared_channel_costs_at_most_300_bytes() {
-    let bytes = bytes_a_line(|_| "chat".to_owned());
-    println!("{bytes} bytes a line in one shared channel");
+fn an_idle_connection_with_one_subscription_to_a_shared_channel_costs_at_most_300_bytes() {
+    let bytes = bytes_a_connection(|_| "chat".to_owned());
+    println!("{bytes} bytes a connection in one shared channel");
     assert!(bytes <= 300, "{bytes} bytes");
 }
 
 #[test]
-fn an_idle_line_with_a_channel_of_its_own_costs_at_most_600_bytes() {
-    let bytes = bytes_a_line(|n| format!("user/{n}"));
-    println!("{bytes} bytes a line with a channel of its own");
+fn an_idle_connection_with_a_channel_of_its_own_costs_at_most_600_bytes() {
+    let bytes = bytes_a_connection(|n| format!("user/{n}"));
+    println!("{bytes} bytes a connection with a channel of its own");
     assert!(bytes <= 600, "{bytes} bytes");
 }
 
 #[test]
-fn a_broadcast_to_a_thousand_lines_allocates_nothing_for_any_of_them() {
+fn a_broadcast_to_a_thousand_connections_allocates_nothing_for_any_of_them() {
     #[expect(
         clippy::disallowed_methods,
         reason = "the one instant this test counts from"
@@ -101,14 +101,16 @@ fn a_broadcast_to_a_thousand_lines_allocates_nothing_for_any_of_them() {
     for n in 0..1_000_u128 {
         let session = SessionId::from_bytes(n.to_be_bytes());
         let stranger = Arc::new(Identity::stranger());
-        let line = engine.handle_line_opened(session, stranger, now).unwrap();
+        let connection = engine
+            .handle_connection_opened(session, stranger, now)
+            .unwrap();
         let (since, presence) = (Since::Now, false);
         let subscribe = Command::Subscribe {
             channel: channel.clone(),
             since,
             presence,
         };
-        engine.handle_command(line, CommandId(1), subscribe, now);
+        engine.handle_command(connection, CommandId(1), subscribe, now);
         come_to_rest(&mut engine, now);
     }
     let publication = Arc::new(Publication {
@@ -125,10 +127,10 @@ fn a_broadcast_to_a_thousand_lines_allocates_nothing_for_any_of_them() {
     let fan_out = allocation_counter::measure(|| {
         engine.handle_broker(BrokerEvent::Publication(publication), now);
         while let Some(delivery) = engine.poll_delivery() {
-            let Delivery::Broadcast { lines, .. } = delivery else {
+            let Delivery::Broadcast { connections, .. } = delivery else {
                 continue;
             };
-            reached += lines.len();
+            reached += connections.len();
         }
     });
     assert_eq!(reached, 1_000);

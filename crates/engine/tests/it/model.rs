@@ -1,4 +1,4 @@
-//! Random lives of several sessions on two workers: lines die at any moment, the broker answers
+//! Random lives of several sessions on two workers: connections die at any moment, the broker answers
 //! late, mailboxes overflow, history is trimmed. [`Client`](crate::world::client::Client) checks
 //! each message as it reads it; at the end everybody must have everything.
 
@@ -118,7 +118,7 @@ fn perform(world: &mut World, op: Op) {
             worker,
             by_snapshot,
         } => {
-            if world.clients[client].line.is_none() {
+            if world.clients[client].connection.is_none() {
                 world.connect(client, worker, by_snapshot);
             }
         }
@@ -193,10 +193,10 @@ fn perform(world: &mut World, op: Op) {
 /// Everyone comes back, the disk has space, all queues run empty.
 fn come_to_rest(world: &mut World) {
     world.broker.failure = None;
-    // A slow line that is closed comes back; once it reads there is no reason to close it again.
+    // A slow connection that is closed comes back; once it reads there is no reason to close it again.
     for _ in 0..3 {
         for client in 0..CLIENTS {
-            if world.clients[client].line.is_none() {
+            if world.clients[client].connection.is_none() {
                 world.connect(client, client % WORKERS, false);
             }
         }
@@ -242,8 +242,8 @@ fn everybody_has_everything(world: &World) {
         assert!(present || *awaited, "{session} haunts {name}");
     }
     for worker in &world.workers {
-        let mine = |c: &&crate::world::client::Client| c.line.is_some();
-        assert!(worker.lines() <= world.clients.iter().filter(mine).count());
+        let mine = |c: &&crate::world::client::Client| c.connection.is_some();
+        assert!(worker.connections() <= world.clients.iter().filter(mine).count());
     }
 }
 

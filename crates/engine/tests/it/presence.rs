@@ -42,17 +42,17 @@ fn a_subscriber_joins_under_a_lease() {
 }
 
 #[test]
-fn a_lost_line_leaves_after_the_grace_time_and_a_closed_one_at_once() {
+fn a_lost_connection_leaves_after_the_grace_time_and_a_closed_one_at_once() {
     for (lost, expected) in [
         (true, tight_limits().presence_grace),
         (false, Duration::ZERO),
     ] {
         let mut world = subscribed();
-        let (_, line) = world.clients[0].line.unwrap();
+        let (_, connection) = world.clients[0].connection.unwrap();
         if lost {
-            world.workers[0].handle_line_lost(line);
+            world.workers[0].handle_connection_lost(connection);
         } else {
-            world.workers[0].handle_line_closed(line);
+            world.workers[0].handle_connection_closed(connection);
         }
         world.pump(0);
         let Some(BrokerRequest::Leave { grace, .. }) = asked(&world, 0).pop() else {
@@ -66,12 +66,12 @@ fn a_lost_line_leaves_after_the_grace_time_and_a_closed_one_at_once() {
 fn a_reconnect_on_another_worker_is_a_later_claim_whatever_order_the_broker_sees() {
     let mut world = subscribed();
     world.settle();
-    // The new line comes before the old worker notices that the old one died.
-    let (_, old) = world.clients[0].line.take().unwrap();
+    // The new connection comes before the old worker notices that the old one died.
+    let (_, old) = world.clients[0].connection.take().unwrap();
     world.clients[0].lost();
     world.connect(0, 1, false);
     world.settle();
-    world.workers[0].handle_line_lost(old);
+    world.workers[0].handle_connection_lost(old);
     world.pump(0);
     world.settle();
     let member = (channel("kept/a"), world.clients[0].session);

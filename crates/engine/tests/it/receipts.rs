@@ -56,34 +56,34 @@ fn the_first_question_sets_off_the_pongs_that_answer_the_next_on_all_workers() {
 #[test]
 fn a_pong_proves_what_was_handed_out_before_its_mark_and_nothing_after() {
     let mut world = two_published();
-    let (worker, line) = world.clients[1].line.unwrap();
-    let mark = world.workers[worker].mark(line).unwrap();
+    let (worker, connection) = world.clients[1].connection.unwrap();
+    let mark = world.workers[worker].mark(connection).unwrap();
     world.publish(0, "kept/a", "3");
     world.settle();
-    world.workers[worker].handle_receipt(line, mark);
+    world.workers[worker].handle_receipt(connection, mark);
     assert_eq!(counted(&mut world, 2), (1, 3));
     let mut world = two_published();
-    let mark = world.workers[worker].mark(line).unwrap();
+    let mark = world.workers[worker].mark(connection).unwrap();
     world.publish(0, "kept/a", "3");
     world.settle();
-    world.workers[worker].handle_receipt(line, mark);
+    world.workers[worker].handle_receipt(connection, mark);
     assert_eq!(counted(&mut world, 3), (0, 3));
 }
 
 #[test]
 fn an_invented_or_an_old_mark_proves_nothing() {
     let mut world = two_published();
-    let (worker, line) = world.clients[1].line.unwrap();
-    let old = world.workers[worker].mark(line).unwrap();
-    let new = world.workers[worker].mark(line).unwrap();
+    let (worker, connection) = world.clients[1].connection.unwrap();
+    let old = world.workers[worker].mark(connection).unwrap();
+    let new = world.workers[worker].mark(connection).unwrap();
     for mark in [old, new.wrapping_add(1), u32::MAX] {
-        world.workers[worker].handle_receipt(line, mark);
+        world.workers[worker].handle_receipt(connection, mark);
     }
     assert_eq!(counted(&mut world, 1), (0, 3));
 }
 
 #[test]
-fn a_line_that_does_not_read_has_nothing_and_gets_one_mark_however_often_it_is_asked_for() {
+fn a_connection_that_does_not_read_has_nothing_and_gets_one_mark_however_often_it_is_asked_for() {
     let mut world = two_published();
     let marks = |world: &mut World| {
         world.workers[0].handle_broker(

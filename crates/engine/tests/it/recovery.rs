@@ -17,7 +17,7 @@ fn gap_of(world: &World, client: usize) -> (Position, Position, GapReason) {
     gap.expect("a gap was announced")
 }
 
-/// A channel with ten publications and nobody in it but the publisher's line.
+/// A channel with ten publications and nobody in it but the publisher's connection.
 fn ten_published(name: &str) -> World {
     let mut world = World::new(2, 3);
     world.connect(0, 0, false);
@@ -85,7 +85,8 @@ fn a_position_of_another_life_is_a_gap_that_says_epoch_changed() {
 }
 
 #[test]
-fn a_line_that_knows_the_new_epoch_before_its_worker_does_misses_nothing_and_hears_of_no_gap() {
+fn a_connection_that_knows_the_new_epoch_before_its_worker_does_misses_nothing_and_hears_of_no_gap()
+{
     let mut world = World::new(2, 2);
     world.connect(0, 0, false);
     world.subscribe(0, "kept/a", Since::Now);

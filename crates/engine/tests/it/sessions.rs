@@ -1,4 +1,4 @@
-//! Sessions outlive lines: tokens, replacement, draining.
+//! Sessions outlive connections: tokens, replacement, draining.
 
 use std::{sync::Arc, time::Duration};
 
@@ -47,16 +47,16 @@ fn the_clients_own_positions_beat_those_of_an_older_token() {
 }
 
 #[test]
-fn a_session_that_comes_back_closes_its_old_line() {
+fn a_session_that_comes_back_closes_its_old_connection() {
     let mut world = World::new(1, 1);
     world.connect(0, 0, false);
     world.subscribe(0, "kept/a", Since::Now);
     world.settle();
     let identity = world.clients[0].identity();
-    let (_, old) = world.clients[0].line.unwrap();
+    let (_, old) = world.clients[0].connection.unwrap();
     let session = world.clients[0].session;
     let new = world.workers[0]
-        .handle_line_opened(session, identity, world.now)
+        .handle_connection_opened(session, identity, world.now)
         .unwrap();
     assert_ne!(
         old.index(),
@@ -68,29 +68,29 @@ fn a_session_that_comes_back_closes_its_old_line() {
         reason: CloseReason::Replaced,
     };
     assert!(matches!(world.clients[0].outbox.back(), Some(Wire::Notice(n)) if *n == close));
-    world.workers[0].handle_line_closed(old);
-    assert_eq!(world.workers[0].lines(), 1);
+    world.workers[0].handle_connection_closed(old);
+    assert_eq!(world.workers[0].connections(), 1);
 }
 
 #[test]
-fn a_line_that_is_gone_is_ignored_everywhere() {
+fn a_connection_that_is_gone_is_ignored_everywhere() {
     let mut world = World::new(1, 1);
     world.connect(0, 0, false);
-    let (_, line) = world.clients[0].line.unwrap();
+    let (_, connection) = world.clients[0].connection.unwrap();
     world.cut(0);
     let engine = &mut world.workers[0];
-    engine.handle_command(line, CommandId(1), Command::Ping, world.now);
-    engine.handle_full(line);
-    engine.handle_writable(line, 10);
-    engine.handle_line_lost(line);
-    engine.handle_receipt(line, 0);
+    engine.handle_command(connection, CommandId(1), Command::Ping, world.now);
+    engine.handle_full(connection);
+    engine.handle_writable(connection, 10);
+    engine.handle_connection_lost(connection);
+    engine.handle_receipt(connection, 0);
     assert!(engine.poll_delivery().is_none());
-    assert!(engine.snapshot(line, world.now).is_none());
-    assert_eq!(engine.mark(line), None);
+    assert!(engine.snapshot(connection, world.now).is_none());
+    assert_eq!(engine.mark(connection), None);
 }
 
 #[test]
-fn a_drain_gives_each_line_its_own_pause_and_takes_no_new_ones() {
+fn a_drain_gives_each_connection_its_own_pause_and_takes_no_new_ones() {
     let mut world = World::new(1, 3);
     for client in 0..3 {
         world.connect(client, 0, false);
@@ -107,7 +107,7 @@ fn a_drain_gives_each_line_its_own_pause_and_takes_no_new_ones() {
     assert_eq!(pauses, [0, 4999, 10_000]);
     let stranger = Arc::new(Identity::stranger());
     let session = SessionId::from_bytes([9; 16]);
-    let refused = world.workers[0].handle_line_opened(session, stranger, world.now);
+    let refused = world.workers[0].handle_connection_opened(session, stranger, world.now);
     assert_eq!(refused.unwrap_err().code.retry(), Retry::Reconnect);
 }
 
@@ -131,7 +131,7 @@ fn the_last_subscriber_of_a_channel_unfollows_it() {
 }
 
 #[test]
-fn a_line_that_leaves_costs_nothing_any_more() {
+fn a_connection_that_leaves_costs_nothing_any_more() {
     let mut world = World::with(1, 50, &tight_limits(), rules());
     for client in 0..50 {
         world.connect(client, 0, false);
@@ -142,7 +142,7 @@ fn a_line_that_leaves_costs_nothing_any_more() {
     }
     world.settle();
     assert_eq!(
-        (world.workers[0].lines(), world.workers[0].channels()),
+        (world.workers[0].connections(), world.workers[0].channels()),
         (0, 0)
     );
     assert_eq!(world.workers[0].poll_timeout(), None);

@@ -1,4 +1,4 @@
-//! Publishers: each counts from 0, one publication after the other, whether there is a line or not.
+//! Publishers: each counts from 0, one publication after the other, whether there is a connection or not.
 
 use std::io;
 use std::time::Duration;

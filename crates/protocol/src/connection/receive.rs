@@ -345,7 +345,7 @@ impl Connection {
     )]
     fn on_data<'b>(&mut self, piece: Piece<'b>) -> Result<Option<Event<'b>>, Error> {
         if !piece.bytes.is_empty() {
-            // A long message on a slow line is not idleness.
+            // A long message on a slow link is not idleness.
             self.liveness.received();
         }
         let Some(assembly) = &mut self.assembly else {

@@ -71,7 +71,7 @@ fn messages_in_either_direction_begin_the_idle_time_anew() {
     }
 }
 
-/// A line kept alive by pings is idle nevertheless.
+/// A connection kept alive by pings is idle nevertheless.
 #[test]
 fn pings_and_pongs_are_no_messages() {
     for role in ROLES {

@@ -147,7 +147,7 @@ fn pings_of_the_users_do_not_put_the_deadline_off() {
     }
 }
 
-/// A quiet peer on a slow line gets the ping late: its time begins when the ping has left.
+/// A quiet peer on a slow link gets the ping late: its time begins when the ping has left.
 #[test]
 fn a_ping_behind_a_long_message_waits_for_its_answer_from_when_it_has_left() {
     for role in ROLES {

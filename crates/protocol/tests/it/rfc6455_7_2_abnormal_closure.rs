@@ -60,7 +60,7 @@ fn a_transport_lost_while_closing_keeps_who_began_it() {
     }
 }
 
-/// A line that dies without a word is noticed by the keepalive, on both sides.
+/// A connection that dies without a word is noticed by the keepalive, on both sides.
 #[test]
 fn a_line_that_dies_silently_is_noticed_within_interval_and_deadline() {
     let mut pair = Pair::new(Config::default(), Config::default());
@@ -82,7 +82,7 @@ fn a_line_that_dies_silently_is_noticed_within_interval_and_deadline() {
     }
 }
 
-/// What is left over when the line is given up is not held, nor heard.
+/// What is left over when the connection is given up is not held, nor heard.
 #[test]
 fn a_connection_that_was_given_up_is_deaf_and_mute() {
     for mut talk in [Talk::with_server(), Talk::with_client()] {

@@ -58,7 +58,7 @@ group! {
         /// A room wants to know; a ticker with a million readers does not.
         presence => Switch;
 
-        /// Who may publish: everyone with a line, sessions with a user name (`users`), sessions
+        /// Who may publish: everyone with a connection, sessions with a user name (`users`), sessions
         /// whose grants name the channel (`granted`), or only the server's own API (`nobody`).
         ///
         /// A first try needs no users.
@@ -69,9 +69,9 @@ group! {
         /// A first try needs no users.
         subscribe => Choice(ACCESS);
 
-        /// What happens to a line that does not keep up in a channel without history: the oldest
+        /// What happens to a connection that does not keep up in a channel without history: the oldest
         /// are dropped and a gap says how many, of those with the same tag `key` only the newest
-        /// stays, or the line is closed.
+        /// stays, or the connection is closed.
         ///
         /// Right for most; `latest_by_key` is right for prices.
         slow => Choice(SLOW);

@@ -19,7 +19,7 @@ group! {
         /// A message, not a file.
         data_bytes => Bytes::new();
 
-        /// Commands a second and line.
+        /// Commands a second for each connection.
         ///
         /// Ten times what fast typing makes.
         commands_per_second => some();
@@ -29,7 +29,7 @@ group! {
         /// A page that re-subscribes everything after a reconnect.
         command_burst => some();
 
-        /// Publications a second and line.
+        /// Publications a second for each connection.
         ///
         /// A mouse pointer at display rate, halved.
         publishes_per_second => some();
@@ -39,12 +39,12 @@ group! {
         /// What was queued offline.
         publish_burst => some();
 
-        /// Refusals for being too fast, without one success between, that close the line.
+        /// Refusals for being too fast, without one success between, that close the connection.
         ///
         /// A client that honours the first ones never comes near.
         flood => some();
 
-        /// How long a member stays after its line was lost.
+        /// How long a member stays after its connection was lost.
         ///
         /// A phone that changes network is back by then.
         presence_grace => time().or_none();
@@ -59,10 +59,10 @@ group! {
         /// More than a list on a screen.
         members => some();
 
-        /// Requests of one line that the broker has not answered yet.
+        /// Requests of one connection that the broker has not answered yet.
         ///
-        /// Covers the burst of publications, and one line can't fill the broker's queue.
-        requests_per_line => some();
+        /// Covers the burst of publications, and one connection can't fill the broker's queue.
+        requests_per_connection => some();
 
         /// Requests of one worker that the broker has not answered yet.
         ///
@@ -84,7 +84,7 @@ group! {
         /// Several outboxes full would only wait.
         page_bytes => Bytes::new();
 
-        /// Publications of one channel kept in memory while some line is behind.
+        /// Publications of one channel kept in memory while some connection is behind.
         ///
         /// The last steps of catching up need no read.
         recent_count => count();

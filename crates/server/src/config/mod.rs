@@ -21,11 +21,11 @@
 mod catalogue;
 mod channels;
 mod check;
+mod connections;
 mod given;
 mod group;
 mod kind;
 mod limits;
-mod lines;
 mod load;
 mod page;
 mod problem;
@@ -44,9 +44,9 @@ use offhook_engine::{ChannelName, ChannelRules, History, Limits, RuleBook};
 
 pub use self::catalogue::{Setting, settings};
 pub use self::channels::ChannelRule;
+pub use self::connections::{Connections, Messages};
 pub use self::given::{Place, SourceFile};
 pub use self::kind::{parse_bytes, parse_time};
-pub use self::lines::{Connections, Messages};
 pub use self::load::{Loaded, Sources, load};
 pub use self::page::{example, reference};
 pub use self::problem::{Problem, Problems};
@@ -83,7 +83,7 @@ group! {
         /// A message survives unless someone decides otherwise.
         in_memory: bool = false => Switch;
 
-        /// Event loops, each with its own listener and lines.
+        /// Event loops, each with its own listener and connections.
         ///
         /// One a core: they share nothing that a second one a core would make use of.
         workers: NonZeroUsize = Cores::all() => Cores;
@@ -126,15 +126,15 @@ group! {
     groups {
         /// TLS; none: plain HTTP.
         tls: Option<TlsFiles>;
-        /// How many lines, how fast they come, how long they may take.
+        /// How many connections, how fast they come, how long they may take.
         connections: Connections;
-        /// What travels on a line, and what may wait for it.
+        /// What travels on a connection, and what may wait for it.
         messages: Messages;
-        /// How a dead line is noticed.
+        /// How a dead connection is noticed.
         keepalive: Keepalive;
         /// Coming back without asking the backend again.
         resume: Resume;
-        /// What one session may do, and what the engine may hold. Its `lines` and `outbox_bytes`
+        /// What one session may do, and what the engine may hold. Its `connections` and `outbox_bytes`
         /// are no settings: the server takes them from `connections` and `messages`.
         limits: Limits;
         /// The queues and memory of the log.

@@ -1,5 +1,5 @@
 //! The front door: whoever connects is let in, heard, and shown the way. A WebSocket becomes a
-//! line with nothing around it, everything else is hyper's.
+//! connection with nothing around it, everything else is hyper's.
 
 mod admission;
 mod head;

@@ -23,7 +23,7 @@ pub(crate) enum Stream {
 impl From<Stream> for Transport {
     fn from(stream: Stream) -> Self {
         match stream {
-            // As it is, so that nothing lies between the line and its socket.
+            // As it is, so that nothing lies between the connection and its socket.
             Stream::Plain(stream) => stream.into(),
             Stream::Tls(stream) => {
                 let peer = stream.get_ref().0.peer_addr().ok();

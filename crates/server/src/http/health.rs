@@ -17,8 +17,10 @@ struct Report<'a> {
     /// What is wrong and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
-    lines: usize,
+    /// Connections that have introduced themselves, over all workers.
     connections: usize,
+    /// Open sockets, also those that are still in their handshake.
+    sockets: usize,
     workers: usize,
     uptime_seconds: u64,
     version: &'a str,
@@ -35,8 +37,8 @@ pub(super) fn report(shared: &Shared) -> Answer {
     let report = Report {
         status,
         detail,
-        lines: shared.lines(),
-        connections: shared.admission.open(),
+        connections: shared.connections(),
+        sockets: shared.admission.open(),
         workers: shared.config.workers.get(),
         uptime_seconds: shared.started.elapsed().as_secs(),
         version: env!("CARGO_PKG_VERSION"),

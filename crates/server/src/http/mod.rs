@@ -106,14 +106,14 @@ fn upgraded(
     place: &Cell<Option<Place>>,
 ) -> Answer {
     let target = request.uri().to_string();
-    let line = RequestLine {
+    let connection = RequestLine {
         method: request.method().as_str(),
         target: &target,
         version: (1, u8::from(request.version() >= hyper::Version::HTTP_11)),
     };
     let fields = request.headers().iter();
     let fields = fields.map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let decision = match ServerDecision::from_parsed(&worker.handshake, line, fields) {
+    let decision = match ServerDecision::from_parsed(&worker.handshake, connection, fields) {
         Ok(decision) => decision,
         Err(rejection) => {
             worker.note_refused("handshake", &rejection);

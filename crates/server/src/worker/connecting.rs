@@ -1,26 +1,26 @@
-//! The beginning of a line: within some time its client says who it is, or what to go on with.
+//! The beginning of a connection: within some time its client says who it is, or what to go on with.
 
 use std::{rc::Rc, sync::Arc};
 
 use offhook::{Message, WebSocket, protocol::CloseCode};
 use offhook_dialects::native::{self, Connect, Rejection, Request};
-use offhook_engine::{CommandId, ErrorCode, Identity, LineId, Refusal, SessionId};
+use offhook_engine::{CommandId, ConnectionId, ErrorCode, Identity, Refusal, SessionId};
 use tokio::time::sleep;
 
 use super::{
     Worker,
-    line::{Line, bad},
+    connection::{Connection, bad},
     now,
     stopping::Held,
 };
 use crate::tokens::random_bytes;
 
-/// Messages that are no `connect` before the line is closed. 16: a program that is being written
+/// Messages that are no `connect` before the connection is closed. 16: a program that is being written
 /// gets its errors, a stranger's flood ends.
 const ATTEMPTS: u32 = 16;
 
-/// Waits until the client has connected; closes the line where it does not.
-pub(super) async fn connect(held: &Held, socket: &mut WebSocket) -> Option<Line> {
+/// Waits until the client has connected; closes the connection where it does not.
+pub(super) async fn connect(held: &Held, socket: &mut WebSocket) -> Option<Connection> {
     let worker = held.worker();
     let within = worker.shared.config.connections.connect_timeout;
     let mut stopping = worker.stopping();
@@ -30,7 +30,7 @@ pub(super) async fn connect(held: &Held, socket: &mut WebSocket) -> Option<Line>
         () = stopping.begun() => Err(No::Close(CloseCode::SERVICE_RESTART, "the server goes away")),
     };
     match connected {
-        Ok(line) => Some(line),
+        Ok(connection) => Some(connection),
         Err(No::Gone) => None,
         Err(No::Close(code, reason)) => {
             worker.note_refused("connect", reason);
@@ -47,13 +47,13 @@ enum No {
     Close(CloseCode, &'static str),
 }
 
-async fn introduction(worker: &Rc<Worker>, socket: &mut WebSocket) -> Result<Line, No> {
+async fn introduction(worker: &Rc<Worker>, socket: &mut WebSocket) -> Result<Connection, No> {
     for _ in 0..ATTEMPTS {
         let Ok(Some(message)) = socket.recv().await else {
             return Err(No::Gone);
         };
         match worker.take_first(&message, socket) {
-            Ok(line) => return Ok(line),
+            Ok(connection) => return Ok(connection),
             Err(rejection) => {
                 let refusal = &rejection.refusal;
                 worker.note_refused(refusal.code.name(), &refusal.detail);
@@ -73,7 +73,7 @@ impl Worker {
         self: &Rc<Self>,
         message: &Message,
         socket: &WebSocket,
-    ) -> Result<Line, Rejection> {
+    ) -> Result<Connection, Rejection> {
         let no = |id, refusal| Rejection { id, refusal };
         let Some(text) = message.as_text() else {
             return Err(no(
@@ -84,36 +84,40 @@ impl Worker {
         match native::decode(text)? {
             Request::Connect(connect) => {
                 let id = connect.id;
-                let line = self.connect(&connect, socket);
-                line.map_err(|refusal| no(Some(id), refusal))
+                let connection = self.connect(&connect, socket);
+                connection.map_err(|refusal| no(Some(id), refusal))
             }
             Request::Command { id, .. } => Err(no(Some(id), bad("connect comes first"))),
         }
     }
 
     /// Begins a session, or goes on with one.
-    fn connect(self: &Rc<Self>, connect: &Connect, socket: &WebSocket) -> Result<Line, Refusal> {
+    fn connect(
+        self: &Rc<Self>,
+        connect: &Connect,
+        socket: &WebSocket,
+    ) -> Result<Connection, Refusal> {
         let now = now();
         let mut state = self.state.borrow_mut();
         let engine = &mut state.engine;
-        let line = match &connect.resume {
+        let connection = match &connect.resume {
             Some(token) => {
                 let session = self.shared.sealer.open(token, now.unix_ms)?;
-                engine.handle_line_resumed(session, &connect.positions, now)?
+                engine.handle_connection_resumed(session, &connect.positions, now)?
             }
             None => {
                 let session = SessionId::from_bytes(random_bytes().map_err(no_session)?);
-                engine.handle_line_opened(session, self.identity(connect), now)?
+                engine.handle_connection_opened(session, self.identity(connect), now)?
             }
         };
         let sender = socket.sender();
-        if let Some(welcome) = self.welcome(&state.engine, line, connect.id) {
-            // A line that is closing gets nothing, and ends by itself.
+        if let Some(welcome) = self.welcome(&state.engine, connection, connect.id) {
+            // A connection that is closing gets nothing, and ends by itself.
             let _unsent = sender.put(welcome);
         }
-        state.outboxes.add(line, sender, self.seconds());
+        state.outboxes.add(connection, sender, self.seconds());
         self.carry_out(state);
-        Ok(Line::new(self, line))
+        Ok(Connection::new(self, connection))
     }
 
     /// Who a new session is. What it tells of itself is shown to members, and proves nothing.
@@ -130,10 +134,10 @@ impl Worker {
     fn welcome(
         &self,
         engine: &offhook_engine::Engine,
-        line: LineId,
+        connection: ConnectionId,
         id: CommandId,
     ) -> Option<String> {
-        let session = engine.snapshot(line, now())?;
+        let session = engine.snapshot(connection, now())?;
         // Without a token the client comes back with its positions.
         let token = self.shared.sealer.seal(&session).unwrap_or_default();
         let user = &session.identity.user;

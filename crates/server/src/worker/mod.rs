@@ -1,8 +1,8 @@
-//! A worker: one thread with its own event loop, listeners, engine and lines. It shares nothing
+//! A worker: one thread with its own event loop, listeners, engine and connections. It shares nothing
 //! with the others but publications, by reference count, and the broker.
 
 mod connecting;
-mod line;
+mod connection;
 mod outboxes;
 mod refilling;
 mod shared;
@@ -153,9 +153,9 @@ impl Worker {
         self.shared.broker.detach(id);
     }
 
-    /// Makes a line of an open WebSocket.
+    /// Makes a connection of an open WebSocket.
     pub(crate) fn open(self: &Rc<Self>, socket: WebSocket, place: Place) {
-        spawn_local(line::serve(self, socket, place));
+        spawn_local(connection::serve(self, socket, place));
     }
 
     /// Tells the operator, once a kind and interval.
@@ -195,8 +195,8 @@ fn settings(config: &Config) -> Settings {
 
 fn engine_limits(config: &Config) -> Limits {
     Limits {
-        lines: config.connections.max,
-        // Half: what is live while a line catches up has room beside it.
+        connections: config.connections.max,
+        // Half: what is live while a connection catches up has room beside it.
         outbox_bytes: config.messages.outbox_bytes / 2,
         ..config.limits.clone()
     }

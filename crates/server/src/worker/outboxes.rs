@@ -1,4 +1,4 @@
-//! Every line's outbox: what the engine gives out is encoded and framed once, and put into each.
+//! Every connection's outbox: what the engine gives out is encoded and framed once, and put into each.
 
 use std::{cell::RefCell, mem, rc::Rc, sync::Arc};
 
@@ -10,50 +10,50 @@ use offhook::{
     },
 };
 use offhook_dialects::native;
-use offhook_engine::{Delivery, LineId, Notice, Publication, Reply};
+use offhook_engine::{ConnectionId, Delivery, Notice, Publication, Reply};
 use tokio::sync::Notify;
 
 use crate::{config::Config, refused::Refused};
 
-/// The outboxes of a worker's lines, by the lines' dense index.
+/// The outboxes of a worker's connections, by the connections' dense index.
 #[derive(Debug)]
 pub(super) struct Outboxes {
-    lines: Vec<Option<Outbox>>,
+    connections: Vec<Option<Outbox>>,
     /// Bytes an outbox may hold.
     bound: usize,
     framing: Framing,
-    /// What all of these lines get, and have not got yet.
+    /// What all of these connections get, and have not got yet.
     held: Held,
     /// Those that a broadcast put above the bound.
-    full: Vec<LineId>,
+    full: Vec<ConnectionId>,
     /// Those that may wait to be handed out more.
-    thirsty: Vec<LineId>,
+    thirsty: Vec<ConnectionId>,
     /// Marks that could not leave yet: too much was unsent before them.
-    marks: Vec<(LineId, u32)>,
+    marks: Vec<(ConnectionId, u32)>,
     /// Those whose subscriptions changed since their token was sealed.
-    stale: Vec<LineId>,
+    stale: Vec<ConnectionId>,
 }
 
-/// Broadcasts to the same lines that come one after the other: put together, they take one turn
-/// through the lines.
+/// Broadcasts to the same connections that come one after the other: put together, they take one turn
+/// through the connections.
 #[derive(Debug, Default)]
 struct Held {
     messages: Vec<Prepared>,
-    lines: Vec<LineId>,
-    /// Whether this turn has broadcasts for others as well. A line may be among both, and gets
+    connections: Vec<ConnectionId>,
+    /// Whether this turn has broadcasts for others as well. A connection may be among both, and gets
     /// them in one write at the end. The one audience that most turns have is written to at once,
     /// so that the bytes go from one buffer that the processor has at hand.
     several: bool,
 }
 
-/// Broadcasts held at most. 32: a turn through the lines is cheap then, and an outbox that is full
+/// Broadcasts held at most. 32: a turn through the connections is cheap then, and an outbox that is full
 /// is over its bound by as many messages.
 const HELD: usize = 32;
 
-/// The outbox of one line: the connection has its bytes, this is what we must know beside.
+/// The outbox of one connection: the connection has its bytes, this is what we must know beside.
 #[derive(Debug)]
 struct Outbox {
-    line: LineId,
+    connection: ConnectionId,
     sender: Sender,
     /// When its token was sealed, in seconds since the worker's start.
     sealed_s: u32,
@@ -66,7 +66,7 @@ struct Outbox {
 impl Outboxes {
     pub(super) fn new(config: &Config) -> Self {
         Self {
-            lines: Vec::new(),
+            connections: Vec::new(),
             bound: config.messages.outbox_bytes,
             framing: Framing::new(config),
             held: Held::default(),
@@ -77,15 +77,15 @@ impl Outboxes {
         }
     }
 
-    /// A line begins; its token was sealed just now.
-    pub(super) fn add(&mut self, line: LineId, sender: Sender, sealed_s: u32) {
-        let index = line.index();
-        if self.lines.len() <= index {
-            self.lines.resize_with(index + 1, || None);
+    /// A connection begins; its token was sealed just now.
+    pub(super) fn add(&mut self, connection: ConnectionId, sender: Sender, sealed_s: u32) {
+        let index = connection.index();
+        if self.connections.len() <= index {
+            self.connections.resize_with(index + 1, || None);
         }
-        if let Some(place) = self.lines.get_mut(index) {
+        if let Some(place) = self.connections.get_mut(index) {
             *place = Some(Outbox {
-                line,
+                connection,
                 sender,
                 sealed_s,
                 refilling: false,
@@ -95,62 +95,71 @@ impl Outboxes {
         }
     }
 
-    /// A line has ended.
-    pub(super) fn remove(&mut self, line: LineId) {
-        if self.get(line).is_some()
-            && let Some(place) = self.lines.get_mut(line.index())
+    /// A connection has ended.
+    pub(super) fn remove(&mut self, connection: ConnectionId) {
+        if self.get(connection).is_some()
+            && let Some(place) = self.connections.get_mut(connection.index())
         {
             *place = None;
         }
     }
 
-    fn get(&mut self, line: LineId) -> Option<&mut Outbox> {
-        let outbox = self.lines.get_mut(line.index())?.as_mut();
-        outbox.filter(|outbox| outbox.line == line)
+    fn get(&mut self, connection: ConnectionId) -> Option<&mut Outbox> {
+        let outbox = self.connections.get_mut(connection.index())?.as_mut();
+        outbox.filter(|outbox| outbox.connection == connection)
     }
 
     /// Puts what the engine gives out where it belongs, but for broadcasts, which may be held
     /// until [`end_turn`](Self::end_turn).
     pub(super) fn put(&mut self, delivery: Delivery<'_>, refused: &RefCell<Refused>) {
         match delivery {
-            Delivery::Broadcast { publication, lines } => {
+            Delivery::Broadcast {
+                publication,
+                connections,
+            } => {
                 let message = self.framing.publication(&publication);
-                self.hold(message, lines);
+                self.hold(message, connections);
             }
-            Delivery::Presence { change, lines } => {
+            Delivery::Presence {
+                change,
+                connections,
+            } => {
                 let message = self.framing.frame(native::encode_presence(&change));
-                self.hold(message, lines);
+                self.hold(message, connections);
             }
-            Delivery::Publication { line, publication } => {
+            Delivery::Publication {
+                connection,
+                publication,
+            } => {
                 self.put_held();
                 let message = self.framing.publication(&publication);
-                if let Some(outbox) = self.get(line) {
-                    // It is within what the line may be handed out; one that is closing gets
+                if let Some(outbox) = self.get(connection) {
+                    // It is within what the connection may be handed out; one that is closing gets
                     // nothing more.
                     let _unsent = outbox.sender.put_prepared(&[message]);
-                    self.thirsty.push(line);
+                    self.thirsty.push(connection);
                 }
             }
-            Delivery::Line { line, notice } => {
+            Delivery::Connection { connection, notice } => {
                 // Acknowledgements may overtake: they come between the publications of a batch.
                 if !is_acknowledgement(&notice) {
                     self.put_held();
                 }
-                self.notice(line, &notice, refused);
+                self.notice(connection, &notice, refused);
             }
-            Delivery::Mark { line, mark } => {
+            Delivery::Mark { connection, mark } => {
                 self.put_held();
-                self.mark(line, mark);
+                self.mark(connection, mark);
             }
         }
     }
 
-    fn hold(&mut self, message: Prepared, lines: &[LineId]) {
-        let others = self.held.lines != lines;
+    fn hold(&mut self, message: Prepared, connections: &[ConnectionId]) {
+        let others = self.held.connections != connections;
         self.held.several |= others && !self.held.messages.is_empty();
         if others || self.held.messages.len() >= HELD {
             self.put_held();
-            self.held.lines.extend_from_slice(lines);
+            self.held.connections.extend_from_slice(connections);
         }
         self.held.messages.push(message);
     }
@@ -163,10 +172,10 @@ impl Outboxes {
         any
     }
 
-    /// Puts the broadcasts that are held into the outbox of each of their lines.
+    /// Puts the broadcasts that are held into the outbox of each of their connections.
     fn put_held(&mut self) {
-        for &line in &self.held.lines {
-            let Some(Some(outbox)) = self.lines.get_mut(line.index()) else {
+        for &connection in &self.held.connections {
+            let Some(Some(outbox)) = self.connections.get_mut(connection.index()) else {
                 continue;
             };
             let put = if self.held.several {
@@ -174,26 +183,30 @@ impl Outboxes {
             } else {
                 outbox.sender.write_prepared(&self.held.messages)
             };
-            // A line that is closing gets nothing more.
+            // A connection that is closing gets nothing more.
             let Ok(unsent) = put else { continue };
             if unsent > self.bound {
-                self.full.push(line);
+                self.full.push(connection);
             }
         }
-        self.held.lines.clear();
+        self.held.connections.clear();
         self.held.messages.clear();
     }
 
-    fn notice(&mut self, line: LineId, notice: &Notice, refused: &RefCell<Refused>) {
-        let Some(outbox) = self.get(line) else { return };
-        // A line that is closing gets nothing more.
+    fn notice(&mut self, connection: ConnectionId, notice: &Notice, refused: &RefCell<Refused>) {
+        let Some(outbox) = self.get(connection) else {
+            return;
+        };
+        // A connection that is closing gets nothing more.
         let _unsent = outbox.sender.put(native::encode_notice(notice));
         if let Some(answered) = &outbox.answered {
             answered.notify_one();
         }
         match notice {
             Notice::Reply { reply, .. } => match reply {
-                Reply::Subscribed { .. } | Reply::Unsubscribed { .. } => self.token_is_stale(line),
+                Reply::Subscribed { .. } | Reply::Unsubscribed { .. } => {
+                    self.token_is_stale(connection)
+                }
                 Reply::Refused(refusal) => {
                     refused
                         .borrow_mut()
@@ -206,12 +219,12 @@ impl Outboxes {
                 | Reply::Receipts { .. }
                 | Reply::Pong => {}
             },
-            Notice::Unsubscribed { .. } => self.token_is_stale(line),
+            Notice::Unsubscribed { .. } => self.token_is_stale(connection),
             Notice::Close { reason } => {
                 let code = CloseCode::new(native::close_code(*reason));
                 // It may be closing already: then that stands.
                 let _closing = outbox.sender.close(code, reason.name());
-                refused.borrow_mut().note("line", reason.name());
+                refused.borrow_mut().note("connection", reason.name());
             }
             Notice::Gap { .. }
             | Notice::CatchingUp { .. }
@@ -220,64 +233,66 @@ impl Outboxes {
         }
     }
 
-    /// Rings when something was put for this line, until the line takes commands again.
-    pub(super) fn ring_when_answered(&mut self, line: LineId) -> Option<Rc<Notify>> {
-        let answered = self.get(line)?.answered.get_or_insert_default();
+    /// Rings when something was put for this connection, until the connection takes commands again.
+    pub(super) fn ring_when_answered(&mut self, connection: ConnectionId) -> Option<Rc<Notify>> {
+        let answered = self.get(connection)?.answered.get_or_insert_default();
         Some(Rc::clone(answered))
     }
 
-    pub(super) fn ring_no_more(&mut self, line: LineId) {
-        if let Some(outbox) = self.get(line) {
+    pub(super) fn ring_no_more(&mut self, connection: ConnectionId) {
+        if let Some(outbox) = self.get(connection) {
             outbox.answered = None;
         }
     }
 
-    fn token_is_stale(&mut self, line: LineId) {
-        if let Some(outbox) = self.get(line)
+    fn token_is_stale(&mut self, connection: ConnectionId) {
+        if let Some(outbox) = self.get(connection)
             && !mem::replace(&mut outbox.stale, true)
         {
-            self.stale.push(line);
+            self.stale.push(connection);
         }
     }
 
-    /// The next line whose outbox a broadcast has put above its bound.
-    pub(super) fn next_full(&mut self) -> Option<LineId> {
-        let line = self.full.pop()?;
-        self.thirsty.push(line);
-        Some(line)
+    /// The next connection whose outbox a broadcast has put above its bound.
+    pub(super) fn next_full(&mut self) -> Option<ConnectionId> {
+        let connection = self.full.pop()?;
+        self.thirsty.push(connection);
+        Some(connection)
     }
 
-    /// Lines that may wait to be handed out more.
-    pub(super) fn take_thirsty(&mut self) -> Vec<LineId> {
+    /// Connections that may wait to be handed out more.
+    pub(super) fn take_thirsty(&mut self) -> Vec<ConnectionId> {
         mem::take(&mut self.thirsty)
     }
 
-    /// What to refill a line with, unless somebody does already.
-    pub(super) fn begin_refill(&mut self, line: LineId) -> Option<Sender> {
-        let outbox = self.get(line)?;
+    /// What to refill a connection with, unless somebody does already.
+    pub(super) fn begin_refill(&mut self, connection: ConnectionId) -> Option<Sender> {
+        let outbox = self.get(connection)?;
         let begun = mem::replace(&mut outbox.refilling, true);
         (!begun).then(|| outbox.sender.clone())
     }
 
-    pub(super) fn end_refill(&mut self, line: LineId) {
-        if let Some(outbox) = self.get(line) {
+    pub(super) fn end_refill(&mut self, connection: ConnectionId) {
+        if let Some(outbox) = self.get(connection) {
             outbox.refilling = false;
         }
     }
 
-    /// Sends a mark behind everything that the line was handed out, as soon as that is possible.
-    fn mark(&mut self, line: LineId, mark: u32) {
-        let Some(outbox) = self.get(line) else { return };
-        // A line that is closing will not be asked any more.
+    /// Sends a mark behind everything that the connection was handed out, as soon as that is possible.
+    fn mark(&mut self, connection: ConnectionId, mark: u32) {
+        let Some(outbox) = self.get(connection) else {
+            return;
+        };
+        // A connection that is closing will not be asked any more.
         if let Ok(false) = outbox.sender.mark(mark) {
-            self.marks.push((line, mark));
+            self.marks.push((connection, mark));
         }
     }
 
     /// Tries again to send the marks that could not leave.
     pub(super) fn mark_again(&mut self) {
-        for (line, mark) in mem::take(&mut self.marks) {
-            self.mark(line, mark);
+        for (connection, mark) in mem::take(&mut self.marks) {
+            self.mark(connection, mark);
         }
     }
 
@@ -285,16 +300,16 @@ impl Outboxes {
     pub(super) fn seal_stale(
         &mut self,
         now_s: u32,
-        mut seal: impl FnMut(LineId) -> Option<String>,
+        mut seal: impl FnMut(ConnectionId) -> Option<String>,
     ) {
-        for line in mem::take(&mut self.stale) {
-            let Some(outbox) = self.get(line) else {
+        for connection in mem::take(&mut self.stale) {
+            let Some(outbox) = self.get(connection) else {
                 continue;
             };
             outbox.stale = false;
             outbox.sealed_s = now_s;
-            if let Some(token) = seal(line) {
-                // A line that is closing gets nothing more.
+            if let Some(token) = seal(connection) {
+                // A connection that is closing gets nothing more.
                 let _unsent = outbox.sender.put(native::encode_token(&token));
             }
         }
@@ -302,16 +317,16 @@ impl Outboxes {
 
     /// Tokens that were sealed before that moment are to be sealed again.
     pub(super) fn age_tokens(&mut self, before_s: u32) {
-        let old = self.lines.iter_mut().flatten();
+        let old = self.connections.iter_mut().flatten();
         for outbox in old.filter(|outbox| outbox.sealed_s < before_s && !outbox.stale) {
             outbox.stale = true;
-            self.stale.push(outbox.line);
+            self.stale.push(outbox.connection);
         }
     }
 
-    /// Closes every line.
+    /// Closes every connection.
     pub(super) fn close_all(&self, code: CloseCode, reason: &str) {
-        for outbox in self.lines.iter().flatten() {
+        for outbox in self.connections.iter().flatten() {
             // It may be closing already: then that stands.
             let _closing = outbox.sender.close(code, reason);
         }
@@ -325,7 +340,7 @@ fn is_acknowledgement(notice: &Notice) -> bool {
     matches!(reply, Reply::Published { .. })
 }
 
-/// Encodes and frames once for all lines that speak alike.
+/// Encodes and frames once for all connections that speak alike.
 #[derive(Debug)]
 struct Framing {
     deflate: Option<(DeflateConfig, DeflatePool)>,

@@ -27,8 +27,8 @@ pub(crate) struct Shared {
     pub(crate) sealer: Sealer,
     pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) started: Instant,
-    /// Lines that have said who they are.
-    lines: AtomicUsize,
+    /// Connections that have said who they are.
+    connections: AtomicUsize,
 }
 
 impl Shared {
@@ -46,21 +46,21 @@ impl Shared {
             sealer,
             tls,
             started,
-            lines: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
         }
     }
 
-    /// How many lines there are.
-    pub(crate) fn lines(&self) -> usize {
-        self.lines.load(Ordering::Relaxed)
+    /// How many connections there are.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
-    pub(super) fn line_came(&self) {
-        self.lines.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn connection_came(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn line_went(&self) {
-        self.lines.fetch_sub(1, Ordering::Relaxed);
+    pub(super) fn connection_went(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// In TLS, if that is configured.
@@ -79,7 +79,7 @@ impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared")
             .field("broker", &self.broker)
-            .field("lines", &self.lines)
+            .field("connections", &self.connections)
             .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! How a worker ends: it accepts nobody any more, tells every line when to come back, closes them,
+//! How a worker ends: it accepts nobody any more, tells every connection when to come back, closes them,
 //! and waits until they have gone.
 
 use std::{rc::Rc, time::Duration};
@@ -59,7 +59,7 @@ impl Worker {
         self.refused.borrow_mut().tell(super::now().instant);
     }
 
-    /// Tells every line when to come back, each its own time, and closes it.
+    /// Tells every connection when to come back, each its own time, and closes it.
     fn say_goodbye(self: &Rc<Self>) {
         let spread = self.spread();
         self.turn(|engine, _| {
@@ -77,8 +77,8 @@ impl Worker {
     fn spread(&self) -> Duration {
         let config = &self.shared.config;
         let rate = (config.connections.handshakes_per_second / 2).max(1);
-        let lines = u32::try_from(self.shared.lines()).unwrap_or(u32::MAX);
-        Duration::from_secs_f64(f64::from(lines) / f64::from(rate)).min(config.drain)
+        let connections = u32::try_from(self.shared.connections()).unwrap_or(u32::MAX);
+        Duration::from_secs_f64(f64::from(connections) / f64::from(rate)).min(config.drain)
     }
 }
 

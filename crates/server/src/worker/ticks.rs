@@ -52,8 +52,8 @@ impl Worker {
             let half_life = u32::try_from(half_life).unwrap_or(u32::MAX);
             outboxes.age_tokens(now_s.saturating_sub(half_life));
         }
-        outboxes.seal_stale(now_s, |line| {
-            self.shared.sealer.seal(&engine.snapshot(line, now)?)
+        outboxes.seal_stale(now_s, |connection| {
+            self.shared.sealer.seal(&engine.snapshot(connection, now)?)
         });
     }
 

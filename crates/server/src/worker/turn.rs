@@ -10,8 +10,8 @@ use tokio::{
 
 use super::{State, Worker, now, refilling::refill};
 
-/// Events taken from the mailbox before others have a turn. 256: what they make for one line
-/// leaves in one write, and a line that publishes waits some milliseconds at most.
+/// Events taken from the mailbox before others have a turn. 256: what they make for one connection
+/// leaves in one write, and a connection that publishes waits some milliseconds at most.
 const EVENTS: usize = 256;
 
 impl Worker {
@@ -60,11 +60,11 @@ impl Worker {
         let State {
             engine, outboxes, ..
         } = &mut *state;
-        for line in outboxes.take_thirsty() {
-            if engine.wants_writable(line)
-                && let Some(sender) = outboxes.begin_refill(line)
+        for connection in outboxes.take_thirsty() {
+            if engine.wants_writable(connection)
+                && let Some(sender) = outboxes.begin_refill(connection)
             {
-                spawn_local(refill(Rc::clone(self), line, sender));
+                spawn_local(refill(Rc::clone(self), connection, sender));
             }
         }
     }
@@ -75,8 +75,8 @@ impl Worker {
             engine, outboxes, ..
         } = state;
         loop {
-            while let Some(line) = outboxes.next_full() {
-                engine.handle_full(line);
+            while let Some(connection) = outboxes.next_full() {
+                engine.handle_full(connection);
             }
             let Some(delivery) = engine.poll_delivery() else {
                 break;

@@ -1,4 +1,4 @@
-//! Bad input: an error that says what and where, and the line stays; floods and breaches of the
+//! Bad input: an error that says what and where, and the connection stays; floods and breaches of the
 //! protocol close it, with a reason.
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn what_can_t_be_read_is_answered_with_what_and_where_and_the_line_stays() {
+async fn what_can_t_be_read_is_answered_with_what_and_where_and_the_connection_stays() {
     let hall = Hall::open(config()).await;
     let mut caller = hall.caller().await;
     let name = "x".repeat(201);
@@ -139,7 +139,7 @@ async fn what_can_t_be_read_is_answered_with_what_and_where_and_the_line_stays()
 }
 
 #[tokio::test]
-async fn what_may_not_be_done_is_refused_and_the_line_stays() {
+async fn what_may_not_be_done_is_refused_and_the_connection_stays() {
     let mut few = config();
     few.limits.subscriptions = 1;
     let hall = Hall::open(few).await;

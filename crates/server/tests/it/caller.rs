@@ -1,4 +1,4 @@
-//! A client: one line, told and heard in JSON.
+//! A client: one connection, told and heard in JSON.
 
 use offhook::{Message, WebSocket, protocol::Closed};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use crate::hall::NEVER;
 
-/// One line.
+/// One connection.
 pub(crate) struct Caller {
     pub(crate) socket: WebSocket,
     /// The newest token.
@@ -147,7 +147,7 @@ impl Caller {
         }
     }
 
-    /// Loses the line without a word.
+    /// Loses the connection without a word.
     pub(crate) fn cut(self) {
         // The peer is told 1001, which a page that is loaded again says, too.
         drop(self.socket);

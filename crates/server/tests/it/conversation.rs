@@ -1,4 +1,4 @@
-//! Every command of docs/protocol.md, over a real line.
+//! Every command of docs/protocol.md, over a real connection.
 
 use std::num::NonZeroUsize;
 
@@ -18,7 +18,7 @@ async fn who_connects_is_welcomed_with_a_session_and_a_token() {
     assert!(welcome["resume"].as_str().unwrap().starts_with("v1."));
     assert_eq!(welcome.get("user"), None, "a stranger has no name");
     let (_, health) = hall.health().await;
-    assert_eq!(health["lines"], 1);
+    assert_eq!(health["connections"], 1);
 }
 
 #[tokio::test]
@@ -220,7 +220,7 @@ async fn workers_meet_in_one_channel() {
         ..config()
     })
     .await;
-    // The kernel spreads lines over the workers; so many are not all on one.
+    // The kernel spreads connections over the workers; so many are not all on one.
     let mut callers = Vec::new();
     for _ in 0..40 {
         let mut caller = hall.caller().await;
@@ -248,7 +248,7 @@ async fn workers_meet_in_one_channel() {
 }
 
 #[tokio::test]
-async fn compressed_lines_and_plain_ones_get_the_same() {
+async fn compressed_connections_and_plain_ones_get_the_same() {
     let mut deflating = config();
     deflating.messages.deflate = true;
     let hall = Hall::open(deflating).await;

@@ -109,12 +109,12 @@ impl Hall {
         Connect::to(format!("ws://{}{path}", self.address())).no_proxy()
     }
 
-    /// A line that has not said anything.
+    /// A connection that has not said anything.
     pub(crate) async fn dial(&self) -> Caller {
         Caller::new(self.number().open().await.unwrap())
     }
 
-    /// A line that is connected.
+    /// A connection that is connected.
     pub(crate) async fn caller(&self) -> Caller {
         let mut caller = self.dial().await;
         caller.connect().await;

@@ -17,7 +17,7 @@ async fn health_is_told_in_json() {
     let health: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!(health["status"], "good");
     assert_eq!(
-        (&health["lines"], &health["workers"]),
+        (&health["connections"], &health["workers"]),
         (&0.into(), &1.into())
     );
 }
@@ -38,7 +38,7 @@ async fn the_chat_and_the_client_come_out_of_the_binary() {
     assert!(page.contains("<!doctype html>") || page.contains("<!DOCTYPE html>"));
     let tag = head
         .lines()
-        .find_map(|line| line.strip_prefix("etag: "))
+        .find_map(|connection| connection.strip_prefix("etag: "))
         .unwrap();
     let again = format!("GET /talk/ HTTP/1.1\r\nIf-None-Match: \"other\", {tag}");
     let (status, _, body) = hall.request(&again).await;

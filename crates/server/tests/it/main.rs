@@ -15,7 +15,7 @@ mod http;
 mod logged;
 mod receipts;
 mod resuming;
-mod slow_line;
+mod slow_connection;
 mod starting;
 mod stopping;
 mod tls;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::hall::{Hall, config, on_disk};
 
 #[tokio::test]
-async fn a_session_goes_on_where_its_line_broke() {
+async fn a_session_goes_on_where_its_connection_broke() {
     let hall = Hall::open(config()).await;
     let mut caller = hall.caller().await;
     caller.subscribe("chat", json!("now")).await;
@@ -91,7 +91,7 @@ async fn who_comes_back_within_the_grace_neither_leaves_nor_joins() {
 }
 
 #[tokio::test]
-async fn a_session_that_comes_back_while_its_old_line_is_open_replaces_it() {
+async fn a_session_that_comes_back_while_its_old_connection_is_open_replaces_it() {
     let hall = Hall::open(config()).await;
     let mut old = hall.caller().await;
     let mut new = hall.dial().await;
@@ -106,7 +106,7 @@ async fn a_session_that_comes_back_while_its_old_line_is_open_replaces_it() {
 }
 
 #[tokio::test]
-async fn a_token_that_can_t_be_used_is_refused_and_the_line_can_connect_without() {
+async fn a_token_that_can_t_be_used_is_refused_and_the_connection_can_connect_without() {
     let mut short = config();
     short.resume.expiry = Duration::ZERO;
     let hall = Hall::open(short).await;

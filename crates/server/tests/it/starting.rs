@@ -34,13 +34,13 @@ async fn several_servers_share_one_address() {
     };
     let second = Hall::open(second).await;
     assert_eq!(first.address(), second.address());
-    // The kernel spreads lines over both: so many are not all at one.
+    // The kernel spreads connections over both: so many are not all at one.
     let mut callers = Vec::new();
     for _ in 0..40 {
         callers.push(first.caller().await);
     }
-    let lines = first.health().await.1["lines"].as_u64().unwrap();
-    assert!(lines < 40, "{lines} of 40 at whichever answers");
+    let connections = first.health().await.1["connections"].as_u64().unwrap();
+    assert!(connections < 40, "{connections} of 40 at whichever answers");
 }
 
 #[tokio::test]

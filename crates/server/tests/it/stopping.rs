@@ -10,7 +10,7 @@ use crate::hall::{Hall, config, on_disk};
 #[tokio::test]
 async fn everybody_is_told_when_to_come_back_and_closed_with_1012() {
     let mut spread = config();
-    // Ten lines at half of this rate: spread over some seconds.
+    // Ten connections at half of this rate: spread over some seconds.
     spread.connections.handshakes_per_second = 4;
     spread.connections.handshake_burst = 100;
     let hall = Hall::open(spread).await;

@@ -25,7 +25,7 @@ fn with_files(directory: &Path, cert: &str, key: &str) -> Config {
 }
 
 #[tokio::test]
-async fn lines_are_served_in_tls_and_pages_of_https_are_of_the_same_origin() {
+async fn connections_are_served_in_tls_and_pages_of_https_are_of_the_same_origin() {
     let directory = tempfile::tempdir().unwrap();
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (cert, key) = (own.cert.pem(), own.signing_key.serialize_pem());

@@ -16,7 +16,7 @@ pub struct Http2Limits {
     pub streams: u32,
     /// How many bytes of one WebSocket may be on their way to us, or wait to be read. 65,535, as
     /// RFC 9113 §6.9.2 has it: a stream that nobody reads holds this much. It is what a stream
-    /// carries in one round trip; over long fat lines more is faster.
+    /// carries in one round trip; over long fat networks more is faster.
     pub window: u32,
 }
 

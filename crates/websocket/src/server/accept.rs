@@ -60,7 +60,7 @@ pub struct Acceptor {
 }
 
 /// How long a client may take for its request, TLS included. 10 s: three retransmissions on a bad
-/// line; longer only helps those who hold connections open to exhaust them.
+/// connection; longer only helps those who hold connections open to exhaust them.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Default for Acceptor {

@@ -48,16 +48,16 @@ impl Connections {
     /// A WebSocket that opens later, since its handshake was under way or hyper's server goes on,
     /// is closed at once with 1001.
     pub async fn shutdown(&self, code: CloseCode, deadline: Duration) {
-        for line in self.registry.enter(Stage::Stopping) {
+        for driver in self.registry.enter(Stage::Stopping) {
             // A connection that is closing already ends by itself.
-            let _closing = line.begin_close(code, "");
+            let _closing = driver.begin_close(code, "");
         }
         if tokio::time::timeout(deadline, self.registry.emptied())
             .await
             .is_err()
         {
-            for line in self.registry.enter(Stage::Cut) {
-                line.cut();
+            for driver in self.registry.enter(Stage::Cut) {
+                driver.cut();
             }
         }
     }
@@ -67,7 +67,7 @@ impl Connections {
         let place = self.registry.take(usize::MAX);
         if !place
             .as_ref()
-            .is_some_and(|place| place.fill(socket.line()))
+            .is_some_and(|place| place.fill(socket.driver()))
         {
             // It is new, so nothing else has closed it but its end.
             let _closing = socket.sender().close(CloseCode::GOING_AWAY, "");

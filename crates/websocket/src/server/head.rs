@@ -9,7 +9,7 @@ use offhook_protocol::handshake::{
 };
 use tokio::io::ReadBuf;
 
-use crate::line::buffers;
+use crate::driver::buffers;
 use crate::transport::Transport;
 
 /// What was heard.

@@ -5,19 +5,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use slab::Slab;
 use tokio::sync::Notify;
 
-use crate::line::Line;
+use crate::driver::Driver;
 
 /// Knows every open connection of a server, to close them, and how many there are, to limit them.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    lines: Mutex<Lines>,
+    drivers: Mutex<Drivers>,
     /// The last one has left, or the server has come to the next stage.
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Lines {
-    open: Slab<Weak<Line>>,
+struct Drivers {
+    open: Slab<Weak<Driver>>,
     stage: Stage,
 }
 
@@ -41,17 +41,17 @@ pub(crate) struct Place {
 }
 
 impl Registry {
-    fn lines(&self) -> MutexGuard<'_, Lines> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    fn drivers(&self) -> MutexGuard<'_, Drivers> {
+        self.drivers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a place for a connection that is being made, if fewer than `limit` are taken.
     pub(crate) fn take(self: &Arc<Self>, limit: usize) -> Option<Place> {
-        let mut lines = self.lines();
-        if lines.open.len() >= limit || lines.stage != Stage::Open {
+        let mut drivers = self.drivers();
+        if drivers.open.len() >= limit || drivers.stage != Stage::Open {
             return None;
         }
-        let key = lines.open.insert(Weak::new());
+        let key = drivers.open.insert(Weak::new());
         Some(Place {
             registry: Arc::clone(self),
             key,
@@ -59,32 +59,32 @@ impl Registry {
     }
 
     /// Comes to a stage, and gives the connections that are open.
-    pub(crate) fn enter(&self, stage: Stage) -> Vec<Arc<Line>> {
-        let mut lines = self.lines();
-        lines.stage = lines.stage.max(stage);
+    pub(crate) fn enter(&self, stage: Stage) -> Vec<Arc<Driver>> {
+        let mut drivers = self.drivers();
+        drivers.stage = drivers.stage.max(stage);
         self.changed.notify_waiters();
-        lines
+        drivers
             .open
             .iter()
-            .filter_map(|(_, line)| line.upgrade())
+            .filter_map(|(_, driver)| driver.upgrade())
             .collect()
     }
 
     /// Waits until the server has [come](Self::enter) to this stage.
     pub(crate) async fn reached(&self, stage: Stage) {
-        self.until(|lines| lines.stage >= stage).await;
+        self.until(|drivers| drivers.stage >= stage).await;
     }
 
     /// Waits until every place is free, or nobody waits for those that are not.
     pub(crate) async fn emptied(&self) {
-        self.until(|lines| lines.open.is_empty() || lines.stage == Stage::Cut)
+        self.until(|drivers| drivers.open.is_empty() || drivers.stage == Stage::Cut)
             .await;
     }
 
-    async fn until(&self, is_so: impl Fn(&Lines) -> bool) {
+    async fn until(&self, is_so: impl Fn(&Drivers) -> bool) {
         loop {
             let changed = self.changed.notified();
-            if is_so(&self.lines()) {
+            if is_so(&self.drivers()) {
                 return;
             }
             changed.await;
@@ -100,20 +100,20 @@ impl Place {
 
     /// Says which connection has it. `false` if the server stops: then it was not there to be
     /// closed with the others.
-    pub(crate) fn fill(&self, line: &Arc<Line>) -> bool {
-        let mut lines = self.registry.lines();
-        if let Some(place) = lines.open.get_mut(self.key) {
-            *place = Arc::downgrade(line);
+    pub(crate) fn fill(&self, driver: &Arc<Driver>) -> bool {
+        let mut drivers = self.registry.drivers();
+        if let Some(place) = drivers.open.get_mut(self.key) {
+            *place = Arc::downgrade(driver);
         }
-        lines.stage == Stage::Open
+        drivers.stage == Stage::Open
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut lines = self.registry.lines();
-        lines.open.try_remove(self.key);
-        if lines.open.is_empty() {
+        let mut drivers = self.registry.drivers();
+        drivers.open.try_remove(self.key);
+        if drivers.open.is_empty() {
             self.registry.changed.notify_waiters();
         }
     }

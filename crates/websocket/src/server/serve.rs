@@ -257,7 +257,7 @@ async fn open(acceptor: &Acceptor, stream: TcpStream, place: &Place) -> Option<O
 
 /// Puts a connection in its place. When the server stops it is closed at once.
 fn settle(socket: WebSocket, place: &Place) -> Option<WebSocket> {
-    if !place.fill(socket.line()) {
+    if !place.fill(socket.driver()) {
         socket.sender().close(CloseCode::GOING_AWAY, "").ok()?;
     }
     Some(socket)

@@ -1,5 +1,5 @@
 //! Random things done to both ends of a pair, in any order and cancelled anywhere, against a model
-//! of a few lines: what was taken from a sender arrives at the other end, whole, once, in order;
+//! of a few connections: what was taken from a sender arrives at the other end, whole, once, in order;
 //! all of it, unless the connection was lost.
 
 use std::future::Future;

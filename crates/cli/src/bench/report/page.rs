@@ -46,7 +46,7 @@ impl Report {
             (None, Some(rate)) => format!("open loop, {} a second", grouped(rate as u64)),
             (None, None) => String::new(),
         };
-        let lines = match (self.publishers, self.subscribers) {
+        let connections = match (self.publishers, self.subscribers) {
             (Some(publishers), Some(subscribers)) => {
                 format!("{publishers} publishing, {subscribers} subscribing")
             }
@@ -54,7 +54,7 @@ impl Report {
         };
         let seconds = self.seconds;
         format!(
-            "{BOLD}{}{BOLD:#}  {lines}, {bytes} B, {schedule}, {seconds} s",
+            "{BOLD}{}{BOLD:#}  {connections}, {bytes} B, {schedule}, {seconds} s",
             shown(url)
         )
     }
@@ -103,7 +103,7 @@ impl Faults {
             .as_ref()
             .map(|why| format!("   first: {}", shown(why)));
         tell(
-            "lost lines",
+            "lost connections",
             self.connections_lost,
             &why.unwrap_or_default(),
         );

@@ -1,4 +1,4 @@
-//! Subscriptions over lines that come and go.
+//! Subscriptions over connections that come and go.
 
 use std::time::Duration;
 
@@ -24,11 +24,11 @@ fn publications_come_once_in_order_and_a_gap_is_told() {
 }
 
 #[test]
-fn a_hole_that_no_gap_announced_costs_the_line_and_is_filled_on_the_next() {
+fn a_hole_that_no_gap_announced_costs_the_connection_and_is_filled_on_the_next() {
     let mut desk = Desk::online("r1");
     let chat = desk.following("chat", 5);
     desk.message("chat", 7);
-    let LineEvent::Lost { cause, .. } = desk.last_line() else {
+    let ConnectionEvent::Lost { cause, .. } = desk.last_connection() else {
         panic!()
     };
     assert_eq!(
@@ -224,7 +224,7 @@ fn a_subscription_that_the_server_ends_says_why() {
 }
 
 #[test]
-fn with_presence_the_members_come_first_and_again_on_each_line() {
+fn with_presence_the_members_come_first_and_again_on_each_connection() {
     let mut desk = Desk::online("r1");
     let chat = desk
         .core

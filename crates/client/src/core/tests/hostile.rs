@@ -8,11 +8,11 @@ use serde_json::json;
 use super::*;
 
 fn breaks_the_rules(desk: &mut Desk) {
-    let last = desk.last_line();
+    let last = desk.last_connection();
     assert!(
         matches!(
             last,
-            LineEvent::Lost {
+            ConnectionEvent::Lost {
                 cause: Error::Server(_),
                 ..
             }
@@ -22,7 +22,7 @@ fn breaks_the_rules(desk: &mut Desk) {
 }
 
 #[test]
-fn nonsense_costs_the_line() {
+fn nonsense_costs_the_connection() {
     for text in ["", "{}", "[1]", "\"hello\"", r#"{"type":"pong"}"#] {
         let mut desk = Desk::online("r1");
         desk.core.handle_message(text, desk.now);
@@ -59,7 +59,7 @@ fn answers_to_what_was_never_asked_are_ignored() {
 }
 
 #[test]
-fn endless_restored_subscriptions_cost_the_line() {
+fn endless_restored_subscriptions_cost_the_connection() {
     let mut desk = Desk::online("r1");
     for n in 0..2_000 {
         desk.says(json!({
@@ -79,7 +79,7 @@ fn no_pause_makes_it_spin_and_none_puts_it_to_sleep_for_ever() {
             "type": "error", "id": publish["id"], "code": "busy", "message": "",
             "retry": "later", "retry_after_ms": asked,
         }));
-        let LineEvent::Held { pause, .. } = desk.last_line() else {
+        let ConnectionEvent::Held { pause, .. } = desk.last_connection() else {
             panic!()
         };
         let range = Duration::from_millis(least)..=Duration::from_millis(most);
@@ -88,7 +88,7 @@ fn no_pause_makes_it_spin_and_none_puts_it_to_sleep_for_ever() {
     let mut desk = Desk::online("r1");
     desk.says(json!({"type": "reconnect", "after_ms": u64::MAX}));
     desk.is_lost();
-    let LineEvent::Lost { pause, .. } = desk.last_line() else {
+    let ConnectionEvent::Lost { pause, .. } = desk.last_connection() else {
         panic!()
     };
     assert!(*pause <= Duration::from_secs(3_600));
@@ -105,7 +105,7 @@ fn the_highest_offset_is_followed_by_nothing() {
 }
 
 #[test]
-fn members_without_end_stop_the_line_as_messages_do() {
+fn members_without_end_stop_the_connection_as_messages_do() {
     let mut desk = Desk::online("r1");
     desk.following("chat", 0);
     let mut joined = 0;

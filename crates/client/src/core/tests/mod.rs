@@ -4,9 +4,9 @@
     reason = "JSON is made on the spot, and reads better without a reference"
 )]
 
+mod connections;
 mod following;
 mod hostile;
-mod lines;
 mod model;
 mod model_server;
 mod publishing;
@@ -42,7 +42,7 @@ pub(super) fn settings() -> Settings {
 pub(super) struct Desk {
     pub(super) core: Core,
     pub(super) now: Instant,
-    pub(super) lines: Vec<LineEvent>,
+    pub(super) connections: Vec<ConnectionEvent>,
     pub(super) answers: Vec<(Ticket, Result<Answer, Error>)>,
 }
 
@@ -56,12 +56,12 @@ impl Desk {
         Self {
             core: Core::new(settings, 0x9e37_79b9_7f4a_7c15, now),
             now,
-            lines: Vec::new(),
+            connections: Vec::new(),
             answers: Vec::new(),
         }
     }
 
-    /// With an open line and a welcome that brought this resume token.
+    /// With an open connection and a welcome that brought this resume token.
     pub(super) fn online(resume: &str) -> Self {
         let mut desk = Self::new();
         desk.come_online(resume);
@@ -75,7 +75,7 @@ impl Desk {
         hello
     }
 
-    /// Waits for as long as the core wants to, then opens a line.
+    /// Waits for as long as the core wants to, then opens a connection.
     pub(super) fn open(&mut self) {
         while self.core.step() == Step::Wait {
             let at = self.core.poll_timeout().expect("it waits for a time");
@@ -125,7 +125,7 @@ impl Desk {
     pub(super) fn settle(&mut self) {
         while let Some(signal) = self.core.poll_signal() {
             match signal {
-                Signal::Line(event) => self.lines.push(event),
+                Signal::Connection(event) => self.connections.push(event),
                 Signal::Answer { ticket, answer } => self.answers.push((ticket, answer)),
                 Signal::Reader(_) | Signal::Room => {}
             }
@@ -205,9 +205,9 @@ impl Desk {
         }
     }
 
-    /// The last thing that happened to the line.
-    pub(super) fn last_line(&self) -> &LineEvent {
-        self.lines.last().expect("something happened")
+    /// The last thing that happened to the connection.
+    pub(super) fn last_connection(&self) -> &ConnectionEvent {
+        self.connections.last().expect("something happened")
     }
 }
 

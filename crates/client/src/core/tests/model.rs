@@ -1,4 +1,4 @@
-//! Random lives of a client: lines that lose what is on them at any moment, a server that
+//! Random lives of a client: connections that lose what is on them at any moment, a server that
 //! refuses, trims, forgets its seals and its data, readers that come and go and take their time.
 //!
 //! Whatever happens: each reader gets each publication once, in order, or is told of the gap; each
@@ -223,7 +223,7 @@ impl World {
             }
             Op::Wait { ms } => {
                 self.desk.wait(Duration::from_millis(ms));
-                self.drop_abandoned_line();
+                self.drop_abandoned_connection();
             }
         }
     }
@@ -262,8 +262,8 @@ impl World {
         }
     }
 
-    /// The driver lets go of a line that the core has done with.
-    fn drop_abandoned_line(&mut self) {
+    /// The driver lets go of a connection that the core has done with.
+    fn drop_abandoned_connection(&mut self) {
         if self.desk.core.step() != Step::Talk {
             self.server.cut();
         }
@@ -292,19 +292,23 @@ impl World {
             };
             self.desk.core.handle_message(&text, self.desk.now);
             self.desk.settle();
-            let rules = |event: &LineEvent| {
+            let rules = |event: &ConnectionEvent| {
                 !matches!(
                     event,
-                    LineEvent::Lost {
+                    ConnectionEvent::Lost {
                         cause: Error::Server(_),
                         ..
                     }
                 )
             };
-            assert!(self.desk.lines.iter().all(rules), "{:?}", self.desk.lines);
+            assert!(
+                self.desk.connections.iter().all(rules),
+                "{:?}",
+                self.desk.connections
+            );
             self.inboxes_are_bounded();
         }
-        self.drop_abandoned_line();
+        self.drop_abandoned_connection();
     }
 
     fn inboxes_are_bounded(&mut self) {
@@ -347,7 +351,7 @@ impl World {
                 }
             }
             self.desk.wait(Duration::from_millis(1_000));
-            self.drop_abandoned_line();
+            self.drop_abandoned_connection();
         }
     }
 

@@ -1,5 +1,5 @@
 //! A small server to be right against: streams that are trimmed and begin anew, sealed sessions,
-//! lines on which either direction may lose its tail.
+//! connections on which either direction may lose its tail.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -47,7 +47,7 @@ impl Stream {
     }
 }
 
-/// A subscription on a line: everything up to the cursor was sent.
+/// A subscription on a connection: everything up to the cursor was sent.
 #[derive(Clone, Debug)]
 struct Cursor {
     position: Position,
@@ -71,7 +71,7 @@ pub(super) struct ModelServer {
     pub(super) streams: BTreeMap<String, Stream>,
     seals: HashMap<String, HashMap<String, Position>>,
     last_seal: u32,
-    /// What is subscribed to on the line.
+    /// What is subscribed to on the connection.
     cursors: BTreeMap<String, Cursor>,
     greeted: bool,
     pub(super) mood: Mood,
@@ -96,7 +96,7 @@ impl ModelServer {
         }
     }
 
-    /// The line is gone, with everything on it.
+    /// The connection is gone, with everything on it.
     pub(super) fn cut(&mut self) {
         self.cursors.clear();
         self.greeted = false;

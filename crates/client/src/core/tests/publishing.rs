@@ -77,7 +77,10 @@ fn a_refusal_for_now_holds_everything_back_until_the_server_wants_it_again() {
     }));
     desk.publish("news", "c");
     assert!(desk.sent().is_empty());
-    assert!(matches!(desk.last_line(), LineEvent::Held { .. }));
+    assert!(matches!(
+        desk.last_connection(),
+        ConnectionEvent::Held { .. }
+    ));
     desk.wait(Duration::from_millis(99));
     assert!(desk.sent().is_empty());
     desk.wait(Duration::from_millis(1));
@@ -96,8 +99,8 @@ fn without_a_time_the_pauses_are_our_own_and_grow() {
             "type": "error", "id": asked["id"], "code": "storage_full", "message": "",
             "retry": "later",
         }));
-        let LineEvent::Held { pause, .. } = *desk.last_line() else {
-            panic!("{:?}", desk.last_line())
+        let ConnectionEvent::Held { pause, .. } = *desk.last_connection() else {
+            panic!("{:?}", desk.last_connection())
         };
         longest = longest.max(pause);
         desk.now += pause;
@@ -139,7 +142,7 @@ fn the_queue_is_bounded_and_has_room_again_after_an_answer() {
 }
 
 #[test]
-fn no_more_are_under_way_than_a_server_takes_of_one_line() {
+fn no_more_are_under_way_than_a_server_takes_of_one_connection() {
     let mut desk = Desk::with(Settings {
         queue: usize::MAX,
         ..settings()

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 
-/// Fills the inbox until the line is not read any more; the offset of the last publication.
+/// Fills the inbox until the connection is not read any more; the offset of the last publication.
 fn fill(desk: &mut Desk, name: &str, mut offset: u64) -> u64 {
     while desk.core.may_read() {
         offset += 1;
@@ -71,7 +71,7 @@ fn who_waits_for_an_answer_behind_its_own_full_inbox_is_not_stuck() {
 }
 
 #[test]
-fn a_full_inbox_is_set_aside_when_the_line_is_lost_and_comes_back_when_there_is_room() {
+fn a_full_inbox_is_set_aside_when_the_connection_is_lost_and_comes_back_when_there_is_room() {
     let mut desk = Desk::online("r1");
     let chat = desk.following("chat", 0);
     desk.says(json!({"type": "token", "resume": "r2"}));

@@ -62,7 +62,7 @@ pub enum Said<'a> {
         /// As of where.
         position: Position,
     },
-    /// The line did not read fast enough; what it missed comes from what is kept.
+    /// The connection did not read fast enough; what it missed comes from what is kept.
     CatchingUp {
         /// In which channel.
         channel: Cow<'a, str>,
@@ -155,12 +155,12 @@ pub enum Said<'a> {
         /// Why, and what to do.
         refused: Refused<'a>,
     },
-    /// The server goes away: open a new line after this pause.
+    /// The server goes away: open a new connection after this pause.
     Reconnect {
         /// The pause.
         after: Duration,
     },
-    /// The server closes this line next.
+    /// The server closes this connection next.
     Closing {
         /// Why, by its name.
         reason: Cow<'a, str>,

@@ -10,7 +10,7 @@ use offhook_engine::*;
 
 use super::broker::ModelBroker;
 
-/// What a line carries to a client.
+/// What a connection carries to a client.
 #[derive(Clone, Debug)]
 pub(crate) enum Wire {
     Publication(Arc<Publication>),
@@ -45,7 +45,7 @@ pub(crate) struct Seen {
 
 pub(crate) struct Client {
     pub(crate) session: SessionId,
-    pub(crate) line: Option<(usize, LineId)>,
+    pub(crate) connection: Option<(usize, ConnectionId)>,
     pub(crate) outbox: VecDeque<Wire>,
     pub(crate) subscriptions: BTreeMap<ChannelName, Seen>,
     pub(crate) snapshot: Option<SessionSnapshot>,
@@ -64,7 +64,7 @@ impl Client {
     pub(crate) fn new(index: usize) -> Self {
         Self {
             session: SessionId::from_bytes([index as u8 + 1; 16]),
-            line: None,
+            connection: None,
             outbox: VecDeque::new(),
             subscriptions: BTreeMap::new(),
             snapshot: None,
@@ -114,9 +114,9 @@ impl Client {
         CommandId(id)
     }
 
-    /// The line died: only what was read counts.
+    /// The connection died: only what was read counts.
     pub(crate) fn lost(&mut self) {
-        self.line = None;
+        self.connection = None;
         self.closed = false;
         self.outbox.clear();
         self.unanswered.clear();

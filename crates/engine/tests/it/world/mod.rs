@@ -90,22 +90,22 @@ impl World {
         }
     }
 
-    /// Opens a line for a client and subscribes again from where it was.
+    /// Opens a connection for a client and subscribes again from where it was.
     pub(crate) fn connect(&mut self, client: usize, worker: usize, by_snapshot: bool) {
         self.now.unix_ms += 1;
         let (engine, c) = (&mut self.workers[worker], &mut self.clients[client]);
-        assert!(c.line.is_none());
+        assert!(c.connection.is_none());
         let positions = c.positions();
         let mut restored = Vec::new();
-        let line = match c.snapshot.clone().filter(|_| by_snapshot) {
+        let connection = match c.snapshot.clone().filter(|_| by_snapshot) {
             Some(snapshot) => {
                 c.resumed(&snapshot);
                 restored.clone_from(&snapshot.subscriptions);
-                engine.handle_line_resumed(snapshot, &positions, self.now)
+                engine.handle_connection_resumed(snapshot, &positions, self.now)
             }
-            None => engine.handle_line_opened(c.session, c.identity(), self.now),
+            None => engine.handle_connection_opened(c.session, c.identity(), self.now),
         };
-        c.line = Some((worker, line.unwrap()));
+        c.connection = Some((worker, connection.unwrap()));
         for (channel, since) in c.to_subscribe_again(&restored) {
             self.command(
                 client,
@@ -119,22 +119,22 @@ impl World {
         self.pump(worker);
     }
 
-    /// The line dies; what was in its outbox never arrives.
+    /// The connection dies; what was in its outbox never arrives.
     pub(crate) fn cut(&mut self, client: usize) {
-        let Some((worker, line)) = self.clients[client].line else {
+        let Some((worker, connection)) = self.clients[client].connection else {
             return;
         };
-        self.workers[worker].handle_line_lost(line);
+        self.workers[worker].handle_connection_lost(connection);
         self.clients[client].lost();
         self.pump(worker);
     }
 
     /// Sends the client a resume token.
     pub(crate) fn issue_token(&mut self, client: usize) {
-        let Some((worker, line)) = self.clients[client].line else {
+        let Some((worker, connection)) = self.clients[client].connection else {
             return;
         };
-        let snapshot = self.workers[worker].snapshot(line, self.now).unwrap();
+        let snapshot = self.workers[worker].snapshot(connection, self.now).unwrap();
         // Through its bytes, as it would travel.
         let snapshot = SessionSnapshot::from_bytes(&snapshot.to_bytes().unwrap()).unwrap();
         self.clients[client].outbox.push_back(Wire::Token(snapshot));
@@ -142,9 +142,9 @@ impl World {
 
     pub(crate) fn command(&mut self, client: usize, command: Command) -> Option<CommandId> {
         let c = &mut self.clients[client];
-        let (worker, line) = c.line?;
+        let (worker, connection) = c.connection?;
         let id = c.sent(&command);
-        self.workers[worker].handle_command(line, id, command, self.now);
+        self.workers[worker].handle_command(connection, id, command, self.now);
         self.pump(worker);
         Some(id)
     }
@@ -204,9 +204,10 @@ impl World {
             let Some(message) = self.clients[client].outbox.pop_front() else {
                 break;
             };
-            if let (Wire::Mark(mark), Some((worker, line))) = (&message, self.clients[client].line)
+            if let (Wire::Mark(mark), Some((worker, connection))) =
+                (&message, self.clients[client].connection)
             {
-                self.workers[worker].handle_receipt(line, *mark);
+                self.workers[worker].handle_receipt(connection, *mark);
             }
             self.check_receipts(&message);
             self.clients[client].read(message, &self.broker);
@@ -215,10 +216,12 @@ impl World {
             self.cut(client);
         }
         let c = &self.clients[client];
-        let Some((worker, line)) = c.line else { return };
+        let Some((worker, connection)) = c.connection else {
+            return;
+        };
         let bytes = c.outbox_bytes();
-        if bytes < GRANT && self.workers[worker].wants_writable(line) {
-            self.workers[worker].handle_writable(line, GRANT - bytes);
+        if bytes < GRANT && self.workers[worker].wants_writable(connection) {
+            self.workers[worker].handle_writable(connection, GRANT - bytes);
             self.pump(worker);
         }
     }
@@ -258,30 +261,37 @@ impl World {
                 break;
             };
             let live = matches!(delivery, Delivery::Broadcast { .. });
-            let (lines, wire) = match delivery {
-                Delivery::Broadcast { publication, lines } => {
-                    (lines.to_vec(), Wire::Publication(publication))
+            let (connections, wire) = match delivery {
+                Delivery::Broadcast {
+                    publication,
+                    connections,
+                } => (connections.to_vec(), Wire::Publication(publication)),
+                Delivery::Publication {
+                    connection,
+                    publication,
+                } => (vec![connection], Wire::Publication(publication)),
+                Delivery::Presence {
+                    change,
+                    connections,
+                } => (connections.to_vec(), Wire::Presence(change)),
+                Delivery::Connection { connection, notice } => {
+                    (vec![connection], Wire::Notice(notice))
                 }
-                Delivery::Publication { line, publication } => {
-                    (vec![line], Wire::Publication(publication))
-                }
-                Delivery::Presence { change, lines } => (lines.to_vec(), Wire::Presence(change)),
-                Delivery::Line { line, notice } => (vec![line], Wire::Notice(notice)),
-                Delivery::Mark { line, mark } => (vec![line], Wire::Mark(mark)),
+                Delivery::Mark { connection, mark } => (vec![connection], Wire::Mark(mark)),
             };
-            for line in lines {
+            for connection in connections {
                 let to = self
                     .clients
                     .iter_mut()
-                    .find(|c| c.line == Some((worker, line)));
-                let to = to.expect("nothing is delivered to a line that is gone");
+                    .find(|c| c.connection == Some((worker, connection)));
+                let to = to.expect("nothing is delivered to a connection that is gone");
                 to.outbox.push_back(wire.clone());
                 if live && to.outbox_bytes() > OUTBOX {
-                    full.push(line);
+                    full.push(connection);
                 }
             }
-            for line in full {
-                self.workers[worker].handle_full(line);
+            for connection in full {
+                self.workers[worker].handle_full(connection);
             }
         }
         while let Some(request) = self.workers[worker].poll_broker_request() {

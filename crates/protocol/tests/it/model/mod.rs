@@ -1,9 +1,9 @@
 //! Two ends do random things over a random link, and a small model says what must come of it.
 //!
 //! The model of one direction: what was sent arrives once, whole, in order; an urgent message may
-//! overtake others that are not; if the line is lost, or the receiver closes first, what arrives
+//! overtake others that are not; if the link is lost, or the receiver closes first, what arrives
 //! ends early, but has no holes. Of the closing: who called `close` while open began it, each end
-//! reads the code that the other says it sent, and the end is clean unless the line was lost.
+//! reads the code that the other says it sent, and the end is clean unless the link was lost.
 
 mod ops;
 mod run;

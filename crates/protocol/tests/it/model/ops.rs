@@ -1,4 +1,4 @@
-//! What the two ends may do, and what the line between them may be like.
+//! What the two ends may do, and what the link between them may be like.
 
 use proptest::prelude::*;
 
@@ -34,7 +34,7 @@ pub(super) enum Op {
     Lose,
 }
 
-/// What the line and the ends are like.
+/// What the link and the ends are like.
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
     pub(super) lines: [Line; 2],
@@ -104,7 +104,7 @@ fn line() -> impl Strategy<Value = Line> {
 pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
     let bulk = (side(), 300_000..500_000_usize).prop_map(|(side, size)| Op::Send(side, size));
     let ops = prop::collection::vec(op(), 1..40);
-    // One time in ten the line is backed up from the beginning.
+    // One time in ten the link is backed up from the beginning.
     (prop::option::weighted(0.1, bulk), ops)
         .prop_map(|(bulk, ops)| bulk.into_iter().chain(ops).collect())
 }

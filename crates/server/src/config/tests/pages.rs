@@ -111,7 +111,7 @@ fn every_limit_of_the_engine_is_a_setting_but_for_two_that_follow_from_others() 
         let is_setting = settings.contains(&format!("limits.{name}"));
         assert_eq!(
             is_setting,
-            !matches!(&*name, "lines" | "outbox_bytes"),
+            !matches!(&*name, "connections" | "outbox_bytes"),
             "{name}"
         );
     }

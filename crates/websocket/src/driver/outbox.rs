@@ -6,10 +6,10 @@ use std::task::{Context, Poll};
 
 use offhook_protocol::{Connection, Event, SendError};
 
-use super::{Line, State, buffers};
+use super::{Driver, State, buffers};
 use crate::error::Error;
 
-impl Line {
+impl Driver {
     /// Queues without waiting, and gives how much is unsent then.
     #[inline]
     pub(crate) fn put(

@@ -1,47 +1,47 @@
-// The state of the line, in words; while it is away, until when.
+// The state of the connection, in words; while it is away, until when.
 
 import { byId } from './dom.js';
 
 /** `{ state, text, canHurry }` of the client's state and the subscription's, at a time. */
-export function describe(line, subscription, latency, now) {
-  const seconds = Math.max(0, Math.ceil((line.retryAt - now) / 1_000));
-  switch (line.name) {
+export function describe(connection, subscription, latency, now) {
+  const seconds = Math.max(0, Math.ceil((connection.retryAt - now) / 1_000));
+  switch (connection.name) {
     case 'open':
       if (subscription === 'waiting' || subscription === 'catching_up') return { state: 'catching-up', text: 'catching up' };
       if (subscription === 'ended') return { state: 'closed', text: 'the room is closed' };
       return { state: 'open', text: latency === undefined ? 'open' : `open · ${latency} ms` };
     case 'connecting':
-      return { state: 'connecting', text: line.attempt > 1 ? 'reconnecting' : 'connecting' };
+      return { state: 'connecting', text: connection.attempt > 1 ? 'reconnecting' : 'connecting' };
     case 'waiting':
       return { state: 'waiting', text: seconds > 0 ? `reconnecting in ${seconds} s` : 'reconnecting', canHurry: true };
     case 'offline':
       return { state: 'offline', text: 'offline', canHurry: true };
     default:
-      return { state: 'closed', text: line.error?.code === 'replaced' ? 'open elsewhere' : 'closed' };
+      return { state: 'closed', text: connection.error?.code === 'replaced' ? 'open elsewhere' : 'closed' };
   }
 }
 
-export class LineView {
+export class ConnectionView {
   #timer;
   #get;
 
   /** @param get the arguments of `describe` but the time; `hurry` is called for an impatient user */
   constructor(get, hurry) {
     this.#get = get;
-    byId('line-now').addEventListener('click', hurry);
+    byId('connection-now').addEventListener('click', hurry);
   }
 
   show() {
     clearTimeout(this.#timer);
-    const [line, subscription, latency] = this.#get();
-    const { state, text, canHurry } = describe(line, subscription, latency, Date.now());
-    byId('line').dataset.state = state;
-    byId('line').title = line.error?.message ?? '';
+    const [connection, subscription, latency] = this.#get();
+    const { state, text, canHurry } = describe(connection, subscription, latency, Date.now());
+    byId('connection').dataset.state = state;
+    byId('connection').title = connection.error?.message ?? '';
     // Screen readers are told of changes, not of each second.
-    if (byId('line-text').textContent !== text) byId('line-text').textContent = text;
-    byId('line-now').hidden = !canHurry;
+    if (byId('connection-text').textContent !== text) byId('connection-text').textContent = text;
+    byId('connection-now').hidden = !canHurry;
     // When the next second begins.
-    const left = line.retryAt - Date.now();
+    const left = connection.retryAt - Date.now();
     if (left > 0) this.#timer = setTimeout(() => this.show(), left % 1_000 || 1_000);
   }
 }

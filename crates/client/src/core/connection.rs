@@ -1,12 +1,12 @@
-//! The line: opened, greeted, watched, lost, opened again.
+//! The connection: opened, greeted, watched, lost, opened again.
 
 use std::time::{Duration, Instant};
 
 use offhook_dialects::native::client::{CommandId, ErrorCode};
 
 use super::{Core, Signal, Step, Todo, publishes::Hold};
+use crate::connection_event::ConnectionEvent;
 use crate::error::{Error, Refused};
-use crate::line_event::LineEvent;
 
 /// The longest pause a server can ask for. An hour: what is longer is a mistake, or never.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
@@ -47,26 +47,26 @@ pub(super) enum Resuming {
 }
 
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct Connection {
     pub(super) phase: Phase,
-    /// Since the last stable line.
+    /// Since the last stable connection.
     pub(super) attempt: u32,
     /// What authentication wants to see, for this attempt.
     pub(super) token: Option<Box<str>>,
     /// The newest sealed session.
     pub(super) resume: Option<Box<str>>,
-    /// Whether there ever was a line.
+    /// Whether there ever was a connection.
     pub(super) known: bool,
-    /// When to move to a new line, as the server asked.
+    /// When to move to a new connection, as the server asked.
     move_at: Option<Instant>,
     /// When anything was heard last, and when it was asked for a sign of life.
     heard: Instant,
     pinged: Option<Instant>,
-    /// Why the server will close the line.
+    /// Why the server will close the connection.
     pub(super) closing: Option<Box<str>>,
 }
 
-impl Line {
+impl Connection {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             phase: Phase::Waiting { until: now },
@@ -89,52 +89,52 @@ impl Line {
 impl Core {
     /// What the driver does next.
     pub(crate) fn step(&self) -> Step {
-        match &self.line.phase {
+        match &self.connection.phase {
             Phase::Waiting { .. } => Step::Wait,
             Phase::Opening => Step::Open {
                 // A sealed session says who we are already.
-                token_wanted: self.settings.has_token_source && self.line.resume.is_none(),
+                token_wanted: self.settings.has_token_source && self.connection.resume.is_none(),
             },
             Phase::Greeting { .. } | Phase::Online { .. } => Step::Talk,
             Phase::Ended { .. } => Step::End,
         }
     }
 
-    /// Which attempt this is since the last stable line.
+    /// Which attempt this is since the last stable connection.
     pub(crate) fn attempt(&self) -> u32 {
-        self.line.attempt
+        self.connection.attempt
     }
 
     fn open(&mut self) {
-        self.line.attempt = self.line.attempt.saturating_add(1);
-        self.line.phase = Phase::Opening;
-        let attempt = self.line.attempt;
-        self.tell(LineEvent::Connecting { attempt });
+        self.connection.attempt = self.connection.attempt.saturating_add(1);
+        self.connection.phase = Phase::Opening;
+        let attempt = self.connection.attempt;
+        self.tell(ConnectionEvent::Connecting { attempt });
     }
 
-    /// A line is open, and perhaps a token was fetched for it.
+    /// A connection is open, and perhaps a token was fetched for it.
     pub(crate) fn handle_opened(&mut self, token: Option<String>, now: Instant) {
         self.now = now;
-        self.line.token = token.map(Into::into);
-        self.line.phase = Phase::Greeting {
+        self.connection.token = token.map(Into::into);
+        self.connection.phase = Phase::Greeting {
             sent: None,
             deadline: now + self.settings.heartbeat.within,
         };
     }
 
-    /// No line could be opened, or no token fetched.
+    /// No connection could be opened, or no token fetched.
     pub(crate) fn handle_failed(&mut self, cause: Error, now: Instant) {
         self.now = now;
-        if matches!(self.line.phase, Phase::Opening) {
+        if matches!(self.connection.phase, Phase::Opening) {
             self.lose(cause);
         }
     }
 
-    /// The line is gone.
+    /// The connection is gone.
     pub(crate) fn handle_lost(&mut self, cause: Error, now: Instant) {
         self.now = now;
         if matches!(
-            self.line.phase,
+            self.connection.phase,
             Phase::Greeting { .. } | Phase::Online { .. }
         ) {
             self.lose(cause);
@@ -145,21 +145,21 @@ impl Core {
     pub(super) fn advised(&mut self, after: Duration) {
         self.forgive_attempts();
         let hurry = self
-            .line
+            .connection
             .attempt
             .checked_sub(2)
             .map(|extra| self.settings.backoff.bound(extra));
-        // One that says so on every line shall not make us run in a circle.
+        // One that says so on every connection shall not make us run in a circle.
         let least = hurry.unwrap_or_default().mul_f64(self.random.part());
         let after = after.min(LONGEST_PAUSE).max(least);
-        self.line.move_at = Some(self.now + after);
-        self.tell(LineEvent::Moving { after });
+        self.connection.move_at = Some(self.now + after);
+        self.tell(ConnectionEvent::Moving { after });
     }
 
     /// A request was refused because the server goes away: if it said nothing about when to come
     /// back, that is up to us.
     pub(super) fn turned_away(&mut self) {
-        if self.line.move_at.is_none() {
+        if self.connection.move_at.is_none() {
             let after = self.settings.backoff.bound(0).mul_f64(self.random.part());
             self.advised(after);
         }
@@ -167,40 +167,44 @@ impl Core {
 
     /// Something was heard.
     pub(super) fn heard(&mut self) {
-        self.line.heard = self.now;
-        self.line.pinged = None;
+        self.connection.heard = self.now;
+        self.connection.pinged = None;
     }
 
-    pub(super) fn line_timeout(&self) -> Option<Instant> {
+    pub(super) fn connection_timeout(&self) -> Option<Instant> {
         let heartbeat = self.settings.heartbeat;
-        match &self.line.phase {
+        match &self.connection.phase {
             Phase::Waiting { until } => Some(*until),
             Phase::Greeting { deadline, .. } => Some(*deadline),
             Phase::Online { .. } => {
-                let silence = match self.line.pinged {
+                let silence = match self.connection.pinged {
                     Some(asked) => asked + heartbeat.within,
-                    None => self.line.heard + heartbeat.every,
+                    None => self.connection.heard + heartbeat.every,
                 };
-                Some(self.line.move_at.map_or(silence, |at| at.min(silence)))
+                Some(
+                    self.connection
+                        .move_at
+                        .map_or(silence, |at| at.min(silence)),
+                )
             }
             Phase::Opening | Phase::Ended { .. } => None,
         }
     }
 
-    pub(super) fn line_time(&mut self) {
+    pub(super) fn connection_time(&mut self) {
         let heartbeat = self.settings.heartbeat;
         let now = self.now;
         let over = |since: Option<Instant>, time| since.is_some_and(|since| now >= since + time);
-        match self.line.phase {
+        match self.connection.phase {
             Phase::Waiting { until } if now >= until => self.open(),
             Phase::Greeting { deadline, .. } if now >= deadline => self.lose(Error::Silent),
-            Phase::Online { .. } if over(self.line.move_at, Duration::ZERO) => self.move_on(),
-            Phase::Online { .. } if over(self.line.pinged, heartbeat.within) => {
+            Phase::Online { .. } if over(self.connection.move_at, Duration::ZERO) => self.move_on(),
+            Phase::Online { .. } if over(self.connection.pinged, heartbeat.within) => {
                 self.lose(Error::Silent);
             }
-            Phase::Online { .. } if self.line.pinged.is_none() => {
-                if now >= self.line.heard + heartbeat.every {
-                    self.line.pinged = Some(now);
+            Phase::Online { .. } if self.connection.pinged.is_none() => {
+                if now >= self.connection.heard + heartbeat.every {
+                    self.connection.pinged = Some(now);
                     self.todo.push_back(Todo::Ping);
                 }
             }
@@ -212,73 +216,73 @@ impl Core {
         }
     }
 
-    /// To a new line, as the server asked: nothing failed, so nothing is waited for.
+    /// To a new connection, as the server asked: nothing failed, so nothing is waited for.
     fn move_on(&mut self) {
-        self.forget_line();
+        self.forget_connection();
         self.open();
     }
 
-    /// A line that was stable makes the pauses begin anew.
+    /// A connection that was stable makes the pauses begin anew.
     fn forgive_attempts(&mut self) {
-        if let Phase::Online { since } = self.line.phase
+        if let Phase::Online { since } = self.connection.phase
             && self.now >= since + self.settings.backoff.stable_after
         {
-            self.line.attempt = 0;
+            self.connection.attempt = 0;
         }
     }
 
-    /// The line is gone, or there was none: wait, or give up.
+    /// The connection is gone, or there was none: wait, or give up.
     pub(super) fn lose(&mut self, cause: Error) {
-        let cause = self.line.closing.take().map_or(cause, Error::Closing);
+        let cause = self.connection.closing.take().map_or(cause, Error::Closing);
         self.forgive_attempts();
-        let move_at = self.line.move_at;
-        self.forget_line();
-        let spent = |most| self.line.attempt >= most;
+        let move_at = self.connection.move_at;
+        self.forget_connection();
+        let spent = |most| self.connection.attempt >= most;
         if !cause.is_retryable() || self.settings.backoff.attempts.is_some_and(spent) {
             self.end(&cause);
-            self.tell(LineEvent::GivenUp { cause });
+            self.tell(ConnectionEvent::GivenUp { cause });
             return;
         }
         let pause = match move_at {
             // The server said when, to each client something else.
             Some(at) => at.saturating_duration_since(self.now),
             None => {
-                let bound = self.settings.backoff.bound(self.line.attempt);
+                let bound = self.settings.backoff.bound(self.connection.attempt);
                 let asked = cause.retry_after().unwrap_or_default();
                 // RFC 9110 §10.2.3: not before the time the server asked for; and since it may
                 // have asked everybody for the same, not just then either.
                 asked.min(LONGEST_PAUSE) + bound.mul_f64(self.random.part())
             }
         };
-        self.line.phase = Phase::Waiting {
+        self.connection.phase = Phase::Waiting {
             until: self.now + pause,
         };
-        self.tell(LineEvent::Lost { cause, pause });
+        self.tell(ConnectionEvent::Lost { cause, pause });
     }
 
-    /// What was under way on the line is not any more; what is wanted still is.
-    pub(super) fn forget_line(&mut self) {
-        self.line.move_at = None;
-        self.line.pinged = None;
-        self.line.closing = None;
-        self.line.token = None;
-        self.line.heard = self.now;
+    /// What was under way on the connection is not any more; what is wanted still is.
+    pub(super) fn forget_connection(&mut self) {
+        self.connection.move_at = None;
+        self.connection.pinged = None;
+        self.connection.closing = None;
+        self.connection.token = None;
+        self.connection.heard = self.now;
         self.asked.clear();
         self.todo.clear();
         self.again.clear();
         self.blocked = None;
-        self.subscriptions.line_lost();
-        self.publishes.line_lost();
-        self.questions.line_lost();
+        self.subscriptions.connection_lost();
+        self.publishes.connection_lost();
+        self.questions.connection_lost();
     }
 
     /// Closes: by the user's wish, or for good.
     pub(crate) fn end(&mut self, why: &Error) {
-        if matches!(self.line.phase, Phase::Ended { .. }) {
+        if matches!(self.connection.phase, Phase::Ended { .. }) {
             return;
         }
-        self.forget_line();
-        self.line.phase = Phase::Ended { why: why.clone() };
+        self.forget_connection();
+        self.connection.phase = Phase::Ended { why: why.clone() };
         let publishes = self.publishes.take_all().into_iter();
         for ticket in publishes.chain(self.questions.take_all()) {
             self.signals.push_back(Signal::Answer {
@@ -292,9 +296,9 @@ impl Core {
         self.signals.push_back(Signal::Room);
     }
 
-    /// Why there is no line any more.
+    /// Why there is no connection any more.
     pub(crate) fn ended(&self) -> Option<&Error> {
-        match &self.line.phase {
+        match &self.connection.phase {
             Phase::Ended { why } => Some(why),
             Phase::Waiting { .. }
             | Phase::Opening
@@ -312,13 +316,13 @@ impl Core {
         pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
     }
 
-    /// Publications wait: for a pause, or for the next line.
+    /// Publications wait: for a pause, or for the next connection.
     pub(super) fn hold(&mut self, pause: Option<Duration>) -> Hold {
-        pause.map_or(Hold::NextLine, |pause| Hold::Until(self.now + pause))
+        pause.map_or(Hold::NextConnection, |pause| Hold::Until(self.now + pause))
     }
 
-    pub(super) fn tell(&mut self, event: LineEvent) {
-        self.signals.push_back(Signal::Line(event));
+    pub(super) fn tell(&mut self, event: ConnectionEvent) {
+        self.signals.push_back(Signal::Connection(event));
     }
 }
 

@@ -8,7 +8,7 @@ use crate::hall::{Hall, config};
 const SUBSCRIBERS: usize = 100;
 const PUBLICATIONS: usize = 1_000;
 
-/// Small outboxes and small kernel buffers, so that a slow line is slow soon.
+/// Small outboxes and small kernel buffers, so that a slow connection is slow soon.
 fn narrow() -> Config {
     let mut config = config();
     config.messages.outbox_bytes = 32 * 1024;
@@ -58,7 +58,7 @@ async fn who_never_reads_delays_nobody_and_gets_everything_when_it_reads_again()
 }
 
 #[tokio::test]
-async fn in_a_channel_without_history_a_slow_line_is_told_what_it_missed() {
+async fn in_a_channel_without_history_a_slow_connection_is_told_what_it_missed() {
     let hall = Hall::open(narrow()).await;
     let mut sleeper = hall.narrow_caller().await;
     sleeper.subscribe("fleeting/a", json!("now")).await;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use super::Line;
+use super::Driver;
 
 /// Times are rounded up to this. A keepalive does not care about an eighth of a second.
 const TICK_MS: u64 = 128;
@@ -46,7 +46,7 @@ pub(crate) struct Wheel {
 
 #[derive(Debug)]
 struct Entry {
-    line: Weak<Line>,
+    driver: Weak<Driver>,
     tick: u32,
     /// The slot its one valid key lies in. Keys elsewhere are stale: its own from before, or those
     /// of the connections that had the place before it.
@@ -74,7 +74,7 @@ impl Wheel {
     pub(crate) fn set(
         &mut self,
         key: Option<Key>,
-        line: &Weak<Line>,
+        driver: &Weak<Driver>,
         at: Instant,
         now: Instant,
     ) -> Key {
@@ -87,7 +87,7 @@ impl Wheel {
         let known = key.filter(|key| self.entries.contains(key.index()));
         let key = known.unwrap_or_else(|| {
             Key::new(self.entries.insert(Entry {
-                line: line.clone(),
+                driver: driver.clone(),
                 tick: 0,
                 placed: None,
             }))
@@ -105,7 +105,7 @@ impl Wheel {
     }
 
     /// Takes the connections whose time has come.
-    pub(crate) fn due(&mut self, now: Instant) -> Vec<Weak<Line>> {
+    pub(crate) fn due(&mut self, now: Instant) -> Vec<Weak<Driver>> {
         let mut due = Vec::new();
         let Some(origin) = self.origin else {
             return due;
@@ -124,7 +124,7 @@ impl Wheel {
         due
     }
 
-    fn take_slot(&mut self, tick: u64, current: u64, due: &mut Vec<Weak<Line>>) {
+    fn take_slot(&mut self, tick: u64, current: u64, due: &mut Vec<Weak<Driver>>) {
         let Some(slot) = self.slots.get_mut(usize::from(slot_of(tick))) else {
             return;
         };
@@ -137,7 +137,7 @@ impl Wheel {
             entry.placed = None;
             let due_at = u64::from(entry.tick);
             if due_at <= current {
-                due.push(entry.line.clone());
+                due.push(entry.driver.clone());
             } else {
                 self.place(key, due_at);
             }

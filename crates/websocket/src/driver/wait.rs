@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use offhook_protocol::{Closed, SentPing};
 
-use super::{Line, State};
+use super::{Driver, State};
 use crate::error::Error;
 
-impl Line {
+impl Driver {
     /// The round trip, if this ping was answered, or a later one.
     pub(crate) fn rtt_of(&self, ping: SentPing) -> Option<Duration> {
         self.lock().rtt_of(ping)

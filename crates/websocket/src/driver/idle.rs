@@ -11,13 +11,13 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::ReadBuf;
 
 use super::buffers::ReadBuffer;
-use super::{Fault, Line, State, buffers, now};
+use super::{Driver, Fault, State, buffers, now};
 
 /// How much is read ahead of a receiver. 4 KiB: room for control frames, and little to hold for
 /// each of many connections whose messages nobody wants.
 const AHEAD: usize = 4 * 1024;
 
-impl Line {
+impl Driver {
     /// Nobody waits in `recv` any more.
     #[cold]
     pub(crate) fn unpark(self: &Arc<Self>) {

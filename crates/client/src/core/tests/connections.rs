@@ -1,14 +1,14 @@
-//! Opening, greeting, losing and giving up lines.
+//! Opening, greeting, losing and giving up connections.
 
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::*;
-use crate::line_event::Recovery;
+use crate::connection_event::Recovery;
 
 #[test]
-fn the_first_message_of_a_line_is_the_greeting() {
+fn the_first_message_of_a_connection_is_the_greeting() {
     let mut desk = Desk::new();
     desk.subscribe("chat", Since::Now);
     desk.publish("chat", "a");
@@ -19,22 +19,22 @@ fn the_first_message_of_a_line_is_the_greeting() {
     desk.says(json!({"type": "welcome", "id": hello["id"], "session": "me", "resume": "r1"}));
     let kinds: Vec<_> = desk.sent().iter().map(|m| m["type"].clone()).collect();
     assert_eq!(kinds, ["subscribe", "publish"]);
-    let LineEvent::Open { recovery, .. } = desk.last_line() else {
+    let ConnectionEvent::Open { recovery, .. } = desk.last_connection() else {
         panic!()
     };
     assert_eq!(*recovery, Recovery::New);
 }
 
 #[test]
-fn a_lost_line_is_resumed_by_the_newest_sealed_session() {
+fn a_lost_connection_is_resumed_by_the_newest_sealed_session() {
     let mut desk = Desk::online("r1");
     desk.says(json!({"type": "token", "resume": "r2"}));
     desk.is_lost();
     let hello = desk.come_online("r3");
     assert_eq!(hello["resume"], "r2");
     assert!(matches!(
-        desk.last_line(),
-        LineEvent::Open {
+        desk.last_connection(),
+        ConnectionEvent::Open {
             recovery: Recovery::Resumed,
             ..
         }
@@ -59,8 +59,8 @@ fn a_refused_sealed_session_is_forgotten_and_positions_count() {
     desk.says(json!({"type": "welcome", "id": again["id"], "session": "new", "resume": "r9"}));
     assert_eq!(desk.sent_one("subscribe")["since"], at(6));
     assert!(matches!(
-        desk.last_line(),
-        LineEvent::Open {
+        desk.last_connection(),
+        ConnectionEvent::Open {
             recovery: Recovery::Positions,
             ..
         }
@@ -115,8 +115,8 @@ fn a_refused_greeting_without_sealed_session_is_for_good_if_the_server_says_neve
     }));
     assert_eq!(desk.core.step(), Step::End);
     assert!(matches!(
-        desk.last_line(),
-        LineEvent::GivenUp {
+        desk.last_connection(),
+        ConnectionEvent::GivenUp {
             cause: Error::Refused(_)
         }
     ));
@@ -134,11 +134,11 @@ fn a_busy_server_is_asked_again_not_before_it_wants_to_be() {
     desk.open();
     let hello = desk.sent_one("connect");
     desk.says(json!({
-        "type": "error", "id": hello["id"], "code": "too_many_lines", "message": "",
+        "type": "error", "id": hello["id"], "code": "too_many_connections", "message": "",
         "retry": "later", "retry_after_ms": 5000,
     }));
-    let LineEvent::Lost { pause, .. } = desk.last_line() else {
-        panic!("{:?}", desk.lines)
+    let ConnectionEvent::Lost { pause, .. } = desk.last_connection() else {
+        panic!("{:?}", desk.connections)
     };
     assert!(
         *pause >= Duration::from_secs(5) && *pause <= Duration::from_secs(7),
@@ -166,7 +166,7 @@ fn pauses_are_random_parts_of_a_bound_that_doubles_up_to_the_cap() {
         }
         desk.core.handle_failed(refused_connection(), desk.now);
         desk.settle();
-        let LineEvent::Lost { pause, .. } = desk.last_line() else {
+        let ConnectionEvent::Lost { pause, .. } = desk.last_connection() else {
             panic!()
         };
         pauses.push(*pause);
@@ -201,7 +201,7 @@ fn attempts_can_be_bounded() {
 }
 
 #[test]
-fn a_stable_line_makes_the_pauses_begin_anew() {
+fn a_stable_connection_makes_the_pauses_begin_anew() {
     let mut desk = Desk::online("r1");
     for _ in 0..6 {
         desk.is_lost();
@@ -214,7 +214,7 @@ fn a_stable_line_makes_the_pauses_begin_anew() {
         desk.says(json!({"type": "token", "resume": "r1"}));
     }
     desk.is_lost();
-    let LineEvent::Lost { pause, .. } = desk.last_line() else {
+    let ConnectionEvent::Lost { pause, .. } = desk.last_connection() else {
         panic!()
     };
     assert!(*pause <= Duration::from_secs(1), "{pause:?}");
@@ -233,8 +233,8 @@ fn a_silent_server_is_asked_for_a_sign_of_life_and_then_given_up() {
     desk.sent_one("ping");
     desk.wait(Duration::from_secs(20));
     assert!(matches!(
-        desk.last_line(),
-        LineEvent::Lost {
+        desk.last_connection(),
+        ConnectionEvent::Lost {
             cause: Error::Silent,
             ..
         }
@@ -248,8 +248,8 @@ fn a_server_that_does_not_say_welcome_is_given_up() {
     desk.sent_one("connect");
     desk.wait(Duration::from_secs(20));
     assert!(matches!(
-        desk.last_line(),
-        LineEvent::Lost {
+        desk.last_connection(),
+        ConnectionEvent::Lost {
             cause: Error::Silent,
             ..
         }
@@ -269,23 +269,26 @@ fn a_server_that_goes_away_is_left_when_it_said_and_not_after_a_pause_of_our_own
             token_wanted: false
         }
     );
-    assert!(matches!(desk.last_line(), LineEvent::Connecting { .. }));
+    assert!(matches!(
+        desk.last_connection(),
+        ConnectionEvent::Connecting { .. }
+    ));
 }
 
 #[test]
-fn a_line_that_is_lost_before_the_advised_time_is_not_replaced_before_it() {
+fn a_connection_that_is_lost_before_the_advised_time_is_not_replaced_before_it() {
     let mut desk = Desk::online("r1");
     desk.says(json!({"type": "reconnect", "after_ms": 20_000}));
     desk.wait(Duration::from_secs(1));
     desk.is_lost();
-    let LineEvent::Lost { pause, .. } = desk.last_line() else {
+    let ConnectionEvent::Lost { pause, .. } = desk.last_connection() else {
         panic!()
     };
     assert_eq!(*pause, Duration::from_secs(19));
 }
 
 #[test]
-fn a_refusal_because_the_server_goes_away_leads_to_a_new_line() {
+fn a_refusal_because_the_server_goes_away_leads_to_a_new_connection() {
     let mut desk = Desk::online("r1");
     desk.publish("chat", "a");
     let publish = desk.sent_one("publish");
@@ -306,13 +309,13 @@ fn a_session_that_came_back_elsewhere_does_not_come_back_here() {
     desk.is_lost();
     assert_eq!(desk.core.step(), Step::End);
     assert!(matches!(
-        desk.last_line(),
-        LineEvent::GivenUp { cause: Error::Closing(reason) } if &**reason == "replaced"
+        desk.last_connection(),
+        ConnectionEvent::GivenUp { cause: Error::Closing(reason) } if &**reason == "replaced"
     ));
 }
 
 #[test]
-fn a_line_that_was_too_slow_comes_back() {
+fn a_connection_that_was_too_slow_comes_back() {
     let mut desk = Desk::online("r1");
     desk.says(json!({"type": "closing", "reason": "too_slow"}));
     let closed = offhook::protocol::CloseCode::POLICY_VIOLATION;
@@ -329,8 +332,8 @@ fn a_line_that_was_too_slow_comes_back() {
     desk.core.handle_lost(error.into(), desk.now);
     desk.settle();
     assert!(matches!(
-        desk.last_line(),
-        LineEvent::Lost {
+        desk.last_connection(),
+        ConnectionEvent::Lost {
             cause: Error::Closing(_),
             ..
         }
@@ -338,7 +341,7 @@ fn a_line_that_was_too_slow_comes_back() {
 }
 
 #[test]
-fn a_server_that_sends_us_on_from_every_line_does_not_make_us_run() {
+fn a_server_that_sends_us_on_from_every_connection_does_not_make_us_run() {
     let mut desk = Desk::new();
     let began = desk.now;
     for _ in 0..20 {

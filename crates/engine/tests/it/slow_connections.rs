@@ -1,4 +1,4 @@
-//! Lines that don't read: others don't notice, memory is bounded, and nothing is lost silently.
+//! Connections that don't read: others don't notice, memory is bounded, and nothing is lost silently.
 
 use offhook_engine::*;
 
@@ -27,7 +27,7 @@ fn one_that_does_not_read(name: &str, publications: usize) -> World {
 }
 
 #[test]
-fn a_slow_line_delays_nobody_and_gets_everything_retained_when_it_reads_again() {
+fn a_slow_connection_delays_nobody_and_gets_everything_retained_when_it_reads_again() {
     let mut world = one_that_does_not_read("kept/a", 50);
     let all: Vec<_> = (0..50).map(|n| n.to_string()).collect();
     assert_eq!(world.clients[1].texts("kept/a"), all);
@@ -37,7 +37,7 @@ fn a_slow_line_delays_nobody_and_gets_everything_retained_when_it_reads_again() 
 }
 
 #[test]
-fn a_line_that_was_slow_is_told_when_it_falls_behind_and_when_it_is_live_again() {
+fn a_connection_that_was_slow_is_told_when_it_falls_behind_and_when_it_is_live_again() {
     let mut world = one_that_does_not_read("kept/a", 50);
     world.settle();
     let notices = world.clients[2].notices();
@@ -72,7 +72,7 @@ fn conflation_keeps_the_newest_of_each_key() {
 }
 
 #[test]
-fn a_channel_without_patience_closes_the_slow_line() {
+fn a_channel_without_patience_closes_the_slow_connection() {
     let world = one_that_does_not_read("strict/e", 50);
     let closed = world.clients[2].outbox.iter().any(|wire| {
         matches!(
@@ -121,15 +121,15 @@ fn all_live_subscribers_share_one_broadcast() {
     }
     let mut broadcasts = Vec::new();
     while let Some(delivery) = world.workers[0].poll_delivery() {
-        if let Delivery::Broadcast { lines, .. } = delivery {
-            broadcasts.push(lines.len());
+        if let Delivery::Broadcast { connections, .. } = delivery {
+            broadcasts.push(connections.len());
         }
     }
     assert_eq!(broadcasts, [100]);
 }
 
 #[test]
-fn a_line_that_was_full_gets_the_members_anew() {
+fn a_connection_that_was_full_gets_the_members_anew() {
     let mut world = one_that_does_not_read("kept/a", 50);
     world.settle();
     let members = |reply: &&&Reply| matches!(reply, Reply::Members { channel: c, .. } if *c == channel("kept/a"));

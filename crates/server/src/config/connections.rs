@@ -1,4 +1,4 @@
-//! Settings of lines: how many, what travels on them, how a dead one is noticed.
+//! Settings of connections: how many, what travels on them, how a dead one is noticed.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use super::group::group;
 use super::kind::{Bytes, Or, Switch, some, time};
 
 group! {
-    /// How many lines, how fast they come, how long they may take. For the whole process.
+    /// How many connections, how fast they come, how long they may take. For the whole process.
     pub struct Connections {
-        /// Lines open at once.
+        /// Connections open at once.
         ///
         /// Some 200 MiB of memory; the process's descriptors usually run out before.
         max: usize = 100_000 => some();
 
-        /// Lines open at once from one address.
+        /// Connections open at once from one address.
         ///
         /// An office or a mobile carrier is one address.
         max_per_address: Option<usize> = None => Or("none", some());
@@ -38,48 +38,48 @@ group! {
 
         /// From the handshake to the client's `connect`.
         ///
-        /// A client sends it at once; who does not holds a line for nothing.
+        /// A client sends it at once; who does not holds a connection for nothing.
         connect_timeout: Duration = Duration::from_secs(10) => time();
 
         /// How long a client may take to answer a Close.
         ///
-        /// Three retransmissions on a bad mobile line.
+        /// Three retransmissions on a bad mobile network.
         close_timeout: Duration = Duration::from_secs(10) => time();
 
-        /// The kernel's send buffer of each line (`SO_SNDBUF`).
+        /// The kernel's send buffer of each connection (`SO_SNDBUF`).
         ///
-        /// The kernel's own choice grows with what a line needs.
+        /// The kernel's own choice grows with what a connection needs.
         send_buffer: Option<usize> = None => Or("system", Bytes::new());
 
-        /// The kernel's receive buffer of each line (`SO_RCVBUF`).
+        /// The kernel's receive buffer of each connection (`SO_RCVBUF`).
         ///
-        /// The kernel's own choice grows with what a line needs.
+        /// The kernel's own choice grows with what a connection needs.
         receive_buffer: Option<usize> = None => Or("system", Bytes::new());
     }
 }
 
 group! {
-    /// What travels on a line, and what may wait for it.
+    /// What travels on a connection, and what may wait for it.
     pub struct Messages {
         /// The longest message a client may send.
         ///
         /// The longest publication in base64 with its tags, twice over.
         max_bytes: usize = 256 * 1024 => Bytes::new();
 
-        /// What may wait for one line before it falls back to reading from the log.
+        /// What may wait for one connection before it falls back to reading from the log.
         ///
         /// A second of a 2 Mbit/s phone.
         outbox_bytes: usize = 256 * 1024 => Bytes::new();
 
         /// Compress with permessage-deflate where clients offer it.
         ///
-        /// JSON shrinks to a quarter, but each message costs microseconds and each line a window.
+        /// JSON shrinks to a quarter, but each message costs microseconds and each connection a window.
         deflate: bool = false => Switch;
     }
 }
 
 group! {
-    /// How a dead line is noticed.
+    /// How a dead connection is noticed.
     for Keepalive {
         /// Ping a client that was not heard for this long.
         ///

@@ -11,7 +11,7 @@ use crate::ring::Ring;
 use crate::transport::{Dialer, Transport, not_now};
 use crate::upgrade;
 
-/// What a line heard.
+/// What a connection heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// It is open, and subscribed if it was to be.
@@ -31,7 +31,7 @@ pub enum Heard {
 }
 
 /// One client.
-pub struct Line {
+pub struct Connection {
     /// What it is there for.
     pub part: Rc<Part>,
     /// Publications heard; each was the one expected.
@@ -53,7 +53,7 @@ pub struct Line {
     from_end: usize,
 }
 
-impl Line {
+impl Connection {
     /// Begins to connect.
     pub fn open(dialer: &Dialer, part: Rc<Part>) -> Result<Self> {
         let framing = part.dialect.framing();
@@ -84,7 +84,7 @@ impl Line {
         Ok(())
     }
 
-    /// Sends bytes of the line's own dialect.
+    /// Sends bytes of the connection's own dialect.
     pub fn say(&mut self, bytes: &[u8]) -> Result<()> {
         if self.unsent.is_empty() {
             let written = match self.transport.write(bytes) {

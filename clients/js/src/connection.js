@@ -9,10 +9,10 @@
 
 import { BACKOFF, isTemporary, pause } from './backoff.js';
 
-/** An opening handshake takes two round trips, three with TLS; who needs longer than 10 s gets no line at all. */
+/** An opening handshake takes two round trips, three with TLS; who needs longer than 10 s gets no connection at all. */
 export const OPEN_WITHIN = 10_000;
 
-export class Line {
+export class Connection {
   #environment;
   #settings;
   #owner;
@@ -78,7 +78,7 @@ export class Line {
     this.#socket.send(data);
   }
 
-  /** Something says that it may go well now: no more waiting, or a look at whether the line still lives. */
+  /** Something says that it may go well now: no more waiting, or a look at whether the connection still lives. */
   hurry() {
     if (this.#state.name === 'open') this.#owner.woke?.();
     else if (this.#isWaiting() && this.#environment.now() >= this.#notBefore) this.#attempt();
@@ -204,7 +204,7 @@ export class Line {
 
   #networkLost() {
     if (this.#isWaiting()) this.#change({ ...this.#state, name: 'offline' });
-    // It may be another network that is gone: a look at whether the line still lives says.
+    // It may be another network that is gone: a look at whether the connection still lives says.
     else if (this.#state.name === 'open') this.#owner.woke?.();
   }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use offhook_protocol::{Connection, Outgoing, ReadyState, SendError, Sendable};
 
-use super::{Line, State, buffers, now};
+use super::{Driver, State, buffers, now};
 use crate::error::Error;
 
 /// Sends one message.
@@ -15,7 +15,7 @@ use crate::error::Error;
 /// Not an `async fn`: the message is sent from where it is put here, and moved no more.
 #[must_use = "futures do nothing unless polled"]
 pub(crate) struct Sending<'l, 'a, M> {
-    line: &'l Arc<Line>,
+    driver: &'l Arc<Driver>,
     message: Stage<'a, M>,
 }
 
@@ -28,9 +28,9 @@ enum Stage<'a, M> {
 
 impl<'l, M> Sending<'l, '_, M> {
     #[inline]
-    pub(crate) const fn new(line: &'l Arc<Line>, message: M) -> Self {
+    pub(crate) const fn new(driver: &'l Arc<Driver>, message: M) -> Self {
         Self {
-            line,
+            driver,
             message: Stage::Given(message),
         }
     }
@@ -45,7 +45,7 @@ impl<'a, M: Sendable<'a>> Future for Sending<'_, 'a, M> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Stage::Given(message) = &self.message
-            && self.line.send_at_once(message)
+            && self.driver.send_at_once(message)
         {
             self.message = Stage::Sent;
             return Poll::Ready(Ok(()));
@@ -62,10 +62,12 @@ impl<'a, M: Sendable<'a>> Sending<'_, 'a, M> {
             Stage::Waiting(message) => Some(message),
             Stage::Sent => None,
         };
-        let sent = self.line.poll_send(cx, |connection| match message.take() {
-            Some(message) => connection.send(message),
-            None => Ok(()),
-        });
+        let sent = self
+            .driver
+            .poll_send(cx, |connection| match message.take() {
+                Some(message) => connection.send(message),
+                None => Ok(()),
+            });
         if sent.is_pending() {
             self.message = message.map_or(Stage::Sent, Stage::Waiting);
         }
@@ -73,7 +75,7 @@ impl<'a, M: Sendable<'a>> Sending<'_, 'a, M> {
     }
 }
 
-impl Line {
+impl Driver {
     /// Queues a message if it is short, nothing has to be waited for and nothing goes wrong.
     #[inline]
     fn send_at_once<'a>(self: &Arc<Self>, message: &impl Sendable<'a>) -> bool {

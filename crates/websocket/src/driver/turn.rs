@@ -9,10 +9,10 @@ use offhook_protocol::{Connection, Event};
 use tokio::io::ReadBuf;
 
 use super::take::{Batch, Each, Take, Turn};
-use super::{Fault, Line, Ready, State, buffers, now};
+use super::{Driver, Fault, Ready, State, buffers, now};
 use crate::error::Error;
 
-impl Line {
+impl Driver {
     /// Gives events to `take` until it makes something of one, or the connection has ended:
     /// `None` if it was closed, an error, once, if it was lost or failed.
     ///

@@ -1,4 +1,4 @@
-//! A line: one task that receives its commands. What it is sent is not this task's business.
+//! A connection: one task that receives its commands. What it is sent is not this task's business.
 
 use std::{
     future::poll_fn,
@@ -11,7 +11,7 @@ use offhook::{
     protocol::{CloseCode, Closed, ClosedBy},
 };
 use offhook_dialects::native::{self, Request};
-use offhook_engine::{Command, CommandId, ErrorCode, LineId, Refusal};
+use offhook_engine::{Command, CommandId, ConnectionId, ErrorCode, Refusal};
 use tokio::task::coop::poll_proceed;
 
 use super::{Worker, connecting::connect, stopping::Held};
@@ -19,7 +19,7 @@ use crate::door::Place;
 
 /// Serves a WebSocket until it ends.
 ///
-/// Not an `async fn`, whose arguments would lie in the task twice: there is one of these a line.
+/// Not an `async fn`, whose arguments would lie in the task twice: there is one of these a connection.
 pub(super) fn serve(
     worker: &Rc<Worker>,
     mut socket: WebSocket,
@@ -27,10 +27,10 @@ pub(super) fn serve(
 ) -> impl Future<Output = ()> + use<> {
     let held = Held::new(worker);
     async move {
-        // Boxed, so that a line that is connected does not carry along what that took.
-        if let Some(mut line) = Box::pin(connect(&held, &mut socket)).await {
-            while let Some(pause) = poll_fn(|cx| line.poll_commands(&mut socket, cx)).await {
-                Box::pin(line.wait(pause, &socket)).await;
+        // Boxed, so that a connection that is connected does not carry along what that took.
+        if let Some(mut connection) = Box::pin(connect(&held, &mut socket)).await {
+            while let Some(pause) = poll_fn(|cx| connection.poll_commands(&mut socket, cx)).await {
+                Box::pin(connection.wait(pause, &socket)).await;
             }
         }
         // In this order: it is open until nobody knows of it any more.
@@ -42,23 +42,23 @@ pub(super) fn serve(
 enum Pause {
     /// The outbox is full: who does not take the answers asks nothing more.
     Full,
-    /// A large answer is under way: else small questions would make a line's outbox as large as
+    /// A large answer is under way: else small questions would make a connection's outbox as large as
     /// one likes.
     Asked,
 }
 
-/// A line that said who it is. The engine knows of it until this is dropped.
+/// A connection that said who it is. The engine knows of it until this is dropped.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct Connection {
     worker: Rc<Worker>,
-    id: LineId,
+    id: ConnectionId,
     /// Whether its client has said goodbye.
     left: bool,
 }
 
-impl Line {
-    pub(super) fn new(worker: &Rc<Worker>, id: LineId) -> Self {
-        worker.shared.line_came();
+impl Connection {
+    pub(super) fn new(worker: &Rc<Worker>, id: ConnectionId) -> Self {
+        worker.shared.connection_came();
         Self {
             worker: Rc::clone(worker),
             id,
@@ -142,7 +142,10 @@ impl Line {
                 return large;
             }
             Ok(Request::Connect(connect)) => {
-                self.refuse(Some(connect.id), bad("this line is connected already"));
+                self.refuse(
+                    Some(connect.id),
+                    bad("this connection is connected already"),
+                );
             }
             Err(rejection) => self.refuse(rejection.id, rejection.refusal),
         }
@@ -158,36 +161,40 @@ impl Line {
         if let Error::Peer(error) = error {
             self.worker.note_refused("protocol", error);
         } else {
-            tracing::debug!(%error, "line lost");
+            tracing::debug!(%error, "connection lost");
         }
     }
 }
 
-impl Drop for Line {
+impl Drop for Connection {
     fn drop(&mut self) {
-        self.worker.end_line(self.id, self.left);
-        self.worker.shared.line_went();
+        self.worker.end_connection(self.id, self.left);
+        self.worker.shared.connection_went();
     }
 }
 
 impl Worker {
-    /// Waits until everything that a line has asked of the broker is answered.
-    async fn answered(&self, line: LineId) {
-        let bell = self.state.borrow_mut().outboxes.ring_when_answered(line);
+    /// Waits until everything that a connection has asked of the broker is answered.
+    async fn answered(&self, connection: ConnectionId) {
+        let bell = self
+            .state
+            .borrow_mut()
+            .outboxes
+            .ring_when_answered(connection);
         let Some(bell) = bell else { return };
-        while self.state.borrow().engine.unanswered(line) > 0 {
+        while self.state.borrow().engine.unanswered(connection) > 0 {
             bell.notified().await;
         }
-        self.state.borrow_mut().outboxes.ring_no_more(line);
+        self.state.borrow_mut().outboxes.ring_no_more(connection);
     }
 
-    fn end_line(self: &Rc<Self>, line: LineId, left: bool) {
-        self.state.borrow_mut().outboxes.remove(line);
+    fn end_connection(self: &Rc<Self>, connection: ConnectionId, left: bool) {
+        self.state.borrow_mut().outboxes.remove(connection);
         self.turn(|engine, _| {
             if left {
-                engine.handle_line_closed(line);
+                engine.handle_connection_closed(connection);
             } else {
-                engine.handle_line_lost(line);
+                engine.handle_connection_lost(connection);
             }
         });
     }

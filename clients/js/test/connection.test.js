@@ -25,7 +25,7 @@ test('the bound of the wait doubles up to 30 s, and anything below it may come',
   assert.ok((await pauses(smallest.world, 5)).every((ms) => ms <= 100));
 });
 
-test('a line that is lost soon after it opened is no reason to start the bound anew', async () => {
+test('a connection that is lost soon after it opened is no reason to start the bound anew', async () => {
   const { world, states } = await newClient({}, new World({ random: () => 0.9999999 }));
   for (let turn = 0; turn < 4; turn += 1) {
     await welcome(world);
@@ -35,7 +35,7 @@ test('a line that is lost soon after it opened is no reason to start the bound a
   assert.deepEqual(waits, [1, 2, 3, 4]);
 });
 
-test('a line that was stable starts the bound anew', async () => {
+test('a connection that was stable starts the bound anew', async () => {
   const { world, states } = await newClient();
   await lose(world);
   await welcome(world);
@@ -109,7 +109,7 @@ test('before it goes away the server names a pause, and nothing cuts it short', 
   assert.equal(world.sockets.length, 2);
 });
 
-test('a server that names a pause and stays is left for a new line when it is over', async () => {
+test('a server that names a pause and stays is left for a new connection when it is over', async () => {
   const { world } = await openClient();
   await world.socket.says({ type: 'reconnect', after_ms: 2_750 });
   await world.pass(2_750);
@@ -122,7 +122,7 @@ test('a connect that is refused for now is tried again when it was said', async 
   const { world, states } = await newClient();
   await world.socket.opens();
   const { id } = world.socket.takeOne('connect');
-  await world.socket.says({ type: 'error', id, code: 'too_many_lines', message: '', retry: 'later', retry_after_ms: 5_000 });
+  await world.socket.says({ type: 'error', id, code: 'too_many_connections', message: '', retry: 'later', retry_after_ms: 5_000 });
   assert.equal(states.at(-1).retryAt - world.now, 5_000);
 });
 
@@ -135,7 +135,7 @@ test('a connect that is refused for good ends it', async () => {
   assert.equal(states.at(-1).error.code, 'bad_token');
 });
 
-test('a dead line is noticed by its silence', async () => {
+test('a dead connection is noticed by its silence', async () => {
   const { world } = await openClient();
   await world.pass(25_000);
   const { id } = world.socket.takeOne('ping');
@@ -148,7 +148,7 @@ test('a dead line is noticed by its silence', async () => {
   assert.ok(world.sockets[0].closedWith);
 });
 
-test('a line on which something comes is not asked', async () => {
+test('a connection on which something comes is not asked', async () => {
   const { world } = await openClient();
   for (let turn = 0; turn < 10; turn += 1) {
     await world.pass(20_000);
@@ -164,7 +164,7 @@ test('a server that accepts and says no word is left', async () => {
   assert.ok(world.sockets[0].closedWith);
 });
 
-test('after sleep the line is asked at once, and given up soon', async () => {
+test('after sleep the connection is asked at once, and given up soon', async () => {
   const { world } = await openClient();
   await world.sleep(3_600_000);
   world.socket.takeOne('ping');

@@ -1,11 +1,11 @@
-//! Lines come, fill up, drain and go; sessions move from one to the next.
+//! Connections come, fill up, drain and go; sessions move from one to the next.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{
     channel_name::ChannelName,
     command::{Now, Since},
-    delivery::{CloseReason, LineId, Notice},
+    delivery::{CloseReason, ConnectionId, Notice},
     error::{ErrorCode, Refusal},
     position::Position,
     rate::TokenBucket,
@@ -13,20 +13,20 @@ use crate::{
     session::{Identity, SessionId, SessionSnapshot, SubscriptionSnapshot},
 };
 
-use super::{Engine, Item, Line, Stage, state::Behind};
+use super::{Connection, Engine, Item, Stage, state::Behind};
 
 impl Engine {
-    /// A line came, and the caller knows who it is. `session` is a fresh random name; when it is
-    /// that of a session on another line here, the other line is closed.
+    /// A connection came, and the caller knows who it is. `session` is a fresh random name; when it is
+    /// that of a session on another connection here, the other connection is closed.
     ///
     /// # Errors
-    /// [`ErrorCode::Draining`] and [`ErrorCode::TooManyLines`].
-    pub fn handle_line_opened(
+    /// [`ErrorCode::Draining`] and [`ErrorCode::TooManyConnections`].
+    pub fn handle_connection_opened(
         &mut self,
         session: SessionId,
         identity: Arc<Identity>,
         now: Now,
-    ) -> Result<LineId, Refusal> {
+    ) -> Result<ConnectionId, Refusal> {
         self.now = now.instant;
         if self.draining {
             return Err(Refusal::new(
@@ -34,16 +34,19 @@ impl Engine {
                 "this server is going away",
             ));
         }
-        if self.lines.len() >= self.limits.lines {
-            let detail = format!("this worker has its {} lines", self.limits.lines);
-            return Err(Refusal::new(ErrorCode::TooManyLines, detail));
+        if self.connections.len() >= self.limits.connections {
+            let detail = format!(
+                "this worker has its {} connections",
+                self.limits.connections
+            );
+            return Err(Refusal::new(ErrorCode::TooManyConnections, detail));
         }
         let older = self.sessions.get(&session).copied();
         let claim = older
-            .and_then(|old| self.lines.get(old.into()))
+            .and_then(|old| self.connections.get(old.into()))
             .map(|old| old.since_ms + 1);
         let now_ms = self.now_ms();
-        let line = Line {
+        let connection = Connection {
             session,
             identity,
             since_ms: now.unix_ms.max(claim.unwrap_or(0)),
@@ -61,24 +64,24 @@ impl Engine {
         if let Some(old) = older {
             self.close(old, CloseReason::Replaced);
         }
-        let id = LineId::from(self.lines.insert(line));
+        let id = ConnectionId::from(self.connections.insert(connection));
         self.sessions.insert(session, id);
         Ok(id)
     }
 
-    /// A line came with an unsealed token. Its subscriptions are restored, from the snapshot's
+    /// A connection came with an unsealed token. Its subscriptions are restored, from the snapshot's
     /// positions or from the client's own where it gave some: those are newer. Each is answered
     /// like a `Subscribe` without id.
     ///
     /// # Errors
-    /// As [`handle_line_opened`](Self::handle_line_opened).
-    pub fn handle_line_resumed(
+    /// As [`handle_connection_opened`](Self::handle_connection_opened).
+    pub fn handle_connection_resumed(
         &mut self,
         snapshot: SessionSnapshot,
         positions: &[(ChannelName, Position)],
         now: Now,
-    ) -> Result<LineId, Refusal> {
-        let line = self.handle_line_opened(snapshot.session, snapshot.identity, now)?;
+    ) -> Result<ConnectionId, Refusal> {
+        let connection = self.handle_connection_opened(snapshot.session, snapshot.identity, now)?;
         for old in snapshot
             .subscriptions
             .into_iter()
@@ -89,28 +92,29 @@ impl Engine {
                 .find(|(channel, _)| *channel == old.channel);
             let since = Since::Position(given.map_or(old.position, |(_, position)| *position));
             let channel = old.channel.clone();
-            if let Err(refusal) = self.subscribe(line, None, old.channel, since, old.presence) {
-                self.notice(line, Notice::Unsubscribed { channel, refusal });
+            if let Err(refusal) = self.subscribe(connection, None, old.channel, since, old.presence)
+            {
+                self.notice(connection, Notice::Unsubscribed { channel, refusal });
             }
         }
-        Ok(line)
+        Ok(connection)
     }
 
-    /// A line was lost: its session may come back within the presence grace without anyone
-    /// noticing. Unknown lines are ignored, here and in every other `handle_*`.
-    pub fn handle_line_lost(&mut self, line: LineId) {
-        self.remove(line, self.limits.presence_grace);
+    /// A connection was lost: its session may come back within the presence grace without anyone
+    /// noticing. Unknown connections are ignored, here and in every other `handle_*`.
+    pub fn handle_connection_lost(&mut self, connection: ConnectionId) {
+        self.remove(connection, self.limits.presence_grace);
     }
 
-    /// A line was closed by the client's own wish: its session leaves at once.
-    pub fn handle_line_closed(&mut self, line: LineId) {
-        self.remove(line, Duration::ZERO);
+    /// A connection was closed by the client's own wish: its session leaves at once.
+    pub fn handle_connection_closed(&mut self, connection: ConnectionId) {
+        self.remove(connection, Duration::ZERO);
     }
 
-    /// A broadcast put a line's outbox above its bound: its live subscriptions begin to read history instead,
+    /// A broadcast put a connection's outbox above its bound: its live subscriptions begin to read history instead,
     /// once [`handle_writable`](Self::handle_writable) says that there is room.
-    pub fn handle_full(&mut self, line: LineId) {
-        let Some(l) = self.lines.get_mut(line.into()) else {
+    pub fn handle_full(&mut self, connection: ConnectionId) {
+        let Some(l) = self.connections.get_mut(connection.into()) else {
             return;
         };
         l.full = true;
@@ -122,58 +126,58 @@ impl Engine {
             };
             let Some(tail) = c.tail else { continue };
             let impatient = c.rules.slow == SlowPolicy::Disconnect && !c.rules.history.is_kept();
-            if self.leave_live(line, channel) {
+            if self.leave_live(connection, channel) {
                 if impatient {
-                    self.close(line, CloseReason::TooSlow);
+                    self.close(connection, CloseReason::TooSlow);
                     return;
                 }
-                self.fall_behind(line, channel, Behind::slow(tail.position()));
+                self.fall_behind(connection, channel, Behind::slow(tail.position()));
             }
-            self.stop_watching(line, channel);
+            self.stop_watching(connection, channel);
         }
     }
 
-    /// A line may be handed out so many bytes one by one. Ask
+    /// A connection may be handed out so many bytes one by one. Ask
     /// [`wants_writable`](Self::wants_writable) after every write that leaves the outbox below its
     /// low-water mark, also one that went through at once; if it says yes, call this, and grant
     /// less than the outbox holds: about half leaves room for what is live meanwhile. The last
     /// publication handed out may go over the grant.
-    pub fn handle_writable(&mut self, line: LineId, bytes_free: usize) {
-        let Some(l) = self.lines.get_mut(line.into()) else {
+    pub fn handle_writable(&mut self, connection: ConnectionId, bytes_free: usize) {
+        let Some(l) = self.connections.get_mut(connection.into()) else {
             return;
         };
         let was_full = std::mem::replace(&mut l.full, bytes_free == 0);
         l.credit = bytes_free;
         let channels: Vec<_> = l.subscriptions.iter().map(|s| s.channel).collect();
         for channel in channels {
-            self.queue_advance(line, channel);
+            self.queue_advance(connection, channel);
             if was_full && bytes_free > 0 {
-                self.watch_again(line, channel);
+                self.watch_again(connection, channel);
             }
         }
     }
 
-    /// Whether this line waits for [`handle_writable`](Self::handle_writable).
+    /// Whether this connection waits for [`handle_writable`](Self::handle_writable).
     #[must_use]
-    pub fn wants_writable(&self, line: LineId) -> bool {
-        self.lines
-            .get(line.into())
+    pub fn wants_writable(&self, connection: ConnectionId) -> bool {
+        self.connections
+            .get(connection.into())
             .is_some_and(|l| l.full || l.credit == 0)
     }
 
-    /// How many requests of this line the broker has not answered yet. An answer may be large:
-    /// take no more commands for now from a line that waits for some.
+    /// How many requests of this connection the broker has not answered yet. An answer may be large:
+    /// take no more commands for now from a connection that waits for some.
     #[must_use]
-    pub fn unanswered(&self, line: LineId) -> usize {
-        self.lines
-            .get(line.into())
+    pub fn unanswered(&self, connection: ConnectionId) -> usize {
+        self.connections
+            .get(connection.into())
             .map_or(0, |l| l.in_flight.into())
     }
 
-    /// The session on a line as of now, to be sealed into its resume token.
+    /// The session on a connection as of now, to be sealed into its resume token.
     #[must_use]
-    pub fn snapshot(&self, line: LineId, now: Now) -> Option<SessionSnapshot> {
-        let l = self.lines.get(line.into())?;
+    pub fn snapshot(&self, connection: ConnectionId, now: Now) -> Option<SessionSnapshot> {
+        let l = self.connections.get(connection.into())?;
         let subscriptions = l.subscriptions.iter().filter_map(|s| {
             let c = self.channels.get(s.channel)?;
             let position = match &s.stage {
@@ -201,38 +205,38 @@ impl Engine {
         })
     }
 
-    /// The server is going away: no new lines, and each line is told a pause of its own before it
+    /// The server is going away: no new connections, and each connection is told a pause of its own before it
     /// comes back elsewhere, spread evenly. `random` gives 32 random bits a call.
     pub fn handle_drain(&mut self, spread: Duration, mut random: impl FnMut() -> u32) {
         self.draining = true;
-        for (slot, _) in self.lines.iter() {
+        for (slot, _) in self.connections.iter() {
             let after = spread.mul_f64(f64::from(random()) / f64::from(u32::MAX));
             let notice = Box::new(Notice::Reconnect { after });
             self.items.push_back(Item::Notice {
-                line: slot.into(),
+                connection: slot.into(),
                 notice,
             });
         }
     }
 
-    /// Says goodbye to a line: it gets nothing more but the close itself.
-    pub(super) fn close(&mut self, line: LineId, reason: CloseReason) {
-        let Some(l) = self.lines.get_mut(line.into()) else {
+    /// Says goodbye to a connection: it gets nothing more but the close itself.
+    pub(super) fn close(&mut self, connection: ConnectionId, reason: CloseReason) {
+        let Some(l) = self.connections.get_mut(connection.into()) else {
             return;
         };
         if std::mem::replace(&mut l.closing, true) {
             return;
         }
-        self.unsubscribe_all(line, self.limits.presence_grace);
-        self.notice(line, Notice::Close { reason });
+        self.unsubscribe_all(connection, self.limits.presence_grace);
+        self.notice(connection, Notice::Close { reason });
     }
 
-    fn remove(&mut self, line: LineId, grace: Duration) {
-        self.unsubscribe_all(line, grace);
-        let Some(l) = self.lines.remove(line.into()) else {
+    fn remove(&mut self, connection: ConnectionId, grace: Duration) {
+        self.unsubscribe_all(connection, grace);
+        let Some(l) = self.connections.remove(connection.into()) else {
             return;
         };
-        if self.sessions.get(&l.session) == Some(&line) {
+        if self.sessions.get(&l.session) == Some(&connection) {
             self.sessions.remove(&l.session);
         }
     }

@@ -9,9 +9,9 @@ use crate::results::{RateSummary, median, summarise};
 use crate::table::short;
 use crate::words;
 
-/// Measure what a slow line costs the others, and the server.
+/// Measure what a slow connection costs the others, and the server.
 #[derive(Args)]
-pub(crate) struct SlowLine {
+pub(crate) struct SlowConnection {
     #[command(flatten)]
     common: Common,
     /// Subscribers that read.
@@ -25,10 +25,10 @@ pub(crate) struct SlowLine {
     rate: f64,
 }
 
-impl SlowLine {
+impl SlowConnection {
     pub(super) fn run(&self) -> Result<()> {
         let arguments = words![
-            "slow-line",
+            "slow-connection",
             "--subscribers",
             self.subscribers.to_string(),
             "--size",
@@ -36,7 +36,7 @@ impl SlowLine {
             "--rate",
             self.rate.to_string(),
         ];
-        let (measured, skipped) = self.common.alternate(For::SlowLine, &arguments)?;
+        let (measured, skipped) = self.common.alternate(For::SlowConnection, &arguments)?;
         let (subscribers, size, rate) = (self.subscribers, self.size, self.rate);
         println!(
             "{subscribers} subscribers that read, {size} B; p50 and p99 at {rate} publications a second\n"
@@ -49,14 +49,14 @@ impl SlowLine {
 
 fn table(measured: &[Measured]) -> String {
     let mut out = String::from(
-        "| server | slow line | 8 in flight, deliveries/s | µs each, user / total | p50 ms | p99 ms | \
+        "| server | slow connection | 8 in flight, deliveries/s | µs each, user / total | p50 ms | p99 ms | \
          µs each, user / total |\n|---|---|--:|--:|--:|--:|--:|\n",
     );
     let mut after = String::new();
     for server in measured {
-        match server.all(slow_line) {
+        match server.all(slow_connection) {
             Ok(rounds) => {
-                let side = |part: fn(&report::SlowLine) -> &Others| {
+                let side = |part: fn(&report::SlowConnection) -> &Others| {
                     others(&rounds.iter().map(|round| part(round)).collect::<Vec<_>>())
                 };
                 let name = server.title();
@@ -70,9 +70,9 @@ fn table(measured: &[Measured]) -> String {
     format!("{out}{after}")
 }
 
-fn slow_line(report: &Report) -> Option<&report::SlowLine> {
+fn slow_connection(report: &Report) -> Option<&report::SlowConnection> {
     match report {
-        Report::SlowLine(it) => Some(it),
+        Report::SlowConnection(it) => Some(it),
         _ => None,
     }
 }
@@ -95,15 +95,16 @@ fn others(rounds: &[&Others]) -> String {
     )
 }
 
-/// What became of the server's memory and of the slow line.
-fn story(name: &str, rounds: &[&report::SlowLine]) -> String {
-    let of = |value: fn(&report::SlowLine) -> f64| median(rounds.iter().map(|round| value(round)));
+/// What became of the server's memory and of the slow connection.
+fn story(name: &str, rounds: &[&report::SlowConnection]) -> String {
+    let of =
+        |value: fn(&report::SlowConnection) -> f64| median(rounds.iter().map(|round| value(round)));
     let mib = |kib: &u64| format!("{:.1}", *kib as f64 / 1024.0);
     let last = rounds.last().map_or(Vec::new(), |round| {
         round.anonymous_kib.iter().map(mib).collect()
     });
     format!(
-        "\n{name}: the slow line missed {:.0} publications (median), was told that it is catching up {:.0} \
+        "\n{name}: the slow connection missed {:.0} publications (median), was told that it is catching up {:.0} \
          times, and then read them all in order in {:.2} s. Server memory, last round, MiB: when it was 2000 behind, after 8 in flight, then each second: {}; when it had caught up: {:.1}.\n",
         of(|it| it.missed as f64),
         of(|it| it.times_told as f64),

@@ -1,4 +1,4 @@
-//! What happens to the line.
+//! What happens to the connection.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::error::Error;
 
-/// What happens to the line between a client and its server.
+/// What happens to the connection between a client and its server.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum LineEvent {
-    /// An attempt to open a line begins.
+pub enum ConnectionEvent {
+    /// An attempt to open a connection begins.
     Connecting {
-        /// Which one since the last stable line, from 1.
+        /// Which one since the last stable connection, from 1.
         attempt: u32,
     },
-    /// The line is open and the server knows who we are.
+    /// The connection is open and the server knows who we are.
     Open {
         /// The name other members see.
         session: Box<str>,
@@ -24,12 +24,12 @@ pub enum LineEvent {
         /// How subscriptions go on.
         recovery: Recovery,
     },
-    /// The server is going away, and asked to come back on a new line after this pause.
+    /// The server is going away, and asked to come back on a new connection after this pause.
     Moving {
         /// The pause, different for each client.
         after: Duration,
     },
-    /// The line was lost, or none could be opened. The next attempt follows.
+    /// The connection was lost, or none could be opened. The next attempt follows.
     Lost {
         /// Why.
         cause: Error,
@@ -43,7 +43,7 @@ pub enum LineEvent {
         /// When.
         pause: Duration,
     },
-    /// The line was lost, or none could be opened, in a way that says "do not come back". The
+    /// The connection was lost, or none could be opened, in a way that says "do not come back". The
     /// last that comes.
     GivenUp {
         /// Why.
@@ -51,10 +51,10 @@ pub enum LineEvent {
     },
 }
 
-/// How subscriptions go on after a line is open.
+/// How subscriptions go on after a connection is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Recovery {
-    /// There was no line before.
+    /// There was no connection before.
     New,
     /// The server took the sealed token: same session, subscriptions and positions restored.
     Resumed,
@@ -63,24 +63,24 @@ pub enum Recovery {
     Positions,
 }
 
-/// The events of a client's line, from [`Client::events`](crate::Client::events).
+/// The events of a client's connection, from [`Client::events`](crate::Client::events).
 #[derive(Debug)]
-pub struct LineEvents {
-    events: broadcast::Receiver<LineEvent>,
+pub struct ConnectionEvents {
+    events: broadcast::Receiver<ConnectionEvent>,
 }
 
 /// What a slow listener may fall behind; then the oldest events are left out. 64: an hour of
 /// attempts.
-pub(crate) const LINE_EVENTS: usize = 64;
+pub(crate) const CONNECTION_EVENTS: usize = 64;
 
-impl LineEvents {
-    pub(crate) fn new(events: broadcast::Receiver<LineEvent>) -> Self {
+impl ConnectionEvents {
+    pub(crate) fn new(events: broadcast::Receiver<ConnectionEvent>) -> Self {
         Self { events }
     }
 
-    /// The next event. `None` once the client is closed. Whoever listens more slowly than lines
+    /// The next event. `None` once the client is closed. Whoever listens more slowly than connections
     /// come and go misses the oldest events. Cancel-safe.
-    pub async fn next(&mut self) -> Option<LineEvent> {
+    pub async fn next(&mut self) -> Option<ConnectionEvent> {
         loop {
             match self.events.recv().await {
                 Ok(event) => return Some(event),

@@ -17,7 +17,7 @@ use std::time::Instant;
 use tokio::time::{Sleep, sleep_until};
 
 use super::wheel::{Key, Wheel};
-use super::{Line, now};
+use super::{Driver, now};
 
 thread_local! {
     static OF_THREAD: RefCell<Weak<Switchboard>> = const { RefCell::new(Weak::new()) };
@@ -30,8 +30,8 @@ pub(crate) struct Switchboard {
 
 #[derive(Debug, Default)]
 struct Desk {
-    /// Connections to look after. Each is here at most once: `Line` knows whether it is.
-    calls: Vec<Arc<Line>>,
+    /// Connections to look after. Each is here at most once: `Driver` knows whether it is.
+    calls: Vec<Arc<Driver>>,
     /// The operator, while it waits.
     operator: Option<Waker>,
     wheel: Wheel,
@@ -71,12 +71,12 @@ impl Switchboard {
     }
 
     /// Asks for a connection to be looked after.
-    pub(crate) fn call(&self, line: Arc<Line>) {
+    pub(crate) fn call(&self, driver: Arc<Driver>) {
         let mut desk = self.desk();
         if desk.closed {
             return;
         }
-        desk.calls.push(line);
+        desk.calls.push(driver);
         let operator = desk.operator.take();
         drop(desk);
         if let Some(operator) = operator {
@@ -86,9 +86,9 @@ impl Switchboard {
 
     /// Asks for a connection to be looked after at a time or a little later, in place of the time
     /// that was asked for under this key before.
-    pub(crate) fn call_at(&self, key: Option<Key>, line: &Weak<Line>, at: Instant) -> Key {
+    pub(crate) fn call_at(&self, key: Option<Key>, driver: &Weak<Driver>, at: Instant) -> Key {
         let mut desk = self.desk();
-        let key = desk.wheel.set(key, line, at, now());
+        let key = desk.wheel.set(key, driver, at, now());
         let early = desk.alarm.is_none_or(|alarm| at < alarm);
         let timekeeper = if early { desk.timekeeper.take() } else { None };
         drop(desk);
@@ -109,7 +109,7 @@ struct Operator {
     board: Arc<Switchboard>,
     /// Those of this turn; empty between turns. It takes turns with the desk's list, so that
     /// neither is made anew.
-    calls: Vec<Arc<Line>>,
+    calls: Vec<Arc<Driver>>,
 }
 
 /// How long a list is kept, after a turn that had more to do.
@@ -135,8 +135,8 @@ impl Operator {
             }
             mem::swap(&mut desk.calls, &mut self.calls);
             drop(desk);
-            for line in self.calls.drain(..) {
-                line.look_after();
+            for driver in self.calls.drain(..) {
+                driver.look_after();
             }
             self.calls.shrink_to(CALLS);
         }
@@ -162,9 +162,9 @@ impl Timekeeper {
                 return self.poll_alarm(alarm, cx);
             }
             drop(desk);
-            for line in due {
-                if let Some(line) = line.upgrade() {
-                    line.keep_time();
+            for driver in due {
+                if let Some(driver) = driver.upgrade() {
+                    driver.keep_time();
                 }
             }
         }

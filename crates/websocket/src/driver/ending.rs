@@ -8,7 +8,7 @@ use offhook_protocol::ClosedBy;
 use tokio::io::ReadBuf;
 
 use super::flush::SLICES;
-use super::{Fault, Line, State, now};
+use super::{Driver, Fault, State, now};
 use crate::Transport;
 use crate::error::Error;
 
@@ -18,7 +18,7 @@ use crate::error::Error;
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 
-impl Line {
+impl Driver {
     /// Ends the connection at once, and wakes everybody who waits on it.
     pub(crate) fn cut(&self) {
         let mut state = self.lock();

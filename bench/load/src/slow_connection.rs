@@ -6,37 +6,37 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::fan_out::{Plan, Stage};
 use crate::process;
-use crate::report::{Others, SlowLine};
+use crate::report::{Others, SlowConnection};
 use crate::transport::Dialer;
 
-/// What a slow line's socket takes: little, so that it is the server that has to keep the rest.
+/// What a slow connection's socket takes: little, so that it is the server that has to keep the rest.
 const RECEIVE_BUFFER: usize = 4096;
 
-/// How many publications a slow line misses before the others are measured: of 1 KiB, several times
+/// How many publications a slow connection misses before the others are measured: of 1 KiB, several times
 /// what its outbox holds.
 const BEHIND: u64 = 2000;
 
 /// Between two looks at the server's memory.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Measures the others without a slow line and with one, then lets it read.
-pub fn run(dialer: &Dialer, plan: &Plan) -> Result<SlowLine> {
+/// Measures the others without a slow connection and with one, then lets it read.
+pub fn run(dialer: &Dialer, plan: &Plan) -> Result<SlowConnection> {
     let mut stage = Stage::open(dialer, plan)?;
     let without = others(&mut stage, plan, &mut Vec::new())?;
     let slow = dialer.clone().with_receive_buffer(RECEIVE_BUFFER);
-    stage.open_slow_line(&slow, plan)?;
+    stage.open_slow_connection(&slow, plan)?;
     stage.fall_behind(BEHIND)?;
     let mut anonymous_kib = vec![process::anonymous_kib(plan.pid)?];
     let with = others(&mut stage, plan, &mut anonymous_kib)?;
-    let missed = stage.missed().context("there is no slow line")?;
+    let missed = stage.missed().context("there is no slow connection")?;
     let begin = Instant::now();
     let times_told = stage.catch_up()?;
     ensure!(
         times_told > 0,
-        "{missed} publications fit into sockets and outbox, and the line never fell behind: measure \
+        "{missed} publications fit into sockets and outbox, and the connection never fell behind: measure \
          with larger ones"
     );
-    Ok(SlowLine {
+    Ok(SlowConnection {
         without,
         with,
         anonymous_kib,

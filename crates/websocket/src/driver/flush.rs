@@ -4,13 +4,13 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::{Line, State, buffers};
+use super::{Driver, State, buffers};
 use crate::Transport;
 
 /// How many slices one vectored write takes: headers and payloads of eight long messages.
 pub(super) const SLICES: usize = 16;
 
-impl Line {
+impl Driver {
     /// Writes as much as the transport takes; the rest when it takes more.
     pub(crate) fn flush(self: &Arc<Self>, state: &mut State) {
         let State {

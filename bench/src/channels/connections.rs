@@ -1,4 +1,4 @@
-//! What a quiet line costs, with as many of them as one process may have.
+//! What a quiet connection costs, with as many of them as one process may have.
 
 use std::fs;
 use std::thread::sleep;
@@ -16,13 +16,13 @@ use crate::results::median;
 use crate::running::Running;
 use crate::words;
 
-/// Lines that are there before memory is read first: what a server allocates only once is there.
+/// Connections that are there before memory is read first: what a server allocates only once is there.
 const FIRST: usize = 100;
 
 /// Client processes for the others.
 const CLIENTS: usize = 2;
 
-/// Descriptors that a server needs besides its lines'.
+/// Descriptors that a server needs besides its connections'.
 const SPARE: u64 = 300;
 
 /// How long a server is left alone before its memory is read.
@@ -32,52 +32,52 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Measure memory.
 #[derive(Args)]
-pub(crate) struct Lines {
+pub(crate) struct Connections {
     #[command(flatten)]
     common: Common,
-    /// Lines; without this, as many as the limit of descriptors allows.
+    /// Connections; without this, as many as the limit of descriptors allows.
     #[arg(long)]
-    lines: Option<usize>,
+    connections: Option<usize>,
 }
 
-/// Bytes a line.
+/// Bytes a connection.
 struct Costs {
     server: f64,
     kernel: f64,
 }
 
-impl Lines {
+impl Connections {
     pub(super) fn run(&self) -> Result<()> {
         let places = Places::find()?;
-        let (servers, skipped) = self.common.servers(&places, For::Lines)?;
+        let (servers, skipped) = self.common.servers(&places, For::Connections)?;
         let limit = process::raise_descriptor_limit()?;
         let most = usize::try_from(limit.saturating_sub(SPARE))? / CLIENTS * CLIENTS;
-        let lines = self.lines.unwrap_or(most);
+        let connections = self.connections.unwrap_or(most);
         ensure!(
-            (FIRST + CLIENTS..=most).contains(&lines),
-            "--lines: between {} and {most}, since a process may have {limit} descriptors (`ulimit -Hn`)",
+            (FIRST + CLIENTS..=most).contains(&connections),
+            "--connections: between {} and {most}, since a process may have {limit} descriptors (`ulimit -Hn`)",
             FIRST + CLIENTS,
         );
         let mut costs: Vec<Vec<Result<Costs>>> = servers.iter().map(|_| Vec::new()).collect();
         for round in 1..=self.common.rounds {
             for (server, costs) in servers.iter().zip(&mut costs) {
                 eprintln!("round {round}: {}", server.name);
-                costs.push(self.once(&places, server, lines));
+                costs.push(self.once(&places, server, connections));
             }
         }
-        println!("{lines} quiet lines to one process, one subscription each\n");
+        println!("{connections} quiet connections to one process, one subscription each\n");
         print!("{}", table(&servers, &costs));
         print_skipped(&skipped);
         Ok(())
     }
 
-    fn once(&self, places: &Places, server: &ChannelServer, lines: usize) -> Result<Costs> {
+    fn once(&self, places: &Places, server: &ChannelServer, connections: usize) -> Result<Costs> {
         let cores = self.common.cores()?;
         let running = start(places, server, cores[0])?;
         let mut holders = Holders::within(PATIENCE);
-        let hold = |holders: &mut Holders, lines: usize| {
+        let hold = |holders: &mut Holders, connections: usize| {
             let address = format!("127.0.0.1:{}", running.port);
-            let count = lines.to_string();
+            let count = connections.to_string();
             let load = places.load();
             let line = words![
                 load,
@@ -85,7 +85,7 @@ impl Lines {
                 address,
                 "--dialect",
                 server.dialect,
-                "--lines",
+                "--connections",
                 count
             ];
             holders.start(cores[1], &line)
@@ -95,11 +95,14 @@ impl Lines {
         let before = look(&running)?;
         let mut others = Holders::within(PATIENCE);
         for _ in 0..CLIENTS {
-            hold(&mut others, (lines - FIRST) / CLIENTS)?;
+            hold(&mut others, (connections - FIRST) / CLIENTS)?;
         }
         let count = ready(&others)?;
         let after = look(&running)?;
-        ensure!(count >= lines - FIRST - CLIENTS, "only {count} lines");
+        ensure!(
+            count >= connections - FIRST - CLIENTS,
+            "only {count} connections"
+        );
         let each = |before: u64, after: u64| (after as f64 - before as f64) * 1024.0 / count as f64;
         Ok(Costs {
             server: each(before.0, after.0),
@@ -128,7 +131,7 @@ fn look(running: &Running) -> Result<(u64, u64)> {
 
 fn table(servers: &[ChannelServer], costs: &[Vec<Result<Costs>>]) -> String {
     let mut out = String::from(
-        "| server | bytes a line | vs first | kernel's objects, both ends, bytes a line |\n\
+        "| server | bytes a connection | vs first | kernel's objects, both ends, bytes a connection |\n\
          |---|--:|--:|--:|\n",
     );
     let mut first = None;

@@ -13,7 +13,7 @@ use super::voice::Voice;
 use crate::screen::{BOLD, DIM, shown};
 use crate::{digits, failure::Failure, signals::Signals};
 
-/// Opens the line and talks until it is closed; gives how it ended.
+/// Opens the connection and talks until it is closed; gives how it ended.
 pub(super) async fn talk(
     dial: &Dial,
     typed: Receiver<Typed>,
@@ -30,15 +30,15 @@ pub(super) async fn talk(
     };
     let socket = opened.map_err(|error| refused(&error))?;
     voice.tell(&greeting(&dial.url, &socket));
-    let line = Line {
+    let conversation = Conversation {
         dial,
         voice: Arc::clone(&voice),
         socket,
     };
-    line.talk(typed, signals).await
+    conversation.talk(typed, signals).await
 }
 
-/// What to do about a line that does not open.
+/// What to do about a connection that does not open.
 fn refused(error: &Error) -> Failure {
     if matches!(error, Error::Url(_) | Error::Request(_)) {
         return Failure::usage(error);
@@ -69,13 +69,13 @@ fn greeting(url: &str, socket: &WebSocket) -> String {
     text
 }
 
-struct Line<'a> {
+struct Conversation<'a> {
     dial: &'a Dial,
     voice: Arc<Voice>,
     socket: WebSocket,
 }
 
-impl Line<'_> {
+impl Conversation<'_> {
     async fn talk(
         mut self,
         typed: Receiver<Typed>,
@@ -263,7 +263,7 @@ impl Mouth {
 
 const HELP: &str = "\
 /ping                  measure the round trip
-/close [CODE [REASON]] close the line; Ctrl-D closes it with 1000
+/close [CODE [REASON]] close the connection; Ctrl-D closes it with 1000
 /hex 01 02 ff          send a binary message
 //text                 send /text
 anything else          send it as a text message";

@@ -1,6 +1,6 @@
 //! A live connection: the protocol's machine, the transport under it, and who waits for what.
 //!
-//! A [`Line`] is shared by the [`WebSocket`](crate::WebSocket), its senders and, while something
+//! A [`Driver`] is shared by the [`WebSocket`](crate::WebSocket), its senders and, while something
 //! is to be done, the [switchboard](switchboard). All work is done in short turns under one lock:
 //!
 //! - whoever receives reads, takes messages out, and writes what was queued when there is nothing
@@ -47,7 +47,7 @@ pub(crate) fn now() -> Instant {
 }
 
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct Driver {
     state: Mutex<State>,
     /// Whether the switchboard was called and has not come yet.
     called: AtomicBool,
@@ -99,7 +99,7 @@ enum Fault {
     Lost(io::Error),
 }
 
-impl Line {
+impl Driver {
     /// Takes a connection and its transport; `unread` are bytes that came behind the handshake.
     pub(crate) fn new(
         connection: Connection,
@@ -109,7 +109,7 @@ impl Line {
         high_water: u32,
     ) -> Arc<Self> {
         let inbox = (!unread.is_empty()).then(|| ReadBuffer::with(unread));
-        let line = Arc::new(Self {
+        let driver = Arc::new(Self {
             state: Mutex::new(State {
                 connection,
                 transport: Some(transport),
@@ -131,8 +131,8 @@ impl Line {
             board: Switchboard::of_thread(),
             agreement: Agreement::of(negotiated),
         });
-        line.set_timer(&mut line.lock());
-        line
+        driver.set_timer(&mut driver.lock());
+        driver
     }
 
     #[inline]
@@ -214,7 +214,7 @@ impl Line {
     }
 }
 
-impl Drop for Line {
+impl Drop for Driver {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(key) = state.timer {
@@ -227,7 +227,7 @@ impl Drop for Line {
 }
 
 /// A full transport that has room again calls the switchboard.
-impl Wake for Line {
+impl Wake for Driver {
     fn wake(self: Arc<Self>) {
         self.call();
     }
