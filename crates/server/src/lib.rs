@@ -17,7 +17,6 @@
 //! # }
 //! ```
 
-pub mod config;
 mod door;
 mod http;
 mod key_file;
@@ -27,6 +26,7 @@ mod start_error;
 mod tokens;
 mod worker;
 
-pub use config::Config;
+pub use offhook_config as config;
+pub use offhook_config::Config;
 pub use server::{Running, Server};
 pub use start_error::StartError;

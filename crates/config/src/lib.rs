@@ -8,14 +8,14 @@
 //! plain [`Config`] in it.
 //!
 //! ```
-//! use offhook_server::config::{Sources, load};
+//! use offhook_config::{Sources, load};
 //!
 //! let environment = [("OFFHOOK_LISTEN".into(), "localhost:9000".into())];
 //! let sources = Sources { environment: environment.into(), ..Sources::default() };
 //! let loaded = load(&sources)?;
 //! assert_eq!(loaded.config.listen[0].port(), 9000);
 //! assert_eq!(loaded.place("listen").to_string(), "OFFHOOK_LISTEN");
-//! # Ok::<(), offhook_server::config::Problems>(())
+//! # Ok::<(), offhook_config::Problems>(())
 //! ```
 
 mod catalogue;

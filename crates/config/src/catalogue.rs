@@ -30,7 +30,7 @@ pub struct Setting {
 }
 
 /// The variable that says where the configuration file is.
-pub(super) const FILE_VARIABLE: &str = "OFFHOOK_CONFIG";
+pub(crate) const FILE_VARIABLE: &str = "OFFHOOK_CONFIG";
 
 impl Setting {
     /// Its environment variable: `OFFHOOK_KEEPALIVE_INTERVAL`.
@@ -66,11 +66,11 @@ impl Setting {
 
 /// Settings that belong together.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Section {
+pub(crate) struct Section {
     /// Empty for what belongs to no group.
-    pub(super) path: String,
-    pub(super) about: String,
-    pub(super) settings: Vec<Setting>,
+    pub(crate) path: String,
+    pub(crate) about: String,
+    pub(crate) settings: Vec<Setting>,
 }
 
 /// Every setting that has a variable and a flag, with its default, in order.
@@ -90,7 +90,7 @@ pub fn settings() -> Vec<Setting> {
 }
 
 /// Every group of this configuration with its settings, in order.
-pub(super) fn sections(config: &mut Config) -> Vec<Section> {
+pub(crate) fn sections(config: &mut Config) -> Vec<Section> {
     let mut catalogue = Catalogue {
         open: vec![Section::default()],
         done: Vec::new(),

@@ -5,12 +5,12 @@ use offhook::OriginPolicy;
 use offhook::protocol::handshake::Origin;
 
 use super::Kind;
-use crate::config::ResumeKey;
-use crate::config::given::{Given, Misfit, Value};
-use crate::config::toml_text::quoted;
+use crate::ResumeKey;
+use crate::given::{Given, Misfit, Value};
+use crate::toml_text::quoted;
 
 /// Which web pages may connect.
-pub(in crate::config) struct Origins;
+pub(crate) struct Origins;
 
 const SAME: &str = "same";
 const ANY: &str = "any";
@@ -83,7 +83,7 @@ fn allow_list(items: &[Given]) -> Result<OriginPolicy, Vec<Misfit>> {
 }
 
 /// The path of a URL that this server answers.
-pub(in crate::config) struct UrlPath;
+pub(crate) struct UrlPath;
 
 /// Paths that already mean something.
 const TAKEN: &[&str] = &["/", "/talk", "/healthz"];
@@ -118,7 +118,7 @@ impl Kind for UrlPath {
 }
 
 /// 32 secret bytes.
-pub(in crate::config) struct Secret;
+pub(crate) struct Secret;
 
 impl Kind for Secret {
     type Value = ResumeKey;

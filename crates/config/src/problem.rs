@@ -12,13 +12,13 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(place: Place, message: impl Into<String>) -> Self {
+    pub(crate) fn new(place: Place, message: impl Into<String>) -> Self {
         let message = message.into();
         Self { place, message }
     }
 
     /// A problem with a file as a whole.
-    pub(super) fn of_file(path: &Path, message: impl fmt::Display) -> Self {
+    pub(crate) fn of_file(path: &Path, message: impl fmt::Display) -> Self {
         Self::new(Place::Default, format!("{}: {message}", path.display()))
     }
 
@@ -78,7 +78,7 @@ const SHORTEST_SECRET: usize = 24;
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    pub(super) fn new(mut problems: Vec<Problem>) -> Self {
+    pub(crate) fn new(mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| match &problem.place {
             Place::File { span, .. } => (0, span.start),
             Place::Default => (1, 0),

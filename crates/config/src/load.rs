@@ -37,8 +37,8 @@ pub struct Sources {
 pub struct Loaded {
     /// What counts.
     pub config: Config,
-    pub(super) places: BTreeMap<String, Place>,
-    pub(super) file: Option<PathBuf>,
+    pub(crate) places: BTreeMap<String, Place>,
+    pub(crate) file: Option<PathBuf>,
 }
 
 impl Loaded {

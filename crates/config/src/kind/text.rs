@@ -6,11 +6,11 @@ use std::{
 };
 
 use super::Kind;
-use crate::config::given::{Given, Misfit, Place, Value};
-use crate::config::toml_text::quoted;
+use crate::given::{Given, Misfit, Place, Value};
+use crate::toml_text::quoted;
 
 /// Yes or no.
-pub(in crate::config) struct Switch;
+pub(crate) struct Switch;
 
 impl Kind for Switch {
     type Value = bool;
@@ -49,7 +49,7 @@ impl Kind for Switch {
 }
 
 /// The path of a file or directory. In a configuration file it is relative to that file.
-pub(in crate::config) struct File;
+pub(crate) struct File;
 
 impl Kind for File {
     type Value = PathBuf;
@@ -79,7 +79,7 @@ impl Kind for File {
 }
 
 /// One of a few words.
-pub(in crate::config) struct Choice<T: 'static>(pub(in crate::config) &'static [(&'static str, T)]);
+pub(crate) struct Choice<T: 'static>(pub(crate) &'static [(&'static str, T)]);
 
 impl<T: Copy + PartialEq + fmt::Debug> Kind for Choice<T> {
     type Value = T;
@@ -113,7 +113,7 @@ impl<T: Copy + PartialEq + fmt::Debug> Kind for Choice<T> {
 }
 
 /// A pattern over channels' names.
-pub(in crate::config) struct NamePattern;
+pub(crate) struct NamePattern;
 
 impl Kind for NamePattern {
     type Value = String;
@@ -138,7 +138,7 @@ impl Kind for NamePattern {
 }
 
 /// What is logged: a level, or levels by module.
-pub(in crate::config) struct Levels;
+pub(crate) struct Levels;
 
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 

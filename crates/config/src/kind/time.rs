@@ -3,24 +3,24 @@
 use std::time::Duration;
 
 use super::Kind;
-use crate::config::given::{Given, Misfit, Value};
-use crate::config::toml_text::quoted;
+use crate::given::{Given, Misfit, Value};
+use crate::toml_text::quoted;
 
 /// A length of time, always with its unit: a bare number would be seconds to one and milliseconds
 /// to another.
-pub(in crate::config) struct Time {
+pub(crate) struct Time {
     least: Duration,
 }
 
 /// Any length of time but none at all.
-pub(in crate::config) fn time() -> Time {
+pub(crate) fn time() -> Time {
     let least = Duration::from_millis(1);
     Time { least }
 }
 
 impl Time {
     /// Zero too.
-    pub(in crate::config) fn or_none(self) -> Self {
+    pub(crate) fn or_none(self) -> Self {
         let least = Duration::ZERO;
         Self { least }
     }
@@ -113,7 +113,7 @@ pub fn parse_time(text: &str) -> Option<Duration> {
 }
 
 /// In as few units as say it exactly.
-pub(in crate::config) fn written(time: Duration) -> String {
+pub(crate) fn written(time: Duration) -> String {
     let mut rest = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     if rest == 0 {
         return "0s".to_owned();

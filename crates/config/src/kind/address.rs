@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::Kind;
-use crate::config::given::{Given, Misfit, Value};
-use crate::config::toml_text::quoted;
+use crate::given::{Given, Misfit, Value};
+use crate::toml_text::quoted;
 
 /// One address or several.
-pub(in crate::config) struct Addresses;
+pub(crate) struct Addresses;
 
 impl Kind for Addresses {
     type Value = Vec<SocketAddr>;

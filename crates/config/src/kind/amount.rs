@@ -3,23 +3,23 @@
 use std::{fmt::Display, marker::PhantomData};
 
 use super::Kind;
-use crate::config::given::{Given, Misfit, Value};
-use crate::config::toml_text::quoted;
+use crate::given::{Given, Misfit, Value};
+use crate::toml_text::quoted;
 
 /// A whole number of things.
-pub(in crate::config) struct Count<T> {
+pub(crate) struct Count<T> {
     least: u64,
     number: PhantomData<T>,
 }
 
 /// Any whole number.
-pub(in crate::config) fn count<T>() -> Count<T> {
+pub(crate) fn count<T>() -> Count<T> {
     let (least, number) = (0, PhantomData);
     Count { least, number }
 }
 
 /// A whole number that is not 0.
-pub(in crate::config) fn some<T>() -> Count<T> {
+pub(crate) fn some<T>() -> Count<T> {
     let (least, number) = (1, PhantomData);
     Count { least, number }
 }
@@ -55,10 +55,10 @@ impl<T: TryFrom<u64> + Display> Kind for Count<T> {
 }
 
 /// A number of bytes, with a unit or without.
-pub(in crate::config) struct Bytes<T>(PhantomData<T>);
+pub(crate) struct Bytes<T>(PhantomData<T>);
 
 impl<T> Bytes<T> {
-    pub(in crate::config) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(PhantomData)
     }
 }

@@ -6,13 +6,13 @@ mod network;
 mod text;
 mod time;
 
-pub(super) use address::Addresses;
+pub(crate) use address::Addresses;
 pub use amount::parse_bytes;
-pub(super) use amount::{Bytes, count, some};
-pub(super) use network::{Origins, Secret, UrlPath};
-pub(super) use text::{Choice, File, Levels, NamePattern, Switch};
+pub(crate) use amount::{Bytes, count, some};
+pub(crate) use network::{Origins, Secret, UrlPath};
+pub(crate) use text::{Choice, File, Levels, NamePattern, Switch};
 pub use time::parse_time;
-pub(super) use time::time;
+pub(crate) use time::time;
 
 use std::{num::NonZeroUsize, thread};
 
@@ -20,7 +20,7 @@ use super::given::{Given, Misfit};
 use super::toml_text::quoted;
 
 /// A kind of value.
-pub(super) trait Kind {
+pub(crate) trait Kind {
     /// What the configuration holds.
     type Value;
 
@@ -53,7 +53,7 @@ pub(super) trait Kind {
 }
 
 /// A value or a word that says there is none.
-pub(super) struct Or<K>(pub(super) &'static str, pub(super) K);
+pub(crate) struct Or<K>(pub(crate) &'static str, pub(crate) K);
 
 impl<K: Kind> Kind for Or<K> {
     type Value = Option<K::Value>;
@@ -82,12 +82,12 @@ impl<K: Kind> Kind for Or<K> {
 }
 
 /// How many cores to use.
-pub(super) struct Cores;
+pub(crate) struct Cores;
 
 const ALL_CORES: &str = "auto";
 
 impl Cores {
-    pub(super) fn all() -> NonZeroUsize {
+    pub(crate) fn all() -> NonZeroUsize {
         thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
     }
 }

@@ -1,7 +1,7 @@
 //! What someone may have meant.
 
 /// The one of `known` that `name` is most like; none where nothing is near.
-pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = plain(name);
     let distance = |known: &&str| strsim::damerau_levenshtein(&wanted, &plain(known));
     let nearest = known.into_iter().min_by_key(distance)?;

@@ -10,7 +10,7 @@ use super::given::{Given, Misfit};
 use super::kind::Kind;
 
 /// Settings that belong together: a table in the file.
-pub(super) trait Group {
+pub(crate) trait Group {
     /// What they are about.
     fn about(&self) -> &'static str;
 
@@ -19,7 +19,7 @@ pub(super) trait Group {
 }
 
 /// Who reads, writes or lists settings.
-pub(super) trait Visitor {
+pub(crate) trait Visitor {
     /// A setting of the group that is being visited.
     fn setting(&mut self, name: &'static str, about: &'static str, field: &mut dyn Field);
 
@@ -31,7 +31,7 @@ pub(super) trait Visitor {
 }
 
 /// A field of the configuration, together with its [`Kind`].
-pub(super) trait Field {
+pub(crate) trait Field {
     /// What may be given, in words.
     fn expected(&self) -> String;
 
@@ -55,7 +55,7 @@ pub(super) trait Field {
 }
 
 /// A value and what kind it is of.
-pub(super) struct Typed<'a, K: Kind>(pub(super) K, pub(super) &'a mut K::Value);
+pub(crate) struct Typed<'a, K: Kind>(pub(crate) K, pub(crate) &'a mut K::Value);
 
 impl<K: Kind> Field for Typed<'_, K> {
     fn expected(&self) -> String {
@@ -105,7 +105,7 @@ macro_rules! group {
         pub struct $name {
             $($(#[doc = $doc])+ pub $field: $type,)*
             $($($(#[doc = $inner_doc])+ pub $inner: $inner_type,)*)?
-            $($(#[doc = $rules_doc])+ pub $rules: Vec<$crate::config::ChannelRule>,)?
+            $($(#[doc = $rules_doc])+ pub $rules: Vec<$crate::ChannelRule>,)?
         }
 
         impl Default for $name {
@@ -113,12 +113,12 @@ macro_rules! group {
                 Self {
                     $($field: $default,)*
                     $($($inner: <$inner_type>::default(),)*)?
-                    $($rules: vec![$crate::config::ChannelRule::default()],)?
+                    $($rules: vec![$crate::ChannelRule::default()],)?
                 }
             }
         }
 
-        $crate::config::group::group! {
+        $crate::group::group! {
             $(#[doc = $about])+
             for $name {
                 $($(#[doc = $doc])+ $field => $kind;)*
@@ -135,16 +135,16 @@ macro_rules! group {
         $(groups { $($inner:ident;)* })?
         $(rules { $(#[doc = $rules_doc:literal])+ $rules:ident; })?
     ) => {
-        impl $crate::config::group::Group for $name {
+        impl $crate::group::Group for $name {
             fn about(&self) -> &'static str {
                 concat!($($about, "\n"),+)
             }
 
-            fn visit(&mut self, visitor: &mut dyn $crate::config::group::Visitor) {
+            fn visit(&mut self, visitor: &mut dyn $crate::group::Visitor) {
                 $(visitor.setting(
                     stringify!($field),
                     concat!($($doc, "\n"),+),
-                    &mut $crate::config::group::Typed($kind, &mut self.$field),
+                    &mut $crate::group::Typed($kind, &mut self.$field),
                 );)*
                 $($(visitor.group(stringify!($inner), &mut self.$inner);)*)?
                 $(visitor.rules(
@@ -157,4 +157,4 @@ macro_rules! group {
     };
 }
 
-pub(super) use group;
+pub(crate) use group;

@@ -8,7 +8,7 @@ use super::given::{Entry, Given, Place, SourceFile, Value};
 use super::problem::Problem;
 
 /// Reads a file. What can't be read at all is told, all of it at once.
-pub(super) fn read(file: &Arc<SourceFile>) -> Result<Given, Vec<Problem>> {
+pub(crate) fn read(file: &Arc<SourceFile>) -> Result<Given, Vec<Problem>> {
     let place = |span| Place::File {
         file: Arc::clone(file),
         span,
@@ -27,7 +27,7 @@ pub(super) fn read(file: &Arc<SourceFile>) -> Result<Given, Vec<Problem>> {
 }
 
 /// Reads one value out of a variable or a flag.
-pub(super) fn read_value(text: &str, place: &Place) -> Result<Given, String> {
+pub(crate) fn read_value(text: &str, place: &Place) -> Result<Given, String> {
     let value = DeValue::parse(text).map_err(|error| error.message().to_owned())?;
     Ok(given(value.get_ref(), value.span(), &|_| place.clone()))
 }
@@ -69,6 +69,6 @@ fn table_of(table: &DeTable<'_>, place: &dyn Fn(Range<usize>) -> Place) -> Value
 }
 
 /// A text as TOML quotes it.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }

@@ -9,10 +9,10 @@ use super::problem::Problem;
 use super::spelling::nearest;
 
 /// What variables and flags gave to settings by their key; what comes later counts.
-pub(super) type Named = Vec<(String, Given)>;
+pub(crate) type Named = Vec<(String, Given)>;
 
 /// The visitor that reads. Every source is checked, also where another one counts more.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     /// The table of the file that the group being visited has, if it has one.
     table: Option<&'a [Entry]>,
     named: &'a Named,
@@ -22,14 +22,14 @@ pub(super) struct Reader<'a> {
     known: Vec<&'static str>,
     /// Every key there is, for what was put into the wrong group.
     keys: &'a [String],
-    pub(super) places: BTreeMap<String, Place>,
+    pub(crate) places: BTreeMap<String, Place>,
     /// What was given something that does not fit.
-    pub(super) failed: BTreeSet<String>,
-    pub(super) problems: Vec<Problem>,
+    pub(crate) failed: BTreeSet<String>,
+    pub(crate) problems: Vec<Problem>,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(file: Option<&'a Given>, named: &'a Named, keys: &'a [String]) -> Self {
+    pub(crate) fn new(file: Option<&'a Given>, named: &'a Named, keys: &'a [String]) -> Self {
         let table = file.and_then(|file| match &file.value {
             Value::Table(entries) => Some(entries.as_slice()),
             Value::Word(_)
@@ -52,7 +52,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a whole group.
-    pub(super) fn read(&mut self, group: &mut dyn Group) {
+    pub(crate) fn read(&mut self, group: &mut dyn Group) {
         group.visit(self);
         self.complain_of_unknown();
     }

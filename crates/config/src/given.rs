@@ -31,7 +31,7 @@ pub struct SourceFile {
 
 impl SourceFile {
     /// Line and column of a byte, both from 1, columns in characters.
-    pub(super) fn line_and_column(&self, at: usize) -> (usize, usize) {
+    pub(crate) fn line_and_column(&self, at: usize) -> (usize, usize) {
         let before = self.text.get(..at).unwrap_or(&self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let line = before.matches('\n').count() + 1;
@@ -39,7 +39,7 @@ impl SourceFile {
     }
 
     /// The text of a line, from 1.
-    pub(super) fn line(&self, number: usize) -> &str {
+    pub(crate) fn line(&self, number: usize) -> &str {
         self.text.lines().nth(number - 1).unwrap_or_default()
     }
 }
@@ -60,13 +60,13 @@ impl fmt::Display for Place {
 
 /// A value as it was written.
 #[derive(Clone, Debug)]
-pub(super) struct Given {
-    pub(super) value: Value,
-    pub(super) place: Place,
+pub(crate) struct Given {
+    pub(crate) value: Value,
+    pub(crate) place: Place,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Value {
+pub(crate) enum Value {
     /// From a variable or a flag: what it is depends on what is expected.
     Word(String),
     Text(String),
@@ -81,22 +81,22 @@ pub(super) enum Value {
 
 /// A key of a table, and what it was given.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) name: String,
-    pub(super) place: Place,
-    pub(super) given: Given,
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) place: Place,
+    pub(crate) given: Given,
 }
 
 /// A value that is not what its setting takes.
 #[derive(Clone, Debug)]
-pub(super) struct Misfit {
-    pub(super) place: Place,
-    pub(super) message: String,
+pub(crate) struct Misfit {
+    pub(crate) place: Place,
+    pub(crate) message: String,
 }
 
 impl Given {
     /// The text, whether it was written as one or as a bare word.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Word(text) | Value::Text(text) => Some(text),
             Value::Integer(_)
@@ -108,7 +108,7 @@ impl Given {
     }
 
     /// Digits: a number in a file, or a bare word.
-    pub(super) fn number(&self) -> Option<&str> {
+    pub(crate) fn number(&self) -> Option<&str> {
         match &self.value {
             Value::Word(text) | Value::Integer(text) => Some(text),
             Value::Text(_)
@@ -120,12 +120,12 @@ impl Given {
     }
 
     /// The complaint that something else was expected here.
-    pub(super) fn misfit(&self, expected: impl fmt::Display) -> Vec<Misfit> {
+    pub(crate) fn misfit(&self, expected: impl fmt::Display) -> Vec<Misfit> {
         self.complaint(format!("expected {expected}, found {self}"))
     }
 
     /// A complaint in other words.
-    pub(super) fn complaint(&self, message: impl Into<String>) -> Vec<Misfit> {
+    pub(crate) fn complaint(&self, message: impl Into<String>) -> Vec<Misfit> {
         let (place, message) = (self.place.clone(), message.into());
         vec![Misfit { place, message }]
     }

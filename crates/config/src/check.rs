@@ -13,7 +13,7 @@ const IN_BASE64: (usize, usize) = (4, 3);
 const AROUND: usize = 16 * 1024;
 
 /// What does not go together. What `failed` by itself is not complained about twice.
-pub(super) fn together(loaded: &Loaded, failed: &BTreeSet<String>) -> Vec<Problem> {
+pub(crate) fn together(loaded: &Loaded, failed: &BTreeSet<String>) -> Vec<Problem> {
     let checks: [(&[&str], Check); 4] = [
         (&["tls.cert", "tls.key"], tls),
         (
