@@ -53,7 +53,7 @@ pub use self::problem::{Problem, Problems};
 pub use self::running::{LogFormat, Logging, Resume, ResumeKey, Storage, TlsFiles};
 
 use self::group::group;
-use self::kind::{Addresses, Choice, Cores, File, Origins, Switch, UrlPath, time};
+use self::kind::{Addresses, Choice, Cores, File, HostName, Many, Origins, Switch, UrlPath, time};
 
 /// What an acknowledged publish promises.
 const DURABILITY: &[(&str, Durability)] = &[("disk", Durability::Fsync), ("fast", Durability::Os)];
@@ -100,6 +100,13 @@ group! {
         /// Otherwise every site could act with its visitors' cookies. Programs are not held by
         /// this: only browsers tell an origin.
         origins: OriginPolicy = OriginPolicy::SameOrigin => Origins;
+
+        /// Names that browsers reach this server by, beside `localhost` and bare addresses. With
+        /// `origins = "same"` a page is turned away whose `Host` is none of them.
+        ///
+        /// Otherwise a page of any site could have its own name lead to this server (DNS rebinding)
+        /// and pass for a page of the server.
+        hosts: Vec<String> = Vec::new() => Many(HostName);
 
         /// A proxy in front ends TLS, so that pages are at `https://` though the server hears
         /// plain HTTP.

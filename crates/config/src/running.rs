@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use super::group::{Group, Typed, Visitor, group};
-use super::kind::{Bytes, Choice, File, Levels, Or, Secret, Switch, some, time};
+use super::kind::{Bytes, Choice, File, Levels, Many, Or, Secret, Switch, some, time};
 
 /// PEM files. An empty path stands for one that is missing, and is complained about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +45,13 @@ group! {
         ///
         /// One is made, and kept with the data.
         key: Option<ResumeKey> = None => Or("none", Secret);
+
+        /// Keys that were in use before. They open tokens and seal none, so that a key is exchanged
+        /// without sending anybody away: put the new one into `key` and the old one here, and drop it
+        /// after `expiry`.
+        ///
+        /// There is nothing to exchange yet.
+        older_keys: Vec<ResumeKey> = Vec::new() => Many(Secret);
 
         /// How long a token is good.
         ///

@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+mod directory;
 mod door;
 mod http;
 mod key_file;

@@ -9,14 +9,14 @@ mod time;
 pub(crate) use address::Addresses;
 pub use amount::parse_bytes;
 pub(crate) use amount::{Bytes, count, some};
-pub(crate) use network::{Origins, Secret, UrlPath};
+pub(crate) use network::{HostName, Origins, Secret, UrlPath};
 pub(crate) use text::{Choice, File, Levels, NamePattern, Switch};
 pub use time::parse_time;
 pub(crate) use time::time;
 
 use std::{num::NonZeroUsize, thread};
 
-use super::given::{Given, Misfit};
+use super::given::{Given, Misfit, Value};
 use super::toml_text::quoted;
 
 /// A kind of value.
@@ -78,6 +78,54 @@ impl<K: Kind> Kind for Or<K> {
             Some(value) => self.1.write(value),
             None => Some(quoted(self.0)),
         }
+    }
+}
+
+/// Any number of values, also none.
+pub(crate) struct Many<K>(pub(crate) K);
+
+impl<K: Kind> Kind for Many<K> {
+    type Value = Vec<K::Value>;
+
+    fn expected(&self) -> String {
+        format!("{}, or a list of such", self.0.expected())
+    }
+
+    fn placeholder(&self) -> String {
+        self.0.placeholder()
+    }
+
+    fn read(&self, given: &Given) -> Result<Self::Value, Vec<Misfit>> {
+        let items = match &given.value {
+            Value::List(items) => items.as_slice(),
+            Value::Word(_)
+            | Value::Text(_)
+            | Value::Integer(_)
+            | Value::Bool(_)
+            | Value::Table(_)
+            | Value::Other(_) => std::slice::from_ref(given),
+        };
+        let (mut values, mut misfits) = (Vec::new(), Vec::new());
+        for item in items {
+            match self.0.read(item) {
+                Ok(value) => values.push(value),
+                Err(wrong) => misfits.extend(wrong),
+            }
+        }
+        if misfits.is_empty() {
+            Ok(values)
+        } else {
+            Err(misfits)
+        }
+    }
+
+    fn write(&self, value: &Self::Value) -> Option<String> {
+        let values: Option<Vec<_>> = value.iter().map(|one| self.0.write(one)).collect();
+        Some(format!("[{}]", values?.join(", ")))
+    }
+
+    fn is_list(&self) -> bool {
+        true
     }
 }
 

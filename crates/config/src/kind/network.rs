@@ -1,4 +1,4 @@
-//! Origins, paths of URLs, and the key that seals resume tokens.
+//! Origins, names of hosts, paths of URLs, and the keys that seal resume tokens.
 
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
 use offhook::OriginPolicy;
@@ -143,5 +143,32 @@ impl Kind for Secret {
 
     fn write(&self, _: &ResumeKey) -> Option<String> {
         None
+    }
+}
+
+/// The name of a host, without a port.
+pub(crate) struct HostName;
+
+impl Kind for HostName {
+    type Value = String;
+
+    fn expected(&self) -> String {
+        "a host's name like \"chat.example.com\", without scheme and port".to_owned()
+    }
+
+    fn placeholder(&self) -> String {
+        "HOST".to_owned()
+    }
+
+    fn read(&self, given: &Given) -> Result<String, Vec<Misfit>> {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        let name = given.text().map(str::trim);
+        let name = name.filter(|name| !name.is_empty() && name.chars().all(is_part));
+        let name = name.map(str::to_ascii_lowercase);
+        name.ok_or_else(|| given.misfit(self.expected()))
+    }
+
+    fn write(&self, value: &String) -> Option<String> {
+        Some(quoted(value))
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::nesting::{MAX_NESTING, is_shallow};
+use crate::dialect::Connect;
 
 /// Positions one `connect` may bring: more than a session may have subscriptions.
 pub const MAX_POSITIONS: usize = 1024;
@@ -34,22 +35,6 @@ pub enum Request {
         /// What.
         command: Command,
     },
-}
-
-/// The first message of a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Connect {
-    /// To be answered under this number.
-    pub id: CommandId,
-    /// What authentication wants to see.
-    pub token: Option<String>,
-    /// The sealed session to go on with.
-    pub resume: Option<String>,
-    /// What members may see of a session that authentication says nothing of: one JSON value, or
-    /// nothing.
-    pub info: Bytes,
-    /// The client's own positions, which are newer than those in the sealed session.
-    pub positions: Vec<(ChannelName, Position)>,
 }
 
 /// A message that is no request, and why.

@@ -1,16 +1,18 @@
-//! What is done now and then: the engine's deadlines, marks that had to wait, fresh tokens.
+//! What is done at intervals: the engine's deadlines, marks that had to wait, fresh tokens.
 
 use std::{rc::Rc, time::Duration};
 
+use offhook_engine::SessionSnapshot;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{State, Worker, now};
+use crate::tokens::Sealed;
 
-/// Twice a second: often enough for deadlines of seconds, and few enough tokens for who subscribes
-/// to many channels one by one.
+/// Twice a second: often enough for deadlines of seconds, and few enough tokens for a client that
+/// subscribes to many channels one by one.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Every minute is looked which tokens have lived half of their life.
+/// Ticks between two looks at which tokens have lived half of their life: a minute.
 const TICKS_A_LOOK: u32 = 120;
 
 impl Worker {
@@ -52,9 +54,18 @@ impl Worker {
             let half_life = u32::try_from(half_life).unwrap_or(u32::MAX);
             outboxes.age_tokens(now_s.saturating_sub(half_life));
         }
-        outboxes.seal_stale(now_s, |connection| {
-            self.shared.sealer.seal(&engine.snapshot(connection, now)?)
+        outboxes.seal_stale(now_s, |connection, generation| {
+            self.seal(engine.snapshot(connection, now)?, generation)
         });
+    }
+
+    /// The resume token of a session; none if it can't have one.
+    pub(super) fn seal(&self, session: SessionSnapshot, generation: u32) -> Option<String> {
+        self.shared.sealer.seal(&Sealed {
+            session,
+            generation,
+            identity_ends_ms: None,
+        })
     }
 
     /// Seconds since the server's start.

@@ -1,4 +1,4 @@
-//! A turn: the engine is told something, then what it decides is carried out.
+//! A turn of the event loop: the engine is told something, then what it decides is carried out.
 
 use std::{cell::RefMut, rc::Rc, sync::Arc};
 
@@ -23,7 +23,7 @@ impl Worker {
         told
     }
 
-    /// Takes answers and news of the broker, whenever the bell rings.
+    /// Takes what the broker has for this worker, whenever the mailbox wakes this task.
     pub(super) async fn take_mail(self: Rc<Self>, mail: Arc<Notify>) {
         loop {
             mail.notified().await;
@@ -46,11 +46,11 @@ impl Worker {
         self.carry_out(state);
     }
 
-    /// To be called after the engine was told something: what it decides is written, asked of the
-    /// broker, and looked after.
+    /// Carries out what the engine decided: delivers, asks the broker, and starts refills. To be called
+    /// after the engine was told something.
     pub(super) fn carry_out(self: &Rc<Self>, mut state: RefMut<'_, State>) {
         self.deliver(&mut state);
-        // Who is full then is told so, which may make something more to deliver.
+        // Connections that are full now are reported, which may make more to deliver.
         while state.outboxes.end_turn() {
             self.deliver(&mut state);
         }
@@ -60,11 +60,11 @@ impl Worker {
         let State {
             engine, outboxes, ..
         } = &mut *state;
-        for connection in outboxes.take_thirsty() {
+        for connection in outboxes.take_wants_refill() {
             if engine.wants_writable(connection)
-                && let Some(sender) = outboxes.begin_refill(connection)
+                && let Some(outlet) = outboxes.begin_refill(connection)
             {
-                spawn_local(refill(Rc::clone(self), connection, sender));
+                spawn_local(refill(Rc::clone(self), connection, outlet));
             }
         }
     }

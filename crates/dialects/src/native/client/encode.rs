@@ -3,10 +3,8 @@
 use data_encoding::BASE64;
 use offhook_engine::{ChannelName, Command, CommandId, Format, Key, Position, Since, Tags};
 
-use super::super::{
-    decode::{Connect, Request},
-    object::Object,
-};
+use super::super::{decode::Request, object::Object};
+use crate::Connect;
 
 /// Writes what [`decode`](super::super::decode) reads.
 #[must_use]

@@ -1,0 +1,79 @@
+//! The native dialect of one connection.
+
+use offhook_engine::{
+    CloseReason, CommandId, ErrorCode, Notice, PresenceChange, Publication, Refusal,
+};
+
+use super::{
+    Rejection, Request, close_code, decode, encode_notice, encode_presence, encode_publication,
+    encode_rejection, encode_token, encode_welcome,
+};
+use crate::dialect::{Dialect, Encoding, Incoming, Intent, Payload, Shared, Welcome};
+
+/// The native dialect of one connection. It is a byte or two: a quiet connection stays cheap.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Native;
+
+/// JSON.
+#[derive(Debug)]
+struct Json;
+
+impl Encoding for Json {
+    fn name(&self) -> &'static str {
+        super::SUBPROTOCOL
+    }
+
+    fn publication(&self, publication: &Publication) -> Shared {
+        Shared::whole(encode_publication(publication))
+    }
+
+    fn presence(&self, change: &PresenceChange) -> Option<Payload> {
+        Some(encode_presence(change).into())
+    }
+}
+
+impl Dialect for Native {
+    fn encoding(&self) -> &'static dyn Encoding {
+        &Json
+    }
+
+    fn receive(&mut self, incoming: Incoming<'_>, intents: &mut Vec<Intent>) {
+        let Incoming::Text(text) = incoming else {
+            let detail = "binary messages are not used here; send text";
+            let refusal = Refusal::new(ErrorCode::BadRequest, detail);
+            return intents.push(Intent::Refuse { id: None, refusal });
+        };
+        intents.push(match decode(text) {
+            Ok(Request::Connect(connect)) => Intent::Connect(connect),
+            Ok(Request::Command { id, command }) => Intent::Command { id, command },
+            Err(Rejection { id, refusal }) => Intent::Refuse { id, refusal },
+        });
+    }
+
+    fn welcome(&mut self, welcome: &Welcome<'_>, out: &mut Vec<Payload>) {
+        let Welcome {
+            id,
+            session,
+            user,
+            resume,
+        } = *welcome;
+        out.push(encode_welcome(id, session, user, resume).into());
+    }
+
+    fn refused(&mut self, id: Option<CommandId>, refusal: &Refusal, out: &mut Vec<Payload>) {
+        let refusal = refusal.clone();
+        out.push(encode_rejection(&Rejection { id, refusal }).into());
+    }
+
+    fn token(&mut self, resume: &str, out: &mut Vec<Payload>) {
+        out.push(encode_token(resume).into());
+    }
+
+    fn notice(&mut self, notice: &Notice, out: &mut Vec<Payload>) {
+        out.push(encode_notice(notice).into());
+    }
+
+    fn close_code(&self, reason: CloseReason) -> u16 {
+        close_code(reason)
+    }
+}

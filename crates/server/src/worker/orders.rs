@@ -1,0 +1,96 @@
+//! What other threads ask of a worker: another worker, or the server's own side.
+
+use std::{
+    mem,
+    rc::Rc,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use offhook_engine::{CloseReason, ConnectionId, Notice};
+use tokio::sync::Notify;
+
+use super::Worker;
+use crate::directory::Place;
+
+/// Something that a worker is to do.
+#[derive(Clone, Debug)]
+pub(crate) enum Order {
+    /// Close a connection whose session came back on another one.
+    Replace(ConnectionId),
+}
+
+/// The orders of all workers, by their numbers.
+#[derive(Debug)]
+pub(crate) struct Orders(Box<[Inbox]>);
+
+/// What one worker has been asked and has not done yet. It is bounded by what there is to do: each
+/// order is about a connection of the worker.
+#[derive(Debug, Default)]
+struct Inbox {
+    orders: Mutex<Vec<Order>>,
+    wake: Arc<Notify>,
+}
+
+impl Orders {
+    pub(crate) fn new(workers: usize) -> Self {
+        Self((0..workers).map(|_| Inbox::default()).collect())
+    }
+
+    /// Asks a worker.
+    pub(crate) fn give(&self, worker: u16, order: Order) {
+        if let Some(inbox) = self.0.get(usize::from(worker)) {
+            let mut orders = inbox.orders.lock().unwrap_or_else(PoisonError::into_inner);
+            orders.push(order);
+            inbox.wake.notify_one();
+        }
+    }
+
+    fn take(&self, worker: u16) -> Vec<Order> {
+        let inbox = self.0.get(usize::from(worker));
+        let orders = inbox.map(|inbox| inbox.orders.lock());
+        let orders = orders.map(|orders| orders.unwrap_or_else(PoisonError::into_inner));
+        orders.map_or_else(Vec::new, |mut orders| mem::take(&mut *orders))
+    }
+
+    fn wake(&self, worker: u16) -> Arc<Notify> {
+        let inbox = self.0.get(usize::from(worker));
+        inbox.map_or_else(Arc::default, |inbox| Arc::clone(&inbox.wake))
+    }
+}
+
+impl Worker {
+    /// Carries out orders until the worker ends.
+    pub(super) async fn take_orders(self: Rc<Self>) {
+        let wake = self.shared.orders.wake(self.number);
+        loop {
+            wake.notified().await;
+            for order in self.shared.orders.take(self.number) {
+                match order {
+                    Order::Replace(connection) => self.replace(connection),
+                }
+            }
+        }
+    }
+
+    /// Closes the older connection of a session, wherever it is.
+    pub(super) fn close_replaced(self: &Rc<Self>, older: Place) {
+        if older.worker == self.number {
+            self.replace(older.connection);
+        } else {
+            let order = Order::Replace(older.connection);
+            self.shared.orders.give(older.worker, order);
+        }
+    }
+
+    /// Closes a connection. Its session has moved on, so that nothing that it still sends counts.
+    fn replace(self: &Rc<Self>, connection: ConnectionId) {
+        let reason = CloseReason::Replaced;
+        let mut state = self.state.borrow_mut();
+        state
+            .outboxes
+            .notice(connection, &Notice::Close { reason }, &self.refused);
+        state.outboxes.remove(connection);
+        state.engine.handle_connection_lost(connection);
+        self.carry_out(state);
+    }
+}

@@ -1,0 +1,346 @@
+//! Every connection's outbox: what the engine gives out is encoded and framed once for each class of
+//! connections, and put into each connection's outlet.
+
+mod broadcasts;
+mod framing;
+mod tokens;
+
+use std::{cell::RefCell, mem, rc::Rc};
+
+use offhook::protocol::CloseCode;
+use offhook_dialects::{Dialect, Head, Payload};
+use offhook_engine::{ConnectionId, Delivery, Notice, PresenceChange, Publication, Reply};
+use tokio::sync::Notify;
+
+use super::{outlet::Outlet, speaker::Speaker};
+use crate::{config::Config, refused::Refused};
+use broadcasts::Broadcasts;
+use framing::{Class, Framing};
+use tokens::TokenAge;
+
+/// The outboxes of a worker's connections, by the connections' dense index.
+#[derive(Debug)]
+pub(super) struct Outboxes {
+    connections: Vec<Option<Outbox>>,
+    /// Bytes an outbox may hold.
+    bound: usize,
+    framing: Framing,
+    broadcasts: Broadcasts,
+    /// Those that a broadcast put above the bound.
+    full: Vec<ConnectionId>,
+    /// Those that may want more of what they catch up with.
+    wants_refill: Vec<ConnectionId>,
+    /// Marks that could not leave yet: too much was unsent before them.
+    marks: Vec<(ConnectionId, u32)>,
+    /// Those whose tokens are out of date.
+    stale: Vec<ConnectionId>,
+    /// For what a dialect has to say; empty between calls.
+    spoken: Vec<Payload>,
+}
+
+/// The outbox of one connection. The outlet has its bytes; this is what has to be known beside.
+#[derive(Debug)]
+struct Outbox {
+    connection: ConnectionId,
+    outlet: Outlet,
+    speaker: Speaker,
+    class: Class,
+    /// The session's count of connections up to this one; its tokens carry it.
+    generation: u32,
+    token: TokenAge,
+    refilling: bool,
+    /// The task that waits for an answer to be put.
+    answered: Option<Rc<Notify>>,
+}
+
+impl Outboxes {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            connections: Vec::new(),
+            bound: config.messages.outbox_bytes,
+            framing: Framing::new(config),
+            broadcasts: Broadcasts::default(),
+            full: Vec::new(),
+            wants_refill: Vec::new(),
+            marks: Vec::new(),
+            stale: Vec::new(),
+            spoken: Vec::new(),
+        }
+    }
+
+    /// A connection begins; its token was sealed just now.
+    pub(super) fn add(
+        &mut self,
+        connection: ConnectionId,
+        outlet: Outlet,
+        speaker: Speaker,
+        generation: u32,
+        now_s: u32,
+    ) {
+        let index = connection.index();
+        if self.connections.len() <= index {
+            self.connections.resize_with(index + 1, || None);
+        }
+        let class = self.framing.class_of(speaker.dialect());
+        if let Some(place) = self.connections.get_mut(index) {
+            *place = Some(Outbox {
+                connection,
+                outlet,
+                speaker,
+                class,
+                generation,
+                token: TokenAge::sealed(now_s),
+                refilling: false,
+                answered: None,
+            });
+        }
+    }
+
+    /// A connection has ended.
+    pub(super) fn remove(&mut self, connection: ConnectionId) {
+        if self.get(connection).is_some()
+            && let Some(place) = self.connections.get_mut(connection.index())
+        {
+            *place = None;
+        }
+    }
+
+    fn get(&mut self, connection: ConnectionId) -> Option<&mut Outbox> {
+        let outbox = self.connections.get_mut(connection.index())?.as_mut();
+        outbox.filter(|outbox| outbox.connection == connection)
+    }
+
+    /// The dialect of a connection.
+    pub(super) fn dialect(&mut self, connection: ConnectionId) -> Option<&mut dyn Dialect> {
+        Some(self.get(connection)?.speaker.dialect_mut())
+    }
+
+    /// Puts what the engine gives out where it belongs; broadcasts may be held until
+    /// [`end_turn`](Self::end_turn).
+    pub(super) fn put(&mut self, delivery: Delivery<'_>, refused: &RefCell<Refused>) {
+        match delivery {
+            Delivery::Broadcast {
+                publication,
+                connections,
+            } => self.each_class(connections, |outboxes, class, audience| {
+                let framed = outboxes.framing.publication(class, &publication);
+                outboxes.hold(&framed.messages, audience);
+            }),
+            Delivery::Presence {
+                change,
+                connections,
+            } => self.presence(&change, connections),
+            Delivery::Publication {
+                connection,
+                publication,
+            } => {
+                self.put_broadcasts();
+                self.publication(connection, &publication);
+            }
+            Delivery::Connection { connection, notice } => {
+                // Acknowledgements may overtake: they come between the publications of a batch.
+                if !is_acknowledgement(&notice) {
+                    self.put_broadcasts();
+                }
+                self.notice(connection, &notice, refused);
+            }
+            Delivery::Mark { connection, mark } => {
+                self.put_broadcasts();
+                self.mark(connection, mark);
+            }
+        }
+    }
+
+    /// Calls `tell` for the connections of each class among these.
+    fn each_class(
+        &mut self,
+        connections: &[ConnectionId],
+        mut tell: impl FnMut(&mut Self, Class, &[ConnectionId]),
+    ) {
+        if let Some(only) = self.framing.only_class() {
+            return tell(self, only, connections);
+        }
+        let mut left: Vec<_> = connections.to_vec();
+        while let Some(class) = left.first().map(|first| self.class(*first)) {
+            let (these, others) = left.into_iter().partition(|c| self.class(*c) == class);
+            left = others;
+            if let Some(class) = class {
+                let these: Vec<ConnectionId> = these;
+                tell(self, class, &these);
+            }
+        }
+    }
+
+    fn class(&self, connection: ConnectionId) -> Option<Class> {
+        let outbox = self.connections.get(connection.index())?.as_ref()?;
+        Some(outbox.class)
+    }
+
+    fn presence(&mut self, change: &PresenceChange, connections: &[ConnectionId]) {
+        self.each_class(connections, |outboxes, class, audience| {
+            if let Some(message) = outboxes.framing.presence(class, change) {
+                outboxes.hold(&[message], audience);
+            }
+        });
+    }
+
+    /// A publication for one connection, which catches up. It is within what the connection may be
+    /// handed out.
+    fn publication(&mut self, connection: ConnectionId, publication: &std::sync::Arc<Publication>) {
+        let Some(class) = self.class(connection) else {
+            return;
+        };
+        let framed = self.framing.publication(class, publication);
+        let Some(outbox) = self.get(connection) else {
+            return;
+        };
+        let dialect = outbox.speaker.dialect_mut();
+        let head = match dialect.wants_heads() {
+            true => dialect.head(publication, &framed.shared),
+            false => Head::None,
+        };
+        // A connection that is closing gets nothing more.
+        let _unsent = match head {
+            Head::None => outbox.outlet.put_prepared(&framed.messages),
+            Head::Insert(head) => outbox.outlet.put(framed.shared.with_head(&head)),
+            Head::Whole(message) => outbox.outlet.put(message),
+        };
+        self.wants_refill.push(connection);
+    }
+
+    /// Puts what the dialect of a connection says.
+    pub(super) fn say(
+        &mut self,
+        connection: ConnectionId,
+        speak: impl FnOnce(&mut dyn Dialect, &mut Vec<Payload>),
+    ) {
+        let mut spoken = mem::take(&mut self.spoken);
+        if let Some(outbox) = self.get(connection) {
+            speak(outbox.speaker.dialect_mut(), &mut spoken);
+            for message in spoken.drain(..) {
+                // A connection that is closing gets nothing more.
+                let _unsent = outbox.outlet.put(message);
+            }
+        }
+        self.spoken = spoken;
+    }
+
+    /// Says something to one connection, and does what follows from it.
+    pub(super) fn notice(
+        &mut self,
+        connection: ConnectionId,
+        notice: &Notice,
+        refused: &RefCell<Refused>,
+    ) {
+        self.say(connection, |dialect, out| dialect.notice(notice, out));
+        let Some(outbox) = self.get(connection) else {
+            return;
+        };
+        if let Some(answered) = &outbox.answered {
+            answered.notify_one();
+        }
+        match notice {
+            Notice::Reply { reply, .. } => match reply {
+                Reply::Subscribed { .. } | Reply::Unsubscribed { .. } => {
+                    self.token_is_stale(connection)
+                }
+                Reply::Refused(refusal) => {
+                    refused
+                        .borrow_mut()
+                        .note(refusal.code.name(), &refusal.detail);
+                }
+                Reply::Published { .. }
+                | Reply::History { .. }
+                | Reply::Members { .. }
+                | Reply::Acked { .. }
+                | Reply::Receipts { .. }
+                | Reply::Pong => {}
+            },
+            Notice::Unsubscribed { .. } => self.token_is_stale(connection),
+            Notice::Close { reason } => {
+                let code = CloseCode::new(outbox.speaker.dialect().close_code(*reason));
+                outbox.outlet.close(code, reason.name());
+                refused.borrow_mut().note("connection", reason.name());
+            }
+            Notice::Gap { .. }
+            | Notice::CatchingUp { .. }
+            | Notice::Live { .. }
+            | Notice::Reconnect { .. } => {}
+        }
+    }
+
+    /// Closes a connection at its dialect's wish.
+    pub(super) fn close(&mut self, connection: ConnectionId, code: u16, reason: &str) {
+        if let Some(outbox) = self.get(connection) {
+            outbox.outlet.close(CloseCode::new(code), reason);
+        }
+    }
+
+    /// Wakes its waiter when something was put for this connection, until
+    /// [`wake_no_more`](Self::wake_no_more).
+    pub(super) fn wake_when_answered(&mut self, connection: ConnectionId) -> Option<Rc<Notify>> {
+        let answered = self.get(connection)?.answered.get_or_insert_default();
+        Some(Rc::clone(answered))
+    }
+
+    pub(super) fn wake_no_more(&mut self, connection: ConnectionId) {
+        if let Some(outbox) = self.get(connection) {
+            outbox.answered = None;
+        }
+    }
+
+    /// The next connection whose outbox a broadcast has put above its bound.
+    pub(super) fn next_full(&mut self) -> Option<ConnectionId> {
+        let connection = self.full.pop()?;
+        self.wants_refill.push(connection);
+        Some(connection)
+    }
+
+    /// Connections that may want more of what they catch up with.
+    pub(super) fn take_wants_refill(&mut self) -> Vec<ConnectionId> {
+        mem::take(&mut self.wants_refill)
+    }
+
+    /// The outlet to refill, unless a task does that already.
+    pub(super) fn begin_refill(&mut self, connection: ConnectionId) -> Option<Outlet> {
+        let outbox = self.get(connection)?;
+        let begun = mem::replace(&mut outbox.refilling, true);
+        (!begun).then(|| outbox.outlet.clone())
+    }
+
+    pub(super) fn end_refill(&mut self, connection: ConnectionId) {
+        if let Some(outbox) = self.get(connection) {
+            outbox.refilling = false;
+        }
+    }
+
+    /// Sends a mark behind everything that the connection was handed out, as soon as that is possible.
+    fn mark(&mut self, connection: ConnectionId, mark: u32) {
+        if let Some(outbox) = self.get(connection)
+            && !outbox.outlet.mark(mark)
+        {
+            self.marks.push((connection, mark));
+        }
+    }
+
+    /// Tries again to send the marks that could not leave.
+    pub(super) fn mark_again(&mut self) {
+        for (connection, mark) in mem::take(&mut self.marks) {
+            self.mark(connection, mark);
+        }
+    }
+
+    /// Closes every connection.
+    pub(super) fn close_all(&self, code: CloseCode, reason: &str) {
+        for outbox in self.connections.iter().flatten() {
+            outbox.outlet.close(code, reason);
+        }
+    }
+}
+
+fn is_acknowledgement(notice: &Notice) -> bool {
+    let Notice::Reply { reply, .. } = notice else {
+        return false;
+    };
+    matches!(reply, Reply::Published { .. })
+}

@@ -1,0 +1,64 @@
+//! Which connections are due a new resume token, because their subscriptions changed or the last one
+//! is old.
+
+use std::mem;
+
+use offhook_engine::ConnectionId;
+
+use super::Outboxes;
+
+/// When a connection's token was sealed, and whether it is out of date.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TokenAge {
+    /// In seconds since the server's start.
+    sealed_s: u32,
+    /// It is in `Outboxes::stale`.
+    stale: bool,
+}
+
+impl TokenAge {
+    pub(super) const fn sealed(now_s: u32) -> Self {
+        Self {
+            sealed_s: now_s,
+            stale: false,
+        }
+    }
+}
+
+impl Outboxes {
+    /// The subscriptions of a connection have changed since its token was sealed.
+    pub(super) fn token_is_stale(&mut self, connection: ConnectionId) {
+        if let Some(outbox) = self.get(connection)
+            && !mem::replace(&mut outbox.token.stale, true)
+        {
+            self.stale.push(connection);
+        }
+    }
+
+    /// Sends new tokens to the connections whose tokens are out of date.
+    pub(in crate::worker) fn seal_stale(
+        &mut self,
+        now_s: u32,
+        mut seal: impl FnMut(ConnectionId, u32) -> Option<String>,
+    ) {
+        for connection in mem::take(&mut self.stale) {
+            let Some(outbox) = self.get(connection) else {
+                continue;
+            };
+            outbox.token = TokenAge::sealed(now_s);
+            let generation = outbox.generation;
+            if let Some(token) = seal(connection, generation) {
+                self.say(connection, |dialect, out| dialect.token(&token, out));
+            }
+        }
+    }
+
+    /// Tokens that were sealed before that moment are to be sealed again.
+    pub(in crate::worker) fn age_tokens(&mut self, before_s: u32) {
+        let all = self.connections.iter_mut().flatten();
+        for outbox in all.filter(|o| o.token.sealed_s < before_s && !o.token.stale) {
+            outbox.token.stale = true;
+            self.stale.push(outbox.connection);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! A transport that is a list in memory: what it was given counts as unsent until its test takes it.
+
+use std::{
+    cell::RefCell,
+    mem,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use offhook::protocol::CloseCode;
+use offhook_brokers::Memory;
+use offhook_dialects::Incoming;
+use tokio::{
+    sync::{Notify, watch},
+    task::{LocalSet, spawn_local},
+};
+
+use crate::{
+    Config,
+    door::Routes,
+    tokens::{Sealer, fresh_key},
+    worker::{
+        Phase, Shared, Speaker, Worker,
+        connecting::{Connected, Connecting},
+        connection::Connection,
+        now,
+        outlet::{Gone, Kind, Outlet, Transport},
+    },
+};
+
+#[derive(Debug, Default)]
+struct List {
+    unsent: RefCell<Vec<String>>,
+    closed: RefCell<Option<(CloseCode, String)>>,
+    waiting: RefCell<Option<Waker>>,
+    put: Notify,
+}
+
+impl List {
+    /// Sends everything.
+    fn take(&self) -> Vec<String> {
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
+        }
+        mem::take(&mut self.unsent.borrow_mut())
+    }
+
+    async fn until(&self, what: &str) -> Vec<String> {
+        let mut all = Vec::new();
+        loop {
+            all.extend(self.take());
+            if all.iter().any(|message| message.contains(what)) {
+                return all;
+            }
+            self.put.notified().await;
+        }
+    }
+}
+
+impl Transport for List {
+    fn put(&self, _kind: Kind, message: &[u8]) -> Result<usize, Gone> {
+        if self.closed.borrow().is_some() {
+            return Err(Gone);
+        }
+        let text = String::from_utf8_lossy(message).into_owned();
+        self.unsent.borrow_mut().push(text);
+        self.put.notify_one();
+        Ok(self.unsent())
+    }
+
+    fn unsent(&self) -> usize {
+        self.unsent.borrow().iter().map(String::len).sum()
+    }
+
+    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        if self.unsent.borrow().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        *self.waiting.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn close(&self, code: CloseCode, reason: &str) {
+        *self.closed.borrow_mut() = Some((code, reason.to_owned()));
+    }
+}
+
+fn connect(worker: &Rc<Worker>, list: &Rc<List>) -> Connection {
+    let outlet = Outlet::Other(Rc::<List>::clone(list));
+    let mut connecting = Connecting::new(outlet, Speaker::native());
+    let connect = Incoming::Text(r#"{"type":"connect","id":1}"#);
+    match connecting.receive(worker, connect).expect("it may connect") {
+        Connected::Yes(connection, _) => connection,
+        Connected::NotYet => panic!("it was not connected"),
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_transport_that_is_no_websocket_is_served_and_slowed_down_like_one() {
+    let config = Config {
+        in_memory: true,
+        ..Config::default()
+    };
+    let bound = config.messages.outbox_bytes;
+    let rules = Arc::new(config.rule_book());
+    let broker = Arc::new(Memory::new(Arc::clone(&rules), now()));
+    let sealer = Arc::new(Sealer::new(&[fresh_key().unwrap()], config.resume.expiry));
+    let routes = Routes::new(&config);
+    let shared = Arc::new(Shared::new(config, broker, sealer, None, routes));
+    let (_phase, serving) = watch::channel(Phase::Open);
+    let mail = Arc::new(Notify::new());
+    let test = async move {
+        let worker = Worker::new(0, shared, rules, serving, &mail);
+        spawn_local(Rc::clone(&worker).take_mail(mail));
+        let list = Rc::new(List::default());
+        let mut connection = connect(&worker, &list);
+        connection.receive(Incoming::Text(
+            r#"{"type":"subscribe","id":2,"channel":"chat"}"#,
+        ));
+        list.until(r#""type":"subscribed""#).await;
+
+        // What does not fit waits in the history, not in the outlet.
+        let data = "x".repeat(16 * 1024);
+        let count = 2 * bound / data.len();
+        for n in 0..count {
+            let id = 10 + n;
+            let publish =
+                format!(r#"{{"type":"publish","id":{id},"channel":"chat","data":"{data}"}}"#);
+            connection.receive(Incoming::Text(&publish));
+            // One after the other, since a connection's rate allows no more at once.
+            while worker.state.borrow().engine.unanswered(connection.id()) > 0 {
+                tokio::task::yield_now().await;
+            }
+            assert!(
+                list.unsent() < bound + 32 * (data.len() + 512),
+                "{}",
+                list.unsent()
+            );
+        }
+        let all = list.until(r#""type":"live""#).await;
+        let messages = all
+            .iter()
+            .filter(|m| m.starts_with(r#"{"type":"message""#))
+            .count();
+        assert_eq!(messages, count);
+        assert!(
+            all.iter()
+                .any(|m| m.starts_with(r#"{"type":"catching_up""#))
+        );
+
+        connection.leave();
+        drop(connection);
+        assert_eq!(worker.state.borrow().engine.connections(), 0);
+    };
+    LocalSet::new().run_until(test).await;
+}
