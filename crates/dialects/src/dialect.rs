@@ -90,6 +90,8 @@ pub struct Connect {
     pub info: Bytes,
     /// The client's own positions, which are newer than those in the sealed session.
     pub positions: Vec<(ChannelName, Position)>,
+    /// The client knows that a message may name the one before it.
+    pub lineage: bool,
 }
 
 /// What a connection is told once it is connected.

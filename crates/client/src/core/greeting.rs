@@ -36,6 +36,7 @@ impl Core {
             resume,
             info: Default::default(),
             positions,
+            lineage: false,
         })))
     }
 

@@ -79,6 +79,7 @@ struct Message<'a> {
     positions: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
     #[serde(borrow)]
     info: Option<&'a RawValue>,
+    lineage: Option<bool>,
 }
 
 /// `null` is a value like any other to publish, not a field that is missing.
@@ -176,6 +177,7 @@ fn connect(message: &Message<'_>, id: CommandId) -> Result<Connect, Refusal> {
         resume: message.resume.as_ref().map(ToString::to_string),
         info: info(message)?,
         positions: positions.collect::<Result<_, Refusal>>()?,
+        lineage: message.lineage.unwrap_or(false),
     })
 }
 

@@ -5,22 +5,29 @@ use offhook_engine::{
 };
 
 use super::{
-    Rejection, Request, close_code, decode, encode_notice, encode_presence, encode_publication,
-    encode_rejection, encode_token, encode_welcome,
+    Rejection, Request, close_code, decode, encode_new_epoch, encode_notice, encode_presence,
+    encode_publication, encode_rejection, encode_token, encode_welcome,
 };
 use crate::dialect::{Dialect, Encoding, Incoming, Intent, Payload, Shared, Welcome};
 
-/// The native dialect of one connection. It is a byte or two: a quiet connection stays cheap.
+/// The native dialect of one connection. It is a byte: a quiet connection stays cheap.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Native;
+pub struct Native {
+    /// The client knows `previous`.
+    lineage: bool,
+}
 
-/// JSON.
+/// JSON for clients that know `previous`.
 #[derive(Debug)]
 struct Json;
 
+/// JSON for clients that expect offsets without holes in every epoch.
+#[derive(Debug)]
+struct JsonWithoutLineage;
+
 impl Encoding for Json {
     fn name(&self) -> &'static str {
-        super::SUBPROTOCOL
+        "native json"
     }
 
     fn publication(&self, publication: &Publication) -> Shared {
@@ -32,9 +39,30 @@ impl Encoding for Json {
     }
 }
 
+impl Encoding for JsonWithoutLineage {
+    fn name(&self) -> &'static str {
+        "native json without lineage"
+    }
+
+    fn publication(&self, publication: &Publication) -> Shared {
+        Shared {
+            ahead: encode_new_epoch(publication).map(Payload::Text),
+            ..Json.publication(publication)
+        }
+    }
+
+    fn presence(&self, change: &PresenceChange) -> Option<Payload> {
+        Some(encode_presence(change).into())
+    }
+}
+
 impl Dialect for Native {
     fn encoding(&self) -> &'static dyn Encoding {
-        &Json
+        if self.lineage {
+            &Json
+        } else {
+            &JsonWithoutLineage
+        }
     }
 
     fn receive(&mut self, incoming: Incoming<'_>, intents: &mut Vec<Intent>) {
@@ -44,7 +72,10 @@ impl Dialect for Native {
             return intents.push(Intent::Refuse { id: None, refusal });
         };
         intents.push(match decode(text) {
-            Ok(Request::Connect(connect)) => Intent::Connect(connect),
+            Ok(Request::Connect(connect)) => {
+                self.lineage = connect.lineage;
+                Intent::Connect(connect)
+            }
             Ok(Request::Command { id, command }) => Intent::Command { id, command },
             Err(Rejection { id, refusal }) => Intent::Refuse { id, refusal },
         });

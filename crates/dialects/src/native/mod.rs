@@ -27,8 +27,8 @@ pub use crate::dialect::Connect;
 pub use decode::{MAX_INFO, MAX_POSITIONS, Rejection, Request, decode};
 pub use dialect::Native;
 pub use encode::{
-    close_code, encode_notice, encode_presence, encode_publication, encode_rejection, encode_token,
-    encode_welcome,
+    close_code, encode_new_epoch, encode_notice, encode_presence, encode_publication,
+    encode_rejection, encode_token, encode_welcome,
 };
 pub use nesting::MAX_NESTING;
 

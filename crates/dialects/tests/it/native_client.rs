@@ -106,12 +106,13 @@ fn request() -> impl Strategy<Value = Request> {
         prop::option::of(text()),
         prop::option::of("[a-z]{1,20}"),
         positions,
+        any::<bool>(),
     );
     prop_oneof![
-        1 => connect.prop_map(|(id, token, resume, colour, positions)| {
+        1 => connect.prop_map(|(id, token, resume, colour, positions, lineage)| {
             let positions = positions.into_iter().collect();
             let info = colour.map_or_else(String::new, |colour| format!(r#"{{"colour":"{colour}"}}"#));
-            Request::Connect(Connect { id, token, resume, info: info.into(), positions })
+            Request::Connect(Connect { id, token, resume, info: info.into(), positions, lineage })
         }),
         4 => (id, command()).prop_map(|(id, command)| Request::Command { id, command }),
     ]
@@ -139,6 +140,8 @@ fn publication() -> impl Strategy<Value = Publication> {
                 Publication {
                     channel,
                     position,
+                    previous: Position::new(1, 7),
+                    sequence: 9,
                     data,
                     format,
                     tags,
@@ -311,7 +314,7 @@ fn a_history_brings_its_messages_and_why_older_ones_are_missing() {
     let text = reply(Reply::History {
         channel: chat(),
         head: at(9),
-        publications: vec![Arc::new(one.at(at(8)))],
+        publications: vec![Arc::new(one.at(Place::after(at(7), 8)))],
         gap: Some(GapReason::EvictedBySize),
     });
     let message = Message {

@@ -64,6 +64,8 @@ fn publication(data: &'static str) -> Publication {
     Publication {
         channel: channel(),
         position: at(43),
+        previous: at(42),
+        sequence: 43,
         data: data.into(),
         format: Format::Json,
         tags: Tags::default(),
@@ -124,6 +126,14 @@ fn everything_written() -> Vec<String> {
         from: at(20),
         to: at(40),
         reason: GapReason::EvictedBySize,
+        agreed: None,
+    };
+    let diverged = Notice::Gap {
+        channel: channel(),
+        from: at(90),
+        to: at(60),
+        reason: GapReason::Diverged,
+        agreed: Some(at(60)),
     };
     let after = Duration::from_millis(2750);
     vec![
@@ -147,6 +157,7 @@ fn everything_written() -> Vec<String> {
             position: at(20),
         }),
         native::encode_notice(&gap),
+        native::encode_notice(&diverged),
         reply(
             4,
             Reply::Published {
@@ -219,6 +230,7 @@ fn every_error_code_is_in_the_table_with_its_verdict() {
 fn every_gap_and_close_reason_is_named() {
     for reason in [
         GapReason::EpochChanged,
+        GapReason::Diverged,
         GapReason::EvictedBySize,
         GapReason::EvictedByAge,
         GapReason::UnknownPosition,

@@ -19,7 +19,7 @@ pub(crate) enum Speaker {
 impl Speaker {
     /// The native dialect, before anything was said.
     pub(crate) fn native() -> Self {
-        Self::Native(Native)
+        Self::Native(Native::default())
     }
 
     pub(crate) fn dialect(&self) -> &dyn Dialect {

@@ -26,6 +26,9 @@ fn encode_connect(connect: &Connect) -> String {
     if !connect.info.is_empty() {
         object = object.raw("info", String::from_utf8_lossy(&connect.info));
     }
+    if connect.lineage {
+        object = object.raw("lineage", true);
+    }
     if connect.positions.is_empty() {
         return object.end();
     }

@@ -70,6 +70,7 @@ impl Dialect for Lines {
                 resume: None,
                 info: "".into(),
                 positions: Vec::new(),
+                lineage: false,
             }));
         }
         self.sent += 1;
