@@ -1,6 +1,6 @@
 //! What must be true of several settings together.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::Config;
 use super::channels::ChannelRule;
@@ -14,13 +14,19 @@ const AROUND: usize = 16 * 1024;
 
 /// What does not go together. What `failed` by itself is not complained about twice.
 pub(crate) fn together(loaded: &Loaded, failed: &BTreeSet<String>) -> Vec<Problem> {
-    let checks: [(&[&str], Check); 4] = [
+    let checks: [(&[&str], Check); 7] = [
         (&["tls.cert", "tls.key"], tls),
         (
             &["messages.max_bytes", "limits.data_bytes"],
             longest_message,
         ),
         (&["messages.outbox_bytes", "limits.data_bytes"], outbox),
+        (&["messages.unsent_bytes", "messages.outbox_bytes"], budget),
+        (&["limits.presence_lease"], lease),
+        (
+            &["connections.max_per_address", "connections.max"],
+            per_address,
+        ),
         (&["channels"], unreachable),
     ];
     let sound = |(keys, _): &(&[&str], Check)| !keys.iter().any(|key| failed.contains(*key));
@@ -75,6 +81,52 @@ fn outbox(loaded: &Loaded) -> Vec<Problem> {
          takes {needed} bytes with what is around it: raise the one or lower the other"
     );
     let place = either(loaded, "messages.outbox_bytes", "limits.data_bytes");
+    vec![Problem::new(place, message)]
+}
+
+fn budget(loaded: &Loaded) -> Vec<Problem> {
+    let messages = &loaded.config.messages;
+    // Two full outboxes: one that is slow must not be all there is.
+    let needed = messages.outbox_bytes.saturating_mul(2);
+    if messages.unsent_bytes >= needed {
+        return Vec::new();
+    }
+    let message = format!(
+        "messages.unsent_bytes is for all connections together and has to hold two outboxes of \
+         messages.outbox_bytes, which take {needed} bytes: raise the one or lower the other"
+    );
+    let place = either(loaded, "messages.unsent_bytes", "messages.outbox_bytes");
+    vec![Problem::new(place, message)]
+}
+
+/// A lease is renewed three times in its life, by a tick that comes twice a second.
+fn lease(loaded: &Loaded) -> Vec<Problem> {
+    const LEAST: Duration = Duration::from_secs(3);
+    if loaded.config.limits.presence_lease >= LEAST {
+        return Vec::new();
+    }
+    let message = format!(
+        "limits.presence_lease has to be at least {} s: it is renewed every third of it, and a \
+         worker that is busy for a second would lose its members",
+        LEAST.as_secs()
+    );
+    vec![Problem::new(loaded.place("limits.presence_lease"), message)]
+}
+
+fn per_address(loaded: &Loaded) -> Vec<Problem> {
+    let connections = &loaded.config.connections;
+    let Some(per_address) = connections.max_per_address else {
+        return Vec::new();
+    };
+    if per_address <= connections.max {
+        return Vec::new();
+    }
+    let message = format!(
+        "connections.max_per_address is {per_address}, more than the {} of connections.max that all \
+         addresses have together: raise the one or lower the other",
+        connections.max
+    );
+    let place = either(loaded, "connections.max_per_address", "connections.max");
     vec![Problem::new(place, message)]
 }
 

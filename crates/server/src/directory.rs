@@ -98,10 +98,10 @@ impl Directory {
     }
 
     /// The client on this connection has proven that it has read its welcome.
-    pub(crate) fn confirm(&self, session: SessionId, generation: u32) {
+    pub(crate) fn confirm(&self, session: SessionId, place: Place) {
         let sessions = &mut *self.lock();
         if let Some(entry) = sessions.here.get_mut(&session)
-            && entry.generation == generation
+            && entry.place() == place
         {
             entry.confirmed = true;
         }
@@ -109,20 +109,20 @@ impl Directory {
 
     /// A connection has ended. Older tokens than its own are out of date from now on if its client has
     /// that one.
-    pub(crate) fn ended(&self, session: SessionId, generation: u32) {
+    pub(crate) fn left(&self, session: SessionId, place: Place) {
         let sessions = &mut *self.lock();
         let hash_map::Entry::Occupied(entry) = sessions.here.entry(session) else {
             return;
         };
-        if entry.get().generation != generation {
+        if entry.get().place() != place {
             return;
         }
         let entry = entry.remove();
         if !entry.confirmed {
             return;
         }
-        sessions.away.insert(session, generation);
-        sessions.went.push_back((session, generation));
+        sessions.away.insert(session, entry.generation);
+        sessions.went.push_back((session, entry.generation));
         while sessions.went.len() > REMEMBERED {
             let Some((oldest, generation)) = sessions.went.pop_front() else {
                 return;

@@ -42,14 +42,6 @@ impl Server {
     /// # Errors
     /// [`StartError`] says what is wrong and what to do.
     pub async fn start(config: Config) -> Result<Running, StartError> {
-        start_with(config, |routes| routes)
-    }
-
-    /// Starts a server with other routes than the configured ones.
-    pub(crate) fn start_with(
-        config: Config,
-        routes: impl FnOnce(Routes) -> Routes,
-    ) -> Result<Running, StartError> {
         let started = spawn_blocking(|| start(config)).await;
         started.map_err(|panic| StartError::System(io::Error::other(panic)))?
     }

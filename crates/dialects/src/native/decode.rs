@@ -15,6 +15,8 @@ use crate::dialect::Connect;
 
 /// Positions one `connect` may bring: more than a session may have subscriptions.
 pub const MAX_POSITIONS: usize = 1024;
+/// Channels that one `subscribe` may name: as many as commands may come at once.
+pub const MAX_CHANNELS: usize = 256;
 /// Bytes of what a session tells of itself: a name and a colour. They travel in each join and
 /// leave, and once a member in each list.
 pub const MAX_INFO: usize = 256;
@@ -35,6 +37,43 @@ pub enum Request {
         /// What.
         command: Command,
     },
+    /// A `subscribe` with several channels.
+    SubscribeAll(SubscribeAll),
+}
+
+/// A `subscribe` with several channels. Each is answered by itself, under numbers that count up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscribeAll {
+    /// The first channel is answered under this number.
+    pub id: CommandId,
+    /// The channels, with the position that each begins after where it has one of its own.
+    pub channels: Vec<(ChannelName, Option<Position>)>,
+    /// Where those without one begin.
+    pub since: Since,
+    /// Whether joins and leaves are wanted.
+    pub presence: bool,
+}
+
+impl SubscribeAll {
+    /// The commands that it stands for.
+    pub fn commands(self) -> impl Iterator<Item = (CommandId, Command)> {
+        let Self {
+            id,
+            channels,
+            since,
+            presence,
+        } = self;
+        let numbered = (id.0..).map(CommandId).zip(channels);
+        numbered.map(move |(id, (channel, position))| {
+            let since = position.map_or(since, Since::Position);
+            let command = Command::Subscribe {
+                channel,
+                since,
+                presence,
+            };
+            (id, command)
+        })
+    }
 }
 
 /// A message that is no request, and why.
@@ -55,6 +94,8 @@ struct Message<'a> {
     id: Option<u64>,
     #[serde(borrow)]
     channel: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    channels: Option<Vec<Cow<'a, str>>>,
     #[serde(borrow)]
     since: Option<&'a RawValue>,
     presence: Option<bool>,
@@ -116,6 +157,7 @@ fn request(message: &Message<'_>, id: Option<CommandId>) -> Result<Request, Refu
     let command = match &*message.kind {
         "connect" => return connect(message, id).map(Request::Connect),
         "publish" => publish(message)?,
+        "subscribe" if message.channels.is_some() => return subscribe_to_several(message, id),
         "subscribe" => Command::Subscribe {
             channel: channel(message)?,
             since: since(message, Since::Now)?,
@@ -179,6 +221,38 @@ fn connect(message: &Message<'_>, id: CommandId) -> Result<Connect, Refusal> {
         positions: positions.collect::<Result<_, Refusal>>()?,
         lineage: message.lineage.unwrap_or(false),
     })
+}
+
+/// Every channel is answered by itself, so that one that is refused holds up none of the others.
+fn subscribe_to_several(message: &Message<'_>, id: CommandId) -> Result<Request, Refusal> {
+    if message.channel.is_some() {
+        return Err(bad("channel and channels: only one of them"));
+    }
+    let names = message.channels.as_deref().unwrap_or_default();
+    if names.is_empty() || names.len() > MAX_CHANNELS {
+        let count = names.len();
+        return Err(bad(format!(
+            "channels: names {count}, and a message may name 1 to {MAX_CHANNELS}"
+        )));
+    }
+    let last = u64::try_from(names.len())
+        .unwrap_or(u64::MAX)
+        .saturating_add(id.0);
+    if last > MAX_ID {
+        return Err(bad("id: has to leave a number for each channel below 2^53"));
+    }
+    let channel = |name: &Cow<'_, str>| {
+        let given = message.positions.as_ref().and_then(|given| given.get(name));
+        let position = given.map(|position| position.parse().map_err(at("positions")));
+        let channel = ChannelName::new(name).map_err(at("channels"))?;
+        Ok((channel, position.transpose()?))
+    };
+    Ok(Request::SubscribeAll(SubscribeAll {
+        id,
+        channels: names.iter().map(channel).collect::<Result<_, Refusal>>()?,
+        since: since(message, Since::Now)?,
+        presence: message.presence.unwrap_or(false),
+    }))
 }
 
 fn info(message: &Message<'_>) -> Result<Bytes, Refusal> {

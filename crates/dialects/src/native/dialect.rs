@@ -77,6 +77,11 @@ impl Dialect for Native {
                 Intent::Connect(connect)
             }
             Ok(Request::Command { id, command }) => Intent::Command { id, command },
+            Ok(Request::SubscribeAll(all)) => {
+                let commands = all.commands();
+                let commands = commands.map(|(id, command)| Intent::Command { id, command });
+                return intents.extend(commands);
+            }
             Err(Rejection { id, refusal }) => Intent::Refuse { id, refusal },
         });
     }

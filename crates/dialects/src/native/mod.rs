@@ -24,7 +24,7 @@ mod nesting;
 mod object;
 
 pub use crate::dialect::Connect;
-pub use decode::{MAX_INFO, MAX_POSITIONS, Rejection, Request, decode};
+pub use decode::{MAX_CHANNELS, MAX_INFO, MAX_POSITIONS, Rejection, Request, SubscribeAll, decode};
 pub use dialect::Native;
 pub use encode::{
     close_code, encode_new_epoch, encode_notice, encode_presence, encode_publication,

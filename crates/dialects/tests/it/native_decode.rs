@@ -1,6 +1,6 @@
 //! Requests as they are meant.
 
-use offhook_dialects::native::{MAX_INFO, Request, decode};
+use offhook_dialects::native::{MAX_CHANNELS, MAX_INFO, Request, decode};
 use offhook_engine::*;
 
 fn command(text: &str) -> Command {
@@ -9,7 +9,7 @@ fn command(text: &str) -> Command {
             assert_eq!(id, CommandId(1));
             command
         }
-        Request::Connect(connect) => panic!("{connect:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -130,5 +130,55 @@ fn fields_from_the_future_are_ignored() {
     assert_eq!(
         command(r#"{"type":"ping","id":1,"colour":["red"]}"#),
         Command::Ping
+    );
+}
+
+#[test]
+fn a_subscribe_with_several_channels_is_a_command_for_each_under_numbers_that_count_up() {
+    let text = r#"{"type":"subscribe","id":7,"channels":["a","b"],"since":"start","positions":{"b":"17.4"}}"#;
+    let Request::SubscribeAll(all) = decode(text).unwrap() else {
+        panic!()
+    };
+    let command = |channel, since| Command::Subscribe {
+        channel: ChannelName::new(channel).unwrap(),
+        since,
+        presence: false,
+    };
+    let position = Since::Position(Position::new(17, 4));
+    let commands: Vec<_> = all.commands().collect();
+    assert_eq!(
+        commands,
+        [
+            (CommandId(7), command("a", Since::Start)),
+            (CommandId(8), command("b", position)),
+        ]
+    );
+}
+
+#[test]
+fn a_list_of_channels_is_bounded_and_leaves_numbers_for_all() {
+    let of = |id: u64, count: usize| {
+        let channels = vec!["\"a\""; count].join(",");
+        decode(&format!(
+            r#"{{"type":"subscribe","id":{id},"channels":[{channels}]}}"#
+        ))
+    };
+    assert!(of(1, MAX_CHANNELS).is_ok());
+    for (id, count, what) in [
+        (1, 0, "channels"),
+        (1, MAX_CHANNELS + 1, "257"),
+        ((1 << 53) - 1, 1, "id"),
+    ] {
+        let rejection = of(id, count).unwrap_err();
+        assert_eq!(rejection.id, Some(CommandId(id)));
+        assert!(rejection.refusal.detail.contains(what), "{rejection:?}");
+    }
+    let both = r#"{"type":"subscribe","id":1,"channel":"a","channels":["b"]}"#;
+    assert!(
+        decode(both)
+            .unwrap_err()
+            .refusal
+            .detail
+            .contains("only one")
     );
 }

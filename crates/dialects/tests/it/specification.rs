@@ -23,8 +23,9 @@ fn kind_of(example: &str) -> &str {
     example.split('"').nth(3).unwrap()
 }
 
-const FROM_CLIENT: [&str; 9] = [
+const FROM_CLIENT: [&str; 10] = [
     "connect",
+    "subscribe",
     "subscribe",
     "unsubscribe",
     "publish",

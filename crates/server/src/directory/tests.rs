@@ -39,10 +39,10 @@ fn come(directory: &Directory, token: Option<u32>, place: Place) -> Option<(u32,
 fn a_session_that_comes_back_on_any_worker_replaces_its_older_connection() {
     let (directory, [one, two]) = (Directory::default(), places());
     assert_eq!(come(&directory, None, one), Some((1, None)));
-    directory.confirm(ann(), 1);
+    directory.confirm(ann(), one);
     assert_eq!(come(&directory, Some(1), two), Some((2, Some(one))));
     // The older one ends when the newer one is there, and takes nothing with it.
-    directory.ended(ann(), 1);
+    directory.left(ann(), one);
     assert_eq!(directory.find(ann()), Some(two));
 }
 
@@ -51,7 +51,7 @@ fn an_older_token_never_displaces_a_newer_connection_that_is_confirmed() {
     let (directory, [one, two]) = (Directory::default(), places());
     come(&directory, None, one);
     come(&directory, Some(1), two);
-    directory.confirm(ann(), 2);
+    directory.confirm(ann(), two);
     assert_eq!(come(&directory, Some(1), one), None);
     assert_eq!(directory.find(ann()), Some(two));
 }
@@ -69,10 +69,10 @@ fn a_newer_connection_whose_client_may_not_have_its_token_gives_way() {
 fn a_token_can_t_be_used_again_once_a_later_connection_came_and_went() {
     let (directory, [one, two]) = (Directory::default(), places());
     come(&directory, None, one);
-    directory.ended(ann(), 1);
+    directory.left(ann(), one);
     come(&directory, Some(1), two);
-    directory.confirm(ann(), 2);
-    directory.ended(ann(), 2);
+    directory.confirm(ann(), two);
+    directory.left(ann(), two);
     assert_eq!(directory.find(ann()), None);
     assert_eq!(come(&directory, Some(1), one), None);
     assert_eq!(come(&directory, Some(2), one), Some((3, None)));
@@ -94,8 +94,8 @@ fn what_is_remembered_of_sessions_that_went_is_bounded() {
     for n in 0..=REMEMBERED as u128 {
         let session = SessionId::from_bytes(n.to_be_bytes());
         directory.enter(session, 1, place).unwrap();
-        directory.confirm(session, 1);
-        directory.ended(session, 1);
+        directory.confirm(session, place);
+        directory.left(session, place);
     }
     let sessions = directory.lock();
     assert_eq!(

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     tokens::random_bytes,
-    worker::{Speaker, Worker},
+    worker::{Pressure, Speaker, Worker},
 };
 
 /// A WebSocket that was accepted, and is yet to be made of its stream.
@@ -93,6 +93,10 @@ fn check(worker: &Worker, decision: &mut ServerDecision, place: &mut Place) -> R
     if place.is_over() {
         let sentence = "the server has as many connections as it may";
         return Err(busy(worker, "connections", sentence));
+    }
+    if worker.shared.memory.pressure() >= Pressure::Severe {
+        let sentence = "too much waits to be sent to the connections that there are";
+        return Err(busy(worker, "memory", sentence));
     }
     if !place.handshake(Instant::now()) {
         return Err(busy(worker, "handshakes", "too many come at once"));

@@ -7,10 +7,7 @@ use offhook_dialects::{Connect, Incoming, Intent, Payload, Welcome};
 use offhook_engine::{CommandId, ErrorCode, Identity, Refusal, SessionId};
 
 use super::{Worker, connection::Connection, now, outlet::Outlet, speaker::Speaker};
-use crate::{
-    directory::Place,
-    tokens::{bad as bad_token, random_bytes},
-};
+use crate::tokens::{bad as bad_token, random_bytes};
 
 /// Messages that are no `connect` before the connection is closed. 16: a program that is being written
 /// gets its errors, a flood ends.
@@ -136,10 +133,7 @@ impl Connecting {
                 (session, generation, connection)
             }
         };
-        let place = Place {
-            worker: worker.number,
-            connection,
-        };
+        let place = worker.place(connection);
         let Ok(older) = directory.enter(session, generation, place) else {
             engine.handle_connection_lost(connection);
             worker.carry_out(state);
@@ -173,7 +167,7 @@ impl Connecting {
         if let Some(older) = older {
             worker.close_replaced(older);
         }
-        Ok(Connection::new(worker, connection, generation))
+        Ok(Connection::new(worker, connection))
     }
 }
 

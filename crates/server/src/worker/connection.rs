@@ -6,13 +6,13 @@ use offhook_dialects::{Incoming, Intent};
 use offhook_engine::{Command, CommandId, ConnectionId, Refusal};
 
 use super::{Worker, connecting::bad};
+use crate::directory::Place;
 
 /// A connection whose client said who it is. The engine knows of it until this is dropped.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) worker: Rc<Worker>,
     id: ConnectionId,
-    generation: u32,
     /// Its client has sent something since it was connected.
     confirmed: bool,
     /// Its client has said that it leaves.
@@ -30,12 +30,11 @@ pub(super) enum Taken {
 }
 
 impl Connection {
-    pub(super) fn new(worker: &Rc<Worker>, id: ConnectionId, generation: u32) -> Self {
+    pub(super) fn new(worker: &Rc<Worker>, id: ConnectionId) -> Self {
         worker.shared.connection_came();
         Self {
             worker: Rc::clone(worker),
             id,
-            generation,
             confirmed: false,
             left: false,
         }
@@ -110,7 +109,7 @@ impl Connection {
         self.confirmed = true;
         if let Some(session) = self.worker.state.borrow().engine.session(self.id) {
             let directory = &self.worker.shared.directory;
-            directory.confirm(session, self.generation);
+            directory.confirm(session, self.worker.place(self.id));
         }
     }
 
@@ -131,13 +130,20 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.worker
-            .end_connection(self.id, self.generation, self.left);
+        self.worker.end_connection(self.id, self.left);
         self.worker.shared.connection_went();
     }
 }
 
 impl Worker {
+    /// Where a connection of this worker is.
+    pub(super) fn place(&self, connection: ConnectionId) -> Place {
+        Place {
+            worker: self.number,
+            connection,
+        }
+    }
+
     /// Waits until the broker has answered everything that a connection has asked of it.
     pub(super) async fn answered(&self, connection: ConnectionId) {
         let wake = self
@@ -152,10 +158,10 @@ impl Worker {
         self.state.borrow_mut().outboxes.wake_no_more(connection);
     }
 
-    fn end_connection(self: &Rc<Self>, connection: ConnectionId, generation: u32, left: bool) {
+    fn end_connection(self: &Rc<Self>, connection: ConnectionId, left: bool) {
         let session = self.state.borrow().engine.session(connection);
         if let Some(session) = session {
-            self.shared.directory.ended(session, generation);
+            self.shared.directory.left(session, self.place(connection));
         }
         self.state.borrow_mut().outboxes.remove(connection);
         self.turn(|engine, _| {

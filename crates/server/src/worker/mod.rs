@@ -3,6 +3,7 @@
 
 mod connecting;
 mod connection;
+mod memory;
 mod orders;
 mod outboxes;
 mod outlet;
@@ -41,6 +42,7 @@ use crate::{
     door::{self, Place},
     refused::Refused,
 };
+pub(crate) use memory::{Memory, Pressure};
 pub(crate) use orders::Orders;
 use outboxes::Outboxes;
 pub(crate) use shared::Shared;

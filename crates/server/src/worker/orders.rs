@@ -82,10 +82,17 @@ impl Worker {
         }
     }
 
-    /// Closes a connection. Its session has moved on, so that nothing that it still sends counts.
     fn replace(self: &Rc<Self>, connection: ConnectionId) {
-        let reason = CloseReason::Replaced;
+        self.close_connection(connection, CloseReason::Replaced);
+    }
+
+    /// Closes a connection. Its session has moved on or is to resume: nothing that this connection
+    /// still sends counts.
+    pub(super) fn close_connection(self: &Rc<Self>, connection: ConnectionId, reason: CloseReason) {
         let mut state = self.state.borrow_mut();
+        if let Some(session) = state.engine.session(connection) {
+            self.shared.directory.left(session, self.place(connection));
+        }
         state
             .outboxes
             .notice(connection, &Notice::Close { reason }, &self.refused);

@@ -9,10 +9,10 @@ use super::{Worker, outlet::Outlet};
 /// Hands out more until the connection wants no more. This task exists only while a connection is
 /// behind.
 pub(super) async fn refill(worker: Rc<Worker>, connection: ConnectionId, outlet: Outlet) {
-    // Half of the outbox: live publications have room beside it.
-    let half = worker.shared.config.messages.outbox_bytes / 2;
     // An error means that the connection is closing, which the connection's own task tells the engine.
     while outlet.room().await.is_ok() {
+        // Half of the outbox: live publications have room beside it.
+        let half = worker.state.borrow().outboxes.bound() / 2;
         let grant = half.saturating_sub(outlet.unsent()).max(half / 4);
         let more = worker.turn(|engine, _| {
             let wants = engine.wants_writable(connection);

@@ -18,7 +18,7 @@ use crate::{
     directory::Directory,
     door::{Admission, Routes, Stream},
     tokens::Sealer,
-    worker::Orders,
+    worker::{Memory, Orders},
 };
 
 /// What all workers of a server share.
@@ -29,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) sealer: Arc<Sealer>,
     pub(crate) directory: Directory,
     pub(crate) orders: Orders,
+    pub(crate) memory: Memory,
     pub(crate) tls: Option<TlsAcceptor>,
     /// Which dialect is spoken where.
     pub(crate) routes: Routes,
@@ -50,6 +51,7 @@ impl Shared {
             admission: Admission::new(&config.connections, started),
             directory: Directory::default(),
             orders: Orders::new(config.workers.get()),
+            memory: Memory::new(config.messages.unsent_bytes, config.workers.get()),
             config,
             broker,
             sealer,

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, time::Duration};
 
-use offhook_engine::SessionSnapshot;
+use offhook_engine::{CloseReason, SessionSnapshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{State, Worker, now};
@@ -29,6 +29,7 @@ impl Worker {
                 until_look = TICKS_A_LOOK;
             }
             self.mark_and_seal(look);
+            self.mind_memory();
             self.refused.borrow_mut().tell_in_time(now().instant);
         }
     }
@@ -57,6 +58,20 @@ impl Worker {
         outboxes.seal_stale(now_s, |connection, generation| {
             self.seal(engine.snapshot(connection, now)?, generation)
         });
+    }
+
+    /// Counts what waits to be sent, and keeps it within the budget of the process.
+    fn mind_memory(self: &Rc<Self>) {
+        let memory = &self.shared.memory;
+        let slowest = {
+            let outboxes = &mut self.state.borrow_mut().outboxes;
+            let too_much = memory.note(self.number, outboxes.count_unsent());
+            outboxes.set_pressure(memory.pressure());
+            outboxes.slowest(too_much)
+        };
+        for connection in slowest {
+            self.close_connection(connection, CloseReason::TooSlow);
+        }
     }
 
     /// The resume token of a session; none if it can't have one.

@@ -2,7 +2,7 @@
 
 use std::{cell::RefMut, rc::Rc, sync::Arc};
 
-use offhook_engine::{BrokerEvent, Engine, Now};
+use offhook_engine::{BrokerEvent, Delivery, Engine, Notice, Now, Reply};
 use tokio::{
     sync::Notify,
     task::{spawn_local, yield_now},
@@ -81,7 +81,31 @@ impl Worker {
             let Some(delivery) = engine.poll_delivery() else {
                 break;
             };
-            outboxes.put(delivery, &self.refused);
+            match delivery {
+                Delivery::Connection { connection, notice } if ends_subscription(&notice) => {
+                    // Ahead of the notice: whoever has that does not come back with a token that
+                    // still has the subscription.
+                    let now_s = self.seconds();
+                    outboxes.seal(connection, now_s, |generation| {
+                        self.seal(engine.snapshot(connection, now())?, generation)
+                    });
+                    let delivery = Delivery::Connection { connection, notice };
+                    outboxes.put(delivery, &self.refused);
+                }
+                delivery => outboxes.put(delivery, &self.refused),
+            }
         }
+    }
+}
+
+fn ends_subscription(notice: &Notice) -> bool {
+    match notice {
+        Notice::Reply { reply, .. } => matches!(reply, Reply::Unsubscribed { .. }),
+        Notice::Unsubscribed { .. } => true,
+        Notice::Gap { .. }
+        | Notice::CatchingUp { .. }
+        | Notice::Live { .. }
+        | Notice::Reconnect { .. }
+        | Notice::Close { .. } => false,
     }
 }

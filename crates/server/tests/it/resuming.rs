@@ -106,6 +106,24 @@ async fn a_session_that_comes_back_while_its_old_connection_is_open_replaces_it(
     assert_eq!(new.ask(json!({"type": "ping"})).await["type"], "pong");
 }
 
+/// Issue 10, point 13: a cut within half a second undid it.
+#[tokio::test]
+async fn a_subscription_that_was_ended_does_not_come_back_however_soon_the_connection_breaks() {
+    let hall = Hall::open(config()).await;
+    let mut caller = hall.caller().await;
+    caller.subscribe("chat1", json!("now")).await;
+    caller.subscribe("chat2", json!("now")).await;
+    caller.fresh_token().await;
+    let unsubscribe = json!({"type": "unsubscribe", "channel": "chat1"});
+    assert_eq!(caller.ask(unsubscribe).await["type"], "unsubscribed");
+    let token = caller.resume.clone();
+    caller.cut();
+    let mut back = hall.dial().await;
+    assert_eq!(back.resume(&token, json!({})).await["type"], "welcome");
+    assert_eq!(back.hear_a("subscribed").await["channel"], "chat2");
+    assert_eq!(back.ask(json!({"type": "ping"})).await["type"], "pong");
+}
+
 /// Connections of one client land on any worker. Issue 10, point 7: 11 of 20 stayed open.
 #[tokio::test]
 async fn a_session_that_comes_back_on_another_worker_replaces_its_older_connection_there() {

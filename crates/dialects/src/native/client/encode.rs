@@ -3,7 +3,10 @@
 use data_encoding::BASE64;
 use offhook_engine::{ChannelName, Command, CommandId, Format, Key, Position, Since, Tags};
 
-use super::super::{decode::Request, object::Object};
+use super::super::{
+    decode::{Request, SubscribeAll},
+    object::{Object, json},
+};
 use crate::Connect;
 
 /// Writes what [`decode`](super::super::decode) reads.
@@ -12,6 +15,7 @@ pub fn encode_request(request: &Request) -> String {
     match request {
         Request::Connect(connect) => encode_connect(connect),
         Request::Command { id, command } => encode_command(*id, command),
+        Request::SubscribeAll(all) => encode_subscribe_all(all),
     }
 }
 
@@ -29,10 +33,31 @@ fn encode_connect(connect: &Connect) -> String {
     if connect.lineage {
         object = object.raw("lineage", true);
     }
-    if connect.positions.is_empty() {
+    encode_positions(object, connect.positions.iter().cloned())
+}
+
+fn encode_subscribe_all(all: &SubscribeAll) -> String {
+    let names = all.channels.iter().map(|(name, _)| json(name.as_str()));
+    let object = Object::new("subscribe")
+        .raw("id", all.id.0)
+        .list("channels", names);
+    let mut object = object.raw("since", since_json(all.since));
+    if all.presence {
+        object = object.raw("presence", true);
+    }
+    let own =
+        |(name, position): &(ChannelName, Option<Position>)| Some((name.clone(), (*position)?));
+    encode_positions(object, all.channels.iter().filter_map(own))
+}
+
+fn encode_positions(
+    object: Object,
+    positions: impl Iterator<Item = (ChannelName, Position)>,
+) -> String {
+    let mut positions = positions.peekable();
+    if positions.peek().is_none() {
         return object.end();
     }
-    let positions = connect.positions.iter();
     let positions = positions.fold(Object::part(), |object, (channel, position)| {
         object.foreign(channel.as_str(), &position.to_string())
     });

@@ -4,7 +4,7 @@
 use offhook::protocol::Prepared;
 use offhook_engine::ConnectionId;
 
-use super::Outboxes;
+use super::{Outboxes, unsent::HEAVY};
 
 /// Messages held at most. 32: a walk through the connections is cheap then, and an outbox that is
 /// full is over its bound by as many messages.
@@ -49,8 +49,9 @@ impl Outboxes {
             audience,
             several,
         } = &mut self.broadcasts;
+        let notable = HEAVY.min(self.bound.now);
         for &connection in &*audience {
-            let Some(Some(outbox)) = self.connections.get(connection.index()) else {
+            let Some(Some(outbox)) = self.connections.get_mut(connection.index()) else {
                 continue;
             };
             let put = if *several {
@@ -60,8 +61,13 @@ impl Outboxes {
             };
             // A connection that is closing gets nothing more.
             let Ok(unsent) = put else { continue };
-            if unsent > self.bound {
-                self.full.push(connection);
+            if unsent > notable {
+                if !std::mem::replace(&mut outbox.heavy, true) {
+                    self.heavy.push(connection);
+                }
+                if unsent > self.bound.now {
+                    self.full.push(connection);
+                }
             }
         }
         audience.clear();

@@ -4,6 +4,7 @@
 mod broadcasts;
 mod framing;
 mod tokens;
+mod unsent;
 
 use std::{cell::RefCell, mem, rc::Rc};
 
@@ -17,13 +18,16 @@ use crate::{config::Config, refused::Refused};
 use broadcasts::Broadcasts;
 use framing::{Class, Framing};
 use tokens::TokenAge;
+use unsent::Bound;
 
 /// The outboxes of a worker's connections, by the connections' dense index.
 #[derive(Debug)]
 pub(super) struct Outboxes {
     connections: Vec<Option<Outbox>>,
     /// Bytes an outbox may hold.
-    bound: usize,
+    bound: Bound,
+    /// Those with so much unsent that it is worth counting.
+    heavy: Vec<ConnectionId>,
     framing: Framing,
     broadcasts: Broadcasts,
     /// Those that a broadcast put above the bound.
@@ -49,6 +53,8 @@ struct Outbox {
     generation: u32,
     token: TokenAge,
     refilling: bool,
+    /// It is in `Outboxes::heavy`.
+    heavy: bool,
     /// The task that waits for an answer to be put.
     answered: Option<Rc<Notify>>,
 }
@@ -57,7 +63,8 @@ impl Outboxes {
     pub(super) fn new(config: &Config) -> Self {
         Self {
             connections: Vec::new(),
-            bound: config.messages.outbox_bytes,
+            bound: Bound::new(config.messages.outbox_bytes),
+            heavy: Vec::new(),
             framing: Framing::new(config),
             broadcasts: Broadcasts::default(),
             full: Vec::new(),
@@ -91,6 +98,7 @@ impl Outboxes {
                 generation,
                 token: TokenAge::sealed(now_s),
                 refilling: false,
+                heavy: false,
                 answered: None,
             });
         }
@@ -199,12 +207,13 @@ impl Outboxes {
             true => dialect.head(publication, &framed.shared),
             false => Head::None,
         };
-        // A connection that is closing gets nothing more.
-        let _unsent = match head {
+        let unsent = match head {
             Head::None => outbox.outlet.put_prepared(&framed.messages),
             Head::Insert(head) => outbox.outlet.put(framed.shared.with_head(&head)),
             Head::Whole(message) => outbox.outlet.put(message),
         };
+        // A connection that is closing gets nothing more.
+        self.note_unsent(connection, unsent.unwrap_or(0));
         self.wants_refill.push(connection);
     }
 
@@ -217,10 +226,12 @@ impl Outboxes {
         let mut spoken = mem::take(&mut self.spoken);
         if let Some(outbox) = self.get(connection) {
             speak(outbox.speaker.dialect_mut(), &mut spoken);
+            let mut unsent = 0;
             for message in spoken.drain(..) {
                 // A connection that is closing gets nothing more.
-                let _unsent = outbox.outlet.put(message);
+                unsent = outbox.outlet.put(message).unwrap_or(0);
             }
+            self.note_unsent(connection, unsent);
         }
         self.spoken = spoken;
     }
@@ -241,14 +252,14 @@ impl Outboxes {
         }
         match notice {
             Notice::Reply { reply, .. } => match reply {
-                Reply::Subscribed { .. } | Reply::Unsubscribed { .. } => {
-                    self.token_is_stale(connection)
-                }
+                Reply::Subscribed { .. } => self.token_is_stale(connection),
                 Reply::Refused(refusal) => {
                     refused
                         .borrow_mut()
                         .note(refusal.code.name(), &refusal.detail);
                 }
+                // Its token was sealed ahead of it.
+                Reply::Unsubscribed { .. } => {}
                 Reply::Published { .. }
                 | Reply::History { .. }
                 | Reply::Members { .. }
@@ -256,13 +267,13 @@ impl Outboxes {
                 | Reply::Receipts { .. }
                 | Reply::Pong => {}
             },
-            Notice::Unsubscribed { .. } => self.token_is_stale(connection),
             Notice::Close { reason } => {
                 let code = CloseCode::new(outbox.speaker.dialect().close_code(*reason));
                 outbox.outlet.close(code, reason.name());
                 refused.borrow_mut().note("connection", reason.name());
             }
-            Notice::Gap { .. }
+            Notice::Unsubscribed { .. }
+            | Notice::Gap { .. }
             | Notice::CatchingUp { .. }
             | Notice::Live { .. }
             | Notice::Reconnect { .. } => {}

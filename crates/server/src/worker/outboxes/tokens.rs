@@ -12,7 +12,7 @@ use super::Outboxes;
 pub(super) struct TokenAge {
     /// In seconds since the server's start.
     sealed_s: u32,
-    /// It is in `Outboxes::stale`.
+    /// It is out of date; the connection is in `Outboxes::stale`.
     stale: bool,
 }
 
@@ -42,14 +42,29 @@ impl Outboxes {
         mut seal: impl FnMut(ConnectionId, u32) -> Option<String>,
     ) {
         for connection in mem::take(&mut self.stale) {
-            let Some(outbox) = self.get(connection) else {
-                continue;
-            };
-            outbox.token = TokenAge::sealed(now_s);
-            let generation = outbox.generation;
-            if let Some(token) = seal(connection, generation) {
-                self.say(connection, |dialect, out| dialect.token(&token, out));
+            // Those that got one since are not stale any more.
+            if self
+                .get(connection)
+                .is_some_and(|outbox| outbox.token.stale)
+            {
+                self.seal(connection, now_s, |generation| seal(connection, generation));
             }
+        }
+    }
+
+    /// Sends a new token to a connection.
+    pub(in crate::worker) fn seal(
+        &mut self,
+        connection: ConnectionId,
+        now_s: u32,
+        seal: impl FnOnce(u32) -> Option<String>,
+    ) {
+        let Some(outbox) = self.get(connection) else {
+            return;
+        };
+        outbox.token = TokenAge::sealed(now_s);
+        if let Some(token) = seal(outbox.generation) {
+            self.say(connection, |dialect, out| dialect.token(&token, out));
         }
     }
 

@@ -142,7 +142,7 @@ async fn a_dialect_is_added_by_a_line_of_routing_and_shares_channels_with_native
     assert_eq!(next(&mut toy).await, "Subscribed");
 
     let url = format!("ws://{address}/ws");
-    let mut ours = offhook::Connect::new(&url)
+    let mut ours = offhook::Connect::to(&url)
         .subprotocol(native::SUBPROTOCOL)
         .open()
         .await
