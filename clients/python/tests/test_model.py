@@ -180,7 +180,7 @@ class Life:
         except Unavailable:
             raise AssertionError("so few have room") from None
 
-    def does(self, what: str, count: int) -> None:  # noqa: C901 - a table of what can happen
+    def does(self, what: str, count: int) -> None:  # noqa: C901, PLR0912 - a table of what can happen
         server = self.server
         match what:
             case "calm down":

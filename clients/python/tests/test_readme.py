@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from machine import PROGRAM, free_port
 from mypy import api
 
 import offhook
+from machine import PROGRAM, free_port
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 EXAMPLES = [part.split("```")[0] for part in README.split("```python\n")[1:]]
