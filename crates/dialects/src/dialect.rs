@@ -176,8 +176,9 @@ pub trait Encoding: fmt::Debug + Send + Sync {
 /// [`receive`](Self::receive) turns what came into [`Intent`]s. Everything else turns what the
 /// server has to say into [`Payload`]s, pushed to `out` in the order in which they are sent.
 pub trait Dialect: fmt::Debug {
-    /// How this connection gets publications. Asked once, after the [`Intent::Connect`].
-    fn encoding(&self) -> &'static dyn Encoding;
+    /// How this connection gets publications. Asked once, for the [`Intent::Connect`] that was
+    /// granted.
+    fn encoding(&self, connect: &Connect) -> &'static dyn Encoding;
 
     /// Takes what a transport has received.
     fn receive(&mut self, incoming: Incoming<'_>, intents: &mut Vec<Intent>);

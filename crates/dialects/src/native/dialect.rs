@@ -8,14 +8,11 @@ use super::{
     Rejection, Request, close_code, decode, encode_new_epoch, encode_notice, encode_presence,
     encode_publication, encode_rejection, encode_token, encode_welcome,
 };
-use crate::dialect::{Dialect, Encoding, Incoming, Intent, Payload, Shared, Welcome};
+use crate::dialect::{Connect, Dialect, Encoding, Incoming, Intent, Payload, Shared, Welcome};
 
-/// The native dialect of one connection. It is a byte: a quiet connection stays cheap.
+/// The native dialect. It keeps nothing of a connection.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Native {
-    /// The client knows `previous`.
-    lineage: bool,
-}
+pub struct Native;
 
 /// JSON for clients that know `previous`.
 #[derive(Debug)]
@@ -57,8 +54,8 @@ impl Encoding for JsonWithoutLineage {
 }
 
 impl Dialect for Native {
-    fn encoding(&self) -> &'static dyn Encoding {
-        if self.lineage {
+    fn encoding(&self, connect: &Connect) -> &'static dyn Encoding {
+        if connect.lineage {
             &Json
         } else {
             &JsonWithoutLineage
@@ -72,10 +69,7 @@ impl Dialect for Native {
             return intents.push(Intent::Refuse { id: None, refusal });
         };
         intents.push(match decode(text) {
-            Ok(Request::Connect(connect)) => {
-                self.lineage = connect.lineage;
-                Intent::Connect(connect)
-            }
+            Ok(Request::Connect(connect)) => Intent::Connect(connect),
             Ok(Request::Command { id, command }) => Intent::Command { id, command },
             Ok(Request::SubscribeAll(all)) => {
                 let commands = all.commands();

@@ -38,7 +38,7 @@ impl Routes {
     pub(crate) fn new(config: &Config) -> Self {
         let native = Spoken {
             subprotocol: Some(native::SUBPROTOCOL),
-            begin: Speaker::native,
+            begin: || Speaker::Native,
         };
         Self(Vec::new()).with(&config.ws_path, native)
     }

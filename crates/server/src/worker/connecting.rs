@@ -58,7 +58,7 @@ impl Connecting {
     ) -> Result<Connected, Ended> {
         let mut intents = Vec::new();
         if let Some(speaker) = &mut self.speaker {
-            speaker.dialect_mut().receive(incoming, &mut intents);
+            speaker.with(|dialect| dialect.receive(incoming, &mut intents));
         }
         let mut intents = intents.into_iter();
         while let Some(intent) = intents.next() {
@@ -94,7 +94,7 @@ impl Connecting {
         worker.note_refused(refusal.code.name(), &refusal.detail);
         let mut out = Vec::new();
         if let Some(speaker) = &mut self.speaker {
-            speaker.dialect_mut().refused(id, refusal, &mut out);
+            speaker.with(|dialect| dialect.refused(id, refusal, &mut out));
         }
         for message in out {
             self.outlet.put(message).map_err(|_| Ended::Lost)?;
@@ -153,16 +153,22 @@ impl Connecting {
                 resume: &resume,
             };
             let mut out: Vec<Payload> = Vec::new();
-            speaker.dialect_mut().welcome(&welcome, &mut out);
+            speaker.with(|dialect| dialect.welcome(&welcome, &mut out));
             for message in out {
                 // A connection that is closing gets nothing, and ends by itself.
                 let _unsent = self.outlet.put(message);
             }
         }
         let outlet = self.outlet.clone();
-        state
-            .outboxes
-            .add(connection, outlet, speaker, generation, worker.seconds());
+        let encoding = speaker.with(|dialect| dialect.encoding(connect));
+        state.outboxes.add(
+            connection,
+            outlet,
+            speaker,
+            encoding,
+            generation,
+            worker.seconds(),
+        );
         worker.carry_out(state);
         if let Some(older) = older {
             worker.close_replaced(older);

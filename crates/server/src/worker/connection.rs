@@ -57,9 +57,7 @@ impl Connection {
         let mut intents = {
             let state = &mut *self.worker.state.borrow_mut();
             let mut intents = std::mem::take(&mut state.intents);
-            if let Some(dialect) = state.outboxes.dialect(self.id) {
-                dialect.receive(incoming, &mut intents);
-            }
+            state.outboxes.read(self.id, incoming, &mut intents);
             intents
         };
         let mut taken = Taken::Done;

@@ -33,10 +33,9 @@ pub(super) fn serve(
     place: Place,
 ) -> impl Future<Output = ()> + use<> {
     let lease = Lease::new(worker);
-    let speaker = Box::new(speaker);
     async move {
         // Boxed, so that a connection that is connected does not keep room for it.
-        if let Some(mut connection) = Box::pin(connect(&lease, &mut socket, *speaker)).await {
+        if let Some(mut connection) = Box::pin(connect(&lease, &mut socket, speaker)).await {
             while let Some(pause) =
                 poll_fn(|cx| poll_messages(&mut connection, &mut socket, cx)).await
             {

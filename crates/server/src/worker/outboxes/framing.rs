@@ -6,7 +6,7 @@ use offhook::protocol::{
     Prepared,
     deflate::{DeflateConfig, DeflatePool},
 };
-use offhook_dialects::{Dialect, Encoding, Payload, Shared};
+use offhook_dialects::{Encoding, Payload, Shared};
 use offhook_engine::{PresenceChange, Publication};
 
 use crate::config::Config;
@@ -47,9 +47,8 @@ impl Framing {
         }
     }
 
-    /// The class of a connection with this dialect.
-    pub(super) fn class_of(&mut self, dialect: &dyn Dialect) -> Class {
-        let encoding = dialect.encoding();
+    /// The class of connections with this encoding.
+    pub(super) fn class_of(&mut self, encoding: &'static dyn Encoding) -> Class {
         let name = encoding.name();
         let known = self.classes.iter().position(|c| c.encoding.name() == name);
         let index = known.unwrap_or_else(|| {

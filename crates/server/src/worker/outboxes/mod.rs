@@ -6,10 +6,10 @@ mod framing;
 mod tokens;
 mod unsent;
 
-use std::{cell::RefCell, mem, rc::Rc};
+use std::{cell::RefCell, collections::HashMap, mem, rc::Rc};
 
 use offhook::protocol::CloseCode;
-use offhook_dialects::{Dialect, Head, Payload};
+use offhook_dialects::{Dialect, Encoding, Head, Incoming, Intent, Payload};
 use offhook_engine::{ConnectionId, Delivery, Notice, PresenceChange, Publication, Reply};
 use tokio::sync::Notify;
 
@@ -17,7 +17,6 @@ use super::{outlet::Outlet, speaker::Speaker};
 use crate::{config::Config, refused::Refused};
 use broadcasts::Broadcasts;
 use framing::{Class, Framing};
-use tokens::TokenAge;
 use unsent::Bound;
 
 /// The outboxes of a worker's connections, by the connections' dense index.
@@ -36,6 +35,8 @@ pub(super) struct Outboxes {
     wants_refill: Vec<ConnectionId>,
     /// Marks that could not leave yet: too much was unsent before them.
     marks: Vec<(ConnectionId, u32)>,
+    /// The tasks that wait for an answer to be put.
+    waiting: HashMap<ConnectionId, Rc<Notify>>,
     /// Those whose tokens are out of date.
     stale: Vec<ConnectionId>,
     /// For what a dialect has to say; empty between calls.
@@ -51,12 +52,13 @@ struct Outbox {
     class: Class,
     /// The session's count of connections up to this one; its tokens carry it.
     generation: u32,
-    token: TokenAge,
+    /// When its token was sealed, in seconds since the server's start.
+    sealed_s: u32,
+    /// Its token is out of date; it is in `Outboxes::stale`.
+    stale: bool,
     refilling: bool,
     /// It is in `Outboxes::heavy`.
     heavy: bool,
-    /// The task that waits for an answer to be put.
-    answered: Option<Rc<Notify>>,
 }
 
 impl Outboxes {
@@ -70,6 +72,7 @@ impl Outboxes {
             full: Vec::new(),
             wants_refill: Vec::new(),
             marks: Vec::new(),
+            waiting: HashMap::new(),
             stale: Vec::new(),
             spoken: Vec::new(),
         }
@@ -81,6 +84,7 @@ impl Outboxes {
         connection: ConnectionId,
         outlet: Outlet,
         speaker: Speaker,
+        encoding: &'static dyn Encoding,
         generation: u32,
         now_s: u32,
     ) {
@@ -88,7 +92,7 @@ impl Outboxes {
         if self.connections.len() <= index {
             self.connections.resize_with(index + 1, || None);
         }
-        let class = self.framing.class_of(speaker.dialect());
+        let class = self.framing.class_of(encoding);
         if let Some(place) = self.connections.get_mut(index) {
             *place = Some(Outbox {
                 connection,
@@ -96,10 +100,10 @@ impl Outboxes {
                 speaker,
                 class,
                 generation,
-                token: TokenAge::sealed(now_s),
+                sealed_s: now_s,
+                stale: false,
                 refilling: false,
                 heavy: false,
-                answered: None,
             });
         }
     }
@@ -110,6 +114,7 @@ impl Outboxes {
             && let Some(place) = self.connections.get_mut(connection.index())
         {
             *place = None;
+            self.waiting.remove(&connection);
         }
     }
 
@@ -118,9 +123,18 @@ impl Outboxes {
         outbox.filter(|outbox| outbox.connection == connection)
     }
 
-    /// The dialect of a connection.
-    pub(super) fn dialect(&mut self, connection: ConnectionId) -> Option<&mut dyn Dialect> {
-        Some(self.get(connection)?.speaker.dialect_mut())
+    /// What a message of a connection's client asks for.
+    pub(super) fn read(
+        &mut self,
+        connection: ConnectionId,
+        incoming: Incoming<'_>,
+        intents: &mut Vec<Intent>,
+    ) {
+        if let Some(outbox) = self.get(connection) {
+            outbox
+                .speaker
+                .with(|dialect| dialect.receive(incoming, intents));
+        }
     }
 
     /// Puts what the engine gives out where it belongs; broadcasts may be held until
@@ -202,11 +216,10 @@ impl Outboxes {
         let Some(outbox) = self.get(connection) else {
             return;
         };
-        let dialect = outbox.speaker.dialect_mut();
-        let head = match dialect.wants_heads() {
+        let head = outbox.speaker.with(|dialect| match dialect.wants_heads() {
             true => dialect.head(publication, &framed.shared),
             false => Head::None,
-        };
+        });
         let unsent = match head {
             Head::None => outbox.outlet.put_prepared(&framed.messages),
             Head::Insert(head) => outbox.outlet.put(framed.shared.with_head(&head)),
@@ -225,7 +238,7 @@ impl Outboxes {
     ) {
         let mut spoken = mem::take(&mut self.spoken);
         if let Some(outbox) = self.get(connection) {
-            speak(outbox.speaker.dialect_mut(), &mut spoken);
+            outbox.speaker.with(|dialect| speak(dialect, &mut spoken));
             let mut unsent = 0;
             for message in spoken.drain(..) {
                 // A connection that is closing gets nothing more.
@@ -244,12 +257,14 @@ impl Outboxes {
         refused: &RefCell<Refused>,
     ) {
         self.say(connection, |dialect, out| dialect.notice(notice, out));
+        if !self.waiting.is_empty()
+            && let Some(wake) = self.waiting.get(&connection)
+        {
+            wake.notify_one();
+        }
         let Some(outbox) = self.get(connection) else {
             return;
         };
-        if let Some(answered) = &outbox.answered {
-            answered.notify_one();
-        }
         match notice {
             Notice::Reply { reply, .. } => match reply {
                 Reply::Subscribed { .. } => self.token_is_stale(connection),
@@ -268,7 +283,8 @@ impl Outboxes {
                 | Reply::Pong => {}
             },
             Notice::Close { reason } => {
-                let code = CloseCode::new(outbox.speaker.dialect().close_code(*reason));
+                let code = outbox.speaker.with(|dialect| dialect.close_code(*reason));
+                let code = CloseCode::new(code);
                 outbox.outlet.close(code, reason.name());
                 refused.borrow_mut().note("connection", reason.name());
             }
@@ -290,14 +306,12 @@ impl Outboxes {
     /// Wakes its waiter when something was put for this connection, until
     /// [`wake_no_more`](Self::wake_no_more).
     pub(super) fn wake_when_answered(&mut self, connection: ConnectionId) -> Option<Rc<Notify>> {
-        let answered = self.get(connection)?.answered.get_or_insert_default();
-        Some(Rc::clone(answered))
+        self.get(connection)?;
+        Some(Rc::clone(self.waiting.entry(connection).or_default()))
     }
 
     pub(super) fn wake_no_more(&mut self, connection: ConnectionId) {
-        if let Some(outbox) = self.get(connection) {
-            outbox.answered = None;
-        }
+        self.waiting.remove(&connection);
     }
 
     /// The next connection whose outbox a broadcast has put above its bound.

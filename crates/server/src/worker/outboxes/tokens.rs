@@ -7,29 +7,11 @@ use offhook_engine::ConnectionId;
 
 use super::Outboxes;
 
-/// When a connection's token was sealed, and whether it is out of date.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TokenAge {
-    /// In seconds since the server's start.
-    sealed_s: u32,
-    /// It is out of date; the connection is in `Outboxes::stale`.
-    stale: bool,
-}
-
-impl TokenAge {
-    pub(super) const fn sealed(now_s: u32) -> Self {
-        Self {
-            sealed_s: now_s,
-            stale: false,
-        }
-    }
-}
-
 impl Outboxes {
     /// The subscriptions of a connection have changed since its token was sealed.
     pub(super) fn token_is_stale(&mut self, connection: ConnectionId) {
         if let Some(outbox) = self.get(connection)
-            && !mem::replace(&mut outbox.token.stale, true)
+            && !mem::replace(&mut outbox.stale, true)
         {
             self.stale.push(connection);
         }
@@ -43,10 +25,7 @@ impl Outboxes {
     ) {
         for connection in mem::take(&mut self.stale) {
             // Those that got one since are not stale any more.
-            if self
-                .get(connection)
-                .is_some_and(|outbox| outbox.token.stale)
-            {
+            if self.get(connection).is_some_and(|outbox| outbox.stale) {
                 self.seal(connection, now_s, |generation| seal(connection, generation));
             }
         }
@@ -62,7 +41,7 @@ impl Outboxes {
         let Some(outbox) = self.get(connection) else {
             return;
         };
-        outbox.token = TokenAge::sealed(now_s);
+        (outbox.sealed_s, outbox.stale) = (now_s, false);
         if let Some(token) = seal(outbox.generation) {
             self.say(connection, |dialect, out| dialect.token(&token, out));
         }
@@ -71,8 +50,8 @@ impl Outboxes {
     /// Tokens that were sealed before that moment are to be sealed again.
     pub(in crate::worker) fn age_tokens(&mut self, before_s: u32) {
         let all = self.connections.iter_mut().flatten();
-        for outbox in all.filter(|o| o.token.sealed_s < before_s && !o.token.stale) {
-            outbox.token.stale = true;
+        for outbox in all.filter(|o| o.sealed_s < before_s && !o.stale) {
+            outbox.stale = true;
             self.stale.push(outbox.connection);
         }
     }

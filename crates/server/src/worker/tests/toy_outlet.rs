@@ -88,7 +88,7 @@ impl Transport for List {
 
 fn connect(worker: &Rc<Worker>, list: &Rc<List>) -> Connection {
     let outlet = Outlet::Other(Rc::<List>::clone(list));
-    let mut connecting = Connecting::new(outlet, Speaker::native());
+    let mut connecting = Connecting::new(outlet, Speaker::Native);
     let connect = Incoming::Text(r#"{"type":"connect","id":1}"#);
     match connecting.receive(worker, connect).expect("it may connect") {
         Connected::Yes(connection, _) => connection,
