@@ -4,19 +4,22 @@
 //! [`BrokerEvent`]s. The order a broker must keep for one worker:
 //!
 //! - Requests of one worker about one channel take effect in the order they were given.
-//! - [`BrokerEvent::Followed`] comes before every publication with an offset above its head, and
-//!   those come in order, without a hole, until `Unfollow` — or a `Lagged` says that some were
-//!   left out because the worker did not take them fast enough.
+//! - [`BrokerEvent::Followed`] comes before every publication after its head. Those come in order,
+//!   each with the one before as its `previous`, until `Unfollow`, or until a `Lagged` says that
+//!   some were left out because the worker did not take them fast enough.
 //! - A publication can be read by `History` before any worker is told of it.
 //! - Every request with an id is answered exactly once.
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
+
 use crate::{
     channel_name::ChannelName,
     delivery::GapReason,
     error::{ErrorCode, Refusal},
-    position::{Epoch, Position},
+    filter::Filter,
+    position::Position,
     publication::{Draft, Key, Publication},
     session::{Member, SessionId},
 };
@@ -27,7 +30,7 @@ pub struct RequestId(pub u64);
 
 /// The broker's number for a question to all workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AskId(pub u64);
+pub struct QuestionId(pub u64);
 
 /// Who has received a publication: everything up to it reached their WebSocket stack.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,10 +46,64 @@ pub struct Receipts {
 /// Where a history read begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadFrom {
-    /// With the publication after this offset, or the oldest that is still there.
-    After(u64),
+    /// With the oldest publication that is still there.
+    Start,
+    /// With the publication after this position, or the oldest that is still there.
+    After(Position),
     /// With the newest so many.
     Last(u64),
+}
+
+/// Whether a position that a read began with is a place in the stream as it is now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Resolution {
+    /// It is.
+    #[default]
+    Continuous,
+    /// Its epoch ended before this offset: what came after [`ReadStart::agreed`] under such
+    /// positions is not part of the stream.
+    Diverged,
+    /// Its epoch is unknown, so nothing is known to be shared.
+    UnknownEpoch,
+    /// It is ahead of the newest publication, in the newest epoch.
+    AheadOfHead,
+}
+
+impl Resolution {
+    /// The gap that a subscriber who came with such a position has to be told of.
+    #[must_use]
+    pub fn gap(self) -> Option<GapReason> {
+        match self {
+            Self::Continuous => None,
+            Self::Diverged => Some(GapReason::Diverged),
+            Self::UnknownEpoch => Some(GapReason::EpochChanged),
+            Self::AheadOfHead => Some(GapReason::UnknownPosition),
+        }
+    }
+}
+
+/// How a read resolved the position that it began with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadStart {
+    /// Whether the position is a place in the stream.
+    pub resolution: Resolution,
+    /// The newest place that the position's stream and this one share, as this one calls it.
+    pub agreed: Position,
+    /// The place before the first publication that was read; later than `agreed` when those
+    /// between are retained no longer.
+    pub after: Position,
+}
+
+impl ReadStart {
+    /// A read that begins just here.
+    #[must_use]
+    pub fn at(position: Position) -> Self {
+        Self {
+            resolution: Resolution::Continuous,
+            agreed: position,
+            after: position,
+        }
+    }
 }
 
 /// How much a history read may bring; at least one publication comes if there is one.
@@ -82,6 +139,54 @@ pub enum BrokerRequest {
         /// Which.
         channel: ChannelName,
     },
+    /// Send the publications of every channel that matches from now on; answered by `Followed`,
+    /// whose head is that of the broker's own order: the epoch and the newest sequence. A worker is
+    /// told of a publication once, however many of its channels and filters match.
+    FollowFilter {
+        /// To be answered.
+        id: RequestId,
+        /// Which.
+        filter: Filter,
+    },
+    /// Stop sending what only this filter matches.
+    UnfollowFilter {
+        /// Which.
+        filter: Filter,
+    },
+    /// Read retained publications of every channel that matches, in the broker's own order;
+    /// answered by `FilterHistory`.
+    FilterHistory {
+        /// To be answered.
+        id: RequestId,
+        /// Which.
+        filter: Filter,
+        /// After which place in the broker's own order.
+        after: Position,
+        /// How many at most.
+        limit: ReadLimit,
+    },
+    /// Keep a session's state for so long; an earlier state of it goes. It is as durable as the next
+    /// publication.
+    SaveSession {
+        /// Whose.
+        session: SessionId,
+        /// The state.
+        bytes: Bytes,
+        /// From now.
+        expiry: Duration,
+    },
+    /// Forget a session's state.
+    DropSession {
+        /// Whose.
+        session: SessionId,
+    },
+    /// Give a session's state back; answered by `Session`.
+    LoadSession {
+        /// To be answered.
+        id: RequestId,
+        /// Whose.
+        session: SessionId,
+    },
     /// Read retained publications; answered by `History`.
     History {
         /// To be answered.
@@ -94,14 +199,14 @@ pub enum BrokerRequest {
         limit: ReadLimit,
     },
     /// A member is there, held by this worker's lease. Members who are there already don't join
-    /// again; a claim with a higher `since_ms` takes the member over.
+    /// again; a claim with a higher `generation` takes the member over.
     Join {
         /// Where.
         channel: ChannelName,
         /// Who.
         member: Arc<Member>,
-        /// When the connection that holds the claim was opened: the latest claim counts.
-        since_ms: u64,
+        /// Which of the session's connections it is on: the highest claim counts.
+        generation: u64,
     },
     /// A member went; ignored when a later claim holds it.
     Leave {
@@ -110,7 +215,7 @@ pub enum BrokerRequest {
         /// Who.
         session: SessionId,
         /// The claim that ends.
-        since_ms: u64,
+        generation: u64,
         /// How long to wait for it to come back; zero for a proper goodbye.
         grace: Duration,
     },
@@ -149,7 +254,7 @@ pub enum BrokerRequest {
     /// What this worker knows, asked by `AskReceipts`.
     Found {
         /// The question.
-        ask: AskId,
+        ask: QuestionId,
         /// The answer; none when it was asked too often.
         receipts: Option<Receipts>,
     },
@@ -163,25 +268,12 @@ pub enum BrokerRequest {
 /// A channel's stream as of one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamState {
-    /// Its present life.
-    pub epoch: Epoch,
-    /// The offset of the newest publication; 0 before the first.
-    pub head: u64,
-    /// The offset of the oldest one retained; `head + 1` when there is none.
+    /// The position of the newest publication; offset 0 before the first.
+    pub head: Position,
+    /// The offset of the oldest one retained; one more than that of `head` when there is none.
     pub first: u64,
     /// Why those before `first` went.
     pub trimmed: Trimmed,
-}
-
-impl StreamState {
-    /// The position of the newest publication.
-    #[must_use]
-    pub fn position(&self) -> Position {
-        Position {
-            epoch: self.epoch,
-            offset: self.head,
-        }
-    }
 }
 
 /// Why the oldest publications of a stream went.
@@ -228,6 +320,8 @@ pub enum BrokerEvent {
         id: RequestId,
         /// The stream as of the read.
         stream: StreamState,
+        /// How the position that it began with was resolved.
+        start: ReadStart,
         /// What was read.
         publications: Vec<Arc<Publication>>,
     },
@@ -257,7 +351,7 @@ pub enum BrokerEvent {
     /// Who of this worker's subscribers has it? To be answered by `Found`.
     AskReceipts {
         /// The question.
-        ask: AskId,
+        ask: QuestionId,
         /// Where.
         channel: ChannelName,
         /// Which.
@@ -274,9 +368,45 @@ pub enum BrokerEvent {
     Publication(Arc<Publication>),
     /// A followed channel has a member more or less.
     Presence(Arc<PresenceChange>),
+    /// Retained publications of channels that match a filter, in the broker's own order.
+    FilterHistory {
+        /// The answered request.
+        id: RequestId,
+        /// The broker's newest place as of the read: where there is no more to read, the reader is
+        /// there.
+        head: Position,
+        /// How the place that it began with was resolved.
+        start: ReadStart,
+        /// What is missing in the channels, before the publications.
+        gaps: Vec<ChannelGap>,
+        /// What was read; none is the end.
+        publications: Vec<Arc<Publication>>,
+    },
+    /// A session's state.
+    Session {
+        /// The answered request.
+        id: RequestId,
+        /// As it was saved last; none where there is none, or no longer.
+        bytes: Option<Bytes>,
+    },
+    /// This worker's lease had run out, and its members have left: it has to join them again.
+    LeaseEnded,
     /// Publications or joins and leaves were left out at this place in the order: the worker took
     /// too long.
     Lagged,
+}
+
+/// What is missing in one of the channels that a filter matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelGap {
+    /// Where.
+    pub channel: ChannelName,
+    /// After which position in the channel.
+    pub from: Position,
+    /// Up to which.
+    pub to: Position,
+    /// Why.
+    pub reason: GapReason,
 }
 
 /// Somebody joined or left.

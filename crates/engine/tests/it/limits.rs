@@ -124,7 +124,7 @@ fn permissions_are_the_rules_and_the_grants_together() {
         let engine = &mut world.workers[0];
         let session = SessionId::from_bytes([n; 16]);
         let connection = engine
-            .handle_connection_opened(session, Arc::new(identity), world.now)
+            .handle_connection_opened(Arrival::new(session, Arc::new(identity)), world.now)
             .unwrap();
         let publish = Command::Publish {
             channel: channel("board"),
@@ -158,9 +158,7 @@ fn subscribing_twice_and_unsubscribing_from_nothing_are_refused() {
     assert_eq!(only_refusal(&mut world), ErrorCode::AlreadySubscribed);
     world.command(
         0,
-        Command::Unsubscribe {
-            channel: channel("kept/b"),
-        },
+        Command::Unsubscribe { subscription: channel("kept/b").into() },
     );
     assert_eq!(refusals(&mut world)[1].code, ErrorCode::NotSubscribed);
 }
@@ -292,7 +290,7 @@ fn a_worker_takes_so_many_connections_and_no_more() {
     let session = SessionId::from_bytes([99; 16]);
     let stranger = Arc::new(Identity::stranger());
     let refused = world.workers[0]
-        .handle_connection_opened(session, stranger, world.now)
+        .handle_connection_opened(Arrival::new(session, stranger), world.now)
         .unwrap_err();
     assert_eq!(
         (refused.code, refused.code.retry()),

@@ -10,38 +10,83 @@ use offhook_engine::*;
 #[derive(Default)]
 pub(crate) struct Stream {
     pub(crate) epoch: u64,
-    pub(crate) head: u64,
     pub(crate) first: u64,
+    /// The position of each publication, in order.
+    line: Vec<Position>,
+    /// The epoch that offset 0 is of.
+    origin: u64,
+    /// Epochs that ended, and the offset up to which what they published is still there.
+    ended: BTreeMap<u64, u64>,
     /// Everything ever published, by position: what clients compare with.
     pub(crate) all: HashMap<(u64, u64), Arc<Publication>>,
     keys: HashMap<(String, String), Position>,
 }
 
 impl Stream {
+    pub(crate) fn head(&self) -> Position {
+        self.at(self.line.len() as u64)
+    }
+
+    /// The position at an offset of the stream as it is now.
+    pub(crate) fn at(&self, offset: u64) -> Position {
+        let before = offset.checked_sub(1);
+        let before = before.and_then(|index| self.line.get(index as usize));
+        before.copied().unwrap_or(Position::new(self.origin, 0))
+    }
+
     fn state(&self) -> StreamState {
-        let (epoch, trimmed) = (Epoch(self.epoch), Trimmed::BySize);
         StreamState {
-            epoch,
-            head: self.head,
+            head: self.head(),
             first: self.first,
-            trimmed,
+            trimmed: Trimmed::BySize,
         }
     }
 
-    fn read(&self, from: ReadFrom, limit: ReadLimit) -> Vec<Arc<Publication>> {
-        let start = match from {
-            ReadFrom::After(offset) => offset + 1,
-            ReadFrom::Last(count) => (self.head + 1).saturating_sub(count),
+    fn resolve(&self, asked: Position) -> (Resolution, Position) {
+        let head = self.head();
+        let known = asked.epoch.0 == self.epoch;
+        let end = if known {
+            Some(head.offset)
+        } else {
+            self.ended.get(&asked.epoch.0).copied()
         };
-        let offsets = start.max(self.first)..=self.head;
-        let found = offsets.map(|offset| Arc::clone(&self.all[&(self.epoch, offset)]));
-        found.take(limit.count as usize).collect()
+        match end {
+            None => (Resolution::UnknownEpoch, self.at(0)),
+            Some(end) if asked.offset <= end => (Resolution::Continuous, self.at(asked.offset)),
+            Some(_) if known => (Resolution::AheadOfHead, head),
+            Some(end) => (Resolution::Diverged, self.at(end)),
+        }
+    }
+
+    fn read(&self, from: ReadFrom, limit: ReadLimit) -> (ReadStart, Vec<Arc<Publication>>) {
+        let (resolution, agreed) = match from {
+            ReadFrom::Start => (Resolution::Continuous, self.at(0)),
+            ReadFrom::After(position) => self.resolve(position),
+            ReadFrom::Last(count) => {
+                let offset = self.head().offset.saturating_sub(count);
+                (Resolution::Continuous, self.at(offset))
+            }
+        };
+        let after = self.at(agreed.offset.max(self.first - 1));
+        let found = self.line.iter().skip(after.offset as usize);
+        let found = found.map(|at| Arc::clone(&self.all[&(at.epoch.0, at.offset)]));
+        let start = ReadStart {
+            resolution,
+            agreed,
+            after,
+        };
+        (start, found.take(limit.count as usize).collect())
     }
 }
 
 pub(crate) struct ModelBroker {
     rules: Arc<RuleBook>,
     pub(crate) streams: BTreeMap<ChannelName, Stream>,
+    /// Every publication there was, in order.
+    pub(crate) log: Vec<(ChannelName, Position)>,
+    filters: Vec<BTreeSet<Filter>>,
+    /// Durable sessions.
+    pub(crate) sessions: BTreeMap<SessionId, (bytes::Bytes, std::time::Duration)>,
     /// By worker: what it asked and was not looked at.
     pub(crate) requests: Vec<VecDeque<BrokerRequest>>,
     /// By worker: what it was not told yet, in order.
@@ -54,7 +99,7 @@ pub(crate) struct ModelBroker {
     cursors: HashMap<(ChannelName, String, Key), Option<Position>>,
     /// Questions to all workers, and what is known of the answers.
     asked: Vec<(usize, RequestId, Receipts)>,
-    answered: BTreeMap<AskId, usize>,
+    answered: BTreeMap<QuestionId, usize>,
     /// The next answers fail with this.
     pub(crate) failure: Option<BrokerFailure>,
 }
@@ -64,6 +109,9 @@ impl ModelBroker {
         Self {
             rules,
             streams: BTreeMap::new(),
+            log: Vec::new(),
+            filters: vec![BTreeSet::new(); workers],
+            sessions: BTreeMap::new(),
             requests: vec![VecDeque::new(); workers],
             events: vec![VecDeque::new(); workers],
             reads: vec![VecDeque::new(); workers],
@@ -79,6 +127,7 @@ impl ModelBroker {
     pub(crate) fn stream(&mut self, channel: &ChannelName) -> &mut Stream {
         let fresh = || Stream {
             epoch: 1,
+            origin: 1,
             first: 1,
             ..Stream::default()
         };
@@ -108,6 +157,46 @@ impl ModelBroker {
             BrokerRequest::Unfollow { channel } => {
                 self.followers[worker].remove(&channel);
             }
+            BrokerRequest::FollowFilter { id, filter } => {
+                if self.fails(worker, id) {
+                    return;
+                }
+                self.filters[worker].insert(filter);
+                let stream = StreamState {
+                    head: self.newest(),
+                    first: 0,
+                    trimmed: Trimmed::BySize,
+                };
+                self.events[worker].push_back(BrokerEvent::Followed { id, stream });
+            }
+            BrokerRequest::UnfollowFilter { filter } => {
+                self.filters[worker].remove(&filter);
+            }
+            BrokerRequest::FilterHistory {
+                id,
+                filter,
+                after,
+                limit,
+            } => {
+                let read = self.read_filter(id, &filter, after, limit);
+                if !self.fails(worker, id) {
+                    self.reads[worker].push_back(read);
+                }
+            }
+            BrokerRequest::SaveSession {
+                session,
+                bytes,
+                expiry,
+            } => {
+                self.sessions.insert(session, (bytes, expiry));
+            }
+            BrokerRequest::DropSession { session } => {
+                self.sessions.remove(&session);
+            }
+            BrokerRequest::LoadSession { id, session } => {
+                let bytes = self.sessions.get(&session).map(|(bytes, _)| bytes.clone());
+                self.events[worker].push_back(BrokerEvent::Session { id, bytes });
+            }
             BrokerRequest::History {
                 id,
                 channel,
@@ -115,10 +204,11 @@ impl ModelBroker {
                 limit,
             } => {
                 let stream = self.stream(&channel);
-                let (state, publications) = (stream.state(), stream.read(from, limit));
+                let (start, publications) = stream.read(from, limit);
                 let read = BrokerEvent::History {
                     id,
-                    stream: state,
+                    stream: stream.state(),
+                    start,
                     publications,
                 };
                 if !self.fails(worker, id) {
@@ -128,29 +218,29 @@ impl ModelBroker {
             BrokerRequest::Join {
                 channel,
                 member,
-                since_ms,
+                generation,
             } => {
                 let claim = self.members.entry((channel, member.session)).or_default();
-                if since_ms >= claim.0 {
-                    *claim = (since_ms, false);
+                if generation >= claim.0 {
+                    *claim = (generation, false);
                 }
             }
             BrokerRequest::Leave {
                 channel,
                 session,
-                since_ms,
+                generation,
                 grace,
             } => {
                 let key = (channel, session);
                 if self
                     .members
                     .get(&key)
-                    .is_some_and(|claim| claim.0 <= since_ms)
+                    .is_some_and(|claim| claim.0 <= generation)
                 {
                     if grace.is_zero() {
                         self.members.remove(&key);
                     } else {
-                        self.members.insert(key, (since_ms, true));
+                        self.members.insert(key, (generation, true));
                     }
                 }
             }
@@ -201,7 +291,7 @@ impl ModelBroker {
     }
 
     fn ask_all(&mut self, worker: usize, id: RequestId, channel: &ChannelName, position: Position) {
-        let ask = AskId(self.asked.len() as u64);
+        let ask = QuestionId(self.asked.len() as u64);
         self.asked.push((worker, id, Receipts::default()));
         for events in &mut self.events {
             events.push_back(BrokerEvent::AskReceipts {
@@ -213,7 +303,7 @@ impl ModelBroker {
     }
 
     /// The last worker's answer answers the question.
-    fn found(&mut self, ask: AskId, receipts: Option<Receipts>) {
+    fn found(&mut self, ask: QuestionId, receipts: Option<Receipts>) {
         let workers = self.events.len();
         let (worker, id, sum) = &mut self.asked[ask.0 as usize];
         let Some(more) = receipts else {
@@ -246,7 +336,7 @@ impl ModelBroker {
         let history = self.rules.rules(&draft.channel).unwrap().history.is_kept();
         let channel = draft.channel.clone();
         let stream = self.stream(&channel);
-        let scope = draft.key_scope().to_owned();
+        let scope = draft.key_scope().into_owned();
         let key = draft
             .key
             .as_ref()
@@ -260,14 +350,22 @@ impl ModelBroker {
             self.events[worker].push_back(published);
             return;
         }
-        stream.head += 1;
-        let position = Position::new(stream.epoch, stream.head);
-        let publication = Arc::new(draft.at(position));
+        let previous = stream.head();
+        let position = Position::new(stream.epoch, previous.offset + 1);
+        self.log.push((channel.clone(), position));
+        let sequence = self.log.len() as u64;
+        let stream = self.stream(&channel);
+        let publication = Arc::new(draft.at(Place {
+            position,
+            previous,
+            sequence,
+        }));
+        stream.line.push(position);
         stream
             .all
-            .insert((stream.epoch, stream.head), Arc::clone(&publication));
+            .insert((stream.epoch, position.offset), Arc::clone(&publication));
         if !history {
-            stream.first = stream.head + 1;
+            stream.first = position.offset + 1;
         }
         stream.keys.extend(key.map(|key| (key, position)));
         let published = BrokerEvent::Published {
@@ -276,10 +374,57 @@ impl ModelBroker {
             duplicate: false,
         };
         self.events[worker].push_back(published);
-        for (events, followed) in self.events.iter_mut().zip(&self.followers) {
-            if followed.contains(&channel) {
-                events.push_back(BrokerEvent::Publication(Arc::clone(&publication)));
+        for worker in 0..self.events.len() {
+            let filtered = self.filters[worker].iter().any(|filter| filter.matches(&channel));
+            if filtered || self.followers[worker].contains(&channel) {
+                let event = BrokerEvent::Publication(Arc::clone(&publication));
+                self.events[worker].push_back(event);
             }
+        }
+    }
+
+    /// The newest place in the order of all channels. One life of the model is one epoch of that.
+    pub(crate) fn newest(&self) -> Position {
+        Position::new(1, self.log.len() as u64)
+    }
+
+    /// Whether a publication can still be read.
+    pub(crate) fn is_retained(&self, channel: &ChannelName, position: Position) -> bool {
+        let stream = &self.streams[channel];
+        stream.at(position.offset) == position && position.offset >= stream.first
+    }
+
+    fn read_filter(&self, id: RequestId, filter: &Filter, after: Position, limit: ReadLimit) -> BrokerEvent {
+        let mut publications = Vec::new();
+        let mut gaps: Vec<ChannelGap> = Vec::new();
+        for (channel, position) in self.log.iter().skip(after.offset as usize) {
+            if !filter.matches(channel) {
+                continue;
+            }
+            if publications.len() == limit.count as usize {
+                break;
+            }
+            let publication = &self.streams[channel].all[&(position.epoch.0, position.offset)];
+            if self.is_retained(channel, *position) {
+                publications.push(Arc::clone(publication));
+                continue;
+            }
+            match gaps.iter_mut().find(|gap| gap.channel == *channel) {
+                Some(gap) => gap.to = *position,
+                None => gaps.push(ChannelGap {
+                    channel: channel.clone(),
+                    from: publication.previous,
+                    to: *position,
+                    reason: GapReason::EvictedBySize,
+                }),
+            }
+        }
+        BrokerEvent::FilterHistory {
+            id,
+            head: self.newest(),
+            start: ReadStart::at(after),
+            gaps,
+            publications,
         }
     }
 
@@ -308,15 +453,31 @@ impl ModelBroker {
     /// Retention: only the newest so many stay.
     pub(crate) fn trim(&mut self, channel: &ChannelName, keep: u64) {
         let stream = self.stream(channel);
-        stream.first = stream.first.max((stream.head + 1).saturating_sub(keep));
+        let head = stream.head().offset;
+        stream.first = stream.first.max((head + 1).saturating_sub(keep));
     }
 
-    /// The stream's life ends and another begins, as after a restore from an older backup;
-    /// workers hear of it as of a lag.
+    /// Everything is lost, also the list of epochs; workers hear of it as of a lag.
     pub(crate) fn new_epoch(&mut self, channel: &ChannelName) {
+        self.restart(channel, u64::MAX);
         let stream = self.stream(channel);
-        (stream.epoch, stream.head, stream.first) = (stream.epoch + 1, 0, 1);
-        stream.keys.clear();
+        stream.ended.clear();
+        stream.origin = stream.epoch;
+    }
+
+    /// A new epoch begins, and so many of the newest publications are lost, as after a restore
+    /// from an older copy; with none, as after a restart.
+    pub(crate) fn restart(&mut self, channel: &ChannelName, lost: u64) {
+        let stream = self.stream(channel);
+        let kept = stream.head().offset.saturating_sub(lost);
+        stream.line.truncate(kept as usize);
+        for end in stream.ended.values_mut() {
+            *end = kept.min(*end);
+        }
+        stream.ended.insert(stream.epoch, kept);
+        stream.epoch += 1;
+        stream.first = stream.first.min(kept + 1);
+        stream.keys.retain(|_, position| position.offset <= kept);
         for events in &mut self.events {
             events.push_back(BrokerEvent::Lagged);
         }
