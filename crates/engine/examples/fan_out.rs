@@ -16,9 +16,9 @@ use std::{
 };
 
 use offhook_engine::{
-    Arrival, BrokerEvent, BrokerRequest, ChannelName, ChannelRules, Command, CommandId, Delivery, Engine,
-    Format, Identity, Limits, Now, Position, Publication, Refusal, RuleBook, SessionId, Since,
-    StreamState, Subscribe, Tags, Trimmed,
+    Arrival, BrokerEvent, BrokerRequest, ChannelName, ChannelRules, Command, CommandId, Delivery,
+    Engine, Format, Identity, Limits, Now, Position, Publication, Refusal, RuleBook, SessionId,
+    Since, StreamState, Subscribe, Tags, Trimmed,
 };
 
 const RUN: Duration = Duration::from_secs(1);
@@ -36,7 +36,8 @@ fn engine_with(connections: u64, channel: &ChannelName) -> Result<Engine, Refusa
     let identity = Arc::new(Identity::stranger());
     for n in 0..connections {
         let session = SessionId::from_bytes(u128::from(n).to_be_bytes());
-        let connection = engine.handle_connection_opened(Arrival::new(session, Arc::clone(&identity)), now())?;
+        let connection =
+            engine.handle_connection_opened(Arrival::new(session, Arc::clone(&identity)), now())?;
         let since = Since::Now;
         let subscribe = Command::Subscribe(Subscribe::new(channel.clone(), since));
         engine.handle_command(connection, CommandId(1), subscribe, now());

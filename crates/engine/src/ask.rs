@@ -14,7 +14,7 @@ use crate::{
 
 /// The engine's number for a question to somebody outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AskId(pub u64);
+pub struct VerdictId(pub u64);
 
 /// The number of a caller that is no connection, such as a request to the HTTP API. Its one reply
 /// carries it.
@@ -27,7 +27,7 @@ pub struct CallerId(pub u64);
 #[derive(Clone, Debug)]
 pub struct Ask {
     /// To be answered.
-    pub id: AskId,
+    pub id: VerdictId,
     /// Who wants it; none for a `connect`, which comes before there is somebody.
     pub connection: Option<ConnectionId>,
     /// Who wants it, as far as is known.
@@ -141,4 +141,3 @@ impl Default for AskRule {
         }
     }
 }
-

@@ -30,7 +30,7 @@ pub struct RequestId(pub u64);
 
 /// The broker's number for a question to all workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct QuestionId(pub u64);
+pub struct AskId(pub u64);
 
 /// Who has received a publication: everything up to it reached their WebSocket stack.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -254,7 +254,7 @@ pub enum BrokerRequest {
     /// What this worker knows, asked by `AskReceipts`.
     Found {
         /// The question.
-        ask: QuestionId,
+        ask: AskId,
         /// The answer; none when it was asked too often.
         receipts: Option<Receipts>,
     },
@@ -351,7 +351,7 @@ pub enum BrokerEvent {
     /// Who of this worker's subscribers has it? To be answered by `Found`.
     AskReceipts {
         /// The question.
-        ask: QuestionId,
+        ask: AskId,
         /// Where.
         channel: ChannelName,
         /// Which.

@@ -169,10 +169,7 @@ impl<T> Node<T> {
     }
 
     fn is_empty(&self) -> bool {
-        self.value.is_none()
-            && self.rest.is_none()
-            && self.any.is_none()
-            && self.named.is_empty()
+        self.value.is_none() && self.rest.is_none() && self.any.is_none() && self.named.is_empty()
     }
 
     /// Where the value of a filter is, whose remaining levels these are.
@@ -180,7 +177,10 @@ impl<T> Node<T> {
         match levels.next() {
             None => &mut self.value,
             Some("#") => &mut self.rest,
-            Some("+") => self.any.get_or_insert_with(|| Box::new(Self::new())).place(levels),
+            Some("+") => self
+                .any
+                .get_or_insert_with(|| Box::new(Self::new()))
+                .place(levels),
             Some(level) => {
                 let next = self.named.entry(level.into());
                 next.or_insert_with(Self::new).place(levels)

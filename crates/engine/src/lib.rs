@@ -71,9 +71,9 @@ mod slab;
 mod snapshot_bytes;
 mod subscription;
 
-pub use ask::{Ask, AskId, AskRule, CallerId, CallerReply, NoAnswer, Verdict, Whom, Wish};
+pub use ask::{Ask, AskRule, CallerId, CallerReply, NoAnswer, Verdict, VerdictId, Whom, Wish};
 pub use broker::{
-    BrokerEvent, BrokerFailure, BrokerRequest, ChannelGap, PresenceChange, QuestionId, ReadFrom,
+    AskId, BrokerEvent, BrokerFailure, BrokerRequest, ChannelGap, PresenceChange, ReadFrom,
     ReadLimit, ReadStart, Receipts, RequestId, Resolution, StreamState, Trimmed,
 };
 pub use channel_name::{ChannelName, MAX_CHANNEL_NAME, Pattern};

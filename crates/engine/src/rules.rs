@@ -224,7 +224,12 @@ impl RuleBook {
         let mut first = self.named.get(name).copied();
         self.wild.find(name.as_bytes(), |rule| {
             let earlier = first.is_none_or(|first| rule < first);
-            if earlier && self.rules.get(rule).is_some_and(|(p, _)| p.matches(channel)) {
+            if earlier
+                && self
+                    .rules
+                    .get(rule)
+                    .is_some_and(|(p, _)| p.matches(channel))
+            {
                 first = Some(rule);
             }
         });

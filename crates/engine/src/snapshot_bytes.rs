@@ -15,8 +15,8 @@ use bytes::{Buf, BufMut, Bytes};
 use crate::{
     channel_name::{ChannelName, Pattern},
     error::{ErrorCode, Refusal},
-    position::Position,
     filter::Filter,
+    position::Position,
     session::{
         Earlier, Identity, SessionId, SessionSnapshot, SubscriptionSnapshot, Unacknowledged,
     },

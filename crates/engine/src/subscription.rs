@@ -2,12 +2,7 @@
 
 use std::fmt;
 
-use crate::{
-    channel_name::ChannelName,
-    command::Since,
-    delivery::ConnectionId,
-    filter::Filter,
-};
+use crate::{channel_name::ChannelName, command::Since, delivery::ConnectionId, filter::Filter};
 
 /// The number that a dialect gave a subscription. It is unique within its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

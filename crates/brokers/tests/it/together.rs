@@ -68,7 +68,7 @@ impl Worker {
         let stranger = Arc::new(Identity::stranger());
         let connection = self
             .engine
-            .handle_connection_opened(session, stranger, at(0))
+            .handle_connection_opened(Arrival::new(session, stranger), at(0))
             .unwrap();
         self.outboxes.insert(connection, VecDeque::new());
         connection
@@ -94,9 +94,10 @@ impl Worker {
             match delivery {
                 Delivery::Broadcast {
                     publication,
-                    connections,
+                    recipients,
+                    ..
                 } => {
-                    for connection in connections {
+                    for connection in recipients.connections() {
                         let outbox = self.outboxes.get_mut(connection).unwrap();
                         outbox.push_back(Wire::Publication(Arc::clone(&publication)));
                         if outbox.iter().map(Wire::weight).sum::<usize>() > OUTBOX {
@@ -107,6 +108,7 @@ impl Worker {
                 Delivery::Publication {
                     connection,
                     publication,
+                    ..
                 } => {
                     self.outboxes
                         .get_mut(&connection)
@@ -156,11 +158,7 @@ struct Subscriber {
 impl Subscriber {
     fn subscribe(&mut self, workers: &mut [Worker]) {
         let since = Since::Position(self.position);
-        let subscribe = Command::Subscribe {
-            channel: channel("a"),
-            since,
-            presence: false,
-        };
+        let subscribe = Command::Subscribe(Subscribe::new(channel("a"), since));
         workers[self.worker]
             .engine
             .handle_command(self.connection, CommandId(1), subscribe, at(0));
@@ -279,7 +277,7 @@ fn subscribers_fast_and_slow_get_everything_over_cut_connections_and_full_mailbo
         memory(rules.clone()),
         open_log(directory.path(), rules.clone()),
     ] {
-        let epoch = crate::desk::Desk::new(&broker).follow("a").epoch;
+        let epoch = crate::desk::Desk::new(&broker).follow("a").head.epoch;
         live_through(&broker, &rules, epoch);
     }
 }
@@ -293,7 +291,7 @@ fn a_session_goes_on_where_it_was_after_the_server_was_stopped_and_started_again
         let broker = open_log(directory.path(), rules.clone());
         let mut workers = [Worker::new(&broker, &rules)];
         let connection = workers[0].open(1);
-        let epoch = crate::desk::Desk::new(&broker).follow("a").epoch;
+        let epoch = crate::desk::Desk::new(&broker).follow("a").head.epoch;
         let start = Position { epoch, offset: 0 };
         let mut subscriber = Subscriber {
             worker: 0,

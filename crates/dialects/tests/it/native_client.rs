@@ -66,13 +66,14 @@ fn command() -> impl Strategy<Value = Command> {
             }
         }),
         (channel(), since(), any::<bool>()).prop_map(|(channel, since, presence)| {
-            Command::Subscribe {
-                channel,
-                since,
+            Command::Subscribe(Subscribe {
                 presence,
-            }
+                ..Subscribe::new(channel, since)
+            })
         }),
-        channel().prop_map(|channel| Command::Unsubscribe { channel }),
+        channel().prop_map(|channel| Command::Unsubscribe {
+            subscription: channel.into(),
+        }),
         (channel(), since(), any::<u32>()).prop_map(|(channel, since, limit)| {
             Command::History {
                 channel,
@@ -139,6 +140,8 @@ fn publication() -> impl Strategy<Value = Publication> {
                 Publication {
                     channel,
                     position,
+                    previous: Position::new(1, 7),
+                    sequence: 9,
                     data,
                     format,
                     tags,
@@ -261,7 +264,9 @@ fn answers_come_with_the_number_of_their_question() {
         })
     );
     let channel = Cow::Borrowed("chat");
-    let text = reply(Reply::Unsubscribed { channel: chat() });
+    let text = reply(Reply::Unsubscribed {
+        subscription: chat().into(),
+    });
     assert_eq!(
         read(&text),
         Ok(Said::Unsubscribed {
@@ -270,7 +275,7 @@ fn answers_come_with_the_number_of_their_question() {
         })
     );
     let text = reply(Reply::Subscribed {
-        channel: chat(),
+        subscription: chat().into(),
         position: at(4),
         live: true,
     });
@@ -284,7 +289,7 @@ fn answers_come_with_the_number_of_their_question() {
     };
     assert_eq!(read(&text), subscribed(Some(id)));
     let restored = Reply::Subscribed {
-        channel: chat(),
+        subscription: chat().into(),
         position: at(4),
         live: true,
     };
@@ -311,7 +316,7 @@ fn a_history_brings_its_messages_and_why_older_ones_are_missing() {
     let text = reply(Reply::History {
         channel: chat(),
         head: at(9),
-        publications: vec![Arc::new(one.at(at(8)))],
+        publications: vec![Arc::new(one.at(Place::after(at(7), 8)))],
         gap: Some(GapReason::EvictedBySize),
     });
     let message = Message {
@@ -361,6 +366,7 @@ fn members_come_with_what_is_known_of_them() {
     );
     let text = reply(Reply::Members {
         channel: chat(),
+        subscription: None,
         members: vec![member],
         total: 7,
     });
@@ -427,7 +433,7 @@ fn a_refusal_says_what_to_do() {
         })
     );
     let ended = notice(&Notice::Unsubscribed {
-        channel: chat(),
+        subscription: chat().into(),
         refusal,
     });
     assert_eq!(

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    ask::{Ask, AskId, AskRule, CallerId, CallerReply, NoAnswer, Verdict, Wish},
+    ask::{Ask, AskRule, CallerId, CallerReply, NoAnswer, Verdict, VerdictId, Wish},
     command::Now,
     delivery::{ConnectionId, Reply},
     error::{ErrorCode, Refusal},
@@ -25,7 +25,7 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Asks {
     pending: Slab<Question>,
-    due: BTreeSet<(Instant, AskId)>,
+    due: BTreeSet<(Instant, VerdictId)>,
     /// Those that the caller has not taken.
     queue: VecDeque<Ask>,
 }
@@ -54,27 +54,27 @@ impl Asks {
         self.due.first().map(|(at, _)| *at)
     }
 
-    fn take(&mut self, id: AskId) -> Option<Question> {
+    fn take(&mut self, id: VerdictId) -> Option<Question> {
         let question = self.pending.remove(id.into())?;
         self.due.remove(&(question.until, id));
         Some(question)
     }
 
     /// Nobody waits for an answer any more.
-    pub(super) fn forget(&mut self, id: AskId) {
+    pub(super) fn forget(&mut self, id: VerdictId) {
         self.take(id);
         self.queue.retain(|ask| ask.id != id);
     }
 }
 
-impl From<Slot> for AskId {
+impl From<Slot> for VerdictId {
     fn from(slot: Slot) -> Self {
         Self(u64::from(slot.generation) << 32 | u64::from(slot.index))
     }
 }
 
-impl From<AskId> for Slot {
-    fn from(id: AskId) -> Self {
+impl From<VerdictId> for Slot {
+    fn from(id: VerdictId) -> Self {
         Self {
             index: id.0 as u32,
             generation: (id.0 >> 32) as u32,
@@ -98,13 +98,24 @@ impl Engine {
     /// Asks whether somebody may connect, before there is a connection: a token is checked, a webhook
     /// called. The caller gets [`CallerReply::Admitted`], or a refusal. Without an answer in time
     /// [`NoAnswer::Allow`] admits a stranger.
-    pub fn handle_connect(&mut self, caller: CallerId, token: bytes::Bytes, rule: AskRule, now: Now) {
+    pub fn handle_connect(
+        &mut self,
+        caller: CallerId,
+        token: bytes::Bytes,
+        rule: AskRule,
+        now: Now,
+    ) {
         self.set_now(now);
         if self.asks.len() >= self.limits.requests {
             self.answer(Asker::Caller(caller), Reply::Refused(too_many_questions()));
             return;
         }
-        self.ask(Asked::Connect { caller }, rule, None, Wish::Connect { token });
+        self.ask(
+            Asked::Connect { caller },
+            rule,
+            None,
+            Wish::Connect { token },
+        );
     }
 
     pub(super) fn ask(
@@ -113,14 +124,14 @@ impl Engine {
         rule: AskRule,
         connection: Option<ConnectionId>,
         wish: Wish,
-    ) -> AskId {
+    ) -> VerdictId {
         let until = self.now + rule.within;
         let question = Question {
             asked,
             no_answer: rule.no_answer,
             until,
         };
-        let id = AskId::from(self.asks.pending.insert(question));
+        let id = VerdictId::from(self.asks.pending.insert(question));
         self.asks.due.insert((until, id));
         let known = connection.and_then(|c| self.connections.get(c.into()));
         let identity = known.map(|c| Arc::clone(&c.identity));
@@ -135,7 +146,7 @@ impl Engine {
     }
 
     /// Somebody outside has answered an [`Ask`]. An answer that is late, or comes twice, is ignored.
-    pub fn handle_verdict(&mut self, id: AskId, verdict: Verdict, now: Now) {
+    pub fn handle_verdict(&mut self, id: VerdictId, verdict: Verdict, now: Now) {
         self.set_now(now);
         if let Some(question) = self.asks.take(id) {
             self.decided(id, question.asked, verdict);
@@ -164,7 +175,7 @@ impl Engine {
         }
     }
 
-    fn decided(&mut self, id: AskId, asked: Asked, verdict: Verdict) {
+    fn decided(&mut self, id: VerdictId, asked: Asked, verdict: Verdict) {
         match asked {
             Asked::Connect { caller } => self.connect_decided(caller, verdict),
             Asked::Subscribe { subscription } => self.subscribe_decided(subscription, verdict),
@@ -216,8 +227,11 @@ impl Engine {
         self.answer(asker, reply);
     }
 
-    fn publish_decided(&mut self, connection: ConnectionId, ask: AskId, verdict: Verdict) {
-        let Some(extra) = self.connections.get_mut(connection.into()).and_then(|c| c.extra.as_mut())
+    fn publish_decided(&mut self, connection: ConnectionId, ask: VerdictId, verdict: Verdict) {
+        let Some(extra) = self
+            .connections
+            .get_mut(connection.into())
+            .and_then(|c| c.extra.as_mut())
         else {
             return;
         };
@@ -241,7 +255,11 @@ impl Engine {
             let Some(c) = self.connections.get_mut(connection.into()) else {
                 return;
             };
-            let Some(next) = c.extra.as_mut().and_then(|extra| extra.ordered.take_decided()) else {
+            let Some(next) = c
+                .extra
+                .as_mut()
+                .and_then(|extra| extra.ordered.take_decided())
+            else {
                 c.settle();
                 return;
             };

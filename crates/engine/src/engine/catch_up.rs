@@ -62,7 +62,10 @@ impl Engine {
         }
         let next = next_move(behind, f, tail, connection.credit);
         if unreadable {
-            s.forget_receipts(Position { epoch: tail.epoch, offset: 0 });
+            s.forget_receipts(Position {
+                epoch: tail.epoch,
+                offset: 0,
+            });
         }
         match next {
             Move::Park => self.park(slot),
@@ -93,13 +96,22 @@ impl Engine {
 
     /// The subscription's place in what it reads, where the caller knows that it is behind.
     pub(super) fn behind(&mut self, slot: Slot) -> Option<&mut Behind> {
-        let behind = self.subscriptions.get_mut(slot).and_then(Subscription::behind);
-        debug_assert!(behind.is_some(), "only a subscription that is behind comes here");
+        let behind = self
+            .subscriptions
+            .get_mut(slot)
+            .and_then(Subscription::behind);
+        debug_assert!(
+            behind.is_some(),
+            "only a subscription that is behind comes here"
+        );
         behind
     }
 
-    fn park(&mut self, slot: Slot) {
-        let Some(behind) = self.behind(slot) else { return };
+    /// It waits for room in the outbox.
+    pub(super) fn park(&mut self, slot: Slot) {
+        let Some(behind) = self.behind(slot) else {
+            return;
+        };
         behind.page = None;
         behind.waits = Waits::Room;
         let connection = self.subscriptions.get(slot).map(|s| s.connection);
@@ -109,7 +121,9 @@ impl Engine {
     }
 
     fn await_stream(&mut self, slot: Slot) {
-        let Some(behind) = self.behind(slot) else { return };
+        let Some(behind) = self.behind(slot) else {
+            return;
+        };
         behind.waits = Waits::Stream;
         let Some(feed) = self.subscriptions.get(slot).map(|s| s.feed) else {
             return;
@@ -126,7 +140,11 @@ impl Engine {
             return;
         };
         // In a filter's order it may be that nothing more comes: other channels have moved it on.
-        if self.feeds.get(feed).is_some_and(|f| f.is_filter() && !f.following) {
+        if self
+            .feeds
+            .get(feed)
+            .is_some_and(|f| f.is_filter() && !f.following)
+        {
             self.follow_again(feed);
         }
     }
@@ -157,7 +175,9 @@ impl Engine {
 
     fn hand_out(&mut self, slot: Slot, next: Arc<Publication>) -> Option<Step> {
         self.queue_advance(slot);
-        let before = self.behind_before_next(slot).or_else(|| self.gap_before_next(slot));
+        let before = self
+            .behind_before_next(slot)
+            .or_else(|| self.gap_before_next(slot));
         if before.is_some() {
             return before;
         }
@@ -165,7 +185,11 @@ impl Engine {
         let hidden = self.feeds.get(s.feed)?.is_filter() && !self.may_see(s, &next.channel);
         let place = self.feeds.get(s.feed)?.place_of(&next);
         let connection = s.connection;
-        let own = !s.echo && next.publisher.as_ref().is_some_and(|by| self.is_session(connection, by.session));
+        let own = !s.echo
+            && next
+                .publisher
+                .as_ref()
+                .is_some_and(|by| self.is_session(connection, by.session));
         let s = self.subscriptions.get_mut(slot)?;
         s.behind()?.cursor = place;
         if hidden {
@@ -253,7 +277,10 @@ impl Engine {
         let Some(s) = self.subscriptions.get_mut(slot) else {
             return;
         };
-        let credit = self.connections.get(s.connection.into()).map_or(0, |c| c.credit);
+        let credit = self
+            .connections
+            .get(s.connection.into())
+            .map_or(0, |c| c.credit);
         let bytes = credit.max(SMALLEST_READ).min(self.limits.page_bytes);
         let feed = s.feed;
         let Some(behind) = s.behind().filter(|behind| behind.waits == Waits::Read) else {
@@ -282,7 +309,8 @@ impl Engine {
             let waiters = vec![slot];
             f.catching_up().reads.push(Read { id, after, waiters });
         }
-        self.broker_requests.push_back(read_request(id, target, after, limit));
+        self.broker_requests
+            .push_back(read_request(id, target, after, limit));
     }
 
     /// A read ended, well or not: the next may begin.
@@ -357,9 +385,7 @@ impl Engine {
         behind.at_head = page.is_empty() && here == stream.head && !expected_more;
         let has_next = behind.next_in_page(|p| f.place_of(p)).is_some();
         let moved = here != after || has_next || !behind.is_confirmed();
-        if !behind.is_confirmed() {
-            behind.why = Why::Confirmed;
-        }
+        behind.confirm();
         if here.offset < after.offset {
             // What was received of another stream is no receipt for this one.
             s.forget_receipts(here);
@@ -416,7 +442,10 @@ impl Engine {
             return;
         };
         let corrupt = refusal.code == ErrorCode::StorageCorrupt;
-        debug_assert!(!corrupt || refusal.code.retry() == Retry::Never, "it never heals");
+        debug_assert!(
+            !corrupt || refusal.code.retry() == Retry::Never,
+            "it never heals"
+        );
         for slot in read.waiters {
             if corrupt {
                 // Reading around the damage would lose something silently.
@@ -438,7 +467,9 @@ fn after_nothing(
     page: &[Arc<Publication>],
 ) -> Option<Position> {
     let (here, head) = (behind.cursor, stream.head);
-    let tail = f.tail.filter(|tail| tail.epoch == head.epoch && head.offset >= tail.offset)?;
+    let tail = f
+        .tail
+        .filter(|tail| tail.epoch == head.epoch && head.offset >= tail.offset)?;
     if !f.is_filter() || !page.is_empty() || here == tail {
         return None;
     }
@@ -477,6 +508,10 @@ fn next_move(behind: &mut Behind, f: &Feed, tail: Position, credit: usize) -> Mo
         return Move::HandOut(next);
     }
     behind.page = None;
+    let recent = f.catching_up.as_ref().map(|c| &c.recent);
+    if let Some(next) = recent.and_then(|recent| recent.next(behind.cursor, f.is_filter())) {
+        return Move::HandOut(Arc::clone(next));
+    }
     let ahead = behind.cursor.epoch == tail.epoch && behind.cursor.offset > tail.offset;
     if behind.is_confirmed() && (ahead || behind.at_head) {
         // Another worker was faster with these.
@@ -486,15 +521,11 @@ fn next_move(behind: &mut Behind, f: &Feed, tail: Position, credit: usize) -> Mo
         // Or the client made its position up: a read tells.
         return Move::Read;
     }
-    let history = f.rules.history.is_kept();
-    let recent = f.catching_up.as_ref().map(|c| &c.recent);
-    if let Some(next) = recent.and_then(|recent| recent.next(behind.cursor, f.is_filter())) {
-        return Move::HandOut(Arc::clone(next));
-    }
-    if history {
+    if f.rules.history.is_kept() {
         return Move::Read;
     }
-    let Some((next, previous)) = recent.and_then(|recent| recent.after(behind.cursor.offset)) else {
+    let Some((next, previous)) = recent.and_then(|recent| recent.after(behind.cursor.offset))
+    else {
         return Move::SkipToTail;
     };
     let conflated = f.rules.slow == SlowPolicy::LatestByKey;

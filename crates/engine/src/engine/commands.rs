@@ -198,7 +198,9 @@ impl Engine {
     ) -> Result<(), Refusal> {
         let may_read = |engine: &Self, channel: &ChannelName| {
             let rules = engine.rules_of(channel)?;
-            let Some(identity) = identity else { return Ok(()) };
+            let Some(identity) = identity else {
+                return Ok(());
+            };
             if identity.may(rules.subscribe, &identity.may_subscribe, channel) {
                 return Ok(());
             }
@@ -248,7 +250,8 @@ impl Engine {
                 position,
             } => {
                 may_read(self, &channel)?;
-                let scope = identity.map_or_else(|| "".into(), |identity| Arc::clone(&identity.user));
+                let scope =
+                    identity.map_or_else(|| "".into(), |identity| Arc::clone(&identity.user));
                 self.ack(asker, scope, channel, consumer, position)
             }
             Command::Receipts { channel, position } => {
@@ -308,7 +311,10 @@ impl Engine {
         key: Option<&Key>,
     ) -> Result<(), Refusal> {
         let now = self.now;
-        let extra = self.connections.get_mut(connection.into()).and_then(|c| c.extra.as_mut());
+        let extra = self
+            .connections
+            .get_mut(connection.into())
+            .and_then(|c| c.extra.as_mut());
         if extra.is_none_or(|extra| extra.ordered.is_next(channel, key, now)) {
             return Ok(());
         }
@@ -331,7 +337,9 @@ impl Engine {
         match done {
             Err(refusal) if refusal.code.retry() == Retry::Later => {
                 // Without a key nobody could tell that it comes again.
-                let Some(key) = key.filter(|_| !c.closing) else { return };
+                let Some(key) = key.filter(|_| !c.closing) else {
+                    return;
+                };
                 let until = until + refusal.retry_after.unwrap_or_default();
                 c.extra().ordered.refused(channel, key, until);
             }
@@ -362,7 +370,10 @@ impl Engine {
             session: c.session,
             user: Arc::clone(&identity.user),
         };
-        let waits = c.extra.as_ref().is_some_and(|extra| extra.ordered.is_waiting(channel));
+        let waits = c
+            .extra
+            .as_ref()
+            .is_some_and(|extra| extra.ordered.is_waiting(channel));
         if asked.is_some() && self.asks.len() >= self.limits.requests {
             return Err(too_many_questions());
         }
@@ -408,7 +419,8 @@ impl Engine {
 
     pub(super) fn send_publish(&mut self, asker: Asker, draft: Draft) {
         let id = self.request(Pending::Publish { asker });
-        self.broker_requests.push_back(BrokerRequest::Publish { id, draft });
+        self.broker_requests
+            .push_back(BrokerRequest::Publish { id, draft });
     }
 
     /// Whether a session may read a channel, which is asked for more than subscribing.
@@ -594,11 +606,7 @@ pub(super) fn gone() -> Refusal {
     Refusal::new(ErrorCode::BadRequest, "the connection is gone")
 }
 
-pub(super) fn forbidden(
-    what: &str,
-    target: &crate::Target,
-    identity: &Identity,
-) -> Refusal {
+pub(super) fn forbidden(what: &str, target: &crate::Target, identity: &Identity) -> Refusal {
     struct Who<'a>(&'a str);
     impl fmt::Display for Who<'_> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -609,5 +617,8 @@ pub(super) fn forbidden(
         }
     }
     let who = Who(&identity.user);
-    Refusal::new(ErrorCode::Forbidden, format!("{who} may not {what} {target}"))
+    Refusal::new(
+        ErrorCode::Forbidden,
+        format!("{who} may not {what} {target}"),
+    )
 }

@@ -81,7 +81,10 @@ impl Engine {
         let id = ConnectionId::from(self.connections.insert(connection));
         self.sessions.insert(session, id);
         if !identity.user.is_empty() {
-            self.users.entry(Arc::clone(&identity.user)).or_default().insert(id);
+            self.users
+                .entry(Arc::clone(&identity.user))
+                .or_default()
+                .insert(id);
         }
         self.set_durable(id, durable);
         Ok(id)
@@ -107,7 +110,9 @@ impl Engine {
         let arrival = Arrival {
             session: snapshot.session,
             identity: snapshot.identity,
-            generation: arrival.generation.max(snapshot.generation.saturating_add(1)),
+            generation: arrival
+                .generation
+                .max(snapshot.generation.saturating_add(1)),
             ..arrival
         };
         let connection = self.handle_connection_opened(arrival, now)?;
@@ -133,10 +138,13 @@ impl Engine {
 
     /// Tells a connection that all its subscriptions are restored, once they are.
     pub(super) fn restoring(&mut self, connection: ConnectionId) {
-        let opening = self.subscriptions_of(connection).into_iter().filter(|slot| {
-            let s = self.subscriptions.get(*slot);
-            s.is_some_and(|s| matches!(s.state, State::Opening(_)))
-        });
+        let opening = self
+            .subscriptions_of(connection)
+            .into_iter()
+            .filter(|slot| {
+                let s = self.subscriptions.get(*slot);
+                s.is_some_and(|s| matches!(s.state, State::Opening(_)))
+            });
         let waits_for = opening.count();
         if waits_for == 0 {
             self.notice(connection, Notice::Restored);
@@ -190,7 +198,7 @@ impl Engine {
             let impatient = f.rules.slow == SlowPolicy::Disconnect && !f.rules.history.is_kept();
             if let Some(handed_out) = self.leave_live(slot) {
                 self.fall_behind(slot, Behind::slow(handed_out));
-                self.queue_advance(slot);
+                self.park(slot);
                 if impatient {
                     self.close(connection, CloseReason::TooSlow);
                     return;
@@ -309,7 +317,8 @@ impl Engine {
             None if was.is_some() => {
                 c.extra().durable = None;
                 c.settle();
-                self.broker_requests.push_back(BrokerRequest::DropSession { session });
+                self.broker_requests
+                    .push_back(BrokerRequest::DropSession { session });
             }
             None => {}
         }
@@ -321,12 +330,16 @@ impl Engine {
     pub fn handle_load_session(&mut self, caller: CallerId, session: SessionId, now: Now) {
         self.set_now(now);
         let id = self.request(Pending::Session { caller });
-        self.broker_requests.push_back(BrokerRequest::LoadSession { id, session });
+        self.broker_requests
+            .push_back(BrokerRequest::LoadSession { id, session });
     }
 
     /// What is known of a session has changed: if it is durable, the broker is told soon.
     pub(super) fn session_changed(&mut self, connection: ConnectionId) {
-        let extra = self.connections.get_mut(connection.into()).and_then(|c| c.extra.as_mut());
+        let extra = self
+            .connections
+            .get_mut(connection.into())
+            .and_then(|c| c.extra.as_mut());
         let Some(durable) = extra.and_then(|extra| extra.durable.as_mut()) else {
             return;
         };
@@ -346,7 +359,10 @@ impl Engine {
     }
 
     fn save_session(&mut self, connection: ConnectionId) {
-        let extra = self.connections.get_mut(connection.into()).and_then(|c| c.extra.as_mut());
+        let extra = self
+            .connections
+            .get_mut(connection.into())
+            .and_then(|c| c.extra.as_mut());
         let Some(durable) = extra.and_then(|extra| extra.durable.as_mut()) else {
             return;
         };
@@ -398,7 +414,10 @@ impl Engine {
     }
 
     fn remove(&mut self, connection: ConnectionId, grace: Duration) {
-        let closing = self.connections.get(connection.into()).is_some_and(|c| c.closing);
+        let closing = self
+            .connections
+            .get(connection.into())
+            .is_some_and(|c| c.closing);
         if !closing {
             self.save_session(connection);
         }

@@ -140,7 +140,10 @@ impl Engine {
     pub(super) fn next_recipients(&mut self, limit: usize) -> Option<Step> {
         loop {
             let underway = self.underway.as_ref()?;
-            let audience = self.feeds.get(underway.feed).and_then(|f| f.live.get(underway.audience));
+            let audience = self
+                .feeds
+                .get(underway.feed)
+                .and_then(|f| f.live.get(underway.audience));
             let Some(audience) = audience else {
                 self.underway = None;
                 return None;
@@ -184,8 +187,13 @@ impl Engine {
         until: usize,
         own: Option<crate::ConnectionId>,
     ) -> usize {
-        let audience = self.feeds.get(underway.feed).and_then(|f| f.live.get(underway.audience));
-        let Some(audience) = audience else { return from };
+        let audience = self
+            .feeds
+            .get(underway.feed)
+            .and_then(|f| f.live.get(underway.audience));
+        let Some(audience) = audience else {
+            return from;
+        };
         if !underway.restricted && own.is_none() {
             return until;
         }
@@ -218,20 +226,20 @@ impl Engine {
             return;
         };
         let told = stream.head;
-        let left_out = self.feeds.get_mut(feed).is_some_and(|f| {
-            // A filter's order goes on where other channels publish, too. Unless something was left
-            // out, everything that matches has been told before this.
-            let lagged = std::mem::take(&mut f.lagged);
-            !f.is_filter() || lagged || told.epoch != tail.epoch
-        });
-        if told.epoch == tail.epoch && told.offset <= tail.offset {
+        let Some(f) = self.feeds.get_mut(feed) else {
             return;
-        }
-        if left_out {
-            self.stream_jumped(feed, tail);
-        }
-        if let Some(f) = self.feeds.get_mut(feed) {
-            f.tail = Some(told);
+        };
+        // A filter's order goes on where other channels publish, too. Unless something was left out,
+        // everything that matches has been told before this.
+        let lagged = std::mem::take(&mut f.lagged);
+        let goes_on = f.is_filter() && told.epoch == tail.epoch;
+        if told != tail && !(goes_on && told.offset < tail.offset) {
+            if lagged || !goes_on {
+                self.stream_jumped(feed, tail);
+            }
+            if let Some(f) = self.feeds.get_mut(feed) {
+                f.tail = Some(told);
+            }
         }
         self.wake_ahead(feed);
     }
@@ -242,7 +250,10 @@ impl Engine {
             return;
         };
         for slot in f.take_ahead() {
-            let behind = self.subscriptions.get_mut(slot).and_then(Subscription::behind);
+            let behind = self
+                .subscriptions
+                .get_mut(slot)
+                .and_then(Subscription::behind);
             if let Some(behind) = behind.filter(|behind| behind.waits == Waits::Stream) {
                 (behind.waits, behind.at_head) = (Waits::Nothing, false);
             }
@@ -264,7 +275,7 @@ impl Engine {
                     debug_assert!(false, "an audience has a subscription that there is not");
                     continue;
                 };
-                self.fall_behind(slot, Behind::slow(was));
+                self.fall_behind(slot, Behind::jumped(was));
                 self.queue_advance(slot);
             }
         }
@@ -314,9 +325,14 @@ impl Engine {
         let underway = self.underway.as_mut();
         let told = underway.filter(|u| u.feed == feed && u.audience == audience);
         let all = &mut self.subscriptions;
-        f.live.remove(audience, place, told.map(|u| &mut u.told), |index, place| {
-            live_place(all, index, place);
-        });
+        f.live.remove(
+            audience,
+            place,
+            told.map(|u| &mut u.told),
+            |index, place| {
+                live_place(all, index, place);
+            },
+        );
         handed_out
     }
 
@@ -334,7 +350,10 @@ impl Engine {
 
     /// Lets a subscription that is behind look whether it has a step to go.
     pub(super) fn queue_advance(&mut self, slot: Slot) {
-        let behind = self.subscriptions.get_mut(slot).and_then(Subscription::behind);
+        let behind = self
+            .subscriptions
+            .get_mut(slot)
+            .and_then(Subscription::behind);
         if let Some(behind) = behind
             && !matches!(behind.waits, Waits::Turn | Waits::Read)
         {

@@ -237,7 +237,10 @@ impl Engine {
 
     fn next_step(&mut self, recipients: usize) -> Option<Step> {
         loop {
-            if let Some(step) = self.next_recipients(recipients).or_else(|| self.next_watchers()) {
+            if let Some(step) = self
+                .next_recipients(recipients)
+                .or_else(|| self.next_watchers())
+            {
                 return Some(step);
             }
             let Some(item) = self.items.pop_front() else {

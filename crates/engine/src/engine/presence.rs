@@ -47,7 +47,8 @@ impl Engine {
             return;
         };
         let first = c.subscriptions.joined(feed, &self.subscriptions) == 0;
-        c.subscriptions.set_joined(slot, true, &mut self.subscriptions);
+        c.subscriptions
+            .set_joined(slot, true, &mut self.subscriptions);
         self.memberships += 1;
         if self.renew_at.is_none() {
             self.renew_at = Some(self.now);
@@ -85,11 +86,15 @@ impl Engine {
             debug_assert!(false, "a subscription has a connection");
             return;
         };
-        c.subscriptions.set_joined(slot, false, &mut self.subscriptions);
+        c.subscriptions
+            .set_joined(slot, false, &mut self.subscriptions);
         self.memberships -= 1;
         let last = c.subscriptions.joined(feed, &self.subscriptions) == 0;
         let (session, generation) = (c.session, c.generation);
-        let channel = self.feeds.get(feed).and_then(|f| f.target.channel().cloned());
+        let channel = self
+            .feeds
+            .get(feed)
+            .and_then(|f| f.target.channel().cloned());
         if let Some(channel) = channel.filter(|_| last) {
             self.broker_requests.push_back(BrokerRequest::Leave {
                 channel,
@@ -108,7 +113,8 @@ impl Engine {
         if self.memberships > 0 {
             let lease = self.limits.presence_lease;
             self.renew_at = Some(at.max(self.now) + lease / RENEWALS);
-            self.broker_requests.push_back(BrokerRequest::Renew { lease });
+            self.broker_requests
+                .push_back(BrokerRequest::Renew { lease });
         }
     }
 
@@ -297,7 +303,8 @@ impl Engine {
         }
         let id = self.request(Pending::TellMembers { subscription: slot });
         let limit = self.limits.members;
-        self.broker_requests.push_back(BrokerRequest::Members { id, channel, limit });
+        self.broker_requests
+            .push_back(BrokerRequest::Members { id, channel, limit });
     }
 
     pub(super) fn ask_members(&mut self, asker: Asker, channel: ChannelName) {

@@ -81,7 +81,9 @@ impl Recent {
     }
 
     fn entry_after(&self, offset: u64) -> Option<&Entry> {
-        let index = self.entries.partition_point(|entry| entry.place.offset <= offset);
+        let index = self
+            .entries
+            .partition_point(|entry| entry.place.offset <= offset);
         self.entries.get(index)
     }
 }

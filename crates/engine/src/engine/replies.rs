@@ -20,7 +20,8 @@ use super::{
 
 impl Engine {
     pub(super) fn request(&mut self, pending: Pending) -> RequestId {
-        self.requests.add(pending, self.now, self.limits.answer_within)
+        self.requests
+            .add(pending, self.now, self.limits.answer_within)
     }
 
     /// Answers a command that was counted as under way.
@@ -31,7 +32,8 @@ impl Engine {
                 self.reply(connection, Some(command), reply);
             }
             Asker::Caller(caller) => {
-                self.caller_replies.push_back((caller, CallerReply::Reply(reply)));
+                self.caller_replies
+                    .push_back((caller, CallerReply::Reply(reply)));
             }
         }
     }

@@ -26,9 +26,19 @@ impl Engine {
     fn connections_of(&self, whom: &Whom) -> Vec<ConnectionId> {
         let found: Vec<ConnectionId> = match whom {
             Whom::Session(session) => self.sessions.get(session).copied().into_iter().collect(),
-            Whom::User(user) => self.users.get(user).into_iter().flatten().copied().collect(),
+            Whom::User(user) => self
+                .users
+                .get(user)
+                .into_iter()
+                .flatten()
+                .copied()
+                .collect(),
         };
-        let is_open = |c: &ConnectionId| self.connections.get((*c).into()).is_some_and(|c| !c.closing);
+        let is_open = |c: &ConnectionId| {
+            self.connections
+                .get((*c).into())
+                .is_some_and(|c| !c.closing)
+        };
         found.into_iter().filter(is_open).collect()
     }
 
@@ -137,7 +147,8 @@ impl Engine {
 
     fn still_allowed(&self, connection: ConnectionId, target: &Target) -> Result<(), Refusal> {
         // One that somebody is asked about just now will be decided by them.
-        self.may_subscribe(connection, target).map(|_rules_and_asked| ())
+        self.may_subscribe(connection, target)
+            .map(|_rules_and_asked| ())
     }
 
     /// Exchanges the rules. Open channels follow the new ones at once: those that no rule allows any more
@@ -165,14 +176,10 @@ impl Engine {
     }
 
     /// False when the channel exists no longer.
-    fn apply_rules(
-        &mut self,
-        feed: Slot,
-        channel: &crate::ChannelName,
-        slots: &[Slot],
-    ) -> bool {
+    fn apply_rules(&mut self, feed: Slot, channel: &crate::ChannelName, slots: &[Slot]) -> bool {
         let Some(new) = self.rules.rules(channel).cloned() else {
-            let detail = format!("no rule of the server's configuration allows channel {channel} any more");
+            let detail =
+                format!("no rule of the server's configuration allows channel {channel} any more");
             for slot in slots {
                 let refusal = Refusal::new(ErrorCode::UnknownChannel, detail.clone());
                 self.end_unasked(*slot, refusal);
@@ -205,5 +212,4 @@ impl Engine {
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
     }
-
 }

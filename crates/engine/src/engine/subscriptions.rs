@@ -40,7 +40,10 @@ pub(super) enum Wished {
 
 impl Engine {
     pub(super) fn rules_of(&self, channel: &ChannelName) -> Result<&Arc<ChannelRules>, Refusal> {
-        let open = self.names.get(channel).and_then(|slot| self.feeds.get(*slot));
+        let open = self
+            .names
+            .get(channel)
+            .and_then(|slot| self.feeds.get(*slot));
         if let Some(open) = open {
             return Ok(&open.rules);
         }
@@ -56,7 +59,11 @@ impl Engine {
         connection: ConnectionId,
         target: &Target,
     ) -> Result<(Arc<ChannelRules>, bool), Refusal> {
-        let identity = &self.connections.get(connection.into()).ok_or_else(gone)?.identity;
+        let identity = &self
+            .connections
+            .get(connection.into())
+            .ok_or_else(gone)?
+            .identity;
         let (rules, access, allowed) = match target {
             Target::Channel(channel) => {
                 let rules = self.rules_of(channel)?;
@@ -135,7 +142,12 @@ impl Engine {
         }
         if asked {
             let target = wish.target;
-            self.ask(Asked::Subscribe { subscription: slot }, rules.ask, Some(connection), Wish::Subscribe { target });
+            self.ask(
+                Asked::Subscribe { subscription: slot },
+                rules.ask,
+                Some(connection),
+                Wish::Subscribe { target },
+            );
         }
         self.session_changed(connection);
         Ok(())
@@ -173,7 +185,8 @@ impl Engine {
         let twice = wanted.and_then(|wanted| c.subscriptions.find(wanted, &self.subscriptions));
         if twice.is_some() {
             let name = wish.name();
-            let detail = format!("this session has a {name} already; use another subscription number");
+            let detail =
+                format!("this session has a {name} already; use another subscription number");
             return refused(ErrorCode::AlreadySubscribed, detail);
         }
         let limit = self.limits.subscriptions;
@@ -211,7 +224,8 @@ impl Engine {
         }
         if self.feeds.len() >= self.limits.channels {
             let limit = self.limits.channels;
-            let detail = format!("this worker has {limit} channels with subscribers, which is the limit");
+            let detail =
+                format!("this worker has {limit} channels with subscribers, which is the limit");
             return Err(Refusal::new(ErrorCode::TooManyChannels, detail));
         }
         let slot = self.feeds.insert(Feed::new(target.clone(), rules));
@@ -482,16 +496,23 @@ impl Engine {
     ) -> Result<SubscriptionName, Refusal> {
         let slot = self.subscription_of(connection, key)?;
         let name = self.name_of(slot).ok_or_else(gone)?;
-        let window = self.subscriptions.get_mut(slot).and_then(|s| s.window.as_mut());
+        let window = self
+            .subscriptions
+            .get_mut(slot)
+            .and_then(|s| s.window.as_mut());
         let Some(window) = window else {
             let detail = format!("{name} has no window; there is nothing to acknowledge");
             return Err(Refusal::new(ErrorCode::BadRequest, detail));
         };
         if !window.done(position, cumulative) {
-            let detail = format!("position {position} of {name} was not delivered on this connection");
+            let detail =
+                format!("position {position} of {name} was not delivered on this connection");
             return Err(Refusal::new(ErrorCode::BadRequest, detail));
         }
-        let behind = self.subscriptions.get_mut(slot).and_then(Subscription::behind);
+        let behind = self
+            .subscriptions
+            .get_mut(slot)
+            .and_then(Subscription::behind);
         if behind.is_some_and(|behind| behind.waits == Waits::Done) {
             self.queue_advance(slot);
         }

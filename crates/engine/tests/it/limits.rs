@@ -81,7 +81,7 @@ fn too_much_data_is_refused_with_both_sizes() {
     let refusals = refusals(&mut world);
     assert_eq!(refusals[0].code, ErrorCode::TooLarge);
     assert!(
-        refusals[0].detail.contains("11 bytes, at most 10"),
+        refusals[0].detail.contains("11 bytes; the limit is 10"),
         "{}",
         refusals[0]
     );
@@ -158,7 +158,9 @@ fn subscribing_twice_and_unsubscribing_from_nothing_are_refused() {
     assert_eq!(only_refusal(&mut world), ErrorCode::AlreadySubscribed);
     world.command(
         0,
-        Command::Unsubscribe { subscription: channel("kept/b").into() },
+        Command::Unsubscribe {
+            subscription: channel("kept/b").into(),
+        },
     );
     assert_eq!(refusals(&mut world)[1].code, ErrorCode::NotSubscribed);
 }

@@ -145,7 +145,9 @@ fn perform(world: &mut World, op: Op) {
         } => {
             world.command(
                 client,
-                Command::Unsubscribe { subscription: channel(CHANNELS[name]).into() },
+                Command::Unsubscribe {
+                    subscription: channel(CHANNELS[name]).into(),
+                },
             );
         }
         Op::Publish {

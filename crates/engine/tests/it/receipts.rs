@@ -88,7 +88,7 @@ fn a_connection_that_does_not_read_has_nothing_and_gets_one_mark_however_often_i
     let marks = |world: &mut World| {
         world.workers[0].handle_broker(
             BrokerEvent::AskReceipts {
-                ask: QuestionId(0),
+                ask: AskId(0),
                 channel: channel("kept/a"),
                 position: Position::new(1, 2),
             },

@@ -107,7 +107,8 @@ fn a_drain_gives_each_connection_its_own_pause_and_takes_no_new_ones() {
     assert_eq!(pauses, [0, 4999, 10_000]);
     let stranger = Arc::new(Identity::stranger());
     let session = SessionId::from_bytes([9; 16]);
-    let refused = world.workers[0].handle_connection_opened(Arrival::new(session, stranger), world.now);
+    let refused =
+        world.workers[0].handle_connection_opened(Arrival::new(session, stranger), world.now);
     assert_eq!(refused.unwrap_err().code.retry(), Retry::Reconnect);
 }
 

@@ -115,28 +115,37 @@ impl Outboxes {
         match delivery {
             Delivery::Broadcast {
                 publication,
-                connections,
+                recipients,
+                ..
             } => {
+                let connections = recipients.connections();
+                if let Some(gap) = native::encode_new_epoch(&publication) {
+                    let gap = self.framing.frame(gap);
+                    self.hold(gap, connections);
+                }
                 let message = self.framing.publication(&publication);
                 self.hold(message, connections);
             }
             Delivery::Presence {
-                change,
-                connections,
+                change, recipients, ..
             } => {
                 let message = self.framing.frame(native::encode_presence(&change));
-                self.hold(message, connections);
+                self.hold(message, recipients.connections());
             }
             Delivery::Publication {
                 connection,
                 publication,
+                ..
             } => {
                 self.put_held();
+                let gap = native::encode_new_epoch(&publication);
+                let gap = gap.map(|gap| self.framing.frame(gap));
                 let message = self.framing.publication(&publication);
                 if let Some(outbox) = self.get(connection) {
                     // It is within what the connection may be handed out; one that is closing gets
                     // nothing more.
-                    let _unsent = outbox.sender.put_prepared(&[message]);
+                    let messages: Vec<_> = gap.into_iter().chain([message]).collect();
+                    let _unsent = outbox.sender.put_prepared(&messages);
                     self.thirsty.push(connection);
                 }
             }
@@ -217,6 +226,9 @@ impl Outboxes {
                 | Reply::Members { .. }
                 | Reply::Acked { .. }
                 | Reply::Receipts { .. }
+                | Reply::Done { .. }
+                | Reply::InfoUpdated
+                | Reply::Called { .. }
                 | Reply::Pong => {}
             },
             Notice::Unsubscribed { .. } => self.token_is_stale(connection),
@@ -227,6 +239,10 @@ impl Outboxes {
                 refused.borrow_mut().note("connection", reason.name());
             }
             Notice::Gap { .. }
+            | Notice::ChannelGap { .. }
+            | Notice::Own { .. }
+            | Notice::Told { .. }
+            | Notice::Restored
             | Notice::CatchingUp { .. }
             | Notice::Live { .. }
             | Notice::Reconnect { .. } => {}

@@ -241,7 +241,10 @@ impl Subscriptions {
             return;
         }
         let Self::Several(several) = self else { return };
-        let on = several.index.as_mut().and_then(|index| index.by_feed.get_mut(&s.feed));
+        let on = several
+            .index
+            .as_mut()
+            .and_then(|index| index.by_feed.get_mut(&s.feed));
         if let Some(on) = on {
             on.joined = on.joined + u32::from(joined) - u32::from(!joined);
         }

@@ -198,7 +198,9 @@ impl Audiences {
     }
 
     pub(in crate::engine) fn is_empty(&self) -> bool {
-        self.0.iter().all(|audience| audience.connections.is_empty())
+        self.0
+            .iter()
+            .all(|audience| audience.connections.is_empty())
     }
 
     pub(in crate::engine) fn len(&self) -> usize {
@@ -266,7 +268,10 @@ impl Audiences {
 /// Keeps the place that a live subscription remembers as it is moved within its audience.
 pub(in crate::engine) fn live_place(all: &mut Slab<Subscription>, index: u32, place: u32) {
     if let Some(s) = all.at_mut(index) {
-        debug_assert!(matches!(s.state, State::Live { .. }), "only live ones are in audiences");
+        debug_assert!(
+            matches!(s.state, State::Live { .. }),
+            "only live ones are in audiences"
+        );
         s.state = State::Live { place };
     }
 }

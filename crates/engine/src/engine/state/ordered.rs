@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Instant};
 use bytes::Bytes;
 
 use crate::{
-    ask::AskId,
+    ask::VerdictId,
     channel_name::ChannelName,
     command::CommandId,
     error::Refusal,
@@ -30,7 +30,7 @@ pub(in crate::engine) struct WaitingPublish {
 
 #[derive(Debug)]
 pub(in crate::engine) enum Verdict {
-    AskedFor(AskId),
+    AskedFor(VerdictId),
     Allowed,
     Refused(Refusal),
 }
@@ -54,7 +54,9 @@ impl Ordered {
 
     /// Whether a publish in this channel has to wait behind another.
     pub(in crate::engine) fn is_waiting(&self, channel: &ChannelName) -> bool {
-        self.waiting.iter().any(|waiting| waiting.draft.channel == *channel)
+        self.waiting
+            .iter()
+            .any(|waiting| waiting.draft.channel == *channel)
     }
 
     pub(in crate::engine) fn wait(&mut self, new: WaitingPublish) {
@@ -62,20 +64,16 @@ impl Ordered {
     }
 
     /// The verdict about one came.
-    pub(in crate::engine) fn decide(&mut self, ask: AskId, verdict: Verdict) {
-        let asked_for = |waiting: &&mut WaitingPublish| {
-            matches!(waiting.verdict, Verdict::AskedFor(id) if id == ask)
-        };
+    pub(in crate::engine) fn decide(&mut self, ask: VerdictId, verdict: Verdict) {
+        let asked_for = |waiting: &&mut WaitingPublish| matches!(waiting.verdict, Verdict::AskedFor(id) if id == ask);
         if let Some(waiting) = self.waiting.iter_mut().find(asked_for) {
             waiting.verdict = verdict;
         }
     }
 
     /// The verdict about one is that something else is published.
-    pub(in crate::engine) fn change(&mut self, ask: AskId, data: Bytes, format: Format) {
-        let asked_for = |waiting: &&mut WaitingPublish| {
-            matches!(waiting.verdict, Verdict::AskedFor(id) if id == ask)
-        };
+    pub(in crate::engine) fn change(&mut self, ask: VerdictId, data: Bytes, format: Format) {
+        let asked_for = |waiting: &&mut WaitingPublish| matches!(waiting.verdict, Verdict::AskedFor(id) if id == ask);
         if let Some(waiting) = self.waiting.iter_mut().find(asked_for) {
             (waiting.draft.data, waiting.draft.format) = (data, format);
         }
@@ -96,11 +94,13 @@ impl Ordered {
     }
 
     /// What nobody has to be asked about any more.
-    pub(in crate::engine) fn asked_for(&self) -> impl Iterator<Item = AskId> {
-        self.waiting.iter().filter_map(|waiting| match waiting.verdict {
-            Verdict::AskedFor(ask) => Some(ask),
-            Verdict::Allowed | Verdict::Refused(_) => None,
-        })
+    pub(in crate::engine) fn asked_for(&self) -> impl Iterator<Item = VerdictId> {
+        self.waiting
+            .iter()
+            .filter_map(|waiting| match waiting.verdict {
+                Verdict::AskedFor(ask) => Some(ask),
+                Verdict::Allowed | Verdict::Refused(_) => None,
+            })
     }
 
     /// A publish was refused for now; it is the first in its channel, or comes again.

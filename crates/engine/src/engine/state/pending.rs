@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-
 use crate::{
     ask::CallerId,
     broker::{PresenceChange, StreamState},
@@ -112,4 +111,3 @@ pub(in crate::engine) enum Again {
     Follow { feed: Slot },
     Members { subscription: Slot },
 }
-

@@ -176,6 +176,9 @@ pub(in crate::engine) enum Why {
     Slow {
         /// The client knows.
         told: bool,
+        /// The stream has gone on at once from where it is. If not, it may have gone on elsewhere,
+        /// and a read has to tell.
+        confirmed: bool,
     },
     /// Its flow is acknowledged, and it once had everything: the client need not be told again.
     Paced,
@@ -204,7 +207,14 @@ impl Behind {
     }
 
     pub(in crate::engine) fn slow(cursor: Position) -> Self {
-        Self::at(cursor, Why::Slow { told: false })
+        let (told, confirmed) = (false, true);
+        Self::at(cursor, Why::Slow { told, confirmed })
+    }
+
+    /// The stream went on elsewhere: a read has to tell where.
+    pub(in crate::engine) fn jumped(cursor: Position) -> Self {
+        let (told, confirmed) = (false, false);
+        Self::at(cursor, Why::Slow { told, confirmed })
     }
 
     pub(in crate::engine) fn at(cursor: Position, why: Why) -> Self {
@@ -267,7 +277,7 @@ impl Behind {
 
     /// The client is not told twice that it is behind. Says whether it has to be told now.
     pub(in crate::engine) fn is_told(&mut self) -> bool {
-        let Why::Slow { told } = &mut self.why else {
+        let Why::Slow { told, .. } = &mut self.why else {
             return false;
         };
         !std::mem::replace(told, true)
@@ -277,12 +287,25 @@ impl Behind {
     pub(in crate::engine) fn knows(&self) -> bool {
         match self.why {
             Why::Given { .. } | Why::Confirmed => true,
-            Why::Slow { told } => told,
+            Why::Slow { told, .. } => told,
             Why::Paced => false,
         }
     }
 
     pub(in crate::engine) fn is_confirmed(&self) -> bool {
-        !matches!(self.why, Why::Given { .. })
+        match self.why {
+            Why::Given { .. } => false,
+            Why::Slow { confirmed, .. } => confirmed,
+            Why::Confirmed | Why::Paced => true,
+        }
+    }
+
+    /// A read has shown that the cursor is a place in the stream.
+    pub(in crate::engine) fn confirm(&mut self) {
+        match &mut self.why {
+            Why::Given { .. } => self.why = Why::Confirmed,
+            Why::Slow { confirmed, .. } => *confirmed = true,
+            Why::Confirmed | Why::Paced => {}
+        }
     }
 }

@@ -2,10 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::{
-    position::Position,
-    session::Earlier,
-};
+use crate::{position::Position, session::Earlier};
 
 pub(in crate::engine) use crate::session::Unacknowledged;
 
@@ -96,7 +93,10 @@ impl Window {
         }
         let passed = |earlier: &mut Earlier| earlier.position.offset < position.offset;
         while self.before.pop_front_if(passed).is_some() {}
-        match self.before.pop_front_if(|earlier| earlier.position == position) {
+        match self
+            .before
+            .pop_front_if(|earlier| earlier.position == position)
+        {
             Some(earlier) => Next::Deliver(earlier.deliveries.saturating_add(1)),
             None => Next::Done,
         }
@@ -150,7 +150,9 @@ impl Window {
         });
         // What the connection before had, and this one did not come to.
         let left = self.before.iter().copied();
-        let until = self.before_until.filter(|until| until.offset > cursor.offset);
+        let until = self
+            .before_until
+            .filter(|until| until.offset > cursor.offset);
         Unacknowledged {
             until: until.unwrap_or(cursor),
             publications: here.chain(left).collect(),

@@ -99,7 +99,7 @@ pub(crate) struct ModelBroker {
     cursors: HashMap<(ChannelName, String, Key), Option<Position>>,
     /// Questions to all workers, and what is known of the answers.
     asked: Vec<(usize, RequestId, Receipts)>,
-    answered: BTreeMap<QuestionId, usize>,
+    answered: BTreeMap<AskId, usize>,
     /// The next answers fail with this.
     pub(crate) failure: Option<BrokerFailure>,
 }
@@ -291,7 +291,7 @@ impl ModelBroker {
     }
 
     fn ask_all(&mut self, worker: usize, id: RequestId, channel: &ChannelName, position: Position) {
-        let ask = QuestionId(self.asked.len() as u64);
+        let ask = AskId(self.asked.len() as u64);
         self.asked.push((worker, id, Receipts::default()));
         for events in &mut self.events {
             events.push_back(BrokerEvent::AskReceipts {
@@ -303,7 +303,7 @@ impl ModelBroker {
     }
 
     /// The last worker's answer answers the question.
-    fn found(&mut self, ask: QuestionId, receipts: Option<Receipts>) {
+    fn found(&mut self, ask: AskId, receipts: Option<Receipts>) {
         let workers = self.events.len();
         let (worker, id, sum) = &mut self.asked[ask.0 as usize];
         let Some(more) = receipts else {
@@ -375,7 +375,9 @@ impl ModelBroker {
         };
         self.events[worker].push_back(published);
         for worker in 0..self.events.len() {
-            let filtered = self.filters[worker].iter().any(|filter| filter.matches(&channel));
+            let filtered = self.filters[worker]
+                .iter()
+                .any(|filter| filter.matches(&channel));
             if filtered || self.followers[worker].contains(&channel) {
                 let event = BrokerEvent::Publication(Arc::clone(&publication));
                 self.events[worker].push_back(event);
@@ -394,7 +396,13 @@ impl ModelBroker {
         stream.at(position.offset) == position && position.offset >= stream.first
     }
 
-    fn read_filter(&self, id: RequestId, filter: &Filter, after: Position, limit: ReadLimit) -> BrokerEvent {
+    fn read_filter(
+        &self,
+        id: RequestId,
+        filter: &Filter,
+        after: Position,
+        limit: ReadLimit,
+    ) -> BrokerEvent {
         let mut publications = Vec::new();
         let mut gaps: Vec<ChannelGap> = Vec::new();
         for (channel, position) in self.log.iter().skip(after.offset as usize) {

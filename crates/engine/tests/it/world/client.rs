@@ -46,6 +46,8 @@ pub(crate) struct Seen {
 pub(crate) struct Client {
     pub(crate) session: SessionId,
     pub(crate) connection: Option<(usize, ConnectionId)>,
+    /// Connections so far, as a directory of all workers counts them.
+    pub(crate) generation: u64,
     pub(crate) outbox: VecDeque<Wire>,
     pub(crate) subscriptions: BTreeMap<SubscriptionKey, Seen>,
     pub(crate) snapshot: Option<SessionSnapshot>,
@@ -65,6 +67,7 @@ impl Client {
         Self {
             session: SessionId::from_bytes([index as u8 + 1; 16]),
             connection: None,
+            generation: 0,
             outbox: VecDeque::new(),
             subscriptions: BTreeMap::new(),
             snapshot: None,
@@ -102,7 +105,10 @@ impl Client {
                     live: false,
                     by,
                 };
-                self.subscriptions.entry(wish.name().key()).or_insert(new).by = by;
+                self.subscriptions
+                    .entry(wish.name().key())
+                    .or_insert(new)
+                    .by = by;
             }
             Command::Unsubscribe { subscription } => {
                 self.subscriptions.remove(subscription);
@@ -156,12 +162,13 @@ impl Client {
     }
 
     /// What the server did not restore by itself.
-    pub(crate) fn to_subscribe_again(
-        &self,
-        restored: &[SubscriptionSnapshot],
-    ) -> Vec<Subscribe> {
-        let is_restored = |key: &SubscriptionKey| restored.iter().any(|old| old.name().key() == *key);
-        let lost = self.subscriptions.iter().filter(|(key, _)| !is_restored(key));
+    pub(crate) fn to_subscribe_again(&self, restored: &[SubscriptionSnapshot]) -> Vec<Subscribe> {
+        let is_restored =
+            |key: &SubscriptionKey| restored.iter().any(|old| old.name().key() == *key);
+        let lost = self
+            .subscriptions
+            .iter()
+            .filter(|(key, _)| !is_restored(key));
         lost.map(|(_, seen)| Subscribe {
             since: seen.position.map_or(seen.wish.since, Since::Position),
             ..seen.wish.clone()
@@ -217,7 +224,13 @@ impl Client {
                     "a gap begins elsewhere"
                 );
                 assert_eq!(agreed.is_some(), *reason == GapReason::Diverged);
-                check_gap(subscription.target.channel().unwrap(), *from, *to, *reason, broker);
+                check_gap(
+                    subscription.target.channel().unwrap(),
+                    *from,
+                    *to,
+                    *reason,
+                    broker,
+                );
                 seen.position = Some(*to);
             }
             Notice::CatchingUp {
@@ -289,7 +302,8 @@ impl Client {
             Reply::Refused(refusal) => match command {
                 Some(Command::Subscribe(wish)) if refusal.code != ErrorCode::AlreadySubscribed => {
                     let (by, refused) = (id.map(|id| id.0), wish.name().key());
-                    self.subscriptions.retain(|key, seen| *key != refused || seen.by != by);
+                    self.subscriptions
+                        .retain(|key, seen| *key != refused || seen.by != by);
                 }
                 Some(Command::Unsubscribe { subscription }) => self.left(&subscription),
                 _ => {}
@@ -307,10 +321,7 @@ impl Client {
     }
 
     fn left(&mut self, key: &SubscriptionKey) {
-        let under_way = self
-            .leaving
-            .get_mut(key)
-            .expect("an unsubscribe was sent");
+        let under_way = self.leaving.get_mut(key).expect("an unsubscribe was sent");
         *under_way -= 1;
         if *under_way == 0 {
             self.leaving.remove(key);

@@ -95,6 +95,7 @@ impl World {
         self.now.unix_ms += 1;
         let (engine, c) = (&mut self.workers[worker], &mut self.clients[client]);
         assert!(c.connection.is_none());
+        c.generation += 1;
         let positions = c.positions();
         let mut restored = Vec::new();
         let connection = match c.snapshot.clone().filter(|_| by_snapshot) {
@@ -102,9 +103,13 @@ impl World {
                 c.resumed(&snapshot);
                 restored.clone_from(&snapshot.subscriptions);
                 let arrival = Arrival::new(snapshot.session, Arc::clone(&snapshot.identity));
+                let arrival = arrival.generation(c.generation);
                 engine.handle_connection_resumed(arrival, snapshot, &positions, self.now)
             }
-            None => engine.handle_connection_opened(Arrival::new(c.session, c.identity()), self.now),
+            None => {
+                let arrival = Arrival::new(c.session, c.identity()).generation(c.generation);
+                engine.handle_connection_opened(arrival, self.now)
+            }
         };
         c.connection = Some((worker, connection.unwrap()));
         for wish in c.to_subscribe_again(&restored) {
