@@ -4,8 +4,8 @@ use std::fmt;
 
 use bytes::Bytes;
 use offhook_engine::{
-    ChannelName, CloseReason, Command, CommandId, Notice, Position, PresenceChange, Publication,
-    Refusal, SessionId,
+    CloseReason, Command, CommandId, Notice, Position, PresenceChange, Publication, Refusal,
+    SessionId, SubscriptionId, SubscriptionKey,
 };
 
 /// What a transport has received: a whole message, or on a byte stream whatever one read brought.
@@ -89,7 +89,7 @@ pub struct Connect {
     /// nothing.
     pub info: Bytes,
     /// The client's own positions, which are newer than those in the sealed session.
-    pub positions: Vec<(ChannelName, Position)>,
+    pub positions: Vec<(SubscriptionKey, Position)>,
     /// The client knows that a message may name the one before it.
     pub lineage: bool,
 }
@@ -146,6 +146,27 @@ impl Shared {
     }
 }
 
+/// Who gets a publication, and as what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// The number of the subscription, where it has one.
+    pub subscription: Option<SubscriptionId>,
+    /// For a subscription to a filter, its position after this publication.
+    pub at: Option<Position>,
+    /// How often the publication was delivered to this subscription before, where its flow is
+    /// acknowledged.
+    pub redelivered: u16,
+}
+
+impl Recipient {
+    /// A subscription that its channel is name enough for.
+    pub const PLAIN: Self = Self {
+        subscription: None,
+        at: None,
+        redelivered: 0,
+    };
+}
+
 /// What one recipient's message has that the others' has not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Head {
@@ -166,8 +187,13 @@ pub trait Encoding: fmt::Debug + Send + Sync {
     /// A publication.
     fn publication(&self, publication: &Publication) -> Shared;
 
+    /// Whether every copy has a head of its own, such as a packet's number.
+    fn has_heads(&self) -> bool {
+        false
+    }
+
     /// A member who joined or left; none where the dialect has no word for it.
-    fn presence(&self, change: &PresenceChange) -> Option<Payload>;
+    fn presence(&self, change: &PresenceChange) -> Option<Shared>;
 }
 
 /// The language of one connection: a translator with the state of that connection and without
@@ -183,15 +209,10 @@ pub trait Dialect: fmt::Debug {
     /// Takes what a transport has received.
     fn receive(&mut self, incoming: Incoming<'_>, intents: &mut Vec<Intent>);
 
-    /// What this recipient's copy of a publication has of its own. Only asked where
-    /// [`wants_heads`](Self::wants_heads).
-    fn head(&mut self, _publication: &Publication, _shared: &Shared) -> Head {
+    /// What this recipient's copy of a publication, or of a join or leave, has of its own. Not asked
+    /// for a [`Recipient::PLAIN`], unless [`Encoding::has_heads`].
+    fn head(&mut self, _recipient: &Recipient, _shared: &Shared) -> Head {
         Head::None
-    }
-
-    /// Whether [`head`](Self::head) is to be asked for each publication.
-    fn wants_heads(&self) -> bool {
-        false
     }
 
     /// The connection is connected.

@@ -21,4 +21,6 @@
 mod dialect;
 pub mod native;
 
-pub use dialect::{Connect, Dialect, Encoding, Head, Incoming, Intent, Payload, Shared, Welcome};
+pub use dialect::{
+    Connect, Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient, Shared, Welcome,
+};

@@ -1,8 +1,8 @@
 //! Resume tokens: a session, sealed so that only nodes with the key can read or make one.
 //!
 //! A token is `v2.` and, in base64url: which key sealed it (4 bytes), a nonce (12 bytes), and the
-//! sealed envelope. The envelope is the connection's generation (4 bytes), when the identity ends (8
-//! bytes, milliseconds since 1970), and the [bytes of the snapshot](SessionSnapshot::to_bytes).
+//! sealed envelope. The envelope is when the identity ends (8 bytes, milliseconds since 1970), and the
+//! [bytes of the snapshot](SessionSnapshot::to_bytes).
 //!
 //! AES-256-GCM-SIV (RFC 8452): nonces are random, many nodes seal with one key for years, and this
 //! cipher stays safe even if two of them should ever be the same.
@@ -44,8 +44,6 @@ struct Key {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sealed {
     pub(crate) session: SessionSnapshot,
-    /// The generation of the connection that it was sealed for.
-    pub(crate) generation: u32,
     /// When the identity ends, in milliseconds since 1970; none if it does not.
     pub(crate) identity_ends_ms: Option<u64>,
 }
@@ -79,9 +77,8 @@ impl Sealer {
     pub(crate) fn seal(&self, sealed: &Sealed) -> Option<String> {
         let keys = self.keys();
         let key = keys.first()?;
-        let mut envelope = sealed.generation.to_be_bytes().to_vec();
         let ends = sealed.identity_ends_ms.unwrap_or(NEVER);
-        envelope.extend_from_slice(&ends.to_be_bytes());
+        let mut envelope = ends.to_be_bytes().to_vec();
         envelope.extend_from_slice(&sealed.session.to_bytes()?);
         let nonce = random_bytes::<NONCE_LEN>().ok()?;
         let assumed = Nonce::assume_unique_for_key(nonce);
@@ -113,7 +110,6 @@ impl Sealer {
             .key
             .open_in_place(nonce, Aad::from(PURPOSE), sealed)
             .map_err(|_| bad("was not sealed by this server"))?;
-        let (generation, plain) = plain.split_first_chunk::<4>().ok_or_else(short)?;
         let (ends, plain) = plain.split_first_chunk::<8>().ok_or_else(short)?;
         let session = SessionSnapshot::from_bytes(plain)?;
         let ends = Some(u64::from_be_bytes(*ends)).filter(|ends| *ends != NEVER);
@@ -126,7 +122,6 @@ impl Sealer {
         }
         Ok(Sealed {
             session,
-            generation: u32::from_be_bytes(*generation),
             identity_ends_ms: ends,
         })
     }

@@ -1,14 +1,16 @@
 //! The native dialect of one connection.
 
 use offhook_engine::{
-    CloseReason, CommandId, ErrorCode, Notice, PresenceChange, Publication, Refusal,
+    CloseReason, CommandId, ErrorCode, Notice, PresenceChange, Publication, Refusal, SubscriptionId,
 };
 
 use super::{
     Rejection, Request, close_code, decode, encode_new_epoch, encode_notice, encode_presence,
     encode_publication, encode_rejection, encode_token, encode_welcome,
 };
-use crate::dialect::{Connect, Dialect, Encoding, Incoming, Intent, Payload, Shared, Welcome};
+use crate::dialect::{
+    Connect, Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient, Shared, Welcome,
+};
 
 /// The native dialect. It keeps nothing of a connection.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,11 +30,20 @@ impl Encoding for Json {
     }
 
     fn publication(&self, publication: &Publication) -> Shared {
-        Shared::whole(encode_publication(publication))
+        after_type(encode_publication(publication))
     }
 
-    fn presence(&self, change: &PresenceChange) -> Option<Payload> {
-        Some(encode_presence(change).into())
+    fn presence(&self, change: &PresenceChange) -> Option<Shared> {
+        Some(after_type(encode_presence(change)))
+    }
+}
+
+/// A recipient's own fields follow the type.
+fn after_type(message: String) -> Shared {
+    let head = message.find(',').unwrap_or(0);
+    Shared {
+        head,
+        ..Shared::whole(message)
     }
 }
 
@@ -48,8 +59,8 @@ impl Encoding for JsonWithoutLineage {
         }
     }
 
-    fn presence(&self, change: &PresenceChange) -> Option<Payload> {
-        Some(encode_presence(change).into())
+    fn presence(&self, change: &PresenceChange) -> Option<Shared> {
+        Json.presence(change)
     }
 }
 
@@ -78,6 +89,23 @@ impl Dialect for Native {
             }
             Err(Rejection { id, refusal }) => Intent::Refuse { id, refusal },
         });
+    }
+
+    fn head(&mut self, recipient: &Recipient, _shared: &Shared) -> Head {
+        let mut head = String::new();
+        if let Some(SubscriptionId(number)) = recipient.subscription {
+            head = format!(",\"subscription\":{number}");
+        }
+        if let Some(at) = recipient.at {
+            head = format!("{head},\"at\":\"{at}\"");
+        }
+        if recipient.redelivered > 0 {
+            head = format!("{head},\"redelivered\":{}", recipient.redelivered);
+        }
+        if head.is_empty() {
+            return Head::None;
+        }
+        Head::Insert(head.into_bytes())
     }
 
     fn welcome(&mut self, welcome: &Welcome<'_>, out: &mut Vec<Payload>) {

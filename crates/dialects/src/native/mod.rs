@@ -24,7 +24,10 @@ mod nesting;
 mod object;
 
 pub use crate::dialect::Connect;
-pub use decode::{MAX_CHANNELS, MAX_INFO, MAX_POSITIONS, Rejection, Request, SubscribeAll, decode};
+pub use decode::{
+    MAX_CHANNELS, MAX_INFO, MAX_METHOD, MAX_POSITIONS, MAX_WINDOW, Rejection, Request,
+    SubscribeAll, decode,
+};
 pub use dialect::Native;
 pub use encode::{
     close_code, encode_new_epoch, encode_notice, encode_presence, encode_publication,

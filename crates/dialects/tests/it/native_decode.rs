@@ -15,7 +15,7 @@ fn command(text: &str) -> Command {
 
 fn since(json: &str) -> Since {
     let text = format!(r#"{{"type":"subscribe","id":1,"channel":"a","since":{json}}}"#);
-    let Command::Subscribe { since, .. } = command(&text) else {
+    let Command::Subscribe(Subscribe { since, .. }) = command(&text) else {
         panic!()
     };
     since
@@ -27,9 +27,9 @@ fn a_subscription_begins_where_since_says() {
     assert_eq!(since("\"start\""), Since::Start);
     assert_eq!(since(r#"{"last":50}"#), Since::Last(50));
     assert_eq!(since("\"17.4\""), Since::Position(Position::new(17, 4)));
-    let Command::Subscribe {
+    let Command::Subscribe(Subscribe {
         since, presence, ..
-    } = command(r#"{"type":"subscribe","id":1,"channel":"a"}"#)
+    }) = command(r#"{"type":"subscribe","id":1,"channel":"a"}"#)
     else {
         panic!()
     };
@@ -139,10 +139,9 @@ fn a_subscribe_with_several_channels_is_a_command_for_each_under_numbers_that_co
     let Request::SubscribeAll(all) = decode(text).unwrap() else {
         panic!()
     };
-    let command = |channel, since| Command::Subscribe {
-        channel: ChannelName::new(channel).unwrap(),
-        since,
-        presence: false,
+    let command = |channel, since| {
+        let channel = ChannelName::new(channel).unwrap();
+        Command::Subscribe(Subscribe::new(channel, since))
     };
     let position = Since::Position(Position::new(17, 4));
     let commands: Vec<_> = all.commands().collect();
@@ -181,4 +180,42 @@ fn a_list_of_channels_is_bounded_and_leaves_numbers_for_all() {
             .detail
             .contains("only one")
     );
+}
+
+#[test]
+fn a_subscription_has_a_number_a_filter_and_a_window_where_they_are_given() {
+    let text = r#"{"type":"subscribe","id":1,"filter":"a/+/#","subscription":7,"echo":false,"window":100,"since":"17.4"}"#;
+    let filter = Filter::new("a/+/#").unwrap();
+    let wish = Subscribe::new(filter, Since::Position(Position::new(17, 4)));
+    let wish = wish.numbered(7).without_echo().acknowledged(100);
+    assert_eq!(command(text), Command::Subscribe(wish));
+    let done = r#"{"type":"done","id":1,"subscription":7,"position":"17.5","cumulative":true}"#;
+    let expected = Command::Done {
+        subscription: SubscriptionKey::Id(SubscriptionId(7)),
+        position: Position::new(17, 5),
+        cumulative: true,
+    };
+    assert_eq!(command(done), expected);
+    let end = r#"{"type":"unsubscribe","id":1,"subscription":7}"#;
+    let subscription = SubscriptionKey::Id(SubscriptionId(7));
+    assert_eq!(command(end), Command::Unsubscribe { subscription });
+}
+
+#[test]
+fn what_does_not_go_together_in_a_subscribe_is_refused() {
+    for (fields, what) in [
+        (r#""filter":"a/+""#, "subscription"),
+        (r#""channel":"a","window":10"#, "subscription"),
+        (
+            r#""channel":"a","filter":"a/+","subscription":7"#,
+            "only one",
+        ),
+        (r#""channel":"a","subscription":7,"window":0"#, "window"),
+        (r#""channel":"a","subscription":7,"window":10001"#, "window"),
+        (r#""channel":"a","subscription":4294967295"#, "2^32 - 2"),
+        (r#""filter":"a/#/b","subscription":7"#, "filter"),
+    ] {
+        let rejection = decode(&format!(r#"{{"type":"subscribe","id":1,{fields}}}"#)).unwrap_err();
+        assert!(rejection.refusal.detail.contains(what), "{rejection:?}");
+    }
 }

@@ -12,9 +12,8 @@ fn places<const N: usize>() -> [Place; N] {
     std::array::from_fn(|n| {
         let session = SessionId::from_bytes([u8::try_from(n).unwrap(); 16]);
         let identity = std::sync::Arc::new(offhook_engine::Identity::stranger());
-        let connection = engine
-            .handle_connection_opened(session, identity, now)
-            .unwrap();
+        let arrival = offhook_engine::Arrival::new(session, identity);
+        let connection = engine.handle_connection_opened(arrival, now).unwrap();
         Place {
             worker: u16::try_from(n).unwrap(),
             connection,

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use offhook_engine::{ChannelName, Identity, Position, SessionId, SubscriptionSnapshot};
+use offhook_engine::{ChannelName, Flow, Identity, Position, SessionId, SubscriptionSnapshot};
 
 use super::*;
 
@@ -18,17 +18,22 @@ fn sealed() -> Sealed {
     let position = Position::new(1_700_000_000_000, 42);
     let session = SessionSnapshot {
         session: SessionId::from_bytes([7; 16]),
+        generation: 1,
         identity: Arc::new(Identity::user("ann")),
         subscriptions: vec![SubscriptionSnapshot {
-            channel,
+            target: channel.into(),
+            id: None,
             position,
             presence: true,
+            echo: true,
+            vouched: false,
+            flow: Flow::Pushed,
+            unacknowledged: None,
         }],
         time_ms: SEALED_AT,
     };
     Sealed {
         session,
-        generation: 3,
         identity_ends_ms: None,
     }
 }

@@ -1,13 +1,16 @@
 //! The beginning of a connection: its client says who it is, or which session it resumes.
 
-use std::{rc::Rc, sync::Arc};
+use std::{cell::RefMut, rc::Rc, sync::Arc};
 
 use offhook::protocol::CloseCode;
 use offhook_dialects::{Connect, Incoming, Intent, Payload, Welcome};
-use offhook_engine::{CommandId, ErrorCode, Identity, Refusal, SessionId};
+use offhook_engine::{Arrival, CommandId, ConnectionId, ErrorCode, Identity, Refusal, SessionId};
 
-use super::{Worker, connection::Connection, now, outlet::Outlet, speaker::Speaker};
-use crate::tokens::{bad as bad_token, random_bytes};
+use super::{State, Worker, connection::Connection, now, outlet::Outlet, speaker::Speaker};
+use crate::{
+    directory::Place,
+    tokens::{bad as bad_token, random_bytes},
+};
 
 /// Messages that are no `connect` before the connection is closed. 16: a program that is being written
 /// gets its errors, a flood ends.
@@ -109,47 +112,87 @@ impl Connecting {
 
     /// Begins a session, or resumes one.
     fn connect(&mut self, worker: &Rc<Worker>, connect: &Connect) -> Result<Connection, Refusal> {
+        let Some(mut speaker) = self.speaker.take() else {
+            return Err(bad("this connection is connected already"));
+        };
+        match self.begin(worker, connect, &mut speaker) {
+            Ok((state, connection, older)) => {
+                self.welcome(worker, state, connect, connection, speaker);
+                if let Some(older) = older {
+                    worker.close_replaced(older);
+                }
+                Ok(Connection::new(worker, connection))
+            }
+            Err(refusal) => {
+                self.speaker = Some(speaker);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Tells the engine and the directory. Returns the older connection of the session, too.
+    fn begin<'a>(
+        &self,
+        worker: &'a Rc<Worker>,
+        connect: &Connect,
+        speaker: &mut Speaker,
+    ) -> Result<(RefMut<'a, State>, ConnectionId, Option<Place>), Refusal> {
         let now = now();
         let directory = &worker.shared.directory;
+        let next = |session, token| directory.next_generation(session, token).ok_or_else(older);
         let mut state = worker.state.borrow_mut();
+        let encoding = speaker.with(|dialect| dialect.encoding(connect));
+        let class = state.outboxes.class_of(encoding);
         let engine = &mut state.engine;
         let (session, generation, connection) = match &connect.resume {
             Some(token) => {
-                let sealed = worker.shared.sealer.open(token, now.unix_ms)?;
-                let session = sealed.session.session;
-                let generation = directory
-                    .next_generation(session, Some(sealed.generation))
-                    .ok_or_else(older)?;
+                let snapshot = worker.shared.sealer.open(token, now.unix_ms)?.session;
+                let session = snapshot.session;
+                let offered = u32::try_from(snapshot.generation).unwrap_or(u32::MAX);
+                let generation = next(session, Some(offered))?;
+                let arrival = Arrival::new(session, Arc::clone(&snapshot.identity))
+                    .of(class)
+                    .generation(generation.into());
                 let positions = &connect.positions;
                 let connection =
-                    engine.handle_connection_resumed(sealed.session, positions, now)?;
+                    engine.handle_connection_resumed(arrival, snapshot, positions, now)?;
                 (session, generation, connection)
             }
             None => {
                 let session = SessionId::from_bytes(random_bytes().map_err(no_session)?);
-                let generation = directory.next_generation(session, None).ok_or_else(older)?;
-                let identity = worker.identity(connect);
-                let connection = engine.handle_connection_opened(session, identity, now)?;
+                let generation = next(session, None)?;
+                let arrival = Arrival::new(session, worker.identity(connect)).of(class);
+                let connection = engine.handle_connection_opened(arrival, now)?;
                 (session, generation, connection)
             }
         };
         let place = worker.place(connection);
-        let Ok(older) = directory.enter(session, generation, place) else {
-            engine.handle_connection_lost(connection);
-            worker.carry_out(state);
-            let detail = "the session comes back on another connection at this very moment";
-            return Err(Refusal::new(ErrorCode::Busy, detail));
-        };
-        let Some(mut speaker) = self.speaker.take() else {
-            return Err(bad("this connection is connected already"));
-        };
-        if let Some(session) = state.engine.snapshot(connection, now) {
+        if let Ok(older) = directory.enter(session, generation, place) {
+            return Ok((state, connection, older));
+        }
+        engine.handle_connection_lost(connection);
+        worker.carry_out(state);
+        let detail = "the session comes back on another connection at this very moment";
+        Err(Refusal::new(ErrorCode::Busy, detail))
+    }
+
+    /// Says who the connection is now, and hands it to the worker.
+    fn welcome(
+        &self,
+        worker: &Rc<Worker>,
+        mut state: RefMut<'_, State>,
+        connect: &Connect,
+        connection: ConnectionId,
+        mut speaker: Speaker,
+    ) {
+        if let Some(session) = state.engine.snapshot(connection, now()) {
+            let (name, user) = (session.session, Arc::clone(&session.identity.user));
             // Without a token the client comes back with its positions.
-            let resume = worker.seal(session.clone(), generation).unwrap_or_default();
+            let resume = worker.seal(session).unwrap_or_default();
             let welcome = Welcome {
                 id: connect.id,
-                session: session.session,
-                user: &session.identity.user,
+                session: name,
+                user: &user,
                 resume: &resume,
             };
             let mut out: Vec<Payload> = Vec::new();
@@ -160,20 +203,9 @@ impl Connecting {
             }
         }
         let outlet = self.outlet.clone();
-        let encoding = speaker.with(|dialect| dialect.encoding(connect));
-        state.outboxes.add(
-            connection,
-            outlet,
-            speaker,
-            encoding,
-            generation,
-            worker.seconds(),
-        );
+        let now_s = worker.seconds();
+        state.outboxes.add(connection, outlet, speaker, now_s);
         worker.carry_out(state);
-        if let Some(older) = older {
-            worker.close_replaced(older);
-        }
-        Ok(Connection::new(worker, connection))
     }
 }
 

@@ -62,6 +62,8 @@ pub(crate) struct Worker {
     state: RefCell<State>,
     refused: RefCell<Refused>,
     phase: watch::Receiver<Phase>,
+    /// Wakes the task that takes what the broker has.
+    mail: Arc<Notify>,
     /// Tasks that serve a connection.
     connections: Cell<usize>,
     /// Notified when the last of them has ended.
@@ -115,7 +117,7 @@ pub(crate) fn spawn(
         runtime.block_on(local.run_until(async move {
             let mail = Arc::new(Notify::new());
             let worker = Worker::new(number, shared, rules, phase, &mail);
-            worker.run(listeners, mail).await;
+            worker.run(listeners).await;
         }));
     };
     std::thread::Builder::new()
@@ -151,6 +153,7 @@ impl Worker {
             settings,
             refused: RefCell::new(Refused::new(now.instant)),
             phase,
+            mail: Arc::clone(mail),
             connections: Cell::new(0),
             emptied: Notify::new(),
             anonymous: Arc::new(Identity::stranger()),
@@ -158,11 +161,11 @@ impl Worker {
         })
     }
 
-    async fn run(self: Rc<Self>, listeners: Vec<TcpListener>, mail: Arc<Notify>) {
+    async fn run(self: Rc<Self>, listeners: Vec<TcpListener>) {
         for listener in listeners {
             spawn_local(door::accept(Rc::clone(&self), listener));
         }
-        spawn_local(Rc::clone(&self).take_mail(mail));
+        spawn_local(Rc::clone(&self).take_mail());
         spawn_local(Rc::clone(&self).take_orders());
         spawn_local(Rc::clone(&self).tick());
         self.until_stopped().await;

@@ -55,8 +55,8 @@ impl Worker {
             let half_life = u32::try_from(half_life).unwrap_or(u32::MAX);
             outboxes.age_tokens(now_s.saturating_sub(half_life));
         }
-        outboxes.seal_stale(now_s, |connection, generation| {
-            self.seal(engine.snapshot(connection, now)?, generation)
+        outboxes.seal_stale(now_s, |connection| {
+            self.seal(engine.snapshot(connection, now)?)
         });
     }
 
@@ -75,10 +75,9 @@ impl Worker {
     }
 
     /// The resume token of a session; none if it can't have one.
-    pub(super) fn seal(&self, session: SessionSnapshot, generation: u32) -> Option<String> {
+    pub(super) fn seal(&self, session: SessionSnapshot) -> Option<String> {
         self.shared.sealer.seal(&Sealed {
             session,
-            generation,
             identity_ends_ms: None,
         })
     }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use offhook_dialects::native::client::{Command, CommandId, Position, Since};
+use offhook_dialects::native::client::{Command, CommandId, Position, Since, SubscriptionKey};
 use offhook_dialects::native::{Connect, Request, decode};
 use serde_json::{Value, json};
 
@@ -183,8 +183,9 @@ impl ModelServer {
             let Some(mut positions) = self.seals.get(&seal).cloned() else {
                 return self.refuse(connect.id, "bad_token", "never");
             };
-            for (channel, position) in connect.positions {
-                if let Some(sealed) = positions.get_mut(channel.as_str()) {
+            for (subscription, position) in connect.positions {
+                let channel = subscription.to_string();
+                if let Some(sealed) = positions.get_mut(channel.trim_start_matches("channel ")) {
                     *sealed = position;
                 }
             }
@@ -227,10 +228,11 @@ impl ModelServer {
                     "duplicate": duplicate,
                 }));
             }
-            Command::Subscribe { channel, since, .. } => {
-                self.subscribe(id, channel.as_str(), since)
-            }
-            Command::Unsubscribe { channel } => {
+            Command::Subscribe(wish) => self.subscribe(id, wish.target.as_str(), wish.since),
+            Command::Unsubscribe { subscription } => {
+                let SubscriptionKey::Target(channel) = subscription else {
+                    return self.refuse(id, "not_subscribed", "never");
+                };
                 if self.cursors.remove(channel.as_str()).is_none() {
                     return self.refuse(id, "not_subscribed", "never");
                 }
@@ -241,6 +243,9 @@ impl ModelServer {
             Command::Ping => self.say(json!({"type": "pong", "id": id.0})),
             Command::History { .. }
             | Command::Presence { .. }
+            | Command::Done { .. }
+            | Command::UpdateInfo { .. }
+            | Command::Call { .. }
             | Command::Ack { .. }
             | Command::Receipts { .. } => panic!("not asked for"),
         }

@@ -1,7 +1,10 @@
 //! From a client's wishes to its messages.
 
 use data_encoding::BASE64;
-use offhook_engine::{ChannelName, Command, CommandId, Format, Key, Position, Since, Tags};
+use offhook_engine::{
+    ChannelName, Command, CommandId, Flow, Format, Key, Position, Since, Subscribe,
+    SubscriptionKey, Tags, Target,
+};
 
 use super::super::{
     decode::{Request, SubscribeAll},
@@ -33,7 +36,17 @@ fn encode_connect(connect: &Connect) -> String {
     if connect.lineage {
         object = object.raw("lineage", true);
     }
-    encode_positions(object, connect.positions.iter().cloned())
+    let (mut channels, mut numbers) = (Vec::new(), Vec::new());
+    for (subscription, position) in &connect.positions {
+        match subscription {
+            SubscriptionKey::Id(id) => numbers.push((id.0.to_string(), *position)),
+            SubscriptionKey::Target(target) => {
+                channels.push((target.as_str().to_owned(), *position));
+            }
+        }
+    }
+    let object = positions(object, "positions", channels);
+    positions(object, "subscription_positions", numbers).end()
 }
 
 fn encode_subscribe_all(all: &SubscribeAll) -> String {
@@ -45,23 +58,23 @@ fn encode_subscribe_all(all: &SubscribeAll) -> String {
     if all.presence {
         object = object.raw("presence", true);
     }
-    let own =
-        |(name, position): &(ChannelName, Option<Position>)| Some((name.clone(), (*position)?));
-    encode_positions(object, all.channels.iter().filter_map(own))
+    let own = all.channels.iter().filter_map(|(name, position)| {
+        let position = (*position)?;
+        Some((name.as_str().to_owned(), position))
+    });
+    positions(object, "positions", own.collect()).end()
 }
 
-fn encode_positions(
-    object: Object,
-    positions: impl Iterator<Item = (ChannelName, Position)>,
-) -> String {
-    let mut positions = positions.peekable();
-    if positions.peek().is_none() {
-        return object.end();
+/// Positions by name; nothing where there are none.
+fn positions(object: Object, field: &str, positions: Vec<(String, Position)>) -> Object {
+    if positions.is_empty() {
+        return object;
     }
-    let positions = positions.fold(Object::part(), |object, (channel, position)| {
-        object.foreign(channel.as_str(), &position.to_string())
+    let all = positions.into_iter();
+    let all = all.fold(Object::part(), |object, (name, position)| {
+        object.foreign(&name, &position.to_string())
     });
-    object.raw("positions", positions.end()).end()
+    object.raw(field, all.end())
 }
 
 fn encode_command(id: CommandId, command: &Command) -> String {
@@ -73,19 +86,38 @@ fn encode_command(id: CommandId, command: &Command) -> String {
             tags,
             key,
         } => publish(id, channel, (data, *format), tags, key.as_ref()),
-        Command::Subscribe {
-            channel,
-            since,
-            presence,
+        Command::Subscribe(wish) => subscribe(id, wish),
+        Command::Unsubscribe { subscription } => {
+            keyed(command_object("unsubscribe", id), subscription).end()
+        }
+        Command::Done {
+            subscription,
+            position,
+            cumulative,
+        } => keyed(command_object("done", id), subscription)
+            .position("position", *position)
+            .raw("cumulative", cumulative)
+            .end(),
+        Command::UpdateInfo { info } => {
+            let object = command_object("presence_update", id);
+            object.raw("info", String::from_utf8_lossy(info)).end()
+        }
+        Command::Call {
+            method,
+            data,
+            format,
+            within,
         } => {
-            let object = about("subscribe", id, channel).raw("since", since_json(*since));
-            if *presence {
-                object.raw("presence", true).end()
-            } else {
-                object.end()
+            let object = content(
+                command_object("call", id).text("method", method),
+                data,
+                *format,
+            );
+            match within {
+                Some(within) => object.raw("deadline_ms", within.as_millis()).end(),
+                None => object.end(),
             }
         }
-        Command::Unsubscribe { channel } => about("unsubscribe", id, channel).end(),
         Command::History {
             channel,
             since,
@@ -113,6 +145,42 @@ fn encode_command(id: CommandId, command: &Command) -> String {
     }
 }
 
+fn subscribe(id: CommandId, wish: &Subscribe) -> String {
+    let mut object = targeted(command_object("subscribe", id), &wish.target);
+    if let Some(id) = wish.id {
+        object = object.raw("subscription", id.0);
+    }
+    object = object.raw("since", since_json(wish.since));
+    if wish.presence {
+        object = object.raw("presence", true);
+    }
+    if !wish.echo {
+        object = object.raw("echo", false);
+    }
+    match wish.flow {
+        Flow::Pushed => object.end(),
+        Flow::Acknowledged { window } => object.raw("window", window).end(),
+    }
+}
+
+fn command_object(kind: &str, id: CommandId) -> Object {
+    Object::new(kind).raw("id", id.0)
+}
+
+fn targeted(object: Object, target: &Target) -> Object {
+    match target {
+        Target::Channel(channel) => object.text("channel", channel.as_str()),
+        Target::Filter(filter) => object.text("filter", filter.as_str()),
+    }
+}
+
+fn keyed(object: Object, subscription: &SubscriptionKey) -> Object {
+    match subscription {
+        SubscriptionKey::Id(id) => object.raw("subscription", id.0),
+        SubscriptionKey::Target(target) => targeted(object, target),
+    }
+}
+
 fn about(kind: &str, id: CommandId, channel: &ChannelName) -> Object {
     Object::new(kind)
         .raw("id", id.0)
@@ -129,12 +197,8 @@ fn publish(
     // Base64 makes four bytes of three.
     let capacity = data.len().saturating_mul(4) / 3;
     let object = Object::with_capacity("publish", capacity.saturating_add(256));
-    let mut object = object.raw("id", id.0).text("channel", channel.as_str());
-    object = match format {
-        Format::Json => object.raw("data", String::from_utf8_lossy(data)),
-        Format::Text => object.text("data", &String::from_utf8_lossy(data)),
-        Format::Binary => object.raw("base64", format_args!("\"{}\"", BASE64.encode(data))),
-    };
+    let object = object.raw("id", id.0).text("channel", channel.as_str());
+    let mut object = content(object, data, format);
     if let Some(key) = key {
         object = object.text("key", key.as_str());
     }
@@ -143,6 +207,14 @@ fn publish(
         object = object.raw("tags", tags.iter().fold(Object::part(), fold).end());
     }
     object.end()
+}
+
+fn content(object: Object, data: &[u8], format: Format) -> Object {
+    match format {
+        Format::Json => object.raw("data", String::from_utf8_lossy(data)),
+        Format::Text => object.text("data", &String::from_utf8_lossy(data)),
+        Format::Binary => object.raw("base64", format_args!("\"{}\"", BASE64.encode(data))),
+    }
 }
 
 fn since_json(since: Since) -> String {

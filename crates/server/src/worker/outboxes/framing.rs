@@ -7,13 +7,9 @@ use offhook::protocol::{
     deflate::{DeflateConfig, DeflatePool},
 };
 use offhook_dialects::{Encoding, Payload, Shared};
-use offhook_engine::{PresenceChange, Publication};
+use offhook_engine::{Class, PresenceChange, Publication};
 
 use crate::config::Config;
-
-/// Connections whose publications look alike, as an index into [`Framing`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Class(u8);
 
 /// Encodes and frames once for all connections of a class.
 #[derive(Debug)]
@@ -61,9 +57,10 @@ impl Framing {
         Class(u8::try_from(index).expect("the dialects have fewer than 256 encodings together"))
     }
 
-    /// The only class there is, if there is one.
-    pub(super) fn only_class(&self) -> Option<Class> {
-        (self.classes.len() == 1).then_some(Class(0))
+    /// Whether each copy of a publication has a head of its own in this class.
+    pub(super) fn has_heads(&self, class: Class) -> bool {
+        let entry = self.classes.get(usize::from(class.0));
+        entry.is_some_and(|entry| entry.encoding.has_heads())
     }
 
     pub(super) fn publication(&mut self, class: Class, publication: &Arc<Publication>) -> Framed {
@@ -74,20 +71,24 @@ impl Framing {
             return framed.clone();
         }
         let shared = entry.encoding.publication(publication);
-        let messages = shared.ahead.iter().chain([&shared.message]);
-        let messages = messages.map(|message| self.frame(message)).collect();
-        let framed = Framed {
-            messages,
-            shared: Arc::new(shared),
-        };
+        let framed = self.framed(shared);
         let known = (Arc::clone(publication), framed.clone());
         self.entry(class).last = Some(known);
         framed
     }
 
-    pub(super) fn presence(&mut self, class: Class, change: &PresenceChange) -> Option<Prepared> {
-        let message = self.entry(class).encoding.presence(change)?;
-        Some(self.frame(&message))
+    pub(super) fn presence(&mut self, class: Class, change: &PresenceChange) -> Option<Framed> {
+        let shared = self.entry(class).encoding.presence(change)?;
+        Some(self.framed(shared))
+    }
+
+    fn framed(&self, shared: Shared) -> Framed {
+        let messages = shared.ahead.iter().chain([&shared.message]);
+        let messages = messages.map(|message| self.frame(message)).collect();
+        Framed {
+            messages,
+            shared: Arc::new(shared),
+        }
     }
 
     fn entry(&mut self, class: Class) -> &mut Entry {

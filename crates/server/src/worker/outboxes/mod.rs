@@ -9,14 +9,14 @@ mod unsent;
 use std::{cell::RefCell, collections::HashMap, mem, rc::Rc};
 
 use offhook::protocol::CloseCode;
-use offhook_dialects::{Dialect, Encoding, Head, Incoming, Intent, Payload};
-use offhook_engine::{ConnectionId, Delivery, Notice, PresenceChange, Publication, Reply};
+use offhook_dialects::{Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient};
+use offhook_engine::{Class, ConnectionId, Delivery, Notice, Reply};
 use tokio::sync::Notify;
 
 use super::{outlet::Outlet, speaker::Speaker};
 use crate::{config::Config, refused::Refused};
 use broadcasts::Broadcasts;
-use framing::{Class, Framing};
+use framing::{Framed, Framing};
 use unsent::Bound;
 
 /// The outboxes of a worker's connections, by the connections' dense index.
@@ -49,9 +49,6 @@ struct Outbox {
     connection: ConnectionId,
     outlet: Outlet,
     speaker: Speaker,
-    class: Class,
-    /// The session's count of connections up to this one; its tokens carry it.
-    generation: u32,
     /// When its token was sealed, in seconds since the server's start.
     sealed_s: u32,
     /// Its token is out of date; it is in `Outboxes::stale`.
@@ -78,28 +75,28 @@ impl Outboxes {
         }
     }
 
+    /// The class of connections with this encoding.
+    pub(super) fn class_of(&mut self, encoding: &'static dyn Encoding) -> Class {
+        self.framing.class_of(encoding)
+    }
+
     /// A connection begins; its token was sealed just now.
     pub(super) fn add(
         &mut self,
         connection: ConnectionId,
         outlet: Outlet,
         speaker: Speaker,
-        encoding: &'static dyn Encoding,
-        generation: u32,
         now_s: u32,
     ) {
         let index = connection.index();
         if self.connections.len() <= index {
             self.connections.resize_with(index + 1, || None);
         }
-        let class = self.framing.class_of(encoding);
         if let Some(place) = self.connections.get_mut(index) {
             *place = Some(Outbox {
                 connection,
                 outlet,
                 speaker,
-                class,
-                generation,
                 sealed_s: now_s,
                 stale: false,
                 refilling: false,
@@ -137,89 +134,80 @@ impl Outboxes {
         }
     }
 
-    /// Puts what the engine gives out where it belongs; broadcasts may be held until
-    /// [`end_turn`](Self::end_turn).
+    /// Puts what the engine gives out where it belongs; broadcasts are held until
+    /// [`walk`](Self::walk).
     pub(super) fn put(&mut self, delivery: Delivery<'_>, refused: &RefCell<Refused>) {
         match delivery {
             Delivery::Broadcast {
                 publication,
-                connections,
-            } => self.each_class(connections, |outboxes, class, audience| {
-                let framed = outboxes.framing.publication(class, &publication);
-                outboxes.hold(&framed.messages, audience);
-            }),
+                place,
+                filter,
+                class,
+                recipients,
+            } => {
+                let framed = self.framing.publication(class, &publication);
+                let at = filter.is_some().then_some(place);
+                self.hold_framed(class, &framed, recipients, at);
+            }
             Delivery::Presence {
                 change,
-                connections,
-            } => self.presence(&change, connections),
+                class,
+                recipients,
+            } => {
+                if let Some(framed) = self.framing.presence(class, &change) {
+                    self.hold_framed(class, &framed, recipients, None);
+                }
+            }
             Delivery::Publication {
                 connection,
+                class,
+                subscription,
                 publication,
+                place,
+                deliveries,
             } => {
-                self.put_broadcasts();
-                self.publication(connection, &publication);
+                self.catch_up_walk(connection);
+                let recipient = Recipient {
+                    subscription: subscription.id,
+                    at: subscription.target.channel().is_none().then_some(place),
+                    redelivered: deliveries.saturating_sub(1),
+                };
+                let framed = self.framing.publication(class, &publication);
+                self.publication(connection, class, &recipient, &framed);
             }
             Delivery::Connection { connection, notice } => {
                 // Acknowledgements may overtake: they come between the publications of a batch.
                 if !is_acknowledgement(&notice) {
-                    self.put_broadcasts();
+                    self.catch_up_walk(connection);
                 }
                 self.notice(connection, &notice, refused);
             }
             Delivery::Mark { connection, mark } => {
-                self.put_broadcasts();
+                self.catch_up_walk(connection);
                 self.mark(connection, mark);
             }
         }
     }
 
-    /// Calls `tell` for the connections of each class among these.
-    fn each_class(
-        &mut self,
-        connections: &[ConnectionId],
-        mut tell: impl FnMut(&mut Self, Class, &[ConnectionId]),
-    ) {
-        if let Some(only) = self.framing.only_class() {
-            return tell(self, only, connections);
-        }
-        let mut left: Vec<_> = connections.to_vec();
-        while let Some(class) = left.first().map(|first| self.class(*first)) {
-            let (these, others) = left.into_iter().partition(|c| self.class(*c) == class);
-            left = others;
-            if let Some(class) = class {
-                let these: Vec<ConnectionId> = these;
-                tell(self, class, &these);
-            }
-        }
-    }
-
-    fn class(&self, connection: ConnectionId) -> Option<Class> {
-        let outbox = self.connections.get(connection.index())?.as_ref()?;
-        Some(outbox.class)
-    }
-
-    fn presence(&mut self, change: &PresenceChange, connections: &[ConnectionId]) {
-        self.each_class(connections, |outboxes, class, audience| {
-            if let Some(message) = outboxes.framing.presence(class, change) {
-                outboxes.hold(&[message], audience);
-            }
-        });
-    }
-
     /// A publication for one connection, which catches up. It is within what the connection may be
     /// handed out.
-    fn publication(&mut self, connection: ConnectionId, publication: &std::sync::Arc<Publication>) {
-        let Some(class) = self.class(connection) else {
-            return;
-        };
-        let framed = self.framing.publication(class, publication);
+    fn publication(
+        &mut self,
+        connection: ConnectionId,
+        class: Class,
+        recipient: &Recipient,
+        framed: &Framed,
+    ) {
+        let has_head = *recipient != Recipient::PLAIN || self.framing.has_heads(class);
         let Some(outbox) = self.get(connection) else {
             return;
         };
-        let head = outbox.speaker.with(|dialect| match dialect.wants_heads() {
-            true => dialect.head(publication, &framed.shared),
+        let head = match has_head {
+            true => outbox
+                .speaker
+                .with(|dialect| dialect.head(recipient, &framed.shared)),
             false => Head::None,
-        });
+        };
         let unsent = match head {
             Head::None => outbox.outlet.put_prepared(&framed.messages),
             Head::Insert(head) => outbox.outlet.put(framed.shared.with_head(&head)),
@@ -280,6 +268,9 @@ impl Outboxes {
                 | Reply::Members { .. }
                 | Reply::Acked { .. }
                 | Reply::Receipts { .. }
+                | Reply::Done { .. }
+                | Reply::InfoUpdated
+                | Reply::Called { .. }
                 | Reply::Pong => {}
             },
             Notice::Close { reason } => {
@@ -290,6 +281,10 @@ impl Outboxes {
             }
             Notice::Unsubscribed { .. }
             | Notice::Gap { .. }
+            | Notice::ChannelGap { .. }
+            | Notice::Own { .. }
+            | Notice::Told { .. }
+            | Notice::Restored
             | Notice::CatchingUp { .. }
             | Notice::Live { .. }
             | Notice::Reconnect { .. } => {}

@@ -21,12 +21,12 @@ impl Outboxes {
     pub(in crate::worker) fn seal_stale(
         &mut self,
         now_s: u32,
-        mut seal: impl FnMut(ConnectionId, u32) -> Option<String>,
+        mut seal: impl FnMut(ConnectionId) -> Option<String>,
     ) {
         for connection in mem::take(&mut self.stale) {
             // Those that got one since are not stale any more.
             if self.get(connection).is_some_and(|outbox| outbox.stale) {
-                self.seal(connection, now_s, |generation| seal(connection, generation));
+                self.seal(connection, now_s, || seal(connection));
             }
         }
     }
@@ -36,13 +36,13 @@ impl Outboxes {
         &mut self,
         connection: ConnectionId,
         now_s: u32,
-        seal: impl FnOnce(u32) -> Option<String>,
+        seal: impl FnOnce() -> Option<String>,
     ) {
         let Some(outbox) = self.get(connection) else {
             return;
         };
         (outbox.sealed_s, outbox.stale) = (now_s, false);
-        if let Some(token) = seal(outbox.generation) {
+        if let Some(token) = seal() {
             self.say(connection, |dialect, out| dialect.token(&token, out));
         }
     }

@@ -5,7 +5,7 @@ use offhook::WebSocket;
 use offhook_dialects::{Dialect, Encoding, Incoming, Intent, Payload, Shared, Welcome, native};
 use offhook_engine::{
     ChannelName, CloseReason, Command, CommandId, ErrorCode, Format, Notice, PresenceChange,
-    Publication, Refusal, Since, Tags,
+    Publication, Refusal, Since, Subscribe, Tags,
 };
 
 use crate::{Config, door::Spoken, server::start_with, worker::Speaker};
@@ -28,7 +28,7 @@ impl Encoding for LineEncoding {
         Shared::whole(format!("{}: {text}", publication.channel))
     }
 
-    fn presence(&self, _change: &PresenceChange) -> Option<Payload> {
+    fn presence(&self, _change: &PresenceChange) -> Option<Shared> {
         None
     }
 }
@@ -36,11 +36,8 @@ impl Encoding for LineEncoding {
 impl Lines {
     fn command(line: &str) -> Result<Command, Refusal> {
         if let Some(room) = line.strip_prefix('+') {
-            return Ok(Command::Subscribe {
-                channel: ChannelName::new(room)?,
-                since: Since::Now,
-                presence: false,
-            });
+            let room = ChannelName::new(room)?;
+            return Ok(Command::Subscribe(Subscribe::new(room, Since::Now)));
         }
         let no_colon = || Refusal::new(ErrorCode::BadRequest, "write `+room` or `room: text`");
         let (room, text) = line.split_once(": ").ok_or_else(no_colon)?;

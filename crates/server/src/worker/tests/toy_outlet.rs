@@ -112,7 +112,7 @@ async fn a_transport_that_is_no_websocket_is_served_and_slowed_down_like_one() {
     let mail = Arc::new(Notify::new());
     let test = async move {
         let worker = Worker::new(0, shared, rules, serving, &mail);
-        spawn_local(Rc::clone(&worker).take_mail(mail));
+        spawn_local(Rc::clone(&worker).take_mail());
         let list = Rc::new(List::default());
         let mut connection = connect(&worker, &list);
         connection.receive(Incoming::Text(
