@@ -71,7 +71,11 @@ impl SubscribeAll {
         let numbered = (id.0..).map(CommandId).zip(channels);
         numbered.map(move |(id, (channel, position))| {
             let since = position.map_or(since, Since::Position);
-            XX
+            let wish = Subscribe {
+                presence,
+                ..Subscribe::new(channel, since)
+            };
+            (id, Command::Subscribe(wish))
         })
     }
 }

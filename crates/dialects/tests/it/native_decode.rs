@@ -100,9 +100,22 @@ fn connect_brings_tokens_and_positions() {
         (connect.token.as_deref(), connect.resume.as_deref()),
         (Some("t"), Some("r"))
     );
-    let position = (ChannelName::new("a").unwrap(), Position::new(1, 2));
+    let position = (ChannelName::new("a").unwrap().into(), Position::new(1, 2));
     assert_eq!(connect.positions, [position]);
     assert!(connect.info.is_empty());
+}
+
+#[test]
+fn connect_brings_positions_of_subscriptions_with_a_number_too() {
+    let text = r#"{"type":"connect","id":1,"resume":"r","subscription_positions":{"7":"1.2"}}"#;
+    let Ok(Request::Connect(connect)) = decode(text) else {
+        panic!()
+    };
+    let key = SubscriptionKey::Id(SubscriptionId(7));
+    assert_eq!(connect.positions, [(key, Position::new(1, 2))]);
+    let wrong = r#"{"type":"connect","id":1,"subscription_positions":{"chat":"1.2"}}"#;
+    let rejection = decode(wrong).unwrap_err();
+    assert!(rejection.refusal.detail.contains("subscription_positions"));
 }
 
 #[test]

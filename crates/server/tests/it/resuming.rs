@@ -34,6 +34,7 @@ async fn a_session_goes_on_where_its_connection_broke() {
         (None, &json!(false))
     );
     assert_eq!(back.hear_a("message").await["data"], 2);
+    assert!(back.restored, "it is said when all subscriptions are back");
     back.hear_a("live").await;
     publisher.publish("chat", json!(3)).await;
     assert_eq!(back.hear_a("message").await["data"], 3);
@@ -250,6 +251,57 @@ async fn nodes_that_share_a_key_honour_each_other_s_tokens() {
     assert_eq!(refused["code"], "bad_token");
 }
 
+#[tokio::test]
+async fn subscriptions_with_numbers_come_back_with_their_numbers_and_positions() {
+    let hall = Hall::open(config()).await;
+    let mut caller = hall.caller().await;
+    for (field, name, number) in [("channel", "chat1", 7), ("filter", "chat1/+", 8)] {
+        let mut request = json!({"type": "subscribe", "subscription": number});
+        request[field] = json!(name);
+        let subscribed = caller.ask(request).await;
+        assert_eq!(
+            (
+                &subscribed["type"],
+                &subscribed["subscription"],
+                &subscribed[field]
+            ),
+            (&json!("subscribed"), &json!(number), &json!(name))
+        );
+    }
+    let mut publisher = hall.caller().await;
+    publisher.publish("chat1", json!(1)).await;
+    let seven = caller.hear_a("message").await;
+    assert_eq!((&seven["subscription"], seven.get("at")), (&json!(7), None));
+    publisher.publish("chat1/a", json!(2)).await;
+    let eight = caller.hear_a("message").await;
+    assert_eq!(
+        (&eight["subscription"], &eight["channel"]),
+        (&json!(8), &json!("chat1/a"))
+    );
+    caller.fresh_token().await;
+    let token = caller.resume.clone();
+    caller.cut();
+    publisher.publish("chat1", json!(3)).await;
+    publisher.publish("chat1/b", json!(4)).await;
+
+    let mut back = hall.dial().await;
+    let connect = json!({
+        "type": "connect", "resume": token, "lineage": true,
+        "subscription_positions": {"7": seven["position"], "8": eight["at"]},
+    });
+    assert_eq!(back.ask(connect).await["type"], "welcome");
+    let mut heard = Vec::new();
+    while heard.len() < 2 {
+        let message = back.hear().await;
+        if message["type"] == "message" {
+            heard.push((message["subscription"].as_u64(), message["data"].as_u64()));
+        }
+        assert_ne!(message["type"], "gap", "{message}");
+    }
+    heard.sort_unstable();
+    assert_eq!(heard, [(Some(7), Some(3)), (Some(8), Some(4))]);
+}
+
 /// Everything until `live`, as data; a gap would be a message that is none.
 async fn caught_up(caller: &mut crate::caller::Caller) -> Vec<Value> {
     let mut data = Vec::new();
@@ -264,10 +316,10 @@ async fn caught_up(caller: &mut crate::caller::Caller) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_restart_on_the_same_data_loses_nothing_and_keeps_the_epoch() {
+async fn a_restart_on_the_same_data_loses_nothing_and_is_no_gap() {
     let directory = tempfile::tempdir().unwrap();
     let mut token = None::<(String, String)>;
-    let mut epoch = None;
+    let mut epochs = Vec::new();
     let mut expected = 0;
     for life in 0..3 {
         let hall = Hall::open(on_disk(directory.path())).await;
@@ -299,8 +351,7 @@ async fn a_restart_on_the_same_data_loses_nothing_and_keeps_the_epoch() {
             assert_eq!(message["data"], expected);
             expected += 1;
             let position = message["position"].as_str().unwrap().to_owned();
-            let here = position.split('.').next().unwrap().to_owned();
-            assert_eq!(epoch.get_or_insert_with(|| here.clone()), &here);
+            epochs.push(position.split('.').next().unwrap().to_owned());
             token = Some((caller.resume.clone(), position));
         }
         caller.cut();
@@ -311,4 +362,32 @@ async fn a_restart_on_the_same_data_loses_nothing_and_keeps_the_epoch() {
         hall.close().await;
     }
     assert_eq!(expected, 50);
+    epochs.dedup();
+    assert_eq!(epochs.len(), 3, "each start begins an epoch: {epochs:?}");
+}
+
+/// Clients of `offhook.v1.json` as it was compare offsets, and take another epoch for a hole.
+#[tokio::test]
+async fn a_client_without_lineage_hears_of_a_new_epoch_by_a_gap_of_no_width() {
+    let directory = tempfile::tempdir().unwrap();
+    let hall = Hall::open(on_disk(directory.path())).await;
+    let before = hall.caller().await.publish("chat", json!(1)).await;
+    hall.close().await;
+    let hall = Hall::open(on_disk(directory.path())).await;
+    let mut old = hall.dial().await;
+    old.ask(json!({"type": "connect"})).await;
+    old.subscribe("chat", json!(before)).await;
+    let position = hall.caller().await.publish("chat", json!(2)).await;
+    let gap = old.hear_a("gap").await;
+    let epoch = position.split('.').next().unwrap();
+    assert_eq!(
+        (&gap["from"], &gap["to"], &gap["reason"]),
+        (
+            &json!(before),
+            &json!(format!("{epoch}.1")),
+            &json!("epoch_changed")
+        )
+    );
+    assert_eq!(old.hear_a("message").await["position"], position);
+    hall.close().await;
 }

@@ -154,7 +154,10 @@ impl Outboxes {
         let Some(&connection) = walk.audience.get(index) else {
             return;
         };
-        let Some(Some(outbox)) = self.connections.get_mut(connection.index()) else {
+        let outbox = self.connections.get_mut(connection.index());
+        let outbox = outbox.and_then(Option::as_mut);
+        // Its place may be another's by now.
+        let Some(outbox) = outbox.filter(|outbox| outbox.connection == connection) else {
             return;
         };
         let put = match &walk.what {

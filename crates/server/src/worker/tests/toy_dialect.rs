@@ -88,9 +88,6 @@ impl Dialect for Lines {
     }
 
     fn notice(&mut self, notice: &Notice, out: &mut Vec<Payload>) {
-        if let Notice::Live { channel, .. } = notice {
-            out.push(format!("live in {channel}").into());
-        }
         if let Notice::Reply { reply, .. } = notice {
             out.push(
                 format!("{reply:?}")
