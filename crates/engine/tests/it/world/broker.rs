@@ -102,6 +102,10 @@ pub(crate) struct ModelBroker {
     answered: BTreeMap<AskId, usize>,
     /// The next answers fail with this.
     pub(crate) failure: Option<BrokerFailure>,
+    /// How many answers have failed.
+    pub(crate) failures: usize,
+    /// Clients check that what they are refused was refused for a reason.
+    pub(crate) strict: bool,
 }
 
 impl ModelBroker {
@@ -121,6 +125,8 @@ impl ModelBroker {
             asked: Vec::new(),
             answered: BTreeMap::new(),
             failure: None,
+            failures: 0,
+            strict: false,
         }
     }
 
@@ -325,6 +331,7 @@ impl ModelBroker {
         let failed = self
             .failure
             .map(|failure| BrokerEvent::Failed { id, failure });
+        self.failures += usize::from(failed.is_some());
         self.events[worker].extend(failed.clone());
         failed.is_some()
     }
