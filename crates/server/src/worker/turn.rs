@@ -45,7 +45,7 @@ impl Worker {
     }
 
     /// Takes events until there is enough to put.
-    fn take_events(self: &Rc<Self>, events: &mut impl Iterator<Item = BrokerEvent>) {
+    pub(super) fn take_events(self: &Rc<Self>, events: &mut impl Iterator<Item = BrokerEvent>) {
         let now = now();
         let mut state = self.state.borrow_mut();
         for event in events.take(EVENTS) {
@@ -59,7 +59,7 @@ impl Worker {
     }
 
     /// Puts broadcasts into some outboxes. Returns whether some are left.
-    fn walk(self: &Rc<Self>) -> bool {
+    pub(super) fn walk(self: &Rc<Self>) -> bool {
         let mut state = self.state.borrow_mut();
         let more = state.outboxes.walk(DELIVERIES);
         // Connections that are full now are reported, which may make more to deliver.

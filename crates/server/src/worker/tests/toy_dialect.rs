@@ -1,13 +1,13 @@
 //! A dialect of lines: `+room` subscribes, `room: text` publishes and arrives. It is added by a line
 //! of routing.
 
-use offhook::WebSocket;
 use offhook_dialects::{Dialect, Encoding, Incoming, Intent, Payload, Shared, Welcome, native};
 use offhook_engine::{
     ChannelName, CloseReason, Command, CommandId, ErrorCode, Format, Notice, PresenceChange,
     Publication, Refusal, Since, Subscribe, Tags,
 };
 
+use super::next;
 use crate::{Config, door::Spoken, server::start_with, worker::Speaker};
 
 #[derive(Debug, Default)]
@@ -88,32 +88,17 @@ impl Dialect for Lines {
     }
 
     fn notice(&mut self, notice: &Notice, out: &mut Vec<Payload>) {
-        if let Notice::Reply { reply, .. } = notice {
-            out.push(
-                format!("{reply:?}")
-                    .split_once(' ')
-                    .map_or("", |x| x.0)
-                    .to_owned()
-                    .into(),
-            );
-        }
+        let Notice::Reply { reply, .. } = notice else {
+            return;
+        };
+        let said = format!("{reply:?}");
+        let word = said.split(' ').next().unwrap_or_default();
+        out.push(word.to_owned().into());
     }
 
     fn close_code(&self, _reason: CloseReason) -> u16 {
         1008
     }
-}
-
-async fn next(socket: &mut WebSocket) -> String {
-    let message = socket
-        .recv()
-        .await
-        .unwrap()
-        .expect("the connection is open");
-    message
-        .as_text()
-        .expect("everything here is text")
-        .to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,33 +4,23 @@ use std::{
     cell::RefCell,
     mem,
     rc::Rc,
-    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use offhook::protocol::CloseCode;
-use offhook_brokers::Memory;
 use offhook_dialects::Incoming;
 use tokio::{
-    sync::{Notify, watch},
-    task::{LocalSet, spawn_local},
+    sync::Notify,
+    task::{LocalSet, spawn_local, yield_now},
 };
 
-use crate::{
-    Config,
-    door::Routes,
-    tokens::{Sealer, fresh_key},
-    worker::{
-        Phase, Shared, Speaker, Worker,
-        connecting::{Connected, Connecting},
-        connection::Connection,
-        now,
-        outlet::{Gone, Kind, Outlet, Transport},
-    },
+use super::{
+    super::outlet::{Gone, Kind, Outlet, Transport},
+    connect, worker,
 };
 
 #[derive(Debug, Default)]
-struct List {
+pub(super) struct List {
     unsent: RefCell<Vec<String>>,
     closed: RefCell<Option<(CloseCode, String)>>,
     waiting: RefCell<Option<Waker>>,
@@ -38,12 +28,20 @@ struct List {
 }
 
 impl List {
+    pub(super) fn outlet(self: &Rc<Self>) -> Outlet {
+        Outlet::Other(Rc::<Self>::clone(self))
+    }
+
     /// Sends everything.
-    fn take(&self) -> Vec<String> {
+    pub(super) fn take(&self) -> Vec<String> {
         if let Some(waiting) = self.waiting.take() {
             waiting.wake();
         }
         mem::take(&mut self.unsent.borrow_mut())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.unsent.borrow().is_empty()
     }
 
     async fn until(&self, what: &str) -> Vec<String> {
@@ -86,35 +84,14 @@ impl Transport for List {
     }
 }
 
-fn connect(worker: &Rc<Worker>, list: &Rc<List>) -> Connection {
-    let outlet = Outlet::Other(Rc::<List>::clone(list));
-    let mut connecting = Connecting::new(outlet, Speaker::Native);
-    let connect = Incoming::Text(r#"{"type":"connect","id":1}"#);
-    match connecting.receive(worker, connect).expect("it may connect") {
-        Connected::Yes(connection, _) => connection,
-        Connected::NotYet => panic!("it was not connected"),
-    }
-}
-
 #[tokio::test(flavor = "current_thread")]
 async fn a_transport_that_is_no_websocket_is_served_and_slowed_down_like_one() {
-    let config = Config {
-        in_memory: true,
-        ..Config::default()
-    };
-    let bound = config.messages.outbox_bytes;
-    let rules = Arc::new(config.rule_book());
-    let broker = Arc::new(Memory::new(Arc::clone(&rules), now()));
-    let sealer = Arc::new(Sealer::new(&[fresh_key().unwrap()], config.resume.expiry));
-    let routes = Routes::new(&config);
-    let shared = Arc::new(Shared::new(config, broker, sealer, None, routes));
-    let (_phase, serving) = watch::channel(Phase::Open);
-    let mail = Arc::new(Notify::new());
-    let test = async move {
-        let worker = Worker::new(0, shared, rules, serving, &mail);
+    let test = async {
+        let (worker, _phase) = worker();
         spawn_local(Rc::clone(&worker).take_mail());
+        let bound = worker.shared.config.messages.outbox_bytes;
         let list = Rc::new(List::default());
-        let mut connection = connect(&worker, &list);
+        let mut connection = connect(&worker, list.outlet());
         connection.receive(Incoming::Text(
             r#"{"type":"subscribe","id":2,"channel":"chat"}"#,
         ));
@@ -130,7 +107,7 @@ async fn a_transport_that_is_no_websocket_is_served_and_slowed_down_like_one() {
             connection.receive(Incoming::Text(&publish));
             // One after the other, since a connection's rate allows no more at once.
             while worker.state.borrow().engine.unanswered(connection.id()) > 0 {
-                tokio::task::yield_now().await;
+                yield_now().await;
             }
             assert!(
                 list.unsent() < bound + 32 * (data.len() + 512),
