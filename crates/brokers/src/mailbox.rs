@@ -73,7 +73,8 @@ impl Queue {
             | BrokerEvent::Receipts { .. }
             | BrokerEvent::AskReceipts { .. }
             | BrokerEvent::Failed { .. }
-            | BrokerEvent::Lagged => 0,
+            | BrokerEvent::Lagged
+            | BrokerEvent::LeaseEnded => 0,
         };
         if weight > 0 && self.news >= limit {
             if self.events.last() != Some(&BrokerEvent::Lagged) {

@@ -320,6 +320,8 @@ pub enum BrokerEvent {
     /// Publications or joins and leaves were left out at this place in the order: the worker took
     /// too long.
     Lagged,
+    /// The worker's lease had ended before it renewed it: its members left, and have to join again.
+    LeaseEnded,
 }
 
 /// Somebody joined or left.
@@ -348,6 +350,10 @@ pub enum BrokerFailure {
     UnknownChannel,
     /// The user has as many consumers in this channel as go.
     TooManyConsumers,
+    /// There are as many channels as the broker takes.
+    TooManyChannels,
+    /// The position is not one of the stream.
+    UnknownPosition,
 }
 
 impl From<BrokerFailure> for Refusal {
@@ -369,6 +375,14 @@ impl From<BrokerFailure> for Refusal {
             BrokerFailure::UnknownChannel => (
                 ErrorCode::UnknownChannel,
                 "no rule of the server's configuration allows it",
+            ),
+            BrokerFailure::TooManyChannels => (
+                ErrorCode::Busy,
+                "the server has as many channels as it takes; leave some, or try again later",
+            ),
+            BrokerFailure::UnknownPosition => (
+                ErrorCode::BadRequest,
+                "this position was never given out in this channel; acknowledge one that was received",
             ),
             BrokerFailure::TooManyConsumers => (
                 ErrorCode::TooManyConsumers,

@@ -1,89 +1,62 @@
-//! What lives in memory at every broker: workers, followers, members, and the streams of
-//! channels without durable history.
+//! What every broker does in memory, in two parts with a lock each: the [`Bus`] and the
+//! [`Registry`]. Whoever needs both takes the registry first.
 
+mod bus;
+mod durable;
 mod members;
 mod questions;
+mod registry;
 mod stream;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
 };
 
 use offhook_engine::{
-    BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, Draft, Epoch, Now, Position,
-    PresenceChange, Receipts, RequestId, RuleBook,
+    BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, Draft, Now, Position, PresenceChange,
+    ReadFrom, ReadLimit, Receipts, RequestId, RuleBook,
 };
 
-use self::{
-    members::Members,
-    questions::{Answer, Questions},
-    stream::Stream,
+use self::questions::Answer;
+pub(crate) use self::{
+    bus::{Bus, shrink},
+    durable::{Durable, View},
+    registry::Registry,
 };
-use crate::{broker::WorkerId, lineage::fresh_epoch, mailbox::Mailbox};
-
-/// How long a stream that holds nothing is remembered, so that positions in it stay good.
-const FORGET_AFTER_MS: u64 = 10 * 60 * 1000;
+use crate::{broker::WorkerId, mailbox::Mailbox};
 
 #[derive(Debug)]
 pub(crate) struct Hub {
     rules: Arc<RuleBook>,
-    mailboxes: BTreeMap<WorkerId, Arc<Mailbox>>,
-    next_worker: u64,
-    followers: HashMap<ChannelName, Vec<WorkerId>>,
-    streams: HashMap<ChannelName, Stream>,
-    members: Members,
-    questions: Questions,
-    /// The epoch of the newest stream.
-    epoch: Option<Epoch>,
+    bus: Mutex<Bus>,
+    registry: Mutex<Registry>,
     /// The newest sequence number of the broker.
-    sequence: Arc<AtomicU64>,
-    now: Now,
+    sequence: AtomicU64,
 }
 
 impl Hub {
-    pub(crate) fn new(rules: Arc<RuleBook>, sequence: Arc<AtomicU64>, now: Now) -> Self {
+    /// A hub whose publications come after this sequence number.
+    pub(crate) fn new(rules: Arc<RuleBook>, sequence: u64, now: Now) -> Self {
         Self {
             rules,
-            mailboxes: BTreeMap::new(),
-            next_worker: 1,
-            followers: HashMap::new(),
-            streams: HashMap::new(),
-            members: Members::new(now.instant),
-            questions: Questions::default(),
-            epoch: None,
-            sequence,
-            now,
+            bus: Mutex::new(Bus::new(now)),
+            registry: Mutex::new(Registry::new(now)),
+            sequence: AtomicU64::new(sequence),
         }
-    }
-
-    pub(crate) fn attach(&mut self, mailbox: Arc<Mailbox>) -> WorkerId {
-        let worker = WorkerId(self.next_worker);
-        self.next_worker += 1;
-        self.attach_as(worker, mailbox);
-        worker
-    }
-
-    pub(crate) fn attach_as(&mut self, worker: WorkerId, mailbox: Arc<Mailbox>) {
-        self.mailboxes.insert(worker, mailbox);
-    }
-
-    pub(crate) fn detach(&mut self, worker: WorkerId) {
-        self.mailboxes.remove(&worker);
-        self.followers.retain(|_, followers| {
-            followers.retain(|follower| *follower != worker);
-            !followers.is_empty()
-        });
-        self.members.lease_ended(worker);
-        let answers = self.questions.detached(worker);
-        self.give(answers);
     }
 
     pub(crate) fn rules(&self) -> &Arc<RuleBook> {
         &self.rules
+    }
+
+    /// A panic elsewhere leaves a bus that is still a bus.
+    pub(crate) fn bus(&self) -> MutexGuard<'_, Bus> {
+        self.bus.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The newest sequence number that was given.
@@ -95,97 +68,39 @@ impl Hub {
         self.sequence.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    pub(crate) fn now(&self) -> Now {
-        self.now
+    pub(crate) fn attach(&self, mailbox: Arc<Mailbox>) -> WorkerId {
+        self.bus().attach(mailbox)
     }
 
-    pub(crate) fn mailbox(&self, worker: WorkerId) -> Option<&Arc<Mailbox>> {
-        self.mailboxes.get(&worker)
-    }
-
-    pub(crate) fn tell(&self, worker: WorkerId, event: BrokerEvent) {
-        if let Some(mailbox) = self.mailboxes.get(&worker) {
-            mailbox.put(event);
-        }
-    }
-
-    pub(crate) fn tell_failed(&self, worker: WorkerId, id: RequestId, failure: BrokerFailure) {
-        self.tell(worker, BrokerEvent::Failed { id, failure });
-    }
-
-    pub(crate) fn tell_all(&self, event: &BrokerEvent) {
-        for mailbox in self.mailboxes.values() {
-            mailbox.put(event.clone());
-        }
-    }
-
-    pub(crate) fn tell_followers(&self, channel: &ChannelName, event: &BrokerEvent) {
-        for worker in self.followers.get(channel).into_iter().flatten() {
-            self.tell(*worker, event.clone());
-        }
-    }
-
-    pub(crate) fn follow(&mut self, worker: WorkerId, channel: ChannelName) {
-        let followers = self.followers.entry(channel).or_default();
-        if !followers.contains(&worker) {
-            followers.push(worker);
-        }
-    }
-
-    pub(crate) fn unfollow(&mut self, worker: WorkerId, channel: &ChannelName) {
-        if let Some(followers) = self.followers.get_mut(channel) {
-            followers.retain(|follower| *follower != worker);
-            if followers.is_empty() {
-                self.followers.remove(channel);
-            }
-        }
-    }
-
-    pub(crate) fn is_followed(&self, channel: &ChannelName) -> bool {
-        self.followers.contains_key(channel)
+    pub(crate) fn detach(&self, worker: WorkerId) {
+        let mut registry = self.registry();
+        registry.members.lease_ended(worker);
+        let answers = registry.questions.detached(worker);
+        let mut bus = self.bus();
+        bus.detach(worker);
+        give(&bus, answers);
     }
 
     /// Does in memory what is asked.
-    pub(crate) fn handle(&mut self, worker: WorkerId, request: BrokerRequest) {
+    pub(crate) fn handle(&self, worker: WorkerId, request: BrokerRequest) {
         match request {
             BrokerRequest::Publish { id, draft } => self.publish(worker, id, draft),
-            BrokerRequest::Follow { id, channel } => {
-                let Some(stream) = self.stream(worker, id, &channel) else {
-                    return;
-                };
-                let stream = stream.state();
-                self.follow(worker, channel);
-                self.tell(worker, BrokerEvent::Followed { id, stream });
-            }
-            BrokerRequest::Unfollow { channel } => self.unfollow(worker, &channel),
+            BrokerRequest::Follow { id, channel } => self.follow(worker, id, channel),
+            BrokerRequest::Unfollow { channel } => self.bus().unfollow(worker, &channel),
             BrokerRequest::History {
                 id,
                 channel,
                 from,
                 limit,
-            } => {
-                let Some(stream) = self.stream(worker, id, &channel) else {
-                    return;
-                };
-                let (start, publications) = stream.read(from, limit);
-                let stream = stream.state();
-                self.tell(
-                    worker,
-                    BrokerEvent::History {
-                        id,
-                        stream,
-                        start,
-                        publications,
-                    },
-                );
-            }
+            } => self.history(worker, id, &channel, from, limit),
             BrokerRequest::Join {
                 channel,
                 member,
                 since_ms,
             } => {
-                let joined = self.members.join(worker, &channel, member, since_ms);
-                self.tell_change(joined);
+                let mut registry = self.registry();
+                let joined = registry.members.join(worker, &channel, member, since_ms);
+                self.tell_changes(joined);
             }
             BrokerRequest::Leave {
                 channel,
@@ -193,145 +108,195 @@ impl Hub {
                 since_ms,
                 grace,
             } => {
-                let left = self.members.leave(&channel, session, since_ms, grace);
-                self.tell_change(left);
+                let mut registry = self.registry();
+                let left = registry.members.leave(&channel, session, since_ms, grace);
+                self.tell_changes(left);
             }
             BrokerRequest::Members { id, channel, limit } => {
-                let (members, total) = self.members.list(&channel, limit);
-                self.tell(worker, BrokerEvent::Members { id, members, total });
+                let (members, total) = self.registry().members.list(&channel, limit);
+                let event = BrokerEvent::Members { id, members, total };
+                self.bus().tell(worker, event);
             }
-            BrokerRequest::Ack {
-                id,
-                channel,
-                scope,
-                consumer,
-                position,
-            } => {
-                let now_ms = self.now.unix_ms;
-                let Some(stream) = self.stream(worker, id, &channel) else {
-                    return;
-                };
-                match stream.ack(&scope, consumer, position, now_ms) {
-                    Ok(position) => self.tell(worker, BrokerEvent::Acked { id, position }),
-                    Err(failure) => self.tell_failed(worker, id, failure),
-                }
-            }
+            BrokerRequest::Ack { .. } => self.ack(worker, request),
             BrokerRequest::Receipts {
                 id,
                 channel,
                 position,
             } => self.ask_receipts(worker, id, &channel, position),
             BrokerRequest::Found { ask, receipts } => {
-                let answer = self.questions.found(worker, ask, receipts);
-                self.give(answer);
+                let answer = self.registry().questions.found(worker, ask, receipts);
+                give(&self.bus(), answer);
             }
-            BrokerRequest::Renew { lease } => self.members.renew(worker, lease),
+            BrokerRequest::Renew { lease } => {
+                if !self.registry().members.renew(worker, lease) {
+                    self.bus().tell(worker, BrokerEvent::LeaseEnded);
+                }
+            }
         }
     }
 
-    pub(crate) fn tick(&mut self, now: Now) {
-        self.now = now;
-        for left in self.members.tick(now.instant) {
-            self.tell_change(Some(left));
+    /// Tells the time; what has to be looked at is done in slices, so that nobody waits long.
+    pub(crate) fn tick(&self, now: Now) {
+        let mut registry = self.registry();
+        let left = registry.members.tick(now.instant);
+        self.tell_changes(left);
+        let answers = registry.questions.tick(now.instant);
+        drop(registry);
+        let mut bus = self.bus();
+        bus.set_now(now);
+        give(&bus, answers);
+        let mut due = bus.due();
+        drop(bus);
+        while due > 0 {
+            let slice = due.min(bus::SLICE);
+            self.bus().tend(&self.rules, slice);
+            due -= slice;
         }
-        let answers = self.questions.tick(now.instant);
-        self.give(answers);
-        let (rules, followers) = (&self.rules, &self.followers);
-        self.streams.retain(|channel, stream| {
-            let Some(rules) = rules.rules(channel) else {
-                return false;
-            };
-            stream.tick(rules, now.unix_ms);
-            let idle = stream.used_ms.saturating_add(FORGET_AFTER_MS) < now.unix_ms;
-            !(idle && stream.is_bare() && !followers.contains_key(channel))
+    }
+
+    fn follow(&self, worker: WorkerId, id: RequestId, channel: ChannelName) {
+        let mut bus = self.bus();
+        let begun = self.known(&channel).and_then(|()| bus.begin(&channel));
+        match begun.map(|stream| stream.state()) {
+            Ok(stream) => {
+                bus.follow(worker, channel);
+                bus.tell(worker, BrokerEvent::Followed { id, stream });
+            }
+            Err(failure) => bus.tell_failed(worker, id, failure),
+        }
+    }
+
+    fn history(
+        &self,
+        worker: WorkerId,
+        id: RequestId,
+        channel: &ChannelName,
+        from: ReadFrom,
+        limit: ReadLimit,
+    ) {
+        let mut bus = self.bus();
+        if let Err(failure) = self.known(channel) {
+            return bus.tell_failed(worker, id, failure);
+        }
+        let read = bus.stream(channel).map(|stream| {
+            let (start, publications) = stream.read(from, limit);
+            (stream.state(), start, publications)
         });
+        let (stream, start, publications) = read.unwrap_or_else(|| {
+            let (stream, start) = bus.nothing(from);
+            (stream, start, Vec::new())
+        });
+        let event = BrokerEvent::History {
+            id,
+            stream,
+            start,
+            publications,
+        };
+        bus.tell(worker, event);
+    }
+
+    fn publish(&self, worker: WorkerId, id: RequestId, draft: Draft) {
+        let mut bus = self.bus();
+        let Some(rules) = self.rules.rules(&draft.channel) else {
+            return bus.tell_failed(worker, id, BrokerFailure::UnknownChannel);
+        };
+        let channel = draft.channel.clone();
+        let now_ms = bus.now().unix_ms;
+        let stream = match bus.begin(&channel) {
+            Ok(stream) => stream,
+            Err(failure) => return bus.tell_failed(worker, id, failure),
+        };
+        if let Some(position) = stream.published_before(&draft) {
+            let duplicate = true;
+            let event = BrokerEvent::Published {
+                id,
+                position,
+                duplicate,
+            };
+            return bus.tell(worker, event);
+        }
+        // Under the lock, so that it rises with the offset.
+        let sequence = self.next_sequence();
+        let publication = stream.publish(draft, sequence, rules, now_ms);
+        let published = BrokerEvent::Published {
+            id,
+            position: publication.position,
+            duplicate: false,
+        };
+        bus.tell(worker, published);
+        bus.tell_followers(&channel, &BrokerEvent::Publication(publication));
+    }
+
+    fn ack(&self, worker: WorkerId, request: BrokerRequest) {
+        let BrokerRequest::Ack {
+            id,
+            channel,
+            scope,
+            consumer,
+            position,
+        } = request
+        else {
+            return;
+        };
+        let mut bus = self.bus();
+        let now_ms = bus.now().unix_ms;
+        let acked = self
+            .known(&channel)
+            .and_then(|()| match bus.stream(&channel) {
+                Some(stream) => stream.ack(&scope, consumer, position, now_ms),
+                None if position.is_some_and(|position| position.offset > 0) => {
+                    Err(BrokerFailure::UnknownPosition)
+                }
+                None => Ok(None),
+            });
+        match acked {
+            Ok(position) => bus.tell(worker, BrokerEvent::Acked { id, position }),
+            Err(failure) => bus.tell_failed(worker, id, failure),
+        }
+    }
+
+    fn known(&self, channel: &ChannelName) -> Result<(), BrokerFailure> {
+        let known = self.rules.rules(channel).map(|_| ());
+        known.ok_or(BrokerFailure::UnknownChannel)
     }
 
     fn ask_receipts(
-        &mut self,
+        &self,
         worker: WorkerId,
         id: RequestId,
         channel: &ChannelName,
         position: Position,
     ) {
-        let followers = self.followers.get(channel).map_or(&[][..], Vec::as_slice);
-        let asked = self.questions.ask(worker, id, followers, self.now.instant);
+        let mut registry = self.registry();
+        let bus = self.bus();
+        let now = bus.now().instant;
+        let asked = registry
+            .questions
+            .ask(worker, id, bus.followers(channel), now);
         let Some(ask) = asked else {
             let receipts = Receipts::default();
-            return self.tell(worker, BrokerEvent::Receipts { id, receipts });
+            return bus.tell(worker, BrokerEvent::Receipts { id, receipts });
         };
         let question = BrokerEvent::AskReceipts {
             ask,
             channel: channel.clone(),
             position,
         };
-        self.tell_followers(channel, &question);
+        bus.tell_followers(channel, &question);
     }
 
-    fn give(&self, answers: impl IntoIterator<Item = Answer>) {
-        for (worker, answer) in answers {
-            self.tell(worker, answer);
+    /// Called with the registry's lock held, so that joins and leaves are told in their order.
+    fn tell_changes(&self, changes: impl IntoIterator<Item = PresenceChange>) {
+        for change in changes {
+            let channel = change.channel.clone();
+            let event = BrokerEvent::Presence(Arc::new(change));
+            self.bus().tell_followers(&channel, &event);
         }
     }
+}
 
-    fn publish(&mut self, worker: WorkerId, id: RequestId, draft: Draft) {
-        let Some(rules) = self.rules.rules(&draft.channel).cloned() else {
-            self.tell_failed(worker, id, BrokerFailure::UnknownChannel);
-            return;
-        };
-        let channel = draft.channel.clone();
-        let now_ms = self.now.unix_ms;
-        let sequence = self.next_sequence();
-        let Some(stream) = self.stream(worker, id, &channel) else {
-            return;
-        };
-        if let Some(position) = stream.published_before(&draft) {
-            self.tell(
-                worker,
-                BrokerEvent::Published {
-                    id,
-                    position,
-                    duplicate: true,
-                },
-            );
-            return;
-        }
-        let publication = stream.publish(draft, sequence, &rules, now_ms);
-        let position = publication.position;
-        self.tell(
-            worker,
-            BrokerEvent::Published {
-                id,
-                position,
-                duplicate: false,
-            },
-        );
-        self.tell_followers(&channel, &BrokerEvent::Publication(publication));
-    }
-
-    /// The stream of a channel, begun if need be; a channel without a rule has none, and the
-    /// worker is told.
-    fn stream(
-        &mut self,
-        worker: WorkerId,
-        id: RequestId,
-        channel: &ChannelName,
-    ) -> Option<&mut Stream> {
-        if self.rules.rules(channel).is_none() {
-            self.tell_failed(worker, id, BrokerFailure::UnknownChannel);
-            return None;
-        }
-        let now = self.now;
-        let newest = &mut self.epoch;
-        let begin = || Stream::new(*newest.insert(fresh_epoch(*newest, now)));
-        let stream = self.streams.entry(channel.clone()).or_insert_with(begin);
-        stream.used_ms = now.unix_ms;
-        Some(stream)
-    }
-
-    fn tell_change(&self, change: Option<PresenceChange>) {
-        let Some(change) = change else { return };
-        let channel = change.channel.clone();
-        self.tell_followers(&channel, &BrokerEvent::Presence(Arc::new(change)));
+fn give(bus: &Bus, answers: impl IntoIterator<Item = Answer>) {
+    for (worker, answer) in answers {
+        bus.tell(worker, answer);
     }
 }

@@ -2,7 +2,8 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    sync::Arc,
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, LazyLock},
 };
 
 use offhook_engine::{
@@ -15,7 +16,15 @@ use crate::cursors::{Cursor, MAX_CONSUMERS, abandoned};
 /// Keys remembered for one channel, whatever the window: they are memory.
 const MAX_KEYS: usize = 100_000;
 
-type ScopedKey = (Box<str>, Key);
+/// A scope and a key in it, hashed: 16 bytes instead of the texts. With random hash keys two of
+/// them are the same as often as two random UUIDs.
+type ScopedKey = [u64; 2];
+
+fn scoped(scope: &str, key: &Key) -> ScopedKey {
+    static HASHERS: LazyLock<[RandomState; 2]> =
+        LazyLock::new(|| [RandomState::new(), RandomState::new()]);
+    [0, 1].map(|half| HASHERS[half].hash_one((scope, key)))
+}
 
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -63,14 +72,19 @@ impl Stream {
         }
     }
 
+    /// Nothing was ever published.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head == 0
+    }
+
     /// Nothing is lost but the epoch when this stream is forgotten.
     pub(crate) fn is_bare(&self) -> bool {
         self.retained.is_empty() && self.keys.is_empty() && self.cursors.is_empty()
     }
 
     pub(crate) fn published_before(&self, draft: &Draft) -> Option<Position> {
-        let key = draft.key.clone()?;
-        let offset = *self.keys.get(&(draft.key_scope().into(), key))?;
+        let key = scoped(draft.key_scope(), draft.key.as_ref()?);
+        let offset = *self.keys.get(&key)?;
         Some(self.at(offset))
     }
 
@@ -83,9 +97,9 @@ impl Stream {
     ) -> Arc<Publication> {
         let place = Place::after(self.at(self.head), sequence);
         self.head += 1;
-        if let Some(key) = draft.key.clone() {
-            let key = (draft.key_scope().into(), key);
-            self.key_times.push_back((now_ms, key.clone()));
+        if let Some(key) = &draft.key {
+            let key = scoped(draft.key_scope(), key);
+            self.key_times.push_back((now_ms, key));
             self.keys.insert(key, self.head);
         }
         let publication = Arc::new(draft.at(place));
@@ -105,9 +119,12 @@ impl Stream {
     ) -> Result<Option<Position>, BrokerFailure> {
         let before = self.cursors.get(scope).and_then(|mine| mine.get(&consumer));
         let before = before.copied();
-        let Some(position) = position.filter(|_| self.head > 0) else {
+        let Some(position) = position else {
             return Ok(before.map(|before| before.position));
         };
+        if position.epoch != self.epoch || position.offset > self.head {
+            return Err(BrokerFailure::UnknownPosition);
+        }
         let mine = self.cursors.entry(scope.into()).or_default();
         if before.is_none() && mine.len() >= MAX_CONSUMERS {
             let all = mine.iter().map(|(name, cursor)| (name.clone(), *cursor));
@@ -147,6 +164,10 @@ impl Stream {
             };
             self.keys.remove(&key);
         }
+        if self.keys.capacity() > 4 * self.keys.len().max(16) {
+            self.keys.shrink_to_fit();
+            self.key_times.shrink_to_fit();
+        }
     }
 
     fn drop_oldest(&mut self, why: Trimmed) {
@@ -157,7 +178,7 @@ impl Stream {
     }
 
     /// Where a read begins. This stream has one epoch: it ends with the broker.
-    fn start(&self, from: ReadFrom) -> ReadStart {
+    pub(crate) fn start(&self, from: ReadFrom) -> ReadStart {
         let (resolution, agreed) = match from {
             ReadFrom::Start => (Resolution::Continuous, 0),
             ReadFrom::Last(count) => (Resolution::Continuous, self.head.saturating_sub(count)),

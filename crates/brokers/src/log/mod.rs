@@ -13,8 +13,12 @@
 //! **The way of a publication.** A worker's [`submit`](crate::Broker::submit) puts it into a
 //! bounded queue. One writer thread takes everything that waits there, gives offsets, writes one
 //! batch and makes it durable with one fsync: the longer an fsync takes, the more publications the
-//! next one carries. Only then come the acknowledgements and the news to followers. Reads of
-//! history go to a second thread, so that nobody's long read delays an fsync.
+//! next one carries. Only then come the acknowledgements, and the updates to followers.
+//!
+//! **Everything else** happens in the caller's thread (`shared.rs`), from what the bus knows of
+//! each stream as of the last commit: the writer tells it under one lock together with its
+//! followers, after the fsync and never during it. History, and channels that nobody has used, are
+//! read by a second thread. So a slow fsync delays durable acknowledgements and nothing else.
 //!
 //! **What is on disk**, five keyspaces in one journal, so that a batch is there whole or not at
 //! all:
@@ -38,31 +42,33 @@
 //! written after the batch and outside its journal. A store that opens with an older batch than
 //! its witness has lost something acknowledged, and is not served as good.
 
+mod loading;
 mod open_error;
 mod queue;
 mod reader;
 mod record;
 mod retained;
+mod shared;
 mod store;
+#[cfg(test)]
+mod tests;
 mod witness;
 mod writer;
 
 use std::{
     fmt,
     path::PathBuf,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
 };
 
-use offhook_engine::{BrokerEvent, BrokerFailure, BrokerRequest, Now, RequestId, RuleBook};
+use offhook_engine::{BrokerRequest, Now, RuleBook};
 
 pub use self::open_error::OpenError;
 use self::{
     queue::{Job, JobQueue},
-    reader::Reader,
+    reader::{ReadQueue, Reader},
+    shared::Shared,
     store::{SharedStore, Store},
     witness::Witness,
     writer::Writer,
@@ -133,11 +139,8 @@ impl LogOptions {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Log {
-    queue: Arc<JobQueue>,
+    shared: Arc<Shared>,
     health: Arc<Mutex<Health>>,
-    /// The mailboxes are needed here only to say that the queue is full.
-    mailboxes: Mutex<std::collections::BTreeMap<WorkerId, Arc<Mailbox>>>,
-    next_worker: AtomicU64,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -160,14 +163,16 @@ impl Log {
         let newest = store
             .newest()
             .map_err(|error| OpenError::of(&path, error))?;
-        let sequence = Arc::new(AtomicU64::new(newest.sequence));
-        let queue = Arc::new(JobQueue::new(options.queue_count, options.queue_bytes));
+        let shared = Arc::new(Shared {
+            hub: Hub::new(rules, newest.sequence, now),
+            jobs: JobQueue::new(options.queue_count, options.queue_bytes),
+            reads: ReadQueue::default(),
+            epochs: Arc::new(epochs),
+        });
         let health = Arc::new(Mutex::new(Health::Good));
         let store = SharedStore::new(options, store);
-        let (reads, reader) = Reader::new(store.clone(), Arc::clone(&health));
-        let hub = Hub::new(rules, sequence, now);
-        let writer = Writer::new(store, witness, reads, hub, epochs, Arc::clone(&health));
-        let jobs = Arc::clone(&queue);
+        let reader = Reader::new(Arc::clone(&shared), store.clone(), Arc::clone(&health));
+        let writer = Writer::new(Arc::clone(&shared), store, witness, Arc::clone(&health));
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new()
                 .name(name.to_owned())
@@ -175,65 +180,33 @@ impl Log {
                 .map_err(io)
         };
         let threads = vec![
-            spawn("log-writer", Box::new(move || writer.run(&jobs)))?,
+            spawn("log-writer", Box::new(move || writer.run()))?,
             spawn("log-reader", Box::new(move || reader.run()))?,
         ];
-        let (mailboxes, next_worker) = (Mutex::default(), AtomicU64::new(1));
         Ok(Self {
-            queue,
+            shared,
             health,
-            mailboxes,
-            next_worker,
             threads,
         })
-    }
-
-    fn busy(&self, worker: WorkerId, id: RequestId) {
-        let mailboxes = self
-            .mailboxes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(mailbox) = mailboxes.get(&worker) {
-            mailbox.put(BrokerEvent::Failed {
-                id,
-                failure: BrokerFailure::Busy,
-            });
-        }
     }
 }
 
 impl Broker for Log {
     fn attach(&self, mailbox: Arc<Mailbox>) -> WorkerId {
-        let worker = WorkerId(self.next_worker.fetch_add(1, Ordering::Relaxed));
-        let mut mailboxes = self
-            .mailboxes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        mailboxes.insert(worker, Arc::clone(&mailbox));
-        self.queue.put_always(Job::Attach { worker, mailbox });
-        worker
+        self.shared.hub.attach(mailbox)
     }
 
     fn detach(&self, worker: WorkerId) {
-        let mut mailboxes = self
-            .mailboxes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        mailboxes.remove(&worker);
-        self.queue.put_always(Job::Detach { worker });
+        self.shared.hub.detach(worker);
     }
 
     fn submit(&self, worker: WorkerId, request: BrokerRequest) {
-        if let Some(Job::Request { worker, request }) =
-            self.queue.put(Job::Request { worker, request })
-            && let Some(id) = answered(&request)
-        {
-            self.busy(worker, id);
-        }
+        self.shared.submit(worker, request);
     }
 
     fn tick(&self, now: Now) {
-        self.queue.put_always(Job::Tick(now));
+        self.shared.hub.tick(now);
+        self.shared.jobs.put_always(Job::Tick(now));
     }
 
     fn health(&self) -> Health {
@@ -248,26 +221,9 @@ impl Broker for Log {
     }
 }
 
-/// The id of a request that wants an answer.
-fn answered(request: &BrokerRequest) -> Option<RequestId> {
-    match request {
-        BrokerRequest::Publish { id, .. }
-        | BrokerRequest::Follow { id, .. }
-        | BrokerRequest::History { id, .. }
-        | BrokerRequest::Members { id, .. }
-        | BrokerRequest::Ack { id, .. }
-        | BrokerRequest::Receipts { id, .. } => Some(*id),
-        BrokerRequest::Unfollow { .. }
-        | BrokerRequest::Join { .. }
-        | BrokerRequest::Leave { .. }
-        | BrokerRequest::Found { .. }
-        | BrokerRequest::Renew { .. } => None,
-    }
-}
-
 impl Drop for Log {
     fn drop(&mut self) {
-        self.queue.put_always(Job::Stop);
+        self.shared.jobs.put_always(Job::Stop);
         for thread in self.threads.drain(..) {
             // A thread that panicked has nothing more to say than its message.
             drop(thread.join());

@@ -2,7 +2,7 @@
 //! publication, so that a thousand long channels cost little memory and trimming is done in
 //! strides.
 
-use std::{collections::VecDeque, ops::RangeInclusive};
+use std::{collections::VecDeque, ops::RangeInclusive, sync::Arc};
 
 use bytes::{Buf, BufMut};
 use offhook_engine::{Epoch, History, Position, StreamState, Trimmed};
@@ -31,7 +31,7 @@ pub(super) struct Retained {
     pub(super) id: u32,
     pub(super) head: u64,
     /// The epochs that its publications are of.
-    pub(super) lineage: Lineage,
+    pub(super) lineage: Arc<Lineage>,
     /// The oldest on disk; `first <= head + 1`.
     first: u64,
     trimmed: Trimmed,
@@ -46,7 +46,7 @@ impl Retained {
         Self {
             id,
             head: 0,
-            lineage: Lineage::default(),
+            lineage: Arc::default(),
             first: 1,
             trimmed: Trimmed::default(),
             sealed,
@@ -142,7 +142,7 @@ impl Retained {
             bytes -= oldest.bytes;
             self.sealed.pop_front();
         }
-        self.lineage.trim(self.first);
+        Arc::make_mut(&mut self.lineage).trim(self.first);
         (self.first > from).then(|| from..=self.first - 1)
     }
 
@@ -182,9 +182,9 @@ impl Retained {
         }
         if flags & HAS_LINEAGE != 0 {
             let len = from.try_get_u32().ok()? as usize;
-            retained.lineage = Lineage::decode(from, len)?;
+            retained.lineage = Arc::new(Lineage::decode(from, len)?);
         } else {
-            retained.lineage.publish(first, 1);
+            Arc::make_mut(&mut retained.lineage).publish(first, 1);
         }
         while !from.is_empty() {
             let mut next = || from.try_get_u64().ok();

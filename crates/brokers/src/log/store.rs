@@ -287,6 +287,11 @@ impl Group {
         self.batch.is_empty()
     }
 
+    /// What was published with a key before this group.
+    pub(super) fn published_before(&self, key: &[u8]) -> fjall::Result<Option<(u64, u64)>> {
+        self.store.published(key)
+    }
+
     /// The offset of what this group publishes with a key.
     pub(super) fn published(&self, key: &[u8]) -> Option<u64> {
         self.keys.get(key).copied()

@@ -276,6 +276,14 @@ impl Desk {
         self.answer(id);
     }
 
+    /// Waits until a broker's writer has done what it was told before.
+    pub(crate) fn writer_barrier(&mut self) {
+        // The first may share a batch with what was told before, the second does not.
+        for _ in 0..2 {
+            self.publish("writer barrier", "x");
+        }
+    }
+
     /// Everything that has come and was not taken.
     pub(crate) fn rest(&mut self) -> Vec<BrokerEvent> {
         self.barrier();
@@ -296,6 +304,7 @@ fn answers(event: &BrokerEvent) -> Option<RequestId> {
         BrokerEvent::Publication(_)
         | BrokerEvent::Presence(_)
         | BrokerEvent::AskReceipts { .. }
-        | BrokerEvent::Lagged => None,
+        | BrokerEvent::Lagged
+        | BrokerEvent::LeaseEnded => None,
     }
 }

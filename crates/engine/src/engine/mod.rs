@@ -234,6 +234,7 @@ impl Engine {
                 self.request_failed(id, &pending, &failure.into());
             }
             BrokerEvent::Lagged => self.lagged(),
+            BrokerEvent::LeaseEnded => self.join_again(),
         }
     }
 

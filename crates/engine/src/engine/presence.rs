@@ -48,6 +48,20 @@ impl Engine {
         });
     }
 
+    /// The broker let this worker's members go: all of them join again.
+    pub(super) fn join_again(&mut self) {
+        let mut joined = Vec::new();
+        for (connection, l) in self.connections.iter() {
+            for s in l.subscriptions.iter().filter(|s| s.joined) {
+                joined.push((connection.into(), s.channel));
+            }
+        }
+        for (connection, channel) in joined {
+            self.memberships -= 1;
+            self.join(connection, channel);
+        }
+    }
+
     pub(super) fn leave(&mut self, connection: ConnectionId, channel: Slot, grace: Duration) {
         let Some(l) = self.connections.get_mut(connection.into()) else {
             return;
