@@ -1,24 +1,23 @@
 //! The thread that reads history, so that nobody's long read delays an fsync.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
+use std::sync::{
+    Arc,
+    mpsc::{Receiver, SyncSender, sync_channel},
 };
 
 use offhook_engine::{
     BrokerEvent, BrokerFailure, ChannelName, Position, Publication, ReadFrom, ReadLimit, RequestId,
-    StreamState,
+    StreamState, Trimmed,
 };
 
 use super::{
-    open_error::failure_of,
+    condition::Condition,
+    damage,
     record::{decode, offset_of},
-    store::{SharedStore, Store},
+    shared_store::SharedStore,
+    store::Store,
 };
-use crate::{broker::Health, mailbox::Mailbox};
+use crate::mailbox::Mailbox;
 
 /// Reads that may wait: all workers' reads under way fit many times.
 const WAITING: usize = 4096;
@@ -36,13 +35,13 @@ pub(super) struct ReadJob {
 pub(super) struct Reader {
     store: SharedStore,
     jobs: Receiver<ReadJob>,
-    health: Arc<Mutex<Health>>,
+    condition: Arc<Condition>,
 }
 
 impl Reader {
     pub(super) fn new(
         store: SharedStore,
-        health: Arc<Mutex<Health>>,
+        condition: Arc<Condition>,
     ) -> (SyncSender<ReadJob>, Self) {
         let (reads, jobs) = sync_channel(WAITING);
         (
@@ -50,7 +49,7 @@ impl Reader {
             Self {
                 store,
                 jobs,
-                health,
+                condition,
             },
         )
     }
@@ -59,21 +58,13 @@ impl Reader {
     pub(super) fn run(self) {
         while let Ok(job) = self.jobs.recv() {
             let id = job.id;
-            // The store may panic over a damaged block; that is one failed read, not a dead thread.
-            let event = match catch_unwind(AssertUnwindSafe(|| self.read(&job))) {
-                Ok(Ok((stream, publications))) => BrokerEvent::History {
+            let event = match self.read(&job) {
+                Ok((stream, publications)) => BrokerEvent::History {
                     id,
                     stream,
                     publications,
                 },
-                Ok(Err(failure)) => BrokerEvent::Failed { id, failure },
-                Err(_) => {
-                    self.report(&format!("channel {}", job.channel));
-                    BrokerEvent::Failed {
-                        id,
-                        failure: BrokerFailure::StorageCorrupt,
-                    }
-                }
+                Err(failure) => BrokerEvent::Failed { id, failure },
             };
             job.mailbox.put(event);
         }
@@ -81,37 +72,35 @@ impl Reader {
 
     fn read(&self, job: &ReadJob) -> Result<(StreamState, Vec<Arc<Publication>>), BrokerFailure> {
         let store = self.store.get().ok_or(BrokerFailure::StorageFailed)?;
-        let page = read_page(&store, job).map_err(|error| {
-            let failure = failure_of(&error);
-            if failure == BrokerFailure::StorageCorrupt {
-                self.report(&format!("channel {}: {error}", job.channel));
+        let mut stream = job.stream;
+        let mut page = read_page(&store, job, first_wanted(job));
+        if let Some(damage) = page.damage.take() {
+            let Damage { offset, failure } = damage;
+            if failure != BrokerFailure::StorageCorrupt {
+                return Err(failure);
             }
-            failure
-        })?;
-        if let Some(offset) = page.unreadable {
-            self.report(&format!("channel {}, offset {offset}", job.channel));
-            return Err(BrokerFailure::StorageCorrupt);
+            self.condition
+                .damaged(&job.channel, format!("damaged at offset {offset}"));
+            if page.publications.is_empty() {
+                // What can be read behind it follows; what is before it came with an earlier page.
+                let next =
+                    damage::next_readable(&store, &job.channel, job.number, offset, stream.head);
+                let next = next.unwrap_or(stream.head + 1);
+                page = read_page(&store, job, next);
+                page.first_found = Some(next);
+                stream.trimmed = Trimmed::Damaged;
+            }
         }
         // What was trimmed since the job was made is no longer there, and said so.
-        let first = page
-            .first_found
-            .map_or(job.stream.first, |first| first.max(job.stream.first));
-        Ok((
-            StreamState {
-                first,
-                ..job.stream
-            },
-            page.publications,
-        ))
+        stream.first = stream.first.max(page.first_found.unwrap_or(0));
+        Ok((stream, page.publications))
     }
+}
 
-    fn report(&self, what: &str) {
-        let text = format!(
-            "the log can't be read at {what}; restore it from a backup. What can be read is \
-             served, the rest is refused with storage_corrupt"
-        );
-        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::Corrupt(text);
-    }
+/// Where something can't be read.
+struct Damage {
+    offset: u64,
+    failure: BrokerFailure,
 }
 
 #[derive(Default)]
@@ -119,28 +108,31 @@ struct Page {
     publications: Vec<Arc<Publication>>,
     /// The first offset on disk, when it is later than what was asked for.
     first_found: Option<u64>,
-    /// The first offset that is not what it should be.
-    unreadable: Option<u64>,
+    /// Where the page ends although more was asked for.
+    damage: Option<Damage>,
 }
 
-fn read_page(store: &Store, job: &ReadJob) -> fjall::Result<Page> {
-    let stream = job.stream;
+fn first_wanted(job: &ReadJob) -> u64 {
     let after = match job.from {
         ReadFrom::After(offset) => offset,
-        ReadFrom::Last(count) => stream.head.saturating_sub(count),
+        ReadFrom::Last(count) => job.stream.head.saturating_sub(count),
     };
-    let from = after.saturating_add(1).max(stream.first);
+    after.saturating_add(1).max(job.stream.first)
+}
+
+fn read_page(store: &Store, job: &ReadJob, from: u64) -> Page {
+    let stream = job.stream;
     let mut page = Page::default();
     if from > stream.head || job.limit.count == 0 {
-        return Ok(page);
+        return page;
     }
-    let (mut next, mut bytes) = (from, 0);
-    store.read(job.number, from, |key, value| {
+    let (mut next, mut bytes, mut hole) = (from, 0, false);
+    let each = |key: &[u8], value: &[u8]| {
         let offset = offset_of(key).unwrap_or(0);
         if offset > stream.head {
             return false;
         }
-        if page.publications.is_empty() && offset > next {
+        if page.publications.is_empty() && offset > next && from == stream.first {
             page.first_found = Some(offset);
             next = offset;
         }
@@ -150,7 +142,7 @@ fn read_page(store: &Store, job: &ReadJob) -> fjall::Result<Page> {
         };
         let publication = decode(&job.channel, position, value).filter(|_| offset == next);
         let Some(publication) = publication else {
-            page.unreadable = Some(next);
+            hole = true;
             return false;
         };
         next += 1;
@@ -160,9 +152,15 @@ fn read_page(store: &Store, job: &ReadJob) -> fjall::Result<Page> {
         }
         page.publications.push(Arc::new(publication));
         page.publications.len() < job.limit.count as usize
-    })?;
-    if page.publications.is_empty() && page.unreadable.is_none() {
+    };
+    let read = damage::read(store, job.number, from, each);
+    let failure = read.err().or(hole.then_some(BrokerFailure::StorageCorrupt));
+    page.damage = failure.map(|failure| Damage {
+        offset: next,
+        failure,
+    });
+    if page.publications.is_empty() && page.damage.is_none() {
         page.first_found = Some(stream.head + 1);
     }
-    Ok(page)
+    page
 }

@@ -118,6 +118,11 @@ pub(super) fn encode(draft: &Draft, out: &mut Vec<u8>) {
     out.put_slice(&draft.data);
 }
 
+/// Whether these are the bytes of a publication.
+pub(super) fn is_publication(channel: &ChannelName, bytes: &[u8]) -> bool {
+    decode(channel, Position::new(0, 0), bytes).is_some()
+}
+
 /// The publication, or nothing when these are not the bytes of one.
 pub(super) fn decode(
     channel: &ChannelName,

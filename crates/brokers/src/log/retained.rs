@@ -64,6 +64,11 @@ impl Retained {
         }
     }
 
+    /// The oldest offset on disk.
+    pub(super) fn first(&self) -> u64 {
+        self.first
+    }
+
     /// Where the scan for what no bucket knows yet begins.
     pub(super) fn unsealed_from(&self) -> u64 {
         self.sealed

@@ -221,6 +221,7 @@ fn every_gap_and_close_reason_is_named() {
         GapReason::EpochChanged,
         GapReason::EvictedBySize,
         GapReason::EvictedByAge,
+        GapReason::Damaged,
         GapReason::UnknownPosition,
         GapReason::Dropped,
         GapReason::Conflated,

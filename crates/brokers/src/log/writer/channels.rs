@@ -1,16 +1,16 @@
 //! Channels as they are on disk, opened when they are used.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use offhook_engine::{BrokerFailure, ChannelName, ChannelRules, Position};
 
 use super::{Open, Writer};
-use crate::{
-    broker::Health,
-    log::{
-        open_error::failure_of,
-        record::{decode, offset_of},
-        retained::Retained,
-        store::Store,
-    },
+use crate::log::{
+    damage,
+    open_error::failure_of,
+    record::{decode, offset_of},
+    retained::Retained,
+    store::Store,
 };
 
 impl Writer {
@@ -30,6 +30,7 @@ impl Writer {
                     retained,
                     told,
                     used,
+                    remembered: told,
                 },
             );
         }
@@ -50,16 +51,11 @@ impl Writer {
         channel: &ChannelName,
         rules: &ChannelRules,
     ) -> Result<Retained, BrokerFailure> {
-        let corrupt = |what: &str| {
-            self.set_health(Health::Corrupt(format!(
-                "the log can't be read at channel {channel}: {what}; restore it from a backup"
-            )));
-            BrokerFailure::StorageCorrupt
-        };
         let failed = |error: fjall::Error| {
             let failure = failure_of(&error);
             if failure == BrokerFailure::StorageCorrupt {
-                return corrupt(&error.to_string());
+                let what = format!("what is known of it can't be read: {error}");
+                self.condition.damaged(channel, what);
             }
             failure
         };
@@ -67,27 +63,68 @@ impl Writer {
         let Some(bytes) = store.channel(channel).map_err(failed)? else {
             return Ok(Retained::new(self.channels, epoch));
         };
-        let retained = Retained::decode(&bytes, epoch);
-        let mut retained = retained.ok_or_else(|| corrupt("what is retained"))?;
+        let mut retained = Retained::decode(&bytes, epoch).ok_or_else(|| {
+            let what = "what is known of it can't be read".to_owned();
+            self.condition.damaged(channel, what);
+            BrokerFailure::StorageCorrupt
+        })?;
+        let known = retained.head;
         let mut next = retained.unsealed_from();
-        let mut unreadable = None;
-        let number = retained.id;
-        let read = store.read(number, next, |key, value| {
-            let offset = offset_of(key).unwrap_or(0);
-            let publication = decode(channel, Position { epoch, offset }, value);
-            let Some(publication) = publication.filter(|_| offset == next) else {
-                unreadable = Some(next);
-                return false;
-            };
-            let weight = publication.weight() as u64;
-            retained.push(offset, weight, publication.time_ms, &rules.history);
-            next += 1;
-            true
-        });
-        read.map_err(failed)?;
-        match unreadable {
-            Some(offset) => Err(corrupt(&format!("offset {offset}"))),
-            None => Ok(retained),
+        loop {
+            let scanned = scan(store, channel, rules, &mut retained, &mut next);
+            match scanned {
+                Err(failure) if failure != BrokerFailure::StorageCorrupt => return Err(failure),
+                Ok(()) if next > known => break,
+                Ok(()) | Err(_) => {}
+            }
+            // Publications go on behind what is damaged: at an offset that none of them had.
+            self.condition
+                .damaged(channel, format!("damaged at offset {next}"));
+            let number = retained.id;
+            let last = last_offset(store, number).unwrap_or(0).max(known).max(next);
+            match damage::next_readable(store, channel, number, next, last) {
+                Some(readable) => next = readable,
+                None => {
+                    retained.head = last;
+                    break;
+                }
+            }
         }
+        Ok(retained)
     }
+}
+
+/// The newest offset on disk, if that part of it can be read.
+fn last_offset(store: &Store, number: u32) -> Option<u64> {
+    let last = catch_unwind(AssertUnwindSafe(|| store.last_offset(number)));
+    last.ok()?.ok().flatten()
+}
+
+/// Counts what no bucket knows yet, up to the end or to what can't be read.
+fn scan(
+    store: &Store,
+    channel: &ChannelName,
+    rules: &ChannelRules,
+    retained: &mut Retained,
+    next: &mut u64,
+) -> Result<(), BrokerFailure> {
+    let (number, epoch) = (retained.id, retained.epoch);
+    let (from, mut unreadable) = (*next, false);
+    let each = |key: &[u8], value: &[u8]| {
+        let offset = offset_of(key).unwrap_or(0);
+        let publication = decode(channel, Position { epoch, offset }, value);
+        let Some(publication) = publication.filter(|_| offset == *next) else {
+            unreadable = true;
+            return false;
+        };
+        let weight = publication.weight() as u64;
+        retained.push(offset, weight, publication.time_ms, &rules.history);
+        *next += 1;
+        true
+    };
+    damage::read(store, number, from, each)?;
+    if unreadable {
+        return Err(BrokerFailure::StorageCorrupt);
+    }
+    Ok(())
 }

@@ -7,7 +7,7 @@ mod upkeep;
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         mpsc::{SyncSender, TrySendError},
     },
 };
@@ -18,18 +18,17 @@ use offhook_engine::{
 };
 
 use super::{
+    Files,
+    condition::Condition,
     open_error::failure_of,
     queue::{Job, JobQueue},
     reader::ReadJob,
     record::idempotency_key,
     retained::Retained,
-    store::{Group, SharedStore},
-    witness::Witness,
+    shared_store::SharedStore,
+    store::Group,
 };
-use crate::{
-    broker::{Health, WorkerId},
-    hub::Hub,
-};
+use crate::{broker::WorkerId, hub::Hub};
 
 /// A channel with history that is in use.
 struct Open {
@@ -38,6 +37,8 @@ struct Open {
     /// The newest offset that followers were told of; `told <= retained.head`.
     told: u64,
     used: u64,
+    /// The newest offset that its entry in `channels` knows of.
+    remembered: u64,
 }
 
 /// What became of a publish or an acknowledgement before its group was committed.
@@ -55,11 +56,11 @@ enum Staged {
 
 pub(super) struct Writer {
     store: SharedStore,
-    witness: Witness,
+    files: Files,
     reads: SyncSender<ReadJob>,
     hub: Hub,
     open: HashMap<ChannelName, Open>,
-    health: Arc<Mutex<Health>>,
+    condition: Arc<Condition>,
     /// Why there is no store, while there is none.
     failure: BrokerFailure,
     /// Wall-clock milliseconds as of the latest tick.
@@ -76,10 +77,10 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         store: SharedStore,
-        witness: Witness,
+        files: Files,
         reads: SyncSender<ReadJob>,
         hub: Hub,
-        health: Arc<Mutex<Health>>,
+        condition: Arc<Condition>,
     ) -> Self {
         let (open, swept) = (HashMap::new(), String::new());
         let (batch, channels, ticks) = (0, 0, 0);
@@ -87,11 +88,11 @@ impl Writer {
         let now_ms = hub.now().unix_ms;
         let mut writer = Self {
             store,
-            witness,
+            files,
             reads,
             hub,
             open,
-            health,
+            condition,
             failure,
             now_ms,
             batch,
@@ -134,7 +135,7 @@ impl Writer {
     /// Stages every durable publish and acknowledgement, and commits them together.
     fn publish_all(&mut self, jobs: &[Job]) -> Vec<Staged> {
         let mut staged = Vec::new();
-        let mut group = self.store.get().map(|store| store.group());
+        let mut group = self.store.writable().map(|store| store.group());
         for job in jobs {
             let Job::Request { request, .. } = job else {
                 continue;
@@ -223,6 +224,7 @@ impl Writer {
         }
         if sealed || offset == 1 {
             group.remember(&draft.channel, &open.retained);
+            open.remembered = offset;
         }
         if number == next_number {
             self.channels += 1;
@@ -240,22 +242,22 @@ impl Writer {
             return Err(self.failure);
         }
         self.batch = number;
-        if let Err(error) = self.witness.write(number) {
+        if let Err(error) = self.files.witness.write(number) {
             // The batch is durable; without the witness a later loss may go unnoticed.
-            self.set_health(Health::Failing(format!(
-                "the witness can't be written: {error}"
-            )));
+            self.condition.failing(format!(
+                "the witness can't be written: {error}; it is tried again"
+            ));
             return Ok(());
         }
-        self.recovered();
+        self.condition.recovered();
         Ok(())
     }
 
     fn failed(&mut self, what: &str, error: &fjall::Error) {
         self.open.clear();
-        self.store.close();
+        self.store.stop_writing();
         self.failure = failure_of(error);
-        if self.failure == BrokerFailure::StorageFailed && self.store.disk_is_full() {
+        if self.failure == BrokerFailure::StorageFailed && self.disk_is_full() {
             // A flush in the background met the end of the disk: the store only says "poisoned".
             self.failure = BrokerFailure::StorageFull;
         }
@@ -265,21 +267,13 @@ impl Writer {
         } else {
             "check the disk"
         };
-        self.set_health(Health::Failing(format!(
-            "{what}: {error}; {todo}, it is tried again"
-        )));
+        self.condition
+            .failing(format!("{what}: {error}; {todo}, it is tried again"));
     }
 
-    fn set_health(&self, health: Health) {
-        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
-    }
-
-    /// A write went well. What can't be read stays so.
-    fn recovered(&self) {
-        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*health, Health::Failing(_)) {
-            *health = Health::Good;
-        }
+    fn disk_is_full(&self) -> bool {
+        let tried = self.store.try_disk();
+        tried.is_err_and(|error| failure_of(&error.into()) == BrokerFailure::StorageFull)
     }
 
     fn answer(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use offhook_engine::{BrokerEvent, ChannelName};
 
 use super::Writer;
-use crate::{broker::Health, log::store::Store};
+use crate::log::store::Store;
 
 /// Channels on disk that one tick looks at for what is too old.
 const SWEEP: usize = 64;
@@ -20,38 +20,66 @@ impl Writer {
 
     pub(super) fn tick(&mut self) {
         self.ticks += 1;
-        let Some(store) = self.store.get().or_else(|| self.open_again()) else {
+        let Some(store) = self.store.writable().or_else(|| self.open_again()) else {
             return;
         };
         let now_ms = self.now_ms;
         let window = self.hub.rules().longest_key_window().as_millis() as u64;
         store.forget_keys_before(now_ms.saturating_sub(window));
+        self.look_after_files(&store);
+        self.trim_by_age(&store, now_ms);
+        self.close_unused();
+    }
+
+    /// Keeps the manifest true, and tries a witness again that could not be written.
+    fn look_after_files(&mut self, store: &Store) {
+        if let Err(why) = self.files.inventory.look(store) {
+            self.condition.failing(why);
+            return;
+        }
+        if self.condition.is_failing() && self.files.witness.write(self.batch).is_ok() {
+            self.condition.recovered();
+        }
+    }
+
+    /// Channels that nobody uses go from memory; none whose head is in no entry: should what is
+    /// newest be damaged, its entry alone tells which offsets were given.
+    fn close_unused(&mut self) {
         let (ticks, hub) = (self.ticks, &self.hub);
         self.open.retain(|name, open| {
-            hub.is_followed(name) || open.used.saturating_add(CLOSE_AFTER) > ticks
+            hub.is_followed(name)
+                || open.used.saturating_add(CLOSE_AFTER) > ticks
+                || open.remembered < open.retained.head
         });
-        self.trim_by_age(&store, now_ms);
     }
 
     /// The store was closed because a write failed: perhaps it goes now.
     fn open_again(&mut self) -> Option<Arc<Store>> {
-        let store = match self.store.reopen() {
+        if self.store.try_disk().is_err() {
+            return None;
+        }
+        let store = match self.store.reopen(self.batch) {
             Ok(store) => store,
             Err(error) => {
                 self.failed("the log can't be opened again", &error);
                 return None;
             }
         };
+        // What was read meanwhile was without what was written last.
+        self.open.clear();
+        let acknowledged = self.batch;
         self.opened(&store);
-        if self.witness.read() > Some(self.batch) {
+        if acknowledged > self.batch {
             self.store.close();
-            self.set_health(Health::Corrupt(
+            self.condition.broken(
                 "the disk lost acknowledged publications when it failed; stop the server and \
-                 restore the log from a backup, or start it accepting the loss"
+                 restore the log from a backup, or start it with storage.accept_loss = true"
                     .to_owned(),
-            ));
+            );
             return None;
         }
+        // Says whether it takes writes again, without waiting for somebody to publish.
+        self.commit(store.group()).ok()?;
         // What was written but not acknowledged is there now: followers look it up.
         self.hub.tell_all(&BrokerEvent::Lagged);
         Some(store)
@@ -61,9 +89,14 @@ impl Writer {
     fn trim_by_age(&mut self, store: &Arc<Store>, now_ms: u64) {
         let mut group = store.group();
         for (name, open) in &mut self.open {
-            if let Some(old) = open.retained.trim(&open.rules.history, now_ms) {
-                group.remove(open.retained.id, old);
+            let old = open.retained.trim(&open.rules.history, now_ms);
+            let idle = open.used.saturating_add(CLOSE_AFTER) <= self.ticks;
+            if old.is_some() || idle && open.remembered < open.retained.head {
                 group.remember(name, &open.retained);
+                open.remembered = open.retained.head;
+            }
+            if let Some(old) = old {
+                group.remove(open.retained.id, old);
             }
         }
         let names = store.channels_after(&self.swept, SWEEP).unwrap_or_default();
