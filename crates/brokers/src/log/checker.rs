@@ -92,26 +92,18 @@ impl Checker {
 
     fn step(&self, store: &Arc<Store>, place: Place, bytes: &mut usize) -> Place {
         match place {
-            Place::Index(index, after) => self.walk(store, index, after, bytes),
+            Place::Index(index, after) => self.walk(store, index, after.as_deref(), bytes),
             Place::Channels(after) => self.next_channel(store, &after, bytes),
             Place::Channel(name, next) => self.check_channel(store, name, next, bytes),
             Place::Resting(left) => Place::Resting(left),
         }
     }
 
-    fn walk(
-        &self,
-        store: &Store,
-        index: usize,
-        after: Option<Vec<u8>>,
-        bytes: &mut usize,
-    ) -> Place {
+    fn walk(&self, store: &Store, index: usize, after: Option<&[u8]>, bytes: &mut usize) -> Place {
         let Some(keyspace) = store.indexes().get(index).copied() else {
             return Place::Channels(String::new());
         };
-        let walked = catch_unwind(AssertUnwindSafe(|| {
-            store.walk(keyspace, after.as_deref(), bytes)
-        }));
+        let walked = catch_unwind(AssertUnwindSafe(|| store.walk(keyspace, after, bytes)));
         match walked {
             Ok(Ok(Some(last))) => return Place::Index(index, Some(last)),
             Ok(Ok(None)) => {}

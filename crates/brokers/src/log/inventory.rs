@@ -266,7 +266,7 @@ impl Inventory {
         Ok(Self {
             directory: directory.to_owned(),
             manifest,
-            newest: store.newest(),
+            newest: store.newest_entries(),
         })
     }
 
@@ -284,7 +284,7 @@ impl Inventory {
             self.manifest.sealed.insert(self.manifest.journal, marks);
             self.manifest.journal = newest;
         }
-        self.newest = store.newest();
+        self.newest = store.newest_entries();
         let mut missing = None;
         self.manifest.sealed.retain(|journal, needed| {
             if on_disk.contains(journal) {

@@ -144,11 +144,10 @@ fn what_to_do(kind: io::ErrorKind) -> &'static str {
     if is_full(kind) {
         return "the disk is full: make room";
     }
-    match kind {
-        io::ErrorKind::PermissionDenied => "give this user the right to read and write it",
-        io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only: check the disk",
-        _ => "check the directory and the disk",
+    if kind == io::ErrorKind::PermissionDenied {
+        return "give this user the right to read and write it";
     }
+    "check the directory and the disk"
 }
 
 fn is_full(kind: io::ErrorKind) -> bool {

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use offhook_engine::Epoch;
+use offhook_engine::Now;
 
 use super::{
     Durability, LogOptions, OpenError, copy_forward,
@@ -16,6 +16,7 @@ use super::{
     store::Store,
     witness::{self, Testimony, Witness},
 };
+use crate::lineage::Epochs;
 
 /// Held while a log is in use.
 const LOCK: &str = "lock";
@@ -23,6 +24,7 @@ const LOCK: &str = "lock";
 /// A log that was found good.
 pub(super) struct Opened {
     pub(super) store: Store,
+    pub(super) epochs: Epochs,
     pub(super) witness: Witness,
     pub(super) inventory: Inventory,
     /// Keeps other processes away.
@@ -31,8 +33,8 @@ pub(super) struct Opened {
     pub(super) warnings: Vec<String>,
 }
 
-/// Opens the log in this directory, or begins one, with a new epoch of at least `fresh`.
-pub(super) fn open(options: &LogOptions, fresh: Epoch) -> Result<Opened, OpenError> {
+/// Opens the log in this directory, or begins one, with a new epoch.
+pub(super) fn open(options: &LogOptions, now: Now) -> Result<Opened, OpenError> {
     let directory = &options.path;
     let io = |error| OpenError::Io {
         path: directory.clone(),
@@ -49,7 +51,7 @@ pub(super) fn open(options: &LogOptions, fresh: Epoch) -> Result<Opened, OpenErr
     }
     let accept_loss = options.accept_loss || options.durability == Durability::Os;
     let Some(manifest) = read_manifest(directory)? else {
-        return begin(options, fresh, lock, warnings);
+        return begin(options, now, lock, warnings);
     };
     inventory::check_files(directory, &manifest, accept_loss)?;
     let testimony = Witness::read(directory).map_err(io)?;
@@ -65,7 +67,7 @@ pub(super) fn open(options: &LogOptions, fresh: Epoch) -> Result<Opened, OpenErr
     inventory::check_store(directory, &manifest, &store, accept_loss)?;
     settle(
         options,
-        fresh,
+        now,
         Found {
             manifest,
             testimony,
@@ -134,7 +136,7 @@ fn remove(directory: &Path) -> io::Result<()> {
 /// An empty log. Until it is complete its manifest says so.
 fn begin(
     options: &LogOptions,
-    fresh: Epoch,
+    now: Now,
     lock: File,
     warnings: Vec<String>,
 ) -> Result<Opened, OpenError> {
@@ -150,13 +152,13 @@ fn begin(
         testimony: None,
         store,
     };
-    settle(options, fresh, found, lock, warnings)
+    settle(options, now, found, lock, warnings)
 }
 
 /// Begins an epoch, and writes down what the log consists of now.
 fn settle(
     options: &LogOptions,
-    fresh: Epoch,
+    now: Now,
     found: Found,
     lock: File,
     warnings: Vec<String>,
@@ -168,10 +170,9 @@ fn settle(
         testimony,
         store,
     } = found;
-    let batch = store.newest_batch().map_err(failed)?;
+    let batch = store.newest().map_err(failed)?.batch;
     let confirmed = testimony.map_or(0, |testimony| testimony.batch);
-    let lost = confirmed > batch
-        || testimony.is_some_and(|testimony| Some(testimony.epoch) > store.newest_epoch());
+    let lost = confirmed > batch;
     let accept_loss = options.accept_loss || options.durability == Durability::Os;
     if lost && !accept_loss {
         return Err(OpenError::LostAcknowledged {
@@ -181,7 +182,8 @@ fn settle(
     }
     let batch = batch.max(confirmed) + 1;
     store.own(manifest.id).map_err(failed)?;
-    let epoch = store.settle_epoch(fresh, lost, batch).map_err(failed)?;
+    let epochs = store.begin_epoch(now, batch).map_err(failed)?;
+    let epoch = epochs.current();
     manifest.state = State::Complete;
     manifest.epoch = epoch.0;
     manifest.batch = batch;
@@ -193,6 +195,7 @@ fn settle(
     let inventory = Inventory::begin(directory, manifest, &store).map_err(io)?;
     Ok(Opened {
         store,
+        epochs,
         witness,
         inventory,
         lock,
@@ -234,7 +237,7 @@ fn open_store(options: &LogOptions, testimony: Option<Testimony>) -> Result<Stor
     let failed = |error| OpenError::of(directory, error);
     let store = Store::open(options).map_err(failed)?;
     let confirmed = testimony.map_or(0, |testimony| testimony.batch);
-    if store.newest_batch().map_err(failed)? <= confirmed {
+    if store.newest().map_err(failed)?.batch <= confirmed {
         return Ok(store);
     }
     drop(store);

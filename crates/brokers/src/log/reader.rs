@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use offhook_engine::{
-    BrokerEvent, BrokerFailure, ChannelName, Position, Publication, ReadFrom, ReadLimit, RequestId,
+    BrokerEvent, BrokerFailure, ChannelName, Publication, ReadLimit, ReadStart, RequestId,
     StreamState, Trimmed,
 };
 
@@ -17,7 +17,10 @@ use super::{
     shared_store::SharedStore,
     store::Store,
 };
-use crate::mailbox::Mailbox;
+use crate::{
+    lineage::{Epochs, Lineage},
+    mailbox::Mailbox,
+};
 
 /// Reads that may wait: all workers' reads under way fit many times.
 const WAITING: usize = 4096;
@@ -27,8 +30,10 @@ pub(super) struct ReadJob {
     pub(super) id: RequestId,
     pub(super) channel: ChannelName,
     pub(super) number: u32,
+    pub(super) epochs: Arc<Epochs>,
+    pub(super) lineage: Lineage,
     pub(super) stream: StreamState,
-    pub(super) from: ReadFrom,
+    pub(super) start: ReadStart,
     pub(super) limit: ReadLimit,
 }
 
@@ -59,9 +64,10 @@ impl Reader {
         while let Ok(job) = self.jobs.recv() {
             let id = job.id;
             let event = match self.read(&job) {
-                Ok((stream, publications)) => BrokerEvent::History {
+                Ok((stream, start, publications)) => BrokerEvent::History {
                     id,
                     stream,
+                    start,
                     publications,
                 },
                 Err(failure) => BrokerEvent::Failed { id, failure },
@@ -70,10 +76,11 @@ impl Reader {
         }
     }
 
-    fn read(&self, job: &ReadJob) -> Result<(StreamState, Vec<Arc<Publication>>), BrokerFailure> {
+    fn read(&self, job: &ReadJob) -> Result<Read, BrokerFailure> {
         let store = self.store.get().ok_or(BrokerFailure::StorageFailed)?;
         let mut stream = job.stream;
-        let mut page = read_page(&store, job, first_wanted(job));
+        let head = stream.head.offset;
+        let mut page = read_page(&store, job, job.start.after.offset + 1);
         if let Some(damage) = page.damage.take() {
             let Damage { offset, failure } = damage;
             if failure != BrokerFailure::StorageCorrupt {
@@ -83,17 +90,22 @@ impl Reader {
                 .damaged(&job.channel, format!("damaged at offset {offset}"));
             if page.publications.is_empty() {
                 // What can be read behind it follows; what is before it came with an earlier page.
-                let next =
-                    damage::next_readable(&store, &job.channel, job.number, offset, stream.head);
-                let next = next.unwrap_or(stream.head + 1);
+                let next = damage::next_readable(&store, &job.channel, job.number, offset, head);
+                let next = next.unwrap_or(head + 1);
                 page = read_page(&store, job, next);
                 page.first_found = Some(next);
                 stream.trimmed = Trimmed::Damaged;
             }
         }
         // What was trimmed since the job was made is no longer there, and said so.
-        stream.first = stream.first.max(page.first_found.unwrap_or(0));
-        Ok((stream, page.publications))
+        let first = stream.first.max(page.first_found.unwrap_or(0));
+        stream.first = first;
+        let after = job.start.after.offset.max(first.saturating_sub(1));
+        let start = ReadStart {
+            after: job.lineage.at(&job.epochs, after),
+            ..job.start
+        };
+        Ok((stream, start, page.publications))
     }
 }
 
@@ -102,6 +114,8 @@ struct Damage {
     offset: u64,
     failure: BrokerFailure,
 }
+
+type Read = (StreamState, ReadStart, Vec<Arc<Publication>>);
 
 #[derive(Default)]
 struct Page {
@@ -112,35 +126,26 @@ struct Page {
     damage: Option<Damage>,
 }
 
-fn first_wanted(job: &ReadJob) -> u64 {
-    let after = match job.from {
-        ReadFrom::After(offset) => offset,
-        ReadFrom::Last(count) => job.stream.head.saturating_sub(count),
-    };
-    after.saturating_add(1).max(job.stream.first)
-}
-
 fn read_page(store: &Store, job: &ReadJob, from: u64) -> Page {
     let stream = job.stream;
+    let head = stream.head.offset;
     let mut page = Page::default();
-    if from > stream.head || job.limit.count == 0 {
+    if from > head || job.limit.count == 0 {
         return page;
     }
     let (mut next, mut bytes, mut hole) = (from, 0, false);
     let each = |key: &[u8], value: &[u8]| {
         let offset = offset_of(key).unwrap_or(0);
-        if offset > stream.head {
+        if offset > head {
             return false;
         }
         if page.publications.is_empty() && offset > next && from == stream.first {
             page.first_found = Some(offset);
             next = offset;
         }
-        let position = Position {
-            epoch: stream.epoch,
-            offset,
-        };
-        let publication = decode(&job.channel, position, value).filter(|_| offset == next);
+        let at = |offset| job.lineage.at(&job.epochs, offset);
+        let place = (at(offset.saturating_sub(1)), at(offset));
+        let publication = decode(&job.channel, place, value).filter(|_| offset == next);
         let Some(publication) = publication else {
             hole = true;
             return false;
@@ -160,7 +165,7 @@ fn read_page(store: &Store, job: &ReadJob, from: u64) -> Page {
         failure,
     });
     if page.publications.is_empty() && page.damage.is_none() {
-        page.first_found = Some(stream.head + 1);
+        page.first_found = Some(head + 1);
     }
     page
 }

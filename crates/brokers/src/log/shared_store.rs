@@ -104,7 +104,7 @@ impl SharedStore {
             wait_for_readers(old);
         }
         let mut store = Store::open(&self.options)?;
-        if store.newest_batch()? > confirmed {
+        if store.newest()?.batch > confirmed {
             drop(store);
             copy_forward::copy_journals(&self.options.path)?;
             store = Store::open(&self.options)?;

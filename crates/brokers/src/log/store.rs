@@ -10,13 +10,14 @@ use std::{
     },
 };
 
+use bytes::Buf;
 use fjall::{
     AbstractTree, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode,
     compaction::filter::{
         CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
     },
 };
-use offhook_engine::{ChannelName, Draft, Epoch};
+use offhook_engine::{ChannelName, Draft, Epoch, Now};
 
 use super::{
     Durability, LogOptions,
@@ -27,7 +28,10 @@ use super::{
     },
     retained::Retained,
 };
-use crate::cursors::Cursor;
+use crate::{
+    cursors::Cursor,
+    lineage::{Began, Epochs, fresh_epoch},
+};
 
 /// Threads that flush and compact.
 const THREADS: usize = 2;
@@ -36,6 +40,8 @@ pub(super) const MEMTABLE: u64 = 16 << 20;
 /// Journals on disk; fjall's smallest useful value, since replaying them is what a restart does.
 const JOURNALS: u64 = 128 << 20;
 
+/// The list of epochs; before there was one, the only epoch.
+const EPOCHS: &str = "epochs";
 const EPOCH: &str = "epoch";
 const BATCH: &str = "batch";
 const CHANNELS: &str = "channels";
@@ -108,28 +114,25 @@ impl Store {
         })
     }
 
-    /// A log has one epoch. It begins with the log, and anew when acknowledged batches are
-    /// missing and that is accepted.
-    pub(super) fn settle_epoch(
-        &self,
-        fresh: Epoch,
-        lost: bool,
-        batch: u64,
-    ) -> fjall::Result<Epoch> {
-        let epoch = match self.newest_epoch() {
-            Some(epoch) if !lost => epoch,
-            Some(epoch) => fresh.0.max(epoch + 1),
-            None => fresh.0,
+    /// Each start begins an epoch, with this batch.
+    pub(super) fn begin_epoch(&self, now: Now, batch: u64) -> fjall::Result<Epochs> {
+        let sequence = self.newest()?.sequence;
+        let epochs = match self.epochs()? {
+            Some(mut epochs) => {
+                epochs.begin(Began {
+                    epoch: fresh_epoch(Some(epochs.current()), now),
+                    sequence,
+                });
+                epochs
+            }
+            None => Epochs::new(fresh_epoch(None, now)),
         };
+        let newest = Newest { batch, sequence };
         let mut group = self.db.batch().durability(Some(PersistMode::SyncAll));
-        group.insert(&self.node, EPOCH, epoch.to_be_bytes());
-        group.insert(&self.node, BATCH, batch.to_be_bytes());
+        group.insert(&self.node, EPOCHS, epochs.encode());
+        group.insert(&self.node, BATCH, newest.encode());
         group.commit()?;
-        Ok(Epoch(epoch))
-    }
-
-    pub(super) fn newest_epoch(&self) -> Option<u64> {
-        self.number(EPOCH).ok().flatten()
+        Ok(epochs)
     }
 
     pub(super) fn keyspaces(&self) -> [&Keyspace; 5] {
@@ -174,7 +177,7 @@ impl Store {
     }
 
     /// The newest entry of each keyspace.
-    pub(super) fn newest(&self) -> Marks {
+    pub(super) fn newest_entries(&self) -> Marks {
         let newest = |keyspace: &Keyspace| keyspace.tree.get_highest_seqno();
         self.marks(newest)
     }
@@ -192,12 +195,19 @@ impl Store {
             .collect()
     }
 
-    pub(super) fn epoch(&self) -> fjall::Result<Epoch> {
-        Ok(Epoch(self.number(EPOCH)?.unwrap_or(0)))
+    pub(super) fn epochs(&self) -> fjall::Result<Option<Epochs>> {
+        if let Some(bytes) = self.node.get(EPOCHS)? {
+            let epochs = Epochs::decode(&bytes).ok_or(fjall::Error::Unrecoverable)?;
+            return Ok(Some(epochs));
+        }
+        Ok(self.number(EPOCH)?.map(|epoch| Epochs::new(Epoch(epoch))))
     }
 
-    pub(super) fn newest_batch(&self) -> fjall::Result<u64> {
-        Ok(self.number(BATCH)?.unwrap_or(0))
+    /// The newest batch, and the newest sequence number in it.
+    pub(super) fn newest(&self) -> fjall::Result<Newest> {
+        let bytes = self.node.get(BATCH)?;
+        let newest = bytes.map_or(Some(Newest::default()), |bytes| Newest::decode(&bytes));
+        newest.ok_or(fjall::Error::Unrecoverable)
     }
 
     pub(super) fn channel_count(&self) -> fjall::Result<u32> {
@@ -333,6 +343,30 @@ impl Store {
     }
 }
 
+/// The newest batch, and the newest sequence number of the broker as of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Newest {
+    pub(super) batch: u64,
+    pub(super) sequence: u64,
+}
+
+impl Newest {
+    fn encode(self) -> [u8; 16] {
+        let mut out = [0; 16];
+        let (head, tail) = out.split_at_mut(8);
+        head.copy_from_slice(&self.batch.to_be_bytes());
+        tail.copy_from_slice(&self.sequence.to_be_bytes());
+        out
+    }
+
+    /// Batches of older logs have no sequence number.
+    fn decode(mut bytes: &[u8]) -> Option<Self> {
+        let batch = bytes.try_get_u64().ok()?;
+        let sequence = bytes.try_get_u64().unwrap_or(0);
+        Some(Self { batch, sequence })
+    }
+}
+
 /// What one fsync will carry: there whole or not at all.
 pub(super) struct Group {
     batch: OwnedWriteBatch,
@@ -355,8 +389,8 @@ impl Group {
         self.keys.get(key).copied()
     }
 
-    pub(super) fn publish(&mut self, channel: u32, offset: u64, draft: &Draft) {
-        encode(draft, &mut self.record);
+    pub(super) fn publish(&mut self, channel: u32, offset: u64, sequence: u64, draft: &Draft) {
+        encode(draft, sequence, &mut self.record);
         self.batch
             .insert(&self.store.log, log_key(channel, offset), &*self.record);
     }
@@ -417,9 +451,8 @@ impl Group {
         }
     }
 
-    pub(super) fn commit(mut self, number: u64) -> fjall::Result<()> {
-        self.batch
-            .insert(&self.store.node, BATCH, number.to_be_bytes());
+    pub(super) fn commit(mut self, newest: Newest) -> fjall::Result<()> {
+        self.batch.insert(&self.store.node, BATCH, newest.encode());
         self.batch.commit()
     }
 }

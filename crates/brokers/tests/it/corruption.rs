@@ -83,7 +83,7 @@ fn a_journal_that_lost_its_end_is_not_served_and_says_what_to_do() {
 }
 
 #[test]
-fn an_accepted_loss_begins_a_new_epoch_so_that_every_subscriber_hears_of_it() {
+fn after_an_accepted_loss_a_subscriber_that_had_what_is_lost_hears_of_it() {
     let directory = written();
     let before = Desk::new(&open(directory.path(), false).unwrap()).follow("a");
     let journal = journals(directory.path()).pop().unwrap();
@@ -94,10 +94,14 @@ fn an_accepted_loss_begins_a_new_epoch_so_that_every_subscriber_hears_of_it() {
         .set_len(8_000)
         .unwrap();
     let after = Desk::new(&open(directory.path(), true).unwrap()).follow("a");
-    assert!(after.head < before.head);
-    assert_ne!(after.epoch, before.epoch);
+    assert!(after.head.offset < before.head.offset);
+    let mut desk = Desk::new(&open(directory.path(), false).unwrap());
+    let (_, start, _) = desk.read("a", ReadFrom::After(before.head), 1);
+    assert_eq!(start.resolution, Resolution::Diverged);
+    assert_eq!(start.agreed, after.head);
+    drop(desk);
     let again = Desk::new(&open(directory.path(), false).unwrap()).follow("a");
-    assert_eq!(again.epoch, after.epoch, "accepted once, it is settled");
+    assert_eq!(again.head, after.head, "accepted once, it is settled");
 }
 
 #[test]
@@ -116,8 +120,10 @@ fn with_relaxed_durability_a_loss_is_no_reason_to_stay_down_but_one_to_say_so() 
     let log: Arc<dyn Broker> =
         Arc::new(Log::open(options, Arc::new(kept(1_000_000)), at(5)).unwrap());
     let after = Desk::new(&log).follow("a");
-    assert!(after.head < before.head);
-    assert_ne!(after.epoch, before.epoch);
+    assert!(after.head.offset < before.head.offset);
+    let (_, start, _) = Desk::new(&log).read("a", ReadFrom::After(before.head), 1);
+    assert_eq!(start.resolution, Resolution::Diverged);
+    assert_eq!(start.agreed, after.head);
 }
 
 #[test]
@@ -176,20 +182,23 @@ fn one_flipped_bit_costs_the_publications_in_its_block_and_a_gap_says_why() {
     let broker = open(directory.path(), false).unwrap();
     let mut desk = Desk::new(&broker);
     let (mut after, mut read, mut damaged) = (0, 0, 0);
+    let mut from = ReadFrom::Start;
     while after < count {
-        let (stream, publications) = desk.history("a", ReadFrom::After(after), 1_000);
-        assert_eq!(stream.head, count);
-        if stream.first > after + 1 {
+        let (stream, start, publications) = desk.read("a", from, 1_000);
+        assert_eq!(stream.head.offset, count);
+        if start.after.offset > after {
             assert_eq!(stream.trimmed, Trimmed::Damaged);
-            damaged += stream.first - after - 1;
-            after = stream.first - 1;
+            damaged += start.after.offset - after;
+            after = start.after.offset;
         }
+        from = ReadFrom::After(start.after);
         for publication in publications {
             after += 1;
             read += 1;
             assert_eq!(publication.position.offset, after, "without a hole");
             let text = format!("{} ", after - 1).repeat(200);
             assert_eq!(publication.data, text);
+            from = ReadFrom::After(publication.position);
         }
     }
     assert_eq!(read + damaged, count);
@@ -208,7 +217,7 @@ fn a_channel_with_a_flipped_bit_takes_live_publications_and_subscribers() {
     let (directory, count) = with_damaged_tables();
     let broker = open(directory.path(), false).unwrap();
     let mut desk = Desk::new(&broker);
-    assert_eq!(desk.follow("a").head, count);
+    assert_eq!(desk.follow("a").head.offset, count);
     assert_eq!(desk.publish("a", "live").offset, count + 1);
     let (_, newest) = desk.history("a", ReadFrom::Last(1), 10);
     assert_eq!(newest[0].data, "live");

@@ -15,6 +15,7 @@ mod desk;
 mod disk_full;
 mod failed_fsync;
 mod incomplete;
+mod lineage;
 mod mailbox;
 mod presence;
 mod restart;

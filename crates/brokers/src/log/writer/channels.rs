@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use offhook_engine::{BrokerFailure, ChannelName, ChannelRules, Position};
+use offhook_engine::{BrokerFailure, ChannelName, ChannelRules, Epoch, Position};
 
 use super::{Open, Writer};
 use crate::log::{
@@ -11,6 +11,12 @@ use crate::log::{
     record::{decode, offset_of},
     retained::Retained,
     store::Store,
+};
+
+/// For what is only counted.
+const NOWHERE: Position = Position {
+    epoch: Epoch(0),
+    offset: 0,
 };
 
 impl Writer {
@@ -59,11 +65,11 @@ impl Writer {
             }
             failure
         };
-        let epoch = store.epoch().map_err(failed)?;
         let Some(bytes) = store.channel(channel).map_err(failed)? else {
-            return Ok(Retained::new(self.channels, epoch));
+            return Ok(Retained::new(self.channels));
         };
-        let mut retained = Retained::decode(&bytes, epoch).ok_or_else(|| {
+        let origin = self.epochs.origin();
+        let mut retained = Retained::decode(&bytes, origin.epoch).ok_or_else(|| {
             let what = "what is known of it can't be read".to_owned();
             self.condition.damaged(channel, what);
             BrokerFailure::StorageCorrupt
@@ -108,11 +114,12 @@ fn scan(
     retained: &mut Retained,
     next: &mut u64,
 ) -> Result<(), BrokerFailure> {
-    let (number, epoch) = (retained.id, retained.epoch);
+    let number = retained.id;
     let (from, mut unreadable) = (*next, false);
     let each = |key: &[u8], value: &[u8]| {
         let offset = offset_of(key).unwrap_or(0);
-        let publication = decode(channel, Position { epoch, offset }, value);
+        // Only its size and age count here, not its place.
+        let publication = decode(channel, (NOWHERE, NOWHERE), value);
         let Some(publication) = publication.filter(|_| offset == *next) else {
             unreadable = true;
             return false;
