@@ -233,6 +233,8 @@ pub enum Trimmed {
     BySize,
     /// Older than the channel keeps.
     ByAge,
+    /// They can't be read: the disk returned something else than was written.
+    Damaged,
 }
 
 impl From<Trimmed> for GapReason {
@@ -240,6 +242,7 @@ impl From<Trimmed> for GapReason {
         match trimmed {
             Trimmed::BySize => Self::EvictedBySize,
             Trimmed::ByAge => Self::EvictedByAge,
+            Trimmed::Damaged => Self::Damaged,
         }
     }
 }

@@ -1,8 +1,12 @@
 //! A channel as it is on disk.
 
-use offhook_engine::{BrokerFailure, ChannelName, ChannelRules};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use offhook_engine::{BrokerFailure, ChannelName, ChannelRules, Epoch, Position};
 
 use super::{
+    condition::Condition,
+    damage,
     open_error::failure_of,
     record::{decode, offset_of},
     retained::Retained,
@@ -10,12 +14,11 @@ use super::{
 };
 use crate::lineage::Epochs;
 
-/// Why a channel can't be loaded.
-#[derive(Debug)]
-pub(super) struct Unreadable {
-    pub(super) failure: BrokerFailure,
-    pub(super) what: String,
-}
+/// For what is only counted.
+const NOWHERE: Position = Position {
+    epoch: Epoch(0),
+    offset: 0,
+};
 
 /// What is retained of a channel; none when nothing was ever published in it.
 pub(super) fn load(
@@ -23,40 +26,81 @@ pub(super) fn load(
     channel: &ChannelName,
     rules: &ChannelRules,
     epochs: &Epochs,
-) -> Result<Option<Retained>, Unreadable> {
-    let failed = |error: fjall::Error| Unreadable {
-        failure: failure_of(&error),
-        what: error.to_string(),
-    };
-    let corrupt = |what: String| Unreadable {
-        failure: BrokerFailure::StorageCorrupt,
-        what,
+    condition: &Condition,
+) -> Result<Option<Retained>, BrokerFailure> {
+    let failed = |error: fjall::Error| {
+        let failure = failure_of(&error);
+        if failure == BrokerFailure::StorageCorrupt {
+            let what = format!("what is known of it can't be read: {error}");
+            condition.damaged(channel, what);
+        }
+        failure
     };
     let Some(bytes) = store.channel(channel).map_err(failed)? else {
         return Ok(None);
     };
     let retained = Retained::decode(&bytes, epochs.origin().epoch);
-    let mut retained = retained.ok_or_else(|| corrupt("what is retained".to_owned()))?;
+    let mut retained = retained.ok_or_else(|| {
+        let what = "what is known of it can't be read".to_owned();
+        condition.damaged(channel, what);
+        BrokerFailure::StorageCorrupt
+    })?;
+    let known = retained.head;
     let mut next = retained.unsealed_from();
-    let mut unreadable = None;
+    loop {
+        let scanned = scan(store, channel, rules, &mut retained, &mut next);
+        match scanned {
+            Err(failure) if failure != BrokerFailure::StorageCorrupt => return Err(failure),
+            Ok(()) if next > known => break,
+            Ok(()) | Err(_) => {}
+        }
+        // Publications go on behind what is damaged: at an offset that none of them had.
+        condition.damaged(channel, format!("damaged at offset {next}"));
+        let number = retained.id;
+        let last = last_offset(store, number).unwrap_or(0).max(known).max(next);
+        match damage::next_readable(store, channel, number, next, last) {
+            Some(readable) => next = readable,
+            None => {
+                retained.head = last;
+                break;
+            }
+        }
+    }
+    Ok(Some(retained))
+}
+
+/// The newest offset on disk, if that part of it can be read.
+fn last_offset(store: &Store, number: u32) -> Option<u64> {
+    let last = catch_unwind(AssertUnwindSafe(|| store.last_offset(number)));
+    last.ok()?.ok().flatten()
+}
+
+/// Counts what no bucket knows yet, up to the end or to what can't be read.
+fn scan(
+    store: &Store,
+    channel: &ChannelName,
+    rules: &ChannelRules,
+    retained: &mut Retained,
+    next: &mut u64,
+) -> Result<(), BrokerFailure> {
     let number = retained.id;
-    let read = store.read(number, next, |key, value| {
+    let (from, mut unreadable) = (*next, false);
+    let each = |key: &[u8], value: &[u8]| {
         let offset = offset_of(key).unwrap_or(0);
-        let at = |offset| retained.at(epochs, offset);
-        let place = (at(offset.saturating_sub(1)), at(offset));
-        let publication = decode(channel, place, value).filter(|_| offset == next);
-        let Some(publication) = publication else {
-            unreadable = Some(next);
+        // Only its size and age count here, not its place.
+        let publication = decode(channel, (NOWHERE, NOWHERE), value);
+        let Some(publication) = publication.filter(|_| offset == *next) else {
+            unreadable = true;
             return false;
         };
         let weight = publication.weight() as u64;
         retained.push(offset, weight, publication.time_ms, &rules.history);
-        next += 1;
+        *next += 1;
         true
-    });
-    read.map_err(failed)?;
-    match unreadable {
-        Some(offset) => Err(corrupt(format!("offset {offset}"))),
-        None => Ok(Some(retained)),
+    };
+    damage::read(store, number, from, each)?;
+    if unreadable {
+        return Err(BrokerFailure::StorageCorrupt);
     }
+    Ok(())
 }

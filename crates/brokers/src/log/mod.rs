@@ -37,18 +37,37 @@
 //! or that lost its newest publications. A channel that nobody has published to costs nothing on
 //! disk, and its position is good across restarts all the same.
 //!
+//! Every keyspace also has an entry that says which log it belongs to.
+//!
+//! **What if files are missing, or of another log.** The `manifest` says what a log consists of;
+//! `inventory.rs` compares it with what is there before the store may touch anything, because the
+//! store takes what is missing for what never was. Without what the manifest names, the log is
+//! not opened.
+//!
 //! **What if the disk lies or breaks.** Blocks and journal entries carry checksums. Beside the
-//! store lies a witness: 16 bytes with the number of the newest batch that was acknowledged,
-//! written after the batch and outside its journal. A store that opens with an older batch than
-//! its witness has lost something acknowledged, and is not served as good.
+//! store lies a `witness`: the number of the newest batch that was acknowledged, written after the
+//! batch and outside its journal. A store that opens with an older batch than its witness has lost
+//! something acknowledged, and is not served. One that opens with a newer batch has something
+//! whose fsync may have failed: its journals are copied into new files first (`copy_forward.rs`).
+//! After a failed write the store is only read until the disk takes writes again. A publication
+//! that can't be read costs a gap with a reason of its own, and nothing else (`damage.rs`).
 
+mod checker;
+mod condition;
+mod copy_forward;
+mod damage;
+mod inventory;
 mod loading;
+mod manifest;
 mod open_error;
+mod opening;
+mod private;
 mod queue;
 mod reader;
 mod record;
 mod retained;
 mod shared;
+mod shared_store;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -58,21 +77,28 @@ mod writer;
 use std::{
     fmt,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc,
+        mpsc::{SyncSender, sync_channel},
+    },
     thread::JoinHandle,
 };
 
 use offhook_engine::{BrokerRequest, Now, RuleBook};
 
-pub use self::open_error::OpenError;
 use self::{
+    checker::Checker,
+    condition::Condition,
+    inventory::Inventory,
+    opening::Opened,
     queue::{Job, JobQueue},
     reader::{ReadQueue, Reader},
     shared::Shared,
-    store::{SharedStore, Store},
+    shared_store::SharedStore,
     witness::Witness,
     writer::Writer,
 };
+pub use self::{open_error::OpenError, private::private_directory};
 use crate::{
     broker::{Broker, Health, WorkerId},
     hub::Hub,
@@ -108,6 +134,9 @@ pub struct LogOptions {
     pub queue_bytes: usize,
     /// Bytes of memory for blocks read from disk. Default 64 MiB.
     pub cache_bytes: u64,
+    /// Bytes that are read with each tick to find damage, so that everything is read over and
+    /// over; 0 for never. Default 4 MiB: 14 GB an hour, and little of what any disk can read.
+    pub check_bytes: usize,
 }
 
 impl LogOptions {
@@ -120,6 +149,7 @@ impl LogOptions {
             queue_count: 65_536,
             queue_bytes: 64 << 20,
             cache_bytes: 64 << 20,
+            check_bytes: 4 << 20,
         }
     }
 }
@@ -140,8 +170,18 @@ impl LogOptions {
 /// ```
 pub struct Log {
     shared: Arc<Shared>,
-    health: Arc<Mutex<Health>>,
+    condition: Arc<Condition>,
+    /// Dropped, it ends the thread that checks.
+    ticks: Option<SyncSender<()>>,
     threads: Vec<JoinHandle<()>>,
+    warnings: Vec<String>,
+    _lock: std::fs::File,
+}
+
+/// What the writer keeps beside the store.
+struct Files {
+    witness: Witness,
+    inventory: Inventory,
 }
 
 impl Log {
@@ -155,11 +195,14 @@ impl Log {
             path: path.clone(),
             error,
         };
-        std::fs::create_dir_all(&path).map_err(io)?;
-        let store = Store::open(&options).map_err(|error| OpenError::of(&path, error))?;
-        let witness = Witness::open(&path).map_err(io)?;
-        let accept_loss = options.accept_loss || options.durability == Durability::Os;
-        let epochs = store.begin_epoch(&witness, now, accept_loss, &path)?;
+        let Opened {
+            store,
+            epochs,
+            witness,
+            inventory,
+            lock,
+            warnings,
+        } = opening::open(&options, now)?;
         let newest = store
             .newest()
             .map_err(|error| OpenError::of(&path, error))?;
@@ -169,10 +212,14 @@ impl Log {
             reads: ReadQueue::default(),
             epochs: Arc::new(epochs),
         });
-        let health = Arc::new(Mutex::new(Health::Good));
+        let condition = Arc::new(Condition::default());
+        let check_bytes = options.check_bytes;
         let store = SharedStore::new(options, store);
-        let reader = Reader::new(Arc::clone(&shared), store.clone(), Arc::clone(&health));
-        let writer = Writer::new(Arc::clone(&shared), store, witness, Arc::clone(&health));
+        let (ticks, told) = sync_channel(1);
+        let checker = Checker::new(store.clone(), Arc::clone(&condition), check_bytes, told);
+        let reader = Reader::new(Arc::clone(&shared), store.clone(), Arc::clone(&condition));
+        let files = Files { witness, inventory };
+        let writer = Writer::new(Arc::clone(&shared), store, files, Arc::clone(&condition));
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new()
                 .name(name.to_owned())
@@ -182,12 +229,22 @@ impl Log {
         let threads = vec![
             spawn("log-writer", Box::new(move || writer.run()))?,
             spawn("log-reader", Box::new(move || reader.run()))?,
+            spawn("log-checker", Box::new(move || checker.run()))?,
         ];
         Ok(Self {
             shared,
-            health,
+            condition,
+            ticks: Some(ticks),
             threads,
+            warnings,
+            _lock: lock,
         })
+    }
+
+    /// What an operator should know of how the log was found.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 }
 
@@ -207,6 +264,10 @@ impl Broker for Log {
     fn tick(&self, now: Now) {
         self.shared.hub.tick(now);
         self.shared.jobs.put_always(Job::Tick(now));
+        if let Some(ticks) = &self.ticks {
+            // One that is still busy with the last tick needs no other.
+            let _busy = ticks.try_send(());
+        }
     }
 
     fn health(&self) -> Health {
@@ -214,16 +275,14 @@ impl Broker for Log {
             let text = "a thread of the log died, its message is in the server's output; restart";
             return Health::Failing(text.to_owned());
         }
-        self.health
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.condition.health()
     }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
         self.shared.jobs.put_always(Job::Stop);
+        drop(self.ticks.take());
         for thread in self.threads.drain(..) {
             // A thread that panicked has nothing more to say than its message.
             drop(thread.join());

@@ -10,20 +10,21 @@ use std::{
 
 use offhook_engine::{
     BrokerEvent, BrokerFailure, ChannelName, Publication, ReadLimit, ReadStart, RequestId,
-    StreamState,
+    StreamState, Trimmed,
 };
 
 use super::{
+    condition::Condition,
+    damage,
     loading::load,
-    open_error::failure_of,
     queue::Job,
     record::{decode, offset_of},
     retained::Retained,
     shared::Shared,
-    store::{SharedStore, Store},
+    shared_store::SharedStore,
+    store::Store,
 };
 use crate::{
-    broker::Health,
     lineage::{Epochs, Lineage},
     mailbox::Mailbox,
 };
@@ -140,16 +141,16 @@ pub(super) struct Reader {
     store: SharedStore,
     /// Where the last sweep ended.
     swept: RefCell<String>,
-    health: Arc<Mutex<Health>>,
+    condition: Arc<Condition>,
 }
 
 impl Reader {
-    pub(super) fn new(shared: Arc<Shared>, store: SharedStore, health: Arc<Mutex<Health>>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, store: SharedStore, condition: Arc<Condition>) -> Self {
         Self {
             shared,
             store,
             swept: RefCell::default(),
-            health,
+            condition,
         }
     }
 
@@ -165,22 +166,14 @@ impl Reader {
 
     fn answer(&self, job: &ReadJob) {
         let id = job.id;
-        // The store may panic over a damaged block; that is one failed read, not a dead thread.
-        let event = match catch_unwind(AssertUnwindSafe(|| self.read(job))) {
-            Ok(Ok((stream, start, publications))) => BrokerEvent::History {
+        let event = match self.read(job) {
+            Ok((stream, start, publications)) => BrokerEvent::History {
                 id,
                 stream,
                 start,
                 publications,
             },
-            Ok(Err(failure)) => BrokerEvent::Failed { id, failure },
-            Err(_) => {
-                self.report(&format!("channel {}", job.channel));
-                BrokerEvent::Failed {
-                    id,
-                    failure: BrokerFailure::StorageCorrupt,
-                }
-            }
+            Err(failure) => BrokerEvent::Failed { id, failure },
         };
         job.mailbox.put(event);
     }
@@ -239,7 +232,8 @@ impl Reader {
     fn find_guarded(&self, channel: &ChannelName) -> Result<Option<Retained>, BrokerFailure> {
         let found = catch_unwind(AssertUnwindSafe(|| self.find(channel)));
         found.unwrap_or_else(|_| {
-            self.report(&format!("channel {channel}"));
+            let what = "what is known of it can't be read".to_owned();
+            self.condition.damaged(channel, what);
             Err(BrokerFailure::StorageCorrupt)
         })
     }
@@ -248,35 +242,33 @@ impl Reader {
         let store = self.store.get().ok_or(BrokerFailure::StorageFailed)?;
         let rules = self.shared.hub.rules().rules(channel);
         let rules = rules.ok_or(BrokerFailure::UnknownChannel)?;
-        load(&store, channel, rules, &self.shared.epochs).map_err(|unreadable| {
-            if unreadable.failure == BrokerFailure::StorageCorrupt {
-                self.report(&format!("channel {channel}: {}", unreadable.what));
-            }
-            unreadable.failure
-        })
+        load(&store, channel, rules, &self.shared.epochs, &self.condition)
     }
 
     fn read(&self, job: &ReadJob) -> Result<Read, BrokerFailure> {
         let store = self.store.get().ok_or(BrokerFailure::StorageFailed)?;
-        let page = read_page(&store, job).map_err(|error| {
-            let failure = failure_of(&error);
-            if failure == BrokerFailure::StorageCorrupt {
-                self.report(&format!("channel {}: {error}", job.channel));
+        let mut stream = job.stream;
+        let head = stream.head.offset;
+        let mut page = read_page(&store, job, job.start.after.offset + 1);
+        if let Some(damage) = page.damage.take() {
+            let Damage { offset, failure } = damage;
+            if failure != BrokerFailure::StorageCorrupt {
+                return Err(failure);
             }
-            failure
-        })?;
-        if let Some(offset) = page.unreadable {
-            self.report(&format!("channel {}, offset {offset}", job.channel));
-            return Err(BrokerFailure::StorageCorrupt);
+            self.condition
+                .damaged(&job.channel, format!("damaged at offset {offset}"));
+            if page.publications.is_empty() {
+                // What can be read behind it follows; what is before it came with an earlier page.
+                let next = damage::next_readable(&store, &job.channel, job.number, offset, head);
+                let next = next.unwrap_or(head + 1);
+                page = read_page(&store, job, next);
+                page.first_found = Some(next);
+                stream.trimmed = Trimmed::Damaged;
+            }
         }
         // What was trimmed since the job was made is no longer there, and said so.
-        let first = page
-            .first_found
-            .map_or(job.stream.first, |first| first.max(job.stream.first));
-        let stream = StreamState {
-            first,
-            ..job.stream
-        };
+        let first = stream.first.max(page.first_found.unwrap_or(0));
+        stream.first = first;
         let after = job.start.after.offset.max(first.saturating_sub(1));
         let start = ReadStart {
             after: job.lineage.at(&job.epochs, after),
@@ -284,14 +276,12 @@ impl Reader {
         };
         Ok((stream, start, page.publications))
     }
+}
 
-    fn report(&self, what: &str) {
-        let text = format!(
-            "the log can't be read at {what}; restore it from a backup. What can be read is \
-             served, the rest is refused with storage_corrupt"
-        );
-        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::Corrupt(text);
-    }
+/// Where something can't be read.
+struct Damage {
+    offset: u64,
+    failure: BrokerFailure,
 }
 
 type Read = (StreamState, ReadStart, Vec<Arc<Publication>>);
@@ -301,25 +291,24 @@ struct Page {
     publications: Vec<Arc<Publication>>,
     /// The first offset on disk, when it is later than what was asked for.
     first_found: Option<u64>,
-    /// The first offset that is not what it should be.
-    unreadable: Option<u64>,
+    /// Where the page ends although more was asked for.
+    damage: Option<Damage>,
 }
 
-fn read_page(store: &Store, job: &ReadJob) -> fjall::Result<Page> {
+fn read_page(store: &Store, job: &ReadJob, from: u64) -> Page {
     let stream = job.stream;
     let head = stream.head.offset;
-    let from = job.start.after.offset + 1;
     let mut page = Page::default();
     if from > head || job.limit.count == 0 {
-        return Ok(page);
+        return page;
     }
-    let (mut next, mut bytes) = (from, 0);
-    store.read(job.number, from, |key, value| {
+    let (mut next, mut bytes, mut hole) = (from, 0, false);
+    let each = |key: &[u8], value: &[u8]| {
         let offset = offset_of(key).unwrap_or(0);
         if offset > head {
             return false;
         }
-        if page.publications.is_empty() && offset > next {
+        if page.publications.is_empty() && offset > next && from == stream.first {
             page.first_found = Some(offset);
             next = offset;
         }
@@ -327,7 +316,7 @@ fn read_page(store: &Store, job: &ReadJob) -> fjall::Result<Page> {
         let place = (at(offset.saturating_sub(1)), at(offset));
         let publication = decode(&job.channel, place, value).filter(|_| offset == next);
         let Some(publication) = publication else {
-            page.unreadable = Some(next);
+            hole = true;
             return false;
         };
         next += 1;
@@ -337,9 +326,15 @@ fn read_page(store: &Store, job: &ReadJob) -> fjall::Result<Page> {
         }
         page.publications.push(Arc::new(publication));
         page.publications.len() < job.limit.count as usize
-    })?;
-    if page.publications.is_empty() && page.unreadable.is_none() {
+    };
+    let read = damage::read(store, job.number, from, each);
+    let failure = read.err().or(hole.then_some(BrokerFailure::StorageCorrupt));
+    page.damage = failure.map(|failure| Damage {
+        offset: next,
+        failure,
+    });
+    if page.publications.is_empty() && page.damage.is_none() {
         page.first_found = Some(head + 1);
     }
-    Ok(page)
+    page
 }

@@ -121,6 +121,12 @@ pub(super) fn encode(draft: &Draft, sequence: u64, out: &mut Vec<u8>) {
     out.put_slice(&draft.data);
 }
 
+/// Whether these are the bytes of a publication.
+pub(super) fn is_publication(channel: &ChannelName, bytes: &[u8]) -> bool {
+    let nowhere = Position::new(0, 0);
+    decode(channel, (nowhere, nowhere), bytes).is_some()
+}
+
 /// The publication, or nothing when these are not the bytes of one.
 pub(super) fn decode(
     channel: &ChannelName,

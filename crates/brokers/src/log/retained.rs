@@ -70,6 +70,11 @@ impl Retained {
         }
     }
 
+    /// The oldest offset on disk.
+    pub(super) fn first(&self) -> u64 {
+        self.first
+    }
+
     /// The position with this offset.
     pub(super) fn at(&self, epochs: &Epochs, offset: u64) -> Position {
         self.lineage.at(epochs, offset)

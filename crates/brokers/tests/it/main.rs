@@ -13,6 +13,8 @@ mod corruption;
 mod crash;
 mod desk;
 mod disk_full;
+mod failed_fsync;
+mod incomplete;
 mod lineage;
 mod mailbox;
 mod presence;

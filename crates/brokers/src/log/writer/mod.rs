@@ -7,7 +7,7 @@ mod upkeep;
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use offhook_engine::{
@@ -16,18 +16,17 @@ use offhook_engine::{
 
 use self::parked::Parked;
 use super::{
+    Files,
+    condition::Condition,
     open_error::failure_of,
     queue::Job,
     record::idempotency_key,
     retained::Retained,
     shared::Shared,
-    store::{Group, Newest, SharedStore},
-    witness::Witness,
+    shared_store::SharedStore,
+    store::{Group, Newest},
 };
-use crate::{
-    broker::{Health, WorkerId},
-    lineage::Epochs,
-};
+use crate::{broker::WorkerId, lineage::Epochs};
 
 /// A channel with history that is published in.
 struct Channel {
@@ -35,6 +34,8 @@ struct Channel {
     retained: Retained,
     /// The tick in which it was last used.
     used: u64,
+    /// The newest offset that its entry in `channels` knows of.
+    remembered: u64,
 }
 
 /// What became of one request, to be told once its group is committed.
@@ -73,13 +74,13 @@ struct Answer {
 pub(super) struct Writer {
     shared: Arc<Shared>,
     store: SharedStore,
-    witness: Witness,
+    files: Files,
     epochs: Arc<Epochs>,
     channels: HashMap<ChannelName, Channel>,
     /// Names in `channels` in the order in which upkeep looks at them.
     upkeep: VecDeque<ChannelName>,
     parked: Parked,
-    health: Arc<Mutex<Health>>,
+    condition: Arc<Condition>,
     /// Why there is no store, while there is none.
     failure: BrokerFailure,
     /// Wall-clock milliseconds as of the latest tick.
@@ -100,20 +101,20 @@ impl Writer {
     pub(super) fn new(
         shared: Arc<Shared>,
         store: SharedStore,
-        witness: Witness,
-        health: Arc<Mutex<Health>>,
+        files: Files,
+        condition: Arc<Condition>,
     ) -> Self {
         let now_ms = shared.hub.bus().now().unix_ms;
         let epochs = Arc::clone(&shared.epochs);
         let mut writer = Self {
             shared,
             store,
-            witness,
+            files,
             epochs,
             channels: HashMap::new(),
             upkeep: VecDeque::new(),
             parked: Parked::default(),
-            health,
+            condition,
             failure: BrokerFailure::StorageFailed,
             now_ms,
             batch: 0,
@@ -141,8 +142,13 @@ impl Writer {
         if let Some(now_ms) = jobs.iter().rev().find_map(Job::time) {
             self.now_ms = now_ms;
         }
-        let mut ticked = false;
-        let mut group = self.store.get().map(|store| store.group());
+        let mut ticked = jobs.iter().any(|job| matches!(job, Job::Tick(_)));
+        if ticked && self.store.writable().is_none() {
+            // Perhaps the disk takes writes again: before the publications that come with it.
+            self.tick();
+            ticked = false;
+        }
+        let mut group = self.store.writable().map(|store| store.group());
         let mut answers = Vec::with_capacity(jobs.len());
         for job in jobs {
             match job {
@@ -158,7 +164,7 @@ impl Writer {
                         self.trim_swept(group, &channel, *retained);
                     }
                 }
-                Job::Tick(_) => ticked = true,
+                Job::Tick(_) => {}
                 Job::Stop => self.stopping = true,
             }
         }
@@ -255,6 +261,7 @@ impl Writer {
         }
         if sealed || begins {
             group.remember(&draft.channel, retained);
+            channel.remembered = offset;
         }
         if number == next_number {
             self.numbered += 1;
@@ -300,23 +307,23 @@ impl Writer {
             return Err(self.failure);
         }
         self.batch = number;
-        if let Err(error) = self.witness.write(number) {
+        if let Err(error) = self.files.witness.write(number) {
             // The batch is durable; without the witness a later loss may go unnoticed.
-            self.set_health(Health::Failing(format!(
-                "the witness can't be written: {error}"
-            )));
+            self.condition.failing(format!(
+                "the witness can't be written: {error}; it is tried again"
+            ));
             return Ok(());
         }
-        self.recovered();
+        self.condition.recovered();
         Ok(())
     }
 
     fn failed(&mut self, what: &str, error: &fjall::Error) {
         self.channels.clear();
         self.upkeep.clear();
-        self.store.close();
+        self.store.stop_writing();
         self.failure = failure_of(error);
-        if self.failure == BrokerFailure::StorageFailed && self.store.disk_is_full() {
+        if self.failure == BrokerFailure::StorageFailed && self.disk_is_full() {
             // A flush in the background met the end of the disk: the store only says "poisoned".
             self.failure = BrokerFailure::StorageFull;
         }
@@ -326,21 +333,13 @@ impl Writer {
         } else {
             "check the disk"
         };
-        self.set_health(Health::Failing(format!(
-            "{what}: {error}; {todo}, it is tried again"
-        )));
+        self.condition
+            .failing(format!("{what}: {error}; {todo}, it is tried again"));
     }
 
-    fn set_health(&self, health: Health) {
-        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
-    }
-
-    /// A write went well. What can't be read stays so.
-    fn recovered(&self) {
-        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*health, Health::Failing(_)) {
-            *health = Health::Good;
-        }
+    fn disk_is_full(&self) -> bool {
+        let tried = self.store.try_disk();
+        tried.is_err_and(|error| failure_of(&error.into()) == BrokerFailure::StorageFull)
     }
 }
 

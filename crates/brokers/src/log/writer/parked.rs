@@ -90,6 +90,7 @@ impl Writer {
             Ok((rules, retained)) => {
                 let used = self.ticks;
                 let retained = retained.unwrap_or_else(|| Retained::new(0));
+                let remembered = retained.head;
                 self.upkeep.push_back(name.clone());
                 self.channels.insert(
                     name,
@@ -97,6 +98,7 @@ impl Writer {
                         rules,
                         retained,
                         used,
+                        remembered,
                     },
                 );
                 for (worker, request) in waiting {

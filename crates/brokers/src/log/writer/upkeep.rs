@@ -6,13 +6,10 @@ use std::sync::Arc;
 use offhook_engine::{BrokerEvent, ChannelName};
 
 use super::Writer;
-use crate::{
-    broker::Health,
-    log::{
-        reader::Load,
-        retained::Retained,
-        store::{Group, Store},
-    },
+use crate::log::{
+    reader::Load,
+    retained::Retained,
+    store::{Group, Store},
 };
 
 /// Channels in use that one tick looks at: about a millisecond.
@@ -28,9 +25,10 @@ impl Writer {
 
     pub(super) fn tick(&mut self) {
         self.ticks += 1;
-        let Some(store) = self.store.get().or_else(|| self.open_again()) else {
+        let Some(store) = self.store.writable().or_else(|| self.open_again()) else {
             return;
         };
+        self.look_after_files(&store);
         let now_ms = self.now_ms;
         let window = self.shared.hub.rules().longest_key_window().as_millis() as u64;
         store.forget_keys_before(now_ms.saturating_sub(window));
@@ -39,25 +37,45 @@ impl Writer {
         self.shared.reads.load(Load::Sweep);
     }
 
+    /// Keeps the manifest true, and tries a witness again that could not be written.
+    fn look_after_files(&mut self, store: &Store) {
+        if let Err(why) = self.files.inventory.look(store) {
+            self.condition.failing(why);
+            return;
+        }
+        if self.condition.is_failing() && self.files.witness.write(self.batch).is_ok() {
+            self.condition.recovered();
+        }
+    }
+
     /// The store was closed because a write failed: perhaps it goes now.
     fn open_again(&mut self) -> Option<Arc<Store>> {
-        let store = match self.store.reopen() {
+        if self.store.try_disk().is_err() {
+            return None;
+        }
+        let store = match self.store.reopen(self.batch) {
             Ok(store) => store,
             Err(error) => {
                 self.failed("the log can't be opened again", &error);
                 return None;
             }
         };
+        // What was read meanwhile was without what was written last.
+        self.channels.clear();
+        self.upkeep.clear();
+        let acknowledged = self.batch;
         self.opened(&store);
-        if self.witness.read() > Some(self.batch) {
+        if acknowledged > self.batch {
             self.store.close();
-            self.set_health(Health::Corrupt(
+            self.condition.broken(
                 "the disk lost acknowledged publications when it failed; stop the server and \
-                 restore the log from a backup, or start it accepting the loss"
+                 restore the log from a backup, or start it with storage.accept_loss = true"
                     .to_owned(),
-            ));
+            );
             return None;
         }
+        // Says whether it takes writes again, without waiting for somebody to publish.
+        self.commit(store.group()).ok()?;
         // What was written but not acknowledged is there now: followers look it up.
         let mut bus = self.shared.hub.bus();
         bus.forget_durable();
@@ -75,14 +93,22 @@ impl Writer {
             let Some(channel) = self.channels.get_mut(&name) else {
                 continue;
             };
-            if channel.used.saturating_add(CLOSE_AFTER) <= self.ticks {
+            let idle = channel.used.saturating_add(CLOSE_AFTER) <= self.ticks;
+            // Should what is newest be damaged, its entry alone tells which offsets were given: so
+            // a channel is closed with its head in its entry.
+            let known = channel.remembered == channel.retained.head;
+            if idle && known {
                 self.channels.remove(&name);
                 continue;
             }
             let history = &channel.rules.history;
-            if let Some(old) = channel.retained.trim(history, self.now_ms) {
-                group.remove(channel.retained.id, old);
+            let old = channel.retained.trim(history, self.now_ms);
+            if old.is_some() || idle {
                 group.remember(&name, &channel.retained);
+                channel.remembered = channel.retained.head;
+            }
+            if let Some(old) = old {
+                group.remove(channel.retained.id, old);
                 self.shared.trimmed(&name, &channel.retained, history);
             }
             self.upkeep.push_back(name);
