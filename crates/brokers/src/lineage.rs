@@ -61,6 +61,21 @@ impl Epochs {
         }
     }
 
+    /// Whether a place in the broker's own order is one, and the newest number that both share.
+    pub(crate) fn resolve(&self, asked: Position, newest: u64) -> (Resolution, u64) {
+        let mut all = std::iter::once(&self.first).chain(&self.later);
+        if !all.any(|began| began.epoch == asked.epoch) {
+            return (Resolution::UnknownEpoch, 0);
+        }
+        // An epoch ends where the next one began.
+        let end = all.next().map_or(newest, |next| next.sequence);
+        match asked.offset {
+            offset if offset <= end => (Resolution::Continuous, offset),
+            _ if asked.epoch == self.current() => (Resolution::AheadOfHead, end),
+            _ => (Resolution::Diverged, end),
+        }
+    }
+
     /// The position before every publication.
     pub(crate) fn origin(&self) -> Position {
         Position {

@@ -73,8 +73,10 @@ impl Queue {
             | BrokerEvent::Receipts { .. }
             | BrokerEvent::AskReceipts { .. }
             | BrokerEvent::Failed { .. }
-            | BrokerEvent::Lagged
-            | BrokerEvent::LeaseEnded => 0,
+            | BrokerEvent::FilterHistory { .. }
+            | BrokerEvent::Session { .. }
+            | BrokerEvent::LeaseEnded
+            | BrokerEvent::Lagged => 0,
         };
         if weight > 0 && self.news >= limit {
             if self.events.last() != Some(&BrokerEvent::Lagged) {

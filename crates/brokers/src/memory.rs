@@ -7,6 +7,7 @@ use offhook_engine::{BrokerRequest, Now, RuleBook};
 use crate::{
     broker::{Broker, Health, WorkerId},
     hub::Hub,
+    lineage::fresh_epoch,
     mailbox::Mailbox,
 };
 
@@ -19,7 +20,7 @@ impl Memory {
     /// A broker without streams.
     #[must_use]
     pub fn new(rules: Arc<RuleBook>, now: Now) -> Self {
-        Self(Hub::new(rules, 0, now))
+        Self(Hub::new(rules, fresh_epoch(None, now), 0, now))
     }
 }
 
@@ -38,6 +39,7 @@ impl Broker for Memory {
 
     fn tick(&self, now: Now) {
         self.0.tick(now);
+        let _nothing_to_write = self.0.end_sessions(now);
     }
 
     fn health(&self) -> Health {

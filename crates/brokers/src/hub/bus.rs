@@ -2,17 +2,21 @@
 //! under one short lock, in the thread of whoever asks; nothing waits for a disk.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
 use offhook_engine::{
-    BrokerEvent, BrokerFailure, ChannelName, Epoch, Now, ReadFrom, ReadStart, RequestId, RuleBook,
-    StreamState,
+    BrokerEvent, BrokerFailure, ChannelGap, ChannelName, ChannelRules, Draft, Epoch, Filter,
+    FilterTrie, Now, Position, Publication, ReadFrom, ReadStart, RequestId, RuleBook, StreamState,
 };
 
 use super::{durable::Durable, stream::Stream};
 use crate::{broker::WorkerId, lineage::fresh_epoch, mailbox::Mailbox};
+
+/// Filters that one worker may follow. Each is looked at for every publication that its beginning
+/// matches.
+const MAX_FILTERS: usize = 100_000;
 
 /// How long a stream that had publications and holds nothing is remembered, so that positions in
 /// it stay good: longer than a client that lost its network takes to come back.
@@ -32,26 +36,40 @@ pub(crate) struct Bus {
     mailboxes: BTreeMap<WorkerId, Arc<Mailbox>>,
     next_worker: u64,
     followers: HashMap<ChannelName, Vec<WorkerId>>,
+    filters: FilterTrie<Vec<WorkerId>>,
+    /// What each worker follows by filter.
+    filters_of: BTreeMap<WorkerId, BTreeSet<Filter>>,
     streams: HashMap<ChannelName, Stream>,
     /// Names in `streams` and `durable` in the order in which upkeep looks at them. Some may be
     /// gone.
     upkeep: VecDeque<ChannelName>,
     /// The epoch of streams that begin now; another one once a stream was forgotten.
     epoch: Epoch,
+    /// The epoch of this broker, and the newest sequence number that anybody was told of.
+    began: Epoch,
+    sequence: u64,
+    /// Publications with higher numbers are being made durable.
+    in_flight: bool,
     /// What is known of streams on disk, as of the last commit.
     pub(crate) durable: HashMap<ChannelName, Durable>,
     now: Now,
 }
 
 impl Bus {
-    pub(crate) fn new(now: Now) -> Self {
+    /// A bus of this epoch, whose publications come after this sequence number.
+    pub(crate) fn new(began: Epoch, sequence: u64, now: Now) -> Self {
         Self {
             mailboxes: BTreeMap::new(),
             next_worker: 1,
             followers: HashMap::new(),
             streams: HashMap::new(),
             upkeep: VecDeque::new(),
-            epoch: fresh_epoch(None, now),
+            filters: FilterTrie::new(),
+            filters_of: BTreeMap::new(),
+            epoch: began,
+            began,
+            sequence,
+            in_flight: false,
             durable: HashMap::new(),
             now,
         }
@@ -70,6 +88,9 @@ impl Bus {
             followers.retain(|follower| *follower != worker);
             !followers.is_empty()
         });
+        for filter in self.filters_of.remove(&worker).into_iter().flatten() {
+            self.remove_filter(worker, &filter);
+        }
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -102,6 +123,119 @@ impl Bus {
         }
     }
 
+    /// Tells a publication to every worker that follows its channel or a filter that it matches,
+    /// once.
+    pub(crate) fn tell_publication(&self, publication: &Arc<Publication>) {
+        let channel = &publication.channel;
+        let by_name = self.followers(channel);
+        if self.filters.is_empty() && by_name.is_empty() {
+            return;
+        }
+        let mut workers = by_name.to_vec();
+        if !self.filters.is_empty() {
+            self.filters.find(channel, &mut |followers| {
+                for worker in followers {
+                    if !workers.contains(worker) {
+                        workers.push(*worker);
+                    }
+                }
+            });
+        }
+        for worker in workers {
+            self.tell(worker, BrokerEvent::Publication(Arc::clone(publication)));
+        }
+    }
+
+    /// Follows all channels that match. Everything that is told later has a higher sequence number
+    /// than the head that this gives, but for what is published without history meanwhile.
+    pub(crate) fn follow_filter(
+        &mut self,
+        worker: WorkerId,
+        filter: Filter,
+    ) -> Result<Position, BrokerFailure> {
+        let mine = self.filters_of.entry(worker).or_default();
+        if mine.len() >= MAX_FILTERS && !mine.contains(&filter) {
+            return Err(BrokerFailure::Busy);
+        }
+        if mine.insert(filter.clone()) {
+            let mut followers = self.filters.remove(&filter).unwrap_or_default();
+            followers.push(worker);
+            self.filters.insert(&filter, followers);
+        }
+        Ok(self.place())
+    }
+
+    pub(crate) fn unfollow_filter(&mut self, worker: WorkerId, filter: &Filter) {
+        let Some(mine) = self.filters_of.get_mut(&worker) else {
+            return;
+        };
+        if mine.remove(filter) {
+            self.remove_filter(worker, filter);
+        }
+    }
+
+    fn remove_filter(&mut self, worker: WorkerId, filter: &Filter) {
+        let mut followers = self.filters.remove(filter).unwrap_or_default();
+        followers.retain(|follower| *follower != worker);
+        if !followers.is_empty() {
+            self.filters.insert(filter, followers);
+        }
+    }
+
+    /// The newest place in the broker's own order: everything up to it was told.
+    pub(crate) fn place(&self) -> Position {
+        Position {
+            epoch: self.began,
+            offset: self.sequence,
+        }
+    }
+
+    /// The number of a publication that is told at once. While others with higher numbers are made
+    /// durable it is told under the newest number that was: so the numbers that a reader sees never
+    /// fall, and none that it has seen stands for something that it has not.
+    fn next_sequence(&mut self) -> u64 {
+        self.sequence += u64::from(!self.in_flight);
+        self.sequence
+    }
+
+    /// Publications that come after the number this gives are being made durable.
+    pub(crate) fn begin_batch(&mut self) -> u64 {
+        self.in_flight = true;
+        self.sequence
+    }
+
+    /// A publication that was made durable is told.
+    pub(crate) fn reach(&mut self, sequence: u64) {
+        self.sequence = self.sequence.max(sequence);
+    }
+
+    /// All publications up to this number were told, or failed.
+    pub(crate) fn end_batch(&mut self, sequence: u64) {
+        self.in_flight = false;
+        self.reach(sequence);
+    }
+
+    /// What was published without history in channels that match, and can't be read any longer.
+    pub(crate) fn missed(&self, filter: &Filter, after: Position) -> Vec<ChannelGap> {
+        let after = if after.epoch == self.began {
+            after.offset
+        } else {
+            0
+        };
+        let all = self.matching(filter);
+        all.filter_map(|(channel, stream)| stream.after_sequence(channel, after).0)
+            .collect()
+    }
+
+    /// Streams in memory that match a filter.
+    pub(crate) fn matching<'a>(
+        &'a self,
+        filter: &'a Filter,
+    ) -> impl Iterator<Item = (&'a ChannelName, &'a Stream)> {
+        let all = self.streams.iter();
+        all.filter(|(name, _)| filter.matches(name))
+    }
+
     pub(crate) fn followers(&self, channel: &ChannelName) -> &[WorkerId] {
         self.followers.get(channel).map_or(&[], Vec::as_slice)
     }
@@ -123,8 +257,35 @@ impl Bus {
         }
     }
 
+    /// Whether a worker wants to hear of publications in this channel.
     pub(crate) fn is_followed(&self, channel: &ChannelName) -> bool {
-        self.followers.contains_key(channel)
+        if self.followers.contains_key(channel) {
+            return true;
+        }
+        let mut matched = false;
+        if !self.filters.is_empty() {
+            self.filters.find(channel, &mut |_| matched = true);
+        }
+        matched
+    }
+
+    /// Puts a publication into a stream in memory and tells it.
+    pub(crate) fn publish(
+        &mut self,
+        draft: Draft,
+        rules: &ChannelRules,
+    ) -> Result<Published, BrokerFailure> {
+        let (channel, now_ms) = (draft.channel.clone(), self.now.unix_ms);
+        let stream = self.begin(&channel)?;
+        if let Some(position) = stream.published_before(&draft) {
+            return Ok(Published::Before(position));
+        }
+        // Under the lock, so that it rises with the offset.
+        let sequence = self.next_sequence();
+        let stream = self.begin(&channel)?;
+        Ok(Published::New(
+            stream.publish(draft, sequence, rules, now_ms),
+        ))
     }
 
     /// The stream of a channel that lives in memory, begun if need be.
@@ -224,6 +385,12 @@ impl Bus {
         let forgettable = stream.is_bare() && (idle || stream.is_empty());
         !forgettable || self.followers.contains_key(channel)
     }
+}
+
+/// What became of a publish in memory.
+pub(crate) enum Published {
+    New(Arc<Publication>),
+    Before(Position),
 }
 
 /// Gives memory back after a crowd has left.

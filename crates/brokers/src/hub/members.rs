@@ -36,7 +36,7 @@ const MISSED_TICKS: u8 = 3;
 struct Claim {
     member: Arc<Member>,
     worker: WorkerId,
-    since_ms: u64,
+    generation: u64,
     /// When it leaves, if it does not come back.
     awaited_until: Option<Instant>,
     /// It left, and is awaited from the next tick on.
@@ -84,12 +84,12 @@ impl Members {
         worker: WorkerId,
         channel: &ChannelName,
         member: Arc<Member>,
-        since_ms: u64,
+        generation: u64,
     ) -> Option<PresenceChange> {
         let session = member.session;
         let there = self.channels.entry(channel.clone()).or_default();
         let before = there.get(&session);
-        if before.is_some_and(|claim| claim.since_ms > since_ms) {
+        if before.is_some_and(|claim| claim.generation > generation) {
             return None;
         }
         let awaited = before.and_then(|claim| claim.awaited_until);
@@ -97,7 +97,7 @@ impl Members {
         let claim = Claim {
             member: Arc::clone(&member),
             worker,
-            since_ms,
+            generation,
             awaited_until: None,
             leaving: false,
         };
@@ -116,11 +116,11 @@ impl Members {
         &mut self,
         channel: &ChannelName,
         session: SessionId,
-        since_ms: u64,
+        generation: u64,
         grace: Duration,
     ) -> Option<PresenceChange> {
         let claim = self.channels.get_mut(channel)?.get_mut(&session)?;
-        if claim.since_ms > since_ms {
+        if claim.generation > generation {
             return None;
         }
         if grace.is_zero() {

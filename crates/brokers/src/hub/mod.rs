@@ -6,23 +6,27 @@ mod durable;
 mod members;
 mod questions;
 mod registry;
+mod sessions;
 mod stream;
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use offhook_engine::{
-    BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, Draft, Now, Position, PresenceChange,
-    ReadFrom, ReadLimit, Receipts, RequestId, RuleBook,
+    BrokerEvent, BrokerFailure, BrokerRequest, ChannelGap, ChannelName, Draft, Epoch, Filter, Now,
+    Position, PresenceChange, Publication, ReadFrom, ReadLimit, ReadStart, Receipts, RequestId,
+    Resolution, RuleBook, SessionId, StreamState, Trimmed,
 };
 
-use self::questions::Answer;
+use self::{bus::Published, questions::Answer};
 pub(crate) use self::{
     bus::{Bus, shrink},
     durable::{Durable, View},
     registry::Registry,
+    sessions::{Change, Saved},
 };
 use crate::{broker::WorkerId, mailbox::Mailbox};
 
@@ -31,18 +35,15 @@ pub(crate) struct Hub {
     rules: Arc<RuleBook>,
     bus: Mutex<Bus>,
     registry: Mutex<Registry>,
-    /// The newest sequence number of the broker.
-    sequence: AtomicU64,
 }
 
 impl Hub {
-    /// A hub whose publications come after this sequence number.
-    pub(crate) fn new(rules: Arc<RuleBook>, sequence: u64, now: Now) -> Self {
+    /// A hub of this epoch, whose publications come after this sequence number.
+    pub(crate) fn new(rules: Arc<RuleBook>, began: Epoch, sequence: u64, now: Now) -> Self {
         Self {
             rules,
-            bus: Mutex::new(Bus::new(now)),
+            bus: Mutex::new(Bus::new(began, sequence, now)),
             registry: Mutex::new(Registry::new(now)),
-            sequence: AtomicU64::new(sequence),
         }
     }
 
@@ -57,15 +58,6 @@ impl Hub {
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The newest sequence number that was given.
-    pub(crate) fn sequence(&self) -> u64 {
-        self.sequence.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn next_sequence(&self) -> u64 {
-        self.sequence.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(crate) fn attach(&self, mailbox: Arc<Mailbox>) -> WorkerId {
@@ -87,6 +79,37 @@ impl Hub {
             BrokerRequest::Publish { id, draft } => self.publish(worker, id, draft),
             BrokerRequest::Follow { id, channel } => self.follow(worker, id, channel),
             BrokerRequest::Unfollow { channel } => self.bus().unfollow(worker, &channel),
+            BrokerRequest::FollowFilter { id, filter } => {
+                let mut bus = self.bus();
+                match bus.follow_filter(worker, filter) {
+                    Ok(head) => {
+                        let stream = StreamState {
+                            head,
+                            first: head.offset + 1,
+                            trimmed: Trimmed::default(),
+                        };
+                        bus.tell(worker, BrokerEvent::Followed { id, stream });
+                    }
+                    Err(failure) => bus.tell_failed(worker, id, failure),
+                }
+            }
+            BrokerRequest::UnfollowFilter { filter } => {
+                self.bus().unfollow_filter(worker, &filter);
+            }
+            BrokerRequest::FilterHistory {
+                id,
+                filter,
+                after,
+                limit,
+            } => self.filter_history(worker, id, &filter, after, limit),
+            BrokerRequest::SaveSession { .. } | BrokerRequest::DropSession { .. } => {
+                let _nothing_to_write = self.session(request);
+            }
+            BrokerRequest::LoadSession { id, session } => {
+                let now_ms = self.bus().now().unix_ms;
+                let bytes = self.registry().sessions.load(session, now_ms);
+                self.bus().tell(worker, BrokerEvent::Session { id, bytes });
+            }
             BrokerRequest::History {
                 id,
                 channel,
@@ -96,20 +119,20 @@ impl Hub {
             BrokerRequest::Join {
                 channel,
                 member,
-                since_ms,
+                generation,
             } => {
                 let mut registry = self.registry();
-                let joined = registry.members.join(worker, &channel, member, since_ms);
+                let joined = registry.members.join(worker, &channel, member, generation);
                 self.tell_changes(joined);
             }
             BrokerRequest::Leave {
                 channel,
                 session,
-                since_ms,
+                generation,
                 grace,
             } => {
                 let mut registry = self.registry();
-                let left = registry.members.leave(&channel, session, since_ms, grace);
+                let left = registry.members.leave(&channel, session, generation, grace);
                 self.tell_changes(left);
             }
             BrokerRequest::Members { id, channel, limit } => {
@@ -133,6 +156,37 @@ impl Hub {
                 }
             }
         }
+    }
+
+    /// Takes what is to be remembered of a session; says what a durable broker has to write.
+    pub(crate) fn session(&self, request: BrokerRequest) -> Vec<Change> {
+        let now_ms = self.bus().now().unix_ms;
+        let sessions = &mut self.registry().sessions;
+        match request {
+            BrokerRequest::SaveSession {
+                session,
+                bytes,
+                expiry,
+            } => sessions.save(session, bytes, expiry, now_ms),
+            BrokerRequest::DropSession { session } => {
+                let dropped = sessions.drop(session).then_some((session, None));
+                dropped.into_iter().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Takes sessions as they were saved before.
+    pub(crate) fn restore_sessions(&self, all: impl IntoIterator<Item = (SessionId, Saved)>) {
+        let sessions = &mut self.registry().sessions;
+        for (session, saved) in all {
+            sessions.restore(session, saved);
+        }
+    }
+
+    /// Forgets sessions whose time is over; says which.
+    pub(crate) fn end_sessions(&self, now: Now) -> Vec<Change> {
+        self.registry().sessions.tick(now.unix_ms)
     }
 
     /// Tells the time; what has to be looked at is done in slices, so that nobody waits long.
@@ -200,31 +254,49 @@ impl Hub {
         let Some(rules) = self.rules.rules(&draft.channel) else {
             return bus.tell_failed(worker, id, BrokerFailure::UnknownChannel);
         };
-        let channel = draft.channel.clone();
-        let now_ms = bus.now().unix_ms;
-        let stream = match bus.begin(&channel) {
-            Ok(stream) => stream,
-            Err(failure) => return bus.tell_failed(worker, id, failure),
-        };
-        if let Some(position) = stream.published_before(&draft) {
-            let duplicate = true;
-            let event = BrokerEvent::Published {
-                id,
-                position,
-                duplicate,
-            };
-            return bus.tell(worker, event);
-        }
-        // Under the lock, so that it rises with the offset.
-        let sequence = self.next_sequence();
-        let publication = stream.publish(draft, sequence, rules, now_ms);
-        let published = BrokerEvent::Published {
+        let published = |position, duplicate| BrokerEvent::Published {
             id,
-            position: publication.position,
-            duplicate: false,
+            position,
+            duplicate,
         };
-        bus.tell(worker, published);
-        bus.tell_followers(&channel, &BrokerEvent::Publication(publication));
+        match bus.publish(draft, rules) {
+            Ok(Published::New(publication)) => {
+                bus.tell(worker, published(publication.position, false));
+                bus.tell_publication(&publication);
+            }
+            Ok(Published::Before(position)) => bus.tell(worker, published(position, true)),
+            Err(failure) => bus.tell_failed(worker, id, failure),
+        }
+    }
+
+    fn filter_history(
+        &self,
+        worker: WorkerId,
+        id: RequestId,
+        filter: &Filter,
+        after: Position,
+        limit: ReadLimit,
+    ) {
+        let bus = self.bus();
+        let head = bus.place();
+        let (resolution, offset) = match after {
+            after if after.epoch != head.epoch => (Resolution::UnknownEpoch, 0),
+            after if after.offset > head.offset => (Resolution::AheadOfHead, head.offset),
+            after => (Resolution::Continuous, after.offset),
+        };
+        let (gaps, publications) = by_sequence(&bus, filter, offset, limit);
+        let start = Position { offset, ..head };
+        let event = BrokerEvent::FilterHistory {
+            id,
+            head,
+            start: ReadStart {
+                resolution,
+                ..ReadStart::at(start)
+            },
+            gaps,
+            publications,
+        };
+        bus.tell(worker, event);
     }
 
     fn ack(&self, worker: WorkerId, request: BrokerRequest) {
@@ -293,6 +365,40 @@ impl Hub {
             self.bus().tell_followers(&channel, &event);
         }
     }
+}
+
+/// What streams in memory have after a sequence number, in its order.
+fn by_sequence(
+    bus: &Bus,
+    filter: &Filter,
+    after: u64,
+    limit: ReadLimit,
+) -> (Vec<ChannelGap>, Vec<Arc<Publication>>) {
+    let (mut gaps, mut streams, mut next) = (Vec::new(), Vec::new(), BinaryHeap::new());
+    for (channel, stream) in bus.matching(filter) {
+        let (gap, mut publications) = stream.after_sequence(channel, after);
+        gaps.extend(gap);
+        if let Some(first) = publications.next() {
+            next.push(Reverse((first.sequence, streams.len())));
+            streams.push((first, publications));
+        }
+    }
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    while let Some(Reverse((_, of))) = next.pop() {
+        let Some((publication, publications)) = streams.get_mut(of) else {
+            break;
+        };
+        bytes += publication.weight();
+        if page.len() >= limit.count as usize || (bytes > limit.bytes && !page.is_empty()) {
+            break;
+        }
+        page.push(Arc::clone(publication));
+        if let Some(later) = publications.next() {
+            *publication = later;
+            next.push(Reverse((later.sequence, of)));
+        }
+    }
+    (gaps, page)
 }
 
 fn give(bus: &Bus, answers: impl IntoIterator<Item = Answer>) {

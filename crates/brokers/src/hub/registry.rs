@@ -1,13 +1,15 @@
-//! The registry: who is present where, and questions that only the workers can answer.
+//! The registry: who is present where, sessions' states, and questions that only the workers can
+//! answer.
 
 use offhook_engine::Now;
 
-use super::{members::Members, questions::Questions};
+use super::{members::Members, questions::Questions, sessions::Sessions};
 
 #[derive(Debug)]
 pub(crate) struct Registry {
     pub(crate) members: Members,
     pub(crate) questions: Questions,
+    pub(crate) sessions: Sessions,
 }
 
 impl Registry {
@@ -15,6 +17,7 @@ impl Registry {
         Self {
             members: Members::new(now.instant),
             questions: Questions::default(),
+            sessions: Sessions::default(),
         }
     }
 }

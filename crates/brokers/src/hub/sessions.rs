@@ -82,7 +82,8 @@ impl Sessions {
     /// Forgets those whose time is over.
     pub(crate) fn tick(&mut self, now_ms: u64) -> Vec<Change> {
         let mut ended = Vec::new();
-        while let Some((_, session)) = self.by_end.first().filter(|(at, _)| *at <= now_ms).copied() {
+        while let Some((_, session)) = self.by_end.first().filter(|(at, _)| *at <= now_ms).copied()
+        {
             self.drop(session);
             ended.push((session, None));
         }

@@ -7,8 +7,8 @@ use std::{
 };
 
 use offhook_engine::{
-    BrokerFailure, ChannelRules, Draft, Epoch, Key, Place, Position, Publication, ReadFrom,
-    ReadLimit, ReadStart, Resolution, StreamState, Trimmed,
+    BrokerFailure, ChannelGap, ChannelName, ChannelRules, Draft, Epoch, Key, Place, Position,
+    Publication, ReadFrom, ReadLimit, ReadStart, Resolution, StreamState, Trimmed,
 };
 
 use crate::cursors::{Cursor, MAX_CONSUMERS, abandoned};
@@ -34,6 +34,9 @@ pub(crate) struct Stream {
     retained: VecDeque<Arc<Publication>>,
     bytes: u64,
     trimmed: Trimmed,
+    /// The sequence numbers of the newest publication and of the newest that was dropped.
+    sequence: u64,
+    dropped_sequence: u64,
     keys: HashMap<ScopedKey, u64>,
     /// The keys in the order they came, with when.
     key_times: VecDeque<(u64, ScopedKey)>,
@@ -50,6 +53,8 @@ impl Stream {
             retained: VecDeque::new(),
             bytes: 0,
             trimmed: Trimmed::default(),
+            sequence: 0,
+            dropped_sequence: 0,
             keys: HashMap::new(),
             key_times: VecDeque::new(),
             cursors: BTreeMap::new(),
@@ -83,7 +88,7 @@ impl Stream {
     }
 
     pub(crate) fn published_before(&self, draft: &Draft) -> Option<Position> {
-        let key = scoped(draft.key_scope(), draft.key.as_ref()?);
+        let key = scoped(&draft.key_scope(), draft.key.as_ref()?);
         let offset = *self.keys.get(&key)?;
         Some(self.at(offset))
     }
@@ -97,8 +102,9 @@ impl Stream {
     ) -> Arc<Publication> {
         let place = Place::after(self.at(self.head), sequence);
         self.head += 1;
+        self.sequence = sequence;
         if let Some(key) = &draft.key {
-            let key = scoped(draft.key_scope(), key);
+            let key = scoped(&draft.key_scope(), key);
             self.key_times.push_back((now_ms, key));
             self.keys.insert(key, self.head);
         }
@@ -174,6 +180,7 @@ impl Stream {
         if let Some(oldest) = self.retained.pop_front() {
             self.bytes -= oldest.weight() as u64;
             self.trimmed = why;
+            self.dropped_sequence = oldest.sequence;
         }
     }
 
@@ -196,6 +203,23 @@ impl Stream {
             agreed: self.at(agreed),
             after: self.at(after),
         }
+    }
+
+    /// What is retained with a higher sequence number, and what is missing of that.
+    pub(crate) fn after_sequence(
+        &self,
+        channel: &ChannelName,
+        sequence: u64,
+    ) -> (Option<ChannelGap>, impl Iterator<Item = &Arc<Publication>>) {
+        let from = self.retained.partition_point(|p| p.sequence <= sequence);
+        let missing = self.dropped_sequence > sequence;
+        let gap = missing.then(|| ChannelGap {
+            channel: channel.clone(),
+            from: self.at(0),
+            to: self.at(self.state().first - 1),
+            reason: self.trimmed.into(),
+        });
+        (gap, self.retained.iter().skip(from))
     }
 
     pub(crate) fn read(

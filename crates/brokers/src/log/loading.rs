@@ -94,7 +94,12 @@ fn scan(
             return false;
         };
         let weight = publication.weight() as u64;
-        retained.push(offset, weight, publication.time_ms, &rules.history);
+        retained.push(
+            offset,
+            weight,
+            (publication.time_ms, publication.sequence),
+            &rules.history,
+        );
         *next += 1;
         true
     };

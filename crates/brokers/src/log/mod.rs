@@ -56,6 +56,7 @@ mod checker;
 mod condition;
 mod copy_forward;
 mod damage;
+mod filters;
 mod inventory;
 mod loading;
 mod manifest;
@@ -206,8 +207,13 @@ impl Log {
         let newest = store
             .newest()
             .map_err(|error| OpenError::of(&path, error))?;
+        let hub = Hub::new(rules, epochs.current(), newest.sequence, now);
+        let sessions = store
+            .sessions()
+            .map_err(|error| OpenError::of(&path, error))?;
+        hub.restore_sessions(sessions);
         let shared = Arc::new(Shared {
-            hub: Hub::new(rules, newest.sequence, now),
+            hub,
             jobs: JobQueue::new(options.queue_count, options.queue_bytes),
             reads: ReadQueue::default(),
             epochs: Arc::new(epochs),
@@ -263,6 +269,9 @@ impl Broker for Log {
 
     fn tick(&self, now: Now) {
         self.shared.hub.tick(now);
+        for ended in self.shared.hub.end_sessions(now) {
+            self.shared.jobs.put_always(Job::Session(ended));
+        }
         self.shared.jobs.put_always(Job::Tick(now));
         if let Some(ticks) = &self.ticks {
             // One that is still busy with the last tick needs no other.

@@ -8,7 +8,7 @@ use std::{
 use offhook_engine::{BrokerFailure, BrokerRequest, ChannelName, Now};
 
 use super::{retained::Retained, shared::answered};
-use crate::broker::WorkerId;
+use crate::{broker::WorkerId, hub::Change};
 
 /// The most the writer takes at once: what one fsync carries.
 const BATCH: usize = 8192;
@@ -30,6 +30,8 @@ pub(super) enum Job {
         channel: ChannelName,
         retained: Box<Retained>,
     },
+    /// What is to be remembered of a session with the next batch.
+    Session(Change),
     Tick(Now),
     Stop,
 }
@@ -39,14 +41,27 @@ impl Job {
     pub(super) fn time(&self) -> Option<u64> {
         match self {
             Self::Tick(now) => Some(now.unix_ms),
-            Self::Request { .. } | Self::Loaded { .. } | Self::Swept { .. } | Self::Stop => None,
+            Self::Request { .. }
+            | Self::Loaded { .. }
+            | Self::Swept { .. }
+            | Self::Session(_)
+            | Self::Stop => None,
         }
+    }
+
+    /// Whether something may be published because of it.
+    pub(super) fn may_publish(&self) -> bool {
+        matches!(self, Self::Request { .. } | Self::Loaded { .. })
     }
 
     fn bytes(&self) -> usize {
         match self {
             Self::Request { request, .. } => request_bytes(request),
-            Self::Loaded { .. } | Self::Swept { .. } | Self::Tick(_) | Self::Stop => 0,
+            Self::Loaded { .. }
+            | Self::Swept { .. }
+            | Self::Session(_)
+            | Self::Tick(_)
+            | Self::Stop => 0,
         }
     }
 
@@ -54,7 +69,11 @@ impl Job {
     fn is_bounded_elsewhere(&self) -> bool {
         match self {
             Self::Request { request, .. } => answered(request).is_none(),
-            Self::Loaded { .. } | Self::Swept { .. } | Self::Tick(_) | Self::Stop => true,
+            Self::Loaded { .. }
+            | Self::Swept { .. }
+            | Self::Session(_)
+            | Self::Tick(_)
+            | Self::Stop => true,
         }
     }
 }

@@ -16,6 +16,7 @@ use offhook_engine::{
 use super::{
     condition::Condition,
     damage,
+    filters::{self, FilterJob},
     loading::load,
     queue::Job,
     record::{decode, offset_of},
@@ -69,12 +70,14 @@ pub(super) struct ReadQueue {
 struct Waiting {
     loads: VecDeque<Load>,
     reads: VecDeque<ReadJob>,
+    filters: VecDeque<FilterJob>,
     closed: bool,
 }
 
 enum Task {
     Load(Load),
     Read(ReadJob),
+    Filter(FilterJob),
 }
 
 impl ReadQueue {
@@ -103,6 +106,18 @@ impl ReadQueue {
         true
     }
 
+    /// Takes a read of all channels that match a filter. False when too many wait.
+    pub(super) fn filter(&self, job: FilterJob) -> bool {
+        let mut waiting = self.lock();
+        if waiting.filters.len() >= READS {
+            return false;
+        }
+        waiting.filters.push_back(job);
+        drop(waiting);
+        self.filled.notify_one();
+        true
+    }
+
     /// The reader ends with what waits now.
     pub(super) fn close(&self) {
         self.lock().closed = true;
@@ -117,6 +132,9 @@ impl ReadQueue {
             }
             if let Some(job) = waiting.reads.pop_front() {
                 return Some(Task::Read(job));
+            }
+            if let Some(job) = waiting.filters.pop_front() {
+                return Some(Task::Filter(job));
             }
             if waiting.closed {
                 return None;
@@ -160,6 +178,7 @@ impl Reader {
             match task {
                 Task::Load(load) => self.load(load),
                 Task::Read(job) => self.answer(&job),
+                Task::Filter(job) => self.answer_filter(&job),
             }
         }
     }
@@ -176,6 +195,19 @@ impl Reader {
             Err(failure) => BrokerEvent::Failed { id, failure },
         };
         job.mailbox.put(event);
+    }
+
+    fn answer_filter(&self, job: &FilterJob) {
+        let found = catch_unwind(AssertUnwindSafe(|| {
+            let store = self.store.get().ok_or(BrokerFailure::StorageFailed)?;
+            filters::read(&self.shared, &store, job)
+        }));
+        let found = found.unwrap_or(Err(BrokerFailure::StorageCorrupt));
+        let id = job.id;
+        job.mailbox.put(match found {
+            Ok(event) => event,
+            Err(failure) => BrokerEvent::Failed { id, failure },
+        });
     }
 
     fn load(&self, load: Load) {

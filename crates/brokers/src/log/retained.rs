@@ -23,6 +23,8 @@ struct Bucket {
     bytes: u64,
     oldest_ms: u64,
     newest_ms: u64,
+    /// The sequence number of the last of them.
+    sequence: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub(super) struct Retained {
     /// The oldest on disk; `first <= head + 1`.
     first: u64,
     trimmed: Trimmed,
+    /// The sequence number of the newest that was trimmed.
+    pub(super) trimmed_sequence: u64,
     sealed: VecDeque<Bucket>,
     /// The newest; empty when its `last` is that of the newest sealed one.
     open: Bucket,
@@ -49,6 +53,7 @@ impl Retained {
             lineage: Arc::default(),
             first: 1,
             trimmed: Trimmed::default(),
+            trimmed_sequence: 0,
             sealed,
             open,
         }
@@ -92,7 +97,7 @@ impl Retained {
         &mut self,
         offset: u64,
         bytes: u64,
-        time_ms: u64,
+        (time_ms, sequence): (u64, u64),
         history: &History,
     ) -> bool {
         if self.open.bytes == 0 {
@@ -100,6 +105,7 @@ impl Retained {
         }
         self.head = offset;
         self.open.last = offset;
+        self.open.sequence = sequence;
         self.open.bytes += bytes;
         self.open.newest_ms = self.open.newest_ms.max(time_ms);
         let count = offset + 1 - self.unsealed_from();
@@ -144,6 +150,7 @@ impl Retained {
                 Trimmed::BySize
             };
             self.first = oldest.last + 1;
+            self.trimmed_sequence = oldest.sequence;
             bytes -= oldest.bytes;
             self.sealed.pop_front();
         }
@@ -162,6 +169,7 @@ impl Retained {
             0
         };
         out.put_u8(by_age | HAS_LINEAGE);
+        out.put_u64(self.trimmed_sequence);
         out.put_u32(self.lineage.len() as u32);
         self.lineage.encode(&mut out);
         for bucket in &self.sealed {
@@ -169,6 +177,7 @@ impl Retained {
             out.put_u64(bucket.bytes);
             out.put_u64(bucket.oldest_ms);
             out.put_u64(bucket.newest_ms);
+            out.put_u64(bucket.sequence);
         }
         out
     }
@@ -186,6 +195,7 @@ impl Retained {
             retained.trimmed = Trimmed::ByAge;
         }
         if flags & HAS_LINEAGE != 0 {
+            retained.trimmed_sequence = from.try_get_u64().ok()?;
             let len = from.try_get_u32().ok()? as usize;
             retained.lineage = Arc::new(Lineage::decode(from, len)?);
         } else {
@@ -194,11 +204,14 @@ impl Retained {
         while !from.is_empty() {
             let mut next = || from.try_get_u64().ok();
             let (last, bytes, oldest_ms, newest_ms) = (next()?, next()?, next()?, next()?);
+            // Older logs have no sequence numbers.
+            let sequence = if flags & HAS_LINEAGE != 0 { next()? } else { 0 };
             retained.sealed.push_back(Bucket {
                 last,
                 bytes,
                 oldest_ms,
                 newest_ms,
+                sequence,
             });
         }
         Some(retained)

@@ -10,6 +10,7 @@ use std::{collections::VecDeque, sync::Arc};
 use offhook_engine::{BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, History, RequestId};
 
 use super::{
+    filters::FilterJob,
     queue::{Job, JobQueue},
     reader::{Load, ReadJob, ReadQueue},
     retained::Retained,
@@ -33,7 +34,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn submit(&self, worker: WorkerId, request: BrokerRequest) {
         let Some(channel) = self.durable(&request) else {
-            return self.hub.handle(worker, request);
+            return self.in_memory(worker, request);
         };
         if matches!(
             request,
@@ -58,6 +59,39 @@ impl Shared {
         }
     }
 
+    /// What is about no stream on disk, or about many.
+    fn in_memory(&self, worker: WorkerId, request: BrokerRequest) {
+        match request {
+            BrokerRequest::FilterHistory {
+                id,
+                filter,
+                after,
+                limit,
+            } => {
+                let bus = self.hub.bus();
+                let Some(mailbox) = bus.mailbox(worker).cloned() else {
+                    return;
+                };
+                let job = FilterJob {
+                    mailbox,
+                    id,
+                    filter,
+                    after,
+                    limit,
+                };
+                if !self.reads.filter(job) {
+                    bus.tell_failed(worker, id, BrokerFailure::Busy);
+                }
+            }
+            BrokerRequest::SaveSession { .. } | BrokerRequest::DropSession { .. } => {
+                for change in self.hub.session(request) {
+                    self.jobs.put_always(Job::Session(change));
+                }
+            }
+            _ => self.hub.handle(worker, request),
+        }
+    }
+
     /// The channel that a request is about, if its stream is on disk.
     fn durable(&self, request: &BrokerRequest) -> Option<ChannelName> {
         let channel = match request {
@@ -71,6 +105,12 @@ impl Shared {
             | BrokerRequest::Members { .. }
             | BrokerRequest::Receipts { .. }
             | BrokerRequest::Found { .. }
+            | BrokerRequest::FollowFilter { .. }
+            | BrokerRequest::UnfollowFilter { .. }
+            | BrokerRequest::FilterHistory { .. }
+            | BrokerRequest::SaveSession { .. }
+            | BrokerRequest::DropSession { .. }
+            | BrokerRequest::LoadSession { .. }
             | BrokerRequest::Renew { .. } => return None,
         };
         let rules = self.hub.rules().rules(channel)?;
@@ -169,6 +209,12 @@ impl Shared {
             | BrokerRequest::Members { .. }
             | BrokerRequest::Receipts { .. }
             | BrokerRequest::Found { .. }
+            | BrokerRequest::FollowFilter { .. }
+            | BrokerRequest::UnfollowFilter { .. }
+            | BrokerRequest::FilterHistory { .. }
+            | BrokerRequest::SaveSession { .. }
+            | BrokerRequest::DropSession { .. }
+            | BrokerRequest::LoadSession { .. }
             | BrokerRequest::Renew { .. } => {}
         }
     }
@@ -213,11 +259,17 @@ pub(super) fn answered(request: &BrokerRequest) -> Option<RequestId> {
         | BrokerRequest::History { id, .. }
         | BrokerRequest::Members { id, .. }
         | BrokerRequest::Ack { id, .. }
-        | BrokerRequest::Receipts { id, .. } => Some(*id),
+        | BrokerRequest::Receipts { id, .. }
+        | BrokerRequest::FollowFilter { id, .. }
+        | BrokerRequest::FilterHistory { id, .. }
+        | BrokerRequest::LoadSession { id, .. } => Some(*id),
         BrokerRequest::Unfollow { .. }
         | BrokerRequest::Join { .. }
         | BrokerRequest::Leave { .. }
         | BrokerRequest::Found { .. }
+        | BrokerRequest::UnfollowFilter { .. }
+        | BrokerRequest::SaveSession { .. }
+        | BrokerRequest::DropSession { .. }
         | BrokerRequest::Renew { .. } => None,
     }
 }

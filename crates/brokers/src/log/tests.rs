@@ -221,7 +221,7 @@ fn a_slow_fsync_delays_durable_acknowledgements_and_nothing_else() {
     desk.submit(BrokerRequest::Join {
         channel: channel("a"),
         member,
-        since_ms: 1,
+        generation: 1,
     });
     assert!(matches!(desk.next(), BrokerEvent::Presence(_)));
     let id = desk.id();

@@ -303,6 +303,8 @@ impl Desk {
 fn answers(event: &BrokerEvent) -> Option<RequestId> {
     match event {
         BrokerEvent::Published { id, .. }
+        | BrokerEvent::FilterHistory { id, .. }
+        | BrokerEvent::Session { id, .. }
         | BrokerEvent::Followed { id, .. }
         | BrokerEvent::History { id, .. }
         | BrokerEvent::Members { id, .. }

@@ -6,12 +6,13 @@ mod telling;
 mod upkeep;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
 };
 
 use offhook_engine::{
     BrokerFailure, BrokerRequest, ChannelName, ChannelRules, Draft, Place, Position, RequestId,
+    SessionId,
 };
 
 use self::parked::Parked;
@@ -26,7 +27,7 @@ use super::{
     shared_store::SharedStore,
     store::{Group, Newest},
 };
-use crate::{broker::WorkerId, lineage::Epochs};
+use crate::{broker::WorkerId, hub::Change, lineage::Epochs};
 
 /// A channel with history that is published in.
 struct Channel {
@@ -90,6 +91,10 @@ pub(super) struct Writer {
     /// Channels that have a number.
     numbered: u32,
     ticks: u64,
+    /// The newest sequence number that was given to a publication on disk.
+    sequence: u64,
+    /// What is to be remembered of sessions with the next batch.
+    sessions: BTreeMap<SessionId, Change>,
     /// The log is dropped.
     stopping: bool,
     /// Called before each fsync.
@@ -120,6 +125,8 @@ impl Writer {
             batch: 0,
             numbered: 0,
             ticks: 0,
+            sequence: 0,
+            sessions: BTreeMap::new(),
             stopping: false,
             #[cfg(test)]
             before_sync: super::tests::gate(),
@@ -149,6 +156,9 @@ impl Writer {
             ticked = false;
         }
         let mut group = self.store.writable().map(|store| store.group());
+        if jobs.iter().any(Job::may_publish) {
+            self.sequence = self.shared.hub.bus().begin_batch();
+        }
         let mut answers = Vec::with_capacity(jobs.len());
         for job in jobs {
             match job {
@@ -164,16 +174,51 @@ impl Writer {
                         self.trim_swept(group, &channel, *retained);
                     }
                 }
+                Job::Session(change) => {
+                    self.sessions.insert(change.0, change);
+                }
                 Job::Tick(_) => {}
                 Job::Stop => self.stopping = true,
             }
         }
+        let last = self.stopping && self.parked.is_empty();
+        if let Some(group) = &mut group
+            && (ticked || last || !group.is_empty())
+        {
+            self.remember_sessions(group);
+        }
         self.commit_and_tell(group, answers);
+        if last {
+            self.keep_sequence();
+        }
         if ticked {
             self.tick();
         }
         // What is parked came before the end, and is published first.
-        !self.stopping || !self.parked.is_empty()
+        !last
+    }
+
+    /// Puts what is to be remembered of sessions into a group that is written anyway.
+    fn remember_sessions(&mut self, group: &mut Group) {
+        for change in std::mem::take(&mut self.sessions).values() {
+            group.remember_session(change);
+        }
+    }
+
+    /// Remembers the newest sequence number: publications without history have some that no batch
+    /// knows, and their readers shall find their place after a restart.
+    fn keep_sequence(&mut self) {
+        let Some(store) = self.store.writable() else {
+            return;
+        };
+        self.sequence = self.shared.hub.bus().place().offset;
+        let known = store
+            .newest()
+            .is_ok_and(|newest| newest.sequence >= self.sequence);
+        if !known {
+            // Failing costs those readers a gap, and nothing else.
+            let _told = self.commit(store.group());
+        }
     }
 
     /// Commits what was staged, and tells everybody what became of it.
@@ -233,11 +278,11 @@ impl Writer {
         let now_ms = self.now_ms;
         let epochs = Arc::clone(&self.epochs);
         let next_number = self.numbered;
-        let sequence = self.shared.hub.next_sequence();
+        let sequence = self.sequence + 1;
         let channel = self.channel(&draft.channel)?;
         let number = channel.retained.id;
         let key = draft.key.as_ref();
-        let key = key.map(|key| idempotency_key(number, draft.key_scope(), key));
+        let key = key.map(|key| idempotency_key(number, &draft.key_scope(), key));
         if let Some(key) = &key
             && let Some(before) = published_before(group, channel, &epochs, key, now_ms)?
         {
@@ -247,6 +292,7 @@ impl Writer {
         let previous = retained.at(&epochs, retained.head);
         let offset = previous.offset + 1;
         group.publish(number, offset, sequence, &draft);
+        let times = (draft.time_ms, sequence);
         if let Some(key) = key {
             group.remember_key(key, offset, now_ms);
         }
@@ -255,7 +301,7 @@ impl Writer {
             Arc::make_mut(&mut retained.lineage).publish(epochs.current(), offset);
         }
         let history = &channel.rules.history;
-        let sealed = retained.push(offset, draft.weight() as u64, draft.time_ms, history);
+        let sealed = retained.push(offset, draft.weight() as u64, times, history);
         if sealed && let Some(old) = retained.trim(history, now_ms) {
             group.remove(number, old);
         }
@@ -267,6 +313,7 @@ impl Writer {
             self.numbered += 1;
             group.remember_channel_count(self.numbered);
         }
+        self.sequence = sequence;
         let position = Position {
             epoch: epochs.current(),
             offset,
@@ -300,7 +347,7 @@ impl Writer {
         let number = self.batch + 1;
         let newest = Newest {
             batch: number,
-            sequence: self.shared.hub.sequence(),
+            sequence: self.sequence,
         };
         if let Err(error) = group.commit(newest) {
             self.failed("the log can't be written", &error);

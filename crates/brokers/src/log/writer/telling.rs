@@ -13,10 +13,13 @@ const SLICE: usize = 256;
 impl Writer {
     pub(super) fn tell(&self, answers: Vec<Answer>) {
         let mut answers = answers.into_iter().peekable();
-        while answers.peek().is_some() {
+        loop {
             let mut bus = self.shared.hub.bus();
             for answer in answers.by_ref().take(SLICE) {
                 self.tell_one(&mut bus, answer);
+            }
+            if answers.peek().is_none() {
+                return bus.end_batch(self.sequence);
             }
         }
     }
@@ -50,6 +53,7 @@ impl Writer {
     /// Moves the head and tells the followers, under one lock: so whoever follows gets everything
     /// after the head that it is told, and nothing before.
     fn publish(&self, bus: &mut Bus, draft: Draft, place: Place) {
+        bus.reach(place.sequence);
         let offset = place.position.offset;
         let known = bus.durable.get(&draft.channel);
         let known = known.zip(self.channels.get(&draft.channel));
@@ -75,9 +79,7 @@ impl Writer {
             }
         }
         if bus.is_followed(&draft.channel) {
-            let publication = Arc::new(draft.at(place));
-            let channel = publication.channel.clone();
-            bus.tell_followers(&channel, &BrokerEvent::Publication(publication));
+            bus.tell_publication(&Arc::new(draft.at(place)));
         }
     }
 }
