@@ -134,7 +134,6 @@ impl Directory {
     }
 
     /// Where a session is.
-    #[cfg(test)]
     pub(crate) fn find(&self, session: SessionId) -> Option<Place> {
         Some(self.lock().here.get(&session)?.place())
     }

@@ -20,6 +20,7 @@ use crate::{
     config::{Config, ResumeKey},
     door::{self, Routes},
     key_file,
+    sessions::Sessions,
     start_error::StartError,
     tokens::{self, Sealer},
     worker::{self, Phase, Shared},
@@ -55,6 +56,7 @@ pub struct Running {
     drain: Duration,
     phase: watch::Sender<Phase>,
     sealer: Arc<Sealer>,
+    sessions: Sessions,
     threads: Threads,
 }
 
@@ -80,6 +82,12 @@ impl Running {
     /// other keys are refused with `bad_token`.
     pub fn set_resume_keys(&self, keys: &[ResumeKey]) {
         self.sealer.set_keys(keys);
+    }
+
+    /// What the server's side can do with sessions.
+    #[must_use]
+    pub const fn sessions(&self) -> &Sessions {
+        &self.sessions
     }
 
     /// Stops: accepts no more connections, tells every client its own time to come back, and closes
@@ -147,6 +155,7 @@ pub(crate) fn start_with(
         tls,
         routes,
     ));
+    let sessions = Sessions::new(Arc::clone(&shared.directory), Arc::clone(&shared.orders));
     let (phase, serving) = watch::channel(Phase::Open);
     let mut threads = Threads {
         broker: Some(Arc::clone(&broker)),
@@ -167,6 +176,7 @@ pub(crate) fn start_with(
         drain,
         phase,
         sealer,
+        sessions,
         threads,
     })
 }

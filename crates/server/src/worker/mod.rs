@@ -43,7 +43,7 @@ use crate::{
     refused::Refused,
 };
 pub(crate) use memory::{Memory, Pressure};
-pub(crate) use orders::Orders;
+pub(crate) use orders::{Errand, Order, Orders};
 use outboxes::Outboxes;
 pub(crate) use shared::Shared;
 pub(crate) use speaker::Speaker;

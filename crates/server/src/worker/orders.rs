@@ -6,17 +6,41 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use offhook_engine::{CloseReason, ConnectionId, Notice};
-use tokio::sync::Notify;
+use bytes::Bytes;
+use offhook_engine::{
+    CloseReason, ConnectionId, Format, Notice, Refusal, Subscribe, SubscriptionKey, Whom,
+};
+use tokio::sync::{Notify, oneshot};
 
 use super::Worker;
 use crate::directory::Place;
 
 /// Something that a worker is to do.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum Order {
     /// Close a connection whose session came back on another one.
     Replace(ConnectionId),
+    /// Do something for sessions, and say for how many.
+    Run {
+        whom: Whom,
+        errand: Errand,
+        done: oneshot::Sender<usize>,
+    },
+}
+
+/// Something that the server's side does for sessions.
+#[derive(Clone, Debug)]
+pub(crate) enum Errand {
+    Tell {
+        data: Bytes,
+        format: Format,
+    },
+    Subscribe(Subscribe),
+    Unsubscribe {
+        subscription: SubscriptionKey,
+        why: Refusal,
+    },
+    Disconnect(CloseReason),
 }
 
 /// The orders of all workers, by their numbers.
@@ -45,6 +69,11 @@ impl Orders {
         }
     }
 
+    /// How many workers there are.
+    pub(crate) fn workers(&self) -> u16 {
+        u16::try_from(self.0.len()).unwrap_or(u16::MAX)
+    }
+
     fn take(&self, worker: u16) -> Vec<Order> {
         let inbox = self.0.get(usize::from(worker));
         let orders = inbox.map(|inbox| inbox.orders.lock());
@@ -67,9 +96,24 @@ impl Worker {
             for order in self.shared.orders.take(self.number) {
                 match order {
                     Order::Replace(connection) => self.replace(connection),
+                    Order::Run { whom, errand, done } => {
+                        // A caller that waits no longer is not told.
+                        let _gone = done.send(self.run_errand(&whom, &errand));
+                    }
                 }
             }
         }
+    }
+
+    fn run_errand(self: &Rc<Self>, whom: &Whom, errand: &Errand) -> usize {
+        self.turn(|engine, now| match errand {
+            Errand::Tell { data, format } => engine.tell(whom, data, *format, now),
+            Errand::Subscribe(wish) => engine.subscribe_for(whom, wish, now),
+            Errand::Unsubscribe { subscription, why } => {
+                engine.unsubscribe_for(whom, subscription, why, now)
+            }
+            Errand::Disconnect(reason) => engine.disconnect(whom, *reason, now),
+        })
     }
 
     /// Closes the older connection of a session, wherever it is.

@@ -27,8 +27,8 @@ pub(crate) struct Shared {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) sealer: Arc<Sealer>,
-    pub(crate) directory: Directory,
-    pub(crate) orders: Orders,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) orders: Arc<Orders>,
     pub(crate) memory: Memory,
     pub(crate) tls: Option<TlsAcceptor>,
     /// Which dialect is spoken where.
@@ -49,8 +49,8 @@ impl Shared {
         let started = Instant::now();
         Self {
             admission: Admission::new(&config.connections, started),
-            directory: Directory::default(),
-            orders: Orders::new(config.workers.get()),
+            directory: Arc::default(),
+            orders: Arc::new(Orders::new(config.workers.get())),
             memory: Memory::new(config.messages.unsent_bytes, config.workers.get()),
             config,
             broker,

@@ -209,7 +209,35 @@ async fn a_consumer_goes_on_where_it_acknowledged() {
     let ack =
         json!({"type": "ack", "channel": "chat", "consumer": "billing", "position": position});
     assert_eq!(caller.ask(ack).await["position"], position);
-    assert_eq!(hall.caller().await.ask(ask).await["position"], position);
+    let token = caller.resume.clone();
+    caller.cut();
+    let mut back = hall.dial().await;
+    back.resume(&token, json!({})).await;
+    assert_eq!(back.ask(ask.clone()).await["position"], position);
+    // Issue 10, point 14: one stranger stopped everybody's "billing".
+    let acked = hall.caller().await.ask(ask).await;
+    assert_eq!(acked.get("position"), None, "a stranger's is its own");
+}
+
+/// Issue 10, point 15: the second message vanished, acknowledged.
+#[tokio::test]
+async fn two_anonymous_clients_with_the_same_key_publish_two_messages() {
+    let hall = Hall::open(config()).await;
+    let (mut ann, mut ben) = (hall.caller().await, hall.caller().await);
+    let publish = json!({"type": "publish", "channel": "chat", "data": 1, "key": "a1"});
+    let first = ann.ask(publish.clone()).await;
+    let second = ben.ask(publish.clone()).await;
+    assert_ne!(first["position"], second["position"]);
+    assert_eq!(second.get("duplicate"), None);
+    let token = ann.resume.clone();
+    ann.cut();
+    let mut back = hall.dial().await;
+    back.resume(&token, json!({})).await;
+    let again = back.ask(publish).await;
+    assert_eq!(
+        (&again["position"], &again["duplicate"]),
+        (&first["position"], &json!(true))
+    );
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use std::{
 use offhook::Connect;
 use offhook_engine::{Access, ChannelRules, History, Limits};
 use offhook_server::{
-    Config, Running, Server,
+    Config, Running, Server, Sessions,
     config::{ChannelRule, Connections, ResumeKey},
 };
 use serde_json::Value;
@@ -138,6 +138,10 @@ impl Hall {
 
     pub(crate) fn set_resume_keys(&self, keys: &[ResumeKey]) {
         self.running.set_resume_keys(keys);
+    }
+
+    pub(crate) fn sessions(&self) -> &Sessions {
+        self.running.sessions()
     }
 
     pub(crate) async fn close(self) {
