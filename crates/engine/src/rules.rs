@@ -50,6 +50,28 @@ impl Default for History {
     }
 }
 
+/// How much of a channel's state is kept: the newest publication of each value of the tag `key`. One
+/// with empty data removes its value. When a bound is passed, the oldest value goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptState {
+    /// Values kept. Default 1,000: a screen full of prices or cursors many times over.
+    pub count: u64,
+    /// Bytes kept, by [`Publication::weight`](crate::Publication::weight). Default 1 MiB.
+    pub bytes: u64,
+    /// The age of the oldest. Default none: a device that reports once a year has a state.
+    pub age: Option<Duration>,
+}
+
+impl Default for KeptState {
+    fn default() -> Self {
+        Self {
+            count: 1_000,
+            bytes: 1 << 20,
+            age: None,
+        }
+    }
+}
+
 /// What happens to a connection that does not keep up, in a channel without history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SlowPolicy {
@@ -59,6 +81,9 @@ pub enum SlowPolicy {
     /// Of publications with the same tag `key` only the newest stays: right for prices, wrong
     /// for chats.
     LatestByKey,
+    /// The channel's state is read again, and what follows it: right where only the newest of each
+    /// value counts. In a channel without state it is as [`DropOldest`](Self::DropOldest).
+    State,
     /// The connection is closed.
     Disconnect,
 }
@@ -85,6 +110,9 @@ pub enum Access {
 pub struct ChannelRules {
     /// What the broker keeps.
     pub history: History,
+    /// What is kept of the newest publication of each value of the tag `key`, beside or instead of
+    /// history; none keeps no state.
+    pub state: Option<KeptState>,
     /// Whether it is known who is in the channel.
     pub presence: bool,
     /// What happens to slow connections where nothing is kept.
@@ -104,6 +132,7 @@ impl Default for ChannelRules {
     fn default() -> Self {
         Self {
             history: History::default(),
+            state: None,
             presence: true,
             slow: SlowPolicy::default(),
             publish: Access::default(),

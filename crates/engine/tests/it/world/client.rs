@@ -191,7 +191,7 @@ impl Client {
             Command::Subscribe(wish) => {
                 let position = match wish.since {
                     Since::Position(position) => Some(position),
-                    Since::Now | Since::Start | Since::Last(_) => None,
+                    Since::Now | Since::Start | Since::State | Since::Last(_) => None,
                 };
                 let by = Some(id);
                 let new = Seen::new(wish.clone(), position, by);
@@ -422,6 +422,18 @@ impl Client {
                 let came = seen.came.entry(channel.clone()).or_default();
                 came.missing.push((from.offset, to.offset));
             }
+            Notice::State {
+                subscription,
+                values,
+                position,
+            } => {
+                let Some(seen) = self.seen(&subscription.key()) else {
+                    return;
+                };
+                let offset = |value: &Arc<Publication>| value.position.offset;
+                assert!(values.is_sorted_by_key(offset), "values come in their order");
+                seen.position = position.or(seen.position);
+            }
             Notice::Told { .. } | Notice::Restored => {}
             Notice::Reconnect { .. } => {}
             Notice::Close { .. } => self.closed = true,
@@ -443,7 +455,7 @@ impl Client {
                 (seen.confirmed, seen.live) = (true, *live);
                 seen.began.get_or_insert(match seen.wish.since {
                     Since::Start => Position::new(1, 0),
-                    Since::Now | Since::Last(_) | Since::Position(_) => *position,
+                    Since::Now | Since::State | Since::Last(_) | Since::Position(_) => *position,
                 });
                 if *live {
                     let gapless = seen.position.is_none_or(|before| before == *position);
@@ -464,6 +476,7 @@ impl Client {
             },
             Reply::Published { .. }
             | Reply::History { .. }
+            | Reply::State { .. }
             | Reply::Members { .. }
             | Reply::Acked { .. }
             | Reply::Receipts { .. }
