@@ -644,6 +644,6 @@ fn check_gap(
         GapReason::Conflated => {
             assert!(channel.as_str().starts_with("price/") && to.offset > from.offset);
         }
-        GapReason::EvictedByAge | GapReason::UnknownPosition => {}
+        GapReason::EvictedByAge | GapReason::Damaged | GapReason::UnknownPosition => {}
     }
 }
