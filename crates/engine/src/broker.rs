@@ -198,13 +198,6 @@ pub enum BrokerRequest {
         /// How many at most.
         limit: ReadLimit,
     },
-    /// Read the newest publication of each value of the tag `key`; answered by `State`.
-    State {
-        /// To be answered.
-        id: RequestId,
-        /// Of which channel.
-        channel: ChannelName,
-    },
     /// A member is there, held by this worker's lease. Members who are there already don't join
     /// again; a claim with a higher `generation` takes the member over.
     Join {
@@ -334,15 +327,6 @@ pub enum BrokerEvent {
         start: ReadStart,
         /// What was read.
         publications: Vec<Arc<Publication>>,
-    },
-    /// A channel's state.
-    State {
-        /// The answered request.
-        id: RequestId,
-        /// The stream's head as of the read: the state is of everything up to it.
-        head: Position,
-        /// The values, in the order of their offsets.
-        values: Vec<Arc<Publication>>,
     },
     /// Who is there.
     Members {

@@ -50,28 +50,6 @@ impl Default for History {
     }
 }
 
-/// How much of a channel's state is kept: the newest publication of each value of the tag `key`. One
-/// with empty data removes its value. When a bound is passed, the oldest value goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeptState {
-    /// Values kept. Default 1,000: a screen full of prices or cursors many times over.
-    pub count: u64,
-    /// Bytes kept, by [`Publication::weight`](crate::Publication::weight). Default 1 MiB.
-    pub bytes: u64,
-    /// The age of the oldest. Default none: a device that reports once a year has a state.
-    pub age: Option<Duration>,
-}
-
-impl Default for KeptState {
-    fn default() -> Self {
-        Self {
-            count: 1_000,
-            bytes: 1 << 20,
-            age: None,
-        }
-    }
-}
-
 /// What happens to a connection that does not keep up, in a channel without history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SlowPolicy {
@@ -110,9 +88,6 @@ pub enum Access {
 pub struct ChannelRules {
     /// What the broker keeps.
     pub history: History,
-    /// What is kept of the newest publication of each value of the tag `key`, beside or instead of
-    /// history; none keeps no state.
-    pub state: Option<KeptState>,
     /// Whether it is known who is in the channel.
     pub presence: bool,
     /// What happens to slow connections where nothing is kept.
@@ -132,7 +107,6 @@ impl Default for ChannelRules {
     fn default() -> Self {
         Self {
             history: History::default(),
-            state: None,
             presence: true,
             slow: SlowPolicy::default(),
             publish: Access::default(),

@@ -532,7 +532,7 @@ fn next_move(behind: &mut Behind, f: &Feed, tail: Position, credit: usize) -> Mo
     if f.rules.history.is_kept() {
         return Move::Read;
     }
-    if f.rules.slow == SlowPolicy::State && f.rules.state.is_some() {
+    if f.rules.slow == SlowPolicy::State && f.rules.state.is_kept() {
         let slow = !behind.knows();
         behind.why = Why::ReadsState { slow };
         return Move::ReadState;

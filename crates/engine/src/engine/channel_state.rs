@@ -19,7 +19,7 @@ use super::{
 
 impl Engine {
     pub(super) fn ask_state(&mut self, asker: Asker, channel: ChannelName) -> Result<(), Refusal> {
-        if self.rules_of(&channel)?.state.is_none() {
+        if !self.rules_of(&channel)?.state.is_kept() {
             let detail = format!("channel {channel} keeps no state");
             return Err(Refusal::new(ErrorCode::NoState, detail));
         }

@@ -322,7 +322,9 @@ impl Engine {
             } => {
                 self.history_read(id, stream, start, publications);
             }
-            BrokerEvent::State { id, head, values } => self.state_read(id, head, values),
+            BrokerEvent::State { id, stream, values } => {
+                self.state_read(id, stream.head, values);
+            }
             BrokerEvent::Members { id, members, total } => self.members_read(id, members, total),
             BrokerEvent::Acked { id, position } => self.acked(id, position),
             BrokerEvent::Receipts { id, receipts } => self.receipts_known(id, receipts),

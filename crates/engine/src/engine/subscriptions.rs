@@ -205,7 +205,7 @@ impl Engine {
                           \"now\", \"start\" or a position";
             return refused(ErrorCode::BadRequest, detail.into());
         }
-        if wish.since == Since::State && rules.state.is_none() {
+        if wish.since == Since::State && !rules.state.is_kept() {
             let detail = format!("{target} keeps no state");
             return refused(ErrorCode::NoState, detail);
         }

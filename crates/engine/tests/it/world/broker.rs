@@ -199,9 +199,10 @@ impl ModelBroker {
             }
             BrokerRequest::State { id, channel } => {
                 let stream = self.stream(&channel);
-                let (head, values) = (stream.head(), stream.state_values());
+                let (state, values) = (stream.state(), stream.state_values());
                 if !self.fails(worker, id) {
-                    self.reads[worker].push_back(BrokerEvent::State { id, head, values });
+                    let stream = state;
+                    self.reads[worker].push_back(BrokerEvent::State { id, stream, values });
                 }
             }
             BrokerRequest::Members { id, .. } => {

@@ -431,7 +431,10 @@ impl Client {
                     return;
                 };
                 let offset = |value: &Arc<Publication>| value.position.offset;
-                assert!(values.is_sorted_by_key(offset), "values come in their order");
+                assert!(
+                    values.is_sorted_by_key(offset),
+                    "values come in their order"
+                );
                 seen.position = position.or(seen.position);
             }
             Notice::Told { .. } | Notice::Restored => {}

@@ -54,7 +54,11 @@ pub(crate) fn rules() -> RuleBook {
         ..ChannelRules::default()
     };
     let state = ChannelRules {
-        state: Some(KeptState::default()),
+        state: State {
+            count: 100,
+            bytes: 1 << 20,
+            age: None,
+        },
         ..none(SlowPolicy::State)
     };
     let asked = ChannelRules {
