@@ -330,37 +330,7 @@ impl Client {
     fn read_notice(&mut self, notice: &Notice, broker: &ModelBroker) {
         match notice {
             Notice::Reply { id, reply } => self.read_reply(*id, reply, broker),
-            Notice::Gap {
-                subscription,
-                from,
-                to,
-                reason,
-                agreed,
-            } => {
-                let Some(seen) = self.seen(&subscription.key()) else {
-                    return;
-                };
-                if seen.wish.flow == Flow::Pushed {
-                    let before = *seen.position.get_or_insert(*from);
-                    assert_eq!(before, *from, "a gap begins elsewhere");
-                }
-                assert_eq!(agreed.is_some(), *reason == GapReason::Diverged);
-                seen.last = 0;
-                if seen.wish.flow != Flow::Pushed {
-                    // What lies beyond is another stream's.
-                    seen.undone.retain(|offset, _| *offset <= to.offset);
-                    seen.on_this_connection
-                        .retain(|offset| *offset <= to.offset);
-                }
-                check_gap(
-                    subscription.target.channel().unwrap(),
-                    *from,
-                    *to,
-                    *reason,
-                    broker,
-                );
-                seen.position = Some(*to);
-            }
+            Notice::Gap { .. } => self.read_gap(notice, broker),
             Notice::CatchingUp {
                 subscription,
                 position,
@@ -440,6 +410,43 @@ impl Client {
             Notice::Told { .. } | Notice::Restored => {}
             Notice::Reconnect { .. } => {}
             Notice::Close { .. } => self.closed = true,
+        }
+    }
+
+    fn read_gap(&mut self, notice: &Notice, broker: &ModelBroker) {
+        match notice {
+            Notice::Gap {
+                subscription,
+                from,
+                to,
+                reason,
+                agreed,
+            } => {
+                let Some(seen) = self.seen(&subscription.key()) else {
+                    return;
+                };
+                if seen.wish.flow == Flow::Pushed {
+                    let before = *seen.position.get_or_insert(*from);
+                    assert_eq!(before, *from, "a gap begins elsewhere");
+                }
+                assert_eq!(agreed.is_some(), *reason == GapReason::Diverged);
+                seen.last = 0;
+                if seen.wish.flow != Flow::Pushed {
+                    // What lies beyond is another stream's.
+                    seen.undone.retain(|offset, _| *offset <= to.offset);
+                    seen.on_this_connection
+                        .retain(|offset| *offset <= to.offset);
+                }
+                check_gap(
+                    subscription.target.channel().unwrap(),
+                    *from,
+                    *to,
+                    *reason,
+                    broker,
+                );
+                seen.position = Some(*to);
+            }
+            other => panic!("{other:?} is no gap"),
         }
     }
 
