@@ -95,6 +95,9 @@ pub enum SlowPolicy {
     /// Of publications with the same tag `key` only the newest stays: right for prices, wrong
     /// for chats.
     LatestByKey,
+    /// The channel's state is read again, and what follows it: right where only the newest of each
+    /// value counts. In a channel without state it is as [`DropOldest`](Self::DropOldest).
+    State,
     /// The connection is closed.
     Disconnect,
 }

@@ -36,6 +36,8 @@ enum Move {
     SkipToTail,
     /// Read from the broker.
     Read,
+    /// Read the channel's state, and go on after that.
+    ReadState,
     /// Wait until this worker hears of what the subscription has already.
     AwaitStream,
 }
@@ -54,7 +56,8 @@ impl Engine {
         }
         behind.waits = Waits::Nothing;
         let mut unreadable = false;
-        if behind.cursor.epoch != tail.epoch && !f.rules.history.is_kept() {
+        let stateful = matches!(behind.why, Why::ReadsState { .. });
+        if !stateful && behind.cursor.epoch != tail.epoch && !f.rules.history.is_kept() {
             // Nothing can be read that would tell what became of that epoch.
             let epoch = tail.epoch;
             behind.skip(GapReason::EpochChanged, Position { epoch, offset: 0 });
@@ -79,7 +82,7 @@ impl Engine {
             Move::SkipToTail => {
                 let behind = self.behind(slot)?;
                 let reason = match behind.why {
-                    Why::Slow { .. } | Why::Paced => GapReason::Dropped,
+                    Why::Slow { .. } | Why::ReadsState { .. } | Why::Paced => GapReason::Dropped,
                     Why::Given { .. } | Why::Confirmed => GapReason::EvictedBySize,
                 };
                 behind.skip(reason, tail);
@@ -89,6 +92,7 @@ impl Engine {
                 self.behind(slot)?.waits = Waits::Read;
                 self.read_is_free(slot);
             }
+            Move::ReadState => return self.read_state(slot),
             Move::AwaitStream => self.await_stream_behind_it(slot),
         }
         None
@@ -227,7 +231,7 @@ impl Engine {
         connection.is_some_and(|connection| connection.session == session)
     }
 
-    fn behind_before_next(&mut self, slot: Slot) -> Option<Step> {
+    pub(super) fn behind_before_next(&mut self, slot: Slot) -> Option<Step> {
         let behind = self.behind(slot)?;
         if !behind.is_told() {
             return None;
@@ -498,11 +502,15 @@ fn read_request(id: RequestId, target: Target, after: Position, limit: ReadLimit
 }
 
 fn next_move(behind: &mut Behind, f: &Feed, tail: Position, credit: usize) -> Move {
-    if behind.cursor == tail {
+    let reads_state = matches!(behind.why, Why::ReadsState { .. });
+    if behind.cursor == tail && !reads_state {
         return Move::GoLive;
     }
     if credit == 0 {
         return Move::Park;
+    }
+    if reads_state {
+        return Move::ReadState;
     }
     if let Some(next) = behind.next_in_page(|p| f.place_of(p)) {
         return Move::HandOut(next);
@@ -523,6 +531,11 @@ fn next_move(behind: &mut Behind, f: &Feed, tail: Position, credit: usize) -> Mo
     }
     if f.rules.history.is_kept() {
         return Move::Read;
+    }
+    if f.rules.slow == SlowPolicy::State && f.rules.state.is_kept() {
+        let slow = !behind.knows();
+        behind.why = Why::ReadsState { slow };
+        return Move::ReadState;
     }
     let Some((next, previous)) = recent.and_then(|recent| recent.after(behind.cursor.offset))
     else {

@@ -152,6 +152,10 @@ impl Engine {
                 self.may_read(connection, &channel)?;
                 self.history(asker, channel, since, limit)
             }
+            Command::State { channel } => {
+                self.may_read(connection, &channel)?;
+                self.ask_state(asker, channel)
+            }
             Command::Presence { channel } => {
                 self.may_read(connection, &channel)?;
                 self.presence(asker, channel)
@@ -237,6 +241,10 @@ impl Engine {
             } => {
                 may_read(self, &channel)?;
                 self.history(asker, channel, since, limit)
+            }
+            Command::State { channel } => {
+                may_read(self, &channel)?;
+                self.ask_state(asker, channel)
             }
             Command::Presence { channel } => {
                 may_read(self, &channel)?;
@@ -465,13 +473,17 @@ impl Engine {
             let detail = format!("channel {channel} keeps no history");
             return Err(Refusal::new(ErrorCode::NoHistory, detail));
         }
-        self.in_flight(asker)?;
         let from = match since {
+            Since::State => {
+                let detail = "history is no state; ask for the state, or subscribe since it";
+                return Err(Refusal::new(ErrorCode::BadRequest, detail));
+            }
             Since::Now => ReadFrom::Last(0),
             Since::Start => ReadFrom::Start,
             Since::Last(count) => ReadFrom::Last(count.min(limit).into()),
             Since::Position(position) => ReadFrom::After(position),
         };
+        self.in_flight(asker)?;
         let limit = ReadLimit {
             count: limit.min(self.limits.page_count),
             bytes: self.limits.page_bytes,
@@ -581,7 +593,7 @@ impl Engine {
     }
 
     /// Counts a request to the broker against its connection and the worker.
-    fn in_flight(&mut self, asker: Asker) -> Result<(), Refusal> {
+    pub(super) fn in_flight(&mut self, asker: Asker) -> Result<(), Refusal> {
         let busy = |detail| Err(Refusal::new(ErrorCode::Busy, detail));
         if self.requests.len() >= self.limits.requests {
             return busy("the server has too many requests under way; try again with the same key");

@@ -199,10 +199,15 @@ impl Engine {
             return refused(ErrorCode::BadRequest, detail.into());
         }
         let target = &wish.target;
-        if matches!((target, wish.since), (Target::Filter(_), Since::Last(_))) {
-            let detail = "the newest so many are of one channel; begin a filter with \"now\", \
-                          \"start\" or a position";
+        let of_one_channel = matches!(wish.since, Since::Last(_) | Since::State);
+        if of_one_channel && target.channel().is_none() {
+            let detail = "state and the newest so many are of one channel; begin a filter with \
+                          \"now\", \"start\" or a position";
             return refused(ErrorCode::BadRequest, detail.into());
+        }
+        if wish.since == Since::State && !rules.state.is_kept() {
+            let detail = format!("{target} keeps no state");
+            return refused(ErrorCode::NoState, detail);
         }
         if wish.presence && !rules.presence && !matches!(by, Wished::Restored { .. }) {
             let detail = format!("{target} keeps no presence; subscribe without it");
@@ -531,6 +536,7 @@ fn start(since: Since, tail: Position, history: bool) -> Option<Behind> {
     };
     match since {
         Since::Now => None,
+        Since::State => Some(Behind::at(at(0), Why::ReadsState { slow: false })),
         Since::Start | Since::Last(_) if !history || tail.offset == 0 => None,
         Since::Last(0) => None,
         Since::Start => Some(Behind::given(at(0), true)),

@@ -6,6 +6,7 @@
 )]
 
 mod asking;
+mod channel_state;
 mod durable;
 mod filters;
 mod limits;

@@ -45,6 +45,8 @@ pub(in crate::engine) struct CatchingUp {
     /// Subscriptions that wait for this worker to hear of more; some may have gone since.
     pub(in crate::engine) ahead: Vec<Slot>,
     pub(in crate::engine) reads: Vec<Read>,
+    /// Subscriptions that wait for the channel's state, which is being read.
+    pub(in crate::engine) awaits_state: Vec<Slot>,
     pub(in crate::engine) recent: Recent,
 }
 
@@ -84,7 +86,8 @@ impl Feed {
         };
         if self.behind == 0 {
             c.recent.clear();
-            if c.opening.is_empty() && c.ahead.is_empty() && c.reads.is_empty() {
+            let quiet = c.opening.is_empty() && c.ahead.is_empty() && c.awaits_state.is_empty();
+            if quiet && c.reads.is_empty() {
                 self.catching_up = None;
             }
         }

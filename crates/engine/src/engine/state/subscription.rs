@@ -180,6 +180,11 @@ pub(in crate::engine) enum Why {
         /// and a read has to tell.
         confirmed: bool,
     },
+    /// It reads the channel's state, and goes on after that.
+    ReadsState {
+        /// It was live and too slow, and the client is not told of it yet.
+        slow: bool,
+    },
     /// Its flow is acknowledged, and it once had everything: the client need not be told again.
     Paced,
 }
@@ -277,10 +282,11 @@ impl Behind {
 
     /// The client is not told twice that it is behind. Says whether it has to be told now.
     pub(in crate::engine) fn is_told(&mut self) -> bool {
-        let Why::Slow { told, .. } = &mut self.why else {
-            return false;
-        };
-        !std::mem::replace(told, true)
+        match &mut self.why {
+            Why::Slow { told, .. } => !std::mem::replace(told, true),
+            Why::ReadsState { slow } => std::mem::replace(slow, false),
+            Why::Given { .. } | Why::Confirmed | Why::Paced => false,
+        }
     }
 
     /// The client has been told that it is behind, so that it has to be told when it no longer is.
@@ -288,6 +294,7 @@ impl Behind {
         match self.why {
             Why::Given { .. } | Why::Confirmed => true,
             Why::Slow { told, .. } => told,
+            Why::ReadsState { slow } => !slow,
             Why::Paced => false,
         }
     }
@@ -296,7 +303,7 @@ impl Behind {
         match self.why {
             Why::Given { .. } => false,
             Why::Slow { confirmed, .. } => confirmed,
-            Why::Confirmed | Why::Paced => true,
+            Why::Confirmed | Why::Paced | Why::ReadsState { .. } => true,
         }
     }
 
@@ -304,7 +311,7 @@ impl Behind {
     pub(in crate::engine) fn doubt(&mut self) {
         self.at_head = false;
         match &mut self.why {
-            Why::Given { .. } => {}
+            Why::Given { .. } | Why::ReadsState { .. } => {}
             Why::Confirmed => self.why = Why::Given { lenient: false },
             Why::Slow { confirmed, .. } => *confirmed = false,
             Why::Paced => self.why = Self::jumped(self.cursor).why,
@@ -316,7 +323,7 @@ impl Behind {
         match &mut self.why {
             Why::Given { .. } => self.why = Why::Confirmed,
             Why::Slow { confirmed, .. } => *confirmed = true,
-            Why::Confirmed | Why::Paced => {}
+            Why::Confirmed | Why::Paced | Why::ReadsState { .. } => {}
         }
     }
 }

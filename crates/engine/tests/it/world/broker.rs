@@ -42,6 +42,23 @@ impl Stream {
         }
     }
 
+    /// The newest of each value of the tag `key`, and nothing where that is empty.
+    fn state_values(&self) -> Vec<Arc<Publication>> {
+        let mut values: BTreeMap<String, Arc<Publication>> = BTreeMap::new();
+        for at in &self.line {
+            let publication = &self.all[&(at.epoch.0, at.offset)];
+            let key = publication.tags.get(CONFLATION_TAG).unwrap_or_default();
+            if publication.data.is_empty() {
+                values.remove(key);
+            } else {
+                values.insert(key.to_owned(), Arc::clone(publication));
+            }
+        }
+        let mut values: Vec<_> = values.into_values().collect();
+        values.sort_by_key(|value| value.position.offset);
+        values
+    }
+
     fn resolve(&self, asked: Position) -> (Resolution, Position) {
         let head = self.head();
         let known = asked.epoch.0 == self.epoch;
@@ -178,6 +195,14 @@ impl ModelBroker {
                 };
                 if !self.fails(worker, id) {
                     self.reads[worker].push_back(read);
+                }
+            }
+            BrokerRequest::State { id, channel } => {
+                let stream = self.stream(&channel);
+                let (state, values) = (stream.state(), stream.state_values());
+                if !self.fails(worker, id) {
+                    let stream = state;
+                    self.reads[worker].push_back(BrokerEvent::State { id, stream, values });
                 }
             }
             BrokerRequest::Members { id, .. } => {

@@ -191,7 +191,7 @@ impl Client {
             Command::Subscribe(wish) => {
                 let position = match wish.since {
                     Since::Position(position) => Some(position),
-                    Since::Now | Since::Start | Since::Last(_) => None,
+                    Since::Now | Since::Start | Since::State | Since::Last(_) => None,
                 };
                 let by = Some(id);
                 let new = Seen::new(wish.clone(), position, by);
@@ -330,37 +330,7 @@ impl Client {
     fn read_notice(&mut self, notice: &Notice, broker: &ModelBroker) {
         match notice {
             Notice::Reply { id, reply } => self.read_reply(*id, reply, broker),
-            Notice::Gap {
-                subscription,
-                from,
-                to,
-                reason,
-                agreed,
-            } => {
-                let Some(seen) = self.seen(&subscription.key()) else {
-                    return;
-                };
-                if seen.wish.flow == Flow::Pushed {
-                    let before = *seen.position.get_or_insert(*from);
-                    assert_eq!(before, *from, "a gap begins elsewhere");
-                }
-                assert_eq!(agreed.is_some(), *reason == GapReason::Diverged);
-                seen.last = 0;
-                if seen.wish.flow != Flow::Pushed {
-                    // What lies beyond is another stream's.
-                    seen.undone.retain(|offset, _| *offset <= to.offset);
-                    seen.on_this_connection
-                        .retain(|offset| *offset <= to.offset);
-                }
-                check_gap(
-                    subscription.target.channel().unwrap(),
-                    *from,
-                    *to,
-                    *reason,
-                    broker,
-                );
-                seen.position = Some(*to);
-            }
+            Notice::Gap { .. } => self.read_gap(notice, broker),
             Notice::CatchingUp {
                 subscription,
                 position,
@@ -422,9 +392,61 @@ impl Client {
                 let came = seen.came.entry(channel.clone()).or_default();
                 came.missing.push((from.offset, to.offset));
             }
+            Notice::State {
+                subscription,
+                values,
+                position,
+            } => {
+                let Some(seen) = self.seen(&subscription.key()) else {
+                    return;
+                };
+                let offset = |value: &Arc<Publication>| value.position.offset;
+                assert!(
+                    values.is_sorted_by_key(offset),
+                    "values come in their order"
+                );
+                seen.position = position.or(seen.position);
+            }
             Notice::Told { .. } | Notice::Restored => {}
             Notice::Reconnect { .. } => {}
             Notice::Close { .. } => self.closed = true,
+        }
+    }
+
+    fn read_gap(&mut self, notice: &Notice, broker: &ModelBroker) {
+        match notice {
+            Notice::Gap {
+                subscription,
+                from,
+                to,
+                reason,
+                agreed,
+            } => {
+                let Some(seen) = self.seen(&subscription.key()) else {
+                    return;
+                };
+                if seen.wish.flow == Flow::Pushed {
+                    let before = *seen.position.get_or_insert(*from);
+                    assert_eq!(before, *from, "a gap begins elsewhere");
+                }
+                assert_eq!(agreed.is_some(), *reason == GapReason::Diverged);
+                seen.last = 0;
+                if seen.wish.flow != Flow::Pushed {
+                    // What lies beyond is another stream's.
+                    seen.undone.retain(|offset, _| *offset <= to.offset);
+                    seen.on_this_connection
+                        .retain(|offset| *offset <= to.offset);
+                }
+                check_gap(
+                    subscription.target.channel().unwrap(),
+                    *from,
+                    *to,
+                    *reason,
+                    broker,
+                );
+                seen.position = Some(*to);
+            }
+            other => panic!("{other:?} is no gap"),
         }
     }
 
@@ -443,7 +465,7 @@ impl Client {
                 (seen.confirmed, seen.live) = (true, *live);
                 seen.began.get_or_insert(match seen.wish.since {
                     Since::Start => Position::new(1, 0),
-                    Since::Now | Since::Last(_) | Since::Position(_) => *position,
+                    Since::Now | Since::State | Since::Last(_) | Since::Position(_) => *position,
                 });
                 if *live {
                     let gapless = seen.position.is_none_or(|before| before == *position);
@@ -464,6 +486,7 @@ impl Client {
             },
             Reply::Published { .. }
             | Reply::History { .. }
+            | Reply::State { .. }
             | Reply::Members { .. }
             | Reply::Acked { .. }
             | Reply::Receipts { .. }

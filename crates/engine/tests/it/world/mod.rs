@@ -46,12 +46,20 @@ pub(crate) fn tight_limits() -> Limits {
 }
 
 /// `kept/*` has history, `flow/*` drops, `price/*` conflates, `strict/*` disconnects,
-/// `asked/*` has history and is asked about outside.
+/// `asked/*` has history and is asked about outside, `state/*` keeps state and no history.
 pub(crate) fn rules() -> RuleBook {
     let none = |slow| ChannelRules {
         history: History::NONE,
         slow,
         ..ChannelRules::default()
+    };
+    let state = ChannelRules {
+        state: State {
+            count: 100,
+            bytes: 1 << 20,
+            age: None,
+        },
+        ..none(SlowPolicy::State)
     };
     let asked = ChannelRules {
         publish: Access::Asked,
@@ -61,6 +69,7 @@ pub(crate) fn rules() -> RuleBook {
     RuleBook::new()
         .with("kept/*", ChannelRules::default())
         .with("asked/*", asked)
+        .with("state/*", state)
         .with("flow/*", none(SlowPolicy::DropOldest))
         .with("price/*", none(SlowPolicy::LatestByKey))
         .with("strict/*", none(SlowPolicy::Disconnect))
