@@ -30,19 +30,24 @@ pub use connect::{Connect, Over, ProxyError, SocksReply, connect};
 pub use connect::{Http2, HttpVersion};
 #[cfg(feature = "tls")]
 pub use connect::{InvalidTls, Tls, TlsBuilder};
+pub use driver::Replies;
 pub use error::{Error, Phase, UrlError};
 #[cfg(feature = "http2")]
 pub use http2::Http2Limits;
 pub use message::{Binary, Message, Text};
 pub use offhook_protocol as protocol;
-pub use offhook_protocol::handshake::{OriginPolicy, Refusal, Rejection};
+pub use offhook_protocol::deflate::DeflateConfig;
+pub use offhook_protocol::handshake::{OriginPolicy, Refusal, Rejection, Request, Scheme};
+pub use offhook_protocol::{
+    CloseCode, Closed, ClosedBy, Config, Keepalive, Kind, Limits, Prepared, ReadyState, Sendable,
+};
 pub use pair::{Link, LinkEnd, Pair, pair};
 pub use reader::MessageReader;
 pub use reconnect::{Backoff, Open, Reconnecting, ReconnectingSender, Update};
 pub use sender::Sender;
-pub use server::{Acceptor, Connections, Incoming, Requests, Server};
+pub use server::{Acceptor, BoxError, Connections, HandlerResult, Incoming, Requests, Server};
 pub use settings::Settings;
-pub use socket::{Replies, WebSocket};
+pub use socket::WebSocket;
 pub use transport::{Stream, Transport};
 pub use wiretap::Wiretap;
 pub use writer::MessageWriter;

@@ -161,6 +161,9 @@ impl From<Message> for Outgoing<'_> {
     }
 }
 
+impl protocol::sealed::Sealed for Message {}
+impl protocol::sealed::Sealed for &Message {}
+
 impl Sendable<'_> for Message {
     #[inline]
     fn kind(&self) -> Kind {

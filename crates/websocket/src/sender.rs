@@ -54,11 +54,10 @@ impl Sender {
     pub async fn send_urgent<'a>(&self, message: impl Into<Outgoing<'a>>) -> Result<(), Error> {
         let mut message = Some(message.into());
         poll_fn(|cx| {
-            self.driver
-                .poll_send(cx, |connection| match message.take() {
-                    Some(message) => connection.send_urgent(message),
-                    None => Ok(()),
-                })
+            self.driver.poll_send(cx, |outbound| match message.take() {
+                Some(message) => outbound.send_urgent(message),
+                None => Ok(()),
+            })
         })
         .await
     }
@@ -70,7 +69,7 @@ impl Sender {
     pub async fn send_prepared(&self, message: &Prepared) -> Result<(), Error> {
         poll_fn(|cx| {
             self.driver
-                .poll_send(cx, |connection| connection.send_prepared(message))
+                .poll_send(cx, |outbound| outbound.send_prepared(message))
         })
         .await
     }
@@ -80,7 +79,7 @@ impl Sender {
     /// # Errors
     /// [`Error::Full`] while more than the send buffer is unsent, else as [`send`](Self::send).
     pub fn try_send<'a>(&self, message: impl Sendable<'a>) -> Result<(), Error> {
-        self.driver.try_send(|connection| connection.send(message))
+        self.driver.try_send(|outbound| outbound.send(message))
     }
 
     /// Sends a message without waiting, whatever is unsent, and gives how many bytes are unsent
@@ -91,7 +90,7 @@ impl Sender {
     /// As [`send`](Self::send).
     #[inline]
     pub fn put<'a>(&self, message: impl Sendable<'a>) -> Result<usize, Error> {
-        self.driver.put(|connection| connection.send(message))
+        self.driver.put(|outbound| outbound.send(message))
     }
 
     /// As [`put`](Self::put), for messages that were framed once for many connections.
@@ -100,10 +99,10 @@ impl Sender {
     /// As [`send`](Self::send); those before the one that was refused are sent.
     #[inline]
     pub fn put_prepared(&self, messages: &[Prepared]) -> Result<usize, Error> {
-        self.driver.put(|connection| {
+        self.driver.put(|outbound| {
             messages
                 .iter()
-                .try_for_each(|message| connection.send_prepared(message))
+                .try_for_each(|message| outbound.send_prepared(message))
         })
     }
 
@@ -115,10 +114,10 @@ impl Sender {
     /// As [`put_prepared`](Self::put_prepared).
     #[inline]
     pub fn write_prepared(&self, messages: &[Prepared]) -> Result<usize, Error> {
-        self.driver.put_through(|connection| {
+        self.driver.put_through(|outbound| {
             messages
                 .iter()
-                .try_for_each(|message| connection.send_prepared(message))
+                .try_for_each(|message| outbound.send_prepared(message))
         })
     }
 
@@ -177,8 +176,8 @@ impl Sender {
 
     pub(crate) fn begin_ping(&self) -> Result<SentPing, Error> {
         let mut sent = SentPing::default();
-        self.driver.send_now(|connection| {
-            sent = connection.ping(now())?;
+        self.driver.send_now(|outbound| {
+            sent = outbound.ping(now())?;
             Ok(())
         })?;
         Ok(sent)
@@ -207,13 +206,13 @@ impl Sender {
     /// Where the connection is in its life.
     #[must_use]
     pub fn state(&self) -> ReadyState {
-        self.driver.lock().connection.ready_state()
+        self.driver.lock().outbound.ready_state()
     }
 
     /// How many bytes are unsent.
     #[must_use]
     pub fn buffered_amount(&self) -> usize {
-        self.driver.lock().connection.buffered_amount()
+        self.driver.lock().outbound.buffered_amount()
     }
 
     /// How many bytes are unsent, or were at least when the connection ended: those are lost for
@@ -226,7 +225,7 @@ impl Sender {
     /// The last measured round trip.
     #[must_use]
     pub fn rtt(&self) -> Option<Duration> {
-        self.driver.lock().connection.rtt()
+        self.driver.lock().outbound.rtt()
     }
 
     /// The subprotocol that was agreed on.

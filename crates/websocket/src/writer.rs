@@ -70,8 +70,8 @@ impl MessageWriter {
         }
         let mut piece = Some(piece);
         poll_fn(|cx| {
-            self.driver.poll_piece(cx, |connection| match piece.take() {
-                Some(piece) => connection.send_piece(piece, last),
+            self.driver.poll_piece(cx, |outbound| match piece.take() {
+                Some(piece) => outbound.send_piece(piece, last),
                 None => Ok(()),
             })
         })

@@ -6,7 +6,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 
-use offhook_protocol::{Kind, Outgoing, Sendable};
+use offhook_protocol::{self as protocol, Kind, Outgoing, Sendable};
 
 use super::short::Short;
 
@@ -164,6 +164,9 @@ impl<'a> From<&'a Text> for Outgoing<'a> {
         text.as_str().into()
     }
 }
+
+impl protocol::sealed::Sealed for Text {}
+impl protocol::sealed::Sealed for &Text {}
 
 impl Sendable<'_> for Text {
     #[inline]

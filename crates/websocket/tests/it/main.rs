@@ -39,6 +39,8 @@ mod http2_server;
 mod http2_tls;
 #[cfg(all(feature = "hyper", feature = "http2"))]
 mod hyper;
+mod isolation;
+mod limits;
 mod link;
 mod liveness;
 mod long_messages;

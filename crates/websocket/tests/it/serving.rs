@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use offhook::protocol::CloseCode;
-use offhook::{Acceptor, Connect, Connections, Error, OriginPolicy, Pair, Server, WebSocket};
+use offhook::{
+    Acceptor, Connect, Connections, Error, HandlerResult, OriginPolicy, Pair, Server, WebSocket,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -17,7 +19,7 @@ struct Running {
 }
 
 /// An echo that panics, or never ends, when it is told to.
-async fn echo(mut socket: WebSocket) -> Result<(), Error> {
+async fn echo(mut socket: WebSocket) -> HandlerResult {
     while let Some(message) = socket.recv().await? {
         match message.as_text() {
             Some("panic") => panic!("as was asked for"),

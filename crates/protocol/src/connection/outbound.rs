@@ -1,14 +1,24 @@
-//! Messages in, bytes out: what is committed to the wire, and what waits its turn behind it.
+//! Messages in, bytes out: the sending half of a connection. What is committed to the wire, and
+//! what waits its turn behind it.
 //!
 //! Small messages are committed at once. Past [`COMMITTED`] bytes on the wire, and behind a long
 //! message, they queue unframed, so that control frames and urgent messages get ahead of them.
 
+use std::fmt;
 use std::io::IoSlice;
+use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::Connection;
-use super::backlog::Queued;
+use super::MaskKeys;
+use super::backlog::{Backlog, Queued};
+use super::closing::Closing;
+use super::frames::Frames;
+use super::liveness::Liveness;
+use super::wire::Wire;
+use crate::Config;
+use crate::deflate::Compressor;
 use crate::error::SendError;
 use crate::frame::{FrameHeader, OpCode};
 use crate::mask::mask_rotated;
@@ -20,7 +30,11 @@ use crate::prepared::Prepared;
 const COMMITTED: usize = 256 * 1024;
 
 /// A shared payload up to this long is copied behind its header: cheaper than a slice of its own.
-const COPIED: usize = 4 * 1024;
+pub(super) const COPIED: usize = 4 * 1024;
+
+/// The longest message that goes out masked in one frame while nothing else is to be sent. 256 KiB:
+/// masking needs a copy, and buffers up to twice that are used again.
+const LONE_MASKED: usize = 256 * 1024;
 
 /// The message that is being written piece by piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +43,64 @@ pub(crate) enum Stream {
     Begun(Kind),
 }
 
-impl Connection {
+/// The sending half of a [`Connection`](crate::Connection): output, the closing handshake, and
+/// every deadline.
+pub struct Outbound {
+    pub(super) config: Arc<Config>,
+    /// `Some` makes it a client.
+    mask_keys: Option<Arc<dyn MaskKeys>>,
+    pub(super) wire: Wire,
+    pub(super) backlog: Option<Box<Backlog>>,
+    stream: Stream,
+    compressor: Option<Box<Compressor>>,
+    /// `Some` from the first Close, failure or loss on.
+    pub(super) closing: Option<Box<Closing>>,
+    pub(super) liveness: Liveness,
+}
+
+impl Outbound {
+    pub(super) fn new(
+        config: Arc<Config>,
+        mask_keys: Option<Arc<dyn MaskKeys>>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            config,
+            mask_keys,
+            wire: Wire::default(),
+            backlog: None,
+            stream: Stream::None,
+            compressor: None,
+            closing: None,
+            liveness: Liveness::new(now),
+        }
+    }
+
+    pub(super) fn set_compressor(&mut self, compressor: Compressor) {
+        self.compressor = Some(Box::new(compressor));
+    }
+
+    /// The limits and times it was made with.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether it is the server's end.
+    #[must_use]
+    #[inline]
+    pub const fn is_server(&self) -> bool {
+        self.mask_keys.is_none()
+    }
+
     /// Sends a message: text from `&str` and `String`, binary from the rest.
     ///
-    /// It is queued whole or not at all. There is no limit here: ask
-    /// [`buffered_amount`](Self::buffered_amount) whether the peer keeps up.
+    /// It is queued whole or not at all, behind a message that is being written piece by piece.
+    /// There is no limit here: ask [`buffered_amount`](Self::buffered_amount) whether the peer
+    /// keeps up.
     ///
     /// # Errors
-    /// The connection closes, or a message is being written piece by piece; nothing was queued.
+    /// The connection closes; nothing was queued.
     #[inline]
     pub fn send<'a>(&mut self, message: impl Sendable<'a>) -> Result<(), SendError> {
         if self.send_short(message.kind(), message.as_bytes())? {
@@ -54,9 +118,9 @@ impl Connection {
     /// As [`send`](Self::send).
     #[inline]
     pub fn send_short(&mut self, kind: Kind, bytes: &[u8]) -> Result<bool, SendError> {
-        self.check_free()?;
+        self.check_open()?;
         let short = bytes.len() <= COPIED.min(self.config.fragment_size);
-        if !short || self.deflate.is_some() || !self.has_room() {
+        if !short || self.compressor.is_some() || !self.has_room() {
             return Ok(false);
         }
         self.liveness.sent();
@@ -75,6 +139,11 @@ impl Connection {
     /// Whether a message may be committed at once.
     #[inline]
     fn has_room(&self) -> bool {
+        self.stream == Stream::None && self.may_commit()
+    }
+
+    #[inline]
+    fn may_commit(&self) -> bool {
         self.queue_is_empty() && self.wire.len() < COMMITTED
     }
 
@@ -83,7 +152,7 @@ impl Connection {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn send_urgent<'a>(&mut self, message: impl Into<Outgoing<'a>>) -> Result<(), SendError> {
-        self.check_free()?;
+        self.check_open()?;
         self.enqueue_message(message.into(), true);
         self.pump();
         Ok(())
@@ -94,14 +163,41 @@ impl Connection {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn send_prepared(&mut self, message: &Prepared) -> Result<(), SendError> {
-        self.check_free()?;
+        self.check_open()?;
         if self.has_room() {
             self.begin_prepared(message);
         } else {
             self.enqueue(Queued::Prepared {
                 message: message.clone(),
-                urgent: false,
             });
+        }
+        Ok(())
+    }
+
+    /// A list to frame messages in apart from the connection, if they could leave at once by now:
+    /// nothing waits, nothing is compressed.
+    #[must_use]
+    pub fn frames(&self) -> Option<Frames> {
+        let at_once = self.closing.is_none() && self.compressor.is_none() && self.has_room();
+        at_once.then(|| Frames::new(self.mask_keys.clone(), self.config.fragment_size))
+    }
+
+    /// Sends the messages that were framed apart, as [`send`](Self::send) would have, and leaves
+    /// the list empty.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_frames(&mut self, frames: &mut Frames) -> Result<(), SendError> {
+        if frames.is_empty() {
+            return Ok(());
+        }
+        self.check_open()?;
+        self.liveness.sent();
+        if self.has_room() {
+            self.wire.append(frames.bytes_mut());
+        } else {
+            let frames = std::mem::take(frames.bytes_mut()).into();
+            self.enqueue(Queued::Framed { frames });
         }
         Ok(())
     }
@@ -123,23 +219,36 @@ impl Connection {
             Stream::Begun(kind) if kind != piece.kind => return Err(SendError::KindMismatch),
             Stream::Begun(kind) => (kind, false),
         };
-        self.stream = if last {
-            Stream::None
-        } else {
-            Stream::Begun(kind)
-        };
-        if self.has_room() {
+        if self.may_commit() {
             self.commit_piece(kind, piece.payload, first, last);
         } else {
             let payload = piece.payload.into_shared();
-            self.enqueue(Queued::Piece {
+            self.backlog.get_or_insert_default().put(Queued::Piece {
                 kind,
                 payload,
                 first,
                 last,
             });
         }
+        if !last {
+            self.stream = Stream::Begun(kind);
+            return Ok(());
+        }
+        self.stream = Stream::None;
+        if let Some(backlog) = &mut self.backlog {
+            backlog.release();
+            self.pump();
+        }
         Ok(())
+    }
+
+    /// Of the [unsent bytes](Self::buffered_amount) those that wait for a message that is written
+    /// piece by piece to be finished. Whoever writes it must not wait for them.
+    #[must_use]
+    pub fn amount_behind_stream(&self) -> usize {
+        self.backlog
+            .as_ref()
+            .map_or(0, |backlog| backlog.bytes_behind)
     }
 
     /// Bytes that were sent by the caller and not yet taken by the transport.
@@ -154,7 +263,11 @@ impl Connection {
     #[must_use]
     #[inline]
     pub fn has_output(&self) -> bool {
-        !self.wire.is_empty() || self.backlog.is_some()
+        !self.wire.is_empty()
+            || self
+                .backlog
+                .as_ref()
+                .is_some_and(|backlog| backlog.has_output())
     }
 
     /// Fills `slices` with what is to be written now, for one vectored write, and gives their
@@ -208,15 +321,6 @@ impl Connection {
     }
 
     #[inline]
-    fn check_free(&self) -> Result<(), SendError> {
-        self.check_open()?;
-        match self.stream {
-            Stream::None => Ok(()),
-            Stream::Begun(_) => Err(SendError::StreamInProgress),
-        }
-    }
-
-    #[inline]
     pub(super) fn queue_is_empty(&self) -> bool {
         self.backlog
             .as_ref()
@@ -232,8 +336,13 @@ impl Connection {
         });
     }
 
+    /// Puts a message behind those that wait, and behind one that is being written piece by piece.
     fn enqueue(&mut self, queued: Queued) {
-        self.backlog.get_or_insert_default().put(queued);
+        let backlog = self.backlog.get_or_insert_default();
+        match self.stream {
+            Stream::None => backlog.put(queued),
+            Stream::Begun(_) => backlog.put_behind(queued),
+        }
     }
 
     /// Commits what waits, as far as there is room, and the Close when its turn has come.
@@ -249,7 +358,8 @@ impl Connection {
                         payload: Payload::Shared(payload),
                     });
                 }
-                Queued::Prepared { message, .. } => self.begin_prepared(&message),
+                Queued::Prepared { message } => self.begin_prepared(&message),
+                Queued::Framed { frames } => self.wire.place(frames),
                 Queued::Rest {
                     opcode,
                     rsv1,
@@ -274,7 +384,7 @@ impl Connection {
             || self
                 .backlog
                 .as_ref()
-                .is_some_and(|backlog| backlog.pong.is_none())
+                .is_some_and(|backlog| backlog.is_over())
         {
             self.backlog = None;
         }
@@ -288,7 +398,6 @@ impl Connection {
         self.backlog = None;
     }
 
-    /// Commits a message, or its beginning.
     /// Compresses a message if that was agreed and pays, and commits it or its beginning.
     fn begin(&mut self, message: Outgoing<'_>) {
         self.liveness.sent();
@@ -300,20 +409,31 @@ impl Connection {
     }
 
     fn compress(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
-        let deflate = self.deflate.as_mut()?;
+        let compressor = self.compressor.as_mut()?;
         let mut compressed = Vec::new();
-        deflate
-            .compressor
+        compressor
             .compress(payload, &mut compressed)
             .then_some(compressed)
     }
 
     fn commit_message(&mut self, opcode: OpCode, rsv1: bool, payload: Payload<'_>) {
-        if payload.as_slice().len() <= self.config.fragment_size.max(1) {
+        if self.fits_one_frame(payload.as_slice().len()) {
             self.commit_frame(opcode, true, rsv1, payload);
         } else {
             self.commit_rest(opcode, rsv1, payload.into_shared());
         }
+    }
+
+    /// Whether a message goes out in one frame. A long one does while nothing else is to be sent:
+    /// fragments are there to let others get in between, and cost the peer time.
+    fn fits_one_frame(&self, len: usize) -> bool {
+        let most = if self.is_server() {
+            usize::MAX
+        } else {
+            LONE_MASKED
+        };
+        len <= self.config.fragment_size.max(1)
+            || self.wire.is_empty() && len <= self.config.lone_frame_size.min(most)
     }
 
     /// Commits one fragment of a long message and puts what is left to the front of the queue.
@@ -346,13 +466,11 @@ impl Connection {
         } else {
             OpCode::Continuation
         };
-        let Some(deflate) = &mut self.deflate else {
+        let Some(compressor) = &mut self.compressor else {
             return self.commit_frame(opcode, last, false, payload);
         };
         let mut compressed = Vec::new();
-        deflate
-            .compressor
-            .compress_chunk(payload.as_slice(), last, &mut compressed);
+        compressor.compress_chunk(payload.as_slice(), last, &mut compressed);
         if compressed.is_empty() && !last && !first {
             return;
         }
@@ -369,14 +487,14 @@ impl Connection {
             }
             return self.commit_message(shared.kind.opcode(), false, shared.payload);
         }
-        let compressed = self.deflate.as_mut().and_then(|deflate| {
-            let framed = message.compressed(deflate.compressor.window_bits())?;
-            deflate.compressor.note_sent(message.as_bytes());
+        let compressed = self.compressor.as_mut().and_then(|compressor| {
+            let framed = message.compressed()?;
+            compressor.note_sent(message.as_bytes());
             Some(framed)
         });
         let framed = compressed.unwrap_or_else(|| message.plain());
         let frame = framed.frame();
-        if framed.payload_bytes().len() > self.config.fragment_size {
+        if !self.fits_one_frame(framed.payload_bytes().len()) {
             let payload = Payload::Shared(framed.payload());
             self.commit_message(message.kind().opcode(), framed.rsv1, payload);
         } else if frame.len() <= COPIED {
@@ -429,5 +547,14 @@ impl Connection {
     /// Commits a control frame: behind what is committed, ahead of all that waits.
     pub(crate) fn commit_control(&mut self, opcode: OpCode, payload: &[u8]) {
         self.commit_frame(opcode, true, false, Payload::Borrowed(payload));
+    }
+}
+
+impl fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbound")
+            .field("state", &self.ready_state())
+            .field("buffered", &self.buffered_amount())
+            .finish_non_exhaustive()
     }
 }
