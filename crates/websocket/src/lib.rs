@@ -2,9 +2,11 @@
 
 #[cfg(feature = "axum")]
 pub mod axum;
+mod byte_stream;
 mod connect;
 mod driver;
 mod error;
+pub mod guide;
 #[cfg(feature = "http2")]
 mod http2;
 #[cfg(feature = "hyper")]
@@ -25,6 +27,7 @@ mod transport;
 mod wiretap;
 mod writer;
 
+pub use byte_stream::ByteStream;
 pub use connect::{Connect, Over, ProxyError, SocksReply, connect};
 #[cfg(feature = "http2")]
 pub use connect::{Http2, HttpVersion};
@@ -51,3 +54,15 @@ pub use socket::WebSocket;
 pub use transport::{Stream, Transport};
 pub use wiretap::Wiretap;
 pub use writer::MessageWriter;
+
+/// The migration pages' code is compiled as this crate's own is.
+#[cfg(doctest)]
+mod migration {
+    #[cfg(feature = "axum")]
+    #[doc = include_str!("../../../docs/migrate/from-axum-ws.md")]
+    struct FromAxum;
+    #[doc = include_str!("../../../docs/migrate/from-fastwebsockets.md")]
+    struct FromFastwebsockets;
+    #[doc = include_str!("../../../docs/migrate/from-tokio-tungstenite.md")]
+    struct FromTungstenite;
+}

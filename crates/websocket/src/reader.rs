@@ -68,6 +68,14 @@ impl<'a> MessageReader<'a> {
         self.kind
     }
 
+    /// Whether the piece that [`next`](Self::next) gave last was the message's last, or there is
+    /// none: known at once, so that a bridge can [finish](crate::MessageWriter::finish) with it.
+    /// An empty last piece is not given out, and known only when `next` gives `None`.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.done && self.first.is_none()
+    }
+
     /// The next piece; `None` after the last. Text is cut between characters. Cancel-safe.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -192,6 +193,23 @@ impl Sender {
         self.driver.begin_close(code, reason)
     }
 
+    /// Begins the closing handshake as a bridge does that passes on how its other connection ended:
+    /// with the peer's code and reason; without a code where it sent none (1005), and with 1011 where
+    /// there was no Close (1006) or the code must not travel.
+    ///
+    /// # Errors
+    /// None in practice: what must not be sent is replaced.
+    pub fn close_as(&self, closed: &Closed) -> Result<(), Error> {
+        let code = closed.code;
+        if code == CloseCode::NO_STATUS {
+            self.close(code, "")
+        } else if code.is_sendable() {
+            self.close(code, &closed.reason)
+        } else {
+            self.close(CloseCode::INTERNAL_ERROR, "the other connection was lost")
+        }
+    }
+
     /// Waits until the connection has ended, and gives how.
     pub async fn ended(&self) -> Closed {
         poll_fn(|cx| self.driver.poll_ended(cx)).await
@@ -252,5 +270,20 @@ impl fmt::Debug for Sender {
         f.debug_struct("Sender")
             .field("state", &self.state())
             .finish_non_exhaustive()
+    }
+}
+
+/// Two senders are equal if they send on the same connection.
+impl PartialEq for Sender {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.driver, &other.driver)
+    }
+}
+
+impl Eq for Sender {}
+
+impl Hash for Sender {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::ptr::hash(Arc::as_ptr(&self.driver), state);
     }
 }

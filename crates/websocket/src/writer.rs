@@ -64,6 +64,17 @@ impl MessageWriter {
         Ok(())
     }
 
+    /// Ends the message with what was written of it.
+    ///
+    /// # Errors
+    /// The connection is closing or closed.
+    pub async fn end(self) -> Result<(), Error> {
+        match self.kind {
+            Kind::Text => self.finish("").await,
+            Kind::Binary => self.finish(&[]).await,
+        }
+    }
+
     async fn piece(&mut self, piece: Outgoing<'_>, last: bool) -> Result<(), Error> {
         if piece.kind() != self.kind {
             return Err(SendError::KindMismatch.into());

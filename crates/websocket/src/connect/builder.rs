@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use offhook_protocol::deflate::DeflateConfig;
-use offhook_protocol::handshake::ClientRequest;
+use offhook_protocol::handshake::{ClientRequest, Headers};
 use offhook_protocol::{Keepalive, Limits};
 
 #[cfg(feature = "http2")]
@@ -360,7 +360,57 @@ impl Connect {
     ///
     /// Outside a tokio runtime with I/O and time.
     pub async fn open(&self) -> Result<WebSocket, Error> {
+        let (socket, _) = over_the_network(self).await?;
+        Ok(socket)
+    }
+
+    /// As [`open`](Self::open), and gives the fields of the server's answer as well, such as
+    /// `Set-Cookie`.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    ///
+    /// # Panics
+    ///
+    /// As [`open`](Self::open).
+    pub async fn open_with_headers(&self) -> Result<(WebSocket, Headers), Error> {
         over_the_network(self).await
+    }
+}
+
+/// The URL and the headers of a request. What the handshake sets itself is left out, and
+/// subprotocols and origin are [offered](Connect::subprotocol) and [sent](Connect::origin) as if
+/// they had been asked for one by one. What is no text there is an error when it is opened.
+#[cfg(feature = "http")]
+impl<B> From<http::Request<B>> for Connect {
+    fn from(request: http::Request<B>) -> Self {
+        Self::to(request.uri().to_string()).headers(request.headers())
+    }
+}
+
+#[cfg(feature = "http")]
+impl Connect {
+    /// Adds these headers to the request, as [`From<http::Request>`](#impl-From<Request<B>>-for-Connect)
+    /// does.
+    pub fn headers(mut self, headers: &http::HeaderMap) -> Self {
+        for (name, value) in headers {
+            let text = value.to_str().unwrap_or_default();
+            self = match name.as_str() {
+                "host"
+                | "upgrade"
+                | "connection"
+                | "sec-websocket-key"
+                | "sec-websocket-version"
+                | "sec-websocket-extensions" => self,
+                "sec-websocket-protocol" => text
+                    .split(',')
+                    .fold(self, |connect, name| connect.subprotocol(name.trim())),
+                "origin" => self.origin(text),
+                name => self.header(name, value),
+            };
+        }
+        self
     }
 }
 
@@ -406,6 +456,20 @@ impl<S: Stream> Over<S> {
     ///
     /// Outside a tokio runtime with time.
     pub async fn open(self) -> Result<WebSocket, Error> {
+        let (socket, _) = over_stream(&self.connect, Transport::boxed(self.stream)).await?;
+        Ok(socket)
+    }
+
+    /// As [`open`](Self::open), and gives the fields of the server's answer as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connect::open`].
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with time.
+    pub async fn open_with_headers(self) -> Result<(WebSocket, Headers), Error> {
         over_stream(&self.connect, Transport::boxed(self.stream)).await
     }
 

@@ -14,12 +14,13 @@ use h2::ext::Protocol;
 use h2::{Ping, PingPong, RecvStream};
 use http::Uri;
 use offhook_protocol::handshake::{
-    ClientRequest, ConnectHandshake, ConnectOutcome, HeadLimits, InvalidRequest, Negotiated,
-    Refused, Scheme,
+    ClientRequest, ConnectHandshake, ConnectOutcome, HeadLimits, InvalidRequest, Opened, Refused,
+    Scheme,
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::Answered;
 use super::builder::{Connect, HttpVersion};
 use super::deadline::Deadline;
 use super::handshake::BODY_GRACE;
@@ -153,7 +154,7 @@ impl Http2 {
         if let Err(Error::Lost(_)) = opened {
             self.pool.forget(&member);
         }
-        opened
+        opened.map(|(socket, _)| socket)
     }
 
     /// A place for one more WebSocket, on another connection if need be.
@@ -284,7 +285,7 @@ pub(super) async fn attempt(
     route: &Route,
     request: &ClientRequest,
     url: &Url,
-) -> Result<Option<WebSocket>, Error> {
+) -> Result<Option<Answered>, Error> {
     let only = connect.version == HttpVersion::Http2;
     let protocols: &[&[u8]] = if only { &[HTTP_2] } else { &[HTTP_2, HTTP_1_1] };
     let deadline = Deadline::after(connect.timeouts.connect);
@@ -310,7 +311,7 @@ pub(super) async fn attempt(
 pub(super) async fn over_stream(
     connect: &Connect,
     transport: Transport,
-) -> Result<WebSocket, Error> {
+) -> Result<Answered, Error> {
     let url = connect.url.clone()?;
     let member = Member::over(connect, transport, &url).await?;
     let request = connect.request(&url, true)?;
@@ -322,7 +323,7 @@ async fn only_one(
     member: &Member,
     request: ClientRequest,
     url: &Url,
-) -> Result<WebSocket, Error> {
+) -> Result<Answered, Error> {
     let (_, place) = member.place().ok_or_else(lost_connection)?;
     ask(connect, member, place, request, url).await
 }
@@ -401,7 +402,7 @@ async fn ask(
     place: OwnedSemaphorePermit,
     request: ClientRequest,
     url: &Url,
-) -> Result<WebSocket, Error> {
+) -> Result<Answered, Error> {
     let deadline = Deadline::after(connect.timeouts.handshake);
     let scheme = if url.secure {
         Scheme::Https
@@ -412,10 +413,11 @@ async fn ask(
     let to = url.host_and_port();
     let exchange = exchange(member.requests.clone(), handshake);
     match deadline.within(Phase::Handshake, &to, exchange).await? {
-        Outcome::Open(stream, negotiated) => {
+        Outcome::Open(stream, opened) => {
             let transport = Transport::boxed(stream.in_place(place)).with_peer_addr(member.peer);
             let settings = &connect.settings;
-            Ok(WebSocket::client(transport, negotiated, &[], settings))
+            let socket = WebSocket::client(transport, opened.negotiated, &[], settings);
+            Ok((socket, opened.headers))
         }
         Outcome::Refused(mut refused, receive) => {
             read_body(&mut refused, receive, deadline).await;
@@ -425,7 +427,7 @@ async fn ask(
 }
 
 enum Outcome {
-    Open(H2Stream, Negotiated),
+    Open(H2Stream, Opened),
     Refused(Box<Refused>, RecvStream),
 }
 
@@ -442,7 +444,7 @@ async fn exchange(
     match handshake.answered(head.status.as_u16(), fields)? {
         ConnectOutcome::Open(opened) => {
             let stream = H2Stream::new(send, receive);
-            Ok(Outcome::Open(stream, opened.negotiated))
+            Ok(Outcome::Open(stream, opened))
         }
         ConnectOutcome::Refused(refused) => Ok(Outcome::Refused(Box::new(refused), receive)),
     }

@@ -102,7 +102,6 @@ impl Driver {
         cx: &mut Context<'_>,
         queue: impl FnOnce(&mut Outbound) -> Result<(), SendError>,
     ) -> Poll<Result<(), Error>> {
-        ready!(poll_budget(cx));
         let mut state = self.lock();
         if state.streaming && state.is_open() {
             state.wait(|waiters| &mut waiters.stream, cx.waker());
@@ -117,11 +116,11 @@ impl Driver {
         cx: &mut Context<'_>,
         queue: impl FnOnce(&mut Outbound) -> Result<(), SendError>,
     ) -> Poll<Result<(), Error>> {
-        ready!(poll_budget(cx));
         let mut state = self.lock();
         // What waits for this message to be finished can't leave before it is.
         let behind = state.outbound.amount_behind_stream();
         if behind > 0 && !state.is_broken() {
+            ready!(poll_budget(cx));
             self.flush(&mut state);
             let before = state.outbound.buffered_amount().saturating_sub(behind);
             if before >= state.high_water as usize && state.is_open() {
@@ -165,6 +164,7 @@ impl Driver {
         queue: impl FnOnce(&mut Outbound) -> Result<(), SendError>,
     ) -> Poll<Result<(), Error>> {
         if state.is_full() {
+            ready!(poll_budget(cx));
             self.flush(state);
             if state.is_broken() {
                 return Poll::Ready(Err(state.closed_error()));
@@ -225,9 +225,11 @@ impl Driver {
 
     /// Writes until nothing is unsent.
     pub(crate) fn poll_drained(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        ready!(poll_budget(cx));
         let mut state = self.lock();
-        self.flush(&mut state);
+        if state.has_output() {
+            ready!(poll_budget(cx));
+            self.flush(&mut state);
+        }
         if state.transport.is_none() || state.is_broken() {
             return Poll::Ready(Err(state.closed_error()));
         }

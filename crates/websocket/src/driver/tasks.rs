@@ -111,15 +111,21 @@ impl Tasks {
     /// Asks for a connection to be looked after. `false` if there is no runtime to do it.
     pub(super) fn call(&self, driver: Arc<Driver>) -> bool {
         let mut work = self.0.lock();
-        work.calls.push(driver);
-        if let Some(waker) = work.flush.rouse() {
+        if matches!(work.flush, Task::None) {
             drop(work);
-            waker.wake();
-            return true;
+            // Before the connection is in the list: a task that can't begin empties it.
+            if !self.0.begin_again() {
+                return false;
+            }
+            work = self.0.lock();
         }
-        let runs = matches!(work.flush, Task::Running);
+        work.calls.push(driver);
+        let waker = work.flush.rouse();
         drop(work);
-        runs || self.0.begin_again()
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
     }
 
     /// Asks for a connection to be looked after at a time or a little later, in place of the time
@@ -174,9 +180,6 @@ impl Shared {
         );
         if begun {
             self.begin_timer();
-        } else {
-            let calls = mem::take(&mut self.lock().calls);
-            drop(calls);
         }
         begun
     }

@@ -69,11 +69,12 @@ fn a_handler_may_use_a_sender_of_its_own_connection() {
             let (mut client, mut server) = pair();
             let sender = server.sender();
             tokio::spawn(async move {
-                let handle = |message: offhook::protocol::Message<'_>, _: &mut _| {
-                    assert_eq!(sender.buffered_amount(), 0);
-                    sender.put(message).map(drop)
-                };
-                server.each(handle).await
+                server
+                    .each(|message, _| {
+                        assert_eq!(sender.buffered_amount(), 0);
+                        sender.put(message).map(drop)
+                    })
+                    .await
             });
             client.send("hello").await.unwrap();
             assert_eq!(client.recv().await.unwrap(), Some("hello".into()));

@@ -11,6 +11,7 @@
 mod authority;
 #[cfg(all(feature = "axum", feature = "http2"))]
 mod axum;
+mod bridging;
 mod cancelled;
 mod cancelling;
 mod closing;
