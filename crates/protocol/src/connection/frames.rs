@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::MaskKeys;
-use super::outbound::COPIED;
+use super::commit::COPIED;
 use crate::frame::FrameHeader;
 use crate::mask::mask_rotated;
 use crate::message::Sendable;

@@ -3,6 +3,7 @@
 mod assembly;
 mod backlog;
 mod closing;
+mod commit;
 mod deflating;
 mod direct;
 mod frames;

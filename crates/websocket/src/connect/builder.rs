@@ -15,17 +15,18 @@ use offhook_protocol::{Keepalive, Limits};
 
 #[cfg(feature = "http2")]
 use super::http2::Http2;
+use super::over::Over;
+use super::over_the_network;
 use super::proxy;
 use super::route::Route;
 use super::tls::Trust;
 use super::url::Url;
-use super::{over_stream, over_the_network};
 use crate::error::{Error, UrlError};
 #[cfg(feature = "http2")]
 use crate::http2::Http2Limits;
 use crate::settings::Settings;
 use crate::socket::WebSocket;
-use crate::transport::{Stream, Transport};
+use crate::transport::Stream;
 use crate::wiretap::{Listener, Wiretap};
 
 /// 10 s: a lost SYN is sent again after 1, 3 and 7 s, a look-up after 5. What takes longer than
@@ -379,41 +380,6 @@ impl Connect {
     }
 }
 
-/// The URL and the headers of a request. What the handshake sets itself is left out, and
-/// subprotocols and origin are [offered](Connect::subprotocol) and [sent](Connect::origin) as if
-/// they had been asked for one by one. What is no text there is an error when it is opened.
-#[cfg(feature = "http")]
-impl<B> From<http::Request<B>> for Connect {
-    fn from(request: http::Request<B>) -> Self {
-        Self::to(request.uri().to_string()).headers(request.headers())
-    }
-}
-
-#[cfg(feature = "http")]
-impl Connect {
-    /// Adds these headers to the request, as [`From<http::Request>`](#impl-From<Request<B>>-for-Connect)
-    /// does.
-    pub fn headers(mut self, headers: &http::HeaderMap) -> Self {
-        for (name, value) in headers {
-            let text = value.to_str().unwrap_or_default();
-            self = match name.as_str() {
-                "host"
-                | "upgrade"
-                | "connection"
-                | "sec-websocket-key"
-                | "sec-websocket-version"
-                | "sec-websocket-extensions" => self,
-                "sec-websocket-protocol" => text
-                    .split(',')
-                    .fold(self, |connect, name| connect.subprotocol(name.trim())),
-                "origin" => self.origin(text),
-                name => self.header(name, value),
-            };
-        }
-        self
-    }
-}
-
 impl Connect {
     #[cfg(feature = "http2")]
     pub(super) fn may_use_http2(&self, url: &Url) -> bool {
@@ -434,57 +400,6 @@ impl Connect {
             request = request.deflate(deflate.clone());
         }
         Ok(request)
-    }
-}
-
-/// A connection to be made over a stream, from [`Connect::over`].
-#[derive(Debug)]
-#[must_use = "nothing is asked before `open`"]
-pub struct Over<S> {
-    connect: Connect,
-    stream: S,
-}
-
-impl<S: Stream> Over<S> {
-    /// Opens the connection.
-    ///
-    /// # Errors
-    ///
-    /// As [`Connect::open`].
-    ///
-    /// # Panics
-    ///
-    /// Outside a tokio runtime with time.
-    pub async fn open(self) -> Result<WebSocket, Error> {
-        let (socket, _) = over_stream(&self.connect, Transport::boxed(self.stream)).await?;
-        Ok(socket)
-    }
-
-    /// As [`open`](Self::open), and gives the fields of the server's answer as well.
-    ///
-    /// # Errors
-    ///
-    /// As [`Connect::open`].
-    ///
-    /// # Panics
-    ///
-    /// Outside a tokio runtime with time.
-    pub async fn open_with_headers(self) -> Result<(WebSocket, Headers), Error> {
-        over_stream(&self.connect, Transport::boxed(self.stream)).await
-    }
-
-    /// Opens a connection of HTTP/2 over the stream, for many WebSockets.
-    ///
-    /// # Errors
-    ///
-    /// As [`Connect::http2`].
-    ///
-    /// # Panics
-    ///
-    /// Outside a tokio runtime with time.
-    #[cfg(feature = "http2")]
-    pub async fn http2(self) -> Result<Http2, Error> {
-        Http2::over(&self.connect, Transport::boxed(self.stream)).await
     }
 }
 

@@ -10,9 +10,12 @@ mod address;
 mod builder;
 mod deadline;
 mod exchange;
+#[cfg(feature = "http")]
+mod from_http;
 mod handshake;
 #[cfg(feature = "http2")]
 mod http2;
+mod over;
 mod proxy;
 mod redirect;
 mod route;
@@ -25,11 +28,12 @@ mod url;
 
 use offhook_protocol::handshake::{ClientRequest, Headers};
 
+pub use builder::Connect;
 #[cfg(feature = "http2")]
 pub use builder::HttpVersion;
-pub use builder::{Connect, Over};
 #[cfg(feature = "http2")]
 pub use http2::Http2;
+pub use over::Over;
 pub use proxy::{ProxyError, SocksReply};
 #[cfg(feature = "tls")]
 pub use tls::{InvalidTls, Tls, TlsBuilder};

@@ -165,7 +165,7 @@ pub(crate) fn take_write() -> Vec<u8> {
 /// Gives an output buffer back.
 pub(crate) fn give_write(buffer: Vec<u8>) {
     let capacity = buffer.capacity();
-    if capacity > SPARE_WRITE {
+    if capacity == 0 || capacity > SPARE_WRITE {
         return;
     }
     let _ended = SPARE.try_with(|spare| {

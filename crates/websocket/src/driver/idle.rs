@@ -35,10 +35,11 @@ impl Driver {
         }
         if matches!(state.unread, Unread::Nothing) {
             // A reader that waits goes on being woken; else this task is.
-            let reader = state.reader.clone();
-            let waker = reader
-                .filter(|_| state.receiver == Receiver::Waiting)
-                .unwrap_or_else(|| Waker::from(Arc::clone(self)));
+            let waits = state.receiver == Receiver::Waiting;
+            let waker = match &state.reader {
+                Some(reader) if waits => reader.clone(),
+                Some(_) | None => Waker::from(Arc::clone(self)),
+            };
             state.read_ahead(&mut Context::from_waker(&waker));
             if matches!(state.unread, Unread::Bytes(_)) {
                 // Nobody is told of what comes next until a read has found nothing.

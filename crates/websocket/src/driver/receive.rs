@@ -123,7 +123,6 @@ impl Driver {
                 return Poll::Ready(state.outcome());
             }
             if turn.replies && state.is_full() && !state.is_broken() {
-                state.receiver = Receiver::Waiting;
                 state.wait(|waiters| &mut waiters.room, cx.waker());
                 return Poll::Pending;
             }

@@ -18,5 +18,6 @@ pub use incoming::Incoming;
 pub(crate) use registry::Place;
 pub use requests::Requests;
 pub use serve::Server;
+#[cfg(feature = "hyper")]
 pub(crate) use served::Served;
 pub use served::{BoxError, HandlerResult};
