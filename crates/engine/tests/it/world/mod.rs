@@ -12,7 +12,7 @@ use offhook_engine::*;
 
 use self::{
     broker::ModelBroker,
-    client::{Client, Wire},
+    client::{Client, Handed, Wire},
 };
 
 /// Bytes an outbox takes before it is full; a publication weighs a little over 128.
@@ -25,6 +25,8 @@ pub(crate) struct World {
     pub(crate) workers: Vec<Engine>,
     pub(crate) broker: ModelBroker,
     pub(crate) clients: Vec<Client>,
+    /// By worker: what nobody outside has answered yet.
+    pub(crate) asks: Vec<Vec<Ask>>,
 }
 
 /// Small bounds, so that every limit is met all the time.
@@ -43,15 +45,22 @@ pub(crate) fn tight_limits() -> Limits {
     }
 }
 
-/// `kept/*` has history, `flow/*` drops, `price/*` conflates, `strict/*` disconnects.
+/// `kept/*` has history, `flow/*` drops, `price/*` conflates, `strict/*` disconnects,
+/// `asked/*` has history and is asked about outside.
 pub(crate) fn rules() -> RuleBook {
     let none = |slow| ChannelRules {
         history: History::NONE,
         slow,
         ..ChannelRules::default()
     };
+    let asked = ChannelRules {
+        publish: Access::Asked,
+        subscribe: Access::Asked,
+        ..ChannelRules::default()
+    };
     RuleBook::new()
         .with("kept/*", ChannelRules::default())
+        .with("asked/*", asked)
         .with("flow/*", none(SlowPolicy::DropOldest))
         .with("price/*", none(SlowPolicy::LatestByKey))
         .with("strict/*", none(SlowPolicy::Disconnect))
@@ -78,6 +87,7 @@ impl World {
             workers: (0..workers).map(|_| engine()).collect(),
             broker: ModelBroker::new(workers, Arc::clone(&rules)),
             clients: (0..clients).map(Client::new).collect(),
+            asks: vec![Vec::new(); workers],
         }
     }
 
@@ -95,26 +105,25 @@ impl World {
         self.now.unix_ms += 1;
         let (engine, c) = (&mut self.workers[worker], &mut self.clients[client]);
         assert!(c.connection.is_none());
+        c.generation += 1;
         let positions = c.positions();
         let mut restored = Vec::new();
         let connection = match c.snapshot.clone().filter(|_| by_snapshot) {
             Some(snapshot) => {
                 c.resumed(&snapshot);
                 restored.clone_from(&snapshot.subscriptions);
-                engine.handle_connection_resumed(snapshot, &positions, self.now)
+                let arrival = Arrival::new(snapshot.session, Arc::clone(&snapshot.identity));
+                let arrival = arrival.generation(c.generation);
+                engine.handle_connection_resumed(arrival, snapshot, &positions, self.now)
             }
-            None => engine.handle_connection_opened(c.session, c.identity(), self.now),
+            None => {
+                let arrival = Arrival::new(c.session, c.identity()).generation(c.generation);
+                engine.handle_connection_opened(arrival, self.now)
+            }
         };
         c.connection = Some((worker, connection.unwrap()));
-        for (channel, since) in c.to_subscribe_again(&restored) {
-            self.command(
-                client,
-                Command::Subscribe {
-                    channel,
-                    since,
-                    presence: true,
-                },
-            );
+        for wish in c.to_subscribe_again(&restored) {
+            self.command(client, Command::Subscribe(wish));
         }
         self.pump(worker);
     }
@@ -150,11 +159,7 @@ impl World {
     }
 
     pub(crate) fn subscribe(&mut self, client: usize, name: &str, since: Since) {
-        let subscribe = Command::Subscribe {
-            channel: channel(name),
-            since,
-            presence: true,
-        };
+        let subscribe = Command::Subscribe(Subscribe::new(channel(name), since).with_presence());
         self.command(client, subscribe);
     }
 
@@ -242,7 +247,8 @@ impl World {
         };
         for session in &receipts.sessions {
             let named = self.clients.iter().find(|c| c.session == *session);
-            let seen = named.and_then(|c| c.subscriptions.get(channel)?.position);
+            let key = SubscriptionKey::from(channel.clone());
+            let seen = named.and_then(|c| c.subscriptions.get(&key)?.position);
             // Who has left since, or lives in a new epoch, can't be asked any longer.
             if let Some(seen) = seen.filter(|seen| seen.epoch == position.epoch) {
                 assert!(
@@ -261,31 +267,57 @@ impl World {
                 break;
             };
             let live = matches!(delivery, Delivery::Broadcast { .. });
-            let (connections, wire) = match delivery {
+            let mut sent: Vec<(ConnectionId, Wire)> = Vec::new();
+            match delivery {
                 Delivery::Broadcast {
                     publication,
-                    connections,
-                } => (connections.to_vec(), Wire::Publication(publication)),
+                    filter,
+                    recipients,
+                    place,
+                    ..
+                } => {
+                    let deliveries = 0;
+                    let handed = Handed { place, deliveries };
+                    let target = || Target::from(publication.channel.clone());
+                    let target = filter.cloned().unwrap_or_else(target);
+                    for (connection, id) in recipients.iter() {
+                        let target = target.clone();
+                        let key = SubscriptionName { target, id }.key();
+                        let publication = Arc::clone(&publication);
+                        sent.push((connection, Wire::Publication(key, publication, handed)));
+                    }
+                }
                 Delivery::Publication {
                     connection,
+                    subscription,
                     publication,
-                } => (vec![connection], Wire::Publication(publication)),
-                Delivery::Presence {
-                    change,
-                    connections,
-                } => (connections.to_vec(), Wire::Presence(change)),
-                Delivery::Connection { connection, notice } => {
-                    (vec![connection], Wire::Notice(notice))
+                    place,
+                    deliveries,
+                    ..
+                } => {
+                    let handed = Handed { place, deliveries };
+                    let wire = Wire::Publication(subscription.key(), publication, handed);
+                    sent.push((connection, wire));
                 }
-                Delivery::Mark { connection, mark } => (vec![connection], Wire::Mark(mark)),
-            };
-            for connection in connections {
+                Delivery::Presence {
+                    change, recipients, ..
+                } => {
+                    for connection in recipients.connections() {
+                        sent.push((*connection, Wire::Presence(Arc::clone(&change))));
+                    }
+                }
+                Delivery::Connection { connection, notice } => {
+                    sent.push((connection, Wire::Notice(notice)));
+                }
+                Delivery::Mark { connection, mark } => sent.push((connection, Wire::Mark(mark))),
+            }
+            for (connection, wire) in sent {
                 let to = self
                     .clients
                     .iter_mut()
                     .find(|c| c.connection == Some((worker, connection)));
                 let to = to.expect("nothing is delivered to a connection that is gone");
-                to.outbox.push_back(wire.clone());
+                to.outbox.push_back(wire);
                 if live && to.outbox_bytes() > OUTBOX {
                     full.push(connection);
                 }
@@ -296,6 +328,40 @@ impl World {
         }
         while let Some(request) = self.workers[worker].poll_broker_request() {
             self.broker.requests[worker].push_back(request);
+        }
+    }
+
+    /// Somebody outside answers the oldest or the newest question of a worker, if there is one.
+    pub(crate) fn decide(&mut self, worker: usize, oldest: bool, allowed: bool) {
+        while let Some(ask) = self.workers[worker].poll_ask() {
+            self.asks[worker].push(ask);
+        }
+        if self.asks[worker].is_empty() {
+            return;
+        }
+        let at = if oldest {
+            0
+        } else {
+            self.asks[worker].len() - 1
+        };
+        let ask = self.asks[worker].remove(at);
+        let no = || Verdict::Refused(Refusal::new(ErrorCode::Forbidden, "no"));
+        let verdict = if allowed { Verdict::Allowed } else { no() };
+        self.workers[worker].handle_verdict(ask.id, verdict, self.now);
+        self.pump(worker);
+    }
+
+    /// Lets the broker answer and clients read, without any time passing.
+    pub(crate) fn settle_at_once(&mut self) {
+        for _ in 0..20 {
+            for worker in 0..self.workers.len() {
+                let all = self.broker.requests[worker].len();
+                self.broker_works(worker, all);
+                self.deliver(worker, usize::MAX);
+            }
+            for client in 0..self.clients.len() {
+                self.read(client, usize::MAX);
+            }
         }
     }
 
