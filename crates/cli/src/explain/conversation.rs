@@ -7,7 +7,7 @@ use super::direction::{Direction, Piece};
 use super::head::{Answered, Asked, Head};
 
 /// Who sent something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Side {
     Client,
     Server,

@@ -21,7 +21,7 @@ pub(crate) const RSV1: u8 = 4;
 
 impl Header {
     /// Reads the header that the bytes begin with; none while it is not whole.
-    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let [first, second, rest @ ..] = bytes else {
             return None;
         };
@@ -53,7 +53,7 @@ impl Header {
     }
 
     /// The rule that the header breaks by itself, whatever was agreed.
-    pub(super) fn broken(&self) -> Option<PeerError> {
+    pub(crate) fn broken(&self) -> Option<PeerError> {
         FrameHeader::parse(&self.bytes).err()
     }
 
