@@ -1,6 +1,7 @@
 //! The real program: what it prints, where, and with which exit code.
 
 mod bench;
+mod check;
 mod config;
 mod decode;
 mod dial;
