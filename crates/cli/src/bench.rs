@@ -13,14 +13,14 @@
 //! slow the answers are.
 
 mod channels;
-mod crew;
 mod echo;
-mod lane;
-mod live;
+mod load_sender;
 mod pace;
 mod plan;
+mod progress;
 mod report;
 mod tally;
+mod threads;
 
 use std::time::Duration;
 
@@ -135,7 +135,7 @@ impl Bench {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let plan = Plan::new(&self)?;
         enough_descriptors(plan.connections())?;
-        let found = crew::run(&plan, self.json)?;
+        let found = threads::run(&plan, self.json)?;
         let report = report::Report::new(&plan, &found);
         if self.json {
             screen::print(&report.json())?;

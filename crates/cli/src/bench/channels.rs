@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use offhook::{Error, Sender, WebSocket};
 use serde::Deserialize;
 
-use super::lane::{Lane, Sent, Shared, with_causes};
+use super::load_sender::{LoadSender, Sent, Shared, with_causes};
 use super::plan::Schedule;
 
 /// What a server says, as far as it matters here.
@@ -175,7 +175,7 @@ fn ended(sender: &Sender) -> String {
     }
 }
 
-impl Lane for Publisher {
+impl LoadSender for Publisher {
     fn send(&self, intended: Instant) -> Sent {
         let mut state = self.state.borrow_mut();
         let State {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use offhook::{Error, Message, Sender, WebSocket};
 
-use super::lane::{Lane, Sent, Shared};
+use super::load_sender::{LoadSender, Sent, Shared};
 
 /// The messages that go round and round: different ones, so that an answer tells which it is.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ impl Echo {
                     return;
                 }
                 Err(error) => {
-                    self.shared.lost(super::lane::with_causes(&error));
+                    self.shared.lost(super::load_sender::with_causes(&error));
                     return;
                 }
             }
@@ -118,7 +118,7 @@ impl Echo {
     }
 }
 
-impl Lane for Echo {
+impl LoadSender for Echo {
     fn send(&self, intended: Instant) -> Sent {
         let mut state = self.state.borrow_mut();
         let text = self.messages.get(state.sent);

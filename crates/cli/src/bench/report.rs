@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 pub(super) use self::page::{grouped, milliseconds};
-use super::crew::Found;
 use super::plan::{Load, Plan, Schedule};
 use super::tally::{Tally, Times};
+use super::threads::Found;
 use crate::failure::Failure;
 
 /// The result of a run.

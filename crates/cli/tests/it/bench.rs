@@ -195,6 +195,15 @@ fn a_server_that_is_not_there_is_told() {
 }
 
 #[test]
+fn a_server_with_channels_is_recognised_with_the_flag_that_loads_it() {
+    let (server, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
+    let (_, ended) = bench(&[&format!("ws://{address}/ws")]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("--subscribers N"), "{}", ended.stderr);
+    drop(server);
+}
+
+#[test]
 fn what_makes_no_sense_has_code_2() {
     for arguments in [
         &["ws://a/", "--rate", "0"][..],

@@ -12,7 +12,7 @@ use super::tally::Glance;
 use crate::screen;
 
 /// Shows how it goes, on stderr.
-pub(super) struct Live {
+pub(super) struct Progress {
     bar: ProgressBar,
     is_terminal: bool,
     is_quiet: bool,
@@ -28,7 +28,7 @@ const SHOWN: usize = 24;
 
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-impl Live {
+impl Progress {
     pub(super) fn new(plan: &Plan, is_quiet: bool) -> Self {
         let is_terminal = io::stderr().is_terminal();
         let length = (plan.warm_up + plan.time).as_millis();

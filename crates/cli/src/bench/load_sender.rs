@@ -8,7 +8,7 @@ use super::plan::{Schedule, Window};
 use super::tally::{Counts, Glance};
 
 /// What sends.
-pub(super) trait Lane {
+pub(super) trait LoadSender {
     /// Sends the next message, meant for this time.
     fn send(&self, intended: Instant) -> Sent;
 
