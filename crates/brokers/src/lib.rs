@@ -40,6 +40,7 @@
 mod broker;
 mod cursors;
 mod hub;
+mod lineage;
 mod log;
 mod mailbox;
 mod memory;

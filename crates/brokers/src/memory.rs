@@ -19,7 +19,7 @@ impl Memory {
     /// A broker without streams.
     #[must_use]
     pub fn new(rules: Arc<RuleBook>, now: Now) -> Self {
-        Self(Mutex::new(Hub::new(rules, now)))
+        Self(Mutex::new(Hub::new(rules, Arc::default(), now)))
     }
 
     fn hub(&self) -> MutexGuard<'_, Hub> {

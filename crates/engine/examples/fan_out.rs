@@ -17,8 +17,8 @@ use std::{
 
 use offhook_engine::{
     BrokerEvent, BrokerRequest, ChannelName, ChannelRules, Command, CommandId, Delivery, Engine,
-    Epoch, Format, Identity, Limits, Now, Position, Publication, Refusal, RuleBook, SessionId,
-    Since, StreamState, Tags, Trimmed,
+    Format, Identity, Limits, Now, Position, Publication, Refusal, RuleBook, SessionId, Since,
+    StreamState, Tags, Trimmed,
 };
 
 const RUN: Duration = Duration::from_secs(1);
@@ -47,10 +47,9 @@ fn engine_with(connections: u64, channel: &ChannelName) -> Result<Engine, Refusa
         while engine.poll_delivery().is_some() {}
         while let Some(request) = engine.poll_broker_request() {
             if let BrokerRequest::Follow { id, .. } = request {
-                let (epoch, trimmed) = (Epoch(1), Trimmed::BySize);
+                let (head, trimmed) = (Position::new(1, 0), Trimmed::BySize);
                 let stream = StreamState {
-                    epoch,
-                    head: 0,
+                    head,
                     first: 1,
                     trimmed,
                 };
@@ -75,6 +74,8 @@ fn main() -> Result<(), Refusal> {
             let publication = Arc::new(Publication {
                 channel: channel.clone(),
                 position: Position::new(1, offset),
+                previous: Position::new(1, offset - 1),
+                sequence: offset,
                 data: bytes::Bytes::from_static(&[b'x'; 128]),
                 format: Format::Binary,
                 tags: Tags::default(),

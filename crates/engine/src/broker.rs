@@ -4,9 +4,9 @@
 //! [`BrokerEvent`]s. The order a broker must keep for one worker:
 //!
 //! - Requests of one worker about one channel take effect in the order they were given.
-//! - [`BrokerEvent::Followed`] comes before every publication with an offset above its head, and
-//!   those come in order, without a hole, until `Unfollow` — or a `Lagged` says that some were
-//!   left out because the worker did not take them fast enough.
+//! - [`BrokerEvent::Followed`] comes before every publication after its head. Those come in order,
+//!   each with the one before as its `previous`, until `Unfollow`, or until a `Lagged` says that
+//!   some were left out because the worker did not take them fast enough.
 //! - A publication can be read by `History` before any worker is told of it.
 //! - Every request with an id is answered exactly once.
 
@@ -16,7 +16,7 @@ use crate::{
     channel_name::ChannelName,
     delivery::GapReason,
     error::{ErrorCode, Refusal},
-    position::{Epoch, Position},
+    position::Position,
     publication::{Draft, Key, Publication},
     session::{Member, SessionId},
 };
@@ -43,10 +43,64 @@ pub struct Receipts {
 /// Where a history read begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadFrom {
-    /// With the publication after this offset, or the oldest that is still there.
-    After(u64),
+    /// With the oldest publication that is still there.
+    Start,
+    /// With the publication after this position, or the oldest that is still there.
+    After(Position),
     /// With the newest so many.
     Last(u64),
+}
+
+/// Whether a position that a read began with is a place in the stream as it is now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Resolution {
+    /// It is.
+    #[default]
+    Continuous,
+    /// Its epoch ended before this offset: what came after [`ReadStart::agreed`] under such
+    /// positions is not part of the stream.
+    Diverged,
+    /// Its epoch is unknown, so nothing is known to be shared.
+    UnknownEpoch,
+    /// It is ahead of the newest publication, in the newest epoch.
+    AheadOfHead,
+}
+
+impl Resolution {
+    /// The gap that a subscriber who came with such a position has to be told of.
+    #[must_use]
+    pub fn gap(self) -> Option<GapReason> {
+        match self {
+            Self::Continuous => None,
+            Self::Diverged => Some(GapReason::Diverged),
+            Self::UnknownEpoch => Some(GapReason::EpochChanged),
+            Self::AheadOfHead => Some(GapReason::UnknownPosition),
+        }
+    }
+}
+
+/// How a read resolved the position that it began with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadStart {
+    /// Whether the position is a place in the stream.
+    pub resolution: Resolution,
+    /// The newest place that the position's stream and this one share, as this one calls it.
+    pub agreed: Position,
+    /// The place before the first publication that was read; later than `agreed` when those
+    /// between are retained no longer.
+    pub after: Position,
+}
+
+impl ReadStart {
+    /// A read that begins just here.
+    #[must_use]
+    pub fn at(position: Position) -> Self {
+        Self {
+            resolution: Resolution::Continuous,
+            agreed: position,
+            after: position,
+        }
+    }
 }
 
 /// How much a history read may bring; at least one publication comes if there is one.
@@ -163,25 +217,12 @@ pub enum BrokerRequest {
 /// A channel's stream as of one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamState {
-    /// Its present life.
-    pub epoch: Epoch,
-    /// The offset of the newest publication; 0 before the first.
-    pub head: u64,
-    /// The offset of the oldest one retained; `head + 1` when there is none.
+    /// The position of the newest publication; offset 0 before the first.
+    pub head: Position,
+    /// The offset of the oldest one retained; one more than that of `head` when there is none.
     pub first: u64,
     /// Why those before `first` went.
     pub trimmed: Trimmed,
-}
-
-impl StreamState {
-    /// The position of the newest publication.
-    #[must_use]
-    pub fn position(&self) -> Position {
-        Position {
-            epoch: self.epoch,
-            offset: self.head,
-        }
-    }
 }
 
 /// Why the oldest publications of a stream went.
@@ -228,6 +269,8 @@ pub enum BrokerEvent {
         id: RequestId,
         /// The stream as of the read.
         stream: StreamState,
+        /// How the position that it began with was resolved.
+        start: ReadStart,
         /// What was read.
         publications: Vec<Arc<Publication>>,
     },

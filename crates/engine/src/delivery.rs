@@ -93,6 +93,9 @@ pub enum Notice {
         to: Position,
         /// Why.
         reason: GapReason,
+        /// For [`GapReason::Diverged`]: up to here the client has what the stream has. What it
+        /// has beyond is not part of the stream.
+        agreed: Option<Position>,
     },
     /// This subscription could not keep up; from here it reads the retained history.
     CatchingUp {
@@ -130,8 +133,11 @@ pub enum Notice {
 /// Why publications are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GapReason {
-    /// The position is of another life of the stream.
+    /// The position is of an epoch that the broker does not know.
     EpochChanged,
+    /// The position's epoch ended before it: the log was restored from an older copy, or lost
+    /// its newest publications.
+    Diverged,
     /// They were more than the channel's history keeps (count or bytes).
     EvictedBySize,
     /// They were older than the channel's history keeps.
@@ -150,6 +156,7 @@ impl GapReason {
     pub fn name(self) -> &'static str {
         match self {
             Self::EpochChanged => "epoch_changed",
+            Self::Diverged => "diverged",
             Self::EvictedBySize => "evicted_by_size",
             Self::EvictedByAge => "evicted_by_age",
             Self::UnknownPosition => "unknown_position",

@@ -30,8 +30,8 @@
 //! // The engine asks the broker for the channel's stream; we play the broker.
 //! assert!(engine.poll_delivery().is_none());
 //! let Some(BrokerRequest::Follow { id, .. }) = engine.poll_broker_request() else { panic!() };
-//! let (epoch, trimmed) = (Epoch(1), Trimmed::BySize);
-//! let stream = StreamState { epoch, head: 41, first: 42, trimmed };
+//! let head = Position::new(1, 41);
+//! let stream = StreamState { head, first: 42, trimmed: Trimmed::BySize };
 //! engine.handle_broker(BrokerEvent::Followed { id, stream }, now);
 //! let Some(Delivery::Connection { notice, .. }) = engine.poll_delivery() else { panic!() };
 //! assert!(matches!(notice, Notice::Reply { reply: Reply::Subscribed { live: true, .. }, .. }));
@@ -46,7 +46,7 @@
 //!     key: None,
 //!     time_ms: now.unix_ms,
 //! };
-//! let publication = Arc::new(draft.at(Position { epoch, offset: 42 }));
+//! let publication = Arc::new(draft.at(Place::after(head, 1)));
 //! engine.handle_broker(BrokerEvent::Publication(publication), now);
 //! let Some(Delivery::Broadcast { connections, .. }) = engine.poll_delivery() else { panic!() };
 //! assert_eq!(connections, [connection]);
@@ -70,7 +70,7 @@ mod snapshot_bytes;
 
 pub use broker::{
     AskId, BrokerEvent, BrokerFailure, BrokerRequest, PresenceChange, ReadFrom, ReadLimit,
-    Receipts, RequestId, StreamState, Trimmed,
+    ReadStart, Receipts, RequestId, Resolution, StreamState, Trimmed,
 };
 pub use channel_name::{ChannelName, MAX_CHANNEL_NAME, Pattern};
 pub use command::{Command, CommandId, Now, Since};
@@ -80,8 +80,8 @@ pub use error::{ErrorCode, Refusal, Retry};
 pub use limits::Limits;
 pub use position::{Epoch, Position};
 pub use publication::{
-    CONFLATION_TAG, Draft, Format, Key, MAX_KEY, MAX_TAG_TEXT, MAX_TAGS, Publication, Publisher,
-    Tags,
+    CONFLATION_TAG, Draft, Format, Key, MAX_KEY, MAX_TAG_TEXT, MAX_TAGS, Place, Publication,
+    Publisher, Tags,
 };
 pub use rules::{Access, ChannelRules, History, RuleBook, SlowPolicy};
 pub use session::{Identity, Member, SessionId, SessionSnapshot, SubscriptionSnapshot};

@@ -4,19 +4,23 @@ use std::{fmt, str::FromStr};
 
 use crate::error::{ErrorCode, Refusal};
 
-/// Names one life of a channel's stream. Offsets only grow within it; two epochs can't be
-/// compared. Brokers choose them so that none is used twice for one channel, below 2^53 so that
-/// JavaScript reads them exactly.
+/// Names one run of a broker. Each start begins a new epoch, and a channel's offsets go on where
+/// the epoch before ended, unless its publications did not survive. Brokers choose epochs so that
+/// none is used twice, below 2^53 so that JavaScript reads them exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch(pub u64);
 
 /// A place in a channel's stream: just after the publication with this offset. The first
-/// publication of an epoch has offset 1, so offset 0 is before everything.
+/// publication of a stream has offset 1, so offset 0 is before everything.
+///
+/// The epoch is the one in which that publication was made. It tells apart two streams that share
+/// their beginning, such as a log and the log that was restored from an older copy of it: a
+/// position is good up to where its epoch ended, and beyond that the streams diverged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
-    /// Which life of the stream.
+    /// The epoch of the publication at this offset.
     pub epoch: Epoch,
-    /// How many publications of that life were made up to here.
+    /// How many publications the stream has up to here.
     pub offset: u64,
 }
 

@@ -139,9 +139,9 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// The publication at its position.
+    /// The publication at its place.
     #[must_use]
-    pub fn at(self, position: Position) -> Publication {
+    pub fn at(self, place: Place) -> Publication {
         let Self {
             channel,
             data,
@@ -151,9 +151,16 @@ impl Draft {
             key,
             time_ms,
         } = self;
+        let Place {
+            position,
+            previous,
+            sequence,
+        } = place;
         Publication {
             channel,
             position,
+            previous,
+            sequence,
             data,
             format,
             tags,
@@ -178,6 +185,33 @@ impl Draft {
     }
 }
 
+/// Where the broker put a publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its place in the channel's stream.
+    pub position: Position,
+    /// The place of the publication before it in the channel.
+    pub previous: Position,
+    /// Its place among all publications of the broker.
+    pub sequence: u64,
+}
+
+impl Place {
+    /// The place after `previous` in the same epoch.
+    #[must_use]
+    pub fn after(previous: Position, sequence: u64) -> Self {
+        let position = Position {
+            epoch: previous.epoch,
+            offset: previous.offset + 1,
+        };
+        Self {
+            position,
+            previous,
+            sequence,
+        }
+    }
+}
+
 /// One message in a channel. Shared by reference count on its whole way through the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
@@ -185,6 +219,10 @@ pub struct Publication {
     pub channel: ChannelName,
     /// Its place in the channel's stream.
     pub position: Position,
+    /// The position of the publication before it: whoever has that one misses nothing between.
+    pub previous: Position,
+    /// Rises over all channels of the broker, and so orders publications of different channels.
+    pub sequence: u64,
     /// What it says.
     pub data: Bytes,
     /// What `data` is.
@@ -203,6 +241,14 @@ pub struct Publication {
 const OVERHEAD: usize = 128;
 
 impl Publication {
+    /// Whether `previous` is what a reader expects who knows only `position`: the same epoch, one
+    /// offset less.
+    #[must_use]
+    pub fn follows_in_epoch(&self) -> bool {
+        self.previous.epoch == self.position.epoch
+            && self.previous.offset.checked_add(1) == Some(self.position.offset)
+    }
+
     /// About how many bytes it takes, in memory and in an outbox: the unit of every byte limit.
     #[must_use]
     pub fn weight(&self) -> usize {

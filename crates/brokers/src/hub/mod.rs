@@ -7,7 +7,10 @@ mod stream;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use offhook_engine::{
@@ -20,7 +23,7 @@ use self::{
     questions::{Answer, Questions},
     stream::Stream,
 };
-use crate::{broker::WorkerId, mailbox::Mailbox};
+use crate::{broker::WorkerId, lineage::fresh_epoch, mailbox::Mailbox};
 
 /// How long a stream that holds nothing is remembered, so that positions in it stay good.
 const FORGET_AFTER_MS: u64 = 10 * 60 * 1000;
@@ -34,12 +37,15 @@ pub(crate) struct Hub {
     streams: HashMap<ChannelName, Stream>,
     members: Members,
     questions: Questions,
-    epochs: Epochs,
+    /// The epoch of the newest stream.
+    epoch: Option<Epoch>,
+    /// The newest sequence number of the broker.
+    sequence: Arc<AtomicU64>,
     now: Now,
 }
 
 impl Hub {
-    pub(crate) fn new(rules: Arc<RuleBook>, now: Now) -> Self {
+    pub(crate) fn new(rules: Arc<RuleBook>, sequence: Arc<AtomicU64>, now: Now) -> Self {
         Self {
             rules,
             mailboxes: BTreeMap::new(),
@@ -48,7 +54,8 @@ impl Hub {
             streams: HashMap::new(),
             members: Members::new(now.instant),
             questions: Questions::default(),
-            epochs: Epochs::default(),
+            epoch: None,
+            sequence,
             now,
         }
     }
@@ -77,6 +84,15 @@ impl Hub {
 
     pub(crate) fn rules(&self) -> &Arc<RuleBook> {
         &self.rules
+    }
+
+    /// The newest sequence number that was given.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.sequence.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.sequence.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -151,12 +167,14 @@ impl Hub {
                 let Some(stream) = self.stream(worker, id, &channel) else {
                     return;
                 };
-                let (stream, publications) = (stream.state(), stream.read(from, limit));
+                let (start, publications) = stream.read(from, limit);
+                let stream = stream.state();
                 self.tell(
                     worker,
                     BrokerEvent::History {
                         id,
                         stream,
+                        start,
                         publications,
                     },
                 );
@@ -263,6 +281,7 @@ impl Hub {
         };
         let channel = draft.channel.clone();
         let now_ms = self.now.unix_ms;
+        let sequence = self.next_sequence();
         let Some(stream) = self.stream(worker, id, &channel) else {
             return;
         };
@@ -277,7 +296,7 @@ impl Hub {
             );
             return;
         }
-        let publication = stream.publish(draft, &rules, now_ms);
+        let publication = stream.publish(draft, sequence, &rules, now_ms);
         let position = publication.position;
         self.tell(
             worker,
@@ -303,8 +322,8 @@ impl Hub {
             return None;
         }
         let now = self.now;
-        let epochs = &mut self.epochs;
-        let begin = || Stream::new(epochs.next(now));
+        let newest = &mut self.epoch;
+        let begin = || Stream::new(*newest.insert(fresh_epoch(*newest, now)));
         let stream = self.streams.entry(channel.clone()).or_insert_with(begin);
         stream.used_ms = now.unix_ms;
         Some(stream)
@@ -314,17 +333,5 @@ impl Hub {
         let Some(change) = change else { return };
         let channel = change.channel.clone();
         self.tell_followers(&channel, &BrokerEvent::Presence(Arc::new(change)));
-    }
-}
-
-/// Gives each life of a stream a number that was not used before: microseconds since 1970, and
-/// one more when that is not enough. JavaScript reads it exactly until the year 2255.
-#[derive(Debug, Default)]
-struct Epochs(u64);
-
-impl Epochs {
-    fn next(&mut self, now: Now) -> Epoch {
-        self.0 = now.unix_ms.saturating_mul(1000).max(self.0 + 1);
-        Epoch(self.0)
     }
 }

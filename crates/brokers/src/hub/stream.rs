@@ -6,8 +6,8 @@ use std::{
 };
 
 use offhook_engine::{
-    BrokerFailure, ChannelRules, Draft, Epoch, Key, Position, Publication, ReadFrom, ReadLimit,
-    StreamState, Trimmed,
+    BrokerFailure, ChannelRules, Draft, Epoch, Key, Place, Position, Publication, ReadFrom,
+    ReadLimit, ReadStart, Resolution, StreamState, Trimmed,
 };
 
 use crate::cursors::{Cursor, MAX_CONSUMERS, abandoned};
@@ -49,12 +49,17 @@ impl Stream {
     }
 
     pub(crate) fn state(&self) -> StreamState {
-        let first = self.head + 1 - self.retained.len() as u64;
         StreamState {
-            epoch: self.epoch,
-            head: self.head,
-            first,
+            head: self.at(self.head),
+            first: self.head + 1 - self.retained.len() as u64,
             trimmed: self.trimmed,
+        }
+    }
+
+    fn at(&self, offset: u64) -> Position {
+        Position {
+            epoch: self.epoch,
+            offset,
         }
     }
 
@@ -66,28 +71,24 @@ impl Stream {
     pub(crate) fn published_before(&self, draft: &Draft) -> Option<Position> {
         let key = draft.key.clone()?;
         let offset = *self.keys.get(&(draft.key_scope().into(), key))?;
-        Some(Position {
-            epoch: self.epoch,
-            offset,
-        })
+        Some(self.at(offset))
     }
 
     pub(crate) fn publish(
         &mut self,
         draft: Draft,
+        sequence: u64,
         rules: &ChannelRules,
         now_ms: u64,
     ) -> Arc<Publication> {
+        let place = Place::after(self.at(self.head), sequence);
         self.head += 1;
         if let Some(key) = draft.key.clone() {
             let key = (draft.key_scope().into(), key);
             self.key_times.push_back((now_ms, key.clone()));
             self.keys.insert(key, self.head);
         }
-        let publication = Arc::new(draft.at(Position {
-            epoch: self.epoch,
-            offset: self.head,
-        }));
+        let publication = Arc::new(draft.at(place));
         self.bytes += publication.weight() as u64;
         self.retained.push_back(Arc::clone(&publication));
         self.tick(rules, now_ms);
@@ -155,14 +156,35 @@ impl Stream {
         }
     }
 
-    pub(crate) fn read(&self, from: ReadFrom, limit: ReadLimit) -> Vec<Arc<Publication>> {
-        let first = self.state().first;
-        let after = match from {
-            ReadFrom::After(offset) => offset,
-            ReadFrom::Last(count) => self.head.saturating_sub(count),
+    /// Where a read begins. This stream has one epoch: it ends with the broker.
+    fn start(&self, from: ReadFrom) -> ReadStart {
+        let (resolution, agreed) = match from {
+            ReadFrom::Start => (Resolution::Continuous, 0),
+            ReadFrom::Last(count) => (Resolution::Continuous, self.head.saturating_sub(count)),
+            ReadFrom::After(position) if position.epoch != self.epoch => {
+                (Resolution::UnknownEpoch, 0)
+            }
+            ReadFrom::After(position) if position.offset > self.head => {
+                (Resolution::AheadOfHead, self.head)
+            }
+            ReadFrom::After(position) => (Resolution::Continuous, position.offset),
         };
-        let skip =
-            usize::try_from(after.saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX);
+        let after = agreed.max(self.state().first - 1);
+        ReadStart {
+            resolution,
+            agreed: self.at(agreed),
+            after: self.at(after),
+        }
+    }
+
+    pub(crate) fn read(
+        &self,
+        from: ReadFrom,
+        limit: ReadLimit,
+    ) -> (ReadStart, Vec<Arc<Publication>>) {
+        let start = self.start(from);
+        let skip = start.after.offset + 1 - self.state().first;
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         let mut bytes = 0;
         let mut page = Vec::new();
         for publication in self.retained.iter().skip(skip).take(limit.count as usize) {
@@ -172,6 +194,6 @@ impl Stream {
             }
             page.push(Arc::clone(publication));
         }
-        page
+        (start, page)
     }
 }

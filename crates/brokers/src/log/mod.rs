@@ -25,11 +25,13 @@
 //! | `keys` | channel number, user, idempotency key | offset, time |
 //! | `cursors` | channel number, user, consumer | epoch, offset, time |
 //! | `channels` | channel name | number, head, what is retained |
-//! | `node` | `epoch`, `batch`, `channels` | this log's epoch, its newest batch, how many channels |
+//! | `node` | `epochs`, `batch`, `channels` | this log's epochs, its newest batch, how many channels |
 //!
-//! All channels of one log have one epoch: it begins with the log, and anew only when a loss is
-//! accepted. So a channel that nobody has published to costs nothing on disk, and its positions
-//! are good across restarts all the same.
+//! Every start of a log begins a new epoch in all its channels, at the next offset of each; the
+//! list of epochs is kept. So a position of an older epoch is good up to where that epoch ended,
+//! and beyond it is known to be of another stream: of a log that was restored from an older copy,
+//! or that lost its newest publications. A channel that nobody has published to costs nothing on
+//! disk, and its position is good across restarts all the same.
 //!
 //! **What if the disk lies or breaks.** Blocks and journal entries carry checksums. Beside the
 //! store lies a witness: 16 bytes with the number of the newest batch that was acknowledged,
@@ -55,7 +57,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use offhook_engine::{BrokerEvent, BrokerFailure, BrokerRequest, Epoch, Now, RequestId, RuleBook};
+use offhook_engine::{BrokerEvent, BrokerFailure, BrokerRequest, Now, RequestId, RuleBook};
 
 pub use self::open_error::OpenError;
 use self::{
@@ -89,8 +91,8 @@ pub struct LogOptions {
     pub path: PathBuf,
     /// What an acknowledgement promises. Default: `Fsync`.
     pub durability: Durability,
-    /// Serve a log that has lost acknowledged publications, under a new epoch, so that every
-    /// subscriber is told of a gap. Default: no; an operator decides that. With
+    /// Serve a log that has lost acknowledged publications; a subscriber that had them is told
+    /// of a gap. Default: no; an operator decides that. With
     /// [`Durability::Os`] it is always accepted: a power cut may take what was promised to
     /// survive only this process.
     pub accept_loss: bool,
@@ -153,15 +155,18 @@ impl Log {
         std::fs::create_dir_all(&path).map_err(io)?;
         let store = Store::open(&options).map_err(|error| OpenError::of(&path, error))?;
         let witness = Witness::open(&path).map_err(io)?;
-        let fresh = Epoch(now.unix_ms.saturating_mul(1000));
         let accept_loss = options.accept_loss || options.durability == Durability::Os;
-        store.settle_epoch(&witness, fresh, accept_loss, &path)?;
+        let epochs = store.begin_epoch(&witness, now, accept_loss, &path)?;
+        let newest = store
+            .newest()
+            .map_err(|error| OpenError::of(&path, error))?;
+        let sequence = Arc::new(AtomicU64::new(newest.sequence));
         let queue = Arc::new(JobQueue::new(options.queue_count, options.queue_bytes));
         let health = Arc::new(Mutex::new(Health::Good));
         let store = SharedStore::new(options, store);
         let (reads, reader) = Reader::new(store.clone(), Arc::clone(&health));
-        let hub = Hub::new(rules, now);
-        let writer = Writer::new(store, witness, reads, hub, Arc::clone(&health));
+        let hub = Hub::new(rules, sequence, now);
+        let writer = Writer::new(store, witness, reads, hub, epochs, Arc::clone(&health));
         let jobs = Arc::clone(&queue);
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new()

@@ -9,7 +9,7 @@ use std::{
 };
 
 use offhook_engine::{
-    BrokerEvent, BrokerFailure, ChannelName, Position, Publication, ReadFrom, ReadLimit, RequestId,
+    BrokerEvent, BrokerFailure, ChannelName, Publication, ReadLimit, ReadStart, RequestId,
     StreamState,
 };
 
@@ -18,7 +18,11 @@ use super::{
     record::{decode, offset_of},
     store::{SharedStore, Store},
 };
-use crate::{broker::Health, mailbox::Mailbox};
+use crate::{
+    broker::Health,
+    lineage::{Epochs, Lineage},
+    mailbox::Mailbox,
+};
 
 /// Reads that may wait: all workers' reads under way fit many times.
 const WAITING: usize = 4096;
@@ -28,8 +32,10 @@ pub(super) struct ReadJob {
     pub(super) id: RequestId,
     pub(super) channel: ChannelName,
     pub(super) number: u32,
+    pub(super) epochs: Arc<Epochs>,
+    pub(super) lineage: Lineage,
     pub(super) stream: StreamState,
-    pub(super) from: ReadFrom,
+    pub(super) start: ReadStart,
     pub(super) limit: ReadLimit,
 }
 
@@ -61,9 +67,10 @@ impl Reader {
             let id = job.id;
             // The store may panic over a damaged block; that is one failed read, not a dead thread.
             let event = match catch_unwind(AssertUnwindSafe(|| self.read(&job))) {
-                Ok(Ok((stream, publications))) => BrokerEvent::History {
+                Ok(Ok((stream, start, publications))) => BrokerEvent::History {
                     id,
                     stream,
+                    start,
                     publications,
                 },
                 Ok(Err(failure)) => BrokerEvent::Failed { id, failure },
@@ -79,7 +86,7 @@ impl Reader {
         }
     }
 
-    fn read(&self, job: &ReadJob) -> Result<(StreamState, Vec<Arc<Publication>>), BrokerFailure> {
+    fn read(&self, job: &ReadJob) -> Result<Read, BrokerFailure> {
         let store = self.store.get().ok_or(BrokerFailure::StorageFailed)?;
         let page = read_page(&store, job).map_err(|error| {
             let failure = failure_of(&error);
@@ -96,13 +103,16 @@ impl Reader {
         let first = page
             .first_found
             .map_or(job.stream.first, |first| first.max(job.stream.first));
-        Ok((
-            StreamState {
-                first,
-                ..job.stream
-            },
-            page.publications,
-        ))
+        let stream = StreamState {
+            first,
+            ..job.stream
+        };
+        let after = job.start.after.offset.max(first.saturating_sub(1));
+        let start = ReadStart {
+            after: job.lineage.at(&job.epochs, after),
+            ..job.start
+        };
+        Ok((stream, start, page.publications))
     }
 
     fn report(&self, what: &str) {
@@ -113,6 +123,8 @@ impl Reader {
         *self.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::Corrupt(text);
     }
 }
+
+type Read = (StreamState, ReadStart, Vec<Arc<Publication>>);
 
 #[derive(Default)]
 struct Page {
@@ -125,30 +137,25 @@ struct Page {
 
 fn read_page(store: &Store, job: &ReadJob) -> fjall::Result<Page> {
     let stream = job.stream;
-    let after = match job.from {
-        ReadFrom::After(offset) => offset,
-        ReadFrom::Last(count) => stream.head.saturating_sub(count),
-    };
-    let from = after.saturating_add(1).max(stream.first);
+    let head = stream.head.offset;
+    let from = job.start.after.offset + 1;
     let mut page = Page::default();
-    if from > stream.head || job.limit.count == 0 {
+    if from > head || job.limit.count == 0 {
         return Ok(page);
     }
     let (mut next, mut bytes) = (from, 0);
     store.read(job.number, from, |key, value| {
         let offset = offset_of(key).unwrap_or(0);
-        if offset > stream.head {
+        if offset > head {
             return false;
         }
         if page.publications.is_empty() && offset > next {
             page.first_found = Some(offset);
             next = offset;
         }
-        let position = Position {
-            epoch: stream.epoch,
-            offset,
-        };
-        let publication = decode(&job.channel, position, value).filter(|_| offset == next);
+        let at = |offset| job.lineage.at(&job.epochs, offset);
+        let place = (at(offset.saturating_sub(1)), at(offset));
+        let publication = decode(&job.channel, place, value).filter(|_| offset == next);
         let Some(publication) = publication else {
             page.unreadable = Some(next);
             return false;
@@ -162,7 +169,7 @@ fn read_page(store: &Store, job: &ReadJob) -> fjall::Result<Page> {
         page.publications.len() < job.limit.count as usize
     })?;
     if page.publications.is_empty() && page.unreadable.is_none() {
-        page.first_found = Some(stream.head + 1);
+        page.first_found = Some(head + 1);
     }
     Ok(page)
 }

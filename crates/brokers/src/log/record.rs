@@ -1,7 +1,7 @@
 //! Publications, keys and channels as bytes on disk. Checksums are the store's.
 //!
 //! ```text
-//! publication  version:1  format:1  time_ms:8  has:1 (1 publisher, 2 key)
+//! publication  version:1  format:1  sequence:8  time_ms:8  has:1 (1 publisher, 2 key)
 //!              [session:16 user]  [key]  tags:1 × (name value)  data…
 //! key          offset:8  time_ms:8
 //! cursor       epoch:8  offset:8  time_ms:8
@@ -12,12 +12,14 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes};
 use offhook_engine::{
-    ChannelName, Draft, Format, Key, Position, Publication, Publisher, SessionId, Tags,
+    ChannelName, Draft, Format, Key, Place, Position, Publication, Publisher, SessionId, Tags,
 };
 
 use crate::cursors::Cursor;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Records of version 1 have no sequence number: they count as older than all that have one.
+const WITHOUT_SEQUENCE: u8 = 1;
 const HAS_PUBLISHER: u8 = 1;
 const HAS_KEY: u8 = 2;
 
@@ -87,7 +89,7 @@ pub(super) fn read_cursor_entry(mut bytes: &[u8]) -> Option<Cursor> {
 }
 
 /// Writes a publication into a buffer that is used again.
-pub(super) fn encode(draft: &Draft, out: &mut Vec<u8>) {
+pub(super) fn encode(draft: &Draft, sequence: u64, out: &mut Vec<u8>) {
     out.clear();
     out.put_u8(VERSION);
     out.put_u8(match draft.format {
@@ -95,6 +97,7 @@ pub(super) fn encode(draft: &Draft, out: &mut Vec<u8>) {
         Format::Text => 1,
         Format::Binary => 2,
     });
+    out.put_u64(sequence);
     out.put_u64(draft.time_ms);
     let publisher = if draft.publisher.is_some() {
         HAS_PUBLISHER
@@ -121,11 +124,12 @@ pub(super) fn encode(draft: &Draft, out: &mut Vec<u8>) {
 /// The publication, or nothing when these are not the bytes of one.
 pub(super) fn decode(
     channel: &ChannelName,
-    position: Position,
+    (previous, position): (Position, Position),
     mut bytes: &[u8],
 ) -> Option<Publication> {
     let from = &mut bytes;
-    if from.try_get_u8().ok()? != VERSION {
+    let version = from.try_get_u8().ok()?;
+    if !(WITHOUT_SEQUENCE..=VERSION).contains(&version) {
         return None;
     }
     let format = match from.try_get_u8().ok()? {
@@ -133,6 +137,10 @@ pub(super) fn decode(
         1 => Format::Text,
         2 => Format::Binary,
         _ => return None,
+    };
+    let sequence = match version {
+        WITHOUT_SEQUENCE => 0,
+        _ => from.try_get_u64().ok()?,
     };
     let time_ms = from.try_get_u64().ok()?;
     let has = from.try_get_u8().ok()?;
@@ -152,17 +160,20 @@ pub(super) fn decode(
     }
     let tags = Tags::new(tags).ok()?;
     let data = Bytes::copy_from_slice(from);
-    let channel = channel.clone();
-    Some(Publication {
-        channel,
-        position,
+    let draft = Draft {
+        channel: channel.clone(),
         data,
         format,
         tags,
         publisher,
         key,
         time_ms,
-    })
+    };
+    Some(draft.at(Place {
+        position,
+        previous,
+        sequence,
+    }))
 }
 
 fn publisher(from: &mut &[u8]) -> Option<Publisher> {

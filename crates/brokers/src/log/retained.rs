@@ -5,10 +5,16 @@
 use std::{collections::VecDeque, ops::RangeInclusive};
 
 use bytes::{Buf, BufMut};
-use offhook_engine::{Epoch, History, StreamState, Trimmed};
+use offhook_engine::{Epoch, History, Position, StreamState, Trimmed};
+
+use crate::lineage::{Epochs, Lineage};
 
 /// A bound is kept to about one part in so many.
 const BUCKETS: u64 = 16;
+
+/// Flags of a remembered channel.
+const BY_AGE: u8 = 1;
+const HAS_LINEAGE: u8 = 2;
 
 /// Some publications in a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,8 +29,9 @@ struct Bucket {
 pub(super) struct Retained {
     /// The channel's number in keys.
     pub(super) id: u32,
-    pub(super) epoch: Epoch,
     pub(super) head: u64,
+    /// The epochs that its publications are of.
+    pub(super) lineage: Lineage,
     /// The oldest on disk; `first <= head + 1`.
     first: u64,
     trimmed: Trimmed,
@@ -34,12 +41,12 @@ pub(super) struct Retained {
 }
 
 impl Retained {
-    pub(super) fn new(id: u32, epoch: Epoch) -> Self {
+    pub(super) fn new(id: u32) -> Self {
         let (sealed, open) = (VecDeque::new(), Bucket::default());
         Self {
             id,
-            epoch,
             head: 0,
+            lineage: Lineage::default(),
             first: 1,
             trimmed: Trimmed::default(),
             sealed,
@@ -48,7 +55,7 @@ impl Retained {
     }
 
     /// The stream as others see it: the count is kept exactly, bytes and age to a bucket.
-    pub(super) fn state(&self, history: &History) -> StreamState {
+    pub(super) fn state(&self, epochs: &Epochs, history: &History) -> StreamState {
         let by_count = (self.head + 1).saturating_sub(history.count);
         let first = self.first.max(by_count);
         let trimmed = if by_count > self.first {
@@ -57,11 +64,15 @@ impl Retained {
             self.trimmed
         };
         StreamState {
-            epoch: self.epoch,
-            head: self.head,
+            head: self.at(epochs, self.head),
             first,
             trimmed,
         }
+    }
+
+    /// The position with this offset.
+    pub(super) fn at(&self, epochs: &Epochs, offset: u64) -> Position {
+        self.lineage.at(epochs, offset)
     }
 
     /// Where the scan for what no bucket knows yet begins.
@@ -131,6 +142,7 @@ impl Retained {
             bytes -= oldest.bytes;
             self.sealed.pop_front();
         }
+        self.lineage.trim(self.first);
         (self.first > from).then(|| from..=self.first - 1)
     }
 
@@ -139,7 +151,14 @@ impl Retained {
         out.put_u32(self.id);
         out.put_u64(self.head);
         out.put_u64(self.first);
-        out.put_u8(u8::from(self.trimmed == Trimmed::ByAge));
+        let by_age = if self.trimmed == Trimmed::ByAge {
+            BY_AGE
+        } else {
+            0
+        };
+        out.put_u8(by_age | HAS_LINEAGE);
+        out.put_u32(self.lineage.len() as u32);
+        self.lineage.encode(&mut out);
         for bucket in &self.sealed {
             out.put_u64(bucket.last);
             out.put_u64(bucket.bytes);
@@ -150,14 +169,22 @@ impl Retained {
     }
 
     /// What was remembered; what came after it is for the caller to `push` again.
-    pub(super) fn decode(mut bytes: &[u8], epoch: Epoch) -> Option<Self> {
+    /// A channel that was remembered without a lineage has only the epoch `first`.
+    pub(super) fn decode(mut bytes: &[u8], first: Epoch) -> Option<Self> {
         let from = &mut bytes;
         let id = from.try_get_u32().ok()?;
-        let mut retained = Self::new(id, epoch);
+        let mut retained = Self::new(id);
         retained.head = from.try_get_u64().ok()?;
         retained.first = from.try_get_u64().ok()?;
-        if from.try_get_u8().ok()? == 1 {
+        let flags = from.try_get_u8().ok()?;
+        if flags & BY_AGE != 0 {
             retained.trimmed = Trimmed::ByAge;
+        }
+        if flags & HAS_LINEAGE != 0 {
+            let len = from.try_get_u32().ok()? as usize;
+            retained.lineage = Lineage::decode(from, len)?;
+        } else {
+            retained.lineage.publish(first, 1);
         }
         while !from.is_empty() {
             let mut next = || from.try_get_u64().ok();

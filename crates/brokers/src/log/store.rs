@@ -12,13 +12,14 @@ use std::{
     },
 };
 
+use bytes::Buf;
 use fjall::{
     Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode,
     compaction::filter::{
         CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
     },
 };
-use offhook_engine::{ChannelName, Draft, Epoch};
+use offhook_engine::{ChannelName, Draft, Epoch, Now};
 
 use super::{
     Durability, LogOptions, OpenError,
@@ -26,7 +27,10 @@ use super::{
     retained::Retained,
     witness::Witness,
 };
-use crate::cursors::Cursor;
+use crate::{
+    cursors::Cursor,
+    lineage::{Began, Epochs, fresh_epoch},
+};
 
 /// One journal is flushed when a memtable has so many bytes.
 const MEMTABLE: u64 = 16 << 20;
@@ -36,6 +40,8 @@ const JOURNALS: u64 = 128 << 20;
 /// What is tried to be written to see whether the disk is full: as much as a flush needs.
 const PROBE: usize = MEMTABLE as usize;
 
+/// The list of epochs; before there was one, the only epoch.
+const EPOCHS: &str = "epochs";
 const EPOCH: &str = "epoch";
 const BATCH: &str = "batch";
 const CHANNELS: &str = "channels";
@@ -94,42 +100,59 @@ impl Store {
         })
     }
 
-    /// A log has one epoch. It begins with the log, and anew when acknowledged batches are
-    /// missing and that is accepted.
-    pub(super) fn settle_epoch(
+    /// Each start begins an epoch. Acknowledged batches that are missing have to be accepted.
+    pub(super) fn begin_epoch(
         &self,
         witness: &Witness,
-        fresh: Epoch,
+        now: Now,
         accept_loss: bool,
         path: &Path,
-    ) -> Result<(), OpenError> {
+    ) -> Result<Epochs, OpenError> {
         let failed = |error| OpenError::of(path, error);
-        let epoch = self.number(EPOCH).map_err(failed)?;
-        let lost = witness.read() > Some(self.newest_batch().map_err(failed)?);
+        let newest = self.newest().map_err(failed)?;
+        let lost = witness.read() > Some(newest.batch);
         if lost && !accept_loss {
             return Err(OpenError::LostAcknowledged {
                 path: path.to_owned(),
             });
         }
-        let epoch = match epoch {
-            Some(epoch) if !lost => epoch,
-            Some(epoch) => fresh.0.max(epoch + 1),
-            None => fresh.0,
+        let epochs = match self.epochs().map_err(failed)? {
+            Some(mut epochs) => {
+                epochs.begin(Began {
+                    epoch: fresh_epoch(Some(epochs.current()), now),
+                    sequence: newest.sequence,
+                });
+                epochs
+            }
+            None => Epochs::new(fresh_epoch(None, now)),
         };
         let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
-        batch.insert(&self.node, EPOCH, epoch.to_be_bytes());
-        if let Some(newest) = witness.read().filter(|_| lost) {
-            batch.insert(&self.node, BATCH, newest.to_be_bytes());
+        batch.insert(&self.node, EPOCHS, epochs.encode());
+        if let Some(witnessed) = witness.read().filter(|_| lost) {
+            let batch_number = witnessed;
+            let settled = Newest {
+                batch: batch_number,
+                ..newest
+            };
+            batch.insert(&self.node, BATCH, settled.encode());
         }
-        batch.commit().map_err(failed)
+        batch.commit().map_err(failed)?;
+        Ok(epochs)
     }
 
-    pub(super) fn epoch(&self) -> fjall::Result<Epoch> {
-        Ok(Epoch(self.number(EPOCH)?.unwrap_or(0)))
+    fn epochs(&self) -> fjall::Result<Option<Epochs>> {
+        if let Some(bytes) = self.node.get(EPOCHS)? {
+            let epochs = Epochs::decode(&bytes).ok_or(fjall::Error::Unrecoverable)?;
+            return Ok(Some(epochs));
+        }
+        Ok(self.number(EPOCH)?.map(|epoch| Epochs::new(Epoch(epoch))))
     }
 
-    pub(super) fn newest_batch(&self) -> fjall::Result<u64> {
-        Ok(self.number(BATCH)?.unwrap_or(0))
+    /// The newest batch, and the newest sequence number in it.
+    pub(super) fn newest(&self) -> fjall::Result<Newest> {
+        let bytes = self.node.get(BATCH)?;
+        let newest = bytes.map_or(Some(Newest::default()), |bytes| Newest::decode(&bytes));
+        newest.ok_or(fjall::Error::Unrecoverable)
     }
 
     pub(super) fn channel_count(&self) -> fjall::Result<u32> {
@@ -223,6 +246,30 @@ impl Store {
     }
 }
 
+/// The newest batch, and the newest sequence number of the broker as of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Newest {
+    pub(super) batch: u64,
+    pub(super) sequence: u64,
+}
+
+impl Newest {
+    fn encode(self) -> [u8; 16] {
+        let mut out = [0; 16];
+        let (head, tail) = out.split_at_mut(8);
+        head.copy_from_slice(&self.batch.to_be_bytes());
+        tail.copy_from_slice(&self.sequence.to_be_bytes());
+        out
+    }
+
+    /// Batches of older logs have no sequence number.
+    fn decode(mut bytes: &[u8]) -> Option<Self> {
+        let batch = bytes.try_get_u64().ok()?;
+        let sequence = bytes.try_get_u64().unwrap_or(0);
+        Some(Self { batch, sequence })
+    }
+}
+
 /// What one fsync will carry: there whole or not at all.
 pub(super) struct Group {
     batch: OwnedWriteBatch,
@@ -245,8 +292,8 @@ impl Group {
         self.keys.get(key).copied()
     }
 
-    pub(super) fn publish(&mut self, channel: u32, offset: u64, draft: &Draft) {
-        encode(draft, &mut self.record);
+    pub(super) fn publish(&mut self, channel: u32, offset: u64, sequence: u64, draft: &Draft) {
+        encode(draft, sequence, &mut self.record);
         self.batch
             .insert(&self.store.log, log_key(channel, offset), &*self.record);
     }
@@ -307,9 +354,8 @@ impl Group {
         }
     }
 
-    pub(super) fn commit(mut self, number: u64) -> fjall::Result<()> {
-        self.batch
-            .insert(&self.store.node, BATCH, number.to_be_bytes());
+    pub(super) fn commit(mut self, newest: Newest) -> fjall::Result<()> {
+        self.batch.insert(&self.store.node, BATCH, newest.encode());
         self.batch.commit()
     }
 }

@@ -13,7 +13,7 @@ const MONTH_MS: u64 = 30 * 24 * 3600 * 1000;
 /// Acknowledges as this user's consumer, or asks.
 fn ack(desk: &mut Desk, user: &str, consumer: &str, offset: Option<u64>) -> BrokerEvent {
     let id = desk.id();
-    let epoch = desk.follow("a").epoch;
+    let epoch = desk.follow("a").head.epoch;
     desk.submit(BrokerRequest::Ack {
         id,
         channel: channel("a"),

@@ -25,14 +25,32 @@ fn what_was_published_is_read_back_as_it_was() {
         let BrokerEvent::Published { position, .. } = desk.answer(id) else {
             panic!()
         };
-        assert_eq!(*desk.all("a")[0], sent.at(position));
+        let read = &desk.all("a")[0];
+        let place = Place {
+            position,
+            previous: Position {
+                offset: 0,
+                ..position
+            },
+            sequence: read.sequence,
+        };
+        assert_eq!(**read, sent.at(place));
         let mut bare = draft("b", "", None);
         (bare.publisher, bare.tags) = (None, Tags::default());
         let id = desk.send(bare.clone());
         let BrokerEvent::Published { position, .. } = desk.answer(id) else {
             panic!()
         };
-        assert_eq!(*desk.all("b")[0], bare.at(position));
+        let read = &desk.all("b")[0];
+        let place = Place {
+            position,
+            previous: Position {
+                offset: 0,
+                ..position
+            },
+            sequence: read.sequence,
+        };
+        assert_eq!(**read, bare.at(place));
     });
 }
 
@@ -104,7 +122,7 @@ fn followers_get_what_comes_after_the_head_they_were_told_in_order() {
         for name in ["a", "flow/a"] {
             let mut follower = Desk::new(broker);
             publisher.publish(name, "before");
-            assert_eq!(follower.follow(name).head, 1);
+            assert_eq!(follower.follow(name).head.offset, 1);
             for n in 2..=50 {
                 publisher.send(draft(name, &n.to_string(), None));
             }
@@ -129,8 +147,8 @@ fn followers_get_what_comes_after_the_head_they_were_told_in_order() {
 fn following_twice_is_answered_twice_and_sends_once() {
     every_broker(&kept(100), |broker| {
         let mut desk = Desk::new(broker);
-        assert_eq!(desk.follow("a").head, 0);
-        assert_eq!(desk.follow("a").head, 0);
+        assert_eq!(desk.follow("a").head.offset, 0);
+        assert_eq!(desk.follow("a").head.offset, 0);
         desk.publish("a", "x");
         let news = desk.rest();
         assert_eq!(news.len(), 1, "{news:?}");
@@ -155,14 +173,14 @@ fn a_follow_between_publishes_of_one_burst_leaves_no_hole_and_no_double() {
         let BrokerEvent::Followed { stream, .. } = follower.next() else {
             panic!()
         };
-        for offset in stream.head + 1..=200 {
+        for offset in stream.head.offset + 1..=200 {
             let BrokerEvent::Publication(publication) = follower.next() else {
                 panic!()
             };
             assert_eq!(
                 publication.position,
                 Position {
-                    epoch: stream.epoch,
+                    epoch: stream.head.epoch,
                     offset
                 }
             );
@@ -180,8 +198,8 @@ fn a_publication_can_be_read_before_anyone_is_told_of_it() {
             let BrokerEvent::Publication(told) = desk.next() else {
                 panic!()
             };
-            let (stream, read) = desk.history("a", ReadFrom::After(n - 1), 1);
-            assert_eq!((stream.head, &read[0]), (n, &told));
+            let (stream, read) = desk.history("a", ReadFrom::After(told.previous), 1);
+            assert_eq!((stream.head.offset, &read[0]), (n, &told));
         }
     });
 }
@@ -193,15 +211,17 @@ fn history_is_read_from_any_place_in_pages() {
         for n in 1..=10 {
             desk.publish("a", &n.to_string());
         }
+        let epoch = desk.follow("a").head.epoch;
+        let after = |offset| ReadFrom::After(Position { epoch, offset });
         let mut offsets = |from, count| {
             let (stream, page) = desk.history("a", from, count);
-            assert_eq!((stream.first, stream.head), (1, 10));
+            assert_eq!((stream.first, stream.head.offset), (1, 10));
             page.iter().map(|p| p.position.offset).collect::<Vec<_>>()
         };
-        assert_eq!(offsets(ReadFrom::After(0), 3), [1, 2, 3]);
-        assert_eq!(offsets(ReadFrom::After(8), 3), [9, 10]);
-        assert_eq!(offsets(ReadFrom::After(10), 3), []);
-        assert_eq!(offsets(ReadFrom::After(u64::MAX), 3), []);
+        assert_eq!(offsets(ReadFrom::Start, 3), [1, 2, 3]);
+        assert_eq!(offsets(after(8), 3), [9, 10]);
+        assert_eq!(offsets(after(10), 3), []);
+        assert_eq!(offsets(after(u64::MAX), 3), []);
         assert_eq!(offsets(ReadFrom::Last(2), 3), [9, 10]);
         assert_eq!(offsets(ReadFrom::Last(0), 3), []);
         assert_eq!(offsets(ReadFrom::Last(u64::MAX), 20).len(), 10);
@@ -219,7 +239,7 @@ fn a_page_is_bounded_in_bytes_and_brings_at_least_one() {
         for (bytes, expected) in [(1, 1), (weight * 2, 2), (weight * 3 - 1, 2)] {
             let id = desk.id();
             let limit = ReadLimit { count: 10, bytes };
-            let from = ReadFrom::After(0);
+            let from = ReadFrom::Start;
             desk.submit(BrokerRequest::History {
                 id,
                 channel: channel("a"),
@@ -239,9 +259,9 @@ fn a_channel_nobody_published_to_has_an_empty_stream() {
     every_broker(&kept(100), |broker| {
         let mut desk = Desk::new(broker);
         let stream = desk.follow("new");
-        assert_eq!((stream.head, stream.first), (0, 1));
+        assert_eq!((stream.head.offset, stream.first), (0, 1));
         assert_eq!(desk.history("new", ReadFrom::Last(5), 5), (stream, vec![]));
-        assert_eq!(desk.publish("new", "x").epoch, stream.epoch);
+        assert_eq!(desk.publish("new", "x").epoch, stream.head.epoch);
     });
 }
 
@@ -287,7 +307,7 @@ fn a_worker_that_does_not_take_its_news_is_told_where_they_were_left_out() {
             }
         }
         assert!(lagged);
-        assert_eq!(slow.follow("a").head, 100);
+        assert_eq!(slow.follow("a").head.offset, 100);
     });
 }
 
@@ -307,7 +327,7 @@ fn a_worker_that_is_gone_gets_nothing_and_stops_nothing() {
 fn an_ephemeral_stream_that_nobody_uses_is_forgotten_and_one_that_is_followed_is_not() {
     every_broker(&kept(100), |broker| {
         let mut desk = Desk::new(broker);
-        let used = desk.follow("flow/used").epoch;
+        let used = desk.follow("flow/used").head.epoch;
         let idle = desk.publish("flow/idle", "x").epoch;
         broker.tick(at(600_000));
         assert_eq!(

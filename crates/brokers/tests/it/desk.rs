@@ -216,12 +216,24 @@ impl Desk {
         from: ReadFrom,
         count: u32,
     ) -> (StreamState, Vec<Arc<Publication>>) {
+        let (stream, _, publications) = self.read(name, from, count);
+        (stream, publications)
+    }
+
+    /// History, and how the position that the read began with was resolved.
+    pub(crate) fn read(
+        &mut self,
+        name: &str,
+        from: ReadFrom,
+        count: u32,
+    ) -> (StreamState, ReadStart, Vec<Arc<Publication>>) {
         match self.ask_history(name, from, count) {
             BrokerEvent::History {
                 stream,
+                start,
                 publications,
                 ..
-            } => (stream, publications),
+            } => (stream, start, publications),
             other => panic!("no history: {other:?}"),
         }
     }
@@ -230,27 +242,17 @@ impl Desk {
     pub(crate) fn all(&mut self, name: &str) -> Vec<Arc<Publication>> {
         let mut all: Vec<Arc<Publication>> = Vec::new();
         loop {
-            let after = all.last().map_or(0, |last| last.position.offset);
-            let (stream, page) = self.history(name, ReadFrom::After(after), 10_000);
-            let next = if all.is_empty() {
-                stream.first
-            } else {
-                after + 1
-            };
-            for (publication, offset) in page.iter().zip(next..) {
-                assert_eq!(
-                    publication.position,
-                    Position {
-                        epoch: stream.epoch,
-                        offset
-                    }
-                );
+            let last = all.last().map(|last| last.position);
+            let from = last.map_or(ReadFrom::Start, ReadFrom::After);
+            let (stream, start, page) = self.read(name, from, 10_000);
+            let mut before = start.after;
+            assert!(last.is_none_or(|last| last == before));
+            for publication in &page {
+                assert_eq!(publication.previous, before);
+                before = publication.position;
             }
             all.extend(page);
-            if all
-                .last()
-                .is_none_or(|last| last.position.offset == stream.head)
-            {
+            if before == stream.head {
                 return all;
             }
         }

@@ -11,7 +11,9 @@ use offhook_engine::*;
 use crate::desk::draft;
 
 fn news(offset: u64) -> BrokerEvent {
-    BrokerEvent::Publication(Arc::new(draft("a", "x", None).at(Position::new(1, offset))))
+    BrokerEvent::Publication(Arc::new(
+        draft("a", "x", None).at(Place::after(Position::new(1, offset - 1), offset)),
+    ))
 }
 
 fn answer(id: u64) -> BrokerEvent {

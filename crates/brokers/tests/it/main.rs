@@ -13,6 +13,7 @@ mod corruption;
 mod crash;
 mod desk;
 mod disk_full;
+mod lineage;
 mod mailbox;
 mod presence;
 mod restart;

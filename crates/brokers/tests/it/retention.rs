@@ -35,7 +35,7 @@ fn the_newest_are_kept_by_count_exactly() {
             let mut desk = Desk::new(broker);
             for n in 1..=200 {
                 desk.publish("a", &n.to_string());
-                let (stream, _) = desk.history("a", ReadFrom::After(0), 1);
+                let (stream, _) = desk.history("a", ReadFrom::Start, 1);
                 assert_eq!(stream.first, (n + 1_u64).saturating_sub(37).max(1));
             }
             let offsets: Vec<_> = desk.all("a").iter().map(|p| p.position.offset).collect();
@@ -60,7 +60,7 @@ fn no_more_than_the_bytes_allowed_are_kept_and_not_much_less() {
             let kept = desk.all("a");
             assert!((140..=160).contains(&kept.len()), "{}", kept.len());
             assert_eq!(kept.last().unwrap().position.offset, 1_000);
-            let (stream, _) = desk.history("a", ReadFrom::After(0), 1);
+            let (stream, _) = desk.history("a", ReadFrom::Start, 1);
             assert_eq!(stream.trimmed, Trimmed::BySize);
         },
     );
@@ -78,7 +78,7 @@ fn the_old_go_by_age_and_their_going_says_so() {
             desk.answer(id);
         }
         broker.tick(at(100_000));
-        let (stream, page) = desk.history("a", ReadFrom::After(0), 1);
+        let (stream, page) = desk.history("a", ReadFrom::Start, 1);
         let oldest = page[0].time_ms - START_MS;
         assert!(
             (36_000..=40_000).contains(&oldest),
@@ -86,8 +86,11 @@ fn the_old_go_by_age_and_their_going_says_so() {
         );
         assert_eq!(stream.trimmed, Trimmed::ByAge);
         broker.tick(at(200_000));
-        let (stream, page) = desk.history("a", ReadFrom::After(0), 1);
-        assert_eq!((stream.first, stream.head, page.len()), (102, 101, 0));
+        let (stream, page) = desk.history("a", ReadFrom::Start, 1);
+        assert_eq!(
+            (stream.first, stream.head.offset, page.len()),
+            (102, 101, 0)
+        );
         assert_eq!(desk.publish("a", "next").offset, 102);
     });
 }
@@ -104,8 +107,15 @@ fn a_reader_whose_place_was_trimmed_is_told_the_first_that_is_there() {
             for _ in 0..20 {
                 desk.publish("a", "x");
             }
-            let (stream, page) = desk.history("a", ReadFrom::After(3), 2);
+            let after = |offset, head: Position| Position { offset, ..head };
+            let head = desk.follow("a").head;
+            let (stream, start, page) = desk.read("a", ReadFrom::After(after(3, head)), 2);
             assert_eq!((stream.first, page[0].position.offset), (16, 16));
+            assert_eq!(start.resolution, Resolution::Continuous);
+            assert_eq!(
+                (start.agreed, start.after),
+                (after(3, head), after(15, head))
+            );
         },
     );
 }
@@ -119,8 +129,8 @@ fn what_was_trimmed_stays_so_over_a_restart() {
             desk.publish("a", &n.to_string());
         }
         let head = round * 70;
-        let (stream, _) = desk.history("a", ReadFrom::After(0), 1);
-        assert_eq!((stream.first, stream.head), (head - 49, head));
+        let (stream, _) = desk.history("a", ReadFrom::Start, 1);
+        assert_eq!((stream.first, stream.head.offset), (head - 49, head));
         assert_eq!(desk.all("a").len(), 50);
     }
 }
@@ -139,8 +149,8 @@ fn old_publications_go_from_channels_that_nobody_opens() {
     broker.tick(at(61_000));
     Desk::new(&broker).barrier();
     drop(broker);
-    let (stream, _) = Desk::new(&open()).history("a", ReadFrom::After(0), 1);
-    assert_eq!((stream.first, stream.head), (2, 1));
+    let (stream, _) = Desk::new(&open()).history("a", ReadFrom::Start, 1);
+    assert_eq!((stream.first, stream.head.offset), (2, 1));
 }
 
 #[test]

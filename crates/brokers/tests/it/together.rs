@@ -279,7 +279,7 @@ fn subscribers_fast_and_slow_get_everything_over_cut_connections_and_full_mailbo
         memory(rules.clone()),
         open_log(directory.path(), rules.clone()),
     ] {
-        let epoch = crate::desk::Desk::new(&broker).follow("a").epoch;
+        let epoch = crate::desk::Desk::new(&broker).follow("a").head.epoch;
         live_through(&broker, &rules, epoch);
     }
 }
@@ -293,7 +293,7 @@ fn a_session_goes_on_where_it_was_after_the_server_was_stopped_and_started_again
         let broker = open_log(directory.path(), rules.clone());
         let mut workers = [Worker::new(&broker, &rules)];
         let connection = workers[0].open(1);
-        let epoch = crate::desk::Desk::new(&broker).follow("a").epoch;
+        let epoch = crate::desk::Desk::new(&broker).follow("a").head.epoch;
         let start = Position { epoch, offset: 0 };
         let mut subscriber = Subscriber {
             worker: 0,

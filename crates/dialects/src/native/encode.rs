@@ -2,8 +2,8 @@
 
 use data_encoding::BASE64;
 use offhook_engine::{
-    CloseReason, CommandId, Format, GapReason, Member, Notice, PresenceChange, Publication,
-    Refusal, Reply, SessionId,
+    CloseReason, CommandId, Format, GapReason, Member, Notice, Position, PresenceChange,
+    Publication, Refusal, Reply, SessionId,
 };
 
 use super::{decode::Rejection, object::Object};
@@ -39,8 +39,31 @@ pub fn encode_publication(publication: &Publication) -> String {
     .end()
 }
 
+/// What a client that compares offsets has to hear before a publication that begins an epoch:
+/// nothing is missing, and positions go on in the new epoch. Nothing for all other publications.
+#[must_use]
+pub fn encode_new_epoch(publication: &Publication) -> Option<String> {
+    if publication.follows_in_epoch() {
+        return None;
+    }
+    let gap = Notice::Gap {
+        channel: publication.channel.clone(),
+        from: publication.previous,
+        to: Position {
+            epoch: publication.position.epoch,
+            offset: publication.position.offset.saturating_sub(1),
+        },
+        reason: GapReason::EpochChanged,
+        agreed: None,
+    };
+    Some(encode_notice(&gap))
+}
+
 fn fields(object: Object, publication: &Publication) -> Object {
     let mut object = object.position("position", publication.position);
+    if !publication.follows_in_epoch() {
+        object = object.position("previous", publication.previous);
+    }
     object = match publication.format {
         Format::Json => object.raw("data", text_of(publication)),
         Format::Text => object.text("data", &text_of(publication)),
@@ -94,12 +117,18 @@ pub fn encode_notice(notice: &Notice) -> String {
             from,
             to,
             reason,
-        } => Object::new("gap")
-            .text("channel", channel.as_str())
-            .position("from", *from)
-            .position("to", *to)
-            .text("reason", reason.name())
-            .end(),
+            agreed,
+        } => {
+            let object = Object::new("gap")
+                .text("channel", channel.as_str())
+                .position("from", *from)
+                .position("to", *to)
+                .text("reason", reason.name());
+            match agreed {
+                Some(agreed) => object.position("agreed", *agreed).end(),
+                None => object.end(),
+            }
+        }
         Notice::CatchingUp { channel, position } => Object::new("catching_up")
             .text("channel", channel.as_str())
             .position("position", *position)

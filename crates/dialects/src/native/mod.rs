@@ -24,8 +24,8 @@ mod object;
 
 pub use decode::{Connect, MAX_INFO, MAX_POSITIONS, Rejection, Request, decode};
 pub use encode::{
-    close_code, encode_notice, encode_presence, encode_publication, encode_rejection, encode_token,
-    encode_welcome,
+    close_code, encode_new_epoch, encode_notice, encode_presence, encode_publication,
+    encode_rejection, encode_token, encode_welcome,
 };
 pub use nesting::MAX_NESTING;
 

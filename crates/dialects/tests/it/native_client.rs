@@ -139,6 +139,8 @@ fn publication() -> impl Strategy<Value = Publication> {
                 Publication {
                     channel,
                     position,
+                    previous: Position::new(1, 7),
+                    sequence: 9,
                     data,
                     format,
                     tags,
@@ -311,7 +313,7 @@ fn a_history_brings_its_messages_and_why_older_ones_are_missing() {
     let text = reply(Reply::History {
         channel: chat(),
         head: at(9),
-        publications: vec![Arc::new(one.at(at(8)))],
+        publications: vec![Arc::new(one.at(Place::after(at(7), 8)))],
         gap: Some(GapReason::EvictedBySize),
     });
     let message = Message {

@@ -10,6 +10,8 @@ fn publication(data: &str, format: Format) -> Publication {
     Publication {
         channel: ChannelName::new("a").unwrap(),
         position: Position::new(1, 2),
+        previous: Position::new(1, 1),
+        sequence: 2,
         data: data.to_owned().into(),
         format,
         tags: Tags::default(),
@@ -29,6 +31,35 @@ fn a_message_is_compact() {
     assert_eq!(
         text,
         r#"{"type":"message","channel":"a","position":"1.2","data":1,"time":3}"#
+    );
+}
+
+#[test]
+fn the_first_message_of_an_epoch_names_the_one_before_it() {
+    let mut publication = publication("1", Format::Json);
+    assert_eq!(native::encode_new_epoch(&publication), None);
+    publication.position = Position::new(7, 2);
+    let message = parsed(&native::encode_publication(&publication));
+    assert_eq!(message["previous"], "1.1");
+    let gap = native::encode_new_epoch(&publication).unwrap();
+    assert_eq!(
+        gap,
+        r#"{"type":"gap","channel":"a","from":"1.1","to":"7.1","reason":"epoch_changed"}"#
+    );
+}
+
+#[test]
+fn a_divergence_says_up_to_where_the_streams_agree() {
+    let gap = parsed(&native::encode_notice(&Notice::Gap {
+        channel: ChannelName::new("a").unwrap(),
+        from: Position::new(1, 90),
+        to: Position::new(2, 70),
+        reason: GapReason::Diverged,
+        agreed: Some(Position::new(1, 60)),
+    }));
+    assert_eq!(
+        (&gap["reason"], &gap["agreed"]),
+        (&"diverged".into(), &"1.60".into())
     );
 }
 

@@ -64,6 +64,8 @@ fn publication(data: &'static str) -> Publication {
     Publication {
         channel: channel(),
         position: at(43),
+        previous: at(42),
+        sequence: 43,
         data: data.into(),
         format: Format::Json,
         tags: Tags::default(),
@@ -124,6 +126,7 @@ fn everything_written() -> Vec<String> {
         from: at(20),
         to: at(40),
         reason: GapReason::EvictedBySize,
+        agreed: None,
     };
     let after = Duration::from_millis(2750);
     vec![
@@ -219,6 +222,7 @@ fn every_error_code_is_in_the_table_with_its_verdict() {
 fn every_gap_and_close_reason_is_named() {
     for reason in [
         GapReason::EpochChanged,
+        GapReason::Diverged,
         GapReason::EvictedBySize,
         GapReason::EvictedByAge,
         GapReason::UnknownPosition,

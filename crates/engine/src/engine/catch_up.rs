@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::{
-    broker::{BrokerRequest, ReadFrom, ReadLimit, RequestId, StreamState},
+    broker::{BrokerRequest, ReadFrom, ReadLimit, ReadStart, RequestId, StreamState},
     delivery::{ConnectionId, GapReason, Notice},
     error::{ErrorCode, Refusal, Retry},
     position::Position,
@@ -16,7 +16,7 @@ use crate::{
 
 use super::{
     Engine, Stage, Step,
-    state::{Again, Behind, Channel, Pending, Read, Tail},
+    state::{Again, Behind, Channel, Pending, Read},
 };
 
 /// The smallest read in bytes: small outboxes shall not make a read for each publication.
@@ -52,14 +52,11 @@ impl Engine {
         if behind.reading {
             return None;
         }
-        if behind.epoch != tail.epoch {
-            behind.skip(
-                GapReason::EpochChanged,
-                Position {
-                    epoch: tail.epoch,
-                    offset: 0,
-                },
-            );
+        if behind.cursor.epoch != tail.epoch && !c.rules.history.is_kept() {
+            // Nothing can be read that would tell what became of that epoch.
+            let offset = 0;
+            let epoch = tail.epoch;
+            behind.skip(GapReason::EpochChanged, Position { epoch, offset });
             (s.received, s.marked) = (0, 0);
         }
         match next_move(behind, c, tail, credit) {
@@ -75,7 +72,7 @@ impl Engine {
                 } else {
                     GapReason::EvictedBySize
                 };
-                behind.skip(reason, tail.position());
+                behind.skip(reason, tail);
                 self.queue_advance(connection, channel);
                 None
             }
@@ -94,7 +91,12 @@ impl Engine {
     }
 
     /// Live again: first what has to be said about the way there, then the marker, then live.
-    fn caught_up(&mut self, connection: ConnectionId, channel: Slot, tail: Tail) -> Option<Step> {
+    fn caught_up(
+        &mut self,
+        connection: ConnectionId,
+        channel: Slot,
+        tail: Position,
+    ) -> Option<Step> {
         if let Some(notice) = self.gap_before_next(connection, channel) {
             self.queue_advance(connection, channel);
             return Some(Step::Notice { connection, notice });
@@ -112,7 +114,7 @@ impl Engine {
         self.go_live(connection, channel);
         let notice = Notice::Live {
             channel: name,
-            position: tail.position(),
+            position: tail,
         };
         // A connection that was full for a moment and missed nothing need not know.
         told.then_some(Step::Notice { connection, notice })
@@ -136,7 +138,7 @@ impl Engine {
         let Stage::Behind(behind) = &mut l.subscription(channel)?.stage else {
             return None;
         };
-        behind.cursor = next.position.offset;
+        behind.cursor = next.position;
         Some(Step::Publication {
             connection,
             publication: next,
@@ -155,7 +157,7 @@ impl Engine {
         if std::mem::replace(&mut behind.told, true) {
             return None;
         }
-        let position = behind.gap.map_or(behind.position(), |(from, _)| from);
+        let position = behind.gap.map_or(behind.cursor, |gap| gap.from);
         Some(Notice::CatchingUp {
             channel: name,
             position,
@@ -171,12 +173,13 @@ impl Engine {
         let Stage::Behind(behind) = &mut s.stage else {
             return None;
         };
-        let (from, reason) = behind.gap.take()?;
+        let gap = behind.gap.take()?;
         Some(Notice::Gap {
             channel: name,
-            from,
-            to: behind.position(),
-            reason,
+            from: gap.from,
+            to: behind.cursor,
+            reason: gap.reason,
+            agreed: gap.agreed,
         })
     }
 
@@ -193,7 +196,7 @@ impl Engine {
         let Stage::Behind(behind) = &mut s.stage else {
             return;
         };
-        let after = behind.position();
+        let after = behind.cursor;
         let Some(c) = self.channels.get_mut(channel) else {
             return;
         };
@@ -224,7 +227,7 @@ impl Engine {
             after,
             waiters: vec![connection],
         });
-        let from = ReadFrom::After(after.offset);
+        let from = ReadFrom::After(after);
         self.broker_requests.push_back(BrokerRequest::History {
             id,
             channel: name,
@@ -259,6 +262,7 @@ impl Engine {
         channel: Slot,
         id: RequestId,
         stream: StreamState,
+        start: ReadStart,
         publications: Vec<Arc<Publication>>,
     ) {
         let Some(read) = self.read_ended(channel, id) else {
@@ -266,8 +270,8 @@ impl Engine {
         };
         let page: Arc<[_]> = publications.into();
         let tail = self.channels.get(channel).and_then(|c| c.tail);
-        let same_epoch = tail.is_some_and(|tail| tail.epoch == stream.epoch);
-        if !same_epoch {
+        if tail.is_some_and(|tail| tail.epoch != stream.head.epoch) {
+            // This worker has not heard of that epoch yet.
             self.follow_again(channel);
         }
         for connection in read.waiters {
@@ -280,10 +284,16 @@ impl Engine {
             let Stage::Behind(behind) = &mut s.stage else {
                 continue;
             };
-            if !behind.reading || behind.position() != read.after {
+            if !behind.reading || behind.cursor != read.after {
                 continue;
             }
-            if !same_epoch || !turn_page(behind, stream, &page, tail) {
+            let turned = turn_page(behind, stream, start, &page, tail);
+            if behind.cursor.offset < read.after.offset {
+                // What was received of another stream is no receipt for this one.
+                let shared = behind.cursor.offset;
+                (s.received, s.marked) = (s.received.min(shared), s.marked.min(shared));
+            }
+            if !turned {
                 self.try_again(Again::Read {
                     connection,
                     channel,
@@ -319,8 +329,8 @@ impl Engine {
     }
 }
 
-fn next_move(behind: &mut Behind, c: &Channel, tail: Tail, credit: usize) -> Move {
-    if behind.cursor == tail.offset {
+fn next_move(behind: &mut Behind, c: &Channel, tail: Position, credit: usize) -> Move {
+    if behind.cursor == tail {
         return Move::GoLive;
     }
     if credit == 0 {
@@ -330,22 +340,24 @@ fn next_move(behind: &mut Behind, c: &Channel, tail: Tail, credit: usize) -> Mov
         return Move::HandOut(next);
     }
     behind.page = None;
-    if behind.cursor > tail.offset {
-        // Another worker was faster with these, or the client made its position up: a read tells.
-        return if behind.verified {
-            Move::AwaitStream
-        } else {
-            Move::Read
-        };
+    let recent = c.catching_up.as_ref().map(|c| &c.recent);
+    if let Some(next) = recent.and_then(|recent| recent.next(behind.cursor)) {
+        return Move::HandOut(Arc::clone(next));
     }
-    let recent = c
-        .catching_up
-        .as_ref()
-        .and_then(|c| c.recent.after(behind.cursor));
+    let ahead = behind.cursor.epoch == tail.epoch && behind.cursor.offset > tail.offset;
+    if behind.verified && (ahead || behind.at_head) {
+        // Another worker was faster with these.
+        return Move::AwaitStream;
+    }
+    if ahead {
+        // Or the client made its position up: a read tells.
+        return Move::Read;
+    }
     let history = c.rules.history.is_kept();
-    match recent {
-        Some(next) if next.position.offset == behind.cursor + 1 => Move::HandOut(Arc::clone(next)),
-        _ if history => Move::Read,
+    if history {
+        return Move::Read;
+    }
+    match recent.and_then(|recent| recent.after(behind.cursor.offset)) {
         Some(next) => {
             let conflated = c.rules.slow == crate::rules::SlowPolicy::LatestByKey;
             let reason = if conflated {
@@ -353,14 +365,7 @@ fn next_move(behind: &mut Behind, c: &Channel, tail: Tail, credit: usize) -> Mov
             } else {
                 GapReason::Dropped
             };
-            let offset = next.position.offset - 1;
-            behind.skip(
-                reason,
-                Position {
-                    epoch: tail.epoch,
-                    offset,
-                },
-            );
+            behind.skip(reason, next.previous);
             Move::HandOut(Arc::clone(next))
         }
         None => Move::SkipToTail,
@@ -371,27 +376,19 @@ fn next_move(behind: &mut Behind, c: &Channel, tail: Tail, credit: usize) -> Mov
 fn turn_page(
     behind: &mut Behind,
     stream: StreamState,
+    start: ReadStart,
     page: &Arc<[Arc<Publication>]>,
-    tail: Option<Tail>,
+    tail: Option<Position>,
 ) -> bool {
     let before = behind.cursor;
-    let at = |offset| Position {
-        epoch: stream.epoch,
-        offset,
-    };
-    if stream.head < behind.cursor {
-        behind.skip(GapReason::UnknownPosition, at(stream.head));
-    } else if stream.first > behind.cursor + 1 {
-        if behind.lenient {
-            behind.move_to(at(stream.first - 1));
-        } else {
-            behind.skip(stream.trimmed.into(), at(stream.first - 1));
-        }
-    }
+    behind.start_at(start, stream.trimmed.into());
     behind.lenient = false;
     behind.page = Some(Arc::clone(page));
-    let expected_more = tail.is_some_and(|tail| tail.offset > behind.cursor);
-    let moved = behind.cursor != before || behind.next_in_page().is_some() || !behind.verified;
+    let here = behind.cursor;
+    let expected_more =
+        tail.is_some_and(|tail| tail.epoch == here.epoch && tail.offset > here.offset);
+    behind.at_head = page.is_empty() && here == stream.head && !expected_more;
+    let moved = here != before || behind.next_in_page().is_some() || !behind.verified;
     behind.verified = true;
     if expected_more && !moved {
         behind.page = None;

@@ -200,9 +200,9 @@ impl Engine {
         self.in_flight(connection)?;
         let from = match since {
             Since::Now => ReadFrom::Last(0),
-            Since::Start => ReadFrom::After(0),
+            Since::Start => ReadFrom::Start,
             Since::Last(count) => ReadFrom::Last(count.min(limit).into()),
-            Since::Position(position) => ReadFrom::After(position.offset),
+            Since::Position(position) => ReadFrom::After(position),
         };
         let limit = ReadLimit {
             count: limit.min(self.limits.page_count),

@@ -131,7 +131,7 @@ impl Engine {
                     self.close(connection, CloseReason::TooSlow);
                     return;
                 }
-                self.fall_behind(connection, channel, Behind::slow(tail.position()));
+                self.fall_behind(connection, channel, Behind::slow(tail));
             }
             self.stop_watching(connection, channel);
         }
@@ -181,8 +181,8 @@ impl Engine {
         let subscriptions = l.subscriptions.iter().filter_map(|s| {
             let c = self.channels.get(s.channel)?;
             let position = match &s.stage {
-                Stage::Live { .. } => c.tail?.position(),
-                Stage::Behind(behind) => behind.position(),
+                Stage::Live { .. } => c.tail?,
+                Stage::Behind(behind) => behind.cursor,
                 Stage::Opening(opening) => match opening.since {
                     Since::Position(position) => position,
                     Since::Now | Since::Start | Since::Last(_) => return None,

@@ -7,10 +7,7 @@ use crate::{
     rules::SlowPolicy, slab::Slot,
 };
 
-use super::{
-    Engine, Item, Stage, Step,
-    state::{Behind, Tail},
-};
+use super::{Engine, Item, Stage, Step, state::Behind};
 
 impl Engine {
     pub(super) fn fan_out(&mut self, publication: Arc<Publication>) -> Option<Step> {
@@ -18,19 +15,15 @@ impl Engine {
         // A channel that is not open yet will know this publication from `Followed`.
         let tail = self.channels.get(channel)?.tail?;
         let position = publication.position;
-        let next = position.epoch == tail.epoch && position.offset == tail.offset + 1;
         if position.epoch == tail.epoch && position.offset <= tail.offset {
             return None;
         }
-        if !next {
+        if publication.previous != tail {
             self.stream_jumped(channel, tail);
         }
         let (count, bytes) = (self.limits.recent_count, self.limits.recent_bytes);
         let c = self.channels.get_mut(channel)?;
-        c.tail = Some(Tail {
-            epoch: position.epoch,
-            offset: position.offset,
-        });
+        c.tail = Some(position);
         if c.behind > 0 {
             let conflate = !c.rules.history.is_kept() && c.rules.slow == SlowPolicy::LatestByKey;
             let recent = &mut c.catching_up().recent;
@@ -52,8 +45,9 @@ impl Engine {
         let Some(tail) = self.channels.get(channel).and_then(|c| c.tail) else {
             return;
         };
-        let told = Tail::from(stream);
-        if told.epoch == tail.epoch && told.offset <= tail.offset {
+        let told = stream.head;
+        if told == tail {
+            self.wake_ahead(channel);
             return;
         }
         self.stream_jumped(channel, tail);
@@ -73,14 +67,14 @@ impl Engine {
             let l = self.connections.get_mut(connection.into());
             let subscription = l.and_then(|l| l.subscription(channel));
             if let Some(Stage::Behind(behind)) = subscription.map(|s| &mut s.stage) {
-                behind.ahead = false;
+                (behind.ahead, behind.at_head) = (false, false);
             }
             self.queue_advance(connection, channel);
         }
     }
 
     /// The stream goes on elsewhere: everyone who was live reads what is between.
-    fn stream_jumped(&mut self, channel: Slot, was: Tail) {
+    fn stream_jumped(&mut self, channel: Slot, was: Position) {
         let Some(c) = self.channels.get_mut(channel) else {
             return;
         };
@@ -88,7 +82,12 @@ impl Engine {
             catching_up.recent.clear();
         }
         for connection in std::mem::take(&mut c.live) {
-            self.fall_behind(connection, channel, Behind::slow(was.position()));
+            // Where the stream goes on may be elsewhere: a read tells.
+            let behind = Behind {
+                verified: false,
+                ..Behind::slow(was)
+            };
+            self.fall_behind(connection, channel, behind);
             self.queue_advance(connection, channel);
         }
     }
@@ -172,11 +171,11 @@ impl Engine {
     }
 
     /// Up to where a subscription was handed out.
-    pub(super) fn handed_out(tail: Option<Tail>, stage: &Stage) -> Option<Position> {
+    pub(super) fn handed_out(tail: Option<Position>, stage: &Stage) -> Option<Position> {
         match stage {
             Stage::Opening(_) => None,
-            Stage::Live { .. } => tail.map(Tail::position),
-            Stage::Behind(behind) => Some(behind.position()),
+            Stage::Live { .. } => tail,
+            Stage::Behind(behind) => Some(behind.cursor),
         }
     }
 }

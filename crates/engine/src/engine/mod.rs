@@ -210,9 +210,10 @@ impl Engine {
             BrokerEvent::History {
                 id,
                 stream,
+                start,
                 publications,
             } => {
-                self.history_read(id, stream, publications);
+                self.history_read(id, stream, start, publications);
             }
             BrokerEvent::Members { id, members, total } => self.members_read(id, members, total),
             BrokerEvent::Acked { id, position } => self.acked(id, position),

@@ -5,7 +5,10 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use crate::publication::{CONFLATION_TAG, Publication};
+use crate::{
+    position::Position,
+    publication::{CONFLATION_TAG, Publication},
+};
 
 #[derive(Debug, Default)]
 pub(super) struct Recent {
@@ -42,6 +45,12 @@ impl Recent {
 
     pub(super) fn clear(&mut self) {
         *self = Self::default();
+    }
+
+    /// The publication that follows a position, if it is here.
+    pub(super) fn next(&self, position: Position) -> Option<&Arc<Publication>> {
+        self.after(position.offset)
+            .filter(|next| next.previous == position)
     }
 
     /// The first publication after an offset; with holes it may be much later.

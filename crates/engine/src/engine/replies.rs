@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    broker::{Receipts, RequestId, StreamState},
+    broker::{ReadStart, Receipts, RequestId, StreamState},
     command::Since,
     delivery::{ConnectionId, GapReason, Reply},
     error::Refusal,
@@ -49,11 +49,12 @@ impl Engine {
         &mut self,
         id: RequestId,
         stream: StreamState,
+        start: ReadStart,
         publications: Vec<Arc<Publication>>,
     ) {
         match self.requests.take(id) {
             Some(Pending::Read { channel }) => {
-                self.page_read(channel, id, stream, publications);
+                self.page_read(channel, id, stream, start, publications);
             }
             Some(Pending::History {
                 connection,
@@ -62,7 +63,7 @@ impl Engine {
                 since,
             }) => {
                 self.answered(connection);
-                let (head, gap) = (stream.position(), gap_since(since, stream));
+                let (head, gap) = (stream.head, gap_since(since, stream, start));
                 let reply = Reply::History {
                     channel,
                     head,
@@ -158,15 +159,10 @@ impl Engine {
 }
 
 /// What is missing between a position and the oldest publication that is retained.
-fn gap_since(since: Since, stream: StreamState) -> Option<GapReason> {
-    let Since::Position(position) = since else {
+fn gap_since(since: Since, stream: StreamState, start: ReadStart) -> Option<GapReason> {
+    let Since::Position(_) = since else {
         return None;
     };
-    if position.epoch != stream.epoch {
-        return Some(GapReason::EpochChanged);
-    }
-    if position.offset > stream.head {
-        return Some(GapReason::UnknownPosition);
-    }
-    (stream.first > position.offset + 1).then(|| stream.trimmed.into())
+    let trimmed = || (start.after != start.agreed).then(|| stream.trimmed.into());
+    start.resolution.gap().or_else(trimmed)
 }

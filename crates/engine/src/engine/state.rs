@@ -3,11 +3,11 @@
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use crate::{
-    broker::{RequestId, StreamState},
+    broker::{ReadStart, RequestId, Resolution, StreamState},
     channel_name::ChannelName,
     command::{CommandId, Since},
     delivery::{ConnectionId, GapReason},
-    position::{Epoch, Position},
+    position::Position,
     publication::Publication,
     rate::TokenBucket,
     rules::ChannelRules,
@@ -88,13 +88,12 @@ pub(super) struct Opening {
 
 #[derive(Debug)]
 pub(super) struct Behind {
-    pub(super) epoch: Epoch,
-    /// The last offset handed out.
-    pub(super) cursor: u64,
+    /// The position of the last publication handed out.
+    pub(super) cursor: Position,
     /// What was read after the cursor.
     pub(super) page: Option<Arc<[Arc<Publication>]>>,
     /// A gap that is announced once it is known where delivery goes on.
-    pub(super) gap: Option<(Position, GapReason)>,
+    pub(super) gap: Option<Gap>,
     /// It was live and too slow, against: it began with a position.
     pub(super) slow: bool,
     /// The client knows that it is behind.
@@ -103,6 +102,8 @@ pub(super) struct Behind {
     pub(super) lenient: bool,
     /// A read has shown that the cursor is within the stream.
     pub(super) verified: bool,
+    /// A read has shown that nothing follows the cursor yet.
+    pub(super) at_head: bool,
     /// A read is under way or waits for its turn.
     pub(super) reading: bool,
     /// An `Advance` is queued.
@@ -111,17 +112,25 @@ pub(super) struct Behind {
     pub(super) ahead: bool,
 }
 
+/// A gap on its way to the client: it ends where delivery goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gap {
+    pub(super) from: Position,
+    pub(super) reason: GapReason,
+    pub(super) agreed: Option<Position>,
+}
+
 impl Behind {
     pub(super) fn resumed(position: Position, lenient: bool) -> Self {
         Self {
-            epoch: position.epoch,
-            cursor: position.offset,
+            cursor: position,
             page: None,
             gap: None,
             slow: false,
             told: true,
             lenient,
             verified: false,
+            at_head: false,
             reading: false,
             queued: false,
             ahead: false,
@@ -138,59 +147,45 @@ impl Behind {
         }
     }
 
-    pub(super) fn position(&self) -> Position {
-        Position {
-            epoch: self.epoch,
-            offset: self.cursor,
+    /// Goes on after `to`; the first reason stays the reason until the gap is announced.
+    pub(super) fn skip(&mut self, reason: GapReason, to: Position) {
+        self.gap.get_or_insert(Gap {
+            from: self.cursor,
+            reason,
+            agreed: None,
+        });
+        self.move_to(to);
+    }
+
+    /// Goes on where a read says that it begins, with a gap if something is missing before.
+    pub(super) fn start_at(&mut self, start: ReadStart, trimmed: GapReason) {
+        let missing = start.after != start.agreed && !self.lenient;
+        match start.resolution.gap() {
+            Some(reason) => {
+                self.skip(reason, start.after);
+                if let Some(gap) = &mut self.gap
+                    && start.resolution == Resolution::Diverged
+                {
+                    gap.agreed = Some(start.agreed);
+                }
+            }
+            None if missing => self.skip(trimmed, start.after),
+            // The same place, as the stream calls it now.
+            None => self.move_to(start.after),
         }
     }
 
-    /// Goes on after `to`; the first reason stays the reason until the gap is announced.
-    pub(super) fn skip(&mut self, reason: GapReason, to: Position) {
-        let from = self.position();
-        self.gap.get_or_insert((from, reason));
-        self.move_to(to);
-        // There and back: this worker had not heard yet of the epoch that its connection came from.
-        self.gap.take_if(|(from, _)| *from == to);
-    }
-
     pub(super) fn move_to(&mut self, to: Position) {
-        self.epoch = to.epoch;
-        self.cursor = to.offset;
+        self.cursor = to;
+        self.at_head = false;
         self.page = None;
     }
 
     /// The publication after the cursor, if the page has it.
     pub(super) fn next_in_page(&self) -> Option<Arc<Publication>> {
         let page = self.page.as_ref()?;
-        let first = page.first()?.position.offset;
-        let index = usize::try_from((self.cursor + 1).checked_sub(first)?).ok()?;
+        let index = page.partition_point(|p| p.position.offset <= self.cursor.offset);
         page.get(index).cloned()
-    }
-}
-
-/// A channel's stream as far as this worker handed it out.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Tail {
-    pub(super) epoch: Epoch,
-    pub(super) offset: u64,
-}
-
-impl Tail {
-    pub(super) fn position(self) -> Position {
-        Position {
-            epoch: self.epoch,
-            offset: self.offset,
-        }
-    }
-}
-
-impl From<StreamState> for Tail {
-    fn from(stream: StreamState) -> Self {
-        Self {
-            epoch: stream.epoch,
-            offset: stream.head,
-        }
     }
 }
 
@@ -198,8 +193,9 @@ impl From<StreamState> for Tail {
 pub(super) struct Channel {
     pub(super) name: ChannelName,
     pub(super) rules: Arc<ChannelRules>,
-    /// None until the broker answered the first `Follow`.
-    pub(super) tail: Option<Tail>,
+    /// How far the stream was handed out to whoever is live; none until the broker answered the
+    /// first `Follow`.
+    pub(super) tail: Option<Position>,
     pub(super) live: Vec<ConnectionId>,
     /// Those who want joins and leaves and have room for them.
     pub(super) watchers: Vec<ConnectionId>,

@@ -6,7 +6,7 @@ use crate::{
     broker::{BrokerRequest, RequestId, StreamState},
     channel_name::ChannelName,
     command::{CommandId, Since},
-    delivery::{ConnectionId, GapReason, Notice, Reply},
+    delivery::{ConnectionId, Notice, Reply},
     error::{ErrorCode, Refusal},
     position::Position,
     rules::ChannelRules,
@@ -16,7 +16,7 @@ use crate::{
 use super::{
     Engine, Item, Stage, Step,
     commands::{forbidden, gone},
-    state::{Again, Behind, Channel, Opening, Pending, Subscription, Tail},
+    state::{Again, Behind, Channel, Opening, Pending, Subscription},
 };
 
 impl Engine {
@@ -159,7 +159,7 @@ impl Engine {
             self.items.push_back(Item::Head { channel, stream });
             return;
         }
-        c.tail = Some(stream.into());
+        c.tail = Some(stream.head);
         for connection in std::mem::take(&mut c.catching_up().opening) {
             self.items.push_back(Item::Begin {
                 connection,
@@ -231,10 +231,9 @@ impl Engine {
         self.join(connection, channel);
         self.watch(connection, channel);
         self.settle(channel);
-        let position = tail.position();
         let reply = Reply::Subscribed {
             channel: name,
-            position,
+            position: tail,
             live,
         };
         Some(Step::Notice {
@@ -323,7 +322,7 @@ impl Engine {
 }
 
 /// Where a subscription begins to read; none when it is live at once.
-fn start(since: Since, tail: Tail, history: bool) -> Option<Behind> {
+fn start(since: Since, tail: Position, history: bool) -> Option<Behind> {
     let at = |offset| Position {
         epoch: tail.epoch,
         offset,
@@ -337,14 +336,7 @@ fn start(since: Since, tail: Tail, history: bool) -> Option<Behind> {
             at(tail.offset.saturating_sub(n.into())),
             true,
         )),
-        Since::Position(position) if position == tail.position() => None,
-        Since::Position(position) if position.epoch == tail.epoch => {
-            Some(Behind::resumed(position, false))
-        }
-        Since::Position(position) => {
-            let mut behind = Behind::resumed(position, false);
-            behind.skip(GapReason::EpochChanged, at(0));
-            Some(behind)
-        }
+        Since::Position(position) if position == tail => None,
+        Since::Position(position) => Some(Behind::resumed(position, false)),
     }
 }

@@ -59,10 +59,9 @@ fn come_to_rest(engine: &mut Engine, now: Now) {
             break;
         };
         if let BrokerRequest::Follow { id, .. } = request {
-            let (epoch, trimmed) = (Epoch(1), Trimmed::BySize);
+            let (head, trimmed) = (Position::new(1, 0), Trimmed::BySize);
             let stream = StreamState {
-                epoch,
-                head: 0,
+                head,
                 first: 1,
                 trimmed,
             };
@@ -116,6 +115,8 @@ fn a_broadcast_to_a_thousand_connections_allocates_nothing_for_any_of_them() {
     let publication = Arc::new(Publication {
         channel,
         position: Position::new(1, 1),
+        previous: Position::new(1, 0),
+        sequence: 1,
         data: "\"hello\"".into(),
         format: Format::Json,
         tags: Tags::default(),

@@ -71,6 +71,10 @@ enum Op {
     NewEpoch {
         channel: usize,
     },
+    Restart {
+        channel: usize,
+        lost: u64,
+    },
     Failing {
         how: u8,
     },
@@ -105,7 +109,8 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (client, 1..6_usize).prop_map(|(client, messages)| Op::Read { client, messages }),
         1 => worker.prop_map(|worker| Op::Lag { worker }),
         1 => (ch.clone(), 0..6_u64).prop_map(|(channel, keep)| Op::Trim { channel, keep }),
-        1 => ch.prop_map(|channel| Op::NewEpoch { channel }),
+        1 => ch.clone().prop_map(|channel| Op::NewEpoch { channel }),
+        1 => (ch, 0..4_u64).prop_map(|(channel, lost)| Op::Restart { channel, lost }),
         1 => (0..4_u8).prop_map(|how| Op::Failing { how }),
         1 => (0..2_000_u64).prop_map(|ms| Op::Wait { ms }),
     ]
@@ -163,7 +168,8 @@ fn perform(world: &mut World, op: Op) {
         } => {
             let channel = channel(CHANNELS[name]);
             let stream = world.broker.stream(&channel);
-            let position = Position::new(stream.epoch, stream.head.saturating_sub(back).max(1));
+            let head = stream.head().offset;
+            let position = stream.at(head.saturating_sub(back).max(1));
             world.now.instant += Duration::from_millis(1);
             world.command(client, Command::Receipts { channel, position });
         }
@@ -182,6 +188,15 @@ fn perform(world: &mut World, op: Op) {
             keep,
         } => world.broker.trim(&channel(CHANNELS[name]), keep),
         Op::NewEpoch { channel: name } => world.broker.new_epoch(&channel(CHANNELS[name])),
+        Op::Restart {
+            channel: name,
+            lost,
+        } => {
+            // Streams without history begin anew with their broker.
+            if CHANNELS[name].starts_with("kept/") {
+                world.broker.restart(&channel(CHANNELS[name]), lost);
+            }
+        }
         Op::Failing { how } => {
             world.broker.failure =
                 [None, None, None, Some(BrokerFailure::StorageFull)][how as usize];
@@ -217,10 +232,7 @@ fn everybody_has_everything(world: &World) {
                 .position
                 .expect("every subscription came to a position");
             assert!(seen.confirmed && seen.live, "{name} is not live: {seen:?}");
-            assert_eq!(
-                (position.epoch.0, position.offset),
-                (stream.epoch, stream.head)
-            );
+            assert_eq!(position, stream.head());
             let here = (name.clone(), client.session);
             assert!(
                 world

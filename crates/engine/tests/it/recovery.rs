@@ -269,3 +269,76 @@ fn a_history_query_says_what_is_missing_before_its_first_publication() {
     assert_eq!(*gap, Some(GapReason::EvictedBySize));
     assert_eq!(*head, Position::new(1, 10));
 }
+
+#[test]
+fn a_restart_without_loss_costs_nobody_a_gap() {
+    let mut world = ten_published("kept/a");
+    world.broker.restart(&channel("kept/a"), 0);
+    world.publish(0, "kept/a", "11");
+    world.settle();
+    subscribe_since(&mut world, 1, 9);
+    assert_eq!(world.clients[1].texts("kept/a"), ["10", "11"]);
+    assert!(world.clients[1].gaps().is_empty());
+    let seen = &world.clients[1].subscriptions[&channel("kept/a")];
+    assert_eq!(seen.position, Some(Position::new(2, 11)));
+}
+
+#[test]
+fn a_position_beyond_the_end_of_its_epoch_is_a_gap_from_where_the_streams_diverged() {
+    let mut world = ten_published("kept/a");
+    world.broker.restart(&channel("kept/a"), 4);
+    for text in ["other 7", "other 8"] {
+        world.publish(0, "kept/a", text);
+    }
+    world.settle();
+    subscribe_since(&mut world, 1, 8);
+    let notices = world.clients[1].notices();
+    let gap = Notice::Gap {
+        channel: channel("kept/a"),
+        from: Position::new(1, 8),
+        to: Position::new(1, 6),
+        reason: GapReason::Diverged,
+        agreed: Some(Position::new(1, 6)),
+    };
+    assert!(notices.contains(&&gap), "{notices:?}");
+    assert_eq!(world.clients[1].texts("kept/a"), ["other 7", "other 8"]);
+}
+
+#[test]
+fn what_was_trimmed_behind_a_divergence_is_in_the_same_gap() {
+    let mut world = ten_published("kept/a");
+    world.broker.restart(&channel("kept/a"), 4);
+    for n in 0..5 {
+        world.publish(0, "kept/a", &format!("other {n}"));
+    }
+    world.settle();
+    world.broker.trim(&channel("kept/a"), 2);
+    subscribe_since(&mut world, 1, 8);
+    let notices = world.clients[1].notices();
+    let gap = Notice::Gap {
+        channel: channel("kept/a"),
+        from: Position::new(1, 8),
+        to: Position::new(2, 9),
+        reason: GapReason::Diverged,
+        agreed: Some(Position::new(1, 6)),
+    };
+    assert!(notices.contains(&&gap), "{notices:?}");
+    assert_eq!(world.clients[1].texts("kept/a"), ["other 3", "other 4"]);
+}
+
+#[test]
+fn a_subscription_from_the_start_survives_that_everything_is_lost_before_its_first_read() {
+    let mut world = World::new(1, 2);
+    world.connect(0, 0, false);
+    world.connect(1, 0, false);
+    world.publish(1, "kept/a", "lost");
+    world.subscribe(1, "kept/a", Since::Start);
+    world.broker_works(0, 2);
+    world.broker.restart(&channel("kept/a"), 1);
+    world.deliver(0, 2);
+    world.publish(0, "kept/a", "kept");
+    world.settle();
+    assert_eq!(world.clients[1].texts("kept/a"), ["kept"]);
+    let seen = &world.clients[1].subscriptions[&channel("kept/a")];
+    assert!(seen.live);
+}

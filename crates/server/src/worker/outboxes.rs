@@ -117,6 +117,10 @@ impl Outboxes {
                 publication,
                 connections,
             } => {
+                if let Some(gap) = native::encode_new_epoch(&publication) {
+                    let gap = self.framing.frame(gap);
+                    self.hold(gap, connections);
+                }
                 let message = self.framing.publication(&publication);
                 self.hold(message, connections);
             }
@@ -132,11 +136,14 @@ impl Outboxes {
                 publication,
             } => {
                 self.put_held();
+                let gap = native::encode_new_epoch(&publication);
+                let gap = gap.map(|gap| self.framing.frame(gap));
                 let message = self.framing.publication(&publication);
                 if let Some(outbox) = self.get(connection) {
                     // It is within what the connection may be handed out; one that is closing gets
                     // nothing more.
-                    let _unsent = outbox.sender.put_prepared(&[message]);
+                    let messages: Vec<_> = gap.into_iter().chain([message]).collect();
+                    let _unsent = outbox.sender.put_prepared(&messages);
                     self.thirsty.push(connection);
                 }
             }

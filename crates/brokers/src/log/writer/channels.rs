@@ -1,6 +1,6 @@
 //! Channels as they are on disk, opened when they are used.
 
-use offhook_engine::{BrokerFailure, ChannelName, ChannelRules, Position};
+use offhook_engine::{BrokerFailure, ChannelName, ChannelRules};
 
 use super::{Open, Writer};
 use crate::{
@@ -63,18 +63,18 @@ impl Writer {
             }
             failure
         };
-        let epoch = store.epoch().map_err(failed)?;
         let Some(bytes) = store.channel(channel).map_err(failed)? else {
-            return Ok(Retained::new(self.channels, epoch));
+            return Ok(Retained::new(self.channels));
         };
-        let retained = Retained::decode(&bytes, epoch);
+        let retained = Retained::decode(&bytes, self.epochs.origin().epoch);
         let mut retained = retained.ok_or_else(|| corrupt("what is retained"))?;
         let mut next = retained.unsealed_from();
         let mut unreadable = None;
         let number = retained.id;
         let read = store.read(number, next, |key, value| {
             let offset = offset_of(key).unwrap_or(0);
-            let publication = decode(channel, Position { epoch, offset }, value);
+            let at = |offset| retained.at(&self.epochs, offset);
+            let publication = decode(channel, (at(offset.saturating_sub(1)), at(offset)), value);
             let Some(publication) = publication.filter(|_| offset == next) else {
                 unreadable = Some(next);
                 return false;

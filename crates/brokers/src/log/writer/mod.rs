@@ -13,7 +13,7 @@ use std::{
 };
 
 use offhook_engine::{
-    BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, ChannelRules, Draft, Position,
+    BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, ChannelRules, Draft, Place, Position,
     ReadFrom, ReadLimit, RequestId, StreamState,
 };
 
@@ -23,12 +23,13 @@ use super::{
     reader::ReadJob,
     record::idempotency_key,
     retained::Retained,
-    store::{Group, SharedStore},
+    store::{Group, Newest, SharedStore},
     witness::Witness,
 };
 use crate::{
     broker::{Health, WorkerId},
     hub::Hub,
+    lineage::Epochs,
 };
 
 /// A channel with history that is in use.
@@ -43,7 +44,7 @@ struct Open {
 /// What became of a publish or an acknowledgement before its group was committed.
 enum Staged {
     /// Gets this offset with the group.
-    New(Position),
+    New(Place),
     /// Is in this group already.
     Repeated(Position),
     /// Was published before.
@@ -66,6 +67,8 @@ pub(super) struct Writer {
     now_ms: u64,
     /// The newest batch on disk; its successor's number is one more.
     batch: u64,
+    /// This log's epochs, of which the last began with this process.
+    epochs: Arc<Epochs>,
     /// Channels that have a number.
     channels: u32,
     /// Where the last sweep ended.
@@ -79,6 +82,7 @@ impl Writer {
         witness: Witness,
         reads: SyncSender<ReadJob>,
         hub: Hub,
+        epochs: Epochs,
         health: Arc<Mutex<Health>>,
     ) -> Self {
         let (open, swept) = (HashMap::new(), String::new());
@@ -95,6 +99,7 @@ impl Writer {
             failure,
             now_ms,
             batch,
+            epochs: Arc::new(epochs),
             channels,
             swept,
             ticks,
@@ -193,24 +198,28 @@ impl Writer {
         let now_ms = self.now_ms;
         let store = self.store.get().ok_or(self.failure)?;
         let next_number = self.channels;
+        let sequence = self.hub.next_sequence();
+        let epochs = Arc::clone(&self.epochs);
         let open = self.open(&draft.channel)?;
-        let (number, epoch) = (open.retained.id, open.retained.epoch);
+        let number = open.retained.id;
         let key = draft.key.as_ref();
         let key = key.map(|key| idempotency_key(number, draft.key_scope(), key));
         if let Some(key) = &key {
             if let Some(offset) = group.published(key) {
-                return Ok(Staged::Repeated(Position { epoch, offset }));
+                return Ok(Staged::Repeated(open.retained.at(&epochs, offset)));
             }
             let before = store.published(key).map_err(|error| failure_of(&error))?;
             let window = open.rules.key_window.as_millis() as u64;
             if let Some((offset, time_ms)) = before
                 && time_ms.saturating_add(window) >= now_ms
             {
-                return Ok(Staged::Before(Position { epoch, offset }));
+                return Ok(Staged::Before(open.retained.at(&epochs, offset)));
             }
         }
-        let offset = open.retained.head + 1;
-        group.publish(number, offset, draft);
+        let previous = open.retained.at(&epochs, open.retained.head);
+        let offset = previous.offset + 1;
+        group.publish(number, offset, sequence, draft);
+        let begins = open.retained.lineage.publish(epochs.current(), offset);
         if let Some(key) = key {
             group.remember_key(key, offset, now_ms);
         }
@@ -221,21 +230,32 @@ impl Writer {
         if sealed && let Some(old) = open.retained.trim(history, now_ms) {
             group.remove(number, old);
         }
-        if sealed || offset == 1 {
+        if sealed || begins {
             group.remember(&draft.channel, &open.retained);
         }
         if number == next_number {
             self.channels += 1;
             group.remember_channel_count(self.channels);
         }
-        Ok(Staged::New(Position { epoch, offset }))
+        Ok(Staged::New(Place {
+            position: Position {
+                epoch: epochs.current(),
+                offset,
+            },
+            previous,
+            sequence,
+        }))
     }
 
     /// Makes a group durable. When that fails nobody knows what of it is on disk: the store is
     /// opened again, and everything learnt from there.
     fn commit(&mut self, group: Group) -> Result<(), BrokerFailure> {
         let number = self.batch + 1;
-        if let Err(error) = group.commit(number) {
+        let newest = Newest {
+            batch: number,
+            sequence: self.hub.sequence(),
+        };
+        if let Err(error) = group.commit(newest) {
             self.failed("the log can't be written", &error);
             return Err(self.failure);
         }
@@ -330,7 +350,7 @@ impl Writer {
 
     fn published(&mut self, worker: WorkerId, id: RequestId, draft: Draft, staged: &Staged) {
         let (position, duplicate) = match *staged {
-            Staged::New(position) => (position, false),
+            Staged::New(place) => (place.position, false),
             Staged::Repeated(position) | Staged::Before(position) => (position, true),
             Staged::Acked(_) => return,
             Staged::Failed(failure) => return self.hub.tell_failed(worker, id, failure),
@@ -343,14 +363,14 @@ impl Writer {
                 duplicate,
             },
         );
-        if duplicate {
+        let Staged::New(place) = *staged else {
             return;
-        }
+        };
         if let Some(open) = self.open.get_mut(&draft.channel) {
             open.told = position.offset;
         }
         if self.hub.is_followed(&draft.channel) {
-            let publication = Arc::new(draft.at(position));
+            let publication = Arc::new(draft.at(place));
             let channel = publication.channel.clone();
             self.hub
                 .tell_followers(&channel, &BrokerEvent::Publication(publication));
@@ -358,10 +378,12 @@ impl Writer {
     }
 
     fn follow(&mut self, worker: WorkerId, id: RequestId, channel: ChannelName) {
+        let epochs = Arc::clone(&self.epochs);
         match self.open(&channel) {
             Ok(open) => {
-                let state = open.retained.state(&open.rules.history);
-                let (head, first) = (open.told, state.first.min(open.told + 1));
+                let state = open.retained.state(&epochs, &open.rules.history);
+                let head = open.retained.at(&epochs, open.told);
+                let first = state.first.min(open.told + 1);
                 self.hub.follow(worker, channel);
                 let stream = StreamState {
                     head,
@@ -385,18 +407,23 @@ impl Writer {
         let Some(mailbox) = self.hub.mailbox(worker).cloned() else {
             return;
         };
+        let epochs = Arc::clone(&self.epochs);
         let open = match self.open(&channel) {
             Ok(open) => open,
             Err(failure) => return self.hub.tell_failed(worker, id, failure),
         };
-        let (number, stream) = (open.retained.id, open.retained.state(&open.rules.history));
+        let stream = open.retained.state(&epochs, &open.rules.history);
+        let (number, lineage) = (open.retained.id, open.retained.lineage.clone());
+        let start = lineage.start(&epochs, from, stream.first, stream.head.offset);
         let job = ReadJob {
             mailbox,
             id,
             channel,
             number,
+            epochs,
+            lineage,
             stream,
-            from,
+            start,
             limit,
         };
         match self.reads.try_send(job) {

@@ -14,7 +14,7 @@ const CLOSE_AFTER: u64 = 600;
 
 impl Writer {
     pub(super) fn opened(&mut self, store: &Store) {
-        self.batch = store.newest_batch().unwrap_or(self.batch);
+        self.batch = store.newest().map_or(self.batch, |newest| newest.batch);
         self.channels = store.channel_count().unwrap_or(self.channels);
     }
 

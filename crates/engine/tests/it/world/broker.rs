@@ -10,32 +10,72 @@ use offhook_engine::*;
 #[derive(Default)]
 pub(crate) struct Stream {
     pub(crate) epoch: u64,
-    pub(crate) head: u64,
     pub(crate) first: u64,
+    /// The position of each publication, in order.
+    line: Vec<Position>,
+    /// The epoch that offset 0 is of.
+    origin: u64,
+    /// Epochs that ended, and the offset up to which what they published is still there.
+    ended: BTreeMap<u64, u64>,
     /// Everything ever published, by position: what clients compare with.
     pub(crate) all: HashMap<(u64, u64), Arc<Publication>>,
     keys: HashMap<(String, String), Position>,
 }
 
 impl Stream {
+    pub(crate) fn head(&self) -> Position {
+        self.at(self.line.len() as u64)
+    }
+
+    /// The position at an offset of the stream as it is now.
+    pub(crate) fn at(&self, offset: u64) -> Position {
+        let before = offset.checked_sub(1);
+        let before = before.and_then(|index| self.line.get(index as usize));
+        before.copied().unwrap_or(Position::new(self.origin, 0))
+    }
+
     fn state(&self) -> StreamState {
-        let (epoch, trimmed) = (Epoch(self.epoch), Trimmed::BySize);
         StreamState {
-            epoch,
-            head: self.head,
+            head: self.head(),
             first: self.first,
-            trimmed,
+            trimmed: Trimmed::BySize,
         }
     }
 
-    fn read(&self, from: ReadFrom, limit: ReadLimit) -> Vec<Arc<Publication>> {
-        let start = match from {
-            ReadFrom::After(offset) => offset + 1,
-            ReadFrom::Last(count) => (self.head + 1).saturating_sub(count),
+    fn resolve(&self, asked: Position) -> (Resolution, Position) {
+        let head = self.head();
+        let known = asked.epoch.0 == self.epoch;
+        let end = if known {
+            Some(head.offset)
+        } else {
+            self.ended.get(&asked.epoch.0).copied()
         };
-        let offsets = start.max(self.first)..=self.head;
-        let found = offsets.map(|offset| Arc::clone(&self.all[&(self.epoch, offset)]));
-        found.take(limit.count as usize).collect()
+        match end {
+            None => (Resolution::UnknownEpoch, self.at(0)),
+            Some(end) if asked.offset <= end => (Resolution::Continuous, self.at(asked.offset)),
+            Some(_) if known => (Resolution::AheadOfHead, head),
+            Some(end) => (Resolution::Diverged, self.at(end)),
+        }
+    }
+
+    fn read(&self, from: ReadFrom, limit: ReadLimit) -> (ReadStart, Vec<Arc<Publication>>) {
+        let (resolution, agreed) = match from {
+            ReadFrom::Start => (Resolution::Continuous, self.at(0)),
+            ReadFrom::After(position) => self.resolve(position),
+            ReadFrom::Last(count) => {
+                let offset = self.head().offset.saturating_sub(count);
+                (Resolution::Continuous, self.at(offset))
+            }
+        };
+        let after = self.at(agreed.offset.max(self.first - 1));
+        let found = self.line.iter().skip(after.offset as usize);
+        let found = found.map(|at| Arc::clone(&self.all[&(at.epoch.0, at.offset)]));
+        let start = ReadStart {
+            resolution,
+            agreed,
+            after,
+        };
+        (start, found.take(limit.count as usize).collect())
     }
 }
 
@@ -79,6 +119,7 @@ impl ModelBroker {
     pub(crate) fn stream(&mut self, channel: &ChannelName) -> &mut Stream {
         let fresh = || Stream {
             epoch: 1,
+            origin: 1,
             first: 1,
             ..Stream::default()
         };
@@ -115,10 +156,11 @@ impl ModelBroker {
                 limit,
             } => {
                 let stream = self.stream(&channel);
-                let (state, publications) = (stream.state(), stream.read(from, limit));
+                let (start, publications) = stream.read(from, limit);
                 let read = BrokerEvent::History {
                     id,
-                    stream: state,
+                    stream: stream.state(),
+                    start,
                     publications,
                 };
                 if !self.fails(worker, id) {
@@ -260,14 +302,19 @@ impl ModelBroker {
             self.events[worker].push_back(published);
             return;
         }
-        stream.head += 1;
-        let position = Position::new(stream.epoch, stream.head);
-        let publication = Arc::new(draft.at(position));
+        let previous = stream.head();
+        let position = Position::new(stream.epoch, previous.offset + 1);
+        let publication = Arc::new(draft.at(Place {
+            position,
+            previous,
+            sequence: 0,
+        }));
+        stream.line.push(position);
         stream
             .all
-            .insert((stream.epoch, stream.head), Arc::clone(&publication));
+            .insert((stream.epoch, position.offset), Arc::clone(&publication));
         if !history {
-            stream.first = stream.head + 1;
+            stream.first = position.offset + 1;
         }
         stream.keys.extend(key.map(|key| (key, position)));
         let published = BrokerEvent::Published {
@@ -308,15 +355,31 @@ impl ModelBroker {
     /// Retention: only the newest so many stay.
     pub(crate) fn trim(&mut self, channel: &ChannelName, keep: u64) {
         let stream = self.stream(channel);
-        stream.first = stream.first.max((stream.head + 1).saturating_sub(keep));
+        let head = stream.head().offset;
+        stream.first = stream.first.max((head + 1).saturating_sub(keep));
     }
 
-    /// The stream's life ends and another begins, as after a restore from an older backup;
-    /// workers hear of it as of a lag.
+    /// Everything is lost, also the list of epochs; workers hear of it as of a lag.
     pub(crate) fn new_epoch(&mut self, channel: &ChannelName) {
+        self.restart(channel, u64::MAX);
         let stream = self.stream(channel);
-        (stream.epoch, stream.head, stream.first) = (stream.epoch + 1, 0, 1);
-        stream.keys.clear();
+        stream.ended.clear();
+        stream.origin = stream.epoch;
+    }
+
+    /// A new epoch begins, and so many of the newest publications are lost, as after a restore
+    /// from an older copy; with none, as after a restart.
+    pub(crate) fn restart(&mut self, channel: &ChannelName, lost: u64) {
+        let stream = self.stream(channel);
+        let kept = stream.head().offset.saturating_sub(lost);
+        stream.line.truncate(kept as usize);
+        for end in stream.ended.values_mut() {
+            *end = kept.min(*end);
+        }
+        stream.ended.insert(stream.epoch, kept);
+        stream.epoch += 1;
+        stream.first = stream.first.min(kept + 1);
+        stream.keys.retain(|_, position| position.offset <= kept);
         for events in &mut self.events {
             events.push_back(BrokerEvent::Lagged);
         }

@@ -183,17 +183,8 @@ impl Client {
             return;
         };
         let here = publication.position;
-        let start = Position {
-            epoch: here.epoch,
-            offset: here.offset - 1,
-        };
-        let before = *seen.position.get_or_insert(start);
-        assert_eq!(here.epoch, before.epoch, "an epoch changed without a gap");
-        assert_eq!(
-            here.offset,
-            before.offset + 1,
-            "lost, twice or out of order"
-        );
+        let before = *seen.position.get_or_insert(publication.previous);
+        assert_eq!(publication.previous, before, "lost, twice or out of order");
         let published = &broker.streams[&publication.channel].all[&(here.epoch.0, here.offset)];
         assert_eq!(**published, *publication);
         seen.position = Some(here);
@@ -207,6 +198,7 @@ impl Client {
                 from,
                 to,
                 reason,
+                agreed,
             } => {
                 let Some(seen) = self.seen(channel) else {
                     return;
@@ -216,6 +208,7 @@ impl Client {
                     *from,
                     "a gap begins elsewhere"
                 );
+                assert_eq!(agreed.is_some(), *reason == GapReason::Diverged);
                 check_gap(channel, *from, *to, *reason, broker);
                 seen.position = Some(*to);
             }
@@ -364,6 +357,13 @@ fn check_gap(
     let history = channel.as_str().starts_with("kept/");
     match reason {
         GapReason::EpochChanged => assert_ne!(from.epoch, to.epoch),
+        GapReason::Diverged => {
+            assert_ne!(
+                stream.at(from.offset),
+                from,
+                "diverged although it is there"
+            );
+        }
         GapReason::EvictedBySize if history => {
             let trimmed = to.epoch.0 != stream.epoch || stream.first > from.offset + 1;
             assert!(trimmed, "a gap although everything is retained");

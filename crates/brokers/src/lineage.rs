@@ -1,0 +1,194 @@
+//! Which positions are places in a stream: epochs, and what a channel got in each.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use bytes::{Buf, BufMut};
+use offhook_engine::{Epoch, Now, Position, ReadFrom, ReadStart, Resolution};
+
+/// Epochs that a log remembers, beside its first: a server that is started ten times a day knows
+/// the positions of a year. Older ones are answered as unknown.
+const MAX_EPOCHS: usize = 4096;
+
+/// Epochs that are remembered of one channel although nothing of them is retained any longer. They
+/// tell a reader that comes late what was trimmed from what diverged.
+const SPARE: usize = 16;
+
+/// How far apart epochs are chosen, in microseconds: about one second. Two logs that were restored
+/// from the same copy at the same time still differ.
+const SPREAD: u64 = 1 << 20;
+
+/// A new epoch: unlike all before it, and unlike one that another broker begins at this time.
+/// JavaScript reads it exactly until the year 2255.
+pub(crate) fn fresh_epoch(last: Option<Epoch>, now: Now) -> Epoch {
+    let clock = now.unix_ms.saturating_mul(1000);
+    let least = last.map_or(clock, |last| clock.max(last.0 + 1));
+    // Every hasher of the standard library has random keys.
+    let random = RandomState::new().build_hasher().finish();
+    Epoch(least + random % SPREAD)
+}
+
+/// An epoch, and the newest sequence number of the broker when it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Began {
+    pub(crate) epoch: Epoch,
+    pub(crate) sequence: u64,
+}
+
+/// The epochs of a broker, oldest first; rising, and never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Epochs {
+    first: Began,
+    later: Vec<Began>,
+}
+
+impl Epochs {
+    pub(crate) fn new(epoch: Epoch) -> Self {
+        let first = Began { epoch, sequence: 0 };
+        let later = Vec::new();
+        Self { first, later }
+    }
+
+    pub(crate) fn current(&self) -> Epoch {
+        self.later.last().unwrap_or(&self.first).epoch
+    }
+
+    /// Begins an epoch; of too many, the second oldest is forgotten. The first names the beginning
+    /// of every stream and stays.
+    pub(crate) fn begin(&mut self, began: Began) {
+        self.later.push(began);
+        if self.later.len() > MAX_EPOCHS {
+            self.later.remove(0);
+        }
+    }
+
+    /// The position before every publication.
+    pub(crate) fn origin(&self) -> Position {
+        Position {
+            epoch: self.first.epoch,
+            offset: 0,
+        }
+    }
+
+    fn knows(&self, epoch: Epoch) -> bool {
+        self.first.epoch == epoch || self.later.iter().any(|began| began.epoch == epoch)
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(16 * (1 + self.later.len()));
+        for began in std::iter::once(&self.first).chain(&self.later) {
+            out.put_u64(began.epoch.0);
+            out.put_u64(began.sequence);
+        }
+        out
+    }
+
+    pub(crate) fn decode(mut bytes: &[u8]) -> Option<Self> {
+        let mut all = Vec::new();
+        while !bytes.is_empty() {
+            let epoch = Epoch(bytes.try_get_u64().ok()?);
+            let sequence = bytes.try_get_u64().ok()?;
+            all.push(Began { epoch, sequence });
+        }
+        let rising = all.is_sorted_by(|a, b| a.epoch.0 < b.epoch.0);
+        let first = *all.first().filter(|_| rising)?;
+        let later = all.split_off(1);
+        Some(Self { first, later })
+    }
+}
+
+/// The epochs in which one channel got publications, with the first offset of each; rising in
+/// both, and empty before the first publication.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lineage(Vec<(Epoch, u64)>);
+
+impl Lineage {
+    /// A publication comes; says whether it is the first of its epoch.
+    pub(crate) fn publish(&mut self, epoch: Epoch, offset: u64) -> bool {
+        let new = self.0.last().is_none_or(|(last, _)| *last != epoch);
+        if new {
+            self.0.push((epoch, offset));
+        }
+        new
+    }
+
+    /// Forgets what nothing is retained of: from `first` on something is.
+    pub(crate) fn trim(&mut self, first: u64) {
+        let gone = self.0.partition_point(|(_, began)| *began < first);
+        // The one that the offset before `first` is of stays: it is a place to go on from.
+        let gone = gone.saturating_sub(1).saturating_sub(SPARE);
+        self.0.drain(..gone);
+    }
+
+    /// The position with this offset, as the stream calls it.
+    pub(crate) fn at(&self, epochs: &Epochs, offset: u64) -> Position {
+        if offset == 0 {
+            return epochs.origin();
+        }
+        let next = self.0.partition_point(|(_, began)| *began <= offset);
+        let of = self.0.get(next.saturating_sub(1));
+        let epoch = of.map_or(epochs.current(), |(epoch, _)| *epoch);
+        Position { epoch, offset }
+    }
+
+    /// The last offset that belongs to this epoch or to one before it. Nothing if that is not
+    /// known any longer.
+    fn end(&self, epochs: &Epochs, epoch: Epoch, head: u64) -> Option<u64> {
+        if !epochs.knows(epoch) {
+            return None;
+        }
+        let next = self.0.partition_point(|(of, _)| of.0 <= epoch.0);
+        let end = self.0.get(next).map_or(head, |(_, began)| began - 1);
+        // What came before the oldest that is remembered may have ended anywhere.
+        (next > 0 || end == 0).then_some(end)
+    }
+
+    fn resolve(&self, epochs: &Epochs, asked: Position, head: u64) -> (Resolution, u64) {
+        match self.end(epochs, asked.epoch, head) {
+            None => (Resolution::UnknownEpoch, 0),
+            Some(end) if asked.offset <= end => (Resolution::Continuous, asked.offset),
+            Some(_) if asked.epoch == epochs.current() => (Resolution::AheadOfHead, head),
+            Some(end) => (Resolution::Diverged, end),
+        }
+    }
+
+    /// Where a read begins in a stream that has `first` to `head` retained.
+    pub(crate) fn start(
+        &self,
+        epochs: &Epochs,
+        from: ReadFrom,
+        first: u64,
+        head: u64,
+    ) -> ReadStart {
+        let (resolution, agreed) = match from {
+            ReadFrom::Start => (Resolution::Continuous, 0),
+            ReadFrom::After(position) => self.resolve(epochs, position, head),
+            ReadFrom::Last(count) => (Resolution::Continuous, head.saturating_sub(count)),
+        };
+        let after = agreed.max(first.saturating_sub(1));
+        ReadStart {
+            resolution,
+            agreed: self.at(epochs, agreed),
+            after: self.at(epochs, after),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        for (epoch, began) in &self.0 {
+            out.put_u64(epoch.0);
+            out.put_u64(*began);
+        }
+    }
+
+    pub(crate) fn decode(from: &mut &[u8], len: usize) -> Option<Self> {
+        let mut all = Vec::new();
+        for _ in 0..len {
+            let epoch = Epoch(from.try_get_u64().ok()?);
+            all.push((epoch, from.try_get_u64().ok()?));
+        }
+        Some(Self(all))
+    }
+}
