@@ -1,4 +1,4 @@
-//! The threads: they open their senders, run together, and hand in what they counted.
+//! The threads: they open their connections, run together, and hand in what they counted.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,31 +19,34 @@ use super::load_sender::{LoadSender, Shared, with_causes};
 use super::pace::Pace;
 use super::plan::{Load, Plan, Window};
 use super::progress::Progress;
+use super::report::{Sample, Series};
 use super::tally::{Counts, Glance};
 use crate::failure::Failure;
 
-/// What was found.
+/// The result of a run.
 #[derive(Debug)]
 pub(super) struct Found {
+    /// How it went over time.
+    pub(super) series: Vec<Sample>,
     pub(super) counts: Counts,
     /// Processor time that this process used while it was measured.
     pub(super) busy: Duration,
 }
 
-/// What threads tell.
+/// What a thread reports.
 enum Update {
     /// One more connection is open.
     Opened,
-    /// What came since the last time.
+    /// What came since the last update.
     Glance(Glance),
     Failed(String),
     Done(Box<Counts>),
 }
 
-/// Update that may wait.
+/// Updates that may wait.
 const QUEUE: usize = 1024;
 
-/// How often who watches is told.
+/// How often the live display is updated.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Connections that are opened at a time: below any server's backlog.
@@ -62,7 +65,7 @@ pub(super) fn run(plan: &Plan, is_quiet: bool) -> Result<Found, Failure> {
             scope.spawn(move || work(plan, part, &tell, going));
         }
         drop(tell);
-        // Dropped on the way out: who waits for it gives up.
+        // Dropped on an early return, which ends the threads that wait for it.
         let go = go;
         let mut progress = Progress::new(plan, is_quiet);
         wait_until_open(plan, &updates, &mut progress)?;
@@ -118,6 +121,7 @@ fn watch_it(
     let (mut busy_before, mut busy_after) = (None, None);
     let mut glance = Glance::default();
     let mut shown = Instant::now();
+    let mut series = Series::default();
     while done < plan.threads {
         match updates.recv_timeout(LOOK) {
             Ok(Update::Glance(more)) => glance.add(&more),
@@ -138,6 +142,9 @@ fn watch_it(
         }
         if now - shown >= LOOK {
             progress.running(&window, &glance, now - shown);
+            if now < window.end + LOOK {
+                series.push(sample(&window, &glance, now, now - shown));
+            }
             glance.clear();
             shown = now;
         }
@@ -147,7 +154,21 @@ fn watch_it(
         (Some(before), Some(after)) => after - before,
         _ => Duration::ZERO,
     };
-    Ok(Found { counts, busy })
+    let series = series.finish();
+    Ok(Found {
+        series,
+        counts,
+        busy,
+    })
+}
+
+fn sample(window: &Window, glance: &Glance, now: Instant, over: Duration) -> Sample {
+    Sample {
+        at: now.saturating_duration_since(window.start).as_secs_f64(),
+        per_second: glance.count as f64 / over.as_secs_f64(),
+        p50_us: glance.times.percentile(50.0),
+        p99_us: glance.times.percentile(99.0),
+    }
 }
 
 /// Of this process, all threads together.
@@ -179,7 +200,7 @@ fn work(
         Ok(counts) => Update::Done(Box::new(counts)),
         Err(why) => Update::Failed(why),
     };
-    // Who does not listen any more has failed already.
+    // An error means that the run has failed already.
     let _ = tell.send(updates);
 }
 
@@ -208,15 +229,15 @@ async fn take_part(
     looking.abort();
     count_unanswered(&senders, &shared);
     let counts = shared.counts.take();
-    hang_up(&closers).await;
+    close_all(&closers).await;
     Ok(counts)
 }
 
 /// How long the end waits for servers to close.
 const GOODBYE: Duration = Duration::from_millis(500);
 
-/// A server should not have to take the end for a loss.
-async fn hang_up(closers: &[Sender]) {
+/// Closes every connection, so that the server does not take the end for a loss.
+async fn close_all(closers: &[Sender]) {
     for sender in closers {
         // Some may be closed already.
         let _ = sender.close(CloseCode::NORMAL, "");
@@ -226,11 +247,11 @@ async fn hang_up(closers: &[Sender]) {
             sender.ended().await;
         }
     };
-    // Who does not answer in time is left.
+    // A connection that is not closed in time is dropped.
     let _ = timeout(GOODBYE, all_closed).await;
 }
 
-/// A connection that is open, and what it is for.
+/// An open connection and its role.
 struct Opened {
     socket: WebSocket,
     role: Role,
@@ -243,7 +264,7 @@ enum Role {
     Subscriber { channel: usize },
 }
 
-/// What connection `number` of all is for.
+/// The role of connection `number`.
 fn role(load: &Load, number: usize) -> Role {
     match load {
         Load::Echo { .. } => Role::Echo,
@@ -268,7 +289,7 @@ async fn open(plan: &Plan, part: usize, tell: &SyncSender<Update>) -> Result<Vec
         let places = Arc::clone(&places);
         let (connect, load) = (plan.connect.clone(), plan.load.clone());
         opening.spawn_local(async move {
-            // Nobody closes it.
+            // The semaphore is never closed.
             let _place = places.acquire().await;
             let mut socket = connect.open().await.map_err(|error| with_causes(&error))?;
             let role = role(&load, number);
@@ -285,13 +306,13 @@ async fn open(plan: &Plan, part: usize, tell: &SyncSender<Update>) -> Result<Vec
     let mut opened = Vec::new();
     while let Some(one) = opening.join_next().await {
         opened.push(one.map_err(|error| error.to_string())??);
-        // Who does not listen any more has failed already.
+        // An error means that the run has failed already.
         let _ = tell.send(Update::Opened);
     }
     Ok(opened)
 }
 
-/// Begins to listen on all of them; gives those that send.
+/// Starts receiving on all of them; returns those that send.
 fn begin(plan: &Plan, opened: Vec<Opened>, shared: &Rc<Shared>) -> Vec<Rc<dyn LoadSender>> {
     let (is_binary, any_answer) = match &plan.load {
         Load::Echo {
@@ -327,13 +348,13 @@ fn begin(plan: &Plan, opened: Vec<Opened>, shared: &Rc<Shared>) -> Vec<Rc<dyn Lo
     senders
 }
 
-/// Tells what came, now and then.
+/// Reports what came, at intervals.
 async fn look(shared: Rc<Shared>, tell: SyncSender<Update>) {
     let mut looks = interval(LOOK);
     loop {
         looks.tick().await;
         let glance = shared.glance.take();
-        // Who is slow to look sees less.
+        // A display that is behind shows less.
         let _ = tell.try_send(Update::Glance(glance));
     }
 }
@@ -341,7 +362,8 @@ async fn look(shared: Rc<Shared>, tell: SyncSender<Update>) {
 /// How long nothing must come before nothing more is expected.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// Until everything is answered and nothing is delivered any more, or for the time of grace.
+/// Waits until everything is answered and nothing is delivered any more, for the time of grace at
+/// most.
 async fn wait_for_answers(senders: &[Rc<dyn LoadSender>], shared: &Shared, grace: Duration) {
     let deadline = Instant::now() + grace;
     let mut heard = (0, Instant::now());
@@ -358,7 +380,7 @@ async fn wait_for_answers(senders: &[Rc<dyn LoadSender>], shared: &Shared, grace
     }
 }
 
-/// What never came took at least so long.
+/// Counts what was never answered, as at least as long as it was waited for.
 fn count_unanswered(senders: &[Rc<dyn LoadSender>], shared: &Shared) {
     let now = Instant::now();
     let mut counts = shared.counts.borrow_mut();

@@ -5,9 +5,12 @@ mod check;
 mod config;
 mod decode;
 mod dial;
+#[cfg(unix)]
+mod documented;
 mod manual;
 mod peer;
 mod program;
 #[cfg(unix)]
 mod prove;
 mod serve;
+mod serving;
