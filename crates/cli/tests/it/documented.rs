@@ -125,7 +125,7 @@ fn run_to_its_end(command: &str, folder: &Path, path: &str) {
 
 /// Runs it until it says this, and kills it with all that it started.
 fn run_until(command: &str, said: &str, folder: &Path, path: &str) {
-    let mut child = shell(&format!("({command}) 2>&1"), folder, path)
+    let mut child = shell(&format!("({command}\n) 2>&1"), folder, path)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
