@@ -191,7 +191,7 @@ impl Bench {
         } = &self.results;
         if let [before, after] = compare.as_slice() {
             let (before, after) = (compare::read(before)?, compare::read(after)?);
-            return self.show_beside(&before, after);
+            return self.show_beside(&before, &after);
         }
         let before = baseline.as_deref().map(compare::read).transpose()?;
         let runs = match scenario {
@@ -200,7 +200,7 @@ impl Bench {
         };
         let runs = Runs { runs };
         match before {
-            Some(before) => self.show_beside(&before, runs),
+            Some(before) => self.show_beside(&before, &runs),
             None => {
                 self.write_page(&runs, None)?;
                 report::verdict(&runs)
@@ -241,7 +241,7 @@ impl Bench {
         Ok(report)
     }
 
-    fn show_beside(&self, before: &Runs, after: Runs) -> Result<(), Failure> {
+    fn show_beside(&self, before: &Runs, after: &Runs) -> Result<(), Failure> {
         let mut worse = Vec::new();
         for report in &after.runs {
             let Some(before) = compare::partner(before, report) else {
@@ -259,7 +259,7 @@ impl Bench {
                 worse.extend(compare::worse(before, report, tolerance));
             }
         }
-        self.write_page(&after, Some(before))?;
+        self.write_page(after, Some(before))?;
         if !worse.is_empty() {
             return Err(Failure::Failed(format!(
                 "worse than before\n{}",
@@ -267,7 +267,7 @@ impl Bench {
             )));
         }
         if self.results.compare.is_empty() {
-            report::verdict(&after)
+            report::verdict(after)
         } else {
             Ok(())
         }

@@ -81,21 +81,25 @@ fn rows(before: &Report, after: &Report) -> Vec<Row> {
         let (Some(before), Some(after)) = (&before.latency_us, &after.latency_us) else {
             continue;
         };
-        let times: [(&str, fn(&Percentiles) -> f64); 5] = [
-            ("p50", |times| times.p50),
-            ("p90", |times| times.p90),
-            ("p99", |times| times.p99),
-            ("p99.9", |times| times.p999),
-            ("max", |times| times.max),
-        ];
-        rows.extend(times.map(|(name, get)| Row {
+        let times = named(before).into_iter().zip(named(after));
+        rows.extend(times.map(|((name, before), (_, after))| Row {
             name: format!("{prefix}{name}"),
-            before: get(before),
-            after: get(after),
+            before,
+            after,
             is_time: true,
         }));
     }
     rows
+}
+
+fn named(times: &Percentiles) -> [(&'static str, f64); 5] {
+    [
+        ("p50", times.p50),
+        ("p90", times.p90),
+        ("p99", times.p99),
+        ("p99.9", times.p999),
+        ("max", times.max),
+    ]
 }
 
 impl Row {

@@ -141,6 +141,10 @@ fn system() -> Result<Arc<dyn ServerCertVerifier>, Failure> {
     Ok(Arc::new(verifier))
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "rustls has many reasons, and may get more"
+)]
 fn distrusted(
     error: &Error,
     fields: &Certificate,

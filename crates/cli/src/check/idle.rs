@@ -94,9 +94,11 @@ async fn watch(socket: &mut Socket, begun: Instant, limit: Duration) -> Watched 
                 return watched;
             }
             Err(error) => {
-                let how = match error.kind() {
-                    io::ErrorKind::ConnectionReset => "cut without a close (RST)".to_owned(),
-                    _ => format!("lost: {error}"),
+                let is_reset = error.kind() == io::ErrorKind::ConnectionReset;
+                let how = if is_reset {
+                    "cut without a close (RST)".to_owned()
+                } else {
+                    format!("lost: {error}")
                 };
                 watched.ended = Some((after, how));
                 return watched;

@@ -95,25 +95,25 @@ async fn resolve(
 
 fn unreachable(address: SocketAddr, error: &io::Error) -> Finding {
     let text = format!("{address} can't be connected to: {}", words(error));
-    let advice = match error.kind() {
-        io::ErrorKind::ConnectionRefused => {
-            "nothing listens at this port: is the server running, and does it listen on this \
-             address? A server on 127.0.0.1 is not reached from outside (`offhook serve --listen \
-             :8000` is)"
-        }
-        io::ErrorKind::TimedOut => {
-            "nothing answers: a firewall or a security group drops the packets, or the machine is \
-             down"
-        }
-        _ => "there is no way to this address from here: look at the routes and the firewall",
+    let kind = error.kind();
+    let advice = if kind == io::ErrorKind::ConnectionRefused {
+        "nothing listens at this port: is the server running, and does it listen on this address? \
+         A server on 127.0.0.1 is not reached from outside (`offhook serve --listen :8000` is)"
+    } else if kind == io::ErrorKind::TimedOut {
+        "nothing answers: a firewall or a security group drops the packets, or the machine is down"
+    } else {
+        "there is no way to this address from here: look at the routes and the firewall"
     };
     Finding::failed("tcp", text).advice(advice)
 }
 
 fn words(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        io::ErrorKind::TimedOut => "it took too long".to_owned(),
-        _ => error.to_string(),
+    let kind = error.kind();
+    if kind == io::ErrorKind::ConnectionRefused {
+        "connection refused".to_owned()
+    } else if kind == io::ErrorKind::TimedOut {
+        "it took too long".to_owned()
+    } else {
+        error.to_string()
     }
 }

@@ -105,6 +105,9 @@ pub(super) struct Answer {
 /// The longest head of an answer. 64 KiB: servers send far less.
 const LONGEST_HEAD: usize = 64 << 10;
 
+/// Bytes of one read: those of a segment or ten.
+const READ: usize = 16 << 10;
+
 /// How much of a refusal's body is read, and for how long.
 const BODY: usize = 4 << 10;
 const BODY_TIME: Duration = Duration::from_secs(1);
@@ -245,6 +248,7 @@ async fn answer(mut transport: Box<dyn Transport>, request: &str) -> Result<Answ
         transport,
         conversation,
         frames: VecDeque::new(),
+        buffer: Vec::with_capacity(READ),
         broken: Vec::new(),
     };
     let body = if status == 101 {
@@ -284,6 +288,8 @@ pub(super) struct Socket {
     transport: Box<dyn Transport>,
     conversation: Conversation,
     frames: VecDeque<Frame>,
+    /// For the bytes of one read.
+    buffer: Vec<u8>,
     /// Rules that the server broke.
     pub(super) broken: Vec<Broken>,
 }
@@ -322,12 +328,14 @@ impl Socket {
             if let Some(frame) = self.frames.pop_front() {
                 return Ok(Some(frame));
             }
-            let mut bytes = [0; 16 << 10];
-            let count = self.transport.read(&mut bytes).await?;
+            let mut bytes = std::mem::take(&mut self.buffer);
+            bytes.clear();
+            let count = self.transport.read_buf(&mut bytes).await?;
+            self.explain(&bytes);
+            self.buffer = bytes;
             if count == 0 {
                 return Ok(None);
             }
-            self.explain(&bytes[..count]);
         }
     }
 

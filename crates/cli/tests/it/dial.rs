@@ -309,7 +309,7 @@ fn in_a_terminal_a_channel_gets_no_commands_and_no_mistyped_ones() {
 
 #[test]
 fn without_a_time_the_number_of_messages_is_waited_for() {
-    let (tell, told) = std::sync::mpsc::channel();
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
     let (url, _peer) = peer("", move |peer| {
         let first = peer.hear();
         tell.send(()).expect("asked for");

@@ -105,16 +105,18 @@ fn exchange(client: &mut Tls, server: &mut Tls, packets: &mut Connection) {
 fn decrypted(file: &[u8], log: &str) -> Result<(Vec<u8>, Vec<u8>), String> {
     let mut keys = KeyLog::default();
     keys.read(log.as_bytes());
-    let stream = read(file).expect("a capture").streams().streams.remove(0);
+    let capture = read(file).map_err(|_| "no capture".to_owned())?;
+    let stream = capture.streams().streams.pop();
+    let stream = stream.ok_or("no connection")?;
     match carried(&stream, &keys) {
-        Carried::WebSocket { data, is_tls } => {
-            assert!(is_tls);
+        Carried::WebSocket { data, is_tls: true } => {
             let of = |side| -> Vec<u8> {
                 let parts = data.iter().filter(|part| part.side == side);
                 parts.flat_map(|part| part.bytes.to_vec()).collect()
             };
             Ok((of(Side::Client), of(Side::Server)))
         }
+        Carried::WebSocket { is_tls: false, .. } => Err("it is not encrypted".to_owned()),
         Carried::Other(why) => Err(why),
     }
 }

@@ -70,7 +70,7 @@ impl Protection {
         Self::new(suite, &key, iv, secret.to_vec())
     }
 
-    /// RFC 8446 §7.2: the key after a KeyUpdate.
+    /// RFC 8446 §7.2: the key after a `KeyUpdate`.
     pub(super) fn next(&self) -> Option<Self> {
         let length = self.suite.hash_length();
         let secret = expand_label(self.suite, &self.secret, b"traffic upd", length)?;
