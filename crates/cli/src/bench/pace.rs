@@ -10,14 +10,15 @@ use tokio::time::sleep;
 use super::load_sender::{LoadSender, Sent, Shared};
 use super::plan::Schedule;
 
-/// The runtime's clock ticks in milliseconds, so the last of the wait is spent awake.
+/// The runtime's timers have a resolution of a millisecond, so the last part of a wait is spent
+/// spinning.
 const AWAKE: Duration = Duration::from_millis(2);
 
-/// Due messages that a thread holds back when connections take no more. A million: beyond that
-/// nobody learns anything from more.
+/// Due messages that a thread may owe when connections take no more. A million: the result is
+/// clear long before.
 const MOST_OWED: usize = 1_000_000;
 
-/// What is due at which time, for the senders of one thread.
+/// The schedule of one thread's senders.
 pub(super) struct Pace {
     senders: Vec<Rc<dyn LoadSender>>,
     shared: Rc<Shared>,
@@ -50,7 +51,7 @@ impl Pace {
             Schedule::Closed { .. } => f64::INFINITY,
         };
         let interval = all as f64 / senders.len().max(1) as f64 / per_second;
-        // Threads take turns.
+        // Threads send in turn.
         let offset = Duration::from_secs_f64(part as f64 / per_second);
         let first = shared.window.start + offset;
         Self {
@@ -72,7 +73,7 @@ impl Pace {
         }
     }
 
-    /// From here on answers ask for more.
+    /// Sends the first messages; answers trigger the following ones.
     fn begin(&self, in_flight: usize) {
         for sender in &self.senders {
             for _ in 0..in_flight {
@@ -126,7 +127,7 @@ impl Pace {
         }
     }
 
-    /// Whether it need not be tried again.
+    /// True unless it has to be tried again.
     fn send(&self, sender: usize, due: Instant) -> bool {
         match self.senders[sender].send(due) {
             Sent::Full => return false,

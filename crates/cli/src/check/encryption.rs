@@ -11,7 +11,7 @@ use tokio_rustls::rustls::{
     CertificateError, DigitallySignedStruct, Error, ProtocolVersion, SignatureScheme,
 };
 
-use super::finding::{Finding, Findings};
+use super::finding::{Finding, Findings, counted};
 use super::socket::{Route, Unopened};
 use crate::certificate::{Certificate, date};
 use crate::dial::{AnyCertificate, Trust};
@@ -116,7 +116,7 @@ fn certificate(
     let days = (fields.not_after - seconds).div_euclid(86_400);
     let end = date(fields.not_after);
     if (0..SOON).contains(&days) {
-        let text = format!("the certificate ends on {end}, in {days} days");
+        let text = format!("the certificate ends on {end}, in {}", days_left(days));
         findings.push(
             Finding::warning("certificate", text)
                 .advice("renew it now, and find out why it was not renewed by itself"),
@@ -129,6 +129,10 @@ fn certificate(
         ));
     }
     Ok(findings)
+}
+
+fn days_left(days: i64) -> String {
+    counted(usize::try_from(days).unwrap_or_default(), "day")
 }
 
 fn system() -> Result<Arc<dyn ServerCertVerifier>, Failure> {

@@ -73,11 +73,46 @@ impl Finding {
                 format!("{WRONG}✗{WRONG:#} {DIM}{check:<12}{DIM:#} {WRONG}{text}{WRONG:#}\n")
             }
         };
+        let room = columns().saturating_sub(INDENT).max(20);
         for advice in self.advice.iter().flat_map(|advice| advice.lines()) {
-            line.push_str(&format!("               {advice}\n"));
+            for part in wrapped(advice, room) {
+                line.push_str(&format!("{:INDENT$}{part}\n", ""));
+            }
         }
         line
     }
+}
+
+/// Where the text of a finding begins.
+const INDENT: usize = 15;
+
+/// The terminal's, and at most as many as are read easily.
+fn columns() -> usize {
+    const MOST: usize = 100;
+    #[cfg(unix)]
+    if let Ok(size) = rustix::termios::tcgetwinsize(std::io::stdout()) {
+        return usize::from(size.ws_col).clamp(1, MOST);
+    }
+    MOST
+}
+
+/// A line in parts of this width, split at spaces. What is indented is a line of configuration,
+/// and stays as it is.
+fn wrapped(line: &str, width: usize) -> Vec<String> {
+    if line.starts_with(' ') {
+        return vec![line.to_owned()];
+    }
+    let mut parts: Vec<String> = Vec::new();
+    for word in line.split(' ') {
+        match parts.last_mut() {
+            Some(part) if part.chars().count() + 1 + word.chars().count() <= width => {
+                part.push(' ');
+                part.push_str(word);
+            }
+            Some(_) | None => parts.push(word.to_owned()),
+        }
+    }
+    parts
 }
 
 /// All findings: printed as they come, or as JSON in the end.
@@ -152,7 +187,7 @@ impl Findings {
     }
 }
 
-fn counted(count: usize, word: &str) -> String {
+pub(super) fn counted(count: usize, word: &str) -> String {
     match count {
         1 => format!("1 {word}"),
         count => format!("{count} {word}s"),

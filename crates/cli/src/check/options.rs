@@ -20,8 +20,8 @@ pub(super) async fn check(
             let text = format!("pages of {own} are refused with status {status}");
             findings.add(Finding::failed("origin", text).advice(
                 "the server compares the origin with the Host that it sees: a proxy has to pass it \
-                 on (nginx: proxy_set_header Host $http_host;), or the server has to allow the \
-                 origin (Offhook: --origins)",
+                 on (nginx: proxy_set_header Host $http_host;) and say that it ends TLS (Offhook: \
+                 --behind-tls-proxy), or the server has to allow the origin (Offhook: --origins)",
             ))?;
         }
         Err(why) => findings.add(Finding::failed("origin", why))?,

@@ -1,4 +1,4 @@
-//! What is asked for, as flags say it and as the library takes it.
+//! Flags, translated to the library's connection builder.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use super::output::Output;
 use crate::failure::Failure;
 
 impl Dial {
-    /// With everything that flags ask for, except for subprotocols.
+    /// Applies all flags except subprotocols.
     pub(super) fn ask(
         &self,
         mut connect: Connect,

@@ -18,20 +18,20 @@ const EXTENSIONS: &str = "sec-websocket-extensions";
 pub(crate) struct Head {
     /// The lines, the first of them the request or status line; without their ends.
     pub(crate) lines: Vec<String>,
-    /// What a line means, by its number.
+    /// Explanations of lines, by line number.
     pub(crate) meanings: Vec<(usize, String)>,
     /// What is wrong with it.
     pub(crate) broken: Vec<Broken>,
 }
 
-/// What a request asks for, as far as it matters for the answer.
+/// The parts of a request that the answer is checked against.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Asked {
     accept: Option<String>,
     offers_deflate: bool,
 }
 
-/// What an answer says.
+/// What an answer decides.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Answered {
     /// It opens the connection, perhaps with compression.

@@ -57,7 +57,7 @@ impl Header {
         FrameHeader::parse(&self.bytes).err()
     }
 
-    /// Whether nobody can say where the next frame begins.
+    /// Whether the length is impossible, so that the next frame can't be found.
     pub(super) fn is_the_end(&self) -> bool {
         self.length >> 63 != 0
     }

@@ -38,7 +38,7 @@ struct FrameLine<'a> {
     part: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<u16>,
-    /// What it stands for, as text where it is some.
+    /// The payload, unmasked and inflated, if it is text.
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -94,7 +94,7 @@ fn frame_text(frame: &Frame, amount: Amount, place: Place) -> String {
     text
 }
 
-/// What the frame is, in a few words.
+/// The frame in a few words.
 pub(super) fn summary(frame: &Frame) -> String {
     let length = bytes(frame.header.length);
     let name = frame.header.name();

@@ -123,6 +123,13 @@ fn plots(page: &mut String, report: &Report, before: Option<&Report>) {
         let samples = report.series.iter();
         samples.map(|sample| (sample.at, get(sample))).collect()
     };
+    // A moment without a message has no latency.
+    let latency = |report: &Report, get: fn(&super::series::Sample) -> f64| -> Vec<(f64, f64)> {
+        let samples = report.series.iter().filter(|sample| sample.p50_us > 0.0);
+        samples
+            .map(|sample| (sample.at, get(sample) / 1e3))
+            .collect()
+    };
     let mut rate = Plot::new("messages a second, over seconds", Scale::Even, Scale::Even);
     let mut time = Plot::new("latency in ms, over seconds", Scale::Even, Scale::Log);
     let mut spread = Plot::new("latency in ms, by percentile", Scale::Nines, Scale::Log);
@@ -136,16 +143,8 @@ fn plots(page: &mut String, report: &Report, before: Option<&Report>) {
             is_before,
             over_time(report, |sample| sample.per_second),
         );
-        time.curve(
-            "a",
-            is_before,
-            over_time(report, |sample| sample.p50_us / 1e3),
-        );
-        time.curve(
-            "b",
-            is_before,
-            over_time(report, |sample| sample.p99_us / 1e3),
-        );
+        time.curve("a", is_before, latency(report, |sample| sample.p50_us));
+        time.curve("b", is_before, latency(report, |sample| sample.p99_us));
         let points = report.distribution.iter();
         spread.curve(
             "a",
@@ -154,7 +153,7 @@ fn plots(page: &mut String, report: &Report, before: Option<&Report>) {
         );
     }
     let dashed = if before.is_some() {
-        "; dashed: before"
+        " dashed: before"
     } else {
         ""
     };

@@ -32,6 +32,7 @@ struct Curve {
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 220.0;
 const LEFT: f64 = 62.0;
+const RIGHT: f64 = 24.0;
 const BOTTOM: f64 = 22.0;
 const TOP: f64 = 10.0;
 
@@ -62,13 +63,13 @@ impl Plot {
 
     pub(super) fn svg(&self) -> String {
         let points = || self.curves.iter().flat_map(|curve| &curve.points);
-        let x = Axis::new(self.x, points().map(|(x, _)| *x), LEFT, WIDTH - 10.0);
+        let x = Axis::new(self.x, points().map(|(x, _)| *x), LEFT, WIDTH - RIGHT);
         let y = Axis::new(self.y, points().map(|(_, y)| *y), HEIGHT - BOTTOM, TOP);
         let mut svg = format!(
             "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
             self.title
         );
-        let (right, bottom) = (WIDTH - 10.0, HEIGHT - BOTTOM);
+        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
         for (value, label) in y.ticks() {
             let at = y.place(value);
             let _ = write!(
