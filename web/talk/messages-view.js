@@ -21,6 +21,7 @@ const GAPS = {
   diverged: 'the server restored an older copy of its data',
   evicted_by_size: 'the room does not keep that many',
   evicted_by_age: 'the room does not keep them that long',
+  damaged: 'the server’s disk damaged them',
   unknown_position: 'the server lost the newest messages',
   dropped: 'this connection was too slow',
   conflated: 'this connection was too slow',

@@ -33,7 +33,7 @@ export function showTyping(names, isAway) {
   const connection = byId('typing');
   document.body.classList.toggle('away', isAway);
   connection.dataset.active = names.length > 0 && !isAway;
-  if (isAway) connection.textContent = 'Your messages will be sent when the connection is back.';
+  if (isAway) connection.textContent = 'Messages will be sent when reconnected.';
   else if (names.length === 0) connection.textContent = '';
   else if (names.length === 1) connection.textContent = `${names[0]} is writing`;
   else if (names.length === 2) connection.textContent = `${names[0]} and ${names[1]} are writing`;

@@ -112,7 +112,7 @@ export interface Gap {
   from: Position;
   to: Position;
   reason:
-    | 'epoch_changed' | 'evicted_by_size' | 'evicted_by_age' | 'unknown_position' | 'dropped' | 'conflated' | 'diverged' | 'state'
+    | 'epoch_changed' | 'evicted_by_size' | 'evicted_by_age' | 'damaged' | 'unknown_position' | 'dropped' | 'conflated' | 'diverged' | 'state'
     /** The client's own: a hole that the server did not announce. */
     | 'unannounced';
   /** With `diverged`: messages after this position that came before are no longer part of the stream. */
