@@ -63,6 +63,8 @@ impl Finding {
 
     fn text(&self) -> String {
         let Self { check, text, .. } = self;
+        let room = columns().saturating_sub(INDENT).max(20);
+        let text = wrapped(text, room).join(&format!("\n{:INDENT$}", ""));
         let mut line = match self.level {
             Level::Ok => format!("{LINK}✓{LINK:#} {DIM}{check:<12}{DIM:#} {text}\n"),
             Level::Note => format!("· {DIM}{check:<12}{DIM:#} {text}\n"),
@@ -73,7 +75,6 @@ impl Finding {
                 format!("{WRONG}✗{WRONG:#} {DIM}{check:<12}{DIM:#} {WRONG}{text}{WRONG:#}\n")
             }
         };
-        let room = columns().saturating_sub(INDENT).max(20);
         for advice in self.advice.iter().flat_map(|advice| advice.lines()) {
             for part in wrapped(advice, room) {
                 line.push_str(&format!("{:INDENT$}{part}\n", ""));
@@ -96,7 +97,7 @@ fn columns() -> usize {
     MOST
 }
 
-/// A line in parts of this width, split at spaces. What is indented is a line of configuration,
+/// A line in parts of at most this width, split at spaces. What is indented is a line of configuration,
 /// and stays as it is.
 fn wrapped(line: &str, width: usize) -> Vec<String> {
     if line.starts_with(' ') {
