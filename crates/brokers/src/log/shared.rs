@@ -12,7 +12,7 @@ use offhook_engine::{BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, His
 use super::{
     filters::FilterJob,
     queue::{Job, JobQueue},
-    reader::{Load, ReadJob, ReadQueue},
+    reader::{Load, ReadJob, ReadQueue, StateJob},
     retained::Retained,
 };
 use crate::{
@@ -99,6 +99,7 @@ impl Shared {
             BrokerRequest::Ack { channel, .. }
             | BrokerRequest::Follow { channel, .. }
             | BrokerRequest::Unfollow { channel }
+            | BrokerRequest::State { channel, .. }
             | BrokerRequest::History { channel, .. } => channel,
             BrokerRequest::Join { .. }
             | BrokerRequest::Leave { .. }
@@ -114,7 +115,8 @@ impl Shared {
             | BrokerRequest::Renew { .. } => return None,
         };
         let rules = self.hub.rules().rules(channel)?;
-        rules.history.is_kept().then(|| channel.clone())
+        let on_disk = rules.history.is_kept() || rules.state.is_kept();
+        on_disk.then(|| channel.clone())
     }
 
     fn load(&self, bus: &mut Bus, channel: ChannelName, worker: WorkerId, request: BrokerRequest) {
@@ -201,6 +203,25 @@ impl Shared {
                     bus.tell_failed(worker, id, BrokerFailure::Busy);
                 }
             }
+            BrokerRequest::State { id, channel } => {
+                let Some(mailbox) = bus.mailbox(worker).cloned() else {
+                    return;
+                };
+                let Some(Durable::Open(view)) = bus.durable.get_mut(&channel) else {
+                    return;
+                };
+                view.used_ms = now_ms;
+                let job = StateJob {
+                    mailbox,
+                    id,
+                    number: view.number,
+                    stream: view.stream,
+                    channel,
+                };
+                if !self.reads.state(job) {
+                    bus.tell_failed(worker, id, BrokerFailure::Busy);
+                }
+            }
             // These go elsewhere.
             BrokerRequest::Publish { .. }
             | BrokerRequest::Ack { .. }
@@ -262,6 +283,7 @@ pub(super) fn answered(request: &BrokerRequest) -> Option<RequestId> {
         | BrokerRequest::Receipts { id, .. }
         | BrokerRequest::FollowFilter { id, .. }
         | BrokerRequest::FilterHistory { id, .. }
+        | BrokerRequest::State { id, .. }
         | BrokerRequest::LoadSession { id, .. } => Some(*id),
         BrokerRequest::Unfollow { .. }
         | BrokerRequest::Join { .. }
