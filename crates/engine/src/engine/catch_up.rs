@@ -50,6 +50,7 @@ impl Engine {
             return None;
         }
         behind.waits = Waits::Nothing;
+        behind.doubt(f.jumps);
         let mut unreadable = false;
         let stateful = matches!(behind.why, Why::ReadsState { .. });
         if !stateful && behind.cursor.epoch != tail.epoch && !f.rules.history.is_kept() {

@@ -357,8 +357,6 @@ impl Engine {
                 self.filter_read(id, head, start, &gaps, publications);
             }
             BrokerEvent::Session { id, bytes } => self.session_loaded(id, bytes.as_deref()),
-            // Nothing in the engine asks for it yet.
-            BrokerEvent::State { .. } => {}
             BrokerEvent::LeaseEnded => self.lease_ended(),
         }
     }
