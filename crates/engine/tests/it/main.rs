@@ -13,6 +13,7 @@ mod limits;
 mod memory;
 mod model;
 mod presence;
+mod publishing;
 mod receipts;
 mod recovery;
 mod server_side;

@@ -7,10 +7,7 @@ use std::time::Duration;
 use offhook_engine::{BrokerFailure, Command, Filter, Since, Subscribe, Target};
 use proptest::prelude::*;
 
-use crate::world::{
-    World, channel,
-    client::{Client, Seen},
-};
+use crate::world::{World, channel, client::Client, seen::Seen};
 
 const CLIENTS: usize = 4;
 const WORKERS: usize = 2;

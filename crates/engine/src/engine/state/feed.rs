@@ -28,6 +28,8 @@ pub(in crate::engine) struct Feed {
     pub(in crate::engine) subscribers: u32,
     /// The broker left something out, and has not told the head since.
     pub(in crate::engine) lagged: bool,
+    /// How often the stream went on elsewhere than was known, wrapping.
+    pub(in crate::engine) jumps: u32,
     /// Its head is asked for.
     pub(in crate::engine) following: bool,
     /// Subscriptions in `State::Behind`.
@@ -68,6 +70,7 @@ impl Feed {
             watchers: None,
             subscribers: 0,
             lagged: false,
+            jumps: 0,
             following: false,
             behind: 0,
             receipts_from: None,

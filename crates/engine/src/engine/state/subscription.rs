@@ -152,6 +152,8 @@ pub(in crate::engine) struct Behind {
     pub(in crate::engine) waits: Waits,
     /// A read has shown that nothing follows the cursor yet.
     pub(in crate::engine) at_head: bool,
+    /// The feed's jumps that have been looked at.
+    pub(in crate::engine) jumps: u32,
 }
 
 /// A gap that begins here.
@@ -230,6 +232,7 @@ impl Behind {
             why,
             waits: Waits::Nothing,
             at_head: false,
+            jumps: 0,
         }
     }
 
@@ -307,9 +310,12 @@ impl Behind {
         }
     }
 
-    /// The cursor may no longer be a place in the stream.
-    pub(in crate::engine) fn doubt(&mut self) {
-        self.at_head = false;
+    /// The stream went on elsewhere, so often in all: the cursor may no longer be a place in it.
+    pub(in crate::engine) fn doubt(&mut self, jumps: u32) {
+        if self.jumps == jumps {
+            return;
+        }
+        (self.jumps, self.at_head) = (jumps, false);
         match &mut self.why {
             Why::Given { .. } | Why::ReadsState { .. } => {}
             Why::Confirmed => self.why = Why::Given { lenient: false },

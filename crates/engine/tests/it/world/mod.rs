@@ -2,6 +2,10 @@
 
 pub(crate) mod broker;
 pub(crate) mod client;
+mod heard;
+mod oracle;
+pub(crate) mod seen;
+pub(crate) mod stream;
 
 use std::{
     sync::Arc,
