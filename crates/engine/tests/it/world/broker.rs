@@ -42,6 +42,21 @@ impl Stream {
         }
     }
 
+    /// The newest of each value of the tag `key`, in order.
+    fn values(&self) -> Vec<Arc<Publication>> {
+        let mut newest: BTreeMap<String, Arc<Publication>> = BTreeMap::new();
+        for at in &self.line {
+            let publication = &self.all[&(at.epoch.0, at.offset)];
+            if let Some(key) = publication.tags.get(CONFLATION_TAG) {
+                newest.insert(key.to_owned(), Arc::clone(publication));
+            }
+        }
+        let mut values: Vec<_> = newest.into_values().collect();
+        values.retain(|value| !value.data.is_empty());
+        values.sort_unstable_by_key(|value| value.position.offset);
+        values
+    }
+
     fn resolve(&self, asked: Position) -> (Resolution, Position) {
         let head = self.head();
         let known = asked.epoch.0 == self.epoch;
@@ -207,6 +222,15 @@ impl ModelBroker {
             }
             BrokerRequest::Found { ask, receipts } => self.found(ask, receipts),
             BrokerRequest::Renew { .. } => {}
+            BrokerRequest::State { id, channel } => {
+                let stream = self.stream(&channel);
+                let (state, values) = (stream.state(), stream.values());
+                self.events[worker].push_back(BrokerEvent::State {
+                    id,
+                    stream: state,
+                    values,
+                });
+            }
         }
     }
 
