@@ -168,8 +168,11 @@ impl Retained {
             bytes -= oldest.bytes;
             self.sealed.pop_front();
         }
+        if self.first == from {
+            return None;
+        }
         Arc::make_mut(&mut self.lineage).trim(self.first);
-        (self.first > from).then(|| from..=self.first - 1)
+        Some(from..=self.first - 1)
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
