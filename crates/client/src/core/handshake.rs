@@ -35,8 +35,16 @@ impl Core {
             token: self.connection.token.as_deref().map(str::to_owned),
             resume,
             info: Default::default(),
+<<<<<<< HEAD:crates/client/src/core/handshake.rs
             positions,
             lineage: true,
+=======
+            positions: positions
+                .into_iter()
+                .map(|(channel, position)| (channel.into(), position))
+                .collect(),
+            lineage: false,
+>>>>>>> server:crates/client/src/core/greeting.rs
         })))
     }
 

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use offhook_dialects::native::{
-    self, Connect, Rejection, Request,
+    self, Connect, Rejection, Request, SubscribeAll,
     client::{Member, Message, Payload, Refused, Said, encode_request, read},
     decode,
 };
@@ -98,6 +98,20 @@ fn command() -> impl Strategy<Value = Command> {
     ]
 }
 
+fn subscribe_all() -> impl Strategy<Value = Request> {
+    let channels = prop::collection::btree_map(channel(), prop::option::of(position()), 1..4);
+    (0..1_u64 << 52, channels, since(), any::<bool>()).prop_map(
+        |(id, channels, since, presence)| {
+            Request::SubscribeAll(SubscribeAll {
+                id: CommandId(id),
+                channels: channels.into_iter().collect(),
+                since,
+                presence,
+            })
+        },
+    )
+}
+
 fn request() -> impl Strategy<Value = Request> {
     let id = (0..1_u64 << 53).prop_map(CommandId);
     let positions = prop::collection::btree_map(channel(), position(), 0..4);
@@ -107,13 +121,15 @@ fn request() -> impl Strategy<Value = Request> {
         prop::option::of(text()),
         prop::option::of("[a-z]{1,20}"),
         positions,
+        any::<bool>(),
     );
     prop_oneof![
-        1 => connect.prop_map(|(id, token, resume, colour, positions)| {
-            let positions = positions.into_iter().collect();
+        1 => connect.prop_map(|(id, token, resume, colour, positions, lineage)| {
+            let positions = positions.into_iter().map(|(of, at)| (of.into(), at)).collect();
             let info = colour.map_or_else(String::new, |colour| format!(r#"{{"colour":"{colour}"}}"#));
-            Request::Connect(Connect { id, token, resume, info: info.into(), positions })
+            Request::Connect(Connect { id, token, resume, info: info.into(), positions, lineage })
         }),
+        1 => subscribe_all(),
         4 => (id, command()).prop_map(|(id, command)| Request::Command { id, command }),
     ]
 }
