@@ -36,15 +36,11 @@ impl Core {
             resume,
             info: Default::default(),
 <<<<<<< HEAD:crates/client/src/core/handshake.rs
-            positions,
-            lineage: true,
-=======
             positions: positions
                 .into_iter()
                 .map(|(channel, position)| (channel.into(), position))
                 .collect(),
-            lineage: false,
->>>>>>> server:crates/client/src/core/greeting.rs
+            lineage: true,
         })))
     }
 
