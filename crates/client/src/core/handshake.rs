@@ -35,7 +35,6 @@ impl Core {
             token: self.connection.token.as_deref().map(str::to_owned),
             resume,
             info: Default::default(),
-<<<<<<< HEAD:crates/client/src/core/handshake.rs
             positions: positions
                 .into_iter()
                 .map(|(channel, position)| (channel.into(), position))
