@@ -202,7 +202,7 @@ proptest! {
 
     #[test]
     fn an_example_with_a_hole_or_a_stranger_in_it_is_read_or_refused(
-        which in 0..28_usize, at in 0..200_usize, byte in prop::option::of(0x20..0x7f_u8)
+        which in 0..41_usize, at in 0..200_usize, byte in prop::option::of(0x20..0x7f_u8)
     ) {
         let example = examples().nth(which).unwrap();
         let mut bytes = example.as_bytes().to_vec();
@@ -222,19 +222,34 @@ fn is_servers(example: &&str) -> bool {
     decode(example).is_err() || example.contains("\"head\"")
 }
 
+/// What the client for Rust does not ask for, and passes over.
+const PASSED_OVER: [&str; 6] = [
+    "restored",
+    "own",
+    "done",
+    "presence_updated",
+    "called",
+    "told",
+];
+
 #[test]
 fn every_server_message_on_the_page_is_understood() {
     let mut understood = 0;
     for example in examples().filter(is_servers) {
         let said = read(example);
+        let kind = example.split('"').nth(3).unwrap();
+        if PASSED_OVER.contains(&kind) {
+            assert_eq!(said, Ok(Said::Unknown), "{example}");
+            continue;
+        }
         assert!(
             !matches!(said, Err(_) | Ok(Said::Unknown)),
             "{example}: {said:?}"
         );
         understood += 1;
     }
-    assert_eq!(understood, 19);
-    assert_eq!(examples().count(), 28);
+    assert_eq!(understood, 21);
+    assert_eq!(examples().count(), 41);
 }
 
 #[test]
