@@ -136,3 +136,21 @@ async fn read_until(stream: &mut TcpStream, end: &str) -> String {
         assert_ne!(count, 0, "{text}");
     }
 }
+
+#[tokio::test]
+async fn a_page_whose_origin_may_not_connect_is_told_so_and_which_setting_to_change() {
+    let hall = Hall::open(config()).await;
+    let foreign = "GET /ws HTTP/1.1\r\nOrigin: http://localhost:3000";
+    let (status, head, body) = hall.request(foreign).await;
+    assert_eq!(status, 403);
+    assert!(head.contains("access-control-allow-origin: *"), "{head}");
+    assert!(
+        body.contains("http://localhost:3000") && body.contains("`origins`"),
+        "{body}"
+    );
+    let own = format!("GET /ws HTTP/1.1\r\nOrigin: http://{}", hall.address());
+    for request in ["GET /ws HTTP/1.1", &own] {
+        let (status, _, _) = hall.request(request).await;
+        assert_eq!(status, 426, "{request}");
+    }
+}
