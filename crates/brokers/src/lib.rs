@@ -46,6 +46,9 @@ mod mailbox;
 mod memory;
 
 pub use broker::{Broker, Health, WorkerId};
-pub use log::{Durability, Log, LogOptions, OpenError, private_directory};
+pub use log::{
+    ChannelSummary, CheckReport, Durability, Entry, Log, LogOptions, LogView, OpenError, Snapshot,
+    SnapshotError, private_directory,
+};
 pub use mailbox::Mailbox;
 pub use memory::Memory;

@@ -9,6 +9,7 @@ mod dial;
 mod digits;
 mod explain;
 mod failure;
+mod log;
 mod manual;
 mod open_files;
 #[cfg(unix)]
@@ -54,6 +55,7 @@ enum Command {
     Dial(Box<dial::Dial>),
     Bench(Box<bench::Bench>),
     Decode(decode::Decode),
+    Log(log::Log),
     #[cfg(unix)]
     Prove(prove::Prove),
     Completions(manual::Completions),
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Command::Dial(dial) => dial.run(),
         Command::Bench(bench) => bench.run(),
         Command::Decode(decode) => decode.run(),
+        Command::Log(log) => log.run(),
         #[cfg(unix)]
         Command::Prove(prove) => prove.run(),
         Command::Completions(completions) => completions.run(Cli::command()),

@@ -13,18 +13,18 @@ use std::{
 use super::{
     OpenError,
     manifest::{LogId, Manifest, Marks},
-    private,
+    private, snapshot,
     store::Store,
 };
 
 /// Names of files and directories that the store makes.
 const STORE: &str = "store";
-const KEYSPACES: &str = "keyspaces";
+pub(super) const KEYSPACES: &str = "keyspaces";
 const VERSION: &[u8] = b"FJL\x03";
 /// `current` names a version of a keyspace: its number, and checksum.
 const CURRENT_LENGTH: usize = 25;
 /// Our own file in a keyspace's directory: says whose it is.
-const OWNER: &str = "owner";
+pub(super) const OWNER: &str = "owner";
 
 pub(super) fn store_of(directory: &Path) -> PathBuf {
     directory.join(STORE)
@@ -268,6 +268,11 @@ impl Inventory {
             manifest,
             newest: store.newest_entries(),
         })
+    }
+
+    /// Answers who asks for a snapshot.
+    pub(super) fn answer_requests(&self) {
+        snapshot::answer_requests(&self.directory);
     }
 
     /// Looks at the journals, about once a second.

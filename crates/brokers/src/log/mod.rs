@@ -62,7 +62,9 @@ mod reader;
 mod record;
 mod retained;
 mod shared_store;
+mod snapshot;
 mod store;
+mod view;
 mod witness;
 mod writer;
 
@@ -90,7 +92,12 @@ use self::{
     witness::Witness,
     writer::Writer,
 };
-pub use self::{open_error::OpenError, private::private_directory};
+pub use self::{
+    open_error::OpenError,
+    private::private_directory,
+    snapshot::{Snapshot, SnapshotError},
+    view::{ChannelSummary, CheckReport, Entry, LogView},
+};
 use crate::{
     broker::{Broker, Health, WorkerId},
     hub::Hub,
