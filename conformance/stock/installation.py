@@ -74,20 +74,24 @@ def installed_version(package: Path) -> str | None:
 
 def python() -> str:
     """The program of a virtual environment with the pinned packages."""
-    environment = TOOLS / "python"
-    found = environment / "bin" / "python"
-    complete = environment / "complete"
-    if complete.is_file() and complete.read_text() == " ".join(PYPI) and found.is_file():
+    return virtual_environment(TOOLS / "python", PYPI, " ".join(PYPI))
+
+
+def virtual_environment(place: Path, packages: list[str], version: str, base: str = sys.executable) -> str:
+    """The program of a virtual environment in which pip installed these; made again when its version changes."""
+    found = place / "bin" / "python"
+    complete = place / "complete"
+    if complete.is_file() and complete.read_text() == version and found.is_file():
         return str(found)
-    print(f"installing {' '.join(PYPI)} into {environment}", flush=True)
-    shutil.rmtree(environment, ignore_errors=True)
+    print(f"installing {' '.join(packages)} into {place}", flush=True)
+    shutil.rmtree(place, ignore_errors=True)
     # Debian keeps what `venv` needs in a package of its own.
-    has_pip = [sys.executable, "-c", "import ensurepip"]
+    has_pip = [base, "-c", "import ensurepip"]
     if subprocess.run(has_pip, capture_output=True, check=False).returncode != 0:
         apt_install("python3-venv")
-    call([sys.executable, "-m", "venv", str(environment)])
-    call([str(found), "-m", "pip", "install", "--disable-pip-version-check", *PYPI])
-    complete.write_text(" ".join(PYPI))
+    call([base, "-m", "venv", str(place)])
+    call([str(found), "-m", "pip", "install", "--disable-pip-version-check", *packages])
+    complete.write_text(version)
     return str(found)
 
 

@@ -1,0 +1,48 @@
+"""Builds the source distribution and the wheel, and checks what is in them. Run by ``test``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> int:
+    """Fails with the first thing that is wrong."""
+    with tempfile.TemporaryDirectory() as made:
+        # The pinned build backend is installed; nothing is fetched.
+        build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", made, str(HERE)]
+        done = subprocess.run(build, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+        if done.returncode != 0:
+            sys.stderr.write(done.stdout + done.stderr)
+            return 1
+        (wheel,) = Path(made).glob("*.whl")
+        (source,) = Path(made).glob("*.tar.gz")
+        modules = sorted(path.relative_to(HERE / "src").as_posix() for path in (HERE / "src").rglob("*.py"))
+        with zipfile.ZipFile(wheel) as opened:
+            missing = {*modules, "offhook/py.typed"} - set(opened.namelist())
+        with tarfile.open(source) as opened_source:
+            names = {name.partition("/")[2] for name in opened_source.getnames()}
+        missing |= {f"src/{name}" for name in (*modules, "offhook/py.typed")} - names
+        missing |= {"README.md", "pyproject.toml"} - names
+        if missing:
+            sys.stderr.write(f"not in the packages: {', '.join(sorted(missing))}\n")
+            return 1
+        # What is installed works without the source tree.
+        place = Path(made) / "installed"
+        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(place)]
+        subprocess.run([*install, str(wheel)], check=True)  # noqa: S603
+        check = "import offhook, offhook.sync; print(offhook.__file__)"
+        told = subprocess.run(  # noqa: S603
+            [sys.executable, "-c", check], env={"PYTHONPATH": str(place)}, capture_output=True, text=True, check=True
+        )
+        return 0 if str(place) in told.stdout else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

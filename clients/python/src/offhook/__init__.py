@@ -1,0 +1,74 @@
+"""Channels over one WebSocket that comes back by itself, for Offhook's server.
+
+What was published while you were away arrives, what you publish while away is sent later, and nothing comes twice.
+"""
+
+from .client import Client, connect
+from .errors import BadMessage, Closed, OffhookError, Refused, TimedOut, Unavailable
+from .events import (
+    CatchingUp,
+    Data,
+    Ended,
+    Event,
+    Gap,
+    History,
+    Join,
+    Json,
+    Last,
+    Latency,
+    Leave,
+    Live,
+    Member,
+    Members,
+    Message,
+    Presence,
+    Published,
+    Receipts,
+    Since,
+    State,
+    Subscribed,
+    Warned,
+)
+from .settings import Backoff, Heartbeat, Inbox, Outbox, Settings
+from .subscription import Subscription
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "connect",
+    "Client",
+    "Subscription",
+    "Event",
+    "Message",
+    "Gap",
+    "Subscribed",
+    "Live",
+    "CatchingUp",
+    "Join",
+    "Leave",
+    "Member",
+    "Members",
+    "Ended",
+    "Last",
+    "Since",
+    "Data",
+    "Json",
+    "Published",
+    "History",
+    "Presence",
+    "Receipts",
+    "State",
+    "Latency",
+    "Warned",
+    "OffhookError",
+    "Refused",
+    "Unavailable",
+    "TimedOut",
+    "Closed",
+    "BadMessage",
+    "Settings",
+    "Backoff",
+    "Heartbeat",
+    "Outbox",
+    "Inbox",
+]

@@ -1,0 +1,242 @@
+"""The client for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Literal, TypeVar, cast
+
+from . import position as positions
+from .core import Core
+from .core.core import Notice, Outcome, Ready
+from .driver import Driver, Provided, Target, as_websocket
+from .errors import OffhookError
+from .events import Data, History, Json, Last, Latency, Presence, Published, Receipts, Since, State, Warned
+from .settings import Settings
+from .subscription import Subscription
+from .wire import Acked, Result
+
+N = TypeVar("N", State, Latency, Warned)
+
+
+def connect(
+    url: Provided[str],
+    *,
+    token: Provided[str] | None = None,
+    info: Json = None,
+    settings: Settings | None = None,
+    headers: Mapping[str, str] | None = None,
+    ssl: ssl.SSLContext | None = None,
+    proxy: str | Literal[True] | None = True,
+) -> Client:
+    """Opens a connection that comes back by itself, in the running event loop.
+
+    ``url`` and ``token`` may be functions, also coroutine functions, which are asked for each connection. ``info`` is
+    what other members shall see of a session that authentication says nothing about. ``proxy``: the system's, an
+    address, or ``None``. Raises ``ValueError`` for what can't be an address.
+    """
+    chosen = settings or Settings()
+    if isinstance(url, str) and as_websocket(url).partition("://")[0] not in ("ws", "wss"):
+        raise ValueError(f"not an address: {url!r}; expected one like ws://127.0.0.1:8000/ws")
+    target = Target(url, token, dict(headers or {}), ssl, proxy, chosen.max_size)
+    return Client(Core(chosen, random.SystemRandom(), info), target)
+
+
+class Client:
+    """Channels over one connection that comes back. Made by ``connect``; hold it with ``async with``."""
+
+    def __init__(self, core: Core, target: Target) -> None:
+        self._core = core
+        self._driver = Driver(core, target, self._take)
+        self._loop = asyncio.get_running_loop()
+        self._subscriptions: dict[int, Subscription] = {}
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._handlers: dict[type[Any], list[Callable[[Any], None]]] = {}
+        self._openers: set[asyncio.Future[None]] = set()
+        core.handle_start(self._driver.now())
+        # Its maker attaches to it first.
+        self._loop.call_soon(self._driver.advance)
+
+    @property
+    def state(self) -> State:
+        """Of the connection."""
+        return self._core.state
+
+    @property
+    def session(self) -> str | None:
+        """The name that other members see; the same on the next connection if it could be resumed."""
+        return self._core.session
+
+    @property
+    def user(self) -> str | None:
+        """Who the server says this is; ``None`` for strangers."""
+        return self._core.user
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds there and back, as of the last ping."""
+        return self._core.latency
+
+    @property
+    def unanswered(self) -> int:
+        """How many publications have no answer yet."""
+        return self._core.unanswered
+
+    def on(self, kind: type[N], handler: Callable[[N], None]) -> Callable[[], None]:
+        """Calls ``handler`` with each ``State``, ``Latency`` or ``Warned``; gives a function that stops it."""
+        handlers = self._handlers.setdefault(kind, [])
+        handlers.append(handler)
+        return lambda: handlers.remove(handler) if handler in handlers else None
+
+    async def opened(self) -> None:
+        """Waits until the server has welcomed this client. Raises the error with which it was closed instead."""
+        while self.state.name != "open":
+            if self.state.name == "closed":
+                self._core.check_is_open()
+            waiter = self._loop.create_future()
+            self._openers.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._openers.discard(waiter)
+
+    def subscribe(self, channel: str, *, since: Since = "now", presence: bool = False) -> Subscription:
+        """Begins at ``since``: ``"now"``, ``"start"``, ``Last(50)`` or a position. ``presence``: joins and leaves, too.
+
+        Raises ``ValueError`` for a channel that has a subscription already.
+        """
+        if isinstance(since, str) and since not in ("now", "start"):
+            positions.parse(since)
+        number = self._core.subscribe(channel, since, presence)
+        subscription = Subscription(self._core, self._driver, number, channel)
+        self._subscriptions[number] = subscription
+        self._driver.advance()
+        return subscription
+
+    def publish(
+        self,
+        channel: str,
+        data: Data,
+        *,
+        key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        queue: bool = True,
+        ordered: bool = True,
+    ) -> asyncio.Future[Published]:
+        """Queues a publication at once; await the answer, which comes once the server has it.
+
+        It is sent over as many connections as that takes, and published once. In a channel one is under way at a
+        time, so that they stay in order; not so with ``ordered=False``. ``queue=False``: now and once, or not at all.
+        Cancelled before it was sent it is not published; after that it may be, and is not sent again on another
+        connection.
+        """
+        request = self._core.publish(
+            channel,
+            data,
+            key=key,
+            tags=dict(tags) if tags else None,
+            is_queued=queue,
+            is_ordered=ordered,
+            now=self._driver.now(),
+        )
+        return self._answer(request)
+
+    async def history(
+        self, channel: str, *, since: Since | None = None, before: str | None = None, limit: int = 100
+    ) -> History:
+        """Reads once: the newest, those after ``since``, or the newest of those before the position ``before``."""
+        message: dict[str, Any] = {"type": "history", "channel": channel, "limit": limit}
+        if before is not None:
+            since = positions.back(before, limit + 1)
+        if since is not None:
+            message["since"] = {"last": since.count} if isinstance(since, Last) else since
+        history = cast(History, await self._ask(message))
+        if before is None:
+            return history
+        end = positions.parse(before)
+        kept = [message for message in history.messages if positions.parse(message.position) < end]
+        return History(tuple(kept), history.head, history.gap)
+
+    async def presence(self, channel: str) -> Presence:
+        """Who is there."""
+        return cast(Presence, await self._ask({"type": "presence", "channel": channel}))
+
+    async def receipts(self, channel: str, position: str) -> Receipts:
+        """How many connections have everything up to ``position``. Asking may set it off: ask again a moment later."""
+        return cast(Receipts, await self._ask({"type": "receipts", "channel": channel, "position": position}))
+
+    async def ack(self, channel: str, consumer: str, position: str | None = None) -> str | None:
+        """Has the server remember that ``consumer`` has done everything up to ``position``; gives what it remembers."""
+        message = {"type": "ack", "channel": channel, "consumer": consumer}
+        if position is not None:
+            message["position"] = position
+        return cast(Acked, await self._ask(message)).position
+
+    def reconnect(self) -> None:
+        """Ends a wait; has an open connection show that it lives."""
+        self._core.hurry(self._driver.now())
+        self._driver.advance()
+
+    async def close(self) -> None:
+        """For good: the session ends, loops end, and what has no answer yet fails with ``Closed``."""
+        self._core.close()
+        self._driver.advance()
+        await self._driver.finish()
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _ask(self, message: dict[str, Any]) -> Result:
+        result: Result = await self._answer(self._core.ask(message, self._driver.now()))
+        return result
+
+    def _answer(self, request: int) -> asyncio.Future[Any]:
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        self._answers[request] = answer
+        answer.add_done_callback(lambda done: self._settled(request, done))
+        self._driver.advance()
+        return answer
+
+    def _settled(self, request: int, answer: asyncio.Future[Any]) -> None:
+        del self._answers[request]
+        if answer.cancelled():
+            self._core.cancel(request)
+            self._driver.advance()
+
+    def _take(self, notice: Notice) -> None:
+        if isinstance(notice, Ready):
+            self._wake(notice.subscription)
+        elif isinstance(notice, Outcome):
+            self._resolve(notice)
+        else:
+            if isinstance(notice, State) and notice.name in ("open", "closed"):
+                for waiter in self._openers:
+                    if not waiter.done():
+                        waiter.set_result(None)
+            for handler in self._handlers.get(type(notice), ()):
+                # Later: a handler may call this client, which is in the middle of something.
+                self._loop.call_soon(handler, notice)
+
+    def _wake(self, number: int) -> None:
+        subscription = self._subscriptions.get(number)
+        if subscription is not None:
+            subscription.wake()
+            if subscription.state == "ended":
+                del self._subscriptions[number]
+
+    def _resolve(self, outcome: Outcome) -> None:
+        answer = self._answers.get(outcome.request)
+        if answer is None or answer.done():
+            return
+        if isinstance(outcome.result, OffhookError):
+            answer.set_exception(outcome.result)
+        else:
+            answer.set_result(outcome.result)

@@ -1,0 +1,451 @@
+"""The client as a machine without I/O.
+
+Its owner calls ``handle_*`` with what happened, then polls until everything says ``None``:
+
+- ``poll_action``: connections to open and to close,
+- ``poll_transmit``: texts to send, asked for only while the connection has room, so that nothing piles up in it,
+- ``poll_notice``: answers and news for the program,
+- ``poll_timeout``: when to call ``handle_timeout``, at the latest.
+
+Every time is in seconds on one clock of the owner's; it should count while the machine sleeps.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from ..errors import BadMessage, Closed, OffhookError, refusal
+from ..events import Data, Event, Latency, Published, Since, State, Warned
+from ..payload import encode, write
+from ..settings import Settings
+from ..wire import (
+    Answer,
+    Closing,
+    Failure,
+    GoAway,
+    Pong,
+    Restored,
+    Result,
+    ServerMessage,
+    SubscribedTo,
+    Token,
+    UnsubscribedFrom,
+    Welcome,
+    parse,
+)
+from .following import Following
+from .heartbeat import Heartbeat
+from .link import Close, End, Link, Open, Verdict
+from .outbox import Entry, Outbox
+from .questions import Questions
+from .subscriptions import Subscriptions
+
+AFTER_FLOOD = 30.0
+"""A server that closed a connection for its flood of messages is left alone for this long, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a publication or a question."""
+
+    request: int
+    result: Result | OffhookError
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A subscription has something for its reader: events, or its end."""
+
+    subscription: int
+
+
+Notice: TypeAlias = Outcome | Ready | State | Latency | Warned
+
+
+@dataclass(slots=True)
+class _Connecting:
+    """The ``connect`` under way."""
+
+    id: int | None
+    resume: str | None
+
+
+class Core:
+    """One client."""
+
+    def __init__(self, settings: Settings, rng: random.Random, info: Any = None) -> None:
+        self._rng = rng
+        self._info = info
+        self._link = Link(settings.backoff, settings.open_within, rng.random)
+        self._heartbeat = Heartbeat(settings.heartbeat)
+        self._outbox = Outbox(settings.outbox)
+        self._questions = Questions(settings.answer_within)
+        self._subscriptions = Subscriptions(settings.inbox)
+        self._notices: deque[State | Latency | Warned] = deque()
+        self._next_id = 1
+        self._next_number = 1
+        self._token: str | None = None
+        self._resume: str | None = None
+        self._connecting: _Connecting | None = None
+        self._is_welcome = False
+        self._owes_ping = False
+        # When the oldest ping without an answer was sent, and with which id.
+        self._pinged: tuple[int, float] | None = None
+        # The moment at which the server wants this client back.
+        self._come_back_at: float | None = None
+        self._closing: str | None = None
+        self.state = self._link.state
+        self.session: str | None = None
+        self.user: str | None = None
+        self.latency: float | None = None
+
+    # What happened.
+
+    def handle_start(self, now: float) -> None:
+        """Begins."""
+        self._link.start(now)
+        self._show_state()
+
+    def handle_opened(self, connection: int, token: str | None, now: float) -> None:
+        """A connection is open; ``token`` is what the server's authentication asks for."""
+        if connection != self._link.connection:
+            return
+        self._link.handle_opened(now)
+        self._token = token
+        self._connecting = _Connecting(None, self._resume)
+        # The first question of the heartbeat is the `connect`: a server that says nothing is dead, too.
+        self._heartbeat.start(now)
+
+    def handle_received(self, connection: int, text: str | bytes, now: float) -> None:
+        """A message came."""
+        if connection != self._link.connection or not self._link.is_open:
+            return
+        self._heartbeat.handle_heard(now)
+        try:
+            message = parse(text)
+        except BadMessage as error:
+            self._notices.append(Warned(error))
+            return
+        if message is not None:
+            self._take(message, len(text), now)
+
+    def handle_lost(self, connection: int, end: End, now: float) -> None:
+        """A connection ended, or could not be opened."""
+        if connection == self._link.connection and not self._link.is_closed:
+            verdict = self._verdict(end, now)
+            self._reset()
+            self._link.handle_lost(end, verdict, now)
+            self._settle_state()
+
+    def handle_timeout(self, now: float) -> None:
+        """Time passed."""
+        if self._link.handle_timeout(now):
+            self._abandon("it took too long to open", Verdict(), now)
+        sign = self._heartbeat.handle_timeout(now)
+        if sign == "dead":
+            self._abandon("nothing was heard", Verdict(), now)
+        elif sign == "ask":
+            self._owes_ping = True
+        if self._come_back_at is not None and now >= self._come_back_at:
+            self._abandon("the server is going away", Verdict(after=0.0), now)
+        self._outbox.handle_timeout(now)
+        self._questions.handle_timeout(now)
+        self._subscriptions.handle_timeout(now)
+        self._show_state()
+
+    # What the program wants.
+
+    def subscribe(self, channel: str, since: Since, presence: bool) -> int:
+        """A subscription's number. Raises ``Closed``, or ``ValueError`` for one that exists."""
+        self.check_is_open()
+        number = self._number()
+        self._subscriptions.add(number, channel, since, presence)
+        return number
+
+    def unsubscribe(self, number: int) -> None:
+        """Its reader is gone."""
+        self._subscriptions.remove(number)
+
+    def following(self, number: int) -> Following | None:
+        """The state of a subscription, until its reader is gone."""
+        return self._subscriptions.get(number)
+
+    def take(self, number: int, now: float) -> Event | None:
+        """The next event of a subscription; the one before it counts as handled."""
+        return self._subscriptions.take(number, now)
+
+    def publish(
+        self,
+        channel: str,
+        data: Data,
+        *,
+        key: str | None,
+        tags: dict[str, str] | None,
+        is_queued: bool,
+        is_ordered: bool,
+        now: float,
+    ) -> int:
+        """A publication's number. Raises ``Closed``, ``Unavailable``, or for data that JSON can't say."""
+        self.check_is_open()
+        fields: dict[str, Any] = {"channel": channel, **encode(data)}
+        if key is None and is_queued:
+            # What may be sent again has to have one.
+            key = f"{self._rng.getrandbits(128):032x}"
+        if key is not None:
+            fields["key"] = key
+        if tags:
+            fields["tags"] = tags
+        body = write(fields)[1:]
+        size = len(body) if body.isascii() else len(body.encode())
+        request = self._number()
+        entry = Entry(request, channel, body, size, is_ordered and is_queued, is_queued)
+        self._outbox.add(entry, now)
+        return request
+
+    def ask(self, message: dict[str, Any], now: float) -> int:
+        """A question's number. Raises ``Closed`` or ``Unavailable``."""
+        self.check_is_open()
+        # So that what can't be sent fails here, and not when it is sent.
+        write(message)
+        request = self._number()
+        self._questions.add(request, message, now)
+        return request
+
+    def cancel(self, request: int) -> None:
+        """Nobody waits for this publication or question any more."""
+        self._outbox.cancel(request)
+        self._questions.cancel(request)
+
+    def hurry(self, now: float) -> None:
+        """Ends a wait; asks an open connection for a sign of life."""
+        if self._link.is_open:
+            self._heartbeat.handle_doubt(now)
+            self._owes_ping = True
+        self._link.hurry(now)
+        self._show_state()
+
+    def close(self) -> None:
+        """For good: the session ends."""
+        self._close_with(None)
+
+    # What is to be done.
+
+    def poll_action(self) -> Open | Close | None:
+        """A connection to open or to close."""
+        return self._link.poll_action()
+
+    def poll_transmit(self, connection: int, now: float) -> str | None:
+        """The next text for this connection, which has room for it."""
+        if connection != self._link.connection or not self._link.is_open:
+            return None
+        if self._connecting is not None:
+            return self._connect(self._connecting, now)
+        number = self._next_id
+        text = self._poll_message(number, now) or self._outbox.poll_transmit(number, now)
+        if text is not None:
+            self._next_id += 1
+        return text
+
+    def poll_notice(self) -> Notice | None:
+        """News for the program."""
+        if self._notices:
+            return self._notices.popleft()
+        published = self._outbox.poll_outcome()
+        if published is not None:
+            return Outcome(*published)
+        answered = self._questions.poll_outcome()
+        if answered is not None:
+            return Outcome(*answered)
+        number = self._subscriptions.poll_changed()
+        return None if number is None else Ready(number)
+
+    def poll_timeout(self) -> float | None:
+        """When to call ``handle_timeout``."""
+        parts = (self._link, self._heartbeat, self._outbox, self._questions, self._subscriptions)
+        times = [part.poll_timeout() for part in parts]
+        return min((t for t in [*times, self._come_back_at] if t is not None), default=None)
+
+    def wants_input(self) -> bool:
+        """False while the connection should not be read, since a reader is behind: the server holds back, then."""
+        return self._subscriptions.wants_input()
+
+    @property
+    def unanswered(self) -> int:
+        """Publications without an answer."""
+        return len(self._outbox)
+
+    # The conversation.
+
+    def _connect(self, connecting: _Connecting, now: float) -> str | None:
+        if connecting.id is not None:
+            return None
+        connecting.id = self._next_id
+        self._next_id += 1
+        self._pinged = (connecting.id, now)
+        message: dict[str, Any] = {"type": "connect", "id": connecting.id, "lineage": True}
+        if self._token is not None:
+            message["token"] = self._token
+        if self._info is not None:
+            message["info"] = self._info
+        if connecting.resume is not None:
+            message["resume"] = connecting.resume
+            message["positions"] = self._subscriptions.positions()
+        return write(message)
+
+    def _poll_message(self, number: int, now: float) -> str | None:
+        message: dict[str, Any] | None
+        if self._owes_ping:
+            self._owes_ping = False
+            self._pinged = (number, now)
+            message = {"type": "ping"}
+        else:
+            message = self._subscriptions.poll_message(number) or self._questions.poll_message(number)
+        if message is None:
+            return None
+        return write({"type": message["type"], "id": number, **message})
+
+    def _take(self, message: ServerMessage, size: int, now: float) -> None:
+        match message:
+            case Welcome():
+                self._welcomed(message, now)
+            case Token(resume):
+                self._resume = resume or None
+                self._subscriptions.handle_token()
+            case Restored():
+                self._subscriptions.handle_restored()
+            case SubscribedTo():
+                self._subscriptions.handle_subscribed(message, size, now)
+            case UnsubscribedFrom():
+                self._subscriptions.handle_unsubscribed(message, now)
+            case Answer(number, result):
+                self._answered(number, result, now)
+            case GoAway(after):
+                self._come_back_at = now + after
+            case Closing(reason):
+                self._closing = reason
+            case _:
+                self._subscriptions.handle_event(message, size, now)
+
+    def _welcomed(self, welcome: Welcome, now: float) -> None:
+        if self._connecting is None or welcome.id is None or welcome.id != self._connecting.id:
+            return
+        resumed = self._connecting.resume is not None
+        self._connecting = None
+        self._is_welcome = True
+        self._ponged(welcome.id, now)
+        self.session, self.user = welcome.session, welcome.user
+        self._subscriptions.handle_opened(resumed, now)
+        # Empty: this session is too large for a token, and comes back with its positions.
+        self._resume = welcome.resume or None
+        self._questions.handle_opened()
+        self._outbox.handle_opened()
+        self._change_state(State("open", resumed=resumed))
+
+    def _answered(self, number: int | None, result: Result, now: float) -> None:
+        if number is None:
+            if isinstance(result, Failure):
+                self._notices.append(Warned(result.error))
+            return
+        if isinstance(result, Pong):
+            self._ponged(number, now)
+            return
+        if self._connecting is not None:
+            if isinstance(result, Failure) and number == self._connecting.id:
+                self._not_welcome(result.error, self._connecting, now)
+            return
+        if isinstance(result, Failure):
+            refused = self._outbox.handle_answer(number, result.error, now)
+            if not refused and not self._questions.handle_answer(number, result, now):
+                self._subscriptions.handle_refused(number, result.error, now)
+        elif isinstance(result, Published):
+            self._outbox.handle_answer(number, result, now)
+        else:
+            self._questions.handle_answer(number, result, now)
+
+    def _not_welcome(self, error: OffhookError, connecting: _Connecting, now: float) -> None:
+        if error.code == "bad_token" and connecting.resume is not None:
+            self._resume = None
+            self._connecting = _Connecting(None, None)
+            # This question has an answer as well as the one before.
+            self._heartbeat.start(now)
+        elif error.retry == "never":
+            self._close_with(error)
+        else:
+            self._abandon(error.code, Verdict(at_least=error.retry_after or 0.0), now)
+
+    def _ponged(self, number: int, now: float) -> None:
+        if self._pinged is None or self._pinged[0] != number:
+            return
+        self.latency = now - self._pinged[1]
+        self._pinged = None
+        self._notices.append(Latency(self.latency))
+
+    # Ends.
+
+    def _verdict(self, end: End, now: float) -> Verdict:
+        if end.is_final:
+            return Verdict()
+        # RFC 6455 §7.4.1: 1009, a message too large. Sent again it would end the next connection, too.
+        too_large = refusal("too_large", "the server takes no message as large as this", "never", None)
+        dropped = end.code == 1009 and self._outbox.drop_largest(too_large)
+        if self._come_back_at is not None:
+            return Verdict(comes_back=True, after=max(0.0, self._come_back_at - now))
+        if self._closing == "too_slow" or dropped:
+            return Verdict(comes_back=True)
+        if self._closing == "flood":
+            return Verdict(comes_back=True, at_least=AFTER_FLOOD)
+        return Verdict()
+
+    def _abandon(self, reason: str, verdict: Verdict, now: float) -> None:
+        if self._link.state.name not in ("open", "connecting"):
+            return
+        self._reset()
+        self._link.abandon(reason, verdict, now)
+        self._settle_state()
+
+    def _reset(self) -> None:
+        self._is_welcome = self._owes_ping = False
+        self._connecting = self._pinged = self._come_back_at = self._closing = None
+        self._heartbeat.stop()
+        self._outbox.handle_lost()
+        self._questions.handle_lost()
+        self._subscriptions.handle_lost()
+
+    def _close_with(self, error: OffhookError | None) -> None:
+        if self._link.is_closed:
+            return
+        self._reset()
+        self._link.stop(1000, "", error)
+        self._settle_state()
+
+    def _settle_state(self) -> None:
+        """After an end: for good, or for a while."""
+        if self._link.is_closed:
+            error = self._link.state.error
+            reason = error or Closed("closed", "the client was closed; make a new one")
+            self._outbox.close(reason)
+            self._questions.close(reason)
+            self._subscriptions.close(error)
+        self._show_state()
+
+    def _show_state(self) -> None:
+        # Open is what the server has welcomed.
+        if self._link.state is not self.state and not self._link.is_open:
+            self._change_state(self._link.state)
+
+    def _change_state(self, state: State) -> None:
+        self.state = state
+        self._notices.append(state)
+
+    def check_is_open(self) -> None:
+        """Raises why this client is closed, if it is."""
+        if self._link.is_closed:
+            raise self._link.state.error or Closed("closed", "the client was closed; make a new one")
+
+    def _number(self) -> int:
+        number = self._next_number
+        self._next_number += 1
+        return number

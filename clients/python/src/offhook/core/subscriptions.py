@@ -1,0 +1,271 @@
+"""All subscriptions, and how they come back on a new connection.
+
+Those in the resume token are announced by the server; the others are asked for, from where they were.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Literal
+
+from ..errors import OffhookError
+from ..events import Event, Since
+from ..settings import Inbox
+from ..wire import ChannelEvent, SubscribedTo, UnsubscribedFrom
+from .following import SERVED, Following, Phase
+from .outbox import LATER
+
+ANNOUNCED_WITHIN = 10.0
+"""A restored subscription that is not announced within this was not in the token. 10 s: a server's own limit."""
+
+_ToTell = tuple[Literal["subscribe", "unsubscribe"], Following]
+
+
+class Subscriptions:
+    """The subscriptions of a client, at most one for each channel."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self._by_channel: dict[str, Following] = {}
+        self._by_number: dict[int, Following] = {}
+        self._to_tell: deque[_ToTell] = deque()
+        self._is_open = False
+        # Channels that the newest token restores: those announced on this connection before it came.
+        self._sealed: set[str] = set()
+        self._announced_by: float | None = None
+        # Those to ask for again after the server said `later`.
+        self._later: set[Following] = set()
+        # Inboxes are full since then, and the connection is not read.
+        self._full: set[int] = set()
+        self._full_since: float | None = None
+        self._changed: deque[int] = deque()
+
+    def __len__(self) -> int:
+        return len(self._by_channel)
+
+    def get(self, number: int) -> Following | None:
+        """A subscription, as long as somebody holds it."""
+        return self._by_number.get(number)
+
+    def positions(self) -> dict[str, str]:
+        """The positions that a resuming client brings."""
+        followed = self._by_channel.values()
+        return {f.channel: f.received for f in followed if f.received is not None}
+
+    def add(self, number: int, channel: str, since: Since, presence: bool) -> Following:
+        """A new subscription."""
+        if channel in self._by_channel:
+            raise ValueError(f"{channel!r} is subscribed to already; a client has one subscription to a channel")
+        following = Following(number, channel, since, presence, self._inbox)
+        self._by_channel[channel] = self._by_number[number] = following
+        self._ask(following)
+        return following
+
+    def remove(self, number: int) -> None:
+        """Ends a subscription whose reader is gone."""
+        following = self._by_number.pop(number, None)
+        if following is None:
+            return
+        if following.phase is not Phase.ENDED:
+            self._tell_server(following)
+            self._end(following, None)
+        following.discard()
+        self._set_full(following, following.is_full)
+
+    def take(self, number: int, now: float) -> Event | None:
+        """The next event of a subscription."""
+        following = self._by_number.get(number)
+        if following is None:
+            return None
+        event = following.take()
+        self._set_full(following, following.is_full)
+        if following.phase is Phase.PAUSED and following.is_empty:
+            following.phase = Phase.WAITING
+            self._ask(following)
+        return event
+
+    def handle_opened(self, resumed: bool, now: float) -> None:
+        """There is a connection; ``resumed`` with a token."""
+        self._is_open = True
+        for following in self._by_channel.values():
+            if following.phase is Phase.PAUSED:
+                continue
+            if resumed and following.channel in self._sealed:
+                following.phase = Phase.EXPECTED
+            else:
+                self._ask(following)
+        if not resumed:
+            self._sealed.clear()
+        self._announced_by = now + ANNOUNCED_WITHIN
+
+    def handle_lost(self) -> None:
+        """There is no connection."""
+        self._is_open = False
+        self._announced_by = None
+        self._later.clear()
+        self._to_tell.clear()
+        for following in self._by_channel.values():
+            following.asked = following.ask_at = None
+            if following.phase is not Phase.PAUSED:
+                following.phase = Phase.WAITING
+
+    def handle_token(self) -> None:
+        """A token came: it restores what this connection has by now."""
+        followed = self._by_channel.values()
+        self._sealed = {f.channel for f in followed if f.phase in SERVED}
+
+    def handle_restored(self) -> None:
+        """All that the token restored has been announced."""
+        self._announced_by = None
+        for following in self._by_channel.values():
+            if following.phase is Phase.EXPECTED:
+                self._ask(following)
+
+    def handle_subscribed(self, message: SubscribedTo, size: int, now: float) -> None:
+        """A subscription begins, asked for or restored."""
+        following = self._by_channel.get(message.channel)
+        is_answer = message.id is not None
+        if following is not None and following.phase is not Phase.PAUSED:
+            knows = following.received is not None and following.phase not in SERVED
+            if following.asked == message.id if is_answer else knows:
+                following.handle_subscribed(message.position, message.live, not is_answer, size)
+                self._gave(following, now)
+                return
+        # An old question's answer, after which another was asked: that one has its own.
+        if is_answer or (following is not None and following.phase in SERVED):
+            return
+        # The token has it from before, but nobody wants it, or not from there.
+        self._tell("unsubscribe", Following(0, message.channel, "now", False, self._inbox))
+        if following is not None and following.phase is not Phase.PAUSED:
+            self._ask(following)
+
+    def handle_unsubscribed(self, message: UnsubscribedFrom, now: float) -> None:
+        """The answer to an ``unsubscribe``, or the server ended a subscription."""
+        following = self._by_channel.get(message.channel)
+        if following is not None and message.id is None and following.phase is not Phase.PAUSED:
+            self._try_again_or_end(following, message.error, now)
+
+    def handle_event(self, event: ChannelEvent, size: int, now: float) -> None:
+        """Something about a channel."""
+        following = self._by_channel.get(event.channel)
+        # What was under way before an `unsubscribe`, or comes before the `subscribed`, is nobody's.
+        if following is not None and following.phase in SERVED:
+            following.handle(event, size)
+            self._gave(following, now)
+
+    def handle_refused(self, number: int, error: OffhookError, now: float) -> bool:
+        """Whether the error was the answer to a ``subscribe``."""
+        asked = (f for f in self._by_channel.values() if f.asked == number)
+        following = next(asked, None)
+        if following is None:
+            return False
+        following.asked = None
+        if error.code == "already_subscribed":
+            # By the token, then: it will be announced.
+            following.phase = Phase.EXPECTED
+        else:
+            self._try_again_or_end(following, error, now)
+        return True
+
+    def close(self, error: OffhookError | None) -> None:
+        """All end."""
+        self.handle_lost()
+        for following in list(self._by_channel.values()):
+            self._end(following, error)
+
+    def wants_input(self) -> bool:
+        """False while the connection should not be read, since a reader is behind."""
+        return self._full_since is None
+
+    def poll_message(self, number: int) -> dict[str, Any] | None:
+        """The next thing to tell the server, with this id."""
+        if not self._to_tell:
+            return None
+        what, following = self._to_tell.popleft()
+        if what == "unsubscribe":
+            return {"type": "unsubscribe", "channel": following.channel}
+        following.asked = number
+        return following.request()
+
+    def poll_changed(self) -> int | None:
+        """The number of a subscription that has something for its reader."""
+        return self._changed.popleft() if self._changed else None
+
+    def poll_timeout(self) -> float | None:
+        """When to call ``handle_timeout``."""
+        times = [f.ask_at for f in self._later if f.ask_at is not None]
+        if self._announced_by is not None:
+            times.append(self._announced_by)
+        if self._full_since is not None:
+            times.append(self._full_since + self._inbox.patience)
+        return min(times, default=None)
+
+    def handle_timeout(self, now: float) -> None:
+        """Asks again what was to be asked later; pauses readers that are behind for too long."""
+        if self._announced_by is not None and now >= self._announced_by:
+            self.handle_restored()
+        for following in [f for f in self._later if f.ask_at is not None and now >= f.ask_at]:
+            self._ask(following)
+        if self._full_since is not None and now >= self._full_since + self._inbox.patience:
+            self._pause_full()
+
+    def _ask(self, following: Following) -> None:
+        if not self._is_open:
+            return
+        following.phase = Phase.ASKED
+        following.asked = following.ask_at = None
+        self._later.discard(following)
+        if ("subscribe", following) not in self._to_tell:
+            self._tell("subscribe", following)
+
+    def _tell(self, what: Literal["subscribe", "unsubscribe"], following: Following) -> None:
+        self._to_tell.append((what, following))
+
+    def _tell_server(self, following: Following) -> None:
+        """The server need not send any more."""
+        waiting: _ToTell = ("subscribe", following)
+        if waiting in self._to_tell:
+            self._to_tell.remove(waiting)
+        elif self._is_open and following.phase in (Phase.ASKED, *SERVED):
+            self._tell("unsubscribe", following)
+        # Expected: the server announces it, and is told then that nobody wants it.
+
+    def _try_again_or_end(self, following: Following, error: OffhookError, now: float) -> None:
+        if error.retry == "never":
+            self._end(following, error)
+            return
+        following.phase = Phase.WAITING
+        if error.retry == "later":
+            following.ask_at = now + (LATER if error.retry_after is None else error.retry_after)
+            self._later.add(following)
+
+    def _end(self, following: Following, error: OffhookError | None) -> None:
+        del self._by_channel[following.channel]
+        following.phase = Phase.ENDED
+        following.error = error
+        self._later.discard(following)
+        self._changed.append(following.number)
+
+    def _gave(self, following: Following, now: float) -> None:
+        self._changed.append(following.number)
+        if following.is_full:
+            self._set_full(following, True)
+            if self._full_since is None:
+                self._full_since = now
+
+    def _set_full(self, following: Following, is_full: bool) -> None:
+        if is_full:
+            self._full.add(following.number)
+            return
+        self._full.discard(following.number)
+        if not self._full:
+            self._full_since = None
+
+    def _pause_full(self) -> None:
+        for number in self._full:
+            following = self._by_number[number]
+            if following.phase in SERVED:
+                self._tell_server(following)
+                following.phase = Phase.PAUSED
+        self._full.clear()
+        self._full_since = None

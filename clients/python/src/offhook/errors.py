@@ -1,0 +1,60 @@
+"""Errors, by what a program can do about them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Retry = Literal["never", "later", "reconnect"]
+
+
+class OffhookError(Exception):
+    """The base of all errors of this package.
+
+    ``code`` is the protocol's (docs/protocol.md, "error") or one of the client's own. ``retry`` says whether the same
+    call can work: ``never``, ``later`` (after ``retry_after`` seconds, or a pause of your own), or ``reconnect``.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        retry: Retry = "never",
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.retry: Retry = retry
+        self.retry_after = retry_after
+
+
+class Refused(OffhookError):
+    """The server said no. Change the request, or the server's configuration."""
+
+
+class Unavailable(OffhookError):
+    """Not now: ``offline``, ``queue_full``, or the server's ``busy`` and the like. Try again later."""
+
+
+class TimedOut(Unavailable, TimeoutError):
+    """No answer in time. It may have happened all the same: publish again with the same key."""
+
+
+class Closed(OffhookError):
+    """The client is closed for good: by ``close()``, or by an end that says not to come back. Make a new client."""
+
+
+class BadMessage(OffhookError):
+    """The server sent something that can't be read. It comes as a warning; the connection goes on."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("bad_message", message)
+
+
+def refusal(code: str, message: str, retry: Retry, retry_after: float | None) -> OffhookError:
+    """The error for what the server refused."""
+    kind = Refused if retry == "never" else Unavailable
+    if code == "timed_out":
+        kind = TimedOut
+    return kind(code, message, retry=retry, retry_after=retry_after)

@@ -1,0 +1,195 @@
+"""What a subscription gives, and what the other calls answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, Union
+
+from .errors import OffhookError
+
+# Sequence and Mapping would let bytes and odd keys in; a dict or list of these is what json writes.
+Json: TypeAlias = Union[str, int, float, bool, "list[Any]", "tuple[Any, ...]", "dict[str, Any]", None]
+"""Anything that JSON can say."""
+
+Data: TypeAlias = Json | bytes | bytearray | memoryview
+"""What a publication carries; bytes travel in base64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """Begin with the newest ``count`` messages that are kept."""
+
+    count: int
+
+
+Since: TypeAlias = str | Last
+"""Where a subscription or a history begins: ``"now"``, ``"start"``, ``Last(50)`` or a position."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A publication in a channel."""
+
+    channel: str
+    position: str
+    data: Any
+    """JSON as it was published, or ``bytes``."""
+    time: int
+    """Milliseconds since 1970 on the server's clock."""
+    user: str | None = None
+    """Who published; missing for strangers and for the server itself."""
+    session: str | None = None
+    key: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    previous: str = ""
+    """The position of the message before it in the channel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """The messages after ``from_``, up to and including ``to``, don't come.
+
+    ``reason`` is the protocol's, or ``unannounced``: a hole that the server did not announce. With ``diverged``,
+    messages after ``agreed`` that were received before are no longer part of the stream.
+    """
+
+    channel: str
+    from_: str
+    to: str
+    reason: str
+    agreed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """A connection serves the subscription. ``live``: nothing is missing. ``resumed``: with the session it had."""
+
+    channel: str
+    position: str
+    live: bool
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Everything that was missing has come."""
+
+    channel: str
+    position: str
+
+
+@dataclass(frozen=True, slots=True)
+class CatchingUp:
+    """This connection reads too slowly, and gets what it missed from what the channel keeps."""
+
+    channel: str
+    position: str
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A session that is present in a channel."""
+
+    session: str
+    user: str | None = None
+    info: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """A member came."""
+
+    channel: str
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """A member left."""
+
+    channel: str
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Comes unasked after joins and leaves were left out: it replaces what was known."""
+
+    channel: str
+    members: tuple[Member, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The subscription ended; with an ``error`` the server ended it. To callbacks only: a loop ends, or raises."""
+
+    channel: str
+    error: OffhookError | None = None
+
+
+Event: TypeAlias = Subscribed | Message | Live | CatchingUp | Gap | Join | Leave | Members
+"""What iterating over a subscription gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The server has it. ``duplicate``: the key had been published before, at this position."""
+
+    position: str
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Messages read once. ``gap``: why messages before the first of them are missing. ``head``: the newest there is."""
+
+    messages: tuple[Message, ...]
+    head: str
+    gap: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Some of a channel's ``total`` members."""
+
+    members: tuple[Member, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Receipts:
+    """How many ``subscribers`` have received everything up to a position; ``sessions`` names some of them."""
+
+    received: int
+    subscribers: int
+    sessions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Of the connection. ``closed`` is for good, with an ``error`` unless ``close()`` or the server's 1000 did it."""
+
+    name: Literal["connecting", "open", "waiting", "closed"]
+    attempt: int = 0
+    retry_in: float | None = None
+    """While ``waiting``: seconds until the next attempt, as of this change."""
+    resumed: bool = False
+    """When ``open``: with the session of the connection before."""
+    error: OffhookError | None = None
+    """Why the connection was lost, or why the client is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Seconds there and back, as of the last ping."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something that spoils nothing, such as a message that can't be read."""
+
+    error: OffhookError

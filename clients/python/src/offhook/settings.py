@@ -1,0 +1,84 @@
+"""Every limit and time, each with its default and the reason for it. Times are in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+
+class _Positive:
+    """Checks that every number in a group of settings is one that can work."""
+
+    def __post_init__(self) -> None:
+        for setting in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, setting.name)
+            if isinstance(value, int | float) and not value > 0:
+                name = f"{type(self).__name__}.{setting.name}"
+                raise ValueError(f"{name} is {value}; it has to be more than 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff(_Positive):
+    """The wait before an attempt is random below a bound that doubles ("full jitter")."""
+
+    first: float = 0.5
+    """The bound of the first wait. 0.5 s: a restart of the server costs a person a quarter of a second on average."""
+    cap: float = 10.0
+    """The bound doubles up to this. 10 s: after an outage everybody is back within that; a server that needs longer
+    says so."""
+    stable: float = 5.0
+    """A connection that was open this long starts the bound anew. 5 s: one that is lost at once does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat(_Positive):
+    """A quiet connection is asked whether somebody is still there."""
+
+    every: float = 25.0
+    """Ask after this much silence. 25 s: below the 30 s after which the most impatient gateways drop a connection."""
+    within: float = 10.0
+    """Without an answer for this long the connection is dead. 10 s: longer than a phone's radio needs to wake."""
+    within_after_sleep: float = 4.0
+    """The same after the machine slept, or when ``reconnect()`` asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox(_Positive):
+    """What is published and not answered yet."""
+
+    count: int = 1_000
+    """Publications that may wait. 1,000: what a script produces during a restart of the server."""
+    size: int = 1 << 20
+    """Bytes of JSON that may wait. 1 MiB: nothing to a process, and a few seconds of a slow network."""
+    in_flight: int = 32
+    """Sent and not answered, in all channels. 32: fills a connection of 100 ms when the server commits every few ms."""
+    give_up_after: float = 50 * 60.0
+    """Sent and not answered for this long is given up. 50 min: servers forget keys after an hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inbox(_Positive):
+    """Events of one subscription that were not taken yet."""
+
+    count: int = 1_000
+    """Events that may wait. 1,000: what a reader that is busy for a moment catches up with at once."""
+    size: int = 4 << 20
+    """Characters of JSON that may wait. 4 MiB: a few dozen of the largest messages."""
+    patience: float = 1.0
+    """While an inbox is full the connection is not read, for at most this long. 1 s: then the subscription pauses, and
+    goes on from the channel's history, so that one slow reader does not hold up the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings(_Positive):
+    """All settings of a client."""
+
+    backoff: Backoff = field(default_factory=Backoff)
+    heartbeat: Heartbeat = field(default_factory=Heartbeat)
+    outbox: Outbox = field(default_factory=Outbox)
+    inbox: Inbox = field(default_factory=Inbox)
+    open_within: float = 10.0
+    """A connection has to be open within this. 10 s: two or three round trips; a slower network carries nothing."""
+    answer_within: float = 20.0
+    """A question is given up after this. 20 s: the server's own limit of 10 s, and a reconnect."""
+    max_size: int = 16 << 20
+    """Bytes of the largest message taken from the server. 16 MiB: more than a page of history ever has."""

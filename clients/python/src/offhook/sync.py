@@ -1,0 +1,171 @@
+"""The same client for programs without an event loop: it runs one in a thread of its own.
+
+For scripts and threads. Every call blocks, and may be made from any thread; ``timeout`` is in seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from types import TracebackType
+from typing import Any, TypeVar
+
+from . import client as asynchronous
+from .errors import TimedOut
+from .events import Data, Event, History, Presence, Published, Receipts, Since, State
+from .subscription import Subscription as AsyncSubscription
+
+T = TypeVar("T")
+
+
+def connect(url: str, **options: Any) -> Client:
+    """Opens a connection that comes back by itself. The options are those of ``offhook.connect``."""
+    return Client(url, **options)
+
+
+class Client:
+    """Channels over one connection that comes back. Hold it with ``with``."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self._loop = asyncio.new_event_loop()
+        # A daemon: a program that forgot to close this ends all the same.
+        self._thread = threading.Thread(target=self._loop.run_forever, name="offhook", daemon=True)
+        self._thread.start()
+        try:
+            self._client = self._call(lambda: asynchronous.connect(url, **options))
+        except BaseException:
+            self._stop()
+            raise
+
+    @property
+    def state(self) -> State:
+        """Of the connection."""
+        return self._client.state
+
+    @property
+    def session(self) -> str | None:
+        """The name that other members see."""
+        return self._client.session
+
+    def opened(self, timeout: float | None = None) -> None:
+        """Waits until the server has welcomed this client."""
+        self._wait(self._client.opened(), timeout)
+
+    def subscribe(self, channel: str, *, since: Since = "now", presence: bool = False) -> Subscription:
+        """Begins at ``since``; iterate over it."""
+        subscription = self._call(lambda: self._client.subscribe(channel, since=since, presence=presence))
+        return Subscription(self, subscription)
+
+    def publish(self, channel: str, data: Data, *, timeout: float | None = None, **options: Any) -> Published:
+        """Waits until the server has it. After a timeout it is not sent any more, if it was not."""
+
+        async def publish() -> Published:
+            return await self._client.publish(channel, data, **options)
+
+        return self._wait(publish(), timeout)
+
+    def history(self, channel: str, *, timeout: float | None = None, **options: Any) -> History:
+        """Reads once; the options are those of the asynchronous client."""
+        return self._wait(self._client.history(channel, **options), timeout)
+
+    def presence(self, channel: str, *, timeout: float | None = None) -> Presence:
+        """Who is there."""
+        return self._wait(self._client.presence(channel), timeout)
+
+    def receipts(self, channel: str, position: str, *, timeout: float | None = None) -> Receipts:
+        """How many connections have everything up to ``position``."""
+        return self._wait(self._client.receipts(channel, position), timeout)
+
+    def ack(
+        self, channel: str, consumer: str, position: str | None = None, *, timeout: float | None = None
+    ) -> str | None:
+        """Has the server remember that ``consumer`` has done everything up to ``position``."""
+        return self._wait(self._client.ack(channel, consumer, position), timeout)
+
+    def close(self) -> None:
+        """For good: the session ends."""
+        if self._loop.is_closed():
+            return
+        self._wait(self._client.close(), None)
+        self._stop()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _call(self, function: Callable[[], T]) -> T:
+        """Calls a function in the loop's thread."""
+
+        async def call() -> T:
+            return function()
+
+        return self._wait(call(), None)
+
+    def _wait(self, work: Coroutine[Any, Any, T], timeout: float | None) -> T:
+        running = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return running.result(timeout)
+        except concurrent.futures.TimeoutError as error:
+            if running.done():
+                raise
+            running.cancel()
+            why = f"nothing within {timeout:g} s; it may have happened all the same"
+            raise TimedOut("timed_out", why, retry="later") from error
+        except BaseException:
+            # Such as KeyboardInterrupt: nobody waits for it any more.
+            running.cancel()
+            raise
+
+
+class Subscription(Iterator[Event]):
+    """One channel. Iterate over it, or ask for the ``next`` event with a timeout."""
+
+    def __init__(self, client: Client, subscription: AsyncSubscription) -> None:
+        self._client = client
+        self._subscription = subscription
+
+    @property
+    def position(self) -> str | None:
+        """That of the last message that was handled."""
+        return self._client._call(lambda: self._subscription.position)  # noqa: SLF001 - the same module
+
+    def __iter__(self) -> Subscription:
+        return self
+
+    def __next__(self) -> Event:
+        return self.next()
+
+    def next(self, timeout: float | None = None) -> Event:
+        """The next event. Raises ``TimedOut`` without losing it, ``StopIteration`` at the end."""
+
+        async def following() -> Event | None:
+            # A StopAsyncIteration can't cross a future.
+            return await anext(self._subscription, None)
+
+        event = self._client._wait(following(), timeout)  # noqa: SLF001
+        if event is None:
+            raise StopIteration
+        return event
+
+    def unsubscribe(self) -> None:
+        """Ends it."""
+        self._client._call(self._subscription.unsubscribe)  # noqa: SLF001
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.unsubscribe()

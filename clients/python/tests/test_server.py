@@ -1,0 +1,319 @@
+"""The client against the real server, which is killed, stopped, frozen and cut off."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import offhook
+from machine import Network, Server, runs, served
+from offhook import Gap, Inbox, Join, Last, Leave, Message, Settings, State, Subscribed, Subscription
+
+QUICK = Settings(backoff=offhook.Backoff(first=0.05, cap=0.2))
+COUNT = 150
+
+
+def client_of(network: Network | Server, settings: Settings = QUICK, **more: Any) -> offhook.Client:
+    return offhook.connect(f"ws://127.0.0.1:{network.port}/ws", settings=settings, proxy=None, **more)
+
+
+async def read(room: Subscription, count: int) -> tuple[list[Any], list[str]]:
+    """The data of so many messages, and the gaps between them."""
+    data: list[Any] = []
+    gaps: list[str] = []
+    async for event in room:
+        if isinstance(event, Gap):
+            gaps.append(event.reason)
+        if isinstance(event, Message):
+            data.append(event.data)
+            if len(data) == count:
+                return data, gaps
+    raise AssertionError(f"it ended after {data}")
+
+
+async def state(client: offhook.Client, name: str) -> State:
+    """The next time that the connection gets there."""
+    there = asyncio.get_running_loop().create_future()
+    stop = client.on(State, lambda to: there.set_result(to) if to.name == name and not there.done() else None)
+    try:
+        reached: State = await there
+        return reached
+    finally:
+        stop()
+
+
+async def message(room: Subscription) -> Message:
+    async for event in room:
+        if isinstance(event, Message):
+            return event
+    raise AssertionError("it ended")
+
+
+@runs
+async def test_killed_and_cut_while_it_publishes_every_message_arrives_once_and_in_order() -> None:
+    async with served() as (server, network), client_of(network) as publisher, client_of(network) as subscriber:
+        reading = asyncio.ensure_future(read(subscriber.subscribe("chat", since="start"), COUNT))
+        answers = []
+        for number in range(COUNT):
+            answers.append(publisher.publish("chat", number))
+            if number % 50 == 25:
+                await answers[number - 10]
+                await server.kill()
+                await server.start()
+            elif number % 10 == 5:
+                await answers[max(0, number - 3)]
+                network.cut()
+        published = await asyncio.gather(*answers)
+        assert await reading == (list(range(COUNT)), [])
+        assert len({answer.position for answer in published}) == COUNT
+        async with client_of(network) as late:
+            assert await read(late.subscribe("chat", since="start"), COUNT) == (list(range(COUNT)), [])
+
+
+@runs
+async def test_a_graceful_restart_goes_on_with_the_same_session_and_no_gap() -> None:
+    async with served() as (server, network), client_of(network) as one, client_of(network) as other:
+        room = one.subscribe("chat")
+        assert isinstance(await room.next(), Subscribed)
+        await other.publish("chat", 1)
+        assert (await message(room)).data == 1
+        session = one.session
+        back = asyncio.ensure_future(state(one, "open"))
+        await server.stop()
+        await server.start()
+        assert (await back).resumed
+        assert one.session == session
+        await other.publish("chat", 2)
+        assert await read(room, 1) == ([2], [])
+
+
+@runs
+async def test_what_the_channel_no_longer_keeps_is_a_gap_with_its_reason() -> None:
+    async with served() as (_, network), client_of(network) as one:
+        room = one.subscribe("chat", since="17.3")
+        events = [await room.next(), await room.next()]
+        assert [event.reason for event in events if isinstance(event, Gap)] == ["epoch_changed"]
+
+
+@runs
+async def test_bytes_tags_history_presence_receipts_and_a_consumer() -> None:
+    async with served() as (_, network), client_of(network, info={"name": "one"}) as one:
+        room = one.subscribe("chat", presence=True)
+        assert isinstance(await room.next(), Subscribed)
+        first = await one.publish("chat", b"\x00\xff", tags={"kind": "raw"}, key="k1")
+        again = await one.publish("chat", "again", key="k1")
+        assert (again.position, again.duplicate) == (first.position, True)
+        came = await message(room)
+        assert (came.data, came.tags, came.position) == (b"\x00\xff", {"kind": "raw"}, first.position)
+        for text in ("a", "b", "c"):
+            await one.publish("chat", text)
+        history = await one.history("chat", limit=2)
+        assert [item.data for item in history.messages] == ["b", "c"]
+        assert history.messages[-1].position == history.head
+        before = await one.history("chat", before=history.messages[0].position, limit=2)
+        assert [item.data for item in before.messages] == [b"\x00\xff", "a"]
+        everything = await one.history("chat", since="start", limit=10)
+        assert len(everything.messages) == 4
+        assert [item.data for item in (await one.history("chat", since=Last(1))).messages] == ["c"]
+        presence = await one.presence("chat")
+        assert [(member.session, member.info) for member in presence.members] == [(one.session, {"name": "one"})]
+        receipts = await one.receipts("chat", history.head)
+        while receipts.received == 0:
+            receipts = await one.receipts("chat", history.head)
+        assert (receipts.received, receipts.subscribers, receipts.sessions) == (1, 1, (one.session,))
+        assert await one.ack("chat", "billing") is None
+        assert await one.ack("chat", "billing", history.head) == history.head
+        assert await one.ack("chat", "billing") == history.head
+        with pytest.raises(offhook.Refused) as refused:
+            await one.publish("a*b", 1)
+        assert (refused.value.code, refused.value.retry) == ("bad_channel_name", "never")
+        with pytest.raises(offhook.Refused, match="too_large"):
+            await one.publish("chat", "x" * 100_000)
+
+
+@runs
+async def test_members_come_and_go() -> None:
+    async with served("--limits-presence-grace", "100ms") as (_, network), client_of(network) as watcher:
+        room = watcher.subscribe("chat", presence=True)
+        assert isinstance(await room.next(), Subscribed)
+        async with client_of(network, info="guest") as guest:
+            other = guest.subscribe("chat")
+            await other.next()
+            session = guest.session
+        seen: list[Any] = []
+        async for event in room:
+            if isinstance(event, Join | Leave) and event.member.session == session:
+                seen.append((type(event), event.member.info))
+            if len(seen) == 2:
+                break
+        assert seen == [(Join, "guest"), (Leave, "guest")]
+
+
+@runs
+async def test_a_burst_above_the_servers_rate_is_slowed_down_and_arrives_whole() -> None:
+    async with served() as (_, network), client_of(network) as one:
+        reading = asyncio.ensure_future(read(one.subscribe("chat", since="start"), 300))
+        answers = await asyncio.gather(*[one.publish("chat", number, ordered=False) for number in range(300)])
+        assert len({answer.position for answer in answers}) == 300
+        data, gaps = await reading
+        assert (sorted(data), gaps) == (list(range(300)), [])
+
+
+@runs
+async def test_a_server_that_hangs_is_noticed_and_left() -> None:
+    settings = Settings(backoff=QUICK.backoff, heartbeat=offhook.Heartbeat(every=0.2, within=0.3), open_within=1.0)
+    async with served() as (server, network), client_of(network, settings) as one:
+        room = one.subscribe("chat", since="start")
+        await room.next()
+        lost = asyncio.ensure_future(state(one, "waiting"))
+        server.freeze()
+        await lost
+        waiting = one.publish("chat", "written while it hung")
+        server.thaw()
+        await waiting
+        assert (await message(room)).data == "written while it hung"
+
+
+@runs
+async def test_a_network_that_swallows_everything_is_noticed_too() -> None:
+    settings = Settings(backoff=QUICK.backoff, heartbeat=offhook.Heartbeat(every=0.2, within=0.3), open_within=0.5)
+    async with served() as (_, network), client_of(network, settings) as one:
+        await one.opened()
+        lost = asyncio.ensure_future(state(one, "waiting"))
+        network.die()
+        await lost
+        network.cut()
+        network.revive()
+        await one.publish("chat", "through")
+
+
+@runs
+async def test_a_reader_that_is_slow_gets_everything_and_holds_nobody_up() -> None:
+    settings = Settings(backoff=QUICK.backoff, inbox=Inbox(count=20, patience=0.05))
+    async with served() as (_, network), client_of(network, settings) as one, client_of(network) as other:
+        slow, fast = one.subscribe("slow", since="start"), one.subscribe("fast", since="start")
+        await asyncio.gather(*[other.publish("slow", number, ordered=False) for number in range(100)])
+        while slow.state != "paused":
+            await one.presence("fast")
+        await other.publish("fast", "here")
+        assert (await message(fast)).data == "here"
+        data, gaps = await read(slow, 100)
+        assert (sorted(data), gaps) == (list(range(100)), [])
+
+
+@runs
+async def test_callbacks_get_the_same_events_and_a_failing_one_spoils_nothing() -> None:
+    failures: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
+    async with served() as (_, network), client_of(network) as one:
+        room = one.subscribe("chat", since="start")
+        seen: list[Any] = []
+        ended = asyncio.get_running_loop().create_future()
+
+        async def slowly(event: Message) -> None:
+            await asyncio.sleep(0)
+            seen.append(event.data)
+
+        def fails(event: Message) -> None:
+            raise KeyError(event.data)
+
+        room.on(Message, fails)
+        stop: Callable[[], None] = room.on(Message, slowly)
+        room.on(offhook.Ended, ended.set_result)
+        with pytest.raises(RuntimeError, match="use either handlers or a loop"):
+            await room.next()
+        for number in range(5):
+            await one.publish("chat", number)
+        while len(seen) < 5:
+            await one.presence("chat")
+        stop()
+        await one.publish("chat", 5)
+        room.unsubscribe()
+        assert await ended == offhook.Ended("chat", None)
+        assert seen == [0, 1, 2, 3, 4]
+        assert [type(failure) for failure in failures][:5] == [KeyError] * 5
+    assert room.state == "ended"
+
+
+@runs
+async def test_waiting_for_an_event_or_an_answer_may_be_cancelled_and_loses_nothing() -> None:
+    async with served() as (_, network), client_of(network) as one:
+        room = one.subscribe("chat", since="start")
+        await room.next()
+        for number in range(20):
+            waiting = asyncio.ensure_future(room.next())
+            await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+            answer = one.publish("chat", number)
+            if number % 2:
+                with pytest.raises(asyncio.TimeoutError):
+                    await asyncio.wait_for(room.next(), 0)
+            await answer
+            assert (await message(room)).data == number
+        question = asyncio.ensure_future(one.presence("chat"))
+        await asyncio.sleep(0)
+        question.cancel()
+        await asyncio.gather(question, return_exceptions=True)
+        assert (await one.presence("chat")).total == 1
+
+
+@runs
+async def test_closing_ends_loops_and_fails_what_waits() -> None:
+    async with served() as (_, network):
+        one = client_of(network)
+        await one.opened()
+        room = one.subscribe("chat")
+        loop = asyncio.ensure_future(read(room, 1))
+        network.refuse()
+        answer = one.publish("chat", "never")
+        question = asyncio.ensure_future(one.presence("chat"))
+        await asyncio.sleep(0)
+        await one.close()
+        with pytest.raises(AssertionError, match="it ended after"):
+            await loop
+        for waiting in (answer, question):
+            with pytest.raises(offhook.Closed):
+                await waiting
+        with pytest.raises(offhook.Closed):
+            one.subscribe("chat")
+        assert one.state.name == "closed"
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    assert not [task for task in others if "offhook" in task.get_name()]
+
+
+@runs
+async def test_the_session_on_another_connection_replaces_this_one_for_good() -> None:
+    async with served("--workers", "1") as (_, network), client_of(network) as one:
+        room = one.subscribe("chat")
+        await room.next()
+        closed = asyncio.ensure_future(state(one, "closed"))
+        copy = client_of(network)
+        # What a copy of the process would have: the same token.
+        copy._core._resume = one._core._resume  # noqa: SLF001 - nothing public gives it
+        error = (await closed).error
+        assert error is not None
+        assert error.code == "replaced"
+        with pytest.raises(offhook.Closed):
+            await room.next()
+        await copy.close()
+
+
+@runs
+async def test_a_token_is_asked_for_each_connection() -> None:
+    asked = 0
+
+    async def token() -> str:
+        nonlocal asked
+        asked += 1
+        return f"jwt-{asked}"
+
+    async with served() as (_, network), client_of(network, token=token) as one:
+        await one.opened()
+        back = asyncio.ensure_future(state(one, "open"))
+        network.cut()
+        await back
+        assert asked >= 2
