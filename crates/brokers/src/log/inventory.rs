@@ -270,16 +270,13 @@ impl Inventory {
         })
     }
 
-    /// Answers who asks for a snapshot.
-    pub(super) fn answer_requests(&self) {
-        snapshot::answer_requests(&self.directory);
-    }
-
-    /// Looks at the journals, about once a second.
+    /// Looks at the journals, about once a second and between two batches, and answers who asks for
+    /// a snapshot.
     ///
     /// # Errors
     /// What is missing although it is needed, or the system's error.
     pub(super) fn look(&mut self, store: &Store) -> Result<(), String> {
+        snapshot::answer_requests(&self.directory);
         let on_disk = journals(&self.directory).map_err(|error| error.to_string())?;
         let before = self.manifest.clone();
         let newest = on_disk.last().copied().unwrap_or(0);

@@ -4,6 +4,7 @@ mod bench;
 mod config;
 mod decode;
 mod dial;
+mod log;
 mod manual;
 mod peer;
 mod program;

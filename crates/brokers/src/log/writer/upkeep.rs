@@ -27,7 +27,6 @@ impl Writer {
         let window = self.hub.rules().longest_key_window().as_millis() as u64;
         store.forget_keys_before(now_ms.saturating_sub(window));
         self.look_after_files(&store);
-        self.files.inventory.answer_requests();
         self.trim_by_age(&store, now_ms);
         self.close_unused();
     }
