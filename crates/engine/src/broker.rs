@@ -438,6 +438,10 @@ pub enum BrokerFailure {
     UnknownChannel,
     /// The user has as many consumers in this channel as go.
     TooManyConsumers,
+    /// There are as many channels as the broker takes.
+    TooManyChannels,
+    /// The position is not one of the stream.
+    UnknownPosition,
 }
 
 impl From<BrokerFailure> for Refusal {
@@ -459,6 +463,14 @@ impl From<BrokerFailure> for Refusal {
             BrokerFailure::UnknownChannel => (
                 ErrorCode::UnknownChannel,
                 "no rule of the server's configuration allows it",
+            ),
+            BrokerFailure::TooManyChannels => (
+                ErrorCode::Busy,
+                "the server has as many channels as it takes; leave some, or try again later",
+            ),
+            BrokerFailure::UnknownPosition => (
+                ErrorCode::BadRequest,
+                "this position was never given out in this channel; acknowledge one that was received",
             ),
             BrokerFailure::TooManyConsumers => (
                 ErrorCode::TooManyConsumers,

@@ -13,8 +13,12 @@
 //! **The way of a publication.** A worker's [`submit`](crate::Broker::submit) puts it into a
 //! bounded queue. One writer thread takes everything that waits there, gives offsets, writes one
 //! batch and makes it durable with one fsync: the longer an fsync takes, the more publications the
-//! next one carries. Only then come the acknowledgements and the news to followers. Reads of
-//! history go to a second thread, so that nobody's long read delays an fsync.
+//! next one carries. Only then come the acknowledgements, and the updates to followers.
+//!
+//! **Everything else** happens in the caller's thread (`shared.rs`), from what the bus knows of
+//! each stream as of the last commit: the writer tells it under one lock together with its
+//! followers, after the fsync and never during it. History, and channels that nobody has used, are
+//! read by a second thread. So a slow fsync delays durable acknowledgements and nothing else.
 //!
 //! **What is on disk**, five keyspaces in one journal, so that a batch is there whole or not at
 //! all:
@@ -52,7 +56,9 @@ mod checker;
 mod condition;
 mod copy_forward;
 mod damage;
+mod filters;
 mod inventory;
+mod loading;
 mod manifest;
 mod open_error;
 mod opening;
@@ -61,9 +67,12 @@ mod queue;
 mod reader;
 mod record;
 mod retained;
+mod shared;
 mod shared_store;
 mod snapshot;
 mod store;
+#[cfg(test)]
+mod tests;
 mod view;
 mod witness;
 mod writer;
@@ -72,14 +81,13 @@ use std::{
     fmt,
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        Arc,
         mpsc::{SyncSender, sync_channel},
     },
     thread::JoinHandle,
 };
 
-use offhook_engine::{BrokerEvent, BrokerFailure, BrokerRequest, Now, RequestId, RuleBook};
+use offhook_engine::{BrokerRequest, Now, RuleBook};
 
 use self::{
     checker::Checker,
@@ -87,7 +95,8 @@ use self::{
     inventory::Inventory,
     opening::Opened,
     queue::{Job, JobQueue},
-    reader::Reader,
+    reader::{ReadQueue, Reader},
+    shared::Shared,
     shared_store::SharedStore,
     witness::Witness,
     writer::Writer,
@@ -168,11 +177,8 @@ impl LogOptions {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Log {
-    queue: Arc<JobQueue>,
+    shared: Arc<Shared>,
     condition: Arc<Condition>,
-    /// The mailboxes are needed here only to say that the queue is full.
-    mailboxes: Mutex<std::collections::BTreeMap<WorkerId, Arc<Mailbox>>>,
-    next_worker: AtomicU64,
     /// Dropped, it ends the thread that checks.
     ticks: Option<SyncSender<()>>,
     threads: Vec<JoinHandle<()>>,
@@ -208,18 +214,25 @@ impl Log {
         let newest = store
             .newest()
             .map_err(|error| OpenError::of(&path, error))?;
-        let sequence = Arc::new(AtomicU64::new(newest.sequence));
-        let queue = Arc::new(JobQueue::new(options.queue_count, options.queue_bytes));
+        let hub = Hub::new(rules, epochs.current(), newest.sequence, now);
+        let sessions = store
+            .sessions()
+            .map_err(|error| OpenError::of(&path, error))?;
+        hub.restore_sessions(sessions);
+        let shared = Arc::new(Shared {
+            hub,
+            jobs: JobQueue::new(options.queue_count, options.queue_bytes),
+            reads: ReadQueue::default(),
+            epochs: Arc::new(epochs),
+        });
         let condition = Arc::new(Condition::default());
         let check_bytes = options.check_bytes;
         let store = SharedStore::new(options, store);
         let (ticks, told) = sync_channel(1);
         let checker = Checker::new(store.clone(), Arc::clone(&condition), check_bytes, told);
-        let (reads, reader) = Reader::new(store.clone(), Arc::clone(&condition));
-        let hub = Hub::new(rules, sequence, now);
+        let reader = Reader::new(Arc::clone(&shared), store.clone(), Arc::clone(&condition));
         let files = Files { witness, inventory };
-        let writer = Writer::new(store, files, reads, hub, epochs, Arc::clone(&condition));
-        let jobs = Arc::clone(&queue);
+        let writer = Writer::new(Arc::clone(&shared), store, files, Arc::clone(&condition));
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new()
                 .name(name.to_owned())
@@ -227,16 +240,13 @@ impl Log {
                 .map_err(io)
         };
         let threads = vec![
-            spawn("log-writer", Box::new(move || writer.run(&jobs)))?,
+            spawn("log-writer", Box::new(move || writer.run()))?,
             spawn("log-reader", Box::new(move || reader.run()))?,
             spawn("log-checker", Box::new(move || checker.run()))?,
         ];
-        let (mailboxes, next_worker) = (Mutex::default(), AtomicU64::new(1));
         Ok(Self {
-            queue,
+            shared,
             condition,
-            mailboxes,
-            next_worker,
             ticks: Some(ticks),
             threads,
             warnings,
@@ -249,53 +259,27 @@ impl Log {
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
-
-    fn busy(&self, worker: WorkerId, id: RequestId) {
-        let mailboxes = self
-            .mailboxes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(mailbox) = mailboxes.get(&worker) {
-            mailbox.put(BrokerEvent::Failed {
-                id,
-                failure: BrokerFailure::Busy,
-            });
-        }
-    }
 }
 
 impl Broker for Log {
     fn attach(&self, mailbox: Arc<Mailbox>) -> WorkerId {
-        let worker = WorkerId(self.next_worker.fetch_add(1, Ordering::Relaxed));
-        let mut mailboxes = self
-            .mailboxes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        mailboxes.insert(worker, Arc::clone(&mailbox));
-        self.queue.put_always(Job::Attach { worker, mailbox });
-        worker
+        self.shared.hub.attach(mailbox)
     }
 
     fn detach(&self, worker: WorkerId) {
-        let mut mailboxes = self
-            .mailboxes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        mailboxes.remove(&worker);
-        self.queue.put_always(Job::Detach { worker });
+        self.shared.hub.detach(worker);
     }
 
     fn submit(&self, worker: WorkerId, request: BrokerRequest) {
-        if let Some(Job::Request { worker, request }) =
-            self.queue.put(Job::Request { worker, request })
-            && let Some(id) = answered(&request)
-        {
-            self.busy(worker, id);
-        }
+        self.shared.submit(worker, request);
     }
 
     fn tick(&self, now: Now) {
-        self.queue.put_always(Job::Tick(now));
+        self.shared.hub.tick(now);
+        for ended in self.shared.hub.end_sessions(now) {
+            self.shared.jobs.put_always(Job::Session(ended));
+        }
+        self.shared.jobs.put_always(Job::Tick(now));
         if let Some(ticks) = &self.ticks {
             // One that is still busy with the last tick needs no other.
             let _busy = ticks.try_send(());
@@ -311,32 +295,9 @@ impl Broker for Log {
     }
 }
 
-/// The id of a request that wants an answer.
-fn answered(request: &BrokerRequest) -> Option<RequestId> {
-    match request {
-        BrokerRequest::Publish { id, .. }
-        | BrokerRequest::Follow { id, .. }
-        | BrokerRequest::History { id, .. }
-        | BrokerRequest::Members { id, .. }
-        | BrokerRequest::Ack { id, .. }
-        | BrokerRequest::FollowFilter { id, .. }
-        | BrokerRequest::FilterHistory { id, .. }
-        | BrokerRequest::LoadSession { id, .. }
-        | BrokerRequest::Receipts { id, .. } => Some(*id),
-        BrokerRequest::Unfollow { .. }
-        | BrokerRequest::UnfollowFilter { .. }
-        | BrokerRequest::SaveSession { .. }
-        | BrokerRequest::DropSession { .. }
-        | BrokerRequest::Join { .. }
-        | BrokerRequest::Leave { .. }
-        | BrokerRequest::Found { .. }
-        | BrokerRequest::Renew { .. } => None,
-    }
-}
-
 impl Drop for Log {
     fn drop(&mut self) {
-        self.queue.put_always(Job::Stop);
+        self.shared.jobs.put_always(Job::Stop);
         drop(self.ticks.take());
         for thread in self.threads.drain(..) {
             // A thread that panicked has nothing more to say than its message.

@@ -1,8 +1,11 @@
-//! The thread that reads history, so that nobody's long read delays an fsync.
+//! The thread that reads: history, and channels that were not in use, so that neither delays an
+//! fsync.
 
-use std::sync::{
-    Arc,
-    mpsc::{Receiver, SyncSender, sync_channel},
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use offhook_engine::{
@@ -13,7 +16,12 @@ use offhook_engine::{
 use super::{
     condition::Condition,
     damage,
+    filters::{self, FilterJob},
+    loading::load,
+    queue::Job,
     record::{decode, offset_of},
+    retained::Retained,
+    shared::Shared,
     shared_store::SharedStore,
     store::Store,
 };
@@ -23,7 +31,10 @@ use crate::{
 };
 
 /// Reads that may wait: all workers' reads under way fit many times.
-const WAITING: usize = 4096;
+const READS: usize = 4096;
+/// Channels that may wait to be loaded for followers: a crowd that comes back to channels of its
+/// own fits.
+const LOADS: usize = 65_536;
 
 pub(super) struct ReadJob {
     pub(super) mailbox: Arc<Mailbox>,
@@ -31,49 +42,239 @@ pub(super) struct ReadJob {
     pub(super) channel: ChannelName,
     pub(super) number: u32,
     pub(super) epochs: Arc<Epochs>,
-    pub(super) lineage: Lineage,
+    pub(super) lineage: Arc<Lineage>,
     pub(super) stream: StreamState,
     pub(super) start: ReadStart,
     pub(super) limit: ReadLimit,
 }
 
+/// What is to be loaded from disk.
+#[derive(Debug)]
+pub(super) enum Load {
+    /// A channel that somebody follows or reads.
+    ForBus(ChannelName),
+    /// A channel that somebody publishes in.
+    ForWriter(ChannelName),
+    /// Some of all channels, to find what is too old in those that are not in use.
+    Sweep,
+}
+
+/// What waits for the reader. Loads come before reads: more waits for them.
+#[derive(Default)]
+pub(super) struct ReadQueue {
+    waiting: Mutex<Waiting>,
+    filled: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    loads: VecDeque<Load>,
+    reads: VecDeque<ReadJob>,
+    filters: VecDeque<FilterJob>,
+    closed: bool,
+}
+
+enum Task {
+    Load(Load),
+    Read(ReadJob),
+    Filter(FilterJob),
+}
+
+impl ReadQueue {
+    /// Takes a load. False when too many wait; those for the writer are bounded by what waits
+    /// there.
+    pub(super) fn load(&self, load: Load) -> bool {
+        let mut waiting = self.lock();
+        if matches!(load, Load::ForBus(_)) && waiting.loads.len() >= LOADS {
+            return false;
+        }
+        waiting.loads.push_back(load);
+        drop(waiting);
+        self.filled.notify_one();
+        true
+    }
+
+    /// Takes a read. False when too many wait.
+    pub(super) fn read(&self, job: ReadJob) -> bool {
+        let mut waiting = self.lock();
+        if waiting.reads.len() >= READS {
+            return false;
+        }
+        waiting.reads.push_back(job);
+        drop(waiting);
+        self.filled.notify_one();
+        true
+    }
+
+    /// Takes a read of all channels that match a filter. False when too many wait.
+    pub(super) fn filter(&self, job: FilterJob) -> bool {
+        let mut waiting = self.lock();
+        if waiting.filters.len() >= READS {
+            return false;
+        }
+        waiting.filters.push_back(job);
+        drop(waiting);
+        self.filled.notify_one();
+        true
+    }
+
+    /// The reader ends with what waits now.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.filled.notify_one();
+    }
+
+    fn take(&self) -> Option<Task> {
+        let mut waiting = self.lock();
+        loop {
+            if let Some(load) = waiting.loads.pop_front() {
+                return Some(Task::Load(load));
+            }
+            if let Some(job) = waiting.reads.pop_front() {
+                return Some(Task::Read(job));
+            }
+            if let Some(job) = waiting.filters.pop_front() {
+                return Some(Task::Filter(job));
+            }
+            if waiting.closed {
+                return None;
+            }
+            waiting = self
+                .filled
+                .wait(waiting)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Channels that one tick looks through for what is too old.
+const SWEEP: usize = 64;
+
 pub(super) struct Reader {
+    shared: Arc<Shared>,
     store: SharedStore,
-    jobs: Receiver<ReadJob>,
+    /// Where the last sweep ended.
+    swept: RefCell<String>,
     condition: Arc<Condition>,
 }
 
 impl Reader {
-    pub(super) fn new(
-        store: SharedStore,
-        condition: Arc<Condition>,
-    ) -> (SyncSender<ReadJob>, Self) {
-        let (reads, jobs) = sync_channel(WAITING);
-        (
-            reads,
-            Self {
-                store,
-                jobs,
-                condition,
-            },
-        )
+    pub(super) fn new(shared: Arc<Shared>, store: SharedStore, condition: Arc<Condition>) -> Self {
+        Self {
+            shared,
+            store,
+            swept: RefCell::default(),
+            condition,
+        }
     }
 
     /// Until the writer is gone.
     pub(super) fn run(self) {
-        while let Ok(job) = self.jobs.recv() {
-            let id = job.id;
-            let event = match self.read(&job) {
-                Ok((stream, start, publications)) => BrokerEvent::History {
-                    id,
-                    stream,
-                    start,
-                    publications,
-                },
-                Err(failure) => BrokerEvent::Failed { id, failure },
-            };
-            job.mailbox.put(event);
+        while let Some(task) = self.shared.reads.take() {
+            match task {
+                Task::Load(load) => self.load(load),
+                Task::Read(job) => self.answer(&job),
+                Task::Filter(job) => self.answer_filter(&job),
+            }
         }
+    }
+
+    fn answer(&self, job: &ReadJob) {
+        let id = job.id;
+        let event = match self.read(job) {
+            Ok((stream, start, publications)) => BrokerEvent::History {
+                id,
+                stream,
+                start,
+                publications,
+            },
+            Err(failure) => BrokerEvent::Failed { id, failure },
+        };
+        job.mailbox.put(event);
+    }
+
+    fn answer_filter(&self, job: &FilterJob) {
+        let found = catch_unwind(AssertUnwindSafe(|| {
+            let store = self.store.get().ok_or(BrokerFailure::StorageFailed)?;
+            filters::read(&self.shared, &store, job)
+        }));
+        let found = found.unwrap_or(Err(BrokerFailure::StorageCorrupt));
+        let id = job.id;
+        job.mailbox.put(match found {
+            Ok(event) => event,
+            Err(failure) => BrokerEvent::Failed { id, failure },
+        });
+    }
+
+    fn load(&self, load: Load) {
+        match load {
+            Load::ForWriter(channel) => {
+                let found = self.find_guarded(&channel);
+                let found = found.map(|found| found.map(Box::new));
+                self.shared.jobs.put_always(Job::Loaded { channel, found });
+            }
+            Load::ForBus(channel) => {
+                let rules = self.shared.hub.rules().rules(&channel).cloned();
+                let rules = rules.ok_or(BrokerFailure::UnknownChannel);
+                let view = rules.and_then(|rules| {
+                    let found = self.find_guarded(&channel)?;
+                    let retained = found.unwrap_or_else(|| Retained::new(0));
+                    Ok(self.shared.view(&retained, &rules.history))
+                });
+                self.shared.loaded(&channel, view);
+            }
+            Load::Sweep => self.sweep(),
+        }
+    }
+
+    /// Looks through a few channels, and tells the writer of those that have something too old.
+    fn sweep(&self) {
+        let Some(store) = self.store.get() else {
+            return;
+        };
+        let mut swept = self.swept.borrow_mut();
+        let names = store.channels_after(&swept, SWEEP).unwrap_or_default();
+        *swept = names.last().cloned().unwrap_or_default();
+        for name in names {
+            let Ok(channel) = ChannelName::new(&name) else {
+                continue;
+            };
+            let rules = self.shared.hub.rules().rules(&channel);
+            let Some(rules) = rules.filter(|rules| rules.history.age.is_some()) else {
+                continue;
+            };
+            let Ok(Some(retained)) = self.find_guarded(&channel) else {
+                continue;
+            };
+            let now_ms = self.shared.hub.bus().now().unix_ms;
+            if retained.clone().trim(&rules.history, now_ms).is_some() {
+                let retained = Box::new(retained);
+                self.shared
+                    .jobs
+                    .put_always(Job::Swept { channel, retained });
+            }
+        }
+    }
+
+    /// What is on disk; a store that panics over a damaged block is one channel that can't be read.
+    fn find_guarded(&self, channel: &ChannelName) -> Result<Option<Retained>, BrokerFailure> {
+        let found = catch_unwind(AssertUnwindSafe(|| self.find(channel)));
+        found.unwrap_or_else(|_| {
+            let what = "what is known of it can't be read".to_owned();
+            self.condition.damaged(channel, what);
+            Err(BrokerFailure::StorageCorrupt)
+        })
+    }
+
+    fn find(&self, channel: &ChannelName) -> Result<Option<Retained>, BrokerFailure> {
+        let store = self.store.get().ok_or(BrokerFailure::StorageFailed)?;
+        let rules = self.shared.hub.rules().rules(channel);
+        let rules = rules.ok_or(BrokerFailure::UnknownChannel)?;
+        load(&store, channel, rules, &self.shared.epochs, &self.condition)
     }
 
     fn read(&self, job: &ReadJob) -> Result<Read, BrokerFailure> {

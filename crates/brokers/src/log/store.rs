@@ -17,7 +17,7 @@ use fjall::{
         CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
     },
 };
-use offhook_engine::{ChannelName, Draft, Epoch, Now};
+use offhook_engine::{ChannelName, Draft, Epoch, Now, SessionId};
 
 use super::{
     Durability, LogOptions,
@@ -25,11 +25,13 @@ use super::{
     manifest::{LogId, Marks},
     record::{
         cursor_entry, encode, key_entry, log_key, offset_of, read_cursor_entry, read_key_entry,
+        read_session, sequence_of, session_entry, session_key, session_keys,
     },
     retained::Retained,
 };
 use crate::{
     cursors::Cursor,
+    hub::{Change, Saved},
     lineage::{Began, Epochs, fresh_epoch},
 };
 
@@ -231,6 +233,32 @@ impl Store {
             .map(|bytes| bytes.to_vec()))
     }
 
+    /// Names of channels from this one on, in order.
+    pub(super) fn channels_from(&self, name: &str, count: usize) -> fjall::Result<Vec<String>> {
+        let mut names = Vec::new();
+        let all = name.as_bytes()..OWNER.as_slice();
+        for guard in self.channels.range::<&[u8], _>(all).take(count) {
+            names.push(String::from_utf8_lossy(&guard.key()?).into_owned());
+        }
+        Ok(names)
+    }
+
+    /// The sequence number of a publication; none if it is not there.
+    pub(super) fn sequence_at(&self, channel: u32, offset: u64) -> fjall::Result<Option<u64>> {
+        let record = self.log.get(log_key(channel, offset))?;
+        Ok(record.and_then(|record| sequence_of(&record)))
+    }
+
+    /// All sessions that were saved.
+    pub(super) fn sessions(&self) -> fjall::Result<Vec<(SessionId, Saved)>> {
+        let mut all = Vec::new();
+        for guard in self.node.range(session_keys()) {
+            let (key, value) = guard.into_inner()?;
+            all.extend(read_session(&key, &value));
+        }
+        Ok(all)
+    }
+
     /// Names of channels after this one, in order.
     pub(super) fn channels_after(&self, name: &str, count: usize) -> fjall::Result<Vec<String>> {
         let after = (
@@ -384,6 +412,11 @@ impl Group {
         self.batch.is_empty()
     }
 
+    /// What was published with a key before this group.
+    pub(super) fn published_before(&self, key: &[u8]) -> fjall::Result<Option<(u64, u64)>> {
+        self.store.published(key)
+    }
+
     /// The offset of what this group publishes with a key.
     pub(super) fn published(&self, key: &[u8]) -> Option<u64> {
         self.keys.get(key).copied()
@@ -438,6 +471,16 @@ impl Group {
     pub(super) fn remember(&mut self, name: &ChannelName, retained: &Retained) {
         self.batch
             .insert(&self.store.channels, name.as_str(), retained.encode());
+    }
+
+    pub(super) fn remember_session(&mut self, (session, saved): &Change) {
+        let key = session_key(*session);
+        match saved {
+            Some(saved) => self
+                .batch
+                .insert(&self.store.node, key, session_entry(saved)),
+            None => self.batch.remove(&self.store.node, key),
+        }
     }
 
     pub(super) fn remember_channel_count(&mut self, count: u32) {

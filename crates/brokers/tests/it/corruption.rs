@@ -237,7 +237,7 @@ fn damage_is_found_in_the_background_before_anybody_reads_it() {
         assert!(std::time::Instant::now() < deadline, "it was never found");
         broker.tick(at(second * 1_000));
         second += 1;
-        desk.barrier();
+        desk.writer_barrier();
     };
     assert!(text.contains("channel a: damaged at offset"), "{text}");
     assert!(text.contains("live messages"), "{text}");
@@ -253,7 +253,7 @@ fn a_whole_log_stays_good_under_checks_while_it_is_written_and_trimmed() {
             desk.publish(&format!("channel {n}"), &second.to_string());
         }
         broker.tick(at(second * 1_000));
-        desk.barrier();
+        desk.writer_barrier();
         assert_eq!(broker.health(), Health::Good);
     }
 }

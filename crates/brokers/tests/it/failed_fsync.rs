@@ -111,7 +111,7 @@ fn after_a_failed_fsync_what_is_delivered_and_acknowledged_survives_a_power_cut(
         );
 
         broker.tick(at(1_000));
-        desk.barrier();
+        desk.writer_barrier();
         assert_eq!(broker.health(), Health::Good, "without a publish");
         desk.publish_keyed("a", "two", Some("k2"));
         desk.publish_keyed("a", "three", Some("k3"));
