@@ -69,9 +69,11 @@ mod record;
 mod retained;
 mod shared;
 mod shared_store;
+mod snapshot;
 mod store;
 #[cfg(test)]
 mod tests;
+mod view;
 mod witness;
 mod writer;
 
@@ -100,7 +102,12 @@ use self::{
     witness::Witness,
     writer::Writer,
 };
-pub use self::{open_error::OpenError, private::private_directory};
+pub use self::{
+    open_error::OpenError,
+    private::private_directory,
+    snapshot::{Snapshot, SnapshotError},
+    view::{ChannelSummary, CheckReport, Entry, LogView},
+};
 use crate::{
     broker::{Broker, Health, WorkerId},
     hub::Hub,

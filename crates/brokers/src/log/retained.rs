@@ -92,6 +92,11 @@ impl Retained {
         self.lineage.at(epochs, offset)
     }
 
+    /// The bytes of all but the newest.
+    pub(super) fn sealed_bytes(&self) -> u64 {
+        self.sealed.iter().map(|bucket| bucket.bytes).sum()
+    }
+
     /// Where the scan for what no bucket knows yet begins.
     pub(super) fn unsealed_from(&self) -> u64 {
         self.sealed
