@@ -12,8 +12,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 TOOLS = ROOT / ".tools" / "stock"
 # Of playwright-core one that runs on Debian 12's node, 18.
-# TypeScript checks the types of clients/js.
-NPM = {"ws": "8.23.0", "playwright-core": "1.60.0", "typescript": "5.9.3"}
+# TypeScript checks the types of clients/js, axe-core the pages.
+NPM = {"ws": "8.23.0", "playwright-core": "1.60.0", "typescript": "5.9.3", "axe-core": "4.14.1"}
 PYPI = ["aiohttp==3.14.5", "websockets==17.4"]
 # Long enough for Chromium over a slow line; after it, "not run" rather than a job that hangs.
 PATIENCE = 600

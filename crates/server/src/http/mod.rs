@@ -1,4 +1,4 @@
-//! Everything that is no WebSocket from its first byte on: health, the chat, the client's files.
+//! Everything that is no WebSocket from its first byte on: health, the chat, the examples, the client's files.
 
 mod files;
 mod health;
@@ -82,6 +82,7 @@ fn answer(
         "/healthz" => health::report(&worker.shared),
         "/" if config.talk => redirect("/talk/"),
         "/talk" if config.talk => redirect("/talk/"),
+        "/examples" if config.talk => redirect("/examples/"),
         path if path == config.ws_path => {
             let mut answer = sentence(
                 StatusCode::UPGRADE_REQUIRED,
@@ -93,7 +94,7 @@ fn answer(
             answer
         }
         path => files::serve(path, request.headers(), config.talk).unwrap_or_else(|| {
-            let there = "nothing is served at this path; there are /healthz, /talk/ and /client/";
+            let there = "nothing is served at this path; there are /healthz, /talk/, /examples/ and /client/";
             sentence(StatusCode::NOT_FOUND, there)
         }),
     }
