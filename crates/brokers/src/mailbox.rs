@@ -73,6 +73,9 @@ impl Queue {
             | BrokerEvent::Receipts { .. }
             | BrokerEvent::AskReceipts { .. }
             | BrokerEvent::Failed { .. }
+            | BrokerEvent::FilterHistory { .. }
+            | BrokerEvent::Session { .. }
+            | BrokerEvent::LeaseEnded
             | BrokerEvent::Lagged => 0,
         };
         if weight > 0 && self.news >= limit {

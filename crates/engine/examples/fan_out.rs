@@ -16,9 +16,9 @@ use std::{
 };
 
 use offhook_engine::{
-    BrokerEvent, BrokerRequest, ChannelName, ChannelRules, Command, CommandId, Delivery, Engine,
-    Format, Identity, Limits, Now, Position, Publication, Refusal, RuleBook, SessionId, Since,
-    StreamState, Tags, Trimmed,
+    Arrival, BrokerEvent, BrokerRequest, ChannelName, ChannelRules, Command, CommandId, Delivery,
+    Engine, Format, Identity, Limits, Now, Position, Publication, Refusal, RuleBook, SessionId,
+    Since, StreamState, Subscribe, Tags, Trimmed,
 };
 
 const RUN: Duration = Duration::from_secs(1);
@@ -36,13 +36,10 @@ fn engine_with(connections: u64, channel: &ChannelName) -> Result<Engine, Refusa
     let identity = Arc::new(Identity::stranger());
     for n in 0..connections {
         let session = SessionId::from_bytes(u128::from(n).to_be_bytes());
-        let connection = engine.handle_connection_opened(session, Arc::clone(&identity), now())?;
-        let (since, presence) = (Since::Now, false);
-        let subscribe = Command::Subscribe {
-            channel: channel.clone(),
-            since,
-            presence,
-        };
+        let connection =
+            engine.handle_connection_opened(Arrival::new(session, Arc::clone(&identity)), now())?;
+        let since = Since::Now;
+        let subscribe = Command::Subscribe(Subscribe::new(channel.clone(), since));
         engine.handle_command(connection, CommandId(1), subscribe, now());
         while engine.poll_delivery().is_some() {}
         while let Some(request) = engine.poll_broker_request() {
@@ -87,12 +84,13 @@ fn main() -> Result<(), Refusal> {
             while let Some(delivery) = engine.poll_delivery() {
                 let Delivery::Broadcast {
                     publication,
-                    connections,
+                    recipients,
+                    ..
                 } = delivery
                 else {
                     continue;
                 };
-                for connection in connections {
+                for connection in recipients.connections() {
                     outboxes[connection.index()] += publication.data.len() as u64;
                 }
             }

@@ -12,10 +12,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
+
 use crate::{
     channel_name::ChannelName,
     delivery::GapReason,
     error::{ErrorCode, Refusal},
+    filter::Filter,
     position::Position,
     publication::{Draft, Key, Publication},
     session::{Member, SessionId},
@@ -136,6 +139,54 @@ pub enum BrokerRequest {
         /// Which.
         channel: ChannelName,
     },
+    /// Send the publications of every channel that matches from now on; answered by `Followed`,
+    /// whose head is that of the broker's own order: the epoch and the newest sequence. A worker is
+    /// told of a publication once, however many of its channels and filters match.
+    FollowFilter {
+        /// To be answered.
+        id: RequestId,
+        /// Which.
+        filter: Filter,
+    },
+    /// Stop sending what only this filter matches.
+    UnfollowFilter {
+        /// Which.
+        filter: Filter,
+    },
+    /// Read retained publications of every channel that matches, in the broker's own order;
+    /// answered by `FilterHistory`.
+    FilterHistory {
+        /// To be answered.
+        id: RequestId,
+        /// Which.
+        filter: Filter,
+        /// After which place in the broker's own order.
+        after: Position,
+        /// How many at most.
+        limit: ReadLimit,
+    },
+    /// Keep a session's state for so long; an earlier state of it goes. It is as durable as the next
+    /// publication.
+    SaveSession {
+        /// Whose.
+        session: SessionId,
+        /// The state.
+        bytes: Bytes,
+        /// From now.
+        expiry: Duration,
+    },
+    /// Forget a session's state.
+    DropSession {
+        /// Whose.
+        session: SessionId,
+    },
+    /// Give a session's state back; answered by `Session`.
+    LoadSession {
+        /// To be answered.
+        id: RequestId,
+        /// Whose.
+        session: SessionId,
+    },
     /// Read retained publications; answered by `History`.
     History {
         /// To be answered.
@@ -148,14 +199,14 @@ pub enum BrokerRequest {
         limit: ReadLimit,
     },
     /// A member is there, held by this worker's lease. Members who are there already don't join
-    /// again; a claim with a higher `since_ms` takes the member over.
+    /// again; a claim with a higher `generation` takes the member over.
     Join {
         /// Where.
         channel: ChannelName,
         /// Who.
         member: Arc<Member>,
-        /// When the connection that holds the claim was opened: the latest claim counts.
-        since_ms: u64,
+        /// Which of the session's connections it is on: the highest claim counts.
+        generation: u64,
     },
     /// A member went; ignored when a later claim holds it.
     Leave {
@@ -164,7 +215,7 @@ pub enum BrokerRequest {
         /// Who.
         session: SessionId,
         /// The claim that ends.
-        since_ms: u64,
+        generation: u64,
         /// How long to wait for it to come back; zero for a proper goodbye.
         grace: Duration,
     },
@@ -317,9 +368,45 @@ pub enum BrokerEvent {
     Publication(Arc<Publication>),
     /// A followed channel has a member more or less.
     Presence(Arc<PresenceChange>),
+    /// Retained publications of channels that match a filter, in the broker's own order.
+    FilterHistory {
+        /// The answered request.
+        id: RequestId,
+        /// The broker's newest place as of the read: where there is no more to read, the reader is
+        /// there.
+        head: Position,
+        /// How the place that it began with was resolved.
+        start: ReadStart,
+        /// What is missing in the channels, before the publications.
+        gaps: Vec<ChannelGap>,
+        /// What was read; none is the end.
+        publications: Vec<Arc<Publication>>,
+    },
+    /// A session's state.
+    Session {
+        /// The answered request.
+        id: RequestId,
+        /// As it was saved last; none where there is none, or no longer.
+        bytes: Option<Bytes>,
+    },
+    /// This worker's lease had run out, and its members have left: it has to join them again.
+    LeaseEnded,
     /// Publications or joins and leaves were left out at this place in the order: the worker took
     /// too long.
     Lagged,
+}
+
+/// What is missing in one of the channels that a filter matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelGap {
+    /// Where.
+    pub channel: ChannelName,
+    /// After which position in the channel.
+    pub from: Position,
+    /// Up to which.
+    pub to: Position,
+    /// Why.
+    pub reason: GapReason,
 }
 
 /// Somebody joined or left.

@@ -2,7 +2,10 @@
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
-use crate::error::{ErrorCode, Refusal};
+use crate::{
+    error::{ErrorCode, Refusal},
+    filter::Filter,
+};
 
 /// The longest name of a channel in bytes: it is kept once a channel, and travels with each
 /// reply, so it is bounded like a path segment.
@@ -46,7 +49,7 @@ fn check(name: &str) -> Result<(), Refusal> {
     if name.len() > MAX_CHANNEL_NAME {
         let len = name.len();
         return bad(format!(
-            "a channel's name has {len} bytes, at most {MAX_CHANNEL_NAME} go"
+            "a channel's name has {len} bytes; the limit is {MAX_CHANNEL_NAME}"
         ));
     }
     match name
@@ -104,11 +107,31 @@ impl Pattern {
     /// Whether the whole name fits.
     #[must_use]
     pub fn matches(&self, name: &ChannelName) -> bool {
+        self.fits(name.as_str())
+    }
+
+    /// Whether every name that a filter matches fits, as far as the filter's text tells: its
+    /// wildcards count as any run of characters.
+    pub(crate) fn covers(&self, filter: &Filter) -> bool {
+        self.fits(filter.as_str())
+    }
+
+    /// What every name that fits begins with.
+    pub(crate) fn prefix(&self) -> &str {
+        self.0.split('*').next().unwrap_or_default()
+    }
+
+    /// Whether it has a `*`; without one a single name fits.
+    pub(crate) fn is_wild(&self) -> bool {
+        self.0.contains('*')
+    }
+
+    fn fits(&self, name: &str) -> bool {
         // Leftmost match of each piece between stars is enough: time is linear in the name for
         // every piece, never exponential.
         let mut pieces = self.0.split('*');
         let first = pieces.next().unwrap_or_default();
-        let Some(mut rest) = name.as_str().strip_prefix(first) else {
+        let Some(mut rest) = name.strip_prefix(first) else {
             return false;
         };
         let Some(last) = pieces.next_back() else {

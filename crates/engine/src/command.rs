@@ -1,6 +1,6 @@
 //! What a connection may ask.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -8,6 +8,7 @@ use crate::{
     channel_name::ChannelName,
     position::Position,
     publication::{Format, Key, Tags},
+    subscription::{Subscribe, SubscriptionKey},
 };
 
 /// The time, from outside: both clocks, read once a turn of the event loop.
@@ -52,19 +53,21 @@ pub enum Command {
         /// To be able to try again without publishing twice.
         key: Option<Key>,
     },
-    /// Receive a channel's publications.
-    Subscribe {
-        /// Which.
-        channel: ChannelName,
-        /// From where on.
-        since: Since,
-        /// Whether joins and leaves are wanted too.
-        presence: bool,
-    },
+    /// Receive the publications of a channel, or of all channels that match a filter.
+    Subscribe(Subscribe),
     /// Stop receiving them.
     Unsubscribe {
-        /// Which.
-        channel: ChannelName,
+        /// Which of the session's subscriptions.
+        subscription: SubscriptionKey,
+    },
+    /// Say that a publication of an acknowledged subscription has been dealt with.
+    Done {
+        /// Which of the session's subscriptions.
+        subscription: SubscriptionKey,
+        /// The publication.
+        position: Position,
+        /// All publications before it have been dealt with, too.
+        cumulative: bool,
     },
     /// Read retained publications, once.
     History {
@@ -79,6 +82,22 @@ pub enum Command {
     Presence {
         /// Which.
         channel: ChannelName,
+    },
+    /// Show the session differently to others, wherever it is a member.
+    UpdateInfo {
+        /// One JSON value, or nothing.
+        info: Bytes,
+    },
+    /// Ask the backend for something.
+    Call {
+        /// What for.
+        method: Box<str>,
+        /// What goes along.
+        data: Bytes,
+        /// What `data` is.
+        format: Format,
+        /// How long an answer is worth waiting for; none leaves it to the server.
+        within: Option<Duration>,
     },
     /// Remember how far a consumer has come, or ask it.
     Ack {

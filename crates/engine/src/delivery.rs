@@ -2,14 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
+
 use crate::{
     broker::{PresenceChange, Receipts},
     channel_name::ChannelName,
     command::CommandId,
     error::Refusal,
     position::Position,
-    publication::Publication,
+    publication::{Format, Publication},
     session::Member,
+    subscription::{Class, Recipients, SubscriptionId, SubscriptionName, Target},
 };
 
 /// Names a connection within one engine. [`ConnectionId::index`] is small and dense: the caller keeps its
@@ -31,29 +34,48 @@ impl ConnectionId {
 /// Something for one connection or many. Not `Clone`: it is encoded and written, then gone.
 #[derive(Debug)]
 pub enum Delivery<'a> {
-    /// A publication for all live subscribers of its channel: encode once for each (dialect,
-    /// encoding, compression), then loop over the connections. Tell
+    /// A publication for live subscribers: the body is encoded once for each class, then goes to all
+    /// recipients, with the subscription's number in the head of each where
+    /// [`Recipients::are_numbered`] says so. Tell
     /// [`Engine::handle_full`](crate::Engine::handle_full) of every connection whose outbox is now
     /// above its bound, before the next `poll_delivery`.
     Broadcast {
         /// What was published.
         publication: Arc<Publication>,
+        /// Its place in what they subscribe to: its position, or, for a filter, its place in the
+        /// broker's own order.
+        place: Position,
+        /// The filter by which they subscribe to it; none where they subscribe to its channel.
+        filter: Option<&'a Target>,
+        /// What the recipients have in common.
+        class: Class,
         /// Who gets it.
-        connections: &'a [ConnectionId],
+        recipients: Recipients<'a>,
     },
-    /// A publication for one connection that is catching up.
+    /// A publication for one subscription that is catching up, or is acknowledged.
     Publication {
         /// Who gets it.
         connection: ConnectionId,
+        /// The connection's class.
+        class: Class,
+        /// For which of the connection's subscriptions.
+        subscription: SubscriptionName,
         /// What was published.
         publication: Arc<Publication>,
+        /// Its place in what is subscribed to, as in a broadcast.
+        place: Position,
+        /// How often it has been delivered to the session now, where the flow is acknowledged:
+        /// more than 1 is a redelivery. 0 where it is pushed.
+        deliveries: u16,
     },
-    /// Somebody joined or left, for those who asked to know.
+    /// Somebody joined, shows themselves differently, or left, for those who asked to know.
     Presence {
         /// Who did what where.
         change: Arc<PresenceChange>,
+        /// What the recipients have in common.
+        class: Class,
         /// Who gets it.
-        connections: &'a [ConnectionId],
+        recipients: Recipients<'a>,
     },
     /// Something for one connection.
     Connection {
@@ -72,6 +94,19 @@ pub enum Delivery<'a> {
     },
 }
 
+impl Delivery<'_> {
+    /// How many recipients there are: what a turn's budget counts.
+    #[must_use]
+    pub fn recipients(&self) -> usize {
+        match self {
+            Self::Broadcast { recipients, .. } | Self::Presence { recipients, .. } => {
+                recipients.len()
+            }
+            Self::Publication { .. } | Self::Connection { .. } | Self::Mark { .. } => 1,
+        }
+    }
+}
+
 /// Something for one connection that is no publication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
@@ -85,8 +120,8 @@ pub enum Notice {
     },
     /// Publications are missing, and why. What follows goes on after `to`.
     Gap {
-        /// In which channel.
-        channel: ChannelName,
+        /// Of which subscription. Where that is a filter, positions are the broker's sequence.
+        subscription: SubscriptionName,
         /// After where they are missing.
         from: Position,
         /// Up to where they are missing.
@@ -97,26 +132,58 @@ pub enum Notice {
         /// has beyond is not part of the stream.
         agreed: Option<Position>,
     },
-    /// This subscription could not keep up; from here it reads the retained history.
-    CatchingUp {
+    /// Publications of one channel are missing from what comes by a filter, and why.
+    ChannelGap {
+        /// Of which subscription.
+        subscription: SubscriptionName,
         /// In which channel.
         channel: ChannelName,
+        /// After where in the channel they are missing.
+        from: Position,
+        /// Up to where in the channel they are missing.
+        to: Position,
+        /// Why.
+        reason: GapReason,
+    },
+    /// A publication of the session's own, in a subscription that does not want it: what follows
+    /// goes on after it.
+    Own {
+        /// Of which subscription.
+        subscription: SubscriptionName,
+        /// Where it stands.
+        position: Position,
+        /// The position before it in its channel.
+        previous: Position,
+    },
+    /// This subscription could not keep up; from here it reads the retained history.
+    CatchingUp {
+        /// Of which subscription. Where that is a filter, positions are the broker's sequence.
+        subscription: SubscriptionName,
         /// From where on.
         position: Position,
     },
     /// This subscription has everything; from here it is live.
     Live {
-        /// In which channel.
-        channel: ChannelName,
+        /// Of which subscription. Where that is a filter, positions are the broker's sequence.
+        subscription: SubscriptionName,
         /// As of where.
         position: Position,
     },
     /// The subscription ended, not by the client's wish.
     Unsubscribed {
-        /// Of which channel.
-        channel: ChannelName,
+        /// Which.
+        subscription: SubscriptionName,
         /// Why.
         refusal: Refusal,
+    },
+    /// Every subscription of a resumed session has begun, or has been refused.
+    Restored,
+    /// The server's side tells this session something.
+    Told {
+        /// What.
+        data: Bytes,
+        /// What `data` is.
+        format: Format,
     },
     /// The server is going away: come back on a new connection after this pause.
     Reconnect {
@@ -175,6 +242,10 @@ pub enum CloseReason {
     Flood,
     /// Its session came back on another connection.
     Replaced,
+    /// The server's side closes it: the session was revoked, or is not wanted now.
+    Disconnected,
+    /// What says who it is has expired.
+    Expired,
 }
 
 impl CloseReason {
@@ -185,6 +256,8 @@ impl CloseReason {
             Self::TooSlow => "too_slow",
             Self::Flood => "flood",
             Self::Replaced => "replaced",
+            Self::Disconnected => "disconnected",
+            Self::Expired => "expired",
         }
     }
 }
@@ -201,8 +274,8 @@ pub enum Reply {
     },
     /// The subscription is there.
     Subscribed {
-        /// To which channel.
-        channel: ChannelName,
+        /// Which.
+        subscription: SubscriptionName,
         /// The stream's head as of now.
         position: Position,
         /// Whether it is live at once; otherwise history follows, then [`Notice::Live`].
@@ -210,8 +283,22 @@ pub enum Reply {
     },
     /// The subscription is gone.
     Unsubscribed {
-        /// From which channel.
-        channel: ChannelName,
+        /// Which.
+        subscription: SubscriptionName,
+    },
+    /// The acknowledgement was taken.
+    Done {
+        /// Of which subscription.
+        subscription: SubscriptionName,
+    },
+    /// The session shows itself so to others from now on.
+    InfoUpdated,
+    /// What the backend answered.
+    Called {
+        /// The answer.
+        data: Bytes,
+        /// What `data` is.
+        format: Format,
     },
     /// Retained publications.
     History {
@@ -228,6 +315,8 @@ pub enum Reply {
     Members {
         /// In which channel.
         channel: ChannelName,
+        /// The number of the subscription that is told unasked, if it has one.
+        subscription: Option<SubscriptionId>,
         /// The first of them, in the order of their sessions.
         members: Vec<Arc<Member>>,
         /// How many there are.

@@ -55,6 +55,8 @@ codes! {
     BadRequest = "bad_request", Never;
     /// The name of a channel is empty, too long, or has forbidden characters.
     BadChannelName = "bad_channel_name", Never;
+    /// A filter is empty, too long, or its wildcards do not stand alone in their level.
+    BadFilter = "bad_filter", Never;
     /// The idempotency key is empty or too long.
     BadKey = "bad_key", Never;
     /// Too many tags, or a tag that is too long.
@@ -83,6 +85,8 @@ codes! {
     RateLimited = "rate_limited", Later;
     /// The server has as many connections as it may.
     TooManyConnections = "too_many_connections", Later;
+    /// The server has as many channels with subscribers as it may.
+    TooManyChannels = "too_many_channels", Later;
     /// The server has too much under way.
     Busy = "busy", Later;
     /// The broker did not answer in time; it may still have published: try again with the key.

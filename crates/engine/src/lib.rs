@@ -1,8 +1,8 @@
 //! Sessions, channels, recovery, presence and backpressure of a real-time server, as a sans-I/O
 //! machine: [`Command`]s and broker events in, [`Delivery`]s and [`BrokerRequest`]s out.
 //!
-//! **A connection is a cursor over a log.** A subscription is a position in a channel's stream. While
-//! the connection keeps up, publications are broadcast to it; when it does not, it reads on from the
+//! **A subscription is a cursor over a log.** It is a position in a channel's stream. While
+//! its connection keeps up, publications are broadcast to it; when it does not, it reads on from the
 //! broker's history at its own pace; when it is lost, it comes back with its position. All three
 //! are the same movement, so nothing is lost silently and nothing comes twice.
 //!
@@ -21,10 +21,10 @@
 //!
 //! // Someone comes and subscribes.
 //! let session = SessionId::from_bytes([7; 16]);
-//! let connection = engine.handle_connection_opened(session, Arc::new(Identity::user("ann")), now)?;
+//! let arrival = Arrival::new(session, Arc::new(Identity::user("ann")));
+//! let connection = engine.handle_connection_opened(arrival, now)?;
 //! let channel = ChannelName::new("chat")?;
-//! let subscribe =
-//!     Command::Subscribe { channel: channel.clone(), since: Since::Now, presence: false };
+//! let subscribe = Command::Subscribe(Subscribe::new(channel.clone(), Since::Now));
 //! engine.handle_command(connection, CommandId(1), subscribe, now);
 //!
 //! // The engine asks the broker for the channel's stream; we play the broker.
@@ -48,17 +48,19 @@
 //! };
 //! let publication = Arc::new(draft.at(Place::after(head, 1)));
 //! engine.handle_broker(BrokerEvent::Publication(publication), now);
-//! let Some(Delivery::Broadcast { connections, .. }) = engine.poll_delivery() else { panic!() };
-//! assert_eq!(connections, [connection]);
+//! let Some(Delivery::Broadcast { recipients, .. }) = engine.poll_delivery() else { panic!() };
+//! assert_eq!(recipients.connections(), [connection]);
 //! # Ok::<(), Refusal>(())
 //! ```
 
+mod ask;
 mod broker;
 mod channel_name;
 mod command;
 mod delivery;
 mod engine;
 mod error;
+mod filter;
 mod limits;
 mod position;
 mod publication;
@@ -67,16 +69,19 @@ mod rules;
 mod session;
 mod slab;
 mod snapshot_bytes;
+mod subscription;
 
+pub use ask::{Ask, AskRule, CallerId, CallerReply, NoAnswer, Verdict, VerdictId, Whom, Wish};
 pub use broker::{
-    AskId, BrokerEvent, BrokerFailure, BrokerRequest, PresenceChange, ReadFrom, ReadLimit,
-    ReadStart, Receipts, RequestId, Resolution, StreamState, Trimmed,
+    AskId, BrokerEvent, BrokerFailure, BrokerRequest, ChannelGap, PresenceChange, ReadFrom,
+    ReadLimit, ReadStart, Receipts, RequestId, Resolution, StreamState, Trimmed,
 };
 pub use channel_name::{ChannelName, MAX_CHANNEL_NAME, Pattern};
 pub use command::{Command, CommandId, Now, Since};
 pub use delivery::{CloseReason, ConnectionId, Delivery, GapReason, Notice, Reply};
 pub use engine::Engine;
 pub use error::{ErrorCode, Refusal, Retry};
+pub use filter::{Filter, FilterTrie, MAX_FILTER_LEVELS};
 pub use limits::Limits;
 pub use position::{Epoch, Position};
 pub use publication::{
@@ -84,4 +89,10 @@ pub use publication::{
     Publisher, Tags,
 };
 pub use rules::{Access, ChannelRules, History, RuleBook, SlowPolicy};
-pub use session::{Identity, Member, SessionId, SessionSnapshot, SubscriptionSnapshot};
+pub use session::{
+    Arrival, Earlier, Identity, Member, SessionId, SessionSnapshot, SubscriptionSnapshot,
+    Unacknowledged,
+};
+pub use subscription::{
+    Class, Flow, Recipients, Subscribe, SubscriptionId, SubscriptionKey, SubscriptionName, Target,
+};

@@ -7,9 +7,15 @@ use std::time::Duration;
 pub struct Limits {
     /// Connections of one worker. Default 1,000,000: descriptors run out before.
     pub connections: usize,
-    /// Subscriptions of one session. Default 128: every room and feed of one page, and small
-    /// enough that searching them takes no time.
+    /// Subscriptions of one session. Default 128: every room and feed of one page. More cost memory,
+    /// and no time.
     pub subscriptions: usize,
+    /// Channels and filters of one worker that somebody subscribes to. Default 1,000,000: some 500
+    /// MB, and as many as there may be connections.
+    pub channels: usize,
+    /// Publications of one acknowledged subscription that the client is not done with, at most.
+    /// Default 1,024: what is delivered again after a reconnect has to fit into a session's state.
+    pub window: u16,
     /// Bytes of one publication's data. Default 64 KiB: a message, not a file.
     pub data_bytes: usize,
     /// Commands a second and connection. Default 100: ten times what fast typing makes.
@@ -50,6 +56,12 @@ pub struct Limits {
     /// How long the broker may take to answer a command. Default 10 s: longer than a slow disk's
     /// fsync under load.
     pub answer_within: Duration,
+    /// How long a backend may take to answer a call, at most. Default 30 s: as long as HTTP
+    /// requests commonly may.
+    pub call_within: Duration,
+    /// How long the broker's copy of a durable session may be older than the session. Default 1 s: a
+    /// busy subscriber is saved once a second and not with each acknowledgement.
+    pub save_after: Duration,
     /// Pause before a failed history read is tried again. Default 500 ms.
     pub read_again_after: Duration,
     /// How long this worker's members stay when it dies without a word. Default 30 s; renewed
@@ -65,6 +77,8 @@ impl Default for Limits {
         Self {
             connections: 1_000_000,
             subscriptions: 128,
+            channels: 1_000_000,
+            window: 1_024,
             data_bytes: 64 * 1024,
             commands_per_second: 100,
             command_burst: 256,
@@ -81,6 +95,8 @@ impl Default for Limits {
             recent_bytes: 256 * 1024,
             members: 1_000,
             answer_within: Duration::from_secs(10),
+            call_within: Duration::from_secs(30),
+            save_after: Duration::from_secs(1),
             read_again_after: Duration::from_millis(500),
             presence_lease: Duration::from_secs(30),
             presence_grace: Duration::from_secs(15),

@@ -1,6 +1,6 @@
 //! One message in a channel, before and after the broker gave it its position.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 
@@ -176,12 +176,16 @@ impl Draft {
         self.data.len() + self.tags.bytes() + OVERHEAD
     }
 
-    /// The user name a key is scoped to: nobody can occupy another user's keys.
+    /// What its key is scoped to: the user, or, without a user name, the session, which outlives
+    /// its connections. So nobody can occupy another's keys. No user has the name of a session's
+    /// scope, since that begins with a NUL.
     #[must_use]
-    pub fn key_scope(&self) -> &str {
-        self.publisher
-            .as_ref()
-            .map_or("", |publisher| &publisher.user)
+    pub fn key_scope(&self) -> Cow<'_, str> {
+        match &self.publisher {
+            None => Cow::Borrowed(""),
+            Some(by) if by.user.is_empty() => Cow::Owned(format!("\0{}", by.session)),
+            Some(by) => Cow::Borrowed(&by.user),
+        }
     }
 }
 

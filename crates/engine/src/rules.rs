@@ -1,8 +1,15 @@
 //! What holds for a channel: history, presence, who may do what, what happens to slow connections.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
-use crate::channel_name::{ChannelName, Pattern};
+use crate::{
+    ask::AskRule,
+    channel_name::{ChannelName, Pattern},
+};
 
 /// How much of a channel's stream the broker keeps. A publication goes when any bound is passed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +73,9 @@ pub enum Access {
     Users,
     /// Sessions whose grants name the channel.
     Granted,
+    /// Whoever somebody outside allows, who is asked each time: see
+    /// [`Engine::poll_ask`](crate::Engine::poll_ask).
+    Asked,
     /// Only the server's own API.
     Nobody,
 }
@@ -83,6 +93,8 @@ pub struct ChannelRules {
     pub publish: Access,
     /// Who may subscribe, and read history and presence.
     pub subscribe: Access,
+    /// How somebody outside is asked, where an access is [`Access::Asked`].
+    pub ask: AskRule,
     /// How long an idempotency key is remembered, also when its publication was trimmed. Default
     /// one hour: longer than a client keeps trying before it gives its queue up.
     pub key_window: Duration,
@@ -96,7 +108,19 @@ impl Default for ChannelRules {
             slow: SlowPolicy::default(),
             publish: Access::default(),
             subscribe: Access::default(),
+            ask: AskRule::default(),
             key_window: Duration::from_secs(3600),
+        }
+    }
+}
+
+impl ChannelRules {
+    /// What holds for filters themselves: whatever can be had again is read on from, and members
+    /// are of channels.
+    pub(crate) fn of_filters() -> Self {
+        Self {
+            presence: false,
+            ..Self::default()
         }
     }
 }
@@ -112,7 +136,44 @@ impl Default for ChannelRules {
 /// # Ok::<(), offhook_engine::Refusal>(())
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct RuleBook(Vec<(Pattern, Arc<ChannelRules>)>);
+pub struct RuleBook {
+    rules: Vec<(Pattern, Arc<ChannelRules>)>,
+    /// Rules that are for one name.
+    named: HashMap<Box<str>, usize>,
+    /// Rules with a `*`, by what stands before the first.
+    wild: Prefixes,
+    filters: Access,
+}
+
+/// A trie over the bytes of prefixes, so that a name is compared with few patterns.
+#[derive(Clone, Debug, Default)]
+struct Prefixes {
+    /// Rules whose prefix ends here, in their order.
+    rules: Vec<usize>,
+    longer: BTreeMap<u8, Prefixes>,
+}
+
+impl Prefixes {
+    fn add(&mut self, prefix: &[u8], rule: usize) {
+        match prefix {
+            [] => self.rules.push(rule),
+            [byte, rest @ ..] => self.longer.entry(*byte).or_default().add(rest, rule),
+        }
+    }
+
+    /// Calls `found` with each rule whose prefix a name begins with.
+    fn find(&self, name: &[u8], mut found: impl FnMut(usize)) {
+        let (mut here, mut rest) = (self, name);
+        loop {
+            here.rules.iter().for_each(|rule| found(*rule));
+            let [byte, after @ ..] = rest else { return };
+            let Some(longer) = here.longer.get(byte) else {
+                return;
+            };
+            (here, rest) = (longer, after);
+        }
+    }
+}
 
 impl RuleBook {
     /// No channel exists.
@@ -130,26 +191,55 @@ impl RuleBook {
     /// Adds a pattern after those already there.
     #[must_use]
     pub fn with(mut self, pattern: &str, rules: ChannelRules) -> Self {
-        self.0.push((Pattern::new(pattern), Arc::new(rules)));
+        let (number, pattern) = (self.rules.len(), Pattern::new(pattern));
+        if pattern.is_wild() {
+            self.wild.add(pattern.prefix().as_bytes(), number);
+        } else {
+            self.named.entry(pattern.as_str().into()).or_insert(number);
+        }
+        self.rules.push((pattern, Arc::new(rules)));
         self
     }
 
-    /// The rules of a channel; none when no pattern fits, and then there is no such channel.
+    /// The same, saying who may subscribe to filters. Everyone, unless it is said: what comes by a
+    /// filter is only what its subscriber may read, but a filter finds out names that nobody told.
+    /// Grants have to cover the filter.
+    #[must_use]
+    pub fn with_filters(mut self, access: Access) -> Self {
+        self.filters = access;
+        self
+    }
+
+    /// Who may subscribe to filters.
+    #[must_use]
+    pub fn filter_access(&self) -> Access {
+        self.filters
+    }
+
+    /// The rules of a channel; none when no pattern fits, and then there is no such channel. It takes
+    /// as long as the name, and as there are patterns that begin like it.
     #[must_use]
     pub fn rules(&self, channel: &ChannelName) -> Option<&Arc<ChannelRules>> {
-        self.0
-            .iter()
-            .find(|(pattern, _)| pattern.matches(channel))
-            .map(|(_, rules)| rules)
+        let name = channel.as_str();
+        let mut first = self.named.get(name).copied();
+        self.wild.find(name.as_bytes(), |rule| {
+            let earlier = first.is_none_or(|first| rule < first);
+            if earlier
+                && self
+                    .rules
+                    .get(rule)
+                    .is_some_and(|(p, _)| p.matches(channel))
+            {
+                first = Some(rule);
+            }
+        });
+        self.rules.get(first?).map(|(_, rules)| rules)
     }
 
     /// The longest time any rule remembers an idempotency key.
     #[must_use]
     pub fn longest_key_window(&self) -> Duration {
-        self.0
-            .iter()
-            .map(|(_, rules)| rules.key_window)
-            .max()
-            .unwrap_or_default()
+        let windows = self.rules.iter().map(|(_, rules)| rules.key_window);
+        windows.max().unwrap_or_default()
     }
 }

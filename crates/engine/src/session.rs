@@ -1,13 +1,15 @@
 //! Who is on a connection, and what outlives it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use crate::{
     channel_name::{ChannelName, Pattern},
+    filter::Filter,
     position::Position,
     rules::Access,
+    subscription::{Class, Flow, SubscriptionId, SubscriptionName, Target},
 };
 
 /// Names a session, on whatever connection and node it is. 128 random bits chosen by the caller; public
@@ -74,12 +76,32 @@ impl Identity {
         }
     }
 
+    /// What keys and consumers of this session belong to: its user, or, without one, the session
+    /// itself, which survives its reconnects. No user has such a name.
+    pub(crate) fn scope(&self, session: SessionId) -> Arc<str> {
+        if self.user.is_empty() {
+            return format!("\0{session}").into();
+        }
+        Arc::clone(&self.user)
+    }
+
+    /// Whether it may subscribe to a filter.
+    pub(crate) fn may_filter(&self, access: Access, filter: &Filter) -> bool {
+        match access {
+            Access::Everyone => true,
+            Access::Users => !self.user.is_empty(),
+            Access::Granted => self.may_subscribe.iter().any(|grant| grant.covers(filter)),
+            Access::Asked | Access::Nobody => false,
+        }
+    }
+
     pub(crate) fn may(&self, access: Access, grants: &[Pattern], channel: &ChannelName) -> bool {
         match access {
             Access::Everyone => true,
             Access::Users => !self.user.is_empty(),
             Access::Granted => grants.iter().any(|pattern| pattern.matches(channel)),
-            Access::Nobody => false,
+            // Nobody has been asked yet.
+            Access::Asked | Access::Nobody => false,
         }
     }
 }
@@ -98,12 +120,52 @@ pub struct Member {
 /// One subscription as a snapshot remembers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubscriptionSnapshot {
-    /// Where.
-    pub channel: ChannelName,
-    /// Up to where publications were handed out.
+    /// What to.
+    pub target: Target,
+    /// The dialect's number for it.
+    pub id: Option<SubscriptionId>,
+    /// Up to where publications were handed out; with an acknowledged flow, up to where the client
+    /// was done with all of them.
     pub position: Position,
     /// Whether joins and leaves are wanted.
     pub presence: bool,
+    /// Whether the session's own publications are wanted.
+    pub echo: bool,
+    /// Whether somebody outside has allowed it, so that nobody is asked again.
+    pub vouched: bool,
+    /// How publications reach the subscriber.
+    pub flow: Flow,
+    /// What it was not done with, if its flow is acknowledged.
+    pub unacknowledged: Option<Unacknowledged>,
+}
+
+impl SubscriptionSnapshot {
+    /// How it is named to its client.
+    #[must_use]
+    pub fn name(&self) -> SubscriptionName {
+        SubscriptionName {
+            target: self.target.clone(),
+            id: self.id,
+        }
+    }
+}
+
+/// What an acknowledged subscription was handed out and not done with when its connection was lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unacknowledged {
+    /// Up to where anything was handed out.
+    pub until: Position,
+    /// The publications, in order.
+    pub publications: Vec<Earlier>,
+}
+
+/// A publication that an earlier connection was not done with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Earlier {
+    /// Where it stands.
+    pub position: Position,
+    /// How often it was delivered.
+    pub deliveries: u16,
 }
 
 /// A session as of one moment, to be sealed into a token and given back by the client on a new
@@ -112,10 +174,65 @@ pub struct SubscriptionSnapshot {
 pub struct SessionSnapshot {
     /// The session's name.
     pub session: SessionId,
+    /// Which of the session's connections it was taken of: they are counted, and a later one has
+    /// a higher number.
+    pub generation: u64,
     /// Who it is.
     pub identity: Arc<Identity>,
     /// Its subscriptions.
     pub subscriptions: Vec<SubscriptionSnapshot>,
     /// Wall-clock milliseconds when it was taken, for the seal's expiry.
     pub time_ms: u64,
+}
+
+/// A connection as it is told to the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The session on it: a fresh random name, or that of a session that comes back.
+    pub session: SessionId,
+    /// Who it is.
+    pub identity: Arc<Identity>,
+    /// How its wire looks.
+    pub class: Class,
+    /// Which of the session's connections it is: higher than that of each one before, on whatever
+    /// worker. Where the session is known here already, the engine sees to that by itself.
+    pub generation: u64,
+    /// How long the session is kept after this connection has ended; none if it is not.
+    pub durable: Option<Duration>,
+}
+
+impl Arrival {
+    /// A session's first connection, of class 0; the session ends with it, unless the client has
+    /// a token.
+    #[must_use]
+    pub fn new(session: SessionId, identity: Arc<Identity>) -> Self {
+        Self {
+            session,
+            identity,
+            class: Class::default(),
+            generation: 1,
+            durable: None,
+        }
+    }
+
+    /// The same, of this class.
+    #[must_use]
+    pub fn of(mut self, class: Class) -> Self {
+        self.class = class;
+        self
+    }
+
+    /// The same, as this one of the session's connections.
+    #[must_use]
+    pub fn generation(mut self, generation: u64) -> Self {
+        self.generation = generation;
+        self
+    }
+
+    /// The same, and the session is kept so long after the connection has ended.
+    #[must_use]
+    pub fn durable(mut self, expiry: Duration) -> Self {
+        self.durable = Some(expiry);
+        self
+    }
 }

@@ -1,4 +1,7 @@
-//! A vector with holes that are used again; a generation tells the old tenant from the new.
+//! A table whose places are used again; a generation tells the old tenant from the new.
+//!
+//! It grows and shrinks by pages, so that it never copies what it holds, has little room to spare, and
+//! gives memory back after a crowd has left.
 
 /// Where something is, and which tenant of that place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,75 +16,169 @@ struct Place<T> {
     tenant: Option<T>,
 }
 
+/// Places of one page. 256: a page of connections is some 40 KB.
+const PAGE: usize = 256;
+
+#[derive(Debug)]
+struct Page<T> {
+    places: Vec<Place<T>>,
+    /// Indices in the page whose tenants have left.
+    free: Vec<u8>,
+    tenants: u16,
+}
+
+impl<T> Page<T> {
+    fn has_room(&self) -> bool {
+        usize::from(self.tenants) < PAGE
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
-    places: Vec<Place<T>>,
-    free: Vec<u32>,
+    /// None where a page became empty and was given back.
+    pages: Vec<Option<Page<T>>>,
+    /// Pages that may have room.
+    roomy: Vec<u32>,
+    len: usize,
+    /// The generation of the next tenant, whatever place it gets: a page that was given back
+    /// and made again never repeats one.
+    generation: u32,
 }
 
 impl<T> Slab<T> {
     pub(crate) fn new() -> Self {
         Self {
-            places: Vec::new(),
-            free: Vec::new(),
+            pages: Vec::new(),
+            roomy: Vec::new(),
+            len: 0,
+            generation: 0,
         }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.places.len() - self.free.len()
+        self.len
     }
 
     pub(crate) fn insert(&mut self, tenant: T) -> Slot {
-        if let Some(index) = self.free.pop() {
-            let place = &mut self.places[index as usize];
-            place.tenant = Some(tenant);
-            return Slot {
-                index,
-                generation: place.generation,
-            };
-        }
-        let index = u32::try_from(self.places.len()).expect("memory ends before 2^32 places");
-        self.places.push(Place {
-            generation: 0,
-            tenant: Some(tenant),
+        let at = self.roomy_page();
+        let generation = self.generation;
+        self.generation = generation.wrapping_add(1);
+        self.len += 1;
+        let page = self.pages[at].get_or_insert_with(|| Page {
+            places: Vec::new(),
+            free: Vec::new(),
+            tenants: 0,
         });
-        Slot {
-            index,
-            generation: 0,
+        page.tenants += 1;
+        let new = Place {
+            generation,
+            tenant: Some(tenant),
+        };
+        let within = match page.free.pop() {
+            Some(free) => {
+                page.places[usize::from(free)] = new;
+                usize::from(free)
+            }
+            None => {
+                page.places.push(new);
+                page.places.len() - 1
+            }
+        };
+        if page.has_room() {
+            let at = u32::try_from(at).expect("memory ends before 2^32 pages");
+            self.roomy.push(at);
         }
+        let index = u32::try_from(at * PAGE + within).expect("memory ends before 2^32 places");
+        Slot { index, generation }
+    }
+
+    /// Takes a page with room out of `roomy`; a new one if there is none.
+    fn roomy_page(&mut self) -> usize {
+        while let Some(at) = self.roomy.pop() {
+            let at = at as usize;
+            // A page that was given back is free to be made again.
+            if self.pages[at].as_ref().is_none_or(Page::has_room) {
+                return at;
+            }
+        }
+        self.pages.push(None);
+        self.pages.len() - 1
+    }
+
+    fn place(&self, index: u32) -> Option<&Place<T>> {
+        let page = self.pages.get(index as usize / PAGE)?.as_ref()?;
+        page.places.get(index as usize % PAGE)
+    }
+
+    fn place_mut(&mut self, index: u32) -> Option<&mut Place<T>> {
+        let page = self.pages.get_mut(index as usize / PAGE)?.as_mut()?;
+        page.places.get_mut(index as usize % PAGE)
     }
 
     pub(crate) fn get(&self, slot: Slot) -> Option<&T> {
-        let place = self.places.get(slot.index as usize)?;
-        place
-            .tenant
-            .as_ref()
-            .filter(|_| place.generation == slot.generation)
+        let place = self.place(slot.index)?;
+        let ours = place.generation == slot.generation;
+        place.tenant.as_ref().filter(|_| ours)
     }
 
     pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
-        let place = self.places.get_mut(slot.index as usize)?;
-        place
-            .tenant
-            .as_mut()
-            .filter(|_| place.generation == slot.generation)
+        let place = self.place_mut(slot.index)?;
+        let ours = place.generation == slot.generation;
+        place.tenant.as_mut().filter(|_| ours)
+    }
+
+    /// Whoever is at a place, for a caller who knows that it is the right tenant.
+    pub(crate) fn at(&self, index: u32) -> Option<(Slot, &T)> {
+        let place = self.place(index)?;
+        let generation = place.generation;
+        let slot = Slot { index, generation };
+        place.tenant.as_ref().map(|tenant| (slot, tenant))
+    }
+
+    /// As [`at`](Self::at).
+    pub(crate) fn at_mut(&mut self, index: u32) -> Option<&mut T> {
+        self.place_mut(index)?.tenant.as_mut()
     }
 
     pub(crate) fn remove(&mut self, slot: Slot) -> Option<T> {
         self.get(slot)?;
-        let place = &mut self.places[slot.index as usize];
-        place.generation = place.generation.wrapping_add(1);
-        self.free.push(slot.index);
-        place.tenant.take()
+        let at = slot.index as usize / PAGE;
+        let page = self.pages[at].as_mut()?;
+        let within = slot.index as usize % PAGE;
+        let tenant = page.places[within].tenant.take();
+        let was_full = !page.has_room();
+        page.tenants -= 1;
+        self.len -= 1;
+        if page.tenants == 0 {
+            self.pages[at] = None;
+        } else {
+            let within = u8::try_from(within).expect("a page has 256 places");
+            page.free.push(within);
+        }
+        // A page is in `roomy` once at most: it went in when it got room, and comes out when it is
+        // looked at.
+        if was_full {
+            self.roomy.push(slot.index / PAGE as u32);
+        }
+        if self.len == 0 {
+            (self.pages, self.roomy) = (Vec::new(), Vec::new());
+        }
+        Some(tenant).flatten()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &T)> {
-        (0..).zip(&self.places).filter_map(|(index, place)| {
-            let slot = Slot {
-                index,
-                generation: place.generation,
-            };
-            place.tenant.as_ref().map(|tenant| (slot, tenant))
+        let pages = (0..).zip(&self.pages);
+        pages.flat_map(|(at, page)| {
+            let places = page.iter().flat_map(|page| &page.places);
+            let first: u32 = at * PAGE as u32;
+            (first..).zip(places).filter_map(|(index, place)| {
+                let generation = place.generation;
+                let slot = Slot { index, generation };
+                place.tenant.as_ref().map(|tenant| (slot, tenant))
+            })
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,12 @@
 //! A [`SessionSnapshot`] as bytes: what the caller encrypts into a resume token.
 //!
 //! ```text
-//! version:1  time_ms:8  session:16  user  info  [may_publish]  [may_subscribe]
-//! count:2 × ( channel  epoch:8  offset:8  presence:1 )
+//! version:1  time_ms:8  session:16  generation:8  user  info  [may_publish]  [may_subscribe]
+//! count:2 × ( flags:1  target  [id:4]  epoch:8  offset:8
+//!             [window:2  until epoch:8 offset:8  count:2 × (epoch:8 offset:8 deliveries:2)] )
 //! ```
-//! Texts are a `u16` length and their bytes, lists a `u16` count; all numbers are big-endian.
+//! Texts are a `u16` length and their bytes, lists a `u16` count; all numbers are big-endian. The
+//! flags say what is there: filter 1, id 2, presence 4, no echo 8, vouched 16, window 32, unacknowledged 64.
 
 use std::sync::Arc;
 
@@ -13,11 +15,23 @@ use bytes::{Buf, BufMut, Bytes};
 use crate::{
     channel_name::{ChannelName, Pattern},
     error::{ErrorCode, Refusal},
+    filter::Filter,
     position::Position,
-    session::{Identity, SessionId, SessionSnapshot, SubscriptionSnapshot},
+    session::{
+        Earlier, Identity, SessionId, SessionSnapshot, SubscriptionSnapshot, Unacknowledged,
+    },
+    subscription::{Flow, SubscriptionId, Target},
 };
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+
+const FILTER: u8 = 1;
+const ID: u8 = 2;
+const PRESENCE: u8 = 4;
+const NO_ECHO: u8 = 8;
+const VOUCHED: u8 = 16;
+const WINDOW: u8 = 32;
+const UNACKNOWLEDGED: u8 = 64;
 
 impl SessionSnapshot {
     /// The snapshot's bytes; none when some part is longer than a token can hold (64 KiB).
@@ -27,6 +41,7 @@ impl SessionSnapshot {
         out.put_u8(VERSION);
         out.put_u64(self.time_ms);
         out.put_slice(&self.session.to_bytes());
+        out.put_u64(self.generation);
         put_text(&mut out, self.identity.user.as_bytes())?;
         put_text(&mut out, &self.identity.info)?;
         for patterns in [&self.identity.may_publish, &self.identity.may_subscribe] {
@@ -37,10 +52,7 @@ impl SessionSnapshot {
         }
         out.put_u16(u16::try_from(self.subscriptions.len()).ok()?);
         for subscription in &self.subscriptions {
-            put_text(&mut out, subscription.channel.as_str().as_bytes())?;
-            out.put_u64(subscription.position.epoch.0);
-            out.put_u64(subscription.position.offset);
-            out.put_u8(u8::from(subscription.presence));
+            put_subscription(&mut out, subscription)?;
         }
         Some(out)
     }
@@ -61,6 +73,43 @@ impl SessionSnapshot {
     }
 }
 
+fn put_subscription(out: &mut Vec<u8>, s: &SubscriptionSnapshot) -> Option<()> {
+    let is_filter = matches!(s.target, Target::Filter(_));
+    let flags = [
+        (is_filter, FILTER),
+        (s.id.is_some(), ID),
+        (s.presence, PRESENCE),
+        (!s.echo, NO_ECHO),
+        (s.vouched, VOUCHED),
+        (s.flow != Flow::Pushed, WINDOW),
+        (s.unacknowledged.is_some(), UNACKNOWLEDGED),
+    ];
+    let set = flags.iter().filter(|(is_set, _)| *is_set);
+    out.put_u8(set.map(|(_, flag)| flag).sum());
+    put_text(out, s.target.as_str().as_bytes())?;
+    if let Some(id) = s.id {
+        out.put_u32(id.0);
+    }
+    put_position(out, s.position);
+    if let Flow::Acknowledged { window } = s.flow {
+        out.put_u16(window);
+    }
+    if let Some(unacknowledged) = &s.unacknowledged {
+        put_position(out, unacknowledged.until);
+        out.put_u16(u16::try_from(unacknowledged.publications.len()).ok()?);
+        for earlier in &unacknowledged.publications {
+            put_position(out, earlier.position);
+            out.put_u16(earlier.deliveries);
+        }
+    }
+    Some(())
+}
+
+fn put_position(out: &mut Vec<u8>, position: Position) {
+    out.put_u64(position.epoch.0);
+    out.put_u64(position.offset);
+}
+
 fn put_text(out: &mut Vec<u8>, text: &[u8]) -> Option<()> {
     out.put_u16(u16::try_from(text.len()).ok()?);
     out.put_slice(text);
@@ -74,6 +123,7 @@ fn read(from: &mut &[u8]) -> Option<SessionSnapshot> {
     let time_ms = from.try_get_u64().ok()?;
     let mut session = [0; 16];
     from.try_copy_to_slice(&mut session).ok()?;
+    let generation = from.try_get_u64().ok()?;
     let user: Arc<str> = text(from)?.into();
     let info = Bytes::copy_from_slice(slice(from)?);
     let may_publish = list(from, |from| text(from).map(Pattern::new))?;
@@ -88,6 +138,7 @@ fn read(from: &mut &[u8]) -> Option<SessionSnapshot> {
     let session = SessionId::from_bytes(session);
     Some(SessionSnapshot {
         session,
+        generation,
         identity,
         subscriptions,
         time_ms,
@@ -95,14 +146,53 @@ fn read(from: &mut &[u8]) -> Option<SessionSnapshot> {
 }
 
 fn subscription(from: &mut &[u8]) -> Option<SubscriptionSnapshot> {
-    let channel = ChannelName::new(text(from)?).ok()?;
-    let position = Position::new(from.try_get_u64().ok()?, from.try_get_u64().ok()?);
-    let presence = from.try_get_u8().ok()? != 0;
+    let flags = from.try_get_u8().ok()?;
+    let is = |flag| flags & flag != 0;
+    let name = text(from)?;
+    let target = match is(FILTER) {
+        true => Filter::new(name).ok()?.into(),
+        false => ChannelName::new(name).ok()?.into(),
+    };
+    let id = match is(ID) {
+        true => Some(SubscriptionId(from.try_get_u32().ok()?)),
+        false => None,
+    };
+    let place = position(from)?;
+    let flow = match is(WINDOW) {
+        true => Flow::Acknowledged {
+            window: from.try_get_u16().ok()?,
+        },
+        false => Flow::Pushed,
+    };
+    let unacknowledged = match is(UNACKNOWLEDGED) {
+        true => Some(Unacknowledged {
+            until: position(from)?,
+            publications: list(from, earlier)?,
+        }),
+        false => None,
+    };
     Some(SubscriptionSnapshot {
-        channel,
-        position,
-        presence,
+        target,
+        id,
+        position: place,
+        presence: is(PRESENCE),
+        echo: !is(NO_ECHO),
+        vouched: is(VOUCHED),
+        flow,
+        unacknowledged,
     })
+}
+
+fn earlier(from: &mut &[u8]) -> Option<Earlier> {
+    Some(Earlier {
+        position: position(from)?,
+        deliveries: from.try_get_u16().ok()?,
+    })
+}
+
+fn position(from: &mut &[u8]) -> Option<Position> {
+    let (epoch, offset) = (from.try_get_u64().ok()?, from.try_get_u64().ok()?);
+    Some(Position::new(epoch, offset))
 }
 
 fn list<T>(from: &mut &[u8], item: impl Fn(&mut &[u8]) -> Option<T>) -> Option<Vec<T>> {

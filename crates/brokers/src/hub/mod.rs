@@ -182,7 +182,7 @@ impl Hub {
             BrokerRequest::Join {
                 channel,
                 member,
-                since_ms,
+                generation: since_ms,
             } => {
                 let joined = self.members.join(worker, &channel, member, since_ms);
                 self.tell_change(joined);
@@ -190,7 +190,7 @@ impl Hub {
             BrokerRequest::Leave {
                 channel,
                 session,
-                since_ms,
+                generation: since_ms,
                 grace,
             } => {
                 let left = self.members.leave(&channel, session, since_ms, grace);
@@ -226,6 +226,15 @@ impl Hub {
                 self.give(answer);
             }
             BrokerRequest::Renew { lease } => self.members.renew(worker, lease),
+            // Filters and durable sessions are not kept by any broker yet.
+            BrokerRequest::FollowFilter { id, .. }
+            | BrokerRequest::FilterHistory { id, .. }
+            | BrokerRequest::LoadSession { id, .. } => {
+                self.tell_failed(worker, id, BrokerFailure::Busy);
+            }
+            BrokerRequest::UnfollowFilter { .. }
+            | BrokerRequest::SaveSession { .. }
+            | BrokerRequest::DropSession { .. } => {}
         }
     }
 

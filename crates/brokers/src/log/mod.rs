@@ -256,8 +256,14 @@ fn answered(request: &BrokerRequest) -> Option<RequestId> {
         | BrokerRequest::History { id, .. }
         | BrokerRequest::Members { id, .. }
         | BrokerRequest::Ack { id, .. }
+        | BrokerRequest::FollowFilter { id, .. }
+        | BrokerRequest::FilterHistory { id, .. }
+        | BrokerRequest::LoadSession { id, .. }
         | BrokerRequest::Receipts { id, .. } => Some(*id),
         BrokerRequest::Unfollow { .. }
+        | BrokerRequest::UnfollowFilter { .. }
+        | BrokerRequest::SaveSession { .. }
+        | BrokerRequest::DropSession { .. }
         | BrokerRequest::Join { .. }
         | BrokerRequest::Leave { .. }
         | BrokerRequest::Found { .. }

@@ -292,10 +292,13 @@ fn answers(event: &BrokerEvent) -> Option<RequestId> {
         | BrokerEvent::Members { id, .. }
         | BrokerEvent::Acked { id, .. }
         | BrokerEvent::Receipts { id, .. }
+        | BrokerEvent::FilterHistory { id, .. }
+        | BrokerEvent::Session { id, .. }
         | BrokerEvent::Failed { id, .. } => Some(*id),
         BrokerEvent::Publication(_)
         | BrokerEvent::Presence(_)
         | BrokerEvent::AskReceipts { .. }
+        | BrokerEvent::LeaseEnded
         | BrokerEvent::Lagged => None,
     }
 }

@@ -31,7 +31,7 @@ impl Desk {
         self.submit(BrokerRequest::Join {
             channel: channel("a"),
             member,
-            since_ms,
+            generation: since_ms,
         });
     }
 
@@ -41,7 +41,7 @@ impl Desk {
         self.submit(BrokerRequest::Leave {
             channel,
             session,
-            since_ms,
+            generation: since_ms,
             grace,
         });
     }

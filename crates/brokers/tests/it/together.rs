@@ -68,7 +68,7 @@ impl Worker {
         let stranger = Arc::new(Identity::stranger());
         let connection = self
             .engine
-            .handle_connection_opened(session, stranger, at(0))
+            .handle_connection_opened(Arrival::new(session, stranger), at(0))
             .unwrap();
         self.outboxes.insert(connection, VecDeque::new());
         connection
@@ -94,9 +94,10 @@ impl Worker {
             match delivery {
                 Delivery::Broadcast {
                     publication,
-                    connections,
+                    recipients,
+                    ..
                 } => {
-                    for connection in connections {
+                    for connection in recipients.connections() {
                         let outbox = self.outboxes.get_mut(connection).unwrap();
                         outbox.push_back(Wire::Publication(Arc::clone(&publication)));
                         if outbox.iter().map(Wire::weight).sum::<usize>() > OUTBOX {
@@ -107,6 +108,7 @@ impl Worker {
                 Delivery::Publication {
                     connection,
                     publication,
+                    ..
                 } => {
                     self.outboxes
                         .get_mut(&connection)
@@ -156,11 +158,7 @@ struct Subscriber {
 impl Subscriber {
     fn subscribe(&mut self, workers: &mut [Worker]) {
         let since = Since::Position(self.position);
-        let subscribe = Command::Subscribe {
-            channel: channel("a"),
-            since,
-            presence: false,
-        };
+        let subscribe = Command::Subscribe(Subscribe::new(channel("a"), since));
         workers[self.worker]
             .engine
             .handle_command(self.connection, CommandId(1), subscribe, at(0));

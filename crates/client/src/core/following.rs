@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use offhook_dialects::native::client::{ChannelName, Command, Position, Retry};
+use offhook_dialects::native::client::{ChannelName, Command, Position, Retry, Subscribe};
 
 use super::connection::Resuming;
 use super::subscriptions::{Stage, Subscription};
@@ -141,11 +141,10 @@ impl Core {
         }
         let entry = self.subscriptions.get(key)?;
         entry.stage = Stage::Asked;
-        let command = Command::Subscribe {
-            channel,
-            since: entry.since().into(),
+        let command = Command::Subscribe(Subscribe {
             presence: entry.presence,
-        };
+            ..Subscribe::new(channel, entry.since().into())
+        });
         Some(self.request(Asked::Subscribe(key), command))
     }
 

@@ -217,7 +217,7 @@ impl Core {
                     return None;
                 }
                 let command = Command::Unsubscribe {
-                    channel: channel.clone(),
+                    subscription: channel.clone().into(),
                 };
                 Some(self.request(Asked::Unsubscribe(channel), command))
             }

@@ -5,7 +5,8 @@ use std::{borrow::Cow, collections::BTreeMap};
 use bytes::Bytes;
 use data_encoding::BASE64;
 use offhook_engine::{
-    ChannelName, Command, CommandId, ErrorCode, Format, Key, Position, Refusal, Since, Tags,
+    ChannelName, Command, CommandId, ErrorCode, Format, Key, Position, Refusal, Since, Subscribe,
+    Tags,
 };
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -130,13 +131,12 @@ fn request(message: &Message<'_>, id: Option<CommandId>) -> Result<Request, Refu
     let command = match &*message.kind {
         "connect" => return connect(message, id).map(Request::Connect),
         "publish" => publish(message)?,
-        "subscribe" => Command::Subscribe {
-            channel: channel(message)?,
-            since: since(message, Since::Now)?,
+        "subscribe" => Command::Subscribe(Subscribe {
             presence: message.presence.unwrap_or(false),
-        },
+            ..Subscribe::new(channel(message)?, since(message, Since::Now)?)
+        }),
         "unsubscribe" => Command::Unsubscribe {
-            channel: channel(message)?,
+            subscription: channel(message)?.into(),
         },
         "history" => {
             let limit = message.limit.unwrap_or(HISTORY);

@@ -3,7 +3,7 @@
 use data_encoding::BASE64;
 use offhook_engine::{
     CloseReason, CommandId, Format, GapReason, Member, Notice, Position, PresenceChange,
-    Publication, Refusal, Reply, SessionId,
+    Publication, Refusal, Reply, SessionId, SubscriptionId, SubscriptionName, Target,
 };
 
 use super::{decode::Rejection, object::Object};
@@ -47,7 +47,7 @@ pub fn encode_new_epoch(publication: &Publication) -> Option<String> {
         return None;
     }
     let gap = Notice::Gap {
-        channel: publication.channel.clone(),
+        subscription: publication.channel.clone().into(),
         from: publication.previous,
         to: Position {
             epoch: publication.position.epoch,
@@ -64,11 +64,7 @@ fn fields(object: Object, publication: &Publication) -> Object {
     if !publication.follows_in_epoch() {
         object = object.position("previous", publication.previous);
     }
-    object = match publication.format {
-        Format::Json => object.raw("data", text_of(publication)),
-        Format::Text => object.text("data", &text_of(publication)),
-        Format::Binary => object.raw("base64", quoted(BASE64.encode(&publication.data))),
-    };
+    object = content(object, &publication.data, publication.format);
     if let Some(publisher) = &publication.publisher {
         object = object.text_unless_empty("user", &publisher.user);
         object = object.raw("session", quoted(publisher.session));
@@ -86,8 +82,28 @@ fn fields(object: Object, publication: &Publication) -> Object {
     object.raw("time", publication.time_ms)
 }
 
-fn text_of(publication: &Publication) -> std::borrow::Cow<'_, str> {
-    String::from_utf8_lossy(&publication.data)
+fn content(object: Object, data: &[u8], format: Format) -> Object {
+    match format {
+        Format::Json => object.raw("data", String::from_utf8_lossy(data)),
+        Format::Text => object.text("data", &String::from_utf8_lossy(data)),
+        Format::Binary => object.raw("base64", quoted(BASE64.encode(data))),
+    }
+}
+
+/// Which subscription a message is about.
+fn named(object: Object, subscription: &SubscriptionName) -> Object {
+    let object = match &subscription.target {
+        Target::Channel(channel) => object.text("channel", channel.as_str()),
+        Target::Filter(filter) => object.text("filter", filter.as_str()),
+    };
+    subscription_number(object, subscription.id)
+}
+
+fn subscription_number(object: Object, id: Option<SubscriptionId>) -> Object {
+    match id {
+        Some(id) => object.raw("subscription", id.0),
+        None => object,
+    }
 }
 
 /// A join or a leave, the same text for every connection.
@@ -113,14 +129,13 @@ pub fn encode_notice(notice: &Notice) -> String {
     match notice {
         Notice::Reply { id, reply } => encode_reply(*id, reply),
         Notice::Gap {
-            channel,
+            subscription,
             from,
             to,
             reason,
             agreed,
         } => {
-            let object = Object::new("gap")
-                .text("channel", channel.as_str())
+            let object = named(Object::new("gap"), subscription)
                 .position("from", *from)
                 .position("to", *to)
                 .text("reason", reason.name());
@@ -129,16 +144,45 @@ pub fn encode_notice(notice: &Notice) -> String {
                 None => object.end(),
             }
         }
-        Notice::CatchingUp { channel, position } => Object::new("catching_up")
+        Notice::ChannelGap {
+            subscription,
+            channel,
+            from,
+            to,
+            reason,
+        } => named(Object::new("gap"), subscription)
             .text("channel", channel.as_str())
+            .position("from", *from)
+            .position("to", *to)
+            .text("reason", reason.name())
+            .end(),
+        Notice::Own {
+            subscription,
+            position,
+            previous,
+        } => named(Object::new("own"), subscription)
+            .position("position", *position)
+            .position("previous", *previous)
+            .end(),
+        Notice::Restored => Object::new("restored").end(),
+        Notice::Told { data, format } => content(Object::new("told"), data, *format).end(),
+        Notice::CatchingUp {
+            subscription,
+            position,
+        } => named(Object::new("catching_up"), subscription)
             .position("position", *position)
             .end(),
-        Notice::Live { channel, position } => Object::new("live")
-            .text("channel", channel.as_str())
+        Notice::Live {
+            subscription,
+            position,
+        } => named(Object::new("live"), subscription)
             .position("position", *position)
             .end(),
-        Notice::Unsubscribed { channel, refusal } => {
-            let object = Object::new("unsubscribed").text("channel", channel.as_str());
+        Notice::Unsubscribed {
+            subscription,
+            refusal,
+        } => {
+            let object = named(Object::new("unsubscribed"), subscription);
             refused(object, refusal).end()
         }
         Notice::Reconnect { after } => Object::new("reconnect")
@@ -156,6 +200,8 @@ pub fn close_code(reason: CloseReason) -> u16 {
         CloseReason::TooSlow | CloseReason::Flood => 1008,
         // RFC 6455 §7.4.2: 4000 to 4999 are the application's own. Clients don't come back.
         CloseReason::Replaced => 4001,
+        CloseReason::Disconnected => 4002,
+        CloseReason::Expired => 4003,
     }
 }
 
@@ -179,17 +225,19 @@ fn encode_reply(id: Option<CommandId>, reply: &Reply) -> String {
             }
         }
         Reply::Subscribed {
-            channel,
+            subscription,
             position,
             live,
-        } => numbered("subscribed", id)
-            .text("channel", channel.as_str())
+        } => named(numbered("subscribed", id), subscription)
             .position("position", *position)
             .raw("live", live)
             .end(),
-        Reply::Unsubscribed { channel } => numbered("unsubscribed", id)
-            .text("channel", channel.as_str())
-            .end(),
+        Reply::Unsubscribed { subscription } => {
+            named(numbered("unsubscribed", id), subscription).end()
+        }
+        Reply::Done { subscription } => named(numbered("done", id), subscription).end(),
+        Reply::InfoUpdated => numbered("presence_updated", id).end(),
+        Reply::Called { data, format } => content(numbered("called", id), data, *format).end(),
         Reply::History {
             channel,
             head,
@@ -206,9 +254,10 @@ fn encode_reply(id: Option<CommandId>, reply: &Reply) -> String {
         }
         Reply::Members {
             channel,
+            subscription,
             members,
             total,
-        } => numbered("members", id)
+        } => subscription_number(numbered("members", id), *subscription)
             .text("channel", channel.as_str())
             .list(
                 "members",

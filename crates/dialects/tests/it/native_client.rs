@@ -66,13 +66,14 @@ fn command() -> impl Strategy<Value = Command> {
             }
         }),
         (channel(), since(), any::<bool>()).prop_map(|(channel, since, presence)| {
-            Command::Subscribe {
-                channel,
-                since,
+            Command::Subscribe(Subscribe {
                 presence,
-            }
+                ..Subscribe::new(channel, since)
+            })
         }),
-        channel().prop_map(|channel| Command::Unsubscribe { channel }),
+        channel().prop_map(|channel| Command::Unsubscribe {
+            subscription: channel.into(),
+        }),
         (channel(), since(), any::<u32>()).prop_map(|(channel, since, limit)| {
             Command::History {
                 channel,
@@ -263,7 +264,9 @@ fn answers_come_with_the_number_of_their_question() {
         })
     );
     let channel = Cow::Borrowed("chat");
-    let text = reply(Reply::Unsubscribed { channel: chat() });
+    let text = reply(Reply::Unsubscribed {
+        subscription: chat().into(),
+    });
     assert_eq!(
         read(&text),
         Ok(Said::Unsubscribed {
@@ -272,7 +275,7 @@ fn answers_come_with_the_number_of_their_question() {
         })
     );
     let text = reply(Reply::Subscribed {
-        channel: chat(),
+        subscription: chat().into(),
         position: at(4),
         live: true,
     });
@@ -286,7 +289,7 @@ fn answers_come_with_the_number_of_their_question() {
     };
     assert_eq!(read(&text), subscribed(Some(id)));
     let restored = Reply::Subscribed {
-        channel: chat(),
+        subscription: chat().into(),
         position: at(4),
         live: true,
     };
@@ -363,6 +366,7 @@ fn members_come_with_what_is_known_of_them() {
     );
     let text = reply(Reply::Members {
         channel: chat(),
+        subscription: None,
         members: vec![member],
         total: 7,
     });
@@ -429,7 +433,7 @@ fn a_refusal_says_what_to_do() {
         })
     );
     let ended = notice(&Notice::Unsubscribed {
-        channel: chat(),
+        subscription: chat().into(),
         refusal,
     });
     assert_eq!(

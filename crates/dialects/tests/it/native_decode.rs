@@ -15,7 +15,7 @@ fn command(text: &str) -> Command {
 
 fn since(json: &str) -> Since {
     let text = format!(r#"{{"type":"subscribe","id":1,"channel":"a","since":{json}}}"#);
-    let Command::Subscribe { since, .. } = command(&text) else {
+    let Command::Subscribe(Subscribe { since, .. }) = command(&text) else {
         panic!()
     };
     since
@@ -27,9 +27,9 @@ fn a_subscription_begins_where_since_says() {
     assert_eq!(since("\"start\""), Since::Start);
     assert_eq!(since(r#"{"last":50}"#), Since::Last(50));
     assert_eq!(since("\"17.4\""), Since::Position(Position::new(17, 4)));
-    let Command::Subscribe {
+    let Command::Subscribe(Subscribe {
         since, presence, ..
-    } = command(r#"{"type":"subscribe","id":1,"channel":"a"}"#)
+    }) = command(r#"{"type":"subscribe","id":1,"channel":"a"}"#)
     else {
         panic!()
     };

@@ -51,7 +51,7 @@ fn the_first_message_of_an_epoch_names_the_one_before_it() {
 #[test]
 fn a_divergence_says_up_to_where_the_streams_agree() {
     let gap = parsed(&native::encode_notice(&Notice::Gap {
-        channel: ChannelName::new("a").unwrap(),
+        subscription: ChannelName::new("a").unwrap().into(),
         from: Position::new(1, 90),
         to: Position::new(2, 70),
         reason: GapReason::Diverged,
@@ -76,7 +76,7 @@ fn an_unsubscription_by_the_server_says_why() {
     let refusal = Refusal::from(BrokerFailure::StorageCorrupt);
     let channel = ChannelName::new("a").unwrap();
     let text = parsed(&native::encode_notice(&Notice::Unsubscribed {
-        channel,
+        subscription: channel.into(),
         refusal,
     }));
     assert_eq!(text["code"], "storage_corrupt");
@@ -88,6 +88,7 @@ fn an_empty_list_of_members_is_a_list() {
     let channel = ChannelName::new("a").unwrap();
     let reply = Reply::Members {
         channel,
+        subscription: None,
         members: vec![],
         total: 0,
     };

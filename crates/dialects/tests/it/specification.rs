@@ -122,7 +122,7 @@ fn everything_written() -> Vec<String> {
         gap: Some(GapReason::EvictedByAge),
     };
     let gap = Notice::Gap {
-        channel: channel(),
+        subscription: channel().into(),
         from: at(20),
         to: at(40),
         reason: GapReason::EvictedBySize,
@@ -136,17 +136,17 @@ fn everything_written() -> Vec<String> {
         reply(
             2,
             Reply::Subscribed {
-                channel: channel(),
+                subscription: channel().into(),
                 position,
                 live: false,
             },
         ),
         native::encode_notice(&Notice::Live {
-            channel: channel(),
+            subscription: channel().into(),
             position,
         }),
         native::encode_notice(&Notice::CatchingUp {
-            channel: channel(),
+            subscription: channel().into(),
             position: at(20),
         }),
         native::encode_notice(&gap),
@@ -157,12 +157,18 @@ fn everything_written() -> Vec<String> {
                 duplicate: true,
             },
         ),
-        reply(3, Reply::Unsubscribed { channel: channel() }),
+        reply(
+            3,
+            Reply::Unsubscribed {
+                subscription: channel().into(),
+            },
+        ),
         reply(5, history),
         reply(
             6,
             Reply::Members {
                 channel: channel(),
+                subscription: None,
                 members: vec![member()],
                 total: 1,
             },
@@ -261,7 +267,7 @@ fn what_a_client_sends_as_its_position_is_what_it_was_given() {
     let given = at(42).to_string();
     let text = format!(r#"{{"type":"subscribe","id":1,"channel":"chat","since":"{given}"}}"#);
     let Ok(Request::Command {
-        command: Command::Subscribe { since, .. },
+        command: Command::Subscribe(Subscribe { since, .. }),
         ..
     }) = native::decode(&text)
     else {

@@ -1,22 +1,24 @@
-//! Subscriptions that are behind read on at their own pace, until they have everything.
+//! Whoever is behind reads on from the retained history, as fast as its outbox empties.
 //!
-//! A step is decided when it is polled, against the stream as it was handed out just then: so
-//! what was read and what is broadcast can't overlap and can't leave a hole.
+//! One step of one subscription hands out one publication or one notice, then goes to the end of
+//! the queue: many that catch up at once share the engine fairly.
 
 use std::sync::Arc;
 
 use crate::{
-    broker::{BrokerRequest, ReadFrom, ReadLimit, ReadStart, RequestId, StreamState},
-    delivery::{ConnectionId, GapReason, Notice},
+    broker::{BrokerRequest, ChannelGap, ReadFrom, ReadLimit, ReadStart, RequestId, StreamState},
+    delivery::{GapReason, Notice},
     error::{ErrorCode, Refusal, Retry},
     position::Position,
     publication::Publication,
+    rules::SlowPolicy,
     slab::Slot,
+    subscription::{SubscriptionName, Target},
 };
 
 use super::{
-    Engine, Stage, Step,
-    state::{Again, Behind, Channel, Pending, Read},
+    Engine, Step,
+    state::{Again, Behind, Feed, Pending, Read, Subscription, Waits, Why, window::Next},
 };
 
 /// The smallest read in bytes: small outboxes shall not make a read for each publication.
@@ -39,313 +41,479 @@ enum Move {
 }
 
 impl Engine {
-    pub(super) fn advance(&mut self, connection: ConnectionId, channel: Slot) -> Option<Step> {
-        let l = self.connections.get_mut(connection.into())?;
-        let credit = l.credit;
-        let c = self.channels.get_mut(channel)?;
-        let tail = c.tail?;
-        let s = l.subscription(channel)?;
-        let Stage::Behind(behind) = &mut s.stage else {
-            return None;
-        };
-        behind.queued = false;
-        if behind.reading {
+    pub(super) fn advance(&mut self, slot: Slot) -> Option<Step> {
+        let s = self.subscriptions.get_mut(slot)?;
+        let connection = self.connections.get(s.connection.into())?;
+        let feed = s.feed;
+        let f = self.feeds.get_mut(feed)?;
+        let tail = f.tail?;
+        let full_window = s.window.as_ref().is_some_and(|window| !window.has_room());
+        let behind = s.behind()?;
+        if behind.waits != Waits::Turn {
             return None;
         }
-        if behind.cursor.epoch != tail.epoch && !c.rules.history.is_kept() {
+        behind.waits = Waits::Nothing;
+        let mut unreadable = false;
+        if behind.cursor.epoch != tail.epoch && !f.rules.history.is_kept() {
             // Nothing can be read that would tell what became of that epoch.
-            let offset = 0;
             let epoch = tail.epoch;
-            behind.skip(GapReason::EpochChanged, Position { epoch, offset });
-            (s.received, s.marked) = (0, 0);
+            behind.skip(GapReason::EpochChanged, Position { epoch, offset: 0 });
+            unreadable = true;
         }
-        match next_move(behind, c, tail, credit) {
-            Move::Park => {
-                behind.page = None;
-                None
+        let next = next_move(behind, f, tail, connection.credit);
+        if unreadable {
+            s.forget_receipts(Position {
+                epoch: tail.epoch,
+                offset: 0,
+            });
+        }
+        match next {
+            Move::Park => self.park(slot),
+            Move::GoLive => return self.caught_up(slot, tail),
+            Move::HandOut(_) if full_window => {
+                if let Some(behind) = self.behind(slot) {
+                    behind.waits = Waits::Done;
+                }
             }
-            Move::GoLive => self.caught_up(connection, channel, tail),
-            Move::HandOut(publication) => self.hand_out(connection, channel, publication),
+            Move::HandOut(publication) => return self.hand_out(slot, publication),
             Move::SkipToTail => {
-                let reason = if behind.slow {
-                    GapReason::Dropped
-                } else {
-                    GapReason::EvictedBySize
+                let behind = self.behind(slot)?;
+                let reason = match behind.why {
+                    Why::Slow { .. } | Why::Paced => GapReason::Dropped,
+                    Why::Given { .. } | Why::Confirmed => GapReason::EvictedBySize,
                 };
                 behind.skip(reason, tail);
-                self.queue_advance(connection, channel);
-                None
+                self.queue_advance(slot);
             }
             Move::Read => {
-                behind.reading = true;
-                self.read_is_free(connection, channel);
-                None
+                self.behind(slot)?.waits = Waits::Read;
+                self.read_is_free(slot);
             }
-            Move::AwaitStream => {
-                if !std::mem::replace(&mut behind.ahead, true) {
-                    c.catching_up().ahead.push(connection);
-                }
-                None
-            }
+            Move::AwaitStream => self.await_stream_behind_it(slot),
+        }
+        None
+    }
+
+    /// The subscription's place in what it reads, where the caller knows that it is behind.
+    pub(super) fn behind(&mut self, slot: Slot) -> Option<&mut Behind> {
+        let behind = self
+            .subscriptions
+            .get_mut(slot)
+            .and_then(Subscription::behind);
+        debug_assert!(
+            behind.is_some(),
+            "only a subscription that is behind comes here"
+        );
+        behind
+    }
+
+    /// It waits for room in the outbox.
+    pub(super) fn park(&mut self, slot: Slot) {
+        let Some(behind) = self.behind(slot) else {
+            return;
+        };
+        behind.page = None;
+        behind.waits = Waits::Room;
+        let connection = self.subscriptions.get(slot).map(|s| s.connection);
+        if let Some(connection) = connection.and_then(|c| self.connections.get_mut(c.into())) {
+            connection.extra().parked.push(slot);
+        }
+    }
+
+    fn await_stream(&mut self, slot: Slot) {
+        let Some(behind) = self.behind(slot) else {
+            return;
+        };
+        behind.waits = Waits::Stream;
+        let Some(feed) = self.subscriptions.get(slot).map(|s| s.feed) else {
+            return;
+        };
+        if let Some(f) = self.feeds.get_mut(feed) {
+            f.catching_up().ahead.push(slot);
+        }
+    }
+
+    /// A subscription has more than this worker has heard of.
+    fn await_stream_behind_it(&mut self, slot: Slot) {
+        self.await_stream(slot);
+        let Some(feed) = self.subscriptions.get(slot).map(|s| s.feed) else {
+            return;
+        };
+        // In a filter's order it may be that nothing more comes: other channels have moved it on.
+        if self
+            .feeds
+            .get(feed)
+            .is_some_and(|f| f.is_filter() && !f.following)
+        {
+            self.follow_again(feed);
         }
     }
 
     /// Live again: first what has to be said about the way there, then the marker, then live.
-    fn caught_up(
-        &mut self,
-        connection: ConnectionId,
-        channel: Slot,
-        tail: Position,
-    ) -> Option<Step> {
-        if let Some(notice) = self.gap_before_next(connection, channel) {
-            self.queue_advance(connection, channel);
-            return Some(Step::Notice { connection, notice });
+    fn caught_up(&mut self, slot: Slot, tail: Position) -> Option<Step> {
+        if let Some(step) = self.gap_before_next(slot) {
+            self.queue_advance(slot);
+            return Some(step);
         }
-        let c = self.channels.get(channel)?;
-        let name = c.name.clone();
-        let s = self
-            .connections
-            .get_mut(connection.into())?
-            .subscription(channel)?;
-        let Stage::Behind(behind) = &s.stage else {
-            return None;
-        };
-        let told = behind.told;
-        self.go_live(connection, channel);
+        let s = self.subscriptions.get_mut(slot)?;
+        let (connection, paced) = (s.connection, s.window.is_some());
+        let behind = s.behind()?;
+        let knows = behind.knows();
+        if paced {
+            behind.why = Why::Paced;
+            self.await_stream(slot);
+        } else {
+            self.go_live(slot);
+        }
         let notice = Notice::Live {
-            channel: name,
+            subscription: self.name_of(slot)?,
             position: tail,
         };
         // A connection that was full for a moment and missed nothing need not know.
-        told.then_some(Step::Notice { connection, notice })
+        knows.then_some(Step::Notice { connection, notice })
     }
 
-    fn hand_out(
-        &mut self,
-        connection: ConnectionId,
-        channel: Slot,
-        next: Arc<Publication>,
-    ) -> Option<Step> {
-        self.queue_advance(connection, channel);
-        let notice = self
-            .behind_before_next(connection, channel)
-            .or_else(|| self.gap_before_next(connection, channel));
-        if let Some(notice) = notice {
-            return Some(Step::Notice { connection, notice });
+    fn hand_out(&mut self, slot: Slot, next: Arc<Publication>) -> Option<Step> {
+        self.queue_advance(slot);
+        let before = self
+            .behind_before_next(slot)
+            .or_else(|| self.gap_before_next(slot));
+        if before.is_some() {
+            return before;
         }
-        let l = self.connections.get_mut(connection.into())?;
-        l.credit = l.credit.saturating_sub(next.weight());
-        let Stage::Behind(behind) = &mut l.subscription(channel)?.stage else {
+        let s = self.subscriptions.get(slot)?;
+        let hidden = self.feeds.get(s.feed)?.is_filter() && !self.may_see(s, &next.channel);
+        let place = self.feeds.get(s.feed)?.place_of(&next);
+        let connection = s.connection;
+        let own = !s.echo
+            && next
+                .publisher
+                .as_ref()
+                .is_some_and(|by| self.is_session(connection, by.session));
+        let s = self.subscriptions.get_mut(slot)?;
+        s.behind()?.cursor = place;
+        if hidden {
             return None;
-        };
-        behind.cursor = next.position;
+        }
+        let mut deliveries = 0;
+        if let Some(window) = &mut s.window {
+            let turn = if own { Next::Done } else { window.next(place) };
+            window.handed_out(place, turn);
+            match turn {
+                Next::Deliver(count) => deliveries = count,
+                // An earlier connection was done with it.
+                Next::Done if !own => return None,
+                Next::Done => {}
+            }
+        }
+        if own {
+            return self.own(slot, &next);
+        }
+        let subscription = self.name_of(slot)?;
+        let c = self.connections.get_mut(connection.into())?;
+        c.credit = c.credit.saturating_sub(next.weight());
         Some(Step::Publication {
             connection,
+            class: c.class,
+            subscription,
             publication: next,
+            place,
+            deliveries,
         })
     }
 
-    fn behind_before_next(&mut self, connection: ConnectionId, channel: Slot) -> Option<Notice> {
-        let name = self.channels.get(channel)?.name.clone();
-        let s = self
-            .connections
-            .get_mut(connection.into())?
-            .subscription(channel)?;
-        let Stage::Behind(behind) = &mut s.stage else {
-            return None;
-        };
-        if std::mem::replace(&mut behind.told, true) {
+    fn is_session(&self, connection: crate::ConnectionId, session: crate::SessionId) -> bool {
+        let connection = self.connections.get(connection.into());
+        connection.is_some_and(|connection| connection.session == session)
+    }
+
+    fn behind_before_next(&mut self, slot: Slot) -> Option<Step> {
+        let behind = self.behind(slot)?;
+        if !behind.is_told() {
             return None;
         }
         let position = behind.gap.map_or(behind.cursor, |gap| gap.from);
-        Some(Notice::CatchingUp {
-            channel: name,
+        let subscription = self.name_of(slot)?;
+        let notice = Notice::CatchingUp {
+            subscription,
             position,
-        })
+        };
+        let connection = self.subscriptions.get(slot)?.connection;
+        Some(Step::Notice { connection, notice })
     }
 
-    fn gap_before_next(&mut self, connection: ConnectionId, channel: Slot) -> Option<Notice> {
-        let name = self.channels.get(channel)?.name.clone();
-        let s = self
-            .connections
-            .get_mut(connection.into())?
-            .subscription(channel)?;
-        let Stage::Behind(behind) = &mut s.stage else {
-            return None;
-        };
+    fn gap_before_next(&mut self, slot: Slot) -> Option<Step> {
+        let subscription = self.name_of(slot)?;
+        let s = self.subscriptions.get_mut(slot)?;
+        let connection = s.connection;
+        let behind = s.behind()?;
         let gap = behind.gap.take()?;
-        Some(Notice::Gap {
-            channel: name,
+        let to = behind.cursor;
+        // Nobody has received what a gap skips.
+        s.forget_receipts(to);
+        if let Some(window) = &mut s.window {
+            window.skip_to(to);
+        }
+        let notice = Notice::Gap {
+            subscription,
             from: gap.from,
-            to: behind.cursor,
+            to,
             reason: gap.reason,
             agreed: gap.agreed,
-        })
+        };
+        Some(Step::Notice { connection, notice })
+    }
+
+    /// How a subscription is named to its client.
+    pub(super) fn name_of(&self, slot: Slot) -> Option<SubscriptionName> {
+        let s = self.subscriptions.get(slot)?;
+        let target = self.feeds.get(s.feed)?.target.clone();
+        Some(SubscriptionName { target, id: s.id() })
     }
 
     /// Starts the read a subscription waits for, or joins one that is under way; when too many
     /// are, it waits for its turn.
-    pub(super) fn read_is_free(&mut self, connection: ConnectionId, channel: Slot) {
-        let Some(l) = self.connections.get_mut(connection.into()) else {
+    pub(super) fn read_is_free(&mut self, slot: Slot) {
+        let Some(s) = self.subscriptions.get_mut(slot) else {
             return;
         };
-        let bytes = l.credit.max(SMALLEST_READ).min(self.limits.page_bytes);
-        let Some(s) = l.subscription(channel) else {
-            return;
-        };
-        let Stage::Behind(behind) = &mut s.stage else {
+        let credit = self
+            .connections
+            .get(s.connection.into())
+            .map_or(0, |c| c.credit);
+        let bytes = credit.max(SMALLEST_READ).min(self.limits.page_bytes);
+        let feed = s.feed;
+        let Some(behind) = s.behind().filter(|behind| behind.waits == Waits::Read) else {
             return;
         };
         let after = behind.cursor;
-        let Some(c) = self.channels.get_mut(channel) else {
+        let Some(f) = self.feeds.get_mut(feed) else {
             return;
         };
-        let reads = &mut c.catching_up().reads;
+        let reads = &mut f.catching_up().reads;
         // A herd that comes back with the same position reads once.
         if let Some(same) = reads.iter_mut().find(|read| read.after == after) {
-            same.waiters.push(connection);
+            same.waiters.push(slot);
             return;
         }
         if self.reads >= self.limits.reads {
-            self.reads_waiting.push_back((connection, channel));
+            self.reads_waiting.push_back(slot);
             return;
         }
         self.reads += 1;
-        let (name, limit) = (
-            c.name.clone(),
-            ReadLimit {
-                count: self.limits.page_count,
-                bytes,
-            },
-        );
-        let id = self.request(Pending::Read { channel });
-        let Some(c) = self.channels.get_mut(channel) else {
-            return;
-        };
-        c.catching_up().reads.push(Read {
-            id,
-            after,
-            waiters: vec![connection],
-        });
-        let from = ReadFrom::After(after);
-        self.broker_requests.push_back(BrokerRequest::History {
-            id,
-            channel: name,
-            from,
-            limit,
-        });
+        let target = f.target.clone();
+        let count = self.limits.page_count;
+        let limit = ReadLimit { count, bytes };
+        let id = self.request(Pending::Read { feed });
+        if let Some(f) = self.feeds.get_mut(feed) {
+            let waiters = vec![slot];
+            f.catching_up().reads.push(Read { id, after, waiters });
+        }
+        self.broker_requests
+            .push_back(read_request(id, target, after, limit));
     }
 
     /// A read ended, well or not: the next may begin.
-    fn read_ended(&mut self, channel: Slot, id: RequestId) -> Option<Read> {
+    fn read_ended(&mut self, feed: Slot, id: RequestId) -> Option<Read> {
         self.reads = self.reads.saturating_sub(1);
-        let reads = self
-            .channels
-            .get_mut(channel)
-            .map(|c| &mut c.catching_up().reads);
+        let reads = self.feeds.get_mut(feed).map(|f| &mut f.catching_up().reads);
         let read = reads.and_then(|reads| {
             let index = reads.iter().position(|read| read.id == id)?;
             Some(reads.swap_remove(index))
         });
         // One waiter may have gone or join another read: go on until a read was started.
         while self.reads < self.limits.reads {
-            let Some((connection, channel)) = self.reads_waiting.pop_front() else {
+            let Some(slot) = self.reads_waiting.pop_front() else {
                 break;
             };
-            self.read_is_free(connection, channel);
+            self.read_is_free(slot);
         }
         read
     }
 
     pub(super) fn page_read(
         &mut self,
-        channel: Slot,
+        feed: Slot,
         id: RequestId,
-        stream: StreamState,
-        start: ReadStart,
+        (stream, start): (StreamState, ReadStart),
+        gaps: &[ChannelGap],
         publications: Vec<Arc<Publication>>,
     ) {
-        let Some(read) = self.read_ended(channel, id) else {
+        let Some(read) = self.read_ended(feed, id) else {
             return;
         };
         let page: Arc<[_]> = publications.into();
-        let tail = self.channels.get(channel).and_then(|c| c.tail);
+        let tail = self.feeds.get(feed).and_then(|f| f.tail);
         if tail.is_some_and(|tail| tail.epoch != stream.head.epoch) {
             // This worker has not heard of that epoch yet.
-            self.follow_again(channel);
+            self.follow_again(feed);
         }
-        for connection in read.waiters {
-            let Some(l) = self.connections.get_mut(connection.into()) else {
-                continue;
-            };
-            let Some(s) = l.subscription(channel) else {
-                continue;
-            };
-            let Stage::Behind(behind) = &mut s.stage else {
-                continue;
-            };
-            if !behind.reading || behind.cursor != read.after {
-                continue;
-            }
-            let turned = turn_page(behind, stream, start, &page, tail);
-            if behind.cursor.offset < read.after.offset {
-                // What was received of another stream is no receipt for this one.
-                let shared = behind.cursor.offset;
-                (s.received, s.marked) = (s.received.min(shared), s.marked.min(shared));
-            }
-            if !turned {
-                self.try_again(Again::Read {
-                    connection,
-                    channel,
-                });
-                continue;
-            }
-            self.queue_advance(connection, channel);
+        for slot in read.waiters {
+            self.turn_page(slot, read.after, (stream, start), gaps, &page);
         }
-        self.settle(channel);
+        self.settle(feed);
     }
 
-    pub(super) fn page_failed(&mut self, channel: Slot, id: RequestId, refusal: &Refusal) {
-        let Some(read) = self.read_ended(channel, id) else {
+    /// Gives a subscription what was read for it.
+    fn turn_page(
+        &mut self,
+        slot: Slot,
+        after: Position,
+        (stream, start): (StreamState, ReadStart),
+        gaps: &[ChannelGap],
+        page: &Arc<[Arc<Publication>]>,
+    ) {
+        let Some(s) = self.subscriptions.get_mut(slot) else {
             return;
         };
-        let Some(name) = self.channels.get(channel).map(|c| c.name.clone()) else {
+        let Some(f) = self.feeds.get(s.feed) else {
             return;
         };
-        let never = refusal.code.retry() == Retry::Never;
-        for connection in read.waiters {
-            if never && refusal.code == ErrorCode::StorageCorrupt {
-                // Reading around the damage would lose something silently.
-                self.end(connection, channel, self.limits.presence_grace);
-                self.unsubscribed(connection, &name, refusal.clone());
-            } else {
-                self.try_again(Again::Read {
-                    connection,
+        let waits_for_it =
+            |behind: &&mut Behind| behind.waits == Waits::Read && behind.cursor == after;
+        let Some(behind) = s.behind().filter(waits_for_it) else {
+            return;
+        };
+        behind.start_at(start, stream.trimmed.into());
+        behind.page = Some(Arc::clone(page));
+        if let Some(end) = after_nothing(f, behind, stream, page) {
+            behind.move_to(end);
+        }
+        let here = behind.cursor;
+        let expects_more = |tail: Position| tail.epoch == here.epoch && tail.offset > here.offset;
+        let expected_more = f.tail.is_some_and(expects_more);
+        behind.at_head = page.is_empty() && here == stream.head && !expected_more;
+        let has_next = behind.next_in_page(|p| f.place_of(p)).is_some();
+        let moved = here != after || has_next || !behind.is_confirmed();
+        behind.confirm();
+        if here.offset < after.offset {
+            // What was received of another stream is no receipt for this one.
+            s.forget_receipts(here);
+        }
+        if expected_more && !moved {
+            // The broker will know more soon, or has lost it: not at once again.
+            if let Some(behind) = s.behind() {
+                behind.page = None;
+            }
+            self.try_again(Again::Read { subscription: slot });
+            return;
+        }
+        if let Some(behind) = s.behind() {
+            behind.waits = Waits::Nothing;
+        }
+        self.tell_channel_gaps(slot, gaps);
+        self.queue_advance(slot);
+    }
+
+    /// Tells a filter's subscriber what is missing in the channels that it matches.
+    fn tell_channel_gaps(&mut self, slot: Slot, gaps: &[ChannelGap]) {
+        for gap in gaps {
+            let Some(s) = self.subscriptions.get(slot) else {
+                return;
+            };
+            let connection = s.connection;
+            if !self.may_see(s, &gap.channel) {
+                continue;
+            }
+            let Some(subscription) = self.name_of(slot) else {
+                return;
+            };
+            let ChannelGap {
+                channel,
+                from,
+                to,
+                reason,
+            } = gap.clone();
+            self.notice(
+                connection,
+                Notice::ChannelGap {
+                    subscription,
                     channel,
-                });
+                    from,
+                    to,
+                    reason,
+                },
+            );
+        }
+    }
+
+    pub(super) fn page_failed(&mut self, feed: Slot, id: RequestId, refusal: &Refusal) {
+        let Some(read) = self.read_ended(feed, id) else {
+            return;
+        };
+        let corrupt = refusal.code == ErrorCode::StorageCorrupt;
+        debug_assert!(
+            !corrupt || refusal.code.retry() == Retry::Never,
+            "it never heals"
+        );
+        for slot in read.waiters {
+            if corrupt {
+                // Reading around the damage would lose something silently.
+                self.end_unasked(slot, refusal.clone());
+            } else {
+                self.try_again(Again::Read { subscription: slot });
             }
         }
-        self.settle(channel);
+        self.settle(feed);
     }
 }
 
-fn next_move(behind: &mut Behind, c: &Channel, tail: Position, credit: usize) -> Move {
+/// Where a filter's subscriber is when a read has shown that nothing more comes for it: at the tail,
+/// from where it is live, or at the head, if this worker has yet to hear of that.
+fn after_nothing(
+    f: &Feed,
+    behind: &Behind,
+    stream: StreamState,
+    page: &[Arc<Publication>],
+) -> Option<Position> {
+    let (here, head) = (behind.cursor, stream.head);
+    let tail = f
+        .tail
+        .filter(|tail| tail.epoch == head.epoch && head.offset >= tail.offset)?;
+    if !f.is_filter() || !page.is_empty() || here == tail {
+        return None;
+    }
+    if here.epoch != tail.epoch || here.offset < tail.offset {
+        return Some(tail);
+    }
+    (head.offset > here.offset).then_some(head)
+}
+
+fn read_request(id: RequestId, target: Target, after: Position, limit: ReadLimit) -> BrokerRequest {
+    let from = ReadFrom::After(after);
+    match target {
+        Target::Channel(channel) => BrokerRequest::History {
+            id,
+            channel,
+            from,
+            limit,
+        },
+        Target::Filter(filter) => BrokerRequest::FilterHistory {
+            id,
+            filter,
+            after,
+            limit,
+        },
+    }
+}
+
+fn next_move(behind: &mut Behind, f: &Feed, tail: Position, credit: usize) -> Move {
     if behind.cursor == tail {
         return Move::GoLive;
     }
     if credit == 0 {
         return Move::Park;
     }
-    if let Some(next) = behind.next_in_page() {
+    if let Some(next) = behind.next_in_page(|p| f.place_of(p)) {
         return Move::HandOut(next);
     }
     behind.page = None;
-    let recent = c.catching_up.as_ref().map(|c| &c.recent);
-    if let Some(next) = recent.and_then(|recent| recent.next(behind.cursor)) {
+    let recent = f.catching_up.as_ref().map(|c| &c.recent);
+    if let Some(next) = recent.and_then(|recent| recent.next(behind.cursor, f.is_filter())) {
         return Move::HandOut(Arc::clone(next));
     }
     let ahead = behind.cursor.epoch == tail.epoch && behind.cursor.offset > tail.offset;
-    if behind.verified && (ahead || behind.at_head) {
+    if behind.is_confirmed() && (ahead || behind.at_head) {
         // Another worker was faster with these.
         return Move::AwaitStream;
     }
@@ -353,47 +521,19 @@ fn next_move(behind: &mut Behind, c: &Channel, tail: Position, credit: usize) ->
         // Or the client made its position up: a read tells.
         return Move::Read;
     }
-    let history = c.rules.history.is_kept();
-    if history {
+    if f.rules.history.is_kept() {
         return Move::Read;
     }
-    match recent.and_then(|recent| recent.after(behind.cursor.offset)) {
-        Some(next) => {
-            let conflated = c.rules.slow == crate::rules::SlowPolicy::LatestByKey;
-            let reason = if conflated {
-                GapReason::Conflated
-            } else {
-                GapReason::Dropped
-            };
-            behind.skip(reason, next.previous);
-            Move::HandOut(Arc::clone(next))
-        }
-        None => Move::SkipToTail,
-    }
-}
-
-/// Gives a subscription what was read for it. False when that brings it nowhere.
-fn turn_page(
-    behind: &mut Behind,
-    stream: StreamState,
-    start: ReadStart,
-    page: &Arc<[Arc<Publication>]>,
-    tail: Option<Position>,
-) -> bool {
-    let before = behind.cursor;
-    behind.start_at(start, stream.trimmed.into());
-    behind.lenient = false;
-    behind.page = Some(Arc::clone(page));
-    let here = behind.cursor;
-    let expected_more =
-        tail.is_some_and(|tail| tail.epoch == here.epoch && tail.offset > here.offset);
-    behind.at_head = page.is_empty() && here == stream.head && !expected_more;
-    let moved = here != before || behind.next_in_page().is_some() || !behind.verified;
-    behind.verified = true;
-    if expected_more && !moved {
-        behind.page = None;
-        return false;
-    }
-    behind.reading = false;
-    true
+    let Some((next, previous)) = recent.and_then(|recent| recent.after(behind.cursor.offset))
+    else {
+        return Move::SkipToTail;
+    };
+    let conflated = f.rules.slow == SlowPolicy::LatestByKey;
+    let reason = if conflated {
+        GapReason::Conflated
+    } else {
+        GapReason::Dropped
+    };
+    behind.skip(reason, previous);
+    Move::HandOut(Arc::clone(next))
 }

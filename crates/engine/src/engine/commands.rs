@@ -1,21 +1,41 @@
 //! Commands: within limits, allowed, and on their way.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use crate::{
+    ask::{AskRule, CallerId, Wish},
     broker::{BrokerRequest, ReadFrom, ReadLimit},
     channel_name::ChannelName,
     command::{Command, CommandId, Now, Since},
     delivery::{CloseReason, ConnectionId, Reply},
-    error::{ErrorCode, Refusal},
+    error::{ErrorCode, Refusal, Retry},
     position::Position,
     publication::{Draft, Format, Key, Publisher, Tags},
+    rules::{Access, ChannelRules},
     session::Identity,
 };
 
-use super::{Engine, state::Pending};
+use super::{
+    Engine,
+    asks::too_many_questions,
+    state::{Asked, Asker, Pending},
+    subscriptions::Wished,
+};
+
+/// How long publishes of a connection wait for one before them, which was refused for its speed, to come
+/// again. 5 s and the pause that it was told: a client that has not sent it by then has given it up.
+const COMES_AGAIN_WITHIN: Duration = Duration::from_secs(5);
+
+/// A publish as a client gave it.
+pub(super) struct Given {
+    channel: ChannelName,
+    data: Bytes,
+    format: Format,
+    tags: Tags,
+    key: Option<Key>,
+}
 
 impl Engine {
     /// Takes a command from a connection. Every command gets exactly one reply, unless the connection goes
@@ -27,21 +47,43 @@ impl Engine {
         command: Command,
         now: Now,
     ) {
-        self.now = now.instant;
-        if self
-            .connections
-            .get(connection.into())
-            .is_none_or(|l| l.closing)
-        {
+        self.set_now(now);
+        if self.is_closing(connection) {
             return;
         }
-        let publishes = matches!(command, Command::Publish { .. });
-        let done = match self.admit(connection, publishes) {
-            Ok(()) => self.carry_out(connection, id, command, now),
-            Err(refusal) => Err(refusal),
+        let done = match &command {
+            Command::Publish { channel, key, .. } => {
+                let (channel, key) = (channel.clone(), key.clone());
+                let done = self
+                    .admit(connection, true)
+                    .and_then(|()| self.in_order(connection, &channel, key.as_ref()))
+                    .and_then(|()| self.carry_out(connection, id, command));
+                self.keep_order(connection, &channel, key.as_ref(), &done);
+                done
+            }
+            _other => self
+                .admit(connection, false)
+                .and_then(|()| self.carry_out(connection, id, command)),
         };
         if let Err(refusal) = done {
             self.refuse(connection, id, refusal);
+        }
+    }
+
+    /// Takes a command from a caller that is no connection: the HTTP API, a webhook's answer, another node.
+    /// It may do what `identity` may, or everything where that is none, and publishes in the
+    /// server's name. Its one reply comes by [`poll_caller_reply`](Self::poll_caller_reply).
+    pub fn handle_caller(
+        &mut self,
+        caller: CallerId,
+        identity: Option<&Arc<Identity>>,
+        command: Command,
+        now: Now,
+    ) {
+        self.set_now(now);
+        let asker = Asker::Caller(caller);
+        if let Err(refusal) = self.carry_out_for_caller(asker, identity, command) {
+            self.answer(asker, Reply::Refused(refusal));
         }
     }
 
@@ -54,16 +96,17 @@ impl Engine {
         refusal: Refusal,
         now: Now,
     ) {
-        self.now = now.instant;
-        if self
-            .connections
-            .get(connection.into())
-            .is_none_or(|l| l.closing)
-        {
+        self.set_now(now);
+        if self.is_closing(connection) {
             return;
         }
         let refusal = self.admit(connection, false).err().unwrap_or(refusal);
         self.reply(connection, id, Reply::Refused(refusal));
+    }
+
+    fn is_closing(&self, connection: ConnectionId) -> bool {
+        let connection = self.connections.get(connection.into());
+        connection.is_none_or(|c| c.closing)
     }
 
     fn carry_out(
@@ -71,8 +114,8 @@ impl Engine {
         connection: ConnectionId,
         id: CommandId,
         command: Command,
-        now: Now,
     ) -> Result<(), Refusal> {
+        let asker = Asker::Connection(connection, id);
         match command {
             Command::Publish {
                 channel,
@@ -81,39 +124,156 @@ impl Engine {
                 tags,
                 key,
             } => {
-                let draft = self.draft(connection, channel, data, format, tags, key, now)?;
-                self.in_flight(connection)?;
-                let id = self.request(Pending::Publish {
-                    connection,
-                    command: id,
-                });
-                self.broker_requests
-                    .push_back(BrokerRequest::Publish { id, draft });
+                let given = Given {
+                    channel,
+                    data,
+                    format,
+                    tags,
+                    key,
+                };
+                self.publish(connection, id, given)
+            }
+            Command::Subscribe(wish) => self.subscribe(connection, wish, Wished::Client(id)),
+            Command::Unsubscribe { subscription } => {
+                self.unsubscribe(connection, id, &subscription)
+            }
+            Command::Done {
+                subscription,
+                position,
+                cumulative,
+            } => {
+                let subscription = self.done(connection, &subscription, position, cumulative)?;
+                self.reply(connection, Some(id), Reply::Done { subscription });
                 Ok(())
             }
-            Command::Subscribe {
-                channel,
-                since,
-                presence,
-            } => self.subscribe(connection, Some(id), channel, since, presence),
-            Command::Unsubscribe { channel } => self.unsubscribe(connection, id, channel),
             Command::History {
                 channel,
                 since,
                 limit,
-            } => self.history(connection, id, channel, since, limit),
-            Command::Presence { channel } => self.presence(connection, id, channel),
+            } => {
+                self.may_read(connection, &channel)?;
+                self.history(asker, channel, since, limit)
+            }
+            Command::Presence { channel } => {
+                self.may_read(connection, &channel)?;
+                self.presence(asker, channel)
+            }
+            Command::UpdateInfo { info } => {
+                self.update_info(connection, info);
+                self.reply(connection, Some(id), Reply::InfoUpdated);
+                Ok(())
+            }
             Command::Ack {
                 channel,
                 consumer,
                 position,
-            } => self.ack(connection, id, channel, consumer, position),
-            Command::Receipts { channel, position } => {
-                self.receipts(connection, id, channel, position)
+            } => {
+                self.may_read(connection, &channel)?;
+                let c = self.connections.get(connection.into()).ok_or_else(gone)?;
+                let scope = c.identity.scope(c.session);
+                self.ack(asker, scope, channel, consumer, position)
             }
+            Command::Receipts { channel, position } => {
+                self.may_read(connection, &channel)?;
+                self.receipts(asker, channel, position)
+            }
+            Command::Call {
+                method,
+                data,
+                format,
+                within,
+            } => self.call(asker, method, data, format, within),
             Command::Ping => {
                 self.reply(connection, Some(id), Reply::Pong);
                 Ok(())
+            }
+        }
+    }
+
+    fn carry_out_for_caller(
+        &mut self,
+        asker: Asker,
+        identity: Option<&Arc<Identity>>,
+        command: Command,
+    ) -> Result<(), Refusal> {
+        let may_read = |engine: &Self, channel: &ChannelName| {
+            let rules = engine.rules_of(channel)?;
+            let Some(identity) = identity else {
+                return Ok(());
+            };
+            if identity.may(rules.subscribe, &identity.may_subscribe, channel) {
+                return Ok(());
+            }
+            Err(forbidden("read", &channel.clone().into(), identity))
+        };
+        match command {
+            Command::Publish {
+                channel,
+                data,
+                format,
+                tags,
+                key,
+            } => {
+                let rules = self.rules_of(&channel)?;
+                if let Some(identity) = identity
+                    && !identity.may(rules.publish, &identity.may_publish, &channel)
+                {
+                    return Err(forbidden("publish to", &channel.into(), identity));
+                }
+                let given = Given {
+                    channel,
+                    data,
+                    format,
+                    tags,
+                    key,
+                };
+                let draft = self.draft(given, None)?;
+                self.in_flight(asker)?;
+                self.send_publish(asker, draft);
+                Ok(())
+            }
+            Command::History {
+                channel,
+                since,
+                limit,
+            } => {
+                may_read(self, &channel)?;
+                self.history(asker, channel, since, limit)
+            }
+            Command::Presence { channel } => {
+                may_read(self, &channel)?;
+                self.presence(asker, channel)
+            }
+            Command::Ack {
+                channel,
+                consumer,
+                position,
+            } => {
+                may_read(self, &channel)?;
+                let scope =
+                    identity.map_or_else(|| "".into(), |identity| Arc::clone(&identity.user));
+                self.ack(asker, scope, channel, consumer, position)
+            }
+            Command::Receipts { channel, position } => {
+                may_read(self, &channel)?;
+                self.receipts(asker, channel, position)
+            }
+            Command::Call {
+                method,
+                data,
+                format,
+                within,
+            } => self.call(asker, method, data, format, within),
+            Command::Ping => {
+                self.answer(asker, Reply::Pong);
+                Ok(())
+            }
+            Command::Subscribe(_)
+            | Command::Unsubscribe { .. }
+            | Command::Done { .. }
+            | Command::UpdateInfo { .. } => {
+                let detail = "only a connection can do this; name the session whose it is";
+                Err(Refusal::new(ErrorCode::BadRequest, detail))
             }
         }
     }
@@ -122,58 +282,121 @@ impl Engine {
     fn admit(&mut self, connection: ConnectionId, publishes: bool) -> Result<(), Refusal> {
         let now_ms = self.now_ms();
         let limits = &self.limits;
-        let Some(l) = self.connections.get_mut(connection.into()) else {
+        let Some(c) = self.connections.get_mut(connection.into()) else {
             return Ok(());
         };
         let (rate, burst) = (limits.commands_per_second, limits.command_burst);
-        let mut admitted = l.commands.take(rate, burst, now_ms);
+        let mut admitted = c.commands.take(rate, burst, now_ms);
         if admitted.is_ok() && publishes {
             let (rate, burst) = (limits.publishes_per_second, limits.publish_burst);
-            admitted = l.publishes.take(rate, burst, now_ms);
+            admitted = c.publishes.take(rate, burst, now_ms);
         }
         let Err(pause) = admitted else {
-            l.refused = 0;
+            c.refused = 0;
             return Ok(());
         };
-        l.refused += 1;
-        if l.refused > limits.flood {
+        c.refused += 1;
+        if c.refused > limits.flood {
             self.close(connection, CloseReason::Flood);
         }
         let detail = "too many commands in too short a time; slow down";
         Err(Refusal::new(ErrorCode::RateLimited, detail).after(pause))
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the fields of one command, taken apart once"
-    )]
-    fn draft(
-        &self,
+    /// Refuses a publish that would overtake one in its channel that was refused for now.
+    fn in_order(
+        &mut self,
         connection: ConnectionId,
-        channel: ChannelName,
-        data: Bytes,
-        format: Format,
-        tags: Tags,
-        key: Option<Key>,
-        now: Now,
-    ) -> Result<Draft, Refusal> {
-        if data.len() > self.limits.data_bytes {
-            let (len, limit) = (data.len(), self.limits.data_bytes);
-            let detail = format!("the data has {len} bytes, at most {limit} go");
-            return Err(Refusal::new(ErrorCode::TooLarge, detail));
+        channel: &ChannelName,
+        key: Option<&Key>,
+    ) -> Result<(), Refusal> {
+        let now = self.now;
+        let extra = self
+            .connections
+            .get_mut(connection.into())
+            .and_then(|c| c.extra.as_mut());
+        if extra.is_none_or(|extra| extra.ordered.is_next(channel, key, now)) {
+            return Ok(());
         }
-        let l = self.connections.get(connection.into()).ok_or_else(gone)?;
-        let rules = self.rules_of(&channel)?;
-        if !l
-            .identity
-            .may(rules.publish, &l.identity.may_publish, &channel)
-        {
-            return Err(forbidden("publish to", &channel, &l.identity));
+        let detail = "an earlier publication in this channel was refused for now; send that first";
+        Err(Refusal::new(ErrorCode::RateLimited, detail))
+    }
+
+    /// Remembers which publish has to come again before others of its channel may.
+    fn keep_order(
+        &mut self,
+        connection: ConnectionId,
+        channel: &ChannelName,
+        key: Option<&Key>,
+        done: &Result<(), Refusal>,
+    ) {
+        let until = self.now + COMES_AGAIN_WITHIN;
+        let Some(c) = self.connections.get_mut(connection.into()) else {
+            return;
+        };
+        match done {
+            Err(refusal) if refusal.code.retry() == Retry::Later => {
+                // Without a key nobody could tell that it comes again.
+                let Some(key) = key.filter(|_| !c.closing) else {
+                    return;
+                };
+                let until = until + refusal.retry_after.unwrap_or_default();
+                c.extra().ordered.refused(channel, key, until);
+            }
+            Ok(()) | Err(_) => {
+                if let Some(extra) = &mut c.extra {
+                    extra.ordered.taken(channel, key);
+                    c.settle();
+                }
+            }
         }
-        let publisher = Some(Publisher {
-            session: l.session,
-            user: l.identity.user.clone(),
-        });
+    }
+
+    fn publish(
+        &mut self,
+        connection: ConnectionId,
+        command: CommandId,
+        given: Given,
+    ) -> Result<(), Refusal> {
+        let c = self.connections.get(connection.into()).ok_or_else(gone)?;
+        let identity = &c.identity;
+        let rules = self.rules_of(&given.channel)?;
+        let asked = (rules.publish == Access::Asked).then_some(rules.ask);
+        let channel = &given.channel;
+        if asked.is_none() && !identity.may(rules.publish, &identity.may_publish, channel) {
+            return Err(forbidden("publish to", &channel.clone().into(), identity));
+        }
+        let publisher = Publisher {
+            session: c.session,
+            user: Arc::clone(&identity.user),
+        };
+        let waits = c
+            .extra
+            .as_ref()
+            .is_some_and(|extra| extra.ordered.is_waiting(channel));
+        if asked.is_some() && self.asks.len() >= self.limits.requests {
+            return Err(too_many_questions());
+        }
+        let draft = self.draft(given, Some(publisher))?;
+        let asker = Asker::Connection(connection, command);
+        self.in_flight(asker)?;
+        if asked.is_some() || waits {
+            self.publish_later(connection, command, draft, asked);
+        } else {
+            self.send_publish(asker, draft);
+        }
+        Ok(())
+    }
+
+    fn draft(&self, given: Given, publisher: Option<Publisher>) -> Result<Draft, Refusal> {
+        let Given {
+            channel,
+            data,
+            format,
+            tags,
+            key,
+        } = given;
+        self.within_size(&data)?;
         Ok(Draft {
             channel,
             data,
@@ -181,23 +404,69 @@ impl Engine {
             tags,
             publisher,
             key,
-            time_ms: now.unix_ms,
+            time_ms: self.now_unix_ms,
         })
+    }
+
+    fn within_size(&self, data: &Bytes) -> Result<(), Refusal> {
+        let (len, limit) = (data.len(), self.limits.data_bytes);
+        if len <= limit {
+            return Ok(());
+        }
+        let detail = format!("data is {len} bytes; the limit is {limit}");
+        Err(Refusal::new(ErrorCode::TooLarge, detail))
+    }
+
+    pub(super) fn send_publish(&mut self, asker: Asker, draft: Draft) {
+        let id = self.request(Pending::Publish { asker });
+        self.broker_requests
+            .push_back(BrokerRequest::Publish { id, draft });
+    }
+
+    /// Whether a session may read a channel, which is asked for more than subscribing.
+    pub(super) fn may_read(
+        &self,
+        connection: ConnectionId,
+        channel: &ChannelName,
+    ) -> Result<&Arc<ChannelRules>, Refusal> {
+        let c = self.connections.get(connection.into()).ok_or_else(gone)?;
+        let rules = self.rules_of(channel)?;
+        let identity = &c.identity;
+        let allowed = match rules.subscribe {
+            // Whoever was allowed to subscribe may read.
+            Access::Asked => self.is_vouched(connection, channel),
+            access => identity.may(access, &identity.may_subscribe, channel),
+        };
+        if !allowed {
+            return Err(forbidden("read", &channel.clone().into(), identity));
+        }
+        Ok(rules)
+    }
+
+    /// Whether somebody outside has allowed the session to subscribe to a channel.
+    fn is_vouched(&self, connection: ConnectionId, channel: &ChannelName) -> bool {
+        let Some(feed) = self.names.get(channel) else {
+            return false;
+        };
+        let Some(c) = self.connections.get(connection.into()) else {
+            return false;
+        };
+        let slots = c.subscriptions.on_feed(*feed, &self.subscriptions);
+        slots.is_some_and(|slot| self.subscriptions.get(slot).is_some_and(|s| s.vouched))
     }
 
     fn history(
         &mut self,
-        connection: ConnectionId,
-        command: CommandId,
+        asker: Asker,
         channel: ChannelName,
         since: Since,
         limit: u32,
     ) -> Result<(), Refusal> {
-        if !self.may_read(connection, &channel)?.history.is_kept() {
+        if !self.rules_of(&channel)?.history.is_kept() {
             let detail = format!("channel {channel} keeps no history");
             return Err(Refusal::new(ErrorCode::NoHistory, detail));
         }
-        self.in_flight(connection)?;
+        self.in_flight(asker)?;
         let from = match since {
             Since::Now => ReadFrom::Last(0),
             Since::Start => ReadFrom::Start,
@@ -208,60 +477,49 @@ impl Engine {
             count: limit.min(self.limits.page_count),
             bytes: self.limits.page_bytes,
         };
-        let pending = Pending::History {
-            connection,
-            command,
-            channel: channel.clone(),
+        let name = channel.clone();
+        let id = self.request(Pending::History {
+            asker,
+            channel,
             since,
-        };
-        let id = self.request(pending);
+        });
         self.broker_requests.push_back(BrokerRequest::History {
             id,
-            channel,
+            channel: name,
             from,
             limit,
         });
         Ok(())
     }
 
-    fn presence(
-        &mut self,
-        connection: ConnectionId,
-        command: CommandId,
-        channel: ChannelName,
-    ) -> Result<(), Refusal> {
-        if !self.may_read(connection, &channel)?.presence {
+    fn presence(&mut self, asker: Asker, channel: ChannelName) -> Result<(), Refusal> {
+        if !self.rules_of(&channel)?.presence {
             let detail = format!("channel {channel} keeps no presence");
             return Err(Refusal::new(ErrorCode::NoPresence, detail));
         }
-        self.in_flight(connection)?;
-        self.ask_members(connection, Some(command), channel);
+        self.in_flight(asker)?;
+        self.ask_members(asker, channel);
         Ok(())
     }
 
     fn ack(
         &mut self,
-        connection: ConnectionId,
-        command: CommandId,
+        asker: Asker,
+        scope: Arc<str>,
         channel: ChannelName,
         consumer: Key,
         position: Option<Position>,
     ) -> Result<(), Refusal> {
-        if !self.may_read(connection, &channel)?.history.is_kept() {
+        if !self.rules_of(&channel)?.history.is_kept() {
             let detail = format!("channel {channel} keeps no history to go back into");
             return Err(Refusal::new(ErrorCode::NoHistory, detail));
         }
-        self.in_flight(connection)?;
-        let l = self.connections.get(connection.into()).ok_or_else(gone)?;
-        let scope = Arc::clone(&l.identity.user);
-        let id = self.request(Pending::Ack {
-            connection,
-            command,
-            channel: channel.clone(),
-        });
+        self.in_flight(asker)?;
+        let name = channel.clone();
+        let id = self.request(Pending::Ack { asker, channel });
         self.broker_requests.push_back(BrokerRequest::Ack {
             id,
-            channel,
+            channel: name,
             scope,
             consumer,
             position,
@@ -271,41 +529,74 @@ impl Engine {
 
     fn receipts(
         &mut self,
-        connection: ConnectionId,
-        command: CommandId,
+        asker: Asker,
         channel: ChannelName,
         position: Position,
     ) -> Result<(), Refusal> {
-        let named = self.may_read(connection, &channel)?.presence;
-        self.in_flight(connection)?;
+        let named = self.rules_of(&channel)?.presence;
+        self.in_flight(asker)?;
+        let name = channel.clone();
         let id = self.request(Pending::Receipts {
-            connection,
-            command,
-            channel: channel.clone(),
+            asker,
+            channel,
             position,
             named,
         });
         self.broker_requests.push_back(BrokerRequest::Receipts {
             id,
-            channel,
+            channel: name,
             position,
         });
         Ok(())
     }
 
+    fn call(
+        &mut self,
+        asker: Asker,
+        method: Box<str>,
+        data: Bytes,
+        format: Format,
+        within: Option<Duration>,
+    ) -> Result<(), Refusal> {
+        self.within_size(&data)?;
+        if self.asks.len() >= self.limits.requests {
+            return Err(too_many_questions());
+        }
+        self.in_flight(asker)?;
+        let connection = match asker {
+            Asker::Connection(connection, _) => Some(connection),
+            Asker::Caller(_) => None,
+        };
+        let limit = self.limits.call_within;
+        let rule = AskRule {
+            within: within.unwrap_or(limit).min(limit),
+            ..AskRule::default()
+        };
+        let wish = Wish::Call {
+            method,
+            data,
+            format,
+        };
+        self.ask(Asked::Call { asker }, rule, connection, wish);
+        Ok(())
+    }
+
     /// Counts a request to the broker against its connection and the worker.
-    fn in_flight(&mut self, connection: ConnectionId) -> Result<(), Refusal> {
+    fn in_flight(&mut self, asker: Asker) -> Result<(), Refusal> {
         let busy = |detail| Err(Refusal::new(ErrorCode::Busy, detail));
         if self.requests.len() >= self.limits.requests {
             return busy("the server has too many requests under way; try again with the same key");
         }
-        let Some(l) = self.connections.get_mut(connection.into()) else {
+        let Asker::Connection(connection, _) = asker else {
+            return Ok(());
+        };
+        let Some(c) = self.connections.get_mut(connection.into()) else {
             return Err(gone());
         };
-        if l.in_flight >= self.limits.requests_per_connection {
+        if c.in_flight >= self.limits.requests_per_connection {
             return busy("too many requests without waiting for answers");
         }
-        l.in_flight += 1;
+        c.in_flight += 1;
         Ok(())
     }
 }
@@ -315,14 +606,19 @@ pub(super) fn gone() -> Refusal {
     Refusal::new(ErrorCode::BadRequest, "the connection is gone")
 }
 
-pub(super) fn forbidden(what: &str, channel: &ChannelName, identity: &Identity) -> Refusal {
-    let who = if identity.user.is_empty() {
-        "a stranger"
-    } else {
-        &*identity.user
-    };
+pub(super) fn forbidden(what: &str, target: &crate::Target, identity: &Identity) -> Refusal {
+    struct Who<'a>(&'a str);
+    impl fmt::Display for Who<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            match self.0 {
+                "" => f.write_str("a client without a user name"),
+                user => write!(f, "user {user}"),
+            }
+        }
+    }
+    let who = Who(&identity.user);
     Refusal::new(
         ErrorCode::Forbidden,
-        format!("{who} may not {what} channel {channel}"),
+        format!("{who} may not {what} {target}"),
     )
 }

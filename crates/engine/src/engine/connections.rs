@@ -1,103 +1,172 @@
 //! Connections come, fill up, drain and go; sessions move from one to the next.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
-    channel_name::ChannelName,
+    ask::CallerId,
+    broker::BrokerRequest,
     command::{Now, Since},
     delivery::{CloseReason, ConnectionId, Notice},
     error::{ErrorCode, Refusal},
     position::Position,
     rate::TokenBucket,
     rules::SlowPolicy,
-    session::{Identity, SessionId, SessionSnapshot, SubscriptionSnapshot},
+    session::{Arrival, SessionId, SessionSnapshot, SubscriptionSnapshot},
+    slab::Slot,
+    subscription::{Flow, Subscribe, SubscriptionKey},
 };
 
-use super::{Connection, Engine, Item, Stage, state::Behind};
+use super::{
+    Connection, Engine, Item,
+    state::{Behind, Extra, Pending, State, Subscriptions, Waits, durable::Durable},
+    subscriptions::Wished,
+};
 
 impl Engine {
-    /// A connection came, and the caller knows who it is. `session` is a fresh random name; when it is
-    /// that of a session on another connection here, the other connection is closed.
+    /// A connection came, and the caller knows who it is. When its session is on another connection
+    /// here, the other connection is closed.
     ///
     /// # Errors
     /// [`ErrorCode::Draining`] and [`ErrorCode::TooManyConnections`].
     pub fn handle_connection_opened(
         &mut self,
-        session: SessionId,
-        identity: Arc<Identity>,
+        arrival: Arrival,
         now: Now,
     ) -> Result<ConnectionId, Refusal> {
-        self.now = now.instant;
+        self.set_now(now);
         if self.draining {
-            return Err(Refusal::new(
-                ErrorCode::Draining,
-                "this server is going away",
-            ));
+            let detail = "this server is going away";
+            return Err(Refusal::new(ErrorCode::Draining, detail));
         }
-        if self.connections.len() >= self.limits.connections {
-            let detail = format!(
-                "this worker has its {} connections",
-                self.limits.connections
-            );
+        let limit = self.limits.connections;
+        if self.connections.len() >= limit {
+            let detail = format!("this worker has {limit} connections, which is the limit");
             return Err(Refusal::new(ErrorCode::TooManyConnections, detail));
         }
+        let Arrival {
+            session,
+            identity,
+            class,
+            generation,
+            durable,
+        } = arrival;
         let older = self.sessions.get(&session).copied();
-        let claim = older
-            .and_then(|old| self.connections.get(old.into()))
-            .map(|old| old.since_ms + 1);
+        let before = older.and_then(|old| self.connections.get(old.into()));
+        let later = before.map_or(0, |old| old.generation + 1);
         let now_ms = self.now_ms();
         let connection = Connection {
             session,
-            identity,
-            since_ms: now.unix_ms.max(claim.unwrap_or(0)),
-            subscriptions: Vec::new(),
+            identity: Arc::clone(&identity),
+            generation: generation.max(later),
+            subscriptions: Subscriptions::None,
             credit: self.limits.outbox_bytes,
             commands: TokenBucket::full(self.limits.command_burst, now_ms),
             publishes: TokenBucket::full(self.limits.publish_burst, now_ms),
             refused: 0,
             mark: 0,
-            awaits_receipt: false,
             in_flight: 0,
+            class,
+            awaits_receipt: false,
             full: false,
             closing: false,
+            extra: None,
         };
         if let Some(old) = older {
             self.close(old, CloseReason::Replaced);
         }
         let id = ConnectionId::from(self.connections.insert(connection));
         self.sessions.insert(session, id);
+        if !identity.user.is_empty() {
+            self.users
+                .entry(Arc::clone(&identity.user))
+                .or_default()
+                .insert(id);
+        }
+        self.set_durable(id, durable);
         Ok(id)
     }
 
-    /// A connection came with an unsealed token. Its subscriptions are restored, from the snapshot's
-    /// positions or from the client's own where it gave some: those are newer. Each is answered
-    /// like a `Subscribe` without id.
+    /// A connection came with an unsealed token, or for a durable session. The session and what it
+    /// may are the snapshot's; its subscriptions are restored, from the snapshot's positions or from
+    /// the client's own where it gave some: those are newer. Each is answered like a `Subscribe`
+    /// without id, and after the last comes [`Notice::Restored`].
+    ///
+    /// The caller chooses the class, how long the session is kept, and the generation, which is at
+    /// least the one after the snapshot's.
     ///
     /// # Errors
     /// As [`handle_connection_opened`](Self::handle_connection_opened).
     pub fn handle_connection_resumed(
         &mut self,
+        arrival: Arrival,
         snapshot: SessionSnapshot,
-        positions: &[(ChannelName, Position)],
+        positions: &[(SubscriptionKey, Position)],
         now: Now,
     ) -> Result<ConnectionId, Refusal> {
-        let connection = self.handle_connection_opened(snapshot.session, snapshot.identity, now)?;
-        for old in snapshot
-            .subscriptions
-            .into_iter()
-            .take(self.limits.subscriptions)
-        {
-            let given = positions
-                .iter()
-                .find(|(channel, _)| *channel == old.channel);
-            let since = Since::Position(given.map_or(old.position, |(_, position)| *position));
-            let channel = old.channel.clone();
-            if let Err(refusal) = self.subscribe(connection, None, old.channel, since, old.presence)
-            {
-                self.notice(connection, Notice::Unsubscribed { channel, refusal });
+        let arrival = Arrival {
+            session: snapshot.session,
+            identity: snapshot.identity,
+            generation: arrival
+                .generation
+                .max(snapshot.generation.saturating_add(1)),
+            ..arrival
+        };
+        let connection = self.handle_connection_opened(arrival, now)?;
+        let given: HashMap<_, _> = positions.iter().map(|(key, at)| (key, *at)).collect();
+        for old in snapshot.subscriptions {
+            let name = old.name();
+            let newer = given.get(&name.key()).copied();
+            let (wish, by) = restored(old, newer);
+            if let Err(refusal) = self.subscribe(connection, wish, by) {
+                let subscription = name;
+                self.notice(
+                    connection,
+                    Notice::Unsubscribed {
+                        subscription,
+                        refusal,
+                    },
+                );
             }
         }
+        self.restoring(connection);
         Ok(connection)
+    }
+
+    /// Tells a connection that all its subscriptions are restored, once they are.
+    pub(super) fn restoring(&mut self, connection: ConnectionId) {
+        let opening = self
+            .subscriptions_of(connection)
+            .into_iter()
+            .filter(|slot| {
+                let s = self.subscriptions.get(*slot);
+                s.is_some_and(|s| matches!(s.state, State::Opening(_)))
+            });
+        let waits_for = opening.count();
+        if waits_for == 0 {
+            self.notice(connection, Notice::Restored);
+        } else if let Some(c) = self.connections.get_mut(connection.into()) {
+            c.extra().restoring = u32::try_from(waits_for).unwrap_or(u32::MAX);
+        }
+    }
+
+    /// One of the subscriptions that are restored has begun, or ended before it could.
+    pub(super) fn restored_one(&mut self, connection: ConnectionId) {
+        let Some(c) = self.connections.get_mut(connection.into()) else {
+            return;
+        };
+        let restoring = |extra: &&mut Box<Extra>| extra.restoring > 0;
+        let Some(extra) = c.extra.as_mut().filter(restoring) else {
+            return;
+        };
+        extra.restoring -= 1;
+        if extra.restoring == 0 && !c.closing {
+            c.settle();
+            self.notice(connection, Notice::Restored);
+        }
     }
 
     /// A connection was lost: its session may come back within the presence grace without anyone
@@ -114,26 +183,28 @@ impl Engine {
     /// A broadcast put a connection's outbox above its bound: its live subscriptions begin to read history instead,
     /// once [`handle_writable`](Self::handle_writable) says that there is room.
     pub fn handle_full(&mut self, connection: ConnectionId) {
-        let Some(l) = self.connections.get_mut(connection.into()) else {
+        let Some(c) = self.connections.get_mut(connection.into()) else {
             return;
         };
-        l.full = true;
-        l.credit = 0;
-        let channels: Vec<_> = l.subscriptions.iter().map(|s| s.channel).collect();
-        for channel in channels {
-            let Some(c) = self.channels.get(channel) else {
+        c.full = true;
+        c.credit = 0;
+        for slot in self.subscriptions_of(connection) {
+            let Some(s) = self.subscriptions.get(slot) else {
                 continue;
             };
-            let Some(tail) = c.tail else { continue };
-            let impatient = c.rules.slow == SlowPolicy::Disconnect && !c.rules.history.is_kept();
-            if self.leave_live(connection, channel) {
+            let Some(f) = self.feeds.get(s.feed) else {
+                continue;
+            };
+            let impatient = f.rules.slow == SlowPolicy::Disconnect && !f.rules.history.is_kept();
+            if let Some(handed_out) = self.leave_live(slot) {
+                self.fall_behind(slot, Behind::slow(handed_out));
+                self.park(slot);
                 if impatient {
                     self.close(connection, CloseReason::TooSlow);
                     return;
                 }
-                self.fall_behind(connection, channel, Behind::slow(tail));
             }
-            self.stop_watching(connection, channel);
+            self.watch_later(slot);
         }
     }
 
@@ -143,66 +214,176 @@ impl Engine {
     /// less than the outbox holds: about half leaves room for what is live meanwhile. The last
     /// publication handed out may go over the grant.
     pub fn handle_writable(&mut self, connection: ConnectionId, bytes_free: usize) {
-        let Some(l) = self.connections.get_mut(connection.into()) else {
+        let Some(c) = self.connections.get_mut(connection.into()) else {
             return;
         };
-        let was_full = std::mem::replace(&mut l.full, bytes_free == 0);
-        l.credit = bytes_free;
-        let channels: Vec<_> = l.subscriptions.iter().map(|s| s.channel).collect();
-        for channel in channels {
-            self.queue_advance(connection, channel);
-            if was_full && bytes_free > 0 {
-                self.watch_again(connection, channel);
+        c.full = bytes_free == 0;
+        c.credit = bytes_free;
+        let Some(extra) = c.extra.as_mut().filter(|_| bytes_free > 0) else {
+            return;
+        };
+        let parked = std::mem::take(&mut extra.parked);
+        let unwatched = std::mem::take(&mut extra.unwatched);
+        c.settle();
+        for slot in parked {
+            let behind = self.subscriptions.get_mut(slot).and_then(|s| s.behind());
+            if behind.is_some_and(|behind| behind.waits == Waits::Room) {
+                self.queue_advance(slot);
             }
+        }
+        for slot in unwatched {
+            self.watch_again(slot);
         }
     }
 
     /// Whether this connection waits for [`handle_writable`](Self::handle_writable).
     #[must_use]
     pub fn wants_writable(&self, connection: ConnectionId) -> bool {
-        self.connections
-            .get(connection.into())
-            .is_some_and(|l| l.full || l.credit == 0)
+        let connection = self.connections.get(connection.into());
+        connection.is_some_and(|c| c.full || c.credit == 0)
     }
 
     /// How many requests of this connection the broker has not answered yet. An answer may be large:
     /// take no more commands for now from a connection that waits for some.
     #[must_use]
     pub fn unanswered(&self, connection: ConnectionId) -> usize {
-        self.connections
-            .get(connection.into())
-            .map_or(0, |l| l.in_flight.into())
+        let connection = self.connections.get(connection.into());
+        connection.map_or(0, |c| c.in_flight.into())
     }
 
     /// The session on a connection as of now, to be sealed into its resume token.
     #[must_use]
     pub fn snapshot(&self, connection: ConnectionId, now: Now) -> Option<SessionSnapshot> {
-        let l = self.connections.get(connection.into())?;
-        let subscriptions = l.subscriptions.iter().filter_map(|s| {
-            let c = self.channels.get(s.channel)?;
-            let position = match &s.stage {
-                Stage::Live { .. } => c.tail?,
-                Stage::Behind(behind) => behind.cursor,
-                Stage::Opening(opening) => match opening.since {
-                    Since::Position(position) => position,
-                    Since::Now | Since::Start | Since::Last(_) => return None,
-                },
-            };
-            let channel = c.name.clone();
-            Some(SubscriptionSnapshot {
-                channel,
-                position,
-                presence: s.presence,
-            })
-        });
-        let subscriptions = subscriptions.collect();
-        let identity = Arc::clone(&l.identity);
+        let c = self.connections.get(connection.into())?;
+        let all = c.subscriptions.as_slice().iter();
+        let subscriptions = all.filter_map(|slot| self.subscription_snapshot(*slot));
         Some(SessionSnapshot {
-            session: l.session,
-            identity,
-            subscriptions,
+            session: c.session,
+            generation: c.generation,
+            identity: Arc::clone(&c.identity),
+            subscriptions: subscriptions.collect(),
             time_ms: now.unix_ms,
         })
+    }
+
+    fn subscription_snapshot(&self, slot: Slot) -> Option<SubscriptionSnapshot> {
+        let s = self.subscriptions.get(slot)?;
+        let (position, mut unacknowledged) = match &s.state {
+            State::Live { .. } => (self.handed_out(slot)?, None),
+            // A gap that was not announced yet is announced later.
+            State::Behind(behind) => (behind.gap.map_or(behind.cursor, |gap| gap.from), None),
+            State::Opening(opening) => match opening.since {
+                Since::Position(position) => (position, opening.earlier.clone()),
+                Since::Now | Since::Start | Since::Last(_) => return None,
+            },
+        };
+        let (mut low, mut flow) = (position, Flow::Pushed);
+        if let Some(window) = &s.window {
+            flow = Flow::Acknowledged {
+                window: window.size(),
+            };
+            if !matches!(s.state, State::Opening(_)) {
+                low = window.low();
+                unacknowledged = Some(window.unacknowledged(position));
+            }
+        }
+        let name = self.name_of(slot)?;
+        Some(SubscriptionSnapshot {
+            target: name.target,
+            id: name.id,
+            position: low,
+            presence: s.presence,
+            echo: s.echo,
+            vouched: s.vouched,
+            flow,
+            unacknowledged,
+        })
+    }
+
+    /// Keeps a session for so long after its connection has ended, as the broker keeps it; or no
+    /// longer.
+    pub fn set_durable(&mut self, connection: ConnectionId, expiry: Option<Duration>) {
+        let Some(c) = self.connections.get_mut(connection.into()) else {
+            return;
+        };
+        let was = c.extra.as_ref().and_then(|extra| extra.durable);
+        let session = c.session;
+        match expiry {
+            Some(expiry) => {
+                let stale = false;
+                c.extra().durable = Some(Durable { expiry, stale });
+                self.session_changed(connection);
+            }
+            None if was.is_some() => {
+                c.extra().durable = None;
+                c.settle();
+                self.broker_requests
+                    .push_back(BrokerRequest::DropSession { session });
+            }
+            None => {}
+        }
+    }
+
+    /// Looks for a durable session before its connection is opened with
+    /// [`handle_connection_resumed`](Self::handle_connection_resumed). The caller gets
+    /// [`CallerReply::Session`](crate::CallerReply), or a refusal.
+    pub fn handle_load_session(&mut self, caller: CallerId, session: SessionId, now: Now) {
+        self.set_now(now);
+        let id = self.request(Pending::Session { caller });
+        self.broker_requests
+            .push_back(BrokerRequest::LoadSession { id, session });
+    }
+
+    /// What is known of a session has changed: if it is durable, the broker is told soon.
+    pub(super) fn session_changed(&mut self, connection: ConnectionId) {
+        let extra = self
+            .connections
+            .get_mut(connection.into())
+            .and_then(|c| c.extra.as_mut());
+        let Some(durable) = extra.and_then(|extra| extra.durable.as_mut()) else {
+            return;
+        };
+        if !std::mem::replace(&mut durable.stale, true) {
+            self.stale_sessions.push(connection);
+            let soon = self.now + self.limits.save_after;
+            self.save_at.get_or_insert(soon);
+        }
+    }
+
+    /// Tells the broker of the durable sessions that have changed.
+    pub(super) fn save_sessions(&mut self) {
+        self.save_at = None;
+        for connection in std::mem::take(&mut self.stale_sessions) {
+            self.save_session(connection);
+        }
+    }
+
+    fn save_session(&mut self, connection: ConnectionId) {
+        let extra = self
+            .connections
+            .get_mut(connection.into())
+            .and_then(|c| c.extra.as_mut());
+        let Some(durable) = extra.and_then(|extra| extra.durable.as_mut()) else {
+            return;
+        };
+        durable.stale = false;
+        let expiry = durable.expiry;
+        let now = Now {
+            instant: self.now,
+            unix_ms: self.now_unix_ms,
+        };
+        let Some(snapshot) = self.snapshot(connection, now) else {
+            return;
+        };
+        if let Some(bytes) = snapshot.to_bytes() {
+            let session = snapshot.session;
+            let bytes = bytes.into();
+            self.broker_requests.push_back(BrokerRequest::SaveSession {
+                session,
+                bytes,
+                expiry,
+            });
+        }
     }
 
     /// The server is going away: no new connections, and each connection is told a pause of its own before it
@@ -221,23 +402,69 @@ impl Engine {
 
     /// Says goodbye to a connection: it gets nothing more but the close itself.
     pub(super) fn close(&mut self, connection: ConnectionId, reason: CloseReason) {
-        let Some(l) = self.connections.get_mut(connection.into()) else {
+        let Some(c) = self.connections.get_mut(connection.into()) else {
             return;
         };
-        if std::mem::replace(&mut l.closing, true) {
+        if std::mem::replace(&mut c.closing, true) {
             return;
         }
+        self.save_session(connection);
         self.unsubscribe_all(connection, self.limits.presence_grace);
         self.notice(connection, Notice::Close { reason });
     }
 
     fn remove(&mut self, connection: ConnectionId, grace: Duration) {
+        let closing = self
+            .connections
+            .get(connection.into())
+            .is_some_and(|c| c.closing);
+        if !closing {
+            self.save_session(connection);
+        }
         self.unsubscribe_all(connection, grace);
-        let Some(l) = self.connections.remove(connection.into()) else {
+        let Some(mut c) = self.connections.remove(connection.into()) else {
             return;
         };
-        if self.sessions.get(&l.session) == Some(&connection) {
-            self.sessions.remove(&l.session);
+        if let Some(extra) = c.extra.take() {
+            for ask in extra.ordered.asked_for() {
+                self.asks.forget(ask);
+            }
+        }
+        if self.sessions.get(&c.session) == Some(&connection) {
+            self.sessions.remove(&c.session);
+        }
+        self.leave_user(connection, Arc::clone(&c.identity.user));
+        if self.sessions.len() < self.sessions.capacity() / 8 {
+            self.sessions.shrink_to(self.sessions.len() * 2);
         }
     }
+
+    pub(super) fn leave_user(&mut self, connection: ConnectionId, user: Arc<str>) {
+        if let Entry::Occupied(mut here) = self.users.entry(user) {
+            here.get_mut().remove(&connection);
+            if here.get().is_empty() {
+                here.remove();
+            }
+        }
+    }
+}
+
+/// The wish that makes a subscription again.
+fn restored(old: SubscriptionSnapshot, newer: Option<Position>) -> (Subscribe, Wished) {
+    let pushed = old.flow == Flow::Pushed;
+    // How far an acknowledged one has come is said by its acknowledgements.
+    let position = newer.filter(|_| pushed).unwrap_or(old.position);
+    let wish = Subscribe {
+        target: old.target,
+        id: old.id,
+        since: Since::Position(position),
+        presence: old.presence,
+        echo: old.echo,
+        flow: old.flow,
+    };
+    let by = Wished::Restored {
+        vouched: old.vouched,
+        earlier: old.unacknowledged,
+    };
+    (wish, by)
 }

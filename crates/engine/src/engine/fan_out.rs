@@ -3,179 +3,383 @@
 use std::sync::Arc;
 
 use crate::{
-    broker::StreamState, delivery::ConnectionId, position::Position, publication::Publication,
-    rules::SlowPolicy, slab::Slot,
+    broker::StreamState,
+    channel_name::ChannelName,
+    position::Position,
+    publication::Publication,
+    rules::{Access, SlowPolicy},
+    session::SessionId,
+    slab::Slot,
 };
 
-use super::{Engine, Item, Stage, Step, state::Behind};
+use super::{
+    Engine, Item, Step,
+    state::{Behind, Kind, State, Subscription, Waits, live_place},
+};
+
+/// A broadcast that has begun: its recipients are taken a part at a time.
+#[derive(Debug)]
+pub(super) struct Underway {
+    feed: Slot,
+    publication: Arc<Publication>,
+    /// Who published, if that session is on a connection here.
+    publisher: Option<crate::ConnectionId>,
+    /// Not everyone may read the channel: each recipient is looked at.
+    restricted: bool,
+    /// The feed's tail before.
+    before: Position,
+    /// This audience is being told, and all before it have been.
+    audience: usize,
+    /// So many of it have been told.
+    told: usize,
+}
 
 impl Engine {
-    pub(super) fn fan_out(&mut self, publication: Arc<Publication>) -> Option<Step> {
-        let channel = *self.names.get(&publication.channel)?;
-        // A channel that is not open yet will know this publication from `Followed`.
-        let tail = self.channels.get(channel)?.tail?;
-        let position = publication.position;
-        if position.epoch == tail.epoch && position.offset <= tail.offset {
-            return None;
+    /// A publication came: it goes to its channel's subscribers, then to those of each filter that
+    /// its channel matches.
+    pub(super) fn publication(&mut self, publication: &Arc<Publication>) {
+        if !self.filters.is_empty() {
+            let items = &mut self.items;
+            self.filters.find(&publication.channel, &mut |filter| {
+                items.push_front(Item::Through {
+                    filter: *filter,
+                    publication: Arc::clone(publication),
+                });
+            });
         }
-        if publication.previous != tail {
-            self.stream_jumped(channel, tail);
-        }
-        let (count, bytes) = (self.limits.recent_count, self.limits.recent_bytes);
-        let c = self.channels.get_mut(channel)?;
-        c.tail = Some(position);
-        if c.behind > 0 {
-            let conflate = !c.rules.history.is_kept() && c.rules.slow == SlowPolicy::LatestByKey;
-            let recent = &mut c.catching_up().recent;
-            if conflate {
-                recent.conflate(&publication);
-            }
-            recent.push(Arc::clone(&publication), count, bytes);
-        }
-        let somebody = !c.live.is_empty();
-        self.wake_ahead(channel);
-        somebody.then_some(Step::Broadcast {
-            channel,
-            publication,
-        })
-    }
-
-    /// The head as the broker tells it after a lag: whoever was live may have missed something.
-    pub(super) fn head_told(&mut self, channel: Slot, stream: StreamState) {
-        let Some(tail) = self.channels.get(channel).and_then(|c| c.tail) else {
-            return;
-        };
-        let told = stream.head;
-        if told == tail {
-            self.wake_ahead(channel);
-            return;
-        }
-        self.stream_jumped(channel, tail);
-        let Some(c) = self.channels.get_mut(channel) else {
-            return;
-        };
-        c.tail = Some(told);
-        self.wake_ahead(channel);
-    }
-
-    /// Those who had more than this worker had heard of look again.
-    fn wake_ahead(&mut self, channel: Slot) {
-        let Some(c) = self.channels.get_mut(channel) else {
-            return;
-        };
-        for connection in c.take_ahead() {
-            let l = self.connections.get_mut(connection.into());
-            let subscription = l.and_then(|l| l.subscription(channel));
-            if let Some(Stage::Behind(behind)) = subscription.map(|s| &mut s.stage) {
-                (behind.ahead, behind.at_head) = (false, false);
-            }
-            self.queue_advance(connection, channel);
+        if let Some(channel) = self.names.get(&publication.channel) {
+            self.fan_out(*channel, publication);
         }
     }
 
-    /// The stream goes on elsewhere: everyone who was live reads what is between.
-    fn stream_jumped(&mut self, channel: Slot, was: Position) {
-        let Some(c) = self.channels.get_mut(channel) else {
+    /// Gives a publication to the subscribers of a feed.
+    pub(super) fn fan_out(&mut self, feed: Slot, publication: &Arc<Publication>) {
+        // A feed that is not open yet will know this publication from `Followed`.
+        let Some((f, tail)) = self.feeds.get_mut(feed).and_then(|f| Some((&*f, f.tail?))) else {
             return;
         };
-        if let Some(catching_up) = &mut c.catching_up {
-            catching_up.recent.clear();
+        let place = f.place_of(publication);
+        if place.epoch == tail.epoch && place.offset <= tail.offset {
+            return;
         }
-        for connection in std::mem::take(&mut c.live) {
-            // Where the stream goes on may be elsewhere: a read tells.
-            let behind = Behind {
-                verified: false,
-                ..Behind::slow(was)
+        // The order of a filter has holes where other channels publish: the broker tells of what it
+        // left out by `Lagged` alone.
+        let follows = match f.is_filter() {
+            true => place.epoch == tail.epoch,
+            false => publication.previous == tail,
+        };
+        if !follows {
+            self.stream_jumped(feed, tail);
+        }
+        let bounds = (self.limits.recent_count, self.limits.recent_bytes);
+        let Some(f) = self.feeds.get_mut(feed) else {
+            return;
+        };
+        f.tail = Some(place);
+        if f.behind > 0 {
+            let conflate = !f.rules.history.is_kept() && f.rules.slow == SlowPolicy::LatestByKey;
+            let previous = match f.is_filter() {
+                true => tail,
+                false => publication.previous,
             };
-            self.fall_behind(connection, channel, behind);
-            self.queue_advance(connection, channel);
+            let recent = &mut f.catching_up().recent;
+            if conflate {
+                recent.conflate(publication);
+            }
+            recent.push(publication, place, previous, bounds);
         }
-    }
-
-    pub(super) fn go_live(&mut self, connection: ConnectionId, channel: Slot) {
-        let Some(c) = self.channels.get_mut(channel) else {
-            return;
-        };
-        let Some(l) = self.connections.get_mut(connection.into()) else {
-            return;
-        };
-        let Some(s) = l.subscription(channel) else {
-            return;
-        };
-        if matches!(s.stage, Stage::Behind(_)) {
-            c.behind -= 1;
-        }
-        let slot = u32::try_from(c.live.len()).expect("there are fewer than 2^32 connections");
-        s.stage = Stage::Live { slot };
-        c.live.push(connection);
-        c.settle();
-    }
-
-    /// Takes a connection out of the live list; says whether it was there. Its stage is stale then.
-    pub(super) fn leave_live(&mut self, connection: ConnectionId, channel: Slot) -> bool {
-        let Some(l) = self.connections.get_mut(connection.into()) else {
-            return false;
-        };
-        let Some(&Stage::Live { slot }) = l.subscription(channel).map(|s| &s.stage) else {
-            return false;
-        };
-        let Some(c) = self.channels.get_mut(channel) else {
-            return false;
-        };
-        if c.live.get(slot as usize) != Some(&connection) {
-            return false;
-        }
-        c.live.swap_remove(slot as usize);
-        if let Some(&moved) = c.live.get(slot as usize)
-            && let Some(m) = self.connections.get_mut(moved.into())
-            && let Some(s) = m.subscription(channel)
-        {
-            s.stage = Stage::Live { slot };
-        }
-        true
-    }
-
-    /// From live or opening to behind.
-    pub(super) fn fall_behind(&mut self, connection: ConnectionId, channel: Slot, behind: Behind) {
-        let Some(c) = self.channels.get_mut(channel) else {
-            return;
-        };
-        let Some(l) = self.connections.get_mut(connection.into()) else {
-            return;
-        };
-        let Some(s) = l.subscription(channel) else {
-            return;
-        };
-        s.stage = Stage::Behind(Box::new(behind));
-        c.behind += 1;
-    }
-
-    /// Lets a subscription that is behind look whether it has a step to go.
-    pub(super) fn queue_advance(&mut self, connection: ConnectionId, channel: Slot) {
-        let Some(l) = self.connections.get_mut(connection.into()) else {
-            return;
-        };
-        let Some(s) = l.subscription(channel) else {
-            return;
-        };
-        if let Stage::Behind(behind) = &mut s.stage
-            && !behind.queued
-            && !behind.reading
-        {
-            behind.queued = true;
-            self.items.push_back(Item::Advance {
-                connection,
-                channel,
+        let somebody = !f.live.is_empty();
+        self.wake_ahead(feed);
+        if somebody {
+            let publisher = publication.publisher.as_ref();
+            self.underway = Some(Underway {
+                feed,
+                publication: Arc::clone(publication),
+                publisher: publisher.and_then(|by| self.to_be_told_apart(by.session)),
+                restricted: self.is_restricted(feed, publication),
+                before: tail,
+                audience: 0,
+                told: 0,
             });
         }
     }
 
-    /// Up to where a subscription was handed out.
-    pub(super) fn handed_out(tail: Option<Position>, stage: &Stage) -> Option<Position> {
-        match stage {
-            Stage::Opening(_) => None,
-            Stage::Live { .. } => tail,
-            Stage::Behind(behind) => Some(behind.cursor),
+    /// The publisher's connection, where some do not want to hear of what they publish.
+    fn to_be_told_apart(&self, session: SessionId) -> Option<crate::ConnectionId> {
+        if self.without_echo == 0 {
+            return None;
         }
+        self.sessions.get(&session).copied()
+    }
+
+    /// Whether some who subscribe by a filter may not read this channel.
+    fn is_restricted(&self, feed: Slot, publication: &Publication) -> bool {
+        let is_filter = self.feeds.get(feed).is_some_and(|f| f.is_filter());
+        is_filter
+            && self
+                .rules_of(&publication.channel)
+                .map_or(true, |rules| rules.subscribe != Access::Everyone)
+    }
+
+    /// Whether a subscriber may read a channel that its filter matches.
+    pub(super) fn may_see(&self, s: &Subscription, channel: &ChannelName) -> bool {
+        let Ok(rules) = self.rules_of(channel) else {
+            return false;
+        };
+        if rules.subscribe == Access::Asked {
+            return s.vouched;
+        }
+        let Some(connection) = self.connections.get(s.connection.into()) else {
+            return false;
+        };
+        let identity = &connection.identity;
+        identity.may(rules.subscribe, &identity.may_subscribe, channel)
+    }
+
+    /// The next part of the broadcast that is under way, with at most so many recipients.
+    pub(super) fn next_recipients(&mut self, limit: usize) -> Option<Step> {
+        loop {
+            let underway = self.underway.as_ref()?;
+            let audience = self
+                .feeds
+                .get(underway.feed)
+                .and_then(|f| f.live.get(underway.audience));
+            let Some(audience) = audience else {
+                self.underway = None;
+                return None;
+            };
+            let (at, told, len) = (underway.audience, underway.told, audience.len());
+            if told >= len {
+                let underway = self.underway.as_mut()?;
+                (underway.audience, underway.told) = (at + 1, 0);
+                continue;
+            }
+            let wanted = len.min(told.saturating_add(limit.max(1)));
+            let own = underway.publisher.filter(|_| !audience.kind.echo);
+            let until = self.until_an_exception(underway, told, wanted, own);
+            let (feed, publication) = (underway.feed, Arc::clone(&underway.publication));
+            let exception = until == told;
+            let place = audience.places().get(told).copied();
+            let underway = self.underway.as_mut()?;
+            if !exception {
+                underway.told = until;
+                return Some(Step::Broadcast {
+                    feed,
+                    audience: at,
+                    recipients: told..until,
+                    publication,
+                });
+            }
+            underway.told += 1;
+            // Somebody's own publication, or one that they may not see, which they are not told of.
+            let (slot, s) = self.subscriptions.at(place?)?;
+            if own == Some(s.connection) {
+                return self.own(slot, &publication);
+            }
+        }
+    }
+
+    /// How far the recipients can all be told the same.
+    fn until_an_exception(
+        &self,
+        underway: &Underway,
+        from: usize,
+        until: usize,
+        own: Option<crate::ConnectionId>,
+    ) -> usize {
+        let audience = self
+            .feeds
+            .get(underway.feed)
+            .and_then(|f| f.live.get(underway.audience));
+        let Some(audience) = audience else {
+            return from;
+        };
+        if !underway.restricted && own.is_none() {
+            return until;
+        }
+        let exception = |at: &usize| {
+            if own.is_some_and(|own| audience.connections()[*at] == own) {
+                return true;
+            }
+            let s = self.subscriptions.at(audience.places()[*at]);
+            underway.restricted
+                && !s.is_some_and(|(_, s)| self.may_see(s, &underway.publication.channel))
+        };
+        (from..until).find(exception).unwrap_or(until)
+    }
+
+    /// A subscriber that does not want its own publications is told that there was one.
+    pub(super) fn own(&self, slot: Slot, publication: &Publication) -> Option<Step> {
+        let s = self.subscriptions.get(slot)?;
+        let notice = crate::Notice::Own {
+            subscription: self.name_of(slot)?,
+            position: self.feeds.get(s.feed)?.place_of(publication),
+            previous: publication.previous,
+        };
+        let connection = s.connection;
+        Some(Step::Notice { connection, notice })
+    }
+
+    /// The head as the broker tells it after a lag: whoever was live may have missed something.
+    pub(super) fn head_told(&mut self, feed: Slot, stream: StreamState) {
+        let Some(tail) = self.feeds.get(feed).and_then(|f| f.tail) else {
+            return;
+        };
+        let told = stream.head;
+        let Some(f) = self.feeds.get_mut(feed) else {
+            return;
+        };
+        // A filter's order goes on where other channels publish, too. Unless something was left out,
+        // everything that matches has been told before this.
+        let lagged = std::mem::take(&mut f.lagged);
+        let goes_on = f.is_filter() && told.epoch == tail.epoch;
+        if told != tail && !(goes_on && told.offset < tail.offset) {
+            if lagged || !goes_on {
+                self.stream_jumped(feed, tail);
+            }
+            if let Some(f) = self.feeds.get_mut(feed) {
+                f.tail = Some(told);
+            }
+        }
+        self.wake_ahead(feed);
+    }
+
+    /// Those who wait for this worker to hear of more look again.
+    fn wake_ahead(&mut self, feed: Slot) {
+        let Some(f) = self.feeds.get_mut(feed) else {
+            return;
+        };
+        for slot in f.take_ahead() {
+            let behind = self
+                .subscriptions
+                .get_mut(slot)
+                .and_then(Subscription::behind);
+            if let Some(behind) = behind.filter(|behind| behind.waits == Waits::Stream) {
+                (behind.waits, behind.at_head) = (Waits::Nothing, false);
+            }
+            self.queue_advance(slot);
+        }
+    }
+
+    /// The stream goes on elsewhere: everyone who was live reads what is between.
+    fn stream_jumped(&mut self, feed: Slot, was: Position) {
+        let Some(f) = self.feeds.get_mut(feed) else {
+            return;
+        };
+        if let Some(catching_up) = &mut f.catching_up {
+            catching_up.recent.clear();
+        }
+        for audience in f.live.take() {
+            for place in audience.places() {
+                let Some((slot, _)) = self.subscriptions.at(*place) else {
+                    debug_assert!(false, "an audience has a subscription that there is not");
+                    continue;
+                };
+                self.fall_behind(slot, Behind::jumped(was));
+                self.queue_advance(slot);
+            }
+        }
+    }
+
+    fn kind_of(&self, s: &Subscription) -> Option<Kind> {
+        let connection = self.connections.get(s.connection.into())?;
+        Some(Kind {
+            class: connection.class,
+            numbered: s.id().is_some(),
+            echo: s.echo,
+        })
+    }
+
+    pub(super) fn go_live(&mut self, slot: Slot) {
+        let Some(s) = self.subscriptions.get(slot) else {
+            return;
+        };
+        let (Some(kind), feed) = (self.kind_of(s), s.feed) else {
+            return;
+        };
+        let Some(f) = self.feeds.get_mut(feed) else {
+            debug_assert!(false, "a subscription has no feed");
+            return;
+        };
+        if matches!(s.state, State::Behind(_)) {
+            f.behind -= 1;
+        }
+        let place = f.live.add(kind, slot, s);
+        f.settle();
+        if let Some(s) = self.subscriptions.get_mut(slot) {
+            s.state = State::Live { place };
+        }
+    }
+
+    /// Takes a subscription out of its audience, and says up to where it was handed out; none if it
+    /// was not live. Its state is stale then.
+    pub(super) fn leave_live(&mut self, slot: Slot) -> Option<Position> {
+        let s = self.subscriptions.get(slot)?;
+        let State::Live { place } = s.state else {
+            return None;
+        };
+        let (kind, feed) = (self.kind_of(s)?, s.feed);
+        let handed_out = self.handed_out(slot);
+        let f = self.feeds.get_mut(feed)?;
+        let audience = f.live.find(kind)?;
+        let underway = self.underway.as_mut();
+        let told = underway.filter(|u| u.feed == feed && u.audience == audience);
+        let all = &mut self.subscriptions;
+        f.live.remove(
+            audience,
+            place,
+            told.map(|u| &mut u.told),
+            |index, place| {
+                live_place(all, index, place);
+            },
+        );
+        handed_out
+    }
+
+    /// From live or opening to behind.
+    pub(super) fn fall_behind(&mut self, slot: Slot, behind: Behind) {
+        let Some(s) = self.subscriptions.get_mut(slot) else {
+            return;
+        };
+        debug_assert!(!matches!(s.state, State::Behind(_)), "it is behind already");
+        s.state = State::Behind(Box::new(behind));
+        if let Some(f) = self.feeds.get_mut(s.feed) {
+            f.behind += 1;
+        }
+    }
+
+    /// Lets a subscription that is behind look whether it has a step to go.
+    pub(super) fn queue_advance(&mut self, slot: Slot) {
+        let behind = self
+            .subscriptions
+            .get_mut(slot)
+            .and_then(Subscription::behind);
+        if let Some(behind) = behind
+            && !matches!(behind.waits, Waits::Turn | Waits::Read)
+        {
+            behind.waits = Waits::Turn;
+            self.items.push_back(Item::Advance { subscription: slot });
+        }
+    }
+
+    /// Up to where a subscription was handed out.
+    pub(super) fn handed_out(&self, slot: Slot) -> Option<Position> {
+        let s = self.subscriptions.get(slot)?;
+        let place = match &s.state {
+            State::Opening(_) => return None,
+            State::Behind(behind) => return Some(behind.cursor),
+            State::Live { place } => *place as usize,
+        };
+        let f = self.feeds.get(s.feed)?;
+        let Some(underway) = self.underway.as_ref().filter(|u| u.feed == s.feed) else {
+            return f.tail;
+        };
+        let audience = f.live.find(self.kind_of(s)?)?;
+        let told = match audience.cmp(&underway.audience) {
+            std::cmp::Ordering::Less => true,
+            std::cmp::Ordering::Equal => place < underway.told,
+            std::cmp::Ordering::Greater => false,
+        };
+        if told { f.tail } else { Some(underway.before) }
     }
 }

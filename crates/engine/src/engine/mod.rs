@@ -1,5 +1,6 @@
 //! The engine: see [`Engine`].
 
+mod asks;
 mod catch_up;
 mod commands;
 mod connections;
@@ -9,43 +10,59 @@ mod receipts;
 mod recent;
 mod replies;
 mod requests;
+mod server_side;
 mod state;
 mod subscriptions;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
+    ops::Range,
     sync::Arc,
     time::Instant,
 };
 
 use crate::{
-    broker::{BrokerEvent, BrokerRequest},
+    ask::{CallerId, CallerReply},
+    broker::{BrokerEvent, BrokerRequest, PresenceChange},
     channel_name::ChannelName,
     command::{CommandId, Now},
     delivery::{ConnectionId, Delivery, Notice, Reply},
-    error::Refusal,
+    error::{ErrorCode, Refusal},
+    filter::FilterTrie,
     limits::Limits,
-    rules::RuleBook,
+    publication::Publication,
+    rules::{ChannelRules, RuleBook},
     session::SessionId,
     slab::{Slab, Slot},
+    subscription::SubscriptionName,
 };
 
+use asks::Asks;
+use fan_out::Underway;
 use requests::Requests;
-use state::{Again, Channel, Connection, Item, Items, Stage};
+use state::{Again, Connection, Feed, Item, Subscription};
 
 /// The engine of one worker: sessions, channels, recovery, presence and backpressure.
 ///
 /// It does no I/O and knows no time: call it from an event loop.
 ///
 /// - `handle_*` tells it what happened: [`handle_connection_opened`](Self::handle_connection_opened),
+///   [`handle_connection_resumed`](Self::handle_connection_resumed),
 ///   [`handle_command`](Self::handle_command), [`handle_refused`](Self::handle_refused),
-///   [`handle_broker`](Self::handle_broker),
+///   [`handle_caller`](Self::handle_caller), [`handle_connect`](Self::handle_connect),
+///   [`handle_verdict`](Self::handle_verdict), [`handle_broker`](Self::handle_broker),
 ///   [`handle_full`](Self::handle_full), [`handle_writable`](Self::handle_writable),
 ///   [`handle_receipt`](Self::handle_receipt), [`handle_connection_lost`](Self::handle_connection_lost),
 ///   [`handle_connection_closed`](Self::handle_connection_closed), [`handle_timeout`](Self::handle_timeout),
 ///   [`handle_drain`](Self::handle_drain).
+/// - What the server's side does with sessions: [`subscribe_for`](Self::subscribe_for),
+///   [`unsubscribe_for`](Self::unsubscribe_for), [`tell`](Self::tell),
+///   [`disconnect`](Self::disconnect), [`replace_identity`](Self::replace_identity),
+///   [`set_durable`](Self::set_durable), [`set_rules`](Self::set_rules),
+///   [`set_limits`](Self::set_limits).
 /// - After any of them, `poll_*` until `None`: [`poll_delivery`](Self::poll_delivery) first,
 ///   since deliveries make requests, then [`poll_broker_request`](Self::poll_broker_request),
+///   [`poll_ask`](Self::poll_ask), [`poll_caller_reply`](Self::poll_caller_reply),
 ///   then [`poll_timeout`](Self::poll_timeout).
 /// - Getters: [`snapshot`](Self::snapshot), [`connections`](Self::connections),
 ///   [`channels`](Self::channels), [`wants_writable`](Self::wants_writable),
@@ -60,26 +77,48 @@ use state::{Again, Channel, Connection, Item, Items, Stage};
 pub struct Engine {
     limits: Limits,
     rules: Arc<RuleBook>,
+    /// What holds for filters: the channels that they match have rules of their own.
+    filter_rules: Arc<ChannelRules>,
     connections: Slab<Connection>,
     sessions: HashMap<SessionId, ConnectionId>,
-    channels: Slab<Channel>,
+    /// The connections of each named user.
+    users: HashMap<Arc<str>, HashSet<ConnectionId>>,
+    subscriptions: Slab<Subscription>,
+    /// Subscriptions that do not want their session's own publications.
+    without_echo: usize,
+    feeds: Slab<Feed>,
     names: HashMap<ChannelName, Slot>,
-    items: Items,
+    filters: FilterTrie<Slot>,
+    items: VecDeque<Item>,
+    /// The broadcast whose recipients are taken part by part.
+    underway: Option<Underway>,
+    /// The presence change that is told to one audience after the other: the feed, and the next.
+    telling: Option<(Slot, Arc<PresenceChange>, usize)>,
     broker_requests: VecDeque<BrokerRequest>,
     requests: Requests,
+    asks: Asks,
+    caller_replies: VecDeque<(CallerId, CallerReply)>,
     /// History reads under way; at most `Limits::reads`.
     reads: usize,
     /// Subscriptions that wait for a read to be possible.
-    reads_waiting: VecDeque<(ConnectionId, Slot)>,
+    reads_waiting: VecDeque<Slot>,
     /// What failed at the broker and is tried again, by when.
     again: VecDeque<(Instant, Again)>,
-    /// Sessions that this engine has told the broker to be members.
+    /// Subscriptions that make their session a member, which the broker was told.
     memberships: usize,
     renew_at: Option<Instant>,
+    /// Durable sessions of which the broker knows an older state.
+    stale_sessions: Vec<ConnectionId>,
+    /// When the broker is told of them.
+    save_at: Option<Instant>,
     started: Instant,
     now: Instant,
+    now_unix_ms: u64,
     draining: bool,
 }
+
+/// Queues that grew past this are given back once they are empty.
+const QUEUE_KEPT: usize = 4096;
 
 impl Engine {
     /// An engine without connections.
@@ -88,20 +127,32 @@ impl Engine {
         Self {
             limits,
             rules,
+            filter_rules: Arc::new(ChannelRules::of_filters()),
             connections: Slab::new(),
             sessions: HashMap::new(),
-            channels: Slab::new(),
+            users: HashMap::new(),
+            subscriptions: Slab::new(),
+            without_echo: 0,
+            feeds: Slab::new(),
             names: HashMap::new(),
+            filters: FilterTrie::new(),
             items: VecDeque::new(),
+            underway: None,
+            telling: None,
             broker_requests: VecDeque::new(),
             requests: Requests::new(),
+            asks: Asks::new(),
+            caller_replies: VecDeque::new(),
             reads: 0,
             reads_waiting: VecDeque::new(),
             again: VecDeque::new(),
             memberships: 0,
             renew_at: None,
+            stale_sessions: Vec::new(),
+            save_at: None,
             started: now.instant,
             now: now.instant,
+            now_unix_ms: now.unix_ms,
             draining: false,
         }
     }
@@ -112,88 +163,141 @@ impl Engine {
         self.connections.len()
     }
 
-    /// How many channels have a subscriber here.
+    /// How many channels and filters have a subscriber here.
     #[must_use]
     pub fn channels(&self) -> usize {
-        self.channels.len()
+        self.feeds.len()
+    }
+
+    /// How many subscriptions there are.
+    #[must_use]
+    pub fn subscriptions(&self) -> usize {
+        self.subscriptions.len()
     }
 
     /// Takes the next delivery. Call until `None` after each `handle_*`.
     pub fn poll_delivery(&mut self) -> Option<Delivery<'_>> {
-        while let Some(item) = self.items.pop_front() {
-            let Some(step) = self.step(item) else {
-                continue;
+        self.poll_delivery_within(usize::MAX)
+    }
+
+    /// As [`poll_delivery`](Self::poll_delivery), for a caller who has others to look after: a broadcast
+    /// has at most so many recipients, and the next calls give the others. Between two calls the
+    /// caller may do anything else; nobody is told twice or forgotten for it.
+    pub fn poll_delivery_within(&mut self, recipients: usize) -> Option<Delivery<'_>> {
+        let step = self.next_step(recipients)?;
+        Some(match step {
+            Step::Broadcast {
+                feed,
+                audience,
+                recipients,
+                publication,
+            } => {
+                let feed = self.feeds.get(feed)?;
+                let audience = feed.live.get(audience)?;
+                let filter = feed.is_filter().then_some(&feed.target);
+                Delivery::Broadcast {
+                    place: feed.place_of(&publication),
+                    publication,
+                    filter,
+                    class: audience.kind.class,
+                    recipients: audience.recipients(recipients.start, recipients.end),
+                }
+            }
+            Step::Presence {
+                feed,
+                audience,
+                change,
+            } => {
+                let audience = self.feeds.get(feed)?.watchers.as_ref()?.get(audience)?;
+                Delivery::Presence {
+                    change,
+                    class: audience.kind.class,
+                    recipients: audience.recipients(0, audience.len()),
+                }
+            }
+            Step::Publication {
+                connection,
+                class,
+                subscription,
+                publication,
+                place,
+                deliveries,
+            } => Delivery::Publication {
+                connection,
+                class,
+                subscription,
+                publication,
+                place,
+                deliveries,
+            },
+            Step::Notice { connection, notice } => Delivery::Connection { connection, notice },
+            Step::Mark { connection, mark } => Delivery::Mark { connection, mark },
+        })
+    }
+
+    fn next_step(&mut self, recipients: usize) -> Option<Step> {
+        loop {
+            if let Some(step) = self
+                .next_recipients(recipients)
+                .or_else(|| self.next_watchers())
+            {
+                return Some(step);
+            }
+            let Some(item) = self.items.pop_front() else {
+                if self.items.capacity() > QUEUE_KEPT {
+                    self.items = VecDeque::new();
+                }
+                return None;
             };
-            return Some(match step {
-                Step::Broadcast {
-                    channel,
-                    publication,
-                } => {
-                    let connections = self.channels.get(channel).map_or(&[][..], |c| &c.live);
-                    Delivery::Broadcast {
-                        publication,
-                        connections,
-                    }
-                }
-                Step::Presence { channel, change } => {
-                    let connections = self.channels.get(channel).map_or(&[][..], |c| &c.watchers);
-                    Delivery::Presence {
-                        change,
-                        connections,
-                    }
-                }
-                Step::Publication {
-                    connection,
-                    publication,
-                } => Delivery::Publication {
-                    connection,
-                    publication,
-                },
-                Step::Notice { connection, notice } => Delivery::Connection { connection, notice },
-                Step::Mark { connection, mark } => Delivery::Mark { connection, mark },
-            });
+            if let Some(step) = self.step(item) {
+                return Some(step);
+            }
         }
-        None
     }
 
     /// Takes the next request to the broker. Call until `None` after `poll_delivery`.
     pub fn poll_broker_request(&mut self) -> Option<BrokerRequest> {
-        self.broker_requests.pop_front()
+        let next = self.broker_requests.pop_front();
+        if next.is_none() && self.broker_requests.capacity() > QUEUE_KEPT {
+            self.broker_requests = VecDeque::new();
+        }
+        next
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called, if nothing else happens.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let again = self.again.front().map(|(at, _)| *at);
-        [self.renew_at, again, self.requests.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let (answers, verdicts) = (self.requests.deadline(), self.asks.deadline());
+        let all = [self.renew_at, again, answers, verdicts, self.save_at];
+        all.into_iter().flatten().min()
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Now) {
-        self.now = now.instant;
+        self.set_now(now);
         self.renew_lease();
+        if self.save_at.is_some_and(|at| at <= now.instant) {
+            self.save_sessions();
+        }
         while let Some((_, again)) = self.again.pop_front_if(|(at, _)| *at <= now.instant) {
             match again {
-                Again::Read {
-                    connection,
-                    channel,
-                } => self.read_is_free(connection, channel),
-                Again::Follow { channel } => self.follow_again(channel),
+                Again::Read { subscription } => self.read_is_free(subscription),
+                Again::Follow { feed } => self.follow_again(feed),
+                Again::Members { subscription } => self.tell_members(subscription),
             }
         }
         while let Some((id, pending)) = self.requests.overdue(self.now) {
             let detail = "the broker did not answer in time; try again with the same key";
-            let refusal = Refusal::new(crate::error::ErrorCode::TimedOut, detail);
+            let refusal = Refusal::new(ErrorCode::TimedOut, detail);
             self.request_failed(id, &pending, &refusal);
         }
+        self.decide_overdue();
     }
 
     /// Takes what the broker tells.
     pub fn handle_broker(&mut self, event: BrokerEvent, now: Now) {
-        self.now = now.instant;
+        self.set_now(now);
         match event {
             BrokerEvent::Publication(publication) => {
                 self.items.push_back(Item::Publication(publication));
@@ -234,21 +338,39 @@ impl Engine {
                 self.request_failed(id, &pending, &failure.into());
             }
             BrokerEvent::Lagged => self.lagged(),
+            BrokerEvent::FilterHistory {
+                id,
+                head,
+                start,
+                gaps,
+                publications,
+            } => {
+                self.filter_read(id, head, start, &gaps, publications);
+            }
+            BrokerEvent::Session { id, bytes } => self.session_loaded(id, bytes.as_deref()),
+            BrokerEvent::LeaseEnded => self.lease_ended(),
         }
     }
 
     fn step(&mut self, item: Item) -> Option<Step> {
         match item {
-            Item::Publication(publication) => self.fan_out(publication),
-            Item::Presence(change) => self.presence_changed(change),
-            Item::Begin {
-                connection,
-                channel,
-            } => self.begin(connection, channel),
-            Item::Advance {
-                connection,
-                channel,
-            } => self.advance(connection, channel),
+            Item::Publication(publication) => {
+                self.publication(&publication);
+                None
+            }
+            Item::Through {
+                filter,
+                publication,
+            } => {
+                self.fan_out(filter, &publication);
+                None
+            }
+            Item::Presence(change) => {
+                self.presence_changed(&change);
+                None
+            }
+            Item::Begin { subscription } => self.begin(subscription),
+            Item::Advance { subscription } => self.advance(subscription),
             Item::Notice { connection, notice } => {
                 self.connections.get(connection.into())?;
                 Some(Step::Notice {
@@ -260,11 +382,15 @@ impl Engine {
                 let mark = self.mark(connection)?;
                 Some(Step::Mark { connection, mark })
             }
-            Item::Head { channel, stream } => {
-                self.head_told(channel, stream);
+            Item::Head { feed, stream } => {
+                self.head_told(feed, stream);
                 None
             }
         }
+    }
+
+    fn set_now(&mut self, now: Now) {
+        (self.now, self.now_unix_ms) = (now.instant, now.unix_ms);
     }
 
     fn notice(&mut self, connection: ConnectionId, notice: Notice) {
@@ -297,16 +423,23 @@ impl Engine {
 #[derive(Debug)]
 enum Step {
     Broadcast {
-        channel: Slot,
-        publication: Arc<crate::publication::Publication>,
+        feed: Slot,
+        audience: usize,
+        recipients: Range<usize>,
+        publication: Arc<Publication>,
     },
     Presence {
-        channel: Slot,
-        change: Arc<crate::broker::PresenceChange>,
+        feed: Slot,
+        audience: usize,
+        change: Arc<PresenceChange>,
     },
     Publication {
         connection: ConnectionId,
-        publication: Arc<crate::publication::Publication>,
+        class: crate::Class,
+        subscription: SubscriptionName,
+        publication: Arc<Publication>,
+        place: crate::Position,
+        deliveries: u16,
     },
     Notice {
         connection: ConnectionId,
@@ -316,22 +449,4 @@ enum Step {
         connection: ConnectionId,
         mark: u32,
     },
-}
-
-impl From<ConnectionId> for Slot {
-    fn from(connection: ConnectionId) -> Self {
-        Self {
-            index: connection.index,
-            generation: connection.generation,
-        }
-    }
-}
-
-impl From<Slot> for ConnectionId {
-    fn from(slot: Slot) -> Self {
-        Self {
-            index: slot.index,
-            generation: slot.generation,
-        }
-    }
 }

@@ -1,76 +1,108 @@
 //! Who is in a channel: told to the broker, who knows; and joins and leaves told to watchers.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use bytes::Bytes;
 
 use crate::{
     broker::{BrokerRequest, PresenceChange, RequestId},
     channel_name::ChannelName,
-    command::CommandId,
     delivery::{ConnectionId, Reply},
-    session::Member,
+    error::Refusal,
+    session::{Identity, Member},
     slab::Slot,
+    subscription::Target,
 };
 
-use super::{Engine, Step, state::Pending};
+use super::{
+    Engine, Step,
+    state::{Again, Asker, Pending, State, Subscription},
+};
 
 /// A lease is renewed this many times before it would run out.
 const RENEWALS: u32 = 3;
 
 impl Engine {
-    pub(super) fn join(&mut self, connection: ConnectionId, channel: Slot) {
-        let Some(c) = self.channels.get(channel).filter(|c| c.rules.presence) else {
+    /// The channel of a subscription, if it keeps presence.
+    fn presence_channel(&self, slot: Slot) -> Option<ChannelName> {
+        let feed = self.subscriptions.get(slot)?.feed;
+        let f = self.feeds.get(feed).filter(|f| f.rules.presence)?;
+        match &f.target {
+            Target::Channel(channel) => Some(channel.clone()),
+            Target::Filter(_) => None,
+        }
+    }
+
+    /// A subscription makes its session a member, unless another does already.
+    pub(super) fn join(&mut self, slot: Slot) {
+        let Some(channel) = self.presence_channel(slot) else {
             return;
         };
-        let Some(l) = self.connections.get_mut(connection.into()) else {
+        let Some(s) = self.subscriptions.get(slot) else {
             return;
         };
-        let (session, since_ms) = (l.session, l.since_ms);
-        let (user, info) = (Arc::clone(&l.identity.user), l.identity.info.clone());
-        let Some(s) = l.subscription(channel) else {
+        let (connection, feed) = (s.connection, s.feed);
+        let Some(c) = self.connections.get_mut(connection.into()) else {
+            debug_assert!(false, "a subscription has a connection");
             return;
         };
-        s.joined = true;
-        let member = Arc::new(Member {
-            session,
-            user,
-            info,
-        });
-        let channel = c.name.clone();
+        let first = c.subscriptions.joined(feed, &self.subscriptions) == 0;
+        c.subscriptions
+            .set_joined(slot, true, &mut self.subscriptions);
         self.memberships += 1;
         if self.renew_at.is_none() {
             self.renew_at = Some(self.now);
             self.renew_lease();
         }
+        if first {
+            self.claim(connection, channel);
+        }
+    }
+
+    fn claim(&mut self, connection: ConnectionId, channel: ChannelName) {
+        let Some(c) = self.connections.get(connection.into()) else {
+            return;
+        };
+        let member = Arc::new(Member {
+            session: c.session,
+            user: Arc::clone(&c.identity.user),
+            info: c.identity.info.clone(),
+        });
+        let generation = c.generation;
         self.broker_requests.push_back(BrokerRequest::Join {
             channel,
             member,
-            since_ms,
+            generation,
         });
     }
 
-    pub(super) fn leave(&mut self, connection: ConnectionId, channel: Slot, grace: Duration) {
-        let Some(l) = self.connections.get_mut(connection.into()) else {
+    /// A subscription no longer makes its session a member; the last one lets it leave.
+    pub(super) fn leave(&mut self, slot: Slot, grace: Duration) {
+        let Some(s) = self.subscriptions.get(slot).filter(|s| s.joined) else {
             return;
         };
-        let (session, since_ms) = (l.session, l.since_ms);
-        let Some(s) = l.subscription(channel) else {
+        let (connection, feed) = (s.connection, s.feed);
+        let Some(c) = self.connections.get_mut(connection.into()) else {
+            debug_assert!(false, "a subscription has a connection");
             return;
         };
-        let Some(c) = self.channels.get(channel) else {
-            return;
-        };
-        if !std::mem::replace(&mut s.joined, false) {
-            return;
-        }
+        c.subscriptions
+            .set_joined(slot, false, &mut self.subscriptions);
         self.memberships -= 1;
-        let channel = c.name.clone();
-        let leave = BrokerRequest::Leave {
-            channel,
-            session,
-            since_ms,
-            grace,
-        };
-        self.broker_requests.push_back(leave);
+        let last = c.subscriptions.joined(feed, &self.subscriptions) == 0;
+        let (session, generation) = (c.session, c.generation);
+        let channel = self
+            .feeds
+            .get(feed)
+            .and_then(|f| f.target.channel().cloned());
+        if let Some(channel) = channel.filter(|_| last) {
+            self.broker_requests.push_back(BrokerRequest::Leave {
+                channel,
+                session,
+                generation,
+                grace,
+            });
+        }
     }
 
     pub(super) fn renew_lease(&mut self) {
@@ -86,100 +118,244 @@ impl Engine {
         }
     }
 
-    pub(super) fn presence_changed(&mut self, change: Arc<PresenceChange>) -> Option<Step> {
-        let channel = *self.names.get(&change.channel)?;
-        let c = self.channels.get(channel)?;
-        (!c.watchers.is_empty()).then_some(Step::Presence { channel, change })
-    }
-
-    /// Lets a connection hear of joins and leaves, if it wants to.
-    pub(super) fn watch(&mut self, connection: ConnectionId, channel: Slot) {
-        let Some(l) = self.connections.get_mut(connection.into()) else {
-            return;
-        };
-        let full = l.full;
-        if l.subscription(channel).is_none_or(|s| !s.presence) || full {
-            return;
-        }
-        if let Some(c) = self.channels.get_mut(channel) {
-            c.watchers.push(connection);
+    /// The lease had ended, and with it this worker's members: everyone who is here is told to the
+    /// broker again.
+    pub(super) fn lease_ended(&mut self) {
+        let mut told = HashSet::new();
+        let joined = self.subscriptions.iter().filter(|(_, s)| s.joined);
+        let members: Vec<_> = joined
+            .filter(|(_, s)| told.insert((s.connection, s.feed)))
+            .map(|(slot, s)| (slot, s.connection))
+            .collect();
+        for (slot, connection) in members {
+            if let Some(channel) = self.presence_channel(slot) {
+                self.claim(connection, channel);
+            }
         }
     }
 
-    pub(super) fn stop_watching(&mut self, connection: ConnectionId, channel: Slot) {
-        let Some(l) = self.connections.get_mut(connection.into()) else {
+    /// A member shows itself differently to the others, in every channel.
+    pub(super) fn update_info(&mut self, connection: ConnectionId, info: Bytes) {
+        let Some(c) = self.connections.get_mut(connection.into()) else {
             return;
         };
-        if l.subscription(channel).is_none_or(|s| !s.presence) {
+        let identity = Identity {
+            info,
+            ..Identity::clone(&c.identity)
+        };
+        c.identity = Arc::new(identity);
+        let mut told = HashSet::new();
+        for slot in self.subscriptions_of(connection) {
+            let s = self.subscriptions.get(slot).filter(|s| s.joined);
+            if s.is_some_and(|s| told.insert(s.feed))
+                && let Some(channel) = self.presence_channel(slot)
+            {
+                self.claim(connection, channel);
+            }
+        }
+        self.session_changed(connection);
+    }
+
+    pub(super) fn presence_changed(&mut self, change: &Arc<PresenceChange>) {
+        let Some(&feed) = self.names.get(&change.channel) else {
+            return;
+        };
+        let watchers = self.feeds.get(feed).and_then(|f| f.watchers.as_ref());
+        if watchers.is_some_and(|watchers| !watchers.is_empty()) {
+            self.telling = Some((feed, Arc::clone(change), 0));
+        }
+    }
+
+    /// The next audience of the presence change that is under way.
+    pub(super) fn next_watchers(&mut self) -> Option<Step> {
+        loop {
+            let (feed, change, audience) = self.telling.as_mut()?;
+            let watchers = self.feeds.get(*feed).and_then(|f| f.watchers.as_ref());
+            let next = watchers.and_then(|watchers| watchers.get(*audience));
+            let Some(next) = next else {
+                self.telling = None;
+                return None;
+            };
+            *audience += 1;
+            if next.len() > 0 {
+                return Some(Step::Presence {
+                    feed: *feed,
+                    audience: *audience - 1,
+                    change: Arc::clone(change),
+                });
+            }
+        }
+    }
+
+    /// Lets a subscription hear of joins and leaves, if it wants to.
+    pub(super) fn watch(&mut self, slot: Slot) {
+        let Some(s) = self.subscriptions.get(slot) else {
+            return;
+        };
+        if !s.presence || s.watching().is_some() {
             return;
         }
-        let Some(c) = self.channels.get_mut(channel) else {
+        let Some(c) = self.connections.get_mut(s.connection.into()) else {
             return;
         };
-        if let Some(index) = c.watchers.iter().position(|l| *l == connection) {
-            c.watchers.swap_remove(index);
+        if c.full {
+            c.extra().unwatched.push(slot);
+            return;
+        }
+        let Some(kind) = self.watcher_kind(s) else {
+            return;
+        };
+        if let Some(f) = self.feeds.get_mut(s.feed) {
+            let place = f.watchers.get_or_insert_default().add(kind, slot, s);
+            if let Some(s) = self.subscriptions.get_mut(slot) {
+                s.set_watching(Some(place));
+            }
+        }
+    }
+
+    pub(super) fn stop_watching(&mut self, slot: Slot) {
+        let Some(s) = self.subscriptions.get(slot) else {
+            return;
+        };
+        let (Some(place), Some(kind)) = (s.watching(), self.watcher_kind(s)) else {
+            return;
+        };
+        let Some(f) = self.feeds.get_mut(s.feed) else {
+            return;
+        };
+        let Some(watchers) = &mut f.watchers else {
+            debug_assert!(false, "a watcher is among those of its feed");
+            return;
+        };
+        let all = &mut self.subscriptions;
+        if let Some(audience) = watchers.find(kind) {
+            watchers.remove(audience, place, None, |index, place| {
+                if let Some(moved) = all.at_mut(index) {
+                    moved.set_watching(Some(place));
+                }
+            });
+        }
+        if watchers.is_empty() {
+            f.watchers = None;
+        }
+        if let Some(s) = self.subscriptions.get_mut(slot) {
+            s.set_watching(None);
+        }
+    }
+
+    fn watcher_kind(&self, s: &Subscription) -> Option<super::state::Kind> {
+        let class = self.connections.get(s.connection.into())?.class;
+        Some(super::state::Kind {
+            class,
+            numbered: s.id().is_some(),
+            echo: true,
+        })
+    }
+
+    /// A full connection hears of joins and leaves no more, until there is room.
+    pub(super) fn watch_later(&mut self, slot: Slot) {
+        let Some(s) = self.subscriptions.get(slot) else {
+            return;
+        };
+        let connection = s.connection;
+        if s.watching().is_none() {
+            return;
+        }
+        self.stop_watching(slot);
+        if let Some(c) = self.connections.get_mut(connection.into()) {
+            c.extra().unwatched.push(slot);
         }
     }
 
     /// A full connection missed joins and leaves: it gets the whole list instead.
-    pub(super) fn watch_again(&mut self, connection: ConnectionId, channel: Slot) {
-        let Some(l) = self.connections.get_mut(connection.into()) else {
-            return;
-        };
-        if l.subscription(channel)
-            .is_none_or(|s| !s.presence || !s.joined)
-        {
-            return;
-        }
-        self.watch(connection, channel);
-        self.tell_members(connection, channel);
-    }
-
-    /// Gives a connection the whole list, unasked.
-    pub(super) fn tell_members(&mut self, connection: ConnectionId, channel: Slot) {
-        let Some(l) = self.connections.get_mut(connection.into()) else {
-            return;
-        };
-        l.in_flight = l.in_flight.saturating_add(1);
-        if let Some(name) = self.channels.get(channel).map(|c| c.name.clone()) {
-            self.ask_members(connection, None, name);
+    pub(super) fn watch_again(&mut self, slot: Slot) {
+        let begun = |s: &Subscription| s.presence && !matches!(s.state, State::Opening(_));
+        if self.subscriptions.get(slot).is_some_and(begun) {
+            self.watch(slot);
+            self.tell_members(slot);
         }
     }
 
-    pub(super) fn ask_members(
-        &mut self,
-        connection: ConnectionId,
-        command: Option<CommandId>,
-        channel: ChannelName,
-    ) {
-        let id = self.request(Pending::Members {
-            connection,
-            command,
-            channel: channel.clone(),
-        });
+    pub(super) fn tell_watchers_the_members(&mut self, feed: Slot) {
+        let watchers = self.feeds.get(feed).and_then(|f| f.watchers.as_ref());
+        let places: Vec<_> = watchers
+            .iter()
+            .flat_map(|watchers| watchers.iter())
+            .flat_map(|audience| audience.places())
+            .copied()
+            .collect();
+        for place in places {
+            if let Some((slot, _)) = self.subscriptions.at(place) {
+                self.tell_members(slot);
+            }
+        }
+    }
+
+    /// Gives a subscription that watches the whole list, unasked.
+    pub(super) fn tell_members(&mut self, slot: Slot) {
+        let watches = self.subscriptions.get(slot).is_some_and(|s| s.presence);
+        let Some(channel) = self.presence_channel(slot).filter(|_| watches) else {
+            return;
+        };
+        if self.requests.len() >= self.limits.requests {
+            self.try_again(Again::Members { subscription: slot });
+            return;
+        }
+        let id = self.request(Pending::TellMembers { subscription: slot });
         let limit = self.limits.members;
         self.broker_requests
             .push_back(BrokerRequest::Members { id, channel, limit });
     }
 
+    pub(super) fn ask_members(&mut self, asker: Asker, channel: ChannelName) {
+        let name = channel.clone();
+        let id = self.request(Pending::Members { asker, channel });
+        let limit = self.limits.members;
+        self.broker_requests.push_back(BrokerRequest::Members {
+            id,
+            channel: name,
+            limit,
+        });
+    }
+
     pub(super) fn members_read(&mut self, id: RequestId, members: Vec<Arc<Member>>, total: u64) {
-        let Some(Pending::Members {
-            connection,
-            command,
-            channel,
-        }) = self.requests.take(id)
-        else {
-            return;
-        };
-        self.answered(connection);
-        self.reply(
-            connection,
-            command,
-            Reply::Members {
-                channel,
-                members,
-                total,
-            },
-        );
+        match self.requests.take(id) {
+            Some(Pending::Members { asker, channel }) => {
+                self.answer(
+                    asker,
+                    Reply::Members {
+                        channel,
+                        subscription: None,
+                        members,
+                        total,
+                    },
+                );
+            }
+            Some(Pending::TellMembers { subscription }) => {
+                let Some(s) = self.subscriptions.get(subscription) else {
+                    return;
+                };
+                let (connection, id) = (s.connection, s.id());
+                let Some(channel) = self.presence_channel(subscription) else {
+                    return;
+                };
+                self.reply(
+                    connection,
+                    None,
+                    Reply::Members {
+                        channel,
+                        subscription: id,
+                        members,
+                        total,
+                    },
+                );
+            }
+            other => debug_assert!(other.is_none(), "members answer a question for members"),
+        }
+    }
+
+    /// The members could not be told: they are still owed.
+    pub(super) fn members_failed(&mut self, subscription: Slot, _refusal: &Refusal) {
+        self.try_again(Again::Members { subscription });
     }
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use crate::{
     broker::Receipts, channel_name::ChannelName, delivery::ConnectionId, position::Position,
+    slab::Slot,
 };
 
-use super::{Engine, Item};
+use super::{Engine, Item, state::Marks};
 
 /// For each subscriber that was looked at, the channel's receipts rest so long: whoever asks all
 /// the time takes no more than a hundredth of a core.
@@ -17,31 +18,35 @@ impl Engine {
     /// ping that is queued *behind* everything handed out; a pong with it is a receipt for
     /// [`handle_receipt`](Self::handle_receipt). A new mark replaces the one before.
     pub fn mark(&mut self, connection: ConnectionId) -> Option<u32> {
-        let l = self.connections.get_mut(connection.into())?;
-        l.mark = l.mark.wrapping_add(1);
-        l.awaits_receipt = true;
-        for s in &mut l.subscriptions {
-            let tail = self.channels.get(s.channel).and_then(|c| c.tail);
-            if let Some(position) = Self::handed_out(tail, &s.stage) {
-                s.marked = position.offset;
+        let c = self.connections.get_mut(connection.into())?;
+        c.mark = c.mark.wrapping_add(1);
+        c.awaits_receipt = true;
+        let mark = c.mark;
+        for slot in self.subscriptions_of(connection) {
+            let Some(position) = self.handed_out(slot) else {
+                continue;
+            };
+            if let Some(s) = self.subscriptions.get_mut(slot) {
+                let marks = s.marks.get_or_insert_default();
+                marks.marked = position.offset;
             }
         }
-        Some(l.mark)
+        Some(mark)
     }
 
     /// A pong brought a mark back. Anything but the newest mark is ignored: pongs may be late,
     /// and clients may invent them.
     pub fn handle_receipt(&mut self, connection: ConnectionId, mark: u32) {
-        let Some(l) = self
-            .connections
-            .get_mut(connection.into())
-            .filter(|l| l.mark == mark)
-        else {
+        let c = self.connections.get_mut(connection.into());
+        let Some(c) = c.filter(|c| c.mark == mark) else {
             return;
         };
-        l.awaits_receipt = false;
-        for s in &mut l.subscriptions {
-            s.received = s.marked;
+        c.awaits_receipt = false;
+        for slot in self.subscriptions_of(connection) {
+            let s = self.subscriptions.get_mut(slot);
+            if let Some(marks) = s.and_then(|s| s.marks.as_mut()) {
+                marks.received = marks.marked;
+            }
         }
     }
 
@@ -53,39 +58,52 @@ impl Engine {
         position: Position,
     ) -> Option<Receipts> {
         let mut receipts = Receipts::default();
-        let Some(&slot) = self.names.get(channel) else {
+        let Some(&feed) = self.names.get(channel) else {
             return Some(receipts);
         };
-        let Some(c) = self.channels.get_mut(slot) else {
+        let Some(f) = self.feeds.get_mut(feed) else {
             return Some(receipts);
         };
-        if c.receipts_from.is_some_and(|from| from > self.now) {
+        if f.receipts_from.is_some_and(|from| from > self.now) {
             return None;
         }
-        let subscribers = u32::try_from(c.live.len()).unwrap_or(u32::MAX);
-        c.receipts_from = Some(self.now + LOOK.saturating_mul(subscribers));
-        receipts.subscribers = c.subscribers.into();
-        let same_epoch = c.tail.is_some_and(|tail| tail.epoch == position.epoch);
-        if !same_epoch {
+        let subscribers = u32::try_from(f.live.len()).unwrap_or(u32::MAX);
+        f.receipts_from = Some(self.now + LOOK.saturating_mul(subscribers));
+        receipts.subscribers = f.subscribers.into();
+        let is_known = f.tail.is_some_and(|tail| tail.offset >= position.offset);
+        if !is_known {
             return Some(receipts);
         }
-        for &connection in &c.live {
-            let Some(l) = self.connections.get_mut(connection.into()) else {
+        let places: Vec<u32> = f.live.iter().flat_map(|a| a.places()).copied().collect();
+        for place in places {
+            let Some((slot, _)) = self.subscriptions.at(place) else {
                 continue;
             };
-            let session = l.session;
-            let has = l
-                .subscription(slot)
-                .is_some_and(|s| s.received >= position.offset);
-            if has {
-                receipts.received += 1;
-                if receipts.sessions.len() < self.limits.members as usize {
-                    receipts.sessions.push(session);
-                }
-            } else if !std::mem::replace(&mut l.awaits_receipt, true) {
-                self.items.push_back(Item::Mark { connection });
-            }
+            self.find_receipt(slot, position, &mut receipts);
         }
         Some(receipts)
+    }
+
+    fn find_receipt(&mut self, slot: Slot, position: Position, receipts: &mut Receipts) {
+        let Some(s) = self.subscriptions.get(slot) else {
+            return;
+        };
+        // It came before the subscription began, or was skipped by a gap.
+        if position.offset <= s.receipts_after {
+            return;
+        }
+        let connection = s.connection;
+        let Marks { received, .. } = s.marks.as_deref().copied().unwrap_or_default();
+        let Some(c) = self.connections.get_mut(connection.into()) else {
+            return;
+        };
+        if received >= position.offset {
+            receipts.received += 1;
+            if receipts.sessions.len() < self.limits.members as usize {
+                receipts.sessions.push(c.session);
+            }
+        } else if !std::mem::replace(&mut c.awaits_receipt, true) {
+            self.items.push_back(Item::Mark { connection });
+        }
     }
 }

@@ -12,21 +12,40 @@ use crate::{
 
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    /// In the order of their offsets; without holes unless conflated.
-    entries: VecDeque<Arc<Publication>>,
+    /// In the order of their places; without holes unless conflated.
+    entries: VecDeque<Entry>,
     bytes: usize,
 }
 
+#[derive(Debug)]
+struct Entry {
+    place: Position,
+    /// The place after which it comes.
+    previous: Position,
+    publication: Arc<Publication>,
+}
+
 impl Recent {
-    /// Adds the newest, then drops the oldest until both bounds hold.
-    pub(super) fn push(&mut self, publication: Arc<Publication>, count: usize, bytes: usize) {
+    /// Adds the newest, which follows `previous`, then drops the oldest until both bounds hold.
+    pub(super) fn push(
+        &mut self,
+        publication: &Arc<Publication>,
+        place: Position,
+        previous: Position,
+        (count, bytes): (usize, usize),
+    ) {
         self.bytes += publication.weight();
-        self.entries.push_back(publication);
+        let publication = Arc::clone(publication);
+        self.entries.push_back(Entry {
+            place,
+            previous,
+            publication,
+        });
         while self.entries.len() > count || self.bytes > bytes {
             let Some(oldest) = self.entries.pop_front() else {
                 break;
             };
-            self.bytes -= oldest.weight();
+            self.bytes -= oldest.publication.weight();
         }
     }
 
@@ -34,12 +53,10 @@ impl Recent {
     /// looked at, and only while a connection is slow.
     pub(super) fn conflate(&mut self, new: &Publication) {
         let key = new.tags.get(CONFLATION_TAG);
-        let older = self
-            .entries
-            .iter()
-            .position(|p| p.tags.get(CONFLATION_TAG) == key);
+        let same = |entry: &Entry| entry.publication.tags.get(CONFLATION_TAG) == key;
+        let older = self.entries.iter().position(same);
         if let Some(older) = older.and_then(|index| self.entries.remove(index)) {
-            self.bytes -= older.weight();
+            self.bytes -= older.publication.weight();
         }
     }
 
@@ -47,17 +64,26 @@ impl Recent {
         *self = Self::default();
     }
 
-    /// The publication that follows a position, if it is here.
-    pub(super) fn next(&self, position: Position) -> Option<&Arc<Publication>> {
-        self.after(position.offset)
-            .filter(|next| next.previous == position)
+    /// The publication that follows a place, if it is here. `loosely`: a place between two publications
+    /// is followed by the later one, as in the order of a filter.
+    pub(super) fn next(&self, after: Position, loosely: bool) -> Option<&Arc<Publication>> {
+        let entry = self.entry_after(after.offset)?;
+        let before = entry.previous;
+        let between = before.epoch == after.epoch && before.offset <= after.offset;
+        (before == after || (loosely && between)).then_some(&entry.publication)
     }
 
-    /// The first publication after an offset; with holes it may be much later.
-    pub(super) fn after(&self, offset: u64) -> Option<&Arc<Publication>> {
+    /// The first publication after an offset, and the place before it. With holes it may be much
+    /// later.
+    pub(super) fn after(&self, offset: u64) -> Option<(&Arc<Publication>, Position)> {
+        let entry = self.entry_after(offset)?;
+        Some((&entry.publication, entry.previous))
+    }
+
+    fn entry_after(&self, offset: u64) -> Option<&Entry> {
         let index = self
             .entries
-            .partition_point(|p| p.position.offset <= offset);
+            .partition_point(|entry| entry.place.offset <= offset);
         self.entries.get(index)
     }
 }

@@ -3,15 +3,20 @@
 use std::sync::Arc;
 
 use crate::{
-    broker::{ReadStart, Receipts, RequestId, StreamState},
+    ask::CallerReply,
+    broker::{ChannelGap, ReadStart, Receipts, RequestId, StreamState, Trimmed},
     command::Since,
     delivery::{ConnectionId, GapReason, Reply},
     error::Refusal,
     position::Position,
     publication::Publication,
+    session::SessionSnapshot,
 };
 
-use super::{Engine, state::Pending};
+use super::{
+    Engine,
+    state::{Asker, Pending},
+};
 
 impl Engine {
     pub(super) fn request(&mut self, pending: Pending) -> RequestId {
@@ -19,30 +24,36 @@ impl Engine {
             .add(pending, self.now, self.limits.answer_within)
     }
 
+    /// Answers a command that was counted as under way.
+    pub(super) fn answer(&mut self, asker: Asker, reply: Reply) {
+        match asker {
+            Asker::Connection(connection, command) => {
+                self.answered(connection);
+                self.reply(connection, Some(command), reply);
+            }
+            Asker::Caller(caller) => {
+                self.caller_replies
+                    .push_back((caller, CallerReply::Reply(reply)));
+            }
+        }
+    }
+
     /// One request less under way for this connection.
-    pub(super) fn answered(&mut self, connection: ConnectionId) {
-        if let Some(l) = self.connections.get_mut(connection.into()) {
-            l.in_flight = l.in_flight.saturating_sub(1);
+    fn answered(&mut self, connection: ConnectionId) {
+        if let Some(c) = self.connections.get_mut(connection.into()) {
+            c.in_flight = c.in_flight.saturating_sub(1);
         }
     }
 
     pub(super) fn published(&mut self, id: RequestId, position: Position, duplicate: bool) {
-        let Some(Pending::Publish {
-            connection,
-            command,
-        }) = self.requests.take(id)
-        else {
+        let Some(Pending::Publish { asker }) = self.requests.take(id) else {
             return;
         };
-        self.answered(connection);
-        self.reply(
-            connection,
-            Some(command),
-            Reply::Published {
-                position,
-                duplicate,
-            },
-        );
+        let reply = Reply::Published {
+            position,
+            duplicate,
+        };
+        self.answer(asker, reply);
     }
 
     pub(super) fn history_read(
@@ -53,16 +64,14 @@ impl Engine {
         publications: Vec<Arc<Publication>>,
     ) {
         match self.requests.take(id) {
-            Some(Pending::Read { channel }) => {
-                self.page_read(channel, id, stream, start, publications);
+            Some(Pending::Read { feed }) => {
+                self.page_read(feed, id, (stream, start), &[], publications);
             }
             Some(Pending::History {
-                connection,
-                command,
+                asker,
                 channel,
                 since,
             }) => {
-                self.answered(connection);
                 let (head, gap) = (stream.head, gap_since(since, stream, start));
                 let reply = Reply::History {
                     channel,
@@ -70,33 +79,52 @@ impl Engine {
                     publications,
                     gap,
                 };
-                self.reply(connection, Some(command), reply);
+                self.answer(asker, reply);
             }
-            _ => {}
+            other => debug_assert!(other.is_none(), "history answers a read"),
         }
     }
 
-    pub(super) fn acked(&mut self, id: RequestId, position: Option<Position>) {
-        let Some(Pending::Ack {
-            connection,
-            command,
-            channel,
-        }) = self.requests.take(id)
-        else {
+    pub(super) fn filter_read(
+        &mut self,
+        id: RequestId,
+        head: Position,
+        start: ReadStart,
+        gaps: &[ChannelGap],
+        publications: Vec<Arc<Publication>>,
+    ) {
+        let Some(Pending::Read { feed }) = self.requests.take(id) else {
             return;
         };
-        self.answered(connection);
-        self.reply(
-            connection,
-            Some(command),
-            Reply::Acked { channel, position },
-        );
+        let stream = StreamState {
+            head,
+            first: 0,
+            trimmed: Trimmed::BySize,
+        };
+        self.page_read(feed, id, (stream, start), gaps, publications);
+    }
+
+    pub(super) fn session_loaded(&mut self, id: RequestId, bytes: Option<&[u8]>) {
+        let Some(Pending::Session { caller }) = self.requests.take(id) else {
+            return;
+        };
+        let reply = match bytes.map(SessionSnapshot::from_bytes).transpose() {
+            Ok(snapshot) => CallerReply::Session(snapshot.map(Box::new)),
+            Err(refusal) => CallerReply::Reply(Reply::Refused(refusal)),
+        };
+        self.caller_replies.push_back((caller, reply));
+    }
+
+    pub(super) fn acked(&mut self, id: RequestId, position: Option<Position>) {
+        let Some(Pending::Ack { asker, channel }) = self.requests.take(id) else {
+            return;
+        };
+        self.answer(asker, Reply::Acked { channel, position });
     }
 
     pub(super) fn receipts_known(&mut self, id: RequestId, mut receipts: Receipts) {
         let Some(Pending::Receipts {
-            connection,
-            command,
+            asker,
             channel,
             position,
             named,
@@ -104,7 +132,6 @@ impl Engine {
         else {
             return;
         };
-        self.answered(connection);
         if named {
             receipts.sessions.truncate(self.limits.members as usize);
         } else {
@@ -115,45 +142,24 @@ impl Engine {
             position,
             receipts,
         };
-        self.reply(connection, Some(command), reply);
+        self.answer(asker, reply);
     }
 
     pub(super) fn request_failed(&mut self, id: RequestId, pending: &Pending, refusal: &Refusal) {
         match *pending {
-            Pending::Publish {
-                connection,
-                command,
+            Pending::Publish { asker }
+            | Pending::History { asker, .. }
+            | Pending::Members { asker, .. }
+            | Pending::Ack { asker, .. }
+            | Pending::Receipts { asker, .. } => {
+                self.answer(asker, Reply::Refused(refusal.clone()));
             }
-            | Pending::History {
-                connection,
-                command,
-                ..
+            Pending::Session { caller } => {
+                self.answer(Asker::Caller(caller), Reply::Refused(refusal.clone()));
             }
-            | Pending::Ack {
-                connection,
-                command,
-                ..
-            }
-            | Pending::Receipts {
-                connection,
-                command,
-                ..
-            } => {
-                self.answered(connection);
-                self.refuse(connection, command, refusal.clone());
-            }
-            Pending::Members {
-                connection,
-                command,
-                ..
-            } => {
-                self.answered(connection);
-                if let Some(command) = command {
-                    self.refuse(connection, command, refusal.clone());
-                }
-            }
-            Pending::Follow { channel } => self.follow_failed(channel, refusal),
-            Pending::Read { channel } => self.page_failed(channel, id, refusal),
+            Pending::TellMembers { subscription } => self.members_failed(subscription, refusal),
+            Pending::Follow { feed } => self.follow_failed(feed, refusal),
+            Pending::Read { feed } => self.page_failed(feed, id, refusal),
         }
     }
 }

@@ -3,242 +3,399 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    ask::Wish,
     broker::{BrokerRequest, RequestId, StreamState},
     channel_name::ChannelName,
     command::{CommandId, Since},
     delivery::{ConnectionId, Notice, Reply},
     error::{ErrorCode, Refusal},
     position::Position,
-    rules::ChannelRules,
+    rules::{Access, ChannelRules},
+    session::Unacknowledged,
     slab::Slot,
+    subscription::{Flow, Subscribe, SubscriptionKey, SubscriptionName, Target},
 };
 
 use super::{
-    Engine, Item, Stage, Step,
+    Engine, Item, Step,
     commands::{forbidden, gone},
-    state::{Again, Behind, Channel, Opening, Pending, Subscription},
+    state::{
+        Again, Asked, Behind, Feed, Opening, Pending, State, Subscription, Waits, Wanted, Why,
+        window::Window,
+    },
 };
+
+/// By whose wish a subscription is made.
+pub(super) enum Wished {
+    /// The client's, which waits for the reply.
+    Client(CommandId),
+    /// The session had it on an earlier connection.
+    Restored {
+        vouched: bool,
+        earlier: Option<Unacknowledged>,
+    },
+    /// The server's side subscribes the session, and asks nobody.
+    Server,
+}
 
 impl Engine {
     pub(super) fn rules_of(&self, channel: &ChannelName) -> Result<&Arc<ChannelRules>, Refusal> {
-        if let Some(open) = self
+        let open = self
             .names
             .get(channel)
-            .and_then(|slot| self.channels.get(*slot))
-        {
+            .and_then(|slot| self.feeds.get(*slot));
+        if let Some(open) = open {
             return Ok(&open.rules);
         }
         self.rules.rules(channel).ok_or_else(|| {
-            let detail = format!("no rule of the server's configuration allows {channel}");
+            let detail = format!("no rule of the server's configuration allows channel {channel}");
             Refusal::new(ErrorCode::UnknownChannel, detail)
         })
     }
 
-    pub(super) fn may_read(
+    /// The rules of a target, and whether somebody has to be asked before it may be subscribed to.
+    pub(super) fn may_subscribe(
         &self,
         connection: ConnectionId,
-        channel: &ChannelName,
-    ) -> Result<&Arc<ChannelRules>, Refusal> {
-        let l = self.connections.get(connection.into()).ok_or_else(gone)?;
-        let rules = self.rules_of(channel)?;
-        if !l
-            .identity
-            .may(rules.subscribe, &l.identity.may_subscribe, channel)
-        {
-            return Err(forbidden("subscribe to", channel, &l.identity));
+        target: &Target,
+    ) -> Result<(Arc<ChannelRules>, bool), Refusal> {
+        let identity = &self
+            .connections
+            .get(connection.into())
+            .ok_or_else(gone)?
+            .identity;
+        let (rules, access, allowed) = match target {
+            Target::Channel(channel) => {
+                let rules = self.rules_of(channel)?;
+                let access = rules.subscribe;
+                let allowed = identity.may(access, &identity.may_subscribe, channel);
+                (rules, access, allowed)
+            }
+            // Each publication is looked at again: the channels that a filter matches have rules
+            // of their own.
+            Target::Filter(filter) => {
+                let access = self.rules.filter_access();
+                let allowed = identity.may_filter(access, filter);
+                (&self.filter_rules, access, allowed)
+            }
+        };
+        let asked = access == Access::Asked;
+        if allowed || asked {
+            return Ok((Arc::clone(rules), asked));
         }
-        Ok(rules)
+        Err(forbidden("subscribe to", target, identity))
     }
 
     pub(super) fn subscribe(
         &mut self,
         connection: ConnectionId,
-        id: Option<CommandId>,
-        channel: ChannelName,
-        since: Since,
-        presence: bool,
+        wish: Subscribe,
+        by: Wished,
     ) -> Result<(), Refusal> {
-        let presence = self.may_read(connection, &channel)?.presence && presence;
-        let known = self.names.get(&channel).copied();
-        let limit = self.limits.subscriptions;
-        let l = self
-            .connections
-            .get_mut(connection.into())
-            .ok_or_else(gone)?;
-        if known.is_some_and(|slot| l.subscription(slot).is_some()) {
-            let detail = format!("this session is subscribed to {channel} already");
-            return Err(Refusal::new(ErrorCode::AlreadySubscribed, detail));
+        let (rules, asked) = match by {
+            Wished::Server => (self.rules_of_target(&wish.target)?, false),
+            Wished::Client(_) => self.may_subscribe(connection, &wish.target)?,
+            Wished::Restored { vouched, .. } => {
+                let (rules, asked) = self.may_subscribe(connection, &wish.target)?;
+                (rules, asked && !vouched)
+            }
+        };
+        let known = self.feed_of(&wish.target);
+        self.check(connection, &wish, known, &rules, &by)?;
+        let feed = match known {
+            Some(feed) => feed,
+            None => self.open_feed(wish.target.clone(), Arc::clone(&rules))?,
+        };
+        let (command, vouched, earlier) = match by {
+            Wished::Client(command) => (Some(command), false, None),
+            Wished::Restored { vouched, earlier } => (None, vouched, earlier),
+            Wished::Server => (None, true, None),
+        };
+        let since = wish.since;
+        let opening = Opening {
+            command,
+            since,
+            asked,
+            earlier,
+        };
+        let mut new = Subscription::new(connection, feed, wish.id, opening);
+        new.presence = wish.presence && rules.presence;
+        new.echo = wish.echo;
+        new.vouched = vouched;
+        if let Flow::Acknowledged { window } = wish.flow {
+            let size = window.clamp(1, self.limits.window.max(1));
+            let nowhere = Position::new(0, 0);
+            new.window = Some(Box::new(Window::new(size, nowhere)));
         }
-        if l.subscriptions.len() >= limit {
-            let detail = format!("this session has its {limit} subscriptions");
-            return Err(Refusal::new(ErrorCode::TooManySubscriptions, detail));
+        self.without_echo += usize::from(!new.echo);
+        let slot = self.subscriptions.insert(new);
+        if let Some(c) = self.connections.get_mut(connection.into()) {
+            c.subscriptions.add(slot, &mut self.subscriptions);
         }
-        let slot = match known {
-            Some(slot) => slot,
-            None => self.open_channel(channel)?,
-        };
-        let Some(c) = self.channels.get_mut(slot) else {
-            return Err(gone());
-        };
-        c.subscribers += 1;
-        if c.tail.is_some() {
-            self.items.push_back(Item::Begin {
-                connection,
-                channel: slot,
-            });
-        } else {
-            c.catching_up().opening.push(connection);
+        if let Some(f) = self.feeds.get_mut(feed) {
+            f.subscribers += 1;
+            if f.tail.is_none() {
+                f.catching_up().opening.push(slot);
+            } else if !asked {
+                self.items.push_back(Item::Begin { subscription: slot });
+            }
         }
-        let stage = Stage::Opening(Box::new(Opening { id, since }));
-        let (received, marked, joined) = (0, 0, false);
-        let new = Subscription {
-            channel: slot,
-            stage,
-            received,
-            marked,
-            presence,
-            joined,
-        };
-        let Some(l) = self.connections.get_mut(connection.into()) else {
-            return Err(gone());
-        };
-        // Most sessions have one: no room is taken for more until there are more.
-        l.subscriptions.reserve_exact(1);
-        l.subscriptions.push(new);
+        if asked {
+            let target = wish.target;
+            self.ask(
+                Asked::Subscribe { subscription: slot },
+                rules.ask,
+                Some(connection),
+                Wish::Subscribe { target },
+            );
+        }
+        self.session_changed(connection);
         Ok(())
     }
 
-    fn open_channel(&mut self, channel: ChannelName) -> Result<Slot, Refusal> {
-        let rules = Arc::clone(self.rules_of(&channel)?);
+    fn rules_of_target(&self, target: &Target) -> Result<Arc<ChannelRules>, Refusal> {
+        match target {
+            Target::Channel(channel) => self.rules_of(channel).cloned(),
+            Target::Filter(_) => Ok(Arc::clone(&self.filter_rules)),
+        }
+    }
+
+    pub(super) fn feed_of(&self, target: &Target) -> Option<Slot> {
+        match target {
+            Target::Channel(channel) => self.names.get(channel).copied(),
+            Target::Filter(filter) => self.filters.get(filter).copied(),
+        }
+    }
+
+    /// Whether a subscription may be added to a session.
+    fn check(
+        &self,
+        connection: ConnectionId,
+        wish: &Subscribe,
+        feed: Option<Slot>,
+        rules: &ChannelRules,
+        by: &Wished,
+    ) -> Result<(), Refusal> {
+        let refused = |code, detail: String| Err(Refusal::new(code, detail));
+        let c = self.connections.get(connection.into()).ok_or_else(gone)?;
+        let wanted = match (wish.id, feed) {
+            (Some(id), _) => Some(Wanted::Id(id)),
+            (None, feed) => feed.map(Wanted::Feed),
+        };
+        let twice = wanted.and_then(|wanted| c.subscriptions.find(wanted, &self.subscriptions));
+        if twice.is_some() {
+            let name = wish.name();
+            let detail =
+                format!("this session has a {name} already; use another subscription number");
+            return refused(ErrorCode::AlreadySubscribed, detail);
+        }
+        let limit = self.limits.subscriptions;
+        if c.subscriptions.len() >= limit {
+            let detail = format!("this session has {limit} subscriptions, which is the limit");
+            return refused(ErrorCode::TooManySubscriptions, detail);
+        }
+        if wish.id.is_some_and(|id| !Subscription::is_number(id)) {
+            let detail = "the subscription's number is too large; the limit is 4294967294";
+            return refused(ErrorCode::BadRequest, detail.into());
+        }
+        let target = &wish.target;
+        if matches!((target, wish.since), (Target::Filter(_), Since::Last(_))) {
+            let detail = "the newest so many are of one channel; begin a filter with \"now\", \
+                          \"start\" or a position";
+            return refused(ErrorCode::BadRequest, detail.into());
+        }
+        if wish.presence && !rules.presence && !matches!(by, Wished::Restored { .. }) {
+            let detail = format!("{target} keeps no presence; subscribe without it");
+            return refused(ErrorCode::NoPresence, detail);
+        }
+        if wish.flow != Flow::Pushed && !rules.history.is_kept() {
+            let detail = format!(
+                "{target} keeps no history to deliver from again; subscribe without a window"
+            );
+            return refused(ErrorCode::NoHistory, detail);
+        }
+        Ok(())
+    }
+
+    fn open_feed(&mut self, target: Target, rules: Arc<ChannelRules>) -> Result<Slot, Refusal> {
         if self.requests.len() >= self.limits.requests {
             let detail = "the server has too many requests under way; try again";
             return Err(Refusal::new(ErrorCode::Busy, detail));
         }
-        let slot = self.channels.insert(Channel::new(channel.clone(), rules));
-        self.names.insert(channel.clone(), slot);
-        self.follow(slot, channel);
+        if self.feeds.len() >= self.limits.channels {
+            let limit = self.limits.channels;
+            let detail =
+                format!("this worker has {limit} channels with subscribers, which is the limit");
+            return Err(Refusal::new(ErrorCode::TooManyChannels, detail));
+        }
+        let slot = self.feeds.insert(Feed::new(target.clone(), rules));
+        match &target {
+            Target::Channel(channel) => drop(self.names.insert(channel.clone(), slot)),
+            Target::Filter(filter) => drop(self.filters.insert(filter, slot)),
+        }
+        self.follow(slot, target);
         Ok(slot)
     }
 
-    fn follow(&mut self, slot: Slot, channel: ChannelName) {
-        let id = self.request(Pending::Follow { channel: slot });
-        self.broker_requests
-            .push_back(BrokerRequest::Follow { id, channel });
+    fn follow(&mut self, feed: Slot, target: Target) {
+        if let Some(f) = self.feeds.get_mut(feed) {
+            f.following = true;
+        }
+        let id = self.request(Pending::Follow { feed });
+        self.broker_requests.push_back(match target {
+            Target::Channel(channel) => BrokerRequest::Follow { id, channel },
+            Target::Filter(filter) => BrokerRequest::FollowFilter { id, filter },
+        });
     }
 
     /// Asks for the heads of all streams, and for the members where joins and leaves are wanted:
-    /// the broker left some of its news out.
+    /// the broker left some out.
     pub(super) fn lagged(&mut self) {
-        let open = |(slot, c): (Slot, &Channel)| c.tail.is_some().then_some(slot);
-        let all: Vec<_> = self.channels.iter().filter_map(open).collect();
-        for slot in all {
-            self.follow_again(slot);
-            let Some(c) = self.channels.get(slot) else {
-                continue;
-            };
-            for connection in c.watchers.clone() {
-                self.tell_members(connection, slot);
+        let open = |(slot, f): (Slot, &Feed)| f.tail.is_some().then_some(slot);
+        let all: Vec<_> = self.feeds.iter().filter_map(open).collect();
+        for feed in all {
+            if let Some(f) = self.feeds.get_mut(feed) {
+                f.lagged = true;
             }
+            self.follow_again(feed);
+            self.tell_watchers_the_members(feed);
         }
     }
 
-    pub(super) fn follow_again(&mut self, slot: Slot) {
-        if let Some(channel) = self.channels.get(slot).map(|c| c.name.clone()) {
-            self.follow(slot, channel);
+    pub(super) fn follow_again(&mut self, feed: Slot) {
+        if let Some(target) = self.feeds.get(feed).map(|f| f.target.clone()) {
+            self.follow(feed, target);
         }
     }
 
     pub(super) fn followed(&mut self, id: RequestId, stream: StreamState) {
-        let Some(Pending::Follow { channel }) = self.requests.take(id) else {
+        let Some(Pending::Follow { feed }) = self.requests.take(id) else {
             return;
         };
-        let Some(c) = self.channels.get_mut(channel) else {
+        let Some(f) = self.feeds.get_mut(feed) else {
             return;
         };
-        if c.tail.is_some() {
-            self.items.push_back(Item::Head { channel, stream });
+        f.following = false;
+        if f.tail.is_some() {
+            self.items.push_back(Item::Head { feed, stream });
             return;
         }
-        c.tail = Some(stream.head);
-        for connection in std::mem::take(&mut c.catching_up().opening) {
-            self.items.push_back(Item::Begin {
-                connection,
-                channel,
-            });
+        f.tail = Some(stream.head);
+        for subscription in std::mem::take(&mut f.catching_up().opening) {
+            self.items.push_back(Item::Begin { subscription });
         }
     }
 
     /// No stream: everyone who waited for it is told.
-    pub(super) fn follow_failed(&mut self, slot: Slot, refusal: &Refusal) {
-        let Some(c) = self.channels.get_mut(slot) else {
+    pub(super) fn follow_failed(&mut self, feed: Slot, refusal: &Refusal) {
+        let Some(f) = self.feeds.get_mut(feed) else {
             return;
         };
-        if c.tail.is_some() {
+        f.following = false;
+        if f.tail.is_some() {
             // It was asked because something was left out: that has to be found.
-            self.try_again(Again::Follow { channel: slot });
+            self.try_again(Again::Follow { feed });
             return;
         }
-        let name = c.name.clone();
-        for connection in std::mem::take(&mut c.catching_up().opening) {
-            let stage = self.end(connection, slot, Duration::ZERO);
-            let Some(Stage::Opening(opening)) = stage else {
-                continue;
-            };
-            match opening.id {
-                Some(id) => self.refuse(connection, id, refusal.clone()),
-                None => self.unsubscribed(connection, &name, refusal.clone()),
-            }
+        for slot in std::mem::take(&mut f.catching_up().opening) {
+            self.end_unasked(slot, refusal.clone());
         }
     }
 
-    pub(super) fn unsubscribed(
-        &mut self,
-        connection: ConnectionId,
-        channel: &ChannelName,
-        refusal: Refusal,
-    ) {
-        self.notice(
-            connection,
-            Notice::Unsubscribed {
-                channel: channel.clone(),
-                refusal,
-            },
-        );
+    /// A subscription ends, not by its client's wish: the client is told.
+    pub(super) fn end_unasked(&mut self, slot: Slot, refusal: Refusal) {
+        let Some(subscription) = self.name_of(slot) else {
+            return;
+        };
+        let Some(connection) = self.subscriptions.get(slot).map(|s| s.connection) else {
+            return;
+        };
+        let grace = match refusal.code {
+            ErrorCode::StorageCorrupt => self.limits.presence_grace,
+            _other => Duration::ZERO,
+        };
+        match self.end(slot, grace) {
+            Some(State::Opening(opening)) if opening.command.is_some() => {
+                if let Some(command) = opening.command {
+                    self.refuse(connection, command, refusal);
+                }
+            }
+            Some(_begun) => self.notice(
+                connection,
+                Notice::Unsubscribed {
+                    subscription,
+                    refusal,
+                },
+            ),
+            None => {}
+        }
     }
 
     /// A subscription whose stream is known: live at once, or behind with a place to read from.
-    pub(super) fn begin(&mut self, connection: ConnectionId, channel: Slot) -> Option<Step> {
-        let c = self.channels.get_mut(channel)?;
-        let tail = c.tail?;
-        let history = c.rules.history.is_kept();
-        let name = c.name.clone();
-        let stage = &self
-            .connections
-            .get_mut(connection.into())?
-            .subscription(channel)?
-            .stage;
-        let Stage::Opening(opening) = stage else {
+    pub(super) fn begin(&mut self, slot: Slot) -> Option<Step> {
+        let s = self.subscriptions.get_mut(slot)?;
+        let (connection, feed) = (s.connection, s.feed);
+        let f = self.feeds.get(feed)?;
+        let tail = f.tail?;
+        let history = f.rules.history.is_kept();
+        let State::Opening(opening) = &mut s.state else {
             return None;
         };
-        let (id, since) = (opening.id, opening.since);
+        if opening.asked {
+            return None;
+        }
+        let (command, since) = (opening.command, opening.since);
+        let earlier = opening.earlier.take();
         let behind = start(since, tail, history);
         let live = behind.is_none();
-        match behind {
-            Some(behind) => self.fall_behind(connection, channel, behind),
-            None => self.go_live(connection, channel),
+        let from = behind.as_ref().map_or(tail, |behind| behind.cursor);
+        s.receipts_after = from.offset;
+        if let Some(window) = &mut s.window {
+            let size = window.size();
+            **window = match earlier {
+                Some(earlier) => Window::resumed(size, from, earlier),
+                None => Window::new(size, from),
+            };
         }
-        self.queue_advance(connection, channel);
-        self.join(connection, channel);
-        self.watch(connection, channel);
-        self.settle(channel);
+        let paced = s.window.is_some();
+        match behind {
+            Some(behind) => self.fall_behind(slot, behind),
+            None if paced => self.fall_behind(slot, Behind::at(tail, Why::Paced)),
+            None => self.go_live(slot),
+        }
+        self.queue_advance(slot);
+        self.join(slot);
+        self.watch(slot);
+        if command.is_none() {
+            self.restored_one(connection);
+            // Somebody may have left while the session was away.
+            self.tell_members(slot);
+        }
+        self.settle(feed);
         let reply = Reply::Subscribed {
-            channel: name,
+            subscription: self.name_of(slot)?,
             position: tail,
             live,
         };
-        Some(Step::Notice {
-            connection,
-            notice: Notice::Reply { id, reply },
+        let notice = Notice::Reply { id: command, reply };
+        Some(Step::Notice { connection, notice })
+    }
+
+    /// The subscription that a client names.
+    pub(super) fn subscription_of(
+        &self,
+        connection: ConnectionId,
+        key: &SubscriptionKey,
+    ) -> Result<Slot, Refusal> {
+        let c = self.connections.get(connection.into()).ok_or_else(gone)?;
+        let wanted = match key {
+            SubscriptionKey::Id(id) => Some(Wanted::Id(*id)),
+            SubscriptionKey::Target(target) => self.feed_of(target).map(Wanted::Feed),
+        };
+        let found = wanted.and_then(|wanted| c.subscriptions.find(wanted, &self.subscriptions));
+        found.ok_or_else(|| {
+            let detail = format!("this session has no {key}");
+            Refusal::new(ErrorCode::NotSubscribed, detail)
         })
     }
 
@@ -246,78 +403,121 @@ impl Engine {
         &mut self,
         connection: ConnectionId,
         id: CommandId,
-        channel: ChannelName,
+        key: &SubscriptionKey,
     ) -> Result<(), Refusal> {
-        let slot = self.names.get(&channel).copied();
-        let ended = slot.and_then(|slot| self.end(connection, slot, Duration::ZERO));
-        let Some(ended) = ended else {
-            let detail = format!("this session is not subscribed to {channel}");
-            return Err(Refusal::new(ErrorCode::NotSubscribed, detail));
-        };
-        if let Stage::Opening(opening) = ended
-            && let Some(unanswered) = opening.id
+        let slot = self.subscription_of(connection, key)?;
+        let subscription = self.name_of(slot).ok_or_else(gone)?;
+        if let Some(State::Opening(opening)) = self.end(slot, Duration::ZERO)
+            && let Some(unanswered) = opening.command
         {
             let detail = "unsubscribed before the subscription began";
-            self.refuse(
-                connection,
-                unanswered,
-                Refusal::new(ErrorCode::NotSubscribed, detail),
-            );
+            let refusal = Refusal::new(ErrorCode::NotSubscribed, detail);
+            self.refuse(connection, unanswered, refusal);
         }
-        self.reply(connection, Some(id), Reply::Unsubscribed { channel });
+        self.session_changed(connection);
+        self.reply(connection, Some(id), Reply::Unsubscribed { subscription });
         Ok(())
     }
 
     pub(super) fn unsubscribe_all(&mut self, connection: ConnectionId, grace: Duration) {
-        let Some(l) = self.connections.get(connection.into()) else {
-            return;
-        };
-        let channels: Vec<_> = l.subscriptions.iter().map(|s| s.channel).collect();
-        for channel in channels {
-            self.end(connection, channel, grace);
+        for slot in self.subscriptions_of(connection) {
+            self.end(slot, grace);
         }
+    }
+
+    pub(super) fn subscriptions_of(&self, connection: ConnectionId) -> Vec<Slot> {
+        let connection = self.connections.get(connection.into());
+        connection.map_or_else(Vec::new, |c| c.subscriptions.as_slice().to_vec())
     }
 
     /// Takes a subscription out of everything that knows it.
-    pub(super) fn end(
-        &mut self,
-        connection: ConnectionId,
-        channel: Slot,
-        grace: Duration,
-    ) -> Option<Stage> {
-        self.leave(connection, channel, grace);
-        self.stop_watching(connection, channel);
-        self.leave_live(connection, channel);
-        let l = self.connections.get_mut(connection.into())?;
-        let index = l.subscriptions.iter().position(|s| s.channel == channel)?;
-        let stage = l.subscriptions.swap_remove(index).stage;
-        let c = self.channels.get_mut(channel)?;
-        match &stage {
-            Stage::Behind(_) => c.behind -= 1,
+    pub(super) fn end(&mut self, slot: Slot, grace: Duration) -> Option<State> {
+        self.leave(slot, grace);
+        self.stop_watching(slot);
+        self.leave_live(slot);
+        let connection = self.subscriptions.get(slot)?.connection;
+        if let Some(c) = self.connections.get_mut(connection.into()) {
+            c.subscriptions.remove(slot, &mut self.subscriptions);
+        }
+        let s = self.subscriptions.remove(slot)?;
+        self.without_echo -= usize::from(!s.echo);
+        let f = self.feeds.get_mut(s.feed);
+        debug_assert!(f.is_some(), "a subscription has a feed");
+        let f = f?;
+        match &s.state {
+            State::Behind(_) => f.behind -= 1,
             // Its place among those who wait to begin stays: beginning finds nobody.
-            Stage::Opening(_) | Stage::Live { .. } => {}
+            State::Opening(_) | State::Live { .. } => {}
         }
-        c.subscribers -= 1;
-        c.settle();
-        if c.subscribers == 0 {
-            self.close_channel(channel);
+        f.subscribers -= 1;
+        f.settle();
+        if f.subscribers == 0 {
+            self.close_feed(s.feed);
         }
-        Some(stage)
+        if matches!(&s.state, State::Opening(opening) if opening.command.is_none()) {
+            self.restored_one(connection);
+        }
+        Some(s.state)
     }
 
-    fn close_channel(&mut self, slot: Slot) {
-        let Some(c) = self.channels.remove(slot) else {
+    fn close_feed(&mut self, feed: Slot) {
+        let Some(f) = self.feeds.remove(feed) else {
             return;
         };
-        self.names.remove(&c.name);
-        self.broker_requests
-            .push_back(BrokerRequest::Unfollow { channel: c.name });
+        self.broker_requests.push_back(match f.target {
+            Target::Channel(channel) => {
+                self.names.remove(&channel);
+                // Memory comes back after a crowd has left.
+                if self.names.len() < self.names.capacity() / 8 {
+                    self.names.shrink_to(self.names.len() * 2);
+                }
+                BrokerRequest::Unfollow { channel }
+            }
+            Target::Filter(filter) => {
+                self.filters.remove(&filter);
+                BrokerRequest::UnfollowFilter { filter }
+            }
+        });
     }
 
-    pub(super) fn settle(&mut self, channel: Slot) {
-        if let Some(c) = self.channels.get_mut(channel) {
-            c.settle();
+    pub(super) fn settle(&mut self, feed: Slot) {
+        if let Some(f) = self.feeds.get_mut(feed) {
+            f.settle();
         }
+    }
+
+    /// A client is done with a publication that it was handed out, or with all up to it.
+    pub(super) fn done(
+        &mut self,
+        connection: ConnectionId,
+        key: &SubscriptionKey,
+        position: Position,
+        cumulative: bool,
+    ) -> Result<SubscriptionName, Refusal> {
+        let slot = self.subscription_of(connection, key)?;
+        let name = self.name_of(slot).ok_or_else(gone)?;
+        let window = self
+            .subscriptions
+            .get_mut(slot)
+            .and_then(|s| s.window.as_mut());
+        let Some(window) = window else {
+            let detail = format!("{name} has no window; there is nothing to acknowledge");
+            return Err(Refusal::new(ErrorCode::BadRequest, detail));
+        };
+        if !window.done(position, cumulative) {
+            let detail =
+                format!("position {position} of {name} was not delivered on this connection");
+            return Err(Refusal::new(ErrorCode::BadRequest, detail));
+        }
+        let behind = self
+            .subscriptions
+            .get_mut(slot)
+            .and_then(Subscription::behind);
+        if behind.is_some_and(|behind| behind.waits == Waits::Done) {
+            self.queue_advance(slot);
+        }
+        self.session_changed(connection);
+        Ok(name)
     }
 }
 
@@ -331,12 +531,12 @@ fn start(since: Since, tail: Position, history: bool) -> Option<Behind> {
         Since::Now => None,
         Since::Start | Since::Last(_) if !history || tail.offset == 0 => None,
         Since::Last(0) => None,
-        Since::Start => Some(Behind::resumed(at(0), true)),
-        Since::Last(n) => Some(Behind::resumed(
-            at(tail.offset.saturating_sub(n.into())),
-            true,
-        )),
+        Since::Start => Some(Behind::given(at(0), true)),
+        Since::Last(n) => {
+            let before = tail.offset.saturating_sub(n.into());
+            Some(Behind::given(at(before), true))
+        }
         Since::Position(position) if position == tail => None,
-        Since::Position(position) => Some(Behind::resumed(position, false)),
+        Since::Position(position) => Some(Behind::given(position, false)),
     }
 }

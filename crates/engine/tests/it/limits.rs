@@ -81,7 +81,7 @@ fn too_much_data_is_refused_with_both_sizes() {
     let refusals = refusals(&mut world);
     assert_eq!(refusals[0].code, ErrorCode::TooLarge);
     assert!(
-        refusals[0].detail.contains("11 bytes, at most 10"),
+        refusals[0].detail.contains("11 bytes; the limit is 10"),
         "{}",
         refusals[0]
     );
@@ -124,7 +124,7 @@ fn permissions_are_the_rules_and_the_grants_together() {
         let engine = &mut world.workers[0];
         let session = SessionId::from_bytes([n; 16]);
         let connection = engine
-            .handle_connection_opened(session, Arc::new(identity), world.now)
+            .handle_connection_opened(Arrival::new(session, Arc::new(identity)), world.now)
             .unwrap();
         let publish = Command::Publish {
             channel: channel("board"),
@@ -159,7 +159,7 @@ fn subscribing_twice_and_unsubscribing_from_nothing_are_refused() {
     world.command(
         0,
         Command::Unsubscribe {
-            channel: channel("kept/b"),
+            subscription: channel("kept/b").into(),
         },
     );
     assert_eq!(refusals(&mut world)[1].code, ErrorCode::NotSubscribed);
@@ -292,7 +292,7 @@ fn a_worker_takes_so_many_connections_and_no_more() {
     let session = SessionId::from_bytes([99; 16]);
     let stranger = Arc::new(Identity::stranger());
     let refused = world.workers[0]
-        .handle_connection_opened(session, stranger, world.now)
+        .handle_connection_opened(Arrival::new(session, stranger), world.now)
         .unwrap_err();
     assert_eq!(
         (refused.code, refused.code.retry()),

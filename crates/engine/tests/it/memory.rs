@@ -32,15 +32,11 @@ fn bytes_a_connection(channel_of: impl Fn(u64) -> String) -> u64 {
     let subscribe = |engine: &mut Engine, n: u64| {
         let session = SessionId::from_bytes(u128::from(n).to_be_bytes());
         let connection = engine
-            .handle_connection_opened(session, Arc::clone(&identity), now)
+            .handle_connection_opened(Arrival::new(session, Arc::clone(&identity)), now)
             .unwrap();
-        let (since, presence) = (Since::Now, false);
+        let since = Since::Now;
         let channel = names[n as usize].clone();
-        let subscribe = Command::Subscribe {
-            channel,
-            since,
-            presence,
-        };
+        let subscribe = Command::Subscribe(Subscribe::new(channel, since));
         engine.handle_command(connection, CommandId(n), subscribe, now);
     };
     let opened = allocation_counter::measure(|| {
@@ -101,14 +97,10 @@ fn a_broadcast_to_a_thousand_connections_allocates_nothing_for_any_of_them() {
         let session = SessionId::from_bytes(n.to_be_bytes());
         let stranger = Arc::new(Identity::stranger());
         let connection = engine
-            .handle_connection_opened(session, stranger, now)
+            .handle_connection_opened(Arrival::new(session, stranger), now)
             .unwrap();
-        let (since, presence) = (Since::Now, false);
-        let subscribe = Command::Subscribe {
-            channel: channel.clone(),
-            since,
-            presence,
-        };
+        let since = Since::Now;
+        let subscribe = Command::Subscribe(Subscribe::new(channel.clone(), since));
         engine.handle_command(connection, CommandId(1), subscribe, now);
         come_to_rest(&mut engine, now);
     }
@@ -128,10 +120,10 @@ fn a_broadcast_to_a_thousand_connections_allocates_nothing_for_any_of_them() {
     let fan_out = allocation_counter::measure(|| {
         engine.handle_broker(BrokerEvent::Publication(publication), now);
         while let Some(delivery) = engine.poll_delivery() {
-            let Delivery::Broadcast { connections, .. } = delivery else {
+            let Delivery::Broadcast { recipients, .. } = delivery else {
                 continue;
             };
-            reached += connections.len();
+            reached += recipients.len();
         }
     });
     assert_eq!(reached, 1_000);

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use offhook_engine::{BrokerFailure, Command, Position, Since};
+use offhook_engine::{BrokerFailure, Command, Since};
 use proptest::prelude::*;
 
 use crate::world::{World, channel};
@@ -135,7 +135,7 @@ fn perform(world: &mut World, op: Op) {
         } => {
             let since = [Since::Now, Since::Start, Since::Last(2), Since::Last(5)][since as usize];
             let known = &world.clients[client].subscriptions;
-            if !known.contains_key(&channel(CHANNELS[name])) {
+            if !known.contains_key(&channel(CHANNELS[name]).into()) {
                 world.subscribe(client, CHANNELS[name], since);
             }
         }
@@ -146,7 +146,7 @@ fn perform(world: &mut World, op: Op) {
             world.command(
                 client,
                 Command::Unsubscribe {
-                    channel: channel(CHANNELS[name]),
+                    subscription: channel(CHANNELS[name]).into(),
                 },
             );
         }
@@ -226,12 +226,13 @@ fn everybody_has_everything(world: &World) {
             "unanswered: {:?}",
             client.unanswered
         );
-        for (name, seen) in &client.subscriptions {
+        for (key, seen) in &client.subscriptions {
+            let name = seen.wish.target.channel().unwrap();
             let stream = &world.broker.streams[name];
             let position = seen
                 .position
                 .expect("every subscription came to a position");
-            assert!(seen.confirmed && seen.live, "{name} is not live: {seen:?}");
+            assert!(seen.confirmed && seen.live, "{key} is not live: {seen:?}");
             assert_eq!(position, stream.head());
             let here = (name.clone(), client.session);
             assert!(
@@ -250,7 +251,7 @@ fn everybody_has_everything(world: &World) {
             .iter()
             .find(|c| c.session == *session)
             .unwrap();
-        let present = client.subscriptions.contains_key(name);
+        let present = client.subscriptions.contains_key(&name.clone().into());
         assert!(present || *awaited, "{session} haunts {name}");
     }
     for worker in &world.workers {

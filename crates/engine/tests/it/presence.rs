@@ -105,11 +105,10 @@ fn joins_and_leaves_reach_those_who_asked_and_nobody_else() {
         let channel = channel("kept/a");
         world.command(
             client,
-            Command::Subscribe {
-                channel,
-                since: Since::Now,
+            Command::Subscribe(Subscribe {
                 presence,
-            },
+                ..Subscribe::new(channel, Since::Now)
+            }),
         );
     }
     world.settle();

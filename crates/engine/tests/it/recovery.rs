@@ -40,7 +40,7 @@ fn a_position_brings_what_came_after_it_and_then_the_live_marker() {
     subscribe_since(&mut world, 1, 6);
     assert_eq!(world.clients[1].texts("kept/a"), ["7", "8", "9", "10"]);
     let live = Notice::Live {
-        channel: channel("kept/a"),
+        subscription: channel("kept/a").into(),
         position: Position::new(1, 10),
     };
     assert!(world.clients[1].notices().contains(&&live));
@@ -50,7 +50,7 @@ fn a_position_brings_what_came_after_it_and_then_the_live_marker() {
 fn the_head_as_position_is_live_at_once() {
     let mut world = ten_published("kept/a");
     subscribe_since(&mut world, 1, 10);
-    assert!(world.clients[1].subscriptions[&channel("kept/a")].live);
+    assert!(world.clients[1].to("kept/a").live);
     assert!(world.clients[1].texts("kept/a").is_empty());
 }
 
@@ -103,7 +103,7 @@ fn a_connection_that_knows_the_new_epoch_before_its_worker_does_misses_nothing_a
     world.settle();
     assert!(world.clients[1].gaps().is_empty());
     assert!(world.clients[1].texts("kept/a").is_empty());
-    assert!(world.clients[1].subscriptions[&channel("kept/a")].live);
+    assert!(world.clients[1].to("kept/a").live);
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn a_position_ahead_of_the_stream_is_a_gap_that_says_unknown_position() {
         GapReason::UnknownPosition,
     );
     assert_eq!(gap_of(&world, 1), gap);
-    assert!(world.clients[1].subscriptions[&channel("kept/a")].live);
+    assert!(world.clients[1].to("kept/a").live);
 }
 
 #[test]
@@ -164,11 +164,11 @@ fn a_client_that_is_ahead_of_its_new_worker_waits_and_gets_nothing_twice() {
     world.workers[1].handle_broker(read, world.now);
     world.pump(1);
     world.read(0, 9);
-    assert!(!world.clients[0].subscriptions[&channel("kept/a")].live);
+    assert!(!world.clients[0].to("kept/a").live);
     world.publish(1, "kept/a", "2");
     world.settle();
     assert_eq!(world.clients[0].texts("kept/a"), ["1", "2"]);
-    assert!(world.clients[0].subscriptions[&channel("kept/a")].live);
+    assert!(world.clients[0].to("kept/a").live);
     assert!(world.clients[0].gaps().is_empty());
 }
 
@@ -279,7 +279,7 @@ fn a_restart_without_loss_costs_nobody_a_gap() {
     subscribe_since(&mut world, 1, 9);
     assert_eq!(world.clients[1].texts("kept/a"), ["10", "11"]);
     assert!(world.clients[1].gaps().is_empty());
-    let seen = &world.clients[1].subscriptions[&channel("kept/a")];
+    let seen = world.clients[1].to("kept/a");
     assert_eq!(seen.position, Some(Position::new(2, 11)));
 }
 
@@ -294,7 +294,7 @@ fn a_position_beyond_the_end_of_its_epoch_is_a_gap_from_where_the_streams_diverg
     subscribe_since(&mut world, 1, 8);
     let notices = world.clients[1].notices();
     let gap = Notice::Gap {
-        channel: channel("kept/a"),
+        subscription: channel("kept/a").into(),
         from: Position::new(1, 8),
         to: Position::new(1, 6),
         reason: GapReason::Diverged,
@@ -316,7 +316,7 @@ fn what_was_trimmed_behind_a_divergence_is_in_the_same_gap() {
     subscribe_since(&mut world, 1, 8);
     let notices = world.clients[1].notices();
     let gap = Notice::Gap {
-        channel: channel("kept/a"),
+        subscription: channel("kept/a").into(),
         from: Position::new(1, 8),
         to: Position::new(2, 9),
         reason: GapReason::Diverged,
@@ -339,6 +339,6 @@ fn a_subscription_from_the_start_survives_that_everything_is_lost_before_its_fir
     world.publish(0, "kept/a", "kept");
     world.settle();
     assert_eq!(world.clients[1].texts("kept/a"), ["kept"]);
-    let seen = &world.clients[1].subscriptions[&channel("kept/a")];
+    let seen = world.clients[1].to("kept/a");
     assert!(seen.live);
 }

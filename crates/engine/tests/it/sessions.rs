@@ -56,7 +56,7 @@ fn a_session_that_comes_back_closes_its_old_connection() {
     let (_, old) = world.clients[0].connection.unwrap();
     let session = world.clients[0].session;
     let new = world.workers[0]
-        .handle_connection_opened(session, identity, world.now)
+        .handle_connection_opened(Arrival::new(session, identity), world.now)
         .unwrap();
     assert_ne!(
         old.index(),
@@ -107,7 +107,8 @@ fn a_drain_gives_each_connection_its_own_pause_and_takes_no_new_ones() {
     assert_eq!(pauses, [0, 4999, 10_000]);
     let stranger = Arc::new(Identity::stranger());
     let session = SessionId::from_bytes([9; 16]);
-    let refused = world.workers[0].handle_connection_opened(session, stranger, world.now);
+    let refused =
+        world.workers[0].handle_connection_opened(Arrival::new(session, stranger), world.now);
     assert_eq!(refused.unwrap_err().code.retry(), Retry::Reconnect);
 }
 

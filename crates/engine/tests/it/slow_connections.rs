@@ -121,8 +121,8 @@ fn all_live_subscribers_share_one_broadcast() {
     }
     let mut broadcasts = Vec::new();
     while let Some(delivery) = world.workers[0].poll_delivery() {
-        if let Delivery::Broadcast { connections, .. } = delivery {
-            broadcasts.push(connections.len());
+        if let Delivery::Broadcast { recipients, .. } = delivery {
+            broadcasts.push(recipients.len());
         }
     }
     assert_eq!(broadcasts, [100]);

@@ -11,14 +11,42 @@ fn snapshot() -> SessionSnapshot {
     identity.may_publish = vec![Pattern::new("chat/*")];
     identity.may_subscribe = vec![Pattern::new("chat/*"), Pattern::new("news")];
     let subscription = |name: &str, offset| SubscriptionSnapshot {
-        channel: ChannelName::new(name).unwrap(),
+        target: ChannelName::new(name).unwrap().into(),
+        id: None,
         position: Position::new(7, offset),
         presence: offset % 2 == 0,
+        echo: true,
+        vouched: false,
+        flow: Flow::Pushed,
+        unacknowledged: None,
+    };
+    let numbered = SubscriptionSnapshot {
+        id: Some(SubscriptionId(7)),
+        echo: false,
+        ..subscription("news", 5)
+    };
+    let filter = SubscriptionSnapshot {
+        target: Filter::new("news/+").unwrap().into(),
+        vouched: true,
+        ..subscription("x", 6)
+    };
+    let earlier = |offset| Earlier {
+        position: Position::new(7, offset),
+        deliveries: 2,
+    };
+    let acknowledged = SubscriptionSnapshot {
+        flow: Flow::Acknowledged { window: 9 },
+        unacknowledged: Some(Unacknowledged {
+            until: Position::new(7, 20),
+            publications: vec![earlier(11), earlier(15)],
+        }),
+        ..subscription("jobs", 10)
     };
     SessionSnapshot {
         session: SessionId::from_bytes(*b"0123456789abcdef"),
+        generation: 3,
         identity: Arc::new(identity),
-        subscriptions: vec![subscription("chat/1", 4), subscription("news", 5)],
+        subscriptions: vec![subscription("chat/1", 4), numbered, filter, acknowledged],
         time_ms: 1_700_000_000_000,
     }
 }

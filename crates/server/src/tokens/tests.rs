@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use offhook_engine::{ChannelName, Identity, Position, SessionId, SubscriptionSnapshot};
+use offhook_engine::{ChannelName, Flow, Identity, Position, SessionId, SubscriptionSnapshot};
 
 use super::*;
 
@@ -15,11 +15,17 @@ fn session() -> SessionSnapshot {
     let position = Position::new(1_700_000_000_000, 42);
     SessionSnapshot {
         session: SessionId::from_bytes([7; 16]),
+        generation: 1,
         identity: Arc::new(Identity::user("ann")),
         subscriptions: vec![SubscriptionSnapshot {
-            channel,
+            target: channel.into(),
+            id: None,
             position,
             presence: true,
+            echo: true,
+            vouched: false,
+            flow: Flow::Pushed,
+            unacknowledged: None,
         }],
         time_ms: 1_000_000,
     }

@@ -4,7 +4,10 @@ use std::{rc::Rc, sync::Arc};
 
 use offhook::{Message, WebSocket, protocol::CloseCode};
 use offhook_dialects::native::{self, Connect, Rejection, Request};
-use offhook_engine::{CommandId, ConnectionId, ErrorCode, Identity, Refusal, SessionId};
+use offhook_engine::{
+    Arrival, CommandId, ConnectionId, ErrorCode, Identity, Position, Refusal, SessionId,
+    SubscriptionKey,
+};
 use tokio::time::sleep;
 
 use super::{
@@ -103,11 +106,17 @@ impl Worker {
         let connection = match &connect.resume {
             Some(token) => {
                 let session = self.shared.sealer.open(token, now.unix_ms)?;
-                engine.handle_connection_resumed(session, &connect.positions, now)?
+                let arrival = Arrival::new(session.session, Arc::clone(&session.identity));
+                let positions = connect.positions.iter().cloned();
+                let positions: Vec<(SubscriptionKey, Position)> = positions
+                    .map(|(channel, position)| (channel.into(), position))
+                    .collect();
+                engine.handle_connection_resumed(arrival, session, &positions, now)?
             }
             None => {
                 let session = SessionId::from_bytes(random_bytes().map_err(no_session)?);
-                engine.handle_connection_opened(session, self.identity(connect), now)?
+                let arrival = Arrival::new(session, self.identity(connect));
+                engine.handle_connection_opened(arrival, now)?
             }
         };
         let sender = socket.sender();

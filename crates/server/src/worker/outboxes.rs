@@ -115,8 +115,10 @@ impl Outboxes {
         match delivery {
             Delivery::Broadcast {
                 publication,
-                connections,
+                recipients,
+                ..
             } => {
+                let connections = recipients.connections();
                 if let Some(gap) = native::encode_new_epoch(&publication) {
                     let gap = self.framing.frame(gap);
                     self.hold(gap, connections);
@@ -125,15 +127,15 @@ impl Outboxes {
                 self.hold(message, connections);
             }
             Delivery::Presence {
-                change,
-                connections,
+                change, recipients, ..
             } => {
                 let message = self.framing.frame(native::encode_presence(&change));
-                self.hold(message, connections);
+                self.hold(message, recipients.connections());
             }
             Delivery::Publication {
                 connection,
                 publication,
+                ..
             } => {
                 self.put_held();
                 let gap = native::encode_new_epoch(&publication);
@@ -224,6 +226,9 @@ impl Outboxes {
                 | Reply::Members { .. }
                 | Reply::Acked { .. }
                 | Reply::Receipts { .. }
+                | Reply::Done { .. }
+                | Reply::InfoUpdated
+                | Reply::Called { .. }
                 | Reply::Pong => {}
             },
             Notice::Unsubscribed { .. } => self.token_is_stale(connection),
@@ -234,6 +239,10 @@ impl Outboxes {
                 refused.borrow_mut().note("connection", reason.name());
             }
             Notice::Gap { .. }
+            | Notice::ChannelGap { .. }
+            | Notice::Own { .. }
+            | Notice::Told { .. }
+            | Notice::Restored
             | Notice::CatchingUp { .. }
             | Notice::Live { .. }
             | Notice::Reconnect { .. } => {}

@@ -203,7 +203,7 @@ impl Writer {
         let open = self.open(&draft.channel)?;
         let number = open.retained.id;
         let key = draft.key.as_ref();
-        let key = key.map(|key| idempotency_key(number, draft.key_scope(), key));
+        let key = key.map(|key| idempotency_key(number, &draft.key_scope(), key));
         if let Some(key) = &key {
             if let Some(offset) = group.published(key) {
                 return Ok(Staged::Repeated(open.retained.at(&epochs, offset)));
@@ -344,6 +344,12 @@ impl Writer {
             | BrokerRequest::Ack { .. }
             | BrokerRequest::Receipts { .. }
             | BrokerRequest::Found { .. }
+            | BrokerRequest::FollowFilter { .. }
+            | BrokerRequest::UnfollowFilter { .. }
+            | BrokerRequest::FilterHistory { .. }
+            | BrokerRequest::SaveSession { .. }
+            | BrokerRequest::DropSession { .. }
+            | BrokerRequest::LoadSession { .. }
             | BrokerRequest::Renew { .. } => self.hub.handle(worker, request),
         }
     }

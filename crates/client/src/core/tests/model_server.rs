@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use offhook_dialects::native::client::{Command, CommandId, Position, Since};
+use offhook_dialects::native::client::{Command, CommandId, Position, Since, SubscriptionKey};
 use offhook_dialects::native::{Connect, Request, decode};
 use serde_json::{Value, json};
 
@@ -222,10 +222,11 @@ impl ModelServer {
                     "duplicate": duplicate,
                 }));
             }
-            Command::Subscribe { channel, since, .. } => {
-                self.subscribe(id, channel.as_str(), since)
-            }
-            Command::Unsubscribe { channel } => {
+            Command::Subscribe(wish) => self.subscribe(id, wish.target.as_str(), wish.since),
+            Command::Unsubscribe { subscription } => {
+                let SubscriptionKey::Target(channel) = subscription else {
+                    return self.refuse(id, "not_subscribed", "never");
+                };
                 if self.cursors.remove(channel.as_str()).is_none() {
                     return self.refuse(id, "not_subscribed", "never");
                 }
@@ -236,6 +237,9 @@ impl ModelServer {
             Command::Ping => self.say(json!({"type": "pong", "id": id.0})),
             Command::History { .. }
             | Command::Presence { .. }
+            | Command::Done { .. }
+            | Command::UpdateInfo { .. }
+            | Command::Call { .. }
             | Command::Ack { .. }
             | Command::Receipts { .. } => panic!("not asked for"),
         }

@@ -1,7 +1,10 @@
 //! From a client's wishes to its messages.
 
 use data_encoding::BASE64;
-use offhook_engine::{ChannelName, Command, CommandId, Format, Key, Position, Since, Tags};
+use offhook_engine::{
+    ChannelName, Command, CommandId, Flow, Format, Key, Position, Since, Subscribe,
+    SubscriptionKey, Tags, Target,
+};
 
 use super::super::{
     decode::{Connect, Request},
@@ -47,19 +50,38 @@ fn encode_command(id: CommandId, command: &Command) -> String {
             tags,
             key,
         } => publish(id, channel, (data, *format), tags, key.as_ref()),
-        Command::Subscribe {
-            channel,
-            since,
-            presence,
+        Command::Subscribe(wish) => subscribe(id, wish),
+        Command::Unsubscribe { subscription } => {
+            keyed(command_object("unsubscribe", id), subscription).end()
+        }
+        Command::Done {
+            subscription,
+            position,
+            cumulative,
+        } => keyed(command_object("done", id), subscription)
+            .position("position", *position)
+            .raw("cumulative", cumulative)
+            .end(),
+        Command::UpdateInfo { info } => {
+            let object = command_object("presence_update", id);
+            object.raw("info", String::from_utf8_lossy(info)).end()
+        }
+        Command::Call {
+            method,
+            data,
+            format,
+            within,
         } => {
-            let object = about("subscribe", id, channel).raw("since", since_json(*since));
-            if *presence {
-                object.raw("presence", true).end()
-            } else {
-                object.end()
+            let object = content(
+                command_object("call", id).text("method", method),
+                data,
+                *format,
+            );
+            match within {
+                Some(within) => object.raw("deadline_ms", within.as_millis()).end(),
+                None => object.end(),
             }
         }
-        Command::Unsubscribe { channel } => about("unsubscribe", id, channel).end(),
         Command::History {
             channel,
             since,
@@ -87,6 +109,42 @@ fn encode_command(id: CommandId, command: &Command) -> String {
     }
 }
 
+fn subscribe(id: CommandId, wish: &Subscribe) -> String {
+    let mut object = targeted(command_object("subscribe", id), &wish.target);
+    if let Some(id) = wish.id {
+        object = object.raw("subscription", id.0);
+    }
+    object = object.raw("since", since_json(wish.since));
+    if wish.presence {
+        object = object.raw("presence", true);
+    }
+    if !wish.echo {
+        object = object.raw("echo", false);
+    }
+    match wish.flow {
+        Flow::Pushed => object.end(),
+        Flow::Acknowledged { window } => object.raw("window", window).end(),
+    }
+}
+
+fn command_object(kind: &str, id: CommandId) -> Object {
+    Object::new(kind).raw("id", id.0)
+}
+
+fn targeted(object: Object, target: &Target) -> Object {
+    match target {
+        Target::Channel(channel) => object.text("channel", channel.as_str()),
+        Target::Filter(filter) => object.text("filter", filter.as_str()),
+    }
+}
+
+fn keyed(object: Object, subscription: &SubscriptionKey) -> Object {
+    match subscription {
+        SubscriptionKey::Id(id) => object.raw("subscription", id.0),
+        SubscriptionKey::Target(target) => targeted(object, target),
+    }
+}
+
 fn about(kind: &str, id: CommandId, channel: &ChannelName) -> Object {
     Object::new(kind)
         .raw("id", id.0)
@@ -103,12 +161,8 @@ fn publish(
     // Base64 makes four bytes of three.
     let capacity = data.len().saturating_mul(4) / 3;
     let object = Object::with_capacity("publish", capacity.saturating_add(256));
-    let mut object = object.raw("id", id.0).text("channel", channel.as_str());
-    object = match format {
-        Format::Json => object.raw("data", String::from_utf8_lossy(data)),
-        Format::Text => object.text("data", &String::from_utf8_lossy(data)),
-        Format::Binary => object.raw("base64", format_args!("\"{}\"", BASE64.encode(data))),
-    };
+    let object = object.raw("id", id.0).text("channel", channel.as_str());
+    let mut object = content(object, data, format);
     if let Some(key) = key {
         object = object.text("key", key.as_str());
     }
@@ -117,6 +171,14 @@ fn publish(
         object = object.raw("tags", tags.iter().fold(Object::part(), fold).end());
     }
     object.end()
+}
+
+fn content(object: Object, data: &[u8], format: Format) -> Object {
+    match format {
+        Format::Json => object.raw("data", String::from_utf8_lossy(data)),
+        Format::Text => object.text("data", &String::from_utf8_lossy(data)),
+        Format::Binary => object.raw("base64", format_args!("\"{}\"", BASE64.encode(data))),
+    }
 }
 
 fn since_json(since: Since) -> String {

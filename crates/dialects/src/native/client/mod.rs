@@ -24,7 +24,8 @@ mod text;
 pub use encode::encode_request;
 // The words both sides share, so that a client needs no other crate.
 pub use offhook_engine::{
-    ChannelName, Command, CommandId, ErrorCode, Format, Key, Position, Refusal, Retry, Since, Tags,
+    ChannelName, Command, CommandId, ErrorCode, Format, Key, Position, Refusal, Retry, Since,
+    Subscribe, SubscriptionKey, Tags, Target,
 };
 pub use read::{Unreadable, read};
 pub use said::{Member, Message, Payload, Refused, Said};

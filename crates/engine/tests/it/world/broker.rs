@@ -82,6 +82,11 @@ impl Stream {
 pub(crate) struct ModelBroker {
     rules: Arc<RuleBook>,
     pub(crate) streams: BTreeMap<ChannelName, Stream>,
+    /// Every publication there was, in order.
+    pub(crate) log: Vec<(ChannelName, Position)>,
+    filters: Vec<BTreeSet<Filter>>,
+    /// Durable sessions.
+    pub(crate) sessions: BTreeMap<SessionId, (bytes::Bytes, std::time::Duration)>,
     /// By worker: what it asked and was not looked at.
     pub(crate) requests: Vec<VecDeque<BrokerRequest>>,
     /// By worker: what it was not told yet, in order.
@@ -104,6 +109,9 @@ impl ModelBroker {
         Self {
             rules,
             streams: BTreeMap::new(),
+            log: Vec::new(),
+            filters: vec![BTreeSet::new(); workers],
+            sessions: BTreeMap::new(),
             requests: vec![VecDeque::new(); workers],
             events: vec![VecDeque::new(); workers],
             reads: vec![VecDeque::new(); workers],
@@ -149,6 +157,46 @@ impl ModelBroker {
             BrokerRequest::Unfollow { channel } => {
                 self.followers[worker].remove(&channel);
             }
+            BrokerRequest::FollowFilter { id, filter } => {
+                if self.fails(worker, id) {
+                    return;
+                }
+                self.filters[worker].insert(filter);
+                let stream = StreamState {
+                    head: self.newest(),
+                    first: 0,
+                    trimmed: Trimmed::BySize,
+                };
+                self.events[worker].push_back(BrokerEvent::Followed { id, stream });
+            }
+            BrokerRequest::UnfollowFilter { filter } => {
+                self.filters[worker].remove(&filter);
+            }
+            BrokerRequest::FilterHistory {
+                id,
+                filter,
+                after,
+                limit,
+            } => {
+                let read = self.read_filter(id, &filter, after, limit);
+                if !self.fails(worker, id) {
+                    self.reads[worker].push_back(read);
+                }
+            }
+            BrokerRequest::SaveSession {
+                session,
+                bytes,
+                expiry,
+            } => {
+                self.sessions.insert(session, (bytes, expiry));
+            }
+            BrokerRequest::DropSession { session } => {
+                self.sessions.remove(&session);
+            }
+            BrokerRequest::LoadSession { id, session } => {
+                let bytes = self.sessions.get(&session).map(|(bytes, _)| bytes.clone());
+                self.events[worker].push_back(BrokerEvent::Session { id, bytes });
+            }
             BrokerRequest::History {
                 id,
                 channel,
@@ -170,29 +218,29 @@ impl ModelBroker {
             BrokerRequest::Join {
                 channel,
                 member,
-                since_ms,
+                generation,
             } => {
                 let claim = self.members.entry((channel, member.session)).or_default();
-                if since_ms >= claim.0 {
-                    *claim = (since_ms, false);
+                if generation >= claim.0 {
+                    *claim = (generation, false);
                 }
             }
             BrokerRequest::Leave {
                 channel,
                 session,
-                since_ms,
+                generation,
                 grace,
             } => {
                 let key = (channel, session);
                 if self
                     .members
                     .get(&key)
-                    .is_some_and(|claim| claim.0 <= since_ms)
+                    .is_some_and(|claim| claim.0 <= generation)
                 {
                     if grace.is_zero() {
                         self.members.remove(&key);
                     } else {
-                        self.members.insert(key, (since_ms, true));
+                        self.members.insert(key, (generation, true));
                     }
                 }
             }
@@ -288,7 +336,7 @@ impl ModelBroker {
         let history = self.rules.rules(&draft.channel).unwrap().history.is_kept();
         let channel = draft.channel.clone();
         let stream = self.stream(&channel);
-        let scope = draft.key_scope().to_owned();
+        let scope = draft.key_scope().into_owned();
         let key = draft
             .key
             .as_ref()
@@ -304,10 +352,13 @@ impl ModelBroker {
         }
         let previous = stream.head();
         let position = Position::new(stream.epoch, previous.offset + 1);
+        self.log.push((channel.clone(), position));
+        let sequence = self.log.len() as u64;
+        let stream = self.stream(&channel);
         let publication = Arc::new(draft.at(Place {
             position,
             previous,
-            sequence: 0,
+            sequence,
         }));
         stream.line.push(position);
         stream
@@ -323,10 +374,65 @@ impl ModelBroker {
             duplicate: false,
         };
         self.events[worker].push_back(published);
-        for (events, followed) in self.events.iter_mut().zip(&self.followers) {
-            if followed.contains(&channel) {
-                events.push_back(BrokerEvent::Publication(Arc::clone(&publication)));
+        for worker in 0..self.events.len() {
+            let filtered = self.filters[worker]
+                .iter()
+                .any(|filter| filter.matches(&channel));
+            if filtered || self.followers[worker].contains(&channel) {
+                let event = BrokerEvent::Publication(Arc::clone(&publication));
+                self.events[worker].push_back(event);
             }
+        }
+    }
+
+    /// The newest place in the order of all channels. One life of the model is one epoch of that.
+    pub(crate) fn newest(&self) -> Position {
+        Position::new(1, self.log.len() as u64)
+    }
+
+    /// Whether a publication can still be read.
+    pub(crate) fn is_retained(&self, channel: &ChannelName, position: Position) -> bool {
+        let stream = &self.streams[channel];
+        stream.at(position.offset) == position && position.offset >= stream.first
+    }
+
+    fn read_filter(
+        &self,
+        id: RequestId,
+        filter: &Filter,
+        after: Position,
+        limit: ReadLimit,
+    ) -> BrokerEvent {
+        let mut publications = Vec::new();
+        let mut gaps: Vec<ChannelGap> = Vec::new();
+        for (channel, position) in self.log.iter().skip(after.offset as usize) {
+            if !filter.matches(channel) {
+                continue;
+            }
+            if publications.len() == limit.count as usize {
+                break;
+            }
+            let publication = &self.streams[channel].all[&(position.epoch.0, position.offset)];
+            if self.is_retained(channel, *position) {
+                publications.push(Arc::clone(publication));
+                continue;
+            }
+            match gaps.iter_mut().find(|gap| gap.channel == *channel) {
+                Some(gap) => gap.to = *position,
+                None => gaps.push(ChannelGap {
+                    channel: channel.clone(),
+                    from: publication.previous,
+                    to: *position,
+                    reason: GapReason::EvictedBySize,
+                }),
+            }
+        }
+        BrokerEvent::FilterHistory {
+            id,
+            head: self.newest(),
+            start: ReadStart::at(after),
+            gaps,
+            publications,
         }
     }
 

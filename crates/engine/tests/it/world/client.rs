@@ -13,7 +13,7 @@ use super::broker::ModelBroker;
 /// What a connection carries to a client.
 #[derive(Clone, Debug)]
 pub(crate) enum Wire {
-    Publication(Arc<Publication>),
+    Publication(SubscriptionKey, Arc<Publication>),
     Presence(Arc<PresenceChange>),
     Notice(Notice),
     /// A resume token, in order with everything else: who has it has all before it.
@@ -25,7 +25,7 @@ pub(crate) enum Wire {
 impl Wire {
     fn bytes(&self) -> usize {
         match self {
-            Self::Publication(publication) => publication.weight(),
+            Self::Publication(_, publication) => publication.weight(),
             Self::Presence(_) | Self::Notice(_) | Self::Token(_) | Self::Mark(_) => 16,
         }
     }
@@ -36,7 +36,7 @@ impl Wire {
 pub(crate) struct Seen {
     /// None until `Subscribed` told the first position.
     pub(crate) position: Option<Position>,
-    pub(crate) since: Since,
+    pub(crate) wish: Subscribe,
     pub(crate) confirmed: bool,
     pub(crate) live: bool,
     /// The command that made it; none for a resumed one.
@@ -46,13 +46,15 @@ pub(crate) struct Seen {
 pub(crate) struct Client {
     pub(crate) session: SessionId,
     pub(crate) connection: Option<(usize, ConnectionId)>,
+    /// Connections so far, as a directory of all workers counts them.
+    pub(crate) generation: u64,
     pub(crate) outbox: VecDeque<Wire>,
-    pub(crate) subscriptions: BTreeMap<ChannelName, Seen>,
+    pub(crate) subscriptions: BTreeMap<SubscriptionKey, Seen>,
     pub(crate) snapshot: Option<SessionSnapshot>,
     /// Commands without an answer, with the channel they subscribe or unsubscribe.
     pub(crate) unanswered: BTreeMap<u64, Command>,
     /// Unsubscribes under way: what comes until they are answered is of the past.
-    leaving: BTreeMap<ChannelName, u32>,
+    leaving: BTreeMap<SubscriptionKey, u32>,
     /// Everything read, in order.
     pub(crate) read: Vec<Wire>,
     next_command: u64,
@@ -65,6 +67,7 @@ impl Client {
         Self {
             session: SessionId::from_bytes([index as u8 + 1; 16]),
             connection: None,
+            generation: 0,
             outbox: VecDeque::new(),
             subscriptions: BTreeMap::new(),
             snapshot: None,
@@ -89,25 +92,27 @@ impl Client {
         self.next_command += 1;
         self.unanswered.insert(id, command.clone());
         match command {
-            Command::Subscribe { channel, since, .. } => {
-                let position = match since {
-                    Since::Position(position) => Some(*position),
+            Command::Subscribe(wish) => {
+                let position = match wish.since {
+                    Since::Position(position) => Some(position),
                     Since::Now | Since::Start | Since::Last(_) => None,
                 };
-                let since = *since;
                 let by = Some(id);
                 let new = Seen {
                     position,
-                    since,
+                    wish: wish.clone(),
                     confirmed: false,
                     live: false,
                     by,
                 };
-                self.subscriptions.entry(channel.clone()).or_insert(new).by = by;
+                self.subscriptions
+                    .entry(wish.name().key())
+                    .or_insert(new)
+                    .by = by;
             }
-            Command::Unsubscribe { channel } => {
-                self.subscriptions.remove(channel);
-                *self.leaving.entry(channel.clone()).or_default() += 1;
+            Command::Unsubscribe { subscription } => {
+                self.subscriptions.remove(subscription);
+                *self.leaving.entry(subscription.clone()).or_default() += 1;
             }
             _ => {}
         }
@@ -126,51 +131,56 @@ impl Client {
         }
     }
 
-    pub(crate) fn positions(&self) -> Vec<(ChannelName, Position)> {
+    pub(crate) fn positions(&self) -> Vec<(SubscriptionKey, Position)> {
         let known = self.subscriptions.iter();
         known
-            .filter_map(|(channel, seen)| Some((channel.clone(), seen.position?)))
+            .filter_map(|(key, seen)| Some((key.clone(), seen.position?)))
             .collect()
     }
 
     /// What the server restores by itself: it follows the snapshot, not the client's memory.
     pub(crate) fn resumed(&mut self, snapshot: &SessionSnapshot) {
         for old in &snapshot.subscriptions {
-            let since = Since::Position(old.position);
             let position = Some(old.position);
             let new = Seen {
                 position,
-                since,
+                wish: Subscribe {
+                    target: old.target.clone(),
+                    id: old.id,
+                    since: Since::Position(old.position),
+                    presence: old.presence,
+                    echo: old.echo,
+                    flow: old.flow,
+                },
                 confirmed: false,
                 live: false,
                 by: None,
             };
-            let seen = self.subscriptions.entry(old.channel.clone()).or_insert(new);
+            let seen = self.subscriptions.entry(old.name().key()).or_insert(new);
             seen.position.get_or_insert(old.position);
         }
     }
 
     /// What the server did not restore by itself.
-    pub(crate) fn to_subscribe_again(
-        &self,
-        restored: &[SubscriptionSnapshot],
-    ) -> Vec<(ChannelName, Since)> {
+    pub(crate) fn to_subscribe_again(&self, restored: &[SubscriptionSnapshot]) -> Vec<Subscribe> {
         let is_restored =
-            |channel: &ChannelName| restored.iter().any(|old| old.channel == *channel);
-        let all = self
+            |key: &SubscriptionKey| restored.iter().any(|old| old.name().key() == *key);
+        let lost = self
             .subscriptions
             .iter()
-            .filter(|(channel, _)| !is_restored(channel));
-        all.map(|(channel, seen)| {
-            let since = seen.position.map_or(seen.since, Since::Position);
-            (channel.clone(), since)
+            .filter(|(key, _)| !is_restored(key));
+        lost.map(|(_, seen)| Subscribe {
+            since: seen.position.map_or(seen.wish.since, Since::Position),
+            ..seen.wish.clone()
         })
         .collect()
     }
 
     pub(crate) fn read(&mut self, message: Wire, broker: &ModelBroker) {
         match &message {
-            Wire::Publication(publication) => self.read_publication(publication, broker),
+            Wire::Publication(key, publication) => {
+                self.read_publication(key, publication, broker);
+            }
             Wire::Presence(_) | Wire::Mark(_) => {}
             Wire::Notice(notice) => self.read_notice(notice, broker),
             Wire::Token(snapshot) => self.snapshot = Some(snapshot.clone()),
@@ -178,8 +188,13 @@ impl Client {
         self.read.push(message);
     }
 
-    fn read_publication(&mut self, publication: &Publication, broker: &ModelBroker) {
-        let Some(seen) = self.seen(&publication.channel) else {
+    fn read_publication(
+        &mut self,
+        key: &SubscriptionKey,
+        publication: &Publication,
+        broker: &ModelBroker,
+    ) {
+        let Some(seen) = self.seen(key) else {
             return;
         };
         let here = publication.position;
@@ -194,13 +209,13 @@ impl Client {
         match notice {
             Notice::Reply { id, reply } => self.read_reply(*id, reply),
             Notice::Gap {
-                channel,
+                subscription,
                 from,
                 to,
                 reason,
                 agreed,
             } => {
-                let Some(seen) = self.seen(channel) else {
+                let Some(seen) = self.seen(&subscription.key()) else {
                     return;
                 };
                 assert_eq!(
@@ -209,11 +224,20 @@ impl Client {
                     "a gap begins elsewhere"
                 );
                 assert_eq!(agreed.is_some(), *reason == GapReason::Diverged);
-                check_gap(channel, *from, *to, *reason, broker);
+                check_gap(
+                    subscription.target.channel().unwrap(),
+                    *from,
+                    *to,
+                    *reason,
+                    broker,
+                );
                 seen.position = Some(*to);
             }
-            Notice::CatchingUp { channel, position } => {
-                let Some(seen) = self.seen(channel) else {
+            Notice::CatchingUp {
+                subscription,
+                position,
+            } => {
+                let Some(seen) = self.seen(&subscription.key()) else {
                     return;
                 };
                 assert_eq!(seen.position, Some(*position));
@@ -222,8 +246,11 @@ impl Client {
                     "catching up twice"
                 );
             }
-            Notice::Live { channel, position } => {
-                let Some(seen) = self.seen(channel) else {
+            Notice::Live {
+                subscription,
+                position,
+            } => {
+                let Some(seen) = self.seen(&subscription.key()) else {
                     return;
                 };
                 assert!(!seen.live, "live twice");
@@ -231,9 +258,22 @@ impl Client {
                 assert_eq!(reached, *position, "live before everything came");
                 seen.live = true;
             }
-            Notice::Unsubscribed { channel, .. } => {
-                self.subscriptions.remove(channel);
+            Notice::Unsubscribed { subscription, .. } => {
+                self.subscriptions.remove(&subscription.key());
             }
+            Notice::Own {
+                subscription,
+                position,
+                previous,
+            } => {
+                let Some(seen) = self.seen(&subscription.key()) else {
+                    return;
+                };
+                let before = *seen.position.get_or_insert(*previous);
+                assert_eq!(*previous, before, "lost, twice or out of order");
+                seen.position = Some(*position);
+            }
+            Notice::ChannelGap { .. } | Notice::Told { .. } | Notice::Restored => {}
             Notice::Reconnect { .. } => {}
             Notice::Close { .. } => self.closed = true,
         }
@@ -243,11 +283,11 @@ impl Client {
         let command = id.map(|id| self.unanswered.remove(&id.0).expect("answered once"));
         match reply {
             Reply::Subscribed {
-                channel,
+                subscription,
                 position,
                 live,
             } => {
-                let Some(seen) = self.seen(channel) else {
+                let Some(seen) = self.seen(&subscription.key()) else {
                     return;
                 };
                 assert!(!seen.confirmed, "subscribed twice");
@@ -258,16 +298,14 @@ impl Client {
                     seen.position = Some(*position);
                 }
             }
-            Reply::Unsubscribed { channel } => self.left(channel),
+            Reply::Unsubscribed { subscription } => self.left(&subscription.key()),
             Reply::Refused(refusal) => match command {
-                Some(Command::Subscribe { channel, .. })
-                    if refusal.code != ErrorCode::AlreadySubscribed =>
-                {
-                    let by = id.map(|id| id.0);
+                Some(Command::Subscribe(wish)) if refusal.code != ErrorCode::AlreadySubscribed => {
+                    let (by, refused) = (id.map(|id| id.0), wish.name().key());
                     self.subscriptions
-                        .retain(|name, seen| *name != channel || seen.by != by);
+                        .retain(|key, seen| *key != refused || seen.by != by);
                 }
-                Some(Command::Unsubscribe { channel }) => self.left(&channel),
+                Some(Command::Unsubscribe { subscription }) => self.left(&subscription),
                 _ => {}
             },
             Reply::Published { .. }
@@ -275,37 +313,42 @@ impl Client {
             | Reply::Members { .. }
             | Reply::Acked { .. }
             | Reply::Receipts { .. }
+            | Reply::Done { .. }
+            | Reply::InfoUpdated
+            | Reply::Called { .. }
             | Reply::Pong => {}
         }
     }
 
-    fn left(&mut self, channel: &ChannelName) {
-        let under_way = self
-            .leaving
-            .get_mut(channel)
-            .expect("an unsubscribe was sent");
+    fn left(&mut self, key: &SubscriptionKey) {
+        let under_way = self.leaving.get_mut(key).expect("an unsubscribe was sent");
         *under_way -= 1;
         if *under_way == 0 {
-            self.leaving.remove(channel);
+            self.leaving.remove(key);
         }
     }
 
     /// The subscription a message is about; none while an unsubscribe is under way.
-    fn seen(&mut self, channel: &ChannelName) -> Option<&mut Seen> {
-        if self.leaving.contains_key(channel) {
+    fn seen(&mut self, key: &SubscriptionKey) -> Option<&mut Seen> {
+        if self.leaving.contains_key(key) {
             return None;
         }
         Some(
             self.subscriptions
-                .get_mut(channel)
+                .get_mut(key)
                 .expect("only what was subscribed comes"),
         )
+    }
+
+    /// The subscription to a channel without a number.
+    pub(crate) fn to(&self, name: &str) -> &Seen {
+        &self.subscriptions[&SubscriptionKey::from(ChannelName::new(name).unwrap())]
     }
 
     pub(crate) fn texts(&self, name: &str) -> Vec<String> {
         let mut texts = Vec::new();
         for wire in &self.read {
-            if let Wire::Publication(p) = wire
+            if let Wire::Publication(_, p) = wire
                 && p.channel.as_str() == name
             {
                 texts.push(String::from_utf8(p.data.to_vec()).unwrap());

@@ -95,26 +95,25 @@ impl World {
         self.now.unix_ms += 1;
         let (engine, c) = (&mut self.workers[worker], &mut self.clients[client]);
         assert!(c.connection.is_none());
+        c.generation += 1;
         let positions = c.positions();
         let mut restored = Vec::new();
         let connection = match c.snapshot.clone().filter(|_| by_snapshot) {
             Some(snapshot) => {
                 c.resumed(&snapshot);
                 restored.clone_from(&snapshot.subscriptions);
-                engine.handle_connection_resumed(snapshot, &positions, self.now)
+                let arrival = Arrival::new(snapshot.session, Arc::clone(&snapshot.identity));
+                let arrival = arrival.generation(c.generation);
+                engine.handle_connection_resumed(arrival, snapshot, &positions, self.now)
             }
-            None => engine.handle_connection_opened(c.session, c.identity(), self.now),
+            None => {
+                let arrival = Arrival::new(c.session, c.identity()).generation(c.generation);
+                engine.handle_connection_opened(arrival, self.now)
+            }
         };
         c.connection = Some((worker, connection.unwrap()));
-        for (channel, since) in c.to_subscribe_again(&restored) {
-            self.command(
-                client,
-                Command::Subscribe {
-                    channel,
-                    since,
-                    presence: true,
-                },
-            );
+        for wish in c.to_subscribe_again(&restored) {
+            self.command(client, Command::Subscribe(wish));
         }
         self.pump(worker);
     }
@@ -150,11 +149,7 @@ impl World {
     }
 
     pub(crate) fn subscribe(&mut self, client: usize, name: &str, since: Since) {
-        let subscribe = Command::Subscribe {
-            channel: channel(name),
-            since,
-            presence: true,
-        };
+        let subscribe = Command::Subscribe(Subscribe::new(channel(name), since).with_presence());
         self.command(client, subscribe);
     }
 
@@ -242,7 +237,8 @@ impl World {
         };
         for session in &receipts.sessions {
             let named = self.clients.iter().find(|c| c.session == *session);
-            let seen = named.and_then(|c| c.subscriptions.get(channel)?.position);
+            let key = SubscriptionKey::from(channel.clone());
+            let seen = named.and_then(|c| c.subscriptions.get(&key)?.position);
             // Who has left since, or lives in a new epoch, can't be asked any longer.
             if let Some(seen) = seen.filter(|seen| seen.epoch == position.epoch) {
                 assert!(
@@ -261,31 +257,51 @@ impl World {
                 break;
             };
             let live = matches!(delivery, Delivery::Broadcast { .. });
-            let (connections, wire) = match delivery {
+            let mut sent: Vec<(ConnectionId, Wire)> = Vec::new();
+            match delivery {
                 Delivery::Broadcast {
                     publication,
-                    connections,
-                } => (connections.to_vec(), Wire::Publication(publication)),
+                    filter,
+                    recipients,
+                    ..
+                } => {
+                    let target = || Target::from(publication.channel.clone());
+                    let target = filter.cloned().unwrap_or_else(target);
+                    for (connection, id) in recipients.iter() {
+                        let target = target.clone();
+                        let key = SubscriptionName { target, id }.key();
+                        let publication = Arc::clone(&publication);
+                        sent.push((connection, Wire::Publication(key, publication)));
+                    }
+                }
                 Delivery::Publication {
                     connection,
+                    subscription,
                     publication,
-                } => (vec![connection], Wire::Publication(publication)),
-                Delivery::Presence {
-                    change,
-                    connections,
-                } => (connections.to_vec(), Wire::Presence(change)),
-                Delivery::Connection { connection, notice } => {
-                    (vec![connection], Wire::Notice(notice))
+                    ..
+                } => {
+                    let wire = Wire::Publication(subscription.key(), publication);
+                    sent.push((connection, wire));
                 }
-                Delivery::Mark { connection, mark } => (vec![connection], Wire::Mark(mark)),
-            };
-            for connection in connections {
+                Delivery::Presence {
+                    change, recipients, ..
+                } => {
+                    for connection in recipients.connections() {
+                        sent.push((*connection, Wire::Presence(Arc::clone(&change))));
+                    }
+                }
+                Delivery::Connection { connection, notice } => {
+                    sent.push((connection, Wire::Notice(notice)));
+                }
+                Delivery::Mark { connection, mark } => sent.push((connection, Wire::Mark(mark))),
+            }
+            for (connection, wire) in sent {
                 let to = self
                     .clients
                     .iter_mut()
                     .find(|c| c.connection == Some((worker, connection)));
                 let to = to.expect("nothing is delivered to a connection that is gone");
-                to.outbox.push_back(wire.clone());
+                to.outbox.push_back(wire);
                 if live && to.outbox_bytes() > OUTBOX {
                     full.push(connection);
                 }

@@ -1,0 +1,307 @@
+//! Questions to somebody outside: who waits for them, and until when.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
+
+use crate::{
+    ask::{Ask, AskRule, CallerId, CallerReply, NoAnswer, Verdict, VerdictId, Wish},
+    command::Now,
+    delivery::{ConnectionId, Reply},
+    error::{ErrorCode, Refusal},
+    publication::{Draft, Format},
+    session::Identity,
+    slab::{Slab, Slot},
+};
+
+use super::{
+    Engine, Item,
+    state::{Asked, Asker, State, ordered},
+};
+
+/// Questions that were not answered yet.
+#[derive(Debug)]
+pub(super) struct Asks {
+    pending: Slab<Question>,
+    due: BTreeSet<(Instant, VerdictId)>,
+    /// Those that the caller has not taken.
+    queue: VecDeque<Ask>,
+}
+
+#[derive(Debug)]
+struct Question {
+    asked: Asked,
+    no_answer: NoAnswer,
+    until: Instant,
+}
+
+impl Asks {
+    pub(super) fn new() -> Self {
+        Self {
+            pending: Slab::new(),
+            due: BTreeSet::new(),
+            queue: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    fn take(&mut self, id: VerdictId) -> Option<Question> {
+        let question = self.pending.remove(id.into())?;
+        self.due.remove(&(question.until, id));
+        Some(question)
+    }
+
+    /// Nobody waits for an answer any more.
+    pub(super) fn forget(&mut self, id: VerdictId) {
+        self.take(id);
+        self.queue.retain(|ask| ask.id != id);
+    }
+}
+
+impl From<Slot> for VerdictId {
+    fn from(slot: Slot) -> Self {
+        Self(u64::from(slot.generation) << 32 | u64::from(slot.index))
+    }
+}
+
+impl From<VerdictId> for Slot {
+    fn from(id: VerdictId) -> Self {
+        Self {
+            index: id.0 as u32,
+            generation: (id.0 >> 32) as u32,
+        }
+    }
+}
+
+impl Engine {
+    /// Takes the next question to somebody outside. Call until `None` after `poll_delivery`. Each
+    /// is answered by [`handle_verdict`](Self::handle_verdict); nobody else waits meanwhile.
+    pub fn poll_ask(&mut self) -> Option<Ask> {
+        self.asks.queue.pop_front()
+    }
+
+    /// Takes the next reply to a caller that is no connection. Call until `None` after
+    /// `poll_delivery`.
+    pub fn poll_caller_reply(&mut self) -> Option<(CallerId, CallerReply)> {
+        self.caller_replies.pop_front()
+    }
+
+    /// Asks whether somebody may connect, before there is a connection: a token is checked, a webhook
+    /// called. The caller gets [`CallerReply::Admitted`], or a refusal. Without an answer in time
+    /// [`NoAnswer::Allow`] admits a stranger.
+    pub fn handle_connect(
+        &mut self,
+        caller: CallerId,
+        token: bytes::Bytes,
+        rule: AskRule,
+        now: Now,
+    ) {
+        self.set_now(now);
+        if self.asks.len() >= self.limits.requests {
+            self.answer(Asker::Caller(caller), Reply::Refused(too_many_questions()));
+            return;
+        }
+        self.ask(
+            Asked::Connect { caller },
+            rule,
+            None,
+            Wish::Connect { token },
+        );
+    }
+
+    pub(super) fn ask(
+        &mut self,
+        asked: Asked,
+        rule: AskRule,
+        connection: Option<ConnectionId>,
+        wish: Wish,
+    ) -> VerdictId {
+        let until = self.now + rule.within;
+        let question = Question {
+            asked,
+            no_answer: rule.no_answer,
+            until,
+        };
+        let id = VerdictId::from(self.asks.pending.insert(question));
+        self.asks.due.insert((until, id));
+        let known = connection.and_then(|c| self.connections.get(c.into()));
+        let identity = known.map(|c| Arc::clone(&c.identity));
+        self.asks.queue.push_back(Ask {
+            id,
+            connection,
+            identity: identity.unwrap_or_else(|| Arc::new(Identity::stranger())),
+            wish,
+            within: rule.within,
+        });
+        id
+    }
+
+    /// Somebody outside has answered an [`Ask`]. An answer that is late, or comes twice, is ignored.
+    pub fn handle_verdict(&mut self, id: VerdictId, verdict: Verdict, now: Now) {
+        self.set_now(now);
+        if let Some(question) = self.asks.take(id) {
+            self.decided(id, question.asked, verdict);
+        }
+    }
+
+    /// What nobody answered in time is decided by its rule.
+    pub(super) fn decide_overdue(&mut self) {
+        while let Some((until, id)) = self.asks.due.first().copied() {
+            if until > self.now {
+                return;
+            }
+            let Some(question) = self.asks.take(id) else {
+                debug_assert!(false, "what is due is pending");
+                return;
+            };
+            self.asks.queue.retain(|ask| ask.id != id);
+            let verdict = match question.no_answer {
+                NoAnswer::Allow => Verdict::Allowed,
+                NoAnswer::Refuse => {
+                    let detail = "nobody answered in time whether this is allowed; try again";
+                    Verdict::Refused(Refusal::new(ErrorCode::TimedOut, detail))
+                }
+            };
+            self.decided(id, question.asked, verdict);
+        }
+    }
+
+    fn decided(&mut self, id: VerdictId, asked: Asked, verdict: Verdict) {
+        match asked {
+            Asked::Connect { caller } => self.connect_decided(caller, verdict),
+            Asked::Subscribe { subscription } => self.subscribe_decided(subscription, verdict),
+            Asked::Publish { connection } => self.publish_decided(connection, id, verdict),
+            Asked::Call { asker } => self.call_decided(asker, verdict),
+        }
+    }
+
+    fn connect_decided(&mut self, caller: CallerId, verdict: Verdict) {
+        let reply = match verdict {
+            Verdict::Admitted(identity) => CallerReply::Admitted(identity),
+            Verdict::Refused(refusal) => CallerReply::Reply(Reply::Refused(refusal)),
+            Verdict::Allowed | Verdict::Changed { .. } | Verdict::Answered { .. } => {
+                CallerReply::Admitted(Arc::new(Identity::stranger()))
+            }
+        };
+        self.caller_replies.push_back((caller, reply));
+    }
+
+    fn subscribe_decided(&mut self, slot: Slot, verdict: Verdict) {
+        if let Verdict::Refused(refusal) = verdict {
+            self.end_unasked(slot, refusal);
+            return;
+        }
+        let Some(s) = self.subscriptions.get_mut(slot) else {
+            // It was ended meanwhile.
+            return;
+        };
+        s.vouched = true;
+        if let State::Opening(opening) = &mut s.state {
+            opening.asked = false;
+        }
+        if self.feeds.get(s.feed).is_some_and(|f| f.tail.is_some()) {
+            self.items.push_back(Item::Begin { subscription: slot });
+        }
+    }
+
+    fn call_decided(&mut self, asker: Asker, verdict: Verdict) {
+        let reply = match verdict {
+            Verdict::Answered { data, format } | Verdict::Changed { data, format } => {
+                Reply::Called { data, format }
+            }
+            Verdict::Allowed | Verdict::Admitted(_) => Reply::Called {
+                data: bytes::Bytes::new(),
+                format: Format::Binary,
+            },
+            Verdict::Refused(refusal) => Reply::Refused(refusal),
+        };
+        self.answer(asker, reply);
+    }
+
+    fn publish_decided(&mut self, connection: ConnectionId, ask: VerdictId, verdict: Verdict) {
+        let Some(extra) = self
+            .connections
+            .get_mut(connection.into())
+            .and_then(|c| c.extra.as_mut())
+        else {
+            return;
+        };
+        let ordered = &mut extra.ordered;
+        match verdict {
+            Verdict::Refused(refusal) => ordered.decide(ask, ordered::Verdict::Refused(refusal)),
+            Verdict::Changed { data, format } => {
+                ordered.change(ask, data, format);
+                ordered.decide(ask, ordered::Verdict::Allowed);
+            }
+            Verdict::Allowed | Verdict::Admitted(_) | Verdict::Answered { .. } => {
+                ordered.decide(ask, ordered::Verdict::Allowed);
+            }
+        }
+        self.release_publishes(connection);
+    }
+
+    /// Lets go of the publishes that nothing waits before any more.
+    fn release_publishes(&mut self, connection: ConnectionId) {
+        loop {
+            let Some(c) = self.connections.get_mut(connection.into()) else {
+                return;
+            };
+            let Some(next) = c
+                .extra
+                .as_mut()
+                .and_then(|extra| extra.ordered.take_decided())
+            else {
+                c.settle();
+                return;
+            };
+            let asker = Asker::Connection(connection, next.command);
+            match next.verdict {
+                ordered::Verdict::Refused(refusal) => self.answer(asker, Reply::Refused(refusal)),
+                ordered::Verdict::Allowed | ordered::Verdict::AskedFor(_) => {
+                    self.send_publish(asker, next.draft);
+                }
+            }
+        }
+    }
+
+    /// A publish that somebody is asked about, or that comes behind one.
+    pub(super) fn publish_later(
+        &mut self,
+        connection: ConnectionId,
+        command: crate::CommandId,
+        draft: Draft,
+        rule: Option<AskRule>,
+    ) {
+        let verdict = match rule {
+            Some(rule) => {
+                let wish = Wish::Publish {
+                    draft: draft.clone(),
+                };
+                let asked = Asked::Publish { connection };
+                ordered::Verdict::AskedFor(self.ask(asked, rule, Some(connection), wish))
+            }
+            None => ordered::Verdict::Allowed,
+        };
+        if let Some(c) = self.connections.get_mut(connection.into()) {
+            c.extra().ordered.wait(ordered::WaitingPublish {
+                command,
+                draft,
+                verdict,
+            });
+        }
+    }
+}
+
+pub(super) fn too_many_questions() -> Refusal {
+    let detail = "the server waits for too many answers from outside; try again";
+    Refusal::new(ErrorCode::Busy, detail)
+}

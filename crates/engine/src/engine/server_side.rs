@@ -1,0 +1,215 @@
+//! What the server's side does with sessions: subscribe them, tell them something, close them.
+//!
+//! Each function does it for the sessions that are on this worker and says how many there were, so
+//! that a caller who asks every worker knows whether there was any.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{
+    ask::Whom,
+    command::Now,
+    delivery::{CloseReason, ConnectionId, Notice},
+    error::{ErrorCode, Refusal},
+    limits::Limits,
+    publication::Format,
+    rules::RuleBook,
+    session::Identity,
+    slab::Slot,
+    subscription::{Subscribe, SubscriptionKey, Target},
+};
+
+use super::{Engine, state::State, subscriptions::Wished};
+
+impl Engine {
+    fn connections_of(&self, whom: &Whom) -> Vec<ConnectionId> {
+        let found: Vec<ConnectionId> = match whom {
+            Whom::Session(session) => self.sessions.get(session).copied().into_iter().collect(),
+            Whom::User(user) => self
+                .users
+                .get(user)
+                .into_iter()
+                .flatten()
+                .copied()
+                .collect(),
+        };
+        let is_open = |c: &ConnectionId| {
+            self.connections
+                .get((*c).into())
+                .is_some_and(|c| !c.closing)
+        };
+        found.into_iter().filter(is_open).collect()
+    }
+
+    /// Subscribes sessions, whatever they may do by themselves. A session that has such a
+    /// subscription already keeps it; one that can't have it is told so.
+    pub fn subscribe_for(&mut self, whom: &Whom, wish: &Subscribe, now: Now) -> usize {
+        self.set_now(now);
+        let connections = self.connections_of(whom);
+        for connection in &connections {
+            let done = self.subscribe(*connection, wish.clone(), Wished::Server);
+            let Err(refusal) = done else { continue };
+            if refusal.code != ErrorCode::AlreadySubscribed {
+                let subscription = wish.name();
+                self.notice(
+                    *connection,
+                    Notice::Unsubscribed {
+                        subscription,
+                        refusal,
+                    },
+                );
+            }
+        }
+        connections.len()
+    }
+
+    /// Ends a subscription of sessions, which are told why.
+    pub fn unsubscribe_for(
+        &mut self,
+        whom: &Whom,
+        subscription: &SubscriptionKey,
+        why: &Refusal,
+        now: Now,
+    ) -> usize {
+        self.set_now(now);
+        let connections = self.connections_of(whom);
+        for connection in &connections {
+            if let Ok(slot) = self.subscription_of(*connection, subscription) {
+                self.end_unasked(slot, why.clone());
+                self.session_changed(*connection);
+            }
+        }
+        connections.len()
+    }
+
+    /// Tells sessions something that is no publication and is not kept.
+    pub fn tell(&mut self, whom: &Whom, data: &Bytes, format: Format, now: Now) -> usize {
+        self.set_now(now);
+        let connections = self.connections_of(whom);
+        for connection in &connections {
+            let data = data.clone();
+            self.notice(*connection, Notice::Told { data, format });
+        }
+        connections.len()
+    }
+
+    /// Closes the connections of sessions.
+    pub fn disconnect(&mut self, whom: &Whom, reason: CloseReason, now: Now) -> usize {
+        self.set_now(now);
+        let connections = self.connections_of(whom);
+        for connection in &connections {
+            self.close(*connection, reason);
+        }
+        connections.len()
+    }
+
+    /// Gives sessions another identity: a grant was revoked, or a token renewed. Subscriptions that
+    /// it does not allow end, and the client is told.
+    pub fn replace_identity(&mut self, whom: &Whom, identity: &Arc<Identity>, now: Now) -> usize {
+        self.set_now(now);
+        let connections = self.connections_of(whom);
+        for &connection in &connections {
+            let Some(c) = self.connections.get_mut(connection.into()) else {
+                continue;
+            };
+            let old = std::mem::replace(&mut c.identity, Arc::clone(identity));
+            if old.user != identity.user {
+                self.leave_user(connection, Arc::clone(&old.user));
+                if !identity.user.is_empty() {
+                    let user = Arc::clone(&identity.user);
+                    self.users.entry(user).or_default().insert(connection);
+                }
+            }
+            for slot in self.subscriptions_of(connection) {
+                self.end_if_forbidden(slot);
+            }
+            self.session_changed(connection);
+        }
+        connections.len()
+    }
+
+    fn end_if_forbidden(&mut self, slot: Slot) {
+        let Some(s) = self.subscriptions.get(slot) else {
+            return;
+        };
+        let (connection, vouched) = (s.connection, s.vouched);
+        let Some(target) = self.feeds.get(s.feed).map(|f| f.target.clone()) else {
+            return;
+        };
+        if vouched {
+            return;
+        }
+        if let Err(refusal) = self.still_allowed(connection, &target) {
+            self.end_unasked(slot, refusal);
+        }
+    }
+
+    fn still_allowed(&self, connection: ConnectionId, target: &Target) -> Result<(), Refusal> {
+        // One that somebody is asked about just now will be decided by them.
+        self.may_subscribe(connection, target)
+            .map(|_rules_and_asked| ())
+    }
+
+    /// Exchanges the rules. Open channels follow the new ones at once: those that no rule allows any more
+    /// end, as do subscriptions that are no longer allowed.
+    pub fn set_rules(&mut self, rules: Arc<RuleBook>, now: Now) {
+        self.set_now(now);
+        self.rules = rules;
+        let mut by_feed: HashMap<Slot, Vec<Slot>> = HashMap::new();
+        for (slot, s) in self.subscriptions.iter() {
+            by_feed.entry(s.feed).or_default().push(slot);
+        }
+        for (feed, slots) in by_feed {
+            let Some(target) = self.feeds.get(feed).map(|f| f.target.clone()) else {
+                continue;
+            };
+            if let Target::Channel(channel) = &target
+                && !self.apply_rules(feed, channel, &slots)
+            {
+                continue;
+            }
+            for slot in slots {
+                self.end_if_forbidden(slot);
+            }
+        }
+    }
+
+    /// False when the channel exists no longer.
+    fn apply_rules(&mut self, feed: Slot, channel: &crate::ChannelName, slots: &[Slot]) -> bool {
+        let Some(new) = self.rules.rules(channel).cloned() else {
+            let detail =
+                format!("no rule of the server's configuration allows channel {channel} any more");
+            for slot in slots {
+                let refusal = Refusal::new(ErrorCode::UnknownChannel, detail.clone());
+                self.end_unasked(*slot, refusal);
+            }
+            return false;
+        };
+        let had_presence = self.feeds.get(feed).is_some_and(|f| f.rules.presence);
+        if had_presence && !new.presence {
+            for slot in slots {
+                self.leave(*slot, Duration::ZERO);
+                self.stop_watching(*slot);
+            }
+        }
+        let joins = !had_presence && new.presence;
+        if let Some(f) = self.feeds.get_mut(feed) {
+            f.rules = new;
+        }
+        if joins {
+            for slot in slots {
+                let s = self.subscriptions.get(*slot);
+                if s.is_some_and(|s| !matches!(s.state, State::Opening(_))) {
+                    self.join(*slot);
+                }
+            }
+        }
+        true
+    }
+
+    /// Exchanges the limits. What is above a new one stays until it ends by itself.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+}

@@ -1,0 +1,301 @@
+//! What is remembered of a connection.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
+
+use crate::{
+    delivery::ConnectionId,
+    rate::TokenBucket,
+    session::{Identity, SessionId},
+    slab::{Slab, Slot},
+    subscription::{Class, SubscriptionId},
+};
+
+use super::{Subscription, durable::Durable, ordered::Ordered};
+
+/// One connection and the session on it.
+#[derive(Debug)]
+pub(in crate::engine) struct Connection {
+    pub(in crate::engine) session: SessionId,
+    pub(in crate::engine) identity: Arc<Identity>,
+    /// The session's count of connections up to this one: the highest is the one that counts.
+    pub(in crate::engine) generation: u64,
+    pub(in crate::engine) subscriptions: Subscriptions,
+    /// Bytes that may be handed out one by one before the next `handle_writable`.
+    pub(in crate::engine) credit: usize,
+    pub(in crate::engine) commands: TokenBucket,
+    pub(in crate::engine) publishes: TokenBucket,
+    /// Refusals for speed since the last success.
+    pub(in crate::engine) refused: u32,
+    pub(in crate::engine) mark: u32,
+    /// Requests to the broker that are not answered; at most `Limits::requests_per_connection`.
+    pub(in crate::engine) in_flight: u16,
+    pub(in crate::engine) class: Class,
+    /// A mark is on its way that was not brought back.
+    pub(in crate::engine) awaits_receipt: bool,
+    /// The outbox is above its bound.
+    pub(in crate::engine) full: bool,
+    /// A `Close` was queued: nothing more goes in or out.
+    pub(in crate::engine) closing: bool,
+    /// What few connections have, and most only for a while.
+    pub(in crate::engine) extra: Option<Box<Extra>>,
+}
+
+/// What few connections have, and most only for a while.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Extra {
+    /// Subscriptions that wait for room in the outbox; some may have gone since.
+    pub(in crate::engine) parked: Vec<Slot>,
+    /// Subscriptions that shall hear of joins and leaves again once there is room; some may have
+    /// gone since.
+    pub(in crate::engine) unwatched: Vec<Slot>,
+    /// So many subscriptions are still to be restored before the client is told that all are.
+    pub(in crate::engine) restoring: u32,
+    /// Publishes that keep their order while one of them waits.
+    pub(in crate::engine) ordered: Ordered,
+    /// The session is kept while it is away.
+    pub(in crate::engine) durable: Option<Durable>,
+}
+
+impl Connection {
+    pub(in crate::engine) fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    /// Gives memory back when nothing is remembered in it.
+    pub(in crate::engine) fn settle(&mut self) {
+        self.extra.take_if(|extra| {
+            extra.parked.is_empty()
+                && extra.unwatched.is_empty()
+                && extra.ordered.is_empty()
+                && extra.durable.is_none()
+                && extra.restoring == 0
+        });
+    }
+}
+
+/// A session's subscriptions. Finding one costs the same with ten thousand as with ten, and one
+/// alone, which is what most sessions have, costs no memory of its own here.
+#[derive(Debug, Default)]
+pub(in crate::engine) enum Subscriptions {
+    #[default]
+    None,
+    One(Slot),
+    Several(Box<Several>),
+}
+
+#[derive(Debug)]
+pub(in crate::engine) struct Several {
+    list: Vec<Slot>,
+    /// There as soon as looking through the list takes longer than a look into a map.
+    index: Option<Index>,
+}
+
+/// Lists up to this length are looked through.
+const LOOKED_THROUGH: usize = 8;
+
+#[derive(Debug, Default)]
+struct Index {
+    by_id: HashMap<SubscriptionId, Slot>,
+    by_feed: HashMap<Slot, OnFeed>,
+}
+
+/// A session's subscriptions to one target.
+#[derive(Debug, Default)]
+struct OnFeed {
+    /// The one without a number.
+    unnumbered: Option<Slot>,
+    count: u32,
+    /// How many of them are of a member.
+    joined: u32,
+}
+
+/// Which subscription is looked for.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) enum Wanted {
+    Id(SubscriptionId),
+    /// The one without a number.
+    Feed(Slot),
+}
+
+impl Subscriptions {
+    pub(in crate::engine) fn as_slice(&self) -> &[Slot] {
+        match self {
+            Self::None => &[],
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Several(several) => &several.list,
+        }
+    }
+
+    pub(in crate::engine) fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    fn index(&self) -> Option<&Index> {
+        match self {
+            Self::None | Self::One(_) => None,
+            Self::Several(several) => several.index.as_ref(),
+        }
+    }
+
+    /// Adds a subscription, which remembers its place.
+    pub(in crate::engine) fn add(&mut self, new: Slot, all: &mut Slab<Subscription>) {
+        if let Some(s) = all.get_mut(new) {
+            s.place = u32::try_from(self.len()).expect("`Limits::subscriptions` is below 2^32");
+        }
+        match self {
+            Self::None => *self = Self::One(new),
+            Self::One(first) => {
+                let (list, index) = (vec![*first, new], None);
+                *self = Self::Several(Box::new(Several { list, index }));
+            }
+            Self::Several(several) => {
+                several.list.push(new);
+                match &mut several.index {
+                    Some(index) => index.add(new, all),
+                    None if several.list.len() > LOOKED_THROUGH => {
+                        let index = several.index.get_or_insert_default();
+                        for slot in &several.list {
+                            index.add(*slot, all);
+                        }
+                    }
+                    None => {}
+                }
+            }
+        }
+    }
+
+    /// Removes a subscription that is still in the table; the last takes its place.
+    pub(in crate::engine) fn remove(&mut self, old: Slot, all: &mut Slab<Subscription>) {
+        match self {
+            Self::None => {}
+            Self::One(one) => {
+                if *one == old {
+                    *self = Self::None;
+                }
+            }
+            Self::Several(several) => {
+                let Some(place) = all.get(old).map(|s| s.place) else {
+                    return;
+                };
+                if let Some(index) = &mut several.index {
+                    index.remove(old, all);
+                }
+                several.list.swap_remove(place as usize);
+                if let Some(moved) = several.list.get(place as usize)
+                    && let Some(s) = all.get_mut(*moved)
+                {
+                    s.place = place;
+                }
+                match several.list[..] {
+                    [] => *self = Self::None,
+                    [one] => *self = Self::One(one),
+                    [..] => {}
+                }
+            }
+        }
+    }
+
+    pub(in crate::engine) fn find(&self, wanted: Wanted, all: &Slab<Subscription>) -> Option<Slot> {
+        if let Some(index) = self.index() {
+            return match wanted {
+                Wanted::Id(id) => index.by_id.get(&id).copied(),
+                Wanted::Feed(feed) => index.by_feed.get(&feed)?.unnumbered,
+            };
+        }
+        let fits = |slot: &&Slot| {
+            all.get(**slot).is_some_and(|s| match wanted {
+                Wanted::Id(id) => s.id() == Some(id),
+                Wanted::Feed(feed) => s.feed == feed && s.id().is_none(),
+            })
+        };
+        self.as_slice().iter().find(fits).copied()
+    }
+
+    /// One of the subscriptions to a target.
+    pub(in crate::engine) fn on_feed(&self, feed: Slot, all: &Slab<Subscription>) -> Option<Slot> {
+        let on_it = |slot: &&Slot| all.get(**slot).is_some_and(|s| s.feed == feed);
+        self.as_slice().iter().find(on_it).copied()
+    }
+
+    /// How many subscriptions to a target make the session a member.
+    pub(in crate::engine) fn joined(&self, feed: Slot, all: &Slab<Subscription>) -> usize {
+        if let Some(index) = self.index() {
+            return index.by_feed.get(&feed).map_or(0, |on| on.joined as usize);
+        }
+        let joined = |slot: &&Slot| all.get(**slot).is_some_and(|s| s.feed == feed && s.joined);
+        self.as_slice().iter().filter(joined).count()
+    }
+
+    /// A subscription makes its session a member, or no longer.
+    pub(in crate::engine) fn set_joined(
+        &mut self,
+        slot: Slot,
+        joined: bool,
+        all: &mut Slab<Subscription>,
+    ) {
+        let Some(s) = all.get_mut(slot) else { return };
+        if std::mem::replace(&mut s.joined, joined) == joined {
+            return;
+        }
+        let Self::Several(several) = self else { return };
+        let on = several
+            .index
+            .as_mut()
+            .and_then(|index| index.by_feed.get_mut(&s.feed));
+        if let Some(on) = on {
+            on.joined = on.joined + u32::from(joined) - u32::from(!joined);
+        }
+    }
+}
+
+impl Index {
+    fn add(&mut self, new: Slot, all: &Slab<Subscription>) {
+        let Some(s) = all.get(new) else { return };
+        let on = self.by_feed.entry(s.feed).or_default();
+        on.count += 1;
+        on.joined += u32::from(s.joined);
+        match s.id() {
+            Some(id) => drop(self.by_id.insert(id, new)),
+            None => on.unnumbered = Some(new),
+        }
+    }
+
+    fn remove(&mut self, old: Slot, all: &Slab<Subscription>) {
+        let Some(s) = all.get(old) else { return };
+        if let Some(id) = s.id() {
+            self.by_id.remove(&id);
+        }
+        let Entry::Occupied(mut on) = self.by_feed.entry(s.feed) else {
+            return;
+        };
+        if s.id().is_none() {
+            on.get_mut().unnumbered = None;
+        }
+        on.get_mut().count -= 1;
+        on.get_mut().joined -= u32::from(s.joined);
+        if on.get().count == 0 {
+            on.remove();
+        }
+    }
+}
+
+impl From<ConnectionId> for Slot {
+    fn from(connection: ConnectionId) -> Self {
+        Self {
+            index: connection.index,
+            generation: connection.generation,
+        }
+    }
+}
+
+impl From<Slot> for ConnectionId {
+    fn from(slot: Slot) -> Self {
+        Self {
+            index: slot.index,
+            generation: slot.generation,
+        }
+    }
+}

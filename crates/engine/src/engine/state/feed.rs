@@ -1,0 +1,277 @@
+//! What is remembered of a feed: a channel or a filter that somebody here subscribes to.
+
+use std::{sync::Arc, time::Instant};
+
+use crate::{
+    broker::RequestId,
+    delivery::ConnectionId,
+    position::Position,
+    publication::Publication,
+    rules::ChannelRules,
+    slab::{Slab, Slot},
+    subscription::{Class, Recipients, Target},
+};
+
+use super::{super::recent::Recent, State, Subscription};
+
+#[derive(Debug)]
+pub(in crate::engine) struct Feed {
+    pub(in crate::engine) target: Target,
+    pub(in crate::engine) rules: Arc<ChannelRules>,
+    /// The stream as far as this worker handed it out; none until the broker answered the first
+    /// `Follow`. For a filter the offset is the broker's sequence.
+    pub(in crate::engine) tail: Option<Position>,
+    /// Those who get what comes at once.
+    pub(in crate::engine) live: Audiences,
+    /// Those who want joins and leaves and have room for them; none where nobody does.
+    pub(in crate::engine) watchers: Option<Box<Audiences>>,
+    pub(in crate::engine) subscribers: u32,
+    /// The broker left something out, and has not told the head since.
+    pub(in crate::engine) lagged: bool,
+    /// Its head is asked for.
+    pub(in crate::engine) following: bool,
+    /// Subscriptions in `State::Behind`.
+    pub(in crate::engine) behind: u32,
+    /// When receipts may be looked through again.
+    pub(in crate::engine) receipts_from: Option<Instant>,
+    /// Only there while some subscription is not live.
+    pub(in crate::engine) catching_up: Option<Box<CatchingUp>>,
+}
+
+#[derive(Debug, Default)]
+pub(in crate::engine) struct CatchingUp {
+    /// Subscriptions that came before there was a tail; some may have gone since.
+    pub(in crate::engine) opening: Vec<Slot>,
+    /// Subscriptions that wait for this worker to hear of more; some may have gone since.
+    pub(in crate::engine) ahead: Vec<Slot>,
+    pub(in crate::engine) reads: Vec<Read>,
+    pub(in crate::engine) recent: Recent,
+}
+
+/// A history read under way, and everyone who waits for just that.
+#[derive(Debug)]
+pub(in crate::engine) struct Read {
+    pub(in crate::engine) id: RequestId,
+    pub(in crate::engine) after: Position,
+    pub(in crate::engine) waiters: Vec<Slot>,
+}
+
+impl Feed {
+    pub(in crate::engine) fn new(target: Target, rules: Arc<ChannelRules>) -> Self {
+        Self {
+            target,
+            rules,
+            tail: None,
+            live: Audiences::default(),
+            watchers: None,
+            subscribers: 0,
+            lagged: false,
+            following: false,
+            behind: 0,
+            receipts_from: None,
+            catching_up: None,
+        }
+    }
+
+    pub(in crate::engine) fn catching_up(&mut self) -> &mut CatchingUp {
+        self.catching_up.get_or_insert_default()
+    }
+
+    /// Gives memory back when everyone is live.
+    pub(in crate::engine) fn settle(&mut self) {
+        let Some(c) = &mut self.catching_up else {
+            return;
+        };
+        if self.behind == 0 {
+            c.recent.clear();
+            if c.opening.is_empty() && c.ahead.is_empty() && c.reads.is_empty() {
+                self.catching_up = None;
+            }
+        }
+    }
+
+    /// Takes those who wait for this worker to hear of more.
+    pub(in crate::engine) fn take_ahead(&mut self) -> Vec<Slot> {
+        let waiting = self.catching_up.as_mut().map(|c| &mut c.ahead);
+        waiting.map_or_else(Vec::new, std::mem::take)
+    }
+
+    pub(in crate::engine) fn is_filter(&self) -> bool {
+        matches!(self.target, Target::Filter(_))
+    }
+
+    /// Where a publication stands in what this feed follows: a filter's order is the broker's.
+    pub(in crate::engine) fn place_of(&self, publication: &Publication) -> Position {
+        match (&self.target, self.tail) {
+            (Target::Filter(_), Some(tail)) => Position {
+                epoch: tail.epoch,
+                offset: publication.sequence,
+            },
+            (Target::Channel(_), _) | (_, None) => publication.position,
+        }
+    }
+}
+
+/// Subscriptions that get the same, by what has to be encoded for them.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Audiences(Vec<Audience>);
+
+/// Subscriptions for which a publication is encoded once.
+#[derive(Debug)]
+pub(in crate::engine) struct Audience {
+    pub(in crate::engine) kind: Kind,
+    connections: Vec<ConnectionId>,
+    /// The subscriptions' places in the table of all: as many as connections.
+    places: Vec<u32>,
+    /// The subscriptions' numbers: as many as connections, or none.
+    ids: Vec<u32>,
+}
+
+/// What makes an audience of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) struct Kind {
+    pub(in crate::engine) class: Class,
+    /// Each has a number that its message has to carry.
+    pub(in crate::engine) numbered: bool,
+    /// They want their own publications, too.
+    pub(in crate::engine) echo: bool,
+}
+
+impl Audience {
+    pub(in crate::engine) fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    pub(in crate::engine) fn connections(&self) -> &[ConnectionId] {
+        &self.connections
+    }
+
+    /// Where the subscriptions are in the table of all.
+    pub(in crate::engine) fn places(&self) -> &[u32] {
+        &self.places
+    }
+
+    pub(in crate::engine) fn recipients(&self, from: usize, until: usize) -> Recipients<'_> {
+        Recipients {
+            connections: self.connections.get(from..until).unwrap_or_default(),
+            ids: self.ids.get(from..until).unwrap_or_default(),
+        }
+    }
+
+    fn push(&mut self, connection: ConnectionId, place: u32, id: Option<u32>) -> u32 {
+        if self.connections.is_empty() {
+            // Most channels have one subscriber: no room is taken for more until there are more.
+            self.connections.reserve_exact(1);
+            self.places.reserve_exact(1);
+        }
+        self.connections.push(connection);
+        self.places.push(place);
+        self.ids.extend(id.filter(|_| self.kind.numbered));
+        u32::try_from(self.connections.len() - 1).expect("there are fewer than 2^32 subscriptions")
+    }
+
+    fn swap(&mut self, a: usize, b: usize) {
+        self.connections.swap(a, b);
+        self.places.swap(a, b);
+        if !self.ids.is_empty() {
+            self.ids.swap(a, b);
+        }
+    }
+
+    fn pop(&mut self) {
+        self.connections.pop();
+        self.places.pop();
+        self.ids.pop();
+        if self.connections.is_empty() {
+            (self.connections, self.places, self.ids) = (Vec::new(), Vec::new(), Vec::new());
+        }
+    }
+}
+
+impl Audiences {
+    pub(in crate::engine) fn iter(&self) -> impl Iterator<Item = &Audience> {
+        self.0.iter()
+    }
+
+    pub(in crate::engine) fn get(&self, audience: usize) -> Option<&Audience> {
+        self.0.get(audience)
+    }
+
+    pub(in crate::engine) fn is_empty(&self) -> bool {
+        self.0
+            .iter()
+            .all(|audience| audience.connections.is_empty())
+    }
+
+    pub(in crate::engine) fn len(&self) -> usize {
+        self.0.iter().map(Audience::len).sum()
+    }
+
+    pub(in crate::engine) fn find(&self, kind: Kind) -> Option<usize> {
+        self.0.iter().position(|audience| audience.kind == kind)
+    }
+
+    /// Adds a subscription at the end of its audience, and gives its place there.
+    pub(in crate::engine) fn add(&mut self, kind: Kind, slot: Slot, s: &Subscription) -> u32 {
+        let at = self.find(kind).unwrap_or_else(|| {
+            if self.0.is_empty() {
+                self.0.reserve_exact(1);
+            }
+            self.0.push(Audience {
+                kind,
+                connections: Vec::new(),
+                places: Vec::new(),
+                ids: Vec::new(),
+            });
+            self.0.len() - 1
+        });
+        self.0[at].push(s.connection, slot.index, s.id().map(|id| id.0))
+    }
+
+    /// Removes the subscription at a place: the last of its audience takes the place. `told`: so
+    /// many at the beginning of the audience were told something that the others are still to be
+    /// told, and stay apart from them. Says where those who moved are now.
+    pub(in crate::engine) fn remove(
+        &mut self,
+        audience: usize,
+        place: u32,
+        told: Option<&mut usize>,
+        mut moved: impl FnMut(u32, u32),
+    ) {
+        let Some(audience) = self.0.get_mut(audience) else {
+            debug_assert!(false, "a subscription is in an audience that there is not");
+            return;
+        };
+        let mut hole = place as usize;
+        if let Some(told) = told
+            && hole < *told
+        {
+            *told -= 1;
+            audience.swap(hole, *told);
+            moved(audience.places[hole], place);
+            hole = *told;
+        }
+        let last = audience.len() - 1;
+        audience.swap(hole, last);
+        audience.pop();
+        if let Some(&there) = audience.places.get(hole) {
+            moved(there, hole as u32);
+        }
+    }
+
+    /// Takes everyone out.
+    pub(in crate::engine) fn take(&mut self) -> Vec<Audience> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+/// Keeps the place that a live subscription remembers as it is moved within its audience.
+pub(in crate::engine) fn live_place(all: &mut Slab<Subscription>, index: u32, place: u32) {
+    if let Some(s) = all.at_mut(index) {
+        debug_assert!(
+            matches!(s.state, State::Live { .. }),
+            "only live ones are in audiences"
+        );
+        s.state = State::Live { place };
+    }
+}

@@ -1,0 +1,14 @@
+//! What the engine remembers.
+
+mod connection;
+pub(super) mod durable;
+mod feed;
+pub(super) mod ordered;
+mod pending;
+mod subscription;
+pub(super) mod window;
+
+pub(super) use connection::{Connection, Extra, Subscriptions, Wanted};
+pub(super) use feed::{Feed, Kind, Read, live_place};
+pub(super) use pending::{Again, Asked, Asker, Item, Pending};
+pub(super) use subscription::{Behind, Marks, Opening, State, Subscription, Waits, Why};

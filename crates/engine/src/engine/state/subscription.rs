@@ -1,0 +1,311 @@
+//! What is remembered of a subscription, and how far it is.
+
+use std::sync::Arc;
+
+use crate::{
+    broker::{ReadStart, Resolution},
+    command::{CommandId, Since},
+    delivery::{ConnectionId, GapReason},
+    position::Position,
+    publication::Publication,
+    slab::Slot,
+    subscription::SubscriptionId,
+};
+
+use super::window::{Unacknowledged, Window};
+
+/// In place of a number or a place that there is none of.
+const NONE: u32 = u32::MAX;
+
+#[derive(Debug)]
+pub(in crate::engine) struct Subscription {
+    pub(in crate::engine) connection: ConnectionId,
+    pub(in crate::engine) feed: Slot,
+    pub(in crate::engine) state: State,
+    /// The dialect's number; `NONE` without one.
+    id: u32,
+    /// Where it is in its connection's list.
+    pub(in crate::engine) place: u32,
+    /// Where it is among the feed's watchers; `NONE` if it is not.
+    watching: u32,
+    /// Joins and leaves are wanted.
+    pub(in crate::engine) presence: bool,
+    /// It makes the session a member, which the broker was told.
+    pub(in crate::engine) joined: bool,
+    /// The session's own publications are wanted, too.
+    pub(in crate::engine) echo: bool,
+    /// Somebody outside has allowed it, whatever the rules of its channels ask for.
+    pub(in crate::engine) vouched: bool,
+    /// Receipts are known of what came after this offset: everything before was not handed out, or
+    /// lies before a gap.
+    pub(in crate::engine) receipts_after: u64,
+    /// Only there once somebody wanted to know what was received.
+    pub(in crate::engine) marks: Option<Box<Marks>>,
+    /// Only there if its flow is acknowledged.
+    pub(in crate::engine) window: Option<Box<Window>>,
+}
+
+/// What pongs prove.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::engine) struct Marks {
+    /// Offset up to which the client's own pongs prove receipt; `received <= marked`.
+    pub(in crate::engine) received: u64,
+    /// Offset handed out when the last mark was made; `marked <=` the handed-out offset.
+    pub(in crate::engine) marked: u64,
+}
+
+impl Subscription {
+    pub(in crate::engine) fn new(
+        connection: ConnectionId,
+        feed: Slot,
+        id: Option<SubscriptionId>,
+        opening: Opening,
+    ) -> Self {
+        Self {
+            connection,
+            feed,
+            state: State::Opening(Box::new(opening)),
+            id: id.map_or(NONE, |id| id.0),
+            place: 0,
+            watching: NONE,
+            presence: false,
+            joined: false,
+            echo: true,
+            vouched: false,
+            receipts_after: 0,
+            marks: None,
+            window: None,
+        }
+    }
+
+    pub(in crate::engine) fn id(&self) -> Option<SubscriptionId> {
+        (self.id != NONE).then_some(SubscriptionId(self.id))
+    }
+
+    /// Whether a dialect may use this number.
+    pub(in crate::engine) fn is_number(id: SubscriptionId) -> bool {
+        id.0 != NONE
+    }
+
+    pub(in crate::engine) fn watching(&self) -> Option<u32> {
+        (self.watching != NONE).then_some(self.watching)
+    }
+
+    pub(in crate::engine) fn set_watching(&mut self, place: Option<u32>) {
+        self.watching = place.unwrap_or(NONE);
+    }
+
+    pub(in crate::engine) fn behind(&mut self) -> Option<&mut Behind> {
+        match &mut self.state {
+            State::Behind(behind) => Some(behind),
+            State::Opening(_) | State::Live { .. } => None,
+        }
+    }
+
+    /// What came up to here is not proven to have been received, whatever comes back later.
+    pub(in crate::engine) fn forget_receipts(&mut self, up_to: Position) {
+        self.receipts_after = up_to.offset;
+        self.marks = None;
+    }
+}
+
+/// ```text
+///            Followed               everything handed out
+/// Opening ──────────────▶ Behind ──────────────────────────▶ Live
+///    │       Since::Now      ▲                                │
+///    └───────────────────────┼───────────────────────────────▶│
+///                            └────────────────────────────────┘
+///                               outbox full, hole, new epoch
+/// ```
+/// A subscription whose flow is acknowledged never becomes `Live`: with everything handed out it
+/// waits, still `Behind`, for the next publication or acknowledgement.
+#[derive(Debug)]
+pub(in crate::engine) enum State {
+    /// The feed's stream is not known yet, or whether the subscription is allowed.
+    Opening(Box<Opening>),
+    /// Everything up to the feed's tail was handed out; `place` is that in its audience.
+    Live { place: u32 },
+    /// Reads on from `cursor` at its own pace.
+    Behind(Box<Behind>),
+}
+
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Opening {
+    /// The command that is answered when it begins; none for what the client did not ask for.
+    pub(in crate::engine) command: Option<CommandId>,
+    pub(in crate::engine) since: Since,
+    /// Somebody outside is asked whether it may be.
+    pub(in crate::engine) asked: bool,
+    /// What an earlier connection was not done with, if its flow is acknowledged.
+    pub(in crate::engine) earlier: Option<Unacknowledged>,
+}
+
+#[derive(Debug)]
+pub(in crate::engine) struct Behind {
+    /// The last place handed out.
+    pub(in crate::engine) cursor: Position,
+    /// What was read after the cursor.
+    pub(in crate::engine) page: Option<Arc<[Arc<Publication>]>>,
+    /// A gap that is announced once it is known where delivery goes on.
+    pub(in crate::engine) gap: Option<Missing>,
+    pub(in crate::engine) why: Why,
+    pub(in crate::engine) waits: Waits,
+    /// A read has shown that nothing follows the cursor yet.
+    pub(in crate::engine) at_head: bool,
+}
+
+/// A gap that begins here.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) struct Missing {
+    pub(in crate::engine) from: Position,
+    pub(in crate::engine) reason: GapReason,
+    pub(in crate::engine) agreed: Option<Position>,
+}
+
+/// Why a subscription is behind, which says what is known and told about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum Why {
+    /// It began with a position that no read has confirmed yet.
+    Given {
+        /// What is missing at the beginning is no gap: "the last 50" of 20 are 20.
+        lenient: bool,
+    },
+    /// It began with a position, which is a place in the stream.
+    Confirmed,
+    /// It was live and too slow.
+    Slow {
+        /// The client knows.
+        told: bool,
+        /// The stream has gone on at once from where it is. If not, it may have gone on elsewhere,
+        /// and a read has to tell.
+        confirmed: bool,
+    },
+    /// Its flow is acknowledged, and it once had everything: the client need not be told again.
+    Paced,
+}
+
+/// What a subscription that is behind waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum Waits {
+    /// For somebody to look whether it has a step to go.
+    Nothing,
+    /// Its `Advance` is queued.
+    Turn,
+    /// A read is under way, or waits for its turn.
+    Read,
+    /// Room in the outbox. It is in `Extra::parked`.
+    Room,
+    /// This worker to hear of more. It is in `CatchingUp::ahead`.
+    Stream,
+    /// An acknowledgement.
+    Done,
+}
+
+impl Behind {
+    pub(in crate::engine) fn given(cursor: Position, lenient: bool) -> Self {
+        Self::at(cursor, Why::Given { lenient })
+    }
+
+    pub(in crate::engine) fn slow(cursor: Position) -> Self {
+        let (told, confirmed) = (false, true);
+        Self::at(cursor, Why::Slow { told, confirmed })
+    }
+
+    /// The stream went on elsewhere: a read has to tell where.
+    pub(in crate::engine) fn jumped(cursor: Position) -> Self {
+        let (told, confirmed) = (false, false);
+        Self::at(cursor, Why::Slow { told, confirmed })
+    }
+
+    pub(in crate::engine) fn at(cursor: Position, why: Why) -> Self {
+        Self {
+            cursor,
+            page: None,
+            gap: None,
+            why,
+            waits: Waits::Nothing,
+            at_head: false,
+        }
+    }
+
+    /// Goes on after `to`; the first reason stays the reason until the gap is announced.
+    pub(in crate::engine) fn skip(&mut self, reason: GapReason, to: Position) {
+        let from = self.cursor;
+        self.gap.get_or_insert(Missing {
+            from,
+            reason,
+            agreed: None,
+        });
+        self.move_to(to);
+    }
+
+    /// Goes on where a read says that it begins, with a gap if something is missing before.
+    pub(in crate::engine) fn start_at(&mut self, start: ReadStart, trimmed: GapReason) {
+        let lenient = self.why == Why::Given { lenient: true };
+        let missing = start.after != start.agreed && !lenient;
+        match start.resolution.gap() {
+            Some(reason) => {
+                self.skip(reason, start.after);
+                if let Some(gap) = &mut self.gap
+                    && start.resolution == Resolution::Diverged
+                {
+                    gap.agreed = Some(start.agreed);
+                }
+            }
+            None if missing => self.skip(trimmed, start.after),
+            // The same place, as the stream calls it now.
+            None => self.move_to(start.after),
+        }
+    }
+
+    pub(in crate::engine) fn move_to(&mut self, to: Position) {
+        self.cursor = to;
+        self.at_head = false;
+        self.page = None;
+    }
+
+    /// The publication after the cursor, if the page has it. `place_of` says where a publication
+    /// stands in the feed.
+    pub(in crate::engine) fn next_in_page(
+        &self,
+        place_of: impl Fn(&Publication) -> Position,
+    ) -> Option<Arc<Publication>> {
+        let page = self.page.as_ref()?;
+        let passed = |p: &Arc<Publication>| place_of(p).offset <= self.cursor.offset;
+        page.get(page.partition_point(passed)).cloned()
+    }
+
+    /// The client is not told twice that it is behind. Says whether it has to be told now.
+    pub(in crate::engine) fn is_told(&mut self) -> bool {
+        let Why::Slow { told, .. } = &mut self.why else {
+            return false;
+        };
+        !std::mem::replace(told, true)
+    }
+
+    /// The client has been told that it is behind, so that it has to be told when it no longer is.
+    pub(in crate::engine) fn knows(&self) -> bool {
+        match self.why {
+            Why::Given { .. } | Why::Confirmed => true,
+            Why::Slow { told, .. } => told,
+            Why::Paced => false,
+        }
+    }
+
+    pub(in crate::engine) fn is_confirmed(&self) -> bool {
+        match self.why {
+            Why::Given { .. } => false,
+            Why::Slow { confirmed, .. } => confirmed,
+            Why::Confirmed | Why::Paced => true,
+        }
+    }
+
+    /// A read has shown that the cursor is a place in the stream.
+    pub(in crate::engine) fn confirm(&mut self) {
+        match &mut self.why {
+            Why::Given { .. } => self.why = Why::Confirmed,
+            Why::Slow { confirmed, .. } => *confirmed = true,
+            Why::Confirmed | Why::Paced => {}
+        }
+    }
+}

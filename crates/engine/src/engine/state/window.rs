@@ -1,0 +1,161 @@
+//! What an acknowledged subscription was handed out and is not done with.
+
+use std::collections::VecDeque;
+
+use crate::{position::Position, session::Earlier};
+
+pub(in crate::engine) use crate::session::Unacknowledged;
+
+/// ```text
+///   done │ unacknowledged, done, unacknowledged … │ not handed out
+///        ▲ low                                    ▲ the subscription's cursor
+/// ```
+#[derive(Debug)]
+pub(in crate::engine) struct Window {
+    size: u16,
+    /// The client is done with everything up to here.
+    low: Position,
+    /// What was handed out after `low`, in order.
+    out: VecDeque<HandedOut>,
+    /// How many of `out` are not done.
+    unacknowledged: u16,
+    /// What an earlier connection was handed out, in order: it says what is delivered again and
+    /// what was done already. Forgotten as it is passed.
+    before: VecDeque<Earlier>,
+    /// Up to where the earlier connection was handed out.
+    before_until: Option<Position>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct HandedOut {
+    position: Position,
+    /// How often it was delivered, this time included.
+    deliveries: u16,
+    done: bool,
+}
+
+/// What is to be done with a publication that comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum Next {
+    /// Deliver it, for so many times now.
+    Deliver(u16),
+    /// An earlier connection was done with it.
+    Done,
+}
+
+impl Window {
+    pub(in crate::engine) fn new(size: u16, low: Position) -> Self {
+        Self {
+            size: size.max(1),
+            low,
+            out: VecDeque::new(),
+            unacknowledged: 0,
+            before: VecDeque::new(),
+            before_until: None,
+        }
+    }
+
+    /// Goes on where an earlier connection was.
+    pub(in crate::engine) fn resumed(size: u16, low: Position, earlier: Unacknowledged) -> Self {
+        Self {
+            before: earlier.publications.into(),
+            before_until: Some(earlier.until),
+            ..Self::new(size, low)
+        }
+    }
+
+    pub(in crate::engine) fn size(&self) -> u16 {
+        self.size
+    }
+
+    pub(in crate::engine) fn has_room(&self) -> bool {
+        self.unacknowledged < self.size
+    }
+
+    pub(in crate::engine) fn low(&self) -> Position {
+        self.low
+    }
+
+    /// The subscription begins, or begins anew, after this position.
+    pub(in crate::engine) fn skip_to(&mut self, position: Position) {
+        if self.out.is_empty() {
+            self.low = position;
+        }
+    }
+
+    pub(in crate::engine) fn next(&mut self, position: Position) -> Next {
+        let Some(until) = self.before_until else {
+            return Next::Deliver(1);
+        };
+        if position.offset > until.offset {
+            (self.before_until, self.before) = (None, VecDeque::new());
+            return Next::Deliver(1);
+        }
+        let passed = |earlier: &mut Earlier| earlier.position.offset < position.offset;
+        while self.before.pop_front_if(passed).is_some() {}
+        match self
+            .before
+            .pop_front_if(|earlier| earlier.position == position)
+        {
+            Some(earlier) => Next::Deliver(earlier.deliveries.saturating_add(1)),
+            None => Next::Done,
+        }
+    }
+
+    pub(in crate::engine) fn handed_out(&mut self, position: Position, next: Next) {
+        let (deliveries, done) = match next {
+            Next::Deliver(deliveries) => (deliveries, false),
+            Next::Done => (0, true),
+        };
+        self.unacknowledged += u16::from(!done);
+        self.out.push_back(HandedOut {
+            position,
+            deliveries,
+            done,
+        });
+        self.close_up();
+    }
+
+    /// The client is done with a publication, or with all up to it. False when it was not
+    /// handed out.
+    pub(in crate::engine) fn done(&mut self, position: Position, cumulative: bool) -> bool {
+        let found = self
+            .out
+            .binary_search_by_key(&position.offset, |out| out.position.offset);
+        let Some(at) = found.ok().filter(|at| self.out[*at].position == position) else {
+            // Acknowledging twice is no mistake.
+            return position.offset <= self.low.offset;
+        };
+        let first = if cumulative { 0 } else { at };
+        for out in self.out.range_mut(first..=at) {
+            self.unacknowledged -= u16::from(!out.done);
+            out.done = true;
+        }
+        self.close_up();
+        true
+    }
+
+    fn close_up(&mut self) {
+        while let Some(out) = self.out.pop_front_if(|out| out.done) {
+            self.low = out.position;
+        }
+    }
+
+    /// What a later connection has to deliver again, if the subscription's cursor is here.
+    pub(in crate::engine) fn unacknowledged(&self, cursor: Position) -> Unacknowledged {
+        let out = self.out.iter().filter(|out| !out.done);
+        let here = out.map(|out| Earlier {
+            position: out.position,
+            deliveries: out.deliveries,
+        });
+        // What the connection before had, and this one did not come to.
+        let left = self.before.iter().copied();
+        let until = self
+            .before_until
+            .filter(|until| until.offset > cursor.offset);
+        Unacknowledged {
+            until: until.unwrap_or(cursor),
+            publications: here.chain(left).collect(),
+        }
+    }
+}

@@ -1,0 +1,32 @@
+use super::{PAGE, Slab};
+
+#[test]
+fn a_place_is_used_again_and_the_old_slot_does_not_find_the_new_tenant() {
+    let mut slab = Slab::new();
+    let _stays = slab.insert("stays");
+    let old = slab.insert("old");
+    assert_eq!(slab.remove(old), Some("old"));
+    let new = slab.insert("new");
+    assert_eq!(old.index, new.index);
+    assert_eq!((slab.get(old), slab.get(new)), (None, Some(&"new")));
+    assert_eq!(slab.remove(old), None);
+    assert_eq!(slab.len(), 2);
+}
+
+#[test]
+fn pages_that_became_empty_are_given_back_and_their_places_are_used_again() {
+    let mut slab = Slab::new();
+    let slots: Vec<_> = (0..4 * PAGE).map(|n| slab.insert(n)).collect();
+    for slot in &slots[PAGE..3 * PAGE] {
+        slab.remove(*slot);
+    }
+    assert_eq!(slab.pages.iter().flatten().count(), 2);
+    let again: Vec<_> = (0..2 * PAGE).map(|n| slab.insert(n)).collect();
+    assert_eq!(slab.pages.len(), 4);
+    assert!(again.iter().all(|slot| !slots.contains(slot)));
+    assert_eq!(slab.iter().count(), 4 * PAGE);
+    for (slot, _) in slab.iter().map(|(slot, n)| (slot, *n)).collect::<Vec<_>>() {
+        assert!(slab.remove(slot).is_some());
+    }
+    assert_eq!((slab.len(), slab.pages.capacity()), (0, 0));
+}
