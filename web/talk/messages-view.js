@@ -20,6 +20,7 @@ const GAPS = {
   epoch_changed: 'the server’s memory is a new one',
   evicted_by_size: 'they were more than this room keeps',
   evicted_by_age: 'they were older than this room keeps',
+  damaged: 'the server’s disk has damaged them',
   unknown_position: 'the server has lost what came last',
   dropped: 'this connection was too slow',
   conflated: 'this connection was too slow',

@@ -89,7 +89,7 @@ export interface Gap {
   from: Position;
   to: Position;
   reason:
-    | 'epoch_changed' | 'evicted_by_size' | 'evicted_by_age' | 'unknown_position' | 'dropped' | 'conflated'
+    | 'epoch_changed' | 'evicted_by_size' | 'evicted_by_age' | 'damaged' | 'unknown_position' | 'dropped' | 'conflated'
     /** The client's own: a hole that the server did not announce. */
     | 'unannounced';
 }

@@ -46,6 +46,6 @@ mod mailbox;
 mod memory;
 
 pub use broker::{Broker, Health, WorkerId};
-pub use log::{Durability, Log, LogOptions, OpenError};
+pub use log::{Durability, Log, LogOptions, OpenError, private_directory};
 pub use mailbox::Mailbox;
 pub use memory::Memory;

@@ -61,6 +61,21 @@ impl Epochs {
         }
     }
 
+    /// Whether a place in the broker's own order is one, and the newest number that both share.
+    pub(crate) fn resolve(&self, asked: Position, newest: u64) -> (Resolution, u64) {
+        let mut all = std::iter::once(&self.first).chain(&self.later);
+        if !all.any(|began| began.epoch == asked.epoch) {
+            return (Resolution::UnknownEpoch, 0);
+        }
+        // An epoch ends where the next one began.
+        let end = all.next().map_or(newest, |next| next.sequence);
+        match asked.offset {
+            offset if offset <= end => (Resolution::Continuous, offset),
+            _ if asked.epoch == self.current() => (Resolution::AheadOfHead, end),
+            _ => (Resolution::Diverged, end),
+        }
+    }
+
     /// The position before every publication.
     pub(crate) fn origin(&self) -> Position {
         Position {
@@ -102,9 +117,14 @@ impl Epochs {
 pub(crate) struct Lineage(Vec<(Epoch, u64)>);
 
 impl Lineage {
+    /// Whether a publication would be the first of its epoch.
+    pub(crate) fn is_new(&self, epoch: Epoch) -> bool {
+        self.0.last().is_none_or(|(last, _)| *last != epoch)
+    }
+
     /// A publication comes; says whether it is the first of its epoch.
     pub(crate) fn publish(&mut self, epoch: Epoch, offset: u64) -> bool {
-        let new = self.0.last().is_none_or(|(last, _)| *last != epoch);
+        let new = self.is_new(epoch);
         if new {
             self.0.push((epoch, offset));
         }
@@ -142,7 +162,8 @@ impl Lineage {
         (next > 0 || end == 0).then_some(end)
     }
 
-    fn resolve(&self, epochs: &Epochs, asked: Position, head: u64) -> (Resolution, u64) {
+    /// Whether a position is a place in the stream, and the newest offset that both share.
+    pub(crate) fn resolve(&self, epochs: &Epochs, asked: Position, head: u64) -> (Resolution, u64) {
         match self.end(epochs, asked.epoch, head) {
             None => (Resolution::UnknownEpoch, 0),
             Some(end) if asked.offset <= end => (Resolution::Continuous, asked.offset),

@@ -1,47 +1,45 @@
 //! The memory broker.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use offhook_engine::{BrokerRequest, Now, RuleBook};
 
 use crate::{
     broker::{Broker, Health, WorkerId},
     hub::Hub,
+    lineage::fresh_epoch,
     mailbox::Mailbox,
 };
 
 /// Keeps everything in memory: for tests, and for servers whose channels may begin anew with
 /// the process. Its promise of durability is none; every start is a new epoch.
 #[derive(Debug)]
-pub struct Memory(Mutex<Hub>);
+pub struct Memory(Hub);
 
 impl Memory {
     /// A broker without streams.
     #[must_use]
     pub fn new(rules: Arc<RuleBook>, now: Now) -> Self {
-        Self(Mutex::new(Hub::new(rules, Arc::default(), now)))
-    }
-
-    fn hub(&self) -> MutexGuard<'_, Hub> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        Self(Hub::new(rules, fresh_epoch(None, now), 0, now))
     }
 }
 
 impl Broker for Memory {
     fn attach(&self, mailbox: Arc<Mailbox>) -> WorkerId {
-        self.hub().attach(mailbox)
+        self.0.attach(mailbox)
     }
 
     fn detach(&self, worker: WorkerId) {
-        self.hub().detach(worker);
+        self.0.detach(worker);
     }
 
     fn submit(&self, worker: WorkerId, request: BrokerRequest) {
-        self.hub().handle(worker, request);
+        self.0.handle(worker, request);
     }
 
     fn tick(&self, now: Now) {
-        self.hub().tick(now);
+        self.0.tick(now);
+        let _nothing_to_write = self.0.end_sessions(now);
     }
 
     fn health(&self) -> Health {

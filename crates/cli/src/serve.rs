@@ -40,6 +40,8 @@ impl Serve {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let loaded = self.flags.load()?;
         logs::write(&loaded.config.log);
+        // Files of the data directory are for their owner only.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
         let descriptors = open_files::raise();
         tracing::debug!(?descriptors, "how many this process may have");
         let runtime = Builder::new_current_thread().enable_all().build()?;

@@ -110,6 +110,8 @@ pub enum GapReason {
     EvictedBySize,
     /// They are older than the channel keeps.
     EvictedByAge,
+    /// They are damaged on the server's disk and can't be read.
+    Damaged,
     /// The position is ahead of the stream.
     UnknownPosition,
     /// The connection was too slow, and the channel keeps nothing.
@@ -120,10 +122,11 @@ pub enum GapReason {
     Other(Box<str>),
 }
 
-const REASONS: [(&str, GapReason); 6] = [
+const REASONS: [(&str, GapReason); 7] = [
     ("epoch_changed", GapReason::EpochChanged),
     ("evicted_by_size", GapReason::EvictedBySize),
     ("evicted_by_age", GapReason::EvictedByAge),
+    ("damaged", GapReason::Damaged),
     ("unknown_position", GapReason::UnknownPosition),
     ("dropped", GapReason::Dropped),
     ("conflated", GapReason::Conflated),

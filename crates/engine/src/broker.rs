@@ -284,6 +284,8 @@ pub enum Trimmed {
     BySize,
     /// Older than the channel keeps.
     ByAge,
+    /// They can't be read: the disk returned something else than was written.
+    Damaged,
 }
 
 impl From<Trimmed> for GapReason {
@@ -291,6 +293,7 @@ impl From<Trimmed> for GapReason {
         match trimmed {
             Trimmed::BySize => Self::EvictedBySize,
             Trimmed::ByAge => Self::EvictedByAge,
+            Trimmed::Damaged => Self::Damaged,
         }
     }
 }
@@ -435,6 +438,10 @@ pub enum BrokerFailure {
     UnknownChannel,
     /// The user has as many consumers in this channel as go.
     TooManyConsumers,
+    /// There are as many channels as the broker takes.
+    TooManyChannels,
+    /// The position is not one of the stream.
+    UnknownPosition,
 }
 
 impl From<BrokerFailure> for Refusal {
@@ -456,6 +463,14 @@ impl From<BrokerFailure> for Refusal {
             BrokerFailure::UnknownChannel => (
                 ErrorCode::UnknownChannel,
                 "no rule of the server's configuration allows it",
+            ),
+            BrokerFailure::TooManyChannels => (
+                ErrorCode::Busy,
+                "the server has as many channels as it takes; leave some, or try again later",
+            ),
+            BrokerFailure::UnknownPosition => (
+                ErrorCode::BadRequest,
+                "this position was never given out in this channel; acknowledge one that was received",
             ),
             BrokerFailure::TooManyConsumers => (
                 ErrorCode::TooManyConsumers,

@@ -209,6 +209,8 @@ pub enum GapReason {
     EvictedBySize,
     /// They were older than the channel's history keeps.
     EvictedByAge,
+    /// They are damaged on the server's disk and can't be read.
+    Damaged,
     /// The position is ahead of the stream: never given out, or lost with a disk.
     UnknownPosition,
     /// The connection was too slow in a channel without history.
@@ -226,6 +228,7 @@ impl GapReason {
             Self::Diverged => "diverged",
             Self::EvictedBySize => "evicted_by_size",
             Self::EvictedByAge => "evicted_by_age",
+            Self::Damaged => "damaged",
             Self::UnknownPosition => "unknown_position",
             Self::Dropped => "dropped",
             Self::Conflated => "conflated",

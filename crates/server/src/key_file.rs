@@ -1,10 +1,12 @@
 //! The key that seals resume tokens, kept with the data, so that tokens outlive a restart.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Write},
     path::Path,
 };
+
+use offhook_brokers::private_directory;
 
 use crate::{config::ResumeKey, start_error::StartError, tokens};
 
@@ -18,7 +20,7 @@ pub(crate) fn read_or_make(directory: &Path) -> Result<ResumeKey, StartError> {
         path: path.clone(),
         source,
     };
-    fs::create_dir_all(directory).map_err(unusable)?;
+    private_directory(directory).map_err(unusable)?;
     match fs::read(&path) {
         Ok(bytes) => match <[u8; 32]>::try_from(&*bytes) {
             Ok(key) => Ok(ResumeKey(key)),
@@ -46,7 +48,9 @@ fn write(path: &Path, key: &[u8]) -> io::Result<()> {
     let mut file = options.open(&unfinished)?;
     file.write_all(key)?;
     file.sync_all()?;
-    fs::rename(&unfinished, path)
+    fs::rename(&unfinished, path)?;
+    // Durable with its name, too: a key that is gone makes every token worthless.
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::{
     io, mem,
     net::SocketAddr,
+    path::Path,
     sync::{
         Arc,
         mpsc::{RecvTimeoutError, SyncSender, sync_channel},
@@ -11,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use offhook_brokers::{Broker, Log, LogOptions, Memory};
+use offhook_brokers::{Broker, Log, LogOptions, Memory, private_directory};
 use offhook_engine::RuleBook;
 use tokio::{sync::watch, task::spawn_blocking, time::timeout};
 
@@ -195,6 +196,7 @@ fn open_broker(config: &Config, rules: &Arc<RuleBook>) -> Result<Arc<dyn Broker>
     if config.in_memory {
         return Ok(Arc::new(Memory::new(rules, now)));
     }
+    keep_private(&config.data)?;
     let options = LogOptions {
         durability: config.durability,
         accept_loss: config.storage.accept_loss,
@@ -204,7 +206,23 @@ fn open_broker(config: &Config, rules: &Arc<RuleBook>) -> Result<Arc<dyn Broker>
         ..LogOptions::new(config.data.join(LOG))
     };
     let log = Log::open(options, rules, now).map_err(StartError::Log)?;
+    for warning in log.warnings() {
+        tracing::warn!("{warning}");
+    }
     Ok(Arc::new(log))
+}
+
+/// The data directory holds messages and the key of resume tokens: nobody else reads it.
+fn keep_private(directory: &Path) -> Result<(), StartError> {
+    let was_open = private_directory(directory).map_err(|source| StartError::File {
+        path: directory.to_owned(),
+        source,
+    })?;
+    if was_open {
+        let directory = directory.display();
+        tracing::warn!(%directory, "others could read the data directory; now only its owner can");
+    }
+    Ok(())
 }
 
 /// Tells the broker the time until the sender is dropped.

@@ -10,6 +10,9 @@
 //!      "left" is told once                       grace is over
 //! ```
 //! A worker whose lease ends lets all its members be awaited with no grace.
+//!
+//! Time here is counted in ticks: a tick that comes late, because the process was stopped or
+//! starved, counts for no more than [`MAX_STEP`]. So nobody leaves because everybody stood still.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -19,15 +22,25 @@ use std::{
 
 use offhook_engine::{ChannelName, Member, PresenceChange, SessionId};
 
+use super::shrink;
 use crate::broker::WorkerId;
+
+/// The most that one tick counts for. Ticks come about once a second.
+const MAX_STEP: Duration = Duration::from_secs(2);
+
+/// A lease ends only after so many ticks without a renewal, however short it is: the workers of a
+/// process that stood still are running again by then.
+const MISSED_TICKS: u8 = 3;
 
 #[derive(Debug)]
 struct Claim {
     member: Arc<Member>,
     worker: WorkerId,
-    since_ms: u64,
+    generation: u64,
     /// When it leaves, if it does not come back.
     awaited_until: Option<Instant>,
+    /// It left, and is awaited from the next tick on.
+    leaving: bool,
 }
 
 #[derive(Debug)]
@@ -35,8 +48,21 @@ pub(crate) struct Members {
     channels: HashMap<ChannelName, BTreeMap<SessionId, Claim>>,
     /// Those with an `awaited_until`, by it.
     awaited: BTreeSet<(Instant, ChannelName, SessionId)>,
-    leases: BTreeMap<WorkerId, Instant>,
+    leases: BTreeMap<WorkerId, Lease>,
+    /// Workers whose lease ended and that may not know it.
+    ended: BTreeSet<WorkerId>,
+    /// Members that are to be awaited from the next tick on: until then nobody knows how late it
+    /// is, and a grace time shall not be short.
+    leaving: Vec<(ChannelName, SessionId, Duration)>,
+    /// The clock of this part, and what the last tick told.
     now: Instant,
+    told: Instant,
+}
+
+#[derive(Debug)]
+struct Lease {
+    until: Instant,
+    missed: u8,
 }
 
 impl Members {
@@ -46,7 +72,10 @@ impl Members {
             channels,
             awaited,
             leases,
+            ended: BTreeSet::new(),
+            leaving: Vec::new(),
             now,
+            told: now,
         }
     }
 
@@ -55,12 +84,12 @@ impl Members {
         worker: WorkerId,
         channel: &ChannelName,
         member: Arc<Member>,
-        since_ms: u64,
+        generation: u64,
     ) -> Option<PresenceChange> {
         let session = member.session;
         let there = self.channels.entry(channel.clone()).or_default();
         let before = there.get(&session);
-        if before.is_some_and(|claim| claim.since_ms > since_ms) {
+        if before.is_some_and(|claim| claim.generation > generation) {
             return None;
         }
         let awaited = before.and_then(|claim| claim.awaited_until);
@@ -68,8 +97,9 @@ impl Members {
         let claim = Claim {
             member: Arc::clone(&member),
             worker,
-            since_ms,
+            generation,
             awaited_until: None,
+            leaving: false,
         };
         there.insert(session, claim);
         if let Some(until) = awaited {
@@ -86,22 +116,36 @@ impl Members {
         &mut self,
         channel: &ChannelName,
         session: SessionId,
-        since_ms: u64,
+        generation: u64,
         grace: Duration,
     ) -> Option<PresenceChange> {
         let claim = self.channels.get_mut(channel)?.get_mut(&session)?;
-        if claim.since_ms > since_ms {
+        if claim.generation > generation {
             return None;
         }
         if grace.is_zero() {
             return self.remove(channel, session);
         }
-        let until = self.now + grace;
-        if let Some(before) = claim.awaited_until.replace(until) {
-            self.awaited.remove(&(before, channel.clone(), session));
-        }
-        self.awaited.insert((until, channel.clone(), session));
+        claim.leaving = true;
+        self.leaving.push((channel.clone(), session, grace));
         None
+    }
+
+    /// Begins the grace times of those who left since the last tick and did not come back.
+    fn begin_graces(&mut self) {
+        for (channel, session, grace) in std::mem::take(&mut self.leaving) {
+            let claim = self.channels.get_mut(&channel);
+            let claim = claim.and_then(|there| there.get_mut(&session));
+            let Some(claim) = claim.filter(|claim| claim.leaving) else {
+                continue;
+            };
+            claim.leaving = false;
+            let until = self.now + grace;
+            if let Some(before) = claim.awaited_until.replace(until) {
+                self.awaited.remove(&(before, channel.clone(), session));
+            }
+            self.awaited.insert((until, channel, session));
+        }
     }
 
     fn remove(&mut self, channel: &ChannelName, session: SessionId) -> Option<PresenceChange> {
@@ -109,6 +153,7 @@ impl Members {
         let claim = there.remove(&session)?;
         if there.is_empty() {
             self.channels.remove(channel);
+            shrink(&mut self.channels);
         }
         if let Some(until) = claim.awaited_until {
             self.awaited.remove(&(until, channel.clone(), session));
@@ -121,21 +166,42 @@ impl Members {
         })
     }
 
-    pub(crate) fn renew(&mut self, worker: WorkerId, lease: Duration) {
-        self.leases.insert(worker, self.now + lease);
+    /// Says whether the lease was still good: otherwise the worker's members have left.
+    pub(crate) fn renew(&mut self, worker: WorkerId, lease: Duration) -> bool {
+        let until = self.now + lease;
+        let missed = 0;
+        let before = self.leases.insert(worker, Lease { until, missed });
+        before.is_some() || !self.ended.remove(&worker)
     }
 
     /// A worker is gone: its members leave with the next tick, unless another takes them over.
     pub(crate) fn lease_ended(&mut self, worker: WorkerId) {
-        self.leases.insert(worker, self.now);
+        self.ended.remove(&worker);
+        self.leases.insert(
+            worker,
+            Lease {
+                until: self.now,
+                missed: MISSED_TICKS,
+            },
+        );
     }
 
     /// Everyone whose time has come leaves.
-    pub(crate) fn tick(&mut self, now: Instant) -> Vec<PresenceChange> {
-        self.now = now;
-        let ended = |lease: (&WorkerId, &Instant)| (*lease.1 <= now).then_some(*lease.0);
-        for worker in self.leases.iter().filter_map(ended).collect::<Vec<_>>() {
+    pub(crate) fn tick(&mut self, told: Instant) -> Vec<PresenceChange> {
+        self.now += told.saturating_duration_since(self.told).min(MAX_STEP);
+        self.told = told;
+        let now = self.now;
+        self.begin_graces();
+        let mut ended = Vec::new();
+        for (worker, lease) in &mut self.leases {
+            lease.missed = lease.missed.saturating_add(1);
+            if lease.until <= now && lease.missed > MISSED_TICKS {
+                ended.push(*worker);
+            }
+        }
+        for worker in ended {
             self.leases.remove(&worker);
+            self.ended.insert(worker);
             self.await_all_of(worker);
         }
         let mut left = Vec::new();

@@ -1,346 +1,408 @@
-//! What lives in memory at every broker: workers, followers, members, and the streams of
-//! channels without durable history.
+//! What every broker does in memory, in two parts with a lock each: the [`Bus`] and the
+//! [`Registry`]. Whoever needs both takes the registry first.
 
+mod bus;
+mod durable;
 mod members;
 mod questions;
+mod registry;
+mod sessions;
 mod stream;
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    cmp::Reverse,
+    collections::BinaryHeap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use offhook_engine::{
-    BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, Draft, Epoch, Now, Position,
-    PresenceChange, Receipts, RequestId, RuleBook,
+    BrokerEvent, BrokerFailure, BrokerRequest, ChannelGap, ChannelName, Draft, Epoch, Filter, Now,
+    Position, PresenceChange, Publication, ReadFrom, ReadLimit, ReadStart, Receipts, RequestId,
+    Resolution, RuleBook, SessionId, StreamState, Trimmed,
 };
 
-use self::{
-    members::Members,
-    questions::{Answer, Questions},
-    stream::Stream,
+use self::{bus::Published, questions::Answer};
+pub(crate) use self::{
+    bus::{Bus, shrink},
+    durable::{Durable, View},
+    registry::Registry,
+    sessions::{Change, Saved},
 };
-use crate::{broker::WorkerId, lineage::fresh_epoch, mailbox::Mailbox};
-
-/// How long a stream that holds nothing is remembered, so that positions in it stay good.
-const FORGET_AFTER_MS: u64 = 10 * 60 * 1000;
+use crate::{broker::WorkerId, mailbox::Mailbox};
 
 #[derive(Debug)]
 pub(crate) struct Hub {
     rules: Arc<RuleBook>,
-    mailboxes: BTreeMap<WorkerId, Arc<Mailbox>>,
-    next_worker: u64,
-    followers: HashMap<ChannelName, Vec<WorkerId>>,
-    streams: HashMap<ChannelName, Stream>,
-    members: Members,
-    questions: Questions,
-    /// The epoch of the newest stream.
-    epoch: Option<Epoch>,
-    /// The newest sequence number of the broker.
-    sequence: Arc<AtomicU64>,
-    now: Now,
+    bus: Mutex<Bus>,
+    registry: Mutex<Registry>,
 }
 
 impl Hub {
-    pub(crate) fn new(rules: Arc<RuleBook>, sequence: Arc<AtomicU64>, now: Now) -> Self {
+    /// A hub of this epoch, whose publications come after this sequence number.
+    pub(crate) fn new(rules: Arc<RuleBook>, began: Epoch, sequence: u64, now: Now) -> Self {
         Self {
             rules,
-            mailboxes: BTreeMap::new(),
-            next_worker: 1,
-            followers: HashMap::new(),
-            streams: HashMap::new(),
-            members: Members::new(now.instant),
-            questions: Questions::default(),
-            epoch: None,
-            sequence,
-            now,
+            bus: Mutex::new(Bus::new(began, sequence, now)),
+            registry: Mutex::new(Registry::new(now)),
         }
-    }
-
-    pub(crate) fn attach(&mut self, mailbox: Arc<Mailbox>) -> WorkerId {
-        let worker = WorkerId(self.next_worker);
-        self.next_worker += 1;
-        self.attach_as(worker, mailbox);
-        worker
-    }
-
-    pub(crate) fn attach_as(&mut self, worker: WorkerId, mailbox: Arc<Mailbox>) {
-        self.mailboxes.insert(worker, mailbox);
-    }
-
-    pub(crate) fn detach(&mut self, worker: WorkerId) {
-        self.mailboxes.remove(&worker);
-        self.followers.retain(|_, followers| {
-            followers.retain(|follower| *follower != worker);
-            !followers.is_empty()
-        });
-        self.members.lease_ended(worker);
-        let answers = self.questions.detached(worker);
-        self.give(answers);
     }
 
     pub(crate) fn rules(&self) -> &Arc<RuleBook> {
         &self.rules
     }
 
-    /// The newest sequence number that was given.
-    pub(crate) fn sequence(&self) -> u64 {
-        self.sequence.load(Ordering::Relaxed)
+    /// A panic elsewhere leaves a bus that is still a bus.
+    pub(crate) fn bus(&self) -> MutexGuard<'_, Bus> {
+        self.bus.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn next_sequence(&self) -> u64 {
-        self.sequence.fetch_add(1, Ordering::Relaxed) + 1
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn now(&self) -> Now {
-        self.now
+    pub(crate) fn attach(&self, mailbox: Arc<Mailbox>) -> WorkerId {
+        self.bus().attach(mailbox)
     }
 
-    pub(crate) fn mailbox(&self, worker: WorkerId) -> Option<&Arc<Mailbox>> {
-        self.mailboxes.get(&worker)
-    }
-
-    pub(crate) fn tell(&self, worker: WorkerId, event: BrokerEvent) {
-        if let Some(mailbox) = self.mailboxes.get(&worker) {
-            mailbox.put(event);
-        }
-    }
-
-    pub(crate) fn tell_failed(&self, worker: WorkerId, id: RequestId, failure: BrokerFailure) {
-        self.tell(worker, BrokerEvent::Failed { id, failure });
-    }
-
-    pub(crate) fn tell_all(&self, event: &BrokerEvent) {
-        for mailbox in self.mailboxes.values() {
-            mailbox.put(event.clone());
-        }
-    }
-
-    pub(crate) fn tell_followers(&self, channel: &ChannelName, event: &BrokerEvent) {
-        for worker in self.followers.get(channel).into_iter().flatten() {
-            self.tell(*worker, event.clone());
-        }
-    }
-
-    pub(crate) fn follow(&mut self, worker: WorkerId, channel: ChannelName) {
-        let followers = self.followers.entry(channel).or_default();
-        if !followers.contains(&worker) {
-            followers.push(worker);
-        }
-    }
-
-    pub(crate) fn unfollow(&mut self, worker: WorkerId, channel: &ChannelName) {
-        if let Some(followers) = self.followers.get_mut(channel) {
-            followers.retain(|follower| *follower != worker);
-            if followers.is_empty() {
-                self.followers.remove(channel);
-            }
-        }
-    }
-
-    pub(crate) fn is_followed(&self, channel: &ChannelName) -> bool {
-        self.followers.contains_key(channel)
+    pub(crate) fn detach(&self, worker: WorkerId) {
+        let mut registry = self.registry();
+        registry.members.lease_ended(worker);
+        let answers = registry.questions.detached(worker);
+        let mut bus = self.bus();
+        bus.detach(worker);
+        give(&bus, answers);
     }
 
     /// Does in memory what is asked.
-    pub(crate) fn handle(&mut self, worker: WorkerId, request: BrokerRequest) {
+    pub(crate) fn handle(&self, worker: WorkerId, request: BrokerRequest) {
         match request {
             BrokerRequest::Publish { id, draft } => self.publish(worker, id, draft),
-            BrokerRequest::Follow { id, channel } => {
-                let Some(stream) = self.stream(worker, id, &channel) else {
-                    return;
-                };
-                let stream = stream.state();
-                self.follow(worker, channel);
-                self.tell(worker, BrokerEvent::Followed { id, stream });
+            BrokerRequest::Follow { id, channel } => self.follow(worker, id, channel),
+            BrokerRequest::Unfollow { channel } => self.bus().unfollow(worker, &channel),
+            BrokerRequest::FollowFilter { id, filter } => {
+                let mut bus = self.bus();
+                match bus.follow_filter(worker, filter) {
+                    Ok(head) => {
+                        let stream = StreamState {
+                            head,
+                            first: head.offset + 1,
+                            trimmed: Trimmed::default(),
+                        };
+                        bus.tell(worker, BrokerEvent::Followed { id, stream });
+                    }
+                    Err(failure) => bus.tell_failed(worker, id, failure),
+                }
             }
-            BrokerRequest::Unfollow { channel } => self.unfollow(worker, &channel),
+            BrokerRequest::UnfollowFilter { filter } => {
+                self.bus().unfollow_filter(worker, &filter);
+            }
+            BrokerRequest::FilterHistory {
+                id,
+                filter,
+                after,
+                limit,
+            } => self.filter_history(worker, id, &filter, after, limit),
+            BrokerRequest::SaveSession { .. } | BrokerRequest::DropSession { .. } => {
+                let _nothing_to_write = self.session(request);
+            }
+            BrokerRequest::LoadSession { id, session } => {
+                let now_ms = self.bus().now().unix_ms;
+                let bytes = self.registry().sessions.load(session, now_ms);
+                self.bus().tell(worker, BrokerEvent::Session { id, bytes });
+            }
             BrokerRequest::History {
                 id,
                 channel,
                 from,
                 limit,
-            } => {
-                let Some(stream) = self.stream(worker, id, &channel) else {
-                    return;
-                };
-                let (start, publications) = stream.read(from, limit);
-                let stream = stream.state();
-                self.tell(
-                    worker,
-                    BrokerEvent::History {
-                        id,
-                        stream,
-                        start,
-                        publications,
-                    },
-                );
-            }
+            } => self.history(worker, id, &channel, from, limit),
             BrokerRequest::Join {
                 channel,
                 member,
-                generation: since_ms,
+                generation,
             } => {
-                let joined = self.members.join(worker, &channel, member, since_ms);
-                self.tell_change(joined);
+                let mut registry = self.registry();
+                let joined = registry.members.join(worker, &channel, member, generation);
+                self.tell_changes(joined);
             }
             BrokerRequest::Leave {
                 channel,
                 session,
-                generation: since_ms,
+                generation,
                 grace,
             } => {
-                let left = self.members.leave(&channel, session, since_ms, grace);
-                self.tell_change(left);
+                let mut registry = self.registry();
+                let left = registry.members.leave(&channel, session, generation, grace);
+                self.tell_changes(left);
             }
             BrokerRequest::Members { id, channel, limit } => {
-                let (members, total) = self.members.list(&channel, limit);
-                self.tell(worker, BrokerEvent::Members { id, members, total });
+                let (members, total) = self.registry().members.list(&channel, limit);
+                let event = BrokerEvent::Members { id, members, total };
+                self.bus().tell(worker, event);
             }
-            BrokerRequest::Ack {
-                id,
-                channel,
-                scope,
-                consumer,
-                position,
-            } => {
-                let now_ms = self.now.unix_ms;
-                let Some(stream) = self.stream(worker, id, &channel) else {
-                    return;
-                };
-                match stream.ack(&scope, consumer, position, now_ms) {
-                    Ok(position) => self.tell(worker, BrokerEvent::Acked { id, position }),
-                    Err(failure) => self.tell_failed(worker, id, failure),
-                }
-            }
+            BrokerRequest::Ack { .. } => self.ack(worker, request),
             BrokerRequest::Receipts {
                 id,
                 channel,
                 position,
             } => self.ask_receipts(worker, id, &channel, position),
             BrokerRequest::Found { ask, receipts } => {
-                let answer = self.questions.found(worker, ask, receipts);
-                self.give(answer);
+                let answer = self.registry().questions.found(worker, ask, receipts);
+                give(&self.bus(), answer);
             }
-            BrokerRequest::Renew { lease } => self.members.renew(worker, lease),
-            // Filters and durable sessions are not kept by any broker yet.
-            BrokerRequest::FollowFilter { id, .. }
-            | BrokerRequest::FilterHistory { id, .. }
-            | BrokerRequest::LoadSession { id, .. } => {
-                self.tell_failed(worker, id, BrokerFailure::Busy);
+            BrokerRequest::Renew { lease } => {
+                if !self.registry().members.renew(worker, lease) {
+                    self.bus().tell(worker, BrokerEvent::LeaseEnded);
+                }
             }
-            BrokerRequest::UnfollowFilter { .. }
-            | BrokerRequest::SaveSession { .. }
-            | BrokerRequest::DropSession { .. } => {}
         }
     }
 
-    pub(crate) fn tick(&mut self, now: Now) {
-        self.now = now;
-        for left in self.members.tick(now.instant) {
-            self.tell_change(Some(left));
+    /// Takes what is to be remembered of a session; says what a durable broker has to write.
+    pub(crate) fn session(&self, request: BrokerRequest) -> Vec<Change> {
+        let now_ms = self.bus().now().unix_ms;
+        let sessions = &mut self.registry().sessions;
+        match request {
+            BrokerRequest::SaveSession {
+                session,
+                bytes,
+                expiry,
+            } => sessions.save(session, bytes, expiry, now_ms),
+            BrokerRequest::DropSession { session } => {
+                let dropped = sessions.drop(session).then_some((session, None));
+                dropped.into_iter().collect()
+            }
+            _ => Vec::new(),
         }
-        let answers = self.questions.tick(now.instant);
-        self.give(answers);
-        let (rules, followers) = (&self.rules, &self.followers);
-        self.streams.retain(|channel, stream| {
-            let Some(rules) = rules.rules(channel) else {
-                return false;
-            };
-            stream.tick(rules, now.unix_ms);
-            let idle = stream.used_ms.saturating_add(FORGET_AFTER_MS) < now.unix_ms;
-            !(idle && stream.is_bare() && !followers.contains_key(channel))
+    }
+
+    /// Takes sessions as they were saved before.
+    pub(crate) fn restore_sessions(&self, all: impl IntoIterator<Item = (SessionId, Saved)>) {
+        let sessions = &mut self.registry().sessions;
+        for (session, saved) in all {
+            sessions.restore(session, saved);
+        }
+    }
+
+    /// Forgets sessions whose time is over; says which.
+    pub(crate) fn end_sessions(&self, now: Now) -> Vec<Change> {
+        self.registry().sessions.tick(now.unix_ms)
+    }
+
+    /// Tells the time; what has to be looked at is done in slices, so that nobody waits long.
+    pub(crate) fn tick(&self, now: Now) {
+        let mut registry = self.registry();
+        let left = registry.members.tick(now.instant);
+        self.tell_changes(left);
+        let answers = registry.questions.tick(now.instant);
+        drop(registry);
+        let mut bus = self.bus();
+        bus.set_now(now);
+        give(&bus, answers);
+        let mut due = bus.due();
+        drop(bus);
+        while due > 0 {
+            let slice = due.min(bus::SLICE);
+            self.bus().tend(&self.rules, slice);
+            due -= slice;
+        }
+    }
+
+    fn follow(&self, worker: WorkerId, id: RequestId, channel: ChannelName) {
+        let mut bus = self.bus();
+        let begun = self.known(&channel).and_then(|()| bus.begin(&channel));
+        match begun.map(|stream| stream.state()) {
+            Ok(stream) => {
+                bus.follow(worker, channel);
+                bus.tell(worker, BrokerEvent::Followed { id, stream });
+            }
+            Err(failure) => bus.tell_failed(worker, id, failure),
+        }
+    }
+
+    fn history(
+        &self,
+        worker: WorkerId,
+        id: RequestId,
+        channel: &ChannelName,
+        from: ReadFrom,
+        limit: ReadLimit,
+    ) {
+        let mut bus = self.bus();
+        if let Err(failure) = self.known(channel) {
+            return bus.tell_failed(worker, id, failure);
+        }
+        let read = bus.stream(channel).map(|stream| {
+            let (start, publications) = stream.read(from, limit);
+            (stream.state(), start, publications)
         });
+        let (stream, start, publications) = read.unwrap_or_else(|| {
+            let (stream, start) = bus.nothing(from);
+            (stream, start, Vec::new())
+        });
+        let event = BrokerEvent::History {
+            id,
+            stream,
+            start,
+            publications,
+        };
+        bus.tell(worker, event);
+    }
+
+    fn publish(&self, worker: WorkerId, id: RequestId, draft: Draft) {
+        let mut bus = self.bus();
+        let Some(rules) = self.rules.rules(&draft.channel) else {
+            return bus.tell_failed(worker, id, BrokerFailure::UnknownChannel);
+        };
+        let published = |position, duplicate| BrokerEvent::Published {
+            id,
+            position,
+            duplicate,
+        };
+        match bus.publish(draft, rules) {
+            Ok(Published::New(publication)) => {
+                bus.tell(worker, published(publication.position, false));
+                bus.tell_publication(&publication);
+            }
+            Ok(Published::Before(position)) => bus.tell(worker, published(position, true)),
+            Err(failure) => bus.tell_failed(worker, id, failure),
+        }
+    }
+
+    fn filter_history(
+        &self,
+        worker: WorkerId,
+        id: RequestId,
+        filter: &Filter,
+        after: Position,
+        limit: ReadLimit,
+    ) {
+        let bus = self.bus();
+        let head = bus.place();
+        let (resolution, offset) = match after {
+            after if after.epoch != head.epoch => (Resolution::UnknownEpoch, 0),
+            after if after.offset > head.offset => (Resolution::AheadOfHead, head.offset),
+            after => (Resolution::Continuous, after.offset),
+        };
+        let (gaps, publications) = by_sequence(&bus, filter, offset, limit);
+        let start = Position { offset, ..head };
+        let event = BrokerEvent::FilterHistory {
+            id,
+            head,
+            start: ReadStart {
+                resolution,
+                ..ReadStart::at(start)
+            },
+            gaps,
+            publications,
+        };
+        bus.tell(worker, event);
+    }
+
+    fn ack(&self, worker: WorkerId, request: BrokerRequest) {
+        let BrokerRequest::Ack {
+            id,
+            channel,
+            scope,
+            consumer,
+            position,
+        } = request
+        else {
+            return;
+        };
+        let mut bus = self.bus();
+        let now_ms = bus.now().unix_ms;
+        let acked = self
+            .known(&channel)
+            .and_then(|()| match bus.stream(&channel) {
+                Some(stream) => stream.ack(&scope, consumer, position, now_ms),
+                None if position.is_some_and(|position| position.offset > 0) => {
+                    Err(BrokerFailure::UnknownPosition)
+                }
+                None => Ok(None),
+            });
+        match acked {
+            Ok(position) => bus.tell(worker, BrokerEvent::Acked { id, position }),
+            Err(failure) => bus.tell_failed(worker, id, failure),
+        }
+    }
+
+    fn known(&self, channel: &ChannelName) -> Result<(), BrokerFailure> {
+        let known = self.rules.rules(channel).map(|_| ());
+        known.ok_or(BrokerFailure::UnknownChannel)
     }
 
     fn ask_receipts(
-        &mut self,
+        &self,
         worker: WorkerId,
         id: RequestId,
         channel: &ChannelName,
         position: Position,
     ) {
-        let followers = self.followers.get(channel).map_or(&[][..], Vec::as_slice);
-        let asked = self.questions.ask(worker, id, followers, self.now.instant);
+        let mut registry = self.registry();
+        let bus = self.bus();
+        let now = bus.now().instant;
+        let asked = registry
+            .questions
+            .ask(worker, id, bus.followers(channel), now);
         let Some(ask) = asked else {
             let receipts = Receipts::default();
-            return self.tell(worker, BrokerEvent::Receipts { id, receipts });
+            return bus.tell(worker, BrokerEvent::Receipts { id, receipts });
         };
         let question = BrokerEvent::AskReceipts {
             ask,
             channel: channel.clone(),
             position,
         };
-        self.tell_followers(channel, &question);
+        bus.tell_followers(channel, &question);
     }
 
-    fn give(&self, answers: impl IntoIterator<Item = Answer>) {
-        for (worker, answer) in answers {
-            self.tell(worker, answer);
+    /// Called with the registry's lock held, so that joins and leaves are told in their order.
+    fn tell_changes(&self, changes: impl IntoIterator<Item = PresenceChange>) {
+        for change in changes {
+            let channel = change.channel.clone();
+            let event = BrokerEvent::Presence(Arc::new(change));
+            self.bus().tell_followers(&channel, &event);
         }
     }
+}
 
-    fn publish(&mut self, worker: WorkerId, id: RequestId, draft: Draft) {
-        let Some(rules) = self.rules.rules(&draft.channel).cloned() else {
-            self.tell_failed(worker, id, BrokerFailure::UnknownChannel);
-            return;
+/// What streams in memory have after a sequence number, in its order.
+fn by_sequence(
+    bus: &Bus,
+    filter: &Filter,
+    after: u64,
+    limit: ReadLimit,
+) -> (Vec<ChannelGap>, Vec<Arc<Publication>>) {
+    let (mut gaps, mut streams, mut next) = (Vec::new(), Vec::new(), BinaryHeap::new());
+    for (channel, stream) in bus.matching(filter) {
+        let (gap, mut publications) = stream.after_sequence(channel, after);
+        gaps.extend(gap);
+        if let Some(first) = publications.next() {
+            next.push(Reverse((first.sequence, streams.len())));
+            streams.push((first, publications));
+        }
+    }
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    while let Some(Reverse((_, of))) = next.pop() {
+        let Some((publication, publications)) = streams.get_mut(of) else {
+            break;
         };
-        let channel = draft.channel.clone();
-        let now_ms = self.now.unix_ms;
-        let sequence = self.next_sequence();
-        let Some(stream) = self.stream(worker, id, &channel) else {
-            return;
-        };
-        if let Some(position) = stream.published_before(&draft) {
-            self.tell(
-                worker,
-                BrokerEvent::Published {
-                    id,
-                    position,
-                    duplicate: true,
-                },
-            );
-            return;
+        bytes += publication.weight();
+        if page.len() >= limit.count as usize || (bytes > limit.bytes && !page.is_empty()) {
+            break;
         }
-        let publication = stream.publish(draft, sequence, &rules, now_ms);
-        let position = publication.position;
-        self.tell(
-            worker,
-            BrokerEvent::Published {
-                id,
-                position,
-                duplicate: false,
-            },
-        );
-        self.tell_followers(&channel, &BrokerEvent::Publication(publication));
-    }
-
-    /// The stream of a channel, begun if need be; a channel without a rule has none, and the
-    /// worker is told.
-    fn stream(
-        &mut self,
-        worker: WorkerId,
-        id: RequestId,
-        channel: &ChannelName,
-    ) -> Option<&mut Stream> {
-        if self.rules.rules(channel).is_none() {
-            self.tell_failed(worker, id, BrokerFailure::UnknownChannel);
-            return None;
+        page.push(Arc::clone(publication));
+        if let Some(later) = publications.next() {
+            *publication = later;
+            next.push(Reverse((later.sequence, of)));
         }
-        let now = self.now;
-        let newest = &mut self.epoch;
-        let begin = || Stream::new(*newest.insert(fresh_epoch(*newest, now)));
-        let stream = self.streams.entry(channel.clone()).or_insert_with(begin);
-        stream.used_ms = now.unix_ms;
-        Some(stream)
     }
+    (gaps, page)
+}
 
-    fn tell_change(&self, change: Option<PresenceChange>) {
-        let Some(change) = change else { return };
-        let channel = change.channel.clone();
-        self.tell_followers(&channel, &BrokerEvent::Presence(Arc::new(change)));
+fn give(bus: &Bus, answers: impl IntoIterator<Item = Answer>) {
+    for (worker, answer) in answers {
+        bus.tell(worker, answer);
     }
 }

@@ -2,12 +2,13 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    sync::Arc,
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, LazyLock},
 };
 
 use offhook_engine::{
-    BrokerFailure, ChannelRules, Draft, Epoch, Key, Place, Position, Publication, ReadFrom,
-    ReadLimit, ReadStart, Resolution, StreamState, Trimmed,
+    BrokerFailure, ChannelGap, ChannelName, ChannelRules, Draft, Epoch, Key, Place, Position,
+    Publication, ReadFrom, ReadLimit, ReadStart, Resolution, StreamState, Trimmed,
 };
 
 use crate::cursors::{Cursor, MAX_CONSUMERS, abandoned};
@@ -15,7 +16,15 @@ use crate::cursors::{Cursor, MAX_CONSUMERS, abandoned};
 /// Keys remembered for one channel, whatever the window: they are memory.
 const MAX_KEYS: usize = 100_000;
 
-type ScopedKey = (Box<str>, Key);
+/// A scope and a key in it, hashed: 16 bytes instead of the texts. With random hash keys two of
+/// them are the same as often as two random UUIDs.
+type ScopedKey = [u64; 2];
+
+fn scoped(scope: &str, key: &Key) -> ScopedKey {
+    static HASHERS: LazyLock<[RandomState; 2]> =
+        LazyLock::new(|| [RandomState::new(), RandomState::new()]);
+    [0, 1].map(|half| HASHERS[half].hash_one((scope, key)))
+}
 
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -25,6 +34,9 @@ pub(crate) struct Stream {
     retained: VecDeque<Arc<Publication>>,
     bytes: u64,
     trimmed: Trimmed,
+    /// The sequence numbers of the newest publication and of the newest that was dropped.
+    sequence: u64,
+    dropped_sequence: u64,
     keys: HashMap<ScopedKey, u64>,
     /// The keys in the order they came, with when.
     key_times: VecDeque<(u64, ScopedKey)>,
@@ -41,6 +53,8 @@ impl Stream {
             retained: VecDeque::new(),
             bytes: 0,
             trimmed: Trimmed::default(),
+            sequence: 0,
+            dropped_sequence: 0,
             keys: HashMap::new(),
             key_times: VecDeque::new(),
             cursors: BTreeMap::new(),
@@ -63,14 +77,19 @@ impl Stream {
         }
     }
 
+    /// Nothing was ever published.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head == 0
+    }
+
     /// Nothing is lost but the epoch when this stream is forgotten.
     pub(crate) fn is_bare(&self) -> bool {
         self.retained.is_empty() && self.keys.is_empty() && self.cursors.is_empty()
     }
 
     pub(crate) fn published_before(&self, draft: &Draft) -> Option<Position> {
-        let key = draft.key.clone()?;
-        let offset = *self.keys.get(&(draft.key_scope().into(), key))?;
+        let key = scoped(&draft.key_scope(), draft.key.as_ref()?);
+        let offset = *self.keys.get(&key)?;
         Some(self.at(offset))
     }
 
@@ -83,9 +102,10 @@ impl Stream {
     ) -> Arc<Publication> {
         let place = Place::after(self.at(self.head), sequence);
         self.head += 1;
-        if let Some(key) = draft.key.clone() {
-            let key = (draft.key_scope().into(), key);
-            self.key_times.push_back((now_ms, key.clone()));
+        self.sequence = sequence;
+        if let Some(key) = &draft.key {
+            let key = scoped(&draft.key_scope(), key);
+            self.key_times.push_back((now_ms, key));
             self.keys.insert(key, self.head);
         }
         let publication = Arc::new(draft.at(place));
@@ -105,9 +125,12 @@ impl Stream {
     ) -> Result<Option<Position>, BrokerFailure> {
         let before = self.cursors.get(scope).and_then(|mine| mine.get(&consumer));
         let before = before.copied();
-        let Some(position) = position.filter(|_| self.head > 0) else {
+        let Some(position) = position else {
             return Ok(before.map(|before| before.position));
         };
+        if position.epoch != self.epoch || position.offset > self.head {
+            return Err(BrokerFailure::UnknownPosition);
+        }
         let mine = self.cursors.entry(scope.into()).or_default();
         if before.is_none() && mine.len() >= MAX_CONSUMERS {
             let all = mine.iter().map(|(name, cursor)| (name.clone(), *cursor));
@@ -147,17 +170,22 @@ impl Stream {
             };
             self.keys.remove(&key);
         }
+        if self.keys.capacity() > 4 * self.keys.len().max(16) {
+            self.keys.shrink_to_fit();
+            self.key_times.shrink_to_fit();
+        }
     }
 
     fn drop_oldest(&mut self, why: Trimmed) {
         if let Some(oldest) = self.retained.pop_front() {
             self.bytes -= oldest.weight() as u64;
             self.trimmed = why;
+            self.dropped_sequence = oldest.sequence;
         }
     }
 
     /// Where a read begins. This stream has one epoch: it ends with the broker.
-    fn start(&self, from: ReadFrom) -> ReadStart {
+    pub(crate) fn start(&self, from: ReadFrom) -> ReadStart {
         let (resolution, agreed) = match from {
             ReadFrom::Start => (Resolution::Continuous, 0),
             ReadFrom::Last(count) => (Resolution::Continuous, self.head.saturating_sub(count)),
@@ -175,6 +203,23 @@ impl Stream {
             agreed: self.at(agreed),
             after: self.at(after),
         }
+    }
+
+    /// What is retained with a higher sequence number, and what is missing of that.
+    pub(crate) fn after_sequence(
+        &self,
+        channel: &ChannelName,
+        sequence: u64,
+    ) -> (Option<ChannelGap>, impl Iterator<Item = &Arc<Publication>>) {
+        let from = self.retained.partition_point(|p| p.sequence <= sequence);
+        let missing = self.dropped_sequence > sequence;
+        let gap = missing.then(|| ChannelGap {
+            channel: channel.clone(),
+            from: self.at(0),
+            to: self.at(self.state().first - 1),
+            reason: self.trimmed.into(),
+        });
+        (gap, self.retained.iter().skip(from))
     }
 
     pub(crate) fn read(

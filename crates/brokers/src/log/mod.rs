@@ -13,8 +13,12 @@
 //! **The way of a publication.** A worker's [`submit`](crate::Broker::submit) puts it into a
 //! bounded queue. One writer thread takes everything that waits there, gives offsets, writes one
 //! batch and makes it durable with one fsync: the longer an fsync takes, the more publications the
-//! next one carries. Only then come the acknowledgements and the news to followers. Reads of
-//! history go to a second thread, so that nobody's long read delays an fsync.
+//! next one carries. Only then come the acknowledgements, and the updates to followers.
+//!
+//! **Everything else** happens in the caller's thread (`shared.rs`), from what the bus knows of
+//! each stream as of the last commit: the writer tells it under one lock together with its
+//! followers, after the fsync and never during it. History, and channels that nobody has used, are
+//! read by a second thread. So a slow fsync delays durable acknowledgements and nothing else.
 //!
 //! **What is on disk**, five keyspaces in one journal, so that a batch is there whole or not at
 //! all:
@@ -33,17 +37,41 @@
 //! or that lost its newest publications. A channel that nobody has published to costs nothing on
 //! disk, and its position is good across restarts all the same.
 //!
+//! Every keyspace also has an entry that says which log it belongs to.
+//!
+//! **What if files are missing, or of another log.** The `manifest` says what a log consists of;
+//! `inventory.rs` compares it with what is there before the store may touch anything, because the
+//! store takes what is missing for what never was. Without what the manifest names, the log is
+//! not opened.
+//!
 //! **What if the disk lies or breaks.** Blocks and journal entries carry checksums. Beside the
-//! store lies a witness: 16 bytes with the number of the newest batch that was acknowledged,
-//! written after the batch and outside its journal. A store that opens with an older batch than
-//! its witness has lost something acknowledged, and is not served as good.
+//! store lies a `witness`: the number of the newest batch that was acknowledged, written after the
+//! batch and outside its journal. A store that opens with an older batch than its witness has lost
+//! something acknowledged, and is not served. One that opens with a newer batch has something
+//! whose fsync may have failed: its journals are copied into new files first (`copy_forward.rs`).
+//! After a failed write the store is only read until the disk takes writes again. A publication
+//! that can't be read costs a gap with a reason of its own, and nothing else (`damage.rs`).
 
+mod checker;
+mod condition;
+mod copy_forward;
+mod damage;
+mod filters;
+mod inventory;
+mod loading;
+mod manifest;
 mod open_error;
+mod opening;
+mod private;
 mod queue;
 mod reader;
 mod record;
 mod retained;
+mod shared;
+mod shared_store;
 mod store;
+#[cfg(test)]
+mod tests;
 mod witness;
 mod writer;
 
@@ -51,22 +79,27 @@ use std::{
     fmt,
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        Arc,
+        mpsc::{SyncSender, sync_channel},
     },
     thread::JoinHandle,
 };
 
-use offhook_engine::{BrokerEvent, BrokerFailure, BrokerRequest, Now, RequestId, RuleBook};
+use offhook_engine::{BrokerRequest, Now, RuleBook};
 
-pub use self::open_error::OpenError;
 use self::{
+    checker::Checker,
+    condition::Condition,
+    inventory::Inventory,
+    opening::Opened,
     queue::{Job, JobQueue},
-    reader::Reader,
-    store::{SharedStore, Store},
+    reader::{ReadQueue, Reader},
+    shared::Shared,
+    shared_store::SharedStore,
     witness::Witness,
     writer::Writer,
 };
+pub use self::{open_error::OpenError, private::private_directory};
 use crate::{
     broker::{Broker, Health, WorkerId},
     hub::Hub,
@@ -102,6 +135,9 @@ pub struct LogOptions {
     pub queue_bytes: usize,
     /// Bytes of memory for blocks read from disk. Default 64 MiB.
     pub cache_bytes: u64,
+    /// Bytes that are read with each tick to find damage, so that everything is read over and
+    /// over; 0 for never. Default 4 MiB: 14 GB an hour, and little of what any disk can read.
+    pub check_bytes: usize,
 }
 
 impl LogOptions {
@@ -114,6 +150,7 @@ impl LogOptions {
             queue_count: 65_536,
             queue_bytes: 64 << 20,
             cache_bytes: 64 << 20,
+            check_bytes: 4 << 20,
         }
     }
 }
@@ -133,12 +170,19 @@ impl LogOptions {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Log {
-    queue: Arc<JobQueue>,
-    health: Arc<Mutex<Health>>,
-    /// The mailboxes are needed here only to say that the queue is full.
-    mailboxes: Mutex<std::collections::BTreeMap<WorkerId, Arc<Mailbox>>>,
-    next_worker: AtomicU64,
+    shared: Arc<Shared>,
+    condition: Arc<Condition>,
+    /// Dropped, it ends the thread that checks.
+    ticks: Option<SyncSender<()>>,
     threads: Vec<JoinHandle<()>>,
+    warnings: Vec<String>,
+    _lock: std::fs::File,
+}
+
+/// What the writer keeps beside the store.
+struct Files {
+    witness: Witness,
+    inventory: Inventory,
 }
 
 impl Log {
@@ -152,22 +196,36 @@ impl Log {
             path: path.clone(),
             error,
         };
-        std::fs::create_dir_all(&path).map_err(io)?;
-        let store = Store::open(&options).map_err(|error| OpenError::of(&path, error))?;
-        let witness = Witness::open(&path).map_err(io)?;
-        let accept_loss = options.accept_loss || options.durability == Durability::Os;
-        let epochs = store.begin_epoch(&witness, now, accept_loss, &path)?;
+        let Opened {
+            store,
+            epochs,
+            witness,
+            inventory,
+            lock,
+            warnings,
+        } = opening::open(&options, now)?;
         let newest = store
             .newest()
             .map_err(|error| OpenError::of(&path, error))?;
-        let sequence = Arc::new(AtomicU64::new(newest.sequence));
-        let queue = Arc::new(JobQueue::new(options.queue_count, options.queue_bytes));
-        let health = Arc::new(Mutex::new(Health::Good));
+        let hub = Hub::new(rules, epochs.current(), newest.sequence, now);
+        let sessions = store
+            .sessions()
+            .map_err(|error| OpenError::of(&path, error))?;
+        hub.restore_sessions(sessions);
+        let shared = Arc::new(Shared {
+            hub,
+            jobs: JobQueue::new(options.queue_count, options.queue_bytes),
+            reads: ReadQueue::default(),
+            epochs: Arc::new(epochs),
+        });
+        let condition = Arc::new(Condition::default());
+        let check_bytes = options.check_bytes;
         let store = SharedStore::new(options, store);
-        let (reads, reader) = Reader::new(store.clone(), Arc::clone(&health));
-        let hub = Hub::new(rules, sequence, now);
-        let writer = Writer::new(store, witness, reads, hub, epochs, Arc::clone(&health));
-        let jobs = Arc::clone(&queue);
+        let (ticks, told) = sync_channel(1);
+        let checker = Checker::new(store.clone(), Arc::clone(&condition), check_bytes, told);
+        let reader = Reader::new(Arc::clone(&shared), store.clone(), Arc::clone(&condition));
+        let files = Files { witness, inventory };
+        let writer = Writer::new(Arc::clone(&shared), store, files, Arc::clone(&condition));
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new()
                 .name(name.to_owned())
@@ -175,65 +233,50 @@ impl Log {
                 .map_err(io)
         };
         let threads = vec![
-            spawn("log-writer", Box::new(move || writer.run(&jobs)))?,
+            spawn("log-writer", Box::new(move || writer.run()))?,
             spawn("log-reader", Box::new(move || reader.run()))?,
+            spawn("log-checker", Box::new(move || checker.run()))?,
         ];
-        let (mailboxes, next_worker) = (Mutex::default(), AtomicU64::new(1));
         Ok(Self {
-            queue,
-            health,
-            mailboxes,
-            next_worker,
+            shared,
+            condition,
+            ticks: Some(ticks),
             threads,
+            warnings,
+            _lock: lock,
         })
     }
 
-    fn busy(&self, worker: WorkerId, id: RequestId) {
-        let mailboxes = self
-            .mailboxes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(mailbox) = mailboxes.get(&worker) {
-            mailbox.put(BrokerEvent::Failed {
-                id,
-                failure: BrokerFailure::Busy,
-            });
-        }
+    /// What an operator should know of how the log was found.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 }
 
 impl Broker for Log {
     fn attach(&self, mailbox: Arc<Mailbox>) -> WorkerId {
-        let worker = WorkerId(self.next_worker.fetch_add(1, Ordering::Relaxed));
-        let mut mailboxes = self
-            .mailboxes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        mailboxes.insert(worker, Arc::clone(&mailbox));
-        self.queue.put_always(Job::Attach { worker, mailbox });
-        worker
+        self.shared.hub.attach(mailbox)
     }
 
     fn detach(&self, worker: WorkerId) {
-        let mut mailboxes = self
-            .mailboxes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        mailboxes.remove(&worker);
-        self.queue.put_always(Job::Detach { worker });
+        self.shared.hub.detach(worker);
     }
 
     fn submit(&self, worker: WorkerId, request: BrokerRequest) {
-        if let Some(Job::Request { worker, request }) =
-            self.queue.put(Job::Request { worker, request })
-            && let Some(id) = answered(&request)
-        {
-            self.busy(worker, id);
-        }
+        self.shared.submit(worker, request);
     }
 
     fn tick(&self, now: Now) {
-        self.queue.put_always(Job::Tick(now));
+        self.shared.hub.tick(now);
+        for ended in self.shared.hub.end_sessions(now) {
+            self.shared.jobs.put_always(Job::Session(ended));
+        }
+        self.shared.jobs.put_always(Job::Tick(now));
+        if let Some(ticks) = &self.ticks {
+            // One that is still busy with the last tick needs no other.
+            let _busy = ticks.try_send(());
+        }
     }
 
     fn health(&self) -> Health {
@@ -241,39 +284,14 @@ impl Broker for Log {
             let text = "a thread of the log died, its message is in the server's output; restart";
             return Health::Failing(text.to_owned());
         }
-        self.health
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-}
-
-/// The id of a request that wants an answer.
-fn answered(request: &BrokerRequest) -> Option<RequestId> {
-    match request {
-        BrokerRequest::Publish { id, .. }
-        | BrokerRequest::Follow { id, .. }
-        | BrokerRequest::History { id, .. }
-        | BrokerRequest::Members { id, .. }
-        | BrokerRequest::Ack { id, .. }
-        | BrokerRequest::FollowFilter { id, .. }
-        | BrokerRequest::FilterHistory { id, .. }
-        | BrokerRequest::LoadSession { id, .. }
-        | BrokerRequest::Receipts { id, .. } => Some(*id),
-        BrokerRequest::Unfollow { .. }
-        | BrokerRequest::UnfollowFilter { .. }
-        | BrokerRequest::SaveSession { .. }
-        | BrokerRequest::DropSession { .. }
-        | BrokerRequest::Join { .. }
-        | BrokerRequest::Leave { .. }
-        | BrokerRequest::Found { .. }
-        | BrokerRequest::Renew { .. } => None,
+        self.condition.health()
     }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
-        self.queue.put_always(Job::Stop);
+        self.shared.jobs.put_always(Job::Stop);
+        drop(self.ticks.take());
         for thread in self.threads.drain(..) {
             // A thread that panicked has nothing more to say than its message.
             drop(thread.join());

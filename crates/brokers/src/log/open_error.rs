@@ -30,14 +30,44 @@ pub enum OpenError {
         /// What was found.
         found: String,
     },
-    /// The newest acknowledged publications are not there.
+    /// Something that the log consists of is not there.
+    Missing {
+        /// The directory.
+        path: PathBuf,
+        /// The file.
+        file: String,
+    },
+    /// Files of another log, or of another time, are among those of this one.
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+    },
+    /// Acknowledged publications are not there.
     LostAcknowledged {
         /// The directory.
         path: PathBuf,
+        /// How that is known.
+        found: String,
     },
 }
 
 impl OpenError {
+    pub(super) fn missing(path: &Path, file: impl fmt::Display) -> Self {
+        Self::Missing {
+            path: path.to_owned(),
+            file: file.to_string(),
+        }
+    }
+
+    pub(super) fn foreign(path: &Path, found: String) -> Self {
+        Self::Foreign {
+            path: path.to_owned(),
+            found,
+        }
+    }
+
     pub(super) fn of(path: &Path, error: fjall::Error) -> Self {
         let path = path.to_owned();
         if let fjall::Error::Io(error) = error {
@@ -63,8 +93,9 @@ impl fmt::Display for OpenError {
             ),
             Self::Io { path, error } => write!(
                 f,
-                "{}: the log can't be opened: {error}; check permissions and free space",
-                path.display()
+                "{}: the log can't be opened: {error}; {}",
+                path.display(),
+                what_to_do(error.kind())
             ),
             Self::Corrupt { path, found } => write!(
                 f,
@@ -72,11 +103,23 @@ impl fmt::Display for OpenError {
                  it away to begin an empty log",
                 path.display()
             ),
-            Self::LostAcknowledged { path } => write!(
+            Self::Missing { path, file } => write!(
                 f,
-                "{}: the newest acknowledged publications are missing, the disk lost writes; \
-                 restore the directory from a backup, or accept the loss and start under new \
-                 epochs, so that every subscriber is told of a gap",
+                "{}: the log is incomplete: {file} is missing; put it back, restore the \
+                 directory from a backup, or move it away to begin an empty log",
+                path.display()
+            ),
+            Self::Foreign { path, found } => write!(
+                f,
+                "{}: the files here do not belong together: {found}; restore the directory from \
+                 a backup, or move it away to begin an empty log",
+                path.display()
+            ),
+            Self::LostAcknowledged { path, found } => write!(
+                f,
+                "{}: acknowledged publications are missing ({found}); restore the directory from \
+                 a backup, or accept the loss with storage.accept_loss = true, and every \
+                 subscriber is told of a gap",
                 path.display()
             ),
         }
@@ -87,9 +130,31 @@ impl std::error::Error for OpenError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io { error, .. } => Some(error),
-            Self::InUse { .. } | Self::Corrupt { .. } | Self::LostAcknowledged { .. } => None,
+            Self::InUse { .. }
+            | Self::Corrupt { .. }
+            | Self::Missing { .. }
+            | Self::Foreign { .. }
+            | Self::LostAcknowledged { .. } => None,
         }
     }
+}
+
+/// What an operator does about an error of the system.
+fn what_to_do(kind: io::ErrorKind) -> &'static str {
+    if is_full(kind) {
+        return "the disk is full: make room";
+    }
+    if kind == io::ErrorKind::PermissionDenied {
+        return "give this user the right to read and write it";
+    }
+    "check the directory and the disk"
+}
+
+fn is_full(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// What a failed read or write is to those who asked.
@@ -110,10 +175,7 @@ pub(super) fn failure_of(error: &fjall::Error) -> BrokerFailure {
 }
 
 fn failure_of_io(kind: io::ErrorKind) -> BrokerFailure {
-    if matches!(
-        kind,
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    ) {
+    if is_full(kind) {
         BrokerFailure::StorageFull
     } else if matches!(
         kind,

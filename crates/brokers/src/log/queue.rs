@@ -2,29 +2,36 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use offhook_engine::{BrokerRequest, Now};
+use offhook_engine::{BrokerFailure, BrokerRequest, ChannelName, Now};
 
-use crate::{broker::WorkerId, mailbox::Mailbox};
+use super::{retained::Retained, shared::answered};
+use crate::{broker::WorkerId, hub::Change};
 
 /// The most the writer takes at once: what one fsync carries.
 const BATCH: usize = 8192;
 
 #[derive(Debug)]
 pub(super) enum Job {
-    Attach {
-        worker: WorkerId,
-        mailbox: Arc<Mailbox>,
-    },
-    Detach {
-        worker: WorkerId,
+    /// A channel that the writer asked for.
+    Loaded {
+        channel: ChannelName,
+        /// None for one that nothing was ever published in.
+        found: Result<Option<Box<Retained>>, BrokerFailure>,
     },
     Request {
         worker: WorkerId,
         request: BrokerRequest,
     },
+    /// A channel that is not in use and has something to be trimmed.
+    Swept {
+        channel: ChannelName,
+        retained: Box<Retained>,
+    },
+    /// What is to be remembered of a session with the next batch.
+    Session(Change),
     Tick(Now),
     Stop,
 }
@@ -34,19 +41,25 @@ impl Job {
     pub(super) fn time(&self) -> Option<u64> {
         match self {
             Self::Tick(now) => Some(now.unix_ms),
-            Self::Request { .. } | Self::Attach { .. } | Self::Detach { .. } | Self::Stop => None,
+            Self::Request { .. }
+            | Self::Loaded { .. }
+            | Self::Swept { .. }
+            | Self::Session(_)
+            | Self::Stop => None,
         }
+    }
+
+    /// Whether something may be published because of it.
+    pub(super) fn may_publish(&self) -> bool {
+        matches!(self, Self::Request { .. } | Self::Loaded { .. })
     }
 
     fn bytes(&self) -> usize {
         match self {
-            Self::Request {
-                request: BrokerRequest::Publish { draft, .. },
-                ..
-            } => draft.data.len(),
-            Self::Request { .. }
-            | Self::Attach { .. }
-            | Self::Detach { .. }
+            Self::Request { request, .. } => request_bytes(request),
+            Self::Loaded { .. }
+            | Self::Swept { .. }
+            | Self::Session(_)
             | Self::Tick(_)
             | Self::Stop => 0,
         }
@@ -55,9 +68,21 @@ impl Job {
     /// Never refused: what makes room, and what there is at most one of for each connection.
     fn is_bounded_elsewhere(&self) -> bool {
         match self {
-            Self::Request { request, .. } => super::answered(request).is_none(),
-            Self::Attach { .. } | Self::Detach { .. } | Self::Tick(_) | Self::Stop => true,
+            Self::Request { request, .. } => answered(request).is_none(),
+            Self::Loaded { .. }
+            | Self::Swept { .. }
+            | Self::Session(_)
+            | Self::Tick(_)
+            | Self::Stop => true,
         }
+    }
+}
+
+/// Bytes of data that a request holds while it waits.
+pub(super) fn request_bytes(request: &BrokerRequest) -> usize {
+    match request {
+        BrokerRequest::Publish { draft, .. } => draft.data.len(),
+        _ => 0,
     }
 }
 
@@ -101,6 +126,11 @@ impl JobQueue {
     }
 
     fn push(&self, mut jobs: MutexGuard<'_, Jobs>, job: Job) {
+        if let (Some(Job::Tick(last)), Job::Tick(now)) = (jobs.waiting.back_mut(), &job) {
+            // While an fsync takes long, the latest time is enough.
+            *last = *now;
+            return;
+        }
         jobs.bytes += job.bytes();
         jobs.waiting.push_back(job);
         let was_empty = jobs.waiting.len() == 1;

@@ -1,31 +1,40 @@
-//! The thread that reads history, so that nobody's long read delays an fsync.
+//! The thread that reads: history, and channels that were not in use, so that neither delays an
+//! fsync.
 
 use std::{
+    cell::RefCell,
+    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use offhook_engine::{
     BrokerEvent, BrokerFailure, ChannelName, Publication, ReadLimit, ReadStart, RequestId,
-    StreamState,
+    StreamState, Trimmed,
 };
 
 use super::{
-    open_error::failure_of,
+    condition::Condition,
+    damage,
+    filters::{self, FilterJob},
+    loading::load,
+    queue::Job,
     record::{decode, offset_of},
-    store::{SharedStore, Store},
+    retained::Retained,
+    shared::Shared,
+    shared_store::SharedStore,
+    store::Store,
 };
 use crate::{
-    broker::Health,
     lineage::{Epochs, Lineage},
     mailbox::Mailbox,
 };
 
 /// Reads that may wait: all workers' reads under way fit many times.
-const WAITING: usize = 4096;
+const READS: usize = 4096;
+/// Channels that may wait to be loaded for followers: a crowd that comes back to channels of its
+/// own fits.
+const LOADS: usize = 65_536;
 
 pub(super) struct ReadJob {
     pub(super) mailbox: Arc<Mailbox>,
@@ -33,80 +42,265 @@ pub(super) struct ReadJob {
     pub(super) channel: ChannelName,
     pub(super) number: u32,
     pub(super) epochs: Arc<Epochs>,
-    pub(super) lineage: Lineage,
+    pub(super) lineage: Arc<Lineage>,
     pub(super) stream: StreamState,
     pub(super) start: ReadStart,
     pub(super) limit: ReadLimit,
 }
 
+/// What is to be loaded from disk.
+#[derive(Debug)]
+pub(super) enum Load {
+    /// A channel that somebody follows or reads.
+    ForBus(ChannelName),
+    /// A channel that somebody publishes in.
+    ForWriter(ChannelName),
+    /// Some of all channels, to find what is too old in those that are not in use.
+    Sweep,
+}
+
+/// What waits for the reader. Loads come before reads: more waits for them.
+#[derive(Default)]
+pub(super) struct ReadQueue {
+    waiting: Mutex<Waiting>,
+    filled: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    loads: VecDeque<Load>,
+    reads: VecDeque<ReadJob>,
+    filters: VecDeque<FilterJob>,
+    closed: bool,
+}
+
+enum Task {
+    Load(Load),
+    Read(ReadJob),
+    Filter(FilterJob),
+}
+
+impl ReadQueue {
+    /// Takes a load. False when too many wait; those for the writer are bounded by what waits
+    /// there.
+    pub(super) fn load(&self, load: Load) -> bool {
+        let mut waiting = self.lock();
+        if matches!(load, Load::ForBus(_)) && waiting.loads.len() >= LOADS {
+            return false;
+        }
+        waiting.loads.push_back(load);
+        drop(waiting);
+        self.filled.notify_one();
+        true
+    }
+
+    /// Takes a read. False when too many wait.
+    pub(super) fn read(&self, job: ReadJob) -> bool {
+        let mut waiting = self.lock();
+        if waiting.reads.len() >= READS {
+            return false;
+        }
+        waiting.reads.push_back(job);
+        drop(waiting);
+        self.filled.notify_one();
+        true
+    }
+
+    /// Takes a read of all channels that match a filter. False when too many wait.
+    pub(super) fn filter(&self, job: FilterJob) -> bool {
+        let mut waiting = self.lock();
+        if waiting.filters.len() >= READS {
+            return false;
+        }
+        waiting.filters.push_back(job);
+        drop(waiting);
+        self.filled.notify_one();
+        true
+    }
+
+    /// The reader ends with what waits now.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.filled.notify_one();
+    }
+
+    fn take(&self) -> Option<Task> {
+        let mut waiting = self.lock();
+        loop {
+            if let Some(load) = waiting.loads.pop_front() {
+                return Some(Task::Load(load));
+            }
+            if let Some(job) = waiting.reads.pop_front() {
+                return Some(Task::Read(job));
+            }
+            if let Some(job) = waiting.filters.pop_front() {
+                return Some(Task::Filter(job));
+            }
+            if waiting.closed {
+                return None;
+            }
+            waiting = self
+                .filled
+                .wait(waiting)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Channels that one tick looks through for what is too old.
+const SWEEP: usize = 64;
+
 pub(super) struct Reader {
+    shared: Arc<Shared>,
     store: SharedStore,
-    jobs: Receiver<ReadJob>,
-    health: Arc<Mutex<Health>>,
+    /// Where the last sweep ended.
+    swept: RefCell<String>,
+    condition: Arc<Condition>,
 }
 
 impl Reader {
-    pub(super) fn new(
-        store: SharedStore,
-        health: Arc<Mutex<Health>>,
-    ) -> (SyncSender<ReadJob>, Self) {
-        let (reads, jobs) = sync_channel(WAITING);
-        (
-            reads,
-            Self {
-                store,
-                jobs,
-                health,
-            },
-        )
+    pub(super) fn new(shared: Arc<Shared>, store: SharedStore, condition: Arc<Condition>) -> Self {
+        Self {
+            shared,
+            store,
+            swept: RefCell::default(),
+            condition,
+        }
     }
 
     /// Until the writer is gone.
     pub(super) fn run(self) {
-        while let Ok(job) = self.jobs.recv() {
-            let id = job.id;
-            // The store may panic over a damaged block; that is one failed read, not a dead thread.
-            let event = match catch_unwind(AssertUnwindSafe(|| self.read(&job))) {
-                Ok(Ok((stream, start, publications))) => BrokerEvent::History {
-                    id,
-                    stream,
-                    start,
-                    publications,
-                },
-                Ok(Err(failure)) => BrokerEvent::Failed { id, failure },
-                Err(_) => {
-                    self.report(&format!("channel {}", job.channel));
-                    BrokerEvent::Failed {
-                        id,
-                        failure: BrokerFailure::StorageCorrupt,
-                    }
-                }
-            };
-            job.mailbox.put(event);
+        while let Some(task) = self.shared.reads.take() {
+            match task {
+                Task::Load(load) => self.load(load),
+                Task::Read(job) => self.answer(&job),
+                Task::Filter(job) => self.answer_filter(&job),
+            }
         }
+    }
+
+    fn answer(&self, job: &ReadJob) {
+        let id = job.id;
+        let event = match self.read(job) {
+            Ok((stream, start, publications)) => BrokerEvent::History {
+                id,
+                stream,
+                start,
+                publications,
+            },
+            Err(failure) => BrokerEvent::Failed { id, failure },
+        };
+        job.mailbox.put(event);
+    }
+
+    fn answer_filter(&self, job: &FilterJob) {
+        let found = catch_unwind(AssertUnwindSafe(|| {
+            let store = self.store.get().ok_or(BrokerFailure::StorageFailed)?;
+            filters::read(&self.shared, &store, job)
+        }));
+        let found = found.unwrap_or(Err(BrokerFailure::StorageCorrupt));
+        let id = job.id;
+        job.mailbox.put(match found {
+            Ok(event) => event,
+            Err(failure) => BrokerEvent::Failed { id, failure },
+        });
+    }
+
+    fn load(&self, load: Load) {
+        match load {
+            Load::ForWriter(channel) => {
+                let found = self.find_guarded(&channel);
+                let found = found.map(|found| found.map(Box::new));
+                self.shared.jobs.put_always(Job::Loaded { channel, found });
+            }
+            Load::ForBus(channel) => {
+                let rules = self.shared.hub.rules().rules(&channel).cloned();
+                let rules = rules.ok_or(BrokerFailure::UnknownChannel);
+                let view = rules.and_then(|rules| {
+                    let found = self.find_guarded(&channel)?;
+                    let retained = found.unwrap_or_else(|| Retained::new(0));
+                    Ok(self.shared.view(&retained, &rules.history))
+                });
+                self.shared.loaded(&channel, view);
+            }
+            Load::Sweep => self.sweep(),
+        }
+    }
+
+    /// Looks through a few channels, and tells the writer of those that have something too old.
+    fn sweep(&self) {
+        let Some(store) = self.store.get() else {
+            return;
+        };
+        let mut swept = self.swept.borrow_mut();
+        let names = store.channels_after(&swept, SWEEP).unwrap_or_default();
+        *swept = names.last().cloned().unwrap_or_default();
+        for name in names {
+            let Ok(channel) = ChannelName::new(&name) else {
+                continue;
+            };
+            let rules = self.shared.hub.rules().rules(&channel);
+            let Some(rules) = rules.filter(|rules| rules.history.age.is_some()) else {
+                continue;
+            };
+            let Ok(Some(retained)) = self.find_guarded(&channel) else {
+                continue;
+            };
+            let now_ms = self.shared.hub.bus().now().unix_ms;
+            if retained.clone().trim(&rules.history, now_ms).is_some() {
+                let retained = Box::new(retained);
+                self.shared
+                    .jobs
+                    .put_always(Job::Swept { channel, retained });
+            }
+        }
+    }
+
+    /// What is on disk; a store that panics over a damaged block is one channel that can't be read.
+    fn find_guarded(&self, channel: &ChannelName) -> Result<Option<Retained>, BrokerFailure> {
+        let found = catch_unwind(AssertUnwindSafe(|| self.find(channel)));
+        found.unwrap_or_else(|_| {
+            let what = "what is known of it can't be read".to_owned();
+            self.condition.damaged(channel, what);
+            Err(BrokerFailure::StorageCorrupt)
+        })
+    }
+
+    fn find(&self, channel: &ChannelName) -> Result<Option<Retained>, BrokerFailure> {
+        let store = self.store.get().ok_or(BrokerFailure::StorageFailed)?;
+        let rules = self.shared.hub.rules().rules(channel);
+        let rules = rules.ok_or(BrokerFailure::UnknownChannel)?;
+        load(&store, channel, rules, &self.shared.epochs, &self.condition)
     }
 
     fn read(&self, job: &ReadJob) -> Result<Read, BrokerFailure> {
         let store = self.store.get().ok_or(BrokerFailure::StorageFailed)?;
-        let page = read_page(&store, job).map_err(|error| {
-            let failure = failure_of(&error);
-            if failure == BrokerFailure::StorageCorrupt {
-                self.report(&format!("channel {}: {error}", job.channel));
+        let mut stream = job.stream;
+        let head = stream.head.offset;
+        let mut page = read_page(&store, job, job.start.after.offset + 1);
+        if let Some(damage) = page.damage.take() {
+            let Damage { offset, failure } = damage;
+            if failure != BrokerFailure::StorageCorrupt {
+                return Err(failure);
             }
-            failure
-        })?;
-        if let Some(offset) = page.unreadable {
-            self.report(&format!("channel {}, offset {offset}", job.channel));
-            return Err(BrokerFailure::StorageCorrupt);
+            self.condition
+                .damaged(&job.channel, format!("damaged at offset {offset}"));
+            if page.publications.is_empty() {
+                // What can be read behind it follows; what is before it came with an earlier page.
+                let next = damage::next_readable(&store, &job.channel, job.number, offset, head);
+                let next = next.unwrap_or(head + 1);
+                page = read_page(&store, job, next);
+                page.first_found = Some(next);
+                stream.trimmed = Trimmed::Damaged;
+            }
         }
         // What was trimmed since the job was made is no longer there, and said so.
-        let first = page
-            .first_found
-            .map_or(job.stream.first, |first| first.max(job.stream.first));
-        let stream = StreamState {
-            first,
-            ..job.stream
-        };
+        let first = stream.first.max(page.first_found.unwrap_or(0));
+        stream.first = first;
         let after = job.start.after.offset.max(first.saturating_sub(1));
         let start = ReadStart {
             after: job.lineage.at(&job.epochs, after),
@@ -114,14 +308,12 @@ impl Reader {
         };
         Ok((stream, start, page.publications))
     }
+}
 
-    fn report(&self, what: &str) {
-        let text = format!(
-            "the log can't be read at {what}; restore it from a backup. What can be read is \
-             served, the rest is refused with storage_corrupt"
-        );
-        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::Corrupt(text);
-    }
+/// Where something can't be read.
+struct Damage {
+    offset: u64,
+    failure: BrokerFailure,
 }
 
 type Read = (StreamState, ReadStart, Vec<Arc<Publication>>);
@@ -131,25 +323,24 @@ struct Page {
     publications: Vec<Arc<Publication>>,
     /// The first offset on disk, when it is later than what was asked for.
     first_found: Option<u64>,
-    /// The first offset that is not what it should be.
-    unreadable: Option<u64>,
+    /// Where the page ends although more was asked for.
+    damage: Option<Damage>,
 }
 
-fn read_page(store: &Store, job: &ReadJob) -> fjall::Result<Page> {
+fn read_page(store: &Store, job: &ReadJob, from: u64) -> Page {
     let stream = job.stream;
     let head = stream.head.offset;
-    let from = job.start.after.offset + 1;
     let mut page = Page::default();
     if from > head || job.limit.count == 0 {
-        return Ok(page);
+        return page;
     }
-    let (mut next, mut bytes) = (from, 0);
-    store.read(job.number, from, |key, value| {
+    let (mut next, mut bytes, mut hole) = (from, 0, false);
+    let each = |key: &[u8], value: &[u8]| {
         let offset = offset_of(key).unwrap_or(0);
         if offset > head {
             return false;
         }
-        if page.publications.is_empty() && offset > next {
+        if page.publications.is_empty() && offset > next && from == stream.first {
             page.first_found = Some(offset);
             next = offset;
         }
@@ -157,7 +348,7 @@ fn read_page(store: &Store, job: &ReadJob) -> fjall::Result<Page> {
         let place = (at(offset.saturating_sub(1)), at(offset));
         let publication = decode(&job.channel, place, value).filter(|_| offset == next);
         let Some(publication) = publication else {
-            page.unreadable = Some(next);
+            hole = true;
             return false;
         };
         next += 1;
@@ -167,9 +358,15 @@ fn read_page(store: &Store, job: &ReadJob) -> fjall::Result<Page> {
         }
         page.publications.push(Arc::new(publication));
         page.publications.len() < job.limit.count as usize
-    })?;
-    if page.publications.is_empty() && page.unreadable.is_none() {
+    };
+    let read = damage::read(store, job.number, from, each);
+    let failure = read.err().or(hole.then_some(BrokerFailure::StorageCorrupt));
+    page.damage = failure.map(|failure| Damage {
+        offset: next,
+        failure,
+    });
+    if page.publications.is_empty() && page.damage.is_none() {
         page.first_found = Some(head + 1);
     }
-    Ok(page)
+    page
 }

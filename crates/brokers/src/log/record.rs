@@ -15,7 +15,7 @@ use offhook_engine::{
     ChannelName, Draft, Format, Key, Place, Position, Publication, Publisher, SessionId, Tags,
 };
 
-use crate::cursors::Cursor;
+use crate::{cursors::Cursor, hub::Saved};
 
 const VERSION: u8 = 2;
 /// Records of version 1 have no sequence number: they count as older than all that have one.
@@ -121,6 +121,21 @@ pub(super) fn encode(draft: &Draft, sequence: u64, out: &mut Vec<u8>) {
     out.put_slice(&draft.data);
 }
 
+/// Whether these are the bytes of a publication.
+pub(super) fn is_publication(channel: &ChannelName, bytes: &[u8]) -> bool {
+    let nowhere = Position::new(0, 0);
+    decode(channel, (nowhere, nowhere), bytes).is_some()
+}
+
+/// The sequence number in a publication's record.
+pub(super) fn sequence_of(record: &[u8]) -> Option<u64> {
+    match record.first()? {
+        &WITHOUT_SEQUENCE => Some(0),
+        &VERSION => Some(u64::from_be_bytes(record.get(2..10)?.try_into().ok()?)),
+        _ => None,
+    }
+}
+
 /// The publication, or nothing when these are not the bytes of one.
 pub(super) fn decode(
     channel: &ChannelName,
@@ -199,4 +214,35 @@ fn text<'a>(from: &mut &'a [u8]) -> Option<&'a str> {
     let (head, tail) = from.split_at_checked(len)?;
     *from = tail;
     std::str::from_utf8(head).ok()
+}
+
+/// What the keys of sessions begin with, in the `node` keyspace: no name of an entry does.
+const SESSION: u8 = 1;
+
+/// Where a session's state lies in the `node` keyspace.
+pub(super) fn session_key(session: SessionId) -> [u8; 17] {
+    let mut key = [SESSION; 17];
+    if let Some(id) = key.get_mut(1..) {
+        id.copy_from_slice(&session.to_bytes());
+    }
+    key
+}
+
+/// The first key of a session, and the first behind all of them.
+pub(super) fn session_keys() -> std::ops::Range<[u8; 1]> {
+    [SESSION]..[SESSION + 1]
+}
+
+pub(super) fn session_entry(saved: &Saved) -> Vec<u8> {
+    let mut out = Vec::with_capacity(8 + saved.bytes.len());
+    out.put_u64(saved.ends_ms);
+    out.put_slice(&saved.bytes);
+    out
+}
+
+pub(super) fn read_session(key: &[u8], mut value: &[u8]) -> Option<(SessionId, Saved)> {
+    let session = SessionId::from_bytes(key.get(1..)?.try_into().ok()?);
+    let ends_ms = value.try_get_u64().ok()?;
+    let bytes = Bytes::copy_from_slice(value);
+    Some((session, Saved { bytes, ends_ms }))
 }

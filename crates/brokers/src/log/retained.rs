@@ -2,7 +2,7 @@
 //! publication, so that a thousand long channels cost little memory and trimming is done in
 //! strides.
 
-use std::{collections::VecDeque, ops::RangeInclusive};
+use std::{collections::VecDeque, ops::RangeInclusive, sync::Arc};
 
 use bytes::{Buf, BufMut};
 use offhook_engine::{Epoch, History, Position, StreamState, Trimmed};
@@ -23,6 +23,8 @@ struct Bucket {
     bytes: u64,
     oldest_ms: u64,
     newest_ms: u64,
+    /// The sequence number of the last of them.
+    sequence: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,10 +33,12 @@ pub(super) struct Retained {
     pub(super) id: u32,
     pub(super) head: u64,
     /// The epochs that its publications are of.
-    pub(super) lineage: Lineage,
+    pub(super) lineage: Arc<Lineage>,
     /// The oldest on disk; `first <= head + 1`.
     first: u64,
     trimmed: Trimmed,
+    /// The sequence number of the newest that was trimmed.
+    pub(super) trimmed_sequence: u64,
     sealed: VecDeque<Bucket>,
     /// The newest; empty when its `last` is that of the newest sealed one.
     open: Bucket,
@@ -46,9 +50,10 @@ impl Retained {
         Self {
             id,
             head: 0,
-            lineage: Lineage::default(),
+            lineage: Arc::default(),
             first: 1,
             trimmed: Trimmed::default(),
+            trimmed_sequence: 0,
             sealed,
             open,
         }
@@ -70,6 +75,11 @@ impl Retained {
         }
     }
 
+    /// The oldest offset on disk.
+    pub(super) fn first(&self) -> u64 {
+        self.first
+    }
+
     /// The position with this offset.
     pub(super) fn at(&self, epochs: &Epochs, offset: u64) -> Position {
         self.lineage.at(epochs, offset)
@@ -87,7 +97,7 @@ impl Retained {
         &mut self,
         offset: u64,
         bytes: u64,
-        time_ms: u64,
+        (time_ms, sequence): (u64, u64),
         history: &History,
     ) -> bool {
         if self.open.bytes == 0 {
@@ -95,6 +105,7 @@ impl Retained {
         }
         self.head = offset;
         self.open.last = offset;
+        self.open.sequence = sequence;
         self.open.bytes += bytes;
         self.open.newest_ms = self.open.newest_ms.max(time_ms);
         let count = offset + 1 - self.unsealed_from();
@@ -139,10 +150,11 @@ impl Retained {
                 Trimmed::BySize
             };
             self.first = oldest.last + 1;
+            self.trimmed_sequence = oldest.sequence;
             bytes -= oldest.bytes;
             self.sealed.pop_front();
         }
-        self.lineage.trim(self.first);
+        Arc::make_mut(&mut self.lineage).trim(self.first);
         (self.first > from).then(|| from..=self.first - 1)
     }
 
@@ -157,6 +169,7 @@ impl Retained {
             0
         };
         out.put_u8(by_age | HAS_LINEAGE);
+        out.put_u64(self.trimmed_sequence);
         out.put_u32(self.lineage.len() as u32);
         self.lineage.encode(&mut out);
         for bucket in &self.sealed {
@@ -164,6 +177,7 @@ impl Retained {
             out.put_u64(bucket.bytes);
             out.put_u64(bucket.oldest_ms);
             out.put_u64(bucket.newest_ms);
+            out.put_u64(bucket.sequence);
         }
         out
     }
@@ -181,19 +195,23 @@ impl Retained {
             retained.trimmed = Trimmed::ByAge;
         }
         if flags & HAS_LINEAGE != 0 {
+            retained.trimmed_sequence = from.try_get_u64().ok()?;
             let len = from.try_get_u32().ok()? as usize;
-            retained.lineage = Lineage::decode(from, len)?;
+            retained.lineage = Arc::new(Lineage::decode(from, len)?);
         } else {
-            retained.lineage.publish(first, 1);
+            Arc::make_mut(&mut retained.lineage).publish(first, 1);
         }
         while !from.is_empty() {
             let mut next = || from.try_get_u64().ok();
             let (last, bytes, oldest_ms, newest_ms) = (next()?, next()?, next()?, next()?);
+            // Older logs have no sequence numbers.
+            let sequence = if flags & HAS_LINEAGE != 0 { next()? } else { 0 };
             retained.sealed.push_back(Bucket {
                 last,
                 bytes,
                 oldest_ms,
                 newest_ms,
+                sequence,
             });
         }
         Some(retained)

@@ -2,49 +2,56 @@
 
 use std::{
     collections::HashMap,
-    io,
-    ops::RangeInclusive,
+    ops::{Bound, RangeInclusive},
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use bytes::Buf;
 use fjall::{
-    Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode,
+    AbstractTree, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode,
     compaction::filter::{
         CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
     },
 };
-use offhook_engine::{ChannelName, Draft, Epoch, Now};
+use offhook_engine::{ChannelName, Draft, Epoch, Now, SessionId};
 
 use super::{
-    Durability, LogOptions, OpenError,
-    record::{cursor_entry, encode, key_entry, log_key, read_cursor_entry, read_key_entry},
+    Durability, LogOptions,
+    inventory::store_of,
+    manifest::{LogId, Marks},
+    record::{
+        cursor_entry, encode, key_entry, log_key, offset_of, read_cursor_entry, read_key_entry,
+        read_session, sequence_of, session_entry, session_key, session_keys,
+    },
     retained::Retained,
-    witness::Witness,
 };
 use crate::{
     cursors::Cursor,
+    hub::{Change, Saved},
     lineage::{Began, Epochs, fresh_epoch},
 };
 
+/// Threads that flush and compact.
+const THREADS: usize = 2;
 /// One journal is flushed when a memtable has so many bytes.
-const MEMTABLE: u64 = 16 << 20;
+pub(super) const MEMTABLE: u64 = 16 << 20;
 /// Journals on disk; fjall's smallest useful value, since replaying them is what a restart does.
 const JOURNALS: u64 = 128 << 20;
-
-/// What is tried to be written to see whether the disk is full: as much as a flush needs.
-const PROBE: usize = MEMTABLE as usize;
 
 /// The list of epochs; before there was one, the only epoch.
 const EPOCHS: &str = "epochs";
 const EPOCH: &str = "epoch";
 const BATCH: &str = "batch";
 const CHANNELS: &str = "channels";
+
+/// In every keyspace: which log it belongs to. Past every key of ours, and no channel's name.
+const OWNER: [u8; 16] = [0xFF; 16];
+/// What its value begins with: in `keys` it is the time of an entry that never gets old.
+const NEVER_OLD: [u8; 16] = [0xFF; 16];
 
 pub(super) struct Store {
     db: Database,
@@ -60,19 +67,28 @@ pub(super) struct Store {
 impl Store {
     /// Opens the store, or begins one. What makes fjall panic is as unreadable as what it says is.
     pub(super) fn open(options: &LogOptions) -> fjall::Result<Self> {
-        catch_unwind(AssertUnwindSafe(|| Self::open_unguarded(options)))
+        Self::open_with(options, THREADS)
+    }
+
+    /// Opens the store to look at it: nothing is flushed or compacted, no journal deleted.
+    pub(super) fn open_quietly(options: &LogOptions) -> fjall::Result<Self> {
+        Self::open_with(options, 0)
+    }
+
+    fn open_with(options: &LogOptions, threads: usize) -> fjall::Result<Self> {
+        catch_unwind(AssertUnwindSafe(|| Self::open_unguarded(options, threads)))
             .unwrap_or(Err(fjall::Error::Unrecoverable))
     }
 
-    fn open_unguarded(options: &LogOptions) -> fjall::Result<Self> {
+    fn open_unguarded(options: &LogOptions, threads: usize) -> fjall::Result<Self> {
         let key_floor = Arc::new(AtomicU64::new(0));
         let floor = Arc::clone(&key_floor);
         let filters = move |keyspace: &str| {
             let floor = Arc::clone(&floor);
             (keyspace == "keys").then(|| Arc::new(OldKeys { floor }) as Arc<dyn Factory>)
         };
-        let db = Database::builder(options.path.join("store"))
-            .worker_threads(2)
+        let db = Database::builder(store_of(&options.path))
+            .worker_threads_unchecked(threads)
             .cache_size(options.cache_bytes)
             .max_journaling_size(JOURNALS)
             .with_compaction_filter_factories(Arc::new(filters))
@@ -100,47 +116,88 @@ impl Store {
         })
     }
 
-    /// Each start begins an epoch. Acknowledged batches that are missing have to be accepted.
-    pub(super) fn begin_epoch(
-        &self,
-        witness: &Witness,
-        now: Now,
-        accept_loss: bool,
-        path: &Path,
-    ) -> Result<Epochs, OpenError> {
-        let failed = |error| OpenError::of(path, error);
-        let newest = self.newest().map_err(failed)?;
-        let lost = witness.read() > Some(newest.batch);
-        if lost && !accept_loss {
-            return Err(OpenError::LostAcknowledged {
-                path: path.to_owned(),
-            });
-        }
-        let epochs = match self.epochs().map_err(failed)? {
+    /// Each start begins an epoch, with this batch.
+    pub(super) fn begin_epoch(&self, now: Now, batch: u64) -> fjall::Result<Epochs> {
+        let sequence = self.newest()?.sequence;
+        let epochs = match self.epochs()? {
             Some(mut epochs) => {
                 epochs.begin(Began {
                     epoch: fresh_epoch(Some(epochs.current()), now),
-                    sequence: newest.sequence,
+                    sequence,
                 });
                 epochs
             }
             None => Epochs::new(fresh_epoch(None, now)),
         };
-        let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
-        batch.insert(&self.node, EPOCHS, epochs.encode());
-        if let Some(witnessed) = witness.read().filter(|_| lost) {
-            let batch_number = witnessed;
-            let settled = Newest {
-                batch: batch_number,
-                ..newest
-            };
-            batch.insert(&self.node, BATCH, settled.encode());
-        }
-        batch.commit().map_err(failed)?;
+        let newest = Newest { batch, sequence };
+        let mut group = self.db.batch().durability(Some(PersistMode::SyncAll));
+        group.insert(&self.node, EPOCHS, epochs.encode());
+        group.insert(&self.node, BATCH, newest.encode());
+        group.commit()?;
         Ok(epochs)
     }
 
-    fn epochs(&self) -> fjall::Result<Option<Epochs>> {
+    pub(super) fn keyspaces(&self) -> [&Keyspace; 5] {
+        let Self {
+            log,
+            keys,
+            cursors,
+            channels,
+            node,
+            ..
+        } = self;
+        [log, keys, cursors, channels, node]
+    }
+
+    /// Writes into every keyspace which log it belongs to.
+    pub(super) fn own(&self, id: LogId) -> fjall::Result<()> {
+        let owner = owner(id);
+        let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
+        for keyspace in self.keyspaces() {
+            if keyspace.get(OWNER)?.as_deref() != Some(&owner) {
+                batch.insert(keyspace, OWNER, owner);
+            }
+        }
+        batch.commit()
+    }
+
+    /// What belongs to another log, of the keyspaces that are known.
+    pub(super) fn of_another_log(
+        &self,
+        id: LogId,
+        known: impl Fn(&str) -> bool,
+    ) -> fjall::Result<Option<String>> {
+        let owner = owner(id);
+        for keyspace in self.keyspaces() {
+            let name = keyspace.name();
+            if known(name) && keyspace.get(OWNER)?.as_deref() != Some(&owner) {
+                let what = format!("keyspace {name} is not of this log, or was emptied");
+                return Ok(Some(what));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The newest entry of each keyspace.
+    pub(super) fn newest_entries(&self) -> Marks {
+        let newest = |keyspace: &Keyspace| keyspace.tree.get_highest_seqno();
+        self.marks(newest)
+    }
+
+    /// The newest entry of each keyspace for which no journal is needed.
+    pub(super) fn flushed(&self) -> Marks {
+        let flushed = |keyspace: &Keyspace| keyspace.tree.get_highest_persisted_seqno();
+        self.marks(flushed)
+    }
+
+    fn marks(&self, mark: impl Fn(&Keyspace) -> Option<u64>) -> Marks {
+        let keyspaces = self.keyspaces().into_iter();
+        keyspaces
+            .filter_map(|keyspace| Some((keyspace.id(), mark(keyspace)?)))
+            .collect()
+    }
+
+    pub(super) fn epochs(&self) -> fjall::Result<Option<Epochs>> {
         if let Some(bytes) = self.node.get(EPOCHS)? {
             let epochs = Epochs::decode(&bytes).ok_or(fjall::Error::Unrecoverable)?;
             return Ok(Some(epochs));
@@ -176,11 +233,40 @@ impl Store {
             .map(|bytes| bytes.to_vec()))
     }
 
+    /// Names of channels from this one on, in order.
+    pub(super) fn channels_from(&self, name: &str, count: usize) -> fjall::Result<Vec<String>> {
+        let mut names = Vec::new();
+        let all = name.as_bytes()..OWNER.as_slice();
+        for guard in self.channels.range::<&[u8], _>(all).take(count) {
+            names.push(String::from_utf8_lossy(&guard.key()?).into_owned());
+        }
+        Ok(names)
+    }
+
+    /// The sequence number of a publication; none if it is not there.
+    pub(super) fn sequence_at(&self, channel: u32, offset: u64) -> fjall::Result<Option<u64>> {
+        let record = self.log.get(log_key(channel, offset))?;
+        Ok(record.and_then(|record| sequence_of(&record)))
+    }
+
+    /// All sessions that were saved.
+    pub(super) fn sessions(&self) -> fjall::Result<Vec<(SessionId, Saved)>> {
+        let mut all = Vec::new();
+        for guard in self.node.range(session_keys()) {
+            let (key, value) = guard.into_inner()?;
+            all.extend(read_session(&key, &value));
+        }
+        Ok(all)
+    }
+
     /// Names of channels after this one, in order.
     pub(super) fn channels_after(&self, name: &str, count: usize) -> fjall::Result<Vec<String>> {
-        let after = (std::ops::Bound::Excluded(name), std::ops::Bound::Unbounded);
+        let after = (
+            Bound::Excluded(name.as_bytes()),
+            Bound::Excluded(OWNER.as_slice()),
+        );
         let mut names = Vec::new();
-        for guard in self.channels.range::<&str, _>(after).take(count) {
+        for guard in self.channels.range::<&[u8], _>(after).take(count) {
             names.push(String::from_utf8_lossy(&guard.key()?).into_owned());
         }
         Ok(names)
@@ -227,6 +313,45 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// One publication's bytes.
+    pub(super) fn record(&self, channel: u32, offset: u64) -> fjall::Result<Option<Vec<u8>>> {
+        let bytes = self.log.get(log_key(channel, offset))?;
+        Ok(bytes.map(|bytes| bytes.to_vec()))
+    }
+
+    /// The newest offset on disk of a channel; an error when its place can't be read.
+    pub(super) fn last_offset(&self, channel: u32) -> fjall::Result<Option<u64>> {
+        let all = log_key(channel, 0)..=log_key(channel, u64::MAX);
+        let Some(guard) = self.log.range(all).next_back() else {
+            return Ok(None);
+        };
+        Ok(offset_of(&guard.key()?))
+    }
+
+    /// Reads entries of one keyspace after this key, up to so many bytes; gives the last key, or
+    /// nothing at the end.
+    pub(super) fn walk(
+        &self,
+        keyspace: &Keyspace,
+        after: Option<&[u8]>,
+        bytes: &mut usize,
+    ) -> fjall::Result<Option<Vec<u8>>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        for guard in keyspace.range::<&[u8], _>((from, Bound::Unbounded)) {
+            let (key, value) = guard.into_inner()?;
+            *bytes = bytes.saturating_sub(key.len() + value.len());
+            if *bytes == 0 {
+                return Ok(Some(key.to_vec()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The keyspaces that hold no publications.
+    pub(super) fn indexes(&self) -> [&Keyspace; 4] {
+        [&self.keys, &self.cursors, &self.channels, &self.node]
     }
 
     /// Keys from before this time may be forgotten.
@@ -287,6 +412,11 @@ impl Group {
         self.batch.is_empty()
     }
 
+    /// What was published with a key before this group.
+    pub(super) fn published_before(&self, key: &[u8]) -> fjall::Result<Option<(u64, u64)>> {
+        self.store.published(key)
+    }
+
     /// The offset of what this group publishes with a key.
     pub(super) fn published(&self, key: &[u8]) -> Option<u64> {
         self.keys.get(key).copied()
@@ -343,6 +473,16 @@ impl Group {
             .insert(&self.store.channels, name.as_str(), retained.encode());
     }
 
+    pub(super) fn remember_session(&mut self, (session, saved): &Change) {
+        let key = session_key(*session);
+        match saved {
+            Some(saved) => self
+                .batch
+                .insert(&self.store.node, key, session_entry(saved)),
+            None => self.batch.remove(&self.store.node, key),
+        }
+    }
+
     pub(super) fn remember_channel_count(&mut self, count: u32) {
         self.batch
             .insert(&self.store.node, CHANNELS, u64::from(count).to_be_bytes());
@@ -360,53 +500,12 @@ impl Group {
     }
 }
 
-/// The store in use, by writer and reader; none while it can't be opened.
-#[derive(Clone)]
-pub(super) struct SharedStore {
-    options: Arc<LogOptions>,
-    store: Arc<Mutex<Option<Arc<Store>>>>,
-}
-
-impl SharedStore {
-    pub(super) fn new(options: LogOptions, store: Store) -> Self {
-        let store = Arc::new(Mutex::new(Some(Arc::new(store))));
-        Self {
-            options: Arc::new(options),
-            store,
-        }
-    }
-
-    pub(super) fn get(&self) -> Option<Arc<Store>> {
-        self.store
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    pub(super) fn close(&self) {
-        let store = self
-            .store
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        drop(store);
-    }
-
-    /// Whether the file system takes no more, found by trying.
-    pub(super) fn disk_is_full(&self) -> bool {
-        let probe = self.options.path.join("probe");
-        let written = std::fs::write(&probe, vec![0; PROBE]);
-        let full = written.is_err_and(|error| error.kind() == io::ErrorKind::StorageFull);
-        // What could not be written whole leaves a part.
-        drop(std::fs::remove_file(&probe));
-        full
-    }
-
-    pub(super) fn reopen(&self) -> fjall::Result<Arc<Store>> {
-        let store = Arc::new(Store::open(&self.options)?);
-        *self.store.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&store));
-        Ok(store)
-    }
+fn owner(id: LogId) -> [u8; 32] {
+    let mut value = [0; 32];
+    let (head, tail) = value.split_at_mut(16);
+    head.copy_from_slice(&NEVER_OLD);
+    tail.copy_from_slice(&id.to_bytes());
+    value
 }
 
 /// Lets old keys go when their blocks are rewritten anyway.

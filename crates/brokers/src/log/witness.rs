@@ -1,7 +1,11 @@
 //! The witness: the number of the newest acknowledged batch, outside the store's journal.
 //!
+//! ```text
+//! offhookW:8  log:16  epoch:8  batch:8  checksum:8
+//! ```
 //! It is written after a batch is durable and before anyone is told, without an fsync of its own:
-//! so it is never ahead of the truth, and after a power cut at most behind it.
+//! so it is never ahead of the truth, and after a power cut at most behind it. When a log is
+//! opened it is made durable, so that it is never older than the newest epoch.
 
 use std::{
     fs::{File, OpenOptions},
@@ -10,32 +14,90 @@ use std::{
     path::Path,
 };
 
-const FILE: &str = "witness";
+use super::{
+    manifest::{LogId, checksum},
+    private,
+};
+
+pub(super) const FILE: &str = "witness";
+const TITLE: &[u8; 8] = b"offhookW";
+const LENGTH: usize = 48;
+
+/// What a witness says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Testimony {
+    pub(super) log: [u8; 16],
+    pub(super) epoch: u64,
+    /// The newest batch that was acknowledged.
+    pub(super) batch: u64,
+}
 
 #[derive(Debug)]
-pub(super) struct Witness(File);
+pub(super) struct Witness {
+    file: File,
+    log: LogId,
+    epoch: u64,
+}
 
 impl Witness {
-    pub(super) fn open(directory: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false);
-        file.open(directory.join(FILE)).map(Self)
+    /// What the witness in this directory says; nothing when it can't be read as one.
+    pub(super) fn read(directory: &Path) -> io::Result<Option<Testimony>> {
+        let file = match OpenOptions::new().read(true).open(directory.join(FILE)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut bytes = [0; LENGTH];
+        match file.read_exact_at(&mut bytes, 0) {
+            Ok(()) => Ok(parse(&bytes)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
-    /// The newest batch it saw; none when it saw none or can't be read.
-    pub(super) fn read(&self) -> Option<u64> {
-        let mut bytes = [0; 16];
-        self.0.read_exact_at(&mut bytes, 0).ok()?;
-        let (batch, check) = bytes.split_at(8);
-        let batch = u64::from_be_bytes(batch.try_into().ok()?);
-        (check == (!batch).to_be_bytes()).then_some(batch)
+    /// Begins to write one, durable with the newest batch of an epoch.
+    pub(super) fn begin(directory: &Path, log: LogId, epoch: u64, batch: u64) -> io::Result<Self> {
+        let file = private::options()
+            .truncate(false)
+            .open(directory.join(FILE))?;
+        let witness = Self { file, log, epoch };
+        witness.write(batch)?;
+        witness.file.set_len(LENGTH as u64)?;
+        witness.file.sync_all()?;
+        private::sync_directory(directory)?;
+        Ok(witness)
     }
 
     pub(super) fn write(&self, batch: u64) -> io::Result<()> {
-        let mut bytes = [0; 16];
-        let (head, tail) = bytes.split_at_mut(8);
-        head.copy_from_slice(&batch.to_be_bytes());
-        tail.copy_from_slice(&(!batch).to_be_bytes());
-        self.0.write_all_at(&bytes, 0)
+        let mut bytes = [0; LENGTH];
+        let mut parts = bytes.chunks_exact_mut(8);
+        let log = self.log.to_bytes();
+        let (head, tail) = log.split_at(8);
+        let (epoch, batch) = (self.epoch.to_be_bytes(), batch.to_be_bytes());
+        for (part, value) in parts
+            .by_ref()
+            .zip([TITLE.as_slice(), head, tail, &epoch, &batch])
+        {
+            part.copy_from_slice(value);
+        }
+        let check = checksum(bytes.split_at(LENGTH - 8).0).to_be_bytes();
+        bytes.split_at_mut(LENGTH - 8).1.copy_from_slice(&check);
+        self.file.write_all_at(&bytes, 0)
     }
+}
+
+fn parse(bytes: &[u8; LENGTH]) -> Option<Testimony> {
+    let (body, check) = bytes.split_at(LENGTH - 8);
+    if check != checksum(body).to_be_bytes() {
+        return None;
+    }
+    let (title, rest) = body.split_at(8);
+    let (log, rest) = rest.split_at(16);
+    let (epoch, batch) = rest.split_at(8);
+    let number = |bytes: &[u8]| Some(u64::from_be_bytes(bytes.try_into().ok()?));
+    Some(Testimony {
+        log: log.try_into().ok().filter(|_| title == TITLE)?,
+        epoch: number(epoch)?,
+        batch: number(batch)?,
+    })
 }

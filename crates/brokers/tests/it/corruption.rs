@@ -145,14 +145,15 @@ fn a_flipped_bit_in_the_journal_is_never_served_as_good() {
     assert!(refused > 30, "only {refused} of 41 were noticed");
 }
 
-#[test]
-fn a_flipped_bit_in_a_table_is_refused_to_readers_and_health_says_where() {
+/// A log whose tables of publications have one flipped bit each; says how many were published.
+fn with_damaged_tables() -> (tempfile::TempDir, u64) {
+    const COUNT: u64 = 20_000;
     let directory = tempfile::tempdir().unwrap();
     {
         let mut desk = Desk::new(&open_log(directory.path(), kept(1_000_000)));
         // Enough that tables are written: a memtable holds 16 MiB.
         let mut ids = Vec::new();
-        for n in 0..20_000 {
+        for n in 0..COUNT {
             let noise = format!("{n} ").repeat(200);
             ids.push(desk.send(draft("a", &noise, None)));
             if ids.len() == 1_000 {
@@ -166,36 +167,93 @@ fn a_flipped_bit_in_a_table_is_refused_to_readers_and_health_says_where() {
     files(directory.path(), &mut tables);
     tables.retain(|file| {
         file.parent()
-            .is_some_and(|parent| parent.ends_with("tables"))
+            .is_some_and(|parent| parent.ends_with("keyspaces/1/tables"))
     });
-    tables.retain(|file| fs::metadata(file).unwrap().len() > 1 << 20);
     assert!(!tables.is_empty(), "no table was written");
     for table in &tables {
         flip(table, fs::metadata(table).unwrap().len() / 3);
     }
+    (directory, COUNT)
+}
+
+#[test]
+fn one_flipped_bit_costs_the_publications_in_its_block_and_a_gap_says_why() {
+    let (directory, count) = with_damaged_tables();
     let broker = open(directory.path(), false).unwrap();
     let mut desk = Desk::new(&broker);
-    let mut after = desk.read("b", ReadFrom::Start, 1).1.after;
-    let failure = loop {
-        match desk.ask_history("a", ReadFrom::After(after), 1_000) {
-            BrokerEvent::History {
-                publications,
-                stream,
-                ..
-            } => {
-                assert!(after != stream.head, "the damage was served as good");
-                after = publications.last().unwrap().position;
-            }
-            BrokerEvent::Failed { failure, .. } => break failure,
-            other => panic!("{other:?}"),
+    let (mut after, mut read, mut damaged) = (0, 0, 0);
+    let mut from = ReadFrom::Start;
+    while after < count {
+        let (stream, start, publications) = desk.read("a", from, 1_000);
+        assert_eq!(stream.head.offset, count);
+        if start.after.offset > after {
+            assert_eq!(stream.trimmed, Trimmed::Damaged);
+            damaged += start.after.offset - after;
+            after = start.after.offset;
         }
-    };
-    assert_eq!(failure, BrokerFailure::StorageCorrupt);
+        from = ReadFrom::After(start.after);
+        for publication in publications {
+            after += 1;
+            read += 1;
+            assert_eq!(publication.position.offset, after, "without a hole");
+            let text = format!("{} ", after - 1).repeat(200);
+            assert_eq!(publication.data, text);
+            from = ReadFrom::After(publication.position);
+        }
+    }
+    assert_eq!(read + damaged, count);
+    assert!((1..200).contains(&damaged), "{damaged} are damaged");
     let Health::Corrupt(text) = broker.health() else {
         panic!("{:?}", broker.health())
     };
     assert!(
-        text.contains("channel a") && text.contains("restore it from a backup"),
+        text.contains("channel a: damaged at offset") && text.contains("restore the log"),
         "{text}"
     );
+}
+
+#[test]
+fn a_channel_with_a_flipped_bit_takes_live_publications_and_subscribers() {
+    let (directory, count) = with_damaged_tables();
+    let broker = open(directory.path(), false).unwrap();
+    let mut desk = Desk::new(&broker);
+    assert_eq!(desk.follow("a").head.offset, count);
+    assert_eq!(desk.publish("a", "live").offset, count + 1);
+    let (_, newest) = desk.history("a", ReadFrom::Last(1), 10);
+    assert_eq!(newest[0].data, "live");
+}
+
+#[test]
+fn damage_is_found_in_the_background_before_anybody_reads_it() {
+    let (directory, _) = with_damaged_tables();
+    let broker = open(directory.path(), false).unwrap();
+    let mut desk = Desk::new(&broker);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let mut second = 6;
+    let text = loop {
+        if let Health::Corrupt(text) = broker.health() {
+            break text;
+        }
+        assert!(std::time::Instant::now() < deadline, "it was never found");
+        broker.tick(at(second * 1_000));
+        second += 1;
+        desk.writer_barrier();
+    };
+    assert!(text.contains("channel a: damaged at offset"), "{text}");
+    assert!(text.contains("live messages"), "{text}");
+}
+
+#[test]
+fn a_whole_log_stays_good_under_checks_while_it_is_written_and_trimmed() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = open_log(directory.path(), kept(50));
+    let mut desk = Desk::new(&broker);
+    for second in 1..200 {
+        for n in 0..5 {
+            desk.publish(&format!("channel {n}"), &second.to_string());
+        }
+        broker.tick(at(second * 1_000));
+        desk.writer_barrier();
+        assert_eq!(broker.health(), Health::Good);
+    }
 }

@@ -276,6 +276,22 @@ impl Desk {
         self.answer(id);
     }
 
+    /// Waits until a broker's writer has done what it was told before.
+    pub(crate) fn writer_barrier(&mut self) {
+        // The first may share a batch with what was told before, the second does not.
+        for _ in 0..2 {
+            let id = self.id();
+            self.submit(BrokerRequest::Ack {
+                id,
+                channel: channel("writer barrier"),
+                scope: "".into(),
+                consumer: Key::new("nobody").unwrap(),
+                position: None,
+            });
+            self.answer(id);
+        }
+    }
+
     /// Everything that has come and was not taken.
     pub(crate) fn rest(&mut self) -> Vec<BrokerEvent> {
         self.barrier();
@@ -287,18 +303,18 @@ impl Desk {
 fn answers(event: &BrokerEvent) -> Option<RequestId> {
     match event {
         BrokerEvent::Published { id, .. }
+        | BrokerEvent::FilterHistory { id, .. }
+        | BrokerEvent::Session { id, .. }
         | BrokerEvent::Followed { id, .. }
         | BrokerEvent::History { id, .. }
         | BrokerEvent::Members { id, .. }
         | BrokerEvent::Acked { id, .. }
         | BrokerEvent::Receipts { id, .. }
-        | BrokerEvent::FilterHistory { id, .. }
-        | BrokerEvent::Session { id, .. }
         | BrokerEvent::Failed { id, .. } => Some(*id),
         BrokerEvent::Publication(_)
         | BrokerEvent::Presence(_)
         | BrokerEvent::AskReceipts { .. }
-        | BrokerEvent::LeaseEnded
-        | BrokerEvent::Lagged => None,
+        | BrokerEvent::Lagged
+        | BrokerEvent::LeaseEnded => None,
     }
 }

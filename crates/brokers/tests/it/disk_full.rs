@@ -105,6 +105,9 @@ fn a_full_disk_loses_nothing_acknowledged_and_goes_on_when_there_is_room() {
             BrokerEvent::Failed { .. } => {}
             other => panic!("{other:?}"),
         }
+        let newest = desk.history("a", ReadFrom::Last(10), 10).1;
+        assert_eq!(newest.len(), 10, "history is read while the disk is full");
+        assert_eq!(newest[9].position.offset, acknowledged);
     }
 
     fs::remove_file(&ballast).unwrap();

@@ -7,7 +7,7 @@ use offhook_engine::*;
 
 use crate::desk::{Desk, at, every_broker, kept, open_log};
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().flatten() {
         let target = to.join(entry.file_name());

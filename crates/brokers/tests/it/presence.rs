@@ -74,6 +74,15 @@ impl Desk {
     }
 }
 
+/// Ticks once a second, as a server does.
+fn pass(broker: &Arc<dyn Broker>, from_ms: u64, to_ms: u64) {
+    let mut ms = from_ms;
+    while ms < to_ms {
+        ms = (ms + 1000).min(to_ms);
+        broker.tick(at(ms));
+    }
+}
+
 fn watcher(broker: &Arc<dyn Broker>) -> Desk {
     let mut desk = Desk::new(broker);
     desk.follow("a");
@@ -99,38 +108,46 @@ fn a_member_that_comes_back_within_the_grace_time_never_left() {
         let mut desk = watcher(broker);
         desk.join(1, 10);
         desk.leave(1, 10, 5_000);
-        broker.tick(at(4_999));
+        pass(broker, 0, 4_999);
         desk.join(1, 20);
-        broker.tick(at(20_000));
+        pass(broker, 4_999, 20_000);
         assert_eq!((desk.told(), desk.members()), (vec![true], 1));
     });
 }
 
 #[test]
-fn a_member_that_does_not_come_back_leaves_exactly_once() {
+fn a_member_that_does_not_come_back_leaves_exactly_once_and_never_before_its_grace_is_over() {
     every_broker(|broker| {
         let mut desk = watcher(broker);
         desk.join(1, 10);
+        desk.barrier();
+        // It leaves when the latest tick is almost a second ago.
+        broker.tick(at(1_000));
         desk.leave(1, 10, 5_000);
         desk.leave(1, 10, 5_000);
-        broker.tick(at(4_999));
-        assert_eq!(desk.members(), 1);
-        broker.tick(at(5_000));
-        broker.tick(at(6_000));
-        assert_eq!((desk.told(), desk.members()), (vec![true, false], 0));
+        desk.barrier();
+        pass(broker, 1_999, 6_998);
+        assert_eq!((desk.told(), desk.members()), (vec![true], 1));
+        pass(broker, 6_998, 9_000);
+        assert_eq!((desk.told(), desk.members()), (vec![false], 0));
     });
 }
 
 #[test]
 fn a_goodbye_of_an_older_connection_does_not_count_against_a_newer_one() {
     every_broker(|broker| {
-        let (mut new, old) = (watcher(broker), watcher(broker));
+        let (mut new, mut old) = (watcher(broker), watcher(broker));
         old.join(1, 10);
         new.join(1, 20);
         new.barrier();
         old.leave(1, 10, 0);
         old.join(1, 10);
+        // The late join did not take the member over: the newer connection still speaks for it.
+        old.leave(1, 10, 0);
+        old.barrier();
         assert_eq!((new.told(), new.members()), (vec![true], 1));
+        new.leave(1, 20, 0);
+        assert_eq!((new.told(), new.members()), (vec![false], 0));
     });
 }
 
@@ -143,12 +160,12 @@ fn the_members_of_a_worker_that_dies_leave_when_its_lease_ends() {
         dies.join(2, 10);
         desk.join(3, 10);
         desk.barrier();
-        broker.tick(at(29_999));
+        pass(broker, 0, 29_999);
         desk.submit(BrokerRequest::Renew {
             lease: Duration::from_secs(30),
         });
         assert_eq!(desk.members(), 3);
-        broker.tick(at(30_000));
+        pass(broker, 29_999, 30_000);
         assert_eq!(
             (desk.told(), desk.members()),
             (vec![true, true, true, false, false], 1)
@@ -185,5 +202,67 @@ fn a_long_list_is_cut_and_its_total_told() {
             panic!()
         };
         assert_eq!((members.len(), total), (3, 10));
+    });
+}
+
+#[test]
+fn nobody_leaves_because_the_whole_process_stood_still() {
+    every_broker(|broker| {
+        let mut desk = watcher(broker);
+        desk.join(1, 10);
+        desk.barrier();
+        pass(broker, 0, 1_000);
+        // Frozen for 36 seconds; then the clock ticks before any worker has its turn.
+        pass(broker, 37_000, 39_000);
+        assert_eq!((desk.told(), desk.members()), (vec![true], 1));
+    });
+}
+
+#[test]
+fn a_short_lease_that_is_renewed_in_time_empties_nothing() {
+    every_broker(|broker| {
+        let mut desk = watcher(broker);
+        let lease = Duration::from_secs(1);
+        desk.join(1, 10);
+        for second in 1..20 {
+            desk.submit(BrokerRequest::Renew { lease });
+            desk.barrier();
+            broker.tick(at(second * 1000));
+        }
+        assert_eq!((desk.told(), desk.members()), (vec![true], 1));
+    });
+}
+
+#[test]
+fn a_worker_whose_lease_ended_is_told_so_and_its_members_join_again() {
+    every_broker(|broker| {
+        let mut watcher = watcher(broker);
+        let mut late = Desk::new(broker);
+        late.join(1, 10);
+        late.barrier();
+        pass(broker, 0, 40_000);
+        assert_eq!(watcher.told(), [true, false]);
+        let lease = Duration::from_secs(30);
+        late.submit(BrokerRequest::Renew { lease });
+        assert_eq!(late.rest(), [BrokerEvent::LeaseEnded]);
+        late.join(1, 10);
+        late.barrier();
+        assert_eq!((watcher.told(), watcher.members()), (vec![true], 1));
+        assert_eq!(late.rest(), [], "told once");
+    });
+}
+
+#[test]
+fn a_step_of_the_wall_clock_changes_no_presence() {
+    every_broker(|broker| {
+        let mut desk = watcher(broker);
+        desk.join(1, 10);
+        desk.barrier();
+        for step_ms in [3_600_000, -7_200_000_i64] {
+            let mut now = at(1_000);
+            now.unix_ms = now.unix_ms.saturating_add_signed(step_ms);
+            broker.tick(now);
+        }
+        assert_eq!((desk.told(), desk.members()), (vec![true], 1));
     });
 }

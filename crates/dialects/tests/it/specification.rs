@@ -231,6 +231,7 @@ fn every_gap_and_close_reason_is_named() {
         GapReason::Diverged,
         GapReason::EvictedBySize,
         GapReason::EvictedByAge,
+        GapReason::Damaged,
         GapReason::UnknownPosition,
         GapReason::Dropped,
         GapReason::Conflated,

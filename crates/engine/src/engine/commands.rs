@@ -51,19 +51,17 @@ impl Engine {
         if self.is_closing(connection) {
             return;
         }
-        let done = match &command {
-            Command::Publish { channel, key, .. } => {
-                let (channel, key) = (channel.clone(), key.clone());
-                let done = self
-                    .admit(connection, true)
-                    .and_then(|()| self.in_order(connection, &channel, key.as_ref()))
-                    .and_then(|()| self.carry_out(connection, id, command));
-                self.keep_order(connection, &channel, key.as_ref(), &done);
-                done
-            }
-            _other => self
-                .admit(connection, false)
-                .and_then(|()| self.carry_out(connection, id, command)),
+        let done = if let Command::Publish { channel, key, .. } = &command {
+            let (channel, key) = (channel.clone(), key.clone());
+            let done = self
+                .admit(connection, true)
+                .and_then(|()| self.in_order(connection, &channel, key.as_ref()))
+                .and_then(|()| self.carry_out(connection, id, command));
+            self.keep_order(connection, &channel, key.as_ref(), &done);
+            done
+        } else {
+            self.admit(connection, false)
+                .and_then(|()| self.carry_out(connection, id, command))
         };
         if let Err(refusal) = done {
             self.refuse(connection, id, refusal);
@@ -432,10 +430,11 @@ impl Engine {
         let c = self.connections.get(connection.into()).ok_or_else(gone)?;
         let rules = self.rules_of(channel)?;
         let identity = &c.identity;
-        let allowed = match rules.subscribe {
+        let allowed = if rules.subscribe == Access::Asked {
             // Whoever was allowed to subscribe may read.
-            Access::Asked => self.is_vouched(connection, channel),
-            access => identity.may(access, &identity.may_subscribe, channel),
+            self.is_vouched(connection, channel)
+        } else {
+            identity.may(rules.subscribe, &identity.may_subscribe, channel)
         };
         if !allowed {
             return Err(forbidden("read", &channel.clone().into(), identity));

@@ -100,6 +100,10 @@ impl Engine {
     ///
     /// # Errors
     /// As [`handle_connection_opened`](Self::handle_connection_opened).
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "both ways to open a connection are called alike"
+    )]
     pub fn handle_connection_resumed(
         &mut self,
         arrival: Arrival,

@@ -65,7 +65,7 @@ impl Engine {
         // The order of a filter has holes where other channels publish: the broker tells of what it
         // left out by `Lagged` alone.
         let follows = match f.is_filter() {
-            true => place.epoch == tail.epoch,
+            true => place.epoch == tail.epoch && !f.lagged,
             false => publication.previous == tail,
         };
         if !follows {
@@ -79,7 +79,12 @@ impl Engine {
         if f.behind > 0 {
             let conflate = !f.rules.history.is_kept() && f.rules.slow == SlowPolicy::LatestByKey;
             let previous = match f.is_filter() {
-                true => tail,
+                true if follows => tail,
+                // Nobody knows what lies before it.
+                true => Position {
+                    offset: place.offset.saturating_sub(1),
+                    ..place
+                },
                 false => publication.previous,
             };
             let recent = &mut f.catching_up().recent;
@@ -266,8 +271,16 @@ impl Engine {
         let Some(f) = self.feeds.get_mut(feed) else {
             return;
         };
+        f.lagged = false;
         if let Some(catching_up) = &mut f.catching_up {
             catching_up.recent.clear();
+            for slot in &catching_up.ahead {
+                // What they wait for may never come here.
+                let s = self.subscriptions.get_mut(*slot);
+                if let Some(behind) = s.and_then(Subscription::behind) {
+                    behind.doubt();
+                }
+            }
         }
         for audience in f.live.take() {
             for place in audience.places() {

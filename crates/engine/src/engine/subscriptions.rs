@@ -310,9 +310,11 @@ impl Engine {
         let Some(connection) = self.subscriptions.get(slot).map(|s| s.connection) else {
             return;
         };
-        let grace = match refusal.code {
-            ErrorCode::StorageCorrupt => self.limits.presence_grace,
-            _other => Duration::ZERO,
+        // One that an error ended may be made again before others notice.
+        let grace = if refusal.code == ErrorCode::StorageCorrupt {
+            self.limits.presence_grace
+        } else {
+            Duration::ZERO
         };
         match self.end(slot, grace) {
             Some(State::Opening(opening)) if opening.command.is_some() => {

@@ -341,3 +341,171 @@ fn a_worker_has_so_many_requests_under_way_and_refuses_the_rest_for_now() {
     world.subscribe(0, "kept/b", Since::Now);
     assert_eq!(refusals(&mut world).len(), 2, "answers make room again");
 }
+
+#[test]
+fn a_client_that_is_refused_now_and_then_is_no_flood() {
+    let mut world = world_with(|limits| {
+        limits.command_burst = 1;
+        limits.commands_per_second = 10;
+        limits.flood = 3;
+    });
+    for _ in 0..20 {
+        for _ in 0..3 {
+            world.command(0, Command::Ping);
+        }
+        world.wait(Duration::from_millis(200));
+        world.read(0, 99);
+    }
+    assert!(world.clients[0].connection.is_some());
+}
+
+#[test]
+fn a_worker_has_so_many_channels_and_no_more() {
+    let mut world = world_with(|limits| limits.channels = 2);
+    for name in ["kept/a", "kept/b", "kept/c"] {
+        world.subscribe(0, name, Since::Now);
+    }
+    assert_eq!(only_refusal(&mut world), ErrorCode::TooManyChannels);
+    let subscription = channel("kept/a").into();
+    world.command(0, Command::Unsubscribe { subscription });
+    world.settle();
+    world.subscribe(0, "kept/c", Since::Now);
+    assert_eq!(
+        refusals(&mut world).len(),
+        1,
+        "a channel that is left makes room"
+    );
+}
+
+#[test]
+fn presence_of_a_channel_that_keeps_none_is_refused_and_not_ignored() {
+    let quiet = ChannelRules {
+        presence: false,
+        ..ChannelRules::default()
+    };
+    let mut world = World::with(1, 1, &tight_limits(), RuleBook::everything(quiet));
+    world.connect(0, 0, false);
+    world.subscribe(0, "quiet", Since::Now);
+    assert_eq!(only_refusal(&mut world), ErrorCode::NoPresence);
+}
+
+/// Publishes with these keys, and says which were taken.
+fn taken(world: &mut World, keys: &[&str]) -> Vec<bool> {
+    let before = world.clients[0].replies().len();
+    for key in keys {
+        world.publish_with(0, "kept/a", key, Some(key), "");
+    }
+    let refused: Vec<_> = world.clients[0]
+        .outbox
+        .iter()
+        .filter_map(|wire| match wire {
+            Wire::Notice(Notice::Reply {
+                id,
+                reply: Reply::Refused(_),
+            }) => id.map(|id| id.0),
+            _ => None,
+        })
+        .collect();
+    let first = world.clients[0].unanswered.keys().next_back().unwrap() + 1 - keys.len() as u64;
+    world.settle_at_once();
+    assert_eq!(world.clients[0].replies().len(), before + keys.len());
+    (first..)
+        .take(keys.len())
+        .map(|id| !refused.contains(&id))
+        .collect()
+}
+
+#[test]
+fn a_publish_does_not_overtake_one_that_was_refused_for_its_speed() {
+    let mut world = world_with(|limits| {
+        limits.publish_burst = 2;
+        limits.publishes_per_second = 10;
+    });
+    assert_eq!(taken(&mut world, &["1", "2", "3"]), [true, true, false]);
+    world.now.instant += Duration::from_millis(100);
+    assert_eq!(
+        taken(&mut world, &["4"]),
+        [false],
+        "it was sent after 3 and would come before it"
+    );
+    world.now.instant += Duration::from_millis(300);
+    assert_eq!(taken(&mut world, &["3", "4"]), [true, true]);
+    let stream = &world.broker.streams[&channel("kept/a")];
+    let data: Vec<_> = (1..=4)
+        .map(|offset| stream.all[&(1, offset)].data.clone())
+        .collect();
+    assert_eq!(data, ["1", "2", "3", "4"]);
+}
+
+#[test]
+fn a_client_that_gives_a_refused_publish_up_may_publish_others_after_a_while() {
+    let mut world = world_with(|limits| {
+        limits.publish_burst = 1;
+        limits.publishes_per_second = 10;
+    });
+    assert_eq!(taken(&mut world, &["1", "2"]), [true, false]);
+    world.now.instant += Duration::from_secs(1);
+    assert_eq!(taken(&mut world, &["3"]), [false]);
+    world.now.instant += Duration::from_secs(6);
+    assert_eq!(taken(&mut world, &["3"]), [true]);
+}
+
+#[test]
+fn keys_and_consumers_of_sessions_without_a_user_name_are_their_own() {
+    let mut world = World::with(1, 2, &tight_limits(), rules());
+    for client in 0..2 {
+        world.connect(client, 0, false);
+        world.publish_with(client, "kept/a", "mine", Some("a1"), "");
+        let (channel, consumer) = (channel("kept/a"), Key::new("billing").unwrap());
+        let position = (client == 0).then_some(Position::new(1, 1));
+        world.settle();
+        world.command(
+            client,
+            Command::Ack {
+                channel,
+                consumer,
+                position,
+            },
+        );
+    }
+    world.settle();
+    assert_eq!(world.broker.streams[&channel("kept/a")].head().offset, 2);
+    let acked = |world: &World| match world.clients[1].replies().last() {
+        Some(Reply::Acked { position, .. }) => *position,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(acked(&world), None);
+    // They survive a reconnect of the session.
+    world.cut(0);
+    world.connect(0, 0, false);
+    world.publish_with(0, "kept/a", "mine", Some("a1"), "");
+    world.settle();
+    assert_eq!(world.broker.streams[&channel("kept/a")].head().offset, 2);
+}
+
+#[test]
+fn the_first_rule_that_fits_counts_however_they_are_looked_up() {
+    let rule = |count| ChannelRules {
+        history: History {
+            count,
+            ..History::default()
+        },
+        ..ChannelRules::default()
+    };
+    let patterns = ["a/*/x", "a/b", "a*", "*z", "a/b/*", "q", "*"];
+    let mut book = RuleBook::new();
+    for (n, pattern) in (0..).zip(patterns) {
+        book = book.with(pattern, rule(n));
+    }
+    for name in [
+        "a/b", "a/b/x", "a/c", "z", "az", "q", "b", "a", "a/b/c/x", "€z",
+    ] {
+        let first = patterns
+            .iter()
+            .position(|p| Pattern::new(p).matches(&channel(name)));
+        let found = book
+            .rules(&channel(name))
+            .map(|rules| rules.history.count as usize);
+        assert_eq!(found, first, "{name}");
+    }
+}

@@ -5,13 +5,19 @@
     reason = "in a test a panic is the report, and one variant is what it is about"
 )]
 
+mod asking;
+mod durable;
+mod filters;
 mod limits;
 mod memory;
 mod model;
 mod presence;
 mod receipts;
 mod recovery;
+mod server_side;
 mod sessions;
 mod slow_connections;
 mod snapshots;
+mod subscriptions;
+mod windows;
 mod world;

@@ -1,17 +1,57 @@
 //! Random lives of several sessions on two workers: connections die at any moment, the broker answers
-//! late, mailboxes overflow, history is trimmed. [`Client`](crate::world::client::Client) checks
+//! late, mailboxes overflow, history is trimmed. [`Client`](Client) checks
 //! each message as it reads it; at the end everybody must have everything.
 
 use std::time::Duration;
 
-use offhook_engine::{BrokerFailure, Command, Since};
+use offhook_engine::{BrokerFailure, Command, Filter, Since, Subscribe, Target};
 use proptest::prelude::*;
 
-use crate::world::{World, channel};
+use crate::world::{
+    World, channel,
+    client::{Client, Seen},
+};
 
 const CLIENTS: usize = 4;
 const WORKERS: usize = 2;
-const CHANNELS: [&str; 5] = ["kept/a", "kept/b", "flow/c", "price/d", "strict/e"];
+const CHANNELS: [&str; 6] = [
+    "kept/a", "kept/b", "flow/c", "price/d", "strict/e", "asked/f",
+];
+const FILTERS: [&str; 2] = ["kept/+", "#"];
+
+/// What a client subscribes to, and how.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Plain(usize),
+    Numbered(usize, u32),
+    WithoutEcho(usize),
+    Window(usize, u16),
+    Filter(usize),
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    let ch = 0..CHANNELS.len();
+    let kept = prop_oneof![Just(0_usize), Just(1), Just(5)];
+    prop_oneof![
+        4 => ch.clone().prop_map(Kind::Plain),
+        2 => (ch.clone(), 0..3_u32).prop_map(|(channel, id)| Kind::Numbered(channel, id)),
+        1 => ch.prop_map(Kind::WithoutEcho),
+        2 => (kept, 1..4_u16).prop_map(|(channel, window)| Kind::Window(channel, window)),
+        2 => (0..FILTERS.len()).prop_map(Kind::Filter),
+    ]
+}
+
+fn wish(kind: Kind, since: Since) -> Subscribe {
+    let to =
+        |channel: usize| Subscribe::new(self::channel(CHANNELS[channel]), since).with_presence();
+    match kind {
+        Kind::Plain(channel) => to(channel),
+        Kind::Numbered(channel, id) => to(channel).numbered(id),
+        Kind::WithoutEcho(channel) => to(channel).numbered(10).without_echo(),
+        Kind::Window(channel, window) => to(channel).numbered(11).acknowledged(window),
+        Kind::Filter(filter) => Subscribe::new(Filter::new(FILTERS[filter]).unwrap(), since),
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 enum Op {
@@ -25,12 +65,22 @@ enum Op {
     },
     Subscribe {
         client: usize,
-        channel: usize,
+        kind: Kind,
         since: u8,
     },
     Unsubscribe {
         client: usize,
-        channel: usize,
+        kind: Kind,
+    },
+    Done {
+        client: usize,
+        which: usize,
+        cumulative: bool,
+    },
+    Decide {
+        worker: usize,
+        oldest: bool,
+        allowed: bool,
     },
     Publish {
         client: usize,
@@ -92,10 +142,13 @@ fn op() -> impl Strategy<Value = Op> {
             |(client, worker, by_snapshot)| Op::Connect { client, worker, by_snapshot }
         ),
         1 => client.clone().prop_map(|client| Op::Cut { client }),
-        4 => (client.clone(), ch.clone(), 0..4_u8)
-            .prop_map(|(client, channel, since)| Op::Subscribe { client, channel, since }),
-        1 => (client.clone(), ch.clone())
-            .prop_map(|(client, channel)| Op::Unsubscribe { client, channel }),
+        5 => (client.clone(), kind(), 0..4_u8)
+            .prop_map(|(client, kind, since)| Op::Subscribe { client, kind, since }),
+        1 => (client.clone(), kind()).prop_map(|(client, kind)| Op::Unsubscribe { client, kind }),
+        3 => (client.clone(), 0..4_usize, any::<bool>())
+            .prop_map(|(client, which, cumulative)| Op::Done { client, which, cumulative }),
+        3 => (worker.clone(), any::<bool>(), prop::bool::weighted(0.8))
+            .prop_map(|(worker, oldest, allowed)| Op::Decide { worker, oldest, allowed }),
         10 => (client.clone(), ch.clone(), 0..12_u8, 0..3_u8)
             .prop_map(|(client, channel, key, tag)| Op::Publish { client, channel, key, tag }),
         1 => client.clone().prop_map(|client| Op::Token { client }),
@@ -130,26 +183,35 @@ fn perform(world: &mut World, op: Op) {
         Op::Cut { client } => world.cut(client),
         Op::Subscribe {
             client,
-            channel: name,
+            kind,
             since,
         } => {
-            let since = [Since::Now, Since::Start, Since::Last(2), Since::Last(5)][since as usize];
-            let known = &world.clients[client].subscriptions;
-            if !known.contains_key(&channel(CHANNELS[name]).into()) {
-                world.subscribe(client, CHANNELS[name], since);
+            let since = match kind {
+                Kind::Filter(_) => [Since::Now, Since::Start][usize::from(since % 2)],
+                _ => [Since::Now, Since::Start, Since::Last(2), Since::Last(5)][usize::from(since)],
+            };
+            let wish = wish(kind, since);
+            if !world.clients[client]
+                .subscriptions
+                .contains_key(&wish.name().key())
+            {
+                world.command(client, Command::Subscribe(wish));
             }
         }
-        Op::Unsubscribe {
-            client,
-            channel: name,
-        } => {
-            world.command(
-                client,
-                Command::Unsubscribe {
-                    subscription: channel(CHANNELS[name]).into(),
-                },
-            );
+        Op::Unsubscribe { client, kind } => {
+            let subscription = wish(kind, Since::Now).name().key();
+            world.command(client, Command::Unsubscribe { subscription });
         }
+        Op::Done {
+            client,
+            which,
+            cumulative,
+        } => done(world, client, which, cumulative),
+        Op::Decide {
+            worker,
+            oldest,
+            allowed,
+        } => world.decide(worker, oldest, allowed),
         Op::Publish {
             client,
             channel,
@@ -193,7 +255,10 @@ fn perform(world: &mut World, op: Op) {
             lost,
         } => {
             // Streams without history begin anew with their broker.
-            if CHANNELS[name].starts_with("kept/") {
+            if ["kept/", "asked"]
+                .iter()
+                .any(|kept| CHANNELS[name].starts_with(kept))
+            {
                 world.broker.restart(&channel(CHANNELS[name]), lost);
             }
         }
@@ -202,6 +267,55 @@ fn perform(world: &mut World, op: Op) {
                 [None, None, None, Some(BrokerFailure::StorageFull)][how as usize];
         }
         Op::Wait { ms } => world.wait(Duration::from_millis(ms)),
+    }
+}
+
+/// A client is done with something that it has read on this connection.
+fn done(world: &mut World, client: usize, which: usize, cumulative: bool) {
+    let mut undone = Vec::new();
+    for (key, seen) in &world.clients[client].subscriptions {
+        for offset in &seen.on_this_connection {
+            undone.push((key.clone(), seen.undone[offset].0));
+        }
+    }
+    let Some((subscription, position)) = undone.get(which % undone.len().max(1)).cloned() else {
+        return;
+    };
+    world.command(
+        client,
+        Command::Done {
+            subscription,
+            position,
+            cumulative,
+        },
+    );
+}
+
+/// Everybody is done with everything that can come, and everything outside is answered.
+fn work_off(world: &mut World) {
+    loop {
+        world.settle();
+        let mut worked = false;
+        for worker in 0..WORKERS {
+            for _ in 0..200 {
+                world.decide(worker, true, true);
+            }
+        }
+        for client in 0..CLIENTS {
+            let open = |c: &Client| {
+                c.subscriptions
+                    .values()
+                    .any(|seen| !seen.on_this_connection.is_empty())
+            };
+            while world.clients[client].connection.is_some() && open(&world.clients[client]) {
+                done(world, client, 0, true);
+                worked = true;
+            }
+        }
+        if !worked {
+            world.settle();
+            return;
+        }
     }
 }
 
@@ -215,7 +329,24 @@ fn come_to_rest(world: &mut World) {
                 world.connect(client, client % WORKERS, false);
             }
         }
-        world.settle();
+        work_off(world);
+    }
+}
+
+/// What a filter brought of everything that is still there, and what it said is missing.
+fn filter_is_whole(world: &World, filter: &Filter, seen: &Seen) {
+    let began = seen.began.expect("it began").offset;
+    for (channel, position) in world.broker.log.iter().skip(began as usize) {
+        let readable = world.broker.is_retained(channel, *position);
+        if !filter.matches(channel) || !readable || channel.as_str().starts_with("asked/") {
+            continue;
+        }
+        let here = (position.epoch.0, position.offset);
+        let came = seen.came.get(channel).is_some_and(|came| {
+            let missing = |(from, to): &(u64, u64)| *from < here.1 && here.1 <= *to;
+            came.publications.contains(&here) || came.missing.iter().any(missing)
+        });
+        assert!(came, "{filter} did not bring {channel} {position}");
     }
 }
 
@@ -227,13 +358,23 @@ fn everybody_has_everything(world: &World) {
             client.unanswered
         );
         for (key, seen) in &client.subscriptions {
-            let name = seen.wish.target.channel().unwrap();
+            assert!(seen.confirmed && seen.live, "{key} is not live: {seen:?}");
+            let name = match &seen.wish.target {
+                Target::Channel(name) => name,
+                Target::Filter(filter) => {
+                    filter_is_whole(world, filter, seen);
+                    continue;
+                }
+            };
             let stream = &world.broker.streams[name];
             let position = seen
                 .position
                 .expect("every subscription came to a position");
-            assert!(seen.confirmed && seen.live, "{key} is not live: {seen:?}");
             assert_eq!(position, stream.head());
+            assert!(
+                seen.undone.is_empty(),
+                "it is done with everything: {seen:?}"
+            );
             let here = (name.clone(), client.session);
             assert!(
                 world
@@ -251,11 +392,12 @@ fn everybody_has_everything(world: &World) {
             .iter()
             .find(|c| c.session == *session)
             .unwrap();
-        let present = client.subscriptions.contains_key(&name.clone().into());
+        let on_it = |seen: &Seen| seen.wish.target.channel() == Some(name);
+        let present = client.subscriptions.values().any(on_it);
         assert!(present || *awaited, "{session} haunts {name}");
     }
     for worker in &world.workers {
-        let mine = |c: &&crate::world::client::Client| c.connection.is_some();
+        let mine = |c: &&Client| c.connection.is_some();
         assert!(worker.connections() <= world.clients.iter().filter(mine).count());
     }
 }
@@ -274,6 +416,7 @@ proptest! {
         ops in prop::collection::vec(op(), 1..160)
     ) {
         let mut world = World::new(WORKERS, CLIENTS);
+        world.broker.strict = true;
         for op in ops {
             perform(&mut world, op);
         }

@@ -151,3 +151,139 @@ fn a_channel_without_presence_refuses_the_question() {
     assert_eq!(refusal.code, ErrorCode::NoPresence);
     assert!(world.broker.members.is_empty());
 }
+
+fn change(name: &str) -> BrokerEvent {
+    let member = std::sync::Arc::new(Member {
+        session: SessionId::from_bytes([9; 16]),
+        user: "ann".into(),
+        info: "{}".into(),
+    });
+    let change = PresenceChange {
+        channel: channel(name),
+        member,
+        joined: true,
+    };
+    BrokerEvent::Presence(change.into())
+}
+
+#[test]
+fn after_unsubscribing_no_joins_and_leaves_come() {
+    let mut world = World::new(1, 3);
+    for client in 0..3 {
+        world.connect(client, 0, false);
+        world.subscribe(client, "kept/a", Since::Now);
+    }
+    world.settle();
+    for client in [0, 2] {
+        let subscription = channel("kept/a").into();
+        world.command(client, Command::Unsubscribe { subscription });
+        world.settle();
+    }
+    world.workers[0].handle_broker(change("kept/a"), world.now);
+    world.pump(0);
+    let heard: Vec<_> = world
+        .clients
+        .iter()
+        .map(|client| client.outbox.len())
+        .collect();
+    assert_eq!(heard, [0, 1, 0]);
+}
+
+#[test]
+fn an_observer_that_resumes_is_told_the_members_unasked() {
+    let mut world = World::new(1, 1);
+    world.connect(0, 0, false);
+    world.subscribe(0, "kept/a", Since::Now);
+    world.settle();
+    world.issue_token(0);
+    world.settle();
+    world.cut(0);
+    world.connect(0, 0, true);
+    world.settle();
+    let told = world.clients[0].notices().into_iter().any(|notice| {
+        matches!(
+            notice,
+            Notice::Reply {
+                id: None,
+                reply: Reply::Members { .. }
+            }
+        )
+    });
+    assert!(told);
+}
+
+#[test]
+fn members_that_could_not_be_told_are_told_later() {
+    let mut world = World::new(1, 1);
+    world.connect(0, 0, false);
+    world.subscribe(0, "kept/a", Since::Now);
+    world.settle();
+    world.workers[0].handle_broker(BrokerEvent::Lagged, world.now);
+    let mut failed = false;
+    while let Some(request) = world.workers[0].poll_broker_request() {
+        if let BrokerRequest::Members { id, .. } = request {
+            let failure = BrokerFailure::Busy;
+            world.workers[0].handle_broker(BrokerEvent::Failed { id, failure }, world.now);
+            failed = true;
+        } else {
+            world.broker.requests[0].push_back(request);
+        }
+    }
+    assert!(failed);
+    let later = world.now.instant + tight_limits().read_again_after;
+    assert_eq!(world.workers[0].poll_timeout(), Some(later));
+    world.wait(tight_limits().read_again_after);
+    let asks = |r: &BrokerRequest| matches!(r, BrokerRequest::Members { .. });
+    assert!(world.broker.requests[0].iter().any(asks));
+}
+
+#[test]
+fn members_whose_lease_had_ended_join_again_and_those_who_went_do_not() {
+    let mut world = World::new(1, 3);
+    for client in 0..3 {
+        world.connect(client, 0, false);
+        world.subscribe(client, "kept/a", Since::Now);
+        world.subscribe(client, "kept/b", Since::Now);
+    }
+    world.settle();
+    world.cut(2);
+    world.settle();
+    world.broker.members.clear();
+    world.workers[0].handle_broker(BrokerEvent::LeaseEnded, world.now);
+    world.pump(0);
+    world.settle();
+    let back: Vec<_> = world
+        .broker
+        .members
+        .keys()
+        .map(|(name, session)| (name.clone(), *session))
+        .collect();
+    let expected: Vec<_> = ["kept/a", "kept/b"]
+        .iter()
+        .flat_map(|name| [0, 1].map(|client| (channel(name), world.clients[client].session)))
+        .collect();
+    assert_eq!(back, expected);
+}
+
+#[test]
+fn a_lease_of_a_second_is_renewed_before_it_ends() {
+    let limits = Limits {
+        presence_lease: Duration::from_secs(1),
+        ..tight_limits()
+    };
+    let mut world = World::with(1, 1, &limits, rules());
+    world.connect(0, 0, false);
+    world.subscribe(0, "kept/a", Since::Now);
+    world.settle_at_once();
+    for _ in 0..10 {
+        let at = world.workers[0].poll_timeout().expect("it is renewed");
+        let pause = at - world.now.instant;
+        assert!(pause <= Duration::from_millis(334), "{pause:?}");
+        world.wait(pause);
+        assert!(matches!(
+            asked(&world, 0)[..],
+            [BrokerRequest::Renew { .. }]
+        ));
+        world.settle_at_once();
+    }
+}

@@ -171,3 +171,47 @@ fn there_is_nothing_to_acknowledge_where_nothing_is_kept() {
         |reply: &&Reply| matches!(reply, Reply::Refused(r) if r.code == ErrorCode::NoHistory);
     assert!(replies.iter().any(refused));
 }
+
+#[test]
+fn receipts_are_known_again_and_again() {
+    let mut world = two_published();
+    assert_eq!(counted(&mut world, 2), (0, 3));
+    assert_eq!(counted(&mut world, 2), (3, 3));
+    for offset in 3..6 {
+        world.publish(0, "kept/a", "more");
+        world.settle();
+        assert_eq!(counted(&mut world, offset), (0, 3));
+        assert_eq!(counted(&mut world, offset), (3, 3));
+    }
+}
+
+#[test]
+fn who_subscribed_later_has_not_received_what_came_before() {
+    let mut world = two_published();
+    let late = Subscribe::new(channel("kept/a"), Since::Now).numbered(9);
+    world.command(1, Command::Subscribe(late));
+    world.settle();
+    world.publish(0, "kept/a", "3");
+    world.settle();
+    for (offset, received) in [(2, 3), (3, 4)] {
+        counted(&mut world, offset);
+        assert_eq!(counted(&mut world, offset), (received, 4));
+    }
+}
+
+#[test]
+fn nobody_has_received_what_a_gap_skipped() {
+    let mut world = two_published();
+    world.cut(1);
+    world.publish(0, "kept/a", "3");
+    world.publish(0, "kept/a", "4");
+    world.settle();
+    world.broker.trim(&channel("kept/a"), 1);
+    world.connect(1, 0, false);
+    world.settle();
+    assert_eq!(world.clients[1].gaps(), [GapReason::EvictedBySize]);
+    for (offset, received) in [(3, 2), (4, 3)] {
+        counted(&mut world, offset);
+        assert_eq!(counted(&mut world, offset), (received, 3));
+    }
+}

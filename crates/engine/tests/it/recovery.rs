@@ -342,3 +342,105 @@ fn a_subscription_from_the_start_survives_that_everything_is_lost_before_its_fir
     let seen = world.clients[1].to("kept/a");
     assert!(seen.live);
 }
+
+#[test]
+fn a_subscription_that_a_corrupt_log_ended_is_gone_whole_and_can_be_made_again() {
+    let mut world = ten_published("kept/a");
+    world.connect(1, 0, false);
+    world.subscribe(1, "kept/a", Since::Position(Position::new(1, 5)));
+    world.broker_works(0, 1);
+    world.deliver(0, 1);
+    world.broker.failure = Some(BrokerFailure::StorageCorrupt);
+    world.settle();
+    assert_eq!(
+        (
+            world.workers[0].subscriptions(),
+            world.workers[0].channels()
+        ),
+        (0, 0)
+    );
+    let member = (channel("kept/a"), world.clients[1].session);
+    assert!(
+        world
+            .broker
+            .members
+            .get(&member)
+            .is_none_or(|claim| claim.1),
+        "it is only awaited"
+    );
+    world.broker.failure = None;
+    world.subscribe(1, "kept/a", Since::Position(Position::new(1, 8)));
+    world.settle();
+    assert_eq!(world.clients[1].texts("kept/a"), ["9", "10"]);
+}
+
+#[test]
+fn a_worker_has_so_many_reads_under_way_and_the_others_wait_for_their_turn() {
+    let mut world = World::new(1, 8);
+    world.connect(0, 0, false);
+    for n in 1..=10 {
+        world.publish(0, "kept/a", &n.to_string());
+    }
+    world.settle();
+    for client in 1..8 {
+        world.connect(client, 0, false);
+        let since = Since::Position(Position::new(1, client as u64));
+        world.subscribe(client, "kept/a", since);
+    }
+    world.broker_works(0, 1);
+    world.deliver(0, 1);
+    let reads = |world: &World| {
+        let is_read = |request: &&BrokerRequest| matches!(request, BrokerRequest::History { .. });
+        world.broker.requests[0].iter().filter(is_read).count()
+    };
+    assert_eq!(reads(&world), crate::world::tight_limits().reads);
+    world.settle();
+    for client in 1..8 {
+        let expected: Vec<_> = (client + 1..=10).map(|n| n.to_string()).collect();
+        assert_eq!(world.clients[client].texts("kept/a"), expected);
+    }
+}
+
+#[test]
+fn a_read_that_brings_nothing_although_there_is_more_is_put_off() {
+    let mut world = ten_published("kept/a");
+    world.connect(1, 0, false);
+    world.subscribe(1, "kept/a", Since::Position(Position::new(1, 5)));
+    world.broker_works(0, 1);
+    world.deliver(0, 1);
+    let start = Position::new(1, 5);
+    let stream = StreamState {
+        head: Position::new(1, 10),
+        first: 1,
+        trimmed: Trimmed::BySize,
+    };
+    for round in 0..3 {
+        let mut reads = std::mem::take(&mut world.broker.requests[0]).into_iter();
+        let read = reads.find_map(|request| match request {
+            BrokerRequest::History { id, .. } => Some(id),
+            _ => None,
+        });
+        let id = read.expect("it is read again after the pause");
+        let start = ReadStart::at(start);
+        let publications = Vec::new();
+        let nothing = BrokerEvent::History {
+            id,
+            stream,
+            start,
+            publications,
+        };
+        world.workers[0].handle_broker(nothing, world.now);
+        world.pump(0);
+        if round > 0 {
+            assert!(world.broker.requests[0].is_empty(), "not at once");
+            let pause = crate::world::tight_limits().read_again_after;
+            assert_eq!(
+                world.workers[0].poll_timeout(),
+                Some(world.now.instant + pause)
+            );
+            world.wait(pause);
+        }
+    }
+    world.settle();
+    assert_eq!(world.clients[1].texts("kept/a"), ["6", "7", "8", "9", "10"]);
+}

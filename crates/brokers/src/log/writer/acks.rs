@@ -1,8 +1,8 @@
 //! Consumers' cursors: staged into the same group as publications, durable with them.
 
-use offhook_engine::{BrokerFailure, BrokerRequest, ChannelName, Key, Position};
+use offhook_engine::{BrokerFailure, ChannelName, Key, Position, Resolution};
 
-use super::{Staged, Writer};
+use super::Writer;
 use crate::{
     cursors::{Cursor, MAX_CONSUMERS, abandoned},
     log::{
@@ -13,27 +13,8 @@ use crate::{
 };
 
 impl Writer {
-    /// Moves a consumer's cursor with the group, or reads it; nothing for all other requests.
-    pub(super) fn stage_ack(
-        &mut self,
-        group: &mut Group,
-        request: &BrokerRequest,
-    ) -> Option<Result<Staged, BrokerFailure>> {
-        let BrokerRequest::Ack {
-            channel,
-            scope,
-            consumer,
-            position,
-            ..
-        } = request
-        else {
-            return None;
-        };
-        let acked = self.acked(group, channel, scope, consumer, *position);
-        Some(acked.map(Staged::Acked))
-    }
-
-    fn acked(
+    /// Moves a consumer's cursor with the group, or reads it.
+    pub(super) fn acked(
         &mut self,
         group: &mut Group,
         channel: &ChannelName,
@@ -43,16 +24,32 @@ impl Writer {
     ) -> Result<Option<Position>, BrokerFailure> {
         let failed = |error| failure_of(&error);
         let now_ms = self.now_ms;
-        let open = self.open(channel)?;
-        if open.retained.head == 0 {
+        let epochs = std::sync::Arc::clone(&self.epochs);
+        let retained = &self.channel(channel)?.retained;
+        let resolve = |position| retained.lineage.resolve(&epochs, position, retained.head);
+        // Beyond the head, or of a stream that is not this one: such a cursor would stand in the
+        // way of every honest one, since cursors never go back.
+        let acknowledged = match position.map(resolve) {
+            Some((Resolution::Continuous, offset)) => Some(retained.at(&epochs, offset)),
+            Some(_) => return Err(BrokerFailure::UnknownPosition),
+            None => None,
+        };
+        if retained.head == 0 {
             // It has no number yet, and nothing that could be acknowledged.
             return Ok(None);
         }
-        let number = open.retained.id;
+        let number = retained.id;
         let key = cursor_key(number, scope, consumer);
         let before = group.cursor(&key).map_err(failed)?;
-        let Some(position) = position else {
+        let Some(position) = acknowledged else {
             return Ok(before.map(|before| before.position));
+        };
+        let same = before.map(|before| resolve(before.position));
+        let further =
+            matches!(same, Some((Resolution::Continuous, offset)) if offset > position.offset);
+        let position = match before {
+            Some(before) if further => before.position,
+            _ => position,
         };
         if before.is_none() {
             let mine = group.cursors(&of_user(number, scope)).map_err(failed)?;
@@ -60,8 +57,8 @@ impl Writer {
                 group.forget_cursor(abandoned(mine.into_iter(), now_ms)?);
             }
         }
-        let cursor = Cursor::advanced(before, position, now_ms);
-        group.move_cursor(key, cursor);
-        Ok(Some(cursor.position))
+        let time_ms = now_ms;
+        group.move_cursor(key, Cursor { position, time_ms });
+        Ok(Some(position))
     }
 }

@@ -1,50 +1,51 @@
 //! The thread that writes: everything that waits becomes one batch, one fsync, then many answers.
 
 mod acks;
-mod channels;
+mod parked;
+mod telling;
 mod upkeep;
 
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{SyncSender, TrySendError},
-    },
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
 };
 
 use offhook_engine::{
-    BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, ChannelRules, Draft, Place, Position,
-    ReadFrom, ReadLimit, RequestId, StreamState,
+    BrokerFailure, BrokerRequest, ChannelName, ChannelRules, Draft, Place, Position, RequestId,
+    SessionId,
 };
 
+use self::parked::Parked;
 use super::{
+    Files,
+    condition::Condition,
     open_error::failure_of,
-    queue::{Job, JobQueue},
-    reader::ReadJob,
+    queue::Job,
     record::idempotency_key,
     retained::Retained,
-    store::{Group, Newest, SharedStore},
-    witness::Witness,
+    shared::Shared,
+    shared_store::SharedStore,
+    store::{Group, Newest},
 };
-use crate::{
-    broker::{Health, WorkerId},
-    hub::Hub,
-    lineage::Epochs,
-};
+use crate::{broker::WorkerId, hub::Change, lineage::Epochs};
 
-/// A channel with history that is in use.
-struct Open {
+/// A channel with history that is published in.
+struct Channel {
     rules: Arc<ChannelRules>,
     retained: Retained,
-    /// The newest offset that followers were told of; `told <= retained.head`.
-    told: u64,
+    /// The tick in which it was last used.
     used: u64,
+    /// The newest offset that its entry in `channels` knows of.
+    remembered: u64,
 }
 
-/// What became of a publish or an acknowledgement before its group was committed.
-enum Staged {
-    /// Gets this offset with the group.
-    New(Place),
+/// What became of one request, to be told once its group is committed.
+enum Outcome {
+    /// Gets this place with the group.
+    Published {
+        draft: Box<Draft>,
+        place: Place,
+    },
     /// Is in this group already.
     Repeated(Position),
     /// Was published before.
@@ -54,55 +55,81 @@ enum Staged {
     Failed(BrokerFailure),
 }
 
+impl Outcome {
+    /// Whether it is true only if the group is committed.
+    fn needs_commit(&self) -> bool {
+        match self {
+            Self::Published { .. } | Self::Repeated(_) | Self::Acked(_) => true,
+            Self::Before(_) | Self::Failed(_) => false,
+        }
+    }
+}
+
+/// An outcome, and who wants to know it.
+struct Answer {
+    worker: WorkerId,
+    id: RequestId,
+    outcome: Outcome,
+}
+
 pub(super) struct Writer {
+    shared: Arc<Shared>,
     store: SharedStore,
-    witness: Witness,
-    reads: SyncSender<ReadJob>,
-    hub: Hub,
-    open: HashMap<ChannelName, Open>,
-    health: Arc<Mutex<Health>>,
+    files: Files,
+    epochs: Arc<Epochs>,
+    channels: HashMap<ChannelName, Channel>,
+    /// Names in `channels` in the order in which upkeep looks at them.
+    upkeep: VecDeque<ChannelName>,
+    parked: Parked,
+    condition: Arc<Condition>,
     /// Why there is no store, while there is none.
     failure: BrokerFailure,
     /// Wall-clock milliseconds as of the latest tick.
     now_ms: u64,
     /// The newest batch on disk; its successor's number is one more.
     batch: u64,
-    /// This log's epochs, of which the last began with this process.
-    epochs: Arc<Epochs>,
     /// Channels that have a number.
-    channels: u32,
-    /// Where the last sweep ended.
-    swept: String,
+    numbered: u32,
     ticks: u64,
+    /// The newest sequence number that was given to a publication on disk.
+    sequence: u64,
+    /// What is to be remembered of sessions with the next batch.
+    sessions: BTreeMap<SessionId, Change>,
+    /// The log is dropped.
+    stopping: bool,
+    /// Called before each fsync.
+    #[cfg(test)]
+    before_sync: Option<super::tests::Gate>,
 }
 
 impl Writer {
     pub(super) fn new(
+        shared: Arc<Shared>,
         store: SharedStore,
-        witness: Witness,
-        reads: SyncSender<ReadJob>,
-        hub: Hub,
-        epochs: Epochs,
-        health: Arc<Mutex<Health>>,
+        files: Files,
+        condition: Arc<Condition>,
     ) -> Self {
-        let (open, swept) = (HashMap::new(), String::new());
-        let (batch, channels, ticks) = (0, 0, 0);
-        let failure = BrokerFailure::StorageFailed;
-        let now_ms = hub.now().unix_ms;
+        let now_ms = shared.hub.bus().now().unix_ms;
+        let epochs = Arc::clone(&shared.epochs);
         let mut writer = Self {
+            shared,
             store,
-            witness,
-            reads,
-            hub,
-            open,
-            health,
-            failure,
+            files,
+            epochs,
+            channels: HashMap::new(),
+            upkeep: VecDeque::new(),
+            parked: Parked::default(),
+            condition,
+            failure: BrokerFailure::StorageFailed,
             now_ms,
-            batch,
-            epochs: Arc::new(epochs),
-            channels,
-            swept,
-            ticks,
+            batch: 0,
+            numbered: 0,
+            ticks: 0,
+            sequence: 0,
+            sessions: BTreeMap::new(),
+            stopping: false,
+            #[cfg(test)]
+            before_sync: super::tests::gate(),
         };
         if let Some(store) = writer.store.get() {
             writer.opened(&store);
@@ -111,8 +138,10 @@ impl Writer {
     }
 
     /// Until the log is dropped.
-    pub(super) fn run(mut self, queue: &JobQueue) {
-        while self.turn(queue.take()) {}
+    pub(super) fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        while self.turn(shared.jobs.take()) {}
+        shared.reads.close();
     }
 
     fn turn(&mut self, jobs: Vec<Job>) -> bool {
@@ -120,162 +149,228 @@ impl Writer {
         if let Some(now_ms) = jobs.iter().rev().find_map(Job::time) {
             self.now_ms = now_ms;
         }
-        let mut staged = self.publish_all(&jobs).into_iter();
+        let mut ticked = jobs.iter().any(|job| matches!(job, Job::Tick(_)));
+        if ticked && self.store.writable().is_none() {
+            // Perhaps the disk takes writes again: before the publications that come with it.
+            self.tick();
+            ticked = false;
+        }
+        let mut group = self.store.writable().map(|store| store.group());
+        if jobs.iter().any(Job::may_publish) {
+            self.sequence = self.shared.hub.bus().begin_batch();
+        }
+        let mut answers = Vec::with_capacity(jobs.len());
         for job in jobs {
             match job {
-                Job::Attach { worker, mailbox } => self.hub.attach_as(worker, mailbox),
-                Job::Detach { worker } => self.hub.detach(worker),
-                Job::Request { worker, request } => self.answer(worker, request, &mut staged),
-                Job::Tick(now) => {
-                    self.hub.tick(now);
-                    self.tick();
+                Job::Request { worker, request } => {
+                    self.take(group.as_mut(), worker, request, &mut answers);
                 }
-                Job::Stop => return false,
+                Job::Loaded { channel, found } => {
+                    let found = found.map(|found| found.map(|retained| *retained));
+                    self.take_parked(group.as_mut(), channel, found, &mut answers);
+                }
+                Job::Swept { channel, retained } => {
+                    if let Some(group) = &mut group {
+                        self.trim_swept(group, &channel, *retained);
+                    }
+                }
+                Job::Session(change) => {
+                    self.sessions.insert(change.0, change);
+                }
+                Job::Tick(_) => {}
+                Job::Stop => self.stopping = true,
             }
         }
-        true
+        let last = self.stopping && self.parked.is_empty();
+        if let Some(group) = &mut group
+            && (ticked || last || !group.is_empty())
+        {
+            self.remember_sessions(group);
+        }
+        self.commit_and_tell(group, answers);
+        if last {
+            self.keep_sequence();
+        }
+        if ticked {
+            self.tick();
+        }
+        // What is parked came before the end, and is published first.
+        !last
     }
 
-    /// Stages every durable publish and acknowledgement, and commits them together.
-    fn publish_all(&mut self, jobs: &[Job]) -> Vec<Staged> {
-        let mut staged = Vec::new();
-        let mut group = self.store.get().map(|store| store.group());
-        for job in jobs {
-            let Job::Request { request, .. } = job else {
-                continue;
-            };
-            if let Some(outcome) = self.stage(group.as_mut(), request) {
-                staged.push(outcome.unwrap_or_else(Staged::Failed));
-            }
+    /// Puts what is to be remembered of sessions into a group that is written anyway.
+    fn remember_sessions(&mut self, group: &mut Group) {
+        for change in std::mem::take(&mut self.sessions).values() {
+            group.remember_session(change);
         }
-        let Some(group) = group.filter(|group| !group.is_empty()) else {
-            return staged;
+    }
+
+    /// Remembers the newest sequence number: publications without history have some that no batch
+    /// knows, and their readers shall find their place after a restart.
+    fn keep_sequence(&mut self) {
+        let Some(store) = self.store.writable() else {
+            return;
         };
-        if let Err(failure) = self.commit(group) {
-            for staged in &mut staged {
-                if !matches!(staged, Staged::Before(_) | Staged::Failed(_)) {
-                    *staged = Staged::Failed(failure);
+        self.sequence = self.shared.hub.bus().place().offset;
+        let known = store
+            .newest()
+            .is_ok_and(|newest| newest.sequence >= self.sequence);
+        if !known {
+            // Failing costs those readers a gap, and nothing else.
+            let _told = self.commit(store.group());
+        }
+    }
+
+    /// Commits what was staged, and tells everybody what became of it.
+    fn commit_and_tell(&mut self, group: Option<Group>, mut answers: Vec<Answer>) {
+        if let Some(group) = group.filter(|group| !group.is_empty())
+            && let Err(failure) = self.commit(group)
+        {
+            for answer in &mut answers {
+                if answer.outcome.needs_commit() {
+                    answer.outcome = Outcome::Failed(failure);
                 }
             }
         }
-        staged
+        self.tell(answers);
     }
 
-    fn is_durable(&self, channel: &ChannelName) -> bool {
-        self.hub
-            .rules()
-            .rules(channel)
-            .is_some_and(|rules| rules.history.is_kept())
-    }
-
-    /// Puts what has to be durable into the group; nothing for all other requests.
+    /// Puts what has to be durable into the group.
     fn stage(
         &mut self,
         group: Option<&mut Group>,
-        request: &BrokerRequest,
-    ) -> Option<Result<Staged, BrokerFailure>> {
-        let (BrokerRequest::Publish {
-            draft: Draft { channel, .. },
-            ..
-        }
-        | BrokerRequest::Ack { channel, .. }) = request
-        else {
-            return None;
+        worker: WorkerId,
+        request: BrokerRequest,
+    ) -> Option<Answer> {
+        let (id, outcome) = match request {
+            BrokerRequest::Publish { id, draft } => {
+                let staged = match group {
+                    Some(group) => self.stage_publish(group, draft),
+                    None => Err(self.failure),
+                };
+                (id, staged)
+            }
+            BrokerRequest::Ack {
+                id,
+                channel,
+                scope,
+                consumer,
+                position,
+            } => {
+                let staged = match group {
+                    Some(group) => self.acked(group, &channel, &scope, &consumer, position),
+                    None => Err(self.failure),
+                };
+                (id, staged.map(Outcome::Acked))
+            }
+            // The bus answers all others.
+            _ => return None,
         };
-        if !self.is_durable(channel) {
-            return None;
-        }
-        let Some(group) = group else {
-            return Some(Err(self.failure));
-        };
-        if let BrokerRequest::Publish { draft, .. } = request {
-            return Some(self.stage_publish(group, draft));
-        }
-        self.stage_ack(group, request)
+        let outcome = outcome.unwrap_or_else(Outcome::Failed);
+        Some(Answer {
+            worker,
+            id,
+            outcome,
+        })
     }
 
-    fn stage_publish(&mut self, group: &mut Group, draft: &Draft) -> Result<Staged, BrokerFailure> {
+    fn stage_publish(&mut self, group: &mut Group, draft: Draft) -> Result<Outcome, BrokerFailure> {
         let now_ms = self.now_ms;
-        let store = self.store.get().ok_or(self.failure)?;
-        let next_number = self.channels;
-        let sequence = self.hub.next_sequence();
         let epochs = Arc::clone(&self.epochs);
-        let open = self.open(&draft.channel)?;
-        let number = open.retained.id;
+        let next_number = self.numbered;
+        let sequence = self.sequence + 1;
+        let channel = self.channel(&draft.channel)?;
+        let number = channel.retained.id;
         let key = draft.key.as_ref();
         let key = key.map(|key| idempotency_key(number, &draft.key_scope(), key));
-        if let Some(key) = &key {
-            if let Some(offset) = group.published(key) {
-                return Ok(Staged::Repeated(open.retained.at(&epochs, offset)));
-            }
-            let before = store.published(key).map_err(|error| failure_of(&error))?;
-            let window = open.rules.key_window.as_millis() as u64;
-            if let Some((offset, time_ms)) = before
-                && time_ms.saturating_add(window) >= now_ms
-            {
-                return Ok(Staged::Before(open.retained.at(&epochs, offset)));
-            }
+        if let Some(key) = &key
+            && let Some(before) = published_before(group, channel, &epochs, key, now_ms)?
+        {
+            return Ok(before);
         }
-        let previous = open.retained.at(&epochs, open.retained.head);
+        let retained = &mut channel.retained;
+        let previous = retained.at(&epochs, retained.head);
         let offset = previous.offset + 1;
-        group.publish(number, offset, sequence, draft);
-        let begins = open.retained.lineage.publish(epochs.current(), offset);
+        group.publish(number, offset, sequence, &draft);
+        let times = (draft.time_ms, sequence);
         if let Some(key) = key {
             group.remember_key(key, offset, now_ms);
         }
-        let history = &open.rules.history;
-        let sealed = open
-            .retained
-            .push(offset, draft.weight() as u64, draft.time_ms, history);
-        if sealed && let Some(old) = open.retained.trim(history, now_ms) {
+        let begins = retained.lineage.is_new(epochs.current());
+        if begins {
+            Arc::make_mut(&mut retained.lineage).publish(epochs.current(), offset);
+        }
+        let history = &channel.rules.history;
+        let sealed = retained.push(offset, draft.weight() as u64, times, history);
+        if sealed && let Some(old) = retained.trim(history, now_ms) {
             group.remove(number, old);
         }
         if sealed || begins {
-            group.remember(&draft.channel, &open.retained);
+            group.remember(&draft.channel, retained);
+            channel.remembered = offset;
         }
         if number == next_number {
-            self.channels += 1;
-            group.remember_channel_count(self.channels);
+            self.numbered += 1;
+            group.remember_channel_count(self.numbered);
         }
-        Ok(Staged::New(Place {
-            position: Position {
-                epoch: epochs.current(),
-                offset,
-            },
+        self.sequence = sequence;
+        let position = Position {
+            epoch: epochs.current(),
+            offset,
+        };
+        let place = Place {
+            position,
             previous,
             sequence,
-        }))
+        };
+        let draft = Box::new(draft);
+        Ok(Outcome::Published { draft, place })
+    }
+
+    /// A channel that was loaded; one without publications gets a number with its first.
+    fn channel(&mut self, name: &ChannelName) -> Result<&mut Channel, BrokerFailure> {
+        let channel = self.channels.get_mut(name).ok_or(self.failure)?;
+        channel.used = self.ticks;
+        if channel.retained.head == 0 {
+            channel.retained.id = self.numbered;
+        }
+        Ok(channel)
     }
 
     /// Makes a group durable. When that fails nobody knows what of it is on disk: the store is
     /// opened again, and everything learnt from there.
     fn commit(&mut self, group: Group) -> Result<(), BrokerFailure> {
+        #[cfg(test)]
+        if let Some(gate) = &self.before_sync {
+            gate();
+        }
         let number = self.batch + 1;
         let newest = Newest {
             batch: number,
-            sequence: self.hub.sequence(),
+            sequence: self.sequence,
         };
         if let Err(error) = group.commit(newest) {
             self.failed("the log can't be written", &error);
             return Err(self.failure);
         }
         self.batch = number;
-        if let Err(error) = self.witness.write(number) {
+        if let Err(error) = self.files.witness.write(number) {
             // The batch is durable; without the witness a later loss may go unnoticed.
-            self.set_health(Health::Failing(format!(
-                "the witness can't be written: {error}"
-            )));
+            self.condition.failing(format!(
+                "the witness can't be written: {error}; it is tried again"
+            ));
             return Ok(());
         }
-        self.recovered();
+        self.condition.recovered();
         Ok(())
     }
 
     fn failed(&mut self, what: &str, error: &fjall::Error) {
-        self.open.clear();
-        self.store.close();
+        self.channels.clear();
+        self.upkeep.clear();
+        self.store.stop_writing();
         self.failure = failure_of(error);
-        if self.failure == BrokerFailure::StorageFailed && self.store.disk_is_full() {
+        if self.failure == BrokerFailure::StorageFailed && self.disk_is_full() {
             // A flush in the background met the end of the disk: the store only says "poisoned".
             self.failure = BrokerFailure::StorageFull;
         }
@@ -285,160 +380,32 @@ impl Writer {
         } else {
             "check the disk"
         };
-        self.set_health(Health::Failing(format!(
-            "{what}: {error}; {todo}, it is tried again"
-        )));
+        self.condition
+            .failing(format!("{what}: {error}; {todo}, it is tried again"));
     }
 
-    fn set_health(&self, health: Health) {
-        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+    fn disk_is_full(&self) -> bool {
+        let tried = self.store.try_disk();
+        tried.is_err_and(|error| failure_of(&error.into()) == BrokerFailure::StorageFull)
     }
+}
 
-    /// A write went well. What can't be read stays so.
-    fn recovered(&self) {
-        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*health, Health::Failing(_)) {
-            *health = Health::Good;
-        }
+/// What was published with this key before, in this group or within the key's window.
+fn published_before(
+    group: &Group,
+    channel: &Channel,
+    epochs: &Epochs,
+    key: &[u8],
+    now_ms: u64,
+) -> Result<Option<Outcome>, BrokerFailure> {
+    let at = |offset| channel.retained.at(epochs, offset);
+    if let Some(offset) = group.published(key) {
+        return Ok(Some(Outcome::Repeated(at(offset))));
     }
-
-    fn answer(
-        &mut self,
-        worker: WorkerId,
-        request: BrokerRequest,
-        staged: &mut impl Iterator<Item = Staged>,
-    ) {
-        match request {
-            BrokerRequest::Publish { id, draft } if self.is_durable(&draft.channel) => {
-                let staged = staged.next().unwrap_or(Staged::Failed(BrokerFailure::Busy));
-                self.published(worker, id, draft, &staged);
-            }
-            BrokerRequest::Ack { id, channel, .. } if self.is_durable(&channel) => {
-                let failed = Staged::Failed(BrokerFailure::Busy);
-                match staged.next().unwrap_or(failed) {
-                    Staged::Acked(position) => {
-                        self.hub.tell(worker, BrokerEvent::Acked { id, position });
-                    }
-                    Staged::Failed(failure) => self.hub.tell_failed(worker, id, failure),
-                    Staged::New(_) | Staged::Repeated(_) | Staged::Before(_) => {}
-                }
-            }
-            BrokerRequest::Follow { id, channel } if self.is_durable(&channel) => {
-                self.follow(worker, id, channel);
-            }
-            BrokerRequest::History {
-                id,
-                channel,
-                from,
-                limit,
-            } if self.is_durable(&channel) => {
-                self.read(worker, id, channel, from, limit);
-            }
-            BrokerRequest::Publish { .. }
-            | BrokerRequest::Follow { .. }
-            | BrokerRequest::History { .. }
-            | BrokerRequest::Unfollow { .. }
-            | BrokerRequest::Join { .. }
-            | BrokerRequest::Leave { .. }
-            | BrokerRequest::Members { .. }
-            | BrokerRequest::Ack { .. }
-            | BrokerRequest::Receipts { .. }
-            | BrokerRequest::Found { .. }
-            | BrokerRequest::FollowFilter { .. }
-            | BrokerRequest::UnfollowFilter { .. }
-            | BrokerRequest::FilterHistory { .. }
-            | BrokerRequest::SaveSession { .. }
-            | BrokerRequest::DropSession { .. }
-            | BrokerRequest::LoadSession { .. }
-            | BrokerRequest::Renew { .. } => self.hub.handle(worker, request),
-        }
-    }
-
-    fn published(&mut self, worker: WorkerId, id: RequestId, draft: Draft, staged: &Staged) {
-        let (position, duplicate) = match *staged {
-            Staged::New(place) => (place.position, false),
-            Staged::Repeated(position) | Staged::Before(position) => (position, true),
-            Staged::Acked(_) => return,
-            Staged::Failed(failure) => return self.hub.tell_failed(worker, id, failure),
-        };
-        self.hub.tell(
-            worker,
-            BrokerEvent::Published {
-                id,
-                position,
-                duplicate,
-            },
-        );
-        let Staged::New(place) = *staged else {
-            return;
-        };
-        if let Some(open) = self.open.get_mut(&draft.channel) {
-            open.told = position.offset;
-        }
-        if self.hub.is_followed(&draft.channel) {
-            let publication = Arc::new(draft.at(place));
-            let channel = publication.channel.clone();
-            self.hub
-                .tell_followers(&channel, &BrokerEvent::Publication(publication));
-        }
-    }
-
-    fn follow(&mut self, worker: WorkerId, id: RequestId, channel: ChannelName) {
-        let epochs = Arc::clone(&self.epochs);
-        match self.open(&channel) {
-            Ok(open) => {
-                let state = open.retained.state(&epochs, &open.rules.history);
-                let head = open.retained.at(&epochs, open.told);
-                let first = state.first.min(open.told + 1);
-                self.hub.follow(worker, channel);
-                let stream = StreamState {
-                    head,
-                    first,
-                    ..state
-                };
-                self.hub.tell(worker, BrokerEvent::Followed { id, stream });
-            }
-            Err(failure) => self.hub.tell_failed(worker, id, failure),
-        }
-    }
-
-    fn read(
-        &mut self,
-        worker: WorkerId,
-        id: RequestId,
-        channel: ChannelName,
-        from: ReadFrom,
-        limit: ReadLimit,
-    ) {
-        let Some(mailbox) = self.hub.mailbox(worker).cloned() else {
-            return;
-        };
-        let epochs = Arc::clone(&self.epochs);
-        let open = match self.open(&channel) {
-            Ok(open) => open,
-            Err(failure) => return self.hub.tell_failed(worker, id, failure),
-        };
-        let stream = open.retained.state(&epochs, &open.rules.history);
-        let (number, lineage) = (open.retained.id, open.retained.lineage.clone());
-        let start = lineage.start(&epochs, from, stream.first, stream.head.offset);
-        let job = ReadJob {
-            mailbox,
-            id,
-            channel,
-            number,
-            epochs,
-            lineage,
-            stream,
-            start,
-            limit,
-        };
-        match self.reads.try_send(job) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => self.hub.tell_failed(worker, id, BrokerFailure::Busy),
-            Err(TrySendError::Disconnected(_)) => {
-                self.hub
-                    .tell_failed(worker, id, BrokerFailure::StorageFailed);
-            }
-        }
-    }
+    let before = group
+        .published_before(key)
+        .map_err(|error| failure_of(&error))?;
+    let window = channel.rules.key_window.as_millis() as u64;
+    let before = before.filter(|(_, time_ms)| time_ms.saturating_add(window) >= now_ms);
+    Ok(before.map(|(offset, _)| Outcome::Before(at(offset))))
 }

@@ -1,94 +1,139 @@
-//! What every tick does: open again what failed, forget, trim what is too old.
+//! What every tick does: open again what failed, forget, trim what is too old. A tick looks at a
+//! part of the channels only, so that no publication waits for it.
 
 use std::sync::Arc;
 
 use offhook_engine::{BrokerEvent, ChannelName};
 
 use super::Writer;
-use crate::{broker::Health, log::store::Store};
+use crate::log::{
+    reader::Load,
+    retained::Retained,
+    store::{Group, Store},
+};
 
-/// Channels on disk that one tick looks at for what is too old.
-const SWEEP: usize = 64;
-/// Ticks after which a channel that nobody follows or uses is closed in memory.
+/// Channels in use that one tick looks at: about a millisecond.
+const LOOKED_AT: usize = 1024;
+/// Ticks after which a channel that nobody publishes in is closed in memory.
 const CLOSE_AFTER: u64 = 600;
 
 impl Writer {
     pub(super) fn opened(&mut self, store: &Store) {
         self.batch = store.newest().map_or(self.batch, |newest| newest.batch);
-        self.channels = store.channel_count().unwrap_or(self.channels);
+        self.numbered = store.channel_count().unwrap_or(self.numbered);
     }
 
     pub(super) fn tick(&mut self) {
         self.ticks += 1;
-        let Some(store) = self.store.get().or_else(|| self.open_again()) else {
+        let Some(store) = self.store.writable().or_else(|| self.open_again()) else {
             return;
         };
+        self.look_after_files(&store);
         let now_ms = self.now_ms;
-        let window = self.hub.rules().longest_key_window().as_millis() as u64;
+        let window = self.shared.hub.rules().longest_key_window().as_millis() as u64;
         store.forget_keys_before(now_ms.saturating_sub(window));
-        let (ticks, hub) = (self.ticks, &self.hub);
-        self.open.retain(|name, open| {
-            hub.is_followed(name) || open.used.saturating_add(CLOSE_AFTER) > ticks
-        });
-        self.trim_by_age(&store, now_ms);
+        self.tend(&store);
+        // Channels that nobody uses are on disk only: the reader looks through them.
+        self.shared.reads.load(Load::Sweep);
+    }
+
+    /// Keeps the manifest true, and tries a witness again that could not be written.
+    fn look_after_files(&mut self, store: &Store) {
+        if let Err(why) = self.files.inventory.look(store) {
+            self.condition.failing(why);
+            return;
+        }
+        if self.condition.is_failing() && self.files.witness.write(self.batch).is_ok() {
+            self.condition.recovered();
+        }
     }
 
     /// The store was closed because a write failed: perhaps it goes now.
     fn open_again(&mut self) -> Option<Arc<Store>> {
-        let store = match self.store.reopen() {
+        if self.store.try_disk().is_err() {
+            return None;
+        }
+        let store = match self.store.reopen(self.batch) {
             Ok(store) => store,
             Err(error) => {
                 self.failed("the log can't be opened again", &error);
                 return None;
             }
         };
+        // What was read meanwhile was without what was written last.
+        self.channels.clear();
+        self.upkeep.clear();
+        let acknowledged = self.batch;
         self.opened(&store);
-        if self.witness.read() > Some(self.batch) {
+        if acknowledged > self.batch {
             self.store.close();
-            self.set_health(Health::Corrupt(
+            self.condition.broken(
                 "the disk lost acknowledged publications when it failed; stop the server and \
-                 restore the log from a backup, or start it accepting the loss"
+                 restore the log from a backup, or start it with storage.accept_loss = true"
                     .to_owned(),
-            ));
+            );
             return None;
         }
+        // Says whether it takes writes again, without waiting for somebody to publish.
+        self.commit(store.group()).ok()?;
         // What was written but not acknowledged is there now: followers look it up.
-        self.hub.tell_all(&BrokerEvent::Lagged);
+        let mut bus = self.shared.hub.bus();
+        bus.forget_durable();
+        bus.tell_all(&BrokerEvent::Lagged);
         Some(store)
     }
 
-    /// Open channels, and some of those on disk, lose what is too old.
-    fn trim_by_age(&mut self, store: &Arc<Store>, now_ms: u64) {
+    /// Closes channels that are not used, and trims what is too old in the others.
+    fn tend(&mut self, store: &Arc<Store>) {
         let mut group = store.group();
-        for (name, open) in &mut self.open {
-            if let Some(old) = open.retained.trim(&open.rules.history, now_ms) {
-                group.remove(open.retained.id, old);
-                group.remember(name, &open.retained);
-            }
-        }
-        let names = store.channels_after(&self.swept, SWEEP).unwrap_or_default();
-        self.swept = names.last().cloned().unwrap_or_default();
-        for name in names {
-            let Ok(name) = ChannelName::new(&name) else {
+        for _ in 0..LOOKED_AT.min(self.upkeep.len()) {
+            let Some(name) = self.upkeep.pop_front() else {
+                break;
+            };
+            let Some(channel) = self.channels.get_mut(&name) else {
                 continue;
             };
-            let Some(rules) = self.hub.rules().rules(&name) else {
-                continue;
-            };
-            if self.open.contains_key(&name) {
+            let idle = channel.used.saturating_add(CLOSE_AFTER) <= self.ticks;
+            // Should what is newest be damaged, its entry alone tells which offsets were given: so
+            // a channel is closed with its head in its entry.
+            let known = channel.remembered == channel.retained.head;
+            if idle && known {
+                self.channels.remove(&name);
                 continue;
             }
-            let Ok(mut retained) = self.load(store, &name, rules) else {
-                continue;
-            };
-            if let Some(old) = retained.trim(&rules.history, now_ms) {
-                group.remove(retained.id, old);
-                group.remember(&name, &retained);
+            let history = &channel.rules.history;
+            let old = channel.retained.trim(history, self.now_ms);
+            if old.is_some() || idle {
+                group.remember(&name, &channel.retained);
+                channel.remembered = channel.retained.head;
             }
+            if let Some(old) = old {
+                group.remove(channel.retained.id, old);
+                self.shared.trimmed(&name, &channel.retained, history);
+            }
+            self.upkeep.push_back(name);
         }
         if !group.is_empty() {
             // Failing is told by health, and tried again with the next tick.
             let _told = self.commit(group);
+        }
+    }
+
+    /// The reader found something too old in a channel that was not in use then.
+    pub(super) fn trim_swept(
+        &mut self,
+        group: &mut Group,
+        name: &ChannelName,
+        mut retained: Retained,
+    ) {
+        let rules = self.shared.hub.rules().rules(name);
+        let Some(rules) = rules.filter(|_| !self.channels.contains_key(name)) else {
+            return;
+        };
+        if let Some(old) = retained.trim(&rules.history, self.now_ms) {
+            group.remove(retained.id, old);
+            group.remember(name, &retained);
+            self.shared.trimmed(name, &retained, &rules.history);
         }
     }
 }

@@ -63,7 +63,7 @@ pub(in crate::engine) enum Pending {
 }
 
 /// Questions to somebody outside, by their number.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(in crate::engine) enum Asked {
     Connect { caller: CallerId },
     Subscribe { subscription: Slot },

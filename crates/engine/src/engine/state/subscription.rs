@@ -300,6 +300,17 @@ impl Behind {
         }
     }
 
+    /// The cursor may no longer be a place in the stream.
+    pub(in crate::engine) fn doubt(&mut self) {
+        self.at_head = false;
+        match &mut self.why {
+            Why::Given { .. } => {}
+            Why::Confirmed => self.why = Why::Given { lenient: false },
+            Why::Slow { confirmed, .. } => *confirmed = false,
+            Why::Paced => self.why = Self::jumped(self.cursor).why,
+        }
+    }
+
     /// A read has shown that the cursor is a place in the stream.
     pub(in crate::engine) fn confirm(&mut self) {
         match &mut self.why {

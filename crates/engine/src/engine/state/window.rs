@@ -19,6 +19,8 @@ pub(in crate::engine) struct Window {
     out: VecDeque<HandedOut>,
     /// How many of `out` are not done.
     unacknowledged: u16,
+    /// The newest that was handed out, or skipped.
+    newest: Position,
     /// What an earlier connection was handed out, in order: it says what is delivered again and
     /// what was done already. Forgotten as it is passed.
     before: VecDeque<Earlier>,
@@ -50,6 +52,7 @@ impl Window {
             low,
             out: VecDeque::new(),
             unacknowledged: 0,
+            newest: low,
             before: VecDeque::new(),
             before_until: None,
         }
@@ -76,11 +79,19 @@ impl Window {
         self.low
     }
 
-    /// The subscription begins, or begins anew, after this position.
+    /// A gap was announced, after which the subscription goes on here. Where that lies before what
+    /// was handed out, the rest of that is another stream's, and nobody need be done with it.
     pub(in crate::engine) fn skip_to(&mut self, position: Position) {
+        while let Some(out) = self
+            .out
+            .pop_back_if(|out| out.position.offset > position.offset)
+        {
+            self.unacknowledged -= u16::from(!out.done);
+        }
         if self.out.is_empty() {
             self.low = position;
         }
+        self.newest = position;
     }
 
     pub(in crate::engine) fn next(&mut self, position: Position) -> Next {
@@ -108,6 +119,7 @@ impl Window {
             Next::Done => (0, true),
         };
         self.unacknowledged += u16::from(!done);
+        self.newest = position;
         self.out.push_back(HandedOut {
             position,
             deliveries,
@@ -123,8 +135,9 @@ impl Window {
             .out
             .binary_search_by_key(&position.offset, |out| out.position.offset);
         let Some(at) = found.ok().filter(|at| self.out[*at].position == position) else {
-            // Acknowledging twice is no mistake.
-            return position.offset <= self.low.offset;
+            // Acknowledging twice is no mistake, nor is what was handed out before a gap.
+            let ahead = position.offset > self.newest.offset;
+            return position.epoch != self.newest.epoch || !ahead;
         };
         let first = if cumulative { 0 } else { at };
         for out in self.out.range_mut(first..=at) {

@@ -102,6 +102,10 @@ pub(crate) struct ModelBroker {
     answered: BTreeMap<AskId, usize>,
     /// The next answers fail with this.
     pub(crate) failure: Option<BrokerFailure>,
+    /// How many answers have failed.
+    pub(crate) failures: usize,
+    /// Clients check that what they are refused was refused for a reason.
+    pub(crate) strict: bool,
 }
 
 impl ModelBroker {
@@ -121,6 +125,8 @@ impl ModelBroker {
             asked: Vec::new(),
             answered: BTreeMap::new(),
             failure: None,
+            failures: 0,
+            strict: false,
         }
     }
 
@@ -146,6 +152,66 @@ impl ModelBroker {
         };
         match request {
             BrokerRequest::Publish { id, draft } => self.publish(worker, id, draft),
+            BrokerRequest::Follow { .. }
+            | BrokerRequest::Unfollow { .. }
+            | BrokerRequest::FollowFilter { .. }
+            | BrokerRequest::UnfollowFilter { .. }
+            | BrokerRequest::FilterHistory { .. } => self.follow(worker, request),
+            BrokerRequest::SaveSession { .. }
+            | BrokerRequest::DropSession { .. }
+            | BrokerRequest::LoadSession { .. }
+            | BrokerRequest::Join { .. }
+            | BrokerRequest::Leave { .. } => self.register(worker, request),
+            BrokerRequest::History {
+                id,
+                channel,
+                from,
+                limit,
+            } => {
+                let stream = self.stream(&channel);
+                let (start, publications) = stream.read(from, limit);
+                let read = BrokerEvent::History {
+                    id,
+                    stream: stream.state(),
+                    start,
+                    publications,
+                };
+                if !self.fails(worker, id) {
+                    self.reads[worker].push_back(read);
+                }
+            }
+            BrokerRequest::Members { id, .. } => {
+                let members = BrokerEvent::Members {
+                    id,
+                    members: Vec::new(),
+                    total: 0,
+                };
+                self.events[worker].push_back(members);
+            }
+            BrokerRequest::Ack {
+                id,
+                channel,
+                scope,
+                consumer,
+                position,
+            } => {
+                let name = (channel, scope.to_string(), consumer);
+                self.ack(worker, id, name, position);
+            }
+            BrokerRequest::Receipts {
+                id,
+                channel,
+                position,
+            } => {
+                self.ask_all(worker, id, &channel, position);
+            }
+            BrokerRequest::Found { ask, receipts } => self.found(ask, receipts),
+            BrokerRequest::Renew { .. } => {}
+        }
+    }
+
+    fn follow(&mut self, worker: usize, request: BrokerRequest) {
+        match request {
             BrokerRequest::Follow { id, channel } => {
                 let stream = self.stream(&channel).state();
                 if self.fails(worker, id) {
@@ -183,6 +249,12 @@ impl ModelBroker {
                     self.reads[worker].push_back(read);
                 }
             }
+            other => panic!("{other:?} is not about following"),
+        }
+    }
+
+    fn register(&mut self, worker: usize, request: BrokerRequest) {
+        match request {
             BrokerRequest::SaveSession {
                 session,
                 bytes,
@@ -196,24 +268,6 @@ impl ModelBroker {
             BrokerRequest::LoadSession { id, session } => {
                 let bytes = self.sessions.get(&session).map(|(bytes, _)| bytes.clone());
                 self.events[worker].push_back(BrokerEvent::Session { id, bytes });
-            }
-            BrokerRequest::History {
-                id,
-                channel,
-                from,
-                limit,
-            } => {
-                let stream = self.stream(&channel);
-                let (start, publications) = stream.read(from, limit);
-                let read = BrokerEvent::History {
-                    id,
-                    stream: stream.state(),
-                    start,
-                    publications,
-                };
-                if !self.fails(worker, id) {
-                    self.reads[worker].push_back(read);
-                }
             }
             BrokerRequest::Join {
                 channel,
@@ -244,33 +298,7 @@ impl ModelBroker {
                     }
                 }
             }
-            BrokerRequest::Members { id, .. } => {
-                let members = BrokerEvent::Members {
-                    id,
-                    members: Vec::new(),
-                    total: 0,
-                };
-                self.events[worker].push_back(members);
-            }
-            BrokerRequest::Ack {
-                id,
-                channel,
-                scope,
-                consumer,
-                position,
-            } => {
-                let name = (channel, scope.to_string(), consumer);
-                self.ack(worker, id, name, position);
-            }
-            BrokerRequest::Receipts {
-                id,
-                channel,
-                position,
-            } => {
-                self.ask_all(worker, id, &channel, position);
-            }
-            BrokerRequest::Found { ask, receipts } => self.found(ask, receipts),
-            BrokerRequest::Renew { .. } => {}
+            other => panic!("{other:?} is not for the registry"),
         }
     }
 
@@ -325,6 +353,7 @@ impl ModelBroker {
         let failed = self
             .failure
             .map(|failure| BrokerEvent::Failed { id, failure });
+        self.failures += usize::from(failed.is_some());
         self.events[worker].extend(failed.clone());
         failed.is_some()
     }

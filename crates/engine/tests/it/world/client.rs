@@ -2,7 +2,7 @@
 //! said why it is not.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -10,10 +10,17 @@ use offhook_engine::*;
 
 use super::broker::ModelBroker;
 
+/// How a publication was handed out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Handed {
+    pub(crate) place: Position,
+    pub(crate) deliveries: u16,
+}
+
 /// What a connection carries to a client.
 #[derive(Clone, Debug)]
 pub(crate) enum Wire {
-    Publication(SubscriptionKey, Arc<Publication>),
+    Publication(SubscriptionKey, Arc<Publication>, Handed),
     Presence(Arc<PresenceChange>),
     Notice(Notice),
     /// A resume token, in order with everything else: who has it has all before it.
@@ -25,7 +32,7 @@ pub(crate) enum Wire {
 impl Wire {
     fn bytes(&self) -> usize {
         match self {
-            Self::Publication(_, publication) => publication.weight(),
+            Self::Publication(_, publication, _) => publication.weight(),
             Self::Presence(_) | Self::Notice(_) | Self::Token(_) | Self::Mark(_) => 16,
         }
     }
@@ -41,6 +48,91 @@ pub(crate) struct Seen {
     pub(crate) live: bool,
     /// The command that made it; none for a resumed one.
     by: Option<u64>,
+    /// Of a filter: what came, and what was told to be missing, by channel.
+    pub(crate) came: BTreeMap<ChannelName, Came>,
+    /// Of a filter: after which place it began.
+    pub(crate) began: Option<Position>,
+    /// Of an acknowledged flow: what it is not done with, each with what came before it.
+    pub(crate) undone: BTreeMap<u64, (Position, Position)>,
+    /// What it is done with: epoch and offset.
+    pub(crate) done: BTreeSet<(u64, u64)>,
+    /// What came on this connection and is not done with.
+    pub(crate) on_this_connection: BTreeSet<u64>,
+    /// The newest that came on this connection.
+    last: u64,
+}
+
+/// What a filter brought of one channel.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Came {
+    pub(crate) publications: BTreeSet<(u64, u64)>,
+    /// Ranges of offsets that were told to be missing.
+    pub(crate) missing: Vec<(u64, u64)>,
+}
+
+impl Seen {
+    fn new(wish: Subscribe, position: Option<Position>, by: Option<u64>) -> Self {
+        Self {
+            position,
+            began: position,
+            wish,
+            confirmed: false,
+            live: false,
+            by,
+            came: BTreeMap::new(),
+            undone: BTreeMap::new(),
+            done: BTreeSet::new(),
+            on_this_connection: BTreeSet::new(),
+            last: 0,
+        }
+    }
+
+    fn read_by_filter(&mut self, publication: &Publication, place: Position) {
+        assert_eq!(place.offset, publication.sequence);
+        let before = self.position.map_or(0, |position| position.offset);
+        assert!(place.offset > before, "twice or out of order");
+        let here = publication.position;
+        let came = self.came.entry(publication.channel.clone()).or_default();
+        assert!(came.publications.insert((here.epoch.0, here.offset)));
+        self.position = Some(place);
+    }
+
+    /// Where an acknowledged subscription would begin again without the server's help.
+    fn low(&self) -> Option<Position> {
+        let first = self.undone.values().next().map(|(_, previous)| *previous);
+        first.or(self.position)
+    }
+
+    fn read_in_window(&mut self, publication: &Publication, deliveries: u16, window: u16) {
+        let here = publication.position;
+        assert!(deliveries >= 1, "an acknowledged delivery is counted");
+        assert!(
+            self.last < here.offset,
+            "twice or out of order on one connection"
+        );
+        self.last = here.offset;
+        self.undone
+            .insert(here.offset, (here, publication.previous));
+        self.on_this_connection.insert(here.offset);
+        assert!(
+            self.on_this_connection.len() <= usize::from(window),
+            "more than the window"
+        );
+        self.position = self.position.max_offset(here);
+    }
+}
+
+trait Later {
+    fn max_offset(self, other: Position) -> Self;
+}
+
+impl Later for Option<Position> {
+    fn max_offset(self, other: Position) -> Self {
+        Some(
+            self.filter(|position| position.offset > other.offset)
+                .unwrap_or(other),
+        )
+    }
 }
 
 pub(crate) struct Client {
@@ -60,6 +152,9 @@ pub(crate) struct Client {
     next_command: u64,
     /// The server said goodbye.
     pub(crate) closed: bool,
+    /// A subscription may have ended, or never begun, without the client knowing when it sent what
+    /// it sent.
+    pub(crate) may_have_ended: bool,
 }
 
 impl Client {
@@ -76,6 +171,7 @@ impl Client {
             read: Vec::new(),
             next_command: 1,
             closed: false,
+            may_have_ended: false,
         }
     }
 
@@ -98,25 +194,45 @@ impl Client {
                     Since::Now | Since::Start | Since::Last(_) => None,
                 };
                 let by = Some(id);
-                let new = Seen {
-                    position,
-                    wish: wish.clone(),
-                    confirmed: false,
-                    live: false,
-                    by,
-                };
+                let new = Seen::new(wish.clone(), position, by);
                 self.subscriptions
                     .entry(wish.name().key())
                     .or_insert(new)
                     .by = by;
             }
+            Command::Done {
+                subscription,
+                position,
+                cumulative,
+            } => {
+                let seen = self
+                    .subscriptions
+                    .get_mut(subscription)
+                    .expect("it is there");
+                let first = if *cumulative { 0 } else { position.offset };
+                let range = seen.undone.range(first..=position.offset);
+                let done: Vec<Position> = range.map(|(_, (position, _))| *position).collect();
+                for position in done {
+                    seen.undone.remove(&position.offset);
+                    seen.on_this_connection.remove(&position.offset);
+                    seen.done.insert((position.epoch.0, position.offset));
+                }
+            }
             Command::Unsubscribe { subscription } => {
-                self.subscriptions.remove(subscription);
+                if self.subscriptions.remove(subscription).is_none() {
+                    self.may_have_ended = true;
+                }
                 *self.leaving.entry(subscription.clone()).or_default() += 1;
             }
             _ => {}
         }
         CommandId(id)
+    }
+
+    /// The server is going to subscribe this session by itself.
+    pub(crate) fn expects(&mut self, wish: &Subscribe) {
+        let new = Seen::new(wish.clone(), None, None);
+        self.subscriptions.insert(wish.name().key(), new);
     }
 
     /// The connection died: only what was read counts.
@@ -128,6 +244,8 @@ impl Client {
         self.leaving.clear();
         for seen in self.subscriptions.values_mut() {
             (seen.confirmed, seen.live) = (false, false);
+            seen.on_this_connection.clear();
+            seen.last = 0;
         }
     }
 
@@ -141,21 +259,15 @@ impl Client {
     /// What the server restores by itself: it follows the snapshot, not the client's memory.
     pub(crate) fn resumed(&mut self, snapshot: &SessionSnapshot) {
         for old in &snapshot.subscriptions {
-            let position = Some(old.position);
-            let new = Seen {
-                position,
-                wish: Subscribe {
-                    target: old.target.clone(),
-                    id: old.id,
-                    since: Since::Position(old.position),
-                    presence: old.presence,
-                    echo: old.echo,
-                    flow: old.flow,
-                },
-                confirmed: false,
-                live: false,
-                by: None,
+            let wish = Subscribe {
+                target: old.target.clone(),
+                id: old.id,
+                since: Since::Position(old.position),
+                presence: old.presence,
+                echo: old.echo,
+                flow: old.flow,
             };
+            let new = Seen::new(wish, Some(old.position), None);
             let seen = self.subscriptions.entry(old.name().key()).or_insert(new);
             seen.position.get_or_insert(old.position);
         }
@@ -170,7 +282,7 @@ impl Client {
             .iter()
             .filter(|(key, _)| !is_restored(key));
         lost.map(|(_, seen)| Subscribe {
-            since: seen.position.map_or(seen.wish.since, Since::Position),
+            since: seen.low().map_or(seen.wish.since, Since::Position),
             ..seen.wish.clone()
         })
         .collect()
@@ -178,8 +290,8 @@ impl Client {
 
     pub(crate) fn read(&mut self, message: Wire, broker: &ModelBroker) {
         match &message {
-            Wire::Publication(key, publication) => {
-                self.read_publication(key, publication, broker);
+            Wire::Publication(key, publication, handed) => {
+                self.read_publication(key, publication, *handed, broker);
             }
             Wire::Presence(_) | Wire::Mark(_) => {}
             Wire::Notice(notice) => self.read_notice(notice, broker),
@@ -192,22 +304,32 @@ impl Client {
         &mut self,
         key: &SubscriptionKey,
         publication: &Publication,
+        handed: Handed,
         broker: &ModelBroker,
     ) {
         let Some(seen) = self.seen(key) else {
             return;
         };
         let here = publication.position;
-        let before = *seen.position.get_or_insert(publication.previous);
-        assert_eq!(publication.previous, before, "lost, twice or out of order");
         let published = &broker.streams[&publication.channel].all[&(here.epoch.0, here.offset)];
         assert_eq!(**published, *publication);
-        seen.position = Some(here);
+        match (&seen.wish.target, seen.wish.flow) {
+            (Target::Filter(_), _) => seen.read_by_filter(publication, handed.place),
+            (Target::Channel(_), Flow::Acknowledged { window }) => {
+                seen.read_in_window(publication, handed.deliveries, window);
+            }
+            (Target::Channel(_), Flow::Pushed) => {
+                assert_eq!((handed.place, handed.deliveries), (here, 0));
+                let before = *seen.position.get_or_insert(publication.previous);
+                assert_eq!(publication.previous, before, "lost, twice or out of order");
+                seen.position = Some(here);
+            }
+        }
     }
 
     fn read_notice(&mut self, notice: &Notice, broker: &ModelBroker) {
         match notice {
-            Notice::Reply { id, reply } => self.read_reply(*id, reply),
+            Notice::Reply { id, reply } => self.read_reply(*id, reply, broker),
             Notice::Gap {
                 subscription,
                 from,
@@ -218,12 +340,18 @@ impl Client {
                 let Some(seen) = self.seen(&subscription.key()) else {
                     return;
                 };
-                assert_eq!(
-                    *seen.position.get_or_insert(*from),
-                    *from,
-                    "a gap begins elsewhere"
-                );
+                if seen.wish.flow == Flow::Pushed {
+                    let before = *seen.position.get_or_insert(*from);
+                    assert_eq!(before, *from, "a gap begins elsewhere");
+                }
                 assert_eq!(agreed.is_some(), *reason == GapReason::Diverged);
+                seen.last = 0;
+                if seen.wish.flow != Flow::Pushed {
+                    // What lies beyond is another stream's.
+                    seen.undone.retain(|offset, _| *offset <= to.offset);
+                    seen.on_this_connection
+                        .retain(|offset| *offset <= to.offset);
+                }
                 check_gap(
                     subscription.target.channel().unwrap(),
                     *from,
@@ -240,7 +368,8 @@ impl Client {
                 let Some(seen) = self.seen(&subscription.key()) else {
                     return;
                 };
-                assert_eq!(seen.position, Some(*position));
+                let is_filter = seen.wish.target.channel().is_none();
+                assert!(is_filter || seen.position == Some(*position));
                 assert!(
                     std::mem::replace(&mut seen.live, false),
                     "catching up twice"
@@ -255,10 +384,17 @@ impl Client {
                 };
                 assert!(!seen.live, "live twice");
                 let reached = *seen.position.get_or_insert(*position);
-                assert_eq!(reached, *position, "live before everything came");
+                if seen.wish.target.channel().is_some() {
+                    assert_eq!(
+                        reached.offset, position.offset,
+                        "live before everything came"
+                    );
+                }
+                seen.position = Some(*position);
                 seen.live = true;
             }
             Notice::Unsubscribed { subscription, .. } => {
+                self.may_have_ended = true;
                 self.subscriptions.remove(&subscription.key());
             }
             Notice::Own {
@@ -273,13 +409,26 @@ impl Client {
                 assert_eq!(*previous, before, "lost, twice or out of order");
                 seen.position = Some(*position);
             }
-            Notice::ChannelGap { .. } | Notice::Told { .. } | Notice::Restored => {}
+            Notice::ChannelGap {
+                subscription,
+                channel,
+                from,
+                to,
+                ..
+            } => {
+                let Some(seen) = self.seen(&subscription.key()) else {
+                    return;
+                };
+                let came = seen.came.entry(channel.clone()).or_default();
+                came.missing.push((from.offset, to.offset));
+            }
+            Notice::Told { .. } | Notice::Restored => {}
             Notice::Reconnect { .. } => {}
             Notice::Close { .. } => self.closed = true,
         }
     }
 
-    fn read_reply(&mut self, id: Option<CommandId>, reply: &Reply) {
+    fn read_reply(&mut self, id: Option<CommandId>, reply: &Reply, broker: &ModelBroker) {
         let command = id.map(|id| self.unanswered.remove(&id.0).expect("answered once"));
         match reply {
             Reply::Subscribed {
@@ -292,6 +441,10 @@ impl Client {
                 };
                 assert!(!seen.confirmed, "subscribed twice");
                 (seen.confirmed, seen.live) = (true, *live);
+                seen.began.get_or_insert(match seen.wish.since {
+                    Since::Start => Position::new(1, 0),
+                    Since::Now | Since::Last(_) | Since::Position(_) => *position,
+                });
                 if *live {
                     let gapless = seen.position.is_none_or(|before| before == *position);
                     assert!(gapless, "live at once although something is missing");
@@ -299,8 +452,9 @@ impl Client {
                 }
             }
             Reply::Unsubscribed { subscription } => self.left(&subscription.key()),
-            Reply::Refused(refusal) => match command {
-                Some(Command::Subscribe(wish)) if refusal.code != ErrorCode::AlreadySubscribed => {
+            Reply::Refused(refusal) => match self.legitimate(id, command, refusal, broker) {
+                Some(Command::Subscribe(wish)) => {
+                    self.may_have_ended = true;
                     let (by, refused) = (id.map(|id| id.0), wish.name().key());
                     self.subscriptions
                         .retain(|key, seen| *key != refused || seen.by != by);
@@ -318,6 +472,44 @@ impl Client {
             | Reply::Called { .. }
             | Reply::Pong => {}
         }
+    }
+
+    /// Checks, where everything is refused for a reason, that there was this reason.
+    fn legitimate(
+        &self,
+        id: Option<CommandId>,
+        command: Option<Command>,
+        refusal: &Refusal,
+        broker: &ModelBroker,
+    ) -> Option<Command> {
+        if !broker.strict {
+            return command;
+        }
+        let failed = broker.failures > 0 && refusal.code == ErrorCode::StorageFull;
+        let asked = |target: &str| {
+            let said_no = matches!(refusal.code, ErrorCode::Forbidden | ErrorCode::TimedOut);
+            said_no && target.starts_with("asked/")
+        };
+        let fits = match &command {
+            Some(Command::Subscribe(wish)) => {
+                let key = wish.name().key();
+                let by = id.map(|id| id.0);
+                let still = self.subscriptions.get(&key).is_some_and(|s| s.by == by);
+                let left = refusal.code == ErrorCode::NotSubscribed && !still;
+                failed || left || asked(wish.target.as_str())
+            }
+            Some(Command::Publish { channel, .. }) => failed || asked(channel.as_str()),
+            Some(Command::Unsubscribe { .. } | Command::Done { .. }) => {
+                refusal.code == ErrorCode::NotSubscribed && self.may_have_ended
+            }
+            Some(Command::Receipts { channel, .. }) => {
+                let unheard = refusal.code == ErrorCode::Busy;
+                failed || unheard || asked(channel.as_str())
+            }
+            _ => failed,
+        };
+        assert!(fits, "{command:?} was refused without reason: {refusal}");
+        command
     }
 
     fn left(&mut self, key: &SubscriptionKey) {
@@ -345,10 +537,32 @@ impl Client {
         &self.subscriptions[&SubscriptionKey::from(ChannelName::new(name).unwrap())]
     }
 
+    /// Every publication read, in order.
+    pub(crate) fn publications(&self) -> Vec<Arc<Publication>> {
+        let mut all = Vec::new();
+        for wire in &self.read {
+            if let Wire::Publication(_, publication, _) = wire {
+                all.push(Arc::clone(publication));
+            }
+        }
+        all
+    }
+
+    /// How often each publication was delivered, in the order read.
+    pub(crate) fn deliveries(&self) -> Vec<(u64, u16)> {
+        let mut all = Vec::new();
+        for wire in &self.read {
+            if let Wire::Publication(_, publication, handed) = wire {
+                all.push((publication.position.offset, handed.deliveries));
+            }
+        }
+        all
+    }
+
     pub(crate) fn texts(&self, name: &str) -> Vec<String> {
         let mut texts = Vec::new();
         for wire in &self.read {
-            if let Wire::Publication(_, p) = wire
+            if let Wire::Publication(_, p, _) = wire
                 && p.channel.as_str() == name
             {
                 texts.push(String::from_utf8(p.data.to_vec()).unwrap());
@@ -397,7 +611,8 @@ fn check_gap(
     broker: &ModelBroker,
 ) {
     let stream = &broker.streams[channel];
-    let history = channel.as_str().starts_with("kept/");
+    let kept = ["kept/", "asked/"];
+    let history = kept.iter().any(|kept| channel.as_str().starts_with(kept));
     match reason {
         GapReason::EpochChanged => assert_ne!(from.epoch, to.epoch),
         GapReason::Diverged => {
@@ -416,6 +631,6 @@ fn check_gap(
         GapReason::Conflated => {
             assert!(channel.as_str().starts_with("price/") && to.offset > from.offset);
         }
-        GapReason::EvictedByAge | GapReason::UnknownPosition => {}
+        GapReason::EvictedByAge | GapReason::Damaged | GapReason::UnknownPosition => {}
     }
 }

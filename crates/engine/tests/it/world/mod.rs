@@ -12,7 +12,7 @@ use offhook_engine::*;
 
 use self::{
     broker::ModelBroker,
-    client::{Client, Wire},
+    client::{Client, Handed, Wire},
 };
 
 /// Bytes an outbox takes before it is full; a publication weighs a little over 128.
@@ -25,6 +25,8 @@ pub(crate) struct World {
     pub(crate) workers: Vec<Engine>,
     pub(crate) broker: ModelBroker,
     pub(crate) clients: Vec<Client>,
+    /// By worker: what nobody outside has answered yet.
+    pub(crate) asks: Vec<Vec<Ask>>,
 }
 
 /// Small bounds, so that every limit is met all the time.
@@ -43,15 +45,22 @@ pub(crate) fn tight_limits() -> Limits {
     }
 }
 
-/// `kept/*` has history, `flow/*` drops, `price/*` conflates, `strict/*` disconnects.
+/// `kept/*` has history, `flow/*` drops, `price/*` conflates, `strict/*` disconnects,
+/// `asked/*` has history and is asked about outside.
 pub(crate) fn rules() -> RuleBook {
     let none = |slow| ChannelRules {
         history: History::NONE,
         slow,
         ..ChannelRules::default()
     };
+    let asked = ChannelRules {
+        publish: Access::Asked,
+        subscribe: Access::Asked,
+        ..ChannelRules::default()
+    };
     RuleBook::new()
         .with("kept/*", ChannelRules::default())
+        .with("asked/*", asked)
         .with("flow/*", none(SlowPolicy::DropOldest))
         .with("price/*", none(SlowPolicy::LatestByKey))
         .with("strict/*", none(SlowPolicy::Disconnect))
@@ -78,6 +87,7 @@ impl World {
             workers: (0..workers).map(|_| engine()).collect(),
             broker: ModelBroker::new(workers, Arc::clone(&rules)),
             clients: (0..clients).map(Client::new).collect(),
+            asks: vec![Vec::new(); workers],
         }
     }
 
@@ -263,24 +273,30 @@ impl World {
                     publication,
                     filter,
                     recipients,
+                    place,
                     ..
                 } => {
+                    let deliveries = 0;
+                    let handed = Handed { place, deliveries };
                     let target = || Target::from(publication.channel.clone());
                     let target = filter.cloned().unwrap_or_else(target);
                     for (connection, id) in recipients.iter() {
                         let target = target.clone();
                         let key = SubscriptionName { target, id }.key();
                         let publication = Arc::clone(&publication);
-                        sent.push((connection, Wire::Publication(key, publication)));
+                        sent.push((connection, Wire::Publication(key, publication, handed)));
                     }
                 }
                 Delivery::Publication {
                     connection,
                     subscription,
                     publication,
+                    place,
+                    deliveries,
                     ..
                 } => {
-                    let wire = Wire::Publication(subscription.key(), publication);
+                    let handed = Handed { place, deliveries };
+                    let wire = Wire::Publication(subscription.key(), publication, handed);
                     sent.push((connection, wire));
                 }
                 Delivery::Presence {
@@ -312,6 +328,40 @@ impl World {
         }
         while let Some(request) = self.workers[worker].poll_broker_request() {
             self.broker.requests[worker].push_back(request);
+        }
+    }
+
+    /// Somebody outside answers the oldest or the newest question of a worker, if there is one.
+    pub(crate) fn decide(&mut self, worker: usize, oldest: bool, allowed: bool) {
+        while let Some(ask) = self.workers[worker].poll_ask() {
+            self.asks[worker].push(ask);
+        }
+        if self.asks[worker].is_empty() {
+            return;
+        }
+        let at = if oldest {
+            0
+        } else {
+            self.asks[worker].len() - 1
+        };
+        let ask = self.asks[worker].remove(at);
+        let no = || Verdict::Refused(Refusal::new(ErrorCode::Forbidden, "no"));
+        let verdict = if allowed { Verdict::Allowed } else { no() };
+        self.workers[worker].handle_verdict(ask.id, verdict, self.now);
+        self.pump(worker);
+    }
+
+    /// Lets the broker answer and clients read, without any time passing.
+    pub(crate) fn settle_at_once(&mut self) {
+        for _ in 0..20 {
+            for worker in 0..self.workers.len() {
+                let all = self.broker.requests[worker].len();
+                self.broker_works(worker, all);
+                self.deliver(worker, usize::MAX);
+            }
+            for client in 0..self.clients.len() {
+                self.read(client, usize::MAX);
+            }
         }
     }
 

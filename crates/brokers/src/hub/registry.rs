@@ -1,0 +1,23 @@
+//! The registry: who is present where, sessions' states, and questions that only the workers can
+//! answer.
+
+use offhook_engine::Now;
+
+use super::{members::Members, questions::Questions, sessions::Sessions};
+
+#[derive(Debug)]
+pub(crate) struct Registry {
+    pub(crate) members: Members,
+    pub(crate) questions: Questions,
+    pub(crate) sessions: Sessions,
+}
+
+impl Registry {
+    pub(crate) fn new(now: Now) -> Self {
+        Self {
+            members: Members::new(now.instant),
+            questions: Questions::default(),
+            sessions: Sessions::default(),
+        }
+    }
+}

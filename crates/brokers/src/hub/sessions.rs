@@ -1,0 +1,92 @@
+//! Sessions' states, kept while nobody is connected: opaque bytes with an end.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use offhook_engine::SessionId;
+
+/// Sessions that are kept at most, and their bytes. When there are more, the ones that end soonest
+/// go: a crowd of short-lived sessions does not push out a device that comes back once a day.
+const COUNT: usize = 100_000;
+const BYTES: usize = 64 << 20;
+
+/// What a session's entry takes beside its bytes.
+const OVERHEAD: usize = 128;
+
+/// A session's state, and when it ends in wall-clock milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Saved {
+    pub(crate) bytes: Bytes,
+    pub(crate) ends_ms: u64,
+}
+
+/// What a broker that is durable has to write: none for a session that is forgotten.
+pub(crate) type Change = (SessionId, Option<Saved>);
+
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    saved: HashMap<SessionId, Saved>,
+    by_end: BTreeSet<(u64, SessionId)>,
+    bytes: usize,
+}
+
+impl Sessions {
+    pub(crate) fn save(
+        &mut self,
+        session: SessionId,
+        bytes: Bytes,
+        expiry: Duration,
+        now_ms: u64,
+    ) -> Vec<Change> {
+        let expiry_ms = u64::try_from(expiry.as_millis()).unwrap_or(u64::MAX);
+        let ends_ms = now_ms.saturating_add(expiry_ms);
+        let saved = Saved { bytes, ends_ms };
+        let mut changes = vec![(session, Some(saved.clone()))];
+        self.restore(session, saved);
+        while self.saved.len() > COUNT || self.bytes > BYTES {
+            let Some((_, soonest)) = self.by_end.first().copied() else {
+                break;
+            };
+            self.drop(soonest);
+            changes.push((soonest, None));
+        }
+        changes
+    }
+
+    /// Takes a session as it was saved before.
+    pub(crate) fn restore(&mut self, session: SessionId, saved: Saved) {
+        self.drop(session);
+        self.by_end.insert((saved.ends_ms, session));
+        self.bytes += saved.bytes.len() + OVERHEAD;
+        self.saved.insert(session, saved);
+    }
+
+    pub(crate) fn load(&self, session: SessionId, now_ms: u64) -> Option<Bytes> {
+        let saved = self.saved.get(&session)?;
+        (saved.ends_ms > now_ms).then(|| saved.bytes.clone())
+    }
+
+    /// Says whether there was one.
+    pub(crate) fn drop(&mut self, session: SessionId) -> bool {
+        let Some(saved) = self.saved.remove(&session) else {
+            return false;
+        };
+        self.by_end.remove(&(saved.ends_ms, session));
+        self.bytes -= saved.bytes.len() + OVERHEAD;
+        true
+    }
+
+    /// Forgets those whose time is over.
+    pub(crate) fn tick(&mut self, now_ms: u64) -> Vec<Change> {
+        let mut ended = Vec::new();
+        while let Some((_, session)) = self.by_end.first().filter(|(at, _)| *at <= now_ms).copied()
+        {
+            self.drop(session);
+            ended.push((session, None));
+        }
+        ended
+    }
+}

@@ -1,0 +1,111 @@
+//! A channel as it is on disk.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use offhook_engine::{BrokerFailure, ChannelName, ChannelRules, Epoch, Position};
+
+use super::{
+    condition::Condition,
+    damage,
+    open_error::failure_of,
+    record::{decode, offset_of},
+    retained::Retained,
+    store::Store,
+};
+use crate::lineage::Epochs;
+
+/// For what is only counted.
+const NOWHERE: Position = Position {
+    epoch: Epoch(0),
+    offset: 0,
+};
+
+/// What is retained of a channel; none when nothing was ever published in it.
+pub(super) fn load(
+    store: &Store,
+    channel: &ChannelName,
+    rules: &ChannelRules,
+    epochs: &Epochs,
+    condition: &Condition,
+) -> Result<Option<Retained>, BrokerFailure> {
+    let failed = |error: fjall::Error| {
+        let failure = failure_of(&error);
+        if failure == BrokerFailure::StorageCorrupt {
+            let what = format!("what is known of it can't be read: {error}");
+            condition.damaged(channel, what);
+        }
+        failure
+    };
+    let Some(bytes) = store.channel(channel).map_err(failed)? else {
+        return Ok(None);
+    };
+    let retained = Retained::decode(&bytes, epochs.origin().epoch);
+    let mut retained = retained.ok_or_else(|| {
+        let what = "what is known of it can't be read".to_owned();
+        condition.damaged(channel, what);
+        BrokerFailure::StorageCorrupt
+    })?;
+    let known = retained.head;
+    let mut next = retained.unsealed_from();
+    loop {
+        let scanned = scan(store, channel, rules, &mut retained, &mut next);
+        match scanned {
+            Err(failure) if failure != BrokerFailure::StorageCorrupt => return Err(failure),
+            Ok(()) if next > known => break,
+            Ok(()) | Err(_) => {}
+        }
+        // Publications go on behind what is damaged: at an offset that none of them had.
+        condition.damaged(channel, format!("damaged at offset {next}"));
+        let number = retained.id;
+        let last = last_offset(store, number).unwrap_or(0).max(known).max(next);
+        match damage::next_readable(store, channel, number, next, last) {
+            Some(readable) => next = readable,
+            None => {
+                retained.head = last;
+                break;
+            }
+        }
+    }
+    Ok(Some(retained))
+}
+
+/// The newest offset on disk, if that part of it can be read.
+fn last_offset(store: &Store, number: u32) -> Option<u64> {
+    let last = catch_unwind(AssertUnwindSafe(|| store.last_offset(number)));
+    last.ok()?.ok().flatten()
+}
+
+/// Counts what no bucket knows yet, up to the end or to what can't be read.
+fn scan(
+    store: &Store,
+    channel: &ChannelName,
+    rules: &ChannelRules,
+    retained: &mut Retained,
+    next: &mut u64,
+) -> Result<(), BrokerFailure> {
+    let number = retained.id;
+    let (from, mut unreadable) = (*next, false);
+    let each = |key: &[u8], value: &[u8]| {
+        let offset = offset_of(key).unwrap_or(0);
+        // Only its size and age count here, not its place.
+        let publication = decode(channel, (NOWHERE, NOWHERE), value);
+        let Some(publication) = publication.filter(|_| offset == *next) else {
+            unreadable = true;
+            return false;
+        };
+        let weight = publication.weight() as u64;
+        retained.push(
+            offset,
+            weight,
+            (publication.time_ms, publication.sequence),
+            &rules.history,
+        );
+        *next += 1;
+        true
+    };
+    damage::read(store, number, from, each)?;
+    if unreadable {
+        return Err(BrokerFailure::StorageCorrupt);
+    }
+    Ok(())
+}

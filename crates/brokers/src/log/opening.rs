@@ -1,0 +1,246 @@
+//! A log is opened: what is there is compared with what should be, and only then served.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::Path,
+};
+
+use offhook_engine::Now;
+
+use super::{
+    Durability, LogOptions, OpenError, copy_forward,
+    inventory::{self, Inventory, store_of},
+    manifest::{self, Manifest, State},
+    private,
+    store::Store,
+    witness::{self, Testimony, Witness},
+};
+use crate::lineage::Epochs;
+
+/// Held while a log is in use.
+const LOCK: &str = "lock";
+
+/// A log that was found good.
+pub(super) struct Opened {
+    pub(super) store: Store,
+    pub(super) epochs: Epochs,
+    pub(super) witness: Witness,
+    pub(super) inventory: Inventory,
+    /// Keeps other processes away.
+    pub(super) lock: File,
+    /// What an operator should know.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Opens the log in this directory, or begins one, with a new epoch.
+pub(super) fn open(options: &LogOptions, now: Now) -> Result<Opened, OpenError> {
+    let directory = &options.path;
+    let io = |error| OpenError::Io {
+        path: directory.clone(),
+        error,
+    };
+    private::private_directory(directory).map_err(io)?;
+    let lock = lock(directory)?;
+    let mut warnings = Vec::new();
+    if private::withdraw_all(directory).map_err(io)? > 0 {
+        warnings.push(format!(
+            "{}: others could read the log; now only its owner can",
+            directory.display()
+        ));
+    }
+    let accept_loss = options.accept_loss || options.durability == Durability::Os;
+    let Some(manifest) = read_manifest(directory)? else {
+        return begin(options, now, lock, warnings);
+    };
+    inventory::check_files(directory, &manifest, accept_loss)?;
+    let testimony = Witness::read(directory).map_err(io)?;
+    let testimony = check_witness(directory, &manifest, testimony, accept_loss)?;
+    if inventory::has_lost_journals(directory, &manifest).map_err(io)? {
+        // Not even a flush before it is known that nothing is missing: what is put back would be
+        // taken for older than what was flushed.
+        let store =
+            Store::open_quietly(options).map_err(|error| OpenError::of(directory, error))?;
+        inventory::check_store(directory, &manifest, &store, accept_loss)?;
+    }
+    let store = open_store(options, testimony)?;
+    inventory::check_store(directory, &manifest, &store, accept_loss)?;
+    settle(
+        options,
+        now,
+        Found {
+            manifest,
+            testimony,
+            store,
+        },
+        lock,
+        warnings,
+    )
+}
+
+/// What was on the disk.
+struct Found {
+    manifest: Manifest,
+    testimony: Option<Testimony>,
+    store: Store,
+}
+
+/// Takes the lock of this log.
+pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
+    let path = directory.to_owned();
+    let file = private::options()
+        .truncate(false)
+        .open(directory.join(LOCK));
+    let file = match file {
+        Ok(file) => file,
+        Err(error) => return Err(OpenError::Io { path, error }),
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path }),
+        Err(TryLockError::Error(error)) => Err(OpenError::Io { path, error }),
+    }
+}
+
+/// The manifest of a log that was served before; none when there is nothing of value.
+fn read_manifest(directory: &Path) -> Result<Option<Manifest>, OpenError> {
+    let io = |error| OpenError::Io {
+        path: directory.to_owned(),
+        error,
+    };
+    match Manifest::read(directory).map_err(io)? {
+        Some(Ok(manifest)) if manifest.state == State::Complete => Ok(Some(manifest)),
+        Some(Ok(_)) => {
+            // It died while it began: nothing was acknowledged.
+            remove(&store_of(directory)).map_err(io)?;
+            Ok(None)
+        }
+        Some(Err(what)) => Err(OpenError::Corrupt {
+            path: directory.to_owned(),
+            found: format!("{}: {what}", manifest::FILE),
+        }),
+        None if store_of(directory).exists() || directory.join(witness::FILE).exists() => {
+            Err(OpenError::missing(directory, manifest::FILE))
+        }
+        None => Ok(None),
+    }
+}
+
+fn remove(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// An empty log. Until it is complete its manifest says so.
+fn begin(
+    options: &LogOptions,
+    now: Now,
+    lock: File,
+    warnings: Vec<String>,
+) -> Result<Opened, OpenError> {
+    let directory = &options.path;
+    let manifest = Manifest::beginning();
+    manifest.write(directory).map_err(|error| OpenError::Io {
+        path: directory.clone(),
+        error,
+    })?;
+    let store = Store::open(options).map_err(|error| OpenError::of(directory, error))?;
+    let found = Found {
+        manifest,
+        testimony: None,
+        store,
+    };
+    settle(options, now, found, lock, warnings)
+}
+
+/// Begins an epoch, and writes down what the log consists of now.
+fn settle(
+    options: &LogOptions,
+    now: Now,
+    found: Found,
+    lock: File,
+    warnings: Vec<String>,
+) -> Result<Opened, OpenError> {
+    let directory = &options.path;
+    let failed = |error| OpenError::of(directory, error);
+    let Found {
+        mut manifest,
+        testimony,
+        store,
+    } = found;
+    let batch = store.newest().map_err(failed)?.batch;
+    let confirmed = testimony.map_or(0, |testimony| testimony.batch);
+    let lost = confirmed > batch;
+    let accept_loss = options.accept_loss || options.durability == Durability::Os;
+    if lost && !accept_loss {
+        return Err(OpenError::LostAcknowledged {
+            path: directory.clone(),
+            found: format!("the store ends with batch {batch}, acknowledged was {confirmed}"),
+        });
+    }
+    let batch = batch.max(confirmed) + 1;
+    store.own(manifest.id).map_err(failed)?;
+    let epochs = store.begin_epoch(now, batch).map_err(failed)?;
+    let epoch = epochs.current();
+    manifest.state = State::Complete;
+    manifest.epoch = epoch.0;
+    manifest.batch = batch;
+    let io = |error| OpenError::Io {
+        path: directory.clone(),
+        error,
+    };
+    let witness = Witness::begin(directory, manifest.id, epoch.0, batch).map_err(io)?;
+    let inventory = Inventory::begin(directory, manifest, &store).map_err(io)?;
+    Ok(Opened {
+        store,
+        epochs,
+        witness,
+        inventory,
+        lock,
+        warnings,
+    })
+}
+
+/// What a witness of this log says, and no older one.
+fn check_witness(
+    directory: &Path,
+    manifest: &Manifest,
+    testimony: Option<Testimony>,
+    accept_loss: bool,
+) -> Result<Option<Testimony>, OpenError> {
+    let Some(testimony) = testimony else {
+        if accept_loss {
+            return Ok(None);
+        }
+        return Err(OpenError::LostAcknowledged {
+            path: directory.to_owned(),
+            found: "the file `witness` is missing or can't be read as one".to_owned(),
+        });
+    };
+    if testimony.log != manifest.id.to_bytes() {
+        let found = "the file `witness` is that of another log".to_owned();
+        return Err(OpenError::foreign(directory, found));
+    }
+    if testimony.batch < manifest.batch && !accept_loss {
+        let found = "the file `witness` is older than the rest".to_owned();
+        return Err(OpenError::foreign(directory, found));
+    }
+    Ok(Some(testimony))
+}
+
+/// Opens the store. What no witness confirms may be known to this machine only, after an fsync
+/// that failed: it is made durable first.
+fn open_store(options: &LogOptions, testimony: Option<Testimony>) -> Result<Store, OpenError> {
+    let directory = &options.path;
+    let failed = |error| OpenError::of(directory, error);
+    let store = Store::open(options).map_err(failed)?;
+    let confirmed = testimony.map_or(0, |testimony| testimony.batch);
+    if store.newest().map_err(failed)?.batch <= confirmed {
+        return Ok(store);
+    }
+    drop(store);
+    copy_forward::copy_journals(directory).map_err(|error| failed(error.into()))?;
+    Store::open(options).map_err(failed)
+}

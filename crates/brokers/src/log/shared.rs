@@ -1,0 +1,275 @@
+//! What callers, the writer and the reader share: who waits for what, and where a request goes.
+//!
+//! Publications and acknowledgements go to the writer. Everything else is answered in the caller's
+//! thread from what the bus knows as of the last commit, so that nobody but a publisher waits for
+//! an fsync. A channel that the bus does not know is loaded by the reader first; what is asked of
+//! it meanwhile waits in order.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use offhook_engine::{BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, History, RequestId};
+
+use super::{
+    filters::FilterJob,
+    queue::{Job, JobQueue},
+    reader::{Load, ReadJob, ReadQueue},
+    retained::Retained,
+};
+use crate::{
+    broker::WorkerId,
+    hub::{Bus, Durable, Hub, View},
+    lineage::Epochs,
+};
+
+/// Requests that wait for one channel to be loaded; loading takes milliseconds.
+const WAITING: usize = 4096;
+
+pub(super) struct Shared {
+    pub(super) hub: Hub,
+    pub(super) jobs: JobQueue,
+    pub(super) reads: ReadQueue,
+    pub(super) epochs: Arc<Epochs>,
+}
+
+impl Shared {
+    pub(super) fn submit(&self, worker: WorkerId, request: BrokerRequest) {
+        let Some(channel) = self.durable(&request) else {
+            return self.in_memory(worker, request);
+        };
+        if matches!(
+            request,
+            BrokerRequest::Publish { .. } | BrokerRequest::Ack { .. }
+        ) {
+            if let Some(Job::Request { worker, request }) =
+                self.jobs.put(Job::Request { worker, request })
+                && let Some(id) = answered(&request)
+            {
+                self.hub.bus().tell_failed(worker, id, BrokerFailure::Busy);
+            }
+            return;
+        }
+        let mut bus = self.hub.bus();
+        match bus.durable.get_mut(&channel) {
+            Some(Durable::Open(_)) => self.answer(&mut bus, worker, request),
+            Some(Durable::Loading(waiting)) if waiting.len() < WAITING => {
+                waiting.push_back((worker, request));
+            }
+            Some(Durable::Loading(_)) => refuse(&mut bus, worker, &request, BrokerFailure::Busy),
+            None => self.load(&mut bus, channel, worker, request),
+        }
+    }
+
+    /// What is about no stream on disk, or about many.
+    fn in_memory(&self, worker: WorkerId, request: BrokerRequest) {
+        match request {
+            BrokerRequest::FilterHistory {
+                id,
+                filter,
+                after,
+                limit,
+            } => {
+                let bus = self.hub.bus();
+                let Some(mailbox) = bus.mailbox(worker).cloned() else {
+                    return;
+                };
+                let job = FilterJob {
+                    mailbox,
+                    id,
+                    filter,
+                    after,
+                    limit,
+                };
+                if !self.reads.filter(job) {
+                    bus.tell_failed(worker, id, BrokerFailure::Busy);
+                }
+            }
+            BrokerRequest::SaveSession { .. } | BrokerRequest::DropSession { .. } => {
+                for change in self.hub.session(request) {
+                    self.jobs.put_always(Job::Session(change));
+                }
+            }
+            _ => self.hub.handle(worker, request),
+        }
+    }
+
+    /// The channel that a request is about, if its stream is on disk.
+    fn durable(&self, request: &BrokerRequest) -> Option<ChannelName> {
+        let channel = match request {
+            BrokerRequest::Publish { draft, .. } => &draft.channel,
+            BrokerRequest::Ack { channel, .. }
+            | BrokerRequest::Follow { channel, .. }
+            | BrokerRequest::Unfollow { channel }
+            | BrokerRequest::History { channel, .. } => channel,
+            BrokerRequest::Join { .. }
+            | BrokerRequest::Leave { .. }
+            | BrokerRequest::Members { .. }
+            | BrokerRequest::Receipts { .. }
+            | BrokerRequest::Found { .. }
+            | BrokerRequest::FollowFilter { .. }
+            | BrokerRequest::UnfollowFilter { .. }
+            | BrokerRequest::FilterHistory { .. }
+            | BrokerRequest::SaveSession { .. }
+            | BrokerRequest::DropSession { .. }
+            | BrokerRequest::LoadSession { .. }
+            | BrokerRequest::Renew { .. } => return None,
+        };
+        let rules = self.hub.rules().rules(channel)?;
+        rules.history.is_kept().then(|| channel.clone())
+    }
+
+    fn load(&self, bus: &mut Bus, channel: ChannelName, worker: WorkerId, request: BrokerRequest) {
+        if matches!(request, BrokerRequest::Unfollow { .. }) {
+            return bus.unfollow(worker, &channel);
+        }
+        if !self.reads.load(Load::ForBus(channel.clone())) {
+            return refuse(bus, worker, &request, BrokerFailure::Busy);
+        }
+        let waiting = VecDeque::from([(worker, request)]);
+        bus.durable.insert(channel, Durable::Loading(waiting));
+    }
+
+    /// A channel was loaded for the bus, or could not be.
+    pub(super) fn loaded(&self, channel: &ChannelName, found: Result<View, BrokerFailure>) {
+        let mut bus = self.hub.bus();
+        if matches!(bus.durable.get(channel), Some(Durable::Open(_))) {
+            // The writer has published in it meanwhile, and knows it better.
+            return;
+        }
+        match found {
+            Ok(view) => self.open(&mut bus, channel, view),
+            Err(failure) => {
+                let Some(Durable::Loading(waiting)) = bus.durable.remove(channel) else {
+                    return;
+                };
+                for (worker, request) in waiting {
+                    refuse(&mut bus, worker, &request, failure);
+                }
+            }
+        }
+    }
+
+    /// The bus knows the channel from now on: what waited for that is answered.
+    pub(super) fn open(&self, bus: &mut Bus, channel: &ChannelName, view: View) {
+        let before = bus.durable.insert(channel.clone(), Durable::Open(view));
+        bus.tend_later(channel);
+        if let Some(Durable::Loading(waiting)) = before {
+            for (worker, request) in waiting {
+                self.answer(bus, worker, request);
+            }
+        }
+    }
+
+    /// Answers what is about a channel that is open.
+    fn answer(&self, bus: &mut Bus, worker: WorkerId, request: BrokerRequest) {
+        let now_ms = bus.now().unix_ms;
+        match request {
+            BrokerRequest::Follow { id, channel } => {
+                let Some(Durable::Open(view)) = bus.durable.get_mut(&channel) else {
+                    return;
+                };
+                let stream = view.stream;
+                bus.follow(worker, channel);
+                bus.tell(worker, BrokerEvent::Followed { id, stream });
+            }
+            BrokerRequest::Unfollow { channel } => bus.unfollow(worker, &channel),
+            BrokerRequest::History {
+                id,
+                channel,
+                from,
+                limit,
+            } => {
+                let Some(mailbox) = bus.mailbox(worker).cloned() else {
+                    return;
+                };
+                let Some(Durable::Open(view)) = bus.durable.get_mut(&channel) else {
+                    return;
+                };
+                view.used_ms = now_ms;
+                let (first, head) = (view.stream.first, view.stream.head.offset);
+                let job = ReadJob {
+                    mailbox,
+                    id,
+                    channel,
+                    number: view.number,
+                    epochs: Arc::clone(&self.epochs),
+                    lineage: Arc::clone(&view.lineage),
+                    stream: view.stream,
+                    start: view.lineage.start(&self.epochs, from, first, head),
+                    limit,
+                };
+                if !self.reads.read(job) {
+                    bus.tell_failed(worker, id, BrokerFailure::Busy);
+                }
+            }
+            // These go elsewhere.
+            BrokerRequest::Publish { .. }
+            | BrokerRequest::Ack { .. }
+            | BrokerRequest::Join { .. }
+            | BrokerRequest::Leave { .. }
+            | BrokerRequest::Members { .. }
+            | BrokerRequest::Receipts { .. }
+            | BrokerRequest::Found { .. }
+            | BrokerRequest::FollowFilter { .. }
+            | BrokerRequest::UnfollowFilter { .. }
+            | BrokerRequest::FilterHistory { .. }
+            | BrokerRequest::SaveSession { .. }
+            | BrokerRequest::DropSession { .. }
+            | BrokerRequest::LoadSession { .. }
+            | BrokerRequest::Renew { .. } => {}
+        }
+    }
+
+    /// The oldest publications of a channel went.
+    pub(super) fn trimmed(&self, channel: &ChannelName, retained: &Retained, history: &History) {
+        let mut bus = self.hub.bus();
+        if let Some(Durable::Open(view)) = bus.durable.get_mut(channel) {
+            let now = retained.state(&self.epochs, history);
+            view.stream.first = now.first.min(view.stream.head.offset + 1);
+            view.stream.trimmed = now.trimmed;
+        }
+    }
+
+    /// What the bus knows of a channel, from what the disk has.
+    pub(super) fn view(&self, retained: &Retained, history: &History) -> View {
+        View {
+            number: retained.id,
+            stream: retained.state(&self.epochs, history),
+            lineage: Arc::clone(&retained.lineage),
+            used_ms: 0,
+        }
+    }
+}
+
+fn refuse(bus: &mut Bus, worker: WorkerId, request: &BrokerRequest, failure: BrokerFailure) {
+    match request {
+        BrokerRequest::Unfollow { channel } => bus.unfollow(worker, channel),
+        _ => {
+            if let Some(id) = answered(request) {
+                bus.tell_failed(worker, id, failure);
+            }
+        }
+    }
+}
+
+/// The id of a request that wants an answer.
+pub(super) fn answered(request: &BrokerRequest) -> Option<RequestId> {
+    match request {
+        BrokerRequest::Publish { id, .. }
+        | BrokerRequest::Follow { id, .. }
+        | BrokerRequest::History { id, .. }
+        | BrokerRequest::Members { id, .. }
+        | BrokerRequest::Ack { id, .. }
+        | BrokerRequest::Receipts { id, .. }
+        | BrokerRequest::FollowFilter { id, .. }
+        | BrokerRequest::FilterHistory { id, .. }
+        | BrokerRequest::LoadSession { id, .. } => Some(*id),
+        BrokerRequest::Unfollow { .. }
+        | BrokerRequest::Join { .. }
+        | BrokerRequest::Leave { .. }
+        | BrokerRequest::Found { .. }
+        | BrokerRequest::UnfollowFilter { .. }
+        | BrokerRequest::SaveSession { .. }
+        | BrokerRequest::DropSession { .. }
+        | BrokerRequest::Renew { .. } => None,
+    }
+}

@@ -1,0 +1,127 @@
+//! The store that writer, reader and checker use; what becomes of it when a write fails.
+
+use std::{
+    fs,
+    io::{self, Write},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    LogOptions, copy_forward, private,
+    store::{MEMTABLE, Store},
+};
+
+/// What is tried to be written to see whether the disk takes writes: as much as a flush needs.
+const PROBE: usize = MEMTABLE as usize;
+/// A page of history takes milliseconds; on a disk that fails, seconds.
+const LONGEST_READ: Duration = Duration::from_secs(10);
+
+/// The store in use, by writer and reader.
+#[derive(Clone)]
+pub(super) struct SharedStore {
+    options: Arc<LogOptions>,
+    state: Arc<Mutex<State>>,
+}
+
+/// ```text
+///          a write failed              the disk takes writes again
+/// Writable ──────────────▶ ReadOnly ─────────┬──────────────────────▶ Writable
+///                                            ▼   ▲ it can't be opened
+///                                           Closed
+/// ```
+enum State {
+    Writable(Arc<Store>),
+    /// What is acknowledged is read from here; nothing else was taken in.
+    ReadOnly(Arc<Store>),
+    Closed,
+}
+
+impl SharedStore {
+    pub(super) fn new(options: LogOptions, store: Store) -> Self {
+        let state = Arc::new(Mutex::new(State::Writable(Arc::new(store))));
+        Self {
+            options: Arc::new(options),
+            state,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For reading. Waits while the store is opened again.
+    pub(super) fn get(&self) -> Option<Arc<Store>> {
+        match &*self.state() {
+            State::Writable(store) | State::ReadOnly(store) => Some(Arc::clone(store)),
+            State::Closed => None,
+        }
+    }
+
+    /// For writing.
+    pub(super) fn writable(&self) -> Option<Arc<Store>> {
+        match &*self.state() {
+            State::Writable(store) => Some(Arc::clone(store)),
+            State::ReadOnly(_) | State::Closed => None,
+        }
+    }
+
+    /// A write failed: only what was written before is served from now on.
+    pub(super) fn stop_writing(&self) {
+        let mut state = self.state();
+        if let State::Writable(store) = &*state {
+            *state = State::ReadOnly(Arc::clone(store));
+        }
+    }
+
+    pub(super) fn close(&self) {
+        *self.state() = State::Closed;
+    }
+
+    /// Whether the file system takes as much as a flush needs, found by trying.
+    pub(super) fn try_disk(&self) -> io::Result<()> {
+        let probe = self.options.path.join("probe");
+        let written = private::options()
+            .truncate(true)
+            .open(&probe)
+            .and_then(|mut file| {
+                file.write_all(&vec![0; PROBE])?;
+                file.sync_all()
+            });
+        // What could not be written whole leaves a part.
+        drop(fs::remove_file(&probe));
+        written
+    }
+
+    /// Closes the store and opens it again. What is newer than the batch that was confirmed is
+    /// made durable first: an fsync that failed leaves it readable, and nothing more.
+    pub(super) fn reopen(&self, confirmed: u64) -> fjall::Result<Arc<Store>> {
+        let mut state = self.state();
+        if let State::Writable(old) | State::ReadOnly(old) =
+            std::mem::replace(&mut *state, State::Closed)
+        {
+            wait_for_readers(old);
+        }
+        let mut store = Store::open(&self.options)?;
+        if store.newest()?.batch > confirmed {
+            drop(store);
+            copy_forward::copy_journals(&self.options.path)?;
+            store = Store::open(&self.options)?;
+        }
+        let store = Arc::new(store);
+        *state = State::Writable(Arc::clone(&store));
+        Ok(store)
+    }
+}
+
+/// Until nobody reads in it any more: only then its lock is free. Every read is short, and none
+/// begins meanwhile.
+fn wait_for_readers(store: Arc<Store>) {
+    let readers = Arc::downgrade(&store);
+    drop(store);
+    let end = Instant::now() + LONGEST_READ;
+    while readers.strong_count() > 0 && Instant::now() < end {
+        thread::sleep(Duration::from_millis(1));
+    }
+}

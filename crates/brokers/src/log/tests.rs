@@ -1,0 +1,292 @@
+//! What waits for an fsync, and what does not: with a gate before the fsync that the test holds,
+//! since no file system is slow on demand.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    sync::{
+        Arc, Condvar, Mutex,
+        mpsc::{Receiver, sync_channel},
+    },
+    time::{Duration, Instant},
+};
+
+use offhook_engine::*;
+
+use super::{Log, LogOptions};
+use crate::{Broker, Mailbox, WorkerId};
+
+/// Called before each fsync.
+pub(super) type Gate = Arc<dyn Fn() + Send + Sync>;
+
+thread_local! {
+    static GATE: RefCell<Option<Gate>> = const { RefCell::new(None) };
+}
+
+/// The gate of the log that this thread opens.
+pub(super) fn gate() -> Option<Gate> {
+    GATE.take()
+}
+
+/// Longer than anything takes: what does not come within it never comes.
+const NEVER: Duration = Duration::from_secs(60);
+
+#[derive(Default)]
+struct Fsyncs {
+    state: Mutex<(bool, u64)>,
+    changed: Condvar,
+}
+
+impl Fsyncs {
+    /// What the writer does before an fsync: it says that it is there, and waits while it is held.
+    fn pass(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.1 += 1;
+        self.changed.notify_all();
+        while state.0 {
+            state = self.changed.wait(state).unwrap();
+        }
+    }
+
+    fn hold(&self) {
+        *self.state.lock().unwrap() = (true, 0);
+    }
+
+    fn let_go(&self) {
+        self.state.lock().unwrap().0 = false;
+        self.changed.notify_all();
+    }
+
+    /// Waits until the writer is at an fsync that is held.
+    fn wait_for_one(&self) {
+        let mut state = self.state.lock().unwrap();
+        while state.1 == 0 {
+            let (next, late) = self.changed.wait_timeout(state, NEVER).unwrap();
+            assert!(!late.timed_out(), "no fsync was tried");
+            state = next;
+        }
+    }
+}
+
+struct Desk {
+    log: Arc<Log>,
+    worker: WorkerId,
+    mailbox: Arc<Mailbox>,
+    woken: Receiver<()>,
+    arrived: VecDeque<BrokerEvent>,
+    next_id: u64,
+}
+
+fn now() -> Now {
+    Now {
+        instant: Instant::now(),
+        unix_ms: 1_700_000_000_000,
+    }
+}
+
+fn open(path: &std::path::Path, fsyncs: &Arc<Fsyncs>) -> Arc<Log> {
+    let held = Arc::clone(fsyncs);
+    GATE.set(Some(Arc::new(move || held.pass())));
+    let none = ChannelRules {
+        history: History::NONE,
+        ..ChannelRules::default()
+    };
+    let rules = RuleBook::new()
+        .with("flow/*", none)
+        .with("*", ChannelRules::default());
+    Arc::new(Log::open(LogOptions::new(path), Arc::new(rules), now()).unwrap())
+}
+
+fn channel(name: &str) -> ChannelName {
+    ChannelName::new(name).unwrap()
+}
+
+impl Desk {
+    fn new(log: &Arc<Log>) -> Self {
+        let (wake, woken) = sync_channel(1);
+        let wake = move || wake.try_send(()).unwrap_or_default();
+        let mailbox = Arc::new(Mailbox::new(1 << 20, wake));
+        Self {
+            log: Arc::clone(log),
+            worker: log.attach(Arc::clone(&mailbox)),
+            mailbox,
+            woken,
+            arrived: VecDeque::new(),
+            next_id: 1,
+        }
+    }
+
+    fn id(&mut self) -> RequestId {
+        self.next_id += 1;
+        RequestId(self.next_id)
+    }
+
+    fn submit(&self, request: BrokerRequest) {
+        self.log.submit(self.worker, request);
+    }
+
+    fn next(&mut self) -> BrokerEvent {
+        while self.arrived.is_empty() {
+            self.arrived.extend(self.mailbox.take());
+            if self.arrived.is_empty() {
+                self.woken
+                    .recv_timeout(NEVER)
+                    .expect("it waits for the fsync");
+            }
+        }
+        self.arrived.pop_front().unwrap()
+    }
+
+    fn publish(&mut self, name: &str) -> RequestId {
+        let id = self.id();
+        let draft = Draft {
+            channel: channel(name),
+            data: "x".into(),
+            format: Format::Text,
+            tags: Tags::default(),
+            publisher: None,
+            key: None,
+            time_ms: 1,
+        };
+        self.submit(BrokerRequest::Publish { id, draft });
+        id
+    }
+
+    fn follow(&mut self, name: &str) -> Position {
+        let id = self.id();
+        let channel = channel(name);
+        self.submit(BrokerRequest::Follow { id, channel });
+        match self.next() {
+            BrokerEvent::Followed { id: of, stream } if of == id => stream.head,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn history(&mut self, name: &str) -> usize {
+        let id = self.id();
+        self.submit(BrokerRequest::History {
+            id,
+            channel: channel(name),
+            from: ReadFrom::Start,
+            limit: ReadLimit {
+                count: 10,
+                bytes: 1 << 20,
+            },
+        });
+        match self.next() {
+            BrokerEvent::History {
+                id: of,
+                publications,
+                ..
+            } if of == id => publications.len(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_slow_fsync_delays_durable_acknowledgements_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let fsyncs = Arc::new(Fsyncs::default());
+    {
+        let mut desk = Desk::new(&open(directory.path(), &fsyncs));
+        desk.publish("cold");
+        desk.next();
+    }
+    let log = open(directory.path(), &fsyncs);
+    let mut publisher = Desk::new(&log);
+    let mut desk = Desk::new(&log);
+    let first = publisher.publish("a");
+    assert!(matches!(publisher.next(), BrokerEvent::Published { id, .. } if id == first));
+    fsyncs.hold();
+    let second = publisher.publish("a");
+    fsyncs.wait_for_one();
+
+    // A channel in use, one that is only on disk, a new one, one without history.
+    assert_eq!(
+        desk.follow("a").offset,
+        1,
+        "what is not durable is not told"
+    );
+    assert_eq!(desk.follow("cold").offset, 1);
+    assert_eq!(desk.follow("new").offset, 0);
+    assert_eq!(desk.follow("flow/a").offset, 0);
+    assert_eq!((desk.history("a"), desk.history("cold")), (1, 1));
+    let session = SessionId::from_bytes([7; 16]);
+    let member = Arc::new(Member {
+        session,
+        user: "ann".into(),
+        info: Default::default(),
+    });
+    desk.submit(BrokerRequest::Join {
+        channel: channel("a"),
+        member,
+        generation: 1,
+    });
+    assert!(matches!(desk.next(), BrokerEvent::Presence(_)));
+    let id = desk.id();
+    let (channel_a, limit) = (channel("a"), 5);
+    desk.submit(BrokerRequest::Members {
+        id,
+        channel: channel_a,
+        limit,
+    });
+    assert!(matches!(desk.next(), BrokerEvent::Members { total: 1, .. }));
+    let ephemeral = desk.publish("flow/a");
+    assert!(matches!(desk.next(), BrokerEvent::Published { id, .. } if id == ephemeral));
+    assert!(matches!(desk.next(), BrokerEvent::Publication(_)));
+    log.tick(now());
+    assert!(publisher.mailbox.take().is_empty(), "not durable yet");
+
+    fsyncs.let_go();
+    assert!(matches!(publisher.next(), BrokerEvent::Published { id, .. } if id == second));
+    let BrokerEvent::Publication(publication) = desk.next() else {
+        panic!("the follower gets what came after its head")
+    };
+    assert_eq!(publication.position.offset, 2);
+    assert_eq!(publication.previous.offset, 1);
+}
+
+#[test]
+fn a_channel_that_is_loaded_for_a_follower_while_it_is_published_in_has_no_hole_and_no_double() {
+    let directory = tempfile::tempdir().unwrap();
+    let fsyncs = Arc::new(Fsyncs::default());
+    {
+        let mut desk = Desk::new(&open(directory.path(), &fsyncs));
+        for n in 0..50 {
+            desk.publish(&format!("channel {n}"));
+            desk.next();
+        }
+    }
+    let log = open(directory.path(), &fsyncs);
+    let mut publisher = Desk::new(&log);
+    let mut desk = Desk::new(&log);
+    let mut heads = std::collections::HashMap::new();
+    for n in 0..50 {
+        let name = format!("channel {n}");
+        // Three publications around a follow: what the follow is told of is for the race to decide.
+        publisher.publish(&name);
+        let id = desk.id();
+        let channel = channel(&name);
+        desk.submit(BrokerRequest::Follow { id, channel });
+        heads.insert(id, name.clone());
+        publisher.publish(&name);
+        publisher.publish(&name);
+    }
+    let mut last = std::collections::HashMap::new();
+    while last.len() < 50 || last.values().any(|offset| *offset < 4) {
+        match desk.next() {
+            BrokerEvent::Followed { id, stream } => {
+                last.insert(heads[&id].clone(), stream.head.offset);
+            }
+            BrokerEvent::Publication(publication) => {
+                let name = publication.channel.as_str();
+                let before = last.get_mut(name).expect("followed comes first");
+                assert_eq!(publication.position.offset, *before + 1, "{name}");
+                assert_eq!(publication.previous.offset, *before);
+                *before += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! After the commit: acknowledgements, and what followers get.
+
+use std::sync::Arc;
+
+use offhook_engine::{BrokerEvent, Draft, Place, StreamState};
+
+use super::{Answer, Outcome, Writer};
+use crate::hub::{Bus, Durable};
+
+/// Answers that are told under one lock: well below a millisecond, and then others have a turn.
+const SLICE: usize = 256;
+
+impl Writer {
+    pub(super) fn tell(&self, answers: Vec<Answer>) {
+        let mut answers = answers.into_iter().peekable();
+        loop {
+            let mut bus = self.shared.hub.bus();
+            for answer in answers.by_ref().take(SLICE) {
+                self.tell_one(&mut bus, answer);
+            }
+            if answers.peek().is_none() {
+                return bus.end_batch(self.sequence);
+            }
+        }
+    }
+
+    fn tell_one(&self, bus: &mut Bus, answer: Answer) {
+        let Answer {
+            worker,
+            id,
+            outcome,
+        } = answer;
+        let (position, duplicate) = match &outcome {
+            Outcome::Published { place, .. } => (place.position, false),
+            Outcome::Repeated(position) | Outcome::Before(position) => (*position, true),
+            Outcome::Acked(position) => {
+                let position = *position;
+                return bus.tell(worker, BrokerEvent::Acked { id, position });
+            }
+            Outcome::Failed(failure) => return bus.tell_failed(worker, id, *failure),
+        };
+        let published = BrokerEvent::Published {
+            id,
+            position,
+            duplicate,
+        };
+        bus.tell(worker, published);
+        if let Outcome::Published { draft, place } = outcome {
+            self.publish(bus, *draft, place);
+        }
+    }
+
+    /// Moves the head and tells the followers, under one lock: so whoever follows gets everything
+    /// after the head that it is told, and nothing before.
+    fn publish(&self, bus: &mut Bus, draft: Draft, place: Place) {
+        bus.reach(place.sequence);
+        let offset = place.position.offset;
+        let known = bus.durable.get(&draft.channel);
+        let known = known.zip(self.channels.get(&draft.channel));
+        if let Some((durable, channel)) = known {
+            if let Durable::Open(view) = durable
+                && view.stream.head.offset >= offset
+            {
+                // The reader found it on disk: followers know it from their head.
+                return;
+            }
+            let mut view = self.shared.view(&channel.retained, &channel.rules.history);
+            view.stream = StreamState {
+                head: place.position,
+                first: view.stream.first.min(offset + 1),
+                ..view.stream
+            };
+            match bus.durable.get_mut(&draft.channel) {
+                Some(Durable::Open(open)) => {
+                    view.used_ms = open.used_ms;
+                    *open = view;
+                }
+                _ => return self.shared.open(bus, &draft.channel, view),
+            }
+        }
+        if bus.is_followed(&draft.channel) {
+            bus.tell_publication(&Arc::new(draft.at(place)));
+        }
+    }
+}

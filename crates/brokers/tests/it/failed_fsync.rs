@@ -1,0 +1,152 @@
+//! An fsync fails, and the system forgets that the bytes were never written. Nothing that only
+//! this machine's memory has may be delivered or acknowledged: a power cut proves it. The test
+//! runs itself again as the process below which the disk fails.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{Arc, OnceLock},
+};
+
+use offhook_brokers::{Broker, Health};
+use offhook_engine::*;
+
+use crate::desk::{Desk, at, draft, kept, open_log};
+
+const DIRECTORY: &str = "OFFHOOK_TEST_LOG";
+const DISK: &str = "OFFHOOK_TEST_DISK";
+
+/// The library that stands between the process and its disk.
+fn library() -> &'static Path {
+    static BUILT: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let (_, path) = BUILT.get_or_init(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("failing_disk.so");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/failing_disk.c");
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-w", "-o"]).arg(&path);
+        let built = compiler.arg(source).arg("-ldl").status();
+        assert!(built.unwrap().success(), "cc builds {source}");
+        (directory, path)
+    });
+    path
+}
+
+/// Runs a test of this file again, as the process below which the disk fails.
+fn run(test: &str, step: &str, log: &Path, disk: &Path) -> String {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("failed_fsync::{test}")])
+        .args(["--nocapture", "--test-threads=1"])
+        .env("LD_PRELOAD", library())
+        .env("OFFHOOK_TEST_STEP", step)
+        .env(DIRECTORY, log)
+        .env(DISK, disk)
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains(&format!("{step} done")), "{said}");
+    said
+}
+
+fn step() -> Option<(String, PathBuf, PathBuf)> {
+    let path = |name| Some(PathBuf::from(std::env::var_os(name)?));
+    let step = std::env::var("OFFHOOK_TEST_STEP").ok()?;
+    Some((step, path(DIRECTORY)?, path(DISK)?))
+}
+
+fn journals(log: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(log.join("store")).unwrap().flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "jnl"))
+        .collect()
+}
+
+/// Leaves of every journal what the disk has of it.
+fn cut_the_power(log: &Path, disk: &Path) {
+    for journal in journals(log) {
+        let inode = fs::metadata(&journal).unwrap().ino();
+        let durable = fs::read(disk.join(inode.to_string())).unwrap_or_default();
+        fs::write(&journal, durable).unwrap();
+    }
+}
+
+/// Publishes one message, and another whose fsync fails.
+fn publish_and_fail(desk: &mut Desk, disk: &Path) {
+    desk.publish_keyed("a", "one", Some("k1"));
+    fs::write(disk.join("fail"), "").unwrap();
+    let id = desk.send(draft("a", "two", Some("k2")));
+    let BrokerEvent::Failed { failure, .. } = desk.answer(id) else {
+        panic!("acknowledged although its fsync failed")
+    };
+    assert_eq!(failure, BrokerFailure::StorageFailed);
+    assert!(!disk.join("fail").exists(), "an fsync failed");
+}
+
+fn after_the_power_cut(log: &Path) {
+    let mut desk = Desk::new(&open_log(log, kept(1_000)));
+    assert_eq!(desk.texts("a"), ["one", "two", "three"]);
+}
+
+#[test]
+fn after_a_failed_fsync_what_is_delivered_and_acknowledged_survives_a_power_cut() {
+    const NAME: &str =
+        "after_a_failed_fsync_what_is_delivered_and_acknowledged_survives_a_power_cut";
+    if let Some((step, log, disk)) = step() {
+        let broker: Arc<dyn Broker> = open_log(&log, kept(1_000));
+        let mut desk = Desk::new(&broker);
+        let mut follower = Desk::new(&broker);
+        follower.follow("a");
+        publish_and_fail(&mut desk, &disk);
+        assert!(matches!(broker.health(), Health::Failing(_)));
+        assert_eq!(desk.texts("a"), ["one"], "history is served meanwhile");
+        let told = follower.rest();
+        assert_eq!(
+            told.len(),
+            1,
+            "only what is durable was delivered: {told:?}"
+        );
+
+        broker.tick(at(1_000));
+        desk.writer_barrier();
+        assert_eq!(broker.health(), Health::Good, "without a publish");
+        desk.publish_keyed("a", "two", Some("k2"));
+        desk.publish_keyed("a", "three", Some("k3"));
+        assert_eq!(desk.texts("a"), ["one", "two", "three"]);
+        println!("{step} done");
+        std::process::abort();
+    }
+    let (log, disk) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    run(NAME, "all", log.path(), disk.path());
+    cut_the_power(log.path(), disk.path());
+    after_the_power_cut(log.path());
+}
+
+#[test]
+fn a_restart_after_a_failed_fsync_makes_durable_what_it_serves() {
+    const NAME: &str = "a_restart_after_a_failed_fsync_makes_durable_what_it_serves";
+    if let Some((step, log, disk)) = step() {
+        let broker: Arc<dyn Broker> = open_log(&log, kept(1_000));
+        let mut desk = Desk::new(&broker);
+        if step == "fail" {
+            publish_and_fail(&mut desk, &disk);
+        } else {
+            desk.publish_keyed("a", "two", Some("k2"));
+            desk.publish_keyed("a", "three", Some("k3"));
+        }
+        println!("{step} done");
+        std::process::abort();
+    }
+    let (log, disk) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    run(NAME, "fail", log.path(), disk.path());
+    let _their_numbers_are_not_given_to_others: Vec<_> = journals(log.path())
+        .iter()
+        .map(|path| File::open(path).unwrap())
+        .collect();
+    run(NAME, "go on", log.path(), disk.path());
+    cut_the_power(log.path(), disk.path());
+    after_the_power_cut(log.path());
+}

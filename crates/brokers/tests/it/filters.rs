@@ -1,0 +1,315 @@
+//! Following and reading by filter: every publication once, in the broker's own order.
+
+use std::sync::Arc;
+
+use offhook_engine::*;
+
+use crate::desk::{Desk, every_broker, kept, open_log};
+
+fn filter(text: &str) -> Filter {
+    Filter::new(text).unwrap()
+}
+
+impl Desk {
+    fn follow_filter(&mut self, text: &str) -> Position {
+        let id = self.id();
+        let filter = filter(text);
+        self.submit(BrokerRequest::FollowFilter { id, filter });
+        match self.answer(id) {
+            BrokerEvent::Followed { stream, .. } => stream.head,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn read_filter(&mut self, text: &str, after: Position, count: u32) -> FilterPage {
+        let id = self.id();
+        self.submit(BrokerRequest::FilterHistory {
+            id,
+            filter: filter(text),
+            after,
+            limit: ReadLimit {
+                count,
+                bytes: usize::MAX,
+            },
+        });
+        match self.answer(id) {
+            BrokerEvent::FilterHistory {
+                head,
+                start,
+                gaps,
+                publications,
+                ..
+            } => FilterPage {
+                head,
+                start,
+                gaps,
+                publications,
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn told_publications(&mut self) -> Vec<Arc<Publication>> {
+        let mut told = Vec::new();
+        for event in self.rest() {
+            match event {
+                BrokerEvent::Publication(publication) => told.push(publication),
+                other => panic!("{other:?}"),
+            }
+        }
+        told
+    }
+}
+
+struct FilterPage {
+    head: Position,
+    start: ReadStart,
+    gaps: Vec<ChannelGap>,
+    publications: Vec<Arc<Publication>>,
+}
+
+fn texts(publications: &[Arc<Publication>]) -> Vec<String> {
+    let text = |p: &Arc<Publication>| format!("{} {}", p.channel, p.position.offset);
+    publications.iter().map(text).collect()
+}
+
+#[test]
+fn a_worker_gets_a_publication_once_however_many_of_its_filters_and_channels_match() {
+    every_broker(&kept(100), |broker| {
+        let mut publisher = Desk::new(broker);
+        let mut desk = Desk::new(broker);
+        desk.follow_filter("a/+");
+        desk.follow_filter("a/#");
+        desk.follow_filter("flow/#");
+        desk.follow("a/1");
+        for name in ["a/1", "a/2", "b/1", "a/2/x", "flow/1", "a"] {
+            publisher.publish(name, "x");
+        }
+        let told = desk.told_publications();
+        assert_eq!(
+            texts(&told),
+            ["a/1 1", "a/2 1", "a/2/x 1", "flow/1 1", "a 1"]
+        );
+        let numbers: Vec<_> = told.iter().map(|p| p.sequence).collect();
+        assert!(numbers.is_sorted(), "{numbers:?}");
+    });
+}
+
+#[test]
+fn a_filter_that_is_followed_no_longer_brings_nothing_and_others_go_on() {
+    every_broker(&kept(100), |broker| {
+        let mut publisher = Desk::new(broker);
+        let (mut one, mut other) = (Desk::new(broker), Desk::new(broker));
+        for desk in [&mut one, &mut other] {
+            desk.follow_filter("a/+");
+            desk.follow_filter("a/+");
+        }
+        one.submit(BrokerRequest::UnfollowFilter {
+            filter: filter("a/+"),
+        });
+        publisher.publish("a/1", "x");
+        assert_eq!(
+            (
+                one.told_publications().len(),
+                other.told_publications().len()
+            ),
+            (0, 1)
+        );
+        broker.detach(other.worker);
+        publisher.publish("a/1", "x");
+        assert!(other.mailbox.take().is_empty());
+    });
+}
+
+#[test]
+fn what_a_filter_missed_is_read_over_all_channels_in_order_new_ones_included() {
+    every_broker(&kept(100), |broker| {
+        let mut desk = Desk::new(broker);
+        for n in 0..9 {
+            desk.publish(["a/1", "a/2", "b"][n % 3], "before");
+        }
+        let place = desk.follow_filter("a/+");
+        desk.submit(BrokerRequest::UnfollowFilter {
+            filter: filter("a/+"),
+        });
+        for name in ["a/2", "b", "a/1", "a/new", "a/2"] {
+            desk.publish(name, "missed");
+        }
+        let mut found = Vec::new();
+        let mut after = place;
+        let head = loop {
+            let page = desk.read_filter("a/+", after, 3);
+            assert_eq!(page.start, ReadStart::at(after));
+            assert!(page.gaps.is_empty(), "{:?}", page.gaps);
+            let Some(last) = page.publications.last() else {
+                break page.head;
+            };
+            after.offset = last.sequence;
+            found.extend(page.publications);
+        };
+        assert_eq!(texts(&found), ["a/2 4", "a/1 4", "a/new 1", "a/2 5"]);
+        assert!(found.iter().all(|p| p.data == "missed"));
+        assert_eq!(head.offset, after.offset);
+        let everything = desk.read_filter("#", Position { offset: 0, ..place }, 100);
+        assert_eq!(everything.publications.len(), 14);
+        assert_eq!(desk.read_filter("+", place, 100).publications.len(), 1);
+    });
+}
+
+#[test]
+fn what_was_trimmed_past_the_place_is_a_gap_in_its_channel() {
+    every_broker(&kept(5), |broker| {
+        let mut desk = Desk::new(broker);
+        for name in ["a/quiet", "a/busy", "flow/a"] {
+            desk.publish(name, "before");
+        }
+        let place = desk.follow_filter("#");
+        desk.submit(BrokerRequest::UnfollowFilter {
+            filter: filter("#"),
+        });
+        for _ in 0..20 {
+            desk.publish("a/busy", "x");
+        }
+        desk.publish("a/quiet", "x");
+        desk.publish("flow/a", "lost");
+        let page = desk.read_filter("#", place, 100);
+        assert_eq!(page.publications.len(), 6);
+        let mut gaps = Vec::new();
+        for gap in &page.gaps {
+            gaps.push((gap.channel.as_str(), gap.to.offset, gap.reason));
+        }
+        gaps.sort_unstable_by_key(|gap| gap.0);
+        let size = GapReason::EvictedBySize;
+        assert_eq!(gaps, [("a/busy", 16, size), ("flow/a", 2, size)]);
+    });
+}
+
+#[test]
+fn a_page_of_a_filter_is_bounded_in_bytes_and_brings_at_least_one() {
+    every_broker(&kept(100), |broker| {
+        let mut desk = Desk::new(broker);
+        let place = desk.follow_filter("a/+");
+        for n in 0..6 {
+            desk.publish(&format!("a/{n}"), "0123456789");
+        }
+        let weight = crate::desk::draft("a", "0123456789", None).weight();
+        for (bytes, expected) in [(1, 1), (weight * 3 - 1, 2), (weight * 3, 3)] {
+            let id = desk.id();
+            desk.submit(BrokerRequest::FilterHistory {
+                id,
+                filter: filter("a/+"),
+                after: place,
+                limit: ReadLimit { count: 9, bytes },
+            });
+            let BrokerEvent::FilterHistory { publications, .. } = desk.answer(id) else {
+                panic!()
+            };
+            assert_eq!(publications.len(), expected);
+        }
+    });
+}
+
+#[test]
+fn a_place_that_was_never_given_is_told_so() {
+    every_broker(&kept(100), |broker| {
+        let mut desk = Desk::new(broker);
+        let place = desk.follow_filter("a/+");
+        desk.publish("a/1", "x");
+        let unknown = Position::new(place.epoch.0 + 5, 1);
+        let page = desk.read_filter("a/+", unknown, 9);
+        assert_eq!(page.start.resolution, Resolution::UnknownEpoch);
+        assert_eq!(page.publications.len(), 1);
+        let ahead = Position {
+            offset: 99,
+            ..place
+        };
+        let page = desk.read_filter("a/+", ahead, 9);
+        assert_eq!(page.start.resolution, Resolution::AheadOfHead);
+        assert!(page.publications.is_empty());
+    });
+}
+
+#[test]
+fn a_place_in_the_order_is_good_after_a_clean_restart_also_when_the_newest_was_ephemeral() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut place = None;
+    for life in 0..3 {
+        let mut desk = Desk::new(&open_log(directory.path(), kept(100)));
+        if let Some(place) = place {
+            let page = desk.read_filter("#", place, 100);
+            assert_eq!(page.start.resolution, Resolution::Continuous, "life {life}");
+            assert_eq!((page.publications.len(), page.gaps.len()), (0, 0));
+            desk.publish("a", "x");
+            let page = desk.read_filter("#", place, 100);
+            assert_eq!(page.publications.len(), 1);
+        }
+        desk.publish("a", "x");
+        desk.publish("flow/b", "x");
+        place = Some(desk.follow_filter("#"));
+    }
+}
+
+#[test]
+fn an_older_copy_tells_a_reader_by_filter_where_the_streams_diverged() {
+    let directory = tempfile::tempdir().unwrap();
+    let (live, backup) = (directory.path().join("live"), directory.path().join("copy"));
+    let mut desk = Desk::new(&open_log(&live, kept(100)));
+    for n in 0..6 {
+        desk.publish(&format!("a/{}", n % 2), "one");
+    }
+    let at_copy = desk.follow_filter("a/+");
+    crate::lineage::copy(&live, &backup);
+    desk.publish("a/0", "lost");
+    let at_end = desk.follow_filter("a/+");
+    drop(desk);
+    let mut desk = Desk::new(&open_log(&backup, kept(100)));
+    desk.publish("a/1", "other");
+    let page = desk.read_filter("a/+", at_end, 100);
+    assert_eq!(page.start.resolution, Resolution::Diverged);
+    assert_eq!(page.start.agreed, at_copy);
+    assert_eq!(page.publications.len(), 1);
+    assert_eq!(page.publications[0].data, "other");
+}
+
+#[test]
+fn a_filter_that_is_followed_while_it_is_published_to_has_no_hole_and_no_double() {
+    every_broker(&kept(1000), |broker| {
+        let mut publisher = Desk::new(broker);
+        let mut desk = Desk::new(broker);
+        let mut id = None;
+        for n in 0..300 {
+            let name = ["a/1", "a/2", "flow/1"][n % 3];
+            publisher.send(crate::desk::draft(name, &n.to_string(), None));
+            if n == 150 {
+                let new = desk.id();
+                let filter = filter("a/#");
+                desk.submit(BrokerRequest::FollowFilter { id: new, filter });
+                id = Some(new);
+            }
+        }
+        let BrokerEvent::Followed { stream, .. } = desk.answer(id.unwrap()) else {
+            panic!()
+        };
+        publisher.publish("a/end", "end");
+        let mut seen = Vec::new();
+        loop {
+            if let BrokerEvent::Publication(publication) = desk.next() {
+                seen.push(publication);
+            }
+            if seen.last().is_some_and(|last| last.data == "end") {
+                break;
+            }
+        }
+        assert!(seen.iter().all(|p| p.sequence > stream.head.offset));
+        let start = Position {
+            offset: 0,
+            ..stream.head
+        };
+        let all = desk.read_filter("a/#", start, 1000).publications;
+        let after: Vec<_> = all
+            .into_iter()
+            .filter(|p| p.sequence > stream.head.offset)
+            .collect();
+        assert_eq!(texts(&seen), texts(&after));
+    });
+}

@@ -1,0 +1,322 @@
+//! Asking outside: verdicts that come, come late, or never; and callers that are no connections.
+
+use std::{sync::Arc, time::Duration};
+
+use offhook_engine::*;
+
+use crate::world::{World, channel, rules, tight_limits};
+
+const WITHIN: Duration = Duration::from_secs(2);
+
+fn asking(no_answer: NoAnswer) -> RuleBook {
+    let asked = ChannelRules {
+        publish: Access::Asked,
+        subscribe: Access::Asked,
+        ask: AskRule {
+            within: WITHIN,
+            no_answer,
+        },
+        ..ChannelRules::default()
+    };
+    let open = ChannelRules::default();
+    RuleBook::new()
+        .with("kept/asked/*", asked)
+        .with("kept/*", open)
+}
+
+fn world(no_answer: NoAnswer) -> World {
+    let mut world = World::with(1, 2, &tight_limits(), asking(no_answer));
+    for client in 0..2 {
+        world.connect(client, 0, false);
+    }
+    world
+}
+
+fn asks(world: &mut World) -> Vec<Ask> {
+    std::iter::from_fn(|| world.workers[0].poll_ask()).collect()
+}
+
+fn decide(world: &mut World, ask: &Ask, verdict: Verdict) {
+    world.workers[0].handle_verdict(ask.id, verdict, world.now);
+    world.pump(0);
+    world.settle_at_once();
+}
+
+fn no() -> Verdict {
+    Verdict::Refused(Refusal::new(ErrorCode::Forbidden, "the backend says no"))
+}
+
+#[test]
+fn a_subscription_waits_for_its_verdict_and_then_begins_or_is_refused() {
+    for allowed in [true, false] {
+        let mut world = world(NoAnswer::Refuse);
+        world.subscribe(0, "kept/asked/a", Since::Now);
+        world.settle_at_once();
+        assert!(world.clients[0].replies().is_empty());
+        let all = asks(&mut world);
+        let target = channel("kept/asked/a").into();
+        assert_eq!(all[0].wish, Wish::Subscribe { target });
+        let verdict = if allowed { Verdict::Allowed } else { no() };
+        decide(&mut world, &all[0], verdict);
+        match world.clients[0].replies()[0] {
+            Reply::Subscribed { .. } => assert!(allowed),
+            Reply::Refused(refusal) => {
+                assert!(!allowed);
+                assert_eq!(refusal.detail, "the backend says no");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(world.workers[0].subscriptions(), usize::from(allowed));
+    }
+}
+
+#[test]
+fn who_was_allowed_to_subscribe_is_not_asked_again_when_it_resumes() {
+    let mut world = world(NoAnswer::Refuse);
+    world.subscribe(0, "kept/asked/a", Since::Now);
+    world.settle_at_once();
+    let all = asks(&mut world);
+    decide(&mut world, &all[0], Verdict::Allowed);
+    world.issue_token(0);
+    world.settle_at_once();
+    world.cut(0);
+    world.connect(0, 0, true);
+    world.settle_at_once();
+    assert!(asks(&mut world).is_empty());
+    assert_eq!(world.workers[0].subscriptions(), 1);
+}
+
+#[test]
+fn publishes_keep_their_order_in_a_channel_whatever_order_their_verdicts_come_in() {
+    let mut world = world(NoAnswer::Refuse);
+    for text in ["1", "2", "3"] {
+        world.publish(0, "kept/asked/a", text);
+    }
+    world.publish(0, "kept/b", "another channel waits for nobody");
+    world.settle_at_once();
+    assert_eq!(world.broker.streams[&channel("kept/b")].head().offset, 1);
+    let all = asks(&mut world);
+    assert_eq!(all.len(), 3, "they are asked about at the same time");
+    decide(&mut world, &all[2], Verdict::Allowed);
+    assert!(!world.broker.streams.contains_key(&channel("kept/asked/a")));
+    decide(&mut world, &all[0], Verdict::Allowed);
+    decide(&mut world, &all[1], no());
+    let stream = &world.broker.streams[&channel("kept/asked/a")];
+    let data = |offset| stream.all[&(1, offset)].data.clone();
+    assert_eq!(
+        (stream.head().offset, data(1), data(2)),
+        (2, "1".into(), "3".into())
+    );
+    assert!(world.clients[0].unanswered.is_empty());
+    let (worker, connection) = world.clients[0].connection.unwrap();
+    assert_eq!(world.workers[worker].unanswered(connection), 0);
+}
+
+#[test]
+fn a_verdict_may_change_what_is_published() {
+    let mut world = world(NoAnswer::Refuse);
+    world.publish(0, "kept/asked/a", "rude");
+    world.settle_at_once();
+    let all = asks(&mut world);
+    let changed = Verdict::Changed {
+        data: "polite".into(),
+        format: Format::Text,
+    };
+    decide(&mut world, &all[0], changed);
+    let stream = &world.broker.streams[&channel("kept/asked/a")];
+    assert_eq!(stream.all[&(1, 1)].data, "polite");
+}
+
+#[test]
+fn without_an_answer_in_time_the_rule_decides_and_a_late_verdict_is_ignored() {
+    for (no_answer, published) in [(NoAnswer::Refuse, 0), (NoAnswer::Allow, 1)] {
+        let mut world = world(no_answer);
+        world.publish(0, "kept/asked/a", "x");
+        world.subscribe(1, "kept/asked/a", Since::Now);
+        let all = asks(&mut world);
+        let due = world.workers[0].poll_timeout().unwrap();
+        assert!(due <= world.now.instant + WITHIN);
+        world.wait(WITHIN - Duration::from_millis(1));
+        assert_eq!(world.clients[0].unanswered.len(), 1);
+        world.wait(Duration::from_millis(1));
+        world.settle_at_once();
+        assert!(world.clients[0].unanswered.is_empty() && world.clients[1].unanswered.is_empty());
+        for ask in &all {
+            decide(&mut world, ask, Verdict::Allowed);
+        }
+        let stream = world.broker.streams.get(&channel("kept/asked/a"));
+        assert_eq!(stream.map_or(0, |stream| stream.head().offset), published);
+        assert_eq!(world.workers[0].subscriptions() as u64, published);
+        if published == 0 {
+            let Reply::Refused(refusal) = world.clients[0].replies()[0] else {
+                panic!()
+            };
+            assert_eq!(refusal.code, ErrorCode::TimedOut);
+        }
+    }
+}
+
+#[test]
+fn a_verdict_about_a_connection_that_has_gone_does_nothing() {
+    let mut world = world(NoAnswer::Refuse);
+    world.publish(0, "kept/asked/a", "x");
+    world.subscribe(0, "kept/asked/a", Since::Now);
+    let all = asks(&mut world);
+    world.cut(0);
+    for ask in &all {
+        decide(&mut world, ask, Verdict::Allowed);
+    }
+    assert!(
+        world
+            .broker
+            .streams
+            .get(&channel("kept/asked/a"))
+            .is_none_or(|s| s.head().offset == 0)
+    );
+    world.wait(WITHIN);
+    assert_eq!(world.workers[0].poll_timeout(), None);
+}
+
+#[test]
+fn a_call_is_answered_by_the_backend_or_times_out() {
+    let mut world = world(NoAnswer::Allow);
+    let call = |within| Command::Call {
+        method: "sum".into(),
+        data: "[1,2]".into(),
+        format: Format::Json,
+        within,
+    };
+    world.command(0, call(None));
+    world.command(0, call(Some(Duration::from_secs(1))));
+    let all = asks(&mut world);
+    assert_eq!(all[1].within, Duration::from_secs(1));
+    let answer = Verdict::Answered {
+        data: "3".into(),
+        format: Format::Json,
+    };
+    decide(&mut world, &all[0], answer);
+    let called = Reply::Called {
+        data: "3".into(),
+        format: Format::Json,
+    };
+    assert_eq!(world.clients[0].replies(), [&called]);
+    world.wait(Duration::from_secs(1));
+    world.settle_at_once();
+    let Reply::Refused(refusal) = world.clients[0].replies()[1] else {
+        panic!()
+    };
+    assert_eq!(
+        refusal.code,
+        ErrorCode::TimedOut,
+        "an open question is never an answer"
+    );
+}
+
+#[test]
+fn a_connect_is_asked_about_before_there_is_a_connection() {
+    let mut world = world(NoAnswer::Refuse);
+    for caller in 1..=3 {
+        let token = format!("token {caller}").into();
+        world.workers[0].handle_connect(CallerId(caller), token, AskRule::default(), world.now);
+    }
+    let all = asks(&mut world);
+    assert_eq!(
+        all[0].wish,
+        Wish::Connect {
+            token: "token 1".into()
+        }
+    );
+    let ann = Arc::new(Identity::user("ann"));
+    decide(&mut world, &all[0], Verdict::Admitted(Arc::clone(&ann)));
+    decide(&mut world, &all[1], no());
+    world.wait(AskRule::default().within);
+    let replies: Vec<_> = std::iter::from_fn(|| world.workers[0].poll_caller_reply()).collect();
+    assert_eq!(replies[0], (CallerId(1), CallerReply::Admitted(ann)));
+    let code = |reply: &CallerReply| match reply {
+        CallerReply::Reply(Reply::Refused(refusal)) => refusal.code,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        (replies[1].0, code(&replies[1].1)),
+        (CallerId(2), ErrorCode::Forbidden)
+    );
+    assert_eq!(
+        (replies[2].0, code(&replies[2].1)),
+        (CallerId(3), ErrorCode::TimedOut)
+    );
+}
+
+#[test]
+fn a_caller_that_is_no_connection_publishes_and_reads_and_gets_its_own_replies() {
+    let mut world = World::with(1, 1, &tight_limits(), rules());
+    world.connect(0, 0, false);
+    world.subscribe(0, "kept/a", Since::Now);
+    world.settle_at_once();
+    let publish = Command::Publish {
+        channel: channel("kept/a"),
+        data: "from the backend".into(),
+        format: Format::Text,
+        tags: Tags::default(),
+        key: None,
+    };
+    let history = Command::History {
+        channel: channel("kept/a"),
+        since: Since::Start,
+        limit: 10,
+    };
+    let subscribe = Command::Subscribe(Subscribe::new(channel("kept/a"), Since::Now));
+    for (n, command) in [(1, publish), (2, history), (3, subscribe)] {
+        world.workers[0].handle_caller(CallerId(n), None, command, world.now);
+        world.pump(0);
+        world.settle_at_once();
+    }
+    let replies: Vec<_> = std::iter::from_fn(|| world.workers[0].poll_caller_reply()).collect();
+    assert!(matches!(
+        &replies[0],
+        (CallerId(1), CallerReply::Reply(Reply::Published { .. }))
+    ));
+    assert!(
+        matches!(&replies[1], (CallerId(2), CallerReply::Reply(Reply::History { publications, .. }))
+        if publications.len() == 1 && publications[0].publisher.is_none())
+    );
+    assert!(matches!(
+        &replies[2],
+        (CallerId(3), CallerReply::Reply(Reply::Refused(_)))
+    ));
+    assert_eq!(world.clients[0].texts("kept/a"), ["from the backend"]);
+}
+
+#[test]
+fn a_caller_may_do_what_its_identity_may() {
+    let private = ChannelRules {
+        publish: Access::Users,
+        subscribe: Access::Nobody,
+        ..ChannelRules::default()
+    };
+    let mut world = World::with(1, 0, &tight_limits(), RuleBook::everything(private));
+    let publish = || Command::Publish {
+        channel: channel("a"),
+        data: "x".into(),
+        format: Format::Text,
+        tags: Tags::default(),
+        key: None,
+    };
+    let presence = || Command::Presence {
+        channel: channel("a"),
+    };
+    let (ann, nobody) = (
+        Arc::new(Identity::user("ann")),
+        Arc::new(Identity::stranger()),
+    );
+    for (identity, command, allowed) in [
+        (Some(&ann), publish(), true),
+        (Some(&nobody), publish(), false),
+        (None, publish(), true),
+        (Some(&ann), presence(), false),
+        (None, presence(), true),
+    ] {
+        world.workers[0].handle_caller(CallerId(1), identity, command, world.now);
+        assert_eq!(world.workers[0].poll_broker_request().is_some(), allowed);
+        assert_eq!(world.workers[0].poll_caller_reply().is_some(), !allowed);
+    }
+}

@@ -1,0 +1,126 @@
+//! Sessions that are kept while they are away.
+
+use std::{sync::Arc, time::Duration};
+
+use offhook_engine::*;
+
+use crate::world::{World, channel, tight_limits};
+
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Client 0 has a durable session with a window in a channel of three publications.
+fn durable() -> World {
+    let mut world = World::new(2, 2);
+    for client in 0..2 {
+        world.connect(client, 0, false);
+    }
+    let (worker, connection) = world.clients[0].connection.unwrap();
+    world.workers[worker].set_durable(connection, Some(WEEK));
+    let wish = Subscribe::new(channel("kept/a"), Since::Now).acknowledged(10);
+    world.command(0, Command::Subscribe(wish));
+    world.settle();
+    for text in ["1", "2", "3"] {
+        world.publish(1, "kept/a", text);
+    }
+    world.settle();
+    world
+}
+
+/// What another worker is given of the session.
+fn load(world: &mut World) -> Option<SessionSnapshot> {
+    let session = world.clients[0].session;
+    world.workers[1].handle_load_session(CallerId(7), session, world.now);
+    world.pump(1);
+    world.settle();
+    match world.workers[1].poll_caller_reply() {
+        Some((CallerId(7), CallerReply::Session(snapshot))) => snapshot.map(|s| *s),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_durable_session_is_saved_soon_after_it_changed_and_not_with_each_change() {
+    let mut world = durable();
+    let saves = |world: &World| {
+        let is_save = |r: &&BrokerRequest| matches!(r, BrokerRequest::SaveSession { .. });
+        world.broker.requests[0].iter().filter(is_save).count()
+    };
+    for offset in 1..=3 {
+        let (subscription, cumulative) = (channel("kept/a").into(), false);
+        let position = Position::new(1, offset);
+        world.command(
+            0,
+            Command::Done {
+                subscription,
+                position,
+                cumulative,
+            },
+        );
+    }
+    assert_eq!(saves(&world), 0);
+    let due = world.workers[0].poll_timeout().unwrap();
+    assert!(due <= world.now.instant + tight_limits().save_after);
+    world.wait(tight_limits().save_after);
+    assert_eq!(saves(&world), 1);
+    world.wait(tight_limits().save_after);
+    assert_eq!(saves(&world), 1, "nothing has changed");
+}
+
+#[test]
+fn a_session_that_is_away_is_found_on_another_worker_and_goes_on_with_its_window() {
+    let mut world = durable();
+    let (subscription, cumulative) = (channel("kept/a").into(), false);
+    let position = Position::new(1, 2);
+    world.command(
+        0,
+        Command::Done {
+            subscription,
+            position,
+            cumulative,
+        },
+    );
+    world.cut(0);
+    world.settle();
+    assert_eq!(world.broker.sessions.values().next().unwrap().1, WEEK);
+    world.publish(1, "kept/a", "4");
+    world.settle();
+    let snapshot = load(&mut world).expect("it is kept");
+    world.clients[0].snapshot = Some(snapshot);
+    world.clients[0].read.clear();
+    world.connect(0, 1, true);
+    world.settle();
+    assert_eq!(world.clients[0].deliveries(), [(1, 2), (3, 2), (4, 1)]);
+}
+
+#[test]
+fn a_session_that_is_no_longer_durable_is_forgotten() {
+    let mut world = durable();
+    let (worker, connection) = world.clients[0].connection.unwrap();
+    world.wait(tight_limits().save_after);
+    world.settle();
+    assert!(load(&mut world).is_some());
+    world.workers[worker].set_durable(connection, None);
+    world.pump(worker);
+    world.settle();
+    assert!(load(&mut world).is_none());
+    world.cut(0);
+    world.settle();
+    assert!(world.broker.sessions.is_empty());
+}
+
+#[test]
+fn a_durable_session_that_is_replaced_here_is_saved_as_it_was() {
+    let mut world = durable();
+    let session = world.clients[0].session;
+    let arrival = Arrival::new(session, Arc::new(Identity::stranger()));
+    world.workers[0]
+        .handle_connection_opened(arrival, world.now)
+        .unwrap();
+    let mut saved = None;
+    while let Some(request) = world.workers[0].poll_broker_request() {
+        if let BrokerRequest::SaveSession { bytes, .. } = request {
+            saved = Some(SessionSnapshot::from_bytes(&bytes).unwrap());
+        }
+    }
+    assert_eq!(saved.unwrap().subscriptions.len(), 1);
+}

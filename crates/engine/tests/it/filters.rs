@@ -1,0 +1,273 @@
+//! Filters: which names they match, and that what comes by one is as whole as what comes by a channel.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use offhook_engine::*;
+use proptest::prelude::*;
+
+use crate::world::{World, channel, rules, tight_limits};
+
+fn filter(text: &str) -> Filter {
+    Filter::new(text).unwrap()
+}
+
+fn subscribe(world: &mut World, client: usize, text: &str, since: Since) {
+    world.command(
+        client,
+        Command::Subscribe(Subscribe::new(filter(text), since)),
+    );
+}
+
+#[test]
+fn wildcards_stand_for_levels() {
+    for (text, matched, not_matched) in [
+        ("a/+", &["a/b", "a/"][..], &["a", "a/b/c", "b/b"][..]),
+        ("a/#", &["a", "a/b", "a/b/c"], &["b", "ab"]),
+        ("#", &["a", "a/b"], &["$sys/load"]),
+        ("+/b", &["a/b", "/b"], &["$sys/b", "a/b/c"]),
+        ("$sys/#", &["$sys/load"], &["sys/load"]),
+        ("a/+/c", &["a/b/c"], &["a/b", "a/c", "a/b/c/d"]),
+        ("a", &["a"], &["a/b"]),
+    ] {
+        for name in matched {
+            assert!(
+                filter(text).matches(&channel(name)),
+                "{text} matches {name}"
+            );
+        }
+        for name in not_matched {
+            assert!(
+                !filter(text).matches(&channel(name)),
+                "{text} does not match {name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_filter_that_is_none_says_what_is_wrong() {
+    let deep = "a/".repeat(40);
+    for (text, words) in [
+        ("", "0 bytes"),
+        ("a/#/b", "last level"),
+        ("a/b+", "b+"),
+        ("a/*", "byte 2"),
+        ("a\nb", "byte 1"),
+        (&*deep, "41 levels"),
+    ] {
+        let refusal = Filter::new(text).unwrap_err();
+        assert_eq!(refusal.code, ErrorCode::BadFilter);
+        assert!(refusal.detail.contains(words), "{refusal}");
+    }
+}
+
+fn level() -> impl Strategy<Value = &'static str> {
+    prop_oneof![Just("a"), Just("b"), Just(""), Just("$c")]
+}
+
+fn some_filter() -> impl Strategy<Value = Filter> {
+    let levels = prop::collection::vec(prop_oneof![2 => level(), 1 => Just("+")], 0..4);
+    (levels, any::<bool>()).prop_filter_map("one level at least", |(mut levels, rest)| {
+        if rest {
+            levels.push("#");
+        }
+        Filter::new(&levels.join("/")).ok()
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_trie_finds_what_matches_and_nothing_else(
+        filters in prop::collection::btree_set(some_filter(), 0..12),
+        removed in prop::collection::btree_set(some_filter(), 0..6),
+        names in prop::collection::vec(prop::collection::vec(level(), 1..5), 1..6),
+    ) {
+        let mut trie = FilterTrie::new();
+        for filter in filters.iter().chain(&removed) {
+            trie.insert(filter, filter.clone());
+        }
+        for filter in removed.difference(&filters) {
+            prop_assert_eq!(trie.remove(filter), Some(filter.clone()));
+            prop_assert_eq!(trie.remove(filter), None);
+        }
+        prop_assert_eq!(trie.len(), filters.len());
+        for name in names {
+            let Ok(name) = ChannelName::new(&name.join("/")) else { continue };
+            let mut found = BTreeSet::new();
+            trie.find(&name, &mut |filter| { found.insert(filter.clone()); });
+            let expected: BTreeSet<_> = filters.iter().filter(|f| f.matches(&name)).cloned().collect();
+            prop_assert_eq!(found, expected, "{}", name);
+        }
+    }
+
+    #[test]
+    fn a_filter_covers_another_only_if_it_matches_all_that_the_other_matches(
+        wide in some_filter(),
+        narrow in some_filter(),
+        names in prop::collection::vec(prop::collection::vec(level(), 1..5), 1..9),
+    ) {
+        if !wide.covers(&narrow) {
+            return Ok(());
+        }
+        for name in names {
+            let Ok(name) = ChannelName::new(&name.join("/")) else { continue };
+            prop_assert!(!narrow.matches(&name) || wide.matches(&name), "{} {} {}", wide, narrow, name);
+        }
+    }
+}
+
+#[test]
+fn a_filter_brings_every_channel_that_matches_new_ones_included() {
+    let mut world = World::new(2, 2);
+    for client in 0..2 {
+        world.connect(client, client, false);
+    }
+    subscribe(&mut world, 0, "kept/#", Since::Now);
+    world.settle();
+    for name in ["kept/a", "kept/b", "kept/new"] {
+        world.publish(1, name, name);
+    }
+    world.publish(1, "flow/c", "another");
+    world.settle();
+    let data = |p: &Arc<Publication>| String::from_utf8(p.data.to_vec()).unwrap();
+    let came: Vec<_> = world.clients[0].publications().iter().map(data).collect();
+    assert_eq!(came, ["kept/a", "kept/b", "kept/new"]);
+}
+
+#[test]
+fn a_filter_recovers_after_a_disconnect_over_all_its_channels() {
+    for by_snapshot in [false, true] {
+        let mut world = World::new(2, 2);
+        for client in 0..2 {
+            world.connect(client, 0, false);
+        }
+        subscribe(&mut world, 0, "kept/+", Since::Now);
+        world.settle();
+        world.publish(1, "kept/a", "1");
+        world.settle();
+        world.issue_token(0);
+        world.settle();
+        world.cut(0);
+        for (name, text) in [("kept/b", "2"), ("kept/new", "3"), ("kept/a", "4")] {
+            world.publish(1, name, text);
+        }
+        world.settle();
+        world.connect(0, 1, by_snapshot);
+        world.settle();
+        world.publish(1, "kept/new", "5");
+        world.settle();
+        let data = |p: &Arc<Publication>| String::from_utf8(p.data.to_vec()).unwrap();
+        let came: Vec<_> = world.clients[0].publications().iter().map(data).collect();
+        assert_eq!(
+            came,
+            ["1", "2", "3", "4", "5"],
+            "by snapshot: {by_snapshot}"
+        );
+    }
+}
+
+#[test]
+fn what_was_trimmed_is_a_gap_in_its_channel() {
+    let mut world = World::new(1, 2);
+    for client in 0..2 {
+        world.connect(client, 0, false);
+    }
+    subscribe(&mut world, 0, "kept/+", Since::Now);
+    world.settle();
+    world.cut(0);
+    for text in ["1", "2", "3"] {
+        world.publish(1, "kept/a", text);
+        world.publish(1, "kept/b", text);
+    }
+    world.settle();
+    world.broker.trim(&channel("kept/a"), 1);
+    world.connect(0, 0, false);
+    world.settle();
+    let notices = world.clients[0].notices();
+    let gaps: Vec<_> = notices
+        .iter()
+        .filter_map(|notice| match notice {
+            Notice::ChannelGap {
+                channel, from, to, ..
+            } => Some((channel.as_str(), from.offset, to.offset)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(gaps, [("kept/a", 0, 2)]);
+    assert_eq!(world.clients[0].texts("kept/a"), ["3"]);
+    assert_eq!(world.clients[0].texts("kept/b"), ["1", "2", "3"]);
+}
+
+#[test]
+fn a_filter_brings_only_what_its_subscriber_may_read() {
+    let private = ChannelRules {
+        subscribe: Access::Granted,
+        ..ChannelRules::default()
+    };
+    let book = RuleBook::new()
+        .with("kept/secret", private)
+        .with("kept/*", ChannelRules::default());
+    let mut world = World::with(1, 2, &tight_limits(), book);
+    for client in 0..2 {
+        world.connect(client, 0, false);
+    }
+    subscribe(&mut world, 0, "kept/+", Since::Now);
+    world.settle();
+    for name in ["kept/secret", "kept/a", "kept/secret"] {
+        world.publish(1, name, "live");
+    }
+    world.settle();
+    world.cut(0);
+    world.publish(1, "kept/secret", "missed");
+    world.publish(1, "kept/a", "missed");
+    world.settle();
+    world.connect(0, 0, false);
+    world.settle();
+    assert!(world.clients[0].texts("kept/secret").is_empty());
+    assert_eq!(world.clients[0].texts("kept/a"), ["live", "missed"]);
+}
+
+#[test]
+fn who_may_subscribe_to_filters_is_a_rule() {
+    let granted = rules().with_filters(Access::Granted);
+    let mut world = World::with(1, 0, &tight_limits(), granted);
+    let mut ann = Identity::user("ann");
+    ann.may_subscribe = vec![Pattern::new("kept/*")];
+    for (n, identity, text, allowed) in [
+        (1, ann.clone(), "kept/+", true),
+        (2, ann.clone(), "kept/#", true),
+        (3, ann, "#", false),
+        (4, Identity::stranger(), "kept/+", false),
+    ] {
+        let arrival = Arrival::new(SessionId::from_bytes([n; 16]), Arc::new(identity));
+        let engine = &mut world.workers[0];
+        let connection = engine.handle_connection_opened(arrival, world.now).unwrap();
+        let wish = Command::Subscribe(Subscribe::new(filter(text), Since::Now));
+        engine.handle_command(connection, CommandId(1), wish, world.now);
+        let refused = engine.poll_delivery().is_some();
+        assert_eq!(refused, !allowed, "{n}");
+        while engine.poll_broker_request().is_some() {}
+    }
+}
+
+#[test]
+fn a_filter_that_nothing_more_comes_for_is_live_on_a_worker_that_others_follow_it_on() {
+    let mut world = World::new(2, 3);
+    for client in 0..3 {
+        world.connect(client, client % 2, false);
+    }
+    subscribe(&mut world, 1, "kept/+", Since::Now);
+    world.settle();
+    // The order of all channels goes on elsewhere.
+    for _ in 0..3 {
+        world.publish(2, "flow/c", "x");
+    }
+    world.settle();
+    subscribe(&mut world, 0, "kept/+", Since::Now);
+    world.settle();
+    world.cut(0);
+    world.connect(0, 1, false);
+    world.settle();
+    let seen = &world.clients[0].subscriptions[&SubscriptionKey::Target(filter("kept/+").into())];
+    assert!(seen.live, "{seen:?}");
+}
