@@ -55,7 +55,9 @@ class Server:
         fields = json.loads(text)
         number, kind = fields["id"], fields["type"]
         if kind == "connect":
-            self.says(type="welcome", id=number, session="s", resume="v1" if self.has_tokens else "")
+            # A session that is resumed has what its token had.
+            token = fields.get("resume", "v1") if self.has_tokens else ""
+            self.says(type="welcome", id=number, session="s", resume=token)
             if fields.get("resume") == "v1.with":
                 self.begin(fields["positions"].get("chat", "start"), None)
                 self.says(type="restored")
@@ -230,6 +232,7 @@ class Life:
             self.server.flow()
             self.delivers(50)
             self.reads(50)
+            self.world.passes(0.5)
             following = self.world.core.following(self.number)
             is_live = following is not None and following.phase is Phase.LIVE and following.is_empty
             if is_live and self.world.core.unanswered == 0 and not self.server.out:
