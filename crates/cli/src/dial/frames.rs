@@ -1,39 +1,39 @@
-//! `--frames`: what goes over the wire, explained as it goes.
+//! `--frames`: explains each frame on the wire while the connection is open.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use offhook::Wiretap;
 
-use super::voice::Voice;
+use super::output::Output;
 use crate::explain::{Conversation, Side, line};
 
-/// Hears everything, and tells it.
-pub(super) struct Tap {
+/// Receives a copy of all bytes and prints the frames in them.
+pub(super) struct FrameLog {
     conversation: Mutex<Conversation>,
-    voice: Arc<Voice>,
+    output: Arc<Output>,
 }
 
-impl Tap {
-    pub(super) fn new(voice: Arc<Voice>) -> Self {
+impl FrameLog {
+    pub(super) fn new(output: Arc<Output>) -> Self {
         let conversation = Mutex::new(Conversation::new());
         Self {
             conversation,
-            voice,
+            output,
         }
     }
 
-    fn hear(&self, side: Side, bytes: &[u8]) {
+    fn explain(&self, side: Side, bytes: &[u8]) {
         let mut conversation = self
             .conversation
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         for piece in conversation.take(side, bytes) {
-            self.voice.tell(line::text(&piece).trim_end());
+            self.output.note(line::text(&piece).trim_end());
         }
     }
 }
 
-impl Wiretap for Tap {
+impl Wiretap for FrameLog {
     fn connected(&self) {
         let mut conversation = self
             .conversation
@@ -43,10 +43,10 @@ impl Wiretap for Tap {
     }
 
     fn sent(&self, bytes: &[u8]) {
-        self.hear(Side::Client, bytes);
+        self.explain(Side::Client, bytes);
     }
 
     fn received(&self, bytes: &[u8]) {
-        self.hear(Side::Server, bytes);
+        self.explain(Side::Server, bytes);
     }
 }

@@ -1,4 +1,4 @@
-//! A lane: one connection that sends messages and hears of them.
+//! One connection that sends messages and receives what becomes of them.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -7,8 +7,8 @@ use std::time::Instant;
 use super::plan::{Schedule, Window};
 use super::tally::{Counts, Glance};
 
-/// What sends.
-pub(super) trait Lane {
+/// A connection that sends.
+pub(super) trait LoadSender {
     /// Sends the next message, meant for this time.
     fn send(&self, intended: Instant) -> Sent;
 
@@ -26,7 +26,7 @@ pub(super) enum Sent {
     Gone,
 }
 
-/// What the lanes of a thread share.
+/// What the senders of a thread share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) window: Window,
@@ -53,7 +53,7 @@ impl Shared {
             .note(intended, now, &self.window);
     }
 
-    /// It may be of interest to who watches.
+    /// Counts it in the live display.
     pub(super) fn show(&self, intended: Instant, now: Instant) {
         self.glance
             .borrow_mut()

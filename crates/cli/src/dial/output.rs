@@ -1,4 +1,4 @@
-//! Where messages and news are said: stdout and stderr, or above the line that is being typed.
+//! Where messages and notes are printed: stdout and stderr, or above the line that is being typed.
 
 use std::{
     io::{self, Write as _},
@@ -15,50 +15,50 @@ use rustyline::ExternalPrinter;
 
 use crate::screen;
 
-/// Says things, from any thread.
-pub(super) struct Voice {
-    /// None: stdout and stderr.
+/// Prints from any thread.
+pub(super) struct Output {
+    /// `None`: print to stdout and stderr.
     above_the_prompt: Mutex<Option<Above>>,
-    /// Whether a person types.
-    is_conversation: bool,
-    /// Why stdout takes nothing any more, if so.
+    /// Whether a person types in a terminal.
+    is_interactive: bool,
+    /// Why stdout can no longer be written to.
     broken: Mutex<Option<io::Error>>,
 }
 
-/// The way to the editor's printer.
+/// The queue of the thread that prints above the prompt.
 struct Above {
     queue: SyncSender<String>,
     has_colours: bool,
-    /// Told when everything is on the screen.
+    /// Receives a value when everything has been printed.
     done: Receiver<()>,
 }
 
-/// What may wait for a terminal. 256: a screen or two.
+/// Texts that may wait for the terminal. 256: a screen or two.
 const QUEUE: usize = 256;
 
-/// How long the end waits for a terminal.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long `finish` waits for the terminal.
+const FINISH: Duration = Duration::from_millis(500);
 
-/// Up a line and down again: what can be printed without a trace.
+/// Up a line and down again: prints nothing visible.
 const NOTHING: &str = "\x1b[1A\n";
 
-impl Voice {
+impl Output {
     pub(super) fn plain() -> Self {
         Self {
             above_the_prompt: Mutex::default(),
-            is_conversation: false,
+            is_interactive: false,
             broken: Mutex::default(),
         }
     }
 
-    /// Above a line that is being edited. On a thread of its own: it waits while the editor is
-    /// busy.
+    /// Prints above a line that is being edited. The printer blocks while the editor is busy, so
+    /// it has a thread of its own.
     pub(super) fn above(mut printer: impl ExternalPrinter + Send + 'static) -> Self {
         let (queue, waiting) = sync_channel::<String>(QUEUE);
         let (tell_done, done) = sync_channel(1);
         thread::spawn(move || {
             let print = |text| {
-                // A terminal that is gone ends the reading of it too.
+                // When the terminal is closed, reading from it ends too.
                 let _ = printer.print(text);
             };
             waiting.into_iter().for_each(print);
@@ -77,52 +77,52 @@ impl Voice {
         };
         Self {
             above_the_prompt: Mutex::new(Some(above)),
-            is_conversation: true,
+            is_interactive: true,
             broken: Mutex::default(),
         }
     }
 
-    /// Whether a person types.
-    pub(super) fn is_conversation(&self) -> bool {
-        self.is_conversation
+    /// Whether a person types in a terminal.
+    pub(super) fn is_interactive(&self) -> bool {
+        self.is_interactive
     }
 
-    /// A message, to stdout.
-    pub(super) fn say(&self, text: &str) {
-        if self.say_above(text) {
+    /// Prints a message to stdout.
+    pub(super) fn print(&self, text: &str) {
+        if self.print_above(text) {
             return;
         }
         let mut stdout = io::stdout().lock();
-        let said = stdout.write_all(text.as_bytes());
-        let said = said.and_then(|()| stdout.write_all(b"\n"));
-        if let Err(error) = said.and_then(|()| stdout.flush()) {
+        let printed = stdout.write_all(text.as_bytes());
+        let printed = printed.and_then(|()| stdout.write_all(b"\n"));
+        if let Err(error) = printed.and_then(|()| stdout.flush()) {
             *lock(&self.broken) = Some(error);
         }
     }
 
-    /// What happened, to stderr.
-    pub(super) fn tell(&self, text: &str) {
-        if !self.say_above(text) {
+    /// Prints a note about what happened to stderr.
+    pub(super) fn note(&self, text: &str) {
+        if !self.print_above(text) {
             screen::tell(text);
         }
     }
 
-    /// Why nobody hears it any more, once.
-    pub(super) fn broken(&self) -> Option<io::Error> {
+    /// Why stdout can no longer be written to; reported once.
+    pub(super) fn broken_pipe(&self) -> Option<io::Error> {
         lock(&self.broken).take()
     }
 
-    /// Waits until what was said can be read. From now on stdout and stderr are used.
+    /// Waits until everything is on the screen. From then on stdout and stderr are used.
     pub(super) fn finish(&self) {
         let above = lock(&self.above_the_prompt).take();
         if let Some(Above { queue, done, .. }) = above {
             drop(queue);
-            // A terminal that takes nothing is not waited for.
-            let _ = done.recv_timeout(LAST_WORDS);
+            // A terminal that stopped accepting output must not block the exit.
+            let _ = done.recv_timeout(FINISH);
         }
     }
 
-    fn say_above(&self, text: &str) -> bool {
+    fn print_above(&self, text: &str) -> bool {
         let above = lock(&self.above_the_prompt);
         let Some(Above {
             queue, has_colours, ..

@@ -1,4 +1,4 @@
-//! The threads: they open their lanes, run together, and hand in what they counted.
+//! The threads: they open their connections, run together, and hand in what they counted.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,35 +15,38 @@ use tokio::time::{interval, sleep, timeout};
 
 use super::channels::{Publisher, Subscriber, introduce};
 use super::echo::{Echo, Messages};
-use super::lane::{Lane, Shared, with_causes};
-use super::live::Live;
+use super::load_sender::{LoadSender, Shared, with_causes};
 use super::pace::Pace;
 use super::plan::{Load, Plan, Window};
+use super::progress::Progress;
+use super::report::{Sample, Series};
 use super::tally::{Counts, Glance};
 use crate::failure::Failure;
 
-/// What was found.
+/// The result of a run.
 #[derive(Debug)]
 pub(super) struct Found {
+    /// How it went over time.
+    pub(super) series: Vec<Sample>,
     pub(super) counts: Counts,
     /// Processor time that this process used while it was measured.
     pub(super) busy: Duration,
 }
 
-/// What threads tell.
-enum News {
+/// What a thread reports.
+enum Update {
     /// One more connection is open.
     Opened,
-    /// What came since the last time.
+    /// What came since the last update.
     Glance(Glance),
     Failed(String),
     Done(Box<Counts>),
 }
 
-/// News that may wait.
+/// Updates that may wait.
 const QUEUE: usize = 1024;
 
-/// How often who watches is told.
+/// How often the live display is updated.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Connections that are opened at a time: below any server's backlog.
@@ -54,7 +57,7 @@ const READY: Duration = Duration::from_millis(20);
 
 /// Runs the plan.
 pub(super) fn run(plan: &Plan, is_quiet: bool) -> Result<Found, Failure> {
-    let (tell, news) = sync_channel(QUEUE);
+    let (tell, updates) = sync_channel(QUEUE);
     let (go, going) = watch::channel(None);
     thread::scope(|scope| {
         for part in 0..plan.threads {
@@ -62,54 +65,72 @@ pub(super) fn run(plan: &Plan, is_quiet: bool) -> Result<Found, Failure> {
             scope.spawn(move || work(plan, part, &tell, going));
         }
         drop(tell);
-        // Dropped on the way out: who waits for it gives up.
+        // Dropped on an early return, which ends the threads that wait for it.
         let go = go;
-        let mut live = Live::new(plan, is_quiet);
-        wait_until_open(plan, &news, &mut live)?;
+        let mut progress = Progress::new(plan, is_quiet);
+        wait_until_open(plan, &updates, &mut progress)?;
         let window = plan.window(Instant::now() + READY);
         go.send_replace(Some(window));
-        watch_it(plan, window, &news, &mut live)
+        watch_it(plan, window, &updates, &mut progress)
     })
 }
 
-fn wait_until_open(plan: &Plan, news: &Receiver<News>, live: &mut Live) -> Result<(), Failure> {
+fn wait_until_open(
+    plan: &Plan,
+    updates: &Receiver<Update>,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
     let mut opened = 0;
     while opened < plan.connections() {
-        match news.recv() {
-            Ok(News::Opened) => opened += 1,
-            Ok(News::Failed(why)) => {
+        match updates.recv() {
+            Ok(Update::Opened) => opened += 1,
+            Ok(Update::Failed(why)) => {
                 let connections = plan.connections();
-                return Err(Failure::Failed(format!(
+                let failure = Failure::Failed(format!(
                     "only {opened} of {connections} connections could be opened: {why}"
-                )));
+                ));
+                return Err(advise(failure, plan, &why));
             }
-            Ok(News::Glance(_) | News::Done(_)) => {}
+            Ok(Update::Glance(_) | Update::Done(_)) => {}
             Err(_) => return Err(Failure::Failed("a thread has ended".to_owned())),
         }
-        live.opening(opened);
+        progress.opening(opened);
     }
     Ok(())
+}
+
+/// What to do about connections that were refused.
+fn advise(failure: Failure, plan: &Plan, why: &str) -> Failure {
+    let is_of_channels = why.contains(offhook_client::SUBPROTOCOL);
+    if is_of_channels && matches!(plan.load, Load::Echo { .. }) {
+        return failure.hint(
+            "this server does not echo, it has channels: --subscribers N loads it with publishers \
+             and subscribers",
+        );
+    }
+    failure
 }
 
 fn watch_it(
     plan: &Plan,
     window: Window,
-    news: &Receiver<News>,
-    live: &mut Live,
+    updates: &Receiver<Update>,
+    progress: &mut Progress,
 ) -> Result<Found, Failure> {
     let (mut counts, mut done) = (Counts::default(), 0);
     let (mut busy_before, mut busy_after) = (None, None);
     let mut glance = Glance::default();
     let mut shown = Instant::now();
+    let mut series = Series::default();
     while done < plan.threads {
-        match news.recv_timeout(LOOK) {
-            Ok(News::Glance(more)) => glance.add(&more),
-            Ok(News::Done(more)) => {
+        match updates.recv_timeout(LOOK) {
+            Ok(Update::Glance(more)) => glance.add(&more),
+            Ok(Update::Done(more)) => {
                 counts.add(&more);
                 done += 1;
             }
-            Ok(News::Failed(why)) => return Err(Failure::Failed(why)),
-            Ok(News::Opened) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(Update::Failed(why)) => return Err(Failure::Failed(why)),
+            Ok(Update::Opened) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
         let now = Instant::now();
@@ -120,17 +141,34 @@ fn watch_it(
             busy_after = Some(processor_time());
         }
         if now - shown >= LOOK {
-            live.running(&window, &glance, now - shown);
+            progress.running(&window, &glance, now - shown);
+            if now < window.end + LOOK {
+                series.push(sample(&window, &glance, now, now - shown));
+            }
             glance.clear();
             shown = now;
         }
     }
-    live.finish();
+    progress.finish();
     let busy = match (busy_before, busy_after) {
         (Some(before), Some(after)) => after - before,
         _ => Duration::ZERO,
     };
-    Ok(Found { counts, busy })
+    let series = series.finish();
+    Ok(Found {
+        series,
+        counts,
+        busy,
+    })
+}
+
+fn sample(window: &Window, glance: &Glance, now: Instant, over: Duration) -> Sample {
+    Sample {
+        at: now.saturating_duration_since(window.start).as_secs_f64(),
+        per_second: glance.count as f64 / over.as_secs_f64(),
+        p50_us: glance.times.percentile(50.0),
+        p99_us: glance.times.percentile(99.0),
+    }
 }
 
 /// Of this process, all threads together.
@@ -148,23 +186,28 @@ fn processor_time() -> Duration {
 }
 
 /// One thread's work.
-fn work(plan: &Plan, part: usize, tell: &SyncSender<News>, going: watch::Receiver<Option<Window>>) {
+fn work(
+    plan: &Plan,
+    part: usize,
+    tell: &SyncSender<Update>,
+    going: watch::Receiver<Option<Window>>,
+) {
     let done = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => LocalSet::new().block_on(&runtime, take_part(plan, part, tell, going)),
         Err(error) => Err(error.to_string()),
     };
-    let news = match done {
-        Ok(counts) => News::Done(Box::new(counts)),
-        Err(why) => News::Failed(why),
+    let updates = match done {
+        Ok(counts) => Update::Done(Box::new(counts)),
+        Err(why) => Update::Failed(why),
     };
-    // Who does not listen any more has failed already.
-    let _ = tell.send(news);
+    // An error means that the run has failed already.
+    let _ = tell.send(updates);
 }
 
 async fn take_part(
     plan: &Plan,
     part: usize,
-    tell: &SyncSender<News>,
+    tell: &SyncSender<Update>,
     mut going: watch::Receiver<Option<Window>>,
 ) -> Result<Counts, String> {
     let opened = open(plan, part, tell).await?;
@@ -173,42 +216,42 @@ async fn take_part(
     };
     let window = window.ok_or("nobody said when to begin")?;
     let shared = Shared::new(window, plan.schedule);
-    let senders: Vec<Sender> = opened.iter().map(|one| one.socket.sender()).collect();
-    let lanes = begin(plan, opened, &shared);
+    let closers: Vec<Sender> = opened.iter().map(|one| one.socket.sender()).collect();
+    let senders = begin(plan, opened, &shared);
     let looking = spawn_local(look(Rc::clone(&shared), tell.clone()));
     sleep(window.start.saturating_duration_since(Instant::now())).await;
     let all = plan.load.senders_in_all();
-    Pace::new(lanes.clone(), Rc::clone(&shared), all, part)
+    Pace::new(senders.clone(), Rc::clone(&shared), all, part)
         .keep()
         .await;
     sleep(window.end.saturating_duration_since(Instant::now())).await;
-    wait_for_answers(&lanes, &shared, plan.grace).await;
+    wait_for_answers(&senders, &shared, plan.grace).await;
     looking.abort();
-    count_unanswered(&lanes, &shared);
+    count_unanswered(&senders, &shared);
     let counts = shared.counts.take();
-    hang_up(&senders).await;
+    close_all(&closers).await;
     Ok(counts)
 }
 
 /// How long the end waits for servers to close.
 const GOODBYE: Duration = Duration::from_millis(500);
 
-/// A server should not have to take the end for a loss.
-async fn hang_up(senders: &[Sender]) {
-    for sender in senders {
+/// Closes every connection, so that the server does not take the end for a loss.
+async fn close_all(closers: &[Sender]) {
+    for sender in closers {
         // Some may be closed already.
         let _ = sender.close(CloseCode::NORMAL, "");
     }
     let all_closed = async {
-        for sender in senders {
+        for sender in closers {
             sender.ended().await;
         }
     };
-    // Who does not answer in time is left.
+    // A connection that is not closed in time is dropped.
     let _ = timeout(GOODBYE, all_closed).await;
 }
 
-/// A connection that is open, and what it is for.
+/// An open connection and its role.
 struct Opened {
     socket: WebSocket,
     role: Role,
@@ -221,7 +264,7 @@ enum Role {
     Subscriber { channel: usize },
 }
 
-/// What connection `number` of all is for.
+/// The role of connection `number`.
 fn role(load: &Load, number: usize) -> Role {
     match load {
         Load::Echo { .. } => Role::Echo,
@@ -239,14 +282,14 @@ fn role(load: &Load, number: usize) -> Role {
 }
 
 /// Opens this thread's part of all connections.
-async fn open(plan: &Plan, part: usize, tell: &SyncSender<News>) -> Result<Vec<Opened>, String> {
+async fn open(plan: &Plan, part: usize, tell: &SyncSender<Update>) -> Result<Vec<Opened>, String> {
     let places = Arc::new(Semaphore::new(OPENING));
     let mut opening = JoinSet::new();
     for number in (part..plan.connections()).step_by(plan.threads) {
         let places = Arc::clone(&places);
         let (connect, load) = (plan.connect.clone(), plan.load.clone());
         opening.spawn_local(async move {
-            // Nobody closes it.
+            // The semaphore is never closed.
             let _place = places.acquire().await;
             let mut socket = connect.open().await.map_err(|error| with_causes(&error))?;
             let role = role(&load, number);
@@ -263,14 +306,14 @@ async fn open(plan: &Plan, part: usize, tell: &SyncSender<News>) -> Result<Vec<O
     let mut opened = Vec::new();
     while let Some(one) = opening.join_next().await {
         opened.push(one.map_err(|error| error.to_string())??);
-        // Who does not listen any more has failed already.
-        let _ = tell.send(News::Opened);
+        // An error means that the run has failed already.
+        let _ = tell.send(Update::Opened);
     }
     Ok(opened)
 }
 
-/// Begins to listen on all of them; gives those that send.
-fn begin(plan: &Plan, opened: Vec<Opened>, shared: &Rc<Shared>) -> Vec<Rc<dyn Lane>> {
+/// Starts receiving on all of them; returns those that send.
+fn begin(plan: &Plan, opened: Vec<Opened>, shared: &Rc<Shared>) -> Vec<Rc<dyn LoadSender>> {
     let (is_binary, any_answer) = match &plan.load {
         Load::Echo {
             is_binary,
@@ -280,20 +323,21 @@ fn begin(plan: &Plan, opened: Vec<Opened>, shared: &Rc<Shared>) -> Vec<Rc<dyn La
         Load::Channels { .. } => (false, false),
     };
     let messages = Rc::new(Messages::new(plan.size, is_binary, any_answer));
-    let mut lanes: Vec<Rc<dyn Lane>> = Vec::new();
+    let mut senders: Vec<Rc<dyn LoadSender>> = Vec::new();
     for Opened { socket, role } in opened {
         let shared = Rc::clone(shared);
         match role {
             Role::Echo => {
-                let lane = Echo::new(&socket, Rc::clone(&messages), shared);
-                spawn_local(Rc::clone(&lane).listen(socket));
-                lanes.push(lane);
+                let sender = Echo::new(&socket, Rc::clone(&messages), shared);
+                spawn_local(Rc::clone(&sender).listen(socket));
+                senders.push(sender);
             }
             Role::Publisher { channel } => {
                 let name = plan.load.channel(channel);
-                let lane = Publisher::new(&socket, shared, (channel, name), plan.size, plan.epoch);
-                spawn_local(Rc::clone(&lane).listen(socket));
-                lanes.push(lane);
+                let sender =
+                    Publisher::new(&socket, shared, (channel, name), plan.size, plan.epoch);
+                spawn_local(Rc::clone(&sender).listen(socket));
+                senders.push(sender);
             }
             Role::Subscriber { channel } => {
                 let subscriber = Subscriber::new(shared, channel, plan.epoch);
@@ -301,29 +345,30 @@ fn begin(plan: &Plan, opened: Vec<Opened>, shared: &Rc<Shared>) -> Vec<Rc<dyn La
             }
         }
     }
-    lanes
+    senders
 }
 
-/// Tells what came, now and then.
-async fn look(shared: Rc<Shared>, tell: SyncSender<News>) {
+/// Reports what came, at intervals.
+async fn look(shared: Rc<Shared>, tell: SyncSender<Update>) {
     let mut looks = interval(LOOK);
     loop {
         looks.tick().await;
         let glance = shared.glance.take();
-        // Who is slow to look sees less.
-        let _ = tell.try_send(News::Glance(glance));
+        // A display that is behind shows less.
+        let _ = tell.try_send(Update::Glance(glance));
     }
 }
 
 /// How long nothing must come before nothing more is expected.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// Until everything is answered and nothing is delivered any more, or for the time of grace.
-async fn wait_for_answers(lanes: &[Rc<dyn Lane>], shared: &Shared, grace: Duration) {
+/// Waits until everything is answered and nothing is delivered any more, for the time of grace at
+/// most.
+async fn wait_for_answers(senders: &[Rc<dyn LoadSender>], shared: &Shared, grace: Duration) {
     let deadline = Instant::now() + grace;
     let mut heard = (0, Instant::now());
     while Instant::now() < deadline {
-        let is_waiting = lanes.iter().any(|lane| !lane.unanswered().is_empty());
+        let is_waiting = senders.iter().any(|sender| !sender.unanswered().is_empty());
         let delivered: u64 = shared.counts.borrow().delivered.iter().sum();
         if delivered != heard.0 {
             heard = (delivered, Instant::now());
@@ -335,11 +380,11 @@ async fn wait_for_answers(lanes: &[Rc<dyn Lane>], shared: &Shared, grace: Durati
     }
 }
 
-/// What never came took at least so long.
-fn count_unanswered(lanes: &[Rc<dyn Lane>], shared: &Shared) {
+/// Counts what was never answered, as at least as long as it was waited for.
+fn count_unanswered(senders: &[Rc<dyn LoadSender>], shared: &Shared) {
     let now = Instant::now();
     let mut counts = shared.counts.borrow_mut();
-    for intended in lanes.iter().flat_map(|lane| lane.unanswered()) {
+    for intended in senders.iter().flat_map(|sender| sender.unanswered()) {
         counts.unanswered += 1;
         counts.answers.note(intended, now, &shared.window);
     }

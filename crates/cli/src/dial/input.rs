@@ -1,4 +1,4 @@
-//! What is typed, or piped in: read on a thread of its own, since reading waits.
+//! Lines from the terminal or from a pipe, read on a thread of their own because reading blocks.
 
 use std::{
     io::{self, BufRead as _, IsTerminal as _},
@@ -9,45 +9,45 @@ use std::{
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::editor;
-use super::voice::Voice;
+use super::output::Output;
 use crate::failure::Failure;
 
-/// What comes in.
+/// One item of input.
 #[derive(Debug)]
 pub(super) enum Typed {
     /// A line, without its end.
     Line(String),
-    /// Something that can't be a line; nothing follows.
+    /// The input could not be read any further, and why.
     Unreadable(String),
 }
 
-/// What is typed, how to answer, and the terminal, to be given back at the end.
-pub(super) struct Keyboard {
+/// The lines, where to print, and the terminal, whose mode is restored when it is dropped.
+pub(super) struct Input {
     pub(super) typed: Receiver<Typed>,
-    pub(super) voice: Arc<Voice>,
+    pub(super) output: Arc<Output>,
     pub(super) terminal: Option<editor::Terminal>,
 }
 
-/// Lines that may wait to be sent. 16: whoever pipes more has to wait anyway.
+/// Lines that may wait to be sent. 16: a pipe that is faster than the connection waits.
 const QUEUE: usize = 16;
 
-/// Begins to read, with line editing where a person types.
-pub(super) fn listen() -> Result<Keyboard, Failure> {
+/// Starts reading, with line editing and these commands in a terminal.
+pub(super) fn listen(commands: &'static [&'static str]) -> Result<Input, Failure> {
     let (lines, typed) = channel(QUEUE);
     if io::stdin().is_terminal() && io::stdout().is_terminal() {
-        let (voice, terminal) = editor::start(lines)?;
-        let (voice, terminal) = (Arc::new(voice), Some(terminal));
-        return Ok(Keyboard {
+        let (output, terminal) = editor::start(lines, commands)?;
+        let (output, terminal) = (Arc::new(output), Some(terminal));
+        return Ok(Input {
             typed,
-            voice,
+            output,
             terminal,
         });
     }
     thread::spawn(move || read(&lines));
-    let (voice, terminal) = (Arc::new(Voice::plain()), None);
-    Ok(Keyboard {
+    let (output, terminal) = (Arc::new(Output::plain()), None);
+    Ok(Input {
         typed,
-        voice,
+        output,
         terminal,
     })
 }
@@ -57,7 +57,7 @@ fn read(lines: &Sender<Typed>) {
         let (typed, is_last) = match line {
             Ok(line) => (Typed::Line(line), false),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                let why = "a line of the input is no UTF-8; --hex sends bytes";
+                let why = "a line of the input is not UTF-8; --hex sends bytes";
                 (Typed::Unreadable(why.to_owned()), true)
             }
             Err(error) => {

@@ -1,4 +1,4 @@
-//! What can be watched: a moving line in a terminal, a line a second elsewhere.
+//! The live display: a progress bar in a terminal, a line a second elsewhere.
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _};
@@ -11,24 +11,24 @@ use super::report::{grouped, milliseconds};
 use super::tally::Glance;
 use crate::screen;
 
-/// Shows how it goes, on stderr.
-pub(super) struct Live {
+/// Shows the rate and latencies on stderr while a run goes on.
+pub(super) struct Progress {
     bar: ProgressBar,
     is_terminal: bool,
     is_quiet: bool,
     connections: usize,
     rates: VecDeque<f64>,
-    /// What the plain lines gather over a second.
+    /// What the plain lines add up over a second.
     second: Glance,
     said: Instant,
 }
 
-/// Looks in the little diagram.
+/// Bars in the little diagram.
 const SHOWN: usize = 24;
 
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-impl Live {
+impl Progress {
     pub(super) fn new(plan: &Plan, is_quiet: bool) -> Self {
         let is_terminal = io::stderr().is_terminal();
         let length = (plan.warm_up + plan.time).as_millis();
@@ -100,7 +100,7 @@ impl Live {
 
 fn times(glance: &Glance) -> String {
     if glance.times.len() == 0 {
-        return "nothing comes".to_owned();
+        return "nothing received".to_owned();
     }
     let [p50, p99] = [50.0, 99.0].map(|at| milliseconds(glance.times.percentile(at)));
     format!("p50 {p50}  p99 {p99}")
