@@ -1,4 +1,4 @@
-//! Everything that is no WebSocket from its first byte on: health, the chat, the client's files.
+//! Everything that is no WebSocket from its first byte on: health, the chat, the examples, the client's files.
 
 mod files;
 mod health;
@@ -85,9 +85,10 @@ fn answer(
         "/healthz" => health::report(&worker.shared),
         "/" if config.talk => redirect("/talk/"),
         "/talk" if config.talk => redirect("/talk/"),
+        "/examples" if config.talk => redirect("/examples/"),
         path if worker.shared.routes.is_websocket(path) => no_websocket(worker, &request),
         path => files::serve(path, request.headers(), config.talk).unwrap_or_else(|| {
-            let there = "nothing is served at this path; there are /healthz, /talk/ and /client/";
+            let there = "nothing is served at this path; there are /healthz, /talk/, /examples/ and /client/";
             sentence(StatusCode::NOT_FOUND, there)
         }),
     }

@@ -58,11 +58,33 @@ async fn the_chat_and_the_client_come_out_of_the_binary() {
 }
 
 #[tokio::test]
+async fn the_examples_come_out_of_the_binary() {
+    let hall = Hall::open(config()).await;
+    let (status, head, _) = hall.get("/examples").await;
+    assert_eq!(status, 302);
+    assert!(head.contains("location: /examples/"), "{head}");
+    let (status, head, index) = hall.get("/examples/").await;
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: text/html"), "{head}");
+    let pages = index.split("href=\"").skip(1);
+    let pages = pages.filter_map(|link| link.split('"').next());
+    let pages: Vec<_> = pages.filter(|page| page.ends_with(".html")).collect();
+    assert_eq!(pages.len(), 6, "{pages:?}");
+    for page in pages {
+        assert_eq!(
+            hall.get(&format!("/examples/{page}")).await.0,
+            200,
+            "{page}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn without_the_chat_its_paths_are_not_there() {
     let mut plain = config();
     plain.talk = false;
     let hall = Hall::open(plain).await;
-    for path in ["/", "/talk", "/talk/"] {
+    for path in ["/", "/talk", "/talk/", "/examples", "/examples/"] {
         assert_eq!(hall.get(path).await.0, 404, "{path}");
     }
     assert_eq!(hall.get("/client/index.js").await.0, 200);
