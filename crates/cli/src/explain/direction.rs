@@ -17,7 +17,7 @@ pub(crate) enum Piece {
     Head(Side, Head),
     /// A frame.
     Frame(Box<Frame>),
-    /// What is left when the bytes have ended, or when they make no sense.
+    /// Bytes that are not a whole frame, at the end or where frames can't be told apart.
     Rest(Side, Rest),
 }
 
@@ -25,18 +25,18 @@ pub(crate) enum Piece {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) side: Side,
-    /// From 1, a side.
+    /// Counted from 1, for each side.
     pub(crate) number: u64,
     /// Where it begins among the bytes of its side.
     pub(crate) at: u64,
     pub(crate) header: Header,
-    /// As on the wire, at most as much as is looked at.
+    /// As on the wire, up to the limit of what is looked at.
     pub(crate) masked: Bytes,
     /// The same without its mask.
     pub(crate) payload: Vec<u8>,
     pub(crate) content: Content,
     pub(crate) broken: Vec<Broken>,
-    /// What else is worth saying.
+    /// Notes that are not violations.
     pub(crate) notes: Vec<String>,
 }
 
@@ -70,7 +70,7 @@ enum Stage {
     /// A head may come.
     Start,
     Frames,
-    /// No sense can be made of what comes.
+    /// Frames can no longer be told apart.
     Lost,
 }
 
@@ -96,7 +96,7 @@ impl Direction {
         self.skipped -= skipped as u64;
         self.at += skipped as u64;
         if self.stage == Stage::Lost {
-            // Only counted: it may be gigabytes.
+            // Only counted, since it may be gigabytes.
             self.skipped = 0;
             self.at += (bytes.len() - skipped) as u64;
         } else {

@@ -1,12 +1,16 @@
 //! The real program: what it prints, where, and with which exit code.
 
 mod bench;
+mod check;
 mod config;
 mod decode;
 mod dial;
+#[cfg(unix)]
+mod documented;
 mod manual;
 mod peer;
 mod program;
 #[cfg(unix)]
 mod prove;
 mod serve;
+mod serving;
