@@ -114,8 +114,11 @@ impl AsyncWrite for ByteStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let drained = self.socket.driver().poll_drained(cx);
-        drained.map(|drained| drained.map_err(io_error))
+        match ready!(self.socket.driver().poll_drained(cx)) {
+            // It has ended, and everything had left before.
+            Err(Error::Closed(_)) if self.socket.unsent() == 0 => Poll::Ready(Ok(())),
+            drained => Poll::Ready(drained.map_err(io_error)),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -125,11 +128,7 @@ impl AsyncWrite for ByteStream {
                 .close(CloseCode::NORMAL, "")
                 .map_err(io_error)?;
         }
-        match ready!(self.socket.driver().poll_drained(cx)) {
-            // The peer may have answered the Close already.
-            Ok(()) | Err(Error::Closed(_)) => Poll::Ready(Ok(())),
-            Err(error) => Poll::Ready(Err(io_error(error))),
-        }
+        self.poll_flush(cx)
     }
 }
 

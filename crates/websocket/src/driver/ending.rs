@@ -121,12 +121,12 @@ impl Locked<'_> {
         self.wake_reader();
         self.wake_waiters();
     }
-}
 
-impl State {
     /// Notes that the transport has ended by itself.
     pub(super) fn lose(&mut self, error: Option<io::Error>) {
-        self.transport = None;
+        if let Some(transport) = self.state.transport.take() {
+            self.closed = Some(transport);
+        }
         self.note_end();
         let closed = self.outbound.closed();
         if closed.is_some_and(|closed| closed.by == ClosedBy::Lost) {
@@ -143,7 +143,7 @@ impl State {
 
     /// Closes the transport: everything was said.
     pub(super) fn disconnect(&mut self) {
-        let Some(mut transport) = self.transport.take() else {
+        let Some(mut transport) = self.state.transport.take() else {
             return;
         };
         self.note_end();
@@ -156,10 +156,14 @@ impl State {
             // Outside a runtime, where a connection may be dropped, nobody can linger.
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
                 runtime.spawn(linger(transport));
+                return;
             }
         }
+        self.closed = Some(transport);
     }
+}
 
+impl State {
     /// The transport is gone: tells both halves, which forget what they hold.
     fn note_end(&mut self) {
         self.note_unsent();

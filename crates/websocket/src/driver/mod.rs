@@ -154,10 +154,12 @@ enum Fault {
     Lost(io::Error),
 }
 
-/// The state under its lock, and the tasks to wake when it is released: in this order, for fields
-/// are dropped in order.
+/// The state under its lock, and what is done when that is released, since it runs code that is not
+/// ours: in this order, for fields are dropped in order.
 pub(crate) struct Locked<'d> {
     state: MutexGuard<'d, State>,
+    /// The transport that was closed.
+    closed: Option<Transport>,
     woken: Woken,
 }
 
@@ -206,6 +208,7 @@ impl Driver {
     pub(crate) fn lock(&self) -> Locked<'_> {
         Locked {
             state: self.state.lock().unwrap_or_else(PoisonError::into_inner),
+            closed: None,
             woken: Woken::default(),
         }
     }

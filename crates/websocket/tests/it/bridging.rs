@@ -88,7 +88,6 @@ async fn a_byte_stream_carries_any_number_of_bytes_both_ways_at_once() {
     let sent = bytes.clone();
     let writing = tokio::spawn(async move {
         write_near.write_all(&sent).await.unwrap();
-        write_near.shutdown().await.unwrap();
         write_near
     });
     // The other end sends back what it reads, and ends when that has ended.
@@ -100,8 +99,10 @@ async fn a_byte_stream_carries_any_number_of_bytes_both_ways_at_once() {
     let mut heard = vec![0; bytes.len()];
     read_near.read_exact(&mut heard).await.unwrap();
     assert!(heard == bytes);
-    drop(writing.await.unwrap());
+    let mut write_near = writing.await.unwrap();
+    write_near.shutdown().await.unwrap();
     answering.await.unwrap();
+    assert_eq!(read_near.read(&mut [0]).await.unwrap(), 0, "the end");
 }
 
 #[tokio::test]

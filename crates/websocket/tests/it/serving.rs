@@ -139,7 +139,7 @@ async fn a_handler_that_panics_ends_its_own_connection_only() {
     let mut client = server.connect().await.unwrap();
     client.send("panic").await.unwrap();
     assert_eq!(client.recv().await.unwrap(), None);
-    assert_eq!(client.closed().unwrap().code, CloseCode::GOING_AWAY);
+    assert_eq!(client.closed().unwrap().code, CloseCode::INTERNAL_ERROR);
     echoes(&mut bystander).await;
     echoes(&mut server.connect().await.unwrap()).await;
 }
