@@ -226,6 +226,7 @@ impl Outboxes {
                 | Reply::Members { .. }
                 | Reply::Acked { .. }
                 | Reply::Receipts { .. }
+                | Reply::State { .. }
                 | Reply::Done { .. }
                 | Reply::InfoUpdated
                 | Reply::Called { .. }
@@ -241,6 +242,7 @@ impl Outboxes {
             Notice::Gap { .. }
             | Notice::ChannelGap { .. }
             | Notice::Own { .. }
+            | Notice::State { .. }
             | Notice::Told { .. }
             | Notice::Restored
             | Notice::CatchingUp { .. }

@@ -237,6 +237,7 @@ impl ModelServer {
             Command::Ping => self.say(json!({"type": "pong", "id": id.0})),
             Command::History { .. }
             | Command::Presence { .. }
+            | Command::State { .. }
             | Command::Done { .. }
             | Command::UpdateInfo { .. }
             | Command::Call { .. }
@@ -249,9 +250,12 @@ impl ModelServer {
         if self.cursors.contains_key(name) {
             return self.refuse(id, "already_subscribed", "never");
         }
+        if since == Since::State {
+            return self.refuse(id, "no_state", "never");
+        }
         let stream = self.stream(name);
         let (offset, lenient) = match since {
-            Since::Now => (stream.head(), false),
+            Since::Now | Since::State => (stream.head(), false),
             Since::Start => (0, true),
             Since::Last(count) => (stream.head().saturating_sub(count.into()), true),
             Since::Position(position) => {
