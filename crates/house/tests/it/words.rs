@@ -23,17 +23,17 @@ const RETIRED: &[Retired] = &[
     Retired {
         words: "thirsty",
         instead: "ready to read, or with room",
-        still_in: &["crates/server/"],
+        still_in: &[],
     },
     Retired {
         words: "dress",
         instead: "accept TLS, prepare",
-        still_in: &["crates/server/"],
+        still_in: &[],
     },
     Retired {
         words: "dressed",
         instead: "accepted, prepared",
-        still_in: &["crates/server/"],
+        still_in: &[],
     },
     Retired {
         words: "pulse",
@@ -43,7 +43,7 @@ const RETIRED: &[Retired] = &[
     Retired {
         words: "bell",
         instead: "wake, waker",
-        still_in: &["crates/server/"],
+        still_in: &[],
     },
     Retired {
         words: "weather",
