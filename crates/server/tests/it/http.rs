@@ -71,7 +71,11 @@ async fn the_examples_come_out_of_the_binary() {
     let pages: Vec<_> = pages.filter(|page| page.ends_with(".html")).collect();
     assert_eq!(pages.len(), 6, "{pages:?}");
     for page in pages {
-        assert_eq!(hall.get(&format!("/examples/{page}")).await.0, 200, "{page}");
+        assert_eq!(
+            hall.get(&format!("/examples/{page}")).await.0,
+            200,
+            "{page}"
+        );
     }
 }
 
@@ -152,5 +156,23 @@ async fn read_until(stream: &mut TcpStream, end: &str) -> String {
         }
         let count = stream.read_buf(&mut read).await.unwrap();
         assert_ne!(count, 0, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_whose_origin_may_not_connect_is_told_so_and_which_setting_to_change() {
+    let hall = Hall::open(config()).await;
+    let foreign = "GET /ws HTTP/1.1\r\nOrigin: http://localhost:3000";
+    let (status, head, body) = hall.request(foreign).await;
+    assert_eq!(status, 403);
+    assert!(head.contains("access-control-allow-origin: *"), "{head}");
+    assert!(
+        body.contains("http://localhost:3000") && body.contains("`origins`"),
+        "{body}"
+    );
+    let own = format!("GET /ws HTTP/1.1\r\nOrigin: http://{}", hall.address());
+    for request in ["GET /ws HTTP/1.1", &own] {
+        let (status, _, _) = hall.request(request).await;
+        assert_eq!(status, 426, "{request}");
     }
 }
