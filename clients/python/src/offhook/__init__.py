@@ -27,7 +27,6 @@ from .events import (
     Since,
     State,
     Subscribed,
-    Told,
     Warned,
 )
 from .settings import Backoff, Heartbeat, Inbox, Outbox, Settings
@@ -60,7 +59,6 @@ __all__ = [
     "Receipts",
     "State",
     "Latency",
-    "Told",
     "Warned",
     "OffhookError",
     "Refused",

@@ -26,7 +26,6 @@ from .events import (
     Presence,
     Published,
     Receipts,
-    Told,
 )
 from .payload import decode
 
@@ -121,7 +120,7 @@ class Closing:
 ChannelEvent: TypeAlias = Message | Gap | Live | CatchingUp | Join | Leave | Members
 
 ServerMessage: TypeAlias = (
-    Welcome | Token | Restored | SubscribedTo | UnsubscribedFrom | Answer | GoAway | Closing | Told | ChannelEvent
+    Welcome | Token | Restored | SubscribedTo | UnsubscribedFrom | Answer | GoAway | Closing | ChannelEvent
 )
 
 
@@ -326,6 +325,5 @@ _READERS: dict[str, Callable[[dict[str, Any]], ServerMessage]] = {
     "pong": lambda fields: Answer(_id(fields), Pong()),
     "error": lambda fields: Answer(_id(fields), Failure(_error(fields))),
     "reconnect": lambda fields: GoAway(_number(fields, "after_ms") / 1000),
-    "told": lambda fields: Told(decode(fields)),
     "closing": lambda fields: Closing(_text(fields, "reason")),
 }
