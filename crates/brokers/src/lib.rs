@@ -47,6 +47,9 @@ mod memory;
 mod values;
 
 pub use broker::{Broker, Health, WorkerId};
-pub use log::{Durability, Log, LogOptions, OpenError, private_directory};
+pub use log::{
+    ChannelSummary, CheckReport, Durability, Entry, Log, LogOptions, LogView, OpenError, Snapshot,
+    SnapshotError, private_directory,
+};
 pub use mailbox::Mailbox;
 pub use memory::Memory;

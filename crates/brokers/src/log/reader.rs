@@ -281,11 +281,17 @@ impl Reader {
     fn load(&self, load: Load) {
         match load {
             Load::ForWriter(channel) => {
+                let reopened = self.shared.reopened();
                 let found = self.find_guarded(&channel);
                 let found = found.map(|found| found.map(Box::new));
-                self.shared.jobs.put_always(Job::Loaded { channel, found });
+                self.shared.jobs.put_always(Job::Loaded {
+                    channel,
+                    found,
+                    reopened,
+                });
             }
             Load::ForBus(channel) => {
+                let reopened = self.shared.reopened();
                 let rules = self.shared.hub.rules().rules(&channel).cloned();
                 let rules = rules.ok_or(BrokerFailure::UnknownChannel);
                 let view = rules.and_then(|rules| {
@@ -293,9 +299,10 @@ impl Reader {
                     let retained = found.unwrap_or_else(|| Retained::new(0));
                     Ok(self.shared.view(&retained, &rules.history))
                 });
-                self.shared.loaded(&channel, view);
+                self.shared.loaded(&channel, view, reopened);
             }
-            Load::Sweep => self.sweep(),
+            // A store that panics over a damaged block ends one sweep, not the thread.
+            Load::Sweep => catch_unwind(AssertUnwindSafe(|| self.sweep())).unwrap_or_default(),
         }
     }
 

@@ -92,6 +92,11 @@ impl Retained {
         self.lineage.at(epochs, offset)
     }
 
+    /// The bytes of all but the newest.
+    pub(super) fn sealed_bytes(&self) -> u64 {
+        self.sealed.iter().map(|bucket| bucket.bytes).sum()
+    }
+
     /// Where the scan for what no bucket knows yet begins.
     pub(super) fn unsealed_from(&self) -> u64 {
         self.sealed
@@ -168,8 +173,11 @@ impl Retained {
             bytes -= oldest.bytes;
             self.sealed.pop_front();
         }
+        if self.first == from {
+            return None;
+        }
         Arc::make_mut(&mut self.lineage).trim(self.first);
-        (self.first > from).then(|| from..=self.first - 1)
+        Some(from..=self.first - 1)
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {

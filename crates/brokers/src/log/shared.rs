@@ -5,7 +5,13 @@
 //! an fsync. A channel that the bus does not know is loaded by the reader first; what is asked of
 //! it meanwhile waits in order.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use offhook_engine::{BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, History, RequestId};
 
@@ -29,6 +35,8 @@ pub(super) struct Shared {
     pub(super) jobs: JobQueue,
     pub(super) reads: ReadQueue,
     pub(super) epochs: Arc<Epochs>,
+    /// How often the store was opened again: what was loaded before is out of date.
+    pub(super) reopened: AtomicU64,
 }
 
 impl Shared {
@@ -130,9 +138,21 @@ impl Shared {
         bus.durable.insert(channel, Durable::Loading(waiting));
     }
 
+    pub(super) fn reopened(&self) -> u64 {
+        self.reopened.load(Ordering::SeqCst)
+    }
+
     /// A channel was loaded for the bus, or could not be.
-    pub(super) fn loaded(&self, channel: &ChannelName, found: Result<View, BrokerFailure>) {
+    pub(super) fn loaded(
+        &self,
+        channel: &ChannelName,
+        found: Result<View, BrokerFailure>,
+        reopened: u64,
+    ) {
         let mut bus = self.hub.bus();
+        if reopened != self.reopened() && self.reads.load(Load::ForBus(channel.clone())) {
+            return;
+        }
         if matches!(bus.durable.get(channel), Some(Durable::Open(_))) {
             // The writer has published in it meanwhile, and knows it better.
             return;

@@ -21,6 +21,7 @@ use super::{
     condition::Condition,
     open_error::failure_of,
     queue::Job,
+    reader::Load,
     record::idempotency_key,
     retained::Retained,
     shared::Shared,
@@ -165,7 +166,12 @@ impl Writer {
                 Job::Request { worker, request } => {
                     self.take(group.as_mut(), worker, request, &mut answers);
                 }
-                Job::Loaded { channel, found } => {
+                Job::Loaded {
+                    channel, reopened, ..
+                } if reopened != self.shared.reopened() => {
+                    self.shared.reads.load(Load::ForWriter(channel));
+                }
+                Job::Loaded { channel, found, .. } => {
                     let found = found.map(|found| found.map(|retained| *retained));
                     self.take_parked(group.as_mut(), channel, found, &mut answers);
                 }

@@ -243,10 +243,10 @@ impl ModelServer {
             Command::Ping => self.say(json!({"type": "pong", "id": id.0})),
             Command::History { .. }
             | Command::Presence { .. }
-            | Command::State { .. }
             | Command::Done { .. }
             | Command::UpdateInfo { .. }
             | Command::Call { .. }
+            | Command::State { .. }
             | Command::Ack { .. }
             | Command::Receipts { .. } => panic!("not asked for"),
         }
@@ -256,12 +256,10 @@ impl ModelServer {
         if self.cursors.contains_key(name) {
             return self.refuse(id, "already_subscribed", "never");
         }
-        if since == Since::State {
-            return self.refuse(id, "no_state", "never");
-        }
         let stream = self.stream(name);
         let (offset, lenient) = match since {
-            Since::Now | Since::State => (stream.head(), false),
+            Since::Now => (stream.head(), false),
+            Since::State => panic!("not asked for"),
             Since::Start => (0, true),
             Since::Last(count) => (stream.head().saturating_sub(count.into()), true),
             Since::Position(position) => {
