@@ -115,7 +115,11 @@ impl Worker {
                     let delivery = Delivery::Connection { connection, notice };
                     outboxes.put(delivery, &self.refused);
                 }
-                delivery => outboxes.put(delivery, &self.refused),
+                delivery @ (Delivery::Broadcast { .. }
+                | Delivery::Publication { .. }
+                | Delivery::Presence { .. }
+                | Delivery::Connection { .. }
+                | Delivery::Mark { .. }) => outboxes.put(delivery, &self.refused),
             }
         }
     }
