@@ -44,8 +44,12 @@ mod lineage;
 mod log;
 mod mailbox;
 mod memory;
+mod values;
 
 pub use broker::{Broker, Health, WorkerId};
-pub use log::{Durability, Log, LogOptions, OpenError, private_directory};
+pub use log::{
+    ChannelSummary, CheckReport, Durability, Entry, Log, LogOptions, LogView, OpenError, Snapshot,
+    SnapshotError, private_directory,
+};
 pub use mailbox::Mailbox;
 pub use memory::Memory;

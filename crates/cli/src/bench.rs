@@ -70,7 +70,7 @@ pub(crate) struct Bench {
     /// How long to measure
     #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = time)]
     time: Duration,
-    /// How long to run before that
+    /// How long to run before measuring
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
     warm_up: Duration,
     /// How long answers are waited for at the end; one that is still missing counts as that late
@@ -82,7 +82,7 @@ pub(crate) struct Bench {
     /// Send binary messages instead of text
     #[arg(long)]
     binary: bool,
-    /// Any message is an answer, whatever it says
+    /// Accept any message as an answer
     #[arg(long)]
     any_answer: bool,
     /// Offer compression (permessage-deflate)
@@ -150,7 +150,7 @@ struct Channels {
     /// Channels they are spread over
     #[arg(long = "channels", value_name = "N", value_parser = at_least_one, default_value_t = 1, requires = "subscribers")]
     count: usize,
-    /// What the server's authentication asks for
+    /// The token for the server's authentication
     #[arg(long, value_name = "TOKEN", requires = "subscribers")]
     token: Option<String>,
 }

@@ -84,10 +84,10 @@ pub(crate) struct Dial {
     /// Offer compression (permessage-deflate)
     #[arg(long)]
     deflate: bool,
-    /// Lines are bytes in hexadecimal, sent as binary messages; what comes is shown the same way
+    /// Lines are bytes in hexadecimal, sent as binary messages; received messages are shown the same way
     #[arg(long)]
     hex: bool,
-    /// Leave after so many messages came
+    /// Leave after this many messages
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<u64>,
     /// After the end of piped input, leave when nothing has arrived for this long [default: 1s;
@@ -106,7 +106,7 @@ pub(crate) struct Dial {
     channels: Channels,
 }
 
-/// What to do with the channels of an Offhook server.
+/// Channels of an Offhook server.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Channels of an Offhook server")]
 struct Channels {
@@ -116,13 +116,13 @@ struct Channels {
     /// Publish each line in this channel [default: the first one subscribed to]
     #[arg(long, value_name = "CHANNEL", conflicts_with_all = ["hex", "subprotocol"])]
     publish: Option<String>,
-    /// Begin with: now, start (all that is kept), a number (the newest so many), or a position
+    /// Begin with: now, start (everything kept), a number (that many of the newest), or a position
     #[arg(long, value_name = "WHERE", default_value = "now", value_parser = request::since)]
     since: Since,
-    /// Show who comes and goes
+    /// Report members that join and leave
     #[arg(long)]
     presence: bool,
-    /// What the server's authentication asks for
+    /// The token for the server's authentication
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
     /// Print each publication as JSON with its position, publisher and time

@@ -11,6 +11,7 @@ mod dial;
 mod digits;
 mod explain;
 mod failure;
+mod log;
 mod manual;
 mod open_files;
 #[cfg(unix)]
@@ -60,6 +61,7 @@ enum Command {
     Check(Box<check::Check>),
     Bench(Box<bench::Bench>),
     Decode(decode::Decode),
+    Log(log::Log),
     #[cfg(unix)]
     Prove(prove::Prove),
     Completions(manual::Completions),
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Bench(bench) => bench.run(),
         Command::Decode(decode) => decode.run(),
+        Command::Log(log) => log.run(),
         #[cfg(unix)]
         Command::Prove(prove) => prove.run(),
         Command::Completions(completions) => completions.run(Cli::command()),

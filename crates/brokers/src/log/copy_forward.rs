@@ -29,8 +29,13 @@ pub(super) fn copy_journals(directory: &Path) -> io::Result<()> {
     private::sync_directory(&store)
 }
 
-/// Reads and writes, where `std::fs::copy` might let both files share what is on the disk.
+/// Copies a file and makes the copy durable.
 pub(super) fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+    copy_bytes(from, to)?.sync_all()
+}
+
+/// Reads and writes, where `std::fs::copy` might let both files share what is on the disk.
+pub(super) fn copy_bytes(from: &Path, to: &Path) -> io::Result<File> {
     let mut from = File::open(from)?;
     let mut to = private::options().truncate(true).open(to)?;
     let mut chunk = vec![0; CHUNK];
@@ -48,5 +53,5 @@ pub(super) fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     }
     let length = to.stream_position()?;
     to.set_len(length)?;
-    to.sync_all()
+    Ok(to)
 }

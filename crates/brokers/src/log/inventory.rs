@@ -13,18 +13,18 @@ use std::{
 use super::{
     OpenError,
     manifest::{LogId, Manifest, Marks},
-    private,
+    private, snapshot,
     store::Store,
 };
 
 /// Names of files and directories that the store makes.
 const STORE: &str = "store";
-const KEYSPACES: &str = "keyspaces";
+pub(super) const KEYSPACES: &str = "keyspaces";
 const VERSION: &[u8] = b"FJL\x03";
 /// `current` names a version of a keyspace: its number, and checksum.
 const CURRENT_LENGTH: usize = 25;
 /// Our own file in a keyspace's directory: says whose it is.
-const OWNER: &str = "owner";
+pub(super) const OWNER: &str = "owner";
 
 pub(super) fn store_of(directory: &Path) -> PathBuf {
     directory.join(STORE)
@@ -270,11 +270,13 @@ impl Inventory {
         })
     }
 
-    /// Looks at the journals, about once a second.
+    /// Looks at the journals, about once a second and between two batches, and answers who asks for
+    /// a snapshot.
     ///
     /// # Errors
     /// What is missing although it is needed, or the system's error.
     pub(super) fn look(&mut self, store: &Store) -> Result<(), String> {
+        snapshot::answer_requests(&self.directory);
         let on_disk = journals(&self.directory).map_err(|error| error.to_string())?;
         let before = self.manifest.clone();
         let newest = on_disk.last().copied().unwrap_or(0);

@@ -69,9 +69,11 @@ mod record;
 mod retained;
 mod shared;
 mod shared_store;
+mod snapshot;
 mod store;
 #[cfg(test)]
 mod tests;
+mod view;
 mod witness;
 mod writer;
 
@@ -80,6 +82,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
+        atomic::AtomicU64,
         mpsc::{SyncSender, sync_channel},
     },
     thread::JoinHandle,
@@ -99,7 +102,12 @@ use self::{
     witness::Witness,
     writer::Writer,
 };
-pub use self::{open_error::OpenError, private::private_directory};
+pub use self::{
+    open_error::OpenError,
+    private::private_directory,
+    snapshot::{Snapshot, SnapshotError},
+    view::{ChannelSummary, CheckReport, Entry, LogView},
+};
 use crate::{
     broker::{Broker, Health, WorkerId},
     hub::Hub,
@@ -217,6 +225,7 @@ impl Log {
             jobs: JobQueue::new(options.queue_count, options.queue_bytes),
             reads: ReadQueue::default(),
             epochs: Arc::new(epochs),
+            reopened: AtomicU64::new(0),
         });
         let condition = Arc::new(Condition::default());
         let check_bytes = options.check_bytes;

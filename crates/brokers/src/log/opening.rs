@@ -12,7 +12,7 @@ use super::{
     Durability, LogOptions, OpenError, copy_forward,
     inventory::{self, Inventory, store_of},
     manifest::{self, Manifest, State},
-    private,
+    private, snapshot,
     store::Store,
     witness::{self, Testimony, Witness},
 };
@@ -42,6 +42,7 @@ pub(super) fn open(options: &LogOptions, now: Now) -> Result<Opened, OpenError> 
     };
     private::private_directory(directory).map_err(io)?;
     let lock = lock(directory)?;
+    snapshot::answer_requests(directory);
     let mut warnings = Vec::new();
     if private::withdraw_all(directory).map_err(io)? > 0 {
         warnings.push(format!(
@@ -54,8 +55,7 @@ pub(super) fn open(options: &LogOptions, now: Now) -> Result<Opened, OpenError> 
         return begin(options, now, lock, warnings);
     };
     inventory::check_files(directory, &manifest, accept_loss)?;
-    let testimony = Witness::read(directory).map_err(io)?;
-    let testimony = check_witness(directory, &manifest, testimony, accept_loss)?;
+    let testimony = read_witness(directory, &manifest, accept_loss)?;
     if inventory::has_lost_journals(directory, &manifest).map_err(io)? {
         // Not even a flush before it is known that nothing is missing: what is put back would be
         // taken for older than what was flushed.
@@ -103,7 +103,7 @@ pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
 }
 
 /// The manifest of a log that was served before; none when there is nothing of value.
-fn read_manifest(directory: &Path) -> Result<Option<Manifest>, OpenError> {
+pub(super) fn read_manifest(directory: &Path) -> Result<Option<Manifest>, OpenError> {
     let io = |error| OpenError::Io {
         path: directory.to_owned(),
         error,
@@ -170,17 +170,8 @@ fn settle(
         testimony,
         store,
     } = found;
-    let batch = store.newest().map_err(failed)?.batch;
-    let confirmed = testimony.map_or(0, |testimony| testimony.batch);
-    let lost = confirmed > batch;
     let accept_loss = options.accept_loss || options.durability == Durability::Os;
-    if lost && !accept_loss {
-        return Err(OpenError::LostAcknowledged {
-            path: directory.clone(),
-            found: format!("the store ends with batch {batch}, acknowledged was {confirmed}"),
-        });
-    }
-    let batch = batch.max(confirmed) + 1;
+    let batch = check_batch(directory, &store, testimony, accept_loss)? + 1;
     store.own(manifest.id).map_err(failed)?;
     let epochs = store.begin_epoch(now, batch).map_err(failed)?;
     let epoch = epochs.current();
@@ -203,13 +194,37 @@ fn settle(
     })
 }
 
-/// What a witness of this log says, and no older one.
-fn check_witness(
+/// The newest batch that was acknowledged or is in the store: if nothing is missing, the latter.
+pub(super) fn check_batch(
     directory: &Path,
-    manifest: &Manifest,
+    store: &Store,
     testimony: Option<Testimony>,
     accept_loss: bool,
+) -> Result<u64, OpenError> {
+    let newest = store.newest();
+    let batch = newest
+        .map_err(|error| OpenError::of(directory, error))?
+        .batch;
+    let confirmed = testimony.map_or(0, |testimony| testimony.batch);
+    if confirmed > batch && !accept_loss {
+        return Err(OpenError::LostAcknowledged {
+            path: directory.to_owned(),
+            found: format!("the store ends with batch {batch}, acknowledged was {confirmed}"),
+        });
+    }
+    Ok(batch.max(confirmed))
+}
+
+/// What a witness of this log says, and no older one.
+pub(super) fn read_witness(
+    directory: &Path,
+    manifest: &Manifest,
+    accept_loss: bool,
 ) -> Result<Option<Testimony>, OpenError> {
+    let testimony = Witness::read(directory).map_err(|error| OpenError::Io {
+        path: directory.to_owned(),
+        error,
+    })?;
     let Some(testimony) = testimony else {
         if accept_loss {
             return Ok(None);

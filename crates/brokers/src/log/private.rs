@@ -33,6 +33,14 @@ pub fn private_directory(path: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
+/// Makes this directory and its parents for the owner only, not durably.
+pub(super) fn make_directory(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .mode(0o700)
+        .recursive(true)
+        .create(path)
+}
+
 /// Takes away what others may do with everything in this directory. Says how many files and
 /// directories it changed.
 pub(super) fn withdraw_all(directory: &Path) -> io::Result<usize> {

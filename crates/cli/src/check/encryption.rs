@@ -67,7 +67,7 @@ pub(super) async fn check(
     Ok(true)
 }
 
-/// Whether nobody is in between.
+/// Whether the connection stays on this machine.
 fn is_near(route: &Route) -> bool {
     route.address.ip().is_loopback()
 }

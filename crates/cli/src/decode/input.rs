@@ -12,7 +12,7 @@ use super::{dump, follow};
 use crate::explain::Header;
 use crate::{failure::Failure, screen};
 
-/// The longest file. 256 MiB: it is read whole, and nobody reads that many frames.
+/// The longest file. 256 MiB: it is read into memory, and holds more frames than a person reads.
 const LONGEST: u64 = 256 << 20;
 
 /// A file, and what it was found to be.

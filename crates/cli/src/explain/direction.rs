@@ -55,6 +55,8 @@ pub(super) struct Direction {
     stage: Stage,
     /// What has come and was not taken.
     buffer: BytesMut,
+    /// How much of a head was searched for its end: a head that comes byte by byte is searched once.
+    searched: usize,
     /// Where `buffer` begins.
     at: u64,
     number: u64,
@@ -80,6 +82,7 @@ impl Direction {
             side,
             stage: Stage::Start,
             buffer: BytesMut::new(),
+            searched: 0,
             at: 0,
             number: 0,
             skipped: 0,
@@ -118,7 +121,10 @@ impl Direction {
             self.stage = Stage::Frames;
             return None;
         }
-        let Some(end) = head::end(&self.buffer) else {
+        // The end may have begun in what was searched.
+        let from = self.searched.saturating_sub(3);
+        let Some(end) = head::end(&self.buffer[from..]).map(|end| from + end) else {
+            self.searched = self.buffer.len();
             // A head that long is none: it is read as frames, which say what is wrong.
             if self.buffer.len() > head::LONGEST {
                 self.stage = Stage::Frames;

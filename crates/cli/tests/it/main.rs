@@ -7,6 +7,7 @@ mod decode;
 mod dial;
 #[cfg(unix)]
 mod documented;
+mod log;
 mod manual;
 mod peer;
 mod program;

@@ -71,7 +71,9 @@ const RULES: &[Rule] = &[
         name: "offhook-cli",
         may_know: &[
             "offhook",
+            "offhook-brokers",
             "offhook-client",
+            "offhook-engine",
             "offhook-proof",
             "offhook-protocol",
             "offhook-server",

@@ -18,7 +18,7 @@ const RETIRED: &[Retired] = &[
     Retired {
         words: "switchboard",
         instead: "flush task, timer",
-        still_in: &["crates/websocket/", "docs/", "ARCHITECTURE.md"],
+        still_in: &["ARCHITECTURE.md"],
     },
     Retired {
         words: "thirsty",
@@ -38,7 +38,7 @@ const RETIRED: &[Retired] = &[
     Retired {
         words: "pulse",
         instead: "keepalive",
-        still_in: &["crates/websocket/"],
+        still_in: &[],
     },
     Retired {
         words: "bell",
@@ -62,7 +62,6 @@ const RETIRED: &[Retired] = &[
             "crates/brokers/",
             "crates/client/",
             "crates/proof/",
-            "crates/websocket/",
         ],
     },
     Retired {

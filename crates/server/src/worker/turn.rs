@@ -139,6 +139,7 @@ fn ends_subscription(notice: &Notice) -> bool {
         Notice::Reply { reply, .. } => matches!(reply, Reply::Unsubscribed { .. }),
         Notice::Unsubscribed { .. } => true,
         Notice::Gap { .. }
+        | Notice::State { .. }
         | Notice::ChannelGap { .. }
         | Notice::Own { .. }
         | Notice::Told { .. }

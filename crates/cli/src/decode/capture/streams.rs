@@ -29,7 +29,7 @@ pub(crate) struct Chunk<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
-/// Connections that are kept. 65,536: more are a scan, and nobody reads them.
+/// The limit of connections. 65,536: a capture with more is of a port scan.
 const MOST: usize = 65_536;
 
 /// The connections of a capture while it is read.

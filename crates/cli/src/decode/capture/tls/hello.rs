@@ -1,4 +1,4 @@
-//! The first messages of a TLS handshake: who is it, and what was agreed on.
+//! The first messages of a TLS handshake: the client's random, and what was negotiated.
 
 use super::super::bytes::Reader;
 

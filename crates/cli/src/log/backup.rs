@@ -1,0 +1,46 @@
+//! `offhook log backup`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use offhook_brokers::LogView;
+
+use super::{Which, check};
+use crate::{failure::Failure, screen};
+
+/// Copy the log, also while the server runs, and check the copy.
+///
+/// The copy has everything that was acknowledged before the command began, and perhaps some of what
+/// came meanwhile. It is a log like the original: every command takes it as `--data`. It is durable
+/// when the command is done; interrupted, it is refused as incomplete.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The key of resume tokens, `resume.key` in the data directory, is not part of it: it is a secret. Without it
+clients that come back after a restore go on by position instead of by token, and lose nothing.")]
+pub(crate) struct Backup {
+    /// A directory that is empty, or not there yet
+    destination: PathBuf,
+    #[command(flatten)]
+    which: Which,
+}
+
+impl Backup {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let snapshot = self.which.snapshot()?;
+        let copied = snapshot.copy_to(&self.destination);
+        let bytes = copied.map_err(|error| {
+            let failure = Failure::failed(&error);
+            failure.hint(format!(
+                "{} is not a whole backup",
+                self.destination.display()
+            ))
+        })?;
+        drop(snapshot);
+        let view = LogView::open(&self.destination).map_err(|error| Failure::failed(&error))?;
+        let report = view.check();
+        let summary = check::summary(&report);
+        let place = self.destination.display();
+        screen::print(&format!("{place}: {bytes} bytes copied; {summary}\n"))?;
+        check::verdict(&report)
+    }
+}

@@ -1,0 +1,340 @@
+//! `offhook log`: backups, checks and reads, of a log that is in use and of one that is not.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    os::unix::fs::{FileExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use crate::{
+    program::{Ended, Running, offhook},
+    serve::serving,
+};
+
+/// A data directory that outlives the programs that use it.
+struct Data(tempfile::TempDir);
+
+impl Data {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a directory"))
+    }
+
+    fn path(&self, name: &str) -> String {
+        let path = self.0.path().join(name);
+        path.to_str().expect("UTF-8").to_owned()
+    }
+
+    fn serve(&self) -> (Running, String) {
+        let data = self.path("data");
+        let program = offhook(&["serve", "--listen", "0", "--data", &data]);
+        let unlimited = [
+            "--limits-publishes-per-second=1000000",
+            "--limits-publish-burst=1000000",
+            "--limits-commands-per-second=1000000",
+            "--limits-command-burst=1000000",
+            "--config=rules.toml",
+        ];
+        let rules = "[[channels]]\npattern = \"*\"\nhistory.bytes = \"1 GiB\"\n";
+        serving(program.args(&unlimited).file("rules.toml", rules))
+    }
+
+    fn log(&self, arguments: &[&str]) -> Ended {
+        let data = self.path("data");
+        let arguments: Vec<_> = ["log"].iter().chain(arguments).copied().collect();
+        offhook(&arguments).args(&["--data", &data]).run()
+    }
+}
+
+/// Publishes with the program's own client; each is acknowledged when this returns.
+fn publish(address: &str, channel: &str, messages: impl Iterator<Item = String>) {
+    let mut client = Client::connect(address);
+    for (id, message) in (1..).zip(messages) {
+        client.publish(id, channel, &message);
+    }
+}
+
+/// A client by hand: the simplest WebSocket there is.
+struct Client(TcpStream);
+
+impl Client {
+    fn connect(address: &str) -> Self {
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        let request = format!(
+            "GET /ws HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Sec-WebSocket-Protocol: offhook.v1.json\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("it answers");
+            head.push(byte[0]);
+        }
+        let mut client = Self(stream);
+        client.send(r#"{"type":"connect","id":0}"#);
+        client.answer("connected");
+        client
+    }
+
+    fn publish(&mut self, id: u64, channel: &str, message: &str) {
+        self.send(&format!(
+            r#"{{"type":"publish","id":{id},"channel":"{channel}","data":"{message}"}}"#
+        ));
+        let answer = self.answer("published");
+        assert_eq!(answer["id"], id, "{answer}");
+    }
+
+    /// One frame, masked with zeros.
+    fn send(&mut self, text: &str) {
+        let length = u16::try_from(text.len()).expect("short");
+        let mut frame = vec![0x81, 0x80 | 126];
+        frame.extend(length.to_be_bytes());
+        frame.extend([0; 4]);
+        frame.extend(text.as_bytes());
+        self.0.write_all(&frame).expect("it reads");
+    }
+
+    /// The next message of this type.
+    fn answer(&mut self, kind: &str) -> Value {
+        loop {
+            let mut head = [0; 2];
+            self.0.read_exact(&mut head).expect("it answers");
+            let mut length = usize::from(head[1] & 127);
+            if length == 126 {
+                let mut longer = [0; 2];
+                self.0.read_exact(&mut longer).expect("it answers");
+                length = usize::from(u16::from_be_bytes(longer));
+            }
+            let mut payload = vec![0; length];
+            self.0.read_exact(&mut payload).expect("it answers");
+            let message: Value = serde_json::from_slice(&payload).unwrap_or_default();
+            if message["type"] == kind {
+                return message;
+            }
+            assert_ne!(message["type"], "error", "{message}");
+        }
+    }
+}
+
+fn numbers(count: u32) -> impl Iterator<Item = String> {
+    (0..count).map(|n| format!("message {n}"))
+}
+
+fn messages(ended: &Ended) -> Vec<String> {
+    let lines = ended.stdout.lines();
+    let parsed = lines.map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    parsed
+        .map(|line| line["data"].as_str().unwrap_or_default().to_owned())
+        .collect()
+}
+
+fn is_good(ended: &Ended) {
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    assert_eq!(ended.stderr, "");
+}
+
+fn stop(running: Running) {
+    running.signal(rustix::process::Signal::TERM);
+    assert_eq!(running.end().code, Some(0));
+}
+
+#[test]
+fn a_log_is_backed_up_while_the_server_runs_and_restored_where_there_is_none() {
+    let data = Data::new();
+    let (running, address) = data.serve();
+    publish(&address, "chat", numbers(60));
+    let copy = data.path("monday");
+    let backup = data.log(&["backup", &copy]);
+    is_good(&backup);
+    assert!(
+        backup.stdout.contains("1 channels, 60 messages"),
+        "{}",
+        backup.stdout
+    );
+    // The server goes on, and the backup is as it was.
+    publish(&address, "chat", numbers(5));
+    stop(running);
+    let read = offhook(&["log", "read", "chat", "--data", &copy]).run();
+    assert_eq!(messages(&read), numbers(60).collect::<Vec<_>>());
+
+    // Not over another log.
+    let refused = data.log(&["restore", &copy]);
+    assert_eq!(refused.code, Some(1));
+    assert!(
+        refused.stderr.contains("there is a log already"),
+        "{}",
+        refused.stderr
+    );
+    fs::rename(data.path("data/log"), data.path("aside")).expect("moved");
+    is_good(&data.log(&["restore", &copy]));
+    let (running, address) = data.serve();
+    publish(&address, "chat", ["after".to_owned()].into_iter());
+    let read = data.log(&["read", "chat", "--after", "59"]);
+    assert_eq!(messages(&read), ["message 59", "after"]);
+    let mode = fs::metadata(data.path("data/log"))
+        .expect("there")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o700);
+    stop(running);
+}
+
+#[test]
+fn a_backup_under_load_has_everything_acknowledged_before_it_and_is_whole() {
+    let data = Data::new();
+    let (running, address) = data.serve();
+    publish(&address, "chat", numbers(200));
+    let (stops, stopped) = std::sync::mpsc::sync_channel::<()>(0);
+    let busy = std::thread::spawn({
+        let address = address.clone();
+        move || {
+            let mut client = Client::connect(&address);
+            let mut id = 1;
+            while stopped.try_recv() != Err(std::sync::mpsc::TryRecvError::Disconnected) {
+                client.publish(id, "busy", &"x".repeat(1000));
+                id += 1;
+            }
+            id - 1
+        }
+    });
+    for round in 0..3 {
+        let copy = data.path(&format!("copy {round}"));
+        is_good(&data.log(&["backup", &copy]));
+        let read = offhook(&["log", "read", "chat", "--data", &copy]).run();
+        assert_eq!(messages(&read).len(), 200);
+    }
+    drop(stops);
+    let published = busy.join().expect("it published");
+    let read = data.log(&["read", "busy"]);
+    assert_eq!(messages(&read).len() as u64, published);
+    stop(running);
+    let left = fs::read_dir(data.path("data/log/snapshots")).expect("there");
+    assert_eq!(left.count(), 0, "no snapshot is left behind");
+}
+
+#[test]
+fn channels_are_listed_with_their_messages_bytes_and_newest_position() {
+    let data = Data::new();
+    let (running, address) = data.serve();
+    publish(&address, "long", numbers(30));
+    publish(&address, "short", numbers(2));
+    let listed = data.log(&["channels", "--json"]);
+    is_good(&listed);
+    let lines: Vec<Value> = listed
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(
+        (&lines[0]["channel"], &lines[0]["messages"]),
+        (&"long".into(), &30.into())
+    );
+    assert_eq!(
+        (&lines[1]["channel"], &lines[1]["messages"]),
+        (&"short".into(), &2.into())
+    );
+    assert!(lines[1]["head"].as_str().expect("text").ends_with(".2"));
+    assert!(lines[0]["bytes"].as_u64() > lines[1]["bytes"].as_u64());
+    let table = data.log(&["channels"]);
+    assert!(table.stdout.contains("short"), "{}", table.stdout);
+    stop(running);
+}
+
+#[test]
+fn the_log_of_a_killed_server_is_read_and_checked_and_not_changed_by_it() {
+    let data = Data::new();
+    let (running, address) = data.serve();
+    publish(&address, "chat", numbers(10));
+    running.signal(rustix::process::Signal::KILL);
+    assert_eq!(running.end().code, None);
+    let before = files(Path::new(&data.path("data/log/store")));
+    is_good(&data.log(&["check"]));
+    assert_eq!(
+        messages(&data.log(&["read", "chat", "--limit", "3"])).len(),
+        3
+    );
+    assert_eq!(files(Path::new(&data.path("data/log/store"))), before);
+}
+
+/// Names, lengths and numbers of all files.
+fn files(directory: &Path) -> Vec<(PathBuf, u64)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).expect("a directory").flatten() {
+        let metadata = entry.metadata().expect("it is there");
+        if metadata.is_dir() {
+            found.extend(files(&entry.path()));
+        } else {
+            found.push((entry.path(), metadata.len()));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_damaged_log_is_found_by_check_with_exit_code_1_and_its_rest_is_read() {
+    let data = Data::new();
+    let (running, address) = data.serve();
+    // More than a memtable holds, so that there is a table to damage.
+    let noise = |n: u32| format!("{n} {}", "x".repeat(30_000));
+    publish(&address, "chat", (0..700).map(noise));
+    stop(running);
+    let tables = PathBuf::from(data.path("data/log/store/keyspaces/1/tables"));
+    let mut damaged = 0;
+    for (table, length) in files(&tables) {
+        let file = fs::OpenOptions::new().read(true).write(true).open(table);
+        let file = file.expect("opened");
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, length / 3).expect("read");
+        file.write_all_at(&[byte[0] ^ 16], length / 3)
+            .expect("written");
+        damaged += 1;
+    }
+    assert!(damaged > 0, "no table was written");
+    let check = data.log(&["check", "--json"]);
+    assert_eq!(check.code, Some(1), "{}", check.stdout);
+    let report: Value = serde_json::from_str(&check.stdout).expect("JSON");
+    assert_eq!(report["good"], false);
+    assert_eq!(report["damaged"][0]["channel"], "chat");
+    let good = report["messages"].as_u64().expect("a number");
+    assert!((600..700).contains(&good), "{report}");
+    let read = data.log(&["read", "chat"]);
+    assert_eq!(read.code, Some(1));
+    assert!(read.stderr.contains("are damaged"), "{}", read.stderr);
+    assert!(read.stdout.contains(r#"{"damaged":["#));
+    let lines = read
+        .stdout
+        .lines()
+        .filter(|line| line.contains(r#""data""#));
+    assert_eq!(lines.count() as u64, good);
+}
+
+#[test]
+fn a_place_without_a_log_and_a_channel_that_is_not_there_are_told() {
+    let data = Data::new();
+    let nothing = data.log(&["check"]);
+    assert_eq!(nothing.code, Some(1));
+    assert!(
+        nothing.stderr.contains("there is no log here"),
+        "{}",
+        nothing.stderr
+    );
+    let (running, address) = data.serve();
+    publish(&address, "chat", numbers(1));
+    let unknown = data.log(&["read", "chatt"]);
+    assert_eq!(unknown.code, Some(1));
+    assert!(
+        unknown.stderr.contains("no such channel"),
+        "{}",
+        unknown.stderr
+    );
+    let wrong = data.log(&["read", ""]);
+    assert_eq!(wrong.code, Some(2), "{}", wrong.stderr);
+    stop(running);
+}
