@@ -12,8 +12,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 TOOLS = ROOT / ".tools" / "stock"
 # Of playwright-core one that runs on Debian 12's node, 18.
-# TypeScript checks the types of clients/js.
-NPM = {"ws": "8.23.0", "playwright-core": "1.60.0", "typescript": "5.9.3"}
+# The others check clients/js and the chat: types, package, bundlers, React hooks, accessibility.
+NPM = {
+    "ws": "8.23.0",
+    "playwright-core": "1.60.0",
+    "typescript": "5.9.3",
+    "esbuild": "0.28.2",
+    "vite": "8.4.0",
+    "publint": "0.3.25",
+    "@arethetypeswrong/cli": "0.18.5",
+    "axe-core": "4.14.1",
+    "react": "19.3.1",
+    "react-dom": "19.3.1",
+    "react-test-renderer": "19.3.1",
+    "@types/react": "19.3.3",
+}
 PYPI = ["aiohttp==3.14.5", "websockets==17.4"]
 # Long enough for Chromium over a slow line; after it, "not run" rather than a job that hangs.
 PATIENCE = 600

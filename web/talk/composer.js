@@ -1,4 +1,4 @@
-// Where one writes.
+// The text field and its button.
 
 import { byId } from './dom.js';
 
@@ -7,7 +7,7 @@ export class Composer {
   #send = byId('send');
   #owner;
 
-  /** @param owner `say(text)`, `writes()` */
+  /** @param owner callbacks `say(text)` and `writes()` (something was typed) */
   constructor(owner) {
     this.#owner = owner;
     byId('composer').addEventListener('submit', (event) => {
@@ -22,7 +22,7 @@ export class Composer {
     this.#words.focus();
   }
 
-  /** Enter sends; with Shift, or while an input method composes, it is a new line. */
+  /** Enter sends. With Shift it adds a line; while an input method composes it belongs to that. */
   #pressed(event) {
     if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
     event.preventDefault();
@@ -33,7 +33,7 @@ export class Composer {
     const isEmpty = this.#words.value.trim() === '';
     this.#send.disabled = isEmpty;
     if (!isEmpty) this.#owner.writes();
-    // As high as what is written; the style says how high at most.
+    // As high as the text; the style sheet has the limit.
     this.#words.style.height = 'auto';
     this.#words.style.height = `${this.#words.scrollHeight}px`;
   }

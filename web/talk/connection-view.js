@@ -1,8 +1,8 @@
-// The state of the connection, in words; while it is away, until when.
+// The state of the connection in words, with the time until the next attempt.
 
 import { byId } from './dom.js';
 
-/** `{ state, text, canHurry }` of the client's state and the subscription's, at a time. */
+/** `{ state, text, canHurry }` for the states of the client and of the subscription. */
 export function describe(connection, subscription, latency, now) {
   const seconds = Math.max(0, Math.ceil((connection.retryAt - now) / 1_000));
   switch (connection.name) {
@@ -25,7 +25,7 @@ export class ConnectionView {
   #timer;
   #get;
 
-  /** @param get the arguments of `describe` but the time; `hurry` is called for an impatient user */
+  /** @param get returns the arguments of `describe` except the time; `hurry` is called when the user wants to connect now */
   constructor(get, hurry) {
     this.#get = get;
     byId('connection-now').addEventListener('click', hurry);
@@ -37,10 +37,10 @@ export class ConnectionView {
     const { state, text, canHurry } = describe(connection, subscription, latency, Date.now());
     byId('connection').dataset.state = state;
     byId('connection').title = connection.error?.message ?? '';
-    // Screen readers are told of changes, not of each second.
+    // Written only when it changes: each change is read out.
     if (byId('connection-text').textContent !== text) byId('connection-text').textContent = text;
     byId('connection-now').hidden = !canHurry;
-    // When the next second begins.
+    // Again when the next second begins.
     const left = connection.retryAt - Date.now();
     if (left > 0) this.#timer = setTimeout(() => this.show(), left % 1_000 || 1_000);
   }

@@ -1,6 +1,6 @@
-// What was said in a room, in the order of its positions; behind it what is still on its way.
+// The messages of a room in the order of their positions, then those that are not sent yet.
 
-/** Entries kept in the page. 1,000: hours of a busy room; older ones are read again when they are scrolled to. */
+/** Entries kept in the page. 1,000: hours of a busy room. Older ones are read again when somebody scrolls to them. */
 const MOST = 1_000;
 
 function compare(a, b) {
@@ -10,8 +10,8 @@ function compare(a, b) {
 
 /**
  * Entries are `{ kind: 'message', position, key, text, name, session, time, state, error }` and
- * `{ kind: 'gap', position, reason }` (before the message at its position). `state` of one's own: `pending`,
- * `kept`, `reached`, `refused`.
+ * `{ kind: 'gap', position, reason }` (before the message at its position). `state` is set for my own messages: `pending`, `kept`,
+ * `reached` or `refused`.
  */
 export class Conversation {
   entries = [];
@@ -24,17 +24,17 @@ export class Conversation {
     this.#view = view;
   }
 
-  /** The oldest message here, to read on backwards from. */
+  /** The position of the oldest message here. */
   get first() {
     return this.entries.find(({ kind, position }) => kind === 'message' && position)?.position;
   }
 
-  /** My messages that are kept, newest last. */
+  /** My messages that the server has, newest last. */
   get mine() {
     return this.entries.filter(({ state }) => state === 'kept' || state === 'reached');
   }
 
-  /** A message from the server; `false` if it was here before. */
+  /** Adds a message from the server. Returns `false` if it is here already. */
   take(message, isMine) {
     if (this.#known.has(message.position)) return false;
     const pending = message.key !== undefined ? this.#byKey.get(message.key) : undefined;
@@ -49,14 +49,14 @@ export class Conversation {
     this.#put({ kind: 'gap', position: to, reason });
   }
 
-  /** Something of mine that has no position yet. */
+  /** Adds a message of mine that has no position yet. */
   send(entry) {
     if (this.#byKey.has(entry.key)) return;
     this.#byKey.set(entry.key, entry);
     this.#put(entry);
   }
 
-  /** The server has it; the message itself may have come already, or comes yet. */
+  /** The server has stored a message of mine, which may have come already. */
   kept(key) {
     const entry = this.#byKey.get(key);
     if (!entry) return;
@@ -71,14 +71,14 @@ export class Conversation {
     this.#view.changed(entry);
   }
 
-  /** Takes something that was refused back. */
+  /** Removes a refused message and returns it. */
   withdraw(key) {
     const entry = this.#byKey.get(key);
     if (entry) this.#forget(entry);
     return entry;
   }
 
-  /** Everybody here has my messages up to this position. */
+  /** Everybody in the room has received my messages up to this position. */
   reached(position) {
     for (const entry of this.mine) {
       if (entry.state === 'kept' && entry.position && compare(entry.position, position) <= 0) {
@@ -88,7 +88,7 @@ export class Conversation {
     }
   }
 
-  /** Forgets the oldest beyond what is kept; not while somebody reads them. */
+  /** Removes the oldest entries beyond the limit. */
   trim() {
     while (this.entries.length > MOST) this.#remove(this.entries[0]);
   }

@@ -1,4 +1,4 @@
-// Elements without markup: what people write is only ever text.
+// Creates elements without parsing markup, so that what people write is always text.
 
 const SVG = 'http://www.w3.org/2000/svg';
 
@@ -15,7 +15,7 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
-/** One of the page's symbols. */
+/** One of the symbols in index.html. */
 export function icon(name) {
   const made = document.createElementNS(SVG, 'svg');
   const use = document.createElementNS(SVG, 'use');

@@ -1,4 +1,4 @@
-// Who I am, in this tab. Two tabs are two people, so that one can try it out alone.
+// The name of this tab's user. Each tab is another person, so that one person can try the chat.
 
 const ADJECTIVES = ['Amber', 'Brisk', 'Calm', 'Clever', 'Dapper', 'Early', 'Gentle', 'Golden', 'Jolly', 'Keen', 'Lucky', 'Mellow', 'Nimble', 'Quiet', 'Rosy', 'Sunny', 'Tidy', 'Witty'];
 const ANIMALS = ['Badger', 'Bison', 'Crane', 'Dolphin', 'Falcon', 'Fox', 'Gecko', 'Heron', 'Ibex', 'Lynx', 'Magpie', 'Otter', 'Owl', 'Panda', 'Puffin', 'Robin', 'Seal', 'Wren'];
@@ -20,13 +20,13 @@ export function rename(name) {
   write('name', tidy(name));
 }
 
-/** What may have come from anybody, as a name that can be shown. */
+/** Whatever somebody sent as a name, made fit to be shown. */
 export function tidy(name) {
   const text = typeof name === 'string' ? name.replace(/\s+/g, ' ').trim() : '';
   return [...text].slice(0, LONGEST).join('') || 'Somebody';
 }
 
-/** Sessions that were mine: a reload may bring a new one. */
+/** The sessions that this tab has had: a reload may begin a new one. */
 export function mySessions() {
   return new Set(JSON.parse(read('sessions') ?? '[]'));
 }
@@ -37,7 +37,7 @@ export function addSession(session) {
 
 export const initials = (name) => name.split(' ').map((word) => [...word][0]).slice(0, 2).join('').toUpperCase();
 
-/** A colour for each name, far from those of similar names. */
+/** A hue for each name, far from those of similar names. */
 export function hue(name) {
   let sum = 7;
   for (const character of name) sum = (sum * 31 + character.codePointAt(0)) % 65_537;

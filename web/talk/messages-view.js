@@ -1,34 +1,37 @@
-// The conversation on the page: bubbles, days, gaps, the divider before what is new.
+// The messages on the page: bubbles, days, gaps, and the divider before new ones.
 
 import { byId, element, icon, linked } from './dom.js';
 import { hue, initials } from './identity.js';
 
-/** What one person says within 5 minutes stands together. */
+/** Messages of one person within 5 minutes are shown as one group. */
 const TOGETHER = 5 * 60_000;
-/** Within so many pixels of the end one reads what comes. */
+/** Within this many pixels of the end, the view follows new messages. */
 const NEAR = 80;
 
 const TIME = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
 const DAY = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long' });
 const STATES = {
-  pending: 'waits to be sent',
-  kept: 'kept by the server',
-  reached: 'has reached everybody here',
-  refused: 'was refused',
+  pending: 'waiting to be sent',
+  kept: 'stored by the server',
+  reached: 'received by everybody here',
+  refused: 'refused',
 };
 const GAPS = {
-  epoch_changed: 'the server’s memory is a new one',
-  evicted_by_size: 'they were more than this room keeps',
-  evicted_by_age: 'they were older than this room keeps',
-  damaged: 'the server’s disk has damaged them',
-  unknown_position: 'the server has lost what came last',
+  epoch_changed: 'the server’s data was lost or replaced',
+  diverged: 'the server restored an older copy of its data',
+  evicted_by_size: 'the room does not keep that many',
+  evicted_by_age: 'the room does not keep them that long',
+  damaged: 'the server’s disk damaged them',
+  unknown_position: 'the server lost the newest messages',
   dropped: 'this connection was too slow',
   conflated: 'this connection was too slow',
-  unannounced: 'nobody knows why',
+  state: 'only the newest values are shown',
+  unannounced: 'the server did not say why',
 };
 
 export class MessagesView {
   #list = byId('messages');
+  #log = byId('log');
   #scroller = byId('scroller');
   #newer = byId('newer');
   #nodes = new Map();
@@ -36,18 +39,18 @@ export class MessagesView {
   #owner;
   #mark;
 
-  /** @param owner `top()`: somebody reads back; `again(key)`; `isMine(entry)` */
+  /** @param owner callbacks `top()` (scrolled to the top), `again(key)` (send again) and `isMine(entry)` */
   constructor(owner) {
     this.#owner = owner;
     this.#scroller.addEventListener('scroll', () => this.#scrolled(), { passive: true });
     this.#newer.addEventListener('click', () => this.toEnd());
-    // The keyboard of a phone makes the room smaller: who was at the end stays there.
+    // A phone's keyboard makes the view smaller: stay at the end.
     new ResizeObserver(() => this.#follows && this.toEnd()).observe(this.#scroller);
   }
 
   #follows = true;
 
-  /** Another room, with what is known of it; `mark` is where one was. */
+  /** Shows another room. Entries after `mark` are new. */
   show(entries, mark) {
     this.#nodes.clear();
     this.#list.replaceChildren();
@@ -64,7 +67,7 @@ export class MessagesView {
     this.#insert(entry, next);
     this.#arrange(entry);
     if (this.#follows) this.toEnd();
-    // What is put in above does not move what is read.
+    // Entries above do not move what is being read.
     else if (isOld) this.#scroller.scrollTop += this.#scroller.scrollHeight - height;
     else this.#miss(entry);
   }
@@ -90,15 +93,15 @@ export class MessagesView {
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
   }
 
-  /** Whether there is nothing to scroll. */
+  /** Whether everything fits on the screen. */
   get fits() {
     return this.#scroller.scrollHeight <= this.#scroller.clientHeight;
   }
 
-  /** Screen readers hear what is said, not what is loaded. */
+  /** Screen readers read new messages, and not those that are loaded. */
   announce(isLive) {
-    if (isLive) requestAnimationFrame(() => this.#list.setAttribute('aria-live', 'polite'));
-    else this.#list.setAttribute('aria-live', 'off');
+    if (isLive) requestAnimationFrame(() => this.#log.setAttribute('aria-live', 'polite'));
+    else this.#log.setAttribute('aria-live', 'off');
   }
 
   #scrolled() {
@@ -129,7 +132,7 @@ export class MessagesView {
     return node;
   }
 
-  /** What depends on the neighbours: its own, and the next one's. */
+  /** Updates what depends on neighbours: for this entry and for the next. */
   #arrange(entry) {
     const node = this.#nodes.get(entry);
     for (const one of [node, node?.nextElementSibling]) if (one?.entry) this.#arrangeOne(one);

@@ -1,8 +1,8 @@
-// Whose WebSocket has my messages: asked of the server, which knows it from the answers to its pings.
+// Finds out who has received my messages. The server knows it from the answers to its WebSocket pings.
 
-/** Asking lets the server ping those who are not known to have it; soon after it knows. */
+/** The first question makes the server send pings; the answers are there a moment later. */
 const FIRST = 300;
-/** Then less and less often: who has not got it after a while is asleep. */
+/** The pause grows up to this: somebody who has not received a message after a while is asleep. */
 const LONGEST = 15_000;
 
 export class Receipts {
@@ -16,7 +16,7 @@ export class Receipts {
     this.#room = room;
   }
 
-  /** Something of mine is new, or who is here changed. */
+  /** I sent a message, or the members changed. */
   watch() {
     this.stop();
     this.#pause = FIRST;
@@ -27,7 +27,7 @@ export class Receipts {
     clearTimeout(this.#timer);
   }
 
-  /** The oldest of mine that has not reached everybody. */
+  /** My oldest message that has not reached everybody. */
   get #oldest() {
     return this.#room.conversation.mine.find(({ state, position }) => state === 'kept' && position);
   }
@@ -40,7 +40,7 @@ export class Receipts {
 
   async #ask() {
     const open = this.#room.conversation.mine.filter(({ state, position }) => state === 'kept' && position);
-    // The newest first: most of the time everybody has everything.
+    // The newest first: usually everybody has everything.
     for (const { position } of open.slice(-1).concat(open.slice(0, 1))) {
       const { received, subscribers } = await this.#client.receipts(this.#room.channel, position).catch(() => ({}));
       if (subscribers > 1 && received === subscribers) {

@@ -1,11 +1,11 @@
-// One room: what was said, who is here, who writes. It knows the client and no element of the page.
+// One room: its messages, its members, and who is writing. It uses the client and no element of the page.
 
 import { Conversation } from './conversation.js';
 import { addSession, mySessions, tidy } from './identity.js';
 import { Receipts } from './receipts.js';
 import { Typing } from './typing.js';
 
-/** Messages on arrival, and with each step backwards. 50: more than a screen. */
+/** Messages read at first, and with each step backwards. 50: more than a screen holds. */
 const PAGE = 50;
 const LONGEST = 4_000;
 
@@ -15,9 +15,9 @@ export class Room {
   name;
   members = new Map();
   unread = 0;
-  /** Where one was when one came back; what is after it is new. */
+  /** The last position before a reload. Messages after it are marked as new. */
   mark;
-  /** Whether everything that is kept was read backwards. */
+  /** Whether the oldest message that the server keeps is here. */
   isWhole = false;
   #client;
   #view;
@@ -26,7 +26,7 @@ export class Room {
   #reading = false;
   #wasLive = false;
 
-  /** @param view those of `Conversation`, and `people()`, `typing()`, `connection()`, `heard(entry)`, `edge()` */
+  /** @param view the callbacks of `Conversation`, and `people()`, `typing()`, `connection()`, `heard(entry)`, `edge()` */
   constructor(name, client, me, view) {
     this.name = name;
     this.me = me;
@@ -48,7 +48,7 @@ export class Room {
     return this.#subscription.state;
   }
 
-  /** `empty`, `begin` when the first message is here, `more` before it. */
+  /** `empty`; `begin` when the first message is here; `more` when there are older ones. */
   get edge() {
     const { first } = this.conversation;
     if (this.isWhole || first?.endsWith('.1')) return 'begin';
@@ -56,7 +56,7 @@ export class Room {
     return this.state === 'live' ? 'empty' : 'more';
   }
 
-  /** The names of the others who are here. */
+  /** The other members. */
   get others() {
     return [...this.members.values()].filter(({ session }) => session !== this.#client.session);
   }
@@ -65,11 +65,11 @@ export class Room {
     const message = { channel: this.channel, data: { text: text.slice(0, LONGEST), name: this.me }, key: key ?? newKey() };
     this.typing.stopped();
     this.#show(message);
-    // What becomes of it is told by the client's events too: a reload forgets promises.
+    // The client's events report the answer too: a reload loses promises.
     await this.#client.publish(message.channel, message.data, { key: message.key }).catch((error) => this.refused(message.key, error));
   }
 
-  /** Says what was refused once more. */
+  /** Sends a refused message again. */
   sayAgain(key) {
     const entry = this.conversation.withdraw(key);
     if (entry) this.say(entry.text);
@@ -84,13 +84,13 @@ export class Room {
     this.conversation.refused(key, error);
   }
 
-  /** There is a connection; who am I on it? */
+  /** A connection is open, perhaps with another session. */
   opened() {
     addSession(this.#client.session);
     this.#mySessions.add(this.#client.session);
   }
 
-  /** Reads what was said before the oldest message here. */
+  /** Reads the messages before the oldest one here. */
   async readBack() {
     const before = this.conversation.first;
     if (this.#reading || this.edge !== 'more' || before === undefined) return;
@@ -119,7 +119,7 @@ export class Room {
       ended: () => this.#view.connection(),
     };
     for (const [type, listener] of Object.entries(listeners)) subscription.on(type, listener);
-    // The page is new, the position is not: what was seen before has to be read again.
+    // After a reload the position is known and the messages before it are not.
     if (this.mark !== undefined) this.#read({});
   }
 
@@ -142,7 +142,7 @@ export class Room {
       this.isWhole = messages.length < PAGE;
       for (const message of messages) this.conversation.take(this.#plain(message), this.#isMine(message));
     } catch {
-      // It is tried again when somebody scrolls there again.
+      // Tried again when somebody scrolls there again.
     } finally {
       this.#reading = false;
       this.#view.edge();
@@ -154,11 +154,11 @@ export class Room {
     this.typing.stoppedBy(message.session);
     if (!this.conversation.take(this.#plain(message), isMine)) return;
     if (isMine) this.receipts.watch();
-    // What was said before one came for the first time is not unread, but history.
+    // Messages from before the first visit are history, not unread.
     else if (this.#wasLive || this.mark !== undefined) this.#view.heard(message);
   }
 
-  /** Anybody may publish anything: only texts are taken out of it. */
+  /** Anybody may publish anything: take only text from it. */
   #plain({ position, key, session, time, data }) {
     const text = typeof data?.text === 'string' ? data.text.slice(0, LONGEST) : JSON.stringify(data ?? null);
     return { position, key, session, time, text, name: tidy(data?.name) };

@@ -1,9 +1,9 @@
-// The rooms one was in, and the one in the address.
+// The list of visited rooms, and the room that the address names.
 
 import { byId, element } from './dom.js';
 
 const FIRST = 'lobby';
-/** Each is a subscription; a session may have 128, and a room has two. */
+/** Rooms in the list. 20: each has two subscriptions, and a session may have 128. */
 const MOST = 20;
 const KEY = 'talk:rooms';
 
@@ -13,12 +13,12 @@ export function roomOfAddress() {
   try {
     name = decodeURIComponent(location.hash.slice(1));
   } catch {
-    // Half an escape: the first room will do.
+    // An incomplete escape: go to the first room.
   }
   return tidyRoom(name);
 }
 
-/** What a channel's name may have: no control characters, no star, and 200 bytes with what is before it. */
+/** Makes a name fit for a channel: no control characters, no `*`, and at most 200 bytes with the prefix. */
 export function tidyRoom(name) {
   const tidy = name.replace(/[\p{Cc}*#\s]+/gu, '-').replace(/^-+|-+$/g, '').toLowerCase();
   return [...tidy].slice(0, 40).join('') || FIRST;
@@ -33,7 +33,7 @@ export function knownRooms() {
   return [FIRST, ...kept.filter((name) => name !== FIRST)];
 }
 
-/** Gives the rooms that are remembered from now on. */
+/** Adds a room to the list and returns the list. */
 export function rememberRoom(name) {
   const others = knownRooms().filter((known) => known !== name && known !== FIRST);
   const names = name === FIRST ? [FIRST, ...others] : [FIRST, ...others.slice(-(MOST - 2)), name];

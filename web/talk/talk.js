@@ -1,6 +1,6 @@
-// The chat: one connection, its rooms, and what the page shows of the one that is looked at.
+// The chat: one connection, its rooms, and the page, which shows one of them.
 
-import { connect } from '../client/index.js';
+import { connect, persist } from '../client/index.js';
 import { Composer } from './composer.js';
 import { byId } from './dom.js';
 import { hue, initials, myName, rename } from './identity.js';
@@ -27,11 +27,12 @@ const composer = new Composer({
 });
 const connection = new ConnectionView(() => [client.state, current.state, client.latency], () => client.reconnect());
 
-/** A connection under my name; the one before, under another name, has ended. */
+/** Connects under my name. The connection under the name before has been closed. */
 function begin() {
-  client = connect('../ws', { store: sessionStorage, keepUnsent: true, info: { name: myName() } });
+  client = connect('../ws', { store: persist(sessionStorage, { unsent: true }), info: { name: myName() } });
   client.on('frame', (frame) => wire.frame(frame));
   client.on('latency', () => connection.show());
+  client.on('warning', ({ message }) => wire.note('A warning', message));
   client.on('state', (state) => connectionChanged(state));
   client.on('published', (answer) => roomOf(answer.channel)?.kept(answer));
   client.on('refused', ({ channel, key, error }) => roomOf(channel)?.refused(key, error));
@@ -41,7 +42,7 @@ function begin() {
 }
 
 function newRoom(name) {
-  // Only the room that is looked at is on the page.
+  // The page shows only the current room.
   const ifShown = (show) => (...what) => current?.name === name && show(...what);
   return new Room(name, client, myName(), {
     added: ifShown((entry, next) => {
@@ -58,7 +59,7 @@ function newRoom(name) {
   });
 }
 
-/** To the room in the address. */
+/** Shows the room that the address names. */
 function enter() {
   const name = roomOfAddress();
   for (const known of rememberRoom(name)) if (!rooms.has(known)) rooms.set(known, newRoom(known));
@@ -102,19 +103,23 @@ function showAllRooms() {
 
 function showEdge() {
   const { edge } = current;
-  byId('scroller').classList.toggle('empty', edge === 'empty');
-  byId('edge').textContent = { empty: 'Nothing was said here yet. Say something!', begin: 'This is where it begins.' }[edge] ?? '';
-  // A large screen has room for more, and nobody can scroll there.
+  byId('first-run').hidden = edge !== 'empty';
+  byId('edge').textContent = { begin: 'This is the beginning of the room.' }[edge] ?? '';
+  // On a large screen nothing can be scrolled, so fill it with older messages.
   if (current.state === 'live' && messages.fits) current.readBack();
 }
 
 function showCurrentPeople() {
-  showPeople(current.members, client.session, current.me);
+  showPeople(current.members, client.session, current.me, isAway());
 }
 
 function showCurrentTyping() {
-  const isAway = ['waiting', 'offline'].includes(client.state.name) || client.state.attempt > 1;
-  showTyping(current.typing.names, isAway);
+  showTyping(current.typing.names, isAway());
+}
+
+/** Whether the connection was lost, so that nobody knows who is here. */
+function isAway() {
+  return ['waiting', 'offline', 'closed'].includes(client.state.name) || client.state.attempt > 1;
 }
 
 function showConnection() {
@@ -136,8 +141,9 @@ function roomOf(channel) {
 function connectionChanged(state) {
   if (state.name === 'open') for (const room of rooms.values()) room.opened();
   const { text } = describe(state, 'live', undefined, Date.now());
-  wire.note('The connection', state.error?.message ?? (state.name === 'open' && state.resumed ? 'open, with the session it had' : text));
+  wire.note('The connection', state.error?.message ?? (state.name === 'open' && state.resumed ? 'open again, with the same session' : text));
   showConnection();
+  showCurrentPeople();
   showCurrentTyping();
 }
 
@@ -161,7 +167,7 @@ byId('name-dialog').addEventListener('close', () => {
   const name = byId('name').value.trim();
   if (byId('name-dialog').returnValue !== 'save' || name === '' || name === myName()) return;
   rename(name);
-  // Who one is belongs to the session: it ends, and another begins where it was.
+  // The name belongs to the session: end it, and begin another at the same positions.
   for (const room of rooms.values()) room.leave();
   rooms.clear();
   client.close();

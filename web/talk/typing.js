@@ -1,8 +1,8 @@
-// Who is writing: a channel beside the room's that keeps nothing.
+// Who is writing, over a channel of its own that keeps no history.
 
 import { tidy } from './identity.js';
 
-/** Said again while one writes. 2.5 s: what others forget after 6 s is renewed in time, if once lost too. */
+/** Published again while somebody writes. 2.5 s: twice within the 6 s after which the others stop showing it. */
 const SAY_EVERY = 2_500;
 const FORGET_AFTER = 6_000;
 
@@ -24,17 +24,17 @@ export class Typing {
     this.#subscription.on('message', (message) => this.#heard(message));
   }
 
-  /** Their names. */
+  /** The names of those who are writing. */
   get names() {
     return [...this.#writers.values()].map(({ name }) => name);
   }
 
-  /** I write. */
+  /** I am writing. */
   writes() {
     if (Date.now() - this.#saidAt >= SAY_EVERY) this.#say(true);
   }
 
-  /** I do not any more. */
+  /** I stopped writing. */
   stopped() {
     if (this.#saidAt > 0) this.#say(false);
   }
@@ -54,7 +54,7 @@ export class Typing {
 
   #say(isWriting) {
     this.#saidAt = isWriting ? Date.now() : 0;
-    // Without a connection nobody needs to know.
+    // Not queued: later it would not be true any more.
     this.#client.publish(this.#channel, { name: this.#me, isWriting }, { queue: false }).catch(() => {});
   }
 

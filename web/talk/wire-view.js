@@ -1,11 +1,11 @@
-// The panel that shows what goes over the wire.
+// The panel that shows every message of the connection.
 
 import { byId, element } from './dom.js';
 import { explain } from './explain.js';
 
-/** Frames kept. 300: what fits into a look back. */
+/** Messages kept. 300: some minutes of a busy room. */
 const MOST = 300;
-/** Shown of a long frame. */
+/** Characters shown of a long message. */
 const LONGEST = 4_000;
 
 const TIME = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3, hourCycle: 'h23' });
@@ -15,7 +15,7 @@ export class WireView {
   #list = byId('frames');
   #toggle = byId('wire-toggle');
   #frames = [];
-  // What was asked in small talk, by its id.
+  // The ids of background requests, to recognise their answers.
   #asked = new Set();
 
   constructor() {
@@ -44,7 +44,7 @@ export class WireView {
     this.#put({ ...frame, small: isSmall(frame, this.#asked) });
   }
 
-  /** What happened to the connection itself. */
+  /** Something that happened to the connection itself. */
   note(title, text) {
     const last = this.#frames.at(-1);
     if (last?.direction !== 'connection' || last.text !== text) this.#put({ direction: 'connection', type: 'connection', time: Date.now(), title, text });
@@ -69,7 +69,7 @@ export class WireView {
 
 const ARROWS = { out: ['→', 'sent'], in: ['←', 'received'], connection: ['•', 'connection'] };
 
-/** What says only that somebody is there, or writes, or has something; and the answers to that. */
+/** Background messages: pings, receipts, and who is writing, with their answers. */
 function isSmall({ type, id, json }, asked) {
   const isIt = ['ping', 'pong', 'receipts', 'received'].includes(type) || json.includes('"channel":"talk-typing:') || asked.has(id);
   if (isIt && id !== undefined) asked.add(id);
@@ -85,11 +85,13 @@ function row(frame) {
   ];
   const classes = `frame ${frame.direction}${frame.small ? ' small' : ''}`;
   if (frame.direction === 'connection') return element('li', { className: classes }, element('p', {}, ...head), element('small', {}, frame.text));
-  return element('li', { className: classes, dataset: { type: frame.type } },
-    element('details', {},
-      element('summary', {}, ...head, element('code', { className: 'brief' }, frame.brief.slice(0, 120))),
-      element('p', { className: 'meaning' }, frame.text),
-      element('pre', {}, pretty(frame))));
+  const details = element('details', {},
+    element('summary', {}, ...head, element('code', { className: 'brief' }, frame.brief.slice(0, 120))),
+    element('p', { className: 'meaning' }, frame.text),
+    element('pre', {}, pretty(frame)));
+  // The explanation of the last message would open below the panel's edge.
+  details.addEventListener('toggle', () => details.open && details.scrollIntoView({ block: 'nearest' }));
+  return element('li', { className: classes, dataset: { type: frame.type } }, details);
 }
 
 function pretty({ json }) {
@@ -97,7 +99,7 @@ function pretty({ json }) {
   try {
     text = JSON.stringify(JSON.parse(json), null, 2);
   } catch {
-    // As it came.
+    // Shown as it is.
   }
   return text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { test } from 'node:test';
 
-import { connect, ReconnectingWebSocket } from '../../clients/js/src/index.js';
+import { connect, persist, ReconnectingWebSocket } from '../../clients/js/src/index.js';
 import { stage } from './browser.js';
 import { Network } from './network.js';
 import { Server } from './server.js';
@@ -130,8 +130,8 @@ test('in a page: the same client, its store, and a connection that is cut', asyn
   const { open, network } = await stage(t, { network: true });
   const { page } = await open();
   const begin = () => page.evaluate(async () => {
-    const { connect } = await import('../client/index.js');
-    globalThis.client = connect('../ws', { store: sessionStorage, name: 'test', keepUnsent: true });
+    const { connect, persist } = await import('../client/index.js');
+    globalThis.client = connect('../ws', { store: persist(sessionStorage, { unsent: true }), name: 'test' });
     globalThis.seen = [];
     client.subscribe('numbers', { since: 'start' }).on('message', ({ data }) => seen.push(data));
   });

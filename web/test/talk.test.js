@@ -47,7 +47,7 @@ test('the server is killed and started again: nothing is lost, nothing comes twi
   await bob.say('three from the other side');
   await ann.tick('pending');
   assert.match(await ann.page.textContent('#connection-text'), /^reconnecting/);
-  assert.match(await ann.page.textContent('#typing'), /is sent when the connection is back/);
+  assert.match(await ann.page.textContent('#typing'), /will be sent when reconnected/);
   await server.start();
   await ann.page.click('#connection-now').catch(() => {});
   await ann.connection('open');

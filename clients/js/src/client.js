@@ -1,26 +1,25 @@
-// The channel client: who it is, and what goes to which part. The protocol is docs/protocol.md.
+// The channel client: the session, and which part of the client handles which message. The protocol is docs/protocol.md.
 
 import { Emitter } from './emitter.js';
 import { ownEnvironment } from './environment.js';
 import { OffhookError } from './errors.js';
 import { Heartbeat } from './heartbeat.js';
 import { Connection } from './connection.js';
-import { Memory } from './memory.js';
 import { Outbox } from './outbox.js';
 import { decode, encode } from './payload.js';
-import { back, offsetOf, sameEpoch } from './position.js';
+import { back, isBefore } from './position.js';
 import { Questions } from './questions.js';
-import { Subscriptions } from './subscriptions.js';
+import { nameOf, Subscriptions } from './subscriptions.js';
 
 const SUBPROTOCOL = 'offhook.v1.json';
 
-/** Bytes in the socket above which nothing is added. 256 KiB: what is behind them could not overtake anyway. */
+/** Nothing is published while the socket holds this many unsent bytes. 256 KiB: more would only delay what has to be sent first. */
 const MOST_BUFFERED = 256 * 1024;
 
-/** A server that closed a connection for its flood of messages is left alone for the longest pause. */
+/** The least pause after the server closed the connection because of too many messages. 30 s: its rate limits have recovered by then. */
 const AFTER_FLOOD = 30_000;
 
-/** Opens a connection that comes back by itself. */
+/** Opens a connection and keeps it open. */
 export function connect(url, options) {
   return new Client(url, options);
 }
@@ -37,48 +36,52 @@ export class Client {
   #subscriptions;
   #nextId = 1;
   #token;
+  #info;
   #resume;
-  // The `id` of the `connect` under way, and what was in it.
+  // The `id` of the `connect` in flight, and the token that was in it.
   #connecting;
   #isOpen = false;
   #advice;
   #closing;
-  #pings = new Map();
+  // The ping in flight: its `id`, and when it was sent.
+  #pinged;
   #latency;
   #state = { name: 'connecting', attempt: 1 };
   #identity = {};
+  #isExplained = false;
 
   constructor(url, options = {}) {
     this.#options = options;
+    this.#info = options.info;
     this.#environment = options.environment ?? ownEnvironment(options.WebSocket);
     const name = options.name ?? `offhook:${typeof url === 'string' ? url : ''}`;
-    this.#memory = new Memory(options.store, name, this.#environment, (error) => this.#emitter.emit('warning', error));
+    this.#memory = options.store?.(name, this.#environment, (error) => queueMicrotask(() => this.#emitter.emit('warning', error)));
     this.#outbox = new Outbox(this.#environment, options.outbox, {
       send: (message) => (this.#hasRoom() ? this.#send({ type: 'publish', ...message }) : undefined),
-      more: () => options.keepUnsent && this.#memory.moreUnsent(() => this.#outbox.entries),
-      less: () => options.keepUnsent && this.#memory.lessUnsent(),
+      more: () => this.#memory?.moreUnsent(() => this.#outbox.entries),
+      less: () => this.#memory?.lessUnsent(),
       published: ({ message }, answer) => this.#emitter.emit('published', { ...summary(message), ...answer }),
       refused: ({ message }, error) => this.#emitter.emit('refused', { ...summary(message), error }),
     });
     this.#questions = new Questions(this.#environment, options.answerWithin, (message) => this.#send(message));
     this.#subscriptions = new Subscriptions(this.#environment, {
-      send: (message) => this.#send(message),
-      handled: (channel, position) => options.store && this.#memory.setPosition(channel, position),
+      send: (message, ids) => this.#send(message, ids),
+      handled: (name, position) => this.#memory?.setPosition(name, position),
     });
     this.#heartbeat = new Heartbeat(this.#environment, options.heartbeat, {
       ask: () => this.#ping(),
-      dead: () => this.#connection.abandon('nothing was heard'),
+      dead: () => this.#connection.abandon('no answer to a ping'),
     });
     this.#connection = this.#newConnection(url);
     this.#begin();
   }
 
-  /** `connecting`, `open`, `waiting` and `offline` (until `retryAt`), `closed` (why: `error`). */
+  /** `{ name }`: `connecting`, `open`, `waiting` or `offline` (until `retryAt`), or `closed` (with its `error`). */
   get state() {
     return this.#state;
   }
 
-  /** The name that other members see; the same on the next connection if it could be resumed. */
+  /** The name that other members see. It stays the same when the next connection resumes the session. */
   get session() {
     return this.#identity.session;
   }
@@ -87,12 +90,12 @@ export class Client {
     return this.#identity.user;
   }
 
-  /** Milliseconds there and back, as of the last ping. */
+  /** The round trip of the last ping in milliseconds. */
   get latency() {
     return this.#latency;
   }
 
-  /** What was published and not answered yet, oldest first. */
+  /** Publications that the server has not answered, oldest first. */
   get unsent() {
     return this.#outbox.entries.map(({ message, sentAt }) => ({ ...decode(message), tried: sentAt !== undefined }));
   }
@@ -105,57 +108,73 @@ export class Client {
     this.#emitter.off(type, listener);
   }
 
-  subscribe(channel, options = {}) {
+  /** Subscribes to a channel, to all channels of `{ filter }`, or to each of several channels with one request. */
+  subscribe(target, options = {}) {
     this.#checkIsOpen();
-    return this.#subscriptions.add(channel, options, this.#memory.position(channel));
+    const isMany = Array.isArray(target);
+    const targets = (isMany ? target : [target]).map((one) => (typeof one === 'string' ? { channel: one } : { filter: one.filter }));
+    const added = this.#subscriptions.add(targets, options, (name) => this.#memory?.position(name));
+    return isMany ? added : added[0];
   }
 
   async publish(channel, data, { key, tags, queue = true, unordered = false } = {}) {
     this.#checkIsOpen();
-    const message = { channel, ...encode(data), ...(tags && { tags }) };
-    if (!queue) return this.#outbox.addOnce({ ...message, key });
-    // What may be sent again has to have one.
+    const message = { channel, ...encode(data), key, tags };
+    if (!queue) return this.#outbox.addOnce(message);
+    // Without a key it could not be sent again.
     return this.#outbox.add({ ...message, key: key ?? this.#environment.uuid() }, { isUnordered: unordered });
   }
 
   async history(channel, { since, before, limit = 100 } = {}) {
-    this.#checkIsOpen();
-    const from = before === undefined ? since : back(before, limit + 1);
-    const answer = await this.#questions.ask({ type: 'history', channel, ...(from !== undefined && { since: from }), limit });
-    const { head, gap } = answer;
-    const earlier = (m) => before === undefined || (sameEpoch(m.position, before) && offsetOf(m.position) < offsetOf(before));
-    return { head, gap, messages: answer.messages.filter(earlier).map(decode) };
+    const read = (from) => this.#ask({ type: 'history', channel, ...from, limit });
+    const isEarlier = ({ position }) => !before || isBefore(position, before);
+    let answer = await read({ since, before });
+    // A server that does not know `before` gives the newest: read up to the position instead.
+    if (!answer.messages.every(isEarlier)) answer = await read({ since: back(before, limit + 1) });
+    return { ...answer, messages: answer.messages.filter(isEarlier).map(decode) };
   }
 
-  async presence(channel) {
-    this.#checkIsOpen();
-    const { members, total } = await this.#questions.ask({ type: 'presence', channel });
-    return { members, total };
+  /** Reads the state of a channel once: the newest message of each value of the tag `key`. */
+  async readState(channel, { since, limit } = {}) {
+    const answer = await this.#ask({ type: 'state', channel, since, limit });
+    return { ...answer, messages: answer.messages.map(decode) };
+  }
+
+  presence(channel) {
+    return this.#ask({ type: 'presence', channel });
+  }
+
+  /** Replaces what other members see of this session. */
+  async setInfo(info) {
+    this.#info = info;
+    await this.#ask({ type: 'presence_update', info });
   }
 
   async receipts(channel, position) {
-    this.#checkIsOpen();
-    const { received, subscribers, sessions = [] } = await this.#questions.ask({ type: 'receipts', channel, position });
+    const { received, subscribers, sessions = [] } = await this.#ask({ type: 'receipts', channel, position });
     return { received, subscribers, sessions };
   }
 
   async ack(channel, consumer, position) {
-    this.#checkIsOpen();
-    const answer = await this.#questions.ask({ type: 'ack', channel, consumer, ...(position !== undefined && { position }) });
-    return answer.position;
+    return (await this.#ask({ type: 'ack', channel, consumer, position })).position;
   }
 
-  /** The next subscription to this channel begins with its `since`, not where the last one was. */
-  forget(channel) {
-    this.#memory.forget(channel);
+  /** Asks the server's backend. Sent once: when the connection is lost before the answer, nobody knows whether it happened. */
+  async call(method, data = null, { deadline } = {}) {
+    return decode(await this.#ask({ type: 'call', method, ...encode(data), deadline_ms: deadline }, deadline ?? 10_000)).data;
   }
 
-  /** Does not wait for the next attempt; looks whether an open connection still lives. */
+  /** The next subscription to this channel or `{ filter }` begins at its `since`, not at the stored position. */
+  forget(target) {
+    this.#memory?.forget(typeof target === 'string' ? target : nameOf(target.filter));
+  }
+
+  /** Ends a wait; checks that an open connection is still alive. */
   reconnect() {
     this.#connection.hurry();
   }
 
-  /** For good. The session ends; what was not sent stays in the store. */
+  /** Closes for good and ends the session. Unsent publications stay in the store. */
   close() {
     this.#connection.stop(1000, '');
   }
@@ -170,50 +189,53 @@ export class Client {
     this.#token = typeof token === 'function' ? undefined : token;
     const settings = { url: isAsked ? ask : address(url), protocols: [SUBPROTOCOL], backoff, openWithin };
     return new Connection(this.#environment, settings, {
-      // The first question of the heartbeat is the `connect`: who accepts a connection and says no word is dead too.
+      // The heartbeat's first question is the `connect`: a server that accepts and does not answer counts as dead.
       opened: () => this.#heartbeat.start(),
       received: (data) => this.#received(data),
       ended: (end) => this.#ended(end),
       changed: (state) => this.#connectionChanged(state),
       woke: () => this.#heartbeat.ask(),
-      shown: () => this.#memory.takeSession(),
-      hidden: () => this.#memory.flush(),
+      shown: () => this.#memory?.takeSession(),
+      hidden: () => this.#memory?.flush(),
       leaving: () => this.#leaving(),
     });
   }
 
   #begin() {
-    const session = this.#options.store && this.#memory.takeSession();
+    const session = this.#memory?.takeSession();
     this.#resume = session?.resume;
     this.#subscriptions.unseal(session?.channels ?? []);
-    if (this.#options.keepUnsent) {
-      // Nobody waits for these promises any more: `published` and `refused` tell.
-      for (const { message, sentAt } of this.#memory.unsent()) this.#outbox.add(message, { sentAt }).catch(() => {});
-    }
-    // Whoever made this client attaches to it first.
+    // The page that had these promises is gone: the events `published` and `refused` report the answers.
+    for (const { message, sentAt } of this.#memory?.unsent() ?? []) this.#outbox.add(message, { sentAt }).catch(() => {});
+    // Later in this task, so that the caller can add listeners first.
     queueMicrotask(() => this.#state.name !== 'closed' && this.#connection.start());
   }
 
-  #sayWhoIAm() {
-    const resume = this.#resume;
+  #sendConnect() {
+    const resume = this.#resume || undefined;
     const positions = resume && this.#subscriptions.positions();
     this.#connecting = { resume };
-    this.#connecting.id = this.#send({ type: 'connect', token: this.#token, info: this.#options.info, resume, positions });
-    this.#pings.set(this.#connecting.id, this.#environment.now());
+    this.#connecting.id = this.#send({ type: 'connect', token: this.#token, info: this.#info, resume, ...positions, lineage: true });
+    this.#expectPong(this.#connecting.id);
   }
 
   #ping() {
-    if (this.#isOpen) this.#pings.set(this.#send({ type: 'ping' }), this.#environment.now());
-    else if (!this.#connecting) this.#sayWhoIAm();
+    if (this.#isOpen) this.#expectPong(this.#send({ type: 'ping' }));
+    else if (!this.#connecting) this.#sendConnect();
+  }
+
+  #expectPong(id) {
+    this.#pinged = { id, at: this.#environment.now() };
   }
 
   #hasRoom() {
     return this.#connection.socket?.bufferedAmount < MOST_BUFFERED;
   }
 
-  #send(message) {
-    const { type, ...rest } = message;
-    const id = this.#nextId++;
+  /** Sends a message; returns its `id`, the first of as many as its answers need. */
+  #send({ type, ...rest }, ids = 1) {
+    const id = this.#nextId;
+    this.#nextId += ids;
     const text = JSON.stringify({ type, id, ...rest });
     this.#emitter.emit('frame', { direction: 'out', text });
     this.#connection.send(text);
@@ -226,7 +248,7 @@ export class Client {
     try {
       this.#take(JSON.parse(text));
     } catch (cause) {
-      this.#emitter.emit('warning', new OffhookError('bad_message', `the server sent what can not be read: ${cause.message}`));
+      this.#emitter.emit('warning', new OffhookError('bad_message', `unreadable message: ${cause.message}`));
     }
   }
 
@@ -235,31 +257,33 @@ export class Client {
       case 'welcome': this.#welcomed(message); break;
       case 'token': this.#keepToken(message.resume); break;
       case 'published': this.#outbox.answered(message); break;
-      case 'history': case 'received': case 'acked': this.#questions.answered(message); break;
       case 'members': if (!this.#questions.answered(message)) this.#subscriptions.handle(message); break;
       case 'pong': this.#ponged(message.id); break;
       case 'error': this.#refused(message); break;
       case 'reconnect': this.#advised(message.after_ms); break;
       case 'closing': this.#closing = message.reason; break;
-      case 'subscribed': case 'unsubscribed': case 'message': case 'gap':
-      case 'live': case 'catching_up': case 'join': case 'leave':
+      case 'restored': this.#subscriptions.restored(); break;
+      case 'tell': this.#emitter.emit('tell', decode(message).data); break;
+      case 'subscribed': case 'unsubscribed': case 'message': case 'own': case 'gap':
+      case 'live': case 'catching_up': case 'join': case 'leave': case 'update':
         this.#subscriptions.handle(message);
         break;
-      default: // A newer server's: docs/protocol.md says that a client ignores types it doesn't know.
+      // The answer to a request, or a type that this client does not know and ignores (docs/protocol.md).
+      default: this.#questions.answered(message);
     }
   }
 
   #welcomed({ id, session, user, resume }) {
     if (id !== this.#connecting?.id) return;
-    const resumed = this.#connecting.resume !== undefined;
+    const resumed = !!this.#connecting.resume;
     this.#connecting = undefined;
     this.#isOpen = true;
     this.#ponged(id);
     this.#identity = { session, user };
     this.#subscriptions.opened(resumed);
     if (!resumed) this.#subscriptions.unseal([]);
-    // Empty: this session is too large for a token, and comes back with its positions.
-    this.#resume = resume || undefined;
+    // Empty: there is no token for this session, which comes back with its positions.
+    this.#resume = resume;
     this.#questions.opened();
     this.#outbox.opened();
     this.#changeState({ name: 'open', resumed });
@@ -271,10 +295,9 @@ export class Client {
   }
 
   #ponged(id) {
-    const sentAt = this.#pings.get(id);
-    if (sentAt === undefined) return;
-    this.#pings.clear();
-    this.#latency = this.#environment.now() - sentAt;
+    if (id !== this.#pinged?.id) return;
+    this.#latency = this.#environment.now() - this.#pinged.at;
+    this.#pinged = undefined;
     this.#emitter.emit('latency', this.#latency);
   }
 
@@ -285,25 +308,26 @@ export class Client {
   }
 
   #notWelcome(error) {
-    if (error.code === 'bad_token' && this.#connecting.resume !== undefined) {
+    if (error.code === 'bad_token' && this.#connecting.resume) {
       this.#resume = undefined;
-      this.#sayWhoIAm();
+      this.#sendConnect();
     } else if (error.retry === 'never') {
       this.#closeWith(error);
     } else {
-      this.#connection.abandon(error.code, { after: error.retryAfter });
+      this.#connection.abandon(error.code, error.retryAfter);
     }
   }
 
   #advised(ms) {
     const at = this.#environment.now() + ms;
-    const cancel = this.#environment.later(() => this.#connection.abandon('the server is going away', { after: 0 }), ms);
+    const cancel = this.#environment.later(() => this.#connection.abandon('the server goes away', 0), ms);
     this.#advice = { at, cancel };
   }
 
-  #ended({ code }) {
+  #ended({ code, url }) {
     const [advice, closing] = [this.#advice, this.#closing];
-    // RFC 6455 §7.4.1: 1009, a message too large. Sent again it would end the next connection too.
+    if (url !== undefined) this.#explain(url);
+    // RFC 6455 §7.4.1: 1009, message too big. Sent again it would end the next connection too.
     const dropped = code === 1009 && this.#outbox.dropLargest();
     this.#lost();
     if (advice) return { retry: true, after: Math.max(0, advice.at - this.#environment.now()) };
@@ -312,11 +336,18 @@ export class Client {
     return dropped ? { retry: true } : {};
   }
 
+  /** Asks once why a socket did not open. */
+  async #explain(url) {
+    if (this.#isExplained) return;
+    this.#isExplained = true;
+    const why = await this.#environment.explain?.(url).catch(() => {});
+    if (why) this.#emitter.emit('warning', new OffhookError('unreachable', why));
+  }
+
   #lost() {
     this.#advice?.cancel();
     this.#isOpen = false;
-    this.#advice = this.#closing = this.#connecting = undefined;
-    this.#pings.clear();
+    this.#advice = this.#closing = this.#connecting = this.#pinged = undefined;
     this.#heartbeat.stop();
     this.#outbox.lost();
     this.#questions.lost();
@@ -324,7 +355,7 @@ export class Client {
   }
 
   #connectionChanged(state) {
-    // Open is what the server has welcomed.
+    // The client is open once the server has sent `welcome`.
     if (state.name === 'open') return;
     if (state.name === 'closed') this.#closeWith(closedBy(state.end));
     else this.#changeState(state);
@@ -335,7 +366,7 @@ export class Client {
     this.#changeState({ name: 'closed', error });
     this.#connection.stop(1000, '');
     this.#lost();
-    this.#memory.flush();
+    this.#memory?.flush();
     const reason = error ?? new OffhookError('closed', 'the client was closed');
     this.#outbox.close(reason);
     this.#questions.close(reason);
@@ -348,10 +379,14 @@ export class Client {
   }
 
   #leaving() {
-    this.#memory.flush();
-    if (this.#options.store && this.#resume !== undefined) {
-      this.#memory.leaveSession({ resume: this.#resume, channels: this.#subscriptions.sealed });
-    }
+    this.#memory?.flush();
+    if (this.#resume) this.#memory?.leaveSession({ resume: this.#resume, channels: this.#subscriptions.sealed });
+  }
+
+  async #ask(message, once) {
+    this.#checkIsOpen();
+    const { type, id, channel, ...answer } = await this.#questions.ask(message, once);
+    return answer;
   }
 
   #checkIsOpen() {
@@ -359,20 +394,19 @@ export class Client {
   }
 }
 
-/** What says which publication it was. */
+/** What identifies a publication in an event. */
 function summary(message) {
   const { channel, key, data } = decode(message);
   return { channel, key, data };
 }
 
-/** Nothing for a client's own close. */
+/** The error of a close for good; none for a normal close. */
 function closedBy({ code, reason }) {
   if (code === 1000) return undefined;
-  const why = code === 4001 ? 'the session came back on another connection' : reason || 'no reason given';
-  return new OffhookError(code === 4001 ? 'replaced' : 'closed', `the connection was closed for good with ${code}: ${why}`);
+  return new OffhookError(code === 4001 ? 'replaced' : 'closed', `closed for good with ${code} ${reason}`);
 }
 
-/** An absolute `ws:` or `wss:` address; a page may leave out where it came from. */
+/** An absolute `ws:` or `wss:` address. In a page it may be relative. */
 function address(url) {
   const absolute = new URL(url, globalThis.location?.href);
   absolute.protocol = absolute.protocol.replace(/^http/, 'ws');

@@ -1,7 +1,7 @@
-// One socket after another to the same place: opens them, notices their end, waits, opens the next. It does
-// not look into messages and keeps none.
+// Keeps a WebSocket open: opens one, notices when it ends, waits, and opens the next. It does not look into messages and
+// keeps none.
 //
-//              ┌────────────── timer, online, shown ──────────────┐
+//              ┌──────── timer, online, focus, reconnect() ───────┐
 //              ▼                                                  │
 //   idle ─▶ connecting ──── opened ────▶ open ──── lost ────▶ waiting ◀─▶ offline
 //              └──────── failed, in time or not ──────────────────▲
@@ -9,7 +9,7 @@
 
 import { BACKOFF, isTemporary, pause } from './backoff.js';
 
-/** An opening handshake takes two round trips, three with TLS; who needs longer than 10 s gets no connection at all. */
+/** The limit for opening a socket. 10 s: a handshake takes two round trips, three with TLS, even on the slowest networks. */
 export const OPEN_WITHIN = 10_000;
 
 export class Connection {
@@ -19,21 +19,21 @@ export class Connection {
   #socket;
   #attempts = 0;
   #openedAt;
+  #url;
   #cancel = () => {};
   #unwatch = () => {};
   #state = { name: 'idle' };
-  // Attempts wait for an address: what came of an earlier one is nobody's any more.
+  // Counts attempts. An address that was looked up for an earlier attempt is ignored.
   #turn = 0;
-  // Not before this, whatever happens: the server said so.
+  // The server asked for this pause; nothing shortens it.
   #notBefore = 0;
-  #binaryType;
 
   /**
-   * @param environment time, chance, sockets, news of the network
-   * @param settings `url` (text, or a function for each attempt), `protocols`, `backoff`, `openWithin`
-   * @param owner `opened()`, `received(data)`, `ended(end)`, `changed(state)`; if it likes `woke()`,
-   *   `failed(event)`, `shown()`, `hidden()`, `leaving()`. `ended` may return
-   *   `{ retry: boolean, after: ms, atLeast: ms }` to overrule what the code says
+   * @param environment time, randomness, sockets and network events
+   * @param settings `url` (a string, or a function that is called for each attempt), `protocols`, `backoff`, `openWithin`
+   * @param owner callbacks `opened()`, `received(data)`, `ended(end)`, `changed(state)`; optionally `created(socket)`, `woke()`,
+   *   `failed(event)`, `shown()`, `hidden()`, `leaving()`. `ended` may return `{ retry: boolean, after: ms, atLeast: ms }`, which takes
+   *   precedence over the close code
    */
   constructor(environment, { url, protocols, backoff = {}, openWithin = OPEN_WITHIN }, owner) {
     this.#environment = environment;
@@ -41,23 +41,8 @@ export class Connection {
     this.#owner = owner;
   }
 
-  /** `{ name, … }`: see the drawing; `waiting` and `offline` have `retryAt`, `closed` has its `end`. */
-  get state() {
-    return this.#state;
-  }
-
   get socket() {
     return this.#socket;
-  }
-
-  /** What binary messages come as; the socket's own default when it was not said. */
-  get binaryType() {
-    return this.#binaryType ?? this.#socket?.binaryType;
-  }
-
-  set binaryType(type) {
-    this.#binaryType = type;
-    if (this.#socket) this.#socket.binaryType = type;
   }
 
   start() {
@@ -78,19 +63,20 @@ export class Connection {
     this.#socket.send(data);
   }
 
-  /** Something says that it may go well now: no more waiting, or a look at whether the connection still lives. */
+  /** An attempt may succeed now: ends a wait, or checks that an open connection is still alive. */
   hurry() {
     if (this.#state.name === 'open') this.#owner.woke?.();
+    // Otherwise the wait ends at `#notBefore` by itself.
     else if (this.#isWaiting() && this.#environment.now() >= this.#notBefore) this.#attempt();
-    else if (this.#isWaiting()) this.#wait(this.#notBefore - this.#environment.now());
   }
 
-  /** Gives this socket up, since nothing is heard of it, or to open a new one after a pause. */
-  abandon(reason, { after, code = 4000 } = {}) {
+  /** Drops this socket, because it is silent or because the server asked for a new connection, and opens the next after a pause. */
+  abandon(reason, after) {
     if (!this.#socket) return;
     const socket = this.#letGo();
-    // Not waited for: over a dead network the closing handshake takes as long as nobody wants to wait.
-    socket.close(code, reason);
+    // Do not wait for the closing handshake: over a dead network it would run into the browser's own long timeout.
+    // Not 1000, which would end the session.
+    socket.close(4000, reason);
     this.#lost({ code: 1006, reason, wasClean: false }, after);
   }
 
@@ -125,14 +111,15 @@ export class Connection {
   #open(url) {
     let socket;
     try {
-      socket = this.#environment.open(String(url), this.#settings.protocols);
+      this.#url = String(url);
+      socket = this.#environment.open(this.#url, this.#settings.protocols);
     } catch (error) {
-      // A SyntaxError: this address will never do.
+      // A SyntaxError: the address is invalid and stays so.
       this.#end({ code: 1006, reason: error.message, wasClean: false, error });
       return;
     }
-    if (this.#binaryType !== undefined) socket.binaryType = this.#binaryType;
     this.#socket = socket;
+    this.#owner.created?.(socket);
     socket.onopen = () => this.#opened();
     socket.onmessage = ({ data }) => this.#owner.received(data);
     socket.onerror = (event) => this.#owner.failed?.(event);
@@ -155,14 +142,14 @@ export class Connection {
     this.#lost({ code: 1006, reason, wasClean: false, error });
   }
 
-  /** The socket, whose events concern nobody any more. */
+  /** Detaches the socket; its events are ignored from now on. */
   #letGo() {
     const socket = this.#socket;
     this.#socket = undefined;
     this.#cancel();
     this.#turn += 1;
     if (socket) {
-      // An `error` without a listener ends the process in some WebSockets for Node.
+      // Some WebSocket implementations for Node end the process on an `error` without a listener.
       socket.onopen = socket.onmessage = socket.onclose = null;
       socket.onerror = () => {};
     }
@@ -171,9 +158,11 @@ export class Connection {
 
   #lost(end, after) {
     const now = this.#environment.now();
+    const url = this.#openedAt === undefined ? this.#url : undefined;
     if (this.#openedAt !== undefined && now - this.#openedAt >= this.#settings.backoff.stable) this.#attempts = 0;
     this.#openedAt = undefined;
-    const verdict = this.#owner.ended(end) ?? {};
+    // `url`: no socket could be opened there.
+    const verdict = this.#owner.ended({ ...end, url }) ?? {};
     if (this.#state.name === 'closed') return;
     if (!(verdict.retry ?? isTemporary(end.code))) {
       this.#end(end);
@@ -194,7 +183,7 @@ export class Connection {
   }
 
   #networkFound() {
-    // What was sent into the network before waits for longer and longer: a new attempt is there sooner.
+    // An attempt that began without a network retransmits at growing intervals; a new attempt succeeds sooner.
     if (this.#state.name !== 'connecting') this.hurry();
     else {
       this.#letGo()?.close();
@@ -204,7 +193,7 @@ export class Connection {
 
   #networkLost() {
     if (this.#isWaiting()) this.#change({ ...this.#state, name: 'offline' });
-    // It may be another network that is gone: a look at whether the connection still lives says.
+    // Another network interface may have gone down: check whether this connection is still alive.
     else if (this.#state.name === 'open') this.#owner.woke?.();
   }
 

@@ -1,8 +1,8 @@
-/** Who listens to what. A listener that throws spoils nothing for the others. */
+/** Event listeners by type. A listener that throws does not keep the others from being called. */
 export class Emitter {
   #listeners = new Map();
 
-  /** Calls `listener` for each event of this type; gives a function that stops it. */
+  /** Calls `listener` for each event of this type. Returns a function that removes it. */
   on(type, listener) {
     const listeners = this.#listeners.get(type) ?? new Set();
     this.#listeners.set(type, listeners.add(listener));
@@ -18,14 +18,9 @@ export class Emitter {
       try {
         listener(event);
       } catch (error) {
-        // Its own stack shows whose it is; the connection must go on.
-        reportError(error);
+        // Reported like an uncaught error; the connection is not affected.
+        queueMicrotask(() => { throw error; });
       }
     }
   }
-}
-
-function reportError(error) {
-  if (typeof globalThis.reportError === 'function') globalThis.reportError(error);
-  else queueMicrotask(() => { throw error; });
 }

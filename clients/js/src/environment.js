@@ -1,18 +1,18 @@
-// What the outside gives: time, chance, sockets and the news of the network. Tests give a simulated one.
+// Everything the client takes from its surroundings: time, randomness, sockets and network events. Tests pass a simulated one.
 
-/** The longest that setTimeout can wait; it would fire at once beyond that. */
+/** The longest delay that setTimeout accepts; a longer one fires at once. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
 /**
- * The page or the process this runs in.
- * @param {typeof WebSocket} [WebSocketClass] for Node before 22, which has none of its own
+ * The environment of the page or process that this runs in.
+ * @param {typeof WebSocket} [WebSocketClass] required in Node before 22, which has no WebSocket of its own
  */
 export function ownEnvironment(WebSocketClass = globalThis.WebSocket) {
   if (!WebSocketClass) {
-    throw new TypeError('there is no WebSocket here: give one, { WebSocket: (await import("ws")).WebSocket }');
+    throw new TypeError('no WebSocket here; pass that of the package ws: { WebSocket }');
   }
   return {
-    // Not performance.now(): it stands still while some machines sleep, and sleep has to be noticed.
+    // Not performance.now(): on some systems it stops while the machine sleeps, and sleep has to be noticed.
     now: () => Date.now(),
     random: () => Math.random(),
     uuid,
@@ -23,31 +23,33 @@ export function ownEnvironment(WebSocketClass = globalThis.WebSocket) {
     },
     isOnline: () => globalThis.navigator?.onLine !== false,
     watch,
+    // Loaded only when a connection fails, so that it costs nothing when none does.
+    explain: async (url) => (await import('./explain.js')).explain(url),
   };
 }
 
-// crypto.randomUUID is there on secure origins only.
+// crypto.randomUUID exists on secure origins only, and Node 18 has no global crypto at all. The key has to be unique, not secret.
 function uuid() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  const bytes = new Uint8Array(16).map(() => Math.random() * 256);
+  globalThis.crypto?.getRandomValues(bytes);
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
 /**
- * Calls `online`, `offline`, `shown` (the page is looked at again), `hidden` (it may be frozen or discarded
- * any time) and `leaving` (it is reloaded, or gone). Gives a function that stops it.
+ * Calls `online`, `offline`, `shown` (the page is visible again or has the focus), `hidden` (it may be frozen or discarded at
+ * any time) and `leaving` (it is being unloaded). Returns a function that stops it.
  */
 function watch({ online, offline, shown, hidden, leaving }) {
   const { document } = globalThis;
   if (typeof globalThis.addEventListener !== 'function') return () => {};
   const visibility = () => (document.visibilityState === 'visible' ? shown() : hidden());
-  // `pageshow` also comes when a page is taken out of the back-forward cache, its sockets closed.
-  const listeners = [
-    [globalThis, 'online', online], [globalThis, 'offline', offline],
-    [globalThis, 'pageshow', shown], [globalThis, 'pagehide', leaving],
-    ...(document ? [[document, 'visibilitychange', visibility], [document, 'resume', shown]] : []),
-  ];
-  for (const [target, type, listener] of listeners) target.addEventListener(type, listener);
-  return () => {
-    for (const [target, type, listener] of listeners) target.removeEventListener(type, listener);
+  const listening = new AbortController();
+  const listen = (target, listeners) => {
+    for (const type in listeners) target?.addEventListener(type, listeners[type], listening);
   };
+  // `pageshow` also fires when a page is restored from the back-forward cache, where its sockets were closed.
+  listen(globalThis, { online, offline, focus: shown, pageshow: shown, pagehide: leaving });
+  // `resume` fires after the browser froze the page.
+  listen(document, { visibilitychange: visibility, resume: shown });
+  return () => listening.abort();
 }

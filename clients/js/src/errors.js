@@ -1,7 +1,7 @@
 /**
- * What was refused or did not happen. `code` is the protocol's (docs/protocol.md) or one of the client's own:
- * `closed`, `offline`, `queue_full`, `too_large`, `timed_out`, `unsubscribed`. `retry` is `never`, `later`
- * or `reconnect`.
+ * A request that was refused or could not be made. `code` is one of the protocol's (docs/protocol.md) or of the client's own:
+ * `closed`, `offline`, `queue_full`, `timed_out`, `too_large`, `replaced`, `bad_message`, `unreachable`. `retry` is `never`,
+ * `later` or `reconnect`.
  */
 export class OffhookError extends Error {
   constructor(code, message, { retry = 'never', retryAfter } = {}) {
@@ -12,7 +12,7 @@ export class OffhookError extends Error {
     this.retryAfter = retryAfter;
   }
 
-  /** From an `error`, or an `unsubscribed` that the server sent unasked. */
+  /** From an `error` message, or from an `unsubscribed` that the server sent without being asked. */
   static from({ code, message, retry, retry_after_ms: retryAfter }) {
     return new OffhookError(String(code), String(message), { retry, retryAfter });
   }

@@ -1,17 +1,17 @@
-// Is somebody still there? A connection over a network that is gone says nothing; so does a quiet one. The browser
-// answers the server's pings by itself and tells nobody, so the client asks on its own.
+// Detects dead connections. A connection whose network is gone is as silent as an idle one, and a browser does not show a page
+// the WebSocket pings it answers, so the client sends messages of its own that the server answers.
 
 /** Defaults, each with its reason. */
 export const HEARTBEAT = {
-  /** Ask after this much silence. 25 s: below the 30 s after which the most impatient gateways forget a connection. */
+  /** Ask after this much silence. 25 s: below the 30 s after which the strictest proxies drop an idle connection. */
   every: 25_000,
-  /** Without an answer for this long the connection is dead. 10 s: longer than a phone's radio needs to wake. */
+  /** Without an answer within this time the connection is dead. 10 s: longer than a phone's radio needs to wake. */
   within: 10_000,
-  /** The same when something says that the connection may be gone: the machine woke, the network changed. */
+  /** The same after the machine woke or the network changed. 4 s: the connection is probably gone, and somebody is waiting. */
   withinAfterWaking: 4_000,
 };
 
-/** A timer that comes this much too late was held up by sleep: nothing could have been heard meanwhile. */
+/** A timer that fires this late was delayed by sleep, during which nothing could be received. */
 const SLEPT = 3_000;
 
 export class Heartbeat {
@@ -22,14 +22,14 @@ export class Heartbeat {
   #heardAt = 0;
   #isAwaiting = false;
 
-  /** @param owner `ask()` sends something that is answered; `dead()` is told when it is not */
+  /** @param owner `ask()` sends a message that the server answers; `dead()` is called when no answer came in time */
   constructor(environment, settings, owner) {
     this.#environment = environment;
     this.#settings = { ...HEARTBEAT, ...settings };
     this.#owner = owner;
   }
 
-  /** There is a connection: somebody has to say something first. */
+  /** A connection was opened. The first question has to be answered within the normal time. */
   start() {
     this.heard();
     this.ask(this.#settings.within);
@@ -39,13 +39,13 @@ export class Heartbeat {
     this.#cancel();
   }
 
-  /** Whatever came: somebody is there. */
+  /** A message was received. */
   heard() {
     this.#heardAt = this.#environment.now();
     this.#isAwaiting = false;
   }
 
-  /** Asks at once. */
+  /** Asks now. */
   ask(within = this.#settings.withinAfterWaking) {
     this.#isAwaiting = true;
     this.#at(within, (slept) => this.#judge(slept));

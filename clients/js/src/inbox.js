@@ -1,6 +1,6 @@
-// The events of one subscription between the connection and a reader that takes them one by one.
+// Queues the events of one subscription for an asynchronous iterator.
 
-/** Above this many events the subscription pauses, and reads on from the channel's history later. */
+/** With this many events queued the subscription pauses; later it goes on from the channel's history. 1,000: a second of a very busy channel. */
 export const MOST = 1_000;
 
 export class Inbox {
@@ -10,7 +10,7 @@ export class Inbox {
   #owner;
   #handled;
 
-  /** @param owner `full()` and `empty()` say when to pause and go on, `handled(event)`, `left()` */
+  /** @param owner callbacks `full()` (pause), `empty()` (go on), `handled(event)` and `left()` (the loop ended early) */
   constructor(owner) {
     this.#owner = owner;
   }
@@ -26,13 +26,13 @@ export class Inbox {
     if (this.#events.length === MOST) this.#owner.full();
   }
 
-  /** Nothing more comes; with an error the reader's loop throws it after what is still here. */
+  /** No more events follow. With an error, the reader's loop throws it after the queued events. */
   end(error) {
     this.#end = { error };
     for (const reader of this.#waiting.splice(0)) this.#finish(reader);
   }
 
-  /** What `for await` uses. Whoever asks for the next event has handled the one before. */
+  /** For `for await`. Asking for the next event means that the one before was handled. */
   iterator() {
     return {
       next: () => new Promise((resolve, reject) => this.#next({ resolve, reject })),
@@ -58,7 +58,7 @@ export class Inbox {
 
   #finish({ resolve, reject }) {
     const { error } = this.#end;
-    // The second time the loop is over anyway.
+    // The error is thrown once.
     this.#end = {};
     if (error) reject(error);
     else resolve({ value: undefined, done: true });

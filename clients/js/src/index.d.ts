@@ -1,25 +1,38 @@
-/** Anything that JSON can say. */
+// Needs neither the DOM's types nor Node's: what the client takes of them is described here by its shape.
+
+/** Any JSON value. */
 export type Json = string | number | boolean | null | readonly Json[] | { readonly [name: string]: Json };
 
-/** What a publication carries; bytes travel in base64. */
+/** The data of a publication. Bytes are sent as base64. */
 export type Data = Json | ArrayBuffer | ArrayBufferView;
 
-/** Where in a channel's stream: keep it, give it back, compare it for equality only. */
+/** A place in a channel's stream. Opaque: keep it, pass it back, compare it for equality only. */
 export type Position = string;
 
-/** Where a subscription, or a history, begins. */
-export type Since = 'now' | 'start' | { last: number } | Position;
+/** Where a subscription begins. `state`: with the newest message of each value of the tag `key`, in a channel that keeps state. */
+export type Since = 'now' | 'start' | 'state' | { last: number } | Position;
 
-/** What `sessionStorage` and `localStorage` do. */
-export interface Store {
+/** The interface of `sessionStorage` and `localStorage`. */
+export interface Storage {
   getItem(key: string): string | null;
   setItem(key: string, value: string): void;
   removeItem(key: string): void;
 }
 
-type Url = string | URL | (() => string | URL | Promise<string | URL>);
+/** Made by `persist`. */
+export type Store = { readonly __store: never };
 
-/** Anything with the constructor of a WebSocket, such as that of the `ws` package. */
+/**
+ * Keeps positions and the session over a reload of the page: `connect('/ws', { store: persist(sessionStorage) })`. With `unsent`,
+ * publications without an answer are kept too.
+ */
+export function persist(storage: Storage, options?: { unsent?: boolean }): Store;
+
+/** A `URL`, or anything else that becomes an address as a string. */
+type Address = string | { readonly href: string };
+type Url = Address | (() => Address | Promise<Address>);
+
+/** A class with the constructor of WebSocket, such as that of the package `ws`. */
 type WebSocketClass = new (url: string, protocols?: string | string[]) => {
   binaryType: string;
   send(data: any): void;
@@ -27,43 +40,41 @@ type WebSocketClass = new (url: string, protocols?: string | string[]) => {
 };
 
 export interface Backoff {
-  /** The bound of the first wait, in ms. Default 1,000. */
+  /** The bound of the first wait in milliseconds. Default 500. */
   first?: number;
-  /** It doubles up to this. Default 30,000. */
+  /** The bound doubles up to this. Default 10,000. */
   cap?: number;
-  /** A connection that was open for this long makes it start anew. Default 30,000. */
+  /** A connection that was open for this long resets the bound. Default 5,000. */
   stable?: number;
 }
 
 export interface Heartbeat {
-  /** Ask after this much silence, in ms. Default 25,000. */
+  /** Ask after this much silence, in milliseconds. Default 25,000. */
   every?: number;
   /** Without an answer for this long the connection is dead. Default 10,000. */
   within?: number;
-  /** The same after sleep, or when the network changed. Default 4,000. */
+  /** The same after sleep or a change of the network. Default 4,000. */
   withinAfterWaking?: number;
 }
 
 export interface Options {
-  /** What the server's authentication asks for; a function is asked for each connection. */
+  /** The token for the server's authentication. A function is called for each connection. */
   token?: string | (() => string | Promise<string>);
-  /** What other members shall see of a session that authentication says nothing about. */
+  /** What other members see of this session, unless authentication says it. */
   info?: Json;
-  /** Keeps positions and the session over a reload: give `sessionStorage`. Without it they are this page's. */
+  /** `persist(sessionStorage)` keeps positions and the session over a reload of the page. */
   store?: Store;
-  /** With `store`: what was published and not answered outlives the page too. */
-  keepUnsent?: boolean;
-  /** The prefix of the store's keys. Default `offhook:` and the address. */
+  /** The prefix of the keys in the store. Default `offhook:` and the address. */
   name?: string;
   backoff?: Backoff;
   heartbeat?: Heartbeat;
-  /** What may wait for a connection: default 1,000 publications of together 1 MiB, 32 of them sent and unanswered. */
+  /** Limits of unanswered publications. Default: 1,000 with 1 MiB together, 32 of them sent, each for at most 50 minutes. */
   outbox?: { count?: number; size?: number; inFlight?: number; giveUpAfter?: number };
-  /** A socket has to open within so many ms. Default 10,000. */
+  /** The limit for opening a socket in milliseconds. Default 10,000. */
   openWithin?: number;
-  /** A question (history, presence, receipts) is given up after so many ms. Default 20,000. */
+  /** The limit for an answer (history, presence, receipts, …) in milliseconds. Default 20,000. */
   answerWithin?: number;
-  /** For Node before 22, which has none: the `ws` package's. */
+  /** For Node before 22, which has no WebSocket: the one of the package `ws`. */
   WebSocket?: WebSocketClass;
 }
 
@@ -71,9 +82,17 @@ export interface Message<T = any> {
   type: 'message';
   channel: string;
   position: Position;
-  /** JSON as it was published; a `Uint8Array` if those were bytes. */
+  /** The position of the message before, where it is not one offset less in the same epoch. */
+  previous?: Position;
+  /** The number of the subscription, if it has one. */
+  subscription?: number;
+  /** For a filter: the position of the subscription after this message. */
+  at?: Position;
+  /** A value of the channel's state rather than a message of the stream. */
+  state?: true;
+  /** JSON as it was published, or a `Uint8Array`. */
   data: T;
-  /** Who published, unless the server itself did; a stranger has no `user`. */
+  /** The publisher; missing when the server published. An anonymous session has no `user`. */
   user?: string;
   session?: string;
   key?: string;
@@ -82,16 +101,22 @@ export interface Message<T = any> {
   time: number;
 }
 
+/** With `echo: false`: this session's own message, without its data. */
+export interface Own { type: 'own'; channel: string; position: Position; at?: Position }
+
 /** The messages after `from`, up to and including `to`, do not come. */
 export interface Gap {
   type: 'gap';
   channel: string;
+  subscription?: number;
   from: Position;
   to: Position;
   reason:
-    | 'epoch_changed' | 'evicted_by_size' | 'evicted_by_age' | 'damaged' | 'unknown_position' | 'dropped' | 'conflated'
+    | 'epoch_changed' | 'evicted_by_size' | 'evicted_by_age' | 'damaged' | 'unknown_position' | 'dropped' | 'conflated' | 'diverged' | 'state'
     /** The client's own: a hole that the server did not announce. */
     | 'unannounced';
+  /** With `diverged`: messages after this position that came before are no longer part of the stream. */
+  agreed?: Position;
 }
 
 export interface Member {
@@ -100,30 +125,36 @@ export interface Member {
   info?: any;
 }
 
-/** Begins with each connection; `live`: nothing is missing. `resumed`: the session's, not asked for anew. */
-export interface Subscribed { type: 'subscribed'; channel: string; position: Position; live: boolean; resumed: boolean }
+/** A filter's events have a `filter` instead of a `channel`. */
+interface OfSubscription { channel: string; filter?: string; subscription?: number; position: Position }
+/** On each connection. `live`: nothing is missing. `resumed`: the server restored the subscription with the session. */
+export interface Subscribed extends OfSubscription { type: 'subscribed'; live: boolean; resumed: boolean }
 /** Everything that was missing has come. */
-export interface Live { type: 'live'; channel: string; position: Position }
-/** This connection reads too slowly, and gets what it missed from what is kept. */
-export interface CatchingUp { type: 'catching_up'; channel: string; position: Position }
+export interface Live extends OfSubscription { type: 'live' }
+/** This connection reads too slowly and gets what it missed from the channel's history. */
+export interface CatchingUp extends OfSubscription { type: 'catching_up' }
 export interface Join extends Member { type: 'join'; channel: string }
 export interface Leave extends Member { type: 'leave'; channel: string }
-/** Comes unasked after joins and leaves were left out: it replaces what was known. */
+/** A member replaced its `info`. */
+export interface Update extends Member { type: 'update'; channel: string }
+/** Comes unasked after joins and leaves were left out. Replaces what was known. */
 export interface Members { type: 'members'; channel: string; members: Member[]; total: number }
-/** With an `error`: the server ended it. To callbacks only; a loop ends, or throws the error. */
+/** With an `error` if the server ended it. Only for listeners: a loop ends, or throws the error. */
 export interface Ended { type: 'ended'; channel: string; error?: OffhookError }
 
-export type ChannelEvent<T = any> = Subscribed | Message<T> | Live | CatchingUp | Gap | Join | Leave | Members;
+export type ChannelEvent<T = any> = Subscribed | Message<T> | Own | Live | CatchingUp | Gap | Join | Leave | Update | Members;
 type ListenedEvent<T> = ChannelEvent<T> | Ended;
 type EventOf<T, Type> = Extract<ListenedEvent<T>, { type: Type }>;
 
-/** One channel. Read it with callbacks, attached in the same turn as `subscribe`, or with one `for await`. */
+/** Read it with listeners, added in the same task as `subscribe`, or with one `for await`. */
 export interface Subscription<T = any> extends AsyncIterable<ChannelEvent<T>> {
+  /** Missing for a filter. */
   readonly channel: string;
+  readonly filter?: string;
   readonly state: 'waiting' | 'catching_up' | 'live' | 'paused' | 'ended';
-  /** That of the last message that was handled. */
+  /** The position of the last message that was handled. */
   readonly position?: Position;
-  /** Gives a function that stops it. */
+  /** Returns a function that removes the listener. */
   on<Type extends ListenedEvent<T>['type']>(type: Type, listener: (event: EventOf<T, Type>) => void): () => void;
   off<Type extends ListenedEvent<T>['type']>(type: Type, listener: (event: EventOf<T, Type>) => void): void;
   unsubscribe(): void;
@@ -131,72 +162,87 @@ export interface Subscription<T = any> extends AsyncIterable<ChannelEvent<T>> {
 
 export type State =
   | { name: 'connecting'; attempt: number }
-  /** `resumed`: with the session of the connection before. */
+  /** `resumed`: with the session of the previous connection. */
   | { name: 'open'; resumed: boolean }
-  /** `offline`: the browser says that there is no network. The next attempt is at `retryAt` all the same. */
+  /** `offline`: the browser reports no network. The next attempt is made at `retryAt` all the same. */
   | { name: 'waiting' | 'offline'; retryAt: number; attempt: number; end?: { code: number; reason: string } }
-  /** For good; without an `error` by `close()`, or by the server with 1000. */
+  /** For good. Without an `error` after `close()`, or when the server closed with 1000. */
   | { name: 'closed'; error?: OffhookError };
 
 export interface Published { position: Position; duplicate: boolean }
 export interface Unsent { channel: string; data: any; key: string; tags?: Record<string, string>; tried: boolean }
-export interface History { head: Position; gap?: Gap['reason']; messages: Omit<Message, 'type' | 'channel'>[] }
-/** `sessions` names some of those who have it, where the channel keeps presence. */
+/** `more`: with `before`, the channel keeps older messages. */
+export interface History { head: Position; gap?: Gap['reason']; more?: boolean; messages: Omit<Message, 'type' | 'channel'>[] }
+/** `sessions` names some of those that have the message, where the channel keeps presence. */
 export interface Receipts { received: number; subscribers: number; sessions: string[] }
 
 export interface ClientEvents {
   state: State;
-  /** The answer to any publication, also to one from before a reload. */
+  /** A publication was stored, also one from before a reload. */
   published: Published & { channel: string; key: string; data: any };
   refused: { channel: string; key: string; data: any; error: OffhookError };
   latency: number;
   frame: { direction: 'in' | 'out'; text: string };
-  /** Something that spoils nothing: a store that is full, a message that can't be read. */
+  /** Data that the server's backend sent to this session alone. */
+  tell: any;
+  /** A problem that ends nothing: a full store, an unreadable message, or, with the code `unreachable`, why no socket opens. */
   warning: Error;
 }
+
+export interface SubscribeOptions { since?: Since; presence?: boolean; echo?: boolean }
 
 export interface Client {
   readonly state: State;
   /** The name that other members see. */
   readonly session?: string;
   readonly user?: string;
-  /** Milliseconds there and back, as of the last ping. */
+  /** The round trip of the last ping in milliseconds. */
   readonly latency?: number;
-  /** What was published and not answered yet, oldest first. */
+  /** Publications without an answer, oldest first. */
   readonly unsent: Unsent[];
   on<Type extends keyof ClientEvents>(type: Type, listener: (event: ClientEvents[Type]) => void): () => void;
   off<Type extends keyof ClientEvents>(type: Type, listener: (event: ClientEvents[Type]) => void): void;
-  /** Begins at `since` (default `now`), or after the position that the store has. */
-  subscribe<T = any>(channel: string, options?: { since?: Since; presence?: boolean }): Subscription<T>;
+  /** Begins at `since` (default `now`), or after the position in the store. `echo: false`: own messages come as `own`. */
+  subscribe<T = any>(channel: string, options?: SubscribeOptions): Subscription<T>;
+  /** All channels that match: `+` stands for one part between slashes, `#` at the end for all further parts. */
+  subscribe<T = any>(filter: { filter: string }, options?: SubscribeOptions): Subscription<T>;
+  /** Each of several channels, requested with one message. */
+  subscribe<T = any>(channels: readonly string[], options?: SubscribeOptions): Subscription<T>[];
   /**
-   * Kept once the server has it, over as many connections as that takes. In a channel one is under way at a time, so
-   * that they stay in order; `unordered`: not this one. `queue: false`: now and once, or not at all.
+   * Resolves once the server has stored it, over as many connections as that takes. Each channel has one publication in flight,
+   * which keeps them in order, except `unordered` ones. `queue: false`: sent now and once, or rejected.
    */
   publish(
     channel: string,
     data: Data,
     options?: { key?: string; tags?: Record<string, string>; queue?: boolean; unordered?: boolean },
   ): Promise<Published>;
-  /** Reads once: the newest, those after `since`, or the newest of those before `before`. */
-  history(channel: string, options?: { since?: Since; before?: Position; limit?: number }): Promise<History>;
+  /** Reads once: the newest messages, those after `since`, or the newest of those before `before`, oldest first. */
+  history(channel: string, options?: { since?: Exclude<Since, 'state'>; before?: Position; limit?: number }): Promise<History>;
+  /** Reads a channel's state once: the newest message of each value of the tag `key`. */
+  readState(channel: string, options?: { since?: Position; limit?: number }): Promise<History>;
   presence(channel: string): Promise<{ members: Member[]; total: number }>;
-  /** How many WebSockets have everything up to `position`. Asking may set it off: ask again a moment later. */
+  /** Replaces what other members see of this session. */
+  setInfo(info: Json): Promise<void>;
+  /** How many WebSockets have everything up to `position`. Asking may make the server find out: ask again a moment later. */
   receipts(channel: string, position: Position): Promise<Receipts>;
-  /** Has the server remember that a consumer has done everything up to `position`; gives what it remembers. */
+  /** Stores on the server that a consumer has done everything up to `position`. Returns what the server has stored. */
   ack(channel: string, consumer: string, position?: Position): Promise<Position | undefined>;
-  /** The next subscription begins with its `since`, not with the position that the store has. */
-  forget(channel: string): void;
-  /** Ends a wait; looks whether an open connection still lives. */
+  /** Calls the server's backend, once. If the connection is lost before the answer, it rejects with `offline`. Default deadline 10,000 ms. */
+  call<T = any>(method: string, data?: Data, options?: { deadline?: number }): Promise<T>;
+  /** The next subscription begins at its `since`, not at the position in the store. */
+  forget(target: string | { filter: string }): void;
+  /** Ends a wait; checks that an open connection is still alive. */
   reconnect(): void;
-  /** For good: the session ends. */
+  /** Closes for good and ends the session. */
   close(): void;
 }
 
-/** Opens a connection that comes back by itself. In a page the address may be relative: `/ws`. */
+/** Opens a connection and keeps it open. In a page the address may be relative: `/ws`. */
 export function connect(url: Url, options?: Options): Client;
 
 export class OffhookError extends Error {
-  /** The protocol's, or `closed`, `offline`, `queue_full`, `too_large`, `timed_out`, `replaced`, `bad_message`. */
+  /** One of the protocol's, or `closed`, `offline`, `queue_full`, `too_large`, `timed_out`, `replaced`, `bad_message`, `unreachable`. */
   readonly code: string;
   readonly retry: 'never' | 'later' | 'reconnect';
   /** Milliseconds. */
@@ -206,18 +252,29 @@ export class OffhookError extends Error {
 export interface RawOptions {
   backoff?: Backoff;
   openWithin?: number;
-  /** What may wait for a connection. Default 1 MiB. */
+  /** Bytes queued while there is no connection. Default 1 MiB. */
   maxQueuedBytes?: number;
-  /** Without one a dead connection is noticed when the system does. `message` has to be answered by something. */
+  /** Without it, a dead connection is noticed when the system notices. The server has to answer `message` with any message. */
   heartbeat?: Heartbeat & { message: string };
   WebSocket?: WebSocketClass;
 }
 
+/** What its listeners need of an `Event`. */
+interface SocketEvent { readonly type: string }
+interface SocketEvents {
+  open: SocketEvent;
+  message: SocketEvent & { readonly data: any };
+  error: SocketEvent;
+  close: SocketEvent & { readonly code: number; readonly reason: string; readonly wasClean: boolean };
+  waiting: SocketEvent & { readonly retryAt: number; readonly attempt: number };
+}
+type SocketListener<E> = ((event: E) => void) | { handleEvent(event: E): void };
+
 /**
- * A WebSocket that comes back, for servers that do not speak Offhook's protocol. `readyState` is CONNECTING
- * while it is away; `close` comes with each loss, then `waiting` (with `retryAt`), then `open`.
+ * A WebSocket that reconnects, for servers that do not speak Offhook's protocol. `readyState` is CONNECTING while there is no
+ * connection. `close` fires with each loss, then `waiting` (with `retryAt`), then `open`. An `EventTarget`.
  */
-export class ReconnectingWebSocket extends EventTarget {
+export class ReconnectingWebSocket {
   static readonly CONNECTING: 0;
   static readonly OPEN: 1;
   static readonly CLOSING: 2;
@@ -233,11 +290,16 @@ export class ReconnectingWebSocket extends EventTarget {
   readonly extensions: string;
   readonly bufferedAmount: number;
   binaryType: 'blob' | 'arraybuffer';
-  onopen: ((event: Event) => void) | null;
-  onmessage: ((event: MessageEvent) => void) | null;
-  onerror: ((event: Event) => void) | null;
-  onclose: ((event: Event & { code: number; reason: string; wasClean: boolean }) => void) | null;
-  send(data: string | ArrayBuffer | ArrayBufferView | Blob): void;
+  onopen: ((event: any) => void) | null;
+  onmessage: ((event: any) => void) | null;
+  onerror: ((event: any) => void) | null;
+  onclose: ((event: any) => void) | null;
+  /** `data`: text, bytes, or a `Blob`. */
+  send(data: string | ArrayBufferLike | ArrayBufferView | { readonly size: number; readonly type: string }): void;
   close(code?: number, reason?: string): void;
   reconnect(): void;
+  addEventListener<Type extends keyof SocketEvents>(type: Type, listener: SocketListener<SocketEvents[Type]> | null, options?: any): void;
+  addEventListener(type: string, listener: SocketListener<any> | null, options?: any): void;
+  removeEventListener(type: string, listener: SocketListener<any> | null, options?: any): void;
+  dispatchEvent(event: any): boolean;
 }

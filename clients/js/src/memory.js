@@ -1,25 +1,31 @@
-// What outlives the page: positions, what was not sent yet, and the session. Kept in whatever has the
-// interface of sessionStorage.
+// Keeps positions, unsent publications and the session over a page reload, in an object with the interface of sessionStorage.
 
-/** Channels whose position is kept. 256: twice what a session may subscribe to. */
+/** Channels whose position is kept. 256: twice as many as a session may subscribe to by default. */
 const MOST_POSITIONS = 256;
-/** What changes with each message is written this much later, all at once. */
+/** Positions change with each message; they are written together after this delay. */
 const WRITE_AFTER = 200;
 
-export class Memory {
+/** For `connect(url, { store: persist(sessionStorage) })`; with `unsent`, unsent publications are kept too. */
+export function persist(storage, { unsent = false } = {}) {
+  return (name, environment, complain) => new Memory(storage, unsent, name, environment, complain);
+}
+
+class Memory {
   #store;
+  #keepsUnsent;
   #name;
   #environment;
   #complain;
   #positions;
   #unsent = () => [];
-  // What is to be written.
+  // What has to be written.
   #changed = new Set();
   #isUrgent = false;
 
-  /** @param complain is told why something could not be kept: a full or forbidden store is no reason to stop */
-  constructor(store, name, environment, complain) {
+  /** @param complain is called with the error when the store cannot be read or written; the client goes on without it */
+  constructor(store, keepsUnsent, name, environment, complain) {
     this.#store = store;
+    this.#keepsUnsent = keepsUnsent;
     this.#name = name;
     this.#environment = environment;
     this.#complain = complain;
@@ -42,12 +48,13 @@ export class Memory {
   }
 
   unsent() {
-    const entries = this.#read('unsent');
+    const entries = this.#keepsUnsent && this.#read('unsent');
     return Array.isArray(entries) ? entries : [];
   }
 
-  /** Something is on its way now: `get` gives all that is. Written before anything else can happen. */
+  /** A publication was queued; `get` returns all of them. Written in the same task, before the page can be unloaded. */
   moreUnsent(get) {
+    if (!this.#keepsUnsent) return;
     this.#unsent = get;
     this.#changed.add('unsent');
     if (this.#isUrgent) return;
@@ -58,12 +65,12 @@ export class Memory {
     });
   }
 
-  /** Something has arrived. What is written too late is published again, with its key. */
+  /** A publication was answered. If the page is unloaded before this is written, it is published again with the same key. */
   lessUnsent() {
-    this.#writeSoon('unsent');
+    if (this.#keepsUnsent) this.#writeSoon('unsent');
   }
 
-  /** Takes the session, so that a copy of the page finds none: two connections cannot have one session. */
+  /** Removes the session from the store and returns it. A duplicated tab must not find it: one session has one connection. */
   takeSession() {
     const session = this.#read('session');
     this.#write('session');
@@ -91,7 +98,7 @@ export class Memory {
 
   #read(what) {
     try {
-      return JSON.parse(this.#store?.getItem(`${this.#name}:${what}`) ?? 'null') ?? undefined;
+      return JSON.parse(this.#store.getItem(`${this.#name}:${what}`) ?? 'null') ?? undefined;
     } catch (error) {
       this.#complain(error);
       return undefined;
@@ -100,8 +107,8 @@ export class Memory {
 
   #write(what, value) {
     try {
-      if (value === undefined) this.#store?.removeItem(`${this.#name}:${what}`);
-      else this.#store?.setItem(`${this.#name}:${what}`, JSON.stringify(value));
+      if (value === undefined) this.#store.removeItem(`${this.#name}:${what}`);
+      else this.#store.setItem(`${this.#name}:${what}`, JSON.stringify(value));
     } catch (error) {
       this.#complain(error);
     }

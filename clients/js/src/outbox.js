@@ -1,22 +1,22 @@
-// What is published, until the server has answered: each with its key, over as many connections as it takes. The
-// key makes it safe to send again what may have arrived. A server may refuse one publication for now and take
-// the next: to keep their order, a channel has one under way at a time.
+// Publications that the server has not answered. Each has a key, so it is safe to send it again over the next connection
+// when it may have arrived already. A server may refuse one publication for now and accept the next one; to keep
+// their order, each channel has one publication in flight at a time.
 
 import { OffhookError } from './errors.js';
 
 /** Defaults, each with its reason. */
 export const OUTBOX = {
-  /** Publications that wait. 1,000: what somebody types offline in a day. */
+  /** Queued publications. 1,000: more than a person types in a day offline. */
   count: 1_000,
-  /** Characters of what waits. 1 MiB: nothing to a phone, and a fifth of what sessionStorage holds. */
+  /** Characters of queued publications. 1 MiB: little for a phone, and a fifth of what sessionStorage holds. */
   size: 1 << 20,
-  /** Sent and not answered, in all channels. 32: fills a connection of 100 ms and a server that commits every 10 ms. */
+  /** Sent and not answered, over all channels. 32: keeps a connection with a round trip of 100 ms and a server that commits every 10 ms busy. */
   inFlight: 32,
-  /** Sent and not answered for this long: given up, since servers forget keys after an hour. */
+  /** A publication that was sent and not answered for this long is given up. 50 minutes: servers forget keys after an hour. */
   giveUpAfter: 50 * 60_000,
 };
 
-/** When a server says `later`, but not when. */
+/** The pause when the server says `later` without a time. */
 const LATER = 1_000;
 
 export class Outbox {
@@ -31,7 +31,7 @@ export class Outbox {
   #cancel = () => {};
 
   /**
-   * @param owner `send(message)` gives the id it was sent with, or `undefined` while the socket is full;
+   * @param owner `send(message)` returns the id it was sent with, or `undefined` while the socket is full. Callbacks:
    *   `more()`, `less()`, `published(entry, answer)`, `refused(entry, error)`
    */
   constructor(environment, limits, owner) {
@@ -40,16 +40,16 @@ export class Outbox {
     this.#owner = owner;
   }
 
-  /** What waits, and what has no answer yet. */
+  /** The queued and unanswered publications. */
   get entries() {
     return this.#entries.filter(({ isOnce }) => !isOnce);
   }
 
-  /** Queues a message; the promise is kept once the server has it, or says that it will not. */
+  /** Queues a message. The promise resolves once the server has stored it, and rejects when the server refuses it for good. */
   add(message, { sentAt, isUnordered = false } = {}) {
     const size = JSON.stringify(message).length;
     if (this.#entries.length >= this.#limits.count || this.#size + size > this.#limits.size) {
-      const detail = `${this.#entries.length} publications wait for a connection, as many as may`;
+      const detail = `${this.#entries.length} publications with ${this.#size} characters are queued already`;
       return Promise.reject(new OffhookError('queue_full', detail, { retry: 'later' }));
     }
     const entry = this.#put({ message, size, sentAt, isUnordered });
@@ -57,7 +57,7 @@ export class Outbox {
     return entry.answer;
   }
 
-  /** Sends a message now and once, or not at all. */
+  /** Sends a message now, once, or rejects. */
   addOnce(message) {
     const isBusy = this.#inFlight.size >= this.#limits.inFlight || this.#environment.now() < this.#pausedUntil;
     const id = this.#isOpen && !isBusy ? this.#owner.send(message) : undefined;
@@ -81,7 +81,7 @@ export class Outbox {
     this.pump();
   }
 
-  /** What was not answered goes again over the next connection. */
+  /** Unanswered publications are sent again over the next connection. */
   lost() {
     this.#isOpen = false;
     this.#inFlight.clear();
@@ -92,7 +92,7 @@ export class Outbox {
     }
   }
 
-  /** Sends what may be sent now. */
+  /** Sends everything that may be sent now. */
   pump() {
     this.#cancel();
     const now = this.#environment.now();
@@ -115,7 +115,7 @@ export class Outbox {
   #send(entry, now) {
     const id = this.#owner.send(entry.message);
     if (id === undefined) {
-      // No event says when a socket has room again.
+      // There is no event for a socket that has room again.
       this.#pumpLater(50);
       return false;
     }
@@ -132,24 +132,24 @@ export class Outbox {
     this.#inFlight.delete(answer.id);
     if (answer.type === 'error') this.#refused(entry, OffhookError.from(answer));
     else {
-      const { position, duplicate = false } = answer;
+      const published = { position: answer.position, duplicate: answer.duplicate ?? false };
       this.#remove(entry);
-      entry.resolve({ position, duplicate });
-      this.#owner.published(entry, { position, duplicate });
+      entry.resolve(published);
+      this.#owner.published(entry, published);
     }
     this.pump();
     return true;
   }
 
-  /** The connection ended since a message was too large: the largest under way will not be sent again. */
+  /** The server closed the connection because a message was too large: reject the largest one in flight. */
   dropLargest() {
     const [largest] = [...this.#inFlight.values()].sort((a, b) => b.size - a.size);
     if (!largest) return false;
-    this.#reject(largest, new OffhookError('too_large', 'the server takes no message as large as this'));
+    this.#reject(largest, new OffhookError('too_large', 'larger than the server accepts'));
     return true;
   }
 
-  /** Nothing will be sent any more. */
+  /** The client is closed. The publications stay in the store. */
   close(error) {
     this.lost();
     for (const entry of [...this.#entries]) this.#reject(entry, error, { isKept: true });
@@ -169,7 +169,7 @@ export class Outbox {
   #giveUp(now) {
     const old = (entry) => entry.sentAt !== undefined && now - entry.sentAt > this.#limits.giveUpAfter;
     for (const entry of this.#entries.filter((entry) => !entry.isSent && old(entry))) {
-      const detail = 'no answer for so long that the key may be forgotten; it may have been published';
+      const detail = 'no answer for too long; it may have been published';
       this.#reject(entry, new OffhookError('timed_out', detail));
     }
   }
@@ -192,5 +192,5 @@ export class Outbox {
 }
 
 function notQueued() {
-  return new OffhookError('offline', 'there is no connection, or it is busy, and this was not to wait', { retry: 'later' });
+  return new OffhookError('offline', 'no connection, or a busy one', { retry: 'later' });
 }

@@ -1,30 +1,28 @@
-// Where in a channel's stream: "epoch.offset". Within an epoch each offset is one more than the one before.
+// Positions in a channel's stream: "epoch.offset". Offsets rise over the whole life of a stream. A new epoch begins with
+// each start of the server's log, at the next offset.
 
 function parse(position) {
   const dot = position.lastIndexOf('.');
-  return { epoch: position.slice(0, dot), offset: Number(position.slice(dot + 1)) };
+  return [position.slice(0, dot), Number(position.slice(dot + 1))];
 }
 
-/** How a position stands to the one before: `next`, `repeated`, or `hole`. */
-export function step(before, position) {
-  if (before === undefined) return 'next';
-  const [a, b] = [parse(before), parse(position)];
-  if (a.epoch !== b.epoch) return 'hole';
-  if (b.offset <= a.offset) return 'repeated';
-  return b.offset === a.offset + 1 ? 'next' : 'hole';
+/** How a message continues from the position before it: `next`, `repeated`, or `hole`. */
+export function step(before, { position, previous }) {
+  if (before === undefined || previous === before) return 'next';
+  const [[epochBefore, offsetBefore], [epoch, offset]] = [parse(before), parse(position)];
+  if (epoch !== epochBefore) return 'hole';
+  if (offset <= offsetBefore) return 'repeated';
+  // The server leaves `previous` out when it is the offset before in the same epoch.
+  return previous === undefined && offset === offsetBefore + 1 ? 'next' : 'hole';
 }
 
-/** The position so many messages earlier, or that of the beginning. */
+/** The position this many messages earlier, or the beginning of the stream. */
 export function back(position, count) {
-  const { epoch, offset } = parse(position);
+  const [epoch, offset] = parse(position);
   return `${epoch}.${Math.max(0, offset - count)}`;
 }
 
-/** How many messages of its epoch a position has before and with it. */
-export function offsetOf(position) {
-  return parse(position).offset;
-}
-
-export function sameEpoch(a, b) {
-  return parse(a).epoch === parse(b).epoch;
+/** Whether `a` is earlier than `b`, as far as offsets say. */
+export function isBefore(a, b) {
+  return parse(a)[1] < parse(b)[1];
 }

@@ -1,11 +1,11 @@
-// What is asked and changes nothing: history, presence, receipts. Asked again on the next connection if this one ends first.
+// Requests that may safely be repeated (history, presence, receipts, …). An unanswered one is sent again on the next connection.
 
 import { OffhookError } from './errors.js';
 
-/** 20 s: a server's own limit, 10 s, and a reconnect. */
+/** The limit for an answer. 20 s: the server's own limit of 10 s, and a reconnect. */
 export const ANSWER_WITHIN = 20_000;
 
-/** Questions without an answer yet. 256: as many as a server keeps for one connection. */
+/** Unanswered requests. 256: as many as a server keeps for one connection. */
 const MOST = 256;
 
 export class Questions {
@@ -16,21 +16,22 @@ export class Questions {
   #byId = new Map();
   #isOpen = false;
 
-  /** @param send gives the id that a message was sent with */
+  /** @param send returns the id that a message was sent with */
   constructor(environment, within, send) {
     this.#environment = environment;
     this.#within = within ?? ANSWER_WITHIN;
     this.#send = send;
   }
 
-  ask(message) {
+  /** Asks; with `once`, a number of milliseconds, not again on another connection, and only for so long. */
+  ask(message, once) {
     if (this.#open.size >= MOST) {
-      return Promise.reject(new OffhookError('queue_full', `${MOST} questions wait for an answer`, { retry: 'later' }));
+      return Promise.reject(new OffhookError('queue_full', `${MOST} requests have no answer yet`, { retry: 'later' }));
     }
     return new Promise((resolve, reject) => {
-      const question = { message, resolve, reject };
-      const late = new OffhookError('timed_out', 'no answer in time', { retry: 'later' });
-      question.cancel = this.#environment.later(() => this.#reject(question, late), this.#within);
+      const question = { message, resolve, reject, once };
+      const late = new OffhookError('timed_out', `no answer to ${message.type} in time`, { retry: 'later' });
+      question.cancel = this.#environment.later(() => this.#reject(question, late), once ?? this.#within);
       this.#open.add(question);
       this.#ask(question);
     });
@@ -43,10 +44,11 @@ export class Questions {
 
   lost() {
     this.#isOpen = false;
+    for (const question of this.#byId.values()) if (question.once) this.#reject(question, connectionLost());
     this.#byId.clear();
   }
 
-  /** Whether this was the answer to a question. */
+  /** Whether this was the answer to a request. */
   answered(answer) {
     const question = this.#byId.get(answer.id);
     if (!question) return false;
@@ -57,7 +59,7 @@ export class Questions {
       return true;
     }
     const error = OffhookError.from(answer);
-    // For `reconnect` the next connection comes by itself.
+    // For `reconnect`, it is sent again on the next connection.
     if (error.retry === 'later') this.#environment.later(() => this.#ask(question), error.retryAfter ?? 1_000);
     else if (error.retry !== 'reconnect') this.#reject(question, error);
     return true;
@@ -81,4 +83,8 @@ export class Questions {
     question.cancel();
     this.#open.delete(question);
   }
+}
+
+function connectionLost() {
+  return new OffhookError('offline', 'no answer before the connection was lost; it may have been done', { retry: 'later' });
 }

@@ -1,18 +1,18 @@
-// A WebSocket that comes back, with the interface of the one that does not. For servers that speak no
-// protocol of Offhook's: what was sent just before a loss may be lost, which only keys and positions mend.
+// A WebSocket that reconnects, with the interface of WebSocket, for servers that do not speak Offhook's protocol. What was sent
+// just before a connection was lost may be lost with it; only keys and positions can prevent that.
 
 import { ownEnvironment } from './environment.js';
 import { Heartbeat } from './heartbeat.js';
 import { Connection } from './connection.js';
 
-/** Bytes that wait for a connection, at most. 1 MiB: minutes of a chat, and nothing to a phone. */
+/** Bytes queued while there is no connection. 1 MiB: minutes of a chat, and little for a phone. */
 const MOST_QUEUED = 1 << 20;
 
 const EVENTS = ['open', 'message', 'error', 'close'];
 
 /**
- * `new WebSocket(url, protocols)`, and options. `readyState` is CONNECTING while it is away; `close` comes with
- * each loss, `open` with each return, and `waiting` says until when (`event.retryAt`).
+ * `new WebSocket(url, protocols)` with options. `readyState` is CONNECTING while there is no connection. `close` fires with each
+ * loss, `open` with each connection, and `waiting` says when the next attempt is due (`event.retryAt`).
  */
 export class ReconnectingWebSocket extends EventTarget {
   static CONNECTING = 0;
@@ -33,6 +33,7 @@ export class ReconnectingWebSocket extends EventTarget {
   #queued = 0;
   #closedByUser = false;
   #url = '';
+  #binaryType;
 
   constructor(url, protocols, options = {}) {
     super();
@@ -43,9 +44,12 @@ export class ReconnectingWebSocket extends EventTarget {
     if (typeof url !== 'function') this.#url = String(url);
     this.#heartbeat = heartbeat && new Heartbeat(this.#environment, heartbeat, {
       ask: () => this.#connection.send(heartbeat.message),
-      dead: () => this.#connection.abandon('nothing was heard'),
+      dead: () => this.#connection.abandon('no answer to a ping'),
     });
     this.#connection = new Connection(this.#environment, { url: typeof url === 'function' ? ask : url, protocols, backoff, openWithin }, {
+      created: (socket) => {
+        if (this.#binaryType) socket.binaryType = this.#binaryType;
+      },
       opened: () => this.#opened(),
       received: (data) => this.#received(data),
       ended: () => this.#ended(),
@@ -73,20 +77,22 @@ export class ReconnectingWebSocket extends EventTarget {
     return this.#connection.socket?.extensions ?? '';
   }
 
-  /** What the socket has not sent, and what waits for one. */
+  /** Bytes that the socket has not sent, and bytes queued for the next one. */
   get bufferedAmount() {
     return (this.#connection.socket?.bufferedAmount ?? 0) + this.#queued;
   }
 
   get binaryType() {
-    return this.#connection.binaryType ?? 'blob';
+    return this.#binaryType ?? this.#connection.socket?.binaryType ?? 'blob';
   }
 
   set binaryType(type) {
-    this.#connection.binaryType = type;
+    this.#binaryType = type;
+    const { socket } = this.#connection;
+    if (socket) socket.binaryType = type;
   }
 
-  /** Sends, or keeps it for the next connection; throws a QuotaExceededError when too much is kept already. */
+  /** Sends, or queues for the next connection. Throws a QuotaExceededError when the queue is full. */
   send(data) {
     if (this.#readyState >= this.CLOSING) return;
     if (this.#readyState === this.OPEN) {
@@ -95,7 +101,7 @@ export class ReconnectingWebSocket extends EventTarget {
     }
     const size = sizeOf(data);
     if (this.#queued + size > this.#mostQueued) {
-      throw new DOMException(`${this.#queued} bytes wait for a connection already`, 'QuotaExceededError');
+      throw new DOMException(`${this.#queued} bytes are queued; the limit is ${this.#mostQueued}`, 'QuotaExceededError');
     }
     this.#queue.push(data);
     this.#queued += size;
@@ -109,12 +115,12 @@ export class ReconnectingWebSocket extends EventTarget {
       this.#connection.stop();
       return;
     }
-    // Its `close` event ends it, as with a WebSocket.
+    // The socket's `close` event ends it, as with a WebSocket.
     this.#readyState = this.CLOSING;
     this.#connection.socket.close(code, reason);
   }
 
-  /** Does not wait for the next attempt. */
+  /** Ends a wait; checks that an open connection is still alive. */
   reconnect() {
     this.#connection.hurry();
   }
@@ -151,7 +157,7 @@ export class ReconnectingWebSocket extends EventTarget {
   }
 
   #over(end) {
-    // As a WebSocket that was closed before it was open.
+    // As for a WebSocket that is closed before it is open.
     const seen = this.#readyState === this.CONNECTING ? { code: 1006, reason: end.reason, wasClean: false } : end;
     this.#readyState = this.CLOSED;
     queueMicrotask(() => this.dispatchEvent(closeEvent(seen)));
@@ -174,9 +180,9 @@ function sizeOf(data) {
 }
 
 function checkClose(code) {
-  // The WebSocket standard: other codes are not the application's to send.
+  // The WebSocket standard reserves other codes.
   if (code !== undefined && code !== 1000 && !(code >= 3000 && code <= 4999)) {
-    throw new DOMException(`close with 1000 or 3000 to 4999, not ${code}`, 'InvalidAccessError');
+    throw new DOMException(`close code ${code} is reserved; use 1000 or 3000 to 4999`, 'InvalidAccessError');
   }
 }
 

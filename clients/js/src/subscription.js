@@ -1,4 +1,4 @@
-// One channel as its reader sees it. What the server says of it comes through `Subscriptions`.
+// One subscription as its reader sees it. Messages of the server reach it through `Subscriptions`.
 
 import { Emitter } from './emitter.js';
 import { Inbox } from './inbox.js';
@@ -19,18 +19,19 @@ export class Subscription {
   #isIterated = false;
   #owner;
   #handled;
-  /** The newest position that came; what a new connection goes on from. */
+  phase = 'waiting';
+  /** The newest position received; a new connection goes on after it. */
   received;
-  /** The `id` of the `subscribe` under way. */
+  /** The `id` of the `subscribe` in flight. */
   asked;
 
-  constructor(channel, { since = 'now', presence = false }, position, owner) {
-    Object.defineProperty(this, 'channel', { value: channel, enumerable: true });
+  /** @param target `{ channel }` or `{ filter }`; with `subscription`, the number that names it on the wire */
+  constructor(target, { since = 'now', presence, echo }, position, owner) {
+    this.target = target;
     this.since = since;
-    this.presence = presence;
-    this.phase = 'waiting';
-    this.received = position;
-    this.#handled = position;
+    // What a `subscribe` says besides the target and where to begin.
+    this.fields = { ...(presence && { presence }), ...(echo === false && { echo }) };
+    this.received = this.#handled = position;
     this.#owner = owner;
     this.#inbox = new Inbox({
       full: () => owner.pause(this),
@@ -40,19 +41,32 @@ export class Subscription {
     });
   }
 
+  get channel() {
+    return this.target.channel;
+  }
+
+  get filter() {
+    return this.target.filter;
+  }
+
+  /** Names this subscription among those of the session: its number, or else its channel. */
+  get key() {
+    return this.target.subscription ?? this.channel;
+  }
+
   /** `waiting`, `catching_up`, `live`, `paused` or `ended`. */
   get state() {
     return this.phase === 'asked' || this.phase === 'expected' ? 'waiting' : this.phase;
   }
 
-  /** That of the last message that was handled. */
+  /** The position of the last message that was handled. */
   get position() {
     return this.#handled;
   }
 
-  /** Calls `listener` for each event of this type; gives a function that stops it. */
+  /** Calls `listener` for each event of this type. Returns a function that removes it. */
   on(type, listener) {
-    // Whoever listens does not wait for events that came before; and nobody will take them from there.
+    // A subscription is read by listeners or by a loop; with listeners, events are not queued.
     if (!this.#isIterated) this.#inbox = undefined;
     return this.#emitter.on(type, listener);
   }
@@ -62,9 +76,7 @@ export class Subscription {
   }
 
   [Symbol.asyncIterator]() {
-    if (this.#isIterated || !this.#inbox) {
-      throw new TypeError(`the events of ${this.channel} go elsewhere already: to callbacks, or to another loop`);
-    }
+    if (this.#isIterated || !this.#inbox) throw new TypeError('read already, by listeners or another loop');
     this.#isIterated = true;
     return this.#inbox.iterator();
   }
@@ -73,11 +85,15 @@ export class Subscription {
     this.#owner.unsubscribe(this);
   }
 
-  /** What the server said of the channel. */
+  /** Handles a message of the server about this subscription. */
   handle(event) {
     switch (event.type) {
-      case 'message': this.#message(event); break;
-      case 'gap': this.received = event.to; this.#give(event); break;
+      case 'message': case 'own': this.#message(event); break;
+      case 'gap':
+        // A gap of a filter is about one of its channels; the filter's own position is unchanged.
+        if (!this.filter) this.received = event.to;
+        this.#give(event);
+        break;
       case 'live':
         this.phase = 'live';
         this.received ??= event.position;
@@ -96,23 +112,24 @@ export class Subscription {
     this.#inbox?.end(error);
   }
 
-  #subscribed({ position, live, id }) {
-    this.phase = live ? 'live' : 'catching_up';
+  #subscribed({ id, ...event }) {
+    this.phase = event.live ? 'live' : 'catching_up';
     this.asked = undefined;
-    // Nothing is missing: what comes next follows this.
-    if (live) this.received = position;
-    this.#give({ type: 'subscribed', channel: this.channel, position, live, resumed: id === undefined });
+    // Nothing is missing: the next message follows this position.
+    if (event.live) this.received = event.position;
+    this.#give({ ...event, resumed: id === undefined });
   }
 
   #message(event) {
-    const move = step(this.received, event.position);
-    if (move === 'repeated') return;
-    if (move === 'hole') {
-      // The protocol rules it out; a reader is told all the same.
-      const gap = { from: this.received, to: event.position, reason: 'unannounced' };
-      this.#give({ type: 'gap', channel: this.channel, ...gap });
+    // Values of the channel's state have holes between them, and come again after each reconnect until the stream goes on.
+    if (!event.state) {
+      const before = this.received;
+      const move = this.filter ? 'next' : step(before, event);
+      if (move === 'repeated') return;
+      // The protocol rules this out; the reader is told all the same.
+      if (move === 'hole') this.#give({ type: 'gap', channel: this.channel, from: before, to: event.position, reason: 'unannounced' });
+      this.received = event.at ?? event.position;
     }
-    this.received = event.position;
     this.#give(decode(event));
   }
 
@@ -122,10 +139,11 @@ export class Subscription {
     if (!this.#inbox) this.#isHandled(event);
   }
 
-  #isHandled(event) {
-    const position = { message: event.position, live: event.position, gap: event.to }[event.type]
-      ?? (event.live ? event.position : undefined);
-    if (position === undefined || position === this.#handled) return;
+  #isHandled({ type, position, at, to, live, state }) {
+    if (type === 'gap' && !this.filter) position = to;
+    else if (state || !(live || type === 'message' || type === 'own' || type === 'live')) return;
+    position = at ?? position;
+    if (position === this.#handled) return;
     this.#handled = position;
     this.#owner.handled(this);
   }

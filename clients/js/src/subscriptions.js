@@ -1,115 +1,158 @@
-// All subscriptions of a client, and how they come back on a new connection: those in the resume token are
-// announced by the server, the others are asked for, from where they were.
+// All subscriptions of a client, and how they continue on a new connection: the server announces those that the resume token
+// restores; the others are requested again, with their positions.
 
 import { OffhookError } from './errors.js';
 import { Subscription } from './subscription.js';
 
-/** A restored subscription that is not announced within 10 s was not in the token: it is asked for. */
+/** A restored subscription that is not announced within this time is requested. 10 s: as long as a server's storage may take. */
 const ANNOUNCED_WITHIN = 10_000;
-/** When a server says `later`, but not when. */
+/** The pause when the server says `later` without a time. */
 const LATER = 1_000;
+/** Channels in one `subscribe`. 256: as many as a server accepts. */
+const MOST_AT_ONCE = 256;
 
 export class Subscriptions {
-  #byChannel = new Map();
+  #byKey = new Map();
   #environment;
   #owner;
   #isOpen = false;
-  // Channels that the newest token restores: those announced on this connection before it came.
+  // Keys of the subscriptions that the newest token restores: those announced on this connection before the token came.
   #sealed = new Set();
   #cancel = () => {};
+  #nextNumber;
+  // Set by the first answer of a server that knows only one channel in a `subscribe`.
+  #isOneByOne = false;
 
-  /** @param owner `send(message)` gives the id it was sent with; `handled(channel, position)` */
+  /** @param owner `send(message, ids)` returns the first of the `ids` it was sent with; callback `handled(name, position)` */
   constructor(environment, owner) {
     this.#environment = environment;
     this.#owner = owner;
+    // Random, so that a page that resumes the session of the page before does not take its numbers for its own.
+    this.#nextNumber = Math.floor(environment.random() * 2 ** 31);
   }
 
-  /** The positions that a resuming client brings. */
+  /** The positions for a `connect` that resumes. */
   positions() {
-    const known = [...this.#byChannel.values()].filter((s) => s.received !== undefined);
-    return Object.fromEntries(known.map((s) => [s.channel, s.received]));
+    const positions = { string: { __proto__: null }, number: {} };
+    for (const { key, received } of this.#byKey.values()) if (received) positions[typeof key][key] = received;
+    return { positions: positions.string, subscription_positions: positions.number };
   }
 
-  add(channel, options, position) {
-    if (this.#byChannel.has(channel)) throw new OffhookError('already_subscribed', `${channel}: subscribed already`);
-    const subscription = new Subscription(channel, options, position, {
+  /** `targets`: `{ channel }` or `{ filter }`; `position(name)` gives the stored position. */
+  add(targets, options, position) {
+    const added = targets.map((target) => this.#add(target, options, position));
+    this.#ask(added);
+    return added;
+  }
+
+  #add(target, options, position) {
+    const { channel, filter } = target;
+    // A second subscription to a channel has no position in the store.
+    const name = filter ? nameOf(filter) : !this.#byKey.has(channel) && channel;
+    const named = name === channel ? target : { ...target, subscription: this.#nextNumber++ };
+    const subscription = new Subscription(named, options, name ? position(name) : undefined, {
       unsubscribe: (s) => this.#unsubscribe(s),
       pause: (s) => this.#pause(s),
       goOn: (s) => this.#goOn(s),
-      handled: (s) => this.#owner.handled(s.channel, s.position),
+      handled: (s) => name && this.#owner.handled(name, s.position),
     });
-    this.#byChannel.set(channel, subscription);
-    this.#ask(subscription);
+    this.#byKey.set(subscription.key, subscription);
     return subscription;
   }
 
-  /** There is a connection; `resumed` with a token. */
+  /** A connection is open; `resumed` with a token. */
   opened(resumed) {
     this.#isOpen = true;
-    for (const subscription of this.#byChannel.values()) {
-      if (subscription.phase === 'paused') continue;
-      if (resumed && this.#sealed.has(subscription.channel)) subscription.phase = 'expected';
-      else this.#ask(subscription);
-    }
-    this.#cancel = this.#environment.later(() => this.#askForExpected(), ANNOUNCED_WITHIN);
+    for (const subscription of this.#in('waiting')) if (resumed && this.#sealed.has(subscription.key)) subscription.phase = 'expected';
+    this.#ask(this.#in('waiting'));
+    this.#cancel = this.#environment.later(() => this.restored(), ANNOUNCED_WITHIN);
   }
 
   lost() {
     this.#isOpen = false;
     this.#cancel();
-    for (const subscription of this.#byChannel.values()) {
+    for (const subscription of this.#byKey.values()) {
       if (subscription.phase !== 'paused') subscription.phase = 'waiting';
     }
   }
 
-  /** A token came: it restores what this connection has by now. */
+  /** A token came. It restores the subscriptions of this connection. */
   seal() {
-    const has = (s) => s.phase === 'live' || s.phase === 'catching_up';
-    this.#sealed = new Set([...this.#byChannel.values()].filter(has).map((s) => s.channel));
+    this.unseal(this.#in('live', 'catching_up').map(({ key }) => key));
   }
 
-  /** The channels that the newest token restores. */
+  /** The keys of the subscriptions that the newest token restores. */
   get sealed() {
     return [...this.#sealed];
   }
 
-  /** What a token from before a reload restores. */
-  unseal(channels) {
-    this.#sealed = new Set(channels);
+  /** The keys that the token of the page before restores. */
+  unseal(keys) {
+    this.#sealed = new Set(keys);
   }
 
-  /** Something about a channel. */
+  /** Handles a message of the server about a subscription. */
   handle(event) {
-    const subscription = this.#byChannel.get(event.channel);
+    const subscription = this.#byKey.get(event.subscription ?? event.channel);
     if (event.type === 'subscribed') this.#subscribed(subscription, event);
     else if (event.type === 'unsubscribed') this.#unsubscribed(subscription, event);
-    // What was under way before an `unsubscribe`, or comes before the `subscribed`, is nobody's.
-    else if (subscription && ['live', 'catching_up'].includes(subscription.phase)) subscription.handle(event);
+    // Ignore what was in flight before an `unsubscribe`, or comes before the `subscribed`.
+    else if (['live', 'catching_up'].includes(subscription?.phase)) subscription.handle(event);
   }
 
   /** Whether the error was the answer to a `subscribe`. */
   refused(error) {
-    const subscription = [...this.#byChannel.values()].find((s) => s.asked !== undefined && s.asked === error.id);
+    const subscription = this.#in('asked').find(({ asked }) => asked === error.id);
     if (!subscription) return false;
-    subscription.asked = undefined;
-    // By the token, then: it will be announced.
-    if (error.code === 'already_subscribed') subscription.phase = 'expected';
-    else this.#tryAgainOrEnd(subscription, error);
+    const { batch } = subscription;
+    if (batch && error.code === 'bad_request') {
+      // This server takes one channel at a time.
+      this.#isOneByOne = true;
+      this.#ask(batch.filter(({ phase }) => phase === 'asked'));
+    } else if (error.code === 'already_subscribed' && subscription.key === subscription.channel) {
+      // The token restored it, and the server will announce it.
+      subscription.phase = 'expected';
+    } else this.#tryAgainOrEnd(subscription, error);
     return true;
+  }
+
+  /** The server has announced all restored subscriptions: request those that were expected and are not among them. */
+  restored() {
+    this.#ask(this.#in('expected'));
   }
 
   close(error) {
     this.lost();
-    for (const subscription of this.#byChannel.values()) subscription.end(error);
-    this.#byChannel.clear();
+    for (const subscription of this.#byKey.values()) subscription.end(error);
+    this.#byKey.clear();
   }
 
-  #ask(subscription) {
+  #in(...phases) {
+    return [...this.#byKey.values()].filter(({ phase }) => phases.includes(phase));
+  }
+
+  /** Requests subscriptions, as many as possible with one message. */
+  #ask(subscriptions) {
     if (!this.#isOpen) return;
-    const { channel, received, since, presence } = subscription;
-    const message = { type: 'subscribe', channel, since: received ?? since };
-    subscription.phase = 'asked';
-    subscription.asked = this.#owner.send(presence ? { ...message, presence } : message);
+    const groups = new Map();
+    for (const subscription of subscriptions) {
+      const { key, since, fields } = subscription;
+      const alike = this.#isOneByOne || typeof key === 'number' ? key : JSON.stringify([since, fields]);
+      const group = groups.get(alike) ?? [];
+      groups.set(alike, group);
+      group.push(subscription);
+    }
+    for (const group of groups.values()) while (group.length) this.#askTogether(group.splice(0, MOST_AT_ONCE));
+  }
+
+  #askTogether(group) {
+    const [{ target, received, since, fields }] = group;
+    const batch = group.length > 1 && group;
+    const what = batch
+      ? { channels: group.map(({ channel }) => channel), since, positions: Object.fromEntries(group.map((s) => [s.channel, s.received])) }
+      : { ...target, since: received ?? since };
+    const first = this.#owner.send({ type: 'subscribe', ...what, ...fields }, group.length);
+    group.forEach((s, index) => Object.assign(s, { phase: 'asked', asked: first + index, batch }));
   }
 
   #subscribed(subscription, event) {
@@ -119,22 +162,22 @@ export class Subscriptions {
       subscription.handle(event);
       return;
     }
-    // An old question's answer, after which another was asked: that one has its own.
+    // The answer to an earlier request; the newer one has its own.
     if (isAnswer) return;
-    // The token has it from before, but nobody wants it, or not from there.
-    this.#owner.send({ type: 'unsubscribe', channel: event.channel });
-    if (subscription && subscription.phase !== 'paused') this.#ask(subscription);
+    // The token restored a subscription that is not wanted any more, or not from there.
+    this.#unsubscribeFrom(event);
+    if (subscription && subscription.phase !== 'paused') this.#ask([subscription]);
   }
 
   #unsubscribed(subscription, event) {
-    // With an `id` it is the answer to ours.
+    // With an `id` it is the answer to our own `unsubscribe`.
     if (subscription && event.id === undefined) this.#tryAgainOrEnd(subscription, event);
   }
 
   #tryAgainOrEnd(subscription, refusal) {
     const error = OffhookError.from(refusal);
     if (error.retry === 'never') {
-      this.#byChannel.delete(subscription.channel);
+      this.#byKey.delete(subscription.key);
       subscription.end(error);
       return;
     }
@@ -143,18 +186,12 @@ export class Subscriptions {
   }
 
   #askIfWaiting(subscription) {
-    if (subscription.phase === 'waiting') this.#ask(subscription);
-  }
-
-  #askForExpected() {
-    for (const subscription of this.#byChannel.values()) {
-      if (subscription.phase === 'expected') this.#ask(subscription);
-    }
+    if (subscription.phase === 'waiting') this.#ask([subscription]);
   }
 
   #unsubscribe(subscription) {
-    if (this.#byChannel.get(subscription.channel) !== subscription) return;
-    this.#byChannel.delete(subscription.channel);
+    if (this.#byKey.get(subscription.key) !== subscription) return;
+    this.#byKey.delete(subscription.key);
     this.#tellServer(subscription);
     subscription.end();
   }
@@ -167,12 +204,19 @@ export class Subscriptions {
   #goOn(subscription) {
     if (subscription.phase !== 'paused') return;
     subscription.phase = 'waiting';
-    this.#ask(subscription);
+    this.#ask([subscription]);
   }
 
-  #tellServer({ phase, channel }) {
-    if (this.#isOpen && ['asked', 'live', 'catching_up'].includes(phase)) {
-      this.#owner.send({ type: 'unsubscribe', channel });
-    }
+  #tellServer({ phase, target }) {
+    if (this.#isOpen && ['asked', 'live', 'catching_up'].includes(phase)) this.#unsubscribeFrom(target);
   }
+
+  #unsubscribeFrom({ channel, subscription }) {
+    this.#owner.send({ type: 'unsubscribe', ...(subscription === undefined ? { channel } : { subscription }) });
+  }
+}
+
+/** The name of a filter's position in the store. No channel has a `*` in its name. */
+export function nameOf(filter) {
+  return `*${filter}`;
 }

@@ -17,10 +17,10 @@ async function pauses(world, count) {
   return seen;
 }
 
-test('the bound of the wait doubles up to 30 s, and anything below it may come', async () => {
+test('the bound of the wait doubles from 0.5 s up to 10 s, and the wait is random below it', async () => {
   const largest = await newClient({}, new World({ random: () => 0.9999999 }));
   const seen = await pauses(largest.world, 7);
-  assert.deepEqual(seen, [2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000]);
+  assert.deepEqual(seen, [1_000, 2_000, 4_000, 8_000, 10_000, 10_000, 10_000]);
   const smallest = await newClient({}, new World({ random: () => 0 }));
   assert.ok((await pauses(smallest.world, 5)).every((ms) => ms <= 100));
 });
@@ -48,6 +48,92 @@ test('a connection that was stable starts the bound anew', async () => {
   assert.equal(states.at(-1).attempt, 0);
 });
 
+test('after a stable connection the waits of failing attempts grow again', async () => {
+  const { world } = await openClient({}, new World({ random: () => 0.9999999 }));
+  await world.pass(5_000);
+  assert.deepEqual(await pauses(world, 4), [500, 1_000, 2_000, 4_000]);
+});
+
+test('a connection is stable after 5 s, and not before', async () => {
+  for (const [lasted, attempt] of [[4_999, 2], [5_000, 0]]) {
+    const { world, states } = await openClient();
+    await lose(world);
+    await welcome(world);
+    await world.pass(lasted);
+    await world.socket.ends();
+    assert.equal(states.at(-1).attempt, attempt, `${lasted} ms`);
+  }
+});
+
+test('a wait that was ended early opens no second socket when it would have been over', async () => {
+  const { world, states } = await openClient();
+  await world.socket.ends();
+  const left = states.at(-1).retryAt - world.now;
+  await world.happens('shown');
+  assert.equal(world.sockets.length, 2);
+  await world.pass(left + 1_000);
+  assert.deepEqual([world.sockets.length, world.socket.closedWith], [2, undefined]);
+});
+
+test('a socket that opened in time is not given up when the time for it is over', async () => {
+  const { world } = await openClient();
+  await world.pass(20_000);
+  assert.deepEqual([world.sockets.length, world.socket.closedWith], [1, undefined]);
+});
+
+test('an address that no WebSocket can be opened for closes the client and says why', async () => {
+  const world = new World();
+  world.environment.open = () => { throw new SyntaxError('no such address'); };
+  const { client, states } = await newClient({}, world);
+  assert.deepEqual([client.state.name, client.state.error.message], ['closed', 'closed for good with 1006 no such address']);
+  await world.pass(600_000);
+  assert.equal(states.length, 2);
+});
+
+test('reconnect() asks whether an open connection is alive, and ends a wait', async () => {
+  const { client, world } = await openClient();
+  client.reconnect();
+  world.socket.takeOne('ping');
+  await world.pass(4_000);
+  assert.ok(world.sockets[0].closedWith);
+  client.reconnect();
+  assert.equal(world.sockets.length, 2);
+  client.reconnect();
+  assert.equal(world.sockets.length, 2, 'an attempt is not made anew');
+});
+
+test('a socket that does not open is explained once, by HTTP', async () => {
+  const world = new World();
+  const asked = [];
+  world.environment.explain = async (url) => {
+    asked.push(url);
+    return 'HTTP 403: origin http://localhost:3000 may not connect; see the setting origins';
+  };
+  const { client } = await newClient({}, world);
+  const warnings = [];
+  client.on('warning', ({ code, message }) => warnings.push([code, message]));
+  await lose(world);
+  await lose(world);
+  assert.deepEqual(asked, [URL]);
+  assert.deepEqual(warnings, [['unreachable', 'HTTP 403: origin http://localhost:3000 may not connect; see the setting origins']]);
+});
+
+test('a connection that was open needs no explanation, nor does one that HTTP cannot explain', async () => {
+  const world = new World();
+  let asked = 0;
+  world.environment.explain = async () => {
+    asked += 1;
+    throw new Error('no network');
+  };
+  const { client } = await newClient({}, world);
+  client.on('warning', (warning) => assert.fail(warning.message));
+  await welcome(world);
+  await lose(world);
+  assert.equal(asked, 0);
+  await lose(world);
+  assert.equal(asked, 1);
+});
+
 test('a socket that does not open in time is given up', async () => {
   const { world } = await newClient();
   await world.pass(10_000);
@@ -70,7 +156,8 @@ for (const [code, name] of [[1002, 'protocol error'], [1008, 'policy'], [4001, '
     const waiting = client.publish('chat', 'hi');
     await world.socket.ends(code, 'because');
     assert.equal(states.at(-1).name, 'closed');
-    assert.match(states.at(-1).error.message, new RegExp(String(code)));
+    assert.equal(states.at(-1).error.message, `closed for good with ${code} because`);
+    assert.equal(states.at(-1).error.code, code === 4001 ? 'replaced' : 'closed');
     await assert.rejects(waiting, states.at(-1).error);
     await world.pass(600_000);
     assert.equal(world.sockets.length, 1);
@@ -133,6 +220,7 @@ test('a connect that is refused for good ends it', async () => {
   await world.socket.says({ type: 'error', id, code: 'bad_token', message: 'expired', retry: 'never' });
   assert.equal(states.at(-1).name, 'closed');
   assert.equal(states.at(-1).error.code, 'bad_token');
+  assert.deepEqual(world.socket.closedWith, { code: 1000, reason: '' });
 });
 
 test('a dead connection is noticed by its silence', async () => {
@@ -249,7 +337,7 @@ test('closing says 1000 and ends subscriptions', async () => {
   const { client, world } = await openClient();
   const room = client.subscribe('chat');
   client.close();
-  assert.equal(world.socket.closedWith.code, 1000);
+  assert.deepEqual([world.socket.closedWith, world.watchers], [{ code: 1000, reason: '' }, 0]);
   assert.equal(room.state, 'ended');
   for await (const event of room) assert.fail(event.type);
   assert.throws(() => client.subscribe('chat'), { code: 'closed' });
@@ -262,4 +350,165 @@ test('what is no JSON, or of a type nobody knows, ends nothing', async () => {
   for (const text of ['{', 'null', '7', '[]', '{"type":"later"}', '{}']) await world.socket.says(text);
   assert.ok(warnings.includes('bad_message'));
   assert.equal(client.state.name, 'open');
+});
+
+test('a client that was made begins by connecting, for the first time', async () => {
+  const client = connect(URL, { environment: new World().environment });
+  assert.deepEqual(client.state, { name: 'connecting', attempt: 1 });
+});
+
+test('a `connect` in flight is not sent twice when the page is looked at', async () => {
+  const { world } = await newClient();
+  await world.socket.opens();
+  world.socket.takeOne('connect');
+  await world.happens('shown');
+  assert.deepEqual(world.socket.take(), []);
+});
+
+test('only the answer to the `connect` in flight is a welcome', async () => {
+  const { client, world } = await newClient();
+  await world.socket.opens();
+  const { id } = world.socket.takeOne('connect');
+  await world.socket.says({ type: 'welcome', id: id + 1, session: 'another', resume: 'v1' });
+  assert.equal(client.state.name, 'connecting');
+  await world.socket.says({ type: 'welcome', id, session: 's1', resume: 'v1' });
+  await world.socket.says({ type: 'welcome', id, session: 'another', resume: 'v1' });
+  await world.socket.says({ type: 'error', id, code: 'forbidden', message: '', retry: 'never' });
+  assert.deepEqual([client.session, client.state.name], ['s1', 'open']);
+});
+
+test('errors without an id are warnings, those of unknown requests are not', async () => {
+  const { client, world } = await openClient();
+  const warnings = [];
+  client.on('warning', ({ code }) => warnings.push(code));
+  await world.socket.says({ type: 'error', id: 999, code: 'busy', message: '', retry: 'later' });
+  await world.socket.says({ type: 'error', code: 'bad_request', message: '', retry: 'never' });
+  assert.deepEqual(warnings, ['bad_request']);
+});
+
+test('a listener that was taken off is not called', async () => {
+  const { client, world } = await openClient();
+  const seen = [];
+  const [first, second] = [() => seen.push('first'), () => seen.push('second')];
+  client.on('latency', first);
+  client.on('latency', second);
+  client.off('latency', first);
+  client.off('nothing', first);
+  client.reconnect();
+  await world.socket.says({ type: 'pong', id: world.socket.takeOne('ping').id });
+  assert.deepEqual(seen, ['second']);
+});
+
+test('what a server said about one connection does not hold for the next', async () => {
+  const { world, states } = await openClient();
+  await world.socket.says({ type: 'closing', reason: 'too_slow' });
+  await lose(world, 1008);
+  await welcome(world);
+  await world.socket.ends(1008);
+  assert.equal(states.at(-1).name, 'closed');
+});
+
+test('a pause that the server named ends once, also when the connection was lost before', async () => {
+  const { world } = await openClient();
+  await world.socket.says({ type: 'reconnect', after_ms: 3_000 });
+  await world.pass(1_000);
+  await world.socket.ends(1012);
+  await world.pass(2_000);
+  assert.equal(world.sockets.length, 2);
+  await world.pass(5_000);
+  assert.deepEqual([world.sockets.length, world.socket.closedWith], [2, undefined]);
+});
+
+test('events of a socket that was given up concern nobody', async () => {
+  const { client, world, states } = await openClient();
+  const frames = [];
+  await world.happens('offline');
+  await world.pass(4_000);
+  const [old] = world.sockets;
+  assert.deepEqual(old.closedWith, { code: 4000, reason: 'no answer to a ping' });
+  client.on('frame', ({ text }) => frames.push(text));
+  const before = states.length;
+  await old.says({ type: 'token', resume: 'v1.late' });
+  old.onerror({});
+  old.onopen?.({});
+  await old.ends(1000);
+  assert.deepEqual([states.length, frames], [before, []]);
+});
+
+test('losing the network asks whether an open connection is alive, and shows a wait as offline', async () => {
+  const { client, world } = await openClient();
+  await world.happens('offline');
+  await world.socket.says({ type: 'pong', id: world.socket.takeOne('ping').id });
+  world.isOnline = true;
+  await world.socket.ends();
+  assert.equal(client.state.name, 'waiting');
+  const { retryAt } = client.state;
+  await world.happens('offline');
+  assert.deepEqual([client.state.name, client.state.retryAt], ['offline', retryAt]);
+  await world.pass(retryAt - world.now);
+  await world.happens('offline');
+  assert.equal(client.state.name, 'connecting');
+});
+
+test('an address that cannot be looked up is a failed attempt, with its reason', async () => {
+  for (const failure of [new Error('no address here'), 'no address here']) {
+    const world = new World();
+    const client = connect(async () => { throw failure; }, { environment: world.environment });
+    await settled();
+    assert.deepEqual([client.state.name, client.state.end.reason], ['waiting', 'no address: no address here']);
+    client.close();
+  }
+});
+
+test('an address that is found too late is not used', async () => {
+  const world = new World();
+  const found = [];
+  const client = connect(() => new Promise((resolve) => found.push(resolve)), { environment: world.environment });
+  await settled();
+  await world.pass(15_000);
+  assert.equal(found.length, 2);
+  found[0]('ws://late/');
+  await settled();
+  assert.deepEqual(world.sockets, []);
+  found[1]('ws://now/');
+  await settled();
+  assert.equal(world.socket.url, 'ws://now/');
+  client.close();
+});
+
+test('a failure to find an address that comes too late changes nothing', async () => {
+  const world = new World();
+  const failed = [];
+  const client = connect(() => new Promise((_, reject) => failed.push(reject)), { environment: world.environment });
+  await settled();
+  await world.pass(15_000);
+  const { attempt } = client.state;
+  failed[0](new Error('late'));
+  await settled();
+  assert.deepEqual([client.state.name, client.state.attempt], ['connecting', attempt]);
+  client.close();
+});
+
+test('after a close for good nothing is watched and no timer is left', async () => {
+  const { client, world } = await openClient();
+  client.subscribe('chat');
+  client.presence('chat').catch(() => {});
+  client.publish('chat', 'hi').catch(() => {});
+  await settled();
+  client.close();
+  await settled();
+  assert.deepEqual([world.watchers, world.timers], [0, 0]);
+  await world.happens('shown');
+  assert.equal(world.sockets.length, 1);
+});
+
+test('a machine that slept while the connection was quiet asks, and gives up soon', async () => {
+  const { world } = await openClient();
+  await world.pass(10_000);
+  await world.sleep(20_000);
+  world.socket.takeOne('ping');
+  await world.pass(3_999);
+  assert.equal(world.sockets[0].closedWith, undefined);
+  await world.pass(1);
+  assert.ok(world.sockets[0].closedWith);
 });

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { connect, persist } from '../src/index.js';
 import { at, lose, newClient, openClient, welcome } from './conversation.js';
-import { settled, SimulatedStore } from './simulated.js';
+import { settled, SimulatedStore, World } from './simulated.js';
 
 const published = ({ id }, offset = 1, more = {}) => ({ type: 'published', id, position: at(offset), ...more });
 const later = ({ id }, ms) => ({ type: 'error', id, code: 'rate_limited', message: '', retry: 'later', retry_after_ms: ms });
@@ -141,6 +142,94 @@ test('the queue has a bound in number and in size', async () => {
   assert.equal(client.unsent.length, 2);
 });
 
+test('the size of what is queued adds up, and answers make room', async () => {
+  const { client, world } = await newClient({ outbox: { size: 200 } });
+  const [first, second] = publish(client, 'x'.repeat(60), 'x'.repeat(60));
+  await assert.rejects(second, { code: 'queue_full' });
+  assert.equal(client.unsent.length, 1, 'the second does not fit beside the first');
+  await welcome(world);
+  await world.socket.says(published(world.socket.takeOne('publish')));
+  await first;
+  publish(client, 'y'.repeat(60));
+  await settled();
+  assert.equal(client.unsent[0].data[0], 'y');
+});
+
+test('while the socket is full one timer looks again, however many channels wait', async () => {
+  const { client, world } = await openClient();
+  const before = world.timers;
+  world.socket.bufferedAmount = 1 << 20;
+  publishApart(client, 'a', 'b', 'c', 'd');
+  await world.pass(300);
+  assert.equal(world.timers, before + 1);
+  world.socket.bufferedAmount = 0;
+  await world.pass(50);
+  assert.deepEqual([texts(world.socket.take()), world.timers], [['a', 'b', 'c', 'd'], before]);
+});
+
+test('what is refused for later, without a time, is sent again after a second', async () => {
+  const { client, world } = await openClient();
+  publish(client, 'a');
+  await settled();
+  const { id } = world.socket.takeOne('publish');
+  await world.socket.says({ type: 'error', id, code: 'busy', message: '', retry: 'later' });
+  await world.pass(999);
+  assert.deepEqual(world.socket.take(), []);
+  await world.pass(1);
+  world.socket.takeOne('publish');
+});
+
+test('the longer of two pauses counts', async () => {
+  const { client, world } = await openClient();
+  publishApart(client, 'a', 'b');
+  await settled();
+  const [a, b] = world.socket.take();
+  await world.socket.says(later(a, 500));
+  await world.socket.says(later(b, 100));
+  await assert.rejects(client.publish('chat', 'typing', { queue: false }), { code: 'offline' });
+  await world.pass(499);
+  assert.deepEqual(world.socket.take(), []);
+  await world.pass(1);
+  assert.deepEqual(texts(world.socket.take()), ['a', 'b']);
+});
+
+test('closing keeps unsent publications in the store, for the next page', async () => {
+  const store = new SimulatedStore();
+  const first = await newClient({ store: persist(store, { unsent: true }) });
+  const [lost] = publish(first.client, 'a');
+  await settled();
+  first.client.close();
+  await assert.rejects(lost, { code: 'closed' });
+  assert.deepEqual(first.client.unsent, []);
+  await first.world.pass(1_000);
+  const next = await newClient({ store: persist(store, { unsent: true }) });
+  assert.deepEqual(texts(next.client.unsent), ['a']);
+});
+
+test('without `unsent` a store keeps no publications', async () => {
+  const store = new SimulatedStore();
+  const { client } = await newClient({ store: persist(store) });
+  publish(client, 'a');
+  await settled();
+  assert.deepEqual([...store.entries.keys()], []);
+});
+
+test('what is not to wait is sent once, whatever else is sent after it', async () => {
+  const { client, world } = await openClient();
+  client.publish('chat', 'typing', { queue: false });
+  publish(client, 'a', 'b');
+  await settled();
+  assert.deepEqual(texts(world.socket.take()), ['typing', 'a']);
+});
+
+test('what is not to wait is refused while as many as may be are in flight', async () => {
+  const { client, world } = await openClient({ outbox: { inFlight: 1 } });
+  publish(client, 'a');
+  await settled();
+  await assert.rejects(client.publish('chat', 'typing', { queue: false }), { code: 'offline', retry: 'later' });
+  assert.deepEqual(texts(world.socket.take()), ['a']);
+});
+
 test('what is not to wait goes now and once, without a key, or not at all', async () => {
   const { client, world } = await newClient();
   const typing = () => client.publish('chat', 'typing', { queue: false });
@@ -194,10 +283,10 @@ test('1009 drops the largest that was under way, and comes back for the others',
 
 test('what was not sent outlives the page, and its answer is told by an event', async () => {
   const store = new SimulatedStore();
-  const { client } = await newClient({ store, keepUnsent: true });
+  const { client } = await newClient({ store: persist(store, { unsent: true }) });
   publish(client, 'a');
   await settled();
-  const next = await newClient({ store, keepUnsent: true });
+  const next = await newClient({ store: persist(store, { unsent: true }) });
   const told = [];
   next.client.on('published', ({ key, data, position }) => told.push([key, data, position]));
   assert.deepEqual(texts(next.client.unsent), ['a']);
@@ -206,7 +295,7 @@ test('what was not sent outlives the page, and its answer is told by an event', 
   await next.world.socket.says(published(sent));
   assert.deepEqual(told, [[sent.key, 'a', at(1)]]);
   await next.world.pass(200);
-  const third = await newClient({ store, keepUnsent: true });
+  const third = await newClient({ store: persist(store, { unsent: true }) });
   assert.deepEqual(third.client.unsent, []);
 });
 
@@ -225,4 +314,127 @@ test('what JSON can not say is refused before it is sent', async () => {
   const { client, world } = await openClient();
   for (const data of [undefined, () => {}, Symbol('s')]) await assert.rejects(client.publish('chat', data), TypeError);
   assert.deepEqual(world.socket.take(), []);
+});
+
+test('a pause that the server asked for ends with the connection', async () => {
+  const { client, world } = await openClient();
+  publish(client, 'a');
+  await settled();
+  await world.socket.says(later(world.socket.takeOne('publish'), 60_000));
+  await lose(world);
+  await welcome(world);
+  assert.deepEqual(texts(world.socket.take()), ['a']);
+});
+
+test('the time of the first attempt counts for giving up, however often it is sent again', async () => {
+  const { client, world } = await openClient();
+  const [sent] = publish(client, 'a');
+  const given = assert.rejects(sent, { code: 'timed_out' });
+  await settled();
+  await world.sleep(30 * 60_000);
+  await lose(world);
+  await welcome(world);
+  world.socket.takeOne('publish');
+  await world.sleep(21 * 60_000);
+  await lose(world);
+  await welcome(world);
+  await given;
+});
+
+test('what has been in flight for exactly as long as may be is not given up yet', async () => {
+  const { client, world } = await openClient({ outbox: { giveUpAfter: 5_000 }, heartbeat: { every: 60_000 } });
+  publish(client, 'a');
+  await settled();
+  world.socket.takeOne('publish');
+  await world.pass(5_000);
+  await world.socket.ends();
+  await world.happens('shown');
+  await welcome(world);
+  assert.deepEqual(texts(world.socket.take()), ['a']);
+});
+
+test('1009 drops the largest, whichever was sent first, and none when nothing was in flight', async () => {
+  const { client, world } = await openClient();
+  const [small, large, middle] = publishApart(client, 'a', 'x'.repeat(1_000), 'y'.repeat(100));
+  await settled();
+  await lose(world, 1009);
+  await assert.rejects(large, { code: 'too_large', retry: 'never' });
+  await welcome(world);
+  const again = world.socket.take();
+  assert.deepEqual(texts(again), ['a', 'y'.repeat(100)]);
+  for (const message of again) await world.socket.says(published(message));
+  await Promise.all([small, middle]);
+  await world.socket.ends(1009);
+  assert.equal(client.state.name, 'closed');
+});
+
+test('answers to a connection before are nobody’s', async () => {
+  const { client, world } = await openClient();
+  publish(client, 'a');
+  await settled();
+  const { id } = world.socket.takeOne('publish');
+  await lose(world);
+  await welcome(world);
+  await world.socket.says(published({ id }));
+  assert.equal(client.unsent.length, 1);
+});
+
+test('what is not to wait is not among what is unsent, and outlives no page', async () => {
+  const store = new SimulatedStore();
+  const { client } = await openClient({ store: persist(store, { unsent: true }) });
+  client.publish('chat', 'typing', { queue: false });
+  await settled();
+  assert.deepEqual([client.unsent, [...store.entries.keys()].filter((key) => key.endsWith('unsent'))], [[], []]);
+});
+
+test('exactly as much as may be queued is', async () => {
+  const size = JSON.stringify({ channel: 'chat', data: 'a', key: 'k' }).length;
+  const { client } = await newClient({ outbox: { size } });
+  client.publish('chat', 'a', { key: 'k' });
+  await settled();
+  assert.equal(client.unsent.length, 1);
+});
+
+test('the socket is full at 256 KiB', async () => {
+  const { client, world } = await openClient();
+  world.socket.bufferedAmount = 256 * 1024;
+  publish(client, 'a');
+  await settled();
+  assert.deepEqual(world.socket.take(), []);
+  world.socket.bufferedAmount -= 1;
+  await world.pass(50);
+  world.socket.takeOne('publish');
+});
+
+test('nothing waits for a socket any more when the connection is lost', async () => {
+  const { client, world } = await openClient();
+  world.socket.bufferedAmount = 1 << 20;
+  publish(client, 'a');
+  await settled();
+  await world.socket.ends();
+  assert.equal(world.timers, 1, 'the wait for the next attempt');
+});
+
+test('a warning for a store that fails to be read, and everything else goes on', async () => {
+  const store = { getItem: () => '{', setItem: () => {}, removeItem: () => {} };
+  const warnings = [];
+  const world = new World();
+  const client = connect('ws://a/', { store: persist(store, { unsent: true }), environment: world.environment });
+  client.on('warning', (warning) => warnings.push(warning.name));
+  assert.deepEqual(client.unsent, []);
+  await settled();
+  await welcome(world);
+  assert.deepEqual([client.state.name, warnings], ['open', ['SyntaxError', 'SyntaxError', 'SyntaxError']]);
+});
+
+test('publications of one task are written to the store once, and those of the next again', async () => {
+  let writes = 0;
+  const store = { getItem: () => null, setItem: () => { writes += 1; }, removeItem: () => {} };
+  const { client } = await newClient({ store: persist(store, { unsent: true }) });
+  publish(client, 'a', 'b', 'c');
+  await settled();
+  assert.equal(writes, 1);
+  publish(client, 'd');
+  await settled();
+  assert.equal(writes, 2);
 });

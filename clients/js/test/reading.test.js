@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { persist } from '../src/index.js';
 import { at, liveSubscription, lose, message, newClient, openClient, welcome } from './conversation.js';
 import { settled, SimulatedStore } from './simulated.js';
 
@@ -43,7 +44,7 @@ test('a loop over what the server ended throws why', async () => {
 });
 
 test('a message counts as handled when its reader asks for the next', async () => {
-  const { subscription, world } = await iterated({ store: new SimulatedStore() });
+  const { subscription, world } = await iterated({ store: persist(new SimulatedStore()) });
   const events = subscription[Symbol.asyncIterator]();
   await events.next();
   await world.socket.says(message(8));
@@ -70,6 +71,19 @@ test('a reader who is slow pauses the subscription and reads on from the history
   assert.equal((await events.next()).value.data, 'm1007');
 });
 
+test('a slow reader that catches up while there is no connection goes on when there is one', async () => {
+  const { subscription, world } = await iterated();
+  for (let offset = 8; offset < 8 + 1_500; offset += 1) world.socket.onmessage({ data: JSON.stringify(message(offset)) });
+  world.socket.take();
+  await world.socket.ends();
+  const events = subscription[Symbol.asyncIterator]();
+  for (let count = 0; count < 1_000; count += 1) await events.next();
+  assert.equal(subscription.state, 'waiting');
+  await world.pass(1_000);
+  await welcome(world);
+  assert.equal(world.socket.takeOne('subscribe').since, at(1_006));
+});
+
 test('a subscription without a reader pauses too, and a new connection does not wake it', async () => {
   const { subscription, world } = await iterated();
   for (let offset = 8; offset < 8 + 1_500; offset += 1) world.socket.onmessage({ data: JSON.stringify(message(offset)) });
@@ -90,8 +104,7 @@ test('callbacks and a loop do not share', async () => {
 
 test('a listener that throws takes nothing from the others', async (t) => {
   const reported = [];
-  globalThis.reportError = (error) => reported.push(error.message);
-  t.after(() => delete globalThis.reportError);
+  t.mock.method(globalThis, "queueMicrotask", (task) => { try { task(); } catch (error) { reported.push(error.message); } });
   const { client, world } = await openClient();
   const { subscription, events } = await liveSubscription(client, world);
   subscription.on('message', () => { throw new Error('mine'); });
@@ -116,22 +129,48 @@ test('joins, leaves, members that come unasked and catching up reach the reader 
   assert.deepEqual([events, subscription.state], [said, 'catching_up']);
 });
 
-test('the same channel twice is a mistake that is told', async () => {
-  const { client } = await openClient();
-  client.subscribe('chat');
-  assert.throws(() => client.subscribe('chat'), { code: 'already_subscribed' });
+test('a page of history comes with its head, and its bytes decoded', async () => {
+  const { client, world } = await openClient();
+  const answer = client.history('chat', { since: at(9), limit: 50 });
+  await settled();
+  const { id, ...asked } = world.socket.takeOne('history');
+  assert.deepEqual(asked, { type: 'history', channel: 'chat', since: at(9), limit: 50 });
+  const messages = [{ position: at(10), base64: 'AQI=', time: 1 }];
+  await world.socket.says({ type: 'history', id, channel: 'chat', head: at(70), messages, gap: 'evicted_by_size' });
+  assert.deepEqual(await answer, { head: at(70), gap: 'evicted_by_size', messages: [{ position: at(10), data: Uint8Array.of(1, 2), time: 1 }] });
 });
 
-test('history is read backwards from a position, within its epoch', async () => {
+test('history is read backwards from a position', async () => {
+  const { client, world } = await openClient();
+  const answer = client.history('chat', { before: at(60), limit: 2 });
+  await settled();
+  const { id, ...asked } = world.socket.takeOne('history');
+  assert.deepEqual(asked, { type: 'history', channel: 'chat', before: at(60), limit: 2 });
+  const messages = [58, 59].map((offset) => ({ position: at(offset), data: offset, time: 1 }));
+  await world.socket.says({ type: 'history', id, channel: 'chat', head: at(70), messages, more: true });
+  const { more, messages: given } = await answer;
+  assert.deepEqual([more, given.map(({ data }) => data)], [true, [58, 59]]);
+});
+
+test('a server that does not know `before` is asked for what ends there', async () => {
   const { client, world } = await openClient();
   const answer = client.history('chat', { before: at(60), limit: 50 });
   await settled();
-  const { id, since, limit } = world.socket.takeOne('history');
-  assert.deepEqual([since, limit], [at(9), 50]);
-  const messages = [{ position: at(58), data: 'a', time: 1 }, { position: at(59), base64: 'AQI=', time: 1 }, { position: at(60), data: 'c', time: 1 }];
-  await world.socket.says({ type: 'history', id, channel: 'chat', head: at(70), messages, gap: 'evicted_by_size' });
-  const { head, gap, messages: given } = await answer;
-  assert.deepEqual([head, gap, given.map(({ data }) => data)], [at(70), 'evicted_by_size', ['a', Uint8Array.of(1, 2)]]);
+  const history = (id, ...offsets) => ({ type: 'history', id, channel: 'chat', head: at(70), messages: offsets.map((offset) => ({ position: at(offset), data: offset, time: 1 })) });
+  await world.socket.says(history(world.socket.takeOne('history').id, 59, 69, 70));
+  const { id, since, before } = world.socket.takeOne('history');
+  assert.deepEqual([since, before], [at(9), undefined]);
+  await world.socket.says(history(id, 58, 59, 60));
+  assert.deepEqual((await answer).messages.map(({ data }) => data), [58, 59]);
+});
+
+test('reading back never begins before the beginning', async () => {
+  const { client, world } = await openClient();
+  client.history('chat', { before: at(3), limit: 50 });
+  await settled();
+  const { id } = world.socket.takeOne('history');
+  await world.socket.says({ type: 'history', id, channel: 'chat', head: at(70), messages: [{ position: at(70), data: 1, time: 1 }] });
+  assert.equal(world.socket.takeOne('history').since, at(0));
 });
 
 test('what is asked is asked again on the next connection, until it is too late', async () => {
@@ -173,7 +212,7 @@ test('who has a message, and what a consumer has done', async () => {
   const cursor = client.ack('chat', 'billing', at(7));
   await settled();
   const ack = world.socket.takeOne('ack');
-  assert.deepEqual([ack.consumer, ack.position], ['billing', at(7)]);
+  assert.deepEqual([ack.channel, ack.consumer, ack.position], ['chat', 'billing', at(7)]);
   await world.socket.says({ type: 'acked', id: ack.id, channel: 'chat', position: at(9) });
   assert.equal(await cursor, at(9));
 });
@@ -193,4 +232,120 @@ test('the way there and back is measured', async () => {
   await world.pass(40);
   await world.socket.says({ type: 'welcome', id, session: 's1', resume: 'v1' });
   assert.equal(client.latency, 40);
+});
+
+test('a loop that waits gets the next event, and one event each time', async () => {
+  const { subscription, world } = await iterated();
+  const events = subscription[Symbol.asyncIterator]();
+  await events.next();
+  const [first, second] = [events.next(), events.next()];
+  await world.socket.says(message(8));
+  await world.socket.says(message(9));
+  assert.deepEqual([await first, await second].map(({ value, done }) => [value.data, done]), [['m8', false], ['m9', false]]);
+  events.next();
+  assert.equal(subscription.position, at(9), 'asking for the next says that those before were handled');
+});
+
+test('an iterator can be iterated, and is over when it was left', async () => {
+  const { subscription } = await iterated();
+  const events = subscription[Symbol.asyncIterator]();
+  assert.equal(events[Symbol.asyncIterator](), events);
+  assert.deepEqual(await events.return(), { value: undefined, done: true });
+  assert.equal((await events.next()).value.type, 'subscribed');
+  assert.deepEqual(await events.next(), { value: undefined, done: true });
+});
+
+test('the error that ended a loop is thrown once', async () => {
+  const { subscription, world } = await iterated();
+  const events = subscription[Symbol.asyncIterator]();
+  await events.next();
+  const waiting = assert.rejects(events.next(), { code: 'forbidden' });
+  await world.socket.says({ type: 'unsubscribed', channel: 'chat', code: 'forbidden', message: 'no more', retry: 'never' });
+  await waiting;
+  assert.deepEqual(await events.next(), { value: undefined, done: true });
+});
+
+test('listeners that are added to a loop’s subscription get the events, too', async () => {
+  const { subscription, world } = await iterated();
+  const events = subscription[Symbol.asyncIterator]();
+  const seen = [];
+  subscription.on('message', ({ data }) => seen.push(data));
+  await world.socket.says(message(8));
+  await events.next();
+  assert.deepEqual([seen, (await events.next()).value.data], [['m8'], 'm8']);
+});
+
+test('a subscription that pauses for a slow loop and is half read stays paused', async () => {
+  const { subscription, world } = await iterated();
+  for (let offset = 8; offset < 8 + 1_500; offset += 1) world.socket.onmessage({ data: JSON.stringify(message(offset)) });
+  world.socket.take();
+  const events = subscription[Symbol.asyncIterator]();
+  for (let count = 0; count < 999; count += 1) await events.next();
+  assert.deepEqual([subscription.state, world.socket.take()], ['paused', []]);
+  await events.next();
+  world.socket.takeOne('subscribe');
+});
+
+test('history and questions have a limit of their own when none was said', async () => {
+  const { client, world } = await openClient();
+  client.history('chat').catch(() => {});
+  await settled();
+  assert.equal(world.socket.takeOne('history').limit, 100);
+});
+
+test('an answer to a question of a connection before is nobody’s', async () => {
+  const { client, world } = await openClient();
+  const answer = client.presence('chat');
+  await settled();
+  const old = world.socket.takeOne('presence');
+  await lose(world);
+  await welcome(world);
+  const { id } = world.socket.takeOne('presence');
+  await world.socket.says({ type: 'members', id: old.id, channel: 'chat', members: [], total: 0 });
+  await world.socket.says({ type: 'members', id, channel: 'chat', members: [], total: 7 });
+  assert.equal((await answer).total, 7);
+});
+
+test('a question that the next connection will answer is not asked on this one again', async () => {
+  const { client, world } = await openClient();
+  const answer = client.presence('chat');
+  await settled();
+  const { id } = world.socket.takeOne('presence');
+  await world.socket.says({ type: 'error', id, code: 'draining', message: '', retry: 'reconnect' });
+  await world.pass(5_000);
+  assert.deepEqual(world.socket.take(), []);
+  await lose(world);
+  await welcome(world);
+  await world.socket.says({ type: 'members', id: world.socket.takeOne('presence').id, channel: 'chat', members: [], total: 0 });
+  await answer;
+});
+
+test('a question refused for later, without a time, is asked after a second, and an answered one leaves no timer', async () => {
+  const { client, world } = await openClient();
+  const before = world.timers;
+  const answer = client.presence('chat');
+  await settled();
+  const { id } = world.socket.takeOne('presence');
+  await world.socket.says({ type: 'error', id, code: 'busy', message: '', retry: 'later' });
+  await world.pass(999);
+  assert.deepEqual(world.socket.take(), []);
+  await world.pass(1);
+  await world.socket.says({ type: 'members', id: world.socket.takeOne('presence').id, channel: 'chat', members: [], total: 0 });
+  await answer;
+  assert.equal(world.timers, before);
+});
+
+test('each ping measures the way there and back, and only its own pong counts', async () => {
+  const { client, world } = await openClient();
+  const seen = [];
+  client.on('latency', (latency) => seen.push(latency));
+  client.reconnect();
+  const { id } = world.socket.takeOne('ping');
+  await world.pass(30);
+  client.on('warning', (warning) => assert.fail(warning.message));
+  await world.socket.says({ type: 'pong', id: id + 1 });
+  await world.socket.says({ type: 'pong', id });
+  await world.pass(30);
+  await world.socket.says({ type: 'pong', id });
+  assert.deepEqual([seen, client.latency], [[30], 30]);
 });

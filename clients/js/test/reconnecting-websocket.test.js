@@ -38,7 +38,7 @@ test('a loss is told, then the wait, then the return; what was sent meanwhile go
   await world.socket.opens();
   await world.socket.ends(1006);
   assert.deepEqual(types(), ['open', 'close', 'waiting']);
-  assert.deepEqual([socket.readyState, events[1].code, events[2].retryAt], [0, 1006, world.now + 1_000]);
+  assert.deepEqual([socket.readyState, events[1].code, events[2].retryAt], [0, 1006, world.now + 500]);
   socket.send('a');
   socket.send(Uint8Array.of(1, 2));
   assert.equal(socket.bufferedAmount, 3);
@@ -120,4 +120,121 @@ test('the kind of binary messages is kept over connections', async () => {
   await world.socket.ends();
   await world.pass(2_000);
   assert.equal(world.socket.binaryType, 'arraybuffer');
+});
+
+test('what a WebSocket has, it has: constants, handlers, protocol, extensions, and an address', async () => {
+  const { world, socket } = await newSocket();
+  const { CONNECTING, OPEN, CLOSING, CLOSED } = ReconnectingWebSocket;
+  assert.deepEqual([CONNECTING, OPEN, CLOSING, CLOSED], [0, 1, 2, 3]);
+  assert.deepEqual([socket.CONNECTING, socket.OPEN, socket.CLOSING, socket.CLOSED], [0, 1, 2, 3]);
+  Object.assign(world.socket, { protocol: 'raw', extensions: 'permessage-deflate', bufferedAmount: 5 });
+  assert.deepEqual([socket.protocol, socket.extensions, socket.bufferedAmount], ['raw', 'permessage-deflate', 5]);
+  await world.socket.ends();
+  assert.deepEqual([socket.protocol, socket.extensions, socket.bufferedAmount, socket.url], ['', '', 0, 'ws://raw.test/']);
+  const handler = () => {};
+  socket.onerror = handler;
+  assert.equal(socket.onerror, handler);
+  socket.onerror = 'nothing to call';
+  assert.equal(socket.onerror, null);
+});
+
+test('an address that is a function is known once it was asked', async () => {
+  const { socket } = await newSocket({}, () => 'ws://asked.test/');
+  const unasked = new ReconnectingWebSocket(() => 'ws://asked.test/', [], { environment: new World().environment });
+  assert.deepEqual([unasked.url, socket.url], ['', 'ws://asked.test/']);
+  unasked.close();
+});
+
+test('a failure is an `error`, and a loss before it was open is no `close`', async () => {
+  const { world, types } = await newSocket();
+  world.socket.onerror({});
+  await world.socket.ends();
+  assert.deepEqual(types(), ['error', 'waiting']);
+  world.isOnline = false;
+  await world.pass(500);
+  await world.socket.ends();
+  assert.deepEqual(types(), ['error', 'waiting', 'waiting']);
+});
+
+test('a close says whether it was clean', async () => {
+  const { world, events } = await newSocket();
+  await world.socket.opens();
+  await world.socket.ends(1001);
+  assert.deepEqual([events[1].wasClean, events[1].code], [true, 1001]);
+  await world.pass(2_000);
+  await world.socket.opens();
+  await world.socket.ends(1006);
+  const { wasClean } = events.findLast(({ type }) => type === 'close');
+  assert.equal(wasClean, false);
+});
+
+test('closing it before it is open ends it with 1006 that was not clean', async () => {
+  const { world, socket, events } = await newSocket();
+  socket.close();
+  await settled();
+  assert.deepEqual([socket.readyState, events.map(({ type, code, wasClean }) => [type, code, wasClean])], [3, [['close', 1006, false]]]);
+  assert.deepEqual(world.socket.closedWith, {});
+  socket.send('into the void');
+  socket.close(3000);
+  await settled();
+  assert.equal(events.length, 1);
+});
+
+test('closing an open one waits for the other side, and nothing is sent meanwhile', async () => {
+  const { world, socket } = await newSocket({ heartbeat: { message: 'ping', every: 1_000, within: 500 } });
+  await world.socket.opens();
+  await world.socket.says('pong');
+  socket.close(4999);
+  socket.close(3000);
+  socket.send('too late');
+  assert.deepEqual([socket.readyState, world.socket.closedWith.code, world.socket.sent, socket.bufferedAmount], [2, 4999, ['ping'], 0]);
+  await world.socket.ends(1006);
+  await world.pass(600_000);
+  assert.deepEqual([socket.readyState, world.sockets.length], [3, 1]);
+});
+
+test('5000 and 2999 are not the application’s', async () => {
+  const { socket } = await newSocket();
+  for (const code of [999, 1001, 2999, 5000]) assert.throws(() => socket.close(code), { name: 'InvalidAccessError' });
+});
+
+test('exactly as much as may wait does', async () => {
+  const { socket } = await newSocket({ maxQueuedBytes: 4 });
+  socket.send('éé');
+  assert.equal(socket.bufferedAmount, 4);
+  assert.throws(() => socket.send('a'), { name: 'QuotaExceededError' });
+});
+
+test('a Blob counts with its size', async () => {
+  const { socket } = await newSocket({ maxQueuedBytes: 4 });
+  socket.send(new Blob(['abc']));
+  assert.equal(socket.bufferedAmount, 3);
+});
+
+test('reconnect() ends a wait, and asks an open one with a heartbeat whether it lives', async () => {
+  const { world, socket } = await newSocket({ heartbeat: { message: 'ping' } });
+  await world.socket.ends();
+  socket.reconnect();
+  assert.equal(world.sockets.length, 2);
+  await world.socket.opens();
+  await world.socket.says('pong');
+  socket.reconnect();
+  assert.deepEqual(world.socket.sent, ['ping', 'ping']);
+});
+
+test('the kind of binary messages is set on an open socket, and is the socket’s own until then', async () => {
+  const { world, socket } = await newSocket();
+  world.socket.binaryType = 'nodebuffer';
+  assert.equal(socket.binaryType, 'nodebuffer');
+  socket.binaryType = 'arraybuffer';
+  assert.deepEqual([world.socket.binaryType, socket.binaryType], ['arraybuffer', 'arraybuffer']);
+  await world.socket.ends();
+  socket.binaryType = 'blob';
+  await world.pass(1_000);
+  assert.equal(world.socket.binaryType, 'blob');
+});
+
+test('without a kind of binary messages the socket keeps its own', async () => {
+  const { world } = await newSocket();
+  assert.equal('binaryType' in world.socket, false);
 });

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { at, liveSubscription, lose, message, newClient, openClient, record, welcome } from './conversation.js';
-import { SimulatedStore } from './simulated.js';
+import { connect, persist } from '../src/index.js';
+import { settled, SimulatedStore, World } from './simulated.js';
 
 const data = (events) => events.filter(({ type }) => type === 'message').map((event) => event.data);
 
@@ -10,7 +11,7 @@ test('the first message says who it is, with the subprotocol', async () => {
   const { client, world, states } = await newClient({ token: 'jwt', info: { name: 'Ann' } });
   assert.deepEqual(world.socket.protocols, ['offhook.v1.json']);
   const { id, ...connect } = await welcome(world, { user: 'ann' });
-  assert.deepEqual(connect, { type: 'connect', token: 'jwt', info: { name: 'Ann' } });
+  assert.deepEqual(connect, { type: 'connect', token: 'jwt', info: { name: 'Ann' }, lineage: true });
   assert.deepEqual([client.session, client.user], ['s1', 'ann']);
   assert.deepEqual(states.map(({ name }) => name), ['connecting', 'open']);
 });
@@ -130,12 +131,12 @@ test('a hole that the server did not announce is told', async () => {
 
 test('a reload goes on with the session and after the last message that was handled', async () => {
   const store = new SimulatedStore();
-  const { client, world } = await openClient({ store });
+  const { client, world } = await openClient({ store: persist(store) });
   await liveSubscription(client, world);
   await world.socket.says({ type: 'token', resume: 'v1.second' });
   await world.socket.says(message(8));
   await world.happens('leaving');
-  const next = await newClient({ store });
+  const next = await newClient({ store: persist(store) });
   const subscription = next.client.subscribe('chat', { since: { last: 50 } });
   assert.equal(subscription.position, at(8));
   const { resume, positions } = await welcome(next.world);
@@ -145,11 +146,11 @@ test('a reload goes on with the session and after the last message that was hand
 
 test('a copy of the page gets the positions, not the session', async () => {
   const store = new SimulatedStore();
-  const { client, world } = await openClient({ store });
+  const { client, world } = await openClient({ store: persist(store) });
   await liveSubscription(client, world);
   await world.socket.says(message(8));
   await world.pass(1_000);
-  const copy = await newClient({ store });
+  const copy = await newClient({ store: persist(store) });
   copy.client.subscribe('chat');
   assert.equal((await welcome(copy.world)).resume, undefined);
   assert.equal(copy.world.socket.takeOne('subscribe').since, at(8));
@@ -157,7 +158,7 @@ test('a copy of the page gets the positions, not the session', async () => {
 
 test('a page that comes back from the back-forward cache keeps its session to itself', async () => {
   const store = new SimulatedStore();
-  const { world } = await openClient({ store });
+  const { world } = await openClient({ store: persist(store) });
   await world.happens('leaving');
   assert.equal([...store.entries.keys()].some((key) => key.endsWith(':session')), true);
   await world.happens('shown');
@@ -166,7 +167,7 @@ test('a page that comes back from the back-forward cache keeps its session to it
 
 test('a store that refuses is complained of and changes nothing else', async () => {
   const store = { getItem: () => null, setItem: () => { throw new Error('full'); }, removeItem: () => {} };
-  const { client, world } = await openClient({ store });
+  const { client, world } = await openClient({ store: persist(store) });
   const warnings = [];
   client.on('warning', (warning) => warnings.push(warning.message));
   const { events } = await liveSubscription(client, world);
@@ -197,4 +198,292 @@ test('a subscription that the server ends says why, and one for later is asked f
   assert.equal(since, at(7));
   await world.socket.says({ type: 'error', id, code: 'forbidden', message: 'no', retry: 'never' });
   assert.equal(events.at(-1).error.code, 'forbidden');
+});
+
+test('an error ends the subscription that it answers, and no other', async () => {
+  const { client, world } = await openClient();
+  const [first, second] = [client.subscribe('a'), client.subscribe('b')];
+  const [, { id }] = world.socket.take();
+  await world.socket.says({ type: 'error', id, code: 'forbidden', message: 'no', retry: 'never' });
+  assert.deepEqual([first.state, second.state], ['waiting', 'ended']);
+  await world.socket.says({ type: 'error', id: 999, code: 'forbidden', message: 'no', retry: 'never' });
+  assert.equal(first.state, 'waiting');
+});
+
+test('the store’s keys begin with `offhook:` and the address, or the name that was given', async () => {
+  const keys = async (url, options) => {
+    const store = new SimulatedStore();
+    const world = new World();
+    const client = connect(url, { store: persist(store), environment: world.environment, ...options });
+    await settled();
+    await welcome(world);
+    await liveSubscription(client, world);
+    client.close();
+    return [...store.entries.keys()];
+  };
+  assert.deepEqual(await keys('ws://a/ws'), ['offhook:ws://a/ws:positions']);
+  assert.deepEqual(await keys(() => 'ws://a/ws'), ['offhook::positions']);
+  assert.deepEqual(await keys('ws://a/ws', { name: 'mine' }), ['mine:positions']);
+});
+
+test('a channel that was forgotten begins at its `since` again', async () => {
+  const store = new SimulatedStore();
+  const { client, world } = await openClient({ store: persist(store) });
+  const { subscription } = await liveSubscription(client, world);
+  subscription.unsubscribe();
+  world.socket.take();
+  client.forget('chat');
+  client.forget('chat');
+  client.subscribe('chat', { since: 'start' });
+  assert.equal(world.socket.takeOne('subscribe').since, 'start');
+});
+
+test('positions of the 256 channels used last are kept', async () => {
+  const store = new SimulatedStore();
+  const { client, world } = await openClient({ store: persist(store) });
+  const names = Array.from({ length: 257 }, (_, number) => `c${number}`);
+  for (const [index, channel] of [...names.slice(0, 256), 'c0', 'c256'].entries()) {
+    const { subscription } = await liveSubscription(client, world, { channel, offset: index });
+    subscription.unsubscribe();
+    world.socket.take();
+  }
+  await world.pass(1_000);
+  const kept = Object.keys(JSON.parse([...store.entries.values()][0]));
+  assert.deepEqual([kept.length, kept.includes('c0'), kept.includes('c1'), kept.at(-1)], [256, true, false, 'c256']);
+});
+
+test('what changes within 200 ms is written together, and again for what changes later', async () => {
+  let writes = 0;
+  const store = { getItem: () => null, setItem: () => { writes += 1; }, removeItem: () => {} };
+  const { client, world } = await openClient({ store: persist(store) });
+  const { subscription } = await liveSubscription(client, world);
+  for (const offset of [8, 9, 10]) await world.socket.says(message(offset));
+  await world.pass(200);
+  assert.equal(writes, 1);
+  await world.socket.says(message(11));
+  await world.pass(199);
+  assert.equal(writes, 1);
+  await world.pass(1);
+  assert.deepEqual([writes, subscription.position], [2, at(11)]);
+  const timers = world.timers;
+  for (const offset of [12, 13]) await world.socket.says(message(offset));
+  assert.equal(world.timers, timers + 1);
+  await world.pass(200);
+  await world.happens('hidden');
+  assert.equal(writes, 3, 'nothing changed');
+});
+
+test('a page that leaves without a token leaves no session', async () => {
+  const store = new SimulatedStore();
+  const { world } = await newClient({ store: persist(store) });
+  await welcome(world, { resume: '' });
+  await world.happens('leaving');
+  assert.equal(store.entries.size, 0);
+});
+
+test('a session without a token comes back with positions', async () => {
+  const { client, world } = await newClient();
+  await welcome(world, { resume: '' });
+  await liveSubscription(client, world);
+  await lose(world);
+  const { resume, positions } = await welcome(world);
+  assert.deepEqual([resume, positions], [undefined, undefined]);
+  assert.equal(world.socket.takeOne('subscribe').since, at(7));
+});
+
+test('what an older token restored is not expected of a newer session', async () => {
+  const { client, world } = await openClient();
+  await liveSubscription(client, world);
+  await world.socket.says({ type: 'token', resume: 'v1.second' });
+  await lose(world);
+  await world.socket.opens();
+  const first = world.socket.takeOne('connect');
+  await world.socket.says({ type: 'error', id: first.id, code: 'bad_token', message: '', retry: 'never' });
+  const second = world.socket.takeOne('connect');
+  await world.socket.says({ type: 'welcome', id: second.id, session: 's2', resume: 'v1.third' });
+  world.socket.takeOne('subscribe');
+  await lose(world);
+  assert.equal((await welcome(world)).resume, 'v1.third');
+  world.socket.takeOne('subscribe');
+});
+
+test('a subscription is restored while it catches up, too', async () => {
+  const { client, world } = await openClient();
+  const { subscription } = await liveSubscription(client, world);
+  await world.socket.says({ type: 'catching_up', channel: 'chat', position: at(7) });
+  await world.socket.says({ type: 'token', resume: 'v1.second' });
+  await lose(world);
+  await welcome(world);
+  assert.deepEqual([world.socket.take(), subscription.state], [[], 'waiting']);
+});
+
+test('a restored subscription that has no position is left, and asked for from where it should begin', async () => {
+  const { client, world } = await openClient();
+  const subscription = client.subscribe('chat', { since: 'start' });
+  const { id } = world.socket.takeOne('subscribe');
+  await world.socket.says({ type: 'subscribed', channel: 'chat', position: at(7), live: true });
+  const [left, asked] = world.socket.take();
+  assert.deepEqual([left.type, asked.type, asked.since], ['unsubscribe', 'subscribe', 'start']);
+  await world.socket.says({ type: 'subscribed', id, channel: 'chat', position: at(7), live: true });
+  assert.equal(subscription.state, 'waiting', 'an old answer');
+  await world.socket.says({ type: 'subscribed', id: asked.id, channel: 'chat', position: at(7), live: true });
+  assert.equal(subscription.state, 'live');
+});
+
+test('a paused subscription that the token restores is left and not asked for', async () => {
+  const { client, world } = await openClient();
+  const subscription = client.subscribe('chat');
+  const { id } = world.socket.takeOne('subscribe');
+  await world.socket.says({ type: 'subscribed', id, channel: 'chat', position: at(7), live: true });
+  await world.socket.says({ type: 'token', resume: 'v1.second' });
+  for (let offset = 8; offset < 1_100; offset += 1) world.socket.onmessage({ data: JSON.stringify(message(offset)) });
+  assert.equal(subscription.state, 'paused');
+  await lose(world);
+  await welcome(world);
+  await world.socket.says({ type: 'subscribed', channel: 'chat', position: at(7), live: true });
+  assert.deepEqual(world.socket.take().map(({ type }) => type), ['unsubscribe']);
+  assert.equal(subscription.state, 'paused');
+});
+
+test('a subscription of nobody is left, and what is said of it is ignored', async () => {
+  const { world } = await openClient();
+  for (const type of ['message', 'live', 'gap', 'unsubscribed']) await world.socket.says({ type, channel: 'chat', position: at(1), code: 'busy', message: '', retry: 'later' });
+  assert.deepEqual(world.socket.take(), []);
+  await world.socket.says({ type: 'subscribed', channel: 'chat', position: at(7), live: true });
+  assert.deepEqual(world.socket.take().map(({ type, channel }) => [type, channel]), [['unsubscribe', 'chat']]);
+});
+
+test('the answer to an `unsubscribe` ends nothing that was subscribed to since', async () => {
+  const { client, world } = await openClient();
+  client.subscribe('chat').unsubscribe();
+  const again = client.subscribe('chat');
+  const [, { id }] = world.socket.take();
+  await world.socket.says({ type: 'unsubscribed', id, channel: 'chat' });
+  assert.equal(again.state, 'waiting');
+});
+
+test('a channel whose subscription ended can be subscribed to anew, without a number', async () => {
+  const { client, world } = await openClient();
+  const { subscription } = await liveSubscription(client, world);
+  await world.socket.says({ type: 'unsubscribed', channel: 'chat', code: 'forbidden', message: 'no', retry: 'never' });
+  assert.equal(subscription.state, 'ended');
+  client.subscribe('chat');
+  assert.equal(world.socket.takeOne('subscribe').subscription, undefined);
+});
+
+test('unsubscribing twice ends once, and does not end the next subscription', async () => {
+  const { client, world } = await openClient();
+  const { subscription, events } = await liveSubscription(client, world);
+  subscription.unsubscribe();
+  const next = client.subscribe('chat');
+  subscription.unsubscribe();
+  assert.deepEqual([events.map(({ type }) => type), next.state], [['ended'], 'waiting']);
+  const [left, { id, ...asked }] = world.socket.take();
+  assert.deepEqual([left.type, asked.type], ['unsubscribe', 'subscribe']);
+  await world.socket.says({ type: 'subscribed', id, channel: 'chat', position: at(7), live: true });
+  assert.equal(next.state, 'live');
+});
+
+test('a subscription that is refused until the next connection waits for that', async () => {
+  const { client, world } = await openClient();
+  client.subscribe('chat');
+  const { id } = world.socket.takeOne('subscribe');
+  await world.socket.says({ type: 'error', id, code: 'draining', message: '', retry: 'reconnect' });
+  await world.pass(20_000);
+  assert.deepEqual(world.socket.take(), []);
+  await lose(world);
+  await welcome(world);
+  world.socket.takeOne('subscribe');
+});
+
+test('a subscription refused for later is asked for once, after a second if nothing was said', async () => {
+  const { client, world } = await openClient();
+  client.subscribe('chat');
+  const { id } = world.socket.takeOne('subscribe');
+  await world.socket.says({ type: 'error', id, code: 'busy', message: '', retry: 'later' });
+  await world.pass(999);
+  assert.deepEqual(world.socket.take(), []);
+  await world.pass(1);
+  world.socket.takeOne('subscribe');
+  const lost = await openClient();
+  lost.client.subscribe('chat');
+  const asked = lost.world.socket.takeOne('subscribe');
+  await lost.world.socket.says({ type: 'error', id: asked.id, code: 'busy', message: '', retry: 'later', retry_after_ms: 2_000 });
+  await lost.world.socket.ends();
+  await lost.world.happens('shown');
+  await welcome(lost.world);
+  lost.world.socket.takeOne('subscribe');
+  await lost.world.pass(5_000);
+  assert.deepEqual(lost.world.socket.take(), []);
+});
+
+test('unsubscribing from what catches up tells the server, without a connection nobody', async () => {
+  const { client, world } = await openClient();
+  const { subscription } = await liveSubscription(client, world);
+  await world.socket.says({ type: 'catching_up', channel: 'chat', position: at(7) });
+  subscription.unsubscribe();
+  world.socket.takeOne('unsubscribe');
+  const other = client.subscribe('other');
+  world.socket.take();
+  await world.socket.ends();
+  other.unsubscribe();
+  await world.happens('shown');
+  await welcome(world);
+  assert.deepEqual(world.socket.take(), []);
+});
+
+test('a subscription made without a connection is asked for when there is one', async () => {
+  const { client, world } = await openClient();
+  await world.socket.ends();
+  client.subscribe('chat');
+  await world.happens('shown');
+  await welcome(world);
+  world.socket.takeOne('subscribe');
+});
+
+test('what is catching up becomes live, and is told so', async () => {
+  const { client, world } = await openClient();
+  const subscription = client.subscribe('chat', { since: 'start' });
+  const events = record(subscription);
+  const { id } = world.socket.takeOne('subscribe');
+  await world.socket.says({ type: 'subscribed', id, channel: 'chat', position: at(7), live: false });
+  assert.deepEqual([subscription.state, subscription.position], ['catching_up', undefined]);
+  await world.socket.says({ type: 'live', channel: 'chat', position: at(7) });
+  assert.deepEqual([events.map(({ type }) => type), subscription.state, subscription.position], [['subscribed', 'live'], 'live', at(7)]);
+  await lose(world);
+  await welcome(world);
+  assert.equal(world.socket.takeOne('subscribe').since, at(7));
+});
+
+test('`live` does not move a position that is known', async () => {
+  const { client, world } = await openClient();
+  await liveSubscription(client, world);
+  await world.socket.says({ type: 'live', channel: 'chat', position: at(9) });
+  await lose(world);
+  await welcome(world);
+  assert.equal(world.socket.takeOne('subscribe').since, at(7));
+});
+
+test('a listener of a subscription that was taken off is not called', async () => {
+  const { client, world } = await openClient();
+  const { subscription } = await liveSubscription(client, world);
+  const seen = [];
+  const listener = ({ data }) => seen.push(data);
+  subscription.on('message', listener);
+  await world.socket.says(message(8));
+  subscription.off('message', listener);
+  await world.socket.says(message(9));
+  assert.deepEqual(seen, ['m8']);
+});
+
+test('a position is written to the store once for each message, not for what else comes', async () => {
+  const handled = [];
+  const store = () => ({ position: () => undefined, setPosition: (name, position) => handled.push(position), takeSession: () => undefined, unsent: () => [], moreUnsent() {}, lessUnsent() {}, flush() {} });
+  const { client, world } = await openClient({ store });
+  await liveSubscription(client, world);
+  await world.socket.says({ type: 'join', channel: 'chat', session: 's2' });
+  await world.socket.says({ type: 'catching_up', channel: 'chat', position: at(3) });
+  await world.socket.says({ type: 'own', channel: 'chat', position: at(8) });
+  await world.socket.says({ type: 'live', channel: 'chat', position: at(8) });
+  assert.deepEqual(handled, [at(7), at(8)]);
 });

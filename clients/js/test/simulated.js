@@ -1,4 +1,4 @@
-// A simulated page: time moves when a test says so, sockets go where a test can see them.
+// A simulated page: time moves when a test says so, and the test plays the other end of each socket.
 
 import assert from 'node:assert/strict';
 
@@ -37,6 +37,16 @@ export class World {
     };
   }
 
+  /** How many watch the network and the page. */
+  get watchers() {
+    return this.#watchers.length;
+  }
+
+  /** How many timers are set. */
+  get timers() {
+    return this.#timers.length;
+  }
+
   /** The newest socket. */
   get socket() {
     return this.sockets.at(-1);
@@ -54,7 +64,7 @@ export class World {
     this.now = until;
   }
 
-  /** The machine sleeps: time passes, and what was due comes afterwards, all at once. */
+  /** The machine sleeps: time passes, and the timers that were due fire together afterwards. */
   async sleep(ms) {
     this.now += ms;
     for (const timer of this.#timers.filter((timer) => timer.at <= this.now)) this.#run(timer);
@@ -81,7 +91,7 @@ export class World {
   }
 }
 
-/** Promises that are kept have been noticed. */
+/** Lets everything that waits for resolved promises run. */
 export async function settled() {
   for (let turn = 0; turn < 20; turn += 1) await Promise.resolve();
 }
@@ -105,7 +115,7 @@ export class SimulatedSocket {
   }
 
   close(code, reason) {
-    this.closedWith ??= { code, reason };
+    this.closedWith ??= code === undefined ? {} : { code, reason };
     if (this.readyState < 2) this.readyState = 2;
   }
 

@@ -1,13 +1,16 @@
 // Nothing runs here: tsc says whether programs like this one are understood, and whether mistakes are found.
 
-import { connect, OffhookError, ReconnectingWebSocket } from '../src/index.js';
+import { connect, OffhookError, persist, ReconnectingWebSocket } from '../src/index.js';
 import type { Client, Gap, Message, Position, State } from '../src/index.js';
+
+declare const storage: import('../src/index.js').Storage;
+declare const console: { log(...what: unknown[]): void };
 
 interface Said {
   text: string;
 }
 
-const client: Client = connect(() => '/ws', { token: async () => 'jwt', store: sessionStorage, keepUnsent: true, info: { name: 'Ann' } });
+const client: Client = connect(() => '/ws', { token: async () => 'jwt', store: persist(storage, { unsent: true }), info: { name: 'Ann' } });
 
 export async function read(): Promise<void> {
   const room = client.subscribe<Said>('chat', { since: { last: 50 }, presence: true });
@@ -43,6 +46,19 @@ export async function ask(): Promise<void> {
   show(gap, members[0]?.info, total, received, subscribers, cursor);
 }
 
+export async function more(): Promise<void> {
+  const sensors = client.subscribe<number>({ filter: 'sensors/+' }, { since: 'state' });
+  sensors.on('message', ({ data, channel, at }) => show(data + 1, channel, at));
+  for (const one of client.subscribe<Said>(['a', 'b'], { echo: false })) one.on('own', ({ position }) => show(position));
+  const { messages, more } = await client.readState('prices', { limit: 10 });
+  await client.setInfo({ away: true });
+  const { done } = await client.call<{ done: boolean }>('orders.cancel', { order: 7 }, { deadline: 5_000 });
+  client.forget({ filter: 'sensors/+' });
+  // @ts-expect-error: a store is made by persist()
+  connect('/ws', { store: storage });
+  show(messages, more, done);
+}
+
 client.on('state', (state: State) => {
   if (state.name === 'waiting') show(state.retryAt);
   if (state.name === 'closed' && state.error instanceof OffhookError) show(state.error.code);
@@ -50,8 +66,10 @@ client.on('state', (state: State) => {
   if (state.name === 'open') show(state.retryAt);
 });
 
-const raw: WebSocket | ReconnectingWebSocket = new ReconnectingWebSocket('ws://localhost', ['a'], { heartbeat: { message: 'ping' } });
-raw.onmessage = ({ data }: MessageEvent) => show(data);
+const raw = new ReconnectingWebSocket('ws://localhost', ['a'], { heartbeat: { message: 'ping' } });
+raw.onmessage = ({ data }) => show(data);
+raw.addEventListener('close', ({ code, reason }) => show(code + 1, reason.length));
+raw.addEventListener('waiting', ({ retryAt }) => show(retryAt + 1));
 raw.send('hi');
 
 function show(...what: unknown[]): void {
@@ -59,5 +77,5 @@ function show(...what: unknown[]): void {
 }
 
 function warn(reason: string): void {
-  console.warn(reason);
+  console.log(reason);
 }

@@ -1,51 +1,60 @@
 //! `offhook bench`: how a server does under load.
 //!
 //! ```text
-//!   Plan ─▶ crew: threads, each with its lanes ─▶ Counts, added up ─▶ report
-//!                 │                                    ▲
+//!   Plan ─▶ threads, each with its senders ─▶ Counts, added up ─▶ report
+//!                 │                                  ▲
 //!                 ├─ echo: a message and its answer    │ tally
 //!                 └─ channels: publishers, subscribers ┘
 //! ```
 //!
 //! The load generator in the project's bench/ is another program with another aim: it compares
 //! libraries, shares no code with what it measures, and speaks to servers on this machine only.
-//! This one goes wherever the library's client goes, and asks as often as it was told to, however
-//! slow the answers are.
+//! This one connects to any server, and keeps to its schedule however slow the answers are.
 
 mod channels;
-mod crew;
+mod compare;
 mod echo;
-mod lane;
-mod live;
+mod load_sender;
 mod pace;
 mod plan;
+mod progress;
 mod report;
+mod scenario;
 mod tally;
+mod threads;
+mod threshold;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
 use self::plan::Plan;
+use self::report::{Report, Runs};
+use self::threshold::Threshold;
 use crate::dial::{Trust, header, time};
 use crate::{failure::Failure, open_files, screen};
 
-/// Load a WebSocket server, and say what it did.
+/// Load a WebSocket server, and measure what it does.
 ///
 /// Without --subscribers the server has to echo: each connection sends messages and times their
 /// answers, which are compared with what was sent. With --subscribers it has to be an Offhook server:
-/// publishers publish, every delivery is timed, and each subscriber counts what is missing, comes
-/// twice or out of order.
+/// publishers publish, every delivery is timed, and each subscriber counts what is missing, repeated
+/// or out of order.
 ///
 /// A closed loop (--in-flight) shows how much a server can do: a slow one is asked less, so its
-/// latencies look better than what people would see. An open loop (--rate) asks at fixed times,
-/// whatever comes back; latencies count from when a message should have been sent, so that waiting
-/// in line is not left out.
+/// latencies look better than what users would see. An open loop (--rate) sends at fixed times,
+/// whatever comes back; latencies count from when a message should have been sent, so that time
+/// spent waiting to be sent is part of them.
+///
+/// --threshold says what a run has to reach, --scenario takes several runs from a file, --html
+/// writes a page with plots, and --baseline or --compare put two results beside each other.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Bench {
     /// Where to: ws://, wss://, http:// or https://
-    url: String,
+    #[arg(required_unless_present_any = ["scenario", "compare"], conflicts_with_all = ["scenario", "compare"])]
+    url: Option<String>,
     /// Connections that echo
     #[arg(short, long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
     connections: usize,
@@ -61,10 +70,10 @@ pub(crate) struct Bench {
     /// How long to measure
     #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = time)]
     time: Duration,
-    /// How long to run before that
+    /// How long to run before measuring
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
     warm_up: Duration,
-    /// How long answers are waited for at the end; who does not come by then counts as that late
+    /// How long answers are waited for at the end; one that is still missing counts as that late
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
     grace: Duration,
     /// Threads, each with its part of the connections
@@ -73,19 +82,46 @@ pub(crate) struct Bench {
     /// Send binary messages instead of text
     #[arg(long)]
     binary: bool,
-    /// Any message is an answer, whatever it says
+    /// Accept any message as an answer
     #[arg(long)]
     any_answer: bool,
     /// Offer compression (permessage-deflate)
     #[arg(long)]
     deflate: bool,
+    /// What the result has to reach, such as 'p99 < 20ms', 'rate >= 5000' or 'faults <= 3'; may be
+    /// given several times. Otherwise any fault fails the run
+    #[arg(long, value_name = "CONDITION")]
+    threshold: Vec<Threshold>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    results: Results,
+    #[command(flatten)]
     request: Request,
     #[command(flatten)]
     channels: Channels,
+}
+
+/// Several runs, and what becomes of their results.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Scenarios and results")]
+struct Results {
+    /// Do the runs that this file (TOML) describes, one after the other
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
+    /// Write the result as a page with plots
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Show the result beside this one, which --json has printed before
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// Run nothing: show two results beside each other
+    #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"], conflicts_with_all = ["scenario", "baseline", "threshold"])]
+    compare: Vec<PathBuf>,
+    /// Fail if something is worse than in the result before by more than so many percent
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    tolerance: Option<f64>,
 }
 
 /// How connections are opened.
@@ -114,7 +150,7 @@ struct Channels {
     /// Channels they are spread over
     #[arg(long = "channels", value_name = "N", value_parser = at_least_one, default_value_t = 1, requires = "subscribers")]
     count: usize,
-    /// What the server's authentication asks for
+    /// The token for the server's authentication
     #[arg(long, value_name = "TOKEN", requires = "subscribers")]
     token: Option<String>,
 }
@@ -125,28 +161,138 @@ Examples:
   offhook bench ws://localhost:9001 -c 16 -i 64 -s 20        pipelined
   offhook bench wss://example.com/echo --rate 5000 -c 1000   open loop: latency as users see it
   offhook bench ws://localhost:8000/ws --subscribers 1000 --rate 20
+  offhook bench ws://localhost:9001 --rate 5000 --threshold 'p99 < 20ms' --html report.html
+  offhook bench --scenario load.toml --json > after.json
+  offhook bench --compare before.json after.json --tolerance 10
+
+A scenario has the long flags of this command, above all runs or in one:
+
+  url = \"ws://localhost:9001\"
+  time = \"5s\"
+  [[run]]
+  name = \"steady\"
+  connections = 100
+  rate = 2000
+  threshold = [\"p99 < 50ms\"]
 
 An Offhook server holds each connection to 50 publications a second unless told otherwise; to find out how
 much it can do, start it with --limits-publishes-per-second and --limits-commands-per-second raised.
 
-Exit codes: 0 all went well, 1 something was wrong, lost or missing, 2 mistakes in flags.";
+Exit codes: 0 all went well and every threshold was reached, 1 not so, 2 mistakes in flags or in the
+scenario.";
 
 impl Bench {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let plan = Plan::new(&self)?;
-        enough_descriptors(plan.connections())?;
-        let found = crew::run(&plan, self.json)?;
-        let report = report::Report::new(&plan, &found);
-        if self.json {
-            screen::print(&report.json())?;
-        } else {
-            screen::print(&report.text())?;
+        let Results {
+            scenario,
+            baseline,
+            compare,
+            ..
+        } = &self.results;
+        if let [before, after] = compare.as_slice() {
+            let (before, after) = (compare::read(before)?, compare::read(after)?);
+            return self.show_beside(&before, &after);
         }
-        report.verdict()
+        let before = baseline.as_deref().map(compare::read).transpose()?;
+        let runs = match scenario {
+            None => vec![self.measure(None, self.json)?],
+            Some(path) => self.play(path)?,
+        };
+        let runs = Runs { runs };
+        match before {
+            Some(before) => self.show_beside(&before, &runs),
+            None => {
+                self.write_page(&runs, None)?;
+                report::verdict(&runs)
+            }
+        }
+    }
+
+    /// The runs of a scenario.
+    fn play(&self, path: &std::path::Path) -> Result<Vec<Report>, Failure> {
+        let mut reports = Vec::new();
+        for run in scenario::read(path)? {
+            if !self.json {
+                screen::print(&format!("{}\n", screen::shown(&run.name)))?;
+            }
+            reports.push(run.bench.measure(Some(run.name), self.json)?);
+        }
+        if self.json {
+            // Strings and finite numbers can always be written.
+            let runs = Runs { runs: reports };
+            screen::print(&(serde_json::to_string_pretty(&runs).unwrap_or_default() + "\n"))?;
+            reports = runs.runs;
+        }
+        Ok(reports)
+    }
+
+    /// One run, and its report; of a scenario, programs get all of them in the end.
+    fn measure(&self, name: Option<String>, is_json: bool) -> Result<Report, Failure> {
+        let is_of_a_scenario = name.is_some();
+        let plan = Plan::new(self)?;
+        enough_descriptors(plan.connections())?;
+        let found = threads::run(&plan, is_json)?;
+        let report = Report::new(&plan, &found, name, &self.threshold);
+        if !is_json {
+            screen::print(&report.text())?;
+        } else if !is_of_a_scenario {
+            screen::print(&report.json())?;
+        }
+        Ok(report)
+    }
+
+    fn show_beside(&self, before: &Runs, after: &Runs) -> Result<(), Failure> {
+        let mut worse = Vec::new();
+        for report in &after.runs {
+            let Some(before) = compare::partner(before, report) else {
+                let name = report.name.clone().unwrap_or_default();
+                screen::tell(&format!("{name}: no run of this name before"));
+                continue;
+            };
+            let text = compare::text(before, report);
+            if self.json {
+                screen::tell(text.trim_end());
+            } else {
+                screen::print(&text)?;
+            }
+            if let Some(tolerance) = self.results.tolerance {
+                worse.extend(compare::worse(before, report, tolerance));
+            }
+        }
+        self.write_page(after, Some(before))?;
+        if !worse.is_empty() {
+            return Err(Failure::Failed(format!(
+                "worse than before\n{}",
+                worse.join("\n")
+            )));
+        }
+        if self.results.compare.is_empty() {
+            report::verdict(after)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn write_page(&self, runs: &Runs, before: Option<&Runs>) -> Result<(), Failure> {
+        let Some(path) = &self.results.html else {
+            return Ok(());
+        };
+        let beside = runs.runs.iter();
+        let beside = beside.map(|report| {
+            (
+                report,
+                before.and_then(|before| compare::partner(before, report)),
+            )
+        });
+        let page = report::page(&beside.collect::<Vec<_>>());
+        std::fs::write(path, page).map_err(|error| {
+            let path = path.display();
+            Failure::Failed(format!("{path} can't be written: {error}"))
+        })
     }
 }
 
-/// What the process needs besides its connections.
+/// Descriptors that the process needs besides its connections.
 const OTHER_DESCRIPTORS: u64 = 64;
 
 fn enough_descriptors(connections: usize) -> Result<(), Failure> {
@@ -160,6 +306,12 @@ fn enough_descriptors(connections: usize) -> Result<(), Failure> {
         "{connections} connections need more descriptors than this process may have ({limit})"
     ));
     Err(failure.hint("raise `ulimit -Hn`, or spread them over several processes"))
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.trim_end_matches('%').parse().ok();
+    let number = number.filter(|number: &f64| number.is_finite() && *number >= 0.0);
+    number.ok_or_else(|| "expected a percentage, such as 10".to_owned())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

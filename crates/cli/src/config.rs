@@ -7,9 +7,9 @@ use crate::{failure::Failure, screen, settings::Flags};
 
 /// Print the configuration that `offhook serve` would use.
 ///
-/// As TOML, each value with where it came from: default, file and line, environment variable, or
-/// flag. Takes the flags of `offhook serve`. Mistakes are told all at once; the exit code is then
-/// 2, so that this also checks a configuration before it is used.
+/// As TOML, each value with its source: default, file and line, environment variable, or flag.
+/// Takes the flags of `offhook serve`. All mistakes are reported at once with exit code 2, so this
+/// also checks a configuration before it is used.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct PrintConfig {

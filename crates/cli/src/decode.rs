@@ -1,40 +1,54 @@
 //! `offhook decode`: what captured bytes mean.
 
+mod capture;
+mod connections;
 mod dump;
+mod follow;
+mod input;
 
-use std::{
-    fs::File,
-    io::{self, IsTerminal as _, Read as _},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use self::capture::tls::KeyLog;
+use self::connections::{Carried, carried};
+use self::input::Input;
 use crate::explain::page::Amount;
-use crate::explain::{Conversation, Piece, Side, json, page};
+use crate::explain::{Conversation, Piece, Place, Side, json, page};
+use crate::screen::{BOLD, DIM};
 use crate::{failure::Failure, screen};
 
-/// Explain captured WebSocket bytes, frame by frame.
+/// Explain captured WebSocket traffic, frame by frame.
 ///
-/// Takes the bytes of one direction or of two, with the HTTP head or without, as they are (raw) or as a
-/// hex dump: plain digits, `xxd`, `hexdump -C`, or Wireshark's "Follow TCP stream, Hex Dump", in which
-/// both directions stand. Shows every header bit, the payload unmasked and inflated, and each rule
-/// that is broken with its section of the RFC.
+/// Takes a capture (pcap or pcapng, from tcpdump, Wireshark or tshark), a hex dump (digits, `xxd`,
+/// `hexdump -C`, Wireshark's or tshark's "follow" as hex or raw), or the bytes of one direction as they
+/// are. Shows every header bit, the payload unmasked and inflated, and each rule that is broken
+/// with its section of the RFC.
 ///
-/// Who sent the bytes is seen from the head, or else from the first frame's mask. Compression is
-/// taken from the server's answer; where that is missing, what is marked as compressed is tried.
+/// In a capture, each TCP connection with a WebSocket is shown by itself. TLS is decrypted with a
+/// key log: run the client or the server with SSLKEYLOGFILE=keys.txt, and give --key-log keys.txt.
+///
+/// Without a capture, the sender is recognised by the HTTP head, or else by the first frame's
+/// mask. Compression is taken from the server's answer; if that is missing, messages that are marked
+/// as compressed are inflated on trial.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Decode {
-    /// One file, or two: one for each direction; none or `-`: stdin
+    /// One file, or two with one direction each; none or `-`: stdin
     #[arg(value_name = "FILE", num_args = 0..=2)]
     files: Vec<PathBuf>,
     /// Who sent the bytes of the first file
     #[arg(long, value_enum, value_name = "WHO")]
     from: Option<Who>,
-    /// How the bytes are written down; by default that is found out
+    /// What the file is; by default that is found out
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<Format>,
+    /// The secrets of TLS connections, as SSLKEYLOGFILE writes them
+    #[arg(long, value_name = "FILE")]
+    key_log: Option<PathBuf>,
+    /// Only this connection of a capture, by its number
+    #[arg(long, value_name = "N")]
+    connection: Option<usize>,
     /// Show payloads to their end
     #[arg(long)]
     full: bool,
@@ -48,9 +62,12 @@ Examples:
   echo '81 85 37 fa 21 3d 7f 9f 4d 51 58' | offhook decode
   offhook decode capture.bin                     raw bytes, one direction
   offhook decode from-client.bin from-server.bin
+  offhook decode capture.pcapng --key-log keys.txt
+  tcpdump -i lo -w - -U 'tcp port 8000' | offhook decode
   offhook decode --json follow.txt | jq 'select(.broken != [])'
 
-Exit codes: 0 nothing is wrong, 1 a rule is broken or the file can't be read, 2 it is no hex dump.";
+Exit codes: 0 nothing is wrong, 1 a rule is broken or the file can't be read, 2 the file holds no
+traffic that can be recognised.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Who {
@@ -62,29 +79,37 @@ enum Who {
 enum Format {
     /// The bytes themselves
     Raw,
-    /// Digits
+    /// A hex dump, or what tshark's "follow" prints as hex or raw
     Hex,
+    /// pcap or pcapng
+    Capture,
 }
 
-/// Bytes, in the order in which they were written down.
+/// Bytes of one side, in the order of the file.
 #[derive(Debug)]
 struct Chunk {
     side: Side,
     bytes: Vec<u8>,
 }
 
-/// Larger captures are cut up first: nobody reads that many frames.
-const LONGEST: u64 = 256 << 20;
-
 impl Decode {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let chunks = self.chunks()?;
-        let mut conversation = Conversation::new();
-        let mut broken = 0;
-        for Chunk { side, bytes } in &chunks {
-            broken += self.print(conversation.take(*side, bytes))?;
-        }
-        broken += self.print(conversation.finish())?;
+        let stdin = PathBuf::from("-");
+        let path = self.files.first().unwrap_or(&stdin);
+        let first = input::read(path, self.format)?;
+        let broken = match (first, self.files.get(1)) {
+            (Input::Capture(file), None) => self.capture(path, &file)?,
+            (Input::Runs(first), None) => self.chunks(&self.sides(first))?,
+            (Input::Runs(first), Some(second)) => {
+                let Input::Runs(second) = input::read(second, self.format)? else {
+                    return Err(two_captures());
+                };
+                let (first, second) = (plain(first), plain(second));
+                let side = self.first_side(&first);
+                self.chunks(&in_turn(side, first, second))?
+            }
+            (Input::Capture(_), Some(_)) => return Err(two_captures()),
+        };
         match broken {
             0 => Ok(()),
             1 => Err(Failure::Failed("a rule is broken".to_owned())),
@@ -92,8 +117,92 @@ impl Decode {
         }
     }
 
+    /// How many rules are broken in these bytes.
+    fn chunks(&self, chunks: &[Chunk]) -> Result<usize, Failure> {
+        let mut conversation = Conversation::new();
+        let mut broken = 0;
+        let place = Place::default();
+        for Chunk { side, bytes } in chunks {
+            broken += self.print(conversation.take(*side, bytes), place)?;
+        }
+        Ok(broken + self.print(conversation.finish(), place)?)
+    }
+
+    /// How many rules are broken in the WebSockets of a capture.
+    fn capture(&self, path: &Path, file: &[u8]) -> Result<usize, Failure> {
+        let unreadable = |_| Failure::Failed(format!("{} can't be read", input::name(path)));
+        let capture = capture::read(file).map_err(unreadable)?;
+        let mut keys = KeyLog::default();
+        for secrets in &capture.secrets {
+            keys.read(secrets);
+        }
+        if let Some(path) = &self.key_log {
+            read_key_log(&mut keys, path)?;
+        }
+        let found = capture.streams();
+        for note in &found.notes {
+            screen::tell(&format!("note: {note}"));
+        }
+        let start = found.streams.first().map_or(0, |stream| stream.start);
+        let (mut broken, mut shown) = (0, 0);
+        let mut others = Vec::new();
+        for (number, stream) in (1..).zip(&found.streams) {
+            let (client, server) = (stream.client, stream.server);
+            if self.connection.is_some_and(|only| only != number) {
+                continue;
+            }
+            match carried(stream, &keys) {
+                Carried::WebSocket { data, is_tls } => {
+                    shown += 1;
+                    let place = Place {
+                        connection: Some(number),
+                        time: None,
+                    };
+                    let tls = if is_tls { ", TLS" } else { "" };
+                    self.title(number, &format!("{client} → {server}{tls}"))?;
+                    broken += self.stream(&data, place, start)?;
+                    for note in &stream.notes {
+                        screen::tell(&format!("note: connection {number}: {note}"));
+                    }
+                }
+                Carried::Other(what) => {
+                    others.push(format!("connection {number}, {client} → {server}: {what}"));
+                }
+            }
+        }
+        report_others(shown, &others, found.streams.len())?;
+        Ok(broken)
+    }
+
+    fn stream(
+        &self,
+        data: &[connections::Data<'_>],
+        place: Place,
+        start: u64,
+    ) -> Result<usize, Failure> {
+        let mut conversation = Conversation::new();
+        let mut broken = 0;
+        for part in data {
+            let since = part.time.saturating_sub(start);
+            let place = Place {
+                time: Some(std::time::Duration::from_nanos(since)),
+                ..place
+            };
+            broken += self.print(conversation.take(part.side, &part.bytes), place)?;
+        }
+        Ok(broken + self.print(conversation.finish(), place)?)
+    }
+
+    fn title(&self, number: usize, addresses: &str) -> Result<(), Failure> {
+        if self.json {
+            return Ok(());
+        }
+        let line = format!("{BOLD}connection {number}{BOLD:#}  {DIM}{addresses}{DIM:#}\n\n");
+        Ok(screen::print(&line)?)
+    }
+
     /// How many rules are broken in what was printed.
-    fn print(&self, pieces: Vec<Piece>) -> Result<usize, Failure> {
+    fn print(&self, pieces: Vec<Piece>, place: Place) -> Result<usize, Failure> {
         let amount = if self.full {
             Amount::Everything
         } else {
@@ -102,9 +211,9 @@ impl Decode {
         let mut broken = 0;
         for piece in pieces {
             let text = if self.json {
-                json::text(&piece)
+                json::text(&piece, place)
             } else {
-                page::text(&piece, amount) + "\n"
+                page::text(&piece, amount, place) + "\n"
             };
             screen::print(&text)?;
             broken += match &piece {
@@ -116,38 +225,7 @@ impl Decode {
         Ok(broken)
     }
 
-    fn chunks(&self) -> Result<Vec<Chunk>, Failure> {
-        let stdin = PathBuf::from("-");
-        let first = self.read(self.files.first().unwrap_or(&stdin))?;
-        let Some(second) = self.files.get(1) else {
-            return Ok(self.sides(first));
-        };
-        let first = plain(first);
-        let second = plain(self.read(second)?);
-        let side = self.first_side(&first);
-        Ok(in_turn(side, first, second))
-    }
-
-    fn read(&self, path: &Path) -> Result<Vec<dump::Run>, Failure> {
-        let bytes = read(path)
-            .map_err(|error| Failure::Failed(format!("{} can't be read: {error}", name(path))))?;
-        let is_hex = match self.format {
-            Some(format) => format == Format::Hex,
-            None => dump::is_likely(&bytes),
-        };
-        if !is_hex {
-            return Ok(vec![dump::Run {
-                is_other_side: false,
-                bytes,
-            }]);
-        }
-        dump::read(&bytes).map_err(|error| {
-            Failure::usage(format!("{}:{error}", name(path)))
-                .hint("raw bytes are read with --format raw")
-        })
-    }
-
-    /// One file's bytes; a hex dump of Wireshark's has both directions.
+    /// The bytes of one file; Wireshark's hex dumps have both directions.
     fn sides(&self, runs: Vec<dump::Run>) -> Vec<Chunk> {
         let Some(first) = runs.first() else {
             return Vec::new();
@@ -177,24 +255,46 @@ impl Decode {
     }
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if path == Path::new("-") {
-        if io::stdin().is_terminal() {
-            screen::tell("reading what is typed; Ctrl-D ends it, --help shows other ways");
-        }
-        io::stdin().lock().take(LONGEST).read_to_end(&mut bytes)?;
-    } else {
-        File::open(path)?.take(LONGEST).read_to_end(&mut bytes)?;
-    }
-    Ok(bytes)
+fn two_captures() -> Failure {
+    Failure::usage("a capture has both directions: expected it alone")
 }
 
-fn name(path: &Path) -> String {
-    if path == Path::new("-") {
-        return "stdin".to_owned();
+fn read_key_log(keys: &mut KeyLog, path: &Path) -> Result<(), Failure> {
+    let name = path.display();
+    let text = std::fs::read(path)
+        .map_err(|error| Failure::Failed(format!("{name} can't be read: {error}")))?;
+    if keys.read(&text) == 0 {
+        return Err(Failure::usage(format!(
+            "{name} has no secrets: expected lines as SSLKEYLOGFILE writes them, such as \
+             CLIENT_TRAFFIC_SECRET_0 …"
+        )));
     }
-    path.display().to_string()
+    Ok(())
+}
+
+/// Connections without a WebSocket that are listed. 20: a screen.
+const LISTED: usize = 20;
+
+fn report_others(shown: usize, others: &[String], all: usize) -> Result<(), Failure> {
+    let listed = others.get(..LISTED).unwrap_or(others);
+    let more = match others.len() - listed.len() {
+        0 => String::new(),
+        more => format!("\nand {more} more"),
+    };
+    if shown > 0 {
+        for other in listed {
+            screen::tell(&format!("left out: {other}"));
+        }
+        if !more.is_empty() {
+            screen::tell(more.trim());
+        }
+        return Ok(());
+    }
+    let failure = match all {
+        0 => Failure::Failed("the capture has no TCP connection".to_owned()),
+        all => Failure::Failed(format!("no WebSocket among {all} TCP connections")),
+    };
+    Err(failure.hint(listed.join("\n") + &more))
 }
 
 fn plain(runs: Vec<dump::Run>) -> Vec<u8> {

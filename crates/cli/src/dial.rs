@@ -1,49 +1,81 @@
 //! `offhook dial`: talks over a connection, typed or piped.
 //!
 //! [`Dial`] is what was asked for; [`mod@connection`] talks to any WebSocket server, [`channels`] to the
-//! channels of an Offhook server. What is typed comes from [`keyboard`], what is said goes to
-//! [`voice`].
+//! channels of an Offhook server. What is typed comes from [`input`], what is said goes to
+//! [`output`].
 
+mod bridge;
 mod channels;
+mod commands;
 mod connection;
 mod editor;
-mod keyboard;
+mod frames;
+mod input;
+mod lines;
+mod listen;
+mod output;
 mod request;
-mod tap;
+mod script;
 mod trust;
-mod voice;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
 use offhook_client::Since;
 use tokio::runtime::Builder;
 
-use self::keyboard::{Keyboard, listen};
+use self::bridge::End;
+use self::input::Input;
+use self::listen::Role;
+use self::output::Output;
 pub(crate) use self::request::{header, time};
-pub(crate) use self::trust::Trust;
+pub(crate) use self::trust::{AnyCertificate, Trust};
 use crate::{failure::Failure, screen};
 
-/// Talk to a WebSocket server, line by line.
+/// Talk to a WebSocket server, line by line; or be one.
 ///
-/// Each line that is typed or piped in is sent as a text message; what comes is printed to stdout,
-/// a line each, and what happens to stderr. In a terminal, lines can be edited and called back, and
-/// lines that begin with / are commands: /help lists them.
+/// Each line that is typed or piped in is sent as a text message. Messages are printed to stdout, one
+/// on a line, and everything else to stderr. In a terminal, lines can be edited and recalled, and
+/// lines that begin with / are commands: /help lists them, // sends a slash. The lines of a pipe are
+/// data, whatever they begin with.
 ///
 /// With --subscribe or --publish it speaks to the channels of an Offhook server: it then resumes when
 /// the connection is lost, misses nothing that the channel keeps, and publishes each line once.
+///
+/// With --listen it is a server to try clients with, with --bridge it joins two servers and prints
+/// what passes, and with --script it plays a conversation from a file and checks the answers.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Dial {
     /// Where to: ws://, wss://, http:// or https://
-    url: String,
+    #[arg(required_unless_present_any = ["listen", "bridge"])]
+    url: Option<String>,
+    /// Be a server at this address instead: a port, or HOST:PORT
+    #[arg(long, value_name = "ADDRESS", value_parser = listen::address, conflicts_with_all = ["url", "frames", "header", "insecure", "ca", "cert", "proxy", "no_proxy", "subscribe", "publish", "script"])]
+    listen: Option<String>,
+    /// What the server does with what it receives
+    #[arg(
+        long = "as",
+        value_enum,
+        value_name = "ROLE",
+        default_value = "pipe",
+        requires = "listen"
+    )]
+    role: Role,
+    /// Join two servers: each end is a URL, or listen:PORT for whoever connects there
+    #[arg(long, num_args = 2, value_names = ["END", "END"], value_parser = End::read, conflicts_with_all = ["url", "listen", "count", "linger", "subscribe", "publish", "script"])]
+    bridge: Vec<End>,
+    /// Send and expect what this file says; the exit code tells whether the server did
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["count", "linger", "subscribe", "publish"])]
+    script: Option<PathBuf>,
     /// Subprotocols to offer, the preferred one first
     #[arg(short, long, value_name = "NAME")]
     subprotocol: Vec<String>,
     /// A header of the request, such as 'Authorization: Bearer 42'
     #[arg(short = 'H', long, value_name = "NAME: VALUE", value_parser = header)]
     header: Vec<(String, String)>,
-    /// The Origin that a browser would send for a page of this site
+    /// The Origin that a browser would send for a page of this site; with --listen: the site whose
+    /// pages may connect, or * for all
     #[arg(long, value_name = "URL")]
     origin: Option<String>,
     /// Show every frame in both directions, with the rules it breaks
@@ -52,15 +84,16 @@ pub(crate) struct Dial {
     /// Offer compression (permessage-deflate)
     #[arg(long)]
     deflate: bool,
-    /// Lines are bytes in hexadecimal, sent as binary messages; what comes is shown the same way
+    /// Lines are bytes in hexadecimal, sent as binary messages; received messages are shown the same way
     #[arg(long)]
     hex: bool,
-    /// Leave after so many messages came
+    /// Leave after this many messages
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<u64>,
-    /// After the end of the input, leave when nothing has come for this long
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
-    linger: Duration,
+    /// After the end of piped input, leave when nothing has arrived for this long [default: 1s;
+    /// with --count or --subscribe: no limit]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    linger: Option<Duration>,
     #[command(flatten)]
     trust: Trust,
     /// Go through this proxy, whatever the environment says
@@ -73,7 +106,7 @@ pub(crate) struct Dial {
     channels: Channels,
 }
 
-/// What to do with the channels of an Offhook server.
+/// Channels of an Offhook server.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Channels of an Offhook server")]
 struct Channels {
@@ -83,13 +116,13 @@ struct Channels {
     /// Publish each line in this channel [default: the first one subscribed to]
     #[arg(long, value_name = "CHANNEL", conflicts_with_all = ["hex", "subprotocol"])]
     publish: Option<String>,
-    /// Begin with: now, start (all that is kept), a number (the newest so many), or a position
+    /// Begin with: now, start (everything kept), a number (that many of the newest), or a position
     #[arg(long, value_name = "WHERE", default_value = "now", value_parser = request::since)]
     since: Since,
-    /// Show who comes and goes
+    /// Report members that join and leave
     #[arg(long)]
     presence: bool,
-    /// What the server's authentication asks for
+    /// The token for the server's authentication
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
     /// Print each publication as JSON with its position, publisher and time
@@ -110,30 +143,62 @@ Examples:
   offhook dial --frames --deflate wss://example.com/    see what is on the wire
   offhook dial ws://localhost:8000/ws --subscribe room --since 20
   tail -f app.log | offhook dial ws://localhost:8000/ws --publish log
+  offhook dial --listen 9001 --as echo                  a server that echoes
+  offhook dial --bridge listen:9002 ws://localhost:9001 see what a client and a server say
+  offhook dial ws://localhost:9001 --script hello.txt   send and expect
 
-Exit codes: 0 closed as it should, 1 it could not be opened or was cut off, 2 mistakes in flags.";
+A script has a step on each line: `send TEXT`, `send-hex 01 02`, `expect TEXT`, `expect-match hello *`,
+`expect-json {\"type\":\"welcome\"}` (other members may be there), `expect-hex`, `expect-any`,
+`expect-close 1000`, `expect-nothing 1s`, `await` in the place of `expect` (passes over messages
+before), `ping`, `timeout 5s`, `close 1000 bye`. Lines that begin with # are comments.
+
+Exit codes: 0 closed as it should, 1 it could not be opened, was cut off or did not do as the script
+expected, 2 mistakes in flags or in the script.";
 
 impl Dial {
+    /// How long nothing must arrive after the end of a pipe before the connection is closed;
+    /// `None`: the number of messages ends it.
+    fn linger(&self, default: Duration) -> Option<Duration> {
+        let default = self.count.is_none().then_some(default);
+        self.linger.or(default)
+    }
+
     pub(crate) fn run(self) -> Result<(), Failure> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let ended = runtime.block_on(async {
-            let Keyboard {
-                typed,
-                voice,
-                terminal,
-            } = listen()?;
-            let ended = if self.channels.are_asked_for() {
-                channels::talk(&self, typed, Arc::clone(&voice)).await
-            } else {
-                connection::talk(&self, typed, Arc::clone(&voice)).await
-            };
-            voice.finish();
-            drop(terminal);
-            ended
-        });
-        // A look-up or a read of the keyboard may never end.
+        let ended = runtime.block_on(self.talk());
+        // A look-up of a name or a read of the terminal may never end.
         runtime.shutdown_background();
         screen::tell(&ended?);
         Ok(())
+    }
+
+    async fn talk(&self) -> Result<String, Failure> {
+        if !self.bridge.is_empty() {
+            return bridge::join(self, &self.bridge, Arc::new(Output::plain())).await;
+        }
+        if let (Some(url), Some(script)) = (&self.url, &self.script) {
+            return script::run(self, url, script, Arc::new(Output::plain())).await;
+        }
+        let commands = match &self.listen {
+            Some(_) => commands::OF_A_SERVER,
+            None if self.channels.are_asked_for() => commands::OF_CHANNELS,
+            None => commands::OF_A_CONNECTION,
+        };
+        let Input {
+            typed,
+            output,
+            terminal,
+        } = input::listen(commands)?;
+        let ended = match (&self.listen, &self.url) {
+            (Some(address), _) => listen::serve(self, address, typed, Arc::clone(&output)).await,
+            (None, Some(url)) if self.channels.are_asked_for() => {
+                channels::talk(self, url, typed, Arc::clone(&output)).await
+            }
+            (None, Some(url)) => connection::talk(self, url, typed, Arc::clone(&output)).await,
+            (None, None) => Err(Failure::usage("expected a URL, --listen or --bridge")),
+        };
+        output.finish();
+        drop(terminal);
+        ended
     }
 }

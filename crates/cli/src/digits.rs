@@ -1,8 +1,8 @@
 //! Bytes as people write them.
 
-/// Pairs of digits, with what stands between them in programs: `0x81, 0x85`, `\x81\x85`, `81:85`.
+/// Pairs of digits, with the usual separators and prefixes: `0x81, 0x85`, `\x81\x85`, `81:85`.
 ///
-/// The error is the word that is no byte.
+/// The error is the word that is not a byte.
 pub(crate) fn parse(text: &str) -> Result<Vec<u8>, String> {
     let is_between = |c: char| c.is_whitespace() || ",:;|".contains(c);
     let mut bytes = Vec::new();

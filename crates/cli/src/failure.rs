@@ -1,4 +1,4 @@
-//! How a command fails: what is said, and the code the process exits with.
+//! How a command fails: its message, and the exit code.
 
 use std::{error::Error, fmt::Display, io, process::ExitCode};
 
@@ -7,21 +7,21 @@ use crate::screen;
 /// Why a command did not do what it was asked to.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// What was asked for makes no sense: code 2, as for flags that don't exist.
+    /// The command line or an input is wrong: exit code 2, as for unknown flags.
     Usage(String),
-    /// It could not be done: code 1.
+    /// The command failed: exit code 1.
     Failed(String),
-    /// What it prints is no longer read, by `head` for one: no reason to say anything.
+    /// Stdout was closed, by `head` for example: not reported.
     NobodyReads,
 }
 
 impl Failure {
-    /// The caller's mistake.
+    /// A mistake of the caller.
     pub(crate) fn usage(message: impl Display) -> Self {
         Self::Usage(message.to_string())
     }
 
-    /// It could not be done: an error with all its causes.
+    /// An error with all its causes.
     pub(crate) fn failed(error: &dyn Error) -> Self {
         let mut message = error.to_string();
         let mut source = error.source();
@@ -33,7 +33,7 @@ impl Failure {
         Self::Failed(message)
     }
 
-    /// With what to do about it, on a line of its own.
+    /// Adds a line that says what to do.
     pub(crate) fn hint(self, hint: impl Display) -> Self {
         match self {
             Self::Usage(message) => Self::Usage(format!("{message}\n{hint}")),
@@ -42,7 +42,7 @@ impl Failure {
         }
     }
 
-    /// Says it on stderr.
+    /// Prints it to stderr.
     pub(crate) fn report(self) -> ExitCode {
         let (message, code) = match self {
             Self::Usage(message) => (message, 2),
@@ -56,7 +56,7 @@ impl Failure {
 }
 
 impl From<io::Error> for Failure {
-    /// Of writing to stdout.
+    /// An error of writing to stdout.
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self::NobodyReads;

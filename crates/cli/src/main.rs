@@ -1,8 +1,10 @@
-//! `offhook`: the real-time server, and tools for whoever debugs WebSockets.
+//! `offhook`: the real-time server, and tools for debugging WebSockets.
 //!
-//! This file takes the command line apart; each command has a file or folder of its own name.
+//! This file parses the command line; each command has a file or folder of its own name.
 
 mod bench;
+mod certificate;
+mod check;
 mod config;
 mod decode;
 mod dial;
@@ -18,6 +20,7 @@ mod screen;
 mod serve;
 mod settings;
 mod signals;
+mod welcome;
 
 use std::{env, ffi::OsString, process::ExitCode};
 
@@ -25,7 +28,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// A real-time server in one binary, and tools for any WebSocket.
 ///
-/// Without a command it serves.
+/// Without a command it says what to do first.
 #[derive(Debug, Parser)]
 #[command(
     name = "offhook",
@@ -41,9 +44,11 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  offhook                                serve, with the data in ./offhook-data
+  offhook serve                          serve on 127.0.0.1:8000, with the data in ./offhook-data
   offhook serve --listen :8000           the same, reached from other machines too
+  offhook dial wss://example.com/chat    talk to any WebSocket server
   offhook config --example               a configuration file to begin with
+  offhook check wss://example.com/chat   find out what is wrong with one
   offhook prove                          break everything for a minute, and count what was lost
 
 `offhook COMMAND -h` is short, `offhook COMMAND --help` tells everything.";
@@ -53,6 +58,7 @@ enum Command {
     Serve(serve::Serve),
     Config(config::PrintConfig),
     Dial(Box<dial::Dial>),
+    Check(Box<check::Check>),
     Bench(Box<bench::Bench>),
     Decode(decode::Decode),
     Log(log::Log),
@@ -63,11 +69,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse_from(with_command(env::args_os().collect()));
-    let done = match cli.command {
+    let words = with_command(env::args_os().collect(), env::var_os(CARGO_RUN));
+    if words.len() < 2 {
+        return welcome::print();
+    }
+    let done = match Cli::parse_from(words).command {
         Command::Serve(serve) => serve.run(),
         Command::Config(print) => print.run(),
         Command::Dial(dial) => dial.run(),
+        Command::Check(check) => check.run(),
         Command::Bench(bench) => bench.run(),
         Command::Decode(decode) => decode.run(),
         Command::Log(log) => log.run(),
@@ -82,15 +92,21 @@ fn main() -> ExitCode {
     }
 }
 
-/// Who gives no command serves: `offhook`, `offhook --listen :8000`.
-fn with_command(mut words: Vec<OsString>) -> Vec<OsString> {
+/// What `cargo run` without arguments does: `.cargo/config.toml` sets it, so that a newcomer needs
+/// one command. Nothing else sets it, so the installed program never serves by itself.
+const CARGO_RUN: &str = "CARGO_RUN_OFFHOOK";
+
+/// Adds the command that was left out: flags without a command are those of `serve`.
+fn with_command(mut words: Vec<OsString>, of_cargo: Option<OsString>) -> Vec<OsString> {
     const OF_THE_PROGRAM: [&str; 4] = ["-h", "--help", "-V", "--version"];
     let is_flag = |word: &OsString| {
         let word = word.to_string_lossy();
         word.starts_with('-') && !OF_THE_PROGRAM.contains(&&*word)
     };
-    if words.get(1).is_none_or(is_flag) {
-        words.insert(1.min(words.len()), "serve".into());
+    match words.get(1) {
+        None => words.extend(of_cargo),
+        Some(word) if is_flag(word) => words.insert(1, "serve".into()),
+        Some(_) => {}
     }
     words
 }

@@ -29,7 +29,7 @@ impl Completions {
 /// `offhook man | man -l -` shows it, `offhook man serve | man -l -` the one of a command.
 #[derive(Debug, Args)]
 pub(crate) struct Man {
-    /// The command it is about; none: `offhook` itself
+    /// The command; without one, `offhook` itself
     command: Option<String>,
 }
 

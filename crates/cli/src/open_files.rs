@@ -1,7 +1,6 @@
-//! How many descriptors this process may have: each connection is one.
+//! The limit of descriptors: each connection needs one.
 
-/// Takes as many as the system lets a process have by itself; how many those are, where the
-/// system says.
+/// Raises the soft limit to the hard one; returns the limit.
 #[cfg(unix)]
 pub(crate) fn raise() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -11,14 +10,14 @@ pub(crate) fn raise() -> Option<u64> {
         current: limit.maximum,
         maximum: limit.maximum,
     };
-    // Where it is not allowed, what there is must do.
+    // Without permission the soft limit stays.
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     }
 }
 
-/// Other systems count them by no limit of the process.
+/// Other systems have no such limit.
 #[cfg(not(unix))]
 pub(crate) fn raise() -> Option<u64> {
     None

@@ -1,27 +1,27 @@
-//! What people see: colours where a terminal shows them, plain text where it does not.
+//! Output for people, with colours in a terminal only.
 
 use std::borrow::Cow;
 use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
 
-/// What matters on a line.
+/// The important part of a line.
 pub(crate) const BOLD: Style = Style::new().bold();
-/// What may be passed over.
+/// Secondary text.
 pub(crate) const DIM: Style = Style::new().dimmed();
-/// A place to go to.
+/// A link or an address.
 pub(crate) const LINK: Style = AnsiColor::Cyan.on_default();
-/// What went wrong.
+/// An error.
 pub(crate) const WRONG: Style = AnsiColor::Red.on_default().bold();
 
-/// Prints to stdout; whether someone reads it is the caller's to know.
+/// Prints to stdout.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut stdout = anstream::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
 }
 
-/// Says something on stderr. When nobody reads that, there is nobody to tell.
+/// Prints a line to stderr. An error is ignored: there is nowhere to report it.
 pub(crate) fn tell(text: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{text}");
 }
@@ -33,7 +33,7 @@ pub(crate) fn tell_in_place(text: &str) {
     let _ = stderr.flush();
 }
 
-/// Says on stderr what went wrong.
+/// Prints an error to stderr.
 pub(crate) fn error(message: &str) {
     tell(&format!("{WRONG}error{WRONG:#}: {message}"));
 }
@@ -44,7 +44,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     pairs.join(" ")
 }
 
-/// Text of strangers, with what a terminal would obey made visible.
+/// Text from outside, with control characters made visible instead of obeyed.
 pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     if !text.chars().any(char::is_control) {
         return Cow::Borrowed(text);

@@ -32,8 +32,8 @@ Examples:
   offhook serve --origins https://example.com      pages of this site may connect
   OFFHOOK_WORKERS=4 offhook serve                  every flag has a variable
 
-Ctrl-C stops it kindly: clients are told when to come back. A second one stops it at once; what was
-acknowledged is on disk all the same. Exit codes: 0 stopped, 1 could not run, 2 mistakes in flags or
+Ctrl-C stops it gracefully: clients are told when to connect again. A second one stops it at once;
+what was acknowledged is on disk all the same. Exit codes: 0 stopped, 1 could not run, 2 mistakes in flags or
 configuration.";
 
 impl Serve {

@@ -12,11 +12,11 @@ type Interrupt = Signal;
 #[cfg(unix)]
 type Terminate = Signal;
 
-/// Listens from its beginning to its end, so that nothing is missed in between.
+/// Receives signals from its creation on, so that none is missed between two waits.
 pub(crate) struct Signals {
     /// Ctrl-C.
     pub(crate) interrupt: Interrupt,
-    /// The supervisor's.
+    /// SIGTERM, or Ctrl-Break on Windows.
     terminate: Terminate,
 }
 
@@ -38,7 +38,7 @@ impl Signals {
         })
     }
 
-    /// Either.
+    /// Waits for either.
     pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}

@@ -2,10 +2,11 @@
 //!
 //! A dialect is a translator without I/O: wire messages become the engine's
 //! [`Command`](offhook_engine::Command)s, its deliveries become wire messages. It knows no
-//! transport, no clock and no state of a connection. All dialects speak of the same channels, positions,
-//! members and history.
+//! transport and no clock. All dialects speak of the same channels, positions, members and history.
 //!
-//! [`native`] is Offhook's own, specified in `docs/protocol.md`.
+//! [`Dialect`] is what the server knows of a dialect: the state of one connection, with an
+//! [`Encoding`] that it may share with any number of others. [`native`] is Offhook's own,
+//! specified in `docs/protocol.md`.
 #![cfg_attr(
     not(test),
     deny(
@@ -17,4 +18,9 @@
     )
 )]
 
+mod dialect;
 pub mod native;
+
+pub use dialect::{
+    Connect, Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient, Shared, Welcome,
+};

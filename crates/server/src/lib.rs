@@ -17,16 +17,19 @@
 //! # }
 //! ```
 
-pub mod config;
+mod directory;
 mod door;
 mod http;
 mod key_file;
 mod refused;
 mod server;
+mod sessions;
 mod start_error;
 mod tokens;
 mod worker;
 
-pub use config::Config;
+pub use offhook_config as config;
+pub use offhook_config::Config;
 pub use server::{Running, Server};
+pub use sessions::Sessions;
 pub use start_error::StartError;

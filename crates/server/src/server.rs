@@ -18,10 +18,12 @@ use tokio::{sync::watch, task::spawn_blocking, time::timeout};
 
 use crate::{
     config::{Config, ResumeKey},
-    door, key_file,
+    door::{self, Routes},
+    key_file,
+    sessions::Sessions,
     start_error::StartError,
     tokens::{self, Sealer},
-    worker::{self, Shared, Stage},
+    worker::{self, Phase, Shared},
 };
 
 /// How often the broker is told the time.
@@ -52,7 +54,9 @@ impl Server {
 pub struct Running {
     addresses: Vec<SocketAddr>,
     drain: Duration,
-    stage: watch::Sender<Stage>,
+    phase: watch::Sender<Phase>,
+    sealer: Arc<Sealer>,
+    sessions: Sessions,
     threads: Threads,
 }
 
@@ -74,16 +78,28 @@ impl Running {
         &self.addresses
     }
 
-    /// Stops: nobody is accepted any more, every client is told when to come back, each its own
-    /// time, and closed with 1012. Who has not gone after `drain` is cut off. When this returns
-    /// everything acknowledged is on disk, and the addresses are free.
+    /// Exchanges the keys of resume tokens: the first seals from now on, all of them open. Tokens of
+    /// other keys are refused with `bad_token`.
+    pub fn set_resume_keys(&self, keys: &[ResumeKey]) {
+        self.sealer.set_keys(keys);
+    }
+
+    /// What the server's side can do with sessions.
+    #[must_use]
+    pub const fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Stops: accepts no more connections, tells every client its own time to come back, and closes
+    /// its connection with 1012. Connections that are still open after `drain` are cut. When this
+    /// returns, everything acknowledged is on disk, and the addresses are free.
     pub async fn stop(mut self) {
-        self.stage.send_replace(Stage::Draining);
+        self.phase.send_replace(Phase::Draining);
         // Every worker holds a receiver until it has ended.
-        if timeout(self.drain, self.stage.closed()).await.is_err() {
+        if timeout(self.drain, self.phase.closed()).await.is_err() {
             tracing::warn!("some clients did not go in time and are cut off");
         }
-        self.stage.send_replace(Stage::Cut);
+        self.phase.send_replace(Phase::Cut);
         let mut threads = mem::take(&mut self.threads);
         let ended = spawn_blocking(move || threads.end()).await;
         if let Err(error) = ended {
@@ -94,7 +110,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.stage.send_replace(Stage::Cut);
+        self.phase.send_replace(Phase::Cut);
         self.threads.end();
     }
 }
@@ -112,24 +128,41 @@ impl Threads {
 }
 
 fn start(config: Config) -> Result<Running, StartError> {
+    start_with(config, |routes| routes)
+}
+
+/// Starts a server with other routes than the configured ones.
+pub(crate) fn start_with(
+    config: Config,
+    routes: impl FnOnce(Routes) -> Routes,
+) -> Result<Running, StartError> {
     if config.listen.is_empty() {
         return Err(StartError::NoAddress);
     }
     let rules = Arc::new(config.rule_book());
     let tls = config.tls.as_ref().map(door::tls_acceptor).transpose()?;
-    let key = resume_key(&config)?;
+    let keys = resume_keys(&config)?;
     let listeners = listen(&config)?;
     let addresses = addresses(&listeners, &config)?;
     let broker = open_broker(&config, &rules)?;
     let drain = config.drain;
-    let sealer = Sealer::new(&key, config.resume.expiry);
-    let shared = Arc::new(Shared::new(config, Arc::clone(&broker), sealer, tls));
-    let (stage, serving) = watch::channel(Stage::Open);
+    let routes = routes(Routes::new(&config));
+    let sealer = Arc::new(Sealer::new(&keys, config.resume.expiry));
+    let shared = Arc::new(Shared::new(
+        config,
+        Arc::clone(&broker),
+        Arc::clone(&sealer),
+        tls,
+        routes,
+    ));
+    let sessions = Sessions::new(Arc::clone(&shared.directory), Arc::clone(&shared.orders));
+    let (phase, serving) = watch::channel(Phase::Open);
     let mut threads = Threads {
         broker: Some(Arc::clone(&broker)),
         ..Threads::default()
     };
     for (number, listeners) in listeners.into_iter().enumerate() {
+        let number = u16::try_from(number).expect("the configuration allows 1,024 workers");
         let (shared, rules) = (Arc::clone(&shared), Arc::clone(&rules));
         let worker = worker::spawn(number, shared, rules, listeners, serving.clone());
         threads.workers.push(worker.map_err(StartError::System)?);
@@ -141,7 +174,9 @@ fn start(config: Config) -> Result<Running, StartError> {
     Ok(Running {
         addresses,
         drain,
-        stage,
+        phase,
+        sealer,
+        sessions,
         threads,
     })
 }
@@ -182,13 +217,15 @@ fn addresses(
         .collect()
 }
 
-fn resume_key(config: &Config) -> Result<ResumeKey, StartError> {
-    match &config.resume.key {
-        Some(key) => Ok(key.clone()),
-        // Sessions go with the process, and their tokens may too.
-        None if config.in_memory => tokens::fresh_key().map_err(StartError::System),
-        None => key_file::read_or_make(&config.data),
-    }
+/// The key that seals resume tokens, then those that only open them.
+fn resume_keys(config: &Config) -> Result<Vec<ResumeKey>, StartError> {
+    let key = match &config.resume.key {
+        Some(key) => key.clone(),
+        // Sessions end with the process, and their tokens may, too.
+        None if config.in_memory => tokens::fresh_key().map_err(StartError::System)?,
+        None => key_file::read_or_make(&config.data)?,
+    };
+    Ok([&[key][..], &config.resume.older_keys].concat())
 }
 
 fn open_broker(config: &Config, rules: &Arc<RuleBook>) -> Result<Arc<dyn Broker>, StartError> {

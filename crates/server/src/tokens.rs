@@ -1,36 +1,70 @@
 //! Resume tokens: a session, sealed so that only nodes with the key can read or make one.
 //!
-//! A token is `v1.` and, in base64url, a nonce and the sealed
-//! [bytes of the snapshot](SessionSnapshot::to_bytes). AES-256-GCM-SIV (RFC 8452): nonces are
-//! random, many nodes seal with one key for years, and this cipher stays safe even if two of them
-//! should ever be the same.
+//! A token is `v2.` and, in base64url: which key sealed it (4 bytes), a nonce (12 bytes), and the
+//! sealed envelope. The envelope is when the identity ends (8 bytes, milliseconds since 1970), and the
+//! [bytes of the snapshot](SessionSnapshot::to_bytes).
+//!
+//! AES-256-GCM-SIV (RFC 8452): nonces are random, many nodes seal with one key for years, and this
+//! cipher stays safe even if two of them should ever be the same.
 
-use std::{fmt, io, time::Duration};
+use std::{
+    fmt, io,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
-use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::{
+    aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    digest::{SHA256, digest},
+};
 use data_encoding::BASE64URL_NOPAD;
 use offhook_engine::{ErrorCode, Refusal, SessionSnapshot};
 
 use crate::config::ResumeKey;
 
-const VERSION: &str = "v1.";
-/// What else a key may one day seal can't be taken for a token.
-const PURPOSE: &[u8] = b"offhook resume v1";
+const VERSION: &str = "v2.";
+/// A key may one day seal something else, which must not pass for a token.
+const PURPOSE: &[u8] = b"offhook resume v2";
+const KEY_ID: usize = 4;
+/// An identity that does not end.
+const NEVER: u64 = u64::MAX;
 
-/// Seals sessions and opens them.
+/// Seals sessions and opens them. The keys can be exchanged while the server runs.
 pub(crate) struct Sealer {
-    key: LessSafeKey,
+    keys: RwLock<Arc<[Key]>>,
     expiry: Duration,
 }
 
+struct Key {
+    id: [u8; KEY_ID],
+    key: LessSafeKey,
+}
+
+/// What a token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sealed {
+    pub(crate) session: SessionSnapshot,
+    /// When the identity ends, in milliseconds since 1970; none if it does not.
+    pub(crate) identity_ends_ms: Option<u64>,
+}
+
 impl Sealer {
-    pub(crate) fn new(key: &ResumeKey, expiry: Duration) -> Self {
-        let key = UnboundKey::new(&AES_256_GCM_SIV, &key.0)
-            .expect("this cipher's keys have 32 bytes, as many as a ResumeKey");
+    /// The first key seals; all of them open. Tokens of a key that is not among them are refused.
+    pub(crate) fn new(keys: &[ResumeKey], expiry: Duration) -> Self {
         Self {
-            key: LessSafeKey::new(key),
+            keys: RwLock::new(keys.iter().map(Key::new).collect()),
             expiry,
         }
+    }
+
+    /// Exchanges the keys.
+    pub(crate) fn set_keys(&self, keys: &[ResumeKey]) {
+        let keys = keys.iter().map(Key::new).collect();
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    fn keys(&self) -> Arc<[Key]> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// How long a token is good.
@@ -38,40 +72,75 @@ impl Sealer {
         self.expiry
     }
 
-    /// The token of a session; none where the session is too large for one, or the system has no
-    /// randomness. Its client then comes back with its positions.
-    pub(crate) fn seal(&self, session: &SessionSnapshot) -> Option<String> {
-        let mut sealed = session.to_bytes()?;
+    /// The token of a session; none if there is no key, the session is too large for one, or the
+    /// system has no randomness. Its client then comes back with its positions.
+    pub(crate) fn seal(&self, sealed: &Sealed) -> Option<String> {
+        let keys = self.keys();
+        let key = keys.first()?;
+        let ends = sealed.identity_ends_ms.unwrap_or(NEVER);
+        let mut envelope = ends.to_be_bytes().to_vec();
+        envelope.extend_from_slice(&sealed.session.to_bytes()?);
         let nonce = random_bytes::<NONCE_LEN>().ok()?;
         let assumed = Nonce::assume_unique_for_key(nonce);
-        self.key
-            .seal_in_place_append_tag(assumed, Aad::from(PURPOSE), &mut sealed)
+        key.key
+            .seal_in_place_append_tag(assumed, Aad::from(PURPOSE), &mut envelope)
             .ok()?;
         let mut token = VERSION.to_owned();
-        BASE64URL_NOPAD.encode_append(&[&nonce[..], &sealed].concat(), &mut token);
+        let parts = [&key.id[..], &nonce, &envelope].concat();
+        BASE64URL_NOPAD.encode_append(&parts, &mut token);
         Some(token)
     }
 
-    /// The session in a token.
-    pub(crate) fn open(&self, token: &str, now_ms: u64) -> Result<SessionSnapshot, Refusal> {
+    /// What a token says.
+    pub(crate) fn open(&self, token: &str, now_ms: u64) -> Result<Sealed, Refusal> {
         let bytes = token
             .strip_prefix(VERSION)
             .and_then(|text| BASE64URL_NOPAD.decode(text.as_bytes()).ok());
         let mut bytes = bytes.ok_or_else(|| bad("is no resume token"))?;
-        let Some((nonce, sealed)) = bytes.split_first_chunk_mut::<NONCE_LEN>() else {
-            return Err(bad("is too short to be a resume token"));
-        };
+        let short = || bad("is too short to be a resume token");
+        let (id, rest) = bytes.split_first_chunk_mut::<KEY_ID>().ok_or_else(short)?;
+        let (nonce, sealed) = rest
+            .split_first_chunk_mut::<NONCE_LEN>()
+            .ok_or_else(short)?;
+        let keys = self.keys();
+        let key = keys.iter().find(|key| key.id == *id);
+        let key = key.ok_or_else(|| bad("was sealed with a key that this server does not have"))?;
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let plain = self
+        let plain = key
             .key
             .open_in_place(nonce, Aad::from(PURPOSE), sealed)
             .map_err(|_| bad("was not sealed by this server"))?;
+        let (ends, plain) = plain.split_first_chunk::<8>().ok_or_else(short)?;
         let session = SessionSnapshot::from_bytes(plain)?;
+        let ends = Some(u64::from_be_bytes(*ends)).filter(|ends| *ends != NEVER);
+        if ends.is_some_and(|ends| now_ms >= ends) {
+            return Err(bad("is of an identity that has expired"));
+        }
         let expiry = u64::try_from(self.expiry.as_millis()).unwrap_or(u64::MAX);
-        if now_ms.saturating_sub(session.time_ms) > expiry {
+        if now_ms.saturating_sub(session.time_ms) >= expiry {
             return Err(bad("has expired"));
         }
-        Ok(session)
+        Ok(Sealed {
+            session,
+            identity_ends_ms: ends,
+        })
+    }
+}
+
+impl Key {
+    fn new(key: &ResumeKey) -> Self {
+        let unbound = UnboundKey::new(&AES_256_GCM_SIV, &key.0)
+            .expect("this cipher's keys have 32 bytes, as many as a ResumeKey");
+        // The first bytes of a hash: they name the key and say nothing about it.
+        let hash = digest(&SHA256, &[PURPOSE, &key.0].concat());
+        let mut id = [0; KEY_ID];
+        id.iter_mut()
+            .zip(hash.as_ref())
+            .for_each(|(id, byte)| *id = *byte);
+        Self {
+            id,
+            key: LessSafeKey::new(unbound),
+        }
     }
 }
 
@@ -83,7 +152,7 @@ impl fmt::Debug for Sealer {
     }
 }
 
-fn bad(what: &str) -> Refusal {
+pub(crate) fn bad(what: &str) -> Refusal {
     let detail = format!("resume: {what}; connect without it and subscribe with positions");
     Refusal::new(ErrorCode::BadToken, detail)
 }

@@ -1,7 +1,7 @@
 //! Publishers and subscribers of an Offhook server.
 //!
-//! They speak the native dialect (docs/protocol.md) by themselves: the client for programs would
-//! come back after a loss and fill gaps, and what it does would be measured too.
+//! They speak the native dialect (docs/protocol.md) by themselves: the channel client would connect
+//! again and fill gaps, and its work would be measured too.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use offhook::{Error, Sender, WebSocket};
 use serde::Deserialize;
 
-use super::lane::{Lane, Sent, Shared, with_causes};
+use super::load_sender::{LoadSender, Sent, Shared, with_causes};
 use super::plan::Schedule;
 
-/// What a server says, as far as it matters here.
+/// The fields of a server's message that matter here.
 #[derive(Debug, Deserialize)]
 struct Said<'a> {
     #[serde(rename = "type")]
@@ -175,7 +175,7 @@ fn ended(sender: &Sender) -> String {
     }
 }
 
-impl Lane for Publisher {
+impl LoadSender for Publisher {
     fn send(&self, intended: Instant) -> Sent {
         let mut state = self.state.borrow_mut();
         let State {

@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use offhook::{Error, Message, Sender, WebSocket};
 
-use super::lane::{Lane, Sent, Shared};
+use super::load_sender::{LoadSender, Sent, Shared};
 
-/// The messages that go round and round: different ones, so that an answer tells which it is.
+/// The messages that are sent in turn. They differ, so that an answer shows which one it belongs to.
 #[derive(Debug)]
 pub(super) struct Messages {
     texts: Vec<String>,
@@ -39,7 +39,7 @@ impl Messages {
     }
 }
 
-/// Letters without a pattern, after the number.
+/// The number, and pseudo-random letters.
 fn text(number: usize, size: usize) -> String {
     let mut text = format!("{number:02}");
     let mut noise = 0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(number as u64 + 1);
@@ -93,7 +93,7 @@ impl Echo {
                     return;
                 }
                 Err(error) => {
-                    self.shared.lost(super::lane::with_causes(&error));
+                    self.shared.lost(super::load_sender::with_causes(&error));
                     return;
                 }
             }
@@ -118,7 +118,7 @@ impl Echo {
     }
 }
 
-impl Lane for Echo {
+impl LoadSender for Echo {
     fn send(&self, intended: Instant) -> Sent {
         let mut state = self.state.borrow_mut();
         let text = self.messages.get(state.sent);

@@ -7,19 +7,20 @@ use std::time::{Duration, Instant};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-use super::lane::{Lane, Sent, Shared};
+use super::load_sender::{LoadSender, Sent, Shared};
 use super::plan::Schedule;
 
-/// The runtime's clock ticks in milliseconds, so the last of the wait is spent awake.
+/// The runtime's timers have a resolution of a millisecond, so the last part of a wait is spent
+/// spinning.
 const AWAKE: Duration = Duration::from_millis(2);
 
-/// Due messages that a thread holds back when connections take no more. A million: beyond that
-/// nobody learns anything from more.
+/// Due messages that a thread may owe when connections take no more. A million: the result is
+/// clear long before.
 const MOST_OWED: usize = 1_000_000;
 
-/// What is due at which time, for the lanes of one thread.
+/// The schedule of one thread's senders.
 pub(super) struct Pace {
-    lanes: Vec<Rc<dyn Lane>>,
+    senders: Vec<Rc<dyn LoadSender>>,
     shared: Rc<Shared>,
     /// Between two messages of this thread, in seconds.
     interval: f64,
@@ -30,7 +31,7 @@ pub(super) struct Pace {
 /// What could not be sent when it was due.
 #[derive(Default)]
 struct Owed {
-    /// By lane, the oldest first.
+    /// By sender, the oldest first.
     due: Vec<VecDeque<Instant>>,
     /// Lanes that owe something.
     behind: VecDeque<usize>,
@@ -38,9 +39,9 @@ struct Owed {
 }
 
 impl Pace {
-    /// For one thread's `lanes` of `all` of them; `part` is the thread's number.
+    /// For one thread's `senders` of `all` of them; `part` is the thread's number.
     pub(super) fn new(
-        lanes: Vec<Rc<dyn Lane>>,
+        senders: Vec<Rc<dyn LoadSender>>,
         shared: Rc<Shared>,
         all: usize,
         part: usize,
@@ -49,12 +50,12 @@ impl Pace {
             Schedule::Open { per_second } => per_second,
             Schedule::Closed { .. } => f64::INFINITY,
         };
-        let interval = all as f64 / lanes.len().max(1) as f64 / per_second;
-        // Threads take turns.
+        let interval = all as f64 / senders.len().max(1) as f64 / per_second;
+        // Threads send in turn.
         let offset = Duration::from_secs_f64(part as f64 / per_second);
         let first = shared.window.start + offset;
         Self {
-            lanes,
+            senders,
             shared,
             interval,
             first,
@@ -63,7 +64,7 @@ impl Pace {
 
     /// Sends until the end.
     pub(super) async fn keep(self) {
-        if self.lanes.is_empty() {
+        if self.senders.is_empty() {
             return;
         }
         match self.shared.schedule {
@@ -72,11 +73,11 @@ impl Pace {
         }
     }
 
-    /// From here on answers ask for more.
+    /// Sends the first messages; answers trigger the following ones.
     fn begin(&self, in_flight: usize) {
-        for lane in &self.lanes {
+        for sender in &self.senders {
             for _ in 0..in_flight {
-                lane.send(Instant::now());
+                sender.send(Instant::now());
             }
         }
     }
@@ -84,7 +85,7 @@ impl Pace {
     async fn keep_times(&self) {
         let end = self.shared.window.end;
         let mut owed = Owed {
-            due: vec![VecDeque::new(); self.lanes.len()],
+            due: vec![VecDeque::new(); self.senders.len()],
             ..Owed::default()
         };
         let mut number: u64 = 0;
@@ -93,9 +94,9 @@ impl Pace {
             let now = Instant::now();
             self.pay(&mut owed);
             while due <= now && due < end && owed.count < MOST_OWED {
-                let lane = (number % self.lanes.len() as u64) as usize;
-                if !owed.due[lane].is_empty() || !self.send(lane, due) {
-                    owed.add(lane, due);
+                let sender = (number % self.senders.len() as u64) as usize;
+                if !owed.due[sender].is_empty() || !self.send(sender, due) {
+                    owed.add(sender, due);
                 }
                 number += 1;
                 // From the first one on, so that no error adds up.
@@ -109,26 +110,26 @@ impl Pace {
         self.shared.counts.borrow_mut().unsent += owed.count as u64;
     }
 
-    /// Sends what lanes could not take before.
+    /// Sends what senders could not take before.
     fn pay(&self, owed: &mut Owed) {
         for _ in 0..owed.behind.len() {
-            let Some(lane) = owed.behind.pop_front() else {
+            let Some(sender) = owed.behind.pop_front() else {
                 return;
             };
-            while let Some(due) = owed.due[lane].front() {
-                if !self.send(lane, *due) {
-                    owed.behind.push_back(lane);
+            while let Some(due) = owed.due[sender].front() {
+                if !self.send(sender, *due) {
+                    owed.behind.push_back(sender);
                     break;
                 }
-                owed.due[lane].pop_front();
+                owed.due[sender].pop_front();
                 owed.count -= 1;
             }
         }
     }
 
-    /// Whether it need not be tried again.
-    fn send(&self, lane: usize, due: Instant) -> bool {
-        match self.lanes[lane].send(due) {
+    /// True unless it has to be tried again.
+    fn send(&self, sender: usize, due: Instant) -> bool {
+        match self.senders[sender].send(due) {
             Sent::Full => return false,
             Sent::Gone => self.shared.counts.borrow_mut().unsent += 1,
             Sent::Yes if due >= self.shared.window.measured_from => {
@@ -151,11 +152,11 @@ impl Pace {
 }
 
 impl Owed {
-    fn add(&mut self, lane: usize, due: Instant) {
-        if self.due[lane].is_empty() {
-            self.behind.push_back(lane);
+    fn add(&mut self, sender: usize, due: Instant) {
+        if self.due[sender].is_empty() {
+            self.behind.push_back(sender);
         }
-        self.due[lane].push_back(due);
+        self.due[sender].push_back(due);
         self.count += 1;
     }
 }

@@ -29,7 +29,7 @@ pub(super) struct Plan {
     pub(super) epoch: Instant,
 }
 
-/// What lanes do.
+/// What the connections do.
 #[derive(Clone, Debug)]
 pub(super) enum Load {
     Echo {
@@ -48,9 +48,9 @@ pub(super) enum Load {
 /// When messages are sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Schedule {
-    /// Each answer is followed by the next message: so many under way on each lane.
+    /// Each answer is followed by the next message: so many under way on each sender.
     Closed { in_flight: usize },
-    /// At fixed times, all lanes together so many a second.
+    /// At fixed times, all senders together so many a second.
     Open { per_second: f64 },
 }
 
@@ -72,10 +72,11 @@ impl Plan {
             },
         };
         let load = load(bench);
+        let url = bench.url.as_deref().unwrap_or_default();
         let connections = load.connections();
         Ok(Self {
-            url: bench.url.clone(),
-            connect: connect(bench, &load)?,
+            url: url.to_owned(),
+            connect: connect(bench, url, &load)?,
             load,
             schedule,
             size: bench.size,
@@ -104,7 +105,7 @@ impl Plan {
 }
 
 impl Load {
-    /// Lanes that send, of all threads together.
+    /// Connections that send, on all threads together.
     pub(super) fn senders_in_all(&self) -> usize {
         match self {
             Self::Echo { connections, .. } => *connections,
@@ -141,7 +142,7 @@ fn load(bench: &Bench) -> Load {
             any_answer: bench.any_answer,
         };
     };
-    // Runs don't find each other's publications.
+    // Each run has channels of its own, so that it does not receive another's publications.
     let run = std::process::id();
     let names = (0..channels.count).map(|number| format!("bench/{run}/{number}"));
     Load::Channels {
@@ -152,13 +153,13 @@ fn load(bench: &Bench) -> Load {
     }
 }
 
-fn connect(bench: &Bench, load: &Load) -> Result<Connect, Failure> {
-    // Answers are as long as messages, deliveries have something around them.
+fn connect(bench: &Bench, url: &str, load: &Load) -> Result<Connect, Failure> {
+    // Answers are as long as messages; deliveries are longer by the native dialect's fields.
     let limits = Limits {
         message_size: (bench.size as u64).saturating_mul(2).max(1 << 20),
         ..Limits::default()
     };
-    let mut connect = Connect::to(&bench.url).limits(limits);
+    let mut connect = Connect::to(url).limits(limits);
     for (name, value) in &bench.request.header {
         connect = connect.header(name, value);
     }

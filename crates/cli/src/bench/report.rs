@@ -1,71 +1,97 @@
-//! What was found, for people and for programs.
+//! The result of a run, for people and for programs.
 
+mod html;
 mod page;
+mod plot;
+mod series;
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+pub(super) use self::html::page;
 pub(super) use self::page::{grouped, milliseconds};
-use super::crew::Found;
+pub(super) use self::series::{Sample, Series};
 use super::plan::{Load, Plan, Schedule};
 use super::tally::{Tally, Times};
+use super::threads::Found;
+use super::threshold::{Reached, Threshold};
 use crate::failure::Failure;
 
+/// The results of several runs.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Runs {
+    pub(super) runs: Vec<Report>,
+}
+
 /// The result of a run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Report {
-    mode: &'static str,
-    url: String,
-    connections: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Of a run in a scenario.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<String>,
+    pub(super) mode: String,
+    pub(super) url: String,
+    pub(super) connections: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     publishers: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     subscribers: Option<usize>,
-    bytes: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    in_flight: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rate: Option<f64>,
+    pub(super) bytes: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) in_flight: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) rate: Option<f64>,
     seconds: f64,
     threads: usize,
     /// Echoes, or acknowledged publications.
-    answers: Part,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    deliveries: Option<Part>,
+    pub(super) answers: Part,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) deliveries: Option<Part>,
     /// How much later than intended messages were sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     sent_late_us: Option<Percentiles>,
     /// Cores that this program used.
     generator_cores: f64,
-    faults: Faults,
+    pub(super) faults: Faults,
     warnings: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    thresholds: Vec<Reached>,
+    /// Whether a threshold says how many faults are too many.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    faults_are_judged: bool,
+    /// Percentiles of answers, or of deliveries where there are some, in microseconds.
+    #[serde(default)]
+    distribution: Vec<(f64, f64)>,
+    /// How it went over time.
+    #[serde(default)]
+    series: Vec<Sample>,
 }
 
-#[derive(Debug, Serialize)]
-struct Part {
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Part {
     count: u64,
-    per_second: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    latency_us: Option<Percentiles>,
+    pub(super) per_second: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) latency_us: Option<Percentiles>,
 }
 
-#[derive(Debug, Serialize)]
-struct Percentiles {
-    /// Of so many.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Percentiles {
+    /// The number of times.
     of: u64,
-    p50: f64,
-    p90: f64,
-    p99: f64,
-    p999: f64,
-    max: f64,
+    pub(super) p50: f64,
+    pub(super) p90: f64,
+    pub(super) p99: f64,
+    pub(super) p999: f64,
+    pub(super) max: f64,
 }
 
 /// What should all be 0.
-#[derive(Debug, Serialize)]
-struct Faults {
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Faults {
     connections_lost: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     why: Option<String>,
     unanswered: u64,
     unsent: u64,
@@ -77,14 +103,19 @@ struct Faults {
     gaps_told: u64,
 }
 
-/// From here on the generator may have been what was measured.
+/// The share of its threads above which the generator may be the bottleneck.
 const BUSY: f64 = 0.9;
 
-/// From here on messages are not sent when they should be, in microseconds.
+/// The delay above which messages were not sent when they should have been, in microseconds.
 const LATE: f64 = 1_000.0;
 
 impl Report {
-    pub(super) fn new(plan: &Plan, found: &Found) -> Self {
+    pub(super) fn new(
+        plan: &Plan,
+        found: &Found,
+        name: Option<String>,
+        thresholds: &[Threshold],
+    ) -> Self {
         let counts = &found.counts;
         let seconds = plan.time.as_secs_f64();
         let part = |tally: &Tally| Part {
@@ -104,8 +135,14 @@ impl Report {
             Schedule::Closed { in_flight } => (Some(in_flight), None),
             Schedule::Open { per_second } => (None, Some(per_second)),
         };
+        let timed = if subscribers.is_some() {
+            &counts.deliveries
+        } else {
+            &counts.answers
+        };
         let mut report = Self {
-            mode,
+            name,
+            mode: mode.to_owned(),
             url: plan.url.clone(),
             connections: plan.connections(),
             publishers,
@@ -132,8 +169,16 @@ impl Report {
                 gaps_told: counts.gaps,
             },
             warnings: Vec::new(),
+            thresholds: Vec::new(),
+            faults_are_judged: thresholds.iter().any(Threshold::is_about_faults),
+            distribution: timed.times.distribution(),
+            series: found.series.clone(),
         };
         report.warnings = report.what_to_doubt();
+        let held = thresholds.iter();
+        report.thresholds = held
+            .map(|threshold| threshold.hold_against(&report))
+            .collect();
         report
     }
 
@@ -174,25 +219,42 @@ impl Report {
     }
 
     pub(super) fn json(&self) -> String {
-        // Texts and finite numbers can always be written.
+        // Strings and finite numbers can always be written.
         serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
     }
 
-    /// Whether all went well.
-    pub(super) fn verdict(&self) -> Result<(), Failure> {
+    /// What did not go well.
+    fn complaints(&self) -> Vec<String> {
+        let mut complaints = Vec::new();
         if self.answers.count == 0 && self.answers.latency_us.is_none() {
-            return Err(Failure::Failed("nothing was answered".to_owned()));
+            complaints.push("nothing was answered".to_owned());
+        } else if self.faults.count() > 0 && !self.faults_are_judged {
+            complaints.push("not everything went well".to_owned());
         }
-        if self.faults.are_none() {
-            Ok(())
-        } else {
-            Err(Failure::Failed("not everything went well".to_owned()))
-        }
+        let missed = self.thresholds.iter().filter(|reached| !reached.ok);
+        complaints.extend(missed.map(|reached| format!("threshold missed: {reached}")));
+        complaints
     }
 }
 
+/// Whether all runs went well.
+pub(super) fn verdict(runs: &Runs) -> Result<(), Failure> {
+    let mut complaints = Vec::new();
+    for report in &runs.runs {
+        let name = report.name.as_ref();
+        let name = name.map_or_else(String::new, |name| format!("{name}: "));
+        let of_run = report.complaints().into_iter();
+        complaints.extend(of_run.map(|complaint| format!("{name}{complaint}")));
+    }
+    if complaints.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Failed(complaints.join("\n")))
+}
+
 impl Faults {
-    fn are_none(&self) -> bool {
+    /// All of them together.
+    pub(super) fn count(&self) -> u64 {
         let Self {
             connections_lost,
             unanswered,
@@ -206,11 +268,11 @@ impl Faults {
             why: _,
         } = self;
         let sum = connections_lost + unanswered + unsent + wrong + missing + twice + out_of_order;
-        sum + gaps_told == 0 && refused.is_empty()
+        sum + gaps_told + refused.values().sum::<u64>()
     }
 }
 
-/// What was acknowledged and did not reach everybody.
+/// Deliveries of acknowledged publications that are missing.
 fn missing(plan: &Plan, found: &Found) -> u64 {
     let Load::Channels {
         subscribers, names, ..

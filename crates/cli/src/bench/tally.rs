@@ -1,4 +1,4 @@
-//! What is counted, on each thread by itself, and added up at the end.
+//! What each thread counts for itself, and what is added up at the end.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -41,9 +41,20 @@ impl Times {
         self.0.reset();
     }
 
-    /// In microseconds: below it are so many of a hundred.
+    /// A percentile, in microseconds.
     pub(super) fn percentile(&self, percentile: f64) -> f64 {
         self.0.value_at_percentile(percentile) as f64 / 1_000.0
+    }
+
+    /// Latencies at these percentiles, in microseconds.
+    pub(super) fn distribution(&self) -> Vec<(f64, f64)> {
+        const AT: [f64; 13] = [
+            0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.99, 99.999, 100.0,
+        ];
+        if self.len() == 0 {
+            return Vec::new();
+        }
+        AT.map(|at| (at, self.percentile(at))).to_vec()
     }
 
     pub(super) fn max(&self) -> f64 {
@@ -104,7 +115,7 @@ pub(super) struct Counts {
     pub(super) delivered: Vec<u64>,
     pub(super) twice: u64,
     pub(super) out_of_order: u64,
-    /// Gaps that the server told of.
+    /// Gaps that the server announced.
     pub(super) gaps: u64,
 }
 
@@ -136,7 +147,7 @@ fn add_each(sums: &mut Vec<u64>, more: &[u64]) {
     }
 }
 
-/// What came since the last look: for who watches.
+/// What came since the last update of the live display.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Glance {
     pub(super) count: u64,

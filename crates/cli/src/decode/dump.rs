@@ -12,7 +12,7 @@ pub(super) struct Run {
     pub(super) bytes: Vec<u8>,
 }
 
-/// A line that is none of a hex dump.
+/// A line that is not one of a hex dump.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NoDump {
     line: usize,
@@ -66,7 +66,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Run>, NoDump> {
 
 /// The bytes of a line, of whose side `count` bytes came before; or the word that is no byte.
 fn line(line: &str, count: usize) -> Result<Vec<u8>, String> {
-    let Some(columns) = after_offset(line, count) else {
+    let Some((columns, has_colon)) = after_offset(line, count) else {
         return digits::parse(line);
     };
     let mut bytes = Vec::new();
@@ -77,9 +77,9 @@ fn line(line: &str, count: usize) -> Result<Vec<u8>, String> {
         };
         bytes.extend(read);
         let gap = after.len() - after.trim_start().len();
-        // The text column begins behind a wider gap; `hexdump -C` and Wireshark have one of two
-        // in the middle of a line, too.
-        let is_middle = gap == 2 && bytes.len() == 8 && !line.contains(": ");
+        // The text column begins behind a wider gap. `hexdump -C` and Wireshark have one of two in
+        // the middle of a line, too; `xxd`, whose offsets have a colon, does not.
+        let is_middle = gap == 2 && bytes.len() == 8 && !has_colon;
         if bytes.len() >= 16 || (gap >= 2 && !is_middle) {
             break;
         }
@@ -88,8 +88,9 @@ fn line(line: &str, count: usize) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// What follows the offset, if the line begins with the one that it should have.
-fn after_offset(line: &str, count: usize) -> Option<&str> {
+/// What follows the offset, if the line begins with the one that it should have; and whether the
+/// offset has a colon.
+fn after_offset(line: &str, count: usize) -> Option<(&str, bool)> {
     let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
     let (word, has_colon) = match word.strip_suffix(':') {
         Some(word) => (word, true),
@@ -97,7 +98,7 @@ fn after_offset(line: &str, count: usize) -> Option<&str> {
     };
     let is_apart = has_colon || rest.is_empty() || rest.starts_with(' ');
     let offset = usize::from_str_radix(word, 16).ok()?;
-    (word.len() >= 4 && is_apart && offset == count).then_some(rest)
+    (word.len() >= 4 && is_apart && offset == count).then_some((rest, has_colon))
 }
 
 fn next_word(text: &str) -> Option<(&str, &str)> {

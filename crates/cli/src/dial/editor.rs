@@ -1,8 +1,7 @@
-//! Lines typed by a person: edited, called back, with what comes printed above them.
+//! Lines typed by a person: edited, recalled from history, with messages printed above them.
 //!
-//! The editor's thread can't be stopped while it waits for a key, with the terminal in raw mode.
-//! So whoever ends the process first sees to it that the terminal is as it was found: see
-//! [`Terminal`].
+//! The editor's thread can't be stopped while it waits for a key, and the terminal is in raw mode
+//! meanwhile. So the mode is restored before the process ends: see [`Terminal`].
 //!
 //! ```text
 //!          line wanted             raw mode is on
@@ -28,31 +27,36 @@ use rustyline::validate::Validator;
 use rustyline::{Config, Context, Editor, Helper};
 use tokio::sync::mpsc::Sender;
 
-use super::keyboard::Typed;
-use super::voice::Voice;
+use super::input::Typed;
+use super::output::Output;
 use crate::failure::Failure;
 
-/// What begins with a slash.
-const COMMANDS: [&str; 4] = ["/help", "/ping", "/close", "/hex"];
-
-/// Begins to edit; what is said goes above the line.
-pub(super) fn start(lines: Sender<Typed>) -> Result<(Voice, Terminal), Failure> {
+/// Starts the editor, which completes these commands. What is printed goes above the line that is
+/// being typed.
+pub(super) fn start(
+    lines: Sender<Typed>,
+    commands: &'static [&'static str],
+) -> Result<(Output, Terminal), Failure> {
     let gate = Arc::new(Gate::default());
     let terminal = Terminal::find(Arc::clone(&gate));
     let failed = |error: ReadlineError| Failure::failed(&error);
     let config = Config::builder().auto_add_history(true).build();
     let mut editor = Editor::with_config(config).map_err(failed)?;
     let printer = editor.create_external_printer().map_err(failed)?;
-    editor.set_helper(Some(Hints(Arc::clone(&gate))));
+    let hints = Hints {
+        gate: Arc::clone(&gate),
+        commands,
+    };
+    editor.set_helper(Some(hints));
     thread::spawn(move || edit(editor, &gate, &lines));
-    Ok((Voice::above(printer), terminal))
+    Ok((Output::above(printer), terminal))
 }
 
 fn edit(mut editor: Editor<Hints, DefaultHistory>, gate: &Gate, lines: &Sender<Typed>) {
     while gate.enter() {
         let line = editor.readline("> ");
         gate.pass(Stage::Away);
-        // Ctrl-C, Ctrl-D, and a terminal that is gone all mean the end.
+        // Ctrl-C, Ctrl-D and a closed terminal all end the input.
         let Ok(line) = line else { return };
         if lines.blocking_send(Typed::Line(line)).is_err() {
             return;
@@ -75,7 +79,7 @@ struct Gate {
     moved: Condvar,
 }
 
-/// From wanting a line to raw mode. Terminals without one never say that they are there.
+/// The longest wait for raw mode. A terminal without a raw mode never reports it.
 const ENTERING: Duration = Duration::from_millis(200);
 
 impl Gate {
@@ -97,7 +101,7 @@ impl Gate {
         self.moved.notify_all();
     }
 
-    /// From here on the terminal's mode is changed by nobody.
+    /// After this call nothing changes the terminal's mode.
     fn close(&self) {
         let stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
         let is_entering = |stage: &mut Stage| *stage == Stage::Entering;
@@ -107,7 +111,7 @@ impl Gate {
     }
 }
 
-/// The terminal as it was found, and given back when this is dropped.
+/// The terminal's mode at the start; restored on drop.
 pub(super) struct Terminal {
     gate: Arc<Gate>,
     #[cfg(unix)]
@@ -130,27 +134,31 @@ impl Drop for Terminal {
         #[cfg(unix)]
         if let Some(found) = &self.found {
             use rustix::termios::{OptionalActions, tcsetattr};
-            // A terminal that is gone needs nothing.
+            // A closed terminal has no mode to restore.
             let _ = tcsetattr(io::stdin(), OptionalActions::Drain, found);
         }
         if io::stdout().is_terminal() {
-            // The prompt that nobody will type behind.
+            // Erase the prompt.
             let mut stdout = io::stdout();
             let _ = stdout.write_all(b"\r\x1b[K").and_then(|()| stdout.flush());
         }
     }
 }
 
-/// The rest of a command that was begun. The editor asks for it first when it is in raw mode.
-struct Hints(Arc<Gate>);
+/// Completes a command. The editor asks for it first when it is in raw mode.
+struct Hints {
+    gate: Arc<Gate>,
+    commands: &'static [&'static str],
+}
 
 impl Hinter for Hints {
     type Hint = String;
 
     fn hint(&self, line: &str, at: usize, _: &Context<'_>) -> Option<String> {
-        self.0.pass(Stage::Editing);
+        self.gate.pass(Stage::Editing);
         let is_begun = line.len() > 1 && at == line.len();
-        let mut fitting = COMMANDS
+        let mut fitting = self
+            .commands
             .iter()
             .filter_map(|command| command.strip_prefix(line));
         fitting.next().filter(|_| is_begun).map(str::to_owned)

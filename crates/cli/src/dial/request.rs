@@ -1,4 +1,4 @@
-//! What is asked for, as flags say it and as the library takes it.
+//! Flags, translated to the library's connection builder.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,13 +7,17 @@ use offhook::protocol::deflate::DeflateConfig;
 use offhook_client::{Position, Since};
 
 use super::Dial;
-use super::tap::Tap;
-use super::voice::Voice;
+use super::frames::FrameLog;
+use super::output::Output;
 use crate::failure::Failure;
 
 impl Dial {
-    /// With everything that flags ask for, except for subprotocols.
-    pub(super) fn ask(&self, mut connect: Connect, voice: &Arc<Voice>) -> Result<Connect, Failure> {
+    /// Applies all flags except subprotocols.
+    pub(super) fn ask(
+        &self,
+        mut connect: Connect,
+        output: &Arc<Output>,
+    ) -> Result<Connect, Failure> {
         for (name, value) in &self.header {
             connect = connect.header(name, value);
         }
@@ -33,7 +37,7 @@ impl Dial {
             connect = connect.tls(tls);
         }
         if self.frames {
-            connect = connect.wiretap(Arc::new(Tap::new(Arc::clone(voice))));
+            connect = connect.wiretap(Arc::new(FrameLog::new(Arc::clone(output))));
         }
         Ok(connect)
     }

@@ -1,4 +1,4 @@
-//! What frames carry: messages out of fragments, inflated, and text that is text.
+//! What frames carry: messages assembled from fragments, inflated, and checked for UTF-8.
 
 use offhook_protocol::deflate::{Decompressor, DeflateConfig, DeflatePool, DeflateTerms};
 use offhook_protocol::{CloseCode, PeerError};
@@ -26,9 +26,9 @@ pub(crate) enum Content {
         /// Why, in words.
         reason: Vec<u8>,
     },
-    /// Asks whether the peer is alive, or answers that it is.
+    /// A ping or a pong.
     Heartbeat,
-    /// Nothing that is known.
+    /// A frame with a reserved opcode.
     Unknown,
 }
 
@@ -44,11 +44,11 @@ pub(crate) enum Part {
 /// What is known of compression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compression {
-    /// Nobody saw the handshake: what has RSV1 set is tried.
+    /// The handshake was not captured: frames with RSV1 are inflated on trial.
     Unknown,
-    /// It was not agreed on.
+    /// Not negotiated.
     Off,
-    /// It was, on these terms.
+    /// Negotiated on these terms.
     On(DeflateTerms),
 }
 
@@ -57,7 +57,7 @@ pub(super) enum Compression {
 pub(super) struct Messages {
     under_way: Option<UnderWay>,
     inflater: Option<Box<Decompressor>>,
-    /// After a fault nothing compressed can be read any more.
+    /// After a fault no compressed message can be read: each refers to those before.
     is_context_lost: bool,
 }
 
@@ -65,13 +65,13 @@ pub(super) struct Messages {
 struct UnderWay {
     is_text: bool,
     is_compressed: bool,
-    /// The beginning of a character at the end of what has come.
+    /// The first bytes of a character that the next fragment completes.
     begun: Vec<u8>,
-    /// Broken text is complained about once, and not looked for where there may be none.
+    /// Invalid UTF-8 is reported once, and not at all where the data may be something else.
     is_text_broken: bool,
 }
 
-/// What was found out about one frame.
+/// The findings about one frame.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     pub(super) broken: Vec<Broken>,
@@ -177,7 +177,7 @@ impl Messages {
             Err(error) => {
                 self.is_context_lost = true;
                 match of_inflating(error) {
-                    // It may lie in what was not captured.
+                    // What it refers to may not have been captured.
                     Some(_) if compression == Compression::Unknown => findings.notes.push(format!(
                         "not inflated: {error}; without the handshake and all that came before, \
                          that need not be its fault"
@@ -191,7 +191,7 @@ impl Messages {
     }
 }
 
-/// Where nobody saw the terms, those that can read whatever any terms allow.
+/// Without known terms, those that can inflate what any terms allow.
 fn inflater(compression: Compression) -> Decompressor {
     let terms = match compression {
         Compression::On(terms) => terms,

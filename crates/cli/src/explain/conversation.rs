@@ -6,16 +6,16 @@ use super::content::Compression;
 use super::direction::{Direction, Piece};
 use super::head::{Answered, Asked, Head};
 
-/// Who sent something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One side of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Side {
     Client,
     Server,
 }
 
 impl Side {
-    /// Who sends bytes that begin like these: only servers begin with a status line, and only
-    /// clients mask.
+    /// The side that sends bytes that begin like these: only servers begin with a status line, and
+    /// only clients mask.
     pub(crate) fn of(bytes: &[u8]) -> Self {
         let is_client = match bytes {
             _ if bytes.starts_with(b"HTTP/") => false,
@@ -45,7 +45,7 @@ impl Side {
     }
 }
 
-/// A connection that is listened to.
+/// A captured connection.
 #[derive(Debug)]
 pub(crate) struct Conversation {
     client: Direction,
@@ -56,7 +56,7 @@ pub(crate) struct Conversation {
 
 #[derive(Clone, Copy, Debug)]
 enum Agreed {
-    /// The answer was not seen.
+    /// The server's answer was not captured.
     Unknown,
     On(Option<DeflateParams>),
 }
@@ -71,7 +71,7 @@ impl Conversation {
         }
     }
 
-    /// Takes what one side sent, and hands out what became whole with it.
+    /// Takes what one side sent, and returns the pieces that are complete with it.
     pub(crate) fn take(&mut self, side: Side, bytes: &[u8]) -> Vec<Piece> {
         let mut pieces = Vec::new();
         self.direction(side).push(bytes);

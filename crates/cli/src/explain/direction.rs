@@ -17,7 +17,7 @@ pub(crate) enum Piece {
     Head(Side, Head),
     /// A frame.
     Frame(Box<Frame>),
-    /// What is left when the bytes have ended, or when they make no sense.
+    /// Bytes that are not a whole frame, at the end or where frames can't be told apart.
     Rest(Side, Rest),
 }
 
@@ -25,18 +25,18 @@ pub(crate) enum Piece {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) side: Side,
-    /// From 1, a side.
+    /// Counted from 1, for each side.
     pub(crate) number: u64,
     /// Where it begins among the bytes of its side.
     pub(crate) at: u64,
     pub(crate) header: Header,
-    /// As on the wire, at most as much as is looked at.
+    /// As on the wire, up to the limit of what is looked at.
     pub(crate) masked: Bytes,
     /// The same without its mask.
     pub(crate) payload: Vec<u8>,
     pub(crate) content: Content,
     pub(crate) broken: Vec<Broken>,
-    /// What else is worth saying.
+    /// Notes that are not violations.
     pub(crate) notes: Vec<String>,
 }
 
@@ -55,6 +55,8 @@ pub(super) struct Direction {
     stage: Stage,
     /// What has come and was not taken.
     buffer: BytesMut,
+    /// How much of a head was searched for its end: a head that comes byte by byte is searched once.
+    searched: usize,
     /// Where `buffer` begins.
     at: u64,
     number: u64,
@@ -70,7 +72,7 @@ enum Stage {
     /// A head may come.
     Start,
     Frames,
-    /// No sense can be made of what comes.
+    /// Frames can no longer be told apart.
     Lost,
 }
 
@@ -80,6 +82,7 @@ impl Direction {
             side,
             stage: Stage::Start,
             buffer: BytesMut::new(),
+            searched: 0,
             at: 0,
             number: 0,
             skipped: 0,
@@ -96,7 +99,7 @@ impl Direction {
         self.skipped -= skipped as u64;
         self.at += skipped as u64;
         if self.stage == Stage::Lost {
-            // Only counted: it may be gigabytes.
+            // Only counted, since it may be gigabytes.
             self.skipped = 0;
             self.at += (bytes.len() - skipped) as u64;
         } else {
@@ -118,7 +121,10 @@ impl Direction {
             self.stage = Stage::Frames;
             return None;
         }
-        let Some(end) = head::end(&self.buffer) else {
+        // The end may have begun in what was searched.
+        let from = self.searched.saturating_sub(3);
+        let Some(end) = head::end(&self.buffer[from..]).map(|end| from + end) else {
+            self.searched = self.buffer.len();
             // A head that long is none: it is read as frames, which say what is wrong.
             if self.buffer.len() > head::LONGEST {
                 self.stage = Stage::Frames;

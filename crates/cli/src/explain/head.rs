@@ -18,20 +18,20 @@ const EXTENSIONS: &str = "sec-websocket-extensions";
 pub(crate) struct Head {
     /// The lines, the first of them the request or status line; without their ends.
     pub(crate) lines: Vec<String>,
-    /// What a line means, by its number.
+    /// Explanations of lines, by line number.
     pub(crate) meanings: Vec<(usize, String)>,
     /// What is wrong with it.
     pub(crate) broken: Vec<Broken>,
 }
 
-/// What a request asks for, as far as it matters for the answer.
+/// The parts of a request that the answer is checked against.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Asked {
     accept: Option<String>,
     offers_deflate: bool,
 }
 
-/// What an answer says.
+/// What an answer decides.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Answered {
     /// It opens the connection, perhaps with compression.
@@ -103,9 +103,23 @@ impl Head {
             head.meanings.push((0, line.to_owned()));
             return (head, Answered::No);
         }
+        head.check_upgrade();
         head.check_accept(asked);
         let deflate = head.deflate(asked);
         (head, Answered::Open(deflate))
+    }
+
+    /// RFC 6455 §4.2.2: the fields that say that the protocol is switched.
+    fn check_upgrade(&mut self) {
+        for (name, expected) in [("upgrade", "websocket"), ("connection", "upgrade")] {
+            let value = self.field(name).map(|(_, value)| value);
+            let mut words = value.iter().flat_map(|value| value.split(','));
+            let is_there = words.any(|word| word.trim().eq_ignore_ascii_case(expected));
+            if !is_there {
+                let rule = format!("the answer's {name} field says {expected}");
+                self.broken.push(Broken::new("RFC 6455 §4.2.2", rule));
+            }
+        }
     }
 
     fn check_accept(&mut self, asked: Option<&Asked>) {

@@ -21,7 +21,7 @@ pub(crate) const RSV1: u8 = 4;
 
 impl Header {
     /// Reads the header that the bytes begin with; none while it is not whole.
-    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let [first, second, rest @ ..] = bytes else {
             return None;
         };
@@ -53,11 +53,11 @@ impl Header {
     }
 
     /// The rule that the header breaks by itself, whatever was agreed.
-    pub(super) fn broken(&self) -> Option<PeerError> {
+    pub(crate) fn broken(&self) -> Option<PeerError> {
         FrameHeader::parse(&self.bytes).err()
     }
 
-    /// Whether nobody can say where the next frame begins.
+    /// Whether the length is impossible, so that the next frame can't be found.
     pub(super) fn is_the_end(&self) -> bool {
         self.length >> 63 != 0
     }

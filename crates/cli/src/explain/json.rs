@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Broken, Content, Frame, Head, Part, Piece};
+use super::{Broken, Content, Frame, Head, Part, Piece, Place};
 use crate::screen::hex;
 
 #[derive(Serialize)]
@@ -38,7 +38,7 @@ struct FrameLine<'a> {
     part: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<u16>,
-    /// What it stands for, as text where it is some.
+    /// The payload, unmasked and inflated, if it is text.
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,8 +56,19 @@ struct Rule<'a> {
     rule: &'a str,
 }
 
+#[derive(Serialize)]
+struct Placed<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connection: Option<usize>,
+    /// Seconds since the beginning of the capture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<f64>,
+    #[serde(flatten)]
+    line: Line<'a>,
+}
+
 /// The piece as a line of JSON.
-pub(crate) fn text(piece: &Piece) -> String {
+pub(crate) fn text(piece: &Piece, place: Place) -> String {
     let line = match piece {
         Piece::Head(side, Head { lines, broken, .. }) => Line::Head {
             from: side.name(),
@@ -72,8 +83,13 @@ pub(crate) fn text(piece: &Piece) -> String {
             why: &rest.why,
         },
     };
-    // Texts, numbers and lists of them can always be written.
-    serde_json::to_string(&line).unwrap_or_default() + "\n"
+    let placed = Placed {
+        connection: place.connection,
+        time: place.time.map(|time| time.as_secs_f64()),
+        line,
+    };
+    // Strings, numbers and lists of them can always be written.
+    serde_json::to_string(&placed).unwrap_or_default() + "\n"
 }
 
 fn frame_line(frame: &Frame) -> FrameLine<'_> {

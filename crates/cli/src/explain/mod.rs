@@ -18,6 +18,7 @@ mod header;
 pub(crate) mod json;
 pub(crate) mod line;
 pub(crate) mod page;
+mod place;
 mod rule;
 
 pub(crate) use content::{Content, Part};
@@ -25,6 +26,7 @@ pub(crate) use conversation::{Conversation, Side};
 pub(crate) use direction::{Frame, Piece, Rest};
 pub(crate) use head::Head;
 pub(crate) use header::Header;
+pub(crate) use place::Place;
 pub(crate) use rule::Broken;
 
 /// What is looked at of one frame or message. What is longer is walked past, unseen.

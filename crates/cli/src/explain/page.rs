@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Content, Frame, Head, Header, Part, Piece, Rest, Side};
+use super::{Content, Frame, Head, Header, Part, Piece, Place, Rest, Side};
 use crate::screen::{BOLD, DIM, LINK, WRONG, hex, shown};
 
 /// How much of a payload is shown.
@@ -30,16 +30,20 @@ impl Amount {
 }
 
 /// The piece as a paragraph.
-pub(crate) fn text(piece: &Piece, amount: Amount) -> String {
+pub(crate) fn text(piece: &Piece, amount: Amount, place: Place) -> String {
     match piece {
-        Piece::Head(side, head) => head_text(*side, head),
-        Piece::Frame(frame) => frame_text(frame, amount),
+        Piece::Head(side, head) => head_text(*side, head, place),
+        Piece::Frame(frame) => frame_text(frame, amount, place),
         Piece::Rest(side, rest) => rest_text(*side, rest),
     }
 }
 
-fn head_text(side: Side, head: &Head) -> String {
+fn head_text(side: Side, head: &Head, place: Place) -> String {
     let mut text = title(side, "opening handshake");
+    if let Some(time) = place.time {
+        let _ = text.pop();
+        let _ = writeln!(text, "  {DIM}after {:.6} s{DIM:#}", time.as_secs_f64());
+    }
     for (number, line) in head.lines.iter().enumerate() {
         let _ = write!(text, "    {}", shown(line));
         let meanings = head.meanings.iter().filter(|(line, _)| *line == number);
@@ -66,13 +70,17 @@ fn rest_text(side: Side, rest: &Rest) -> String {
     format!("{}    {why}\n", title(side, &what))
 }
 
-fn frame_text(frame: &Frame, amount: Amount) -> String {
+fn frame_text(frame: &Frame, amount: Amount, place: Place) -> String {
     let Frame { number, at, .. } = frame;
     let what = format!("frame {number}: {}", summary(frame));
     let mut text = title(frame.side, &what);
-    // The place stands at the end, where it is in nobody's way.
+    // The position stands at the end of the title's line.
     let _ = text.pop();
-    let _ = writeln!(text, "  {DIM}at byte {at}{DIM:#}");
+    let _ = write!(text, "  {DIM}at byte {at}");
+    if let Some(time) = place.time {
+        let _ = write!(text, ", after {:.6} s", time.as_secs_f64());
+    }
+    let _ = writeln!(text, "{DIM:#}");
     text.push_str(&header_lines(&frame.header));
     text.push_str(&payload_line(frame, amount));
     text.push_str(&content_lines(frame, amount));
@@ -86,7 +94,7 @@ fn frame_text(frame: &Frame, amount: Amount) -> String {
     text
 }
 
-/// What the frame is, in a few words.
+/// The frame in a few words.
 pub(super) fn summary(frame: &Frame) -> String {
     let length = bytes(frame.header.length);
     let name = frame.header.name();

@@ -1,4 +1,4 @@
-//! Rules that were broken, and where they stand.
+//! Rules that were broken, with their sections.
 
 use offhook_protocol::PeerError;
 use offhook_protocol::deflate::InflateError;
@@ -8,7 +8,7 @@ use offhook_protocol::deflate::InflateError;
 pub(crate) struct Broken {
     /// `RFC 6455 §5.1`.
     pub(crate) section: &'static str,
-    /// What it is about.
+    /// The rule in words.
     pub(crate) rule: String,
 }
 
@@ -72,7 +72,7 @@ impl From<PeerError> for Broken {
     }
 }
 
-/// The fault of compressed data; none where it only is more than is looked at.
+/// The rule that compressed data breaks; none if it only exceeds what is looked at.
 pub(super) fn of_inflating(error: InflateError) -> Option<Broken> {
     match error {
         InflateError::Corrupt => Some(PeerError::CorruptDeflate.into()),

@@ -195,6 +195,15 @@ fn a_server_that_is_not_there_is_told() {
 }
 
 #[test]
+fn a_server_with_channels_is_recognised_with_the_flag_that_loads_it() {
+    let (server, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
+    let (_, ended) = bench(&[&format!("ws://{address}/ws")]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("--subscribers N"), "{}", ended.stderr);
+    drop(server);
+}
+
+#[test]
 fn what_makes_no_sense_has_code_2() {
     for arguments in [
         &["ws://a/", "--rate", "0"][..],
@@ -206,4 +215,165 @@ fn what_makes_no_sense_has_code_2() {
         let (_, ended) = bench(arguments);
         assert_eq!(ended.code, Some(2), "{arguments:?}: {}", ended.stderr);
     }
+}
+
+#[test]
+fn a_threshold_that_is_missed_fails_the_run_and_one_that_is_reached_does_not() {
+    let url = echo_server();
+    let reached = [
+        "--threshold",
+        "p50 < 60s",
+        "--threshold",
+        "rate > 0",
+        "--threshold",
+        "faults <= 0",
+    ];
+    let (result, ended) = bench(&[&[url.as_str(), "-c", "2"], &reached[..]].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let thresholds = result["thresholds"].as_array().expect("thresholds");
+    assert_eq!(thresholds.len(), 3);
+    assert!(
+        thresholds.iter().all(|threshold| threshold["ok"] == true),
+        "{result:#}"
+    );
+    let (result, ended) = bench(&[&url, "-c", "2", "--threshold", "p50 < 1us"]);
+    assert_eq!(ended.code, Some(1));
+    assert_eq!(result["thresholds"][0]["ok"], false, "{result:#}");
+    assert!(
+        ended.stderr.contains("threshold missed: p50 < 1us"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_threshold_for_faults_allows_that_many() {
+    let silent = || {
+        peer("", |peer| {
+            while peer.hear().is_some_and(|frame| frame.opcode() != 8) {}
+        })
+    };
+    let load = ["-c", "1", "--rate", "20", "--grace", "10ms"];
+    let (url, _peer) = silent();
+    let (_, ended) = bench(
+        &[
+            &[url.as_str()],
+            &load[..],
+            &["--threshold", "faults <= 1000"],
+        ]
+        .concat(),
+    );
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let (url, _peer) = silent();
+    let (_, ended) = bench(&[&[url.as_str()], &load[..], &["--threshold", "faults < 1"]].concat());
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+}
+
+#[test]
+fn a_scenario_is_several_runs_whose_thresholds_set_the_exit_code() {
+    let url = echo_server();
+    let scenario = format!(
+        "url = \"{url}\"\ntime = \"100ms\"\nwarm_up = \"10ms\"\nconnections = 2\n[[run]]\nname = \"good\"\n\
+         [[run]]\nname = \"hopeless\"\nthreshold = [\"rate > 1000000000\"]\n"
+    );
+    let ended = offhook(&["bench", "--scenario", "load.toml", "--json"])
+        .file("load.toml", scenario)
+        .run();
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended
+            .stderr
+            .contains("hopeless: threshold missed: rate > 1000000000"),
+        "{}",
+        ended.stderr
+    );
+    let result: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    let names: Vec<&str> = result["runs"]
+        .as_array()
+        .expect("runs")
+        .iter()
+        .filter_map(|run| run["name"].as_str())
+        .collect();
+    assert_eq!(names, ["good", "hopeless"]);
+    let ended = offhook(&["bench", "--scenario", "load.toml"])
+        .file(
+            "load.toml",
+            "url = \"ws://a/\"\n[[run]]\nname = \"a\"\nrates = 1\n",
+        )
+        .run();
+    assert_eq!(ended.code, Some(2));
+    assert!(
+        ended
+            .stderr
+            .contains("load.toml: a: unexpected argument '--rates'"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn two_results_are_shown_beside_each_other_and_a_worse_one_fails_when_told_so() {
+    let url = echo_server();
+    let (result, _) = bench(&[&url, "-c", "1", "--rate", "100"]);
+    let mut worse = result.clone();
+    let p99 = result["answers"]["latency_us"]["p99"]
+        .as_f64()
+        .expect("a time");
+    worse["answers"]["latency_us"]["p99"] = (p99 * 1.5).into();
+    let compare = |before: &Value, after: &Value, more: &[&str]| {
+        offhook(&[&["bench", "--compare", "before.json", "after.json"], more].concat())
+            .file("before.json", before.to_string())
+            .file("after.json", after.to_string())
+            .run()
+    };
+    let ended = compare(&result, &worse, &[]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("+50.0 %"), "{}", ended.stdout);
+    assert_eq!(
+        compare(&result, &worse, &["--tolerance", "60"]).code,
+        Some(0)
+    );
+    let ended = compare(&result, &worse, &["--tolerance", "10"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("p99 went from"), "{}", ended.stderr);
+    assert_eq!(
+        compare(&worse, &result, &["--tolerance", "10"]).code,
+        Some(0)
+    );
+    let ended = compare(&result, &Value::from("nothing"), &[]);
+    assert_eq!(ended.code, Some(2));
+}
+
+#[test]
+fn the_report_is_one_page_with_plots_and_without_scripts() {
+    let url = echo_server();
+    let program = offhook(&[
+        "bench",
+        "-t",
+        "600ms",
+        "--warm-up",
+        "10ms",
+        "-c",
+        "2",
+        "--html",
+        "report.html",
+    ]);
+    let folder = program.directory.path().to_owned();
+    let mut running = program.args(&[url.as_str()]).start();
+    // The folder goes away with the program.
+    running.line("generator");
+    let page = loop {
+        let page = std::fs::read_to_string(folder.join("report.html")).unwrap_or_default();
+        if page.ends_with("</html>\n") {
+            break page;
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(page.matches("<svg").count(), 3, "{page}");
+    assert!(
+        !page.contains("<script") && !page.contains("src="),
+        "{page}"
+    );
+    assert!(page.contains(url.trim_end_matches('/')), "{page}");
+    assert!(page.matches("<path").count() >= 4, "{page}");
 }

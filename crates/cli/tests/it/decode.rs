@@ -114,3 +114,134 @@ fn what_cannot_be_read_is_told_and_what_is_no_dump_has_code_2() {
     let expected = "error: stdin:2: expected bytes in hexadecimal, found \"8g\"\n";
     assert!(ended.stderr.starts_with(expected), "{}", ended.stderr);
 }
+
+#[test]
+fn what_is_no_capture_is_refused_with_what_was_expected() {
+    for text in ["zz\n", "", "hello, this is a log\n"] {
+        let ended = offhook(&["decode"]).run_with(text);
+        assert_eq!(
+            (ended.code, ended.stdout.as_str()),
+            (Some(2), ""),
+            "{text:?}"
+        );
+        assert!(
+            ended.stderr.contains("expected one of: a capture"),
+            "{}",
+            ended.stderr
+        );
+    }
+    let ended = offhook(&["decode", "--format", "raw"]).run_with("zz\n");
+    assert!(
+        ended.stdout.contains("1 of its 122 bytes"),
+        "{}",
+        ended.stdout
+    );
+}
+
+/// Made by tcpdump and tshark on the loopback: `captures/README.md` says how.
+fn capture(name: &str) -> Vec<u8> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/captures/");
+    std::fs::read(format!("{folder}{name}")).expect("it is there")
+}
+
+/// The texts in the frames of a capture, with the connection and the side.
+fn texts(arguments: &[&str], files: &[&str]) -> Vec<(u64, String, String)> {
+    let mut program = offhook(&[&["decode", "--json"], arguments].concat());
+    for name in files {
+        program = program.file(name, capture(name));
+    }
+    let ended = program.run();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let lines = ended.stdout.lines();
+    let lines = lines.map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    let frames = lines.filter(|line| line["name"] == "text");
+    let text =
+        |line: &serde_json::Value, name: &str| line[name].as_str().unwrap_or_default().to_owned();
+    frames
+        .map(|line| {
+            (
+                line["connection"].as_u64().unwrap_or(0),
+                text(&line, "from"),
+                text(&line, "text"),
+            )
+        })
+        .collect()
+}
+
+fn conversation(connection: u64, said: &str) -> [(u64, String, String); 2] {
+    ["client", "server"].map(|side| (connection, side.to_owned(), said.to_owned()))
+}
+
+#[test]
+fn a_capture_of_tcpdump_shows_each_websocket_in_it() {
+    let expected = [conversation(1, "first"), conversation(3, "second")].concat();
+    assert_eq!(texts(&["plain.pcap"], &["plain.pcap"]), expected);
+    let only = texts(&["plain.pcap", "--connection", "3"], &["plain.pcap"]);
+    assert_eq!(only, conversation(3, "second"));
+}
+
+#[test]
+fn what_was_left_out_of_a_capture_is_told() {
+    let ended = offhook(&["decode", "plain.pcap"])
+        .file("plain.pcap", capture("plain.pcap"))
+        .run();
+    assert!(
+        ended.stdout.contains("connection 1  127.0.0.1:"),
+        "{}",
+        ended.stdout
+    );
+    let other = "left out: connection 2, ";
+    assert!(ended.stderr.contains(other), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("HTTP without an upgrade"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_capture_of_tshark_with_tls_is_decrypted_with_its_key_log() {
+    let files = ["tls.pcapng", "keys.txt"];
+    let secret = texts(&["tls.pcapng", "--key-log", "keys.txt"], &files);
+    assert_eq!(secret, conversation(1, "secret"));
+    let ended = offhook(&["decode", "tls.pcapng"])
+        .file("tls.pcapng", capture("tls.pcapng"))
+        .run();
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("SSLKEYLOGFILE"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_stream_that_tshark_followed_is_recognised() {
+    for name in ["follow-hex.txt", "follow-raw.txt"] {
+        assert_eq!(texts(&[name], &[name]), conversation(0, "first"), "{name}");
+    }
+    let ended = offhook(&["decode", "follow-ascii.txt"])
+        .file("follow-ascii.txt", capture("follow-ascii.txt"))
+        .run();
+    assert_eq!(ended.code, Some(2));
+    assert!(
+        ended.stderr.contains("follow it as raw"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_file_without_secrets_is_no_key_log() {
+    let ended = offhook(&["decode", "plain.pcap", "--key-log", "plain.pcap"])
+        .file("plain.pcap", capture("plain.pcap"))
+        .run();
+    assert_eq!(ended.code, Some(2));
+    assert!(
+        ended.stderr.contains("CLIENT_TRAFFIC_SECRET_0"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn secrets_that_are_stored_in_a_capture_are_used() {
+    let name = "tls-with-keys.pcapng";
+    assert_eq!(texts(&[name], &[name]), conversation(1, "secret"));
+}

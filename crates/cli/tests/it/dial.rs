@@ -121,7 +121,7 @@ fn a_refusal_is_told_with_its_status_and_what_may_help() {
     let (url, _peer) = answering(|_| refusal.to_owned(), |_| ());
     let ended = offhook(&["dial", &url]).run();
     let expected = "error: the server refused with status 403: never\n\
-                    an origin that the server knows may help: --origin URL\n";
+                    an origin that the server accepts may help: --origin URL\n";
     assert_eq!((ended.stderr.as_str(), ended.code), (expected, Some(1)));
 }
 
@@ -171,6 +171,190 @@ fn frames_are_explained_on_stderr_with_the_rules_they_break() {
     );
     assert!(shown.contains("→ close 1007"), "{shown}");
     assert_eq!((ended.stdout.as_str(), code), ("fine\n", Some(1)));
+}
+
+/// What `openssl req -x509 -subj /CN=localhost -addext subjectAltName=DNS:localhost` makes: a
+/// certificate that is its own authority.
+fn self_signed(name: &str, change: impl FnOnce(&mut rcgen::CertificateParams)) -> (String, String) {
+    let mut params = rcgen::CertificateParams::new([name.to_owned()]).expect("a name");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    change(&mut params);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let cert = params.self_signed(&key).expect("signed");
+    (cert.pem(), key.serialize_pem())
+}
+
+#[test]
+fn an_ordinary_self_signed_certificate_is_trusted_when_it_is_named() {
+    let (cert, key) = self_signed("localhost", |_| ());
+    let (server, url) = serving_tls(&cert, &key);
+    let dial = |ca: &str| {
+        let offer = ["dial", &url, "-s", "offhook.v1.json", "--linger", "1ms"];
+        let arguments = [&offer[..], &["--ca", "ca.pem"]].concat();
+        offhook(&arguments).file("ca.pem", ca).run_with("")
+    };
+    let ended = dial(&cert);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    // Another one of the same name is not.
+    let ended = dial(&self_signed("localhost", |_| ()).0);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    drop(server);
+}
+
+#[test]
+fn a_self_signed_certificate_is_not_trusted_for_another_name_or_after_its_end() {
+    let expired = |params: &mut rcgen::CertificateParams| {
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    };
+    for ((cert, key), expected) in [
+        (self_signed("other.example", |_| ()), "not valid for name"),
+        (self_signed("localhost", expired), "Expired"),
+    ] {
+        let (server, url) = serving_tls(&cert, &key);
+        let ended = offhook(&["dial", &url, "--ca", "ca.pem"])
+            .file("ca.pem", &cert)
+            .run_with("");
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains(expected), "{}", ended.stderr);
+        drop(server);
+    }
+}
+
+#[test]
+fn a_subscription_outlives_the_end_of_the_input() {
+    let (server, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
+    let url = format!("ws://{address}/ws");
+    let arguments = ["dial", &url, "--subscribe", "room", "--json", "-n", "2"];
+    // Its stdin has ended before it begins.
+    let mut reader = offhook(&arguments).start();
+    reader.error_line("room: live");
+    for _ in 0..2 {
+        let ended = offhook(&["dial", &url, "--publish", "room"]).run_with("late\n");
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }
+    let ended = reader.end();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(ended.stdout.lines().count(), 2, "{}", ended.stdout);
+    drop(server);
+}
+
+#[test]
+fn in_a_terminal_a_mistyped_command_is_an_error_and_is_not_sent() {
+    let (url, peer) = peer("", |peer| {
+        let mut heard = Vec::new();
+        while let Some(frame) = peer.hear() {
+            peer.say(&frame);
+            if frame.opcode() == 8 {
+                return heard;
+            }
+            heard.push(frame);
+        }
+        heard
+    });
+    let mut terminal = offhook(&["dial", &url]).start_in_a_terminal();
+    terminal.see("connected");
+    terminal.enter("/pign");
+    terminal.see("there is no command /pign");
+    terminal.enter("//pign");
+    terminal.see("//pign");
+    terminal.enter("/hex 00 ff");
+    terminal.see("00 ff");
+    terminal.enter("/close");
+    assert_eq!(terminal.end(), Some(0));
+    assert_eq!(
+        peer.join().expect("played"),
+        [text("/pign"), binary([0, 0xff])]
+    );
+}
+
+#[test]
+fn in_a_terminal_a_channel_gets_no_commands_and_no_mistyped_ones() {
+    let (server, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
+    let url = format!("ws://{address}/ws");
+    let mut terminal = offhook(&["dial", &url, "--subscribe", "room"]).start_in_a_terminal();
+    terminal.see("room: live");
+    terminal.enter("/hlep");
+    terminal.see("there is no command /hlep");
+    terminal.enter("/help");
+    terminal.see("/members");
+    terminal.enter("/publish hall");
+    terminal.see("lines are published in hall");
+    terminal.enter("//first");
+    terminal.see("//first");
+    terminal.enter("/publish room");
+    terminal.see("lines are published in room");
+    terminal.enter("second");
+    terminal.see("  second");
+    terminal.enter("/close");
+    assert_eq!(terminal.end(), Some(0));
+    let read = |channel: &str| {
+        let all = [
+            "dial",
+            &url,
+            "--subscribe",
+            channel,
+            "--since",
+            "start",
+            "-n",
+            "1",
+        ];
+        offhook(&all).run().stdout
+    };
+    assert_eq!(
+        (read("hall"), read("room")),
+        ("/first\n".into(), "second\n".into())
+    );
+    drop(server);
+}
+
+#[test]
+fn without_a_time_the_number_of_messages_is_waited_for() {
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let (url, _peer) = peer("", move |peer| {
+        let first = peer.hear();
+        tell.send(()).expect("asked for");
+        peer.say(&text("an answer"));
+        echo(peer);
+        first
+    });
+    let ended = offhook(&["dial", &url, "-n", "1"]).run_with("question\n");
+    told.recv().expect("it was asked");
+    assert_eq!(
+        (ended.stdout.as_str(), ended.code),
+        ("an answer\n", Some(0))
+    );
+}
+
+#[test]
+fn a_pipes_lines_are_data_also_when_they_begin_with_a_slash() {
+    let (url, _peer) = peer("", echo);
+    let ended = offhook(&["dial", &url, "--linger", "10ms"]).run_with("/close\n//x\n");
+    assert_eq!(ended.stdout, "/close\n//x\n");
+}
+
+#[test]
+fn a_server_with_channels_is_recognised_with_the_flags_that_speak_to_it() {
+    let (server, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
+    let ended = offhook(&["dial", &format!("ws://{address}/ws")]).run_with("");
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.stderr.contains("--subscribe CHANNEL"),
+        "{}",
+        ended.stderr
+    );
+    drop(server);
+}
+
+/// A server with this certificate, and its URL.
+fn serving_tls(cert: &str, key: &str) -> (crate::program::Running, String) {
+    let files = ["--tls-cert", "cert.pem", "--tls-key", "key.pem"];
+    let (server, address) = serving(
+        offhook(&[&["--in-memory", "--listen", "0"], &files[..]].concat())
+            .file("cert.pem", cert)
+            .file("key.pem", key),
+    );
+    let port = address.rsplit(':').next().expect("a port").to_owned();
+    (server, format!("wss://localhost:{port}/ws"))
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! The real program: what it prints, where, and with which exit code.
 
 mod bench;
+mod check;
 mod config;
 mod decode;
 mod dial;
+#[cfg(unix)]
+mod documented;
 mod log;
 mod manual;
 mod peer;
@@ -11,3 +14,4 @@ mod program;
 #[cfg(unix)]
 mod prove;
 mod serve;
+mod serving;

@@ -32,13 +32,62 @@ pub(crate) struct Running {
     _directory: TempDir,
 }
 
+/// A program in a terminal; killed when it goes out of scope.
+pub(crate) struct Terminal {
+    child: Child,
+    screen: std::fs::File,
+    seen: String,
+    _directory: TempDir,
+}
+
+impl Terminal {
+    /// Types a line, when the prompt is there. What is typed earlier may be lost, as with people.
+    pub(crate) fn enter(&mut self, line: &str) {
+        self.see("> ");
+        let typed = format!("{line}\r");
+        self.screen.write_all(typed.as_bytes()).expect("it reads");
+    }
+
+    /// Reads what is shown until it has this in it; all that was shown since the last time.
+    pub(crate) fn see(&mut self, text: &str) -> String {
+        let mut bytes = [0; 4096];
+        loop {
+            if let Some(at) = self.seen.find(text) {
+                let rest = self.seen.split_off(at + text.len());
+                return std::mem::replace(&mut self.seen, rest);
+            }
+            let count = self.screen.read(&mut bytes).unwrap_or(0);
+            assert!(count > 0, "{text:?} was never shown:\n{}", self.seen);
+            self.seen
+                .push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(mut self) -> Option<i32> {
+        let mut bytes = [0; 4096];
+        // A terminal that nobody has open any more can't be read from.
+        while self.screen.read(&mut bytes).is_ok_and(|count| count > 0) {}
+        self.child.wait().expect("it ends").code()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // Both only fail when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 pub(crate) fn offhook(arguments: &[&str]) -> Program {
     let directory = tempfile::tempdir().expect("a directory");
     let mut command = Command::new(env!("CARGO_BIN_EXE_offhook"));
     command.args(arguments).current_dir(directory.path());
     command.stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("OFFHOOK_") {
+        let is_of_cargo_run = name == "CARGO_RUN_OFFHOOK";
+        if is_of_cargo_run || name.to_string_lossy().starts_with("OFFHOOK_") {
             command.env_remove(name);
         }
     }
@@ -70,6 +119,35 @@ impl Program {
     pub(crate) fn args(mut self, arguments: &[&str]) -> Self {
         self.command.args(arguments);
         self
+    }
+
+    /// Starts it in a terminal of its own.
+    pub(crate) fn start_in_a_terminal(mut self) -> Terminal {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+        let size = rustix::termios::Winsize {
+            ws_row: 24,
+            ws_col: 80,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        rustix::termios::tcsetwinsize(&screen, size).expect("a terminal");
+        grantpt(&screen).expect("ours");
+        unlockpt(&screen).expect("ours");
+        let name = ptsname(&screen, Vec::new()).expect("a name");
+        let name = name.into_string().expect("UTF-8");
+        let side = || std::fs::File::options().read(true).write(true).open(&name);
+        let side = || side().expect("it can be opened");
+        let streams = self.command.stdin(side()).stdout(side()).stderr(side());
+        let child = streams.env("TERM", "xterm").spawn().expect("it starts");
+        // The command keeps its own copies open, and the terminal would never end.
+        drop(self.command);
+        Terminal {
+            child,
+            screen: screen.into(),
+            seen: String::new(),
+            _directory: self.directory,
+        }
     }
 
     /// Runs it to its end.

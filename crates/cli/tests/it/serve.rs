@@ -61,7 +61,34 @@ fn it_says_where_the_chat_is_and_where_the_data_lie_and_stops_when_told() {
 }
 
 #[test]
-fn without_a_command_it_serves() {
+fn without_a_command_it_says_what_to_do_and_starts_nothing() {
+    // It ends by itself: a server would not.
+    let ended = offhook(&[]).run();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("offhook serve"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("offhook --help"), "{}", ended.stdout);
+    let widest = ended.stdout.lines().map(|line| line.chars().count()).max();
+    assert!(widest <= Some(72), "{}", ended.stdout);
+}
+
+#[test]
+fn cargo_run_without_a_command_serves_as_the_readme_says() {
+    let config = include_str!("../../../../.cargo/config.toml");
+    let setting = config
+        .lines()
+        .find_map(|line| line.strip_prefix("CARGO_RUN_OFFHOOK = "));
+    let command = setting.expect("cargo run has a command").trim_matches('"');
+    let (running, address) = serving(
+        offhook(&[])
+            .env("CARGO_RUN_OFFHOOK", command)
+            .file("offhook.toml", "listen = \"0\"\nin_memory = true\n"),
+    );
+    assert!(get(&address, "/healthz").starts_with("HTTP/1.1 200"));
+    drop(running);
+}
+
+#[test]
+fn flags_without_a_command_are_those_of_serve() {
     let (running, address) = serving(offhook(&["--listen", "0", "--in-memory"]));
     assert!(get(&address, "/healthz").starts_with("HTTP/1.1 200"));
     drop(running);

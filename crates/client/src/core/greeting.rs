@@ -35,7 +35,11 @@ impl Core {
             token: self.connection.token.as_deref().map(str::to_owned),
             resume,
             info: Default::default(),
-            positions,
+            positions: positions
+                .into_iter()
+                .map(|(channel, position)| (channel.into(), position))
+                .collect(),
+            lineage: false,
         })))
     }
 

@@ -1,20 +1,27 @@
 //! From a client's message to a command, or to an error that says what and where.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use data_encoding::BASE64;
 use offhook_engine::{
-    ChannelName, Command, CommandId, ErrorCode, Format, Key, Position, Refusal, Since, Subscribe,
-    Tags,
+    ChannelName, Command, CommandId, ErrorCode, Filter, Flow, Format, Key, Position, Refusal,
+    Since, Subscribe, SubscriptionId, SubscriptionKey, Tags, Target,
 };
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::nesting::{MAX_NESTING, is_shallow};
+use crate::dialect::Connect;
 
 /// Positions one `connect` may bring: more than a session may have subscriptions.
 pub const MAX_POSITIONS: usize = 1024;
+/// Channels that one `subscribe` may name: as many as commands may come at once.
+pub const MAX_CHANNELS: usize = 256;
+/// Messages that a subscription may have unacknowledged.
+pub const MAX_WINDOW: u16 = 10_000;
+/// Bytes of a method's name.
+pub const MAX_METHOD: usize = 200;
 /// Bytes of what a session tells of itself: a name and a colour. They travel in each join and
 /// leave, and once a member in each list.
 pub const MAX_INFO: usize = 256;
@@ -35,22 +42,42 @@ pub enum Request {
         /// What.
         command: Command,
     },
+    /// A `subscribe` with several channels.
+    SubscribeAll(SubscribeAll),
 }
 
-/// The first message of a connection.
+/// A `subscribe` with several channels. Each is answered by itself, under numbers that count up.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Connect {
-    /// To be answered under this number.
+pub struct SubscribeAll {
+    /// The first channel is answered under this number.
     pub id: CommandId,
-    /// What authentication wants to see.
-    pub token: Option<String>,
-    /// The sealed session to go on with.
-    pub resume: Option<String>,
-    /// What members may see of a session that authentication says nothing of: one JSON value, or
-    /// nothing.
-    pub info: Bytes,
-    /// The client's own positions, which are newer than those in the sealed session.
-    pub positions: Vec<(ChannelName, Position)>,
+    /// The channels, with the position that each begins after where it has one of its own.
+    pub channels: Vec<(ChannelName, Option<Position>)>,
+    /// Where those without one begin.
+    pub since: Since,
+    /// Whether joins and leaves are wanted.
+    pub presence: bool,
+}
+
+impl SubscribeAll {
+    /// The commands that it stands for.
+    pub fn commands(self) -> impl Iterator<Item = (CommandId, Command)> {
+        let Self {
+            id,
+            channels,
+            since,
+            presence,
+        } = self;
+        let numbered = (id.0..).map(CommandId).zip(channels);
+        numbered.map(move |(id, (channel, position))| {
+            let since = position.map_or(since, Since::Position);
+            let wish = Subscribe {
+                presence,
+                ..Subscribe::new(channel, since)
+            };
+            (id, Command::Subscribe(wish))
+        })
+    }
 }
 
 /// A message that is no request, and why.
@@ -71,6 +98,8 @@ struct Message<'a> {
     id: Option<u64>,
     #[serde(borrow)]
     channel: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    channels: Option<Vec<Cow<'a, str>>>,
     #[serde(borrow)]
     since: Option<&'a RawValue>,
     presence: Option<bool>,
@@ -95,6 +124,18 @@ struct Message<'a> {
     positions: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
     #[serde(borrow)]
     info: Option<&'a RawValue>,
+    lineage: Option<bool>,
+    #[serde(borrow)]
+    filter: Option<Cow<'a, str>>,
+    subscription: Option<u32>,
+    echo: Option<bool>,
+    window: Option<u32>,
+    cumulative: Option<bool>,
+    #[serde(borrow)]
+    method: Option<Cow<'a, str>>,
+    deadline_ms: Option<u64>,
+    #[serde(borrow)]
+    subscription_positions: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
 }
 
 /// `null` is a value like any other to publish, not a field that is missing.
@@ -131,13 +172,20 @@ fn request(message: &Message<'_>, id: Option<CommandId>) -> Result<Request, Refu
     let command = match &*message.kind {
         "connect" => return connect(message, id).map(Request::Connect),
         "publish" => publish(message)?,
-        "subscribe" => Command::Subscribe(Subscribe {
-            presence: message.presence.unwrap_or(false),
-            ..Subscribe::new(channel(message)?, since(message, Since::Now)?)
-        }),
+        "subscribe" if message.channels.is_some() => return subscribe_to_several(message, id),
+        "subscribe" => Command::Subscribe(subscribe(message)?),
         "unsubscribe" => Command::Unsubscribe {
-            subscription: channel(message)?.into(),
+            subscription: subscription(message)?,
         },
+        "done" => Command::Done {
+            subscription: subscription(message)?,
+            position: position(message)?.ok_or_else(|| bad("position: is missing"))?,
+            cumulative: message.cumulative.unwrap_or(false),
+        },
+        "presence_update" => Command::UpdateInfo {
+            info: info(message)?,
+        },
+        "call" => call(message)?,
         "history" => {
             let limit = message.limit.unwrap_or(HISTORY);
             let since = since(message, Since::Last(limit))?;
@@ -168,7 +216,7 @@ fn request(message: &Message<'_>, id: Option<CommandId>) -> Result<Request, Refu
             let shown: String = unknown.chars().take(40).collect();
             return Err(bad(format!(
                 "type: {shown:?} is unknown; there are connect, publish, subscribe, unsubscribe, \
-                 history, presence, ack, receipts and ping"
+                 done, history, presence, presence_update, ack, receipts, call and ping"
             )));
         }
     };
@@ -177,21 +225,134 @@ fn request(message: &Message<'_>, id: Option<CommandId>) -> Result<Request, Refu
 
 fn connect(message: &Message<'_>, id: CommandId) -> Result<Connect, Refusal> {
     let given = message.positions.iter().flatten();
-    if given.clone().count() > MAX_POSITIONS {
+    let numbered = message.subscription_positions.iter().flatten();
+    if given.clone().count().saturating_add(numbered.count()) > MAX_POSITIONS {
         return Err(bad(format!("positions: more than {MAX_POSITIONS}")));
     }
     let positions = given.map(|(name, position)| {
         let channel = ChannelName::new(name).map_err(at("positions"))?;
         let position = position.parse().map_err(at("positions"))?;
-        Ok((channel, position))
+        Ok((SubscriptionKey::from(channel), position))
     });
+    let numbered = message.subscription_positions.iter().flatten();
+    let positions = positions.chain(numbered.map(|(number, position)| {
+        let number = number.parse().ok();
+        let number = number.ok_or_else(|| bad("subscription_positions: names are numbers"))?;
+        let position = position.parse().map_err(at("subscription_positions"))?;
+        Ok((SubscriptionKey::Id(SubscriptionId(number)), position))
+    }));
     Ok(Connect {
         id,
         token: message.token.as_ref().map(ToString::to_string),
         resume: message.resume.as_ref().map(ToString::to_string),
         info: info(message)?,
         positions: positions.collect::<Result<_, Refusal>>()?,
+        lineage: message.lineage.unwrap_or(false),
     })
+}
+
+fn subscribe(message: &Message<'_>) -> Result<Subscribe, Refusal> {
+    let target = target(message)?;
+    let id = number(message)?;
+    if id.is_none() && (message.filter.is_some() || message.window.is_some()) {
+        let detail = "subscription: is missing; filters and windows need a number";
+        return Err(bad(detail));
+    }
+    Ok(Subscribe {
+        target,
+        id,
+        since: since(message, Since::Now)?,
+        presence: message.presence.unwrap_or(false),
+        echo: message.echo.unwrap_or(true),
+        flow: flow(message)?,
+    })
+}
+
+fn flow(message: &Message<'_>) -> Result<Flow, Refusal> {
+    let Some(window) = message.window else {
+        return Ok(Flow::Pushed);
+    };
+    let fits = u16::try_from(window).ok();
+    let window = fits.filter(|window| (1..=MAX_WINDOW).contains(window));
+    let window = window.ok_or_else(|| bad(format!("window: may be 1 to {MAX_WINDOW}")))?;
+    Ok(Flow::Acknowledged { window })
+}
+
+/// A channel or a filter.
+fn target(message: &Message<'_>) -> Result<Target, Refusal> {
+    match &message.filter {
+        None => Ok(channel(message)?.into()),
+        Some(_) if message.channel.is_some() => Err(bad("channel and filter: only one of them")),
+        Some(filter) => Ok(Filter::new(filter).map_err(at("filter"))?.into()),
+    }
+}
+
+fn number(message: &Message<'_>) -> Result<Option<SubscriptionId>, Refusal> {
+    if message.subscription == Some(u32::MAX) {
+        return Err(bad("subscription: may be 0 to 2^32 - 2"));
+    }
+    Ok(message.subscription.map(SubscriptionId))
+}
+
+/// Which of the session's subscriptions is meant.
+fn subscription(message: &Message<'_>) -> Result<SubscriptionKey, Refusal> {
+    match number(message)? {
+        Some(id) => Ok(SubscriptionKey::Id(id)),
+        None => Ok(SubscriptionKey::Target(target(message)?)),
+    }
+}
+
+fn call(message: &Message<'_>) -> Result<Command, Refusal> {
+    let method = message.method.as_ref();
+    let method = method.ok_or_else(|| bad("method: is missing"))?;
+    if method.is_empty() || method.len() > MAX_METHOD {
+        let len = method.len();
+        return Err(bad(format!(
+            "method: has {len} bytes, and may have 1 to {MAX_METHOD}"
+        )));
+    }
+    let (data, format) = match (message.data, &message.base64) {
+        (None, None) => (Bytes::new(), Format::Json),
+        _given => data(message)?,
+    };
+    Ok(Command::Call {
+        method: (&**method).into(),
+        data,
+        format,
+        within: message.deadline_ms.map(Duration::from_millis),
+    })
+}
+
+/// Every channel is answered by itself, so that one that is refused holds up none of the others.
+fn subscribe_to_several(message: &Message<'_>, id: CommandId) -> Result<Request, Refusal> {
+    if message.channel.is_some() {
+        return Err(bad("channel and channels: only one of them"));
+    }
+    let names = message.channels.as_deref().unwrap_or_default();
+    if names.is_empty() || names.len() > MAX_CHANNELS {
+        let count = names.len();
+        return Err(bad(format!(
+            "channels: names {count}, and a message may name 1 to {MAX_CHANNELS}"
+        )));
+    }
+    let last = u64::try_from(names.len())
+        .unwrap_or(u64::MAX)
+        .saturating_add(id.0);
+    if last > MAX_ID {
+        return Err(bad("id: has to leave a number for each channel below 2^53"));
+    }
+    let channel = |name: &Cow<'_, str>| {
+        let given = message.positions.as_ref().and_then(|given| given.get(name));
+        let position = given.map(|position| position.parse().map_err(at("positions")));
+        let channel = ChannelName::new(name).map_err(at("channels"))?;
+        Ok((channel, position.transpose()?))
+    };
+    Ok(Request::SubscribeAll(SubscribeAll {
+        id,
+        channels: names.iter().map(channel).collect::<Result<_, Refusal>>()?,
+        since: since(message, Since::Now)?,
+        presence: message.presence.unwrap_or(false),
+    }))
 }
 
 fn info(message: &Message<'_>) -> Result<Bytes, Refusal> {

@@ -18,11 +18,17 @@
 
 pub mod client;
 mod decode;
+mod dialect;
 mod encode;
 mod nesting;
 mod object;
 
-pub use decode::{Connect, MAX_INFO, MAX_POSITIONS, Rejection, Request, decode};
+pub use crate::dialect::Connect;
+pub use decode::{
+    MAX_CHANNELS, MAX_INFO, MAX_METHOD, MAX_POSITIONS, MAX_WINDOW, Rejection, Request,
+    SubscribeAll, decode,
+};
+pub use dialect::Native;
 pub use encode::{
     close_code, encode_new_epoch, encode_notice, encode_presence, encode_publication,
     encode_rejection, encode_token, encode_welcome,

@@ -71,7 +71,8 @@ impl Object {
     }
 }
 
-fn json(text: &str) -> String {
+/// A text as a JSON string.
+pub(super) fn json(text: &str) -> String {
     // A text can't fail to be JSON.
     serde_json::to_string(text).unwrap_or_default()
 }

@@ -1,6 +1,6 @@
 //! Requests as they are meant.
 
-use offhook_dialects::native::{MAX_INFO, Request, decode};
+use offhook_dialects::native::{MAX_CHANNELS, MAX_INFO, Request, decode};
 use offhook_engine::*;
 
 fn command(text: &str) -> Command {
@@ -9,7 +9,7 @@ fn command(text: &str) -> Command {
             assert_eq!(id, CommandId(1));
             command
         }
-        Request::Connect(connect) => panic!("{connect:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -100,9 +100,22 @@ fn connect_brings_tokens_and_positions() {
         (connect.token.as_deref(), connect.resume.as_deref()),
         (Some("t"), Some("r"))
     );
-    let position = (ChannelName::new("a").unwrap(), Position::new(1, 2));
+    let position = (ChannelName::new("a").unwrap().into(), Position::new(1, 2));
     assert_eq!(connect.positions, [position]);
     assert!(connect.info.is_empty());
+}
+
+#[test]
+fn connect_brings_positions_of_subscriptions_with_a_number_too() {
+    let text = r#"{"type":"connect","id":1,"resume":"r","subscription_positions":{"7":"1.2"}}"#;
+    let Ok(Request::Connect(connect)) = decode(text) else {
+        panic!()
+    };
+    let key = SubscriptionKey::Id(SubscriptionId(7));
+    assert_eq!(connect.positions, [(key, Position::new(1, 2))]);
+    let wrong = r#"{"type":"connect","id":1,"subscription_positions":{"chat":"1.2"}}"#;
+    let rejection = decode(wrong).unwrap_err();
+    assert!(rejection.refusal.detail.contains("subscription_positions"));
 }
 
 #[test]
@@ -131,4 +144,91 @@ fn fields_from_the_future_are_ignored() {
         command(r#"{"type":"ping","id":1,"colour":["red"]}"#),
         Command::Ping
     );
+}
+
+#[test]
+fn a_subscribe_with_several_channels_is_a_command_for_each_under_numbers_that_count_up() {
+    let text = r#"{"type":"subscribe","id":7,"channels":["a","b"],"since":"start","positions":{"b":"17.4"}}"#;
+    let Request::SubscribeAll(all) = decode(text).unwrap() else {
+        panic!()
+    };
+    let command = |channel, since| {
+        let channel = ChannelName::new(channel).unwrap();
+        Command::Subscribe(Subscribe::new(channel, since))
+    };
+    let position = Since::Position(Position::new(17, 4));
+    let commands: Vec<_> = all.commands().collect();
+    assert_eq!(
+        commands,
+        [
+            (CommandId(7), command("a", Since::Start)),
+            (CommandId(8), command("b", position)),
+        ]
+    );
+}
+
+#[test]
+fn a_list_of_channels_is_bounded_and_leaves_numbers_for_all() {
+    let of = |id: u64, count: usize| {
+        let channels = vec!["\"a\""; count].join(",");
+        decode(&format!(
+            r#"{{"type":"subscribe","id":{id},"channels":[{channels}]}}"#
+        ))
+    };
+    assert!(of(1, MAX_CHANNELS).is_ok());
+    for (id, count, what) in [
+        (1, 0, "channels"),
+        (1, MAX_CHANNELS + 1, "257"),
+        ((1 << 53) - 1, 1, "id"),
+    ] {
+        let rejection = of(id, count).unwrap_err();
+        assert_eq!(rejection.id, Some(CommandId(id)));
+        assert!(rejection.refusal.detail.contains(what), "{rejection:?}");
+    }
+    let both = r#"{"type":"subscribe","id":1,"channel":"a","channels":["b"]}"#;
+    assert!(
+        decode(both)
+            .unwrap_err()
+            .refusal
+            .detail
+            .contains("only one")
+    );
+}
+
+#[test]
+fn a_subscription_has_a_number_a_filter_and_a_window_where_they_are_given() {
+    let text = r#"{"type":"subscribe","id":1,"filter":"a/+/#","subscription":7,"echo":false,"window":100,"since":"17.4"}"#;
+    let filter = Filter::new("a/+/#").unwrap();
+    let wish = Subscribe::new(filter, Since::Position(Position::new(17, 4)));
+    let wish = wish.numbered(7).without_echo().acknowledged(100);
+    assert_eq!(command(text), Command::Subscribe(wish));
+    let done = r#"{"type":"done","id":1,"subscription":7,"position":"17.5","cumulative":true}"#;
+    let expected = Command::Done {
+        subscription: SubscriptionKey::Id(SubscriptionId(7)),
+        position: Position::new(17, 5),
+        cumulative: true,
+    };
+    assert_eq!(command(done), expected);
+    let end = r#"{"type":"unsubscribe","id":1,"subscription":7}"#;
+    let subscription = SubscriptionKey::Id(SubscriptionId(7));
+    assert_eq!(command(end), Command::Unsubscribe { subscription });
+}
+
+#[test]
+fn what_does_not_go_together_in_a_subscribe_is_refused() {
+    for (fields, what) in [
+        (r#""filter":"a/+""#, "subscription"),
+        (r#""channel":"a","window":10"#, "subscription"),
+        (
+            r#""channel":"a","filter":"a/+","subscription":7"#,
+            "only one",
+        ),
+        (r#""channel":"a","subscription":7,"window":0"#, "window"),
+        (r#""channel":"a","subscription":7,"window":10001"#, "window"),
+        (r#""channel":"a","subscription":4294967295"#, "2^32 - 2"),
+        (r#""filter":"a/#/b","subscription":7"#, "filter"),
+    ] {
+        let rejection = decode(&format!(r#"{{"type":"subscribe","id":1,{fields}}}"#)).unwrap_err();
+        assert!(rejection.refusal.detail.contains(what), "{rejection:?}");
+    }
 }

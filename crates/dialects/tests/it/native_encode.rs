@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use offhook_dialects::native;
+use offhook_dialects::{
+    Dialect, Incoming, Intent, Payload,
+    native::{self, Native},
+};
 use offhook_engine::*;
 use proptest::prelude::*;
 
@@ -46,6 +49,28 @@ fn the_first_message_of_an_epoch_names_the_one_before_it() {
         gap,
         r#"{"type":"gap","channel":"a","from":"1.1","to":"7.1","reason":"epoch_changed"}"#
     );
+}
+
+/// Continuity for clients of `offhook.v1.json` as it was: they compare offsets.
+#[test]
+fn a_client_without_lineage_hears_of_a_new_epoch_ahead_of_its_first_message_and_one_with_it_does_not()
+ {
+    let mut first = publication("1", Format::Json);
+    first.position = Position::new(7, 2);
+    let shared_of = |connect: &str| {
+        let mut intents = Vec::new();
+        Native.receive(Incoming::Text(connect), &mut intents);
+        let Some(Intent::Connect(connect)) = intents.first() else {
+            panic!("{intents:?}")
+        };
+        Native.encoding(connect).publication(&first)
+    };
+    let new = shared_of(r#"{"type":"connect","id":1,"lineage":true}"#);
+    assert_eq!(new.ahead, None);
+    let old = shared_of(r#"{"type":"connect","id":1}"#);
+    assert_eq!(old.message, new.message);
+    let gap = r#"{"type":"gap","channel":"a","from":"1.1","to":"7.1","reason":"epoch_changed"}"#;
+    assert_eq!(old.ahead, Some(Payload::Text(gap.to_owned())));
 }
 
 #[test]

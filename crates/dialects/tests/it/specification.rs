@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use offhook_dialects::native::{self, Rejection, Request};
+use offhook_dialects::{
+    Dialect, Head, Payload, Recipient,
+    native::{self, Connect, Native, Rejection, Request},
+};
 use offhook_engine::*;
 
 const PAGE: &str = include_str!("../../../../docs/protocol.md");
@@ -23,21 +26,29 @@ fn kind_of(example: &str) -> &str {
     example.split('"').nth(3).unwrap()
 }
 
-const FROM_CLIENT: [&str; 9] = [
+const FROM_CLIENT: [&str; 14] = [
     "connect",
+    "subscribe",
+    "subscribe",
     "subscribe",
     "unsubscribe",
     "publish",
     "history",
     "presence",
+    "presence_update",
     "ack",
+    "done",
     "receipts",
+    "call",
     "ping",
 ];
 
 #[test]
 fn every_client_message_on_the_page_is_understood() {
-    let is_answer = |example: &&&str| example.contains("\"head\"");
+    let is_answer = |example: &&&str| {
+        let is_done = kind_of(example) == "done" && !example.contains("\"position\"");
+        example.contains("\"head\"") || is_done
+    };
     let mut understood = Vec::new();
     for example in examples().iter().filter(|example| !is_answer(example)) {
         if FROM_CLIENT.contains(&kind_of(example)) {
@@ -128,8 +139,69 @@ fn everything_written() -> Vec<String> {
         reason: GapReason::EvictedBySize,
         agreed: None,
     };
+    let diverged = Notice::Gap {
+        subscription: channel().into(),
+        from: at(90),
+        to: at(60),
+        reason: GapReason::Diverged,
+        agreed: Some(at(60)),
+    };
     let after = Duration::from_millis(2750);
+    let of_filter = Publication {
+        position: at(1),
+        previous: Position::new(1_699_990_000_000_000, 42),
+        ..publication("\"hi\"")
+    };
+    let of_filter = {
+        let connect = Connect {
+            id: CommandId(1),
+            token: None,
+            resume: None,
+            info: "".into(),
+            positions: Vec::new(),
+            lineage: true,
+        };
+        let recipient = Recipient {
+            subscription: Some(SubscriptionId(7)),
+            at: Some(at(9002)),
+            redelivered: 0,
+        };
+        let shared = Native.encoding(&connect).publication(&of_filter);
+        let Head::Insert(head) = Native.head(&recipient, &shared) else {
+            panic!()
+        };
+        let Payload::Text(text) = shared.with_head(&head) else {
+            panic!()
+        };
+        text
+    };
+    let called = Reply::Called {
+        data: r#"{"cancelled":true}"#.into(),
+        format: Format::Json,
+    };
+    let told = Notice::Told {
+        data: r#"{"text":"your order has shipped"}"#.into(),
+        format: Format::Json,
+    };
+    let own = Notice::Own {
+        subscription: channel().into(),
+        position: at(44),
+        previous: at(43),
+    };
+    let done = Reply::Done {
+        subscription: SubscriptionName {
+            target: channel().into(),
+            id: Some(SubscriptionId(7)),
+        },
+    };
     vec![
+        of_filter,
+        reply(16, called),
+        reply(13, Reply::InfoUpdated),
+        reply(14, done),
+        native::encode_notice(&told),
+        native::encode_notice(&own),
+        native::encode_notice(&Notice::Restored),
         native::encode_welcome(CommandId(1), session(), "ann", "v1.Zm9v"),
         native::encode_token("v1.YmFy"),
         native::encode_publication(&full_publication()),
@@ -150,6 +222,7 @@ fn everything_written() -> Vec<String> {
             position: at(20),
         }),
         native::encode_notice(&gap),
+        native::encode_notice(&diverged),
         reply(
             4,
             Reply::Published {

@@ -255,6 +255,12 @@ impl Engine {
         connection.map_or(0, |c| c.in_flight.into())
     }
 
+    /// The session that is on a connection.
+    #[must_use]
+    pub fn session(&self, connection: ConnectionId) -> Option<SessionId> {
+        Some(self.connections.get(connection.into())?.session)
+    }
+
     /// The session on a connection as of now, to be sealed into its resume token.
     #[must_use]
     pub fn snapshot(&self, connection: ConnectionId, now: Now) -> Option<SessionSnapshot> {

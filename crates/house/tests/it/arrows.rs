@@ -1,5 +1,5 @@
 //! Which crate may know which. Arrows point one way:
-//! `cli → server → {dialects, brokers, websocket} → engine / protocol`.
+//! `cli → server → {config, dialects, brokers, websocket} → engine / protocol`.
 
 use super::expect_none;
 use super::workspace::{Package, WORKSPACE, Workspace};
@@ -49,11 +49,18 @@ const RULES: &[Rule] = &[
         may_know: &["offhook-client"],
         is_sans_io: false,
     },
+    // Settings are made of the types that they set.
+    Rule {
+        name: "offhook-config",
+        may_know: &["offhook", "offhook-brokers", "offhook-engine"],
+        is_sans_io: false,
+    },
     Rule {
         name: "offhook-server",
         may_know: &[
             "offhook",
             "offhook-brokers",
+            "offhook-config",
             "offhook-dialects",
             "offhook-engine",
             "offhook-protocol",

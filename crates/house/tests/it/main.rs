@@ -7,6 +7,7 @@ mod dependencies;
 mod files;
 mod licences;
 mod manifests;
+mod words;
 mod workspace;
 
 /// Fails with one line a complaint, so that a single run names all there is to mend.

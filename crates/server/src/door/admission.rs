@@ -1,4 +1,6 @@
-//! How many may be here, and how fast they may come.
+//! How many connections there may be, and how fast they may come.
+
+mod handshakes;
 
 use std::{
     collections::HashMap,
@@ -11,9 +13,10 @@ use std::{
 };
 
 use crate::config::Connections;
+use handshakes::Handshakes;
 
-/// Connections over the limit that are told so. 256: the rest is closed unheard, so that a flood
-/// costs an accept each.
+/// Connections over the limit that are told so. 256: the rest is closed unread, so that a flood
+/// costs one accept each.
 const TOLD: usize = 256;
 
 /// The gate of the whole process.
@@ -21,35 +24,24 @@ const TOLD: usize = 256;
 pub(crate) struct Admission {
     open: AtomicUsize,
     most: usize,
-    /// By address; only where that is limited.
+    /// Connections by address; only where that is limited.
     addresses: Mutex<HashMap<IpAddr, usize>>,
     most_per_address: Option<usize>,
     handshakes: Mutex<Handshakes>,
 }
 
-/// A token bucket in thousandths of a handshake.
-#[derive(Debug)]
-struct Handshakes {
-    per_second: u64,
-    burst: u64,
-    left: u64,
-    at: Instant,
-}
-
 impl Admission {
     pub(crate) fn new(limits: &Connections, now: Instant) -> Arc<Self> {
-        let burst = u64::from(limits.handshake_burst) * 1000;
         Arc::new(Self {
             open: AtomicUsize::new(0),
             most: limits.max,
             addresses: Mutex::default(),
             most_per_address: limits.max_per_address,
-            handshakes: Mutex::new(Handshakes {
-                per_second: limits.handshakes_per_second.into(),
-                burst,
-                left: burst,
-                at: now,
-            }),
+            handshakes: Mutex::new(Handshakes::new(
+                limits.handshakes_per_second,
+                limits.handshake_burst,
+                now,
+            )),
         })
     }
 
@@ -58,7 +50,7 @@ impl Admission {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// A place for a connection, be it only to be told that there is none.
+    /// A place for a connection, if only to be told that there is none.
     pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let before = self.open.fetch_add(1, Ordering::Relaxed);
         if before >= self.most + TOLD {
@@ -77,27 +69,19 @@ impl Admission {
             admission,
             address,
             over,
+            counted: false,
         })
     }
 
-    /// Whether one more handshake may be made now.
-    pub(crate) fn handshake(&self, now: Instant) -> bool {
-        lock(&self.handshakes).take(now)
+    /// Whether this address may make one more handshake now.
+    pub(crate) fn handshake(&self, address: IpAddr, now: Instant) -> bool {
+        lock(&self.handshakes).take(address, now)
     }
-}
 
-impl Handshakes {
-    fn take(&mut self, now: Instant) -> bool {
-        let past = now.saturating_duration_since(self.at);
-        let past = u64::try_from(past.as_micros()).unwrap_or(u64::MAX);
-        let earned = past.saturating_mul(self.per_second) / 1000;
-        if earned > 0 {
-            self.at = now;
-            self.left = self.left.saturating_add(earned).min(self.burst);
-        }
-        let taken = self.left.checked_sub(1000);
-        self.left = taken.unwrap_or(self.left);
-        taken.is_some()
+    /// How long a client that is refused now should wait at least, and over how long such clients
+    /// should spread, in seconds.
+    pub(crate) fn come_back(&self, now: Instant) -> (u64, u64) {
+        lock(&self.handshakes).come_back(now)
     }
 }
 
@@ -107,10 +91,21 @@ pub(crate) struct Place {
     admission: Arc<Admission>,
     address: IpAddr,
     over: bool,
+    /// Its handshake was counted already, before TLS.
+    counted: bool,
 }
 
 impl Place {
-    /// Whether it is one too many, there only to be told so.
+    /// Whether this connection may make its handshake now. Only the first call counts.
+    pub(crate) fn handshake(&mut self, now: Instant) -> bool {
+        if self.counted {
+            return true;
+        }
+        self.counted = self.admission.handshake(self.address, now);
+        self.counted
+    }
+
+    /// Whether it is one too many, and only there to be told so.
     pub(crate) const fn is_over(&self) -> bool {
         self.over
     }

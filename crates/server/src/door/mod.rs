@@ -1,14 +1,21 @@
-//! The front door: whoever connects is let in, heard, and shown the way. A WebSocket becomes a
-//! connection with nothing around it, everything else is hyper's.
+//! Accepting: how many may come, what each of them wants, and where it goes. A WebSocket becomes a
+//! connection with nothing around it; everything else is served by hyper.
 
 mod admission;
 mod head;
+mod hosts;
 mod listening;
+mod routes;
 mod stream;
 mod tls;
 mod upgrade;
 
-use std::{io, net::SocketAddr, rc::Rc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use offhook::protocol::handshake::{Carrier, Refusal, Response};
 use tokio::{
@@ -22,9 +29,12 @@ use crate::{http, worker::Worker};
 pub(crate) use admission::{Admission, Place};
 use head::Heard;
 pub(crate) use listening::{ensure_free, listen};
+pub(crate) use routes::Routes;
+#[cfg(test)]
+pub(crate) use routes::Spoken;
 pub(crate) use stream::{Rewound, Stream};
 pub(crate) use tls::acceptor as tls_acceptor;
-pub(crate) use upgrade::{Way, upgrade};
+pub(crate) use upgrade::{Upgrade, Way, upgrade};
 
 /// After an error of accept that is not one connection's, such as no free descriptor, this long
 /// passes before the next try: the cause lasts, and trying at once would burn a core.
@@ -55,13 +65,18 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
     }
 }
 
-/// Hears what a client wants, and shows it the way.
-async fn receive(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, place: Place) {
+/// Reads what a client wants, and passes it on.
+async fn receive(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, mut place: Place) {
+    // TLS costs more than all that follows: what is too much is closed before it. Without TLS the
+    // answer is a 503, which says when to come back.
+    if worker.shared.tls.is_some() && !place.handshake(Instant::now()) {
+        return worker.note_refused("handshakes", "too many come at once");
+    }
     // What is wrong with a client's socket is the client's to notice.
     let _best_effort = stream.set_nodelay(true);
     let within = worker.shared.config.connections.handshake_timeout;
     let heard = timeout(within, async {
-        let mut stream = worker.shared.dress(stream).await?;
+        let mut stream = worker.shared.accept_tls(stream).await?;
         let heard = head::hear(&mut stream, &worker.handshake).await?;
         io::Result::Ok((stream, heard))
     });
@@ -72,7 +87,7 @@ async fn receive(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, pla
     }
 }
 
-async fn show(worker: Rc<Worker>, mut stream: Stream, heard: Heard, place: Place) {
+async fn show(worker: Rc<Worker>, mut stream: Stream, heard: Heard, mut place: Place) {
     let response = match heard {
         Heard::Http(unread) => {
             return Box::pin(http::serve(worker, Rewound::new(stream, unread), place)).await;
@@ -81,11 +96,15 @@ async fn show(worker: Rc<Worker>, mut stream: Stream, heard: Heard, place: Place
             worker.note_refused("handshake", &rejection);
             rejection.response(Carrier::Upgrade)
         }
-        Heard::WebSocket(decision, unread) => match upgrade(&worker, *decision, &place) {
-            Ok((response, negotiated)) => {
+        Heard::WebSocket(decision, unread) => match upgrade(&worker, *decision, &mut place) {
+            Ok(Upgrade {
+                response,
+                negotiated,
+                speaker,
+            }) => {
                 if say(&mut stream, response).await.is_ok() {
                     let way = Way { negotiated, unread };
-                    worker.open(way.into_socket(stream, &worker.settings), place);
+                    worker.open(way.into_socket(stream, &worker.settings), speaker, place);
                 }
                 return;
             }

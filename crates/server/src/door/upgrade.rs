@@ -6,12 +6,17 @@ use offhook::{
     Settings, Transport, WebSocket,
     protocol::handshake::{Negotiated, Refusal, Response, ServerDecision},
 };
-use offhook_dialects::native;
 
-use super::{Place, refusal};
-use crate::worker::Worker;
+use super::{
+    Place, hosts, refusal,
+    routes::{NoRoute, Spoken},
+};
+use crate::{
+    tokens::random_bytes,
+    worker::{Pressure, Speaker, Worker},
+};
 
-/// A WebSocket that was accepted, and is still to be made of its stream.
+/// A WebSocket that was accepted, and is yet to be made of its stream.
 pub(crate) struct Way {
     pub(crate) negotiated: Negotiated,
     /// What came behind the handshake.
@@ -28,59 +33,82 @@ impl Way {
     }
 }
 
-/// Decides about a valid handshake: the answer that accepts, or the one that does not.
+/// A handshake that is accepted.
+pub(crate) struct Upgrade {
+    pub(crate) response: Response,
+    pub(crate) negotiated: Negotiated,
+    /// The dialect that is spoken.
+    pub(crate) speaker: Speaker,
+}
+
+/// Decides about a valid handshake: accepts it, or gives the answer that refuses it.
 pub(crate) fn upgrade(
     worker: &Worker,
     mut decision: ServerDecision,
-    place: &Place,
-) -> Result<(Response, Negotiated), Response> {
-    if let Err((kind, sentence, refusal)) = check(worker, &mut decision, place) {
-        worker.note_refused(kind, &sentence);
-        return Err(decision.reject(refusal));
-    }
+    place: &mut Place,
+) -> Result<Upgrade, Response> {
+    let spoken = match check(worker, &mut decision, place) {
+        Ok(spoken) => spoken,
+        Err((kind, sentence, refusal)) => {
+            worker.note_refused(kind, &sentence);
+            return Err(decision.reject(refusal));
+        }
+    };
     let accepted = decision.accept();
-    Ok((accepted.response, accepted.negotiated))
+    Ok(Upgrade {
+        response: accepted.response,
+        negotiated: accepted.negotiated,
+        speaker: (spoken.begin)(),
+    })
 }
 
 type No = (&'static str, String, Refusal);
 
-fn check(worker: &Worker, decision: &mut ServerDecision, place: &Place) -> Result<(), No> {
+fn check(worker: &Worker, decision: &mut ServerDecision, place: &mut Place) -> Result<Spoken, No> {
     let no = |kind, status, sentence: String| {
         let refusal = refusal(status, &sentence);
         Err((kind, sentence, refusal))
     };
     let config = &worker.shared.config;
-    let path = decision.request().path();
-    if path != config.ws_path {
-        let there = &config.ws_path;
-        let sentence = format!("no WebSocket is served at this path; the server's is at {there}");
-        return no("path", 404, sentence);
+    if !hosts::is_ours(decision.request(), config) {
+        let host = decision.request().authority();
+        let sentence = format!(
+            "{host:?} is not a name of this server; if it should be, add it to the setting `hosts`"
+        );
+        // RFC 9110 §15.5.20.
+        return no("host", 421, sentence);
     }
-    // One dialect so far: the subprotocol says that the client knows which.
-    if decision
-        .select_subprotocol(Some(native::SUBPROTOCOL))
-        .is_err()
-    {
-        let spoken = native::SUBPROTOCOL;
-        let sentence = format!("offer the subprotocol {spoken} (Sec-WebSocket-Protocol)");
-        return no("subprotocol", 400, sentence);
-    }
+    let spoken = match worker.shared.routes.choose(decision) {
+        Ok(spoken) => spoken,
+        Err(NoRoute::Path(paths)) => {
+            let sentence =
+                format!("no WebSocket is served at this path; the server's is at {paths}");
+            return no("path", 404, sentence);
+        }
+        Err(NoRoute::Subprotocol(known)) => {
+            let sentence = format!("offer the subprotocol {known} (Sec-WebSocket-Protocol)");
+            return no("subprotocol", 400, sentence);
+        }
+    };
     if place.is_over() {
-        return Err(busy(
-            "connections",
-            "the server has as many connections as it may",
-        ));
+        let sentence = "the server has as many connections as it may";
+        return Err(busy(worker, "connections", sentence));
     }
-    if !worker.shared.admission.handshake(Instant::now()) {
-        return Err(busy("handshakes", "too many come at once"));
+    if worker.shared.memory.pressure() >= Pressure::Severe {
+        let sentence = "too much waits to be sent to the connections that there are";
+        return Err(busy(worker, "memory", sentence));
     }
-    Ok(())
+    if !place.handshake(Instant::now()) {
+        return Err(busy(worker, "handshakes", "too many come at once"));
+    }
+    Ok(spoken)
 }
 
-/// RFC 9110 §10.2.3: when to come back. Spread over some seconds, so that a herd does not.
-fn busy(kind: &'static str, sentence: &str) -> No {
-    let spread = crate::tokens::random_bytes::<1>().map_or(0, |[byte]| byte % 8);
-    let after = (2 + spread).to_string();
+/// RFC 9110 §10.2.3: when to come back, each client at its own time.
+fn busy(worker: &Worker, kind: &'static str, sentence: &str) -> No {
+    let (least, spread) = worker.shared.admission.come_back(Instant::now());
+    let random = random_bytes().map_or(u64::MAX / 2, u64::from_be_bytes);
+    let after = (least + random % (spread + 1)).to_string();
     let refusal = refusal(503, sentence)
         .header("Retry-After", after)
         .expect("a number is a valid field value");

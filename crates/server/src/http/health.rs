@@ -21,6 +21,10 @@ struct Report<'a> {
     connections: usize,
     /// Open sockets, also those that are still in their handshake.
     sockets: usize,
+    /// Bytes that wait to be sent, over all connections.
+    unsent_bytes: usize,
+    /// How much of the memory for them is used: `low`, `high`, `severe` or `exceeded`.
+    memory: &'a str,
     workers: usize,
     uptime_seconds: u64,
     version: &'a str,
@@ -39,6 +43,8 @@ pub(super) fn report(shared: &Shared) -> Answer {
         detail,
         connections: shared.connections(),
         sockets: shared.admission.open(),
+        unsent_bytes: shared.memory.unsent(),
+        memory: shared.memory.pressure().name(),
         workers: shared.config.workers.get(),
         uptime_seconds: shared.started.elapsed().as_secs(),
         version: env!("CARGO_PKG_VERSION"),

@@ -20,15 +20,15 @@ use offhook::protocol::handshake::{self, Carrier, RequestLine, ServerDecision};
 use tokio::task::spawn_local;
 
 use crate::{
-    door::{Place, Rewound, Way, upgrade},
-    worker::{Held, Worker},
+    door::{Place, Rewound, Upgrade, Way, upgrade},
+    worker::{Lease, Worker},
 };
 
 type Answer = Response<Full<Bytes>>;
 
 /// Serves requests over one connection, until it ends or becomes a WebSocket.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, place: Place) {
-    let held = Held::new(&worker);
+    let lease = Lease::new(&worker);
     let place = Rc::new(Cell::new(Some(place)));
     let service = {
         let worker = Rc::clone(&worker);
@@ -54,7 +54,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, place: Place) {
     if let Err(error) = served {
         tracing::debug!(%error, "http connection lost");
     }
-    drop(held);
+    drop(lease);
 }
 
 fn answer(
@@ -82,7 +82,7 @@ fn answer(
         "/healthz" => health::report(&worker.shared),
         "/" if config.talk => redirect("/talk/"),
         "/talk" if config.talk => redirect("/talk/"),
-        path if path == config.ws_path => {
+        path if worker.shared.routes.is_websocket(path) => {
             let mut answer = sentence(
                 StatusCode::UPGRADE_REQUIRED,
                 "this is a WebSocket endpoint: connect to it with a WebSocket client",
@@ -120,23 +120,27 @@ fn upgraded(
             return converted(&rejection.response(Carrier::Upgrade));
         }
     };
-    let Some(taken) = place.take() else {
+    let Some(mut taken) = place.take() else {
         return sentence(
             StatusCode::BAD_REQUEST,
             "this connection is a WebSocket already",
         );
     };
-    match upgrade(worker, decision, &taken) {
-        Ok((response, negotiated)) => {
+    match upgrade(worker, decision, &mut taken) {
+        Ok(Upgrade {
+            response,
+            negotiated,
+            speaker,
+        }) => {
             let worker = Rc::clone(worker);
             let on_upgrade = hyper::upgrade::on(request);
             spawn_local(async move {
-                let held = Held::new(&worker);
+                let lease = Lease::new(&worker);
                 if let Some((stream, unread)) = given_up(on_upgrade).await {
                     let way = Way { negotiated, unread };
-                    worker.open(way.into_socket(stream, &worker.settings), taken);
+                    worker.open(way.into_socket(stream, &worker.settings), speaker, taken);
                 }
-                drop(held);
+                drop(lease);
             });
             converted(&response)
         }

@@ -6,14 +6,17 @@ use super::*;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-fn sealer(key: u8) -> Sealer {
-    Sealer::new(&ResumeKey([key; 32]), DAY)
+const SEALED_AT: u64 = 1_000_000;
+
+fn sealer(keys: &[u8]) -> Sealer {
+    let keys: Vec<_> = keys.iter().map(|key| ResumeKey([*key; 32])).collect();
+    Sealer::new(&keys, DAY)
 }
 
-fn session() -> SessionSnapshot {
+fn sealed() -> Sealed {
     let channel = ChannelName::new("chat").unwrap();
     let position = Position::new(1_700_000_000_000, 42);
-    SessionSnapshot {
+    let session = SessionSnapshot {
         session: SessionId::from_bytes([7; 16]),
         generation: 1,
         identity: Arc::new(Identity::user("ann")),
@@ -27,17 +30,21 @@ fn session() -> SessionSnapshot {
             flow: Flow::Pushed,
             unacknowledged: None,
         }],
-        time_ms: 1_000_000,
+        time_ms: SEALED_AT,
+    };
+    Sealed {
+        session,
+        identity_ends_ms: None,
     }
 }
 
 #[test]
 fn what_one_node_seals_another_with_the_same_key_opens() {
-    let token = sealer(1).seal(&session()).unwrap();
-    assert_eq!(sealer(1).open(&token, 1_000_000).unwrap(), session());
+    let token = sealer(&[1]).seal(&sealed()).unwrap();
+    assert_eq!(sealer(&[1]).open(&token, SEALED_AT).unwrap(), sealed());
     assert!(!token.contains("chat"), "{token}");
     assert_ne!(
-        sealer(1).seal(&session()).unwrap(),
+        sealer(&[1]).seal(&sealed()).unwrap(),
         token,
         "each has a nonce of its own"
     );
@@ -45,22 +52,22 @@ fn what_one_node_seals_another_with_the_same_key_opens() {
 
 #[test]
 fn a_token_of_another_key_or_with_one_bit_changed_is_refused() {
-    let token = sealer(1).seal(&session()).unwrap();
-    let refused = |token: &str, by: &Sealer| by.open(token, 1_000_000).unwrap_err();
-    assert_eq!(refused(&token, &sealer(2)).code, ErrorCode::BadToken);
+    let token = sealer(&[1]).seal(&sealed()).unwrap();
+    let refused = |token: &str, by: &Sealer| by.open(token, SEALED_AT).unwrap_err();
+    assert_eq!(refused(&token, &sealer(&[2])).code, ErrorCode::BadToken);
     let bytes = BASE64URL_NOPAD.decode(&token.as_bytes()[3..]).unwrap();
     for bit in 0..bytes.len() * 8 {
         let mut changed = bytes.clone();
         changed[bit / 8] ^= 1 << (bit % 8);
-        let changed = format!("v1.{}", BASE64URL_NOPAD.encode(&changed));
-        assert_eq!(refused(&changed, &sealer(1)).code, ErrorCode::BadToken);
+        let changed = format!("v2.{}", BASE64URL_NOPAD.encode(&changed));
+        assert_eq!(refused(&changed, &sealer(&[1])).code, ErrorCode::BadToken);
     }
 }
 
 #[test]
 fn what_is_no_token_at_all_is_refused() {
-    for token in ["", "v1.", "v1.AAAA", "v2.AAAA", "v1.!!!!", "nonsense"] {
-        let refusal = sealer(1).open(token, 0).unwrap_err();
+    for token in ["", "v2.", "v2.AAAA", "v1.AAAA", "v2.!!!!", "nonsense"] {
+        let refusal = sealer(&[1]).open(token, 0).unwrap_err();
         assert_eq!(refusal.code, ErrorCode::BadToken, "{token}");
         assert!(refusal.detail.contains("subscribe with positions"));
     }
@@ -68,9 +75,36 @@ fn what_is_no_token_at_all_is_refused() {
 
 #[test]
 fn a_token_expires() {
-    let token = sealer(1).seal(&session()).unwrap();
-    let last_moment = 1_000_000 + 24 * 3600 * 1000;
-    assert!(sealer(1).open(&token, last_moment).is_ok());
-    let refusal = sealer(1).open(&token, last_moment + 1).unwrap_err();
-    assert!(refusal.detail.contains("expired"));
+    let token = sealer(&[1]).seal(&sealed()).unwrap();
+    let end = SEALED_AT + 24 * 3600 * 1000;
+    assert!(sealer(&[1]).open(&token, end - 1).is_ok());
+    let refusal = sealer(&[1]).open(&token, end).unwrap_err();
+    assert!(refusal.detail.contains("has expired"));
+}
+
+#[test]
+fn a_token_ends_with_the_identity_in_it() {
+    let mut sealed = sealed();
+    sealed.identity_ends_ms = Some(SEALED_AT + 1_000);
+    let token = sealer(&[1]).seal(&sealed).unwrap();
+    assert!(sealer(&[1]).open(&token, SEALED_AT + 999).is_ok());
+    let refusal = sealer(&[1]).open(&token, SEALED_AT + 1_000).unwrap_err();
+    assert!(refusal.detail.contains("identity"), "{refusal}");
+}
+
+#[test]
+fn keys_are_exchanged_while_tokens_of_the_one_before_are_still_good() {
+    let running = sealer(&[1]);
+    let old = running.seal(&sealed()).unwrap();
+    running.set_keys(&[ResumeKey([2; 32]), ResumeKey([1; 32])]);
+    assert_eq!(running.open(&old, SEALED_AT).unwrap(), sealed());
+    let new = running.seal(&sealed()).unwrap();
+    assert!(
+        sealer(&[1]).open(&new, SEALED_AT).is_err(),
+        "the first key seals"
+    );
+    running.set_keys(&[ResumeKey([2; 32])]);
+    let refusal = running.open(&old, SEALED_AT).unwrap_err();
+    assert!(refusal.detail.contains("key"), "{refusal}");
+    assert_eq!(running.open(&new, SEALED_AT).unwrap(), sealed());
 }

@@ -1,59 +1,32 @@
-//! A connection: one task that receives its commands. What it is sent is not this task's business.
+//! A connection that is connected, over whatever transport: what its client asks for.
 
-use std::{
-    future::poll_fn,
-    rc::Rc,
-    task::{Context, Poll, ready},
-};
+use std::rc::Rc;
 
-use offhook::{
-    Error, Message, WebSocket,
-    protocol::{CloseCode, Closed, ClosedBy},
-};
-use offhook_dialects::native::{self, Request};
-use offhook_engine::{Command, CommandId, ConnectionId, ErrorCode, Refusal};
-use tokio::task::coop::poll_proceed;
+use offhook_dialects::{Incoming, Intent};
+use offhook_engine::{Command, CommandId, ConnectionId, Refusal};
 
-use super::{Worker, connecting::connect, stopping::Held};
-use crate::door::Place;
+use super::{Worker, connecting::bad};
+use crate::directory::Place;
 
-/// Serves a WebSocket until it ends.
-///
-/// Not an `async fn`, whose arguments would lie in the task twice: there is one of these a connection.
-pub(super) fn serve(
-    worker: &Rc<Worker>,
-    mut socket: WebSocket,
-    place: Place,
-) -> impl Future<Output = ()> + use<> {
-    let held = Held::new(worker);
-    async move {
-        // Boxed, so that a connection that is connected does not carry along what that took.
-        if let Some(mut connection) = Box::pin(connect(&held, &mut socket)).await {
-            while let Some(pause) = poll_fn(|cx| connection.poll_commands(&mut socket, cx)).await {
-                Box::pin(connection.wait(pause, &socket)).await;
-            }
-        }
-        // In this order: it is open until nobody knows of it any more.
-        drop((socket, place, held));
-    }
-}
-
-/// Why no more commands are taken for now.
-enum Pause {
-    /// The outbox is full: who does not take the answers asks nothing more.
-    Full,
-    /// A large answer is under way: else small questions would make a connection's outbox as large as
-    /// one likes.
-    Asked,
-}
-
-/// A connection that said who it is. The engine knows of it until this is dropped.
+/// A connection whose client said who it is. The engine knows of it until this is dropped.
 #[derive(Debug)]
 pub(super) struct Connection {
-    worker: Rc<Worker>,
+    pub(super) worker: Rc<Worker>,
     id: ConnectionId,
-    /// Whether its client has said goodbye.
+    /// Its client has sent something since it was connected.
+    confirmed: bool,
+    /// Its client has said that it leaves.
     left: bool,
+}
+
+/// What a transport has to know about what it has handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// Go on.
+    Done,
+    /// A large answer is under way: hand over no more until [`Worker::answered`]. Otherwise small
+    /// questions would make a connection's outbox as large as their client likes.
+    AwaitsAnswer,
 }
 
 impl Connection {
@@ -62,94 +35,80 @@ impl Connection {
         Self {
             worker: Rc::clone(worker),
             id,
+            confirmed: false,
             left: false,
         }
     }
 
-    /// Takes commands until there is a reason to pause; none is the end.
-    fn poll_commands(
-        &mut self,
-        socket: &mut WebSocket,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Pause>> {
-        loop {
-            // Nobody keeps the event loop for himself.
-            let turn = ready!(poll_proceed(cx));
-            match self.poll_message(socket, cx) {
-                Poll::Ready(Ok(Some(message))) => {
-                    if self.take(&message) {
-                        return Poll::Ready(Some(Pause::Asked));
-                    }
-                }
-                Poll::Ready(Ok(None)) => {
-                    self.left = socket.closed().is_some_and(|closed| said_goodbye(&closed));
-                    return Poll::Ready(None);
-                }
-                Poll::Ready(Err(error)) => {
-                    self.lost(&error);
-                    return Poll::Ready(None);
-                }
-                Poll::Pending => return Poll::Pending,
-            }
-            turn.made_progress();
-            if socket.buffered_amount() > self.worker.shared.config.messages.outbox_bytes {
-                return Poll::Ready(Some(Pause::Full));
-            }
-        }
+    pub(super) const fn id(&self) -> ConnectionId {
+        self.id
     }
 
-    async fn wait(&self, pause: Pause, socket: &WebSocket) {
-        if let Pause::Asked = pause {
-            self.worker.answered(self.id).await;
-        }
-        if socket.buffered_amount() > self.worker.shared.config.messages.outbox_bytes {
-            // That it is closing is said by the next message, which there is none of.
-            let _closing = socket.room().await;
-        }
+    /// The client has said, by the transport's own means, that it leaves.
+    pub(super) const fn leave(&mut self) {
+        self.left = true;
     }
 
-    /// The next message; pongs on the way are receipts.
-    fn poll_message(
-        &self,
-        socket: &mut WebSocket,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<Message>, Error>> {
-        let polled = socket.poll_recv(cx);
-        if polled.is_pending()
-            && let Some(number) = socket.take_reached()
-        {
-            self.worker
-                .turn(|engine, _| engine.handle_receipt(self.id, number));
+    /// Takes what the transport has received.
+    pub(super) fn receive(&mut self, incoming: Incoming<'_>) -> Taken {
+        if !self.confirmed {
+            self.confirm();
         }
-        polled
-    }
-
-    /// Takes a message: a command, or what is answered with what is wrong with it. Says whether
-    /// the answer may be large.
-    fn take(&self, message: &Message) -> bool {
-        let Some(text) = message.as_text() else {
-            self.refuse(None, bad("binary messages are not used here; send text"));
-            return false;
+        let mut intents = {
+            let state = &mut *self.worker.state.borrow_mut();
+            let mut intents = std::mem::take(&mut state.intents);
+            state.outboxes.read(self.id, incoming, &mut intents);
+            intents
         };
-        match native::decode(text) {
-            Ok(Request::Command { id, command }) => {
+        let mut taken = Taken::Done;
+        for intent in intents.drain(..) {
+            if self.carry_out(intent) == Taken::AwaitsAnswer {
+                taken = Taken::AwaitsAnswer;
+            }
+        }
+        self.worker.state.borrow_mut().intents = intents;
+        taken
+    }
+
+    /// Does what a client's message asks for.
+    pub(super) fn carry_out(&mut self, intent: Intent) -> Taken {
+        match intent {
+            Intent::Command { id, command } => {
                 let large = matches!(
                     command,
                     Command::History { .. } | Command::Presence { .. } | Command::Receipts { .. }
                 );
                 self.worker
                     .turn(|engine, now| engine.handle_command(self.id, id, command, now));
-                return large;
+                if large {
+                    return Taken::AwaitsAnswer;
+                }
             }
-            Ok(Request::Connect(connect)) => {
-                self.refuse(
-                    Some(connect.id),
-                    bad("this connection is connected already"),
-                );
+            Intent::Connect(connect) => {
+                let refusal = bad("this connection is connected already");
+                self.refuse(Some(connect.id), refusal);
             }
-            Err(rejection) => self.refuse(rejection.id, rejection.refusal),
+            Intent::Refuse { id, refusal } => self.refuse(id, refusal),
+            Intent::Say(message) => {
+                let mut state = self.worker.state.borrow_mut();
+                state.outboxes.say(self.id, |_, out| out.push(message));
+            }
+            Intent::Leave => self.leave(),
+            Intent::Close { code, reason } => {
+                let mut state = self.worker.state.borrow_mut();
+                state.outboxes.close(self.id, code, reason);
+            }
         }
-        false
+        Taken::Done
+    }
+
+    /// The client has its newest token: no older one displaces this connection any more.
+    fn confirm(&mut self) {
+        self.confirmed = true;
+        if let Some(session) = self.worker.state.borrow().engine.session(self.id) {
+            let directory = &self.worker.shared.directory;
+            directory.confirm(session, self.worker.place(self.id));
+        }
     }
 
     fn refuse(&self, id: Option<CommandId>, refusal: Refusal) {
@@ -157,12 +116,13 @@ impl Connection {
             .turn(|engine, now| engine.handle_refused(self.id, id, refusal, now));
     }
 
-    fn lost(&self, error: &Error) {
-        if let Error::Peer(error) = error {
-            self.worker.note_refused("protocol", error);
-        } else {
-            tracing::debug!(%error, "connection lost");
+    /// The transport has proof that everything up to this mark has arrived.
+    pub(super) fn receipt(&mut self, mark: u32) {
+        if !self.confirmed {
+            self.confirm();
         }
+        self.worker
+            .turn(|engine, _| engine.handle_receipt(self.id, mark));
     }
 }
 
@@ -174,21 +134,33 @@ impl Drop for Connection {
 }
 
 impl Worker {
-    /// Waits until everything that a connection has asked of the broker is answered.
-    async fn answered(&self, connection: ConnectionId) {
-        let bell = self
+    /// Where a connection of this worker is.
+    pub(super) fn place(&self, connection: ConnectionId) -> Place {
+        Place {
+            worker: self.number,
+            connection,
+        }
+    }
+
+    /// Waits until the broker has answered everything that a connection has asked of it.
+    pub(super) async fn answered(&self, connection: ConnectionId) {
+        let wake = self
             .state
             .borrow_mut()
             .outboxes
-            .ring_when_answered(connection);
-        let Some(bell) = bell else { return };
+            .wake_when_answered(connection);
+        let Some(wake) = wake else { return };
         while self.state.borrow().engine.unanswered(connection) > 0 {
-            bell.notified().await;
+            wake.notified().await;
         }
-        self.state.borrow_mut().outboxes.ring_no_more(connection);
+        self.state.borrow_mut().outboxes.wake_no_more(connection);
     }
 
     fn end_connection(self: &Rc<Self>, connection: ConnectionId, left: bool) {
+        let session = self.state.borrow().engine.session(connection);
+        if let Some(session) = session {
+            self.shared.directory.left(session, self.place(connection));
+        }
         self.state.borrow_mut().outboxes.remove(connection);
         self.turn(|engine, _| {
             if left {
@@ -198,15 +170,4 @@ impl Worker {
             }
         });
     }
-}
-
-/// Whether the client wished to leave. 1001 is none: a page that is loaded again says so, too, and
-/// comes back at once (RFC 6455 §7.4.1).
-fn said_goodbye(closed: &Closed) -> bool {
-    let wished = closed.code == CloseCode::NORMAL || closed.code == CloseCode::NO_STATUS;
-    wished && closed.by == ClosedBy::Remote
-}
-
-pub(super) fn bad(detail: &'static str) -> Refusal {
-    Refusal::new(ErrorCode::BadRequest, detail)
 }

@@ -1,14 +1,19 @@
-//! A worker: one thread with its own event loop, listeners, engine and connections. It shares nothing
-//! with the others but publications, by reference count, and the broker.
+//! A worker: one thread with its own event loop, listeners, engine and connections. Workers share
+//! publications, by reference count, the broker, and what is in [`Shared`].
 
 mod connecting;
 mod connection;
+mod memory;
+mod orders;
 mod outboxes;
+mod outlet;
 mod refilling;
 mod shared;
+mod speaker;
 mod stopping;
 mod ticks;
 mod turn;
+mod websocket;
 
 use std::{
     cell::{Cell, RefCell},
@@ -24,6 +29,7 @@ use offhook::{
     protocol::{self, deflate::DeflateConfig, handshake::ServerConfig},
 };
 use offhook_brokers::{Mailbox, WorkerId};
+use offhook_dialects::Intent;
 use offhook_engine::{Engine, Identity, Limits, Now, RuleBook};
 use tokio::{
     net::TcpListener,
@@ -36,27 +42,34 @@ use crate::{
     door::{self, Place},
     refused::Refused,
 };
+pub(crate) use memory::{Memory, Pressure};
+pub(crate) use orders::{Errand, Order, Orders};
 use outboxes::Outboxes;
 pub(crate) use shared::Shared;
-pub(crate) use stopping::{Held, Stage};
+pub(crate) use speaker::Speaker;
+pub(crate) use stopping::{Lease, Phase};
 
 /// One worker, on its own thread.
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
+    /// Among the workers of the process, from 0.
+    number: u16,
     /// What makes handshakes.
     pub(crate) handshake: Arc<ServerConfig>,
     /// How WebSockets behave.
     pub(crate) settings: Settings,
     state: RefCell<State>,
     refused: RefCell<Refused>,
-    stage: watch::Receiver<Stage>,
-    /// Tasks that hold a connection.
+    phase: watch::Receiver<Phase>,
+    /// Wakes the task that takes what the broker has.
+    mail: Arc<Notify>,
+    /// Tasks that serve a connection.
     connections: Cell<usize>,
-    /// The last of them has ended.
+    /// Notified when the last of them has ended.
     emptied: Notify,
-    /// Who everyone is as long as nobody asks.
-    stranger: Arc<Identity>,
+    /// Identity given to anonymous clients.
+    anonymous: Arc<Identity>,
 }
 
 /// What a turn of the event loop works on.
@@ -66,6 +79,8 @@ struct State {
     outboxes: Outboxes,
     mailbox: Arc<Mailbox>,
     id: WorkerId,
+    /// For what a client's message asks for; empty between messages.
+    intents: Vec<Intent>,
 }
 
 /// The time, from outside the engine.
@@ -80,13 +95,13 @@ pub(crate) fn now() -> Now {
     }
 }
 
-/// Starts a worker on a thread of its own. It ends when the stage says so, or is never said again.
+/// Starts a worker on a thread of its own. It ends when the phase says so, or its sender is dropped.
 pub(crate) fn spawn(
-    number: usize,
+    number: u16,
     shared: Arc<Shared>,
     rules: Arc<RuleBook>,
     listeners: Vec<std::net::TcpListener>,
-    stage: watch::Receiver<Stage>,
+    phase: watch::Receiver<Phase>,
 ) -> io::Result<JoinHandle<()>> {
     // Made here, so that what the system refuses is the start's failure and not a thread's.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -101,8 +116,8 @@ pub(crate) fn spawn(
         let local = LocalSet::new();
         runtime.block_on(local.run_until(async move {
             let mail = Arc::new(Notify::new());
-            let worker = Worker::new(shared, rules, stage, &mail);
-            worker.run(listeners, mail).await;
+            let worker = Worker::new(number, shared, rules, phase, &mail);
+            worker.run(listeners).await;
         }));
     };
     std::thread::Builder::new()
@@ -112,41 +127,46 @@ pub(crate) fn spawn(
 
 impl Worker {
     fn new(
+        number: u16,
         shared: Arc<Shared>,
         rules: Arc<RuleBook>,
-        stage: watch::Receiver<Stage>,
+        phase: watch::Receiver<Phase>,
         mail: &Arc<Notify>,
     ) -> Rc<Self> {
         let now = now();
         let config = &shared.config;
-        let bell = Arc::clone(mail);
-        let mailbox = Mailbox::new(config.storage.mailbox_bytes, move || bell.notify_one());
+        let wake = Arc::clone(mail);
+        let mailbox = Mailbox::new(config.storage.mailbox_bytes, move || wake.notify_one());
         let mailbox = Arc::new(mailbox);
         let id = shared.broker.attach(Arc::clone(&mailbox));
         let settings = settings(config);
         Rc::new(Self {
+            number,
             handshake: Arc::new(handshake(config)),
             state: RefCell::new(State {
                 engine: Engine::new(engine_limits(config), rules, now),
                 outboxes: Outboxes::new(config),
                 mailbox,
                 id,
+                intents: Vec::new(),
             }),
             settings,
             refused: RefCell::new(Refused::new(now.instant)),
-            stage,
+            phase,
+            mail: Arc::clone(mail),
             connections: Cell::new(0),
             emptied: Notify::new(),
-            stranger: Arc::new(Identity::stranger()),
+            anonymous: Arc::new(Identity::stranger()),
             shared,
         })
     }
 
-    async fn run(self: Rc<Self>, listeners: Vec<TcpListener>, mail: Arc<Notify>) {
+    async fn run(self: Rc<Self>, listeners: Vec<TcpListener>) {
         for listener in listeners {
             spawn_local(door::accept(Rc::clone(&self), listener));
         }
-        spawn_local(Rc::clone(&self).take_mail(mail));
+        spawn_local(Rc::clone(&self).take_mail());
+        spawn_local(Rc::clone(&self).take_orders());
         spawn_local(Rc::clone(&self).tick());
         self.until_stopped().await;
         let id = self.state.borrow().id;
@@ -154,8 +174,8 @@ impl Worker {
     }
 
     /// Makes a connection of an open WebSocket.
-    pub(crate) fn open(self: &Rc<Self>, socket: WebSocket, place: Place) {
-        spawn_local(connection::serve(self, socket, place));
+    pub(crate) fn open(self: &Rc<Self>, socket: WebSocket, speaker: Speaker, place: Place) {
+        spawn_local(websocket::serve(self, socket, speaker, place));
     }
 
     /// Tells the operator, once a kind and interval.
@@ -201,3 +221,6 @@ fn engine_limits(config: &Config) -> Limits {
         ..config.limits.clone()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,8 +15,10 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     config::Config,
-    door::{Admission, Stream},
+    directory::Directory,
+    door::{Admission, Routes, Stream},
     tokens::Sealer,
+    worker::{Memory, Orders},
 };
 
 /// What all workers of a server share.
@@ -24,10 +26,15 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) admission: Arc<Admission>,
-    pub(crate) sealer: Sealer,
+    pub(crate) sealer: Arc<Sealer>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) orders: Arc<Orders>,
+    pub(crate) memory: Memory,
     pub(crate) tls: Option<TlsAcceptor>,
+    /// Which dialect is spoken where.
+    pub(crate) routes: Routes,
     pub(crate) started: Instant,
-    /// Connections that have said who they are.
+    /// Connections whose clients have said who they are.
     connections: AtomicUsize,
 }
 
@@ -35,16 +42,21 @@ impl Shared {
     pub(crate) fn new(
         config: Config,
         broker: Arc<dyn Broker>,
-        sealer: Sealer,
+        sealer: Arc<Sealer>,
         tls: Option<TlsAcceptor>,
+        routes: Routes,
     ) -> Self {
         let started = Instant::now();
         Self {
             admission: Admission::new(&config.connections, started),
+            directory: Arc::default(),
+            orders: Arc::new(Orders::new(config.workers.get())),
+            memory: Memory::new(config.messages.unsent_bytes, config.workers.get()),
             config,
             broker,
             sealer,
             tls,
+            routes,
             started,
             connections: AtomicUsize::new(0),
         }
@@ -63,13 +75,13 @@ impl Shared {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// In TLS, if that is configured.
-    pub(crate) async fn dress(&self, stream: TcpStream) -> io::Result<Stream> {
+    /// Accepts TLS, if that is configured.
+    pub(crate) async fn accept_tls(&self, stream: TcpStream) -> io::Result<Stream> {
         match &self.tls {
             None => Ok(Stream::Plain(stream)),
             Some(tls) => {
-                let dressed = Box::pin(tls.accept(stream)).await?;
-                Ok(Stream::Tls(Box::new(dressed)))
+                let accepted = Box::pin(tls.accept(stream)).await?;
+                Ok(Stream::Tls(Box::new(accepted)))
             }
         }
     }

@@ -1,5 +1,5 @@
-//! How a worker ends: it accepts nobody any more, tells every connection when to come back, closes them,
-//! and waits until they have gone.
+//! How a worker ends: it stops accepting, tells every client when to come back, closes every
+//! connection, and waits until they have ended.
 
 use std::{rc::Rc, time::Duration};
 
@@ -9,37 +9,37 @@ use tokio::sync::watch;
 use super::Worker;
 use crate::tokens::random_bytes;
 
-/// How far the server has come.
+/// Where the server is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
+pub(crate) enum Phase {
     /// It serves.
     Open,
-    /// It accepts nobody, and waits for those it has.
+    /// It accepts nobody any more, and waits for its connections to end.
     Draining,
     /// It waits no longer.
     Cut,
 }
 
-/// Waits for the end. Whoever could say it being gone is the end, too.
+/// Waits for shutdown. A dropped sender counts as shutdown.
 #[derive(Debug)]
-pub(crate) struct Stopping(watch::Receiver<Stage>);
+pub(crate) struct Stopping(watch::Receiver<Phase>);
 
 impl Stopping {
     /// The server accepts nobody any more.
     pub(crate) async fn begun(&mut self) {
-        let _said_or_gone = self.0.wait_for(|stage| *stage != Stage::Open).await;
+        let _said_or_gone = self.0.wait_for(|phase| *phase != Phase::Open).await;
     }
 
     /// The server waits no longer.
     pub(crate) async fn cut(&mut self) {
-        let _said_or_gone = self.0.wait_for(|stage| *stage == Stage::Cut).await;
+        let _said_or_gone = self.0.wait_for(|phase| *phase == Phase::Cut).await;
     }
 }
 
 impl Worker {
     /// Something to wait for the end with.
     pub(crate) fn stopping(&self) -> Stopping {
-        Stopping(self.stage.clone())
+        Stopping(self.phase.clone())
     }
 
     /// Serves until the server stops, and then until everybody has gone or time is up.
@@ -82,11 +82,11 @@ impl Worker {
     }
 }
 
-/// A task that holds a connection, which the worker's end waits for.
+/// Held by a task that serves a connection: the worker waits for all of these when it ends.
 #[derive(Debug)]
-pub(crate) struct Held(Rc<Worker>);
+pub(crate) struct Lease(Rc<Worker>);
 
-impl Held {
+impl Lease {
     pub(crate) fn new(worker: &Rc<Worker>) -> Self {
         worker.connections.update(|count| count + 1);
         Self(Rc::clone(worker))
@@ -98,7 +98,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for Lease {
     fn drop(&mut self) {
         self.0.connections.update(|count| count - 1);
         if self.0.connections.get() == 0 {

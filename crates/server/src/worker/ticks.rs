@@ -1,16 +1,18 @@
-//! What is done now and then: the engine's deadlines, marks that had to wait, fresh tokens.
+//! What is done at intervals: the engine's deadlines, marks that had to wait, fresh tokens.
 
 use std::{rc::Rc, time::Duration};
 
+use offhook_engine::{CloseReason, SessionSnapshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{State, Worker, now};
+use crate::tokens::Sealed;
 
-/// Twice a second: often enough for deadlines of seconds, and few enough tokens for who subscribes
-/// to many channels one by one.
+/// Twice a second: often enough for deadlines of seconds, and few enough tokens for a client that
+/// subscribes to many channels one by one.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Every minute is looked which tokens have lived half of their life.
+/// Ticks between two looks at which tokens have lived half of their life: a minute.
 const TICKS_A_LOOK: u32 = 120;
 
 impl Worker {
@@ -27,6 +29,7 @@ impl Worker {
                 until_look = TICKS_A_LOOK;
             }
             self.mark_and_seal(look);
+            self.mind_memory();
             self.refused.borrow_mut().tell_in_time(now().instant);
         }
     }
@@ -53,8 +56,30 @@ impl Worker {
             outboxes.age_tokens(now_s.saturating_sub(half_life));
         }
         outboxes.seal_stale(now_s, |connection| {
-            self.shared.sealer.seal(&engine.snapshot(connection, now)?)
+            self.seal(engine.snapshot(connection, now)?)
         });
+    }
+
+    /// Counts what waits to be sent, and keeps it within the budget of the process.
+    fn mind_memory(self: &Rc<Self>) {
+        let memory = &self.shared.memory;
+        let slowest = {
+            let outboxes = &mut self.state.borrow_mut().outboxes;
+            let too_much = memory.note(self.number, outboxes.count_unsent());
+            outboxes.set_pressure(memory.pressure());
+            outboxes.slowest(too_much)
+        };
+        for connection in slowest {
+            self.close_connection(connection, CloseReason::TooSlow);
+        }
+    }
+
+    /// The resume token of a session; none if it can't have one.
+    pub(super) fn seal(&self, session: SessionSnapshot) -> Option<String> {
+        self.shared.sealer.seal(&Sealed {
+            session,
+            identity_ends_ms: None,
+        })
     }
 
     /// Seconds since the server's start.

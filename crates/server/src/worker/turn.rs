@@ -1,18 +1,19 @@
-//! A turn: the engine is told something, then what it decides is carried out.
+//! A turn of the event loop: the engine is told something, then what it decides is carried out.
 
 use std::{cell::RefMut, rc::Rc, sync::Arc};
 
-use offhook_engine::{BrokerEvent, Engine, Now};
-use tokio::{
-    sync::Notify,
-    task::{spawn_local, yield_now},
-};
+use offhook_engine::{BrokerEvent, Delivery, Engine, Notice, Now, Reply};
+use tokio::task::{spawn_local, yield_now};
 
 use super::{State, Worker, now, refilling::refill};
 
 /// Events taken from the mailbox before others have a turn. 256: what they make for one connection
 /// leaves in one write, and a connection that publishes waits some milliseconds at most.
 const EVENTS: usize = 256;
+
+/// Outboxes that broadcasts are put into before others have a turn. 256: each is a write, so that this
+/// takes about a millisecond, whatever the size of the audience.
+const DELIVERIES: usize = 256;
 
 impl Worker {
     /// Tells the engine something, and carries out what it decides.
@@ -23,49 +24,68 @@ impl Worker {
         told
     }
 
-    /// Takes answers and news of the broker, whenever the bell rings.
-    pub(super) async fn take_mail(self: Rc<Self>, mail: Arc<Notify>) {
+    /// Takes what the broker has for this worker, whenever the mailbox wakes this task, and puts
+    /// broadcasts into outboxes.
+    pub(super) async fn take_mail(self: Rc<Self>) {
         loop {
-            mail.notified().await;
+            self.mail.notified().await;
             let mailbox = Arc::clone(&self.state.borrow().mailbox);
             let mut events = mailbox.take().into_iter().peekable();
-            while events.peek().is_some() {
-                self.take_events(events.by_ref().take(EVENTS));
+            loop {
+                self.take_events(&mut events);
+                while self.walk() {
+                    yield_now().await;
+                }
+                if events.peek().is_none() {
+                    break;
+                }
                 yield_now().await;
             }
         }
     }
 
-    fn take_events(self: &Rc<Self>, events: impl Iterator<Item = BrokerEvent>) {
+    /// Takes events until there is enough to put.
+    pub(super) fn take_events(self: &Rc<Self>, events: &mut impl Iterator<Item = BrokerEvent>) {
         let now = now();
         let mut state = self.state.borrow_mut();
-        for event in events {
+        for event in events.take(EVENTS) {
             state.engine.handle_broker(event, now);
             self.deliver(&mut state);
+            if state.outboxes.holds_much() {
+                break;
+            }
         }
         self.carry_out(state);
     }
 
-    /// To be called after the engine was told something: what it decides is written, asked of the
-    /// broker, and looked after.
+    /// Puts broadcasts into some outboxes. Returns whether some are left.
+    pub(super) fn walk(self: &Rc<Self>) -> bool {
+        let mut state = self.state.borrow_mut();
+        let more = state.outboxes.walk(DELIVERIES);
+        // Connections that are full now are reported, which may make more to deliver.
+        self.carry_out(state);
+        more
+    }
+
+    /// Carries out what the engine decided: delivers, asks the broker, and starts refills. To be called
+    /// after the engine was told something.
     pub(super) fn carry_out(self: &Rc<Self>, mut state: RefMut<'_, State>) {
         self.deliver(&mut state);
-        // Who is full then is told so, which may make something more to deliver.
-        while state.outboxes.end_turn() {
-            self.deliver(&mut state);
-        }
         while let Some(request) = state.engine.poll_broker_request() {
             self.shared.broker.submit(state.id, request);
         }
         let State {
             engine, outboxes, ..
         } = &mut *state;
-        for connection in outboxes.take_thirsty() {
+        for connection in outboxes.take_wants_refill() {
             if engine.wants_writable(connection)
-                && let Some(sender) = outboxes.begin_refill(connection)
+                && let Some(outlet) = outboxes.begin_refill(connection)
             {
-                spawn_local(refill(Rc::clone(self), connection, sender));
+                spawn_local(refill(Rc::clone(self), connection, outlet));
             }
+        }
+        if outboxes.holds_any() {
+            self.mail.notify_one();
         }
     }
 
@@ -81,7 +101,35 @@ impl Worker {
             let Some(delivery) = engine.poll_delivery() else {
                 break;
             };
-            outboxes.put(delivery, &self.refused);
+            match delivery {
+                Delivery::Connection { connection, notice } if ends_subscription(&notice) => {
+                    // Ahead of the notice: whoever has that does not come back with a token that
+                    // still has the subscription.
+                    let now_s = self.seconds();
+                    outboxes.seal(connection, now_s, || {
+                        self.seal(engine.snapshot(connection, now())?)
+                    });
+                    let delivery = Delivery::Connection { connection, notice };
+                    outboxes.put(delivery, &self.refused);
+                }
+                delivery => outboxes.put(delivery, &self.refused),
+            }
         }
+    }
+}
+
+fn ends_subscription(notice: &Notice) -> bool {
+    match notice {
+        Notice::Reply { reply, .. } => matches!(reply, Reply::Unsubscribed { .. }),
+        Notice::Unsubscribed { .. } => true,
+        Notice::Gap { .. }
+        | Notice::ChannelGap { .. }
+        | Notice::Own { .. }
+        | Notice::Told { .. }
+        | Notice::Restored
+        | Notice::CatchingUp { .. }
+        | Notice::Live { .. }
+        | Notice::Reconnect { .. }
+        | Notice::Close { .. } => false,
     }
 }

@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use offhook::{Connect, protocol::CloseCode};
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 
 use crate::{
     caller::Caller,
-    hall::{Hall, config, with_connections},
+    hall::{Hall, NEVER, config, with_connections},
 };
 
 #[tokio::test]
@@ -318,6 +322,44 @@ async fn handshakes_that_lead_nowhere_are_told_where_to_go() {
 
     let own = hall.number().origin(format!("http://{}", hall.address()));
     Caller::new(own.open().await.unwrap()).connect().await;
+}
+
+/// A page of `evil.example` whose name leads to this server's address.
+#[tokio::test]
+async fn a_name_that_is_not_the_server_s_own_is_refused_though_page_and_host_agree() {
+    let mut known = config();
+    known.hosts = vec!["chat.example".to_owned()];
+    let hall = Hall::open(known).await;
+    let port = hall.address().port();
+    for (name, status) in [
+        ("evil.example", 421),
+        ("localhost.evil.example", 421),
+        ("chat.example", 101),
+        ("localhost", 101),
+        ("127.0.0.1", 101),
+    ] {
+        let own = format!("Host: {name}:{port}\r\nOrigin: http://{name}:{port}\r\n");
+        let head = String::from_utf8(hall.handshake()).unwrap();
+        let head = head.replace("Host: server\r\n", &own);
+        let mut stream = TcpStream::connect(hall.address()).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 4096];
+        let count = timeout(NEVER, stream.read(&mut answer))
+            .await
+            .unwrap()
+            .unwrap();
+        let answer = String::from_utf8_lossy(&answer[..count]);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{name}: {answer}"
+        );
+        if status == 421 {
+            assert!(
+                answer.contains(name) && answer.contains("`hosts`"),
+                "{answer}"
+            );
+        }
+    }
 }
 
 #[tokio::test]

@@ -14,6 +14,8 @@ pub(crate) struct Caller {
     pub(crate) session: String,
     /// How many tokens came unasked.
     pub(crate) fresh_tokens: usize,
+    /// Whether the server said that everything is restored.
+    pub(crate) restored: bool,
     next_id: u64,
 }
 
@@ -24,19 +26,22 @@ impl Caller {
             resume: String::new(),
             session: String::new(),
             fresh_tokens: 0,
+            restored: false,
             next_id: 100,
         }
     }
 
     pub(crate) async fn connect(&mut self) {
-        let welcome = self.ask(json!({"type": "connect"})).await;
+        let welcome = self.ask(json!({"type": "connect", "lineage": true})).await;
         assert_eq!(welcome["type"], "welcome", "{welcome}");
         self.welcomed(&welcome);
     }
 
     /// Goes on with a session, and gives the answer.
     pub(crate) async fn resume(&mut self, token: &str, positions: Value) -> Value {
-        let connect = json!({"type": "connect", "resume": token, "positions": positions});
+        let connect = json!({
+            "type": "connect", "resume": token, "positions": positions, "lineage": true
+        });
         let answer = self.ask(connect).await;
         if answer["type"] == "welcome" {
             self.welcomed(&answer);
@@ -61,7 +66,7 @@ impl Caller {
         self.next_id
     }
 
-    /// The next message that is no token; tokens are kept.
+    /// The next message that is neither a token nor `restored`; both are kept.
     pub(crate) async fn hear(&mut self) -> Value {
         serde_json::from_str(&self.hear_text().await).unwrap()
     }
@@ -75,6 +80,10 @@ impl Caller {
                 panic!("no text: {message:?}, {:?}", self.socket.closed());
             };
             let message: Value = serde_json::from_str(&text).unwrap();
+            if message["type"] == "restored" {
+                self.restored = true;
+                continue;
+            }
             if message["type"] != "token" {
                 return text.into_string();
             }
@@ -127,6 +136,10 @@ impl Caller {
             let received = timeout(NEVER, self.socket.recv()).await;
             let message = received.expect("a token comes").unwrap().unwrap();
             let message: Value = serde_json::from_str(message.as_text().unwrap()).unwrap();
+            if message["type"] == "restored" {
+                self.restored = true;
+                continue;
+            }
             assert_eq!(message["type"], "token", "{message}");
             self.resume = message["resume"].as_str().unwrap().to_owned();
             self.fresh_tokens += 1;

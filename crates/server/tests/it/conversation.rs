@@ -15,7 +15,7 @@ async fn who_connects_is_welcomed_with_a_session_and_a_token() {
     let welcome = caller.hear_a("welcome").await;
     assert_eq!(welcome["id"], 1);
     assert_eq!(welcome["session"].as_str().unwrap().len(), 32);
-    assert!(welcome["resume"].as_str().unwrap().starts_with("v1."));
+    assert!(welcome["resume"].as_str().unwrap().starts_with("v2."));
     assert_eq!(welcome.get("user"), None, "a stranger has no name");
     let (_, health) = hall.health().await;
     assert_eq!(health["connections"], 1);
@@ -209,7 +209,35 @@ async fn a_consumer_goes_on_where_it_acknowledged() {
     let ack =
         json!({"type": "ack", "channel": "chat", "consumer": "billing", "position": position});
     assert_eq!(caller.ask(ack).await["position"], position);
-    assert_eq!(hall.caller().await.ask(ask).await["position"], position);
+    let token = caller.resume.clone();
+    caller.cut();
+    let mut back = hall.dial().await;
+    back.resume(&token, json!({})).await;
+    assert_eq!(back.ask(ask.clone()).await["position"], position);
+    // Issue 10, point 14: one stranger stopped everybody's "billing".
+    let acked = hall.caller().await.ask(ask).await;
+    assert_eq!(acked.get("position"), None, "a stranger's is its own");
+}
+
+/// Issue 10, point 15: the second message vanished, acknowledged.
+#[tokio::test]
+async fn two_anonymous_clients_with_the_same_key_publish_two_messages() {
+    let hall = Hall::open(config()).await;
+    let (mut ann, mut ben) = (hall.caller().await, hall.caller().await);
+    let publish = json!({"type": "publish", "channel": "chat", "data": 1, "key": "a1"});
+    let first = ann.ask(publish.clone()).await;
+    let second = ben.ask(publish.clone()).await;
+    assert_ne!(first["position"], second["position"]);
+    assert_eq!(second.get("duplicate"), None);
+    let token = ann.resume.clone();
+    ann.cut();
+    let mut back = hall.dial().await;
+    back.resume(&token, json!({})).await;
+    let again = back.ask(publish).await;
+    assert_eq!(
+        (&again["position"], &again["duplicate"]),
+        (&first["position"], &json!(true))
+    );
 }
 
 #[tokio::test]

@@ -4,8 +4,9 @@
 use std::{fs, path::Path, process::Command};
 
 use serde_json::json;
+use tokio::time::timeout;
 
-use crate::hall::{Hall, on_disk};
+use crate::hall::{Hall, NEVER, on_disk};
 
 /// A file system of so many megabytes, gone with the value.
 struct SmallDisk(tempfile::TempDir);
@@ -87,13 +88,18 @@ async fn a_full_disk_is_told_to_publishers_and_to_health_and_subscribers_stay() 
 
     // Room again: it goes on by itself, without a restart.
     fs::remove_file(&ballast).unwrap();
-    loop {
-        let answer = publisher.ask(publish.clone()).await;
-        if answer["type"] == "published" {
-            break;
+    let published = async {
+        loop {
+            let answer = publisher.ask(publish.clone()).await;
+            if answer["type"] == "published" {
+                break;
+            }
+            assert_eq!(answer["retry"], "later", "{answer}");
         }
-        assert_eq!(answer["retry"], "later", "{answer}");
-    }
+    };
+    timeout(NEVER, published)
+        .await
+        .expect("it can publish again");
     // Nothing acknowledged is missing in between: a refused one has no position.
     let next = subscriber.hear_a("message").await;
     let offset = next["position"]
@@ -103,7 +109,8 @@ async fn a_full_disk_is_told_to_publishers_and_to_health_and_subscribers_stay() 
         .nth(1)
         .unwrap();
     assert_eq!(offset, (acknowledged + 1).to_string());
-    while hall.health().await.0 != 200 {}
+    let good = async { while hall.health().await.0 != 200 {} };
+    timeout(NEVER, good).await.expect("the log is good again");
     // Who does not read would be waited for.
     drop((publisher, subscriber));
     hall.close().await;

@@ -1,12 +1,19 @@
 //! A running server, and plain HTTP with it.
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
+use std::{
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::Path,
+    sync::mpsc::{RecvTimeoutError, Sender, channel},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
 
 use offhook::Connect;
 use offhook_engine::{Access, ChannelRules, History, Limits};
 use offhook_server::{
-    Config, Running, Server,
-    config::{ChannelRule, Connections},
+    Config, Running, Server, Sessions,
+    config::{ChannelRule, Connections, ResumeKey},
 };
 use serde_json::Value;
 use tokio::{
@@ -20,9 +27,41 @@ use crate::caller::Caller;
 /// Longer than anything takes: what does not come within it never comes.
 pub(crate) const NEVER: Duration = Duration::from_secs(60);
 
+/// Ends the whole run with the name of a test that takes longer than anything should: a test that
+/// hangs says nothing otherwise.
+const WATCHDOG: Duration = Duration::from_secs(300);
+
 /// A server for one test.
 pub(crate) struct Hall {
     running: Running,
+    _watchdog: Watchdog,
+}
+
+/// Watches the test on whose thread it was made.
+struct Watchdog(Option<(Sender<()>, JoinHandle<()>)>);
+
+impl Watchdog {
+    fn new() -> Self {
+        // The test harness names threads after their tests.
+        let test = thread::current().name().unwrap_or("a test").to_owned();
+        let (alive, ended) = channel();
+        let watch = move || {
+            if ended.recv_timeout(WATCHDOG) == Err(RecvTimeoutError::Timeout) {
+                println!("{test} has not ended after {WATCHDOG:?}");
+                std::process::abort();
+            }
+        };
+        Self(Some((alive, thread::spawn(watch))))
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        if let Some((alive, watching)) = self.0.take() {
+            drop(alive);
+            watching.join().unwrap();
+        }
+    }
 }
 
 /// One worker, in memory, rules of every kind, no speed limit that a test would meet by accident.
@@ -88,12 +127,21 @@ pub(crate) fn with_connections(change: impl FnOnce(&mut Connections)) -> Config 
 
 impl Hall {
     pub(crate) async fn open(config: Config) -> Self {
+        let _watchdog = Watchdog::new();
         let running = Server::start(config).await.unwrap();
-        Self { running }
+        Self { running, _watchdog }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.running.addresses()[0]
+    }
+
+    pub(crate) fn set_resume_keys(&self, keys: &[ResumeKey]) {
+        self.running.set_resume_keys(keys);
+    }
+
+    pub(crate) fn sessions(&self) -> &Sessions {
+        self.running.sessions()
     }
 
     pub(crate) async fn close(self) {

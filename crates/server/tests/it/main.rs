@@ -15,6 +15,7 @@ mod http;
 mod logged;
 mod receipts;
 mod resuming;
+mod sessions;
 mod slow_connection;
 mod starting;
 mod stopping;

@@ -1,4 +1,4 @@
-//! The report in words.
+//! The report as text for people.
 
 use std::fmt::Write as _;
 
@@ -28,6 +28,15 @@ impl Report {
             "generator", self.threads
         );
         text.push_str(&self.faults.text(self.deliveries.is_some()));
+        for reached in &self.thresholds {
+            let style = if reached.ok { DIM } else { WRONG };
+            let word = if reached.ok { "reached" } else { "missed" };
+            let _ = writeln!(
+                text,
+                "  {style}{:<12}{word}: {reached}{style:#}",
+                "threshold"
+            );
+        }
         for warning in &self.warnings {
             let _ = writeln!(text, "\n{BOLD}note{BOLD:#}: {warning}");
         }
@@ -35,11 +44,13 @@ impl Report {
     }
 
     fn headline(&self) -> String {
+        format!("{BOLD}{}{BOLD:#}  {}", shown(&self.url), self.load())
+    }
+
+    /// What the server was loaded with.
+    pub(super) fn load(&self) -> String {
         let Self {
-            url,
-            connections,
-            bytes,
-            ..
+            connections, bytes, ..
         } = self;
         let schedule = match (self.in_flight, self.rate) {
             (Some(in_flight), _) => format!("closed loop, {in_flight} under way each"),
@@ -53,10 +64,7 @@ impl Report {
             _ => format!("{connections} connections"),
         };
         let seconds = self.seconds;
-        format!(
-            "{BOLD}{}{BOLD:#}  {connections}, {bytes} B, {schedule}, {seconds} s",
-            shown(url)
-        )
+        format!("{connections}, {bytes} B, {schedule}, {seconds} s")
     }
 
     fn part(&self, name: &str, part: &Part) -> String {
@@ -137,7 +145,7 @@ impl Faults {
             );
             tell("twice", self.twice, "");
             tell("misordered", self.out_of_order, "");
-            tell("gaps", self.gaps_told, "   told by the server");
+            tell("gaps", self.gaps_told, "   announced by the server");
         }
         text
     }

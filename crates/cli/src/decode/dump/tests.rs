@@ -79,3 +79,10 @@ fn raw_bytes_are_told_from_a_dump() {
     assert!(!is_likely(b"GET / HTTP/1.1\r\n\r\n"));
     assert!(!is_likely(b""));
 }
+
+#[test]
+fn a_text_column_with_a_colon_in_it_is_no_offset() {
+    let line = "00000000  48 6f 73 74 3a 20 31 32  37 2e 30 2e 30 2e 31 3a  Host: 12 7.0.0.1:\n";
+    let runs = read(line.as_bytes()).expect("a dump");
+    assert_eq!(runs[0].bytes, b"Host: 127.0.0.1:");
+}

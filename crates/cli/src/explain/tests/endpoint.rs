@@ -88,11 +88,11 @@ proptest! {
     #[test]
     fn everything_that_can_be_read_can_be_shown(bytes in vec(any::<u8>(), 0..200)) {
         for piece in pieces(Side::of(&bytes), &[&bytes]) {
-            for page in [page::text(&piece, page::Amount::Some), line::text(&piece), json::text(&piece)] {
+            for page in [page::text(&piece, page::Amount::Some, Place::default()), line::text(&piece), json::text(&piece, Place::default())] {
                 let is_plain = |c: char| !c.is_control() || c == '\n' || c == '\u{1b}';
                 prop_assert!(page.ends_with('\n') && page.chars().all(is_plain), "{page:?}");
             }
-            let json = json::text(&piece);
+            let json = json::text(&piece, Place::default());
             prop_assert!(serde_json::from_str::<serde_json::Value>(&json).is_ok());
         }
     }

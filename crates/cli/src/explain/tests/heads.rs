@@ -90,3 +90,24 @@ fn frames_may_come_in_the_same_segment_as_the_head() {
     }
     assert_eq!(frame(&whole[1]).payload, b"Hello");
 }
+
+#[test]
+fn a_head_that_comes_byte_by_byte_is_read_as_one_that_comes_at_once() {
+    let whole = pieces(Side::Client, &[REQUEST.as_bytes()]);
+    let bytes: Vec<&[u8]> = REQUEST.as_bytes().chunks(1).collect();
+    assert_eq!(pieces(Side::Client, &bytes), whole);
+    assert_eq!(whole.len(), 1);
+}
+
+#[test]
+fn an_answer_without_the_fields_that_switch_protocols_is_told() {
+    let answer = response("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    let answer = answer.replace("Connection: Upgrade\r\n", "Connection: close\r\n");
+    let pieces = pieces(Side::Server, &[answer.as_bytes()]);
+    let rules: Vec<&str> = head(&pieces[0])
+        .broken
+        .iter()
+        .map(|broken| broken.rule.as_str())
+        .collect();
+    assert_eq!(rules, ["the answer's connection field says upgrade"]);
+}

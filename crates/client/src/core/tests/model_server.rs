@@ -162,6 +162,11 @@ impl ModelServer {
         match decode(&text).expect("a client says what a server understands") {
             Request::Connect(connect) => self.connect(connect),
             Request::Command { id, command } => self.command(id, command),
+            Request::SubscribeAll(all) => {
+                for (id, command) in all.commands() {
+                    self.command(id, command);
+                }
+            }
         }
     }
 
@@ -178,8 +183,9 @@ impl ModelServer {
             let Some(mut positions) = self.seals.get(&seal).cloned() else {
                 return self.refuse(connect.id, "bad_token", "never");
             };
-            for (channel, position) in connect.positions {
-                if let Some(sealed) = positions.get_mut(channel.as_str()) {
+            for (subscription, position) in connect.positions {
+                let channel = subscription.to_string();
+                if let Some(sealed) = positions.get_mut(channel.trim_start_matches("channel ")) {
                     *sealed = position;
                 }
             }

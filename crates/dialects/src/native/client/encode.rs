@@ -7,9 +7,10 @@ use offhook_engine::{
 };
 
 use super::super::{
-    decode::{Connect, Request},
-    object::Object,
+    decode::{Request, SubscribeAll},
+    object::{Object, json},
 };
+use crate::Connect;
 
 /// Writes what [`decode`](super::super::decode) reads.
 #[must_use]
@@ -17,6 +18,7 @@ pub fn encode_request(request: &Request) -> String {
     match request {
         Request::Connect(connect) => encode_connect(connect),
         Request::Command { id, command } => encode_command(*id, command),
+        Request::SubscribeAll(all) => encode_subscribe_all(all),
     }
 }
 
@@ -31,14 +33,48 @@ fn encode_connect(connect: &Connect) -> String {
     if !connect.info.is_empty() {
         object = object.raw("info", String::from_utf8_lossy(&connect.info));
     }
-    if connect.positions.is_empty() {
-        return object.end();
+    if connect.lineage {
+        object = object.raw("lineage", true);
     }
-    let positions = connect.positions.iter();
-    let positions = positions.fold(Object::part(), |object, (channel, position)| {
-        object.foreign(channel.as_str(), &position.to_string())
+    let (mut channels, mut numbers) = (Vec::new(), Vec::new());
+    for (subscription, position) in &connect.positions {
+        match subscription {
+            SubscriptionKey::Id(id) => numbers.push((id.0.to_string(), *position)),
+            SubscriptionKey::Target(target) => {
+                channels.push((target.as_str().to_owned(), *position));
+            }
+        }
+    }
+    let object = positions(object, "positions", channels);
+    positions(object, "subscription_positions", numbers).end()
+}
+
+fn encode_subscribe_all(all: &SubscribeAll) -> String {
+    let names = all.channels.iter().map(|(name, _)| json(name.as_str()));
+    let object = Object::new("subscribe")
+        .raw("id", all.id.0)
+        .list("channels", names);
+    let mut object = object.raw("since", since_json(all.since));
+    if all.presence {
+        object = object.raw("presence", true);
+    }
+    let own = all.channels.iter().filter_map(|(name, position)| {
+        let position = (*position)?;
+        Some((name.as_str().to_owned(), position))
     });
-    object.raw("positions", positions.end()).end()
+    positions(object, "positions", own.collect()).end()
+}
+
+/// Positions by name; nothing where there are none.
+fn positions(object: Object, field: &str, positions: Vec<(String, Position)>) -> Object {
+    if positions.is_empty() {
+        return object;
+    }
+    let all = positions.into_iter();
+    let all = all.fold(Object::part(), |object, (name, position)| {
+        object.foreign(&name, &position.to_string())
+    });
+    object.raw(field, all.end())
 }
 
 fn encode_command(id: CommandId, command: &Command) -> String {

@@ -51,10 +51,60 @@ fn one_address_has_so_many_and_others_have_theirs() {
 fn handshakes_come_in_a_burst_and_then_at_their_rate() {
     let start = Instant::now();
     let admission = Admission::new(&limits(100, None), start);
-    let at = |ms| admission.handshake(start + Duration::from_millis(ms));
+    let at = |ms| admission.handshake(HERE, start + Duration::from_millis(ms));
     assert_eq!([at(0), at(0), at(0), at(0)], [true, true, true, false]);
     assert_eq!([at(99), at(100), at(100)], [false, true, false]);
     // Never more than the burst, however long it was quiet.
     let after: Vec<_> = (0..4).map(|_| at(60_000)).collect();
     assert_eq!(after, [true, true, true, false]);
+}
+
+/// Issue 10, point 20: an honest client got in 4 times of 20.
+#[test]
+fn an_address_that_uses_up_all_handshakes_keeps_nobody_else_out() {
+    let start = Instant::now();
+    let limits = Connections {
+        handshakes_per_second: 100,
+        handshake_burst: 100,
+        ..Connections::default()
+    };
+    let admission = Admission::new(&limits, start);
+    let mut flood = 0;
+    for ms in 0..20_000 {
+        let now = start + Duration::from_millis(ms);
+        for _ in 0..10 {
+            flood += u32::from(admission.handshake(HERE, now));
+        }
+        if ms % 1000 == 999 {
+            assert!(admission.handshake(THERE, now), "{ms} ms");
+        }
+    }
+    // The burst, 20 s of the rate, and at most once a second a share of the reserve.
+    assert!((2_000..2_700).contains(&flood), "{flood}");
+}
+
+#[test]
+fn one_customer_of_ipv6_is_one_address_whatever_addresses_they_make() {
+    let start = Instant::now();
+    let admission = Admission::new(&limits(100, None), start);
+    let of = |n: u16| IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 0, 0, 0, n));
+    let got = (0..100)
+        .filter(|n| admission.handshake(of(*n), start))
+        .count();
+    assert_eq!(got, 3, "the burst, and no newcomer's share for each");
+    assert!(admission.handshake(THERE, start));
+}
+
+#[test]
+fn the_more_were_refused_the_longer_they_spread_to_come_back() {
+    let start = Instant::now();
+    let admission = Admission::new(&limits(100, None), start);
+    assert_eq!(admission.come_back(start), (2, 7));
+    for _ in 0..203 {
+        admission.handshake(HERE, start);
+    }
+    // 200 were refused, and ten come in a second.
+    assert_eq!(admission.come_back(start), (2, 40));
+    let later = start + Duration::from_secs(5);
+    assert_eq!(admission.come_back(later), (2, 7));
 }

@@ -1,0 +1,120 @@
+// Requests to the server beside channels' streams: state, presence, calls, and what it says unasked.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { at, lose, openClient, record, welcome } from './conversation.js';
+import { settled } from './simulated.js';
+
+test('a channel’s state is read once', async () => {
+  const { client, world } = await openClient();
+  const answer = client.readState('prices', { limit: 2 });
+  await settled();
+  const { id, ...asked } = world.socket.takeOne('state');
+  assert.deepEqual(asked, { type: 'state', channel: 'prices', limit: 2 });
+  await world.socket.says({ type: 'state', id, channel: 'prices', head: at(9), messages: [{ position: at(2), base64: 'AQ==', time: 1 }], more: true });
+  assert.deepEqual(await answer, { head: at(9), more: true, messages: [{ position: at(2), data: Uint8Array.of(1), time: 1 }] });
+});
+
+test('a call gives the result, as JSON or bytes', async () => {
+  const { client, world } = await openClient();
+  const json = client.call('orders.cancel', { order: 7 }, { deadline: 5_000 });
+  const bytes = client.call('thumbnail', Uint8Array.of(1));
+  await settled();
+  const [first, second] = world.socket.take();
+  assert.deepEqual(first, { type: 'call', id: first.id, method: 'orders.cancel', data: { order: 7 }, deadline_ms: 5_000 });
+  assert.deepEqual([second.base64, second.deadline_ms], ['AQ==', undefined]);
+  await world.socket.says({ type: 'result', id: second.id, base64: 'Ag==' });
+  await world.socket.says({ type: 'result', id: first.id, data: { cancelled: true } });
+  assert.deepEqual([await json, await bytes], [{ cancelled: true }, Uint8Array.of(2)]);
+});
+
+test('a call is refused with the backend’s code, and given up after its deadline', async () => {
+  const { client, world } = await openClient();
+  const refused = client.call('orders.cancel');
+  await settled();
+  const { id, data } = world.socket.takeOne('call');
+  assert.equal(data, null);
+  await world.socket.says({ type: 'error', id, code: 'forbidden', message: 'no', retry: 'never' });
+  await assert.rejects(refused, { code: 'forbidden' });
+  for (const [options, ms] of [[undefined, 10_000], [{ deadline: 3_000 }, 3_000]]) {
+    const late = client.call('orders.cancel', 1, options);
+    const rejected = assert.rejects(late, { code: 'timed_out', retry: 'later', message: 'no answer to call in time' });
+    await settled();
+    await world.pass(ms - 1);
+    assert.ok(await Promise.race([late.catch(() => false), Promise.resolve(true)]), 'not before');
+    await world.pass(1);
+    await rejected;
+  }
+});
+
+test('a call is not made again on another connection', async () => {
+  const { client, world } = await openClient();
+  const lost = client.call('orders.cancel');
+  await settled();
+  world.socket.takeOne('call');
+  const rejected = assert.rejects(lost, { code: 'offline', retry: 'later' });
+  await lose(world);
+  await rejected;
+  await welcome(world);
+  assert.deepEqual(world.socket.take(), []);
+});
+
+test('a call that is made without a connection waits for one within its deadline', async () => {
+  const { client, world } = await openClient();
+  await world.socket.ends();
+  const answer = client.call('orders.cancel');
+  await world.pass(1_000);
+  await welcome(world);
+  const { id } = world.socket.takeOne('call');
+  await world.socket.says({ type: 'result', id, data: 1 });
+  assert.equal(await answer, 1);
+});
+
+test('what members see can be changed, and the next connection says the same', async () => {
+  const { client, world } = await openClient({ info: { name: 'Ann' } });
+  const changed = client.setInfo({ name: 'Ann', away: true });
+  await settled();
+  const { id, info } = world.socket.takeOne('presence_update');
+  assert.deepEqual(info, { name: 'Ann', away: true });
+  await world.socket.says({ type: 'presence_updated', id });
+  assert.equal(await changed, undefined);
+  await lose(world);
+  assert.deepEqual((await welcome(world)).info, { name: 'Ann', away: true });
+});
+
+test('a member’s new info reaches those who watch', async () => {
+  const { client, world } = await openClient();
+  const room = client.subscribe('chat', { presence: true });
+  const updates = [];
+  room.on('update', ({ info }) => updates.push(info));
+  record(room);
+  const { id } = world.socket.takeOne('subscribe');
+  await world.socket.says({ type: 'subscribed', id, channel: 'chat', position: at(7), live: true });
+  await world.socket.says({ type: 'update', channel: 'chat', session: 's2', info: { away: true } });
+  assert.deepEqual(updates, [{ away: true }]);
+});
+
+test('what the backend says to this session alone is an event of the client', async () => {
+  const { client, world } = await openClient();
+  const told = [];
+  client.on('tell', (data) => told.push(data));
+  await world.socket.says({ type: 'tell', data: { text: 'your order has shipped' } });
+  await world.socket.says({ type: 'tell', base64: 'AQ==' });
+  assert.deepEqual(told, [{ text: 'your order has shipped' }, Uint8Array.of(1)]);
+});
+
+test('no more than 256 requests are unanswered', async () => {
+  const { client } = await openClient();
+  for (let count = 0; count < 256; count += 1) client.presence('chat').catch(() => {});
+  await assert.rejects(client.presence('chat'), { code: 'queue_full', retry: 'later' });
+});
+
+test('closing rejects what has no answer', async () => {
+  const { client } = await openClient();
+  const open = client.presence('chat');
+  await settled();
+  client.close();
+  await assert.rejects(open, { code: 'closed' });
+  await assert.rejects(client.presence('chat'), { code: 'closed' });
+});

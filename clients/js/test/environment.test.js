@@ -1,0 +1,117 @@
+// The real environment: what it takes of the page or process around it.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { connect } from '../src/index.js';
+import { ownEnvironment } from '../src/environment.js';
+
+/** Puts things into the global object until the test is over. */
+function pretend(t, globals) {
+  for (const [name, value] of Object.entries(globals)) {
+    const before = Object.getOwnPropertyDescriptor(globalThis, name);
+    Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
+    t.after(() => (before ? Object.defineProperty(globalThis, name, before) : delete globalThis[name]));
+  }
+}
+
+function page(t) {
+  const [own, document] = [new EventTarget(), new EventTarget()];
+  document.visibilityState = 'visible';
+  pretend(t, { document, addEventListener: own.addEventListener.bind(own) });
+  return { own, document };
+}
+
+function watched(environment) {
+  const seen = [];
+  const watcher = Object.fromEntries(['online', 'offline', 'shown', 'hidden', 'leaving'].map((name) => [name, () => seen.push(name)]));
+  return { seen, stop: environment.watch(watcher) };
+}
+
+class Socket {
+  constructor(...given) {
+    this.given = given;
+  }
+}
+
+test('the focus, the network, and pages that are shown, hidden, frozen and left are noticed, until it is stopped', (t) => {
+  const { own, document } = page(t);
+  const { seen, stop } = watched(ownEnvironment(Socket));
+  for (const type of ['online', 'offline', 'focus', 'pageshow', 'pagehide']) own.dispatchEvent(new Event(type));
+  document.dispatchEvent(new Event('visibilitychange'));
+  document.visibilityState = 'hidden';
+  document.dispatchEvent(new Event('visibilitychange'));
+  document.dispatchEvent(new Event('resume'));
+  const all = ['online', 'offline', 'shown', 'shown', 'leaving', 'shown', 'hidden', 'shown'];
+  assert.deepEqual(seen, all);
+  stop();
+  for (const target of [own, document]) for (const type of ['online', 'focus', 'resume']) target.dispatchEvent(new Event(type));
+  assert.deepEqual(seen, all);
+});
+
+test('a worker has no document, and Node no events: both can be watched', (t) => {
+  const own = new EventTarget();
+  pretend(t, { document: undefined, addEventListener: own.addEventListener.bind(own) });
+  const { seen } = watched(ownEnvironment(Socket));
+  own.dispatchEvent(new Event('online'));
+  assert.deepEqual(seen, ['online']);
+  pretend(t, { addEventListener: undefined });
+  watched(ownEnvironment(Socket)).stop();
+});
+
+test('the network counts as there unless the browser says that it is not', (t) => {
+  const environment = ownEnvironment(Socket);
+  for (const [navigator, isOnline] of [[undefined, true], [{}, true], [{ onLine: true }, true], [{ onLine: false }, false]]) {
+    pretend(t, { navigator });
+    assert.equal(environment.isOnline(), isOnline);
+  }
+});
+
+test('keys are 128 random bits in hexadecimal, also where there is no crypto', (t) => {
+  const { uuid } = ownEnvironment(Socket);
+  const keys = Array.from({ length: 100 }, () => uuid());
+  pretend(t, { crypto: undefined });
+  keys.push(...Array.from({ length: 100 }, () => uuid()));
+  for (const key of keys) assert.match(key, /^[0-9a-f]{32}$/);
+  assert.equal(new Set(keys).size, 200);
+  assert.ok(new Set(keys.join('')).size === 16, 'every digit occurs');
+});
+
+test('keys come from crypto where there is one', (t) => {
+  pretend(t, { crypto: { getRandomValues: (bytes) => bytes.fill(10) } });
+  assert.equal(ownEnvironment(Socket).uuid(), '0a'.repeat(16));
+});
+
+test('sockets are opened with the class that was given, or the environment’s own', (t) => {
+  assert.deepEqual(ownEnvironment(Socket).open('ws://a/', ['b']).given, ['ws://a/', ['b']]);
+  pretend(t, { WebSocket: Socket });
+  assert.ok(ownEnvironment().open('ws://a/') instanceof Socket);
+  pretend(t, { WebSocket: undefined });
+  assert.throws(() => ownEnvironment(), { name: 'TypeError', message: /pass that of the package ws/ });
+  assert.throws(() => connect('ws://a/'), TypeError);
+});
+
+test('timers fire, can be cancelled, and do not overflow', (t) => {
+  const set = [];
+  pretend(t, { setTimeout: (callback, ms) => set.push([callback, ms]), clearTimeout: (timer) => { set[timer - 1] = 'cleared'; } });
+  const environment = ownEnvironment(Socket);
+  const callback = () => {};
+  const cancel = environment.later(callback, 5);
+  environment.later(callback, 2 ** 40);
+  assert.deepEqual(set, [[callback, 5], [callback, 2 ** 31 - 1]]);
+  cancel();
+  assert.equal(set[0], 'cleared');
+});
+
+test('time is that of the clock, which goes on while the machine sleeps, and chance is between 0 and 1', (t) => {
+  t.mock?.method(Date, 'now', () => 42);
+  const { now, random } = ownEnvironment(Socket);
+  if (t.mock) assert.equal(now(), 42);
+  const drawn = Array.from({ length: 100 }, random);
+  assert.ok(drawn.every((value) => value >= 0 && value < 1) && new Set(drawn).size > 1);
+});
+
+test('a refusal is explained by what HTTP says', async (t) => {
+  pretend(t, { fetch: async () => ({ status: 403, headers: new Map([['content-type', 'text/plain']]), text: async () => 'no' }), console: { error: () => {} } });
+  assert.equal(await ownEnvironment(Socket).explain('ws://a/'), 'ws://a/ refused the WebSocket: HTTP 403: no');
+});

@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { explain } from '../src/explain.js';
+
+/** A world whose server answers every request in this way; it records what was asked and logged. */
+function world(status, text = '', { type = 'text/plain; charset=utf-8', statusText = '' } = {}) {
+  const seen = { asked: [], logged: [] };
+  const fetch = async (url, options) => {
+    seen.asked.push([url, options]);
+    return { status, statusText, headers: new Map([['content-type', type]]), text: async () => text };
+  };
+  return { ...seen, fetch, console: { error: (line) => seen.logged.push(line) } };
+}
+
+test('the server’s own words say why, and are logged', async () => {
+  const refused = world(403, 'origin http://localhost:3000 may not connect; add it to `origins`\n');
+  const why = await explain('wss://example.test/ws', refused);
+  assert.equal(why, 'wss://example.test/ws refused the WebSocket: HTTP 403: origin http://localhost:3000 may not connect; add it to `origins`');
+  assert.deepEqual(refused.logged, [why]);
+  assert.deepEqual(refused.asked, [['https://example.test/ws', { credentials: 'omit', cache: 'no-store' }]]);
+});
+
+test('a page in place of words is not quoted, and words are cut off', async () => {
+  const page = await explain('ws://example.test/ws', world(404, '<html>', { type: 'text/html', statusText: 'Not Found' }));
+  assert.equal(page, 'ws://example.test/ws refused the WebSocket: HTTP 404: Not Found');
+  const long = await explain('ws://a/', world(400, 'x'.repeat(5_000)));
+  assert.equal(long.length, 'ws://a/ refused the WebSocket: HTTP 400: '.length + 500);
+});
+
+test('an answer without a type of content is not quoted', async () => {
+  const bare = { ...world(403), fetch: async () => ({ status: 403, statusText: 'Forbidden', headers: new Map() }) };
+  assert.match(await explain('ws://a/', bare), /HTTP 403: Forbidden$/);
+});
+
+for (const status of [200, 304, 399, 426, 429, 503]) {
+  test(`${status} explains nothing`, async () => {
+    const seen = world(status, 'words');
+    assert.equal(await explain('ws://a/', seen), undefined);
+    assert.deepEqual(seen.logged, []);
+  });
+}

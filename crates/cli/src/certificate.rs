@@ -1,0 +1,241 @@
+//! What an X.509 certificate says about itself: names and times. Nothing here is a judgement about
+//! trust; rustls makes those.
+
+use std::net::IpAddr;
+
+/// The fields of a certificate that people ask about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Certificate {
+    /// The subject's common name, or its organisation.
+    pub(crate) subject: String,
+    /// The issuer's.
+    pub(crate) issuer: String,
+    /// The host names and addresses that it is valid for.
+    pub(crate) names: Vec<String>,
+    /// Seconds since 1970.
+    pub(crate) not_before: i64,
+    /// Seconds since 1970.
+    pub(crate) not_after: i64,
+    /// Whether subject and issuer are the same.
+    pub(crate) is_self_signed: bool,
+}
+
+/// Names in a certificate that are kept. 100: some certificates list thousands.
+const MOST_NAMES: usize = 100;
+
+impl Certificate {
+    /// Reads DER; none where it is not a certificate.
+    pub(crate) fn read(der: &[u8]) -> Option<Self> {
+        let (certificate, _) = Value::of(der, SEQUENCE)?;
+        let (mut fields, _) = Value::of(certificate, SEQUENCE)?;
+        if let Some((_, rest)) = Value::of(fields, VERSION) {
+            fields = rest;
+        }
+        let (_, fields) = Value::of(fields, INTEGER)?;
+        let (_, fields) = Value::of(fields, SEQUENCE)?;
+        let (issuer, fields) = Value::of(fields, SEQUENCE)?;
+        let (validity, fields) = Value::of(fields, SEQUENCE)?;
+        let (subject, fields) = Value::of(fields, SEQUENCE)?;
+        let (_, fields) = Value::of(fields, SEQUENCE)?;
+        let (from, until) = Value::next(validity)?;
+        let (until, _) = Value::next(until)?;
+        Some(Self {
+            subject: name(subject),
+            issuer: name(issuer),
+            names: alternative_names(fields),
+            not_before: time(&from)?,
+            not_after: time(&until)?,
+            is_self_signed: subject == issuer,
+        })
+    }
+
+    /// Whether it is valid at this time, in seconds since 1970.
+    pub(crate) fn is_valid_at(&self, time: i64) -> bool {
+        (self.not_before..=self.not_after).contains(&time)
+    }
+}
+
+/// A value in DER: its tag and its content.
+struct Value<'a> {
+    tag: u8,
+    content: &'a [u8],
+}
+
+const INTEGER: u8 = 0x02;
+const OCTETS: u8 = 0x04;
+const OBJECT: u8 = 0x06;
+const UTC_TIME: u8 = 0x17;
+const LONG_TIME: u8 = 0x18;
+const SEQUENCE: u8 = 0x30;
+const SET: u8 = 0x31;
+const VERSION: u8 = 0xa0;
+const EXTENSIONS: u8 = 0xa3;
+const DNS_NAME: u8 = 0x82;
+const IP_ADDRESS: u8 = 0x87;
+
+impl<'a> Value<'a> {
+    /// The first value of these bytes, and what follows it.
+    fn next(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (tag, rest) = bytes.split_first()?;
+        let (first, rest) = rest.split_first()?;
+        let (length, rest) = match first {
+            0..=0x7f => (usize::from(*first), rest),
+            // More than four bytes of length is no certificate.
+            0x81..=0x84 => {
+                let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+                let length = digits
+                    .iter()
+                    .fold(0_usize, |sum, digit| (sum << 8) | usize::from(*digit));
+                (length, rest)
+            }
+            _ => return None,
+        };
+        let (content, rest) = rest.split_at_checked(length)?;
+        let tag = *tag;
+        Some((Self { tag, content }, rest))
+    }
+
+    /// The content of the first value, if it has this tag, and what follows it.
+    fn of(bytes: &'a [u8], tag: u8) -> Option<(&'a [u8], &'a [u8])> {
+        let (value, rest) = Self::next(bytes)?;
+        (value.tag == tag).then_some((value.content, rest))
+    }
+}
+
+/// The common name, else the organisation, else nothing.
+fn name(mut sets: &[u8]) -> String {
+    const COMMON_NAME: &[u8] = &[0x55, 4, 3];
+    const ORGANISATION: &[u8] = &[0x55, 4, 10];
+    let mut organisation = String::new();
+    while let Some((set, rest)) = Value::of(sets, SET) {
+        sets = rest;
+        let text = Value::of(set, SEQUENCE).and_then(|(pair, _)| {
+            let (object, value) = Value::of(pair, OBJECT)?;
+            let (value, _) = Value::next(value)?;
+            Some((object, String::from_utf8_lossy(value.content).into_owned()))
+        });
+        match text {
+            Some((COMMON_NAME, text)) => return text,
+            Some((ORGANISATION, text)) => organisation = text,
+            _ => {}
+        }
+    }
+    organisation
+}
+
+/// RFC 5280 §4.2.1.6.
+fn alternative_names(mut fields: &[u8]) -> Vec<String> {
+    const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
+    let extensions = loop {
+        let Some((value, rest)) = Value::next(fields) else {
+            return Vec::new();
+        };
+        if value.tag == EXTENSIONS {
+            break value.content;
+        }
+        fields = rest;
+    };
+    let Some((mut extensions, _)) = Value::of(extensions, SEQUENCE) else {
+        return Vec::new();
+    };
+    while let Some((extension, rest)) = Value::of(extensions, SEQUENCE) {
+        extensions = rest;
+        let Some((ALTERNATIVE_NAMES, mut values)) = Value::of(extension, OBJECT) else {
+            continue;
+        };
+        // Before the octets it may say whether the extension is critical.
+        while let Some((value, rest)) = Value::next(values) {
+            if value.tag == OCTETS {
+                return Value::of(value.content, SEQUENCE)
+                    .map(|(names, _)| host_names(names))
+                    .unwrap_or_default();
+            }
+            values = rest;
+        }
+    }
+    Vec::new()
+}
+
+fn host_names(mut values: &[u8]) -> Vec<String> {
+    let mut names = Vec::new();
+    while let Some((value, rest)) = Value::next(values) {
+        values = rest;
+        let address = || -> Option<IpAddr> {
+            let four = <[u8; 4]>::try_from(value.content).map(IpAddr::from);
+            let sixteen = || <[u8; 16]>::try_from(value.content).map(IpAddr::from);
+            four.or_else(|_| sixteen()).ok()
+        };
+        match value.tag {
+            DNS_NAME => names.push(String::from_utf8_lossy(value.content).into_owned()),
+            IP_ADDRESS => names.extend(address().map(|address| address.to_string())),
+            _ => {}
+        }
+        if names.len() >= MOST_NAMES {
+            break;
+        }
+    }
+    names
+}
+
+/// RFC 5280 §4.1.2.5: years before 2050 have two digits.
+fn time(value: &Value<'_>) -> Option<i64> {
+    let text = std::str::from_utf8(value.content).ok()?;
+    let digits = text.strip_suffix('Z')?;
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number = |text: &str| text.parse::<i64>().ok();
+    let (year, rest) = match value.tag {
+        UTC_TIME => {
+            let (year, rest) = digits.split_at_checked(2)?;
+            let year = number(year)?;
+            (if year < 50 { 2000 + year } else { 1900 + year }, rest)
+        }
+        LONG_TIME => {
+            let (year, rest) = digits.split_at_checked(4)?;
+            (number(year)?, rest)
+        }
+        _ => return None,
+    };
+    if rest.len() != 10 {
+        return None;
+    }
+    let part = |at: usize| number(rest.get(at..at + 2)?);
+    let days = days_since_1970(year, part(0)?, part(2)?)?;
+    Some(days * 86_400 + part(4)? * 3_600 + part(6)? * 60 + part(8)?)
+}
+
+/// In the Gregorian calendar, by counting days from the first of March of the year 0.
+fn days_since_1970(year: i64, month: i64, day: i64) -> Option<i64> {
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    Some(era * 146_097 + day_of_era - 719_468)
+}
+
+/// A time as a date, for people.
+pub(crate) fn date(seconds: i64) -> String {
+    let days = seconds.div_euclid(86_400) + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+mod tests;

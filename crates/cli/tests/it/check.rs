@@ -1,0 +1,576 @@
+//! `offhook check` against deployments that are broken, one way each, and against one that is not.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+
+use offhook::protocol::handshake::accept_for_key;
+use serde_json::Value;
+
+use crate::peer::field;
+use crate::program::{Ended, offhook};
+use crate::serve::serving;
+
+/// The findings, as JSON, and how it ended.
+fn check(arguments: &[&str]) -> (Value, Ended) {
+    let ended = offhook(&[&["check", "--json", "--idle", "0s"], arguments].concat()).run();
+    let report = serde_json::from_str(&ended.stdout).unwrap_or(Value::Null);
+    (report, ended)
+}
+
+/// The text and advice of the first finding of this step and level.
+fn found(report: &Value, check: &str, level: &str) -> String {
+    let findings = report["findings"].as_array().expect("findings");
+    let mut fitting = findings
+        .iter()
+        .filter(|finding| finding["check"] == check && finding["level"] == level);
+    let finding = fitting.next();
+    let finding = finding.unwrap_or_else(|| panic!("no {level} of {check}: {report:#}"));
+    let part = |name: &str| finding[name].as_str().unwrap_or_default().to_owned();
+    format!("{}\n{}", part("text"), part("advice"))
+}
+
+#[track_caller]
+fn fails(arguments: &[&str], step: &str, expected: &[&str]) {
+    let (report, ended) = check(arguments);
+    assert_eq!(
+        (ended.code, &report["ok"]),
+        (Some(1), &Value::Bool(false)),
+        "{report:#}"
+    );
+    let text = found(&report, step, "failed");
+    for expected in expected {
+        assert!(text.contains(expected), "{expected:?} in {report:#}");
+    }
+}
+
+/// A server that answers every connection by this, on threads. Gives where it is.
+fn server(answer: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let answer = Arc::new(answer);
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let answer = Arc::clone(&answer);
+            thread::spawn(move || answer(stream));
+        }
+    });
+    address
+}
+
+/// The head of a request; none if the client has gone.
+fn head(stream: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).ok()?;
+        head.extend(byte);
+    }
+    String::from_utf8(head).ok()
+}
+
+/// A server that always answers with this head.
+fn refusing(answer: &'static str) -> String {
+    let address = server(move |mut stream| {
+        if head(&mut stream).is_some() {
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    format!("ws://{address}/")
+}
+
+/// How a server that opens WebSockets misbehaves.
+#[derive(Clone, Copy, Default)]
+struct Habits {
+    /// Header lines besides those that must be.
+    more: &'static str,
+    wrong_accept: bool,
+    no_upgrade: bool,
+    origins: Origins,
+    /// It answers no ping.
+    is_deaf: bool,
+    /// It does not answer a Close.
+    no_close: bool,
+    /// The longest message, and the code with which longer ones are refused.
+    longest: Option<(u64, Option<u16>)>,
+    /// What it says first.
+    says: &'static [u8],
+    /// It ends the connection after this, in the middle of nothing.
+    cut_after: Option<std::time::Duration>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Origins {
+    #[default]
+    Own,
+    Any,
+    None,
+}
+
+fn opening(habits: Habits) -> String {
+    let address = server(move |mut stream| {
+        let _ = open(&mut stream, habits);
+    });
+    format!("ws://{address}/")
+}
+
+/// One connection, frame by frame; ends when either side does.
+fn open(stream: &mut TcpStream, habits: Habits) -> Option<()> {
+    let head = head(stream)?;
+    let origin = field(&head, "Origin").to_owned();
+    let is_own = origin.is_empty() || origin == format!("http://{}", field(&head, "Host"));
+    let is_allowed = match habits.origins {
+        Origins::Own => is_own,
+        Origins::Any => true,
+        Origins::None => origin.is_empty(),
+    };
+    if !is_allowed {
+        stream
+            .write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+            .ok()?;
+        return None;
+    }
+    let key = if habits.wrong_accept {
+        "another key"
+    } else {
+        field(&head, "Sec-WebSocket-Key")
+    };
+    let accept = String::from_utf8_lossy(&accept_for_key(key.as_bytes())).into_owned();
+    let upgrade = if habits.no_upgrade {
+        ""
+    } else {
+        "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+    };
+    let answer = format!(
+        "HTTP/1.1 101 Switching Protocols\r\n{upgrade}Sec-WebSocket-Accept: {accept}\r\n{}\r\n",
+        habits.more
+    );
+    stream.write_all(answer.as_bytes()).ok()?;
+    stream.write_all(habits.says).ok()?;
+    // Without a time it waits as long as it takes.
+    stream.set_read_timeout(habits.cut_after).expect("a time");
+    loop {
+        let mut start = [0; 2];
+        stream.read_exact(&mut start).ok()?;
+        let length = match start[1] & 0x7f {
+            126 => number::<2>(stream)?,
+            127 => number::<8>(stream)?,
+            length => u64::from(length),
+        };
+        stream.read_exact(&mut [0; 4]).ok()?;
+        if let Some((longest, code)) = habits.longest.filter(|(longest, _)| length > *longest) {
+            let _ = longest;
+            let code = code?.to_be_bytes();
+            stream.write_all(&[0x88, 2, code[0], code[1]]).ok()?;
+            return None;
+        }
+        // The check masks with zeros.
+        let mut payload = vec![0; usize::try_from(length).ok()?];
+        stream.read_exact(&mut payload).ok()?;
+        let opcode = match start[0] & 0x0f {
+            9 if habits.is_deaf => continue,
+            9 => 10,
+            8 if habits.no_close => return None,
+            8 => 8,
+            _ => continue,
+        };
+        let mut frame = vec![0x80 | opcode, u8::try_from(payload.len()).ok()?];
+        frame.extend(payload);
+        stream.write_all(&frame).ok()?;
+    }
+}
+
+fn number<const N: usize>(stream: &mut TcpStream) -> Option<u64> {
+    let mut bytes = [0; N];
+    stream.read_exact(&mut bytes).ok()?;
+    Some(
+        bytes
+            .iter()
+            .fold(0, |sum, byte| (sum << 8) | u64::from(*byte)),
+    )
+}
+
+#[test]
+fn a_server_of_ours_works_and_its_limit_is_found() {
+    let (server, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
+    let (report, ended) = check(&[&format!("ws://{address}/ws")]);
+    assert_eq!(
+        (ended.code, &report["ok"]),
+        (Some(0), &Value::Bool(true)),
+        "{report:#}"
+    );
+    found(&report, "handshake", "ok");
+    found(&report, "ping", "ok");
+    found(&report, "close", "ok");
+    assert!(
+        found(&report, "origin", "ok").contains("may connect"),
+        "{report:#}"
+    );
+    assert!(
+        found(&report, "largest", "ok").contains("closed with 1009"),
+        "{report:#}"
+    );
+    let text = offhook(&["check", &format!("ws://{address}/ws"), "--idle", "0s"]).run();
+    assert!(text.stdout.contains("✓ handshake"), "{}", text.stdout);
+    assert!(
+        text.stdout.ends_with("it works: 0 failures, 0 warnings\n"),
+        "{}",
+        text.stdout
+    );
+    drop(server);
+}
+
+#[test]
+fn a_name_that_does_not_exist() {
+    fails(
+        &["ws://nothing.invalid/"],
+        "dns",
+        &["nothing.invalid", "A or AAAA record"],
+    );
+}
+
+#[test]
+fn a_port_on_which_nothing_listens() {
+    fails(
+        &["ws://127.0.0.1:1/"],
+        "tcp",
+        &["connection refused", "is the server running"],
+    );
+}
+
+#[test]
+fn a_proxy_that_does_not_pass_the_upgrade_on() {
+    let url = refusing("HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n");
+    fails(
+        &[&url],
+        "handshake",
+        &["status 426", "proxy_set_header Upgrade"],
+    );
+}
+
+#[test]
+fn a_page_where_the_websocket_should_be() {
+    let url = refusing("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>");
+    fails(&[&url], "handshake", &["status 200", "a page answers"]);
+}
+
+#[test]
+fn a_proxy_without_a_server_behind_it() {
+    let url = refusing("HTTP/1.1 502 Bad Gateway\r\nServer: nginx\r\nContent-Length: 0\r\n\r\n");
+    fails(
+        &[&url],
+        "handshake",
+        &["status 502", "can't reach the server behind it"],
+    );
+}
+
+#[test]
+fn a_path_at_which_nothing_is_served() {
+    let (server, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
+    let url = format!("ws://{address}/wrong");
+    fails(
+        &[&url],
+        "handshake",
+        &["status 404", "the server's is at /ws"],
+    );
+    drop(server);
+}
+
+#[test]
+fn a_server_that_never_answers() {
+    let address = server(|mut stream| while head(&mut stream).is_some() {});
+    let url = format!("ws://{address}/");
+    fails(
+        &[&url, "--timeout", "200ms"],
+        "handshake",
+        &["no answer in 200ms"],
+    );
+}
+
+#[test]
+fn a_server_that_speaks_something_else() {
+    let address = server(|mut stream| {
+        let _ = stream.write_all(b"220 mail.example ESMTP\r\n");
+        while head(&mut stream).is_some() {}
+    });
+    fails(
+        &[&format!("ws://{address}/")],
+        "handshake",
+        &["does not answer in HTTP/1.1"],
+    );
+}
+
+#[test]
+fn an_answer_that_was_made_for_another_key() {
+    let url = opening(Habits {
+        wrong_accept: true,
+        ..Habits::default()
+    });
+    fails(
+        &[&url],
+        "handshake",
+        &["Sec-WebSocket-Accept has to be", "does not know WebSocket"],
+    );
+}
+
+#[test]
+fn an_answer_whose_upgrade_was_taken_off() {
+    let url = opening(Habits {
+        no_upgrade: true,
+        ..Habits::default()
+    });
+    fails(&[&url], "handshake", &["upgrade field says websocket"]);
+}
+
+#[test]
+fn a_subprotocol_that_nobody_offered() {
+    let url = opening(Habits {
+        more: "Sec-WebSocket-Protocol: chat\r\n",
+        ..Habits::default()
+    });
+    fails(
+        &[&url],
+        "subprotocol",
+        &["chose \"chat\"", "only what the client offers"],
+    );
+}
+
+#[test]
+fn an_extension_that_nobody_offered() {
+    let more = "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=99\r\n";
+    let url = opening(Habits {
+        more,
+        ..Habits::default()
+    });
+    fails(&[&url], "compression", &["extension that was not offered"]);
+}
+
+#[test]
+fn ones_own_pages_refused() {
+    let url = opening(Habits {
+        origins: Origins::None,
+        ..Habits::default()
+    });
+    fails(
+        &[&url],
+        "origin",
+        &[
+            "refused with status 403",
+            "proxy_set_header Host $http_host",
+        ],
+    );
+}
+
+#[test]
+fn a_redirect_that_goes_in_circles() {
+    let url = refusing("HTTP/1.1 301 Moved\r\nLocation: /\r\nContent-Length: 0\r\n\r\n");
+    fails(&[&url], "redirect", &["redirects to itself"]);
+}
+
+#[test]
+fn a_redirect_is_followed_and_said_to_be_none_that_browsers_follow() {
+    let good = opening(Habits::default());
+    let address = server(move |mut stream| {
+        if head(&mut stream).is_some() {
+            let answer =
+                format!("HTTP/1.1 302 Found\r\nLocation: {good}\r\nContent-Length: 0\r\n\r\n");
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    let (report, ended) = check(&[&format!("ws://{address}/")]);
+    assert_eq!(ended.code, Some(0), "{report:#}");
+    assert!(found(&report, "redirect", "warning").contains("browsers follow no redirect"));
+    found(&report, "ping", "ok");
+}
+
+#[test]
+fn pings_that_nobody_answers() {
+    let url = opening(Habits {
+        is_deaf: true,
+        ..Habits::default()
+    });
+    fails(
+        &[&url, "--timeout", "200ms"],
+        "ping",
+        &["no pong in 200ms", "RFC 6455 §5.5.2"],
+    );
+}
+
+#[test]
+fn frames_that_break_the_rules() {
+    let url = opening(Habits {
+        says: b"\x81\x81\0\0\0\0a",
+        ..Habits::default()
+    });
+    fails(&[&url], "frames", &["a server masks no frame"]);
+}
+
+#[test]
+fn pages_of_any_site_are_a_warning_that_fails_when_told_so() {
+    let url = opening(Habits {
+        origins: Origins::Any,
+        ..Habits::default()
+    });
+    let (report, ended) = check(&[&url]);
+    assert_eq!(ended.code, Some(0), "{report:#}");
+    assert!(
+        found(&report, "origin", "warning").contains("any site"),
+        "{report:#}"
+    );
+    let (report, ended) = check(&[&url, "--strict"]);
+    assert_eq!(
+        (ended.code, &report["ok"]),
+        (Some(1), &Value::Bool(false)),
+        "{report:#}"
+    );
+}
+
+#[test]
+fn a_close_that_is_not_answered_is_a_warning() {
+    let url = opening(Habits {
+        no_close: true,
+        ..Habits::default()
+    });
+    let (report, _) = check(&[&url]);
+    assert!(
+        found(&report, "close", "warning").contains("1006"),
+        "{report:#}"
+    );
+}
+
+#[test]
+fn the_largest_message_is_found_and_a_refusal_without_a_reason_is_a_warning() {
+    let longest = Some((100 << 10, Some(1009)));
+    let (report, _) = check(&[&opening(Habits {
+        longest,
+        ..Habits::default()
+    })]);
+    let text = found(&report, "largest", "ok");
+    assert!(
+        text.contains("64 KiB is taken, 128 KiB is refused: closed with 1009"),
+        "{text}"
+    );
+    let longest = Some((100 << 10, None));
+    let (report, _) = check(&[&opening(Habits {
+        longest,
+        ..Habits::default()
+    })]);
+    let text = found(&report, "largest", "warning");
+    assert!(text.contains("cut without a close"), "{text}");
+    let (report, _) = check(&[&opening(Habits::default())]);
+    assert!(
+        found(&report, "largest", "warning").contains("1 GiB"),
+        "{report:#}"
+    );
+}
+
+#[test]
+fn a_quiet_connection_that_is_cut_is_found_by_waiting() {
+    let cut_after = Some(std::time::Duration::from_millis(300));
+    let url = opening(Habits {
+        cut_after,
+        ..Habits::default()
+    });
+    let ended = offhook(&["check", "--json", "--idle", "1m", &url]).run();
+    let report: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    let text = found(&report, "idle", "warning");
+    assert!(
+        text.contains("cut without a close") && text.contains("proxy_read_timeout"),
+        "{text}"
+    );
+    let url = opening(Habits::default());
+    let ended = offhook(&["check", "--json", "--idle", "100ms", &url]).run();
+    let report: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    assert!(found(&report, "idle", "ok").contains("lives"), "{report:#}");
+}
+
+#[test]
+fn tls_where_there_is_none_and_none_where_there_is_tls() {
+    let (plain, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
+    let other = format!("ws://{address}/ws");
+    fails(
+        &[&format!("wss://{address}/ws")],
+        "tls",
+        &["speaks no TLS", &other],
+    );
+    drop(plain);
+    let (secure, port) = secure(|_| ());
+    let other = format!("wss://localhost:{port}/ws");
+    fails(
+        &[&format!("ws://localhost:{port}/ws")],
+        "handshake",
+        &["speaks TLS", &other],
+    );
+    drop(secure);
+}
+
+/// A server with a certificate for localhost that is its own authority, as `change` makes it.
+fn secure(change: impl FnOnce(&mut rcgen::CertificateParams)) -> (crate::program::Running, String) {
+    let (running, port, _) = secure_with(change);
+    (running, port)
+}
+
+fn secure_with(
+    change: impl FnOnce(&mut rcgen::CertificateParams),
+) -> (crate::program::Running, String, String) {
+    let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("a name");
+    change(&mut params);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let cert = params.self_signed(&key).expect("signed").pem();
+    let files = ["--tls-cert", "cert.pem", "--tls-key", "key.pem"];
+    let (running, address) = serving(
+        offhook(&[&["--in-memory", "--listen", "0"], &files[..]].concat())
+            .file("cert.pem", &cert)
+            .file("key.pem", key.serialize_pem()),
+    );
+    let port = address.rsplit(':').next().expect("a port").to_owned();
+    (running, port, cert)
+}
+
+#[test]
+fn a_certificate_that_signed_itself_is_found_and_the_rest_is_checked_all_the_same() {
+    let (server, port, cert) = secure_with(|_| ());
+    let url = format!("wss://localhost:{port}/ws");
+    fails(&[&url], "certificate", &["signed by itself", "--ca FILE"]);
+    let (report, _) = check(&[&url]);
+    found(&report, "ping", "ok");
+    let trusted = offhook(&["check", "--json", "--idle", "0s", "--ca", "ca.pem", &url])
+        .file("ca.pem", cert)
+        .run();
+    assert_eq!(trusted.code, Some(0), "{}", trusted.stdout);
+    drop(server);
+}
+
+#[test]
+fn a_certificate_that_has_ended() {
+    let (server, port) = secure(|params| params.not_after = rcgen::date_time_ymd(2021, 5, 4));
+    let url = format!("wss://localhost:{port}/ws");
+    fails(&[&url], "certificate", &["ended on 2021-05-04", "renew it"]);
+    drop(server);
+}
+
+#[test]
+fn a_certificate_for_another_name() {
+    let (server, port, cert) = secure_with(|params| {
+        *params = rcgen::CertificateParams::new(["a.example".to_owned()]).expect("a name");
+    });
+    let url = format!("wss://localhost:{port}/ws");
+    let ended = offhook(&["check", "--json", "--idle", "0s", "--ca", "ca.pem", &url])
+        .file("ca.pem", cert)
+        .run();
+    let report: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    let text = found(&report, "certificate", "failed");
+    assert!(
+        text.contains("it is for a.example, and not for localhost"),
+        "{text}"
+    );
+    drop(server);
+}
+
+#[test]
+fn what_makes_no_sense_has_code_2() {
+    for url in ["a.example", "ftp://a.example/", "ws://"] {
+        assert_eq!(offhook(&["check", url]).run().code, Some(2), "{url}");
+    }
+}

@@ -1,0 +1,208 @@
+//! Every command in the README and in docs/tools.md, run as it stands there.
+//!
+//! Only the ports differ: they are those of the servers that run here.
+
+use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tempfile::TempDir;
+
+use crate::program::offhook;
+use crate::serve::serving;
+
+const README: &str = include_str!("../../../../README.md");
+const TOOLS: &str = include_str!("../../../../docs/tools.md");
+
+/// Commands that are not run here, and why.
+const ELSEWHERE: &[(&str, &str)] = &[
+    (
+        "cargo run --release",
+        "builds the program; what it starts is a test in serve.rs",
+    ),
+    ("./test", "is what runs this test"),
+    ("cargo ", "needs the registry, or builds the whole again"),
+    ("git clone", "needs the network"),
+    ("docker ", "needs a daemon"),
+];
+
+/// What commands that do not end by themselves say when they do their work.
+const ENDLESS: &[(&str, &str)] = &[
+    ("offhook serve", "is listening"),
+    ("offhook dial --listen", "listening on"),
+    ("offhook dial --bridge", "listening on"),
+    ("tail -f", "connected"),
+    ("--presence", "room: live"),
+    // Its input is this test's, and does not end.
+    ("dial ws://localhost:9001 -H", "connected"),
+];
+
+/// The lines of the blocks in these languages; a here-document is one with the line it begins in.
+fn commands(page: &str) -> Vec<String> {
+    let mut commands = Vec::new();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        let is_console = line == "```console";
+        if line != "```sh" && !is_console {
+            continue;
+        }
+        let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+        let mut block = block.into_iter();
+        while let Some(line) = block.next() {
+            let command = match (is_console, line.strip_prefix("$ ")) {
+                (true, Some(command)) => command,
+                (true, None) => continue,
+                (false, _) => line,
+            };
+            let mut command = command.to_owned();
+            if command.contains("<<'END'") {
+                for line in block.by_ref() {
+                    command = format!("{command}\n{line}");
+                    if line == "END" {
+                        break;
+                    }
+                }
+            }
+            if !command.trim().is_empty() && !command.starts_with('#') {
+                commands.push(command);
+            }
+        }
+    }
+    commands
+}
+
+/// What the commands on a page need to be there.
+fn prepare(folder: &Path) {
+    let captures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures");
+    for (name, from) in [
+        ("capture.pcapng", "tls-with-keys.pcapng"),
+        ("keys.txt", "keys.txt"),
+        ("follow.txt", "follow-hex.txt"),
+    ] {
+        std::fs::copy(captures.join(from), folder.join(name)).expect("copied");
+    }
+    std::fs::write(folder.join("app.log"), "a line\n").expect("written");
+}
+
+/// The program first, and `jq` where the machine has none.
+fn tools(folder: &Path) -> String {
+    let program = Path::new(env!("CARGO_BIN_EXE_offhook"));
+    let tools = folder.join("tools");
+    std::fs::create_dir(&tools).expect("made");
+    std::os::unix::fs::symlink(program, tools.join("offhook")).expect("linked");
+    let path = std::env::var("PATH").unwrap_or_default();
+    format!("{}:{path}", tools.display())
+}
+
+/// A shell that runs this, in a process group of its own.
+fn shell(command: &str, folder: &Path, path: &str) -> Command {
+    let mut shell = Command::new("bash");
+    shell.args(["-e", "-o", "pipefail", "-c", command]);
+    shell.current_dir(folder).env("PATH", path).process_group(0);
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("OFFHOOK_") || name == "CARGO_RUN_OFFHOOK" || name.ends_with("_proxy") {
+            shell.env_remove(&*name);
+        }
+    }
+    shell
+}
+
+fn run_to_its_end(command: &str, folder: &Path, path: &str) {
+    let output = shell(command, folder, path)
+        .stdin(Stdio::null())
+        .output()
+        .expect("bash");
+    assert!(
+        output.status.success(),
+        "{command}\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Runs it until it says this, and kills it with all that it started.
+fn run_until(command: &str, said: &str, folder: &Path, path: &str) {
+    let mut child = shell(&format!("({command}\n) 2>&1"), folder, path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("bash");
+    let mut stdout = child.stdout.take().expect("piped");
+    let (mut seen, mut bytes) = (String::new(), [0; 4096]);
+    while !seen.contains(said) {
+        let count = stdout.read(&mut bytes).expect("readable");
+        assert!(count > 0, "{command}\nended without {said:?}:\n{seen}");
+        seen.push_str(&String::from_utf8_lossy(&bytes[..count]));
+    }
+    let group = i32::try_from(child.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .expect("an id");
+    kill_process_group(group, Signal::KILL).expect("it runs");
+    child.wait().expect("it ends");
+}
+
+#[test]
+fn every_command_in_the_readme_and_in_the_tools_page_works_as_it_stands_there() {
+    let folder = TempDir::new().expect("a folder");
+    let folder = folder.path();
+    prepare(folder);
+    let path = tools(folder);
+    let (server, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
+    let mut echo = offhook(&["dial", "--listen", "0", "--as", "echo"]).start();
+    let line = echo.error_line("listening");
+    let (_, rest) = line.split_once("ws://").expect("a URL");
+    let (echoes, _) = rest.split_once('/').expect("a URL");
+    let all = [commands(README), commands(TOOLS)].concat();
+    assert!(all.len() > 20, "{all:?}");
+    for command in all {
+        let is = |(start, _): &&(&str, &str)| command.starts_with(start);
+        if ELSEWHERE.iter().any(|elsewhere| is(&elsewhere)) {
+            continue;
+        }
+        let here = command
+            .replace("localhost:9001", echoes)
+            .replace("localhost:8000", &address)
+            .replace("--listen 9001", "--listen 0")
+            .replace("--listen 9002", "--listen 0")
+            .replace("listen:9003", "listen:0");
+        let here = match here.strip_prefix("offhook serve") {
+            Some(more) => format!("offhook serve --listen 0{more}"),
+            None => here,
+        };
+        // Of ten seconds, one is enough to see that it works.
+        let here = if here.contains("offhook bench ws") {
+            let (before, after) = here.split_once("offhook bench ").expect("it is there");
+            format!("{before}offhook bench -t 300ms --warm-up 50ms {after}")
+        } else {
+            here
+        };
+        // The program's own commands stand at the beginning: comments name them, too.
+        let is_endless = |(part, _): &&(&str, &str)| match part.starts_with("offhook") {
+            true => command.starts_with(part),
+            false => command.contains(part),
+        };
+        match ENDLESS.iter().find(is_endless) {
+            Some((_, said)) => run_until(&here, said, folder, &path),
+            None => run_to_its_end(&here, folder, &path),
+        }
+    }
+    drop((server, echo));
+}
+
+#[test]
+fn the_example_of_decode_prints_what_the_page_says() {
+    let (_, rest) = TOOLS.split_once("```console\n$ ").expect("an example");
+    let (block, _) = rest.split_once("```").expect("its end");
+    let (command, expected) = block.split_once('\n').expect("its output");
+    let folder = TempDir::new().expect("a folder");
+    let path = tools(folder.path());
+    let output = shell(command, folder.path(), &path).output().expect("bash");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout).trim_end(),
+        expected.trim_end()
+    );
+}

@@ -1,0 +1,159 @@
+//! What must be true of several settings together.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::Config;
+use super::channels::ChannelRule;
+use super::given::Place;
+use super::load::Loaded;
+use super::problem::Problem;
+
+/// What a publication's data grows by in base64, and what may stand around it.
+const IN_BASE64: (usize, usize) = (4, 3);
+const AROUND: usize = 16 * 1024;
+
+/// What does not go together. What `failed` by itself is not complained about twice.
+pub(crate) fn together(loaded: &Loaded, failed: &BTreeSet<String>) -> Vec<Problem> {
+    let checks: [(&[&str], Check); 7] = [
+        (&["tls.cert", "tls.key"], tls),
+        (
+            &["messages.max_bytes", "limits.data_bytes"],
+            longest_message,
+        ),
+        (&["messages.outbox_bytes", "limits.data_bytes"], outbox),
+        (&["messages.unsent_bytes", "messages.outbox_bytes"], budget),
+        (&["limits.presence_lease"], lease),
+        (
+            &["connections.max_per_address", "connections.max"],
+            per_address,
+        ),
+        (&["channels"], unreachable),
+    ];
+    let sound = |(keys, _): &(&[&str], Check)| !keys.iter().any(|key| failed.contains(*key));
+    let checks = checks.into_iter().filter(sound);
+    checks.flat_map(|(_, check)| check(loaded)).collect()
+}
+
+type Check = fn(&Loaded) -> Vec<Problem>;
+
+fn tls(loaded: &Loaded) -> Vec<Problem> {
+    let Some(files) = &loaded.config.tls else {
+        return Vec::new();
+    };
+    let (missing, given) = if files.cert.as_os_str().is_empty() {
+        ("tls.cert", "tls.key")
+    } else if files.key.as_os_str().is_empty() {
+        ("tls.key", "tls.cert")
+    } else {
+        return Vec::new();
+    };
+    let message = format!("{missing} is missing beside {given}: TLS needs both files");
+    vec![Problem::new(loaded.place(given), message)]
+}
+
+fn longest_message(loaded: &Loaded) -> Vec<Problem> {
+    let Config {
+        messages, limits, ..
+    } = &loaded.config;
+    let data = limits.data_bytes;
+    let needed = data.saturating_mul(IN_BASE64.0) / IN_BASE64.1 + AROUND;
+    if messages.max_bytes >= needed {
+        return Vec::new();
+    }
+    let message = format!(
+        "messages.max_bytes is too small for a publication of limits.data_bytes ({data}), which \
+         takes {needed} bytes in base64 with its tags: raise the one or lower the other"
+    );
+    let place = either(loaded, "messages.max_bytes", "limits.data_bytes");
+    vec![Problem::new(place, message)]
+}
+
+fn outbox(loaded: &Loaded) -> Vec<Problem> {
+    let Config {
+        messages, limits, ..
+    } = &loaded.config;
+    let needed = limits.data_bytes.saturating_add(AROUND);
+    if messages.outbox_bytes >= needed {
+        return Vec::new();
+    }
+    let message = format!(
+        "messages.outbox_bytes has to hold at least one publication of limits.data_bytes, which \
+         takes {needed} bytes with what is around it: raise the one or lower the other"
+    );
+    let place = either(loaded, "messages.outbox_bytes", "limits.data_bytes");
+    vec![Problem::new(place, message)]
+}
+
+fn budget(loaded: &Loaded) -> Vec<Problem> {
+    let messages = &loaded.config.messages;
+    // Two full outboxes: one that is slow must not be all there is.
+    let needed = messages.outbox_bytes.saturating_mul(2);
+    if messages.unsent_bytes >= needed {
+        return Vec::new();
+    }
+    let message = format!(
+        "messages.unsent_bytes is for all connections together and has to hold two outboxes of \
+         messages.outbox_bytes, which take {needed} bytes: raise the one or lower the other"
+    );
+    let place = either(loaded, "messages.unsent_bytes", "messages.outbox_bytes");
+    vec![Problem::new(place, message)]
+}
+
+/// A lease is renewed three times in its life, by a tick that comes twice a second.
+fn lease(loaded: &Loaded) -> Vec<Problem> {
+    const LEAST: Duration = Duration::from_secs(3);
+    if loaded.config.limits.presence_lease >= LEAST {
+        return Vec::new();
+    }
+    let message = format!(
+        "limits.presence_lease has to be at least {} s: it is renewed every third of it, and a \
+         worker that is busy for a second would lose its members",
+        LEAST.as_secs()
+    );
+    vec![Problem::new(loaded.place("limits.presence_lease"), message)]
+}
+
+fn per_address(loaded: &Loaded) -> Vec<Problem> {
+    let connections = &loaded.config.connections;
+    let Some(per_address) = connections.max_per_address else {
+        return Vec::new();
+    };
+    if per_address <= connections.max {
+        return Vec::new();
+    }
+    let message = format!(
+        "connections.max_per_address is {per_address}, more than the {} of connections.max that all \
+         addresses have together: raise the one or lower the other",
+        connections.max
+    );
+    let place = either(loaded, "connections.max_per_address", "connections.max");
+    vec![Problem::new(place, message)]
+}
+
+/// The place of the one that somebody gave.
+fn either(loaded: &Loaded, first: &str, second: &str) -> Place {
+    let place = loaded.place(first);
+    if place == Place::Default {
+        loaded.place(second)
+    } else {
+        place
+    }
+}
+
+/// Rules below one that fits every channel.
+fn unreachable(loaded: &Loaded) -> Vec<Problem> {
+    let rules = loaded.config.channels.iter().enumerate();
+    let Some((all, _)) = rules.clone().find(|(_, rule)| rule.pattern == "*") else {
+        return Vec::new();
+    };
+    let below = rules.skip(all + 1);
+    let problem = |(position, rule): (usize, &ChannelRule)| {
+        let key = format!("channels[{position}].pattern");
+        let pattern = &rule.pattern;
+        let message = format!(
+            "{key}: {pattern:?} is never reached: \"*\" above it fits every channel; put it first"
+        );
+        Problem::new(loaded.place(&key), message)
+    };
+    below.map(problem).collect()
+}

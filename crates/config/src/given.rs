@@ -1,0 +1,145 @@
+//! What someone wrote, and where: in a file, a variable or a flag.
+
+use std::{fmt, ops::Range, path::PathBuf, sync::Arc};
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Nobody said anything.
+    Default,
+    /// A part of a file.
+    File {
+        /// Which file.
+        file: Arc<SourceFile>,
+        /// The bytes of the text.
+        span: Range<usize>,
+    },
+    /// An environment variable.
+    Variable(String),
+    /// A flag of the command line.
+    Flag(String),
+}
+
+/// A file that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// As it was named.
+    pub path: PathBuf,
+    /// What is in it.
+    pub text: String,
+}
+
+impl SourceFile {
+    /// Line and column of a byte, both from 1, columns in characters.
+    pub(crate) fn line_and_column(&self, at: usize) -> (usize, usize) {
+        let before = self.text.get(..at).unwrap_or(&self.text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = before.matches('\n').count() + 1;
+        (line, before[line_start..].chars().count() + 1)
+    }
+
+    /// The text of a line, from 1.
+    pub(crate) fn line(&self, number: usize) -> &str {
+        self.text.lines().nth(number - 1).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { file, span } => {
+                let (line, column) = file.line_and_column(span.start);
+                write!(f, "{}:{line}:{column}", file.path.display())
+            }
+            Self::Variable(name) => f.write_str(name),
+            Self::Flag(flag) => f.write_str(flag),
+        }
+    }
+}
+
+/// A value as it was written.
+#[derive(Clone, Debug)]
+pub(crate) struct Given {
+    pub(crate) value: Value,
+    pub(crate) place: Place,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    /// From a variable or a flag: what it is depends on what is expected.
+    Word(String),
+    Text(String),
+    /// As it was written, without underscores.
+    Integer(String),
+    Bool(bool),
+    List(Vec<Given>),
+    Table(Vec<Entry>),
+    /// TOML knows more than any setting needs.
+    Other(&'static str),
+}
+
+/// A key of a table, and what it was given.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) place: Place,
+    pub(crate) given: Given,
+}
+
+/// A value that is not what its setting takes.
+#[derive(Clone, Debug)]
+pub(crate) struct Misfit {
+    pub(crate) place: Place,
+    pub(crate) message: String,
+}
+
+impl Given {
+    /// The text, whether it was written as one or as a bare word.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Word(text) | Value::Text(text) => Some(text),
+            Value::Integer(_)
+            | Value::Bool(_)
+            | Value::List(_)
+            | Value::Table(_)
+            | Value::Other(_) => None,
+        }
+    }
+
+    /// Digits: a number in a file, or a bare word.
+    pub(crate) fn number(&self) -> Option<&str> {
+        match &self.value {
+            Value::Word(text) | Value::Integer(text) => Some(text),
+            Value::Text(_)
+            | Value::Bool(_)
+            | Value::List(_)
+            | Value::Table(_)
+            | Value::Other(_) => None,
+        }
+    }
+
+    /// The complaint that something else was expected here.
+    pub(crate) fn misfit(&self, expected: impl fmt::Display) -> Vec<Misfit> {
+        self.complaint(format!("expected {expected}, found {self}"))
+    }
+
+    /// A complaint in other words.
+    pub(crate) fn complaint(&self, message: impl Into<String>) -> Vec<Misfit> {
+        let (place, message) = (self.place.clone(), message.into());
+        vec![Misfit { place, message }]
+    }
+}
+
+impl fmt::Display for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Value::Word(text) | Value::Text(text) => write!(f, "{text:?}"),
+            Value::Integer(digits) => write!(f, "the number {digits}"),
+            Value::Bool(value) => write!(f, "{value}"),
+            Value::List(_) => f.write_str("a list"),
+            Value::Table(_) => f.write_str("a table"),
+            Value::Other(kind) => f.write_str(kind),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Kinds of values: how each is read, what is said when it can't be, and how it is written.
+
+mod address;
+mod amount;
+mod network;
+mod text;
+mod time;
+
+pub(crate) use address::Addresses;
+pub use amount::parse_bytes;
+pub(crate) use amount::{Bytes, count, some};
+pub(crate) use network::{HostName, Origins, Secret, UrlPath};
+pub(crate) use text::{Choice, File, Levels, NamePattern, Switch};
+pub use time::parse_time;
+pub(crate) use time::time;
+
+use std::{num::NonZeroUsize, thread};
+
+use super::given::{Given, Misfit, Value};
+use super::toml_text::quoted;
+
+/// A kind of value.
+pub(crate) trait Kind {
+    /// What the configuration holds.
+    type Value;
+
+    /// What may be given, in words: `a whole number`.
+    fn expected(&self) -> String;
+
+    /// The same in one word, for where a line is short: `N`, `TIME`.
+    fn placeholder(&self) -> String;
+
+    /// Takes what was given, or says why not.
+    fn read(&self, given: &Given) -> Result<Self::Value, Vec<Misfit>>;
+
+    /// The value in TOML; none where it must not be seen.
+    fn write(&self, value: &Self::Value) -> Option<String>;
+
+    /// The same for a default, which must not tell of this machine.
+    fn write_default(&self, value: &Self::Value) -> Option<String> {
+        self.write(value)
+    }
+
+    /// Whether a flag without a value switches it on.
+    fn is_switch(&self) -> bool {
+        false
+    }
+
+    /// Whether a flag may come several times.
+    fn is_list(&self) -> bool {
+        false
+    }
+}
+
+/// A value or a word that says there is none.
+pub(crate) struct Or<K>(pub(crate) &'static str, pub(crate) K);
+
+impl<K: Kind> Kind for Or<K> {
+    type Value = Option<K::Value>;
+
+    fn expected(&self) -> String {
+        format!("{}, or {:?}", self.1.expected(), self.0)
+    }
+
+    fn placeholder(&self) -> String {
+        format!("{}|{}", self.1.placeholder(), self.0)
+    }
+
+    fn read(&self, given: &Given) -> Result<Self::Value, Vec<Misfit>> {
+        if given.text() == Some(self.0) {
+            return Ok(None);
+        }
+        self.1.read(given).map(Some)
+    }
+
+    fn write(&self, value: &Self::Value) -> Option<String> {
+        match value {
+            Some(value) => self.1.write(value),
+            None => Some(quoted(self.0)),
+        }
+    }
+}
+
+/// Any number of values, also none.
+pub(crate) struct Many<K>(pub(crate) K);
+
+impl<K: Kind> Kind for Many<K> {
+    type Value = Vec<K::Value>;
+
+    fn expected(&self) -> String {
+        format!("{}, or a list of such", self.0.expected())
+    }
+
+    fn placeholder(&self) -> String {
+        self.0.placeholder()
+    }
+
+    fn read(&self, given: &Given) -> Result<Self::Value, Vec<Misfit>> {
+        let items = match &given.value {
+            Value::List(items) => items.as_slice(),
+            Value::Word(_)
+            | Value::Text(_)
+            | Value::Integer(_)
+            | Value::Bool(_)
+            | Value::Table(_)
+            | Value::Other(_) => std::slice::from_ref(given),
+        };
+        let (mut values, mut misfits) = (Vec::new(), Vec::new());
+        for item in items {
+            match self.0.read(item) {
+                Ok(value) => values.push(value),
+                Err(wrong) => misfits.extend(wrong),
+            }
+        }
+        if misfits.is_empty() {
+            Ok(values)
+        } else {
+            Err(misfits)
+        }
+    }
+
+    fn write(&self, value: &Self::Value) -> Option<String> {
+        let values: Option<Vec<_>> = value.iter().map(|one| self.0.write(one)).collect();
+        Some(format!("[{}]", values?.join(", ")))
+    }
+
+    fn is_list(&self) -> bool {
+        true
+    }
+}
+
+/// How many cores to use.
+pub(crate) struct Cores;
+
+const ALL_CORES: &str = "auto";
+
+impl Cores {
+    pub(crate) fn all() -> NonZeroUsize {
+        thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+    }
+}
+
+impl Kind for Cores {
+    type Value = NonZeroUsize;
+
+    fn expected(&self) -> String {
+        format!("a whole number, at least 1, or {ALL_CORES:?} for one a core")
+    }
+
+    fn placeholder(&self) -> String {
+        format!("N|{ALL_CORES}")
+    }
+
+    fn read(&self, given: &Given) -> Result<Self::Value, Vec<Misfit>> {
+        if given.text() == Some(ALL_CORES) {
+            return Ok(Self::all());
+        }
+        let number = given.number().and_then(|digits| digits.parse().ok());
+        number.ok_or_else(|| given.misfit(self.expected()))
+    }
+
+    fn write(&self, value: &Self::Value) -> Option<String> {
+        Some(value.to_string())
+    }
+
+    fn write_default(&self, _: &Self::Value) -> Option<String> {
+        Some(quoted(ALL_CORES))
+    }
+}

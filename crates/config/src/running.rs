@@ -1,0 +1,130 @@
+//! Settings of running a server: TLS, resume tokens, the log's memory, what is logged.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use super::group::{Group, Typed, Visitor, group};
+use super::kind::{Bytes, Choice, File, Levels, Many, Or, Secret, Switch, some, time};
+
+/// PEM files. An empty path stands for one that is missing, and is complained about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, then those that lead to the root.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+impl Group for Option<TlsFiles> {
+    fn about(&self) -> &'static str {
+        "TLS. With neither file the server speaks plain HTTP; one without the other is an error."
+    }
+
+    fn visit(&mut self, visitor: &mut dyn Visitor) {
+        let cert = "PEM file with the certificate, then those that lead to the root.\n\n\
+                    Plain HTTP, for a first try and behind a proxy.";
+        let key = "PEM file with the certificate's private key.\n\n\
+                   Plain HTTP, for a first try and behind a proxy.";
+        let (mut chain, mut private) = match self.take() {
+            Some(files) => (Some(files.cert), Some(files.key)),
+            None => (None, None),
+        };
+        visitor.setting("cert", cert, &mut Typed(Or("none", File), &mut chain));
+        visitor.setting("key", key, &mut Typed(Or("none", File), &mut private));
+        if chain.is_some() || private.is_some() {
+            let (cert, key) = (chain.unwrap_or_default(), private.unwrap_or_default());
+            *self = Some(TlsFiles { cert, key });
+        }
+    }
+}
+
+group! {
+    /// Coming back without asking the backend again.
+    pub struct Resume {
+        /// The secret that seals resume tokens: 32 random bytes in hexadecimal or base64. Nodes
+        /// that share it honour each other's tokens.
+        ///
+        /// One is made, and kept with the data.
+        key: Option<ResumeKey> = None => Or("none", Secret);
+
+        /// Keys that were in use before. They open tokens and seal none, so that a key is exchanged
+        /// without sending anybody away: put the new one into `key` and the old one here, and drop it
+        /// after `expiry`.
+        ///
+        /// There is nothing to exchange yet.
+        older_keys: Vec<ResumeKey> = Vec::new() => Many(Secret);
+
+        /// How long a token is good.
+        ///
+        /// A laptop shut in the evening comes back in the morning.
+        expiry: Duration = Duration::from_secs(24 * 3600) => time();
+    }
+}
+
+/// 32 secret bytes, never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ResumeKey(pub [u8; 32]);
+
+impl fmt::Debug for ResumeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ResumeKey(..)")
+    }
+}
+
+group! {
+    /// The queues and memory of the log, and of the way from it to a worker.
+    pub struct Storage {
+        /// Publications waiting for the disk.
+        ///
+        /// Half a second of a fast one.
+        queue_count: usize = 65_536 => some();
+
+        /// Bytes of the same.
+        ///
+        /// 1 KiB each.
+        queue_bytes: usize = 64 << 20 => Bytes::new();
+
+        /// Memory for blocks read from disk.
+        ///
+        /// The history that a herd reads back after a restart.
+        cache_bytes: u64 = 64 << 20 => Bytes::new();
+
+        /// News waiting for one worker.
+        ///
+        /// A worker that is busy for a second does not fall behind.
+        mailbox_bytes: usize = 64 << 20 => Bytes::new();
+
+        /// Serve a log that has lost acknowledged publications, and tell every subscriber of a
+        /// gap.
+        ///
+        /// An operator decides that, once, after looking.
+        accept_loss: bool = false => Switch;
+    }
+}
+
+const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+group! {
+    /// What is logged, and how. Logs go to stderr.
+    pub struct Logging {
+        /// A level (off, error, warn, info, debug, trace) for Offhook's own modules, of others
+        /// warnings at most; or levels by module.
+        ///
+        /// What an operator wants to know of an ordinary day.
+        level: String = "info".to_owned() => Levels;
+
+        /// `text` for people, `json` for machines: one object a line.
+        ///
+        /// People come first.
+        format: LogFormat = LogFormat::Text => Choice(FORMATS);
+    }
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
+}

@@ -1,0 +1,17 @@
+//! What someone may have meant.
+
+/// The one of `known` that `name` is most like; none where nothing is near.
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let wanted = plain(name);
+    let distance = |known: &&str| strsim::damerau_levenshtein(&wanted, &plain(known));
+    let nearest = known.into_iter().min_by_key(distance)?;
+    // A third wrong is a typing error, more is another word.
+    let tolerated = wanted.chars().count().max(3) / 3;
+    (distance(&nearest) <= tolerated).then_some(nearest)
+}
+
+/// Dashes, case and what stands for a space do not count.
+fn plain(name: &str) -> String {
+    let letters = name.chars().filter(|c| c.is_alphanumeric() || *c == '.');
+    letters.flat_map(char::to_lowercase).collect()
+}

@@ -1,0 +1,137 @@
+//! The native dialect of one connection.
+
+use offhook_engine::{
+    CloseReason, CommandId, ErrorCode, Notice, PresenceChange, Publication, Refusal, SubscriptionId,
+};
+
+use super::{
+    Rejection, Request, close_code, decode, encode_new_epoch, encode_notice, encode_presence,
+    encode_publication, encode_rejection, encode_token, encode_welcome,
+};
+use crate::dialect::{
+    Connect, Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient, Shared, Welcome,
+};
+
+/// The native dialect. It keeps nothing of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Native;
+
+/// JSON for clients that know `previous`.
+#[derive(Debug)]
+struct Json;
+
+/// JSON for clients that expect offsets without holes in every epoch.
+#[derive(Debug)]
+struct JsonWithoutLineage;
+
+impl Encoding for Json {
+    fn name(&self) -> &'static str {
+        "native json"
+    }
+
+    fn publication(&self, publication: &Publication) -> Shared {
+        after_type(encode_publication(publication))
+    }
+
+    fn presence(&self, change: &PresenceChange) -> Option<Shared> {
+        Some(after_type(encode_presence(change)))
+    }
+}
+
+/// A recipient's own fields follow the type.
+fn after_type(message: String) -> Shared {
+    let head = message.find(',').unwrap_or(0);
+    Shared {
+        head,
+        ..Shared::whole(message)
+    }
+}
+
+impl Encoding for JsonWithoutLineage {
+    fn name(&self) -> &'static str {
+        "native json without lineage"
+    }
+
+    fn publication(&self, publication: &Publication) -> Shared {
+        Shared {
+            ahead: encode_new_epoch(publication).map(Payload::Text),
+            ..Json.publication(publication)
+        }
+    }
+
+    fn presence(&self, change: &PresenceChange) -> Option<Shared> {
+        Json.presence(change)
+    }
+}
+
+impl Dialect for Native {
+    fn encoding(&self, connect: &Connect) -> &'static dyn Encoding {
+        if connect.lineage {
+            &Json
+        } else {
+            &JsonWithoutLineage
+        }
+    }
+
+    fn receive(&mut self, incoming: Incoming<'_>, intents: &mut Vec<Intent>) {
+        let Incoming::Text(text) = incoming else {
+            let detail = "binary messages are not used here; send text";
+            let refusal = Refusal::new(ErrorCode::BadRequest, detail);
+            return intents.push(Intent::Refuse { id: None, refusal });
+        };
+        intents.push(match decode(text) {
+            Ok(Request::Connect(connect)) => Intent::Connect(connect),
+            Ok(Request::Command { id, command }) => Intent::Command { id, command },
+            Ok(Request::SubscribeAll(all)) => {
+                let commands = all.commands();
+                let commands = commands.map(|(id, command)| Intent::Command { id, command });
+                return intents.extend(commands);
+            }
+            Err(Rejection { id, refusal }) => Intent::Refuse { id, refusal },
+        });
+    }
+
+    fn head(&mut self, recipient: &Recipient, _shared: &Shared) -> Head {
+        let mut head = String::new();
+        if let Some(SubscriptionId(number)) = recipient.subscription {
+            head = format!(",\"subscription\":{number}");
+        }
+        if let Some(at) = recipient.at {
+            head = format!("{head},\"at\":\"{at}\"");
+        }
+        if recipient.redelivered > 0 {
+            head = format!("{head},\"redelivered\":{}", recipient.redelivered);
+        }
+        if head.is_empty() {
+            return Head::None;
+        }
+        Head::Insert(head.into_bytes())
+    }
+
+    fn welcome(&mut self, welcome: &Welcome<'_>, out: &mut Vec<Payload>) {
+        let Welcome {
+            id,
+            session,
+            user,
+            resume,
+        } = *welcome;
+        out.push(encode_welcome(id, session, user, resume).into());
+    }
+
+    fn refused(&mut self, id: Option<CommandId>, refusal: &Refusal, out: &mut Vec<Payload>) {
+        let refusal = refusal.clone();
+        out.push(encode_rejection(&Rejection { id, refusal }).into());
+    }
+
+    fn token(&mut self, resume: &str, out: &mut Vec<Payload>) {
+        out.push(encode_token(resume).into());
+    }
+
+    fn notice(&mut self, notice: &Notice, out: &mut Vec<Payload>) {
+        out.push(encode_notice(notice).into());
+    }
+
+    fn close_code(&self, reason: CloseReason) -> u16 {
+        close_code(reason)
+    }
+}

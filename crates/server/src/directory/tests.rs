@@ -1,0 +1,105 @@
+use offhook_engine::{Engine, Limits, Now, RuleBook};
+
+use super::*;
+
+/// Connections of an engine, so that they have honest names.
+fn places<const N: usize>() -> [Place; N] {
+    let now = Now {
+        instant: std::time::Instant::now(),
+        unix_ms: 0,
+    };
+    let mut engine = Engine::new(Limits::default(), std::sync::Arc::new(RuleBook::new()), now);
+    std::array::from_fn(|n| {
+        let session = SessionId::from_bytes([u8::try_from(n).unwrap(); 16]);
+        let identity = std::sync::Arc::new(offhook_engine::Identity::stranger());
+        let arrival = offhook_engine::Arrival::new(session, identity);
+        let connection = engine.handle_connection_opened(arrival, now).unwrap();
+        Place {
+            worker: u16::try_from(n).unwrap(),
+            connection,
+        }
+    })
+}
+
+fn ann() -> SessionId {
+    SessionId::from_bytes([1; 16])
+}
+
+/// Comes with a token, and enters.
+fn come(directory: &Directory, token: Option<u32>, place: Place) -> Option<(u32, Option<Place>)> {
+    let generation = directory.next_generation(ann(), token)?;
+    Some((
+        generation,
+        directory.enter(ann(), generation, place).unwrap(),
+    ))
+}
+
+#[test]
+fn a_session_that_comes_back_on_any_worker_replaces_its_older_connection() {
+    let (directory, [one, two]) = (Directory::default(), places());
+    assert_eq!(come(&directory, None, one), Some((1, None)));
+    directory.confirm(ann(), one);
+    assert_eq!(come(&directory, Some(1), two), Some((2, Some(one))));
+    // The older one ends when the newer one is there, and takes nothing with it.
+    directory.left(ann(), one);
+    assert_eq!(directory.find(ann()), Some(two));
+}
+
+#[test]
+fn an_older_token_never_displaces_a_newer_connection_that_is_confirmed() {
+    let (directory, [one, two]) = (Directory::default(), places());
+    come(&directory, None, one);
+    come(&directory, Some(1), two);
+    directory.confirm(ann(), two);
+    assert_eq!(come(&directory, Some(1), one), None);
+    assert_eq!(directory.find(ann()), Some(two));
+}
+
+#[test]
+fn a_newer_connection_whose_client_may_not_have_its_token_gives_way() {
+    let (directory, [one, two, three]) = (Directory::default(), places());
+    come(&directory, None, one);
+    come(&directory, Some(1), two);
+    // The welcome of the second was lost: its client comes back with the first one's token.
+    assert_eq!(come(&directory, Some(1), three), Some((3, Some(two))));
+}
+
+#[test]
+fn a_token_can_t_be_used_again_once_a_later_connection_came_and_went() {
+    let (directory, [one, two]) = (Directory::default(), places());
+    come(&directory, None, one);
+    directory.left(ann(), one);
+    come(&directory, Some(1), two);
+    directory.confirm(ann(), two);
+    directory.left(ann(), two);
+    assert_eq!(directory.find(ann()), None);
+    assert_eq!(come(&directory, Some(1), one), None);
+    assert_eq!(come(&directory, Some(2), one), Some((3, None)));
+}
+
+#[test]
+fn of_two_that_come_at_once_one_enters() {
+    let (directory, [one, two]) = (Directory::default(), places());
+    let first = directory.next_generation(ann(), Some(7)).unwrap();
+    let second = directory.next_generation(ann(), Some(7)).unwrap();
+    assert_eq!(directory.enter(ann(), second, two), Ok(None));
+    assert_eq!(directory.enter(ann(), first, one), Err(Overtaken));
+    assert_eq!(directory.find(ann()), Some(two));
+}
+
+#[test]
+fn what_is_remembered_of_sessions_that_went_is_bounded() {
+    let (directory, [place]) = (Directory::default(), places());
+    for n in 0..=REMEMBERED as u128 {
+        let session = SessionId::from_bytes(n.to_be_bytes());
+        directory.enter(session, 1, place).unwrap();
+        directory.confirm(session, place);
+        directory.left(session, place);
+    }
+    let sessions = directory.lock();
+    assert_eq!(
+        (sessions.away.len(), sessions.went.len()),
+        (REMEMBERED, REMEMBERED)
+    );
+    assert!(sessions.here.is_empty());
+}

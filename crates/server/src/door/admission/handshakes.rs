@@ -1,0 +1,130 @@
+//! How fast handshakes may come: for all together, with a part that no address can use up alone.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    time::{Duration, Instant},
+};
+
+/// Of the rate, this part is added for addresses that have had less than their share. A quarter: a flood
+/// from one address costs everybody else nothing, and the whole stays near what was configured.
+const RESERVE: u64 = 4;
+
+/// How long what an address has had counts against it.
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// Addresses that are told apart within a window. 16,384: some 700 KB. Beyond, newcomers share one
+/// place.
+const ADDRESSES: usize = 16_384;
+
+/// Decides which handshakes may be made.
+#[derive(Debug)]
+pub(super) struct Handshakes {
+    all: Bucket,
+    reserve: Bucket,
+    /// How many each address has had since the window began.
+    had: HashMap<IpAddr, u32>,
+    /// Refused since the window began, and in the window before.
+    refused: (u64, u64),
+    window: Instant,
+}
+
+/// A token bucket in thousandths of a handshake.
+#[derive(Debug)]
+struct Bucket {
+    per_second: u64,
+    burst: u64,
+    left: u64,
+    at: Instant,
+}
+
+impl Handshakes {
+    pub(super) fn new(per_second: u32, burst: u32, now: Instant) -> Self {
+        let (per_second, burst) = (u64::from(per_second), u64::from(burst));
+        let part = |of: u64| (of / RESERVE).max(1);
+        Self {
+            all: Bucket::full(per_second, burst, now),
+            reserve: Bucket::full(part(per_second), part(burst), now),
+            had: HashMap::new(),
+            refused: (0, 0),
+            window: now,
+        }
+    }
+
+    /// Takes one for this address, if there is one for it.
+    pub(super) fn take(&mut self, address: IpAddr, now: Instant) -> bool {
+        self.turn_window(now);
+        let key = self.key(address);
+        let addresses = u64::try_from(self.had.len()).unwrap_or(u64::MAX).max(1);
+        // One more than there are: somebody else may come.
+        let share = (self.reserve.per_second / (addresses + 1)).max(1);
+        let had = self.had.entry(key).or_default();
+        let taken = self.all.take(now) || (u64::from(*had) < share && self.reserve.take(now));
+        if taken {
+            *had = had.saturating_add(1);
+        } else {
+            self.refused.0 += 1;
+        }
+        taken
+    }
+
+    /// When clients that are refused now should come back: they spread over as long as the rate
+    /// takes to let in all who were refused of late, so that the next try of each is the last.
+    pub(super) fn come_back(&mut self, now: Instant) -> (u64, u64) {
+        self.turn_window(now);
+        let waiting = self.refused.0 + self.refused.1;
+        let seconds = waiting / self.all.per_second.max(1);
+        (2, (2 * seconds).clamp(7, 60))
+    }
+
+    fn turn_window(&mut self, now: Instant) {
+        let past = now.saturating_duration_since(self.window);
+        if past < WINDOW {
+            return;
+        }
+        self.window = now;
+        self.had.clear();
+        let before = if past < 2 * WINDOW { self.refused.0 } else { 0 };
+        self.refused = (0, before);
+    }
+
+    /// What counts as one address: of IPv6 the first 64 bits, which one customer has for themselves.
+    fn key(&self, address: IpAddr) -> IpAddr {
+        let key = match address.to_canonical() {
+            IpAddr::V4(address) => IpAddr::V4(address),
+            IpAddr::V6(address) => {
+                let network = u128::from(address) & !u128::from(u64::MAX);
+                IpAddr::V6(Ipv6Addr::from(network))
+            }
+        };
+        if self.had.len() >= ADDRESSES && !self.had.contains_key(&key) {
+            return IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        }
+        key
+    }
+}
+
+impl Bucket {
+    const fn full(per_second: u64, burst: u64, now: Instant) -> Self {
+        let burst = burst.saturating_mul(1000);
+        Self {
+            per_second,
+            burst,
+            left: burst,
+            at: now,
+        }
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        let past = now.saturating_duration_since(self.at);
+        let past = u64::try_from(past.as_micros()).unwrap_or(u64::MAX);
+        let earned = past.saturating_mul(self.per_second) / 1000;
+        if earned > 0 {
+            self.at = now;
+            self.left = self.left.saturating_add(earned).min(self.burst);
+        }
+        let taken = self.left.checked_sub(1000);
+        self.left = taken.unwrap_or(self.left);
+        taken.is_some()
+    }
+}

@@ -1,0 +1,71 @@
+//! Which names a browser may know this server by.
+
+use std::net::IpAddr;
+
+use offhook::{OriginPolicy, protocol::handshake::Request};
+
+use crate::config::Config;
+
+/// Whether a page may use the server under the name that it used. Pages of other sites can have a
+/// name of their own lead to this server's address (DNS rebinding); to their browser both are the
+/// same origin then, and only the name tells them apart. With a list of origins the page's own origin
+/// decides, and what is no browser is not held by names at all.
+pub(super) fn is_ours(request: &Request, config: &Config) -> bool {
+    if request.origin().is_none() || !matches!(config.origins, OriginPolicy::SameOrigin) {
+        return true;
+    }
+    is_known(request.authority(), &config.hosts)
+}
+
+/// Loopback names and bare addresses can't be somebody else's; other names have to be configured.
+fn is_known(authority: &str, hosts: &[String]) -> bool {
+    if authority.starts_with('[') {
+        return true;
+    }
+    let name = authority
+        .rsplit_once(':')
+        .map_or(authority, |(name, _)| name);
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    name.parse::<IpAddr>().is_ok()
+        || name == "localhost"
+        || name.ends_with(".localhost")
+        || hosts.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_names_addresses_and_configured_names_are_ours() {
+        let hosts = ["chat.example".to_owned()];
+        for ours in [
+            "localhost",
+            "localhost:8000",
+            "LOCALHOST.:8000",
+            "app.localhost:8000",
+            "127.0.0.1:8000",
+            "192.168.1.7",
+            "[::1]:8000",
+            "chat.example",
+            "Chat.Example:443",
+        ] {
+            assert!(is_known(ours, &hosts), "{ours}");
+        }
+    }
+
+    #[test]
+    fn every_other_name_is_somebody_else_s() {
+        for theirs in [
+            "evil.example",
+            "evil.example:8000",
+            "localhost.evil.example",
+            "notlocalhost",
+            "127.0.0.1.evil.example",
+            "chat.example.evil.example",
+            "",
+        ] {
+            assert!(!is_known(theirs, &["chat.example".to_owned()]), "{theirs}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Which dialect is spoken where: by path, then by subprotocol. The one table to add a dialect to.
+
+use offhook::protocol::handshake::ServerDecision;
+use offhook_dialects::native;
+
+use crate::{config::Config, worker::Speaker};
+
+/// The paths of the server's WebSockets, and the dialects at each.
+#[derive(Debug)]
+pub(crate) struct Routes(Vec<Route>);
+
+#[derive(Debug)]
+struct Route {
+    path: String,
+    dialects: Vec<Spoken>,
+}
+
+/// A dialect at a path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spoken {
+    /// What a client has to offer to speak it (RFC 6455 §1.9); none where the path says enough.
+    pub(crate) subprotocol: Option<&'static str>,
+    /// Makes the state of a new connection.
+    pub(crate) begin: fn() -> Speaker,
+}
+
+/// Why there is no way for a handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NoRoute {
+    /// There is nothing at this path; these are the paths.
+    Path(String),
+    /// The client offers none of these subprotocols.
+    Subprotocol(String),
+}
+
+impl Routes {
+    /// What this server speaks.
+    pub(crate) fn new(config: &Config) -> Self {
+        let native = Spoken {
+            subprotocol: Some(native::SUBPROTOCOL),
+            begin: || Speaker::Native,
+        };
+        Self(Vec::new()).with(&config.ws_path, native)
+    }
+
+    /// Adds a dialect at a path.
+    pub(crate) fn with(mut self, path: &str, spoken: Spoken) -> Self {
+        match self.0.iter_mut().find(|route| route.path == path) {
+            Some(route) => route.dialects.push(spoken),
+            None => self.0.push(Route {
+                path: path.to_owned(),
+                dialects: vec![spoken],
+            }),
+        }
+        self
+    }
+
+    /// Whether WebSockets are served at a path.
+    pub(crate) fn is_websocket(&self, path: &str) -> bool {
+        self.0.iter().any(|route| route.path == path)
+    }
+
+    /// Chooses the dialect of a handshake, and selects its subprotocol: the first at the path that the
+    /// client offers.
+    pub(super) fn choose(&self, decision: &mut ServerDecision) -> Result<Spoken, NoRoute> {
+        let path = decision.request().path();
+        let Some(route) = self.0.iter().find(|route| route.path == path) else {
+            let paths: Vec<_> = self.0.iter().map(|route| &*route.path).collect();
+            return Err(NoRoute::Path(paths.join(", ")));
+        };
+        for spoken in &route.dialects {
+            // Selecting what the client did not offer is an error, and changes nothing.
+            if decision.select_subprotocol(spoken.subprotocol).is_ok() {
+                return Ok(*spoken);
+            }
+        }
+        let known = route
+            .dialects
+            .iter()
+            .filter_map(|spoken| spoken.subprotocol);
+        Err(NoRoute::Subprotocol(known.collect::<Vec<_>>().join(", ")))
+    }
+}

@@ -1,0 +1,93 @@
+//! The server's side of sessions: find them, tell them something, subscribe and close them, whichever
+//! worker they are on.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use offhook_engine::{CloseReason, Format, Refusal, SessionId, Subscribe, SubscriptionKey, Whom};
+use tokio::sync::oneshot;
+
+use crate::{
+    directory::Directory,
+    worker::{Errand, Order, Orders},
+};
+
+/// What the server's side can do with sessions. Cloning costs two reference counts.
+///
+/// Each function does it for one session, or for all sessions of a user, and returns how many sessions
+/// there were. Sessions without a connection are not reached.
+#[derive(Clone)]
+pub struct Sessions {
+    directory: Arc<Directory>,
+    orders: Arc<Orders>,
+}
+
+impl Sessions {
+    pub(crate) const fn new(directory: Arc<Directory>, orders: Arc<Orders>) -> Self {
+        Self { directory, orders }
+    }
+
+    /// Whether a session is on a connection of this process.
+    #[must_use]
+    pub fn is_connected(&self, session: SessionId) -> bool {
+        self.directory.find(session).is_some()
+    }
+
+    /// Tells them something outside of any channel. It is not kept.
+    pub async fn tell(&self, whom: Whom, data: Bytes, format: Format) -> usize {
+        self.all(whom, &Errand::Tell { data, format }).await
+    }
+
+    /// Subscribes them, whatever they may do by themselves.
+    pub async fn subscribe(&self, whom: Whom, wish: Subscribe) -> usize {
+        self.all(whom, &Errand::Subscribe(wish)).await
+    }
+
+    /// Ends a subscription, and tells them why.
+    pub async fn unsubscribe(
+        &self,
+        whom: Whom,
+        subscription: SubscriptionKey,
+        why: Refusal,
+    ) -> usize {
+        self.all(whom, &Errand::Unsubscribe { subscription, why })
+            .await
+    }
+
+    /// Closes their connections.
+    pub async fn disconnect(&self, whom: Whom) -> usize {
+        let reason = CloseReason::Disconnected;
+        self.all(whom, &Errand::Disconnect(reason)).await
+    }
+
+    /// Asks the worker that has the session, or all workers where it may be several.
+    async fn all(&self, whom: Whom, errand: &Errand) -> usize {
+        let workers = match &whom {
+            Whom::Session(session) => match self.directory.find(*session) {
+                Some(place) => place.worker..place.worker + 1,
+                None => return 0,
+            },
+            Whom::User(_) => 0..self.orders.workers(),
+        };
+        let asked: Vec<_> = workers
+            .map(|worker| {
+                let (done, answer) = oneshot::channel();
+                let (whom, errand) = (whom.clone(), errand.clone());
+                self.orders.give(worker, Order::Run { whom, errand, done });
+                answer
+            })
+            .collect();
+        let mut count = 0;
+        for answer in asked {
+            // A worker that has ended has no sessions.
+            count += answer.await.unwrap_or(0);
+        }
+        count
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions").finish_non_exhaustive()
+    }
+}

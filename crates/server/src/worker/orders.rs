@@ -1,0 +1,147 @@
+//! What other threads ask of a worker: another worker, or the server's own side.
+
+use std::{
+    mem,
+    rc::Rc,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use offhook_engine::{
+    CloseReason, ConnectionId, Format, Notice, Refusal, Subscribe, SubscriptionKey, Whom,
+};
+use tokio::sync::{Notify, oneshot};
+
+use super::Worker;
+use crate::directory::Place;
+
+/// Something that a worker is to do.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Close a connection whose session came back on another one.
+    Replace(ConnectionId),
+    /// Do something for sessions, and say for how many.
+    Run {
+        whom: Whom,
+        errand: Errand,
+        done: oneshot::Sender<usize>,
+    },
+}
+
+/// Something that the server's side does for sessions.
+#[derive(Clone, Debug)]
+pub(crate) enum Errand {
+    Tell {
+        data: Bytes,
+        format: Format,
+    },
+    Subscribe(Subscribe),
+    Unsubscribe {
+        subscription: SubscriptionKey,
+        why: Refusal,
+    },
+    Disconnect(CloseReason),
+}
+
+/// The orders of all workers, by their numbers.
+#[derive(Debug)]
+pub(crate) struct Orders(Box<[Inbox]>);
+
+/// What one worker has been asked and has not done yet. It is bounded by what there is to do: each
+/// order is about a connection of the worker.
+#[derive(Debug, Default)]
+struct Inbox {
+    orders: Mutex<Vec<Order>>,
+    wake: Arc<Notify>,
+}
+
+impl Orders {
+    pub(crate) fn new(workers: usize) -> Self {
+        Self((0..workers).map(|_| Inbox::default()).collect())
+    }
+
+    /// Asks a worker.
+    pub(crate) fn give(&self, worker: u16, order: Order) {
+        if let Some(inbox) = self.0.get(usize::from(worker)) {
+            let mut orders = inbox.orders.lock().unwrap_or_else(PoisonError::into_inner);
+            orders.push(order);
+            inbox.wake.notify_one();
+        }
+    }
+
+    /// How many workers there are.
+    pub(crate) fn workers(&self) -> u16 {
+        u16::try_from(self.0.len()).unwrap_or(u16::MAX)
+    }
+
+    fn take(&self, worker: u16) -> Vec<Order> {
+        let inbox = self.0.get(usize::from(worker));
+        let orders = inbox.map(|inbox| inbox.orders.lock());
+        let orders = orders.map(|orders| orders.unwrap_or_else(PoisonError::into_inner));
+        orders.map_or_else(Vec::new, |mut orders| mem::take(&mut *orders))
+    }
+
+    fn wake(&self, worker: u16) -> Arc<Notify> {
+        let inbox = self.0.get(usize::from(worker));
+        inbox.map_or_else(Arc::default, |inbox| Arc::clone(&inbox.wake))
+    }
+}
+
+impl Worker {
+    /// Carries out orders until the worker ends.
+    pub(super) async fn take_orders(self: Rc<Self>) {
+        let wake = self.shared.orders.wake(self.number);
+        loop {
+            wake.notified().await;
+            for order in self.shared.orders.take(self.number) {
+                match order {
+                    Order::Replace(connection) => self.replace(connection),
+                    Order::Run { whom, errand, done } => {
+                        // A caller that waits no longer is not told.
+                        let _gone = done.send(self.run_errand(&whom, &errand));
+                    }
+                }
+            }
+        }
+    }
+
+    fn run_errand(self: &Rc<Self>, whom: &Whom, errand: &Errand) -> usize {
+        self.turn(|engine, now| match errand {
+            Errand::Tell { data, format } => engine.tell(whom, data, *format, now),
+            Errand::Subscribe(wish) => engine.subscribe_for(whom, wish, now),
+            Errand::Unsubscribe { subscription, why } => {
+                engine.unsubscribe_for(whom, subscription, why, now)
+            }
+            Errand::Disconnect(reason) => engine.disconnect(whom, *reason, now),
+        })
+    }
+
+    /// Closes the older connection of a session, wherever it is.
+    pub(super) fn close_replaced(self: &Rc<Self>, older: Place) {
+        if older.worker == self.number {
+            self.replace(older.connection);
+        } else {
+            let order = Order::Replace(older.connection);
+            self.shared.orders.give(older.worker, order);
+        }
+    }
+
+    fn replace(self: &Rc<Self>, connection: ConnectionId) {
+        self.close_connection(connection, CloseReason::Replaced);
+    }
+
+    /// Closes a connection. Its session has moved on or is to resume: nothing that this connection
+    /// still sends counts.
+    pub(super) fn close_connection(self: &Rc<Self>, connection: ConnectionId, reason: CloseReason) {
+        let mut state = self.state.borrow_mut();
+        if let Some(session) = state.engine.session(connection) {
+            self.shared.directory.left(session, self.place(connection));
+        }
+        state
+            .outboxes
+            .notice(connection, &Notice::Close { reason }, &self.refused);
+        state.outboxes.remove(connection);
+        state.engine.handle_connection_lost(connection);
+        self.carry_out(state);
+    }
+}

@@ -1,0 +1,216 @@
+//! Broadcasts on their way into outboxes.
+//!
+//! Those for the same audience are put in one walk through its connections. A walk goes on in several
+//! turns of the event loop if the audience is large: meanwhile others are served. Each connection still
+//! gets everything in its order, see [`Outboxes::catch_up_walk`].
+
+use std::{collections::VecDeque, mem, sync::Arc};
+
+use offhook::protocol::Prepared;
+use offhook_dialects::{Head, Recipient, Shared};
+use offhook_engine::{Class, ConnectionId, Position, Recipients};
+
+use super::{Outboxes, framing::Framed, unsent::HEAVY};
+
+/// Messages held for one audience at most. 32: a walk through the connections is cheap then, and an
+/// outbox that is full is over its bound by as many messages.
+const HELD: usize = 32;
+
+/// Walks that wait. 8: an audience for each class of a busy channel or two; more is put before more is
+/// taken.
+const WALKS: usize = 8;
+
+/// Walks that have not ended, in their order.
+#[derive(Debug, Default)]
+pub(super) struct Broadcasts(VecDeque<Walk>);
+
+/// A walk through the connections of one audience.
+#[derive(Debug)]
+struct Walk {
+    class: Class,
+    audience: Vec<ConnectionId>,
+    /// Those before have got everything.
+    next: usize,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    /// Messages that are the same for all.
+    Same(Vec<Prepared>),
+    /// One message that each gets with a head of its own; the numbers of their subscriptions, as many
+    /// as connections.
+    Each {
+        shared: Arc<Shared>,
+        recipients: Vec<Recipient>,
+    },
+}
+
+impl Outboxes {
+    /// Holds messages that are the same for an audience.
+    pub(super) fn hold(&mut self, class: Class, messages: &[Prepared], audience: &[ConnectionId]) {
+        // Classes have no connection in common, so that a walk of another class does not matter.
+        let same_class = self
+            .broadcasts
+            .0
+            .iter_mut()
+            .rev()
+            .find(|walk| walk.class == class);
+        if let Some(walk) = same_class
+            && walk.next == 0
+            && let What::Same(held) = &mut walk.what
+            && held.len() < HELD
+            && walk.audience == audience
+        {
+            return held.extend_from_slice(messages);
+        }
+        self.broadcasts.0.push_back(Walk {
+            class,
+            audience: audience.to_vec(),
+            next: 0,
+            what: What::Same(messages.to_vec()),
+        });
+    }
+
+    /// Holds a message of which each of an audience gets a copy of its own.
+    pub(super) fn hold_each(
+        &mut self,
+        class: Class,
+        shared: Arc<Shared>,
+        recipients: Recipients<'_>,
+        at: Option<Position>,
+    ) {
+        let recipient = |(_, subscription)| Recipient {
+            subscription,
+            at,
+            redelivered: 0,
+        };
+        self.broadcasts.0.push_back(Walk {
+            class,
+            audience: recipients.connections().to_vec(),
+            next: 0,
+            what: What::Each {
+                shared,
+                recipients: recipients.iter().map(recipient).collect(),
+            },
+        });
+    }
+
+    /// Whether so much is held that it is to be put before more is taken.
+    pub(in crate::worker) fn holds_much(&self) -> bool {
+        self.broadcasts.0.len() > WALKS
+    }
+
+    /// Whether anything is held.
+    pub(in crate::worker) fn holds_any(&self) -> bool {
+        !self.broadcasts.0.is_empty()
+    }
+
+    /// Puts what is held into at most so many outboxes. Returns whether something is left.
+    pub(in crate::worker) fn walk(&mut self, mut connections: usize) -> bool {
+        // One audience is what most turns have. It is written to at once, so that the bytes go from
+        // one buffer that the processor has at hand. A connection that is in several gets all of it
+        // in one write, when the turn is over.
+        let at_once = self.broadcasts.0.len() == 1;
+        while let Some(mut walk) = self.broadcasts.0.pop_front() {
+            let until = walk
+                .audience
+                .len()
+                .min(walk.next.saturating_add(connections));
+            connections -= until - walk.next;
+            for index in walk.next..until {
+                self.put_one(&walk, index, at_once);
+            }
+            walk.next = until;
+            if walk.next < walk.audience.len() {
+                self.broadcasts.0.push_front(walk);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Puts what is held for one connection, which is to be told something else now.
+    pub(super) fn catch_up_walk(&mut self, connection: ConnectionId) {
+        if self.broadcasts.0.is_empty() {
+            return;
+        }
+        let mut walks = mem::take(&mut self.broadcasts.0);
+        for walk in &mut walks {
+            // A connection may be there for several subscriptions.
+            while let Some(rest) = walk.audience.get(walk.next..)
+                && let Some(index) = rest.iter().position(|c| *c == connection)
+            {
+                let index = walk.next + index;
+                self.put_one(walk, index, false);
+                walk.skip(index);
+            }
+        }
+        walks.retain(|walk| walk.next < walk.audience.len());
+        self.broadcasts.0 = walks;
+    }
+
+    fn put_one(&mut self, walk: &Walk, index: usize, at_once: bool) {
+        let Some(&connection) = walk.audience.get(index) else {
+            return;
+        };
+        let outbox = self.connections.get_mut(connection.index());
+        let outbox = outbox.and_then(Option::as_mut);
+        // Its place may be another's by now.
+        let Some(outbox) = outbox.filter(|outbox| outbox.connection == connection) else {
+            return;
+        };
+        let put = match &walk.what {
+            What::Same(messages) if at_once => outbox.outlet.write_prepared(messages),
+            What::Same(messages) => outbox.outlet.put_prepared(messages),
+            What::Each { shared, recipients } => {
+                let recipient = recipients.get(index).copied().unwrap_or(Recipient::PLAIN);
+                let head = outbox
+                    .speaker
+                    .with(|dialect| dialect.head(&recipient, shared));
+                outbox.outlet.put(match head {
+                    Head::None => shared.message.clone(),
+                    Head::Insert(head) => shared.with_head(&head),
+                    Head::Whole(message) => message,
+                })
+            }
+        };
+        // A connection that is closing gets nothing more.
+        let Ok(unsent) = put else { return };
+        if unsent <= HEAVY.min(self.bound.now) {
+            return;
+        }
+        if !mem::replace(&mut outbox.heavy, true) {
+            self.heavy.push(connection);
+        }
+        if unsent > self.bound.now {
+            self.full.push(connection);
+        }
+    }
+
+    /// Holds a publication or a join or leave for those who get it.
+    pub(super) fn hold_framed(
+        &mut self,
+        class: Class,
+        framed: &Framed,
+        recipients: Recipients<'_>,
+        at: Option<Position>,
+    ) {
+        if recipients.are_numbered() || at.is_some() || self.framing.has_heads(class) {
+            self.hold_each(class, Arc::clone(&framed.shared), recipients, at);
+        } else {
+            self.hold(class, &framed.messages, recipients.connections());
+        }
+    }
+}
+
+impl Walk {
+    /// One of those that are left has got everything.
+    fn skip(&mut self, index: usize) {
+        self.audience.swap(index, self.next);
+        if let What::Each { recipients, .. } = &mut self.what {
+            recipients.swap(index, self.next);
+        }
+        self.next += 1;
+    }
+}

@@ -1,0 +1,366 @@
+//! Every connection's outbox: what the engine gives out is encoded and framed once for each class of
+//! connections, and put into each connection's outlet.
+
+mod broadcasts;
+mod framing;
+mod tokens;
+mod unsent;
+
+use std::{cell::RefCell, collections::HashMap, mem, rc::Rc};
+
+use offhook::protocol::CloseCode;
+use offhook_dialects::{Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient};
+use offhook_engine::{Class, ConnectionId, Delivery, Notice, Reply};
+use tokio::sync::Notify;
+
+use super::{outlet::Outlet, speaker::Speaker};
+use crate::{config::Config, refused::Refused};
+use broadcasts::Broadcasts;
+use framing::{Framed, Framing};
+use unsent::Bound;
+
+/// The outboxes of a worker's connections, by the connections' dense index.
+#[derive(Debug)]
+pub(super) struct Outboxes {
+    connections: Vec<Option<Outbox>>,
+    /// Bytes an outbox may hold.
+    bound: Bound,
+    /// Those with so much unsent that it is worth counting.
+    heavy: Vec<ConnectionId>,
+    framing: Framing,
+    broadcasts: Broadcasts,
+    /// Those that a broadcast put above the bound.
+    full: Vec<ConnectionId>,
+    /// Those that may want more of what they catch up with.
+    wants_refill: Vec<ConnectionId>,
+    /// Marks that could not leave yet: too much was unsent before them.
+    marks: Vec<(ConnectionId, u32)>,
+    /// The tasks that wait for an answer to be put.
+    waiting: HashMap<ConnectionId, Rc<Notify>>,
+    /// Those whose tokens are out of date.
+    stale: Vec<ConnectionId>,
+    /// For what a dialect has to say; empty between calls.
+    spoken: Vec<Payload>,
+}
+
+/// The outbox of one connection. The outlet has its bytes; this is what has to be known beside.
+#[derive(Debug)]
+struct Outbox {
+    connection: ConnectionId,
+    outlet: Outlet,
+    speaker: Speaker,
+    /// When its token was sealed, in seconds since the server's start.
+    sealed_s: u32,
+    /// Its token is out of date; it is in `Outboxes::stale`.
+    stale: bool,
+    refilling: bool,
+    /// It is in `Outboxes::heavy`.
+    heavy: bool,
+}
+
+impl Outboxes {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            connections: Vec::new(),
+            bound: Bound::new(config.messages.outbox_bytes),
+            heavy: Vec::new(),
+            framing: Framing::new(config),
+            broadcasts: Broadcasts::default(),
+            full: Vec::new(),
+            wants_refill: Vec::new(),
+            marks: Vec::new(),
+            waiting: HashMap::new(),
+            stale: Vec::new(),
+            spoken: Vec::new(),
+        }
+    }
+
+    /// The class of connections with this encoding.
+    pub(super) fn class_of(&mut self, encoding: &'static dyn Encoding) -> Class {
+        self.framing.class_of(encoding)
+    }
+
+    /// A connection begins; its token was sealed just now.
+    pub(super) fn add(
+        &mut self,
+        connection: ConnectionId,
+        outlet: Outlet,
+        speaker: Speaker,
+        now_s: u32,
+    ) {
+        let index = connection.index();
+        if self.connections.len() <= index {
+            self.connections.resize_with(index + 1, || None);
+        }
+        if let Some(place) = self.connections.get_mut(index) {
+            *place = Some(Outbox {
+                connection,
+                outlet,
+                speaker,
+                sealed_s: now_s,
+                stale: false,
+                refilling: false,
+                heavy: false,
+            });
+        }
+    }
+
+    /// A connection has ended.
+    pub(super) fn remove(&mut self, connection: ConnectionId) {
+        if self.get(connection).is_some()
+            && let Some(place) = self.connections.get_mut(connection.index())
+        {
+            *place = None;
+            self.waiting.remove(&connection);
+        }
+    }
+
+    fn get(&mut self, connection: ConnectionId) -> Option<&mut Outbox> {
+        let outbox = self.connections.get_mut(connection.index())?.as_mut();
+        outbox.filter(|outbox| outbox.connection == connection)
+    }
+
+    /// What a message of a connection's client asks for.
+    pub(super) fn read(
+        &mut self,
+        connection: ConnectionId,
+        incoming: Incoming<'_>,
+        intents: &mut Vec<Intent>,
+    ) {
+        if let Some(outbox) = self.get(connection) {
+            outbox
+                .speaker
+                .with(|dialect| dialect.receive(incoming, intents));
+        }
+    }
+
+    /// Puts what the engine gives out where it belongs; broadcasts are held until
+    /// [`walk`](Self::walk).
+    pub(super) fn put(&mut self, delivery: Delivery<'_>, refused: &RefCell<Refused>) {
+        match delivery {
+            Delivery::Broadcast {
+                publication,
+                place,
+                filter,
+                class,
+                recipients,
+            } => {
+                let framed = self.framing.publication(class, &publication);
+                let at = filter.is_some().then_some(place);
+                self.hold_framed(class, &framed, recipients, at);
+            }
+            Delivery::Presence {
+                change,
+                class,
+                recipients,
+            } => {
+                if let Some(framed) = self.framing.presence(class, &change) {
+                    self.hold_framed(class, &framed, recipients, None);
+                }
+            }
+            Delivery::Publication {
+                connection,
+                class,
+                subscription,
+                publication,
+                place,
+                deliveries,
+            } => {
+                self.catch_up_walk(connection);
+                let recipient = Recipient {
+                    subscription: subscription.id,
+                    at: subscription.target.channel().is_none().then_some(place),
+                    redelivered: deliveries.saturating_sub(1),
+                };
+                let framed = self.framing.publication(class, &publication);
+                self.publication(connection, class, &recipient, &framed);
+            }
+            Delivery::Connection { connection, notice } => {
+                // Acknowledgements may overtake: they come between the publications of a batch.
+                if !is_acknowledgement(&notice) {
+                    self.catch_up_walk(connection);
+                }
+                self.notice(connection, &notice, refused);
+            }
+            Delivery::Mark { connection, mark } => {
+                self.catch_up_walk(connection);
+                self.mark(connection, mark);
+            }
+        }
+    }
+
+    /// A publication for one connection, which catches up. It is within what the connection may be
+    /// handed out.
+    fn publication(
+        &mut self,
+        connection: ConnectionId,
+        class: Class,
+        recipient: &Recipient,
+        framed: &Framed,
+    ) {
+        let has_head = *recipient != Recipient::PLAIN || self.framing.has_heads(class);
+        let Some(outbox) = self.get(connection) else {
+            return;
+        };
+        let head = match has_head {
+            true => outbox
+                .speaker
+                .with(|dialect| dialect.head(recipient, &framed.shared)),
+            false => Head::None,
+        };
+        let unsent = match head {
+            Head::None => outbox.outlet.put_prepared(&framed.messages),
+            Head::Insert(head) => outbox.outlet.put(framed.shared.with_head(&head)),
+            Head::Whole(message) => outbox.outlet.put(message),
+        };
+        // A connection that is closing gets nothing more.
+        self.note_unsent(connection, unsent.unwrap_or(0));
+        self.wants_refill.push(connection);
+    }
+
+    /// Puts what the dialect of a connection says.
+    pub(super) fn say(
+        &mut self,
+        connection: ConnectionId,
+        speak: impl FnOnce(&mut dyn Dialect, &mut Vec<Payload>),
+    ) {
+        let mut spoken = mem::take(&mut self.spoken);
+        if let Some(outbox) = self.get(connection) {
+            outbox.speaker.with(|dialect| speak(dialect, &mut spoken));
+            let mut unsent = 0;
+            for message in spoken.drain(..) {
+                // A connection that is closing gets nothing more.
+                unsent = outbox.outlet.put(message).unwrap_or(0);
+            }
+            self.note_unsent(connection, unsent);
+        }
+        self.spoken = spoken;
+    }
+
+    /// Says something to one connection, and does what follows from it.
+    pub(super) fn notice(
+        &mut self,
+        connection: ConnectionId,
+        notice: &Notice,
+        refused: &RefCell<Refused>,
+    ) {
+        self.say(connection, |dialect, out| dialect.notice(notice, out));
+        if !self.waiting.is_empty()
+            && let Some(wake) = self.waiting.get(&connection)
+        {
+            wake.notify_one();
+        }
+        let Some(outbox) = self.get(connection) else {
+            return;
+        };
+        match notice {
+            Notice::Reply { reply, .. } => match reply {
+                Reply::Subscribed { .. } => self.token_is_stale(connection),
+                Reply::Refused(refusal) => {
+                    refused
+                        .borrow_mut()
+                        .note(refusal.code.name(), &refusal.detail);
+                }
+                // Its token was sealed ahead of it.
+                Reply::Unsubscribed { .. } => {}
+                Reply::Published { .. }
+                | Reply::History { .. }
+                | Reply::Members { .. }
+                | Reply::Acked { .. }
+                | Reply::Receipts { .. }
+                | Reply::Done { .. }
+                | Reply::InfoUpdated
+                | Reply::Called { .. }
+                | Reply::Pong => {}
+            },
+            Notice::Close { reason } => {
+                let code = outbox.speaker.with(|dialect| dialect.close_code(*reason));
+                let code = CloseCode::new(code);
+                outbox.outlet.close(code, reason.name());
+                refused.borrow_mut().note("connection", reason.name());
+            }
+            Notice::Unsubscribed { .. }
+            | Notice::Gap { .. }
+            | Notice::ChannelGap { .. }
+            | Notice::Own { .. }
+            | Notice::Told { .. }
+            | Notice::Restored
+            | Notice::CatchingUp { .. }
+            | Notice::Live { .. }
+            | Notice::Reconnect { .. } => {}
+        }
+    }
+
+    /// Closes a connection at its dialect's wish.
+    pub(super) fn close(&mut self, connection: ConnectionId, code: u16, reason: &str) {
+        if let Some(outbox) = self.get(connection) {
+            outbox.outlet.close(CloseCode::new(code), reason);
+        }
+    }
+
+    /// Wakes its waiter when something was put for this connection, until
+    /// [`wake_no_more`](Self::wake_no_more).
+    pub(super) fn wake_when_answered(&mut self, connection: ConnectionId) -> Option<Rc<Notify>> {
+        self.get(connection)?;
+        Some(Rc::clone(self.waiting.entry(connection).or_default()))
+    }
+
+    pub(super) fn wake_no_more(&mut self, connection: ConnectionId) {
+        self.waiting.remove(&connection);
+    }
+
+    /// The next connection whose outbox a broadcast has put above its bound.
+    pub(super) fn next_full(&mut self) -> Option<ConnectionId> {
+        let connection = self.full.pop()?;
+        self.wants_refill.push(connection);
+        Some(connection)
+    }
+
+    /// Connections that may want more of what they catch up with.
+    pub(super) fn take_wants_refill(&mut self) -> Vec<ConnectionId> {
+        mem::take(&mut self.wants_refill)
+    }
+
+    /// The outlet to refill, unless a task does that already.
+    pub(super) fn begin_refill(&mut self, connection: ConnectionId) -> Option<Outlet> {
+        let outbox = self.get(connection)?;
+        let begun = mem::replace(&mut outbox.refilling, true);
+        (!begun).then(|| outbox.outlet.clone())
+    }
+
+    pub(super) fn end_refill(&mut self, connection: ConnectionId) {
+        if let Some(outbox) = self.get(connection) {
+            outbox.refilling = false;
+        }
+    }
+
+    /// Sends a mark behind everything that the connection was handed out, as soon as that is possible.
+    fn mark(&mut self, connection: ConnectionId, mark: u32) {
+        if let Some(outbox) = self.get(connection)
+            && !outbox.outlet.mark(mark)
+        {
+            self.marks.push((connection, mark));
+        }
+    }
+
+    /// Tries again to send the marks that could not leave.
+    pub(super) fn mark_again(&mut self) {
+        for (connection, mark) in mem::take(&mut self.marks) {
+            self.mark(connection, mark);
+        }
+    }
+
+    /// Closes every connection.
+    pub(super) fn close_all(&self, code: CloseCode, reason: &str) {
+        for outbox in self.connections.iter().flatten() {
+            outbox.outlet.close(code, reason);
+        }
+    }
+}
+
+fn is_acknowledgement(notice: &Notice) -> bool {
+    let Notice::Reply { reply, .. } = notice else {
+        return false;
+    };
+    matches!(reply, Reply::Published { .. })
+}

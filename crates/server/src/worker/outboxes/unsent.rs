@@ -1,0 +1,85 @@
+//! What all outboxes hold together: counted where it is worth counting, and bounded.
+
+use offhook_engine::ConnectionId;
+
+use super::{super::memory::Pressure, Outboxes};
+
+/// Unsent bytes of a connection that are worth counting. 16 KiB: a connection that reads is below,
+/// and a quarter of a million connections below it are not much more than the budget.
+pub(super) const HEAVY: usize = 16 * 1024;
+
+/// Bytes that an outbox may hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bound {
+    configured: usize,
+    /// Less than configured while memory is short.
+    pub(super) now: usize,
+}
+
+impl Bound {
+    pub(super) const fn new(configured: usize) -> Self {
+        Self {
+            configured,
+            now: configured,
+        }
+    }
+}
+
+impl Outboxes {
+    /// Bytes that an outbox may hold now.
+    pub(in crate::worker) const fn bound(&self) -> usize {
+        self.bound.now
+    }
+
+    /// Holds less, or more again, under this pressure.
+    pub(in crate::worker) const fn set_pressure(&mut self, pressure: Pressure) {
+        self.bound.now = pressure.bound(self.bound.configured);
+    }
+
+    /// A connection has so much unsent now.
+    pub(super) fn note_unsent(&mut self, connection: ConnectionId, unsent: usize) {
+        if unsent > HEAVY
+            && let Some(outbox) = self.get(connection)
+            && !outbox.heavy
+        {
+            outbox.heavy = true;
+            self.heavy.push(connection);
+        }
+    }
+
+    /// How many bytes the connections have unsent that have much.
+    pub(in crate::worker) fn count_unsent(&mut self) -> usize {
+        let mut sum = 0;
+        let mut heavy = std::mem::take(&mut self.heavy);
+        heavy.retain(|connection| {
+            let Some(outbox) = self.get(*connection) else {
+                return false;
+            };
+            let unsent = outbox.outlet.unsent();
+            outbox.heavy = unsent > HEAVY;
+            sum += unsent;
+            outbox.heavy
+        });
+        self.heavy = heavy;
+        sum
+    }
+
+    /// The connections with the most unsent bytes: as many as hold so many bytes together.
+    pub(in crate::worker) fn slowest(&mut self, bytes: usize) -> Vec<ConnectionId> {
+        if bytes == 0 {
+            return Vec::new();
+        }
+        let heavy = self.heavy.clone().into_iter();
+        let mut heavy: Vec<_> = heavy
+            .filter_map(|connection| Some((self.get(connection)?.outlet.unsent(), connection)))
+            .collect();
+        heavy.sort_unstable_by(|a, b| b.cmp(a));
+        let mut left = bytes;
+        let slowest = heavy.into_iter().take_while(|(unsent, _)| {
+            let wanted = left > 0;
+            left = left.saturating_sub(*unsent);
+            wanted
+        });
+        slowest.map(|(_, connection)| connection).collect()
+    }
+}

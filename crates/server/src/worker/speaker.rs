@@ -1,0 +1,27 @@
+//! The dialect of one connection.
+
+use offhook_dialects::{Dialect, native::Native};
+
+/// The dialect of one connection. The native one has no state, so that a quiet connection costs 8 bytes
+/// for it and no allocation.
+#[derive(Debug)]
+pub(crate) enum Speaker {
+    /// The native dialect.
+    Native,
+    /// Any other, boxed twice so that a connection that speaks native does not hold room for it.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "native is the only dialect so far")
+    )]
+    Other(Box<Box<dyn Dialect>>),
+}
+
+impl Speaker {
+    /// Lets the dialect do something.
+    pub(crate) fn with<R>(&mut self, speak: impl FnOnce(&mut dyn Dialect) -> R) -> R {
+        match self {
+            Self::Native => speak(&mut Native),
+            Self::Other(other) => speak(&mut ***other),
+        }
+    }
+}

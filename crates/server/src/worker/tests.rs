@@ -1,0 +1,71 @@
+//! The seams, shown by what is added at them: a dialect and a transport that nothing but their tests
+//! knows of.
+
+mod toy_dialect;
+mod toy_outlet;
+mod walks;
+
+use std::{rc::Rc, sync::Arc};
+
+use offhook::WebSocket;
+use offhook_brokers::Memory;
+use offhook_dialects::Incoming;
+use offhook_engine::{Limits, RuleBook};
+use tokio::sync::{Notify, watch};
+
+use super::{
+    Phase, Shared, Speaker, Worker,
+    connecting::{Connected, Connecting},
+    connection::Connection,
+    now,
+    outlet::Outlet,
+};
+use crate::{
+    Config,
+    door::Routes,
+    tokens::{Sealer, fresh_key},
+};
+
+/// A worker that no thread runs: its test does.
+fn worker() -> (Rc<Worker>, watch::Sender<Phase>) {
+    let config = Config {
+        in_memory: true,
+        limits: Limits {
+            publish_burst: 1_000,
+            ..Limits::default()
+        },
+        ..Config::default()
+    };
+    let rules: Arc<RuleBook> = Arc::new(config.rule_book());
+    let broker = Arc::new(Memory::new(Arc::clone(&rules), now()));
+    let keys = [fresh_key().unwrap()];
+    let sealer = Arc::new(Sealer::new(&keys, config.resume.expiry));
+    let routes = Routes::new(&config);
+    let shared = Arc::new(Shared::new(config, broker, sealer, None, routes));
+    let (phase, serving) = watch::channel(Phase::Open);
+    let mail = Arc::new(Notify::new());
+    (Worker::new(0, shared, rules, serving, &mail), phase)
+}
+
+/// A connection that speaks native over this outlet.
+fn connect(worker: &Rc<Worker>, outlet: Outlet) -> Connection {
+    let mut connecting = Connecting::new(outlet, Speaker::Native);
+    let connect = Incoming::Text(r#"{"type":"connect","id":1,"lineage":true}"#);
+    match connecting.receive(worker, connect) {
+        Ok(Connected::Yes(connection, _)) => connection,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The next message of a client.
+async fn next(socket: &mut WebSocket) -> String {
+    let message = socket
+        .recv()
+        .await
+        .unwrap()
+        .expect("the connection is open");
+    message
+        .as_text()
+        .expect("everything here is text")
+        .to_owned()
+}

@@ -1,0 +1,83 @@
+//! A large audience is told in parts, so that others are served meanwhile.
+
+use std::{rc::Rc, sync::Arc};
+
+use offhook_dialects::Incoming;
+
+use super::{super::Worker, connect, toy_outlet::List, worker};
+
+/// Takes everything that the broker has, and leaves broadcasts where they are.
+fn take_all(worker: &Rc<Worker>) {
+    let mailbox = Arc::clone(&worker.state.borrow().mailbox);
+    loop {
+        let mut events = mailbox.take().into_iter().peekable();
+        if events.peek().is_none() {
+            return;
+        }
+        while events.peek().is_some() {
+            worker.take_events(&mut events);
+        }
+    }
+}
+
+#[test]
+fn a_large_audience_is_told_in_parts_and_each_connection_gets_everything_in_its_order() {
+    const AUDIENCE: usize = 600;
+    let (worker, _phase) = worker();
+    let lists: Vec<_> = (0..AUDIENCE).map(|_| Rc::new(List::default())).collect();
+    let mut connections: Vec<_> = lists
+        .iter()
+        .map(|list| connect(&worker, list.outlet()))
+        .collect();
+    for connection in &mut connections {
+        connection.receive(Incoming::Text(
+            r#"{"type":"subscribe","id":2,"channel":"chat"}"#,
+        ));
+    }
+    take_all(&worker);
+    lists.iter().for_each(|list| drop(list.take()));
+    let told = |list: &Rc<List>| {
+        let all = list.take();
+        all.iter()
+            .map(|text| text.split(r#"","#).next().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+
+    let publisher = Rc::new(List::default());
+    let mut publisher = connect(&worker, publisher.outlet());
+    for n in 0..3 {
+        let publish = format!(r#"{{"type":"publish","id":{n},"channel":"chat","data":{n}}}"#);
+        publisher.receive(Incoming::Text(&publish));
+    }
+    take_all(&worker);
+    assert!(worker.walk(), "one part is not all");
+    let has_some: Vec<bool> = lists.iter().map(|list| !list.is_empty()).collect();
+    let some = has_some.iter().filter(|has| **has).count();
+    assert!((1..AUDIENCE).contains(&some), "{some}");
+
+    // One whose turn has not come asks something: what is held for it comes first.
+    let waiting = has_some.iter().position(|has| !has).unwrap();
+    connections[waiting].receive(Incoming::Text(r#"{"type":"ping","id":3}"#));
+    let message = r#"{"type":"message"#;
+    assert_eq!(
+        told(&lists[waiting]),
+        [message, message, message, r#"{"type":"pong"#]
+    );
+    // One that goes while it waits is forgotten, and another may take its place.
+    let gone = has_some.iter().rposition(|has| !has).unwrap();
+    drop(connections.swap_remove(gone));
+    let newcomer = Rc::new(List::default());
+    let _newcomer = connect(&worker, newcomer.outlet());
+
+    while worker.walk() {}
+    for (n, list) in lists.iter().enumerate() {
+        if n != waiting && n != gone {
+            assert_eq!(told(list), [message, message, message], "connection {n}");
+        }
+    }
+    assert!(
+        told(&lists[waiting]).is_empty(),
+        "it has had everything once"
+    );
+    assert_eq!(told(&newcomer), [r#"{"type":"welcome"#]);
+}

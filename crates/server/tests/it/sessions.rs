@@ -1,0 +1,80 @@
+//! What the server's side does with sessions, on whatever worker they are.
+
+use std::num::NonZeroUsize;
+
+use offhook_engine::{ChannelName, ErrorCode, Format, Refusal, SessionId, Since, Subscribe, Whom};
+use offhook_server::Config;
+use serde_json::json;
+
+use crate::{
+    caller::Caller,
+    hall::{Hall, config},
+};
+
+async fn hall() -> Hall {
+    Hall::open(Config {
+        workers: NonZeroUsize::new(3).unwrap(),
+        ..config()
+    })
+    .await
+}
+
+fn session(caller: &Caller) -> SessionId {
+    let number = u128::from_str_radix(&caller.session, 16).unwrap();
+    SessionId::from_bytes(number.to_be_bytes())
+}
+
+#[tokio::test]
+async fn a_session_is_told_subscribed_and_closed_wherever_it_is() {
+    let hall = hall().await;
+    for _ in 0..6 {
+        let mut caller = hall.caller().await;
+        let whom = Whom::Session(session(&caller));
+        let sessions = hall.sessions();
+        assert!(sessions.is_connected(session(&caller)));
+        let told = sessions
+            .tell(whom.clone(), "{\"n\":1}".into(), Format::Json)
+            .await;
+        assert_eq!(told, 1);
+        assert_eq!(
+            caller.hear().await,
+            json!({"type": "told", "data": {"n": 1}})
+        );
+
+        let chat = ChannelName::new("chat").unwrap();
+        let wish = Subscribe::new(chat.clone(), Since::Now);
+        assert_eq!(sessions.subscribe(whom.clone(), wish).await, 1);
+        let subscribed = caller.hear_a("subscribed").await;
+        assert_eq!(
+            (subscribed.get("id"), &subscribed["channel"]),
+            (None, &json!("chat"))
+        );
+        let why = Refusal::new(ErrorCode::Forbidden, "the room is closed");
+        assert_eq!(
+            sessions.unsubscribe(whom.clone(), chat.into(), why).await,
+            1
+        );
+        assert_eq!(
+            caller.hear_a("unsubscribed").await["message"],
+            "the room is closed"
+        );
+
+        assert_eq!(sessions.disconnect(whom.clone()).await, 1);
+        let (heard, closed) = caller.end().await;
+        assert_eq!(
+            heard,
+            [json!({"type": "closing", "reason": "disconnected"})]
+        );
+        assert_eq!(closed.code.get(), 4002);
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_not_here_is_not_reached() {
+    let hall = hall().await;
+    let nobody = SessionId::from_bytes([9; 16]);
+    let sessions = hall.sessions();
+    assert!(!sessions.is_connected(nobody));
+    assert_eq!(sessions.disconnect(Whom::Session(nobody)).await, 0);
+    assert_eq!(sessions.disconnect(Whom::User("ann".into())).await, 0);
+}
