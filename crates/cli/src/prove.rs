@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Args;
-use offhook_proof::{Plan, Stage, Status, crew, fresh_seed, prove};
+use offhook_proof::{Plan, Stage, Status, client_process, fresh_seed, prove};
 use tokio::{runtime::Builder, signal, time::Instant};
 
 use crate::{
@@ -17,16 +17,17 @@ use crate::{
     screen::{self, BOLD, DIM},
 };
 
-/// Prove that nothing is lost: cut, freeze and kill everything, and count.
+/// Prove that nothing is lost: cut, freeze, kill and restore everything, and count.
 ///
 /// Starts this program's server on a log of its own, with publishers and subscribers in other
-/// processes. While they run, connections are cut and frozen, processes stopped, the server killed and
-/// started again, as the seed says. In the end every subscriber must have everything that was
-/// acknowledged, once, in one order.
+/// processes. While they run, connections are cut and frozen, processes and the server frozen, the
+/// server killed, restarted, backed up and restored from an older backup, as the seed says. In the
+/// end every subscriber must have everything that was acknowledged, once, in one order; what a backup
+/// does not have must have been announced; and every channel must have exactly its members.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Prove {
-    /// How long things are broken.
+    /// How long faults are injected.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     seconds: u64,
     /// Subscribers; each has a connection, and follows two channels.
@@ -48,7 +49,7 @@ pub(crate) struct Prove {
     /// directory for temporary files].
     #[arg(long, value_name = "DIR")]
     place: Option<PathBuf>,
-    /// Breaks the same things at the same times as another run with this seed.
+    /// Injects the same faults at the same times as another run with this seed.
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
     /// A configuration file for the server, to see what comes of it: a channel that keeps too
@@ -57,7 +58,7 @@ pub(crate) struct Prove {
     config: Option<PathBuf>,
     /// Be one of the processes of clients.
     #[arg(long, hide = true)]
-    crew: bool,
+    client_process: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -77,8 +78,8 @@ impl Prove {
     pub(crate) fn run(self) -> Result<(), Failure> {
         open_files::raise();
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        if self.crew {
-            return runtime.block_on(crew()).map_err(Failure::from);
+        if self.client_process {
+            return runtime.block_on(client_process()).map_err(Failure::from);
         }
         let plan = self.plan()?;
         plan.check().map_err(Failure::usage)?;
@@ -104,7 +105,7 @@ impl Prove {
 
 async fn run(plan: &Plan) -> Result<(), Failure> {
     screen::tell(&format!(
-        "{BOLD}{} subscribers, {} publishers, {} s of storm{BOLD:#}  {DIM}--seed {}{DIM:#}",
+        "{BOLD}{} subscribers, {} publishers, {} s of faults{BOLD:#}  {DIM}--seed {}{DIM:#}",
         plan.subscribers,
         plan.publishers,
         plan.length.as_secs(),
@@ -167,13 +168,13 @@ impl Show {
     fn line(&self, status: &Status) -> String {
         let (progress, broken) = (&status.progress, &status.broken);
         let stage = match status.stage {
-            Stage::Gathering => "gathering".to_owned(),
-            Stage::Storm => format!(
+            Stage::Starting => "starting".to_owned(),
+            Stage::Faults => format!(
                 "{:>3}/{} s",
                 status.elapsed.as_secs(),
                 self.length.as_secs()
             ),
-            Stage::Calm => "calm".to_owned(),
+            Stage::Settling => "settling".to_owned(),
         };
         format!(
             "{stage:10} {:>4} connections  {} published  {} delivered  {DIM}{} kills, {} connections cut, \

@@ -1,7 +1,7 @@
-//! A process of clients, from the inside: takes orders, follows or publishes, tells what it sees.
+//! A process of clients from the inside: follows instructions, sends updates.
 
 mod publishing;
-mod watching;
+mod subscribing;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,82 +11,82 @@ use offhook_client::{Backoff, Client, ConnectionEvent, ConnectionEvents, Heartbe
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines, Stdin};
 use tokio::sync::Mutex as Turn;
 
-use crate::words::{News, Order, Progress};
+use crate::messages::{Instruction, Progress, Update};
 
-/// How often it says how far it is.
+/// How often progress is sent.
 const TELL_EVERY: Duration = Duration::from_millis(250);
 
-/// What this process has come to, and the way to tell.
+/// Collects the counts of this process, and writes updates.
 #[derive(Clone, Debug)]
-pub(crate) struct Desk {
+pub(crate) struct Reporter {
     progress: Arc<Mutex<Progress>>,
     stdout: Arc<Turn<tokio::io::Stdout>>,
 }
 
-/// Takes orders on stdin and answers on stdout, until stdin ends: the clients' side of a proof.
+/// Reads instructions from stdin and writes updates to stdout, until stdin ends.
 ///
 /// # Errors
-/// The pipes break, or an order can't be understood.
-pub async fn crew() -> io::Result<()> {
-    die_with_the_conductor();
-    let mut orders = BufReader::new(tokio::io::stdin()).lines();
-    let desk = Desk {
+/// A pipe breaks, or an instruction can't be read.
+pub async fn client_process() -> io::Result<()> {
+    die_with_the_runner();
+    let mut instructions = BufReader::new(tokio::io::stdin()).lines();
+    let reporter = Reporter {
         progress: Arc::default(),
         stdout: Arc::new(Turn::new(tokio::io::stdout())),
     };
-    tokio::spawn(desk.clone().tell_progress());
-    match next_order(&mut orders).await? {
-        Some(Order::Watch { url, subscribers }) => {
-            watching::watch(&desk, &mut orders, &url, subscribers).await
+    tokio::spawn(reporter.clone().tell_progress());
+    match next_instruction(&mut instructions).await? {
+        Some(Instruction::Subscribe { url, subscribers }) => {
+            subscribing::subscribe(&reporter, &mut instructions, &url, subscribers).await
         }
-        Some(Order::Publish {
+        Some(Instruction::Publish {
             url,
             publishers,
             rate,
-        }) => publishing::publish(&desk, &mut orders, &url, &publishers, rate).await,
-        Some(Order::Stop | Order::Expect { .. } | Order::Report) => {
-            Err(io::Error::other("what to do has to be said first"))
-        }
+        }) => publishing::publish(&reporter, &mut instructions, &url, &publishers, rate).await,
+        Some(Instruction::Stop | Instruction::Expect { .. } | Instruction::Report) => Err(
+            io::Error::other("the first instruction has to be `subscribe` or `publish`"),
+        ),
         None => Ok(()),
     }
 }
 
-/// A conductor that is killed can't thaw anybody: whoever is frozen would stay for ever.
-fn die_with_the_conductor() {
+/// A runner that was killed can't resume its processes: a frozen one would stay for ever.
+fn die_with_the_runner() {
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{Signal, set_parent_process_death_signal};
-        // The end of stdin does the same for whoever is not frozen.
+        // A process that is not frozen notices the end of stdin.
         let _best_effort = set_parent_process_death_signal(Some(Signal::KILL));
     }
 }
 
-type Orders = Lines<BufReader<Stdin>>;
+type Instructions = Lines<BufReader<Stdin>>;
 
-async fn next_order(orders: &mut Orders) -> io::Result<Option<Order>> {
-    match orders.next_line().await? {
+async fn next_instruction(instructions: &mut Instructions) -> io::Result<Option<Instruction>> {
+    match instructions.next_line().await? {
         Some(line) => serde_json::from_str(&line).map_err(io::Error::other),
         None => Ok(None),
     }
 }
 
-impl Desk {
+impl Reporter {
     fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn tell(&self, news: &News) -> io::Result<()> {
-        let mut line = serde_json::to_string(news).map_err(io::Error::other)?;
+    async fn tell(&self, update: &Update) -> io::Result<()> {
+        let mut line = serde_json::to_string(update).map_err(io::Error::other)?;
         line.push('\n');
         let mut stdout = self.stdout.lock().await;
         stdout.write_all(line.as_bytes()).await?;
         stdout.flush().await
     }
 
-    /// The conductor ends everything then.
+    /// Tells the runner to end the proof.
     async fn failed(&self, why: &str) {
         let why = why.to_owned();
-        let _unheard = self.tell(&News::Failed { why }).await;
+        let _unheard = self.tell(&Update::Failed { why }).await;
     }
 
     async fn tell_progress(self) {
@@ -101,10 +101,10 @@ impl Desk {
 
     async fn tell_progress_now(&self) -> io::Result<()> {
         let progress = *self.progress();
-        self.tell(&News::Progress(progress)).await
+        self.tell(&Update::Progress(progress)).await
     }
 
-    /// A client that comes back quickly, and its comings and goings on record.
+    /// A client that reconnects quickly, and whose connections are counted.
     fn client(&self, url: &str) -> Client {
         let mut backoff = Backoff::default();
         backoff.first = Duration::from_millis(100);

@@ -1,31 +1,44 @@
-//! What one reader got of one channel, against what was published.
+//! What one subscriber received of one channel, compared with what was published.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Numbers that came, by publisher: each counts from 0.
+/// A subscriber's stream as it stands: what a gap took back is no longer in it.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    publishers: Vec<Numbers>,
-    /// A sum over everything in its order: readers with the same sum got the same.
-    order: u64,
-    /// Publications that a gap said won't come; `None` is counted as one.
-    told: u64,
+    received: Vec<Entry>,
+    /// The newest offset that was received, or that a gap reached.
+    reached: u64,
+    /// Publications that gaps announced as missing.
+    announced: u64,
+    /// Publications that gaps took back: their stream ended before them.
+    discarded: u64,
+    /// Offsets that were skipped, or came again, without a gap.
+    unannounced: u64,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Numbers {
-    next: u64,
-    /// Below `next`, and never seen.
-    missing: BTreeSet<u64>,
-    received: u64,
-    duplicated: u64,
-    reordered: u64,
+/// A publication: who published it, and with which of its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    offset: u64,
+    publisher: u32,
+    number: u64,
+}
+
+/// What a channel has in the end.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Expected {
+    /// How many publications were acknowledged to each publisher.
+    pub(crate) published: Vec<u64>,
+    /// Of these, the ones that a restored backup does not have.
+    pub(crate) discarded: Vec<(usize, BTreeSet<u64>)>,
+    /// The offset of the newest.
+    pub(crate) head: u64,
 }
 
 /// What was found, to be added up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Findings {
-    /// Publications that came.
+    /// Publications that came, and that no gap took back.
     pub received: u64,
     /// That were acknowledged to their publisher, and never came.
     pub lost: u64,
@@ -33,8 +46,12 @@ pub struct Findings {
     pub duplicated: u64,
     /// That came after a later one of the same publisher.
     pub reordered: u64,
-    /// That a gap said won't come.
-    pub told: u64,
+    /// That gaps announced as missing.
+    pub announced: u64,
+    /// That gaps took back, because the server was restored from an older copy.
+    pub discarded: u64,
+    /// Offsets that were skipped, or came again, without a gap.
+    pub unannounced: u64,
 }
 
 impl Findings {
@@ -46,60 +63,98 @@ impl Findings {
             lost: self.lost + other.lost,
             duplicated: self.duplicated + other.duplicated,
             reordered: self.reordered + other.reordered,
-            told: self.told + other.told,
+            announced: self.announced + other.announced,
+            discarded: self.discarded + other.discarded,
+            unannounced: self.unannounced + other.unannounced,
         }
     }
 
-    /// Whether everything came once and in order.
+    /// Whether everything came once and in order, and what was taken back was announced.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.lost == 0 && self.duplicated == 0 && self.reordered == 0 && self.told == 0
+        self.lost == 0
+            && self.duplicated == 0
+            && self.reordered == 0
+            && self.announced == 0
+            && self.unannounced == 0
     }
 }
 
 impl Ledger {
-    pub(crate) fn receive(&mut self, publisher: usize, number: u64) {
-        if self.publishers.len() <= publisher {
-            self.publishers.resize(publisher + 1, Numbers::default());
+    pub(crate) fn receive(&mut self, offset: u64, publisher: usize, number: u64) {
+        if offset != self.reached + 1 {
+            self.unannounced += 1;
         }
-        let Some(numbers) = self.publishers.get_mut(publisher) else {
-            return;
-        };
-        numbers.receive(number);
-        // FNV-1a over both numbers: different orders give different sums.
-        for part in [publisher as u64, number] {
-            self.order = (self.order ^ part).wrapping_mul(0x0100_0000_01b3);
-        }
+        self.reached = offset;
+        self.received.push(Entry {
+            offset,
+            publisher: u32::try_from(publisher).unwrap_or(u32::MAX),
+            number,
+        });
     }
 
-    pub(crate) fn gap(&mut self, count: Option<u64>) {
-        self.told += count.unwrap_or(1);
+    /// A gap: the stream goes on after this offset. One that lies behind takes back what came
+    /// after it.
+    pub(crate) fn gap(&mut self, to: u64) {
+        let kept = self.received.partition_point(|entry| entry.offset <= to);
+        self.discarded += (self.received.len() - kept) as u64;
+        self.received.truncate(kept);
+        self.announced += to.saturating_sub(self.reached);
+        self.reached = to;
     }
 
+    /// A sum over everything in its order: subscribers with the same sum have the same.
     pub(crate) fn order(&self) -> u64 {
-        self.order
+        // FNV-1a: different orders give different sums.
+        self.received.iter().fold(0, |sum, entry| {
+            [u64::from(entry.publisher), entry.number]
+                .iter()
+                .fold(sum, |sum, part| (sum ^ part).wrapping_mul(0x0100_0000_01b3))
+        })
     }
 
-    /// What it comes to when each publisher has published so many.
-    pub(crate) fn findings(&self, published: &[u64]) -> Findings {
-        let none = Numbers::default();
-        let count = published.len().max(self.publishers.len());
+    /// What it comes to in the end.
+    pub(crate) fn findings(&self, expected: &Expected) -> Findings {
+        let mut publishers: BTreeMap<usize, Numbers> = BTreeMap::new();
+        for publisher in 0..expected.published.len() {
+            publishers.insert(publisher, Numbers::default());
+        }
+        for entry in &self.received {
+            let publisher = publishers.entry(entry.publisher as usize).or_default();
+            publisher.receive(entry.number);
+        }
         let mut found = Findings {
-            told: self.told,
+            announced: self.announced,
+            discarded: self.discarded,
+            unannounced: self.unannounced,
             ..Findings::default()
         };
-        for publisher in 0..count {
-            let numbers = self.publishers.get(publisher).unwrap_or(&none);
-            let total = published.get(publisher).copied().unwrap_or(0);
+        for (publisher, mut numbers) in publishers {
+            let total = expected.published.get(publisher).copied().unwrap_or(0);
+            numbers.end(total);
+            let of_publisher = |gone: &&(usize, BTreeSet<u64>)| gone.0 == publisher;
+            let discarded = expected.discarded.iter().find(of_publisher);
+            let lost = |number: &&u64| discarded.is_none_or(|(_, gone)| !gone.contains(number));
             found.received += numbers.received;
-            found.lost += numbers.missing.len() as u64 + total.saturating_sub(numbers.next);
+            found.lost += numbers.missing.iter().filter(lost).count() as u64;
             found.duplicated += numbers.duplicated;
             found.reordered += numbers.reordered;
         }
-        // What a gap told of is missing, too, but it was told.
-        found.lost = found.lost.saturating_sub(found.told);
+        // What a gap announced is missing, too, but it was announced.
+        found.lost = found.lost.saturating_sub(found.announced);
         found
     }
+}
+
+/// The numbers of one publisher, which counts from 0.
+#[derive(Clone, Debug, Default)]
+struct Numbers {
+    next: u64,
+    /// Below `next`, and never seen.
+    missing: BTreeSet<u64>,
+    received: u64,
+    duplicated: u64,
+    reordered: u64,
 }
 
 impl Numbers {
@@ -114,6 +169,11 @@ impl Numbers {
         } else {
             self.duplicated += 1;
         }
+    }
+
+    /// So many were published.
+    fn end(&mut self, total: u64) {
+        self.missing.extend(self.next..total);
     }
 }
 

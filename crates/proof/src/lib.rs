@@ -1,41 +1,43 @@
-//! The loss proof: hundreds of subscribers and some publishers of a real server, whose connections are
-//! cut and frozen, whose processes are frozen (SIGSTOP), and whose server is killed (SIGKILL) and
-//! started again, over and over; and a count of what was lost, repeated or out of order.
+//! The loss proof: hundreds of subscribers and some publishers use a real server while faults are
+//! injected: connections are cut and frozen, client processes and the server are frozen (SIGSTOP), the
+//! server is killed (SIGKILL), restarted, and restored from an older backup. In the end the proof
+//! counts what was lost, repeated, out of order, or replaced without a gap.
 //!
 //! Everything is real: the server is the `offhook` program on its durable log, clients are
 //! processes of their own with `offhook-client`, connections are TCP through a proxy that breaks them.
-//! Each publisher counts; each subscriber keeps a ledger. In the end the server is asked what it
-//! has, and every subscriber must have all of it, once, in one order for all.
+//! Each publisher numbers its publications; each subscriber keeps a ledger. In the end every
+//! subscriber must have everything that the server has, once and in the same order, and every
+//! channel exactly its members.
 //!
 //! `offhook prove` is the command over it.
 #![cfg(unix)]
 
-mod chance;
 mod children;
 mod clients;
-mod conductor;
-mod crew;
+mod faults;
 mod ledger;
+mod messages;
 mod network;
 mod plan;
+mod processes;
+mod random;
 mod report;
+mod runner;
 mod server;
-mod weather;
-mod words;
 
 use std::{fs, io, process};
 
-pub use chance::fresh_seed;
-pub use clients::crew;
-pub use conductor::{Stage, Status};
+pub use clients::client_process;
 pub use ledger::Findings;
+pub use messages::Progress;
 pub use plan::Plan;
+pub use random::fresh_seed;
 pub use report::{Broken, Report};
-pub use words::Progress;
+pub use runner::{Stage, Status};
 
-/// Runs a proof, and shows how it goes, some times a second.
+/// Runs a proof, and calls `show` with its status several times a second.
 ///
-/// The server's data is removed when it is clean, and kept when it is not.
+/// The server's data is removed if the report is clean, and kept otherwise.
 ///
 /// # Errors
 /// It could not be run, or not to its end: a process that did not start or ended by itself,
@@ -44,7 +46,7 @@ pub async fn prove(plan: &Plan, mut show: impl FnMut(Status)) -> io::Result<Repo
     plan.check().map_err(io::Error::other)?;
     let directory = plan.place.join(format!("offhook-proof-{}", process::id()));
     fs::create_dir_all(&directory)?;
-    let report = conductor::conduct(plan, &directory, &mut show).await;
+    let report = runner::run(plan, &directory, &mut show).await;
     match report {
         Ok(report) => {
             if report.is_clean() {

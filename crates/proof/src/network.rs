@@ -11,19 +11,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::chance::Chance;
+use crate::random::Random;
 
-/// How a connection is.
+/// What a connection does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Weather {
-    Fine,
-    /// Nothing gets through, and nobody is told.
+enum Condition {
+    Open,
+    /// Nothing gets through, and neither end is told.
     Frozen,
-    /// Over.
     Cut,
 }
 
-/// Clients connect to its address, and get to wherever the server is.
+/// Clients connect to its address, and are forwarded to the server.
 #[derive(Debug)]
 pub(crate) struct Network {
     address: SocketAddr,
@@ -38,9 +37,9 @@ struct Connections {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Where the server is; nowhere while it is dead.
+    /// The server's address; none while it is down.
     server: Option<SocketAddr>,
-    open: BTreeMap<u64, watch::Sender<Weather>>,
+    open: BTreeMap<u64, watch::Sender<Condition>>,
     last: u64,
 }
 
@@ -61,8 +60,8 @@ impl Network {
         format!("ws://{}/ws", self.address)
     }
 
-    /// The server is here from now on, or dead.
-    pub(crate) fn lead_to(&self, server: Option<SocketAddr>) {
+    /// Forwards new connections to this address; closes them at once without one.
+    pub(crate) fn forward_to(&self, server: Option<SocketAddr>) {
         self.connections.lock().server = server;
     }
 
@@ -71,34 +70,34 @@ impl Network {
         self.connections.lock().open.len()
     }
 
-    /// Cuts so many of a hundred connections, with whatever is on them. How many that were.
-    pub(crate) fn cut(&self, percent: usize, chance: &mut Chance) -> usize {
-        self.change(percent, chance, Weather::Cut)
+    /// Cuts this percentage of the connections, and drops what they carry. Returns how many.
+    pub(crate) fn cut(&self, percent: usize, random: &mut Random) -> usize {
+        self.change(percent, random, Condition::Cut)
     }
 
-    /// Freezes so many of a hundred connections. How many that were.
-    pub(crate) fn freeze(&self, percent: usize, chance: &mut Chance) -> usize {
-        self.change(percent, chance, Weather::Frozen)
+    /// Freezes this percentage of the connections. Returns how many.
+    pub(crate) fn freeze(&self, percent: usize, random: &mut Random) -> usize {
+        self.change(percent, random, Condition::Frozen)
     }
 
-    /// What was frozen moves on, as TCP would have sent it again.
-    pub(crate) fn thaw(&self) {
+    /// Lets frozen connections go on, as TCP would by sending again.
+    pub(crate) fn resume(&self) {
         for connection in self.connections.lock().open.values() {
-            connection.send_if_modified(|weather| {
-                let frozen = *weather == Weather::Frozen;
+            connection.send_if_modified(|condition| {
+                let frozen = *condition == Condition::Frozen;
                 if frozen {
-                    *weather = Weather::Fine;
+                    *condition = Condition::Open;
                 }
                 frozen
             });
         }
     }
 
-    fn change(&self, percent: usize, chance: &mut Chance, weather: Weather) -> usize {
+    fn change(&self, percent: usize, random: &mut Random, condition: Condition) -> usize {
         let state = self.connections.lock();
         let mut changed = 0;
-        for connection in state.open.values().filter(|_| chance.percent(percent)) {
-            connection.send_replace(weather);
+        for connection in state.open.values().filter(|_| random.percent(percent)) {
+            connection.send_replace(condition);
             changed += 1;
         }
         changed
@@ -116,15 +115,15 @@ impl Connections {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new connection; where it leads, and its weather.
-    fn begin(&self) -> Option<(SocketAddr, u64, watch::Receiver<Weather>)> {
+    /// A new connection: the server's address, its number and its condition.
+    fn begin(&self) -> Option<(SocketAddr, u64, watch::Receiver<Condition>)> {
         let mut state = self.lock();
         let server = state.server?;
         state.last += 1;
         let id = state.last;
-        let (weather, forecast) = watch::channel(Weather::Fine);
-        state.open.insert(id, weather);
-        Some((server, id, forecast))
+        let (condition, changes) = watch::channel(Condition::Open);
+        state.open.insert(id, condition);
+        Some((server, id, changes))
     }
 
     fn end(&self, id: u64) {
@@ -135,47 +134,47 @@ impl Connections {
 async fn accept(listener: TcpListener, connections: Arc<Connections>) {
     loop {
         let Ok((near, _)) = listener.accept().await else {
-            // Too many descriptors, for a moment.
+            // Out of descriptors for a moment.
             tokio::task::yield_now().await;
             continue;
         };
         // Without a server it is closed right away.
-        let Some((server, id, weather)) = connections.begin() else {
+        let Some((server, id, condition)) = connections.begin() else {
             continue;
         };
         let connections = Arc::clone(&connections);
         tokio::spawn(async move {
             if let Ok(far) = TcpStream::connect(server).await {
-                carry(near, far, weather).await;
+                forward(near, far, condition).await;
             }
             connections.end(id);
         });
     }
 }
 
-/// Carries both ways until one end is done, or the connection is cut.
-async fn carry(near: TcpStream, far: TcpStream, mut weather: watch::Receiver<Weather>) {
-    // What is small is on its way at once, as without us in between.
+/// Forwards both ways until one end is done, or the connection is cut.
+async fn forward(near: TcpStream, far: TcpStream, mut condition: watch::Receiver<Condition>) {
+    // Small writes are forwarded at once, as without a proxy.
     let _best_effort = (near.set_nodelay(true), far.set_nodelay(true));
     let (near_in, near_out) = near.into_split();
     let (far_in, far_out) = far.into_split();
-    let up = pump(near_in, far_out, weather.clone());
-    let down = pump(far_in, near_out, weather.clone());
+    let up = copy(near_in, far_out, condition.clone());
+    let down = copy(far_in, near_out, condition.clone());
     tokio::select! {
         () = up => {}
         () = down => {}
-        _cut_or_over = weather.wait_for(|weather| *weather == Weather::Cut) => {}
+        _cut_or_closed = condition.wait_for(|condition| *condition == Condition::Cut) => {}
     }
 }
 
-async fn pump(
+async fn copy(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    mut weather: watch::Receiver<Weather>,
+    mut condition: watch::Receiver<Condition>,
 ) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(len @ 1..) = from.read(&mut buffer).await {
-        let moving = weather.wait_for(|weather| *weather != Weather::Frozen);
+        let moving = condition.wait_for(|condition| *condition != Condition::Frozen);
         let moving = moving.await.is_ok();
         let Some(bytes) = buffer.get(..len) else {
             return;

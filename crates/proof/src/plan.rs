@@ -6,7 +6,7 @@ use std::time::Duration;
 /// A proof to be run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The `offhook` program: its `serve` is the server, its `prove --crew` the clients.
+    /// The `offhook` program: its `serve` is the server, its `prove --client-process` the clients.
     pub program: PathBuf,
     /// The server's configuration; its own defaults without one.
     pub config: Option<PathBuf>,
@@ -23,11 +23,11 @@ pub struct Plan {
     pub processes: usize,
     /// Publications a second, of each publisher. A server takes 50 if it was not told otherwise.
     pub rate: f64,
-    /// How long things are broken; longer where not everything was broken once by then.
+    /// How long faults are injected; longer if not each kind was injected once by then.
     pub length: Duration,
-    /// How long everybody may take to have everything when nothing is broken any more.
+    /// How long everybody may take to have everything after the last fault.
     pub patience: Duration,
-    /// What is broken when. The same seed breaks the same things.
+    /// Which faults are injected when. The same seed gives the same faults.
     pub seed: u64,
 }
 

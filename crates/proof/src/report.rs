@@ -4,18 +4,24 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::ledger::Findings;
+use crate::messages::Progress;
 use crate::plan::Plan;
-use crate::words::Progress;
 
-/// How often what was broken.
+/// How often each fault was injected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Broken {
     /// Times the server was killed.
     pub kills: u32,
-    /// Of those, times its seals were gone afterwards.
-    pub forgotten: u32,
+    /// Of those, times the key of resume tokens was deleted.
+    pub keys_deleted: u32,
     /// Times the server was stopped as it should be.
     pub stops: u32,
+    /// Times the server was frozen for longer than its leases.
+    pub frozen_server: u32,
+    /// Backups that were made while it ran.
+    pub backups: u32,
+    /// Times its log was replaced by an older backup.
+    pub restores: u32,
     /// Connections that were cut.
     pub cut: usize,
     /// Connections that were frozen.
@@ -36,12 +42,14 @@ pub struct Report {
     pub progress: Progress,
     /// What subscribers found.
     pub findings: Findings,
+    /// Channels whose members were wrong in the end.
+    pub presence: usize,
     /// Channels that not everybody saw in the same order.
     pub disagreements: usize,
     /// Processes of subscribers that did not get everything in time.
     pub late: usize,
-    /// How long it took until everybody had everything, when nothing was broken any more.
-    pub calm: Duration,
+    /// How long it took until everybody had everything, after the last fault.
+    pub settled: Duration,
 }
 
 impl Report {
@@ -49,7 +57,11 @@ impl Report {
     #[must_use]
     pub fn is_clean(&self) -> bool {
         let repeats = self.progress.repeats == 0;
-        self.findings.is_clean() && self.disagreements == 0 && self.late == 0 && repeats
+        self.findings.is_clean()
+            && self.disagreements == 0
+            && self.presence == 0
+            && self.late == 0
+            && repeats
     }
 }
 
@@ -77,7 +89,15 @@ impl fmt::Display for Report {
         row(f, findings.lost, "lost", "")?;
         row(f, findings.duplicated, "duplicated", "")?;
         row(f, findings.reordered, "reordered", "")?;
-        row(f, findings.told, "missing", "and told so by a gap")?;
+        row(f, findings.announced, "missing", "and announced by a gap")?;
+        row(f, findings.unannounced, "diverged", "without a gap")?;
+        row(
+            f,
+            findings.discarded,
+            "discarded",
+            "by restored backups, and announced by a gap",
+        )?;
+        row(f, self.presence as u64, "channels", "with wrong members")?;
         if self.disagreements > 0 {
             let note = "that not everybody saw in the same order";
             row(f, self.disagreements as u64, "channels", note)?;
@@ -91,23 +111,27 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "\nbroken     the server killed {} times ({} with its seals lost), stopped {} times;\n           \
+            "\nbroken     the server killed {} times ({} with its key deleted), stopped {} times,\n           \
+             frozen {} times, restored {} times from {} backups;\n           \
              {} connections cut, {} frozen; processes frozen {} times",
             broken.kills,
-            broken.forgotten,
+            broken.keys_deleted,
             broken.stops,
+            broken.frozen_server,
+            broken.restores,
+            broken.backups,
             grouped(broken.cut as u64),
             grouped(broken.frozen_connections as u64),
             broken.frozen_processes,
         )?;
         writeln!(
             f,
-            "recovered  {} connections by sealed session, {} by position; {} ended in a gap;\n           \
-             everybody had everything {:.1} s after the last thing was broken",
+            "recovered  {} connections by token, {} by position; {} missed something;\n           \
+             everybody had everything {:.1} s after the last fault",
             grouped(progress.resumed),
             grouped(progress.by_position),
-            findings.told,
-            self.calm.as_secs_f32(),
+            findings.announced,
+            self.settled.as_secs_f32(),
         )
     }
 }

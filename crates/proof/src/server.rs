@@ -20,16 +20,24 @@ const STARTED_WITHIN: Duration = Duration::from_secs(30);
 /// Longer than an orderly stop takes, which is 10 s at most.
 const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 
-/// A server that runs.
+/// Several workers, so that a session resumes on another one; leases and grace that a frozen server
+/// outlives, so that presence has to heal.
+const SETTINGS: [&str; 3] = [
+    "--workers=3",
+    "--limits-presence-lease=2s",
+    "--limits-presence-grace=2s",
+];
+
+/// A running server.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
-    /// Open for as long as it may want to say something.
-    _stdout: Said,
+    /// Kept open while the server may write to it.
+    _stdout: StdoutLines,
 }
 
-type Said = Lines<BufReader<ChildStdout>>;
+type StdoutLines = Lines<BufReader<ChildStdout>>;
 
 impl Server {
     /// Starts it on the log in this directory; returns when it listens.
@@ -40,7 +48,9 @@ impl Server {
             .open(directory.join("server.log"))?;
         let mut command = Command::new(&plan.program);
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(SETTINGS)
+            .arg("--data")
             .arg(directory.join("data"))
             .current_dir(directory)
             .stdin(Stdio::null())
@@ -68,9 +78,19 @@ impl Server {
         self.address
     }
 
-    /// SIGKILL: nothing is said, nothing is finished.
+    /// SIGKILL: the server finishes nothing and tells nobody.
     pub(crate) async fn kill(mut self) -> io::Result<()> {
         self.child.kill().await
+    }
+
+    /// SIGSTOP.
+    pub(crate) fn freeze(&self) {
+        children::signal(&self.child, Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub(crate) fn resume(&self) {
+        children::signal(&self.child, Signal::CONT);
     }
 
     /// SIGTERM, as an operator does it: clients are told when to come back.
@@ -84,7 +104,7 @@ impl Server {
 }
 
 /// Where it listens, as it tells on stdout.
-async fn address(said: &mut Said) -> io::Result<SocketAddr> {
+async fn address(said: &mut StdoutLines) -> io::Result<SocketAddr> {
     while let Some(line) = said.next_line().await? {
         let Some((_, url)) = line.split_once("ws://") else {
             continue;
@@ -97,11 +117,41 @@ async fn address(said: &mut Said) -> io::Result<SocketAddr> {
     ))
 }
 
-/// The secret that seals its sessions is gone: nobody can be resumed by token.
-pub(crate) fn forget_seals(directory: &Path) -> io::Result<()> {
+/// Deletes the key that seals resume tokens: nobody can resume by token.
+pub(crate) fn delete_resume_key(directory: &Path) -> io::Result<()> {
     match std::fs::remove_file(directory.join("data").join("resume.key")) {
-        // A server without data has none to lose.
+        // A server that keeps everything in memory has none.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
+}
+
+/// `offhook log backup` or `restore` of the log in this directory. An error if it fails.
+pub(crate) async fn copy_log(
+    plan: &Plan,
+    directory: &Path,
+    command: &str,
+    backup: &Path,
+) -> io::Result<()> {
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(directory.join("server.log"))?;
+    let mut program = Command::new(&plan.program);
+    program
+        .args(["log", command])
+        .arg(backup)
+        .arg("--data")
+        .arg(directory.join("data"))
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .kill_on_drop(true);
+    children::without_surroundings(&mut program);
+    if program.status().await?.success() {
+        return Ok(());
+    }
+    let what = format!("offhook log {command} failed; the server's log says why");
+    Err(io::Error::other(what))
 }

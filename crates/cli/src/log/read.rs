@@ -102,10 +102,12 @@ fn line(publication: &Publication) -> String {
         (None, Some(text)) if publication.format != Format::Binary => Message::Text(text),
         (None, _) => Message::Hex(screen::hex(&publication.data).replace(' ', "")),
     };
+    // Anonymous sessions have no name.
+    let user = publication.publisher.as_ref().map(|by| &*by.user);
     let line = Line {
         position: publication.position.to_string(),
         time: publication.time_ms,
-        user: publication.publisher.as_ref().map(|by| &*by.user),
+        user: user.filter(|user| !user.is_empty()),
         key: publication.key.as_ref().map(|key| key.as_str()),
         tags: publication.tags.iter().collect(),
         message,

@@ -92,8 +92,14 @@ impl Client {
     /// One frame, masked with zeros.
     fn send(&mut self, text: &str) {
         let length = u16::try_from(text.len()).expect("short");
-        let mut frame = vec![0x81, 0x80 | 126];
-        frame.extend(length.to_be_bytes());
+        let mut frame = vec![0x81];
+        match u8::try_from(length) {
+            Ok(short @ ..126) => frame.push(0x80 | short),
+            _ => {
+                frame.push(0x80 | 126);
+                frame.extend(length.to_be_bytes());
+            }
+        }
         frame.extend([0; 4]);
         frame.extend(text.as_bytes());
         self.0.write_all(&frame).expect("it reads");

@@ -49,7 +49,6 @@ const RETIRED: &[Retired] = &[
         words: "weather",
         instead: "faults, network conditions",
         still_in: &[
-            "crates/proof/",
             "crates/dialects/",
             "crates/client/",
             "ARCHITECTURE.md",
@@ -61,7 +60,6 @@ const RETIRED: &[Retired] = &[
         still_in: &[
             "crates/brokers/",
             "crates/client/",
-            "crates/proof/",
         ],
     },
     Retired {

@@ -1,23 +1,24 @@
-//! Publishers: each counts from 0, one publication after the other, whether there is a connection or not.
+//! Publishers: each numbers its publications from 0, and publishes whether it is connected or not.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
-use offhook_client::{Client, Error, Publishing};
+use offhook_client::{Client, Error, Event, Position, Publishing, Since};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Desk, Orders, next_order};
+use super::{Instructions, Reporter, next_instruction};
+use crate::messages::{Instruction, Total, Update};
 use crate::plan::channel;
-use crate::words::{News, Order};
 
 /// Publications of one publisher whose answers were not looked at. The client's own queue is full
 /// long before.
 const UNANSWERED: usize = 100_000;
 
 pub(super) async fn publish(
-    desk: &Desk,
-    orders: &mut Orders,
+    reporter: &Reporter,
+    instructions: &mut Instructions,
     url: &str,
     publishers: &[(usize, usize)],
     rate: f64,
@@ -26,43 +27,50 @@ pub(super) async fn publish(
     let mut running = Vec::new();
     for (number, to) in publishers.iter().copied() {
         let publisher = Publisher {
-            desk: desk.clone(),
-            client: desk.client(url),
+            reporter: reporter.clone(),
+            client: reporter.client(url),
             number,
             channel: channel(to),
         };
         let every = Duration::from_secs_f64(1.0 / rate);
         running.push((number, tokio::spawn(publisher.run(every, stopped.clone()))));
     }
-    desk.tell(&News::Ready).await?;
-    while let Some(order) = next_order(orders).await? {
-        if !matches!(order, Order::Stop) {
+    reporter.tell(&Update::Ready).await?;
+    while let Some(instruction) = next_instruction(instructions).await? {
+        if !matches!(instruction, Instruction::Stop) {
             continue;
         }
         stop.send_replace(true);
         let mut totals = Vec::new();
-        for (number, publisher) in running.drain(..) {
-            let total = publisher.await.map_err(io::Error::other)?;
-            totals.push((number, total.map_err(io::Error::other)?));
+        for (publisher, task) in running.drain(..) {
+            let published = task.await.map_err(io::Error::other)?;
+            let (client, channel, acknowledged) = published.map_err(io::Error::other)?;
+            let discarded = discarded(&client, &channel, publisher, &acknowledged).await?;
+            let count = acknowledged.len() as u64;
+            totals.push(Total {
+                publisher,
+                count,
+                discarded,
+            });
         }
-        desk.tell_progress_now().await?;
-        desk.tell(&News::Published { totals }).await?;
+        reporter.tell_progress_now().await?;
+        reporter.tell(&Update::Published { totals }).await?;
     }
     Ok(())
 }
 
 struct Publisher {
-    desk: Desk,
+    reporter: Reporter,
     client: Client,
     number: usize,
     channel: String,
 }
 
 impl Publisher {
-    /// Publishes until it is told to stop; then waits for every answer. How many there were.
-    async fn run(self, every: Duration, mut stopped: watch::Receiver<bool>) -> Result<u64, Error> {
+    /// Publishes until it is told to stop, then waits for every answer.
+    async fn run(self, every: Duration, mut stopped: watch::Receiver<bool>) -> Result<Done, Error> {
         let (queued, answers) = mpsc::channel(UNANSWERED);
-        let counting = tokio::spawn(count(self.desk.clone(), answers));
+        let counting = tokio::spawn(count(self.reporter.clone(), answers));
         let mut clock = interval(every);
         // Who was frozen does not make up for it all at once.
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -86,8 +94,8 @@ impl Publisher {
         }
         drop(queued);
         let answered = counting.await.map_err(|_| Error::Closed)??;
-        debug_assert_eq!(answered, number);
-        Ok(answered)
+        debug_assert_eq!(answered.len() as u64, number);
+        Ok((self.client, self.channel, answered))
     }
 
     fn next(&self, number: u64) -> Result<Publishing, Error> {
@@ -96,15 +104,84 @@ impl Publisher {
     }
 }
 
-/// Counts the answers: every one has to come.
-async fn count(desk: Desk, mut answers: mpsc::Receiver<Publishing>) -> Result<u64, Error> {
-    let mut total = 0;
+/// The client, the channel, and the position of each publication by its number.
+type Done = (Client, String, Vec<Position>);
+
+/// Collects the answers: every one has to come.
+async fn count(
+    reporter: Reporter,
+    mut answers: mpsc::Receiver<Publishing>,
+) -> Result<Vec<Position>, Error> {
+    let mut positions = Vec::new();
     while let Some(publishing) = answers.recv().await {
         let published = publishing.await?;
-        total += 1;
-        let mut progress = desk.progress();
+        positions.push(published.position);
+        let mut progress = reporter.progress();
         progress.published += 1;
         progress.recognised += u64::from(published.duplicate);
     }
-    Ok(total)
+    Ok(positions)
+}
+
+/// Numbers that were acknowledged and are not in the stream, because their epoch ended before them:
+/// a restored backup does not have them. Others that are not there are for the subscribers to miss.
+///
+/// # Errors
+/// Another publication has a position that was acknowledged: one position, two publications.
+async fn discarded(
+    client: &Client,
+    channel: &str,
+    publisher: usize,
+    acknowledged: &[Position],
+) -> io::Result<BTreeSet<u64>> {
+    let stream = read(client, channel).await?;
+    let mut ends: BTreeMap<u64, u64> = BTreeMap::new();
+    for (offset, (epoch, _)) in &stream {
+        ends.insert(*epoch, *offset);
+    }
+    let mut discarded = BTreeSet::new();
+    for (position, number) in acknowledged.iter().zip(0..) {
+        let is_ours = format!("{publisher} {number}");
+        match stream.get(&position.offset) {
+            Some((epoch, text)) if *epoch == position.epoch.0 => {
+                if *text != is_ours {
+                    let what = format!("{position} was acknowledged as {is_ours:?}, is {text:?}");
+                    return Err(io::Error::other(what));
+                }
+            }
+            Some(_) | None => {
+                if ends
+                    .get(&position.epoch.0)
+                    .is_none_or(|end| *end < position.offset)
+                {
+                    discarded.insert(number);
+                }
+            }
+        }
+    }
+    Ok(discarded)
+}
+
+/// A channel as it is now: epoch and text by offset.
+async fn read(client: &Client, channel: &str) -> io::Result<BTreeMap<u64, (u64, String)>> {
+    let newest = client.history(channel).limit(1).await;
+    let head = newest.map_err(io::Error::other)?.head.offset;
+    let subscription = client.subscribe(channel).since(Since::Start).await;
+    let mut subscription = subscription.map_err(io::Error::other)?;
+    let mut stream = BTreeMap::new();
+    let mut reached = 0;
+    while reached < head {
+        match subscription.next().await.map_err(io::Error::other)? {
+            Some(Event::Publication(publication)) => {
+                let position = publication.position;
+                let text = publication.data.text().unwrap_or_default().into_owned();
+                stream.insert(position.offset, (position.epoch.0, text));
+                reached = position.offset;
+            }
+            Some(Event::Gap(gap)) => reached = gap.to.offset,
+            Some(_) => {}
+            None => return Err(io::Error::other("the subscription ended")),
+        }
+    }
+    Ok(stream)
 }

@@ -1,12 +1,12 @@
-//! Chance that can be repeated.
+//! Random numbers that can be repeated.
 
 use std::time::Duration;
 
 /// xorshift64*, from a seed.
 #[derive(Clone, Debug)]
-pub(crate) struct Chance(u64);
+pub(crate) struct Random(u64);
 
-impl Chance {
+impl Random {
     pub(crate) fn new(seed: u64) -> Self {
         // A seed of 0 would stay 0; small ones differ in more than their last bits this way.
         Self(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)

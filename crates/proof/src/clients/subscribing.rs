@@ -7,10 +7,10 @@ use offhook_client::{Client, Event, Since, Subscription};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{Desk, Orders, next_order};
-use crate::ledger::{Findings, Ledger};
+use super::{Instructions, Reporter, next_instruction};
+use crate::ledger::{Expected, Findings, Ledger};
+use crate::messages::{Instruction, Update};
 use crate::plan::channel;
-use crate::words::{Expected, News, Order};
 
 /// One channel of one subscriber.
 #[derive(Clone)]
@@ -21,39 +21,40 @@ struct Reader {
     reached: Arc<watch::Sender<u64>>,
 }
 
-pub(super) async fn watch(
-    desk: &Desk,
-    orders: &mut Orders,
+pub(super) async fn subscribe(
+    reporter: &Reporter,
+    instructions: &mut Instructions,
     url: &str,
     subscribers: Vec<Vec<usize>>,
 ) -> io::Result<()> {
     let (mut clients, mut readers) = (Vec::new(), Vec::new());
     for channels in subscribers {
-        let client = desk.client(url);
+        let client = reporter.client(url);
         for number in channels {
-            let subscription = client.subscribe(channel(number)).since(Since::Start).await;
+            let subscription = client.subscribe(channel(number)).since(Since::Start);
+            let subscription = subscription.presence().await;
             let subscription = subscription.map_err(io::Error::other)?;
             let reader = Reader::new(number);
-            tokio::spawn(reader.clone().read(desk.clone(), subscription));
+            tokio::spawn(reader.clone().read(reporter.clone(), subscription));
             readers.push(reader);
         }
         clients.push(client);
     }
-    desk.tell(&News::Ready).await?;
+    reporter.tell(&Update::Ready).await?;
     let mut expected: Vec<Expected> = Vec::new();
     let mut waiting = JoinSet::new();
     loop {
         tokio::select! {
-            order = next_order(orders) => match order? {
-                Some(Order::Expect { channels }) => {
+            instruction = next_instruction(instructions) => match instruction? {
+                Some(Instruction::Expect { channels }) => {
                     for reader in &readers {
                         let head = channels.get(reader.channel).map_or(0, |c| c.head);
                         waiting.spawn(reader.clone().reach(head));
                     }
                     expected = channels;
                 }
-                Some(Order::Report) => break,
-                Some(Order::Watch { .. } | Order::Publish { .. } | Order::Stop) => {}
+                Some(Instruction::Report) => break,
+                Some(Instruction::Subscribe { .. } | Instruction::Publish { .. } | Instruction::Stop) => {}
                 None => return Ok(()),
             },
             Some(_reached) = waiting.join_next() => {
@@ -63,15 +64,15 @@ pub(super) async fn watch(
             }
         }
     }
-    desk.progress().repeats = clients.iter().map(Client::repeats).sum();
-    desk.tell_progress_now().await?;
-    desk.tell(&found(&readers, &expected)).await?;
-    // Until the conductor hangs up.
-    while next_order(orders).await?.is_some() {}
+    reporter.progress().repeats = clients.iter().map(Client::repeats).sum();
+    reporter.tell_progress_now().await?;
+    reporter.tell(&found(&readers, &expected)).await?;
+    // Until the runner closes stdin.
+    while next_instruction(instructions).await?.is_some() {}
     Ok(())
 }
 
-fn found(readers: &[Reader], expected: &[Expected]) -> News {
+fn found(readers: &[Reader], expected: &[Expected]) -> Update {
     let mut findings = Findings::default();
     let mut orders = vec![Vec::new(); expected.len()];
     for reader in readers {
@@ -79,14 +80,14 @@ fn found(readers: &[Reader], expected: &[Expected]) -> News {
             continue;
         };
         let ledger = reader.ledger();
-        findings = findings.and(ledger.findings(&channel.published));
+        findings = findings.and(ledger.findings(channel));
         if let Some(seen) = orders.get_mut(reader.channel)
             && !seen.contains(&ledger.order())
         {
             seen.push(ledger.order());
         }
     }
-    News::Found { findings, orders }
+    Update::Found { findings, orders }
 }
 
 impl Reader {
@@ -102,26 +103,29 @@ impl Reader {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn read(self, desk: Desk, mut subscription: Subscription) {
+    async fn read(self, reporter: Reporter, mut subscription: Subscription) {
         loop {
             let event = subscription.next().await;
             match event {
                 Ok(Some(Event::Publication(publication))) => {
                     let text = publication.data.text();
                     match text.as_deref().and_then(numbers) {
-                        Some((publisher, number)) => self.ledger().receive(publisher, number),
-                        None => return desk.failed("a publication that nobody made").await,
+                        Some((publisher, number)) => {
+                            let offset = publication.position.offset;
+                            self.ledger().receive(offset, publisher, number);
+                        }
+                        None => return reporter.failed("a publication that nobody made").await,
                     }
-                    desk.progress().delivered += 1;
+                    reporter.progress().delivered += 1;
                     self.reached.send_replace(publication.position.offset);
                 }
                 Ok(Some(Event::Gap(gap))) => {
-                    self.ledger().gap(gap.count());
+                    self.ledger().gap(gap.to.offset);
                     self.reached.send_replace(gap.to.offset);
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => return,
-                Err(error) => return desk.failed(&error.to_string()).await,
+                Err(error) => return reporter.failed(&error.to_string()).await,
             }
         }
     }

@@ -1,20 +1,22 @@
-//! What the conductor and its crew tell each other: one line of JSON each, over pipes.
+//! What the runner and its processes of clients send each other: lines of JSON, over pipes.
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::Findings;
+use crate::ledger::{Expected, Findings};
 
-/// From the conductor.
+/// From the runner.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "order", rename_all = "snake_case")]
-pub(crate) enum Order {
-    /// Follow channels: the first order of a process of subscribers.
-    Watch {
+#[serde(tag = "instruction", rename_all = "snake_case")]
+pub(crate) enum Instruction {
+    /// Subscribe to channels: the first instruction of a process of subscribers.
+    Subscribe {
         url: String,
         /// The channels of each subscriber.
         subscribers: Vec<Vec<usize>>,
     },
-    /// Publish: the first order of a process of publishers.
+    /// Publish: the first instruction of a process of publishers.
     Publish {
         url: String,
         /// The number of each publisher, and its channel.
@@ -22,44 +24,45 @@ pub(crate) enum Order {
         /// Publications a second, of each.
         rate: f64,
     },
-    /// Publish no more; say how many there were when all are acknowledged.
+    /// Stop publishing. Once everything is acknowledged, send the totals.
     Stop,
-    /// This is what there is to be had: say what you found when you have it.
+    /// What the channels have. Send what was found once everything of it has come.
     Expect { channels: Vec<Expected> },
-    /// Say what you found now.
+    /// Send what was found so far.
     Report,
 }
 
-/// What a channel has in the end.
+/// To the runner.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Expected {
-    /// How many publications, of each publisher.
-    pub(crate) published: Vec<u64>,
-    /// The offset of the newest.
-    pub(crate) head: u64,
-}
-
-/// To the conductor.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "news", rename_all = "snake_case")]
-pub(crate) enum News {
-    /// Every connection is open, every subscription is there.
+#[serde(tag = "update", rename_all = "snake_case")]
+pub(crate) enum Update {
+    /// Every connection is open, every subscription was answered.
     Ready,
-    /// As of now.
+    /// How far the process is.
     Progress(Progress),
     /// Every publication is acknowledged.
-    Published { totals: Vec<(usize, u64)> },
+    Published { totals: Vec<Total> },
     /// What subscribers found in the end.
     Found {
         findings: Findings,
         /// The sum over each channel's order, one for each that was seen.
         orders: Vec<Vec<u64>>,
     },
-    /// It can't go on.
+    /// The process can't go on.
     Failed { why: String },
 }
 
-/// What a process has come to.
+/// What a publisher has published.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Total {
+    pub(crate) publisher: usize,
+    /// How many publications were acknowledged.
+    pub(crate) count: u64,
+    /// Of these, the numbers that are not in the stream, because their epoch ended before them.
+    pub(crate) discarded: BTreeSet<u64>,
+}
+
+/// Counts of a process of clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Publications that were acknowledged.

@@ -1,0 +1,482 @@
+//! Runs a proof: starts the processes, injects faults, then waits until everybody has everything.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use offhook_client::Client;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::faults::{Fault, Faults};
+use crate::ledger::{Expected, Findings};
+use crate::messages::{Instruction, Progress, Total, Update};
+use crate::network::Network;
+use crate::plan::{Plan, channel};
+use crate::processes::Processes;
+use crate::random::Random;
+use crate::report::{Broken, Report};
+use crate::server::{Server, copy_log, delete_resume_key};
+
+/// How long the processes may take to get ready: hundreds of connections and subscriptions.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// How often members are asked for until they are right.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Where a proof is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Subscribers connect.
+    Starting,
+    /// Faults are injected.
+    Faults,
+    /// Faults are over; subscribers receive what they lack.
+    Settling,
+}
+
+/// The status of a running proof.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Status {
+    /// Where it is.
+    pub stage: Stage,
+    /// For how long it has been running.
+    pub elapsed: Duration,
+    /// Connections that are open.
+    pub connections: usize,
+    /// What was broken.
+    pub broken: Broken,
+    /// What the clients did.
+    pub progress: Progress,
+}
+
+struct Runner<'a> {
+    plan: &'a Plan,
+    directory: &'a Path,
+    network: Network,
+    /// None while it is down.
+    server: Option<Server>,
+    processes: Processes,
+    /// The newest backup, and how many there were.
+    backup: Option<PathBuf>,
+    random: Random,
+    began: Instant,
+    stage: Stage,
+    broken: Broken,
+    progress: Vec<Progress>,
+    show: &'a mut dyn FnMut(Status),
+    /// What is frozen, and until when.
+    frozen: Vec<(Instant, Resume)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Resume {
+    Connections,
+    Process(usize),
+    Server,
+}
+
+/// Runs a proof in this directory.
+pub(crate) async fn run(
+    plan: &Plan,
+    directory: &Path,
+    show: &mut dyn FnMut(Status),
+) -> io::Result<Report> {
+    let mut runner = Runner {
+        plan,
+        directory,
+        network: Network::open().await?,
+        server: None,
+        processes: Processes::new(),
+        backup: None,
+        random: Random::new(plan.seed),
+        began: Instant::now(),
+        stage: Stage::Starting,
+        broken: Broken::default(),
+        progress: Vec::new(),
+        show,
+        frozen: Vec::new(),
+    };
+    runner.start_server().await?;
+    runner.start_clients().await?;
+    runner.inject_faults().await?;
+    runner.settle().await
+}
+
+impl Runner<'_> {
+    async fn start_server(&mut self) -> io::Result<()> {
+        let starting = Server::start(self.plan, self.directory);
+        let server = if self.processes.len() == 0 {
+            starting.await?
+        } else {
+            self.listen_while(starting).await??
+        };
+        self.network.forward_to(Some(server.address()));
+        self.server = Some(server);
+        Ok(())
+    }
+
+    /// Subscribers first, so that they see everything.
+    async fn start_clients(&mut self) -> io::Result<()> {
+        let plan = self.plan;
+        for process in 0..plan.processes {
+            let ours = (0..plan.subscribers).filter(|n| n % plan.processes == process);
+            let instruction = Instruction::Subscribe {
+                url: self.network.url(),
+                subscribers: ours
+                    .map(|subscriber| plan.followed_by(subscriber))
+                    .collect(),
+            };
+            self.processes.start(&plan.program, &instruction).await?;
+        }
+        self.progress = vec![Progress::default(); plan.processes + 2];
+        self.await_ready(plan.processes).await?;
+        for half in 0..2 {
+            let ours = (0..plan.publishers).filter(|n| n % 2 == half);
+            let instruction = Instruction::Publish {
+                url: self.network.url(),
+                publishers: ours.map(|n| (n, plan.published_by(n))).collect(),
+                rate: plan.rate,
+            };
+            self.processes.start(&plan.program, &instruction).await?;
+        }
+        self.await_ready(2).await
+    }
+
+    async fn await_ready(&mut self, mut count: usize) -> io::Result<()> {
+        let deadline = Instant::now() + READY_WITHIN;
+        while count > 0 {
+            match timeout_at(deadline, self.next_update()).await {
+                Ok(update) => count -= usize::from(matches!(update?, (_, Update::Ready))),
+                Err(_) => return Err(io::Error::other("the clients do not get ready")),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next update; progress is shown on the way.
+    async fn next_update(&mut self) -> io::Result<(usize, Update)> {
+        let (number, update) = self.processes.next().await?;
+        if let Update::Progress(progress) = &update
+            && let Some(known) = self.progress.get_mut(number)
+        {
+            *known = *progress;
+        }
+        let status = Status {
+            stage: self.stage,
+            elapsed: self.began.elapsed(),
+            connections: self.network.connections(),
+            broken: self.broken,
+            progress: self.summed(),
+        };
+        (self.show)(status);
+        Ok((number, update))
+    }
+
+    fn summed(&self) -> Progress {
+        let parts = self.progress.iter().copied();
+        parts.fold(Progress::default(), Progress::and)
+    }
+
+    async fn inject_faults(&mut self) -> io::Result<()> {
+        self.stage = Stage::Faults;
+        let end = Instant::now() + self.plan.length;
+        let mut faults = Faults::new(self.random.clone(), self.processes.len());
+        loop {
+            let complete = faults.is_complete();
+            let (pause, fault) = faults.next();
+            let at = Instant::now() + pause;
+            if at >= end && complete {
+                break;
+            }
+            self.listen_until(at).await?;
+            self.inject(fault).await?;
+        }
+        self.listen_until(end).await?;
+        for (_, frozen) in std::mem::take(&mut self.frozen) {
+            self.resume(frozen);
+        }
+        Ok(())
+    }
+
+    async fn listen_until(&mut self, end: Instant) -> io::Result<()> {
+        self.listen_while(sleep_until(end)).await
+    }
+
+    /// Reads updates meanwhile, and resumes what has been frozen for long enough.
+    async fn listen_while<T>(&mut self, future: impl Future<Output = T>) -> io::Result<T> {
+        tokio::pin!(future);
+        loop {
+            let next = self.frozen.iter().map(|(at, _)| *at).min();
+            let resuming = async {
+                match next {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                done = &mut future => return Ok(done),
+                update = self.next_update() => drop(update?),
+                () = resuming => self.resume_due(),
+            }
+        }
+    }
+
+    fn resume_due(&mut self) {
+        let now = Instant::now();
+        let due = self.frozen.extract_if(.., |(at, _)| *at <= now);
+        for (_, what) in due.collect::<Vec<_>>() {
+            self.resume(what);
+        }
+    }
+
+    fn resume(&self, what: Resume) {
+        match what {
+            Resume::Connections => self.network.resume(),
+            Resume::Process(number) => self.processes.resume(number),
+            Resume::Server => {
+                if let Some(server) = &self.server {
+                    server.resume();
+                }
+            }
+        }
+    }
+
+    async fn inject(&mut self, fault: Fault) -> io::Result<()> {
+        let now = Instant::now();
+        match fault {
+            Fault::CutConnections { percent } => {
+                self.broken.cut += self.network.cut(percent, &mut self.random);
+            }
+            Fault::FreezeConnections { percent, time } => {
+                self.broken.frozen_connections += self.network.freeze(percent, &mut self.random);
+                self.frozen.push((now + time, Resume::Connections));
+            }
+            Fault::FreezeProcess { number, time } => {
+                self.broken.frozen_processes += 1;
+                self.processes.freeze(number);
+                self.frozen.push((now + time, Resume::Process(number)));
+            }
+            Fault::KillServer { time, keeps_key } => {
+                self.until_server_runs().await?;
+                self.broken.kills += 1;
+                self.network.forward_to(None);
+                if let Some(server) = self.server.take() {
+                    server.kill().await?;
+                }
+                if !keeps_key {
+                    self.broken.keys_deleted += 1;
+                    delete_resume_key(self.directory)?;
+                }
+                self.listen_until(now + time).await?;
+                self.start_server().await?;
+            }
+            Fault::FreezeServer { time } => {
+                if let Some(server) = &self.server {
+                    self.broken.frozen_server += 1;
+                    server.freeze();
+                    self.frozen.push((now + time, Resume::Server));
+                }
+            }
+            Fault::RestartServer => {
+                self.until_server_runs().await?;
+                self.broken.stops += 1;
+                self.network.forward_to(None);
+                if let Some(server) = self.server.take() {
+                    self.listen_while(server.stop()).await??;
+                }
+                self.start_server().await?;
+            }
+            Fault::BackUp => self.back_up().await?,
+            Fault::RestoreBackup => self.restore().await?,
+        }
+        Ok(())
+    }
+
+    /// A frozen server stays so for its time: nothing else happens to it meanwhile.
+    async fn until_server_runs(&mut self) -> io::Result<()> {
+        let is_server = |frozen: &&(Instant, Resume)| matches!(frozen.1, Resume::Server);
+        while let Some((at, _)) = self.frozen.iter().find(is_server).copied() {
+            self.listen_until(at).await?;
+            self.resume_due();
+        }
+        Ok(())
+    }
+
+    /// A server that keeps everything in memory has nothing to back up.
+    async fn back_up(&mut self) -> io::Result<()> {
+        if !self.directory.join("data").join("log").exists() {
+            return Ok(());
+        }
+        self.until_server_runs().await?;
+        let name = format!("backup-{}", self.broken.backups);
+        let backup = self.directory.join(name);
+        let copied = copy_log(self.plan, self.directory, "backup", &backup);
+        self.listen_while(copied).await??;
+        self.broken.backups += 1;
+        if let Some(older) = self.backup.replace(backup) {
+            fs::remove_dir_all(older)?;
+        }
+        Ok(())
+    }
+
+    async fn restore(&mut self) -> io::Result<()> {
+        let Some(backup) = self.backup.clone() else {
+            return Ok(());
+        };
+        self.until_server_runs().await?;
+        self.network.forward_to(None);
+        if let Some(server) = self.server.take() {
+            server.kill().await?;
+        }
+        fs::remove_dir_all(self.directory.join("data").join("log"))?;
+        let copied = copy_log(self.plan, self.directory, "restore", &backup);
+        self.listen_while(copied).await??;
+        self.broken.restores += 1;
+        self.start_server().await
+    }
+
+    /// Faults are over: everything that was published has to come to everybody.
+    async fn settle(mut self) -> io::Result<Report> {
+        self.stage = Stage::Settling;
+        let began = Instant::now();
+        let deadline = began + self.plan.patience;
+        let totals = timeout_at(deadline, self.published()).await;
+        let late = |_| io::Error::other("the publishers do not get their answers");
+        let totals = totals.map_err(late)??;
+        let channels = timeout_at(deadline, self.expected(&totals)).await;
+        let late = |_| io::Error::other("the server does not say what its channels have");
+        let channels = channels.map_err(late)??;
+        self.processes
+            .instruct_all(&Instruction::Expect { channels })
+            .await?;
+        let (found, late) = self.found(deadline).await?;
+        let settled = began.elapsed();
+        let presence = self.wrong_members(deadline).await?;
+        let findings = found.values().map(|(findings, _)| *findings);
+        Ok(Report {
+            plan: self.plan.clone(),
+            broken: self.broken,
+            progress: self.summed(),
+            findings: findings.fold(Findings::default(), Findings::and),
+            disagreements: disagreements(found.values().map(|(_, orders)| orders)),
+            presence,
+            late,
+            settled,
+        })
+    }
+
+    /// What each publisher published, once all of it is acknowledged.
+    async fn published(&mut self) -> io::Result<BTreeMap<usize, Total>> {
+        self.processes.instruct_all(&Instruction::Stop).await?;
+        let mut published = BTreeMap::new();
+        while published.len() < self.plan.publishers {
+            if let (_, Update::Published { totals }) = self.next_update().await? {
+                published.extend(totals.into_iter().map(|total| (total.publisher, total)));
+            }
+        }
+        Ok(published)
+    }
+
+    async fn expected(&self, totals: &BTreeMap<usize, Total>) -> io::Result<Vec<Expected>> {
+        let client = self.client();
+        let mut channels = Vec::new();
+        for number in 0..self.plan.channels {
+            let newest = client.history(channel(number)).limit(1).await;
+            let head = newest.map_err(io::Error::other)?.head.offset;
+            let ours = |publisher| self.plan.published_by(publisher) == number;
+            let published = (0..self.plan.publishers).map(|publisher| match ours(publisher) {
+                true => totals.get(&publisher).map_or(0, |total| total.count),
+                false => 0,
+            });
+            let published = published.collect();
+            let here = totals.values().filter(|total| ours(total.publisher));
+            let discarded = here
+                .filter(|_| self.broken.restores > 0)
+                .map(|total| (total.publisher, total.discarded.clone()));
+            channels.push(Expected {
+                published,
+                discarded: discarded.collect(),
+                head,
+            });
+        }
+        Ok(channels)
+    }
+
+    fn client(&self) -> Client {
+        Client::to(self.network.url())
+            .connection(|connect| connect.no_proxy())
+            .start()
+    }
+
+    /// Channels that do not have exactly their subscribers as members. Members of sessions that could
+    /// not be resumed leave when their grace is over, so some time is given.
+    async fn wrong_members(&mut self, deadline: Instant) -> io::Result<usize> {
+        let client = self.client();
+        let mut wrong = 0;
+        for number in 0..self.plan.channels {
+            let subscribers = (0..self.plan.subscribers).map(|n| self.plan.followed_by(n));
+            let expected = subscribers.filter(|channels| channels.contains(&number));
+            let expected = expected.count() as u64;
+            loop {
+                let members = client.presence(channel(number)).await;
+                if members.map_err(io::Error::other)?.total == expected {
+                    break;
+                }
+                if Instant::now() > deadline {
+                    wrong += 1;
+                    break;
+                }
+                self.listen_until(Instant::now() + ASK_AGAIN).await?;
+            }
+        }
+        Ok(wrong)
+    }
+
+    /// What the processes of subscribers found, and how many of them lacked something in the end.
+    async fn found(&mut self, deadline: Instant) -> io::Result<(Found, usize)> {
+        let mut found = Found::new();
+        while found.len() < self.plan.processes {
+            match timeout_at(deadline, self.next_update()).await {
+                Ok(update) => {
+                    if let (number, Update::Found { findings, orders }) = update? {
+                        found.insert(number, (findings, orders));
+                    }
+                }
+                Err(_) => break,
+            }
+        }
+        let late = self.plan.processes - found.len();
+        if late > 0 {
+            self.processes.instruct_all(&Instruction::Report).await?;
+        }
+        let patience = Instant::now() + READY_WITHIN;
+        while found.len() < self.plan.processes {
+            let update = timeout_at(patience, self.next_update()).await;
+            let silent = |_| io::Error::other("the subscribers do not say what they found");
+            if let (number, Update::Found { findings, orders }) = update.map_err(silent)?? {
+                found.insert(number, (findings, orders));
+            }
+        }
+        Ok((found, late))
+    }
+}
+
+type Found = BTreeMap<usize, (Findings, Vec<Vec<u64>>)>;
+
+/// Channels that were seen in more than one order.
+fn disagreements<'a>(seen: impl Iterator<Item = &'a Vec<Vec<u64>>>) -> usize {
+    let mut orders: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
+    for channels in seen {
+        for (channel, sums) in channels.iter().enumerate() {
+            orders.entry(channel).or_default().extend(sums);
+        }
+    }
+    for sums in orders.values_mut() {
+        sums.sort_unstable();
+        sums.dedup();
+    }
+    orders.values().filter(|sums| sums.len() > 1).count()
+}
