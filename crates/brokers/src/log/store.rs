@@ -1,8 +1,9 @@
-//! The embedded store: the only file that knows how fjall is spoken to.
+//! The embedded store: with its group of writes, the only place that knows how fjall is spoken to.
+
+mod group;
 
 use std::{
-    collections::HashMap,
-    ops::{Bound, RangeInclusive},
+    ops::Bound,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -12,27 +13,26 @@ use std::{
 
 use bytes::Buf;
 use fjall::{
-    AbstractTree, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode,
+    AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode,
     compaction::filter::{
         CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
     },
 };
-use offhook_engine::{ChannelName, Draft, Epoch, Now, Place, Publication, SessionId};
+use offhook_engine::{ChannelName, Epoch, Now, Publication, SessionId};
 
+pub(super) use self::group::Group;
 use super::{
     Durability, LogOptions,
     inventory::store_of,
     manifest::{LogId, Marks},
     record::{
-        cursor_entry, encode, key_entry, log_key, offset_of, read_cursor_entry, read_key_entry,
-        read_session, read_value, sequence_of, session_entry, session_key, session_keys,
-        value_entry, value_key,
+        log_key, offset_of, read_cursor_entry, read_key_entry, read_session, read_value,
+        sequence_of, session_keys, value_key,
     },
-    retained::Retained,
 };
 use crate::{
     cursors::Cursor,
-    hub::{Change, Saved},
+    hub::Saved,
     lineage::{Began, Epochs, fresh_epoch},
 };
 
@@ -376,13 +376,7 @@ impl Store {
 
     pub(super) fn group(self: &Arc<Self>) -> Group {
         let batch = self.db.batch().durability(Some(self.persist));
-        Group {
-            batch,
-            store: Arc::clone(self),
-            keys: HashMap::new(),
-            cursors: HashMap::new(),
-            record: Vec::new(),
-        }
+        Group::new(batch, Arc::clone(self))
     }
 }
 
@@ -407,130 +401,6 @@ impl Newest {
         let batch = bytes.try_get_u64().ok()?;
         let sequence = bytes.try_get_u64().unwrap_or(0);
         Some(Self { batch, sequence })
-    }
-}
-
-/// What one fsync will carry: there whole or not at all.
-pub(super) struct Group {
-    batch: OwnedWriteBatch,
-    store: Arc<Store>,
-    /// Keys that are only in this group yet.
-    keys: HashMap<Vec<u8>, u64>,
-    /// Cursors that are only in this group yet; none for one that made room.
-    cursors: HashMap<Vec<u8>, Option<Cursor>>,
-    /// Where each record is put together.
-    record: Vec<u8>,
-}
-
-impl Group {
-    pub(super) fn is_empty(&self) -> bool {
-        self.batch.is_empty()
-    }
-
-    /// What was published with a key before this group.
-    pub(super) fn published_before(&self, key: &[u8]) -> fjall::Result<Option<(u64, u64)>> {
-        self.store.published(key)
-    }
-
-    /// The offset of what this group publishes with a key.
-    pub(super) fn published(&self, key: &[u8]) -> Option<u64> {
-        self.keys.get(key).copied()
-    }
-
-    pub(super) fn publish(
-        &mut self,
-        channel: u32,
-        (offset, sequence): (u64, u64),
-        draft: &Draft,
-        kept: bool,
-    ) {
-        encode(draft, sequence, &mut self.record);
-        if kept {
-            self.batch
-                .insert(&self.store.log, log_key(channel, offset), &*self.record);
-        }
-    }
-
-    /// What was published last is the value of a key.
-    pub(super) fn set_value(&mut self, channel: u32, key: &str, place: Place) {
-        let entry = value_entry(place, &self.record);
-        self.batch
-            .insert(&self.store.node, value_key(channel, key), entry);
-    }
-
-    pub(super) fn remove_value(&mut self, channel: u32, key: &str) {
-        self.batch.remove(&self.store.node, value_key(channel, key));
-    }
-
-    pub(super) fn remember_key(&mut self, key: Vec<u8>, offset: u64, now_ms: u64) {
-        self.batch
-            .insert(&self.store.keys, &*key, key_entry(offset, now_ms));
-        self.keys.insert(key, offset);
-    }
-
-    /// A cursor as of this group.
-    pub(super) fn cursor(&self, key: &[u8]) -> fjall::Result<Option<Cursor>> {
-        match self.cursors.get(key) {
-            Some(staged) => Ok(*staged),
-            None => self.store.cursor(key),
-        }
-    }
-
-    /// All cursors whose key begins so, as of this group.
-    pub(super) fn cursors(&self, prefix: &[u8]) -> fjall::Result<Vec<(Vec<u8>, Cursor)>> {
-        let mut all: HashMap<_, _> = self.store.cursors(prefix)?.into_iter().collect();
-        for (key, staged) in &self.cursors {
-            if !key.starts_with(prefix) {
-                continue;
-            }
-            match staged {
-                Some(cursor) => all.insert(key.clone(), *cursor),
-                None => all.remove(key),
-            };
-        }
-        Ok(all.into_iter().collect())
-    }
-
-    pub(super) fn move_cursor(&mut self, key: Vec<u8>, cursor: Cursor) {
-        self.batch
-            .insert(&self.store.cursors, &*key, cursor_entry(cursor));
-        self.cursors.insert(key, Some(cursor));
-    }
-
-    pub(super) fn forget_cursor(&mut self, key: Vec<u8>) {
-        self.batch.remove(&self.store.cursors, &*key);
-        self.cursors.insert(key, None);
-    }
-
-    pub(super) fn remember(&mut self, name: &ChannelName, retained: &Retained) {
-        self.batch
-            .insert(&self.store.channels, name.as_str(), retained.encode());
-    }
-
-    pub(super) fn remember_session(&mut self, (session, saved): &Change) {
-        let key = session_key(*session);
-        match saved {
-            Some(saved) => self
-                .batch
-                .insert(&self.store.node, key, session_entry(saved)),
-            None => self.batch.remove(&self.store.node, key),
-        }
-    }
-
-    pub(super) fn remember_channel_count(&mut self, count: u32) {
-        self.batch
-            .insert(&self.store.node, CHANNELS, u64::from(count).to_be_bytes());
-    }
-
-    pub(super) fn remove(&mut self, channel: u32, offsets: RangeInclusive<u64>) {
-        for offset in offsets {
-            self.batch.remove(&self.store.log, log_key(channel, offset));
-        }
-    }
-
-    pub(super) fn commit(mut self, newest: Newest) -> fjall::Result<()> {
-        self.batch.insert(&self.store.node, BATCH, newest.encode());
-        self.batch.commit()
     }
 }
 
