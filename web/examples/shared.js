@@ -1,6 +1,6 @@
 // What every example needs: a connection, and a line that says how it is.
 
-import { connect } from '../client/index.js';
+import { connect, persist } from '../client/index.js';
 
 export const byId = (id) => document.getElementById(id);
 
@@ -9,7 +9,7 @@ const WORDS = { connecting: 'connecting', open: 'connected', waiting: 'connectio
 /** A client whose session and positions outlive a reload of this tab; `#connection` shows its state. */
 export function open(options) {
   const name = `examples:${location.pathname}`;
-  const client = connect('../ws', { store: sessionStorage, name, keepUnsent: true, ...options });
+  const client = connect('../ws', { store: persist(sessionStorage, { unsent: true }), name, ...options });
   const show = () => {
     const { name: state, error } = client.state;
     byId('connection').dataset.state = state;

@@ -94,10 +94,7 @@ class Following:
             self._message(event, size)
             return
         if isinstance(event, Gap):
-            is_empty = _is_empty(event) and event.from_ == self.received
             self.received = event.to
-            if is_empty:
-                return
         elif isinstance(event, Live):
             self.phase = Phase.LIVE
             self.received = self.received or event.position
@@ -134,14 +131,6 @@ class Following:
     def _put(self, event: Event, size: int) -> None:
         self._events.append((event, size))
         self._size += size
-
-
-def _is_empty(gap: Gap) -> bool:
-    """Whether nothing is missing: docs/protocol.md, "gap".
-
-    So a server that does not know of ``lineage`` in ``connect`` says that positions go on in a new epoch.
-    """
-    return gap.reason == "epoch_changed" and positions.parse(gap.from_)[1] == positions.parse(gap.to)[1]
 
 
 def _position_after(event: Event) -> str | None:
