@@ -136,7 +136,22 @@ fn io_error(error: Error) -> io::Error {
     match error {
         Error::Lost(error) => error,
         Error::Closing | Error::Closed(_) => io::Error::new(io::ErrorKind::BrokenPipe, error),
-        error => io::Error::other(error),
+        Error::Connect { .. }
+        | Error::Timeout { .. }
+        | Error::Refused(_)
+        | Error::Proxy { .. }
+        | Error::Peer(_)
+        | Error::Url(_)
+        | Error::Request(_)
+        | Error::Send(_)
+        | Error::Tls { .. }
+        | Error::WrongScheme { .. }
+        | Error::Redirect { .. }
+        | Error::Http2 { .. }
+        | Error::Full
+        | Error::Unread
+        | Error::Rejected(_)
+        | Error::Handshake(_) => io::Error::other(error),
     }
 }
 

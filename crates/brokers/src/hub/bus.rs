@@ -160,16 +160,16 @@ impl Bus {
     pub(crate) fn follow_filter(
         &mut self,
         worker: WorkerId,
-        filter: Filter,
+        filter: &Filter,
     ) -> Result<Position, BrokerFailure> {
         let mine = self.filters_of.entry(worker).or_default();
-        if mine.len() >= MAX_FILTERS && !mine.contains(&filter) {
+        if mine.len() >= MAX_FILTERS && !mine.contains(filter) {
             return Err(BrokerFailure::Busy);
         }
         if mine.insert(filter.clone()) {
-            let mut followers = self.filters.remove(&filter).unwrap_or_default();
+            let mut followers = self.filters.remove(filter).unwrap_or_default();
             followers.push(worker);
-            self.filters.insert(&filter, followers);
+            self.filters.insert(filter, followers);
         }
         Ok(self.place())
     }

@@ -92,7 +92,7 @@ impl Hub {
             }
             BrokerRequest::FollowFilter { id, filter } => {
                 let mut bus = self.bus();
-                match bus.follow_filter(worker, filter) {
+                match bus.follow_filter(worker, &filter) {
                     Ok(head) => {
                         let stream = StreamState {
                             head,
@@ -183,7 +183,22 @@ impl Hub {
                 let dropped = sessions.drop(session).then_some((session, None));
                 dropped.into_iter().collect()
             }
-            _ => Vec::new(),
+            BrokerRequest::Publish { .. }
+            | BrokerRequest::Follow { .. }
+            | BrokerRequest::Unfollow { .. }
+            | BrokerRequest::FollowFilter { .. }
+            | BrokerRequest::UnfollowFilter { .. }
+            | BrokerRequest::FilterHistory { .. }
+            | BrokerRequest::LoadSession { .. }
+            | BrokerRequest::History { .. }
+            | BrokerRequest::State { .. }
+            | BrokerRequest::Join { .. }
+            | BrokerRequest::Leave { .. }
+            | BrokerRequest::Members { .. }
+            | BrokerRequest::Ack { .. }
+            | BrokerRequest::Receipts { .. }
+            | BrokerRequest::Found { .. }
+            | BrokerRequest::Renew { .. } => Vec::new(),
         }
     }
 

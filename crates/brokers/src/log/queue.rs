@@ -84,7 +84,23 @@ impl Job {
 pub(super) fn request_bytes(request: &BrokerRequest) -> usize {
     match request {
         BrokerRequest::Publish { draft, .. } => draft.data.len(),
-        _ => 0,
+        BrokerRequest::Follow { .. }
+        | BrokerRequest::Unfollow { .. }
+        | BrokerRequest::FollowFilter { .. }
+        | BrokerRequest::UnfollowFilter { .. }
+        | BrokerRequest::FilterHistory { .. }
+        | BrokerRequest::SaveSession { .. }
+        | BrokerRequest::DropSession { .. }
+        | BrokerRequest::LoadSession { .. }
+        | BrokerRequest::History { .. }
+        | BrokerRequest::State { .. }
+        | BrokerRequest::Join { .. }
+        | BrokerRequest::Leave { .. }
+        | BrokerRequest::Members { .. }
+        | BrokerRequest::Ack { .. }
+        | BrokerRequest::Receipts { .. }
+        | BrokerRequest::Found { .. }
+        | BrokerRequest::Renew { .. } => 0,
     }
 }
 

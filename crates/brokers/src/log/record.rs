@@ -129,9 +129,9 @@ pub(super) fn is_publication(channel: &ChannelName, bytes: &[u8]) -> bool {
 
 /// The sequence number in a publication's record.
 pub(super) fn sequence_of(record: &[u8]) -> Option<u64> {
-    match record.first()? {
-        &WITHOUT_SEQUENCE => Some(0),
-        &VERSION => Some(u64::from_be_bytes(record.get(2..10)?.try_into().ok()?)),
+    match *record.first()? {
+        WITHOUT_SEQUENCE => Some(0),
+        VERSION => Some(u64::from_be_bytes(record.get(2..10)?.try_into().ok()?)),
         _ => None,
     }
 }

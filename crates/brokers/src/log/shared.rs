@@ -96,7 +96,21 @@ impl Shared {
                     self.jobs.put_always(Job::Session(change));
                 }
             }
-            _ => self.hub.handle(worker, request),
+            BrokerRequest::Publish { .. }
+            | BrokerRequest::Follow { .. }
+            | BrokerRequest::Unfollow { .. }
+            | BrokerRequest::FollowFilter { .. }
+            | BrokerRequest::UnfollowFilter { .. }
+            | BrokerRequest::LoadSession { .. }
+            | BrokerRequest::History { .. }
+            | BrokerRequest::State { .. }
+            | BrokerRequest::Join { .. }
+            | BrokerRequest::Leave { .. }
+            | BrokerRequest::Members { .. }
+            | BrokerRequest::Ack { .. }
+            | BrokerRequest::Receipts { .. }
+            | BrokerRequest::Found { .. }
+            | BrokerRequest::Renew { .. } => self.hub.handle(worker, request),
         }
     }
 
@@ -284,7 +298,23 @@ impl Shared {
 fn refuse(bus: &mut Bus, worker: WorkerId, request: &BrokerRequest, failure: BrokerFailure) {
     match request {
         BrokerRequest::Unfollow { channel } => bus.unfollow(worker, channel),
-        _ => {
+        BrokerRequest::Publish { .. }
+        | BrokerRequest::Follow { .. }
+        | BrokerRequest::FollowFilter { .. }
+        | BrokerRequest::UnfollowFilter { .. }
+        | BrokerRequest::FilterHistory { .. }
+        | BrokerRequest::SaveSession { .. }
+        | BrokerRequest::DropSession { .. }
+        | BrokerRequest::LoadSession { .. }
+        | BrokerRequest::History { .. }
+        | BrokerRequest::State { .. }
+        | BrokerRequest::Join { .. }
+        | BrokerRequest::Leave { .. }
+        | BrokerRequest::Members { .. }
+        | BrokerRequest::Ack { .. }
+        | BrokerRequest::Receipts { .. }
+        | BrokerRequest::Found { .. }
+        | BrokerRequest::Renew { .. } => {
             if let Some(id) = answered(request) {
                 bus.tell_failed(worker, id, failure);
             }

@@ -156,10 +156,12 @@ impl Desk {
         let id = self.id();
         let channel = channel(name);
         self.submit(BrokerRequest::Follow { id, channel });
-        match self.next() {
-            BrokerEvent::Followed { id: of, stream } if of == id => stream.head,
-            other => panic!("{other:?}"),
-        }
+        let next = self.next();
+        let BrokerEvent::Followed { id: of, stream } = next else {
+            panic!("{next:?}");
+        };
+        assert_eq!(of, id);
+        stream.head
     }
 
     fn history(&mut self, name: &str) -> usize {
@@ -173,14 +175,17 @@ impl Desk {
                 bytes: 1 << 20,
             },
         });
-        match self.next() {
-            BrokerEvent::History {
-                id: of,
-                publications,
-                ..
-            } if of == id => publications.len(),
-            other => panic!("{other:?}"),
-        }
+        let next = self.next();
+        let BrokerEvent::History {
+            id: of,
+            publications,
+            ..
+        } = next
+        else {
+            panic!("{next:?}");
+        };
+        assert_eq!(of, id);
+        publications.len()
     }
 }
 
@@ -281,19 +286,19 @@ fn a_channel_that_is_loaded_for_a_follower_while_it_is_published_in_has_no_hole_
     }
     let mut last = std::collections::HashMap::new();
     while last.len() < 50 || last.values().any(|offset| *offset < 4) {
-        match desk.next() {
-            BrokerEvent::Followed { id, stream } => {
-                last.insert(heads[&id].clone(), stream.head.offset);
-            }
-            BrokerEvent::Publication(publication) => {
-                let name = publication.channel.as_str();
-                let before = last.get_mut(name).expect("followed comes first");
-                assert_eq!(publication.position.offset, *before + 1, "{name}");
-                assert_eq!(publication.previous.offset, *before);
-                *before += 1;
-            }
-            other => panic!("{other:?}"),
+        let next = desk.next();
+        if let BrokerEvent::Followed { id, stream } = next {
+            last.insert(heads[&id].clone(), stream.head.offset);
+            continue;
         }
+        let BrokerEvent::Publication(publication) = next else {
+            panic!("{next:?}");
+        };
+        let name = publication.channel.as_str();
+        let before = last.get_mut(name).expect("followed comes first");
+        assert_eq!(publication.position.offset, *before + 1, "{name}");
+        assert_eq!(publication.previous.offset, *before);
+        *before += 1;
     }
     let mut last = std::collections::HashMap::new();
     for _ in 0..150 {

@@ -108,9 +108,10 @@ impl LogView {
     /// # Errors
     /// When the list of channels can't be read.
     pub fn channels(&self, mut each: impl FnMut(ChannelSummary)) -> Result<(), String> {
-        self.each_channel(|name, retained| match retained {
-            Some(retained) => each(self.summary(name, &retained)),
-            None => {}
+        self.each_channel(|name, retained| {
+            if let Some(retained) = retained {
+                each(self.summary(name, &retained));
+            }
         })
     }
 

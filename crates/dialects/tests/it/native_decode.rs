@@ -4,13 +4,12 @@ use offhook_dialects::native::{MAX_CHANNELS, MAX_INFO, Request, decode};
 use offhook_engine::*;
 
 fn command(text: &str) -> Command {
-    match decode(text).unwrap() {
-        Request::Command { id, command } => {
-            assert_eq!(id, CommandId(1));
-            command
-        }
-        other => panic!("{other:?}"),
-    }
+    let request = decode(text).unwrap();
+    let Request::Command { id, command } = request else {
+        panic!("{request:?}");
+    };
+    assert_eq!(id, CommandId(1));
+    command
 }
 
 fn since(json: &str) -> Since {

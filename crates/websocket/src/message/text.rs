@@ -249,7 +249,8 @@ mod tests {
                 let clone = text.clone();
                 assert_eq!(clone.as_str(), string);
                 let shared = std::ptr::eq(clone.as_bytes(), text.as_bytes());
-                assert_eq!(shared, string.len() > 23, "{len}");
+                // Empty text has no place of its own.
+                assert!(shared == (string.len() > 23) || len == 0, "{len}");
                 assert_eq!(clone.into_bytes(), string.as_bytes());
                 assert_eq!(text.into_string(), string);
             }

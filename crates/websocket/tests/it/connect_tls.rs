@@ -218,7 +218,8 @@ async fn a_server_that_speaks_no_tls_is_told_from_one_that_is_not_trusted() {
     });
     let tls = Authority::new().tls();
     let error = localhost(port).tls(tls.clone()).open().await.unwrap_err();
-    distrust(&error);
+    assert!(matches!(error, Error::WrongScheme { .. }), "{error:?}");
+    assert!(!error.is_retryable());
     let error = localhost(port).tls(tls).open().await.unwrap_err();
     assert!(matches!(error, Error::Connect { .. }), "{error:?}");
     assert!(error.is_retryable());
@@ -363,8 +364,18 @@ async fn the_wrong_scheme_is_named_and_so_is_the_right_one() {
     let said = plain.unwrap_err().to_string();
     assert!(said.contains("try wss://"), "{said}");
 
-    let server = crate::scripted::Server::with([Reply::say("HTTP/1.1 400 What?\r\n\r\n")]).await;
-    let secure = localhost(server.port()).tls(authority.tls()).open().await;
+    let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = plain.local_addr().unwrap().port();
+    // What a server without TLS says to a client hello, before it hangs up.
+    tokio::spawn(async move {
+        let (mut stream, _) = plain.accept().await.unwrap();
+        stream.read_u8().await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 400 What?\r\n\r\n")
+            .await
+            .unwrap();
+    });
+    let secure = localhost(port).tls(authority.tls()).open().await;
     let said = secure.unwrap_err().to_string();
     assert!(said.contains("try ws://"), "{said}");
 }

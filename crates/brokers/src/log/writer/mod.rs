@@ -270,7 +270,22 @@ impl Writer {
                 (id, staged.map(Outcome::Acked))
             }
             // The bus answers all others.
-            _ => return None,
+            BrokerRequest::Follow { .. }
+            | BrokerRequest::Unfollow { .. }
+            | BrokerRequest::FollowFilter { .. }
+            | BrokerRequest::UnfollowFilter { .. }
+            | BrokerRequest::FilterHistory { .. }
+            | BrokerRequest::SaveSession { .. }
+            | BrokerRequest::DropSession { .. }
+            | BrokerRequest::LoadSession { .. }
+            | BrokerRequest::History { .. }
+            | BrokerRequest::State { .. }
+            | BrokerRequest::Join { .. }
+            | BrokerRequest::Leave { .. }
+            | BrokerRequest::Members { .. }
+            | BrokerRequest::Receipts { .. }
+            | BrokerRequest::Found { .. }
+            | BrokerRequest::Renew { .. } => return None,
         };
         let outcome = outcome.unwrap_or_else(Outcome::Failed);
         Some(Answer {
@@ -416,11 +431,10 @@ fn set_value(
     let number = retained.id;
     let values = retained.values.get_or_insert_default();
     match draft.state_key() {
-        Some(key) if draft.removes_state() => {
-            if values.remove(key) {
-                group.remove_value(number, key);
-            }
+        Some(key) if draft.removes_state() && values.remove(key) => {
+            group.remove_value(number, key);
         }
+        Some(_) if draft.removes_state() => {}
         Some(key) => {
             let size = (draft.weight() as u64, draft.time_ms);
             values.set(place.position.offset, key, size, ());

@@ -128,6 +128,21 @@ fn about(request: &BrokerRequest) -> Option<(RequestId, &ChannelName)> {
         BrokerRequest::Publish { id, draft } => Some((*id, &draft.channel)),
         BrokerRequest::Ack { id, channel, .. } => Some((*id, channel)),
         // The bus answers all others.
-        _ => None,
+        BrokerRequest::Follow { .. }
+        | BrokerRequest::Unfollow { .. }
+        | BrokerRequest::FollowFilter { .. }
+        | BrokerRequest::UnfollowFilter { .. }
+        | BrokerRequest::FilterHistory { .. }
+        | BrokerRequest::SaveSession { .. }
+        | BrokerRequest::DropSession { .. }
+        | BrokerRequest::LoadSession { .. }
+        | BrokerRequest::History { .. }
+        | BrokerRequest::State { .. }
+        | BrokerRequest::Join { .. }
+        | BrokerRequest::Leave { .. }
+        | BrokerRequest::Members { .. }
+        | BrokerRequest::Receipts { .. }
+        | BrokerRequest::Found { .. }
+        | BrokerRequest::Renew { .. } => None,
     }
 }
