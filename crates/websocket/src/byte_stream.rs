@@ -133,26 +133,15 @@ impl AsyncWrite for ByteStream {
 }
 
 fn io_error(error: Error) -> io::Error {
-    match error {
-        Error::Lost(error) => error,
-        Error::Closing | Error::Closed(_) => io::Error::new(io::ErrorKind::BrokenPipe, error),
-        Error::Connect { .. }
-        | Error::Timeout { .. }
-        | Error::Refused(_)
-        | Error::Proxy { .. }
-        | Error::Peer(_)
-        | Error::Url(_)
-        | Error::Request(_)
-        | Error::Send(_)
-        | Error::Tls { .. }
-        | Error::WrongScheme { .. }
-        | Error::Redirect { .. }
-        | Error::Http2 { .. }
-        | Error::Full
-        | Error::Unread
-        | Error::Rejected(_)
-        | Error::Handshake(_) => io::Error::other(error),
+    if let Error::Lost(error) = error {
+        return error;
     }
+    let kind = if matches!(error, Error::Closing | Error::Closed(_)) {
+        io::ErrorKind::BrokenPipe
+    } else {
+        io::ErrorKind::Other
+    };
+    io::Error::new(kind, error)
 }
 
 impl fmt::Debug for ByteStream {
