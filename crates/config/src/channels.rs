@@ -1,6 +1,6 @@
 //! What holds for channels.
 
-use offhook_engine::{Access, ChannelRules, History, SlowPolicy};
+use offhook_engine::{Access, ChannelRules, History, SlowPolicy, State};
 
 use super::group::{Group, Typed, Visitor, group};
 use super::kind::{Bytes, Choice, NamePattern, Or, Switch, count, time};
@@ -48,6 +48,7 @@ const SLOW: &[(&str, SlowPolicy)] = &[
     ("drop_oldest", SlowPolicy::DropOldest),
     ("latest_by_key", SlowPolicy::LatestByKey),
     ("disconnect", SlowPolicy::Disconnect),
+    ("state", SlowPolicy::State),
 ];
 
 group! {
@@ -71,7 +72,7 @@ group! {
 
         /// What happens to a connection that does not keep up in a channel without history: the oldest
         /// are dropped and a gap says how many, of those with the same tag `key` only the newest
-        /// stays, or the connection is closed.
+        /// stays, the connection is closed, or it is given the channel's state (`state`).
         ///
         /// Right for most; `latest_by_key` is right for prices.
         slow => Choice(SLOW);
@@ -83,6 +84,7 @@ group! {
     }
     groups {
         history;
+        state;
     }
 }
 
@@ -102,6 +104,27 @@ group! {
         /// The age of the oldest.
         ///
         /// A week is what people remember.
+        age => Or("none", time());
+    }
+}
+
+group! {
+    /// The newest publication of each value of the tag `key`, beside the history or instead of it: a
+    /// price for each symbol, a cursor for each person. A publication whose data is `null` removes its key.
+    for State {
+        /// Values kept; 0: none.
+        ///
+        /// Most channels are conversations, not tables.
+        count => count();
+
+        /// Bytes kept; 0: none. Set it together with `count`.
+        ///
+        /// Without a count nothing is kept.
+        bytes => Bytes::new();
+
+        /// The age of the oldest.
+        ///
+        /// A value is good until a newer one replaces it.
         age => Or("none", time());
     }
 }

@@ -58,11 +58,7 @@ const RETIRED: &[Retired] = &[
     Retired {
         words: "desk",
         instead: "what it is: a queue, a table, a test's world",
-        still_in: &[
-            "crates/brokers/",
-            "crates/client/",
-            "crates/proof/",
-        ],
+        still_in: &["crates/brokers/", "crates/client/", "crates/proof/"],
     },
     Retired {
         words: "the line is lost",
