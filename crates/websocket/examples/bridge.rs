@@ -5,6 +5,12 @@
 //! cargo run -p offhook --example bridge -- 127.0.0.1:9001 ws://127.0.0.1:9002/
 //! ```
 
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "an example talks to who runs it"
+)]
+
 use offhook::{Connect, Error, HandlerResult, Sender, Server, WebSocket};
 
 #[tokio::main]

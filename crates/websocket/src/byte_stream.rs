@@ -133,11 +133,15 @@ impl AsyncWrite for ByteStream {
 }
 
 fn io_error(error: Error) -> io::Error {
-    match error {
-        Error::Lost(error) => error,
-        Error::Closing | Error::Closed(_) => io::Error::new(io::ErrorKind::BrokenPipe, error),
-        error => io::Error::other(error),
+    if let Error::Lost(error) = error {
+        return error;
     }
+    let kind = if matches!(error, Error::Closing | Error::Closed(_)) {
+        io::ErrorKind::BrokenPipe
+    } else {
+        io::ErrorKind::Other
+    };
+    io::Error::new(kind, error)
 }
 
 impl fmt::Debug for ByteStream {

@@ -284,6 +284,24 @@ async fn a_path_that_cannot_be_sent_is_the_callers_mistake() {
     assert_echoes(&mut socket, "fine").await;
 }
 
+/// Sends each WebSocket as much as its window holds, and more.
+async fn fill_sockets(stream: tokio::net::TcpStream) {
+    let limits = offhook::Http2Limits {
+        streams: 1_000,
+        ..offhook::Http2Limits::default()
+    };
+    let acceptor = Acceptor::default().http2_limits(limits);
+    let mut requests = acceptor.requests(stream).await.unwrap();
+    while let Some(Ok(incoming)) = requests.next().await {
+        tokio::spawn(async move {
+            let socket = incoming.accept().await.unwrap();
+            socket.put(vec![7; 100_000]).unwrap();
+            socket.send("last").await.unwrap();
+            socket.ended().await
+        });
+    }
+}
+
 /// Each WebSocket that nobody reads holds its window of the connection: with room for as many as
 /// are allowed, the next one would get nothing.
 #[tokio::test]
@@ -292,23 +310,7 @@ async fn more_sockets_than_a_connection_has_room_for_open_another_connection() {
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let limits = offhook::Http2Limits {
-                streams: 1_000,
-                ..offhook::Http2Limits::default()
-            };
-            let acceptor = Acceptor::default().http2_limits(limits);
-            tokio::spawn(async move {
-                let mut requests = acceptor.requests(stream).await.unwrap();
-                while let Some(Ok(incoming)) = requests.next().await {
-                    tokio::spawn(async move {
-                        let socket = incoming.accept().await.unwrap();
-                        // As much as its window holds, and more.
-                        socket.put(vec![7; 100_000]).unwrap();
-                        socket.send("last").await.unwrap();
-                        socket.ended().await
-                    });
-                }
-            });
+            tokio::spawn(fill_sockets(stream));
         }
     });
     let limits = offhook::Http2Limits {
