@@ -77,7 +77,7 @@ impl Client {
         }
         let mut client = Self(stream);
         client.send(r#"{"type":"connect","id":0}"#);
-        client.answer("connected");
+        client.answer("welcome");
         client
     }
 
