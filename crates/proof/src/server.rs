@@ -24,7 +24,7 @@ const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 /// outlives, so that presence has to heal.
 const SETTINGS: [&str; 3] = [
     "--workers=3",
-    "--limits-presence-lease=2s",
+    "--limits-presence-lease=3s",
     "--limits-presence-grace=2s",
 ];
 
