@@ -38,7 +38,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 const FROZEN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 const DOWN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(800));
 /// Longer than the leases that the server is started with.
-const SERVER_FROZEN: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(6));
+const SERVER_FROZEN: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(7));
 
 impl Faults {
     pub(crate) fn new(random: Random, processes: usize) -> Self {
