@@ -35,6 +35,10 @@ impl Core {
         self.handle_lost(Error::Server(what.into()), self.now);
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one arm for each message of the protocol"
+    )]
     fn dispatch(&mut self, said: Said<'_>) {
         match said {
             Said::Welcome {

@@ -19,7 +19,7 @@ fn runtime() -> Runtime {
 
 /// Runs this on a thread of its own, and fails if that gets stuck: a deadlock would never end.
 fn without_deadlock<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
-    let (done, ended) = mpsc::channel();
+    let (done, ended) = mpsc::sync_channel(1);
     std::thread::spawn(move || done.send(run()));
     ended.recv_timeout(STUCK).expect("it is not stuck")
 }

@@ -339,16 +339,18 @@ async fn an_address_has_no_more_connections_than_it_may() {
 
 #[tokio::test]
 async fn a_server_tells_of_failed_upgrades_and_of_handlers_errors() {
-    let (told, mut failures) = tokio::sync::mpsc::unbounded_channel();
+    let (told, mut failures) = tokio::sync::mpsc::channel(8);
     let also = told.clone();
     let server = Server::bind("127.0.0.1:0")
         .await
         .unwrap()
         .on_failed_upgrade(move |peer, error| {
-            told.send(format!("{} {error}", peer.is_some())).unwrap();
+            told.try_send(format!("{} {error}", peer.is_some()))
+                .unwrap();
         })
         .on_error(move |peer, error| {
-            also.send(format!("{} {error}", peer.is_some())).unwrap();
+            also.try_send(format!("{} {error}", peer.is_some()))
+                .unwrap();
         });
     let address = server.local_addr().unwrap();
     tokio::spawn(server.serve(|_| async { Err("no room".into()) }));
