@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 TOOLS = ROOT / ".tools" / "stock"
 # Of playwright-core one that runs on Debian 12's node, 18.
-# The others check clients/js and the chat: types, package, bundlers, React hooks, accessibility.
+# The others check clients/js and the pages: types, package, bundlers, React hooks, accessibility.
 NPM = {
     "ws": "8.23.0",
     "playwright-core": "1.60.0",

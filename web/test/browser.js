@@ -31,6 +31,11 @@ export class Tab {
 
   /** Opens the chat in a context of its own, as another machine would. */
   static async open(browser, port, { room = '', ...settings } = {}) {
+    return Tab.visit(browser, port, `talk/${room && `#${room}`}`, settings);
+  }
+
+  /** Opens any page with a connection in a context of its own. */
+  static async visit(browser, port, path, settings) {
     const tab = new Tab();
     tab.context = await browser.newContext(settings);
     tab.context.setDefaultTimeout(PATIENCE);
@@ -38,7 +43,7 @@ export class Tab {
     tab.page.on('pageerror', (error) => tab.complaints.push(error.message));
     tab.page.on('console', (said) => said.type() === 'error' && tab.complaints.push(said.text()));
     tab.page.on('request', (request) => tab.requests.push(request.url()));
-    await tab.page.goto(`http://127.0.0.1:${port}/talk/${room && `#${room}`}`);
+    await tab.page.goto(`http://127.0.0.1:${port}/${path}`);
     await tab.connection('open');
     return tab;
   }
@@ -112,5 +117,12 @@ export async function stage(t, { settings, network = false } = {}) {
   const browser = await launch();
   t.after(() => browser.close());
   const port = between?.port ?? server.port;
-  return { server, network: between, port, open: (options) => Tab.open(browser, port, options) };
+  return {
+    server,
+    network: between,
+    port,
+    browser,
+    open: (options) => Tab.open(browser, port, options),
+    visit: (path, options) => Tab.visit(browser, port, path, options),
+  };
 }

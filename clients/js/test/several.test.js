@@ -177,6 +177,7 @@ test('without echo the own messages come as `own`, and count for continuity', as
   assert.equal(asked.echo, false);
   await world.socket.says(subscribed(asked));
   await world.socket.says({ type: 'own', channel: 'chat', position: at(8) });
+  assert.equal(room.position, at(8));
   await world.socket.says(message(9));
   assert.deepEqual([own, data(events), events.some(({ type }) => type === 'gap'), room.position], [[at(8)], ['m9'], false, at(9)]);
 });

@@ -6,7 +6,7 @@ import json
 import random
 from typing import Any
 
-from offhook import Event, Last, Latency, OffhookError, Settings, State, Warned
+from offhook import Event, Last, Latency, OffhookError, Settings, State, Told, Warned
 from offhook.core import Close, Core, End, Open
 from offhook.core.core import Outcome, Ready
 
@@ -35,12 +35,15 @@ class Chance(random.Random):
 class World:
     """One client, the time, and what the test says in the server's place."""
 
-    def __init__(self, settings: Settings | None = None, *, chance: float = 0.5, info: Any = None) -> None:
-        self.core = Core(settings or Settings(), Chance(chance), info)
+    def __init__(
+        self, settings: Settings | None = None, *, chance: float = 0.5, info: Any = None, **more: bool
+    ) -> None:
+        self.core = Core(settings or Settings(), Chance(chance), info, **more)
         self.now = 1_000.0
         self.states: list[State] = []
         self.warnings: list[OffhookError] = []
         self.latencies: list[float] = []
+        self.told: list[Told] = []
         self.outcomes: dict[int, Any] = {}
         self.ready: list[int] = []
         self.opened: list[int] = []
@@ -71,6 +74,8 @@ class World:
                     self.states.append(notice)
                 case Latency(seconds):
                     self.latencies.append(seconds)
+                case Told():
+                    self.told.append(notice)
                 case Warned(error):
                     self.warnings.append(error)
 

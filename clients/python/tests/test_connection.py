@@ -76,7 +76,7 @@ def test_what_an_older_connection_says_is_ignored() -> None:
     assert world.core.state.name == "open"
 
 
-@pytest.mark.parametrize("code", [1001, 1005, 1006, 1011, 1012, 1013, 1014])
+@pytest.mark.parametrize("code", [1001, 1003, 1005, 1006, 1010, 1011, 1012, 1013, 1014, 4000, 4999])
 def test_an_end_for_now_comes_back(code: int) -> None:
     world = open_world()
     world.ends(code)
@@ -84,7 +84,7 @@ def test_an_end_for_now_comes_back(code: int) -> None:
     assert isinstance(world.core.state.error, OffhookError)
 
 
-@pytest.mark.parametrize("code", [1002, 1003, 1007, 1008, 1010, 4000, 4001])
+@pytest.mark.parametrize("code", [1002, 1007, 1008, 4001, 4002, 4003])
 def test_an_end_for_good_does_not_come_back_and_says_why(code: int) -> None:
     world = open_world()
     publication = world.publishes("hi")
@@ -93,7 +93,7 @@ def test_an_end_for_good_does_not_come_back_and_says_why(code: int) -> None:
     state = world.core.state
     assert state.name == "closed"
     assert isinstance(state.error, Closed)
-    assert state.error.code == ("replaced" if code == 4001 else "closed")
+    assert state.error.code == {4001: "replaced", 4003: "expired"}.get(code, "closed")
     assert world.outcomes[publication] is state.error
     following = world.core.following(number)
     assert following is not None
@@ -103,6 +103,20 @@ def test_an_end_for_good_does_not_come_back_and_says_why(code: int) -> None:
     with pytest.raises(Closed):
         world.publishes("more")
     assert world.core.poll_timeout() is None
+
+
+def test_an_identity_that_expired_comes_back_where_the_next_token_is_a_new_one() -> None:
+    world = open_world(renews_token=True)
+    world.says(type="closing", reason="expired")
+    world.loses(4003)
+    assert world.core.state.name == "connecting"
+
+
+def test_what_the_backend_says_to_this_session_alone_is_told() -> None:
+    world = open_world()
+    world.says(type="told", data={"text": "shipped"})
+    world.says(type="told", base64="AP8=")
+    assert [told.data for told in world.told] == [{"text": "shipped"}, b"\x00\xff"]
 
 
 def test_1000_from_the_server_is_an_end_and_no_error() -> None:

@@ -184,6 +184,15 @@ def test_a_restart_without_loss_costs_no_gap() -> None:
     assert world.sent_one("subscribe")["since"] == "18.9"
 
 
+def test_after_a_gap_into_a_new_epoch_a_message_may_still_name_the_old_one() -> None:
+    world = open_world()
+    number = world.is_live()
+    world.says(**{"type": "gap", "channel": "chat", "from": at(7), "to": "18.7", "reason": "epoch_changed"})
+    world.says(**{**message(8), "position": "18.8", "previous": at(7)})
+    # The same offset is no proof that nothing is missing: it is told.
+    assert kinds(world.takes(number)) == ["epoch_changed", "Message"]
+
+
 def test_continuity_is_the_position_before_and_not_the_number_before() -> None:
     world = open_world()
     number = world.is_live()

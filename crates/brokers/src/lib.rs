@@ -44,6 +44,7 @@ mod lineage;
 mod log;
 mod mailbox;
 mod memory;
+mod values;
 
 pub use broker::{Broker, Health, WorkerId};
 pub use log::{

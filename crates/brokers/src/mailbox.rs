@@ -73,6 +73,7 @@ impl Queue {
             | BrokerEvent::Receipts { .. }
             | BrokerEvent::AskReceipts { .. }
             | BrokerEvent::Failed { .. }
+            | BrokerEvent::State { .. }
             | BrokerEvent::FilterHistory { .. }
             | BrokerEvent::Session { .. }
             | BrokerEvent::LeaseEnded

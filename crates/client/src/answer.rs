@@ -1,11 +1,11 @@
-//! What the server answers.
+//! Answers of the server.
 
 use offhook_dialects::native::client::Position;
 
 use crate::error::Error;
 use crate::event::{GapReason, Members, Publication};
 
-/// The server's answer to what a user wished for.
+/// The server's answer to a user's request.
 #[derive(Debug)]
 pub(crate) enum Answer {
     Published(Published),
@@ -16,44 +16,44 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    /// What is wrong with a server that answers something else than was asked.
+    /// The error for an answer of another type than the request's.
     pub(crate) fn to_something_else() -> Error {
         Error::Server("it answered something else than was asked".into())
     }
 }
 
-/// A publication was made, and is as safe as the server promises.
+/// A publication is stored as durably as the server promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Published {
-    /// Where it stands in the channel's stream.
+    /// Its place in the channel's stream.
     pub position: Position,
-    /// An earlier attempt with the same key had made it already, perhaps one of this client's
-    /// own whose answer was lost with the connection.
+    /// Whether its key was published before, perhaps by this client, whose answer was lost with the
+    /// connection.
     pub duplicate: bool,
 }
 
-/// What a channel keeps, read once.
+/// A page of a channel's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct History {
-    /// Oldest first. The server may bring fewer than were asked for: there is more to read as
-    /// long as the last one is not at `head`.
+    /// Oldest first. The server may return fewer than requested: read on until the last one is at
+    /// `head`.
     pub publications: Vec<Publication>,
-    /// The newest publication as of the read.
+    /// The position of the newest publication when it was read.
     pub head: Position,
-    /// Why publications between where it should begin and the first are no longer kept.
+    /// Why publications before the first one are missing, if any are.
     pub gap: Option<GapReason>,
 }
 
-/// Who has received a publication, as far as the server knows.
+/// How many subscribers have received a publication, as far as the server knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Receipts {
-    /// How many of the subscribers have it, and everything before it.
+    /// How many subscribers have received it and everything before it.
     pub received: u64,
-    /// How many subscribers there are that are not catching up.
+    /// How many subscribers there are, without those that are catching up.
     pub subscribers: u64,
-    /// The sessions of some of those that have it, where the channel keeps presence.
+    /// Some of the sessions that have received it, if the channel keeps presence.
     pub sessions: Vec<Box<str>>,
 }

@@ -1,8 +1,9 @@
-//! What one can ask for before connecting.
+//! The settings of a client.
 
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use offhook::{Backoff, Connect, Open};
 use offhook_dialects::native::SUBPROTOCOL;
@@ -18,22 +19,22 @@ use crate::random;
 use crate::shared::Shared;
 use crate::token::Tokens;
 
-/// 1 MiB: minutes of a chat, and nothing to a phone.
+/// 1 MiB: minutes of a chat, and little for a phone.
 const QUEUE: usize = 1024 * 1024;
-/// 256 KiB: a fast connection's work of a few milliseconds, and a thousand subscriptions that hang at
-/// once still fit into a program.
+/// 256 KiB: what a fast connection delivers in a few milliseconds; a thousand full inboxes still fit
+/// into a program's memory.
 const INBOX: usize = 256 * 1024;
-/// 256 KiB: what servers take if they were not told otherwise.
+/// 256 KiB: the server's default.
 const LONGEST_MESSAGE: usize = 256 * 1024;
 
-/// A client to be made.
+/// Makes a client.
 ///
 /// | | default | reason |
 /// |---|---|---|
-/// | [`backoff`](Self::backoff) | up to 1 s, doubling up to 30 s, for ever | see [`Backoff`] |
+/// | [`backoff`](Self::backoff) | up to 0.5 s, doubling up to 10 s, for ever | people wait; the server limits handshakes |
 /// | [`heartbeat`](Self::heartbeat) | after 25 s of silence, 20 s for the answer | see [`Heartbeat`] |
-/// | [`queue`](Self::queue) | 1 MiB | minutes of a chat, and nothing to a phone |
-/// | [`inbox`](Self::inbox) | 256 KiB a subscription | a fast connection's work of a few milliseconds |
+/// | [`queue`](Self::queue) | 1 MiB | minutes of a chat, and little for a phone |
+/// | [`inbox`](Self::inbox) | 256 KiB a subscription | what a fast connection delivers in a few milliseconds |
 /// | [`longest_message`](Self::longest_message) | 256 KiB | the server's own default |
 #[must_use = "nothing happens before `connect` or `start`"]
 pub struct Builder {
@@ -69,7 +70,7 @@ impl Builder {
             target,
             tokens: Tokens::None,
             positions: None,
-            backoff: Backoff::default(),
+            backoff: backoff(),
             heartbeat: Heartbeat::default(),
             queue: QUEUE,
             inbox: INBOX,
@@ -94,15 +95,14 @@ impl Builder {
         self
     }
 
-    /// What the server's authentication wants to see.
+    /// The token for the server's authentication.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.tokens = Tokens::Fixed(token.into());
         self
     }
 
-    /// Where to get what the server's authentication wants to see. Asked before a connection is opened
-    /// that the server's sealed session does not speak for; when it fails, that is a failed
-    /// attempt like any other.
+    /// A source of tokens for the server's authentication. Called before a connection is opened,
+    /// unless there is a resume token for the session. A failure counts as a failed attempt.
     ///
     /// ```
     /// # use offhook_client::Client;
@@ -120,53 +120,54 @@ impl Builder {
         self
     }
 
-    /// Keeps positions here. A subscription to a channel whose position is known goes on from
-    /// there, whatever [`since`](crate::Subscribe::since) says: that is for the first time.
+    /// Keeps positions in this store. A subscription to a channel whose position is in the store
+    /// begins there; [`since`](crate::Subscribe::since) counts only without one.
     pub fn positions(mut self, store: impl PositionStore + 'static) -> Self {
         self.positions = Some(Box::new(store));
         self
     }
 
-    /// When to try again, and how often.
+    /// When to reconnect, and how often. Unless set, the wait is random below a bound that doubles
+    /// from 0.5 s to 10 s and is reset by a connection that lasted 5 s: somebody who waits for a
+    /// client is not kept waiting long after the server is back, and the server limits how many
+    /// connect at once.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = backoff;
         self
     }
 
-    /// How a server that hangs is noticed.
+    /// How a server that does not answer is detected.
     pub fn heartbeat(mut self, heartbeat: Heartbeat) -> Self {
         self.heartbeat = heartbeat;
         self
     }
 
-    /// How many bytes of publications may wait for the server's answer.
+    /// The limit for bytes of unanswered publications.
     pub fn queue(mut self, bytes: usize) -> Self {
         self.queue = bytes;
         self
     }
 
-    /// How many bytes of events of one subscription may wait for its reader; one event may come
-    /// on top.
+    /// The limit for bytes of queued events of one subscription. One event may exceed it.
     pub fn inbox(mut self, bytes: usize) -> Self {
         self.inbox = bytes;
         self
     }
 
-    /// The longest message that the server takes (`messages.max_bytes` in its configuration): a
-    /// longer publication is refused here, because there it would cost the connection.
+    /// The longest message that the server accepts (`messages.max_bytes` in its configuration). A
+    /// longer publication is refused here: the server would close the connection.
     pub fn longest_message(mut self, bytes: usize) -> Self {
         self.longest_message = bytes;
         self
     }
 
-    /// Connects, and waits until the server said welcome.
+    /// Connects, and waits until the server has accepted the session.
     ///
     /// # Errors
-    /// Why that did not work the first time. Whoever wants to come back until it does
-    /// [starts](Self::start).
+    /// If the first attempt fails. Use [`start`](Self::start) to go on trying.
     ///
     /// # Panics
-    /// Outside a tokio runtime with I/O and time.
+    /// Outside a tokio runtime with I/O and time enabled.
     pub async fn connect(self) -> Result<Client, Error> {
         let (client, driver) = self.make();
         let mut events = client.events();
@@ -185,10 +186,10 @@ impl Builder {
         Err(Error::Closed)
     }
 
-    /// A client that connects in the background, for as long as it takes.
+    /// A client that connects in the background and tries until it succeeds.
     ///
     /// # Panics
-    /// Outside a tokio runtime with I/O and time.
+    /// Outside a tokio runtime with I/O and time enabled.
     #[must_use]
     pub fn start(self) -> Client {
         let (client, driver) = self.make();
@@ -236,4 +237,14 @@ impl fmt::Debug for Builder {
             .field("inbox", &self.inbox)
             .finish_non_exhaustive()
     }
+}
+
+/// Shorter waits than the library's own: Offhook's server limits handshakes, and tells its clients
+/// when it needs more time.
+fn backoff() -> Backoff {
+    let mut backoff = Backoff::default();
+    backoff.first = Duration::from_millis(500);
+    backoff.cap = Duration::from_secs(10);
+    backoff.stable_after = Duration::from_secs(5);
+    backoff
 }

@@ -1,4 +1,4 @@
-//! The client, as its user holds it.
+//! The client's handle.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,11 +24,11 @@ pub struct Client {
     handle: Arc<Handle>,
 }
 
-/// What keeps a client open: all [`Client`]s and subscriptions share one.
+/// Shared by all clones of a [`Client`] and its subscriptions. The client is closed when it is dropped.
 pub(crate) struct Handle {
     pub(crate) shared: Arc<Shared>,
     pub(crate) positions: Option<Box<dyn PositionStore>>,
-    /// Bytes of a message that the server takes.
+    /// The longest message that the server accepts, in bytes.
     pub(crate) longest_message: usize,
 }
 
@@ -45,13 +45,13 @@ impl Client {
         }
     }
 
-    /// Connects to a server, as a stranger: `Client::to(url).connect()`.
+    /// Connects to a server without authentication: `Client::to(url).connect()`.
     ///
     /// # Errors
     /// As [`Builder::connect`].
     ///
     /// # Panics
-    /// Outside a tokio runtime with I/O and time.
+    /// Outside a tokio runtime with I/O and time enabled.
     pub async fn connect(url: impl AsRef<str>) -> Result<Self, Error> {
         Self::to(url).connect().await
     }
@@ -61,13 +61,13 @@ impl Client {
         Builder::to(url.as_ref())
     }
 
-    /// A client over connections of one's own: an [`offhook::Connect`], or a function that opens one
+    /// A client over connections from another source: an [`offhook::Connect`], or a function that opens one
     /// for each attempt.
     pub fn over(open: impl Open + Send + 'static) -> Builder {
         Builder::over(open)
     }
 
-    /// Follows a channel: `client.subscribe("room").await?`.
+    /// Subscribes to a channel: `client.subscribe("room").await?`.
     pub fn subscribe(&self, channel: impl Into<String>) -> Subscribe {
         Subscribe::new(Arc::clone(&self.handle), channel.into())
     }
@@ -77,15 +77,15 @@ impl Client {
         Publish::new(Arc::clone(&self.handle), channel.into(), data.into())
     }
 
-    /// Reads what a channel keeps: `client.history("room").await?` brings the newest hundred.
+    /// Reads a channel's history: `client.history("room").await?` returns the newest hundred.
     pub fn history(&self, channel: impl Into<String>) -> ReadHistory {
         ReadHistory::new(Arc::clone(&self.handle), channel.into())
     }
 
-    /// Asks who is in a channel. Waits for a connection if there is none. Cancel-safe.
+    /// The members of a channel. Waits for a connection if there is none. Cancel-safe.
     ///
     /// # Errors
-    /// The server refuses; or there will be no connection any more.
+    /// If the server refuses, or the client has ended.
     pub async fn presence(&self, channel: impl AsRef<str>) -> Result<Members, Error> {
         let channel = ChannelName::new(channel.as_ref())?;
         let Answer::Members(members) = self.ask(Command::Presence { channel }).await? else {
@@ -94,13 +94,13 @@ impl Client {
         Ok(members)
     }
 
-    /// Makes the server remember, as durably as a publication, that this consumer has done
-    /// everything up to there; a program that keeps nothing itself goes on where it
-    /// [`acked`](Self::acked). Gives how far the consumer has come: never back. Cancel-safe; waits
+    /// Stores on the server, as durably as a publication, that a consumer has done everything up to
+    /// this position. A program that stores nothing itself continues from where it
+    /// [`acked`](Self::acked). Returns the stored position, which never goes back. Cancel-safe; waits
     /// for a connection if there is none.
     ///
     /// # Errors
-    /// The server refuses; or there will be no connection any more.
+    /// If the server refuses, or the client has ended.
     pub async fn ack(
         &self,
         channel: impl AsRef<str>,
@@ -111,11 +111,11 @@ impl Client {
             .await
     }
 
-    /// How far a consumer has come; `None` if it never [acknowledged](Self::ack) anything.
+    /// The stored position of a consumer; `None` if it never [acknowledged](Self::ack) anything.
     /// Cancel-safe; waits for a connection if there is none.
     ///
     /// # Errors
-    /// The server refuses; or there will be no connection any more.
+    /// If the server refuses, or the client has ended.
     pub async fn acked(
         &self,
         channel: impl AsRef<str>,
@@ -141,12 +141,12 @@ impl Client {
         Ok(position)
     }
 
-    /// Who has received a publication. The server knows it from the pongs of its clients, which
-    /// the question itself may set off: ask again a moment later, as long as it matters.
+    /// How many subscribers have received a publication. The server knows it from WebSocket pongs, and
+    /// the request may make it send pings: ask again a moment later.
     /// Cancel-safe; waits for a connection if there is none.
     ///
     /// # Errors
-    /// The server refuses; or there will be no connection any more.
+    /// If the server refuses, or the client has ended.
     pub async fn receipts(
         &self,
         channel: impl AsRef<str>,
@@ -164,20 +164,19 @@ impl Client {
         Asking::begin(&self.handle, command)?.answer().await
     }
 
-    /// What happens to the connection, from now on.
+    /// Events of the connection, from now on.
     #[must_use]
     pub fn events(&self) -> ConnectionEvents {
         self.handle.shared.events()
     }
 
-    /// How many publications the server has not answered yet.
+    /// How many publications have no answer yet.
     #[must_use]
     pub fn unanswered(&self) -> usize {
         self.handle.shared.with(|core| core.unanswered())
     }
 
-    /// How many publications came twice and were dropped. Servers keep this at zero; it is here
-    /// to be able to say so.
+    /// How many publications were received again and dropped. Zero, unless the server is at fault.
     #[must_use]
     pub fn repeats(&self) -> u64 {
         self.handle.shared.with(|core| core.repeats())
@@ -186,16 +185,16 @@ impl Client {
     /// Waits until the server has answered every publication. Cancel-safe.
     ///
     /// # Errors
-    /// The client was closed, or has given up.
+    /// If the client was closed or has given up.
     pub async fn flush(&self) -> Result<(), Error> {
         self.handle.shared.flushed().await
     }
 
-    /// Closes the client, for all who share it, and waits until the connection is closed.
+    /// Closes the client for all its clones, and waits until the connection is closed.
     ///
-    /// Publications without an answer end with [`Error::Closed`]: [`flush`](Self::flush) first to
-    /// be certain of them. Subscriptions end. Dropping the last client and subscription does the
-    /// same without waiting.
+    /// Unanswered publications fail with [`Error::Closed`]; [`flush`](Self::flush) first to wait for
+    /// them. Subscriptions end. Dropping the last clone and subscription does the same without
+    /// waiting.
     pub async fn close(&self) {
         let shared = &self.handle.shared;
         shared.wish(|core| core.end(&Error::Closed));

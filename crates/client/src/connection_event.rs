@@ -19,12 +19,12 @@ pub enum ConnectionEvent {
     Open {
         /// The name other members see.
         session: Box<str>,
-        /// The user, unless it is a stranger.
+        /// The user; `None` for an anonymous session.
         user: Option<Box<str>>,
-        /// How subscriptions go on.
+        /// How subscriptions continue.
         recovery: Recovery,
     },
-    /// The server is going away, and asked to come back on a new connection after this pause.
+    /// The server goes away and asked to open a new connection after this pause.
     Moving {
         /// The pause, different for each client.
         after: Duration,
@@ -36,22 +36,21 @@ pub enum ConnectionEvent {
         /// When the next attempt begins.
         pause: Duration,
     },
-    /// A publication was refused for now; it and those behind it are sent again.
+    /// A publication was refused for now. It and those behind it are sent again after a pause.
     Held {
         /// Why.
         cause: Error,
         /// When.
         pause: Duration,
     },
-    /// The connection was lost, or none could be opened, in a way that says "do not come back". The
-    /// last that comes.
+    /// The connection was lost, or could not be opened, for good. The last event.
     GivenUp {
         /// Why.
         cause: Error,
     },
 }
 
-/// How subscriptions go on after a connection is open.
+/// How subscriptions continue on a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Recovery {
     /// There was no connection before.

@@ -1,4 +1,4 @@
-//! One connection, from its opening to its end: what the core wants sent goes out, what comes goes in.
+//! Drives one connection: sends what the core wants sent, and hands it what is received.
 
 use std::pin::Pin;
 
@@ -10,11 +10,11 @@ use crate::core::{Core, Step};
 use crate::error::Error;
 use crate::shared::Shared;
 
-/// Sends and receives until the connection is gone, or given up.
+/// Sends and receives until the connection is lost or given up.
 pub(crate) async fn converse(shared: &Shared, mut socket: WebSocket) {
     let sender = socket.sender();
     let mut unsent = None;
-    let mut alarm = Alarm::new();
+    let mut timer = Timer::new();
     loop {
         let turn = shared.with(|core| {
             if unsent.is_none() {
@@ -24,11 +24,11 @@ pub(crate) async fn converse(shared: &Shared, mut socket: WebSocket) {
         });
         match turn.step {
             Step::Talk => {}
-            Step::End => return hang_up(shared, socket).await,
-            // Dropped, it says 1001 by itself.
+            Step::End => return close(shared, socket).await,
+            // Dropping it closes with 1001.
             Step::Wait | Step::Open { .. } => return,
         }
-        alarm.set(turn.timeout);
+        timer.set(turn.timeout);
         let room = async {
             match &unsent {
                 Some(text) => sender.send(text).await,
@@ -36,11 +36,11 @@ pub(crate) async fn converse(shared: &Shared, mut socket: WebSocket) {
             }
         };
         tokio::select! {
-            // If it could not be sent, the receiver tells why.
+            // If it could not be sent, receiving fails too and says why.
             _sent_or_over = room => unsent = None,
             received = socket.recv(), if turn.may_read => take(shared, received, &socket).await,
-            () = &mut alarm.sleep => {
-                alarm.is_set = false;
+            () = &mut timer.sleep => {
+                timer.is_set = false;
                 shared.with(|core| core.handle_timeout(now()));
             }
             () = shared.driver.notified() => {}
@@ -70,11 +70,11 @@ pub(crate) fn lost(shared: &Shared, error: offhook::Error) {
     shared.with(|core| core.handle_lost(error.into(), now()));
 }
 
-/// Closes the connection as it should be, unless it was given up.
-async fn hang_up(shared: &Shared, mut socket: WebSocket) {
+/// Closes the connection with a closing handshake if the user closed the client.
+async fn close(shared: &Shared, mut socket: WebSocket) {
     let closed = |core: &mut Core| matches!(core.ended(), Some(Error::Closed));
     if shared.with(closed) {
-        // However it ends: it is over.
+        // The result does not matter: the client has ended.
         let _however = socket.close(CloseCode::NORMAL, "").await;
     }
 }
@@ -83,7 +83,7 @@ pub(crate) fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
 
-/// What a turn of the conversation has to know.
+/// What one turn of the loop needs to know of the core.
 struct Turn {
     step: Step,
     may_read: bool,
@@ -100,7 +100,7 @@ impl Turn {
     }
 }
 
-/// Sends everything there is, up to what has no room.
+/// Sends everything that is ready, until the send buffer is full.
 fn send(core: &mut Core, socket: &WebSocket) -> Option<String> {
     while let Some(text) = core.poll_transmit() {
         if let Err(offhook::Error::Full) = socket.try_send(&text) {
@@ -110,14 +110,13 @@ fn send(core: &mut Core, socket: &WebSocket) -> Option<String> {
     None
 }
 
-/// A timer that is moved only when it would ring too late: most deadlines move on with every
-/// message.
-struct Alarm {
+/// A timer that is reset only when it would fire too late: most deadlines move with every message.
+struct Timer {
     sleep: Pin<Box<Sleep>>,
     is_set: bool,
 }
 
-impl Alarm {
+impl Timer {
     fn new() -> Self {
         Self {
             sleep: Box::pin(sleep_until(Instant::now())),

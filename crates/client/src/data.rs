@@ -1,4 +1,4 @@
-//! What a publication says.
+//! The data of a publication.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use crate::error::Error;
 
-/// What a publication says: a JSON value, or bytes.
+/// The data of a publication: a JSON value, or bytes.
 ///
-/// Strings become JSON strings, bytes stay bytes, and [`from_json`](Self::from_json) takes whatever
-/// can be serialized.
+/// Strings become JSON strings, bytes stay bytes, and [`from_json`](Self::from_json) takes anything
+/// that can be serialized.
 ///
 /// ```
 /// use offhook_client::Data;
@@ -38,10 +38,10 @@ pub struct Data {
 }
 
 impl Data {
-    /// A value as JSON. Servers take values that nest at most 64 deep.
+    /// A value as JSON. Servers accept at most 64 levels of nesting.
     ///
     /// # Errors
-    /// [`Error::Json`]: it can't be serialized.
+    /// [`Error::Json`] if it cannot be serialized.
     pub fn from_json(value: &(impl Serialize + ?Sized)) -> Result<Self, Error> {
         let text = serde_json::to_vec(value)?;
         Ok(Self {
@@ -50,10 +50,10 @@ impl Data {
         })
     }
 
-    /// The value, if it is JSON of that shape.
+    /// Deserializes the JSON value.
     ///
     /// # Errors
-    /// [`Error::Json`]: it is of another shape, or bytes.
+    /// [`Error::Json`] if it does not fit the type, or is bytes.
     pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Error> {
         if !self.is_json() {
             return Err(serde::de::Error::custom("these are bytes, no JSON"))
@@ -87,7 +87,7 @@ impl Data {
         &self.bytes
     }
 
-    /// The bytes, or the JSON's text, to keep; nothing is copied.
+    /// The bytes, or the JSON's text, without copying.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         self.bytes
@@ -104,7 +104,7 @@ impl Data {
         }
     }
 
-    /// Text that was checked to be JSON.
+    /// From text that was checked to be JSON.
     pub(crate) fn raw_json(text: &str) -> Self {
         Self {
             bytes: Bytes::copy_from_slice(text.as_bytes()),

@@ -1,4 +1,4 @@
-//! The task behind a client: opens connections, moves messages and waits, as the core tells it.
+//! The task of a client: opens connections, moves messages and waits, as the core says.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -43,7 +43,7 @@ impl Driver {
                         converse(&self.shared, socket).await;
                     }
                 }
-                // Without a connection there is nobody to talk to.
+                // There is no connection to talk on.
                 Step::Talk => lost(&self.shared, offhook::Error::Closing),
                 Step::End => break,
             }

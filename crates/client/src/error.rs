@@ -1,4 +1,4 @@
-//! What can go wrong, by whose doing it is.
+//! Errors, classified by who caused them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,51 +6,51 @@ use std::time::Duration;
 
 use offhook_dialects::native::client::{self as wire, ErrorCode, Refusal, Retry};
 
-/// Why something did not work, or a connection ended. Clones share their causes.
+/// Why a request failed or a connection ended. Clones share their causes.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The caller's: there can be no such channel, key or tag, or the data is too large.
+    /// The caller: the channel, key or tag is invalid, or the data is too large.
     Invalid(Box<Refused>),
-    /// The caller's: this can't be written as JSON, or read from it.
+    /// The caller: the value cannot be converted to or from JSON.
     Json(Arc<serde_json::Error>),
-    /// The caller's: this client has a subscription to that channel.
+    /// The caller: this client has a subscription to the channel already.
     AlreadySubscribed(Box<str>),
-    /// The caller's: as much waits to be published as the client holds. Nothing was taken.
+    /// The caller: the queue of publications is full. Nothing was queued.
     Full,
-    /// The caller's: the client was closed.
+    /// The caller: the client was closed.
     Closed,
-    /// The token source's: it gave none.
+    /// The token source: it failed.
     Token(Arc<dyn std::error::Error + Send + Sync>),
-    /// The server's: it says no, and why.
+    /// The server: it refused the request.
     Refused(Box<Refused>),
-    /// The server's: it closed the connection with this reason: `too_slow`, `flood`, or `replaced`,
-    /// when the session came back on another connection.
+    /// The server: it closed the connection with this reason: `too_slow`, `flood`, or `replaced`, when
+    /// the session was resumed on another connection.
     Closing(Box<str>),
-    /// The server's: it broke the dialect's rules; the connection was given up.
+    /// The server: it broke the protocol, so the connection was given up.
     Server(Box<str>),
-    /// Nobody's, or the network's: nothing was heard for too long.
+    /// The network or the server: nothing was received for too long.
     Silent,
-    /// The connection could not be opened, or was lost; see [`offhook::Error`] for by whose doing.
+    /// The connection could not be opened, or was lost; [`offhook::Error`] says who caused it.
     Connection(Arc<offhook::Error>),
 }
 
 impl Error {
-    /// Whether the same can work later. A client comes back by itself after errors of its connection
-    /// for which this is so.
+    /// Whether trying again can help. A client reconnects by itself after such errors of its
+    /// connection.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Invalid(_) | Self::Json(_) | Self::AlreadySubscribed(_) | Self::Closed => false,
             Self::Full | Self::Token(_) | Self::Server(_) | Self::Silent => true,
             Self::Refused(refused) => refused.retry() != Retry::Never,
-            // Whoever replaced us is us: coming back would replace that one.
+            // The session is on a newer connection, which reconnecting would replace.
             Self::Closing(reason) => &**reason != "replaced",
             Self::Connection(error) => error.is_retryable(),
         }
     }
 
-    /// How long the server asks to wait before that.
+    /// The pause that the server asks for before that.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -97,7 +97,7 @@ impl std::error::Error for Error {
         match self {
             Self::Json(error) => Some(&**error),
             Self::Token(error) => Some(&**error),
-            // What it says is said already; its cause is the next one down.
+            // Its message is part of ours; its cause comes next.
             Self::Connection(error) => std::error::Error::source(&**error),
             Self::Invalid(_)
             | Self::AlreadySubscribed(_)
@@ -123,7 +123,7 @@ impl From<offhook::Error> for Error {
     }
 }
 
-/// A name, key or tag that the client itself found wrong.
+/// A name, key or tag that the client found to be invalid.
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         Self::Invalid(Box::new(Refused {
@@ -135,7 +135,7 @@ impl From<Refusal> for Error {
     }
 }
 
-/// The server's no.
+/// A refusal of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     name: Box<str>,
@@ -158,7 +158,7 @@ impl Refused {
         &self.name
     }
 
-    /// What was wrong, for people.
+    /// The reason, for people.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
@@ -170,7 +170,7 @@ impl Refused {
         self.retry
     }
 
-    /// How long the server asks to wait before that.
+    /// The pause that the server asks for before that.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after

@@ -1,4 +1,4 @@
-//! What a subscription brings.
+//! The events of a subscription.
 
 use std::fmt;
 
@@ -6,32 +6,32 @@ use offhook_dialects::native::client::{self as wire, Position};
 
 use crate::data::Data;
 
-/// What a subscription brings, in order.
+/// An event of a subscription. Events come in order.
 ///
 /// For each publication one of three things is certain: it came, it will come, or a
 /// [`Gap`](Self::Gap) said that it won't, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// Somebody published.
+    /// A publication.
     Publication(Publication),
-    /// Everything that is kept has come; from here on publications come as they are made.
+    /// Everything that was missing has come. From here on publications come as they are made.
     Live {
-        /// As of where.
+        /// The newest position.
         position: Position,
     },
-    /// The connection could not keep up, or was away: what was missed comes now, then
+    /// The connection was lost or too slow. What was missed comes now, then
     /// [`Live`](Self::Live) again.
     CatchingUp,
-    /// Publications are missing, and why.
+    /// Publications that do not come, and why.
     Gap(Gap),
-    /// Who is in the channel. Replaces what was known; [`Joined`](Self::Joined) and
-    /// [`Left`](Self::Left) go on from here. Only with
+    /// The members of the channel. Replaces what was known; [`Joined`](Self::Joined) and
+    /// [`Left`](Self::Left) are relative to it. Only with
     /// [`presence`](crate::Subscribe::presence), as the next two.
     Members(Members),
-    /// Somebody came.
+    /// A member joined.
     Joined(Member),
-    /// Somebody went.
+    /// A member left.
     Left(Member),
 }
 
@@ -41,17 +41,17 @@ pub enum Event {
 pub struct Publication {
     /// Its place in the channel's stream.
     pub position: Position,
-    /// What it says.
+    /// The data.
     pub data: Data,
     /// The publisher's session; `None` when the server itself published.
     pub session: Option<Box<str>>,
-    /// The publisher's name; `None` for strangers and the server itself.
+    /// The publisher's user; `None` for anonymous sessions and the server itself.
     pub user: Option<Box<str>>,
     /// The idempotency key it was published with.
     pub key: Option<Box<str>>,
     /// Names and values beside the data.
     pub tags: Vec<(Box<str>, Box<str>)>,
-    /// Milliseconds since 1970 on the server's clock when it took it.
+    /// When the server accepted it, in milliseconds since 1970 on the server's clock.
     pub time_ms: u64,
 }
 
@@ -79,20 +79,23 @@ impl Publication {
     }
 }
 
-/// Publications that don't come.
+/// Publications that do not come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gap {
-    /// Those after this position are missing,
+    /// The publications after this position are missing.
     pub from: Position,
-    /// up to and with the one at this position.
+    /// The last missing publication is at this position.
     pub to: Position,
-    /// Why.
+    /// Why they are missing.
     pub reason: GapReason,
+    /// With [`Diverged`](GapReason::Diverged): the last position that client and server have in
+    /// common. Publications after it that came before are no longer part of the stream.
+    pub agreed: Option<Position>,
 }
 
 impl Gap {
-    /// How many are missing; `None` between two lives of a stream, where nobody can say.
+    /// How many are missing. `None` between two epochs, where nobody can say.
     #[must_use]
     pub fn count(&self) -> Option<u64> {
         let same = self.from.epoch == self.to.epoch;
@@ -100,12 +103,15 @@ impl Gap {
     }
 }
 
-/// Why publications don't come.
+/// Why publications do not come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GapReason {
-    /// The stream began a new life: the server's data was lost or replaced.
+    /// The server does not know the epoch: its data was lost or replaced.
     EpochChanged,
+    /// The server restored an older copy of its data, or a power cut lost the newest publications:
+    /// see [`Gap::agreed`].
+    Diverged,
     /// They are more than the channel keeps.
     EvictedBySize,
     /// They are older than the channel keeps.
@@ -122,7 +128,8 @@ pub enum GapReason {
     Other(Box<str>),
 }
 
-const REASONS: [(&str, GapReason); 7] = [
+const REASONS: [(&str, GapReason); 8] = [
+    ("diverged", GapReason::Diverged),
     ("epoch_changed", GapReason::EpochChanged),
     ("evicted_by_size", GapReason::EvictedBySize),
     ("evicted_by_age", GapReason::EvictedByAge),
@@ -151,11 +158,11 @@ impl fmt::Display for GapReason {
     }
 }
 
-/// Who is in a channel.
+/// The members of a channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Members {
-    /// As many of them as the server names at once.
+    /// The members that the server named; it names a limited number.
     pub members: Vec<Member>,
     /// How many there are.
     pub total: u64,
@@ -172,11 +179,11 @@ impl Members {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Member {
-    /// Its name: one session is one member, also when a user has several.
+    /// The session. Each session of a user is a member of its own.
     pub session: Box<str>,
-    /// Its user's name; `None` for a stranger.
+    /// Its user; `None` for an anonymous session.
     pub user: Option<Box<str>>,
-    /// What others may see of it.
+    /// What other members see of it.
     pub info: Option<Data>,
 }
 
@@ -190,11 +197,11 @@ impl Member {
     }
 }
 
-/// What an event costs in a queue beside what it carries.
+/// Bytes counted for each queued event besides its contents.
 const OVERHEAD: usize = 128;
 
 impl Event {
-    /// About how many bytes it holds.
+    /// Approximately how many bytes it holds.
     pub(crate) fn weight(&self) -> usize {
         let held = match self {
             Self::Publication(publication) => {

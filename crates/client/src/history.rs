@@ -1,4 +1,4 @@
-//! Reading what a channel keeps.
+//! Reading a channel's history.
 
 use std::fmt;
 use std::future::IntoFuture;
@@ -14,10 +14,10 @@ use crate::error::Error;
 use crate::shared::Awaited;
 use crate::since::Since;
 
-/// How many a history brings when it is not said: what fills a screen a few times.
+/// The default limit. 100: a few screens.
 const LIMIT: u32 = 100;
 
-/// A history to be read; `.await` it.
+/// Reads a history when awaited.
 #[must_use = "nothing is asked before `.await`"]
 pub struct ReadHistory {
     handle: Arc<Handle>,
@@ -36,13 +36,13 @@ impl ReadHistory {
         }
     }
 
-    /// Where to begin. The newest are read if this is not said.
+    /// Where to begin. By default the newest publications are read.
     pub fn since(mut self, since: impl Into<Since>) -> Self {
         self.since = Some(since.into());
         self
     }
 
-    /// How many to read at most; 100 if this is not said. The server may bring fewer.
+    /// How many to read at most. Default 100. The server may return fewer.
     pub fn limit(mut self, most: u32) -> Self {
         self.limit = most;
         self
@@ -67,7 +67,7 @@ impl IntoFuture for ReadHistory {
     type Output = Result<History, Error>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
-    /// Asks, and waits for the answer, over as many connections as it takes. Cancel-safe.
+    /// Sends the request and waits for the answer, over as many connections as it takes. Cancel-safe.
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.read())
     }
@@ -83,7 +83,7 @@ impl fmt::Debug for ReadHistory {
     }
 }
 
-/// A question under way. When it is dropped, it is not asked again.
+/// A request in flight. Dropped, it is not sent again.
 pub(crate) struct Asking {
     handle: Arc<Handle>,
     ticket: Ticket,

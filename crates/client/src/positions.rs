@@ -1,4 +1,4 @@
-//! Where positions are kept.
+//! Stores for positions.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use offhook_dialects::native::client::Position;
 
-/// Where a client keeps the position of the last event of each channel that was handled, so that
-/// a later client, or another process, goes on from there.
+/// Keeps the position of the last handled event of each channel, so that a later client or another
+/// process continues from there.
 ///
-/// An event counts as handled when the one after it is asked for: whoever is killed in between
+/// An event counts as handled when the next one is asked for: a program that is killed in between
 /// gets it again. Both functions are called within [`next`](crate::Subscription::next) and
-/// [`subscribe`](crate::Client::subscribe): a slow store is better filled by a task of its own.
+/// [`subscribe`](crate::Client::subscribe), so a slow store should write in a task of its own.
 ///
 /// ```
 /// use std::fs;

@@ -16,12 +16,12 @@ use crate::error::Error;
 use crate::random;
 use crate::shared::Awaited;
 
-/// What a publication counts in the queue beside its data.
+/// Bytes counted for each queued publication besides its data.
 const OVERHEAD: usize = 256;
-/// Type, id, channel and key at their longest, and what is between them.
+/// The longest type, id, channel and key, with the JSON around them.
 const ENVELOPE: usize = 2_200;
 
-/// A publication to be made; `.await` it, or [`queue`](Self::queue) it.
+/// Publishes when awaited, or when it is [queued](Self::queue).
 #[must_use = "nothing is published before `.await` or `queue`"]
 pub struct Publish {
     handle: Arc<Handle>,
@@ -45,31 +45,30 @@ impl Publish {
     }
 
     /// The idempotency key: the same key again in the same channel, also from another run of the
-    /// program, is the same publication. A random one if this is not said.
+    /// program, is the same publication. Default: a random key.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// A name and a value beside the data.
+    /// Adds a tag: a name and a value.
     pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.tags.push((name.into(), value.into()));
         self
     }
 
-    /// May overtake those before it, and be overtaken: many are under way at once then. Without
-    /// this one in a channel is sent when the one before was answered.
+    /// Allows it to overtake others and to be overtaken, so that many can be in flight. Otherwise a
+    /// publication is sent once the one before it in its channel was answered.
     pub fn unordered(mut self) -> Self {
         self.ordered = false;
         self
     }
 
-    /// Queues it now, and gives what can be awaited for the answer, or dropped: it goes out all
-    /// the same.
+    /// Queues it now. Await the result for the answer, or drop it: it is published all the same.
     ///
     /// # Errors
-    /// [`Error::Full`]: as much as may waits for answers already, perhaps because there is no
-    /// connection. Or it can't be published like this, or the client was closed.
+    /// [`Error::Full`] if the queue is full, perhaps because there is no connection; or if the
+    /// publication is invalid, or the client was closed.
     pub fn queue(self) -> Result<Publishing, Error> {
         let handle = Arc::clone(&self.handle);
         let mut outgoing = Some(self.outgoing()?);
@@ -84,7 +83,8 @@ impl Publish {
         Publishing { awaited }.await
     }
 
-    /// A message that the server does not take would cost the connection, and the next one too.
+    /// The server would close the connection because of a message that is too long, and the next
+    /// connection too.
     fn fits(&self, len: usize) -> Result<(), Error> {
         let tags = self.tags.iter();
         let tags: usize = tags.map(|(name, value)| name.len() + value.len()).sum();
@@ -129,12 +129,11 @@ impl IntoFuture for Publish {
     type Output = Result<Published, Error>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
-    /// Publishes, and waits for the answer, over as many connections as it takes; waits first while the
+    /// Publishes and waits for the answer, over as many connections as it takes. Waits first while the
     /// queue is full.
     ///
-    /// Cancel-safe: dropped before it is queued, it is not published; dropped later, it goes out
-    /// all the same. Whoever does not know which, and publishes again with the same key, has
-    /// published once.
+    /// Cancel-safe: dropped before it is queued, it is not published; dropped later, it is published
+    /// all the same. Publishing again with the same key publishes once in either case.
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.publish())
     }
@@ -151,8 +150,8 @@ impl fmt::Debug for Publish {
     }
 }
 
-/// A publication in the queue, or under way. Await it for the server's answer; dropping it takes
-/// nothing back.
+/// A publication that is queued or in flight. Await it for the server's answer. Dropping it does not
+/// cancel the publication.
 #[derive(Debug)]
 pub struct Publishing {
     awaited: Awaited,

@@ -1,13 +1,13 @@
-//! Chance, from the operating system.
+//! Random numbers from the operating system.
 
-/// The seed of a client's pauses.
+/// The seed for a client's random pauses.
 pub(crate) fn seed() -> u64 {
     let mut bytes = [0; 8];
     fill(&mut bytes);
     u64::from_ne_bytes(bytes)
 }
 
-/// An idempotency key that nobody else has: 128 random bits, in hexadecimal.
+/// A unique idempotency key: 128 random bits in hexadecimal.
 pub(crate) fn key() -> String {
     let mut bytes = [0; 16];
     fill(&mut bytes);

@@ -1,5 +1,5 @@
-//! What the handles of a client and its driver share: the core behind a lock, and who waits for
-//! what of it.
+//! State shared by a client's handles and its driver: the core behind a lock, and the tasks that wait
+//! for it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,25 +18,25 @@ use crate::event::Event;
 
 pub(crate) struct Shared {
     state: Mutex<State>,
-    /// There may be something to do for the driver.
+    /// Wakes the driver.
     pub(crate) driver: Notify,
-    /// Publications were answered.
+    /// Notified when publications were answered.
     room: Notify,
-    /// Its sender is the driver's, and goes with it.
+    /// Closed when the driver is dropped, which owns the sender.
     done: watch::Receiver<()>,
 }
 
 struct State {
     core: Core,
-    /// Readers that wait for an event.
+    /// Readers waiting for an event.
     readers: HashMap<SubscriptionKey, Waker>,
-    /// Users that wait for an answer.
+    /// Requests waiting for an answer.
     answers: HashMap<Ticket, oneshot::Sender<Result<Answer, Error>>>,
-    /// `None` once nothing happens any more.
+    /// `None` once the client has ended.
     connections: Option<broadcast::Sender<ConnectionEvent>>,
 }
 
-/// An answer that is waited for.
+/// An answer that somebody waits for.
 pub(crate) type Awaited = oneshot::Receiver<Result<Answer, Error>>;
 
 impl Shared {
@@ -60,7 +60,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something to the core, and tells whom it concerns.
+    /// Runs a function on the core, and delivers its signals.
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Core) -> T) -> T {
         let mut state = self.lock();
         let result = act(&mut state.core);
@@ -75,14 +75,14 @@ impl Shared {
                 Signal::Reader(key) => wakers.extend(state.readers.remove(&key)),
                 Signal::Answer { ticket, answer } => {
                     if let Some(waiting) = state.answers.remove(&ticket) {
-                        // Whoever dropped their future does not want to know.
+                        // The future was dropped.
                         let _unwanted = waiting.send(answer);
                     }
                 }
                 Signal::Room => self.room.notify_waiters(),
                 Signal::Connection(event) => {
                     if let Some(connections) = &state.connections {
-                        // Nobody has to listen.
+                        // There may be no listener.
                         let _unheard = connections.send(event);
                     }
                 }
@@ -92,7 +92,7 @@ impl Shared {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// A wish, after which the driver has something to do.
+    /// Runs a function on the core, and wakes the driver.
     pub(crate) fn wish<T>(&self, wish: impl FnOnce(&mut Core) -> T) -> T {
         let result = self.with(wish);
         self.driver.notify_one();
@@ -125,7 +125,7 @@ impl Shared {
         loop {
             let room = self.room.notified();
             tokio::pin!(room);
-            // From here on nothing is missed.
+            // Registered before the check, so that no notification is missed.
             room.as_mut().enable();
             match self.publish(&mut outgoing)? {
                 Some(awaited) => return Ok(awaited),
@@ -134,7 +134,7 @@ impl Shared {
         }
     }
 
-    /// Waits until every publication was answered, or there will be no more answers.
+    /// Waits until every publication was answered, or the client has ended.
     pub(crate) async fn flushed(&self) -> Result<(), Error> {
         loop {
             let room = self.room.notified();
@@ -149,7 +149,7 @@ impl Shared {
         }
     }
 
-    /// Asks, and gives the number of the question along, to be able to forget it.
+    /// Sends a request. Returns its ticket too, so that it can be forgotten.
     pub(crate) fn question(&self, command: Command) -> Result<(Ticket, Awaited), Error> {
         let mut state = self.lock();
         let ticket = state.core.question(command)?;
@@ -166,7 +166,7 @@ impl Shared {
         state.answers.remove(&ticket);
     }
 
-    /// The next event of a subscription; `None` once it is over.
+    /// The next event of a subscription; `None` once it has ended.
     pub(crate) fn poll_event(
         &self,
         key: SubscriptionKey,
@@ -188,7 +188,7 @@ impl Shared {
         }
     }
 
-    /// Waits until a subscription was there once.
+    /// Waits until the server has accepted a subscription once.
     pub(crate) fn poll_begun(
         &self,
         key: SubscriptionKey,
@@ -214,14 +214,14 @@ impl Shared {
         ConnectionEvents::new(events.map_or_else(closed, broadcast::Sender::subscribe))
     }
 
-    /// Nothing happens any more.
+    /// The client has ended.
     pub(crate) fn finish(&self) {
         self.lock().connections = None;
     }
 
-    /// Waits until the driver is done.
+    /// Waits until the driver has ended.
     pub(crate) async fn done(&self) {
-        // It sends nothing: the error says that it has gone.
+        // Nothing is ever sent: the error means that the driver was dropped.
         let _gone = self.done.clone().changed().await;
     }
 }

@@ -5,14 +5,14 @@ use offhook_dialects::native::client::{self as wire, Position};
 /// Where a subscription or a history begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Since {
-    /// With what comes from now on.
+    /// With new publications.
     #[default]
     Now,
     /// With the oldest publication that is kept.
     Start,
-    /// With the newest so many that are kept.
+    /// With this many of the newest that are kept.
     Last(u32),
-    /// With the one after this position. What of that is no longer kept is told as a gap.
+    /// With the publication after this position. A gap tells what is no longer kept.
     After(Position),
 }
 

@@ -1,4 +1,4 @@
-//! Following a channel.
+//! Subscribing to a channel.
 
 use std::fmt;
 use std::future::{IntoFuture, poll_fn};
@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::since::Since;
 
-/// A subscription to be made; `.await` it, or [`start`](Self::start) it.
+/// Subscribes when awaited, or when it is [started](Self::start).
 #[must_use = "nothing is subscribed to before `.await` or `start`"]
 pub struct Subscribe {
     handle: Arc<Handle>,
@@ -34,24 +34,23 @@ impl Subscribe {
         }
     }
 
-    /// Where to begin: a [`Position`], or a [`Since`]. With what comes from now on if this is not
-    /// said.
+    /// Where to begin: a [`Position`] or a [`Since`]. Default: with new publications.
     pub fn since(mut self, since: impl Into<Since>) -> Self {
         self.since = since.into();
         self
     }
 
-    /// Brings who is there ([`Event::Members`]), and who comes and goes.
+    /// Adds presence: the members ([`Event::Members`]), and who joins and leaves.
     pub fn presence(mut self) -> Self {
         self.presence = true;
         self
     }
 
-    /// A subscription that begins as soon as there is a connection; when the server refuses it, the
-    /// first [`next`](Subscription::next) says so.
+    /// A subscription that begins as soon as there is a connection. If the server refuses it, the
+    /// first [`next`](Subscription::next) returns the error.
     ///
     /// # Errors
-    /// The channel's name is none, this client has a subscription to it, or was closed.
+    /// If the channel's name is invalid, this client has a subscription to it, or it was closed.
     pub fn start(self) -> Result<Subscription, Error> {
         let channel = ChannelName::new(&self.channel)?;
         let stored = self.handle.positions.as_ref();
@@ -81,8 +80,8 @@ impl IntoFuture for Subscribe {
     type Output = Result<Subscription, Error>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
-    /// Subscribes, and waits until the server has confirmed it. Cancel-safe: dropped, it is
-    /// unsubscribed.
+    /// Subscribes and waits until the server has confirmed it. Cancel-safe: dropping it
+    /// unsubscribes.
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.subscribe())
     }
@@ -98,21 +97,21 @@ impl fmt::Debug for Subscribe {
     }
 }
 
-/// A channel that is followed: over as many connections as it takes, each publication once, in order,
-/// and every gap told.
+/// A subscription to a channel: each publication comes once and in order, over as many connections as
+/// it takes, and every gap is reported.
 ///
-/// What comes waits for [`next`](Self::next), up to [a bound](crate::Builder::inbox). Then the
-/// connection is not read, so that the server holds back. A reader that takes nothing for a second, or
-/// while answers are waited for, is set aside: the others of its client go on, and it gets what
-/// it missed from what the channel keeps when it is back. Members of the channel see it leave
-/// and join then.
+/// Events are queued for [`next`](Self::next) up to [a limit](crate::Builder::inbox). Then the
+/// connection is not read, which pushes back on the server. A reader that takes nothing for a second,
+/// or for 20 ms while requests have no answer, is paused: the client's other subscriptions continue,
+/// and it gets what it missed from the channel's history once it reads again. Other members see it
+/// leave and join then.
 ///
 /// Dropping it unsubscribes. It keeps its client open.
 pub struct Subscription {
     handle: Arc<Handle>,
     key: SubscriptionKey,
     channel: ChannelName,
-    /// The position of what was given out last, and is handled when the next is asked for.
+    /// The position of the event returned last. It counts as handled when the next one is asked for.
     given: Option<Position>,
 }
 
@@ -126,7 +125,7 @@ impl Subscription {
     /// The next event. `None` once the client was closed. Cancel-safe.
     ///
     /// # Errors
-    /// Once, if the server refused or ended the subscription, or the client has given up: why.
+    /// Once, if the server refused or ended the subscription, or the client has given up.
     pub async fn next(&mut self) -> Result<Option<Event>, Error> {
         poll_fn(|cx| self.poll_event(cx)).await
     }
@@ -135,7 +134,7 @@ impl Subscription {
         if let (Some(position), Some(store)) = (self.given.take(), &self.handle.positions) {
             store.save(self.channel.as_str(), position);
         }
-        // A reader that never has to wait lets others have a turn.
+        // Yield to other tasks, also if events are always ready.
         let turn = ready!(coop::poll_proceed(cx));
         let event = ready!(self.handle.shared.poll_event(self.key, cx))?;
         turn.made_progress();

@@ -1,4 +1,4 @@
-//! Where tokens come from.
+//! Sources of authentication tokens.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,7 +7,7 @@ use crate::error::Error;
 
 type Fetching = Pin<Box<dyn Future<Output = Result<String, Error>> + Send>>;
 
-/// What the server's authentication wants to see.
+/// The token for the server's authentication.
 #[derive(Default)]
 pub(crate) enum Tokens {
     #[default]
@@ -37,7 +37,7 @@ impl Tokens {
         matches!(self, Self::Source(_))
     }
 
-    /// A token, unless the source is not asked because a sealed session will do.
+    /// The token, unless a resume token makes asking the source unnecessary.
     pub(crate) async fn fetch(&mut self, wanted: bool) -> Result<Option<String>, Error> {
         match self {
             Self::None => Ok(None),

@@ -40,7 +40,7 @@ use offhook::OriginPolicy;
 use offhook::protocol::Keepalive;
 use offhook::protocol::handshake::Scheme;
 use offhook_brokers::Durability;
-use offhook_engine::{ChannelName, ChannelRules, History, Limits, RuleBook};
+use offhook_engine::{ChannelName, ChannelRules, History, Limits, RuleBook, SlowPolicy};
 
 pub use self::catalogue::{Setting, settings};
 pub use self::channels::ChannelRule;
@@ -119,8 +119,9 @@ group! {
         /// Short, and not the site's root, where a proxy has other things.
         ws_path: String = "/ws".to_owned() => UrlPath;
 
-        /// Serve the chat at `/talk/`; who is writing there is said in `talk-typing:*`, which then
-        /// keeps nothing.
+        /// Serve the chat at `/talk/` and the examples at `/examples/`; who is writing in the chat is said
+        /// in `talk-typing:*`, and what moves in the examples in `examples-live:*`, which then keep
+        /// nothing.
         ///
         /// It shows that everything works, from any browser.
         talk: bool = true => Switch;
@@ -167,8 +168,8 @@ impl Config {
         if !self.talk {
             return book;
         }
-        let typing = typing_rule(&book);
-        let rules = typing.iter().chain(&self.channels);
+        let pages = [typing_rule(&book), examples_rule(&book)];
+        let rules = pages.iter().flatten().chain(&self.channels);
         rules.fold(RuleBook::new(), add)
     }
 
@@ -193,6 +194,21 @@ fn typing_rule(configured: &RuleBook) -> Option<ChannelRule> {
         rules: ChannelRules {
             history: History::NONE,
             presence: false,
+            ..ChannelRules::clone(rules)
+        },
+    })
+}
+
+/// What moves in the examples is for now only, and of each value of the tag `key` the newest counts.
+/// Where the configuration allows no such channels, there are none.
+fn examples_rule(configured: &RuleBook) -> Option<ChannelRule> {
+    let ticker = ChannelName::new("examples-live:ticker").expect("a name without a star");
+    let rules = configured.rules(&ticker)?;
+    Some(ChannelRule {
+        pattern: "examples-live:*".to_owned(),
+        rules: ChannelRules {
+            history: History::NONE,
+            slow: SlowPolicy::LatestByKey,
             ..ChannelRules::clone(rules)
         },
     })

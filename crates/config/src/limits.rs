@@ -14,6 +14,16 @@ group! {
         /// Every room and feed of one page.
         subscriptions => some();
 
+        /// Channels and filters of one worker that somebody subscribes to.
+        ///
+        /// Some 500 MB, and as many as there may be connections.
+        channels => some();
+
+        /// Publications of one acknowledged subscription that the client is not done with.
+        ///
+        /// What is delivered again after a reconnect has to fit into a session's state.
+        window => some();
+
         /// Bytes of one publication's data.
         ///
         /// A message, not a file.
@@ -98,6 +108,16 @@ group! {
         ///
         /// Longer than a slow disk's fsync under load.
         answer_within => time();
+
+        /// How long a backend may take to answer a call.
+        ///
+        /// As long as HTTP requests commonly may.
+        call_within => time();
+
+        /// How long the broker's copy of a durable session may be older than the session.
+        ///
+        /// A busy subscriber is saved once a second and not with each acknowledgement.
+        save_after => time();
 
         /// Pause before a failed history read is tried again.
         ///

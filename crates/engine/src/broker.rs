@@ -198,6 +198,13 @@ pub enum BrokerRequest {
         /// How many at most.
         limit: ReadLimit,
     },
+    /// Read the channel's state; answered by `State`.
+    State {
+        /// To be answered.
+        id: RequestId,
+        /// Of which channel.
+        channel: ChannelName,
+    },
     /// A member is there, held by this worker's lease. Members who are there already don't join
     /// again; a claim with a higher `generation` takes the member over.
     Join {
@@ -327,6 +334,16 @@ pub enum BrokerEvent {
         start: ReadStart,
         /// What was read.
         publications: Vec<Arc<Publication>>,
+    },
+    /// A channel's state: the newest publication of each key, in the order of their offsets. Whoever
+    /// has these and then everything after the head has missed no value.
+    State {
+        /// The answered request.
+        id: RequestId,
+        /// The stream as of the read.
+        stream: StreamState,
+        /// The values.
+        values: Vec<Arc<Publication>>,
     },
     /// Who is there.
     Members {

@@ -33,6 +33,9 @@ pub enum Since {
     Start,
     /// With the newest so many that are retained.
     Last(u32),
+    /// With the channel's state: the newest publication of each value of the tag `key`, then
+    /// what follows.
+    State,
     /// After this position; what of that is no longer there is reported as a gap.
     Position(Position),
 }
@@ -77,6 +80,11 @@ pub enum Command {
         since: Since,
         /// At most so many; the engine's page limits hold too.
         limit: u32,
+    },
+    /// Read a channel's state, once.
+    State {
+        /// Of which channel.
+        channel: ChannelName,
     },
     /// Ask who is in a channel.
     Presence {

@@ -176,6 +176,17 @@ pub enum Notice {
         /// Why.
         refusal: Refusal,
     },
+    /// The channel's state, in one or more parts: the newest publication of each value of the tag
+    /// `key`, which replaces all that the client had of the channel.
+    State {
+        /// Of which subscription.
+        subscription: SubscriptionName,
+        /// The values of this part, in the order of their offsets.
+        values: Vec<Arc<Publication>>,
+        /// With the last part: the state is of everything up to here, and what follows goes on
+        /// after it.
+        position: Option<Position>,
+    },
     /// Every subscription of a resumed session has begun, or has been refused.
     Restored,
     /// The server's side tells this session something.
@@ -313,6 +324,15 @@ pub enum Reply {
         publications: Vec<Arc<Publication>>,
         /// What is missing between `since` and the first of them.
         gap: Option<GapReason>,
+    },
+    /// A channel's state.
+    State {
+        /// Of which channel.
+        channel: ChannelName,
+        /// It is of everything up to here.
+        position: Position,
+        /// The newest publication of each value of the tag `key`, in the order of their offsets.
+        values: Vec<Arc<Publication>>,
     },
     /// Who is there.
     Members {

@@ -79,6 +79,8 @@ codes! {
     NotSubscribed = "not_subscribed", Never;
     /// The channel keeps no history.
     NoHistory = "no_history", Never;
+    /// The channel keeps no state.
+    NoState = "no_state", Never;
     /// The channel keeps no presence.
     NoPresence = "no_presence", Never;
     /// Too many commands or publications in too short a time.

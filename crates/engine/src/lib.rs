@@ -88,7 +88,7 @@ pub use publication::{
     CONFLATION_TAG, Draft, Format, Key, MAX_KEY, MAX_TAG_TEXT, MAX_TAGS, Place, Publication,
     Publisher, Tags,
 };
-pub use rules::{Access, ChannelRules, History, RuleBook, SlowPolicy};
+pub use rules::{Access, ChannelRules, History, RuleBook, SlowPolicy, State};
 pub use session::{
     Arrival, Earlier, Identity, Member, SessionId, SessionSnapshot, SubscriptionSnapshot,
     Unacknowledged,

@@ -170,6 +170,19 @@ impl Draft {
         }
     }
 
+    /// The key of the channel's state that this sets or removes, if it has one.
+    #[must_use]
+    pub fn state_key(&self) -> Option<&str> {
+        self.tags.get(CONFLATION_TAG)
+    }
+
+    /// Whether this removes its key from the channel's state.
+    #[must_use]
+    pub fn removes_state(&self) -> bool {
+        let null = self.format == Format::Json && self.data.trim_ascii() == b"null";
+        self.data.is_empty() || null
+    }
+
     /// What its [`Publication::weight`] will be.
     #[must_use]
     pub fn weight(&self) -> usize {

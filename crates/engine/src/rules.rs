@@ -50,6 +50,42 @@ impl Default for History {
     }
 }
 
+/// How much of a channel's state the broker keeps: the newest publication of each value of the tag
+/// [`key`](crate::CONFLATION_TAG), beside the stream or instead of it. A publication without data, or
+/// whose data is the JSON value `null`, removes its key. When a bound is passed, the values that
+/// were published first go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Values kept; 0 means that the channel keeps no state.
+    pub count: u64,
+    /// Bytes kept, by [`Publication::weight`](crate::Publication::weight).
+    pub bytes: u64,
+    /// The age of the oldest.
+    pub age: Option<Duration>,
+}
+
+impl State {
+    /// No state is kept.
+    pub const NONE: Self = Self {
+        count: 0,
+        bytes: 0,
+        age: None,
+    };
+
+    /// Whether anything is kept.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.count > 0 && self.bytes > 0
+    }
+}
+
+impl Default for State {
+    /// No state: most channels are conversations, not tables.
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
 /// What happens to a connection that does not keep up, in a channel without history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SlowPolicy {
@@ -59,6 +95,9 @@ pub enum SlowPolicy {
     /// Of publications with the same tag `key` only the newest stays: right for prices, wrong
     /// for chats.
     LatestByKey,
+    /// The channel's state is read again, and what follows it: right where only the newest of each
+    /// value counts. In a channel without state it is as [`DropOldest`](Self::DropOldest).
+    State,
     /// The connection is closed.
     Disconnect,
 }
@@ -85,6 +124,8 @@ pub enum Access {
 pub struct ChannelRules {
     /// What the broker keeps.
     pub history: History,
+    /// What the broker keeps of the newest value of each key.
+    pub state: State,
     /// Whether it is known who is in the channel.
     pub presence: bool,
     /// What happens to slow connections where nothing is kept.
@@ -104,6 +145,7 @@ impl Default for ChannelRules {
     fn default() -> Self {
         Self {
             history: History::default(),
+            state: State::default(),
             presence: true,
             slow: SlowPolicy::default(),
             publish: Access::default(),

@@ -107,8 +107,6 @@ pub enum SendError {
         /// The length that was asked for.
         len: usize,
     },
-    /// A message is being written piece by piece: finish it first.
-    StreamInProgress,
     /// A piece of binary in a text message, or the other way round.
     KindMismatch,
 }
@@ -216,9 +214,6 @@ impl fmt::Display for SendError {
             ),
             Self::ReasonTooLong { len } => {
                 write!(f, "close reason has {len} bytes: 123 is the most")
-            }
-            Self::StreamInProgress => {
-                f.write_str("a message is being written piece by piece: end it first")
             }
             Self::KindMismatch => {
                 f.write_str("the pieces of a message are all text, or all binary")

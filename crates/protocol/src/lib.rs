@@ -20,6 +20,7 @@ pub mod handshake;
 mod mask;
 mod message;
 mod prepared;
+mod shown;
 mod utf8;
 
 pub use close_code::CloseCode;
@@ -28,8 +29,23 @@ pub use connection::{
     CloseFrame, Closed, ClosedBy, Connection, Deflate, Event, Input, MaskKeys, ReadyState,
     ReceiveMode, SentPing,
 };
+
+/// The two halves of a [`Connection`], for drivers that read and write in different places: one
+/// that hands out messages without the lock that its senders share, for example.
+///
+/// Take them apart with [`Connection::into_halves`]. Then, whenever bytes came, tell the outbound
+/// half [`heard`](halves::Outbound::heard); give every result of
+/// [`Inbound::receive`](halves::Inbound::receive) other than a message to
+/// [`Outbound::react`](halves::Outbound::react), and say [`received`](halves::Outbound::received)
+/// when messages came. Once [`Outbound::is_over`](halves::Outbound::is_over), receive no more.
+pub mod halves {
+    pub use crate::connection::{Frames, Inbound, Outbound};
+}
 pub use error::{Error, LimitError, PeerError, SendError, TimeoutError};
 pub use frame::{EncodedHeader, FrameHeader, MAX_CONTROL_LEN, MAX_HEADER_LEN, OpCode};
 pub use mask::mask;
+#[doc(hidden)]
+pub use message::sealed;
 pub use message::{Chunk, Kind, Message, Outgoing, Sendable};
 pub use prepared::Prepared;
+pub use shown::Shown;

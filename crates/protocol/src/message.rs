@@ -93,7 +93,9 @@ pub struct Outgoing<'a> {
 ///
 /// A short message is copied behind its header from where it is; only a long one is made an
 /// [`Outgoing`], to be kept.
-pub trait Sendable<'a>: Into<Outgoing<'a>> {
+///
+/// Sealed: what says that it is text has to be UTF-8, and only the types here are known to be.
+pub trait Sendable<'a>: Into<Outgoing<'a>> + sealed::Sealed {
     /// The type.
     fn kind(&self) -> Kind;
 
@@ -119,7 +121,63 @@ macro_rules! sendable {
 
 sendable! {
     Text: &'a str, &'a String, String;
-    Binary: &'a [u8], Vec<u8>, Bytes;
+    Binary: &'a [u8], &'a Vec<u8>, Vec<u8>, &'a Bytes, Bytes;
+}
+
+impl<'a> Sendable<'a> for Cow<'a, str> {
+    #[inline]
+    fn kind(&self) -> Kind {
+        Kind::Text
+    }
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        str::as_bytes(self)
+    }
+}
+
+impl<'a> Sendable<'a> for Cow<'a, [u8]> {
+    #[inline]
+    fn kind(&self) -> Kind {
+        Kind::Binary
+    }
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+/// Not part of the API: what is sendable is said here and in `offhook`.
+#[doc(hidden)]
+pub mod sealed {
+    use std::borrow::Cow;
+
+    use bytes::Bytes;
+
+    /// Promises that what says that it is text is UTF-8.
+    pub trait Sealed {}
+
+    macro_rules! seal {
+        ($($type:ty),*) => { $(impl Sealed for $type {})* };
+    }
+
+    seal!(
+        &str,
+        &String,
+        String,
+        Cow<'_, str>,
+        &[u8],
+        &Vec<u8>,
+        Vec<u8>,
+        &Bytes,
+        Bytes,
+        Cow<'_, [u8]>,
+        super::Outgoing<'_>,
+        super::Message<'_>,
+        &super::Message<'_>
+    );
+    impl<const N: usize> Sealed for &[u8; N] {}
 }
 
 impl<'a, const N: usize> Sendable<'a> for &'a [u8; N] {
@@ -267,6 +325,35 @@ impl<'a, const N: usize> From<&'a [u8; N]> for Outgoing<'a> {
     #[inline]
     fn from(bytes: &'a [u8; N]) -> Self {
         bytes.as_slice().into()
+    }
+}
+
+impl<'a> From<&'a Vec<u8>> for Outgoing<'a> {
+    #[inline]
+    fn from(bytes: &'a Vec<u8>) -> Self {
+        bytes.as_slice().into()
+    }
+}
+
+impl<'a> From<&'a Bytes> for Outgoing<'a> {
+    /// Shared, not copied.
+    #[inline]
+    fn from(bytes: &'a Bytes) -> Self {
+        bytes.clone().into()
+    }
+}
+
+impl<'a> From<Cow<'a, str>> for Outgoing<'a> {
+    #[inline]
+    fn from(text: Cow<'a, str>) -> Self {
+        Message::Text(text).into()
+    }
+}
+
+impl<'a> From<Cow<'a, [u8]>> for Outgoing<'a> {
+    #[inline]
+    fn from(bytes: Cow<'a, [u8]>) -> Self {
+        Message::Binary(bytes).into()
     }
 }
 

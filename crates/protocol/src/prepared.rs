@@ -34,7 +34,7 @@ struct Inner {
     plain: Framed,
     /// Whether it may be compressed.
     deflates: bool,
-    /// It refers no further back than 2^[`WINDOW_BITS`] bytes, and not before its own beginning.
+    /// It refers to nothing before its own beginning.
     compressed: Option<Framed>,
 }
 
@@ -60,8 +60,8 @@ impl Prepared {
 
     /// Frames a message, and compresses it as well, for the connections that agreed to that.
     ///
-    /// It is compressed without context and with a window of 512 bytes, which every
-    /// connection but one with the smallest window can take; the others get it uncompressed.
+    /// It is compressed without context and with zlib's smallest window, which reaches no further
+    /// back than the smallest that can be agreed on: every such connection takes it.
     #[must_use]
     pub fn with_deflate<'a>(
         message: impl Into<Outgoing<'a>>,
@@ -104,12 +104,9 @@ impl Prepared {
         &self.0.plain
     }
 
-    /// The compressed frame, if its window fits the one that was agreed.
-    pub(crate) fn compressed(&self, agreed_bits: u8) -> Option<&Framed> {
-        self.0
-            .compressed
-            .as_ref()
-            .filter(|_| WINDOW_BITS <= agreed_bits)
+    /// The compressed frame.
+    pub(crate) fn compressed(&self) -> Option<&Framed> {
+        self.0.compressed.as_ref()
     }
 
     pub(crate) fn deflates(&self) -> bool {

@@ -37,6 +37,11 @@ impl Utf8Stream {
         self.len as usize
     }
 
+    /// The bytes of a character that are kept.
+    pub(crate) fn carry(&self) -> &[u8] {
+        self.carry.get(..self.carried()).unwrap_or_default()
+    }
+
     /// Whether the text may end here.
     pub(crate) const fn is_complete(&self) -> bool {
         self.len == 0

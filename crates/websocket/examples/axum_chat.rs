@@ -17,7 +17,7 @@ use axum::response::{Html, Response};
 use axum::routing::{any, get};
 use offhook::axum::Upgrade;
 use offhook::protocol::Prepared;
-use offhook::{Error, WebSocket};
+use offhook::{HandlerResult, WebSocket};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -46,7 +46,7 @@ async fn join(State(room): State<Room>, upgrade: Upgrade) -> Response {
     upgrade.on_upgrade(|socket| chat(socket, room))
 }
 
-async fn chat(mut socket: WebSocket, room: Room) -> Result<(), Error> {
+async fn chat(mut socket: WebSocket, room: Room) -> HandlerResult {
     let mut messages = room.subscribe();
     let sender = socket.sender();
     loop {

@@ -56,7 +56,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("listening on {}", server.local_addr()?);
     if each {
         let serve = server.serve(|mut socket| async move {
-            socket.each(|message, replies| replies.send(message)).await
+            socket
+                .each(|message, replies| replies.send(message))
+                .await?;
+            Ok(())
         });
         return Ok(serve.await?);
     }

@@ -27,6 +27,9 @@
 //! let acceptor = Acceptor::default().origin(OriginPolicy::Any);
 //! let app: Router = Router::new().layer(Extension(acceptor));
 //! ```
+//!
+//! Behind a proxy that ends TLS, say so, or a page of your own is taken for a foreign one:
+//! [`Acceptor::scheme`]`(`[`Scheme::Https`](crate::Scheme)`)`.
 
 use std::future::Future;
 
@@ -34,11 +37,10 @@ use axum_core::body::Body;
 use axum_core::extract::FromRequestParts;
 use axum_core::response::{IntoResponse, Response};
 use http::request::Parts;
-use offhook_protocol::handshake::{Refusal, Request, ServerDecision};
+use offhook_protocol::handshake::{InvalidHeader, Refusal, Request, ServerDecision};
 
-use crate::error::Error;
-use crate::hyper::{self, Rejected};
-use crate::server::Acceptor;
+use crate::hyper::{self, Opening, Rejected};
+use crate::server::{Acceptor, HandlerResult};
 use crate::socket::WebSocket;
 
 /// A request that asks for a WebSocket in order, and waits for the answer. As an extractor it
@@ -73,22 +75,35 @@ impl Upgrade {
         self
     }
 
-    /// Says yes: the WebSocket is served in a task of its own. An error that the handler returns
-    /// ends its connection, and nothing else.
+    /// Says yes: the WebSocket is served in a task of its own, and closed when the handler returns,
+    /// as [`Server::serve`](crate::Server::serve) does. For another end, or to hear of errors, there
+    /// is [`accept`](Self::accept).
     #[must_use = "return the response"]
     pub fn on_upgrade<H, F>(self, handler: H) -> Response
     where
         H: FnOnce(WebSocket) -> F + Send + 'static,
-        F: Future<Output = Result<(), Error>> + Send + 'static,
+        F: Future<Output = HandlerResult> + Send + 'static,
     {
-        let (response, opening) = self.0.accept::<Body>();
-        tokio::spawn(async move {
-            // That the client has gone before is the client's business.
-            if let Ok(socket) = opening.await {
-                let _result = handler(socket).await;
-            }
-        });
+        let (response, opening) = self.accept();
+        // An error has ended the connection; the handler can tell of it itself.
+        tokio::spawn(opening.serve(handler));
         response
+    }
+
+    /// Says yes: the response to return, and the WebSocket it becomes, to be
+    /// [served](Opening::serve) or awaited in a task of its own.
+    #[must_use = "return the response, and spawn what it becomes"]
+    pub fn accept(self) -> (Response, Opening) {
+        self.0.accept::<Body>()
+    }
+
+    /// Adds a header to the answer that accepts, such as `Set-Cookie`.
+    ///
+    /// # Errors
+    /// It is no valid header, or one that the handshake sets itself.
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, InvalidHeader> {
+        self.decision().add_header(name, value)?;
+        Ok(self)
     }
 
     /// Says no, for the application's own reasons.

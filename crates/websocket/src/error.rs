@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use offhook_protocol::handshake::{HandshakeFailure, InvalidRequest, Refused, Rejection};
-use offhook_protocol::{self as protocol, CloseCode, Closed, SendError};
+use offhook_protocol::{self as protocol, CloseCode, Closed, SendError, Shown};
 
 use crate::connect::ProxyError;
 
@@ -42,6 +42,13 @@ pub enum Error {
         host: Box<str>,
         /// Why it failed.
         source: io::Error,
+    },
+    /// The caller's: the server speaks TLS where none was asked for, or none where it was.
+    WrongScheme {
+        /// Which server.
+        to: Box<str>,
+        /// What it speaks, and what to try.
+        reason: &'static str,
     },
     /// The server's: it answers in proper HTTP, and says no.
     Refused(Box<Refused>),
@@ -126,6 +133,7 @@ impl Error {
             | Self::Request(_)
             | Self::Send(_)
             | Self::Tls { .. }
+            | Self::WrongScheme { .. }
             | Self::Redirect { .. }
             | Self::Http2 { .. }
             | Self::Closing
@@ -149,6 +157,7 @@ impl Error {
             | Self::Connect { .. }
             | Self::Proxy { .. }
             | Self::Tls { .. }
+            | Self::WrongScheme { .. }
             | Self::Refused(_)
             | Self::Redirect { .. }
             | Self::Http2 { .. }
@@ -200,11 +209,12 @@ impl fmt::Display for Error {
             Self::Connect { to, .. } => write!(f, "cannot connect to {to}"),
             Self::Proxy { proxy, source } => write!(f, "proxy {proxy}: {source}"),
             Self::Tls { host, .. } => write!(f, "cannot encrypt the connection to {host}"),
+            Self::WrongScheme { to, reason } => write!(f, "{to}: {reason}"),
             Self::Refused(refused) => {
                 write!(f, "the server refused with status {}", refused.status())?;
                 let body = String::from_utf8_lossy(refused.body());
                 match body.lines().next() {
-                    Some(line) if !line.is_empty() => write!(f, ": {line}"),
+                    Some(line) if !line.is_empty() => write!(f, ": {}", Shown(line)),
                     _ => Ok(()),
                 }
             }
@@ -227,7 +237,7 @@ impl fmt::Display for Error {
                 if closed.reason.is_empty() {
                     Ok(())
                 } else {
-                    write!(f, ": {}", closed.reason)
+                    write!(f, ": {}", Shown(&closed.reason))
                 }
             }
         }
@@ -245,6 +255,7 @@ impl std::error::Error for Error {
             Self::Url(_)
             | Self::Request(_)
             | Self::Send(_)
+            | Self::WrongScheme { .. }
             | Self::Refused(_)
             | Self::Redirect { .. }
             | Self::Http2 { .. }

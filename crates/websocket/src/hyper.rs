@@ -40,7 +40,7 @@ use tokio::net::UnixStream;
 
 use crate::error::Error;
 use crate::parsed::{self, Parsed};
-use crate::server::{Acceptor, Connections};
+use crate::server::{Acceptor, Connections, HandlerResult, Served};
 use crate::settings::Settings;
 use crate::socket::WebSocket;
 use crate::transport::Transport;
@@ -202,6 +202,28 @@ impl Upgrade {
 /// the response only when it was returned.
 #[must_use = "nothing opens unless it is awaited"]
 pub struct Opening(Pin<Box<dyn Future<Output = Result<WebSocket, Error>> + Send>>);
+
+impl Opening {
+    /// Awaits the WebSocket, gives it to a handler, and closes it when that returns, as
+    /// [`Server::serve`](crate::Server::serve) does. Spawn it.
+    ///
+    /// # Errors
+    ///
+    /// It did not open, or what the handler returns.
+    pub async fn serve<H, F>(self, handler: H) -> HandlerResult
+    where
+        H: FnOnce(WebSocket) -> F,
+        F: Future<Output = HandlerResult>,
+    {
+        let mut socket = self.await?;
+        let mut served = Served::default();
+        served.opened(&socket);
+        let place = socket.take_place();
+        let handled = handler(socket).await;
+        served.finish_in(&handled, place).await;
+        handled
+    }
+}
 
 impl Future for Opening {
     type Output = Result<WebSocket, Error>;

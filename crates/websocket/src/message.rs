@@ -61,7 +61,7 @@ impl Message {
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         match self {
-            Self::Text(text) => text.into_string().into(),
+            Self::Text(text) => text.into_bytes(),
             Self::Binary(bytes) => bytes.into_bytes(),
         }
     }
@@ -160,6 +160,9 @@ impl From<Message> for Outgoing<'_> {
         }
     }
 }
+
+impl protocol::sealed::Sealed for Message {}
+impl protocol::sealed::Sealed for &Message {}
 
 impl Sendable<'_> for Message {
     #[inline]

@@ -1,10 +1,8 @@
 //! A message that is read piece by piece.
 
-use std::future::poll_fn;
-
 use offhook_protocol::{Chunk, Event, Kind};
 
-use crate::driver::Turn;
+use crate::driver::{Turn, Turns};
 use crate::error::Error;
 use crate::message::Message;
 use crate::socket::WebSocket;
@@ -43,15 +41,14 @@ impl<'a> MessageReader<'a> {
                 done: true,
             }));
         }
-        let first = poll_fn(|cx| {
-            socket
-                .driver()
-                .poll_turn(cx, Turn::CHUNKS, |event, _| match event {
-                    Event::Message(message) => Some((message.into(), true)),
-                    // What is left of a message whose reader was dropped has no beginning.
-                    Event::Chunk(chunk) if chunk.first => Some(owned(chunk)),
-                    Event::Chunk(_) | Event::Ping(_) | Event::Pong { .. } | Event::Close(_) => None,
-                })
+        let driver = socket.driver();
+        let first = Turns::new(driver, |cx| {
+            driver.poll_turn(cx, Turn::CHUNKS, |event| match event {
+                Event::Message(message) => Some((message.into(), true)),
+                // What is left of a message whose reader was dropped has no beginning.
+                Event::Chunk(chunk) if chunk.first => Some(owned(chunk)),
+                Event::Chunk(_) | Event::Ping(_) | Event::Pong { .. } | Event::Close(_) => None,
+            })
         })
         .await?;
         Ok(first.map(|(message, done)| {
@@ -71,6 +68,14 @@ impl<'a> MessageReader<'a> {
         self.kind
     }
 
+    /// Whether the piece that [`next`](Self::next) gave last was the message's last, or there is
+    /// none: known at once, so that a bridge can [finish](crate::MessageWriter::finish) with it.
+    /// An empty last piece is not given out, and known only when `next` gives `None`.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.done && self.first.is_none()
+    }
+
     /// The next piece; `None` after the last. Text is cut between characters. Cancel-safe.
     ///
     /// # Errors
@@ -84,16 +89,14 @@ impl<'a> MessageReader<'a> {
             if self.done {
                 return Ok(None);
             }
-            let next = poll_fn(|cx| {
-                self.socket
-                    .driver()
-                    .poll_turn(cx, Turn::CHUNKS, |event, _| match event {
-                        Event::Chunk(chunk) => Some(owned(chunk)),
-                        Event::Message(_)
-                        | Event::Ping(_)
-                        | Event::Pong { .. }
-                        | Event::Close(_) => None,
-                    })
+            let driver = self.socket.driver();
+            let next = Turns::new(driver, |cx| {
+                driver.poll_turn(cx, Turn::CHUNKS, |event| match event {
+                    Event::Chunk(chunk) => Some(owned(chunk)),
+                    Event::Message(_) | Event::Ping(_) | Event::Pong { .. } | Event::Close(_) => {
+                        None
+                    }
+                })
             });
             let Some((piece, last)) = next.await? else {
                 return Err(self.socket.driver().closed_error());

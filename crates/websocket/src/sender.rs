@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,11 +55,10 @@ impl Sender {
     pub async fn send_urgent<'a>(&self, message: impl Into<Outgoing<'a>>) -> Result<(), Error> {
         let mut message = Some(message.into());
         poll_fn(|cx| {
-            self.driver
-                .poll_send(cx, |connection| match message.take() {
-                    Some(message) => connection.send_urgent(message),
-                    None => Ok(()),
-                })
+            self.driver.poll_send(cx, |outbound| match message.take() {
+                Some(message) => outbound.send_urgent(message),
+                None => Ok(()),
+            })
         })
         .await
     }
@@ -70,7 +70,7 @@ impl Sender {
     pub async fn send_prepared(&self, message: &Prepared) -> Result<(), Error> {
         poll_fn(|cx| {
             self.driver
-                .poll_send(cx, |connection| connection.send_prepared(message))
+                .poll_send(cx, |outbound| outbound.send_prepared(message))
         })
         .await
     }
@@ -80,7 +80,7 @@ impl Sender {
     /// # Errors
     /// [`Error::Full`] while more than the send buffer is unsent, else as [`send`](Self::send).
     pub fn try_send<'a>(&self, message: impl Sendable<'a>) -> Result<(), Error> {
-        self.driver.try_send(|connection| connection.send(message))
+        self.driver.try_send(|outbound| outbound.send(message))
     }
 
     /// Sends a message without waiting, whatever is unsent, and gives how many bytes are unsent
@@ -91,7 +91,7 @@ impl Sender {
     /// As [`send`](Self::send).
     #[inline]
     pub fn put<'a>(&self, message: impl Sendable<'a>) -> Result<usize, Error> {
-        self.driver.put(|connection| connection.send(message))
+        self.driver.put(|outbound| outbound.send(message))
     }
 
     /// As [`put`](Self::put), for messages that were framed once for many connections.
@@ -100,10 +100,10 @@ impl Sender {
     /// As [`send`](Self::send); those before the one that was refused are sent.
     #[inline]
     pub fn put_prepared(&self, messages: &[Prepared]) -> Result<usize, Error> {
-        self.driver.put(|connection| {
+        self.driver.put(|outbound| {
             messages
                 .iter()
-                .try_for_each(|message| connection.send_prepared(message))
+                .try_for_each(|message| outbound.send_prepared(message))
         })
     }
 
@@ -115,10 +115,10 @@ impl Sender {
     /// As [`put_prepared`](Self::put_prepared).
     #[inline]
     pub fn write_prepared(&self, messages: &[Prepared]) -> Result<usize, Error> {
-        self.driver.put_through(|connection| {
+        self.driver.put_through(|outbound| {
             messages
                 .iter()
-                .try_for_each(|message| connection.send_prepared(message))
+                .try_for_each(|message| outbound.send_prepared(message))
         })
     }
 
@@ -177,8 +177,8 @@ impl Sender {
 
     pub(crate) fn begin_ping(&self) -> Result<SentPing, Error> {
         let mut sent = SentPing::default();
-        self.driver.send_now(|connection| {
-            sent = connection.ping(now())?;
+        self.driver.send_now(|outbound| {
+            sent = outbound.ping(now())?;
             Ok(())
         })?;
         Ok(sent)
@@ -191,6 +191,23 @@ impl Sender {
     /// The code must not be sent, or the reason is longer than 123 bytes: the connection goes on.
     pub fn close(&self, code: CloseCode, reason: &str) -> Result<(), Error> {
         self.driver.begin_close(code, reason)
+    }
+
+    /// Begins the closing handshake as a bridge does that passes on how its other connection ended:
+    /// with the peer's code and reason; without a code where it sent none (1005), and with 1011 where
+    /// there was no Close (1006) or the code must not travel.
+    ///
+    /// # Errors
+    /// None in practice: what must not be sent is replaced.
+    pub fn close_as(&self, closed: &Closed) -> Result<(), Error> {
+        let code = closed.code;
+        if code == CloseCode::NO_STATUS {
+            self.close(code, "")
+        } else if code.is_sendable() {
+            self.close(code, &closed.reason)
+        } else {
+            self.close(CloseCode::INTERNAL_ERROR, "the other connection was lost")
+        }
     }
 
     /// Waits until the connection has ended, and gives how.
@@ -207,13 +224,13 @@ impl Sender {
     /// Where the connection is in its life.
     #[must_use]
     pub fn state(&self) -> ReadyState {
-        self.driver.lock().connection.ready_state()
+        self.driver.lock().outbound.ready_state()
     }
 
     /// How many bytes are unsent.
     #[must_use]
     pub fn buffered_amount(&self) -> usize {
-        self.driver.lock().connection.buffered_amount()
+        self.driver.lock().outbound.buffered_amount()
     }
 
     /// How many bytes are unsent, or were at least when the connection ended: those are lost for
@@ -226,7 +243,7 @@ impl Sender {
     /// The last measured round trip.
     #[must_use]
     pub fn rtt(&self) -> Option<Duration> {
-        self.driver.lock().connection.rtt()
+        self.driver.lock().outbound.rtt()
     }
 
     /// The subprotocol that was agreed on.
@@ -253,5 +270,20 @@ impl fmt::Debug for Sender {
         f.debug_struct("Sender")
             .field("state", &self.state())
             .finish_non_exhaustive()
+    }
+}
+
+/// Two senders are equal if they send on the same connection.
+impl PartialEq for Sender {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.driver, &other.driver)
+    }
+}
+
+impl Eq for Sender {}
+
+impl Hash for Sender {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::ptr::hash(Arc::as_ptr(&self.driver), state);
     }
 }

@@ -1,19 +1,18 @@
 //! The open connection, as its user holds it.
 
 use std::fmt;
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use offhook_protocol::deflate::DeflateParams;
 use offhook_protocol::handshake::Negotiated;
 use offhook_protocol::{self as protocol, CloseCode, Closed, Connection, Event, ReadyState};
 
-use crate::driver::{Driver, Ready, Turn};
+use crate::driver::{Driver, Ready, Replies, Turn, Turns};
 use crate::error::Error;
 use crate::message::Message;
 use crate::reader::MessageReader;
@@ -102,6 +101,12 @@ impl WebSocket {
         self
     }
 
+    /// Its place, to be held by somebody else.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn take_place(&mut self) -> Option<Box<Place>> {
+        self.place.take()
+    }
+
     /// Receives the next message. `None` once the connection is closed;
     /// [`closed`](Sender::closed) then tells code, reason, and who closed.
     ///
@@ -113,27 +118,21 @@ impl WebSocket {
     /// or a limit, or fell silent.
     #[inline]
     pub fn recv(&mut self) -> impl Future<Output = Result<Option<Message>, Error>> + Send {
-        Receiving {
-            socket: self,
-            waits: false,
-        }
+        let Self { sender, ready, .. } = self;
+        let driver = sender.driver();
+        Turns::new(driver, |cx| poll_next(driver, ready, cx, Turn::WHOLE))
     }
 
-    /// [`recv`](Self::recv), for those who write futures by hand.
+    /// [`recv`](Self::recv), for futures written by hand and for
+    /// [`Stream`](futures_core::Stream), which is this. It may be left unfinished at any time. That
+    /// costs: a task of the library's is woken for each read, and wakes this one.
     ///
     /// # Errors
     /// As [`recv`](Self::recv).
     #[inline]
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
-        if self.ready.is_empty() {
-            match self.sender.driver().poll_batch(cx, &mut self.ready) {
-                Poll::Ready(Ok(true)) => {}
-                Poll::Ready(Ok(false)) => return Poll::Ready(Ok(None)),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        Poll::Ready(Ok(self.ready.next()))
+        let Self { sender, ready, .. } = self;
+        poll_next(sender.driver(), ready, cx, Turn::WHOLE.watched())
     }
 
     /// Takes the next message that was taken ahead.
@@ -160,8 +159,8 @@ impl WebSocket {
     /// There is no waiting inside: replies are queued, whatever is unsent. Reading stops while
     /// more than the send buffer is unsent, so a peer that never reads costs bounded memory.
     ///
-    /// The connection is locked while `handle` runs: it sends with the `Replies` it is given. A
-    /// [`Sender`] of the same connection would wait for itself.
+    /// Replies leave in their order, when the batch is done or fills the send buffer. What a
+    /// [`Sender`] sends meanwhile may get ahead of them.
     ///
     /// ```
     /// # async fn example(mut socket: offhook::WebSocket) -> Result<(), offhook::Error> {
@@ -175,21 +174,15 @@ impl WebSocket {
         &mut self,
         mut handle: impl FnMut(protocol::Message<'_>, &mut Replies<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        while let Some(message) = self.next_ready() {
-            let connection = &mut self.driver().lock().connection;
-            handle(message.borrowed(), &mut Replies { connection })?;
+        let Self { sender, ready, .. } = self;
+        let driver = sender.driver();
+        while let Some(message) = ready.next() {
+            let mut replies = driver.replies();
+            let handled = handle(message.borrowed(), &mut replies);
+            replies.send_framed();
+            handled?;
         }
-        poll_fn(|cx| {
-            let mut turn = |event: Event<'_>, connection: &mut Connection| match event {
-                Event::Message(message) => {
-                    handle(message, &mut Replies { connection }).err().map(Err)
-                }
-                Event::Chunk(_) | Event::Ping(_) | Event::Pong { .. } | Event::Close(_) => None,
-            };
-            let ended = ready!(self.driver().poll_turn(cx, Turn::REPLIES, &mut turn))?;
-            Poll::Ready(ended.unwrap_or(Ok(())))
-        })
-        .await
+        Turns::new(driver, |cx| driver.poll_each(cx, &mut handle)).await
     }
 
     /// Asks the peer for a pong, and gives the round trip. Messages that come first are kept for
@@ -202,28 +195,28 @@ impl WebSocket {
         let ping = self.sender.begin_ping()?;
         let cost = |message: &Message| (message.len() + size_of::<Message>()) as u64;
         let mut kept: u64 = self.ready.iter().map(cost).sum();
-        let most = self.driver().lock().connection.config().limits.message_size;
-        poll_fn(|cx| {
-            if let Some(rtt) = self.driver().rtt_of(ping) {
+        let Self { sender, ready, .. } = self;
+        let driver = sender.driver();
+        let most = driver.lock().outbound.config().limits.message_size;
+        Turns::new(driver, |cx| {
+            if let Some(rtt) = driver.rtt_of(ping) {
                 return Poll::Ready(Ok(rtt));
             }
-            let turn = self
-                .driver()
-                .poll_turn(cx, Turn::WHOLE, |event, _| match event {
-                    Event::Message(message) => Some(Some(Message::from(message))),
-                    Event::Pong { rtt: Some(_), .. } => Some(None),
-                    Event::Pong { .. } | Event::Chunk(_) | Event::Ping(_) | Event::Close(_) => None,
-                });
+            let turn = driver.poll_turn(cx, Turn::WHOLE, |event| match event {
+                Event::Message(message) => Some(Some(Message::from(message))),
+                Event::Pong { rtt: Some(_), .. } => Some(None),
+                Event::Pong { .. } | Event::Chunk(_) | Event::Ping(_) | Event::Close(_) => None,
+            });
             match ready!(turn)? {
                 Some(Some(message)) => {
                     kept += cost(&message);
-                    self.ready.push(message);
+                    ready.push(message);
                     if kept > most {
                         return Poll::Ready(Err(Error::Unread));
                     }
                 }
                 Some(None) => {}
-                None => return Poll::Ready(Err(self.driver().closed_error())),
+                None => return Poll::Ready(Err(driver.closed_error())),
             }
             // Look again at once: the pong may be there already.
             cx.waker().wake_by_ref();
@@ -241,7 +234,11 @@ impl WebSocket {
     /// Or the peer did not answer in time, or broke the protocol, or the connection was lost.
     pub async fn close(&mut self, code: CloseCode, reason: &str) -> Result<Closed, Error> {
         self.sender.close(code, reason)?;
-        poll_fn(|cx| self.driver().poll_turn(cx, Turn::CHUNKS, |_, _| None::<()>)).await?;
+        let driver = self.driver();
+        Turns::new(driver, |cx| {
+            driver.poll_turn(cx, Turn::CHUNKS, |_| None::<()>)
+        })
+        .await?;
         self.closed().ok_or(Error::Closing)
     }
 
@@ -286,30 +283,18 @@ impl WebSocket {
     }
 }
 
-/// Receives one message. No `async fn`: each message would be moved once more, out of its state.
-struct Receiving<'s> {
-    socket: &'s mut WebSocket,
-    waits: bool,
-}
-
-impl Future for Receiving<'_> {
-    type Output = Result<Option<Message>, Error>;
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let polled = self.socket.poll_recv(cx);
-        self.waits = polled.is_pending();
-        polled
+/// The next message that was taken ahead, or that comes.
+#[inline]
+fn poll_next(
+    driver: &Arc<Driver>,
+    ready: &mut Ready,
+    cx: &mut Context<'_>,
+    turn: Turn,
+) -> Poll<Result<Option<Message>, Error>> {
+    if ready.is_empty() && !ready!(driver.poll_batch(cx, turn, ready))? {
+        return Poll::Ready(Ok(None));
     }
-}
-
-impl Drop for Receiving<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.waits {
-            self.socket.driver().unpark();
-        }
-    }
+    Poll::Ready(Ok(ready.next()))
 }
 
 /// Sending, state and end are asked of the [`Sender`] inside.
@@ -323,11 +308,7 @@ impl Deref for WebSocket {
 impl Drop for WebSocket {
     /// Says 1001 if nothing was said yet, and closes the transport without waiting.
     fn drop(&mut self) {
-        let mut state = self.driver().lock();
-        state.let_go();
-        let wakers = state.take_wakers();
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        self.driver().abandon();
     }
 }
 
@@ -336,31 +317,6 @@ impl fmt::Debug for WebSocket {
         f.debug_struct("WebSocket")
             .field("state", &self.state())
             .finish_non_exhaustive()
-    }
-}
-
-/// What [`WebSocket::each`]'s handler sends with.
-#[derive(Debug)]
-pub struct Replies<'a> {
-    connection: &'a mut Connection,
-}
-
-impl Replies<'_> {
-    /// Queues a message.
-    ///
-    /// # Errors
-    /// The connection closes.
-    #[inline]
-    pub fn send<'a>(&mut self, message: impl protocol::Sendable<'a>) -> Result<(), Error> {
-        self.connection.send(message).map_err(Error::from)
-    }
-
-    /// Queues a message that was framed once for many connections.
-    ///
-    /// # Errors
-    /// The connection closes.
-    pub fn send_prepared(&mut self, message: &protocol::Prepared) -> Result<(), Error> {
-        self.connection.send_prepared(message).map_err(Error::from)
     }
 }
 
@@ -380,8 +336,7 @@ impl futures_sink::Sink<Message> for WebSocket {
     }
 
     fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
-        self.driver()
-            .send_now(|connection| connection.send(message))
+        self.driver().send_now(|outbound| outbound.send(message))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
@@ -395,7 +350,7 @@ impl futures_sink::Sink<Message> for WebSocket {
         let socket = &mut *self;
         socket
             .driver()
-            .poll_turn(cx, Turn::CHUNKS, |_, _| None::<()>)
+            .poll_turn(cx, Turn::CHUNKS.watched(), |_| None::<()>)
             .map(|result| result.map(|_| ()))
     }
 }

@@ -64,14 +64,25 @@ impl MessageWriter {
         Ok(())
     }
 
+    /// Ends the message with what was written of it.
+    ///
+    /// # Errors
+    /// The connection is closing or closed.
+    pub async fn end(self) -> Result<(), Error> {
+        match self.kind {
+            Kind::Text => self.finish("").await,
+            Kind::Binary => self.finish(&[]).await,
+        }
+    }
+
     async fn piece(&mut self, piece: Outgoing<'_>, last: bool) -> Result<(), Error> {
         if piece.kind() != self.kind {
             return Err(SendError::KindMismatch.into());
         }
         let mut piece = Some(piece);
         poll_fn(|cx| {
-            self.driver.poll_piece(cx, |connection| match piece.take() {
-                Some(piece) => connection.send_piece(piece, last),
+            self.driver.poll_piece(cx, |outbound| match piece.take() {
+                Some(piece) => outbound.send_piece(piece, last),
                 None => Ok(()),
             })
         })

@@ -27,6 +27,7 @@ from .events import (
     Since,
     State,
     Subscribed,
+    Told,
     Warned,
 )
 from .settings import Backoff, Heartbeat, Inbox, Outbox, Settings
@@ -59,6 +60,7 @@ __all__ = [
     "Receipts",
     "State",
     "Latency",
+    "Told",
     "Warned",
     "OffhookError",
     "Refused",

@@ -14,12 +14,12 @@ from .core import Core
 from .core.core import Notice, Outcome, Ready
 from .driver import Driver, Provided, Target, as_websocket
 from .errors import OffhookError
-from .events import Data, History, Json, Last, Latency, Presence, Published, Receipts, Since, State, Warned
+from .events import Data, History, Json, Last, Latency, Presence, Published, Receipts, Since, State, Told, Warned
 from .settings import Settings
 from .subscription import Subscription
 from .wire import Acked, Result
 
-N = TypeVar("N", State, Latency, Warned)
+N = TypeVar("N", State, Latency, Told, Warned)
 
 
 def connect(
@@ -42,7 +42,8 @@ def connect(
     if isinstance(url, str) and as_websocket(url).partition("://")[0] not in ("ws", "wss"):
         raise ValueError(f"not an address: {url!r}; expected one like ws://127.0.0.1:8000/ws")
     target = Target(url, token, dict(headers or {}), ssl, proxy, chosen.max_size)
-    return Client(Core(chosen, random.SystemRandom(), info), target)
+    core = Core(chosen, random.SystemRandom(), info, renews_token=callable(token))
+    return Client(core, target)
 
 
 class Client:
@@ -86,7 +87,7 @@ class Client:
         return self._core.unanswered
 
     def on(self, kind: type[N], handler: Callable[[N], None]) -> Callable[[], None]:
-        """Calls ``handler`` with each ``State``, ``Latency`` or ``Warned``; gives a function that stops it."""
+        """Calls ``handler`` with each ``State``, ``Latency``, ``Told`` or ``Warned``; returns what stops it."""
         handlers = self._handlers.setdefault(kind, [])
         handlers.append(handler)
         return lambda: handlers.remove(handler) if handler in handlers else None

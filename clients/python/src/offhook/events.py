@@ -189,6 +189,13 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """Something that the server's backend says to this session alone, outside of any channel. It is not kept."""
+
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Warned:
     """Something that spoils nothing, such as a message that can't be read."""
 

@@ -33,7 +33,9 @@ def back(position: str, count: int) -> str:
 
 def step(received: str | None, previous: str, position: str) -> Step:
     """How a message at ``position``, which follows ``previous``, stands to the last one received."""
-    if received is None or received == previous:
+    # Nothing lies between an offset and the one before it, whatever the publication before was called: after a gap that
+    # leads into a new epoch the message still names one of the old epoch.
+    if received is None or received in (previous, before(position)):
         return "next"
     had_epoch, had_offset = parse(received)
     epoch, offset = parse(position)

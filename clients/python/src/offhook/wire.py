@@ -26,6 +26,7 @@ from .events import (
     Presence,
     Published,
     Receipts,
+    Told,
 )
 from .payload import decode
 
@@ -120,7 +121,7 @@ class Closing:
 ChannelEvent: TypeAlias = Message | Gap | Live | CatchingUp | Join | Leave | Members
 
 ServerMessage: TypeAlias = (
-    Welcome | Token | Restored | SubscribedTo | UnsubscribedFrom | Answer | GoAway | Closing | ChannelEvent
+    Welcome | Token | Restored | SubscribedTo | UnsubscribedFrom | Answer | GoAway | Closing | Told | ChannelEvent
 )
 
 
@@ -325,5 +326,6 @@ _READERS: dict[str, Callable[[dict[str, Any]], ServerMessage]] = {
     "pong": lambda fields: Answer(_id(fields), Pong()),
     "error": lambda fields: Answer(_id(fields), Failure(_error(fields))),
     "reconnect": lambda fields: GoAway(_number(fields, "after_ms") / 1000),
+    "told": lambda fields: Told(decode(fields)),
     "closing": lambda fields: Closing(_text(fields, "reason")),
 }

@@ -126,8 +126,17 @@ impl Bus {
     /// Tells a publication to every worker that follows its channel or a filter that it matches,
     /// once.
     pub(crate) fn tell_publication(&self, publication: &Arc<Publication>) {
+        self.tell_to(self.followers(&publication.channel), publication);
+    }
+
+    /// Tells a publication to those who follow it by filter only: those who follow its channel have
+    /// it before the head that they are told.
+    pub(crate) fn tell_by_filter(&self, publication: &Arc<Publication>) {
+        self.tell_to(&[], publication);
+    }
+
+    fn tell_to(&self, by_name: &[WorkerId], publication: &Arc<Publication>) {
         let channel = &publication.channel;
-        let by_name = self.followers(channel);
         if self.filters.is_empty() && by_name.is_empty() {
             return;
         }

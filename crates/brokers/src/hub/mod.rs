@@ -79,6 +79,17 @@ impl Hub {
             BrokerRequest::Publish { id, draft } => self.publish(worker, id, draft),
             BrokerRequest::Follow { id, channel } => self.follow(worker, id, channel),
             BrokerRequest::Unfollow { channel } => self.bus().unfollow(worker, &channel),
+            BrokerRequest::State { id, channel } => {
+                let mut bus = self.bus();
+                if let Err(failure) = self.known(&channel) {
+                    return bus.tell_failed(worker, id, failure);
+                }
+                let found = bus.stream(&channel);
+                let found = found.map(|stream| (stream.state(), stream.values()));
+                let (stream, values) =
+                    found.unwrap_or_else(|| (bus.nothing(ReadFrom::Start).0, Vec::new()));
+                bus.tell(worker, BrokerEvent::State { id, stream, values });
+            }
             BrokerRequest::FollowFilter { id, filter } => {
                 let mut bus = self.bus();
                 match bus.follow_filter(worker, filter) {

@@ -7,11 +7,14 @@ use std::{
 };
 
 use offhook_engine::{
-    BrokerFailure, ChannelGap, ChannelName, ChannelRules, Draft, Epoch, Key, Place, Position,
-    Publication, ReadFrom, ReadLimit, ReadStart, Resolution, StreamState, Trimmed,
+    BrokerFailure, CONFLATION_TAG, ChannelGap, ChannelName, ChannelRules, Draft, Epoch, Key, Place,
+    Position, Publication, ReadFrom, ReadLimit, ReadStart, Resolution, StreamState, Trimmed,
 };
 
-use crate::cursors::{Cursor, MAX_CONSUMERS, abandoned};
+use crate::{
+    cursors::{Cursor, MAX_CONSUMERS, abandoned},
+    values::Values,
+};
 
 /// Keys remembered for one channel, whatever the window: they are memory.
 const MAX_KEYS: usize = 100_000;
@@ -37,6 +40,8 @@ pub(crate) struct Stream {
     /// The sequence numbers of the newest publication and of the newest that was dropped.
     sequence: u64,
     dropped_sequence: u64,
+    /// Only there where the rules want a state and something was set.
+    values: Option<Box<Values<Arc<Publication>>>>,
     keys: HashMap<ScopedKey, u64>,
     /// The keys in the order they came, with when.
     key_times: VecDeque<(u64, ScopedKey)>,
@@ -55,6 +60,7 @@ impl Stream {
             trimmed: Trimmed::default(),
             sequence: 0,
             dropped_sequence: 0,
+            values: None,
             keys: HashMap::new(),
             key_times: VecDeque::new(),
             cursors: BTreeMap::new(),
@@ -84,7 +90,8 @@ impl Stream {
 
     /// Nothing is lost but the epoch when this stream is forgotten.
     pub(crate) fn is_bare(&self) -> bool {
-        self.retained.is_empty() && self.keys.is_empty() && self.cursors.is_empty()
+        let stateless = self.values.as_ref().is_none_or(|values| values.is_empty());
+        stateless && self.retained.is_empty() && self.keys.is_empty() && self.cursors.is_empty()
     }
 
     pub(crate) fn published_before(&self, draft: &Draft) -> Option<Position> {
@@ -108,7 +115,11 @@ impl Stream {
             self.key_times.push_back((now_ms, key));
             self.keys.insert(key, self.head);
         }
+        let removes = draft.removes_state();
         let publication = Arc::new(draft.at(place));
+        if rules.state.is_kept() {
+            self.set(&publication, removes);
+        }
         self.bytes += publication.weight() as u64;
         self.retained.push_back(Arc::clone(&publication));
         self.tick(rules, now_ms);
@@ -159,6 +170,9 @@ impl Stream {
         {
             self.drop_oldest(Trimmed::ByAge);
         }
+        if let Some(values) = &mut self.values {
+            values.trim(&rules.state, now_ms);
+        }
         let window = rules.key_window.as_millis() as u64;
         let forget = |(at, _): &mut (u64, ScopedKey)| at.saturating_add(window) < now_ms;
         while let Some((_, key)) = self.key_times.pop_front_if(forget) {
@@ -203,6 +217,26 @@ impl Stream {
             agreed: self.at(agreed),
             after: self.at(after),
         }
+    }
+
+    fn set(&mut self, publication: &Arc<Publication>, removes: bool) {
+        let Some(key) = publication.tags.get(CONFLATION_TAG) else {
+            return;
+        };
+        let values = self.values.get_or_insert_default();
+        if removes {
+            values.remove(key);
+            return;
+        }
+        let size = (publication.weight() as u64, publication.time_ms);
+        let value = Arc::clone(publication);
+        values.set(publication.position.offset, key, size, value);
+    }
+
+    /// The newest publication of each key, in their order.
+    pub(crate) fn values(&self) -> Vec<Arc<Publication>> {
+        let values = self.values.iter().flat_map(|values| values.iter());
+        values.cloned().collect()
     }
 
     /// What is retained with a higher sequence number, and what is missing of that.

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use offhook_engine::{BrokerFailure, ChannelName, ChannelRules, Epoch, Position};
+use offhook_engine::{BrokerFailure, CONFLATION_TAG, ChannelName, ChannelRules, Epoch, Position};
 
 use super::{
     condition::Condition,
@@ -63,6 +63,15 @@ pub(super) fn load(
             None => {
                 retained.head = last;
                 break;
+            }
+        }
+    }
+    if rules.state.is_kept() {
+        let values = retained.values.insert(Box::default());
+        for value in store.values(retained.id, channel).map_err(failed)? {
+            let size = (value.weight() as u64, value.time_ms);
+            if let Some(key) = value.tags.get(CONFLATION_TAG) {
+                values.set(value.position.offset, key, size, ());
             }
         }
     }

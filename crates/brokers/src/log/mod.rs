@@ -82,6 +82,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
+        atomic::AtomicU64,
         mpsc::{SyncSender, sync_channel},
     },
     thread::JoinHandle,
@@ -224,6 +225,7 @@ impl Log {
             jobs: JobQueue::new(options.queue_count, options.queue_bytes),
             reads: ReadQueue::default(),
             epochs: Arc::new(epochs),
+            reopened: AtomicU64::new(0),
         });
         let condition = Arc::new(Condition::default());
         let check_bytes = options.check_bytes;

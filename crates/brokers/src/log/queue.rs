@@ -20,6 +20,8 @@ pub(super) enum Job {
         channel: ChannelName,
         /// None for one that nothing was ever published in.
         found: Result<Option<Box<Retained>>, BrokerFailure>,
+        /// What `Shared::reopened` was before it was loaded.
+        reopened: u64,
     },
     Request {
         worker: WorkerId,

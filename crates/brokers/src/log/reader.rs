@@ -18,6 +18,7 @@ use super::{
     damage,
     filters::{self, FilterJob},
     loading::load,
+    open_error::failure_of,
     queue::Job,
     record::{decode, offset_of},
     retained::Retained,
@@ -48,6 +49,15 @@ pub(super) struct ReadJob {
     pub(super) limit: ReadLimit,
 }
 
+/// A read of a channel's state.
+pub(super) struct StateJob {
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) id: RequestId,
+    pub(super) channel: ChannelName,
+    pub(super) number: u32,
+    pub(super) stream: StreamState,
+}
+
 /// What is to be loaded from disk.
 #[derive(Debug)]
 pub(super) enum Load {
@@ -71,6 +81,7 @@ struct Waiting {
     loads: VecDeque<Load>,
     reads: VecDeque<ReadJob>,
     filters: VecDeque<FilterJob>,
+    states: VecDeque<StateJob>,
     closed: bool,
 }
 
@@ -78,6 +89,7 @@ enum Task {
     Load(Load),
     Read(ReadJob),
     Filter(FilterJob),
+    State(StateJob),
 }
 
 impl ReadQueue {
@@ -101,6 +113,18 @@ impl ReadQueue {
             return false;
         }
         waiting.reads.push_back(job);
+        drop(waiting);
+        self.filled.notify_one();
+        true
+    }
+
+    /// Takes a read of a state. False when too many wait.
+    pub(super) fn state(&self, job: StateJob) -> bool {
+        let mut waiting = self.lock();
+        if waiting.states.len() >= READS {
+            return false;
+        }
+        waiting.states.push_back(job);
         drop(waiting);
         self.filled.notify_one();
         true
@@ -132,6 +156,9 @@ impl ReadQueue {
             }
             if let Some(job) = waiting.reads.pop_front() {
                 return Some(Task::Read(job));
+            }
+            if let Some(job) = waiting.states.pop_front() {
+                return Some(Task::State(job));
             }
             if let Some(job) = waiting.filters.pop_front() {
                 return Some(Task::Filter(job));
@@ -179,6 +206,7 @@ impl Reader {
                 Task::Load(load) => self.load(load),
                 Task::Read(job) => self.answer(&job),
                 Task::Filter(job) => self.answer_filter(&job),
+                Task::State(job) => self.answer_state(&job),
             }
         }
     }
@@ -197,6 +225,46 @@ impl Reader {
         job.mailbox.put(event);
     }
 
+    fn answer_state(&self, job: &StateJob) {
+        let found = catch_unwind(AssertUnwindSafe(|| self.values(job)));
+        let found = found.unwrap_or(Err(BrokerFailure::StorageCorrupt));
+        let id = job.id;
+        job.mailbox.put(match found {
+            Ok(values) => {
+                // What was published since the job was made is in the values, and so in the head.
+                let newest = values.last().map(|newest| newest.position);
+                let newest = newest.filter(|newest| newest.offset > job.stream.head.offset);
+                let stream = StreamState {
+                    head: newest.unwrap_or(job.stream.head),
+                    ..job.stream
+                };
+                BrokerEvent::State { id, stream, values }
+            }
+            Err(failure) => BrokerEvent::Failed { id, failure },
+        });
+    }
+
+    fn values(&self, job: &StateJob) -> Result<Vec<Arc<Publication>>, BrokerFailure> {
+        if job.stream.head.offset == 0 {
+            // It has no number yet.
+            return Ok(Vec::new());
+        }
+        let store = self.store.get().ok_or(BrokerFailure::StorageFailed)?;
+        let rules = self.shared.hub.rules().rules(&job.channel);
+        let age = rules.and_then(|rules| rules.state.age);
+        let age = age.map_or(u64::MAX, |age| age.as_millis() as u64);
+        let oldest_kept = self.shared.hub.bus().now().unix_ms.saturating_sub(age);
+        let all = store.values(job.number, &job.channel);
+        let mut values: Vec<_> = all
+            .map_err(|error| failure_of(&error))?
+            .into_iter()
+            .filter(|value| value.time_ms >= oldest_kept)
+            .map(Arc::new)
+            .collect();
+        values.sort_unstable_by_key(|value| value.position.offset);
+        Ok(values)
+    }
+
     fn answer_filter(&self, job: &FilterJob) {
         let found = catch_unwind(AssertUnwindSafe(|| {
             let store = self.store.get().ok_or(BrokerFailure::StorageFailed)?;
@@ -213,11 +281,17 @@ impl Reader {
     fn load(&self, load: Load) {
         match load {
             Load::ForWriter(channel) => {
+                let reopened = self.shared.reopened();
                 let found = self.find_guarded(&channel);
                 let found = found.map(|found| found.map(Box::new));
-                self.shared.jobs.put_always(Job::Loaded { channel, found });
+                self.shared.jobs.put_always(Job::Loaded {
+                    channel,
+                    found,
+                    reopened,
+                });
             }
             Load::ForBus(channel) => {
+                let reopened = self.shared.reopened();
                 let rules = self.shared.hub.rules().rules(&channel).cloned();
                 let rules = rules.ok_or(BrokerFailure::UnknownChannel);
                 let view = rules.and_then(|rules| {
@@ -225,9 +299,10 @@ impl Reader {
                     let retained = found.unwrap_or_else(|| Retained::new(0));
                     Ok(self.shared.view(&retained, &rules.history))
                 });
-                self.shared.loaded(&channel, view);
+                self.shared.loaded(&channel, view, reopened);
             }
-            Load::Sweep => self.sweep(),
+            // A store that panics over a damaged block ends one sweep, not the thread.
+            Load::Sweep => catch_unwind(AssertUnwindSafe(|| self.sweep())).unwrap_or_default(),
         }
     }
 

@@ -228,6 +228,37 @@ pub(super) fn session_key(session: SessionId) -> [u8; 17] {
     key
 }
 
+/// What the keys of values of a state begin with, in the `node` keyspace.
+const VALUE: u8 = 2;
+
+/// Where a value of a channel's state lies in the `node` keyspace; without a key, what all of
+/// the channel begin with.
+pub(super) fn value_key(channel: u32, key: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(5 + key.len());
+    out.put_u8(VALUE);
+    out.put_u32(channel);
+    out.put_slice(key.as_bytes());
+    out
+}
+
+/// A value: where it was published, and its record.
+pub(super) fn value_entry(place: Place, record: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(24 + record.len());
+    out.put_u64(place.position.epoch.0);
+    out.put_u64(place.position.offset);
+    out.put_u64(place.previous.epoch.0);
+    out.put_slice(record);
+    out
+}
+
+pub(super) fn read_value(channel: &ChannelName, mut value: &[u8]) -> Option<Publication> {
+    let epoch = value.try_get_u64().ok()?;
+    let offset = value.try_get_u64().ok()?;
+    let before = value.try_get_u64().ok()?;
+    let previous = Position::new(before, offset.checked_sub(1)?);
+    decode(channel, (previous, Position::new(epoch, offset)), value)
+}
+
 /// The first key of a session, and the first behind all of them.
 pub(super) fn session_keys() -> std::ops::Range<[u8; 1]> {
     [SESSION]..[SESSION + 1]

@@ -7,7 +7,10 @@ use std::{collections::VecDeque, ops::RangeInclusive, sync::Arc};
 use bytes::{Buf, BufMut};
 use offhook_engine::{Epoch, History, Position, StreamState, Trimmed};
 
-use crate::lineage::{Epochs, Lineage};
+use crate::{
+    lineage::{Epochs, Lineage},
+    values::Values,
+};
 
 /// A bound is kept to about one part in so many.
 const BUCKETS: u64 = 16;
@@ -36,6 +39,9 @@ pub(super) struct Retained {
     pub(super) lineage: Arc<Lineage>,
     /// The oldest on disk; `first <= head + 1`.
     first: u64,
+    /// The keys of the channel's state; only there where the rules want one, and only at the
+    /// writer.
+    pub(super) values: Option<Box<Values<()>>>,
     trimmed: Trimmed,
     /// The sequence number of the newest that was trimmed.
     pub(super) trimmed_sequence: u64,
@@ -52,6 +58,7 @@ impl Retained {
             head: 0,
             lineage: Arc::default(),
             first: 1,
+            values: None,
             trimmed: Trimmed::default(),
             trimmed_sequence: 0,
             sealed,
@@ -95,6 +102,13 @@ impl Retained {
         self.sealed
             .back()
             .map_or(self.first, |bucket| bucket.last + 1)
+    }
+
+    /// Counts a publication that is not kept.
+    pub(super) fn pass(&mut self, offset: u64, sequence: u64) {
+        self.head = offset;
+        self.first = offset + 1;
+        self.trimmed_sequence = sequence;
     }
 
     /// Counts a publication; says whether a bucket was sealed and is worth remembering.
@@ -159,8 +173,11 @@ impl Retained {
             bytes -= oldest.bytes;
             self.sealed.pop_front();
         }
+        if self.first == from {
+            return None;
+        }
         Arc::make_mut(&mut self.lineage).trim(self.first);
-        (self.first > from).then(|| from..=self.first - 1)
+        Some(from..=self.first - 1)
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {

@@ -5,14 +5,20 @@
 //! an fsync. A channel that the bus does not know is loaded by the reader first; what is asked of
 //! it meanwhile waits in order.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use offhook_engine::{BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, History, RequestId};
 
 use super::{
     filters::FilterJob,
     queue::{Job, JobQueue},
-    reader::{Load, ReadJob, ReadQueue},
+    reader::{Load, ReadJob, ReadQueue, StateJob},
     retained::Retained,
 };
 use crate::{
@@ -29,6 +35,8 @@ pub(super) struct Shared {
     pub(super) jobs: JobQueue,
     pub(super) reads: ReadQueue,
     pub(super) epochs: Arc<Epochs>,
+    /// How often the store was opened again: what was loaded before is out of date.
+    pub(super) reopened: AtomicU64,
 }
 
 impl Shared {
@@ -99,6 +107,7 @@ impl Shared {
             BrokerRequest::Ack { channel, .. }
             | BrokerRequest::Follow { channel, .. }
             | BrokerRequest::Unfollow { channel }
+            | BrokerRequest::State { channel, .. }
             | BrokerRequest::History { channel, .. } => channel,
             BrokerRequest::Join { .. }
             | BrokerRequest::Leave { .. }
@@ -114,7 +123,8 @@ impl Shared {
             | BrokerRequest::Renew { .. } => return None,
         };
         let rules = self.hub.rules().rules(channel)?;
-        rules.history.is_kept().then(|| channel.clone())
+        let on_disk = rules.history.is_kept() || rules.state.is_kept();
+        on_disk.then(|| channel.clone())
     }
 
     fn load(&self, bus: &mut Bus, channel: ChannelName, worker: WorkerId, request: BrokerRequest) {
@@ -128,9 +138,21 @@ impl Shared {
         bus.durable.insert(channel, Durable::Loading(waiting));
     }
 
+    pub(super) fn reopened(&self) -> u64 {
+        self.reopened.load(Ordering::SeqCst)
+    }
+
     /// A channel was loaded for the bus, or could not be.
-    pub(super) fn loaded(&self, channel: &ChannelName, found: Result<View, BrokerFailure>) {
+    pub(super) fn loaded(
+        &self,
+        channel: &ChannelName,
+        found: Result<View, BrokerFailure>,
+        reopened: u64,
+    ) {
         let mut bus = self.hub.bus();
+        if reopened != self.reopened() && self.reads.load(Load::ForBus(channel.clone())) {
+            return;
+        }
         if matches!(bus.durable.get(channel), Some(Durable::Open(_))) {
             // The writer has published in it meanwhile, and knows it better.
             return;
@@ -201,6 +223,25 @@ impl Shared {
                     bus.tell_failed(worker, id, BrokerFailure::Busy);
                 }
             }
+            BrokerRequest::State { id, channel } => {
+                let Some(mailbox) = bus.mailbox(worker).cloned() else {
+                    return;
+                };
+                let Some(Durable::Open(view)) = bus.durable.get_mut(&channel) else {
+                    return;
+                };
+                view.used_ms = now_ms;
+                let job = StateJob {
+                    mailbox,
+                    id,
+                    number: view.number,
+                    stream: view.stream,
+                    channel,
+                };
+                if !self.reads.state(job) {
+                    bus.tell_failed(worker, id, BrokerFailure::Busy);
+                }
+            }
             // These go elsewhere.
             BrokerRequest::Publish { .. }
             | BrokerRequest::Ack { .. }
@@ -262,6 +303,7 @@ pub(super) fn answered(request: &BrokerRequest) -> Option<RequestId> {
         | BrokerRequest::Receipts { id, .. }
         | BrokerRequest::FollowFilter { id, .. }
         | BrokerRequest::FilterHistory { id, .. }
+        | BrokerRequest::State { id, .. }
         | BrokerRequest::LoadSession { id, .. } => Some(*id),
         BrokerRequest::Unfollow { .. }
         | BrokerRequest::Join { .. }

@@ -17,7 +17,7 @@ use fjall::{
         CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
     },
 };
-use offhook_engine::{ChannelName, Draft, Epoch, Now, SessionId};
+use offhook_engine::{ChannelName, Draft, Epoch, Now, Place, Publication, SessionId};
 
 use super::{
     Durability, LogOptions,
@@ -25,7 +25,8 @@ use super::{
     manifest::{LogId, Marks},
     record::{
         cursor_entry, encode, key_entry, log_key, offset_of, read_cursor_entry, read_key_entry,
-        read_session, sequence_of, session_entry, session_key, session_keys,
+        read_session, read_value, sequence_of, session_entry, session_key, session_keys,
+        value_entry, value_key,
     },
     retained::Retained,
 };
@@ -249,6 +250,20 @@ impl Store {
         Ok(record.and_then(|record| sequence_of(&record)))
     }
 
+    /// The values of a channel's state, in the order of their keys.
+    pub(super) fn values(
+        &self,
+        number: u32,
+        channel: &ChannelName,
+    ) -> fjall::Result<Vec<Publication>> {
+        let mut all = Vec::new();
+        for guard in self.node.prefix(value_key(number, "")) {
+            let (_, value) = guard.into_inner()?;
+            all.extend(read_value(channel, &value));
+        }
+        Ok(all)
+    }
+
     /// All sessions that were saved.
     pub(super) fn sessions(&self) -> fjall::Result<Vec<(SessionId, Saved)>> {
         let mut all = Vec::new();
@@ -422,10 +437,29 @@ impl Group {
         self.keys.get(key).copied()
     }
 
-    pub(super) fn publish(&mut self, channel: u32, offset: u64, sequence: u64, draft: &Draft) {
+    pub(super) fn publish(
+        &mut self,
+        channel: u32,
+        (offset, sequence): (u64, u64),
+        draft: &Draft,
+        kept: bool,
+    ) {
         encode(draft, sequence, &mut self.record);
+        if kept {
+            self.batch
+                .insert(&self.store.log, log_key(channel, offset), &*self.record);
+        }
+    }
+
+    /// What was published last is the value of a key.
+    pub(super) fn set_value(&mut self, channel: u32, key: &str, place: Place) {
+        let entry = value_entry(place, &self.record);
         self.batch
-            .insert(&self.store.log, log_key(channel, offset), &*self.record);
+            .insert(&self.store.node, value_key(channel, key), entry);
+    }
+
+    pub(super) fn remove_value(&mut self, channel: u32, key: &str) {
+        self.batch.remove(&self.store.node, value_key(channel, key));
     }
 
     pub(super) fn remember_key(&mut self, key: Vec<u8>, offset: u64, now_ms: u64) {

@@ -261,6 +261,12 @@ fn a_channel_that_is_loaded_for_a_follower_while_it_is_published_in_has_no_hole_
     let log = open(directory.path(), &fsyncs);
     let mut publisher = Desk::new(&log);
     let mut desk = Desk::new(&log);
+    // Whoever follows by filter gets everything, whatever is loaded when.
+    let mut by_filter = Desk::new(&log);
+    let id = by_filter.id();
+    let filter = Filter::new("#").unwrap();
+    by_filter.submit(BrokerRequest::FollowFilter { id, filter });
+    assert!(matches!(by_filter.next(), BrokerEvent::Followed { .. }));
     let mut heads = std::collections::HashMap::new();
     for n in 0..50 {
         let name = format!("channel {n}");
@@ -288,5 +294,14 @@ fn a_channel_that_is_loaded_for_a_follower_while_it_is_published_in_has_no_hole_
             }
             other => panic!("{other:?}"),
         }
+    }
+    let mut last = std::collections::HashMap::new();
+    for _ in 0..150 {
+        let BrokerEvent::Publication(publication) = by_filter.next() else {
+            panic!()
+        };
+        let name = publication.channel.as_str().to_owned();
+        let before = last.insert(name, publication.position.offset);
+        assert_eq!(publication.position.offset, before.unwrap_or(1) + 1);
     }
 }

@@ -304,6 +304,7 @@ fn answers(event: &BrokerEvent) -> Option<RequestId> {
     match event {
         BrokerEvent::Published { id, .. }
         | BrokerEvent::FilterHistory { id, .. }
+        | BrokerEvent::State { id, .. }
         | BrokerEvent::Session { id, .. }
         | BrokerEvent::Followed { id, .. }
         | BrokerEvent::History { id, .. }

@@ -116,6 +116,11 @@ fn a_full_disk_loses_nothing_acknowledged_and_goes_on_when_there_is_room() {
     let failure = fill(&mut desk, &data, &mut acknowledged);
     assert_eq!(failure, BrokerFailure::StorageFull);
     assert!(acknowledged > before + 1_000, "it went on by itself");
+    let told = follower.rest();
+    assert!(
+        told.contains(&BrokerEvent::Lagged),
+        "nobody told the followers to look up what was written and not told"
+    );
 
     broker.tick(at(6_000));
     drop((desk, follower, broker));

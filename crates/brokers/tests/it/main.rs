@@ -22,4 +22,5 @@ mod presence;
 mod restart;
 mod retention;
 mod sessions;
+mod state;
 mod together;

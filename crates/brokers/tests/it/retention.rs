@@ -67,6 +67,61 @@ fn no_more_than_the_bytes_allowed_are_kept_and_not_much_less() {
 }
 
 #[test]
+fn a_byte_bound_that_sizes_do_not_divide_keeps_about_as_much_as_it_allows() {
+    // Publications of all sizes, each far below the bound: what goes is subtracted from what is
+    // counted, or everything that is sealed would go.
+    every_broker(
+        &History {
+            bytes: 40_007,
+            ..UNBOUNDED
+        },
+        |broker| {
+            let mut desk = Desk::new(broker);
+            let mut offset = 0;
+            for n in 0..900_u32 {
+                let data = "x".repeat(1 + (n as usize * 37) % 211);
+                offset = desk.publish("a", &data).offset;
+                if n < 400 || n % 50 > 0 {
+                    continue;
+                }
+                let kept = desk.all("a");
+                let bytes: usize = kept.iter().map(|p| p.weight()).sum();
+                // To a sixteenth of the bound.
+                assert!((35_000..=42_600).contains(&bytes), "{bytes} bytes at {n}");
+                assert_eq!(kept.last().unwrap().position.offset, offset);
+            }
+            assert_eq!(offset, 900);
+        },
+    );
+}
+
+#[test]
+fn that_the_oldest_went_by_age_is_known_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let age = Some(Duration::from_secs(60));
+    let rules = ChannelRules {
+        history: History { age, ..UNBOUNDED },
+        ..ChannelRules::default()
+    };
+    let open = || open_log(directory.path(), RuleBook::everything(rules.clone()));
+    let broker = open();
+    let mut desk = Desk::new(&broker);
+    for second in 0..=100 {
+        let mut draft = draft("a", "x", None);
+        draft.time_ms = START_MS + second * 1000;
+        let id = desk.send(draft);
+        desk.answer(id);
+    }
+    broker.tick(at(100_000));
+    desk.writer_barrier();
+    let (before, _) = desk.history("a", ReadFrom::Start, 1);
+    drop((desk, broker));
+    let (after, _) = Desk::new(&open()).history("a", ReadFrom::Start, 1);
+    assert_eq!((after.first, after.trimmed), (before.first, Trimmed::ByAge));
+    assert!(after.first > 30);
+}
+
+#[test]
 fn the_old_go_by_age_and_their_going_says_so() {
     let age = Some(Duration::from_secs(60));
     every_broker(&History { age, ..UNBOUNDED }, |broker| {

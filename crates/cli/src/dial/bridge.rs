@@ -79,8 +79,10 @@ pub(super) async fn join(
     let is_hex = dial.hex;
     let output = Arc::clone(&output);
     let server = Server::on(listener).acceptor(acceptor(dial)?);
-    let serving =
-        server.serve(move |socket| client(socket, connect.clone(), is_hex, Arc::clone(&output)));
+    let serving = server.serve(move |socket| {
+        let served = client(socket, connect.clone(), is_hex, Arc::clone(&output));
+        async move { Ok(served.await?) }
+    });
     tokio::select! {
         served = serving => served.map_err(|error| Failure::failed(&error)).map(|()| "closed".to_owned()),
         () = signals.next() => Ok("closed".to_owned()),

@@ -104,7 +104,10 @@ pub(super) async fn serve(
     });
     let serving = {
         let hub = Arc::clone(&hub);
-        server.serve(move |socket| Arc::clone(&hub).client(socket))
+        server.serve(move |socket| {
+            let served = Arc::clone(&hub).client(socket);
+            async move { Ok(served.await?) }
+        })
     };
     let input = input(Arc::clone(&hub), typed, dial.linger, receiving.clone());
     let count = dial.count;

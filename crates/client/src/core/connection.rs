@@ -1,4 +1,4 @@
-//! The connection: opened, greeted, watched, lost, opened again.
+//! The connection: opening, handshake, keepalive, loss, reconnecting.
 
 use std::time::{Duration, Instant};
 
@@ -8,16 +8,16 @@ use super::{Core, Signal, Step, Todo, publishes::Hold};
 use crate::connection_event::ConnectionEvent;
 use crate::error::{Error, Refused};
 
-/// The longest pause a server can ask for. An hour: what is longer is a mistake, or never.
+/// The longest pause that a server can ask for. An hour: a longer one is a mistake.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
-/// The shortest pause before a refused request is sent again, so that a server can't make a
-/// client spin.
+/// The shortest pause before a refused request is sent again. 10 ms: a server cannot make the client
+/// spin.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// ```text
 ///              ┌──────────── Waiting ◀────────────┐
 ///              ▼                                  │ failed, refused for now, lost, silent
-/// begin ─▶ Opening ─▶ Greeting ─▶ Online ─────────┤
+/// begin ─▶ Opening ─▶ Handshake ─▶ Online ────────┤
 ///              ▲                     │ advised    │ closed, or not worth another attempt
 ///              └─────────────────────┘            └──▶ Ended
 /// ```
@@ -27,8 +27,8 @@ pub(super) enum Phase {
         until: Instant,
     },
     Opening,
-    Greeting {
-        /// The greeting that was sent: whether it had a sealed session in it.
+    Handshake {
+        /// The `connect` that was sent, and whether it had a resume token.
         sent: Option<(CommandId, Resuming)>,
         deadline: Instant,
     },
@@ -51,16 +51,16 @@ pub(super) struct Connection {
     pub(super) phase: Phase,
     /// Since the last stable connection.
     pub(super) attempt: u32,
-    /// What authentication wants to see, for this attempt.
+    /// The authentication token for this attempt.
     pub(super) token: Option<Box<str>>,
-    /// The newest sealed session.
+    /// The newest resume token.
     pub(super) resume: Option<Box<str>>,
-    /// Whether there ever was a connection.
+    /// Whether there has been a connection before.
     pub(super) known: bool,
-    /// When to move to a new connection, as the server asked.
+    /// When to open a new connection, as the server asked.
     move_at: Option<Instant>,
-    /// When anything was heard last, and when it was asked for a sign of life.
-    heard: Instant,
+    /// When a message was received last, and when a ping was sent that has no answer.
+    received_at: Instant,
     pinged: Option<Instant>,
     /// Why the server will close the connection.
     pub(super) closing: Option<Box<str>>,
@@ -75,7 +75,7 @@ impl Connection {
             resume: None,
             known: false,
             move_at: None,
-            heard: now,
+            received_at: now,
             pinged: None,
             closing: None,
         }
@@ -92,10 +92,10 @@ impl Core {
         match &self.connection.phase {
             Phase::Waiting { .. } => Step::Wait,
             Phase::Opening => Step::Open {
-                // A sealed session says who we are already.
+                // A resume token identifies the session.
                 token_wanted: self.settings.has_token_source && self.connection.resume.is_none(),
             },
-            Phase::Greeting { .. } | Phase::Online { .. } => Step::Talk,
+            Phase::Handshake { .. } | Phase::Online { .. } => Step::Talk,
             Phase::Ended { .. } => Step::End,
         }
     }
@@ -116,7 +116,7 @@ impl Core {
     pub(crate) fn handle_opened(&mut self, token: Option<String>, now: Instant) {
         self.now = now;
         self.connection.token = token.map(Into::into);
-        self.connection.phase = Phase::Greeting {
+        self.connection.phase = Phase::Handshake {
             sent: None,
             deadline: now + self.settings.heartbeat.within,
         };
@@ -135,13 +135,13 @@ impl Core {
         self.now = now;
         if matches!(
             self.connection.phase,
-            Phase::Greeting { .. } | Phase::Online { .. }
+            Phase::Handshake { .. } | Phase::Online { .. }
         ) {
             self.lose(cause);
         }
     }
 
-    /// The server goes away.
+    /// The server asked to reconnect because it goes away.
     pub(super) fn advised(&mut self, after: Duration) {
         self.forgive_attempts();
         let hurry = self
@@ -149,25 +149,25 @@ impl Core {
             .attempt
             .checked_sub(2)
             .map(|extra| self.settings.backoff.bound(extra));
-        // One that says so on every connection shall not make us run in a circle.
+        // A server that says so on every connection must not make the client spin.
         let least = hurry.unwrap_or_default().mul_f64(self.random.part());
         let after = after.min(LONGEST_PAUSE).max(least);
         self.connection.move_at = Some(self.now + after);
         self.tell(ConnectionEvent::Moving { after });
     }
 
-    /// A request was refused because the server goes away: if it said nothing about when to come
-    /// back, that is up to us.
-    pub(super) fn turned_away(&mut self) {
+    /// A request was refused because the server goes away. Unless it said when to reconnect, choose
+    /// a pause.
+    pub(super) fn server_is_leaving(&mut self) {
         if self.connection.move_at.is_none() {
             let after = self.settings.backoff.bound(0).mul_f64(self.random.part());
             self.advised(after);
         }
     }
 
-    /// Something was heard.
-    pub(super) fn heard(&mut self) {
-        self.connection.heard = self.now;
+    /// A message was received.
+    pub(super) fn note_received(&mut self) {
+        self.connection.received_at = self.now;
         self.connection.pinged = None;
     }
 
@@ -175,11 +175,11 @@ impl Core {
         let heartbeat = self.settings.heartbeat;
         match &self.connection.phase {
             Phase::Waiting { until } => Some(*until),
-            Phase::Greeting { deadline, .. } => Some(*deadline),
+            Phase::Handshake { deadline, .. } => Some(*deadline),
             Phase::Online { .. } => {
                 let silence = match self.connection.pinged {
                     Some(asked) => asked + heartbeat.within,
-                    None => self.connection.heard + heartbeat.every,
+                    None => self.connection.received_at + heartbeat.every,
                 };
                 Some(
                     self.connection
@@ -197,32 +197,32 @@ impl Core {
         let over = |since: Option<Instant>, time| since.is_some_and(|since| now >= since + time);
         match self.connection.phase {
             Phase::Waiting { until } if now >= until => self.open(),
-            Phase::Greeting { deadline, .. } if now >= deadline => self.lose(Error::Silent),
+            Phase::Handshake { deadline, .. } if now >= deadline => self.lose(Error::Silent),
             Phase::Online { .. } if over(self.connection.move_at, Duration::ZERO) => self.move_on(),
             Phase::Online { .. } if over(self.connection.pinged, heartbeat.within) => {
                 self.lose(Error::Silent);
             }
             Phase::Online { .. } if self.connection.pinged.is_none() => {
-                if now >= self.connection.heard + heartbeat.every {
+                if now >= self.connection.received_at + heartbeat.every {
                     self.connection.pinged = Some(now);
                     self.todo.push_back(Todo::Ping);
                 }
             }
             Phase::Waiting { .. }
             | Phase::Opening
-            | Phase::Greeting { .. }
+            | Phase::Handshake { .. }
             | Phase::Online { .. }
             | Phase::Ended { .. } => {}
         }
     }
 
-    /// To a new connection, as the server asked: nothing failed, so nothing is waited for.
+    /// Opens a new connection at once, as the server asked.
     fn move_on(&mut self) {
         self.forget_connection();
         self.open();
     }
 
-    /// A connection that was stable makes the pauses begin anew.
+    /// A stable connection resets the backoff.
     fn forgive_attempts(&mut self) {
         if let Phase::Online { since } = self.connection.phase
             && self.now >= since + self.settings.backoff.stable_after
@@ -231,7 +231,7 @@ impl Core {
         }
     }
 
-    /// The connection is gone, or there was none: wait, or give up.
+    /// The connection was lost or could not be opened: wait, or give up.
     pub(super) fn lose(&mut self, cause: Error) {
         let cause = self.connection.closing.take().map_or(cause, Error::Closing);
         self.forgive_attempts();
@@ -244,13 +244,13 @@ impl Core {
             return;
         }
         let pause = match move_at {
-            // The server said when, to each client something else.
+            // The server chose the time, a different one for each client.
             Some(at) => at.saturating_duration_since(self.now),
             None => {
                 let bound = self.settings.backoff.bound(self.connection.attempt);
                 let asked = cause.retry_after().unwrap_or_default();
-                // RFC 9110 §10.2.3: not before the time the server asked for; and since it may
-                // have asked everybody for the same, not just then either.
+                // RFC 9110 §10.2.3: not before the time that the server asked for; and later than
+                // that by a random time, since it may have asked all clients for the same.
                 asked.min(LONGEST_PAUSE) + bound.mul_f64(self.random.part())
             }
         };
@@ -260,13 +260,13 @@ impl Core {
         self.tell(ConnectionEvent::Lost { cause, pause });
     }
 
-    /// What was under way on the connection is not any more; what is wanted still is.
+    /// Forgets what was in flight on the connection, and keeps what users want.
     pub(super) fn forget_connection(&mut self) {
         self.connection.move_at = None;
         self.connection.pinged = None;
         self.connection.closing = None;
         self.connection.token = None;
-        self.connection.heard = self.now;
+        self.connection.received_at = self.now;
         self.asked.clear();
         self.todo.clear();
         self.again.clear();
@@ -276,7 +276,7 @@ impl Core {
         self.questions.connection_lost();
     }
 
-    /// Closes: by the user's wish, or for good.
+    /// Ends the client: the user closed it, or there is no point in reconnecting.
     pub(crate) fn end(&mut self, why: &Error) {
         if matches!(self.connection.phase, Phase::Ended { .. }) {
             return;
@@ -296,18 +296,18 @@ impl Core {
         self.signals.push_back(Signal::Room);
     }
 
-    /// Why there is no connection any more.
+    /// Why the client ended, if it did.
     pub(crate) fn ended(&self) -> Option<&Error> {
         match &self.connection.phase {
             Phase::Ended { why } => Some(why),
             Phase::Waiting { .. }
             | Phase::Opening
-            | Phase::Greeting { .. }
+            | Phase::Handshake { .. }
             | Phase::Online { .. } => None,
         }
     }
 
-    /// How long to wait before a request that was refused for now is sent again.
+    /// The pause before a request that was refused for now is sent again.
     pub(super) fn pause(&mut self, refused: &Refused, refusals: u32) -> Duration {
         let own = self.settings.backoff.bound(refusals.saturating_sub(1));
         let pause = refused
@@ -316,7 +316,7 @@ impl Core {
         pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
     }
 
-    /// Publications wait: for a pause, or for the next connection.
+    /// Holds publications: for a pause, or until the next connection.
     pub(super) fn hold(&mut self, pause: Option<Duration>) -> Hold {
         pause.map_or(Hold::NextConnection, |pause| Hold::Until(self.now + pause))
     }
@@ -326,7 +326,7 @@ impl Core {
     }
 }
 
-/// A refusal that says the client has already what it asked for.
+/// Whether the server refused because the subscription exists already.
 pub(super) fn says_already(refused: &Refused) -> bool {
     refused.code() == Some(ErrorCode::AlreadySubscribed)
 }

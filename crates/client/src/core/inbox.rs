@@ -1,11 +1,11 @@
-//! What came for a reader and was not taken yet.
+//! Events of a subscription that its reader has not taken.
 
 use std::collections::VecDeque;
 
 use crate::event::Event;
 
-/// A queue with a mark: whoever fills it stops when it [is full](Self::is_full), and has put at
-/// most one event above the mark then.
+/// A queue with a limit. Its writer stops when it [is full](Self::is_full), so at most one event
+/// exceeds the limit.
 #[derive(Debug)]
 pub(super) struct Inbox {
     events: VecDeque<Event>,
@@ -31,7 +31,7 @@ impl Inbox {
         let event = self.events.pop_front()?;
         self.bytes -= event.weight();
         if self.events.is_empty() {
-            // A quiet subscription holds no memory for a burst.
+            // Free the memory of a burst.
             self.events = VecDeque::new();
         }
         Some(event)
@@ -46,7 +46,7 @@ impl Inbox {
         self.bytes >= self.mark
     }
 
-    /// Whether there is room for more than a few again.
+    /// Whether there is room for more than a few events.
     pub(super) fn is_half_empty(&self) -> bool {
         self.bytes <= self.mark / 2
     }

@@ -1,18 +1,18 @@
-//! The client without I/O: what to send, what was answered, what is missing, when to come back.
+//! The client without I/O: what to send, what was answered, what is missing, when to reconnect.
 //!
-//! Whoever drives it opens connections, moves messages and waits, as it is told: `handle_*` tells it
-//! what happened and when, `poll_*` asks what to do. Users' wishes come in between. It never
-//! calls anybody; what it has to say to users are [`Signal`]s.
+//! Its driver opens connections, moves messages and waits: `handle_*` reports what happened and
+//! when, `poll_*` says what to do next. Users' requests come in between. The core makes no
+//! callbacks; what users have to be told are [`Signal`]s.
 
 mod connection;
-mod following;
-mod greeting;
-mod hearing;
+mod handshake;
 mod inbox;
+mod incoming;
 mod publishes;
 mod questions;
+mod requests;
+mod subscribing;
 mod subscriptions;
-mod wishes;
 
 #[cfg(test)]
 mod tests;
@@ -29,42 +29,42 @@ use crate::connection_event::ConnectionEvent;
 use crate::error::Error;
 
 use connection::Connection;
-pub(crate) use following::Taken;
 pub(crate) use publishes::Outgoing;
 use publishes::{Hold, Publishes};
 use questions::Questions;
+pub(crate) use subscribing::Taken;
 use subscriptions::{Stage, Subscriptions};
 
-/// Names a subscription, also after another one took its channel.
+/// Identifies a subscription, also after its channel has another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SubscriptionKey(u64);
 
-/// Names something that will be answered. Later ones are greater.
+/// Identifies a request that will be answered. Later ones are greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Ticket(u64);
 
-/// What a client can be told about how to behave.
+/// The settings that the core needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) backoff: Backoff,
     pub(crate) heartbeat: Heartbeat,
-    /// Bytes of publications that are not answered yet.
+    /// The limit for bytes of unanswered publications.
     pub(crate) queue: usize,
-    /// Bytes of events of one subscription that were not taken yet.
+    /// The limit for bytes of queued events of one subscription.
     pub(crate) inbox: usize,
-    /// Whether there is someone to ask for a token.
+    /// Whether there is a source of tokens.
     pub(crate) has_token_source: bool,
 }
 
-/// How a server that does not answer any more is noticed, on top of WebSocket's own pings: those
-/// may be answered by something in between.
+/// How a server that no longer answers is detected. WebSocket's own pings are not enough: a proxy may
+/// answer them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// Ask for a sign of life when nothing was heard for this long. 25 s: below the idle timeouts
-    /// of the usual proxies and NATs, and before the WebSocket's own ping.
+    /// Send a ping when nothing was received for this long. 25 s: below the idle timeouts of common
+    /// proxies and NATs, and before the WebSocket's own ping.
     pub every: Duration,
-    /// Give the connection up when none came for this long; a greeting has to be answered in this time
-    /// as well. 20 s: a phone that changes cells comes back within; a server that hangs does not.
+    /// Give up the connection when nothing came for this long after a ping or after `connect`.
+    /// 20 s: a phone that changes cells is back within it.
     pub within: Duration,
 }
 
@@ -93,83 +93,83 @@ pub(crate) enum Step {
     End,
 }
 
-/// Something for a user.
+/// Something that a user has to be told.
 #[derive(Debug)]
 pub(crate) enum Signal {
-    /// A subscription has something for its reader.
+    /// A subscription has an event for its reader.
     Reader(SubscriptionKey),
-    /// What was wished for came about, or did not.
+    /// A request was answered, or failed.
     Answer {
         ticket: Ticket,
         answer: Result<Answer, Error>,
     },
-    /// Fewer publications wait than did.
+    /// The queue of publications has room again.
     Room,
     /// Something happened to the connection.
     Connection(ConnectionEvent),
 }
 
-/// What was asked on this connection, by the number of the request.
+/// A request on this connection that has no answer yet.
 #[derive(Clone, Debug)]
 enum Asked {
-    Hello,
+    Connect,
     Subscribe(SubscriptionKey),
     Unsubscribe(ChannelName),
-    /// Who is in the channel, for a subscription with presence.
-    Roster(SubscriptionKey),
+    /// The members of a channel, for a subscription with presence.
+    Members(SubscriptionKey),
     Publish(Ticket),
     Question(Ticket),
     Ping,
 }
 
-/// What is to be sent, or looked at, on this connection.
+/// Work to be done on this connection.
 #[derive(Clone, Debug)]
 enum Todo {
     Subscribe(SubscriptionKey),
     Unsubscribe(ChannelName),
-    Roster(SubscriptionKey),
-    /// Should have been restored by now.
+    Members(SubscriptionKey),
+    /// Check whether a subscription was restored in time.
     Missing(SubscriptionKey),
     Question(Ticket),
     Ping,
 }
 
-/// A subscription whose inbox is full, so that the connection is not read.
+/// A subscription whose inbox is full. The connection is not read meanwhile.
 #[derive(Clone, Copy, Debug)]
 struct Blocked {
     key: SubscriptionKey,
-    /// Since when its reader took nothing.
+    /// Since when its reader has taken nothing.
     since: Instant,
 }
 
-/// How long a reader that takes nothing may keep the connection from being read: 1 s, so that one that
-/// is only slow pushes back on the server, and others wait for one that hangs no longer.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// And while answers are waited for, perhaps by that very reader: 20 ms.
-const PATIENCE_WHILE_ASKING: Duration = Duration::from_millis(20);
+/// How long a full inbox may keep the connection from being read. 1 s: a slow reader pushes back on
+/// the server, and one that hangs delays other subscriptions no longer than this.
+const STALL_LIMIT: Duration = Duration::from_secs(1);
+/// The same while requests have no answer. 20 ms: that very reader may be waiting for one.
+const STALL_LIMIT_WITH_REQUESTS: Duration = Duration::from_millis(20);
 
 pub(crate) struct Core {
     settings: Settings,
     now: Instant,
     random: Random,
     connection: Connection,
-    /// The last number given to a request, a ticket or a subscription.
+    /// The number used last, for a request, a ticket or a subscription.
     last: u64,
     asked: HashMap<CommandId, Asked>,
     todo: VecDeque<Todo>,
-    /// What comes up again later, in the order of time.
+    /// Work to be done later, in order of time.
     again: BTreeMap<(Instant, u64), Todo>,
     subscriptions: Subscriptions,
     blocked: Option<Blocked>,
     publishes: Publishes,
     questions: Questions,
     signals: VecDeque<Signal>,
-    /// Publications that came twice.
+    /// Publications that were received again and dropped.
     repeats: u64,
 }
 
 impl Core {
-    /// `seed` is random, and the source of all chance in here.
+    /// `seed` is random and seeds all of the core's random numbers.
     pub(crate) fn new(settings: Settings, seed: u64, now: Instant) -> Self {
         Self {
             now,
@@ -191,7 +191,7 @@ impl Core {
 
     /// The next message to send on the connection.
     pub(crate) fn poll_transmit(&mut self) -> Option<String> {
-        if let Some(greeting) = self.greeting() {
+        if let Some(greeting) = self.connect_message() {
             return Some(greeting);
         }
         if !self.connection.is_online() {
@@ -221,13 +221,13 @@ impl Core {
                 };
                 Some(self.request(Asked::Unsubscribe(channel), command))
             }
-            Todo::Roster(key) => {
+            Todo::Members(key) => {
                 let entry = self.subscriptions.get(key)?;
-                if !matches!(entry.stage, Stage::There) {
+                if !matches!(entry.stage, Stage::Active) {
                     return None;
                 }
                 let channel = entry.channel.clone();
-                Some(self.request(Asked::Roster(key), Command::Presence { channel }))
+                Some(self.request(Asked::Members(key), Command::Presence { channel }))
             }
             Todo::Missing(key) => {
                 let entry = self.subscriptions.get(key)?;
@@ -255,13 +255,13 @@ impl Core {
         id
     }
 
-    /// Each is used once; 2^53 of them take longer than anything.
+    /// A number that was not used before. 2^53 of them last longer than any program.
     fn number(&mut self) -> u64 {
         self.last += 1;
         self.last
     }
 
-    /// Whether the next message may be taken from the connection.
+    /// Whether the next message may be read from the connection.
     pub(crate) fn may_read(&self) -> bool {
         self.blocked.is_none()
     }
@@ -273,17 +273,17 @@ impl Core {
             Hold::Until(at) => Some(at),
             Hold::No | Hold::NextConnection => None,
         };
-        let times = [self.connection_timeout(), again, held, self.patience_ends()];
+        let times = [self.connection_timeout(), again, held, self.stall_ends()];
         times.into_iter().flatten().min()
     }
 
-    fn patience_ends(&self) -> Option<Instant> {
+    fn stall_ends(&self) -> Option<Instant> {
         let blocked = self.blocked?;
         let asking = !self.asked.is_empty();
         let patience = if asking {
-            PATIENCE_WHILE_ASKING
+            STALL_LIMIT_WITH_REQUESTS
         } else {
-            PATIENCE
+            STALL_LIMIT
         };
         Some(blocked.since + patience)
     }
@@ -291,8 +291,8 @@ impl Core {
     /// Time has passed.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
-        if self.patience_ends().is_some_and(|end| now >= end) {
-            self.set_blocked_aside();
+        if self.stall_ends().is_some_and(|end| now >= end) {
+            self.pause_blocked();
         }
         if let Hold::Until(at) = self.publishes.hold
             && now >= at
@@ -314,17 +314,17 @@ impl Core {
         self.again.insert(at, todo);
     }
 
-    /// The next thing that users are to be told.
+    /// The next thing that users have to be told.
     pub(crate) fn poll_signal(&mut self) -> Option<Signal> {
         self.signals.pop_front()
     }
 
-    /// How many publications the server has not answered.
+    /// How many publications have no answer.
     pub(crate) fn unanswered(&self) -> usize {
         self.publishes.len()
     }
 
-    /// How many publications came twice, and were dropped.
+    /// How many publications were received again and dropped.
     pub(crate) fn repeats(&self) -> u64 {
         self.repeats
     }
@@ -338,7 +338,7 @@ fn encode(request: Request) -> String {
     encode_request(&request)
 }
 
-/// Chance for pauses: xorshift64, whose seed is random. Nothing secret comes of it.
+/// Random numbers for pauses: xorshift64 with a random seed. Not for secrets.
 struct Random(u64);
 
 impl Random {

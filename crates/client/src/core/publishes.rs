@@ -1,4 +1,4 @@
-//! Publications that the server has not answered yet.
+//! Publications without an answer.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
@@ -7,19 +7,20 @@ use offhook_dialects::native::client::{ChannelName, Command};
 
 use super::Ticket;
 
-/// How many may be under way at once. 64: a quarter of what a server takes of one connection.
+/// The limit for publications in flight. 64: a quarter of the requests that a server accepts on one
+/// connection.
 const WINDOW: usize = 64;
 
-/// A publication to be made.
+/// A publication to be sent.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) channel: ChannelName,
     /// A `Command::Publish`.
     pub(crate) command: Command,
-    /// What it counts in the queue.
+    /// The bytes that it counts in the queue.
     pub(crate) weight: usize,
-    /// May not overtake those before it in the same channel. Then it waits for their answers: a
-    /// server may refuse any of them for now, and has taken the next one already.
+    /// Whether it must not overtake others in its channel. Then it waits for their answers: a server may
+    /// refuse one of them for now and accept the next one.
     pub(crate) ordered: bool,
 }
 
@@ -29,7 +30,7 @@ struct Entry {
     under_way: bool,
 }
 
-/// When the next may be sent.
+/// When the next publication may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hold {
     No,
@@ -37,20 +38,19 @@ pub(super) enum Hold {
     NextConnection,
 }
 
-/// All of them, each in one of three states: behind another one of its channel, ready to be sent,
-/// or under way.
+/// All publications. Each is behind another one of its channel, ready to be sent, or in flight.
 #[derive(Debug)]
 pub(super) struct Publishes {
     entries: BTreeMap<Ticket, Entry>,
-    /// The ordered ones of a channel; the first is ready or under way.
+    /// The ordered publications of a channel; the first is ready or in flight.
     lanes: HashMap<ChannelName, VecDeque<Ticket>>,
-    /// Those that wait for nothing but their turn.
+    /// Publications that are ready to be sent.
     ready: BTreeSet<Ticket>,
     under_way: usize,
     bytes: usize,
     limit: usize,
     pub(super) hold: Hold,
-    /// In a row, without one that was answered otherwise.
+    /// Refusals for now, since the last other answer.
     pub(super) refusals: u32,
 }
 
@@ -72,7 +72,7 @@ impl Publishes {
         self.entries.len()
     }
 
-    /// Whether it goes in: the first does, whatever its size.
+    /// Whether there is room. The first publication fits, whatever its size.
     pub(super) fn has_room(&self, weight: usize) -> bool {
         self.entries.is_empty() || self.bytes.saturating_add(weight) <= self.limit
     }
@@ -97,7 +97,7 @@ impl Publishes {
         );
     }
 
-    /// The next to be sent now; it is under way then.
+    /// The next publication to send, which is in flight from then on.
     pub(super) fn next(&mut self) -> Option<(Ticket, Command)> {
         if self.hold != Hold::No || self.under_way >= WINDOW {
             return None;
@@ -109,7 +109,7 @@ impl Publishes {
         Some((ticket, entry.outgoing.command.clone()))
     }
 
-    /// It was answered for good: the next of its channel may go.
+    /// It was answered finally, so the next one of its channel is ready.
     pub(super) fn answered(&mut self, ticket: Ticket) {
         let Some(entry) = self.entries.remove(&ticket) else {
             return;
@@ -146,8 +146,8 @@ impl Publishes {
         }
     }
 
-    /// The connection is gone: nobody knows which of those under way arrived. All go again, each with
-    /// its key.
+    /// The connection was lost, and publications in flight may have arrived or not. All are sent again
+    /// with their keys.
     pub(super) fn connection_lost(&mut self) {
         self.hold = Hold::No;
         if self.under_way == 0 {
@@ -161,7 +161,7 @@ impl Publishes {
         }
     }
 
-    /// There will be no connection any more.
+    /// The client has ended.
     pub(super) fn take_all(&mut self) -> Vec<Ticket> {
         let tickets = std::mem::take(&mut self.entries).into_keys().collect();
         *self = Self::new(self.limit);

@@ -1,4 +1,4 @@
-//! Histories and members that were asked for and not answered yet.
+//! Requests for histories, members and the like without an answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,8 +6,7 @@ use offhook_dialects::native::client::Command;
 
 use super::Ticket;
 
-/// How many may be under way at once. 16: answers are long, and publications want to be answered
-/// too.
+/// The limit for requests in flight. 16: answers are long, and publications need answers too.
 const WINDOW: usize = 16;
 
 #[derive(Debug)]
@@ -17,7 +16,7 @@ struct Entry {
     refusals: u32,
 }
 
-/// Reading changes nothing, so what was not answered is just asked again.
+/// Reading changes nothing, so unanswered requests are sent again.
 #[derive(Debug, Default)]
 pub(super) struct Questions {
     entries: BTreeMap<Ticket, Entry>,
@@ -36,7 +35,7 @@ impl Questions {
         self.ready.insert(ticket);
     }
 
-    /// The next to be sent now; it is under way then.
+    /// The next request to send, which is in flight from then on.
     pub(super) fn next(&mut self) -> Option<(Ticket, Command)> {
         if self.under_way >= WINDOW {
             return None;
@@ -48,7 +47,7 @@ impl Questions {
         Some((ticket, entry.command.clone()))
     }
 
-    /// It was answered, or nobody wants to know any more. Whether somebody did.
+    /// It was answered or is not wanted any more. Returns whether it was wanted.
     pub(super) fn remove(&mut self, ticket: Ticket) -> bool {
         self.ready.remove(&ticket);
         let removed = self.entries.remove(&ticket);
@@ -58,7 +57,7 @@ impl Questions {
         removed.is_some()
     }
 
-    /// It was refused for now, so many times; `None` if nobody wants to know any more.
+    /// It was refused for now. Returns how often that happened; `None` if it is not wanted any more.
     pub(super) fn refused(&mut self, ticket: Ticket) -> Option<u32> {
         let entry = self.entries.get_mut(&ticket)?;
         self.under_way -= usize::from(std::mem::take(&mut entry.under_way));
@@ -66,7 +65,7 @@ impl Questions {
         Some(entry.refusals)
     }
 
-    /// Its pause is over.
+    /// The pause before it is sent again is over.
     pub(super) fn again(&mut self, ticket: Ticket) {
         if self.entries.contains_key(&ticket) {
             self.ready.insert(ticket);
@@ -81,7 +80,7 @@ impl Questions {
         }
     }
 
-    /// There will be no connection any more.
+    /// The client has ended.
     pub(super) fn take_all(&mut self) -> Vec<Ticket> {
         std::mem::take(self).entries.into_keys().collect()
     }

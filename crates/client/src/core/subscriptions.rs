@@ -1,4 +1,4 @@
-//! Subscriptions: wanted, asked for, there, set aside, ended.
+//! Subscriptions and their states: wanted, requested, active, set aside, ended.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -24,26 +24,26 @@ pub(super) enum Stage {
     Wanted,
     Asked,
     Restoring,
-    There,
-    /// Unsubscribed on the connection, because nobody took what came.
-    Aside,
-    /// With what the reader is to be told; nothing if it was told, or closed the client itself.
+    Active,
+    /// Unsubscribed on this connection because its reader took nothing.
+    Paused,
+    /// With the error for the reader; `None` once it was returned, or if the user closed the client.
     Ended(Option<Error>),
 }
 
 #[derive(Debug)]
 pub(super) struct Subscription {
     pub(super) channel: ChannelName,
-    /// Where it begins, until there is a position.
+    /// Where it begins while there is no position.
     since: Since,
     pub(super) presence: bool,
-    /// Everything up to here is in the inbox, or was said to be known.
+    /// Everything up to here is in the inbox, or was known when the subscription was made.
     pub(super) position: Option<Position>,
     pub(super) stage: Stage,
     pub(super) live: bool,
-    /// It was there once.
+    /// Whether the server has accepted it at least once.
     pub(super) began: bool,
-    /// The newest sealed session has it: it comes back unasked.
+    /// Whether the newest resume token restores it.
     pub(super) sealed: bool,
     pub(super) refusals: u32,
     pub(super) inbox: Inbox,
@@ -69,30 +69,38 @@ impl Subscription {
         }
     }
 
-    /// Where to go on.
+    /// Where a new request begins.
     pub(super) fn since(&self) -> Since {
         self.position.map_or(self.since, Since::After)
     }
 
-    /// Whether a server that restores it does so from where it should.
+    /// Whether a server that restores it continues from the right position.
     pub(super) fn can_be_restored(&self) -> bool {
         self.sealed || self.position.is_some()
     }
 
-    /// Takes the next position. `Ok(false)` for what came before already.
-    pub(super) fn advance(&mut self, next: Position) -> Result<bool, String> {
+    /// Takes the next publication's position, and that of the one before it where the server named
+    /// it. `Ok(false)` for a publication that has come before.
+    pub(super) fn advance(
+        &mut self,
+        next: Position,
+        previous: Option<Position>,
+    ) -> Result<bool, String> {
         let Some(before) = self.position else {
             self.position = Some(next);
             return Ok(true);
         };
-        if before.epoch == next.epoch {
-            if next.offset <= before.offset {
-                return Ok(false);
-            }
-            if next.offset - before.offset == 1 {
-                self.position = Some(next);
-                return Ok(true);
-            }
+        if before.epoch == next.epoch && next.offset <= before.offset {
+            return Ok(false);
+        }
+        // What the server leaves out: one offset less in the same epoch.
+        let implied = next.offset.checked_sub(1).map(|offset| Position {
+            epoch: next.epoch,
+            offset,
+        });
+        if previous.or(implied) == Some(before) {
+            self.position = Some(next);
+            return Ok(true);
         }
         let channel = &self.channel;
         Err(format!(
@@ -100,7 +108,7 @@ impl Subscription {
         ))
     }
 
-    /// The server says that this is the newest, and nothing is missing before it.
+    /// The server says that this is the newest position and that nothing before it is missing.
     pub(super) fn reach(&mut self, newest: Position) -> Result<(), String> {
         match *self.position.get_or_insert(newest) {
             here if here == newest => Ok(()),
@@ -111,7 +119,7 @@ impl Subscription {
         }
     }
 
-    /// Live, or not any more; the reader is told when that changes.
+    /// Sets whether it is live, and tells the reader when that changes.
     pub(super) fn set_live(&mut self, live: Option<Position>) {
         let was_live = std::mem::replace(&mut self.live, live.is_some());
         match live {
@@ -122,13 +130,12 @@ impl Subscription {
     }
 }
 
-/// All subscriptions. A channel has at most one that has not ended.
+/// All subscriptions. At most one of each channel has not ended.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     entries: BTreeMap<SubscriptionKey, Subscription>,
     names: HashMap<ChannelName, SubscriptionKey>,
-    /// Channels that are to be left, or are being left, on this connection. What comes of them meanwhile
-    /// is nobody's.
+    /// Channels being unsubscribed from on this connection. Messages of theirs are ignored meanwhile.
     leaving: HashMap<ChannelName, Leaving>,
 }
 
@@ -156,11 +163,11 @@ impl Subscriptions {
         self.names.get(channel).copied()
     }
 
-    /// The one of a channel that is there.
-    pub(super) fn there(&mut self, channel: &str) -> Option<(SubscriptionKey, &mut Subscription)> {
+    /// The active subscription of a channel.
+    pub(super) fn active(&mut self, channel: &str) -> Option<(SubscriptionKey, &mut Subscription)> {
         let key = self.named(channel)?;
         let entry = self.entries.get_mut(&key)?;
-        matches!(entry.stage, Stage::There).then_some((key, entry))
+        matches!(entry.stage, Stage::Active).then_some((key, entry))
     }
 
     pub(super) fn is_asked(&self, key: SubscriptionKey) -> bool {
@@ -201,22 +208,22 @@ impl Subscriptions {
         self.keys()
     }
 
-    /// What goes with the sealed session: newer positions than it has.
+    /// Positions that are newer than those in the resume token.
     pub(super) fn positions(&self) -> Vec<(ChannelName, Position)> {
         let open = self.names.values().filter_map(|key| self.entries.get(key));
         let known = open.filter_map(|entry| Some((entry.channel.clone(), entry.position?)));
-        // Those that are left out go on from the sealed position; what comes again is dropped.
+        // The others continue from the position in the token; what comes again is dropped.
         known.take(MAX_POSITIONS).collect()
     }
 
-    /// There is a new sealed session, as of now.
+    /// A new resume token came, which restores the present subscriptions.
     pub(super) fn seal(&mut self) {
         for entry in self.entries.values_mut() {
             entry.sealed = match entry.stage {
-                Stage::There | Stage::Restoring => true,
-                // A server that has begun with it knows the position it was asked with.
+                Stage::Active | Stage::Restoring => true,
+                // A server that is processing the request knows the position in it.
                 Stage::Asked => entry.position.is_some(),
-                Stage::Wanted | Stage::Aside | Stage::Ended(_) => false,
+                Stage::Wanted | Stage::Paused | Stage::Ended(_) => false,
             };
         }
     }
@@ -225,20 +232,20 @@ impl Subscriptions {
         self.leaving.clear();
         for entry in self.entries.values_mut() {
             match entry.stage {
-                Stage::Asked | Stage::Restoring | Stage::There => {
-                    // Whoever has not taken what is here does not get more.
+                Stage::Asked | Stage::Restoring | Stage::Active => {
+                    // A reader whose inbox is full gets nothing more for now.
                     entry.stage = if entry.inbox.is_full() {
-                        Stage::Aside
+                        Stage::Paused
                     } else {
                         Stage::Wanted
                     };
                 }
-                Stage::Wanted | Stage::Aside | Stage::Ended(_) => {}
+                Stage::Wanted | Stage::Paused | Stage::Ended(_) => {}
             }
         }
     }
 
-    /// The channel is to be left. False if it is already.
+    /// Marks a channel for unsubscribing. False if it is marked already.
     pub(super) fn leave(&mut self, channel: ChannelName) -> bool {
         let mut new = false;
         self.leaving.entry(channel).or_insert_with(|| {
@@ -248,7 +255,7 @@ impl Subscriptions {
         new
     }
 
-    /// How many channels are being left.
+    /// How many channels are being unsubscribed from.
     pub(super) fn leaving(&self) -> usize {
         self.leaving.len()
     }
@@ -257,7 +264,7 @@ impl Subscriptions {
         self.leaving.contains_key(channel)
     }
 
-    /// The request to leave goes out. False if it did before.
+    /// The `unsubscribe` is about to be sent. False if it was sent before.
     pub(super) fn ask_to_leave(&mut self, channel: &ChannelName) -> bool {
         let asked = self.leaving.get_mut(channel);
         asked.is_some_and(|state| std::mem::replace(state, Leaving::Asked) == Leaving::Wanted)

@@ -3,12 +3,12 @@
 use offhook_client::{Client, Data, Error, ErrorCode, Event, GapReason, MemoryPositions, Since};
 use serde_json::json;
 
-use crate::hall::{Hall, builder, next, numbers, text, texts, within};
+use crate::test_server::{TestServer, builder, next, numbers, text, texts, within};
 
 #[tokio::test]
 async fn what_one_publishes_the_other_gets() {
-    let hall = Hall::open().await;
-    let (ann, ben) = (hall.client().await, hall.client().await);
+    let server = TestServer::open().await;
+    let (ann, ben) = (server.client().await, server.client().await);
     let mut room = ben.subscribe("room").await.unwrap();
     let published = ann.publish("room", "hello").key("k1").tag("lang", "en");
     let published = published.await.unwrap();
@@ -26,8 +26,8 @@ async fn what_one_publishes_the_other_gets() {
 
 #[tokio::test]
 async fn bytes_and_values_arrive_as_they_are() {
-    let hall = Hall::open().await;
-    let client = hall.client().await;
+    let server = TestServer::open().await;
+    let client = server.client().await;
     let mut room = client.subscribe("room").await.unwrap();
     client.publish("room", vec![0, 159, 255]).await.unwrap();
     client
@@ -54,8 +54,8 @@ async fn bytes_and_values_arrive_as_they_are() {
 
 #[tokio::test]
 async fn the_same_key_again_is_the_same_publication() {
-    let hall = Hall::open().await;
-    let client = hall.client().await;
+    let server = TestServer::open().await;
+    let client = server.client().await;
     let first = client.publish("room", "a").key("k").await.unwrap();
     let again = client.publish("room", "a").key("k").await.unwrap();
     assert_eq!((again.position, again.duplicate), (first.position, true));
@@ -63,8 +63,8 @@ async fn the_same_key_again_is_the_same_publication() {
 
 #[tokio::test]
 async fn a_subscription_begins_where_it_is_told_to() {
-    let hall = Hall::open().await;
-    let client = hall.client().await;
+    let server = TestServer::open().await;
+    let client = server.client().await;
     let mut positions = Vec::new();
     for n in 0..5 {
         positions.push(
@@ -89,8 +89,8 @@ async fn a_subscription_begins_where_it_is_told_to() {
 
 #[tokio::test]
 async fn history_is_read_in_pages_up_to_its_head() {
-    let hall = Hall::open().await;
-    let client = hall.client().await;
+    let server = TestServer::open().await;
+    let client = server.client().await;
     for n in 0..25 {
         client.publish("room", n.to_string()).await.unwrap();
     }
@@ -115,8 +115,8 @@ async fn history_is_read_in_pages_up_to_its_head() {
 
 #[tokio::test]
 async fn a_position_that_is_not_kept_any_more_is_told_as_a_gap() {
-    let hall = Hall::open().await;
-    let client = hall.client().await;
+    let server = TestServer::open().await;
+    let client = server.client().await;
     let first = client.publish("short/a", "0").await.unwrap().position;
     for n in 1..30 {
         client.publish("short/a", n.to_string()).await.unwrap();
@@ -137,8 +137,8 @@ async fn a_position_that_is_not_kept_any_more_is_told_as_a_gap() {
 
 #[tokio::test]
 async fn members_come_and_go() {
-    let hall = Hall::open().await;
-    let (ann, ben) = (hall.client().await, hall.client().await);
+    let server = TestServer::open().await;
+    let (ann, ben) = (server.client().await, server.client().await);
     let mut room = ann.subscribe("room").presence().await.unwrap();
     assert!(matches!(next(&mut room).await, Event::Live { .. }));
     // Ann herself: told, listed, or both.
@@ -166,8 +166,8 @@ async fn members_come_and_go() {
 
 #[tokio::test]
 async fn a_consumer_goes_on_where_it_acknowledged() {
-    let hall = Hall::open().await;
-    let client = hall.client().await;
+    let server = TestServer::open().await;
+    let client = server.client().await;
     assert_eq!(client.acked("room", "billing").await.unwrap(), None);
     let first = client.publish("room", "0").await.unwrap().position;
     let second = client.publish("room", "1").await.unwrap().position;
@@ -184,8 +184,8 @@ async fn a_consumer_goes_on_where_it_acknowledged() {
 
 #[tokio::test]
 async fn receipts_say_who_has_a_publication() {
-    let hall = Hall::open().await;
-    let client = hall.client().await;
+    let server = TestServer::open().await;
+    let client = server.client().await;
     let mut room = client.subscribe("room").await.unwrap();
     let published = client.publish("room", "0").await.unwrap();
     texts(&mut room, 1).await;
@@ -214,8 +214,8 @@ fn refused(error: &Error) -> Option<ErrorCode> {
 
 #[tokio::test]
 async fn refusals_have_their_code_and_the_client_goes_on() {
-    let hall = Hall::open().await;
-    let client = hall.client().await;
+    let server = TestServer::open().await;
+    let client = server.client().await;
     let error = client.subscribe("closed/a").await.unwrap_err();
     assert_eq!(refused(&error), Some(ErrorCode::Forbidden));
     assert!(!error.is_retryable());
@@ -245,8 +245,8 @@ async fn refusals_have_their_code_and_the_client_goes_on() {
 
 #[tokio::test]
 async fn a_refused_subscription_that_was_not_waited_for_says_so_in_its_first_event() {
-    let hall = Hall::open().await;
-    let client = hall.client().await;
+    let server = TestServer::open().await;
+    let client = server.client().await;
     let mut subscription = client.subscribe("closed/a").start().unwrap();
     let error = within(subscription.next()).await.unwrap_err();
     assert_eq!(refused(&error), Some(ErrorCode::Forbidden));
@@ -255,8 +255,8 @@ async fn a_refused_subscription_that_was_not_waited_for_says_so_in_its_first_eve
 
 #[tokio::test]
 async fn a_channel_has_one_subscription_of_a_client_at_a_time() {
-    let hall = Hall::open().await;
-    let client = hall.client().await;
+    let server = TestServer::open().await;
+    let client = server.client().await;
     let room = client.subscribe("room").await.unwrap();
     let second = client.subscribe("room").await;
     assert!(matches!(second, Err(Error::AlreadySubscribed(_))));
@@ -266,8 +266,8 @@ async fn a_channel_has_one_subscription_of_a_client_at_a_time() {
 
 #[tokio::test]
 async fn closing_ends_everything_and_dropping_everything_closes() {
-    let hall = Hall::open().await;
-    let client = hall.client().await;
+    let server = TestServer::open().await;
+    let client = server.client().await;
     let mut events = client.events();
     let mut room = client.subscribe("room").await.unwrap();
     next(&mut room).await;
@@ -280,7 +280,7 @@ async fn closing_ends_everything_and_dropping_everything_closes() {
     assert!(matches!(client.flush().await, Err(Error::Closed)));
     assert!(within(events.next()).await.is_none());
 
-    let client = hall.client().await;
+    let client = server.client().await;
     let mut events = client.events();
     let mut room = client.subscribe("room").await.unwrap();
     drop(client);
@@ -291,8 +291,8 @@ async fn closing_ends_everything_and_dropping_everything_closes() {
 
 #[tokio::test]
 async fn a_server_that_is_none_is_told_at_once_by_connect() {
-    let hall = Hall::open().await;
-    let wrong = format!("ws://{}/nowhere", hall.address());
+    let server = TestServer::open().await;
+    let wrong = format!("ws://{}/nowhere", server.address());
     let error = Client::to(wrong)
         .connection(|connect| connect.no_proxy())
         .connect()
@@ -300,27 +300,27 @@ async fn a_server_that_is_none_is_told_at_once_by_connect() {
         .unwrap_err();
     assert!(matches!(&error, Error::Connection(_)), "{error:?}");
     assert!(!error.is_retryable(), "{error}");
-    let address = hall.address();
-    hall.close().await;
+    let address = server.address();
+    server.close().await;
     let error = builder(address).connect().await.unwrap_err();
     assert!(error.is_retryable(), "{error}");
 }
 
 #[tokio::test]
 async fn a_store_of_positions_lets_another_client_go_on_after_what_was_handled() {
-    let hall = Hall::open().await;
+    let server = TestServer::open().await;
     let positions = MemoryPositions::default();
-    let publisher = hall.client().await;
+    let publisher = server.client().await;
     for n in 0..3 {
         publisher.publish("room", n.to_string()).await.unwrap();
     }
-    let first = builder(hall.address()).positions(positions.clone());
+    let first = builder(server.address()).positions(positions.clone());
     let first = first.connect().await.unwrap();
     let mut room = first.subscribe("room").since(Since::Start).await.unwrap();
     // The second is taken, but nobody says that it was handled.
     assert_eq!(texts(&mut room, 2).await, ["0", "1"]);
     drop((first, room));
-    let second = builder(hall.address()).positions(positions);
+    let second = builder(server.address()).positions(positions);
     let second = second.connect().await.unwrap();
     let mut room = second.subscribe("room").since(Since::Start).await.unwrap();
     assert_eq!(texts(&mut room, 2).await, ["1", "2"]);
@@ -328,8 +328,8 @@ async fn a_store_of_positions_lets_another_client_go_on_after_what_was_handled()
 
 #[tokio::test]
 async fn dropped_futures_leave_nothing_behind() {
-    let hall = Hall::open().await;
-    let client = hall.client().await;
+    let server = TestServer::open().await;
+    let client = server.client().await;
     for _ in 0..20 {
         // Polled once, then dropped.
         tokio::select! {
@@ -355,17 +355,26 @@ async fn dropped_futures_leave_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_stream_is_what_a_subscription_is_too() {
+async fn a_subscription_is_a_stream_of_the_same_events_and_ends_with_the_client() {
     use std::pin::pin;
-    let hall = Hall::open().await;
-    let client = hall.client().await;
-    let room = client.subscribe("room").await.unwrap();
-    client.publish("room", "hello").await.unwrap();
-    let mut room = pin!(room);
-    let mut found = 0;
-    while found < 2 {
+    let server = TestServer::open().await;
+    let client = server.client().await;
+    let mut room = pin!(client.subscribe("room").await.unwrap());
+    let published = client.publish("room", "hello").await.unwrap();
+    let mut seen = Vec::new();
+    for _ in 0..2 {
         let event = std::future::poll_fn(|cx| futures_core::Stream::poll_next(room.as_mut(), cx));
-        within(event).await.unwrap().unwrap();
-        found += 1;
+        seen.push(within(event).await.unwrap().unwrap());
     }
+    assert!(matches!(seen[0], Event::Live { .. }), "{seen:?}");
+    let Event::Publication(publication) = &seen[1] else {
+        panic!("{seen:?}")
+    };
+    assert_eq!(
+        (text(publication).as_str(), publication.position),
+        ("hello", published.position)
+    );
+    within(client.close()).await;
+    let event = std::future::poll_fn(|cx| futures_core::Stream::poll_next(room.as_mut(), cx));
+    assert!(within(event).await.is_none());
 }

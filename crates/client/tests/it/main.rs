@@ -6,9 +6,9 @@
 )]
 
 mod conversation;
-mod hall;
 mod pairs;
 mod proxy;
 mod recovery;
 mod scripted;
 mod slow_reader;
+mod test_server;

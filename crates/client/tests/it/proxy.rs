@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Weather {
+struct Faults {
     /// Connections of an earlier number are cut.
     cuts: u32,
     frozen: bool,
@@ -20,22 +20,22 @@ struct Weather {
 /// Connections to its address go on to its target.
 pub(crate) struct Proxy {
     address: SocketAddr,
-    weather: Arc<watch::Sender<Weather>>,
+    faults: Arc<watch::Sender<Faults>>,
 }
 
 impl Proxy {
     pub(crate) async fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let weather = Weather {
+        let faults = Faults {
             cuts: 0,
             frozen: false,
             away: false,
             target,
         };
-        let weather = Arc::new(watch::Sender::new(weather));
-        tokio::spawn(accept(listener, Arc::clone(&weather)));
-        Self { address, weather }
+        let faults = Arc::new(watch::Sender::new(faults));
+        tokio::spawn(accept(listener, Arc::clone(&faults)));
+        Self { address, faults }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -44,72 +44,72 @@ impl Proxy {
 
     /// Ends all connections there are, with whatever is on its way.
     pub(crate) fn cut(&self) {
-        self.weather.send_modify(|weather| weather.cuts += 1);
+        self.faults.send_modify(|faults| faults.cuts += 1);
     }
 
     /// Ends all connections, and every one that comes, until [`come_back`](Self::come_back).
     pub(crate) fn go_away(&self) {
-        self.weather.send_modify(|weather| {
-            weather.cuts += 1;
-            weather.away = true;
+        self.faults.send_modify(|faults| {
+            faults.cuts += 1;
+            faults.away = true;
         });
     }
 
     pub(crate) fn come_back(&self) {
-        self.weather.send_modify(|weather| weather.away = false);
+        self.faults.send_modify(|faults| faults.away = false);
     }
 
     /// Nothing gets through any more, and nobody is told.
     pub(crate) fn freeze(&self) {
-        self.weather.send_modify(|weather| weather.frozen = true);
+        self.faults.send_modify(|faults| faults.frozen = true);
     }
 
     pub(crate) fn thaw(&self) {
-        self.weather.send_modify(|weather| weather.frozen = false);
+        self.faults.send_modify(|faults| faults.frozen = false);
     }
 
     /// Connections that come from now on go there.
     pub(crate) fn lead_to(&self, target: SocketAddr) {
-        self.weather.send_modify(|weather| weather.target = target);
+        self.faults.send_modify(|faults| faults.target = target);
     }
 }
 
-async fn accept(listener: TcpListener, weather: Arc<watch::Sender<Weather>>) {
+async fn accept(listener: TcpListener, faults: Arc<watch::Sender<Faults>>) {
     while let Ok((near, _)) = listener.accept().await {
-        let now = *weather.borrow();
+        let now = *faults.borrow();
         if now.away {
             continue;
         }
-        let weather = weather.subscribe();
+        let faults = faults.subscribe();
         tokio::spawn(async move {
             if let Ok(far) = TcpStream::connect(now.target).await {
-                carry(near, far, weather, now.cuts).await;
+                carry(near, far, faults, now.cuts).await;
             }
         });
     }
 }
 
 /// Carries both ways until one end is done, or the connection is cut.
-async fn carry(near: TcpStream, far: TcpStream, mut weather: watch::Receiver<Weather>, cuts: u32) {
+async fn carry(near: TcpStream, far: TcpStream, mut faults: watch::Receiver<Faults>, cuts: u32) {
     let (near_in, near_out) = near.into_split();
     let (far_in, far_out) = far.into_split();
-    let up = pump(near_in, far_out, weather.clone());
-    let down = pump(far_in, near_out, weather.clone());
+    let up = pump(near_in, far_out, faults.clone());
+    let down = pump(far_in, near_out, faults.clone());
     tokio::select! {
         () = up => {}
         () = down => {}
-        _cut_or_over = weather.wait_for(|weather| weather.cuts != cuts) => {}
+        _cut_or_over = faults.wait_for(|faults| faults.cuts != cuts) => {}
     }
 }
 
 async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    mut weather: watch::Receiver<Weather>,
+    mut faults: watch::Receiver<Faults>,
 ) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(len @ 1..) = from.read(&mut buffer).await {
-        let passed = weather.wait_for(|weather| !weather.frozen).await.is_ok();
+        let passed = faults.wait_for(|faults| !faults.frozen).await.is_ok();
         if !passed || to.write_all(&buffer[..len]).await.is_err() {
             return;
         }

@@ -5,14 +5,14 @@ use std::time::Duration;
 use offhook_client::{ConnectionEvent, Event, GapReason, Heartbeat, Recovery, Since};
 use tempfile::TempDir;
 
-use crate::hall::{Hall, builder, lost, next, numbers, opened, texts, within};
 use crate::proxy::Proxy;
+use crate::test_server::{TestServer, builder, lost, next, numbers, opened, texts, within};
 
 #[tokio::test]
 async fn a_cut_connection_is_resumed_and_nothing_is_missed() {
-    let hall = Hall::open().await;
-    let proxy = Proxy::to(hall.address()).await;
-    let publisher = hall.client().await;
+    let server = TestServer::open().await;
+    let proxy = Proxy::to(server.address()).await;
+    let publisher = server.client().await;
     let client = builder(proxy.address()).connect().await.unwrap();
     let mut events = client.events();
     let mut room = client.subscribe("room").since(Since::Start).await.unwrap();
@@ -34,9 +34,9 @@ async fn a_cut_connection_is_resumed_and_nothing_is_missed() {
 
 #[tokio::test]
 async fn a_frozen_connection_is_noticed_and_what_was_held_back_comes_once() {
-    let hall = Hall::open().await;
-    let proxy = Proxy::to(hall.address()).await;
-    let publisher = hall.client().await;
+    let server = TestServer::open().await;
+    let proxy = Proxy::to(server.address()).await;
+    let publisher = server.client().await;
     let mut heartbeat = Heartbeat::default();
     (heartbeat.every, heartbeat.within) = (Duration::from_millis(100), Duration::from_millis(100));
     let client = builder(proxy.address())
@@ -59,8 +59,8 @@ async fn a_frozen_connection_is_noticed_and_what_was_held_back_comes_once() {
 
 #[tokio::test]
 async fn what_is_published_while_away_goes_out_once_and_in_order_later() {
-    let hall = Hall::open().await;
-    let proxy = Proxy::to(hall.address()).await;
+    let server = TestServer::open().await;
+    let proxy = Proxy::to(server.address()).await;
     let client = builder(proxy.address()).connect().await.unwrap();
     let mut events = client.events();
     proxy.go_away();
@@ -80,8 +80,8 @@ async fn what_is_published_while_away_goes_out_once_and_in_order_later() {
 
 #[tokio::test]
 async fn what_was_published_as_the_connection_broke_is_not_published_twice() {
-    let hall = Hall::open().await;
-    let proxy = Proxy::to(hall.address()).await;
+    let server = TestServer::open().await;
+    let proxy = Proxy::to(server.address()).await;
     let client = builder(proxy.address()).connect().await.unwrap();
     for n in 0..100 {
         let publishing = client.publish("room", n.to_string()).queue().unwrap();
@@ -94,7 +94,7 @@ async fn what_was_published_as_the_connection_broke_is_not_published_twice() {
         }
         within(publishing).await.unwrap();
     }
-    let witness = hall.client().await;
+    let witness = server.client().await;
     let mut room = witness.subscribe("room").since(Since::Start).await.unwrap();
     assert_eq!(texts(&mut room, 100).await, numbers(0..100));
     assert!(matches!(next(&mut room).await, Event::Live { .. }));
@@ -103,8 +103,8 @@ async fn what_was_published_as_the_connection_broke_is_not_published_twice() {
 #[tokio::test]
 async fn a_server_that_restarts_on_its_log_loses_nothing_and_repeats_nothing() {
     let directory = TempDir::new().unwrap();
-    let mut hall = Hall::on_disk(directory.path()).await;
-    let proxy = Proxy::to(hall.address()).await;
+    let mut server = TestServer::on_disk(directory.path()).await;
+    let proxy = Proxy::to(server.address()).await;
     let client = builder(proxy.address()).connect().await.unwrap();
     let mut events = client.events();
     let mut room = client.subscribe("room").since(Since::Start).await.unwrap();
@@ -113,14 +113,14 @@ async fn a_server_that_restarts_on_its_log_loses_nothing_and_repeats_nothing() {
             .publish("room", (2 * round).to_string())
             .await
             .unwrap();
-        hall.collapse();
+        server.collapse();
         lost(&mut events).await;
         let publishing = client
             .publish("room", (2 * round + 1).to_string())
             .queue()
             .unwrap();
-        hall = Hall::on_disk(directory.path()).await;
-        proxy.lead_to(hall.address());
+        server = TestServer::on_disk(directory.path()).await;
+        proxy.lead_to(server.address());
         within(publishing).await.unwrap();
         assert_eq!(opened(&mut events).await, Recovery::Resumed);
         assert_eq!(texts(&mut room, 2).await, numbers(2 * round..2 * round + 2));
@@ -131,14 +131,14 @@ async fn a_server_that_restarts_on_its_log_loses_nothing_and_repeats_nothing() {
 #[tokio::test]
 async fn a_sealed_session_that_a_server_can_not_open_leads_to_positions() {
     let directory = TempDir::new().unwrap();
-    let hall = Hall::on_disk(directory.path()).await;
-    let proxy = Proxy::to(hall.address()).await;
+    let server = TestServer::on_disk(directory.path()).await;
+    let proxy = Proxy::to(server.address()).await;
     let client = builder(proxy.address()).connect().await.unwrap();
     let mut events = client.events();
     let mut room = client.subscribe("room").since(Since::Start).await.unwrap();
     client.publish("room", "0").await.unwrap();
     assert_eq!(texts(&mut room, 1).await, ["0"]);
-    hall.collapse();
+    server.collapse();
     lost(&mut events).await;
     // Another server, that is, with the same log.
     for entry in std::fs::read_dir(directory.path()).unwrap() {
@@ -147,8 +147,8 @@ async fn a_sealed_session_that_a_server_can_not_open_leads_to_positions() {
             std::fs::remove_file(entry.path()).unwrap();
         }
     }
-    let hall = Hall::on_disk(directory.path()).await;
-    proxy.lead_to(hall.address());
+    let server = TestServer::on_disk(directory.path()).await;
+    proxy.lead_to(server.address());
     assert_eq!(opened(&mut events).await, Recovery::Positions);
     client.publish("room", "1").await.unwrap();
     assert_eq!(texts(&mut room, 1).await, ["1"]);
@@ -156,9 +156,9 @@ async fn a_sealed_session_that_a_server_can_not_open_leads_to_positions() {
 
 #[tokio::test]
 async fn what_is_not_kept_while_away_is_told_as_a_gap_and_the_rest_follows() {
-    let hall = Hall::open().await;
-    let proxy = Proxy::to(hall.address()).await;
-    let publisher = hall.client().await;
+    let server = TestServer::open().await;
+    let proxy = Proxy::to(server.address()).await;
+    let publisher = server.client().await;
     let client = builder(proxy.address()).connect().await.unwrap();
     let mut events = client.events();
     let mut room = client.subscribe("short/a").await.unwrap();
@@ -183,16 +183,16 @@ async fn what_is_not_kept_while_away_is_told_as_a_gap_and_the_rest_follows() {
 
 #[tokio::test]
 async fn a_new_life_of_the_stream_is_told() {
-    let hall = Hall::open().await;
-    let proxy = Proxy::to(hall.address()).await;
+    let server = TestServer::open().await;
+    let proxy = Proxy::to(server.address()).await;
     let client = builder(proxy.address()).connect().await.unwrap();
     let mut room = client.subscribe("room").since(Since::Start).await.unwrap();
     client.publish("room", "0").await.unwrap();
     assert_eq!(texts(&mut room, 1).await, ["0"]);
-    hall.collapse();
+    server.collapse();
     // In memory: everything is gone with it.
-    let hall = Hall::open().await;
-    proxy.lead_to(hall.address());
+    let server = TestServer::open().await;
+    proxy.lead_to(server.address());
     client.publish("room", "1").await.unwrap();
     loop {
         match next(&mut room).await {
@@ -210,11 +210,11 @@ async fn a_new_life_of_the_stream_is_told() {
 #[tokio::test]
 async fn a_server_that_stops_says_when_to_come_back_and_that_is_obeyed() {
     let directory = TempDir::new().unwrap();
-    let hall = Hall::on_disk(directory.path()).await;
-    let proxy = Proxy::to(hall.address()).await;
+    let server = TestServer::on_disk(directory.path()).await;
+    let proxy = Proxy::to(server.address()).await;
     let client = builder(proxy.address()).connect().await.unwrap();
     let mut events = client.events();
-    hall.close().await;
+    server.close().await;
     let advised = loop {
         match within(events.next()).await.unwrap() {
             ConnectionEvent::Moving { after } => break after,
@@ -229,16 +229,16 @@ async fn a_server_that_stops_says_when_to_come_back_and_that_is_obeyed() {
         ConnectionEvent::Connecting { .. } => {}
         other => panic!("{other:?}"),
     }
-    let hall = Hall::on_disk(directory.path()).await;
-    proxy.lead_to(hall.address());
+    let server = TestServer::on_disk(directory.path()).await;
+    proxy.lead_to(server.address());
     assert_eq!(opened(&mut events).await, Recovery::Resumed);
 }
 
 #[tokio::test]
 async fn members_do_not_flap_when_a_connection_is_cut_and_resumed() {
-    let hall = Hall::open().await;
-    let proxy = Proxy::to(hall.address()).await;
-    let watcher = hall.client().await;
+    let server = TestServer::open().await;
+    let proxy = Proxy::to(server.address()).await;
+    let watcher = server.client().await;
     let client = builder(proxy.address()).connect().await.unwrap();
     let mut events = client.events();
     let _room = client.subscribe("room").await.unwrap();

@@ -10,8 +10,8 @@ use offhook_client::{ConnectionEvent, Error, Event};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
-use crate::hall::{lost, opened};
 use crate::pairs;
+use crate::test_server::{lost, opened};
 
 #[tokio::test(start_paused = true)]
 async fn a_token_is_fetched_for_a_connection_without_sealed_session_and_only_for_that() {

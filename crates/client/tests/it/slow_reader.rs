@@ -2,16 +2,16 @@
 
 use offhook_client::{Event, Since};
 
-use crate::hall::{Hall, builder, next, numbers, text, texts, within};
+use crate::test_server::{TestServer, builder, next, numbers, text, texts, within};
 
 /// Small enough to be full at once, large enough for a few.
 const INBOX: usize = 4 * 1024;
 
 #[tokio::test]
 async fn a_reader_that_hangs_holds_nobody_up_and_gets_everything_later() {
-    let hall = Hall::open().await;
-    let publisher = hall.client().await;
-    let client = builder(hall.address())
+    let server = TestServer::open().await;
+    let publisher = server.client().await;
+    let client = builder(server.address())
         .inbox(INBOX)
         .connect()
         .await
@@ -38,12 +38,12 @@ async fn a_reader_that_hangs_holds_nobody_up_and_gets_everything_later() {
 
 #[tokio::test]
 async fn a_reader_that_publishes_and_asks_in_its_own_loop_is_never_stuck() {
-    let hall = Hall::open().await;
-    let publisher = hall.client().await;
+    let server = TestServer::open().await;
+    let publisher = server.client().await;
     for n in 0..300 {
         publisher.publish("questions", n.to_string()).await.unwrap();
     }
-    let client = builder(hall.address())
+    let client = builder(server.address())
         .inbox(INBOX)
         .connect()
         .await
@@ -67,8 +67,8 @@ async fn a_reader_that_publishes_and_asks_in_its_own_loop_is_never_stuck() {
 
 #[tokio::test]
 async fn a_long_history_is_read_at_the_readers_pace() {
-    let hall = Hall::open().await;
-    let publisher = hall.client().await;
+    let server = TestServer::open().await;
+    let publisher = server.client().await;
     let filler = "x".repeat(1_000);
     for n in 0..2_000 {
         let data = format!("{n} {filler}");
@@ -88,7 +88,7 @@ async fn a_long_history_is_read_at_the_readers_pace() {
         .unwrap()
         .head
         .offset;
-    let client = builder(hall.address())
+    let client = builder(server.address())
         .inbox(INBOX)
         .connect()
         .await

@@ -16,6 +16,9 @@ fn who_is_writing_is_not_kept_what_was_said_is() {
     assert!(!typing.history.is_kept() && !typing.presence);
     let room = rules(&book, "talk:lobby").expect("a channel");
     assert!(room.history.is_kept() && room.presence);
+    let ticker = rules(&book, "examples-live:ticker").expect("a channel");
+    assert!(!ticker.history.is_kept() && ticker.presence);
+    assert_eq!(ticker.slow, SlowPolicy::LatestByKey);
 }
 
 #[test]

@@ -117,7 +117,9 @@ fn every_limit_of_the_engine_is_a_setting_but_for_two_that_follow_from_others() 
     }
     let rules = format!("{:#?}", ChannelRules::default());
     let example = example();
-    for name in names(&rules).into_iter().filter(|name| name != "history") {
+    // A history is a table of its own, and nobody outside can be asked yet.
+    let own = |name: &String| !matches!(&**name, "history" | "ask");
+    for name in names(&rules).into_iter().filter(own) {
         assert!(example.contains(&format!("#{name} = ")), "{name}");
     }
 }

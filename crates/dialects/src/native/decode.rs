@@ -18,7 +18,7 @@ use crate::dialect::Connect;
 pub const MAX_POSITIONS: usize = 1024;
 /// Channels that one `subscribe` may name: as many as commands may come at once.
 pub const MAX_CHANNELS: usize = 256;
-/// Messages that a subscription may have unacknowledged.
+/// Messages that a subscription may have unacknowledged; a server's own limit may be lower.
 pub const MAX_WINDOW: u16 = 10_000;
 /// Bytes of a method's name.
 pub const MAX_METHOD: usize = 200;

@@ -164,6 +164,18 @@ pub fn encode_notice(notice: &Notice) -> String {
             .position("position", *position)
             .position("previous", *previous)
             .end(),
+        Notice::State {
+            subscription,
+            values,
+            position,
+        } => {
+            let values = values.iter().map(|p| fields(Object::part(), p).end());
+            let object = named(Object::new("state"), subscription).list("values", values);
+            match position {
+                Some(position) => object.position("position", *position).end(),
+                None => object.end(),
+            }
+        }
         Notice::Restored => Object::new("restored").end(),
         Notice::Told { data, format } => content(Object::new("told"), data, *format).end(),
         Notice::CatchingUp {
@@ -252,6 +264,18 @@ fn encode_reply(id: Option<CommandId>, reply: &Reply) -> String {
                 None => object.end(),
             }
         }
+        Reply::State {
+            channel,
+            position,
+            values,
+        } => numbered("state", id)
+            .text("channel", channel.as_str())
+            .list(
+                "values",
+                values.iter().map(|p| fields(Object::part(), p).end()),
+            )
+            .position("position", *position)
+            .end(),
         Reply::Members {
             channel,
             subscription,

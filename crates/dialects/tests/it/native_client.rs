@@ -352,6 +352,7 @@ fn a_history_brings_its_messages_and_why_older_ones_are_missing() {
     });
     let message = Message {
         position: at(8),
+        previous: None,
         payload: Payload::Json("[1]"),
         user: None,
         session: None,

@@ -1,6 +1,6 @@
 //! Commands: within limits, allowed, and on their way.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -10,32 +10,21 @@ use crate::{
     channel_name::ChannelName,
     command::{Command, CommandId, Now, Since},
     delivery::{CloseReason, ConnectionId, Reply},
-    error::{ErrorCode, Refusal, Retry},
+    error::{ErrorCode, Refusal},
     position::Position,
-    publication::{Draft, Format, Key, Publisher, Tags},
+    publication::{Format, Key},
     rules::{Access, ChannelRules},
     session::Identity,
+    subscription::Target,
 };
 
 use super::{
     Engine,
     asks::too_many_questions,
+    publishing::Given,
     state::{Asked, Asker, Pending},
     subscriptions::Wished,
 };
-
-/// How long publishes of a connection wait for one before them, which was refused for its speed, to come
-/// again. 5 s and the pause that it was told: a client that has not sent it by then has given it up.
-const COMES_AGAIN_WITHIN: Duration = Duration::from_secs(5);
-
-/// A publish as a client gave it.
-pub(super) struct Given {
-    channel: ChannelName,
-    data: Bytes,
-    format: Format,
-    tags: Tags,
-    key: Option<Key>,
-}
 
 impl Engine {
     /// Takes a command from a connection. Every command gets exactly one reply, unless the connection goes
@@ -152,6 +141,10 @@ impl Engine {
                 self.may_read(connection, &channel)?;
                 self.history(asker, channel, since, limit)
             }
+            Command::State { channel } => {
+                self.may_read(connection, &channel)?;
+                self.ask_state(asker, channel)
+            }
             Command::Presence { channel } => {
                 self.may_read(connection, &channel)?;
                 self.presence(asker, channel)
@@ -238,6 +231,10 @@ impl Engine {
                 may_read(self, &channel)?;
                 self.history(asker, channel, since, limit)
             }
+            Command::State { channel } => {
+                may_read(self, &channel)?;
+                self.ask_state(asker, channel)
+            }
             Command::Presence { channel } => {
                 may_read(self, &channel)?;
                 self.presence(asker, channel)
@@ -301,126 +298,6 @@ impl Engine {
         Err(Refusal::new(ErrorCode::RateLimited, detail).after(pause))
     }
 
-    /// Refuses a publish that would overtake one in its channel that was refused for now.
-    fn in_order(
-        &mut self,
-        connection: ConnectionId,
-        channel: &ChannelName,
-        key: Option<&Key>,
-    ) -> Result<(), Refusal> {
-        let now = self.now;
-        let extra = self
-            .connections
-            .get_mut(connection.into())
-            .and_then(|c| c.extra.as_mut());
-        if extra.is_none_or(|extra| extra.ordered.is_next(channel, key, now)) {
-            return Ok(());
-        }
-        let detail = "an earlier publication in this channel was refused for now; send that first";
-        Err(Refusal::new(ErrorCode::RateLimited, detail))
-    }
-
-    /// Remembers which publish has to come again before others of its channel may.
-    fn keep_order(
-        &mut self,
-        connection: ConnectionId,
-        channel: &ChannelName,
-        key: Option<&Key>,
-        done: &Result<(), Refusal>,
-    ) {
-        let until = self.now + COMES_AGAIN_WITHIN;
-        let Some(c) = self.connections.get_mut(connection.into()) else {
-            return;
-        };
-        match done {
-            Err(refusal) if refusal.code.retry() == Retry::Later => {
-                // Without a key nobody could tell that it comes again.
-                let Some(key) = key.filter(|_| !c.closing) else {
-                    return;
-                };
-                let until = until + refusal.retry_after.unwrap_or_default();
-                c.extra().ordered.refused(channel, key, until);
-            }
-            Ok(()) | Err(_) => {
-                if let Some(extra) = &mut c.extra {
-                    extra.ordered.taken(channel, key);
-                    c.settle();
-                }
-            }
-        }
-    }
-
-    fn publish(
-        &mut self,
-        connection: ConnectionId,
-        command: CommandId,
-        given: Given,
-    ) -> Result<(), Refusal> {
-        let c = self.connections.get(connection.into()).ok_or_else(gone)?;
-        let identity = &c.identity;
-        let rules = self.rules_of(&given.channel)?;
-        let asked = (rules.publish == Access::Asked).then_some(rules.ask);
-        let channel = &given.channel;
-        if asked.is_none() && !identity.may(rules.publish, &identity.may_publish, channel) {
-            return Err(forbidden("publish to", &channel.clone().into(), identity));
-        }
-        let publisher = Publisher {
-            session: c.session,
-            user: Arc::clone(&identity.user),
-        };
-        let waits = c
-            .extra
-            .as_ref()
-            .is_some_and(|extra| extra.ordered.is_waiting(channel));
-        if asked.is_some() && self.asks.len() >= self.limits.requests {
-            return Err(too_many_questions());
-        }
-        let draft = self.draft(given, Some(publisher))?;
-        let asker = Asker::Connection(connection, command);
-        self.in_flight(asker)?;
-        if asked.is_some() || waits {
-            self.publish_later(connection, command, draft, asked);
-        } else {
-            self.send_publish(asker, draft);
-        }
-        Ok(())
-    }
-
-    fn draft(&self, given: Given, publisher: Option<Publisher>) -> Result<Draft, Refusal> {
-        let Given {
-            channel,
-            data,
-            format,
-            tags,
-            key,
-        } = given;
-        self.within_size(&data)?;
-        Ok(Draft {
-            channel,
-            data,
-            format,
-            tags,
-            publisher,
-            key,
-            time_ms: self.now_unix_ms,
-        })
-    }
-
-    fn within_size(&self, data: &Bytes) -> Result<(), Refusal> {
-        let (len, limit) = (data.len(), self.limits.data_bytes);
-        if len <= limit {
-            return Ok(());
-        }
-        let detail = format!("data is {len} bytes; the limit is {limit}");
-        Err(Refusal::new(ErrorCode::TooLarge, detail))
-    }
-
-    pub(super) fn send_publish(&mut self, asker: Asker, draft: Draft) {
-        let id = self.request(Pending::Publish { asker });
-        self.broker_requests
-            .push_back(BrokerRequest::Publish { id, draft });
-    }
-
     /// Whether a session may read a channel, which is asked for more than subscribing.
     pub(super) fn may_read(
         &self,
@@ -465,13 +342,17 @@ impl Engine {
             let detail = format!("channel {channel} keeps no history");
             return Err(Refusal::new(ErrorCode::NoHistory, detail));
         }
-        self.in_flight(asker)?;
         let from = match since {
+            Since::State => {
+                let detail = "history is no state; ask for the state, or subscribe since it";
+                return Err(Refusal::new(ErrorCode::BadRequest, detail));
+            }
             Since::Now => ReadFrom::Last(0),
             Since::Start => ReadFrom::Start,
             Since::Last(count) => ReadFrom::Last(count.min(limit).into()),
             Since::Position(position) => ReadFrom::After(position),
         };
+        self.in_flight(asker)?;
         let limit = ReadLimit {
             count: limit.min(self.limits.page_count),
             bytes: self.limits.page_bytes,
@@ -581,7 +462,7 @@ impl Engine {
     }
 
     /// Counts a request to the broker against its connection and the worker.
-    fn in_flight(&mut self, asker: Asker) -> Result<(), Refusal> {
+    pub(super) fn in_flight(&mut self, asker: Asker) -> Result<(), Refusal> {
         let busy = |detail| Err(Refusal::new(ErrorCode::Busy, detail));
         if self.requests.len() >= self.limits.requests {
             return busy("the server has too many requests under way; try again with the same key");
@@ -605,19 +486,11 @@ pub(super) fn gone() -> Refusal {
     Refusal::new(ErrorCode::BadRequest, "the connection is gone")
 }
 
-pub(super) fn forbidden(what: &str, target: &crate::Target, identity: &Identity) -> Refusal {
-    struct Who<'a>(&'a str);
-    impl fmt::Display for Who<'_> {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            match self.0 {
-                "" => f.write_str("a client without a user name"),
-                user => write!(f, "user {user}"),
-            }
-        }
-    }
-    let who = Who(&identity.user);
-    Refusal::new(
-        ErrorCode::Forbidden,
-        format!("{who} may not {what} {target}"),
-    )
+pub(super) fn forbidden(what: &str, target: &Target, identity: &Identity) -> Refusal {
+    let who = match &*identity.user {
+        "" => "a client without a user name".to_owned(),
+        user => format!("user {user}"),
+    };
+    let detail = format!("{who} may not {what} {target}");
+    Refusal::new(ErrorCode::Forbidden, detail)
 }

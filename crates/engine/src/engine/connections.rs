@@ -22,7 +22,7 @@ use crate::{
 
 use super::{
     Connection, Engine, Item,
-    state::{Behind, Extra, Pending, State, Subscriptions, Waits, durable::Durable},
+    state::{Behind, Extra, Pending, State, Subscriptions, Waits, Why, durable::Durable},
     subscriptions::Wished,
 };
 
@@ -280,11 +280,13 @@ impl Engine {
         let s = self.subscriptions.get(slot)?;
         let (position, mut unacknowledged) = match &s.state {
             State::Live { .. } => (self.handed_out(slot)?, None),
+            // A state that has not come yet is asked for again by the client.
+            State::Behind(behind) if matches!(behind.why, Why::ReadsState { .. }) => return None,
             // A gap that was not announced yet is announced later.
             State::Behind(behind) => (behind.gap.map_or(behind.cursor, |gap| gap.from), None),
             State::Opening(opening) => match opening.since {
                 Since::Position(position) => (position, opening.earlier.clone()),
-                Since::Now | Since::Start | Since::Last(_) => return None,
+                Since::Now | Since::Start | Since::State | Since::Last(_) => return None,
             },
         };
         let (mut low, mut flow) = (position, Flow::Pushed);

@@ -274,14 +274,8 @@ impl Engine {
         f.lagged = false;
         if let Some(catching_up) = &mut f.catching_up {
             catching_up.recent.clear();
-            for slot in &catching_up.ahead {
-                // What they wait for may never come here.
-                let s = self.subscriptions.get_mut(*slot);
-                if let Some(behind) = s.and_then(Subscription::behind) {
-                    behind.doubt();
-                }
-            }
         }
+        f.jumps = f.jumps.wrapping_add(1);
         for audience in f.live.take() {
             for place in audience.places() {
                 let Some((slot, _)) = self.subscriptions.at(*place) else {
@@ -350,15 +344,17 @@ impl Engine {
     }
 
     /// From live or opening to behind.
-    pub(super) fn fall_behind(&mut self, slot: Slot, behind: Behind) {
+    pub(super) fn fall_behind(&mut self, slot: Slot, mut behind: Behind) {
         let Some(s) = self.subscriptions.get_mut(slot) else {
             return;
         };
-        debug_assert!(!matches!(s.state, State::Behind(_)), "it is behind already");
-        s.state = State::Behind(Box::new(behind));
+        let was_behind = matches!(s.state, State::Behind(_));
+        debug_assert!(!was_behind, "it is behind already");
         if let Some(f) = self.feeds.get_mut(s.feed) {
             f.behind += 1;
+            behind.jumps = f.jumps;
         }
+        s.state = State::Behind(Box::new(behind));
     }
 
     /// Lets a subscription that is behind look whether it has a step to go.

@@ -2,15 +2,20 @@
 
 mod asks;
 mod catch_up;
+mod channel_state;
 mod commands;
 mod connections;
 mod fan_out;
+mod following;
 mod presence;
+mod publishing;
+mod reading;
 mod receipts;
 mod recent;
 mod replies;
 mod requests;
 mod server_side;
+
 mod state;
 mod subscriptions;
 
@@ -285,6 +290,7 @@ impl Engine {
                 Again::Read { subscription } => self.read_is_free(subscription),
                 Again::Follow { feed } => self.follow_again(feed),
                 Again::Members { subscription } => self.tell_members(subscription),
+                Again::State { subscription } => self.ask_state_of(subscription),
             }
         }
         while let Some((id, pending)) = self.requests.overdue(self.now) {
@@ -318,6 +324,9 @@ impl Engine {
                 publications,
             } => {
                 self.history_read(id, stream, start, publications);
+            }
+            BrokerEvent::State { id, stream, values } => {
+                self.state_read(id, stream.head, values);
             }
             BrokerEvent::Members { id, members, total } => self.members_read(id, members, total),
             BrokerEvent::Acked { id, position } => self.acked(id, position),

@@ -149,6 +149,7 @@ impl Engine {
         match *pending {
             Pending::Publish { asker }
             | Pending::History { asker, .. }
+            | Pending::State { asker, .. }
             | Pending::Members { asker, .. }
             | Pending::Ack { asker, .. }
             | Pending::Receipts { asker, .. } => {
@@ -160,6 +161,7 @@ impl Engine {
             Pending::TellMembers { subscription } => self.members_failed(subscription, refusal),
             Pending::Follow { feed } => self.follow_failed(feed, refusal),
             Pending::Read { feed } => self.page_failed(feed, id, refusal),
+            Pending::ReadState { feed } => self.state_failed(feed, refusal),
         }
     }
 }

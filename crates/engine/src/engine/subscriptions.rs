@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     ask::Wish,
-    broker::{BrokerRequest, RequestId, StreamState},
     channel_name::ChannelName,
     command::{CommandId, Since},
     delivery::{ConnectionId, Notice, Reply},
@@ -19,10 +18,7 @@ use crate::{
 use super::{
     Engine, Item, Step,
     commands::{forbidden, gone},
-    state::{
-        Again, Asked, Behind, Feed, Opening, Pending, State, Subscription, Waits, Wanted, Why,
-        window::Window,
-    },
+    state::{Asked, Behind, Opening, State, Subscription, Waits, Wanted, Why, window::Window},
 };
 
 /// By whose wish a subscription is made.
@@ -199,10 +195,15 @@ impl Engine {
             return refused(ErrorCode::BadRequest, detail.into());
         }
         let target = &wish.target;
-        if matches!((target, wish.since), (Target::Filter(_), Since::Last(_))) {
-            let detail = "the newest so many are of one channel; begin a filter with \"now\", \
-                          \"start\" or a position";
+        let of_one_channel = matches!(wish.since, Since::Last(_) | Since::State);
+        if of_one_channel && target.channel().is_none() {
+            let detail = "state and the newest so many are of one channel; begin a filter with \
+                          \"now\", \"start\" or a position";
             return refused(ErrorCode::BadRequest, detail.into());
+        }
+        if wish.since == Since::State && !rules.state.is_kept() {
+            let detail = format!("{target} keeps no state");
+            return refused(ErrorCode::NoState, detail);
         }
         if wish.presence && !rules.presence && !matches!(by, Wished::Restored { .. }) {
             let detail = format!("{target} keeps no presence; subscribe without it");
@@ -215,91 +216,6 @@ impl Engine {
             return refused(ErrorCode::NoHistory, detail);
         }
         Ok(())
-    }
-
-    fn open_feed(&mut self, target: Target, rules: Arc<ChannelRules>) -> Result<Slot, Refusal> {
-        if self.requests.len() >= self.limits.requests {
-            let detail = "the server has too many requests under way; try again";
-            return Err(Refusal::new(ErrorCode::Busy, detail));
-        }
-        if self.feeds.len() >= self.limits.channels {
-            let limit = self.limits.channels;
-            let detail =
-                format!("this worker has {limit} channels with subscribers, which is the limit");
-            return Err(Refusal::new(ErrorCode::TooManyChannels, detail));
-        }
-        let slot = self.feeds.insert(Feed::new(target.clone(), rules));
-        match &target {
-            Target::Channel(channel) => drop(self.names.insert(channel.clone(), slot)),
-            Target::Filter(filter) => drop(self.filters.insert(filter, slot)),
-        }
-        self.follow(slot, target);
-        Ok(slot)
-    }
-
-    fn follow(&mut self, feed: Slot, target: Target) {
-        if let Some(f) = self.feeds.get_mut(feed) {
-            f.following = true;
-        }
-        let id = self.request(Pending::Follow { feed });
-        self.broker_requests.push_back(match target {
-            Target::Channel(channel) => BrokerRequest::Follow { id, channel },
-            Target::Filter(filter) => BrokerRequest::FollowFilter { id, filter },
-        });
-    }
-
-    /// Asks for the heads of all streams, and for the members where joins and leaves are wanted:
-    /// the broker left some out.
-    pub(super) fn lagged(&mut self) {
-        let open = |(slot, f): (Slot, &Feed)| f.tail.is_some().then_some(slot);
-        let all: Vec<_> = self.feeds.iter().filter_map(open).collect();
-        for feed in all {
-            if let Some(f) = self.feeds.get_mut(feed) {
-                f.lagged = true;
-            }
-            self.follow_again(feed);
-            self.tell_watchers_the_members(feed);
-        }
-    }
-
-    pub(super) fn follow_again(&mut self, feed: Slot) {
-        if let Some(target) = self.feeds.get(feed).map(|f| f.target.clone()) {
-            self.follow(feed, target);
-        }
-    }
-
-    pub(super) fn followed(&mut self, id: RequestId, stream: StreamState) {
-        let Some(Pending::Follow { feed }) = self.requests.take(id) else {
-            return;
-        };
-        let Some(f) = self.feeds.get_mut(feed) else {
-            return;
-        };
-        f.following = false;
-        if f.tail.is_some() {
-            self.items.push_back(Item::Head { feed, stream });
-            return;
-        }
-        f.tail = Some(stream.head);
-        for subscription in std::mem::take(&mut f.catching_up().opening) {
-            self.items.push_back(Item::Begin { subscription });
-        }
-    }
-
-    /// No stream: everyone who waited for it is told.
-    pub(super) fn follow_failed(&mut self, feed: Slot, refusal: &Refusal) {
-        let Some(f) = self.feeds.get_mut(feed) else {
-            return;
-        };
-        f.following = false;
-        if f.tail.is_some() {
-            // It was asked because something was left out: that has to be found.
-            self.try_again(Again::Follow { feed });
-            return;
-        }
-        for slot in std::mem::take(&mut f.catching_up().opening) {
-            self.end_unasked(slot, refusal.clone());
-        }
     }
 
     /// A subscription ends, not by its client's wish: the client is told.
@@ -462,26 +378,6 @@ impl Engine {
         Some(s.state)
     }
 
-    fn close_feed(&mut self, feed: Slot) {
-        let Some(f) = self.feeds.remove(feed) else {
-            return;
-        };
-        self.broker_requests.push_back(match f.target {
-            Target::Channel(channel) => {
-                self.names.remove(&channel);
-                // Memory comes back after a crowd has left.
-                if self.names.len() < self.names.capacity() / 8 {
-                    self.names.shrink_to(self.names.len() * 2);
-                }
-                BrokerRequest::Unfollow { channel }
-            }
-            Target::Filter(filter) => {
-                self.filters.remove(&filter);
-                BrokerRequest::UnfollowFilter { filter }
-            }
-        });
-    }
-
     pub(super) fn settle(&mut self, feed: Slot) {
         if let Some(f) = self.feeds.get_mut(feed) {
             f.settle();
@@ -531,6 +427,7 @@ fn start(since: Since, tail: Position, history: bool) -> Option<Behind> {
     };
     match since {
         Since::Now => None,
+        Since::State => Some(Behind::at(at(0), Why::ReadsState { slow: false })),
         Since::Start | Since::Last(_) if !history || tail.offset == 0 => None,
         Since::Last(0) => None,
         Since::Start => Some(Behind::given(at(0), true)),

@@ -6,12 +6,14 @@
 )]
 
 mod asking;
+mod channel_state;
 mod durable;
 mod filters;
 mod limits;
 mod memory;
 mod model;
 mod presence;
+mod publishing;
 mod receipts;
 mod recovery;
 mod server_side;

@@ -7,15 +7,12 @@ use std::time::Duration;
 use offhook_engine::{BrokerFailure, Command, Filter, Since, Subscribe, Target};
 use proptest::prelude::*;
 
-use crate::world::{
-    World, channel,
-    client::{Client, Seen},
-};
+use crate::world::{World, channel, client::Client, seen::Seen};
 
 const CLIENTS: usize = 4;
 const WORKERS: usize = 2;
-const CHANNELS: [&str; 6] = [
-    "kept/a", "kept/b", "flow/c", "price/d", "strict/e", "asked/f",
+const CHANNELS: [&str; 7] = [
+    "kept/a", "kept/b", "flow/c", "price/d", "strict/e", "asked/f", "state/g",
 ];
 const FILTERS: [&str; 2] = ["kept/+", "#"];
 
@@ -188,6 +185,7 @@ fn perform(world: &mut World, op: Op) {
         } => {
             let since = match kind {
                 Kind::Filter(_) => [Since::Now, Since::Start][usize::from(since % 2)],
+                Kind::Plain(6) | Kind::Numbered(6, _) if since > 0 => Since::State,
                 _ => [Since::Now, Since::Start, Since::Last(2), Since::Last(5)][usize::from(since)],
             };
             let wish = wish(kind, since);

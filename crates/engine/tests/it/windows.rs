@@ -141,3 +141,16 @@ fn only_a_subscription_with_a_window_is_acknowledged() {
     };
     assert_eq!(refusal.code, ErrorCode::BadRequest);
 }
+
+#[test]
+fn a_full_window_notices_later_that_what_it_was_handed_out_is_lost() {
+    let mut world = with_window(4);
+    assert_eq!(offsets(&world), [1, 2, 3]);
+    world.broker.restart(&channel("kept/a"), 4);
+    world.settle();
+    done(&mut world, 3, true);
+    assert_eq!(world.clients[0].gaps(), [GapReason::Diverged]);
+    world.publish(1, "kept/a", "other");
+    world.settle();
+    assert_eq!(world.clients[0].texts("kept/a"), ["1", "2", "3", "other"]);
+}

@@ -10,6 +10,7 @@ use crate::config::Limits;
 use crate::deflate::{Decompressor, InflateError};
 use crate::error::{Error, LimitError, PeerError};
 use crate::frame::FrameHeader;
+use crate::mask::mask_rotated;
 use crate::message::{Chunk, Kind, Message};
 use crate::utf8::Utf8Stream;
 
@@ -30,10 +31,13 @@ const CHUNK: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Assembly {
-    body: Body,
+    kind: Kind,
+    /// What has come and was not given out, as it came. Of text that includes the
+    /// [carried](Utf8Stream::carried) bytes at its end.
+    held: Vec<u8>,
     utf8: Utf8Stream,
     pub(crate) compressed: bool,
-    /// Whether it is given out in pieces; what `body` holds goes with the next one.
+    /// Whether it is given out in pieces; what is held goes with the next one.
     pub(crate) chunked: bool,
     /// Whether a piece was given out.
     begun: bool,
@@ -48,20 +52,11 @@ pub(crate) struct Assembly {
     backlog_ends: bool,
 }
 
-#[derive(Debug)]
-enum Body {
-    Text(String),
-    Binary(Vec<u8>),
-}
-
 impl Assembly {
     pub(crate) fn new(kind: Kind, compressed: bool, chunked: bool) -> Self {
-        let body = match kind {
-            Kind::Text => Body::Text(String::new()),
-            Kind::Binary => Body::Binary(Vec::new()),
-        };
         Self {
-            body,
+            kind,
+            held: Vec::new(),
             utf8: Utf8Stream::default(),
             compressed,
             chunked,
@@ -74,10 +69,19 @@ impl Assembly {
         }
     }
 
-    /// Changes to chunks, or back while none was given out.
+    /// Changes to chunks, or back while none was given out. What its header promised was not looked
+    /// at while it was in chunks: the limit holds where bytes are [added](Self::append).
     pub(crate) fn set_chunked(&mut self, chunked: bool) {
-        if chunked || !self.begun && !self.has_backlog() {
-            self.chunked = chunked;
+        if chunked == self.chunked || !chunked && (self.begun || self.has_backlog()) {
+            return;
+        }
+        self.chunked = chunked;
+        // Of a character that is not whole, chunks keep the bytes only in `utf8`.
+        if chunked {
+            let whole = self.held.len().saturating_sub(self.utf8.carried());
+            self.held.truncate(whole);
+        } else {
+            self.held.extend_from_slice(self.utf8.carry());
         }
     }
 
@@ -92,67 +96,72 @@ impl Assembly {
         }
         let promised = self.len.saturating_add(header.payload_len);
         if !self.chunked && !self.compressed && promised > limits.message_size {
-            return Err(LimitError::MessageTooLong {
-                limit: limits.message_size,
-            }
-            .into());
+            return Err(too_long(limits));
         }
         Ok(())
     }
 
     /// Adds a piece of an uncompressed message; `coming` bytes of its frame are still to come.
-    pub(crate) fn append(&mut self, piece: &[u8], coming: u64) -> Result<(), PeerError> {
+    pub(crate) fn append(
+        &mut self,
+        piece: &[u8],
+        coming: u64,
+        limits: &Limits,
+    ) -> Result<(), Error> {
         self.len = self.len.saturating_add(piece.len() as u64);
-        match &mut self.body {
-            Body::Text(text) => {
-                // With what the piece before began of a character, or the last finds no room.
-                let arrived = piece.len().saturating_add(self.utf8.carried());
-                let (completed, valid) = self.utf8.feed(piece)?;
-                reserve(text.len(), text.capacity(), arrived, coming, |more| {
-                    text.reserve_exact(more);
-                });
-                text.extend(completed);
-                text.push_str(valid);
-            }
-            Body::Binary(bytes) => {
-                reserve(bytes.len(), bytes.capacity(), piece.len(), coming, |more| {
-                    bytes.reserve_exact(more);
-                });
-                bytes.extend_from_slice(piece);
-            }
+        let promised = self.len.saturating_add(coming);
+        if promised > limits.message_size {
+            return Err(too_long(limits));
+        }
+        self.check(piece)?;
+        let held = &mut self.held;
+        reserve(held.len(), held.capacity(), piece.len(), coming, |more| {
+            held.reserve_exact(more);
+        });
+        self.held.extend_from_slice(piece);
+        Ok(())
+    }
+
+    /// RFC 6455 §8.1: text is UTF-8, and fails at the first byte that can't be.
+    fn check(&mut self, piece: &[u8]) -> Result<(), PeerError> {
+        if self.kind == Kind::Text {
+            self.utf8.feed(piece)?;
         }
         Ok(())
     }
 
-    /// Room for what comes next of a frame of which `coming` bytes are still to come, where they
-    /// need not be looked at.
-    pub(crate) fn room(&mut self, coming: u64) -> Option<Limit<&mut Vec<u8>>> {
-        let Body::Binary(bytes) = &mut self.body else {
-            return None;
-        };
-        if self.compressed || self.chunked {
+    /// Room for what comes next of a frame of which `coming` bytes are still to come, where it can
+    /// be read to its place.
+    pub(crate) fn room(&mut self, coming: u64, limits: &Limits) -> Option<Limit<&mut Vec<u8>>> {
+        let promised = self.len.saturating_add(coming);
+        if self.compressed || self.chunked || promised > limits.message_size {
             return None;
         }
+        let held = &mut self.held;
         let after = coming.saturating_sub(1);
-        reserve(bytes.len(), bytes.capacity(), 1, after, |more| {
-            bytes.reserve_exact(more);
+        reserve(held.len(), held.capacity(), 1, after, |more| {
+            held.reserve_exact(more);
         });
-        let spare = bytes.capacity().saturating_sub(bytes.len()).min(ROOM);
+        let spare = held.capacity().saturating_sub(held.len()).min(ROOM);
         let most = usize::try_from(coming).unwrap_or(usize::MAX).min(spare);
-        Some(bytes.limit(most))
+        Some(held.limit(most))
     }
 
-    /// What was read into the [`room`](Self::room), as it came.
-    pub(crate) fn take_fresh(&mut self) -> &mut [u8] {
-        let Body::Binary(bytes) = &mut self.body else {
-            return &mut [];
-        };
+    /// Unmasks and checks what was read into the [`room`](Self::room), and gives how much it is.
+    pub(crate) fn take_fresh(&mut self, key: [u8; 4]) -> Result<usize, PeerError> {
         if self.compressed || self.chunked {
-            return &mut [];
+            return Ok(0);
         }
         let known = usize::try_from(self.len).unwrap_or(usize::MAX);
-        self.len = bytes.len() as u64;
-        bytes.get_mut(known..).unwrap_or_default()
+        self.len = self.held.len() as u64;
+        let fresh = self.held.get_mut(known..).unwrap_or_default();
+        if key != [0; 4] {
+            mask_rotated(fresh, key);
+        }
+        if self.kind == Kind::Text {
+            self.utf8.feed(fresh)?;
+        }
+        Ok(fresh.len())
     }
 
     /// Inflates a piece of a compressed message that is received as a whole.
@@ -163,30 +172,22 @@ impl Assembly {
         decompressor: &mut Decompressor,
         limits: &Limits,
     ) -> Result<(), Error> {
-        let mut inflated = Vec::new();
-        let target = match &mut self.body {
-            Body::Binary(bytes) => bytes,
-            Body::Text(_) => &mut inflated,
-        };
-        let before = target.len();
-        inflate_all(piece, last, decompressor, target, self.len, limits)?;
-        let grown = target.len().saturating_sub(before);
-        self.len = self.len.saturating_add(grown as u64);
-        if let Body::Text(text) = &mut self.body {
-            let (completed, valid) = self.utf8.feed(&inflated)?;
-            text.extend(completed);
-            text.push_str(valid);
+        let before = self.held.len();
+        inflate_all(piece, last, decompressor, &mut self.held, self.len, limits)?;
+        let inflated = self.held.get(before..).unwrap_or_default();
+        self.len = self.len.saturating_add(inflated.len() as u64);
+        if self.kind == Kind::Text {
+            self.utf8.feed(inflated)?;
         }
         Ok(())
     }
 
     /// The whole message.
     pub(crate) fn finish(self) -> Result<Message<'static>, PeerError> {
-        match self.body {
+        match self.kind {
             // RFC 6455 §8.1: text that ends inside a character is not UTF-8.
-            Body::Text(_) if !self.utf8.is_complete() => Err(PeerError::InvalidUtf8),
-            Body::Text(text) => Ok(Message::Text(Cow::Owned(text))),
-            Body::Binary(bytes) => Ok(Message::Binary(Cow::Owned(bytes))),
+            Kind::Text => whole_text(self.held),
+            Kind::Binary => Ok(Message::Binary(Cow::Owned(self.held))),
         }
     }
 
@@ -198,22 +199,25 @@ impl Assembly {
         last: bool,
     ) -> Result<Option<Chunk<'b>>, PeerError> {
         self.len = self.len.saturating_add(piece.len() as u64);
-        let data = match &mut self.body {
-            Body::Text(held) => {
+        let held = &mut self.held;
+        let data = match self.kind {
+            Kind::Text => {
                 let (completed, valid) = self.utf8.feed(piece)?;
                 if last && !self.utf8.is_complete() {
                     return Err(PeerError::InvalidUtf8);
                 }
-                held.extend(completed);
+                if let Some(character) = completed {
+                    held.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                }
                 if held.is_empty() {
                     Message::Text(Cow::Borrowed(valid))
                 } else {
-                    held.push_str(valid);
-                    Message::Text(Cow::Owned(mem::take(held)))
+                    held.extend_from_slice(valid.as_bytes());
+                    whole_text(mem::take(held))?
                 }
             }
-            Body::Binary(held) if held.is_empty() => Message::Binary(Cow::Borrowed(piece)),
-            Body::Binary(held) => {
+            Kind::Binary if held.is_empty() => Message::Binary(Cow::Borrowed(piece)),
+            Kind::Binary => {
                 held.extend_from_slice(piece);
                 Message::Binary(Cow::Owned(mem::take(held)))
             }
@@ -285,11 +289,22 @@ pub(crate) fn inflate_whole(
     inflate_all(payload, true, decompressor, &mut out, 0, limits)?;
     match kind {
         Kind::Binary => Ok(Message::Binary(Cow::Owned(out))),
-        Kind::Text => {
-            let text = String::from_utf8(out).map_err(|_| PeerError::InvalidUtf8)?;
-            Ok(Message::Text(Cow::Owned(text)))
-        }
+        Kind::Text => Ok(whole_text(out)?),
     }
+}
+
+/// Text of bytes that make it up as a whole. Safe code checks them again where they lie; that costs
+/// less than the copy that it saves.
+fn whole_text(bytes: Vec<u8>) -> Result<Message<'static>, PeerError> {
+    let text = String::from_utf8(bytes).map_err(|_| PeerError::InvalidUtf8)?;
+    Ok(Message::Text(Cow::Owned(text)))
+}
+
+fn too_long(limits: &Limits) -> Error {
+    LimitError::MessageTooLong {
+        limit: limits.message_size,
+    }
+    .into()
 }
 
 fn inflate_all(
@@ -316,10 +331,7 @@ fn inflate_all(
             .map_err(|error| inflate_error(&error, limits.message_size))?;
         let grown = out.len().saturating_sub(start) as u64;
         if already.saturating_add(grown) > limits.message_size {
-            return Err(LimitError::MessageTooLong {
-                limit: limits.message_size,
-            }
-            .into());
+            return Err(too_long(limits));
         }
         input = input.get(step.consumed..).unwrap_or_default();
         if input.is_empty() && (step.finished || !last) {
@@ -385,13 +397,13 @@ mod tests {
         let mut coming = bytes.len();
         for piece in bytes.chunks(65_536) {
             coming -= piece.len();
-            assembly.append(piece, coming as u64).expect("valid text");
+            let limits = Limits::default();
+            assembly
+                .append(piece, coming as u64, &limits)
+                .expect("valid text");
         }
-        let Body::Text(text) = &assembly.body else {
-            unreachable!("it is text");
-        };
-        assert_eq!(text.as_bytes(), bytes);
-        assert_eq!(text.capacity(), bytes.len());
+        assert_eq!(assembly.held, bytes);
+        assert_eq!(assembly.held.capacity(), bytes.len());
     }
 
     #[test]

@@ -8,35 +8,54 @@ use crate::frame::OpCode;
 use crate::message::Kind;
 use crate::prepared::Prepared;
 
-/// What waits for its turn. Boxed in the connection: it is there only while something waits.
+/// What waits for its turn. Boxed in the outbound half: it is there only while something waits.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     /// Invariant: only the front may have begun to be sent.
     queue: VecDeque<Queued>,
-    /// Payload bytes in `queue`.
+    /// Messages that were sent while another is written piece by piece: they follow its end.
+    behind: VecDeque<Queued>,
+    /// Payload bytes in `queue` and `behind`.
     pub(crate) bytes: usize,
+    /// Of those, the ones in `behind`.
+    pub(crate) bytes_behind: usize,
     /// The answer to the latest ping, while too many earlier ones are unsent.
     pub(crate) pong: Option<Vec<u8>>,
 }
 
 impl Backlog {
+    /// Whether nothing can be sent now.
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    /// Whether something can be sent, now or when earlier pongs have left.
+    pub(crate) fn has_output(&self) -> bool {
+        !self.queue.is_empty() || self.pong.is_some()
+    }
+
+    /// Whether there is nothing to wait for.
+    pub(crate) fn is_over(&self) -> bool {
+        self.queue.is_empty() && self.behind.is_empty() && self.pong.is_none()
     }
 
     /// Puts a message to the end, an urgent one before those that give way.
     pub(crate) fn put(&mut self, queued: Queued) {
         self.bytes = self.bytes.saturating_add(queued.len());
-        let place = match &queued {
-            Queued::Message { urgent, .. } | Queued::Prepared { urgent, .. } if *urgent => {
-                self.queue.iter().position(Queued::gives_way)
-            }
-            Queued::Message { .. }
-            | Queued::Prepared { .. }
-            | Queued::Rest { .. }
-            | Queued::Piece { .. } => None,
-        };
-        self.queue.insert(place.unwrap_or(self.queue.len()), queued);
+        insert(&mut self.queue, queued);
+    }
+
+    /// The same, behind the message that is being written piece by piece.
+    pub(crate) fn put_behind(&mut self, queued: Queued) {
+        self.bytes = self.bytes.saturating_add(queued.len());
+        self.bytes_behind = self.bytes_behind.saturating_add(queued.len());
+        insert(&mut self.behind, queued);
+    }
+
+    /// The message that was written piece by piece has come to its end: others follow it.
+    pub(crate) fn release(&mut self) {
+        self.bytes_behind = 0;
+        self.queue.append(&mut self.behind);
     }
 
     /// Puts what is left of a message back to the front.
@@ -53,6 +72,16 @@ impl Backlog {
     }
 }
 
+/// Puts one to the end, an urgent one before those that give way.
+fn insert(queue: &mut VecDeque<Queued>, queued: Queued) {
+    let place = if queued.is_urgent() {
+        queue.iter().position(Queued::gives_way)
+    } else {
+        None
+    };
+    queue.insert(place.unwrap_or(queue.len()), queued);
+}
+
 /// One thing that waits.
 #[derive(Debug)]
 pub(crate) enum Queued {
@@ -63,7 +92,10 @@ pub(crate) enum Queued {
     },
     Prepared {
         message: Prepared,
-        urgent: bool,
+    },
+    /// Whole frames.
+    Framed {
+        frames: Bytes,
     },
     /// What is left of a message that has begun.
     Rest {
@@ -86,14 +118,20 @@ impl Queued {
             Self::Message { payload, .. }
             | Self::Rest { payload, .. }
             | Self::Piece { payload, .. } => payload.len(),
-            Self::Prepared { message, .. } => message.as_bytes().len(),
+            Self::Prepared { message } => message.as_bytes().len(),
+            Self::Framed { frames } => frames.len(),
         }
+    }
+
+    fn is_urgent(&self) -> bool {
+        matches!(self, Self::Message { urgent: true, .. })
     }
 
     /// Whether an urgent message may be put before it.
     fn gives_way(&self) -> bool {
         match self {
-            Self::Message { urgent, .. } | Self::Prepared { urgent, .. } => !*urgent,
+            Self::Message { urgent, .. } => !*urgent,
+            Self::Prepared { .. } | Self::Framed { .. } => true,
             Self::Rest { .. } => false,
             Self::Piece { first, .. } => *first,
         }

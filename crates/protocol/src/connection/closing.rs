@@ -3,10 +3,10 @@
 use std::fmt;
 use std::time::Instant;
 
-use super::Connection;
-use crate::CloseCode;
+use super::{Connection, Outbound};
 use crate::error::{Error, PeerError, SendError};
 use crate::frame::OpCode;
+use crate::{CloseCode, Shown};
 
 /// The states of the browser API.
 ///
@@ -80,7 +80,7 @@ impl fmt::Display for CloseFrame {
         if self.reason.is_empty() {
             Ok(())
         } else {
-            write!(f, ": {}", self.reason)
+            write!(f, ": {}", Shown(&self.reason))
         }
     }
 }
@@ -117,7 +117,7 @@ pub struct Closed {
 /// peer that takes a byte now and then is not waited for until all is said.
 const PROGRESS: u64 = 4 * 1024;
 
-/// Boxed in the connection: it is there only from the first Close on.
+/// Boxed in the outbound half: it is there only from the first Close on.
 #[derive(Debug)]
 pub(crate) struct Closing {
     by: ClosedBy,
@@ -168,7 +168,7 @@ impl Closing {
     }
 }
 
-impl Connection {
+impl Outbound {
     /// Begins the closing handshake. What was sent before goes out first; nothing can be sent
     /// after. Messages the peer sent before its own Close still arrive.
     ///
@@ -255,7 +255,6 @@ impl Connection {
     pub fn handle_transport_closed(&mut self, now: Instant) {
         let lost = || Box::new(Closing::new(ClosedBy::Lost, now, self.wire.gone()));
         self.closing.get_or_insert_with(lost).transport_closed = true;
-        self.assembly = None;
         self.discard_output();
     }
 
@@ -272,19 +271,17 @@ impl Connection {
         self.wire.discard();
     }
 
-    /// Whether what comes in is not looked at any more.
+    /// Whether what comes in matters no more: the connection has failed or ended.
+    #[must_use]
     #[inline]
-    pub(crate) fn is_deaf(&self) -> bool {
-        self.closing.as_ref().is_some_and(|closing| {
-            closing.received.is_some()
-                || closing.failed
-                || closing.expired
-                || closing.transport_closed
-        })
+    pub fn is_over(&self) -> bool {
+        self.closing
+            .as_ref()
+            .is_some_and(|closing| closing.failed || closing.expired || closing.transport_closed)
     }
 
     /// RFC 6455 §5.5.1: a Close is answered with a Close, as soon as practical, with its code.
-    pub(crate) fn peer_closed(&mut self, frame: CloseFrame, now: Instant) {
+    pub(super) fn peer_closed(&mut self, frame: CloseFrame, now: Instant) {
         let remote = || Box::new(Closing::new(ClosedBy::Remote, now, self.wire.gone()));
         let closing = self.closing.get_or_insert_with(remote);
         closing.received = Some(frame.clone());
@@ -295,7 +292,6 @@ impl Connection {
             self.abandon_queue();
             self.pump();
         }
-        self.assembly = None;
     }
 
     /// RFC 6455 §7.1.7: fails the connection. The Close frame goes out once, nothing after it.
@@ -311,8 +307,6 @@ impl Connection {
         }
         closing.error = Some(error);
         closing.failed = true;
-        self.assembly = None;
-        self.control = None;
         self.abandon_queue();
         self.pump();
     }
@@ -344,7 +338,6 @@ impl Connection {
         let closing = self.closing.get_or_insert_with(local);
         closing.expired = true;
         closing.error.get_or_insert(error);
-        self.assembly = None;
         self.discard_output();
     }
 
@@ -378,6 +371,14 @@ impl Connection {
             closing.since = now;
             closing.gone = gone;
         }
+    }
+}
+
+impl Connection {
+    /// Notes that the transport is gone: end of stream, an I/O error, or closed by this side.
+    pub fn handle_transport_closed(&mut self, now: Instant) {
+        self.outbound.handle_transport_closed(now);
+        self.inbound.end();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Connection;
+use super::{Connection, Event, Outbound};
 use crate::config::Config;
 use crate::error::{Error, SendError, TimeoutError};
 use crate::frame::{MAX_CONTROL_LEN, OpCode};
@@ -174,7 +174,7 @@ impl Liveness {
     }
 }
 
-impl Connection {
+impl Outbound {
     /// Asks the peer for a pong. [`Event::Pong`](crate::Event::Pong) then carries the round trip.
     ///
     /// # Errors
@@ -282,12 +282,6 @@ impl Connection {
         }
     }
 
-    /// Notes that bytes from the peer have come and wait, unread: it may have answered a ping
-    /// behind them, and is not to be given up for a silence that is ours.
-    pub fn note_unread(&mut self, now: Instant) {
-        self.liveness.heard(now);
-    }
-
     /// The last measured round trip.
     #[must_use]
     pub fn rtt(&self) -> Option<Duration> {
@@ -304,6 +298,31 @@ impl Connection {
                 .deadline_from()?
                 .checked_add(self.config.close_timeout),
             None => self.liveness.deadline(&self.config),
+        }
+    }
+
+    /// Notes that bytes came from the peer.
+    #[inline]
+    pub fn heard(&mut self, at: Instant) {
+        self.liveness.heard(at);
+    }
+
+    /// Notes that what came last was a message, or part of one.
+    #[inline]
+    pub const fn received(&mut self) {
+        self.liveness.received();
+    }
+
+    /// Does what an event other than a message, or an error, of the inbound half asks for: answers
+    /// a ping or a Close, takes the time of a round trip, fails the connection. `at` is when the
+    /// bytes came.
+    pub fn react(&mut self, received: &mut Result<Option<Event<'_>>, Error>, at: Instant) {
+        match received {
+            Ok(None | Some(Event::Message(_) | Event::Chunk(_))) => {}
+            Ok(Some(Event::Ping(payload))) => self.answer_ping(payload),
+            Ok(Some(Event::Pong { payload, rtt })) => *rtt = self.liveness.pong(payload, at),
+            Ok(Some(Event::Close(frame))) => self.peer_closed(frame.clone(), at),
+            Err(error) => self.fail(error.clone(), at),
         }
     }
 
@@ -370,5 +389,19 @@ impl Connection {
             self.commit_ping(now);
         }
         Ok(())
+    }
+}
+
+impl Connection {
+    /// Does what is due: a keepalive ping, or giving up on a silent peer.
+    ///
+    /// # Errors
+    /// As [`Outbound::handle_timeout`].
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
+        let result = self.outbound.handle_timeout(now);
+        if self.outbound.is_over() {
+            self.inbound.end();
+        }
+        result
     }
 }

@@ -3,57 +3,40 @@
 mod assembly;
 mod backlog;
 mod closing;
+mod commit;
 mod deflating;
 mod direct;
+mod frames;
+mod inbound;
 mod input;
 mod liveness;
-mod receive;
-mod send;
+mod outbound;
 mod stage;
 mod wire;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use assembly::Assembly;
-use backlog::Backlog;
-use closing::Closing;
+use bytes::buf::Limit;
 pub use closing::{CloseFrame, Closed, ClosedBy, ReadyState};
 pub use deflating::Deflate;
+pub use frames::Frames;
+pub use inbound::Inbound;
 pub use input::Input;
-use liveness::Liveness;
 pub use liveness::SentPing;
-use send::Stream;
-use stage::Stage;
-use wire::Wire;
+pub use outbound::Outbound;
 
 use crate::Config;
+use crate::error::Error;
 use crate::message::{Chunk, Message};
 
 #[doc = include_str!("connection.md")]
 pub struct Connection {
-    config: Arc<Config>,
-    /// `Some` makes it a client.
-    mask_keys: Option<Arc<dyn MaskKeys>>,
-    receive_mode: ReceiveMode,
-    stage: Stage,
-    /// A control frame that is not whole yet; at most 125 bytes.
-    #[expect(
-        clippy::box_collection,
-        reason = "hardly any connection has one: a third of the size"
-    )]
-    control: Option<Box<Vec<u8>>>,
-    /// `Some` from a message's first frame, if it is not whole in it, to its end.
-    assembly: Option<Box<Assembly>>,
-    wire: Wire,
-    backlog: Option<Box<Backlog>>,
-    stream: Stream,
-    deflate: Option<Box<Deflate>>,
-    /// `Some` from the first Close, failure or loss on.
-    closing: Option<Box<Closing>>,
-    liveness: Liveness,
+    inbound: Inbound,
+    outbound: Outbound,
 }
 
 /// What came in.
@@ -117,39 +100,95 @@ impl Connection {
 
     fn new(config: Arc<Config>, mask_keys: Option<Arc<dyn MaskKeys>>, now: Instant) -> Self {
         Self {
-            config,
-            mask_keys,
-            receive_mode: ReceiveMode::default(),
-            stage: Stage::default(),
-            control: None,
-            assembly: None,
-            wire: Wire::default(),
-            backlog: None,
-            stream: Stream::None,
-            deflate: None,
-            closing: None,
-            liveness: Liveness::new(now),
+            inbound: Inbound::new(Arc::clone(&config), mask_keys.is_none()),
+            outbound: Outbound::new(config, mask_keys, now),
         }
     }
 
     /// With permessage-deflate, as the opening handshake agreed on it.
     #[must_use]
     pub fn with_deflate(mut self, deflate: Deflate) -> Self {
-        self.deflate = Some(Box::new(deflate));
+        self.inbound.set_decompressor(deflate.decompressor);
+        self.outbound.set_compressor(deflate.compressor);
         self
     }
 
-    /// Whether it is the server's end.
+    /// Both halves, for a driver that reads and writes in different places; see
+    /// [`halves`](crate::halves).
     #[must_use]
-    #[inline]
-    pub const fn is_server(&self) -> bool {
-        self.mask_keys.is_none()
+    pub fn into_halves(self) -> (Inbound, Outbound) {
+        (self.inbound, self.outbound)
     }
 
-    /// The limits and times it was made with.
-    #[must_use]
-    pub fn config(&self) -> &Config {
-        &self.config
+    /// Takes the next event out of `input`, or uses `input` up and returns `None`.
+    ///
+    /// Call it until it returns `None`; between the calls anything may be sent. What lies whole
+    /// in `input` is unmasked in place and borrowed; only what is incomplete at its end is kept.
+    /// Pings are answered and closes are answered before you see them.
+    ///
+    /// # Errors
+    /// Once, when the connection has to be failed: the Close frame with the right code is queued
+    /// by then, and everything that still comes in is ignored. Write the output, then disconnect.
+    #[inline]
+    pub fn receive<'b>(&mut self, input: &mut Input<'b>) -> Result<Option<Event<'b>>, Error> {
+        if input.note() {
+            self.outbound.heard(input.at());
+        }
+        let mut received = self.inbound.receive(input);
+        if let Ok(Some(Event::Message(_))) = received {
+            self.outbound.received();
+        } else {
+            self.react(&mut received, input.at());
+        }
+        received
+    }
+
+    fn react(&mut self, received: &mut Result<Option<Event<'_>>, Error>, at: Instant) {
+        if self.inbound.take_progress() || matches!(received, Ok(Some(Event::Chunk(_)))) {
+            self.outbound.received();
+        }
+        self.outbound.react(received, at);
+    }
+
+    /// How messages are given out from now on; see [`Inbound::set_receive_mode`].
+    #[inline]
+    pub fn set_receive_mode(&mut self, mode: ReceiveMode) {
+        self.inbound.set_receive_mode(mode);
+    }
+
+    /// Where to read the rest of a long message; see [`Inbound::payload_room`].
+    pub fn payload_room(&mut self) -> Option<Limit<&mut Vec<u8>>> {
+        self.inbound.payload_room()
+    }
+
+    /// Takes what was read into [`payload_room`](Self::payload_room), and gives the message if
+    /// that was the last of it.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub fn payload_read(&mut self, at: Instant) -> Result<Option<Event<'static>>, Error> {
+        self.outbound.heard(at);
+        let mut received = self.inbound.payload_read();
+        self.outbound.received();
+        self.outbound.react(&mut received, at);
+        received
+    }
+}
+
+/// Sending, closing, times and state are the [`Outbound`] half's.
+impl Deref for Connection {
+    type Target = Outbound;
+
+    #[inline]
+    fn deref(&self) -> &Outbound {
+        &self.outbound
+    }
+}
+
+impl DerefMut for Connection {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Outbound {
+        &mut self.outbound
     }
 }
 

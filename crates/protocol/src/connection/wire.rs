@@ -84,6 +84,16 @@ impl Wire {
         self.cork.extend_from_slice(frame);
     }
 
+    /// Appends whole frames and empties their list; takes the list itself where it has none.
+    pub(crate) fn append(&mut self, frames: &mut Vec<u8>) {
+        if self.cork.capacity() == 0 && self.placed.is_none() {
+            std::mem::swap(&mut self.cork, frames);
+            self.lent = true;
+            return;
+        }
+        self.cork.append(frames);
+    }
+
     /// Appends bytes by reference.
     pub(crate) fn place(&mut self, bytes: Bytes) {
         if bytes.is_empty() {

@@ -76,6 +76,23 @@ impl Request {
         self.headers.get_str(name::ORIGIN)
     }
 
+    /// The cookies that came with it, as pairs of name and value, as they were sent (RFC 6265
+    /// §4.2.1). What is no pair is left out.
+    pub fn cookies(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers
+            .get_all("cookie")
+            .filter_map(|field| std::str::from_utf8(field).ok())
+            .flat_map(|field| field.split(';'))
+            .filter_map(|pair| pair.trim().split_once('='))
+    }
+
+    /// The first cookie of this name.
+    #[must_use]
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        self.cookies()
+            .find_map(|(known, value)| (known == name).then_some(value))
+    }
+
     /// The subprotocols offered, in the client's order of preference.
     pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
         self.headers

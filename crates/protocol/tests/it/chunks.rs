@@ -1,7 +1,7 @@
 //! Messages received in chunks: any length in constant memory, text cut between characters, and
 //! changes of mind in the middle.
 
-use offhook_protocol::{Config, LimitError, Limits, PeerError, ReceiveMode};
+use offhook_protocol::{Config, Error, Event, Input, LimitError, Limits, PeerError, ReceiveMode};
 use offhook_testkit::frames::{binary, close, ping, pong, rest, text};
 use offhook_testkit::{Frame, Heard, Talk, fails_whatever_the_cut};
 
@@ -255,4 +255,64 @@ fn the_message_limit_is_that_of_the_mode_a_message_is_received_in() {
     assert_eq!(heard, [Heard::Chunk(vec![0; 8], false, true)]);
     let error = LimitError::MessageTooLong { limit: 10 };
     assert_eq!(talk.hears([binary([0; 11])]), [Heard::Error(error.into())]);
+}
+
+/// The limit holds where bytes are added: what a header promised while chunks were asked for was
+/// not looked at, and what came of it then was not given out.
+#[test]
+fn a_message_that_goes_on_as_a_whole_before_its_first_chunk_keeps_the_limit() {
+    let error = Error::from(LimitError::MessageTooLong { limit: 1_000 });
+    for frame in [binary(vec![7; 5_000]), text("x".repeat(5_000))] {
+        for seen in [0, 1] {
+            let mut talk = Talk::with_server_of(Config {
+                limits: Limits {
+                    message_size: 1_000,
+                    ..Limits::default()
+                },
+                ..Config::default()
+            });
+            let mut bytes = talk.encode([frame.clone()]);
+            // The header's last byte, so that nothing of the message was given out in chunks.
+            let header = bytes.len() - 5_000 - (1 - seen);
+            talk.connection.set_receive_mode(ReceiveMode::Chunks);
+            let now = talk.clock.now();
+            let (first, rest) = bytes.split_at_mut(header);
+            let mut input = Input::new(first, now);
+            assert_eq!(talk.connection.receive(&mut input), Ok(None));
+            talk.connection.set_receive_mode(ReceiveMode::Whole);
+            assert!(talk.connection.payload_room().is_none());
+            let mut input = Input::new(rest, now);
+            assert_eq!(talk.connection.receive(&mut input), Err(error.clone()));
+        }
+    }
+}
+
+/// A character that is cut in two is whole again whatever mode its halves came in.
+#[test]
+fn a_character_cut_by_a_change_of_modes_is_whole() {
+    for (before, after) in [
+        (ReceiveMode::Chunks, ReceiveMode::Whole),
+        (ReceiveMode::Whole, ReceiveMode::Chunks),
+    ] {
+        for cut in 1..=3 {
+            let mut talk = Talk::with_client();
+            let mut bytes = talk.encode([text("🦀!")]);
+            let at = bytes.len() - 5 + cut;
+            let now = talk.clock.now();
+            talk.connection.set_receive_mode(before);
+            let (first, rest) = bytes.split_at_mut(at);
+            assert_eq!(
+                talk.connection.receive(&mut Input::new(first, now)),
+                Ok(None)
+            );
+            talk.connection.set_receive_mode(after);
+            let event = talk.connection.receive(&mut Input::new(rest, now));
+            let got = match event {
+                Ok(Some(Event::Message(message))) => message.as_bytes().to_vec(),
+                Ok(Some(Event::Chunk(chunk))) => chunk.data.as_bytes().to_vec(),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(got, "🦀!".as_bytes());
+        }
+    }
 }

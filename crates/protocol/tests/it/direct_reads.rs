@@ -1,8 +1,8 @@
-//! Long binary messages read straight to where they belong.
+//! Long messages read straight to where they belong.
 
 use bytes::BufMut as _;
-use offhook_protocol::{Event, Input, Message, ReceiveMode};
-use offhook_testkit::frames::{binary, ping, rest, text};
+use offhook_protocol::{Error, Event, Input, Message, PeerError, ReceiveMode};
+use offhook_testkit::frames::{binary, close, ping, rest, text};
 use offhook_testkit::{Frame, Talk};
 
 const ROLES: [fn() -> Talk; 2] = [Talk::with_server, Talk::with_client];
@@ -91,20 +91,13 @@ fn begun(talk: &mut Talk, frame: Frame) {
 fn there_is_room_for_little_more_than_has_come() {
     let mut talk = Talk::with_server();
     begun(&mut talk, binary(payload(1_000_000)));
-    let room = talk
-        .connection
-        .payload_room()
-        .expect("a long binary message");
+    let room = talk.connection.payload_room().expect("a long message");
     assert!(room.remaining_mut() <= 64 * 1024);
     assert!(room.get_ref().capacity() <= 1000 + 64 * 1024);
 }
 
 #[test]
-fn there_is_no_room_for_text_nor_for_chunks_nor_for_the_end_of_a_payload() {
-    let mut talk = Talk::with_server();
-    begun(&mut talk, text("x".repeat(100_000)));
-    assert!(talk.connection.payload_room().is_none());
-
+fn there_is_no_room_for_chunks_nor_for_the_end_of_a_payload() {
     let mut talk = Talk::with_server();
     talk.connection.set_receive_mode(ReceiveMode::Chunks);
     let mut wire = talk.encode([binary(payload(100_000))]);
@@ -118,6 +111,46 @@ fn there_is_no_room_for_text_nor_for_chunks_nor_for_the_end_of_a_payload() {
     let mut talk = Talk::with_server();
     begun(&mut talk, binary(payload(10_000)));
     assert!(talk.connection.payload_room().is_none());
+}
+
+/// Characters are cut by the reads, and checked all the same.
+#[test]
+fn a_long_text_is_the_same_whatever_the_reads_bring() {
+    let long = "€uro, 🦀 and plain ".repeat(20_000);
+    for role in ROLES {
+        for piece in [997, 4_096, 60_001, 65_536] {
+            let mut talk = role();
+            let wire = talk.encode([text(&long), text("after")]);
+            let (messages, direct) = drive(&mut talk, &wire, piece);
+            assert!(messages == [long.as_bytes(), b"after"], "{piece}");
+            assert!(direct > 300_000, "{piece}: {direct}");
+        }
+    }
+}
+
+#[test]
+fn broken_text_that_is_read_to_its_place_fails_where_it_breaks() {
+    for broken in [&b"\xff"[..], b"\xe2\x82x"] {
+        let mut talk = Talk::with_server();
+        let mut payload = vec![b'x'; 100_000];
+        payload[50_000..50_000 + broken.len()].copy_from_slice(broken);
+        let wire = talk.encode([text(payload)]);
+        let now = talk.clock.now();
+        let (head, tail) = wire.split_at(40_000);
+        let mut head = head.to_vec();
+        let mut input = Input::new(&mut head, now);
+        assert_eq!(talk.connection.receive(&mut input), Ok(None));
+        let mut room = talk.connection.payload_room().expect("a long message");
+        room.put_slice(&tail[..20_000]);
+        let error = Error::from(PeerError::InvalidUtf8);
+        assert_eq!(talk.connection.payload_read(now), Err(error));
+        assert_eq!(
+            talk.says(),
+            [close(1007, "peer sent text that is not UTF-8")]
+        );
+        assert!(talk.connection.payload_room().is_none());
+        assert_eq!(talk.connection.payload_read(now), Ok(None));
+    }
 }
 
 #[test]

@@ -16,7 +16,10 @@ const ROLES: [fn(Config) -> Talk; 2] = [Talk::with_server_of, Talk::with_client_
 const AHEAD: usize = 256 * 1024 + 65 * 1024;
 
 fn backed_up(role: fn(Config) -> Talk) -> Talk {
-    let mut talk = role(Config::default());
+    let mut talk = role(Config {
+        lone_frame_size: 0,
+        ..Config::default()
+    });
     talk.connection.send(vec![0; 4 * BULK]).expect("open");
     talk
 }
@@ -206,6 +209,7 @@ fn fragments_are_of_the_configured_size() {
     for role in ROLES {
         let mut talk = role(Config {
             fragment_size: 3,
+            lone_frame_size: 0,
             ..Config::default()
         });
         talk.connection.send(b"abcdefgh").expect("open");
@@ -217,5 +221,23 @@ fn fragments_are_of_the_configured_size() {
             ping("?"),
         ];
         assert_eq!(talk.says(), expected);
+    }
+}
+
+/// Fragments are there to let others in between: where nothing else is to be sent, they only cost.
+#[test]
+fn a_long_message_is_one_frame_while_nothing_else_waits() {
+    for (role, longest) in [
+        (Talk::with_server as fn() -> Talk, 1024 * 1024),
+        (Talk::with_client, 256 * 1024),
+    ] {
+        let mut talk = role();
+        talk.connection.send(vec![1; longest]).expect("open");
+        assert_eq!(talk.says(), [binary(vec![1; longest])]);
+        talk.connection.send(vec![1; longest + 1]).expect("open");
+        assert!(talk.says().len() > 1, "longer than a frame may be");
+        talk.connection.send("before").expect("open");
+        talk.connection.send(vec![1; longest]).expect("open");
+        assert!(talk.says().len() > 2, "it is not alone");
     }
 }

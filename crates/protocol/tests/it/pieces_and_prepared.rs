@@ -33,19 +33,30 @@ fn each_piece_is_a_fragment_and_the_last_ends_the_message() {
 /// RFC 6455 §5.4: "the fragments of one message MUST NOT be interleaved between the fragments of
 /// another message".
 #[test]
-fn no_other_message_begins_while_pieces_are_written_but_control_frames_go() {
+fn messages_sent_while_pieces_are_written_follow_them_and_control_frames_do_not_wait() {
     for role in ROLES {
         let mut talk = role();
         talk.connection.send_piece("a", false).expect("open");
-        let busy = Err(SendError::StreamInProgress);
-        assert_eq!(talk.connection.send("no"), busy);
-        assert_eq!(talk.connection.send_urgent("no"), busy);
-        assert_eq!(talk.connection.send_prepared(&Prepared::new("no")), busy);
+        talk.connection.send("one").expect("open");
+        let two = Prepared::new("two");
+        talk.connection.send_prepared(&two).expect("open");
+        talk.connection.send_urgent("first").expect("open");
         talk.connection.ping_with(b"?").expect("open");
+        assert_eq!(talk.says(), [text("a").more(), ping("?")]);
+        assert_eq!(talk.connection.buffered_amount(), 11);
+        assert_eq!(talk.connection.amount_behind_stream(), 11);
         talk.connection.send_piece("b", true).expect("open");
+        assert_eq!(talk.connection.amount_behind_stream(), 0);
         talk.connection.send("again").expect("open");
-        let expected = [text("a").more(), ping("?"), rest("b"), text("again")];
+        let expected = [
+            rest("b"),
+            text("first"),
+            text("one"),
+            text("two"),
+            text("again"),
+        ];
         assert_eq!(talk.says(), expected);
+        assert_eq!(talk.connection.buffered_amount(), 0);
     }
 }
 
@@ -123,9 +134,11 @@ fn a_long_prepared_message_is_cut_like_others() {
     let prepared = Prepared::new(vec![9; 600_000]);
     for role in ROLES {
         let mut talk = role();
+        talk.connection.send("before").expect("open");
         talk.connection.send_prepared(&prepared).expect("open");
         talk.connection.ping_with(b"?").expect("open");
         let mut said = talk.says();
+        assert_eq!(said.remove(0), text("before"));
         assert_eq!(said.len(), 600_000_usize.div_ceil(65_536) + 1);
         let between = said.iter().position(|frame| *frame == ping("?"));
         let between = between.expect("a ping was sent");
@@ -165,8 +178,10 @@ fn a_long_prepared_message_that_compresses_badly_is_cut_after_compression() {
     let mut client = Talk::with_client().deflating(of_client);
     let prepared = Prepared::with_deflate(message.as_str(), &config, &pool);
     for _ in 0..2 {
+        server.connection.ping_with(b"before").expect("open");
         server.connection.send_prepared(&prepared).expect("open");
-        let said = server.says();
+        let mut said = server.says();
+        assert_eq!(said.remove(0), ping("before"));
         assert!(said.len() > 2 && said.len() < 5, "{} frames", said.len());
         assert!(said[0].is_compressed() && !said[1].is_compressed());
         assert!(client.hears(said) == [Heard::text(&message)]);

@@ -55,6 +55,7 @@ fn a_client_takes_a_fresh_key_for_each_frame() {
     let clock = Clock::default();
     let config = Config {
         fragment_size: 10,
+        lone_frame_size: 0,
         ..Config::default()
     };
     let connection = Connection::client(Arc::new(config), Arc::new(keys), clock.now());

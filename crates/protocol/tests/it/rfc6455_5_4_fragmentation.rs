@@ -116,6 +116,7 @@ fn a_long_message_goes_out_as_a_well_formed_row_of_fragments() {
         for (len, fragments) in [(9, 1), (10, 1), (11, 2), (20, 2), (21, 3), (95, 10)] {
             let mut talk = role(Config {
                 fragment_size: 10,
+                lone_frame_size: 0,
                 ..Config::default()
             });
             let payload: Vec<u8> = (0..len).collect();
@@ -137,6 +138,7 @@ fn a_long_message_goes_out_as_a_well_formed_row_of_fragments() {
 fn a_fragment_size_of_zero_sends_bytes_one_by_one() {
     let mut talk = Talk::with_server_of(Config {
         fragment_size: 0,
+        lone_frame_size: 0,
         ..Config::default()
     });
     talk.connection.send("abc").expect("open");

@@ -119,6 +119,7 @@ fn a_long_compressed_message_goes_out_as_a_well_formed_row_of_fragments() {
     let config = DeflateConfig::default().threshold(0);
     let small = || Config {
         fragment_size: 50,
+        lone_frame_size: 0,
         ..Config::default()
     };
     let (of_client, of_server) = deflates(&config, &config);

@@ -1,4 +1,4 @@
-//! Files that are part of this program: the chat, and the client for browsers.
+//! Files that are part of this program: the chat, the examples, and the client for browsers.
 
 use std::borrow::Cow;
 
@@ -21,6 +21,11 @@ use super::Answer;
 #[folder = "../../web/talk"]
 struct Talk;
 
+/// The examples, a page each.
+#[derive(RustEmbed)]
+#[folder = "../../web/examples"]
+struct Examples;
+
 /// `@offhook/client`, as browsers import it.
 #[derive(RustEmbed)]
 #[folder = "../../clients/js/src"]
@@ -30,12 +35,21 @@ struct Client;
 pub(super) fn serve(path: &str, request: &HeaderMap, talk: bool) -> Option<Answer> {
     let (name, file) = if let Some(name) = path.strip_prefix("/client/") {
         (name, Client::get(name)?)
+    } else if !talk {
+        return None;
+    } else if let Some(name) = path.strip_prefix("/examples/") {
+        let name = page(name);
+        (name, Examples::get(name)?)
     } else {
-        let name = path.strip_prefix("/talk/").filter(|_| talk)?;
-        let name = if name.is_empty() { "index.html" } else { name };
+        let name = page(path.strip_prefix("/talk/")?);
         (name, Talk::get(name)?)
     };
     Some(answer(name, file, request))
+}
+
+/// The file that stands for a directory, or the name as it is.
+fn page(name: &str) -> &str {
+    if name.is_empty() { "index.html" } else { name }
 }
 
 fn answer(name: &str, file: EmbeddedFile, request: &HeaderMap) -> Answer {

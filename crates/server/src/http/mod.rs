@@ -1,4 +1,4 @@
-//! Everything that is no WebSocket from its first byte on: health, the chat, the client's files.
+//! Everything that is no WebSocket from its first byte on: health, the chat, the examples, the client's files.
 
 mod files;
 mod health;
@@ -10,13 +10,16 @@ use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, UPGRADE},
+    header::{
+        ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION,
+        ORIGIN, UPGRADE,
+    },
     server::conn::http1,
     service::service_fn,
     upgrade::{OnUpgrade, Upgraded},
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use offhook::protocol::handshake::{self, Carrier, RequestLine, ServerDecision};
+use offhook::protocol::handshake::{self, Carrier, Rejection, RequestLine, ServerDecision};
 use tokio::task::spawn_local;
 
 use crate::{
@@ -82,21 +85,63 @@ fn answer(
         "/healthz" => health::report(&worker.shared),
         "/" if config.talk => redirect("/talk/"),
         "/talk" if config.talk => redirect("/talk/"),
-        path if worker.shared.routes.is_websocket(path) => {
-            let mut answer = sentence(
-                StatusCode::UPGRADE_REQUIRED,
-                "this is a WebSocket endpoint: connect to it with a WebSocket client",
-            );
-            // RFC 9110 §15.5.22: a 426 names what to upgrade to.
-            let headers = answer.headers_mut();
-            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-            answer
-        }
+        "/examples" if config.talk => redirect("/examples/"),
+        path if worker.shared.routes.is_websocket(path) => no_websocket(worker, &request),
         path => files::serve(path, request.headers(), config.talk).unwrap_or_else(|| {
-            let there = "nothing is served at this path; there are /healthz, /talk/ and /client/";
+            let there = "nothing is served at this path; there are /healthz, /talk/, /examples/ and /client/";
             sentence(StatusCode::NOT_FOUND, there)
         }),
     }
+}
+
+/// The answer to an ordinary request for a WebSocket's path.
+///
+/// A browser does not tell a page the status of a refused handshake, so `@offhook/client` asks here
+/// once: a page whose origin may not connect is told its origin and the setting to change.
+fn no_websocket(worker: &Worker, request: &Request<Incoming>) -> Answer {
+    let mut answer = if let Some(origin) = refused_origin(worker, request) {
+        let words = format!(
+            "pages from {origin} may not connect here; add it to the server's setting `origins` \
+             (--origins {origin})"
+        );
+        sentence(StatusCode::FORBIDDEN, &words)
+    } else {
+        let words = "this is a WebSocket endpoint: connect to it with a WebSocket client";
+        let mut answer = sentence(StatusCode::UPGRADE_REQUIRED, words);
+        // RFC 9110 §15.5.22: a 426 names what to upgrade to.
+        let upgrade = HeaderValue::from_static("websocket");
+        answer.headers_mut().insert(UPGRADE, upgrade);
+        answer
+    };
+    // Every page may read it: it contains nothing but the page's own origin.
+    let any = HeaderValue::from_static("*");
+    answer
+        .headers_mut()
+        .insert(ACCESS_CONTROL_ALLOW_ORIGIN, any);
+    answer
+}
+
+/// The page's origin, if its handshake would be refused because of that.
+fn refused_origin<'a>(worker: &Worker, request: &'a Request<Incoming>) -> Option<&'a str> {
+    let origin = request.headers().get(ORIGIN)?.to_str().ok()?;
+    let target = request.uri().to_string();
+    let line = RequestLine {
+        method: "GET",
+        target: &target,
+        version: (1, 1),
+    };
+    // The handshake that the page's WebSocket would send.
+    let handshake: [(&str, &[u8]); 4] = [
+        ("connection", b"Upgrade"),
+        ("upgrade", b"websocket"),
+        ("sec-websocket-version", b"13"),
+        ("sec-websocket-key", b"AAAAAAAAAAAAAAAAAAAAAA=="),
+    ];
+    let own = request.headers().iter();
+    let own = own.filter(|(name, _)| matches!(**name, HOST | ORIGIN));
+    let own = own.map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let decision = ServerDecision::from_parsed(&worker.handshake, line, own.chain(handshake));
+    matches!(decision, Err(Rejection::OriginDenied)).then_some(origin)
 }
 
 /// A handshake that hyper has read.

@@ -76,7 +76,10 @@ impl Connection {
             Intent::Command { id, command } => {
                 let large = matches!(
                     command,
-                    Command::History { .. } | Command::Presence { .. } | Command::Receipts { .. }
+                    Command::History { .. }
+                        | Command::State { .. }
+                        | Command::Presence { .. }
+                        | Command::Receipts { .. }
                 );
                 self.worker
                     .turn(|engine, now| engine.handle_command(self.id, id, command, now));

@@ -2,7 +2,9 @@
 
 use std::{cell::RefMut, rc::Rc, sync::Arc};
 
-use offhook_engine::{BrokerEvent, Delivery, Engine, Notice, Now, Reply};
+use offhook_engine::{
+    BrokerEvent, Delivery, Engine, ErrorCode, Notice, Now, Refusal, Reply, Verdict,
+};
 use tokio::task::{spawn_local, yield_now};
 
 use super::{State, Worker, now, refilling::refill};
@@ -70,6 +72,7 @@ impl Worker {
     /// Carries out what the engine decided: delivers, asks the broker, and starts refills. To be called
     /// after the engine was told something.
     pub(super) fn carry_out(self: &Rc<Self>, mut state: RefMut<'_, State>) {
+        refuse_asks(&mut state.engine);
         self.deliver(&mut state);
         while let Some(request) = state.engine.poll_broker_request() {
             self.shared.broker.submit(state.id, request);
@@ -112,9 +115,22 @@ impl Worker {
                     let delivery = Delivery::Connection { connection, notice };
                     outboxes.put(delivery, &self.refused);
                 }
-                delivery => outboxes.put(delivery, &self.refused),
+                delivery @ (Delivery::Broadcast { .. }
+                | Delivery::Publication { .. }
+                | Delivery::Presence { .. }
+                | Delivery::Connection { .. }
+                | Delivery::Mark { .. }) => outboxes.put(delivery, &self.refused),
             }
         }
+    }
+}
+
+/// There is no backend that could be asked: who waits for its answer is told at once.
+fn refuse_asks(engine: &mut Engine) {
+    while let Some(ask) = engine.poll_ask() {
+        let detail = "this server has no backend that it could ask";
+        let refusal = Refusal::new(ErrorCode::Forbidden, detail);
+        engine.handle_verdict(ask.id, Verdict::Refused(refusal), now());
     }
 }
 
@@ -123,6 +139,7 @@ fn ends_subscription(notice: &Notice) -> bool {
         Notice::Reply { reply, .. } => matches!(reply, Reply::Unsubscribed { .. }),
         Notice::Unsubscribed { .. } => true,
         Notice::Gap { .. }
+        | Notice::State { .. }
         | Notice::ChannelGap { .. }
         | Notice::Own { .. }
         | Notice::Told { .. }

@@ -301,3 +301,14 @@ async fn compressed_connections_and_plain_ones_get_the_same() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_call_is_refused_at_once_where_there_is_no_backend() {
+    let hall = Hall::open(config()).await;
+    let mut caller = hall.caller().await;
+    let refused = caller
+        .refused(json!({"type": "call", "method": "orders.cancel", "data": 7}))
+        .await;
+    assert_eq!(refused["code"], "forbidden");
+    assert_eq!(caller.ask(json!({"type": "ping"})).await["type"], "pong");
+}

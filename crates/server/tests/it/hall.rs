@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     num::NonZeroUsize,
     path::Path,
-    sync::mpsc::{RecvTimeoutError, Sender, channel},
+    sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -38,13 +38,13 @@ pub(crate) struct Hall {
 }
 
 /// Watches the test on whose thread it was made.
-struct Watchdog(Option<(Sender<()>, JoinHandle<()>)>);
+struct Watchdog(Option<(SyncSender<()>, JoinHandle<()>)>);
 
 impl Watchdog {
     fn new() -> Self {
         // The test harness names threads after their tests.
         let test = thread::current().name().unwrap_or("a test").to_owned();
-        let (alive, ended) = channel();
+        let (alive, ended) = sync_channel(0);
         let watch = move || {
             if ended.recv_timeout(WATCHDOG) == Err(RecvTimeoutError::Timeout) {
                 println!("{test} has not ended after {WATCHDOG:?}");

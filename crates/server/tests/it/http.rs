@@ -58,11 +58,33 @@ async fn the_chat_and_the_client_come_out_of_the_binary() {
 }
 
 #[tokio::test]
+async fn the_examples_come_out_of_the_binary() {
+    let hall = Hall::open(config()).await;
+    let (status, head, _) = hall.get("/examples").await;
+    assert_eq!(status, 302);
+    assert!(head.contains("location: /examples/"), "{head}");
+    let (status, head, index) = hall.get("/examples/").await;
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: text/html"), "{head}");
+    let pages = index.split("href=\"").skip(1);
+    let pages = pages.filter_map(|link| link.split('"').next());
+    let pages: Vec<_> = pages.filter(|page| page.ends_with(".html")).collect();
+    assert_eq!(pages.len(), 6, "{pages:?}");
+    for page in pages {
+        assert_eq!(
+            hall.get(&format!("/examples/{page}")).await.0,
+            200,
+            "{page}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn without_the_chat_its_paths_are_not_there() {
     let mut plain = config();
     plain.talk = false;
     let hall = Hall::open(plain).await;
-    for path in ["/", "/talk", "/talk/"] {
+    for path in ["/", "/talk", "/talk/", "/examples", "/examples/"] {
         assert_eq!(hall.get(path).await.0, 404, "{path}");
     }
     assert_eq!(hall.get("/client/index.js").await.0, 200);
@@ -134,5 +156,23 @@ async fn read_until(stream: &mut TcpStream, end: &str) -> String {
         }
         let count = stream.read_buf(&mut read).await.unwrap();
         assert_ne!(count, 0, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_whose_origin_may_not_connect_is_told_so_and_which_setting_to_change() {
+    let hall = Hall::open(config()).await;
+    let foreign = "GET /ws HTTP/1.1\r\nOrigin: http://localhost:3000";
+    let (status, head, body) = hall.request(foreign).await;
+    assert_eq!(status, 403);
+    assert!(head.contains("access-control-allow-origin: *"), "{head}");
+    assert!(
+        body.contains("http://localhost:3000") && body.contains("`origins`"),
+        "{body}"
+    );
+    let own = format!("GET /ws HTTP/1.1\r\nOrigin: http://{}", hall.address());
+    for request in ["GET /ws HTTP/1.1", &own] {
+        let (status, _, _) = hall.request(request).await;
+        assert_eq!(status, 426, "{request}");
     }
 }

@@ -10,22 +10,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use offhook_protocol::deflate::DeflateConfig;
-use offhook_protocol::handshake::ClientRequest;
+use offhook_protocol::handshake::{ClientRequest, Headers};
 use offhook_protocol::{Keepalive, Limits};
 
 #[cfg(feature = "http2")]
 use super::http2::Http2;
+use super::over::Over;
+use super::over_the_network;
 use super::proxy;
 use super::route::Route;
 use super::tls::Trust;
 use super::url::Url;
-use super::{over_stream, over_the_network};
 use crate::error::{Error, UrlError};
 #[cfg(feature = "http2")]
 use crate::http2::Http2Limits;
 use crate::settings::Settings;
 use crate::socket::WebSocket;
-use crate::transport::{Stream, Transport};
+use crate::transport::Stream;
 use crate::wiretap::{Listener, Wiretap};
 
 /// 10 s: a lost SYN is sent again after 1, 3 and 7 s, a look-up after 5. What takes longer than
@@ -360,6 +361,21 @@ impl Connect {
     ///
     /// Outside a tokio runtime with I/O and time.
     pub async fn open(&self) -> Result<WebSocket, Error> {
+        let (socket, _) = over_the_network(self).await?;
+        Ok(socket)
+    }
+
+    /// As [`open`](Self::open), and gives the fields of the server's answer as well, such as
+    /// `Set-Cookie`.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    ///
+    /// # Panics
+    ///
+    /// As [`open`](Self::open).
+    pub async fn open_with_headers(&self) -> Result<(WebSocket, Headers), Error> {
         over_the_network(self).await
     }
 }
@@ -384,43 +400,6 @@ impl Connect {
             request = request.deflate(deflate.clone());
         }
         Ok(request)
-    }
-}
-
-/// A connection to be made over a stream, from [`Connect::over`].
-#[derive(Debug)]
-#[must_use = "nothing is asked before `open`"]
-pub struct Over<S> {
-    connect: Connect,
-    stream: S,
-}
-
-impl<S: Stream> Over<S> {
-    /// Opens the connection.
-    ///
-    /// # Errors
-    ///
-    /// As [`Connect::open`].
-    ///
-    /// # Panics
-    ///
-    /// Outside a tokio runtime with time.
-    pub async fn open(self) -> Result<WebSocket, Error> {
-        over_stream(&self.connect, Transport::boxed(self.stream)).await
-    }
-
-    /// Opens a connection of HTTP/2 over the stream, for many WebSockets.
-    ///
-    /// # Errors
-    ///
-    /// As [`Connect::http2`].
-    ///
-    /// # Panics
-    ///
-    /// Outside a tokio runtime with time.
-    #[cfg(feature = "http2")]
-    pub async fn http2(self) -> Result<Http2, Error> {
-        Http2::over(&self.connect, Transport::boxed(self.stream)).await
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) async fn upgrade(
     let (bytes, handshake) = request.start(key);
     let ask = async {
         write_all(transport, &bytes).await.map_err(Error::Lost)?;
-        answer(transport, handshake).await
+        answer(transport, handshake, to).await
     };
     deadline.within(Phase::Handshake, to, ask).await
 }
@@ -50,6 +50,7 @@ pub(super) async fn upgrade(
 async fn answer(
     transport: &mut Transport,
     mut handshake: ClientHandshake,
+    to: &str,
 ) -> Result<Answer, Error> {
     let mut buffer = vec![0; BUFFER];
     loop {
@@ -59,6 +60,14 @@ async fn answer(
                 io::ErrorKind::UnexpectedEof,
                 "the server closed the connection instead of answering the opening handshake",
             )));
+        }
+        // RFC 8446 §5.1: what a TLS server says to a request in plain text is an alert. No answer in
+        // HTTP begins with a control character.
+        if let [0x15, 0x03, ..] = buffer[..count] {
+            return Err(Error::WrongScheme {
+                to: to.into(),
+                reason: "what answers there speaks TLS: try wss://",
+            });
         }
         match handshake.receive(&buffer[..count])? {
             ClientStep::Incomplete(next) => handshake = next,

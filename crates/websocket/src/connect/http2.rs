@@ -5,6 +5,7 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -13,26 +14,31 @@ use h2::ext::Protocol;
 use h2::{Ping, PingPong, RecvStream};
 use http::Uri;
 use offhook_protocol::handshake::{
-    ClientRequest, ConnectHandshake, ConnectOutcome, HeadLimits, InvalidRequest, Negotiated,
-    Refused, Scheme,
+    ClientRequest, ConnectHandshake, ConnectOutcome, HeadLimits, InvalidRequest, Opened, Refused,
+    Scheme,
 };
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Answered;
 use super::builder::{Connect, HttpVersion};
 use super::deadline::Deadline;
 use super::handshake::BODY_GRACE;
 use super::route::Route;
 use super::url::Url;
 use crate::error::{Error, Phase};
-use crate::http2::{H2Stream, Pulse, field_list, io_error};
+use crate::http2::{H2Stream, Keepalive, field_list, io_error};
 use crate::parsed;
 use crate::rewound::Rewound;
 use crate::socket::WebSocket;
 use crate::transport::Transport;
 
-/// One connection of HTTP/2 that any number of WebSockets are opened over (RFC 8441), up to what
-/// the server allows at once.
+/// A connection of HTTP/2 that many WebSockets are opened over (RFC 8441), up to what the server
+/// allows at once.
 ///
-/// Clones share the connection. It closes when all of them and all its WebSockets are gone.
+/// A connection has room for what [`Http2Limits::streams`](crate::Http2Limits::streams) WebSockets
+/// have not read; for more, another connection to the same server is made. Clones share the
+/// connections. Each closes when all clones and all its WebSockets are gone.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), offhook::Error> {
@@ -48,10 +54,26 @@ use crate::transport::Transport;
 /// ```
 #[derive(Clone)]
 pub struct Http2 {
-    requests: SendRequest<Bytes>,
+    pool: Arc<Pool>,
     /// Whom it is with, and what is asked for unless something else is said.
     connect: Connect,
     url: Url,
+}
+
+/// The connections with one server.
+struct Pool {
+    members: Mutex<Vec<Member>>,
+    /// Held by the one who makes another connection; `None` where there can be no other, since the
+    /// first was made over a stream.
+    growing: Option<tokio::sync::Mutex<()>>,
+}
+
+/// One of them.
+#[derive(Clone)]
+struct Member {
+    requests: SendRequest<Bytes>,
+    /// One for each WebSocket that may be open.
+    places: Arc<Semaphore>,
     peer: Option<SocketAddr>,
 }
 
@@ -72,47 +94,36 @@ impl Http2 {
     /// Over the network, by TLS and ALPN or by prior knowledge.
     pub(super) async fn reach(connect: &Connect) -> Result<Self, Error> {
         let url = connect.url.clone()?;
-        let deadline = Deadline::after(connect.timeouts.connect);
-        let reached = connect
-            .route
-            .reach_offering(&url, &connect.trust, &[HTTP_2], deadline);
-        let (transport, is_http2) = reached.await?;
-        Self::begin(connect, transport, is_http2, url).await
+        let member = Member::reach(connect, &url).await?;
+        Ok(Self::with(
+            member,
+            connect,
+            url,
+            Some(tokio::sync::Mutex::default()),
+        ))
+    }
+
+    fn with(
+        member: Member,
+        connect: &Connect,
+        url: Url,
+        growing: Option<tokio::sync::Mutex<()>>,
+    ) -> Self {
+        Self {
+            pool: Arc::new(Pool {
+                members: Mutex::new(vec![member]),
+                growing,
+            }),
+            connect: connect.clone(),
+            url,
+        }
     }
 
     /// Over a stream that is connected already, with TLS made over it first if the URL says so.
     pub(super) async fn over(connect: &Connect, transport: Transport) -> Result<Self, Error> {
         let url = connect.url.clone()?;
-        if !url.secure {
-            return Self::begin(connect, transport, false, url).await;
-        }
-        let deadline = Deadline::after(connect.timeouts.connect);
-        let encrypted = connect
-            .trust
-            .encrypt_offering(&url.host, &[HTTP_2], transport, deadline);
-        let (transport, is_http2) = encrypted.await?;
-        Self::begin(connect, transport, is_http2, url).await
-    }
-
-    async fn begin(
-        connect: &Connect,
-        transport: Transport,
-        is_http2: bool,
-        url: Url,
-    ) -> Result<Self, Error> {
-        if url.secure && !is_http2 {
-            return Err(unable(&url, "it does not speak HTTP/2"));
-        }
-        let peer = transport.peer_addr();
-        match start(connect, transport, &url).await? {
-            Some(requests) => Ok(Self {
-                requests,
-                connect: connect.clone(),
-                url,
-                peer,
-            }),
-            None => Err(unable(&url, NOT_ALLOWED)),
-        }
+        let member = Member::over(connect, transport, &url).await?;
+        Ok(Self::with(member, connect, url, None))
     }
 
     /// Opens a WebSocket for this path and query, with the headers, subprotocols and settings of
@@ -137,8 +148,112 @@ impl Http2 {
     pub async fn open_as(&self, connect: &Connect, target: &str) -> Result<WebSocket, Error> {
         let url = self.url.with_target(target);
         let request = connect.request(&url, true)?;
-        let requests = self.requests.clone();
-        ask(connect, requests, self.peer, request, &url).await
+        let deadline = Deadline::after(connect.timeouts.handshake);
+        let (member, place) = self.place(deadline).await?;
+        let opened = ask(connect, &member, place, request, &url).await;
+        if let Err(Error::Lost(_)) = opened {
+            self.pool.forget(&member);
+        }
+        opened.map(|(socket, _)| socket)
+    }
+
+    /// A place for one more WebSocket, on another connection if need be.
+    async fn place(&self, deadline: Deadline) -> Result<(Member, OwnedSemaphorePermit), Error> {
+        if let Some(placed) = self.pool.place() {
+            return Ok(placed);
+        }
+        let to = self.url.host_and_port();
+        let Some(growing) = &self.pool.growing else {
+            let waiting = self.pool.wait_for_place();
+            return deadline.within(Phase::Handshake, &to, waiting).await;
+        };
+        let _growing = growing.lock().await;
+        if let Some(placed) = self.pool.place() {
+            return Ok(placed);
+        }
+        let member = Member::reach(&self.connect, &self.url).await?;
+        let placed = member.place().ok_or_else(lost_connection)?;
+        self.pool.members().push(member);
+        Ok(placed)
+    }
+}
+
+fn lost_connection() -> Error {
+    Error::Lost(std::io::ErrorKind::NotConnected.into())
+}
+
+impl Pool {
+    fn members(&self) -> MutexGuard<'_, Vec<Member>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn place(&self) -> Option<(Member, OwnedSemaphorePermit)> {
+        self.members().iter().find_map(Member::place)
+    }
+
+    async fn wait_for_place(&self) -> Result<(Member, OwnedSemaphorePermit), Error> {
+        let member = self
+            .members()
+            .first()
+            .cloned()
+            .ok_or_else(lost_connection)?;
+        let place = Arc::clone(&member.places).acquire_owned().await;
+        place
+            .map(|place| (member, place))
+            .map_err(|_| lost_connection())
+    }
+
+    /// Opens nothing more over a connection that has ended.
+    fn forget(&self, lost: &Member) {
+        self.members()
+            .retain(|member| !Arc::ptr_eq(&member.places, &lost.places));
+    }
+}
+
+impl Member {
+    async fn reach(connect: &Connect, url: &Url) -> Result<Self, Error> {
+        let deadline = Deadline::after(connect.timeouts.connect);
+        let reached = connect
+            .route
+            .reach_offering(url, &connect.trust, &[HTTP_2], deadline);
+        let (transport, is_http2) = reached.await?;
+        Self::begin(connect, transport, is_http2, url).await
+    }
+
+    async fn over(connect: &Connect, transport: Transport, url: &Url) -> Result<Self, Error> {
+        if !url.secure {
+            return Self::begin(connect, transport, false, url).await;
+        }
+        let deadline = Deadline::after(connect.timeouts.connect);
+        let encrypted = connect
+            .trust
+            .encrypt_offering(&url.host, &[HTTP_2], transport, deadline);
+        let (transport, is_http2) = encrypted.await?;
+        Self::begin(connect, transport, is_http2, url).await
+    }
+
+    async fn begin(
+        connect: &Connect,
+        transport: Transport,
+        is_http2: bool,
+        url: &Url,
+    ) -> Result<Self, Error> {
+        if url.secure && !is_http2 {
+            return Err(unable(url, "it does not speak HTTP/2"));
+        }
+        let peer = transport.peer_addr();
+        let requests = start(connect, transport, url).await?;
+        let places = connect.http2_limits.streams.max(1) as usize;
+        Ok(Self {
+            requests: requests.ok_or_else(|| unable(url, NOT_ALLOWED))?,
+            places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
+            peer,
+        })
+    }
+
+    fn place(&self) -> Option<(Self, OwnedSemaphorePermit)> {
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        Some((self.clone(), place))
     }
 }
 
@@ -170,7 +285,7 @@ pub(super) async fn attempt(
     route: &Route,
     request: &ClientRequest,
     url: &Url,
-) -> Result<Option<WebSocket>, Error> {
+) -> Result<Option<Answered>, Error> {
     let only = connect.version == HttpVersion::Http2;
     let protocols: &[&[u8]] = if only { &[HTTP_2] } else { &[HTTP_2, HTTP_1_1] };
     let deadline = Deadline::after(connect.timeouts.connect);
@@ -180,11 +295,10 @@ pub(super) async fn attempt(
         let asked = super::ask(connect, transport, request.clone(), url);
         return asked.await.map(Some);
     }
-    match Http2::begin(connect, transport, is_http2, url.clone()).await {
-        Ok(Http2 { requests, peer, .. }) => {
-            let asked = ask(connect, requests, peer, request.clone(), url);
-            asked.await.map(Some)
-        }
+    match Member::begin(connect, transport, is_http2, url).await {
+        Ok(member) => only_one(connect, &member, request.clone(), url)
+            .await
+            .map(Some),
         Err(Error::Http2 { .. }) if !only => {
             connect.without_http2.store(true, Ordering::Relaxed);
             Ok(None)
@@ -197,15 +311,21 @@ pub(super) async fn attempt(
 pub(super) async fn over_stream(
     connect: &Connect,
     transport: Transport,
-) -> Result<WebSocket, Error> {
-    let Http2 {
-        requests,
-        url,
-        peer,
-        ..
-    } = Http2::over(connect, transport).await?;
+) -> Result<Answered, Error> {
+    let url = connect.url.clone()?;
+    let member = Member::over(connect, transport, &url).await?;
     let request = connect.request(&url, true)?;
-    ask(connect, requests, peer, request, &url).await
+    only_one(connect, &member, request, &url).await
+}
+
+async fn only_one(
+    connect: &Connect,
+    member: &Member,
+    request: ClientRequest,
+    url: &Url,
+) -> Result<Answered, Error> {
+    let (_, place) = member.place().ok_or_else(lost_connection)?;
+    ask(connect, member, place, request, url).await
 }
 
 /// Begins a connection, and waits for what the server's SETTINGS say. `None` if they do not allow
@@ -222,8 +342,8 @@ async fn start(
     if !requests.is_extended_connect_protocol_enabled() {
         return Ok(None);
     }
-    let pulse = Pulse::new(pings, connect.settings.config.keepalive);
-    tokio::spawn(drive(connection, pulse));
+    let keepalive = Keepalive::new(pings, connect.settings.config.keepalive);
+    tokio::spawn(drive(connection, keepalive));
     Ok(Some(requests))
 }
 
@@ -262,11 +382,11 @@ async fn exchange_settings(connect: &Connect, transport: Transport) -> Result<Be
 
 /// Moves the bytes of all streams until the connection has ended, or is dead. Its end is told to
 /// every stream by h2.
-async fn drive(mut connection: Connection<Rewound, Bytes>, mut pulse: Option<Pulse>) {
+async fn drive(mut connection: Connection<Rewound, Bytes>, mut keepalive: Option<Keepalive>) {
     poll_fn(|cx| {
-        let dead = pulse
+        let dead = keepalive
             .as_mut()
-            .is_some_and(|pulse| pulse.poll_dead(cx).is_ready());
+            .is_some_and(|keepalive| keepalive.poll_dead(cx).is_ready());
         if dead {
             return Poll::Ready(());
         }
@@ -275,14 +395,14 @@ async fn drive(mut connection: Connection<Rewound, Bytes>, mut pulse: Option<Pul
     .await;
 }
 
-/// Opens a WebSocket over a connection to this peer.
+/// Opens a WebSocket over a connection, in a place of it that it has until its stream is gone.
 async fn ask(
     connect: &Connect,
-    requests: SendRequest<Bytes>,
-    peer: Option<SocketAddr>,
+    member: &Member,
+    place: OwnedSemaphorePermit,
     request: ClientRequest,
     url: &Url,
-) -> Result<WebSocket, Error> {
+) -> Result<Answered, Error> {
     let deadline = Deadline::after(connect.timeouts.handshake);
     let scheme = if url.secure {
         Scheme::Https
@@ -291,12 +411,13 @@ async fn ask(
     };
     let handshake = request.extended_connect(scheme);
     let to = url.host_and_port();
-    let exchange = exchange(requests, handshake);
+    let exchange = exchange(member.requests.clone(), handshake);
     match deadline.within(Phase::Handshake, &to, exchange).await? {
-        Outcome::Open(stream, negotiated) => {
-            let transport = Transport::boxed(stream).with_peer_addr(peer);
+        Outcome::Open(stream, opened) => {
+            let transport = Transport::boxed(stream.in_place(place)).with_peer_addr(member.peer);
             let settings = &connect.settings;
-            Ok(WebSocket::client(transport, negotiated, &[], settings))
+            let socket = WebSocket::client(transport, opened.negotiated, &[], settings);
+            Ok((socket, opened.headers))
         }
         Outcome::Refused(mut refused, receive) => {
             read_body(&mut refused, receive, deadline).await;
@@ -306,7 +427,7 @@ async fn ask(
 }
 
 enum Outcome {
-    Open(H2Stream, Negotiated),
+    Open(H2Stream, Opened),
     Refused(Box<Refused>, RecvStream),
 }
 
@@ -323,7 +444,7 @@ async fn exchange(
     match handshake.answered(head.status.as_u16(), fields)? {
         ConnectOutcome::Open(opened) => {
             let stream = H2Stream::new(send, receive);
-            Ok(Outcome::Open(stream, opened.negotiated))
+            Ok(Outcome::Open(stream, opened))
         }
         ConnectOutcome::Refused(refused) => Ok(Outcome::Refused(Box::new(refused), receive)),
     }

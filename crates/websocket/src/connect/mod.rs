@@ -10,9 +10,12 @@ mod address;
 mod builder;
 mod deadline;
 mod exchange;
+#[cfg(feature = "http")]
+mod from_http;
 mod handshake;
 #[cfg(feature = "http2")]
 mod http2;
+mod over;
 mod proxy;
 mod redirect;
 mod route;
@@ -23,13 +26,14 @@ mod tls;
 mod tls;
 mod url;
 
-use offhook_protocol::handshake::ClientRequest;
+use offhook_protocol::handshake::{ClientRequest, Headers};
 
+pub use builder::Connect;
 #[cfg(feature = "http2")]
 pub use builder::HttpVersion;
-pub use builder::{Connect, Over};
 #[cfg(feature = "http2")]
 pub use http2::Http2;
+pub use over::Over;
 pub use proxy::{ProxyError, SocksReply};
 #[cfg(feature = "tls")]
 pub use tls::{InvalidTls, Tls, TlsBuilder};
@@ -45,6 +49,9 @@ use redirect::is_redirect;
 use route::Route;
 use url::Url;
 
+/// An open connection, and the fields of the answer that opened it.
+type Answered = (WebSocket, Headers);
+
 /// Opens a connection to a `ws://` or `wss://` URL, with the defaults of [`Connect`].
 ///
 /// # Errors
@@ -58,7 +65,7 @@ pub async fn connect(url: impl AsRef<str>) -> Result<WebSocket, Error> {
     Connect::to(url).open().await
 }
 
-async fn over_the_network(connect: &Connect) -> Result<WebSocket, Error> {
+async fn over_the_network(connect: &Connect) -> Result<Answered, Error> {
     let mut url = connect.url.clone()?;
     let mut route = connect.route.clone();
     let mut trusted = true;
@@ -91,19 +98,19 @@ async fn attempt(
     route: &Route,
     request: ClientRequest,
     url: &Url,
-) -> Result<WebSocket, Error> {
+) -> Result<Answered, Error> {
     #[cfg(feature = "http2")]
     if connect.may_use_http2(url)
-        && let Some(socket) = http2::attempt(connect, route, &request, url).await?
+        && let Some(answered) = http2::attempt(connect, route, &request, url).await?
     {
-        return Ok(socket);
+        return Ok(answered);
     }
     let deadline = Deadline::after(connect.timeouts.connect);
     let transport = route.reach(url, &connect.trust, deadline).await?;
     ask(connect, transport, request, url).await
 }
 
-async fn over_stream(connect: &Connect, mut transport: Transport) -> Result<WebSocket, Error> {
+async fn over_stream(connect: &Connect, mut transport: Transport) -> Result<Answered, Error> {
     #[cfg(feature = "http2")]
     if connect.version == HttpVersion::Http2 {
         return http2::over_stream(connect, transport).await;
@@ -124,16 +131,16 @@ async fn ask(
     transport: Transport,
     request: ClientRequest,
     url: &Url,
-) -> Result<WebSocket, Error> {
+) -> Result<Answered, Error> {
     let mut transport = connect.listener.on(transport);
     let deadline = Deadline::after(connect.timeouts.handshake);
     match upgrade(&mut transport, request, &url.host_and_port(), deadline).await? {
-        Answer::Yes { opened, leftover } => Ok(WebSocket::client(
-            transport,
-            opened.negotiated,
-            &leftover,
-            &connect.settings,
-        )),
+        Answer::Yes { opened, leftover } => {
+            let negotiated = opened.negotiated;
+            let settings = &connect.settings;
+            let socket = WebSocket::client(transport, negotiated, &leftover, settings);
+            Ok((socket, opened.headers))
+        }
         Answer::No(mut refused) => {
             // What a redirect has to say beside its Location is not worth waiting for.
             if !is_redirect(&refused) {

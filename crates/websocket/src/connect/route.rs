@@ -1,5 +1,6 @@
 //! From a URL to a transport that its server listens on.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 #[cfg(unix)]
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ pub(super) struct Route {
     pub(super) addresses: Vec<SocketAddr>,
     #[cfg(unix)]
     pub(super) unix: Option<PathBuf>,
+    /// Whether the host is another than the one that our client certificate is meant for.
+    elsewhere: bool,
 }
 
 impl Route {
@@ -39,6 +42,7 @@ impl Route {
     ) -> Result<Transport, Error> {
         let transport = self.connect(url, trust, deadline).await?;
         if url.secure {
+            let trust = self.trust_in_host(trust);
             trust.encrypt(&url.host, transport, deadline).await
         } else {
             Ok(transport)
@@ -57,10 +61,19 @@ impl Route {
     ) -> Result<(Transport, bool), Error> {
         let transport = self.connect(url, trust, deadline).await?;
         if url.secure {
+            let trust = self.trust_in_host(trust);
             let encrypted = trust.encrypt_offering(&url.host, protocols, transport, deadline);
             encrypted.await
         } else {
             Ok((transport, false))
+        }
+    }
+
+    fn trust_in_host<'a>(&self, trust: &'a Trust) -> Cow<'a, Trust> {
+        if self.elsewhere {
+            Cow::Owned(trust.anonymous())
+        } else {
+            Cow::Borrowed(trust)
         }
     }
 
@@ -97,6 +110,7 @@ impl Route {
         }
         Ok(Self {
             addresses: Vec::new(),
+            elsewhere: true,
             ..self.clone()
         })
     }

@@ -69,7 +69,10 @@ impl Url {
         if target.contains('#') {
             return Err("it must have no fragment; a # in path or query is written %23");
         }
-        if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if !target
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+        {
             return Err("path and query must be percent-encoded ASCII");
         }
         // RFC 6455 §3: "/" if the path is empty.
@@ -123,7 +126,15 @@ impl<'a> Parts<'a> {
             .ok_or("expected scheme://host, such as wss://example.com/chat")?;
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, rest) = rest.split_at(end);
-        let (credentials, authority) = match authority.rsplit_once('@') {
+        let (credentials, authority) = match authority.split_once('@') {
+            Some((_, authority)) if authority.contains('@') => {
+                return Err("there must be one @ before the host: in a password it is written %40");
+            }
+            // Browsers take a backslash for a slash, and leave out tabs and line breaks: where the
+            // host begins must be beyond doubt.
+            Some((credentials, _)) if !credentials.bytes().all(is_credential_byte) => {
+                return Err("user name and password must be percent-encoded");
+            }
             Some((credentials, authority)) => (Some(Credentials::parse(credentials)?), authority),
             None => (None, authority),
         };
@@ -207,6 +218,11 @@ fn parse_ipv6(behind_bracket: &str) -> Result<Host, &'static str> {
         .parse()
         .map_err(|_| "what stands in brackets must be an IPv6 address")?;
     Ok(Host::Ip(address.into()))
+}
+
+/// RFC 3986 §3.2.1.
+fn is_credential_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:%".contains(&byte)
 }
 
 fn is_name_byte(byte: u8) -> bool {

@@ -54,12 +54,13 @@ impl ReadBuffer {
         })
     }
 
-    /// Notes that the first `len` bytes were read now.
+    /// Notes that the first `len` bytes were read now, and gives the time.
     #[inline]
-    pub(crate) fn filled(&mut self, len: usize) {
+    pub(crate) fn filled(&mut self, len: usize) -> Instant {
         self.from = 0;
         self.to = len;
         self.at = now();
+        self.at
     }
 
     /// Notes that all but the last `len` bytes are used up.
@@ -68,15 +69,16 @@ impl ReadBuffer {
         self.from = self.to.saturating_sub(len);
     }
 
+    /// Whether all of it is used up.
+    pub(super) const fn is_used_up(&self) -> bool {
+        self.from == self.to
+    }
+
     /// What is not used up, to be received.
     #[inline]
     pub(crate) fn input(&mut self) -> Input<'_> {
         let unread = self.bytes.get_mut(self.from..self.to).unwrap_or_default();
-        if self.from == 0 {
-            Input::new(unread, self.at)
-        } else {
-            Input::rest(unread, self.at)
-        }
+        Input::rest(unread, self.at)
     }
 }
 
@@ -163,7 +165,7 @@ pub(crate) fn take_write() -> Vec<u8> {
 /// Gives an output buffer back.
 pub(crate) fn give_write(buffer: Vec<u8>) {
     let capacity = buffer.capacity();
-    if capacity > SPARE_WRITE {
+    if capacity == 0 || capacity > SPARE_WRITE {
         return;
     }
     let _ended = SPARE.try_with(|spare| {

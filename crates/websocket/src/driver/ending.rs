@@ -1,14 +1,15 @@
 //! How a connection ends: lost, closed, cut or let go.
 
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use offhook_protocol::ClosedBy;
+use offhook_protocol::{CloseCode, ClosedBy};
 use tokio::io::ReadBuf;
 
 use super::flush::SLICES;
-use super::{Driver, Fault, State, now};
+use super::{Driver, Fault, Kept, Locked, Output, Receiver, State, Turn, Turns, now};
 use crate::Transport;
 use crate::error::Error;
 
@@ -23,68 +24,82 @@ impl Driver {
     pub(crate) fn cut(&self) {
         let mut state = self.lock();
         state.lose(Some(io::ErrorKind::ConnectionAborted.into()));
-        let wakers = state.take_wakers();
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        state.wake_reader();
+        state.wake_waiters();
+    }
+
+    /// The connection goes on when its [`WebSocket`](crate::WebSocket) is dropped, until
+    /// [`finish`](Self::finish).
+    pub(crate) fn keep(&self) {
+        self.lock().kept = Kept::Yes;
+    }
+
+    /// The [`WebSocket`](crate::WebSocket) is dropped.
+    pub(crate) fn abandon(self: &Arc<Self>) {
+        let mut state = self.lock();
+        if state.kept == Kept::Yes {
+            state.kept = Kept::Abandoned;
+            state.receiver = Receiver::Away;
+            self.call();
+        } else {
+            state.let_go(CloseCode::GOING_AWAY);
+        }
+    }
+
+    /// A handler has returned. If its [`WebSocket`](crate::WebSocket) is gone, what was sent goes
+    /// out, and the closing handshake is done, within the close timeout; else the connection goes
+    /// on, and ends with the `WebSocket`. Whether it has ended.
+    pub(crate) async fn finish(self: &Arc<Self>, code: CloseCode) -> bool {
+        if !self.is_abandoned() {
+            return false;
+        }
+        // It may be closing already: then that stands.
+        let _closing = self.begin_close(code, "");
+        // How it ended is nobody's concern any more.
+        let _ended = Turns::new(self, |cx| self.poll_turn(cx, Turn::CHUNKS, |_| None::<()>)).await;
+        true
+    }
+
+    /// Nobody will [finish](Self::finish) it: if its [`WebSocket`](crate::WebSocket) is gone, it is
+    /// closed without waiting.
+    pub(crate) fn give_up(&self, code: CloseCode) {
+        if self.is_abandoned() {
+            self.lock().let_go(code);
+        }
+    }
+
+    /// Whether its [`WebSocket`](crate::WebSocket) is gone; if not, the connection ends with it.
+    fn is_abandoned(&self) -> bool {
+        let mut state = self.lock();
+        if state.kept == Kept::Yes {
+            state.kept = Kept::No;
+        }
+        state.kept == Kept::Abandoned
+    }
+
+    /// Waits until the connection has ended.
+    pub(crate) async fn ended(&self) {
+        std::future::poll_fn(|cx| self.poll_ended(cx).map(drop)).await;
     }
 }
 
-impl State {
-    /// Notes that nothing can be written any more. What the peer said before it went can still be
-    /// read, so that its Close is not lost over our last write.
-    pub(super) fn break_down(&mut self, error: io::Error) {
-        self.broken = Some(Box::new(error));
-        // There is no room any more, for anything.
-        self.high_water = 0;
-        self.take_wakers().into_iter().for_each(Waker::wake);
-    }
-
-    /// Notes that the transport has ended by itself.
-    pub(super) fn lose(&mut self, error: Option<io::Error>) {
-        self.transport = None;
-        self.note_unsent();
-        self.connection.handle_transport_closed(now());
-        let closed = self.connection.closed();
-        if closed.is_some_and(|closed| closed.by == ClosedBy::Lost) {
-            let error = self.broken.take().map(|error| *error).or(error);
-            let error = error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
-            self.fault
-                .get_or_insert_with(|| Box::new(Fault::Lost(error)));
-        }
-    }
-
-    /// Closes the transport: everything was said.
-    pub(super) fn disconnect(&mut self) {
-        let Some(mut transport) = self.transport.take() else {
-            return;
-        };
-        self.note_unsent();
-        self.connection.handle_transport_closed(now());
-        let failed = self
-            .connection
-            .closed()
-            .is_some_and(|closed| closed.error.is_some());
-        let shut = transport.poll_shutdown(&mut Context::from_waker(Waker::noop()));
-        if failed || shut.is_pending() {
-            // Outside a runtime, where a connection may be dropped, nobody can linger.
-            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                runtime.spawn(linger(transport));
-            }
-        }
-    }
-
+impl Locked<'_> {
     /// Closes without waiting for anybody: the user has let go of the connection.
-    pub(crate) fn let_go(&mut self) {
+    pub(super) fn let_go(&mut self, code: CloseCode) {
         if self.transport.is_none() {
             return;
         }
-        let code = offhook_protocol::CloseCode::GOING_AWAY;
         // It may be closing already: then that stands.
-        let _closing = self.connection.close(code, "", now());
+        let _closing = self.outbound.close(code, "", now());
+        let State {
+            outbound,
+            transport,
+            ..
+        } = &mut *self.state;
         let mut slices = [IoSlice::new(&[]); SLICES];
-        let filled = self.connection.transmit(&mut slices);
+        let filled = outbound.transmit(&mut slices);
         let slices = slices.get(..filled).unwrap_or_default();
-        if let Some(transport) = &mut self.transport
+        if let Some(transport) = transport
             && !slices.is_empty()
         {
             let mut cx = Context::from_waker(Waker::noop());
@@ -93,6 +108,69 @@ impl State {
             let _flushed = transport.poll_flush(&mut cx);
         }
         self.disconnect();
+        self.wake_reader();
+        self.wake_waiters();
+    }
+
+    /// Notes that nothing can be written any more. What the peer said before it went can still be
+    /// read, so that its Close is not lost over our last write.
+    pub(super) fn break_down(&mut self, error: io::Error) {
+        self.output = Output::Broken(Box::new(error));
+        // There is no room any more, for anything.
+        self.high_water = 0;
+        self.wake_reader();
+        self.wake_waiters();
+    }
+
+    /// Notes that the transport has ended by itself.
+    pub(super) fn lose(&mut self, error: Option<io::Error>) {
+        if let Some(transport) = self.state.transport.take() {
+            self.closed = Some(transport);
+        }
+        self.note_end();
+        let closed = self.outbound.closed();
+        if closed.is_some_and(|closed| closed.by == ClosedBy::Lost) {
+            let broken = std::mem::replace(&mut self.output, Output::Open);
+            let error = match broken {
+                Output::Broken(error) => Some(*error),
+                Output::Open | Output::Unflushed => error,
+            };
+            let error = error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
+            self.fault
+                .get_or_insert_with(|| Box::new(Fault::Lost(error)));
+        }
+    }
+
+    /// Closes the transport: everything was said.
+    pub(super) fn disconnect(&mut self) {
+        let Some(mut transport) = self.state.transport.take() else {
+            return;
+        };
+        self.note_end();
+        let failed = self
+            .outbound
+            .closed()
+            .is_some_and(|closed| closed.error.is_some());
+        let shut = transport.poll_shutdown(&mut Context::from_waker(Waker::noop()));
+        if failed || shut.is_pending() {
+            // Outside a runtime, where a connection may be dropped, nobody can linger.
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                runtime.spawn(linger(transport));
+                return;
+            }
+        }
+        self.closed = Some(transport);
+    }
+}
+
+impl State {
+    /// The transport is gone: tells both halves, which forget what they hold.
+    fn note_end(&mut self) {
+        self.note_unsent();
+        self.outbound.handle_transport_closed(now());
+        if let Some(inbound) = &mut self.inbound {
+            inbound.end();
+        }
     }
 
     /// How it ended, as the receiver is told: an error once, then nothing.

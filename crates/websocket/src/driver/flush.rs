@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::{Driver, State, buffers};
+use super::{Driver, Locked, Output, State, buffers};
 use crate::Transport;
 
 /// How many slices one vectored write takes: headers and payloads of eight long messages.
@@ -12,35 +12,39 @@ pub(super) const SLICES: usize = 16;
 
 impl Driver {
     /// Writes as much as the transport takes; the rest when it takes more.
-    pub(crate) fn flush(self: &Arc<Self>, state: &mut State) {
+    pub(super) fn flush(self: &Arc<Self>, state: &mut Locked<'_>) {
         let State {
-            connection,
+            outbound,
             transport,
-            unflushed,
-            broken,
+            output,
             ..
-        } = state;
-        let Some(transport) = transport.as_mut().filter(|_| broken.is_none()) else {
+        } = &mut *state.state;
+        let Some(transport) = transport.as_mut() else {
             return;
         };
+        if matches!(output, Output::Broken(_)) {
+            return;
+        }
         let result = loop {
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let filled = connection.transmit(&mut slices);
+            let filled = outbound.transmit(&mut slices);
             let slices = slices.get(..filled).unwrap_or_default();
             if slices.is_empty() {
                 break Ok(());
             }
             match self.write(transport, slices) {
                 Poll::Ready(Ok(0)) => break Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(written)) => connection.transmitted(written),
+                Poll::Ready(Ok(written)) => outbound.transmitted(written),
                 Poll::Ready(Err(error)) => break Err(error),
                 Poll::Pending => return,
             }
-            *unflushed = matches!(transport, Transport::Boxed(..));
+            if matches!(transport, Transport::Boxed(..)) {
+                *output = Output::Unflushed;
+            }
         };
         state.give_buffer_back();
         let result = match result {
-            Ok(()) if state.unflushed => self.flush_below(state),
+            Ok(()) if matches!(state.output, Output::Unflushed) => self.flush_below(state),
             result => result,
         };
         if let Err(error) = result {
@@ -71,7 +75,7 @@ impl Driver {
         let waker = Waker::from(Arc::clone(self));
         match transport.poll_flush(&mut Context::from_waker(&waker)) {
             Poll::Ready(result) => {
-                state.unflushed = false;
+                state.output = Output::Open;
                 result
             }
             Poll::Pending => Ok(()),
@@ -83,7 +87,7 @@ impl State {
     /// Gives the output buffer back to the thread, if nothing is in it.
     #[inline]
     pub(super) fn give_buffer_back(&mut self) {
-        if let Some(buffer) = self.connection.reclaim() {
+        if let Some(buffer) = self.outbound.reclaim() {
             buffers::give_write(buffer);
         }
     }

@@ -1,5 +1,5 @@
-//! What is done for a connection while nobody receives on it: its task is busy with something
-//! else, or only ever sends.
+//! What the flush task does for a connection while nobody receives on it: its own task is busy with
+//! something else, or only ever sends.
 //!
 //! Pings are answered, pongs and a Close are noticed, and so is the end of the transport, as long
 //! as no message lies before them. Messages wait: to read past them would be to hold whatever a
@@ -11,46 +11,53 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::ReadBuf;
 
 use super::buffers::ReadBuffer;
-use super::{Driver, Fault, State, buffers, now};
+use super::{Driver, Locked, Receiver, Unread, buffers, now};
 
 /// How much is read ahead of a receiver. 4 KiB: room for control frames, and little to hold for
 /// each of many connections whose messages nobody wants.
 const AHEAD: usize = 4 * 1024;
 
 impl Driver {
-    /// Nobody waits in `recv` any more.
+    /// The future that waited for a message was dropped.
     #[cold]
-    pub(crate) fn unpark(self: &Arc<Self>) {
+    pub(super) fn stop_waiting(self: &Arc<Self>) {
         let mut state = self.lock();
-        state.parked = false;
+        state.receiver = Receiver::Away;
         self.call();
     }
 
-    /// Looks after what comes in. Whoever waits for a message is woken if one has come.
-    pub(super) fn listen(self: &Arc<Self>, state: &mut State) {
-        if state.inbox.is_none() && !state.read_payload {
-            // Whoever waits in `recv` goes on being woken; else the switchboard is called again.
-            let waiting = state.reader.clone().filter(|_| state.parked);
-            let waker = waiting.unwrap_or_else(|| Waker::from(Arc::clone(self)));
+    /// Looks after what comes in. A reader that waits for a message is woken if one has come.
+    pub(super) fn listen(self: &Arc<Self>, state: &mut Locked<'_>) {
+        if state.inbound.is_none() {
+            // A handler has it, and with it what was read.
+            state.outbound.heard(now());
+            return;
+        }
+        if matches!(state.unread, Unread::Nothing) {
+            // A reader that waits goes on being woken; else this task is.
+            let waits = state.receiver == Receiver::Waiting;
+            let waker = match &state.reader {
+                Some(reader) if waits => reader.clone(),
+                Some(_) | None => Waker::from(Arc::clone(self)),
+            };
             state.read_ahead(&mut Context::from_waker(&waker));
-            if state.inbox.is_some() {
+            if matches!(state.unread, Unread::Bytes(_)) {
                 // Nobody is told of what comes next until a read has found nothing.
                 self.call();
             }
         }
         state.take_control();
-        if state.inbox.is_some() {
-            state.connection.note_unread(now());
-            if state.parked
-                && let Some(reader) = &state.reader
-            {
-                reader.wake_by_ref();
+        if !matches!(state.unread, Unread::Nothing) {
+            // The peer may have answered a ping behind what is unread: the silence is ours.
+            state.outbound.heard(now());
+            if state.receiver != Receiver::Away {
+                state.wake_reader();
             }
         }
     }
 }
 
-impl State {
+impl Locked<'_> {
     fn read_ahead(&mut self, cx: &mut Context<'_>) {
         let Some(transport) = &mut self.transport else {
             return;
@@ -61,8 +68,9 @@ impl State {
         let len = read.filled().len();
         match result {
             Poll::Ready(Ok(())) if len > 0 => {
-                buffer.filled(len);
-                self.inbox = Some(buffer);
+                let at = buffer.filled(len);
+                self.outbound.heard(at);
+                self.unread = Unread::Bytes(buffer);
                 return;
             }
             Poll::Ready(Ok(())) => self.lose(None),
@@ -74,24 +82,30 @@ impl State {
 
     /// Takes the control frames that lie before all messages.
     fn take_control(&mut self) {
-        let Some(mut buffer) = self.inbox.take() else {
+        let unread = std::mem::replace(&mut self.unread, Unread::Nothing);
+        let Unread::Bytes(mut buffer) = unread else {
+            self.unread = unread;
             return;
         };
+        let Some(mut inbound) = self.inbound.take() else {
+            return;
+        };
+        if self.outbound.is_over() {
+            inbound.end();
+        }
         let mut input = buffer.input();
-        while self.connection.control_comes_next(&input) {
-            match self.connection.receive(&mut input) {
-                Ok(Some(event)) => self.note(&event),
-                Ok(None) => {}
-                Err(error) => self.fault = Some(Box::new(Fault::Peer(error))),
-            }
+        while inbound.control_comes_next(&input) {
+            let mut received = inbound.receive(&mut input);
+            self.react(&mut received, input.at());
         }
         let left = input.len();
+        self.put_back(inbound, false);
         buffer.leave(left);
         if left > 0 && left <= AHEAD {
             // It may lie there for long: in no more memory than it needs.
-            self.inbox = Some(ReadBuffer::keeping(&buffer));
+            self.unread = Unread::Bytes(ReadBuffer::keeping(&buffer));
         } else if left > 0 {
-            self.inbox = Some(buffer);
+            self.unread = Unread::Bytes(buffer);
             return;
         }
         buffers::give_read(buffer);

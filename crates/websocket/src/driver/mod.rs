@@ -1,41 +1,53 @@
-//! A live connection: the protocol's machine, the transport under it, and who waits for what.
+//! A live connection: the protocol's two halves, the transport under them, and who waits for what.
 //!
 //! A [`Driver`] is shared by the [`WebSocket`](crate::WebSocket), its senders and, while something
-//! is to be done, the [switchboard](switchboard). All work is done in short turns under one lock:
+//! is to be done, the runtime's [flush task and timer](tasks). All work is done in short turns under
+//! one lock:
 //!
-//! - whoever receives reads, takes messages out, and writes what was queued when there is nothing
-//!   more to hand out ([`turn`]);
-//! - whoever sends queues, and writes only past the high-water mark ([`send`]);
-//! - whoever [waits](wait) for something else is woken when it may have come;
-//! - the switchboard writes what is left and keeps the time.
+//! - a receiver reads, takes messages out, and writes what was queued when there is nothing more
+//!   to hand out ([`receive`]);
+//! - a sender queues, and writes only past the high-water mark ([`send`]);
+//! - a task that [waits](wait) for something else is woken when it may have come;
+//! - the flush task writes what is left, and the timer keeps every deadline.
+//!
+//! No code of the user's runs under the lock: wakers are woken when it has been
+//! [released](Locked), and a handler of borrowed messages runs on a [lease](lease) of the receiving
+//! half.
 
+mod broadcast;
 pub(crate) mod buffers;
 mod ending;
 mod flush;
 mod idle;
-mod outbox;
+mod lease;
 mod ready;
+mod receive;
 mod send;
-mod switchboard;
 mod take;
-mod turn;
+mod tasks;
 mod wait;
+mod waiters;
 mod wheel;
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 use std::time::Instant;
 
 use buffers::ReadBuffer;
+pub use lease::Replies;
+use offhook_protocol::halves::{Inbound, Outbound};
 use offhook_protocol::handshake::Negotiated;
-use offhook_protocol::{Closed, Connection, Event};
+use offhook_protocol::{Closed, Connection, Event, ReadyState};
 pub(crate) use ready::Ready;
+pub(crate) use receive::Turns;
 pub(crate) use send::Sending;
-use switchboard::Switchboard;
 pub(crate) use take::Turn;
+use tasks::Tasks;
+use waiters::{Waiters, Wakers, Woken};
 
 use crate::Transport;
 use crate::error::Error;
@@ -49,32 +61,26 @@ pub(crate) fn now() -> Instant {
 #[derive(Debug)]
 pub(crate) struct Driver {
     state: Mutex<State>,
-    /// Whether the switchboard was called and has not come yet.
+    /// Whether it is in the flush task's list.
     called: AtomicBool,
-    board: Arc<Switchboard>,
+    tasks: Arc<Tasks>,
     agreement: Option<Box<Agreement>>,
 }
 
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) connection: Connection,
+    /// `None` while it is [leased](lease) to a handler.
+    inbound: Option<Inbound>,
+    pub(crate) outbound: Outbound,
     /// `None` once it is closed.
     transport: Option<Transport>,
-    /// What was read and is not used up.
-    inbox: Option<Box<ReadBuffer>>,
-    /// Whether a read went straight into the message under way.
-    read_payload: bool,
-    /// Whoever waits for a message, or did.
+    unread: Unread,
+    receiver: Receiver,
+    /// The task that waits for a message, or did: kept, so that it need not be cloned each time.
     reader: Option<Waker>,
-    /// Whether it still waits.
-    parked: bool,
-    /// Whoever waits for room, for the output to have drained, for a pong or for the end.
-    #[expect(
-        clippy::box_collection,
-        reason = "hardly any connection has one: a third of the size"
-    )]
-    waiting: Option<Box<Vec<Waker>>>,
-    /// The place in the wheel, once a time was asked for.
+    waiters: Option<Box<Waiters>>,
+    output: Output,
+    /// The place in the timer's wheel, once a time was asked for.
     timer: Option<wheel::Key>,
     /// Senders wait while this much is unsent.
     high_water: u32,
@@ -84,19 +90,77 @@ pub(crate) struct State {
     unsent: u32,
     /// Whether a message is being written piece by piece.
     streaming: bool,
-    /// Whether a layer below us may hold bytes back until it is flushed.
-    unflushed: bool,
-    /// Why nothing can be written any more, while there may be something to read: the peer's last
-    /// words, and its Close.
-    broken: Option<Box<io::Error>>,
+    /// Whether the connection goes on when its [`WebSocket`](crate::WebSocket) is dropped.
+    kept: Kept,
     /// How it ended, until somebody was told.
     fault: Option<Box<Fault>>,
+}
+
+/// Who looks after what comes in.
+///
+/// ```text
+///         nothing to hand out                     bytes come
+///  Away ──────────────────────▶ Waiting, Watched ────────────▶ Away
+///   ▲                              │
+///   └──── its future is dropped ───┘
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Receiver {
+    /// Nobody receives, or has something to hand out: the flush task answers pings and notices the
+    /// end.
+    Away,
+    /// A future waits for a message; the transport wakes it, and it says when it is dropped.
+    Waiting,
+    /// The same, but it may be dropped without a word: the transport wakes the flush task, and
+    /// that one wakes the reader.
+    Watched,
+}
+
+/// What was read and is not used up.
+#[derive(Debug)]
+enum Unread {
+    Nothing,
+    Bytes(Box<ReadBuffer>),
+    /// It went straight into the message under way.
+    Payload,
+}
+
+/// How it stands with writing.
+#[derive(Debug)]
+enum Output {
+    /// The transport takes what it is given, and passes it on by itself.
+    Open,
+    /// A layer below may hold bytes back until it is flushed.
+    Unflushed,
+    /// Nothing can be written any more, and why. There may be something to read: the peer's last
+    /// messages, and its Close.
+    Broken(Box<io::Error>),
+}
+
+/// Whether a connection outlives its [`WebSocket`](crate::WebSocket).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    /// No: it is closed with the `WebSocket`.
+    No,
+    /// Yes: a server closes it when its handler has returned.
+    Yes,
+    /// Yes, and the `WebSocket` is gone.
+    Abandoned,
 }
 
 #[derive(Debug)]
 enum Fault {
     Peer(offhook_protocol::Error),
     Lost(io::Error),
+}
+
+/// The state under its lock, and what is done when that is released, since it runs code that is not
+/// ours: in this order, for fields are dropped in order.
+pub(crate) struct Locked<'d> {
+    state: MutexGuard<'d, State>,
+    /// The transport that was closed.
+    closed: Option<Transport>,
+    woken: Woken,
 }
 
 impl Driver {
@@ -108,27 +172,32 @@ impl Driver {
         unread: &[u8],
         high_water: u32,
     ) -> Arc<Self> {
-        let inbox = (!unread.is_empty()).then(|| ReadBuffer::with(unread));
+        let (inbound, outbound) = connection.into_halves();
+        let unread = if unread.is_empty() {
+            Unread::Nothing
+        } else {
+            Unread::Bytes(ReadBuffer::with(unread))
+        };
         let driver = Arc::new(Self {
             state: Mutex::new(State {
-                connection,
+                inbound: Some(inbound),
+                outbound,
                 transport: Some(transport),
-                inbox,
-                read_payload: false,
+                unread,
+                receiver: Receiver::Away,
                 reader: None,
-                parked: false,
-                waiting: None,
+                waiters: None,
+                output: Output::Open,
                 timer: None,
                 high_water,
                 reached: None,
                 unsent: 0,
                 streaming: false,
-                unflushed: false,
-                broken: None,
+                kept: Kept::No,
                 fault: None,
             }),
             called: AtomicBool::new(false),
-            board: Switchboard::of_thread(),
+            tasks: Tasks::current(),
             agreement: Agreement::of(negotiated),
         });
         driver.set_timer(&mut driver.lock());
@@ -136,8 +205,12 @@ impl Driver {
     }
 
     #[inline]
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn lock(&self) -> Locked<'_> {
+        Locked {
+            state: self.state.lock().unwrap_or_else(PoisonError::into_inner),
+            closed: None,
+            woken: Woken::default(),
+        }
     }
 
     pub(crate) fn agreement(&self) -> Option<&Agreement> {
@@ -151,36 +224,43 @@ impl Driver {
             .and_then(Transport::peer_addr)
     }
 
-    /// Asks the switchboard to come, once.
+    /// Asks the flush task to look after this connection, once.
     #[inline]
     pub(crate) fn call(self: &Arc<Self>) {
-        // Whoever calls has changed the state under its lock, and the switchboard takes that lock
-        // after it has cleared the flag: where the flag is still set, it is yet to look.
+        // The caller has changed the state under its lock, and the flush task takes that lock after
+        // it has cleared the flag: where the flag is still set, it is yet to look.
         if !self.called.load(Ordering::Acquire) && !self.called.swap(true, Ordering::AcqRel) {
-            self.board.call(Arc::clone(self));
+            self.call_slow();
         }
     }
 
-    /// The switchboard has come: writes what nobody has written.
-    pub(crate) fn look_after(self: &Arc<Self>) {
+    fn call_slow(self: &Arc<Self>) {
+        if !self.tasks.call(Arc::clone(self)) {
+            // The runtime has ended and there is no other here: a later call may find one.
+            self.called.store(false, Ordering::Release);
+        }
+    }
+
+    /// The flush task has come: it writes what nobody has written.
+    fn look_after(self: &Arc<Self>) {
         self.called.store(false, Ordering::Release);
         let mut state = self.lock();
-        if !state.parked {
+        if state.receiver != Receiver::Waiting {
             self.listen(&mut state);
         }
-        if state.connection.has_output() || state.unflushed {
+        if state.has_output() {
             self.flush(&mut state);
         }
-        self.settle(state);
+        state.settle();
     }
 
-    /// The switchboard has come because of the time.
-    pub(crate) fn keep_time(self: &Arc<Self>) {
+    /// The timer has come: a deadline may have passed.
+    fn keep_time(self: &Arc<Self>) {
         let mut state = self.lock();
         self.listen(&mut state);
         let unsent = state.buffered();
-        if let Err(error) = state.connection.handle_timeout(now()) {
-            if state.connection.wants_disconnect() {
+        if let Err(error) = state.outbound.handle_timeout(now()) {
+            if state.outbound.wants_disconnect() {
                 state.unsent = unsent;
             }
             state
@@ -189,28 +269,15 @@ impl Driver {
         }
         self.flush(&mut state);
         self.set_timer(&mut state);
-        self.settle(state);
+        state.settle();
     }
 
-    /// Sets the wheel by what the connection wants.
-    pub(crate) fn set_timer(self: &Arc<Self>, state: &mut State) {
-        if let Some(at) = state.connection.poll_timeout() {
-            let key = self.board.call_at(state.timer, &Arc::downgrade(self), at);
+    /// Sets the timer by what the connection wants.
+    fn set_timer(self: &Arc<Self>, state: &mut State) {
+        if let Some(at) = state.outbound.poll_timeout() {
+            let key = self.tasks.call_at(state.timer, &Arc::downgrade(self), at);
             state.timer = Some(key);
         }
-    }
-
-    /// Ends a turn of the switchboard's: closes what has ended, whether or not somebody receives,
-    /// and wakes whom it concerns.
-    fn settle(&self, mut state: MutexGuard<'_, State>) {
-        if state.connection.wants_disconnect() {
-            state.disconnect();
-        }
-        let ended = state.transport.is_none();
-        let reader = if ended { state.reader.take() } else { None };
-        let waiting = state.take_waiting();
-        drop(state);
-        reader.into_iter().chain(waiting).for_each(Waker::wake);
     }
 }
 
@@ -218,15 +285,15 @@ impl Drop for Driver {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(key) = state.timer {
-            self.board.forget(key);
+            self.tasks.forget(key);
         }
-        if let Some(buffer) = state.inbox.take() {
+        if let Unread::Bytes(buffer) = std::mem::replace(&mut state.unread, Unread::Nothing) {
             buffers::give_read(buffer);
         }
     }
 }
 
-/// A full transport that has room again calls the switchboard.
+/// A full transport that has room again calls the flush task.
 impl Wake for Driver {
     fn wake(self: Arc<Self>) {
         self.call();
@@ -237,34 +304,107 @@ impl Wake for Driver {
     }
 }
 
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    #[inline]
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Locked<'_> {
+    /// Ends a turn of the flush task or the timer: closes what has ended, whether or not somebody
+    /// receives, and wakes everybody it concerns.
+    fn settle(&mut self) {
+        if self.outbound.wants_disconnect() {
+            self.disconnect();
+        }
+        if self.transport.is_none() {
+            self.wake_reader();
+        }
+        self.wake_waiters();
+    }
+
+    /// Wakes the task that waits for a message.
+    fn wake_reader(&mut self) {
+        let reader = self.state.reader.take();
+        self.woken.one(reader);
+    }
+
+    /// Wakes those whose wait may be over: room, nothing unsent, a stream finished, the end.
+    fn wake_waiters(&mut self) {
+        let state = &mut *self.state;
+        let Some(waiters) = &mut state.waiters else {
+            return;
+        };
+        let ended = state.transport.is_none();
+        let over = ended || matches!(state.output, Output::Broken(_));
+        let closing = over || state.outbound.ready_state() != ReadyState::Open;
+        let unsent = state.outbound.buffered_amount();
+        if closing || unsent <= state.high_water as usize / 2 {
+            self.woken.all(&mut waiters.room);
+        }
+        if closing || !state.streaming {
+            self.woken.all(&mut waiters.stream);
+        }
+        let unflushed = matches!(state.output, Output::Unflushed);
+        if over || !state.outbound.has_output() && !unflushed {
+            self.woken.all(&mut waiters.drained);
+        }
+        if ended {
+            self.woken.all(&mut waiters.pong);
+            self.woken.all(&mut waiters.end);
+        }
+        if waiters.is_empty() {
+            state.waiters = None;
+        }
+    }
+
+    /// Takes note of an event besides the receiver: a pong is waited for by others, too.
+    fn note(&mut self, event: &Event<'_>) {
+        let Event::Pong { payload, rtt } = event else {
+            return;
+        };
+        if rtt.is_some() {
+            if let Some(waiters) = &mut self.state.waiters {
+                self.woken.all(&mut waiters.pong);
+            }
+        } else if let Ok(number) = <[u8; 4]>::try_from(&**payload) {
+            self.reached = Some(u32::from_be_bytes(number));
+        }
+    }
+}
+
 impl State {
     /// How it ended, if it has.
     pub(crate) fn closed(&self) -> Option<Closed> {
-        self.connection.closed()
+        self.outbound.closed()
     }
 
     /// What a sender is told that comes too late.
     pub(crate) fn closed_error(&self) -> Error {
-        match self.connection.closed() {
+        match self.outbound.closed() {
             Some(closed) => Error::Closed(Box::new(closed)),
             None => Error::Closing,
         }
     }
 
-    /// Those who wait, if there may be something for them: room, nothing unsent, or the end.
-    fn take_waiting(&mut self) -> Vec<Waker> {
-        let unsent = self.connection.buffered_amount();
-        if self.waiting.is_none() || unsent > self.high_water as usize / 2 {
-            return Vec::new();
-        }
-        self.take_all_waiting()
+    /// Whether something is to be written, or flushed below.
+    #[inline]
+    fn has_output(&self) -> bool {
+        self.outbound.has_output() || matches!(self.output, Output::Unflushed)
     }
 
-    /// Those who wait, whatever for.
-    fn take_all_waiting(&mut self) -> Vec<Waker> {
-        self.waiting
-            .take()
-            .map_or_else(Vec::new, |waiting| *waiting)
+    fn is_broken(&self) -> bool {
+        matches!(self.output, Output::Broken(_))
     }
 
     /// What is unsent, or was when the connection ended.
@@ -278,30 +418,11 @@ impl State {
     }
 
     fn buffered(&self) -> u32 {
-        u32::try_from(self.connection.buffered_amount()).unwrap_or(u32::MAX)
+        u32::try_from(self.outbound.buffered_amount()).unwrap_or(u32::MAX)
     }
 
-    /// Everybody who waits for anything.
-    pub(crate) fn take_wakers(&mut self) -> Vec<Waker> {
-        let mut wakers = self.take_all_waiting();
-        wakers.extend(self.reader.take());
-        wakers
-    }
-
-    /// Notes somebody who waits.
-    pub(crate) fn wait(&mut self, waker: &Waker) {
-        let waiting = self.waiting.get_or_insert_default();
-        if !waiting.iter().any(|known| known.will_wake(waker)) {
-            waiting.push(waker.clone());
-        }
-    }
-
-    /// Wakes whom an event concerns besides the receiver.
-    fn note(&mut self, event: &Event<'_>) {
-        if let Event::Pong { rtt: Some(_), .. } = event {
-            let waiting = self.take_all_waiting();
-            waiting.into_iter().for_each(Waker::wake);
-        }
-        self.note_mark(event);
+    /// Notes a task that waits for something.
+    fn wait(&mut self, purpose: impl FnOnce(&mut Waiters) -> &mut Wakers, waker: &Waker) {
+        purpose(self.waiters.get_or_insert_default()).add(waker);
     }
 }

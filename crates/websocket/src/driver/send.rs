@@ -3,11 +3,12 @@
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, ready};
 
-use offhook_protocol::{Connection, Outgoing, ReadyState, SendError, Sendable};
+use offhook_protocol::halves::Outbound;
+use offhook_protocol::{Outgoing, ReadyState, SendError, Sendable};
 
-use super::{Driver, State, buffers, now};
+use super::{Driver, Locked, State, buffers, now};
 use crate::error::Error;
 
 /// Sends one message.
@@ -62,12 +63,10 @@ impl<'a, M: Sendable<'a>> Sending<'_, 'a, M> {
             Stage::Waiting(message) => Some(message),
             Stage::Sent => None,
         };
-        let sent = self
-            .driver
-            .poll_send(cx, |connection| match message.take() {
-                Some(message) => connection.send(message),
-                None => Ok(()),
-            });
+        let sent = self.driver.poll_send(cx, |outbound| match message.take() {
+            Some(message) => outbound.send(message),
+            None => Ok(()),
+        });
         if sent.is_pending() {
             self.message = message.map_or(Stage::Sent, Stage::Waiting);
         }
@@ -83,9 +82,9 @@ impl Driver {
         if state.streaming || state.is_full() {
             return false;
         }
-        state.connection.lend_with(buffers::take_write);
+        state.outbound.lend_with(buffers::take_write);
         let sent = state
-            .connection
+            .outbound
             .send_short(message.kind(), message.as_bytes());
         if sent != Ok(true) {
             return false;
@@ -95,17 +94,17 @@ impl Driver {
     }
 
     /// Queues what `queue` queues, as soon as less than the high-water mark is unsent. It leaves
-    /// when the receiver has nothing more to hand out, or when the runtime comes round to the
-    /// switchboard.
+    /// when the receiver has nothing more to hand out, or when the runtime comes round to the flush
+    /// task.
     #[inline]
     pub(crate) fn poll_send(
         self: &Arc<Self>,
         cx: &mut Context<'_>,
-        queue: impl FnOnce(&mut Connection) -> Result<(), SendError>,
+        queue: impl FnOnce(&mut Outbound) -> Result<(), SendError>,
     ) -> Poll<Result<(), Error>> {
         let mut state = self.lock();
         if state.streaming && state.is_open() {
-            state.wait(cx.waker());
+            state.wait(|waiters| &mut waiters.stream, cx.waker());
             return Poll::Pending;
         }
         self.poll_queue(&mut state, cx, queue)
@@ -115,9 +114,22 @@ impl Driver {
     pub(crate) fn poll_piece(
         self: &Arc<Self>,
         cx: &mut Context<'_>,
-        queue: impl FnOnce(&mut Connection) -> Result<(), SendError>,
+        queue: impl FnOnce(&mut Outbound) -> Result<(), SendError>,
     ) -> Poll<Result<(), Error>> {
-        self.poll_queue(&mut self.lock(), cx, queue)
+        let mut state = self.lock();
+        // What waits for this message to be finished can't leave before it is.
+        let behind = state.outbound.amount_behind_stream();
+        if behind > 0 && !state.is_broken() {
+            ready!(poll_budget(cx));
+            self.flush(&mut state);
+            let before = state.outbound.buffered_amount().saturating_sub(behind);
+            if before >= state.high_water as usize && state.is_open() {
+                state.wait(|waiters| &mut waiters.room, cx.waker());
+                return Poll::Pending;
+            }
+            return Poll::Ready(self.queue(&mut state, queue));
+        }
+        self.poll_queue(&mut state, cx, queue)
     }
 
     /// Makes all others wait until the message is finished.
@@ -130,7 +142,7 @@ impl Driver {
             return Poll::Ready(Err(state.closed_error()));
         }
         if state.streaming {
-            state.wait(cx.waker());
+            state.wait(|waiters| &mut waiters.stream, cx.waker());
             return Poll::Pending;
         }
         state.streaming = true;
@@ -141,25 +153,24 @@ impl Driver {
     pub(crate) fn end_stream(&self) {
         let mut state = self.lock();
         state.streaming = false;
-        let waiting = state.take_all_waiting();
-        drop(state);
-        waiting.into_iter().for_each(Waker::wake);
+        state.wake_waiters();
     }
 
     #[inline]
     fn poll_queue(
         self: &Arc<Self>,
-        state: &mut State,
+        state: &mut Locked<'_>,
         cx: &mut Context<'_>,
-        queue: impl FnOnce(&mut Connection) -> Result<(), SendError>,
+        queue: impl FnOnce(&mut Outbound) -> Result<(), SendError>,
     ) -> Poll<Result<(), Error>> {
         if state.is_full() {
+            ready!(poll_budget(cx));
             self.flush(state);
-            if state.broken.is_some() {
+            if state.is_broken() {
                 return Poll::Ready(Err(state.closed_error()));
             }
             if state.is_full() && state.is_open() {
-                state.wait(cx.waker());
+                state.wait(|waiters| &mut waiters.room, cx.waker());
                 return Poll::Pending;
             }
         }
@@ -169,13 +180,13 @@ impl Driver {
     /// Queues if that needs no waiting.
     pub(crate) fn try_send(
         self: &Arc<Self>,
-        queue: impl FnOnce(&mut Connection) -> Result<(), SendError>,
+        queue: impl FnOnce(&mut Outbound) -> Result<(), SendError>,
     ) -> Result<(), Error> {
         let mut state = self.lock();
         if state.is_full() {
             self.flush(&mut state);
         }
-        if state.broken.is_some() {
+        if state.is_broken() {
             return Err(state.closed_error());
         }
         if (state.streaming || state.is_full()) && state.is_open() {
@@ -187,7 +198,7 @@ impl Driver {
     /// Queues without waiting, whatever is unsent.
     pub(crate) fn send_now(
         self: &Arc<Self>,
-        queue: impl FnOnce(&mut Connection) -> Result<(), SendError>,
+        queue: impl FnOnce(&mut Outbound) -> Result<(), SendError>,
     ) -> Result<(), Error> {
         self.queue(&mut self.lock(), queue)
     }
@@ -195,18 +206,18 @@ impl Driver {
     #[inline]
     pub(super) fn queue(
         self: &Arc<Self>,
-        state: &mut State,
-        queue: impl FnOnce(&mut Connection) -> Result<(), SendError>,
+        state: &mut Locked<'_>,
+        queue: impl FnOnce(&mut Outbound) -> Result<(), SendError>,
     ) -> Result<(), Error> {
-        state.connection.lend_with(buffers::take_write);
-        match queue(&mut state.connection) {
+        state.outbound.lend_with(buffers::take_write);
+        match queue(&mut state.outbound) {
             Ok(()) => {}
             Err(error) => return Err(state.refused(error)),
         }
         if state.is_full() {
             self.flush(state);
         }
-        if state.connection.has_output() {
+        if state.outbound.has_output() {
             self.call();
         }
         Ok(())
@@ -215,12 +226,15 @@ impl Driver {
     /// Writes until nothing is unsent.
     pub(crate) fn poll_drained(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let mut state = self.lock();
-        self.flush(&mut state);
-        if state.transport.is_none() || state.broken.is_some() {
+        if state.has_output() {
+            ready!(poll_budget(cx));
+            self.flush(&mut state);
+        }
+        if state.transport.is_none() || state.is_broken() {
             return Poll::Ready(Err(state.closed_error()));
         }
-        if state.connection.has_output() || state.unflushed {
-            state.wait(cx.waker());
+        if state.has_output() {
+            state.wait(|waiters| &mut waiters.drained, cx.waker());
             return Poll::Pending;
         }
         Poll::Ready(Ok(()))
@@ -233,16 +247,27 @@ impl Driver {
         reason: &str,
     ) -> Result<(), Error> {
         let mut state = self.lock();
-        state.connection.close(code, reason, now())?;
+        state.outbound.close(code, reason, now())?;
         self.flush(&mut state);
         self.set_timer(&mut state);
         // The receiver has a deadline now, and perhaps nothing more to wait for; senders that wait
         // for room are too late.
-        let wakers = state.take_wakers();
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        state.wake_reader();
+        state.wake_waiters();
         Ok(())
     }
+}
+
+/// How much of a task's budget a turn of a sender takes that is not the fast one. 32 of 128: so a
+/// task that only sends, to a peer that takes everything, yields after four send buffers.
+const BUDGET: usize = 32;
+
+/// Takes part in tokio's cooperative scheduling: writing to a socket at once does not.
+fn poll_budget(cx: &mut Context<'_>) -> Poll<()> {
+    for _ in 0..BUDGET {
+        ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
+    }
+    Poll::Ready(())
 }
 
 impl State {
@@ -259,11 +284,11 @@ impl State {
 
     /// Whether a message could be sent at all.
     pub(crate) fn is_open(&self) -> bool {
-        self.connection.ready_state() == ReadyState::Open
+        self.outbound.ready_state() == ReadyState::Open
     }
 
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
-        self.connection.buffered_amount() >= self.high_water as usize
+        self.outbound.buffered_amount() >= self.high_water as usize
     }
 }

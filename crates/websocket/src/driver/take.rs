@@ -1,6 +1,6 @@
 //! What a turn takes: one event, or all the messages of one read.
 
-use offhook_protocol::{Connection, Event, ReceiveMode};
+use offhook_protocol::{Event, ReceiveMode};
 
 use super::{Ready, buffers};
 
@@ -12,6 +12,8 @@ pub(crate) struct Turn {
     /// Whether what is taken is answered within the turn: then no more is read while too much is
     /// unsent.
     pub(super) replies: bool,
+    /// Whether the future may be dropped without a word, as those that only poll are.
+    pub(super) watched: bool,
 }
 
 impl Turn {
@@ -19,17 +21,27 @@ impl Turn {
     pub(crate) const WHOLE: Self = Self {
         mode: ReceiveMode::Whole,
         replies: false,
+        watched: false,
     };
     /// For messages piece by piece.
     pub(crate) const CHUNKS: Self = Self {
         mode: ReceiveMode::Chunks,
         replies: false,
+        watched: false,
     };
     /// For whole messages, answered on the spot.
     pub(crate) const REPLIES: Self = Self {
         mode: ReceiveMode::Whole,
         replies: true,
+        watched: false,
     };
+
+    /// For a poll that belongs to no future of ours.
+    #[must_use]
+    pub(crate) const fn watched(mut self) -> Self {
+        self.watched = true;
+        self
+    }
 }
 
 /// What takes the events of a turn.
@@ -37,7 +49,7 @@ pub(super) trait Take {
     type Taken;
 
     /// Makes something of an event that ends the turn, or nothing yet.
-    fn event(&mut self, event: Event<'_>, connection: &mut Connection) -> Option<Self::Taken>;
+    fn event(&mut self, event: Event<'_>) -> Option<Self::Taken>;
 
     /// Whether something waits to be given at the [`end`](Self::end).
     fn has_some(&self) -> bool;
@@ -49,12 +61,12 @@ pub(super) trait Take {
 /// One event at a time.
 pub(super) struct Each<'a, F>(pub(super) &'a mut F);
 
-impl<R, F: FnMut(Event<'_>, &mut Connection) -> Option<R>> Take for Each<'_, F> {
+impl<R, F: FnMut(Event<'_>) -> Option<R>> Take for Each<'_, F> {
     type Taken = R;
 
     #[inline]
-    fn event(&mut self, event: Event<'_>, connection: &mut Connection) -> Option<R> {
-        (self.0)(event, connection)
+    fn event(&mut self, event: Event<'_>) -> Option<R> {
+        (self.0)(event)
     }
 
     fn has_some(&self) -> bool {
@@ -91,7 +103,7 @@ impl Take for Batch<'_> {
     type Taken = ();
 
     #[inline]
-    fn event(&mut self, event: Event<'_>, _: &mut Connection) -> Option<()> {
+    fn event(&mut self, event: Event<'_>) -> Option<()> {
         // A chunk is what is left of a message whose reader was dropped.
         let Event::Message(message) = event else {
             return None;

@@ -27,17 +27,17 @@ impl Driver {
         if state.transport.is_none() {
             return Poll::Ready(Err(state.closed_error()));
         }
-        state.wait(cx.waker());
+        state.wait(|waiters| &mut waiters.pong, cx.waker());
         Poll::Pending
     }
 
     /// Waits until the connection has ended.
     pub(crate) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<Closed> {
         let mut state = self.lock();
-        match state.connection.closed() {
+        match state.outbound.closed() {
             Some(closed) => Poll::Ready(closed),
             None => {
-                state.wait(cx.waker());
+                state.wait(|waiters| &mut waiters.end, cx.waker());
                 Poll::Pending
             }
         }
@@ -51,8 +51,8 @@ impl Driver {
 
 impl State {
     fn rtt_of(&self, ping: SentPing) -> Option<Duration> {
-        self.connection
+        self.outbound
             .rtt()
-            .filter(|_| self.connection.is_answered(ping))
+            .filter(|_| self.outbound.is_answered(ping))
     }
 }

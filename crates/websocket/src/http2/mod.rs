@@ -3,23 +3,23 @@
 //!
 //! ```text
 //!  TCP, TLS ──► h2's connection ──┬─► stream ──► Transport::Boxed ──► WebSocket
-//!                 │  pulse, idle  ├─► stream ──► ...
+//!                 │  keepalive,   ├─► stream ──► ...
 //!                 └─ one task     └─► stream ──► ...
 //! ```
 //!
 //! Frames, HPACK, flow control and the defence against floods of resets, settings, pings and
 //! headers are the h2 crate's. Here a stream becomes a stream of bytes, and a request a handshake.
 
+mod keepalive;
 mod limits;
-mod pulse;
 mod server;
 mod stream;
 
 use std::io;
 
+pub(crate) use keepalive::Keepalive;
 pub use limits::Http2Limits;
 pub(crate) use limits::field_list;
-pub(crate) use pulse::Pulse;
 pub(crate) use server::{Answer, PREFACE, Streams};
 pub(crate) use stream::H2Stream;
 

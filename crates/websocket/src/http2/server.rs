@@ -16,8 +16,8 @@ use h2::{Reason, RecvStream};
 use offhook_protocol::handshake::{Carrier, Rejection, Response, ServerConfig, ServerDecision};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::keepalive::Keepalive;
 use super::limits::field_list;
-use super::pulse::Pulse;
 use super::{H2Stream, Http2Limits, io_error};
 use crate::error::Error;
 use crate::parsed::{self, Parsed};
@@ -35,7 +35,7 @@ const IDLE: Duration = Duration::from_secs(60);
 /// The requests of one connection. It must be polled, or nothing moves on any of its streams.
 pub(crate) struct Streams {
     connection: Connection<Rewound, Bytes>,
-    pulse: Option<Pulse>,
+    keepalive: Option<Keepalive>,
     idle: Pin<Box<Sleep>>,
     /// Whether a request came since `idle` was set.
     busy: bool,
@@ -80,10 +80,10 @@ impl Streams {
             .server(head)
             .handshake(Rewound::new(transport, unread.into()));
         let mut connection = handshake.await.map_err(io_error)?;
-        let pulse = Pulse::new(connection.ping_pong(), settings.config.keepalive);
+        let keepalive = Keepalive::new(connection.ping_pong(), settings.config.keepalive);
         Ok(Self {
             connection,
-            pulse,
+            keepalive,
             idle: Box::pin(sleep(timeout)),
             busy: false,
             stopping: false,
@@ -114,8 +114,8 @@ impl Streams {
         if self.ended {
             return Poll::Ready(None);
         }
-        if let Some(pulse) = &mut self.pulse
-            && pulse.poll_dead(cx).is_ready()
+        if let Some(keepalive) = &mut self.keepalive
+            && keepalive.poll_dead(cx).is_ready()
         {
             return Poll::Ready(self.end(io::ErrorKind::TimedOut.into()));
         }
@@ -186,6 +186,10 @@ impl Answer {
         let send = self.respond.send_response(head, false).map_err(io_error)?;
         let stream = H2Stream::new(send, self.receive);
         Ok(Transport::boxed(stream).with_peer_addr(self.peer))
+    }
+
+    pub(crate) const fn peer_addr(&self) -> Option<SocketAddr> {
+        self.peer
     }
 
     /// Says no, for the application's own reasons.

@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::io_error;
 
@@ -36,6 +37,8 @@ struct Halves {
     unread: Bytes,
     /// Whether our `END_STREAM` is sent.
     ended: bool,
+    /// Its place on a client's connection.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl H2Stream {
@@ -46,8 +49,17 @@ impl H2Stream {
                 receive,
                 unread: Bytes::new(),
                 ended: false,
+                place: None,
             }),
         }
+    }
+
+    /// Gives the place back when the stream is gone.
+    pub(crate) fn in_place(mut self, place: OwnedSemaphorePermit) -> Self {
+        if let Some(halves) = &mut self.halves {
+            halves.place = Some(place);
+        }
+        self
     }
 
     fn halves(&mut self) -> io::Result<&mut Halves> {

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 
 use bytes::Bytes;
-use offhook_protocol::{Kind, Outgoing, Sendable};
+use offhook_protocol::{self as protocol, Kind, Outgoing, Sendable};
 
 use super::short::Short;
 
@@ -142,6 +142,9 @@ impl From<Binary> for Outgoing<'_> {
         }
     }
 }
+
+impl protocol::sealed::Sealed for Binary {}
+impl protocol::sealed::Sealed for &Binary {}
 
 impl Sendable<'_> for Binary {
     #[inline]

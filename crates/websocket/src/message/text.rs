@@ -5,12 +5,14 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
+use std::sync::Arc;
 
-use offhook_protocol::{Kind, Outgoing, Sendable};
+use bytes::Bytes;
+use offhook_protocol::{self as protocol, Kind, Outgoing, Sendable};
 
 use super::short::Short;
 
-/// The text of a message: a string that keeps up to 23 bytes without an allocation.
+/// The text of a message: up to 23 bytes are kept without an allocation, more are shared when cloned.
 #[derive(Clone)]
 pub struct Text(Repr);
 
@@ -18,7 +20,10 @@ pub struct Text(Repr);
 enum Repr {
     /// UTF-8.
     Short(Short),
-    Long(String),
+    /// Copied from text that was borrowed: one allocation.
+    Shared(Arc<str>),
+    /// Text that was owned, where it is.
+    Owned(Arc<String>),
 }
 
 impl Text {
@@ -29,7 +34,8 @@ impl Text {
             // It was text when it was put there. Without `unsafe`, that is to be seen again: a few
             // nanoseconds for 23 bytes.
             Repr::Short(short) => str::from_utf8(short.as_slice()).unwrap_or_default(),
-            Repr::Long(text) => text,
+            Repr::Shared(text) => text,
+            Repr::Owned(text) => text,
         }
     }
 
@@ -39,17 +45,47 @@ impl Text {
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
             Repr::Short(short) => short.as_slice(),
-            Repr::Long(text) => text.as_bytes(),
+            Repr::Shared(text) => text.as_bytes(),
+            Repr::Owned(text) => text.as_bytes(),
         }
     }
 
-    /// The text as a `String`; long ones are not copied.
+    /// The text as a `String`; what was made of one and is not shared is not copied.
     #[must_use]
     pub fn into_string(self) -> String {
         match self.0 {
-            Repr::Short(_) => self.as_str().to_owned(),
-            Repr::Long(text) => text,
+            Repr::Short(_) | Repr::Shared(_) => self.as_str().to_owned(),
+            Repr::Owned(text) => Arc::unwrap_or_clone(text),
         }
+    }
+
+    /// Its bytes, shared; what is long is not copied.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        match self.0 {
+            Repr::Short(_) => Bytes::copy_from_slice(self.as_bytes()),
+            Repr::Shared(text) => Bytes::from_owner(SharedText(text)),
+            Repr::Owned(text) => match Arc::try_unwrap(text) {
+                Ok(text) => text.into(),
+                Err(text) => Bytes::from_owner(OwnedText(text)),
+            },
+        }
+    }
+}
+
+struct SharedText(Arc<str>);
+
+impl AsRef<[u8]> for SharedText {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+struct OwnedText(Arc<String>);
+
+impl AsRef<[u8]> for OwnedText {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 }
 
@@ -134,14 +170,14 @@ impl From<&str> for Text {
     fn from(text: &str) -> Self {
         match Short::new(text.as_bytes()) {
             Some(short) => Self(Repr::Short(short)),
-            None => Self(Repr::Long(text.to_owned())),
+            None => Self(Repr::Shared(text.into())),
         }
     }
 }
 
 impl From<String> for Text {
     fn from(text: String) -> Self {
-        Self(Repr::Long(text))
+        Self(Repr::Owned(Arc::new(text)))
     }
 }
 
@@ -154,7 +190,10 @@ impl From<Text> for String {
 impl From<Text> for Outgoing<'_> {
     #[inline]
     fn from(text: Text) -> Self {
-        text.into_string().into()
+        match text.0 {
+            Repr::Owned(text) => Arc::unwrap_or_clone(text).into(),
+            Repr::Short(_) | Repr::Shared(_) => text.as_str().to_owned().into(),
+        }
     }
 }
 
@@ -164,6 +203,9 @@ impl<'a> From<&'a Text> for Outgoing<'a> {
         text.as_str().into()
     }
 }
+
+impl protocol::sealed::Sealed for Text {}
+impl protocol::sealed::Sealed for &Text {}
 
 impl Sendable<'_> for Text {
     #[inline]
@@ -186,5 +228,31 @@ impl<'a> Sendable<'a> for &'a Text {
     #[inline]
     fn as_bytes(&self) -> &[u8] {
         Text::as_bytes(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_no_larger_than_a_handle_to_shared_bytes() {
+        assert!(size_of::<Text>() <= size_of::<Bytes>());
+    }
+
+    #[test]
+    fn clones_of_long_text_share_it_and_every_form_is_the_same_text() {
+        for len in [0, 1, 22, 23, 24, 1_000] {
+            let string = "ü".repeat(len);
+            let forms = [Text::from(string.as_str()), Text::from(string.clone())];
+            for text in forms {
+                let clone = text.clone();
+                assert_eq!(clone.as_str(), string);
+                let shared = std::ptr::eq(clone.as_bytes(), text.as_bytes());
+                assert_eq!(shared, string.len() > 23, "{len}");
+                assert_eq!(clone.into_bytes(), string.as_bytes());
+                assert_eq!(text.into_string(), string);
+            }
+        }
     }
 }

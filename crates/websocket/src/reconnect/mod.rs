@@ -6,7 +6,9 @@ mod outbox;
 mod update;
 
 use std::fmt;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use offhook_protocol::{CloseCode, Closed};
@@ -119,32 +121,40 @@ impl Reconnecting {
     /// The next message, or the next thing that happened to the connection. `None` once it was
     /// closed or given up. Cancel-safe.
     pub async fn next(&mut self) -> Option<Update> {
+        poll_fn(|cx| self.poll_update(cx)).await
+    }
+
+    /// [`next`](Self::next), for futures written by hand and for
+    /// [`Stream`](futures_core::Stream), which is this.
+    pub fn poll_update(&mut self, cx: &mut Context<'_>) -> Poll<Option<Update>> {
         loop {
             match &mut self.phase {
-                Phase::Start => return Some(self.connect()),
+                Phase::Start => return Poll::Ready(Some(self.connect())),
                 Phase::Connecting(opening) => {
-                    let opened = opening.as_mut().await;
-                    return Some(self.opened(opened));
+                    let opened = ready!(opening.as_mut().poll(cx));
+                    return Poll::Ready(Some(self.opened(opened)));
                 }
                 Phase::Opened(_) => self.go_online(),
-                Phase::Online(socket, _) => match socket.recv().await {
-                    Ok(Some(message)) => return Some(Update::Message(message)),
-                    Ok(None) => {
-                        let ended = socket.ended().await;
-                        return Some(self.lost(Error::Closed(Box::new(ended))));
-                    }
-                    Err(error) => return Some(self.lost(error)),
-                },
+                Phase::Online(socket, _) => {
+                    let ended = match ready!(socket.poll_recv(cx)) {
+                        Ok(Some(message)) => return Poll::Ready(Some(Update::Message(message))),
+                        Ok(None) => socket
+                            .closed()
+                            .map_or(Error::Closing, |closed| Error::Closed(Box::new(closed))),
+                        Err(error) => error,
+                    };
+                    return Poll::Ready(Some(self.lost(ended)));
+                }
                 Phase::Wait(delay) => {
                     let delay = *delay;
                     self.phase = Phase::Pause(Box::pin(sleep(delay)));
-                    return Some(Update::Waiting { delay });
+                    return Poll::Ready(Some(Update::Waiting { delay }));
                 }
                 Phase::Pause(pause) => {
-                    pause.as_mut().await;
+                    ready!(pause.as_mut().poll(cx));
                     self.phase = Phase::Start;
                 }
-                Phase::Ended => return None,
+                Phase::Ended => return Poll::Ready(None),
             }
         }
     }
@@ -245,6 +255,14 @@ impl Reconnecting {
         self.phase = Phase::Ended;
         self.sender.end();
         Update::GivenUp { cause, unsent }
+    }
+}
+
+impl futures_core::Stream for Reconnecting {
+    type Item = Update;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Update>> {
+        self.poll_update(cx)
     }
 }
 

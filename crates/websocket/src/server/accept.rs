@@ -4,10 +4,8 @@ use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(feature = "tls")]
-use offhook_protocol::handshake::Scheme;
 use offhook_protocol::handshake::{
-    Carrier, InvalidSubprotocol, OriginPolicy, Rejection, ServerConfig, ServerDecision,
+    Carrier, InvalidSubprotocol, OriginPolicy, Rejection, Scheme, ServerConfig, ServerDecision,
     Subprotocols,
 };
 
@@ -93,6 +91,15 @@ impl Acceptor {
     #[must_use]
     pub fn origin(mut self, origin: OriginPolicy) -> Self {
         Arc::make_mut(&mut self.config).origin = origin;
+        self
+    }
+
+    /// The scheme that pages of this server are loaded by: [`Scheme::Https`] behind a proxy that
+    /// ends TLS. By default it is https with [TLS of its own](Self::tls), else http. By it a page is
+    /// of the same origin or not.
+    #[must_use]
+    pub fn scheme(mut self, scheme: Scheme) -> Self {
+        Arc::make_mut(&mut self.config).scheme = scheme;
         self
     }
 

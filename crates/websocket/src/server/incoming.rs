@@ -2,10 +2,13 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
-use offhook_protocol::handshake::{Accepted, Refusal, Request, ServerDecision};
+use offhook_protocol::handshake::{Accepted, InvalidHeader, Refusal, Request, ServerDecision};
 
 use super::connections::Connections;
+use super::served::Served;
 use crate::error::Error;
 #[cfg(feature = "http2")]
 use crate::http2::Answer;
@@ -16,11 +19,16 @@ use crate::transport::Transport;
 /// A client that asks for a connection, and waits for the answer.
 #[derive(Debug)]
 #[must_use = "accept or reject it, the client waits"]
-pub struct Incoming {
+pub struct Incoming(Box<Parts>);
+
+/// In a box: a handler holds it in its future, and that for as long as the connection lasts.
+#[derive(Debug)]
+struct Parts {
     decision: ServerDecision,
     way: Way,
     settings: Settings,
     connections: Option<Connections>,
+    served: Option<Arc<Served>>,
 }
 
 /// How it is answered.
@@ -33,29 +41,55 @@ pub(super) enum Way {
 }
 
 impl Incoming {
-    pub(super) const fn new(
+    pub(super) fn new(
         decision: ServerDecision,
         way: Way,
         settings: Settings,
         connections: Option<Connections>,
     ) -> Self {
-        Self {
+        Self(Box::new(Parts {
             decision,
             way,
             settings,
             connections,
-        }
+            served: None,
+        }))
+    }
+
+    /// What becomes of it is this server's to finish.
+    pub(super) fn served_by(mut self, served: Arc<Served>) -> Self {
+        self.0.served = Some(served);
+        self
     }
 
     /// What the client asks for.
     #[must_use]
     pub fn request(&self) -> &Request {
-        self.decision.request()
+        self.0.decision.request()
     }
 
-    /// The answer as it stands, to choose the subprotocol or to add headers.
+    /// The client's address, as [`WebSocket::peer_addr`] has it.
+    #[must_use]
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        match &self.0.way {
+            Way::Upgrade(transport, _) => transport.peer_addr(),
+            #[cfg(feature = "http2")]
+            Way::Stream(answer) => answer.peer_addr(),
+        }
+    }
+
+    /// The answer as it stands, to choose the subprotocol or to decline compression.
     pub fn decision(&mut self) -> &mut ServerDecision {
-        &mut self.decision
+        &mut self.0.decision
+    }
+
+    /// Adds a header to the answer that accepts, such as `Set-Cookie`.
+    ///
+    /// # Errors
+    /// It is no valid header, or one that the handshake sets itself.
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, InvalidHeader> {
+        self.0.decision.add_header(name, value)?;
+        Ok(self)
     }
 
     /// Says yes.
@@ -63,12 +97,19 @@ impl Incoming {
     /// # Errors
     /// The connection was lost.
     pub async fn accept(self) -> Result<WebSocket, Error> {
+        let Parts {
+            decision,
+            way,
+            settings,
+            connections,
+            served,
+        } = *self.0;
         let Accepted {
             response,
             negotiated,
             ..
-        } = self.decision.accept();
-        let (transport, unread) = match self.way {
+        } = decision.accept();
+        let (transport, unread) = match way {
             Way::Upgrade(mut transport, unread) => {
                 let head = response.into_bytes();
                 write_all(&mut transport, &head)
@@ -79,8 +120,11 @@ impl Incoming {
             #[cfg(feature = "http2")]
             Way::Stream(answer) => (answer.accept(&response).map_err(Error::Lost)?, Vec::new()),
         };
-        let socket = WebSocket::server(transport, negotiated, &unread, &self.settings);
-        Ok(socket.tracked_by(self.connections.as_ref()))
+        let socket = WebSocket::server(transport, negotiated, &unread, &settings);
+        if let Some(served) = served {
+            served.opened(&socket);
+        }
+        Ok(socket.tracked_by(connections.as_ref()))
     }
 
     /// Says no.
@@ -88,8 +132,9 @@ impl Incoming {
     /// # Errors
     /// The connection was lost.
     pub async fn reject(self, refusal: Refusal) -> Result<(), Error> {
-        let response = self.decision.reject(refusal);
-        match self.way {
+        let Parts { decision, way, .. } = *self.0;
+        let response = decision.reject(refusal);
+        match way {
             Way::Upgrade(mut transport, _) => {
                 let head = response.into_bytes();
                 say_and_shut(&mut transport, &head).await

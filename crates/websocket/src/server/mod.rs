@@ -1,12 +1,14 @@
 //! Accepting connections.
 
 mod accept;
+mod addresses;
 mod connections;
 mod head;
 mod incoming;
 mod registry;
 mod requests;
 mod serve;
+mod served;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -16,3 +18,6 @@ pub use incoming::Incoming;
 pub(crate) use registry::Place;
 pub use requests::Requests;
 pub use serve::Server;
+#[cfg(feature = "hyper")]
+pub(crate) use served::Served;
+pub use served::{BoxError, HandlerResult};

@@ -166,3 +166,27 @@ async fn frames_that_come_with_the_answer_are_the_first_to_be_received() {
     let message = socket.recv().await.unwrap().unwrap();
     assert_eq!(message.as_text(), Some("Hello"));
 }
+
+/// A server's words are shown, not obeyed: no line of a log is forged, no terminal steered.
+#[tokio::test]
+async fn what_a_server_says_is_shown_with_its_control_characters_escaped() {
+    let body = "down\u{1b}]0;title\u{7}\rfine";
+    let reply = format!(
+        "HTTP/1.1 503 No\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let server = Server::with([Reply::say(reply)]).await;
+    let said = server.connect().open().await.unwrap_err().to_string();
+    assert!(said.contains("down\\u{1b}]0;title\\u{7}"), "{said}");
+    assert!(!said.contains(char::is_control), "{said:?}");
+
+    let (mut client, server) = offhook::pair();
+    let reason = "bye\u{1b}[2J\nERROR all is lost\u{202e}";
+    tokio::spawn(async move { client.recv().await });
+    server
+        .sender()
+        .close(offhook::CloseCode::NORMAL, reason)
+        .unwrap();
+    let closed = server.sender().send("late").await.unwrap_err();
+    assert!(!closed.to_string().contains(char::is_control));
+}

@@ -300,3 +300,71 @@ fn what_is_no_certificate_is_said_when_it_is_given() {
         .and_then(offhook::TlsBuilder::build);
     assert!(matches!(of_another, Err(InvalidTls::Identity(_))));
 }
+
+/// A certificate says who we are: that is for the host it was meant for.
+#[tokio::test]
+async fn a_client_certificate_is_not_offered_to_the_host_of_a_redirect() {
+    let authority = Authority::new();
+    let asking = || authority.server("localhost").acceptor(Some(&authority));
+    let (elsewhere, _) = serve(asking(), vec![Reply::open()]).await;
+    let there = format!("wss://localhost:{elsewhere}/");
+    let redirect = Reply::redirect(307, &there);
+    let (port, mut seen) = serve(asking(), vec![redirect]).await;
+    let client = authority.client("ada");
+    let tls = Tls::builder()
+        .root_der(authority.der())
+        .unwrap()
+        .client_certificate_pem(client.certificate.pem(), client.key.serialize_pem())
+        .unwrap();
+    let connect = localhost(port).tls(tls.build().unwrap());
+    let error = connect.open().await.unwrap_err();
+    assert!(
+        seen.recv().await.unwrap().client.is_some(),
+        "the first host"
+    );
+    let said = format!("{:?}", error.source().unwrap());
+    assert!(said.contains("CertificateRequired"), "{error:?}");
+}
+
+/// What `openssl req -x509` makes: it is its own authority, and shown by the server itself.
+#[tokio::test]
+async fn a_self_signed_certificate_is_trusted_as_its_own_root_for_its_names() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let config = tokio_rustls::rustls::ServerConfig::builder_with_provider(cryptography())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![made.cert.der().clone()],
+            tokio_rustls::rustls::pki_types::PrivateKeyDer::try_from(
+                made.signing_key.serialize_der(),
+            )
+            .unwrap(),
+        )
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let (port, _seen) = serve(acceptor, vec![Reply::open(), Reply::open()]).await;
+    let tls = || {
+        let builder = Tls::builder().root_pem(made.cert.pem()).unwrap();
+        builder.build().unwrap()
+    };
+    localhost(port).tls(tls()).open().await.unwrap();
+    let other_name = to(format!("wss://127.0.0.1:{port}/")).tls(tls());
+    let error = other_name.open().await.unwrap_err();
+    assert!(matches!(error, Error::Tls { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn the_wrong_scheme_is_named_and_so_is_the_right_one() {
+    let authority = Authority::new();
+    let acceptor = authority.server("localhost").acceptor(None);
+    let (port, _seen) = serve(acceptor, vec![Reply::open()]).await;
+    let plain = to(format!("ws://localhost:{port}/")).open().await;
+    let said = plain.unwrap_err().to_string();
+    assert!(said.contains("try wss://"), "{said}");
+
+    let server = crate::scripted::Server::with([Reply::say("HTTP/1.1 400 What?\r\n\r\n")]).await;
+    let secure = localhost(server.port()).tls(authority.tls()).open().await;
+    let said = secure.unwrap_err().to_string();
+    assert!(said.contains("try ws://"), "{said}");
+}

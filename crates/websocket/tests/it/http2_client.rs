@@ -283,3 +283,51 @@ async fn a_path_that_cannot_be_sent_is_the_callers_mistake() {
     let mut socket = connection.open_as(&other, "/?a=b%20c").await.unwrap();
     assert_echoes(&mut socket, "fine").await;
 }
+
+/// Sends each WebSocket as much as its window holds, and more.
+async fn fill_sockets(stream: tokio::net::TcpStream) {
+    let limits = offhook::Http2Limits {
+        streams: 1_000,
+        ..offhook::Http2Limits::default()
+    };
+    let acceptor = Acceptor::default().http2_limits(limits);
+    let mut requests = acceptor.requests(stream).await.unwrap();
+    while let Some(Ok(incoming)) = requests.next().await {
+        tokio::spawn(async move {
+            let socket = incoming.accept().await.unwrap();
+            socket.put(vec![7; 100_000]).unwrap();
+            socket.send("last").await.unwrap();
+            socket.ended().await
+        });
+    }
+}
+
+/// Each WebSocket that nobody reads holds its window of the connection: with room for as many as
+/// are allowed, the next one would get nothing.
+#[tokio::test]
+async fn more_sockets_than_a_connection_has_room_for_open_another_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(fill_sockets(stream));
+        }
+    });
+    let limits = offhook::Http2Limits {
+        streams: 3,
+        ..offhook::Http2Limits::default()
+    };
+    let connect = prior_knowledge(address).http2_limits(limits);
+    let connection = connect.http2().await.unwrap();
+    let mut unread = Vec::new();
+    for _ in 0..3 {
+        unread.push(connection.open("/").await.unwrap());
+    }
+    let mut next = connection.open("/").await.unwrap();
+    assert_eq!(next.recv().await.unwrap().unwrap().len(), 100_000);
+    assert_eq!(next.recv().await.unwrap(), Some("last".into()));
+    // Those that were left unread are all there, too.
+    for socket in &mut unread {
+        assert_eq!(socket.recv().await.unwrap().unwrap().len(), 100_000);
+    }
+}

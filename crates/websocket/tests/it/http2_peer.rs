@@ -7,7 +7,7 @@ use h2::client::SendRequest;
 use h2::ext::Protocol;
 use http::{Method, Request};
 use offhook::{
-    Acceptor, Connect, Connections, Error, HttpVersion, OriginPolicy, Server, WebSocket,
+    Acceptor, Connect, Connections, HandlerResult, HttpVersion, OriginPolicy, Server, WebSocket,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -59,7 +59,7 @@ pub(crate) fn prior_knowledge(address: SocketAddr) -> Connect {
     to(format!("ws://{address}/")).version(HttpVersion::Http2)
 }
 
-pub(crate) async fn echo(mut socket: WebSocket) -> Result<(), Error> {
+pub(crate) async fn echo(mut socket: WebSocket) -> HandlerResult {
     while let Some(message) = socket.recv().await? {
         socket.send(message).await?;
     }

@@ -247,7 +247,7 @@ async fn a_stream_that_is_reset_is_lost_and_no_other_is() {
 }
 
 #[tokio::test]
-async fn a_server_that_drops_a_socket_says_going_away_and_ends_the_stream_in_order() {
+async fn a_handler_that_returns_closes_with_1000_and_ends_the_stream_in_order() {
     let server = Server::bind("127.0.0.1:0").await.unwrap();
     let address = server.local_addr().unwrap();
     tokio::spawn(server.serve(|socket| async move {
@@ -255,12 +255,14 @@ async fn a_server_that_drops_a_socket_says_going_away_and_ends_the_stream_in_ord
         Ok(())
     }));
     let mut requests = raw_client(TcpStream::connect(address).await.unwrap()).await;
-    let (response, _send) = ask(&mut requests, extended_connect(address)).await;
+    let (response, mut send) = ask(&mut requests, extended_connect(address)).await;
     let mut receive = response.into_body();
     assert_eq!(
         receive.data().await.unwrap().unwrap(),
-        &b"\x88\x02\x03\xe9"[..]
+        &b"\x88\x02\x03\xe8"[..]
     );
+    let close = Bytes::from_static(b"\x88\x80\x00\x00\x00\x00");
+    send.send_data(close, false).unwrap();
     assert_ends(&mut receive).await;
 }
 

@@ -11,6 +11,7 @@
 mod authority;
 #[cfg(all(feature = "axum", feature = "http2"))]
 mod axum;
+mod bridging;
 mod cancelled;
 mod cancelling;
 mod closing;
@@ -39,6 +40,8 @@ mod http2_server;
 mod http2_tls;
 #[cfg(all(feature = "hyper", feature = "http2"))]
 mod hyper;
+mod isolation;
+mod limits;
 mod link;
 mod liveness;
 mod long_messages;

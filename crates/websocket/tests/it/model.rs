@@ -88,6 +88,7 @@ impl World {
                 ..Keepalive::default()
             },
             fragment_size: 64,
+            lone_frame_size: 0,
             close_timeout: Duration::from_secs(600),
             ..Config::default()
         });

@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use offhook::protocol::CloseCode;
-use offhook::{Acceptor, Connect, Connections, Error, OriginPolicy, Pair, Server, WebSocket};
+use offhook::{
+    Acceptor, Config, Connect, Connections, Error, HandlerResult, Limits, OriginPolicy, Pair,
+    Refusal, Scheme, Server, Settings, WebSocket,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -17,7 +20,7 @@ struct Running {
 }
 
 /// An echo that panics, or never ends, when it is told to.
-async fn echo(mut socket: WebSocket) -> Result<(), Error> {
+async fn echo(mut socket: WebSocket) -> HandlerResult {
     while let Some(message) = socket.recv().await? {
         match message.as_text() {
             Some("panic") => panic!("as was asked for"),
@@ -136,7 +139,7 @@ async fn a_handler_that_panics_ends_its_own_connection_only() {
     let mut client = server.connect().await.unwrap();
     client.send("panic").await.unwrap();
     assert_eq!(client.recv().await.unwrap(), None);
-    assert_eq!(client.closed().unwrap().code, CloseCode::GOING_AWAY);
+    assert_eq!(client.closed().unwrap().code, CloseCode::INTERNAL_ERROR);
     echoes(&mut bystander).await;
     echoes(&mut server.connect().await.unwrap()).await;
 }
@@ -200,4 +203,187 @@ async fn a_page_of_another_origin_gets_403_unless_it_was_let_in() {
     assert_eq!(status_for(ours(), "null").await, "403");
     let open = Acceptor::default().origin(OriginPolicy::Any);
     assert_eq!(status_for(open, "http://evil.example").await, "101");
+}
+
+/// What a handler sent and did not flush arrives, however long it is, and the end is in order.
+#[tokio::test]
+async fn a_handler_that_returns_has_all_that_it_sent_delivered_and_the_connection_closed() {
+    let long = vec![7; 8 << 20];
+    let serve = |handled: fn() -> HandlerResult| async move {
+        let server = Server::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}/", server.local_addr().unwrap());
+        tokio::spawn(server.serve(move |socket| async move {
+            socket.send(vec![7; 8 << 20]).await?;
+            socket.send("last").await?;
+            handled()
+        }));
+        let limits = Limits {
+            message_size: 16 << 20,
+            ..Limits::default()
+        };
+        let connect = Connect::to(url).no_proxy().limits(limits);
+        connect.open().await.unwrap()
+    };
+    let cases: [(fn() -> HandlerResult, CloseCode); 2] = [
+        (|| Ok(()), CloseCode::NORMAL),
+        (|| Err("as was asked for".into()), CloseCode::INTERNAL_ERROR),
+    ];
+    for (handled, code) in cases {
+        let mut client = serve(handled).await;
+        let message = client.recv().await.unwrap().unwrap();
+        assert!(message.as_bytes() == long);
+        assert_eq!(client.recv().await.unwrap(), Some("last".into()));
+        assert_eq!(client.recv().await.unwrap(), None);
+        let closed = client.closed().unwrap();
+        assert_eq!((closed.code, closed.clean), (code, true));
+    }
+}
+
+/// A peer that does not take what a handler sent is not waited for longer than a Close may take.
+#[tokio::test]
+async fn a_peer_that_takes_nothing_is_given_up_when_the_handler_has_returned() {
+    let settings = Settings::default().config(Config {
+        close_timeout: Duration::from_millis(100),
+        ..Config::default()
+    });
+    let server = Server::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .settings(settings);
+    let (address, connections) = (server.local_addr().unwrap(), server.connections());
+    let (told, mut returned) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(server.serve(move |socket| {
+        let told = told.clone();
+        async move {
+            socket.put(vec![7; 64 << 20])?;
+            told.send(()).await?;
+            Ok(())
+        }
+    }));
+    let connect = Connect::to(format!("ws://{address}/")).no_proxy();
+    let _client = connect.open().await.unwrap();
+    returned.recv().await.unwrap();
+    // It ends by itself: this would wait for an hour before it cuts anything off.
+    let deadline = Duration::from_secs(3_600);
+    connections.shutdown(CloseCode::GOING_AWAY, deadline).await;
+}
+
+#[tokio::test]
+async fn a_socket_that_a_handler_gave_away_outlives_it() {
+    let (give, mut given) = tokio::sync::mpsc::channel(1);
+    let server = Server::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", server.local_addr().unwrap());
+    tokio::spawn(server.serve(move |socket| {
+        let give = give.clone();
+        async move {
+            give.send(socket).await?;
+            Ok(())
+        }
+    }));
+    let mut client = Connect::to(url).no_proxy().open().await.unwrap();
+    let mut server = given.recv().await.unwrap();
+    for _ in 0..3 {
+        client.send("ping").await.unwrap();
+        assert_eq!(server.recv().await.unwrap(), Some("ping".into()));
+        server.send("pong").await.unwrap();
+        assert_eq!(client.recv().await.unwrap(), Some("pong".into()));
+    }
+    drop(server);
+    assert_eq!(client.recv().await.unwrap(), None);
+    assert_eq!(client.closed().unwrap().code, CloseCode::GOING_AWAY);
+}
+
+#[tokio::test]
+async fn a_handler_sees_the_request_and_accepts_or_refuses_it() {
+    let server = Server::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/room?id=7", server.local_addr().unwrap());
+    tokio::spawn(server.serve_requests(|incoming| async move {
+        assert!(incoming.peer_addr().is_some());
+        assert_eq!(incoming.request().path(), "/room");
+        assert_eq!(incoming.request().query(), Some("id=7"));
+        let Some(user) = incoming.request().cookie("user").map(str::to_owned) else {
+            let refusal = Refusal::new(401)?.body("who are you?");
+            incoming.reject(refusal).await?;
+            return Ok(());
+        };
+        let accepted = incoming.header("Set-Cookie", "seen=1")?.accept();
+        let socket = accepted.await?;
+        socket.send(user).await?;
+        Ok(())
+    }));
+    let refused = Connect::to(&url).no_proxy().open().await.unwrap_err();
+    match refused {
+        Error::Refused(refused) => {
+            assert_eq!(refused.status(), 401);
+            assert!(refused.body().starts_with(b"who are you?"));
+        }
+        other => panic!("{other:?}"),
+    }
+    let connect = Connect::to(&url)
+        .no_proxy()
+        .header("Cookie", "a=b; user=ada");
+    let mut client = connect.open().await.unwrap();
+    assert_eq!(client.recv().await.unwrap(), Some("ada".into()));
+    assert_eq!(client.recv().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_address_has_no_more_connections_than_it_may() {
+    let server = running(|server| server.max_connections_per_address(1)).await;
+    let mut first = server.connect().await.unwrap();
+    echoes(&mut first).await;
+    assert!(server.connect().await.unwrap_err().is_retryable());
+    first.close(CloseCode::NORMAL, "").await.unwrap();
+    while server.connect().await.is_err() {}
+}
+
+#[tokio::test]
+async fn a_server_tells_of_failed_upgrades_and_of_handlers_errors() {
+    let (told, mut failures) = tokio::sync::mpsc::unbounded_channel();
+    let also = told.clone();
+    let server = Server::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .on_failed_upgrade(move |peer, error| {
+            told.send(format!("{} {error}", peer.is_some())).unwrap();
+        })
+        .on_error(move |peer, error| {
+            also.send(format!("{} {error}", peer.is_some())).unwrap();
+        });
+    let address = server.local_addr().unwrap();
+    tokio::spawn(server.serve(|_| async { Err("no room".into()) }));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let said = failures.recv().await.unwrap();
+    let said = said.to_lowercase();
+    assert!(said.starts_with("true ") && said.contains("host"), "{said}");
+    let _client = Connect::to(format!("ws://{address}/"))
+        .no_proxy()
+        .open()
+        .await
+        .unwrap();
+    assert_eq!(failures.recv().await.unwrap(), "true no room");
+}
+
+/// Behind a proxy that ends TLS, a page of one's own has the scheme https.
+#[tokio::test]
+async fn a_page_loaded_through_a_tls_proxy_is_of_the_same_origin_if_the_acceptor_knows() {
+    for (scheme, origin, accepted) in [
+        (Scheme::Https, "https", true),
+        (Scheme::Https, "http", false),
+        (Scheme::Http, "http", true),
+        (Scheme::Http, "https", false),
+    ] {
+        let acceptor = Acceptor::default().scheme(scheme);
+        let server = running(|server| server.acceptor(acceptor)).await;
+        let url = format!("ws://{}/", server.address);
+        let connect = Connect::to(url)
+            .no_proxy()
+            .origin(format!("{origin}://{}", server.address));
+        assert_eq!(
+            connect.open().await.is_ok(),
+            accepted,
+            "{scheme:?} {origin}"
+        );
+    }
 }

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from ..errors import BadMessage, Closed, OffhookError, refusal
-from ..events import Data, Event, Latency, Published, Since, State, Warned
+from ..events import Data, Event, Latency, Published, Since, State, Told, Warned
 from ..payload import encode, write
 from ..settings import Settings
 from ..wire import (
@@ -62,7 +62,7 @@ class Ready:
     subscription: int
 
 
-Notice: TypeAlias = Outcome | Ready | State | Latency | Warned
+Notice: TypeAlias = Outcome | Ready | State | Latency | Told | Warned
 
 
 @dataclass(slots=True)
@@ -76,15 +76,17 @@ class _Connecting:
 class Core:
     """One client."""
 
-    def __init__(self, settings: Settings, rng: random.Random, info: Any = None) -> None:
+    def __init__(self, settings: Settings, rng: random.Random, info: Any = None, *, renews_token: bool = False) -> None:
         self._rng = rng
+        # Whether the next connection has a newer token to show.
+        self._renews_token = renews_token
         self._info = info
         self._link = Link(settings.backoff, settings.open_within, rng.random)
         self._heartbeat = Heartbeat(settings.heartbeat)
         self._outbox = Outbox(settings.outbox)
         self._questions = Questions(settings.answer_within)
         self._subscriptions = Subscriptions(settings.inbox)
-        self._notices: deque[State | Latency | Warned] = deque()
+        self._notices: deque[State | Latency | Told | Warned] = deque()
         self._next_id = 1
         self._next_number = 1
         self._token: str | None = None
@@ -324,6 +326,8 @@ class Core:
                 self._answered(number, result, now)
             case GoAway(after):
                 self._come_back_at = now + after
+            case Told():
+                self._notices.append(message)
             case Closing(reason):
                 self._closing = reason
             case _:
@@ -393,7 +397,8 @@ class Core:
         dropped = end.code == 1009 and self._outbox.drop_largest(too_large)
         if self._come_back_at is not None:
             return Verdict(comes_back=True, after=max(0.0, self._come_back_at - now))
-        if self._closing == "too_slow" or dropped:
+        is_renewed = end.code == 4003 and self._renews_token
+        if self._closing == "too_slow" or dropped or is_renewed:
             return Verdict(comes_back=True)
         if self._closing == "flood":
             return Verdict(comes_back=True, at_least=AFTER_FLOOD)

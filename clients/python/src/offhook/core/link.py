@@ -21,9 +21,9 @@ from ..errors import Closed, OffhookError, Unavailable
 from ..events import State
 from ..settings import Backoff
 
-# RFC 6455 §7.4.1 and the IANA registry: going away, no code, lost, internal error, restart, try again later, bad
-# gateway. Any other says that the same attempt would end in the same way.
-_TEMPORARY = frozenset({1001, 1005, 1006, 1011, 1012, 1013, 1014})
+# docs/protocol.md, "Handshake and close codes": ended by either side on purpose, a rule of the WebSocket protocol or of
+# the server broken, a message too large, replaced, disconnected, identity expired. Any other end is about now.
+_FINAL = frozenset({1000, 1002, 1007, 1008, 1009, 4001, 4002, 4003})
 
 ABANDONED = 4000
 """The code with which the client leaves a connection that it gave up. Not 1000, which would end the session."""
@@ -114,7 +114,7 @@ class Link:
         self.connection += 1
         comes_back = verdict.comes_back
         if comes_back is None:
-            comes_back = end.code in _TEMPORARY and not end.is_final
+            comes_back = end.code not in _FINAL and not end.is_final
         if not comes_back:
             self._finish(None if end.code == 1000 else _closed_by(end))
             return
@@ -193,4 +193,6 @@ def _closed_by(end: End) -> OffhookError:
             "replaced",
             "the session came back on another connection; make a new client only if you must",
         )
+    if end.code == 4003:
+        return Closed("expired", "what said who this session is has expired; connect with a new token")
     return Closed("closed", f"the connection was closed for good with {_describe(end)}")

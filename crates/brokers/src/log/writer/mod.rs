@@ -12,7 +12,7 @@ use std::{
 
 use offhook_engine::{
     BrokerFailure, BrokerRequest, ChannelName, ChannelRules, Draft, Place, Position, RequestId,
-    SessionId,
+    SessionId, State,
 };
 
 use self::parked::Parked;
@@ -21,6 +21,7 @@ use super::{
     condition::Condition,
     open_error::failure_of,
     queue::Job,
+    reader::Load,
     record::idempotency_key,
     retained::Retained,
     shared::Shared,
@@ -165,7 +166,12 @@ impl Writer {
                 Job::Request { worker, request } => {
                     self.take(group.as_mut(), worker, request, &mut answers);
                 }
-                Job::Loaded { channel, found } => {
+                Job::Loaded {
+                    channel, reopened, ..
+                } if reopened != self.shared.reopened() => {
+                    self.shared.reads.load(Load::ForWriter(channel));
+                }
+                Job::Loaded { channel, found, .. } => {
                     let found = found.map(|found| found.map(|retained| *retained));
                     self.take_parked(group.as_mut(), channel, found, &mut answers);
                 }
@@ -291,7 +297,9 @@ impl Writer {
         let retained = &mut channel.retained;
         let previous = retained.at(&epochs, retained.head);
         let offset = previous.offset + 1;
-        group.publish(number, offset, sequence, &draft);
+        let history = &channel.rules.history;
+        let kept = history.is_kept();
+        group.publish(number, (offset, sequence), &draft, kept);
         let times = (draft.time_ms, sequence);
         if let Some(key) = key {
             group.remember_key(key, offset, now_ms);
@@ -300,10 +308,25 @@ impl Writer {
         if begins {
             Arc::make_mut(&mut retained.lineage).publish(epochs.current(), offset);
         }
-        let history = &channel.rules.history;
-        let sealed = retained.push(offset, draft.weight() as u64, times, history);
+        let sealed = if kept {
+            retained.push(offset, draft.weight() as u64, times, history)
+        } else {
+            retained.pass(offset, sequence);
+            true
+        };
         if sealed && let Some(old) = retained.trim(history, now_ms) {
             group.remove(number, old);
+        }
+        let place = Place {
+            position: Position {
+                epoch: epochs.current(),
+                offset,
+            },
+            previous,
+            sequence,
+        };
+        if channel.rules.state.is_kept() {
+            set_value(group, retained, &channel.rules.state, &draft, place, now_ms);
         }
         if sealed || begins {
             group.remember(&draft.channel, retained);
@@ -314,15 +337,6 @@ impl Writer {
             group.remember_channel_count(self.numbered);
         }
         self.sequence = sequence;
-        let position = Position {
-            epoch: epochs.current(),
-            offset,
-        };
-        let place = Place {
-            position,
-            previous,
-            sequence,
-        };
         let draft = Box::new(draft);
         Ok(Outcome::Published { draft, place })
     }
@@ -387,6 +401,35 @@ impl Writer {
     fn disk_is_full(&self) -> bool {
         let tried = self.store.try_disk();
         tried.is_err_and(|error| failure_of(&error.into()) == BrokerFailure::StorageFull)
+    }
+}
+
+/// What was put into the group last becomes the value of its key, or removes it.
+fn set_value(
+    group: &mut Group,
+    retained: &mut Retained,
+    rule: &State,
+    draft: &Draft,
+    place: Place,
+    now_ms: u64,
+) {
+    let number = retained.id;
+    let values = retained.values.get_or_insert_default();
+    match draft.state_key() {
+        Some(key) if draft.removes_state() => {
+            if values.remove(key) {
+                group.remove_value(number, key);
+            }
+        }
+        Some(key) => {
+            let size = (draft.weight() as u64, draft.time_ms);
+            values.set(place.position.offset, key, size, ());
+            group.set_value(number, key, place);
+        }
+        None => {}
+    }
+    for key in values.trim(rule, now_ms) {
+        group.remove_value(number, &key);
     }
 }
 

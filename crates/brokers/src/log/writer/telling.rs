@@ -54,32 +54,47 @@ impl Writer {
     /// after the head that it is told, and nothing before.
     fn publish(&self, bus: &mut Bus, draft: Draft, place: Place) {
         bus.reach(place.sequence);
-        let offset = place.position.offset;
-        let known = bus.durable.get(&draft.channel);
-        let known = known.zip(self.channels.get(&draft.channel));
-        if let Some((durable, channel)) = known {
-            if let Durable::Open(view) = durable
-                && view.stream.head.offset >= offset
-            {
-                // The reader found it on disk: followers know it from their head.
-                return;
-            }
-            let mut view = self.shared.view(&channel.retained, &channel.rules.history);
-            view.stream = StreamState {
-                head: place.position,
-                first: view.stream.first.min(offset + 1),
-                ..view.stream
-            };
-            match bus.durable.get_mut(&draft.channel) {
-                Some(Durable::Open(open)) => {
-                    view.used_ms = open.used_ms;
-                    *open = view;
-                }
-                _ => return self.shared.open(bus, &draft.channel, view),
+        let moved = self.move_head(bus, &draft, place);
+        if bus.is_followed(&draft.channel) {
+            let publication = Arc::new(draft.at(place));
+            if moved {
+                bus.tell_publication(&publication);
+            } else {
+                bus.tell_by_filter(&publication);
             }
         }
-        if bus.is_followed(&draft.channel) {
-            bus.tell_publication(&Arc::new(draft.at(place)));
+    }
+
+    /// Moves the head that the bus knows. False when followers of the channel are told a head that
+    /// has the publication already.
+    fn move_head(&self, bus: &mut Bus, draft: &Draft, place: Place) -> bool {
+        let offset = place.position.offset;
+        let known = bus.durable.get(&draft.channel);
+        let Some((durable, channel)) = known.zip(self.channels.get(&draft.channel)) else {
+            return true;
+        };
+        if let Durable::Open(view) = durable
+            && view.stream.head.offset >= offset
+        {
+            // The reader found it on disk.
+            return false;
+        }
+        let mut view = self.shared.view(&channel.retained, &channel.rules.history);
+        view.stream = StreamState {
+            head: place.position,
+            first: view.stream.first.min(offset + 1),
+            ..view.stream
+        };
+        match bus.durable.get_mut(&draft.channel) {
+            Some(Durable::Open(open)) => {
+                view.used_ms = open.used_ms;
+                *open = view;
+                true
+            }
+            _ => {
+                self.shared.open(bus, &draft.channel, view);
+                false
+            }
         }
     }
 }

@@ -1,15 +1,18 @@
 //! What every tick does: open again what failed, forget, trim what is too old. A tick looks at a
 //! part of the channels only, so that no publication waits for it.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use offhook_engine::{BrokerEvent, ChannelName};
 
 use super::Writer;
-use crate::log::{
-    reader::Load,
-    retained::Retained,
-    store::{Group, Store},
+use crate::{
+    hub::shrink,
+    log::{
+        reader::Load,
+        retained::Retained,
+        store::{Group, Store},
+    },
 };
 
 /// Channels in use that one tick looks at: about a millisecond.
@@ -60,6 +63,7 @@ impl Writer {
                 return None;
             }
         };
+        self.shared.reopened.fetch_add(1, Ordering::SeqCst);
         // What was read meanwhile was without what was written last.
         self.channels.clear();
         self.upkeep.clear();
@@ -113,6 +117,7 @@ impl Writer {
             }
             self.upkeep.push_back(name);
         }
+        shrink(&mut self.channels);
         if !group.is_empty() {
             // Failing is told by health, and tried again with the next tick.
             let _told = self.commit(group);

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::*;
 
-fn breaks_the_rules(desk: &mut Desk) {
-    let last = desk.last_connection();
+fn breaks_the_rules(harness: &mut Harness) {
+    let last = harness.last_connection();
     assert!(
         matches!(
             last,
@@ -24,22 +24,22 @@ fn breaks_the_rules(desk: &mut Desk) {
 #[test]
 fn nonsense_costs_the_connection() {
     for text in ["", "{}", "[1]", "\"hello\"", r#"{"type":"pong"}"#] {
-        let mut desk = Desk::online("r1");
-        desk.core.handle_message(text, desk.now);
-        desk.settle();
-        breaks_the_rules(&mut desk);
+        let mut harness = Harness::online("r1");
+        harness.core.handle_message(text, harness.now);
+        harness.settle();
+        breaks_the_rules(&mut harness);
     }
-    let mut desk = Desk::online("r1");
-    desk.core.handle_binary(desk.now);
-    desk.settle();
-    breaks_the_rules(&mut desk);
+    let mut harness = Harness::online("r1");
+    harness.core.handle_binary(harness.now);
+    harness.settle();
+    breaks_the_rules(&mut harness);
 }
 
 #[test]
 fn answers_to_what_was_never_asked_are_ignored() {
-    let mut desk = Desk::online("r1");
-    desk.publish("chat", "a");
-    let asked = desk.sent_one("publish");
+    let mut harness = Harness::online("r1");
+    harness.publish("chat", "a");
+    let asked = harness.sent_one("publish");
     for message in [
         json!({"type": "welcome", "id": 1, "session": "x", "resume": "y"}),
         json!({"type": "published", "id": 99, "position": at(1)}),
@@ -51,44 +51,44 @@ fn answers_to_what_was_never_asked_are_ignored() {
         json!({"type": "subscribed", "id": asked["id"], "channel": "chat", "position": at(1)}),
         json!({"type": "error", "code": "busy", "message": "", "retry": "later"}),
     ] {
-        desk.says(message);
+        harness.says(message);
     }
-    assert_eq!(desk.core.step(), Step::Talk);
-    desk.says(json!({"type": "published", "id": asked["id"], "position": at(1)}));
-    assert_eq!(desk.answers.len(), 1);
+    assert_eq!(harness.core.step(), Step::Talk);
+    harness.says(json!({"type": "published", "id": asked["id"], "position": at(1)}));
+    assert_eq!(harness.answers.len(), 1);
 }
 
 #[test]
 fn endless_restored_subscriptions_cost_the_connection() {
-    let mut desk = Desk::online("r1");
+    let mut harness = Harness::online("r1");
     for n in 0..2_000 {
-        desk.says(json!({
+        harness.says(json!({
             "type": "subscribed", "channel": format!("c{n}"), "position": at(1), "live": true,
         }));
     }
-    breaks_the_rules(&mut desk);
+    breaks_the_rules(&mut harness);
 }
 
 #[test]
 fn no_pause_makes_it_spin_and_none_puts_it_to_sleep_for_ever() {
     for (asked, least, most) in [(0, 10, 10), (u64::MAX, 3_600_000, 3_600_000)] {
-        let mut desk = Desk::online("r1");
-        desk.publish("chat", "a");
-        let publish = desk.sent_one("publish");
-        desk.says(json!({
+        let mut harness = Harness::online("r1");
+        harness.publish("chat", "a");
+        let publish = harness.sent_one("publish");
+        harness.says(json!({
             "type": "error", "id": publish["id"], "code": "busy", "message": "",
             "retry": "later", "retry_after_ms": asked,
         }));
-        let ConnectionEvent::Held { pause, .. } = desk.last_connection() else {
+        let ConnectionEvent::Held { pause, .. } = harness.last_connection() else {
             panic!()
         };
         let range = Duration::from_millis(least)..=Duration::from_millis(most);
         assert!(range.contains(pause), "{pause:?}");
     }
-    let mut desk = Desk::online("r1");
-    desk.says(json!({"type": "reconnect", "after_ms": u64::MAX}));
-    desk.is_lost();
-    let ConnectionEvent::Lost { pause, .. } = desk.last_connection() else {
+    let mut harness = Harness::online("r1");
+    harness.says(json!({"type": "reconnect", "after_ms": u64::MAX}));
+    harness.is_lost();
+    let ConnectionEvent::Lost { pause, .. } = harness.last_connection() else {
         panic!()
     };
     assert!(*pause <= Duration::from_secs(3_600));
@@ -96,22 +96,22 @@ fn no_pause_makes_it_spin_and_none_puts_it_to_sleep_for_ever() {
 
 #[test]
 fn the_highest_offset_is_followed_by_nothing() {
-    let mut desk = Desk::online("r1");
-    let chat = desk.following("chat", u64::MAX);
-    desk.message("chat", u64::MAX);
-    desk.message("chat", 0);
-    assert!(desk.taken(chat).is_empty());
-    assert_eq!(desk.core.repeats(), 2);
+    let mut harness = Harness::online("r1");
+    let chat = harness.following("chat", u64::MAX);
+    harness.message("chat", u64::MAX);
+    harness.message("chat", 0);
+    assert!(harness.taken(chat).is_empty());
+    assert_eq!(harness.core.repeats(), 2);
 }
 
 #[test]
 fn members_without_end_stop_the_connection_as_messages_do() {
-    let mut desk = Desk::online("r1");
-    desk.following("chat", 0);
+    let mut harness = Harness::online("r1");
+    harness.following("chat", 0);
     let mut joined = 0;
-    while desk.core.may_read() {
+    while harness.core.may_read() {
         joined += 1;
-        desk.says(json!({"type": "join", "channel": "chat", "session": joined.to_string()}));
+        harness.says(json!({"type": "join", "channel": "chat", "session": joined.to_string()}));
         assert!(joined < 100);
     }
 }
@@ -169,25 +169,25 @@ proptest! {
     fn whatever_a_server_says_nothing_panics_and_it_goes_on(
         said in prop::collection::vec((said(), any::<bool>()), 1..120)
     ) {
-        let mut desk = Desk::new();
+        let mut harness = Harness::new();
         for name in ["chat", "news"] {
-            desk.core.subscribe(channel(name), Since::Now, true).expect("new");
-            desk.publish(name, "a");
+            harness.core.subscribe(channel(name), Since::Now, true).expect("new");
+            harness.publish(name, "a");
         }
         for (message, wait) in said {
             if wait {
-                desk.wait(Duration::from_millis(500));
+                harness.wait(Duration::from_millis(500));
             }
-            match desk.core.step() {
-                Step::Open { .. } => desk.core.handle_opened(None, desk.now),
-                Step::Wait => desk.open(),
+            match harness.core.step() {
+                Step::Open { .. } => harness.core.handle_opened(None, harness.now),
+                Step::Wait => harness.open(),
                 Step::Talk => {}
                 Step::End => break,
             }
-            desk.sent();
-            desk.says(message);
+            harness.sent();
+            harness.says(message);
         }
-        let names = desk.core.asked.len() + desk.core.todo.len() + desk.core.again.len();
+        let names = harness.core.asked.len() + harness.core.todo.len() + harness.core.again.len();
         prop_assert!(names < 200, "{names}");
     }
 }

@@ -5,12 +5,12 @@
 )]
 
 mod connections;
-mod following;
 mod hostile;
 mod model;
 mod model_server;
 mod publishing;
 mod slow_readers;
+mod subscribing;
 
 use std::time::{Duration, Instant};
 
@@ -39,14 +39,14 @@ pub(super) fn settings() -> Settings {
 }
 
 /// A core, the time, and what was signalled.
-pub(super) struct Desk {
+pub(super) struct Harness {
     pub(super) core: Core,
     pub(super) now: Instant,
     pub(super) connections: Vec<ConnectionEvent>,
     pub(super) answers: Vec<(Ticket, Result<Answer, Error>)>,
 }
 
-impl Desk {
+impl Harness {
     pub(super) fn new() -> Self {
         Self::with(settings())
     }
@@ -63,9 +63,9 @@ impl Desk {
 
     /// With an open connection and a welcome that brought this resume token.
     pub(super) fn online(resume: &str) -> Self {
-        let mut desk = Self::new();
-        desk.come_online(resume);
-        desk
+        let mut harness = Self::new();
+        harness.come_online(resume);
+        harness
     }
 
     pub(super) fn come_online(&mut self, resume: &str) -> Value {
@@ -220,7 +220,9 @@ fn in_words(event: &Event) -> String {
         Event::Publication(publication) => publication.position.to_string(),
         Event::Live { position } => format!("live {position}"),
         Event::CatchingUp => "catching up".to_owned(),
-        Event::Gap(Gap { from, to, reason }) => format!("gap {from} {to} {reason}"),
+        Event::Gap(Gap {
+            from, to, reason, ..
+        }) => format!("gap {from} {to} {reason}"),
         Event::Members(members) => format!("{} members", members.total),
         Event::Joined(member) => format!("{} joined", member.session),
         Event::Left(member) => format!("{} left", member.session),

@@ -146,7 +146,7 @@ impl Reader {
 }
 
 struct World {
-    desk: Desk,
+    harness: Harness,
     server: ModelServer,
     readers: BTreeMap<usize, Reader>,
     /// What the client published, by channel in its order, with what must be answered.
@@ -166,7 +166,7 @@ impl World {
             ..settings()
         };
         Self {
-            desk: Desk::with(settings),
+            harness: Harness::with(settings),
             server: ModelServer::new(&CHANNELS),
             readers: BTreeMap::new(),
             published: HashMap::new(),
@@ -180,13 +180,13 @@ impl World {
             Op::Subscribe { channel, since } => self.subscribe(channel, since),
             Op::Unsubscribe { channel } => {
                 if let Some(reader) = self.readers.remove(&channel) {
-                    self.desk.core.unsubscribe(reader.key);
+                    self.harness.core.unsubscribe(reader.key);
                 }
             }
             Op::Take { channel, count } => self.take(channel, count),
             Op::Publish { channel } => {
                 let key = self.next_key();
-                let ticket = self.desk.publish(CHANNELS[channel], &key);
+                let ticket = self.harness.publish(CHANNELS[channel], &key);
                 self.published
                     .entry(channel)
                     .or_default()
@@ -222,7 +222,7 @@ impl World {
                 };
             }
             Op::Wait { ms } => {
-                self.desk.wait(Duration::from_millis(ms));
+                self.harness.wait(Duration::from_millis(ms));
                 self.drop_abandoned_connection();
             }
         }
@@ -241,7 +241,7 @@ impl World {
         let stream = &self.server.streams[CHANNELS[channel]];
         let now = stream.at(stream.head());
         let reader = Reader {
-            key: self.desk.subscribe(CHANNELS[channel], since),
+            key: self.harness.subscribe(CHANNELS[channel], since),
             position: None,
             live: false,
             earliest: (since == Since::Now).then_some(now),
@@ -254,7 +254,7 @@ impl World {
             return;
         };
         for _ in 0..count {
-            match self.desk.core.take(reader.key, self.desk.now).0 {
+            match self.harness.core.take(reader.key, self.harness.now).0 {
                 Taken::Event(event) => reader.read(&event),
                 Taken::Nothing => break,
                 Taken::Ended(why) => panic!("ended: {why:?}"),
@@ -264,17 +264,17 @@ impl World {
 
     /// The driver lets go of a connection that the core has done with.
     fn drop_abandoned_connection(&mut self) {
-        if self.desk.core.step() != Step::Talk {
+        if self.harness.core.step() != Step::Talk {
             self.server.cut();
         }
     }
 
     fn send(&mut self, count: usize) {
-        if self.desk.core.step() != Step::Talk {
+        if self.harness.core.step() != Step::Talk {
             self.server.cut();
-            self.desk.open();
+            self.harness.open();
         }
-        while let Some(text) = self.desk.core.poll_transmit() {
+        while let Some(text) = self.harness.core.poll_transmit() {
             self.server.to_server.push_back(text);
         }
         for _ in 0..count {
@@ -284,14 +284,14 @@ impl World {
 
     fn deliver(&mut self, count: usize) {
         for _ in 0..count {
-            if self.desk.core.step() != Step::Talk || !self.desk.core.may_read() {
+            if self.harness.core.step() != Step::Talk || !self.harness.core.may_read() {
                 break;
             }
             let Some(text) = self.server.to_client.pop_front() else {
                 break;
             };
-            self.desk.core.handle_message(&text, self.desk.now);
-            self.desk.settle();
+            self.harness.core.handle_message(&text, self.harness.now);
+            self.harness.settle();
             let rules = |event: &ConnectionEvent| {
                 !matches!(
                     event,
@@ -302,9 +302,9 @@ impl World {
                 )
             };
             assert!(
-                self.desk.connections.iter().all(rules),
+                self.harness.connections.iter().all(rules),
                 "{:?}",
-                self.desk.connections
+                self.harness.connections
             );
             self.inboxes_are_bounded();
         }
@@ -314,7 +314,7 @@ impl World {
     fn inboxes_are_bounded(&mut self) {
         for reader in self.readers.values() {
             let entry = self
-                .desk
+                .harness
                 .core
                 .subscriptions
                 .get(reader.key)
@@ -330,7 +330,7 @@ impl World {
 
     fn cut(&mut self) {
         self.server.cut();
-        self.desk.is_lost();
+        self.harness.is_lost();
     }
 
     /// The server is well, everybody reads, nothing is cut any more.
@@ -346,11 +346,11 @@ impl World {
                 for channel in 0..CHANNELS.len() {
                     self.take(channel, usize::MAX);
                 }
-                if !self.desk.core.may_read() {
-                    self.desk.wait(Duration::from_secs(1));
+                if !self.harness.core.may_read() {
+                    self.harness.wait(Duration::from_secs(1));
                 }
             }
-            self.desk.wait(Duration::from_millis(1_000));
+            self.harness.wait(Duration::from_millis(1_000));
             self.drop_abandoned_connection();
         }
     }
@@ -369,10 +369,10 @@ impl World {
     }
 
     fn everything_was_published_once_in_order(&self) {
-        assert_eq!(self.desk.core.unanswered(), 0);
+        assert_eq!(self.harness.core.unanswered(), 0);
         for (channel, published) in &self.published {
             for (_, ticket) in published {
-                let answers = self.desk.answers.iter().filter(|(of, _)| of == ticket);
+                let answers = self.harness.answers.iter().filter(|(of, _)| of == ticket);
                 let answers: Vec<_> = answers.map(|(_, answer)| answer).collect();
                 assert!(
                     matches!(answers[..], [Ok(Answer::Published(_))]),
@@ -410,6 +410,6 @@ proptest! {
         world.come_to_rest();
         world.everybody_has_everything();
         world.everything_was_published_once_in_order();
-        prop_assert_eq!(world.desk.core.repeats(), 0);
+        prop_assert_eq!(world.harness.core.repeats(), 0);
     }
 }

@@ -246,6 +246,7 @@ impl ModelServer {
             | Command::Done { .. }
             | Command::UpdateInfo { .. }
             | Command::Call { .. }
+            | Command::State { .. }
             | Command::Ack { .. }
             | Command::Receipts { .. } => panic!("not asked for"),
         }
@@ -258,6 +259,7 @@ impl ModelServer {
         let stream = self.stream(name);
         let (offset, lenient) = match since {
             Since::Now => (stream.head(), false),
+            Since::State => panic!("not asked for"),
             Since::Start => (0, true),
             Since::Last(count) => (stream.head().saturating_sub(count.into()), true),
             Since::Position(position) => {

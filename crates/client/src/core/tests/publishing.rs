@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn published(desk: &mut Desk, asked: &Value, offset: u64) {
-    desk.says(json!({"type": "published", "id": asked["id"], "position": at(offset)}));
+fn published(harness: &mut Harness, asked: &Value, offset: u64) {
+    harness.says(json!({"type": "published", "id": asked["id"], "position": at(offset)}));
 }
 
 fn keys(sent: &[Value]) -> Vec<&str> {
@@ -18,47 +18,47 @@ fn keys(sent: &[Value]) -> Vec<&str> {
 
 #[test]
 fn what_is_published_while_away_goes_out_in_order_each_after_the_answer_to_the_one_before() {
-    let mut desk = Desk::new();
+    let mut harness = Harness::new();
     for key in ["a", "b", "c"] {
-        desk.publish("chat", key);
+        harness.publish("chat", key);
     }
-    desk.come_online("r1");
+    harness.come_online("r1");
     for (key, offset) in [("a", 1), ("b", 2), ("c", 3)] {
-        let asked = desk.sent_one("publish");
+        let asked = harness.sent_one("publish");
         assert_eq!(asked["key"], key);
-        published(&mut desk, &asked, offset);
+        published(&mut harness, &asked, offset);
     }
-    assert_eq!(desk.answers.len(), 3);
-    assert_eq!(desk.core.unanswered(), 0);
+    assert_eq!(harness.answers.len(), 3);
+    assert_eq!(harness.core.unanswered(), 0);
 }
 
 #[test]
 fn other_channels_and_the_unordered_do_not_wait() {
-    let mut desk = Desk::online("r1");
-    desk.publish("chat", "a");
-    desk.publish("chat", "b");
-    desk.publish("news", "c");
-    desk.try_publish("chat", "d", false).expect("room");
-    assert_eq!(keys(&desk.sent()), ["a", "c", "d"]);
+    let mut harness = Harness::online("r1");
+    harness.publish("chat", "a");
+    harness.publish("chat", "b");
+    harness.publish("news", "c");
+    harness.try_publish("chat", "d", false).expect("room");
+    assert_eq!(keys(&harness.sent()), ["a", "c", "d"]);
 }
 
 #[test]
 fn what_was_not_answered_goes_again_with_its_key_on_the_next_line() {
-    let mut desk = Desk::online("r1");
-    desk.publish("chat", "a");
-    desk.publish("chat", "b");
-    desk.publish("news", "c");
-    let sent = desk.sent();
-    published(&mut desk, &sent[1], 9);
-    desk.is_lost();
-    desk.come_online("r2");
-    let asked = desk.sent_one("publish");
+    let mut harness = Harness::online("r1");
+    harness.publish("chat", "a");
+    harness.publish("chat", "b");
+    harness.publish("news", "c");
+    let sent = harness.sent();
+    published(&mut harness, &sent[1], 9);
+    harness.is_lost();
+    harness.come_online("r2");
+    let asked = harness.sent_one("publish");
     assert_eq!(asked["key"], "a");
-    desk.says(json!({
+    harness.says(json!({
         "type": "published", "id": asked["id"], "position": at(4), "duplicate": true,
     }));
-    assert_eq!(keys(&desk.sent()), ["b"]);
-    let Ok(Answer::Published(answer)) = &desk.answers[1].1 else {
+    assert_eq!(keys(&harness.sent()), ["b"]);
+    let Ok(Answer::Published(answer)) = &harness.answers[1].1 else {
         panic!()
     };
     assert!(answer.duplicate);
@@ -67,47 +67,47 @@ fn what_was_not_answered_goes_again_with_its_key_on_the_next_line() {
 
 #[test]
 fn a_refusal_for_now_holds_everything_back_until_the_server_wants_it_again() {
-    let mut desk = Desk::online("r1");
-    desk.publish("chat", "a");
-    desk.publish("chat", "b");
-    let asked = desk.sent_one("publish");
-    desk.says(json!({
+    let mut harness = Harness::online("r1");
+    harness.publish("chat", "a");
+    harness.publish("chat", "b");
+    let asked = harness.sent_one("publish");
+    harness.says(json!({
         "type": "error", "id": asked["id"], "code": "rate_limited", "message": "",
         "retry": "later", "retry_after_ms": 100,
     }));
-    desk.publish("news", "c");
-    assert!(desk.sent().is_empty());
+    harness.publish("news", "c");
+    assert!(harness.sent().is_empty());
     assert!(matches!(
-        desk.last_connection(),
+        harness.last_connection(),
         ConnectionEvent::Held { .. }
     ));
-    desk.wait(Duration::from_millis(99));
-    assert!(desk.sent().is_empty());
-    desk.wait(Duration::from_millis(1));
-    assert_eq!(keys(&desk.sent()), ["a", "c"]);
-    assert!(desk.answers.is_empty());
+    harness.wait(Duration::from_millis(99));
+    assert!(harness.sent().is_empty());
+    harness.wait(Duration::from_millis(1));
+    assert_eq!(keys(&harness.sent()), ["a", "c"]);
+    assert!(harness.answers.is_empty());
 }
 
 #[test]
 fn without_a_time_the_pauses_are_our_own_and_grow() {
-    let mut desk = Desk::online("r1");
-    desk.publish("chat", "a");
+    let mut harness = Harness::online("r1");
+    harness.publish("chat", "a");
     let mut longest = Duration::ZERO;
     for _ in 0..40 {
-        let asked = desk.sent_one("publish");
-        desk.says(json!({
+        let asked = harness.sent_one("publish");
+        harness.says(json!({
             "type": "error", "id": asked["id"], "code": "storage_full", "message": "",
             "retry": "later",
         }));
-        let ConnectionEvent::Held { pause, .. } = *desk.last_connection() else {
-            panic!("{:?}", desk.last_connection())
+        let ConnectionEvent::Held { pause, .. } = *harness.last_connection() else {
+            panic!("{:?}", harness.last_connection())
         };
         longest = longest.max(pause);
-        desk.now += pause;
-        desk.core.handle_timeout(desk.now);
+        harness.now += pause;
+        harness.core.handle_timeout(harness.now);
         // Something is heard all the time: the heartbeat is content.
-        desk.says(json!({"type": "token", "resume": "r1"}));
-        desk.core.todo.clear();
+        harness.says(json!({"type": "token", "resume": "r1"}));
+        harness.core.todo.clear();
     }
     assert!(
         longest > Duration::from_secs(10) && longest <= Duration::from_secs(30),
@@ -117,84 +117,90 @@ fn without_a_time_the_pauses_are_our_own_and_grow() {
 
 #[test]
 fn a_refusal_for_good_is_the_answer_and_the_next_one_goes() {
-    let mut desk = Desk::online("r1");
-    desk.publish("chat", "a");
-    desk.publish("chat", "b");
-    let asked = desk.sent_one("publish");
-    desk.says(json!({
+    let mut harness = Harness::online("r1");
+    harness.publish("chat", "a");
+    harness.publish("chat", "b");
+    let asked = harness.sent_one("publish");
+    harness.says(json!({
         "type": "error", "id": asked["id"], "code": "forbidden", "message": "no",
         "retry": "never",
     }));
-    assert!(matches!(&desk.answers[..], [(_, Err(Error::Refused(_)))]));
-    assert_eq!(keys(&desk.sent()), ["b"]);
+    assert!(matches!(
+        &harness.answers[..],
+        [(_, Err(Error::Refused(_)))]
+    ));
+    assert_eq!(keys(&harness.sent()), ["b"]);
 }
 
 #[test]
 fn the_queue_is_bounded_and_has_room_again_after_an_answer() {
-    let mut desk = Desk::online("r1");
+    let mut harness = Harness::online("r1");
     for n in 0..10 {
-        desk.publish("chat", &n.to_string());
+        harness.publish("chat", &n.to_string());
     }
-    assert_eq!(desk.try_publish("chat", "too many", true), None);
-    let asked = desk.sent_one("publish");
-    published(&mut desk, &asked, 1);
-    assert!(desk.try_publish("chat", "welcome", true).is_some());
+    assert_eq!(harness.try_publish("chat", "too many", true), None);
+    let asked = harness.sent_one("publish");
+    published(&mut harness, &asked, 1);
+    assert!(harness.try_publish("chat", "welcome", true).is_some());
 }
 
 #[test]
 fn no_more_are_under_way_than_a_server_takes_of_one_connection() {
-    let mut desk = Desk::with(Settings {
+    let mut harness = Harness::with(Settings {
         queue: usize::MAX,
         ..settings()
     });
     for n in 0..100 {
-        desk.publish(&format!("channel {n}"), "a");
+        harness.publish(&format!("channel {n}"), "a");
     }
-    desk.come_online("r1");
-    let sent = desk.sent();
+    harness.come_online("r1");
+    let sent = harness.sent();
     assert_eq!(sent.len(), 64);
-    published(&mut desk, &sent[0], 1);
-    desk.sent_one("publish");
+    published(&mut harness, &sent[0], 1);
+    harness.sent_one("publish");
 }
 
 #[test]
 fn closing_ends_what_was_not_answered() {
-    let mut desk = Desk::online("r1");
-    desk.publish("chat", "a");
-    desk.sent_one("publish");
-    desk.core.end(&Error::Closed);
-    desk.settle();
-    assert!(matches!(&desk.answers[..], [(_, Err(Error::Closed))]));
-    assert_eq!(desk.core.step(), Step::End);
+    let mut harness = Harness::online("r1");
+    harness.publish("chat", "a");
+    harness.sent_one("publish");
+    harness.core.end(&Error::Closed);
+    harness.settle();
+    assert!(matches!(&harness.answers[..], [(_, Err(Error::Closed))]));
+    assert_eq!(harness.core.step(), Step::End);
 }
 
 #[test]
 fn a_question_is_asked_again_until_it_is_answered_or_forgotten() {
-    let mut desk = Desk::new();
-    let ask = |desk: &mut Desk, name| {
+    let mut harness = Harness::new();
+    let ask = |harness: &mut Harness, name| {
         let command = Command::Presence {
             channel: channel(name),
         };
-        desk.core.question(command).expect("not ended")
+        harness.core.question(command).expect("not ended")
     };
-    ask(&mut desk, "a");
-    let forgotten = ask(&mut desk, "b");
-    ask(&mut desk, "c");
-    desk.come_online("r1");
-    assert_eq!(desk.sent().len(), 3);
-    desk.core.forget(forgotten);
-    desk.is_lost();
-    desk.come_online("r2");
-    let sent = desk.sent();
+    ask(&mut harness, "a");
+    let forgotten = ask(&mut harness, "b");
+    ask(&mut harness, "c");
+    harness.come_online("r1");
+    assert_eq!(harness.sent().len(), 3);
+    harness.core.forget(forgotten);
+    harness.is_lost();
+    harness.come_online("r2");
+    let sent = harness.sent();
     assert_eq!(sent.len(), 2, "{sent:?}");
-    desk.says(json!({
+    harness.says(json!({
         "type": "error", "id": sent[0]["id"], "code": "busy", "message": "", "retry": "later",
         "retry_after_ms": 50,
     }));
-    desk.says(json!({
+    harness.says(json!({
         "type": "members", "id": sent[1]["id"], "channel": "c", "members": [], "total": 0,
     }));
-    assert!(matches!(&desk.answers[..], [(_, Ok(Answer::Members(_)))]));
-    desk.wait(Duration::from_millis(50));
-    assert_eq!(desk.sent_one("presence")["channel"], "a");
+    assert!(matches!(
+        &harness.answers[..],
+        [(_, Ok(Answer::Members(_)))]
+    ));
+    harness.wait(Duration::from_millis(50));
+    assert_eq!(harness.sent_one("presence")["channel"], "a");
 }

@@ -126,6 +126,7 @@ fn encode_command(id: CommandId, command: &Command) -> String {
             .raw("since", since_json(*since))
             .raw("limit", limit)
             .end(),
+        Command::State { channel } => about("state", id, channel).end(),
         Command::Presence { channel } => about("presence", id, channel).end(),
         Command::Ack {
             channel,
@@ -221,6 +222,7 @@ fn since_json(since: Since) -> String {
     match since {
         Since::Now => "\"now\"".to_owned(),
         Since::Start => "\"start\"".to_owned(),
+        Since::State => "\"state\"".to_owned(),
         Since::Last(count) => Object::part().raw("last", count).end(),
         Since::Position(position) => quoted(position),
     }

@@ -23,6 +23,10 @@ pub(super) struct Fields<'a> {
     pub(super) resume: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) position: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) previous: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) agreed: Option<Text<'a>>,
     #[serde(borrow, default, deserialize_with = "present")]
     pub(super) data: Option<&'a RawValue>,
     #[serde(borrow)]

@@ -94,6 +94,7 @@ fn said(mut fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
             from: position(fields.from, "from")?,
             to: position(fields.to, "to")?,
             reason: text(fields.reason, "reason")?,
+            agreed: fields.agreed.map(place("agreed")).transpose()?,
         },
         "published" => Said::Published {
             id: id(fields.id)?,
@@ -145,6 +146,7 @@ fn message(fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
         channel: text(fields.channel, "channel")?,
         message: Message {
             position: position(fields.position, "position")?,
+            previous: fields.previous.map(place("previous")).transpose()?,
             payload: payload(fields.data, fields.base64)?,
             user: fields.user.map(inner),
             session: fields.session.map(inner),
@@ -177,6 +179,7 @@ fn history(fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
         messages: listed(fields.messages, "messages", |fields| {
             Ok(Message {
                 position: position(Some(fields.position), "position")?,
+                previous: None,
                 payload: payload(fields.data, fields.base64)?,
                 user: fields.user.map(inner),
                 session: fields.session.map(inner),

@@ -79,6 +79,8 @@ pub enum Said<'a> {
         to: Position,
         /// Why, by its name.
         reason: Cow<'a, str>,
+        /// For a stream that diverged: the last position that client and server have in common.
+        agreed: Option<Position>,
     },
     /// The answer to `publish`.
     Published {
@@ -174,6 +176,9 @@ pub enum Said<'a> {
 pub struct Message<'a> {
     /// Its place in the stream.
     pub position: Position,
+    /// The position of the message before it, where that is not one offset less in the same epoch.
+    /// Not in histories.
+    pub previous: Option<Position>,
     /// What it says.
     pub payload: Payload<'a>,
     /// The publisher, unless it is a stranger or the server itself.

@@ -28,6 +28,8 @@ pub(in crate::engine) struct Feed {
     pub(in crate::engine) subscribers: u32,
     /// The broker left something out, and has not told the head since.
     pub(in crate::engine) lagged: bool,
+    /// How often the stream went on elsewhere than was known, wrapping.
+    pub(in crate::engine) jumps: u32,
     /// Its head is asked for.
     pub(in crate::engine) following: bool,
     /// Subscriptions in `State::Behind`.
@@ -45,6 +47,8 @@ pub(in crate::engine) struct CatchingUp {
     /// Subscriptions that wait for this worker to hear of more; some may have gone since.
     pub(in crate::engine) ahead: Vec<Slot>,
     pub(in crate::engine) reads: Vec<Read>,
+    /// Subscriptions that wait for the channel's state, which is being read.
+    pub(in crate::engine) awaits_state: Vec<Slot>,
     pub(in crate::engine) recent: Recent,
 }
 
@@ -66,6 +70,7 @@ impl Feed {
             watchers: None,
             subscribers: 0,
             lagged: false,
+            jumps: 0,
             following: false,
             behind: 0,
             receipts_from: None,
@@ -84,7 +89,8 @@ impl Feed {
         };
         if self.behind == 0 {
             c.recent.clear();
-            if c.opening.is_empty() && c.ahead.is_empty() && c.reads.is_empty() {
+            let quiet = c.opening.is_empty() && c.ahead.is_empty() && c.awaits_state.is_empty();
+            if quiet && c.reads.is_empty() {
                 self.catching_up = None;
             }
         }

@@ -33,6 +33,15 @@ pub(in crate::engine) enum Pending {
         channel: ChannelName,
         since: Since,
     },
+    /// A client's question for a channel's state.
+    State {
+        asker: Asker,
+        channel: ChannelName,
+    },
+    /// The state that subscriptions of a feed begin with.
+    ReadState {
+        feed: Slot,
+    },
     Members {
         asker: Asker,
         channel: ChannelName,
@@ -110,4 +119,5 @@ pub(in crate::engine) enum Again {
     Read { subscription: Slot },
     Follow { feed: Slot },
     Members { subscription: Slot },
+    State { subscription: Slot },
 }

@@ -152,6 +152,8 @@ pub(in crate::engine) struct Behind {
     pub(in crate::engine) waits: Waits,
     /// A read has shown that nothing follows the cursor yet.
     pub(in crate::engine) at_head: bool,
+    /// The feed's jumps that have been looked at.
+    pub(in crate::engine) jumps: u32,
 }
 
 /// A gap that begins here.
@@ -179,6 +181,11 @@ pub(in crate::engine) enum Why {
         /// The stream has gone on at once from where it is. If not, it may have gone on elsewhere,
         /// and a read has to tell.
         confirmed: bool,
+    },
+    /// It reads the channel's state, and goes on after that.
+    ReadsState {
+        /// It was live and too slow, and the client is not told of it yet.
+        slow: bool,
     },
     /// Its flow is acknowledged, and it once had everything: the client need not be told again.
     Paced,
@@ -225,6 +232,7 @@ impl Behind {
             why,
             waits: Waits::Nothing,
             at_head: false,
+            jumps: 0,
         }
     }
 
@@ -277,10 +285,11 @@ impl Behind {
 
     /// The client is not told twice that it is behind. Says whether it has to be told now.
     pub(in crate::engine) fn is_told(&mut self) -> bool {
-        let Why::Slow { told, .. } = &mut self.why else {
-            return false;
-        };
-        !std::mem::replace(told, true)
+        match &mut self.why {
+            Why::Slow { told, .. } => !std::mem::replace(told, true),
+            Why::ReadsState { slow } => std::mem::replace(slow, false),
+            Why::Given { .. } | Why::Confirmed | Why::Paced => false,
+        }
     }
 
     /// The client has been told that it is behind, so that it has to be told when it no longer is.
@@ -288,6 +297,7 @@ impl Behind {
         match self.why {
             Why::Given { .. } | Why::Confirmed => true,
             Why::Slow { told, .. } => told,
+            Why::ReadsState { slow } => !slow,
             Why::Paced => false,
         }
     }
@@ -296,15 +306,18 @@ impl Behind {
         match self.why {
             Why::Given { .. } => false,
             Why::Slow { confirmed, .. } => confirmed,
-            Why::Confirmed | Why::Paced => true,
+            Why::Confirmed | Why::Paced | Why::ReadsState { .. } => true,
         }
     }
 
-    /// The cursor may no longer be a place in the stream.
-    pub(in crate::engine) fn doubt(&mut self) {
-        self.at_head = false;
+    /// The stream went on elsewhere, so often in all: the cursor may no longer be a place in it.
+    pub(in crate::engine) fn doubt(&mut self, jumps: u32) {
+        if self.jumps == jumps {
+            return;
+        }
+        (self.jumps, self.at_head) = (jumps, false);
         match &mut self.why {
-            Why::Given { .. } => {}
+            Why::Given { .. } | Why::ReadsState { .. } => {}
             Why::Confirmed => self.why = Why::Given { lenient: false },
             Why::Slow { confirmed, .. } => *confirmed = false,
             Why::Paced => self.why = Self::jumped(self.cursor).why,
@@ -316,7 +329,7 @@ impl Behind {
         match &mut self.why {
             Why::Given { .. } => self.why = Why::Confirmed,
             Why::Slow { confirmed, .. } => *confirmed = true,
-            Why::Confirmed | Why::Paced => {}
+            Why::Confirmed | Why::Paced | Why::ReadsState { .. } => {}
         }
     }
 }

@@ -7,77 +7,7 @@ use std::{
 
 use offhook_engine::*;
 
-#[derive(Default)]
-pub(crate) struct Stream {
-    pub(crate) epoch: u64,
-    pub(crate) first: u64,
-    /// The position of each publication, in order.
-    line: Vec<Position>,
-    /// The epoch that offset 0 is of.
-    origin: u64,
-    /// Epochs that ended, and the offset up to which what they published is still there.
-    ended: BTreeMap<u64, u64>,
-    /// Everything ever published, by position: what clients compare with.
-    pub(crate) all: HashMap<(u64, u64), Arc<Publication>>,
-    keys: HashMap<(String, String), Position>,
-}
-
-impl Stream {
-    pub(crate) fn head(&self) -> Position {
-        self.at(self.line.len() as u64)
-    }
-
-    /// The position at an offset of the stream as it is now.
-    pub(crate) fn at(&self, offset: u64) -> Position {
-        let before = offset.checked_sub(1);
-        let before = before.and_then(|index| self.line.get(index as usize));
-        before.copied().unwrap_or(Position::new(self.origin, 0))
-    }
-
-    fn state(&self) -> StreamState {
-        StreamState {
-            head: self.head(),
-            first: self.first,
-            trimmed: Trimmed::BySize,
-        }
-    }
-
-    fn resolve(&self, asked: Position) -> (Resolution, Position) {
-        let head = self.head();
-        let known = asked.epoch.0 == self.epoch;
-        let end = if known {
-            Some(head.offset)
-        } else {
-            self.ended.get(&asked.epoch.0).copied()
-        };
-        match end {
-            None => (Resolution::UnknownEpoch, self.at(0)),
-            Some(end) if asked.offset <= end => (Resolution::Continuous, self.at(asked.offset)),
-            Some(_) if known => (Resolution::AheadOfHead, head),
-            Some(end) => (Resolution::Diverged, self.at(end)),
-        }
-    }
-
-    fn read(&self, from: ReadFrom, limit: ReadLimit) -> (ReadStart, Vec<Arc<Publication>>) {
-        let (resolution, agreed) = match from {
-            ReadFrom::Start => (Resolution::Continuous, self.at(0)),
-            ReadFrom::After(position) => self.resolve(position),
-            ReadFrom::Last(count) => {
-                let offset = self.head().offset.saturating_sub(count);
-                (Resolution::Continuous, self.at(offset))
-            }
-        };
-        let after = self.at(agreed.offset.max(self.first - 1));
-        let found = self.line.iter().skip(after.offset as usize);
-        let found = found.map(|at| Arc::clone(&self.all[&(at.epoch.0, at.offset)]));
-        let start = ReadStart {
-            resolution,
-            agreed,
-            after,
-        };
-        (start, found.take(limit.count as usize).collect())
-    }
-}
+use super::stream::Stream;
 
 pub(crate) struct ModelBroker {
     rules: Arc<RuleBook>,
@@ -178,6 +108,14 @@ impl ModelBroker {
                 };
                 if !self.fails(worker, id) {
                     self.reads[worker].push_back(read);
+                }
+            }
+            BrokerRequest::State { id, channel } => {
+                let stream = self.stream(&channel);
+                let (state, values) = (stream.state(), stream.state_values());
+                if !self.fails(worker, id) {
+                    let stream = state;
+                    self.reads[worker].push_back(BrokerEvent::State { id, stream, values });
                 }
             }
             BrokerRequest::Members { id, .. } => {

@@ -2,13 +2,13 @@
 //! said why it is not.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
 use offhook_engine::*;
 
-use super::broker::ModelBroker;
+use super::{broker::ModelBroker, oracle::check_gap, seen::Seen};
 
 /// How a publication was handed out.
 #[derive(Clone, Copy, Debug)]
@@ -35,103 +35,6 @@ impl Wire {
             Self::Publication(_, publication, _) => publication.weight(),
             Self::Presence(_) | Self::Notice(_) | Self::Token(_) | Self::Mark(_) => 16,
         }
-    }
-}
-
-/// One subscription as the client sees it.
-#[derive(Clone, Debug)]
-pub(crate) struct Seen {
-    /// None until `Subscribed` told the first position.
-    pub(crate) position: Option<Position>,
-    pub(crate) wish: Subscribe,
-    pub(crate) confirmed: bool,
-    pub(crate) live: bool,
-    /// The command that made it; none for a resumed one.
-    by: Option<u64>,
-    /// Of a filter: what came, and what was told to be missing, by channel.
-    pub(crate) came: BTreeMap<ChannelName, Came>,
-    /// Of a filter: after which place it began.
-    pub(crate) began: Option<Position>,
-    /// Of an acknowledged flow: what it is not done with, each with what came before it.
-    pub(crate) undone: BTreeMap<u64, (Position, Position)>,
-    /// What it is done with: epoch and offset.
-    pub(crate) done: BTreeSet<(u64, u64)>,
-    /// What came on this connection and is not done with.
-    pub(crate) on_this_connection: BTreeSet<u64>,
-    /// The newest that came on this connection.
-    last: u64,
-}
-
-/// What a filter brought of one channel.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Came {
-    pub(crate) publications: BTreeSet<(u64, u64)>,
-    /// Ranges of offsets that were told to be missing.
-    pub(crate) missing: Vec<(u64, u64)>,
-}
-
-impl Seen {
-    fn new(wish: Subscribe, position: Option<Position>, by: Option<u64>) -> Self {
-        Self {
-            position,
-            began: position,
-            wish,
-            confirmed: false,
-            live: false,
-            by,
-            came: BTreeMap::new(),
-            undone: BTreeMap::new(),
-            done: BTreeSet::new(),
-            on_this_connection: BTreeSet::new(),
-            last: 0,
-        }
-    }
-
-    fn read_by_filter(&mut self, publication: &Publication, place: Position) {
-        assert_eq!(place.offset, publication.sequence);
-        let before = self.position.map_or(0, |position| position.offset);
-        assert!(place.offset > before, "twice or out of order");
-        let here = publication.position;
-        let came = self.came.entry(publication.channel.clone()).or_default();
-        assert!(came.publications.insert((here.epoch.0, here.offset)));
-        self.position = Some(place);
-    }
-
-    /// Where an acknowledged subscription would begin again without the server's help.
-    fn low(&self) -> Option<Position> {
-        let first = self.undone.values().next().map(|(_, previous)| *previous);
-        first.or(self.position)
-    }
-
-    fn read_in_window(&mut self, publication: &Publication, deliveries: u16, window: u16) {
-        let here = publication.position;
-        assert!(deliveries >= 1, "an acknowledged delivery is counted");
-        assert!(
-            self.last < here.offset,
-            "twice or out of order on one connection"
-        );
-        self.last = here.offset;
-        self.undone
-            .insert(here.offset, (here, publication.previous));
-        self.on_this_connection.insert(here.offset);
-        assert!(
-            self.on_this_connection.len() <= usize::from(window),
-            "more than the window"
-        );
-        self.position = self.position.max_offset(here);
-    }
-}
-
-trait Later {
-    fn max_offset(self, other: Position) -> Self;
-}
-
-impl Later for Option<Position> {
-    fn max_offset(self, other: Position) -> Self {
-        Some(
-            self.filter(|position| position.offset > other.offset)
-                .unwrap_or(other),
-        )
     }
 }
 
@@ -191,7 +94,7 @@ impl Client {
             Command::Subscribe(wish) => {
                 let position = match wish.since {
                     Since::Position(position) => Some(position),
-                    Since::Now | Since::Start | Since::Last(_) => None,
+                    Since::Now | Since::Start | Since::State | Since::Last(_) => None,
                 };
                 let by = Some(id);
                 let new = Seen::new(wish.clone(), position, by);
@@ -244,6 +147,11 @@ impl Client {
         self.leaving.clear();
         for seen in self.subscriptions.values_mut() {
             (seen.confirmed, seen.live) = (false, false);
+            if seen.wish.flow != Flow::Pushed {
+                // What it is not done with comes again, if it is still there.
+                seen.position = seen.low();
+                seen.undone.clear();
+            }
             seen.on_this_connection.clear();
             seen.last = 0;
         }
@@ -330,37 +238,7 @@ impl Client {
     fn read_notice(&mut self, notice: &Notice, broker: &ModelBroker) {
         match notice {
             Notice::Reply { id, reply } => self.read_reply(*id, reply, broker),
-            Notice::Gap {
-                subscription,
-                from,
-                to,
-                reason,
-                agreed,
-            } => {
-                let Some(seen) = self.seen(&subscription.key()) else {
-                    return;
-                };
-                if seen.wish.flow == Flow::Pushed {
-                    let before = *seen.position.get_or_insert(*from);
-                    assert_eq!(before, *from, "a gap begins elsewhere");
-                }
-                assert_eq!(agreed.is_some(), *reason == GapReason::Diverged);
-                seen.last = 0;
-                if seen.wish.flow != Flow::Pushed {
-                    // What lies beyond is another stream's.
-                    seen.undone.retain(|offset, _| *offset <= to.offset);
-                    seen.on_this_connection
-                        .retain(|offset| *offset <= to.offset);
-                }
-                check_gap(
-                    subscription.target.channel().unwrap(),
-                    *from,
-                    *to,
-                    *reason,
-                    broker,
-                );
-                seen.position = Some(*to);
-            }
+            Notice::Gap { .. } => self.read_gap(notice, broker),
             Notice::CatchingUp {
                 subscription,
                 position,
@@ -422,9 +300,61 @@ impl Client {
                 let came = seen.came.entry(channel.clone()).or_default();
                 came.missing.push((from.offset, to.offset));
             }
+            Notice::State {
+                subscription,
+                values,
+                position,
+            } => {
+                let Some(seen) = self.seen(&subscription.key()) else {
+                    return;
+                };
+                let offset = |value: &Arc<Publication>| value.position.offset;
+                assert!(
+                    values.is_sorted_by_key(offset),
+                    "values come in their order"
+                );
+                seen.position = position.or(seen.position);
+            }
             Notice::Told { .. } | Notice::Restored => {}
             Notice::Reconnect { .. } => {}
             Notice::Close { .. } => self.closed = true,
+        }
+    }
+
+    fn read_gap(&mut self, notice: &Notice, broker: &ModelBroker) {
+        match notice {
+            Notice::Gap {
+                subscription,
+                from,
+                to,
+                reason,
+                agreed,
+            } => {
+                let Some(seen) = self.seen(&subscription.key()) else {
+                    return;
+                };
+                if seen.wish.flow == Flow::Pushed {
+                    let before = *seen.position.get_or_insert(*from);
+                    assert_eq!(before, *from, "a gap begins elsewhere");
+                }
+                assert_eq!(agreed.is_some(), *reason == GapReason::Diverged);
+                seen.last = 0;
+                if seen.wish.flow != Flow::Pushed {
+                    // What lies beyond is another stream's.
+                    seen.undone.retain(|offset, _| *offset <= to.offset);
+                    seen.on_this_connection
+                        .retain(|offset| *offset <= to.offset);
+                }
+                check_gap(
+                    subscription.target.channel().unwrap(),
+                    *from,
+                    *to,
+                    *reason,
+                    broker,
+                );
+                seen.position = Some(*to);
+            }
+            other => panic!("{other:?} is no gap"),
         }
     }
 
@@ -443,10 +373,13 @@ impl Client {
                 (seen.confirmed, seen.live) = (true, *live);
                 seen.began.get_or_insert(match seen.wish.since {
                     Since::Start => Position::new(1, 0),
-                    Since::Now | Since::Last(_) | Since::Position(_) => *position,
+                    Since::Now | Since::State | Since::Last(_) | Since::Position(_) => *position,
                 });
                 if *live {
-                    let gapless = seen.position.is_none_or(|before| before == *position);
+                    let paced = seen.wish.flow != Flow::Pushed;
+                    let gapless = seen
+                        .position
+                        .is_none_or(|before| paced || before == *position);
                     assert!(gapless, "live at once although something is missing");
                     seen.position = Some(*position);
                 }
@@ -464,6 +397,7 @@ impl Client {
             },
             Reply::Published { .. }
             | Reply::History { .. }
+            | Reply::State { .. }
             | Reply::Members { .. }
             | Reply::Acked { .. }
             | Reply::Receipts { .. }
@@ -472,44 +406,6 @@ impl Client {
             | Reply::Called { .. }
             | Reply::Pong => {}
         }
-    }
-
-    /// Checks, where everything is refused for a reason, that there was this reason.
-    fn legitimate(
-        &self,
-        id: Option<CommandId>,
-        command: Option<Command>,
-        refusal: &Refusal,
-        broker: &ModelBroker,
-    ) -> Option<Command> {
-        if !broker.strict {
-            return command;
-        }
-        let failed = broker.failures > 0 && refusal.code == ErrorCode::StorageFull;
-        let asked = |target: &str| {
-            let said_no = matches!(refusal.code, ErrorCode::Forbidden | ErrorCode::TimedOut);
-            said_no && target.starts_with("asked/")
-        };
-        let fits = match &command {
-            Some(Command::Subscribe(wish)) => {
-                let key = wish.name().key();
-                let by = id.map(|id| id.0);
-                let still = self.subscriptions.get(&key).is_some_and(|s| s.by == by);
-                let left = refusal.code == ErrorCode::NotSubscribed && !still;
-                failed || left || asked(wish.target.as_str())
-            }
-            Some(Command::Publish { channel, .. }) => failed || asked(channel.as_str()),
-            Some(Command::Unsubscribe { .. } | Command::Done { .. }) => {
-                refusal.code == ErrorCode::NotSubscribed && self.may_have_ended
-            }
-            Some(Command::Receipts { channel, .. }) => {
-                let unheard = refusal.code == ErrorCode::Busy;
-                failed || unheard || asked(channel.as_str())
-            }
-            _ => failed,
-        };
-        assert!(fits, "{command:?} was refused without reason: {refusal}");
-        command
     }
 
     fn left(&mut self, key: &SubscriptionKey) {
@@ -530,107 +426,5 @@ impl Client {
                 .get_mut(key)
                 .expect("only what was subscribed comes"),
         )
-    }
-
-    /// The subscription to a channel without a number.
-    pub(crate) fn to(&self, name: &str) -> &Seen {
-        &self.subscriptions[&SubscriptionKey::from(ChannelName::new(name).unwrap())]
-    }
-
-    /// Every publication read, in order.
-    pub(crate) fn publications(&self) -> Vec<Arc<Publication>> {
-        let mut all = Vec::new();
-        for wire in &self.read {
-            if let Wire::Publication(_, publication, _) = wire {
-                all.push(Arc::clone(publication));
-            }
-        }
-        all
-    }
-
-    /// How often each publication was delivered, in the order read.
-    pub(crate) fn deliveries(&self) -> Vec<(u64, u16)> {
-        let mut all = Vec::new();
-        for wire in &self.read {
-            if let Wire::Publication(_, publication, handed) = wire {
-                all.push((publication.position.offset, handed.deliveries));
-            }
-        }
-        all
-    }
-
-    pub(crate) fn texts(&self, name: &str) -> Vec<String> {
-        let mut texts = Vec::new();
-        for wire in &self.read {
-            if let Wire::Publication(_, p, _) = wire
-                && p.channel.as_str() == name
-            {
-                texts.push(String::from_utf8(p.data.to_vec()).unwrap());
-            }
-        }
-        texts
-    }
-
-    pub(crate) fn notices(&self) -> Vec<&Notice> {
-        let mut notices = Vec::new();
-        for wire in &self.read {
-            if let Wire::Notice(notice) = wire {
-                notices.push(notice);
-            }
-        }
-        notices
-    }
-
-    pub(crate) fn gaps(&self) -> Vec<GapReason> {
-        let mut gaps = Vec::new();
-        for notice in self.notices() {
-            if let Notice::Gap { reason, .. } = notice {
-                gaps.push(*reason);
-            }
-        }
-        gaps
-    }
-
-    pub(crate) fn replies(&self) -> Vec<&Reply> {
-        let mut replies = Vec::new();
-        for notice in self.notices() {
-            if let Notice::Reply { reply, .. } = notice {
-                replies.push(reply);
-            }
-        }
-        replies
-    }
-}
-
-/// A gap is only honest when the publications really can't be had.
-fn check_gap(
-    channel: &ChannelName,
-    from: Position,
-    to: Position,
-    reason: GapReason,
-    broker: &ModelBroker,
-) {
-    let stream = &broker.streams[channel];
-    let kept = ["kept/", "asked/"];
-    let history = kept.iter().any(|kept| channel.as_str().starts_with(kept));
-    match reason {
-        GapReason::EpochChanged => assert_ne!(from.epoch, to.epoch),
-        GapReason::Diverged => {
-            assert_ne!(
-                stream.at(from.offset),
-                from,
-                "diverged although it is there"
-            );
-        }
-        GapReason::EvictedBySize if history => {
-            let trimmed = to.epoch.0 != stream.epoch || stream.first > from.offset + 1;
-            assert!(trimmed, "a gap although everything is retained");
-        }
-        GapReason::EvictedBySize => assert!(to.offset > from.offset),
-        GapReason::Dropped => assert!(!history && to.offset > from.offset),
-        GapReason::Conflated => {
-            assert!(channel.as_str().starts_with("price/") && to.offset > from.offset);
-        }
-        GapReason::EvictedByAge | GapReason::Damaged | GapReason::UnknownPosition => {}
     }
 }

@@ -2,6 +2,10 @@
 
 pub(crate) mod broker;
 pub(crate) mod client;
+mod heard;
+mod oracle;
+pub(crate) mod seen;
+pub(crate) mod stream;
 
 use std::{
     sync::Arc,
@@ -46,12 +50,20 @@ pub(crate) fn tight_limits() -> Limits {
 }
 
 /// `kept/*` has history, `flow/*` drops, `price/*` conflates, `strict/*` disconnects,
-/// `asked/*` has history and is asked about outside.
+/// `asked/*` has history and is asked about outside, `state/*` keeps state and no history.
 pub(crate) fn rules() -> RuleBook {
     let none = |slow| ChannelRules {
         history: History::NONE,
         slow,
         ..ChannelRules::default()
+    };
+    let state = ChannelRules {
+        state: State {
+            count: 100,
+            bytes: 1 << 20,
+            age: None,
+        },
+        ..none(SlowPolicy::State)
     };
     let asked = ChannelRules {
         publish: Access::Asked,
@@ -61,6 +73,7 @@ pub(crate) fn rules() -> RuleBook {
     RuleBook::new()
         .with("kept/*", ChannelRules::default())
         .with("asked/*", asked)
+        .with("state/*", state)
         .with("flow/*", none(SlowPolicy::DropOldest))
         .with("price/*", none(SlowPolicy::LatestByKey))
         .with("strict/*", none(SlowPolicy::Disconnect))

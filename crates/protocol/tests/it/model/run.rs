@@ -31,6 +31,8 @@ pub(super) struct Run {
     pub(super) lost: bool,
     /// What was written piece by piece so far.
     streams: [Option<Sent>; 2],
+    /// What was sent while a message was being written piece by piece: it follows that one.
+    behind: [Vec<Sent>; 2],
     deflate: Option<(DeflateConfig, DeflatePool)>,
     /// Makes every payload another one.
     count: usize,
@@ -40,6 +42,7 @@ impl Run {
     pub(super) fn new(setup: &Setup) -> Self {
         let config = Config {
             fragment_size: setup.fragment_size,
+            lone_frame_size: 0,
             // Patient enough for the slowest link; a lost one still ends within the run.
             keepalive: Keepalive {
                 interval: Some(Duration::from_secs(30)),
@@ -72,6 +75,7 @@ impl Run {
             closes: [None; 2],
             lost: false,
             streams: [None, None],
+            behind: Default::default(),
             deflate,
             count: 0,
         }
@@ -209,6 +213,8 @@ impl Run {
             .extend(text.map_or(piece.payload, String::into_bytes));
         if last {
             self.sent[side as usize].push(stream);
+            let behind = std::mem::take(&mut self.behind[side as usize]);
+            self.sent[side as usize].extend(behind);
         } else {
             self.streams[side as usize] = Some(stream);
         }
@@ -217,13 +223,16 @@ impl Run {
     fn note(&mut self, side: Side, message: Sent, result: Result<(), SendError>) {
         let expected = if self.end(side).connection.ready_state() != ReadyState::Open {
             Err(SendError::NotOpen)
-        } else if self.streams[side as usize].is_some() {
-            Err(SendError::StreamInProgress)
         } else {
             Ok(())
         };
         assert_eq!(result, expected);
-        if result.is_ok() {
+        if result.is_err() {
+            return;
+        }
+        if self.streams[side as usize].is_some() {
+            self.behind[side as usize].push(message);
+        } else {
             self.sent[side as usize].push(message);
         }
     }

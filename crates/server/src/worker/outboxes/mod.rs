@@ -265,6 +265,7 @@ impl Outboxes {
                 Reply::Unsubscribed { .. } => {}
                 Reply::Published { .. }
                 | Reply::History { .. }
+                | Reply::State { .. }
                 | Reply::Members { .. }
                 | Reply::Acked { .. }
                 | Reply::Receipts { .. }
@@ -281,6 +282,7 @@ impl Outboxes {
             }
             Notice::Unsubscribed { .. }
             | Notice::Gap { .. }
+            | Notice::State { .. }
             | Notice::ChannelGap { .. }
             | Notice::Own { .. }
             | Notice::Told { .. }

@@ -8,10 +8,11 @@ use tokio_rustls::rustls::client::WantsClientCert;
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{self, ClientConfig, ConfigBuilder, RootCertStore};
+use tokio_rustls::rustls::{self, ClientConfig, ConfigBuilder};
 
 use super::Tls;
 use super::pin::{Pin, PinnedVerifier};
+use super::roots::{Roots, RootsVerifier};
 
 /// Makes a [`Tls`].
 #[derive(Debug, Default)]
@@ -27,7 +28,7 @@ enum Trusted {
     #[default]
     System,
     /// These authorities only.
-    Roots(RootCertStore),
+    Roots(Roots),
     /// This one certificate.
     Pinned(Pin),
 }
@@ -40,7 +41,8 @@ struct Identity {
 
 impl TlsBuilder {
     /// Trusts the authorities in this PEM text, and no longer the system's. May be called for
-    /// each of several.
+    /// each of several. A server that shows one of them itself is trusted too, for the names in it:
+    /// a self-signed certificate is its own authority. Its time is then not looked at.
     ///
     /// # Errors
     ///
@@ -60,11 +62,14 @@ impl TlsBuilder {
     pub fn root_der(mut self, der: impl AsRef<[u8]>) -> Result<Self, InvalidTls> {
         let mut roots = match self.trusted {
             Trusted::Roots(roots) => roots,
-            Trusted::System | Trusted::Pinned(_) => RootCertStore::empty(),
+            Trusted::System | Trusted::Pinned(_) => Roots::empty(),
         };
+        let certificate = CertificateDer::from(der.as_ref().to_vec());
         roots
-            .add(CertificateDer::from(der.as_ref().to_vec()))
+            .store
+            .add(certificate.clone())
             .map_err(InvalidTls::Certificate)?;
+        roots.certificates.push(certificate);
         self.trusted = Trusted::Roots(roots);
         Ok(self)
     }
@@ -120,7 +125,9 @@ impl TlsBuilder {
             Trusted::System => builder
                 .with_platform_verifier()
                 .map_err(InvalidTls::SystemRoots)?,
-            Trusted::Roots(roots) => builder.with_root_certificates(roots),
+            Trusted::Roots(roots) => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(RootsVerifier::new(roots, provider)?)),
             Trusted::Pinned(pin) => builder
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(PinnedVerifier::new(pin, provider)?)),

@@ -5,6 +5,7 @@
 
 mod builder;
 mod pin;
+mod roots;
 
 use std::fmt;
 use std::io;
@@ -12,8 +13,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::ResolvesClientCert;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{self, ClientConfig};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{self, ClientConfig, SignatureScheme};
 
 pub use builder::{InvalidTls, TlsBuilder};
 pub(crate) use builder::{certificates, private_key, provider};
@@ -82,6 +85,18 @@ impl Tls {
         }
     }
 
+    /// The same without a certificate of ours.
+    fn anonymous(&self) -> Self {
+        if !self.config.client_auth_cert_resolver.has_certs() {
+            return self.clone();
+        }
+        let mut config = ClientConfig::clone(&self.config);
+        config.client_auth_cert_resolver = Arc::new(NoCertificate);
+        Self {
+            config: Arc::new(config),
+        }
+    }
+
     /// One box, whatever is inside; and whether HTTP/2 was agreed on.
     async fn handshake<S: Stream>(
         &self,
@@ -101,11 +116,30 @@ impl fmt::Debug for Tls {
     }
 }
 
+/// We are nobody.
+#[derive(Debug)]
+struct NoCertificate;
+
+impl ResolvesClientCert for NoCertificate {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
+}
+
 /// How hosts are trusted: as the caller says, else as the system does.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trust(pub(super) Option<Tls>);
 
 impl Trust {
+    /// The same trust, for hosts that are not to learn who we are.
+    pub(super) fn anonymous(&self) -> Self {
+        Self(self.0.as_ref().map(Tls::anonymous))
+    }
+
     /// Makes TLS with a host over a transport to it, to speak HTTP/1.1.
     pub(super) async fn encrypt(
         &self,
@@ -178,8 +212,18 @@ fn server_name(host: &Host) -> io::Result<ServerName<'static>> {
     }
 }
 
+fn rustls_error(source: &io::Error) -> Option<&rustls::Error> {
+    source.get_ref()?.downcast_ref()
+}
+
 /// A lost connection is the network's, everything else has to do with trust.
 fn failure(host: &str, source: io::Error) -> Error {
+    if let Some(rustls::Error::InvalidMessage(_)) = rustls_error(&source) {
+        return Error::WrongScheme {
+            to: host.into(),
+            reason: "what answers there does not speak TLS: try ws://",
+        };
+    }
     let is_ours = source
         .get_ref()
         .is_some_and(|inner| inner.is::<rustls::Error>() || inner.is::<InvalidTls>());

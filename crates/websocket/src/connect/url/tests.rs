@@ -132,7 +132,7 @@ fn user_name_and_password_are_decoded() {
         ("a@b".into(), "p:/%".into())
     );
     assert_eq!(read("ws://ada@h/"), ("ada".into(), String::new()));
-    assert_eq!(read("ws://ada:a:b@c@h/"), ("ada".into(), "a:b@c".into()));
+    assert_eq!(read("ws://ada:a:b%40c@h/"), ("ada".into(), "a:b@c".into()));
     assert_eq!(read("ws://%C3%A4:@h/").0, "ä");
     for text in ["ws://%@h/", "ws://%4@h/", "ws://a:%zz@h/"] {
         assert!(reason(text).contains("two hex digits"), "{text}");
@@ -153,4 +153,30 @@ fn no_error_and_no_debug_output_tells_the_password() {
         "***@proxy:3128"
     );
     assert_eq!(&*without_password("http://proxy/a@b"), "http://proxy/a@b");
+}
+
+/// Two parsers that do not agree where the host is send a secret to the wrong one.
+#[test]
+fn a_url_that_two_parsers_read_differently_is_refused() {
+    for text in [
+        "ws://good.example\\@evil.example/",
+        "ws://good.example\\.evil.example/",
+        "ws://a@b@evil.example/",
+        "ws://a:b@c@evil.example/",
+        "ws://good.example\t@evil.example/",
+        "ws://good.example\n@evil.example/",
+        "ws://good.example @evil.example/",
+        "ws://good.example\u{0}@evil.example/",
+        "ws://good.example/\\evil.example/",
+    ] {
+        assert!(Url::parse(text).is_err(), "{text:?}");
+    }
+    for text in [
+        "ws://a%40b:c%5C@h/",
+        "ws://a:b:c@h/",
+        "ws://[::1]:80/",
+        "ws://u!$&'()*+,;=:p@h/",
+    ] {
+        assert!(Url::parse(text).is_ok(), "{text:?}");
+    }
 }

@@ -1,4 +1,4 @@
-//! Who we are: said on each new connection, by a token or by the newest sealed session.
+//! The `connect` on each new connection, with a token or with the newest resume token.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use crate::connection_event::{ConnectionEvent, Recovery};
 use crate::error::{Error, Refused};
 
 impl Core {
-    /// The greeting, if it is its turn.
-    pub(super) fn greeting(&mut self) -> Option<String> {
-        let Phase::Greeting { sent: None, .. } = &self.connection.phase else {
+    /// The `connect`, if it has to be sent now.
+    pub(super) fn connect_message(&mut self) -> Option<String> {
+        let Phase::Handshake { sent: None, .. } = &self.connection.phase else {
             return None;
         };
         let resume = self.connection.resume.as_deref().map(str::to_owned);
@@ -22,12 +22,12 @@ impl Core {
         } else {
             Resuming::No
         };
-        let id = self.ask(Asked::Hello);
+        let id = self.ask(Asked::Connect);
         let positions = match resuming {
             Resuming::Yes => self.subscriptions.positions(),
             Resuming::No => Vec::new(),
         };
-        if let Phase::Greeting { sent, .. } = &mut self.connection.phase {
+        if let Phase::Handshake { sent, .. } = &mut self.connection.phase {
             *sent = Some((id, resuming));
         }
         Some(super::encode(Request::Connect(Connect {
@@ -39,7 +39,7 @@ impl Core {
                 .into_iter()
                 .map(|(channel, position)| (channel.into(), position))
                 .collect(),
-            lineage: false,
+            lineage: true,
         })))
     }
 
@@ -50,7 +50,7 @@ impl Core {
         user: Option<&str>,
         resume: &str,
     ) {
-        let Phase::Greeting {
+        let Phase::Handshake {
             sent: Some((asked, resuming)),
             ..
         } = self.connection.phase
@@ -82,9 +82,9 @@ impl Core {
         self.subscriptions.seal();
     }
 
-    /// The server refused the greeting.
+    /// The server refused the `connect`.
     pub(super) fn unwelcome(&mut self, refused: Refused) {
-        let Phase::Greeting { sent, .. } = &mut self.connection.phase else {
+        let Phase::Handshake { sent, .. } = &mut self.connection.phase else {
             return;
         };
         let resuming = sent.take().is_some_and(|(_, how)| how == Resuming::Yes);
@@ -93,8 +93,8 @@ impl Core {
             self.lose(refused.into());
             return;
         }
-        // The sealed session is no good: who we are has to be said again, on this connection if it is
-        // known already.
+        // The resume token cannot be used: connect without it, on this connection unless a new
+        // authentication token has to be fetched first.
         self.connection.resume = None;
         if self.settings.has_token_source {
             let until = self.now;
@@ -109,7 +109,7 @@ impl Core {
     }
 }
 
-/// A server that can't seal a session says so by an empty one.
+/// An empty token means that the server has none for this session.
 fn seal(resume: &str) -> Option<Box<str>> {
     (!resume.is_empty()).then(|| resume.into())
 }

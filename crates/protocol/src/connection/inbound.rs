@@ -1,10 +1,13 @@
-//! Bytes in, events out.
+//! Bytes in, events out: the receiving half of a connection.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::assembly::{Assembly, inflate_whole};
 use super::stage::{Payload, Stage};
-use super::{CloseFrame, Connection, Event, Input, ReceiveMode};
+use super::{CloseFrame, Event, Input, ReceiveMode};
+use crate::Config;
+use crate::deflate::Decompressor;
 use crate::error::{Error, LimitError, PeerError};
 use crate::frame::{FrameHeader, OpCode};
 use crate::mask::{mask_rotated, rotate};
@@ -13,6 +16,33 @@ use crate::message::{Kind, Message};
 /// Compressed input of a chunked message is taken in pieces of this size, so that what waits to
 /// be inflated is bounded.
 const COMPRESSED_PIECE: usize = 16 * 1024;
+
+/// The receiving half of a [`Connection`](crate::Connection): frames, checks, assembled messages.
+///
+/// It knows neither time nor output. What an event means for the other half, such as the answer to
+/// a ping, is done by [`Outbound::react`](super::Outbound::react), which must see every result of
+/// [`receive`](Self::receive) that is not a message.
+#[derive(Debug)]
+pub struct Inbound {
+    pub(super) config: Arc<Config>,
+    is_server: bool,
+    receive_mode: ReceiveMode,
+    /// Nothing that comes in is looked at any more: the peer's Close came, or the connection has
+    /// failed or ended.
+    pub(super) deaf: bool,
+    /// Whether part of a message came since this was last asked.
+    pub(super) progress: bool,
+    pub(super) stage: Stage,
+    /// A control frame that is not whole yet; at most 125 bytes.
+    #[expect(
+        clippy::box_collection,
+        reason = "hardly any connection has one: a third of the size"
+    )]
+    control: Option<Box<Vec<u8>>>,
+    /// `Some` from a message's first frame, if it is not whole in it, to its end.
+    pub(super) assembly: Option<Box<Assembly>>,
+    decompressor: Option<Box<Decompressor>>,
+}
 
 /// The part of a frame's payload that is at hand.
 struct Piece<'b> {
@@ -26,38 +56,71 @@ struct Piece<'b> {
     coming: u64,
 }
 
-impl Connection {
-    /// Takes the next event out of `input`, or uses `input` up and returns `None`.
-    ///
-    /// Call it until it returns `None`; between the calls anything may be sent. What lies whole
-    /// in `input` is unmasked in place and borrowed; only what is incomplete at its end is kept.
-    /// Pings are answered and closes are answered before you see them.
+impl Inbound {
+    pub(super) fn new(config: Arc<Config>, is_server: bool) -> Self {
+        Self {
+            config,
+            is_server,
+            receive_mode: ReceiveMode::default(),
+            deaf: false,
+            progress: false,
+            stage: Stage::default(),
+            control: None,
+            assembly: None,
+            decompressor: None,
+        }
+    }
+
+    pub(super) fn set_decompressor(&mut self, decompressor: Decompressor) {
+        self.decompressor = Some(Box::new(decompressor));
+    }
+
+    /// The limits and times it was made with.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Takes the next event out of `input`, or uses `input` up and returns `None`; see
+    /// [`Connection::receive`](crate::Connection::receive).
     ///
     /// # Errors
-    /// Once, when the connection has to be failed: the Close frame with the right code is queued
-    /// by then, and everything that still comes in is ignored. Write the output, then disconnect.
+    /// Once, when the connection has to be failed; everything that still comes in is ignored.
     #[inline]
     pub fn receive<'b>(&mut self, input: &mut Input<'b>) -> Result<Option<Event<'b>>, Error> {
-        if input.note() {
-            self.liveness.heard(input.at());
-        }
-        if self.is_deaf() {
+        if self.deaf {
             // RFC 6455 §5.5.1, §7.1.7: nothing after a Close frame, or a failure, is processed.
             input.discard();
             return Ok(None);
         }
-        match self.message_at_hand(input) {
-            Ok(Some(message)) => {
-                self.liveness.received();
-                Ok(Some(Event::Message(message)))
-            }
-            Ok(None) => self.receive_parts(input),
-            Err(error) => Err(self.fail_with(error, input)),
+        let received = match self.message_at_hand(input) {
+            Ok(Some(message)) => return Ok(Some(Event::Message(message))),
+            Ok(None) => self.next_event(input),
+            Err(error) => Err(error),
+        };
+        if received.is_err() {
+            input.discard();
+            self.end();
         }
+        received
     }
 
-    /// The way of nearly every message: one frame, uncompressed, all of it at hand. Apart from all
-    /// else, and inlined, so that a small message costs little more than a look at its header.
+    /// Ignores everything from now on, and holds nothing any more.
+    #[cold]
+    pub fn end(&mut self) {
+        self.deaf = true;
+        self.assembly = None;
+        self.control = None;
+    }
+
+    /// Whether part of a message came since this was last asked: a long message on a slow link is
+    /// not idleness.
+    pub fn take_progress(&mut self) -> bool {
+        std::mem::take(&mut self.progress)
+    }
+
+    /// The usual case: one frame, uncompressed, all of it at hand. Inlined and apart from all
+    /// else, so that a small message costs little more than a look at its header.
     #[inline]
     fn message_at_hand<'b>(&mut self, input: &mut Input<'b>) -> Result<Option<Message<'b>>, Error> {
         if !self.message_comes_next(input) || self.receive_mode == ReceiveMode::Chunks {
@@ -75,24 +138,6 @@ impl Connection {
         self.whole_message(&header, input)
     }
 
-    /// The way of all other frames.
-    fn receive_parts<'b>(&mut self, input: &mut Input<'b>) -> Result<Option<Event<'b>>, Error> {
-        let result = self.next_event(input);
-        match result {
-            Ok(Some(Event::Message(_) | Event::Chunk(_))) => self.liveness.received(),
-            Ok(_) => {}
-            Err(error) => return Err(self.fail_with(error, input)),
-        }
-        result
-    }
-
-    #[cold]
-    fn fail_with(&mut self, error: Error, input: &mut Input<'_>) -> Error {
-        self.fail(error.clone(), input.at());
-        input.discard();
-        error
-    }
-
     /// Whether `input` goes on with a message in one frame, as far as its first byte tells. Who
     /// takes several messages before answering them stops where it does not: once a Close or a
     /// breach of the protocol was received, nothing can be sent.
@@ -103,7 +148,7 @@ impl Connection {
         match input.as_slice().first() {
             // FIN and an opcode of a message; RSV1 where that means compressed.
             Some(0x81 | 0x82) => between,
-            Some(0xc1 | 0xc2) => between && self.deflate.is_some(),
+            Some(0xc1 | 0xc2) => between && self.decompressor.is_some(),
             Some(_) | None => false,
         }
     }
@@ -160,7 +205,7 @@ impl Connection {
             }
             let piece = self.take_piece(payload, input);
             let event = if piece.opcode.is_control() {
-                self.on_control(piece, input)?
+                self.on_control(piece)?
             } else {
                 self.on_data(piece)?
             };
@@ -201,7 +246,7 @@ impl Connection {
     #[inline]
     fn admit(&mut self, header: &FrameHeader) -> Result<(), Error> {
         // RFC 6455 §5.1: a client masks, a server does not.
-        match (self.is_server(), header.mask) {
+        match (self.is_server, header.mask) {
             (true, None) => return Err(PeerError::NotMasked.into()),
             (false, Some(_)) => return Err(PeerError::Masked.into()),
             _ => {}
@@ -209,7 +254,7 @@ impl Connection {
         // RFC 6455 §5.2: reserved bits are 0 unless an extension gives them a meaning.
         // RFC 7692 §6: RSV1 is set on the first frame of a compressed message only.
         let may_compress = matches!(header.opcode, OpCode::Text | OpCode::Binary);
-        if header.rsv23 || header.rsv1 && !(may_compress && self.deflate.is_some()) {
+        if header.rsv23 || header.rsv1 && !(may_compress && self.decompressor.is_some()) {
             return Err(PeerError::ReservedBit.into());
         }
         if header.opcode.is_control() {
@@ -231,7 +276,7 @@ impl Connection {
         }
     }
 
-    /// The way of nearly every message: one frame, all of it at hand.
+    /// A message in one frame that is all at hand, compressed or not.
     #[inline]
     fn whole_message<'b>(
         &mut self,
@@ -254,10 +299,9 @@ impl Connection {
             mask_rotated(payload, key);
         }
         if header.rsv1 {
-            let Some(deflate) = &mut self.deflate else {
+            let Some(decompressor) = &mut self.decompressor else {
                 return Ok(None);
             };
-            let decompressor = &mut deflate.decompressor;
             return inflate_whole(kind, payload, decompressor, &self.config.limits).map(Some);
         }
         Ok(Some(match kind {
@@ -345,17 +389,12 @@ impl Connection {
     )]
     fn on_data<'b>(&mut self, piece: Piece<'b>) -> Result<Option<Event<'b>>, Error> {
         if !piece.bytes.is_empty() {
-            // A long message on a slow link is not idleness.
-            self.liveness.received();
+            self.progress = true;
         }
         let Some(assembly) = &mut self.assembly else {
             return Ok(None);
         };
-        let decompressor = self
-            .deflate
-            .as_mut()
-            .filter(|_| assembly.compressed)
-            .map(|d| &mut d.decompressor);
+        let decompressor = self.decompressor.as_mut().filter(|_| assembly.compressed);
         match (assembly.chunked, decompressor) {
             (true, Some(_)) => {
                 assembly.hold(piece.bytes, piece.ends_message);
@@ -373,7 +412,7 @@ impl Connection {
                 let last = piece.ends_message;
                 assembly.append_compressed(piece.bytes, last, decompressor, limits)?;
             }
-            (false, None) => assembly.append(piece.bytes, piece.coming)?,
+            (false, None) => assembly.append(piece.bytes, piece.coming, &self.config.limits)?,
         }
         if !piece.ends_message {
             return Ok(None);
@@ -388,11 +427,13 @@ impl Connection {
 
     /// The next chunk of compressed bytes that were taken before.
     fn inflate_backlog<'b>(&mut self) -> Result<Option<Event<'b>>, Error> {
-        while let (Some(assembly), Some(deflate)) = (&mut self.assembly, &mut self.deflate) {
+        while let (Some(assembly), Some(decompressor)) =
+            (&mut self.assembly, &mut self.decompressor)
+        {
             if !assembly.has_backlog() {
                 break;
             }
-            let Some(chunk) = assembly.inflate_chunk(&mut deflate.decompressor)? else {
+            let Some(chunk) = assembly.inflate_chunk(decompressor)? else {
                 continue;
             };
             if chunk.last {
@@ -407,11 +448,7 @@ impl Connection {
         clippy::needless_pass_by_value,
         reason = "the piece's bytes are given on"
     )]
-    fn on_control<'b>(
-        &mut self,
-        piece: Piece<'b>,
-        input: &Input<'_>,
-    ) -> Result<Option<Event<'b>>, Error> {
+    fn on_control<'b>(&mut self, piece: Piece<'b>) -> Result<Option<Event<'b>>, Error> {
         let payload: Cow<'b, [u8]> = if piece.ends_frame && self.control.is_none() {
             Cow::Borrowed(piece.bytes)
         } else {
@@ -425,17 +462,11 @@ impl Connection {
             Cow::Owned(*control)
         };
         match piece.opcode {
-            OpCode::Ping => {
-                self.answer_ping(&payload);
-                Ok(Some(Event::Ping(payload)))
-            }
-            OpCode::Pong => {
-                let rtt = self.liveness.pong(&payload, input.at());
-                Ok(Some(Event::Pong { payload, rtt }))
-            }
+            OpCode::Ping => Ok(Some(Event::Ping(payload))),
+            OpCode::Pong => Ok(Some(Event::Pong { payload, rtt: None })),
             OpCode::Close => {
                 let frame = CloseFrame::parse(&payload)?;
-                self.peer_closed(frame.clone(), input.at());
+                self.end();
                 Ok(Some(Event::Close(frame)))
             }
             OpCode::Continuation | OpCode::Text | OpCode::Binary => Ok(None),

@@ -48,11 +48,11 @@ history = { count = 1000000 }
 "#;
 
 /// A server for one test.
-pub(crate) struct Hall {
+pub(crate) struct TestServer {
     running: Running,
 }
 
-impl Hall {
+impl TestServer {
     /// With everything in memory.
     pub(crate) async fn open() -> Self {
         Self::start(configured(|text| format!("in_memory = true\n{text}"))).await

@@ -1,4 +1,4 @@
-//! Subscriptions on the connection: made, restored, filled, set aside, left.
+//! Subscriptions on a connection: requested, restored, delivered to, paused, unsubscribed.
 
 use std::time::{Duration, Instant};
 
@@ -11,24 +11,23 @@ use crate::error::{Error, Refused};
 use crate::event::Event;
 use crate::since::Since;
 
-/// How long the server may take to announce a restored subscription. 10 s: as long as its broker
-/// may take.
+/// The limit for announcing a restored subscription. 10 s: as long as the server's broker may take.
 const RESTORED_WITHIN: Duration = Duration::from_secs(10);
-/// Channels that may be on their way out at once: more than a session can have.
+/// Channels being unsubscribed from at once. 1,024: more than a session can have.
 const MOST_LEAVING: usize = 1024;
 
-/// What a reader gets.
+/// What a reader gets from its subscription.
 #[derive(Debug)]
 pub(crate) enum Taken {
     Event(Event),
-    /// Not yet.
+    /// No event yet.
     Nothing,
-    /// The subscription is over; why is told once, unless the user ended it.
+    /// The subscription ended. The error is returned once, and none if the user ended it.
     Ended(Option<Error>),
 }
 
 impl Core {
-    /// A user wants to follow a channel.
+    /// Adds a subscription to a channel.
     pub(crate) fn subscribe(
         &mut self,
         channel: ChannelName,
@@ -47,19 +46,19 @@ impl Core {
         Ok(key)
     }
 
-    /// And does not any more.
+    /// Removes a subscription.
     pub(crate) fn unsubscribe(&mut self, key: SubscriptionKey) {
         self.unblock(key);
         let Some(removed) = self.subscriptions.remove(key) else {
             return;
         };
         match removed.stage {
-            Stage::Asked | Stage::Restoring | Stage::There => self.leave(removed.channel),
-            Stage::Wanted | Stage::Aside | Stage::Ended(_) => {}
+            Stage::Asked | Stage::Restoring | Stage::Active => self.leave(removed.channel),
+            Stage::Wanted | Stage::Paused | Stage::Ended(_) => {}
         }
     }
 
-    /// Whether it was there once, or why it never will be.
+    /// Whether the server has accepted it at least once, or why it never will.
     pub(crate) fn has_begun(&mut self, key: SubscriptionKey) -> Result<bool, Error> {
         let Some(entry) = self.subscriptions.get(key) else {
             return Err(Error::Closed);
@@ -69,13 +68,13 @@ impl Core {
             Stage::Wanted
             | Stage::Asked
             | Stage::Restoring
-            | Stage::There
-            | Stage::Aside
+            | Stage::Active
+            | Stage::Paused
             | Stage::Ended(_) => Ok(entry.began),
         }
     }
 
-    /// The next event for a reader, and whether that gives the driver something to do.
+    /// The next event for a reader, and whether the driver has to act on it.
     pub(crate) fn take(&mut self, key: SubscriptionKey, now: Instant) -> (Taken, bool) {
         self.now = self.now.max(now);
         let Some(entry) = self.subscriptions.get(key) else {
@@ -84,7 +83,7 @@ impl Core {
         let Some(event) = entry.inbox.pop() else {
             return match &mut entry.stage {
                 Stage::Ended(why) => (Taken::Ended(why.take()), false),
-                Stage::Wanted | Stage::Asked | Stage::Restoring | Stage::There | Stage::Aside => {
+                Stage::Wanted | Stage::Asked | Stage::Restoring | Stage::Active | Stage::Paused => {
                     (Taken::Nothing, false)
                 }
             };
@@ -96,7 +95,7 @@ impl Core {
         let Some(entry) = self.subscriptions.get(key) else {
             return false;
         };
-        if matches!(entry.stage, Stage::Aside) && entry.inbox.is_half_empty() {
+        if matches!(entry.stage, Stage::Paused) && entry.inbox.is_half_empty() {
             entry.stage = Stage::Wanted;
             if self.connection.is_online() {
                 self.todo.push_back(Todo::Subscribe(key));
@@ -116,7 +115,7 @@ impl Core {
         self.blocked.take_if(|blocked| blocked.key == key).is_some()
     }
 
-    /// The connection is open: everything wanted is asked for, but what comes back by itself.
+    /// The connection is open: request all subscriptions except those that the token restores.
     pub(super) fn begin_subscriptions(&mut self, resuming: Resuming) {
         for key in self.subscriptions.keys() {
             let Some(entry) = self.subscriptions.get(key) else {
@@ -148,16 +147,16 @@ impl Core {
         Some(self.request(Asked::Subscribe(key), command))
     }
 
-    /// The server has it, and says how things stand.
+    /// The server accepted or restored it.
     pub(super) fn began(&mut self, key: SubscriptionKey, newest: Position, live: bool) {
         let Some(entry) = self.subscriptions.get(key) else {
             return;
         };
-        entry.stage = Stage::There;
+        entry.stage = Stage::Active;
         entry.began = true;
         entry.refusals = 0;
         if entry.presence {
-            self.todo.push_back(Todo::Roster(key));
+            self.todo.push_back(Todo::Members(key));
         }
         if live {
             self.caught_up(key, newest);
@@ -180,10 +179,10 @@ impl Core {
                     }
                     self.began_again(key, newest, live);
                 }
-                Stage::There => {}
-                Stage::Aside | Stage::Ended(_) => self.stray(name),
+                Stage::Active => {}
+                Stage::Paused | Stage::Ended(_) => self.unwanted(name),
             },
-            None => self.stray(name),
+            None => self.unwanted(name),
         }
     }
 
@@ -198,7 +197,7 @@ impl Core {
         }
     }
 
-    /// Whatever the server has of it, it is not what is wanted: out of it, and in again.
+    /// The server has it at the wrong position: unsubscribe and subscribe again.
     pub(super) fn begin_anew(&mut self, key: SubscriptionKey) {
         if let Some(entry) = self.subscriptions.get(key) {
             entry.stage = Stage::Wanted;
@@ -207,12 +206,12 @@ impl Core {
         }
     }
 
-    /// A subscription that nobody here wants any more.
-    fn stray(&mut self, name: &str) {
+    /// The server restored a subscription that nobody wants any more.
+    fn unwanted(&mut self, name: &str) {
         match ChannelName::new(name) {
             Ok(channel) if self.subscriptions.leaving() < MOST_LEAVING => self.leave(channel),
-            Ok(_) => self.breach("it restored more subscriptions than a session can have"),
-            Err(refusal) => self.breach(&refusal.to_string()),
+            Ok(_) => self.protocol_error("it restored more subscriptions than a session can have"),
+            Err(refusal) => self.protocol_error(&refusal.to_string()),
         }
     }
 
@@ -222,7 +221,7 @@ impl Core {
         }
     }
 
-    /// A channel was left: whoever wants it meanwhile can have it.
+    /// A channel was unsubscribed from. Subscribe again if it is wanted meanwhile.
     pub(super) fn left(&mut self, channel: &ChannelName) {
         self.subscriptions.left(channel);
         if let Some(key) = self.subscriptions.named(channel.as_str()) {
@@ -230,7 +229,7 @@ impl Core {
         }
     }
 
-    /// It can't be left now.
+    /// The server refused to unsubscribe.
     pub(super) fn stays(&mut self, channel: ChannelName, refused: &Refused) {
         if refused.retry() == Retry::Never {
             // It is not subscribed to.
@@ -243,8 +242,8 @@ impl Core {
         self.after(pause, Todo::Unsubscribe(channel));
     }
 
-    /// A subscription was refused, or ended by the server.
-    pub(super) fn not_there(&mut self, key: SubscriptionKey, refused: Refused) {
+    /// The server refused or ended a subscription.
+    pub(super) fn rejected(&mut self, key: SubscriptionKey, refused: Refused) {
         self.unblock(key);
         let Some(entry) = self.subscriptions.get(key) else {
             return;
@@ -263,13 +262,13 @@ impl Core {
             }
             Retry::Reconnect => {
                 entry.stage = Stage::Wanted;
-                self.turned_away();
+                self.server_is_leaving();
             }
         }
     }
 
-    /// The server says that it has it already: then it announced it, or will.
-    pub(super) fn is_there_already(&mut self, key: SubscriptionKey) {
+    /// The server has the subscription already, so it has announced it or will.
+    pub(super) fn is_active_already(&mut self, key: SubscriptionKey) {
         let Some(entry) = self.subscriptions.get(key) else {
             return;
         };
@@ -285,17 +284,17 @@ impl Core {
         let Some(entry) = self.subscriptions.get(key) else {
             return;
         };
-        if let Err(breach) = entry.reach(newest) {
-            self.breach(&breach);
+        if let Err(protocol_error) = entry.reach(newest) {
+            self.protocol_error(&protocol_error);
             return;
         }
         entry.set_live(Some(newest));
         self.delivered(key);
     }
 
-    /// Something for a reader, without a position.
+    /// Queues an event that has no position.
     pub(super) fn deliver(&mut self, name: &str, event: Event) {
-        if let Some((key, entry)) = self.subscriptions.there(name) {
+        if let Some((key, entry)) = self.subscriptions.active(name) {
             entry.inbox.push(event);
             self.delivered(key);
         }
@@ -310,13 +309,14 @@ impl Core {
         }
     }
 
-    /// Its reader hangs, or waits for something behind it: the connection goes on without it.
-    pub(super) fn set_blocked_aside(&mut self) {
+    /// Pauses the subscription whose full inbox blocks the connection: its reader hangs, or waits for
+    /// something behind the next event.
+    pub(super) fn pause_blocked(&mut self) {
         let Some(blocked) = self.blocked.take() else {
             return;
         };
         if let Some(entry) = self.subscriptions.get(blocked.key) {
-            entry.stage = Stage::Aside;
+            entry.stage = Stage::Paused;
             let channel = entry.channel.clone();
             self.leave(channel);
         }

@@ -1,4 +1,4 @@
-//! What users wish for, beside subscriptions.
+//! Users' requests other than subscriptions.
 
 use offhook_dialects::native::client::Command;
 
@@ -6,7 +6,7 @@ use super::{Asked, Core, Outgoing, Ticket};
 use crate::error::Error;
 
 impl Core {
-    /// A user wants to publish. `None` while the queue is full.
+    /// Queues a publication. `None` while the queue is full.
     pub(crate) fn publish(
         &mut self,
         outgoing: impl FnOnce() -> Option<Outgoing>,
@@ -26,7 +26,7 @@ impl Core {
         Ok(Some(ticket))
     }
 
-    /// A user wants to know something.
+    /// Sends a request that may be repeated.
     pub(crate) fn question(&mut self, command: Command) -> Result<Ticket, Error> {
         if let Some(why) = self.ended() {
             return Err(why.clone());
@@ -36,7 +36,7 @@ impl Core {
         Ok(ticket)
     }
 
-    /// And not any more.
+    /// Forgets a request that nobody waits for any more.
     pub(crate) fn forget(&mut self, ticket: Ticket) {
         if self.questions.remove(ticket) {
             self.asked

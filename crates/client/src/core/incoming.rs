@@ -1,4 +1,4 @@
-//! What the server says, and what becomes of it.
+//! Messages from the server.
 
 use std::time::Instant;
 
@@ -14,28 +14,28 @@ use crate::error::{Error, Refused};
 use crate::event::{Event, Gap, GapReason, Member, Members, Publication};
 
 impl Core {
-    /// A text message came.
+    /// A text message was received.
     pub(crate) fn handle_message(&mut self, text: &str, now: Instant) {
         self.now = now;
-        self.heard();
+        self.note_received();
         match read(text) {
-            Ok(said) => self.hear(said),
-            Err(error) => self.breach(&error.to_string()),
+            Ok(said) => self.dispatch(said),
+            Err(error) => self.protocol_error(&error.to_string()),
         }
     }
 
-    /// A binary message came: the dialect has none.
+    /// A binary message was received; the dialect has none.
     pub(crate) fn handle_binary(&mut self, now: Instant) {
         self.now = now;
-        self.breach("a binary message");
+        self.protocol_error("a binary message");
     }
 
-    /// The server broke the rules: whatever else it says can't be trusted.
-    pub(super) fn breach(&mut self, what: &str) {
+    /// The server broke the protocol, so nothing else it says on this connection can be trusted.
+    pub(super) fn protocol_error(&mut self, what: &str) {
         self.handle_lost(Error::Server(what.into()), self.now);
     }
 
-    fn hear(&mut self, said: Said<'_>) {
+    fn dispatch(&mut self, said: Said<'_>) {
         match said {
             Said::Welcome {
                 id,
@@ -60,16 +60,16 @@ impl Core {
             Said::Unsubscribed { id, .. } => self.unsubscribed(id),
             Said::Ended { channel, refused } => {
                 if let Some(key) = self.subscriptions.named(&channel) {
-                    self.not_there(key, Refused::read(refused));
+                    self.rejected(key, Refused::read(refused));
                 }
             }
             Said::Live { channel, position } => {
-                if let Some((key, _)) = self.subscriptions.there(&channel) {
+                if let Some((key, _)) = self.subscriptions.active(&channel) {
                     self.caught_up(key, position);
                 }
             }
             Said::CatchingUp { channel, .. } => {
-                if let Some((key, entry)) = self.subscriptions.there(&channel) {
+                if let Some((key, entry)) = self.subscriptions.active(&channel) {
                     entry.set_live(None);
                     self.delivered(key);
                 }
@@ -79,7 +79,19 @@ impl Core {
                 from,
                 to,
                 reason,
-            } => self.gap(&channel, from, to, &reason),
+                agreed,
+            } => {
+                let reason = GapReason::read(&reason);
+                self.gap(
+                    &channel,
+                    Gap {
+                        from,
+                        to,
+                        reason,
+                        agreed,
+                    },
+                );
+            }
             Said::Published {
                 id,
                 position,
@@ -132,7 +144,7 @@ impl Core {
         }
     }
 
-    /// Takes what was asked, if this can be an answer to it.
+    /// Removes the request, if this can be its answer.
     fn answered<T>(&mut self, id: CommandId, fits: impl Fn(&Asked) -> Option<T>) -> Option<T> {
         let fitting = fits(self.asked.get(&id)?)?;
         self.asked.remove(&id);
@@ -140,27 +152,26 @@ impl Core {
     }
 
     fn message(&mut self, channel: &str, message: Message<'_>) {
-        let Some((key, entry)) = self.subscriptions.there(channel) else {
+        let Some((key, entry)) = self.subscriptions.active(channel) else {
             return;
         };
-        match entry.advance(message.position) {
+        match entry.advance(message.position, message.previous) {
             Ok(true) => {
                 let publication = Publication::read(message);
                 entry.inbox.push(Event::Publication(publication));
                 self.delivered(key);
             }
             Ok(false) => self.repeats += 1,
-            Err(hole) => self.breach(&hole),
+            Err(hole) => self.protocol_error(&hole),
         }
     }
 
-    fn gap(&mut self, channel: &str, from: Position, to: Position, reason: &str) {
-        let Some((key, entry)) = self.subscriptions.there(channel) else {
+    fn gap(&mut self, channel: &str, gap: Gap) {
+        let Some((key, entry)) = self.subscriptions.active(channel) else {
             return;
         };
-        entry.position = Some(to);
-        let reason = GapReason::read(reason);
-        entry.inbox.push(Event::Gap(Gap { from, to, reason }));
+        entry.position = Some(gap.to);
+        entry.inbox.push(Event::Gap(gap));
         self.delivered(key);
     }
 
@@ -224,7 +235,7 @@ impl Core {
         };
         if let Some(ticket) = self.answered(id, Asked::question) {
             self.question_ended(ticket, Ok(Answer::Members(members)));
-        } else if self.answered(id, Asked::roster).is_some() {
+        } else if self.answered(id, Asked::members).is_some() {
             self.deliver(channel, Event::Members(members));
         }
     }
@@ -236,26 +247,25 @@ impl Core {
 
     fn refused(&mut self, id: CommandId, refused: Refused) {
         match self.asked.remove(&id) {
-            Some(Asked::Hello) => self.unwelcome(refused),
+            Some(Asked::Connect) => self.unwelcome(refused),
             Some(Asked::Subscribe(key)) => {
-                // It may have been restored, or dropped, in between.
+                // It may have been restored or dropped meanwhile.
                 if !self.subscriptions.is_asked(key) {
                 } else if says_already(&refused) {
-                    self.is_there_already(key);
+                    self.is_active_already(key);
                 } else {
-                    self.not_there(key, refused);
+                    self.rejected(key, refused);
                 }
             }
             Some(Asked::Unsubscribe(channel)) => self.stays(channel, &refused),
             Some(Asked::Publish(ticket)) => self.publish_refused(ticket, refused),
             Some(Asked::Question(ticket)) => self.question_refused(ticket, refused),
-            Some(Asked::Roster(key)) if refused.retry() == Retry::Later => {
+            Some(Asked::Members(key)) if refused.retry() == Retry::Later => {
                 let pause = self.pause(&refused, 1);
-                self.after(pause, Todo::Roster(key));
+                self.after(pause, Todo::Members(key));
             }
-            // A channel without presence has no roster; and a pong is a sign of life, however it
-            // looks.
-            Some(Asked::Roster(_) | Asked::Ping) | None => {}
+            // A channel without presence has no members; and any answer to a ping will do.
+            Some(Asked::Members(_) | Asked::Ping) | None => {}
         }
     }
 
@@ -272,7 +282,7 @@ impl Core {
                 let cause = refused.into();
                 self.tell(ConnectionEvent::Held { cause, pause });
             }
-            None => self.turned_away(),
+            None => self.server_is_leaving(),
         }
     }
 
@@ -285,13 +295,13 @@ impl Core {
                     self.after(pause, Todo::Question(ticket));
                 }
             }
-            // It is asked again on the next connection.
-            Retry::Reconnect => self.turned_away(),
+            // It is sent again on the next connection.
+            Retry::Reconnect => self.server_is_leaving(),
         }
     }
 }
 
-/// What an answer of each kind can be an answer to.
+/// Which request an answer can belong to.
 impl Asked {
     fn subscribe(&self) -> Option<SubscriptionKey> {
         let Self::Subscribe(key) = self else {
@@ -321,8 +331,8 @@ impl Asked {
         Some(*ticket)
     }
 
-    fn roster(&self) -> Option<()> {
-        matches!(self, Self::Roster(_)).then_some(())
+    fn members(&self) -> Option<()> {
+        matches!(self, Self::Members(_)).then_some(())
     }
 
     fn ping(&self) -> Option<()> {

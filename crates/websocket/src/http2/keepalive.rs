@@ -5,25 +5,25 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use h2::{Ping, PingPong};
-use offhook_protocol::Keepalive;
+use offhook_protocol::Keepalive as Times;
 use tokio::time::{Instant, Sleep, sleep};
 
 /// Pings at intervals; silence after a ping is death.
-pub(crate) struct Pulse {
+pub(crate) struct Keepalive {
     pings: PingPong,
     sleep: Pin<Box<Sleep>>,
-    keepalive: Keepalive,
+    times: Times,
     asked: bool,
 }
 
-impl Pulse {
+impl Keepalive {
     /// `None` without an interval: then nobody asks.
-    pub(crate) fn new(pings: Option<PingPong>, keepalive: Keepalive) -> Option<Self> {
-        let interval = keepalive.interval?;
+    pub(crate) fn new(pings: Option<PingPong>, times: Times) -> Option<Self> {
+        let interval = times.interval?;
         Some(Self {
             pings: pings?,
             sleep: Box::pin(sleep(interval)),
-            keepalive,
+            times,
             asked: false,
         })
     }
@@ -33,7 +33,7 @@ impl Pulse {
         loop {
             if self.asked && self.pings.poll_pong(cx).is_ready() {
                 self.asked = false;
-                let interval = self.keepalive.interval.unwrap_or_default();
+                let interval = self.times.interval.unwrap_or_default();
                 self.sleep.as_mut().reset(Instant::now() + interval);
             }
             if self.sleep.as_mut().poll(cx).is_pending() {
@@ -44,7 +44,7 @@ impl Pulse {
                 return Poll::Ready(());
             }
             self.asked = true;
-            let deadline = Instant::now() + self.keepalive.pong_timeout;
+            let deadline = Instant::now() + self.times.pong_timeout;
             self.sleep.as_mut().reset(deadline);
         }
     }

@@ -1,0 +1,92 @@
+//! A channel's state: the newest publication of each value of the tag `key`.
+
+use std::collections::{BTreeMap, HashMap};
+
+use offhook_engine::State;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry<Value> {
+    key: Box<str>,
+    weight: u64,
+    time_ms: u64,
+    value: Value,
+}
+
+/// The values of a state, in the order in which they were published. What is kept of each is for
+/// the broker to choose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Values<Value> {
+    /// By offset.
+    entries: BTreeMap<u64, Entry<Value>>,
+    offsets: HashMap<Box<str>, u64>,
+    /// Weight of all entries.
+    bytes: u64,
+}
+
+impl<Value> Default for Values<Value> {
+    fn default() -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            offsets: HashMap::new(),
+            bytes: 0,
+        }
+    }
+}
+
+impl<Value> Values<Value> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// A key has a new value.
+    pub(crate) fn set(
+        &mut self,
+        offset: u64,
+        key: &str,
+        (weight, time_ms): (u64, u64),
+        value: Value,
+    ) {
+        self.remove(key);
+        self.offsets.insert(key.into(), offset);
+        self.bytes += weight;
+        let key = key.into();
+        let entry = Entry {
+            key,
+            weight,
+            time_ms,
+            value,
+        };
+        self.entries.insert(offset, entry);
+    }
+
+    /// A key has no value any longer; says whether it had one.
+    pub(crate) fn remove(&mut self, key: &str) -> bool {
+        let offset = self.offsets.remove(key);
+        let entry = offset.and_then(|offset| self.entries.remove(&offset));
+        self.bytes -= entry.as_ref().map_or(0, |entry| entry.weight);
+        entry.is_some()
+    }
+
+    /// Takes the oldest values away until every bound of the rule holds; gives their keys.
+    pub(crate) fn trim(&mut self, rule: &State, now_ms: u64) -> Vec<Box<str>> {
+        let age = rule.age.map_or(u64::MAX, |age| age.as_millis() as u64);
+        let oldest_kept = now_ms.saturating_sub(age);
+        let mut gone = Vec::new();
+        while let Some(oldest) = self.entries.first_entry() {
+            let too_old = oldest.get().time_ms < oldest_kept;
+            let too_many = self.offsets.len() as u64 > rule.count || self.bytes > rule.bytes;
+            if !(too_old || too_many) {
+                break;
+            }
+            let Entry { key, weight, .. } = oldest.remove();
+            self.offsets.remove(&key);
+            self.bytes -= weight;
+            gone.push(key);
+        }
+        gone
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Value> {
+        self.entries.values().map(|entry| &entry.value)
+    }
+}

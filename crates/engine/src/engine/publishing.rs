@@ -1,0 +1,161 @@
+//! Publishes: within limits, allowed, in their order, and on their way.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{
+    broker::BrokerRequest,
+    channel_name::ChannelName,
+    command::CommandId,
+    delivery::ConnectionId,
+    error::{ErrorCode, Refusal, Retry},
+    publication::{Draft, Format, Key, Publisher, Tags},
+    rules::Access,
+};
+
+use super::{
+    Engine,
+    asks::too_many_questions,
+    commands::{forbidden, gone},
+    state::{Asker, Pending},
+};
+
+/// How long publishes of a connection wait for one before them, which was refused for its speed, to come
+/// again. 5 s and the pause that it was told: a client that has not sent it by then has given it up.
+const COMES_AGAIN_WITHIN: Duration = Duration::from_secs(5);
+
+/// A publish as a client gave it.
+pub(super) struct Given {
+    pub(super) channel: ChannelName,
+    pub(super) data: Bytes,
+    pub(super) format: Format,
+    pub(super) tags: Tags,
+    pub(super) key: Option<Key>,
+}
+
+impl Engine {
+    /// Refuses a publish that would overtake one in its channel that was refused for now.
+    pub(super) fn in_order(
+        &mut self,
+        connection: ConnectionId,
+        channel: &ChannelName,
+        key: Option<&Key>,
+    ) -> Result<(), Refusal> {
+        let now = self.now;
+        let extra = self
+            .connections
+            .get_mut(connection.into())
+            .and_then(|c| c.extra.as_mut());
+        if extra.is_none_or(|extra| extra.ordered.is_next(channel, key, now)) {
+            return Ok(());
+        }
+        let detail = "an earlier publication in this channel was refused for now; send that first";
+        Err(Refusal::new(ErrorCode::RateLimited, detail))
+    }
+
+    /// Remembers which publish has to come again before others of its channel may.
+    pub(super) fn keep_order(
+        &mut self,
+        connection: ConnectionId,
+        channel: &ChannelName,
+        key: Option<&Key>,
+        done: &Result<(), Refusal>,
+    ) {
+        let until = self.now + COMES_AGAIN_WITHIN;
+        let Some(c) = self.connections.get_mut(connection.into()) else {
+            return;
+        };
+        match done {
+            Err(refusal) if refusal.code.retry() == Retry::Later => {
+                // Without a key nobody could tell that it comes again.
+                let Some(key) = key.filter(|_| !c.closing) else {
+                    return;
+                };
+                let until = until + refusal.retry_after.unwrap_or_default();
+                c.extra().ordered.refused(channel, key, until);
+            }
+            Ok(()) | Err(_) => {
+                if let Some(extra) = &mut c.extra {
+                    extra.ordered.taken(channel, key);
+                    c.settle();
+                }
+            }
+        }
+    }
+
+    pub(super) fn publish(
+        &mut self,
+        connection: ConnectionId,
+        command: CommandId,
+        given: Given,
+    ) -> Result<(), Refusal> {
+        let c = self.connections.get(connection.into()).ok_or_else(gone)?;
+        let identity = &c.identity;
+        let rules = self.rules_of(&given.channel)?;
+        let asked = (rules.publish == Access::Asked).then_some(rules.ask);
+        let channel = &given.channel;
+        if asked.is_none() && !identity.may(rules.publish, &identity.may_publish, channel) {
+            return Err(forbidden("publish to", &channel.clone().into(), identity));
+        }
+        let publisher = Publisher {
+            session: c.session,
+            user: Arc::clone(&identity.user),
+        };
+        let waits = c
+            .extra
+            .as_ref()
+            .is_some_and(|extra| extra.ordered.is_waiting(channel));
+        if asked.is_some() && self.asks.len() >= self.limits.requests {
+            return Err(too_many_questions());
+        }
+        let draft = self.draft(given, Some(publisher))?;
+        let asker = Asker::Connection(connection, command);
+        self.in_flight(asker)?;
+        if asked.is_some() || waits {
+            self.publish_later(connection, command, draft, asked);
+        } else {
+            self.send_publish(asker, draft);
+        }
+        Ok(())
+    }
+
+    pub(super) fn draft(
+        &self,
+        given: Given,
+        publisher: Option<Publisher>,
+    ) -> Result<Draft, Refusal> {
+        let Given {
+            channel,
+            data,
+            format,
+            tags,
+            key,
+        } = given;
+        self.within_size(&data)?;
+        Ok(Draft {
+            channel,
+            data,
+            format,
+            tags,
+            publisher,
+            key,
+            time_ms: self.now_unix_ms,
+        })
+    }
+
+    pub(super) fn within_size(&self, data: &Bytes) -> Result<(), Refusal> {
+        let (len, limit) = (data.len(), self.limits.data_bytes);
+        if len <= limit {
+            return Ok(());
+        }
+        let detail = format!("data is {len} bytes; the limit is {limit}");
+        Err(Refusal::new(ErrorCode::TooLarge, detail))
+    }
+
+    pub(super) fn send_publish(&mut self, asker: Asker, draft: Draft) {
+        let id = self.request(Pending::Publish { asker });
+        self.broker_requests
+            .push_back(BrokerRequest::Publish { id, draft });
+    }
+}

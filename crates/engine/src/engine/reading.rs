@@ -1,0 +1,248 @@
+//! Pages of history for whoever is behind: few at once, and shared by those who ask for the same.
+
+use std::sync::Arc;
+
+use crate::{
+    broker::{BrokerRequest, ChannelGap, ReadFrom, ReadLimit, ReadStart, RequestId, StreamState},
+    delivery::Notice,
+    error::{ErrorCode, Refusal, Retry},
+    position::Position,
+    publication::Publication,
+    slab::Slot,
+    subscription::Target,
+};
+
+use super::{
+    Engine,
+    state::{Again, Behind, Feed, Pending, Read, Waits},
+};
+
+/// The smallest read in bytes: small outboxes shall not make a read for each publication.
+const SMALLEST_READ: usize = 4096;
+
+impl Engine {
+    /// Starts the read a subscription waits for, or joins one that is under way; when too many
+    /// are, it waits for its turn.
+    pub(super) fn read_is_free(&mut self, slot: Slot) {
+        let Some(s) = self.subscriptions.get_mut(slot) else {
+            return;
+        };
+        let credit = self
+            .connections
+            .get(s.connection.into())
+            .map_or(0, |c| c.credit);
+        let bytes = credit.max(SMALLEST_READ).min(self.limits.page_bytes);
+        let feed = s.feed;
+        let Some(behind) = s.behind().filter(|behind| behind.waits == Waits::Read) else {
+            return;
+        };
+        let after = behind.cursor;
+        let Some(f) = self.feeds.get_mut(feed) else {
+            return;
+        };
+        let reads = &mut f.catching_up().reads;
+        // A herd that comes back with the same position reads once.
+        if let Some(same) = reads.iter_mut().find(|read| read.after == after) {
+            same.waiters.push(slot);
+            return;
+        }
+        if self.reads >= self.limits.reads {
+            self.reads_waiting.push_back(slot);
+            return;
+        }
+        self.reads += 1;
+        let target = f.target.clone();
+        let count = self.limits.page_count;
+        let limit = ReadLimit { count, bytes };
+        let id = self.request(Pending::Read { feed });
+        if let Some(f) = self.feeds.get_mut(feed) {
+            let waiters = vec![slot];
+            f.catching_up().reads.push(Read { id, after, waiters });
+        }
+        self.broker_requests
+            .push_back(read_request(id, target, after, limit));
+    }
+
+    /// A read ended, well or not: the next may begin.
+    fn read_ended(&mut self, feed: Slot, id: RequestId) -> Option<Read> {
+        self.reads = self.reads.saturating_sub(1);
+        let reads = self.feeds.get_mut(feed).map(|f| &mut f.catching_up().reads);
+        let read = reads.and_then(|reads| {
+            let index = reads.iter().position(|read| read.id == id)?;
+            Some(reads.swap_remove(index))
+        });
+        // One waiter may have gone or join another read: go on until a read was started.
+        while self.reads < self.limits.reads {
+            let Some(slot) = self.reads_waiting.pop_front() else {
+                break;
+            };
+            self.read_is_free(slot);
+        }
+        read
+    }
+
+    pub(super) fn page_read(
+        &mut self,
+        feed: Slot,
+        id: RequestId,
+        (stream, start): (StreamState, ReadStart),
+        gaps: &[ChannelGap],
+        publications: Vec<Arc<Publication>>,
+    ) {
+        let Some(read) = self.read_ended(feed, id) else {
+            return;
+        };
+        let page: Arc<[_]> = publications.into();
+        let tail = self.feeds.get(feed).and_then(|f| f.tail);
+        if tail.is_some_and(|tail| tail.epoch != stream.head.epoch) {
+            // This worker has not heard of that epoch yet.
+            self.follow_again(feed);
+        }
+        for slot in read.waiters {
+            self.turn_page(slot, read.after, (stream, start), gaps, &page);
+        }
+        self.settle(feed);
+    }
+
+    /// Gives a subscription what was read for it.
+    fn turn_page(
+        &mut self,
+        slot: Slot,
+        after: Position,
+        (stream, start): (StreamState, ReadStart),
+        gaps: &[ChannelGap],
+        page: &Arc<[Arc<Publication>]>,
+    ) {
+        let Some(s) = self.subscriptions.get_mut(slot) else {
+            return;
+        };
+        let Some(f) = self.feeds.get(s.feed) else {
+            return;
+        };
+        let waits_for_it =
+            |behind: &&mut Behind| behind.waits == Waits::Read && behind.cursor == after;
+        let Some(behind) = s.behind().filter(waits_for_it) else {
+            return;
+        };
+        behind.start_at(start, stream.trimmed.into());
+        behind.page = Some(Arc::clone(page));
+        if let Some(end) = after_nothing(f, behind, stream, page) {
+            behind.move_to(end);
+        }
+        let here = behind.cursor;
+        let expects_more = |tail: Position| tail.epoch == here.epoch && tail.offset > here.offset;
+        let expected_more = f.tail.is_some_and(expects_more);
+        behind.at_head = page.is_empty() && here == stream.head && !expected_more;
+        let has_next = behind.next_in_page(|p| f.place_of(p)).is_some();
+        let moved = here != after || has_next || !behind.is_confirmed();
+        behind.confirm();
+        if here.offset < after.offset {
+            // What was received of another stream is no receipt for this one.
+            s.forget_receipts(here);
+        }
+        if expected_more && !moved {
+            // The broker will know more soon, or has lost it: not at once again.
+            if let Some(behind) = s.behind() {
+                behind.page = None;
+            }
+            self.try_again(Again::Read { subscription: slot });
+            return;
+        }
+        if let Some(behind) = s.behind() {
+            behind.waits = Waits::Nothing;
+        }
+        self.tell_channel_gaps(slot, gaps);
+        self.queue_advance(slot);
+    }
+
+    /// Tells a filter's subscriber what is missing in the channels that it matches.
+    fn tell_channel_gaps(&mut self, slot: Slot, gaps: &[ChannelGap]) {
+        for gap in gaps {
+            let Some(s) = self.subscriptions.get(slot) else {
+                return;
+            };
+            let connection = s.connection;
+            if !self.may_see(s, &gap.channel) {
+                continue;
+            }
+            let Some(subscription) = self.name_of(slot) else {
+                return;
+            };
+            let ChannelGap {
+                channel,
+                from,
+                to,
+                reason,
+            } = gap.clone();
+            self.notice(
+                connection,
+                Notice::ChannelGap {
+                    subscription,
+                    channel,
+                    from,
+                    to,
+                    reason,
+                },
+            );
+        }
+    }
+
+    pub(super) fn page_failed(&mut self, feed: Slot, id: RequestId, refusal: &Refusal) {
+        let Some(read) = self.read_ended(feed, id) else {
+            return;
+        };
+        let corrupt = refusal.code == ErrorCode::StorageCorrupt;
+        debug_assert!(
+            !corrupt || refusal.code.retry() == Retry::Never,
+            "it never heals"
+        );
+        for slot in read.waiters {
+            if corrupt {
+                // Reading around the damage would lose something silently.
+                self.end_unasked(slot, refusal.clone());
+            } else {
+                self.try_again(Again::Read { subscription: slot });
+            }
+        }
+        self.settle(feed);
+    }
+}
+
+/// Where a filter's subscriber is when a read has shown that nothing more comes for it: at the tail,
+/// from where it is live, or at the head, if this worker has yet to hear of that.
+fn after_nothing(
+    f: &Feed,
+    behind: &Behind,
+    stream: StreamState,
+    page: &[Arc<Publication>],
+) -> Option<Position> {
+    let (here, head) = (behind.cursor, stream.head);
+    let tail = f
+        .tail
+        .filter(|tail| tail.epoch == head.epoch && head.offset >= tail.offset)?;
+    if !f.is_filter() || !page.is_empty() || here == tail {
+        return None;
+    }
+    if here.epoch != tail.epoch || here.offset < tail.offset {
+        return Some(tail);
+    }
+    (head.offset > here.offset).then_some(head)
+}
+
+fn read_request(id: RequestId, target: Target, after: Position, limit: ReadLimit) -> BrokerRequest {
+    let from = ReadFrom::After(after);
+    match target {
+        Target::Channel(channel) => BrokerRequest::History {
+            id,
+            channel,
+            from,
+            limit,
+        },
+        Target::Filter(filter) => BrokerRequest::FilterHistory {
+            id,
+            filter,
+            after,
+            limit,
+        },
+    }
+}

@@ -1,0 +1,78 @@
+//! What a client may be refused, and which gaps are honest.
+
+use offhook_engine::*;
+
+use super::{broker::ModelBroker, client::Client};
+
+impl Client {
+    /// Checks, where everything is refused for a reason, that there was this reason.
+    pub(crate) fn legitimate(
+        &self,
+        id: Option<CommandId>,
+        command: Option<Command>,
+        refusal: &Refusal,
+        broker: &ModelBroker,
+    ) -> Option<Command> {
+        if !broker.strict {
+            return command;
+        }
+        let failed = broker.failures > 0 && refusal.code == ErrorCode::StorageFull;
+        let asked = |target: &str| {
+            let said_no = matches!(refusal.code, ErrorCode::Forbidden | ErrorCode::TimedOut);
+            said_no && target.starts_with("asked/")
+        };
+        let fits = match &command {
+            Some(Command::Subscribe(wish)) => {
+                let key = wish.name().key();
+                let by = id.map(|id| id.0);
+                let still = self.subscriptions.get(&key).is_some_and(|s| s.by == by);
+                let left = refusal.code == ErrorCode::NotSubscribed && !still;
+                failed || left || asked(wish.target.as_str())
+            }
+            Some(Command::Publish { channel, .. }) => failed || asked(channel.as_str()),
+            Some(Command::Unsubscribe { .. } | Command::Done { .. }) => {
+                refusal.code == ErrorCode::NotSubscribed && self.may_have_ended
+            }
+            Some(Command::Receipts { channel, .. }) => {
+                let unheard = refusal.code == ErrorCode::Busy;
+                failed || unheard || asked(channel.as_str())
+            }
+            _ => failed,
+        };
+        assert!(fits, "{command:?} was refused without reason: {refusal}");
+        command
+    }
+}
+
+/// A gap is only honest when the publications really can't be had.
+pub(crate) fn check_gap(
+    channel: &ChannelName,
+    from: Position,
+    to: Position,
+    reason: GapReason,
+    broker: &ModelBroker,
+) {
+    let stream = &broker.streams[channel];
+    let kept = ["kept/", "asked/"];
+    let history = kept.iter().any(|kept| channel.as_str().starts_with(kept));
+    match reason {
+        GapReason::EpochChanged => assert_ne!(from.epoch, to.epoch),
+        GapReason::Diverged => {
+            assert_ne!(
+                stream.at(from.offset),
+                from,
+                "diverged although it is there"
+            );
+        }
+        GapReason::EvictedBySize if history => {
+            let trimmed = to.epoch.0 != stream.epoch || stream.first > from.offset + 1;
+            assert!(trimmed, "a gap although everything is retained");
+        }
+        GapReason::EvictedBySize => assert!(to.offset > from.offset),
+        GapReason::Dropped => assert!(!history && to.offset > from.offset),
+        GapReason::Conflated => {
+            assert!(channel.as_str().starts_with("price/") && to.offset > from.offset);
+        }
+        GapReason::EvictedByAge | GapReason::Damaged | GapReason::UnknownPosition => {}
+    }
+}

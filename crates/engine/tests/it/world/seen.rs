@@ -1,0 +1,107 @@
+//! A subscription as its client sees it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use offhook_engine::*;
+
+/// One subscription as the client sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// None until `Subscribed` told the first position.
+    pub(crate) position: Option<Position>,
+    pub(crate) wish: Subscribe,
+    pub(crate) confirmed: bool,
+    pub(crate) live: bool,
+    /// The command that made it; none for a resumed one.
+    pub(crate) by: Option<u64>,
+    /// Of a filter: what came, and what was told to be missing, by channel.
+    pub(crate) came: BTreeMap<ChannelName, Came>,
+    /// Of a filter: after which place it began.
+    pub(crate) began: Option<Position>,
+    /// Of an acknowledged flow: what it is not done with, each with what came before it.
+    pub(crate) undone: BTreeMap<u64, (Position, Position)>,
+    /// What it is done with: epoch and offset.
+    pub(crate) done: BTreeSet<(u64, u64)>,
+    /// What came on this connection and is not done with.
+    pub(crate) on_this_connection: BTreeSet<u64>,
+    /// The newest that came on this connection.
+    pub(crate) last: u64,
+}
+
+/// What a filter brought of one channel.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Came {
+    pub(crate) publications: BTreeSet<(u64, u64)>,
+    /// Ranges of offsets that were told to be missing.
+    pub(crate) missing: Vec<(u64, u64)>,
+}
+
+impl Seen {
+    pub(crate) fn new(wish: Subscribe, position: Option<Position>, by: Option<u64>) -> Self {
+        Self {
+            position,
+            began: position,
+            wish,
+            confirmed: false,
+            live: false,
+            by,
+            came: BTreeMap::new(),
+            undone: BTreeMap::new(),
+            done: BTreeSet::new(),
+            on_this_connection: BTreeSet::new(),
+            last: 0,
+        }
+    }
+
+    pub(crate) fn read_by_filter(&mut self, publication: &Publication, place: Position) {
+        assert_eq!(place.offset, publication.sequence);
+        let before = self.position.map_or(0, |position| position.offset);
+        assert!(place.offset > before, "twice or out of order");
+        let here = publication.position;
+        let came = self.came.entry(publication.channel.clone()).or_default();
+        assert!(came.publications.insert((here.epoch.0, here.offset)));
+        self.position = Some(place);
+    }
+
+    /// Where an acknowledged subscription would begin again without the server's help.
+    pub(crate) fn low(&self) -> Option<Position> {
+        let first = self.undone.values().next().map(|(_, previous)| *previous);
+        first.or(self.position)
+    }
+
+    pub(crate) fn read_in_window(
+        &mut self,
+        publication: &Publication,
+        deliveries: u16,
+        window: u16,
+    ) {
+        let here = publication.position;
+        assert!(deliveries >= 1, "an acknowledged delivery is counted");
+        assert!(
+            self.last < here.offset,
+            "twice or out of order on one connection"
+        );
+        self.last = here.offset;
+        self.undone
+            .insert(here.offset, (here, publication.previous));
+        self.on_this_connection.insert(here.offset);
+        assert!(
+            self.on_this_connection.len() <= usize::from(window),
+            "more than the window"
+        );
+        self.position = self.position.max_offset(here);
+    }
+}
+
+trait Later {
+    fn max_offset(self, other: Position) -> Self;
+}
+
+impl Later for Option<Position> {
+    fn max_offset(self, other: Position) -> Self {
+        Some(
+            self.filter(|position| position.offset > other.offset)
+                .unwrap_or(other),
+        )
+    }
+}

@@ -1,0 +1,101 @@
+//! One channel's stream at the reference broker.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use offhook_engine::*;
+
+#[derive(Default)]
+pub(crate) struct Stream {
+    pub(crate) epoch: u64,
+    pub(crate) first: u64,
+    /// The position of each publication, in order.
+    pub(crate) line: Vec<Position>,
+    /// The epoch that offset 0 is of.
+    pub(crate) origin: u64,
+    /// Epochs that ended, and the offset up to which what they published is still there.
+    pub(crate) ended: BTreeMap<u64, u64>,
+    /// Everything ever published, by position: what clients compare with.
+    pub(crate) all: HashMap<(u64, u64), Arc<Publication>>,
+    pub(crate) keys: HashMap<(String, String), Position>,
+}
+
+impl Stream {
+    pub(crate) fn head(&self) -> Position {
+        self.at(self.line.len() as u64)
+    }
+
+    /// The position at an offset of the stream as it is now.
+    pub(crate) fn at(&self, offset: u64) -> Position {
+        let before = offset.checked_sub(1);
+        let before = before.and_then(|index| self.line.get(index as usize));
+        before.copied().unwrap_or(Position::new(self.origin, 0))
+    }
+
+    pub(crate) fn state(&self) -> StreamState {
+        StreamState {
+            head: self.head(),
+            first: self.first,
+            trimmed: Trimmed::BySize,
+        }
+    }
+
+    /// The newest of each value of the tag `key`, and nothing where that is empty.
+    pub(crate) fn state_values(&self) -> Vec<Arc<Publication>> {
+        let mut values: BTreeMap<String, Arc<Publication>> = BTreeMap::new();
+        for at in &self.line {
+            let publication = &self.all[&(at.epoch.0, at.offset)];
+            let key = publication.tags.get(CONFLATION_TAG).unwrap_or_default();
+            if publication.data.is_empty() {
+                values.remove(key);
+            } else {
+                values.insert(key.to_owned(), Arc::clone(publication));
+            }
+        }
+        let mut values: Vec<_> = values.into_values().collect();
+        values.sort_by_key(|value| value.position.offset);
+        values
+    }
+
+    pub(crate) fn resolve(&self, asked: Position) -> (Resolution, Position) {
+        let head = self.head();
+        let known = asked.epoch.0 == self.epoch;
+        let end = if known {
+            Some(head.offset)
+        } else {
+            self.ended.get(&asked.epoch.0).copied()
+        };
+        match end {
+            None => (Resolution::UnknownEpoch, self.at(0)),
+            Some(end) if asked.offset <= end => (Resolution::Continuous, self.at(asked.offset)),
+            Some(_) if known => (Resolution::AheadOfHead, head),
+            Some(end) => (Resolution::Diverged, self.at(end)),
+        }
+    }
+
+    pub(crate) fn read(
+        &self,
+        from: ReadFrom,
+        limit: ReadLimit,
+    ) -> (ReadStart, Vec<Arc<Publication>>) {
+        let (resolution, agreed) = match from {
+            ReadFrom::Start => (Resolution::Continuous, self.at(0)),
+            ReadFrom::After(position) => self.resolve(position),
+            ReadFrom::Last(count) => {
+                let offset = self.head().offset.saturating_sub(count);
+                (Resolution::Continuous, self.at(offset))
+            }
+        };
+        let after = self.at(agreed.offset.max(self.first - 1));
+        let found = self.line.iter().skip(after.offset as usize);
+        let found = found.map(|at| Arc::clone(&self.all[&(at.epoch.0, at.offset)]));
+        let start = ReadStart {
+            resolution,
+            agreed,
+            after,
+        };
+        (start, found.take(limit.count as usize).collect())
+    }
+}

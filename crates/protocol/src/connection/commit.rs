@@ -1,0 +1,230 @@
+//! What is committed to the wire, in which frames, and what waits its turn.
+
+use bytes::Bytes;
+
+use super::Outbound;
+use super::backlog::Queued;
+use super::outbound::COMMITTED;
+use crate::frame::{FrameHeader, OpCode};
+use crate::mask::mask_rotated;
+use crate::message::{Kind, Outgoing, Payload};
+use crate::prepared::Prepared;
+
+/// A shared payload up to this long is copied behind its header: cheaper than a slice of its own.
+pub(super) const COPIED: usize = 4 * 1024;
+
+/// The longest message that goes out masked in one frame while nothing else is to be sent. 256 KiB:
+/// masking needs a copy, and buffers up to twice that are used again.
+const LONE_MASKED: usize = 256 * 1024;
+
+impl Outbound {
+    /// Commits what waits, as far as there is room, and the Close when its turn has come.
+    pub(crate) fn pump(&mut self) {
+        while self.wire.len() < COMMITTED {
+            let Some(next) = self.backlog.as_mut().and_then(|backlog| backlog.take()) else {
+                break;
+            };
+            match next {
+                Queued::Message { kind, payload, .. } => {
+                    self.begin(Outgoing {
+                        kind,
+                        payload: Payload::Shared(payload),
+                    });
+                }
+                Queued::Prepared { message } => self.begin_prepared(&message),
+                Queued::Framed { frames } => self.wire.place(frames),
+                Queued::Rest {
+                    opcode,
+                    rsv1,
+                    payload,
+                } => self.commit_rest(opcode, rsv1, payload),
+                Queued::Piece {
+                    kind,
+                    payload,
+                    first,
+                    last,
+                } => {
+                    self.commit_piece(kind, Payload::Shared(payload), first, last);
+                }
+            }
+        }
+        if !self.queue_is_empty() {
+            return;
+        }
+        // RFC 6455 §5.5.1: no pong after a Close either.
+        let closes = self.closing.is_some();
+        if closes
+            || self
+                .backlog
+                .as_ref()
+                .is_some_and(|backlog| backlog.is_over())
+        {
+            self.backlog = None;
+        }
+        if closes {
+            self.commit_close();
+        }
+    }
+
+    /// Drops what waits; what has been committed still goes out.
+    pub(crate) fn abandon_queue(&mut self) {
+        self.backlog = None;
+    }
+
+    /// Compresses a message if that was agreed and pays, and commits it or its beginning.
+    pub(super) fn begin(&mut self, message: Outgoing<'_>) {
+        self.liveness.sent();
+        let opcode = message.kind.opcode();
+        match self.compress(message.payload.as_slice()) {
+            Some(compressed) => self.commit_message(opcode, true, Payload::Owned(compressed)),
+            None => self.commit_message(opcode, false, message.payload),
+        }
+    }
+
+    fn compress(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
+        let compressor = self.compressor.as_mut()?;
+        let mut compressed = Vec::new();
+        compressor
+            .compress(payload, &mut compressed)
+            .then_some(compressed)
+    }
+
+    fn commit_message(&mut self, opcode: OpCode, rsv1: bool, payload: Payload<'_>) {
+        if self.fits_one_frame(payload.as_slice().len()) {
+            self.commit_frame(opcode, true, rsv1, payload);
+        } else {
+            self.commit_rest(opcode, rsv1, payload.into_shared());
+        }
+    }
+
+    /// Whether a message goes out in one frame. A long one does while nothing else is to be sent:
+    /// fragments are there to let others get in between, and cost the peer time.
+    fn fits_one_frame(&self, len: usize) -> bool {
+        let most = if self.is_server() {
+            usize::MAX
+        } else {
+            LONE_MASKED
+        };
+        len <= self.config.fragment_size.max(1)
+            || self.wire.is_empty() && len <= self.config.lone_frame_size.min(most)
+    }
+
+    /// Commits one fragment of a long message and puts what is left to the front of the queue.
+    fn commit_rest(&mut self, mut opcode: OpCode, mut rsv1: bool, mut payload: Bytes) {
+        self.liveness.sent();
+        let fragment_size = self.config.fragment_size.max(1);
+        while payload.len() > fragment_size {
+            if self.wire.len() >= COMMITTED {
+                let backlog = self.backlog.get_or_insert_default();
+                backlog.put_back(Queued::Rest {
+                    opcode,
+                    rsv1,
+                    payload,
+                });
+                return;
+            }
+            let fragment = payload.split_to(fragment_size);
+            self.commit_frame(opcode, false, rsv1, Payload::Shared(fragment));
+            // RFC 6455 §5.4, RFC 7692 §6: type and RSV1 are on the first fragment only.
+            opcode = OpCode::Continuation;
+            rsv1 = false;
+        }
+        self.commit_frame(opcode, true, rsv1, Payload::Shared(payload));
+    }
+
+    pub(super) fn commit_piece(
+        &mut self,
+        kind: Kind,
+        payload: Payload<'_>,
+        first: bool,
+        last: bool,
+    ) {
+        self.liveness.sent();
+        let opcode = if first {
+            kind.opcode()
+        } else {
+            OpCode::Continuation
+        };
+        let Some(compressor) = &mut self.compressor else {
+            return self.commit_frame(opcode, last, false, payload);
+        };
+        let mut compressed = Vec::new();
+        compressor.compress_chunk(payload.as_slice(), last, &mut compressed);
+        if compressed.is_empty() && !last && !first {
+            return;
+        }
+        self.commit_frame(opcode, last, first, Payload::Owned(compressed));
+    }
+
+    pub(super) fn begin_prepared(&mut self, message: &Prepared) {
+        self.liveness.sent();
+        if !self.is_server() {
+            // Each frame of a client has a mask of its own: only the payload can be shared.
+            let shared = message.to_outgoing();
+            if message.deflates() {
+                return self.begin(shared);
+            }
+            return self.commit_message(shared.kind.opcode(), false, shared.payload);
+        }
+        let compressed = self.compressor.as_mut().and_then(|compressor| {
+            let framed = message.compressed()?;
+            compressor.note_sent(message.as_bytes());
+            Some(framed)
+        });
+        let framed = compressed.unwrap_or_else(|| message.plain());
+        let frame = framed.frame();
+        if !self.fits_one_frame(framed.payload_bytes().len()) {
+            let payload = Payload::Shared(framed.payload());
+            self.commit_message(message.kind().opcode(), framed.rsv1, payload);
+        } else if frame.len() <= COPIED {
+            self.wire.push_framed(frame);
+        } else {
+            self.wire.place(frame.clone());
+        }
+    }
+
+    #[inline]
+    fn commit_frame(&mut self, opcode: OpCode, fin: bool, rsv1: bool, payload: Payload<'_>) {
+        let placed = match payload {
+            // RFC 6455 §5.3: what a client sends is masked; what the caller owns is not touched.
+            _ if !self.is_server() => {
+                return self.push_frame(opcode, fin, rsv1, payload.as_slice());
+            }
+            Payload::Shared(bytes) if bytes.len() > COPIED => bytes,
+            Payload::Owned(bytes) if bytes.len() > COPIED => bytes.into(),
+            Payload::Borrowed(_) | Payload::Owned(_) | Payload::Shared(_) => {
+                return self.push_frame(opcode, fin, rsv1, payload.as_slice());
+            }
+        };
+        let header = self.header(opcode, fin, rsv1, placed.len());
+        self.wire.push(&header.encode(), &[]);
+        self.wire.place(placed);
+    }
+
+    /// Commits a frame whose payload is copied behind its header.
+    #[inline]
+    pub(super) fn push_frame(&mut self, opcode: OpCode, fin: bool, rsv1: bool, payload: &[u8]) {
+        let header = self.header(opcode, fin, rsv1, payload.len());
+        let place = self.wire.push(&header.encode(), payload);
+        if let Some(key) = header.mask {
+            mask_rotated(place, key);
+        }
+    }
+
+    #[inline]
+    fn header(&self, opcode: OpCode, fin: bool, rsv1: bool, len: usize) -> FrameHeader {
+        FrameHeader {
+            fin,
+            rsv1,
+            rsv23: false,
+            opcode,
+            mask: self.mask_keys.as_ref().map(|keys| keys.next_key()),
+            payload_len: len as u64,
+        }
+    }
+
+    /// Commits a control frame: behind what is committed, ahead of all that waits.
+    pub(crate) fn commit_control(&mut self, opcode: OpCode, payload: &[u8]) {
+        self.commit_frame(opcode, true, false, Payload::Borrowed(payload));
+    }
+}

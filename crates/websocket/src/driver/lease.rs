@@ -1,0 +1,249 @@
+//! Borrowed messages for a handler of the user's, which must not run under the lock.
+//!
+//! Within one poll, the receiving half and what was read are taken out of the state. While they are
+//! out, nobody else receives; everything else goes on: senders send, the flush task writes.
+
+use std::fmt;
+use std::mem;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use offhook_protocol::halves::{Frames, Inbound};
+use offhook_protocol::{Event, Message, Prepared, Sendable};
+
+use super::buffers::ReadBuffer;
+use super::{Driver, Locked, Turn, Unread, buffers, now};
+use crate::error::Error;
+
+/// The receiving half and what was read, out of the state.
+struct Lease {
+    inbound: Inbound,
+    unread: Unread,
+}
+
+/// Gives a [`Lease`] back. If a handler has panicked, what is left is not to be trusted.
+struct Leased<'d> {
+    driver: &'d Arc<Driver>,
+    lease: Option<Lease>,
+}
+
+/// What [`WebSocket::each`](crate::WebSocket::each)'s handler sends with.
+pub struct Replies<'d> {
+    driver: &'d Arc<Driver>,
+    /// Replies framed without the lock, while they could leave at once.
+    frames: Option<Frames>,
+    /// How many bytes of them are held before they are sent.
+    high_water: usize,
+}
+
+impl Driver {
+    /// Gives each message to `handle`, until the connection has ended or `handle` fails.
+    #[inline]
+    pub(crate) fn poll_each<H>(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        handle: &mut H,
+    ) -> Poll<Result<(), Error>>
+    where
+        H: FnMut(Message<'_>, &mut Replies<'_>) -> Result<(), Error>,
+    {
+        loop {
+            let leased = self.poll_receive(cx, Turn::REPLIES, |state| state.begin_lease());
+            let Some(lease) = ready!(leased)? else {
+                return Poll::Ready(Ok(()));
+            };
+            self.serve(lease, handle)?;
+        }
+    }
+
+    /// Gives all messages of a lease to `handle`.
+    fn serve<H>(self: &Arc<Self>, lease: Lease, handle: &mut H) -> Result<(), Error>
+    where
+        H: FnMut(Message<'_>, &mut Replies<'_>) -> Result<(), Error>,
+    {
+        let mut leased = Leased {
+            driver: self,
+            lease: Some(lease),
+        };
+        let mut replies = self.replies();
+        let Some(Lease { inbound, unread }) = &mut leased.lease else {
+            return Ok(());
+        };
+        let handled = match mem::replace(unread, Unread::Nothing) {
+            Unread::Nothing => Ok(()),
+            Unread::Payload => self.serve_payload(inbound, &mut replies, handle),
+            Unread::Bytes(mut buffer) => {
+                let handled = self.serve_bytes(inbound, &mut buffer, &mut replies, handle);
+                if buffer.is_used_up() {
+                    buffers::give_read(buffer);
+                } else {
+                    *unread = Unread::Bytes(buffer);
+                }
+                handled
+            }
+        };
+        replies.send_framed();
+        handled
+    }
+
+    #[inline]
+    fn serve_bytes<H>(
+        self: &Arc<Self>,
+        inbound: &mut Inbound,
+        buffer: &mut ReadBuffer,
+        replies: &mut Replies<'_>,
+        handle: &mut H,
+    ) -> Result<(), Error>
+    where
+        H: FnMut(Message<'_>, &mut Replies<'_>) -> Result<(), Error>,
+    {
+        let mut input = buffer.input();
+        let handled = loop {
+            match inbound.receive(&mut input) {
+                Ok(Some(Event::Message(message))) => {
+                    let handled = handle(message, replies);
+                    if handled.is_err() {
+                        break handled;
+                    }
+                }
+                Ok(None) => break Ok(()),
+                mut other => {
+                    // In the order of what they answer.
+                    replies.send_framed();
+                    self.lock().react(&mut other, input.at());
+                }
+            }
+        };
+        let left = input.len();
+        buffer.leave(left);
+        handled
+    }
+
+    /// The message that a read straight into it has made whole.
+    #[cold]
+    fn serve_payload<H>(
+        self: &Arc<Self>,
+        inbound: &mut Inbound,
+        replies: &mut Replies<'_>,
+        handle: &mut H,
+    ) -> Result<(), Error>
+    where
+        H: FnMut(Message<'_>, &mut Replies<'_>) -> Result<(), Error>,
+    {
+        match inbound.payload_read() {
+            Ok(Some(Event::Message(message))) => handle(message, replies),
+            mut other => {
+                self.lock().react(&mut other, now());
+                Ok(())
+            }
+        }
+    }
+
+    /// What a handler sends with.
+    pub(crate) fn replies(self: &Arc<Self>) -> Replies<'_> {
+        let state = self.lock();
+        let frames = state.outbound.frames();
+        Replies {
+            driver: self,
+            frames: frames.map(|frames| frames.in_buffer(buffers::take_write())),
+            high_water: state.high_water as usize,
+        }
+    }
+}
+
+impl Locked<'_> {
+    /// Takes the receiving half and what was read out of the state, if something was read.
+    fn begin_lease(&mut self) -> Option<Lease> {
+        if matches!(self.unread, Unread::Nothing) {
+            return None;
+        }
+        let mut inbound = self.inbound.take()?;
+        if self.outbound.is_over() {
+            inbound.end();
+        }
+        Some(Lease {
+            inbound,
+            unread: mem::replace(&mut self.unread, Unread::Nothing),
+        })
+    }
+}
+
+impl Drop for Leased<'_> {
+    fn drop(&mut self) {
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
+        let Lease {
+            mut inbound,
+            unread,
+        } = lease;
+        let mut state = self.driver.lock();
+        if std::thread::panicking() {
+            inbound.end();
+        } else {
+            state.unread = unread;
+        }
+        state.put_back(inbound, true);
+    }
+}
+
+impl Replies<'_> {
+    /// Queues a message.
+    ///
+    /// # Errors
+    /// The connection closes.
+    #[inline]
+    pub fn send<'a>(&mut self, message: impl Sendable<'a>) -> Result<(), Error> {
+        if let Some(frames) = &mut self.frames
+            && frames.push(&message)
+        {
+            if frames.len() >= self.high_water {
+                self.send_framed();
+            }
+            return Ok(());
+        }
+        self.send_framed();
+        self.driver.send_now(|outbound| outbound.send(message))
+    }
+
+    /// Queues a message that was framed once for many connections.
+    ///
+    /// # Errors
+    /// The connection closes.
+    pub fn send_prepared(&mut self, message: &Prepared) -> Result<(), Error> {
+        self.send_framed();
+        self.driver
+            .send_now(|outbound| outbound.send_prepared(message))
+    }
+
+    /// Sends what was framed.
+    pub(crate) fn send_framed(&mut self) {
+        let Some(frames) = self.frames.as_mut().filter(|frames| !frames.is_empty()) else {
+            return;
+        };
+        let mut state = self.driver.lock();
+        // Once the connection closes nobody wants replies, and the turn that follows says so.
+        let _closing = state.outbound.send_frames(frames);
+        if state.is_full() {
+            self.driver.flush(&mut state);
+        }
+    }
+}
+
+impl Drop for Replies<'_> {
+    fn drop(&mut self) {
+        if let Some(frames) = self.frames.take() {
+            let mut buffer = frames.into_buffer();
+            buffer.clear();
+            buffers::give_write(buffer);
+        }
+    }
+}
+
+impl fmt::Debug for Replies<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replies")
+            .field("framed", &self.frames.as_ref().map(Frames::len))
+            .finish_non_exhaustive()
+    }
+}

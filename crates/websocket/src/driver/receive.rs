@@ -1,0 +1,299 @@
+//! A receiver's turn: take messages out of what was read, write what was queued, read on.
+
+use std::io;
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use offhook_protocol::halves::Inbound;
+use offhook_protocol::{Event, ReadyState};
+use tokio::io::ReadBuf;
+
+use super::take::{Batch, Each, Take, Turn};
+use super::{Driver, Fault, Locked, Ready, Receiver, State, Unread, buffers, now};
+use crate::error::Error;
+
+/// A future that takes turns at receiving, and tells the driver if it is dropped while it waits:
+/// then the flush task looks after what comes in.
+#[must_use = "futures do nothing unless polled"]
+pub(crate) struct Turns<'d, F> {
+    driver: &'d Arc<Driver>,
+    poll: F,
+    waits: bool,
+}
+
+impl<'d, F> Turns<'d, F> {
+    pub(crate) const fn new<T>(driver: &'d Arc<Driver>, poll: F) -> Self
+    where
+        F: FnMut(&mut Context<'_>) -> Poll<T>,
+    {
+        Self {
+            driver,
+            poll,
+            waits: false,
+        }
+    }
+}
+
+/// Nothing is pinned in it.
+impl<F> Unpin for Turns<'_, F> {}
+
+impl<T, F: FnMut(&mut Context<'_>) -> Poll<T>> Future for Turns<'_, F> {
+    type Output = T;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let polled = (self.poll)(cx);
+        self.waits = polled.is_pending();
+        polled
+    }
+}
+
+impl<F> Drop for Turns<'_, F> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.waits {
+            self.driver.stop_waiting();
+        }
+    }
+}
+
+impl Driver {
+    /// Gives events to `take` until it makes something of one, or the connection has ended:
+    /// `None` if it was closed, an error, once, if it was lost or failed.
+    ///
+    /// Events are what lies in the read buffer; when there is none left, all that was queued in
+    /// the meantime is written at once, and only then more is read.
+    #[inline]
+    pub(crate) fn poll_turn<R>(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        turn: Turn,
+        mut take: impl FnMut(Event<'_>) -> Option<R>,
+    ) -> Poll<Result<Option<R>, Error>> {
+        self.poll_receive(cx, turn, |state| state.take_events(&mut Each(&mut take)))
+    }
+
+    /// Puts the messages of one read into `ready`, up to [`BATCH`](super::take::BATCH) of them, so
+    /// that all but the first cost no turn of their own. `false` once the connection is closed.
+    #[inline(never)]
+    pub(crate) fn poll_batch(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        turn: Turn,
+        ready: &mut Ready,
+    ) -> Poll<Result<bool, Error>> {
+        let taken = self.poll_receive(cx, turn, |state| state.take_events(&mut Batch::new(ready)));
+        ready.rest();
+        taken.map_ok(|taken| taken.is_some())
+    }
+
+    /// Takes turns until `take` makes something of what was read.
+    #[inline]
+    pub(super) fn poll_receive<R>(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        turn: Turn,
+        mut take: impl FnMut(&mut Locked<'_>) -> Option<R>,
+    ) -> Poll<Result<Option<R>, Error>> {
+        let mut state = self.lock();
+        if let Some(inbound) = &mut state.inbound {
+            inbound.set_receive_mode(turn.mode);
+        }
+        state.receiver = Receiver::Away;
+        loop {
+            if let Some(taken) = take(&mut state) {
+                if !state.outbound.has_output() {
+                    state.give_buffer_back();
+                }
+                // The user may not come back for long, and the peer waits for its pong.
+                self.call();
+                return Poll::Ready(Ok(Some(taken)));
+            }
+            if state.has_output() {
+                self.flush(&mut state);
+                state.wake_waiters();
+            }
+            if state.outbound.wants_disconnect() {
+                state.disconnect();
+            }
+            if state.transport.is_none() {
+                state.wake_waiters();
+                return Poll::Ready(state.outcome());
+            }
+            if turn.replies && state.is_full() && !state.is_broken() {
+                state.wait(|waiters| &mut waiters.room, cx.waker());
+                return Poll::Pending;
+            }
+            match self.poll_read(&mut state, cx, turn) {
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(false)) => state.lose(None),
+                Poll::Ready(Err(error)) => state.lose(Some(error)),
+                Poll::Pending => {
+                    self.park(&mut state, cx, turn);
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Reads once. `false` at the end of the stream.
+    #[inline]
+    fn poll_read(
+        self: &Arc<Self>,
+        state: &mut State,
+        cx: &mut Context<'_>,
+        turn: Turn,
+    ) -> Poll<io::Result<bool>> {
+        if !turn.watched {
+            return state.poll_fill(cx);
+        }
+        // The budget of the reader's own task, though the transport wakes another one.
+        let Poll::Ready(_budget) = tokio::task::coop::poll_proceed(cx) else {
+            return Poll::Pending;
+        };
+        let waker = std::task::Waker::from(Arc::clone(self));
+        state.poll_fill(&mut Context::from_waker(&waker))
+    }
+
+    /// Leaves a receiver waiting.
+    #[inline]
+    fn park(self: &Arc<Self>, state: &mut State, cx: &Context<'_>, turn: Turn) {
+        state.give_buffer_back();
+        state.receiver = if turn.watched {
+            Receiver::Watched
+        } else {
+            Receiver::Waiting
+        };
+        let known = state.reader.as_ref();
+        if !known.is_some_and(|known| known.will_wake(cx.waker())) {
+            state.reader = Some(cx.waker().clone());
+        }
+        // A closing handshake under way has a deadline.
+        if state.outbound.ready_state() == ReadyState::Closing {
+            self.set_timer(state);
+        }
+    }
+}
+
+impl Locked<'_> {
+    /// Gives the events that were read to `take`.
+    #[inline]
+    pub(super) fn take_events<T: Take>(&mut self, take: &mut T) -> Option<T::Taken> {
+        let mut buffer = match mem::replace(&mut self.state.unread, Unread::Nothing) {
+            Unread::Nothing => return None,
+            Unread::Payload => return self.take_payload(take),
+            Unread::Bytes(buffer) => buffer,
+        };
+        // It is leased only within one poll of the receiver's, which this is.
+        let mut inbound = self.state.inbound.take()?;
+        if self.outbound.is_over() {
+            inbound.end();
+        }
+        let mut input = buffer.input();
+        let used_up;
+        let taken = loop {
+            if take.has_some() && !inbound.message_comes_next(&input) {
+                used_up = input.is_empty();
+                break take.end();
+            }
+            match inbound.receive(&mut input) {
+                Ok(Some(Event::Message(message))) => {
+                    if let Some(taken) = take.event(Event::Message(message)) {
+                        used_up = input.is_empty();
+                        break Some(taken);
+                    }
+                }
+                Ok(None) => {
+                    used_up = true;
+                    break take.end();
+                }
+                mut other => {
+                    self.react(&mut other, input.at());
+                    if let Ok(Some(event)) = other
+                        && let Some(taken) = take.event(event)
+                    {
+                        used_up = false;
+                        break Some(taken);
+                    }
+                }
+            }
+        };
+        let left = input.len();
+        self.put_back(inbound, taken.is_some());
+        if taken.is_some() && !used_up {
+            // A chunk may be followed by another even if no byte is left; the next turn finds out.
+            buffer.leave(left);
+            self.state.unread = Unread::Bytes(buffer);
+        } else {
+            buffers::give_read(buffer);
+        }
+        taken
+    }
+
+    /// Gives the message that a read straight into it has made whole to `take`.
+    #[cold]
+    fn take_payload<T: Take>(&mut self, take: &mut T) -> Option<T::Taken> {
+        let mut received = self.state.inbound.as_mut()?.payload_read();
+        self.outbound.received();
+        self.react(&mut received, now());
+        let event = received.ok()??;
+        take.event(event).or_else(|| take.end())
+    }
+
+    /// Does what an event other than a message, or an error, asks for.
+    #[cold]
+    pub(super) fn react(
+        &mut self,
+        received: &mut Result<Option<Event<'_>>, offhook_protocol::Error>,
+        at: std::time::Instant,
+    ) {
+        self.outbound.react(received, at);
+        match received {
+            Ok(Some(event)) => self.note(event),
+            Ok(None) => {}
+            Err(error) => self.state.fault = Some(Box::new(Fault::Peer(error.clone()))),
+        }
+    }
+}
+
+impl State {
+    /// Puts the receiving half back after events were taken.
+    #[inline]
+    pub(super) fn put_back(&mut self, mut inbound: Inbound, taken: bool) {
+        if inbound.take_progress() || taken {
+            self.outbound.received();
+        }
+        self.inbound = Some(inbound);
+    }
+
+    /// Reads once. `false` at the end of the stream.
+    #[inline]
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let (Some(transport), Some(inbound)) = (&mut self.transport, &mut self.inbound) else {
+            return Poll::Ready(Ok(false));
+        };
+        if let Some(mut room) = inbound.payload_room() {
+            let read = transport.poll_read_into(cx, &mut room);
+            if matches!(read, Poll::Ready(Ok(1..))) {
+                self.unread = Unread::Payload;
+                self.outbound.heard(now());
+            }
+            return read.map_ok(|count| count > 0);
+        }
+        let mut buffer = buffers::take_read();
+        let mut read = ReadBuf::new(&mut buffer);
+        let result = transport.poll_read(cx, &mut read);
+        let len = read.filled().len();
+        if let Poll::Ready(Ok(())) = result
+            && len > 0
+        {
+            self.outbound.heard(buffer.filled(len));
+            self.unread = Unread::Bytes(buffer);
+            return Poll::Ready(Ok(true));
+        }
+        buffers::give_read(buffer);
+        result.map(|result| result.map(|()| false))
+    }
+}
