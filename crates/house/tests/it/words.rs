@@ -48,12 +48,12 @@ const RETIRED: &[Retired] = &[
     Retired {
         words: "weather",
         instead: "faults, network conditions",
-        still_in: &["crates/proof/", "crates/dialects/", "ARCHITECTURE.md"],
+        still_in: &["crates/dialects/", "ARCHITECTURE.md"],
     },
     Retired {
         words: "desk",
         instead: "what it is: a queue, a table, a test's world",
-        still_in: &["crates/brokers/", "crates/proof/"],
+        still_in: &["crates/dialects/", "ARCHITECTURE.md"],
     },
     Retired {
         words: "the line is lost",
