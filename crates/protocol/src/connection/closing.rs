@@ -88,7 +88,7 @@ impl fmt::Display for CloseFrame {
 /// Who began the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClosedBy {
-    /// This endpoint, by [`Connection::close`] or by failing the connection.
+    /// This endpoint, by [`Connection::close`](crate::halves::Outbound::close) or by failing the connection.
     Local,
     /// The peer, by a Close frame.
     Remote,

@@ -42,7 +42,7 @@ struct Pings {
     silence: Option<Silence>,
 }
 
-/// One ping that was sent, to ask [whether it was answered](Connection::is_answered).
+/// One ping that was sent, to ask [whether it was answered](crate::halves::Outbound::is_answered).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SentPing(u64);
 

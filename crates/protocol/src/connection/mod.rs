@@ -52,7 +52,7 @@ pub enum Event<'b> {
     Pong {
         /// What it carries.
         payload: Cow<'b, [u8]>,
-        /// The round trip, if it answers [`Connection::ping`] or a keepalive ping.
+        /// The round trip, if it answers [`Connection::ping`](crate::halves::Outbound::ping) or a keepalive ping.
         rtt: Option<Duration>,
     },
     /// The peer's Close; nothing comes after it. If it began the closing, its answer is queued.
