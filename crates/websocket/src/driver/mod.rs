@@ -379,6 +379,10 @@ impl Locked<'_> {
             }
         } else if let Ok(number) = <[u8; 4]>::try_from(&**payload) {
             self.reached = Some(u32::from_be_bytes(number));
+            // The reader asks for it whenever it is polled, and may be parked while the flush
+            // task reads.
+            let reader = self.state.reader.clone();
+            self.woken.one(reader);
         }
     }
 }
