@@ -76,7 +76,7 @@ pub(crate) struct Section {
 /// Every setting that has a variable and a flag, with its default, in order.
 ///
 /// ```
-/// let settings = offhook_server::config::settings();
+/// let settings = offhook_config::settings();
 /// let interval = settings.iter().find(|setting| setting.key == "keepalive.interval").unwrap();
 /// assert_eq!(interval.variable(), "OFFHOOK_KEEPALIVE_INTERVAL");
 /// assert_eq!(interval.flag(), "keepalive-interval");
