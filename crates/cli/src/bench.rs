@@ -1,4 +1,4 @@
-//! `offhook bench`: how a server does under load.
+//! `offhook bench`: measures a server under load.
 //!
 //! ```text
 //!   Plan ─▶ threads, each with its senders ─▶ Counts, added up ─▶ report
@@ -7,9 +7,10 @@
 //!                 └─ channels: publishers, subscribers ┘
 //! ```
 //!
-//! The load generator in the project's bench/ is another program with another aim: it compares
-//! libraries, shares no code with what it measures, and speaks to servers on this machine only.
-//! This one connects to any server, and keeps to its schedule however slow the answers are.
+//! The load generator in the project's bench/ is a separate program with a different purpose: it
+//! compares libraries, shares no code with what it measures, and only connects to servers on the
+//! same machine. This one connects to any server, and keeps to its schedule however slow the
+//! answers are.
 
 mod channels;
 mod compare;
@@ -35,36 +36,36 @@ use self::threshold::Threshold;
 use crate::dial::{Trust, header, time};
 use crate::{failure::Failure, open_files, screen};
 
-/// Load a WebSocket server, and measure what it does.
+/// Load a WebSocket server and measure how it performs.
 ///
-/// Without --subscribers the server has to echo: each connection sends messages and times their
-/// answers, which are compared with what was sent. With --subscribers it has to be an Offhook server:
-/// publishers publish, every delivery is timed, and each subscriber counts what is missing, repeated
-/// or out of order.
+/// Without --subscribers, the server must echo: each connection sends messages, times the answers
+/// and compares them with what it sent. With --subscribers, it must be an Offhook server:
+/// publishers publish, every delivery is timed, and each subscriber counts what is missing,
+/// repeated or out of order.
 ///
-/// A closed loop (--in-flight) shows how much a server can do: a slow one is asked less, so its
-/// latencies look better than what users would see. An open loop (--rate) sends at fixed times,
-/// whatever comes back; latencies count from when a message should have been sent, so that time
-/// spent waiting to be sent is part of them.
+/// A closed loop (--in-flight) shows how much a server can handle; a slow server receives less
+/// load, so its latencies look better than users would see. An open loop (--rate) sends at fixed
+/// times, regardless of answers; latencies count from when a message should have been sent, so they
+/// include time spent waiting to be sent.
 ///
-/// --threshold says what a run has to reach, --scenario takes several runs from a file, --html
-/// writes a page with plots, and --baseline or --compare put two results beside each other.
+/// --threshold sets conditions that a run must meet, --scenario reads several runs from a file,
+/// --html writes a page with plots, and --baseline or --compare show two results side by side.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Bench {
-    /// Where to: ws://, wss://, http:// or https://
+    /// The server: ws://, wss://, http:// or https://
     #[arg(required_unless_present_any = ["scenario", "compare"], conflicts_with_all = ["scenario", "compare"])]
     url: Option<String>,
-    /// Connections that echo
+    /// Number of connections that echo
     #[arg(short, long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
     connections: usize,
     /// Bytes of each message
     #[arg(short, long, value_name = "BYTES", default_value = "128", value_parser = size)]
     size: usize,
-    /// Closed loop: messages under way at a time, on each connection or of each publisher
+    /// Closed loop: messages in flight, for each connection or publisher
     #[arg(short, long, value_name = "N", conflicts_with = "rate", value_parser = at_least_one)]
     in_flight: Option<usize>,
-    /// Open loop: messages a second, of all connections or publishers together
+    /// Open loop: messages per second, all connections or publishers together
     #[arg(short, long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
     /// How long to measure
@@ -73,10 +74,10 @@ pub(crate) struct Bench {
     /// How long to run before measuring
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
     warm_up: Duration,
-    /// How long answers are waited for at the end; one that is still missing counts as that late
+    /// How long to wait for answers at the end; one that is still missing counts as that late
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
     grace: Duration,
-    /// Threads, each with its part of the connections
+    /// Number of threads; each handles an equal share of the connections
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     threads: usize,
     /// Send binary messages instead of text
@@ -88,8 +89,8 @@ pub(crate) struct Bench {
     /// Offer compression (permessage-deflate)
     #[arg(long)]
     deflate: bool,
-    /// What the result has to reach, such as 'p99 < 20ms', 'rate >= 5000' or 'faults <= 3'; may be
-    /// given several times. Otherwise any fault fails the run
+    /// A condition that the result must meet, such as 'p99 < 20ms', 'rate >= 5000' or 'faults <=
+    /// 3'; may be given several times. Without a condition on faults, any fault fails the run
     #[arg(long, value_name = "CONDITION")]
     threshold: Vec<Threshold>,
     /// Print the result as JSON
@@ -103,23 +104,23 @@ pub(crate) struct Bench {
     channels: Channels,
 }
 
-/// Several runs, and what becomes of their results.
+/// Options for several runs and their results.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Scenarios and results")]
 struct Results {
-    /// Do the runs that this file (TOML) describes, one after the other
+    /// Run the scenarios in this file (TOML), one after another
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
-    /// Write the result as a page with plots
+    /// Write the result as an HTML page with plots
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Show the result beside this one, which --json has printed before
+    /// Compare the result with this one, saved from --json
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
-    /// Run nothing: show two results beside each other
+    /// Compare two saved results, without a new run
     #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"], conflicts_with_all = ["scenario", "baseline", "threshold"])]
     compare: Vec<PathBuf>,
-    /// Fail if something is worse than in the result before by more than so many percent
+    /// Fail if a value is worse than in the earlier result by more than this percentage
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     tolerance: Option<f64>,
 }
@@ -137,17 +138,17 @@ struct Request {
     trust: Trust,
 }
 
-/// Publishers and subscribers of an Offhook server.
+/// Options for publishers and subscribers of an Offhook server.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Channels of an Offhook server")]
 struct Channels {
-    /// Connections that subscribe
+    /// Number of connections that subscribe
     #[arg(long, value_name = "N", value_parser = at_least_one, conflicts_with_all = ["connections", "binary", "any_answer", "subprotocol"])]
     subscribers: Option<usize>,
-    /// Connections that publish
+    /// Number of connections that publish
     #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 1, requires = "subscribers")]
     publishers: usize,
-    /// Channels they are spread over
+    /// Number of channels over which they are distributed
     #[arg(long = "channels", value_name = "N", value_parser = at_least_one, default_value_t = 1, requires = "subscribers")]
     count: usize,
     /// The token for the server's authentication
@@ -218,7 +219,7 @@ impl Bench {
             reports.push(run.bench.measure(Some(run.name), self.json)?);
         }
         if self.json {
-            // Strings and finite numbers can always be written.
+            // Strings and finite numbers can always be serialised.
             let runs = Runs { runs: reports };
             screen::print(&(serde_json::to_string_pretty(&runs).unwrap_or_default() + "\n"))?;
             reports = runs.runs;
@@ -226,7 +227,8 @@ impl Bench {
         Ok(reports)
     }
 
-    /// One run, and its report; of a scenario, programs get all of them in the end.
+    /// Does one run and reports it; with --json, the reports of a scenario are printed together at
+    /// the end.
     fn measure(&self, name: Option<String>, is_json: bool) -> Result<Report, Failure> {
         let is_of_a_scenario = name.is_some();
         let plan = Plan::new(self)?;
@@ -246,7 +248,9 @@ impl Bench {
         for report in &after.runs {
             let Some(before) = compare::partner(before, report) else {
                 let name = report.name.clone().unwrap_or_default();
-                screen::tell(&format!("{name}: no run of this name before"));
+                screen::tell(&format!(
+                    "{name}: the earlier result has no run of this name"
+                ));
                 continue;
             };
             let text = compare::text(before, report);
@@ -292,7 +296,7 @@ impl Bench {
     }
 }
 
-/// Descriptors that the process needs besides its connections.
+/// Descriptors that the process needs in addition to its connections.
 const OTHER_DESCRIPTORS: u64 = 64;
 
 fn enough_descriptors(connections: usize) -> Result<(), Failure> {
@@ -305,7 +309,7 @@ fn enough_descriptors(connections: usize) -> Result<(), Failure> {
     let failure = Failure::Failed(format!(
         "{connections} connections need more descriptors than this process may have ({limit})"
     ));
-    Err(failure.hint("raise `ulimit -Hn`, or spread them over several processes"))
+    Err(failure.hint("raise `ulimit -Hn`, or use several processes"))
 }
 
 fn percent(text: &str) -> Result<f64, String> {
@@ -322,7 +326,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 fn rate(text: &str) -> Result<f64, String> {
     let number = text.parse().ok();
     let number = number.filter(|rate: &f64| rate.is_finite() && *rate > 0.0 && *rate <= 1e9);
-    number.ok_or_else(|| "expected how many a second, such as 5000 or 0.5".to_owned())
+    number.ok_or_else(|| "expected a number per second, such as 5000 or 0.5".to_owned())
 }
 
 fn size(text: &str) -> Result<usize, String> {

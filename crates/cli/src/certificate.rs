@@ -1,16 +1,15 @@
-//! What an X.509 certificate says about itself: names and times. Nothing here is a judgement about
-//! trust; rustls makes those.
+//! Reading names and validity from an X.509 certificate. It makes no trust decisions; rustls does.
 
 use std::net::IpAddr;
 
-/// The fields of a certificate that people ask about.
+/// The fields of a certificate that are shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Certificate {
     /// The subject's common name, or its organisation.
     pub(crate) subject: String,
-    /// The issuer's.
+    /// The issuer's common name, or its organisation.
     pub(crate) issuer: String,
-    /// The host names and addresses that it is valid for.
+    /// The host names and addresses for which it is valid.
     pub(crate) names: Vec<String>,
     /// Seconds since 1970.
     pub(crate) not_before: i64,
@@ -20,11 +19,11 @@ pub(crate) struct Certificate {
     pub(crate) is_self_signed: bool,
 }
 
-/// Names in a certificate that are kept. 100: some certificates list thousands.
+/// How many names of a certificate are kept. 100: some certificates list thousands.
 const MOST_NAMES: usize = 100;
 
 impl Certificate {
-    /// Reads DER; none where it is not a certificate.
+    /// Parses DER; `None` if it is not a certificate.
     pub(crate) fn read(der: &[u8]) -> Option<Self> {
         let (certificate, _) = Value::of(der, SEQUENCE)?;
         let (mut fields, _) = Value::of(certificate, SEQUENCE)?;
@@ -74,13 +73,13 @@ const DNS_NAME: u8 = 0x82;
 const IP_ADDRESS: u8 = 0x87;
 
 impl<'a> Value<'a> {
-    /// The first value of these bytes, and what follows it.
+    /// The first value of these bytes, and the bytes after it.
     fn next(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (tag, rest) = bytes.split_first()?;
         let (first, rest) = rest.split_first()?;
         let (length, rest) = match first {
             0..=0x7f => (usize::from(*first), rest),
-            // More than four bytes of length is no certificate.
+            // A certificate never needs more than four bytes of length.
             0x81..=0x84 => {
                 let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
                 let length = digits
@@ -95,14 +94,14 @@ impl<'a> Value<'a> {
         Some((Self { tag, content }, rest))
     }
 
-    /// The content of the first value, if it has this tag, and what follows it.
+    /// The content of the first value, if it has this tag, and the bytes after it.
     fn of(bytes: &'a [u8], tag: u8) -> Option<(&'a [u8], &'a [u8])> {
         let (value, rest) = Self::next(bytes)?;
         (value.tag == tag).then_some((value.content, rest))
     }
 }
 
-/// The common name, else the organisation, else nothing.
+/// The common name, otherwise the organisation, otherwise an empty string.
 fn name(mut sets: &[u8]) -> String {
     const COMMON_NAME: &[u8] = &[0x55, 4, 3];
     const ORGANISATION: &[u8] = &[0x55, 4, 10];
@@ -143,7 +142,7 @@ fn alternative_names(mut fields: &[u8]) -> Vec<String> {
         let Some((ALTERNATIVE_NAMES, mut values)) = Value::of(extension, OBJECT) else {
             continue;
         };
-        // Before the octets it may say whether the extension is critical.
+        // A field before the octets may say whether the extension is critical.
         while let Some((value, rest)) = Value::next(values) {
             if value.tag == OCTETS {
                 return Value::of(value.content, SEQUENCE)
@@ -205,7 +204,7 @@ fn time(value: &Value<'_>) -> Option<i64> {
     Some(days * 86_400 + part(4)? * 3_600 + part(6)? * 60 + part(8)?)
 }
 
-/// In the Gregorian calendar, by counting days from the first of March of the year 0.
+/// In the Gregorian calendar, counting days from 1 March of the year 0.
 fn days_since_1970(year: i64, month: i64, day: i64) -> Option<i64> {
     if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
@@ -218,7 +217,7 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> Option<i64> {
     Some(era * 146_097 + day_of_era - 719_468)
 }
 
-/// A time as a date, for people.
+/// Formats a time as a date.
 pub(crate) fn date(seconds: i64) -> String {
     let days = seconds.div_euclid(86_400) + 719_468;
     let era = days.div_euclid(146_097);

@@ -1,12 +1,13 @@
-//! `offhook check`: what is wrong with a deployment, for a person or for monitoring.
+//! `offhook check`: finds problems of a deployment, for a person or for monitoring.
 //!
 //! ```text
 //!   Target ─▶ reach: DNS, TCP ─▶ encryption ─▶ handshake ─▶ options ─▶ talk ─▶ idle
 //!                                                  │ redirect: again from the beginning
 //! ```
 //!
-//! It speaks HTTP and frames by itself ([`mod@socket`]), since a client that forgives or refuses
-//! would hide what is wrong. Each step adds [`Finding`]s; one that fails ends what depends on it.
+//! It implements HTTP and frames itself ([`mod@socket`]): a client that tolerates or rejects
+//! mistakes would hide them. Each step adds [`Finding`]s; if a step fails, the steps that depend on
+//! it are skipped.
 
 mod encryption;
 mod finding;
@@ -33,17 +34,17 @@ use crate::failure::Failure;
 
 /// Find out what is wrong with a WebSocket server, and what to do about it.
 ///
-/// Looks at everything between a browser and the server, in this order: the name, the port, TLS and
+/// Checks everything between a browser and the server, in this order: the name, the port, TLS and
 /// the certificate, the opening handshake with each of its headers, redirects, origins,
-/// subprotocols, compression, pings, the largest message, the closing handshake, HTTP/2, and in
-/// the end how long a quiet connection lives, by waiting.
+/// subprotocols, compression, pings, the largest message, the closing handshake, HTTP/2, and
+/// finally how long an idle connection stays open.
 ///
-/// It sends no message: nothing reaches the application but connections, pings, and the headers of
-/// frames whose payload never comes.
+/// It sends no messages: the application sees only connections, pings, and the headers of frames
+/// whose payload is never sent.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Check {
-    /// What to check: ws://, wss://, http:// or https://
+    /// The server to check: ws://, wss://, http:// or https://
     url: String,
     /// Subprotocols to offer, the preferred one first
     #[arg(short, long, value_name = "NAME")]
@@ -54,14 +55,14 @@ pub(crate) struct Check {
     /// The site whose pages connect [default: the server's own]
     #[arg(long, value_name = "URL")]
     origin: Option<String>,
-    /// How long to wait for a quiet connection to be cut; 0s leaves that out. The default is longer
+    /// How long to wait for an idle connection to be cut; 0s skips this step. The default is longer
     /// than the 60 s after which most proxies cut
     #[arg(long, value_name = "TIME", default_value = "70s", value_parser = time)]
     idle: Duration,
     /// How long each step may take
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
     timeout: Duration,
-    /// Warnings fail, too
+    /// Warnings fail the check, too
     #[arg(long)]
     strict: bool,
     /// Print the findings as JSON
@@ -79,7 +80,7 @@ Examples:
 
 Exit codes: 0 it works (there may be warnings), 1 something fails, 2 mistakes in flags.";
 
-/// Redirects that are followed. 5: what the library's client does.
+/// How many redirects are followed. 5: the default of the library's client.
 const MOST_REDIRECTS: usize = 5;
 
 impl Check {
@@ -88,7 +89,7 @@ impl Check {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let mut findings = Findings::new(&self.url, self.json);
         let done = runtime.block_on(self.check(target, &mut findings));
-        // A look-up of a name may never end.
+        // A name lookup may never end.
         runtime.shutdown_background();
         done?;
         findings.finish(self.strict)
@@ -115,10 +116,10 @@ impl Check {
             }
         }
         let text = format!("more than {MOST_REDIRECTS} redirects");
-        findings.add(Finding::failed("redirect", text).advice("connect to the last one directly"))
+        findings.add(Finding::failed("redirect", text).advice("use the last URL directly"))
     }
 
-    /// Checks one address; gives where it redirects to.
+    /// Checks one address; returns the target of a redirect, if there is one.
     async fn attempt(
         &self,
         target: &Target,

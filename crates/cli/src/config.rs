@@ -1,4 +1,4 @@
-//! `offhook config`: what counts, and where it came from.
+//! `offhook config`: the effective configuration and its sources.
 
 use clap::Args;
 use offhook_server::config::{example, reference};
@@ -7,16 +7,16 @@ use crate::{failure::Failure, screen, settings::Flags};
 
 /// Print the configuration that `offhook serve` would use.
 ///
-/// As TOML, each value with its source: default, file and line, environment variable, or flag.
-/// Takes the flags of `offhook serve`. All mistakes are reported at once with exit code 2, so this
-/// also checks a configuration before it is used.
+/// Prints TOML, with the source of each value: default, file and line, environment variable, or
+/// flag. Accepts the flags of `offhook serve`. Reports all mistakes at once and exits with code 2,
+/// so it can check a configuration before it is used.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct PrintConfig {
-    /// Print a file with every setting and its default in comments instead
+    /// Print a file with every setting and its default as comments instead
     #[arg(long, conflicts_with = "reference")]
     example: bool,
-    /// Print the reference of all settings in Markdown instead
+    /// Print the reference of all settings as Markdown instead
     #[arg(long)]
     reference: bool,
     #[command(flatten)]
@@ -27,7 +27,7 @@ const EXAMPLES: &str = "\
 Examples:
   offhook config                              what counts here and now
   offhook config --config /etc/offhook.toml   is this file good?
-  offhook config --example > offhook.toml     a file to begin with";
+  offhook config --example > offhook.toml     a file to start with";
 
 impl PrintConfig {
     pub(crate) fn run(self) -> Result<(), Failure> {

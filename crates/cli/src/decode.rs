@@ -1,4 +1,4 @@
-//! `offhook decode`: what captured bytes mean.
+//! `offhook decode`: explains captured bytes.
 
 mod capture;
 mod connections;
@@ -20,36 +20,36 @@ use crate::{failure::Failure, screen};
 
 /// Explain captured WebSocket traffic, frame by frame.
 ///
-/// Takes a capture (pcap or pcapng, from tcpdump, Wireshark or tshark), a hex dump (digits, `xxd`,
-/// `hexdump -C`, Wireshark's or tshark's "follow" as hex or raw), or the bytes of one direction as they
-/// are. Shows every header bit, the payload unmasked and inflated, and each rule that is broken
+/// Accepts a capture (pcap or pcapng, from tcpdump, Wireshark or tshark), a hex dump (digits,
+/// `xxd`, `hexdump -C`, Wireshark's or tshark's "follow" as hex or raw), or the raw bytes of one
+/// direction. Shows every header bit, the payload unmasked and inflated, and each violated rule
 /// with its section of the RFC.
 ///
-/// In a capture, each TCP connection with a WebSocket is shown by itself. TLS is decrypted with a
-/// key log: run the client or the server with SSLKEYLOGFILE=keys.txt, and give --key-log keys.txt.
+/// In a capture, each TCP connection with a WebSocket is shown separately. TLS is decrypted with a
+/// key log: run the client or the server with SSLKEYLOGFILE=keys.txt, and pass --key-log keys.txt.
 ///
-/// Without a capture, the sender is recognised by the HTTP head, or else by the first frame's
-/// mask. Compression is taken from the server's answer; if that is missing, messages that are marked
-/// as compressed are inflated on trial.
+/// For other input, the sender is recognised by the HTTP head or by the mask of the first frame.
+/// Compression is taken from the server's answer; if that is missing, messages marked as compressed
+/// are inflated tentatively.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Decode {
-    /// One file, or two with one direction each; none or `-`: stdin
+    /// One file, or two files with one direction each; none or `-` reads stdin
     #[arg(value_name = "FILE", num_args = 0..=2)]
     files: Vec<PathBuf>,
     /// Who sent the bytes of the first file
     #[arg(long, value_enum, value_name = "WHO")]
     from: Option<Who>,
-    /// What the file is; by default that is found out
+    /// The format of the file; recognised by default
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<Format>,
     /// The secrets of TLS connections, as SSLKEYLOGFILE writes them
     #[arg(long, value_name = "FILE")]
     key_log: Option<PathBuf>,
-    /// Only this connection of a capture, by its number
+    /// Show only this connection of a capture, by its number
     #[arg(long, value_name = "N")]
     connection: Option<usize>,
-    /// Show payloads to their end
+    /// Show payloads in full
     #[arg(long)]
     full: bool,
     /// One line of JSON for each frame, for programs
@@ -77,15 +77,15 @@ enum Who {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// The bytes themselves
+    /// Raw bytes
     Raw,
-    /// A hex dump, or what tshark's "follow" prints as hex or raw
+    /// A hex dump, or the output of tshark's "follow" as hex or raw
     Hex,
     /// pcap or pcapng
     Capture,
 }
 
-/// Bytes of one side, in the order of the file.
+/// Bytes of one side, in file order.
 #[derive(Debug)]
 struct Chunk {
     side: Side,
@@ -117,7 +117,7 @@ impl Decode {
         }
     }
 
-    /// How many rules are broken in these bytes.
+    /// Prints these bytes and returns the number of violated rules.
     fn chunks(&self, chunks: &[Chunk]) -> Result<usize, Failure> {
         let mut conversation = Conversation::new();
         let mut broken = 0;
@@ -128,9 +128,9 @@ impl Decode {
         Ok(broken + self.print(conversation.finish(), place)?)
     }
 
-    /// How many rules are broken in the WebSockets of a capture.
+    /// Prints the WebSockets in a capture and returns the number of violated rules.
     fn capture(&self, path: &Path, file: &[u8]) -> Result<usize, Failure> {
-        let unreadable = |_| Failure::Failed(format!("{} can't be read", input::name(path)));
+        let unreadable = |_| Failure::Failed(format!("{} cannot be read", input::name(path)));
         let capture = capture::read(file).map_err(unreadable)?;
         let mut keys = KeyLog::default();
         for secrets in &capture.secrets {
@@ -201,7 +201,7 @@ impl Decode {
         Ok(screen::print(&line)?)
     }
 
-    /// How many rules are broken in what was printed.
+    /// Prints pieces and returns the number of violated rules.
     fn print(&self, pieces: Vec<Piece>, place: Place) -> Result<usize, Failure> {
         let amount = if self.full {
             Amount::Everything
@@ -225,7 +225,7 @@ impl Decode {
         Ok(broken)
     }
 
-    /// The bytes of one file; Wireshark's hex dumps have both directions.
+    /// The bytes of one file; Wireshark's hex dumps contain both directions.
     fn sides(&self, runs: Vec<dump::Run>) -> Vec<Chunk> {
         let Some(first) = runs.first() else {
             return Vec::new();
@@ -262,7 +262,7 @@ fn two_captures() -> Failure {
 fn read_key_log(keys: &mut KeyLog, path: &Path) -> Result<(), Failure> {
     let name = path.display();
     let text = std::fs::read(path)
-        .map_err(|error| Failure::Failed(format!("{name} can't be read: {error}")))?;
+        .map_err(|error| Failure::Failed(format!("{name} cannot be read: {error}")))?;
     if keys.read(&text) == 0 {
         return Err(Failure::usage(format!(
             "{name} has no secrets: expected lines as SSLKEYLOGFILE writes them, such as \
@@ -272,7 +272,7 @@ fn read_key_log(keys: &mut KeyLog, path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Connections without a WebSocket that are listed. 20: a screen.
+/// How many connections without a WebSocket are listed: a screen.
 const LISTED: usize = 20;
 
 fn report_others(shown: usize, others: &[String], all: usize) -> Result<(), Failure> {
@@ -301,7 +301,7 @@ fn plain(runs: Vec<dump::Run>) -> Vec<u8> {
     runs.into_iter().flat_map(|run| run.bytes).collect()
 }
 
-/// Both heads first: what the frames of either side mean is agreed on in them.
+/// Both heads first: they determine what the frames of either side mean.
 fn in_turn(side: Side, first: Vec<u8>, second: Vec<u8>) -> Vec<Chunk> {
     let (client, server) = match side {
         Side::Client => (first, second),

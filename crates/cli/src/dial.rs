@@ -1,8 +1,7 @@
-//! `offhook dial`: talks over a connection, typed or piped.
+//! `offhook dial`: sends and receives messages, typed or piped.
 //!
-//! [`Dial`] is what was asked for; [`mod@connection`] talks to any WebSocket server, [`channels`] to the
-//! channels of an Offhook server. What is typed comes from [`input`], what is said goes to
-//! [`output`].
+//! [`Dial`] holds the flags. [`mod@connection`] talks to any WebSocket server, [`channels`] to the
+//! channels of an Offhook server. Lines come from [`input`], and messages go to [`output`].
 
 mod bridge;
 mod channels;
@@ -32,25 +31,26 @@ pub(crate) use self::request::{header, time};
 pub(crate) use self::trust::{AnyCertificate, Trust};
 use crate::{failure::Failure, screen};
 
-/// Talk to a WebSocket server, line by line; or be one.
+/// Talk to a WebSocket server, line by line; or act as one.
 ///
-/// Each line that is typed or piped in is sent as a text message. Messages are printed to stdout, one
-/// on a line, and everything else to stderr. In a terminal, lines can be edited and recalled, and
-/// lines that begin with / are commands: /help lists them, // sends a slash. The lines of a pipe are
-/// data, whatever they begin with.
+/// Each line typed or piped in is sent as a text message. Messages are printed to stdout, one per
+/// line, and everything else to stderr. In a terminal, lines can be edited and recalled, and lines
+/// that start with / are commands: /help lists them, // sends a slash. Lines of a pipe are always
+/// data.
 ///
-/// With --subscribe or --publish it speaks to the channels of an Offhook server: it then resumes when
-/// the connection is lost, misses nothing that the channel keeps, and publishes each line once.
+/// With --subscribe or --publish, it uses the channels of an Offhook server: it resumes when the
+/// connection is lost, misses nothing that the channel retains, and publishes each line once.
 ///
-/// With --listen it is a server to try clients with, with --bridge it joins two servers and prints
-/// what passes, and with --script it plays a conversation from a file and checks the answers.
+/// With --listen it acts as a server for trying out clients, with --bridge it connects two servers
+/// and prints the messages between them, and with --script it plays a conversation from a file and
+/// checks the answers.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Dial {
-    /// Where to: ws://, wss://, http:// or https://
+    /// The server: ws://, wss://, http:// or https://
     #[arg(required_unless_present_any = ["listen", "bridge"])]
     url: Option<String>,
-    /// Be a server at this address instead: a port, or HOST:PORT
+    /// Act as a server at this address instead: a port, or HOST:PORT
     #[arg(long, value_name = "ADDRESS", value_parser = listen::address, conflicts_with_all = ["url", "frames", "header", "insecure", "ca", "cert", "proxy", "no_proxy", "subscribe", "publish", "script"])]
     listen: Option<String>,
     /// What the server does with what it receives
@@ -62,10 +62,11 @@ pub(crate) struct Dial {
         requires = "listen"
     )]
     role: Role,
-    /// Join two servers: each end is a URL, or listen:PORT for whoever connects there
+    /// Connect two servers: each end is a URL, or listen:PORT to wait for a client there
     #[arg(long, num_args = 2, value_names = ["END", "END"], value_parser = End::read, conflicts_with_all = ["url", "listen", "count", "linger", "subscribe", "publish", "script"])]
     bridge: Vec<End>,
-    /// Send and expect what this file says; the exit code tells whether the server did
+    /// Send and expect the messages in this file; the exit code says whether the server answered as
+    /// expected
     #[arg(long, value_name = "FILE", conflicts_with_all = ["count", "linger", "subscribe", "publish"])]
     script: Option<PathBuf>,
     /// Subprotocols to offer, the preferred one first
@@ -87,36 +88,36 @@ pub(crate) struct Dial {
     /// Lines are bytes in hexadecimal, sent as binary messages; received messages are shown the same way
     #[arg(long)]
     hex: bool,
-    /// Leave after this many messages
+    /// Stop after this many messages
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<u64>,
-    /// After the end of piped input, leave when nothing has arrived for this long [default: 1s;
+    /// After the end of piped input, stop when nothing was received for this long [default: 1s;
     /// with --count or --subscribe: no limit]
     #[arg(long, value_name = "TIME", value_parser = time)]
     linger: Option<Duration>,
     #[command(flatten)]
     trust: Trust,
-    /// Go through this proxy, whatever the environment says
+    /// Use this proxy, whatever the environment says
     #[arg(long, value_name = "URL", conflicts_with = "no_proxy")]
     proxy: Option<String>,
-    /// Go through no proxy, whatever the environment says
+    /// Use no proxy, whatever the environment says
     #[arg(long)]
     no_proxy: bool,
     #[command(flatten)]
     channels: Channels,
 }
 
-/// Channels of an Offhook server.
+/// Options for the channels of an Offhook server.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Channels of an Offhook server")]
 struct Channels {
-    /// Print what is published in this channel; may be given several times
+    /// Print publications in this channel; may be given several times
     #[arg(long, value_name = "CHANNEL", conflicts_with_all = ["hex", "subprotocol"])]
     subscribe: Vec<String>,
-    /// Publish each line in this channel [default: the first one subscribed to]
+    /// Publish each line in this channel [default: the first subscribed channel]
     #[arg(long, value_name = "CHANNEL", conflicts_with_all = ["hex", "subprotocol"])]
     publish: Option<String>,
-    /// Begin with: now, start (everything kept), a number (that many of the newest), or a position
+    /// Where to start: now, start (everything retained), a number (the newest ones), or a position
     #[arg(long, value_name = "WHERE", default_value = "now", value_parser = request::since)]
     since: Since,
     /// Report members that join and leave
@@ -156,8 +157,8 @@ Exit codes: 0 closed as it should, 1 it could not be opened, was cut off or did 
 expected, 2 mistakes in flags or in the script.";
 
 impl Dial {
-    /// How long nothing must arrive after the end of a pipe before the connection is closed;
-    /// `None`: the number of messages ends it.
+    /// How long to wait for messages after the end of a pipe before closing the connection; `None`:
+    /// until the number of messages is reached.
     fn linger(&self, default: Duration) -> Option<Duration> {
         let default = self.count.is_none().then_some(default);
         self.linger.or(default)
@@ -166,7 +167,7 @@ impl Dial {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let ended = runtime.block_on(self.talk());
-        // A look-up of a name or a read of the terminal may never end.
+        // A name lookup or a read of the terminal may never end.
         runtime.shutdown_background();
         screen::tell(&ended?);
         Ok(())

@@ -1,4 +1,4 @@
-//! Bytes as people write them.
+//! Bytes written as hexadecimal digits.
 
 /// Pairs of digits, with the usual separators and prefixes: `0x81, 0x85`, `\x81\x85`, `81:85`.
 ///

@@ -1,17 +1,17 @@
-//! How a command fails: its message, and the exit code.
+//! Failures of a command: their message and exit code.
 
 use std::{error::Error, fmt::Display, io, process::ExitCode};
 
 use crate::screen;
 
-/// Why a command did not do what it was asked to.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The command line or an input is wrong: exit code 2, as for unknown flags.
+    /// The command line or an input is invalid: exit code 2, as for unknown flags.
     Usage(String),
     /// The command failed: exit code 1.
     Failed(String),
-    /// Stdout was closed, by `head` for example: not reported.
+    /// Stdout was closed, for example by `head`: not reported.
     NobodyReads,
 }
 

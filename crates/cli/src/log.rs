@@ -1,4 +1,4 @@
-//! `offhook log`: looks into a log, copies it while it is in use, and puts a copy back.
+//! `offhook log`: inspects a log, backs it up while it is in use, and restores backups.
 
 mod backup;
 mod channels;
@@ -20,8 +20,9 @@ use crate::failure::Failure;
 
 /// Back up, restore, check and read the log of a server.
 ///
-/// Every command but `restore` works while the server runs, and changes nothing: it takes a
-/// snapshot, for which the server links and copies files between two batches, within about a second.
+/// Every command except `restore` works while the server runs, and changes nothing: it takes a
+/// snapshot, for which the server links and copies files between two batches, within about a
+/// second.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Log {
@@ -51,7 +52,7 @@ enum Command {
 
 impl Log {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        // Copies are for their owner only, as the log is.
+        // Copies are accessible only to their owner, like the log.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
         match self.command {
             Command::Backup(backup) => backup.run(),
@@ -63,26 +64,25 @@ impl Log {
     }
 }
 
-/// How long a running server may take: it looks once a second, and may be busy with its disk.
+/// How long to wait for a running server: it checks once a second, and may be busy with its disk.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The name of the log in a data directory.
 const NAME: &str = "log";
 
-/// Which log.
+/// The log to use.
 #[derive(Debug, Args)]
 struct Which {
     /// A data directory, or a backup [default: the data directory of the configuration]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// The configuration file that names the data directory [default: ./offhook.toml, where there
-    /// is one]
+    /// The configuration file that names the data directory [default: ./offhook.toml, if it exists]
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     config: Option<PathBuf>,
 }
 
 impl Which {
-    /// The data directory, or the backup.
+    /// The data directory or the backup.
     fn directory(&self) -> Result<PathBuf, Failure> {
         if let Some(data) = &self.data {
             return Ok(data.clone());
@@ -113,7 +113,7 @@ impl Which {
     }
 }
 
-/// A data directory has its log in it; a backup is one.
+/// A data directory contains a log; a backup is one.
 fn log_in(directory: &Path) -> PathBuf {
     if directory.join("manifest").is_file() {
         directory.to_owned()

@@ -28,7 +28,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// A real-time server in one binary, and tools for any WebSocket.
 ///
-/// Without a command it says what to do first.
+/// Without a command, prints the first steps.
 #[derive(Debug, Parser)]
 #[command(
     name = "offhook",
@@ -51,7 +51,7 @@ Examples:
   offhook check wss://example.com/chat   find out what is wrong with one
   offhook prove                          break everything for a minute, and count what was lost
 
-`offhook COMMAND -h` is short, `offhook COMMAND --help` tells everything.";
+`offhook COMMAND -h` is short, `offhook COMMAND --help` is complete.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -92,11 +92,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// What `cargo run` without arguments does: `.cargo/config.toml` sets it, so that a newcomer needs
-/// one command. Nothing else sets it, so the installed program never serves by itself.
+/// The command run by `cargo run` without arguments: `.cargo/config.toml` sets it, so that a
+/// newcomer needs one command. Nothing else sets it, so the installed program never starts a server
+/// by itself.
 const CARGO_RUN: &str = "CARGO_RUN_OFFHOOK";
 
-/// Adds the command that was left out: flags without a command are those of `serve`.
+/// Adds a missing command: flags without a command belong to `serve`.
 fn with_command(mut words: Vec<OsString>, of_cargo: Option<OsString>) -> Vec<OsString> {
     const OF_THE_PROGRAM: [&str; 4] = ["-h", "--help", "-V", "--version"];
     let is_flag = |word: &OsString| {

@@ -1,4 +1,4 @@
-//! `offhook completions` and `offhook man`: made from the command line's one definition.
+//! `offhook completions` and `offhook man`: generated from the definition of the command line.
 
 use clap::{Args, Command};
 use clap_complete::Shell;
@@ -12,7 +12,7 @@ use crate::{failure::Failure, screen};
 /// for zsh: into a file `_offhook` in a directory of `$fpath`.
 #[derive(Debug, Args)]
 pub(crate) struct Completions {
-    /// Which shell
+    /// The shell
     shell: Shell,
 }
 
@@ -26,7 +26,7 @@ impl Completions {
 
 /// Print a manual page.
 ///
-/// `offhook man | man -l -` shows it, `offhook man serve | man -l -` the one of a command.
+/// View it with `offhook man | man -l -`, or with `offhook man serve | man -l -` for a command.
 #[derive(Debug, Args)]
 pub(crate) struct Man {
     /// The command; without one, `offhook` itself

@@ -1,4 +1,4 @@
-//! The limit of descriptors: each connection needs one.
+//! The limit on descriptors: each connection needs one.
 
 /// Raises the soft limit to the hard one; returns the limit.
 #[cfg(unix)]
@@ -10,7 +10,7 @@ pub(crate) fn raise() -> Option<u64> {
         current: limit.maximum,
         maximum: limit.maximum,
     };
-    // Without permission the soft limit stays.
+    // Without permission the soft limit is kept.
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,

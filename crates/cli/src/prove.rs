@@ -1,4 +1,4 @@
-//! `offhook prove`: breaks everything for a minute, and counts what was lost.
+//! `offhook prove`: injects faults for a minute, and counts lost messages.
 
 use std::{
     env, io,
@@ -19,44 +19,45 @@ use crate::{
 
 /// Prove that nothing is lost: cut, freeze, kill and restore everything, and count.
 ///
-/// Starts this program's server on a log of its own, with publishers and subscribers in other
-/// processes. While they run, connections are cut and frozen, processes and the server frozen, the
-/// server killed, restarted, backed up and restored from an older backup, as the seed says. In the
-/// end every subscriber must have everything that was acknowledged, once, in one order; what a backup
-/// does not have must have been announced; and every channel must have exactly its members.
+/// Starts this program's server with a new log, and publishers and subscribers in other processes.
+/// While they run, connections are cut and frozen, processes and the server are frozen, and the
+/// server is killed, restarted, backed up and restored from an older backup, as determined by the
+/// seed. In the end every subscriber must have received everything that was acknowledged, once and
+/// in one order; messages missing from a backup must have been announced as gaps; and every channel
+/// must have exactly its members.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Prove {
     /// How long faults are injected.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     seconds: u64,
-    /// Subscribers; each has a connection, and follows two channels.
+    /// Number of subscribers; each has a connection, and follows two channels.
     #[arg(long, value_name = "COUNT", default_value_t = 300)]
     subscribers: usize,
-    /// Publishers; each has a connection, and publishes to one channel.
+    /// Number of publishers; each has a connection, and publishes to one channel.
     #[arg(long, value_name = "COUNT", default_value_t = 8)]
     publishers: usize,
-    /// Channels.
+    /// Number of channels.
     #[arg(long, value_name = "COUNT", default_value_t = 4)]
     channels: usize,
-    /// Processes that subscribers are spread over.
+    /// Number of processes over which subscribers are distributed.
     #[arg(long, value_name = "COUNT", default_value_t = 4)]
     processes: usize,
-    /// Publications a second, of each publisher.
+    /// Publications per second of each publisher.
     #[arg(long, value_name = "COUNT", default_value_t = 25.0)]
     rate: f64,
-    /// Where the server keeps its data meanwhile: the disk to be tried [default: the system's
+    /// Directory for the server's data: use it to test a particular disk [default: the system's
     /// directory for temporary files].
     #[arg(long, value_name = "DIR")]
     place: Option<PathBuf>,
-    /// Injects the same faults at the same times as another run with this seed.
+    /// Inject the same faults at the same times as another run with this seed.
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
-    /// A configuration file for the server, to see what comes of it: a channel that keeps too
-    /// little, for one, ends in gaps.
+    /// A configuration file for the server, to see its effect: for example, a channel that retains
+    /// too little ends in gaps.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Be one of the processes of clients.
+    /// Run as one of the client processes.
     #[arg(long, hide = true)]
     client_process: bool,
 }
@@ -70,8 +71,8 @@ Examples:
 Exit codes: 0 nothing was lost, repeated or reordered; 1 something was, or it could not be run to its
 end, and the server's data are kept; 2 mistakes in flags.";
 
-/// How long everybody may take in the end: longer than the longest pause before a connection is tried
-/// again, and reading a minute back.
+/// How long clients may take at the end: longer than the longest delay between connection attempts
+/// plus the time to read a minute of messages.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Prove {
@@ -131,11 +132,11 @@ async fn run(plan: &Plan) -> Result<(), Failure> {
         "the server's log and data are kept in {}",
         plan.place.display()
     );
-    let broken = io::Error::other("the promise is broken: see above");
+    let broken = io::Error::other("the guarantee was violated: see above");
     Err(Failure::failed(&broken).hint(kept))
 }
 
-/// One line that is written again and again on a terminal, and one now and then elsewhere.
+/// One line that is rewritten again and again in a terminal; otherwise an occasional line.
 struct Show {
     is_terminal: bool,
     length: Duration,
@@ -191,7 +192,7 @@ impl Show {
         )
     }
 
-    /// Leaves the line that is written again and again.
+    /// Ends the line that is being rewritten.
     fn end(&self) {
         if self.is_terminal {
             screen::tell("");

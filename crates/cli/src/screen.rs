@@ -1,4 +1,4 @@
-//! Output for people, with colours in a terminal only.
+//! Output for people, with colours only in a terminal.
 
 use std::borrow::Cow;
 use std::io::{self, Write as _};
@@ -21,12 +21,12 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Prints a line to stderr. An error is ignored: there is nowhere to report it.
+/// Prints a line to stderr. Errors are ignored: there is nowhere to report them.
 pub(crate) fn tell(text: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{text}");
 }
 
-/// Says something on stderr that goes on, or is written over.
+/// Prints to stderr without ending the line, so that it can be continued or overwritten.
 pub(crate) fn tell_in_place(text: &str) {
     let mut stderr = anstream::stderr().lock();
     let _ = stderr.write_all(text.as_bytes());
@@ -44,7 +44,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     pairs.join(" ")
 }
 
-/// Text from outside, with control characters made visible instead of obeyed.
+/// Text from outside, with control characters escaped.
 pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     if !text.chars().any(char::is_control) {
         return Cow::Borrowed(text);

@@ -1,4 +1,4 @@
-//! `offhook serve`: the server, until it is told to stop.
+//! `offhook serve`: runs the server until it is stopped.
 
 mod logs;
 mod welcome;
@@ -14,9 +14,9 @@ use crate::{failure::Failure, open_files, screen, settings::Flags, signals::Sign
 
 /// Run the server.
 ///
-/// Everything has a default: without a flag it listens on 127.0.0.1:8000 and keeps its data in
-/// ./offhook-data. Each setting is a key in offhook.toml, an OFFHOOK_ environment variable and a flag;
-/// `offhook config` shows what counts and where it came from.
+/// Everything has a default: without flags it listens on 127.0.0.1:8000 and keeps its data in
+/// ./offhook-data. Each setting is a key in offhook.toml, an OFFHOOK_ environment variable and a
+/// flag; `offhook config` shows the effective values and their sources.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Serve {
@@ -40,10 +40,10 @@ impl Serve {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let loaded = self.flags.load()?;
         logs::write(&loaded.config.log);
-        // Files of the data directory are for their owner only.
+        // Files in the data directory are accessible only to their owner.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
         let descriptors = open_files::raise();
-        tracing::debug!(?descriptors, "how many this process may have");
+        tracing::debug!(?descriptors, "the limit of this process");
         let runtime = Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(serve(loaded))
     }
@@ -54,7 +54,7 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
     let config = loaded.config.clone();
     let started = tokio::select! {
         started = Server::start(config) => started,
-        // Nobody has been served yet.
+        // No client was served yet.
         () = signals.next() => return Ok(()),
     };
     let running = started.map_err(|error| advise(&error))?;
@@ -67,22 +67,22 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
 async fn stop(running: Running, mut signals: Signals, loaded: &Loaded) {
     let seconds = loaded.config.drain.as_secs_f32();
     screen::tell(&format!(
-        "stopping: clients have up to {seconds} s to go; Ctrl-C again stops at once"
+        "stopping: clients have up to {seconds} s to disconnect; Ctrl-C again stops at once"
     ));
     tokio::select! {
         () = running.stop() => screen::tell("stopped"),
-        // Only the keyboard: some supervisors send their signal twice.
+        // Only for the keyboard: some supervisors send their signal twice.
         _ = signals.interrupt.recv() => {
-            screen::tell("stopped at once; what was acknowledged is kept");
+            screen::tell("stopped at once; acknowledged messages are kept");
             process::exit(AT_ONCE);
         }
     }
 }
 
-/// As a shell reports a process that Ctrl-C ended.
+/// The exit code with which a shell reports a process ended by Ctrl-C.
 const AT_ONCE: i32 = 130;
 
-/// What to do about a server that does not start.
+/// Hints for a server that does not start.
 fn advise(error: &StartError) -> Failure {
     let failure = Failure::failed(error);
     let StartError::Listen { address, source } = error else {
@@ -92,11 +92,11 @@ fn advise(error: &StartError) -> Failure {
     if kind == io::ErrorKind::AddrInUse {
         let next = address.port().saturating_add(1);
         return failure.hint(format!(
-            "--listen {next} takes another port, --listen 0 any that is free"
+            "--listen {next} uses another port, --listen 0 any free one"
         ));
     }
     if kind == io::ErrorKind::PermissionDenied {
-        return failure.hint("ports below 1024 are root's; --listen 8000 takes another");
+        return failure.hint("ports below 1024 require root; --listen 8000 uses another");
     }
     failure
 }

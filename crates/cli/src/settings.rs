@@ -1,4 +1,4 @@
-//! The server's settings as flags: made from their one definition.
+//! The server's settings as flags, generated from their definitions.
 
 use std::{env, path::PathBuf};
 
@@ -7,20 +7,20 @@ use offhook_server::config::{Loaded, Setting, Sources, load, settings};
 
 use crate::failure::Failure;
 
-/// What was given by flags.
+/// Settings given as flags.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flags {
     file: Option<PathBuf>,
     given: Vec<(String, String)>,
 }
 
-/// Groups whose flags are worth a line in the short help.
+/// Groups whose flags appear in the short help.
 const IN_SHORT_HELP: &[&str] = &["", "tls", "log"];
 
 const FILE: &str = "config";
 
 impl Flags {
-    /// The configuration that counts: file, environment and flags.
+    /// Loads the effective configuration: file, environment and flags.
     pub(crate) fn load(self) -> Result<Loaded, Failure> {
         let sources = Sources {
             file: self.file,
@@ -42,11 +42,11 @@ impl Args for Flags {
             .long(FILE)
             .value_name("FILE")
             .value_parser(value_parser!(PathBuf))
-            .help("The configuration file [default: ./offhook.toml, where there is one]")
+            .help("The configuration file [default: ./offhook.toml, if it exists]")
             .long_help(
                 "The configuration file. Without it OFFHOOK_CONFIG names one, else offhook.toml \
-                 in the working directory is read where there is one. `offhook config --example` \
-                 prints one to begin with.",
+                 in the working directory is read if it exists. `offhook config --example` \
+                 prints one to start with.",
             );
         command.arg(file).args(settings().iter().map(flag))
     }

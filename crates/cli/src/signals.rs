@@ -1,4 +1,4 @@
-//! Ctrl-C, and what supervisors send.
+//! Ctrl-C, and signals of supervisors.
 
 use std::io;
 
@@ -38,7 +38,7 @@ impl Signals {
         })
     }
 
-    /// Waits for either.
+    /// Waits for either signal.
     pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}

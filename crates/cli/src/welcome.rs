@@ -1,11 +1,11 @@
-//! What `offhook` says when it is given nothing to do.
+//! The message of `offhook` without a command.
 
 use std::process::ExitCode;
 
 use crate::failure::Failure;
 use crate::screen::{self, BOLD, DIM};
 
-/// Prints what to do first.
+/// Prints the first steps.
 pub(crate) fn print() -> ExitCode {
     match screen::print(&text()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -13,7 +13,7 @@ pub(crate) fn print() -> ExitCode {
     }
 }
 
-/// The first steps. Lines stay below 60 columns, so that a narrow terminal shows them whole.
+/// The first steps. Lines are shorter than 60 columns, so that they fit in a narrow terminal.
 const STEPS: &[(&str, &str)] = &[
     (
         "offhook serve",

@@ -10,7 +10,7 @@ use offhook_brokers::OpenError;
 pub enum StartError {
     /// The configuration names no address to listen on.
     NoAddress,
-    /// An address can't be listened on.
+    /// An address cannot be listened on.
     Listen {
         /// Which.
         address: SocketAddr,
@@ -54,7 +54,7 @@ impl fmt::Display for StartError {
                     "{address} is in use by another program; stop it, or listen elsewhere"
                 )
             }
-            Self::Listen { address, .. } => write!(f, "{address} can't be listened on"),
+            Self::Listen { address, .. } => write!(f, "{address} cannot be listened on"),
             Self::Log(_) => f.write_str("the log can't be served"),
             Self::File { path, .. } => write!(f, "{} can't be used", path.display()),
             Self::ResumeKey { path, found } => write!(

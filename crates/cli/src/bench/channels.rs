@@ -1,7 +1,7 @@
 //! Publishers and subscribers of an Offhook server.
 //!
-//! They speak the native dialect (docs/protocol.md) by themselves: the channel client would connect
-//! again and fill gaps, and its work would be measured too.
+//! They implement the native dialect (docs/protocol.md) themselves: the channel client would
+//! reconnect and fill gaps, and its own work would be measured too.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::load_sender::{LoadSender, Sent, Shared, with_causes};
 use super::plan::Schedule;
 
-/// The fields of a server's message that matter here.
+/// The fields of a server's message that are used here.
 #[derive(Debug, Deserialize)]
 struct Said<'a> {
     #[serde(rename = "type")]
@@ -27,7 +27,7 @@ struct Said<'a> {
     message: Option<std::borrow::Cow<'a, str>>,
 }
 
-/// Introduces a connection to the server, and subscribes it where a channel is named.
+/// Sends the connect message, and subscribes if a channel is given.
 pub(super) async fn introduce(
     socket: &mut WebSocket,
     token: Option<&str>,
@@ -51,7 +51,7 @@ async fn ask(socket: &mut WebSocket, request: &str, answer: &str) -> Result<(), 
     while let Some(message) = socket.recv().await.map_err(failed)? {
         let text = message.as_text().unwrap_or_default();
         let Ok(said) = serde_json::from_str::<Said<'_>>(text) else {
-            return Err("what the server says is not the native dialect".to_owned());
+            return Err("the server does not answer in the native dialect".to_owned());
         };
         if said.kind == answer {
             return Ok(());
@@ -72,7 +72,7 @@ pub(super) struct Publisher {
     sender: Sender,
     shared: Rc<Shared>,
     channel: usize,
-    /// The beginning of each message, up to the id; and what lies between id and data.
+    /// The start of each message, up to the id, and the part between id and data.
     name: String,
     size: usize,
     epoch: Instant,
@@ -81,7 +81,7 @@ pub(super) struct Publisher {
 
 #[derive(Default)]
 struct State {
-    /// By id: when they were meant to be published.
+    /// When each message should have been published, by id.
     under_way: HashMap<u64, Instant>,
     next: u64,
     text: String,
@@ -95,7 +95,7 @@ impl Publisher {
         size: usize,
         epoch: Instant,
     ) -> Rc<Self> {
-        // Names are made of letters, digits and slashes: nothing to escape.
+        // Names consist of letters, digits and slashes, so nothing needs escaping.
         let name = name.to_owned();
         let state = State {
             next: 1,
@@ -112,7 +112,7 @@ impl Publisher {
         })
     }
 
-    /// Takes acknowledgements until the connection ends.
+    /// Receives acknowledgements until the connection ends.
     pub(super) async fn listen(self: Rc<Self>, mut socket: WebSocket) {
         let why = loop {
             match socket.recv().await {
@@ -197,7 +197,7 @@ impl LoadSender for Publisher {
         );
         let sent = match self.shared.schedule {
             Schedule::Open { .. } => self.sender.try_send(text.as_str()),
-            // A closed loop bounds by itself how much is under way.
+            // A closed loop limits the number of messages in flight by itself.
             Schedule::Closed { .. } => self.sender.put(text.as_str()).map(drop),
         };
         match sent {
@@ -216,7 +216,7 @@ impl LoadSender for Publisher {
     }
 }
 
-/// The time that a publication was meant for, in nanoseconds since the run's epoch, as digits.
+/// The number of digits of a publication's intended time, in nanoseconds since the run's epoch.
 const STAMP: usize = 16;
 
 /// A connection that subscribes.
@@ -224,7 +224,7 @@ pub(super) struct Subscriber {
     shared: Rc<Shared>,
     channel: usize,
     epoch: Instant,
-    /// The offset of the publication before, once there was one.
+    /// The offset of the previous publication, if there was one.
     last: Option<u64>,
 }
 
@@ -239,7 +239,7 @@ impl Subscriber {
         }
     }
 
-    /// Takes deliveries until the connection ends.
+    /// Receives deliveries until the connection ends.
     pub(super) async fn listen(mut self, mut socket: WebSocket) {
         let why = loop {
             match socket.recv().await {

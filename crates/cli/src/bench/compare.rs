@@ -1,4 +1,4 @@
-//! Two runs beside each other.
+//! Compares two runs.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -11,7 +11,7 @@ use super::report::{Percentiles, Report, Runs, grouped, milliseconds};
 use crate::failure::Failure;
 use crate::screen::{BOLD, DIM, WRONG, shown};
 
-/// The longest result. 64 MiB: a hundred runs of a day.
+/// The largest result file. 64 MiB: a hundred runs of a day each.
 const LONGEST: u64 = 64 << 20;
 
 #[derive(Deserialize)]
@@ -21,7 +21,7 @@ enum Saved {
     Report(Box<Report>),
 }
 
-/// Reads what `--json` printed.
+/// Reads the output of `--json`.
 pub(super) fn read(path: &Path) -> Result<Runs, Failure> {
     let name = path.display();
     let mut text = String::new();
@@ -34,12 +34,12 @@ pub(super) fn read(path: &Path) -> Result<Runs, Failure> {
             runs: vec![*report],
         }),
         Err(_) => Err(Failure::usage(format!(
-            "{name} is no result: expected what `offhook bench --json` prints"
+            "{name} is not a result: expected the output of `offhook bench --json`"
         ))),
     }
 }
 
-/// The run of the same name, or the only one.
+/// The earlier run with the same name, or the only one.
 pub(super) fn partner<'a>(before: &'a Runs, after: &Report) -> Option<&'a Report> {
     let mut all = before.runs.iter();
     let same = all.find(|report| report.name == after.name);
@@ -103,12 +103,12 @@ fn named(times: &Percentiles) -> [(&'static str, f64); 5] {
 }
 
 impl Row {
-    /// In percent; none where there was nothing before.
+    /// The change in percent; `None` if the earlier value was zero.
     fn change(&self) -> Option<f64> {
         (self.before > 0.0).then(|| (self.after / self.before - 1.0) * 100.0)
     }
 
-    /// Whether it got worse by more than so many percent.
+    /// Whether it got worse by more than this percentage.
     fn is_worse(&self, tolerance: f64) -> bool {
         let change = self.change().unwrap_or_default();
         if self.is_time {
@@ -118,7 +118,7 @@ impl Row {
         }
     }
 
-    /// The slowest of all is a matter of luck.
+    /// The maximum is left out: it is mostly chance.
     fn is_judged(&self) -> bool {
         !self.name.ends_with("max")
     }
@@ -168,7 +168,7 @@ pub(super) fn text(before: &Report, after: &Report) -> String {
     text
 }
 
-/// What makes the two no fair comparison.
+/// Differences that make the comparison unfair.
 fn differences(before: &Report, after: &Report) -> Vec<String> {
     let mut differences = Vec::new();
     let mut compare = |what: &str, before: String, after: String| {
@@ -196,11 +196,11 @@ fn differences(before: &Report, after: &Report) -> Vec<String> {
             .rate
             .map_or_else(|| "none".to_owned(), |rate| rate.to_string())
     };
-    compare("rate asked for", rate(before), rate(after));
+    compare("requested rate", rate(before), rate(after));
     differences
 }
 
-/// What got worse by more than so many percent.
+/// Values that got worse by more than this percentage.
 pub(super) fn worse(before: &Report, after: &Report, tolerance: f64) -> Vec<String> {
     let rows = rows(before, after);
     let worse = rows

@@ -9,7 +9,7 @@ use offhook::{Error, Message, Sender, WebSocket};
 
 use super::load_sender::{LoadSender, Sent, Shared};
 
-/// The messages that are sent in turn. They differ, so that an answer shows which one it belongs to.
+/// The messages, sent in turn. They differ, so that an answer shows which message it belongs to.
 #[derive(Debug)]
 pub(super) struct Messages {
     texts: Vec<String>,
@@ -17,7 +17,7 @@ pub(super) struct Messages {
     any_answer: bool,
 }
 
-/// How many different ones.
+/// The number of different messages.
 const DISTINCT: usize = 64;
 
 impl Messages {
@@ -39,7 +39,7 @@ impl Messages {
     }
 }
 
-/// The number, and pseudo-random letters.
+/// The number, followed by pseudo-random letters.
 fn text(number: usize, size: usize) -> String {
     let mut text = format!("{number:02}");
     let mut noise = 0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(number as u64 + 1);
@@ -64,7 +64,7 @@ pub(super) struct Echo {
 
 #[derive(Default)]
 struct State {
-    /// When those under way were meant to be sent, in their order.
+    /// When the messages in flight should have been sent, in order.
     under_way: VecDeque<Instant>,
     sent: u64,
     answered: u64,
@@ -80,7 +80,7 @@ impl Echo {
         })
     }
 
-    /// Takes answers until the connection ends.
+    /// Receives answers until the connection ends.
     pub(super) async fn listen(self: Rc<Self>, mut socket: WebSocket) {
         loop {
             match socket.recv().await {
@@ -123,7 +123,7 @@ impl LoadSender for Echo {
         let mut state = self.state.borrow_mut();
         let text = self.messages.get(state.sent);
         let is_open = matches!(self.shared.schedule, super::plan::Schedule::Open { .. });
-        // A closed loop bounds by itself how much is under way.
+        // A closed loop limits the number of messages in flight by itself.
         let sent = match (is_open, self.messages.is_binary) {
             (true, true) => self.sender.try_send(text.as_bytes()),
             (true, false) => self.sender.try_send(text),

@@ -1,4 +1,4 @@
-//! One connection that sends messages and receives what becomes of them.
+//! A connection that sends messages and receives the answers.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,24 +9,24 @@ use super::tally::{Counts, Glance};
 
 /// A connection that sends.
 pub(super) trait LoadSender {
-    /// Sends the next message, meant for this time.
+    /// Sends the next message, which should be sent at this time.
     fn send(&self, intended: Instant) -> Sent;
 
-    /// Messages without an answer yet: when they were meant to be sent.
+    /// When the messages without an answer should have been sent.
     fn unanswered(&self) -> Vec<Instant>;
 }
 
-/// What became of it.
+/// The result of sending a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sent {
     Yes,
-    /// The connection takes no more for now.
+    /// The connection accepts no more for now.
     Full,
-    /// The connection is gone.
+    /// The connection was lost.
     Gone,
 }
 
-/// What the senders of a thread share.
+/// State shared by the senders of a thread.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) window: Window,
@@ -45,7 +45,7 @@ impl Shared {
         })
     }
 
-    /// A message was answered.
+    /// Records the answer to a message.
     pub(super) fn answered(&self, intended: Instant, now: Instant) {
         self.counts
             .borrow_mut()
@@ -53,21 +53,21 @@ impl Shared {
             .note(intended, now, &self.window);
     }
 
-    /// Counts it in the live display.
+    /// Adds it to the live display.
     pub(super) fn show(&self, intended: Instant, now: Instant) {
         self.glance
             .borrow_mut()
             .note(now.saturating_duration_since(intended));
     }
 
-    /// A connection was lost.
+    /// Records a lost connection.
     pub(super) fn lost(&self, why: String) {
         let mut counts = self.counts.borrow_mut();
         counts.lost += 1;
         counts.why.get_or_insert(why);
     }
 
-    /// Whether an answer asks for the next message.
+    /// Whether an answer is followed by the next message.
     pub(super) fn goes_on(&self, now: Instant) -> bool {
         matches!(self.schedule, Schedule::Closed { .. }) && now < self.window.end
     }

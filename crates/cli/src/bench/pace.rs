@@ -1,4 +1,4 @@
-//! Sends at the right times.
+//! Sends messages on schedule.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -14,32 +14,32 @@ use super::plan::Schedule;
 /// spinning.
 const AWAKE: Duration = Duration::from_millis(2);
 
-/// Due messages that a thread may owe when connections take no more. A million: the result is
-/// clear long before.
+/// How many due messages a thread keeps when connections accept no more. A million: by then the
+/// result is clear.
 const MOST_OWED: usize = 1_000_000;
 
 /// The schedule of one thread's senders.
 pub(super) struct Pace {
     senders: Vec<Rc<dyn LoadSender>>,
     shared: Rc<Shared>,
-    /// Between two messages of this thread, in seconds.
+    /// The interval between two messages of this thread, in seconds.
     interval: f64,
-    /// When its first one is due.
+    /// When the first message is due.
     first: Instant,
 }
 
-/// What could not be sent when it was due.
+/// Messages that could not be sent when they were due.
 #[derive(Default)]
 struct Owed {
-    /// By sender, the oldest first.
+    /// Due times by sender, the oldest first.
     due: Vec<VecDeque<Instant>>,
-    /// Lanes that owe something.
+    /// Senders with overdue messages.
     behind: VecDeque<usize>,
     count: usize,
 }
 
 impl Pace {
-    /// For one thread's `senders` of `all` of them; `part` is the thread's number.
+    /// The schedule for `senders` of `all` senders; `part` is the thread's number.
     pub(super) fn new(
         senders: Vec<Rc<dyn LoadSender>>,
         shared: Rc<Shared>,
@@ -51,7 +51,7 @@ impl Pace {
             Schedule::Closed { .. } => f64::INFINITY,
         };
         let interval = all as f64 / senders.len().max(1) as f64 / per_second;
-        // Threads send in turn.
+        // Threads take turns in sending.
         let offset = Duration::from_secs_f64(part as f64 / per_second);
         let first = shared.window.start + offset;
         Self {
@@ -62,7 +62,7 @@ impl Pace {
         }
     }
 
-    /// Sends until the end.
+    /// Sends on schedule until the end of the run.
     pub(super) async fn keep(self) {
         if self.senders.is_empty() {
             return;
@@ -73,7 +73,7 @@ impl Pace {
         }
     }
 
-    /// Sends the first messages; answers trigger the following ones.
+    /// Sends the first messages; each answer triggers the next message.
     fn begin(&self, in_flight: usize) {
         for sender in &self.senders {
             for _ in 0..in_flight {
@@ -99,7 +99,7 @@ impl Pace {
                     owed.add(sender, due);
                 }
                 number += 1;
-                // From the first one on, so that no error adds up.
+                // Computed from the first one, so that errors do not accumulate.
                 due = self.first + Duration::from_secs_f64(self.interval * number as f64);
             }
             if now >= end || owed.count >= MOST_OWED {
@@ -110,7 +110,7 @@ impl Pace {
         self.shared.counts.borrow_mut().unsent += owed.count as u64;
     }
 
-    /// Sends what senders could not take before.
+    /// Sends overdue messages.
     fn pay(&self, owed: &mut Owed) {
         for _ in 0..owed.behind.len() {
             let Some(sender) = owed.behind.pop_front() else {
@@ -127,7 +127,7 @@ impl Pace {
         }
     }
 
-    /// True unless it has to be tried again.
+    /// Returns `true` unless the message must be sent again later.
     fn send(&self, sender: usize, due: Instant) -> bool {
         match self.senders[sender].send(due) {
             Sent::Full => return false,

@@ -1,4 +1,4 @@
-//! What is to be done, worked out of what was asked for.
+//! The plan of a run, derived from the flags.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::failure::Failure;
 /// The longest message.
 pub(super) const LONGEST: usize = 64 << 20;
 
-/// What all threads do.
+/// The plan, shared by all threads.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) url: String,
@@ -22,14 +22,14 @@ pub(super) struct Plan {
     pub(super) size: usize,
     pub(super) warm_up: Duration,
     pub(super) time: Duration,
-    /// How long answers are waited for after the last message.
+    /// How long to wait for answers after the last message.
     pub(super) grace: Duration,
     pub(super) threads: usize,
-    /// What publications tell their time from.
+    /// The time that publications count their timestamps from.
     pub(super) epoch: Instant,
 }
 
-/// What the connections do.
+/// The kind of load.
 #[derive(Clone, Debug)]
 pub(super) enum Load {
     Echo {
@@ -48,9 +48,9 @@ pub(super) enum Load {
 /// When messages are sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Schedule {
-    /// Each answer is followed by the next message: so many under way on each sender.
+    /// Each answer is followed by the next message: this many are in flight for each sender.
     Closed { in_flight: usize },
-    /// At fixed times, all senders together so many a second.
+    /// At fixed times, this many per second for all senders together.
     Open { per_second: f64 },
 }
 
@@ -58,7 +58,7 @@ pub(super) enum Schedule {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
     pub(super) start: Instant,
-    /// From here on it counts.
+    /// When measuring starts.
     pub(super) measured_from: Instant,
     pub(super) end: Instant,
 }
@@ -88,7 +88,7 @@ impl Plan {
         })
     }
 
-    /// How many connections there are.
+    /// The number of connections.
     pub(super) fn connections(&self) -> usize {
         self.load.connections()
     }
@@ -105,7 +105,7 @@ impl Plan {
 }
 
 impl Load {
-    /// Connections that send, on all threads together.
+    /// The number of connections that send, on all threads together.
     pub(super) fn senders_in_all(&self) -> usize {
         match self {
             Self::Echo { connections, .. } => *connections,
@@ -142,7 +142,7 @@ fn load(bench: &Bench) -> Load {
             any_answer: bench.any_answer,
         };
     };
-    // Each run has channels of its own, so that it does not receive another's publications.
+    // Each run uses its own channels, so that it does not receive publications of another run.
     let run = std::process::id();
     let names = (0..channels.count).map(|number| format!("bench/{run}/{number}"));
     Load::Channels {
@@ -154,7 +154,7 @@ fn load(bench: &Bench) -> Load {
 }
 
 fn connect(bench: &Bench, url: &str, load: &Load) -> Result<Connect, Failure> {
-    // Answers are as long as messages; deliveries are longer by the native dialect's fields.
+    // Answers are as long as messages; deliveries are longer by the fields of the native dialect.
     let limits = Limits {
         message_size: (bench.size as u64).saturating_mul(2).max(1 << 20),
         ..Limits::default()

@@ -1,4 +1,4 @@
-//! The live display: a progress bar in a terminal, a line a second elsewhere.
+//! The live display: a progress bar in a terminal, otherwise one line per second.
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _};
@@ -11,19 +11,19 @@ use super::report::{grouped, milliseconds};
 use super::tally::Glance;
 use crate::screen;
 
-/// Shows the rate and latencies on stderr while a run goes on.
+/// Shows the rate and latencies on stderr during a run.
 pub(super) struct Progress {
     bar: ProgressBar,
     is_terminal: bool,
     is_quiet: bool,
     connections: usize,
     rates: VecDeque<f64>,
-    /// What the plain lines add up over a second.
+    /// The sum over a second, for plain lines.
     second: Glance,
     said: Instant,
 }
 
-/// Bars in the little diagram.
+/// The number of bars in the small diagram.
 const SHOWN: usize = 24;
 
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];

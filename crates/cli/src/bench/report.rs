@@ -1,4 +1,4 @@
-//! The result of a run, for people and for programs.
+//! The result of a run, as text and as JSON.
 
 mod html;
 mod page;
@@ -27,7 +27,7 @@ pub(super) struct Runs {
 /// The result of a run.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Report {
-    /// Of a run in a scenario.
+    /// The name of the run in a scenario.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<String>,
     pub(super) mode: String,
@@ -51,19 +51,19 @@ pub(super) struct Report {
     /// How much later than intended messages were sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sent_late_us: Option<Percentiles>,
-    /// Cores that this program used.
+    /// The number of cores that this program used.
     generator_cores: f64,
     pub(super) faults: Faults,
     warnings: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     thresholds: Vec<Reached>,
-    /// Whether a threshold says how many faults are too many.
+    /// Whether a threshold limits the number of faults.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     faults_are_judged: bool,
-    /// Percentiles of answers, or of deliveries where there are some, in microseconds.
+    /// Percentiles of answers, or of deliveries if there are any, in microseconds.
     #[serde(default)]
     distribution: Vec<(f64, f64)>,
-    /// How it went over time.
+    /// Samples over the time of the run.
     #[serde(default)]
     series: Vec<Sample>,
 }
@@ -78,7 +78,7 @@ pub(super) struct Part {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Percentiles {
-    /// The number of times.
+    /// The number of measured times.
     of: u64,
     pub(super) p50: f64,
     pub(super) p90: f64,
@@ -87,7 +87,7 @@ pub(super) struct Percentiles {
     pub(super) max: f64,
 }
 
-/// What should all be 0.
+/// Counts that should all be 0.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Faults {
     connections_lost: u64,
@@ -103,10 +103,10 @@ pub(super) struct Faults {
     gaps_told: u64,
 }
 
-/// The share of its threads above which the generator may be the bottleneck.
+/// The CPU usage per thread above which the generator may be the bottleneck.
 const BUSY: f64 = 0.9;
 
-/// The delay above which messages were not sent when they should have been, in microseconds.
+/// The delay, in microseconds, above which messages count as not sent on time.
 const LATE: f64 = 1_000.0;
 
 impl Report {
@@ -182,7 +182,7 @@ impl Report {
         report
     }
 
-    /// What makes the numbers say less than they seem to.
+    /// Reasons to doubt the numbers.
     fn what_to_doubt(&self) -> Vec<String> {
         let mut doubts = Vec::new();
         let is_open = self.rate.is_some();
@@ -205,7 +205,7 @@ impl Report {
             );
         }
         if self.faults.unsent > 0 {
-            doubts.push("the server takes less than this rate".to_owned());
+            doubts.push("the server cannot keep up with this rate".to_owned());
         }
         if self.faults.refused.contains_key("rate_limited") {
             doubts.push(
@@ -219,11 +219,11 @@ impl Report {
     }
 
     pub(super) fn json(&self) -> String {
-        // Strings and finite numbers can always be written.
+        // Strings and finite numbers can always be serialised.
         serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
     }
 
-    /// What did not go well.
+    /// What went wrong.
     fn complaints(&self) -> Vec<String> {
         let mut complaints = Vec::new();
         if self.answers.count == 0 && self.answers.latency_us.is_none() {
@@ -253,7 +253,7 @@ pub(super) fn verdict(runs: &Runs) -> Result<(), Failure> {
 }
 
 impl Faults {
-    /// All of them together.
+    /// The total number of faults.
     pub(super) fn count(&self) -> u64 {
         let Self {
             connections_lost,
@@ -272,7 +272,7 @@ impl Faults {
     }
 }
 
-/// Deliveries of acknowledged publications that are missing.
+/// The number of deliveries of acknowledged publications that are missing.
 fn missing(plan: &Plan, found: &Found) -> u64 {
     let Load::Channels {
         subscribers, names, ..

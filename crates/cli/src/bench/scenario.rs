@@ -1,4 +1,4 @@
-//! Several runs out of a file: what the flags of `offhook bench` say, in TOML.
+//! Several runs from a file: the flags of `offhook bench`, in TOML.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -17,13 +17,13 @@ pub(super) struct Run {
     pub(super) bench: Bench,
 }
 
-/// The longest file. 1 MiB: nobody writes more.
+/// The largest file: 1 MiB.
 const LONGEST: u64 = 1 << 20;
 
-/// Runs of a scenario. 100: one after the other, they take long enough.
+/// The most runs in a scenario. 100: they run one after another.
 const MOST_RUNS: usize = 100;
 
-/// Flags of the whole scenario rather than of a run.
+/// Flags for the whole scenario, not for a single run.
 const NOT_OF_A_RUN: [&str; 6] = [
     "scenario",
     "json",
@@ -33,7 +33,7 @@ const NOT_OF_A_RUN: [&str; 6] = [
     "tolerance",
 ];
 
-/// The flags of one run, read as the command line's are: there is one definition of them.
+/// The flags of one run, parsed with the command line's own definition.
 #[derive(Debug, Parser)]
 #[command(name = "run", disable_help_flag = true, no_binary_name = true)]
 struct Flags {
@@ -56,7 +56,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Run>, Failure> {
     parse(&text).map_err(|why| Failure::usage(format!("{name}: {why}")))
 }
 
-/// The runs of a text: each `[[run]]`, with what stands above all of them.
+/// The runs of a text: each `[[run]]`, combined with the keys above the first one.
 pub(super) fn parse(text: &str) -> Result<Vec<Run>, String> {
     let mut shared: Table = text
         .parse()
@@ -93,14 +93,16 @@ fn bench(mut settings: Table) -> Result<Bench, String> {
     let url = settings.remove("url");
     for (key, value) in settings {
         if NOT_OF_A_RUN.contains(&key.as_str()) {
-            return Err(format!("{key}: a flag of the whole, not of a run"));
+            return Err(format!(
+                "{key}: applies to the whole scenario, not to a run"
+            ));
         }
         flags(&key, &value, &mut words)?;
     }
     match url {
         Some(Value::String(url)) => words.extend(["--".to_owned(), url]),
         Some(_) => return Err("url: expected a text".to_owned()),
-        None => return Err("url: expected where to connect to".to_owned()),
+        None => return Err("url: expected the URL of the server".to_owned()),
     }
     let read = Flags::try_parse_from(words);
     read.map(|flags| flags.bench).map_err(|error| {
@@ -121,7 +123,7 @@ fn flags(key: &str, value: &Value, words: &mut Vec<String>) -> Result<(), String
         Value::Array(values) => {
             for value in values {
                 if value.is_array() {
-                    return Err(format!("{key}: a list in a list"));
+                    return Err(format!("{key}: a list inside a list is not allowed"));
                 }
                 flags(key, value, words)?;
             }
@@ -178,7 +180,7 @@ mod tests {
             ),
             (
                 "url = \"ws://a/\"\n[[run]]\njson = true",
-                "a flag of the whole",
+                "applies to the whole scenario",
             ),
             (
                 "url = \"ws://a/\"\n[[run]]\nthreshold = \"fast\"",

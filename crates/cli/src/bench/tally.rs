@@ -1,4 +1,4 @@
-//! What each thread counts for itself, and what is added up at the end.
+//! Counters of each thread, added up at the end.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,16 +7,16 @@ use hdrhistogram::Histogram;
 
 use super::plan::Window;
 
-/// Times of one kind of thing.
+/// A histogram of measured times.
 #[derive(Clone, Debug)]
 pub(super) struct Times(Histogram<u64>);
 
-/// From 1 µs to 10 min, in nanoseconds, to three digits.
+/// From 1 µs to 10 min, in nanoseconds, with three significant digits.
 const SHORTEST: u64 = 1_000;
 const LONGEST: u64 = 600_000_000_000;
 
 impl Default for Times {
-    #[expect(clippy::expect_used, reason = "the bounds are constants, and right")]
+    #[expect(clippy::expect_used, reason = "the bounds are constants and valid")]
     fn default() -> Self {
         Self(Histogram::new_with_bounds(SHORTEST, LONGEST, 3).expect("good bounds"))
     }
@@ -62,16 +62,16 @@ impl Times {
     }
 }
 
-/// Things that are sent and answered, or published and delivered.
+/// Counts messages sent and answered, or published and delivered.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
-    /// How many came while it counted.
+    /// How many arrived within the measured time.
     pub(super) count: u64,
     pub(super) times: Times,
 }
 
 impl Tally {
-    /// One that was meant for `intended` and came at `now`.
+    /// Records a message that should have been sent at `intended` and arrived at `now`.
     pub(super) fn note(&mut self, intended: Instant, now: Instant, window: &Window) {
         if now >= window.measured_from && now < window.end {
             self.count += 1;
@@ -94,24 +94,24 @@ pub(super) struct Counts {
     pub(super) answers: Tally,
     /// Publications that reached a subscriber.
     pub(super) deliveries: Tally,
-    /// How much later than intended messages were sent: the generator's own fault, or that of a
-    /// connection that took no more.
+    /// How much later than intended messages were sent: because of the generator itself, or of a
+    /// connection that accepted no more.
     pub(super) lateness: Times,
-    /// Sent without an answer at the end.
+    /// Messages sent without an answer at the end.
     pub(super) unanswered: u64,
-    /// Due, but never sent: the server takes less than was asked for.
+    /// Messages due but never sent: the server accepts less than the requested rate.
     pub(super) unsent: u64,
-    /// Answers that were not what was sent.
+    /// Answers that differ from what was sent.
     pub(super) wrong: u64,
-    /// Requests that the server refused, by code.
+    /// Requests refused by the server, by code.
     pub(super) refused: BTreeMap<String, u64>,
     /// Connections that were lost.
     pub(super) lost: u64,
-    /// Why the first of them was.
+    /// Why the first connection was lost.
     pub(super) why: Option<String>,
-    /// All publications that were acknowledged, by channel.
+    /// Acknowledged publications, by channel.
     pub(super) published: Vec<u64>,
-    /// All that were delivered for the first time, by channel.
+    /// Publications delivered for the first time, by channel.
     pub(super) delivered: Vec<u64>,
     pub(super) twice: u64,
     pub(super) out_of_order: u64,
@@ -147,7 +147,7 @@ fn add_each(sums: &mut Vec<u64>, more: &[u64]) {
     }
 }
 
-/// What came since the last update of the live display.
+/// Counts since the last update of the live display.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Glance {
     pub(super) count: u64,

@@ -1,4 +1,4 @@
-//! The threads: they open their connections, run together, and hand in what they counted.
+//! The threads: they open connections, run together, and report their counts.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,36 +26,36 @@ use crate::failure::Failure;
 /// The result of a run.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// How it went over time.
+    /// Samples over the time of the run.
     pub(super) series: Vec<Sample>,
     pub(super) counts: Counts,
-    /// Processor time that this process used while it was measured.
+    /// CPU time that this process used while measuring.
     pub(super) busy: Duration,
 }
 
-/// What a thread reports.
+/// An update from a thread.
 enum Update {
     /// One more connection is open.
     Opened,
-    /// What came since the last update.
+    /// Counts since the last update.
     Glance(Glance),
     Failed(String),
     Done(Box<Counts>),
 }
 
-/// Updates that may wait.
+/// The number of updates that can be queued.
 const QUEUE: usize = 1024;
 
 /// How often the live display is updated.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Connections that are opened at a time: below any server's backlog.
+/// Connections opened at the same time: fewer than any server's backlog.
 const OPENING: usize = 64;
 
-/// From the last thread's being ready to the first message.
+/// The time between the last thread being ready and the first message.
 const READY: Duration = Duration::from_millis(20);
 
-/// Runs the plan.
+/// Executes the plan.
 pub(super) fn run(plan: &Plan, is_quiet: bool) -> Result<Found, Failure> {
     let (tell, updates) = sync_channel(QUEUE);
     let (go, going) = watch::channel(None);
@@ -99,7 +99,7 @@ fn wait_until_open(
     Ok(())
 }
 
-/// What to do about connections that were refused.
+/// A hint about refused connections.
 fn advise(failure: Failure, plan: &Plan, why: &str) -> Failure {
     let is_of_channels = why.contains(offhook_client::SUBPROTOCOL);
     if is_of_channels && matches!(plan.load, Load::Echo { .. }) {
@@ -171,7 +171,7 @@ fn sample(window: &Window, glance: &Glance, now: Instant, over: Duration) -> Sam
     }
 }
 
-/// Of this process, all threads together.
+/// The CPU time of this process, all threads together.
 fn processor_time() -> Duration {
     #[cfg(unix)]
     {
@@ -185,7 +185,7 @@ fn processor_time() -> Duration {
     Duration::ZERO
 }
 
-/// One thread's work.
+/// The work of one thread.
 fn work(
     plan: &Plan,
     part: usize,
@@ -200,7 +200,7 @@ fn work(
         Ok(counts) => Update::Done(Box::new(counts)),
         Err(why) => Update::Failed(why),
     };
-    // An error means that the run has failed already.
+    // If this fails, the run has failed already.
     let _ = tell.send(updates);
 }
 
@@ -214,7 +214,7 @@ async fn take_part(
     let Ok(window) = going.wait_for(Option::is_some).await.map(|window| *window) else {
         return Ok(Counts::default());
     };
-    let window = window.ok_or("nobody said when to begin")?;
+    let window = window.ok_or("the run was cancelled before it started")?;
     let shared = Shared::new(window, plan.schedule);
     let closers: Vec<Sender> = opened.iter().map(|one| one.socket.sender()).collect();
     let senders = begin(plan, opened, &shared);
@@ -233,13 +233,13 @@ async fn take_part(
     Ok(counts)
 }
 
-/// How long the end waits for servers to close.
+/// How long to wait at the end for servers to close.
 const GOODBYE: Duration = Duration::from_millis(500);
 
-/// Closes every connection, so that the server does not take the end for a loss.
+/// Closes every connection, so that the server does not report lost connections.
 async fn close_all(closers: &[Sender]) {
     for sender in closers {
-        // Some may be closed already.
+        // Some connections may already be closed.
         let _ = sender.close(CloseCode::NORMAL, "");
     }
     let all_closed = async {
@@ -281,7 +281,7 @@ fn role(load: &Load, number: usize) -> Role {
     }
 }
 
-/// Opens this thread's part of all connections.
+/// Opens this thread's share of the connections.
 async fn open(plan: &Plan, part: usize, tell: &SyncSender<Update>) -> Result<Vec<Opened>, String> {
     let places = Arc::new(Semaphore::new(OPENING));
     let mut opening = JoinSet::new();
@@ -306,13 +306,13 @@ async fn open(plan: &Plan, part: usize, tell: &SyncSender<Update>) -> Result<Vec
     let mut opened = Vec::new();
     while let Some(one) = opening.join_next().await {
         opened.push(one.map_err(|error| error.to_string())??);
-        // An error means that the run has failed already.
+        // If this fails, the run has failed already.
         let _ = tell.send(Update::Opened);
     }
     Ok(opened)
 }
 
-/// Starts receiving on all of them; returns those that send.
+/// Starts receiving on all connections; returns the senders.
 fn begin(plan: &Plan, opened: Vec<Opened>, shared: &Rc<Shared>) -> Vec<Rc<dyn LoadSender>> {
     let (is_binary, any_answer) = match &plan.load {
         Load::Echo {
@@ -348,22 +348,21 @@ fn begin(plan: &Plan, opened: Vec<Opened>, shared: &Rc<Shared>) -> Vec<Rc<dyn Lo
     senders
 }
 
-/// Reports what came, at intervals.
+/// Reports counts at intervals.
 async fn look(shared: Rc<Shared>, tell: SyncSender<Update>) {
     let mut looks = interval(LOOK);
     loop {
         looks.tick().await;
         let glance = shared.glance.take();
-        // A display that is behind shows less.
+        // If the display falls behind, it shows fewer updates.
         let _ = tell.try_send(Update::Glance(glance));
     }
 }
 
-/// How long nothing must come before nothing more is expected.
+/// After this long without a delivery, no more are expected.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// Waits until everything is answered and nothing is delivered any more, for the time of grace at
-/// most.
+/// Waits until every message is answered and deliveries have stopped, at most for the grace period.
 async fn wait_for_answers(senders: &[Rc<dyn LoadSender>], shared: &Shared, grace: Duration) {
     let deadline = Instant::now() + grace;
     let mut heard = (0, Instant::now());
@@ -380,7 +379,7 @@ async fn wait_for_answers(senders: &[Rc<dyn LoadSender>], shared: &Shared, grace
     }
 }
 
-/// Counts what was never answered, as at least as long as it was waited for.
+/// Counts messages that were never answered with the time they were waited for.
 fn count_unanswered(senders: &[Rc<dyn LoadSender>], shared: &Shared) {
     let now = Instant::now();
     let mut counts = shared.counts.borrow_mut();

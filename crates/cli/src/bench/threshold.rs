@@ -1,4 +1,4 @@
-//! What a run has to reach: `p99 < 20ms`, `rate > 5000`, `faults <= 3`.
+//! Conditions that a run must meet: `p99 < 20ms`, `rate > 5000`, `faults <= 3`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use super::report::{Percentiles, Report, milliseconds};
 pub(super) struct Threshold {
     metric: Metric,
     operator: Operator,
-    /// Microseconds, or a number.
+    /// In microseconds, or a number.
     value: f64,
     text: String,
 }
@@ -24,7 +24,7 @@ enum Metric {
     Faults,
 }
 
-/// What is timed.
+/// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Of {
     Answers,
@@ -48,11 +48,11 @@ enum Operator {
     GreaterOrEqual,
 }
 
-/// Whether a run has reached a threshold.
+/// Whether a run met a threshold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Reached {
     threshold: String,
-    /// Microseconds, or a number; none where nothing was measured.
+    /// In microseconds, or a number; `None` if nothing was measured.
     measured: Option<f64>,
     pub(super) ok: bool,
 }
@@ -124,12 +124,12 @@ fn microseconds(text: &str) -> Option<f64> {
 }
 
 impl Threshold {
-    /// Whether it says how many faults are too many, so that not every fault is.
+    /// Whether it limits the number of faults, so that a single fault does not fail the run.
     pub(super) fn is_about_faults(&self) -> bool {
         self.metric == Metric::Faults
     }
 
-    /// Holds it against a result. What was not measured has not been reached.
+    /// Compares it with a result. A value that was not measured does not meet it.
     pub(super) fn hold_against(&self, report: &Report) -> Reached {
         let measured = self.metric.measured(report);
         let ok = measured.is_some_and(|measured| match self.operator {

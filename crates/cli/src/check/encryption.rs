@@ -1,4 +1,4 @@
-//! TLS: whether the server speaks it, and whether its certificate is one that clients trust.
+//! TLS: whether the server supports it, and whether clients trust its certificate.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,11 +17,11 @@ use crate::certificate::{Certificate, date};
 use crate::dial::{AnyCertificate, Trust};
 use crate::failure::Failure;
 
-/// Days before its end from which a certificate is worth a warning. 14: those of 90 days are
-/// renewed 30 days before, so something did not.
+/// How many days before its end a certificate causes a warning. 14: certificates of 90 days are
+/// renewed 30 days before, so renewal has failed.
 const SOON: i64 = 14;
 
-/// Whether what follows can be tried.
+/// Returns whether the following steps can be tried.
 pub(super) async fn check(
     route: &mut Route,
     trust: &Trust,
@@ -76,8 +76,9 @@ fn not_encrypted(route: &Route, error: &Unopened) -> Finding {
     let text = format!("no TLS: {error}");
     if error.is_no_tls {
         let other = route.target.other_scheme();
-        let advice =
-            format!("this port speaks no TLS: try {other}, or give the server a certificate");
+        let advice = format!(
+            "this port does not support TLS: try {other}, or give the server a certificate"
+        );
         return Finding::failed("tls", text).advice(advice);
     }
     Finding::failed("tls", text).advice(
@@ -93,7 +94,7 @@ fn certificate(
     let Some((own, intermediates)) = chain.split_first() else {
         return Ok(vec![Finding::failed(
             "certificate",
-            "the server shows none",
+            "the server presented none",
         )]);
     };
     let fields = Certificate::read(own).unwrap_or_default();
@@ -105,7 +106,7 @@ fn certificate(
         None => system()?,
     };
     let name = ServerName::try_from(route.target.host.clone())
-        .map_err(|_| Failure::usage("the host is no name that a certificate can be for"))?;
+        .map_err(|_| Failure::usage("a certificate cannot be issued for this host"))?;
     let time = UnixTime::since_unix_epoch(now);
     let verified = verifier.verify_server_cert(own, intermediates, &name, &[], time);
     let mut findings = Vec::new();
@@ -147,7 +148,7 @@ fn system() -> Result<Arc<dyn ServerCertVerifier>, Failure> {
 
 #[expect(
     clippy::wildcard_enum_match_arm,
-    reason = "rustls has many reasons, and may get more"
+    reason = "rustls has many reasons and may add more"
 )]
 fn distrusted(
     error: &Error,
@@ -170,26 +171,26 @@ fn distrusted(
     }
     match reason {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            let text = format!("it begins on {}", date(fields.not_before));
-            failed(text).advice("is the clock right, here and where it was made?")
+            let text = format!("it is not valid before {}", date(fields.not_before));
+            failed(text).advice("check the clocks, here and on the machine that made it")
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             let names = fields.names.join(", ");
-            failed(format!("it is for {names}, and not for {host}"))
-                .advice("get a certificate with this name in it, or connect by one of its names")
+            failed(format!("it is valid for {names}, not for {host}"))
+                .advice("get a certificate that includes this name, or connect by one of its names")
         }
-        _ if fields.is_self_signed => failed("it is signed by itself".to_owned()).advice(
+        _ if fields.is_self_signed => failed("it is self-signed".to_owned()).advice(
             "browsers refuse it: get one from an authority such as Let's Encrypt. For tools of your \
              own, --ca FILE trusts it",
         ),
         CertificateError::UnknownIssuer if intermediates.is_empty() => {
-            failed(format!("its issuer is not known: {}", fields.issuer)).advice(
+            failed(format!("its issuer is unknown: {}", fields.issuer)).advice(
                 "the server sends its own certificate alone: let it send the chain (`fullchain.pem`, \
                  not `cert.pem`). Browsers may hide this, other clients do not",
             )
         }
         CertificateError::UnknownIssuer => {
-            failed(format!("its issuer is not known: {}", fields.issuer)).advice(
+            failed(format!("its issuer is unknown: {}", fields.issuer)).advice(
                 "get a certificate from an authority that clients trust, or give its authority with \
                  --ca",
             )
@@ -198,7 +199,7 @@ fn distrusted(
     }
 }
 
-/// Trusts every certificate, and remembers it: the check goes on behind a bad one.
+/// Accepts and records every certificate, so that the check can continue after a bad one.
 #[derive(Debug)]
 struct Seen {
     any: AnyCertificate,

@@ -1,26 +1,26 @@
-//! What was found, one finding at a time.
+//! Findings of the check.
 
 use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::screen::{self, BOLD, DIM, LINK, WRONG, shown};
 
-/// How bad it is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Level {
     Ok,
-    /// Worth knowing.
+    /// Information.
     Note,
-    /// Works, but may not for everybody, or not for long.
+    /// It works, but perhaps not for everyone or not for long.
     Warning,
     Failed,
 }
 
-/// One thing that was looked at.
+/// The result of one step.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Finding {
-    /// Which step; stable, for programs.
+    /// The step's name; stable, for programs.
     check: &'static str,
     level: Level,
     text: String,
@@ -33,7 +33,7 @@ impl Finding {
         Self {
             check,
             level,
-            // Much of it is what servers say.
+            // Much of the text comes from servers.
             text: shown(&text.into()).into_owned(),
             advice: None,
         }
@@ -84,10 +84,10 @@ impl Finding {
     }
 }
 
-/// Where the text of a finding begins.
+/// The column at which the text of a finding starts.
 const INDENT: usize = 15;
 
-/// The terminal's, and at most as many as are read easily.
+/// The width of the terminal, limited to what is easy to read.
 fn columns() -> usize {
     const MOST: usize = 100;
     #[cfg(unix)]
@@ -97,8 +97,8 @@ fn columns() -> usize {
     MOST
 }
 
-/// A line in parts of at most this width, split at spaces. What is indented is a line of configuration,
-/// and stays as it is.
+/// Splits a line at spaces into parts of at most this width. An indented line is configuration and
+/// is not split.
 fn wrapped(line: &str, width: usize) -> Vec<String> {
     if line.starts_with(' ') {
         return vec![line.to_owned()];
@@ -116,7 +116,7 @@ fn wrapped(line: &str, width: usize) -> Vec<String> {
     parts
 }
 
-/// All findings: printed as they come, or as JSON in the end.
+/// All findings: printed as they are made, or as JSON at the end.
 #[derive(Debug)]
 pub(super) struct Findings {
     url: String,
@@ -159,7 +159,7 @@ impl Findings {
             .count()
     }
 
-    /// Prints what is left to print; fails if something did.
+    /// Prints the rest; an error if a step failed.
     pub(super) fn finish(self, is_strict: bool) -> Result<(), Failure> {
         let (failed, warnings) = (self.count(Level::Failed), self.count(Level::Warning));
         let is_ok = failed == 0 && !(is_strict && warnings > 0);
@@ -169,7 +169,7 @@ impl Findings {
                 ok: is_ok,
                 findings: &self.all,
             };
-            // Strings and lists of them can always be written.
+            // Strings and lists of strings can always be serialised.
             let text = serde_json::to_string_pretty(&report).unwrap_or_default();
             screen::print(&(text + "\n"))?;
         }

@@ -5,14 +5,14 @@ use super::socket::{Answer, Route, Unopened};
 use super::target::Target;
 use crate::failure::Failure;
 
-/// What became of it.
+/// The result of the handshake.
 pub(super) enum Outcome {
     Open,
     Redirected(Target),
     Failed,
 }
 
-/// Opens a WebSocket as a program would, without an origin.
+/// Opens a WebSocket without an origin, as a program would.
 pub(super) async fn check(route: &mut Route, findings: &mut Findings) -> Result<Outcome, Failure> {
     let mut answer = match route.open(&[]).await {
         Ok(answer) => answer,
@@ -59,14 +59,14 @@ fn unanswered(route: &Route, error: &Unopened) -> Finding {
     let finding = Finding::failed("handshake", error.to_string());
     if error.is_tls {
         let other = route.target.other_scheme();
-        return finding.advice(format!("this port speaks TLS: try {other}"));
+        return finding.advice(format!("this port expects TLS: try {other}"));
     }
     if route.target.is_tls {
         return finding
             .advice("is there a WebSocket server behind this port, or behind the proxy?");
     }
     finding.advice(format!(
-        "is there a WebSocket server behind this port? If it speaks TLS, try {}",
+        "is there a WebSocket server behind this port? If it expects TLS, try {}",
         route.target.other_scheme()
     ))
 }
@@ -79,7 +79,7 @@ fn redirected(answer: &Answer, route: &Route, findings: &mut Findings) -> Result
     match to {
         Ok(to) => {
             findings.add(Finding::warning("redirect", text).advice(format!(
-                "browsers follow no redirect of a WebSocket: connect to {to}"
+                "browsers do not follow redirects of WebSockets: connect to {to}"
             )))?;
             Ok(Outcome::Redirected(to))
         }
@@ -110,7 +110,7 @@ fn switched(answer: &Answer, route: &Route, findings: &mut Findings) -> Result<O
                 "subprotocol",
                 "the server chose none of those that were offered",
             )
-            .advice("browsers go on without one; programs may not. Which does the server know?"),
+            .advice("browsers go on without one; programs may not. Which does the server support?"),
         )?,
         (Some(name), _) if offered.iter().any(|known| known == name) => {
             findings.add(Finding::ok("subprotocol", name))?;
@@ -148,12 +148,12 @@ fn refused(answer: &Answer) -> Finding {
         }
         400 | 426 => UPGRADE,
         401 => "give credentials: --header 'Authorization: …', or a cookie",
-        403 => "the server knows you and says no, or wants an origin: --origin URL",
-        404 => "nothing is served at this path: is it the WebSocket's?",
-        407 => "a proxy wants credentials",
-        429 => "too many requests: ask less often, or raise the server's limit",
-        502 => "the proxy can't reach the server behind it: is it running, and at which port?",
-        503 => "the server, or the proxy in front of it, has no room or is being restarted",
+        403 => "access is denied, or the server requires an origin: --origin URL",
+        404 => "nothing is served at this path: is it the path of the WebSocket?",
+        407 => "a proxy requires credentials",
+        429 => "too many requests: send fewer requests, or raise the server's limit",
+        502 => "the proxy cannot reach the server behind it: is it running, and at which port?",
+        503 => "the server, or the proxy in front of it, is overloaded or restarting",
         504 => "the server behind the proxy does not answer in time",
         500..600 => "the server failed: its log says why",
         _ => "a WebSocket is opened with status 101",

@@ -1,4 +1,4 @@
-//! HTTP/2: whether the server speaks it, and WebSockets within it (RFC 8441).
+//! HTTP/2: whether the server supports it, and WebSockets over it (RFC 8441).
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
@@ -13,7 +13,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 /// RFC 8441 §3.
 const ENABLE_CONNECT_PROTOCOL: u16 = 8;
 
-/// The longest SETTINGS frame that is read. 16 KiB: RFC 9113 §4.2 allows no longer one by default.
+/// The longest SETTINGS frame accepted. 16 KiB: the default maximum of RFC 9113 §4.2.
 const LONGEST: usize = 16 << 10;
 
 pub(super) async fn check(route: &Route, findings: &mut Findings) -> Result<(), Failure> {
@@ -43,7 +43,7 @@ pub(super) async fn check(route: &Route, findings: &mut Findings) -> Result<(), 
     };
     let Ok(Some(settings)) = timeout(route.limit, settings).await else {
         return findings.add(
-            Finding::warning("http2", "agreed on, but there are no SETTINGS")
+            Finding::warning("http2", "negotiated, but the server sent no SETTINGS")
                 .advice("browsers may fail to load anything from here: look at the proxy"),
         );
     };
@@ -54,11 +54,11 @@ pub(super) async fn check(route: &Route, findings: &mut Findings) -> Result<(), 
         u16::from_be_bytes([*a, *b]) == ENABLE_CONNECT_PROTOCOL && *value == [0, 0, 0, 1]
     });
     findings.add(if enabled {
-        Finding::ok("http2", "spoken, with WebSockets in it (RFC 8441)")
+        Finding::ok("http2", "supported, with WebSockets over it (RFC 8441)")
     } else {
         Finding::note(
             "http2",
-            "spoken, without WebSockets in it: browsers open a connection of HTTP/1.1 for them",
+            "supported, without WebSockets over it: browsers open an HTTP/1.1 connection for them",
         )
     })
 }

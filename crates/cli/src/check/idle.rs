@@ -1,4 +1,4 @@
-//! How long a quiet connection lives, found by waiting.
+//! Measures how long an idle connection stays open.
 
 use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
@@ -12,17 +12,17 @@ use super::talk::{PONG, is_data};
 use crate::explain::{Content, Frame};
 use crate::failure::Failure;
 
-/// What happened on a connection on which we said nothing.
+/// What happened on a connection on which this client sent nothing.
 #[derive(Debug, Default)]
 struct Watched {
-    /// When the server's pings came.
+    /// When the server's pings arrived.
     pings: Vec<Duration>,
     messages: u64,
-    /// When it ended, and how.
+    /// When and how the connection ended.
     ended: Option<(Duration, String)>,
 }
 
-/// Pings whose times are kept. 1,000: the distance between two is all that is of interest.
+/// How many pings are recorded. 1,000: only the interval between two of them matters.
 const MOST_PINGS: usize = 1_000;
 
 pub(super) async fn check(
@@ -58,14 +58,14 @@ fn bar(limit: Duration, is_quiet: bool) -> ProgressBar {
     let seconds = limit.as_secs().max(1);
     let bar = ProgressBar::with_draw_target(Some(seconds), target);
     let template =
-        "waiting for the quiet connection to be cut, Ctrl-C ends it\n{wide_bar} {pos}/{len} s";
+        "waiting for the idle connection to be cut; Ctrl-C stops\n{wide_bar} {pos}/{len} s";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("━╸ "));
     }
     bar
 }
 
-/// Never ends.
+/// Advances the bar. Never returns.
 async fn advance(bar: &ProgressBar, begun: Instant) {
     loop {
         bar.set_position(begun.elapsed().as_secs());
@@ -109,7 +109,7 @@ async fn watch(socket: &mut Socket, begun: Instant, limit: Duration) -> Watched 
 }
 
 impl Watched {
-    /// Notes a frame; true if it is the last.
+    /// Records a frame; `true` if it is the last.
     fn take(&mut self, after: Duration, frame: &Frame) -> bool {
         match &frame.content {
             Content::Close { code, reason } => {
@@ -134,7 +134,7 @@ impl Watched {
         false
     }
 
-    /// The server's distance between two pings.
+    /// The interval of the server's pings.
     fn interval(&self) -> Option<Duration> {
         match self.pings.as_slice() {
             [] => None,
@@ -155,10 +155,10 @@ fn finding(watched: &Watched, limit: Duration) -> Finding {
     });
     let Some((after, how)) = &watched.ended else {
         return match pings {
-            Some(pings) => Finding::ok("idle", format!("{pings}, and the connection lives on")),
+            Some(pings) => Finding::ok("idle", format!("{pings}, and the connection stays open")),
             None => Finding::ok(
                 "idle",
-                format!("a quiet connection lives for at least {limit:.0} s"),
+                format!("an idle connection stays open for at least {limit:.0} s"),
             )
             .advice(
                 "nobody pings: a client that is gone is noticed late, and somewhere a firewall \
@@ -175,7 +175,7 @@ fn finding(watched: &Watched, limit: Duration) -> Finding {
         "the server wants something from its clients by then: a first message, a ping or a token. If \
          it does not, raise its idle timeout"
     } else {
-        "a proxy or the server cuts quiet connections: ping more often than that, or raise the \
+        "a proxy or the server cuts idle connections: ping more often than that, or raise the \
          timeout (nginx: proxy_read_timeout 1h; at this location)"
     };
     Finding::warning("idle", text).advice(advice)

@@ -1,10 +1,10 @@
-//! What else may be in a handshake: origins and compression.
+//! Optional parts of a handshake: origins and compression.
 
 use super::finding::{Finding, Findings};
 use super::socket::Route;
 use crate::failure::Failure;
 
-/// A site that no server allows on purpose.
+/// A site that no server would allow on purpose.
 const STRANGER: &str = "https://not-your-site.example";
 
 /// Tries handshakes that differ in one header.

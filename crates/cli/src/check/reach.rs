@@ -12,10 +12,10 @@ use super::finding::{Finding, Findings};
 use super::target::Target;
 use crate::failure::Failure;
 
-/// Addresses that are tried. 8: clients try fewer.
+/// How many addresses are tried. 8: more than clients try.
 const MOST_ADDRESSES: usize = 8;
 
-/// An address that can be connected to.
+/// Returns an address that accepts connections.
 pub(super) async fn check(
     target: &Target,
     limit: Duration,
@@ -73,7 +73,7 @@ async fn resolve(
     let found = match timeout(limit, lookup_host((host.as_str(), target.port))).await {
         Ok(Ok(found)) => found.collect::<Vec<_>>(),
         Ok(Err(error)) => {
-            let text = format!("{host} can't be looked up: {error}");
+            let text = format!("{host} cannot be resolved: {error}");
             findings.add(Finding::failed("dns", text).advice(format!(
                 "check the spelling, and that the name has an A or AAAA record: `dig {host}`"
             )))?;
@@ -94,7 +94,7 @@ async fn resolve(
 }
 
 fn unreachable(address: SocketAddr, error: &io::Error) -> Finding {
-    let text = format!("{address} can't be connected to: {}", words(error));
+    let text = format!("{address} cannot be connected to: {}", words(error));
     let kind = error.kind();
     let advice = if kind == io::ErrorKind::ConnectionRefused {
         "nothing listens at this port: is the server running, and does it listen on this address? \
@@ -102,7 +102,7 @@ fn unreachable(address: SocketAddr, error: &io::Error) -> Finding {
     } else if kind == io::ErrorKind::TimedOut {
         "nothing answers: a firewall or a security group drops the packets, or the machine is down"
     } else {
-        "there is no way to this address from here: look at the routes and the firewall"
+        "there is no route to this address from here: look at the routes and the firewall"
     };
     Finding::failed("tcp", text).advice(advice)
 }

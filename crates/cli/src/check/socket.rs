@@ -1,4 +1,4 @@
-//! A connection to the server, byte by byte: the request, the answer's head, then frames.
+//! A connection to the server at the level of bytes: the request, the answer's head, then frames.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -30,13 +30,13 @@ pub(super) struct Route {
     tls: Option<ClientConfig>,
 }
 
-/// Why a connection did not open.
+/// Why a connection could not be opened.
 #[derive(Debug)]
 pub(super) struct Unopened {
     why: String,
-    /// The server answers, in something that is not TLS.
+    /// The server did not answer the TLS handshake with TLS.
     pub(super) is_no_tls: bool,
-    /// The server answers in TLS, to a request in the clear.
+    /// The server answered an unencrypted request with TLS.
     pub(super) is_tls: bool,
 }
 
@@ -86,26 +86,26 @@ impl Unopened {
     }
 }
 
-/// TCP, or TLS over it.
+/// TCP, or TLS over TCP.
 trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 
-/// What a server answered, and the connection.
+/// The server's answer, and the connection.
 pub(super) struct Answer {
     pub(super) status: u16,
     headers: Vec<(String, String)>,
     /// The first line of a refusal's body.
     pub(super) body: String,
-    /// What is wrong with the head.
+    /// Violations of the protocol in the head.
     pub(super) broken: Vec<Broken>,
     pub(super) socket: Socket,
 }
 
-/// The longest head of an answer. 64 KiB: servers send far less.
+/// The longest head accepted. 64 KiB: servers send far less.
 const LONGEST_HEAD: usize = 64 << 10;
 
-/// Bytes of one read: those of a segment or ten.
+/// The most bytes of one read: about ten segments.
 const READ: usize = 16 << 10;
 
 /// How much of a refusal's body is read, and for how long.
@@ -133,7 +133,7 @@ impl Route {
         self.tls = Some(config);
     }
 
-    /// Connects with TLS, and offers these protocols inside of it.
+    /// Connects with TLS and offers these ALPN protocols.
     pub(super) async fn connect_tls(
         &self,
         protocols: &[&[u8]],
@@ -141,7 +141,7 @@ impl Route {
         let mut config = self.tls.clone().ok_or_else(|| Unopened::new("no TLS"))?;
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         let name = ServerName::try_from(self.target.host.clone())
-            .map_err(|_| Unopened::new("the host is no name that TLS knows"))?;
+            .map_err(|_| Unopened::new("the host is not a valid name for TLS"))?;
         let connecting = async {
             let stream = TcpStream::connect(self.address).await?;
             TlsConnector::from(Arc::new(config))
@@ -164,7 +164,7 @@ impl Route {
         }
     }
 
-    /// Sends an opening handshake with these further fields, and reads the answer.
+    /// Sends an opening handshake with these additional fields, and reads the answer.
     pub(super) async fn open(&self, more: &[(&str, &str)]) -> Result<Answer, Unopened> {
         let transport = self.connect().await?;
         let request = self.request(more);
@@ -197,7 +197,7 @@ impl Route {
     }
 }
 
-/// Of the example in RFC 6455 §1.3: nothing here depends on its being fresh.
+/// The key of the example in RFC 6455 §1.3: nothing here depends on a fresh key.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
 async fn answer(mut transport: Box<dyn Transport>, request: &str) -> Result<Answer, Unopened> {
@@ -214,7 +214,7 @@ async fn answer(mut transport: Box<dyn Transport>, request: &str) -> Result<Answ
             )));
         }
         let read = transport.read_buf(&mut bytes).await;
-        // RFC 8446 §6: an alert, in the place of a status line.
+        // RFC 8446 §6: an alert in place of a status line.
         if bytes.starts_with(&[0x15, 3]) {
             return Err(Unopened {
                 is_tls: true,
@@ -288,18 +288,18 @@ pub(super) struct Socket {
     transport: Box<dyn Transport>,
     conversation: Conversation,
     frames: VecDeque<Frame>,
-    /// For the bytes of one read.
+    /// The buffer for one read.
     buffer: Vec<u8>,
-    /// Rules that the server broke.
+    /// Rules that the server violated.
     pub(super) broken: Vec<Broken>,
 }
 
-/// Rules that are kept. 16: more say nothing new.
+/// How many violations are kept. 16: more add nothing new.
 const MOST_BROKEN: usize = 16;
 
 impl Socket {
-    /// Sends a frame that is masked with zeros: the mask protects proxies from scripts, and there
-    /// is no script here.
+    /// Sends a frame masked with zeros: masks protect proxies from scripts, and there is no script
+    /// here.
     pub(super) async fn send(&mut self, opcode: u8, payload: &[u8]) -> io::Result<()> {
         let length = u8::try_from(payload.len()).unwrap_or(125).min(125);
         let mut frame = vec![0x80 | opcode, 0x80 | length, 0, 0, 0, 0];
@@ -308,7 +308,7 @@ impl Socket {
         self.transport.flush().await
     }
 
-    /// Sends the header of a text message of this length, and nothing of the message.
+    /// Sends the header of a text message of this length, without its payload.
     pub(super) async fn announce(&mut self, length: u64) -> io::Result<()> {
         let mut header = vec![0x81, 0x80 | 127];
         header.extend_from_slice(&length.to_be_bytes());
@@ -322,7 +322,7 @@ impl Socket {
         self.transport.flush().await
     }
 
-    /// The next frame; none at the end.
+    /// The next frame; `None` at the end of the stream.
     pub(super) async fn next(&mut self) -> io::Result<Option<Frame>> {
         loop {
             if let Some(frame) = self.frames.pop_front() {
@@ -348,7 +348,7 @@ impl Socket {
         }
     }
 
-    /// The first line of a body, if it is text for people.
+    /// The first line of a body, if it is readable text.
     async fn body(&mut self, mut bytes: Vec<u8>) -> String {
         let reading = async {
             while bytes.len() < BODY && !bytes.contains(&b'\n') {
@@ -358,7 +358,7 @@ impl Socket {
                 }
             }
         };
-        // Some servers keep the connection open behind the body.
+        // Some servers keep the connection open after the body.
         let _ = timeout(BODY_TIME, reading).await;
         let text = String::from_utf8_lossy(&bytes);
         let line = text.lines().next().unwrap_or_default().trim();

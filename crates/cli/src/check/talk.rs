@@ -1,4 +1,4 @@
-//! An open connection: pings, the largest message, the closing handshake.
+//! Checks on an open connection: pings, the largest message, the closing handshake.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ const CLOSE: u8 = 8;
 const PING: u8 = 9;
 pub(super) const PONG: u8 = 10;
 
-/// Pings that are sent; the fastest is what the network takes.
+/// How many pings are sent; the fastest shows the latency of the network.
 const PINGS: u8 = 3;
 
 pub(super) async fn check(route: &Route, findings: &mut Findings) -> Result<(), Failure> {
@@ -40,7 +40,7 @@ pub(super) async fn check(route: &Route, findings: &mut Findings) -> Result<(), 
     }
     match round_trip {
         Some(round_trip) => largest(route, round_trip, findings).await,
-        // Whether a refusal is still to come could not be told.
+        // It cannot be told whether a refusal would have followed.
         None => Ok(()),
     }
 }
@@ -67,7 +67,7 @@ async fn ping(
         };
         findings.add(Finding::failed("ping", why).advice(
             "a server answers pings by itself (RFC 6455 §5.5.2); without that, clients and proxies \
-             take the connection for dead",
+             consider the connection dead",
         ))?;
         return Ok(None);
     }
@@ -79,7 +79,7 @@ async fn ping(
     Ok(fastest)
 }
 
-/// Sends a ping and waits for its pong; false if the server closes before.
+/// Sends a ping and waits for its pong; `false` if the server closes first.
 async fn pong(socket: &mut Socket, number: u8) -> io::Result<bool> {
     let payload = [b'o', b'h', number];
     socket.send(PING, &payload).await?;
@@ -121,21 +121,21 @@ fn not_closed(why: &str) -> Finding {
         format!("the closing handshake is not answered: {why}"),
     )
     .advice(
-        "browsers report 1006 instead of the code, and clients may take a normal end for a loss",
+        "browsers report 1006 instead of the code, and clients may report a normal end as a loss",
     )
 }
 
-/// Lengths that are tried: 2^10 to 2^30 bytes.
+/// The lengths tried: 2^10 to 2^30 bytes.
 const SHORTEST: u32 = 10;
 const LONGEST: u32 = 30;
 
-/// Finds the largest message by announcing some. Their payload is never sent.
+/// Finds the largest message by announcing lengths. The payload is never sent.
 async fn largest(
     route: &Route,
     round_trip: Duration,
     findings: &mut Findings,
 ) -> Result<(), Failure> {
-    // A refusal takes a round trip and a little work.
+    // A refusal takes a round trip and little processing.
     let wait = (round_trip * 4).max(Duration::from_millis(250));
     let (mut taken, mut refused) = (SHORTEST - 1, None);
     let (mut low, mut high) = (SHORTEST, LONGEST);
@@ -154,17 +154,17 @@ async fn largest(
         }
     }
     let finding = match refused {
-        None => Finding::warning("largest", "no limit is noticed up to 1 GiB").advice(
+        None => Finding::warning("largest", "no limit was found up to 1 GiB").advice(
             "the server judges a message only when it is there, or takes what comes: make sure that \
              strangers can't fill its memory",
         ),
         Some((length, how)) if length == SHORTEST => {
-            let text = format!("not even a message of 1 KiB is taken: {how}");
+            let text = format!("not even a message of 1 KiB is accepted: {how}");
             Finding::warning("largest", text).advice("is the limit meant to be that low?")
         }
         Some((length, how)) => {
             let (taken, refused) = (size(taken), size(length));
-            let text = format!("{taken} is taken, {refused} is refused: {how}");
+            let text = format!("{taken} is accepted, {refused} is refused: {how}");
             if how == TOO_BIG {
                 Finding::ok("largest", text)
             } else {
@@ -225,7 +225,7 @@ fn size(power: u32) -> String {
     }
 }
 
-/// A frame that carries a message or a part of one.
+/// Whether a frame carries a message or a part of one.
 pub(super) fn is_data(opcode: u8) -> bool {
     opcode <= TEXT + 1
 }

@@ -1,25 +1,25 @@
-//! What is checked: a URL, taken apart.
+//! The URL of the server to check.
 
 use std::fmt;
 
-/// A URL of a WebSocket.
+/// A parsed WebSocket URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) is_tls: bool,
     /// A name, or an address without brackets.
     pub(super) host: String,
     pub(super) port: u16,
-    /// With the query.
+    /// The path, with the query.
     pub(super) path: String,
 }
 
 impl Target {
-    /// Reads a URL.
+    /// Parses a URL.
     pub(super) fn read(url: &str) -> Result<Self, String> {
-        let wrong = |why: &str| format!("{url:?} is no WebSocket URL: {why}");
+        let wrong = |why: &str| format!("{url:?} is not a WebSocket URL: {why}");
         let (scheme, rest) = url
             .split_once("://")
-            .ok_or_else(|| wrong("expected ws:// or wss:// in front"))?;
+            .ok_or_else(|| wrong("expected ws:// or wss:// at the start"))?;
         let is_tls = match scheme.to_ascii_lowercase().as_str() {
             "ws" | "http" => false,
             "wss" | "https" => true,
@@ -32,7 +32,9 @@ impl Target {
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
         if authority.contains('@') {
-            return Err(wrong("a user in it; give credentials with --header"));
+            return Err(wrong(
+                "it contains a user name; give credentials with --header",
+            ));
         }
         let (host, port) = match authority.strip_prefix('[') {
             Some(address) => {
@@ -62,7 +64,7 @@ impl Target {
         })
     }
 
-    /// Where a `Location` of this target's server leads.
+    /// The target of a `Location` sent by this target's server.
     pub(super) fn redirected(&self, location: &str) -> Result<Self, String> {
         if location.contains("://") {
             return Self::read(location);
@@ -78,7 +80,7 @@ impl Target {
         }
     }
 
-    /// The `Host` field: with the port, unless it is the scheme's own.
+    /// The value of the `Host` field: with the port, unless it is the scheme's default.
     pub(super) fn authority(&self) -> String {
         let host = if self.host.contains(':') {
             format!("[{}]", self.host)
@@ -99,7 +101,7 @@ impl Target {
         format!("{scheme}://{}", self.authority())
     }
 
-    /// The same with or without TLS.
+    /// The same URL with TLS instead of without, or the other way round.
     pub(super) fn other_scheme(&self) -> String {
         let scheme = if self.is_tls { "ws" } else { "wss" };
         let host = self.authority();

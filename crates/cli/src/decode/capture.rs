@@ -1,11 +1,11 @@
-//! Captures of network traffic: the TCP connections in them, and the bytes of each.
+//! Captured network traffic: the TCP connections in it, and the bytes of each.
 //!
 //! ```text
 //!   file ─▶ pcap | pcapng ─▶ packet: Ethernet, IP, TCP ─▶ streams: bytes in order ─▶ tls, with keys
 //! ```
 //!
-//! Nothing here panics on any input. Packets borrow from the file, so memory is a small multiple
-//! of its size.
+//! Nothing here panics on any input. Packets borrow from the file, so memory is a small multiple of
+//! the file's size.
 
 mod bytes;
 mod packet;
@@ -22,7 +22,7 @@ pub(super) struct Capture<'a> {
     pub(super) packets: Vec<Packet<'a>>,
     /// TLS secrets that are stored in the file, in the format of a key log.
     pub(super) secrets: Vec<&'a [u8]>,
-    /// The file ends in the middle of a packet.
+    /// Whether the file ends in the middle of a packet.
     pub(super) is_cut_off: bool,
 }
 
@@ -31,17 +31,17 @@ pub(super) struct Capture<'a> {
 pub(super) struct Packet<'a> {
     /// Nanoseconds since 1970.
     pub(super) time: u64,
-    /// The link layer, by its number in the registry of link types.
+    /// The link layer, as a number of the registry of link types.
     pub(super) link: u32,
     pub(super) bytes: &'a [u8],
 }
 
-/// Why a file is not a capture that can be read.
+/// Why a file cannot be read as a capture.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unreadable {
     /// Not a capture at all.
     Other,
-    /// A capture with a fault at its beginning.
+    /// A capture with an error at its start.
     Fault(&'static str),
 }
 
@@ -59,16 +59,16 @@ pub(super) fn read(file: &[u8]) -> Result<Capture<'_>, Unreadable> {
     Err(Unreadable::Other)
 }
 
-/// What was found in a capture.
+/// The result of reading a capture.
 #[derive(Debug)]
 pub(super) struct Found<'a> {
     pub(super) streams: Vec<Stream<'a>>,
-    /// What could not be read, for people.
+    /// Problems found, as text.
     pub(super) notes: Vec<String>,
 }
 
 impl<'a> Capture<'a> {
-    /// The TCP connections, in the order in which they began.
+    /// The TCP connections, in the order in which they started.
     pub(super) fn streams(&self) -> Found<'a> {
         let mut table = streams::Table::default();
         let mut others = 0_usize;
@@ -78,7 +78,7 @@ impl<'a> Capture<'a> {
                 packet::Content::Tcp(segment) => table.take(packet.time, &segment),
                 packet::Content::Fragment => note_once(
                     &mut notes,
-                    "IP fragments are left out: capture TCP below the MTU",
+                    "IP fragments are ignored: capture TCP below the MTU",
                 ),
                 packet::Content::UnknownLink => others += 1,
                 packet::Content::Other => {}

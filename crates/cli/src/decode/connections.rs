@@ -1,4 +1,4 @@
-//! The connections of a capture, and which of them are WebSockets.
+//! Finds the WebSockets among the connections of a capture.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use super::capture::tls::{self, KeyLog, Sealed, Session};
 use super::capture::{Chunk, Stream};
 use crate::explain::{Conversation, Header, Piece, Side};
 
-/// Bytes of one side, and when they came.
+/// Bytes of one side, with their time.
 pub(super) struct Data<'a> {
     pub(super) side: Side,
     /// Nanoseconds since 1970.
@@ -18,11 +18,11 @@ pub(super) struct Data<'a> {
 pub(super) enum Carried<'a> {
     /// A WebSocket.
     WebSocket { data: Vec<Data<'a>>, is_tls: bool },
-    /// Something else, in words.
+    /// Something else, described in words.
     Other(String),
 }
 
-/// Finds out what a connection carries, decrypting it where there are keys.
+/// Determines what a connection carries, and decrypts it if there are keys.
 pub(super) fn carried<'a>(stream: &Stream<'a>, keys: &KeyLog) -> Carried<'a> {
     let Some(first) = first_of(&stream.chunks, Side::Client).or(stream.chunks.first()) else {
         return Carried::Other("no data".to_owned());
@@ -68,7 +68,7 @@ fn decrypted<'a>(chunks: &[Chunk<'a>], keys: &KeyLog) -> Result<Vec<Data<'a>>, S
                 time: chunk.time,
                 bytes: Cow::Owned(bytes),
             }),
-            // What was decrypted before is worth showing.
+            // Data decrypted before the error is still shown.
             Err(_) if !data.is_empty() => break,
             Err(sealed) => return Err(sealed),
         }
@@ -76,10 +76,10 @@ fn decrypted<'a>(chunks: &[Chunk<'a>], keys: &KeyLog) -> Result<Vec<Data<'a>>, S
     Ok(data)
 }
 
-/// How much of a beginning is looked at. 16 KiB: longer heads are refused by servers.
+/// How many bytes at the start are examined. 16 KiB: servers reject longer heads.
 const LOOKED_AT: usize = 16 << 10;
 
-/// What the data is, if it is not a WebSocket.
+/// What the data is if it is not a WebSocket.
 fn why_not(data: &[Data<'_>]) -> Option<&'static str> {
     let client = beginning(data, Side::Client);
     let server = beginning(data, Side::Server);
@@ -101,7 +101,7 @@ fn why_not(data: &[Data<'_>]) -> Option<&'static str> {
         return None;
     }
     let is_plausible = |side, bytes: &[u8]| bytes.is_empty() || begins_with_a_frame(side, bytes);
-    // Without the handshake, frames are believed if both directions begin with one.
+    // Without the handshake, frames are accepted if both directions start with a plausible one.
     let is_frames = is_plausible(Side::Client, &client) && is_plausible(Side::Server, &server);
     (!is_frames).then_some("no HTTP and no WebSocket frames")
 }

@@ -1,18 +1,18 @@
-//! Hex dumps, as the usual tools write them.
+//! Hex dumps, in the formats of common tools.
 
 use std::fmt;
 
 use crate::digits;
 
-/// Bytes of one side in a row.
+/// Consecutive bytes of one side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Run {
-    /// Indented lines of a dump are the other side's: Wireshark writes them so.
+    /// Wireshark indents the lines of the other side.
     pub(super) is_other_side: bool,
     pub(super) bytes: Vec<u8>,
 }
 
-/// A line that is not one of a hex dump.
+/// A line that is not part of a hex dump.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NoDump {
     line: usize,
@@ -26,21 +26,21 @@ impl fmt::Display for NoDump {
     }
 }
 
-/// Whether this is a hex dump rather than the bytes themselves.
+/// Whether this is a hex dump rather than raw bytes.
 pub(super) fn is_likely(bytes: &[u8]) -> bool {
     read(bytes).is_ok_and(|runs| !runs.is_empty())
 }
 
-/// Reads plain digits, or what `xxd`, `hexdump -C` or Wireshark write.
+/// Reads plain digits, or the output of `xxd`, `hexdump -C` or Wireshark.
 pub(super) fn read(bytes: &[u8]) -> Result<Vec<Run>, NoDump> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let before = &bytes[..error.valid_up_to()];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let word = "bytes that are no text".to_owned();
+        let word = "bytes that are not text".to_owned();
         NoDump { line, word }
     })?;
     let mut runs: Vec<Run> = Vec::new();
-    // How many bytes either side has so far: what offsets are compared with.
+    // The number of bytes of each side so far, to compare offsets with.
     let mut counts = [0_usize; 2];
     for (number, line) in text.lines().enumerate() {
         if line.trim().is_empty() || line.starts_with('#') {
@@ -64,7 +64,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Run>, NoDump> {
     Ok(runs)
 }
 
-/// The bytes of a line, of whose side `count` bytes came before; or the word that is no byte.
+/// The bytes of a line, on whose side `count` bytes came before; or the word that is not a byte.
 fn line(line: &str, count: usize) -> Result<Vec<u8>, String> {
     let Some((columns, has_colon)) = after_offset(line, count) else {
         return digits::parse(line);
@@ -77,8 +77,8 @@ fn line(line: &str, count: usize) -> Result<Vec<u8>, String> {
         };
         bytes.extend(read);
         let gap = after.len() - after.trim_start().len();
-        // The text column begins behind a wider gap. `hexdump -C` and Wireshark have one of two in
-        // the middle of a line, too; `xxd`, whose offsets have a colon, does not.
+        // A wider gap precedes the text column. `hexdump -C` and Wireshark also have a gap of two
+        // in the middle of a line; `xxd`, whose offsets have a colon, does not.
         let is_middle = gap == 2 && bytes.len() == 8 && !has_colon;
         if bytes.len() >= 16 || (gap >= 2 && !is_middle) {
             break;
@@ -88,8 +88,8 @@ fn line(line: &str, count: usize) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// What follows the offset, if the line begins with the one that it should have; and whether the
-/// offset has a colon.
+/// The text after the offset, if the line starts with the expected one; and whether the offset has
+/// a colon.
 fn after_offset(line: &str, count: usize) -> Option<(&str, bool)> {
     let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
     let (word, has_colon) = match word.strip_suffix(':') {

@@ -1,4 +1,4 @@
-//! What `tshark -z follow,tcp,…` prints: a header, and below it both directions of one stream.
+//! The output of `tshark -z follow,tcp,…`: a header, followed by both directions of one stream.
 
 /// A followed stream, without its header.
 #[derive(Debug, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub(super) enum Followed {
     Lossy(String),
 }
 
-/// Recognises the header; none where it is not there.
+/// Recognises the header; `None` if it is missing.
 pub(super) fn read(bytes: &[u8]) -> Option<Followed> {
     let text = std::str::from_utf8(bytes).ok()?;
     let (_, after) = text.split_once("Follow: ")?;

@@ -1,4 +1,4 @@
-//! What is decoded: a capture, a hex dump, or the bytes themselves, and how that is found out.
+//! Input of the command: a capture, a hex dump, or raw bytes, and how they are recognised.
 
 use std::{
     fs::File,
@@ -12,10 +12,10 @@ use super::{dump, follow};
 use crate::explain::Header;
 use crate::{failure::Failure, screen};
 
-/// The longest file. 256 MiB: it is read into memory, and holds more frames than a person reads.
+/// The largest file. 256 MiB: it is read into memory, and holds more frames than a person can read.
 const LONGEST: u64 = 256 << 20;
 
-/// A file, and what it was found to be.
+/// A file with its recognised format.
 #[derive(Debug)]
 pub(super) enum Input {
     /// pcap or pcapng.
@@ -28,7 +28,7 @@ pub(super) enum Input {
 pub(super) fn read(path: &Path, format: Option<Format>) -> Result<Input, Failure> {
     let name = name(path);
     let bytes =
-        bytes(path).map_err(|error| Failure::Failed(format!("{name} can't be read: {error}")))?;
+        bytes(path).map_err(|error| Failure::Failed(format!("{name} cannot be read: {error}")))?;
     if bytes.len() as u64 > LONGEST {
         let why = format!("{name} is longer than {LONGEST} bytes");
         let cut = "cut it first: `editcap -c 100000 IN OUT`, or `tshark -Y websocket -w OUT`";
@@ -46,7 +46,7 @@ fn find_out(name: &str, bytes: Vec<u8>) -> Result<Input, Failure> {
     match capture::read(&bytes) {
         Ok(_) => return Ok(Input::Capture(bytes)),
         Err(Unreadable::Fault(why)) => {
-            return Err(Failure::usage(format!("{name} can't be decoded: {why}")));
+            return Err(Failure::usage(format!("{name} cannot be decoded: {why}")));
         }
         Err(Unreadable::Other) => {}
     }
@@ -62,7 +62,7 @@ fn find_out(name: &str, bytes: Vec<u8>) -> Result<Input, Failure> {
     let what = if bytes.is_empty() {
         format!("{name} is empty")
     } else {
-        format!("{name} holds no WebSocket traffic that can be recognised")
+        format!("{name} contains no recognisable WebSocket traffic")
     };
     Err(Failure::usage(what).hint(EXPECTED))
 }
@@ -72,14 +72,14 @@ expected one of: a capture (pcap, pcapng); a hex dump (digits, xxd, hexdump -C, 
 tshark's \"follow\" as raw or hex); or raw bytes that begin with an HTTP head or a frame
 --format raw reads any bytes as frames";
 
-/// Whether the bytes begin with an HTTP head, or with a frame as an endpoint would send it.
+/// Whether the bytes start with an HTTP head, or with a valid frame.
 fn is_likely_raw(bytes: &[u8]) -> bool {
     if bytes.starts_with(b"GET ") || bytes.starts_with(b"HTTP/") {
         return true;
     }
     Header::read(bytes).is_some_and(|header| {
         let is_known = matches!(header.opcode, 0..=2 | 8..=10);
-        // RSV1 may stand for compression; nothing uses the others.
+        // RSV1 may indicate compression; the others are unused.
         is_known && header.rsv & 3 == 0 && header.broken().is_none()
     })
 }
@@ -110,7 +110,7 @@ fn capture(name: &str, bytes: Vec<u8>) -> Result<Input, Failure> {
     match capture::read(&bytes) {
         Ok(_) => Ok(Input::Capture(bytes)),
         Err(Unreadable::Fault(why)) => Err(Failure::usage(format!("{name}: {why}"))),
-        Err(Unreadable::Other) => Err(Failure::usage(format!("{name} is no pcap and no pcapng"))),
+        Err(Unreadable::Other) => Err(Failure::usage(format!("{name} is neither pcap nor pcapng"))),
     }
 }
 
@@ -118,7 +118,9 @@ fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if path == Path::new("-") {
         if io::stdin().is_terminal() {
-            screen::tell("reading what is typed; Ctrl-D ends it, --help shows other ways");
+            screen::tell(
+                "reading from the terminal; Ctrl-D ends the input, --help shows other ways",
+            );
         }
         io::stdin()
             .lock()

@@ -1,7 +1,8 @@
-//! `dial --bridge`: joins two servers, or a client and a server, and prints what passes.
+//! `dial --bridge`: connects two servers, or a client and a server, and prints the messages between
+//! them.
 //!
-//! Each direction receives a message only when the one before has been sent, so a slow side slows
-//! down the other, and nothing piles up in between.
+//! Each direction receives a message only after the previous one was sent, so a slow side slows
+//! down the other, and nothing accumulates in between.
 
 use std::sync::Arc;
 
@@ -18,9 +19,9 @@ use crate::{failure::Failure, signals::Signals};
 /// One end of a bridge.
 #[derive(Clone, Debug)]
 pub(super) enum End {
-    /// Connect to it.
+    /// Connect to this URL.
     Url(String),
-    /// Wait for a client there.
+    /// Wait for a client at this address.
     Listen(String),
 }
 
@@ -35,7 +36,7 @@ impl End {
     }
 }
 
-/// Joins them until one closes; with a listener, for each of its clients.
+/// Connects both ends until one closes; with a listener, for each of its clients.
 pub(super) async fn join(
     dial: &Dial,
     ends: &[End],
@@ -96,7 +97,7 @@ fn named(mut connect: Connect, dial: &Dial) -> Connect {
     connect
 }
 
-/// Says which of the two it was.
+/// Adds which end it was.
 fn at(url: &str, failure: Failure) -> Failure {
     match failure {
         Failure::Usage(message) => Failure::Usage(message),
@@ -117,7 +118,7 @@ async fn client(
             output.note(&format!("error: {}", shown(&error.to_string())));
             let _ = socket
                 .sender()
-                .close(CloseCode::BAD_GATEWAY, "the other end can't be reached");
+                .close(CloseCode::BAD_GATEWAY, "the other end cannot be reached");
             return Err(error);
         }
     };
@@ -126,7 +127,7 @@ async fn client(
     Ok(())
 }
 
-/// Passes messages both ways until one side has closed and the other knows.
+/// Passes messages both ways until one side has closed and the other was told.
 async fn both(first: WebSocket, second: WebSocket, is_hex: bool, output: &Output) -> String {
     let (to_first, to_second) = (first.sender(), second.sender());
     let there = pass(first, to_second, "→", is_hex, output);
@@ -135,7 +136,7 @@ async fn both(first: WebSocket, second: WebSocket, is_hex: bool, output: &Output
     format!("closed; {there} messages →, {back} messages ←")
 }
 
-/// Passes messages one way; gives how many.
+/// Passes messages one way; returns how many.
 async fn pass(mut from: WebSocket, to: Sender, arrow: &str, is_hex: bool, output: &Output) -> u64 {
     let mut count = 0;
     while let Ok(Some(message)) = from.recv().await {
@@ -145,7 +146,7 @@ async fn pass(mut from: WebSocket, to: Sender, arrow: &str, is_hex: bool, output
         }
         count += 1;
     }
-    // The other side hears how this one ended; what never travels becomes 1001 or 1014.
+    // The other side is told how this one ended; codes that must not be sent become 1001 or 1014.
     let closed = from.sender().closed();
     let (code, reason) = closed.map_or((CloseCode::BAD_GATEWAY, String::new()), |closed| {
         let code = if closed.code.is_sendable() {

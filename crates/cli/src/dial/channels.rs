@@ -1,4 +1,4 @@
-//! Talking to the channels of an Offhook server.
+//! Using the channels of an Offhook server.
 
 mod publications;
 
@@ -144,14 +144,14 @@ impl Talk<'_> {
         if self.output.is_interactive() {
             return Ok(());
         }
-        // The end of a pipe ends what is published. A subscription goes on.
+        // The end of a pipe ends publishing. Subscriptions continue.
         let is_subscribed = !self.dial.channels.subscribe.is_empty();
         let default = (!is_subscribed).then_some(Duration::ZERO);
         quiet(received, self.dial.linger.or(default)).await;
         Ok(())
     }
 
-    /// A person's line: published, or obeyed as a command. True if the person wants to leave.
+    /// A typed line: published, or run as a command. `true` if the user wants to leave.
     async fn enter(&self, line: &str, channel: &mut Option<String>) -> bool {
         let (word, rest) = match Entry::read(line) {
             Entry::Message(text) => {
@@ -165,7 +165,7 @@ impl Talk<'_> {
             "members" => self.members(channel.as_ref()).await,
             "publish" if rest.is_empty() => {
                 self.output
-                    .note("error: /publish takes the name of a channel");
+                    .note("error: /publish requires the name of a channel");
             }
             "publish" => {
                 self.output
@@ -190,7 +190,7 @@ impl Talk<'_> {
 
     async fn members(&self, channel: Option<&String>) {
         let Some(channel) = channel else {
-            return self.output.note("error: no channel was named");
+            return self.output.note("error: no channel was given");
         };
         match self.client.presence(channel).await {
             Ok(members) => {
@@ -211,7 +211,7 @@ const HELP: &str = "\
 //text                 publish /text
 anything else          publish it: a JSON object, list or string as that, any other line as text";
 
-/// A line that is a JSON object, list or string is published as that; any other line as text.
+/// A line that is a JSON object, list or string is published as JSON; any other line as text.
 fn data(line: &str) -> Data {
     let is_value = line.trim_start().starts_with(['{', '[', '"']);
     let value = serde_json::from_str::<&RawValue>(line)
@@ -221,7 +221,7 @@ fn data(line: &str) -> Data {
     json.unwrap_or_else(|| Data::from(line))
 }
 
-/// Reports when the connection is lost, and when it is open again.
+/// Reports when the connection was lost, and when it is open again.
 async fn report_connection(mut events: ConnectionEvents, output: Arc<Output>) {
     while let Some(event) = events.next().await {
         match event {

@@ -1,21 +1,21 @@
-//! Lines that a person types: messages, and commands that begin with `/`.
+//! Typed lines: messages, and commands that start with `/`.
 
 /// A line that was typed in a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entry<'a> {
-    /// To be sent.
+    /// A message to send.
     Message(&'a str),
     /// `/word rest`.
     Command {
-        /// Without its slash.
+        /// The word without its slash.
         word: &'a str,
-        /// What follows the word, trimmed.
+        /// The text after the word, trimmed.
         rest: &'a str,
     },
 }
 
 impl<'a> Entry<'a> {
-    /// `//text` is the message `/text`; any other line that begins with `/` is a command.
+    /// `//text` is the message `/text`; any other line that starts with `/` is a command.
     pub(super) fn read(line: &'a str) -> Self {
         let Some(command) = line.strip_prefix('/') else {
             return Self::Message(line);
@@ -29,16 +29,16 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// The commands of a conversation with any server.
+/// Commands when connected to any server.
 pub(super) const OF_A_CONNECTION: &[&str] = &["/help", "/ping", "/close", "/hex"];
 
-/// The commands of a conversation in channels.
+/// Commands when using channels.
 pub(super) const OF_CHANNELS: &[&str] = &["/help", "/members", "/publish", "/close"];
 
-/// The commands of a server.
+/// Commands when acting as a server.
 pub(super) const OF_A_SERVER: &[&str] = &["/help", "/close"];
 
-/// What a person is told about a command that does not exist. Nothing was sent.
+/// The notice for an unknown command. Nothing was sent.
 pub(super) fn unknown(word: &str) -> String {
     format!(
         "error: there is no command /{word}, and nothing was sent; /help lists the commands, \

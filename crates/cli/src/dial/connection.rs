@@ -39,7 +39,7 @@ pub(super) async fn talk(
     conversation.talk(typed, signals).await
 }
 
-/// The error with a hint about what to do.
+/// The error, with a hint about what to do.
 pub(super) fn refused(error: &Error) -> Failure {
     if matches!(error, Error::Url(_) | Error::Request(_)) {
         return Failure::usage(error);
@@ -122,7 +122,7 @@ impl Conversation<'_> {
     }
 
     fn hang_up(&self) {
-        // An error means that it is closing or closed already.
+        // An error here means that it is already closing or closed.
         let _ = self.socket.sender().close(CloseCode::NORMAL, "");
     }
 
@@ -134,7 +134,7 @@ impl Conversation<'_> {
             .map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// How it ended.
+    /// How the connection ended.
     fn farewell(&self) -> Result<String, Failure> {
         let Some(closed) = self.socket.sender().closed() else {
             return Ok("closed".to_owned());
@@ -149,7 +149,7 @@ impl Conversation<'_> {
     }
 }
 
-/// A message as it is printed: text as it is in a pipe, and made harmless in a terminal.
+/// A message as printed: unchanged in a pipe, with control characters escaped in a terminal.
 pub(super) fn text(message: &Message, is_hex: bool, output: &Output) -> String {
     match message {
         Message::Text(text) if is_hex => hex(text.as_bytes()),

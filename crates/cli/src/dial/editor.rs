@@ -1,7 +1,7 @@
-//! Lines typed by a person: edited, recalled from history, with messages printed above them.
+//! Lines typed in a terminal: with editing and history, and with messages printed above them.
 //!
-//! The editor's thread can't be stopped while it waits for a key, and the terminal is in raw mode
-//! meanwhile. So the mode is restored before the process ends: see [`Terminal`].
+//! The editor's thread cannot be stopped while it waits for a key, and the terminal is in raw mode
+//! meanwhile. The mode must therefore be restored before the process ends: see [`Terminal`].
 //!
 //! ```text
 //!          line wanted             raw mode is on
@@ -31,8 +31,8 @@ use super::input::Typed;
 use super::output::Output;
 use crate::failure::Failure;
 
-/// Starts the editor, which completes these commands. What is printed goes above the line that is
-/// being typed.
+/// Starts the editor, which completes these commands. Output is printed above the line being
+/// edited.
 pub(super) fn start(
     lines: Sender<Typed>,
     commands: &'static [&'static str],
@@ -79,7 +79,7 @@ struct Gate {
     moved: Condvar,
 }
 
-/// The longest wait for raw mode. A terminal without a raw mode never reports it.
+/// The longest wait for raw mode. A terminal without one never reports it.
 const ENTERING: Duration = Duration::from_millis(200);
 
 impl Gate {
@@ -101,7 +101,7 @@ impl Gate {
         self.moved.notify_all();
     }
 
-    /// After this call nothing changes the terminal's mode.
+    /// After this call the terminal's mode is not changed any more.
     fn close(&self) {
         let stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
         let is_entering = |stage: &mut Stage| *stage == Stage::Entering;
@@ -145,7 +145,7 @@ impl Drop for Terminal {
     }
 }
 
-/// Completes a command. The editor asks for it first when it is in raw mode.
+/// Completes commands. The editor first calls it when it is in raw mode.
 struct Hints {
     gate: Arc<Gate>,
     commands: &'static [&'static str],

@@ -1,4 +1,4 @@
-//! `--frames`: explains each frame on the wire while the connection is open.
+//! `--frames`: explains each frame while the connection is open.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -17,21 +17,22 @@ use crate::failure::Failure;
 pub(super) enum Typed {
     /// A line, without its end.
     Line(String),
-    /// The input could not be read any further, and why.
+    /// The input could not be read any further, for this reason.
     Unreadable(String),
 }
 
-/// The lines, where to print, and the terminal, whose mode is restored when it is dropped.
+/// The lines, the output, and the terminal, whose mode is restored on drop.
 pub(super) struct Input {
     pub(super) typed: Receiver<Typed>,
     pub(super) output: Arc<Output>,
     pub(super) terminal: Option<editor::Terminal>,
 }
 
-/// Lines that may wait to be sent. 16: a pipe that is faster than the connection waits.
+/// How many lines can be queued for sending. 16: a pipe that is faster than the connection has to
+/// wait.
 const QUEUE: usize = 16;
 
-/// Starts reading, with line editing and these commands in a terminal.
+/// Starts reading; in a terminal, with line editing and these commands.
 pub(super) fn listen(commands: &'static [&'static str]) -> Result<Input, Failure> {
     let (lines, typed) = channel(QUEUE);
     if io::stdin().is_terminal() && io::stdout().is_terminal() {
@@ -61,7 +62,7 @@ fn read(lines: &Sender<Typed>) {
                 (Typed::Unreadable(why.to_owned()), true)
             }
             Err(error) => {
-                let why = format!("the input can't be read: {error}");
+                let why = format!("the input cannot be read: {error}");
                 (Typed::Unreadable(why), true)
             }
         };

@@ -1,4 +1,4 @@
-//! Sends lines: every line of a pipe as it is, and a person's lines as messages or commands.
+//! Sends lines: lines of a pipe unchanged, and typed lines as messages or commands.
 
 use std::{future, sync::Arc, time::Duration};
 
@@ -18,8 +18,8 @@ pub(super) struct LineSender {
     pub(super) sender: Sender,
     pub(super) output: Arc<Output>,
     pub(super) is_hex: bool,
-    /// How long nothing must arrive after the end of a pipe before the connection is closed.
-    /// `None`: it stays open.
+    /// How long to wait for messages after the end of a pipe before closing the connection. `None`:
+    /// it stays open.
     pub(super) linger: Option<Duration>,
 }
 
@@ -65,7 +65,7 @@ impl LineSender {
         }
     }
 
-    /// A person's line. A mistake is reported, and the connection stays open.
+    /// A typed line. A mistake is reported, and the connection stays open.
     async fn enter(&self, line: &str) -> Result<(), Failure> {
         let (word, rest) = match Entry::read(line) {
             Entry::Message(text) => {
@@ -104,7 +104,7 @@ impl LineSender {
         };
         let Ok(code) = code else {
             self.output
-                .note("error: /close takes a code such as 1000 or 4001, and a reason");
+                .note("error: /close requires a code such as 1000 or 4001, and an optional reason");
             return;
         };
         if let Err(error) = self.sender.close(CloseCode::new(code), reason) {
@@ -130,7 +130,7 @@ async fn ping(sender: Sender, output: Arc<Output>) {
     }
 }
 
-/// Waits until nothing has been received for this long; without a time, for ever.
+/// Waits until nothing was received for this long; without a time, forever.
 pub(super) async fn quiet(mut received: watch::Receiver<u64>, linger: Option<Duration>) {
     let Some(linger) = linger else {
         return future::pending().await;

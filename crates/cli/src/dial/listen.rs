@@ -1,4 +1,4 @@
-//! `dial --listen`: a server for whoever needs one to try something with.
+//! `dial --listen`: a server for trying out clients.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ use super::{Dial, connection};
 use crate::screen::{BOLD, DIM, LINK, shown};
 use crate::{digits, failure::Failure, signals::Signals};
 
-/// What a server does with what it receives.
+/// What a server does with received messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Role {
     /// Print messages, and send each line of the input to every client
@@ -29,13 +29,14 @@ pub(super) enum Role {
     Broadcast,
 }
 
-/// Connections at a time. 1,000: below the number of descriptors that most systems allow.
+/// The maximum number of connections. 1,000: below the number of descriptors that most systems
+/// allow.
 const MOST: usize = 1_000;
 
 /// How long clients may take to close when the server ends.
 const GOODBYE: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// `9001`, `:9001`, `localhost:9001`. A port by itself is one of this machine alone.
+/// `9001`, `:9001`, `localhost:9001`. A port alone is only reachable from this machine.
 pub(super) fn address(text: &str) -> Result<String, String> {
     let port = |text: &str| text.parse::<u16>().is_ok();
     match text.rsplit_once(':') {
@@ -46,16 +47,17 @@ pub(super) fn address(text: &str) -> Result<String, String> {
     }
 }
 
-/// A listener, and where it listens.
+/// A listener, and its address.
 pub(super) async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), Failure> {
-    let failed =
-        |error: std::io::Error| Failure::Failed(format!("{address} can't be listened on: {error}"));
+    let failed = |error: std::io::Error| {
+        Failure::Failed(format!("{address} cannot be listened on: {error}"))
+    };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }
 
-/// The acceptor that flags ask for: pages of its own origin, or of the one that is named.
+/// The acceptor configured by the flags: it allows pages of its own origin, or of the given one.
 pub(super) fn acceptor(dial: &Dial) -> Result<Acceptor, Failure> {
     let mut settings = Settings::default();
     if dial.deflate {
@@ -76,7 +78,7 @@ pub(super) fn acceptor(dial: &Dial) -> Result<Acceptor, Failure> {
         .map_err(|error| Failure::usage(&error))
 }
 
-/// Serves until Ctrl-C, or until as many messages have come as were asked for.
+/// Serves until Ctrl-C, or until the given number of messages were received.
 pub(super) async fn serve(
     dial: &Dial,
     address: &str,
@@ -113,7 +115,7 @@ pub(super) async fn serve(
     let count = dial.count;
     let enough = async {
         let is_enough = |received: &u64| count.is_some_and(|count| *received >= count);
-        // The hub, which counts, lives on.
+        // The hub, which holds the sender, is still alive.
         let _ = receiving.wait_for(is_enough).await;
     };
     let ended = tokio::select! {
@@ -143,7 +145,7 @@ impl Role {
 struct Hub {
     role: Role,
     is_hex: bool,
-    /// After so many messages nothing more is printed.
+    /// After this many messages nothing more is printed.
     most: Option<u64>,
     output: Arc<Output>,
     clients: Mutex<Clients>,
@@ -161,7 +163,7 @@ impl Hub {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One client, until it is gone.
+    /// Serves one client until it is gone.
     async fn client(self: Arc<Self>, mut socket: WebSocket) -> Result<(), Error> {
         let number = {
             let mut clients = self.clients();
@@ -207,8 +209,8 @@ impl Hub {
             .print(&connection::text(message, self.is_hex, &self.output));
     }
 
-    /// A client that does not read is cut off: otherwise it would hold up the others, or lose
-    /// messages without a word.
+    /// A client that does not read is disconnected: it would otherwise delay the others, or lose
+    /// messages without notice.
     fn send_to_all(&self, message: &Message, except: Option<u64>) {
         let open = self.clients().open.clone();
         for (number, sender) in open {
@@ -216,7 +218,7 @@ impl Hub {
                 continue;
             }
             if matches!(sender.try_send(message.clone()), Err(Error::Full)) {
-                self.note(number, "does not read what it is sent: closed");
+                self.note(number, "does not read its messages: closed");
                 let _ = sender.close(CloseCode::POLICY_VIOLATION, "too slow");
             }
         }
@@ -237,7 +239,7 @@ fn how(closed: &Closed) -> String {
     format!("closed, {}{reason}", closed.code)
 }
 
-/// Sends lines to every client. Ends when a person leaves, or when nothing has come for long
+/// Sends lines to every client. Ends when the user leaves, or when nothing was received for long
 /// enough after the end of a pipe.
 async fn input(
     hub: Arc<Hub>,

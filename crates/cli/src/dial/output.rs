@@ -1,4 +1,4 @@
-//! Where messages and notes are printed: stdout and stderr, or above the line that is being typed.
+//! Printing messages and notes: to stdout and stderr, or above the line being edited.
 
 use std::{
     io::{self, Write as _},
@@ -19,9 +19,9 @@ use crate::screen;
 pub(super) struct Output {
     /// `None`: print to stdout and stderr.
     above_the_prompt: Mutex<Option<Above>>,
-    /// Whether a person types in a terminal.
+    /// Whether a user types in a terminal.
     is_interactive: bool,
-    /// Why stdout can no longer be written to.
+    /// Why stdout cannot be written to any more.
     broken: Mutex<Option<io::Error>>,
 }
 
@@ -33,7 +33,7 @@ struct Above {
     done: Receiver<()>,
 }
 
-/// Texts that may wait for the terminal. 256: a screen or two.
+/// How many texts can be queued for the terminal. 256: a screen or two.
 const QUEUE: usize = 256;
 
 /// How long `finish` waits for the terminal.
@@ -51,8 +51,8 @@ impl Output {
         }
     }
 
-    /// Prints above a line that is being edited. The printer blocks while the editor is busy, so
-    /// it has a thread of its own.
+    /// Prints above the line being edited. The printer blocks while the editor is busy, so it has
+    /// its own thread.
     pub(super) fn above(mut printer: impl ExternalPrinter + Send + 'static) -> Self {
         let (queue, waiting) = sync_channel::<String>(QUEUE);
         let (tell_done, done) = sync_channel(1);
@@ -62,8 +62,9 @@ impl Output {
                 let _ = printer.print(text);
             };
             waiting.into_iter().for_each(print);
-            // The editor takes one at a time: when it has taken the first of these it has printed
-            // all before, and when there is room for the second it has taken the first.
+            // The editor takes one text at a time. When it has taken the first of these two, it has
+            // printed all earlier ones, and when there is room for the second, it has taken the
+            // first.
             for _ in 0..2 {
                 let _ = printer.print(NOTHING.to_owned());
             }
@@ -82,7 +83,7 @@ impl Output {
         }
     }
 
-    /// Whether a person types in a terminal.
+    /// Whether a user types in a terminal.
     pub(super) fn is_interactive(&self) -> bool {
         self.is_interactive
     }
@@ -100,19 +101,19 @@ impl Output {
         }
     }
 
-    /// Prints a note about what happened to stderr.
+    /// Prints a note to stderr.
     pub(super) fn note(&self, text: &str) {
         if !self.print_above(text) {
             screen::tell(text);
         }
     }
 
-    /// Why stdout can no longer be written to; reported once.
+    /// Why stdout cannot be written to any more; reported once.
     pub(super) fn broken_pipe(&self) -> Option<io::Error> {
         lock(&self.broken).take()
     }
 
-    /// Waits until everything is on the screen. From then on stdout and stderr are used.
+    /// Waits until everything is printed. From then on stdout and stderr are used.
     pub(super) fn finish(&self) {
         let above = lock(&self.above_the_prompt).take();
         if let Some(Above { queue, done, .. }) = above {

@@ -1,4 +1,4 @@
-//! Flags, translated to the library's connection builder.
+//! Converts flags to options of the library's connection builder.
 
 use std::{sync::Arc, time::Duration};
 
@@ -57,7 +57,7 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "expected a time like 500ms, 1s or 5m".to_owned())
 }
 
-/// Where to begin.
+/// The position to start from.
 pub(super) fn since(text: &str) -> Result<Since, String> {
     match text {
         "now" => Ok(Since::Now),

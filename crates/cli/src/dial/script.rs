@@ -1,5 +1,5 @@
-//! `dial --script`: sends and expects what a file says, and tells by the exit code whether the server
-//! did as expected.
+//! `dial --script`: sends and expects the messages of a file; the exit code says whether the server
+//! answered as expected.
 
 mod pattern;
 mod step;
@@ -17,11 +17,11 @@ use super::connection::{refused, text};
 use super::output::Output;
 use crate::{failure::Failure, signals::Signals};
 
-/// How long an expected message is waited for, unless the script says otherwise. 10 s: longer than
-/// any answer should take, and shorter than anybody's patience.
+/// How long to wait for an expected message, unless the script says otherwise. 10 s: longer than
+/// any answer should take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Runs the script over a connection of its own.
+/// Runs the script over its own connection.
 pub(super) async fn run(
     dial: &Dial,
     url: &str,
@@ -113,7 +113,7 @@ impl Player<'_> {
         }
     }
 
-    /// The next message, which is printed, too.
+    /// The next message, which is also printed.
     async fn next(&mut self, expected: &str) -> Result<Message, String> {
         match timeout(self.timeout, self.socket.recv()).await {
             Ok(Ok(Some(message))) => {
@@ -143,7 +143,7 @@ impl Player<'_> {
                 let received = self.text(&message);
                 return Err(format!("expected {expected}, received {received:?}"));
             }
-            // How it ended is looked at below.
+            // The result is examined below.
             Ok(Ok(None) | Err(_)) => {}
         }
         let closed = self.socket.sender().closed();

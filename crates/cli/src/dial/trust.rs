@@ -1,4 +1,4 @@
-//! Which certificates are trusted over TLS, and which certificate we show.
+//! Which certificates are trusted over TLS, and which client certificate is presented.
 
 use std::{fs, path::Path, path::PathBuf, sync::Arc};
 
@@ -18,7 +18,7 @@ use tokio_rustls::rustls::{
 
 use crate::{certificate::Certificate, failure::Failure};
 
-/// TLS, as flags configure it.
+/// TLS as configured by flags.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Trust {
     /// Trust any certificate: anyone between us and the server can read and change everything
@@ -28,7 +28,7 @@ pub(crate) struct Trust {
     /// server's own self-signed certificate
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
-    /// Show this certificate (PEM) to a server that asks for one
+    /// Present this certificate (PEM) to a server that requests one
     #[arg(long, value_name = "FILE", requires = "key")]
     pub(crate) cert: Option<PathBuf>,
     /// The private key (PEM) of --cert
@@ -37,7 +37,7 @@ pub(crate) struct Trust {
 }
 
 impl Trust {
-    /// `None` where the library's default will do: the system's authorities.
+    /// `None` if the library's default applies: the system's authorities.
     pub(crate) fn tls(&self) -> Result<Option<Tls>, Failure> {
         let wrong = |error| Failure::failed(&error);
         if let Some(verifier) = self.verifier()? {
@@ -54,7 +54,7 @@ impl Trust {
         builder.build().map(Some).map_err(wrong)
     }
 
-    /// What checks certificates; `None`: the system does.
+    /// The certificate verifier; `None`: the system's.
     pub(crate) fn verifier(&self) -> Result<Option<Arc<dyn ServerCertVerifier>>, Failure> {
         if self.insecure {
             return Ok(Some(Arc::new(AnyCertificate::new())));
@@ -63,7 +63,7 @@ impl Trust {
         Ok(Some(Arc::new(Trusted::read(ca)?)))
     }
 
-    /// A configuration with this verifier, and our own certificate where there is one.
+    /// A configuration with this verifier, and with our client certificate if there is one.
     pub(crate) fn config(
         &self,
         verifier: Arc<dyn ServerCertVerifier>,
@@ -89,7 +89,7 @@ impl Trust {
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     fs::read(path).map_err(|error| {
         let path = path.display();
-        Failure::Failed(format!("{path} can't be read: {error}"))
+        Failure::Failed(format!("{path} cannot be read: {error}"))
     })
 }
 
@@ -110,11 +110,11 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// Trusts the certificates of a file: as authorities, and as servers.
+/// Trusts the certificates of a file, both as authorities and as server certificates.
 ///
-/// What `openssl req -x509` makes is an authority's certificate, and a web PKI refuses to let an
-/// authority's certificate be a server's own. Here it is in a file that the user trusts, so a
-/// server that shows exactly this certificate is trusted, if its name and its time are right.
+/// `openssl req -x509` makes an authority's certificate, and web PKI rules do not allow that to be
+/// a server's own. Here the user trusts the file, so a server that presents exactly this
+/// certificate is trusted if its name and validity period are correct.
 #[derive(Debug)]
 struct Trusted {
     certificates: Vec<CertificateDer<'static>>,
@@ -128,7 +128,7 @@ impl Trusted {
         for certificate in &certificates {
             roots.add(certificate.clone()).map_err(|error| {
                 let path = path.display();
-                Failure::Failed(format!("{path}: a certificate can't be used: {error}"))
+                Failure::Failed(format!("{path}: a certificate cannot be used: {error}"))
             })?;
         }
         let authorities =

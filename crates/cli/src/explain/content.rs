@@ -1,4 +1,4 @@
-//! What frames carry: messages assembled from fragments, inflated, and checked for UTF-8.
+//! The content of frames: messages assembled from fragments, inflated, and checked for UTF-8.
 
 use offhook_protocol::deflate::{Decompressor, DeflateConfig, DeflatePool, DeflateTerms};
 use offhook_protocol::{CloseCode, PeerError};
@@ -7,23 +7,23 @@ use super::LOOKED_AT;
 use super::header::{Header, RSV1};
 use super::rule::{Broken, of_inflating};
 
-/// What a frame is about.
+/// The content of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
     /// A message or a part of one.
     Data {
         /// Whether its message is text.
         is_text: bool,
-        /// Which part.
+        /// The frame's part of its message.
         part: Part,
-        /// What it stands for, if it was compressed.
+        /// The decompressed data, if it was compressed.
         inflated: Option<Vec<u8>>,
     },
     /// The closing handshake.
     Close {
-        /// Why, as a number.
+        /// The close code.
         code: Option<CloseCode>,
-        /// Why, in words.
+        /// The close reason.
         reason: Vec<u8>,
     },
     /// A ping or a pong.
@@ -32,7 +32,7 @@ pub(crate) enum Content {
     Unknown,
 }
 
-/// Which part of its message a frame is.
+/// Which part of its message a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Whole,
@@ -41,10 +41,10 @@ pub(crate) enum Part {
     Last,
 }
 
-/// What is known of compression.
+/// What is known about compression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compression {
-    /// The handshake was not captured: frames with RSV1 are inflated on trial.
+    /// The handshake was not captured: frames with RSV1 are inflated tentatively.
     Unknown,
     /// Not negotiated.
     Off,
@@ -57,7 +57,7 @@ pub(super) enum Compression {
 pub(super) struct Messages {
     under_way: Option<UnderWay>,
     inflater: Option<Box<Decompressor>>,
-    /// After a fault no compressed message can be read: each refers to those before.
+    /// After an error no compressed message can be read: each refers to earlier ones.
     is_context_lost: bool,
 }
 
@@ -67,7 +67,7 @@ struct UnderWay {
     is_compressed: bool,
     /// The first bytes of a character that the next fragment completes.
     begun: Vec<u8>,
-    /// Invalid UTF-8 is reported once, and not at all where the data may be something else.
+    /// Invalid UTF-8 is reported once, and not at all if the data may be something else.
     is_text_broken: bool,
 }
 
@@ -79,7 +79,7 @@ pub(super) struct Findings {
 }
 
 impl Messages {
-    /// What this frame is about. `payload` is unmasked; `is_whole` says that all of it is there.
+    /// The content of this frame. `payload` is unmasked; `is_whole` says whether it is complete.
     pub(super) fn take(
         &mut self,
         header: &Header,
@@ -157,7 +157,7 @@ impl Messages {
         findings: &mut Findings,
     ) -> Option<Vec<u8>> {
         if self.is_context_lost {
-            let note = "not inflated: what it refers to could not be read";
+            let note = "not inflated: it refers to data that could not be read";
             findings.notes.push(note.to_owned());
             return None;
         }
@@ -177,7 +177,7 @@ impl Messages {
             Err(error) => {
                 self.is_context_lost = true;
                 match of_inflating(error) {
-                    // What it refers to may not have been captured.
+                    // The data it refers to may not have been captured.
                     Some(_) if compression == Compression::Unknown => findings.notes.push(format!(
                         "not inflated: {error}; without the handshake and all that came before, \
                          that need not be its fault"
@@ -191,7 +191,7 @@ impl Messages {
     }
 }
 
-/// Without known terms, those that can inflate what any terms allow.
+/// If the terms are unknown, a decompressor that handles any terms.
 fn inflater(compression: Compression) -> Decompressor {
     let terms = match compression {
         Compression::On(terms) => terms,
@@ -210,13 +210,13 @@ impl UnderWay {
             is_text: header.opcode == 1,
             is_compressed: header.is_compressed() && compression != Compression::Off,
             begun: Vec::new(),
-            // With bits that mean nothing known, the data may be anything.
+            // With unknown reserved bits, the data may be anything.
             is_text_broken: header.rsv & !allowed_bits(header, compression) != 0,
         }
     }
 
-    /// RFC 6455 §8.1, across any fragmentation: RFC 6455 §5.6 lets a fragment end in the middle
-    /// of a character.
+    /// RFC 6455 §8.1, across any fragmentation: RFC 6455 §5.6 lets a fragment end in the middle of
+    /// a character.
     fn check_text(&mut self, plain: &[u8], is_last: bool, findings: &mut Findings) {
         if self.is_text_broken {
             return;
@@ -235,13 +235,13 @@ impl UnderWay {
         self.is_text_broken = true;
         findings.broken.push(PeerError::InvalidUtf8.into());
         let at = error.valid_up_to().saturating_sub(before);
-        findings
-            .notes
-            .push(format!("no text from byte {at} of this frame's data on"));
+        findings.notes.push(format!(
+            "invalid UTF-8 from byte {at} of this frame's data on"
+        ));
     }
 }
 
-/// The reserved bits that a frame may have. RFC 7692 §6: RSV1 stands on the first frame of a
+/// The reserved bits that a frame may have. RFC 7692 §6: RSV1 is set on the first frame of a
 /// compressed message, and only there.
 fn allowed_bits(header: &Header, compression: Compression) -> u8 {
     let may_be_compressed = matches!(header.opcode, 1 | 2) && compression != Compression::Off;
@@ -253,14 +253,14 @@ fn check_reserved_bits(header: &Header, compression: Compression, findings: &mut
     if header.rsv & !allowed != 0 {
         let is_misplaced = header.rsv == RSV1 && compression != Compression::Off;
         findings.broken.push(if is_misplaced {
-            let rule = "RSV1 stands on the first frame of a compressed message, and only there";
+            let rule = "RSV1 is set only on the first frame of a compressed message";
             Broken::new("RFC 7692 §6.1", rule)
         } else {
             PeerError::ReservedBit.into()
         });
     }
     if header.rsv & allowed != 0 && compression == Compression::Unknown {
-        let note = "RSV1 is taken for permessage-deflate: the handshake was not seen";
+        let note = "RSV1 is assumed to mean permessage-deflate: the handshake was not seen";
         findings.notes.push(note.to_owned());
     }
 }
@@ -281,7 +281,7 @@ fn close(payload: &[u8], findings: &mut Findings) -> Content {
     }
     if std::str::from_utf8(reason).is_err() {
         // RFC 6455 §5.5.1: the reason is UTF-8.
-        let rule = "the reason of a Close is UTF-8";
+        let rule = "the reason of a Close must be UTF-8";
         findings.broken.push(Broken::new("RFC 6455 §5.5.1", rule));
     }
     let (code, reason) = (Some(code), reason.to_vec());

@@ -1,4 +1,4 @@
-//! Both directions of a connection, and what one means for the other.
+//! Both directions of a connection, and how they affect each other.
 
 use offhook_protocol::deflate::DeflateParams;
 
@@ -14,7 +14,7 @@ pub(crate) enum Side {
 }
 
 impl Side {
-    /// The side that sends bytes that begin like these: only servers begin with a status line, and
+    /// The side that sends bytes starting like these: only servers start with a status line, and
     /// only clients mask.
     pub(crate) fn of(bytes: &[u8]) -> Self {
         let is_client = match bytes {
@@ -71,7 +71,7 @@ impl Conversation {
         }
     }
 
-    /// Takes what one side sent, and returns the pieces that are complete with it.
+    /// Processes bytes sent by one side, and returns the pieces they complete.
     pub(crate) fn take(&mut self, side: Side, bytes: &[u8]) -> Vec<Piece> {
         let mut pieces = Vec::new();
         self.direction(side).push(bytes);
@@ -85,7 +85,7 @@ impl Conversation {
         pieces
     }
 
-    /// What is left when nothing more comes.
+    /// The incomplete pieces at the end of the input.
     pub(crate) fn finish(&mut self) -> Vec<Piece> {
         let directions = [&mut self.client, &mut self.server];
         directions

@@ -1,4 +1,4 @@
-//! One direction of a connection: a head, perhaps, then frames.
+//! One direction of a connection: perhaps a head, then frames.
 
 use bytes::{Bytes, BytesMut};
 use offhook_protocol::{PeerError, mask};
@@ -10,29 +10,29 @@ use super::head::{self, Head};
 use super::header::{self, Header};
 use super::rule::Broken;
 
-/// What was found in the bytes.
+/// A piece of the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
     /// The opening handshake.
     Head(Side, Head),
     /// A frame.
     Frame(Box<Frame>),
-    /// Bytes that are not a whole frame, at the end or where frames can't be told apart.
+    /// Bytes that are not a complete frame, at the end or where frames cannot be separated.
     Rest(Side, Rest),
 }
 
-/// A frame, right or wrong.
+/// A frame, valid or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) side: Side,
     /// Counted from 1, for each side.
     pub(crate) number: u64,
-    /// Where it begins among the bytes of its side.
+    /// The offset at which it starts among the bytes of its side.
     pub(crate) at: u64,
     pub(crate) header: Header,
-    /// As on the wire, up to the limit of what is looked at.
+    /// The payload as on the wire, up to the limit of what is examined.
     pub(crate) masked: Bytes,
-    /// The same without its mask.
+    /// The payload without its mask.
     pub(crate) payload: Vec<u8>,
     pub(crate) content: Content,
     pub(crate) broken: Vec<Broken>,
@@ -40,7 +40,7 @@ pub(crate) struct Frame {
     pub(crate) notes: Vec<String>,
 }
 
-/// Bytes that are no whole frame.
+/// Bytes that are not a complete frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rest {
     pub(crate) at: u64,
@@ -48,19 +48,20 @@ pub(crate) struct Rest {
     pub(crate) why: String,
 }
 
-/// What one side sent.
+/// The bytes sent by one side.
 #[derive(Debug)]
 pub(super) struct Direction {
     side: Side,
     stage: Stage,
-    /// What has come and was not taken.
+    /// Bytes received and not processed yet.
     buffer: BytesMut,
-    /// How much of a head was searched for its end: a head that comes byte by byte is searched once.
+    /// How much of a head was searched for its end: a head that arrives byte by byte is searched
+    /// once.
     searched: usize,
-    /// Where `buffer` begins.
+    /// The offset at which `buffer` starts.
     at: u64,
     number: u64,
-    /// Of a frame that is too long to be kept: how much of it is still to come.
+    /// For a frame that is too long to be kept: how much of it is outstanding.
     skipped: u64,
     messages: Messages,
     last_key: Option<[u8; 4]>,
@@ -69,10 +70,10 @@ pub(super) struct Direction {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// A head may come.
+    /// A head may follow.
     Start,
     Frames,
-    /// Frames can no longer be told apart.
+    /// Frames cannot be separated any more.
     Lost,
 }
 
@@ -107,7 +108,7 @@ impl Direction {
         }
     }
 
-    /// The head's bytes, once they are there; the rest is frames.
+    /// The bytes of the head, once complete; the rest is frames.
     pub(super) fn take_head(&mut self) -> Option<Bytes> {
         if self.stage != Stage::Start || self.buffer.is_empty() {
             return None;
@@ -121,11 +122,11 @@ impl Direction {
             self.stage = Stage::Frames;
             return None;
         }
-        // The end may have begun in what was searched.
+        // The end may have started in the part already searched.
         let from = self.searched.saturating_sub(3);
         let Some(end) = head::end(&self.buffer[from..]).map(|end| from + end) else {
             self.searched = self.buffer.len();
-            // A head that long is none: it is read as frames, which say what is wrong.
+            // A longer head is not one: it is read as frames, which report what is wrong.
             if self.buffer.len() > head::LONGEST {
                 self.stage = Stage::Frames;
             }
@@ -135,7 +136,7 @@ impl Direction {
         Some(self.take(end))
     }
 
-    /// What follows are no frames.
+    /// The bytes that follow are not frames.
     pub(super) fn give_up(&mut self, why: &str) -> Option<Piece> {
         let at = self.at;
         let bytes = self.buffer.len() as u64;
@@ -146,7 +147,7 @@ impl Direction {
         (bytes > 0).then_some(Piece::Rest(self.side, Rest { at, bytes, why }))
     }
 
-    /// The next frame, once it is there.
+    /// The next frame, once complete.
     pub(super) fn take_frame(&mut self, compression: Compression) -> Option<Piece> {
         if self.stage != Stage::Frames || self.skipped > 0 {
             return None;
@@ -183,11 +184,11 @@ impl Direction {
         Some(Piece::Frame(Box::new(frame)))
     }
 
-    /// What is left at the end.
+    /// The incomplete piece at the end.
     pub(super) fn finish(&mut self) -> Option<Piece> {
         let (at, bytes) = (self.at, self.buffer.len() as u64);
         if self.skipped > 0 {
-            let why = format!("the last frame lacks {} bytes", self.skipped);
+            let why = format!("{} bytes of the last frame are missing", self.skipped);
             return Some(Piece::Rest(self.side, Rest { at, bytes, why }));
         }
         if bytes == 0 {
@@ -200,9 +201,7 @@ impl Direction {
                 let (name, length) = (header.name(), header.length);
                 format!("a {name} frame with {there} of its {length} bytes")
             }
-            None if bytes < header::LONGEST as u64 => {
-                "the beginning of a frame's header".to_owned()
-            }
+            None if bytes < header::LONGEST as u64 => "the start of a frame's header".to_owned(),
             None => "no frame".to_owned(),
         };
         Some(Piece::Rest(self.side, Rest { at, bytes, why }))
@@ -220,7 +219,7 @@ impl Direction {
         }
         let is_whole = payload.len() as u64 == header.length;
         if !is_whole && !header.is_the_end() {
-            let note = format!("only the first {LOOKED_AT} bytes are looked at");
+            let note = format!("only the first {LOOKED_AT} bytes are examined");
             findings.notes.push(note);
         }
         let content = self
@@ -247,9 +246,9 @@ impl Direction {
             (Side::Server, Some(_)) => findings.broken.push(PeerError::Masked.into()),
             (Side::Client, Some(key)) => {
                 if self.last_key == Some(key) {
-                    // RFC 6455 §5.3: a fresh key for each frame, that nobody can foresee.
+                    // RFC 6455 §5.3: a fresh, unpredictable key for each frame.
                     let note = "the same masking key as the frame before; RFC 6455 §5.3 asks for \
-                                a fresh one that nobody can foresee";
+                                a fresh, unpredictable one";
                     findings.notes.push(note.to_owned());
                 }
                 self.last_key = Some(key);
@@ -260,7 +259,7 @@ impl Direction {
 
     fn check_order(&mut self, header: &Header, findings: &mut Findings) {
         if self.is_closed {
-            let rule = "nothing follows a Close";
+            let rule = "nothing may follow a Close";
             findings.broken.push(Broken::new("RFC 6455 §5.5.1", rule));
         }
         self.is_closed |= header.opcode == 8;

@@ -1,4 +1,4 @@
-//! The opening handshake's heads: an HTTP request and its answer.
+//! The heads of the opening handshake: an HTTP request and its answer.
 
 use std::sync::Arc;
 
@@ -16,11 +16,11 @@ const EXTENSIONS: &str = "sec-websocket-extensions";
 /// A head, line by line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
-    /// The lines, the first of them the request or status line; without their ends.
+    /// The lines without their ends; the first is the request or status line.
     pub(crate) lines: Vec<String>,
     /// Explanations of lines, by line number.
     pub(crate) meanings: Vec<(usize, String)>,
-    /// What is wrong with it.
+    /// Violated rules.
     pub(crate) broken: Vec<Broken>,
 }
 
@@ -31,19 +31,19 @@ pub(super) struct Asked {
     offers_deflate: bool,
 }
 
-/// What an answer decides.
+/// The result of an answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Answered {
     /// It opens the connection, perhaps with compression.
     Open(Option<DeflateParams>),
-    /// What follows are no frames.
+    /// The bytes that follow are not frames.
     No,
 }
 
-/// Servers take far less.
+/// Servers accept far less.
 pub(super) const LONGEST: usize = 64 * 1024;
 
-/// Where a head ends, if it does; RFC 9112 §2.1.
+/// Where a head ends; RFC 9112 §2.1.
 pub(super) fn end(bytes: &[u8]) -> Option<usize> {
     let at = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     Some(at + 4)
@@ -60,7 +60,7 @@ impl Head {
         }
     }
 
-    /// The client's.
+    /// The client's head.
     pub(super) fn request(bytes: &[u8]) -> (Self, Asked) {
         let mut head = Self::new(bytes);
         let config = ServerConfig {
@@ -71,7 +71,7 @@ impl Head {
             Ok(ServerStep::Request { .. }) => {}
             Ok(_) => head.broken.push(Broken::new(
                 "RFC 9112 §2.1",
-                "a head ends with an empty line",
+                "a head must end with an empty line",
             )),
             Err(rejection) => {
                 let rule = format!("{rejection} (a server answers {})", rejection.status());
@@ -94,12 +94,12 @@ impl Head {
         (head, asked)
     }
 
-    /// The server's.
+    /// The server's head.
     pub(super) fn response(bytes: &[u8], asked: Option<&Asked>) -> (Self, Answered) {
         let mut head = Self::new(bytes);
         let status = head.lines.first().and_then(|line| line.split(' ').nth(1));
         if status != Some("101") {
-            let line = "the connection is not opened: what follows are no frames";
+            let line = "the connection is not opened: the bytes that follow are not frames";
             head.meanings.push((0, line.to_owned()));
             return (head, Answered::No);
         }
@@ -109,14 +109,14 @@ impl Head {
         (head, Answered::Open(deflate))
     }
 
-    /// RFC 6455 §4.2.2: the fields that say that the protocol is switched.
+    /// RFC 6455 §4.2.2: the fields that switch the protocol.
     fn check_upgrade(&mut self) {
         for (name, expected) in [("upgrade", "websocket"), ("connection", "upgrade")] {
             let value = self.field(name).map(|(_, value)| value);
             let mut words = value.iter().flat_map(|value| value.split(','));
             let is_there = words.any(|word| word.trim().eq_ignore_ascii_case(expected));
             if !is_there {
-                let rule = format!("the answer's {name} field says {expected}");
+                let rule = format!("the answer's {name} field must be {expected}");
                 self.broken.push(Broken::new("RFC 6455 §4.2.2", rule));
             }
         }
@@ -124,7 +124,7 @@ impl Head {
 
     fn check_accept(&mut self, asked: Option<&Asked>) {
         let Some((line, answer)) = self.field("sec-websocket-accept") else {
-            let rule = "the answer has a Sec-WebSocket-Accept";
+            let rule = "the answer must have a Sec-WebSocket-Accept";
             self.broken.push(Broken::new("RFC 6455 §4.2.2", rule));
             return;
         };
@@ -132,10 +132,10 @@ impl Head {
             None => {}
             Some(accept) if accept == answer => {
                 self.meanings
-                    .push((line, "the right answer to the client's key".to_owned()));
+                    .push((line, "the correct answer to the client's key".to_owned()));
             }
             Some(accept) => {
-                let rule = format!("Sec-WebSocket-Accept has to be {accept} for the client's key");
+                let rule = format!("Sec-WebSocket-Accept must be {accept} for the client's key");
                 self.broken.push(Broken::new("RFC 6455 §4.2.2", rule));
             }
         }
@@ -144,10 +144,10 @@ impl Head {
     fn deflate(&mut self, asked: Option<&Asked>) -> Option<DeflateParams> {
         let (line, value) = self.field(EXTENSIONS)?;
         if asked.is_some_and(|asked| !asked.offers_deflate) {
-            let rule = "the answer names no extension that was not offered";
+            let rule = "the answer must not name an extension that was not offered";
             self.broken.push(Broken::new("RFC 6455 §4.1", rule));
         }
-        // The offer was the client's, so nothing is asked of the answer here but sense.
+        // The offer was the client's, so this only checks that the answer is consistent.
         let config = DeflateConfig::default().memory(DeflateMemory::Dedicated);
         let agreed = parse_extensions([value.as_bytes()])
             .map_err(|error| error.to_string())

@@ -1,11 +1,11 @@
-//! A frame's header, also one that breaks the rules.
+//! A frame's header, which may violate the rules.
 
 use offhook_protocol::{FrameHeader, MAX_HEADER_LEN, PeerError};
 
-/// The bits of a header, as they are.
+/// The fields of a header, unchecked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
-    /// 2 to 14.
+    /// The bytes of the header, 2 to 14.
     pub(crate) bytes: Vec<u8>,
     pub(crate) fin: bool,
     /// Three bits: RSV1 is 4.
@@ -13,14 +13,14 @@ pub(crate) struct Header {
     /// 0 to 15.
     pub(crate) opcode: u8,
     pub(crate) mask: Option<[u8; 4]>,
-    /// Of the payload.
+    /// The length of the payload.
     pub(crate) length: u64,
 }
 
 pub(crate) const RSV1: u8 = 4;
 
 impl Header {
-    /// Reads the header that the bytes begin with; none while it is not whole.
+    /// Parses the header at the start of the bytes; `None` if it is incomplete.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let [first, second, rest @ ..] = bytes else {
             return None;
@@ -52,12 +52,12 @@ impl Header {
         })
     }
 
-    /// The rule that the header breaks by itself, whatever was agreed.
+    /// The rule that the header violates by itself, whatever was negotiated.
     pub(crate) fn broken(&self) -> Option<PeerError> {
         FrameHeader::parse(&self.bytes).err()
     }
 
-    /// Whether the length is impossible, so that the next frame can't be found.
+    /// Whether the length is impossible, so that the next frame cannot be found.
     pub(super) fn is_the_end(&self) -> bool {
         self.length >> 63 != 0
     }
@@ -66,7 +66,7 @@ impl Header {
         self.rsv & RSV1 != 0
     }
 
-    /// What the opcode is called.
+    /// The name of the opcode.
     pub(crate) fn name(&self) -> &'static str {
         match self.opcode {
             0 => "continuation",
@@ -80,5 +80,5 @@ impl Header {
     }
 }
 
-/// No header is longer, so that what is shorter may be one that has not come whole.
+/// The longest header; fewer bytes may be an incomplete one.
 pub(super) const LONGEST: usize = MAX_HEADER_LEN;

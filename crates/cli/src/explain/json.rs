@@ -1,4 +1,4 @@
-//! Pieces for programs: one JSON object a line.
+//! Pieces as JSON: one object per line.
 
 use serde::Serialize;
 
@@ -60,7 +60,7 @@ struct Rule<'a> {
 struct Placed<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     connection: Option<usize>,
-    /// Seconds since the beginning of the capture.
+    /// Seconds since the start of the capture.
     #[serde(skip_serializing_if = "Option::is_none")]
     time: Option<f64>,
     #[serde(flatten)]
@@ -88,7 +88,7 @@ pub(crate) fn text(piece: &Piece, place: Place) -> String {
         time: place.time.map(|time| time.as_secs_f64()),
         line,
     };
-    // Strings, numbers and lists of them can always be written.
+    // Strings, numbers and lists of them can always be serialised.
     serde_json::to_string(&placed).unwrap_or_default() + "\n"
 }
 
@@ -144,7 +144,7 @@ impl<'a> From<&'a Broken> for Rule<'a> {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires it")]
 fn is_false(value: &bool) -> bool {
     !value
 }

@@ -1,4 +1,4 @@
-//! Pieces on one line each, for a conversation that goes on.
+//! Pieces on one line each, for a live connection.
 
 use std::fmt::Write as _;
 
@@ -6,10 +6,10 @@ use super::page::{quoted, summary};
 use super::{Content, Frame, Piece, Side};
 use crate::screen::{DIM, LINK, WRONG, hex, shown};
 
-/// How much of a payload fits.
+/// How many characters of a payload are shown.
 const LETTERS: usize = 60;
 
-/// The piece on a line, and a line for each rule it breaks.
+/// The piece on one line, followed by a line for each rule it violates.
 pub(crate) fn text(piece: &Piece) -> String {
     match piece {
         Piece::Head(side, head) => {

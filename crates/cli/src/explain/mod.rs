@@ -1,4 +1,4 @@
-//! What the bytes of a WebSocket connection mean, frame by frame.
+//! Explains the bytes of a WebSocket connection, frame by frame.
 //!
 //! ```text
 //!   bytes ─▶ Conversation ─▶ Direction ──▶ head: HTTP's, once
@@ -6,9 +6,9 @@
 //!                              └─▶ header ─▶ content: unmasked, inflated, checked ─▶ Piece
 //! ```
 //!
-//! Nothing here stops at the first fault, as an endpoint has to: each [`Piece`] carries the rules
-//! it breaks, with their sections, and reading goes on as long as lengths can be trusted.
-//! [`page`] shows pieces in full, [`mod@line`] on one line each, [`json`] to programs.
+//! Unlike an endpoint, this does not stop at the first error: each [`Piece`] carries the rules it
+//! violates, with their sections, and reading continues as long as lengths can be trusted. [`page`]
+//! shows pieces in full, [`mod@line`] on one line each, [`json`] as JSON.
 
 mod content;
 mod conversation;
@@ -29,7 +29,7 @@ pub(crate) use header::Header;
 pub(crate) use place::Place;
 pub(crate) use rule::Broken;
 
-/// What is looked at of one frame or message. What is longer is walked past, unseen.
+/// How many bytes of one frame or message are examined. Longer ones are skipped.
 const LOOKED_AT: usize = 16 << 20;
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! Pieces in full: every byte of a header with what it means.
+//! Pieces in full: every byte of a header with its meaning.
 
 use std::fmt::Write as _;
 
 use super::{Content, Frame, Head, Header, Part, Piece, Place, Rest, Side};
 use crate::screen::{BOLD, DIM, LINK, WRONG, hex, shown};
 
-/// How much of a payload is shown.
+/// How much of a payload to show.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Amount {
     /// A line or two.
@@ -74,7 +74,7 @@ fn frame_text(frame: &Frame, amount: Amount, place: Place) -> String {
     let Frame { number, at, .. } = frame;
     let what = format!("frame {number}: {}", summary(frame));
     let mut text = title(frame.side, &what);
-    // The position stands at the end of the title's line.
+    // The position is at the end of the title's line.
     let _ = text.pop();
     let _ = write!(text, "  {DIM}at byte {at}");
     if let Some(time) = place.time {
@@ -94,7 +94,7 @@ fn frame_text(frame: &Frame, amount: Amount, place: Place) -> String {
     text
 }
 
-/// The frame in a few words.
+/// A summary of the frame.
 pub(super) fn summary(frame: &Frame) -> String {
     let length = bytes(frame.header.length);
     let name = frame.header.name();
@@ -218,7 +218,7 @@ fn content_lines(frame: &Frame, amount: Amount) -> String {
     format!("    {BOLD}{line}{BOLD:#}\n")
 }
 
-/// The text in quotes, what is too long left out, what a terminal would obey made visible.
+/// The text in quotes, shortened if it is too long, with control characters escaped.
 pub(super) fn quoted(bytes: &[u8], letters: usize) -> String {
     let text = String::from_utf8_lossy(bytes);
     let part: String = text.chars().take(letters).collect();

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-/// Where and when a piece was captured, as far as that is known.
+/// Where and when a piece was captured, as far as known.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Place {
     /// The number of its connection in the capture.
     pub(crate) connection: Option<usize>,
-    /// Since the beginning of the capture.
+    /// The time since the start of the capture.
     pub(crate) time: Option<Duration>,
 }

@@ -1,9 +1,9 @@
-//! Rules that were broken, with their sections.
+//! Violated rules, with their sections.
 
 use offhook_protocol::PeerError;
 use offhook_protocol::deflate::InflateError;
 
-/// A rule that was broken.
+/// A violated rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Broken {
     /// `RFC 6455 §5.1`.
@@ -24,47 +24,49 @@ impl From<PeerError> for Broken {
         let (section, rule) = match error {
             PeerError::ReservedBit => (
                 "RFC 6455 §5.2",
-                "reserved bits are 0 unless an extension was negotiated that uses them",
+                "reserved bits must be 0 unless a negotiated extension uses them",
             ),
             PeerError::ReservedOpcode(_) => {
                 ("RFC 6455 §5.2", "opcodes 3 to 7 and 11 to 15 are reserved")
             }
             PeerError::FragmentedControl => {
-                ("RFC 6455 §5.5", "control frames are never fragmented")
+                ("RFC 6455 §5.5", "control frames must not be fragmented")
             }
-            PeerError::ControlTooLong => {
-                ("RFC 6455 §5.5", "control frames carry at most 125 bytes")
-            }
+            PeerError::ControlTooLong => (
+                "RFC 6455 §5.5",
+                "control frames must carry at most 125 bytes",
+            ),
             PeerError::LengthNotMinimal => (
                 "RFC 6455 §5.2",
-                "the length takes as few bytes as can say it",
+                "the length must be encoded in as few bytes as possible",
             ),
             PeerError::LengthTopBit => (
                 "RFC 6455 §5.2",
-                "the top bit of a 64-bit length is 0; what follows can't be told apart",
+                "the top bit of a 64-bit length must be 0; the frames that follow cannot be separated",
             ),
-            PeerError::NotMasked => ("RFC 6455 §5.1", "a client masks every frame"),
-            PeerError::Masked => ("RFC 6455 §5.1", "a server masks no frame"),
+            PeerError::NotMasked => ("RFC 6455 §5.1", "a client must mask every frame"),
+            PeerError::Masked => ("RFC 6455 §5.1", "a server must not mask frames"),
             PeerError::UnexpectedContinuation => (
                 "RFC 6455 §5.4",
-                "a continuation follows a message that was begun",
+                "a continuation must belong to a message under way",
             ),
-            PeerError::MessageInterrupted => {
-                ("RFC 6455 §5.4", "a message ends before the next one begins")
-            }
+            PeerError::MessageInterrupted => (
+                "RFC 6455 §5.4",
+                "a message must end before the next one starts",
+            ),
             PeerError::CloseTooShort => (
                 "RFC 6455 §5.5.1",
-                "a Close is empty or begins with a code of two bytes",
+                "a Close must be empty or start with a code of two bytes",
             ),
-            PeerError::CloseCode(_) => ("RFC 6455 §7.4", "this code never travels"),
-            PeerError::InvalidUtf8 => ("RFC 6455 §8.1", "text is UTF-8"),
+            PeerError::CloseCode(_) => ("RFC 6455 §7.4", "this code must not be sent"),
+            PeerError::InvalidUtf8 => ("RFC 6455 §8.1", "text must be UTF-8"),
             PeerError::CorruptDeflate => (
                 "RFC 7692 §7.2.2",
-                "compressed data is a DEFLATE stream that ends with its message",
+                "compressed data must be a DEFLATE stream that ends with its message",
             ),
             PeerError::DeflateWindow => (
                 "RFC 7692 §7.1.2",
-                "nothing is referred to that lies further back than the agreed window",
+                "references must not reach further back than the agreed window",
             ),
             _ => ("RFC 6455", "the protocol"),
         };
@@ -72,7 +74,7 @@ impl From<PeerError> for Broken {
     }
 }
 
-/// The rule that compressed data breaks; none if it only exceeds what is looked at.
+/// The rule that compressed data violates; `None` if it only exceeds what is examined.
 pub(super) fn of_inflating(error: InflateError) -> Option<Broken> {
     match error {
         InflateError::Corrupt => Some(PeerError::CorruptDeflate.into()),

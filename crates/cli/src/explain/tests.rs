@@ -1,4 +1,4 @@
-//! Frames in, what is said of them out; and that it is what an endpoint would say.
+//! Explanations of frames, compared with the behaviour of an endpoint.
 
 mod compressed;
 mod endpoint;
@@ -18,7 +18,7 @@ fn said_by(side: Side, frames: impl IntoIterator<Item = Sentence>) -> Vec<Piece>
     pieces(side, &[&bytes])
 }
 
-/// What is made of bytes that come in these segments.
+/// The pieces of bytes that arrive in these segments.
 fn pieces(side: Side, segments: &[&[u8]]) -> Vec<Piece> {
     let mut conversation = Conversation::new();
     let taken = segments
@@ -36,7 +36,7 @@ fn frame(piece: &Piece) -> &Frame {
     }
 }
 
-/// The sections of the rules that are broken.
+/// The sections of the violated rules.
 fn sections(piece: &Piece) -> Vec<&'static str> {
     let broken = match piece {
         Piece::Frame(frame) => &frame.broken,

@@ -10,15 +10,15 @@ use crate::{failure::Failure, screen};
 
 /// Copy the log, also while the server runs, and check the copy.
 ///
-/// The copy has everything that was acknowledged before the command began, and perhaps some of what
-/// came meanwhile. It is a log like the original: every command takes it as `--data`. It is durable
-/// when the command is done; interrupted, it is refused as incomplete.
+/// The copy contains everything acknowledged before the command started, and perhaps some later
+/// messages. It is a log like the original: pass it to any command as `--data`. When the command is
+/// done, the copy is durable; an interrupted copy is rejected as incomplete.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The key of resume tokens, `resume.key` in the data directory, is not part of it: it is a secret. Without it
 clients that come back after a restore go on by position instead of by token, and lose nothing.")]
 pub(crate) struct Backup {
-    /// A directory that is empty, or not there yet
+    /// An empty or new directory
     destination: PathBuf,
     #[command(flatten)]
     which: Which,
@@ -31,7 +31,7 @@ impl Backup {
         let bytes = copied.map_err(|error| {
             let failure = Failure::failed(&error);
             failure.hint(format!(
-                "{} is not a whole backup",
+                "{} is not a complete backup",
                 self.destination.display()
             ))
         })?;

@@ -10,7 +10,7 @@ use crate::{failure::Failure, screen};
 /// List the channels of a log: how many messages are retained, their bytes, and the newest position.
 #[derive(Debug, Args)]
 pub(crate) struct Channels {
-    /// Print one JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -7,10 +7,10 @@ use serde::Serialize;
 use super::Which;
 use crate::{failure::Failure, screen};
 
-/// Read everything in a log, and say what is damaged.
+/// Read everything in a log, and report damage.
 ///
-/// A server does the same in the background, slowly, and tells of damage at /healthz; this does it at
-/// once, and reads from the disk what the server has in its memory.
+/// A server does the same slowly in the background, and reports damage at /healthz. This command
+/// does it at once, and reads from the disk even what the server has in memory.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
     /// Print the result as one JSON object
@@ -33,7 +33,7 @@ struct Json<'a> {
 #[derive(Serialize)]
 struct DamagedJson<'a> {
     channel: &'a str,
-    /// The first and the last offset that can't be read.
+    /// The first and the last offset that cannot be read.
     from: u64,
     to: u64,
 }
@@ -82,7 +82,7 @@ fn json(report: &CheckReport) -> String {
     text
 }
 
-/// What was read, in a line.
+/// A summary of what was read, on one line.
 pub(super) fn summary(report: &CheckReport) -> String {
     let lost: u64 = report
         .damaged
@@ -92,7 +92,7 @@ pub(super) fn summary(report: &CheckReport) -> String {
     let verdict = match (report.is_good(), lost) {
         (true, _) => "everything is good".to_owned(),
         (false, 0) => "but not everything can be read".to_owned(),
-        (false, lost) => format!("{lost} messages can't be read"),
+        (false, lost) => format!("{lost} messages cannot be read"),
     };
     format!(
         "{} channels, {} messages, {} bytes: {verdict}",
@@ -100,7 +100,7 @@ pub(super) fn summary(report: &CheckReport) -> String {
     )
 }
 
-/// Damage is a failure of the command.
+/// Damage makes the command fail.
 pub(super) fn verdict(report: &CheckReport) -> Result<(), Failure> {
     if report.is_good() {
         return Ok(());

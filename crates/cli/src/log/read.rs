@@ -11,19 +11,19 @@ use serde_json::value::RawValue;
 use super::Which;
 use crate::{failure::Failure, screen};
 
-/// Print what is retained of a channel, one JSON object a line.
+/// Print the retained messages of a channel, one JSON object per line.
 ///
-/// Oldest first: `position`, `time` in milliseconds since 1970, `user`, `key` and `tags` where there are
-/// any, and the message as `data`, `text`, or `hex` for bytes. What is damaged is told in its place, as
-/// `damaged` with the first and the last offset.
+/// Oldest first: `position`, `time` in milliseconds since 1970, `user`, `key` and `tags` if
+/// present, and the message as `data`, `text`, or `hex` for bytes. Damaged messages are reported in
+/// their place, as `damaged` with the first and the last offset.
 #[derive(Debug, Args)]
 pub(crate) struct Read {
-    /// The channel
+    /// The channel to read
     channel: String,
-    /// Begin after this offset
+    /// Start after this offset
     #[arg(long, value_name = "OFFSET", default_value_t = 0)]
     after: u64,
-    /// So many messages at most
+    /// Print at most this many messages
     #[arg(long, value_name = "COUNT", default_value_t = u64::MAX, hide_default_value = true)]
     limit: u64,
     #[command(flatten)]
@@ -87,7 +87,7 @@ impl Read {
             return Err(Failure::Failed(what).hint("`offhook log channels` lists them"));
         }
         if damaged > 0 {
-            let what = format!("{damaged} messages are damaged and can't be read");
+            let what = format!("{damaged} messages are damaged and cannot be read");
             return Err(Failure::Failed(what));
         }
         Ok(())

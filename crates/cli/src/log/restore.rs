@@ -8,12 +8,12 @@ use offhook_brokers::{LogView, Snapshot};
 use super::{NAME, PATIENCE, Which, check, log_in};
 use crate::{failure::Failure, screen};
 
-/// Put a backup in the place of a log that is gone.
+/// Restore a log from a backup.
 ///
-/// The data directory must have no log: move a damaged one away first, and stop the server. The copy
-/// is checked. The server then starts a new epoch: a client that has messages which the backup does
-/// not have is told of a gap from exactly there, and never gets another message under a position that
-/// it knows.
+/// The data directory must not contain a log: stop the server, and move a damaged log away first.
+/// The copy is checked. The server then starts a new epoch: a client with messages that the backup
+/// does not have is told of a gap from exactly there, and never receives another message under a
+/// position it already has.
 #[derive(Debug, Args)]
 pub(crate) struct Restore {
     /// A backup, made by `offhook log backup`; or another server's data directory
@@ -31,7 +31,7 @@ impl Restore {
                 "stop the server, and move it away: mv {0} {0}.old",
                 log.display()
             );
-            let what = format!("{}: there is a log already", log.display());
+            let what = format!("{}: a log already exists", log.display());
             return Err(Failure::Failed(what).hint(hint));
         }
         let backup = log_in(&self.backup);

@@ -1,4 +1,4 @@
-//! Where the server's logs go, and how they look.
+//! The server's logs: their destination and format.
 
 use std::io;
 
@@ -11,7 +11,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-/// From now on, to stderr.
+/// Writes logs to stderr from now on.
 pub(super) fn write(config: &Logging) {
     let lines = fmt::layer().with_writer(io::stderr);
     let layer = match config.format {
@@ -23,7 +23,7 @@ pub(super) fn write(config: &Logging) {
         .init();
 }
 
-/// A level by itself is about this program; what it is made of tells only what matters.
+/// A level without a target applies to this program; its dependencies log only what matters.
 fn levels(text: &str) -> Targets {
     if let Ok(level) = text.parse::<LevelFilter>() {
         let others = level.min(LevelFilter::WARN);
@@ -31,11 +31,12 @@ fn levels(text: &str) -> Targets {
             .with_default(others)
             .with_target("offhook", level);
     }
-    // The configuration has checked it.
+    // The configuration has validated it.
     text.parse().unwrap_or_default()
 }
 
-/// As everything else here decides it: by `NO_COLOR` and the like, and whether it is a terminal.
+/// Decided as elsewhere in this program: by `NO_COLOR` and similar variables, and by whether it is
+/// a terminal.
 fn has_colours() -> bool {
     anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
 }

@@ -1,4 +1,4 @@
-//! What is said when the server serves.
+//! The message printed when the server has started.
 
 use std::{net::SocketAddr, path::Path};
 
@@ -6,7 +6,7 @@ use offhook_server::config::{Config, Loaded};
 
 use crate::screen::{BOLD, DIM, LINK};
 
-/// Where to open the chat, where programs connect, where the data lie.
+/// The addresses of the chat and for programs, and the location of the data.
 pub(super) fn text(loaded: &Loaded, addresses: &[SocketAddr]) -> String {
     let config = &loaded.config;
     let tls = if config.tls.is_some() { "s" } else { "" };
@@ -35,7 +35,7 @@ fn line(word: &str, url: &str, note: &str) -> String {
     format!("  {DIM}{word:6}{DIM:#}  {LINK}{url}{LINK:#}{DIM}{note}{DIM:#}\n")
 }
 
-/// What to write into a browser here.
+/// The address to enter in a browser on this machine.
 fn reached(address: SocketAddr) -> (String, &'static str) {
     let port = address.port();
     if address.ip().is_unspecified() {

@@ -171,7 +171,7 @@ fn people_are_told_in_words() {
     let ended = offhook(&["bench", &url, "-c", "2", "-t", "100ms", "--warm-up", "10ms"]).run();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let lines: Vec<&str> = ended.stdout.lines().collect();
-    let headline = format!("{url}  2 connections, 128 B, closed loop, 1 under way each, 0.1 s");
+    let headline = format!("{url}  2 connections, 128 B, closed loop, 1 in flight each, 0.1 s");
     assert_eq!(lines[0], headline);
     assert!(
         lines[2].trim_start().starts_with("answers"),

@@ -261,7 +261,7 @@ fn a_proxy_without_a_server_behind_it() {
     fails(
         &[&url],
         "handshake",
-        &["status 502", "can't reach the server behind it"],
+        &["status 502", "cannot reach the server behind it"],
     );
 }
 
@@ -310,7 +310,7 @@ fn an_answer_that_was_made_for_another_key() {
     fails(
         &[&url],
         "handshake",
-        &["Sec-WebSocket-Accept has to be", "does not know WebSocket"],
+        &["Sec-WebSocket-Accept must be", "does not know WebSocket"],
     );
 }
 
@@ -380,7 +380,7 @@ fn a_redirect_is_followed_and_said_to_be_none_that_browsers_follow() {
     });
     let (report, ended) = check(&[&format!("ws://{address}/")]);
     assert_eq!(ended.code, Some(0), "{report:#}");
-    assert!(found(&report, "redirect", "warning").contains("browsers follow no redirect"));
+    assert!(found(&report, "redirect", "warning").contains("browsers do not follow redirects"));
     found(&report, "ping", "ok");
 }
 
@@ -403,7 +403,7 @@ fn frames_that_break_the_rules() {
         says: b"\x81\x81\0\0\0\0a",
         ..Habits::default()
     });
-    fails(&[&url], "frames", &["a server masks no frame"]);
+    fails(&[&url], "frames", &["a server must not mask frames"]);
 }
 
 #[test]
@@ -448,7 +448,7 @@ fn the_largest_message_is_found_and_a_refusal_without_a_reason_is_a_warning() {
     })]);
     let text = found(&report, "largest", "ok");
     assert!(
-        text.contains("64 KiB is taken, 128 KiB is refused: closed with 1009"),
+        text.contains("64 KiB is accepted, 128 KiB is refused: closed with 1009"),
         "{text}"
     );
     let longest = Some((100 << 10, None));
@@ -492,7 +492,7 @@ fn tls_where_there_is_none_and_none_where_there_is_tls() {
     fails(
         &[&format!("wss://{address}/ws")],
         "tls",
-        &["speaks no TLS", &other],
+        &["does not support TLS", &other],
     );
     drop(plain);
     let (secure, port) = secure(|_| ());
@@ -532,7 +532,7 @@ fn secure_with(
 fn a_certificate_that_signed_itself_is_found_and_the_rest_is_checked_all_the_same() {
     let (server, port, cert) = secure_with(|_| ());
     let url = format!("wss://localhost:{port}/ws");
-    fails(&[&url], "certificate", &["signed by itself", "--ca FILE"]);
+    fails(&[&url], "certificate", &["self-signed", "--ca FILE"]);
     let (report, _) = check(&[&url]);
     found(&report, "ping", "ok");
     let trusted = offhook(&["check", "--json", "--idle", "0s", "--ca", "ca.pem", &url])
@@ -562,7 +562,7 @@ fn a_certificate_for_another_name() {
     let report: Value = serde_json::from_str(&ended.stdout).expect("JSON");
     let text = found(&report, "certificate", "failed");
     assert!(
-        text.contains("it is for a.example, and not for localhost"),
+        text.contains("it is valid for a.example, not for localhost"),
         "{text}"
     );
     drop(server);

@@ -18,7 +18,7 @@ client → server  frame 1: text, whole message, 5 bytes  at byte 0
 #[test]
 fn a_broken_rule_is_told_with_its_section_and_the_code_is_1() {
     let ended = offhook(&["decode", "--from", "client"]).run_with("81 01 61");
-    let rule = "    ✗ RFC 6455 §5.1: a client masks every frame\n";
+    let rule = "    ✗ RFC 6455 §5.1: a client must mask every frame\n";
     assert!(ended.stdout.contains(rule), "{}", ended.stdout);
     assert_eq!(
         (ended.stderr.as_str(), ended.code),
@@ -105,7 +105,7 @@ fn what_cannot_be_read_is_told_and_what_is_no_dump_has_code_2() {
     let ended = offhook(&["decode", "missing"]).run();
     assert_eq!(ended.code, Some(1));
     assert!(
-        ended.stderr.starts_with("error: missing can't be read:"),
+        ended.stderr.starts_with("error: missing cannot be read:"),
         "{}",
         ended.stderr
     );

@@ -166,7 +166,7 @@ fn frames_are_explained_on_stderr_with_the_rules_they_break() {
         "{shown}"
     );
     assert!(
-        shown.contains("  ✗ RFC 6455 §8.1: text is UTF-8\n"),
+        shown.contains("  ✗ RFC 6455 §8.1: text must be UTF-8\n"),
         "{shown}"
     );
     assert!(shown.contains("→ close 1007"), "{shown}");

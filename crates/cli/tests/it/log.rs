@@ -172,7 +172,7 @@ fn a_log_is_backed_up_while_the_server_runs_and_restored_where_there_is_none() {
     let refused = data.log(&["restore", &copy]);
     assert_eq!(refused.code, Some(1));
     assert!(
-        refused.stderr.contains("there is a log already"),
+        refused.stderr.contains("a log already exists"),
         "{}",
         refused.stderr
     );

@@ -80,7 +80,7 @@ fn a_server_that_forgets_is_found_out() {
     let ended = program.run();
     assert_eq!(ended.code, Some(1), "{}{}", ended.stderr, ended.stdout);
     assert!(
-        ended.stderr.contains("the promise is broken"),
+        ended.stderr.contains("the guarantee was violated"),
         "{}",
         ended.stderr
     );

@@ -109,7 +109,7 @@ fn a_second_ctrl_c_stops_at_once() {
         serving(offhook(&["--listen", "0", "--in-memory", "--drain", "1h"]));
     let line = open_connection(&address);
     running.signal(Signal::INT);
-    running.error_line("stopping: clients have up to 3600 s to go");
+    running.error_line("stopping: clients have up to 3600 s to disconnect");
     running.signal(Signal::INT);
     let ended = running.end();
     assert_eq!(ended.code, Some(130), "{}", ended.stderr);
@@ -130,7 +130,7 @@ fn a_port_that_is_in_use_is_told_with_what_to_do_and_the_code_is_1() {
         ended.stderr
     );
     assert!(
-        ended.stderr.contains("--listen 0 any that is free"),
+        ended.stderr.contains("--listen 0 any free one"),
         "{}",
         ended.stderr
     );

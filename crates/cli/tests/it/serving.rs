@@ -80,7 +80,7 @@ fn an_address_that_is_taken_is_told() {
     let ended = offhook(&["dial", "--listen", address]).run();
     assert_eq!(ended.code, Some(1));
     assert!(
-        ended.stderr.contains("can't be listened on"),
+        ended.stderr.contains("cannot be listened on"),
         "{}",
         ended.stderr
     );

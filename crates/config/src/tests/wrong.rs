@@ -199,8 +199,8 @@ fn words_that_stand_alone_are_no_origins_of_a_list() {
     let wrong = file("origins = [\"same\", \"https://a.example/path\", \"*\"]").wrong();
     assert!(wrong.contains("this word stands alone"), "{wrong}");
     assert!(
-        wrong.contains("\"https://a.example/path\" is no origin"),
+        wrong.contains("\"https://a.example/path\" is not an origin"),
         "{wrong}"
     );
-    assert!(wrong.contains("\"*\" is no origin"), "{wrong}");
+    assert!(wrong.contains("\"*\" is not an origin"), "{wrong}");
 }

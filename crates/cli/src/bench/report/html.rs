@@ -1,4 +1,4 @@
-//! The report as a page: one file, without a script, with plots that are drawn here.
+//! The report as an HTML page: one file, without scripts, with plots drawn as SVG.
 
 use std::fmt::Write as _;
 
@@ -23,7 +23,7 @@ svg path{fill:none;stroke-width:1.6}svg .before{stroke-dasharray:4 4;opacity:.7}
 .key i{display:inline-block;width:1.6em;border-top:2px solid;vertical-align:middle;margin:0 .3em 0 1em}\
 .key .a{border-color:var(--a)}.key .b{border-color:var(--b)}";
 
-/// The page of these runs, each beside the one before where there is one.
+/// The page for these runs, each with the earlier run of the same name, if there is one.
 pub(in crate::bench) fn page(runs: &[(&Report, Option<&Report>)]) -> String {
     let mut page = String::new();
     let url = runs.first().map_or("", |(report, _)| report.url.as_str());
@@ -123,7 +123,7 @@ fn plots(page: &mut String, report: &Report, before: Option<&Report>) {
         let samples = report.series.iter();
         samples.map(|sample| (sample.at, get(sample))).collect()
     };
-    // A moment without a message has no latency.
+    // An interval without messages has no latency.
     let latency = |report: &Report, get: fn(&super::series::Sample) -> f64| -> Vec<(f64, f64)> {
         let samples = report.series.iter().filter(|sample| sample.p50_us > 0.0);
         samples

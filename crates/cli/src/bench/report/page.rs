@@ -47,13 +47,13 @@ impl Report {
         format!("{BOLD}{}{BOLD:#}  {}", shown(&self.url), self.load())
     }
 
-    /// What the server was loaded with.
+    /// A description of the load.
     pub(super) fn load(&self) -> String {
         let Self {
             connections, bytes, ..
         } = self;
         let schedule = match (self.in_flight, self.rate) {
-            (Some(in_flight), _) => format!("closed loop, {in_flight} under way each"),
+            (Some(in_flight), _) => format!("closed loop, {in_flight} in flight each"),
             (None, Some(rate)) => format!("open loop, {} a second", grouped(rate as u64)),
             (None, None) => String::new(),
         };
@@ -151,7 +151,7 @@ impl Faults {
     }
 }
 
-/// Microseconds as people read them.
+/// Microseconds as milliseconds, for display.
 pub(in crate::bench) fn milliseconds(microseconds: f64) -> String {
     match microseconds {
         0.0..1_000.0 => format!("{microseconds:.0} µs"),

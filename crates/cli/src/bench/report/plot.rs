@@ -2,18 +2,18 @@
 
 use std::fmt::Write as _;
 
-/// How an axis is divided.
+/// The scale of an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scale {
-    /// From 0 on, evenly.
+    /// Linear, from 0.
     Even,
-    /// Each step ten times the one before.
+    /// Logarithmic.
     Log,
-    /// Percentiles: 90, 99, 99.9 and so on at even distances.
+    /// Percentiles: 90, 99, 99.9 and so on at equal distances.
     Nines,
 }
 
-/// A plot, while curves are added.
+/// A plot to which curves can be added.
 #[derive(Debug)]
 pub(super) struct Plot {
     title: &'static str,
@@ -102,7 +102,7 @@ impl Plot {
     }
 }
 
-/// From values to places.
+/// Maps values to coordinates.
 struct Axis {
     scale: Scale,
     low: f64,
@@ -111,10 +111,10 @@ struct Axis {
     to: f64,
 }
 
-/// Below it a logarithm says nothing: a nanosecond, in milliseconds.
+/// The smallest value on a logarithmic axis: a nanosecond, in milliseconds.
 const SMALLEST: f64 = 1e-6;
 
-/// The last percentile with a place of its own: 99.999.
+/// The last percentile with a position of its own: 99.999.
 const MOST_NINES: f64 = 5.0;
 
 impl Axis {
@@ -194,7 +194,7 @@ fn round_step(step: f64) -> f64 {
         }
 }
 
-/// 90 is one nine, 99 two, 99.9 three.
+/// The number of nines: 90 has one, 99 two, 99.9 three.
 fn nines(percentile: f64) -> f64 {
     let rest = (1.0 - percentile / 100.0).max(10_f64.powf(-MOST_NINES));
     -rest.log10()

@@ -1,28 +1,28 @@
-//! How a run went over time.
+//! Samples over the time of a run.
 
 use serde::{Deserialize, Serialize};
 
-/// What came in a moment of a run.
+/// One sample: an interval of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::bench) struct Sample {
-    /// Seconds since the run began, warm-up included.
+    /// Seconds since the run started, warm-up included.
     pub(in crate::bench) at: f64,
     pub(in crate::bench) per_second: f64,
     pub(in crate::bench) p50_us: f64,
     pub(in crate::bench) p99_us: f64,
 }
 
-/// Samples of a run. However long it takes, no more are kept than a plot can show.
+/// The samples of a run. However long it takes, no more are kept than a plot can show.
 #[derive(Clone, Debug, Default)]
 pub(in crate::bench) struct Series {
     samples: Vec<Sample>,
-    /// How many samples make one that is kept, as a power of 2.
+    /// How many samples are merged into each one that is kept, as a power of 2.
     merged: u32,
-    /// Those that do not make one yet.
+    /// Samples waiting to be merged.
     pending: Vec<Sample>,
 }
 
-/// Samples that are kept. 480: two on a point of a plot.
+/// The number of samples kept. 480: two for each point of a plot.
 const MOST: usize = 480;
 
 impl Series {
@@ -46,7 +46,7 @@ impl Series {
     }
 }
 
-/// Rates and medians are averaged; of the slowest the slowest counts.
+/// Rates and medians are averaged; of the maxima, the largest is kept.
 fn merge(samples: &[Sample]) -> Option<Sample> {
     let first = samples.first()?;
     let count = samples.len() as f64;

@@ -1,13 +1,13 @@
-//! Numbers out of bytes that may end too early.
+//! Reading numbers from bytes that may end early.
 
-/// Which end of a number comes first.
+/// The byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     Big,
     Little,
 }
 
-/// Bytes that are taken from the front.
+/// Bytes read from the front.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reader<'a> {
     rest: &'a [u8],

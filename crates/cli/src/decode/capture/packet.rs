@@ -1,11 +1,11 @@
-//! A captured packet, from its link layer to the TCP segment in it.
+//! Parsing a captured packet from the link layer to its TCP segment.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Packet;
 use super::bytes::{Order, Reader};
 
-/// What a packet is about.
+/// The content of a packet.
 #[derive(Debug)]
 pub(super) enum Content<'a> {
     Tcp(Segment<'a>),
@@ -25,7 +25,7 @@ pub(super) struct Segment<'a> {
     pub(super) is_syn: bool,
     pub(super) is_ack: bool,
     pub(super) payload: &'a [u8],
-    /// Payload bytes that the capture left out.
+    /// The number of payload bytes missing from the capture.
     pub(super) left_out: usize,
 }
 
@@ -82,7 +82,7 @@ fn ethernet(mut reader: Reader<'_>) -> Option<&[u8]> {
     of_ethertype(reader)
 }
 
-/// What follows an Ethernet type, behind any VLAN tags.
+/// The content after an Ethernet type, skipping VLAN tags.
 fn of_ethertype(mut reader: Reader<'_>) -> Option<&[u8]> {
     loop {
         match reader.u16()? {
@@ -155,7 +155,8 @@ fn ipv6(bytes: &[u8]) -> Option<Content<'_>> {
     }
 }
 
-/// RFC 9293 §3.1. `length` is what IP says; a capture may hold less, and Ethernet pads to more.
+/// RFC 9293 §3.1. `length` comes from the IP header; a capture may contain less, and Ethernet pads
+/// to more.
 fn tcp(bytes: &[u8], length: usize, from: IpAddr, to: IpAddr) -> Option<Content<'_>> {
     let mut reader = Reader::network(bytes);
     let (from_port, to_port) = (reader.u16()?, reader.u16()?);

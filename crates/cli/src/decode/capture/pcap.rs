@@ -3,7 +3,7 @@
 use super::bytes::{Order, Reader};
 use super::{Capture, Packet};
 
-/// Byte order, and nanoseconds in one unit of a packet's time.
+/// The byte order, and the number of nanoseconds per unit of a packet's time.
 fn format(file: &[u8]) -> Option<(Order, u64)> {
     match file.first_chunk()? {
         [0xa1, 0xb2, 0xc3, 0xd4] => Some((Order::Big, 1_000)),
@@ -18,7 +18,7 @@ pub(super) fn is_it(file: &[u8]) -> bool {
     format(file).is_some()
 }
 
-/// Reads the packets; a file that ends too early has those before.
+/// Reads the packets. If the file ends early, returns the packets before that.
 pub(super) fn read(file: &[u8]) -> Result<Capture<'_>, &'static str> {
     let (order, unit) = format(file).ok_or("it has no pcap header")?;
     let mut reader = Reader::new(file, order);
@@ -38,7 +38,7 @@ pub(super) fn read(file: &[u8]) -> Result<Capture<'_>, &'static str> {
 fn header(reader: &mut Reader<'_>) -> Option<u32> {
     // Magic number, version, time zone, accuracy, longest packet.
     reader.take(20)?;
-    // The upper bits say how long the checksum behind each frame is.
+    // The upper bits give the length of the checksum after each frame.
     Some(reader.u32()? & 0x0fff_ffff)
 }
 

@@ -29,13 +29,13 @@ fn order(magic: &[u8]) -> Option<Order> {
 #[derive(Clone, Copy, Debug)]
 struct Interface {
     link: u32,
-    /// The longest part of a packet that is kept; 0: all of it.
+    /// How much of each packet is captured; 0 means all of it.
     longest: usize,
-    /// How a unit of time is written in the file, see [`nanoseconds`].
+    /// The unit of time, encoded as in the file; see [`nanoseconds`].
     resolution: u8,
 }
 
-/// Reads the packets and secrets; a file that ends too early has those before.
+/// Reads the packets and secrets. If the file ends early, returns those before that.
 pub(super) fn read(file: &[u8]) -> Result<Capture<'_>, &'static str> {
     let mut capture = Capture::default();
     let mut interfaces: Vec<Interface> = Vec::new();
@@ -67,12 +67,12 @@ pub(super) fn read(file: &[u8]) -> Result<Capture<'_>, &'static str> {
     Ok(capture)
 }
 
-/// A block's kind, its body, and what follows it.
+/// A block's type and body, and the bytes after it.
 fn block(bytes: &[u8], order: Order) -> Option<(u32, &[u8], &[u8])> {
     let mut reader = Reader::new(bytes, order);
     let kind = reader.u32()?;
     let length = reader.length()?;
-    // Kind, length, and the length again.
+    // Type, length, and the length again.
     let body = reader.take(length.checked_sub(12)?)?;
     reader.take(4)?;
     Some((kind, body, reader.rest()))
@@ -83,7 +83,7 @@ fn interface(body: &mut Reader<'_>) -> Option<Interface> {
     body.u16()?;
     let longest = body.length()?;
     let mut resolution = 6;
-    // Options: a code, a length, a value that is padded to four bytes.
+    // Options: a code, a length, a value padded to four bytes.
     while let (Some(code), Some(length)) = (body.u16(), body.u16()) {
         let length = usize::from(length);
         let Some(value) = body.take(length.next_multiple_of(4)) else {
@@ -126,7 +126,7 @@ fn packet<'a>(body: &mut Reader<'a>, kind: u32, interfaces: &[Interface]) -> Opt
     })
 }
 
-/// A packet without a time, of the first interface.
+/// A packet without a time, from the first interface.
 fn simple<'a>(body: &mut Reader<'a>, interfaces: &[Interface]) -> Option<Packet<'a>> {
     let interface = interfaces.first()?;
     let mut length = body.length()?;
@@ -141,12 +141,12 @@ fn simple<'a>(body: &mut Reader<'a>, interfaces: &[Interface]) -> Option<Packet<
     })
 }
 
-/// The upper bit says whether the others are a negative power of 2 or of 10.
+/// The upper bit says whether the other bits are a negative power of 2 or of 10.
 fn nanoseconds(units: u64, resolution: u8) -> u64 {
     const NANOSECONDS: u128 = 1_000_000_000;
     let exponent = u32::from(resolution & 0x7f);
     let base: u128 = if resolution & 0x80 == 0 { 10 } else { 2 };
-    // A unit below 1e-38 s is no unit of a clock.
+    // No clock has a unit below 1e-38 s.
     let per_second = base.checked_pow(exponent).unwrap_or(u128::MAX);
     let time = u128::from(units).saturating_mul(NANOSECONDS) / per_second;
     u64::try_from(time).unwrap_or(u64::MAX)

@@ -1,4 +1,4 @@
-//! TCP connections out of segments: each direction's bytes, in order and once.
+//! Reassembles TCP connections from segments: the bytes of each direction, in order and once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -13,11 +13,11 @@ pub(crate) struct Stream<'a> {
     pub(crate) server: SocketAddr,
     /// Nanoseconds since 1970.
     pub(crate) start: u64,
-    /// Whether the capture has its beginning.
+    /// Whether the capture contains the start of the connection.
     pub(crate) is_whole: bool,
-    /// In the order in which they became readable.
+    /// Chunks in the order in which they became readable.
     pub(crate) chunks: Vec<Chunk<'a>>,
-    /// What is missing, for people.
+    /// What is missing, as text.
     pub(crate) notes: Vec<String>,
 }
 
@@ -29,14 +29,14 @@ pub(crate) struct Chunk<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
-/// The limit of connections. 65,536: a capture with more is of a port scan.
+/// The maximum number of connections. 65,536: a capture with more is most likely a port scan.
 const MOST: usize = 65_536;
 
-/// The connections of a capture while it is read.
+/// The connections of a capture while it is being read.
 #[derive(Debug, Default)]
 pub(super) struct Table<'a> {
     streams: Vec<Building<'a>>,
-    /// The newest connection between two addresses; the smaller address first.
+    /// The latest connection between two addresses; the smaller address first.
     newest: HashMap<(SocketAddr, SocketAddr), usize>,
     left_out: usize,
 }
@@ -44,7 +44,7 @@ pub(super) struct Table<'a> {
 #[derive(Debug)]
 struct Building<'a> {
     stream: Stream<'a>,
-    /// Of the client and of the server.
+    /// The client's direction and the server's.
     halves: [Half<'a>; 2],
     /// The sequence number of the client's SYN.
     syn: Option<u32>,
@@ -53,13 +53,13 @@ struct Building<'a> {
 /// One direction.
 #[derive(Debug, Default)]
 struct Half<'a> {
-    /// The sequence number that the first byte has; unknown before the first segment.
+    /// The sequence number of the first byte; unknown before the first segment.
     first: Option<u32>,
     /// Bytes delivered so far.
     delivered: u64,
-    /// What came too early, by its position.
+    /// Bytes that arrived out of order, by position.
     waiting: BTreeMap<u64, (u64, &'a [u8])>,
-    /// Payload bytes that the capture left out.
+    /// The number of payload bytes missing from the capture.
     left_out: usize,
 }
 
@@ -73,7 +73,7 @@ impl<'a> Table<'a> {
         let known = self.newest.get(&pair).copied();
         let is_new = match known.and_then(|number| self.streams.get(number)) {
             None => true,
-            // A SYN with another number is another connection between the same ports.
+            // A SYN with another number starts another connection between the same ports.
             Some(known) => {
                 let is_first = segment.is_syn && !segment.is_ack;
                 is_first && known.syn != Some(segment.sequence)
@@ -109,8 +109,8 @@ impl<'a> Table<'a> {
 impl<'a> Building<'a> {
     fn begin(time: u64, segment: &Segment<'a>) -> Self {
         let is_syn = segment.is_syn && !segment.is_ack;
-        // Without its beginning, the side with the higher port is taken for the client; its bytes
-        // may say otherwise in the end.
+        // If the start is missing, the side with the higher port is assumed to be the client; its
+        // bytes may prove otherwise later.
         let is_from_client = match (segment.is_syn, segment.is_ack) {
             (true, is_ack) => !is_ack,
             (false, _) => segment.from.port() >= segment.to.port(),
@@ -142,14 +142,14 @@ impl<'a> Building<'a> {
         };
         let half = &mut self.halves[usize::from(side == Side::Server)];
         half.left_out += segment.left_out;
-        // A SYN takes a sequence number of its own.
+        // A SYN uses one sequence number.
         let sequence = segment.sequence.wrapping_add(u32::from(segment.is_syn));
         let first = *half.first.get_or_insert(sequence);
         if segment.payload.is_empty() {
             return;
         }
         let Some(at) = half.position(first, sequence) else {
-            // It lies before the beginning of what was captured.
+            // It precedes the start of the capture.
             return;
         };
         half.hold(at, time, segment.payload);
@@ -202,10 +202,10 @@ impl Stream<'_> {
 }
 
 impl<'a> Half<'a> {
-    /// The position of a sequence number among the bytes of this direction; numbers wrap around
-    /// every 4 GiB, so it is the position closest to what was delivered.
+    /// The position of a sequence number among the bytes of this direction. Numbers wrap around
+    /// every 4 GiB, so it is the position closest to the bytes delivered so far.
     fn position(&self, first: u32, sequence: u32) -> Option<u64> {
-        // Truncation is the point: sequence numbers count modulo 2^32.
+        // Truncation is intended: sequence numbers count modulo 2^32.
         #[expect(
             clippy::cast_possible_truncation,
             reason = "sequence numbers count modulo 2^32"
@@ -215,11 +215,11 @@ impl<'a> Half<'a> {
         self.delivered.checked_add_signed(distance)
     }
 
-    /// Keeps bytes until it is their turn; of the same position the longer ones.
+    /// Keeps bytes until they can be delivered; for the same position, the longer ones.
     fn hold(&mut self, at: u64, time: u64, bytes: &'a [u8]) {
         let end = at.saturating_add(bytes.len() as u64);
         if end <= self.delivered {
-            // Sent again.
+            // A retransmission.
             return;
         }
         let kept = self.waiting.entry(at).or_insert((time, bytes));
@@ -228,7 +228,7 @@ impl<'a> Half<'a> {
         }
     }
 
-    /// What can be delivered now.
+    /// Returns the bytes that can be delivered now.
     fn ready(&mut self) -> Vec<(u64, &'a [u8])> {
         let mut ready = Vec::new();
         while let Some(entry) = self.waiting.first_entry() {

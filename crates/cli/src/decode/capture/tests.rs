@@ -1,4 +1,4 @@
-//! Captures that are written here, byte by byte, and what is read out of them.
+//! Reading captures that the tests write byte by byte.
 
 mod any_bytes;
 mod packets;

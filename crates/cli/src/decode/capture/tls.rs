@@ -5,8 +5,8 @@
 //!   plain records ───────────▶ handshake ─────────────────────────────────────▶ data
 //! ```
 //!
-//! TLS 1.2 and 1.3 with AES-GCM and ChaCha20-Poly1305: what today's clients and servers agree on.
-//! Early data (0-RTT) and renegotiation are left out.
+//! TLS 1.2 and 1.3 with AES-GCM and ChaCha20-Poly1305, which today's clients and servers negotiate.
+//! Early data (0-RTT) and renegotiation are not supported.
 
 mod hello;
 mod key_log;
@@ -21,7 +21,7 @@ use self::protection::{Protection, Suite};
 use super::bytes::Reader;
 use crate::explain::Side;
 
-/// Whether these are the first bytes of a TLS connection: a handshake record.
+/// Whether these bytes start a TLS connection: a handshake record.
 pub(in crate::decode) fn is_it(bytes: &[u8]) -> bool {
     bytes.starts_with(&[HANDSHAKE, 3])
 }
@@ -36,19 +36,19 @@ const HEADER: usize = 5;
 /// RFC 8446 §5.2 and RFC 5246 §6.2.3: the longest record, with its expansion.
 const LONGEST_RECORD: usize = (1 << 14) + 2048;
 
-/// The longest handshake message that is looked at. 256 KiB: certificate chains are far shorter.
+/// The longest handshake message processed. 256 KiB: certificate chains are far shorter.
 const LONGEST_MESSAGE: usize = 256 << 10;
 
-/// Why a connection can't be decrypted.
+/// Why a connection cannot be decrypted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::decode) enum Sealed {
-    /// The key log has nothing about it.
+    /// The key log has no secrets for it.
     NoSecret,
-    /// The cipher suite is not among those that are known here.
+    /// The cipher suite is not supported.
     Suite(u16),
-    /// The beginning was not captured.
+    /// The start was not captured.
     NoHello,
-    /// A record that is none, or that the secrets do not open.
+    /// A record is invalid, or the secrets do not decrypt it.
     Record,
 }
 
@@ -65,7 +65,9 @@ impl fmt::Display for Sealed {
                  decrypted"
             ),
             Self::NoHello => f.write_str("TLS whose handshake was not captured"),
-            Self::Record => f.write_str("TLS with a record that the key log's secrets do not open"),
+            Self::Record => {
+                f.write_str("TLS with a record that the key log's secrets do not decrypt")
+            }
         }
     }
 }
@@ -75,9 +77,9 @@ impl fmt::Display for Sealed {
 pub(in crate::decode) struct Session<'k> {
     keys: &'k KeyLog,
     client_random: Option<[u8; 32]>,
-    /// What the server chose.
+    /// The negotiated parameters.
     agreed: Option<Agreed>,
-    /// Of the client and of the server.
+    /// The client's direction and the server's.
     halves: [Half; 2],
 }
 
@@ -91,10 +93,10 @@ struct Agreed {
 #[derive(Debug, Default)]
 struct Half {
     buffer: Vec<u8>,
-    /// Handshake messages that are not whole yet.
+    /// Incomplete handshake messages.
     messages: Vec<u8>,
     protection: Option<Protection>,
-    /// TLS 1.3: whether records carry data, and no longer the handshake.
+    /// TLS 1.3: whether records now carry data instead of the handshake.
     is_after_finished: bool,
 }
 
@@ -108,7 +110,7 @@ impl<'k> Session<'k> {
         }
     }
 
-    /// Takes what one side sent, and gives the data in it.
+    /// Processes bytes sent by one side, and returns the data in them.
     pub(in crate::decode) fn take(&mut self, side: Side, bytes: &[u8]) -> Result<Vec<u8>, Sealed> {
         self.halves[index(side)].buffer.extend_from_slice(bytes);
         let mut data = Vec::new();
@@ -144,7 +146,7 @@ impl<'k> Session<'k> {
                 _ => Ok(()),
             };
         }
-        // RFC 8446 §5: a change_cipher_spec of TLS 1.3 is for middleboxes, and is not encrypted.
+        // RFC 8446 §5: change_cipher_spec in TLS 1.3 exists for middleboxes and is not encrypted.
         if kind == CHANGE_CIPHER_SPEC {
             return Ok(());
         }
@@ -160,7 +162,7 @@ impl<'k> Session<'k> {
         Ok(())
     }
 
-    /// The content of a protected record, and what it really is.
+    /// Decrypts a protected record; returns its actual type and content.
     fn open(
         &mut self,
         side: Side,
@@ -181,8 +183,8 @@ impl<'k> Session<'k> {
         if half.is_after_finished {
             return Err(Sealed::Record);
         }
-        // Early data, or a handshake whose secret is not in the log: wait for the first record
-        // that the secret of the data opens.
+        // Early data, or a handshake whose secret is not in the log: wait for the first record that
+        // the traffic secret decrypts.
         let mut data = self.traffic(Secret::Traffic(side))?;
         let Some(opened) = data.open_1_3(record) else {
             return Ok(None);
@@ -208,7 +210,7 @@ impl<'k> Session<'k> {
         Ok(())
     }
 
-    /// Takes a part of the handshake.
+    /// Processes a part of the handshake.
     fn handshake(&mut self, side: Side, bytes: &[u8]) -> Result<(), Sealed> {
         self.halves[index(side)].messages.extend_from_slice(bytes);
         loop {
@@ -261,7 +263,7 @@ impl<'k> Session<'k> {
 
     fn server_hello(&mut self, hello: &Hello) -> Result<(), Sealed> {
         if hello.is_retry {
-            // RFC 8446 §4.1.4: the client begins again, with the same random.
+            // RFC 8446 §4.1.4: the client starts again, with the same random.
             return Ok(());
         }
         let suite = Suite::new(hello.suite).ok_or(Sealed::Suite(hello.suite))?;
@@ -276,7 +278,7 @@ impl<'k> Session<'k> {
             return known.map(drop).ok_or(Sealed::NoSecret);
         }
         for side in [Side::Client, Side::Server] {
-            // Some logs have the secrets of the data only; see `open`.
+            // Some logs contain only the traffic secrets; see `open`.
             let protection = self
                 .traffic(Secret::Handshake(side))
                 .or_else(|_| self.traffic(Secret::Traffic(side)))?;
@@ -285,7 +287,7 @@ impl<'k> Session<'k> {
         Ok(())
     }
 
-    /// The protection that a secret of TLS 1.3 stands for.
+    /// The keys derived from a TLS 1.3 secret.
     fn traffic(&self, secret: Secret) -> Result<Protection, Sealed> {
         let agreed = self.agreed.ok_or(Sealed::NoHello)?;
         let random = self.client_random.ok_or(Sealed::NoHello)?;
@@ -294,7 +296,7 @@ impl<'k> Session<'k> {
     }
 }
 
-/// The kind and length of the record that begins here; none before its header is there.
+/// The type and length of the record that starts here; `None` until its header is complete.
 fn header(bytes: &[u8]) -> Result<Option<(u8, usize)>, Sealed> {
     let Some([kind, major, _, high, low]) = bytes.first_chunk() else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Prints what a subscription brings: publications, gaps, and who joins and leaves.
+//! Prints the events of a subscription: publications, gaps, and members who join and leave.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(super) struct Reader {
     pub(super) output: Arc<Output>,
     /// The number of publications received so far.
     pub(super) received: watch::Sender<u64>,
-    /// How many publications to print; `None`: all.
+    /// How many more publications to print; `None`: all.
     pub(super) left: Option<u64>,
     pub(super) is_json: bool,
     pub(super) names_channels: bool,
@@ -139,6 +139,6 @@ fn json(channel: &str, publication: &Publication) -> String {
         key: publication.key.as_deref(),
         time: publication.time_ms,
     };
-    // Strings and numbers can always be written.
+    // Strings and numbers can always be serialised.
     serde_json::to_string(&line).unwrap_or_default()
 }

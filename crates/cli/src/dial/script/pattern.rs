@@ -1,10 +1,10 @@
-//! Whether a message is one that was expected.
+//! Comparing a message with the expected one.
 
 use serde_json::Value;
 
-/// Whether the text fits a pattern in which `*` stands for any text.
+/// Whether the text matches a pattern in which `*` stands for any text.
 ///
-/// The leftmost place that fits is taken for each part: if any places fit, those do.
+/// Each part is matched at the leftmost place: if any match exists, this one does.
 pub(super) fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(rest) = text.strip_prefix(parts.next().unwrap_or_default()) else {
@@ -12,7 +12,7 @@ pub(super) fn matches(pattern: &str, text: &str) -> bool {
     };
     let mut parts: Vec<&str> = parts.collect();
     let Some(last) = parts.pop() else {
-        // No star: the whole text.
+        // No star: the whole text must match.
         return rest.is_empty();
     };
     let mut rest = rest;
@@ -25,8 +25,8 @@ pub(super) fn matches(pattern: &str, text: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// Whether the value has everything that is expected: an object may have more members, a list may
-/// not be longer.
+/// Whether the value contains everything expected: an object may have additional members; a list
+/// must not be longer.
 pub(super) fn contains(value: &Value, expected: &Value) -> bool {
     match (value, expected) {
         (Value::Object(value), Value::Object(expected)) => {

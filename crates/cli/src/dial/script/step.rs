@@ -1,4 +1,4 @@
-//! Scripts: one step a line.
+//! Scripts: one step per line.
 
 use std::fmt;
 use std::fs::File;
@@ -9,30 +9,30 @@ use std::time::Duration;
 use crate::dial::time;
 use crate::{digits, failure::Failure};
 
-/// What to do.
+/// A step of a script.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Step {
     Send(String),
     SendHex(Vec<u8>),
-    /// The next message is this.
+    /// The next message must be this one.
     Expect(Expected),
-    /// Some message is this; those before are passed over.
+    /// Some later message must be this one; messages before it are skipped.
     Await(Expected),
     ExpectClose(Option<u16>),
     ExpectNothing(Duration),
     Ping,
-    /// How long messages are waited for from here on.
+    /// How long to wait for messages from here on.
     Timeout(Duration),
     Close(u16, String),
 }
 
-/// What a message should be.
+/// An expected message.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Expected {
     Text(String),
-    /// With `*` for any text.
+    /// Text, with `*` for any text.
     Pattern(String),
-    /// With at least these members.
+    /// JSON with at least these members.
     Json(serde_json::Value),
     Bytes(Vec<u8>),
     Anything,
@@ -50,7 +50,7 @@ impl fmt::Display for Expected {
     }
 }
 
-/// The longest script. 4 MiB: nobody writes more.
+/// The largest script: 4 MiB.
 const LONGEST: u64 = 4 << 20;
 
 /// The steps of a file, each with the number of its line; `-` is stdin.
@@ -74,7 +74,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<(usize, Step)>, Failure> {
     parse(&text).map_err(|(line, why)| Failure::usage(format!("{name}:{line}: {why}")))
 }
 
-/// The steps of a text; or the line that is none, and why.
+/// Parses a text into steps; or returns the line that is invalid, and why.
 pub(super) fn parse(text: &str) -> Result<Vec<(usize, Step)>, (usize, String)> {
     let mut steps = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {

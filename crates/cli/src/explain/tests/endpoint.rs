@@ -1,5 +1,5 @@
-//! An endpoint fails a connection for the first fault and says no more. What is explained must
-//! have the same fault at the same place, and must be the same however the bytes are cut.
+//! An endpoint fails a connection at the first error and stops. The explanation must report the
+//! same error at the same place, however the bytes are split.
 
 use offhook_protocol::Error;
 use offhook_testkit::frames::*;
@@ -25,7 +25,7 @@ fn sentence() -> impl Strategy<Value = Sentence> {
     })
 }
 
-/// What a server without compression is failed for by these bytes.
+/// The error for which a server without compression fails these bytes.
 fn fault(bytes: &[u8]) -> Option<Broken> {
     let heard = Talk::with_server().hears_bytes(bytes);
     heard.into_iter().find_map(|heard| match heard {
@@ -40,7 +40,7 @@ fn fault(bytes: &[u8]) -> Option<Broken> {
     })
 }
 
-/// The answer of a server that agreed on nothing, so that nothing is guessed.
+/// The answer of a server that negotiated nothing, so that nothing is guessed.
 fn without_compression() -> Conversation {
     let mut conversation = Conversation::new();
     let head = "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: AAAA\r\n\r\n";
@@ -54,7 +54,7 @@ proptest! {
         said in vec(sentence(), 0..8),
         is_masked in prop_oneof![9 => Just(true), 1 => Just(false)],
     ) {
-        // An endpoint hears nothing behind a Close.
+        // An endpoint ignores everything after a Close.
         let end = said.iter().position(|frame| frame.opcode() == 8).map_or(said.len(), |at| at + 1);
         let said = &said[..end];
         let bytes: Vec<u8> = said.iter().flat_map(|frame| frame.encode(is_masked)).collect();

@@ -109,5 +109,5 @@ fn an_answer_without_the_fields_that_switch_protocols_is_told() {
         .iter()
         .map(|broken| broken.rule.as_str())
         .collect();
-    assert_eq!(rules, ["the answer's connection field says upgrade"]);
+    assert_eq!(rules, ["the answer's connection field must be upgrade"]);
 }

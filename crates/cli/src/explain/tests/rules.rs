@@ -131,7 +131,7 @@ fn what_is_not_whole_is_told_with_what_is_missing() {
         [Piece::Rest(_, rest)] => rest.why.clone(),
         pieces => panic!("{pieces:?}"),
     };
-    assert_eq!(why(&[0x81]), "the beginning of a frame's header");
+    assert_eq!(why(&[0x81]), "the start of a frame's header");
     assert_eq!(why(b"\x81\x05Hel"), "a text frame with 3 of its 5 bytes");
     assert_eq!(why(b"HTTP/1.1 101 Sw"), "a head without its end");
 }
@@ -165,6 +165,9 @@ fn a_frame_of_any_length_costs_no_more_than_what_is_looked_at() {
     };
     assert_eq!(
         rest.why,
-        format!("the last frame lacks {} bytes", (1_u64 << 62) - (40 << 20))
+        format!(
+            "{} bytes of the last frame are missing",
+            (1_u64 << 62) - (40 << 20)
+        )
     );
 }

@@ -1,4 +1,4 @@
-//! What strangers' files may do: nothing but be read or refused.
+//! Any file must be read or rejected, without panics.
 
 use std::sync::LazyLock;
 
@@ -13,7 +13,7 @@ use crate::decode::capture::tls::KeyLog;
 use crate::decode::connections::{Carried, carried};
 use crate::explain::{Conversation, Side};
 
-/// Does with a file what the command does.
+/// Processes a file like the command does.
 fn decode(file: &[u8], keys: &KeyLog) {
     let Ok(capture) = read(file) else { return };
     let mut log = KeyLog::default();

@@ -23,7 +23,7 @@ impl Connection {
         Self::open_at(1_000)
     }
 
-    /// The client's first sequence number is this.
+    /// Uses this as the client's first sequence number.
     pub(super) fn open_at(first: u32) -> Self {
         let mut connection = Self {
             packets: Vec::new(),
@@ -36,14 +36,14 @@ impl Connection {
         connection
     }
 
-    /// Sends bytes whose first is the one at this position.
+    /// Sends bytes, the first of which is at this position.
     pub(super) fn send_at(&mut self, side: Side, at: u32, bytes: &[u8]) {
         let first = self.first[usize::from(side == Side::Server)];
         let sequence = first.wrapping_add(1).wrapping_add(at);
         self.packet(side, sequence, 0x18, bytes);
     }
 
-    /// Sends bytes behind those sent before, in segments.
+    /// Sends bytes after those sent before, in segments.
     pub(super) fn send(&mut self, side: Side, bytes: &[u8]) {
         for segment in bytes.chunks(1_000) {
             let sent = self.sent[usize::from(side == Side::Server)];
@@ -81,7 +81,7 @@ impl Connection {
     }
 }
 
-/// The packet behind the header of a link layer.
+/// A packet preceded by the header of a link layer.
 fn framed(link: u32, packet: &[u8]) -> Vec<u8> {
     let header: &[u8] = match link {
         0 | 108 => &[2, 0, 0, 0],
@@ -104,7 +104,7 @@ pub(super) fn pcap(link: u32, packets: Vec<Vec<u8>>) -> Vec<u8> {
     pcap_of(link, packets, false, false)
 }
 
-/// Packet n was captured n + 1 seconds and n milliseconds after 1970.
+/// Packet n is captured n + 1 seconds and n milliseconds after 1970.
 pub(super) fn pcap_of(
     link: u32,
     packets: Vec<Vec<u8>>,
@@ -140,7 +140,7 @@ pub(super) fn pcap_of(
     file
 }
 
-/// With a time in milliseconds, on the second interface, which has raw IP.
+/// With times in milliseconds, on the second interface, which captures raw IP.
 pub(super) fn pcapng(packets: Vec<Vec<u8>>, secrets: &[u8]) -> Vec<u8> {
     let mut file = block(
         0x0a0d_0d0a,

@@ -1,4 +1,4 @@
-//! TLS connections between rustls and rustls, captured and decrypted.
+//! Captures and decrypts TLS connections between two rustls endpoints.
 
 use std::sync::{Arc, Mutex};
 
@@ -27,7 +27,7 @@ impl Log for Lines {
     }
 }
 
-/// A connection that says both, and its key log.
+/// A connection on which these texts are sent, and its key log.
 pub(super) fn captured(
     suite: SupportedCipherSuite,
     version: &'static SupportedProtocolVersion,
@@ -101,7 +101,7 @@ fn exchange(client: &mut Tls, server: &mut Tls, packets: &mut Connection) {
     }
 }
 
-/// What each side said, decrypted.
+/// The decrypted bytes of each side.
 fn decrypted(file: &[u8], log: &str) -> Result<(Vec<u8>, Vec<u8>), String> {
     let mut keys = KeyLog::default();
     keys.read(log.as_bytes());
@@ -131,7 +131,7 @@ fn every_suite_of_tls_1_2_and_1_3_is_decrypted_also_after_a_key_update() {
             SupportedCipherSuite::Tls12(_) => &version::TLS12,
             SupportedCipherSuite::Tls13(_) => &version::TLS13,
         };
-        // The certificate's key is ECDSA: a suite with RSA never comes to an agreement.
+        // The certificate's key is ECDSA: suites with RSA are never negotiated.
         if format!("{suite:?}").contains("ECDHE_RSA") {
             continue;
         }

@@ -8,7 +8,7 @@ pub(super) struct Hello {
     pub(super) random: [u8; 32],
     pub(super) suite: u16,
     pub(super) is_1_3: bool,
-    /// A `HelloRetryRequest`: the client has to begin again.
+    /// A `HelloRetryRequest`: the client must start again.
     pub(super) is_retry: bool,
 }
 
@@ -18,7 +18,7 @@ const RETRY: [u8; 32] = [
     0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
 ];
 
-/// The random of a `ClientHello`, which key logs name connections by.
+/// The random of a `ClientHello`, which identifies connections in key logs.
 pub(super) fn client(body: &[u8]) -> Option<[u8; 32]> {
     let mut reader = Reader::network(body);
     reader.take(2)?;

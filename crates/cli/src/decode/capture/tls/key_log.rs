@@ -1,18 +1,18 @@
-//! Key logs: lines of a label, the client's random and a secret, as browsers, curl, OpenSSL and
+//! Key logs: lines with a label, the client's random and a secret, as browsers, curl, OpenSSL and
 //! rustls write them to `SSLKEYLOGFILE`.
 
 use std::collections::HashMap;
 
 use crate::explain::Side;
 
-/// Which secret of a connection.
+/// The kind of a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Secret {
     /// TLS 1.2's master secret.
     Master,
-    /// TLS 1.3's secret of one side's handshake.
+    /// TLS 1.3's handshake secret of one side.
     Handshake(Side),
-    /// TLS 1.3's secret of one side's data.
+    /// TLS 1.3's traffic secret of one side.
     Traffic(Side),
 }
 
@@ -26,7 +26,7 @@ pub(in crate::decode) struct KeyLog {
 const LONGEST: usize = 64;
 
 impl KeyLog {
-    /// Adds the secrets of a log; other lines are left out. Gives how many there are.
+    /// Adds the secrets of a log; other lines are ignored. Returns how many secrets there are.
     pub(in crate::decode) fn read(&mut self, text: &[u8]) -> usize {
         for line in text.split(|byte| *byte == b'\n') {
             if let Some((random, secret, bytes)) = line_of(line) {

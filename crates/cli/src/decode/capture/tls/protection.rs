@@ -1,4 +1,4 @@
-//! Keys out of secrets, and records opened with them.
+//! Deriving keys from secrets, and decrypting records.
 
 use aws_lc_rs::aead::{
     AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
@@ -8,7 +8,7 @@ use aws_lc_rs::{hkdf, hmac};
 use super::HEADER;
 use crate::explain::Side;
 
-/// A cipher suite: its cipher, and the hash that keys are derived with.
+/// A cipher suite: its cipher, and the hash for key derivation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Suite {
     cipher: Cipher,
@@ -23,7 +23,7 @@ enum Cipher {
 }
 
 impl Suite {
-    /// By its number in the registry of cipher suites.
+    /// Looks up a suite by its number in the registry.
     pub(super) fn new(number: u16) -> Option<Self> {
         let (cipher, is_sha384) = match number {
             // TLS 1.3; ECDHE with ECDSA and RSA; RSA; DHE.
@@ -48,14 +48,14 @@ impl Suite {
     }
 }
 
-/// One direction's key, and how many records it has opened.
+/// One direction's key, and the number of records decrypted.
 #[derive(Debug)]
 pub(super) struct Protection {
     suite: Suite,
     key: LessSafeKey,
     iv: Vec<u8>,
     sequence: u64,
-    /// Of TLS 1.3, for the key after this one.
+    /// TLS 1.3: the secret from which the next key is derived.
     secret: Vec<u8>,
 }
 
@@ -89,7 +89,7 @@ impl Protection {
         let iv = implicit_nonce(suite);
         let seed = [&server_random[..], &client_random[..]].concat();
         let block = prf(suite, master, b"key expansion", &seed, 2 * (key + iv));
-        // Both keys, then both nonces; of either the client's first.
+        // Both keys, then both nonces; the client's first in each pair.
         let turn = usize::from(side == Side::Server);
         let (keys, ivs) = block.split_at_checked(2 * key)?;
         let of_side = |part: &[u8], length: usize| -> Option<Vec<u8>> {
@@ -109,12 +109,12 @@ impl Protection {
         })
     }
 
-    /// Opens a record of TLS 1.3; gives what it really is, and its content.
+    /// Decrypts a TLS 1.3 record; returns its actual type and content.
     pub(super) fn open_1_3(&mut self, record: &[u8]) -> Option<(u8, Vec<u8>)> {
         let (header, content) = record.split_at_checked(HEADER)?;
         let nonce = self.counted_nonce()?;
         let mut plain = self.open(nonce, header, content)?;
-        // RFC 8446 §5.4: zeros, and before them the kind.
+        // RFC 8446 §5.4: zeros, preceded by the type.
         while plain.last() == Some(&0) {
             plain.pop();
         }
@@ -122,10 +122,10 @@ impl Protection {
         Some((kind, plain))
     }
 
-    /// Opens a record of TLS 1.2.
+    /// Decrypts a TLS 1.2 record.
     pub(super) fn open_1_2(&mut self, record: &[u8]) -> Option<Vec<u8>> {
         let (header, content) = record.split_at_checked(HEADER)?;
-        // RFC 5288 §3: GCM's records begin with the second part of their nonce. RFC 7905 §2: those
+        // RFC 5288 §3: records of GCM start with the second part of their nonce. RFC 7905 §2: those
         // of ChaCha20-Poly1305 do not.
         let (nonce, content) = if self.suite.cipher == Cipher::ChaCha20 {
             (self.counted_nonce()?, content)
@@ -167,7 +167,7 @@ impl Protection {
     }
 }
 
-/// Bytes of a nonce that come from the handshake in TLS 1.2.
+/// The number of bytes of a nonce that come from the handshake in TLS 1.2.
 fn implicit_nonce(suite: Suite) -> usize {
     if suite.cipher == Cipher::ChaCha20 {
         12
