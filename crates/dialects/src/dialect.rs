@@ -1,4 +1,4 @@
-//! The seam between the server and the languages that its clients speak.
+//! The interface between the server and the languages of its clients.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use offhook_engine::{
     SessionId, SubscriptionId, SubscriptionKey,
 };
 
-/// What a transport has received: a whole message, or on a byte stream whatever one read brought.
+/// Data received by a transport: a whole message or, on a byte stream, the bytes of one read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Incoming<'a> {
     /// A text message; valid UTF-8.
@@ -17,7 +17,7 @@ pub enum Incoming<'a> {
     Binary(&'a [u8]),
 }
 
-/// What a transport is to send: a message, or bytes of a stream.
+/// Data for a transport to send: a message, or bytes of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload {
     /// A text message.
@@ -27,7 +27,7 @@ pub enum Payload {
 }
 
 impl Payload {
-    /// The bytes of either.
+    /// The content as bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
@@ -43,67 +43,67 @@ impl From<String> for Payload {
     }
 }
 
-/// Something that a client's message asks for. A message may hold none of these, or several.
+/// Something that a client's message asks for. A message may contain none of these, or several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Intent {
-    /// Say who the connection is, and begin or resume its session.
+    /// Identifies the connection, and starts or resumes its session.
     Connect(Connect),
     /// A command for the engine.
     Command {
-        /// The number to answer under.
+        /// The id of the answer.
         id: CommandId,
         /// What to do.
         command: Command,
     },
-    /// The message can't be understood. The refusal is sent by [`Dialect::refused`] or as a
-    /// [`Notice`], and costs the client what a command does.
+    /// The message is invalid. The refusal is sent with [`Dialect::refused`] or as a [`Notice`],
+    /// and counts against the client's rate like a command.
     Refuse {
-        /// The number to answer under, if the message had one.
+        /// The id of the answer, if the message had one.
         id: Option<CommandId>,
         /// What is wrong with it.
         refusal: Refusal,
     },
     /// Send this at once: the answer to a dialect's own ping, or a step of its own handshake.
     Say(Payload),
-    /// The client says that it leaves: its session is no longer present once the connection ends.
+    /// The client is leaving: its session is no longer present once the connection ends.
     Leave,
     /// Close the connection.
     Close {
-        /// As [`Dialect::close_code`] gives it.
+        /// A code as returned by [`Dialect::close_code`].
         code: u16,
         /// At most 123 bytes.
         reason: &'static str,
     },
 }
 
-/// Who a connection says that it is.
+/// The identity given by a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connect {
-    /// The number to answer under.
+    /// The id of the answer.
     pub id: CommandId,
-    /// For the server's authentication.
+    /// The token for the server's authentication.
     pub token: Option<String>,
     /// The sealed session to resume.
     pub resume: Option<String>,
-    /// What members may see of a session that authentication says nothing of: one JSON value, or
+    /// What members may see of a session, if authentication does not provide it: one JSON value, or
     /// nothing.
     pub info: Bytes,
     /// The client's own positions, which are newer than those in the sealed session.
     pub positions: Vec<(SubscriptionKey, Position)>,
-    /// The client knows that a message may name the one before it.
+    /// Whether the client understands `previous` in messages.
     pub lineage: bool,
 }
 
-/// What a connection is told once it is connected.
+/// The answer to a connection that was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Welcome<'a> {
-    /// The number of the [`Connect`].
+    /// The id of the [`Connect`].
     pub id: CommandId,
-    /// The session's name, which other members see.
+    /// The session's name, visible to other members.
     pub session: SessionId,
     /// Empty for an anonymous session.
     pub user: &'a str,
-    /// The sealed session to come back with; empty if there is none.
+    /// The sealed session to resume with; empty if there is none.
     pub resume: &'a str,
 }
 
@@ -114,12 +114,12 @@ pub struct Shared {
     pub ahead: Option<Payload>,
     /// The message.
     pub message: Payload,
-    /// The byte of `message` at which a recipient's own head is inserted, see [`Head::Insert`].
+    /// The offset in `message` at which a recipient's own head is inserted; see [`Head::Insert`].
     pub head: usize,
 }
 
 impl Shared {
-    /// A message that is the same for everybody.
+    /// A message that is identical for all recipients.
     #[must_use]
     pub fn whole(message: impl Into<Payload>) -> Self {
         Self {
@@ -129,7 +129,7 @@ impl Shared {
         }
     }
 
-    /// The message with a recipient's head in its place.
+    /// The message with a recipient's head inserted.
     #[must_use]
     pub fn with_head(&self, head: &[u8]) -> Payload {
         let bytes = self.message.as_bytes();
@@ -139,27 +139,28 @@ impl Shared {
             Payload::Binary(_) => Payload::Binary(spliced),
             Payload::Text(_) => match String::from_utf8(spliced) {
                 Ok(text) => Payload::Text(text),
-                // A head that is no text belongs to no text message; what it becomes is visible.
+                // A head that is not text does not belong in a text message; the result makes the
+                // mistake visible.
                 Err(error) => Payload::Binary(error.into_bytes()),
             },
         }
     }
 }
 
-/// Who gets a publication, and as what.
+/// A recipient of a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recipient {
-    /// The number of the subscription, where it has one.
+    /// The subscription's id, if it has one.
     pub subscription: Option<SubscriptionId>,
     /// For a subscription to a filter, its position after this publication.
     pub at: Option<Position>,
-    /// How often the publication was delivered to this subscription before, where its flow is
+    /// How often the publication was delivered to this subscription before, if its flow is
     /// acknowledged.
     pub redelivered: u16,
 }
 
 impl Recipient {
-    /// A subscription that its channel is name enough for.
+    /// A subscription without an id, identified by its channel.
     pub const PLAIN: Self = Self {
         subscription: None,
         at: None,
@@ -167,67 +168,66 @@ impl Recipient {
     };
 }
 
-/// What one recipient's message has that the others' has not.
+/// The part of a message that differs between recipients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Head {
-    /// Nothing: the shared message, which costs no more than a reference.
+    /// None: the shared message is used, at the cost of a reference.
     None,
     /// Bytes to insert at [`Shared::head`].
     Insert(Vec<u8>),
-    /// Another message altogether.
+    /// A message of its own.
     Whole(Payload),
 }
 
-/// How publications look to all connections that are told the same: encoded once for any number
-/// of them.
+/// How publications are encoded for a class of connections: once for any number of them.
 pub trait Encoding: fmt::Debug + Send + Sync {
-    /// Connections with encodings of one name share their messages.
+    /// The encoding's name. Connections whose encodings have the same name share messages.
     fn name(&self) -> &'static str;
 
-    /// A publication.
+    /// Encodes a publication.
     fn publication(&self, publication: &Publication) -> Shared;
 
-    /// Whether every copy has a head of its own, such as a packet's number.
+    /// Whether every copy has its own head, such as a packet id.
     fn has_heads(&self) -> bool {
         false
     }
 
-    /// A member who joined or left; none where the dialect has no word for it.
+    /// Encodes a member joining or leaving; `None` if the dialect has no such message.
     fn presence(&self, change: &PresenceChange) -> Option<Shared>;
 }
 
-/// The language of one connection: a translator with the state of that connection and without
-/// I/O. It knows no transport.
+/// The language of one connection: a translator with the state of that connection and without I/O.
+/// It does not depend on the transport.
 ///
-/// [`receive`](Self::receive) turns what came into [`Intent`]s. Everything else turns what the
-/// server has to say into [`Payload`]s, pushed to `out` in the order in which they are sent.
+/// [`receive`](Self::receive) turns received data into [`Intent`]s. Everything else turns messages
+/// of the server into [`Payload`]s, appended to `out` in the order in which they are sent.
 pub trait Dialect: fmt::Debug {
-    /// How this connection gets publications. Asked once, for the [`Intent::Connect`] that was
-    /// granted.
+    /// The encoding of publications for this connection. Called once, for the [`Intent::Connect`]
+    /// that was accepted.
     fn encoding(&self, connect: &Connect) -> &'static dyn Encoding;
 
-    /// Takes what a transport has received.
+    /// Handles data received by a transport.
     fn receive(&mut self, incoming: Incoming<'_>, intents: &mut Vec<Intent>);
 
-    /// What this recipient's copy of a publication, or of a join or leave, has of its own. Not asked
-    /// for a [`Recipient::PLAIN`], unless [`Encoding::has_heads`].
+    /// The head of this recipient's copy of a publication, or of a join or leave. Not called for a
+    /// [`Recipient::PLAIN`], unless [`Encoding::has_heads`].
     fn head(&mut self, _recipient: &Recipient, _shared: &Shared) -> Head {
         Head::None
     }
 
-    /// The connection is connected.
+    /// Called when the connection was accepted.
     fn welcome(&mut self, welcome: &Welcome<'_>, out: &mut Vec<Payload>);
 
-    /// A refusal before the connection is connected.
+    /// Called for a refusal before the connection was accepted.
     fn refused(&mut self, id: Option<CommandId>, refusal: &Refusal, out: &mut Vec<Payload>);
 
-    /// A freshly sealed session, which replaces the one before. Dialects that know no resuming
-    /// ignore it.
+    /// Called with a freshly sealed session, which replaces the previous one. Dialects without
+    /// resuming ignore it.
     fn token(&mut self, _resume: &str, _out: &mut Vec<Payload>) {}
 
-    /// Everything else that the engine says to one connection.
+    /// Called for everything else that the engine sends to one connection.
     fn notice(&mut self, notice: &Notice, out: &mut Vec<Payload>);
 
-    /// The code that the connection is closed with.
+    /// The code with which the connection is closed.
     fn close_code(&self, reason: CloseReason) -> u16;
 }

@@ -1,11 +1,12 @@
-//! Dialects: the languages spoken over Offhook's connections.
+//! Dialects: the languages spoken on Offhook's connections.
 //!
 //! A dialect is a translator without I/O: wire messages become the engine's
-//! [`Command`](offhook_engine::Command)s, its deliveries become wire messages. It knows no
-//! transport and no clock. All dialects speak of the same channels, positions, members and history.
+//! [`Command`](offhook_engine::Command)s, and its deliveries become wire messages. It depends on
+//! neither transport nor clock. All dialects share the same channels, positions, members and
+//! history.
 //!
-//! [`Dialect`] is what the server knows of a dialect: the state of one connection, with an
-//! [`Encoding`] that it may share with any number of others. [`native`] is Offhook's own,
+//! [`Dialect`] is the server's interface to a dialect: the state of one connection, with an
+//! [`Encoding`] that it can share with any number of others. [`native`] is Offhook's own dialect,
 //! specified in `docs/protocol.md`.
 #![cfg_attr(
     not(test),

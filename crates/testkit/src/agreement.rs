@@ -1,9 +1,9 @@
-//! permessage-deflate as an opening handshake would have agreed on it.
+//! permessage-deflate, as an opening handshake would have negotiated it.
 
 use offhook_protocol::Deflate;
 use offhook_protocol::deflate::{DeflateConfig, DeflateParams, DeflatePool, parse_extensions};
 
-/// What a client and a server of these configurations agree on.
+/// The parameters that a client and a server with these configurations agree on.
 ///
 /// # Panics
 /// If they do not agree.
@@ -18,7 +18,7 @@ pub fn agree(of_client: &DeflateConfig, of_server: &DeflateConfig) -> DeflatePar
     confirmed.expect("the server accepted")
 }
 
-/// Both ends' codecs, the client's first, on a pool of their own.
+/// The codecs of both ends, the client's first, with a pool of their own.
 #[must_use]
 pub fn deflates(of_client: &DeflateConfig, of_server: &DeflateConfig) -> (Deflate, Deflate) {
     let params = agree(of_client, of_server);

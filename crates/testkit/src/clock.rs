@@ -1,8 +1,8 @@
-//! Time that moves when it is told to.
+//! Simulated time.
 
 use std::time::{Duration, Instant};
 
-/// A simulated clock. It begins at some moment and stands still until it is advanced.
+/// A simulated clock. It stands still until it is advanced.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     now: Instant,
@@ -23,12 +23,12 @@ impl Clock {
         self.now
     }
 
-    /// Moves on by a time.
+    /// Advances the clock by a duration.
     pub fn advance(&mut self, time: Duration) {
         self.now += time;
     }
 
-    /// Moves on to a moment; never back.
+    /// Advances the clock to a point in time; never back.
     pub fn advance_to(&mut self, moment: Instant) {
         self.now = self.now.max(moment);
     }

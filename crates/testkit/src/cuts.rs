@@ -1,15 +1,15 @@
-//! The same conversation, however the transport cuts its bytes.
+//! Runs the same conversation with different splits of its bytes.
 
 use offhook_protocol::{CloseCode, CloseFrame, ClosedBy, Error, ReadyState};
 
 use crate::frames::close;
 use crate::{Frame, Heard, Talk};
 
-/// Asserts that a connection which hears `frames` tells `heard` and says `said`, whether the
-/// bytes come in one segment, in segments of any size, or in two that are split at any point.
+/// Asserts that a connection which receives `frames` reports `heard` and sends `said`, whether the
+/// bytes arrive in one segment, in segments of any size, or in two segments split at any point.
 ///
 /// # Panics
-/// If it ever tells or says anything else.
+/// If it ever reports or sends anything else.
 pub fn whatever_the_cut(new: impl Fn() -> Talk, frames: &[Frame], heard: &[Heard], said: &[Frame]) {
     each_cut(&new, frames, |segments| {
         let mut talk = new();
@@ -19,9 +19,9 @@ pub fn whatever_the_cut(new: impl Fn() -> Talk, frames: &[Frame], heard: &[Heard
     });
 }
 
-/// Asserts that a connection which hears `frames` tells `heard` and then fails with `error`
-/// (RFC 6455 §7.1.7): it says one Close with the error's code, at the latest when the last byte
-/// has come, and after that it is deaf and mute.
+/// Asserts that a connection which receives `frames` reports `heard` and then fails with `error`
+/// (RFC 6455 §7.1.7): it sends one Close with the error's code, at the latest when the last byte
+/// has arrived, and after that it neither reports nor sends anything.
 ///
 /// # Panics
 /// If it does anything else.
@@ -70,8 +70,8 @@ fn assert_has_failed(mut talk: Talk, error: &Error) {
     assert_eq!(closed.sent, Some(sent));
 }
 
-/// Every cut of a sentence that `whatever_the_cut` looks at. Long ones only near their ends:
-/// that is where headers are.
+/// Every split that `whatever_the_cut` tests. Long conversations are split only near their ends,
+/// where the headers are.
 fn each_cut(new: &impl Fn() -> Talk, frames: &[Frame], check: impl Fn(&[&[u8]])) {
     let bytes = new().encode(frames.iter().cloned());
     check(&[&bytes]);

@@ -1,16 +1,16 @@
 //! Frames as sentences: `[text("Hel").more(), ping("?"), rest("lo")]`.
 //!
-//! Everything a peer could write can be said, also what it must not: reserved bits, odd lengths,
-//! masks where none belong. Whether a frame is masked is decided by who it is for.
+//! Every frame that a peer could send can be written, including invalid ones: reserved bits, wrong
+//! lengths, masks where none belong. Whether a frame is masked depends on its recipient.
 
 use offhook_protocol::{FrameHeader, OpCode, mask};
 
-/// A frame, right or wrong.
+/// A frame, valid or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     first: u8,
     payload: Vec<u8>,
-    /// What the header says about the length, if not the truth.
+    /// The length announced in the header, if it is not the real one.
     promised: Option<u64>,
     raw: Option<Vec<u8>>,
 }
@@ -26,13 +26,13 @@ fn frame(opcode: u8, payload: impl AsRef<[u8]>) -> Frame {
     }
 }
 
-/// A text message, or its beginning.
+/// A text message, or its first fragment.
 #[must_use]
 pub fn text(payload: impl AsRef<[u8]>) -> Frame {
     frame(0x1, payload)
 }
 
-/// A binary message, or its beginning.
+/// A binary message, or its first fragment.
 #[must_use]
 pub fn binary(payload: impl AsRef<[u8]>) -> Frame {
     frame(0x2, payload)
@@ -84,21 +84,21 @@ pub fn raw(bytes: impl AsRef<[u8]>) -> Frame {
 }
 
 impl Frame {
-    /// More fragments follow: no FIN.
+    /// Clears FIN: more fragments follow.
     #[must_use]
     pub const fn more(mut self) -> Self {
         self.first &= 0x7f;
         self
     }
 
-    /// With reserved bits, as three bits: `0b100` is RSV1.
+    /// Sets the reserved bits, as three bits: `0b100` is RSV1.
     #[must_use]
     pub const fn rsv(mut self, bits: u8) -> Self {
         self.first |= (bits & 7) << 4;
         self
     }
 
-    /// With a header that promises another length than there is payload.
+    /// Announces a length other than that of the payload.
     #[must_use]
     pub const fn promising(mut self, len: u64) -> Self {
         self.promised = Some(len);
@@ -129,7 +129,7 @@ impl Frame {
         self.first & 0x0f
     }
 
-    /// The bytes on the wire.
+    /// The frame's bytes on the wire.
     #[must_use]
     pub fn encode(&self, masked: bool) -> Vec<u8> {
         if let Some(raw) = &self.raw {
@@ -158,10 +158,10 @@ impl Frame {
         wire
     }
 
-    /// Reads the frames on a wire, and whether each was masked.
+    /// Parses the frames on a wire, and whether each was masked.
     ///
     /// # Panics
-    /// If the bytes are not whole, well-formed frames.
+    /// If the bytes are not complete, well-formed frames.
     #[must_use]
     pub fn decode_all(mut wire: &[u8]) -> Vec<(Self, bool)> {
         let mut frames = Vec::new();

@@ -1,8 +1,8 @@
-//! What Offhook's tests are made of: frames written as sentences, one connection talking to a
-//! script ([`Talk`]), two connections talking to one another ([`Pair`]) over a [`Link`] that
-//! delays, cuts into segments and fails, on a [`Clock`] that moves when it is told to.
+//! The building blocks of Offhook's tests: frames as expressions, a connection driven by a script
+//! ([`Talk`]), and two connections ([`Pair`]) over a [`Link`] that delays, splits and fails, all on
+//! a simulated [`Clock`].
 //!
-//! Nothing here waits, and nothing here is random by itself: a test that fails once fails again.
+//! Nothing here waits or is random by itself: a test that fails once fails again.
 
 mod agreement;
 mod clock;

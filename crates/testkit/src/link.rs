@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How a link cuts its stream of bytes.
+/// How a link splits its stream of bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Segments {
     /// As it was written.
     AsWritten,
-    /// Into pieces of these sizes, over and over.
+    /// Into pieces of these sizes, repeated.
     Sizes(Vec<usize>),
 }
 
@@ -16,13 +16,13 @@ pub enum Segments {
 #[derive(Debug)]
 pub struct Link {
     in_flight: VecDeque<(Instant, Vec<u8>)>,
-    /// Bytes in `in_flight`.
+    /// The number of bytes in `in_flight`.
     held: usize,
-    /// How long bytes are under way.
+    /// How long bytes are in flight.
     pub delay: Duration,
-    /// How they are cut.
+    /// How bytes are split.
     pub segments: Segments,
-    /// How many bytes fit between the ends; a write beyond them takes nothing.
+    /// The capacity in bytes; a write beyond it is not accepted.
     pub capacity: usize,
     next_size: usize,
     lost: bool,
@@ -43,13 +43,13 @@ impl Default for Link {
 }
 
 impl Link {
-    /// How many bytes a write would take now.
+    /// How many bytes a write would accept now.
     #[must_use]
     pub fn room(&self) -> usize {
         self.capacity.saturating_sub(self.held)
     }
 
-    /// Puts bytes on their way.
+    /// Sends bytes.
     pub fn write(&mut self, bytes: &[u8], now: Instant) {
         if self.lost {
             return;
@@ -87,7 +87,7 @@ impl Link {
         self.in_flight.front().map(|(arrival, _)| *arrival)
     }
 
-    /// Loses what is under way, and all that comes.
+    /// Drops everything in flight, and everything written from now on.
     pub fn lose(&mut self) {
         self.lost = true;
         self.in_flight.clear();

@@ -1,4 +1,4 @@
-//! Two connections talking to one another.
+//! Two connected connections.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use crate::{Clock, Heard, Link};
 pub struct End {
     /// The connection.
     pub connection: Connection,
-    /// What it told, in order.
+    /// The events it reported, in order.
     pub heard: Vec<Heard>,
-    /// The way to the other end.
+    /// The link to the other end.
     pub link: Link,
     transport_open: bool,
 }
@@ -29,12 +29,12 @@ impl End {
         }
     }
 
-    /// Takes what has been heard so far.
+    /// Takes the events reported so far.
     pub fn take_heard(&mut self) -> Vec<Heard> {
         std::mem::take(&mut self.heard)
     }
 
-    /// How it ended, if it has.
+    /// How the connection ended, if it has.
     #[must_use]
     pub fn closed(&self) -> Option<Closed> {
         self.connection.closed()
@@ -61,16 +61,16 @@ impl End {
 /// A client and a server with a simulated link between them.
 #[derive(Debug)]
 pub struct Pair {
-    /// The client's end, and its way to the server.
+    /// The client's end, and its link to the server.
     pub client: End,
-    /// The server's end, and its way to the client.
+    /// The server's end, and its link to the client.
     pub server: End,
-    /// Time, for both.
+    /// The clock of both ends.
     pub clock: Clock,
 }
 
 impl Pair {
-    /// Both ends, each with its configuration.
+    /// A pair with a configuration for each end.
     #[must_use]
     pub fn new(client: Config, server: Config) -> Self {
         let clock = Clock::default();
@@ -90,7 +90,7 @@ impl Pair {
         }
     }
 
-    /// With permessage-deflate at both ends.
+    /// Enables permessage-deflate at both ends.
     #[must_use]
     pub fn deflating(mut self, client: Deflate, server: Deflate) -> Self {
         self.client.connection = self.client.connection.with_deflate(client);
@@ -98,12 +98,12 @@ impl Pair {
         self
     }
 
-    /// Lets both ends talk until neither has anything to say without time passing.
+    /// Runs both ends until neither has anything to send without time passing.
     pub fn settle(&mut self) {
         while self.exchange() {}
     }
 
-    /// Lets both ends talk, and time pass as they ask, until `time` is over.
+    /// Runs both ends for a duration, with time advancing to their timeouts.
     pub fn run(&mut self, time: std::time::Duration) {
         let end = self.clock.now() + time;
         loop {
@@ -124,7 +124,7 @@ impl Pair {
         self.clock.advance_to(end);
     }
 
-    /// The network goes away without a word.
+    /// The network is lost without notice.
     pub fn lose_link(&mut self) {
         self.client.link.lose();
         self.server.link.lose();
@@ -137,7 +137,7 @@ impl Pair {
         to_server || to_client || closed
     }
 
-    /// Closes the transport for both when one end wants that and all it said has arrived.
+    /// Closes the transport for both ends when one end asks for it and its output has arrived.
     fn disconnect(&mut self) -> bool {
         let ends = [&self.client, &self.server];
         let wanted = ends

@@ -1,4 +1,4 @@
-//! One connection talking to a script.
+//! A connection driven by a script.
 
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use offhook_protocol::{
 
 use crate::{Clock, Frame};
 
-/// What a connection told its user.
+/// An event that a connection reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// A whole text message.
@@ -21,7 +21,7 @@ pub enum Heard {
     Chunk(Vec<u8>, bool, bool),
     /// A ping.
     Ping(Vec<u8>),
-    /// A pong, and whether it gave a round trip.
+    /// A pong, and whether it had a round-trip time.
     Pong(Vec<u8>, bool),
     /// The peer's Close.
     Close(CloseFrame),
@@ -72,24 +72,24 @@ impl From<Event<'_>> for Heard {
 pub struct Talk {
     /// The connection under test.
     pub connection: Connection,
-    /// Its time.
+    /// The connection's clock.
     pub clock: Clock,
 }
 
 impl Talk {
-    /// Talks to a server with the default configuration.
+    /// Tests a server with the default configuration.
     #[must_use]
     pub fn with_server() -> Self {
         Self::with_server_of(Config::default())
     }
 
-    /// Talks to a client with the default configuration.
+    /// Tests a client with the default configuration.
     #[must_use]
     pub fn with_client() -> Self {
         Self::with_client_of(Config::default())
     }
 
-    /// Talks to a server.
+    /// Tests a server.
     #[must_use]
     pub fn with_server_of(config: Config) -> Self {
         let clock = Clock::default();
@@ -99,7 +99,7 @@ impl Talk {
         }
     }
 
-    /// Talks to a client.
+    /// Tests a client.
     #[must_use]
     pub fn with_client_of(config: Config) -> Self {
         let clock = Clock::default();
@@ -110,27 +110,27 @@ impl Talk {
         }
     }
 
-    /// With permessage-deflate as it was agreed.
+    /// Enables permessage-deflate, as negotiated.
     #[must_use]
     pub fn deflating(mut self, deflate: Deflate) -> Self {
         self.connection = self.connection.with_deflate(deflate);
         self
     }
 
-    /// Receiving in chunks.
+    /// Receives in chunks.
     #[must_use]
     pub fn chunked(mut self) -> Self {
         self.connection.set_receive_mode(ReceiveMode::Chunks);
         self
     }
 
-    /// The script says these frames, in one segment; what the connection tells of them.
+    /// Sends these frames to the connection in one segment; returns the events it reports.
     pub fn hears(&mut self, frames: impl IntoIterator<Item = Frame>) -> Vec<Heard> {
         let bytes = self.encode(frames);
         self.hears_bytes(&bytes)
     }
 
-    /// The script says these frames, cut into segments of `size` bytes.
+    /// Sends these frames to the connection, split into segments of `size` bytes.
     pub fn hears_cut(
         &mut self,
         frames: impl IntoIterator<Item = Frame>,
@@ -143,7 +143,7 @@ impl Talk {
             .collect()
     }
 
-    /// The script's frames as bytes, masked if they are for a server.
+    /// The frames as bytes, masked if they are for a server.
     #[must_use]
     pub fn encode(&self, frames: impl IntoIterator<Item = Frame>) -> Vec<u8> {
         let masked = self.connection.is_server();
@@ -153,7 +153,7 @@ impl Talk {
             .collect()
     }
 
-    /// The script says these bytes, in one segment.
+    /// Sends these bytes to the connection in one segment.
     ///
     /// # Panics
     /// If the connection leaves bytes in its input.
@@ -175,10 +175,10 @@ impl Talk {
         heard
     }
 
-    /// The frames that the connection has to transmit, each masked as its role demands.
+    /// The frames that the connection transmits, each masked as its role requires.
     ///
     /// # Panics
-    /// If it writes what is not frames, or masks where it must not, or the other way round.
+    /// If it writes something other than frames, or masks incorrectly.
     pub fn says(&mut self) -> Vec<Frame> {
         let written = self.written();
         let frames = Frame::decode_all(&written);
@@ -190,7 +190,7 @@ impl Talk {
         frames.into_iter().map(|(frame, _)| frame).collect()
     }
 
-    /// The bytes that the connection has to transmit.
+    /// The bytes that the connection transmits.
     ///
     /// # Panics
     /// If it claims to have output and transmits nothing.
@@ -211,10 +211,10 @@ impl Talk {
         write_some(&mut self.connection, most)
     }
 
-    /// Lets time pass, with a look at each second, as an impatient driver might.
+    /// Advances the time, checking for timeouts every second.
     ///
     /// # Errors
-    /// What the connection is given up for, at the second it happens.
+    /// The error for which the connection is given up, at the second it occurs.
     pub fn pass(&mut self, seconds: u32) -> Result<(), Error> {
         for _ in 0..seconds {
             self.clock.advance(Duration::from_secs(1));
@@ -234,7 +234,7 @@ impl Talk {
     }
 }
 
-/// At most `most` bytes of what the connection has to transmit, as one write takes them.
+/// Transmits at most `most` bytes, as in one write.
 pub(crate) fn write_some(connection: &mut Connection, most: usize) -> Vec<u8> {
     let mut slices = [IoSlice::new(&[]); 4];
     let filled = connection.transmit(&mut slices);

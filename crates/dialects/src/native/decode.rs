@@ -1,4 +1,4 @@
-//! From a client's message to a command, or to an error that says what and where.
+//! Decodes a client's messages into commands, or into errors that say what is wrong and where.
 
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
@@ -14,30 +14,30 @@ use serde_json::value::RawValue;
 use super::nesting::{MAX_NESTING, is_shallow};
 use crate::dialect::Connect;
 
-/// Positions one `connect` may bring: more than a session may have subscriptions.
+/// The maximum number of positions in one `connect`: more than a session may have subscriptions.
 pub const MAX_POSITIONS: usize = 1024;
-/// Channels that one `subscribe` may name: as many as commands may come at once.
+/// The maximum number of channels in one `subscribe`: as many as a burst of commands.
 pub const MAX_CHANNELS: usize = 256;
-/// Messages that a subscription may have unacknowledged; a server's own limit may be lower.
+/// The maximum window of unacknowledged messages; a server's own limit may be lower.
 pub const MAX_WINDOW: u16 = 10_000;
-/// Bytes of a method's name.
+/// The maximum length of a method's name in bytes.
 pub const MAX_METHOD: usize = 200;
-/// Bytes of what a session tells of itself: a name and a colour. They travel in each join and
-/// leave, and once a member in each list.
+/// The maximum length in bytes of a session's info: enough for a name and a colour. It is sent in
+/// each join and leave, and once per member in each list.
 pub const MAX_INFO: usize = 256;
-/// What `history` brings when it does not say how many.
+/// The default number of messages in `history`.
 const HISTORY: u32 = 100;
 /// Numbers above this lose their last digits in JavaScript.
 const MAX_ID: u64 = (1 << 53) - 1;
 
-/// What a client asks.
+/// A client's request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// The first message of a connection: who it is.
+    /// The first message of a connection, which identifies it.
     Connect(Connect),
-    /// Something for the engine.
+    /// A command for the engine.
     Command {
-        /// To be answered under this number.
+        /// The id of the answer.
         id: CommandId,
         /// What.
         command: Command,
@@ -46,21 +46,21 @@ pub enum Request {
     SubscribeAll(SubscribeAll),
 }
 
-/// A `subscribe` with several channels. Each is answered by itself, under numbers that count up.
+/// A `subscribe` with several channels. Each is answered separately, with ascending ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubscribeAll {
-    /// The first channel is answered under this number.
+    /// The id of the first channel's answer.
     pub id: CommandId,
-    /// The channels, with the position that each begins after where it has one of its own.
+    /// The channels, each with the position to start after, if it has its own.
     pub channels: Vec<(ChannelName, Option<Position>)>,
-    /// Where those without one begin.
+    /// The start for channels without their own position.
     pub since: Since,
-    /// Whether joins and leaves are wanted.
+    /// Whether to report joins and leaves.
     pub presence: bool,
 }
 
 impl SubscribeAll {
-    /// The commands that it stands for.
+    /// The commands, one for each channel.
     pub fn commands(self) -> impl Iterator<Item = (CommandId, Command)> {
         let Self {
             id,
@@ -80,17 +80,17 @@ impl SubscribeAll {
     }
 }
 
-/// A message that is no request, and why.
+/// An invalid message, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
-    /// Which, if it had a number.
+    /// The message's id, if it had one.
     pub id: Option<CommandId>,
-    /// What and where.
+    /// What is wrong, and where.
     pub refusal: Refusal,
 }
 
-/// All fields of all messages: which of them count depends on the type. Unknown fields are
-/// ignored, so that newer clients can speak to older servers.
+/// All fields of all messages; the type determines which of them apply. Unknown fields are ignored,
+/// so that newer clients can talk to older servers.
 #[derive(Deserialize)]
 struct Message<'a> {
     #[serde(rename = "type", borrow)]
@@ -138,21 +138,22 @@ struct Message<'a> {
     subscription_positions: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
 }
 
-/// `null` is a value like any other to publish, not a field that is missing.
+/// `null` is a value like any other to publish, not a missing field.
 fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(from).map(Some)
 }
 
-/// Only the number, to answer a message whose rest can't be read.
+/// Only the id, to answer a message whose other fields are invalid.
 #[derive(Deserialize)]
 struct Numbered {
     id: Option<u64>,
 }
 
-/// Reads a client's message.
+/// Decodes a client's message.
 ///
 /// # Errors
-/// [`Rejection`], for [`encode_rejection`](super::encode_rejection); the connection stays.
+/// A [`Rejection`], to be sent with [`encode_rejection`](super::encode_rejection); the connection
+/// stays open.
 pub fn decode(text: &str) -> Result<Request, Rejection> {
     let message: Message<'_> = serde_json::from_str(text).map_err(|error| {
         let id = serde_json::from_str(text)
@@ -237,7 +238,7 @@ fn connect(message: &Message<'_>, id: CommandId) -> Result<Connect, Refusal> {
     let numbered = message.subscription_positions.iter().flatten();
     let positions = positions.chain(numbered.map(|(number, position)| {
         let number = number.parse().ok();
-        let number = number.ok_or_else(|| bad("subscription_positions: names are numbers"))?;
+        let number = number.ok_or_else(|| bad("subscription_positions: names must be numbers"))?;
         let position = position.parse().map_err(at("subscription_positions"))?;
         Ok((SubscriptionKey::Id(SubscriptionId(number)), position))
     }));
@@ -274,7 +275,7 @@ fn flow(message: &Message<'_>) -> Result<Flow, Refusal> {
     };
     let fits = u16::try_from(window).ok();
     let window = fits.filter(|window| (1..=MAX_WINDOW).contains(window));
-    let window = window.ok_or_else(|| bad(format!("window: may be 1 to {MAX_WINDOW}")))?;
+    let window = window.ok_or_else(|| bad(format!("window: must be 1 to {MAX_WINDOW}")))?;
     Ok(Flow::Acknowledged { window })
 }
 
@@ -282,19 +283,21 @@ fn flow(message: &Message<'_>) -> Result<Flow, Refusal> {
 fn target(message: &Message<'_>) -> Result<Target, Refusal> {
     match &message.filter {
         None => Ok(channel(message)?.into()),
-        Some(_) if message.channel.is_some() => Err(bad("channel and filter: only one of them")),
+        Some(_) if message.channel.is_some() => {
+            Err(bad("channel and filter: only one of them is allowed"))
+        }
         Some(filter) => Ok(Filter::new(filter).map_err(at("filter"))?.into()),
     }
 }
 
 fn number(message: &Message<'_>) -> Result<Option<SubscriptionId>, Refusal> {
     if message.subscription == Some(u32::MAX) {
-        return Err(bad("subscription: may be 0 to 2^32 - 2"));
+        return Err(bad("subscription: must be 0 to 2^32 - 2"));
     }
     Ok(message.subscription.map(SubscriptionId))
 }
 
-/// Which of the session's subscriptions is meant.
+/// The subscription that a message refers to.
 fn subscription(message: &Message<'_>) -> Result<SubscriptionKey, Refusal> {
     match number(message)? {
         Some(id) => Ok(SubscriptionKey::Id(id)),
@@ -308,7 +311,7 @@ fn call(message: &Message<'_>) -> Result<Command, Refusal> {
     if method.is_empty() || method.len() > MAX_METHOD {
         let len = method.len();
         return Err(bad(format!(
-            "method: has {len} bytes, and may have 1 to {MAX_METHOD}"
+            "method: is {len} bytes; allowed are 1 to {MAX_METHOD}"
         )));
     }
     let (data, format) = match (message.data, &message.base64) {
@@ -323,23 +326,23 @@ fn call(message: &Message<'_>) -> Result<Command, Refusal> {
     })
 }
 
-/// Every channel is answered by itself, so that one that is refused holds up none of the others.
+/// Every channel is answered separately, so that a refused one does not delay the others.
 fn subscribe_to_several(message: &Message<'_>, id: CommandId) -> Result<Request, Refusal> {
     if message.channel.is_some() {
-        return Err(bad("channel and channels: only one of them"));
+        return Err(bad("channel and channels: only one of them is allowed"));
     }
     let names = message.channels.as_deref().unwrap_or_default();
     if names.is_empty() || names.len() > MAX_CHANNELS {
         let count = names.len();
         return Err(bad(format!(
-            "channels: names {count}, and a message may name 1 to {MAX_CHANNELS}"
+            "channels: has {count} names; allowed are 1 to {MAX_CHANNELS}"
         )));
     }
     let last = u64::try_from(names.len())
         .unwrap_or(u64::MAX)
         .saturating_add(id.0);
     if last > MAX_ID {
-        return Err(bad("id: has to leave a number for each channel below 2^53"));
+        return Err(bad("id: must leave a number for each channel below 2^53"));
     }
     let channel = |name: &Cow<'_, str>| {
         let given = message.positions.as_ref().and_then(|given| given.get(name));
@@ -393,7 +396,7 @@ fn data(message: &Message<'_>) -> Result<(Bytes, Format), Refusal> {
             Ok(bytes) => Ok((bytes.into(), Format::Binary)),
             Err(error) => Err(bad(format!("base64: {error}"))),
         },
-        (Some(_), Some(_)) => Err(bad("data and base64: only one of them")),
+        (Some(_), Some(_)) => Err(bad("data and base64: only one of them is allowed")),
         (None, None) => Err(bad("data: is missing")),
     }
 }
@@ -440,7 +443,7 @@ fn bad(detail: impl Into<Cow<'static, str>>) -> Refusal {
     Refusal::new(ErrorCode::BadRequest, detail)
 }
 
-/// The refusal, naming the field.
+/// Prefixes a refusal with the field's name.
 fn at(field: &'static str) -> impl Fn(Refusal) -> Refusal {
     move |refusal| Refusal::new(refusal.code, format!("{field}: {}", refusal.detail))
 }

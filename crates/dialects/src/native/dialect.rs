@@ -12,15 +12,15 @@ use crate::dialect::{
     Connect, Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient, Shared, Welcome,
 };
 
-/// The native dialect. It keeps nothing of a connection.
+/// The native dialect. It keeps no state for a connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Native;
 
-/// JSON for clients that know `previous`.
+/// JSON for clients that understand `previous`.
 #[derive(Debug)]
 struct Json;
 
-/// JSON for clients that expect offsets without holes in every epoch.
+/// JSON for clients that expect consecutive offsets in every epoch.
 #[derive(Debug)]
 struct JsonWithoutLineage;
 
@@ -38,7 +38,7 @@ impl Encoding for Json {
     }
 }
 
-/// A recipient's own fields follow the type.
+/// A recipient's own fields are inserted after the type.
 fn after_type(message: String) -> Shared {
     let head = message.find(',').unwrap_or(0);
     Shared {
@@ -75,7 +75,7 @@ impl Dialect for Native {
 
     fn receive(&mut self, incoming: Incoming<'_>, intents: &mut Vec<Intent>) {
         let Incoming::Text(text) = incoming else {
-            let detail = "binary messages are not used here; send text";
+            let detail = "binary messages are not supported; send text";
             let refusal = Refusal::new(ErrorCode::BadRequest, detail);
             return intents.push(Intent::Refuse { id: None, refusal });
         };

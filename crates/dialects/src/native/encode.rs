@@ -1,4 +1,4 @@
-//! From deliveries to a client's messages.
+//! Encodes deliveries as messages for clients.
 
 use data_encoding::BASE64;
 use offhook_engine::{
@@ -8,7 +8,7 @@ use offhook_engine::{
 
 use super::{decode::Rejection, object::Object};
 
-/// The answer to `connect`: who the connection is now, and the sealed session to come back with.
+/// The answer to `connect`: the connection's identity, and the sealed session to resume with.
 #[must_use]
 pub fn encode_welcome(id: CommandId, session: SessionId, user: &str, resume: &str) -> String {
     let object = Object::new("welcome")
@@ -20,16 +20,16 @@ pub fn encode_welcome(id: CommandId, session: SessionId, user: &str, resume: &st
         .end()
 }
 
-/// A fresh sealed session; it replaces the one before.
+/// A freshly sealed session, which replaces the previous one.
 #[must_use]
 pub fn encode_token(resume: &str) -> String {
     Object::new("token").text("resume", resume).end()
 }
 
-/// A publication, the same text for every connection: encode it once.
+/// A publication. The text is the same for every connection: encode it once.
 #[must_use]
 pub fn encode_publication(publication: &Publication) -> String {
-    // Data is most of it; names and numbers fit the rest.
+    // The data is most of it; names and numbers fit in the rest.
     let capacity = publication.data.len().saturating_add(256);
     let object = Object::with_capacity("message", capacity);
     fields(
@@ -39,8 +39,8 @@ pub fn encode_publication(publication: &Publication) -> String {
     .end()
 }
 
-/// What a client that compares offsets has to hear before a publication that begins an epoch:
-/// nothing is missing, and positions go on in the new epoch. Nothing for all other publications.
+/// The message for a client that compares offsets, before a publication that starts an epoch:
+/// nothing is missing, and positions continue in the new epoch. `None` for all other publications.
 #[must_use]
 pub fn encode_new_epoch(publication: &Publication) -> Option<String> {
     if publication.follows_in_epoch() {
@@ -90,7 +90,7 @@ fn content(object: Object, data: &[u8], format: Format) -> Object {
     }
 }
 
-/// Which subscription a message is about.
+/// Adds the subscription that a message refers to.
 fn named(object: Object, subscription: &SubscriptionName) -> Object {
     let object = match &subscription.target {
         Target::Channel(channel) => object.text("channel", channel.as_str()),
@@ -106,7 +106,7 @@ fn subscription_number(object: Object, id: Option<SubscriptionId>) -> Object {
     }
 }
 
-/// A join or a leave, the same text for every connection.
+/// A join or a leave. The text is the same for every connection.
 #[must_use]
 pub fn encode_presence(change: &PresenceChange) -> String {
     let kind = if change.joined { "join" } else { "leave" };
@@ -123,7 +123,7 @@ fn member(object: Object, member: &Member) -> Object {
     object.raw("info", String::from_utf8_lossy(&member.info))
 }
 
-/// Everything else a connection gets.
+/// Everything else that is sent to one connection.
 #[must_use]
 pub fn encode_notice(notice: &Notice) -> String {
     match notice {
@@ -210,14 +210,14 @@ pub fn close_code(reason: CloseReason) -> u16 {
     match reason {
         // RFC 6455 §7.4.1: 1008 is for a violated policy.
         CloseReason::TooSlow | CloseReason::Flood => 1008,
-        // RFC 6455 §7.4.2: 4000 to 4999 are the application's own. Clients don't come back.
+        // RFC 6455 §7.4.2: 4000 to 4999 are for applications. Clients do not reconnect after these.
         CloseReason::Replaced => 4001,
         CloseReason::Disconnected => 4002,
         CloseReason::Expired => 4003,
     }
 }
 
-/// The answer to a message that is no request.
+/// The answer to an invalid message.
 #[must_use]
 pub fn encode_rejection(rejection: &Rejection) -> String {
     refused(numbered("error", rejection.id), &rejection.refusal).end()
@@ -330,7 +330,7 @@ fn refused(object: Object, refusal: &Refusal) -> Object {
     }
 }
 
-/// For what has no character that JSON escapes.
+/// A quoted value without characters that JSON escapes.
 fn quoted(text: impl std::fmt::Display) -> String {
     format!("\"{text}\"")
 }

@@ -1,4 +1,4 @@
-//! The native dialect: JSON, one object a message, specified in `docs/protocol.md`.
+//! The native dialect: JSON, one object per message, specified in `docs/protocol.md`.
 //!
 //! ```
 //! use offhook_dialects::native::{self, Request};
@@ -35,5 +35,5 @@ pub use encode::{
 };
 pub use nesting::MAX_NESTING;
 
-/// The WebSocket subprotocol that stands for this dialect.
+/// The WebSocket subprotocol of this dialect.
 pub const SUBPROTOCOL: &str = "offhook.v1.json";

@@ -1,6 +1,6 @@
-//! How deep JSON may nest: other clients have to read it, with parsers that recurse.
+//! The maximum nesting of JSON: other clients must be able to read it with recursive parsers.
 
-/// Arrays and objects within each other in a message's data.
+/// The maximum depth of arrays and objects in a message's data.
 pub const MAX_NESTING: usize = 64;
 
 /// Whether valid JSON nests no deeper than [`MAX_NESTING`].

@@ -1,4 +1,4 @@
-//! Writes one JSON object, field by field, into one buffer.
+//! Writes a JSON object into one buffer, field by field.
 
 use std::fmt::{Display, Write};
 
@@ -7,7 +7,7 @@ use offhook_engine::Position;
 pub(super) struct Object(String);
 
 impl Object {
-    /// `{"type":"kind"`: every message begins with it.
+    /// Starts a message: `{"type":"kind"`.
     pub(super) fn new(kind: &str) -> Self {
         Self::with_capacity(kind, 96)
     }
@@ -20,17 +20,17 @@ impl Object {
         Self(text)
     }
 
-    /// An object without a type: a part of another.
+    /// Starts an object without a type: a part of another one.
     pub(super) fn part() -> Self {
         Self(String::from("{"))
     }
 
-    /// A field of ours, with a name that needs no escaping.
+    /// Adds a field with a constant name that needs no escaping.
     pub(super) fn raw(self, name: &str, json: impl Display) -> Self {
         self.field(format_args!("\"{name}\""), json)
     }
 
-    /// A field with a name from outside.
+    /// Adds a field with a name from outside.
     pub(super) fn foreign(self, name: &str, text: &str) -> Self {
         self.field(json(name), json(text))
     }
@@ -39,7 +39,7 @@ impl Object {
         if !self.0.ends_with('{') {
             self.0.push(',');
         }
-        // Writing to a string can't fail.
+        // Writing to a string cannot fail.
         let _infallible = write!(self.0, "{name}:{json}");
         self
     }
@@ -73,6 +73,6 @@ impl Object {
 
 /// A text as a JSON string.
 pub(super) fn json(text: &str) -> String {
-    // A text can't fail to be JSON.
+    // Serialising a text cannot fail.
     serde_json::to_string(text).unwrap_or_default()
 }

@@ -480,8 +480,8 @@ fn a_refusal_says_what_to_do() {
 #[test]
 fn what_a_newer_server_says_is_ignored_unless_it_is_about_what_is_known() {
     for text in [
-        r#"{"type":"weather"}"#,
-        r#"{"type":"weather","position":{"lat":1.5},"id":"x","live":[]}"#,
+        r#"{"type":"forecast"}"#,
+        r#"{"type":"forecast","position":{"lat":1.5},"id":"x","live":[]}"#,
     ] {
         assert_eq!(read(text), Ok(Said::Unknown), "{text}");
     }
@@ -516,7 +516,7 @@ fn what_can_not_be_read_says_what_and_where() {
         ),
         (
             r#"{"type":"message","channel":"a","position":"1.2","time":1,"base64":"","data":1}"#,
-            "only one of them goes",
+            "only one of them is allowed",
         ),
         (
             r#"{"type":"members","channel":"a","members":[{}],"total":1}"#,

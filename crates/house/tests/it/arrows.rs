@@ -1,15 +1,15 @@
-//! Which crate may know which. Arrows point one way:
+//! Which crate may depend on which. Dependencies point one way:
 //! `cli → server → {config, dialects, brokers, websocket} → engine / protocol`.
 
 use super::expect_none;
 use super::workspace::{Package, WORKSPACE, Workspace};
 
-/// What one crate of the workspace may know.
+/// The allowed dependencies of a crate.
 struct Rule {
     name: &'static str,
     /// The crates of this workspace it may depend on.
     may_know: &'static [&'static str],
-    /// Bytes and time come in as arguments: no runtime, no socket, no clock, no randomness.
+    /// Bytes and time are arguments: no runtime, no socket, no clock, no randomness.
     is_sans_io: bool,
 }
 
@@ -49,7 +49,7 @@ const RULES: &[Rule] = &[
         may_know: &["offhook-client"],
         is_sans_io: false,
     },
-    // Settings are made of the types that they set.
+    // Settings consist of the types that they configure.
     Rule {
         name: "offhook-config",
         may_know: &["offhook", "offhook-brokers", "offhook-engine"],
@@ -80,7 +80,7 @@ const RULES: &[Rule] = &[
         ],
         is_sans_io: false,
     },
-    // Only ever a dev-dependency of the others, so it may know what it tests.
+    // Only ever a dev-dependency of other crates, so it may depend on what it tests.
     Rule {
         name: TESTKIT,
         may_know: &["offhook-brokers", "offhook-engine", "offhook-protocol"],
@@ -95,10 +95,10 @@ const RULES: &[Rule] = &[
 
 const TESTKIT: &str = "offhook-testkit";
 
-/// Who has whom in its tests only.
+/// Dependencies allowed in tests only.
 const TESTS_WITH: &[(&str, &str)] = &[("offhook-client", "offhook-server")];
 
-/// What brings a runtime, a socket, a clock or randomness with it.
+/// Crates that bring a runtime, a socket, a clock or randomness.
 const NOT_SANS_IO: &[&str] = &[
     "async-io",
     "async-std",

@@ -73,8 +73,8 @@ fn listed(page: &str) -> Vec<String> {
     rows.map(str::to_owned).collect()
 }
 
-/// What the manifests take from outside of this tree. Those of bench/ are left out: what they take
-/// is the peers we are measured against, and the benchmark's own page is about them.
+/// The external dependencies in the manifests. Those of bench/ are excluded: they are the peers
+/// measured against, and the benchmark's own page covers them.
 fn used() -> BTreeSet<String> {
     let root = parse("Cargo.toml");
     let shared = root["workspace"]["dependencies"]
@@ -114,7 +114,7 @@ fn outside(manifest: &Table, shared: &Table) -> Vec<String> {
     names
 }
 
-/// The crate's own name, where the manifest calls it by another.
+/// The crate's own name, if the manifest renames it.
 fn name<'a>(key: &'a str, entry: &'a Value) -> &'a str {
     entry.get("package").and_then(Value::as_str).unwrap_or(key)
 }

@@ -1,4 +1,4 @@
-//! How long a file may be, and what it may not be called.
+//! The maximum length of files, and names that are not allowed.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use super::workspace::{files, text};
 
 const LONGEST: usize = 500;
 
-/// Names that say nothing about what is inside.
+/// Names that do not describe the content.
 const EMPTY_NAMES: &[&str] = &[
     "common",
     "helper",

@@ -1,6 +1,6 @@
-//! The rules of the workspace, as tests: which crate may know which, what may be linked, and what
-//! a file may look like. Every check is a function from what it reads to a list of complaints;
-//! beside the test that expects none stand tests that show it complain.
+//! The rules of the workspace, as tests: which crate may depend on which, what may be linked, and
+//! the form of files. Every check is a function from what it reads to a list of complaints. Next to
+//! each test that expects none, other tests show that it complains.
 
 mod arrows;
 mod dependencies;
@@ -10,7 +10,7 @@ mod manifests;
 mod words;
 mod workspace;
 
-/// Fails with one line a complaint, so that a single run names all there is to mend.
+/// Fails with one line per complaint, so that a single run lists everything to fix.
 #[track_caller]
 fn expect_none(complaints: &[String]) {
     assert!(complaints.is_empty(), "\n\n{}\n", complaints.join("\n"));

@@ -1,4 +1,4 @@
-//! What every manifest and every `clippy.toml` shares with the root's.
+//! What every manifest and every `clippy.toml` must share with the root's.
 
 use toml::{Table, Value};
 
@@ -101,7 +101,7 @@ fn rust_versions(manifest: &str) -> impl Iterator<Item = &str> {
         .filter(move |line| line.split_once('=').is_some_and(|(key, _)| is_version(key)))
 }
 
-/// The lists of what is disallowed differ from crate to crate; every other key is the root's.
+/// Lists of disallowed items differ between crates; every other key must be the root's.
 fn unrepeated(path: &str, own: &Table, shared: &Table) -> Vec<String> {
     let settings = shared
         .iter()

@@ -72,10 +72,10 @@ const RETIRED: &[Retired] = &[
     },
 ];
 
-/// What people read or write; generated files and what quotes other projects are left out.
+/// Files that people read or write. Generated files and quotes from other projects are excluded.
 const READ: &[&str] = &["css", "html", "js", "md", "py", "rs", "toml", "ts"];
 
-/// Its entries say what was called how at the time.
+/// The changelog uses the terms of its time.
 const HISTORY: &str = "CHANGELOG.md";
 
 /// This list.

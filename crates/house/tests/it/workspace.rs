@@ -1,4 +1,4 @@
-//! What `cargo metadata`, the manifests and git say about this workspace.
+//! The workspace, according to `cargo metadata`, the manifests and git.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
-/// The workspace these tests stand in, read once.
+/// The workspace of these tests, read once.
 pub(crate) static WORKSPACE: LazyLock<Workspace> = LazyLock::new(Workspace::read);
 
 /// All packages in the dependency graph, with every feature and for every platform.
@@ -24,13 +24,14 @@ pub(crate) struct Package {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) license: Option<String>,
-    /// `None` for what lives in this tree.
+    /// `None` for packages in this repository.
     pub(crate) source: Option<String>,
     pub(crate) manifest: PathBuf,
     pub(crate) is_member: bool,
-    /// As its manifest declares them.
+    /// Dependencies as declared in the manifest.
     pub(crate) dependencies: Vec<Dependency>,
-    /// Ids of what is built when this package is: normal and build dependencies, as resolved.
+    /// Ids of the packages that are built with this one: normal and build dependencies, as
+    /// resolved.
     pub(crate) links: Vec<String>,
     /// Names of its integration-test binaries.
     pub(crate) test_binaries: Vec<String>,
@@ -91,7 +92,7 @@ impl Workspace {
         self.packages.iter().filter(|package| package.is_member)
     }
 
-    /// Everything that is built with `package`, itself left out.
+    /// Everything that is built with `package`, except itself.
     pub(crate) fn built_with(&self, package: &Package) -> Vec<&Package> {
         let mut found: Vec<&Package> = Vec::new();
         let mut ids: Vec<&String> = package.links.iter().collect();
@@ -146,7 +147,7 @@ fn string(value: &Value) -> String {
         .to_owned()
 }
 
-/// Asked for at run time: a checkout may have moved since these tests were compiled.
+/// Determined at run time: a checkout may have moved since these tests were compiled.
 pub(crate) fn root() -> PathBuf {
     let house = env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs these tests and sets it");
     let root = Path::new(&house).ancestors().nth(2);
@@ -154,7 +155,7 @@ pub(crate) fn root() -> PathBuf {
         .to_owned()
 }
 
-/// The text of a file, named from the root.
+/// The text of a file, given its path from the root.
 pub(crate) fn text(path: impl AsRef<Path>) -> String {
     let path = root().join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -167,9 +168,9 @@ pub(crate) fn parse(path: impl AsRef<Path>) -> toml::Table {
         .unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// The files that git tracks or would track, named from the root with `/`.
+/// The files that git tracks or would track, as paths from the root with `/`.
 pub(crate) fn files() -> Vec<String> {
-    // Whoever runs the tests need not own the checkout, so git's owner check is set aside.
+    // The user running the tests may not own the checkout, so git's owner check is disabled.
     let arguments = [
         "-c",
         "safe.directory=*",

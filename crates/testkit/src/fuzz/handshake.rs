@@ -1,4 +1,4 @@
-//! Whatever comes while a connection is being opened.
+//! Fuzzing the opening handshake.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ const LIMITS: HeadLimits = HeadLimits {
 /// A request for a server.
 ///
 /// # Panics
-/// If the answer depends on how the bytes are cut, is no answer to them, or does not come in time.
+/// If the answer depends on how the bytes are split, does not match them, or comes too late.
 pub fn handshake_server(data: &[u8]) {
     let mut choices = Choices(data);
     let config = Arc::new(ServerConfig {
@@ -44,7 +44,7 @@ pub fn handshake_server(data: &[u8]) {
     }
 }
 
-/// The answer, and where the frames begin; `None` while the head has not ended.
+/// The answer, and the offset at which the frames start; `None` while the head is incomplete.
 fn serve(config: &Arc<ServerConfig>, segments: &[&[u8]]) -> Option<(Vec<u8>, usize)> {
     let mut handshake = ServerHandshake::new(config.clone());
     let mut before = 0;
@@ -75,7 +75,7 @@ fn serve(config: &Arc<ServerConfig>, segments: &[&[u8]]) -> Option<(Vec<u8>, usi
 /// A response for a client.
 ///
 /// # Panics
-/// If the outcome depends on how the bytes are cut, or too much of a refusal is kept.
+/// If the outcome depends on how the bytes are split, or too much of a refusal is kept.
 pub fn handshake_client(data: &[u8]) {
     let mut choices = Choices(data);
     let deflate = choices.flag();
@@ -91,7 +91,7 @@ pub fn handshake_client(data: &[u8]) {
     }
 }
 
-/// How it ended in words, and where the frames begin.
+/// A description of the outcome, and the offset at which the frames start.
 fn connect(deflate: bool, segments: &[&[u8]]) -> (String, usize) {
     let request = ClientRequest::new("example.com", "/chat")
         .and_then(|request| request.subprotocol("chat"))

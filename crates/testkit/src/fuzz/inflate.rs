@@ -1,4 +1,4 @@
-//! Whatever is to be inflated: beside a plain inflate of the same bytes.
+//! Fuzzing decompression, compared with a plain inflate of the same bytes.
 
 use offhook_protocol::deflate::{
     Decompressor, DeflateConfig, DeflateMemory, DeflatePool, DeflateTerms, InflateError,
@@ -7,16 +7,17 @@ use zlib_rs::{Inflate, InflateFlush, Status};
 
 use super::{CUTS, Choices, cut};
 
-/// The most a message may have.
+/// The maximum message size.
 const MOST: u64 = 64 * 1024;
 
-/// What RFC 7692 §7.2.1 takes off a message and §7.2.2 puts back.
+/// The bytes that RFC 7692 §7.2.1 removes from a message and §7.2.2 appends again.
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 
-/// One message after another, each prefixed by its length, through a decompressor.
+/// Decompresses messages, each prefixed by its length.
 ///
 /// # Panics
-/// If the outcome depends on how the bytes are cut, passes a limit, or is not a plain inflate's.
+/// If the outcome depends on how the bytes are split, exceeds a limit, or differs from a plain
+/// inflate.
 pub fn inflate(data: &[u8]) {
     let mut choices = Choices(data);
     let config = DeflateConfig::default().memory(match choices.byte() % 3 {
@@ -42,13 +43,14 @@ pub fn inflate(data: &[u8]) {
         let in_cuts = run(&mut decompressor(), &messages, sizes);
         let by_ratio = |outcome: &Outcome| matches!(outcome.1, Some(InflateError::Ratio { .. }));
         if by_ratio(&at_once) || by_ratio(&in_cuts) {
-            // It is measured by what has come: near the limit it is a matter of cuts.
+            // The limit is checked against the output so far, so near the limit the result may
+            // depend on splits.
             let both = at_once.0.len().min(in_cuts.0.len());
             assert_eq!(at_once.0[..both], in_cuts.0[..both]);
             continue;
         }
         assert_eq!(at_once.0, in_cuts.0, "in pieces of {sizes:?}");
-        // Which error it is depends on zlib-rs: its quick way forgets what was wrong.
+        // The kind of error depends on zlib-rs: its fast path loses the reason.
         assert_eq!(at_once.1.is_some(), in_cuts.1.is_some());
     }
     compare(&at_once, &messages, terms);
@@ -56,7 +58,7 @@ pub fn inflate(data: &[u8]) {
 
 type Outcome = (Vec<Vec<u8>>, Option<InflateError>);
 
-/// The messages up to the first that fails, and how it fails.
+/// The messages before the first one that fails, and its error.
 fn run(decompressor: &mut Decompressor, messages: &[&[u8]], sizes: &[usize]) -> Outcome {
     let mut whole = Vec::new();
     for message in messages {
@@ -81,10 +83,10 @@ fn one(
     Ok(out)
 }
 
-/// Feeds a piece with little room, so that every call gives a bounded output.
+/// Feeds a piece with little room, so that every call produces a bounded output.
 #[expect(
     clippy::panic_in_result_fn,
-    reason = "a broken promise is no `InflateError`"
+    reason = "a violated guarantee is not an `InflateError`"
 )]
 fn feed(
     decompressor: &mut Decompressor,
@@ -110,8 +112,8 @@ fn feed(
     }
 }
 
-/// What ours gave, a plain inflate with the largest window gives as well; what ours refused as
-/// corrupt, it refuses.
+/// What our decompressor produced, a plain inflate with the largest window must produce as well;
+/// what ours rejected as corrupt, it must reject.
 fn compare((whole, error): &Outcome, messages: &[&[u8]], terms: DeflateTerms) {
     let mut plain = Inflate::new(false, 15);
     for (index, message) in messages.iter().enumerate() {
@@ -140,15 +142,15 @@ fn compare((whole, error): &Outcome, messages: &[&[u8]], terms: DeflateTerms) {
 
 enum Plain {
     Out(Vec<u8>),
-    /// The bytes are no DEFLATE stream, end inside a block, or give too much.
+    /// The bytes are not a DEFLATE stream, end inside a block, or produce too much.
     Corrupt,
-    /// A block said that it is the last. RFC 7692 §7.2.3.5 allows that, and more may follow; a
-    /// plain inflate ends there.
+    /// A block was marked as the last one. RFC 7692 §7.2.3.5 allows more to follow; a plain inflate
+    /// ends there.
     Ended,
 }
 
-/// Whether a last, empty block is what it takes now. Where a message ends inside a block, the
-/// plain inflate waits for more; ours knows that nothing comes.
+/// Whether a last, empty block can follow now. If a message ends inside a block, the plain inflate
+/// waits for more; ours knows that nothing follows.
 fn is_between_blocks(inflate: &mut Inflate) -> bool {
     let last_block = [0x01, 0x00, 0x00, 0xff, 0xff];
     let so_far = inflate.total_out();
@@ -165,13 +167,13 @@ fn plain_inflate(inflate: &mut Inflate, message: &[u8]) -> Plain {
     out.truncate(len);
     match feed_plain(inflate, &TAIL, &mut [0; 64]) {
         Ok(0) => Plain::Out(out),
-        // The tail stands for an empty block; here it is data of the block before it.
+        // The tail should be an empty block; here it is data of the block before it.
         Ok(_) => Plain::Corrupt,
         Err(end) => end,
     }
 }
 
-/// The length of what all of the input gives.
+/// The length of the output of the whole input.
 fn feed_plain(inflate: &mut Inflate, input: &[u8], out: &mut [u8]) -> Result<usize, Plain> {
     let (from, so_far) = (inflate.total_in(), inflate.total_out());
     match inflate.decompress(input, out, InflateFlush::SyncFlush) {

@@ -1,7 +1,8 @@
-//! What the fuzz targets do with their bytes: functions that panic where a promise is broken.
+//! The bodies of the fuzz targets: functions that panic when a guarantee is violated.
 //!
 //! They are here and not in `fuzz/`, so that the ordinary tests replay the committed corpora
-//! without a fuzzer. The first bytes of an input choose the circumstances, the rest is hostile.
+//! without a fuzzer. The first bytes of an input choose the configuration; the rest is hostile
+//! input.
 
 mod handshake;
 mod inflate;
@@ -13,10 +14,10 @@ pub use inflate::inflate;
 pub use peer_bytes::{client_bytes, server_bytes};
 pub use round_trip::round_trip;
 
-/// A target by its name, which is also its corpus' name.
+/// A target by its name, which is also the name of its corpus.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// All targets whose bodies are here.
+/// All targets whose bodies are in this crate.
 pub const TARGETS: [Target; 6] = [
     ("client_bytes", client_bytes),
     ("handshake_client", handshake_client),
@@ -26,7 +27,7 @@ pub const TARGETS: [Target; 6] = [
     ("server_bytes", server_bytes),
 ];
 
-/// Bytes that choose: taken from the front, zero when there are no more.
+/// Bytes that make choices: taken from the front, zero when there are no more.
 struct Choices<'a>(&'a [u8]);
 
 impl<'a> Choices<'a> {
@@ -53,10 +54,10 @@ impl<'a> Choices<'a> {
     }
 }
 
-/// The ways to cut bytes that are compared with no cut at all.
+/// The ways of splitting bytes that are compared with a single segment.
 const CUTS: [&[usize]; 3] = [&[1], &[2, 1, 5], &[3, 14, 1, 130, 64]];
 
-/// Cuts bytes into segments of these sizes, over and over.
+/// Splits bytes into segments of these sizes, repeated.
 fn cut<'a>(bytes: &'a [u8], sizes: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
     let mut rest = bytes;
     let mut sizes = sizes.iter().copied().cycle();

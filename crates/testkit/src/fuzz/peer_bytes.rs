@@ -1,4 +1,4 @@
-//! Whatever a peer sends on an open connection.
+//! Fuzzing an open connection with a peer's bytes.
 
 use offhook_protocol::deflate::{DeflateConfig, DeflateMemory, DeflatePool, parse_extensions};
 use offhook_protocol::{Config, Deflate, Limits, OpCode};
@@ -6,18 +6,18 @@ use offhook_protocol::{Config, Deflate, Limits, OpCode};
 use super::{CUTS, Choices, cut};
 use crate::{Frame, Heard, Talk};
 
-/// The most one message may have in these circumstances: little, so that it is passed often.
+/// The maximum message size in these tests: small, so that it is often exceeded.
 const MESSAGE_SIZE: u64 = 4096;
 
-/// More output than answers to hostile bytes may ever take: sixteen pongs, one that waits behind
-/// them, and a Close.
+/// More output than answers to hostile bytes may ever need: sixteen pongs, one pong that waits
+/// behind them, and a Close.
 const MOST_OUTPUT: usize = 18 * (125 + 8);
 
 /// Bytes for a server.
 ///
 /// # Panics
-/// If what is told or answered depends on how the bytes are cut, goes on after the end, or passes
-/// a limit.
+/// If what is reported or answered depends on how the bytes are split, continues after the end, or
+/// exceeds a limit.
 pub fn server_bytes(data: &[u8]) {
     peer_bytes(data, true);
 }
@@ -98,7 +98,7 @@ fn peer_bytes(data: &[u8], server: bool) {
     answer_between(circumstances, bytes);
 }
 
-/// What was told and what was answered, as far as it must not depend on how bytes are cut.
+/// What was reported and answered, as far as it must not depend on how bytes are split.
 fn tell(circumstances: Circumstances, segments: &[&[u8]]) -> (Vec<Heard>, Vec<Frame>) {
     let mut talk = circumstances.talk();
     let mut heard = Vec::new();
@@ -112,12 +112,12 @@ fn tell(circumstances: Circumstances, segments: &[&[u8]]) -> (Vec<Heard>, Vec<Fr
     let deflates = circumstances.deflate.is_some();
     let failed = heard.iter().any(|what| matches!(what, Heard::Error(_)));
     let said = said.into_iter();
-    // Which fault was found is in the Close.
+    // The Close reveals which error was found.
     let said = said.filter(|frame| !(deflates && failed && frame.is(OpCode::Close)));
     (without_cuts(heard, deflates), said.collect())
 }
 
-/// The driver writes after every read: the same promises hold.
+/// The driver writes after every read: the same guarantees hold.
 fn answer_between(circumstances: Circumstances, bytes: &[u8]) {
     let mut talk = circumstances.talk();
     let mut written = Vec::new();
@@ -136,7 +136,7 @@ fn answer_between(circumstances: Circumstances, bytes: &[u8]) {
     );
 }
 
-/// Errors once, nothing after an end, no message longer than allowed.
+/// At most one error, nothing after the end, no message longer than allowed.
 fn check_heard(heard: &[Heard]) {
     for (index, what) in heard.iter().enumerate() {
         let is_last = index + 1 == heard.len();
@@ -161,9 +161,9 @@ fn check_said(said: &[Frame]) {
     }
 }
 
-/// Chunks are as the bytes came: put together. What had come of a message when the connection
-/// failed may have been given out or not. Which of two faults of a compressed message is found
-/// first may differ, too: it inflates whole where it came whole.
+/// Joins chunks, whose sizes depend on the splits. Whether the part of a message that had arrived
+/// when the connection failed was handed out also depends on them. So does which of two errors in a
+/// compressed message is found first: a message that arrived whole is inflated at once.
 fn without_cuts(heard: Vec<Heard>, deflates: bool) -> Vec<Heard> {
     let mut told = Vec::new();
     let mut message = Vec::new();

@@ -1,4 +1,4 @@
-//! Two of our own ends: whatever one is told to send, the other hears.
+//! Fuzzing two of our own ends: each must receive what the other sends.
 
 use std::time::Duration;
 
@@ -11,23 +11,23 @@ use crate::{Heard, Pair, Segments};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// Two ends, a link that cuts and delays, and what each is told to do; at the end everything
-/// that was sent has been heard.
+/// Two ends, a link that splits and delays, and the messages each sends; at the end everything sent
+/// must have been received.
 ///
 /// # Panics
-/// If it has not, or the end was not clean.
+/// If it was not, or the end was not clean.
 pub fn round_trip(data: &[u8]) {
     let mut choices = Choices(data);
     let mut pair = pair(&mut choices);
     let mut sent = Sent::default();
-    // As many as a moment lets through.
+    // As many as fit at a time.
     for _ in 0..64 {
         if choices.rest().is_empty() {
             break;
         }
         act(&mut pair, &mut sent, &mut choices);
     }
-    // What is written in pieces has to end before a Close lets it.
+    // A message written in pieces must end before a Close can be sent.
     finish(&mut pair.client, &mut sent.client);
     finish(&mut pair.server, &mut sent.server);
     let now = pair.clock.now();
@@ -52,7 +52,7 @@ pub fn round_trip(data: &[u8]) {
     }
 }
 
-/// What one end has sent, and of a message in pieces what is sent so far.
+/// What one end has sent, and the part sent of a message in pieces.
 #[derive(Default)]
 struct SentBy {
     whole: Vec<Vec<u8>>,
@@ -67,7 +67,7 @@ struct Sent {
 
 fn pair(choices: &mut Choices<'_>) -> Pair {
     let config = Config {
-        // A narrow link takes its time; nobody gives up on it.
+        // A narrow link is slow; neither end may give up on it.
         close_timeout: HOUR,
         keepalive: Keepalive {
             interval: None,
@@ -179,7 +179,7 @@ fn payload(choices: &mut Choices<'_>) -> Vec<u8> {
     std::iter::repeat_with(step).take(len).collect()
 }
 
-/// What was heard, as whole messages; an error is a broken promise.
+/// The received messages; an error violates a guarantee.
 fn messages(end: &mut End) -> Vec<Vec<u8>> {
     let mut whole = Vec::new();
     let mut begun = Vec::new();

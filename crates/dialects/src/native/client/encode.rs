@@ -1,4 +1,4 @@
-//! From a client's wishes to its messages.
+//! Encodes a client's requests.
 
 use data_encoding::BASE64;
 use offhook_engine::{
@@ -12,7 +12,7 @@ use super::super::{
 };
 use crate::Connect;
 
-/// Writes what [`decode`](super::super::decode) reads.
+/// Encodes a request; [`decode`](super::super::decode) reads it.
 #[must_use]
 pub fn encode_request(request: &Request) -> String {
     match request {
@@ -65,7 +65,7 @@ fn encode_subscribe_all(all: &SubscribeAll) -> String {
     positions(object, "positions", own.collect()).end()
 }
 
-/// Positions by name; nothing where there are none.
+/// Positions by name; no field if there are none.
 fn positions(object: Object, field: &str, positions: Vec<(String, Position)>) -> Object {
     if positions.is_empty() {
         return object;
@@ -195,7 +195,7 @@ fn publish(
     tags: &Tags,
     key: Option<&Key>,
 ) -> String {
-    // Base64 makes four bytes of three.
+    // Base64 turns three bytes into four.
     let capacity = data.len().saturating_mul(4) / 3;
     let object = Object::with_capacity("publish", capacity.saturating_add(256));
     let object = object.raw("id", id.0).text("channel", channel.as_str());

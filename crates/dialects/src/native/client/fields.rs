@@ -1,4 +1,4 @@
-//! The fields of a server's messages, as they stand in the JSON.
+//! The fields of a server's messages in JSON.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::text::Text;
 
-/// All fields of all messages: which of them count depends on the type.
+/// All fields of all messages; the type determines which of them apply.
 #[derive(Deserialize)]
 pub(super) struct Fields<'a> {
     #[serde(rename = "type", borrow)]
@@ -69,8 +69,8 @@ pub(super) struct Fields<'a> {
     pub(super) after_ms: Option<u64>,
 }
 
-/// A message of a history. Small, with nothing optional that is always there: a hostile answer
-/// can't make much memory of few bytes.
+/// A message of a history. Small, without optional fields that always take space: a hostile answer
+/// must not turn few bytes into much memory.
 #[derive(Deserialize)]
 pub(super) struct MessageFields<'a> {
     #[serde(borrow)]
@@ -101,14 +101,14 @@ pub(super) struct MemberFields<'a> {
     pub(super) info: Option<&'a RawValue>,
 }
 
-/// Only the type, of a message whose other fields mean something else to a newer server.
+/// Only the type, for a message whose other fields may have another meaning on a newer server.
 #[derive(Deserialize)]
 pub(super) struct Kind<'a> {
     #[serde(rename = "type", borrow)]
     pub(super) kind: Text<'a>,
 }
 
-/// `null` is a value like any other, not a field that is missing.
+/// `null` is a value like any other, not a missing field.
 fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(from).map(Some)
 }

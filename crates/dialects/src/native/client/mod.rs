@@ -1,7 +1,7 @@
-//! The client's side of the dialect: its requests written, what a server says read.
+//! The client's side of the dialect: encodes requests and decodes the server's messages.
 //!
-//! Reading is lenient where a newer server may say more: fields and types that are unknown are no
-//! error, and words (codes, reasons) stay text. It is strict where a client would have to guess.
+//! Decoding is lenient where a newer server may send more: unknown fields and types are not errors,
+//! and codes and reasons remain text. It is strict where a client would have to guess.
 //!
 //! ```
 //! use offhook_dialects::native::client::{Command, CommandId, Said, encode_request, read};
@@ -22,7 +22,7 @@ mod said;
 mod text;
 
 pub use encode::encode_request;
-// The words both sides share, so that a client needs no other crate.
+// Types used by both sides, so that a client needs no other crate.
 pub use offhook_engine::{
     ChannelName, Command, CommandId, ErrorCode, Format, Key, Position, Refusal, Retry, Since,
     Subscribe, SubscriptionKey, Tags, Target,

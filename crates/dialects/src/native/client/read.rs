@@ -1,4 +1,4 @@
-//! From a server's message to what it says.
+//! Decodes a server's messages.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
 
@@ -12,13 +12,13 @@ use super::{
     text::Text,
 };
 
-/// A message that no server of this dialect sends: what is wrong with it, and where.
+/// A message that no server of this dialect sends, with what is wrong and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable(Cow<'static, str>);
 
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the server's message can't be read: {}", self.0)
+        write!(f, "the server's message cannot be read: {}", self.0)
     }
 }
 
@@ -46,10 +46,10 @@ const KNOWN: [&str; 19] = [
     "closing",
 ];
 
-/// Reads a server's message.
+/// Decodes a server's message.
 ///
 /// # Errors
-/// [`Unreadable`]: it is no JSON object with a type, or lacks what its type needs.
+/// [`Unreadable`] if it is not a JSON object with a type, or lacks a field that its type requires.
 pub fn read(text: &str) -> Result<Said<'_>, Unreadable> {
     match serde_json::from_str::<Fields<'_>>(text) {
         Ok(fields) => said(fields),
@@ -61,7 +61,7 @@ pub fn read(text: &str) -> Result<Said<'_>, Unreadable> {
 }
 
 fn said(mut fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
-    // Taken out, so that the fields can be moved below.
+    // Moved out, so that the fields can be moved below.
     let kind = std::mem::replace(&mut fields.kind, Text(Cow::Borrowed("")));
     Ok(match &*kind.0 {
         "welcome" => Said::Welcome {
@@ -157,7 +157,7 @@ fn message(fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
     })
 }
 
-/// With an id it is an answer, without one the server ended the subscription.
+/// With an id it is an answer; without one, the server ended the subscription.
 fn unsubscribed(mut fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
     let channel = text(fields.channel.take(), "channel")?;
     match fields.id {
@@ -218,7 +218,7 @@ fn refused(fields: Fields<'_>) -> Result<Refused<'_>, Unreadable> {
     })
 }
 
-/// A verdict that is not known is none to act on.
+/// An unknown verdict must not be acted on.
 fn verdict(word: &str) -> Retry {
     [Retry::Later, Retry::Reconnect]
         .into_iter()
@@ -236,7 +236,9 @@ fn payload<'a>(
             Ok(bytes) => Ok(Payload::Bytes(bytes)),
             Err(error) => Err(Unreadable(format!("base64: {error}").into())),
         },
-        (Some(_), Some(_)) => Err(Unreadable("data and base64: only one of them goes".into())),
+        (Some(_), Some(_)) => Err(Unreadable(
+            "data and base64: only one of them is allowed".into(),
+        )),
         (None, None) => Err(Unreadable("data: is missing".into())),
     }
 }

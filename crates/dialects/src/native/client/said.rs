@@ -1,4 +1,4 @@
-//! What a server says, borrowed from the text of the message.
+//! A server's messages, borrowed from their text.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -9,191 +9,191 @@ use offhook_engine::{CommandId, Position, Retry};
 pub enum Said<'a> {
     /// The answer to `connect`.
     Welcome {
-        /// Of which request.
+        /// The id of the request.
         id: CommandId,
-        /// The name other members see.
+        /// The session's name, visible to other members.
         session: Cow<'a, str>,
-        /// The user, unless it is a stranger.
+        /// The user, unless it is anonymous.
         user: Option<Cow<'a, str>>,
-        /// The sealed session to come back with.
+        /// The sealed session to resume with.
         resume: Cow<'a, str>,
     },
     /// A fresh sealed session.
     Token {
-        /// It replaces the one before.
+        /// It replaces the previous one.
         resume: Cow<'a, str>,
     },
     /// A publication.
     Message {
-        /// Where.
+        /// The channel.
         channel: Cow<'a, str>,
-        /// What.
+        /// The publication.
         message: Message<'a>,
     },
-    /// A subscription is there; without an id, one that was restored.
+    /// A subscription was made; without an id, restored.
     Subscribed {
-        /// Of which request.
+        /// The id of the request.
         id: Option<CommandId>,
-        /// To which channel.
+        /// The channel.
         channel: Cow<'a, str>,
-        /// The newest message as of now.
+        /// The newest message at this time.
         position: Position,
-        /// Nothing is missing.
+        /// Whether no message is missing.
         live: bool,
     },
-    /// A subscription is gone, by the client's wish.
+    /// A subscription ended at the client's request.
     Unsubscribed {
-        /// Of which request.
+        /// The id of the request.
         id: CommandId,
-        /// From which channel.
+        /// The channel.
         channel: Cow<'a, str>,
     },
     /// The server ended a subscription.
     Ended {
-        /// To which channel.
+        /// The channel.
         channel: Cow<'a, str>,
-        /// Why.
+        /// The reason.
         refused: Refused<'a>,
     },
-    /// Everything came.
+    /// All retained messages were delivered.
     Live {
-        /// In which channel.
+        /// The channel.
         channel: Cow<'a, str>,
-        /// As of where.
+        /// The position up to which messages were delivered.
         position: Position,
     },
-    /// The connection did not read fast enough; what it missed comes from what is kept.
+    /// The connection did not read fast enough; the messages it missed are delivered from history.
     CatchingUp {
-        /// In which channel.
+        /// The channel.
         channel: Cow<'a, str>,
-        /// From where on.
+        /// The position after which they start.
         position: Position,
     },
-    /// Messages don't come.
+    /// Messages are missing.
     Gap {
-        /// In which channel.
+        /// The channel.
         channel: Cow<'a, str>,
-        /// The message before the first of them.
+        /// The position before the first missing message.
         from: Position,
-        /// The last of them.
+        /// The position of the last missing message.
         to: Position,
-        /// Why, by its name.
+        /// The name of the reason.
         reason: Cow<'a, str>,
         /// For a stream that diverged: the last position that client and server have in common.
         agreed: Option<Position>,
     },
     /// The answer to `publish`.
     Published {
-        /// Of which request.
+        /// The id of the request.
         id: CommandId,
-        /// Where it stands.
+        /// The position of the publication.
         position: Position,
-        /// The key had been published before.
+        /// Whether a publication with this key already existed.
         duplicate: bool,
     },
     /// The answer to `history`.
     History {
-        /// Of which request.
+        /// The id of the request.
         id: CommandId,
-        /// The newest message as of the read.
+        /// The newest message at the time of the read.
         head: Position,
         /// Oldest first.
         messages: Vec<Message<'a>>,
         /// Why messages before the first of them are no longer kept.
         gap: Option<Cow<'a, str>>,
     },
-    /// Who is in a channel; without an id, instead of joins and leaves that were left out.
+    /// The members of a channel; without an id, it replaces joins and leaves that were dropped.
     Members {
-        /// Of which request.
+        /// The id of the request.
         id: Option<CommandId>,
-        /// Where.
+        /// The channel.
         channel: Cow<'a, str>,
-        /// Some of them.
+        /// Some of the members.
         members: Vec<Member<'a>>,
-        /// How many there are.
+        /// The number of members.
         total: u64,
     },
     /// The answer to `ack`.
     Acked {
-        /// Of which request.
+        /// The id of the request.
         id: CommandId,
-        /// How far the consumer has come, if it ever acknowledged anything.
+        /// The consumer's position, if it ever acknowledged anything.
         position: Option<Position>,
     },
     /// The answer to `receipts`.
     Received {
-        /// Of which request.
+        /// The id of the request.
         id: CommandId,
-        /// How many of the subscribers have it.
+        /// How many subscribers have received it.
         received: u64,
-        /// How many there are.
+        /// The number of subscribers.
         subscribers: u64,
-        /// Some of those that have it.
+        /// Some of the sessions that have received it.
         sessions: Vec<Cow<'a, str>>,
     },
-    /// Somebody came.
+    /// A member joined.
     Join {
-        /// Where.
+        /// The channel.
         channel: Cow<'a, str>,
-        /// Who.
+        /// The member.
         member: Member<'a>,
     },
-    /// Somebody went.
+    /// A member left.
     Leave {
-        /// Where.
+        /// The channel.
         channel: Cow<'a, str>,
-        /// Who.
+        /// The member.
         member: Member<'a>,
     },
     /// The answer to `ping`.
     Pong {
-        /// Of which request.
+        /// The id of the request.
         id: CommandId,
     },
     /// A request was refused.
     Error {
-        /// Which, if its number could be read.
+        /// The id of the request, if it could be read.
         id: Option<CommandId>,
-        /// Why, and what to do.
+        /// The reason, and what to do.
         refused: Refused<'a>,
     },
-    /// The server goes away: open a new connection after this pause.
+    /// The server is going away: open a new connection after this delay.
     Reconnect {
-        /// The pause.
+        /// The delay.
         after: Duration,
     },
-    /// The server closes this connection next.
+    /// The server will now close this connection.
     Closing {
-        /// Why, by its name.
+        /// The name of the reason.
         reason: Cow<'a, str>,
     },
-    /// A type this version does not know: to be ignored.
+    /// A type unknown to this version, to be ignored.
     Unknown,
 }
 
-/// A publication, in a channel or out of its history.
+/// A publication, delivered in a channel or read from its history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// Its place in the stream.
+    /// Its position in the stream.
     pub position: Position,
-    /// The position of the message before it, where that is not one offset less in the same epoch.
-    /// Not in histories.
+    /// The position of the message before it, unless that is one offset less in the same epoch. Not
+    /// present in histories.
     pub previous: Option<Position>,
-    /// What it says.
+    /// The content.
     pub payload: Payload<'a>,
-    /// The publisher, unless it is a stranger or the server itself.
+    /// The publisher, unless it is anonymous or the server itself.
     pub user: Option<Cow<'a, str>>,
     /// The publisher's session, unless it is the server itself.
     pub session: Option<Cow<'a, str>>,
     /// Its idempotency key.
     pub key: Option<Cow<'a, str>>,
-    /// Names and values beside it.
+    /// Names and values published with it.
     pub tags: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     /// Milliseconds since 1970 on the server's clock.
     pub time_ms: u64,
 }
 
-/// What a message says.
+/// The content of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload<'a> {
     /// One JSON value, byte for byte.
@@ -207,21 +207,21 @@ pub enum Payload<'a> {
 pub struct Member<'a> {
     /// Its name.
     pub session: Cow<'a, str>,
-    /// Its user, unless it is a stranger.
+    /// Its user, unless it is anonymous.
     pub user: Option<Cow<'a, str>>,
     /// What others may see of it: one JSON value.
     pub info: Option<&'a str>,
 }
 
-/// No, and what to do.
+/// A refusal, with what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused<'a> {
     /// The stable code.
     pub code: Cow<'a, str>,
-    /// For people.
+    /// A message for people.
     pub message: Cow<'a, str>,
     /// Whether the same request can succeed.
     pub retry: Retry,
-    /// When that makes sense, if it is known.
+    /// When to try again, if known.
     pub retry_after: Option<Duration>,
 }

@@ -1,4 +1,4 @@
-//! Text in a field that may be missing, borrowed where the JSON has it unescaped.
+//! Text in an optional field, borrowed if the JSON contains it unescaped.
 
 use std::{borrow::Cow, fmt};
 
@@ -7,7 +7,7 @@ use serde::{
     de::{Error, Visitor},
 };
 
-/// Serde borrows in a `Cow` that is a field, but not in an `Option` of one.
+/// Serde borrows in a `Cow` field, but not in an `Option` of one.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
 
