@@ -19,12 +19,11 @@ use crate::{
 
 /// Prove that nothing is lost: cut, freeze, kill and restore everything, and count.
 ///
-/// Starts this program's server with a new log, and publishers and subscribers in other processes.
-/// While they run, connections are cut and frozen, processes and the server are frozen, and the
-/// server is killed, restarted, backed up and restored from an older backup, as determined by the
-/// seed. In the end every subscriber must have received everything that was acknowledged, once and
-/// in one order; messages missing from a backup must have been announced as gaps; and every channel
-/// must have exactly its members.
+/// Starts this program's server on a log of its own, with publishers and subscribers in other
+/// processes. While they run, connections are cut and frozen, processes and the server frozen, the
+/// server killed, restarted, backed up and restored from an older backup, as the seed says. In the
+/// end every subscriber must have everything that was acknowledged, once, in one order; what a backup
+/// does not have must have been announced; and every channel must have exactly its members.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Prove {

@@ -199,14 +199,14 @@ pub trait Encoding: fmt::Debug + Send + Sync {
 /// The language of one connection: a translator with the state of that connection and without I/O.
 /// It does not depend on the transport.
 ///
-/// [`receive`](Self::receive) turns received data into [`Intent`]s. Everything else turns messages
-/// of the server into [`Payload`]s, appended to `out` in the order in which they are sent.
+/// [`receive`](Self::receive) turns what came into [`Intent`]s. Everything else turns what the
+/// server has to say into [`Payload`]s, pushed to `out` in the order in which they are sent.
 pub trait Dialect: fmt::Debug {
     /// The encoding of publications for this connection. Called once, for the [`Intent::Connect`]
     /// that was accepted.
     fn encoding(&self, connect: &Connect) -> &'static dyn Encoding;
 
-    /// Handles data received by a transport.
+    /// Takes what a transport has received.
     fn receive(&mut self, incoming: Incoming<'_>, intents: &mut Vec<Intent>);
 
     /// The head of this recipient's copy of a publication, or of a join or leave. Not called for a

@@ -5,8 +5,8 @@
 //! neither transport nor clock. All dialects share the same channels, positions, members and
 //! history.
 //!
-//! [`Dialect`] is the server's interface to a dialect: the state of one connection, with an
-//! [`Encoding`] that it can share with any number of others. [`native`] is Offhook's own dialect,
+//! [`Dialect`] is what the server knows of a dialect: the state of one connection, with an
+//! [`Encoding`] that it may share with any number of others. [`native`] is Offhook's own,
 //! specified in `docs/protocol.md`.
 #![cfg_attr(
     not(test),

@@ -87,7 +87,7 @@ impl Upgrade {
         F: Future<Output = HandlerResult> + Send + 'static,
     {
         let (response, opening) = self.accept();
-        // An error has ended the connection; the handler can report it itself.
+        // An error has ended the connection; the handler can tell of it itself.
         tokio::spawn(opening.serve(handler));
         response
     }
@@ -102,7 +102,7 @@ impl Upgrade {
     /// Adds a header field, such as `Set-Cookie`, to the accepting response.
     ///
     /// # Errors
-    /// The header field is invalid, or is one that the handshake sets itself.
+    /// It is no valid header, or one that the handshake sets itself.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, InvalidHeader> {
         self.decision().add_header(name, value)?;
         Ok(self)

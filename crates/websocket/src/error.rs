@@ -171,7 +171,7 @@ impl Error {
         }
     }
 
-    /// How long the server asks clients to wait before the next attempt (`Retry-After` in seconds).
+    /// How long the server asks to wait before the next attempt (`Retry-After` in seconds).
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         let Self::Refused(refused) = self else {

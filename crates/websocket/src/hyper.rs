@@ -174,7 +174,7 @@ impl Upgrade {
         &mut self.decision
     }
 
-    /// Accepts: gives the response to return, and the WebSocket it opens.
+    /// Says yes: the response to return, and the WebSocket it becomes.
     #[must_use = "return the response, and await the WebSocket in a task of its own"]
     pub fn accept<R: From<Vec<u8>>>(self) -> (Response<R>, Opening) {
         let Accepted {

@@ -66,7 +66,7 @@ impl Message {
         }
     }
 
-    /// As the protocol crate's message.
+    /// As the protocol crate holds it.
     pub(crate) fn borrowed(&self) -> protocol::Message<'_> {
         match self {
             Self::Text(text) => protocol::Message::Text(Cow::Borrowed(text)),

@@ -236,7 +236,8 @@ impl Sender {
         self.driver.lock().outbound.buffered_amount()
     }
 
-    /// The number of unsent bytes; after the connection has ended, how many were certainly lost.
+    /// How many bytes are unsent, or were at least when the connection ended: those are lost for
+    /// certain.
     #[must_use]
     pub fn unsent(&self) -> usize {
         self.driver.lock().unsent()

@@ -25,7 +25,7 @@ pub const MAX_METHOD: usize = 200;
 /// The maximum length in bytes of a session's info: enough for a name and a colour. It is sent in
 /// each join and leave, and once per member in each list.
 pub const MAX_INFO: usize = 256;
-/// The default number of messages in `history`.
+/// What `history` brings when it does not say how many.
 const HISTORY: u32 = 100;
 /// Numbers above this lose their last digits in JavaScript.
 const MAX_ID: u64 = (1 << 53) - 1;

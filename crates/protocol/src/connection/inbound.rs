@@ -115,8 +115,8 @@ impl Inbound {
         self.control = None;
     }
 
-    /// Whether part of a message arrived since the last call: a long message on a slow link does
-    /// not count as idle.
+    /// Whether part of a message came since this was last asked: a long message on a slow link is
+    /// not idleness.
     pub fn take_progress(&mut self) -> bool {
         std::mem::take(&mut self.progress)
     }

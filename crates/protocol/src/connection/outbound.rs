@@ -241,7 +241,7 @@ impl Outbound {
             .map_or(0, |backlog| backlog.bytes_behind)
     }
 
-    /// Bytes sent by the caller and not yet taken by the transport.
+    /// Bytes that were sent by the caller and not yet taken by the transport.
     #[must_use]
     #[inline]
     pub fn buffered_amount(&self) -> usize {
@@ -280,14 +280,14 @@ impl Outbound {
         }
     }
 
-    /// Lends a buffer in which to cork output, so that one buffer per thread serves every
-    /// connection. Returns it if the connection already has one.
+    /// Lends a buffer to cork output in, so that one buffer a thread serves every connection.
+    /// Gives it back if the connection has one already.
     pub fn lend(&mut self, buffer: Vec<u8>) -> Option<Vec<u8>> {
         self.wire.lend(buffer)
     }
 
-    /// Lends a buffer if the connection has none. Call it before sending, so that a connection that
-    /// sends nothing borrows nothing.
+    /// Lends a buffer if the connection has none to cork output in: for when something is about to
+    /// be sent, so that a connection that sends nothing borrows nothing.
     #[inline]
     pub fn lend_with(&mut self, buffer: impl FnOnce() -> Vec<u8>) {
         if self.wire.has_no_buffer() {
@@ -295,8 +295,8 @@ impl Outbound {
         }
     }
 
-    /// Takes the lent buffer back if all of it has been written. Until then, and if no buffer is
-    /// ever lent, the connection keeps one only while output is unsent.
+    /// Takes the lent buffer back, if all of it has been transmitted. Until then, and without
+    /// lending at all, the connection keeps a buffer just as long as something is unsent.
     pub fn reclaim(&mut self) -> Option<Vec<u8>> {
         self.wire.reclaim()
     }

@@ -33,7 +33,7 @@ pub struct ServerConfig {
     pub require_origin: bool,
     /// The scheme under which browsers reach this server, for [`OriginPolicy::SameOrigin`].
     pub scheme: Scheme,
-    /// The supported subprotocols. By default none: offers are ignored.
+    /// The subprotocols spoken. By default none: offers are left unanswered.
     pub subprotocols: Subprotocols,
     /// permessage-deflate, used if the client offers it. By default it is declined.
     pub deflate: Option<DeflateConfig>,

@@ -194,8 +194,9 @@ impl Connect {
         self
     }
 
-    /// Settings of the open connection, including compression. Replaces earlier calls of
-    /// [`deflate`](Self::deflate), [`limits`](Self::limits) and [`keepalive`](Self::keepalive).
+    /// How the open connection behaves, and whether compression is offered. Replaces what
+    /// [`deflate`](Self::deflate), [`limits`](Self::limits) and [`keepalive`](Self::keepalive)
+    /// said before.
     pub fn settings(mut self, settings: &Settings) -> Self {
         self.settings = settings.clone();
         self
@@ -219,8 +220,8 @@ impl Connect {
         self
     }
 
-    /// The time limit for name resolution, connecting, the proxy and TLS together. It starts again
-    /// after a redirect.
+    /// How long looking up, connecting, the proxy and TLS may take together. After a redirect
+    /// the time begins anew.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.connect = timeout;
         self

@@ -96,8 +96,8 @@ impl Url {
         }
     }
 
-    /// The value of `Host`: with the port unless it is the scheme's default (RFC 6455 §4.1 point
-    /// 4).
+    /// What stands in `Host`: with the port unless it is the scheme's own (RFC 6455 §4.1
+    /// point 4).
     pub(super) fn authority(&self) -> String {
         if self.has_default_port() {
             self.host.to_string()

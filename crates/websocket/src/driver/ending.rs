@@ -105,7 +105,7 @@ impl Locked<'_> {
             && !slices.is_empty()
         {
             let mut cx = Context::from_waker(Waker::noop());
-            // There is no caller left to report a failure to.
+            // Nobody is left to tell if it fails.
             let _written = transport.poll_write(&mut cx, slices);
             let _flushed = transport.poll_flush(&mut cx);
         }
@@ -155,7 +155,7 @@ impl Locked<'_> {
             .is_some_and(|closed| closed.error.is_some());
         let shut = transport.poll_shutdown(&mut Context::from_waker(Waker::noop()));
         if failed || shut.is_pending() {
-            // Lingering needs a runtime; a connection may be dropped outside one.
+            // Outside a runtime, where a connection may be dropped, nobody can linger.
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
                 runtime.spawn(linger(transport));
                 return;
@@ -166,7 +166,7 @@ impl Locked<'_> {
 }
 
 impl State {
-    /// The transport is gone: tells both halves, which drop what they hold.
+    /// The transport is gone: tells both halves, which forget what they hold.
     fn note_end(&mut self) {
         self.note_unsent();
         self.outbound.handle_transport_closed(now());
@@ -175,7 +175,7 @@ impl State {
         }
     }
 
-    /// How the connection ended, as reported to the receiver: an error once, then the end.
+    /// How it ended, as the receiver is told: an error once, then nothing.
     pub(super) fn outcome<R>(&mut self) -> Result<Option<R>, Error> {
         match self.fault.take().map(|fault| *fault) {
             None => Ok(None),

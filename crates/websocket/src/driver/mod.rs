@@ -11,8 +11,9 @@
 //! - a task that [waits](wait) for anything else is woken when its wait may be over;
 //! - the flush task writes the remaining output, and the timer enforces every deadline.
 //!
-//! No user code runs under the lock: wakers are woken after it is [released](Locked), and a handler
-//! of borrowed messages runs on a [lease](lease) of the receiving half.
+//! No code of the user's runs under the lock: wakers are woken when it has been
+//! [released](Locked), and a handler of borrowed messages runs on a [lease](lease) of the receiving
+//! half.
 
 mod broadcast;
 pub(crate) mod buffers;
@@ -76,8 +77,7 @@ pub(crate) struct State {
     transport: Option<Transport>,
     unread: Unread,
     receiver: Receiver,
-    /// The task that waits for a message, or did so last: kept, so that it need not be cloned each
-    /// time.
+    /// The task that waits for a message, or did: kept, so that it need not be cloned each time.
     reader: Option<Waker>,
     waiters: Option<Box<Waiters>>,
     output: Output,
@@ -160,7 +160,7 @@ enum Fault {
 /// this order, since fields are dropped in order.
 pub(crate) struct Locked<'d> {
     state: MutexGuard<'d, State>,
-    /// The transport, if it was closed.
+    /// The transport that was closed.
     closed: Option<Transport>,
     woken: Woken,
 }
@@ -381,8 +381,8 @@ impl Locked<'_> {
             }
         } else if let Ok(number) = <[u8; 4]>::try_from(&**payload) {
             self.reached = Some(u32::from_be_bytes(number));
-            // The reader checks this whenever it is polled, and may be parked while the flush task
-            // reads.
+            // The reader asks for it whenever it is polled, and may be parked while the flush
+            // task reads.
             let reader = self.state.reader.clone();
             self.woken.one(reader);
         }

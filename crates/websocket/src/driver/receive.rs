@@ -170,7 +170,7 @@ impl Driver {
         if !known.is_some_and(|known| known.will_wake(cx.waker())) {
             state.reader = Some(cx.waker().clone());
         }
-        // A close under way has a deadline.
+        // A closing handshake under way has a deadline.
         if state.outbound.ready_state() == ReadyState::Closing {
             self.set_timer(state);
         }
@@ -178,7 +178,7 @@ impl Driver {
 }
 
 impl Locked<'_> {
-    /// Passes the events that were read to `take`.
+    /// Gives the events that were read to `take`.
     #[inline]
     pub(super) fn take_events<T: Take>(&mut self, take: &mut T) -> Option<T::Taken> {
         let mut buffer = match mem::replace(&mut self.state.unread, Unread::Nothing) {

@@ -46,7 +46,7 @@ impl Waiters {
     }
 }
 
-/// Tasks to wake after the lock is released: a waker is user code and may do anything.
+/// Tasks to be woken once the lock is released: a waker is not ours, and may run anything.
 #[derive(Debug, Default)]
 pub(super) struct Woken(Vec<Waker>);
 

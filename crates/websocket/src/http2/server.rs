@@ -99,7 +99,7 @@ impl Streams {
         &self.settings
     }
 
-    /// Accepts no more requests, and ends when all open streams have ended.
+    /// Takes no more requests; ends when the streams that are open have ended.
     pub(crate) fn stop(&mut self) {
         self.stopping = true;
         self.connection.graceful_shutdown();

@@ -87,7 +87,7 @@ impl Acceptor {
         self
     }
 
-    /// Sets which web pages may connect. Default: those of the same origin.
+    /// Which web pages may connect. By default those of the same origin.
     #[must_use]
     pub fn origin(mut self, origin: OriginPolicy) -> Self {
         Arc::make_mut(&mut self.config).origin = origin;

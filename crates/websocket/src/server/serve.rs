@@ -109,7 +109,7 @@ impl Server {
         self
     }
 
-    /// Sets which web pages may connect. Default: those of the same origin.
+    /// Which web pages may connect. By default those of the same origin.
     #[must_use]
     pub fn origin(mut self, origin: OriginPolicy) -> Self {
         self.acceptor = self.acceptor.origin(origin);
