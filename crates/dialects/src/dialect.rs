@@ -55,8 +55,8 @@ pub enum Intent {
         /// What to do.
         command: Command,
     },
-    /// The message is invalid. The refusal is sent with [`Dialect::refused`] or as a [`Notice`],
-    /// and counts against the client's rate like a command.
+    /// The message can't be understood. The refusal is sent by [`Dialect::refused`] or as a
+    /// [`Notice`], and costs the client what a command does.
     Refuse {
         /// The id of the answer, if the message had one.
         id: Option<CommandId>,
@@ -225,7 +225,7 @@ pub trait Dialect: fmt::Debug {
     /// resuming ignore it.
     fn token(&mut self, _resume: &str, _out: &mut Vec<Payload>) {}
 
-    /// Called for everything else that the engine sends to one connection.
+    /// Everything else that the engine says to one connection.
     fn notice(&mut self, notice: &Notice, out: &mut Vec<Payload>);
 
     /// The code with which the connection is closed.

@@ -1,4 +1,4 @@
-//! What the engine asks somebody outside, and commands from callers that are no connections.
+//! Questions that the engine asks an outside party, and commands from callers without a connection.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,57 +12,57 @@ use crate::{
     subscription::Target,
 };
 
-/// The engine's number for a question to somebody outside.
+/// The engine's id for a question to an outside party.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VerdictId(pub u64);
 
-/// The number of a caller that is no connection, such as a request to the HTTP API. Its one reply
+/// The id of a caller without a connection, such as a request to the HTTP API. Its one reply
 /// carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallerId(pub u64);
 
-/// A question to somebody outside: a webhook, a token check, a backend. It is answered by
+/// A question to an outside party: a webhook, a token check, a backend. It is answered with
 /// [`Engine::handle_verdict`](crate::Engine::handle_verdict); without an answer in time the rule
 /// decides, see [`NoAnswer`].
 #[derive(Clone, Debug)]
 pub struct Ask {
-    /// To be answered.
+    /// The id of the answer.
     pub id: VerdictId,
-    /// Who wants it; none for a `connect`, which comes before there is somebody.
+    /// The connection that waits; none for a `connect`, which precedes it.
     pub connection: Option<ConnectionId>,
-    /// Who wants it, as far as is known.
+    /// The identity of the session, as far as known.
     pub identity: Arc<Identity>,
-    /// What is wanted.
+    /// What the session wants to do.
     pub wish: Wish,
-    /// How long there is for an answer.
+    /// How long to wait for the answer.
     pub within: Duration,
 }
 
-/// What somebody outside is asked about.
+/// The subject of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// To connect, with this token or whatever else the caller was given.
     Connect {
-        /// What the client sent to prove who it is.
+        /// The token that the client sent.
         token: Bytes,
     },
     /// To subscribe.
     Subscribe {
-        /// To what.
+        /// The channel or filter.
         target: Target,
     },
     /// To publish.
     Publish {
-        /// What and where.
+        /// The publication.
         draft: Draft,
     },
-    /// To be answered by the backend.
+    /// To call the backend, which answers.
     Call {
-        /// What the client calls it.
+        /// The client's name for the call.
         method: Box<str>,
-        /// What it sends along.
+        /// The client's data.
         data: Bytes,
-        /// What `data` is.
+        /// The format of `data`.
         format: Format,
     },
 }
@@ -70,51 +70,51 @@ pub enum Wish {
 /// The answer to an [`Ask`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It may; for a call, the answer is empty.
+    /// It is allowed; the answer of a call is empty.
     Allowed,
-    /// It may connect, as this.
+    /// Connecting is allowed, with this identity.
     Admitted(Arc<Identity>),
-    /// It may publish, this instead of what it sent.
+    /// Publishing is allowed, with this data instead of the client's.
     Changed {
-        /// Instead of the client's data.
+        /// Replaces the client's data.
         data: Bytes,
-        /// What `data` is.
+        /// The format of `data`.
         format: Format,
     },
     /// A call's answer.
     Answered {
         /// The answer.
         data: Bytes,
-        /// What `data` is.
+        /// The format of `data`.
         format: Format,
     },
-    /// It may not.
+    /// It is not allowed.
     Refused(Refusal),
 }
 
-/// What holds when nobody answers an [`Ask`] in time.
+/// The decision if an [`Ask`] is not answered in time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NoAnswer {
-    /// It is refused with `timed_out`, so that it is tried again: who cannot be asked allows
-    /// nothing.
+    /// Refuse with `timed_out`, so that the client tries again. The safe default: nothing is
+    /// allowed without an answer.
     #[default]
     Refuse,
-    /// It is allowed: for backends that only want to know.
+    /// Allow: for backends that only observe.
     Allow,
 }
 
-/// What a caller that is no connection gets.
+/// A reply to a caller without a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallerReply {
     /// The reply to its command.
     Reply(Reply),
-    /// The verdict about a connect.
+    /// The verdict on a connect.
     Admitted(Arc<Identity>),
-    /// A durable session as it was kept; none where there is none, or no longer.
+    /// A durable session as it was saved; none if it does not exist or has expired.
     Session(Option<Box<SessionSnapshot>>),
 }
 
-/// Whom something is about that the server's side does.
+/// The sessions that an action of the server's side applies to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Whom {
     /// One session.
@@ -123,13 +123,13 @@ pub enum Whom {
     User(Arc<str>),
 }
 
-/// What a command needs to know of a channel that is asked about.
+/// How to ask about a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AskRule {
-    /// How long there is for an answer. Default 5 s: a person still waits, and a backend that takes
-    /// longer is in trouble.
+    /// How long to wait for an answer. Default 5 s: a person is still waiting, and a backend that
+    /// takes longer is in trouble.
     pub within: Duration,
-    /// What holds without one. Default: it is refused.
+    /// The decision without an answer. Default: refuse.
     pub no_answer: NoAnswer,
 }
 

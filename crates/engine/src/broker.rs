@@ -1,13 +1,13 @@
-//! What the engine asks of a broker, and what a broker tells: the words of the contract.
+//! The messages between engine and broker: their contract.
 //!
-//! The trait itself lives with the brokers; the engine only hands out [`BrokerRequest`]s and takes
-//! [`BrokerEvent`]s. The order a broker must keep for one worker:
+//! The trait itself is part of the brokers crate; the engine only returns [`BrokerRequest`]s and
+//! handles [`BrokerEvent`]s. A broker must keep this order for each worker:
 //!
 //! - Requests of one worker about one channel take effect in the order they were given.
 //! - [`BrokerEvent::Followed`] comes before every publication after its head. Those come in order,
-//!   each with the one before as its `previous`, until `Unfollow`, or until a `Lagged` says that
-//!   some were left out because the worker did not take them fast enough.
-//! - A publication can be read by `History` before any worker is told of it.
+//!   each naming the one before as its `previous`, until `Unfollow`, or until a `Lagged` says that
+//!   some were dropped because the worker did not take them fast enough.
+//! - A publication can be read by `History` before any worker receives it.
 //! - Every request with an id is answered exactly once.
 
 use std::{sync::Arc, time::Duration};
@@ -24,53 +24,53 @@ use crate::{
     session::{Member, SessionId},
 };
 
-/// The engine's number for a request that is answered.
+/// The engine's id for a request that is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
 
-/// The broker's number for a question to all workers.
+/// The broker's id for a question to all workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AskId(pub u64);
 
-/// Who has received a publication: everything up to it reached their WebSocket stack.
+/// Which subscribers received a publication: their WebSocket stack has everything up to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Receipts {
-    /// How many have it.
+    /// How many have received it.
     pub received: u64,
-    /// Of how many.
+    /// The number of subscribers.
     pub subscribers: u64,
-    /// The first of those who have it.
+    /// The first sessions that have received it.
     pub sessions: Vec<SessionId>,
 }
 
-/// Where a history read begins.
+/// Where a history read starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadFrom {
-    /// With the oldest publication that is still there.
+    /// At the oldest retained publication.
     Start,
-    /// With the publication after this position, or the oldest that is still there.
+    /// After this position, or at the oldest retained publication.
     After(Position),
-    /// With the newest so many.
+    /// At this many publications before the end.
     Last(u64),
 }
 
-/// Whether a position that a read began with is a place in the stream as it is now.
+/// Whether the position at which a read started is a place in the current stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Resolution {
     /// It is.
     #[default]
     Continuous,
-    /// Its epoch ended before this offset: what came after [`ReadStart::agreed`] under such
+    /// No: its epoch ended before this offset. What came after [`ReadStart::agreed`] under such
     /// positions is not part of the stream.
     Diverged,
-    /// Its epoch is unknown, so nothing is known to be shared.
+    /// No: its epoch is unknown, so no shared part is known.
     UnknownEpoch,
-    /// It is ahead of the newest publication, in the newest epoch.
+    /// No: it is ahead of the newest publication, in the newest epoch.
     AheadOfHead,
 }
 
 impl Resolution {
-    /// The gap that a subscriber who came with such a position has to be told of.
+    /// The gap to announce to a subscriber that came with such a position.
     #[must_use]
     pub fn gap(self) -> Option<GapReason> {
         match self {
@@ -82,20 +82,20 @@ impl Resolution {
     }
 }
 
-/// How a read resolved the position that it began with.
+/// How a read resolved the position at which it started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadStart {
     /// Whether the position is a place in the stream.
     pub resolution: Resolution,
-    /// The newest place that the position's stream and this one share, as this one calls it.
+    /// The newest position that the position's stream and this one share, in terms of this stream.
     pub agreed: Position,
-    /// The place before the first publication that was read; later than `agreed` when those
-    /// between are retained no longer.
+    /// The position before the first publication that was read; later than `agreed` if the ones
+    /// between are no longer retained.
     pub after: Position,
 }
 
 impl ReadStart {
-    /// A read that begins just here.
+    /// A read that starts at exactly this position.
     #[must_use]
     pub fn at(position: Position) -> Self {
         Self {
@@ -106,7 +106,7 @@ impl ReadStart {
     }
 }
 
-/// How much a history read may bring; at least one publication comes if there is one.
+/// Limits of a history read; at least one publication is returned if there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadLimit {
     /// Publications.
@@ -115,183 +115,182 @@ pub struct ReadLimit {
     pub bytes: usize,
 }
 
-/// Something the engine asks of the broker.
+/// A request to the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BrokerRequest {
-    /// Give it a position, retain it, pass it on; answered by `Published` once it is as durable
-    /// as the broker promises. The same key in the same scope is answered with the first position.
+    /// Assign a position, retain it, deliver it. Answered by `Published` once it is as durable as
+    /// the broker guarantees. The same key in the same scope is answered with the first position.
     Publish {
-        /// To be answered.
+        /// The id of the answer.
         id: RequestId,
-        /// What.
+        /// The publication.
         draft: Draft,
     },
-    /// Send this channel's publications from now on; answered by `Followed`. Following twice is
-    /// answered twice and sends once.
+    /// Send this channel's publications from now on; each request is answered by `Followed`.
     Follow {
-        /// To be answered.
+        /// The id of the answer.
         id: RequestId,
-        /// Which.
+        /// The channel.
         channel: ChannelName,
     },
     /// Stop sending them.
     Unfollow {
-        /// Which.
+        /// The channel.
         channel: ChannelName,
     },
-    /// Send the publications of every channel that matches from now on; answered by `Followed`,
-    /// whose head is that of the broker's own order: the epoch and the newest sequence. A worker is
-    /// told of a publication once, however many of its channels and filters match.
+    /// Send the publications of every matching channel from now on. Answered by `Followed`, whose
+    /// head is in the broker's own order: the epoch and the newest sequence. A worker receives a
+    /// publication once, however many of its channels and filters match.
     FollowFilter {
-        /// To be answered.
+        /// The id of the answer.
         id: RequestId,
-        /// Which.
+        /// The filter.
         filter: Filter,
     },
     /// Stop sending what only this filter matches.
     UnfollowFilter {
-        /// Which.
+        /// The filter.
         filter: Filter,
     },
-    /// Read retained publications of every channel that matches, in the broker's own order;
-    /// answered by `FilterHistory`.
+    /// Read retained publications of all matching channels in the broker's order; see
+    /// `FilterHistory`.
     FilterHistory {
-        /// To be answered.
+        /// The id of the answer.
         id: RequestId,
-        /// Which.
+        /// The filter.
         filter: Filter,
-        /// After which place in the broker's own order.
+        /// The position in the broker's own order to read after.
         after: Position,
-        /// How many at most.
+        /// Limits of the read.
         limit: ReadLimit,
     },
-    /// Keep a session's state for so long; an earlier state of it goes. It is as durable as the next
+    /// Keep a session's state for this long, replacing the old one; as durable as the next
     /// publication.
     SaveSession {
-        /// Whose.
+        /// The session.
         session: SessionId,
         /// The state.
         bytes: Bytes,
-        /// From now.
+        /// How long to keep it, from now.
         expiry: Duration,
     },
-    /// Forget a session's state.
+    /// Delete a session's state.
     DropSession {
-        /// Whose.
+        /// The session.
         session: SessionId,
     },
-    /// Give a session's state back; answered by `Session`.
+    /// Return a session's state; answered by `Session`.
     LoadSession {
-        /// To be answered.
+        /// The id of the answer.
         id: RequestId,
-        /// Whose.
+        /// The session.
         session: SessionId,
     },
     /// Read retained publications; answered by `History`.
     History {
-        /// To be answered.
+        /// The id of the answer.
         id: RequestId,
-        /// Of which channel.
+        /// The channel.
         channel: ChannelName,
-        /// From where.
+        /// Where to start.
         from: ReadFrom,
-        /// How many at most.
+        /// Limits of the read.
         limit: ReadLimit,
     },
     /// Read the channel's state; answered by `State`.
     State {
-        /// To be answered.
+        /// The id of the answer.
         id: RequestId,
-        /// Of which channel.
+        /// The channel.
         channel: ChannelName,
     },
-    /// A member is there, held by this worker's lease. Members who are there already don't join
-    /// again; a claim with a higher `generation` takes the member over.
+    /// A member is present, under this worker's lease. Members already present do not join again; a
+    /// claim with a higher `generation` takes the member over.
     Join {
-        /// Where.
+        /// The channel.
         channel: ChannelName,
-        /// Who.
+        /// The member.
         member: Arc<Member>,
-        /// Which of the session's connections it is on: the highest claim counts.
+        /// The number of the session's connection: the highest claim counts.
         generation: u64,
     },
-    /// A member went; ignored when a later claim holds it.
+    /// A member left; ignored if a later claim holds it.
     Leave {
-        /// Where.
+        /// The channel.
         channel: ChannelName,
-        /// Who.
+        /// The member's session.
         session: SessionId,
         /// The claim that ends.
         generation: u64,
-        /// How long to wait for it to come back; zero for a proper goodbye.
+        /// How long to wait for it to return; zero if it left on purpose.
         grace: Duration,
     },
-    /// Who is there; answered by `Members`.
+    /// Return the members; answered by `Members`.
     Members {
-        /// To be answered.
+        /// The id of the answer.
         id: RequestId,
-        /// Where.
+        /// The channel.
         channel: ChannelName,
-        /// How many at most.
+        /// The maximum number of members.
         limit: u32,
     },
-    /// A consumer has come so far; answered by `Acked` once that is as durable as a publication.
+    /// Record a consumer's position; answered by `Acked` once that is as durable as a publication.
     /// Within an epoch it never goes back.
     Ack {
-        /// To be answered.
+        /// The id of the answer.
         id: RequestId,
-        /// In which channel.
+        /// The channel.
         channel: ChannelName,
-        /// The user whose consumer it is; empty for strangers, who share theirs.
+        /// The user whose consumer it is; empty for anonymous clients, who share theirs.
         scope: Arc<str>,
-        /// Which.
+        /// The consumer's name.
         consumer: Key,
-        /// How far; none only asks.
+        /// The position; none only queries it.
         position: Option<Position>,
     },
-    /// Ask all workers who has received a publication; answered by `Receipts`.
+    /// Ask all workers which subscribers received a publication; answered by `Receipts`.
     Receipts {
-        /// To be answered.
+        /// The id of the answer.
         id: RequestId,
-        /// Where.
+        /// The channel.
         channel: ChannelName,
-        /// Which.
+        /// The publication's position.
         position: Position,
     },
-    /// What this worker knows, asked by `AskReceipts`.
+    /// This worker's answer to `AskReceipts`.
     Found {
-        /// The question.
+        /// The id of the question.
         ask: AskId,
-        /// The answer; none when it was asked too often.
+        /// The answer; none if it was asked too often.
         receipts: Option<Receipts>,
     },
-    /// This worker lives: its members stay for so long again.
+    /// This worker is alive: renew its members for this long.
     Renew {
-        /// From now.
+        /// The duration, from now.
         lease: Duration,
     },
 }
 
-/// A channel's stream as of one moment.
+/// The state of a channel's stream at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamState {
     /// The position of the newest publication; offset 0 before the first.
     pub head: Position,
     /// The offset of the oldest one retained; one more than that of `head` when there is none.
     pub first: u64,
-    /// Why those before `first` went.
+    /// Why publications before `first` were trimmed.
     pub trimmed: Trimmed,
 }
 
-/// Why the oldest publications of a stream went.
+/// Why the oldest publications of a stream were trimmed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Trimmed {
-    /// More than the channel keeps, by count or bytes.
+    /// The channel's limit on count or bytes.
     #[default]
     BySize,
-    /// Older than the channel keeps.
+    /// The channel's limit on age.
     ByAge,
-    /// They can't be read: the disk returned something else than was written.
+    /// They cannot be read: the disk returned other data than was written.
     Damaged,
 }
 
@@ -305,166 +304,164 @@ impl From<Trimmed> for GapReason {
     }
 }
 
-/// Something a broker tells one worker.
+/// A message from the broker to one worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BrokerEvent {
-    /// It is published.
+    /// A draft was published.
     Published {
-        /// The answered request.
+        /// The id of the request.
         id: RequestId,
-        /// Where it stands.
+        /// Its position.
         position: Position,
-        /// Whether it stood there before.
+        /// Whether it had been published before.
         duplicate: bool,
     },
     /// The channel is followed.
     Followed {
-        /// The answered request.
+        /// The id of the request.
         id: RequestId,
-        /// Everything after this head will be told.
+        /// Every publication after this head will be sent.
         stream: StreamState,
     },
-    /// Retained publications, oldest first, without a hole.
+    /// Retained publications, oldest first, without holes.
     History {
-        /// The answered request.
+        /// The id of the request.
         id: RequestId,
-        /// The stream as of the read.
+        /// The stream at the time of the read.
         stream: StreamState,
-        /// How the position that it began with was resolved.
+        /// How the start position was resolved.
         start: ReadStart,
-        /// What was read.
+        /// The publications.
         publications: Vec<Arc<Publication>>,
     },
-    /// A channel's state: the newest publication of each key, in the order of their offsets. Whoever
-    /// has these and then everything after the head has missed no value.
+    /// A channel's state: the newest publication of each key, in the order of their offsets. These,
+    /// followed by everything after the head, contain every value.
     State {
-        /// The answered request.
+        /// The id of the request.
         id: RequestId,
-        /// The stream as of the read.
+        /// The stream at the time of the read.
         stream: StreamState,
         /// The values.
         values: Vec<Arc<Publication>>,
     },
-    /// Who is there.
+    /// The members of a channel.
     Members {
-        /// The answered request.
+        /// The id of the request.
         id: RequestId,
-        /// The first of them.
+        /// The first members.
         members: Vec<Arc<Member>>,
-        /// How many there are.
+        /// The number of members.
         total: u64,
     },
-    /// How far a consumer has come.
+    /// A consumer's position.
     Acked {
-        /// The answered request.
+        /// The id of the request.
         id: RequestId,
-        /// None when it never acknowledged anything.
+        /// None if it never acknowledged anything.
         position: Option<Position>,
     },
-    /// Who has it.
+    /// Which subscribers received a publication.
     Receipts {
-        /// The answered request.
+        /// The id of the request.
         id: RequestId,
-        /// All that the workers know.
+        /// The answers of all workers, combined.
         receipts: Receipts,
     },
-    /// Who of this worker's subscribers has it? To be answered by `Found`.
+    /// Which of this worker's subscribers received it? Answered by `Found`.
     AskReceipts {
-        /// The question.
+        /// The id of the question.
         ask: AskId,
-        /// Where.
+        /// The channel.
         channel: ChannelName,
-        /// Which.
+        /// The publication's position.
         position: Position,
     },
     /// The request failed.
     Failed {
-        /// The answered request.
+        /// The id of the request.
         id: RequestId,
-        /// Why.
+        /// The reason.
         failure: BrokerFailure,
     },
     /// A followed channel has a new publication.
     Publication(Arc<Publication>),
-    /// A followed channel has a member more or less.
+    /// A followed channel's members changed.
     Presence(Arc<PresenceChange>),
     /// Retained publications of channels that match a filter, in the broker's own order.
     FilterHistory {
-        /// The answered request.
+        /// The id of the request.
         id: RequestId,
-        /// The broker's newest place as of the read: where there is no more to read, the reader is
-        /// there.
+        /// The broker's newest position at the time of the read, where the reader is at the end.
         head: Position,
-        /// How the place that it began with was resolved.
+        /// How the start position was resolved.
         start: ReadStart,
-        /// What is missing in the channels, before the publications.
+        /// Publications missing from channels, before `publications`.
         gaps: Vec<ChannelGap>,
-        /// What was read; none is the end.
+        /// The publications; empty at the end.
         publications: Vec<Arc<Publication>>,
     },
     /// A session's state.
     Session {
-        /// The answered request.
+        /// The id of the request.
         id: RequestId,
-        /// As it was saved last; none where there is none, or no longer.
+        /// The state as saved last; none if it does not exist or has expired.
         bytes: Option<Bytes>,
     },
-    /// This worker's lease had run out, and its members have left: it has to join them again.
+    /// This worker's lease had expired, and its members have left: it must join them again.
     LeaseEnded,
-    /// Publications or joins and leaves were left out at this place in the order: the worker took
-    /// too long.
+    /// Publications, joins or leaves were dropped at this place: the worker was too slow.
     Lagged,
 }
 
-/// What is missing in one of the channels that a filter matches.
+/// Publications missing from one of the channels that a filter matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelGap {
-    /// Where.
+    /// The channel.
     pub channel: ChannelName,
-    /// After which position in the channel.
+    /// The position in the channel before the first missing publication.
     pub from: Position,
-    /// Up to which.
+    /// The position of the last missing publication.
     pub to: Position,
-    /// Why.
+    /// The reason.
     pub reason: GapReason,
 }
 
-/// Somebody joined or left.
+/// A member joined or left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresenceChange {
-    /// Where.
+    /// The channel.
     pub channel: ChannelName,
-    /// Who.
+    /// The member.
     pub member: Arc<Member>,
-    /// Came, or went.
+    /// Whether it joined.
     pub joined: bool,
 }
 
-/// Why a broker could not.
+/// Why a broker could not carry out a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BrokerFailure {
-    /// Too much is queued.
+    /// Too many requests are queued.
     Busy,
-    /// No space on the disk.
+    /// The disk is full.
     StorageFull,
-    /// The disk failed otherwise.
+    /// The disk failed for another reason.
     StorageFailed,
-    /// What is on the disk can't be read.
+    /// The data on the disk cannot be read.
     StorageCorrupt,
     /// No rule allows this channel.
     UnknownChannel,
-    /// The user has as many consumers in this channel as go.
+    /// The user has the maximum number of consumers in this channel.
     TooManyConsumers,
-    /// There are as many channels as the broker takes.
+    /// The broker has the maximum number of channels.
     TooManyChannels,
-    /// The position is not one of the stream.
+    /// The position is not part of the stream.
     UnknownPosition,
 }
 
 impl From<BrokerFailure> for Refusal {
     fn from(failure: BrokerFailure) -> Self {
         let (code, detail) = match failure {
-            BrokerFailure::Busy => (ErrorCode::Busy, "the broker has too much queued"),
+            BrokerFailure::Busy => (ErrorCode::Busy, "the broker's queue is full"),
             BrokerFailure::StorageFull => (
                 ErrorCode::StorageFull,
                 "the server's disk is full; nothing acknowledged is lost, try again later",
@@ -475,7 +472,7 @@ impl From<BrokerFailure> for Refusal {
             ),
             BrokerFailure::StorageCorrupt => (
                 ErrorCode::StorageCorrupt,
-                "part of the server's log can't be read; its operator has to repair it",
+                "part of the server's log cannot be read; its operator must repair it",
             ),
             BrokerFailure::UnknownChannel => (
                 ErrorCode::UnknownChannel,
@@ -483,11 +480,11 @@ impl From<BrokerFailure> for Refusal {
             ),
             BrokerFailure::TooManyChannels => (
                 ErrorCode::Busy,
-                "the server has as many channels as it takes; leave some, or try again later",
+                "the server has reached its limit of channels; unsubscribe from some, or try again later",
             ),
             BrokerFailure::UnknownPosition => (
                 ErrorCode::BadRequest,
-                "this position was never given out in this channel; acknowledge one that was received",
+                "this position never existed in this channel; acknowledge one that was received",
             ),
             BrokerFailure::TooManyConsumers => (
                 ErrorCode::TooManyConsumers,

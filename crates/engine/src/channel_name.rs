@@ -1,4 +1,4 @@
-//! Names of channels, and patterns over them.
+//! Names of channels, and patterns that match them.
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
@@ -7,12 +7,12 @@ use crate::{
     filter::Filter,
 };
 
-/// The longest name of a channel in bytes: it is kept once a channel, and travels with each
-/// reply, so it is bounded like a path segment.
+/// The maximum length of a channel name in bytes. It is stored once per channel and sent with each
+/// reply, so it is limited like a path segment.
 pub const MAX_CHANNEL_NAME: usize = 200;
 
 /// A channel's name: 1 to [`MAX_CHANNEL_NAME`] bytes of UTF-8 without control characters and
-/// without `*`, which belongs to [`Pattern`]s. Cloning costs a reference count.
+/// without `*`, which is reserved for [`Pattern`]s. Cloning costs a reference count.
 ///
 /// ```
 /// use offhook_engine::ChannelName;
@@ -25,7 +25,7 @@ pub const MAX_CHANNEL_NAME: usize = 200;
 pub struct ChannelName(Arc<str>);
 
 impl ChannelName {
-    /// Checks and takes a name.
+    /// Validates a name.
     ///
     /// # Errors
     /// [`ErrorCode::BadChannelName`], with what is wrong and at which byte.
@@ -79,7 +79,7 @@ impl fmt::Debug for ChannelName {
     }
 }
 
-/// A pattern over channel names: `*` stands for any run of characters, also an empty one.
+/// A pattern over channel names: `*` matches any sequence of characters, including none.
 ///
 /// ```
 /// use offhook_engine::{ChannelName, Pattern};
@@ -92,7 +92,7 @@ impl fmt::Debug for ChannelName {
 pub struct Pattern(Box<str>);
 
 impl Pattern {
-    /// Takes a pattern; every text is one.
+    /// Makes a pattern; every text is valid.
     #[must_use]
     pub fn new(pattern: &str) -> Self {
         Self(pattern.into())
@@ -104,30 +104,30 @@ impl Pattern {
         &self.0
     }
 
-    /// Whether the whole name fits.
+    /// Whether the whole name matches.
     #[must_use]
     pub fn matches(&self, name: &ChannelName) -> bool {
         self.fits(name.as_str())
     }
 
-    /// Whether every name that a filter matches fits, as far as the filter's text tells: its
-    /// wildcards count as any run of characters.
+    /// Whether the pattern matches every name that a filter matches, judged by the filter's text:
+    /// its wildcards count as any sequence of characters.
     pub(crate) fn covers(&self, filter: &Filter) -> bool {
         self.fits(filter.as_str())
     }
 
-    /// What every name that fits begins with.
+    /// The text with which every matching name starts.
     pub(crate) fn prefix(&self) -> &str {
         self.0.split('*').next().unwrap_or_default()
     }
 
-    /// Whether it has a `*`; without one a single name fits.
+    /// Whether it contains a `*`; without one it matches a single name.
     pub(crate) fn is_wild(&self) -> bool {
         self.0.contains('*')
     }
 
     fn fits(&self, name: &str) -> bool {
-        // Leftmost match of each piece between stars is enough: time is linear in the name for
+        // The leftmost match of each piece between stars suffices: time is linear in the name for
         // every piece, never exponential.
         let mut pieces = self.0.split('*');
         let first = pieces.next().unwrap_or_default();

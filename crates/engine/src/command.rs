@@ -1,4 +1,4 @@
-//! What a connection may ask.
+//! Commands of connections.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::{
     subscription::{Subscribe, SubscriptionKey},
 };
 
-/// The time, from outside: both clocks, read once a turn of the event loop.
+/// The current time, from outside: both clocks, read once per turn of the event loop.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
     /// For timeouts.
@@ -20,109 +20,110 @@ pub struct Now {
     pub unix_ms: u64,
 }
 
-/// The client's number for a command; the [`Reply`](crate::Reply) carries it.
+/// The client's id for a command; the [`Reply`](crate::Reply) carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CommandId(pub u64);
 
-/// Where in a stream to begin.
+/// Where in a stream to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {
-    /// With what comes from now on.
+    /// At the next publication.
     Now,
-    /// With the oldest publication that is retained.
+    /// At the oldest retained publication.
     Start,
-    /// With the newest so many that are retained.
+    /// At the newest retained publications, at most this many.
     Last(u32),
-    /// With the channel's state: the newest publication of each value of the tag `key`, then
-    /// what follows.
+    /// At the channel's state: the newest publication of each value of the tag `key`, and
+    /// everything after it.
     State,
-    /// After this position; what of that is no longer there is reported as a gap.
+    /// After this position; publications after it that are no longer retained are reported as a
+    /// gap.
     Position(Position),
 }
 
-/// What a connection asks of the engine. Dialects make these from wire messages.
+/// A request of a connection to the engine. Dialects make commands from wire messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Publish to a channel.
     Publish {
-        /// Where.
+        /// The channel.
         channel: ChannelName,
-        /// What.
+        /// The data.
         data: Bytes,
-        /// What `data` is, as checked by the dialect.
+        /// The format of `data`, as validated by the dialect.
         format: Format,
-        /// Names and values beside it.
+        /// Names and values published with it.
         tags: Tags,
-        /// To be able to try again without publishing twice.
+        /// Allows publishing again without duplicates.
         key: Option<Key>,
     },
     /// Receive the publications of a channel, or of all channels that match a filter.
     Subscribe(Subscribe),
     /// Stop receiving them.
     Unsubscribe {
-        /// Which of the session's subscriptions.
+        /// The session's subscription.
         subscription: SubscriptionKey,
     },
-    /// Say that a publication of an acknowledged subscription has been dealt with.
+    /// Report that a publication of an acknowledged subscription was processed.
     Done {
-        /// Which of the session's subscriptions.
+        /// The session's subscription.
         subscription: SubscriptionKey,
         /// The publication.
         position: Position,
-        /// All publications before it have been dealt with, too.
+        /// Whether all publications before it were processed, too.
         cumulative: bool,
     },
     /// Read retained publications, once.
     History {
-        /// Of which channel.
+        /// The channel.
         channel: ChannelName,
-        /// From where on; [`Since::Now`] gives the stream's head and nothing else.
+        /// Where to start; [`Since::Now`] returns only the stream's head.
         since: Since,
-        /// At most so many; the engine's page limits hold too.
+        /// The maximum number; the engine's page limits also apply.
         limit: u32,
     },
     /// Read a channel's state, once.
     State {
-        /// Of which channel.
+        /// The channel.
         channel: ChannelName,
     },
-    /// Ask who is in a channel.
+    /// Query the members of a channel.
     Presence {
-        /// Which.
+        /// The channel.
         channel: ChannelName,
     },
-    /// Show the session differently to others, wherever it is a member.
+    /// Change the session's info, wherever it is a member.
     UpdateInfo {
         /// One JSON value, or nothing.
         info: Bytes,
     },
-    /// Ask the backend for something.
+    /// Call the backend.
     Call {
-        /// What for.
+        /// The name of the method.
         method: Box<str>,
-        /// What goes along.
+        /// The data of the call.
         data: Bytes,
-        /// What `data` is.
+        /// The format of `data`.
         format: Format,
-        /// How long an answer is worth waiting for; none leaves it to the server.
+        /// How long to wait for the answer; none leaves it to the server.
         within: Option<Duration>,
     },
-    /// Remember how far a consumer has come, or ask it.
+    /// Store a consumer's position, or query it.
     Ack {
-        /// In which channel.
+        /// The channel.
         channel: ChannelName,
-        /// The consumer's name, one of its user's.
+        /// The consumer's name, among those of its user.
         consumer: Key,
-        /// Everything up to here is done; none only asks.
+        /// Everything up to this position was processed; none only queries.
         position: Option<Position>,
     },
-    /// Ask who has received a publication.
+    /// Query which subscribers received a publication.
     Receipts {
-        /// In which channel.
+        /// The channel.
         channel: ChannelName,
-        /// Which.
+        /// The publication's position.
         position: Position,
     },
-    /// Ask for a pong, in order with the other replies.
+    /// Request a pong, in order with other replies.
     Ping,
 }

@@ -1,4 +1,4 @@
-//! What the engine has for connections.
+//! Deliveries of the engine to connections.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,8 +15,8 @@ use crate::{
     subscription::{Class, Recipients, SubscriptionId, SubscriptionName, Target},
 };
 
-/// Names a connection within one engine. [`ConnectionId::index`] is small and dense: the caller keeps its
-/// connections in a plain vector beside the engine.
+/// Identifies a connection within one engine. [`ConnectionId::index`] is small and dense: the
+/// caller keeps its connections in a plain vector.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct ConnectionId {
     pub(crate) index: u32,
@@ -24,30 +24,29 @@ pub struct ConnectionId {
 }
 
 impl ConnectionId {
-    /// A dense index, used again after the connection is gone.
+    /// A dense index, reused after the connection is gone.
     #[must_use]
     pub fn index(self) -> usize {
         self.index as usize
     }
 }
 
-/// Something for one connection or many. Not `Clone`: it is encoded and written, then gone.
+/// A message for one or many connections. Not `Clone`: it is encoded, written and dropped.
 #[derive(Debug)]
 pub enum Delivery<'a> {
-    /// A publication for live subscribers: the body is encoded once for each class, then goes to all
-    /// recipients, with the subscription's number in the head of each where
-    /// [`Recipients::are_numbered`] says so. Tell
-    /// [`Engine::handle_full`](crate::Engine::handle_full) of every connection whose outbox is now
-    /// above its bound, before the next `poll_delivery`.
+    /// A publication for live subscribers. The body is encoded once for each class and sent to all
+    /// recipients, with the subscription's id in the head of each if [`Recipients::are_numbered`].
+    /// Call [`Engine::handle_full`](crate::Engine::handle_full) for every connection whose outbox
+    /// now exceeds its limit, before the next `poll_delivery`.
     Broadcast {
-        /// What was published.
+        /// The publication.
         publication: Arc<Publication>,
-        /// Its place in what they subscribe to: its position, or, for a filter, its place in the
+        /// Its place in what they subscribe to: its position or, for a filter, its place in the
         /// broker's own order.
         place: Position,
-        /// The filter by which they subscribe to it; none where they subscribe to its channel.
+        /// The filter they subscribe to; none if they subscribe to the channel.
         filter: Option<&'a Target>,
-        /// What the recipients have in common.
+        /// The class of all recipients.
         class: Class,
         /// Who gets it.
         recipients: Recipients<'a>,
@@ -58,44 +57,44 @@ pub enum Delivery<'a> {
         connection: ConnectionId,
         /// The connection's class.
         class: Class,
-        /// For which of the connection's subscriptions.
+        /// The connection's subscription.
         subscription: SubscriptionName,
-        /// What was published.
+        /// The publication.
         publication: Arc<Publication>,
         /// Its place in what is subscribed to, as in a broadcast.
         place: Position,
-        /// How often it has been delivered to the session now, where the flow is acknowledged:
-        /// more than 1 is a redelivery. 0 where it is pushed.
+        /// How many times it was delivered to the session, this time included, if the flow is
+        /// acknowledged: more than 1 is a redelivery. 0 if it is pushed.
         deliveries: u16,
     },
-    /// Somebody joined, shows themselves differently, or left, for those who asked to know.
+    /// A member joined, changed its info, or left, for subscriptions that asked to know.
     Presence {
-        /// Who did what where.
+        /// The change.
         change: Arc<PresenceChange>,
-        /// What the recipients have in common.
+        /// The class of all recipients.
         class: Class,
         /// Who gets it.
         recipients: Recipients<'a>,
     },
-    /// Something for one connection.
+    /// A notice for one connection.
     Connection {
         /// Who gets it.
         connection: ConnectionId,
-        /// What it gets.
+        /// The notice.
         notice: Notice,
     },
-    /// Send this connection a ping, behind everything it was handed out, whose payload brings the mark
-    /// back: somebody wants to know what it has received.
+    /// Send this connection a ping, after everything handed out to it, whose pong returns the mark:
+    /// it shows what the connection has received.
     Mark {
         /// Who gets it.
         connection: ConnectionId,
-        /// For [`Engine::handle_receipt`](crate::Engine::handle_receipt).
+        /// The mark, for [`Engine::handle_receipt`](crate::Engine::handle_receipt).
         mark: u32,
     },
 }
 
 impl Delivery<'_> {
-    /// How many recipients there are: what a turn's budget counts.
+    /// The number of recipients, which a turn's budget counts.
     #[must_use]
     pub fn recipients(&self) -> usize {
         match self {
@@ -107,73 +106,73 @@ impl Delivery<'_> {
     }
 }
 
-/// Something for one connection that is no publication.
+/// A message for one connection that is not a publication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// The answer to a command; without an id, what the engine says unasked: a resumed
-    /// subscription, or the members anew after changes could not be delivered.
+    /// The reply to a command. Without an id, a message the engine sends by itself: a resumed
+    /// subscription, or the list of members after changes could not be delivered.
     Reply {
-        /// Of which command.
+        /// The id of the command.
         id: Option<CommandId>,
-        /// The answer.
+        /// The reply.
         reply: Reply,
     },
-    /// Publications are missing, and why. What follows goes on after `to`.
+    /// Publications are missing, for this reason. Delivery continues after `to`.
     Gap {
-        /// Of which subscription. Where that is a filter, positions are the broker's sequence.
+        /// The subscription. If it is to a filter, positions are the broker's sequence.
         subscription: SubscriptionName,
-        /// After where they are missing.
+        /// The position before the first missing publication.
         from: Position,
-        /// Up to where they are missing.
+        /// The position of the last missing publication.
         to: Position,
-        /// Why.
+        /// The reason.
         reason: GapReason,
         /// For [`GapReason::Diverged`]: up to here the client has what the stream has. What it
         /// has beyond is not part of the stream.
         agreed: Option<Position>,
     },
-    /// Publications of one channel are missing from what comes by a filter, and why.
+    /// Publications of one channel are missing from a filter's subscription, for this reason.
     ChannelGap {
-        /// Of which subscription.
+        /// The subscription.
         subscription: SubscriptionName,
-        /// In which channel.
+        /// The channel.
         channel: ChannelName,
-        /// After where in the channel they are missing.
+        /// The position in the channel before the first missing publication.
         from: Position,
-        /// Up to where in the channel they are missing.
+        /// The position of the last missing publication.
         to: Position,
-        /// Why.
+        /// The reason.
         reason: GapReason,
     },
-    /// A publication of the session's own, in a subscription that does not want it: what follows
-    /// goes on after it.
+    /// A publication of the session itself, in a subscription that does not want it: delivery
+    /// continues after it.
     Own {
-        /// Of which subscription.
+        /// The subscription.
         subscription: SubscriptionName,
-        /// Where it stands.
+        /// Its position.
         position: Position,
         /// The position before it in its channel.
         previous: Position,
     },
-    /// This subscription could not keep up; from here it reads the retained history.
+    /// The subscription could not keep up; from here on it reads the retained history.
     CatchingUp {
-        /// Of which subscription. Where that is a filter, positions are the broker's sequence.
+        /// The subscription. If it is to a filter, positions are the broker's sequence.
         subscription: SubscriptionName,
-        /// From where on.
+        /// The position after which it reads.
         position: Position,
     },
-    /// This subscription has everything; from here it is live.
+    /// Everything was delivered; from here on the subscription is live.
     Live {
-        /// Of which subscription. Where that is a filter, positions are the broker's sequence.
+        /// The subscription. If it is to a filter, positions are the broker's sequence.
         subscription: SubscriptionName,
-        /// As of where.
+        /// The position up to which publications were delivered.
         position: Position,
     },
-    /// The subscription ended, not by the client's wish.
+    /// The subscription ended without the client asking for it.
     Unsubscribed {
-        /// Which.
+        /// The subscription.
         subscription: SubscriptionName,
-        /// Why.
+        /// The reason.
         refusal: Refusal,
     },
     /// The channel's state, in one or more parts: the newest publication of each value of the tag
@@ -189,21 +188,21 @@ pub enum Notice {
     },
     /// Every subscription of a resumed session has begun, or has been refused.
     Restored,
-    /// The server's side tells this session something.
+    /// Data sent to this session by the server's side.
     Told {
-        /// What.
+        /// The data.
         data: Bytes,
-        /// What `data` is.
+        /// The format of `data`.
         format: Format,
     },
-    /// The server is going away: come back on a new connection after this pause.
+    /// The server is going away: reconnect after this delay.
     Reconnect {
-        /// A pause of its own for each connection.
+        /// The delay, chosen for each connection.
         after: Duration,
     },
     /// Write what is queued, then close the connection.
     Close {
-        /// Why.
+        /// The reason.
         reason: CloseReason,
     },
 }
@@ -211,22 +210,22 @@ pub enum Notice {
 /// Why publications are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GapReason {
-    /// The position is of an epoch that the broker does not know.
+    /// The position is of an epoch unknown to the broker.
     EpochChanged,
     /// The position's epoch ended before it: the log was restored from an older copy, or lost
     /// its newest publications.
     Diverged,
-    /// They were more than the channel's history keeps (count or bytes).
+    /// The limit of the channel's history on count or bytes.
     EvictedBySize,
-    /// They were older than the channel's history keeps.
+    /// The limit of the channel's history on age.
     EvictedByAge,
-    /// They are damaged on the server's disk and can't be read.
+    /// They are damaged on the server's disk and cannot be read.
     Damaged,
-    /// The position is ahead of the stream: never given out, or lost with a disk.
+    /// The position is ahead of the stream: it was never assigned, or was lost with a disk.
     UnknownPosition,
     /// The connection was too slow in a channel without history.
     Dropped,
-    /// The connection was too slow; of each tag `key` the newest follows.
+    /// The connection was too slow; the newest publication of each tag `key` follows.
     Conflated,
 }
 
@@ -250,15 +249,15 @@ impl GapReason {
 /// Why the engine wants a connection closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CloseReason {
-    /// It does not read fast enough for a channel that has no patience.
+    /// It does not read fast enough for a channel that disconnects slow clients.
     TooSlow,
-    /// It did not stop after being refused for its speed.
+    /// It did not slow down after being refused for exceeding its rate.
     Flood,
-    /// Its session came back on another connection.
+    /// Its session moved to another connection.
     Replaced,
-    /// The server's side closes it: the session was revoked, or is not wanted now.
+    /// The server's side closes it: the session was revoked, or is unwanted.
     Disconnected,
-    /// What says who it is has expired.
+    /// Its authentication has expired.
     Expired,
 }
 
@@ -279,90 +278,90 @@ impl CloseReason {
 /// The answer to a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// It was published, as durably as the broker promises.
+    /// It was published, as durably as the broker guarantees.
     Published {
-        /// Where it stands.
+        /// Its position.
         position: Position,
         /// Whether an earlier attempt with the same key had published it already.
         duplicate: bool,
     },
-    /// The subscription is there.
+    /// The subscription was made.
     Subscribed {
-        /// Which.
+        /// The subscription.
         subscription: SubscriptionName,
-        /// The stream's head as of now.
+        /// The stream's head at this time.
         position: Position,
         /// Whether it is live at once; otherwise history follows, then [`Notice::Live`].
         live: bool,
     },
-    /// The subscription is gone.
+    /// The subscription was removed.
     Unsubscribed {
-        /// Which.
+        /// The subscription.
         subscription: SubscriptionName,
     },
-    /// The acknowledgement was taken.
+    /// The acknowledgement was accepted.
     Done {
-        /// Of which subscription.
+        /// The subscription.
         subscription: SubscriptionName,
     },
-    /// The session shows itself so to others from now on.
+    /// Other members see the session's new info from now on.
     InfoUpdated,
     /// What the backend answered.
     Called {
-        /// The answer.
+        /// The reply.
         data: Bytes,
-        /// What `data` is.
+        /// The format of `data`.
         format: Format,
     },
     /// Retained publications.
     History {
-        /// Of which channel.
+        /// The channel.
         channel: ChannelName,
-        /// The stream's head as of the read.
+        /// The stream's head at the time of the read.
         head: Position,
-        /// What was asked, oldest first.
+        /// The publications, oldest first.
         publications: Vec<Arc<Publication>>,
         /// What is missing between `since` and the first of them.
         gap: Option<GapReason>,
     },
     /// A channel's state.
     State {
-        /// Of which channel.
+        /// The channel.
         channel: ChannelName,
         /// It is of everything up to here.
         position: Position,
         /// The newest publication of each value of the tag `key`, in the order of their offsets.
         values: Vec<Arc<Publication>>,
     },
-    /// Who is there.
+    /// The members of a channel.
     Members {
-        /// In which channel.
+        /// The channel.
         channel: ChannelName,
-        /// The number of the subscription that is told unasked, if it has one.
+        /// The id of the subscription to which this is sent without a request, if it has one.
         subscription: Option<SubscriptionId>,
-        /// The first of them, in the order of their sessions.
+        /// The first members, in the order of their sessions.
         members: Vec<Arc<Member>>,
-        /// How many there are.
+        /// The number of members.
         total: u64,
     },
-    /// How far a consumer has come.
+    /// A consumer's position.
     Acked {
-        /// In which channel.
+        /// The channel.
         channel: ChannelName,
-        /// None when it never acknowledged anything.
+        /// None if it never acknowledged anything.
         position: Option<Position>,
     },
-    /// Who has received a publication.
+    /// Which subscribers received a publication.
     Receipts {
-        /// In which channel.
+        /// The channel.
         channel: ChannelName,
-        /// Which.
+        /// The subscription.
         position: Position,
-        /// Who; no names where presence is not kept.
+        /// The receipts; without session names if the channel does not keep presence.
         receipts: Receipts,
     },
-    /// The pong.
+    /// The answer to a ping.
     Pong,
-    /// No, and why.
+    /// The command was refused.
     Refused(Refusal),
 }

@@ -1,4 +1,4 @@
-//! What can be refused: stable codes, and whether to try again.
+//! Refusals: stable codes, and whether to try again.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -7,7 +7,7 @@ use std::{borrow::Cow, fmt, time::Duration};
 pub enum Retry {
     /// Not as it is: change the request or the configuration first.
     Never,
-    /// Later, with a pause; publishers use the same key.
+    /// Later, after a delay; publishers use the same key.
     Later,
     /// On a new connection: this server is going away.
     Reconnect,
@@ -51,29 +51,29 @@ macro_rules! codes {
 }
 
 codes! {
-    /// The message itself can't be read; dialects say where.
+    /// The message itself is invalid; dialects say where.
     BadRequest = "bad_request", Never;
-    /// The name of a channel is empty, too long, or has forbidden characters.
+    /// The channel name is empty, too long, or contains forbidden characters.
     BadChannelName = "bad_channel_name", Never;
-    /// A filter is empty, too long, or its wildcards do not stand alone in their level.
+    /// The filter is empty, too long, or a wildcard is not alone in its level.
     BadFilter = "bad_filter", Never;
     /// The idempotency key is empty or too long.
     BadKey = "bad_key", Never;
     /// Too many tags, or a tag that is too long.
     BadTags = "bad_tags", Never;
-    /// The resume token can't be used; connect without it and subscribe with positions.
+    /// The resume token cannot be used; connect without it and subscribe with positions.
     BadToken = "bad_token", Never;
     /// No rule of the configuration allows such a channel.
     UnknownChannel = "unknown_channel", Never;
-    /// This session may not do that here.
+    /// This session is not permitted to do that.
     Forbidden = "forbidden", Never;
-    /// The data is larger than the server takes.
+    /// The data is larger than the server accepts.
     TooLarge = "too_large", Never;
-    /// The session has as many subscriptions as it may.
+    /// The session has reached its limit of subscriptions.
     TooManySubscriptions = "too_many_subscriptions", Never;
-    /// The user has as many consumers in the channel as it may.
+    /// The user has reached the limit of consumers in the channel.
     TooManyConsumers = "too_many_consumers", Never;
-    /// The session is subscribed already.
+    /// The session is already subscribed.
     AlreadySubscribed = "already_subscribed", Never;
     /// The session is not subscribed.
     NotSubscribed = "not_subscribed", Never;
@@ -85,19 +85,19 @@ codes! {
     NoPresence = "no_presence", Never;
     /// Too many commands or publications in too short a time.
     RateLimited = "rate_limited", Later;
-    /// The server has as many connections as it may.
+    /// The server has reached its limit of connections.
     TooManyConnections = "too_many_connections", Later;
-    /// The server has as many channels with subscribers as it may.
+    /// The server has reached its limit of channels with subscribers.
     TooManyChannels = "too_many_channels", Later;
-    /// The server has too much under way.
+    /// The server has too many requests in flight.
     Busy = "busy", Later;
-    /// The broker did not answer in time; it may still have published: try again with the key.
+    /// The broker did not answer in time; it may still have published: try again with the same key.
     TimedOut = "timed_out", Later;
     /// The server's disk is full; nothing acknowledged is lost.
     StorageFull = "storage_full", Later;
     /// The server's disk failed; nothing acknowledged is lost.
     StorageFailed = "storage_failed", Later;
-    /// Part of the retained log can't be read; the operator has to look.
+    /// Part of the retained log cannot be read; the operator must act.
     StorageCorrupt = "storage_corrupt", Never;
     /// The server is going away.
     Draining = "draining", Reconnect;
@@ -116,7 +116,7 @@ pub struct Refusal {
     pub code: ErrorCode,
     /// What was wrong and what to do, in lower case without a full stop.
     pub detail: Cow<'static, str>,
-    /// When trying again makes sense, if that is known.
+    /// When to try again, if known.
     pub retry_after: Option<Duration>,
 }
 
@@ -130,7 +130,7 @@ impl Refusal {
         }
     }
 
-    /// The same, saying when to try again.
+    /// Adds when to try again.
     #[must_use]
     pub fn after(mut self, pause: Duration) -> Self {
         self.retry_after = Some(pause);

@@ -1,4 +1,4 @@
-//! Filters over channel names, and the trie that finds those that match a name.
+//! Filters over channel names, and the trie that finds the filters matching a name.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -7,15 +7,15 @@ use crate::{
     error::{ErrorCode, Refusal},
 };
 
-/// The most levels of a filter. 32: deeper than names are in practice, and matching a name takes at
-/// most as many steps as filters share.
+/// The maximum number of levels in a filter. 32: deeper than names are in practice. Matching a name
+/// takes at most as many steps as filters share.
 pub const MAX_FILTER_LEVELS: usize = 32;
 
-/// A pattern over channel names by levels, which `/` separates: `+` stands for any one level, and `#`,
-/// as the last level, for any number of them, also none.
+/// A pattern over channel names by levels, separated by `/`: `+` matches any one level, and `#`, as
+/// the last level, any number of levels, including none.
 ///
-/// As in MQTT, names whose first level begins with `$` are only matched by filters that spell that
-/// level out.
+/// As in MQTT, names whose first level starts with `$` are matched only by filters that contain
+/// that level literally.
 ///
 /// ```
 /// use offhook_engine::{ChannelName, Filter};
@@ -32,7 +32,7 @@ pub const MAX_FILTER_LEVELS: usize = 32;
 pub struct Filter(Arc<str>);
 
 impl Filter {
-    /// Checks and takes a filter. A filter without a wildcard is allowed, and matches one name.
+    /// Validates a filter. A filter without a wildcard is allowed, and matches one name.
     ///
     /// # Errors
     /// [`ErrorCode::BadFilter`], with what is wrong.
@@ -93,7 +93,7 @@ impl Filter {
         levels.next().is_none()
     }
 
-    /// Whether every name that another filter matches is matched by this one, too.
+    /// Whether this filter matches every name that another filter matches.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         if other.0.starts_with('$') && self.0.starts_with(['+', '#']) {
@@ -127,8 +127,8 @@ impl fmt::Debug for Filter {
     }
 }
 
-/// Values by filter. Finding those of a name costs what the filters that share its beginning cost,
-/// however many others there are.
+/// A map from filters to values. Finding the values for a name costs as much as the filters that
+/// share its beginning, however many others there are.
 ///
 /// ```
 /// use offhook_engine::{ChannelName, Filter, FilterTrie};
@@ -148,13 +148,13 @@ pub struct FilterTrie<T> {
 
 #[derive(Clone, Debug)]
 struct Node<T> {
-    /// Of the filter that ends here.
+    /// The value of the filter that ends here.
     value: Option<T>,
-    /// Of the filter that goes on with `#`.
+    /// The value of the filter that continues with `#`.
     rest: Option<T>,
-    /// Filters that go on with `+`.
+    /// Filters that continue with `+`.
     any: Option<Box<Node<T>>>,
-    /// Filters that go on with a level spelled out.
+    /// Filters that continue with a literal level.
     named: HashMap<Box<str>, Node<T>>,
 }
 
@@ -172,7 +172,7 @@ impl<T> Node<T> {
         self.value.is_none() && self.rest.is_none() && self.any.is_none() && self.named.is_empty()
     }
 
-    /// Where the value of a filter is, whose remaining levels these are.
+    /// The entry of a filter with these remaining levels.
     fn place<'a>(&mut self, mut levels: impl Iterator<Item = &'a str>) -> &mut Option<T> {
         match levels.next() {
             None => &mut self.value,
@@ -218,7 +218,7 @@ impl<T> Node<T> {
         }
     }
 
-    /// `hidden`: the name begins with `$`, and this is where its first level is looked for.
+    /// `hidden`: the name starts with `$`, and this is the search for its first level.
     fn find(&self, rest: Option<&str>, hidden: bool, found: &mut impl FnMut(&T)) {
         if let Some(value) = self.rest.as_ref().filter(|_| !hidden) {
             found(value);
@@ -252,39 +252,39 @@ impl<T> FilterTrie<T> {
         }
     }
 
-    /// How many filters there are.
+    /// The number of filters.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is none.
+    /// Whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Adds a filter's value; the one it had before is returned.
+    /// Adds a filter's value and returns the previous one.
     pub fn insert(&mut self, filter: &Filter, value: T) -> Option<T> {
         let before = self.root.place(filter.as_str().split('/')).replace(value);
         self.len += usize::from(before.is_none());
         before
     }
 
-    /// Removes a filter's value, and everything that was there for it alone.
+    /// Removes a filter's value, and the nodes that only it used.
     pub fn remove(&mut self, filter: &Filter) -> Option<T> {
         let removed = self.root.remove(filter.as_str().split('/'));
         self.len -= usize::from(removed.is_some());
         removed
     }
 
-    /// The value of just this filter.
+    /// The value of exactly this filter.
     #[must_use]
     pub fn get(&self, filter: &Filter) -> Option<&T> {
         self.root.get(filter.as_str().split('/'))
     }
 
-    /// Calls `found` with the value of every filter that a name matches.
+    /// Calls `found` with the value of every filter that matches a name.
     pub fn find(&self, name: &ChannelName, found: &mut impl FnMut(&T)) {
         let hidden = name.as_str().starts_with('$');
         self.root.find(Some(name.as_str()), hidden, found);

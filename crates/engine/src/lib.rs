@@ -1,14 +1,14 @@
-//! Sessions, channels, recovery, presence and backpressure of a real-time server, as a sans-I/O
-//! machine: [`Command`]s and broker events in, [`Delivery`]s and [`BrokerRequest`]s out.
+//! Sessions, channels, recovery, presence and backpressure of a real-time server, without I/O:
+//! [`Command`]s and broker events in, [`Delivery`]s and [`BrokerRequest`]s out.
 //!
-//! **A subscription is a cursor over a log.** It is a position in a channel's stream. While
-//! its connection keeps up, publications are broadcast to it; when it does not, it reads on from the
-//! broker's history at its own pace; when it is lost, it comes back with its position. All three
-//! are the same movement, so nothing is lost silently and nothing comes twice.
+//! **A subscription is a cursor over a log**: a position in a channel's stream. While its
+//! connection keeps up, publications are broadcast to it. When it does not, it reads the broker's
+//! history at its own pace. When it is lost, it returns with its position. All three work the same
+//! way, so nothing is lost silently and nothing is delivered twice.
 //!
-//! This crate knows no socket, no clock, no thread and no randomness: time is an argument
-//! ([`Now`]), random numbers too, and whoever calls [`Engine`] does the I/O. It does not know how
-//! a message looks on the wire either: that is a dialect's work.
+//! This crate has no socket, clock, thread or randomness: time ([`Now`]) and random numbers are
+//! arguments, and the caller of [`Engine`] does the I/O. Wire formats are not its concern either:
+//! dialects handle them.
 //!
 //! ```
 //! use std::{sync::Arc, time::Instant};

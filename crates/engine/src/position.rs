@@ -1,26 +1,26 @@
-//! Where in a channel's stream.
+//! Positions in a channel's stream.
 
 use std::{fmt, str::FromStr};
 
 use crate::error::{ErrorCode, Refusal};
 
-/// Names one run of a broker. Each start begins a new epoch, and a channel's offsets go on where
-/// the epoch before ended, unless its publications did not survive. Brokers choose epochs so that
-/// none is used twice, below 2^53 so that JavaScript reads them exactly.
+/// Identifies one run of a broker. Each start begins a new epoch, and a channel's offsets continue
+/// where the previous epoch ended, unless its publications did not survive. Brokers never use an
+/// epoch twice, and keep it below 2^53 so that JavaScript reads it exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch(pub u64);
 
-/// A place in a channel's stream: just after the publication with this offset. The first
-/// publication of a stream has offset 1, so offset 0 is before everything.
+/// A position in a channel's stream: right after the publication with this offset. The first
+/// publication of a stream has offset 1, so offset 0 precedes everything.
 ///
-/// The epoch is the one in which that publication was made. It tells apart two streams that share
-/// their beginning, such as a log and the log that was restored from an older copy of it: a
-/// position is good up to where its epoch ended, and beyond that the streams diverged.
+/// The epoch is the one in which that publication was made. It distinguishes two streams that share
+/// their beginning, such as a log and the log restored from an older copy of it: a position is
+/// valid up to where its epoch ended; beyond that the streams diverged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
     /// The epoch of the publication at this offset.
     pub epoch: Epoch,
-    /// How many publications the stream has up to here.
+    /// The number of publications in the stream up to here.
     pub offset: u64,
 }
 
@@ -44,7 +44,7 @@ impl fmt::Display for Position {
 impl FromStr for Position {
     type Err = Refusal;
 
-    /// Reads what [`Display`](fmt::Display) wrote: epoch, a dot, offset.
+    /// Parses the output of [`Display`](fmt::Display): epoch, a dot, offset.
     fn from_str(text: &str) -> Result<Self, Refusal> {
         let numbers = text
             .split_once('.')
@@ -56,7 +56,7 @@ impl FromStr for Position {
     }
 }
 
-/// Only digits: `parse` alone would take a sign.
+/// Only digits: `parse` alone would accept a sign.
 fn digits(text: &str) -> Option<u64> {
     text.bytes()
         .all(|byte| byte.is_ascii_digit())

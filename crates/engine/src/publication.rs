@@ -1,4 +1,4 @@
-//! One message in a channel, before and after the broker gave it its position.
+//! Publications: messages in a channel, before and after the broker assigned a position.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -11,30 +11,32 @@ use crate::{
     session::SessionId,
 };
 
-/// The longest idempotency key in bytes: a UUID, a hash or a name with a counter fit easily.
+/// The maximum length of an idempotency key in bytes: enough for a UUID, a hash or a name with a
+/// counter.
 pub const MAX_KEY: usize = 128;
-/// How many tags one publication may carry: they are for routing and filtering, not for content.
+/// The maximum number of tags of one publication: they are for routing and filtering, not for
+/// content.
 pub const MAX_TAGS: usize = 16;
-/// The longest name or value of a tag in bytes.
+/// The maximum length of a tag's name or value in bytes.
 pub const MAX_TAG_TEXT: usize = 256;
-/// The tag whose value [`SlowPolicy::LatestByKey`](crate::SlowPolicy) compares. It can't be the
-/// idempotency [`Key`]: two publications never share that one.
+/// The tag whose value [`SlowPolicy::LatestByKey`](crate::SlowPolicy) compares. It cannot be the
+/// idempotency [`Key`], which two publications never share.
 pub const CONFLATION_TAG: &str = "key";
 
-/// The publisher's idempotency key: the same key from the same user in the same channel is one
+/// A publisher's idempotency key: the same key from the same user in the same channel is one
 /// publication. 1 to [`MAX_KEY`] bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(Box<str>);
 
 impl Key {
-    /// Checks and takes a key.
+    /// Validates a key.
     ///
     /// # Errors
-    /// [`ErrorCode::BadKey`] for an empty or a too long one.
+    /// [`ErrorCode::BadKey`] if it is empty or too long.
     pub fn new(key: &str) -> Result<Self, Refusal> {
         if key.is_empty() || key.len() > MAX_KEY {
             let len = key.len();
-            let detail = format!("a key has {len} bytes, 1 to {MAX_KEY} go");
+            let detail = format!("a key has {len} bytes; 1 to {MAX_KEY} are allowed");
             return Err(Refusal::new(ErrorCode::BadKey, detail));
         }
         Ok(Self(key.into()))
@@ -47,15 +49,15 @@ impl Key {
     }
 }
 
-/// Short names and values beside a publication's data.
+/// Short names and values that accompany a publication's data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tags(Box<[(Box<str>, Box<str>)]>);
 
 impl Tags {
-    /// Checks and takes tags; of a name given twice the first counts.
+    /// Validates tags. If a name is given twice, the first counts.
     ///
     /// # Errors
-    /// [`ErrorCode::BadTags`] when there are more than [`MAX_TAGS`] or one is too long.
+    /// [`ErrorCode::BadTags`] if there are more than [`MAX_TAGS`] or one is too long.
     pub fn new<'a>(tags: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Refusal> {
         let mut kept: Vec<(Box<str>, Box<str>)> = Vec::new();
         for (name, value) in tags {
@@ -80,12 +82,12 @@ impl Tags {
             .map(|(_, value)| value)
     }
 
-    /// All of them, in the publisher's order.
+    /// All tags, in the publisher's order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 
-    /// Whether there is none.
+    /// Whether there are no tags.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -98,48 +100,48 @@ impl Tags {
     }
 }
 
-/// What the data is, so that every dialect can carry every publication.
+/// The format of the data, so that every dialect can carry every publication.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// One JSON value, checked by who decoded it.
+    /// One JSON value, validated by the decoder.
     #[default]
     Json,
-    /// UTF-8 text, checked by who decoded it.
+    /// UTF-8 text, validated by the decoder.
     Text,
     /// Any bytes.
     Binary,
 }
 
-/// Who published.
+/// The publisher of a publication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publisher {
-    /// The session it came from.
+    /// The publishing session.
     pub session: SessionId,
-    /// The user's name; empty for who gave none.
+    /// The user's name; empty if it has none.
     pub user: Arc<str>,
 }
 
-/// A publication on its way to the broker, which will give it its position.
+/// A publication on its way to the broker, which assigns its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draft {
-    /// Where it goes.
+    /// The channel.
     pub channel: ChannelName,
-    /// What it says.
+    /// The data.
     pub data: Bytes,
-    /// What `data` is.
+    /// The format of `data`.
     pub format: Format,
-    /// Names and values beside it.
+    /// Names and values published with it.
     pub tags: Tags,
-    /// Who publishes; none when the server itself does.
+    /// The publisher; none for the server itself.
     pub publisher: Option<Publisher>,
     /// The idempotency key, if the publisher wants to be able to try again.
     pub key: Option<Key>,
-    /// Wall-clock milliseconds since 1970 when the server took it.
+    /// The time at which the server accepted it, in wall-clock milliseconds since 1970.
     pub time_ms: u64,
 }
 
 impl Draft {
-    /// The publication at its place.
+    /// The publication with its position.
     #[must_use]
     pub fn at(self, place: Place) -> Publication {
         let Self {
@@ -183,15 +185,15 @@ impl Draft {
         self.data.is_empty() || null
     }
 
-    /// What its [`Publication::weight`] will be.
+    /// Its future [`Publication::weight`].
     #[must_use]
     pub fn weight(&self) -> usize {
         self.data.len() + self.tags.bytes() + OVERHEAD
     }
 
-    /// What its key is scoped to: the user, or, without a user name, the session, which outlives
-    /// its connections. So nobody can occupy another's keys. No user has the name of a session's
-    /// scope, since that begins with a NUL.
+    /// The scope of its key: the user or, without a user name, the session, which outlives its
+    /// connections. Other users can therefore not use up a user's keys. No user name equals a
+    /// session's scope, since that starts with a NUL.
     #[must_use]
     pub fn key_scope(&self) -> Cow<'_, str> {
         match &self.publisher {
@@ -202,14 +204,14 @@ impl Draft {
     }
 }
 
-/// Where the broker put a publication.
+/// The place that the broker assigned to a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Its place in the channel's stream.
+    /// Its position in the channel's stream.
     pub position: Position,
-    /// The place of the publication before it in the channel.
+    /// The position of the publication before it in the channel.
     pub previous: Position,
-    /// Its place among all publications of the broker.
+    /// Its number among all publications of the broker.
     pub sequence: u64,
 }
 
@@ -229,36 +231,37 @@ impl Place {
     }
 }
 
-/// One message in a channel. Shared by reference count on its whole way through the server.
+/// A message in a channel. Shared by reference count on its whole way through the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
-    /// Where it was published.
+    /// The channel.
     pub channel: ChannelName,
-    /// Its place in the channel's stream.
+    /// Its position in the channel's stream.
     pub position: Position,
-    /// The position of the publication before it: whoever has that one misses nothing between.
+    /// The position of the publication before it: a subscriber that has that one misses nothing in
+    /// between.
     pub previous: Position,
-    /// Rises over all channels of the broker, and so orders publications of different channels.
+    /// Increases over all channels of the broker, and so orders publications of different channels.
     pub sequence: u64,
-    /// What it says.
+    /// The data.
     pub data: Bytes,
-    /// What `data` is.
+    /// The format of `data`.
     pub format: Format,
-    /// Names and values beside it.
+    /// Names and values published with it.
     pub tags: Tags,
-    /// Who published; none when the server itself did.
+    /// The publisher; none for the server itself.
     pub publisher: Option<Publisher>,
-    /// The idempotency key it was published with.
+    /// The idempotency key with which it was published.
     pub key: Option<Key>,
-    /// Wall-clock milliseconds since 1970 when the server took it.
+    /// The time at which the server accepted it, in wall-clock milliseconds since 1970.
     pub time_ms: u64,
 }
 
-/// What a publication weighs beside its data and tags, in memory and roughly on the wire.
+/// The overhead of a publication beyond its data and tags, in memory and roughly on the wire.
 const OVERHEAD: usize = 128;
 
 impl Publication {
-    /// Whether `previous` is what a reader expects who knows only `position`: the same epoch, one
+    /// Whether `previous` is what a reader derives from `position` alone: the same epoch, one
     /// offset less.
     #[must_use]
     pub fn follows_in_epoch(&self) -> bool {
@@ -266,7 +269,7 @@ impl Publication {
             && self.previous.offset.checked_add(1) == Some(self.position.offset)
     }
 
-    /// About how many bytes it takes, in memory and in an outbox: the unit of every byte limit.
+    /// Its approximate size in bytes, in memory and in an outbox: the unit of every byte limit.
     #[must_use]
     pub fn weight(&self) -> usize {
         self.data.len() + self.tags.bytes() + OVERHEAD

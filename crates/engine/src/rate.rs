@@ -1,9 +1,10 @@
-//! Token buckets, eight bytes each: there are two a connection.
+//! Token buckets of eight bytes: each connection has two.
 
 use std::time::Duration;
 
-/// Thousandths of a token, and when they were last counted in milliseconds since the engine's
-/// start. The milliseconds wrap after 49 days; then one refill is short, and nothing else.
+/// Thousandths of a token, and when they were last counted, in milliseconds since the engine's
+/// start. The milliseconds wrap after 49 days, which makes one refill too small and has no other
+/// effect.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TokenBucket {
     milli: u32,
@@ -18,7 +19,7 @@ impl TokenBucket {
         }
     }
 
-    /// Takes one token, or says how long until there is one.
+    /// Takes one token, or returns how long until one is available.
     pub(crate) fn take(&mut self, rate: u32, burst: u32, now_ms: u32) -> Result<(), Duration> {
         let passed = now_ms.wrapping_sub(self.counted_ms);
         let earned = passed.saturating_mul(rate);

@@ -1,4 +1,4 @@
-//! What holds for a channel: history, presence, who may do what, what happens to slow connections.
+//! The rules of a channel: history, presence, permissions, and the treatment of slow connections.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,26 +11,27 @@ use crate::{
     channel_name::{ChannelName, Pattern},
 };
 
-/// How much of a channel's stream the broker keeps. A publication goes when any bound is passed.
+/// How much of a channel's stream the broker retains. A publication is trimmed when any limit is
+/// exceeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct History {
-    /// Publications kept; 0 means none, and slow connections need a [`SlowPolicy`].
+    /// The number of publications; 0 means none, and slow connections need a [`SlowPolicy`].
     pub count: u64,
-    /// Bytes kept, by [`Publication::weight`](crate::Publication::weight).
+    /// The number of bytes, by [`Publication::weight`](crate::Publication::weight).
     pub bytes: u64,
-    /// The age of the oldest.
+    /// The maximum age.
     pub age: Option<Duration>,
 }
 
 impl History {
-    /// Nothing is kept.
+    /// Nothing is retained.
     pub const NONE: Self = Self {
         count: 0,
         bytes: 0,
         age: None,
     };
 
-    /// Whether anything is kept.
+    /// Whether anything is retained.
     #[must_use]
     pub fn is_kept(&self) -> bool {
         self.count > 0 && self.bytes > 0
@@ -38,8 +39,8 @@ impl History {
 }
 
 impl Default for History {
-    /// 10,000 publications, 16 MiB, a week: a room can be read back after a holiday, and a
-    /// thousand rooms fit on a small disk.
+    /// 10,000 publications, 16 MiB, one week: a room can be read after a holiday, and a thousand
+    /// rooms fit on a small disk.
     fn default() -> Self {
         let week = Duration::from_secs(7 * 24 * 3600);
         Self {
@@ -50,17 +51,17 @@ impl Default for History {
     }
 }
 
-/// How much of a channel's state the broker keeps: the newest publication of each value of the tag
-/// [`key`](crate::CONFLATION_TAG), beside the stream or instead of it. A publication without data, or
-/// whose data is the JSON value `null`, removes its key. When a bound is passed, the values that
-/// were published first go.
+/// How much of a channel's state the broker retains: the newest publication of each value of the
+/// tag [`key`](crate::CONFLATION_TAG), in addition to the stream or instead of it. A publication
+/// without data, or with the JSON value `null`, removes its key. When a limit is exceeded, the
+/// oldest values are removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// Values kept; 0 means that the channel keeps no state.
+    /// The number of values; 0 means that the channel keeps no state.
     pub count: u64,
-    /// Bytes kept, by [`Publication::weight`](crate::Publication::weight).
+    /// The number of bytes, by [`Publication::weight`](crate::Publication::weight).
     pub bytes: u64,
-    /// The age of the oldest.
+    /// The maximum age.
     pub age: Option<Duration>,
 }
 
@@ -72,7 +73,7 @@ impl State {
         age: None,
     };
 
-    /// Whether anything is kept.
+    /// Whether any state is kept.
     #[must_use]
     pub fn is_kept(&self) -> bool {
         self.count > 0 && self.bytes > 0
@@ -86,34 +87,34 @@ impl Default for State {
     }
 }
 
-/// What happens to a connection that does not keep up, in a channel without history.
+/// What happens to a connection that does not keep up in a channel without history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SlowPolicy {
-    /// The oldest it has not read are dropped, and a gap says how many.
+    /// The oldest unread publications are dropped, and a gap says how many.
     #[default]
     DropOldest,
-    /// Of publications with the same tag `key` only the newest stays: right for prices, wrong
+    /// Of publications with the same tag `key`, only the newest is kept: suitable for prices, not
     /// for chats.
     LatestByKey,
-    /// The channel's state is read again, and what follows it: right where only the newest of each
-    /// value counts. In a channel without state it is as [`DropOldest`](Self::DropOldest).
+    /// The channel's state is read again, and what follows it: suitable if only the newest of each
+    /// value matters. In a channel without state it is the same as
+    /// [`DropOldest`](Self::DropOldest).
     State,
     /// The connection is closed.
     Disconnect,
 }
 
-/// Who may.
+/// Who has a permission.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Access {
-    /// Everyone who has a connection.
+    /// Every connection.
     #[default]
     Everyone,
     /// Sessions with a user name.
     Users,
     /// Sessions whose grants name the channel.
     Granted,
-    /// Whoever somebody outside allows, who is asked each time: see
-    /// [`Engine::poll_ask`](crate::Engine::poll_ask).
+    /// An outside party decides each time: see [`Engine::poll_ask`](crate::Engine::poll_ask).
     Asked,
     /// Only the server's own API.
     Nobody,
@@ -122,22 +123,22 @@ pub enum Access {
 /// The rules of one channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelRules {
-    /// What the broker keeps.
+    /// How much of the stream the broker retains.
     pub history: History,
-    /// What the broker keeps of the newest value of each key.
+    /// How much of the state the broker retains.
     pub state: State,
-    /// Whether it is known who is in the channel.
+    /// Whether the channel has a list of members.
     pub presence: bool,
-    /// What happens to slow connections where nothing is kept.
+    /// What happens to slow connections if nothing is retained.
     pub slow: SlowPolicy,
     /// Who may publish.
     pub publish: Access,
     /// Who may subscribe, and read history and presence.
     pub subscribe: Access,
-    /// How somebody outside is asked, where an access is [`Access::Asked`].
+    /// How outside parties are asked, for [`Access::Asked`].
     pub ask: AskRule,
-    /// How long an idempotency key is remembered, also when its publication was trimmed. Default
-    /// one hour: longer than a client keeps trying before it gives its queue up.
+    /// How long an idempotency key is remembered, even after its publication was trimmed. Default
+    /// one hour: longer than a client keeps retrying before it gives up its queue.
     pub key_window: Duration,
 }
 
@@ -157,8 +158,8 @@ impl Default for ChannelRules {
 }
 
 impl ChannelRules {
-    /// What holds for filters themselves: whatever can be had again is read on from, and members
-    /// are of channels.
+    /// The rules for filters themselves: publications that can be read again are read from history,
+    /// and filters have no members.
     pub(crate) fn of_filters() -> Self {
         Self {
             presence: false,
@@ -167,7 +168,7 @@ impl ChannelRules {
     }
 }
 
-/// Rules by pattern: the first pattern that fits counts. Shared by the workers and the broker.
+/// Rules by pattern: the first matching pattern counts. Shared by the workers and the broker.
 ///
 /// ```
 /// use offhook_engine::{ChannelName, ChannelRules, History, RuleBook};
@@ -180,9 +181,9 @@ impl ChannelRules {
 #[derive(Clone, Debug, Default)]
 pub struct RuleBook {
     rules: Vec<(Pattern, Arc<ChannelRules>)>,
-    /// Rules that are for one name.
+    /// Rules for a single name.
     named: HashMap<Box<str>, usize>,
-    /// Rules with a `*`, by what stands before the first.
+    /// Rules with a `*`, by the text before the first one.
     wild: Prefixes,
     filters: Access,
 }
@@ -190,7 +191,7 @@ pub struct RuleBook {
 /// A trie over the bytes of prefixes, so that a name is compared with few patterns.
 #[derive(Clone, Debug, Default)]
 struct Prefixes {
-    /// Rules whose prefix ends here, in their order.
+    /// Rules whose prefix ends here, in order.
     rules: Vec<usize>,
     longer: BTreeMap<u8, Prefixes>,
 }
@@ -203,7 +204,7 @@ impl Prefixes {
         }
     }
 
-    /// Calls `found` with each rule whose prefix a name begins with.
+    /// Calls `found` with each rule whose prefix the name starts with.
     fn find(&self, name: &[u8], mut found: impl FnMut(usize)) {
         let (mut here, mut rest) = (self, name);
         loop {
@@ -218,19 +219,19 @@ impl Prefixes {
 }
 
 impl RuleBook {
-    /// No channel exists.
+    /// No channel is allowed.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Every channel exists, with these rules.
+    /// Every channel is allowed, with these rules.
     #[must_use]
     pub fn everything(rules: ChannelRules) -> Self {
         Self::new().with("*", rules)
     }
 
-    /// Adds a pattern after those already there.
+    /// Adds a pattern after those already present.
     #[must_use]
     pub fn with(mut self, pattern: &str, rules: ChannelRules) -> Self {
         let (number, pattern) = (self.rules.len(), Pattern::new(pattern));
@@ -243,9 +244,8 @@ impl RuleBook {
         self
     }
 
-    /// The same, saying who may subscribe to filters. Everyone, unless it is said: what comes by a
-    /// filter is only what its subscriber may read, but a filter finds out names that nobody told.
-    /// Grants have to cover the filter.
+    /// Sets who may subscribe to filters. Default: everyone, since a subscriber only gets what it
+    /// may read; but a filter reveals names that were not disclosed. Grants must cover the filter.
     #[must_use]
     pub fn with_filters(mut self, access: Access) -> Self {
         self.filters = access;
@@ -258,8 +258,9 @@ impl RuleBook {
         self.filters
     }
 
-    /// The rules of a channel; none when no pattern fits, and then there is no such channel. It takes
-    /// as long as the name, and as there are patterns that begin like it.
+    /// The rules of a channel; none if no pattern matches, which means that the channel does not
+    /// exist. Takes time proportional to the name's length and to the number of patterns with the
+    /// same beginning.
     #[must_use]
     pub fn rules(&self, channel: &ChannelName) -> Option<&Arc<ChannelRules>> {
         let name = channel.as_str();
@@ -278,7 +279,7 @@ impl RuleBook {
         self.rules.get(first?).map(|(_, rules)| rules)
     }
 
-    /// The longest time any rule remembers an idempotency key.
+    /// The longest time for which any rule remembers an idempotency key.
     #[must_use]
     pub fn longest_key_window(&self) -> Duration {
         let windows = self.rules.iter().map(|(_, rules)| rules.key_window);

@@ -1,4 +1,4 @@
-//! Who is on a connection, and what outlives it.
+//! The identity of a connection, and the state that outlives it.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -12,13 +12,13 @@ use crate::{
     subscription::{Class, Flow, SubscriptionId, SubscriptionName, Target},
 };
 
-/// Names a session, on whatever connection and node it is. 128 random bits chosen by the caller; public
-/// (members see it), so it proves nothing: the sealed token does.
+/// Identifies a session, on whatever connection and node it is. 128 random bits chosen by the
+/// caller. It is public (members see it), so it proves nothing: the sealed token does.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId([u64; 2]);
 
 impl SessionId {
-    /// From 16 bytes, random ones for a new session.
+    /// Made of 16 bytes; random ones for a new session.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         let n = u128::from_be_bytes(bytes);
@@ -44,12 +44,12 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// Who a session is and what it may, as the caller's authentication found.
+/// A session's identity and permissions, as determined by the caller's authentication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The user's name; empty for a stranger.
+    /// The user's name; empty for an anonymous client.
     pub user: Arc<str>,
-    /// What other members may see of them: one JSON value, or nothing.
+    /// What other members see: one JSON value, or nothing.
     pub info: Bytes,
     /// Channels it may publish to where [`Access::Granted`] asks.
     pub may_publish: Vec<Pattern>,
@@ -58,7 +58,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// A stranger without name and grants.
+    /// An anonymous client without grants.
     #[must_use]
     pub fn stranger() -> Self {
         Self::user("")
@@ -106,41 +106,41 @@ impl Identity {
     }
 }
 
-/// A session present in a channel.
+/// A session that is present in a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// The session: one member each, also when one user has several.
+    /// The session: one member each, even if one user has several.
     pub session: SessionId,
     /// The user's name; may be empty.
     pub user: Arc<str>,
-    /// What others may see: one JSON value, or nothing.
+    /// What others see: one JSON value, or nothing.
     pub info: Bytes,
 }
 
-/// One subscription as a snapshot remembers it.
+/// A subscription in a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubscriptionSnapshot {
-    /// What to.
+    /// The channel or filter.
     pub target: Target,
-    /// The dialect's number for it.
+    /// The dialect's id for it.
     pub id: Option<SubscriptionId>,
-    /// Up to where publications were handed out; with an acknowledged flow, up to where the client
-    /// was done with all of them.
+    /// The position up to which publications were handed out or, with an acknowledged flow, were
+    /// all acknowledged.
     pub position: Position,
     /// Whether joins and leaves are wanted.
     pub presence: bool,
     /// Whether the session's own publications are wanted.
     pub echo: bool,
-    /// Whether somebody outside has allowed it, so that nobody is asked again.
+    /// Whether an outside party has allowed it, so that it is not asked again.
     pub vouched: bool,
-    /// How publications reach the subscriber.
+    /// How publications are delivered to the subscriber.
     pub flow: Flow,
-    /// What it was not done with, if its flow is acknowledged.
+    /// Unacknowledged publications, if its flow is acknowledged.
     pub unacknowledged: Option<Unacknowledged>,
 }
 
 impl SubscriptionSnapshot {
-    /// How it is named to its client.
+    /// Its name for the client.
     #[must_use]
     pub fn name(&self) -> SubscriptionName {
         SubscriptionName {
@@ -150,60 +150,61 @@ impl SubscriptionSnapshot {
     }
 }
 
-/// What an acknowledged subscription was handed out and not done with when its connection was lost.
+/// Publications handed out to an acknowledged subscription and not acknowledged when its connection
+/// was lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unacknowledged {
-    /// Up to where anything was handed out.
+    /// The position up to which publications were handed out.
     pub until: Position,
     /// The publications, in order.
     pub publications: Vec<Earlier>,
 }
 
-/// A publication that an earlier connection was not done with.
+/// A publication that was not acknowledged on an earlier connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Earlier {
-    /// Where it stands.
+    /// Its position.
     pub position: Position,
     /// How often it was delivered.
     pub deliveries: u16,
 }
 
-/// A session as of one moment, to be sealed into a token and given back by the client on a new
-/// connection, on any node that can open the seal.
+/// A session at one time, to be sealed into a token and returned by the client on a new connection,
+/// to any node that can open the seal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionSnapshot {
     /// The session's name.
     pub session: SessionId,
-    /// Which of the session's connections it was taken of: they are counted, and a later one has
-    /// a higher number.
+    /// The number of the session's connection it was taken of: later connections have higher
+    /// numbers.
     pub generation: u64,
-    /// Who it is.
+    /// Its identity.
     pub identity: Arc<Identity>,
     /// Its subscriptions.
     pub subscriptions: Vec<SubscriptionSnapshot>,
-    /// Wall-clock milliseconds when it was taken, for the seal's expiry.
+    /// The time at which it was taken, in wall-clock milliseconds, for the seal's expiry.
     pub time_ms: u64,
 }
 
-/// A connection as it is told to the engine.
+/// A connection, as reported to the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arrival {
-    /// The session on it: a fresh random name, or that of a session that comes back.
+    /// Its session: a fresh random id, or that of a returning session.
     pub session: SessionId,
-    /// Who it is.
+    /// Its identity.
     pub identity: Arc<Identity>,
-    /// How its wire looks.
+    /// The class of its wire format.
     pub class: Class,
-    /// Which of the session's connections it is: higher than that of each one before, on whatever
-    /// worker. Where the session is known here already, the engine sees to that by itself.
+    /// The number of the session's connection: higher than that of every earlier one, on any
+    /// worker. If the session is already known to this engine, the engine ensures that itself.
     pub generation: u64,
     /// How long the session is kept after this connection has ended; none if it is not.
     pub durable: Option<Duration>,
 }
 
 impl Arrival {
-    /// A session's first connection, of class 0; the session ends with it, unless the client has
-    /// a token.
+    /// A session's first connection, of class 0. The session ends with it, unless the client has a
+    /// token.
     #[must_use]
     pub fn new(session: SessionId, identity: Arc<Identity>) -> Self {
         Self {
@@ -215,21 +216,21 @@ impl Arrival {
         }
     }
 
-    /// The same, of this class.
+    /// Sets the class.
     #[must_use]
     pub fn of(mut self, class: Class) -> Self {
         self.class = class;
         self
     }
 
-    /// The same, as this one of the session's connections.
+    /// Sets the number of the session's connection.
     #[must_use]
     pub fn generation(mut self, generation: u64) -> Self {
         self.generation = generation;
         self
     }
 
-    /// The same, and the session is kept so long after the connection has ended.
+    /// Keeps the session for this long after the connection has ended.
     #[must_use]
     pub fn durable(mut self, expiry: Duration) -> Self {
         self.durable = Some(expiry);

@@ -1,9 +1,9 @@
-//! A table whose places are used again; a generation tells the old tenant from the new.
+//! A table whose places are reused; a generation distinguishes the old entry from the new.
 //!
-//! It grows and shrinks by pages, so that it never copies what it holds, has little room to spare, and
-//! gives memory back after a crowd has left.
+//! It grows and shrinks by pages, so that it never copies its entries, has little spare capacity,
+//! and frees memory after a peak.
 
-/// Where something is, and which tenant of that place.
+/// The index of an entry, and its generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Slot {
     pub(crate) index: u32,
@@ -16,13 +16,13 @@ struct Place<T> {
     tenant: Option<T>,
 }
 
-/// Places of one page. 256: a page of connections is some 40 KB.
+/// Entries per page. 256: a page of connections is about 40 KB.
 const PAGE: usize = 256;
 
 #[derive(Debug)]
 struct Page<T> {
     places: Vec<Place<T>>,
-    /// Indices in the page whose tenants have left.
+    /// Free indices in the page.
     free: Vec<u8>,
     tenants: u16,
 }
@@ -35,13 +35,13 @@ impl<T> Page<T> {
 
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
-    /// None where a page became empty and was given back.
+    /// None where a page became empty and was freed.
     pages: Vec<Option<Page<T>>>,
     /// Pages that may have room.
     roomy: Vec<u32>,
     len: usize,
-    /// The generation of the next tenant, whatever place it gets: a page that was given back
-    /// and made again never repeats one.
+    /// The generation of the next entry, whatever place it gets: a page that was freed and
+    /// allocated again never repeats one.
     generation: u32,
 }
 
@@ -92,11 +92,11 @@ impl<T> Slab<T> {
         Slot { index, generation }
     }
 
-    /// Takes a page with room out of `roomy`; a new one if there is none.
+    /// Takes a page with room from `roomy`, or a new one.
     fn roomy_page(&mut self) -> usize {
         while let Some(at) = self.roomy.pop() {
             let at = at as usize;
-            // A page that was given back is free to be made again.
+            // A page that was freed can be allocated again.
             if self.pages[at].as_ref().is_none_or(Page::has_room) {
                 return at;
             }
@@ -127,7 +127,7 @@ impl<T> Slab<T> {
         place.tenant.as_mut().filter(|_| ours)
     }
 
-    /// Whoever is at a place, for a caller who knows that it is the right tenant.
+    /// The entry at an index, for a caller who knows that it is the right one.
     pub(crate) fn at(&self, index: u32) -> Option<(Slot, &T)> {
         let place = self.place(index)?;
         let generation = place.generation;
@@ -155,8 +155,8 @@ impl<T> Slab<T> {
             let within = u8::try_from(within).expect("a page has 256 places");
             page.free.push(within);
         }
-        // A page is in `roomy` once at most: it went in when it got room, and comes out when it is
-        // looked at.
+        // A page is in `roomy` at most once: it is added when it gets room, and removed when it is
+        // examined.
         if was_full {
             self.roomy.push(slot.index / PAGE as u32);
         }

@@ -1,4 +1,4 @@
-//! A [`SessionSnapshot`] as bytes: what the caller encrypts into a resume token.
+//! The byte format of a [`SessionSnapshot`], which the caller encrypts into a resume token.
 //!
 //! ```text
 //! version:1  time_ms:8  session:16  generation:8  user  info  [may_publish]  [may_subscribe]
@@ -6,7 +6,8 @@
 //!             [window:2  until epoch:8 offset:8  count:2 × (epoch:8 offset:8 deliveries:2)] )
 //! ```
 //! Texts are a `u16` length and their bytes, lists a `u16` count; all numbers are big-endian. The
-//! flags say what is there: filter 1, id 2, presence 4, no echo 8, vouched 16, window 32, unacknowledged 64.
+//! flags say what is present: filter 1, id 2, presence 4, no echo 8, vouched 16, window 32,
+//! unacknowledged 64.
 
 use std::sync::Arc;
 
@@ -34,7 +35,7 @@ const WINDOW: u8 = 32;
 const UNACKNOWLEDGED: u8 = 64;
 
 impl SessionSnapshot {
-    /// The snapshot's bytes; none when some part is longer than a token can hold (64 KiB).
+    /// The snapshot's bytes; none if a part is longer than a token can hold (64 KiB).
     #[must_use]
     pub fn to_bytes(&self) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(256);
@@ -57,17 +58,17 @@ impl SessionSnapshot {
         Some(out)
     }
 
-    /// Reads a snapshot back.
+    /// Parses a snapshot.
     ///
     /// # Errors
-    /// [`ErrorCode::BadToken`] when these are not the bytes of a snapshot.
+    /// [`ErrorCode::BadToken`] if the bytes are not a snapshot.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Refusal> {
         let mut left = bytes;
         let snapshot = read(&mut left).filter(|_| left.is_empty());
         snapshot.ok_or_else(|| {
             Refusal::new(
                 ErrorCode::BadToken,
-                "the token holds no session; connect without it and subscribe with positions",
+                "the token contains no session; connect without it and subscribe with positions",
             )
         })
     }
@@ -197,7 +198,7 @@ fn position(from: &mut &[u8]) -> Option<Position> {
 
 fn list<T>(from: &mut &[u8], item: impl Fn(&mut &[u8]) -> Option<T>) -> Option<Vec<T>> {
     let count = from.try_get_u16().ok()?;
-    // Not sized by the count, which may lie: each item takes bytes that must be there.
+    // Not sized by the count, which may be false: each item takes bytes that must be present.
     let mut items = Vec::new();
     for _ in 0..count {
         items.push(item(from)?);

@@ -1,10 +1,10 @@
-//! What a subscription is to its client: its target, its number, its flow.
+//! A subscription as seen by its client: its target, id and flow.
 
 use std::fmt;
 
 use crate::{channel_name::ChannelName, command::Since, delivery::ConnectionId, filter::Filter};
 
-/// The number that a dialect gave a subscription. It is unique within its session.
+/// A dialect's id for a subscription. It is unique within its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubscriptionId(pub u32);
 
@@ -13,7 +13,7 @@ pub struct SubscriptionId(pub u32);
 pub enum Target {
     /// One channel.
     Channel(ChannelName),
-    /// Every channel whose name matches, those that begin later included.
+    /// Every channel whose name matches, including future ones.
     Filter(Filter),
 }
 
@@ -27,7 +27,7 @@ impl Target {
         }
     }
 
-    /// The channel; none if it is a filter.
+    /// The channel; none for a filter.
     #[must_use]
     pub fn channel(&self) -> Option<&ChannelName> {
         match self {
@@ -58,17 +58,17 @@ impl fmt::Display for Target {
     }
 }
 
-/// How a subscription is named to its client: what is told about it carries this.
+/// How a subscription is named to its client: messages about it carry this.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubscriptionName {
-    /// What it subscribes to.
+    /// The channel or filter.
     pub target: Target,
-    /// The dialect's number for it; none when its target is its identity.
+    /// The dialect's id; none if the target is its identity.
     pub id: Option<SubscriptionId>,
 }
 
 impl SubscriptionName {
-    /// What identifies it within its session.
+    /// Its identity within the session.
     #[must_use]
     pub fn key(&self) -> SubscriptionKey {
         match self.id {
@@ -79,7 +79,7 @@ impl SubscriptionName {
 }
 
 impl From<ChannelName> for SubscriptionName {
-    /// A channel's subscription without a number.
+    /// A channel's subscription without an id.
     fn from(name: ChannelName) -> Self {
         Self {
             target: name.into(),
@@ -97,13 +97,13 @@ impl fmt::Display for SubscriptionName {
     }
 }
 
-/// What identifies a subscription within its session: the number where the dialect gave one, else
+/// The identity of a subscription within its session: the dialect's id if there is one, otherwise
 /// the target.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SubscriptionKey {
-    /// The subscription with this number.
+    /// The subscription with this id.
     Id(SubscriptionId),
-    /// The subscription without a number to this target.
+    /// The subscription without an id to this target.
     Target(Target),
 }
 
@@ -122,42 +122,41 @@ impl fmt::Display for SubscriptionKey {
     }
 }
 
-/// How publications reach a subscriber.
+/// How publications are delivered to a subscriber.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Flow {
-    /// As fast as the connection takes them.
+    /// As fast as the connection accepts them.
     #[default]
     Pushed,
-    /// At most so many before the client says that it is done with them. Those that it was not done
-    /// with when its connection was lost are delivered again to its session. The channel has to keep
-    /// history.
+    /// At most this many before the client acknowledges some. Those not acknowledged when its
+    /// connection was lost are redelivered to its session. The channel must keep history.
     Acknowledged {
-        /// Publications without an acknowledgement; at least 1, at most
+        /// The limit of unacknowledged publications; at least 1, at most
         /// [`Limits::window`](crate::Limits).
         window: u16,
     },
 }
 
-/// A wish to subscribe.
+/// A request to subscribe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscribe {
-    /// What to.
+    /// The channel or filter.
     pub target: Target,
-    /// The dialect's number for it; without one the target is its identity.
+    /// The dialect's id; without one the target is its identity.
     pub id: Option<SubscriptionId>,
-    /// From where on.
+    /// Where to start.
     pub since: Since,
-    /// Whether joins and leaves are wanted, too.
+    /// Whether joins and leaves are wanted.
     pub presence: bool,
-    /// Whether the session's own publications are wanted. Without them
+    /// Whether the session's own publications are wanted. Without them,
     /// [`Notice::Own`](crate::Notice) takes their place.
     pub echo: bool,
-    /// How publications reach the subscriber.
+    /// How publications are delivered to the subscriber.
     pub flow: Flow,
 }
 
 impl Subscribe {
-    /// Publications of a target, pushed, the session's own among them, and no joins and leaves.
+    /// Publications of a target, pushed, including the session's own, without joins and leaves.
     #[must_use]
     pub fn new(target: impl Into<Target>, since: Since) -> Self {
         Self {
@@ -170,35 +169,35 @@ impl Subscribe {
         }
     }
 
-    /// The same, with joins and leaves.
+    /// Adds joins and leaves.
     #[must_use]
     pub fn with_presence(mut self) -> Self {
         self.presence = true;
         self
     }
 
-    /// The same, with the dialect's number.
+    /// Sets the dialect's id.
     #[must_use]
     pub fn numbered(mut self, id: u32) -> Self {
         self.id = Some(SubscriptionId(id));
         self
     }
 
-    /// The same, without the session's own publications.
+    /// Excludes the session's own publications.
     #[must_use]
     pub fn without_echo(mut self) -> Self {
         self.echo = false;
         self
     }
 
-    /// The same, with so many unacknowledged publications at most.
+    /// Sets an acknowledged flow with at most this many unacknowledged publications.
     #[must_use]
     pub fn acknowledged(mut self, window: u16) -> Self {
         self.flow = Flow::Acknowledged { window };
         self
     }
 
-    /// What is told about it.
+    /// Its name for the client.
     #[must_use]
     pub fn name(&self) -> SubscriptionName {
         SubscriptionName {
@@ -208,13 +207,13 @@ impl Subscribe {
     }
 }
 
-/// Connections that share how publications look on their wire: a dialect, its encoding, and what
-/// the client can read. The caller numbers them as it likes.
+/// Connections that share a wire format for publications: a dialect, its encoding, and what the
+/// client can read. The caller assigns the numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Class(pub u8);
 
-/// Who gets a broadcast: recipients of one class, who all need a number in the message's head or
-/// all need none.
+/// The recipients of a broadcast: all of one class, and either all with an id in the message's head
+/// or all without.
 #[derive(Clone, Copy, Debug)]
 pub struct Recipients<'a> {
     pub(crate) connections: &'a [ConnectionId],
@@ -223,13 +222,13 @@ pub struct Recipients<'a> {
 }
 
 impl<'a> Recipients<'a> {
-    /// Their connections. One that has several subscriptions is there for each of them.
+    /// Their connections. A connection with several subscriptions is listed once for each.
     #[must_use]
     pub fn connections(&self) -> &'a [ConnectionId] {
         self.connections
     }
 
-    /// How many there are.
+    /// The number of recipients.
     #[must_use]
     pub fn len(&self) -> usize {
         self.connections.len()
@@ -241,13 +240,13 @@ impl<'a> Recipients<'a> {
         self.connections.is_empty()
     }
 
-    /// Whether each needs its subscription's number in the head. If not, one body is for all.
+    /// Whether each needs its subscription's id in the head. If not, one body is for all.
     #[must_use]
     pub fn are_numbered(&self) -> bool {
         !self.ids.is_empty()
     }
 
-    /// Each recipient: the connection, and the number of its subscription where it has one.
+    /// Each recipient: the connection, and the id of its subscription if it has one.
     pub fn iter(&self) -> impl Iterator<Item = (ConnectionId, Option<SubscriptionId>)> + 'a {
         let ids = self.ids;
         let numbered = self.connections.iter().enumerate();

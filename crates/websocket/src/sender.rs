@@ -18,7 +18,7 @@ use crate::writer::MessageWriter;
 /// Sends on a connection. Clones send on the same connection; each message is queued as a whole, in
 /// the order of the calls.
 ///
-/// A sender does not keep the connection open: it ends with the [`WebSocket`](crate::WebSocket).
+/// It does not keep the connection open: that ends with the [`WebSocket`](crate::WebSocket).
 #[derive(Clone)]
 pub struct Sender {
     driver: Arc<Driver>,

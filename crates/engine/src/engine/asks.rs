@@ -1,4 +1,4 @@
-//! Questions to somebody outside: who waits for them, and until when.
+//! Questions to outside parties, and what waits for the answers.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -21,12 +21,12 @@ use super::{
     state::{Asked, Asker, State, ordered},
 };
 
-/// Questions that were not answered yet.
+/// Questions not answered yet.
 #[derive(Debug)]
 pub(super) struct Asks {
     pending: Slab<Question>,
     due: BTreeSet<(Instant, VerdictId)>,
-    /// Those that the caller has not taken.
+    /// Questions that the caller has not polled.
     queue: VecDeque<Ask>,
 }
 
@@ -60,7 +60,7 @@ impl Asks {
         Some(question)
     }
 
-    /// Nobody waits for an answer any more.
+    /// Removes a question whose answer is no longer needed.
     pub(super) fn forget(&mut self, id: VerdictId) {
         self.take(id);
         self.queue.retain(|ask| ask.id != id);
@@ -83,21 +83,21 @@ impl From<VerdictId> for Slot {
 }
 
 impl Engine {
-    /// Takes the next question to somebody outside. Call until `None` after `poll_delivery`. Each
-    /// is answered by [`handle_verdict`](Self::handle_verdict); nobody else waits meanwhile.
+    /// Takes the next question to an outside party. Call until `None` after `poll_delivery`. Answer
+    /// each with [`handle_verdict`](Self::handle_verdict); other work is not held up meanwhile.
     pub fn poll_ask(&mut self) -> Option<Ask> {
         self.asks.queue.pop_front()
     }
 
-    /// Takes the next reply to a caller that is no connection. Call until `None` after
+    /// Takes the next reply to a caller without a connection. Call until `None` after
     /// `poll_delivery`.
     pub fn poll_caller_reply(&mut self) -> Option<(CallerId, CallerReply)> {
         self.caller_replies.pop_front()
     }
 
-    /// Asks whether somebody may connect, before there is a connection: a token is checked, a webhook
-    /// called. The caller gets [`CallerReply::Admitted`], or a refusal. Without an answer in time
-    /// [`NoAnswer::Allow`] admits a stranger.
+    /// Asks whether a client may connect, before there is a connection: checks a token or calls a
+    /// webhook. The caller gets [`CallerReply::Admitted`], or a refusal. Without an answer in time,
+    /// [`NoAnswer::Allow`] admits an anonymous client.
     pub fn handle_connect(
         &mut self,
         caller: CallerId,
@@ -145,7 +145,7 @@ impl Engine {
         id
     }
 
-    /// Somebody outside has answered an [`Ask`]. An answer that is late, or comes twice, is ignored.
+    /// Handles the answer to an [`Ask`]. Late and repeated answers are ignored.
     pub fn handle_verdict(&mut self, id: VerdictId, verdict: Verdict, now: Now) {
         self.set_now(now);
         if let Some(question) = self.asks.take(id) {
@@ -153,7 +153,7 @@ impl Engine {
         }
     }
 
-    /// What nobody answered in time is decided by its rule.
+    /// Decides questions that were not answered in time by their rule.
     pub(super) fn decide_overdue(&mut self) {
         while let Some((until, id)) = self.asks.due.first().copied() {
             if until > self.now {
@@ -167,7 +167,8 @@ impl Engine {
             let verdict = match question.no_answer {
                 NoAnswer::Allow => Verdict::Allowed,
                 NoAnswer::Refuse => {
-                    let detail = "nobody answered in time whether this is allowed; try again";
+                    let detail =
+                        "the question whether this is allowed was not answered in time; try again";
                     Verdict::Refused(Refusal::new(ErrorCode::TimedOut, detail))
                 }
             };
@@ -201,7 +202,7 @@ impl Engine {
             return;
         }
         let Some(s) = self.subscriptions.get_mut(slot) else {
-            // It was ended meanwhile.
+            // The subscription ended in the meantime.
             return;
         };
         s.vouched = true;
@@ -249,7 +250,7 @@ impl Engine {
         self.release_publishes(connection);
     }
 
-    /// Lets go of the publishes that nothing waits before any more.
+    /// Continues publishes that no longer wait for an earlier one.
     fn release_publishes(&mut self, connection: ConnectionId) {
         loop {
             let Some(c) = self.connections.get_mut(connection.into()) else {
@@ -273,7 +274,7 @@ impl Engine {
         }
     }
 
-    /// A publish that somebody is asked about, or that comes behind one.
+    /// Queues a publish that waits for a verdict, or behind one that does.
     pub(super) fn publish_later(
         &mut self,
         connection: ConnectionId,
@@ -302,6 +303,6 @@ impl Engine {
 }
 
 pub(super) fn too_many_questions() -> Refusal {
-    let detail = "the server waits for too many answers from outside; try again";
+    let detail = "the server is waiting for too many answers from backends; try again";
     Refusal::new(ErrorCode::Busy, detail)
 }

@@ -1,7 +1,7 @@
-//! Whoever is behind reads on from the retained history, as fast as its outbox empties.
+//! Subscriptions that are behind read the retained history, as fast as their outbox empties.
 //!
-//! One step of one subscription hands out one publication or one notice, then goes to the end of
-//! the queue: many that catch up at once share the engine fairly.
+//! One step of one subscription hands out one publication or one notice, then the subscription goes
+//! to the end of the queue: subscriptions that catch up at the same time share the engine fairly.
 
 use std::sync::Arc;
 
@@ -19,19 +19,19 @@ use super::{
     state::{Behind, Feed, Subscription, Waits, Why, window::Next},
 };
 
-/// What a subscription that is behind does next.
+/// The next step of a subscription that is behind.
 enum Move {
-    /// Its outbox has no room: wait for `handle_writable`.
+    /// The outbox has no room: wait for `handle_writable`.
     Park,
     /// Everything was handed out.
     GoLive,
-    /// Hand this out; what is missing before it was put into `Behind::gap`.
+    /// Hand this out; a gap before it was recorded in `Behind::gap`.
     HandOut(Arc<Publication>),
-    /// Nothing is retained up to the tail.
+    /// Nothing is retained before the tail.
     SkipToTail,
     /// Read from the broker.
     Read,
-    /// Read the channel's state, and go on after that.
+    /// Read the channel's state, and continue after it.
     ReadState,
     /// Wait until this worker hears of what the subscription has already.
     AwaitStream,
@@ -94,7 +94,7 @@ impl Engine {
         None
     }
 
-    /// The subscription's place in what it reads, where the caller knows that it is behind.
+    /// The position of a subscription that the caller knows to be behind.
     pub(super) fn behind(&mut self, slot: Slot) -> Option<&mut Behind> {
         let behind = self
             .subscriptions
@@ -107,7 +107,7 @@ impl Engine {
         behind
     }
 
-    /// It waits for room in the outbox.
+    /// Waits for room in the outbox.
     pub(super) fn park(&mut self, slot: Slot) {
         let Some(behind) = self.behind(slot) else {
             return;
@@ -133,13 +133,13 @@ impl Engine {
         }
     }
 
-    /// A subscription has more than this worker has heard of.
+    /// The subscription has more than this worker has received.
     fn await_stream_behind_it(&mut self, slot: Slot) {
         self.await_stream(slot);
         let Some(feed) = self.subscriptions.get(slot).map(|s| s.feed) else {
             return;
         };
-        // In a filter's order it may be that nothing more comes: other channels have moved it on.
+        // In a filter's order, perhaps nothing more comes: other channels have moved it on.
         if self
             .feeds
             .get(feed)
@@ -149,7 +149,8 @@ impl Engine {
         }
     }
 
-    /// Live again: first what has to be said about the way there, then the marker, then live.
+    /// The subscription is live again: first the pending notices, then the marker, then live
+    /// publications.
     fn caught_up(&mut self, slot: Slot, tail: Position) -> Option<Step> {
         if let Some(step) = self.gap_before_next(slot) {
             self.queue_advance(slot);
@@ -169,7 +170,7 @@ impl Engine {
             subscription: self.name_of(slot)?,
             position: tail,
         };
-        // A connection that was full for a moment and missed nothing need not know.
+        // A connection that was full briefly and missed nothing need not be told.
         knows.then_some(Step::Notice { connection, notice })
     }
 
@@ -201,7 +202,7 @@ impl Engine {
             window.handed_out(place, turn);
             match turn {
                 Next::Deliver(count) => deliveries = count,
-                // An earlier connection was done with it.
+                // It was processed on an earlier connection.
                 Next::Done if !own => return None,
                 Next::Done => {}
             }
@@ -249,7 +250,7 @@ impl Engine {
         let behind = s.behind()?;
         let gap = behind.gap.take()?;
         let to = behind.cursor;
-        // Nobody has received what a gap skips.
+        // No receipt covers publications skipped by a gap.
         s.forget_receipts(to);
         if let Some(window) = &mut s.window {
             window.skip_to(to);
@@ -264,7 +265,7 @@ impl Engine {
         Some(Step::Notice { connection, notice })
     }
 
-    /// How a subscription is named to its client.
+    /// The name of a subscription for its client.
     pub(super) fn name_of(&self, slot: Slot) -> Option<SubscriptionName> {
         let s = self.subscriptions.get(slot)?;
         let target = self.feeds.get(s.feed)?.target.clone();
@@ -293,11 +294,11 @@ fn next_move(behind: &mut Behind, f: &Feed, tail: Position, credit: usize) -> Mo
     }
     let ahead = behind.cursor.epoch == tail.epoch && behind.cursor.offset > tail.offset;
     if behind.is_confirmed() && (ahead || behind.at_head) {
-        // Another worker was faster with these.
+        // Another worker received these first.
         return Move::AwaitStream;
     }
     if ahead {
-        // Or the client made its position up: a read tells.
+        // Or the client invented its position: a read will tell.
         return Move::Read;
     }
     if f.rules.history.is_kept() {

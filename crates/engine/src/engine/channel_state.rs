@@ -1,4 +1,4 @@
-//! A channel's state: asked for once, or what a subscription begins with.
+//! A channel's state: queried once, or as the start of a subscription.
 
 use std::sync::Arc;
 
@@ -31,7 +31,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Reads the state for a subscription; those of a channel that ask at the same time share one read.
+    /// Reads the state for a subscription; subscriptions of a channel that ask at the same time
+    /// share one read.
     pub(super) fn read_state(&mut self, slot: Slot) -> Option<Step> {
         if let Some(step) = self.behind_before_next(slot) {
             self.queue_advance(slot);

@@ -1,4 +1,4 @@
-//! Commands: within limits, allowed, and on their way.
+//! Commands: checked against limits and permissions, then carried out.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,8 +27,8 @@ use super::{
 };
 
 impl Engine {
-    /// Takes a command from a connection. Every command gets exactly one reply, unless the connection goes
-    /// first.
+    /// Handles a command of a connection. Every command gets exactly one reply, unless the
+    /// connection ends first.
     pub fn handle_command(
         &mut self,
         connection: ConnectionId,
@@ -57,9 +57,10 @@ impl Engine {
         }
     }
 
-    /// Takes a command from a caller that is no connection: the HTTP API, a webhook's answer, another node.
-    /// It may do what `identity` may, or everything where that is none, and publishes in the
-    /// server's name. Its one reply comes by [`poll_caller_reply`](Self::poll_caller_reply).
+    /// Handles a command from a caller without a connection: the HTTP API, a webhook's answer,
+    /// another node. It has the permissions of `identity`, or all permissions if that is none, and
+    /// publishes in the server's name. Its one reply comes from
+    /// [`poll_caller_reply`](Self::poll_caller_reply).
     pub fn handle_caller(
         &mut self,
         caller: CallerId,
@@ -74,8 +75,8 @@ impl Engine {
         }
     }
 
-    /// A connection sent what is no command: it is answered with the refusal, and costs what a command
-    /// does, so that nobody can send rubbish faster than sense.
+    /// A connection sent an invalid message: it is answered with the refusal and counts against the
+    /// rate like a command, so that invalid messages cannot be sent faster than valid ones.
     pub fn handle_refused(
         &mut self,
         connection: ConnectionId,
@@ -267,7 +268,7 @@ impl Engine {
             | Command::Unsubscribe { .. }
             | Command::Done { .. }
             | Command::UpdateInfo { .. } => {
-                let detail = "only a connection can do this; name the session whose it is";
+                let detail = "only a connection can do this; name the session to act for";
                 Err(Refusal::new(ErrorCode::BadRequest, detail))
             }
         }
@@ -298,7 +299,7 @@ impl Engine {
         Err(Refusal::new(ErrorCode::RateLimited, detail).after(pause))
     }
 
-    /// Whether a session may read a channel, which is asked for more than subscribing.
+    /// Whether a session may read a channel without being subscribed to it.
     pub(super) fn may_read(
         &self,
         connection: ConnectionId,
@@ -308,7 +309,7 @@ impl Engine {
         let rules = self.rules_of(channel)?;
         let identity = &c.identity;
         let allowed = if rules.subscribe == Access::Asked {
-            // Whoever was allowed to subscribe may read.
+            // A session that was allowed to subscribe may read.
             self.is_vouched(connection, channel)
         } else {
             identity.may(rules.subscribe, &identity.may_subscribe, channel)
@@ -319,7 +320,7 @@ impl Engine {
         Ok(rules)
     }
 
-    /// Whether somebody outside has allowed the session to subscribe to a channel.
+    /// Whether an outside party has allowed the session to subscribe to a channel.
     fn is_vouched(&self, connection: ConnectionId, channel: &ChannelName) -> bool {
         let Some(feed) = self.names.get(channel) else {
             return false;
@@ -465,7 +466,7 @@ impl Engine {
     pub(super) fn in_flight(&mut self, asker: Asker) -> Result<(), Refusal> {
         let busy = |detail| Err(Refusal::new(ErrorCode::Busy, detail));
         if self.requests.len() >= self.limits.requests {
-            return busy("the server has too many requests under way; try again with the same key");
+            return busy("the server has too many requests in flight; try again with the same key");
         }
         let Asker::Connection(connection, _) = asker else {
             return Ok(());
@@ -481,7 +482,7 @@ impl Engine {
     }
 }
 
-/// Never seen by anyone: who would read it is gone.
+/// Never seen by a client: the connection that would receive it is gone.
 pub(super) fn gone() -> Refusal {
     Refusal::new(ErrorCode::BadRequest, "the connection is gone")
 }

@@ -1,4 +1,4 @@
-//! Connections come, fill up, drain and go; sessions move from one to the next.
+//! Connections open, fill up, drain and end; sessions move from one to the next.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -27,8 +27,8 @@ use super::{
 };
 
 impl Engine {
-    /// A connection came, and the caller knows who it is. When its session is on another connection
-    /// here, the other connection is closed.
+    /// A connection was opened and authenticated. If its session is on another connection of this
+    /// worker, that connection is closed.
     ///
     /// # Errors
     /// [`ErrorCode::Draining`] and [`ErrorCode::TooManyConnections`].
@@ -90,19 +90,19 @@ impl Engine {
         Ok(id)
     }
 
-    /// A connection came with an unsealed token, or for a durable session. The session and what it
-    /// may are the snapshot's; its subscriptions are restored, from the snapshot's positions or from
-    /// the client's own where it gave some: those are newer. Each is answered like a `Subscribe`
-    /// without id, and after the last comes [`Notice::Restored`].
+    /// A connection was opened with an unsealed token, or for a durable session. The session and
+    /// its permissions are the snapshot's. Its subscriptions are restored, from the snapshot's
+    /// positions or from the client's own if given, which are newer. Each is answered like a
+    /// `Subscribe` without an id, and [`Notice::Restored`] follows the last.
     ///
-    /// The caller chooses the class, how long the session is kept, and the generation, which is at
-    /// least the one after the snapshot's.
+    /// The caller chooses the class, how long the session is kept, and the generation, which must
+    /// be at least the one after the snapshot's.
     ///
     /// # Errors
     /// As [`handle_connection_opened`](Self::handle_connection_opened).
     #[expect(
         clippy::needless_pass_by_value,
-        reason = "both ways to open a connection are called alike"
+        reason = "both ways to open a connection take the same arguments"
     )]
     pub fn handle_connection_resumed(
         &mut self,
@@ -157,7 +157,7 @@ impl Engine {
         }
     }
 
-    /// One of the subscriptions that are restored has begun, or ended before it could.
+    /// Counts a restored subscription that has started or ended.
     pub(super) fn restored_one(&mut self, connection: ConnectionId) {
         let Some(c) = self.connections.get_mut(connection.into()) else {
             return;
@@ -173,19 +173,19 @@ impl Engine {
         }
     }
 
-    /// A connection was lost: its session may come back within the presence grace without anyone
-    /// noticing. Unknown connections are ignored, here and in every other `handle_*`.
+    /// A connection was lost: its session may return within the presence grace period without other
+    /// members noticing. Unknown connections are ignored, here and in every other `handle_*`.
     pub fn handle_connection_lost(&mut self, connection: ConnectionId) {
         self.remove(connection, self.limits.presence_grace);
     }
 
-    /// A connection was closed by the client's own wish: its session leaves at once.
+    /// A connection was closed by the client: its session leaves at once.
     pub fn handle_connection_closed(&mut self, connection: ConnectionId) {
         self.remove(connection, Duration::ZERO);
     }
 
-    /// A broadcast put a connection's outbox above its bound: its live subscriptions begin to read history instead,
-    /// once [`handle_writable`](Self::handle_writable) says that there is room.
+    /// A broadcast put a connection's outbox above its limit: its live subscriptions read from
+    /// history instead, once [`handle_writable`](Self::handle_writable) reports room.
     pub fn handle_full(&mut self, connection: ConnectionId) {
         let Some(c) = self.connections.get_mut(connection.into()) else {
             return;
@@ -212,11 +212,11 @@ impl Engine {
         }
     }
 
-    /// A connection may be handed out so many bytes one by one. Ask
+    /// Grants a connection this many bytes of individual deliveries. Call
     /// [`wants_writable`](Self::wants_writable) after every write that leaves the outbox below its
-    /// low-water mark, also one that went through at once; if it says yes, call this, and grant
-    /// less than the outbox holds: about half leaves room for what is live meanwhile. The last
-    /// publication handed out may go over the grant.
+    /// low-water mark, even one that completed at once. If it returns `true`, call this and grant
+    /// less than the outbox holds: about half leaves room for live publications. The last
+    /// publication may exceed the grant.
     pub fn handle_writable(&mut self, connection: ConnectionId, bytes_free: usize) {
         let Some(c) = self.connections.get_mut(connection.into()) else {
             return;
@@ -247,15 +247,15 @@ impl Engine {
         connection.is_some_and(|c| c.full || c.credit == 0)
     }
 
-    /// How many requests of this connection the broker has not answered yet. An answer may be large:
-    /// take no more commands for now from a connection that waits for some.
+    /// How many requests of this connection the broker has not answered. An answer may be large:
+    /// accept no further commands from a connection that waits for several.
     #[must_use]
     pub fn unanswered(&self, connection: ConnectionId) -> usize {
         let connection = self.connections.get(connection.into());
         connection.map_or(0, |c| c.in_flight.into())
     }
 
-    /// The session that is on a connection.
+    /// The session on a connection.
     #[must_use]
     pub fn session(&self, connection: ConnectionId) -> Option<SessionId> {
         Some(self.connections.get(connection.into())?.session)
@@ -312,8 +312,8 @@ impl Engine {
         })
     }
 
-    /// Keeps a session for so long after its connection has ended, as the broker keeps it; or no
-    /// longer.
+    /// Makes the broker keep a session for this long after its connection has ended; `None` stops
+    /// that.
     pub fn set_durable(&mut self, connection: ConnectionId, expiry: Option<Duration>) {
         let Some(c) = self.connections.get_mut(connection.into()) else {
             return;
@@ -336,7 +336,7 @@ impl Engine {
         }
     }
 
-    /// Looks for a durable session before its connection is opened with
+    /// Loads a durable session before its connection is opened with
     /// [`handle_connection_resumed`](Self::handle_connection_resumed). The caller gets
     /// [`CallerReply::Session`](crate::CallerReply), or a refusal.
     pub fn handle_load_session(&mut self, caller: CallerId, session: SessionId, now: Now) {
@@ -346,7 +346,7 @@ impl Engine {
             .push_back(BrokerRequest::LoadSession { id, session });
     }
 
-    /// What is known of a session has changed: if it is durable, the broker is told soon.
+    /// Called when a session has changed: a durable one is saved soon.
     pub(super) fn session_changed(&mut self, connection: ConnectionId) {
         let extra = self
             .connections
@@ -362,7 +362,7 @@ impl Engine {
         }
     }
 
-    /// Tells the broker of the durable sessions that have changed.
+    /// Saves the durable sessions that have changed.
     pub(super) fn save_sessions(&mut self) {
         self.save_at = None;
         for connection in std::mem::take(&mut self.stale_sessions) {
@@ -398,8 +398,9 @@ impl Engine {
         }
     }
 
-    /// The server is going away: no new connections, and each connection is told a pause of its own before it
-    /// comes back elsewhere, spread evenly. `random` gives 32 random bits a call.
+    /// The server is going away: no new connections are accepted, and each connection is told its
+    /// own delay before reconnecting elsewhere; delays are spread evenly. `random` returns 32
+    /// random bits per call.
     pub fn handle_drain(&mut self, spread: Duration, mut random: impl FnMut() -> u32) {
         self.draining = true;
         for (slot, _) in self.connections.iter() {
@@ -412,7 +413,7 @@ impl Engine {
         }
     }
 
-    /// Says goodbye to a connection: it gets nothing more but the close itself.
+    /// Ends a connection: it gets nothing more but the close itself.
     pub(super) fn close(&mut self, connection: ConnectionId, reason: CloseReason) {
         let Some(c) = self.connections.get_mut(connection.into()) else {
             return;
@@ -461,10 +462,10 @@ impl Engine {
     }
 }
 
-/// The wish that makes a subscription again.
+/// The request that restores a subscription.
 fn restored(old: SubscriptionSnapshot, newer: Option<Position>) -> (Subscribe, Wished) {
     let pushed = old.flow == Flow::Pushed;
-    // How far an acknowledged one has come is said by its acknowledgements.
+    // The progress of an acknowledged subscription is determined by its acknowledgements.
     let position = newer.filter(|_| pushed).unwrap_or(old.position);
     let wish = Subscribe {
         target: old.target,

@@ -1,4 +1,4 @@
-//! A publication of a followed channel: broadcast to whoever is live, kept for whoever is not.
+//! Publications of followed channels: broadcast to live subscribers, kept for others.
 
 use std::sync::Arc;
 
@@ -17,20 +17,20 @@ use super::{
     state::{Behind, Kind, State, Subscription, Waits, live_place},
 };
 
-/// A broadcast that has begun: its recipients are taken a part at a time.
+/// A broadcast under way: its recipients are taken in parts.
 #[derive(Debug)]
 pub(super) struct Underway {
     feed: Slot,
     publication: Arc<Publication>,
-    /// Who published, if that session is on a connection here.
+    /// The publisher's connection, if its session is on this worker.
     publisher: Option<crate::ConnectionId>,
-    /// Not everyone may read the channel: each recipient is looked at.
+    /// Not every recipient may read the channel: each one is checked.
     restricted: bool,
-    /// The feed's tail before.
+    /// The feed's tail before this publication.
     before: Position,
-    /// This audience is being told, and all before it have been.
+    /// The current audience; all earlier ones are done.
     audience: usize,
-    /// So many of it have been told.
+    /// How many of its recipients are done.
     told: usize,
 }
 
@@ -80,7 +80,7 @@ impl Engine {
             let conflate = !f.rules.history.is_kept() && f.rules.slow == SlowPolicy::LatestByKey;
             let previous = match f.is_filter() {
                 true if follows => tail,
-                // Nobody knows what lies before it.
+                // What precedes it is unknown.
                 true => Position {
                     offset: place.offset.saturating_sub(1),
                     ..place
@@ -109,7 +109,7 @@ impl Engine {
         }
     }
 
-    /// The publisher's connection, where some do not want to hear of what they publish.
+    /// The publisher's connection, if some subscriptions exclude their own publications.
     fn to_be_told_apart(&self, session: SessionId) -> Option<crate::ConnectionId> {
         if self.without_echo == 0 {
             return None;
@@ -213,7 +213,7 @@ impl Engine {
         (from..until).find(exception).unwrap_or(until)
     }
 
-    /// A subscriber that does not want its own publications is told that there was one.
+    /// Tells a subscriber that excludes its own publications that there was one.
     pub(super) fn own(&self, slot: Slot, publication: &Publication) -> Option<Step> {
         let s = self.subscriptions.get(slot)?;
         let notice = crate::Notice::Own {
@@ -225,7 +225,8 @@ impl Engine {
         Some(Step::Notice { connection, notice })
     }
 
-    /// The head as the broker tells it after a lag: whoever was live may have missed something.
+    /// Handles the head that the broker reports after a lag: live subscribers may have missed
+    /// publications.
     pub(super) fn head_told(&mut self, feed: Slot, stream: StreamState) {
         let Some(tail) = self.feeds.get(feed).and_then(|f| f.tail) else {
             return;
@@ -234,8 +235,8 @@ impl Engine {
         let Some(f) = self.feeds.get_mut(feed) else {
             return;
         };
-        // A filter's order goes on where other channels publish, too. Unless something was left out,
-        // everything that matches has been told before this.
+        // A filter's order also advances when other channels publish. Unless something was dropped,
+        // every match has been delivered before this.
         let lagged = std::mem::take(&mut f.lagged);
         let goes_on = f.is_filter() && told.epoch == tail.epoch;
         if told != tail && !(goes_on && told.offset < tail.offset) {
@@ -249,7 +250,7 @@ impl Engine {
         self.wake_ahead(feed);
     }
 
-    /// Those who wait for this worker to hear of more look again.
+    /// Subscriptions that wait for this worker to receive more check again.
     fn wake_ahead(&mut self, feed: Slot) {
         let Some(f) = self.feeds.get_mut(feed) else {
             return;
@@ -266,7 +267,7 @@ impl Engine {
         }
     }
 
-    /// The stream goes on elsewhere: everyone who was live reads what is between.
+    /// The stream continues elsewhere: every live subscriber reads what is between.
     fn stream_jumped(&mut self, feed: Slot, was: Position) {
         let Some(f) = self.feeds.get_mut(feed) else {
             return;
@@ -279,7 +280,7 @@ impl Engine {
         for audience in f.live.take() {
             for place in audience.places() {
                 let Some((slot, _)) = self.subscriptions.at(*place) else {
-                    debug_assert!(false, "an audience has a subscription that there is not");
+                    debug_assert!(false, "an audience has a subscription that does not exist");
                     continue;
                 };
                 self.fall_behind(slot, Behind::jumped(was));
@@ -318,8 +319,8 @@ impl Engine {
         }
     }
 
-    /// Takes a subscription out of its audience, and says up to where it was handed out; none if it
-    /// was not live. Its state is stale then.
+    /// Removes a subscription from its audience, and returns the position up to which it was handed
+    /// out; none if it was not live. Its state is stale afterwards.
     pub(super) fn leave_live(&mut self, slot: Slot) -> Option<Position> {
         let s = self.subscriptions.get(slot)?;
         let State::Live { place } = s.state else {
@@ -343,7 +344,7 @@ impl Engine {
         handed_out
     }
 
-    /// From live or opening to behind.
+    /// Moves a subscription from live or opening to behind.
     pub(super) fn fall_behind(&mut self, slot: Slot, mut behind: Behind) {
         let Some(s) = self.subscriptions.get_mut(slot) else {
             return;
@@ -357,7 +358,7 @@ impl Engine {
         s.state = State::Behind(Box::new(behind));
     }
 
-    /// Lets a subscription that is behind look whether it has a step to go.
+    /// Queues a step of a subscription that is behind.
     pub(super) fn queue_advance(&mut self, slot: Slot) {
         let behind = self
             .subscriptions
@@ -371,7 +372,7 @@ impl Engine {
         }
     }
 
-    /// Up to where a subscription was handed out.
+    /// The position up to which a subscription was handed out.
     pub(super) fn handed_out(&self, slot: Slot) -> Option<Position> {
         let s = self.subscriptions.get(slot)?;
         let place = match &s.state {

@@ -1,4 +1,4 @@
-//! Feeds: followed at the broker as long as somebody here subscribes.
+//! Feeds: followed at the broker as long as they have a subscription on this worker.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ impl Engine {
         rules: Arc<ChannelRules>,
     ) -> Result<Slot, Refusal> {
         if self.requests.len() >= self.limits.requests {
-            let detail = "the server has too many requests under way; try again";
+            let detail = "the server has too many requests in flight; try again";
             return Err(Refusal::new(ErrorCode::Busy, detail));
         }
         if self.feeds.len() >= self.limits.channels {
@@ -51,8 +51,8 @@ impl Engine {
         });
     }
 
-    /// Asks for the heads of all streams, and for the members where joins and leaves are wanted:
-    /// the broker left some out.
+    /// Queries the heads of all streams, and the members where joins and leaves are wanted, because
+    /// the broker dropped some.
     pub(super) fn lagged(&mut self) {
         let open = |(slot, f): (Slot, &Feed)| f.tail.is_some().then_some(slot);
         let all: Vec<_> = self.feeds.iter().filter_map(open).collect();
@@ -89,14 +89,14 @@ impl Engine {
         }
     }
 
-    /// No stream: everyone who waited for it is told.
+    /// The stream is not available: every waiting subscription is told.
     pub(super) fn follow_failed(&mut self, feed: Slot, refusal: &Refusal) {
         let Some(f) = self.feeds.get_mut(feed) else {
             return;
         };
         f.following = false;
         if f.tail.is_some() {
-            // It was asked because something was left out: that has to be found.
+            // It was requested because something was dropped, which must still be determined.
             self.try_again(Again::Follow { feed });
             return;
         }
@@ -112,7 +112,7 @@ impl Engine {
         self.broker_requests.push_back(match f.target {
             Target::Channel(channel) => {
                 self.names.remove(&channel);
-                // Memory comes back after a crowd has left.
+                // Frees memory after a peak.
                 if self.names.len() < self.names.capacity() / 8 {
                     self.names.shrink_to(self.names.len() * 2);
                 }

@@ -49,7 +49,7 @@ use state::{Again, Connection, Feed, Item, Subscription};
 
 /// The engine of one worker: sessions, channels, recovery, presence and backpressure.
 ///
-/// It does no I/O and knows no time: call it from an event loop.
+/// It does no I/O and has no clock: call it from an event loop.
 ///
 /// - `handle_*` tells it what happened: [`handle_connection_opened`](Self::handle_connection_opened),
 ///   [`handle_connection_resumed`](Self::handle_connection_resumed),
@@ -73,48 +73,48 @@ use state::{Again, Connection, Feed, Item, Subscription};
 ///   [`channels`](Self::channels), [`wants_writable`](Self::wants_writable),
 ///   [`unanswered`](Self::unanswered).
 ///
-/// The outbox of a connection belongs to the caller, who alone knows its bytes. Live deliveries don't
-/// ask: they are broadcast, and whoever's outbox is then above its bound is reported by
-/// `handle_full` and reads on from the history, as many bytes at a time as `handle_writable`
-/// grants. So an outbox holds at most its bound and one publication more, plus the replies to
-/// commands that the caller chose to read.
+/// The outbox of a connection belongs to the caller, which alone knows its size. Live publications
+/// are broadcast without checking for room. If a connection's outbox then exceeds its limit, the
+/// caller reports it with `handle_full`, and its subscriptions read from history, as many bytes at
+/// a time as `handle_writable` grants. An outbox therefore holds at most its limit and one more
+/// publication, plus the replies to commands that the caller chose to read.
 #[derive(Debug)]
 pub struct Engine {
     limits: Limits,
     rules: Arc<RuleBook>,
-    /// What holds for filters: the channels that they match have rules of their own.
+    /// The rules of filters: the channels that they match have their own.
     filter_rules: Arc<ChannelRules>,
     connections: Slab<Connection>,
     sessions: HashMap<SessionId, ConnectionId>,
     /// The connections of each named user.
     users: HashMap<Arc<str>, HashSet<ConnectionId>>,
     subscriptions: Slab<Subscription>,
-    /// Subscriptions that do not want their session's own publications.
+    /// The number of subscriptions that exclude their session's own publications.
     without_echo: usize,
     feeds: Slab<Feed>,
     names: HashMap<ChannelName, Slot>,
     filters: FilterTrie<Slot>,
     items: VecDeque<Item>,
-    /// The broadcast whose recipients are taken part by part.
+    /// The broadcast whose recipients are taken in parts.
     underway: Option<Underway>,
-    /// The presence change that is told to one audience after the other: the feed, and the next.
+    /// The presence change that is being delivered: the feed, the change, and the next audience.
     telling: Option<(Slot, Arc<PresenceChange>, usize)>,
     broker_requests: VecDeque<BrokerRequest>,
     requests: Requests,
     asks: Asks,
     caller_replies: VecDeque<(CallerId, CallerReply)>,
-    /// History reads under way; at most `Limits::reads`.
+    /// History reads in flight; at most `Limits::reads`.
     reads: usize,
-    /// Subscriptions that wait for a read to be possible.
+    /// Subscriptions that wait for a free read.
     reads_waiting: VecDeque<Slot>,
-    /// What failed at the broker and is tried again, by when.
+    /// Requests that failed at the broker, and when to retry them.
     again: VecDeque<(Instant, Again)>,
-    /// Subscriptions that make their session a member, which the broker was told.
+    /// The number of subscriptions that make their session a member, as reported to the broker.
     memberships: usize,
     renew_at: Option<Instant>,
-    /// Durable sessions of which the broker knows an older state.
+    /// Durable sessions whose saved state is outdated.
     stale_sessions: Vec<ConnectionId>,
-    /// When the broker is told of them.
+    /// When to save them.
     save_at: Option<Instant>,
     started: Instant,
     now: Instant,
@@ -122,7 +122,7 @@ pub struct Engine {
     draining: bool,
 }
 
-/// Queues that grew past this are given back once they are empty.
+/// Queues whose capacity exceeds this are freed when empty.
 const QUEUE_KEPT: usize = 4096;
 
 impl Engine {
@@ -162,19 +162,19 @@ impl Engine {
         }
     }
 
-    /// How many connections there are.
+    /// The number of connections.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.len()
     }
 
-    /// How many channels and filters have a subscriber here.
+    /// The number of channels and filters with a subscription on this worker.
     #[must_use]
     pub fn channels(&self) -> usize {
         self.feeds.len()
     }
 
-    /// How many subscriptions there are.
+    /// The number of subscriptions.
     #[must_use]
     pub fn subscriptions(&self) -> usize {
         self.subscriptions.len()
@@ -185,9 +185,9 @@ impl Engine {
         self.poll_delivery_within(usize::MAX)
     }
 
-    /// As [`poll_delivery`](Self::poll_delivery), for a caller who has others to look after: a broadcast
-    /// has at most so many recipients, and the next calls give the others. Between two calls the
-    /// caller may do anything else; nobody is told twice or forgotten for it.
+    /// As [`poll_delivery`](Self::poll_delivery), with at most this many recipients of a broadcast;
+    /// the next calls return the others. Use it to do other work in between; no recipient is
+    /// skipped or told twice because of that.
     pub fn poll_delivery_within(&mut self, recipients: usize) -> Option<Delivery<'_>> {
         let step = self.next_step(recipients)?;
         Some(match step {
@@ -269,7 +269,7 @@ impl Engine {
         next
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) wants to be called, if nothing else happens.
+    /// When to call [`handle_timeout`](Self::handle_timeout), if nothing else happens.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let again = self.again.front().map(|(at, _)| *at);
@@ -301,7 +301,7 @@ impl Engine {
         self.decide_overdue();
     }
 
-    /// Takes what the broker tells.
+    /// Handles an event of the broker.
     pub fn handle_broker(&mut self, event: BrokerEvent, now: Now) {
         self.set_now(now);
         match event {
@@ -422,13 +422,13 @@ impl Engine {
             .push_back((self.now + self.limits.read_again_after, again));
     }
 
-    /// Milliseconds since the start, wrapping: what token buckets count in.
+    /// Milliseconds since the start, wrapping: the unit of token buckets.
     fn now_ms(&self) -> u32 {
         self.now.saturating_duration_since(self.started).as_millis() as u32
     }
 }
 
-/// One item that turned out to be a delivery.
+/// The result of one queued item: a delivery.
 #[derive(Debug)]
 enum Step {
     Broadcast {

@@ -1,4 +1,5 @@
-//! Who is in a channel: told to the broker, who knows; and joins and leaves told to watchers.
+//! The members of channels: reported to the broker, which keeps them; joins and leaves delivered to
+//! watchers.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -19,7 +20,7 @@ use super::{
     state::{Again, Asker, Pending, State, Subscription},
 };
 
-/// A lease is renewed this many times before it would run out.
+/// How many times a lease is renewed before it would expire.
 const RENEWALS: u32 = 3;
 
 impl Engine {
@@ -33,7 +34,7 @@ impl Engine {
         }
     }
 
-    /// A subscription makes its session a member, unless another does already.
+    /// A subscription makes its session a member, unless another subscription does already.
     pub(super) fn join(&mut self, slot: Slot) {
         let Some(channel) = self.presence_channel(slot) else {
             return;
@@ -76,7 +77,7 @@ impl Engine {
         });
     }
 
-    /// A subscription no longer makes its session a member; the last one lets it leave.
+    /// A subscription no longer makes its session a member; the session leaves with the last one.
     pub(super) fn leave(&mut self, slot: Slot, grace: Duration) {
         let Some(s) = self.subscriptions.get(slot).filter(|s| s.joined) else {
             return;
@@ -118,8 +119,7 @@ impl Engine {
         }
     }
 
-    /// The lease had ended, and with it this worker's members: everyone who is here is told to the
-    /// broker again.
+    /// The lease expired and this worker's members left: reports every member to the broker again.
     pub(super) fn lease_ended(&mut self) {
         let mut told = HashSet::new();
         let joined = self.subscriptions.iter().filter(|(_, s)| s.joined);
@@ -166,7 +166,7 @@ impl Engine {
         }
     }
 
-    /// The next audience of the presence change that is under way.
+    /// The next audience of the presence change under way.
     pub(super) fn next_watchers(&mut self) -> Option<Step> {
         loop {
             let (feed, change, audience) = self.telling.as_mut()?;
@@ -187,7 +187,7 @@ impl Engine {
         }
     }
 
-    /// Lets a subscription hear of joins and leaves, if it wants to.
+    /// Lets a subscription receive joins and leaves, if it wants them.
     pub(super) fn watch(&mut self, slot: Slot) {
         let Some(s) = self.subscriptions.get(slot) else {
             return;
@@ -252,7 +252,7 @@ impl Engine {
         })
     }
 
-    /// A full connection hears of joins and leaves no more, until there is room.
+    /// A full connection receives no joins and leaves until there is room.
     pub(super) fn watch_later(&mut self, slot: Slot) {
         let Some(s) = self.subscriptions.get(slot) else {
             return;
@@ -267,7 +267,7 @@ impl Engine {
         }
     }
 
-    /// A full connection missed joins and leaves: it gets the whole list instead.
+    /// A full connection missed joins and leaves: sends the complete list instead.
     pub(super) fn watch_again(&mut self, slot: Slot) {
         let begun = |s: &Subscription| s.presence && !matches!(s.state, State::Opening(_));
         if self.subscriptions.get(slot).is_some_and(begun) {
@@ -291,7 +291,7 @@ impl Engine {
         }
     }
 
-    /// Gives a subscription that watches the whole list, unasked.
+    /// Sends the complete list to a watching subscription, without a request.
     pub(super) fn tell_members(&mut self, slot: Slot) {
         let watches = self.subscriptions.get(slot).is_some_and(|s| s.presence);
         let Some(channel) = self.presence_channel(slot).filter(|_| watches) else {
@@ -354,7 +354,7 @@ impl Engine {
         }
     }
 
-    /// The members could not be told: they are still owed.
+    /// The members could not be read: they must still be sent.
     pub(super) fn members_failed(&mut self, subscription: Slot, _refusal: &Refusal) {
         self.try_again(Again::Members { subscription });
     }

@@ -1,4 +1,4 @@
-//! Publishes: within limits, allowed, in their order, and on their way.
+//! Publishing: checks limits and permissions, and keeps the order.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,11 +21,11 @@ use super::{
     state::{Asker, Pending},
 };
 
-/// How long publishes of a connection wait for one before them, which was refused for its speed, to come
-/// again. 5 s and the pause that it was told: a client that has not sent it by then has given it up.
+/// How long publishes of a connection wait for an earlier one, refused for its rate, to be sent
+/// again: 5 s after the delay it was told. A client that has not sent it by then has given it up.
 const COMES_AGAIN_WITHIN: Duration = Duration::from_secs(5);
 
-/// A publish as a client gave it.
+/// A publish as received from a client.
 pub(super) struct Given {
     pub(super) channel: ChannelName,
     pub(super) data: Bytes,
@@ -35,7 +35,8 @@ pub(super) struct Given {
 }
 
 impl Engine {
-    /// Refuses a publish that would overtake one in its channel that was refused for now.
+    /// Refuses a publish that would overtake an earlier one in its channel that was refused
+    /// temporarily.
     pub(super) fn in_order(
         &mut self,
         connection: ConnectionId,
@@ -50,11 +51,12 @@ impl Engine {
         if extra.is_none_or(|extra| extra.ordered.is_next(channel, key, now)) {
             return Ok(());
         }
-        let detail = "an earlier publication in this channel was refused for now; send that first";
+        let detail =
+            "an earlier publication in this channel was refused temporarily; send that first";
         Err(Refusal::new(ErrorCode::RateLimited, detail))
     }
 
-    /// Remembers which publish has to come again before others of its channel may.
+    /// Remembers which publish must be sent again before others of its channel are accepted.
     pub(super) fn keep_order(
         &mut self,
         connection: ConnectionId,
@@ -68,7 +70,7 @@ impl Engine {
         };
         match done {
             Err(refusal) if refusal.code.retry() == Retry::Later => {
-                // Without a key nobody could tell that it comes again.
+                // Without a key, a repeated publish cannot be recognised.
                 let Some(key) = key.filter(|_| !c.closing) else {
                     return;
                 };

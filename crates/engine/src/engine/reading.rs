@@ -1,4 +1,5 @@
-//! Pages of history for whoever is behind: few at once, and shared by those who ask for the same.
+//! Pages of history for subscriptions that are behind: few reads at a time, shared by those that
+//! need the same.
 
 use std::sync::Arc;
 
@@ -17,12 +18,12 @@ use super::{
     state::{Again, Behind, Feed, Pending, Read, Waits},
 };
 
-/// The smallest read in bytes: small outboxes shall not make a read for each publication.
+/// The smallest read in bytes: small outboxes must not cause a read for each publication.
 const SMALLEST_READ: usize = 4096;
 
 impl Engine {
-    /// Starts the read a subscription waits for, or joins one that is under way; when too many
-    /// are, it waits for its turn.
+    /// Starts the read that a subscription waits for, or joins one in flight. If too many are in
+    /// flight, it waits for its turn.
     pub(super) fn read_is_free(&mut self, slot: Slot) {
         let Some(s) = self.subscriptions.get_mut(slot) else {
             return;
@@ -41,7 +42,7 @@ impl Engine {
             return;
         };
         let reads = &mut f.catching_up().reads;
-        // A herd that comes back with the same position reads once.
+        // Clients that return with the same position share one read.
         if let Some(same) = reads.iter_mut().find(|read| read.after == after) {
             same.waiters.push(slot);
             return;
@@ -63,7 +64,7 @@ impl Engine {
             .push_back(read_request(id, target, after, limit));
     }
 
-    /// A read ended, well or not: the next may begin.
+    /// A read ended, successfully or not: the next can start.
     fn read_ended(&mut self, feed: Slot, id: RequestId) -> Option<Read> {
         self.reads = self.reads.saturating_sub(1);
         let reads = self.feeds.get_mut(feed).map(|f| &mut f.catching_up().reads);
@@ -71,7 +72,8 @@ impl Engine {
             let index = reads.iter().position(|read| read.id == id)?;
             Some(reads.swap_remove(index))
         });
-        // One waiter may have gone or join another read: go on until a read was started.
+        // A waiting subscription may be gone or join another read: continue until a read was
+        // started.
         while self.reads < self.limits.reads {
             let Some(slot) = self.reads_waiting.pop_front() else {
                 break;
@@ -95,7 +97,7 @@ impl Engine {
         let page: Arc<[_]> = publications.into();
         let tail = self.feeds.get(feed).and_then(|f| f.tail);
         if tail.is_some_and(|tail| tail.epoch != stream.head.epoch) {
-            // This worker has not heard of that epoch yet.
+            // This worker has not received that epoch yet.
             self.follow_again(feed);
         }
         for slot in read.waiters {
@@ -104,7 +106,7 @@ impl Engine {
         self.settle(feed);
     }
 
-    /// Gives a subscription what was read for it.
+    /// Gives a subscription the page that was read for it.
     fn turn_page(
         &mut self,
         slot: Slot,
@@ -137,11 +139,11 @@ impl Engine {
         let moved = here != after || has_next || !behind.is_confirmed();
         behind.confirm();
         if here.offset < after.offset {
-            // What was received of another stream is no receipt for this one.
+            // Receipts for another stream do not apply to this one.
             s.forget_receipts(here);
         }
         if expected_more && !moved {
-            // The broker will know more soon, or has lost it: not at once again.
+            // The broker will receive more soon, or has lost it: do not retry at once.
             if let Some(behind) = s.behind() {
                 behind.page = None;
             }
@@ -155,7 +157,7 @@ impl Engine {
         self.queue_advance(slot);
     }
 
-    /// Tells a filter's subscriber what is missing in the channels that it matches.
+    /// Tells a filter's subscriber what is missing from the channels that it matches.
     fn tell_channel_gaps(&mut self, slot: Slot, gaps: &[ChannelGap]) {
         for gap in gaps {
             let Some(s) = self.subscriptions.get(slot) else {
@@ -194,11 +196,11 @@ impl Engine {
         let corrupt = refusal.code == ErrorCode::StorageCorrupt;
         debug_assert!(
             !corrupt || refusal.code.retry() == Retry::Never,
-            "it never heals"
+            "it never recovers"
         );
         for slot in read.waiters {
             if corrupt {
-                // Reading around the damage would lose something silently.
+                // Skipping the damage would lose publications silently.
                 self.end_unasked(slot, refusal.clone());
             } else {
                 self.try_again(Again::Read { subscription: slot });
@@ -208,8 +210,8 @@ impl Engine {
     }
 }
 
-/// Where a filter's subscriber is when a read has shown that nothing more comes for it: at the tail,
-/// from where it is live, or at the head, if this worker has yet to hear of that.
+/// The position of a filter's subscriber after a read found nothing more: the tail, from which it
+/// is live, or the head, if this worker has yet to receive that.
 fn after_nothing(
     f: &Feed,
     behind: &Behind,

@@ -1,4 +1,4 @@
-//! Delivery receipts from any stock client: a mark rides in a ping, the pong brings it back.
+//! Delivery receipts from any standard client: a mark is sent in a ping, and the pong returns it.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use crate::{
 
 use super::{Engine, Item, state::Marks};
 
-/// For each subscriber that was looked at, the channel's receipts rest so long: whoever asks all
-/// the time takes no more than a hundredth of a core.
+/// After each query, the channel's receipts are not searched again for this long per subscriber
+/// examined: frequent queries use at most a hundredth of a core.
 const LOOK: Duration = Duration::from_micros(10);
 
 impl Engine {
-    /// Marks what was handed out to a connection until now. The number goes into the payload of a
-    /// ping that is queued *behind* everything handed out; a pong with it is a receipt for
-    /// [`handle_receipt`](Self::handle_receipt). A new mark replaces the one before.
+    /// Marks what was handed out to a connection so far. Put the number into the payload of a ping
+    /// queued *behind* everything handed out; pass the number of its pong to
+    /// [`handle_receipt`](Self::handle_receipt). A new mark replaces the previous one.
     pub fn mark(&mut self, connection: ConnectionId) -> Option<u32> {
         let c = self.connections.get_mut(connection.into())?;
         c.mark = c.mark.wrapping_add(1);
@@ -34,8 +34,8 @@ impl Engine {
         Some(mark)
     }
 
-    /// A pong brought a mark back. Anything but the newest mark is ignored: pongs may be late,
-    /// and clients may invent them.
+    /// A pong returned a mark. Only the newest mark counts: pongs may be late, and clients may
+    /// invent them.
     pub fn handle_receipt(&mut self, connection: ConnectionId, mark: u32) {
         let c = self.connections.get_mut(connection.into());
         let Some(c) = c.filter(|c| c.mark == mark) else {
@@ -50,8 +50,9 @@ impl Engine {
         }
     }
 
-    /// Who of this worker's live subscribers has this publication. Those of whom it is not known
-    /// are asked: a later question finds their answers. None when it was asked too often.
+    /// Which of this worker's live subscribers have received this publication. Subscribers for
+    /// which it is unknown are sent a ping; a later query finds their answers. None if it was
+    /// queried too often.
     pub(super) fn find_receipts(
         &mut self,
         channel: &ChannelName,
@@ -88,7 +89,7 @@ impl Engine {
         let Some(s) = self.subscriptions.get(slot) else {
             return;
         };
-        // It came before the subscription began, or was skipped by a gap.
+        // It precedes the subscription, or was skipped by a gap.
         if position.offset <= s.receipts_after {
             return;
         }

@@ -1,7 +1,7 @@
-//! The newest publications of a channel, kept only while some connection is behind.
+//! The newest publications of a channel, kept only while a connection is behind.
 //!
-//! They are the bridge between what a history read brought and what was broadcast meanwhile, and
-//! all there is for slow connections of channels without history.
+//! They connect what a history read returned with what was broadcast meanwhile, and are the only
+//! source for slow connections in channels without history.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -12,7 +12,7 @@ use crate::{
 
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    /// In the order of their places; without holes unless conflated.
+    /// In order; without holes unless conflated.
     entries: VecDeque<Entry>,
     bytes: usize,
 }
@@ -20,13 +20,14 @@ pub(super) struct Recent {
 #[derive(Debug)]
 struct Entry {
     place: Position,
-    /// The place after which it comes.
+    /// The position after which it comes.
     previous: Position,
     publication: Arc<Publication>,
 }
 
 impl Recent {
-    /// Adds the newest, which follows `previous`, then drops the oldest until both bounds hold.
+    /// Adds the newest publication, which follows `previous`, then drops the oldest ones until both
+    /// limits hold.
     pub(super) fn push(
         &mut self,
         publication: &Arc<Publication>,
@@ -49,8 +50,8 @@ impl Recent {
         }
     }
 
-    /// Drops the one publication that the new one replaces. At most `Limits::recent_count` are
-    /// looked at, and only while a connection is slow.
+    /// Drops the publication that the new one replaces. At most `Limits::recent_count` are
+    /// examined, and only while a connection is slow.
     pub(super) fn conflate(&mut self, new: &Publication) {
         let key = new.tags.get(CONFLATION_TAG);
         let same = |entry: &Entry| entry.publication.tags.get(CONFLATION_TAG) == key;
@@ -64,8 +65,8 @@ impl Recent {
         *self = Self::default();
     }
 
-    /// The publication that follows a place, if it is here. `loosely`: a place between two publications
-    /// is followed by the later one, as in the order of a filter.
+    /// The publication that follows a position, if it is here. `loosely`: a position between two
+    /// publications is followed by the later one, as in the order of a filter.
     pub(super) fn next(&self, after: Position, loosely: bool) -> Option<&Arc<Publication>> {
         let entry = self.entry_after(after.offset)?;
         let before = entry.previous;
@@ -73,7 +74,7 @@ impl Recent {
         (before == after || (loosely && between)).then_some(&entry.publication)
     }
 
-    /// The first publication after an offset, and the place before it. With holes it may be much
+    /// The first publication after an offset, and the position before it. With holes it may be much
     /// later.
     pub(super) fn after(&self, offset: u64) -> Option<(&Arc<Publication>, Position)> {
         let entry = self.entry_after(offset)?;

@@ -1,4 +1,4 @@
-//! Answers of the broker become answers to commands.
+//! Turns the broker's answers into replies to commands.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ impl Engine {
             .add(pending, self.now, self.limits.answer_within)
     }
 
-    /// Answers a command that was counted as under way.
+    /// Replies to a command that was counted as in flight.
     pub(super) fn answer(&mut self, asker: Asker, reply: Reply) {
         match asker {
             Asker::Connection(connection, command) => {
@@ -38,7 +38,7 @@ impl Engine {
         }
     }
 
-    /// One request less under way for this connection.
+    /// One request less is in flight for this connection.
     fn answered(&mut self, connection: ConnectionId) {
         if let Some(c) = self.connections.get_mut(connection.into()) {
             c.in_flight = c.in_flight.saturating_sub(1);
@@ -166,7 +166,7 @@ impl Engine {
     }
 }
 
-/// What is missing between a position and the oldest publication that is retained.
+/// What is missing between a position and the oldest retained publication.
 fn gap_since(since: Since, stream: StreamState, start: ReadStart) -> Option<GapReason> {
     let Since::Position(_) = since else {
         return None;

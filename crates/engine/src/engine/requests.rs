@@ -1,4 +1,4 @@
-//! Requests to the broker that are not answered yet.
+//! Requests to the broker that were not answered yet.
 
 use std::{
     collections::VecDeque,
@@ -15,8 +15,8 @@ use super::state::Pending;
 #[derive(Debug)]
 pub(super) struct Requests {
     pending: Slab<Pending>,
-    /// All wait equally long, so they fall due in the order they were made. Answered ones are
-    /// cleared from the front.
+    /// All time out after the same duration, so they expire in the order in which they were made.
+    /// Answered ones are removed from the front.
     due: VecDeque<(Instant, RequestId)>,
 }
 
@@ -54,7 +54,7 @@ impl Requests {
         self.due.front().map(|(at, _)| *at)
     }
 
-    /// Takes one that waits too long.
+    /// Takes a request that has timed out.
     pub(super) fn overdue(&mut self, now: Instant) -> Option<(RequestId, Pending)> {
         let (at, id) = *self.due.front()?;
         if at > now {

@@ -1,7 +1,7 @@
-//! What the server's side does with sessions: subscribe them, tell them something, close them.
+//! Actions of the server's side on sessions: subscribe them, send them data, close them.
 //!
-//! Each function does it for the sessions that are on this worker and says how many there were, so
-//! that a caller who asks every worker knows whether there was any.
+//! Each function acts on the sessions on this worker and returns how many there were, so that a
+//! caller who asks every worker knows whether there was any.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -42,8 +42,8 @@ impl Engine {
         found.into_iter().filter(is_open).collect()
     }
 
-    /// Subscribes sessions, whatever they may do by themselves. A session that has such a
-    /// subscription already keeps it; one that can't have it is told so.
+    /// Subscribes sessions, regardless of their own permissions. A session that already has such a
+    /// subscription keeps it; one that cannot have it is told.
     pub fn subscribe_for(&mut self, whom: &Whom, wish: &Subscribe, now: Now) -> usize {
         self.set_now(now);
         let connections = self.connections_of(whom);
@@ -64,7 +64,7 @@ impl Engine {
         connections.len()
     }
 
-    /// Ends a subscription of sessions, which are told why.
+    /// Ends a subscription of sessions, which are told the reason.
     pub fn unsubscribe_for(
         &mut self,
         whom: &Whom,
@@ -83,7 +83,7 @@ impl Engine {
         connections.len()
     }
 
-    /// Tells sessions something that is no publication and is not kept.
+    /// Sends data to sessions. It is not a publication and is not kept.
     pub fn tell(&mut self, whom: &Whom, data: &Bytes, format: Format, now: Now) -> usize {
         self.set_now(now);
         let connections = self.connections_of(whom);
@@ -146,13 +146,13 @@ impl Engine {
     }
 
     fn still_allowed(&self, connection: ConnectionId, target: &Target) -> Result<(), Refusal> {
-        // One that somebody is asked about just now will be decided by them.
+        // A subscription for which an answer is pending is decided by that answer.
         self.may_subscribe(connection, target)
             .map(|_rules_and_asked| ())
     }
 
-    /// Exchanges the rules. Open channels follow the new ones at once: those that no rule allows any more
-    /// end, as do subscriptions that are no longer allowed.
+    /// Replaces the rules. Open channels follow the new ones at once: channels that no rule allows
+    /// any more end, as do subscriptions that are no longer allowed.
     pub fn set_rules(&mut self, rules: Arc<RuleBook>, now: Now) {
         self.set_now(now);
         self.rules = rules;
@@ -175,7 +175,7 @@ impl Engine {
         }
     }
 
-    /// False when the channel exists no longer.
+    /// `false` if the channel no longer exists.
     fn apply_rules(&mut self, feed: Slot, channel: &crate::ChannelName, slots: &[Slot]) -> bool {
         let Some(new) = self.rules.rules(channel).cloned() else {
             let detail =
@@ -208,7 +208,7 @@ impl Engine {
         true
     }
 
-    /// Exchanges the limits. What is above a new one stays until it ends by itself.
+    /// Replaces the limits. What exceeds a new limit stays until it ends by itself.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
     }

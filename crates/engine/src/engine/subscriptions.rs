@@ -1,4 +1,4 @@
-//! Subscriptions: made, begun, ended.
+//! Making, starting and ending subscriptions.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,16 +21,16 @@ use super::{
     state::{Asked, Behind, Opening, State, Subscription, Waits, Wanted, Why, window::Window},
 };
 
-/// By whose wish a subscription is made.
+/// The origin of a subscription.
 pub(super) enum Wished {
-    /// The client's, which waits for the reply.
+    /// The client, which waits for the reply.
     Client(CommandId),
-    /// The session had it on an earlier connection.
+    /// An earlier connection of the session.
     Restored {
         vouched: bool,
         earlier: Option<Unacknowledged>,
     },
-    /// The server's side subscribes the session, and asks nobody.
+    /// The server's side, which needs no permission.
     Server,
 }
 
@@ -49,7 +49,7 @@ impl Engine {
         })
     }
 
-    /// The rules of a target, and whether somebody has to be asked before it may be subscribed to.
+    /// The rules of a target, and whether a permission must be requested before subscribing.
     pub(super) fn may_subscribe(
         &self,
         connection: ConnectionId,
@@ -67,8 +67,8 @@ impl Engine {
                 let allowed = identity.may(access, &identity.may_subscribe, channel);
                 (rules, access, allowed)
             }
-            // Each publication is looked at again: the channels that a filter matches have rules
-            // of their own.
+            // Each publication is checked again: the channels that a filter matches have rules of
+            // their own.
             Target::Filter(filter) => {
                 let access = self.rules.filter_access();
                 let allowed = identity.may_filter(access, filter);
@@ -218,7 +218,7 @@ impl Engine {
         Ok(())
     }
 
-    /// A subscription ends, not by its client's wish: the client is told.
+    /// Ends a subscription without a request of its client, which is told.
     pub(super) fn end_unasked(&mut self, slot: Slot, refusal: Refusal) {
         let Some(subscription) = self.name_of(slot) else {
             return;
@@ -226,7 +226,7 @@ impl Engine {
         let Some(connection) = self.subscriptions.get(slot).map(|s| s.connection) else {
             return;
         };
-        // One that an error ended may be made again before others notice.
+        // A subscription ended by an error may be made again before others notice.
         let grace = if refusal.code == ErrorCode::StorageCorrupt {
             self.limits.presence_grace
         } else {
@@ -249,7 +249,8 @@ impl Engine {
         }
     }
 
-    /// A subscription whose stream is known: live at once, or behind with a place to read from.
+    /// Starts a subscription whose stream is known: live at once, or behind with a position to read
+    /// from.
     pub(super) fn begin(&mut self, slot: Slot) -> Option<Step> {
         let s = self.subscriptions.get_mut(slot)?;
         let (connection, feed) = (s.connection, s.feed);
@@ -286,7 +287,7 @@ impl Engine {
         self.watch(slot);
         if command.is_none() {
             self.restored_one(connection);
-            // Somebody may have left while the session was away.
+            // Members may have left while the session had no connection.
             self.tell_members(slot);
         }
         self.settle(feed);
@@ -299,7 +300,7 @@ impl Engine {
         Some(Step::Notice { connection, notice })
     }
 
-    /// The subscription that a client names.
+    /// The subscription that a client refers to.
     pub(super) fn subscription_of(
         &self,
         connection: ConnectionId,
@@ -348,7 +349,7 @@ impl Engine {
         connection.map_or_else(Vec::new, |c| c.subscriptions.as_slice().to_vec())
     }
 
-    /// Takes a subscription out of everything that knows it.
+    /// Removes a subscription from everything that refers to it.
     pub(super) fn end(&mut self, slot: Slot, grace: Duration) -> Option<State> {
         self.leave(slot, grace);
         self.stop_watching(slot);
@@ -364,7 +365,7 @@ impl Engine {
         let f = f?;
         match &s.state {
             State::Behind(_) => f.behind -= 1,
-            // Its place among those who wait to begin stays: beginning finds nobody.
+            // Its entry among those that wait to start stays: starting will find nothing.
             State::Opening(_) | State::Live { .. } => {}
         }
         f.subscribers -= 1;
@@ -384,7 +385,7 @@ impl Engine {
         }
     }
 
-    /// A client is done with a publication that it was handed out, or with all up to it.
+    /// A client acknowledges a publication that it was handed out, or all up to it.
     pub(super) fn done(
         &mut self,
         connection: ConnectionId,
@@ -419,7 +420,7 @@ impl Engine {
     }
 }
 
-/// Where a subscription begins to read; none when it is live at once.
+/// Where a subscription starts to read; none if it is live at once.
 fn start(since: Since, tail: Position, history: bool) -> Option<Behind> {
     let at = |offset| Position {
         epoch: tail.epoch,

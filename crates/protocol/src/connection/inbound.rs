@@ -155,10 +155,9 @@ impl Inbound {
         }
     }
 
-    /// Whether `input` continues with a control frame, as far as its first byte tells, or is inside
-    /// one. A driver that must not take messages yet, because the application is not asking for
-    /// any, can still answer pings that precede them: [`receive`](Self::receive) returns no message
-    /// then.
+    /// Whether `input` goes on with a control frame, as far as its first byte tells, or inside one.
+    /// Who must not take messages now, since nobody wants them yet, can still answer pings that
+    /// come before them: [`receive`](Self::receive) gives no message then.
     #[must_use]
     pub fn control_comes_next(&self, input: &Input<'_>) -> bool {
         let Some(next) = input.as_slice().first() else {

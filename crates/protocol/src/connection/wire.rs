@@ -69,7 +69,7 @@ impl Wire {
         mark <= self.gone
     }
 
-    /// Appends a header and its payload, and returns the payload's place for masking.
+    /// Appends a header and its payload, and gives the payload's place for masking.
     #[inline]
     pub(crate) fn push(&mut self, header: &EncodedHeader, payload: &[u8]) -> &mut [u8] {
         self.cork

@@ -66,7 +66,7 @@ async fn answer(
         if let [0x15, 0x03, ..] = buffer[..count] {
             return Err(Error::WrongScheme {
                 to: to.into(),
-                reason: "the server expects TLS: try wss://",
+                reason: "the server expects TLS: use wss://",
             });
         }
         match handshake.receive(&buffer[..count])? {

@@ -14,7 +14,7 @@ use super::buffers::ReadBuffer;
 use super::{Driver, Locked, Receiver, Unread, buffers, now};
 
 /// How much is read ahead of a receiver. 4 KiB: room for control frames, and little to hold for
-/// each of many connections whose messages are not being received.
+/// each of many connections whose messages nobody wants.
 const AHEAD: usize = 4 * 1024;
 
 impl Driver {

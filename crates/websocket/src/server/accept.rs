@@ -103,8 +103,7 @@ impl Acceptor {
         self
     }
 
-    /// Sets the supported subprotocols. The first one in the client's order of preference is
-    /// selected.
+    /// The subprotocols spoken; of those the client offers, the first in its own order is chosen.
     ///
     /// # Errors
     /// A name is not a token, or appears twice.

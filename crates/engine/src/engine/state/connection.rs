@@ -1,4 +1,4 @@
-//! What is remembered of a connection.
+//! The state of a connection.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -20,42 +20,41 @@ use super::{Subscription, durable::Durable, ordered::Ordered};
 pub(in crate::engine) struct Connection {
     pub(in crate::engine) session: SessionId,
     pub(in crate::engine) identity: Arc<Identity>,
-    /// The session's count of connections up to this one: the highest is the one that counts.
+    /// The number of the session's connections up to this one: the highest counts.
     pub(in crate::engine) generation: u64,
     pub(in crate::engine) subscriptions: Subscriptions,
-    /// Bytes that may be handed out one by one before the next `handle_writable`.
+    /// How many bytes may be handed out individually before the next `handle_writable`.
     pub(in crate::engine) credit: usize,
     pub(in crate::engine) commands: TokenBucket,
     pub(in crate::engine) publishes: TokenBucket,
-    /// Refusals for speed since the last success.
+    /// Refusals for exceeding the rate since the last success.
     pub(in crate::engine) refused: u32,
     pub(in crate::engine) mark: u32,
-    /// Requests to the broker that are not answered; at most `Limits::requests_per_connection`.
+    /// Unanswered requests to the broker; at most `Limits::requests_per_connection`.
     pub(in crate::engine) in_flight: u16,
     pub(in crate::engine) class: Class,
-    /// A mark is on its way that was not brought back.
+    /// A mark was sent and not returned.
     pub(in crate::engine) awaits_receipt: bool,
-    /// The outbox is above its bound.
+    /// The outbox exceeds its limit.
     pub(in crate::engine) full: bool,
-    /// A `Close` was queued: nothing more goes in or out.
+    /// A `Close` was queued: nothing more is sent or handled.
     pub(in crate::engine) closing: bool,
-    /// What few connections have, and most only for a while.
+    /// State that few connections have, and most only briefly.
     pub(in crate::engine) extra: Option<Box<Extra>>,
 }
 
-/// What few connections have, and most only for a while.
+/// State that few connections have, and most only briefly.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Extra {
-    /// Subscriptions that wait for room in the outbox; some may have gone since.
+    /// Subscriptions that wait for room in the outbox; some may be gone.
     pub(in crate::engine) parked: Vec<Slot>,
-    /// Subscriptions that shall hear of joins and leaves again once there is room; some may have
-    /// gone since.
+    /// Subscriptions that receive joins and leaves again once there is room; some may be gone.
     pub(in crate::engine) unwatched: Vec<Slot>,
-    /// So many subscriptions are still to be restored before the client is told that all are.
+    /// How many subscriptions are still to be restored before the client is told that all are.
     pub(in crate::engine) restoring: u32,
     /// Publishes that keep their order while one of them waits.
     pub(in crate::engine) ordered: Ordered,
-    /// The session is kept while it is away.
+    /// Set if the session is kept while it has no connection.
     pub(in crate::engine) durable: Option<Durable>,
 }
 
@@ -64,7 +63,7 @@ impl Connection {
         self.extra.get_or_insert_default()
     }
 
-    /// Gives memory back when nothing is remembered in it.
+    /// Frees memory if nothing is stored in it.
     pub(in crate::engine) fn settle(&mut self) {
         self.extra.take_if(|extra| {
             extra.parked.is_empty()
@@ -76,8 +75,8 @@ impl Connection {
     }
 }
 
-/// A session's subscriptions. Finding one costs the same with ten thousand as with ten, and one
-/// alone, which is what most sessions have, costs no memory of its own here.
+/// A session's subscriptions. Finding one costs the same with ten thousand as with ten. A single
+/// subscription, which is what most sessions have, needs no memory of its own here.
 #[derive(Debug, Default)]
 pub(in crate::engine) enum Subscriptions {
     #[default]
@@ -89,11 +88,11 @@ pub(in crate::engine) enum Subscriptions {
 #[derive(Debug)]
 pub(in crate::engine) struct Several {
     list: Vec<Slot>,
-    /// There as soon as looking through the list takes longer than a look into a map.
+    /// Present as soon as searching the list takes longer than a map lookup.
     index: Option<Index>,
 }
 
-/// Lists up to this length are looked through.
+/// Lists up to this length are searched linearly.
 const LOOKED_THROUGH: usize = 8;
 
 #[derive(Debug, Default)]
@@ -105,18 +104,18 @@ struct Index {
 /// A session's subscriptions to one target.
 #[derive(Debug, Default)]
 struct OnFeed {
-    /// The one without a number.
+    /// The subscription without an id.
     unnumbered: Option<Slot>,
     count: u32,
-    /// How many of them are of a member.
+    /// How many of them make the session a member.
     joined: u32,
 }
 
-/// Which subscription is looked for.
+/// The subscription to find.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) enum Wanted {
     Id(SubscriptionId),
-    /// The one without a number.
+    /// The subscription to this feed without an id.
     Feed(Slot),
 }
 
@@ -140,7 +139,7 @@ impl Subscriptions {
         }
     }
 
-    /// Adds a subscription, which remembers its place.
+    /// Adds a subscription, which records its place.
     pub(in crate::engine) fn add(&mut self, new: Slot, all: &mut Slab<Subscription>) {
         if let Some(s) = all.get_mut(new) {
             s.place = u32::try_from(self.len()).expect("`Limits::subscriptions` is below 2^32");
@@ -167,7 +166,7 @@ impl Subscriptions {
         }
     }
 
-    /// Removes a subscription that is still in the table; the last takes its place.
+    /// Removes a subscription that is still in the table; the last one takes its place.
     pub(in crate::engine) fn remove(&mut self, old: Slot, all: &mut Slab<Subscription>) {
         match self {
             Self::None => {}
@@ -229,7 +228,7 @@ impl Subscriptions {
         self.as_slice().iter().filter(joined).count()
     }
 
-    /// A subscription makes its session a member, or no longer.
+    /// Records that a subscription makes its session a member, or no longer does.
     pub(in crate::engine) fn set_joined(
         &mut self,
         slot: Slot,

@@ -1,4 +1,4 @@
-//! A session that is kept while it is away.
+//! A session that is kept while it has no connection.
 
 use std::time::Duration;
 
@@ -6,6 +6,6 @@ use std::time::Duration;
 pub(in crate::engine) struct Durable {
     /// How long it is kept after its connection has ended.
     pub(in crate::engine) expiry: Duration,
-    /// What the broker keeps of it is older than what is known here, which it will be told soon.
+    /// The broker's copy is outdated and will be saved soon.
     pub(in crate::engine) stale: bool,
 }

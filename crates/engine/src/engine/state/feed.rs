@@ -1,4 +1,4 @@
-//! What is remembered of a feed: a channel or a filter that somebody here subscribes to.
+//! The state of a feed: a channel or a filter with a subscription on this worker.
 
 use std::{sync::Arc, time::Instant};
 
@@ -18,33 +18,33 @@ use super::{super::recent::Recent, State, Subscription};
 pub(in crate::engine) struct Feed {
     pub(in crate::engine) target: Target,
     pub(in crate::engine) rules: Arc<ChannelRules>,
-    /// The stream as far as this worker handed it out; none until the broker answered the first
-    /// `Follow`. For a filter the offset is the broker's sequence.
+    /// The position up to which this worker handed out the stream; none until the broker answered
+    /// the first `Follow`. For a filter the offset is the broker's sequence.
     pub(in crate::engine) tail: Option<Position>,
-    /// Those who get what comes at once.
+    /// Subscriptions that get publications at once.
     pub(in crate::engine) live: Audiences,
-    /// Those who want joins and leaves and have room for them; none where nobody does.
+    /// Subscriptions that want joins and leaves and have room for them; none if there are none.
     pub(in crate::engine) watchers: Option<Box<Audiences>>,
     pub(in crate::engine) subscribers: u32,
-    /// The broker left something out, and has not told the head since.
+    /// The broker dropped something, and has not reported the head since.
     pub(in crate::engine) lagged: bool,
-    /// How often the stream went on elsewhere than was known, wrapping.
+    /// How often the stream continued elsewhere than expected, wrapping.
     pub(in crate::engine) jumps: u32,
-    /// Its head is asked for.
+    /// Its head was requested.
     pub(in crate::engine) following: bool,
     /// Subscriptions in `State::Behind`.
     pub(in crate::engine) behind: u32,
-    /// When receipts may be looked through again.
+    /// When receipts may be searched again.
     pub(in crate::engine) receipts_from: Option<Instant>,
-    /// Only there while some subscription is not live.
+    /// Only present while a subscription is not live.
     pub(in crate::engine) catching_up: Option<Box<CatchingUp>>,
 }
 
 #[derive(Debug, Default)]
 pub(in crate::engine) struct CatchingUp {
-    /// Subscriptions that came before there was a tail; some may have gone since.
+    /// Subscriptions made before there was a tail; some may be gone.
     pub(in crate::engine) opening: Vec<Slot>,
-    /// Subscriptions that wait for this worker to hear of more; some may have gone since.
+    /// Subscriptions that wait for this worker to receive more; some may be gone.
     pub(in crate::engine) ahead: Vec<Slot>,
     pub(in crate::engine) reads: Vec<Read>,
     /// Subscriptions that wait for the channel's state, which is being read.
@@ -52,7 +52,7 @@ pub(in crate::engine) struct CatchingUp {
     pub(in crate::engine) recent: Recent,
 }
 
-/// A history read under way, and everyone who waits for just that.
+/// A history read in flight, and every subscription that waits for it.
 #[derive(Debug)]
 pub(in crate::engine) struct Read {
     pub(in crate::engine) id: RequestId,
@@ -82,7 +82,7 @@ impl Feed {
         self.catching_up.get_or_insert_default()
     }
 
-    /// Gives memory back when everyone is live.
+    /// Frees memory if every subscription is live.
     pub(in crate::engine) fn settle(&mut self) {
         let Some(c) = &mut self.catching_up else {
             return;
@@ -96,7 +96,7 @@ impl Feed {
         }
     }
 
-    /// Takes those who wait for this worker to hear of more.
+    /// Takes the subscriptions that wait for this worker to receive more.
     pub(in crate::engine) fn take_ahead(&mut self) -> Vec<Slot> {
         let waiting = self.catching_up.as_mut().map(|c| &mut c.ahead);
         waiting.map_or_else(Vec::new, std::mem::take)
@@ -106,7 +106,7 @@ impl Feed {
         matches!(self.target, Target::Filter(_))
     }
 
-    /// Where a publication stands in what this feed follows: a filter's order is the broker's.
+    /// The place of a publication in what this feed follows: for a filter, the broker's order.
     pub(in crate::engine) fn place_of(&self, publication: &Publication) -> Position {
         match (&self.target, self.tail) {
             (Target::Filter(_), Some(tail)) => Position {
@@ -118,28 +118,28 @@ impl Feed {
     }
 }
 
-/// Subscriptions that get the same, by what has to be encoded for them.
+/// Subscriptions grouped by what must be encoded for them.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Audiences(Vec<Audience>);
 
-/// Subscriptions for which a publication is encoded once.
+/// Subscriptions that share one encoding of a publication.
 #[derive(Debug)]
 pub(in crate::engine) struct Audience {
     pub(in crate::engine) kind: Kind,
     connections: Vec<ConnectionId>,
-    /// The subscriptions' places in the table of all: as many as connections.
+    /// The subscriptions' indices in the table of all: as many as connections.
     places: Vec<u32>,
-    /// The subscriptions' numbers: as many as connections, or none.
+    /// The subscriptions' ids: as many as connections, or none.
     ids: Vec<u32>,
 }
 
-/// What makes an audience of its own.
+/// What distinguishes one audience from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) struct Kind {
     pub(in crate::engine) class: Class,
-    /// Each has a number that its message has to carry.
+    /// Whether each has an id that its message must carry.
     pub(in crate::engine) numbered: bool,
-    /// They want their own publications, too.
+    /// Whether they want their own publications.
     pub(in crate::engine) echo: bool,
 }
 
@@ -152,7 +152,7 @@ impl Audience {
         &self.connections
     }
 
-    /// Where the subscriptions are in the table of all.
+    /// The subscriptions' indices in the table of all.
     pub(in crate::engine) fn places(&self) -> &[u32] {
         &self.places
     }
@@ -166,7 +166,7 @@ impl Audience {
 
     fn push(&mut self, connection: ConnectionId, place: u32, id: Option<u32>) -> u32 {
         if self.connections.is_empty() {
-            // Most channels have one subscriber: no room is taken for more until there are more.
+            // Most channels have one subscriber: no extra capacity until there are more.
             self.connections.reserve_exact(1);
             self.places.reserve_exact(1);
         }
@@ -217,7 +217,7 @@ impl Audiences {
         self.0.iter().position(|audience| audience.kind == kind)
     }
 
-    /// Adds a subscription at the end of its audience, and gives its place there.
+    /// Adds a subscription at the end of its audience, and returns its place there.
     pub(in crate::engine) fn add(&mut self, kind: Kind, slot: Slot, s: &Subscription) -> u32 {
         let at = self.find(kind).unwrap_or_else(|| {
             if self.0.is_empty() {
@@ -234,9 +234,9 @@ impl Audiences {
         self.0[at].push(s.connection, slot.index, s.id().map(|id| id.0))
     }
 
-    /// Removes the subscription at a place: the last of its audience takes the place. `told`: so
-    /// many at the beginning of the audience were told something that the others are still to be
-    /// told, and stay apart from them. Says where those who moved are now.
+    /// Removes the subscription at a place: the last one of its audience takes the place. `told`:
+    /// this many at the start of the audience were told something that the others are still to be
+    /// told, and stay separate from them. Reports the new places of those that moved.
     pub(in crate::engine) fn remove(
         &mut self,
         audience: usize,
@@ -245,7 +245,10 @@ impl Audiences {
         mut moved: impl FnMut(u32, u32),
     ) {
         let Some(audience) = self.0.get_mut(audience) else {
-            debug_assert!(false, "a subscription is in an audience that there is not");
+            debug_assert!(
+                false,
+                "a subscription is in an audience that does not exist"
+            );
             return;
         };
         let mut hole = place as usize;
@@ -265,13 +268,13 @@ impl Audiences {
         }
     }
 
-    /// Takes everyone out.
+    /// Removes all subscriptions.
     pub(in crate::engine) fn take(&mut self) -> Vec<Audience> {
         std::mem::take(&mut self.0)
     }
 }
 
-/// Keeps the place that a live subscription remembers as it is moved within its audience.
+/// Updates the place that a live subscription records when it is moved within its audience.
 pub(in crate::engine) fn live_place(all: &mut Slab<Subscription>, index: u32, place: u32) {
     if let Some(s) = all.at_mut(index) {
         debug_assert!(

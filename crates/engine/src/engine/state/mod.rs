@@ -1,4 +1,4 @@
-//! What the engine remembers.
+//! The state of the engine.
 
 mod connection;
 pub(super) mod durable;

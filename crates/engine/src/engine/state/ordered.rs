@@ -1,4 +1,4 @@
-//! Publishes of one connection that have to keep their order within a channel.
+//! Publishes of one connection that must keep their order within a channel.
 
 use std::{collections::VecDeque, time::Instant};
 
@@ -14,10 +14,10 @@ use crate::{
 
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Ordered {
-    /// Those that wait for a verdict, and those behind one that does in the same channel.
+    /// Publishes that wait for a verdict, and those behind them in the same channel.
     waiting: VecDeque<WaitingPublish>,
-    /// Channels in which one was refused for now. Those that were sent after it without knowing
-    /// that are refused as well, until it comes again.
+    /// Channels in which a publish was refused temporarily. Later ones that were sent without
+    /// knowing that are refused as well, until it is sent again.
     refused: Vec<RefusedPublish>,
 }
 
@@ -43,8 +43,8 @@ struct RefusedPublish {
     until: Instant,
 }
 
-/// Channels in which a connection waits for a refused publish to come again. 16: one that publishes to
-/// more of them at the limit of its rate has no order to keep between them.
+/// How many channels a connection may have in which a refused publish is awaited. 16: a client that
+/// publishes to more channels at its rate limit has no order to keep between them.
 const CHANNELS: usize = 16;
 
 impl Ordered {
@@ -52,7 +52,7 @@ impl Ordered {
         self.waiting.is_empty() && self.refused.is_empty()
     }
 
-    /// Whether a publish in this channel has to wait behind another.
+    /// Whether a publish in this channel must wait behind another.
     pub(in crate::engine) fn is_waiting(&self, channel: &ChannelName) -> bool {
         self.waiting
             .iter()
@@ -63,7 +63,7 @@ impl Ordered {
         self.waiting.push_back(new);
     }
 
-    /// The verdict about one came.
+    /// Handles the verdict on a publish.
     pub(in crate::engine) fn decide(&mut self, ask: VerdictId, verdict: Verdict) {
         let asked_for = |waiting: &&mut WaitingPublish| matches!(waiting.verdict, Verdict::AskedFor(id) if id == ask);
         if let Some(waiting) = self.waiting.iter_mut().find(asked_for) {
@@ -71,7 +71,7 @@ impl Ordered {
         }
     }
 
-    /// The verdict about one is that something else is published.
+    /// Handles a verdict that changes the data.
     pub(in crate::engine) fn change(&mut self, ask: VerdictId, data: Bytes, format: Format) {
         let asked_for = |waiting: &&mut WaitingPublish| matches!(waiting.verdict, Verdict::AskedFor(id) if id == ask);
         if let Some(waiting) = self.waiting.iter_mut().find(asked_for) {
@@ -79,7 +79,7 @@ impl Ordered {
         }
     }
 
-    /// Takes the next that nothing waits before in its channel.
+    /// Takes the next publish that waits for no earlier one in its channel.
     pub(in crate::engine) fn take_decided(&mut self) -> Option<WaitingPublish> {
         let mut undecided: Vec<&ChannelName> = Vec::new();
         let ready = self.waiting.iter().position(|waiting| {
@@ -93,7 +93,7 @@ impl Ordered {
         self.waiting.remove(ready)
     }
 
-    /// What nobody has to be asked about any more.
+    /// The questions that are no longer needed.
     pub(in crate::engine) fn asked_for(&self) -> impl Iterator<Item = VerdictId> {
         self.waiting
             .iter()
@@ -103,7 +103,7 @@ impl Ordered {
             })
     }
 
-    /// A publish was refused for now; it is the first in its channel, or comes again.
+    /// Records that a publish was refused temporarily: the first in its channel, or one sent again.
     pub(in crate::engine) fn refused(&mut self, channel: &ChannelName, key: &Key, until: Instant) {
         if let Some(first) = self.refused.iter_mut().find(|r| r.channel == *channel) {
             if first.key == *key {
@@ -121,7 +121,7 @@ impl Ordered {
         }
     }
 
-    /// Whether a publish may go ahead of none that was refused before it.
+    /// Whether a publish overtakes none that was refused earlier.
     pub(in crate::engine) fn is_next(
         &mut self,
         channel: &ChannelName,
@@ -133,7 +133,8 @@ impl Ordered {
         first.is_none_or(|first| Some(&first.key) == key)
     }
 
-    /// A publish was taken, or will never be: if it is the refused one, that has come again.
+    /// Records that a publish was accepted or never will be: if it is the refused one, later ones
+    /// may continue.
     pub(in crate::engine) fn taken(&mut self, channel: &ChannelName, key: Option<&Key>) {
         let is_it = |r: &RefusedPublish| r.channel == *channel && Some(&r.key) == key;
         self.refused.retain(|refused| !is_it(refused));

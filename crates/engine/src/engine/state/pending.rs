@@ -1,4 +1,4 @@
-//! What is under way: requests at the broker, questions outside, and what comes next.
+//! Work in flight: requests to the broker, questions to outside parties, and queued steps.
 
 use std::sync::Arc;
 
@@ -13,16 +13,16 @@ use crate::{
     slab::Slot,
 };
 
-/// Who is answered.
+/// The receiver of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum Asker {
     /// A connection's command.
     Connection(ConnectionId, CommandId),
-    /// Somebody who is no connection.
+    /// A caller without a connection.
     Caller(CallerId),
 }
 
-/// Requests that were sent to the broker, by their number.
+/// Requests to the broker, by their id.
 #[derive(Debug)]
 pub(in crate::engine) enum Pending {
     Publish {
@@ -38,7 +38,7 @@ pub(in crate::engine) enum Pending {
         asker: Asker,
         channel: ChannelName,
     },
-    /// The state that subscriptions of a feed begin with.
+    /// The state with which subscriptions of a feed start.
     ReadState {
         feed: Slot,
     },
@@ -46,7 +46,7 @@ pub(in crate::engine) enum Pending {
         asker: Asker,
         channel: ChannelName,
     },
-    /// The members that a subscription is told unasked.
+    /// The members sent to a subscription without a request.
     TellMembers {
         subscription: Slot,
     },
@@ -71,7 +71,7 @@ pub(in crate::engine) enum Pending {
     },
 }
 
-/// Questions to somebody outside, by their number.
+/// Questions to outside parties, by their id.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) enum Asked {
     Connect { caller: CallerId },
@@ -80,11 +80,11 @@ pub(in crate::engine) enum Asked {
     Call { asker: Asker },
 }
 
-/// What `poll_delivery` does next, in order.
+/// The next steps of `poll_delivery`, in order.
 #[derive(Debug)]
 pub(in crate::engine) enum Item {
     Publication(Arc<Publication>),
-    /// A publication for those who subscribe to it by a filter.
+    /// A publication for the subscribers of a matching filter.
     Through {
         filter: Slot,
         publication: Arc<Publication>,
@@ -94,26 +94,26 @@ pub(in crate::engine) enum Item {
         connection: ConnectionId,
         notice: Box<Notice>,
     },
-    /// A subscription whose feed's stream is known begins.
+    /// Start a subscription whose feed's stream is known.
     Begin {
         subscription: Slot,
     },
-    /// A subscription that is behind may have a step to go.
+    /// A subscription that is behind may be able to take a step.
     Advance {
         subscription: Slot,
     },
-    /// Somebody wants to know what this connection has received.
+    /// Ask this connection what it has received.
     Mark {
         connection: ConnectionId,
     },
-    /// The broker told the stream's head again.
+    /// The broker reported the stream's head again.
     Head {
         feed: Slot,
         stream: StreamState,
     },
 }
 
-/// What is tried again after it failed at the broker.
+/// What is retried after a failure at the broker.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) enum Again {
     Read { subscription: Slot },

@@ -1,4 +1,4 @@
-//! What is remembered of a subscription, and how far it is.
+//! The state of a subscription, and its progress.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{
 
 use super::window::{Unacknowledged, Window};
 
-/// In place of a number or a place that there is none of.
+/// Stands for a missing id or place.
 const NONE: u32 = u32::MAX;
 
 #[derive(Debug)]
@@ -22,26 +22,26 @@ pub(in crate::engine) struct Subscription {
     pub(in crate::engine) connection: ConnectionId,
     pub(in crate::engine) feed: Slot,
     pub(in crate::engine) state: State,
-    /// The dialect's number; `NONE` without one.
+    /// The dialect's id; `NONE` without one.
     id: u32,
-    /// Where it is in its connection's list.
+    /// Its index in its connection's list.
     pub(in crate::engine) place: u32,
-    /// Where it is among the feed's watchers; `NONE` if it is not.
+    /// Its place among the feed's watchers; `NONE` if it is not one.
     watching: u32,
-    /// Joins and leaves are wanted.
+    /// Whether joins and leaves are wanted.
     pub(in crate::engine) presence: bool,
-    /// It makes the session a member, which the broker was told.
+    /// Whether it makes the session a member, as reported to the broker.
     pub(in crate::engine) joined: bool,
-    /// The session's own publications are wanted, too.
+    /// Whether the session's own publications are wanted.
     pub(in crate::engine) echo: bool,
-    /// Somebody outside has allowed it, whatever the rules of its channels ask for.
+    /// Whether an outside party has allowed it, whatever the rules of its channels require.
     pub(in crate::engine) vouched: bool,
-    /// Receipts are known of what came after this offset: everything before was not handed out, or
-    /// lies before a gap.
+    /// Receipts are known for publications after this offset: earlier ones were not handed out, or
+    /// precede a gap.
     pub(in crate::engine) receipts_after: u64,
-    /// Only there once somebody wanted to know what was received.
+    /// Only present once receipts were queried.
     pub(in crate::engine) marks: Option<Box<Marks>>,
-    /// Only there if its flow is acknowledged.
+    /// Only present if its flow is acknowledged.
     pub(in crate::engine) window: Option<Box<Window>>,
 }
 
@@ -102,7 +102,7 @@ impl Subscription {
         }
     }
 
-    /// What came up to here is not proven to have been received, whatever comes back later.
+    /// Publications up to here count as not proven received, whatever pongs return later.
     pub(in crate::engine) fn forget_receipts(&mut self, up_to: Position) {
         self.receipts_after = up_to.offset;
         self.marks = None;
@@ -117,13 +117,13 @@ impl Subscription {
 ///                            └────────────────────────────────┘
 ///                               outbox full, hole, new epoch
 /// ```
-/// A subscription whose flow is acknowledged never becomes `Live`: with everything handed out it
-/// waits, still `Behind`, for the next publication or acknowledgement.
+/// A subscription whose flow is acknowledged never becomes `Live`: after everything was handed out
+/// it waits, still `Behind`, for the next publication or acknowledgement.
 #[derive(Debug)]
 pub(in crate::engine) enum State {
-    /// The feed's stream is not known yet, or whether the subscription is allowed.
+    /// The feed's stream is not known yet, or a permission is pending.
     Opening(Box<Opening>),
-    /// Everything up to the feed's tail was handed out; `place` is that in its audience.
+    /// Everything up to the feed's tail was handed out; `place` is its place in its audience.
     Live { place: u32 },
     /// Reads on from `cursor` at its own pace.
     Behind(Box<Behind>),
@@ -131,32 +131,32 @@ pub(in crate::engine) enum State {
 
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Opening {
-    /// The command that is answered when it begins; none for what the client did not ask for.
+    /// The command that is answered when it starts; none if the client did not ask for it.
     pub(in crate::engine) command: Option<CommandId>,
     pub(in crate::engine) since: Since,
-    /// Somebody outside is asked whether it may be.
+    /// Whether an outside party is being asked to allow it.
     pub(in crate::engine) asked: bool,
-    /// What an earlier connection was not done with, if its flow is acknowledged.
+    /// Publications not acknowledged on an earlier connection, if its flow is acknowledged.
     pub(in crate::engine) earlier: Option<Unacknowledged>,
 }
 
 #[derive(Debug)]
 pub(in crate::engine) struct Behind {
-    /// The last place handed out.
+    /// The last position handed out.
     pub(in crate::engine) cursor: Position,
-    /// What was read after the cursor.
+    /// A page of publications after the cursor.
     pub(in crate::engine) page: Option<Arc<[Arc<Publication>]>>,
-    /// A gap that is announced once it is known where delivery goes on.
+    /// A gap that is announced once it is known where delivery continues.
     pub(in crate::engine) gap: Option<Missing>,
     pub(in crate::engine) why: Why,
     pub(in crate::engine) waits: Waits,
     /// A read has shown that nothing follows the cursor yet.
     pub(in crate::engine) at_head: bool,
-    /// The feed's jumps that have been looked at.
+    /// How many of the feed's jumps were handled.
     pub(in crate::engine) jumps: u32,
 }
 
-/// A gap that begins here.
+/// A gap that starts here.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) struct Missing {
     pub(in crate::engine) from: Position,
@@ -164,27 +164,27 @@ pub(in crate::engine) struct Missing {
     pub(in crate::engine) agreed: Option<Position>,
 }
 
-/// Why a subscription is behind, which says what is known and told about it.
+/// Why a subscription is behind, which determines what is known and announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum Why {
-    /// It began with a position that no read has confirmed yet.
+    /// It started from a position that no read has confirmed yet.
     Given {
-        /// What is missing at the beginning is no gap: "the last 50" of 20 are 20.
+        /// Whether a lack of older publications is not a gap: "the last 50" of 20 are 20.
         lenient: bool,
     },
-    /// It began with a position, which is a place in the stream.
+    /// It started from a position that is part of the stream.
     Confirmed,
-    /// It was live and too slow.
+    /// It fell behind while live.
     Slow {
-        /// The client knows.
+        /// Whether the client was told.
         told: bool,
-        /// The stream has gone on at once from where it is. If not, it may have gone on elsewhere,
-        /// and a read has to tell.
+        /// Whether the stream is known to continue from the cursor. If not, it may have continued
+        /// elsewhere, and a read must tell.
         confirmed: bool,
     },
-    /// It reads the channel's state, and goes on after that.
+    /// It reads the channel's state, and continues after it.
     ReadsState {
-        /// It was live and too slow, and the client is not told of it yet.
+        /// Whether it fell behind while live and the client was not told yet.
         slow: bool,
     },
     /// Its flow is acknowledged, and it once had everything: the client need not be told again.
@@ -194,15 +194,15 @@ pub(in crate::engine) enum Why {
 /// What a subscription that is behind waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum Waits {
-    /// For somebody to look whether it has a step to go.
+    /// To be examined for a possible step.
     Nothing,
     /// Its `Advance` is queued.
     Turn,
-    /// A read is under way, or waits for its turn.
+    /// A read in flight, or its turn to read.
     Read,
-    /// Room in the outbox. It is in `Extra::parked`.
+    /// Room in the outbox. It is listed in `Extra::parked`.
     Room,
-    /// This worker to hear of more. It is in `CatchingUp::ahead`.
+    /// This worker to receive more. It is listed in `CatchingUp::ahead`.
     Stream,
     /// An acknowledgement.
     Done,
@@ -218,7 +218,7 @@ impl Behind {
         Self::at(cursor, Why::Slow { told, confirmed })
     }
 
-    /// The stream went on elsewhere: a read has to tell where.
+    /// The stream continued elsewhere: a read must tell where.
     pub(in crate::engine) fn jumped(cursor: Position) -> Self {
         let (told, confirmed) = (false, false);
         Self::at(cursor, Why::Slow { told, confirmed })
@@ -236,7 +236,7 @@ impl Behind {
         }
     }
 
-    /// Goes on after `to`; the first reason stays the reason until the gap is announced.
+    /// Continues after `to`; the first reason is kept until the gap is announced.
     pub(in crate::engine) fn skip(&mut self, reason: GapReason, to: Position) {
         let from = self.cursor;
         self.gap.get_or_insert(Missing {
@@ -247,7 +247,7 @@ impl Behind {
         self.move_to(to);
     }
 
-    /// Goes on where a read says that it begins, with a gap if something is missing before.
+    /// Continues at the start of a read, with a gap if something before it is missing.
     pub(in crate::engine) fn start_at(&mut self, start: ReadStart, trimmed: GapReason) {
         let lenient = self.why == Why::Given { lenient: true };
         let missing = start.after != start.agreed && !lenient;
@@ -261,7 +261,7 @@ impl Behind {
                 }
             }
             None if missing => self.skip(trimmed, start.after),
-            // The same place, as the stream calls it now.
+            // The same position, as the stream now names it.
             None => self.move_to(start.after),
         }
     }
@@ -272,8 +272,8 @@ impl Behind {
         self.page = None;
     }
 
-    /// The publication after the cursor, if the page has it. `place_of` says where a publication
-    /// stands in the feed.
+    /// The publication after the cursor, if the page contains it. `place_of` returns a
+    /// publication's place in the feed.
     pub(in crate::engine) fn next_in_page(
         &self,
         place_of: impl Fn(&Publication) -> Position,
@@ -292,7 +292,7 @@ impl Behind {
         }
     }
 
-    /// The client has been told that it is behind, so that it has to be told when it no longer is.
+    /// Whether the client was told that it is behind, and must be told when it no longer is.
     pub(in crate::engine) fn knows(&self) -> bool {
         match self.why {
             Why::Given { .. } | Why::Confirmed => true,
@@ -310,7 +310,8 @@ impl Behind {
         }
     }
 
-    /// The stream went on elsewhere, so often in all: the cursor may no longer be a place in it.
+    /// The stream continued elsewhere, this many times in total: the cursor may no longer be part
+    /// of it.
     pub(in crate::engine) fn doubt(&mut self, jumps: u32) {
         if self.jumps == jumps {
             return;
@@ -324,7 +325,7 @@ impl Behind {
         }
     }
 
-    /// A read has shown that the cursor is a place in the stream.
+    /// A read has shown that the cursor is part of the stream.
     pub(in crate::engine) fn confirm(&mut self) {
         match &mut self.why {
             Why::Given { .. } => self.why = Why::Confirmed,

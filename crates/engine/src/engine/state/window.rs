@@ -1,4 +1,4 @@
-//! What an acknowledged subscription was handed out and is not done with.
+//! Publications handed out to an acknowledged subscription and not acknowledged yet.
 
 use std::collections::VecDeque;
 
@@ -13,35 +13,35 @@ pub(in crate::engine) use crate::session::Unacknowledged;
 #[derive(Debug)]
 pub(in crate::engine) struct Window {
     size: u16,
-    /// The client is done with everything up to here.
+    /// The client has acknowledged everything up to here.
     low: Position,
-    /// What was handed out after `low`, in order.
+    /// Publications handed out after `low`, in order.
     out: VecDeque<HandedOut>,
-    /// How many of `out` are not done.
+    /// How many of `out` are not acknowledged.
     unacknowledged: u16,
-    /// The newest that was handed out, or skipped.
+    /// The newest position handed out or skipped.
     newest: Position,
-    /// What an earlier connection was handed out, in order: it says what is delivered again and
-    /// what was done already. Forgotten as it is passed.
+    /// Publications handed out on an earlier connection, in order: they tell what is redelivered
+    /// and what was acknowledged. Removed as they are passed.
     before: VecDeque<Earlier>,
-    /// Up to where the earlier connection was handed out.
+    /// The position up to which the earlier connection was handed out.
     before_until: Option<Position>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct HandedOut {
     position: Position,
-    /// How often it was delivered, this time included.
+    /// How often it was delivered, including this time.
     deliveries: u16,
     done: bool,
 }
 
-/// What is to be done with a publication that comes next.
+/// What to do with the next publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum Next {
-    /// Deliver it, for so many times now.
+    /// Deliver it, for this many times in total.
     Deliver(u16),
-    /// An earlier connection was done with it.
+    /// It was acknowledged on an earlier connection.
     Done,
 }
 
@@ -58,7 +58,7 @@ impl Window {
         }
     }
 
-    /// Goes on where an earlier connection was.
+    /// Continues where an earlier connection was.
     pub(in crate::engine) fn resumed(size: u16, low: Position, earlier: Unacknowledged) -> Self {
         Self {
             before: earlier.publications.into(),
@@ -79,8 +79,8 @@ impl Window {
         self.low
     }
 
-    /// A gap was announced, after which the subscription goes on here. Where that lies before what
-    /// was handed out, the rest of that is another stream's, and nobody need be done with it.
+    /// A gap was announced, after which the subscription continues here. If that precedes what was
+    /// handed out, the rest belongs to another stream and need not be acknowledged.
     pub(in crate::engine) fn skip_to(&mut self, position: Position) {
         while let Some(out) = self
             .out
@@ -128,14 +128,14 @@ impl Window {
         self.close_up();
     }
 
-    /// The client is done with a publication, or with all up to it. False when it was not
-    /// handed out.
+    /// The client acknowledges a publication, or all up to it. `false` if it was not handed out.
     pub(in crate::engine) fn done(&mut self, position: Position, cumulative: bool) -> bool {
         let found = self
             .out
             .binary_search_by_key(&position.offset, |out| out.position.offset);
         let Some(at) = found.ok().filter(|at| self.out[*at].position == position) else {
-            // Acknowledging twice is no mistake, nor is what was handed out before a gap.
+            // Acknowledging twice is not an error, nor is acknowledging what was handed out before
+            // a gap.
             let ahead = position.offset > self.newest.offset;
             return position.epoch != self.newest.epoch || !ahead;
         };
@@ -154,14 +154,14 @@ impl Window {
         }
     }
 
-    /// What a later connection has to deliver again, if the subscription's cursor is here.
+    /// What a later connection must redeliver, if the subscription's cursor is here.
     pub(in crate::engine) fn unacknowledged(&self, cursor: Position) -> Unacknowledged {
         let out = self.out.iter().filter(|out| !out.done);
         let here = out.map(|out| Earlier {
             position: out.position,
             deliveries: out.deliveries,
         });
-        // What the connection before had, and this one did not come to.
+        // Publications of the connection before that this one did not reach.
         let left = self.before.iter().copied();
         let until = self
             .before_until

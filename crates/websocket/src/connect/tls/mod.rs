@@ -222,7 +222,7 @@ fn failure(host: &str, source: io::Error) -> Error {
     if let Some(rustls::Error::InvalidMessage(_)) = rustls_error(&source) {
         return Error::WrongScheme {
             to: host.into(),
-            reason: "the server does not use TLS: try ws://",
+            reason: "the server does not use TLS: use ws://",
         };
     }
     let is_ours = source
