@@ -1,15 +1,15 @@
-//! How far each consumer of a channel has come: the rules, the same for every broker.
+//! Consumers' positions in a channel: the rules common to all brokers.
 
 use offhook_engine::{BrokerFailure, Position};
 
-/// Consumers of one user in one channel. One for each program that reads it, with room for a
-/// name with a mistake in it.
+/// The maximum number of consumers of one user in one channel: one for each program that reads it,
+/// with room for misspelled names.
 pub(crate) const MAX_CONSUMERS: usize = 64;
 
-/// A consumer that acknowledged nothing for so long makes room for a new one: 30 days.
+/// A consumer that acknowledged nothing for this long makes room for a new one: 30 days.
 const ABANDONED_AFTER_MS: u64 = 30 * 24 * 3600 * 1000;
 
-/// A consumer's place, and when it came there.
+/// A consumer's position, and when it was set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cursor {
     pub(crate) position: Position,
@@ -17,8 +17,8 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// Where a consumer is after it acknowledged `position`: acknowledgements may come late and
-    /// twice, within an epoch it never goes back.
+    /// A consumer's position after it acknowledged `position`. Acknowledgements may come late and
+    /// twice; within an epoch the position never goes back.
     pub(crate) fn advanced(before: Option<Self>, position: Position, time_ms: u64) -> Self {
         let late = before.filter(|before| {
             before.position.epoch == position.epoch && before.position.offset > position.offset
@@ -28,7 +28,7 @@ impl Cursor {
     }
 }
 
-/// Which of a user's consumers makes room for a new one.
+/// The consumer of a user that makes room for a new one.
 pub(crate) fn abandoned<Name>(
     all: impl Iterator<Item = (Name, Cursor)>,
     now_ms: u64,

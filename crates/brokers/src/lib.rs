@@ -1,14 +1,14 @@
-//! Brokers: they give publications their positions, keep them, and pass them on to workers.
+//! Brokers assign positions to publications, retain them, and deliver them to workers.
 //!
 //! [`Broker`] is the contract; [`Memory`] keeps everything in memory, [`Log`] keeps channels with
-//! history durably on disk. Both are driven in the same way:
+//! history durably on disk. Both are used in the same way:
 //!
-//! - A worker attaches with a [`Mailbox`] and hands its engine's requests to [`Broker::submit`],
+//! - A worker attaches with a [`Mailbox`] and passes its engine's requests to [`Broker::submit`],
 //!   which never waits for a disk.
-//! - Answers and news arrive in the mailbox, whose wake function rouses the worker's event loop.
-//! - Someone calls [`Broker::tick`] about once a second: brokers have no clock of their own.
+//! - Answers and updates arrive in the mailbox, whose wake function wakes the worker's event loop.
+//! - The server calls [`Broker::tick`] about once a second: brokers have no clock of their own.
 //!
-//! There is no runtime here: a mailbox is a bounded queue, and the log has two plain threads.
+//! There is no async runtime here: a mailbox is a bounded queue, and the log uses plain threads.
 //!
 //! ```
 //! use std::{sync::{Arc, mpsc}, time::Instant};

@@ -1,23 +1,24 @@
-//! Which positions are places in a stream: epochs, and what a channel got in each.
+//! The lineage of a stream: its epochs, what a channel received in each, and hence which positions
+//! are valid.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use bytes::{Buf, BufMut};
 use offhook_engine::{Epoch, Now, Position, ReadFrom, ReadStart, Resolution};
 
-/// Epochs that a log remembers, beside its first: a server that is started ten times a day knows
+/// How many epochs a log remembers in addition to its first: a server started ten times a day knows
 /// the positions of a year. Older ones are answered as unknown.
 const MAX_EPOCHS: usize = 4096;
 
-/// Epochs that are remembered of one channel although nothing of them is retained any longer. They
-/// tell a reader that comes late what was trimmed from what diverged.
+/// How many epochs of a channel are remembered although none of their publications are retained.
+/// They tell a late reader what was trimmed and what diverged.
 const SPARE: usize = 16;
 
-/// How far apart epochs are chosen, in microseconds: about one second. Two logs that were restored
+/// The range in which epochs are randomised, in microseconds: about one second. Two logs restored
 /// from the same copy at the same time still differ.
 const SPREAD: u64 = 1 << 20;
 
-/// A new epoch: unlike all before it, and unlike one that another broker begins at this time.
+/// A new epoch, different from all before it and from one that another broker starts at this time.
 /// JavaScript reads it exactly until the year 2255.
 pub(crate) fn fresh_epoch(last: Option<Epoch>, now: Now) -> Epoch {
     let clock = now.unix_ms.saturating_mul(1000);
@@ -27,14 +28,14 @@ pub(crate) fn fresh_epoch(last: Option<Epoch>, now: Now) -> Epoch {
     Epoch(least + random % SPREAD)
 }
 
-/// An epoch, and the newest sequence number of the broker when it began.
+/// An epoch, and the newest sequence number of the broker when it started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Began {
     pub(crate) epoch: Epoch,
     pub(crate) sequence: u64,
 }
 
-/// The epochs of a broker, oldest first; rising, and never empty.
+/// The epochs of a broker, oldest first; ascending and never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Epochs {
     first: Began,
@@ -52,8 +53,8 @@ impl Epochs {
         self.later.last().unwrap_or(&self.first).epoch
     }
 
-    /// Begins an epoch; of too many, the second oldest is forgotten. The first names the beginning
-    /// of every stream and stays.
+    /// Starts an epoch. If there are too many, the second oldest is forgotten; the first one names
+    /// the beginning of every stream and is kept.
     pub(crate) fn begin(&mut self, began: Began) {
         self.later.push(began);
         if self.later.len() > MAX_EPOCHS {
@@ -61,13 +62,14 @@ impl Epochs {
         }
     }
 
-    /// Whether a place in the broker's own order is one, and the newest number that both share.
+    /// Whether a position in the broker's own order is valid, and the newest number that both
+    /// share.
     pub(crate) fn resolve(&self, asked: Position, newest: u64) -> (Resolution, u64) {
         let mut all = std::iter::once(&self.first).chain(&self.later);
         if !all.any(|began| began.epoch == asked.epoch) {
             return (Resolution::UnknownEpoch, 0);
         }
-        // An epoch ends where the next one began.
+        // An epoch ends where the next one starts.
         let end = all.next().map_or(newest, |next| next.sequence);
         match asked.offset {
             offset if offset <= end => (Resolution::Continuous, offset),
@@ -111,18 +113,18 @@ impl Epochs {
     }
 }
 
-/// The epochs in which one channel got publications, with the first offset of each; rising in
-/// both, and empty before the first publication.
+/// The epochs in which one channel received publications, with the first offset of each; both
+/// ascend. Empty before the first publication.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lineage(Vec<(Epoch, u64)>);
 
 impl Lineage {
-    /// Whether a publication would be the first of its epoch.
+    /// Whether a publication would be the first in its epoch.
     pub(crate) fn is_new(&self, epoch: Epoch) -> bool {
         self.0.last().is_none_or(|(last, _)| *last != epoch)
     }
 
-    /// A publication comes; says whether it is the first of its epoch.
+    /// Records a publication; returns whether it is the first in its epoch.
     pub(crate) fn publish(&mut self, epoch: Epoch, offset: u64) -> bool {
         let new = self.is_new(epoch);
         if new {
@@ -131,15 +133,15 @@ impl Lineage {
         new
     }
 
-    /// Forgets what nothing is retained of: from `first` on something is.
+    /// Forgets epochs of which nothing is retained: publications from `first` on are.
     pub(crate) fn trim(&mut self, first: u64) {
         let gone = self.0.partition_point(|(_, began)| *began < first);
-        // The one that the offset before `first` is of stays: it is a place to go on from.
+        // The epoch of the offset before `first` is kept: a reader can continue from there.
         let gone = gone.saturating_sub(1).saturating_sub(SPARE);
         self.0.drain(..gone);
     }
 
-    /// The position with this offset, as the stream calls it.
+    /// The position with this offset, in terms of the stream.
     pub(crate) fn at(&self, epochs: &Epochs, offset: u64) -> Position {
         if offset == 0 {
             return epochs.origin();
@@ -150,19 +152,19 @@ impl Lineage {
         Position { epoch, offset }
     }
 
-    /// The last offset that belongs to this epoch or to one before it. Nothing if that is not
-    /// known any longer.
+    /// The last offset that belongs to this epoch or an earlier one. None if that is no longer
+    /// known.
     fn end(&self, epochs: &Epochs, epoch: Epoch, head: u64) -> Option<u64> {
         if !epochs.knows(epoch) {
             return None;
         }
         let next = self.0.partition_point(|(of, _)| of.0 <= epoch.0);
         let end = self.0.get(next).map_or(head, |(_, began)| began - 1);
-        // What came before the oldest that is remembered may have ended anywhere.
+        // Publications before the oldest remembered epoch may have ended anywhere.
         (next > 0 || end == 0).then_some(end)
     }
 
-    /// Whether a position is a place in the stream, and the newest offset that both share.
+    /// Whether a position is part of the stream, and the newest offset that both share.
     pub(crate) fn resolve(&self, epochs: &Epochs, asked: Position, head: u64) -> (Resolution, u64) {
         match self.end(epochs, asked.epoch, head) {
             None => (Resolution::UnknownEpoch, 0),
@@ -172,7 +174,7 @@ impl Lineage {
         }
     }
 
-    /// Where a read begins in a stream that has `first` to `head` retained.
+    /// The start of a read in a stream that retains `first` to `head`.
     pub(crate) fn start(
         &self,
         epochs: &Epochs,

@@ -1,4 +1,4 @@
-//! Where a broker leaves answers and news for one worker.
+//! A queue in which a broker puts answers and updates for one worker.
 
 use std::{
     fmt,
@@ -7,10 +7,10 @@ use std::{
 
 use offhook_engine::BrokerEvent;
 
-/// A queue from a broker's threads to one worker. Answers always fit: the worker bounds them by
-/// what it asks. News (publications, joins and leaves) are bounded in bytes; what does not fit is
-/// left out and a [`BrokerEvent::Lagged`] stands in its place, after which the engine looks up
-/// what it missed.
+/// A queue from a broker's threads to one worker. Answers always fit: the worker limits them by its
+/// requests. Updates (publications, joins and leaves) are limited in bytes. Those that do not fit
+/// are dropped and replaced by a [`BrokerEvent::Lagged`], after which the engine looks up what it
+/// missed.
 pub struct Mailbox {
     queue: Mutex<Queue>,
     bytes: usize,
@@ -20,13 +20,13 @@ pub struct Mailbox {
 #[derive(Default)]
 struct Queue {
     events: Vec<BrokerEvent>,
-    /// Weight of the news in `events`; at most `Mailbox::bytes` plus one publication.
+    /// The weight of the updates in `events`; at most `Mailbox::bytes` plus one publication.
     news: usize,
 }
 
 impl Mailbox {
-    /// A mailbox for so many bytes of news. `wake` is called, from any thread, when something
-    /// lies in a mailbox that was empty; it must not block.
+    /// A mailbox for this many bytes of updates. `wake` is called, from any thread, when an event
+    /// is put into an empty mailbox; it must not block.
     pub fn new(bytes: usize, wake: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             queue: Mutex::default(),
@@ -35,7 +35,7 @@ impl Mailbox {
         }
     }
 
-    /// Takes everything, in order.
+    /// Takes all events, in order.
     #[must_use]
     pub fn take(&self) -> Vec<BrokerEvent> {
         let mut queue = self.lock();
@@ -43,7 +43,7 @@ impl Mailbox {
         std::mem::take(&mut queue.events)
     }
 
-    /// Leaves something.
+    /// Adds an event.
     pub fn put(&self, event: BrokerEvent) {
         let mut queue = self.lock();
         let was_empty = queue.events.is_empty();
@@ -55,7 +55,7 @@ impl Mailbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // A panic elsewhere leaves a queue that is still a queue.
+        // A panic elsewhere leaves the queue in a valid state.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -90,7 +90,7 @@ impl Queue {
     }
 }
 
-/// What a join or leave weighs beside the member's info.
+/// The weight of a join or leave in addition to the member's info.
 const NEWS_OVERHEAD: usize = 128;
 
 impl fmt::Debug for Mailbox {

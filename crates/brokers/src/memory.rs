@@ -11,8 +11,8 @@ use crate::{
     mailbox::Mailbox,
 };
 
-/// Keeps everything in memory: for tests, and for servers whose channels may begin anew with
-/// the process. Its promise of durability is none; every start is a new epoch.
+/// Keeps everything in memory: for tests, and for servers whose channels may be lost with the
+/// process. It guarantees no durability; every start begins a new epoch.
 #[derive(Debug)]
 pub struct Memory(Hub);
 

@@ -12,14 +12,14 @@ struct Entry<Value> {
     value: Value,
 }
 
-/// The values of a state, in the order in which they were published. What is kept of each is for
-/// the broker to choose.
+/// The values of a state, in the order of publication. Each broker chooses what it stores for a
+/// value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Values<Value> {
     /// By offset.
     entries: BTreeMap<u64, Entry<Value>>,
     offsets: HashMap<Box<str>, u64>,
-    /// Weight of all entries.
+    /// The weight of all entries.
     bytes: u64,
 }
 
@@ -38,7 +38,7 @@ impl<Value> Values<Value> {
         self.entries.is_empty()
     }
 
-    /// A key has a new value.
+    /// Sets the value of a key.
     pub(crate) fn set(
         &mut self,
         offset: u64,
@@ -59,7 +59,7 @@ impl<Value> Values<Value> {
         self.entries.insert(offset, entry);
     }
 
-    /// A key has no value any longer; says whether it had one.
+    /// Removes the value of a key; returns whether it had one.
     pub(crate) fn remove(&mut self, key: &str) -> bool {
         let offset = self.offsets.remove(key);
         let entry = offset.and_then(|offset| self.entries.remove(&offset));
@@ -67,7 +67,7 @@ impl<Value> Values<Value> {
         entry.is_some()
     }
 
-    /// Takes the oldest values away until every bound of the rule holds; gives their keys.
+    /// Removes the oldest values until every limit of the rule holds; returns their keys.
     pub(crate) fn trim(&mut self, rule: &State, now_ms: u64) -> Vec<Box<str>> {
         let age = rule.age.map_or(u64::MAX, |age| age.as_millis() as u64);
         let oldest_kept = now_ms.saturating_sub(age);

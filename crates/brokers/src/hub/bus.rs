@@ -1,5 +1,5 @@
-//! The bus: who hears of what, and the streams that live in memory only. Everything here is done
-//! under one short lock, in the thread of whoever asks; nothing waits for a disk.
+//! The bus: delivers publications to followers, and holds the streams that exist only in memory. It
+//! is used under one lock, held briefly, in the caller's thread; nothing here waits for a disk.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -14,18 +14,18 @@ use offhook_engine::{
 use super::{durable::Durable, stream::Stream};
 use crate::{broker::WorkerId, lineage::fresh_epoch, mailbox::Mailbox};
 
-/// Filters that one worker may follow. Each is looked at for every publication that its beginning
-/// matches.
+/// The maximum number of filters of one worker. Each is checked for every publication whose channel
+/// starts like it.
 const MAX_FILTERS: usize = 100_000;
 
-/// How long a stream that had publications and holds nothing is remembered, so that positions in
-/// it stay good: longer than a client that lost its network takes to come back.
+/// How long a stream that had publications and holds none is remembered, so that positions in it
+/// stay valid: longer than a client takes to return after losing its network.
 const FORGET_AFTER_MS: u64 = 10 * 60 * 1000;
 
 /// Streams in memory. One that holds nothing takes about 500 bytes: half a gigabyte at most.
 const MAX_STREAMS: usize = 1_000_000;
 
-/// Streams that one slice of upkeep looks at under the lock: well below a millisecond.
+/// How many streams one slice of upkeep examines under the lock: well below a millisecond.
 pub(crate) const SLICE: usize = 512;
 
 /// A tick looks at one part in so many of all streams.
@@ -37,15 +37,15 @@ pub(crate) struct Bus {
     next_worker: u64,
     followers: HashMap<ChannelName, Vec<WorkerId>>,
     filters: FilterTrie<Vec<WorkerId>>,
-    /// What each worker follows by filter.
+    /// The filters that each worker follows.
     filters_of: BTreeMap<WorkerId, BTreeSet<Filter>>,
     streams: HashMap<ChannelName, Stream>,
-    /// Names in `streams` and `durable` in the order in which upkeep looks at them. Some may be
+    /// Names in `streams` and `durable`, in the order in which upkeep examines them. Some may be
     /// gone.
     upkeep: VecDeque<ChannelName>,
-    /// The epoch of streams that begin now; another one once a stream was forgotten.
+    /// The epoch of streams created now; it changes once a stream was forgotten.
     epoch: Epoch,
-    /// The epoch of this broker, and the newest sequence number that anybody was told of.
+    /// The epoch of this broker, and the newest sequence number delivered to any follower.
     began: Epoch,
     sequence: u64,
     /// Publications with higher numbers are being made durable.
@@ -123,14 +123,13 @@ impl Bus {
         }
     }
 
-    /// Tells a publication to every worker that follows its channel or a filter that it matches,
-    /// once.
+    /// Delivers a publication once to every worker that follows its channel or a matching filter.
     pub(crate) fn tell_publication(&self, publication: &Arc<Publication>) {
         self.tell_to(self.followers(&publication.channel), publication);
     }
 
-    /// Tells a publication to those who follow it by filter only: those who follow its channel have
-    /// it before the head that they are told.
+    /// Delivers a publication only to workers that follow it by filter: followers of its channel
+    /// have it before the head that they are told.
     pub(crate) fn tell_by_filter(&self, publication: &Arc<Publication>) {
         self.tell_to(&[], publication);
     }
@@ -191,7 +190,7 @@ impl Bus {
         }
     }
 
-    /// The newest place in the broker's own order: everything up to it was told.
+    /// The newest position in the broker's own order: everything up to it was delivered.
     pub(crate) fn place(&self) -> Position {
         Position {
             epoch: self.began,
@@ -218,13 +217,13 @@ impl Bus {
         self.sequence = self.sequence.max(sequence);
     }
 
-    /// All publications up to this number were told, or failed.
+    /// All publications up to this number were delivered or failed.
     pub(crate) fn end_batch(&mut self, sequence: u64) {
         self.in_flight = false;
         self.reach(sequence);
     }
 
-    /// What was published without history in channels that match, and can't be read any longer.
+    /// Publications without history in matching channels that can no longer be read.
     pub(crate) fn missed(&self, filter: &Filter, after: Position) -> Vec<ChannelGap> {
         let after = if after.epoch == self.began {
             after.offset
@@ -266,7 +265,7 @@ impl Bus {
         }
     }
 
-    /// Whether a worker wants to hear of publications in this channel.
+    /// Whether a worker follows this channel.
     pub(crate) fn is_followed(&self, channel: &ChannelName) -> bool {
         if self.followers.contains_key(channel) {
             return true;
@@ -278,7 +277,7 @@ impl Bus {
         matched
     }
 
-    /// Puts a publication into a stream in memory and tells it.
+    /// Adds a publication to a stream in memory and delivers it.
     pub(crate) fn publish(
         &mut self,
         draft: Draft,
@@ -297,7 +296,7 @@ impl Bus {
         ))
     }
 
-    /// The stream of a channel that lives in memory, begun if need be.
+    /// The stream of a channel in memory, created if necessary.
     pub(crate) fn begin(&mut self, channel: &ChannelName) -> Result<&mut Stream, BrokerFailure> {
         if !self.streams.contains_key(channel) {
             if self.streams.len() >= MAX_STREAMS {
@@ -313,20 +312,20 @@ impl Bus {
         Ok(stream)
     }
 
-    /// The stream of a channel that lives in memory, if it has begun.
+    /// The stream of a channel in memory, if it exists.
     pub(crate) fn stream(&mut self, channel: &ChannelName) -> Option<&mut Stream> {
         let stream = self.streams.get_mut(channel)?;
         stream.used_ms = self.now.unix_ms;
         Some(stream)
     }
 
-    /// A stream that has not begun, and a read of it.
+    /// The state of a stream that does not exist, and the start of a read of it.
     pub(crate) fn nothing(&self, from: ReadFrom) -> (StreamState, ReadStart) {
         let empty = Stream::new(self.epoch);
         (empty.state(), empty.start(from))
     }
 
-    /// Puts a stream on disk among those that upkeep looks at.
+    /// Adds a stream on disk to those that upkeep examines.
     pub(crate) fn tend_later(&mut self, channel: &ChannelName) {
         if let Some(Durable::Open(view)) = self.durable.get_mut(channel) {
             view.used_ms = self.now.unix_ms;
@@ -336,7 +335,7 @@ impl Bus {
 
     /// Forgets what is known of streams on disk: it has to be read again.
     pub(crate) fn forget_durable(&mut self) {
-        // What waits to be loaded still does.
+        // Those waiting to be loaded are kept.
         self.durable
             .retain(|_, durable| matches!(durable, Durable::Loading(_)));
         let streams = &self.streams;
@@ -347,12 +346,12 @@ impl Bus {
         self.now = now;
     }
 
-    /// How many streams one tick looks at.
+    /// How many streams one tick examines.
     pub(crate) fn due(&self) -> usize {
         self.upkeep.len().div_ceil(ROUND)
     }
 
-    /// Trims and forgets what one slice of the streams needs no longer.
+    /// Trims and forgets what one slice of the streams no longer needs.
     pub(crate) fn tend(&mut self, rules: &RuleBook, count: usize) {
         for _ in 0..count {
             let Some(channel) = self.upkeep.pop_front() else {
@@ -363,7 +362,7 @@ impl Bus {
             } else if let Some(stream) = self.streams.remove(&channel)
                 && stream.state().head.offset > 0
             {
-                // The stream may begin anew: what is published then is told apart by its epoch.
+                // The stream may be created again: its epoch distinguishes what is published then.
                 self.epoch = fresh_epoch(Some(self.epoch), self.now);
             }
         }
@@ -396,13 +395,13 @@ impl Bus {
     }
 }
 
-/// What became of a publish in memory.
+/// The result of publishing in memory.
 pub(crate) enum Published {
     New(Arc<Publication>),
     Before(Position),
 }
 
-/// Gives memory back after a crowd has left.
+/// Frees memory after a peak.
 pub(crate) fn shrink<Value>(map: &mut HashMap<ChannelName, Value>) {
     if map.capacity() > 4 * map.len().max(SLICE) {
         map.shrink_to(2 * map.len());

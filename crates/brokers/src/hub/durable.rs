@@ -1,4 +1,4 @@
-//! What is known in memory of a stream on disk: enough to follow it and to begin a read without
+//! What is cached in memory of a stream on disk: enough to follow it and to start a read without
 //! the threads that write and read.
 
 use std::{collections::VecDeque, sync::Arc};
@@ -16,13 +16,13 @@ use crate::{broker::WorkerId, lineage::Lineage};
 /// ```
 #[derive(Debug)]
 pub(crate) enum Durable {
-    /// Requests that came meanwhile, in order.
+    /// Requests that arrived in the meantime, in order.
     Loading(VecDeque<(WorkerId, BrokerRequest)>),
     /// As of the last commit.
     Open(View),
 }
 
-/// A stream as of the last commit: what followers were told of.
+/// A stream as of the last commit, which is what followers were told.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
     /// The channel's number in keys.

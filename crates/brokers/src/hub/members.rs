@@ -1,4 +1,4 @@
-//! Who is present where: claims, graces and leases.
+//! The members of channels: claims, grace periods and leases.
 //!
 //! ```text
 //!          Join                      Leave with grace
@@ -9,10 +9,10 @@
 //!    └───────────────┴──────┴◀─────────────────────────────┘
 //!      "left" is told once                       grace is over
 //! ```
-//! A worker whose lease ends lets all its members be awaited with no grace.
+//! When a worker's lease ends, all its members are awaited without a grace period.
 //!
-//! Time here is counted in ticks: a tick that comes late, because the process was stopped or
-//! starved, counts for no more than [`MAX_STEP`]. So nobody leaves because everybody stood still.
+//! Time is counted in ticks: a late tick, because the process was stopped or starved, counts for at
+//! most [`MAX_STEP`]. A pause of the whole process therefore removes no members.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -25,11 +25,11 @@ use offhook_engine::{ChannelName, Member, PresenceChange, SessionId};
 use super::shrink;
 use crate::broker::WorkerId;
 
-/// The most that one tick counts for. Ticks come about once a second.
+/// The most time that one tick counts for. Ticks come about once a second.
 const MAX_STEP: Duration = Duration::from_secs(2);
 
-/// A lease ends only after so many ticks without a renewal, however short it is: the workers of a
-/// process that stood still are running again by then.
+/// A lease ends only after this many ticks without a renewal, however short it is: after a pause of
+/// the process, its workers are running again by then.
 const MISSED_TICKS: u8 = 3;
 
 #[derive(Debug)]
@@ -37,22 +37,22 @@ struct Claim {
     member: Arc<Member>,
     worker: WorkerId,
     generation: u64,
-    /// When it leaves, if it does not come back.
+    /// When it leaves if it does not return.
     awaited_until: Option<Instant>,
-    /// It left, and is awaited from the next tick on.
+    /// It left, and its grace period starts with the next tick.
     leaving: bool,
 }
 
 #[derive(Debug)]
 pub(crate) struct Members {
     channels: HashMap<ChannelName, BTreeMap<SessionId, Claim>>,
-    /// Those with an `awaited_until`, by it.
+    /// Members with an `awaited_until`, ordered by it.
     awaited: BTreeSet<(Instant, ChannelName, SessionId)>,
     leases: BTreeMap<WorkerId, Lease>,
     /// Workers whose lease ended and that may not know it.
     ended: BTreeSet<WorkerId>,
-    /// Members that are to be awaited from the next tick on: until then nobody knows how late it
-    /// is, and a grace time shall not be short.
+    /// Members whose grace period starts with the next tick: until then the current time is not
+    /// known exactly, and a grace period must not be shortened.
     leaving: Vec<(ChannelName, SessionId, Duration)>,
     /// The clock of this part, and what the last tick told.
     now: Instant,
@@ -131,7 +131,7 @@ impl Members {
         None
     }
 
-    /// Begins the grace times of those who left since the last tick and did not come back.
+    /// Starts the grace periods of members that left since the last tick and did not return.
     fn begin_graces(&mut self) {
         for (channel, session, grace) in std::mem::take(&mut self.leaving) {
             let claim = self.channels.get_mut(&channel);
@@ -166,7 +166,7 @@ impl Members {
         })
     }
 
-    /// Says whether the lease was still good: otherwise the worker's members have left.
+    /// Renews a lease. `false` if it had ended, in which case the worker's members have left.
     pub(crate) fn renew(&mut self, worker: WorkerId, lease: Duration) -> bool {
         let until = self.now + lease;
         let missed = 0;
@@ -174,7 +174,7 @@ impl Members {
         before.is_some() || !self.ended.remove(&worker)
     }
 
-    /// A worker is gone: its members leave with the next tick, unless another takes them over.
+    /// A worker is gone: its members leave with the next tick, unless another worker claims them.
     pub(crate) fn lease_ended(&mut self, worker: WorkerId) {
         self.ended.remove(&worker);
         self.leases.insert(
@@ -186,7 +186,7 @@ impl Members {
         );
     }
 
-    /// Everyone whose time has come leaves.
+    /// Removes every member whose time is up.
     pub(crate) fn tick(&mut self, told: Instant) -> Vec<PresenceChange> {
         self.now += told.saturating_duration_since(self.told).min(MAX_STEP);
         self.told = told;

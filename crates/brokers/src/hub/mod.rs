@@ -1,5 +1,5 @@
-//! What every broker does in memory, in two parts with a lock each: the [`Bus`] and the
-//! [`Registry`]. Whoever needs both takes the registry first.
+//! The in-memory part of every broker, in two parts with a lock each: the [`Bus`] and the
+//! [`Registry`]. Code that needs both locks the registry first.
 
 mod bus;
 mod durable;
@@ -51,7 +51,7 @@ impl Hub {
         &self.rules
     }
 
-    /// A panic elsewhere leaves a bus that is still a bus.
+    /// A panic elsewhere leaves the bus in a valid state.
     pub(crate) fn bus(&self) -> MutexGuard<'_, Bus> {
         self.bus.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -169,7 +169,7 @@ impl Hub {
         }
     }
 
-    /// Takes what is to be remembered of a session; says what a durable broker has to write.
+    /// Stores a session's state; returns what a durable broker must write.
     pub(crate) fn session(&self, request: BrokerRequest) -> Vec<Change> {
         let now_ms = self.bus().now().unix_ms;
         let sessions = &mut self.registry().sessions;
@@ -202,7 +202,7 @@ impl Hub {
         }
     }
 
-    /// Takes sessions as they were saved before.
+    /// Restores saved sessions.
     pub(crate) fn restore_sessions(&self, all: impl IntoIterator<Item = (SessionId, Saved)>) {
         let sessions = &mut self.registry().sessions;
         for (session, saved) in all {
@@ -210,12 +210,12 @@ impl Hub {
         }
     }
 
-    /// Forgets sessions whose time is over; says which.
+    /// Removes expired sessions, and returns them.
     pub(crate) fn end_sessions(&self, now: Now) -> Vec<Change> {
         self.registry().sessions.tick(now.unix_ms)
     }
 
-    /// Tells the time; what has to be looked at is done in slices, so that nobody waits long.
+    /// Advances the time. The work is done in slices, so that no caller waits long.
     pub(crate) fn tick(&self, now: Now) {
         let mut registry = self.registry();
         let left = registry.members.tick(now.instant);
@@ -383,7 +383,7 @@ impl Hub {
         bus.tell_followers(channel, &question);
     }
 
-    /// Called with the registry's lock held, so that joins and leaves are told in their order.
+    /// Called with the registry's lock held, so that joins and leaves are delivered in order.
     fn tell_changes(&self, changes: impl IntoIterator<Item = PresenceChange>) {
         for change in changes {
             let channel = change.channel.clone();
@@ -393,7 +393,7 @@ impl Hub {
     }
 }
 
-/// What streams in memory have after a sequence number, in its order.
+/// Publications of streams in memory after a sequence number, in its order.
 fn by_sequence(
     bus: &Bus,
     filter: &Filter,

@@ -1,4 +1,4 @@
-//! Questions that only the workers can answer: each is asked, what they say is added up.
+//! Questions that only the workers can answer: each worker is asked, and the answers are combined.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +9,7 @@ use offhook_engine::{AskId, BrokerEvent, BrokerFailure, Receipts, RequestId};
 
 use crate::broker::WorkerId;
 
-/// Workers that are this slow are not waited for: what the others know is the answer.
+/// Slower workers are not waited for: the others' answers are used.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
@@ -28,11 +28,11 @@ pub(crate) struct Questions {
     asked: u64,
 }
 
-/// An answer, and for whom.
+/// An answer and its receiver.
 pub(crate) type Answer = (WorkerId, BrokerEvent);
 
 impl Questions {
-    /// Opens a question; nothing when there is nobody to ask.
+    /// Starts a question; returns the answer at once if there is no worker to ask.
     pub(crate) fn ask(
         &mut self,
         worker: WorkerId,
@@ -57,7 +57,7 @@ impl Questions {
         Some(ask)
     }
 
-    /// Takes what a worker knows; the answer, when that was the last one waited for.
+    /// Handles a worker's answer; returns the combined answer after the last one.
     pub(crate) fn found(
         &mut self,
         worker: WorkerId,
@@ -80,7 +80,7 @@ impl Questions {
         self.open.remove(&ask).map(Question::answer)
     }
 
-    /// A worker is gone: nobody waits for it any longer.
+    /// A worker is gone: its answers are no longer waited for.
     pub(crate) fn detached(&mut self, worker: WorkerId) -> Vec<Answer> {
         for question in self.open.values_mut() {
             question.waits_for.remove(&worker);

@@ -1,5 +1,4 @@
-//! The registry: who is present where, sessions' states, and questions that only the workers can
-//! answer.
+//! The registry: members, sessions' states, and questions that only the workers can answer.
 
 use offhook_engine::Now;
 

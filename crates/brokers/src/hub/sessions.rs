@@ -1,4 +1,4 @@
-//! Sessions' states, kept while nobody is connected: opaque bytes with an end.
+//! Sessions' states, kept while they have no connection: opaque bytes with an expiry.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -8,22 +8,22 @@ use std::{
 use bytes::Bytes;
 use offhook_engine::SessionId;
 
-/// Sessions that are kept at most, and their bytes. When there are more, the ones that end soonest
-/// go: a crowd of short-lived sessions does not push out a device that comes back once a day.
+/// The maximum number of sessions and of their bytes. Beyond it, the ones that expire soonest are
+/// dropped: a crowd of short-lived sessions does not push out a device that returns once a day.
 const COUNT: usize = 100_000;
 const BYTES: usize = 64 << 20;
 
-/// What a session's entry takes beside its bytes.
+/// The overhead of a session's entry beyond its bytes.
 const OVERHEAD: usize = 128;
 
-/// A session's state, and when it ends in wall-clock milliseconds.
+/// A session's state, and its expiry in wall-clock milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Saved {
     pub(crate) bytes: Bytes,
     pub(crate) ends_ms: u64,
 }
 
-/// What a broker that is durable has to write: none for a session that is forgotten.
+/// What a durable broker must write: none for a session that is deleted.
 pub(crate) type Change = (SessionId, Option<Saved>);
 
 #[derive(Debug, Default)]

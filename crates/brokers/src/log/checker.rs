@@ -1,7 +1,7 @@
-//! The thread that reads everything, so that damage is found before somebody needs what it is in.
+//! The thread that reads everything, so that damage is found before the data is needed.
 //!
-//! It reads a bounded number of bytes with each tick, and rests a while after each round. What is
-//! in the block cache is not read from the disk again; what is read pushes other blocks out.
+//! It reads a limited number of bytes with each tick, and pauses after each round. Blocks in the
+//! cache are not read from the disk again; blocks that are read push out others.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -19,12 +19,12 @@ use super::{
     store::Store,
 };
 
-/// Ticks between two rounds: an hour.
+/// How many ticks to pause between two rounds: an hour.
 const REST: u32 = 3600;
-/// Channels whose names are read at once.
+/// How many channel names are read at once.
 const NAMES: usize = 64;
 
-/// What a round has come to.
+/// The progress of a round.
 #[derive(Debug)]
 enum Place {
     /// In the keyspace with this index, after this key.
@@ -33,14 +33,14 @@ enum Place {
     Channels(String),
     /// Within a channel: the next offset.
     Channel(ChannelName, u64),
-    /// So many ticks of rest are left.
+    /// Pausing, for this many more ticks.
     Resting(u32),
 }
 
 pub(super) struct Checker {
     store: SharedStore,
     condition: Arc<Condition>,
-    /// Bytes that a tick may read.
+    /// The number of bytes to read per tick.
     budget: usize,
     ticks: Receiver<()>,
     place: Place,
@@ -63,7 +63,7 @@ impl Checker {
         }
     }
 
-    /// Until the log is dropped.
+    /// Runs until the log is dropped.
     pub(super) fn run(mut self) {
         while self.ticks.recv().is_ok() {
             if self.budget > 0 {
@@ -108,7 +108,7 @@ impl Checker {
             Ok(Ok(Some(last))) => return Place::Index(index, Some(last)),
             Ok(Ok(None)) => {}
             Ok(Err(_)) | Err(_) => {
-                let what = format!("the keyspace {} can't be read wholly", keyspace.name());
+                let what = format!("the keyspace {} cannot be read completely", keyspace.name());
                 self.condition.damaged_index(what);
             }
         }
@@ -116,7 +116,7 @@ impl Checker {
     }
 
     fn next_channel(&self, store: &Store, after: &str, bytes: &mut usize) -> Place {
-        // A damaged index was told of by `walk`.
+        // A damaged index was reported by `walk`.
         let names = store.channels_after(after, NAMES).unwrap_or_default();
         for name in &names {
             *bytes = bytes.saturating_sub(name.len() + 1);
@@ -127,7 +127,7 @@ impl Checker {
                 let first = retained.first();
                 return Place::Channel(name, first);
             }
-            let what = "what is known of it can't be read".to_owned();
+            let what = "its entry cannot be read".to_owned();
             self.condition.damaged(&name, what);
         }
         match names.last() {
@@ -136,7 +136,7 @@ impl Checker {
         }
     }
 
-    /// Checks a channel from this offset on, as far as the bytes go.
+    /// Checks a channel from this offset on, as far as the budget allows.
     fn check_channel(
         &self,
         store: &Store,
@@ -147,7 +147,7 @@ impl Checker {
         let Some(retained) = entry(store, &name) else {
             return Place::Channels(name.as_str().to_owned());
         };
-        // Meanwhile the oldest may have been trimmed.
+        // The oldest publications may have been trimmed in the meantime.
         let begin = from.max(retained.first());
         let mut next = begin;
         let (mut bad, mut paused) = (false, false);
@@ -166,7 +166,7 @@ impl Checker {
             return Place::Channel(name, next);
         }
         let is_whole = read.is_ok() && !bad && next > retained.head;
-        // What was trimmed after its entry was read is no damage.
+        // Publications trimmed after the entry was read are not damaged.
         let trimmed = entry(store, &name).is_some_and(|now| now.first() > next);
         if is_whole {
             if from == retained.first() {

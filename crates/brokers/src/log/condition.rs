@@ -1,4 +1,4 @@
-//! How the log is, as its threads find it.
+//! The health of the log, as reported by its threads.
 
 use std::{
     collections::BTreeMap,
@@ -10,9 +10,9 @@ use offhook_engine::ChannelName;
 
 use crate::broker::Health;
 
-/// Damaged channels that are named; of more, only the count is told.
+/// How many damaged channels are named; of the others, only the number is reported.
 const NAMED: usize = 20;
-/// Damaged channels that are remembered: their names are all that they cost.
+/// How many damaged channels are remembered: only their names cost memory.
 const REMEMBERED: usize = 10_000;
 
 /// Shared by the threads of a log.
@@ -21,13 +21,13 @@ pub(super) struct Condition(Mutex<Found>);
 
 #[derive(Debug, Default)]
 struct Found {
-    /// Why nothing can be stored now.
+    /// Why nothing can be stored at present.
     failing: Option<String>,
     /// What an operator has to mend before anything can be stored again.
     broken: Option<String>,
-    /// What can't be read, by channel.
+    /// Damage by channel.
     damaged: BTreeMap<ChannelName, String>,
-    /// The same, outside of channels.
+    /// Damage outside of channels.
     damaged_index: Option<String>,
 }
 
@@ -36,12 +36,12 @@ impl Condition {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Nothing can be stored; it is tried again.
+    /// Nothing can be stored at present; the log keeps retrying.
     pub(super) fn failing(&self, why: String) {
         self.found().failing = Some(why);
     }
 
-    /// Nothing can be stored until an operator has done something.
+    /// Nothing can be stored until an operator acts.
     pub(super) fn broken(&self, why: String) {
         self.found().broken = Some(why);
     }
@@ -50,12 +50,12 @@ impl Condition {
         self.found().failing.is_some()
     }
 
-    /// A write went well. What can't be read stays so.
+    /// A write succeeded. Damage remains.
     pub(super) fn recovered(&self) {
         self.found().failing = None;
     }
 
-    /// Something of a channel can't be read.
+    /// Data of a channel cannot be read.
     pub(super) fn damaged(&self, channel: &ChannelName, what: String) {
         let mut found = self.found();
         if found.damaged.len() < REMEMBERED || found.damaged.contains_key(channel) {
@@ -63,12 +63,12 @@ impl Condition {
         }
     }
 
-    /// Something that belongs to no channel, or to many, can't be read.
+    /// Data that belongs to no channel, or to many, cannot be read.
     pub(super) fn damaged_index(&self, what: String) {
         self.found().damaged_index = Some(what);
     }
 
-    /// The channels that were found good.
+    /// A channel was found to be undamaged.
     pub(super) fn whole(&self, channel: &ChannelName) {
         self.found().damaged.remove(channel);
     }
@@ -90,7 +90,7 @@ impl Condition {
 
 impl Found {
     fn damage(&self) -> String {
-        let mut text = String::from("the disk returned something else than was written: ");
+        let mut text = String::from("the disk returned other data than was written: ");
         text.push_str(self.damaged_index.as_deref().unwrap_or_default());
         for (at, (channel, what)) in self.damaged.iter().take(NAMED).enumerate() {
             if at > 0 || self.damaged_index.is_some() {

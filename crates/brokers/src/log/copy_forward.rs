@@ -1,7 +1,7 @@
-//! After a failed fsync nobody knows what of a file is on the disk: the system may have forgotten
-//! that its pages were never written, still shows them to readers, and says of the next fsync that
-//! all is well. Only bytes that are written again are known to be written. So before such a
-//! journal is trusted, it is copied into a new file, and that is made durable.
+//! After a failed fsync it is unknown which parts of a file are on the disk: the system may have
+//! forgotten that its pages were never written, still shows them to readers, and lets the next
+//! fsync succeed. Only bytes that are written again are known to be written. Before such a journal
+//! is trusted, it is therefore copied into a new file, which is made durable.
 
 use std::{
     fs::{self, File},
@@ -14,7 +14,7 @@ use super::{
     private,
 };
 
-/// Bytes that are copied at once; journals end with megabytes of zeros, which are left out.
+/// How many bytes are copied at once; journals end with megabytes of zeros, which are skipped.
 const CHUNK: usize = 64 << 10;
 
 /// Copies every journal of this log. The store must be closed.
@@ -34,7 +34,7 @@ pub(super) fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     copy_bytes(from, to)?.sync_all()
 }
 
-/// Reads and writes, where `std::fs::copy` might let both files share what is on the disk.
+/// Reads and writes, because `std::fs::copy` might let both files share blocks on the disk.
 pub(super) fn copy_bytes(from: &Path, to: &Path) -> io::Result<File> {
     let mut from = File::open(from)?;
     let mut to = private::options().truncate(true).open(to)?;

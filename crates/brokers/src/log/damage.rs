@@ -1,4 +1,4 @@
-//! Reads up to what can't be read, and on behind it.
+//! Reads up to damaged data, and continues after it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,16 +10,16 @@ use super::{
     store::Store,
 };
 
-/// Publications that are tried one after the other: more than a damaged block of 4 KiB has.
+/// How many publications are tried one by one: more than a damaged block of 4 KiB holds.
 const ONE_BY_ONE: u64 = 4096;
-/// Publications that are read by themselves before reading in a row is tried again.
+/// How many publications are read individually before reading in sequence is tried again.
 const SINGLE_READS: usize = 64;
 
-/// Calls `each` with the key and value of publications from this offset on, until it says enough
-/// or something can't be read.
+/// Calls `each` with the key and value of publications from this offset on, until it returns that
+/// it has enough or something cannot be read.
 ///
-/// The store's iterator loses the publication before a damaged block, and also fails when such a
-/// block lies ahead in another table: then publications are read by themselves.
+/// The store's iterator loses the publication before a damaged block, and also fails if such a
+/// block is ahead in another table: publications are then read individually.
 pub(super) fn read(
     store: &Store,
     number: u32,
@@ -35,7 +35,8 @@ pub(super) fn read(
                 each(key, value)
             })
         };
-        // The store may panic over a damaged block; that is one failed read, not a dead thread.
+        // The store may panic on a damaged block; that is one failed read and must not end the
+        // thread.
         let failure = match catch_unwind(AssertUnwindSafe(in_a_row)) {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => failure_of(&error),
@@ -60,10 +61,10 @@ fn single(store: &Store, number: u32, offset: u64) -> Option<Vec<u8>> {
     catch_unwind(AssertUnwindSafe(read)).ok().flatten()
 }
 
-/// The next publication of a channel that can be read, from this offset up to the newest.
+/// The next readable publication of a channel, from this offset up to the newest.
 ///
-/// Behind a long damaged part some that could be read may be left out: a search by halves finds
-/// the end of the part that it began in.
+/// After a long damaged part, some readable publications may be skipped: a binary search finds the
+/// end of the part in which it started.
 pub(super) fn next_readable(
     store: &Store,
     channel: &ChannelName,

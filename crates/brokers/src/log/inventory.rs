@@ -1,8 +1,9 @@
-//! What must be in the directory of a log, and whether it is.
+//! Checks that the directory of a log contains what it must.
 //!
-//! The store below takes a keyspace, journal or version file that is missing for one that never
-//! was, deletes what it no longer finds a reference to, and starts. So what it would read is
-//! compared with the manifest before it may touch anything, and what it found afterwards.
+//! The underlying store assumes that a missing keyspace, journal or version file never existed,
+//! deletes files it has no reference to, and starts. The files it would read are therefore compared
+//! with the manifest before the store may change anything, and what it loaded is compared
+//! afterwards.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,13 +18,13 @@ use super::{
     store::Store,
 };
 
-/// Names of files and directories that the store makes.
+/// Names of files and directories that the store creates.
 const STORE: &str = "store";
 pub(super) const KEYSPACES: &str = "keyspaces";
 const VERSION: &[u8] = b"FJL\x03";
-/// `current` names a version of a keyspace: its number, and checksum.
+/// `current` names a version of a keyspace: its number and checksum.
 const CURRENT_LENGTH: usize = 25;
-/// Our own file in a keyspace's directory: says whose it is.
+/// Our own file in a keyspace's directory, which says to which log it belongs.
 pub(super) const OWNER: &str = "owner";
 
 pub(super) fn store_of(directory: &Path) -> PathBuf {
@@ -41,7 +42,7 @@ pub(super) fn check_files(
         manifest,
     };
     check.version()?;
-    // The store's own, which holds nothing.
+    // The store's own lock, which contains nothing.
     let lock = store_of(directory).join("lock");
     private::options()
         .truncate(false)
@@ -71,7 +72,7 @@ impl Check<'_> {
         }
     }
 
-    /// The bytes of a file that must be there.
+    /// The bytes of a required file.
     fn read(&self, name: &Path) -> Result<Vec<u8>, OpenError> {
         match fs::read(self.directory.join(name)) {
             Ok(bytes) => Ok(bytes),
@@ -127,7 +128,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Directories beside those of the keyspaces that the store would stumble over.
+    /// Unknown directories next to the keyspaces, which would make the store fail.
     fn strangers(&self) -> Result<(), OpenError> {
         let folder = store_of(self.directory).join(KEYSPACES);
         for entry in fs::read_dir(folder).map_err(|error| self.io(error))? {
@@ -141,7 +142,8 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Journals are numbered in a row, and those that are no longer needed go from the oldest.
+    /// Journals are numbered consecutively, and those no longer needed are removed from the oldest
+    /// on.
     fn journals(&self) -> Result<(), OpenError> {
         let found = journals(self.directory).map_err(|error| self.io(error))?;
         let oldest = found.first().copied().unwrap_or(self.manifest.journal);
@@ -177,8 +179,8 @@ pub(super) fn journals(directory: &Path) -> io::Result<BTreeSet<u64>> {
     Ok(found)
 }
 
-/// Whether a journal is gone that was there when the manifest was written: it was no longer needed,
-/// or somebody took it.
+/// Whether a journal that existed when the manifest was written is gone: it was no longer needed,
+/// or someone removed it.
 pub(super) fn has_lost_journals(directory: &Path, manifest: &Manifest) -> io::Result<bool> {
     let on_disk = journals(directory)?;
     Ok(manifest
@@ -187,7 +189,7 @@ pub(super) fn has_lost_journals(directory: &Path, manifest: &Manifest) -> io::Re
         .any(|journal| !on_disk.contains(journal)))
 }
 
-/// Compares what the store found with the manifest.
+/// Compares what the store loaded with the manifest.
 pub(super) fn check_store(
     directory: &Path,
     manifest: &Manifest,
@@ -231,17 +233,17 @@ fn keyspaces_of(store: &Store) -> BTreeMap<u64, String> {
         .collect()
 }
 
-/// Follows what the running store makes and deletes, and keeps the manifest true.
+/// Tracks which files the running store creates and deletes, and keeps the manifest up to date.
 #[derive(Debug)]
 pub(super) struct Inventory {
     directory: PathBuf,
     manifest: Manifest,
-    /// The newest entries as of the last look: they are in journals up to `manifest.journal`.
+    /// The newest entries at the last check: they are in journals up to `manifest.journal`.
     newest: Marks,
 }
 
 impl Inventory {
-    /// Of a store that was found good, or has just begun: writes down what it consists of.
+    /// For a store that was found good, or is new: writes the manifest.
     pub(super) fn begin(
         directory: &Path,
         mut manifest: Manifest,
@@ -270,18 +272,18 @@ impl Inventory {
         })
     }
 
-    /// Looks at the journals, about once a second and between two batches, and answers who asks for
-    /// a snapshot.
+    /// Checks the journals, about once a second and between two batches, and answers requests for a
+    /// snapshot.
     ///
     /// # Errors
-    /// What is missing although it is needed, or the system's error.
+    /// A file that is needed is missing, or the system's error.
     pub(super) fn look(&mut self, store: &Store) -> Result<(), String> {
         snapshot::answer_requests(&self.directory);
         let on_disk = journals(&self.directory).map_err(|error| error.to_string())?;
         let before = self.manifest.clone();
         let newest = on_disk.last().copied().unwrap_or(0);
         if newest > self.manifest.journal {
-            // As of the last look: of what came since, nobody knows in which journal it is.
+            // As of the last check: for later entries it is unknown in which journal they are.
             let marks = std::mem::take(&mut self.newest);
             self.manifest.sealed.insert(self.manifest.journal, marks);
             self.manifest.journal = newest;
@@ -303,7 +305,7 @@ impl Inventory {
         }
         if self.manifest != before {
             let written = self.manifest.write(&self.directory);
-            written.map_err(|error| format!("the manifest can't be written: {error}"))?;
+            written.map_err(|error| format!("the manifest cannot be written: {error}"))?;
         }
         match missing {
             Some(journal) => Err(format!(

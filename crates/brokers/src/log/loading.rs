@@ -1,4 +1,4 @@
-//! A channel as it is on disk.
+//! Loading a channel from disk.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -14,13 +14,13 @@ use super::{
 };
 use crate::lineage::Epochs;
 
-/// For what is only counted.
+/// For data that is only counted.
 const NOWHERE: Position = Position {
     epoch: Epoch(0),
     offset: 0,
 };
 
-/// What is retained of a channel; none when nothing was ever published in it.
+/// What is retained of a channel; none if nothing was ever published in it.
 pub(super) fn load(
     store: &Store,
     channel: &ChannelName,
@@ -31,7 +31,7 @@ pub(super) fn load(
     let failed = |error: fjall::Error| {
         let failure = failure_of(&error);
         if failure == BrokerFailure::StorageCorrupt {
-            let what = format!("what is known of it can't be read: {error}");
+            let what = format!("its entry cannot be read: {error}");
             condition.damaged(channel, what);
         }
         failure
@@ -41,7 +41,7 @@ pub(super) fn load(
     };
     let retained = Retained::decode(&bytes, epochs.origin().epoch);
     let mut retained = retained.ok_or_else(|| {
-        let what = "what is known of it can't be read".to_owned();
+        let what = "its entry cannot be read".to_owned();
         condition.damaged(channel, what);
         BrokerFailure::StorageCorrupt
     })?;
@@ -54,7 +54,7 @@ pub(super) fn load(
             Ok(()) if next > known => break,
             Ok(()) | Err(_) => {}
         }
-        // Publications go on behind what is damaged: at an offset that none of them had.
+        // Publishing continues after the damaged part, at an offset that was never used.
         condition.damaged(channel, format!("damaged at offset {next}"));
         let number = retained.id;
         let last = last_offset(store, number).unwrap_or(0).max(known).max(next);
@@ -84,7 +84,7 @@ fn last_offset(store: &Store, number: u32) -> Option<u64> {
     last.ok()?.ok().flatten()
 }
 
-/// Counts what no bucket knows yet, up to the end or to what can't be read.
+/// Counts publications that are in no bucket yet, up to the end or to unreadable data.
 fn scan(
     store: &Store,
     channel: &ChannelName,
@@ -96,7 +96,7 @@ fn scan(
     let (from, mut unreadable) = (*next, false);
     let each = |key: &[u8], value: &[u8]| {
         let offset = offset_of(key).unwrap_or(0);
-        // Only its size and age count here, not its place.
+        // Only its size and age matter here, not its position.
         let publication = decode(channel, (NOWHERE, NOWHERE), value);
         let Some(publication) = publication.filter(|_| offset == *next) else {
             unreadable = true;

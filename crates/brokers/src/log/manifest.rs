@@ -1,7 +1,7 @@
-//! The manifest: what a log consists of. Without it a file that is missing, too old or of another
-//! log would be taken for an empty one.
+//! The manifest lists what a log consists of. Without it, a file that is missing, too old or from
+//! another log would be taken for an empty one.
 //!
-//! It is a text, so that an operator can read it:
+//! It is text, so that an operator can read it:
 //!
 //! ```text
 //! offhook log 1
@@ -29,12 +29,12 @@ use super::private;
 pub(super) const FILE: &str = "manifest";
 const TITLE: &str = "offhook log 1";
 
-/// Tells one log from every other.
+/// Distinguishes one log from every other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LogId(u128);
 
 impl LogId {
-    /// A new one. The standard library seeds its hash maps with random numbers of the system.
+    /// A new id. The standard library seeds its hash maps with random numbers from the system.
     pub(super) fn fresh() -> Self {
         let random = RandomState::new();
         let half = |which: u8| u128::from(random.hash_one(which));
@@ -52,7 +52,7 @@ impl LogId {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// It was never served: what is there can be thrown away.
+    /// The log was never used: its files can be deleted.
     Beginning,
     Complete,
 }
@@ -65,18 +65,18 @@ pub(super) struct Manifest {
     pub(super) id: LogId,
     pub(super) state: State,
     pub(super) epoch: u64,
-    /// The batch with which that epoch began.
+    /// The batch with which that epoch started.
     pub(super) batch: u64,
     /// The newest journal that was seen.
     pub(super) journal: u64,
-    /// Names by number.
+    /// Names of keyspaces by number.
     pub(super) keyspaces: BTreeMap<u64, String>,
     /// Journals that are complete but may still be needed.
     pub(super) sealed: BTreeMap<u64, Marks>,
 }
 
 impl Manifest {
-    /// Of a log that begins.
+    /// The manifest of a new log.
     pub(super) fn beginning() -> Self {
         Self {
             id: LogId::fresh(),
@@ -89,7 +89,7 @@ impl Manifest {
         }
     }
 
-    /// What is in this directory: nothing, a manifest, or something else.
+    /// Reads the manifest in this directory: nothing, a manifest, or invalid content.
     pub(super) fn read(directory: &Path) -> io::Result<Option<Result<Self, &'static str>>> {
         match std::fs::read_to_string(directory.join(FILE)) {
             Ok(text) => Ok(Some(Self::parse(&text))),
@@ -145,7 +145,7 @@ impl Manifest {
         if check.trim_end() != format!("check {:016x}", checksum(body.as_bytes())) {
             return Err("its checksum does not match");
         }
-        Self::parse_lines(body.lines().skip(1)).ok_or("a line in it can't be read")
+        Self::parse_lines(body.lines().skip(1)).ok_or("a line in it cannot be read")
     }
 
     fn parse_lines<'a>(lines: impl Iterator<Item = &'a str>) -> Option<Self> {
@@ -182,7 +182,7 @@ fn parse_mark(word: &str) -> Option<(u64, u64)> {
     Some((u64::from_str(keyspace).ok()?, u64::from_str(entry).ok()?))
 }
 
-/// FNV-1a: notices damage, not forgery.
+/// FNV-1a: detects damage, not forgery.
 pub(super) fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3)

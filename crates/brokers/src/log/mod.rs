@@ -1,27 +1,27 @@
-//! The log broker: durable streams in an embedded store, nothing else to install.
+//! The log broker: durable streams in an embedded store, with nothing else to install.
 //!
 //! **Which store, and why.** fjall 3.1 or redb 4.4. Both kept every acknowledged record through
-//! kills and on a full disk; both refuse writes after a failed one until they are opened again,
-//! which took either well under 100 ms. Under retention, which only fjall was put to here (100
-//! channels, the newest 1,000 of each kept, 1 KiB records, 1.4 GB written, 100 MB retained) fjall
+//! kills and on a full disk. Both refuse writes after a failed one until they are opened again,
+//! which took either well under 100 ms. Under retention, which was tested here only with fjall (100
+//! channels, the newest 1,000 of each kept, 1 KiB records, 1.4 GB written, 100 MB retained), fjall
 //! stayed between 110 and 290 MB on disk, with no growth over time. fjall appends four times as
-//! fast (its journal is one sequential write and one fsync a group, redb's copy-on-write tree
-//! writes a page path for each channel touched), and that is what an acknowledged publish waits
-//! for. redb reads ranges three times as fast, but history pages are small and mostly in the
-//! block cache. So: fjall. Nothing outside `store.rs` and `open_error.rs` knows it.
+//! fast (its journal is one sequential write and one fsync per group; redb's copy-on-write tree
+//! writes a page path for each channel touched), and acknowledged publishes wait for that. redb
+//! reads ranges three times as fast, but history pages are small and mostly in the block cache.
+//! Therefore: fjall. Only `store.rs` and `open_error.rs` depend on it.
 //!
-//! **The way of a publication.** A worker's [`submit`](crate::Broker::submit) puts it into a
-//! bounded queue. One writer thread takes everything that waits there, gives offsets, writes one
+//! **The path of a publication.** A worker's [`submit`](crate::Broker::submit) puts it into a
+//! bounded queue. One writer thread takes everything that is queued, assigns offsets, writes one
 //! batch and makes it durable with one fsync: the longer an fsync takes, the more publications the
-//! next one carries. Only then come the acknowledgements, and the updates to followers.
+//! next one covers. Only then are acknowledgements and updates for followers sent.
 //!
-//! **Everything else** happens in the caller's thread (`shared.rs`), from what the bus knows of
-//! each stream as of the last commit: the writer tells it under one lock together with its
-//! followers, after the fsync and never during it. History, and channels that nobody has used, are
-//! read by a second thread. So a slow fsync delays durable acknowledgements and nothing else.
+//! **Everything else** is done in the caller's thread (`shared.rs`), based on what the bus knows of
+//! each stream as of the last commit: the writer updates it under the same lock as its followers,
+//! after the fsync and never during it. History, and channels that are not in use, are read by a
+//! second thread. A slow fsync therefore delays durable acknowledgements and nothing else.
 //!
-//! **What is on disk**, five keyspaces in one journal, so that a batch is there whole or not at
-//! all:
+//! **What is on disk**: five keyspaces in one journal, so that a batch is present as a whole or not
+//! at all:
 //!
 //! | keyspace | key | value |
 //! |---|---|---|
@@ -32,25 +32,25 @@
 //! | `node` | `epochs`, `batch`, `channels` | this log's epochs, its newest batch, how many channels |
 //!
 //! Every start of a log begins a new epoch in all its channels, at the next offset of each; the
-//! list of epochs is kept. So a position of an older epoch is good up to where that epoch ended,
-//! and beyond it is known to be of another stream: of a log that was restored from an older copy,
-//! or that lost its newest publications. A channel that nobody has published to costs nothing on
-//! disk, and its position is good across restarts all the same.
+//! list of epochs is kept. A position of an older epoch is therefore valid up to where that epoch
+//! ended. Beyond that it is known to belong to another stream: of a log that was restored from an
+//! older copy, or that lost its newest publications. A channel without publications costs nothing
+//! on disk, and its position is still valid across restarts.
 //!
-//! Every keyspace also has an entry that says which log it belongs to.
+//! Every keyspace also has an entry that says to which log it belongs.
 //!
-//! **What if files are missing, or of another log.** The `manifest` says what a log consists of;
-//! `inventory.rs` compares it with what is there before the store may touch anything, because the
-//! store takes what is missing for what never was. Without what the manifest names, the log is
-//! not opened.
+//! **If files are missing, or from another log.** The `manifest` lists what a log consists of;
+//! `inventory.rs` compares it with the directory before the store may change anything, because the
+//! store assumes that what is missing never existed. If something named in the manifest is missing,
+//! the log is not opened.
 //!
-//! **What if the disk lies or breaks.** Blocks and journal entries carry checksums. Beside the
-//! store lies a `witness`: the number of the newest batch that was acknowledged, written after the
-//! batch and outside its journal. A store that opens with an older batch than its witness has lost
-//! something acknowledged, and is not served. One that opens with a newer batch has something
-//! whose fsync may have failed: its journals are copied into new files first (`copy_forward.rs`).
-//! After a failed write the store is only read until the disk takes writes again. A publication
-//! that can't be read costs a gap with a reason of its own, and nothing else (`damage.rs`).
+//! **If the disk fails or returns wrong data.** Blocks and journal entries carry checksums. A
+//! separate file, the `witness`, contains the number of the newest acknowledged batch, written
+//! after the batch and outside its journal. A store that opens with an older batch than its witness
+//! has lost acknowledged data, and is not used. One that opens with a newer batch contains data
+//! whose fsync may have failed: its journals are first copied into new files (`copy_forward.rs`).
+//! After a failed write the store is only read until the disk accepts writes again. A publication
+//! that cannot be read causes a gap with its own reason, and nothing else (`damage.rs`).
 
 mod checker;
 mod condition;
@@ -114,42 +114,41 @@ use crate::{
     mailbox::Mailbox,
 };
 
-/// What an acknowledgement promises.
+/// What an acknowledgement guarantees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// The publication is on the disk: it survives a power cut.
+    /// The publication is on the disk: it survives a power failure.
     #[default]
     Fsync,
-    /// The publication is with the operating system: it survives the death of this process, not
-    /// that of the machine. Faster on slow disks.
+    /// The operating system has the publication: it survives the death of this process, but not of
+    /// the machine. Faster on slow disks.
     Os,
 }
 
-/// How a log is opened. Every bound says its default and why.
+/// Options for opening a log. Each limit states its default and the reason.
 #[derive(Clone, Debug)]
 pub struct LogOptions {
-    /// The directory; made if it is not there.
+    /// The directory; created if it does not exist.
     pub path: PathBuf,
-    /// What an acknowledgement promises. Default: `Fsync`.
+    /// What an acknowledgement guarantees. Default: `Fsync`.
     pub durability: Durability,
-    /// Serve a log that has lost acknowledged publications; a subscriber that had them is told
-    /// of a gap. Default: no; an operator decides that. With
-    /// [`Durability::Os`] it is always accepted: a power cut may take what was promised to
-    /// survive only this process.
+    /// Whether to open a log that has lost acknowledged publications; subscribers that had them are
+    /// told of a gap. Default: no, since an operator should decide. With [`Durability::Os`] loss is
+    /// always accepted: a power failure may take what was only guaranteed to survive this process.
     pub accept_loss: bool,
-    /// Publications waiting for the writer. Default 65,536: half a second of a fast disk.
+    /// Publications queued for the writer. Default 65,536: half a second of a fast disk.
     pub queue_count: usize,
-    /// Bytes of data waiting for the writer. Default 64 MiB.
+    /// Bytes of data queued for the writer. Default 64 MiB.
     pub queue_bytes: usize,
-    /// Bytes of memory for blocks read from disk. Default 64 MiB.
+    /// Bytes of memory to cache blocks from disk. Default 64 MiB.
     pub cache_bytes: u64,
-    /// Bytes that are read with each tick to find damage, so that everything is read over and
-    /// over; 0 for never. Default 4 MiB: 14 GB an hour, and little of what any disk can read.
+    /// Bytes read per tick to find damage, so that everything is read repeatedly; 0 disables it.
+    /// Default 4 MiB: 14 GB an hour, a small part of what any disk can read.
     pub check_bytes: usize,
 }
 
 impl LogOptions {
-    /// The defaults, in this directory.
+    /// Default options, with this directory.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -163,7 +162,7 @@ impl LogOptions {
     }
 }
 
-/// The embedded, durable broker. Dropping it finishes what is queued and closes the store.
+/// The embedded, durable broker. Dropping it completes queued requests and closes the store.
 ///
 /// ```
 /// use std::{sync::Arc, time::Instant};
@@ -180,24 +179,24 @@ impl LogOptions {
 pub struct Log {
     shared: Arc<Shared>,
     condition: Arc<Condition>,
-    /// Dropped, it ends the thread that checks.
+    /// Dropping it ends the checker thread.
     ticks: Option<SyncSender<()>>,
     threads: Vec<JoinHandle<()>>,
     warnings: Vec<String>,
     _lock: std::fs::File,
 }
 
-/// What the writer keeps beside the store.
+/// The files that the writer maintains besides the store.
 struct Files {
     witness: Witness,
     inventory: Inventory,
 }
 
 impl Log {
-    /// Opens the log, or begins one.
+    /// Opens the log, or creates one.
     ///
     /// # Errors
-    /// [`OpenError`] says what is wrong with the directory and what to do.
+    /// [`OpenError`], which says what is wrong with the directory and what to do.
     pub fn open(options: LogOptions, rules: Arc<RuleBook>, now: Now) -> Result<Self, OpenError> {
         let path = options.path.clone();
         let io = |error| OpenError::Io {
@@ -256,7 +255,7 @@ impl Log {
         })
     }
 
-    /// What an operator should know of how the log was found.
+    /// What an operator should know about the state in which the log was found.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -283,7 +282,7 @@ impl Broker for Log {
         }
         self.shared.jobs.put_always(Job::Tick(now));
         if let Some(ticks) = &self.ticks {
-            // One that is still busy with the last tick needs no other.
+            // A checker still busy with the last tick needs no other one.
             let _busy = ticks.try_send(());
         }
     }
@@ -302,7 +301,7 @@ impl Drop for Log {
         self.shared.jobs.put_always(Job::Stop);
         drop(self.ticks.take());
         for thread in self.threads.drain(..) {
-            // A thread that panicked has nothing more to say than its message.
+            // A thread that panicked has already printed its message.
             drop(thread.join());
         }
     }

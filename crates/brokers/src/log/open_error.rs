@@ -1,4 +1,4 @@
-//! Why a log can't be opened, and what to do.
+//! Why a log cannot be opened, and what to do.
 
 use std::{
     fmt, io,
@@ -7,48 +7,48 @@ use std::{
 
 use offhook_engine::BrokerFailure;
 
-/// Why a log can't be opened. Its text says what to do.
+/// Why a log cannot be opened. Its text says what to do.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Another process has it.
+    /// Another process is using it.
     InUse {
         /// The directory.
         path: PathBuf,
     },
-    /// The directory or a file in it can't be read or written.
+    /// The directory or a file in it cannot be read or written.
     Io {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
-    /// What is there can't be read.
+    /// The files cannot be read.
     Corrupt {
         /// The directory.
         path: PathBuf,
         /// What was found.
         found: String,
     },
-    /// Something that the log consists of is not there.
+    /// A part of the log is missing.
     Missing {
         /// The directory.
         path: PathBuf,
-        /// The file.
+        /// The missing file.
         file: String,
     },
-    /// Files of another log, or of another time, are among those of this one.
+    /// Files of another log, or from another time, are among those of this one.
     Foreign {
         /// The directory.
         path: PathBuf,
         /// What was found.
         found: String,
     },
-    /// Acknowledged publications are not there.
+    /// Acknowledged publications are missing.
     LostAcknowledged {
         /// The directory.
         path: PathBuf,
-        /// How that is known.
+        /// The evidence.
         found: String,
     },
 }
@@ -93,26 +93,26 @@ impl fmt::Display for OpenError {
             ),
             Self::Io { path, error } => write!(
                 f,
-                "{}: the log can't be opened: {error}; {}",
+                "{}: the log cannot be opened: {error}; {}",
                 path.display(),
                 what_to_do(error.kind())
             ),
             Self::Corrupt { path, found } => write!(
                 f,
                 "{}: the log is damaged ({found}); restore the directory from a backup, or move \
-                 it away to begin an empty log",
+                 it away to start an empty log",
                 path.display()
             ),
             Self::Missing { path, file } => write!(
                 f,
                 "{}: the log is incomplete: {file} is missing; put it back, restore the \
-                 directory from a backup, or move it away to begin an empty log",
+                 directory from a backup, or move it away to start an empty log",
                 path.display()
             ),
             Self::Foreign { path, found } => write!(
                 f,
                 "{}: the files here do not belong together: {found}; restore the directory from \
-                 a backup, or move it away to begin an empty log",
+                 a backup, or move it away to start an empty log",
                 path.display()
             ),
             Self::LostAcknowledged { path, found } => write!(
@@ -139,13 +139,13 @@ impl std::error::Error for OpenError {
     }
 }
 
-/// What an operator does about an error of the system.
+/// What an operator can do about a system error.
 fn what_to_do(kind: io::ErrorKind) -> &'static str {
     if is_full(kind) {
-        return "the disk is full: make room";
+        return "the disk is full: free some space";
     }
     if kind == io::ErrorKind::PermissionDenied {
-        return "give this user the right to read and write it";
+        return "give this user permission to read and write it";
     }
     "check the directory and the disk"
 }
@@ -157,7 +157,7 @@ fn is_full(kind: io::ErrorKind) -> bool {
     )
 }
 
-/// What a failed read or write is to those who asked.
+/// The failure to report for a failed read or write.
 pub(super) fn failure_of(error: &fjall::Error) -> BrokerFailure {
     if let fjall::Error::Io(error) = error {
         return failure_of_io(error.kind());
@@ -165,7 +165,7 @@ pub(super) fn failure_of(error: &fjall::Error) -> BrokerFailure {
     if matches!(error, fjall::Error::Poisoned | fjall::Error::Locked) {
         return BrokerFailure::StorageFailed;
     }
-    // The tree below fjall has an error type of its own, which wraps those of the system.
+    // The tree below fjall has its own error type, which wraps those of the system.
     let source = std::error::Error::source(error);
     let inner = source.and_then(|error| error.source()).or(source);
     match inner.and_then(|error| error.downcast_ref::<io::Error>()) {

@@ -1,4 +1,4 @@
-//! A log is opened: what is there is compared with what should be, and only then served.
+//! Opening a log: the files are compared with what is expected before the log is used.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -27,13 +27,13 @@ pub(super) struct Opened {
     pub(super) epochs: Epochs,
     pub(super) witness: Witness,
     pub(super) inventory: Inventory,
-    /// Keeps other processes away.
+    /// Prevents other processes from opening it.
     pub(super) lock: File,
-    /// What an operator should know.
+    /// Warnings for an operator.
     pub(super) warnings: Vec<String>,
 }
 
-/// Opens the log in this directory, or begins one, with a new epoch.
+/// Opens the log in this directory, or creates one, with a new epoch.
 pub(super) fn open(options: &LogOptions, now: Now) -> Result<Opened, OpenError> {
     let directory = &options.path;
     let io = |error| OpenError::Io {
@@ -57,8 +57,8 @@ pub(super) fn open(options: &LogOptions, now: Now) -> Result<Opened, OpenError> 
     inventory::check_files(directory, &manifest, accept_loss)?;
     let testimony = read_witness(directory, &manifest, accept_loss)?;
     if inventory::has_lost_journals(directory, &manifest).map_err(io)? {
-        // Not even a flush before it is known that nothing is missing: what is put back would be
-        // taken for older than what was flushed.
+        // Not even a flush is allowed before it is known that nothing is missing: restored files
+        // would be taken for older ones than the flushed data.
         let store =
             Store::open_quietly(options).map_err(|error| OpenError::of(directory, error))?;
         inventory::check_store(directory, &manifest, &store, accept_loss)?;
@@ -102,7 +102,7 @@ pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// The manifest of a log that was served before; none when there is nothing of value.
+/// The manifest of a log that was used before; none if there is nothing of value.
 pub(super) fn read_manifest(directory: &Path) -> Result<Option<Manifest>, OpenError> {
     let io = |error| OpenError::Io {
         path: directory.to_owned(),
@@ -111,7 +111,7 @@ pub(super) fn read_manifest(directory: &Path) -> Result<Option<Manifest>, OpenEr
     match Manifest::read(directory).map_err(io)? {
         Some(Ok(manifest)) if manifest.state == State::Complete => Ok(Some(manifest)),
         Some(Ok(_)) => {
-            // It died while it began: nothing was acknowledged.
+            // The process died while creating it: nothing was acknowledged.
             remove(&store_of(directory)).map_err(io)?;
             Ok(None)
         }
@@ -133,7 +133,7 @@ fn remove(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// An empty log. Until it is complete its manifest says so.
+/// Creates an empty log. Until it is complete, its manifest says so.
 fn begin(
     options: &LogOptions,
     now: Now,
@@ -155,7 +155,7 @@ fn begin(
     settle(options, now, found, lock, warnings)
 }
 
-/// Begins an epoch, and writes down what the log consists of now.
+/// Starts an epoch, and writes the manifest.
 fn settle(
     options: &LogOptions,
     now: Now,
@@ -194,7 +194,7 @@ fn settle(
     })
 }
 
-/// The newest batch that was acknowledged or is in the store: if nothing is missing, the latter.
+/// The newest batch that was acknowledged or is in the store: the latter, if nothing is missing.
 pub(super) fn check_batch(
     directory: &Path,
     store: &Store,
@@ -215,7 +215,7 @@ pub(super) fn check_batch(
     Ok(batch.max(confirmed))
 }
 
-/// What a witness of this log says, and no older one.
+/// The content of this log's witness, unless it is an older one.
 pub(super) fn read_witness(
     directory: &Path,
     manifest: &Manifest,
@@ -231,7 +231,7 @@ pub(super) fn read_witness(
         }
         return Err(OpenError::LostAcknowledged {
             path: directory.to_owned(),
-            found: "the file `witness` is missing or can't be read as one".to_owned(),
+            found: "the file `witness` is missing or cannot be read".to_owned(),
         });
     };
     if testimony.log != manifest.id.to_bytes() {
@@ -245,8 +245,8 @@ pub(super) fn read_witness(
     Ok(Some(testimony))
 }
 
-/// Opens the store. What no witness confirms may be known to this machine only, after an fsync
-/// that failed: it is made durable first.
+/// Opens the store. Data that no witness confirms may exist only in this machine's memory, after an
+/// fsync that failed: it is made durable first.
 fn open_store(options: &LogOptions, testimony: Option<Testimony>) -> Result<Store, OpenError> {
     let directory = &options.path;
     let failed = |error| OpenError::of(directory, error);

@@ -1,4 +1,4 @@
-//! Files of the log: readable by the owner only, and there after a power cut.
+//! Files of the log: readable only by the owner, and durable.
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
@@ -7,14 +7,14 @@ use std::{
     path::Path,
 };
 
-/// What a group or strangers may do with a file.
+/// Permissions of the group and of others.
 const OTHERS: u32 = 0o077;
 
-/// Makes this directory and its parents if they are missing, for the owner only, and takes away
-/// the rights that others have to one that exists. Says whether they had any.
+/// Creates this directory and its parents, if missing, for the owner only, and removes the
+/// permissions of others from an existing one. Returns whether they had any.
 ///
 /// # Errors
-/// The system's, when the directory can't be made or its rights can't be changed.
+/// The system's error, if the directory cannot be created or its permissions cannot be changed.
 pub fn private_directory(path: &Path) -> io::Result<bool> {
     if path.is_dir() {
         return withdraw(path);
@@ -33,7 +33,7 @@ pub fn private_directory(path: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Makes this directory and its parents for the owner only, not durably.
+/// Creates this directory and its parents for the owner only, not durably.
 pub(super) fn make_directory(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new()
         .mode(0o700)
@@ -41,8 +41,8 @@ pub(super) fn make_directory(path: &Path) -> io::Result<()> {
         .create(path)
 }
 
-/// Takes away what others may do with everything in this directory. Says how many files and
-/// directories it changed.
+/// Removes the permissions of others from everything in this directory. Returns how many files and
+/// directories were changed.
 pub(super) fn withdraw_all(directory: &Path) -> io::Result<usize> {
     let mut changed = usize::from(withdraw(directory)?);
     for entry in fs::read_dir(directory)? {
@@ -66,14 +66,14 @@ fn withdraw(path: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// How files of the log are opened for writing: made for the owner only.
+/// How files of the log are opened for writing: created for the owner only.
 pub(super) fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true).create(true).mode(0o600);
     options
 }
 
-/// Puts a whole file in the place of another: after a power cut either is there.
+/// Replaces a file as a whole: after a power failure, either the old or the new one is there.
 pub(super) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
     let unfinished = path.with_extension("unfinished");
     let mut file = options().truncate(true).open(&unfinished)?;
@@ -83,7 +83,7 @@ pub(super) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
     sync_directory(path.parent().unwrap_or(Path::new(".")))
 }
 
-/// Makes durable which files a directory has: what was created, renamed or removed.
+/// Makes a directory's entries durable: files created, renamed or removed.
 pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }

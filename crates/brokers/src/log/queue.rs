@@ -1,4 +1,4 @@
-//! What waits for the writer.
+//! The writer's queue.
 
 use std::{
     collections::VecDeque,
@@ -10,36 +10,36 @@ use offhook_engine::{BrokerFailure, BrokerRequest, ChannelName, Now};
 use super::{retained::Retained, shared::answered};
 use crate::{broker::WorkerId, hub::Change};
 
-/// The most the writer takes at once: what one fsync carries.
+/// The most requests that the writer takes at once, covered by one fsync.
 const BATCH: usize = 8192;
 
 #[derive(Debug)]
 pub(super) enum Job {
-    /// A channel that the writer asked for.
+    /// A channel that the writer requested.
     Loaded {
         channel: ChannelName,
-        /// None for one that nothing was ever published in.
+        /// None if nothing was ever published in it.
         found: Result<Option<Box<Retained>>, BrokerFailure>,
-        /// What `Shared::reopened` was before it was loaded.
+        /// The value of `Shared::reopened` before it was loaded.
         reopened: u64,
     },
     Request {
         worker: WorkerId,
         request: BrokerRequest,
     },
-    /// A channel that is not in use and has something to be trimmed.
+    /// A channel that is not in use and has something to trim.
     Swept {
         channel: ChannelName,
         retained: Box<Retained>,
     },
-    /// What is to be remembered of a session with the next batch.
+    /// A session to be saved with the next batch.
     Session(Change),
     Tick(Now),
     Stop,
 }
 
 impl Job {
-    /// The wall-clock time it tells, if it does.
+    /// The wall-clock time it contains, if it does.
     pub(super) fn time(&self) -> Option<u64> {
         match self {
             Self::Tick(now) => Some(now.unix_ms),
@@ -51,7 +51,7 @@ impl Job {
         }
     }
 
-    /// Whether something may be published because of it.
+    /// Whether it may cause a publication.
     pub(super) fn may_publish(&self) -> bool {
         matches!(self, Self::Request { .. } | Self::Loaded { .. })
     }
@@ -67,7 +67,7 @@ impl Job {
         }
     }
 
-    /// Never refused: what makes room, and what there is at most one of for each connection.
+    /// Never rejected: jobs that free space, and those limited to one per connection.
     fn is_bounded_elsewhere(&self) -> bool {
         match self {
             Self::Request { request, .. } => answered(request).is_none(),
@@ -80,7 +80,7 @@ impl Job {
     }
 }
 
-/// Bytes of data that a request holds while it waits.
+/// The bytes of data that a request holds while it is queued.
 pub(super) fn request_bytes(request: &BrokerRequest) -> usize {
     match request {
         BrokerRequest::Publish { draft, .. } => draft.data.len(),
@@ -128,7 +128,7 @@ impl JobQueue {
         }
     }
 
-    /// Puts a job, or gives it back when there is too much.
+    /// Queues a job, or returns it if the queue is full.
     pub(super) fn put(&self, job: Job) -> Option<Job> {
         let jobs = self.lock();
         let full = jobs.waiting.len() >= self.count || jobs.bytes >= self.bytes;
@@ -145,7 +145,7 @@ impl JobQueue {
 
     fn push(&self, mut jobs: MutexGuard<'_, Jobs>, job: Job) {
         if let (Some(Job::Tick(last)), Job::Tick(now)) = (jobs.waiting.back_mut(), &job) {
-            // While an fsync takes long, the latest time is enough.
+            // While an fsync takes long, only the latest time is needed.
             *last = *now;
             return;
         }
@@ -158,7 +158,7 @@ impl JobQueue {
         }
     }
 
-    /// Waits until there is something, and takes what one batch carries.
+    /// Waits until the queue is not empty, and takes what one batch covers.
     pub(super) fn take(&self) -> Vec<Job> {
         let mut jobs = self.lock();
         while jobs.waiting.is_empty() {

@@ -1,4 +1,4 @@
-//! The thread that reads: history, and channels that were not in use, so that neither delays an
+//! The thread that reads history and channels that were not in use, so that neither delays an
 //! fsync.
 
 use std::{
@@ -31,10 +31,10 @@ use crate::{
     mailbox::Mailbox,
 };
 
-/// Reads that may wait: all workers' reads under way fit many times.
+/// How many reads can be queued: many times the reads in flight of all workers.
 const READS: usize = 4096;
-/// Channels that may wait to be loaded for followers: a crowd that comes back to channels of its
-/// own fits.
+/// How many channels can be queued for loading for followers: enough for a crowd that reconnects,
+/// each client to its own channel.
 const LOADS: usize = 65_536;
 
 pub(super) struct ReadJob {
@@ -58,18 +58,18 @@ pub(super) struct StateJob {
     pub(super) stream: StreamState,
 }
 
-/// What is to be loaded from disk.
+/// Something to load from disk.
 #[derive(Debug)]
 pub(super) enum Load {
-    /// A channel that somebody follows or reads.
+    /// A channel that is followed or read.
     ForBus(ChannelName),
-    /// A channel that somebody publishes in.
+    /// A channel that is published in.
     ForWriter(ChannelName),
-    /// Some of all channels, to find what is too old in those that are not in use.
+    /// Some of all channels, to find old publications in those that are not in use.
     Sweep,
 }
 
-/// What waits for the reader. Loads come before reads: more waits for them.
+/// The reader's queue. Loads come before reads, because more depends on them.
 #[derive(Default)]
 pub(super) struct ReadQueue {
     waiting: Mutex<Waiting>,
@@ -93,8 +93,8 @@ enum Task {
 }
 
 impl ReadQueue {
-    /// Takes a load. False when too many wait; those for the writer are bounded by what waits
-    /// there.
+    /// Queues a load. `false` if too many are queued; those for the writer are limited by its own
+    /// queue.
     pub(super) fn load(&self, load: Load) -> bool {
         let mut waiting = self.lock();
         if matches!(load, Load::ForBus(_)) && waiting.loads.len() >= LOADS {
@@ -106,7 +106,7 @@ impl ReadQueue {
         true
     }
 
-    /// Takes a read. False when too many wait.
+    /// Queues a read. `false` if too many are queued.
     pub(super) fn read(&self, job: ReadJob) -> bool {
         let mut waiting = self.lock();
         if waiting.reads.len() >= READS {
@@ -118,7 +118,7 @@ impl ReadQueue {
         true
     }
 
-    /// Takes a read of a state. False when too many wait.
+    /// Queues a read of a state. `false` if too many are queued.
     pub(super) fn state(&self, job: StateJob) -> bool {
         let mut waiting = self.lock();
         if waiting.states.len() >= READS {
@@ -130,7 +130,7 @@ impl ReadQueue {
         true
     }
 
-    /// Takes a read of all channels that match a filter. False when too many wait.
+    /// Queues a read of all channels that match a filter. `false` if too many are queued.
     pub(super) fn filter(&self, job: FilterJob) -> bool {
         let mut waiting = self.lock();
         if waiting.filters.len() >= READS {
@@ -142,7 +142,7 @@ impl ReadQueue {
         true
     }
 
-    /// The reader ends with what waits now.
+    /// The reader ends after what is queued now.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.filled.notify_one();
@@ -178,7 +178,7 @@ impl ReadQueue {
     }
 }
 
-/// Channels that one tick looks through for what is too old.
+/// How many channels one tick searches for old publications.
 const SWEEP: usize = 64;
 
 pub(super) struct Reader {
@@ -199,7 +199,7 @@ impl Reader {
         }
     }
 
-    /// Until the writer is gone.
+    /// Runs until the writer is gone.
     pub(super) fn run(self) {
         while let Some(task) = self.shared.reads.take() {
             match task {
@@ -231,7 +231,8 @@ impl Reader {
         let id = job.id;
         job.mailbox.put(match found {
             Ok(values) => {
-                // What was published since the job was made is in the values, and so in the head.
+                // Publications made since the job was queued are in the values, and therefore in
+                // the head.
                 let newest = values.last().map(|newest| newest.position);
                 let newest = newest.filter(|newest| newest.offset > job.stream.head.offset);
                 let stream = StreamState {
@@ -246,7 +247,7 @@ impl Reader {
 
     fn values(&self, job: &StateJob) -> Result<Vec<Arc<Publication>>, BrokerFailure> {
         if job.stream.head.offset == 0 {
-            // It has no number yet.
+            // The channel has no number yet.
             return Ok(Vec::new());
         }
         let store = self.store.get().ok_or(BrokerFailure::StorageFailed)?;
@@ -301,12 +302,12 @@ impl Reader {
                 });
                 self.shared.loaded(&channel, view, reopened);
             }
-            // A store that panics over a damaged block ends one sweep, not the thread.
+            // A store that panics on a damaged block ends one sweep, not the thread.
             Load::Sweep => catch_unwind(AssertUnwindSafe(|| self.sweep())).unwrap_or_default(),
         }
     }
 
-    /// Looks through a few channels, and tells the writer of those that have something too old.
+    /// Searches a few channels, and tells the writer which ones have old publications.
     fn sweep(&self) {
         let Some(store) = self.store.get() else {
             return;
@@ -335,11 +336,11 @@ impl Reader {
         }
     }
 
-    /// What is on disk; a store that panics over a damaged block is one channel that can't be read.
+    /// Loads a channel; if the store panics on a damaged block, only this channel is unreadable.
     fn find_guarded(&self, channel: &ChannelName) -> Result<Option<Retained>, BrokerFailure> {
         let found = catch_unwind(AssertUnwindSafe(|| self.find(channel)));
         found.unwrap_or_else(|_| {
-            let what = "what is known of it can't be read".to_owned();
+            let what = "its entry cannot be read".to_owned();
             self.condition.damaged(channel, what);
             Err(BrokerFailure::StorageCorrupt)
         })
@@ -365,7 +366,8 @@ impl Reader {
             self.condition
                 .damaged(&job.channel, format!("damaged at offset {offset}"));
             if page.publications.is_empty() {
-                // What can be read behind it follows; what is before it came with an earlier page.
+                // Readable publications after the damage follow; those before it came with an
+                // earlier page.
                 let next = damage::next_readable(&store, &job.channel, job.number, offset, head);
                 let next = next.unwrap_or(head + 1);
                 page = read_page(&store, job, next);
@@ -373,7 +375,7 @@ impl Reader {
                 stream.trimmed = Trimmed::Damaged;
             }
         }
-        // What was trimmed since the job was made is no longer there, and said so.
+        // Publications trimmed since the job was queued are gone, and reported as such.
         let first = stream.first.max(page.first_found.unwrap_or(0));
         stream.first = first;
         let after = job.start.after.offset.max(first.saturating_sub(1));
@@ -385,7 +387,7 @@ impl Reader {
     }
 }
 
-/// Where something can't be read.
+/// A part that cannot be read.
 struct Damage {
     offset: u64,
     failure: BrokerFailure,
@@ -396,9 +398,9 @@ type Read = (StreamState, ReadStart, Vec<Arc<Publication>>);
 #[derive(Default)]
 struct Page {
     publications: Vec<Arc<Publication>>,
-    /// The first offset on disk, when it is later than what was asked for.
+    /// The first offset on disk, if it is later than requested.
     first_found: Option<u64>,
-    /// Where the page ends although more was asked for.
+    /// Where the page ends early.
     damage: Option<Damage>,
 }
 

@@ -1,4 +1,4 @@
-//! Publications, keys and channels as bytes on disk. Checksums are the store's.
+//! The byte format of publications, keys and channels on disk. The store adds checksums.
 //!
 //! ```text
 //! publication  version:1  format:1  sequence:8  time_ms:8  has:1 (1 publisher, 2 key)
@@ -23,7 +23,7 @@ const WITHOUT_SEQUENCE: u8 = 1;
 const HAS_PUBLISHER: u8 = 1;
 const HAS_KEY: u8 = 2;
 
-/// Where a publication lies in the `log` keyspace.
+/// The key of a publication in the `log` keyspace.
 pub(super) fn log_key(channel: u32, offset: u64) -> [u8; 12] {
     let mut key = [0; 12];
     let (head, tail) = key.split_at_mut(4);
@@ -36,7 +36,7 @@ pub(super) fn offset_of(log_key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(log_key.get(4..)?.try_into().ok()?))
 }
 
-/// Where an idempotency key lies in the `keys` keyspace.
+/// The key of an idempotency key in the `keys` keyspace.
 pub(super) fn idempotency_key(channel: u32, scope: &str, key: &Key) -> Vec<u8> {
     let mut out = of_user(channel, scope);
     out.put_slice(key.as_str().as_bytes());
@@ -55,12 +55,12 @@ pub(super) fn read_key_entry(mut bytes: &[u8]) -> Option<(u64, u64)> {
     Some((bytes.try_get_u64().ok()?, bytes.try_get_u64().ok()?))
 }
 
-/// Where a consumer's cursor lies in the `cursors` keyspace.
+/// The key of a consumer's cursor in the `cursors` keyspace.
 pub(super) fn cursor_key(channel: u32, scope: &str, consumer: &Key) -> Vec<u8> {
     idempotency_key(channel, scope, consumer)
 }
 
-/// What everything of one user in one channel begins with.
+/// The prefix of all entries of one user in one channel.
 pub(super) fn of_user(channel: u32, scope: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(6 + scope.len());
     out.put_u32(channel);
@@ -88,7 +88,7 @@ pub(super) fn read_cursor_entry(mut bytes: &[u8]) -> Option<Cursor> {
     Some(Cursor { position, time_ms })
 }
 
-/// Writes a publication into a buffer that is used again.
+/// Encodes a publication into a reused buffer.
 pub(super) fn encode(draft: &Draft, sequence: u64, out: &mut Vec<u8>) {
     out.clear();
     out.put_u8(VERSION);
@@ -136,7 +136,7 @@ pub(super) fn sequence_of(record: &[u8]) -> Option<u64> {
     }
 }
 
-/// The publication, or nothing when these are not the bytes of one.
+/// Decodes a publication; none if these are not the bytes of one.
 pub(super) fn decode(
     channel: &ChannelName,
     (previous, position): (Position, Position),
@@ -202,8 +202,8 @@ fn publisher(from: &mut &[u8]) -> Option<Publisher> {
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
-    // Every text has a bound far below this: names, keys and tags by their types, users by
-    // their tokens. A longer user name is cut, never a length that lies.
+    // Every text has a limit far below this: names, keys and tags by their types, users by their
+    // tokens. A longer user name is truncated, so that the length is always correct.
     let len = text.floor_char_boundary(usize::from(u16::MAX));
     out.put_u16(len as u16);
     out.put_slice(text.get(..len).unwrap_or_default().as_bytes());
@@ -216,10 +216,10 @@ fn text<'a>(from: &mut &'a [u8]) -> Option<&'a str> {
     std::str::from_utf8(head).ok()
 }
 
-/// What the keys of sessions begin with, in the `node` keyspace: no name of an entry does.
+/// The prefix of sessions' keys in the `node` keyspace: no name of an entry starts with it.
 const SESSION: u8 = 1;
 
-/// Where a session's state lies in the `node` keyspace.
+/// The key of a session's state in the `node` keyspace.
 pub(super) fn session_key(session: SessionId) -> [u8; 17] {
     let mut key = [SESSION; 17];
     if let Some(id) = key.get_mut(1..) {
@@ -228,11 +228,11 @@ pub(super) fn session_key(session: SessionId) -> [u8; 17] {
     key
 }
 
-/// What the keys of values of a state begin with, in the `node` keyspace.
+/// The prefix of the keys of a state's values in the `node` keyspace.
 const VALUE: u8 = 2;
 
-/// Where a value of a channel's state lies in the `node` keyspace; without a key, what all of
-/// the channel begin with.
+/// The key of a value of a channel's state in the `node` keyspace; without a key, the prefix of all
+/// of the channel's values.
 pub(super) fn value_key(channel: u32, key: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(5 + key.len());
     out.put_u8(VALUE);
@@ -241,7 +241,7 @@ pub(super) fn value_key(channel: u32, key: &str) -> Vec<u8> {
     out
 }
 
-/// A value: where it was published, and its record.
+/// A value: its place, and its record.
 pub(super) fn value_entry(place: Place, record: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(24 + record.len());
     out.put_u64(place.position.epoch.0);

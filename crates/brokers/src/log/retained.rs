@@ -1,6 +1,6 @@
-//! What is retained of one channel on disk: an index in a few buckets instead of one entry a
-//! publication, so that a thousand long channels cost little memory and trimming is done in
-//! strides.
+//! What is retained of one channel on disk: an index of a few buckets instead of one entry per
+//! publication, so that a thousand long channels cost little memory and trimming is done in larger
+//! steps.
 
 use std::{collections::VecDeque, ops::RangeInclusive, sync::Arc};
 
@@ -12,21 +12,21 @@ use crate::{
     values::Values,
 };
 
-/// A bound is kept to about one part in so many.
+/// Limits are kept with this precision: to about one part in 16.
 const BUCKETS: u64 = 16;
 
-/// Flags of a remembered channel.
+/// Flags of a channel's entry.
 const BY_AGE: u8 = 1;
 const HAS_LINEAGE: u8 = 2;
 
-/// Some publications in a row.
+/// Consecutive publications.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Bucket {
     last: u64,
     bytes: u64,
     oldest_ms: u64,
     newest_ms: u64,
-    /// The sequence number of the last of them.
+    /// The sequence number of the last one.
     sequence: u64,
 }
 
@@ -35,18 +35,18 @@ pub(super) struct Retained {
     /// The channel's number in keys.
     pub(super) id: u32,
     pub(super) head: u64,
-    /// The epochs that its publications are of.
+    /// The epochs of its publications.
     pub(super) lineage: Arc<Lineage>,
     /// The oldest on disk; `first <= head + 1`.
     first: u64,
-    /// The keys of the channel's state; only there where the rules want one, and only at the
+    /// The keys of the channel's state; only present if the rules require one, and only in the
     /// writer.
     pub(super) values: Option<Box<Values<()>>>,
     trimmed: Trimmed,
-    /// The sequence number of the newest that was trimmed.
+    /// The sequence number of the newest trimmed publication.
     pub(super) trimmed_sequence: u64,
     sealed: VecDeque<Bucket>,
-    /// The newest; empty when its `last` is that of the newest sealed one.
+    /// The newest bucket; empty if its `last` is that of the newest sealed one.
     open: Bucket,
 }
 
@@ -66,7 +66,7 @@ impl Retained {
         }
     }
 
-    /// The stream as others see it: the count is kept exactly, bytes and age to a bucket.
+    /// The stream as others see it: the count is exact, bytes and age to the precision of a bucket.
     pub(super) fn state(&self, epochs: &Epochs, history: &History) -> StreamState {
         let by_count = (self.head + 1).saturating_sub(history.count);
         let first = self.first.max(by_count);
@@ -92,12 +92,12 @@ impl Retained {
         self.lineage.at(epochs, offset)
     }
 
-    /// The bytes of all but the newest.
+    /// The bytes of all buckets but the newest.
     pub(super) fn sealed_bytes(&self) -> u64 {
         self.sealed.iter().map(|bucket| bucket.bytes).sum()
     }
 
-    /// Where the scan for what no bucket knows yet begins.
+    /// Where to start scanning for publications that are in no bucket yet.
     pub(super) fn unsealed_from(&self) -> u64 {
         self.sealed
             .back()
@@ -111,7 +111,7 @@ impl Retained {
         self.trimmed_sequence = sequence;
     }
 
-    /// Counts a publication; says whether a bucket was sealed and is worth remembering.
+    /// Counts a publication; returns whether a bucket was sealed and the entry should be saved.
     pub(super) fn push(
         &mut self,
         offset: u64,
@@ -147,7 +147,7 @@ impl Retained {
         }
     }
 
-    /// Takes away the oldest buckets that are no longer kept; says which offsets go.
+    /// Removes the oldest buckets that need not be kept; returns the removed offsets.
     pub(super) fn trim(&mut self, history: &History, now_ms: u64) -> Option<RangeInclusive<u64>> {
         let from = self.first;
         let age = history.age.map_or(u64::MAX, |age| age.as_millis() as u64);
@@ -204,8 +204,8 @@ impl Retained {
         out
     }
 
-    /// What was remembered; what came after it is for the caller to `push` again.
-    /// A channel that was remembered without a lineage has only the epoch `first`.
+    /// Decodes an entry; the caller must `push` later publications again. A channel saved without a
+    /// lineage has only the epoch `first`.
     pub(super) fn decode(mut bytes: &[u8], first: Epoch) -> Option<Self> {
         let from = &mut bytes;
         let id = from.try_get_u32().ok()?;

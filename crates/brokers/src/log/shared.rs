@@ -1,9 +1,9 @@
-//! What callers, the writer and the reader share: who waits for what, and where a request goes.
+//! State shared by callers, the writer and the reader: waiting requests, and routing of new ones.
 //!
 //! Publications and acknowledgements go to the writer. Everything else is answered in the caller's
-//! thread from what the bus knows as of the last commit, so that nobody but a publisher waits for
-//! an fsync. A channel that the bus does not know is loaded by the reader first; what is asked of
-//! it meanwhile waits in order.
+//! thread from what the bus knows as of the last commit, so that only publishers wait for an fsync.
+//! A channel that the bus does not know is first loaded by the reader; requests for it wait in
+//! order.
 
 use std::{
     collections::VecDeque,
@@ -27,7 +27,7 @@ use crate::{
     lineage::Epochs,
 };
 
-/// Requests that wait for one channel to be loaded; loading takes milliseconds.
+/// How many requests can wait for one channel to be loaded; loading takes milliseconds.
 const WAITING: usize = 4096;
 
 pub(super) struct Shared {
@@ -35,7 +35,7 @@ pub(super) struct Shared {
     pub(super) jobs: JobQueue,
     pub(super) reads: ReadQueue,
     pub(super) epochs: Arc<Epochs>,
-    /// How often the store was opened again: what was loaded before is out of date.
+    /// How often the store was opened again: channels loaded before that are outdated.
     pub(super) reopened: AtomicU64,
 }
 
@@ -67,7 +67,7 @@ impl Shared {
         }
     }
 
-    /// What is about no stream on disk, or about many.
+    /// Handles requests about no stream on disk, or about many.
     fn in_memory(&self, worker: WorkerId, request: BrokerRequest) {
         match request {
             BrokerRequest::FilterHistory {
@@ -114,7 +114,7 @@ impl Shared {
         }
     }
 
-    /// The channel that a request is about, if its stream is on disk.
+    /// The channel of a request, if its stream is on disk.
     fn durable(&self, request: &BrokerRequest) -> Option<ChannelName> {
         let channel = match request {
             BrokerRequest::Publish { draft, .. } => &draft.channel,
@@ -168,7 +168,7 @@ impl Shared {
             return;
         }
         if matches!(bus.durable.get(channel), Some(Durable::Open(_))) {
-            // The writer has published in it meanwhile, and knows it better.
+            // The writer has published in it in the meantime, and has newer information.
             return;
         }
         match found {
@@ -184,7 +184,7 @@ impl Shared {
         }
     }
 
-    /// The bus knows the channel from now on: what waited for that is answered.
+    /// The bus knows the channel from now on: waiting requests are answered.
     pub(super) fn open(&self, bus: &mut Bus, channel: &ChannelName, view: View) {
         let before = bus.durable.insert(channel.clone(), Durable::Open(view));
         bus.tend_later(channel);
@@ -195,7 +195,7 @@ impl Shared {
         }
     }
 
-    /// Answers what is about a channel that is open.
+    /// Answers a request about a channel that is open.
     fn answer(&self, bus: &mut Bus, worker: WorkerId, request: BrokerRequest) {
         let now_ms = bus.now().unix_ms;
         match request {
@@ -256,7 +256,7 @@ impl Shared {
                     bus.tell_failed(worker, id, BrokerFailure::Busy);
                 }
             }
-            // These go elsewhere.
+            // These are handled elsewhere.
             BrokerRequest::Publish { .. }
             | BrokerRequest::Ack { .. }
             | BrokerRequest::Join { .. }
@@ -274,7 +274,7 @@ impl Shared {
         }
     }
 
-    /// The oldest publications of a channel went.
+    /// The oldest publications of a channel were trimmed.
     pub(super) fn trimmed(&self, channel: &ChannelName, retained: &Retained, history: &History) {
         let mut bus = self.hub.bus();
         if let Some(Durable::Open(view)) = bus.durable.get_mut(channel) {
@@ -284,7 +284,7 @@ impl Shared {
         }
     }
 
-    /// What the bus knows of a channel, from what the disk has.
+    /// What the bus needs to know of a channel on disk.
     pub(super) fn view(&self, retained: &Retained, history: &History) -> View {
         View {
             number: retained.id,
@@ -322,7 +322,7 @@ fn refuse(bus: &mut Bus, worker: WorkerId, request: &BrokerRequest, failure: Bro
     }
 }
 
-/// The id of a request that wants an answer.
+/// The id of a request that expects an answer.
 pub(super) fn answered(request: &BrokerRequest) -> Option<RequestId> {
     match request {
         BrokerRequest::Publish { id, .. }

@@ -1,4 +1,4 @@
-//! The store that writer, reader and checker use; what becomes of it when a write fails.
+//! The store that writer, reader and checker share, and what happens to it when a write fails.
 
 use std::{
     fs,
@@ -13,12 +13,12 @@ use super::{
     store::{MEMTABLE, Store},
 };
 
-/// What is tried to be written to see whether the disk takes writes: as much as a flush needs.
+/// How many bytes are written to test whether the disk accepts writes: as much as a flush needs.
 const PROBE: usize = MEMTABLE as usize;
-/// A page of history takes milliseconds; on a disk that fails, seconds.
+/// A page of history takes milliseconds to read; on a failing disk, seconds.
 const LONGEST_READ: Duration = Duration::from_secs(10);
 
-/// The store in use, by writer and reader.
+/// The store in use, shared by writer and reader.
 #[derive(Clone)]
 pub(super) struct SharedStore {
     options: Arc<LogOptions>,
@@ -33,7 +33,7 @@ pub(super) struct SharedStore {
 /// ```
 enum State {
     Writable(Arc<Store>),
-    /// What is acknowledged is read from here; nothing else was taken in.
+    /// Acknowledged data is read from here; nothing is written.
     ReadOnly(Arc<Store>),
     Closed,
 }
@@ -51,7 +51,7 @@ impl SharedStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For reading. Waits while the store is opened again.
+    /// The store for reading. Waits while it is being opened again.
     pub(super) fn get(&self) -> Option<Arc<Store>> {
         match &*self.state() {
             State::Writable(store) | State::ReadOnly(store) => Some(Arc::clone(store)),
@@ -59,7 +59,7 @@ impl SharedStore {
         }
     }
 
-    /// For writing.
+    /// The store for writing.
     pub(super) fn writable(&self) -> Option<Arc<Store>> {
         match &*self.state() {
             State::Writable(store) => Some(Arc::clone(store)),
@@ -67,7 +67,7 @@ impl SharedStore {
         }
     }
 
-    /// A write failed: only what was written before is served from now on.
+    /// A write failed: from now on only data written before is served.
     pub(super) fn stop_writing(&self) {
         let mut state = self.state();
         if let State::Writable(store) = &*state {
@@ -79,7 +79,7 @@ impl SharedStore {
         *self.state() = State::Closed;
     }
 
-    /// Whether the file system takes as much as a flush needs, found by trying.
+    /// Tests whether the file system accepts as much data as a flush needs.
     pub(super) fn try_disk(&self) -> io::Result<()> {
         let probe = self.options.path.join("probe");
         let written = private::options()
@@ -89,7 +89,7 @@ impl SharedStore {
                 file.write_all(&vec![0; PROBE])?;
                 file.sync_all()
             });
-        // What could not be written whole leaves a part.
+        // An incomplete write leaves a partial file.
         drop(fs::remove_file(&probe));
         written
     }
@@ -115,8 +115,8 @@ impl SharedStore {
     }
 }
 
-/// Until nobody reads in it any more: only then its lock is free. Every read is short, and none
-/// begins meanwhile.
+/// Waits until nothing reads from it any more: only then is its lock released. Every read is short,
+/// and none starts in the meantime.
 fn wait_for_readers(store: Arc<Store>) {
     let readers = Arc::downgrade(&store);
     drop(store);

@@ -1,11 +1,11 @@
-//! A consistent picture of a log, also while a server writes it: for backups, and for commands
-//! that look into a log without touching it.
+//! A consistent snapshot of a log, even while a server writes to it: for backups, and for commands
+//! that inspect a log without changing it.
 //!
-//! Whoever wants one makes a directory below `snapshots/` in the log's, with a file `request` that
-//! it holds a lock on. The log's own writer finds it with its next tick and, between two batches,
-//! links what never changes and copies the rest: the newest journal, some 64 MiB at most. Then it
-//! writes `ready`, or `failed` with the reason. Of a log that nobody uses the asker makes the
-//! picture itself. What nobody holds a lock on any longer is removed.
+//! A process that wants one creates a directory below `snapshots/` in the log's directory, with a
+//! file `request` on which it holds a lock. The log's writer finds it with its next tick and,
+//! between two batches, links the files that never change and copies the rest: the newest journal,
+//! 64 MiB at most. Then it writes `ready`, or `failed` with the reason. If no process uses the log,
+//! the requester makes the snapshot itself. Snapshots on which no process holds a lock are removed.
 
 use std::{
     fmt,
@@ -31,30 +31,30 @@ const REQUEST: &str = "request";
 const READY: &str = "ready";
 const FAILED: &str = "failed";
 
-/// How often an asker looks for the answer.
+/// How often a requester checks for the answer.
 const LOOK: Duration = Duration::from_millis(20);
-/// A keyspace that changes while it is linked is begun again so often.
+/// How often linking a keyspace is started again if it changes in the meantime.
 const TRIES: usize = 100;
 
-/// A picture of a log, removed when dropped.
+/// A snapshot of a log, removed on drop.
 #[derive(Debug)]
 pub struct Snapshot {
     path: PathBuf,
-    /// Says that somebody still wants it.
+    /// Its lock says that the snapshot is still needed.
     _request: File,
 }
 
-/// Why there is no snapshot.
+/// Why a snapshot could not be made.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SnapshotError {
-    /// There is no log in this directory.
+    /// This directory contains no log.
     NoLog(PathBuf),
-    /// The server that has the log does not answer.
+    /// The server that uses the log does not answer.
     NoAnswer(PathBuf),
-    /// It could not be made, and why.
+    /// It could not be made, for this reason.
     Failed(PathBuf, String),
-    /// The log can't be used.
+    /// The log cannot be used.
     Log(OpenError),
 }
 
@@ -74,7 +74,7 @@ impl fmt::Display for SnapshotError {
             ),
             Self::Failed(path, why) => write!(
                 f,
-                "{}: the log can't be copied: {why}; check permissions and free space",
+                "{}: the log cannot be copied: {why}; check permissions and free space",
                 path.display()
             ),
             Self::Log(error) => error.fmt(f),
@@ -85,10 +85,11 @@ impl fmt::Display for SnapshotError {
 impl std::error::Error for SnapshotError {}
 
 impl Snapshot {
-    /// Takes a picture of the log in this directory. A server that uses it has so long to answer.
+    /// Makes a snapshot of the log in this directory. A server that uses the log has this long to
+    /// answer.
     ///
     /// # Errors
-    /// Says why there is none.
+    /// Why it could not be made.
     pub fn take(log: &Path, patience: Duration) -> Result<Self, SnapshotError> {
         if !log.join(manifest::FILE).is_file() {
             return Err(SnapshotError::NoLog(log.to_owned()));
@@ -127,7 +128,7 @@ impl Snapshot {
             .join(SNAPSHOTS)
             .join(format!("{}-{number}", process::id()));
         private::private_directory(&path)?;
-        // Locked before anybody finds it.
+        // Locked before the writer can find it.
         let unfinished = path.join("asking");
         let request = private::options().truncate(true).open(&unfinished)?;
         request.lock()?;
@@ -138,17 +139,17 @@ impl Snapshot {
         })
     }
 
-    /// Where it lies: a directory that can be opened like the log's.
+    /// The snapshot's directory, which can be opened like the log's.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Copies it into a directory that is empty or not there yet; durable when this returns, and
-    /// not a log before. Says how many bytes it copied.
+    /// Copies it into a new or empty directory. The copy is durable when this returns, and is not a
+    /// valid log before. Returns the number of bytes copied.
     ///
     /// # Errors
-    /// The system's, or `AlreadyExists` when there is something in the directory.
+    /// The system's error, or `AlreadyExists` if the directory is not empty.
     pub fn copy_to(&self, directory: &Path) -> io::Result<u64> {
         copy_log(&self.path, directory)
     }
@@ -156,20 +157,20 @@ impl Snapshot {
 
 impl Drop for Snapshot {
     fn drop(&mut self) {
-        // What stays is removed by the next process that opens the log.
+        // What remains is removed by the next process that opens the log.
         drop(fs::remove_dir_all(&self.path));
     }
 }
 
-/// Copies a log that nobody uses into a directory that is empty or not there yet.
+/// Copies a log that no process uses into a new or empty directory.
 fn copy_log(from: &Path, to: &Path) -> io::Result<u64> {
     private::private_directory(to)?;
     if fs::read_dir(to)?.next().is_some() {
-        let what = "there is something in the directory; name one that is empty, or none";
+        let what = "the directory is not empty; name an empty or new one";
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
     }
     let mut bytes = copy_directory(&store_of(from), &store_of(to))?;
-    // Without its manifest it is no log.
+    // Without its manifest it is not a valid log.
     for file in [witness::FILE, manifest::FILE] {
         bytes += copy_one(&from.join(file), &to.join(file))?;
         private::sync_directory(to)?;
@@ -195,12 +196,12 @@ fn copy_directory(from: &Path, to: &Path) -> io::Result<u64> {
 
 fn copy_one(from: &Path, to: &Path) -> io::Result<u64> {
     copy_file(from, to)?;
-    // Journals end with zeros that take no place.
+    // Journals end with zeros that take no space.
     Ok(fs::metadata(to)?.blocks() * 512)
 }
 
-/// Answers who asks for a snapshot, and removes those that nobody wants any longer. Only between
-/// two batches, by whoever has the log's lock.
+/// Answers requests for a snapshot, and removes snapshots that are no longer needed. Called only
+/// between two batches, by the process that has the log's lock.
 pub(super) fn answer_requests(log: &Path) {
     let Ok(snapshots) = fs::read_dir(log.join(SNAPSHOTS)) else {
         return;
@@ -225,7 +226,7 @@ fn answer(log: &Path, snapshot: &Path) {
         Ok(()) => (READY, String::new()),
         Err(error) => (FAILED, error.to_string()),
     };
-    // An asker that is gone, or a disk that is full: then it hears nothing.
+    // The requester is gone, or the disk is full: then it gets no answer.
     let unfinished = snapshot.join("answer");
     if fs::write(&unfinished, text).is_ok() {
         drop(fs::rename(&unfinished, snapshot.join(name)));
@@ -235,7 +236,7 @@ fn answer(log: &Path, snapshot: &Path) {
 fn make(log: &Path, snapshot: &Path) -> io::Result<()> {
     let (from, to) = (store_of(log), store_of(snapshot));
     private::make_directory(&to)?;
-    // Journals first: what is flushed meanwhile is then in both, and not in neither.
+    // Journals first: data flushed in the meantime is then in both places, and not in neither.
     let journals = journals(log)?;
     for number in &journals {
         let journal = from.join(format!("{number}.jnl"));
@@ -259,7 +260,8 @@ fn make(log: &Path, snapshot: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Compactions go on meanwhile: the tables of a version are there as long as it is the current one.
+/// Compactions continue in the meantime: the tables of a version exist as long as it is the current
+/// one.
 fn link_keyspace(from: &Path, to: &Path) -> io::Result<()> {
     for _ in 0..TRIES {
         match try_link_keyspace(from, to) {
@@ -294,7 +296,8 @@ fn try_link_keyspace(from: &Path, to: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Another name of a file that never changes; a copy where the file system knows no such thing.
+/// Makes another name for a file that never changes; a copy if the file system does not support
+/// links.
 fn link(from: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(from, to) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
@@ -303,7 +306,7 @@ fn link(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Journals that are only linked are copied: whoever opens a log shortens them.
+/// Copies journals that are only linked, because opening a log truncates them.
 fn copy_links(snapshot: &Path) -> io::Result<()> {
     for entry in fs::read_dir(store_of(snapshot))? {
         let link = entry?.path();

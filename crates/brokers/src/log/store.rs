@@ -1,4 +1,4 @@
-//! The embedded store: with its group of writes, the only place that knows how fjall is spoken to.
+//! The embedded store: together with its group of writes, the only place that uses fjall.
 
 mod group;
 
@@ -38,20 +38,21 @@ use crate::{
 
 /// Threads that flush and compact.
 const THREADS: usize = 2;
-/// One journal is flushed when a memtable has so many bytes.
+/// A journal is flushed when a memtable has this many bytes.
 pub(super) const MEMTABLE: u64 = 16 << 20;
 /// Journals on disk; fjall's smallest useful value, since replaying them is what a restart does.
 const JOURNALS: u64 = 128 << 20;
 
-/// The list of epochs; before there was one, the only epoch.
+/// The list of epochs; in older logs, the only epoch.
 const EPOCHS: &str = "epochs";
 const EPOCH: &str = "epoch";
 const BATCH: &str = "batch";
 const CHANNELS: &str = "channels";
 
-/// In every keyspace: which log it belongs to. Past every key of ours, and no channel's name.
+/// An entry in every keyspace: to which log it belongs. Sorted after all other keys, and not the
+/// name of a channel.
 const OWNER: [u8; 16] = [0xFF; 16];
-/// What its value begins with: in `keys` it is the time of an entry that never gets old.
+/// The start of its value: in `keys` it is the time of an entry that never expires.
 const NEVER_OLD: [u8; 16] = [0xFF; 16];
 
 pub(super) struct Store {
@@ -66,7 +67,7 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Opens the store, or begins one. What makes fjall panic is as unreadable as what it says is.
+    /// Opens the store, or creates one. A panic in fjall is reported like an error.
     pub(super) fn open(options: &LogOptions) -> fjall::Result<Self> {
         Self::open_with(options, THREADS)
     }
@@ -117,7 +118,7 @@ impl Store {
         })
     }
 
-    /// Each start begins an epoch, with this batch.
+    /// Starts an epoch, with this batch.
     pub(super) fn begin_epoch(&self, now: Now, batch: u64) -> fjall::Result<Epochs> {
         let sequence = self.newest()?.sequence;
         let epochs = match self.epochs()? {
@@ -150,7 +151,7 @@ impl Store {
         [log, keys, cursors, channels, node]
     }
 
-    /// Writes into every keyspace which log it belongs to.
+    /// Records in every keyspace to which log it belongs.
     pub(super) fn own(&self, id: LogId) -> fjall::Result<()> {
         let owner = owner(id);
         let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
@@ -226,7 +227,7 @@ impl Store {
         number.map(Some).map_err(|_| fjall::Error::Unrecoverable)
     }
 
-    /// What is remembered of a channel, as bytes.
+    /// A channel's entry, as bytes.
     pub(super) fn channel(&self, name: &ChannelName) -> fjall::Result<Option<Vec<u8>>> {
         Ok(self
             .channels
@@ -244,7 +245,7 @@ impl Store {
         Ok(names)
     }
 
-    /// The sequence number of a publication; none if it is not there.
+    /// The sequence number of a publication; none if it does not exist.
     pub(super) fn sequence_at(&self, channel: u32, offset: u64) -> fjall::Result<Option<u64>> {
         let record = self.log.get(log_key(channel, offset))?;
         Ok(record.and_then(|record| sequence_of(&record)))
@@ -287,20 +288,20 @@ impl Store {
         Ok(names)
     }
 
-    /// What was published with this [`idempotency_key`](super::record::idempotency_key): its
-    /// offset, and when.
+    /// The publication with this [`idempotency_key`](super::record::idempotency_key): its offset
+    /// and time.
     pub(super) fn published(&self, key: &[u8]) -> fjall::Result<Option<(u64, u64)>> {
         let entry = self.keys.get(key)?;
         Ok(entry.and_then(|bytes| read_key_entry(&bytes)))
     }
 
-    /// How far a consumer has come, by its [`cursor_key`](super::record::cursor_key).
+    /// A consumer's position, by its [`cursor_key`](super::record::cursor_key).
     pub(super) fn cursor(&self, key: &[u8]) -> fjall::Result<Option<Cursor>> {
         let entry = self.cursors.get(key)?;
         Ok(entry.and_then(|bytes| read_cursor_entry(&bytes)))
     }
 
-    /// All cursors whose key begins so.
+    /// All cursors whose key starts with `prefix`.
     pub(super) fn cursors(&self, prefix: &[u8]) -> fjall::Result<Vec<(Vec<u8>, Cursor)>> {
         let mut all = Vec::new();
         for guard in self.cursors.prefix(prefix) {
@@ -310,8 +311,8 @@ impl Store {
         Ok(all)
     }
 
-    /// Calls `each` with the key and value of publications from this offset on, until it says
-    /// enough.
+    /// Calls `each` with the key and value of publications from this offset on, until it returns
+    /// that it has enough.
     pub(super) fn read(
         &self,
         channel: u32,
@@ -336,7 +337,7 @@ impl Store {
         Ok(bytes.map(|bytes| bytes.to_vec()))
     }
 
-    /// The newest offset on disk of a channel; an error when its place can't be read.
+    /// The newest offset of a channel on disk; an error if it cannot be read.
     pub(super) fn last_offset(&self, channel: u32) -> fjall::Result<Option<u64>> {
         let all = log_key(channel, 0)..=log_key(channel, u64::MAX);
         let Some(guard) = self.log.range(all).next_back() else {
@@ -345,8 +346,8 @@ impl Store {
         Ok(offset_of(&guard.key()?))
     }
 
-    /// Reads entries of one keyspace after this key, up to so many bytes; gives the last key, or
-    /// nothing at the end.
+    /// Reads entries of one keyspace after this key, up to this many bytes; returns the last key,
+    /// or none at the end.
     pub(super) fn walk(
         &self,
         keyspace: &Keyspace,
@@ -364,7 +365,7 @@ impl Store {
         Ok(None)
     }
 
-    /// The keyspaces that hold no publications.
+    /// The keyspaces that contain no publications.
     pub(super) fn indexes(&self) -> [&Keyspace; 4] {
         [&self.keys, &self.cursors, &self.channels, &self.node]
     }
@@ -380,7 +381,7 @@ impl Store {
     }
 }
 
-/// The newest batch, and the newest sequence number of the broker as of it.
+/// The newest batch, and the broker's newest sequence number at that time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Newest {
     pub(super) batch: u64,
@@ -412,7 +413,7 @@ fn owner(id: LogId) -> [u8; 32] {
     value
 }
 
-/// Lets old keys go when their blocks are rewritten anyway.
+/// Removes old keys when their blocks are rewritten anyway.
 struct OldKeys {
     floor: Arc<AtomicU64>,
 }

@@ -1,5 +1,5 @@
-//! What waits for an fsync, and what does not: with a gate before the fsync that the test holds,
-//! since no file system is slow on demand.
+//! Tests what waits for an fsync and what does not, with a gate before the fsync that the test
+//! controls, since no file system is slow on demand.
 
 use std::{
     cell::RefCell,
@@ -28,7 +28,7 @@ pub(super) fn gate() -> Option<Gate> {
     GATE.take()
 }
 
-/// Longer than anything takes: what does not come within it never comes.
+/// Longer than anything takes: what has not arrived by then never will.
 const NEVER: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
@@ -38,7 +38,8 @@ struct Fsyncs {
 }
 
 impl Fsyncs {
-    /// What the writer does before an fsync: it says that it is there, and waits while it is held.
+    /// Called by the writer before an fsync: it reports its arrival, and waits while the gate is
+    /// closed.
     fn pass(&self) {
         let mut state = self.state.lock().unwrap();
         state.1 += 1;
@@ -57,7 +58,7 @@ impl Fsyncs {
         self.changed.notify_all();
     }
 
-    /// Waits until the writer is at an fsync that is held.
+    /// Waits until the writer is held at an fsync.
     fn wait_for_one(&self) {
         let mut state = self.state.lock().unwrap();
         while state.1 == 0 {
@@ -266,7 +267,7 @@ fn a_channel_that_is_loaded_for_a_follower_while_it_is_published_in_has_no_hole_
     let log = open(directory.path(), &fsyncs);
     let mut publisher = Desk::new(&log);
     let mut desk = Desk::new(&log);
-    // Whoever follows by filter gets everything, whatever is loaded when.
+    // A follower by filter gets everything, no matter what is loaded when.
     let mut by_filter = Desk::new(&log);
     let id = by_filter.id();
     let filter = Filter::new("#").unwrap();
@@ -275,7 +276,8 @@ fn a_channel_that_is_loaded_for_a_follower_while_it_is_published_in_has_no_hole_
     let mut heads = std::collections::HashMap::new();
     for n in 0..50 {
         let name = format!("channel {n}");
-        // Three publications around a follow: what the follow is told of is for the race to decide.
+        // Three publications around a follow: the race decides which of them the follower is told
+        // of.
         publisher.publish(&name);
         let id = desk.id();
         let channel = channel(&name);

@@ -1,4 +1,4 @@
-//! A look into a log that no server uses: a snapshot, or a backup.
+//! Inspecting a log that no server uses: a snapshot or a backup.
 
 use std::path::{Path, PathBuf};
 
@@ -14,54 +14,54 @@ use super::{
 };
 use crate::lineage::Epochs;
 
-/// Channels whose names are read at once.
+/// How many channel names are read at once.
 const NAMES: usize = 256;
-/// Memory for blocks that were read.
+/// The size of the block cache.
 const CACHE: u64 = 8 << 20;
 
-/// A log, opened for reading. Use it on a [`Snapshot`](super::Snapshot): the directory of a log
-/// that a server uses can't be opened.
+/// A log, opened for reading. Use it on a [`Snapshot`](super::Snapshot): the directory of a log in
+/// use by a server cannot be opened.
 pub struct LogView {
     store: Store,
     epochs: Epochs,
 }
 
-/// A channel as it is in a log.
+/// A summary of a channel in a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelSummary {
-    /// Its name.
+    /// The channel's name.
     pub name: ChannelName,
     /// The position of its newest publication.
     pub head: Position,
-    /// The offset of the oldest that is retained.
+    /// The offset of the oldest retained publication.
     pub first: u64,
-    /// How many are retained.
+    /// The number of retained publications.
     pub count: u64,
     /// Their bytes on disk, before compression and overhead.
     pub bytes: u64,
 }
 
-/// What of a channel is read.
+/// An entry read from a channel.
 #[derive(Debug)]
 pub enum Entry {
     /// A publication.
     Publication(Publication),
-    /// From the first to the second of these offsets nothing can be read.
+    /// Nothing from the first to the second of these offsets can be read.
     Damaged(u64, u64),
 }
 
-/// What a check has found.
+/// The result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckReport {
-    /// Channels that were read.
+    /// The number of channels read.
     pub channels: u64,
-    /// Publications that were read, and are good.
+    /// The number of undamaged publications read.
     pub publications: u64,
-    /// Their bytes.
+    /// Their total size in bytes.
     pub bytes: u64,
-    /// Channels and offsets that can't be read, from and to.
+    /// Channels with the first and last offset that cannot be read.
     pub damaged: Vec<(String, u64, u64)>,
-    /// What else can't be read.
+    /// Other data that cannot be read.
     pub broken: Vec<String>,
 }
 
@@ -80,11 +80,11 @@ impl std::fmt::Debug for LogView {
 }
 
 impl LogView {
-    /// Opens what lies in this directory. Nothing is written to it but what the store cuts off
-    /// the end of its journals.
+    /// Opens the log in this directory. Nothing is written to it, except that the store truncates
+    /// its journals.
     ///
     /// # Errors
-    /// [`OpenError`] says what is missing or can't be read.
+    /// [`OpenError`], which says what is missing or unreadable.
     pub fn open(directory: &Path) -> Result<Self, OpenError> {
         let failed = |error| OpenError::of(directory, error);
         let manifest = opening::read_manifest(directory)?;
@@ -103,10 +103,10 @@ impl LogView {
         Ok(Self { store, epochs })
     }
 
-    /// Calls `each` for every channel, by name.
+    /// Calls `each` for every channel, in order of names.
     ///
     /// # Errors
-    /// When the list of channels can't be read.
+    /// The list of channels cannot be read.
     pub fn channels(&self, mut each: impl FnMut(ChannelSummary)) -> Result<(), String> {
         self.each_channel(|name, retained| {
             if let Some(retained) = retained {
@@ -148,7 +148,7 @@ impl LogView {
             bytes += value.len() as u64;
             true
         };
-        // What can't be read is what `check` is for.
+        // Finding damage is the task of `check`.
         let _damage = damage::read(&self.store, retained.id, from, tail);
         ChannelSummary {
             name,
@@ -159,8 +159,8 @@ impl LogView {
         }
     }
 
-    /// Calls `each` with what is retained of a channel, from this offset on, until it says enough.
-    /// False if there is no such channel.
+    /// Calls `each` with what is retained of a channel, from this offset on, until it returns that
+    /// it has enough. `false` if the channel does not exist.
     pub fn read(&self, name: &ChannelName, from: u64, mut each: impl FnMut(Entry) -> bool) -> bool {
         let Some(retained) = self.retained(name) else {
             return false;
@@ -179,7 +179,7 @@ impl LogView {
         true
     }
 
-    /// Everything retained from an offset on: bytes, or up to where they can't be read.
+    /// Everything retained from an offset on: bytes, or the end of a part that cannot be read.
     fn walk(
         &self,
         name: &ChannelName,
@@ -224,13 +224,13 @@ impl LogView {
                 let name = keyspace.name();
                 report
                     .broken
-                    .push(format!("the keyspace {name} can't be read wholly"));
+                    .push(format!("the keyspace {name} cannot be read completely"));
             }
         }
         let listed = self.each_channel(|name, retained| {
             report.channels += 1;
             let Some(retained) = retained else {
-                let what = format!("channel {name}: what is known of it can't be read");
+                let what = format!("channel {name}: its entry cannot be read");
                 report.broken.push(what);
                 return;
             };

@@ -3,9 +3,9 @@
 //! ```text
 //! offhookW:8  log:16  epoch:8  batch:8  checksum:8
 //! ```
-//! It is written after a batch is durable and before anyone is told, without an fsync of its own:
-//! so it is never ahead of the truth, and after a power cut at most behind it. When a log is
-//! opened it is made durable, so that it is never older than the newest epoch.
+//! It is written after a batch is durable and before anything is acknowledged, without an fsync of
+//! its own. It is therefore never ahead of the store, and after a power failure at most behind it.
+//! It is made durable when a log is opened, so that it is never older than the newest epoch.
 
 use std::{
     fs::{File, OpenOptions},
@@ -23,7 +23,7 @@ pub(super) const FILE: &str = "witness";
 const TITLE: &[u8; 8] = b"offhookW";
 const LENGTH: usize = 48;
 
-/// What a witness says.
+/// The content of a witness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Testimony {
     pub(super) log: [u8; 16],
@@ -40,7 +40,7 @@ pub(super) struct Witness {
 }
 
 impl Witness {
-    /// What the witness in this directory says; nothing when it can't be read as one.
+    /// Reads the witness in this directory; none if it is invalid.
     pub(super) fn read(directory: &Path) -> io::Result<Option<Testimony>> {
         let file = match OpenOptions::new().read(true).open(directory.join(FILE)) {
             Ok(file) => file,
@@ -55,7 +55,7 @@ impl Witness {
         }
     }
 
-    /// Begins to write one, durable with the newest batch of an epoch.
+    /// Creates one, durable with the newest batch of an epoch.
     pub(super) fn begin(directory: &Path, log: LogId, epoch: u64, batch: u64) -> io::Result<Self> {
         let file = private::options()
             .truncate(false)

@@ -14,9 +14,9 @@ use serde_json::value::RawValue;
 use super::nesting::{MAX_NESTING, is_shallow};
 use crate::dialect::Connect;
 
-/// The maximum number of positions in one `connect`: more than a session may have subscriptions.
+/// Positions one `connect` may bring: more than a session may have subscriptions.
 pub const MAX_POSITIONS: usize = 1024;
-/// The maximum number of channels in one `subscribe`: as many as a burst of commands.
+/// Channels that one `subscribe` may name: as many as commands may come at once.
 pub const MAX_CHANNELS: usize = 256;
 /// The maximum window of unacknowledged messages; a server's own limit may be lower.
 pub const MAX_WINDOW: u16 = 10_000;
@@ -283,9 +283,7 @@ fn flow(message: &Message<'_>) -> Result<Flow, Refusal> {
 fn target(message: &Message<'_>) -> Result<Target, Refusal> {
     match &message.filter {
         None => Ok(channel(message)?.into()),
-        Some(_) if message.channel.is_some() => {
-            Err(bad("channel and filter: only one of them is allowed"))
-        }
+        Some(_) if message.channel.is_some() => Err(bad("channel and filter: only one of them is allowed")),
         Some(filter) => Ok(Filter::new(filter).map_err(at("filter"))?.into()),
     }
 }

@@ -471,7 +471,7 @@ fn head(handshake: &ConnectHandshake) -> Result<http::Request<()>, Error> {
     Ok(request)
 }
 
-/// Reads the body of a refusal. Errors are ignored: the handshake was refused in any case.
+/// Reads on what the server says of its refusal. Whatever goes wrong now, it was refused.
 async fn read_body(refused: &mut Refused, mut receive: RecvStream, deadline: Deadline) {
     let body = async {
         while !refused.body_is_complete() {

@@ -1,4 +1,4 @@
-//! The writes of one group: durable with one fsync, whole or not at all.
+//! The writes of one group: durable with one fsync, as a whole or not at all.
 
 use std::{collections::HashMap, ops::RangeInclusive, sync::Arc};
 
@@ -17,15 +17,15 @@ use super::{
 };
 use crate::{cursors::Cursor, hub::Change};
 
-/// What one fsync will carry: there whole or not at all.
+/// The writes that one fsync will cover, as a whole or not at all.
 pub(in crate::log) struct Group {
     batch: OwnedWriteBatch,
     store: Arc<Store>,
-    /// Keys that are only in this group yet.
+    /// Keys that are only in this group so far.
     keys: HashMap<Vec<u8>, u64>,
-    /// Cursors that are only in this group yet; none for one that made room.
+    /// Cursors that are only in this group so far; none for one that made room.
     cursors: HashMap<Vec<u8>, Option<Cursor>>,
-    /// Where each record is put together.
+    /// The buffer in which each record is encoded.
     record: Vec<u8>,
 }
 
@@ -44,12 +44,12 @@ impl Group {
         self.batch.is_empty()
     }
 
-    /// What was published with a key before this group.
+    /// The publication made with a key before this group.
     pub(in crate::log) fn published_before(&self, key: &[u8]) -> fjall::Result<Option<(u64, u64)>> {
         self.store.published(key)
     }
 
-    /// The offset of what this group publishes with a key.
+    /// The offset of this group's publication with a key.
     pub(in crate::log) fn published(&self, key: &[u8]) -> Option<u64> {
         self.keys.get(key).copied()
     }
@@ -68,7 +68,7 @@ impl Group {
         }
     }
 
-    /// What was published last is the value of a key.
+    /// Makes the last publication the value of a key.
     pub(in crate::log) fn set_value(&mut self, channel: u32, key: &str, place: Place) {
         let entry = value_entry(place, &self.record);
         self.batch
@@ -85,7 +85,7 @@ impl Group {
         self.keys.insert(key, offset);
     }
 
-    /// A cursor as of this group.
+    /// A cursor, including this group's changes.
     pub(in crate::log) fn cursor(&self, key: &[u8]) -> fjall::Result<Option<Cursor>> {
         match self.cursors.get(key) {
             Some(staged) => Ok(*staged),
@@ -93,7 +93,7 @@ impl Group {
         }
     }
 
-    /// All cursors whose key begins so, as of this group.
+    /// All cursors whose key starts with `prefix`, including this group's changes.
     pub(in crate::log) fn cursors(&self, prefix: &[u8]) -> fjall::Result<Vec<(Vec<u8>, Cursor)>> {
         let mut all: HashMap<_, _> = self.store.cursors(prefix)?.into_iter().collect();
         for (key, staged) in &self.cursors {

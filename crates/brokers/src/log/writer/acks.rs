@@ -1,4 +1,4 @@
-//! Consumers' cursors: staged into the same group as publications, durable with them.
+//! Consumers' cursors: staged into the same group as publications, and durable with them.
 
 use offhook_engine::{BrokerFailure, ChannelName, Key, Position, Resolution};
 
@@ -27,15 +27,15 @@ impl Writer {
         let epochs = std::sync::Arc::clone(&self.epochs);
         let retained = &self.channel(channel)?.retained;
         let resolve = |position| retained.lineage.resolve(&epochs, position, retained.head);
-        // Beyond the head, or of a stream that is not this one: such a cursor would stand in the
-        // way of every honest one, since cursors never go back.
+        // A position ahead of the head, or of another stream. Such a cursor would block every valid
+        // one, since cursors never go back.
         let acknowledged = match position.map(resolve) {
             Some((Resolution::Continuous, offset)) => Some(retained.at(&epochs, offset)),
             Some(_) => return Err(BrokerFailure::UnknownPosition),
             None => None,
         };
         if retained.head == 0 {
-            // It has no number yet, and nothing that could be acknowledged.
+            // The channel has no number yet, so nothing in it can be acknowledged.
             return Ok(None);
         }
         let number = retained.id;

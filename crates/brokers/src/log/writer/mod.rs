@@ -1,4 +1,4 @@
-//! The thread that writes: everything that waits becomes one batch, one fsync, then many answers.
+//! The writer thread: all queued requests become one batch with one fsync, followed by the answers.
 
 mod acks;
 mod parked;
@@ -30,34 +30,34 @@ use super::{
 };
 use crate::{broker::WorkerId, hub::Change, lineage::Epochs};
 
-/// A channel with history that is published in.
+/// A channel with history that is being published in.
 struct Channel {
     rules: Arc<ChannelRules>,
     retained: Retained,
     /// The tick in which it was last used.
     used: u64,
-    /// The newest offset that its entry in `channels` knows of.
+    /// The newest offset in its saved entry in `channels`.
     remembered: u64,
 }
 
-/// What became of one request, to be told once its group is committed.
+/// The result of one request, to be sent once its group is committed.
 enum Outcome {
-    /// Gets this place with the group.
+    /// The publication gets this place with the group.
     Published {
         draft: Box<Draft>,
         place: Place,
     },
-    /// Is in this group already.
+    /// The publication is already in this group.
     Repeated(Position),
-    /// Was published before.
+    /// It was published before.
     Before(Position),
-    /// A consumer's cursor, with the group.
+    /// The cursor of a consumer, with the group.
     Acked(Option<Position>),
     Failed(BrokerFailure),
 }
 
 impl Outcome {
-    /// Whether it is true only if the group is committed.
+    /// Whether it is only true if the group is committed.
     fn needs_commit(&self) -> bool {
         match self {
             Self::Published { .. } | Self::Repeated(_) | Self::Acked(_) => true,
@@ -66,7 +66,7 @@ impl Outcome {
     }
 }
 
-/// An outcome, and who wants to know it.
+/// An outcome and its receiver.
 struct Answer {
     worker: WorkerId,
     id: RequestId,
@@ -79,24 +79,24 @@ pub(super) struct Writer {
     files: Files,
     epochs: Arc<Epochs>,
     channels: HashMap<ChannelName, Channel>,
-    /// Names in `channels` in the order in which upkeep looks at them.
+    /// Names in `channels`, in the order in which upkeep examines them.
     upkeep: VecDeque<ChannelName>,
     parked: Parked,
     condition: Arc<Condition>,
     /// Why there is no store, while there is none.
     failure: BrokerFailure,
-    /// Wall-clock milliseconds as of the latest tick.
+    /// The wall-clock time of the latest tick, in milliseconds.
     now_ms: u64,
-    /// The newest batch on disk; its successor's number is one more.
+    /// The number of the newest batch on disk.
     batch: u64,
-    /// Channels that have a number.
+    /// The number of channels with a number.
     numbered: u32,
     ticks: u64,
-    /// The newest sequence number that was given to a publication on disk.
+    /// The newest sequence number of a publication on disk.
     sequence: u64,
     /// What is to be remembered of sessions with the next batch.
     sessions: BTreeMap<SessionId, Change>,
-    /// The log is dropped.
+    /// The log is being dropped.
     stopping: bool,
     /// Called before each fsync.
     #[cfg(test)]
@@ -138,7 +138,7 @@ impl Writer {
         writer
     }
 
-    /// Until the log is dropped.
+    /// Runs until the log is dropped.
     pub(super) fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         while self.turn(shared.jobs.take()) {}
@@ -146,13 +146,13 @@ impl Writer {
     }
 
     fn turn(&mut self, jobs: Vec<Job>) -> bool {
-        // All of a turn is published at one time, the latest that it knows.
+        // All publications of a turn get the same time, the latest known.
         if let Some(now_ms) = jobs.iter().rev().find_map(Job::time) {
             self.now_ms = now_ms;
         }
         let mut ticked = jobs.iter().any(|job| matches!(job, Job::Tick(_)));
         if ticked && self.store.writable().is_none() {
-            // Perhaps the disk takes writes again: before the publications that come with it.
+            // The disk may accept writes again: check before publishing.
             self.tick();
             ticked = false;
         }
@@ -200,19 +200,19 @@ impl Writer {
         if ticked {
             self.tick();
         }
-        // What is parked came before the end, and is published first.
+        // Parked requests came before the end, and are published first.
         !last
     }
 
-    /// Puts what is to be remembered of sessions into a group that is written anyway.
+    /// Adds sessions to be saved to a group that is written anyway.
     fn remember_sessions(&mut self, group: &mut Group) {
         for change in std::mem::take(&mut self.sessions).values() {
             group.remember_session(change);
         }
     }
 
-    /// Remembers the newest sequence number: publications without history have some that no batch
-    /// knows, and their readers shall find their place after a restart.
+    /// Saves the newest sequence number: publications without history have numbers that no batch
+    /// contains, and their readers must find their position after a restart.
     fn keep_sequence(&mut self) {
         let Some(store) = self.store.writable() else {
             return;
@@ -222,12 +222,12 @@ impl Writer {
             .newest()
             .is_ok_and(|newest| newest.sequence >= self.sequence);
         if !known {
-            // Failing costs those readers a gap, and nothing else.
+            // If this fails, those readers get a gap, and nothing else happens.
             let _told = self.commit(store.group());
         }
     }
 
-    /// Commits what was staged, and tells everybody what became of it.
+    /// Commits the staged group, and sends the answers.
     fn commit_and_tell(&mut self, group: Option<Group>, mut answers: Vec<Answer>) {
         if let Some(group) = group.filter(|group| !group.is_empty())
             && let Err(failure) = self.commit(group)
@@ -241,7 +241,7 @@ impl Writer {
         self.tell(answers);
     }
 
-    /// Puts what has to be durable into the group.
+    /// Stages what must be durable into the group.
     fn stage(
         &mut self,
         group: Option<&mut Group>,
@@ -269,7 +269,7 @@ impl Writer {
                 };
                 (id, staged.map(Outcome::Acked))
             }
-            // The bus answers all others.
+            // The bus handles all other requests.
             BrokerRequest::Follow { .. }
             | BrokerRequest::Unfollow { .. }
             | BrokerRequest::FollowFilter { .. }
@@ -366,8 +366,8 @@ impl Writer {
         Ok(channel)
     }
 
-    /// Makes a group durable. When that fails nobody knows what of it is on disk: the store is
-    /// opened again, and everything learnt from there.
+    /// Makes a group durable. If that fails, it is unknown what of it is on disk: the store is
+    /// opened again and everything is read from it.
     fn commit(&mut self, group: Group) -> Result<(), BrokerFailure> {
         #[cfg(test)]
         if let Some(gate) = &self.before_sync {
@@ -384,10 +384,9 @@ impl Writer {
         }
         self.batch = number;
         if let Err(error) = self.files.witness.write(number) {
-            // The batch is durable; without the witness a later loss may go unnoticed.
-            self.condition.failing(format!(
-                "the witness can't be written: {error}; it is tried again"
-            ));
+            // The batch is durable, but without the witness a later loss may go unnoticed.
+            self.condition
+                .failing(format!("the witness cannot be written: {error}; retrying"));
             return Ok(());
         }
         self.condition.recovered();
@@ -400,17 +399,17 @@ impl Writer {
         self.store.stop_writing();
         self.failure = failure_of(error);
         if self.failure == BrokerFailure::StorageFailed && self.disk_is_full() {
-            // A flush in the background met the end of the disk: the store only says "poisoned".
+            // A background flush found the disk full: the store reports only "poisoned".
             self.failure = BrokerFailure::StorageFull;
         }
         let full = self.failure == BrokerFailure::StorageFull;
         let todo = if full {
-            "the disk is full: make room"
+            "the disk is full: free some space"
         } else {
             "check the disk"
         };
         self.condition
-            .failing(format!("{what}: {error}; {todo}, it is tried again"));
+            .failing(format!("{what}: {error}; {todo}; retrying"));
     }
 
     fn disk_is_full(&self) -> bool {
@@ -419,7 +418,7 @@ impl Writer {
     }
 }
 
-/// What was put into the group last becomes the value of its key, or removes it.
+/// Makes the publication added last the value of its key, or removes it.
 fn set_value(
     group: &mut Group,
     retained: &mut Retained,
@@ -447,7 +446,7 @@ fn set_value(
     }
 }
 
-/// What was published with this key before, in this group or within the key's window.
+/// The publication made with this key before, in this group or within the key's window.
 fn published_before(
     group: &Group,
     channel: &Channel,

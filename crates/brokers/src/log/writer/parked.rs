@@ -1,5 +1,5 @@
 //! Publications and acknowledgements in channels that are being loaded: they wait here, in order,
-//! while the writer goes on with all others.
+//! while the writer continues with others.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -11,7 +11,8 @@ use crate::{
     log::{queue::request_bytes, reader::Load, retained::Retained, store::Group},
 };
 
-/// Requests that are parked at most, and the bytes of their data: as much as waits for the writer.
+/// The maximum number of parked requests, and of their bytes of data: the same as in the writer's
+/// queue.
 const COUNT: usize = 65_536;
 const BYTES: usize = 64 << 20;
 
@@ -44,7 +45,7 @@ impl Parked {
 }
 
 impl Writer {
-    /// Takes a request: stages it, or parks it until its channel is loaded.
+    /// Handles a request: stages it, or parks it until its channel is loaded.
     pub(super) fn take(
         &mut self,
         group: Option<&mut Group>,
@@ -74,7 +75,7 @@ impl Writer {
         self.parked.put(channel, worker, request);
     }
 
-    /// A channel was loaded, or could not be: what waited for it goes on.
+    /// A channel was loaded, or could not be: its parked requests continue.
     pub(super) fn take_parked(
         &mut self,
         mut group: Option<&mut Group>,
@@ -122,12 +123,12 @@ impl Writer {
     }
 }
 
-/// The id of a request for the writer, and its channel.
+/// The id and channel of a request for the writer.
 fn about(request: &BrokerRequest) -> Option<(RequestId, &ChannelName)> {
     match request {
         BrokerRequest::Publish { id, draft } => Some((*id, &draft.channel)),
         BrokerRequest::Ack { id, channel, .. } => Some((*id, channel)),
-        // The bus answers all others.
+        // The bus handles all other requests.
         BrokerRequest::Follow { .. }
         | BrokerRequest::Unfollow { .. }
         | BrokerRequest::FollowFilter { .. }

@@ -1,4 +1,4 @@
-//! After the commit: acknowledgements, and what followers get.
+//! After the commit: sends acknowledgements and updates for followers.
 
 use std::sync::Arc;
 
@@ -50,8 +50,8 @@ impl Writer {
         }
     }
 
-    /// Moves the head and tells the followers, under one lock: so whoever follows gets everything
-    /// after the head that it is told, and nothing before.
+    /// Moves the head and delivers the publication to followers under one lock, so that a follower
+    /// gets everything after the head that it is told, and nothing before.
     fn publish(&self, bus: &mut Bus, draft: Draft, place: Place) {
         bus.reach(place.sequence);
         let moved = self.move_head(bus, &draft, place);
@@ -65,8 +65,8 @@ impl Writer {
         }
     }
 
-    /// Moves the head that the bus knows. False when followers of the channel are told a head that
-    /// has the publication already.
+    /// Moves the head that the bus knows. `false` if followers of the channel are told a head that
+    /// includes the publication.
     fn move_head(&self, bus: &mut Bus, draft: &Draft, place: Place) -> bool {
         let offset = place.position.offset;
         let known = bus.durable.get(&draft.channel);

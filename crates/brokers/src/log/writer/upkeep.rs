@@ -1,5 +1,5 @@
-//! What every tick does: open again what failed, forget, trim what is too old. A tick looks at a
-//! part of the channels only, so that no publication waits for it.
+//! The work of every tick: reopen the store after a failure, forget unused channels, trim old
+//! publications. A tick examines only some of the channels, so that no publication waits for it.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -15,9 +15,9 @@ use crate::{
     },
 };
 
-/// Channels in use that one tick looks at: about a millisecond.
+/// How many channels in use one tick examines: about a millisecond.
 const LOOKED_AT: usize = 1024;
-/// Ticks after which a channel that nobody publishes in is closed in memory.
+/// After this many ticks without a publication, a channel is closed in memory.
 const CLOSE_AFTER: u64 = 600;
 
 impl Writer {
@@ -40,7 +40,7 @@ impl Writer {
         self.shared.reads.load(Load::Sweep);
     }
 
-    /// Keeps the manifest true, and tries a witness again that could not be written.
+    /// Keeps the manifest up to date, and retries a witness that could not be written.
     fn look_after_files(&mut self, store: &Store) {
         if let Err(why) = self.files.inventory.look(store) {
             self.condition.failing(why);
@@ -51,7 +51,7 @@ impl Writer {
         }
     }
 
-    /// The store was closed because a write failed: perhaps it goes now.
+    /// The store was closed because a write failed: tries to open it again.
     fn open_again(&mut self) -> Option<Arc<Store>> {
         if self.store.try_disk().is_err() {
             return None;
@@ -59,12 +59,12 @@ impl Writer {
         let store = match self.store.reopen(self.batch) {
             Ok(store) => store,
             Err(error) => {
-                self.failed("the log can't be opened again", &error);
+                self.failed("the log cannot be opened again", &error);
                 return None;
             }
         };
         self.shared.reopened.fetch_add(1, Ordering::SeqCst);
-        // What was read meanwhile was without what was written last.
+        // What was read in the meantime lacked the latest writes.
         self.channels.clear();
         self.upkeep.clear();
         let acknowledged = self.batch;
@@ -80,14 +80,14 @@ impl Writer {
         }
         // Says whether it takes writes again, without waiting for somebody to publish.
         self.commit(store.group()).ok()?;
-        // What was written but not acknowledged is there now: followers look it up.
+        // Data that was written but not acknowledged is present now: followers look it up.
         let mut bus = self.shared.hub.bus();
         bus.forget_durable();
         bus.tell_all(&BrokerEvent::Lagged);
         Some(store)
     }
 
-    /// Closes channels that are not used, and trims what is too old in the others.
+    /// Closes channels that are not in use, and trims old publications in the others.
     fn tend(&mut self, store: &Arc<Store>) {
         let mut group = store.group();
         for _ in 0..LOOKED_AT.min(self.upkeep.len()) {
@@ -98,8 +98,8 @@ impl Writer {
                 continue;
             };
             let idle = channel.used.saturating_add(CLOSE_AFTER) <= self.ticks;
-            // Should what is newest be damaged, its entry alone tells which offsets were given: so
-            // a channel is closed with its head in its entry.
+            // If the newest publications were damaged, only the channel's entry would tell which
+            // offsets were assigned: a channel is therefore closed only with its head saved.
             let known = channel.remembered == channel.retained.head;
             if idle && known {
                 self.channels.remove(&name);
@@ -119,12 +119,12 @@ impl Writer {
         }
         shrink(&mut self.channels);
         if !group.is_empty() {
-            // Failing is told by health, and tried again with the next tick.
+            // A failure is reported by health, and retried with the next tick.
             let _told = self.commit(group);
         }
     }
 
-    /// The reader found something too old in a channel that was not in use then.
+    /// The reader found old publications in a channel that was not in use at the time.
     pub(super) fn trim_swept(
         &mut self,
         group: &mut Group,
