@@ -10,8 +10,8 @@ pub struct Limits {
     /// Subscriptions of one session. Default 128: every room and feed of one page. More cost
     /// memory, but no time.
     pub subscriptions: usize,
-    /// Channels and filters of one worker with a subscription. Default 1,000,000: about 500 MB, and
-    /// as many as there can be connections.
+    /// Channels and filters of one worker that somebody subscribes to. Default 1,000,000: some 500
+    /// MB, and as many as there may be connections.
     pub channels: usize,
     /// Unacknowledged publications of one acknowledged subscription. Default 1,024: those to
     /// redeliver after a reconnect must fit into a session's state.

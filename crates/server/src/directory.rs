@@ -1,8 +1,8 @@
-//! Which connection each session is on, over all workers.
+//! The directory of sessions: which connection each session is on, over all workers.
 //!
-//! A session counts its connections: each is one *generation*. A resume token carries the generation of
-//! the connection that it was sealed for, which decides who is newer when two connections claim one
-//! session.
+//! A session counts its connections: each is one *generation*. A resume token carries the
+//! generation of the connection for which it was sealed, which decides which connection is newer
+//! when two claim one session.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map},
@@ -11,30 +11,30 @@ use std::{
 
 use offhook_engine::{ConnectionId, SessionId};
 
-/// Sessions without a connection whose generation is remembered. 65,536: the tokens of all who went in
-/// the last minutes can't be used twice, in 3 MB.
+/// How many sessions without a connection are remembered with their generation. 65,536: the tokens
+/// of sessions that ended in the last minutes cannot be used twice, in 3 MB.
 const REMEMBERED: usize = 65_536;
 
-/// Which connection each session is on.
+/// Maps sessions to their connections.
 #[derive(Debug, Default)]
 pub(crate) struct Directory(Mutex<Sessions>);
 
 #[derive(Debug, Default)]
 struct Sessions {
     here: HashMap<SessionId, Entry>,
-    /// Generations of sessions that have no connection.
+    /// The generations of sessions that have no connection.
     away: HashMap<SessionId, u32>,
-    /// In the order in which they went; some may have come back since.
+    /// Sessions in the order in which they ended; some may have returned.
     went: VecDeque<(SessionId, u32)>,
 }
 
-/// A session that is on a connection. 16 bytes: there is one of these for each connection.
+/// A session on a connection. 16 bytes: there is one for each connection.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     connection: ConnectionId,
     generation: u32,
     worker: u16,
-    /// The client has proven that it read what this connection was told, its token among it.
+    /// Whether the client has proven that it read this connection's messages, including its token.
     confirmed: bool,
 }
 
@@ -46,14 +46,14 @@ pub(crate) struct Place {
     pub(crate) connection: ConnectionId,
 }
 
-/// Another connection of the session came in between.
+/// Another connection of the session was opened in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Overtaken;
 
 impl Directory {
-    /// The generation of a new connection of a session that comes with a token of this generation, or
-    /// without one. None if the token is out of date: a newer connection is alive whose client has
-    /// its newer token, or was.
+    /// The generation of a new connection of a session, given a token of this generation or none.
+    /// `None` if the token is outdated: a newer connection exists, or existed, whose client has its
+    /// newer token.
     pub(crate) fn next_generation(&self, session: SessionId, token: Option<u32>) -> Option<u32> {
         let sessions = &*self.lock();
         let offered = token.unwrap_or(0);
@@ -69,7 +69,8 @@ impl Directory {
         Some(known.saturating_add(1))
     }
 
-    /// A connection of a session is open. Returns the older connection, which is to be closed.
+    /// Registers an open connection of a session. Returns the older connection, which must be
+    /// closed.
     pub(crate) fn enter(
         &self,
         session: SessionId,
@@ -97,7 +98,7 @@ impl Directory {
         Ok(older)
     }
 
-    /// The client on this connection has proven that it has read its welcome.
+    /// The client of this connection has proven that it read the welcome.
     pub(crate) fn confirm(&self, session: SessionId, place: Place) {
         let sessions = &mut *self.lock();
         if let Some(entry) = sessions.here.get_mut(&session)
@@ -107,8 +108,7 @@ impl Directory {
         }
     }
 
-    /// A connection has ended. Older tokens than its own are out of date from now on if its client has
-    /// that one.
+    /// A connection has ended. If its client has its token, older tokens are outdated from now on.
     pub(crate) fn left(&self, session: SessionId, place: Place) {
         let sessions = &mut *self.lock();
         let hash_map::Entry::Occupied(entry) = sessions.here.entry(session) else {
@@ -133,13 +133,13 @@ impl Directory {
         }
     }
 
-    /// Where a session is.
+    /// The place of a session.
     pub(crate) fn find(&self, session: SessionId) -> Option<Place> {
         Some(self.lock().here.get(&session)?.place())
     }
 
     fn lock(&self) -> MutexGuard<'_, Sessions> {
-        // Each change is whole before anything that could panic.
+        // Each change is complete before anything that could panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! The key that seals resume tokens, kept with the data, so that tokens outlive a restart.
+//! The key that seals resume tokens, stored with the data, so that tokens survive a restart.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -13,7 +13,7 @@ use crate::{config::ResumeKey, start_error::StartError, tokens};
 /// The file's name in the data directory.
 const NAME: &str = "resume.key";
 
-/// Reads the key of this directory, or makes one that only this user can read.
+/// Reads the key in this directory, or creates one that only this user can read.
 pub(crate) fn read_or_make(directory: &Path) -> Result<ResumeKey, StartError> {
     let path = directory.join(NAME);
     let unusable = |source| StartError::File {
@@ -38,7 +38,7 @@ pub(crate) fn read_or_make(directory: &Path) -> Result<ResumeKey, StartError> {
     }
 }
 
-/// Under its name only when it is whole: who dies while writing leaves no half of a key.
+/// Renamed only when it is complete: a process that dies while writing leaves no partial key.
 fn write(path: &Path, key: &[u8]) -> io::Result<()> {
     let unfinished = path.with_extension("unfinished");
     let mut options = OpenOptions::new();
@@ -49,7 +49,7 @@ fn write(path: &Path, key: &[u8]) -> io::Result<()> {
     file.write_all(key)?;
     file.sync_all()?;
     fs::rename(&unfinished, path)?;
-    // Durable with its name, too: a key that is gone makes every token worthless.
+    // The name is made durable, too: without the key every token is worthless.
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 

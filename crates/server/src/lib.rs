@@ -1,9 +1,9 @@
 //! The real-time server: channels over a durable log, on WebSockets.
 //!
-//! [`Server::start`] brings up workers, each a thread with its own event loop, listener, engine
-//! and connections; [`Running`] knows their addresses and stops them. The wiring is here; what a channel
-//! is, is `offhook-engine`'s, what is kept is `offhook-brokers`', what is spoken is
-//! `offhook-dialects`', and how a WebSocket works is `offhook`'s.
+//! [`Server::start`] starts workers, each a thread with its own event loop, listener, engine and
+//! connections; [`Running`] has their addresses and stops them. This crate connects the parts:
+//! `offhook-engine` defines channels, `offhook-brokers` stores them, `offhook-dialects` defines the
+//! wire formats, and `offhook` implements WebSockets.
 //!
 //! ```no_run
 //! use offhook_server::{Config, Server};

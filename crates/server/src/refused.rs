@@ -1,4 +1,4 @@
-//! What is refused is told to the operator once a kind and interval, however often it happens.
+//! Refusals are logged once per kind and interval, however often they happen.
 
 use std::{
     collections::BTreeMap,
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long what happens again is only counted.
+/// How long repeated refusals are only counted.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Counts refusals by kind.
@@ -24,7 +24,7 @@ impl Refused {
         }
     }
 
-    /// Something was refused; the first of its kind is told at once, with what was wrong.
+    /// Records a refusal; the first of its kind is logged at once, with the details.
     pub(crate) fn note(&mut self, kind: &'static str, detail: impl Display) {
         let count = self.counts.entry(kind).or_default();
         *count += 1;
@@ -33,14 +33,14 @@ impl Refused {
         }
     }
 
-    /// Tells what came again, when it is time.
+    /// Logs repeated refusals, if the interval has passed.
     pub(crate) fn tell_in_time(&mut self, now: Instant) {
         if now.saturating_duration_since(self.since) >= INTERVAL {
             self.tell(now);
         }
     }
 
-    /// Tells what came again.
+    /// Logs repeated refusals.
     pub(crate) fn tell(&mut self, now: Instant) {
         let past = now.saturating_duration_since(self.since);
         for (kind, count) in std::mem::take(&mut self.counts) {

@@ -26,10 +26,10 @@ use crate::{
     worker::{self, Phase, Shared},
 };
 
-/// How often the broker is told the time.
+/// How often the broker's time is advanced.
 const TICK: Duration = Duration::from_secs(1);
 
-/// The log's place in the data directory.
+/// The log's subdirectory in the data directory.
 const LOG: &str = "log";
 
 /// Starts servers.
@@ -37,19 +37,19 @@ const LOG: &str = "log";
 pub struct Server;
 
 impl Server {
-    /// Opens the log, listens, and starts the workers. When this returns the server serves.
+    /// Opens the log, listens, and starts the workers. The server is running when this returns.
     ///
     /// Must be called within a tokio runtime; the workers have their own.
     ///
     /// # Errors
-    /// [`StartError`] says what is wrong and what to do.
+    /// [`StartError`], which says what is wrong and what to do.
     pub async fn start(config: Config) -> Result<Running, StartError> {
         let started = spawn_blocking(|| start(config)).await;
         started.map_err(|panic| StartError::System(io::Error::other(panic)))?
     }
 }
 
-/// A server that serves. Dropping it stops it without a word to anybody.
+/// A running server. Dropping it stops it without notifying clients.
 #[derive(Debug)]
 pub struct Running {
     addresses: Vec<SocketAddr>,
@@ -60,50 +60,50 @@ pub struct Running {
     threads: Threads,
 }
 
-/// What runs, in the order in which it ends.
+/// Running threads, in the order in which they end.
 #[derive(Debug, Default)]
 struct Threads {
     workers: Vec<JoinHandle<()>>,
-    /// Dropped, it ends the clock.
+    /// Dropping it ends the clock thread.
     clock_runs: Option<SyncSender<()>>,
     clock: Option<JoinHandle<()>>,
-    /// The last of it finishes what the log has queued.
+    /// Dropping the last reference completes what the log has queued.
     broker: Option<Arc<dyn Broker>>,
 }
 
 impl Running {
-    /// Where it listens: as configured, with the port that the system chose where that was 0.
+    /// The addresses it listens on: as configured, with the port chosen by the system for port 0.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// Exchanges the keys of resume tokens: the first seals from now on, all of them open. Tokens of
-    /// other keys are refused with `bad_token`.
+    /// Replaces the keys of resume tokens: the first one seals from now on, all of them open.
+    /// Tokens of other keys are refused with `bad_token`.
     pub fn set_resume_keys(&self, keys: &[ResumeKey]) {
         self.sealer.set_keys(keys);
     }
 
-    /// What the server's side can do with sessions.
+    /// The server-side actions on sessions.
     #[must_use]
     pub const fn sessions(&self) -> &Sessions {
         &self.sessions
     }
 
-    /// Stops: accepts no more connections, tells every client its own time to come back, and closes
-    /// its connection with 1012. Connections that are still open after `drain` are cut. When this
-    /// returns, everything acknowledged is on disk, and the addresses are free.
+    /// Stops the server: accepts no more connections, tells every client when to reconnect, each at
+    /// its own time, and closes its connection with 1012. Connections still open after `drain` are
+    /// cut off. When this returns, everything acknowledged is on disk and the addresses are free.
     pub async fn stop(mut self) {
         self.phase.send_replace(Phase::Draining);
         // Every worker holds a receiver until it has ended.
         if timeout(self.drain, self.phase.closed()).await.is_err() {
-            tracing::warn!("some clients did not go in time and are cut off");
+            tracing::warn!("some clients did not disconnect in time and are cut off");
         }
         self.phase.send_replace(Phase::Cut);
         let mut threads = mem::take(&mut self.threads);
         let ended = spawn_blocking(move || threads.end()).await;
         if let Err(error) = ended {
-            tracing::error!(%error, "a thread did not end well");
+            tracing::error!(%error, "a thread ended with an error");
         }
     }
 }
@@ -131,7 +131,7 @@ fn start(config: Config) -> Result<Running, StartError> {
     start_with(config, |routes| routes)
 }
 
-/// Starts a server with other routes than the configured ones.
+/// Starts a server with routes other than the configured ones.
 pub(crate) fn start_with(
     config: Config,
     routes: impl FnOnce(Routes) -> Routes,
@@ -181,7 +181,7 @@ pub(crate) fn start_with(
     })
 }
 
-/// Listeners by worker, each with one for every address.
+/// The listeners of each worker, one for every address.
 fn listen(config: &Config) -> Result<Vec<Vec<std::net::TcpListener>>, StartError> {
     let mut workers: Vec<_> = (0..config.workers.get()).map(|_| Vec::new()).collect();
     for address in &config.listen {
@@ -193,7 +193,7 @@ fn listen(config: &Config) -> Result<Vec<Vec<std::net::TcpListener>>, StartError
         for worker in &mut workers {
             let listener = door::listen(address, &config.connections)
                 .map_err(|source| failed(address, source))?;
-            // Port 0 is the system's choice once, and then the same for all.
+            // For port 0, the system chooses once, and all listeners use that port.
             address = listener
                 .local_addr()
                 .map_err(|source| failed(address, source))?;
@@ -217,11 +217,11 @@ fn addresses(
         .collect()
 }
 
-/// The key that seals resume tokens, then those that only open them.
+/// The key that seals resume tokens, followed by those that only open them.
 fn resume_keys(config: &Config) -> Result<Vec<ResumeKey>, StartError> {
     let key = match &config.resume.key {
         Some(key) => key.clone(),
-        // Sessions end with the process, and their tokens may, too.
+        // Sessions end with the process, so their tokens may, too.
         None if config.in_memory => tokens::fresh_key().map_err(StartError::System)?,
         None => key_file::read_or_make(&config.data)?,
     };
@@ -249,7 +249,7 @@ fn open_broker(config: &Config, rules: &Arc<RuleBook>) -> Result<Arc<dyn Broker>
     Ok(Arc::new(log))
 }
 
-/// The data directory holds messages and the key of resume tokens: nobody else reads it.
+/// The data directory contains messages and the key of resume tokens: no other user may read it.
 fn keep_private(directory: &Path) -> Result<(), StartError> {
     let was_open = private_directory(directory).map_err(|source| StartError::File {
         path: directory.to_owned(),
@@ -262,7 +262,7 @@ fn keep_private(directory: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Tells the broker the time until the sender is dropped.
+/// Advances the broker's time until the sender is dropped.
 fn keep_time(broker: Arc<dyn Broker>) -> io::Result<(SyncSender<()>, JoinHandle<()>)> {
     let (runs, ends) = sync_channel(0);
     let clock = move || {

@@ -1,4 +1,4 @@
-//! The server's side of sessions: find them, tell them something, subscribe and close them, whichever
+//! Server-side actions on sessions: find them, send them data, subscribe and close them, whichever
 //! worker they are on.
 
 use std::{fmt, sync::Arc};
@@ -12,9 +12,9 @@ use crate::{
     worker::{Errand, Order, Orders},
 };
 
-/// What the server's side can do with sessions. Cloning costs two reference counts.
+/// Server-side actions on sessions. Cloning costs two reference counts.
 ///
-/// Each function does it for one session, or for all sessions of a user, and returns how many sessions
+/// Each function acts on one session, or on all sessions of a user, and returns how many sessions
 /// there were. Sessions without a connection are not reached.
 #[derive(Clone)]
 pub struct Sessions {
@@ -33,17 +33,17 @@ impl Sessions {
         self.directory.find(session).is_some()
     }
 
-    /// Tells them something outside of any channel. It is not kept.
+    /// Sends them data outside of any channel. It is not stored.
     pub async fn tell(&self, whom: Whom, data: Bytes, format: Format) -> usize {
         self.all(whom, &Errand::Tell { data, format }).await
     }
 
-    /// Subscribes them, whatever they may do by themselves.
+    /// Subscribes them, regardless of their own permissions.
     pub async fn subscribe(&self, whom: Whom, wish: Subscribe) -> usize {
         self.all(whom, &Errand::Subscribe(wish)).await
     }
 
-    /// Ends a subscription, and tells them why.
+    /// Ends a subscription, and tells them the reason.
     pub async fn unsubscribe(
         &self,
         whom: Whom,
@@ -60,7 +60,7 @@ impl Sessions {
         self.all(whom, &Errand::Disconnect(reason)).await
     }
 
-    /// Asks the worker that has the session, or all workers where it may be several.
+    /// Asks the worker that has the session, or all workers if there may be several.
     async fn all(&self, whom: Whom, errand: &Errand) -> usize {
         let workers = match &whom {
             Whom::Session(session) => match self.directory.find(*session) {

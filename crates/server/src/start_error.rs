@@ -12,35 +12,35 @@ pub enum StartError {
     NoAddress,
     /// An address cannot be listened on.
     Listen {
-        /// Which.
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// The log can't be served.
+    /// The log cannot be used.
     Log(OpenError),
-    /// A file can't be read or made.
+    /// A file cannot be read or created.
     File {
-        /// Which.
+        /// The file's path.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// The file with the key that seals resume tokens is not one.
+    /// The file with the key that seals resume tokens is invalid.
     ResumeKey {
-        /// Which file.
+        /// The file's path.
         path: PathBuf,
-        /// How many bytes it has.
+        /// The number of bytes it contains.
         found: usize,
     },
-    /// Certificate and key don't make a TLS server.
+    /// The certificate and key cannot be used.
     Tls {
         /// The certificate's file.
         cert: PathBuf,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The system gives no thread, no runtime or no random bytes.
+    /// The system cannot provide a thread, a runtime or random bytes.
     System(io::Error),
 }
 
@@ -55,8 +55,8 @@ impl fmt::Display for StartError {
                 )
             }
             Self::Listen { address, .. } => write!(f, "{address} cannot be listened on"),
-            Self::Log(_) => f.write_str("the log can't be served"),
-            Self::File { path, .. } => write!(f, "{} can't be used", path.display()),
+            Self::Log(_) => f.write_str("the log cannot be used"),
+            Self::File { path, .. } => write!(f, "{} cannot be used", path.display()),
             Self::ResumeKey { path, found } => write!(
                 f,
                 "{} holds {found} bytes where a key has 32; move it away, and a new one is made: \
@@ -64,7 +64,7 @@ impl fmt::Display for StartError {
                 path.display()
             ),
             Self::Tls { cert, reason } => write!(f, "tls: {}: {reason}", cert.display()),
-            Self::System(_) => f.write_str("the system has no thread or no randomness to give"),
+            Self::System(_) => f.write_str("the system cannot provide a thread or random bytes"),
         }
     }
 }

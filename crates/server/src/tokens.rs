@@ -1,11 +1,11 @@
-//! Resume tokens: a session, sealed so that only nodes with the key can read or make one.
+//! Resume tokens: sealed sessions that only nodes with the key can read or make.
 //!
 //! A token is `v2.` and, in base64url: which key sealed it (4 bytes), a nonce (12 bytes), and the
 //! sealed envelope. The envelope is when the identity ends (8 bytes, milliseconds since 1970), and the
 //! [bytes of the snapshot](SessionSnapshot::to_bytes).
 //!
 //! AES-256-GCM-SIV (RFC 8452): nonces are random, many nodes seal with one key for years, and this
-//! cipher stays safe even if two of them should ever be the same.
+//! cipher stays secure even if two nonces are ever equal.
 
 use std::{
     fmt, io,
@@ -29,7 +29,7 @@ const KEY_ID: usize = 4;
 /// An identity that does not end.
 const NEVER: u64 = u64::MAX;
 
-/// Seals sessions and opens them. The keys can be exchanged while the server runs.
+/// Seals and opens sessions. The keys can be replaced while the server runs.
 pub(crate) struct Sealer {
     keys: RwLock<Arc<[Key]>>,
     expiry: Duration,
@@ -49,7 +49,7 @@ pub(crate) struct Sealed {
 }
 
 impl Sealer {
-    /// The first key seals; all of them open. Tokens of a key that is not among them are refused.
+    /// The first key seals; all of them open. Tokens of other keys are refused.
     pub(crate) fn new(keys: &[ResumeKey], expiry: Duration) -> Self {
         Self {
             keys: RwLock::new(keys.iter().map(Key::new).collect()),
@@ -57,7 +57,7 @@ impl Sealer {
         }
     }
 
-    /// Exchanges the keys.
+    /// Replaces the keys.
     pub(crate) fn set_keys(&self, keys: &[ResumeKey]) {
         let keys = keys.iter().map(Key::new).collect();
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
@@ -67,7 +67,7 @@ impl Sealer {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// How long a token is good.
+    /// How long a token is valid.
     pub(crate) const fn expiry(&self) -> Duration {
         self.expiry
     }
@@ -96,7 +96,7 @@ impl Sealer {
         let bytes = token
             .strip_prefix(VERSION)
             .and_then(|text| BASE64URL_NOPAD.decode(text.as_bytes()).ok());
-        let mut bytes = bytes.ok_or_else(|| bad("is no resume token"))?;
+        let mut bytes = bytes.ok_or_else(|| bad("is not a resume token"))?;
         let short = || bad("is too short to be a resume token");
         let (id, rest) = bytes.split_first_chunk_mut::<KEY_ID>().ok_or_else(short)?;
         let (nonce, sealed) = rest
@@ -162,7 +162,7 @@ pub(crate) fn fresh_key() -> io::Result<ResumeKey> {
     random_bytes().map(ResumeKey)
 }
 
-/// Bytes that nobody can foresee.
+/// Unpredictable bytes.
 pub(crate) fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;

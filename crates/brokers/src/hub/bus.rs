@@ -223,7 +223,7 @@ impl Bus {
         self.reach(sequence);
     }
 
-    /// Publications without history in matching channels that can no longer be read.
+    /// What was published without history in channels that match, and can't be read any longer.
     pub(crate) fn missed(&self, filter: &Filter, after: Position) -> Vec<ChannelGap> {
         let after = if after.epoch == self.began {
             after.offset

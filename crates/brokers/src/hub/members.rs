@@ -186,7 +186,7 @@ impl Members {
         );
     }
 
-    /// Removes every member whose time is up.
+    /// Everyone whose time has come leaves.
     pub(crate) fn tick(&mut self, told: Instant) -> Vec<PresenceChange> {
         self.now += told.saturating_duration_since(self.told).min(MAX_STEP);
         self.told = told;

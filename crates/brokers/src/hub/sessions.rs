@@ -56,7 +56,7 @@ impl Sessions {
         changes
     }
 
-    /// Takes a session as it was saved before.
+    /// Restores a saved session.
     pub(crate) fn restore(&mut self, session: SessionId, saved: Saved) {
         self.drop(session);
         self.by_end.insert((saved.ends_ms, session));
@@ -69,7 +69,7 @@ impl Sessions {
         (saved.ends_ms > now_ms).then(|| saved.bytes.clone())
     }
 
-    /// Says whether there was one.
+    /// Returns whether the session existed.
     pub(crate) fn drop(&mut self, session: SessionId) -> bool {
         let Some(saved) = self.saved.remove(&session) else {
             return false;

@@ -16,7 +16,7 @@ use crate::{
     values::Values,
 };
 
-/// Keys remembered for one channel, whatever the window: they are memory.
+/// The maximum number of keys remembered for one channel, whatever the window: they cost memory.
 const MAX_KEYS: usize = 100_000;
 
 /// A scope and a key in it, hashed: 16 bytes instead of the texts. With random hash keys two of
@@ -40,12 +40,12 @@ pub(crate) struct Stream {
     /// The sequence numbers of the newest publication and of the newest that was dropped.
     sequence: u64,
     dropped_sequence: u64,
-    /// Only there where the rules want a state and something was set.
+    /// Only present if the rules require a state and a value was set.
     values: Option<Box<Values<Arc<Publication>>>>,
     keys: HashMap<ScopedKey, u64>,
-    /// The keys in the order they came, with when.
+    /// The keys with their times, in order.
     key_times: VecDeque<(u64, ScopedKey)>,
-    /// By user, by consumer.
+    /// Cursors by user and consumer.
     cursors: BTreeMap<Box<str>, BTreeMap<Key, Cursor>>,
     pub(crate) used_ms: u64,
 }
@@ -88,7 +88,7 @@ impl Stream {
         self.head == 0
     }
 
-    /// Nothing is lost but the epoch when this stream is forgotten.
+    /// Whether forgetting this stream would lose nothing but its epoch.
     pub(crate) fn is_bare(&self) -> bool {
         let stateless = self.values.as_ref().is_none_or(|values| values.is_empty());
         stateless && self.retained.is_empty() && self.keys.is_empty() && self.cursors.is_empty()
@@ -126,7 +126,7 @@ impl Stream {
         publication
     }
 
-    /// Remembers how far a consumer has come, or tells it.
+    /// Stores a consumer's position, or returns it.
     pub(crate) fn ack(
         &mut self,
         scope: &str,
@@ -152,7 +152,7 @@ impl Stream {
         Ok(Some(cursor.position))
     }
 
-    /// Takes away what the rules don't keep any longer.
+    /// Removes what the rules no longer retain.
     pub(crate) fn tick(&mut self, rules: &ChannelRules, now_ms: u64) {
         let (count, bytes) = (rules.history.count, rules.history.bytes);
         while self.retained.len() as u64 > count || self.bytes > bytes {
@@ -198,7 +198,7 @@ impl Stream {
         }
     }
 
-    /// Where a read begins. This stream has one epoch: it ends with the broker.
+    /// The start of a read. This stream has one epoch: it ends with the broker.
     pub(crate) fn start(&self, from: ReadFrom) -> ReadStart {
         let (resolution, agreed) = match from {
             ReadFrom::Start => (Resolution::Continuous, 0),
@@ -233,7 +233,7 @@ impl Stream {
         values.set(publication.position.offset, key, size, value);
     }
 
-    /// The newest publication of each key, in their order.
+    /// The newest publication of each key, in order.
     pub(crate) fn values(&self) -> Vec<Arc<Publication>> {
         let values = self.values.iter().flat_map(|values| values.iter());
         values.cloned().collect()

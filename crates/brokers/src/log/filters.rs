@@ -1,7 +1,7 @@
 //! Reads all channels that match a filter, in the order of publication.
 //!
-//! There is no index for that order. Sequence numbers ascend within each channel, so a binary
-//! search finds where to start in it, and the channels are merged one publication at a time.
+//! Nothing is indexed by that order: sequence numbers rise within each channel, so a search by
+//! halves finds where to begin in it, and the channels are merged one publication at a time.
 
 use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::mailbox::Mailbox;
 
-/// How many names are read at once.
+/// Names that are read at once.
 const NAMES: usize = 256;
 
 pub(super) struct FilterJob {
@@ -36,11 +36,11 @@ struct Source {
 struct Merge<'a> {
     shared: &'a Shared,
     store: &'a Store,
-    /// Read publications after this number up to that one.
+    /// Publications after this number up to that one.
     after: u64,
     head: u64,
     sources: Vec<Source>,
-    /// The sequence number of the next publication of each source.
+    /// The number of the next publication of each source.
     next: BinaryHeap<Reverse<(u64, usize)>>,
     gaps: Vec<ChannelGap>,
 }
@@ -83,7 +83,7 @@ pub(super) fn read(
 }
 
 impl Merge<'_> {
-    /// Finds the matching channels that have newer publications.
+    /// Finds the channels that match and have something newer.
     fn find_sources(&mut self, filter: &Filter) -> Result<(), BrokerFailure> {
         let failed = |error| failure_of(&error);
         let prefix = literal_prefix(filter);
@@ -133,7 +133,7 @@ impl Merge<'_> {
         self.offer(self.sources.len() - 1)
     }
 
-    /// The first offset, from this one on, with a higher sequence number.
+    /// The first offset whose sequence number is higher, from this one on.
     fn first_after(&self, retained: &Retained, first: u64) -> Result<u64, BrokerFailure> {
         let (mut low, mut high) = (first, retained.head + 1);
         // Most channels have nothing new.
@@ -151,14 +151,14 @@ impl Merge<'_> {
         Ok(low)
     }
 
-    /// Unreadable data counts as newer: it is reported as a gap when it is reached.
+    /// What can't be read counts as newer: it is told as a gap when it is met.
     fn is_newer(&self, retained: &Retained, offset: u64) -> Result<bool, BrokerFailure> {
         let sequence = self.store.sequence_at(retained.id, offset);
         let sequence = sequence.map_err(|error| failure_of(&error))?;
         Ok(sequence.is_none_or(|sequence| sequence > self.after))
     }
 
-    /// Whether newer publications existed before the oldest retained one.
+    /// Whether something newer was before the oldest that is retained.
     fn missing_before(&self, retained: &Retained, first: u64) -> Result<bool, BrokerFailure> {
         if first <= 1 {
             return Ok(false);
@@ -168,7 +168,7 @@ impl Merge<'_> {
         Ok(sequence.unwrap_or(retained.trimmed_sequence) > self.after)
     }
 
-    /// Adds the next publication of a source to the merge.
+    /// Puts the next publication of a source among those that are merged.
     fn offer(&mut self, index: usize) -> Result<(), BrokerFailure> {
         let Some(source) = self.sources.get_mut(index) else {
             return Ok(());
@@ -176,7 +176,7 @@ impl Merge<'_> {
         while source.next <= source.retained.head {
             let sequence = self.store.sequence_at(source.retained.id, source.next);
             match sequence.map_err(|error| failure_of(&error))? {
-                // Publications newer than the head are delivered as they are published.
+                // Those that are newer than the head are told as they come.
                 Some(sequence) if sequence > self.head => return Ok(()),
                 Some(sequence) => {
                     self.next.push(Reverse((sequence, index)));
@@ -229,7 +229,7 @@ impl Merge<'_> {
     }
 }
 
-/// The text with which every matching name starts.
+/// What every name that matches begins with.
 fn literal_prefix(filter: &Filter) -> &str {
     let text = filter.as_str();
     let wild = text.find(['+', '#']).unwrap_or(text.len());

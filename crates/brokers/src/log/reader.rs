@@ -142,7 +142,7 @@ impl ReadQueue {
         true
     }
 
-    /// The reader ends after what is queued now.
+    /// The reader ends with what waits now.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.filled.notify_one();
@@ -375,7 +375,7 @@ impl Reader {
                 stream.trimmed = Trimmed::Damaged;
             }
         }
-        // Publications trimmed since the job was queued are gone, and reported as such.
+        // What was trimmed since the job was made is no longer there, and said so.
         let first = stream.first.max(page.first_found.unwrap_or(0));
         stream.first = first;
         let after = job.start.after.offset.max(first.saturating_sub(1));

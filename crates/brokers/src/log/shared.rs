@@ -284,7 +284,7 @@ impl Shared {
         }
     }
 
-    /// What the bus needs to know of a channel on disk.
+    /// What the bus knows of a channel, from what the disk has.
     pub(super) fn view(&self, retained: &Retained, history: &History) -> View {
         View {
             number: retained.id,

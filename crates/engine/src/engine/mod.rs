@@ -107,7 +107,7 @@ pub struct Engine {
     reads: usize,
     /// Subscriptions that wait for a free read.
     reads_waiting: VecDeque<Slot>,
-    /// Requests that failed at the broker, and when to retry them.
+    /// What failed at the broker and is tried again, by when.
     again: VecDeque<(Instant, Again)>,
     /// The number of subscriptions that make their session a member, as reported to the broker.
     memberships: usize,

@@ -365,7 +365,7 @@ impl Engine {
         let f = f?;
         match &s.state {
             State::Behind(_) => f.behind -= 1,
-            // Its entry among those that wait to start stays: starting will find nothing.
+            // Its place among those who wait to begin stays: beginning finds nobody.
             State::Opening(_) | State::Live { .. } => {}
         }
         f.subscribers -= 1;

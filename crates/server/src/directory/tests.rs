@@ -2,7 +2,7 @@ use offhook_engine::{Engine, Limits, Now, RuleBook};
 
 use super::*;
 
-/// Connections of an engine, so that they have honest names.
+/// Connections of an engine, so that they have real ids.
 fn places<const N: usize>() -> [Place; N] {
     let now = Now {
         instant: std::time::Instant::now(),
@@ -25,7 +25,7 @@ fn ann() -> SessionId {
     SessionId::from_bytes([1; 16])
 }
 
-/// Comes with a token, and enters.
+/// Connects with a token and registers.
 fn come(directory: &Directory, token: Option<u32>, place: Place) -> Option<(u32, Option<Place>)> {
     let generation = directory.next_generation(ann(), token)?;
     Some((
@@ -40,7 +40,7 @@ fn a_session_that_comes_back_on_any_worker_replaces_its_older_connection() {
     assert_eq!(come(&directory, None, one), Some((1, None)));
     directory.confirm(ann(), one);
     assert_eq!(come(&directory, Some(1), two), Some((2, Some(one))));
-    // The older one ends when the newer one is there, and takes nothing with it.
+    // The older connection ends after the newer one was opened, and changes nothing.
     directory.left(ann(), one);
     assert_eq!(directory.find(ann()), Some(two));
 }
@@ -60,7 +60,7 @@ fn a_newer_connection_whose_client_may_not_have_its_token_gives_way() {
     let (directory, [one, two, three]) = (Directory::default(), places());
     come(&directory, None, one);
     come(&directory, Some(1), two);
-    // The welcome of the second was lost: its client comes back with the first one's token.
+    // The welcome of the second was lost: its client returns with the first one's token.
     assert_eq!(come(&directory, Some(1), three), Some((3, Some(two))));
 }
 

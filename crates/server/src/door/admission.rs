@@ -1,4 +1,4 @@
-//! How many connections there may be, and how fast they may come.
+//! Admission: how many connections may exist, and how fast they may be opened.
 
 mod handshakes;
 
@@ -15,16 +15,16 @@ use std::{
 use crate::config::Connections;
 use handshakes::Handshakes;
 
-/// Connections over the limit that are told so. 256: the rest is closed unread, so that a flood
-/// costs one accept each.
+/// How many connections over the limit get an answer. 256: others are closed unread, so that a
+/// flood costs one accept each.
 const TOLD: usize = 256;
 
-/// The gate of the whole process.
+/// The admission of the whole process.
 #[derive(Debug)]
 pub(crate) struct Admission {
     open: AtomicUsize,
     most: usize,
-    /// Connections by address; only where that is limited.
+    /// Connections by address; only used if they are limited.
     addresses: Mutex<HashMap<IpAddr, usize>>,
     most_per_address: Option<usize>,
     handshakes: Mutex<Handshakes>,
@@ -45,12 +45,12 @@ impl Admission {
         })
     }
 
-    /// How many connections there are.
+    /// The number of connections.
     pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// A place for a connection, if only to be told that there is none.
+    /// A place for a connection; it may be one only for telling the client that there is no room.
     pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let before = self.open.fetch_add(1, Ordering::Relaxed);
         if before >= self.most + TOLD {
@@ -73,30 +73,30 @@ impl Admission {
         })
     }
 
-    /// Whether this address may make one more handshake now.
+    /// Whether this address may make another handshake now.
     pub(crate) fn handshake(&self, address: IpAddr, now: Instant) -> bool {
         lock(&self.handshakes).take(address, now)
     }
 
     /// How long a client that is refused now should wait at least, and over how long such clients
-    /// should spread, in seconds.
+    /// should be spread, in seconds.
     pub(crate) fn come_back(&self, now: Instant) -> (u64, u64) {
         lock(&self.handshakes).come_back(now)
     }
 }
 
-/// One connection's place; it is free again when this is dropped.
+/// A connection's place, freed on drop.
 #[derive(Debug)]
 pub(crate) struct Place {
     admission: Arc<Admission>,
     address: IpAddr,
     over: bool,
-    /// Its handshake was counted already, before TLS.
+    /// Whether its handshake was counted already, before TLS.
     counted: bool,
 }
 
 impl Place {
-    /// Whether this connection may make its handshake now. Only the first call counts.
+    /// Whether this connection may perform its handshake now. Only the first call counts.
     pub(crate) fn handshake(&mut self, now: Instant) -> bool {
         if self.counted {
             return true;
@@ -105,7 +105,7 @@ impl Place {
         self.counted
     }
 
-    /// Whether it is one too many, and only there to be told so.
+    /// Whether it exceeds the limit, and only exists to be told so.
     pub(crate) const fn is_over(&self) -> bool {
         self.over
     }
@@ -127,7 +127,7 @@ impl Drop for Place {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // Counters are counters, whatever panicked.
+    // Counters remain valid after a panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

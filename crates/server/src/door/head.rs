@@ -1,4 +1,4 @@
-//! The first bytes of a connection: does a WebSocket begin, or something else?
+//! The first bytes of a connection: a WebSocket handshake, or another request.
 
 use std::{
     future::poll_fn,
@@ -15,20 +15,20 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::stream::Stream;
 
-/// What was heard.
+/// What was received.
 pub(super) enum Heard {
-    /// A valid handshake, and what came behind it.
+    /// A valid handshake, and the bytes after it.
     WebSocket(Box<ServerDecision>, Vec<u8>),
-    /// Something for an HTTP server, which reads all of it again.
+    /// Bytes for an HTTP server, which reads all of them again.
     Http(Vec<u8>),
-    /// Neither, and why.
+    /// An invalid handshake, with the reason.
     Rejected(Rejection),
 }
 
-/// How much one read brings. 4 KiB: twice an ordinary head.
+/// The most that one read returns. 4 KiB: twice a typical head.
 const READ: usize = 4096;
 
-/// Listens until the head is whole. No buffer is held while waiting.
+/// Reads until the head is complete. No buffer is held while waiting.
 pub(super) async fn hear(stream: &mut Stream, config: &Arc<ServerConfig>) -> io::Result<Heard> {
     let mut listening = Listening {
         handshake: Some(ServerHandshake::new(Arc::clone(config))),
@@ -39,7 +39,7 @@ pub(super) async fn hear(stream: &mut Stream, config: &Arc<ServerConfig>) -> io:
 
 struct Listening {
     handshake: Option<ServerHandshake>,
-    /// All that came; bounded by the limit on heads and one read.
+    /// All bytes received; bounded by the limit on heads plus one read.
     heard: Vec<u8>,
 }
 

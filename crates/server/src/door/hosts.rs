@@ -1,4 +1,4 @@
-//! Which names a browser may know this server by.
+//! The host names under which browsers may use this server.
 
 use std::net::IpAddr;
 
@@ -6,10 +6,10 @@ use offhook::{OriginPolicy, protocol::handshake::Request};
 
 use crate::config::Config;
 
-/// Whether a page may use the server under the name that it used. Pages of other sites can have a
-/// name of their own lead to this server's address (DNS rebinding); to their browser both are the
-/// same origin then, and only the name tells them apart. With a list of origins the page's own origin
-/// decides, and what is no browser is not held by names at all.
+/// Whether a page may use the server under the requested host name. Pages of other sites can make a
+/// host name of their own resolve to this server's address (DNS rebinding); to their browser both
+/// are then the same origin, and only the name distinguishes them. With a list of origins, the
+/// page's own origin decides. Programs other than browsers are not restricted by host names.
 pub(super) fn is_ours(request: &Request, config: &Config) -> bool {
     if request.origin().is_none() || !matches!(config.origins, OriginPolicy::SameOrigin) {
         return true;
@@ -17,7 +17,7 @@ pub(super) fn is_ours(request: &Request, config: &Config) -> bool {
     is_known(request.authority(), &config.hosts)
 }
 
-/// Loopback names and bare addresses can't be somebody else's; other names have to be configured.
+/// Loopback names and bare addresses cannot belong to others; other names must be configured.
 fn is_known(authority: &str, hosts: &[String]) -> bool {
     if authority.starts_with('[') {
         return true;

@@ -1,4 +1,4 @@
-//! Sockets that several workers, and several processes, listen on together.
+//! Sockets on which several workers, and several processes, listen together.
 
 use std::{io, net::SocketAddr};
 
@@ -6,12 +6,12 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::Connections;
 
-/// Connections that wait to be accepted. 4,096, or what the system allows: a second's worth of a
-/// herd.
+/// The backlog of connections waiting to be accepted. 4,096, or the system's limit: about a second
+/// of clients reconnecting at once.
 const BACKLOG: i32 = 4096;
 
-/// Whether nobody listens on an address: asked with a socket that lets nobody else listen, since
-/// the workers' own do.
+/// Checks that no process listens on an address, with a socket that does not share it, since the
+/// workers' own sockets do.
 pub(crate) fn ensure_free(address: SocketAddr) -> io::Result<()> {
     std::net::TcpListener::bind(address).map(drop)
 }
@@ -30,8 +30,8 @@ pub(crate) fn listen(
     socket.set_reuse_address(true)?;
     #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
     socket.set_reuse_port(true)?;
-    // What is accepted inherits these. Set before listening: the window is agreed on in the
-    // handshake.
+    // Accepted sockets inherit these options. They are set before listening, because the window is
+    // negotiated in the handshake.
     if let Some(bytes) = limits.send_buffer {
         socket.set_send_buffer_size(bytes)?;
     }

@@ -1,5 +1,5 @@
-//! Accepting: how many may come, what each of them wants, and where it goes. A WebSocket becomes a
-//! connection with nothing around it; everything else is served by hyper.
+//! Accepting connections: admission, reading the request, and routing. A WebSocket becomes a
+//! connection without wrappers; everything else is served by hyper.
 
 mod admission;
 mod head;
@@ -36,8 +36,8 @@ pub(crate) use stream::{Rewound, Stream};
 pub(crate) use tls::acceptor as tls_acceptor;
 pub(crate) use upgrade::{Upgrade, Way, upgrade};
 
-/// After an error of accept that is not one connection's, such as no free descriptor, this long
-/// passes before the next try: the cause lasts, and trying at once would burn a core.
+/// How long to wait after an error of accept that does not concern one connection, such as running
+/// out of descriptors: the cause persists, and retrying at once would use a whole core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts until the worker stops.
@@ -51,7 +51,7 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
         match accepted {
             Ok((stream, address)) => {
                 let Some(place) = worker.shared.admission.take(address.ip()) else {
-                    // Not even heard: there are more than can be told politely.
+                    // Not even read: there are too many to answer.
                     worker.note_refused("connection", "there are too many connections");
                     continue;
                 };
@@ -65,14 +65,14 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
     }
 }
 
-/// Reads what a client wants, and passes it on.
+/// Reads a client's request and passes the connection on.
 async fn receive(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, mut place: Place) {
-    // TLS costs more than all that follows: what is too much is closed before it. Without TLS the
-    // answer is a 503, which says when to come back.
+    // TLS costs more than everything after it, so excess connections are closed before it. Without
+    // TLS the answer is a 503, which says when to return.
     if worker.shared.tls.is_some() && !place.handshake(Instant::now()) {
         return worker.note_refused("handshakes", "too many come at once");
     }
-    // What is wrong with a client's socket is the client's to notice.
+    // An error of the client's socket will be noticed by reading from it.
     let _best_effort = stream.set_nodelay(true);
     let within = worker.shared.config.connections.handshake_timeout;
     let heard = timeout(within, async {
@@ -83,7 +83,7 @@ async fn receive(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, mut
     match Box::pin(heard).await {
         Ok(Ok((stream, heard))) => show(worker, stream, heard, place).await,
         Ok(Err(error)) => tracing::debug!(%address, %error, "lost before it was heard"),
-        Err(_) => worker.note_refused("handshake", "it took too long"),
+        Err(_) => worker.note_refused("handshake", "it timed out"),
     }
 }
 
@@ -112,7 +112,7 @@ async fn show(worker: Rc<Worker>, mut stream: Stream, heard: Heard, mut place: P
         },
     };
     if say(&mut stream, response).await.is_ok() {
-        // Whether the client takes the end as well as the answer is its own affair.
+        // It does not matter whether the client also receives the end of the stream.
         let _ended = stream.shutdown().await;
     }
 }
@@ -122,7 +122,7 @@ async fn say(stream: &mut Stream, response: Response) -> io::Result<()> {
     stream.flush().await
 }
 
-/// A refusal with a sentence for people.
+/// A refusal with a sentence as its body.
 fn refusal(status: u16, sentence: &str) -> Refusal {
     let refusal = Refusal::new(status).expect("every status here is one of HTTP's final ones");
     refusal.body(format!("{sentence}\n"))

@@ -1,4 +1,5 @@
-//! Which dialect is spoken where: by path, then by subprotocol. The one table to add a dialect to.
+//! Which dialect is used where: by path, then by subprotocol. The one table to which a dialect is
+//! added.
 
 use offhook::protocol::handshake::ServerDecision;
 use offhook_dialects::native;
@@ -15,26 +16,26 @@ struct Route {
     dialects: Vec<Spoken>,
 }
 
-/// A dialect at a path.
+/// A dialect available at a path.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spoken {
-    /// What a client has to offer to speak it (RFC 6455 §1.9); none where the path says enough.
+    /// The subprotocol that a client must offer (RFC 6455 §1.9); none if the path suffices.
     pub(crate) subprotocol: Option<&'static str>,
-    /// Makes the state of a new connection.
+    /// Creates the state of a new connection.
     pub(crate) begin: fn() -> Speaker,
 }
 
-/// Why there is no way for a handshake.
+/// Why a handshake has no route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum NoRoute {
-    /// There is nothing at this path; these are the paths.
+    /// Nothing is served at this path; these are the paths.
     Path(String),
     /// The client offers none of these subprotocols.
     Subprotocol(String),
 }
 
 impl Routes {
-    /// What this server speaks.
+    /// The routes of the configuration.
     pub(crate) fn new(config: &Config) -> Self {
         let native = Spoken {
             subprotocol: Some(native::SUBPROTOCOL),
@@ -60,8 +61,8 @@ impl Routes {
         self.0.iter().any(|route| route.path == path)
     }
 
-    /// Chooses the dialect of a handshake, and selects its subprotocol: the first at the path that the
-    /// client offers.
+    /// Chooses the dialect of a handshake and selects its subprotocol: the first dialect at the
+    /// path that the client offers.
     pub(super) fn choose(&self, decision: &mut ServerDecision) -> Result<Spoken, NoRoute> {
         let path = decision.request().path();
         let Some(route) = self.0.iter().find(|route| route.path == path) else {
@@ -69,7 +70,8 @@ impl Routes {
             return Err(NoRoute::Path(paths.join(", ")));
         };
         for spoken in &route.dialects {
-            // Selecting what the client did not offer is an error, and changes nothing.
+            // Selecting a subprotocol that the client did not offer is an error and changes
+            // nothing.
             if decision.select_subprotocol(spoken.subprotocol).is_ok() {
                 return Ok(*spoken);
             }

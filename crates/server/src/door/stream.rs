@@ -1,4 +1,4 @@
-//! A client's connection, plain or in TLS, from its first byte or from a later one.
+//! A client's connection, plain or with TLS, from its first byte or from a later one.
 
 use std::{
     io,
@@ -23,7 +23,7 @@ pub(crate) enum Stream {
 impl From<Stream> for Transport {
     fn from(stream: Stream) -> Self {
         match stream {
-            // As it is, so that nothing lies between the connection and its socket.
+            // Unwrapped, so that nothing is between the connection and its socket.
             Stream::Plain(stream) => stream.into(),
             Stream::Tls(stream) => {
                 let peer = stream.get_ref().0.peer_addr().ok();
@@ -76,7 +76,7 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// A connection some of whose bytes were read already, for a layer that reads them again.
+/// A connection with bytes already read from it, for a layer that reads them again.
 #[derive(Debug)]
 pub(crate) struct Rewound {
     unread: Vec<u8>,
@@ -93,7 +93,7 @@ impl Rewound {
         }
     }
 
-    /// The stream, and what of the unread was not read again.
+    /// Returns the stream, and the bytes that were not read again.
     pub(crate) fn into_parts(self) -> (Stream, Vec<u8>) {
         let unread = self.unread.get(self.used..).unwrap_or_default().to_vec();
         (self.stream, unread)

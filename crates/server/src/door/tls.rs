@@ -12,7 +12,7 @@ use tokio_rustls::{
 
 use crate::{config::TlsFiles, start_error::StartError};
 
-/// What speaks TLS with these files' identity.
+/// An acceptor with the certificate and key in these files.
 pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, StartError> {
     let read = |path: &std::path::PathBuf| {
         fs::read(path).map_err(|source| StartError::File {

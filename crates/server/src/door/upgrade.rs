@@ -1,4 +1,4 @@
-//! Which WebSockets are opened: by path, then by subprotocol, within the limits.
+//! Deciding which WebSockets are opened: by path, then by subprotocol, within the limits.
 
 use std::time::Instant;
 
@@ -16,10 +16,10 @@ use crate::{
     worker::{Pressure, Speaker, Worker},
 };
 
-/// A WebSocket that was accepted, and is yet to be made of its stream.
+/// An accepted WebSocket, still to be made from its stream.
 pub(crate) struct Way {
     pub(crate) negotiated: Negotiated,
-    /// What came behind the handshake.
+    /// Bytes received after the handshake.
     pub(crate) unread: Vec<u8>,
 }
 
@@ -33,15 +33,15 @@ impl Way {
     }
 }
 
-/// A handshake that is accepted.
+/// An accepted handshake.
 pub(crate) struct Upgrade {
     pub(crate) response: Response,
     pub(crate) negotiated: Negotiated,
-    /// The dialect that is spoken.
+    /// The dialect of the connection.
     pub(crate) speaker: Speaker,
 }
 
-/// Decides about a valid handshake: accepts it, or gives the answer that refuses it.
+/// Decides about a valid handshake: accepts it, or returns the refusal.
 pub(crate) fn upgrade(
     worker: &Worker,
     mut decision: ServerDecision,
@@ -91,7 +91,7 @@ fn check(worker: &Worker, decision: &mut ServerDecision, place: &mut Place) -> R
         }
     };
     if place.is_over() {
-        let sentence = "the server has as many connections as it may";
+        let sentence = "the server has reached its limit of connections";
         return Err(busy(worker, "connections", sentence));
     }
     if worker.shared.memory.pressure() >= Pressure::Severe {
@@ -104,7 +104,7 @@ fn check(worker: &Worker, decision: &mut ServerDecision, place: &mut Place) -> R
     Ok(spoken)
 }
 
-/// RFC 9110 §10.2.3: when to come back, each client at its own time.
+/// RFC 9110 §10.2.3: when to return, at a different time for each client.
 fn busy(worker: &Worker, kind: &'static str, sentence: &str) -> No {
     let (least, spread) = worker.shared.admission.come_back(Instant::now());
     let random = random_bytes().map_or(u64::MAX / 2, u64::from_be_bytes);

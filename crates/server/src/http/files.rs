@@ -1,4 +1,4 @@
-//! Files that are part of this program: the chat, the examples, and the client for browsers.
+//! Files embedded in this program: the chat, the examples, and the client for browsers.
 
 use std::borrow::Cow;
 
@@ -15,18 +15,18 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 
 use super::Answer;
 
-/// The chat page. In a debug build the files are read from the source tree, so that a change to
-/// them needs no build.
+/// The chat page. In a debug build the files are read from the source tree, so that changes need no
+/// build.
 #[derive(RustEmbed)]
 #[folder = "../../web/talk"]
 struct Talk;
 
-/// The examples, a page each.
+/// The examples, one page each.
 #[derive(RustEmbed)]
 #[folder = "../../web/examples"]
 struct Examples;
 
-/// `@offhook/client`, as browsers import it.
+/// `@offhook/client`, as imported by browsers.
 #[derive(RustEmbed)]
 #[folder = "../../clients/js/src"]
 struct Client;
@@ -47,7 +47,7 @@ pub(super) fn serve(path: &str, request: &HeaderMap, talk: bool) -> Option<Answe
     Some(answer(name, file, request))
 }
 
-/// The file that stands for a directory, or the name as it is.
+/// The file that represents a directory, or the name itself.
 fn page(name: &str) -> &str {
     if name.is_empty() { "index.html" } else { name }
 }
@@ -57,7 +57,7 @@ fn answer(name: &str, file: EmbeddedFile, request: &HeaderMap) -> Answer {
     let tag = format!("\"{}\"", HEXLOWER.encode(&hash[..16]));
     let known = request.get_all(IF_NONE_MATCH).iter();
     let known = known.filter_map(|value| value.to_str().ok());
-    // RFC 9110 §13.1.2: compared weakly, a list of them or a star.
+    // RFC 9110 §13.1.2: compared weakly; a list, or a star.
     let fresh = known
         .flat_map(|value| value.split(','))
         .map(|value| value.trim().trim_start_matches("W/"))
@@ -73,7 +73,7 @@ fn answer(name: &str, file: EmbeddedFile, request: &HeaderMap) -> Answer {
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         headers.insert(ETAG, tag);
     }
-    // Asked again each time, and hardly ever sent again: a new version of the server is a new page.
+    // Revalidated each time and rarely sent again: a new version of the server may have a new page.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type(name)));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -97,7 +97,7 @@ fn content_type(name: &str) -> &'static str {
         "png" => "image/png",
         "ico" => "image/x-icon",
         "woff2" => "font/woff2",
-        // TypeScript's types are text to a browser.
+        // To a browser, TypeScript's types are text.
         "ts" | "txt" | "md" => "text/plain; charset=utf-8",
         _ => "application/octet-stream",
     }

@@ -1,4 +1,4 @@
-//! `/healthz`: how the server is, for load balancers and for people.
+//! `/healthz`: the server's health, for load balancers and people.
 
 use hyper::{
     Response, StatusCode,
@@ -17,11 +17,11 @@ struct Report<'a> {
     /// What is wrong and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
-    /// Connections that have introduced themselves, over all workers.
+    /// Connections that have sent a connect, over all workers.
     connections: usize,
-    /// Open sockets, also those that are still in their handshake.
+    /// Open sockets, including those still in their handshake.
     sockets: usize,
-    /// Bytes that wait to be sent, over all connections.
+    /// Queued bytes, over all connections.
     unsent_bytes: usize,
     /// How much of the memory for them is used: `low`, `high`, `severe` or `exceeded`.
     memory: &'a str,
@@ -30,7 +30,8 @@ struct Report<'a> {
     version: &'a str,
 }
 
-/// 200 while everything is stored as promised, else 503: whoever publishes should go elsewhere.
+/// 200 while everything is stored as guaranteed, otherwise 503: publishers should use another
+/// server.
 pub(super) fn report(shared: &Shared) -> Answer {
     let health = shared.broker.health();
     let (code, status, detail) = match &health {

@@ -1,4 +1,4 @@
-//! Everything that is no WebSocket from its first byte on: health, the chat, the examples, the client's files.
+//! Everything other than WebSockets: health, the chat, the examples, the client's files.
 
 mod files;
 mod health;
@@ -29,7 +29,7 @@ use crate::{
 
 type Answer = Response<Full<Bytes>>;
 
-/// Serves requests over one connection, until it ends or becomes a WebSocket.
+/// Serves requests on one connection, until it ends or becomes a WebSocket.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, place: Place) {
     let lease = Lease::new(&worker);
     let place = Rc::new(Cell::new(Some(place)));
@@ -65,7 +65,7 @@ fn answer(
     mut request: Request<Incoming>,
     place: &Cell<Option<Place>>,
 ) -> Answer {
-    // A proxy may send a handshake over a connection that it has used before.
+    // A proxy may send a handshake on a connection that it has used before.
     if request.headers().contains_key(UPGRADE) {
         return upgraded(worker, &mut request, place);
     }
@@ -88,7 +88,7 @@ fn answer(
         "/examples" if config.talk => redirect("/examples/"),
         path if worker.shared.routes.is_websocket(path) => no_websocket(worker, &request),
         path => files::serve(path, request.headers(), config.talk).unwrap_or_else(|| {
-            let there = "nothing is served at this path; there are /healthz, /talk/, /examples/ and /client/";
+            let there = "nothing is served at this path; available are /healthz, /talk/, /examples/ and /client/";
             sentence(StatusCode::NOT_FOUND, there)
         }),
     }
@@ -96,7 +96,7 @@ fn answer(
 
 /// The answer to an ordinary request for a WebSocket's path.
 ///
-/// A browser does not tell a page the status of a refused handshake, so `@offhook/client` asks here
+/// A browser does not show a page the status of a refused handshake, so `@offhook/client` asks here
 /// once: a page whose origin may not connect is told its origin and the setting to change.
 fn no_websocket(worker: &Worker, request: &Request<Incoming>) -> Answer {
     let mut answer = if let Some(origin) = refused_origin(worker, request) {
@@ -113,7 +113,7 @@ fn no_websocket(worker: &Worker, request: &Request<Incoming>) -> Answer {
         answer.headers_mut().insert(UPGRADE, upgrade);
         answer
     };
-    // Every page may read it: it contains nothing but the page's own origin.
+    // Any page may read it: it contains nothing but the page's own origin.
     let any = HeaderValue::from_static("*");
     answer
         .headers_mut()
@@ -121,7 +121,7 @@ fn no_websocket(worker: &Worker, request: &Request<Incoming>) -> Answer {
     answer
 }
 
-/// The page's origin, if its handshake would be refused because of that.
+/// The page's origin, if its handshake would be refused because of it.
 fn refused_origin<'a>(worker: &Worker, request: &'a Request<Incoming>) -> Option<&'a str> {
     let origin = request.headers().get(ORIGIN)?.to_str().ok()?;
     let target = request.uri().to_string();
@@ -144,7 +144,7 @@ fn refused_origin<'a>(worker: &Worker, request: &'a Request<Incoming>) -> Option
     matches!(decision, Err(Rejection::OriginDenied)).then_some(origin)
 }
 
-/// A handshake that hyper has read.
+/// Handles a handshake that hyper has read.
 fn upgraded(
     worker: &Rc<Worker>,
     request: &mut Request<Incoming>,
@@ -196,7 +196,7 @@ fn upgraded(
     }
 }
 
-/// The stream that hyper gives up, with nothing around it, and what hyper has read of it.
+/// The stream released by hyper, unwrapped, and the bytes that hyper has already read.
 async fn given_up(on_upgrade: OnUpgrade) -> Option<(crate::door::Stream, Vec<u8>)> {
     let upgraded: Upgraded = on_upgrade.await.ok()?;
     let parts = upgraded.downcast::<TokioIo<Rewound>>().ok()?;
@@ -204,7 +204,7 @@ async fn given_up(on_upgrade: OnUpgrade) -> Option<(crate::door::Stream, Vec<u8>
     Some((stream, [&*parts.read_buf, &*unread].concat()))
 }
 
-/// The handshake's answer in hyper's words.
+/// Converts the handshake's answer for hyper.
 fn converted(response: &handshake::Response) -> Answer {
     let mut answer = Response::new(Full::from(response.body().to_vec()));
     let status = StatusCode::from_u16(response.status());
@@ -226,7 +226,7 @@ fn redirect(to: &'static str) -> Answer {
     answer
 }
 
-/// An answer for people.
+/// An answer with a sentence as its body.
 fn sentence(status: StatusCode, words: &str) -> Answer {
     let mut answer = Response::new(Full::from(format!("{words}\n")));
     *answer.status_mut() = status;

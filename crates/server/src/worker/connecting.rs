@@ -1,4 +1,4 @@
-//! The beginning of a connection: its client says who it is, or which session it resumes.
+//! The start of a connection: its client identifies itself, or resumes a session.
 
 use std::{cell::RefMut, rc::Rc, sync::Arc};
 
@@ -12,35 +12,35 @@ use crate::{
     tokens::{bad as bad_token, random_bytes},
 };
 
-/// Messages that are no `connect` before the connection is closed. 16: a program that is being written
-/// gets its errors, a flood ends.
+/// How many messages other than `connect` are accepted before the connection is closed. 16: a
+/// developer gets error messages, a flood ends.
 const ATTEMPTS: u32 = 16;
 
-/// A connection whose client has not said yet who it is, over whatever transport.
+/// A connection whose client has not identified itself yet, over any transport.
 #[derive(Debug)]
 pub(super) struct Connecting {
     outlet: Outlet,
-    /// None once it has moved on into the connection.
+    /// None once it has moved into the connection.
     speaker: Option<Speaker>,
     attempts: u32,
 }
 
-/// Where a connection is after a message.
+/// The state of a connection after a message.
 #[derive(Debug)]
 pub(super) enum Connected {
-    /// Its client has not said yet who it is.
+    /// The client has not identified itself yet.
     NotYet,
-    /// The engine knows it. Intents that came in the same message, behind the `connect`, are yet to
-    /// be carried out.
+    /// The engine knows the connection. Intents that followed the `connect` in the same message are
+    /// still to be carried out.
     Yes(Connection, Vec<Intent>),
 }
 
-/// Why a connection ends before it is connected.
+/// Why a connection ends before a successful connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// The client has gone.
+    /// The client is gone.
     Lost,
-    /// It is to be closed.
+    /// It must be closed.
     Close(CloseCode, &'static str),
 }
 
@@ -53,7 +53,7 @@ impl Connecting {
         }
     }
 
-    /// Takes what the transport has received.
+    /// Handles data received by the transport.
     pub(super) fn receive(
         &mut self,
         worker: &Rc<Worker>,
@@ -130,7 +130,8 @@ impl Connecting {
         }
     }
 
-    /// Tells the engine and the directory. Returns the older connection of the session, too.
+    /// Registers the connection with the engine and the directory. Also returns the older
+    /// connection of the session.
     fn begin<'a>(
         &self,
         worker: &'a Rc<Worker>,
@@ -172,11 +173,11 @@ impl Connecting {
         }
         engine.handle_connection_lost(connection);
         worker.carry_out(state);
-        let detail = "the session comes back on another connection at this very moment";
+        let detail = "the session is being resumed on another connection at the same time";
         Err(Refusal::new(ErrorCode::Busy, detail))
     }
 
-    /// Says who the connection is now, and hands it to the worker.
+    /// Tells the client its identity, and passes the connection to the worker.
     fn welcome(
         &self,
         worker: &Rc<Worker>,
@@ -198,7 +199,7 @@ impl Connecting {
             let mut out: Vec<Payload> = Vec::new();
             speaker.with(|dialect| dialect.welcome(&welcome, &mut out));
             for message in out {
-                // A connection that is closing gets nothing, and ends by itself.
+                // A closing connection gets nothing, and ends by itself.
                 let _unsent = self.outlet.put(message);
             }
         }
@@ -223,11 +224,11 @@ impl Worker {
 }
 
 fn older() -> Refusal {
-    bad_token("is older than the one that a newer connection of the session was given")
+    bad_token("is older than the token of a newer connection of the session")
 }
 
 fn no_session(_no_randomness: std::io::Error) -> Refusal {
-    let detail = "the system gives no random bytes to name the session with";
+    let detail = "the system cannot provide random bytes for the session's id";
     Refusal::new(ErrorCode::Busy, detail)
 }
 

@@ -1,4 +1,4 @@
-//! A connection that is connected, over whatever transport: what its client asks for.
+//! A connected client, over any transport: carries out its requests.
 
 use std::rc::Rc;
 
@@ -8,24 +8,24 @@ use offhook_engine::{Command, CommandId, ConnectionId, Refusal};
 use super::{Worker, connecting::bad};
 use crate::directory::Place;
 
-/// A connection whose client said who it is. The engine knows of it until this is dropped.
+/// A connection whose client has identified itself. The engine knows it until this is dropped.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) worker: Rc<Worker>,
     id: ConnectionId,
-    /// Its client has sent something since it was connected.
+    /// Whether its client has sent anything since it was connected.
     confirmed: bool,
-    /// Its client has said that it leaves.
+    /// Whether its client has said that it is leaving.
     left: bool,
 }
 
-/// What a transport has to know about what it has handed over.
+/// The result of passing data to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// Go on.
+    /// Continue.
     Done,
-    /// A large answer is under way: hand over no more until [`Worker::answered`]. Otherwise small
-    /// questions would make a connection's outbox as large as their client likes.
+    /// A large answer is pending: pass no more data until [`Worker::answered`]. Otherwise small
+    /// requests could make a connection's outbox arbitrarily large.
     AwaitsAnswer,
 }
 
@@ -44,12 +44,12 @@ impl Connection {
         self.id
     }
 
-    /// The client has said, by the transport's own means, that it leaves.
+    /// The client has announced, by means of the transport, that it is leaving.
     pub(super) const fn leave(&mut self) {
         self.left = true;
     }
 
-    /// Takes what the transport has received.
+    /// Handles data received by the transport.
     pub(super) fn receive(&mut self, incoming: Incoming<'_>) -> Taken {
         if !self.confirmed {
             self.confirm();
@@ -70,7 +70,7 @@ impl Connection {
         taken
     }
 
-    /// Does what a client's message asks for.
+    /// Carries out an intent of a client's message.
     pub(super) fn carry_out(&mut self, intent: Intent) -> Taken {
         match intent {
             Intent::Command { id, command } => {
@@ -105,7 +105,7 @@ impl Connection {
         Taken::Done
     }
 
-    /// The client has its newest token: no older one displaces this connection any more.
+    /// The client has its newest token: no older one can displace this connection any more.
     fn confirm(&mut self) {
         self.confirmed = true;
         if let Some(session) = self.worker.state.borrow().engine.session(self.id) {
@@ -145,7 +145,7 @@ impl Worker {
         }
     }
 
-    /// Waits until the broker has answered everything that a connection has asked of it.
+    /// Waits until the broker has answered all requests of a connection.
     pub(super) async fn answered(&self, connection: ConnectionId) {
         let wake = self
             .state

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The budget, and what each worker holds of it.
+/// The budget, and what each worker uses of it.
 #[derive(Debug)]
 pub(crate) struct Memory {
     limit: usize,
@@ -19,9 +19,10 @@ pub(crate) struct Memory {
 pub(crate) enum Pressure {
     /// Less than half of it.
     Low,
-    /// More than half: outboxes hold a quarter of what they may otherwise.
+    /// More than half: outboxes are limited to a quarter of their normal size.
     High,
-    /// More than three quarters: outboxes hold a sixteenth, and nobody new is accepted.
+    /// More than three quarters: outboxes are limited to a sixteenth, and no connections are
+    /// accepted.
     Severe,
     /// All of it: the slowest connections are closed.
     Exceeded,
@@ -70,7 +71,7 @@ impl Memory {
 }
 
 impl Pressure {
-    /// What an outbox may hold under this pressure.
+    /// The limit of an outbox under this pressure.
     pub(super) const fn bound(self, bound: usize) -> usize {
         match self {
             Self::Low => bound,

@@ -1,5 +1,5 @@
 //! A worker: one thread with its own event loop, listeners, engine and connections. Workers share
-//! publications, by reference count, the broker, and what is in [`Shared`].
+//! publications, by reference count, the broker, and the content of [`Shared`].
 
 mod connecting;
 mod connection;
@@ -53,26 +53,26 @@ pub(crate) use stopping::{Lease, Phase};
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
-    /// Among the workers of the process, from 0.
+    /// The worker's number, from 0.
     number: u16,
     /// What makes handshakes.
     pub(crate) handshake: Arc<ServerConfig>,
-    /// How WebSockets behave.
+    /// The settings of WebSockets.
     pub(crate) settings: Settings,
     state: RefCell<State>,
     refused: RefCell<Refused>,
     phase: watch::Receiver<Phase>,
-    /// Wakes the task that takes what the broker has.
+    /// Wakes the task that takes the broker's events.
     mail: Arc<Notify>,
     /// Tasks that serve a connection.
     connections: Cell<usize>,
-    /// Notified when the last of them has ended.
+    /// Notified when the last of these tasks has ended.
     emptied: Notify,
     /// Identity given to anonymous clients.
     anonymous: Arc<Identity>,
 }
 
-/// What a turn of the event loop works on.
+/// The state used in a turn of the event loop.
 #[derive(Debug)]
 struct State {
     engine: Engine,
@@ -83,7 +83,7 @@ struct State {
     intents: Vec<Intent>,
 }
 
-/// The time, from outside the engine.
+/// The time, read outside the engine.
 pub(crate) fn now() -> Now {
     let unix = SystemTime::now().duration_since(UNIX_EPOCH);
     let unix_ms = unix.map_or(0, |past| {
@@ -95,7 +95,8 @@ pub(crate) fn now() -> Now {
     }
 }
 
-/// Starts a worker on a thread of its own. It ends when the phase says so, or its sender is dropped.
+/// Starts a worker on its own thread. It ends when the phase says so, or when the phase's sender is
+/// dropped.
 pub(crate) fn spawn(
     number: u16,
     shared: Arc<Shared>,
@@ -103,7 +104,7 @@ pub(crate) fn spawn(
     listeners: Vec<std::net::TcpListener>,
     phase: watch::Receiver<Phase>,
 ) -> io::Result<JoinHandle<()>> {
-    // Made here, so that what the system refuses is the start's failure and not a thread's.
+    // Created here, so that an error of the system fails the start, not the thread.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -178,13 +179,13 @@ impl Worker {
         spawn_local(websocket::serve(self, socket, speaker, place));
     }
 
-    /// Tells the operator, once a kind and interval.
+    /// Logs a refusal, once per kind and interval.
     pub(crate) fn note_refused(&self, kind: &'static str, detail: impl fmt::Display) {
         self.refused.borrow_mut().note(kind, detail);
     }
 }
 
-/// What makes handshakes. The subprotocol is chosen after the path.
+/// The configuration of handshakes. The subprotocol is chosen after the path.
 fn handshake(config: &Config) -> ServerConfig {
     ServerConfig {
         origin: config.origins.clone(),
@@ -216,7 +217,7 @@ fn settings(config: &Config) -> Settings {
 fn engine_limits(config: &Config) -> Limits {
     Limits {
         connections: config.connections.max,
-        // Half: what is live while a connection catches up has room beside it.
+        // Half, so that live publications have room while a connection catches up.
         outbox_bytes: config.messages.outbox_bytes / 2,
         ..config.limits.clone()
     }

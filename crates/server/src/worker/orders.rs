@@ -1,4 +1,4 @@
-//! What other threads ask of a worker: another worker, or the server's own side.
+//! Requests of other threads to a worker: from another worker, or from the server's side.
 
 use std::{
     mem,
@@ -15,12 +15,12 @@ use tokio::sync::{Notify, oneshot};
 use super::Worker;
 use crate::directory::Place;
 
-/// Something that a worker is to do.
+/// A request to a worker.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// Close a connection whose session came back on another one.
+    /// Close a connection whose session moved to another one.
     Replace(ConnectionId),
-    /// Do something for sessions, and say for how many.
+    /// Act on sessions, and report how many there were.
     Run {
         whom: Whom,
         errand: Errand,
@@ -28,7 +28,7 @@ pub(crate) enum Order {
     },
 }
 
-/// Something that the server's side does for sessions.
+/// An action of the server's side on sessions.
 #[derive(Clone, Debug)]
 pub(crate) enum Errand {
     Tell {
@@ -43,12 +43,12 @@ pub(crate) enum Errand {
     Disconnect(CloseReason),
 }
 
-/// The orders of all workers, by their numbers.
+/// The requests to all workers, by worker.
 #[derive(Debug)]
 pub(crate) struct Orders(Box<[Inbox]>);
 
-/// What one worker has been asked and has not done yet. It is bounded by what there is to do: each
-/// order is about a connection of the worker.
+/// Pending requests to one worker. Their number is bounded by the number of connections: each
+/// concerns a connection of the worker.
 #[derive(Debug, Default)]
 struct Inbox {
     orders: Mutex<Vec<Order>>,
@@ -60,7 +60,7 @@ impl Orders {
         Self((0..workers).map(|_| Inbox::default()).collect())
     }
 
-    /// Asks a worker.
+    /// Sends a request to a worker.
     pub(crate) fn give(&self, worker: u16, order: Order) {
         if let Some(inbox) = self.0.get(usize::from(worker)) {
             let mut orders = inbox.orders.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,7 +69,7 @@ impl Orders {
         }
     }
 
-    /// How many workers there are.
+    /// The number of workers.
     pub(crate) fn workers(&self) -> u16 {
         u16::try_from(self.0.len()).unwrap_or(u16::MAX)
     }
@@ -88,7 +88,7 @@ impl Orders {
 }
 
 impl Worker {
-    /// Carries out orders until the worker ends.
+    /// Carries out requests until the worker ends.
     pub(super) async fn take_orders(self: Rc<Self>) {
         let wake = self.shared.orders.wake(self.number);
         loop {
@@ -97,7 +97,7 @@ impl Worker {
                 match order {
                     Order::Replace(connection) => self.replace(connection),
                     Order::Run { whom, errand, done } => {
-                        // A caller that waits no longer is not told.
+                        // A caller that no longer waits is not told.
                         let _gone = done.send(self.run_errand(&whom, &errand));
                     }
                 }
@@ -130,8 +130,8 @@ impl Worker {
         self.close_connection(connection, CloseReason::Replaced);
     }
 
-    /// Closes a connection. Its session has moved on or is to resume: nothing that this connection
-    /// still sends counts.
+    /// Closes a connection. Its session has moved on or is to resume: anything else this connection
+    /// sends is ignored.
     pub(super) fn close_connection(self: &Rc<Self>, connection: ConnectionId, reason: CloseReason) {
         let mut state = self.state.borrow_mut();
         if let Some(session) = state.engine.session(connection) {

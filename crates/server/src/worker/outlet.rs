@@ -1,4 +1,4 @@
-//! The server's one way to send to a client, whatever the transport.
+//! The server's one interface for sending to a client, over any transport.
 
 use std::{
     fmt,
@@ -13,14 +13,13 @@ use offhook::{
 };
 use offhook_dialects::Payload;
 
-/// Where a transport takes what is to be sent to one client. Cloning costs a reference count.
+/// Accepts messages for one client on behalf of its transport. Cloning costs a reference count.
 ///
-/// Nothing waits here: a transport queues what it is given and says how many bytes are unsent. The
-/// caller minds the bound.
+/// Nothing waits here: a transport queues messages and returns how many bytes are unsent. The
+/// caller enforces the limit.
 #[derive(Clone, Debug)]
 pub(crate) enum Outlet {
-    /// A WebSocket. It is not behind the trait because a broadcast goes through thousands of these in
-    /// one loop.
+    /// A WebSocket. It is not behind the trait because a broadcast loops over thousands of them.
     WebSocket(Sender),
     /// Any other transport.
     #[cfg_attr(
@@ -30,7 +29,7 @@ pub(crate) enum Outlet {
     Other(Rc<dyn Transport>),
 }
 
-/// The connection is closing or closed, and takes nothing more.
+/// The connection is closing or closed, and accepts nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gone;
 
@@ -49,14 +48,14 @@ pub(crate) trait Transport: fmt::Debug {
     fn close(&self, code: CloseCode, reason: &str);
 
     /// Asks for proof that everything put before has arrived; the proof is
-    /// [`Engine::handle_receipt`](offhook_engine::Engine::handle_receipt) with this number. False
-    /// where too much is unsent to ask now, none where this transport can prove nothing.
+    /// [`Engine::handle_receipt`](offhook_engine::Engine::handle_receipt) with this number. `false`
+    /// if too much is unsent to ask now, none if this transport cannot prove anything.
     fn mark(&self, _number: u32) -> Option<bool> {
         None
     }
 }
 
-/// Whether a message is text or bytes, for transports that tell these apart.
+/// Whether a message is text or bytes, for transports that distinguish them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Text,
@@ -76,8 +75,8 @@ impl Outlet {
         }
     }
 
-    /// Queues messages that are the same for many connections. They leave with what else this turn
-    /// has for the connection.
+    /// Queues messages that are identical for many connections. They are sent together with
+    /// everything else of this turn.
     #[inline]
     pub(crate) fn put_prepared(&self, messages: &[Prepared]) -> Result<usize, Gone> {
         match self {
@@ -86,8 +85,9 @@ impl Outlet {
         }
     }
 
-    /// Queues messages that are the same for many connections, and writes at once what the transport
-    /// takes: the bytes go from the one buffer of the thread, which the processor has at hand.
+    /// Queues messages that are identical for many connections, and writes at once what the
+    /// transport accepts: the bytes come from one buffer of the thread, which is in the processor's
+    /// cache.
     #[inline]
     pub(crate) fn write_prepared(&self, messages: &[Prepared]) -> Result<usize, Gone> {
         match self {
@@ -104,7 +104,7 @@ impl Outlet {
         }
     }
 
-    /// Waits until at most half of the bound is unsent.
+    /// Waits until at most half of the limit is unsent.
     pub(crate) async fn room(&self) -> Result<(), Gone> {
         match self {
             Self::WebSocket(sender) => sender.room().await.map_err(gone),
@@ -112,21 +112,21 @@ impl Outlet {
         }
     }
 
-    /// Begins to close the connection, if that has not begun.
+    /// Starts closing the connection, unless that has started.
     pub(crate) fn close(&self, code: CloseCode, reason: &str) {
         match self {
-            // It may be closing already: then that stands.
+            // The connection may already be closing: the first close stands.
             Self::WebSocket(sender) => drop(sender.close(code, reason)),
             Self::Other(transport) => transport.close(code, reason),
         }
     }
 
-    /// Asks for a receipt of everything put before; false if that is to be tried again later.
+    /// Asks for a receipt of everything put before; `false` if it must be tried again later.
     pub(crate) fn mark(&self, number: u32) -> bool {
         match self {
-            // A connection that is closing is not asked any more.
+            // A closing connection is not asked any more.
             Self::WebSocket(sender) => sender.mark(number).unwrap_or(true),
-            // Where nothing can be proven, asking again changes nothing.
+            // If nothing can be proven, asking again does not help.
             Self::Other(transport) => transport.mark(number).unwrap_or(true),
         }
     }

@@ -1,4 +1,4 @@
-//! What all workers of a server share.
+//! State shared by all workers of a server.
 
 use std::{
     fmt, io,
@@ -21,7 +21,7 @@ use crate::{
     worker::{Memory, Orders},
 };
 
-/// What all workers of a server share.
+/// State shared by all workers of a server.
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) broker: Arc<dyn Broker>,
@@ -31,10 +31,10 @@ pub(crate) struct Shared {
     pub(crate) orders: Arc<Orders>,
     pub(crate) memory: Memory,
     pub(crate) tls: Option<TlsAcceptor>,
-    /// Which dialect is spoken where.
+    /// Which dialect is used where.
     pub(crate) routes: Routes,
     pub(crate) started: Instant,
-    /// Connections whose clients have said who they are.
+    /// Connections whose clients have identified themselves.
     connections: AtomicUsize,
 }
 
@@ -62,7 +62,7 @@ impl Shared {
         }
     }
 
-    /// How many connections there are.
+    /// The number of connections.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }

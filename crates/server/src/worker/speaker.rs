@@ -2,8 +2,8 @@
 
 use offhook_dialects::{Dialect, native::Native};
 
-/// The dialect of one connection. The native one has no state, so that a quiet connection costs 8 bytes
-/// for it and no allocation.
+/// The dialect of one connection. The native one has no state, so that an idle connection costs 8
+/// bytes for it and no allocation.
 #[derive(Debug)]
 pub(crate) enum Speaker {
     /// The native dialect.
@@ -17,7 +17,7 @@ pub(crate) enum Speaker {
 }
 
 impl Speaker {
-    /// Lets the dialect do something.
+    /// Calls `speak` with the dialect.
     pub(crate) fn with<R>(&mut self, speak: impl FnOnce(&mut dyn Dialect) -> R) -> R {
         match self {
             Self::Native => speak(&mut Native),

@@ -1,4 +1,4 @@
-//! How a worker ends: it stops accepting, tells every client when to come back, closes every
+//! Stopping a worker: it stops accepting, tells every client when to reconnect, closes every
 //! connection, and waits until they have ended.
 
 use std::{rc::Rc, time::Duration};
@@ -9,14 +9,14 @@ use tokio::sync::watch;
 use super::Worker;
 use crate::tokens::random_bytes;
 
-/// Where the server is in its life.
+/// The phase of the server's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// It serves.
+    /// It is running.
     Open,
-    /// It accepts nobody any more, and waits for its connections to end.
+    /// It accepts no connections, and waits for the open ones to end.
     Draining,
-    /// It waits no longer.
+    /// It no longer waits.
     Cut,
 }
 
@@ -25,24 +25,24 @@ pub(crate) enum Phase {
 pub(crate) struct Stopping(watch::Receiver<Phase>);
 
 impl Stopping {
-    /// The server accepts nobody any more.
+    /// Waits until the server accepts no more connections.
     pub(crate) async fn begun(&mut self) {
         let _said_or_gone = self.0.wait_for(|phase| *phase != Phase::Open).await;
     }
 
-    /// The server waits no longer.
+    /// Waits until the server no longer waits for connections.
     pub(crate) async fn cut(&mut self) {
         let _said_or_gone = self.0.wait_for(|phase| *phase == Phase::Cut).await;
     }
 }
 
 impl Worker {
-    /// Something to wait for the end with.
+    /// A handle to wait for shutdown with.
     pub(crate) fn stopping(&self) -> Stopping {
         Stopping(self.phase.clone())
     }
 
-    /// Serves until the server stops, and then until everybody has gone or time is up.
+    /// Serves until the server stops, and then until all connections have ended or time is up.
     pub(super) async fn until_stopped(self: &Rc<Self>) {
         let mut stopping = self.stopping();
         stopping.begun().await;
@@ -59,7 +59,7 @@ impl Worker {
         self.refused.borrow_mut().tell(super::now().instant);
     }
 
-    /// Tells every connection when to come back, each its own time, and closes it.
+    /// Tells every connection when to reconnect, each at its own time, and closes it.
     fn say_goodbye(self: &Rc<Self>) {
         let spread = self.spread();
         self.turn(|engine, _| {
@@ -72,8 +72,8 @@ impl Worker {
         state.outboxes.close_all(code, "the server goes away");
     }
 
-    /// Over how long clients come back: at half the rate that handshakes are let in at, so that a
-    /// restarted server takes them all at their first try; two tabs are back at once.
+    /// The time over which clients reconnect: at half the rate at which handshakes are accepted, so
+    /// that a restarted server accepts them all at their first attempt; two tabs return at once.
     fn spread(&self) -> Duration {
         let config = &self.shared.config;
         let rate = (config.connections.handshakes_per_second / 2).max(1);
@@ -82,7 +82,7 @@ impl Worker {
     }
 }
 
-/// Held by a task that serves a connection: the worker waits for all of these when it ends.
+/// Held by a task that serves a connection: when the worker ends, it waits for all of these.
 #[derive(Debug)]
 pub(crate) struct Lease(Rc<Worker>);
 

@@ -1,5 +1,4 @@
-//! The seams, shown by what is added at them: a dialect and a transport that nothing but their tests
-//! knows of.
+//! Shows how a dialect and a transport are added, with ones that only these tests use.
 
 mod toy_dialect;
 mod toy_outlet;
@@ -26,7 +25,7 @@ use crate::{
     tokens::{Sealer, fresh_key},
 };
 
-/// A worker that no thread runs: its test does.
+/// A worker without a thread: the test runs it.
 fn worker() -> (Rc<Worker>, watch::Sender<Phase>) {
     let config = Config {
         in_memory: true,
@@ -47,7 +46,7 @@ fn worker() -> (Rc<Worker>, watch::Sender<Phase>) {
     (Worker::new(0, shared, rules, serving, &mail), phase)
 }
 
-/// A connection that speaks native over this outlet.
+/// A connection with the native dialect over this outlet.
 fn connect(worker: &Rc<Worker>, outlet: Outlet) -> Connection {
     let mut connecting = Connecting::new(outlet, Speaker::Native);
     let connect = Incoming::Text(r#"{"type":"connect","id":1,"lineage":true}"#);

@@ -1,4 +1,4 @@
-//! What is done at intervals: the engine's deadlines, marks that had to wait, fresh tokens.
+//! Periodic work: the engine's deadlines, delayed marks, fresh tokens.
 
 use std::{rc::Rc, time::Duration};
 
@@ -12,7 +12,8 @@ use crate::tokens::Sealed;
 /// subscribes to many channels one by one.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Ticks between two looks at which tokens have lived half of their life: a minute.
+/// How many ticks pass between two checks for tokens that have reached half of their life: a
+/// minute.
 const TICKS_A_LOOK: u32 = 120;
 
 impl Worker {

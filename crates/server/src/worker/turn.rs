@@ -1,4 +1,4 @@
-//! A turn of the event loop: the engine is told something, then what it decides is carried out.
+//! A turn of the event loop: the engine handles an event, then its decisions are carried out.
 
 use std::{cell::RefMut, rc::Rc, sync::Arc};
 
@@ -9,16 +9,17 @@ use tokio::task::{spawn_local, yield_now};
 
 use super::{State, Worker, now, refilling::refill};
 
-/// Events taken from the mailbox before others have a turn. 256: what they make for one connection
-/// leaves in one write, and a connection that publishes waits some milliseconds at most.
+/// How many events are taken from the mailbox before other tasks run. 256: what they produce for
+/// one connection is sent in one write, and a connection that publishes waits a few milliseconds at
+/// most.
 const EVENTS: usize = 256;
 
-/// Outboxes that broadcasts are put into before others have a turn. 256: each is a write, so that this
+/// How many outboxes broadcasts are put into before other tasks run. 256: each is a write, so this
 /// takes about a millisecond, whatever the size of the audience.
 const DELIVERIES: usize = 256;
 
 impl Worker {
-    /// Tells the engine something, and carries out what it decides.
+    /// Passes an event to the engine, and carries out its decisions.
     pub(super) fn turn<R>(self: &Rc<Self>, tell: impl FnOnce(&mut Engine, Now) -> R) -> R {
         let mut state = self.state.borrow_mut();
         let told = tell(&mut state.engine, now());
@@ -64,13 +65,13 @@ impl Worker {
     pub(super) fn walk(self: &Rc<Self>) -> bool {
         let mut state = self.state.borrow_mut();
         let more = state.outboxes.walk(DELIVERIES);
-        // Connections that are full now are reported, which may make more to deliver.
+        // Connections that are full now are reported, which may cause further deliveries.
         self.carry_out(state);
         more
     }
 
-    /// Carries out what the engine decided: delivers, asks the broker, and starts refills. To be called
-    /// after the engine was told something.
+    /// Carries out the engine's decisions: delivers, sends requests to the broker, and starts
+    /// refills. Must be called after the engine handled an event.
     pub(super) fn carry_out(self: &Rc<Self>, mut state: RefMut<'_, State>) {
         refuse_asks(&mut state.engine);
         self.deliver(&mut state);
@@ -92,7 +93,7 @@ impl Worker {
         }
     }
 
-    /// Puts what the engine gives out into outboxes; broadcasts may be held.
+    /// Puts the engine's deliveries into outboxes; broadcasts may be held.
     fn deliver(&self, state: &mut State) {
         let State {
             engine, outboxes, ..
@@ -125,10 +126,10 @@ impl Worker {
     }
 }
 
-/// There is no backend that could be asked: who waits for its answer is told at once.
+/// There is no backend to ask: questions are answered at once.
 fn refuse_asks(engine: &mut Engine) {
     while let Some(ask) = engine.poll_ask() {
-        let detail = "this server has no backend that it could ask";
+        let detail = "this server has no backend to ask";
         let refusal = Refusal::new(ErrorCode::Forbidden, detail);
         engine.handle_verdict(ask.id, Verdict::Refused(refusal), now());
     }

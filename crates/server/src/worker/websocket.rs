@@ -1,5 +1,4 @@
-//! A WebSocket as a transport: one task a connection, which receives. What is sent to the client is
-//! not this task's business.
+//! A WebSocket as a transport: one task per connection, which receives. Sending is done elsewhere.
 
 use std::{
     future::poll_fn,
@@ -25,7 +24,7 @@ use crate::door::Place;
 
 /// Serves a WebSocket until it ends.
 ///
-/// Not an `async fn`, which would hold its arguments twice: there is one of these tasks a connection.
+/// Not an `async fn`, which would store its arguments twice: there is one such task per connection.
 pub(super) fn serve(
     worker: &Rc<Worker>,
     mut socket: WebSocket,
@@ -34,7 +33,7 @@ pub(super) fn serve(
 ) -> impl Future<Output = ()> + use<> {
     let lease = Lease::new(worker);
     async move {
-        // Boxed, so that a connection that is connected does not keep room for it.
+        // Boxed, so that a connected client does not reserve room for it.
         if let Some(mut connection) = Box::pin(connect(&lease, &mut socket, speaker)).await {
             while let Some(pause) =
                 poll_fn(|cx| poll_messages(&mut connection, &mut socket, cx)).await
@@ -66,7 +65,7 @@ async fn connect(lease: &Lease, socket: &mut WebSocket, speaker: Speaker) -> Opt
         Err(Ended::Lost) => None,
         Err(Ended::Close(code, reason)) => {
             worker.note_refused("connect", reason);
-            // How it ended is of no more interest.
+            // How it ended no longer matters.
             let _closed = socket.close(code, reason).await;
             None
         }
@@ -95,15 +94,15 @@ async fn introduction(
     }
 }
 
-/// Why no more messages are taken for now.
+/// Why no further messages are taken for now.
 enum Pause {
-    /// The outbox is full: a client that does not take its answers may not ask for more.
+    /// The outbox is full: a client that does not read its answers may not send further requests.
     Full,
-    /// A large answer is under way.
+    /// A large answer is pending.
     Answer,
 }
 
-/// Takes messages until there is a reason to pause; none is the end.
+/// Takes messages until there is a reason to pause; none at the end.
 fn poll_messages(
     connection: &mut Connection,
     socket: &mut WebSocket,
@@ -137,7 +136,7 @@ fn poll_messages(
     }
 }
 
-/// The next message; pongs on the way are receipts.
+/// The next message; pongs in between are receipts.
 fn poll_message(
     connection: &mut Connection,
     socket: &mut WebSocket,
@@ -181,8 +180,8 @@ fn incoming(message: &Message) -> Incoming<'_> {
     }
 }
 
-/// Whether the client wished to leave. 1001 does not say so: a page that is loaded again sends it,
-/// too, and comes back at once (RFC 6455 §7.4.1).
+/// Whether the client said that it is leaving. 1001 does not say so: a page that is reloaded sends
+/// it, too, and returns at once (RFC 6455 §7.4.1).
 fn said_goodbye(closed: &Closed) -> bool {
     let wished = closed.code == CloseCode::NORMAL || closed.code == CloseCode::NO_STATUS;
     wished && closed.by == ClosedBy::Remote

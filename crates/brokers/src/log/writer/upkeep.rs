@@ -80,7 +80,7 @@ impl Writer {
         }
         // Says whether it takes writes again, without waiting for somebody to publish.
         self.commit(store.group()).ok()?;
-        // Data that was written but not acknowledged is present now: followers look it up.
+        // What was written but not acknowledged is there now: followers look it up.
         let mut bus = self.shared.hub.bus();
         bus.forget_durable();
         bus.tell_all(&BrokerEvent::Lagged);

@@ -30,7 +30,7 @@ pub enum Said<'a> {
         /// The publication.
         message: Message<'a>,
     },
-    /// A subscription was made; without an id, restored.
+    /// A subscription is there; without an id, one that was restored.
     Subscribed {
         /// The id of the request.
         id: Option<CommandId>,
@@ -126,7 +126,7 @@ pub enum Said<'a> {
         id: CommandId,
         /// How many subscribers have received it.
         received: u64,
-        /// The number of subscribers.
+        /// The number of members.
         subscribers: u64,
         /// Some of the sessions that have received it.
         sessions: Vec<Cow<'a, str>>,

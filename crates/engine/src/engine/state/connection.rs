@@ -39,7 +39,7 @@ pub(in crate::engine) struct Connection {
     pub(in crate::engine) full: bool,
     /// A `Close` was queued: nothing more is sent or handled.
     pub(in crate::engine) closing: bool,
-    /// State that few connections have, and most only briefly.
+    /// What few connections have, and most only for a while.
     pub(in crate::engine) extra: Option<Box<Extra>>,
 }
 
@@ -115,7 +115,7 @@ struct OnFeed {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) enum Wanted {
     Id(SubscriptionId),
-    /// The subscription to this feed without an id.
+    /// The subscription without an id.
     Feed(Slot),
 }
 

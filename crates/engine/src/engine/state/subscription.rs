@@ -117,8 +117,8 @@ impl Subscription {
 ///                            └────────────────────────────────┘
 ///                               outbox full, hole, new epoch
 /// ```
-/// A subscription whose flow is acknowledged never becomes `Live`: after everything was handed out
-/// it waits, still `Behind`, for the next publication or acknowledgement.
+/// A subscription whose flow is acknowledged never becomes `Live`: with everything handed out it
+/// waits, still `Behind`, for the next publication or acknowledgement.
 #[derive(Debug)]
 pub(in crate::engine) enum State {
     /// The feed's stream is not known yet, or a permission is pending.

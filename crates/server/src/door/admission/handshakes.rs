@@ -1,4 +1,5 @@
-//! How fast handshakes may come: for all together, with a part that no address can use up alone.
+//! The rate of handshakes: a limit for all together, with a reserve that a single address cannot
+//! use up.
 
 use std::{
     collections::HashMap,
@@ -6,25 +7,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Of the rate, this part is added for addresses that have had less than their share. A quarter: a flood
-/// from one address costs everybody else nothing, and the whole stays near what was configured.
+/// The reserve is this fraction of the rate, for addresses below their share. A quarter: a flood
+/// from one address costs the others nothing, and the total stays near the configured rate.
 const RESERVE: u64 = 4;
 
-/// How long what an address has had counts against it.
+/// How long an address's handshakes count against it.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Addresses that are told apart within a window. 16,384: some 700 KB. Beyond, newcomers share one
-/// place.
+/// How many addresses are distinguished within a window. 16,384: about 700 KB. Further addresses
+/// share one place.
 const ADDRESSES: usize = 16_384;
 
-/// Decides which handshakes may be made.
+/// Decides which handshakes are allowed.
 #[derive(Debug)]
 pub(super) struct Handshakes {
     all: Bucket,
     reserve: Bucket,
-    /// How many each address has had since the window began.
+    /// The number of handshakes of each address since the window started.
     had: HashMap<IpAddr, u32>,
-    /// Refused since the window began, and in the window before.
+    /// Refusals since the window started, and in the window before.
     refused: (u64, u64),
     window: Instant,
 }
@@ -51,12 +52,12 @@ impl Handshakes {
         }
     }
 
-    /// Takes one for this address, if there is one for it.
+    /// Takes a handshake for this address, if one is available to it.
     pub(super) fn take(&mut self, address: IpAddr, now: Instant) -> bool {
         self.turn_window(now);
         let key = self.key(address);
         let addresses = u64::try_from(self.had.len()).unwrap_or(u64::MAX).max(1);
-        // One more than there are: somebody else may come.
+        // One more than there are: another address may follow.
         let share = (self.reserve.per_second / (addresses + 1)).max(1);
         let had = self.had.entry(key).or_default();
         let taken = self.all.take(now) || (u64::from(*had) < share && self.reserve.take(now));
@@ -68,8 +69,8 @@ impl Handshakes {
         taken
     }
 
-    /// When clients that are refused now should come back: they spread over as long as the rate
-    /// takes to let in all who were refused of late, so that the next try of each is the last.
+    /// When refused clients should return: they are spread over the time that the rate needs to let
+    /// in all recently refused clients, so that the next attempt of each succeeds.
     pub(super) fn come_back(&mut self, now: Instant) -> (u64, u64) {
         self.turn_window(now);
         let waiting = self.refused.0 + self.refused.1;
@@ -88,7 +89,7 @@ impl Handshakes {
         self.refused = (0, before);
     }
 
-    /// What counts as one address: of IPv6 the first 64 bits, which one customer has for themselves.
+    /// What counts as one address: for IPv6 the first 64 bits, which are assigned to one customer.
     fn key(&self, address: IpAddr) -> IpAddr {
         let key = match address.to_canonical() {
             IpAddr::V4(address) => IpAddr::V4(address),

@@ -54,12 +54,12 @@ fn handshakes_come_in_a_burst_and_then_at_their_rate() {
     let at = |ms| admission.handshake(HERE, start + Duration::from_millis(ms));
     assert_eq!([at(0), at(0), at(0), at(0)], [true, true, true, false]);
     assert_eq!([at(99), at(100), at(100)], [false, true, false]);
-    // Never more than the burst, however long it was quiet.
+    // Never more than the burst, however long the pause was.
     let after: Vec<_> = (0..4).map(|_| at(60_000)).collect();
     assert_eq!(after, [true, true, true, false]);
 }
 
-/// Issue 10, point 20: an honest client got in 4 times of 20.
+/// Issue 10, point 20: an honest client succeeded 4 times in 20.
 #[test]
 fn an_address_that_uses_up_all_handshakes_keeps_nobody_else_out() {
     let start = Instant::now();
@@ -79,7 +79,7 @@ fn an_address_that_uses_up_all_handshakes_keeps_nobody_else_out() {
             assert!(admission.handshake(THERE, now), "{ms} ms");
         }
     }
-    // The burst, 20 s of the rate, and at most once a second a share of the reserve.
+    // The burst, 20 s of the rate, and at most one share of the reserve per second.
     assert!((2_000..2_700).contains(&flood), "{flood}");
 }
 
@@ -103,7 +103,7 @@ fn the_more_were_refused_the_longer_they_spread_to_come_back() {
     for _ in 0..203 {
         admission.handshake(HERE, start);
     }
-    // 200 were refused, and ten come in a second.
+    // 200 were refused, and ten per second are let in.
     assert_eq!(admission.come_back(start), (2, 40));
     let later = start + Duration::from_secs(5);
     assert_eq!(admission.come_back(later), (2, 7));

@@ -1,8 +1,8 @@
 //! Broadcasts on their way into outboxes.
 //!
-//! Those for the same audience are put in one walk through its connections. A walk goes on in several
-//! turns of the event loop if the audience is large: meanwhile others are served. Each connection still
-//! gets everything in its order, see [`Outboxes::catch_up_walk`].
+//! Broadcasts for the same audience are put into its connections' outboxes in one walk. If the
+//! audience is large, a walk takes several turns of the event loop, with other work in between.
+//! Each connection still gets everything in order; see [`Outboxes::catch_up_walk`].
 
 use std::{collections::VecDeque, mem, sync::Arc};
 
@@ -12,15 +12,15 @@ use offhook_engine::{Class, ConnectionId, Position, Recipients};
 
 use super::{Outboxes, framing::Framed, unsent::HEAVY};
 
-/// Messages held for one audience at most. 32: a walk through the connections is cheap then, and an
-/// outbox that is full is over its bound by as many messages.
+/// The maximum number of messages held for one audience. 32: the cost of a walk is then spread over
+/// many messages, and a full outbox exceeds its limit by no more than these.
 const HELD: usize = 32;
 
-/// Walks that wait. 8: an audience for each class of a busy channel or two; more is put before more is
-/// taken.
+/// The maximum number of pending walks. 8: enough for the classes of one or two busy channels; more
+/// messages are put before more are taken.
 const WALKS: usize = 8;
 
-/// Walks that have not ended, in their order.
+/// Walks that have not ended, in order.
 #[derive(Debug, Default)]
 pub(super) struct Broadcasts(VecDeque<Walk>);
 
@@ -29,17 +29,17 @@ pub(super) struct Broadcasts(VecDeque<Walk>);
 struct Walk {
     class: Class,
     audience: Vec<ConnectionId>,
-    /// Those before have got everything.
+    /// Connections before this index have got everything.
     next: usize,
     what: What,
 }
 
 #[derive(Debug)]
 enum What {
-    /// Messages that are the same for all.
+    /// Messages that are identical for all.
     Same(Vec<Prepared>),
-    /// One message that each gets with a head of its own; the numbers of their subscriptions, as many
-    /// as connections.
+    /// One message of which each recipient gets a copy with its own head, and the ids of their
+    /// subscriptions, as many as connections.
     Each {
         shared: Arc<Shared>,
         recipients: Vec<Recipient>,
@@ -47,9 +47,9 @@ enum What {
 }
 
 impl Outboxes {
-    /// Holds messages that are the same for an audience.
+    /// Holds messages that are identical for an audience.
     pub(super) fn hold(&mut self, class: Class, messages: &[Prepared], audience: &[ConnectionId]) {
-        // Classes have no connection in common, so that a walk of another class does not matter.
+        // Connections belong to one class, so a walk of another class does not matter.
         let same_class = self
             .broadcasts
             .0
@@ -72,7 +72,7 @@ impl Outboxes {
         });
     }
 
-    /// Holds a message of which each of an audience gets a copy of its own.
+    /// Holds a message of which each recipient gets its own copy.
     pub(super) fn hold_each(
         &mut self,
         class: Class,
@@ -96,7 +96,7 @@ impl Outboxes {
         });
     }
 
-    /// Whether so much is held that it is to be put before more is taken.
+    /// Whether so much is held that it must be put before more is taken.
     pub(in crate::worker) fn holds_much(&self) -> bool {
         self.broadcasts.0.len() > WALKS
     }
@@ -106,11 +106,11 @@ impl Outboxes {
         !self.broadcasts.0.is_empty()
     }
 
-    /// Puts what is held into at most so many outboxes. Returns whether something is left.
+    /// Puts held messages into at most this many outboxes. Returns whether some are left.
     pub(in crate::worker) fn walk(&mut self, mut connections: usize) -> bool {
-        // One audience is what most turns have. It is written to at once, so that the bytes go from
-        // one buffer that the processor has at hand. A connection that is in several gets all of it
-        // in one write, when the turn is over.
+        // Most turns have one audience. It is written to at once, so that the bytes come from one
+        // buffer in the processor's cache. A connection in several audiences gets everything in one
+        // write, when the turn is over.
         let at_once = self.broadcasts.0.len() == 1;
         while let Some(mut walk) = self.broadcasts.0.pop_front() {
             let until = walk
@@ -130,14 +130,14 @@ impl Outboxes {
         false
     }
 
-    /// Puts what is held for one connection, which is to be told something else now.
+    /// Puts what is held for one connection, which is about to get another message.
     pub(super) fn catch_up_walk(&mut self, connection: ConnectionId) {
         if self.broadcasts.0.is_empty() {
             return;
         }
         let mut walks = mem::take(&mut self.broadcasts.0);
         for walk in &mut walks {
-            // A connection may be there for several subscriptions.
+            // A connection may be listed for several subscriptions.
             while let Some(rest) = walk.audience.get(walk.next..)
                 && let Some(index) = rest.iter().position(|c| *c == connection)
             {
@@ -156,7 +156,7 @@ impl Outboxes {
         };
         let outbox = self.connections.get_mut(connection.index());
         let outbox = outbox.and_then(Option::as_mut);
-        // Its place may be another's by now.
+        // Its index may belong to another connection by now.
         let Some(outbox) = outbox.filter(|outbox| outbox.connection == connection) else {
             return;
         };
@@ -175,7 +175,7 @@ impl Outboxes {
                 })
             }
         };
-        // A connection that is closing gets nothing more.
+        // A closing connection gets nothing more.
         let Ok(unsent) = put else { return };
         if unsent <= HEAVY.min(self.bound.now) {
             return;
@@ -188,7 +188,7 @@ impl Outboxes {
         }
     }
 
-    /// Holds a publication or a join or leave for those who get it.
+    /// Holds a publication or a join or leave for its recipients.
     pub(super) fn hold_framed(
         &mut self,
         class: Class,
@@ -205,7 +205,7 @@ impl Outboxes {
 }
 
 impl Walk {
-    /// One of those that are left has got everything.
+    /// A connection of the rest of the walk has got everything.
     fn skip(&mut self, index: usize) {
         self.audience.swap(index, self.next);
         if let What::Each { recipients, .. } = &mut self.what {

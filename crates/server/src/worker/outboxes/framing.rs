@@ -21,16 +21,16 @@ pub(super) struct Framing {
 #[derive(Debug)]
 struct Entry {
     encoding: &'static dyn Encoding,
-    /// The last publication, which those who catch up together get one after the other.
+    /// The last publication, which connections that catch up together get one after another.
     last: Option<(Arc<Publication>, Framed)>,
 }
 
-/// A publication as the connections of a class get it.
+/// A publication, framed for the connections of a class.
 #[derive(Clone, Debug)]
 pub(super) struct Framed {
-    /// What all get: the message, behind another where the encoding wants one ahead.
+    /// The message, preceded by another one if the encoding requires it.
     pub(super) messages: Arc<[Prepared]>,
-    /// Before it was framed, for recipients that have a head of their own.
+    /// The unframed message, for recipients with their own head.
     pub(super) shared: Arc<Shared>,
 }
 
@@ -57,7 +57,7 @@ impl Framing {
         Class(u8::try_from(index).expect("the dialects have fewer than 256 encodings together"))
     }
 
-    /// Whether each copy of a publication has a head of its own in this class.
+    /// Whether each copy of a publication has its own head in this class.
     pub(super) fn has_heads(&self, class: Class) -> bool {
         let entry = self.classes.get(usize::from(class.0));
         entry.is_some_and(|entry| entry.encoding.has_heads())

@@ -1,5 +1,5 @@
-//! Every connection's outbox: what the engine gives out is encoded and framed once for each class of
-//! connections, and put into each connection's outlet.
+//! The outboxes of all connections: deliveries of the engine are encoded and framed once for each
+//! class of connections, and put into each connection's outlet.
 
 mod broadcasts;
 mod framing;
@@ -23,27 +23,27 @@ use unsent::Bound;
 #[derive(Debug)]
 pub(super) struct Outboxes {
     connections: Vec<Option<Outbox>>,
-    /// Bytes an outbox may hold.
+    /// The limit of an outbox.
     bound: Bound,
-    /// Those with so much unsent that it is worth counting.
+    /// Connections with enough unsent bytes to be counted.
     heavy: Vec<ConnectionId>,
     framing: Framing,
     broadcasts: Broadcasts,
-    /// Those that a broadcast put above the bound.
+    /// Connections whose outbox exceeds its limit after a broadcast.
     full: Vec<ConnectionId>,
-    /// Those that may want more of what they catch up with.
+    /// Connections that may be ready for more while catching up.
     wants_refill: Vec<ConnectionId>,
-    /// Marks that could not leave yet: too much was unsent before them.
+    /// Marks that could not be sent yet: too much was unsent before them.
     marks: Vec<(ConnectionId, u32)>,
-    /// The tasks that wait for an answer to be put.
+    /// Tasks that wait for an answer to be put.
     waiting: HashMap<ConnectionId, Rc<Notify>>,
-    /// Those whose tokens are out of date.
+    /// Connections whose tokens are outdated.
     stale: Vec<ConnectionId>,
     /// For what a dialect has to say; empty between calls.
     spoken: Vec<Payload>,
 }
 
-/// The outbox of one connection. The outlet has its bytes; this is what has to be known beside.
+/// The outbox of one connection. The outlet holds its bytes; this is the additional state.
 #[derive(Debug)]
 struct Outbox {
     connection: ConnectionId,
@@ -51,10 +51,10 @@ struct Outbox {
     speaker: Speaker,
     /// When its token was sealed, in seconds since the server's start.
     sealed_s: u32,
-    /// Its token is out of date; it is in `Outboxes::stale`.
+    /// Its token is outdated; it is listed in `Outboxes::stale`.
     stale: bool,
     refilling: bool,
-    /// It is in `Outboxes::heavy`.
+    /// It is listed in `Outboxes::heavy`.
     heavy: bool,
 }
 
@@ -80,7 +80,7 @@ impl Outboxes {
         self.framing.class_of(encoding)
     }
 
-    /// A connection begins; its token was sealed just now.
+    /// Adds a connection; its token was sealed just now.
     pub(super) fn add(
         &mut self,
         connection: ConnectionId,
@@ -105,7 +105,7 @@ impl Outboxes {
         }
     }
 
-    /// A connection has ended.
+    /// Removes a connection that has ended.
     pub(super) fn remove(&mut self, connection: ConnectionId) {
         if self.get(connection).is_some()
             && let Some(place) = self.connections.get_mut(connection.index())
@@ -120,7 +120,7 @@ impl Outboxes {
         outbox.filter(|outbox| outbox.connection == connection)
     }
 
-    /// What a message of a connection's client asks for.
+    /// Decodes the intents of a message from a connection's client.
     pub(super) fn read(
         &mut self,
         connection: ConnectionId,
@@ -134,7 +134,7 @@ impl Outboxes {
         }
     }
 
-    /// Puts what the engine gives out where it belongs; broadcasts are held until
+    /// Puts a delivery of the engine into the outboxes concerned; broadcasts are held until
     /// [`walk`](Self::walk).
     pub(super) fn put(&mut self, delivery: Delivery<'_>, refused: &RefCell<Refused>) {
         match delivery {
@@ -189,8 +189,7 @@ impl Outboxes {
         }
     }
 
-    /// A publication for one connection, which catches up. It is within what the connection may be
-    /// handed out.
+    /// A publication for one connection, which is catching up. It is within the connection's grant.
     fn publication(
         &mut self,
         connection: ConnectionId,
@@ -213,12 +212,12 @@ impl Outboxes {
             Head::Insert(head) => outbox.outlet.put(framed.shared.with_head(&head)),
             Head::Whole(message) => outbox.outlet.put(message),
         };
-        // A connection that is closing gets nothing more.
+        // A closing connection gets nothing more.
         self.note_unsent(connection, unsent.unwrap_or(0));
         self.wants_refill.push(connection);
     }
 
-    /// Puts what the dialect of a connection says.
+    /// Puts messages of a connection's dialect.
     pub(super) fn say(
         &mut self,
         connection: ConnectionId,
@@ -229,7 +228,7 @@ impl Outboxes {
             outbox.speaker.with(|dialect| speak(dialect, &mut spoken));
             let mut unsent = 0;
             for message in spoken.drain(..) {
-                // A connection that is closing gets nothing more.
+                // A closing connection gets nothing more.
                 unsent = outbox.outlet.put(message).unwrap_or(0);
             }
             self.note_unsent(connection, unsent);
@@ -237,7 +236,7 @@ impl Outboxes {
         self.spoken = spoken;
     }
 
-    /// Says something to one connection, and does what follows from it.
+    /// Sends a notice to one connection, and handles its consequences.
     pub(super) fn notice(
         &mut self,
         connection: ConnectionId,
@@ -261,7 +260,7 @@ impl Outboxes {
                         .borrow_mut()
                         .note(refusal.code.name(), &refusal.detail);
                 }
-                // Its token was sealed ahead of it.
+                // Its token was sealed before it.
                 Reply::Unsubscribed { .. } => {}
                 Reply::Published { .. }
                 | Reply::History { .. }
@@ -293,14 +292,14 @@ impl Outboxes {
         }
     }
 
-    /// Closes a connection at its dialect's wish.
+    /// Closes a connection at the request of its dialect.
     pub(super) fn close(&mut self, connection: ConnectionId, code: u16, reason: &str) {
         if let Some(outbox) = self.get(connection) {
             outbox.outlet.close(CloseCode::new(code), reason);
         }
     }
 
-    /// Wakes its waiter when something was put for this connection, until
+    /// Wakes a waiting task whenever something is put for this connection, until
     /// [`wake_no_more`](Self::wake_no_more).
     pub(super) fn wake_when_answered(&mut self, connection: ConnectionId) -> Option<Rc<Notify>> {
         self.get(connection)?;
@@ -311,19 +310,19 @@ impl Outboxes {
         self.waiting.remove(&connection);
     }
 
-    /// The next connection whose outbox a broadcast has put above its bound.
+    /// The next connection whose outbox exceeds its limit after a broadcast.
     pub(super) fn next_full(&mut self) -> Option<ConnectionId> {
         let connection = self.full.pop()?;
         self.wants_refill.push(connection);
         Some(connection)
     }
 
-    /// Connections that may want more of what they catch up with.
+    /// Connections that may be ready for more while catching up.
     pub(super) fn take_wants_refill(&mut self) -> Vec<ConnectionId> {
         mem::take(&mut self.wants_refill)
     }
 
-    /// The outlet to refill, unless a task does that already.
+    /// The outlet to refill, unless a task already does so.
     pub(super) fn begin_refill(&mut self, connection: ConnectionId) -> Option<Outlet> {
         let outbox = self.get(connection)?;
         let begun = mem::replace(&mut outbox.refilling, true);
@@ -336,7 +335,7 @@ impl Outboxes {
         }
     }
 
-    /// Sends a mark behind everything that the connection was handed out, as soon as that is possible.
+    /// Sends a mark after everything handed out to the connection, as soon as possible.
     fn mark(&mut self, connection: ConnectionId, mark: u32) {
         if let Some(outbox) = self.get(connection)
             && !outbox.outlet.mark(mark)
@@ -345,7 +344,7 @@ impl Outboxes {
         }
     }
 
-    /// Tries again to send the marks that could not leave.
+    /// Retries marks that could not be sent.
     pub(super) fn mark_again(&mut self) {
         for (connection, mark) in mem::take(&mut self.marks) {
             self.mark(connection, mark);

@@ -1,4 +1,4 @@
-//! Which connections are due a new resume token, because their subscriptions changed or the last one
+//! Which connections need a new resume token, because their subscriptions changed or the last token
 //! is old.
 
 use std::mem;
@@ -17,7 +17,7 @@ impl Outboxes {
         }
     }
 
-    /// Sends new tokens to the connections whose tokens are out of date.
+    /// Sends new tokens to connections whose tokens are outdated.
     pub(in crate::worker) fn seal_stale(
         &mut self,
         now_s: u32,

@@ -1,14 +1,14 @@
-//! What all outboxes hold together: counted where it is worth counting, and bounded.
+//! The total of unsent bytes over all outboxes: counted where it matters, and limited.
 
 use offhook_engine::ConnectionId;
 
 use super::{super::memory::Pressure, Outboxes};
 
-/// Unsent bytes of a connection that are worth counting. 16 KiB: a connection that reads is below,
+/// The unsent bytes from which a connection is counted. 16 KiB: a connection that reads is below,
 /// and a quarter of a million connections below it are not much more than the budget.
 pub(super) const HEAVY: usize = 16 * 1024;
 
-/// Bytes that an outbox may hold.
+/// The limit of an outbox.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bound {
     configured: usize,
@@ -26,17 +26,17 @@ impl Bound {
 }
 
 impl Outboxes {
-    /// Bytes that an outbox may hold now.
+    /// The current limit of an outbox.
     pub(in crate::worker) const fn bound(&self) -> usize {
         self.bound.now
     }
 
-    /// Holds less, or more again, under this pressure.
+    /// Reduces or restores the limit under this pressure.
     pub(in crate::worker) const fn set_pressure(&mut self, pressure: Pressure) {
         self.bound.now = pressure.bound(self.bound.configured);
     }
 
-    /// A connection has so much unsent now.
+    /// Records a connection's unsent bytes.
     pub(super) fn note_unsent(&mut self, connection: ConnectionId, unsent: usize) {
         if unsent > HEAVY
             && let Some(outbox) = self.get(connection)
@@ -47,7 +47,7 @@ impl Outboxes {
         }
     }
 
-    /// How many bytes the connections have unsent that have much.
+    /// The total of unsent bytes of the counted connections.
     pub(in crate::worker) fn count_unsent(&mut self) -> usize {
         let mut sum = 0;
         let mut heavy = std::mem::take(&mut self.heavy);
@@ -64,7 +64,7 @@ impl Outboxes {
         sum
     }
 
-    /// The connections with the most unsent bytes: as many as hold so many bytes together.
+    /// The connections with the most unsent bytes: as many as hold this number of bytes together.
     pub(in crate::worker) fn slowest(&mut self, bytes: usize) -> Vec<ConnectionId> {
         if bytes == 0 {
             return Vec::new();

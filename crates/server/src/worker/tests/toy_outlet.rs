@@ -1,4 +1,4 @@
-//! A transport that is a list in memory: what it was given counts as unsent until its test takes it.
+//! A transport that is an in-memory list: messages count as unsent until the test takes them.
 
 use std::{
     cell::RefCell,
@@ -105,7 +105,7 @@ async fn a_transport_that_is_no_websocket_is_served_and_slowed_down_like_one() {
             let publish =
                 format!(r#"{{"type":"publish","id":{id},"channel":"chat","data":"{data}"}}"#);
             connection.receive(Incoming::Text(&publish));
-            // One after the other, since a connection's rate allows no more at once.
+            // One after another, since a connection's rate allows no more at once.
             while worker.state.borrow().engine.unanswered(connection.id()) > 0 {
                 yield_now().await;
             }

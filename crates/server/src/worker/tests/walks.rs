@@ -1,4 +1,4 @@
-//! A large audience is told in parts, so that others are served meanwhile.
+//! A large audience is served in parts, so that other work is done in between.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -6,7 +6,7 @@ use offhook_dialects::Incoming;
 
 use super::{super::Worker, connect, toy_outlet::List, worker};
 
-/// Takes everything that the broker has, and leaves broadcasts where they are.
+/// Takes all events of the broker, and leaves broadcasts where they are.
 fn take_all(worker: &Rc<Worker>) {
     let mailbox = Arc::clone(&worker.state.borrow().mailbox);
     loop {
@@ -55,7 +55,7 @@ fn a_large_audience_is_told_in_parts_and_each_connection_gets_everything_in_its_
     let some = has_some.iter().filter(|has| **has).count();
     assert!((1..AUDIENCE).contains(&some), "{some}");
 
-    // One whose turn has not come asks something: what is held for it comes first.
+    // A connection whose turn has not come makes a request: what is held for it comes first.
     let waiting = has_some.iter().position(|has| !has).unwrap();
     connections[waiting].receive(Incoming::Text(r#"{"type":"ping","id":3}"#));
     let message = r#"{"type":"message"#;
@@ -63,7 +63,7 @@ fn a_large_audience_is_told_in_parts_and_each_connection_gets_everything_in_its_
         told(&lists[waiting]),
         [message, message, message, r#"{"type":"pong"#]
     );
-    // One that goes while it waits is forgotten, and another may take its place.
+    // A connection that ends while it waits is skipped, and another may take its index.
     let gone = has_some.iter().rposition(|has| !has).unwrap();
     drop(connections.swap_remove(gone));
     let newcomer = Rc::new(List::default());
