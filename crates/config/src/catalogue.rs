@@ -4,32 +4,32 @@ use super::Config;
 use super::channels::ChannelRule;
 use super::group::{Field, Group, Visitor};
 
-/// One setting, as it can be given and as it is.
+/// A setting, with its value and how it can be given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// Its path in the file: `keepalive.interval`. Of a channel's rule: `channels[0].presence`.
+    /// Its path in the file: `keepalive.interval`; in a channel's rule: `channels[0].presence`.
     pub key: String,
-    /// What it is: the first paragraph of its documentation.
+    /// Its description: the first paragraph of its documentation.
     pub about: String,
-    /// Why its default is what it is: the second.
+    /// The reason for its default: the second paragraph.
     pub reason: String,
-    /// What may be given, in words.
+    /// The accepted values, in words.
     pub expected: String,
-    /// The same in one word: `N`, `TIME`.
+    /// The accepted values, in one word: `N`, `TIME`.
     pub placeholder: String,
-    /// Its value in TOML; none where it must not be seen.
+    /// Its value in TOML; none if it must not be shown.
     pub value: Option<String>,
-    /// The same, as a default on any machine.
+    /// Its default in TOML, the same on any machine.
     pub default: Option<String>,
-    /// Whether a flag without a value switches it on.
+    /// Whether a flag without a value enables it.
     pub is_switch: bool,
-    /// Whether a flag may come several times.
+    /// Whether the flag may be given several times.
     pub is_list: bool,
     /// Whether it is the list of the channels' rules, each with settings of its own.
     pub is_rules: bool,
 }
 
-/// The variable that says where the configuration file is.
+/// The environment variable with the path of the configuration file.
 pub(crate) const FILE_VARIABLE: &str = "OFFHOOK_CONFIG";
 
 impl Setting {
@@ -39,13 +39,13 @@ impl Setting {
         format!("OFFHOOK_{}", self.key.replace('.', "_").to_uppercase())
     }
 
-    /// Its flag, without the dashes before: `keepalive-interval`.
+    /// Its flag, without leading dashes: `keepalive-interval`.
     #[must_use]
     pub fn flag(&self) -> String {
         self.key.replace(['.', '_'], "-")
     }
 
-    /// Its group: `keepalive`; empty for what belongs to none.
+    /// Its group: `keepalive`; empty if it has none.
     #[must_use]
     pub fn group(&self) -> &str {
         self.key.rsplit_once('.').map_or("", |(group, _)| group)
@@ -57,7 +57,7 @@ impl Setting {
         self.key.rsplit('.').next().unwrap_or_default()
     }
 
-    /// Whether it stands in a rule for channels rather than by itself.
+    /// Whether it is part of a rule for channels.
     #[must_use]
     pub fn is_of_rule(&self) -> bool {
         self.key.contains('[')
@@ -67,13 +67,13 @@ impl Setting {
 /// Settings that belong together.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Section {
-    /// Empty for what belongs to no group.
+    /// The group's path; empty for settings without a group.
     pub(crate) path: String,
     pub(crate) about: String,
     pub(crate) settings: Vec<Setting>,
 }
 
-/// Every setting that has a variable and a flag, with its default, in order.
+/// Every setting with a variable and a flag, with its default, in order.
 ///
 /// ```
 /// let settings = offhook_config::settings();
@@ -97,7 +97,7 @@ pub(crate) fn sections(config: &mut Config) -> Vec<Section> {
     };
     config.visit(&mut catalogue);
     let top = catalogue.open;
-    // Groups are finished before what is around them: the outermost comes first in a file.
+    // Inner groups are complete before outer ones: in a file, the outermost comes first.
     top.into_iter().chain(catalogue.done).collect()
 }
 
@@ -125,7 +125,7 @@ impl Catalogue {
         });
         let place = self.done.len();
         group.visit(self);
-        // A group stands before the groups within it.
+        // A group comes before the groups within it.
         self.done.splice(place..place, self.open.pop());
     }
 

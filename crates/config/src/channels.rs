@@ -1,21 +1,21 @@
-//! What holds for channels.
+//! The rules of channels.
 
 use offhook_engine::{Access, ChannelRules, History, SlowPolicy, State};
 
 use super::group::{Group, Typed, Visitor, group};
 use super::kind::{Bytes, Choice, NamePattern, Or, Switch, count, time};
 
-/// The rules of the channels that a pattern fits.
+/// The rules of the channels that match a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelRule {
-    /// `*` stands for any run of characters.
+    /// `*` matches any sequence of characters.
     pub pattern: String,
-    /// What holds for them.
+    /// The rules of these channels.
     pub rules: ChannelRules,
 }
 
 impl Default for ChannelRule {
-    /// Every channel, with the rules' own defaults.
+    /// Every channel, with the default rules.
     fn default() -> Self {
         let (pattern, rules) = ("*".to_owned(), ChannelRules::default());
         Self { pattern, rules }
@@ -24,9 +24,9 @@ impl Default for ChannelRule {
 
 impl Group for ChannelRule {
     fn about(&self) -> &'static str {
-        "What holds for channels, an entry for each rule. The first whose pattern fits counts; a \
-         channel that none fits does not exist. Without any entry there is one rule for every \
-         channel, with the defaults below."
+        "The rules of channels. The first rule whose pattern matches counts; a channel that matches \
+         none does not exist. Without any entry there is one rule for every channel, with the \
+         defaults below."
     }
 
     fn visit(&mut self, visitor: &mut dyn Visitor) {
@@ -52,11 +52,11 @@ const SLOW: &[(&str, SlowPolicy)] = &[
 ];
 
 group! {
-    /// What holds for a channel.
+    /// The rules of a channel.
     for ChannelRules {
-        /// Whether it is known who is in the channel.
+        /// Whether the channel has a list of members.
         ///
-        /// A room wants to know; a ticker with a million readers does not.
+        /// A room needs one; a ticker with a million readers does not.
         presence => Switch;
 
         /// Who may publish: everyone with a connection, sessions with a user name (`users`), sessions
@@ -70,16 +70,17 @@ group! {
         /// A first try needs no users.
         subscribe => Choice(ACCESS);
 
-        /// What happens to a connection that does not keep up in a channel without history: the oldest
-        /// are dropped and a gap says how many, of those with the same tag `key` only the newest
-        /// stays, the connection is closed, or it is given the channel's state (`state`).
+        /// What happens to a connection that does not keep up in a channel without history: the
+        /// oldest publications are dropped and a gap says how many (`drop_oldest`), only the newest
+        /// publication with the same tag `key` is kept (`latest_by_key`), the connection is closed
+        /// (`disconnect`), or it gets the channel's state (`state`).
         ///
-        /// Right for most; `latest_by_key` is right for prices.
+        /// Suits most channels; `latest_by_key` suits prices.
         slow => Choice(SLOW);
 
         /// How long an idempotency key is remembered.
         ///
-        /// Longer than a client keeps trying before it gives its queue up.
+        /// Longer than a client keeps retrying before it gives up its queue.
         key_window => time();
     }
     groups {
@@ -89,28 +90,29 @@ group! {
 }
 
 group! {
-    /// How much is kept. A publication goes when any of the bounds is passed.
+    /// How much is retained. A publication is removed when any of the limits is exceeded.
     for History {
-        /// Publications kept; 0: none.
+        /// Publications retained; 0: none.
         ///
-        /// A room can be read back after a holiday.
+        /// A room can be read after a holiday.
         count => count();
 
-        /// Bytes kept.
+        /// Bytes retained.
         ///
         /// A thousand full rooms fit on a small disk.
         bytes => Bytes::new();
 
-        /// The age of the oldest.
+        /// The age of the oldest publication.
         ///
-        /// A week is what people remember.
+        /// People rarely look for messages older than a week.
         age => Or("none", time());
     }
 }
 
 group! {
-    /// The newest publication of each value of the tag `key`, beside the history or instead of it: a
-    /// price for each symbol, a cursor for each person. A publication whose data is `null` removes its key.
+    /// The newest publication of each value of the tag `key`, in addition to the history or instead
+    /// of it: a price for each symbol, a cursor for each person. A publication whose data is `null`
+    /// removes its key.
     for State {
         /// Values kept; 0: none.
         ///
@@ -122,9 +124,9 @@ group! {
         /// Without a count nothing is kept.
         bytes => Bytes::new();
 
-        /// The age of the oldest.
+        /// The age of the oldest value.
         ///
-        /// A value is good until a newer one replaces it.
+        /// A value is valid until a newer one replaces it.
         age => Or("none", time());
     }
 }

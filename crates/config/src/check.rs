@@ -1,4 +1,4 @@
-//! What must be true of several settings together.
+//! Checks that involve several settings.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -8,11 +8,11 @@ use super::given::Place;
 use super::load::Loaded;
 use super::problem::Problem;
 
-/// What a publication's data grows by in base64, and what may stand around it.
+/// The growth of a publication's data in base64, and the size of the rest of the message.
 const IN_BASE64: (usize, usize) = (4, 3);
 const AROUND: usize = 16 * 1024;
 
-/// What does not go together. What `failed` by itself is not complained about twice.
+/// Settings that contradict each other. A setting that already `failed` is not reported again.
 pub(crate) fn together(loaded: &Loaded, failed: &BTreeSet<String>) -> Vec<Problem> {
     let checks: [(&[&str], Check); 7] = [
         (&["tls.cert", "tls.key"], tls),
@@ -86,7 +86,7 @@ fn outbox(loaded: &Loaded) -> Vec<Problem> {
 
 fn budget(loaded: &Loaded) -> Vec<Problem> {
     let messages = &loaded.config.messages;
-    // Two full outboxes: one that is slow must not be all there is.
+    // Two full outboxes: a single slow connection must not use up everything.
     let needed = messages.outbox_bytes.saturating_mul(2);
     if messages.unsent_bytes >= needed {
         return Vec::new();
@@ -130,7 +130,7 @@ fn per_address(loaded: &Loaded) -> Vec<Problem> {
     vec![Problem::new(place, message)]
 }
 
-/// The place of the one that somebody gave.
+/// The place of the setting that was given explicitly.
 fn either(loaded: &Loaded, first: &str, second: &str) -> Place {
     let place = loaded.place(first);
     if place == Place::Default {
@@ -140,7 +140,7 @@ fn either(loaded: &Loaded, first: &str, second: &str) -> Place {
     }
 }
 
-/// Rules below one that fits every channel.
+/// Rules after one that matches every channel.
 fn unreachable(loaded: &Loaded) -> Vec<Problem> {
     let rules = loaded.config.channels.iter().enumerate();
     let Some((all, _)) = rules.clone().find(|(_, rule)| rule.pattern == "*") else {
@@ -151,7 +151,7 @@ fn unreachable(loaded: &Loaded) -> Vec<Problem> {
         let key = format!("channels[{position}].pattern");
         let pattern = &rule.pattern;
         let message = format!(
-            "{key}: {pattern:?} is never reached: \"*\" above it fits every channel; put it first"
+            "{key}: {pattern:?} is never reached: \"*\" above it matches every channel; put it first"
         );
         Problem::new(loaded.place(&key), message)
     };

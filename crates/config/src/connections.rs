@@ -1,4 +1,4 @@
-//! Settings of connections: how many, what travels on them, how a dead one is noticed.
+//! Settings of connections: their number, messages, and keepalive.
 
 use std::time::Duration;
 
@@ -8,37 +8,38 @@ use super::group::group;
 use super::kind::{Bytes, Or, Switch, some, time};
 
 group! {
-    /// How many connections, how fast they come, how long they may take. For the whole process.
+    /// The number of connections, the rate of handshakes, and timeouts. For the whole process.
     pub struct Connections {
-        /// Connections open at once.
+        /// The maximum number of open connections.
         ///
-        /// Some 200 MiB of memory; the process's descriptors usually run out before.
+        /// About 200 MiB of memory; the process usually runs out of descriptors first.
         max: usize = 100_000 => some();
 
-        /// Connections open at once from one address.
+        /// The maximum number of open connections from one address.
         ///
-        /// An office or a mobile carrier is one address.
+        /// An office or a mobile carrier may share one address.
         max_per_address: Option<usize> = None => Or("none", some());
 
-        /// Handshakes a second; more are told 503 and when to come back.
+        /// Handshakes per second. Further clients get 503, with a time at which to try again.
         ///
-        /// Half a core if each does TLS, and 20,000 clients of a restarted server are back in
-        /// 10 s.
+        /// Half a core if each uses TLS; 20,000 clients of a restarted server reconnect within 10
+        /// s.
         handshakes_per_second: u32 = 2_000 => some();
 
         /// Handshakes at once after a pause.
         ///
-        /// A second's worth.
+        /// One second of the rate.
         handshake_burst: u32 = 2_000 => some();
 
-        /// From accepting the connection to the answer of its handshake.
+        /// The time limit from accepting the connection to the end of its handshake.
         ///
-        /// A slow phone's TLS takes 2 s.
+        /// TLS on a slow phone takes 2 s.
         handshake_timeout: Duration = Duration::from_secs(10) => time();
 
-        /// From the handshake to the client's `connect`.
+        /// The time limit from the handshake to the client's `connect`.
         ///
-        /// A client sends it at once; who does not holds a connection for nothing.
+        /// Clients send it at once; without a limit, others could hold connections open for
+        /// nothing.
         connect_timeout: Duration = Duration::from_secs(10) => time();
 
         /// How long a client may take to answer a Close.
@@ -48,54 +49,55 @@ group! {
 
         /// The kernel's send buffer of each connection (`SO_SNDBUF`).
         ///
-        /// The kernel's own choice grows with what a connection needs.
+        /// The kernel's own choice adapts to the connection.
         send_buffer: Option<usize> = None => Or("system", Bytes::new());
 
         /// The kernel's receive buffer of each connection (`SO_RCVBUF`).
         ///
-        /// The kernel's own choice grows with what a connection needs.
+        /// The kernel's own choice adapts to the connection.
         receive_buffer: Option<usize> = None => Or("system", Bytes::new());
     }
 }
 
 group! {
-    /// What travels on a connection, and what may wait for it.
+    /// Messages on a connection, and how much may be queued.
     pub struct Messages {
-        /// The longest message a client may send.
+        /// The longest message that a client may send.
         ///
-        /// The longest publication in base64 with its tags, twice over.
+        /// Twice the longest publication in base64 with its tags.
         max_bytes: usize = 256 * 1024 => Bytes::new();
 
-        /// What may wait for one connection before it falls back to reading from the log.
+        /// How much may be queued for one connection before it reads from the log instead.
         ///
-        /// A second of a 2 Mbit/s phone.
+        /// One second of a 2 Mbit/s phone.
         outbox_bytes: usize = 256 * 1024 => Bytes::new();
 
-        /// What may wait for all connections of the process together. From half of it on, connections
-        /// fall back to reading from the log sooner; from three quarters on, nobody new is accepted;
-        /// beyond it the slowest connections are closed, and can resume.
+        /// How much may be queued for all connections of the process together. From half of it on,
+        /// connections switch to reading from the log sooner; from three quarters on, no
+        /// connections are accepted; beyond it the slowest connections are closed, and can resume.
         ///
         /// A quarter of a small machine's memory: 4,000 connections that do not read at all.
         unsent_bytes: usize = 1 << 30 => Bytes::new();
 
         /// Compress with permessage-deflate where clients offer it.
         ///
-        /// JSON shrinks to a quarter, but each message costs microseconds and each connection a window.
+        /// JSON shrinks to a quarter, but each message costs microseconds and each connection a
+        /// window.
         deflate: bool = false => Switch;
     }
 }
 
 group! {
-    /// How a dead connection is noticed.
+    /// How a dead connection is detected.
     for Keepalive {
-        /// Ping a client that was not heard for this long.
+        /// Ping a client from which nothing was received for this long.
         ///
-        /// Below the idle timeouts of the usual proxies and NATs, which are 60 s and up.
+        /// Below the idle timeouts of common proxies and NATs, which are 60 s and up.
         interval => Or("off", time());
 
-        /// Give a client up that was not heard for this long after a ping.
+        /// Give up on a client from which nothing was received for this long after a ping.
         ///
-        /// A phone that changes cells is back within; a socket that died is not.
+        /// A phone that changes cells recovers within that time; a dead socket does not.
         pong_timeout => time();
     }
 }

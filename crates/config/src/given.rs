@@ -1,17 +1,17 @@
-//! What someone wrote, and where: in a file, a variable or a flag.
+//! Values as given, with their place: a file, a variable or a flag.
 
 use std::{fmt, ops::Range, path::PathBuf, sync::Arc};
 
-/// Where a value came from.
+/// The origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Nobody said anything.
+    /// The default: no value was given.
     Default,
     /// A part of a file.
     File {
-        /// Which file.
+        /// The file.
         file: Arc<SourceFile>,
-        /// The bytes of the text.
+        /// The byte range of the text.
         span: Range<usize>,
     },
     /// An environment variable.
@@ -23,14 +23,14 @@ pub enum Place {
 /// A file that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFile {
-    /// As it was named.
+    /// Its path, as given.
     pub path: PathBuf,
-    /// What is in it.
+    /// Its content.
     pub text: String,
 }
 
 impl SourceFile {
-    /// Line and column of a byte, both from 1, columns in characters.
+    /// The line and column of a byte, both from 1, columns in characters.
     pub(crate) fn line_and_column(&self, at: usize) -> (usize, usize) {
         let before = self.text.get(..at).unwrap_or(&self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -58,7 +58,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// A value as it was written.
+/// A value as written.
 #[derive(Clone, Debug)]
 pub(crate) struct Given {
     pub(crate) value: Value,
@@ -67,19 +67,19 @@ pub(crate) struct Given {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
-    /// From a variable or a flag: what it is depends on what is expected.
+    /// From a variable or a flag: its type depends on what is expected.
     Word(String),
     Text(String),
-    /// As it was written, without underscores.
+    /// The digits as written, without underscores.
     Integer(String),
     Bool(bool),
     List(Vec<Given>),
     Table(Vec<Entry>),
-    /// TOML knows more than any setting needs.
+    /// A TOML type that no setting uses.
     Other(&'static str),
 }
 
-/// A key of a table, and what it was given.
+/// A key of a table, and its value.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) name: String,
@@ -87,7 +87,7 @@ pub(crate) struct Entry {
     pub(crate) given: Given,
 }
 
-/// A value that is not what its setting takes.
+/// A value that does not fit its setting.
 #[derive(Clone, Debug)]
 pub(crate) struct Misfit {
     pub(crate) place: Place,
@@ -95,7 +95,7 @@ pub(crate) struct Misfit {
 }
 
 impl Given {
-    /// The text, whether it was written as one or as a bare word.
+    /// The text, whether written as a string or as a bare word.
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Word(text) | Value::Text(text) => Some(text),
@@ -119,12 +119,12 @@ impl Given {
         }
     }
 
-    /// The complaint that something else was expected here.
+    /// Reports that something else was expected here.
     pub(crate) fn misfit(&self, expected: impl fmt::Display) -> Vec<Misfit> {
         self.complaint(format!("expected {expected}, found {self}"))
     }
 
-    /// A complaint in other words.
+    /// Reports a problem in other words.
     pub(crate) fn complaint(&self, message: impl Into<String>) -> Vec<Misfit> {
         let (place, message) = (self.place.clone(), message.into());
         vec![Misfit { place, message }]

@@ -1,9 +1,9 @@
-//! How settings are defined: once, as the fields of a group, for everything that reads or shows
-//! them.
+//! The definition of settings: each is defined once, as a field of a group, for everything that
+//! reads or shows it.
 //!
-//! The macro [`group!`] makes of one definition the plain struct, its defaults, and its
-//! [`Group::visit`], which leads a [`Visitor`] past every field. The file, the environment, the
-//! flags, the printed configuration, the example and the reference are all visitors' work.
+//! From one definition, the macro [`group!`] makes the plain struct, its defaults, and its
+//! [`Group::visit`], which passes every field to a [`Visitor`]. The file, the environment, the
+//! flags, the printed configuration, the example and the reference are all handled by visitors.
 
 use super::channels::ChannelRule;
 use super::given::{Given, Misfit};
@@ -11,50 +11,50 @@ use super::kind::Kind;
 
 /// Settings that belong together: a table in the file.
 pub(crate) trait Group {
-    /// What they are about.
+    /// A description of the group.
     fn about(&self) -> &'static str;
 
-    /// Shows each setting to the visitor, in the order of the definition.
+    /// Passes each setting to the visitor, in the order of definition.
     fn visit(&mut self, visitor: &mut dyn Visitor);
 }
 
-/// Who reads, writes or lists settings.
+/// Reads, writes or lists settings.
 pub(crate) trait Visitor {
-    /// A setting of the group that is being visited.
+    /// Visits a setting of the current group.
     fn setting(&mut self, name: &'static str, about: &'static str, field: &mut dyn Field);
 
-    /// A group within it.
+    /// Visits a group within it.
     fn group(&mut self, name: &'static str, group: &mut dyn Group);
 
-    /// The rules of channels: a list of groups.
+    /// Visits the rules of channels: a list of groups.
     fn rules(&mut self, name: &'static str, about: &'static str, rules: &mut Vec<ChannelRule>);
 }
 
 /// A field of the configuration, together with its [`Kind`].
 pub(crate) trait Field {
-    /// What may be given, in words.
+    /// The accepted values, in words.
     fn expected(&self) -> String;
 
-    /// The same in one word.
+    /// The accepted values, in one word.
     fn placeholder(&self) -> String;
 
-    /// Takes what was given.
+    /// Sets the value.
     fn set(&mut self, given: &Given) -> Result<(), Vec<Misfit>>;
 
-    /// The value in TOML; none where it must not be seen.
+    /// The value in TOML; none if it must not be shown.
     fn shown(&self) -> Option<String>;
 
-    /// The same, as a default on any machine.
+    /// The value in TOML as a default, the same on any machine.
     fn shown_as_default(&self) -> Option<String>;
 
-    /// Whether a flag without a value switches it on.
+    /// Whether a flag without a value enables it.
     fn is_switch(&self) -> bool;
 
-    /// Whether a flag may come several times.
+    /// Whether the flag may be given several times.
     fn is_list(&self) -> bool;
 }
 
-/// A value and what kind it is of.
+/// A value with its kind.
 pub(crate) struct Typed<'a, K: Kind>(pub(crate) K, pub(crate) &'a mut K::Value);
 
 impl<K: Kind> Field for Typed<'_, K> {
@@ -88,9 +88,9 @@ impl<K: Kind> Field for Typed<'_, K> {
     }
 }
 
-/// Defines a group. With `pub struct` it makes the struct and its defaults too; with `for` it is
-/// about a struct of another crate. Of a setting's documentation the first paragraph says what it
-/// is, the second why its default is what it is.
+/// Defines a group. With `pub struct` it also makes the struct and its defaults; with `for` it
+/// describes a struct of another crate. The first paragraph of a setting's documentation describes
+/// it, the second gives the reason for its default.
 macro_rules! group {
     (
         $(#[doc = $about:literal])+

@@ -1,10 +1,10 @@
-//! What the server is told to do: every setting with its default and the reason for it.
+//! The server's configuration: every setting, with its default and the reason for it.
 //!
-//! Each setting is defined once, as a field of a group: [`Config`] and what is in it. From that
-//! one definition come its key in the TOML file, its environment variable, its flag, what is said
-//! when it is wrong, `offhook config`, the example file and docs/configuration.md.
+//! Each setting is defined once, as a field of a group in [`Config`]. Its key in the TOML file, its
+//! environment variable, its flag, its error messages, `offhook config`, the example file and
+//! docs/configuration.md are all generated from that definition.
 //!
-//! [`load`] reads all sources and gives a [`Loaded`] or all [`Problems`]; the server reads the
+//! [`load`] reads all sources and returns a [`Loaded`] or all [`Problems`]; the server reads the
 //! plain [`Config`] in it.
 //!
 //! ```
@@ -55,104 +55,106 @@ pub use self::running::{LogFormat, Logging, Resume, ResumeKey, Storage, TlsFiles
 use self::group::group;
 use self::kind::{Addresses, Choice, Cores, File, HostName, Many, Origins, Switch, UrlPath, time};
 
-/// What an acknowledged publish promises.
+/// What an acknowledged publish guarantees.
 const DURABILITY: &[(&str, Durability)] = &[("disk", Durability::Fsync), ("fast", Durability::Os)];
 
 group! {
-    /// Everything that can be configured.
+    /// The configuration of a server.
     pub struct Config {
-        /// Where to listen.
+        /// The addresses to listen on.
         ///
-        /// Reached from this machine only, until someone decides otherwise.
+        /// Reachable only from this machine, until you decide otherwise.
         listen: Vec<SocketAddr> = vec![([127, 0, 0, 1], 8000).into()] => Addresses;
 
-        /// Listen also where other processes of this server listen; the system spreads
+        /// Also listen where other processes of this server listen; the system distributes
         /// connections among them.
         ///
-        /// Two servers that were not meant to share a port would each get half of the clients,
-        /// without a word.
+        /// Two servers that share a port by mistake would each get half of the clients, without any
+        /// error.
         share_port: bool = false => Switch;
 
         /// The directory of the log.
         ///
-        /// Beside what is being tried out: found without looking.
+        /// Next to what is being tried out, where it is easy to find.
         data: PathBuf = "./offhook-data".into() => File;
 
-        /// Keep everything in memory, and nothing when the process ends.
+        /// Keep everything in memory only; it is lost when the process ends.
         ///
-        /// A message survives unless someone decides otherwise.
+        /// Messages survive unless you decide otherwise.
         in_memory: bool = false => Switch;
 
-        /// Event loops, each with its own listener and connections.
+        /// The number of event loops, each with its own listener and connections.
         ///
-        /// One a core: they share nothing that a second one a core would make use of.
+        /// One per core: they share nothing that would benefit from more.
         workers: NonZeroUsize = Cores::all() => Cores;
 
-        /// What an acknowledged publish promises: `disk`, it survives a power cut; `fast`, it
-        /// survives the death of this process, not that of the machine.
+        /// What an acknowledged publish guarantees: with `disk` it survives a power failure; with
+        /// `fast` it survives the death of this process, but not of the machine.
         ///
-        /// What was acknowledged should be there whatever happens.
+        /// Acknowledged messages should survive whatever happens.
         durability: Durability = Durability::Fsync => Choice(DURABILITY);
 
         /// Which web pages may connect: the server's own (`same`), those of a list of origins, or
         /// `any`.
         ///
-        /// Otherwise every site could act with its visitors' cookies. Programs are not held by
-        /// this: only browsers tell an origin.
+        /// Otherwise any site could act with its visitors' cookies. Programs are not restricted:
+        /// only browsers send an origin.
         origins: OriginPolicy = OriginPolicy::SameOrigin => Origins;
 
-        /// Names that browsers reach this server by, beside `localhost` and bare addresses. With
-        /// `origins = "same"` a page is turned away whose `Host` is none of them.
+        /// Host names under which browsers reach this server, in addition to `localhost` and bare
+        /// addresses. With `origins = "same"`, pages with any other `Host` are rejected.
         ///
-        /// Otherwise a page of any site could have its own name lead to this server (DNS rebinding)
-        /// and pass for a page of the server.
+        /// Otherwise a page of any site could make its own host name resolve to this server (DNS
+        /// rebinding) and pass for one of the server's pages.
         hosts: Vec<String> = Vec::new() => Many(HostName);
 
-        /// A proxy in front ends TLS, so that pages are at `https://` though the server hears
-        /// plain HTTP.
+        /// Whether a proxy in front terminates TLS, so that pages are loaded by `https://` although
+        /// the server receives plain HTTP.
         ///
-        /// Without a proxy it would turn the server's own pages away.
+        /// Without a proxy, `true` would reject the server's own pages.
         behind_tls_proxy: bool = false => Switch;
 
         /// The path of the native dialect's WebSocket.
         ///
-        /// Short, and not the site's root, where a proxy has other things.
+        /// Short, and not the site's root, where a proxy may serve other things.
         ws_path: String = "/ws".to_owned() => UrlPath;
 
-        /// Serve the chat at `/talk/` and the examples at `/examples/`; who is writing in the chat is said
-        /// in `talk-typing:*`, and what moves in the examples in `examples-live:*`, which then keep
-        /// nothing.
+        /// Serve the chat at `/talk/` and the examples at `/examples/`. The channels
+        /// `talk-typing:*` (who is writing in the chat) and `examples-live:*` (what moves in the
+        /// examples) then have no history.
         ///
-        /// It shows that everything works, from any browser.
+        /// It shows in any browser that everything works.
         talk: bool = true => Switch;
 
-        /// How long a stop lets clients go by themselves, each at its own moment.
+        /// How long clients have to disconnect when the server stops, each at its own time.
         ///
-        /// A herd spread over that does not knock the next node down, and supervisors wait longer.
+        /// Spread over this time, reconnecting clients do not overload the next node, and
+        /// supervisors wait longer.
         drain: Duration = Duration::from_secs(10) => time().or_none();
     }
     groups {
-        /// TLS; none: plain HTTP.
+        /// TLS; without it, plain HTTP.
         tls: Option<TlsFiles>;
-        /// How many connections, how fast they come, how long they may take.
+        /// The number of connections, the rate of handshakes, and timeouts.
         connections: Connections;
-        /// What travels on a connection, and what may wait for it.
+        /// Messages on a connection, and how much may be queued.
         messages: Messages;
-        /// How a dead connection is noticed.
+        /// How a dead connection is detected.
         keepalive: Keepalive;
-        /// Coming back without asking the backend again.
+        /// Resuming without asking the backend again.
         resume: Resume;
-        /// What one session may do, and what the engine may hold. Its `connections` and `outbox_bytes`
-        /// are no settings: the server takes them from `connections` and `messages`.
+        /// What one session may do, and how much the engine may hold. Its `connections` and
+        /// `outbox_bytes` are not settings: the server takes them from `connections` and
+        /// `messages`.
         limits: Limits;
         /// The queues and memory of the log.
         storage: Storage;
-        /// What is logged, and how.
+        /// What is logged, and in which format.
         log: Logging;
     }
     rules {
-        /// What holds for channels, by pattern. The first pattern that fits counts; a channel that
-        /// none fits does not exist.
+        /// The rules of channels, by pattern. The first matching pattern counts; a channel that
+        /// matches none does not exist.
         ///
         /// Every channel exists and keeps its history, so that a first try works.
         channels;
@@ -173,7 +175,7 @@ impl Config {
         rules.fold(RuleBook::new(), add)
     }
 
-    /// How browsers reach this server: what [`OriginPolicy::SameOrigin`] compares with.
+    /// The scheme under which browsers reach this server: [`OriginPolicy::SameOrigin`] compares it.
     #[must_use]
     pub fn scheme(&self) -> Scheme {
         if self.tls.is_some() || self.behind_tls_proxy {
@@ -184,7 +186,7 @@ impl Config {
     }
 }
 
-/// Who is writing in the chat is for now only: the configured rule, without history. Where the
+/// Who is writing in the chat matters only at present: the configured rule, without history. If the
 /// configuration allows no such channels, there are none.
 fn typing_rule(configured: &RuleBook) -> Option<ChannelRule> {
     let lobby = ChannelName::new("talk-typing:lobby").expect("a name without a star");
@@ -199,8 +201,8 @@ fn typing_rule(configured: &RuleBook) -> Option<ChannelRule> {
     })
 }
 
-/// What moves in the examples is for now only, and of each value of the tag `key` the newest counts.
-/// Where the configuration allows no such channels, there are none.
+/// What moves in the examples matters only at present, and only the newest publication of each
+/// value of the tag `key`. If the configuration allows no such channels, there are none.
 fn examples_rule(configured: &RuleBook) -> Option<ChannelRule> {
     let ticker = ChannelName::new("examples-live:ticker").expect("a name without a star");
     let rules = configured.rules(&ticker)?;

@@ -1,4 +1,4 @@
-//! What one session may do, and what the engine may hold.
+//! What one session may do, and how much the engine may hold.
 
 use offhook_engine::Limits;
 
@@ -6,22 +6,22 @@ use super::group::group;
 use super::kind::{Bytes, count, some, time};
 
 group! {
-    /// What one session may do, and what the engine may hold. Rates are refilled all the time; a
-    /// burst is what may come at once after a pause.
+    /// What one session may do, and how much the engine may hold. Rates refill continuously; a
+    /// burst is what may be sent at once after a pause.
     for Limits {
         /// Subscriptions of one session.
         ///
         /// Every room and feed of one page.
         subscriptions => some();
 
-        /// Channels and filters of one worker that somebody subscribes to.
+        /// Channels and filters of one worker with a subscription.
         ///
-        /// Some 500 MB, and as many as there may be connections.
+        /// About 500 MB, and as many as there can be connections.
         channels => some();
 
-        /// Publications of one acknowledged subscription that the client is not done with.
+        /// Unacknowledged publications of one acknowledged subscription.
         ///
-        /// What is delivered again after a reconnect has to fit into a session's state.
+        /// Those to redeliver after a reconnect must fit into a session's state.
         window => some();
 
         /// Bytes of one publication's data.
@@ -29,19 +29,19 @@ group! {
         /// A message, not a file.
         data_bytes => Bytes::new();
 
-        /// Commands a second for each connection.
+        /// Commands per second of each connection.
         ///
-        /// Ten times what fast typing makes.
+        /// Ten times what fast typing produces.
         commands_per_second => some();
 
         /// Commands at once.
         ///
-        /// A page that re-subscribes everything after a reconnect.
+        /// A page that subscribes to everything again after a reconnect.
         command_burst => some();
 
-        /// Publications a second for each connection.
+        /// Publications per second of each connection.
         ///
-        /// A mouse pointer at display rate, halved.
+        /// A mouse pointer at half the display rate.
         publishes_per_second => some();
 
         /// Publications at once.
@@ -49,79 +49,80 @@ group! {
         /// What was queued offline.
         publish_burst => some();
 
-        /// Refusals for being too fast, without one success between, that close the connection.
+        /// Consecutive refusals for exceeding the rate that close the connection.
         ///
-        /// A client that honours the first ones never comes near.
+        /// A client that respects the first ones never comes near.
         flood => some();
 
         /// How long a member stays after its connection was lost.
         ///
-        /// A phone that changes network is back by then.
+        /// A phone that changes networks has reconnected by then.
         presence_grace => time().or_none();
 
-        /// How long a worker's members stay when it dies without a word.
+        /// How long a worker's members stay if it dies.
         ///
-        /// Renewed three times in that.
+        /// Renewed three times within that.
         presence_lease => time();
 
-        /// Members in one answer about presence.
+        /// Members in one presence answer.
         ///
-        /// More than a list on a screen.
+        /// More than a screen can list.
         members => some();
 
-        /// Requests of one connection that the broker has not answered yet.
+        /// Unanswered requests of one connection to the broker.
         ///
-        /// Covers the burst of publications, and one connection can't fill the broker's queue.
+        /// Covers the burst of publications, and one connection cannot fill the broker's queue.
         requests_per_connection => some();
 
-        /// Requests of one worker that the broker has not answered yet.
+        /// Unanswered requests of one worker to the broker.
         ///
         /// Half a second of a fast disk.
         requests => some();
 
-        /// History reads of one worker under way at once.
+        /// Concurrent history reads of one worker.
         ///
-        /// Enough to keep a disk busy, few enough that publishes don't wait behind a herd.
+        /// Enough to keep a disk busy, and few enough that publishes do not wait behind many
+        /// reconnecting clients.
         reads => some();
 
         /// Publications in one page of history.
         ///
-        /// A page is read in one go, so it is bounded both ways.
+        /// A page is read at once, so it is limited both ways.
         page_count => some();
 
         /// Bytes in one page of history.
         ///
-        /// Several outboxes full would only wait.
+        /// More than a few outboxes could hold would only wait.
         page_bytes => Bytes::new();
 
-        /// Publications of one channel kept in memory while some connection is behind.
+        /// Publications of one channel kept in memory while a connection is behind.
         ///
         /// The last steps of catching up need no read.
         recent_count => count();
 
-        /// Bytes of the same.
+        /// Bytes of these publications.
         ///
         /// As many as an outbox holds.
         recent_bytes => Bytes::new();
 
         /// How long the broker may take to answer a command.
         ///
-        /// Longer than a slow disk's fsync under load.
+        /// Longer than an fsync of a slow disk under load.
         answer_within => time();
 
-        /// How long a backend may take to answer a call.
+        /// The maximum time for a backend to answer a call.
         ///
-        /// As long as HTTP requests commonly may.
+        /// A common limit of HTTP requests.
         call_within => time();
 
-        /// How long the broker's copy of a durable session may be older than the session.
+        /// How outdated the broker's copy of a durable session may be.
         ///
         /// A busy subscriber is saved once a second and not with each acknowledgement.
         save_after => time();
 
-        /// Pause before a failed history read is tried again.
+        /// Delay before a failed history read is retried.
         ///
-        /// Soon enough not to be noticed, seldom enough for a disk in trouble.
+        /// Short enough not to be noticed, long enough for a disk in trouble.
         read_again_after => time();
     }
 }

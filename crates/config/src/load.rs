@@ -1,4 +1,4 @@
-//! Reads all sources: the file, then the environment, then flags; what comes later counts.
+//! Reads all sources: the file, then the environment, then flags; later ones take precedence.
 
 use std::{
     collections::BTreeMap,
@@ -15,40 +15,40 @@ use super::reader::{Named, Reader};
 use super::spelling::nearest;
 use super::{Config, check, toml_text};
 
-/// The file that is read without being named, where it exists.
+/// The file that is read by default, if it exists.
 const FILE_NAME: &str = "offhook.toml";
 
-/// Where settings come from.
+/// The sources of settings.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// The configuration file. None: what `OFFHOOK_CONFIG` names, else `offhook.toml` in
-    /// `directory` if it is there.
+    /// The configuration file. None: the one named by `OFFHOOK_CONFIG`, otherwise `offhook.toml` in
+    /// `directory` if it exists.
     pub file: Option<PathBuf>,
-    /// Where `offhook.toml` is looked for. Empty: the working directory.
+    /// The directory of `offhook.toml`. Empty: the working directory.
     pub directory: PathBuf,
-    /// All environment variables; those that don't begin with `OFFHOOK_` are passed over.
+    /// All environment variables; those that do not start with `OFFHOOK_` are ignored.
     pub environment: Vec<(OsString, OsString)>,
-    /// Keys and what flags gave them.
+    /// Keys, with the values given by flags.
     pub flags: Vec<(String, String)>,
 }
 
-/// A configuration, and where each of its values came from.
+/// A configuration, with the origin of each value.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// What counts.
+    /// The effective configuration.
     pub config: Config,
     pub(crate) places: BTreeMap<String, Place>,
     pub(crate) file: Option<PathBuf>,
 }
 
 impl Loaded {
-    /// Where a setting's value came from, by its key.
+    /// The origin of a setting's value, by its key.
     #[must_use]
     pub fn place(&self, key: &str) -> Place {
         self.places.get(key).cloned().unwrap_or(Place::Default)
     }
 
-    /// The file that was read, if there was one.
+    /// The file that was read, if any.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
@@ -58,7 +58,7 @@ impl Loaded {
 /// Reads all sources.
 ///
 /// # Errors
-/// Everything that is wrong with any of them, with its place and what to write instead.
+/// Everything that is wrong with any source, with its place and what to write instead.
 pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     let settings = settings();
     let mut problems = Vec::new();
@@ -110,13 +110,13 @@ fn read_file(sources: &Sources) -> Result<Option<Arc<SourceFile>>, Problem> {
         Ok(text) => Ok(Some(Arc::new(SourceFile { path, text }))),
         Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => Ok(None),
         Err(error) => {
-            let message = format!("the configuration file can't be read: {error}");
+            let message = format!("the configuration file cannot be read: {error}");
             Err(Problem::of_file(&path, message))
         }
     }
 }
 
-/// What variables and flags gave, and what is wrong with them.
+/// The values given by variables and flags, and what is wrong with them.
 fn named(sources: &Sources, settings: &[Setting]) -> (Named, Vec<Problem>) {
     let (mut named, mut problems) = (Named::new(), Vec::new());
     let mut take = |result: Result<(String, Given), Problem>| match result {
@@ -126,7 +126,7 @@ fn named(sources: &Sources, settings: &[Setting]) -> (Named, Vec<Problem>) {
     let mut variables: Vec<_> = sources.environment.iter().collect();
     variables.sort();
     for (name, value) in variables {
-        // Set to nothing is how many tools say that a variable is not set.
+        // An empty variable counts as not set, as in many tools.
         let is_set = !value.is_empty();
         if let Some(name) = name.to_str().filter(|name| is_set && is_ours(name)) {
             take(variable(name, value, settings));
@@ -141,8 +141,8 @@ fn named(sources: &Sources, settings: &[Setting]) -> (Named, Vec<Problem>) {
     (named, problems)
 }
 
-/// Kubernetes gives every container variables about a service's neighbours: for a service named
-/// `offhook`, `OFFHOOK_SERVICE_HOST`, `OFFHOOK_PORT` and `OFFHOOK_PORT_8000_TCP`.
+/// Kubernetes sets variables about services in every container: for a service named `offhook`,
+/// `OFFHOOK_SERVICE_HOST`, `OFFHOOK_PORT` and `OFFHOOK_PORT_8000_TCP`.
 fn is_ours(name: &str) -> bool {
     let is_kubernetes = |rest: &str| rest.starts_with("SERVICE_") || rest.starts_with("PORT");
     let rest = name.strip_prefix("OFFHOOK_");
@@ -173,7 +173,7 @@ fn variable(
     }
 }
 
-/// A bare word; a list where one may stand, parted by commas or written in TOML.
+/// A bare word; for a list setting, a list separated by commas or written in TOML.
 fn word(setting: &Setting, text: &str, place: &Place) -> Result<(String, Given), Problem> {
     let bare = |text: &str| Given {
         value: Value::Word(text.trim().to_owned()),

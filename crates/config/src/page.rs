@@ -1,4 +1,4 @@
-//! The configuration as pages: the effective one, an example, the reference.
+//! The configuration as text: the effective one, an example, the reference.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use super::load::Loaded;
 const WIDTH: usize = 96;
 
 impl Loaded {
-    /// The effective configuration in TOML, each value with where it came from.
+    /// The effective configuration in TOML, with the origin of each value.
     #[must_use]
     pub fn effective(&self) -> String {
         let read = match self.file() {
@@ -48,7 +48,7 @@ impl Loaded {
     }
 }
 
-/// A whole configuration file: every setting with what it is for, its default in a comment.
+/// A complete configuration file: every setting with its description, and its default as a comment.
 #[must_use]
 pub fn example() -> String {
     let mut page = comment(
@@ -71,7 +71,7 @@ pub fn example() -> String {
 fn example_entry(setting: &Setting) -> String {
     let about = comment(&format!("{} {}", setting.about, setting.reason));
     let default = setting.default.as_deref().unwrap_or_default();
-    // A rule is none without its pattern.
+    // A rule is not valid without its pattern.
     let mark = if setting.key.ends_with(".pattern") {
         ""
     } else {
@@ -125,7 +125,7 @@ fn reference_entry(setting: &Setting) -> String {
     entry
 }
 
-/// The table's header, with an empty line before.
+/// The table's header, preceded by an empty line.
 fn header(section: &Section) -> String {
     match section.path.as_str() {
         "" => String::new(),

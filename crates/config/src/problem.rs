@@ -1,10 +1,10 @@
-//! What is wrong with a configuration: all of it, with where and what to write instead.
+//! Problems of a configuration: all of them, with their place and what to write instead.
 
 use std::{fmt, ops::Range, path::Path};
 
 use super::given::{Place, SourceFile};
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     place: Place,
@@ -42,7 +42,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The line, and a mark below what is meant.
+/// The line, with a mark below the text concerned.
 fn excerpt(f: &mut fmt::Formatter<'_>, file: &SourceFile, span: &Range<usize>) -> fmt::Result {
     let (number, column) = file.line_and_column(span.start);
     let line = file.line(number);
@@ -51,7 +51,7 @@ fn excerpt(f: &mut fmt::Formatter<'_>, file: &SourceFile, span: &Range<usize>) -
     }
     let margin = number.to_string().len();
     let before = line.chars().take(column - 1);
-    // A tab stays a tab, so that the mark stands where the text does.
+    // Tabs are kept, so that the mark is aligned with the text.
     let indent: String = before.map(|c| if c == '\t' { c } else { ' ' }).collect();
     let rest = line.chars().count().saturating_sub(column - 1);
     let marked = file.text.get(span.clone()).unwrap_or_default();
@@ -64,7 +64,7 @@ fn excerpt(f: &mut fmt::Formatter<'_>, file: &SourceFile, span: &Range<usize>) -
     )
 }
 
-/// Keys are long runs of such letters; a mistake beside one must not carry it into a log.
+/// Keys are long runs of such letters; an error next to one must not carry it into a log.
 fn may_hold_a_secret(line: &str) -> bool {
     let is_of_key = |c: char| c.is_ascii_alphanumeric() || "+/=_-".contains(c);
     let mut runs = line.split(|c| !is_of_key(c));
@@ -73,7 +73,7 @@ fn may_hold_a_secret(line: &str) -> bool {
 
 const SHORTEST_SECRET: usize = 24;
 
-/// Everything that is wrong, in the order of the text.
+/// All problems, in the order of the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
 

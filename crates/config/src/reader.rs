@@ -1,4 +1,4 @@
-//! Reads what was given into the configuration, by leading through its definition.
+//! Reads values into the configuration, by visiting its definition.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,22 +8,22 @@ use super::group::{Field, Group, Visitor};
 use super::problem::Problem;
 use super::spelling::nearest;
 
-/// What variables and flags gave to settings by their key; what comes later counts.
+/// Values given by variables and flags, by key; later ones take precedence.
 pub(crate) type Named = Vec<(String, Given)>;
 
-/// The visitor that reads. Every source is checked, also where another one counts more.
+/// The visitor that reads. Every source is checked, even if another one takes precedence.
 pub(crate) struct Reader<'a> {
-    /// The table of the file that the group being visited has, if it has one.
+    /// The file's table for the current group, if it has one.
     table: Option<&'a [Entry]>,
     named: &'a Named,
-    /// Of the group that is being visited.
+    /// The path of the current group.
     path: String,
-    /// The names that group knows.
+    /// The names that the group defines.
     known: Vec<&'static str>,
-    /// Every key there is, for what was put into the wrong group.
+    /// All keys, to find settings put into the wrong group.
     keys: &'a [String],
     pub(crate) places: BTreeMap<String, Place>,
-    /// What was given something that does not fit.
+    /// Settings whose value does not fit.
     pub(crate) failed: BTreeSet<String>,
     pub(crate) problems: Vec<Problem>,
 }
@@ -80,7 +80,7 @@ impl<'a> Reader<'a> {
         self.problems.extend(misfits.into_iter().map(problem));
     }
 
-    /// Keys in the file's table that the group does not have.
+    /// Reports keys in the file's table that the group does not define.
     fn complain_of_unknown(&mut self) {
         for entry in self.table.into_iter().flatten() {
             if self.known.contains(&entry.name.as_str()) {
@@ -96,7 +96,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// In this group first, then what has that name elsewhere.
+    /// A similar name, in this group first, then elsewhere.
     fn meant(&self, name: &str) -> Option<String> {
         if let Some(near) = nearest(name, self.known.iter().copied()) {
             return Some(self.key(near));
@@ -151,7 +151,7 @@ impl<'a> Reader<'a> {
             let Some(table) = self.table_in(&path, item) else {
                 continue;
             };
-            // Has to be said, so that a rule that forgets it does not mean everything.
+            // Must be given, so that a rule without it does not match everything.
             let pattern = String::new();
             let mut rule = ChannelRule {
                 pattern,

@@ -1,14 +1,14 @@
-//! Settings of running a server: TLS, resume tokens, the log's memory, what is logged.
+//! Settings of the running server: TLS, resume tokens, the log's memory, logging.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
 use super::group::{Group, Typed, Visitor, group};
 use super::kind::{Bytes, Choice, File, Levels, Many, Or, Secret, Switch, some, time};
 
-/// PEM files. An empty path stands for one that is missing, and is complained about.
+/// PEM files. An empty path means that a file is missing, which is reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The certificate, then those that lead to the root.
+    /// The certificate, followed by those that lead to the root.
     pub cert: PathBuf,
     /// Its private key.
     pub key: PathBuf,
@@ -20,7 +20,7 @@ impl Group for Option<TlsFiles> {
     }
 
     fn visit(&mut self, visitor: &mut dyn Visitor) {
-        let cert = "PEM file with the certificate, then those that lead to the root.\n\n\
+        let cert = "PEM file with the certificate, followed by those that lead to the root.\n\n\
                     Plain HTTP, for a first try and behind a proxy.";
         let key = "PEM file with the certificate's private key.\n\n\
                    Plain HTTP, for a first try and behind a proxy.";
@@ -38,24 +38,24 @@ impl Group for Option<TlsFiles> {
 }
 
 group! {
-    /// Coming back without asking the backend again.
+    /// Resuming without asking the backend again.
     pub struct Resume {
         /// The secret that seals resume tokens: 32 random bytes in hexadecimal or base64. Nodes
-        /// that share it honour each other's tokens.
+        /// that share it accept each other's tokens.
         ///
-        /// One is made, and kept with the data.
+        /// One is generated, and stored with the data.
         key: Option<ResumeKey> = None => Or("none", Secret);
 
-        /// Keys that were in use before. They open tokens and seal none, so that a key is exchanged
-        /// without sending anybody away: put the new one into `key` and the old one here, and drop it
-        /// after `expiry`.
+        /// Keys that were in use before. They open tokens but do not seal any, so that a key can be
+        /// replaced without disconnecting clients: put the new one into `key` and the old one here,
+        /// and remove it after `expiry`.
         ///
-        /// There is nothing to exchange yet.
+        /// At first there is no older key.
         older_keys: Vec<ResumeKey> = Vec::new() => Many(Secret);
 
-        /// How long a token is good.
+        /// How long a token is valid.
         ///
-        /// A laptop shut in the evening comes back in the morning.
+        /// A laptop closed in the evening resumes in the morning.
         expiry: Duration = Duration::from_secs(24 * 3600) => time();
     }
 }
@@ -71,32 +71,32 @@ impl fmt::Debug for ResumeKey {
 }
 
 group! {
-    /// The queues and memory of the log, and of the way from it to a worker.
+    /// The queues and memory of the log, and of the path from it to a worker.
     pub struct Storage {
-        /// Publications waiting for the disk.
+        /// Publications queued for the disk.
         ///
-        /// Half a second of a fast one.
+        /// Half a second of a fast disk.
         queue_count: usize = 65_536 => some();
 
-        /// Bytes of the same.
+        /// Bytes of these publications.
         ///
         /// 1 KiB each.
         queue_bytes: usize = 64 << 20 => Bytes::new();
 
         /// Memory for blocks read from disk.
         ///
-        /// The history that a herd reads back after a restart.
+        /// The history that many clients read after a restart.
         cache_bytes: u64 = 64 << 20 => Bytes::new();
 
-        /// News waiting for one worker.
+        /// Updates queued for one worker.
         ///
         /// A worker that is busy for a second does not fall behind.
         mailbox_bytes: usize = 64 << 20 => Bytes::new();
 
-        /// Serve a log that has lost acknowledged publications, and tell every subscriber of a
-        /// gap.
+        /// Start with a log that has lost acknowledged publications, and announce a gap to every
+        /// subscriber.
         ///
-        /// An operator decides that, once, after looking.
+        /// An operator should decide that, once, after looking into it.
         accept_loss: bool = false => Switch;
     }
 }
@@ -104,27 +104,27 @@ group! {
 const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
 
 group! {
-    /// What is logged, and how. Logs go to stderr.
+    /// What is logged, and in which format. Logs go to stderr.
     pub struct Logging {
-        /// A level (off, error, warn, info, debug, trace) for Offhook's own modules, of others
-        /// warnings at most; or levels by module.
+        /// A level (off, error, warn, info, debug, trace) for Offhook's own modules, with at most
+        /// warnings from others; or levels by module.
         ///
-        /// What an operator wants to know of an ordinary day.
+        /// What an operator needs on an ordinary day.
         level: String = "info".to_owned() => Levels;
 
-        /// `text` for people, `json` for machines: one object a line.
+        /// `text` for people, `json` for machines: one object per line.
         ///
-        /// People come first.
+        /// A person reads it first.
         format: LogFormat = LogFormat::Text => Choice(FORMATS);
     }
 }
 
-/// How a line of the log looks.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
     #[default]
     Text,
-    /// One object a line.
+    /// One object per line.
     Json,
 }

@@ -1,4 +1,4 @@
-//! Through the public surface: sources in, a configuration or all problems out.
+//! Tests through the public interface: sources in, a configuration or all problems out.
 
 mod chat;
 mod pages;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A directory with an `offhook.toml`, and what else was given.
+/// A directory with an `offhook.toml`, and other sources.
 struct Given {
     directory: TempDir,
     sources: Sources,
@@ -43,7 +43,7 @@ impl Given {
         load(&self.sources).unwrap_or_else(|problems| panic!("{problems}"))
     }
 
-    /// What is wrong, with the directory's name left out.
+    /// The problems, without the directory's name.
     fn wrong(self) -> String {
         let problems = load(&self.sources).expect_err("something is wrong");
         let directory = format!("{}/", self.directory.path().display());

@@ -1,4 +1,4 @@
-//! TOML in, [`Given`]s out; texts as TOML writes them.
+//! Parses TOML into [`Given`]s, and quotes texts for TOML.
 
 use std::{ops::Range, sync::Arc};
 
@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue, Error};
 use super::given::{Entry, Given, Place, SourceFile, Value};
 use super::problem::Problem;
 
-/// Reads a file. What can't be read at all is told, all of it at once.
+/// Parses a file. All syntax errors are reported at once.
 pub(crate) fn read(file: &Arc<SourceFile>) -> Result<Given, Vec<Problem>> {
     let place = |span| Place::File {
         file: Arc::clone(file),
@@ -26,7 +26,7 @@ pub(crate) fn read(file: &Arc<SourceFile>) -> Result<Given, Vec<Problem>> {
     Err(errors.iter().map(problem).collect())
 }
 
-/// Reads one value out of a variable or a flag.
+/// Parses one value from a variable or a flag.
 pub(crate) fn read_value(text: &str, place: &Place) -> Result<Given, String> {
     let value = DeValue::parse(text).map_err(|error| error.message().to_owned())?;
     Ok(given(value.get_ref(), value.span(), &|_| place.clone()))
@@ -68,7 +68,7 @@ fn table_of(table: &DeTable<'_>, place: &dyn Fn(Range<usize>) -> Place) -> Value
     Value::Table(table.iter().map(entry).collect())
 }
 
-/// A text as TOML quotes it.
+/// A text quoted for TOML.
 pub(crate) fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }

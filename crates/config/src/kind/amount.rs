@@ -54,7 +54,7 @@ impl<T: TryFrom<u64> + Display> Kind for Count<T> {
     }
 }
 
-/// A number of bytes, with a unit or without.
+/// A number of bytes, with or without a unit.
 pub(crate) struct Bytes<T>(PhantomData<T>);
 
 impl<T> Bytes<T> {
@@ -99,7 +99,7 @@ where
     }
 
     fn write(&self, value: &T) -> Option<String> {
-        // No count of bytes is larger.
+        // No number of bytes is larger.
         let bytes = u64::try_from(*value).unwrap_or(u64::MAX);
         let binary = UNITS.iter().take(3);
         let mut fitting = binary.filter(|(_, size)| bytes >= *size && bytes % size == 0);
@@ -110,7 +110,7 @@ where
     }
 }
 
-/// A number of bytes as people write it in configurations: `64 KiB`, `65536`.
+/// Parses a number of bytes as people write it in configurations: `64 KiB`, `65536`.
 #[must_use]
 pub fn parse_bytes(text: &str) -> Option<u64> {
     let end = text

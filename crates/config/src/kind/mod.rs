@@ -1,4 +1,4 @@
-//! Kinds of values: how each is read, what is said when it can't be, and how it is written.
+//! Kinds of values: how each is parsed, the error if it cannot be, and how it is written.
 
 mod address;
 mod amount;
@@ -21,38 +21,38 @@ use super::toml_text::quoted;
 
 /// A kind of value.
 pub(crate) trait Kind {
-    /// What the configuration holds.
+    /// The type in the configuration.
     type Value;
 
-    /// What may be given, in words: `a whole number`.
+    /// The accepted values, in words: `a whole number`.
     fn expected(&self) -> String;
 
-    /// The same in one word, for where a line is short: `N`, `TIME`.
+    /// The accepted values in one word, for short lines: `N`, `TIME`.
     fn placeholder(&self) -> String;
 
-    /// Takes what was given, or says why not.
+    /// Parses a value, or says why it does not fit.
     fn read(&self, given: &Given) -> Result<Self::Value, Vec<Misfit>>;
 
-    /// The value in TOML; none where it must not be seen.
+    /// The value in TOML; none if it must not be shown.
     fn write(&self, value: &Self::Value) -> Option<String>;
 
-    /// The same for a default, which must not tell of this machine.
+    /// The value in TOML as a default, which must not depend on this machine.
     fn write_default(&self, value: &Self::Value) -> Option<String> {
         self.write(value)
     }
 
-    /// Whether a flag without a value switches it on.
+    /// Whether a flag without a value enables it.
     fn is_switch(&self) -> bool {
         false
     }
 
-    /// Whether a flag may come several times.
+    /// Whether the flag may be given several times.
     fn is_list(&self) -> bool {
         false
     }
 }
 
-/// A value or a word that says there is none.
+/// A value, or a word that means none.
 pub(crate) struct Or<K>(pub(crate) &'static str, pub(crate) K);
 
 impl<K: Kind> Kind for Or<K> {
@@ -81,14 +81,14 @@ impl<K: Kind> Kind for Or<K> {
     }
 }
 
-/// Any number of values, also none.
+/// Any number of values, including none.
 pub(crate) struct Many<K>(pub(crate) K);
 
 impl<K: Kind> Kind for Many<K> {
     type Value = Vec<K::Value>;
 
     fn expected(&self) -> String {
-        format!("{}, or a list of such", self.0.expected())
+        format!("{}, or a list of them", self.0.expected())
     }
 
     fn placeholder(&self) -> String {
@@ -144,7 +144,7 @@ impl Kind for Cores {
     type Value = NonZeroUsize;
 
     fn expected(&self) -> String {
-        format!("a whole number, at least 1, or {ALL_CORES:?} for one a core")
+        format!("a whole number, at least 1, or {ALL_CORES:?} for one per core")
     }
 
     fn placeholder(&self) -> String {

@@ -1,4 +1,4 @@
-//! Origins, names of hosts, paths of URLs, and the keys that seal resume tokens.
+//! Origins, host names, URL paths, and the keys that seal resume tokens.
 
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
 use offhook::OriginPolicy;
@@ -68,7 +68,9 @@ fn allow_list(items: &[Given]) -> Result<OriginPolicy, Vec<Misfit>> {
         let parsed = item.text().unwrap_or_default().parse::<Origin>();
         match (item.text(), parsed) {
             (Some(SAME | ANY), _) => {
-                misfits.extend(item.complaint("this word stands alone, not in a list of origins"));
+                misfits.extend(
+                    item.complaint("this word must not be in a list of origins; use it alone"),
+                );
             }
             (Some(_), Ok(origin)) => origins.push(origin),
             (Some(_), Err(error)) => misfits.extend(item.complaint(error.to_string())),
@@ -82,10 +84,10 @@ fn allow_list(items: &[Given]) -> Result<OriginPolicy, Vec<Misfit>> {
     }
 }
 
-/// The path of a URL that this server answers.
+/// A URL path that this server serves.
 pub(crate) struct UrlPath;
 
-/// Paths that already mean something.
+/// Paths that are already in use.
 const TAKEN: &[&str] = &["/", "/talk", "/healthz"];
 
 impl Kind for UrlPath {
@@ -107,7 +109,7 @@ impl Kind for UrlPath {
         let text = given.text().filter(is_path);
         let path = text.ok_or_else(|| given.misfit(self.expected()))?;
         if TAKEN.contains(&path.trim_end_matches('/')) || path == "/" {
-            return Err(given.complaint(format!("{path} is taken, choose another path")));
+            return Err(given.complaint(format!("{path} is already in use; choose another path")));
         }
         Ok(path.to_owned())
     }
@@ -132,7 +134,7 @@ impl Kind for Secret {
     }
 
     fn read(&self, given: &Given) -> Result<ResumeKey, Vec<Misfit>> {
-        // Whatever was given may be most of a secret: it is not repeated.
+        // The value may be most of a secret: it is not repeated.
         let wrong = || given.complaint(format!("expected {}", self.expected()));
         let text = given.text().ok_or_else(wrong)?.trim().as_bytes();
         let encodings = [&HEXLOWER_PERMISSIVE, &BASE64, &BASE64URL_NOPAD];
@@ -146,14 +148,14 @@ impl Kind for Secret {
     }
 }
 
-/// The name of a host, without a port.
+/// A host name, without a port.
 pub(crate) struct HostName;
 
 impl Kind for HostName {
     type Value = String;
 
     fn expected(&self) -> String {
-        "a host's name like \"chat.example.com\", without scheme and port".to_owned()
+        "a host name like \"chat.example.com\", without a scheme or port".to_owned()
     }
 
     fn placeholder(&self) -> String {

@@ -1,4 +1,4 @@
-//! Texts of several kinds, and yes or no.
+//! Texts of several kinds, and booleans.
 
 use std::{
     fmt,
@@ -9,7 +9,7 @@ use super::Kind;
 use crate::given::{Given, Misfit, Place, Value};
 use crate::toml_text::quoted;
 
-/// Yes or no.
+/// A boolean.
 pub(crate) struct Switch;
 
 impl Kind for Switch {
@@ -69,7 +69,7 @@ impl Kind for File {
             return Ok(path.into());
         };
         let directory = file.path.parent().unwrap_or(Path::new(""));
-        // Without a `./` in the middle.
+        // Removes a `./` in the middle.
         Ok(directory.join(path).components().collect())
     }
 
@@ -78,7 +78,7 @@ impl Kind for File {
     }
 }
 
-/// One of a few words.
+/// One of several words.
 pub(crate) struct Choice<T: 'static>(pub(crate) &'static [(&'static str, T)]);
 
 impl<T: Copy + PartialEq + fmt::Debug> Kind for Choice<T> {

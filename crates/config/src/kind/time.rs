@@ -1,4 +1,4 @@
-//! Lengths of time.
+//! Durations.
 
 use std::time::Duration;
 
@@ -6,20 +6,20 @@ use super::Kind;
 use crate::given::{Given, Misfit, Value};
 use crate::toml_text::quoted;
 
-/// A length of time, always with its unit: a bare number would be seconds to one and milliseconds
-/// to another.
+/// A duration, always with a unit: a bare number would be seconds to some and milliseconds to
+/// others.
 pub(crate) struct Time {
     least: Duration,
 }
 
-/// Any length of time but none at all.
+/// A duration other than zero.
 pub(crate) fn time() -> Time {
     let least = Duration::from_millis(1);
     Time { least }
 }
 
 impl Time {
-    /// Zero too.
+    /// Allows zero.
     pub(crate) fn or_none(self) -> Self {
         let least = Duration::ZERO;
         Self { least }
@@ -35,7 +35,7 @@ const UNITS: &[(&str, u64)] = &[
     ("ms", 1),
 ];
 
-/// What else people write.
+/// Other names that people use.
 const OTHER_NAMES: &[(&str, u64)] = &[
     ("w", 7 * 24 * 3600 * 1000),
     ("week", 7 * 24 * 3600 * 1000),
@@ -52,7 +52,7 @@ const OTHER_NAMES: &[(&str, u64)] = &[
     ("seconds", 1000),
 ];
 
-/// A century: beyond it, adding to a clock would have to be thought about.
+/// A century: beyond it, additions to a clock could overflow.
 const LONGEST_MS: u64 = 100 * 365 * 24 * 3600 * 1000;
 
 impl Kind for Time {
@@ -76,7 +76,7 @@ impl Kind for Time {
         let parsed = given.text().and_then(parse_time);
         let time = parsed.ok_or_else(|| given.misfit(self.expected()))?;
         if time < self.least {
-            return Err(given.complaint("a time of 0 makes no sense here"));
+            return Err(given.complaint("the time must not be 0"));
         }
         Ok(time)
     }
@@ -86,7 +86,7 @@ impl Kind for Time {
     }
 }
 
-/// A time as people write it in configurations: `500ms`, `1h 30m`.
+/// Parses a duration as people write it in configurations: `500ms`, `1h 30m`.
 #[must_use]
 pub fn parse_time(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
@@ -112,7 +112,7 @@ pub fn parse_time(text: &str) -> Option<Duration> {
     (sum <= LONGEST_MS).then_some(Duration::from_millis(sum))
 }
 
-/// In as few units as say it exactly.
+/// Written exactly, in as few units as possible.
 pub(crate) fn written(time: Duration) -> String {
     let mut rest = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     if rest == 0 {

@@ -1,6 +1,6 @@
 use super::*;
 
-/// The lines without where they came from, and without the path that depends on it.
+/// The lines without the origins, and without the path that depends on them.
 fn values(page: &str) -> Vec<&str> {
     let lines = page.lines().skip(1);
     let values = lines.filter_map(|line| line.split("  # ").next());
@@ -117,7 +117,7 @@ fn every_limit_of_the_engine_is_a_setting_but_for_two_that_follow_from_others() 
     }
     let rules = format!("{:#?}", ChannelRules::default());
     let example = example();
-    // History and state are tables of their own, and nobody outside can be asked yet.
+    // History and state are tables of their own, and backends cannot be configured yet.
     let own = |name: &String| !matches!(&**name, "history" | "state" | "ask");
     for name in names(&rules).into_iter().filter(own) {
         assert!(example.contains(&format!("#{name} = ")), "{name}");

@@ -189,7 +189,7 @@ fn a_named_file_that_is_not_there_is_an_error() {
     given.sources.file = Some(given.directory.path().join("other.toml"));
     let wrong = given.wrong();
     assert!(
-        wrong.starts_with("other.toml: the configuration file can't be read:"),
+        wrong.starts_with("other.toml: the configuration file cannot be read:"),
         "{wrong}"
     );
 }
@@ -197,7 +197,10 @@ fn a_named_file_that_is_not_there_is_an_error() {
 #[test]
 fn words_that_stand_alone_are_no_origins_of_a_list() {
     let wrong = file("origins = [\"same\", \"https://a.example/path\", \"*\"]").wrong();
-    assert!(wrong.contains("this word stands alone"), "{wrong}");
+    assert!(
+        wrong.contains("this word must not be in a list of origins"),
+        "{wrong}"
+    );
     assert!(
         wrong.contains("\"https://a.example/path\" is not an origin"),
         "{wrong}"
