@@ -9,7 +9,7 @@ pub(crate) const MAX_CONSUMERS: usize = 64;
 /// A consumer that acknowledged nothing for this long makes room for a new one: 30 days.
 const ABANDONED_AFTER_MS: u64 = 30 * 24 * 3600 * 1000;
 
-/// A consumer's position, and when it was set.
+/// A consumer's place, and when it came there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cursor {
     pub(crate) position: Position,
@@ -17,8 +17,8 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// A consumer's position after it acknowledged `position`. Acknowledgements may come late and
-    /// twice; within an epoch the position never goes back.
+    /// Where a consumer is after it acknowledged `position`: acknowledgements may come late and
+    /// twice, within an epoch it never goes back.
     pub(crate) fn advanced(before: Option<Self>, position: Position, time_ms: u64) -> Self {
         let late = before.filter(|before| {
             before.position.epoch == position.epoch && before.position.offset > position.offset

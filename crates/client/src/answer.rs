@@ -18,15 +18,15 @@ pub(crate) enum Answer {
 impl Answer {
     /// The error for an answer of another type than the request's.
     pub(crate) fn to_something_else() -> Error {
-        Error::Server("it answered something else than was asked".into())
+        Error::Server("the answer does not match the request".into())
     }
 }
 
-/// A publication is stored as durably as the server promises.
+/// A publication was stored as durably as the server guarantees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Published {
-    /// Its place in the channel's stream.
+    /// Its position in the channel's stream.
     pub position: Position,
     /// Whether its key was published before, perhaps by this client, whose answer was lost with the
     /// connection.
@@ -37,10 +37,10 @@ pub struct Published {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct History {
-    /// Oldest first. The server may return fewer than requested: read on until the last one is at
-    /// `head`.
+    /// Oldest first. The server may return fewer than requested: continue reading until the last
+    /// one is at `head`.
     pub publications: Vec<Publication>,
-    /// The position of the newest publication when it was read.
+    /// The position of the newest publication at the time of the read.
     pub head: Position,
     /// Why publications before the first one are missing, if any are.
     pub gap: Option<GapReason>,
@@ -52,7 +52,7 @@ pub struct History {
 pub struct Receipts {
     /// How many subscribers have received it and everything before it.
     pub received: u64,
-    /// How many subscribers there are, without those that are catching up.
+    /// The number of subscribers, excluding those that are catching up.
     pub subscribers: u64,
     /// Some of the sessions that have received it, if the channel keeps presence.
     pub sessions: Vec<Box<str>>,

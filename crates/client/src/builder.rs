@@ -27,7 +27,7 @@ const INBOX: usize = 256 * 1024;
 /// 256 KiB: the server's default.
 const LONGEST_MESSAGE: usize = 256 * 1024;
 
-/// Makes a client.
+/// Builds a client.
 ///
 /// | | default | reason |
 /// |---|---|---|
@@ -78,7 +78,7 @@ impl Builder {
         }
     }
 
-    /// Changes how connections are opened: headers, TLS, proxies, times.
+    /// Changes how connections are opened: headers, TLS, proxies, timeouts.
     ///
     /// ```
     /// # use offhook_client::Client;
@@ -101,8 +101,9 @@ impl Builder {
         self
     }
 
-    /// A source of tokens for the server's authentication. Called before a connection is opened,
-    /// unless there is a resume token for the session. A failure counts as a failed attempt.
+    /// A source of tokens for the server's authentication. It is called before a connection is
+    /// opened, unless there is a resume token for the session. A failure counts as a failed
+    /// attempt.
     ///
     /// ```
     /// # use offhook_client::Client;
@@ -121,16 +122,16 @@ impl Builder {
     }
 
     /// Keeps positions in this store. A subscription to a channel whose position is in the store
-    /// begins there; [`since`](crate::Subscribe::since) counts only without one.
+    /// starts there; [`since`](crate::Subscribe::since) only applies without one.
     pub fn positions(mut self, store: impl PositionStore + 'static) -> Self {
         self.positions = Some(Box::new(store));
         self
     }
 
-    /// When to reconnect, and how often. Unless set, the wait is random below a bound that doubles
-    /// from 0.5 s to 10 s and is reset by a connection that lasted 5 s: somebody who waits for a
-    /// client is not kept waiting long after the server is back, and the server limits how many
-    /// connect at once.
+    /// When to reconnect, and how often. By default, the delay is random below a bound that doubles
+    /// from 0.5 s to 10 s and is reset by a connection that lasted 5 s: a waiting user gets a
+    /// connection soon after the server is back, and the server limits how many clients connect at
+    /// once.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = backoff;
         self
@@ -164,7 +165,7 @@ impl Builder {
     /// Connects, and waits until the server has accepted the session.
     ///
     /// # Errors
-    /// If the first attempt fails. Use [`start`](Self::start) to go on trying.
+    /// The first attempt failed. Use [`start`](Self::start) to keep trying.
     ///
     /// # Panics
     /// Outside a tokio runtime with I/O and time enabled.
@@ -186,7 +187,7 @@ impl Builder {
         Err(Error::Closed)
     }
 
-    /// A client that connects in the background and tries until it succeeds.
+    /// A client that connects in the background and keeps trying until it succeeds.
     ///
     /// # Panics
     /// Outside a tokio runtime with I/O and time enabled.
@@ -227,7 +228,7 @@ impl Builder {
 }
 
 impl fmt::Debug for Builder {
-    /// Without the token.
+    /// Formats the builder without the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("positions", &self.positions)
@@ -239,7 +240,7 @@ impl fmt::Debug for Builder {
     }
 }
 
-/// Shorter waits than the library's own: Offhook's server limits handshakes, and tells its clients
+/// Shorter delays than the library's own: Offhook's server limits handshakes, and tells its clients
 /// when it needs more time.
 fn backoff() -> Backoff {
     let mut backoff = Backoff::default();

@@ -94,10 +94,10 @@ impl Client {
         Ok(members)
     }
 
-    /// Stores on the server, as durably as a publication, that a consumer has done everything up to
-    /// this position. A program that stores nothing itself continues from where it
-    /// [`acked`](Self::acked). Returns the stored position, which never goes back. Cancel-safe; waits
-    /// for a connection if there is none.
+    /// Stores on the server, as durably as a publication, that a consumer has processed everything
+    /// up to this position. A program that stores nothing itself continues from where it
+    /// [`acked`](Self::acked). Returns the stored position, which never goes back. Cancel-safe;
+    /// waits for a connection if there is none.
     ///
     /// # Errors
     /// If the server refuses, or the client has ended.
@@ -170,13 +170,14 @@ impl Client {
         self.handle.shared.events()
     }
 
-    /// How many publications have no answer yet.
+    /// The number of publications that were not answered yet.
     #[must_use]
     pub fn unanswered(&self) -> usize {
         self.handle.shared.with(|core| core.unanswered())
     }
 
-    /// How many publications were received again and dropped. Zero, unless the server is at fault.
+    /// The number of publications that were received again and dropped. Zero, unless the server is
+    /// at fault.
     #[must_use]
     pub fn repeats(&self) -> u64 {
         self.handle.shared.with(|core| core.repeats())

@@ -1,4 +1,4 @@
-//! What happens to the connection.
+//! Events of the connection.
 
 use std::time::Duration;
 
@@ -6,46 +6,47 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::error::Error;
 
-/// What happens to the connection between a client and its server.
+/// An event of the connection between a client and its server.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ConnectionEvent {
-    /// An attempt to open a connection begins.
+    /// An attempt to open a connection starts.
     Connecting {
-        /// Which one since the last stable connection, from 1.
+        /// The number of the attempt since the last stable connection, from 1.
         attempt: u32,
     },
-    /// The connection is open and the server knows who we are.
+    /// The connection is open and the server has accepted the session.
     Open {
-        /// The name other members see.
+        /// The session's name, visible to other members.
         session: Box<str>,
         /// The user; `None` for an anonymous session.
         user: Option<Box<str>>,
         /// How subscriptions continue.
         recovery: Recovery,
     },
-    /// The server goes away and asked to open a new connection after this pause.
+    /// The server is going away, and asked for a new connection after this delay.
     Moving {
-        /// The pause, different for each client.
+        /// The delay, different for each client.
         after: Duration,
     },
-    /// The connection was lost, or none could be opened. The next attempt follows.
+    /// The connection was lost, or could not be opened. The next attempt follows.
     Lost {
-        /// Why.
+        /// The reason.
         cause: Error,
-        /// When the next attempt begins.
+        /// When the next attempt starts.
         pause: Duration,
     },
-    /// A publication was refused for now. It and those behind it are sent again after a pause.
+    /// A publication was refused temporarily. It and those behind it are sent again after a delay.
     Held {
-        /// Why.
+        /// The reason.
         cause: Error,
-        /// When.
+        /// The delay.
         pause: Duration,
     },
-    /// The connection was lost, or could not be opened, for good. The last event.
+    /// The connection was lost, or could not be opened, and the client does not try again. The last
+    /// event.
     GivenUp {
-        /// Why.
+        /// The reason.
         cause: Error,
     },
 }
@@ -55,10 +56,10 @@ pub enum ConnectionEvent {
 pub enum Recovery {
     /// There was no connection before.
     New,
-    /// The server took the sealed token: same session, subscriptions and positions restored.
+    /// The server accepted the resume token: same session, subscriptions and positions restored.
     Resumed,
-    /// It could not, or there was none: a new session; subscriptions are made again with their
-    /// positions.
+    /// The server did not accept it, or there was none: a new session, in which subscriptions are
+    /// made again from their positions.
     Positions,
 }
 
@@ -68,7 +69,7 @@ pub struct ConnectionEvents {
     events: broadcast::Receiver<ConnectionEvent>,
 }
 
-/// What a slow listener may fall behind; then the oldest events are left out. 64: an hour of
+/// How many events a slow listener may fall behind; then the oldest are dropped. 64: an hour of
 /// attempts.
 pub(crate) const CONNECTION_EVENTS: usize = 64;
 
@@ -77,8 +78,8 @@ impl ConnectionEvents {
         Self { events }
     }
 
-    /// The next event. `None` once the client is closed. Whoever listens more slowly than connections
-    /// come and go misses the oldest events. Cancel-safe.
+    /// The next event. `None` once the client is closed. A listener that is slower than events
+    /// arrive misses the oldest ones. Cancel-safe.
     pub async fn next(&mut self) -> Option<ConnectionEvent> {
         loop {
             match self.events.recv().await {

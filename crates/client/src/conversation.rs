@@ -1,4 +1,4 @@
-//! Drives one connection: sends what the core wants sent, and hands it what is received.
+//! Drives one connection: sends the core's messages, and passes received ones to it.
 
 use std::pin::Pin;
 
@@ -83,7 +83,7 @@ pub(crate) fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
 
-/// What one turn of the loop needs to know of the core.
+/// The state of the core that one turn of the loop needs.
 struct Turn {
     step: Step,
     may_read: bool,

@@ -53,10 +53,10 @@ impl Data {
     /// Deserializes the JSON value.
     ///
     /// # Errors
-    /// [`Error::Json`] if it does not fit the type, or is bytes.
+    /// [`Error::Json`] if it does not match the type, or is bytes.
     pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Error> {
         if !self.is_json() {
-            return Err(serde::de::Error::custom("these are bytes, no JSON"))
+            return Err(serde::de::Error::custom("the data is bytes, not JSON"))
                 .map_err(|error: serde_json::Error| error.into());
         }
         Ok(serde_json::from_slice(&self.bytes)?)
@@ -104,7 +104,7 @@ impl Data {
         }
     }
 
-    /// From text that was checked to be JSON.
+    /// Makes data from text that is known to be valid JSON.
     pub(crate) fn raw_json(text: &str) -> Self {
         Self {
             bytes: Bytes::copy_from_slice(text.as_bytes()),

@@ -1,4 +1,4 @@
-//! The task of a client: opens connections, moves messages and waits, as the core says.
+//! The task of a client: opens connections, transfers messages and waits, as the core says.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -43,7 +43,7 @@ impl Driver {
                         converse(&self.shared, socket).await;
                     }
                 }
-                // There is no connection to talk on.
+                // There is no connection.
                 Step::Talk => lost(&self.shared, offhook::Error::Closing),
                 Step::End => break,
             }
@@ -63,7 +63,7 @@ impl Driver {
         self.shared.with(|core| core.handle_timeout(now()));
     }
 
-    /// Opens a connection, unless the user closes the client meanwhile.
+    /// Opens a connection, unless the user closes the client in the meantime.
     async fn open(&mut self, token_wanted: bool) -> Option<WebSocket> {
         let attempt = self.shared.with(|core| core.attempt());
         let (tokens, way) = (&mut self.tokens, &mut self.way);

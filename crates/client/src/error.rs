@@ -14,7 +14,7 @@ pub enum Error {
     Invalid(Box<Refused>),
     /// The caller: the value cannot be converted to or from JSON.
     Json(Arc<serde_json::Error>),
-    /// The caller: this client has a subscription to the channel already.
+    /// The caller: this client is already subscribed to the channel.
     AlreadySubscribed(Box<str>),
     /// The caller: the queue of publications is full. Nothing was queued.
     Full,
@@ -27,7 +27,7 @@ pub enum Error {
     /// The server: it closed the connection with this reason: `too_slow`, `flood`, or `replaced`, when
     /// the session was resumed on another connection.
     Closing(Box<str>),
-    /// The server: it broke the protocol, so the connection was given up.
+    /// The server: it violated the protocol, so the connection was closed.
     Server(Box<str>),
     /// The network or the server: nothing was received for too long.
     Silent,
@@ -50,7 +50,7 @@ impl Error {
         }
     }
 
-    /// The pause that the server asks for before that.
+    /// The delay that the server asks for before trying again.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -73,16 +73,16 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Invalid(refused) => f.write_str(&refused.message),
-            Self::Json(_) => f.write_str("the data does not fit"),
+            Self::Json(_) => f.write_str("the data cannot be converted"),
             Self::AlreadySubscribed(channel) => {
                 write!(
                     f,
                     "this client is subscribed to {channel}: drop that subscription first"
                 )
             }
-            Self::Full => f.write_str("as much waits to be published as this client holds"),
+            Self::Full => f.write_str("the queue of unanswered publications is full; wait for answers, or raise Builder::queue"),
             Self::Closed => f.write_str("the client was closed"),
-            Self::Token(_) => f.write_str("there is no token to connect with"),
+            Self::Token(_) => f.write_str("the token source failed"),
             Self::Refused(refused) => refused.fmt(f),
             Self::Closing(reason) => write!(f, "the server closed the connection: {reason}"),
             Self::Server(what) => write!(f, "the server broke the protocol: {what}"),
@@ -97,7 +97,7 @@ impl std::error::Error for Error {
         match self {
             Self::Json(error) => Some(&**error),
             Self::Token(error) => Some(&**error),
-            // Its message is part of ours; its cause comes next.
+            // Its message is part of this one; its cause is next in the chain.
             Self::Connection(error) => std::error::Error::source(&**error),
             Self::Invalid(_)
             | Self::AlreadySubscribed(_)
@@ -170,7 +170,7 @@ impl Refused {
         self.retry
     }
 
-    /// The pause that the server asks for before that.
+    /// The delay that the server asks for before trying again.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after

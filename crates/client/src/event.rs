@@ -8,8 +8,8 @@ use crate::data::Data;
 
 /// An event of a subscription. Events come in order.
 ///
-/// For each publication one of three things is certain: it came, it will come, or a
-/// [`Gap`](Self::Gap) said that it won't, and why.
+/// For each publication one of three things is certain: it was delivered, it will be delivered, or
+/// a [`Gap`](Self::Gap) said that it will not be, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -20,10 +20,10 @@ pub enum Event {
         /// The newest position.
         position: Position,
     },
-    /// The connection was lost or too slow. What was missed comes now, then
-    /// [`Live`](Self::Live) again.
+    /// The connection was lost or too slow. Missed publications follow, then [`Live`](Self::Live)
+    /// again.
     CatchingUp,
-    /// Publications that do not come, and why.
+    /// Publications are missing, for this reason.
     Gap(Gap),
     /// The members of the channel. Replaces what was known; [`Joined`](Self::Joined) and
     /// [`Left`](Self::Left) are relative to it. Only with
@@ -39,17 +39,17 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Publication {
-    /// Its place in the channel's stream.
+    /// Its position in the channel's stream.
     pub position: Position,
     /// The data.
     pub data: Data,
-    /// The publisher's session; `None` when the server itself published.
+    /// The publisher's session; `None` for the server itself.
     pub session: Option<Box<str>>,
     /// The publisher's user; `None` for anonymous sessions and the server itself.
     pub user: Option<Box<str>>,
     /// The idempotency key it was published with.
     pub key: Option<Box<str>>,
-    /// Names and values beside the data.
+    /// Names and values published with the data.
     pub tags: Vec<(Box<str>, Box<str>)>,
     /// When the server accepted it, in milliseconds since 1970 on the server's clock.
     pub time_ms: u64,
@@ -79,7 +79,7 @@ impl Publication {
     }
 }
 
-/// Publications that do not come.
+/// Publications that will not be delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gap {
@@ -90,12 +90,12 @@ pub struct Gap {
     /// Why they are missing.
     pub reason: GapReason,
     /// With [`Diverged`](GapReason::Diverged): the last position that client and server have in
-    /// common. Publications after it that came before are no longer part of the stream.
+    /// common. Publications after it that were delivered before are no longer part of the stream.
     pub agreed: Option<Position>,
 }
 
 impl Gap {
-    /// How many are missing. `None` between two epochs, where nobody can say.
+    /// How many are missing. `None` between two epochs, where the number is unknown.
     #[must_use]
     pub fn count(&self) -> Option<u64> {
         let same = self.from.epoch == self.to.epoch;
@@ -103,26 +103,26 @@ impl Gap {
     }
 }
 
-/// Why publications do not come.
+/// Why publications are missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GapReason {
     /// The server does not know the epoch: its data was lost or replaced.
     EpochChanged,
-    /// The server restored an older copy of its data, or a power cut lost the newest publications:
-    /// see [`Gap::agreed`].
+    /// The server restored an older copy of its data, or a power failure lost the newest
+    /// publications: see [`Gap::agreed`].
     Diverged,
-    /// They are more than the channel keeps.
+    /// The channel's limit on count or bytes.
     EvictedBySize,
-    /// They are older than the channel keeps.
+    /// The channel's limit on age.
     EvictedByAge,
-    /// They are damaged on the server's disk and can't be read.
+    /// They are damaged on the server's disk and cannot be read.
     Damaged,
     /// The position is ahead of the stream.
     UnknownPosition,
-    /// The connection was too slow, and the channel keeps nothing.
+    /// The connection was too slow, and the channel has no history.
     Dropped,
-    /// The connection was too slow; of each value of the tag `key` the newest comes.
+    /// The connection was too slow; the newest publication of each value of the tag `key` follows.
     Conflated,
     /// A reason this version does not know, by its name.
     Other(Box<str>),
@@ -162,9 +162,9 @@ impl fmt::Display for GapReason {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Members {
-    /// The members that the server named; it names a limited number.
+    /// The members that the server listed; it lists a limited number.
     pub members: Vec<Member>,
-    /// How many there are.
+    /// The number of members.
     pub total: u64,
 }
 
@@ -179,7 +179,7 @@ impl Members {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Member {
-    /// The session. Each session of a user is a member of its own.
+    /// The session. Each session of a user is a separate member.
     pub session: Box<str>,
     /// Its user; `None` for an anonymous session.
     pub user: Option<Box<str>>,

@@ -18,7 +18,7 @@ use crate::since::Since;
 const LIMIT: u32 = 100;
 
 /// Reads a history when awaited.
-#[must_use = "nothing is asked before `.await`"]
+#[must_use = "nothing is sent before `.await`"]
 pub struct ReadHistory {
     handle: Arc<Handle>,
     channel: String,
@@ -36,7 +36,7 @@ impl ReadHistory {
         }
     }
 
-    /// Where to begin. By default the newest publications are read.
+    /// Where to start. By default the newest publications are read.
     pub fn since(mut self, since: impl Into<Since>) -> Self {
         self.since = Some(since.into());
         self
@@ -67,7 +67,8 @@ impl IntoFuture for ReadHistory {
     type Output = Result<History, Error>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
-    /// Sends the request and waits for the answer, over as many connections as it takes. Cancel-safe.
+    /// Sends the request and waits for the answer, over as many connections as necessary.
+    /// Cancel-safe.
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.read())
     }
@@ -83,7 +84,7 @@ impl fmt::Debug for ReadHistory {
     }
 }
 
-/// A request in flight. Dropped, it is not sent again.
+/// A request in flight. Dropping it stops it from being sent again.
 pub(crate) struct Asking {
     handle: Arc<Handle>,
     ticket: Ticket,

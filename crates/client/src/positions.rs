@@ -9,7 +9,7 @@ use offhook_dialects::native::client::Position;
 /// Keeps the position of the last handled event of each channel, so that a later client or another
 /// process continues from there.
 ///
-/// An event counts as handled when the next one is asked for: a program that is killed in between
+/// An event counts as handled when the next one is requested: a program that is killed in between
 /// gets it again. Both functions are called within [`next`](crate::Subscription::next) and
 /// [`subscribe`](crate::Client::subscribe), so a slow store should write in a task of its own.
 ///
@@ -33,13 +33,13 @@ use offhook_dialects::native::client::Position;
 /// }
 /// ```
 pub trait PositionStore: fmt::Debug + Send + Sync {
-    /// What was saved last for a channel.
+    /// The position saved last for a channel.
     fn load(&self, channel: &str) -> Option<Position>;
-    /// Everything up to here was handled.
+    /// Saves that everything up to this position was handled.
     fn save(&self, channel: &str, position: Position);
 }
 
-/// Positions in memory, shared by clones: for clients that follow one another in one process.
+/// Positions in memory, shared by clones: for consecutive clients in one process.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryPositions {
     positions: Arc<Mutex<HashMap<Box<str>, Position>>>,

@@ -44,8 +44,8 @@ impl Publish {
         }
     }
 
-    /// The idempotency key: the same key again in the same channel, also from another run of the
-    /// program, is the same publication. Default: a random key.
+    /// The idempotency key: publishing again with the same key in the same channel, even from
+    /// another run of the program, is the same publication. Default: a random key.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
@@ -58,17 +58,17 @@ impl Publish {
     }
 
     /// Allows it to overtake others and to be overtaken, so that many can be in flight. Otherwise a
-    /// publication is sent once the one before it in its channel was answered.
+    /// publication is sent after the previous one in its channel was answered.
     pub fn unordered(mut self) -> Self {
         self.ordered = false;
         self
     }
 
-    /// Queues it now. Await the result for the answer, or drop it: it is published all the same.
+    /// Queues it now. Await the result for the answer, or drop it: it is published either way.
     ///
     /// # Errors
-    /// [`Error::Full`] if the queue is full, perhaps because there is no connection; or if the
-    /// publication is invalid, or the client was closed.
+    /// [`Error::Full`] if the queue is full, perhaps because there is no connection; another error
+    /// if the publication is invalid, or the client was closed.
     pub fn queue(self) -> Result<Publishing, Error> {
         let handle = Arc::clone(&self.handle);
         let mut outgoing = Some(self.outgoing()?);
@@ -129,11 +129,11 @@ impl IntoFuture for Publish {
     type Output = Result<Published, Error>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
-    /// Publishes and waits for the answer, over as many connections as it takes. Waits first while the
-    /// queue is full.
+    /// Publishes and waits for the answer, over as many connections as necessary. Waits first while
+    /// the queue is full.
     ///
-    /// Cancel-safe: dropped before it is queued, it is not published; dropped later, it is published
-    /// all the same. Publishing again with the same key publishes once in either case.
+    /// Cancel-safe: dropped before it is queued, it is not published; dropped later, it is
+    /// published. Publishing again with the same key publishes once in either case.
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.publish())
     }

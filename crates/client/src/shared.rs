@@ -36,7 +36,7 @@ struct State {
     connections: Option<broadcast::Sender<ConnectionEvent>>,
 }
 
-/// An answer that somebody waits for.
+/// The receiver of an answer.
 pub(crate) type Awaited = oneshot::Receiver<Result<Answer, Error>>;
 
 impl Shared {

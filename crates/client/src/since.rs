@@ -1,16 +1,16 @@
-//! Where a subscription or a history begins.
+//! Where a subscription or a history read starts.
 
 use offhook_dialects::native::client::{self as wire, Position};
 
-/// Where a subscription or a history begins.
+/// Where a subscription or a history read starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Since {
-    /// With new publications.
+    /// At new publications.
     #[default]
     Now,
-    /// With the oldest publication that is kept.
+    /// At the oldest retained publication.
     Start,
-    /// With this many of the newest that are kept.
+    /// At this many of the newest retained publications.
     Last(u32),
     /// With the publication after this position. A gap tells what is no longer kept.
     After(Position),

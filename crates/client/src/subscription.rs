@@ -34,13 +34,13 @@ impl Subscribe {
         }
     }
 
-    /// Where to begin: a [`Position`] or a [`Since`]. Default: with new publications.
+    /// Where to start: a [`Position`] or a [`Since`]. Default: at new publications.
     pub fn since(mut self, since: impl Into<Since>) -> Self {
         self.since = since.into();
         self
     }
 
-    /// Adds presence: the members ([`Event::Members`]), and who joins and leaves.
+    /// Adds presence: the members ([`Event::Members`]), and changes to them.
     pub fn presence(mut self) -> Self {
         self.presence = true;
         self
@@ -50,7 +50,8 @@ impl Subscribe {
     /// first [`next`](Subscription::next) returns the error.
     ///
     /// # Errors
-    /// If the channel's name is invalid, this client has a subscription to it, or it was closed.
+    /// The channel's name is invalid, this client is already subscribed to it, or the client was
+    /// closed.
     pub fn start(self) -> Result<Subscription, Error> {
         let channel = ChannelName::new(&self.channel)?;
         let stored = self.handle.positions.as_ref();
@@ -97,21 +98,22 @@ impl fmt::Debug for Subscribe {
     }
 }
 
-/// A subscription to a channel: each publication comes once and in order, over as many connections as
-/// it takes, and every gap is reported.
+/// A subscription to a channel: each publication is delivered once and in order, over as many
+/// connections as necessary, and every gap is reported.
 ///
-/// Events are queued for [`next`](Self::next) up to [a limit](crate::Builder::inbox). Then the
-/// connection is not read, which pushes back on the server. A reader that takes nothing for a second,
-/// or for 20 ms while requests have no answer, is paused: the client's other subscriptions continue,
-/// and it gets what it missed from the channel's history once it reads again. Other members see it
-/// leave and join then.
+/// Events are queued for [`next`](Self::next) up to [a limit](crate::Builder::inbox). When it is
+/// reached, the connection is not read, which creates backpressure on the server. A reader that
+/// takes nothing for a second, or for 20 ms while requests are unanswered, is paused: the client's
+/// other subscriptions continue, and it gets what it missed from the channel's history once it
+/// reads again. Other members see it leave and join in that case.
 ///
 /// Dropping it unsubscribes. It keeps its client open.
 pub struct Subscription {
     handle: Arc<Handle>,
     key: SubscriptionKey,
     channel: ChannelName,
-    /// The position of the event returned last. It counts as handled when the next one is asked for.
+    /// The position of the event returned last. It counts as handled when the next one is
+    /// requested.
     given: Option<Position>,
 }
 
@@ -134,7 +136,7 @@ impl Subscription {
         if let (Some(position), Some(store)) = (self.given.take(), &self.handle.positions) {
             store.save(self.channel.as_str(), position);
         }
-        // Yield to other tasks, also if events are always ready.
+        // Yield to other tasks, even if events are always ready.
         let turn = ready!(coop::poll_proceed(cx));
         let event = ready!(self.handle.shared.poll_event(self.key, cx))?;
         turn.made_progress();

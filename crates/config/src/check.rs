@@ -86,7 +86,7 @@ fn outbox(loaded: &Loaded) -> Vec<Problem> {
 
 fn budget(loaded: &Loaded) -> Vec<Problem> {
     let messages = &loaded.config.messages;
-    // Two full outboxes: a single slow connection must not use up everything.
+    // Two full outboxes: one that is slow must not be all there is.
     let needed = messages.outbox_bytes.saturating_mul(2);
     if messages.unsent_bytes >= needed {
         return Vec::new();

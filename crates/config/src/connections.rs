@@ -72,17 +72,16 @@ group! {
         /// One second of a 2 Mbit/s phone.
         outbox_bytes: usize = 256 * 1024 => Bytes::new();
 
-        /// How much may be queued for all connections of the process together. From half of it on,
-        /// connections switch to reading from the log sooner; from three quarters on, no
-        /// connections are accepted; beyond it the slowest connections are closed, and can resume.
+        /// What may wait for all connections of the process together. From half of it on, connections
+        /// fall back to reading from the log sooner; from three quarters on, nobody new is accepted;
+        /// beyond it the slowest connections are closed, and can resume.
         ///
         /// A quarter of a small machine's memory: 4,000 connections that do not read at all.
         unsent_bytes: usize = 1 << 30 => Bytes::new();
 
         /// Compress with permessage-deflate where clients offer it.
         ///
-        /// JSON shrinks to a quarter, but each message costs microseconds and each connection a
-        /// window.
+        /// JSON shrinks to a quarter, but each message costs microseconds and each connection a window.
         deflate: bool = false => Switch;
     }
 }

@@ -119,9 +119,9 @@ group! {
         /// Short, and not the site's root, where a proxy may serve other things.
         ws_path: String = "/ws".to_owned() => UrlPath;
 
-        /// Serve the chat at `/talk/` and the examples at `/examples/`. The channels
-        /// `talk-typing:*` (who is writing in the chat) and `examples-live:*` (what moves in the
-        /// examples) then have no history.
+        /// Serve the chat at `/talk/` and the examples at `/examples/`; who is writing in the chat is said
+        /// in `talk-typing:*`, and what moves in the examples in `examples-live:*`, which then keep
+        /// nothing.
         ///
         /// It shows in any browser that everything works.
         talk: bool = true => Switch;

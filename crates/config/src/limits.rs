@@ -6,8 +6,8 @@ use super::group::group;
 use super::kind::{Bytes, count, some, time};
 
 group! {
-    /// What one session may do, and how much the engine may hold. Rates refill continuously; a
-    /// burst is what may be sent at once after a pause.
+    /// What one session may do, and what the engine may hold. Rates are refilled all the time; a
+    /// burst is what may come at once after a pause.
     for Limits {
         /// Subscriptions of one session.
         ///

@@ -20,7 +20,7 @@ impl Group for Option<TlsFiles> {
     }
 
     fn visit(&mut self, visitor: &mut dyn Visitor) {
-        let cert = "PEM file with the certificate, followed by those that lead to the root.\n\n\
+        let cert = "PEM file with the certificate, then those that lead to the root.\n\n\
                     Plain HTTP, for a first try and behind a proxy.";
         let key = "PEM file with the certificate's private key.\n\n\
                    Plain HTTP, for a first try and behind a proxy.";
@@ -93,8 +93,8 @@ group! {
         /// A worker that is busy for a second does not fall behind.
         mailbox_bytes: usize = 64 << 20 => Bytes::new();
 
-        /// Start with a log that has lost acknowledged publications, and announce a gap to every
-        /// subscriber.
+        /// Serve a log that has lost acknowledged publications, and tell every subscriber of a
+        /// gap.
         ///
         /// An operator should decide that, once, after looking into it.
         accept_loss: bool = false => Switch;

@@ -1,11 +1,11 @@
-//! Child processes: what they see, and signals.
+//! Child processes: their environment, and signals.
 
 use std::env;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
-/// Neither settings from outside, nor a proxy on the way to loopback.
+/// Removes settings from the environment, and proxies for loopback addresses.
 pub(crate) fn without_surroundings(command: &mut Command) {
     for (name, _) in env::vars_os() {
         let upper = name.to_string_lossy().to_uppercase();
@@ -15,11 +15,11 @@ pub(crate) fn without_surroundings(command: &mut Command) {
     }
 }
 
-/// Sends a signal, if it runs.
+/// Sends a signal, if the process is running.
 pub(crate) fn signal(child: &Child, signal: Signal) {
     let id = child.id().and_then(|id| i32::try_from(id).ok());
     if let Some(id) = id.and_then(Pid::from_raw) {
-        // A process that has ended has been told enough.
+        // A process that has ended needs no signal.
         let _gone = kill_process(id, signal);
     }
 }

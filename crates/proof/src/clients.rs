@@ -1,4 +1,4 @@
-//! A process of clients from the inside: follows instructions, sends updates.
+//! A process of clients: follows instructions and sends updates.
 
 mod publishing;
 mod subscribing;
@@ -26,7 +26,7 @@ pub(crate) struct Reporter {
 /// Reads instructions from stdin and writes updates to stdout, until stdin ends.
 ///
 /// # Errors
-/// A pipe breaks, or an instruction can't be read.
+/// A pipe breaks, or an instruction is invalid.
 pub async fn client_process() -> io::Result<()> {
     die_with_the_runner();
     let mut instructions = BufReader::new(tokio::io::stdin()).lines();
@@ -51,7 +51,7 @@ pub async fn client_process() -> io::Result<()> {
     }
 }
 
-/// A runner that was killed can't resume its processes: a frozen one would stay for ever.
+/// A runner that was killed cannot resume its processes: a frozen one would stay forever.
 fn die_with_the_runner() {
     #[cfg(target_os = "linux")]
     {
@@ -83,7 +83,7 @@ impl Reporter {
         stdout.flush().await
     }
 
-    /// Tells the runner to end the proof.
+    /// Tells the runner to abort the proof.
     async fn failed(&self, why: &str) {
         let why = why.to_owned();
         let _unheard = self.tell(&Update::Failed { why }).await;

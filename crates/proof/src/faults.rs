@@ -1,10 +1,10 @@
-//! What is broken when, drawn from a seed.
+//! The faults and their times, drawn from a seed.
 
 use std::time::Duration;
 
 use crate::random::Random;
 
-/// Something that breaks.
+/// A fault to inject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// This percentage of the connections is cut.
@@ -17,7 +17,7 @@ pub(crate) enum Fault {
     FreezeServer { time: Duration },
     /// The server is killed, and stays down for this long.
     KillServer { time: Duration, keeps_key: bool },
-    /// The server is stopped as it should be, and started again.
+    /// The server is stopped in an orderly way, and started again.
     RestartServer,
     /// The log is backed up while the server runs.
     BackUp,
@@ -30,7 +30,7 @@ pub(crate) enum Fault {
 pub(crate) struct Faults {
     random: Random,
     processes: usize,
-    /// Faults that each proof has, before they are drawn.
+    /// Faults that each proof injects before drawing others.
     first: Vec<Fault>,
 }
 

@@ -2,21 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A subscriber's stream as it stands: what a gap took back is no longer in it.
+/// A subscriber's stream: publications that a gap withdrew are no longer in it.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     received: Vec<Entry>,
-    /// The newest offset that was received, or that a gap reached.
+    /// The newest offset received, or reached by a gap.
     reached: u64,
     /// Publications that gaps announced as missing.
     announced: u64,
-    /// Publications that gaps took back: their stream ended before them.
+    /// Publications that gaps withdrew: their stream ended before them.
     discarded: u64,
-    /// Offsets that were skipped, or came again, without a gap.
+    /// Offsets that were skipped or repeated without a gap.
     unannounced: u64,
 }
 
-/// A publication: who published it, and with which of its numbers.
+/// A publication: its publisher, and its number at that publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
     offset: u64,
@@ -24,38 +24,38 @@ struct Entry {
     number: u64,
 }
 
-/// What a channel has in the end.
+/// The final content of a channel.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Expected {
     /// How many publications were acknowledged to each publisher.
     pub(crate) published: Vec<u64>,
-    /// Of these, the ones that a restored backup does not have.
+    /// Of these, those that a restored backup does not contain.
     pub(crate) discarded: Vec<(usize, BTreeSet<u64>)>,
     /// The offset of the newest.
     pub(crate) head: u64,
 }
 
-/// What was found, to be added up.
+/// Results of a subscriber, to be added up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Findings {
-    /// Publications that came, and that no gap took back.
+    /// Publications received and not withdrawn by a gap.
     pub received: u64,
-    /// That were acknowledged to their publisher, and never came.
+    /// Publications acknowledged to their publisher and never received.
     pub lost: u64,
-    /// That came again.
+    /// Publications received again.
     pub duplicated: u64,
     /// That came after a later one of the same publisher.
     pub reordered: u64,
-    /// That gaps announced as missing.
+    /// Publications that gaps announced as missing.
     pub announced: u64,
-    /// That gaps took back, because the server was restored from an older copy.
+    /// Publications that gaps withdrew, because the server was restored from an older copy.
     pub discarded: u64,
-    /// Offsets that were skipped, or came again, without a gap.
+    /// Offsets that were skipped or repeated without a gap.
     pub unannounced: u64,
 }
 
 impl Findings {
-    /// Both together.
+    /// The sum of both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -90,8 +90,8 @@ impl Ledger {
         });
     }
 
-    /// A gap: the stream goes on after this offset. One that lies behind takes back what came
-    /// after it.
+    /// Records a gap: the stream continues after this offset. A gap that goes back withdraws the
+    /// publications after it.
     pub(crate) fn gap(&mut self, to: u64) {
         let kept = self.received.partition_point(|entry| entry.offset <= to);
         self.discarded += (self.received.len() - kept) as u64;
@@ -100,9 +100,10 @@ impl Ledger {
         self.reached = to;
     }
 
-    /// A sum over everything in its order: subscribers with the same sum have the same.
+    /// A checksum over all publications in order: subscribers with the same checksum received the
+    /// same.
     pub(crate) fn order(&self) -> u64 {
-        // FNV-1a: different orders give different sums.
+        // FNV-1a: different orders give different checksums.
         self.received.iter().fold(0, |sum, entry| {
             [u64::from(entry.publisher), entry.number]
                 .iter()
@@ -110,7 +111,7 @@ impl Ledger {
         })
     }
 
-    /// What it comes to in the end.
+    /// The final result.
     pub(crate) fn findings(&self, expected: &Expected) -> Findings {
         let mut publishers: BTreeMap<usize, Numbers> = BTreeMap::new();
         for publisher in 0..expected.published.len() {
@@ -137,7 +138,7 @@ impl Ledger {
             found.duplicated += numbers.duplicated;
             found.reordered += numbers.reordered;
         }
-        // What a gap announced is missing, too, but it was announced.
+        // Publications announced by a gap are missing too, but were announced.
         found.lost = found.lost.saturating_sub(found.announced);
         found
     }
@@ -147,7 +148,7 @@ impl Ledger {
 #[derive(Clone, Debug, Default)]
 struct Numbers {
     next: u64,
-    /// Below `next`, and never seen.
+    /// Numbers below `next` that were never seen.
     missing: BTreeSet<u64>,
     received: u64,
     duplicated: u64,
@@ -168,7 +169,7 @@ impl Numbers {
         }
     }
 
-    /// So many were published.
+    /// Records how many were published.
     fn end(&mut self, total: u64) {
         self.missing.extend(self.next..total);
     }

@@ -3,13 +3,13 @@
 //! server is killed (SIGKILL), restarted, and restored from an older backup. In the end the proof
 //! counts what was lost, repeated, out of order, or replaced without a gap.
 //!
-//! Everything is real: the server is the `offhook` program on its durable log, clients are
-//! processes of their own with `offhook-client`, connections are TCP through a proxy that breaks them.
-//! Each publisher numbers its publications; each subscriber keeps a ledger. In the end every
+//! Everything is real: the server is the `offhook` program with its durable log, clients are
+//! separate processes using `offhook-client`, and connections are TCP through a proxy that breaks
+//! them. Each publisher numbers its publications; each subscriber keeps a ledger. In the end every
 //! subscriber must have everything that the server has, once and in the same order, and every
 //! channel exactly its members.
 //!
-//! `offhook prove` is the command over it.
+//! `offhook prove` is the command that runs it.
 #![cfg(unix)]
 
 mod children;
@@ -40,8 +40,8 @@ pub use runner::{Stage, Status};
 /// The server's data is removed if the report is clean, and kept otherwise.
 ///
 /// # Errors
-/// It could not be run, or not to its end: a process that did not start or ended by itself,
-/// publications without an answer.
+/// It could not be run to its end: a process did not start or ended by itself, or publications were
+/// not answered.
 pub async fn prove(plan: &Plan, mut show: impl FnMut(Status)) -> io::Result<Report> {
     plan.check().map_err(io::Error::other)?;
     let directory = plan.place.join(format!("offhook-proof-{}", process::id()));

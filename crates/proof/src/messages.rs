@@ -1,4 +1,4 @@
-//! What the runner and its processes of clients send each other: lines of JSON, over pipes.
+//! Messages between the runner and its processes of clients: lines of JSON, over pipes.
 
 use std::collections::BTreeSet;
 
@@ -21,14 +21,14 @@ pub(crate) enum Instruction {
         url: String,
         /// The number of each publisher, and its channel.
         publishers: Vec<(usize, usize)>,
-        /// Publications a second, of each.
+        /// Publications per second of each.
         rate: f64,
     },
     /// Stop publishing. Once everything is acknowledged, send the totals.
     Stop,
-    /// What the channels have. Send what was found once everything of it has come.
+    /// The content of the channels. Send the results once all of it was received.
     Expect { channels: Vec<Expected> },
-    /// Send what was found so far.
+    /// Send the results so far.
     Report,
 }
 
@@ -36,19 +36,19 @@ pub(crate) enum Instruction {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "update", rename_all = "snake_case")]
 pub(crate) enum Update {
-    /// Every connection is open, every subscription was answered.
+    /// Every connection is open, and every subscription was answered.
     Ready,
-    /// How far the process is.
+    /// The progress of the process.
     Progress(Progress),
     /// Every publication is acknowledged.
     Published { totals: Vec<Total> },
-    /// What subscribers found in the end.
+    /// The final results of the subscribers.
     Found {
         findings: Findings,
-        /// The sum over each channel's order, one for each that was seen.
+        /// The checksum of each channel's order, one for each channel seen.
         orders: Vec<Vec<u64>>,
     },
-    /// The process can't go on.
+    /// The process cannot continue.
     Failed { why: String },
 }
 
@@ -67,22 +67,22 @@ pub(crate) struct Total {
 pub struct Progress {
     /// Publications that were acknowledged.
     pub published: u64,
-    /// Acknowledged only when they were sent again: the first answer was lost.
+    /// Publications acknowledged only when they were sent again: the first answer was lost.
     pub recognised: u64,
     /// Publications that were delivered.
     pub delivered: u64,
-    /// Connections that came back by a sealed session.
+    /// Connections restored from a sealed session.
     pub resumed: u64,
-    /// Connections that came back by positions.
+    /// Connections restored from positions.
     pub by_position: u64,
-    /// Times that connections were lost, or could not be opened.
+    /// How often connections were lost, or could not be opened.
     pub failures: u64,
-    /// Publications that the client dropped because they came twice.
+    /// Publications that the client dropped because they were received twice.
     pub repeats: u64,
 }
 
 impl Progress {
-    /// Both together.
+    /// The sum of both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {

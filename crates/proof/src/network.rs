@@ -13,11 +13,11 @@ use tokio::task::JoinHandle;
 
 use crate::random::Random;
 
-/// What a connection does.
+/// The condition of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Condition {
     Open,
-    /// Nothing gets through, and neither end is told.
+    /// Nothing gets through, and neither end is notified.
     Frozen,
     Cut,
 }
@@ -80,7 +80,7 @@ impl Network {
         self.change(percent, random, Condition::Frozen)
     }
 
-    /// Lets frozen connections go on, as TCP would by sending again.
+    /// Lets frozen connections continue, as TCP would by retransmitting.
     pub(crate) fn resume(&self) {
         for connection in self.connections.lock().open.values() {
             connection.send_if_modified(|condition| {
@@ -134,7 +134,7 @@ impl Connections {
 async fn accept(listener: TcpListener, connections: Arc<Connections>) {
     loop {
         let Ok((near, _)) = listener.accept().await else {
-            // Out of descriptors for a moment.
+            // Temporarily out of descriptors.
             tokio::task::yield_now().await;
             continue;
         };

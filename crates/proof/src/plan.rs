@@ -1,4 +1,4 @@
-//! How large and how long.
+//! The size and duration of a proof.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,8 +10,8 @@ pub struct Plan {
     pub program: PathBuf,
     /// The server's configuration; its own defaults without one.
     pub config: Option<PathBuf>,
-    /// Where the server keeps its data while the proof runs; a directory of its own is made
-    /// inside, and removed in the end.
+    /// Where the server keeps its data during the proof; a new directory is created inside, and
+    /// removed at the end.
     pub place: PathBuf,
     /// Subscribers, each with a connection of its own.
     pub subscribers: usize,
@@ -19,20 +19,20 @@ pub struct Plan {
     pub publishers: usize,
     /// Channels. Each subscriber follows two of them, each publisher publishes to one.
     pub channels: usize,
-    /// Processes that subscribers are spread over; publishers have two more.
+    /// Processes over which subscribers are distributed; publishers have two more.
     pub processes: usize,
-    /// Publications a second, of each publisher. A server takes 50 if it was not told otherwise.
+    /// Publications per second of each publisher. A server accepts 50 by default.
     pub rate: f64,
-    /// How long faults are injected; longer if not each kind was injected once by then.
+    /// How long faults are injected; longer if each kind was not injected once by then.
     pub length: Duration,
-    /// How long everybody may take to have everything after the last fault.
+    /// How long clients may take to receive everything after the last fault.
     pub patience: Duration,
-    /// Which faults are injected when. The same seed gives the same faults.
+    /// Determines which faults are injected when. The same seed gives the same faults.
     pub seed: u64,
 }
 
 impl Plan {
-    /// Whether it can be run as it is.
+    /// Checks whether it can be run.
     ///
     /// # Errors
     /// What is wrong with it.

@@ -1,4 +1,4 @@
-//! The processes of clients, as the runner sees them: instructed, listened to, frozen and resumed.
+//! The processes of clients, from the runner's side: instructed, observed, frozen and resumed.
 
 use std::io;
 use std::path::Path;
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::children;
 use crate::messages::{Instruction, Update};
 
-/// Updates that wait for the runner: a few of each process.
+/// The number of updates that can be queued for the runner: a few per process.
 const WAITING: usize = 256;
 
 /// An update, with the number of the process that sent it.
@@ -93,7 +93,7 @@ impl Processes {
         Ok(())
     }
 
-    /// The next update of any of them.
+    /// The next update of any process.
     pub(crate) async fn next(&mut self) -> io::Result<FromProcess> {
         match self.updates.recv().await {
             Some((number, Update::Failed { why })) => {
@@ -137,6 +137,6 @@ async fn listen(number: usize, stdout: ChildStdout, sender: mpsc::Sender<FromPro
             Err(error) => break error.to_string(),
         }
     };
-    // Without a runner nobody reads it.
+    // Without a runner it is not read.
     let _unread = sender.send((number, Update::Failed { why })).await;
 }

@@ -1,4 +1,4 @@
-//! What a proof came to.
+//! The result of a proof.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub struct Broken {
     pub kills: u32,
     /// Of those, times the key of resume tokens was deleted.
     pub keys_deleted: u32,
-    /// Times the server was stopped as it should be.
+    /// How often the server was stopped in an orderly way.
     pub stops: u32,
     /// Times the server was frozen for longer than its leases.
     pub frozen_server: u32,
@@ -30,17 +30,17 @@ pub struct Broken {
     pub frozen_processes: u32,
 }
 
-/// What a proof came to.
+/// The result of a proof.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
-    /// What was asked for.
+    /// The plan.
     pub plan: Plan,
-    /// What was broken.
+    /// The injected faults.
     pub broken: Broken,
-    /// What the clients did.
+    /// The clients' progress.
     pub progress: Progress,
-    /// What subscribers found.
+    /// The subscribers' results.
     pub findings: Findings,
     /// Channels whose members were wrong in the end.
     pub presence: usize,
@@ -48,12 +48,13 @@ pub struct Report {
     pub disagreements: usize,
     /// Processes of subscribers that did not get everything in time.
     pub late: usize,
-    /// How long it took until everybody had everything, after the last fault.
+    /// How long it took after the last fault until all subscribers had everything.
     pub settled: Duration,
 }
 
 impl Report {
-    /// Whether everything that was acknowledged came to everybody, once, in one order, in time.
+    /// Whether everything acknowledged was delivered to every subscriber, once, in one order, in
+    /// time.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         let repeats = self.progress.repeats == 0;

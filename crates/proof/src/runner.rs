@@ -1,4 +1,5 @@
-//! Runs a proof: starts the processes, injects faults, then waits until everybody has everything.
+//! Runs a proof: starts the processes, injects faults, then waits until all subscribers have
+//! everything.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,17 +23,17 @@ use crate::server::{Server, copy_log, delete_resume_key};
 /// How long the processes may take to get ready: hundreds of connections and subscriptions.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// How often members are asked for until they are right.
+/// How often the members are queried until they are correct.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
-/// Where a proof is.
+/// The stage of a proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Subscribers connect.
+    /// Subscribers are connecting.
     Starting,
-    /// Faults are injected.
+    /// Faults are being injected.
     Faults,
-    /// Faults are over; subscribers receive what they lack.
+    /// Faults are over; subscribers receive what they are missing.
     Settling,
 }
 
@@ -40,15 +41,15 @@ pub enum Stage {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Status {
-    /// Where it is.
+    /// The stage.
     pub stage: Stage,
-    /// For how long it has been running.
+    /// How long it has been running.
     pub elapsed: Duration,
-    /// Connections that are open.
+    /// The number of open connections.
     pub connections: usize,
-    /// What was broken.
+    /// The injected faults.
     pub broken: Broken,
-    /// What the clients did.
+    /// The clients' progress.
     pub progress: Progress,
 }
 
@@ -59,7 +60,7 @@ struct Runner<'a> {
     /// None while it is down.
     server: Option<Server>,
     processes: Processes,
-    /// The newest backup, and how many there were.
+    /// The newest backup, and the number of backups.
     backup: Option<PathBuf>,
     random: Random,
     began: Instant,
@@ -156,7 +157,7 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// The next update; progress is shown on the way.
+    /// The next update; progress is displayed in the meantime.
     async fn next_update(&mut self) -> io::Result<(usize, Update)> {
         let (number, update) = self.processes.next().await?;
         if let Update::Progress(progress) = &update
@@ -205,7 +206,7 @@ impl Runner<'_> {
         self.listen_while(sleep_until(end)).await
     }
 
-    /// Reads updates meanwhile, and resumes what has been frozen for long enough.
+    /// Handles updates in the meantime, and resumes what was frozen for long enough.
     async fn listen_while<T>(&mut self, future: impl Future<Output = T>) -> io::Result<T> {
         tokio::pin!(future);
         loop {
@@ -295,7 +296,7 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// A frozen server stays so for its time: nothing else happens to it meanwhile.
+    /// A frozen server stays frozen for its time: no other fault affects it.
     async fn until_server_runs(&mut self) -> io::Result<()> {
         let is_server = |frozen: &&(Instant, Resume)| matches!(frozen.1, Resume::Server);
         while let Some((at, _)) = self.frozen.iter().find(is_server).copied() {
@@ -338,7 +339,7 @@ impl Runner<'_> {
         self.start_server().await
     }
 
-    /// Faults are over: everything that was published has to come to everybody.
+    /// Faults are over: everything published must reach every subscriber.
     async fn settle(mut self) -> io::Result<Report> {
         self.stage = Stage::Settling;
         let began = Instant::now();

@@ -215,7 +215,7 @@ impl Hub {
         self.registry().sessions.tick(now.unix_ms)
     }
 
-    /// Advances the time. The work is done in slices, so that no caller waits long.
+    /// Tells the time; what has to be looked at is done in slices, so that nobody waits long.
     pub(crate) fn tick(&self, now: Now) {
         let mut registry = self.registry();
         let left = registry.members.tick(now.instant);

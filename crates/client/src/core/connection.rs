@@ -141,7 +141,7 @@ impl Core {
         }
     }
 
-    /// The server asked to reconnect because it goes away.
+    /// The server is going away and asked to reconnect.
     pub(super) fn advised(&mut self, after: Duration) {
         self.forgive_attempts();
         let hurry = self
@@ -149,15 +149,15 @@ impl Core {
             .attempt
             .checked_sub(2)
             .map(|extra| self.settings.backoff.bound(extra));
-        // A server that says so on every connection must not make the client spin.
+        // A server that asks for this on every connection must not make the client spin.
         let least = hurry.unwrap_or_default().mul_f64(self.random.part());
         let after = after.min(LONGEST_PAUSE).max(least);
         self.connection.move_at = Some(self.now + after);
         self.tell(ConnectionEvent::Moving { after });
     }
 
-    /// A request was refused because the server goes away. Unless it said when to reconnect, choose
-    /// a pause.
+    /// A request was refused because the server is going away. Unless it said when to reconnect,
+    /// chooses a delay.
     pub(super) fn server_is_leaving(&mut self) {
         if self.connection.move_at.is_none() {
             let after = self.settings.backoff.bound(0).mul_f64(self.random.part());
@@ -260,7 +260,7 @@ impl Core {
         self.tell(ConnectionEvent::Lost { cause, pause });
     }
 
-    /// Forgets what was in flight on the connection, and keeps what users want.
+    /// Drops what was in flight on the connection, and keeps users' requests.
     pub(super) fn forget_connection(&mut self) {
         self.connection.move_at = None;
         self.connection.pinged = None;

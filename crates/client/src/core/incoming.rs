@@ -24,13 +24,13 @@ impl Core {
         }
     }
 
-    /// A binary message was received; the dialect has none.
+    /// A binary message was received; the dialect does not use them.
     pub(crate) fn handle_binary(&mut self, now: Instant) {
         self.now = now;
         self.protocol_error("a binary message");
     }
 
-    /// The server broke the protocol, so nothing else it says on this connection can be trusted.
+    /// The server violated the protocol, so nothing else on this connection can be trusted.
     pub(super) fn protocol_error(&mut self, what: &str) {
         self.handle_lost(Error::Server(what.into()), self.now);
     }
@@ -253,7 +253,7 @@ impl Core {
         match self.asked.remove(&id) {
             Some(Asked::Connect) => self.unwelcome(refused),
             Some(Asked::Subscribe(key)) => {
-                // It may have been restored or dropped meanwhile.
+                // It may have been restored or dropped in the meantime.
                 if !self.subscriptions.is_asked(key) {
                 } else if says_already(&refused) {
                     self.is_active_already(key);
@@ -268,7 +268,7 @@ impl Core {
                 let pause = self.pause(&refused, 1);
                 self.after(pause, Todo::Members(key));
             }
-            // A channel without presence has no members; and any answer to a ping will do.
+            // A channel without presence has no members; and any answer to a ping is acceptable.
             Some(Asked::Members(_) | Asked::Ping) | None => {}
         }
     }

@@ -1,8 +1,8 @@
 //! The client without I/O: what to send, what was answered, what is missing, when to reconnect.
 //!
-//! Its driver opens connections, moves messages and waits: `handle_*` reports what happened and
-//! when, `poll_*` says what to do next. Users' requests come in between. The core makes no
-//! callbacks; what users have to be told are [`Signal`]s.
+//! Its driver opens connections, transfers messages and waits: `handle_*` report what happened and
+//! when, `poll_*` say what to do next. Users make requests in between. The core makes no callbacks;
+//! what users must be told are [`Signal`]s.
 
 mod connection;
 mod handshake;
@@ -84,7 +84,7 @@ pub(crate) enum Step {
     Wait,
     /// Open a connection.
     Open {
-        /// And fetch a token first.
+        /// Whether to fetch a token first.
         token_wanted: bool,
     },
     /// Send and receive.
@@ -93,7 +93,7 @@ pub(crate) enum Step {
     End,
 }
 
-/// Something that a user has to be told.
+/// Something that a user must be told.
 #[derive(Debug)]
 pub(crate) enum Signal {
     /// A subscription has an event for its reader.
@@ -314,7 +314,7 @@ impl Core {
         self.again.insert(at, todo);
     }
 
-    /// The next thing that users have to be told.
+    /// The next thing that users must be told.
     pub(crate) fn poll_signal(&mut self) -> Option<Signal> {
         self.signals.pop_front()
     }

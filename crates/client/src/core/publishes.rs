@@ -19,8 +19,8 @@ pub(crate) struct Outgoing {
     pub(crate) command: Command,
     /// The bytes that it counts in the queue.
     pub(crate) weight: usize,
-    /// Whether it must not overtake others in its channel. Then it waits for their answers: a server may
-    /// refuse one of them for now and accept the next one.
+    /// Whether it must not overtake others in its channel. Then it waits for their answers: a
+    /// server may refuse one of them temporarily and accept the next one.
     pub(crate) ordered: bool,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Publishes {
     bytes: usize,
     limit: usize,
     pub(super) hold: Hold,
-    /// Refusals for now, since the last other answer.
+    /// Temporary refusals since the last other answer.
     pub(super) refusals: u32,
 }
 
@@ -134,7 +134,7 @@ impl Publishes {
         }
     }
 
-    /// It was refused for now.
+    /// It was refused temporarily.
     pub(super) fn refused(&mut self, ticket: Ticket, hold: Hold) {
         self.refusals = self.refusals.saturating_add(1);
         if self.hold != Hold::NextConnection {

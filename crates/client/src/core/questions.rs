@@ -47,7 +47,7 @@ impl Questions {
         Some((ticket, entry.command.clone()))
     }
 
-    /// It was answered or is not wanted any more. Returns whether it was wanted.
+    /// It was answered or is no longer needed. Returns whether it was needed.
     pub(super) fn remove(&mut self, ticket: Ticket) -> bool {
         self.ready.remove(&ticket);
         let removed = self.entries.remove(&ticket);
@@ -57,7 +57,8 @@ impl Questions {
         removed.is_some()
     }
 
-    /// It was refused for now. Returns how often that happened; `None` if it is not wanted any more.
+    /// It was refused temporarily. Returns how often that happened; `None` if it is no longer
+    /// needed.
     pub(super) fn refused(&mut self, ticket: Ticket) -> Option<u32> {
         let entry = self.entries.get_mut(&ticket)?;
         self.under_way -= usize::from(std::mem::take(&mut entry.under_way));

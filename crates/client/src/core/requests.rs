@@ -36,7 +36,7 @@ impl Core {
         Ok(ticket)
     }
 
-    /// Forgets a request that nobody waits for any more.
+    /// Drops a request whose answer is no longer needed.
     pub(crate) fn forget(&mut self, ticket: Ticket) {
         if self.questions.remove(ticket) {
             self.asked

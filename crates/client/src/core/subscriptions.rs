@@ -34,7 +34,7 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(super) struct Subscription {
     pub(super) channel: ChannelName,
-    /// Where it begins while there is no position.
+    /// Where it starts while there is no position.
     since: Since,
     pub(super) presence: bool,
     /// Everything up to here is in the inbox, or was known when the subscription was made.
@@ -69,7 +69,7 @@ impl Subscription {
         }
     }
 
-    /// Where a new request begins.
+    /// Where a new request starts.
     pub(super) fn since(&self) -> Since {
         self.position.map_or(self.since, Since::After)
     }
@@ -79,8 +79,8 @@ impl Subscription {
         self.sealed || self.position.is_some()
     }
 
-    /// Takes the next publication's position, and that of the one before it where the server named
-    /// it. `Ok(false)` for a publication that has come before.
+    /// Handles the next publication's position, and that of the one before it if the server named
+    /// it. `Ok(false)` for a publication that was received before.
     pub(super) fn advance(
         &mut self,
         next: Position,
@@ -93,7 +93,7 @@ impl Subscription {
         if before.epoch == next.epoch && next.offset <= before.offset {
             return Ok(false);
         }
-        // What the server leaves out: one offset less in the same epoch.
+        // What the server omits: one offset less in the same epoch.
         let implied = next.offset.checked_sub(1).map(|offset| Position {
             epoch: next.epoch,
             offset,
@@ -216,7 +216,7 @@ impl Subscriptions {
         known.take(MAX_POSITIONS).collect()
     }
 
-    /// A new resume token came, which restores the present subscriptions.
+    /// A new resume token arrived, which restores the present subscriptions.
     pub(super) fn seal(&mut self) {
         for entry in self.entries.values_mut() {
             entry.sealed = match entry.stage {

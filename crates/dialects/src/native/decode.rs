@@ -283,7 +283,9 @@ fn flow(message: &Message<'_>) -> Result<Flow, Refusal> {
 fn target(message: &Message<'_>) -> Result<Target, Refusal> {
     match &message.filter {
         None => Ok(channel(message)?.into()),
-        Some(_) if message.channel.is_some() => Err(bad("channel and filter: only one of them is allowed")),
+        Some(_) if message.channel.is_some() => {
+            Err(bad("channel and filter: only one of them is allowed"))
+        }
         Some(filter) => Ok(Filter::new(filter).map_err(at("filter"))?.into()),
     }
 }

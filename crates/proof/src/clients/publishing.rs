@@ -12,8 +12,8 @@ use super::{Instructions, Reporter, next_instruction};
 use crate::messages::{Instruction, Total, Update};
 use crate::plan::channel;
 
-/// Publications of one publisher whose answers were not looked at. The client's own queue is full
-/// long before.
+/// The maximum number of a publisher's publications whose answers were not examined. The client's
+/// own queue fills up long before.
 const UNANSWERED: usize = 100_000;
 
 pub(super) async fn publish(
@@ -72,7 +72,7 @@ impl Publisher {
         let (queued, answers) = mpsc::channel(UNANSWERED);
         let counting = tokio::spawn(count(self.reporter.clone(), answers));
         let mut clock = interval(every);
-        // Who was frozen does not make up for it all at once.
+        // After being frozen, it does not catch up all at once.
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut number = 0;
         while !*stopped.borrow() {
@@ -87,7 +87,7 @@ impl Publisher {
                         break;
                     }
                 }
-                // As much as may waits already: this one is for later.
+                // The queue is full: this one is published later.
                 Err(Error::Full) => {}
                 Err(error) => return Err(error),
             }
@@ -107,7 +107,7 @@ impl Publisher {
 /// The client, the channel, and the position of each publication by its number.
 type Done = (Client, String, Vec<Position>);
 
-/// Collects the answers: every one has to come.
+/// Collects the answers: every one must arrive.
 async fn count(
     reporter: Reporter,
     mut answers: mpsc::Receiver<Publishing>,
@@ -123,11 +123,11 @@ async fn count(
     Ok(positions)
 }
 
-/// Numbers that were acknowledged and are not in the stream, because their epoch ended before them:
-/// a restored backup does not have them. Others that are not there are for the subscribers to miss.
+/// Numbers that were acknowledged and are not in the stream because their epoch ended before them:
+/// a restored backup does not contain them. Subscribers report others that are missing.
 ///
 /// # Errors
-/// Another publication has a position that was acknowledged: one position, two publications.
+/// Another publication has an acknowledged position: one position, two publications.
 async fn discarded(
     client: &Client,
     channel: &str,
@@ -162,7 +162,7 @@ async fn discarded(
     Ok(discarded)
 }
 
-/// A channel as it is now: epoch and text by offset.
+/// A channel's current content: epoch and text by offset.
 async fn read(client: &Client, channel: &str) -> io::Result<BTreeMap<u64, (u64, String)>> {
     let newest = client.history(channel).limit(1).await;
     let head = newest.map_err(io::Error::other)?.head.offset;

@@ -1,4 +1,4 @@
-//! Subscribers: each keeps a ledger of each channel it follows.
+//! Subscribers: each keeps a ledger for each channel it follows.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use crate::plan::channel;
 struct Reader {
     channel: usize,
     ledger: Arc<Mutex<Ledger>>,
-    /// The offset of what came last.
+    /// The offset of the last publication received.
     reached: Arc<watch::Sender<u64>>,
 }
 
@@ -132,7 +132,7 @@ impl Reader {
 
     async fn reach(self, head: u64) {
         let mut reached = self.reached.subscribe();
-        // Its sender lives as long as this does.
+        // Its sender lives as long as this value.
         let _there = reached.wait_for(|offset| *offset >= head).await;
     }
 }

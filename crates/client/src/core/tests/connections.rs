@@ -226,7 +226,7 @@ fn a_stable_connection_makes_the_pauses_begin_anew() {
     }
     assert_eq!(harness.core.attempt(), 7);
     for _ in 0..4 {
-        // Somebody answers the heartbeat.
+        // The heartbeat is answered.
         harness.wait(Duration::from_secs(10));
         harness.says(json!({"type": "token", "resume": "r1"}));
     }

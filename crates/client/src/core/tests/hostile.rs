@@ -1,4 +1,4 @@
-//! Servers that mean harm, or are broken: no panic, no memory, no spinning.
+//! Hostile or broken servers must not cause panics, memory growth or busy loops.
 
 use std::time::Duration;
 

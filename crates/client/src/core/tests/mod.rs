@@ -1,4 +1,4 @@
-//! The core, driven by hand: the server is what a test says, time is what a test makes it.
+//! The core, driven by hand: the test plays the server and controls the time.
 #![expect(
     clippy::needless_pass_by_value,
     reason = "JSON is made on the spot, and reads better without a reference"
@@ -38,7 +38,7 @@ pub(super) fn settings() -> Settings {
     }
 }
 
-/// A core, the time, and what was signalled.
+/// A core, the time, and the signals so far.
 pub(super) struct Harness {
     pub(super) core: Core,
     pub(super) now: Instant,
@@ -61,7 +61,7 @@ impl Harness {
         }
     }
 
-    /// With an open connection and a welcome that brought this resume token.
+    /// A client with an open connection and a welcome that contained this resume token.
     pub(super) fn online(resume: &str) -> Self {
         let mut harness = Self::new();
         harness.come_online(resume);
@@ -75,7 +75,7 @@ impl Harness {
         hello
     }
 
-    /// Waits for as long as the core wants to, then opens a connection.
+    /// Waits until the core's next timeout, then opens a connection.
     pub(super) fn open(&mut self) {
         while self.core.step() == Step::Wait {
             let at = self.core.poll_timeout().expect("it waits for a time");
@@ -106,7 +106,7 @@ impl Harness {
         self.settle();
     }
 
-    /// Time passes, and the core is called when it wants to be.
+    /// Advances the time, calling the core at its timeouts.
     pub(super) fn wait(&mut self, time: Duration) {
         let end = self.now + time;
         while let Some(at) = self.core.poll_timeout().filter(|at| *at <= end) {
@@ -132,7 +132,7 @@ impl Harness {
         }
     }
 
-    /// Everything that is to be sent now.
+    /// All messages that are to be sent now.
     pub(super) fn sent(&mut self) -> Vec<Value> {
         let mut sent = Vec::new();
         while let Some(text) = self.core.poll_transmit() {
@@ -154,7 +154,7 @@ impl Harness {
         key.expect("a new subscription")
     }
 
-    /// A subscription that is there, live from this offset.
+    /// An active subscription, live from this offset.
     pub(super) fn following(&mut self, name: &str, offset: u64) -> SubscriptionKey {
         let key = self.subscribe(name, Since::Now);
         let asked = self.sent_one("subscribe");
@@ -188,7 +188,7 @@ impl Harness {
             .expect("not ended")
     }
 
-    /// What a reader finds, in words.
+    /// A description of the events that a reader takes.
     pub(super) fn taken(&mut self, key: SubscriptionKey) -> Vec<String> {
         let mut taken = Vec::new();
         while let Some(word) = self.take(key) {
@@ -205,7 +205,7 @@ impl Harness {
         }
     }
 
-    /// The last thing that happened to the connection.
+    /// The last event of the connection.
     pub(super) fn last_connection(&self) -> &ConnectionEvent {
         self.connections.last().expect("something happened")
     }

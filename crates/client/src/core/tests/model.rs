@@ -1,8 +1,8 @@
-//! Random lives of a client: connections that lose what is on them at any moment, a server that
-//! refuses, trims, forgets its seals and its data, readers that come and go and take their time.
+//! Random histories of a client: connections that are cut at any time, a server that refuses,
+//! trims, and loses sealed sessions and data, and readers that come and go and may be slow.
 //!
-//! Whatever happens: each reader gets each publication once, in order, or is told of the gap; each
-//! publication is made once, in the order of its channel, and answered once.
+//! Whatever happens: each reader gets each publication once and in order, or is told of the gap;
+//! each publication is made once, in the order of its channel, and answered once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -36,7 +36,7 @@ enum Op {
         channel: usize,
         count: usize,
     },
-    /// The client sends, and so much of it arrives and is worked on.
+    /// The client sends, and part of it arrives and is processed.
     Send {
         count: usize,
     },
@@ -94,13 +94,13 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A subscription of the test, and how far it read.
+/// A subscription of the test, and its reader's progress.
 #[derive(Debug)]
 struct Reader {
     key: SubscriptionKey,
     position: Option<Position>,
     live: bool,
-    /// Nothing before this may come, in this epoch.
+    /// Nothing before this may be delivered, in this epoch.
     earliest: Option<Position>,
 }
 
@@ -149,10 +149,10 @@ struct World {
     harness: Harness,
     server: ModelServer,
     readers: BTreeMap<usize, Reader>,
-    /// What the client published, by channel in its order, with what must be answered.
+    /// The client's publications, by channel in order, with the tickets that must be answered.
     published: HashMap<usize, Vec<(String, Ticket)>>,
     last_key: usize,
-    /// The epochs in which something was published that is gone with them.
+    /// The epochs in which publications were lost.
     lost_epochs: bool,
 }
 
@@ -262,7 +262,7 @@ impl World {
         }
     }
 
-    /// The driver lets go of a connection that the core has done with.
+    /// The driver drops a connection that the core no longer uses.
     fn drop_abandoned_connection(&mut self) {
         if self.harness.core.step() != Step::Talk {
             self.server.cut();
@@ -319,7 +319,7 @@ impl World {
                 .subscriptions
                 .get(reader.key)
                 .expect("subscribed");
-            // One event goes on top, and `live` beside it.
+            // One event may exceed the limit, plus `live`.
             assert!(
                 entry.inbox.bytes() <= INBOX + 2 * 200,
                 "{}",
@@ -333,7 +333,7 @@ impl World {
         self.harness.is_lost();
     }
 
-    /// The server is well, everybody reads, nothing is cut any more.
+    /// The server works, all readers read, and nothing is cut any more.
     fn come_to_rest(&mut self) {
         self.server.mood = Mood::Fine;
         for _ in 0..40 {

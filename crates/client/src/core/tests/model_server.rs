@@ -1,5 +1,5 @@
-//! A small server to be right against: streams that are trimmed and begin anew, sealed sessions,
-//! connections on which either direction may lose its tail.
+//! A small correct server: streams that are trimmed and restarted, sealed sessions, and connections
+//! that may lose their last messages in either direction.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) epoch: u64,
-    /// All of this epoch, also those that are not kept any more: the key of each.
+    /// All publications of this epoch by key, including those no longer retained.
     pub(super) all: Vec<String>,
-    /// The offset of the oldest that is kept.
+    /// The offset of the oldest retained publication.
     first: u64,
     keys: HashMap<String, Position>,
 }
@@ -51,14 +51,14 @@ impl Stream {
 #[derive(Clone, Debug)]
 struct Cursor {
     position: Position,
-    /// Does not mind what is not kept.
+    /// Whether missing older publications are not reported as a gap.
     lenient: bool,
     live: bool,
-    /// To be announced first: the request, if it was one.
+    /// To be announced first: the request, if there was one.
     begin: Option<Option<CommandId>>,
 }
 
-/// What the server is about to refuse.
+/// What the server will refuse next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mood {
     Fine,
@@ -71,7 +71,7 @@ pub(super) struct ModelServer {
     pub(super) streams: BTreeMap<String, Stream>,
     seals: HashMap<String, HashMap<String, Position>>,
     last_seal: u32,
-    /// What is subscribed to on the connection.
+    /// The connection's subscriptions.
     cursors: BTreeMap<String, Cursor>,
     greeted: bool,
     pub(super) mood: Mood,
@@ -96,7 +96,7 @@ impl ModelServer {
         }
     }
 
-    /// The connection is gone, with everything on it.
+    /// The connection is gone, with everything in flight.
     pub(super) fn cut(&mut self) {
         self.cursors.clear();
         self.greeted = false;
@@ -104,7 +104,7 @@ impl ModelServer {
         self.to_client.clear();
     }
 
-    /// All sealed sessions are worth nothing any more.
+    /// Sealed sessions can no longer be opened.
     pub(super) fn forget_seals(&mut self) {
         self.seals.clear();
     }
@@ -118,7 +118,7 @@ impl ModelServer {
         stream.first = stream.first.max((stream.head() + 1).saturating_sub(keep));
     }
 
-    /// The stream's data is lost; those who follow it are told.
+    /// The stream's data is lost; its subscribers are told.
     pub(super) fn begin_epoch(&mut self, name: &str) {
         let stream = self.stream(name);
         *stream = Stream::new(stream.epoch + 1);
@@ -283,7 +283,7 @@ impl ModelServer {
         self.cursors.insert(name.to_owned(), cursor);
     }
 
-    /// One step of one subscription: whatever it gets next. False if there is nothing.
+    /// Takes one step of one subscription. `false` if there is nothing to do.
     pub(super) fn work(&mut self, name: &str) -> bool {
         let stream = &self.streams[name];
         let head = stream.at(stream.head());

@@ -105,7 +105,7 @@ fn without_a_time_the_pauses_are_our_own_and_grow() {
         longest = longest.max(pause);
         harness.now += pause;
         harness.core.handle_timeout(harness.now);
-        // Something is heard all the time: the heartbeat is content.
+        // Messages keep arriving, so the heartbeat sends no ping.
         harness.says(json!({"type": "token", "resume": "r1"}));
         harness.core.todo.clear();
     }

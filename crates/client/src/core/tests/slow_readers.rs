@@ -1,4 +1,4 @@
-//! Readers that do not take what comes.
+//! Readers that do not take their events.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::*;
 
-/// Fills the inbox until the connection is not read any more; the offset of the last publication.
+/// Fills the inbox until the connection is no longer read; returns the offset of the last
+/// publication.
 fn fill(harness: &mut Harness, name: &str, mut offset: u64) -> u64 {
     while harness.core.may_read() {
         offset += 1;
@@ -37,7 +38,7 @@ fn a_reader_that_takes_nothing_for_a_second_is_set_aside_and_gets_the_rest_from_
     harness.wait(Duration::from_millis(1));
     assert!(harness.core.may_read());
     let leave = harness.sent_one("unsubscribe");
-    // What was under way is not for it.
+    // Publications in flight are not for it.
     harness.message("chat", last + 1);
     harness.says(json!({"type": "unsubscribed", "id": leave["id"], "channel": "chat"}));
     assert!(harness.sent().is_empty(), "not before it has taken half");
@@ -78,7 +79,7 @@ fn a_full_inbox_is_set_aside_when_the_connection_is_lost_and_comes_back_when_the
     let last = fill(&mut harness, "chat", 0);
     harness.is_lost();
     harness.come_online("r3");
-    // The sealed session has it.
+    // The sealed session contains it.
     harness.says(json!({
         "type": "subscribed", "channel": "chat", "position": at(last + 5), "live": false,
     }));

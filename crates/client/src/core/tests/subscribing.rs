@@ -1,4 +1,4 @@
-//! Subscriptions over connections that come and go.
+//! Subscriptions over several connections.
 
 use std::time::Duration;
 
