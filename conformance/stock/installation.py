@@ -28,7 +28,7 @@ NPM = {
     "@types/react": "19.3.3",
 }
 PYPI = ["aiohttp==3.14.5", "websockets==17.4"]
-# Long enough for Chromium over a slow line; after it, "not run" rather than a job that hangs.
+# Long enough for Chromium over a slow connection; after it, "not run" rather than a job that hangs.
 PATIENCE = 600
 
 
