@@ -337,7 +337,7 @@ def test_the_settings_are_used() -> None:
 
 
 def test_settings_that_can_not_work_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"Backoff\.first is 0; it has to be more than 0"):
+    with pytest.raises(ValueError, match=r"Backoff\.first is 0; it must be greater than 0"):
         Backoff(first=0)
     with pytest.raises(ValueError, match=r"Settings\.max_size is -1"):
         Settings(max_size=-1)

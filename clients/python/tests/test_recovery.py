@@ -319,7 +319,7 @@ def test_catching_up_and_live_again_is_told_in_order() -> None:
 def test_a_channel_has_one_subscription() -> None:
     world = open_world()
     world.subscribes()
-    with pytest.raises(ValueError, match="'chat' is subscribed to already"):
+    with pytest.raises(ValueError, match="'chat' already has a subscription"):
         world.subscribes()
 
 

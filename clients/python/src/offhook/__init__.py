@@ -1,6 +1,7 @@
-"""Channels over one WebSocket that comes back by itself, for Offhook's server.
+"""Channels over one WebSocket that reconnects by itself, for Offhook's server.
 
-What was published while you were away arrives, what you publish while away is sent later, and nothing comes twice.
+Messages published while you were away are delivered, what you publish while away is sent later, and nothing is
+delivered twice.
 """
 
 from .client import Client, connect

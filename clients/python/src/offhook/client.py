@@ -32,11 +32,11 @@ def connect(
     ssl: ssl.SSLContext | None = None,
     proxy: str | Literal[True] | None = True,
 ) -> Client:
-    """Opens a connection that comes back by itself, in the running event loop.
+    """Opens a connection that reconnects by itself, in the running event loop.
 
-    ``url`` and ``token`` may be functions, also coroutine functions, which are asked for each connection. ``info`` is
-    what other members shall see of a session that authentication says nothing about. ``proxy``: the system's, an
-    address, or ``None``. Raises ``ValueError`` for what can't be an address.
+    ``url`` and ``token`` may be functions or coroutine functions, called for each connection. ``info`` is what other
+    members see of the session, unless authentication provides it. ``proxy``: the system's, an address, or
+    ``None``. Raises ``ValueError`` for an invalid address.
     """
     chosen = settings or Settings()
     if isinstance(url, str) and as_websocket(url).partition("://")[0] not in ("ws", "wss"):
@@ -47,7 +47,7 @@ def connect(
 
 
 class Client:
-    """Channels over one connection that comes back. Made by ``connect``; hold it with ``async with``."""
+    """Channels over one connection that reconnects. Made by ``connect``; use it with ``async with``."""
 
     def __init__(self, core: Core, target: Target) -> None:
         self._core = core
@@ -58,32 +58,32 @@ class Client:
         self._handlers: dict[type[Any], list[Callable[[Any], None]]] = {}
         self._openers: set[asyncio.Future[None]] = set()
         core.handle_start(self._driver.now())
-        # Its maker attaches to it first.
+        # The creator attaches itself first.
         self._loop.call_soon(self._driver.advance)
 
     @property
     def state(self) -> State:
-        """Of the connection."""
+        """The state of the connection."""
         return self._core.state
 
     @property
     def session(self) -> str | None:
-        """The name that other members see; the same on the next connection if it could be resumed."""
+        """The session's name, visible to other members; the same on the next connection if it was resumed."""
         return self._core.session
 
     @property
     def user(self) -> str | None:
-        """Who the server says this is; ``None`` for strangers."""
+        """The user, according to the server; ``None`` for anonymous sessions."""
         return self._core.user
 
     @property
     def latency(self) -> float | None:
-        """Seconds there and back, as of the last ping."""
+        """The round-trip time of the last ping in seconds."""
         return self._core.latency
 
     @property
     def unanswered(self) -> int:
-        """How many publications have no answer yet."""
+        """The number of publications without an answer."""
         return self._core.unanswered
 
     def on(self, kind: type[N], handler: Callable[[N], None]) -> Callable[[], None]:
@@ -93,7 +93,7 @@ class Client:
         return lambda: handlers.remove(handler) if handler in handlers else None
 
     async def opened(self) -> None:
-        """Waits until the server has welcomed this client. Raises the error with which it was closed instead."""
+        """Waits until the server has accepted this client. Raises the error if it was closed instead."""
         while self.state.name != "open":
             if self.state.name == "closed":
                 self._core.check_is_open()
@@ -105,9 +105,9 @@ class Client:
                 self._openers.discard(waiter)
 
     def subscribe(self, channel: str, *, since: Since = "now", presence: bool = False) -> Subscription:
-        """Begins at ``since``: ``"now"``, ``"start"``, ``Last(50)`` or a position. ``presence``: joins and leaves, too.
+        """Starts at ``since``: ``"now"``, ``"start"``, ``Last(50)`` or a position. ``presence``: joins and leaves, too.
 
-        Raises ``ValueError`` for a channel that has a subscription already.
+        Raises ``ValueError`` if there already is a subscription to the channel.
         """
         if isinstance(since, str) and since not in ("now", "start"):
             positions.parse(since)
@@ -127,12 +127,12 @@ class Client:
         queue: bool = True,
         ordered: bool = True,
     ) -> asyncio.Future[Published]:
-        """Queues a publication at once; await the answer, which comes once the server has it.
+        """Queues a publication at once; await the answer, which arrives once the server has stored it.
 
-        It is sent over as many connections as that takes, and published once. In a channel one is under way at a
-        time, so that they stay in order; not so with ``ordered=False``. ``queue=False``: now and once, or not at all.
-        Cancelled before it was sent it is not published; after that it may be, and is not sent again on another
-        connection.
+        It is sent over as many connections as necessary, and published once. Each channel has one publication in
+        flight, which keeps them in order, except with ``ordered=False``. ``queue=False``: sent now and once, or not at
+        all. If it is cancelled before it was sent, it is not published; after that it may be, and is not sent again on
+        another connection.
         """
         request = self._core.publish(
             channel,
@@ -162,27 +162,27 @@ class Client:
         return History(tuple(kept), history.head, history.gap)
 
     async def presence(self, channel: str) -> Presence:
-        """Who is there."""
+        """The members of a channel."""
         return cast(Presence, await self._ask({"type": "presence", "channel": channel}))
 
     async def receipts(self, channel: str, position: str) -> Receipts:
-        """How many connections have everything up to ``position``. Asking may set it off: ask again a moment later."""
+        """How many connections have everything up to ``position``. Asking may cause pings: ask again a moment later."""
         return cast(Receipts, await self._ask({"type": "receipts", "channel": channel, "position": position}))
 
     async def ack(self, channel: str, consumer: str, position: str | None = None) -> str | None:
-        """Has the server remember that ``consumer`` has done everything up to ``position``; gives what it remembers."""
+        """Stores that ``consumer`` has processed everything up to ``position``; returns what the server has stored."""
         message = {"type": "ack", "channel": channel, "consumer": consumer}
         if position is not None:
             message["position"] = position
         return cast(Acked, await self._ask(message)).position
 
     def reconnect(self) -> None:
-        """Ends a wait; has an open connection show that it lives."""
+        """Ends a wait; checks that an open connection is alive."""
         self._core.hurry(self._driver.now())
         self._driver.advance()
 
     async def close(self) -> None:
-        """For good: the session ends, loops end, and what has no answer yet fails with ``Closed``."""
+        """Closes permanently: the session ends, loops end, and unanswered calls fail with ``Closed``."""
         self._core.close()
         self._driver.advance()
         await self._driver.finish()
@@ -223,7 +223,7 @@ class Client:
                     if not waiter.done():
                         waiter.set_result(None)
             for handler in self._handlers.get(type(notice), ()):
-                # Later: a handler may call this client, which is in the middle of something.
+                # Deferred: a handler may call this client, which is busy now.
                 self._loop.call_soon(handler, notice)
 
     def _wake(self, number: int) -> None:

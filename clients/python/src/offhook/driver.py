@@ -21,14 +21,14 @@ from .core.core import Notice
 SUBPROTOCOL = "offhook.v1.json"
 
 BUFFERED = 256 * 1024
-"""Bytes in the socket above which nothing is added. 256 KiB: what is behind them could not overtake anyway."""
+"""The buffered bytes above which nothing is added. 256 KiB: later messages could not overtake them anyway."""
 
 CLOSE_WITHIN = 2.0
-"""Seconds for the closing handshake. 2 s: over a dead network it takes as long as anybody wants to wait."""
+"""The time limit for the closing handshake in seconds. 2 s: over a dead network it always takes that long."""
 
 T = TypeVar("T")
 Provided: TypeAlias = "T | Callable[[], T] | Callable[[], Awaitable[T]]"
-"""A value, or a function that is asked for it for each connection."""
+"""A value, or a function that is called for each connection."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Target:
     max_size: int = 16 << 20
 
     async def open(self) -> tuple[ClientConnection, str | None]:
-        """An open connection, and the token to show there."""
+        """An open connection, and the token for it."""
         token = None if self.token is None else await _provide(self.token)
         options: dict[str, Any] = {} if self.ssl is None else {"ssl": self.ssl}
         connection = await open_websocket(
@@ -63,7 +63,7 @@ class Target:
 
 
 class Driver:
-    """Carries out what a core decides."""
+    """Carries out the decisions of a core."""
 
     def __init__(self, core: Core, target: Target, notify: Callable[[Notice], None]) -> None:
         self._core = core
@@ -79,13 +79,13 @@ class Driver:
         self._may_read = asyncio.Event()
 
     def now(self) -> float:
-        """Seconds on a clock that goes on while the machine sleeps, where the system has one."""
+        """Seconds on a clock that keeps running while the machine sleeps, if the system has one."""
         if hasattr(time, "CLOCK_BOOTTIME"):
             return time.clock_gettime(time.CLOCK_BOOTTIME)
         return time.monotonic()
 
     def advance(self) -> None:
-        """To be called after everything that the core was told."""
+        """Must be called after each event reported to the core."""
         while (action := self._core.poll_action()) is not None:
             self._carry_out(action)
         while (notice := self._core.poll_notice()) is not None:
@@ -158,7 +158,7 @@ class Driver:
 
     async def _read(self, number: int, socket: ClientConnection) -> None:
         while True:
-            # While a reader is behind nothing is read, and the server holds back.
+            # While a reader is behind nothing is read, which creates backpressure.
             await self._may_read.wait()
             text = await socket.recv()
             self._core.handle_received(number, text, self.now())
@@ -191,7 +191,7 @@ class Driver:
             return
         at = self._loop.time() + max(0.0, due - self.now())
         if self._timer is not None:
-            # One that fires too early finds nothing to do, and costs less than one for each message.
+            # A timer that fires too early does nothing, and costs less than one for each message.
             if self._timer.when() <= at:
                 return
             self._timer.cancel()
@@ -217,11 +217,11 @@ async def _provide(source: Provided[str]) -> str:
 
 
 def _failed(error: Exception) -> End:
-    """What a failed attempt means."""
+    """The meaning of a failed attempt."""
     if isinstance(error, InvalidStatus):
         response = error.response
         status = response.status_code
-        # RFC 9110 §15.5.9, RFC 8470 §5.2, RFC 6585 §4: these and 5xx are about now, the others about the request.
+        # RFC 9110 §15.5.9, RFC 8470 §5.2, RFC 6585 §4: these and 5xx are temporary, the others concern the request.
         is_temporary = status >= 500 or status in (408, 425, 429)
         after = 0.0
         with contextlib.suppress(ValueError):

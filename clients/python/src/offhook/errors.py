@@ -11,7 +11,7 @@ class OffhookError(Exception):
     """The base of all errors of this package.
 
     ``code`` is the protocol's (docs/protocol.md, "error") or one of the client's own. ``retry`` says whether the same
-    call can work: ``never``, ``later`` (after ``retry_after`` seconds, or a pause of your own), or ``reconnect``.
+    call can succeed: ``never``, ``later`` (after ``retry_after`` seconds, or a delay of your own), or ``reconnect``.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class OffhookError(Exception):
 
 
 class Refused(OffhookError):
-    """The server said no. Change the request, or the server's configuration."""
+    """The server refused. Change the request, or the server's configuration."""
 
 
 class Unavailable(OffhookError):
@@ -38,22 +38,22 @@ class Unavailable(OffhookError):
 
 
 class TimedOut(Unavailable, TimeoutError):
-    """No answer in time. It may have happened all the same: publish again with the same key."""
+    """No answer in time. It may have happened nevertheless: publish again with the same key."""
 
 
 class Closed(OffhookError):
-    """The client is closed for good: by ``close()``, or by an end that says not to come back. Make a new client."""
+    """The client is closed permanently: by ``close()``, or by an end that rules out reconnecting. Make a new client."""
 
 
 class BadMessage(OffhookError):
-    """The server sent something that can't be read. It comes as a warning; the connection goes on."""
+    """The server sent an invalid message. It is reported as a warning; the connection stays open."""
 
     def __init__(self, message: str) -> None:
         super().__init__("bad_message", message)
 
 
 def refusal(code: str, message: str, retry: Retry, retry_after: float | None) -> OffhookError:
-    """The error for what the server refused."""
+    """The error for a refusal of the server."""
     kind = Refused if retry == "never" else Unavailable
     if code == "timed_out":
         kind = TimedOut

@@ -1,4 +1,4 @@
-"""Data is any JSON value, or bytes, which travel in base64."""
+"""Data is any JSON value, or bytes, which are sent as base64."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def encode(data: Data) -> dict[str, Any]:
 
 
 def decode(fields: dict[str, Any]) -> Any:
-    """The data of a message: bytes are bytes. Raises ``ValueError`` for what is neither."""
+    """The data of a message. Raises ``ValueError`` if it is neither JSON nor base64."""
     text = fields.get("base64")
     if text is None:
         if "data" not in fields:
@@ -29,12 +29,12 @@ def decode(fields: dict[str, Any]) -> Any:
 
 
 def write(message: object) -> str:
-    """JSON on one line. Raises ``TypeError`` or ``ValueError`` for what JSON can't say: NaN, sets, half a character."""
+    """JSON on one line. Raises ``TypeError`` or ``ValueError`` for invalid values: NaN, sets, lone surrogates."""
     try:
         text = json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except RecursionError:
         raise ValueError("data is nested too deep; the protocol's limit is 64") from None
     if not text.isascii():
-        # A lone surrogate is a Python string that no UTF-8 can carry.
+        # A lone surrogate is valid in a Python string but not in UTF-8.
         text.encode()
     return text

@@ -1,4 +1,4 @@
-"""A subscription as its reader holds it."""
+"""A subscription, from its reader's side."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SubscriptionState = Literal["waiting", "catching_up", "live", "paused", "ended"]
 class Subscription(AsyncIterator[Event]):
     """One channel. Read it **either** with one ``async for`` **or** with handlers, ``on(Message, …)``.
 
-    Asking for the next event says that the one before is handled. ``next()`` and the loop may be cancelled, by a
-    timeout for example: no event is lost. Leave it with ``unsubscribe()``, or hold it with ``async with``.
+    Requesting the next event means that the previous one was handled. ``next()`` and the loop may be cancelled, by a
+    timeout for example: no event is lost. End it with ``unsubscribe()``, or use it with ``async with``.
     """
 
     def __init__(self, core: Core, driver: Driver, number: int, channel: str) -> None:
@@ -40,7 +40,7 @@ class Subscription(AsyncIterator[Event]):
 
     @property
     def state(self) -> SubscriptionState:
-        """``paused``: its reader is slow, and it goes on from the channel's history."""
+        """``paused``: its reader is slow, and it will continue from the channel's history."""
         following = self._core.following(self._number)
         if following is None:
             return "ended"
@@ -49,7 +49,7 @@ class Subscription(AsyncIterator[Event]):
 
     @property
     def position(self) -> str | None:
-        """That of the last message that was handled: subscribe ``since`` it to go on from there."""
+        """The position of the last handled message: subscribe ``since`` it to continue from there."""
         following = self._core.following(self._number)
         if following is not None:
             self._position = following.handled
@@ -60,7 +60,7 @@ class Subscription(AsyncIterator[Event]):
 
     async def __anext__(self) -> Event:
         if self._reader is not None and asyncio.current_task() is not self._reader:
-            raise RuntimeError(f"{self.channel}: its events go to handlers already; use either handlers or a loop")
+            raise RuntimeError(f"{self.channel}: its events already go to handlers; use either handlers or a loop")
         return await self._next()
 
     async def next(self) -> Event:
@@ -68,20 +68,20 @@ class Subscription(AsyncIterator[Event]):
         return await anext(self)
 
     def on(self, kind: type[E], handler: Handler[E]) -> Callable[[], None]:
-        """Calls ``handler`` for each event of this type, one at a time; gives a function that stops it.
+        """Calls ``handler`` for each event of this type, one at a time; returns a function that stops it.
 
-        A coroutine function is awaited before the next event is taken, so that a slow one is a slow reader.
+        A coroutine function is awaited before the next event is taken, so a slow one makes a slow reader.
         """
         handlers = self._handlers.setdefault(kind, [])
         handlers.append(handler)
         if self._reader is None:
             if self._waiter is not None:
-                raise RuntimeError(f"{self.channel}: a loop reads its events already; use either handlers or a loop")
+                raise RuntimeError(f"{self.channel}: a loop already reads its events; use either handlers or a loop")
             self._reader = asyncio.get_running_loop().create_task(self._handle_all(), name=f"offhook {self.channel}")
         return lambda: handlers.remove(handler) if handler in handlers else None
 
     def unsubscribe(self) -> None:
-        """Ends it. A loop over it ends."""
+        """Ends the subscription and loops over it."""
         _ = self.position
         self._core.unsubscribe(self._number)
         self._driver.advance()
@@ -96,13 +96,13 @@ class Subscription(AsyncIterator[Event]):
         self.unsubscribe()
 
     def wake(self) -> None:
-        """There is something to read, or nothing more will come."""
+        """There are events to read, or there will be no more."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     async def _next(self) -> Event:
         if self._waiter is not None:
-            raise RuntimeError(f"{self.channel}: another task waits for its next event; it has one reader")
+            raise RuntimeError(f"{self.channel}: another task waits for its next event; only one may")
         while True:
             event = self._take()
             if event is not None:
@@ -153,6 +153,6 @@ class Subscription(AsyncIterator[Event]):
             result = handler(event)
             if inspect.isawaitable(result):
                 await result
-        except Exception as error:  # noqa: BLE001 - a handler that fails spoils nothing for the others
+        except Exception as error:  # noqa: BLE001 - a handler that fails must not affect the others
             context = {"message": f"a handler of {self.channel} failed", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)

@@ -21,16 +21,16 @@ T = TypeVar("T")
 
 
 def connect(url: str, **options: Any) -> Client:
-    """Opens a connection that comes back by itself. The options are those of ``offhook.connect``."""
+    """Opens a connection that reconnects by itself. The options are those of ``offhook.connect``."""
     return Client(url, **options)
 
 
 class Client:
-    """Channels over one connection that comes back. Hold it with ``with``."""
+    """Channels over one connection that reconnects. Use it with ``with``."""
 
     def __init__(self, url: str, **options: Any) -> None:
         self._loop = asyncio.new_event_loop()
-        # A daemon: a program that forgot to close this ends all the same.
+        # A daemon thread, so that a program that does not close this can end.
         self._thread = threading.Thread(target=self._loop.run_forever, name="offhook", daemon=True)
         self._thread.start()
         try:
@@ -41,25 +41,25 @@ class Client:
 
     @property
     def state(self) -> State:
-        """Of the connection."""
+        """The state of the connection."""
         return self._client.state
 
     @property
     def session(self) -> str | None:
-        """The name that other members see."""
+        """The session's name, visible to other members."""
         return self._client.session
 
     def opened(self, timeout: float | None = None) -> None:
-        """Waits until the server has welcomed this client."""
+        """Waits until the server has accepted this client."""
         self._wait(self._client.opened(), timeout)
 
     def subscribe(self, channel: str, *, since: Since = "now", presence: bool = False) -> Subscription:
-        """Begins at ``since``; iterate over it."""
+        """Starts at ``since``; iterate over it."""
         subscription = self._call(lambda: self._client.subscribe(channel, since=since, presence=presence))
         return Subscription(self, subscription)
 
     def publish(self, channel: str, data: Data, *, timeout: float | None = None, **options: Any) -> Published:
-        """Waits until the server has it. After a timeout it is not sent any more, if it was not."""
+        """Waits until the server has stored it. After a timeout it is no longer sent if it was not sent before."""
 
         async def publish() -> Published:
             return await self._client.publish(channel, data, **options)
@@ -71,7 +71,7 @@ class Client:
         return self._wait(self._client.history(channel, **options), timeout)
 
     def presence(self, channel: str, *, timeout: float | None = None) -> Presence:
-        """Who is there."""
+        """The members of a channel."""
         return self._wait(self._client.presence(channel), timeout)
 
     def receipts(self, channel: str, position: str, *, timeout: float | None = None) -> Receipts:
@@ -81,11 +81,11 @@ class Client:
     def ack(
         self, channel: str, consumer: str, position: str | None = None, *, timeout: float | None = None
     ) -> str | None:
-        """Has the server remember that ``consumer`` has done everything up to ``position``."""
+        """Stores on the server that ``consumer`` has processed everything up to ``position``."""
         return self._wait(self._client.ack(channel, consumer, position), timeout)
 
     def close(self) -> None:
-        """For good: the session ends."""
+        """Closes permanently: the session ends."""
         if self._loop.is_closed():
             return
         self._wait(self._client.close(), None)
@@ -120,16 +120,16 @@ class Client:
             if running.done():
                 raise
             running.cancel()
-            why = f"nothing within {timeout:g} s; it may have happened all the same"
+            why = f"nothing within {timeout:g} s; it may have happened nevertheless"
             raise TimedOut("timed_out", why, retry="later") from error
         except BaseException:
-            # Such as KeyboardInterrupt: nobody waits for it any more.
+            # Such as KeyboardInterrupt: the result is no longer needed.
             running.cancel()
             raise
 
 
 class Subscription(Iterator[Event]):
-    """One channel. Iterate over it, or ask for the ``next`` event with a timeout."""
+    """A subscription to a channel. Iterate over it, or get the ``next`` event with a timeout."""
 
     def __init__(self, client: Client, subscription: AsyncSubscription) -> None:
         self._client = client
@@ -137,7 +137,7 @@ class Subscription(Iterator[Event]):
 
     @property
     def position(self) -> str | None:
-        """That of the last message that was handled."""
+        """The position of the last handled message."""
         return self._client._call(lambda: self._subscription.position)  # noqa: SLF001 - the same module
 
     def __iter__(self) -> Subscription:

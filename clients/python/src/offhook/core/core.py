@@ -1,13 +1,13 @@
-"""The client as a machine without I/O.
+"""The client as a state machine without I/O.
 
-Its owner calls ``handle_*`` with what happened, then polls until everything says ``None``:
+Its owner reports events with ``handle_*``, then polls until everything returns ``None``:
 
 - ``poll_action``: connections to open and to close,
-- ``poll_transmit``: texts to send, asked for only while the connection has room, so that nothing piles up in it,
-- ``poll_notice``: answers and news for the program,
+- ``poll_transmit``: texts to send, polled only while the connection has room, so that nothing accumulates in it,
+- ``poll_notice``: answers and events for the program,
 - ``poll_timeout``: when to call ``handle_timeout``, at the latest.
 
-Every time is in seconds on one clock of the owner's; it should count while the machine sleeps.
+Every time is in seconds on one clock of the owner's, which should keep running while the machine sleeps.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from .questions import Questions
 from .subscriptions import Subscriptions
 
 AFTER_FLOOD = 30.0
-"""A server that closed a connection for its flood of messages is left alone for this long, in seconds."""
+"""How long to wait, in seconds, after a server closed a connection because of too many messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a publication or a question."""
+    """The result of a publication or a request."""
 
     request: int
     result: Result | OffhookError
@@ -57,7 +57,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A subscription has something for its reader: events, or its end."""
+    """A subscription has events for its reader, or has ended."""
 
     subscription: int
 
@@ -67,7 +67,7 @@ Notice: TypeAlias = Outcome | Ready | State | Latency | Told | Warned
 
 @dataclass(slots=True)
 class _Connecting:
-    """The ``connect`` under way."""
+    """The ``connect`` in flight."""
 
     id: int | None
     resume: str | None
@@ -78,7 +78,7 @@ class Core:
 
     def __init__(self, settings: Settings, rng: random.Random, info: Any = None, *, renews_token: bool = False) -> None:
         self._rng = rng
-        # Whether the next connection has a newer token to show.
+        # Whether there is a newer token for the next connection.
         self._renews_token = renews_token
         self._info = info
         self._link = Link(settings.backoff, settings.open_within, rng.random)
@@ -96,7 +96,7 @@ class Core:
         self._owes_ping = False
         # When the oldest ping without an answer was sent, and with which id.
         self._pinged: tuple[int, float] | None = None
-        # The moment at which the server wants this client back.
+        # When the server wants this client to reconnect.
         self._come_back_at: float | None = None
         self._closing: str | None = None
         self.state = self._link.state
@@ -104,25 +104,25 @@ class Core:
         self.user: str | None = None
         self.latency: float | None = None
 
-    # What happened.
+    # Events.
 
     def handle_start(self, now: float) -> None:
-        """Begins."""
+        """Starts the client."""
         self._link.start(now)
         self._show_state()
 
     def handle_opened(self, connection: int, token: str | None, now: float) -> None:
-        """A connection is open; ``token`` is what the server's authentication asks for."""
+        """A connection is open; ``token`` is for the server's authentication."""
         if connection != self._link.connection:
             return
         self._link.handle_opened(now)
         self._token = token
         self._connecting = _Connecting(None, self._resume)
-        # The first question of the heartbeat is the `connect`: a server that says nothing is dead, too.
+        # The heartbeat's first request is the `connect`: a server that does not answer it is dead, too.
         self._heartbeat.start(now)
 
     def handle_received(self, connection: int, text: str | bytes, now: float) -> None:
-        """A message came."""
+        """A message was received."""
         if connection != self._link.connection or not self._link.is_open:
             return
         self._heartbeat.handle_heard(now)
@@ -158,7 +158,7 @@ class Core:
         self._subscriptions.handle_timeout(now)
         self._show_state()
 
-    # What the program wants.
+    # Requests of the program.
 
     def subscribe(self, channel: str, since: Since, presence: bool) -> int:
         """A subscription's number. Raises ``Closed``, or ``ValueError`` for one that exists."""
@@ -168,7 +168,7 @@ class Core:
         return number
 
     def unsubscribe(self, number: int) -> None:
-        """Its reader is gone."""
+        """The reader of a subscription is gone."""
         self._subscriptions.remove(number)
 
     def following(self, number: int) -> Following | None:
@@ -176,7 +176,7 @@ class Core:
         return self._subscriptions.get(number)
 
     def take(self, number: int, now: float) -> Event | None:
-        """The next event of a subscription; the one before it counts as handled."""
+        """The next event of a subscription; the previous one counts as handled."""
         return self._subscriptions.take(number, now)
 
     def publish(
@@ -190,11 +190,11 @@ class Core:
         is_ordered: bool,
         now: float,
     ) -> int:
-        """A publication's number. Raises ``Closed``, ``Unavailable``, or for data that JSON can't say."""
+        """A publication's number. Raises ``Closed``, ``Unavailable``, or an error for data that is not JSON."""
         self.check_is_open()
         fields: dict[str, Any] = {"channel": channel, **encode(data)}
         if key is None and is_queued:
-            # What may be sent again has to have one.
+            # A publication that may be sent again must have a key.
             key = f"{self._rng.getrandbits(128):032x}"
         if key is not None:
             fields["key"] = key
@@ -208,21 +208,21 @@ class Core:
         return request
 
     def ask(self, message: dict[str, Any], now: float) -> int:
-        """A question's number. Raises ``Closed`` or ``Unavailable``."""
+        """A request's number. Raises ``Closed`` or ``Unavailable``."""
         self.check_is_open()
-        # So that what can't be sent fails here, and not when it is sent.
+        # Invalid requests must fail here, and not when they are sent.
         write(message)
         request = self._number()
         self._questions.add(request, message, now)
         return request
 
     def cancel(self, request: int) -> None:
-        """Nobody waits for this publication or question any more."""
+        """The answer to this publication or request is no longer needed."""
         self._outbox.cancel(request)
         self._questions.cancel(request)
 
     def hurry(self, now: float) -> None:
-        """Ends a wait; asks an open connection for a sign of life."""
+        """Ends a wait; checks that an open connection is alive."""
         if self._link.is_open:
             self._heartbeat.handle_doubt(now)
             self._owes_ping = True
@@ -230,17 +230,17 @@ class Core:
         self._show_state()
 
     def close(self) -> None:
-        """For good: the session ends."""
+        """Closes permanently: the session ends."""
         self._close_with(None)
 
-    # What is to be done.
+    # Work for the driver.
 
     def poll_action(self) -> Open | Close | None:
         """A connection to open or to close."""
         return self._link.poll_action()
 
     def poll_transmit(self, connection: int, now: float) -> str | None:
-        """The next text for this connection, which has room for it."""
+        """The next text to send on this connection, which has room for it."""
         if connection != self._link.connection or not self._link.is_open:
             return None
         if self._connecting is not None:
@@ -252,7 +252,7 @@ class Core:
         return text
 
     def poll_notice(self) -> Notice | None:
-        """News for the program."""
+        """The next notice for the program."""
         if self._notices:
             return self._notices.popleft()
         published = self._outbox.poll_outcome()
@@ -271,7 +271,7 @@ class Core:
         return min((t for t in [*times, self._come_back_at] if t is not None), default=None)
 
     def wants_input(self) -> bool:
-        """False while the connection should not be read, since a reader is behind: the server holds back, then."""
+        """False while the connection should not be read because a reader is behind: this creates backpressure."""
         return self._subscriptions.wants_input()
 
     @property
@@ -342,7 +342,7 @@ class Core:
         self._ponged(welcome.id, now)
         self.session, self.user = welcome.session, welcome.user
         self._subscriptions.handle_opened(resumed, now)
-        # Empty: this session is too large for a token, and comes back with its positions.
+        # Empty: this session is too large for a token, and is restored from its positions.
         self._resume = welcome.resume or None
         self._questions.handle_opened()
         self._outbox.handle_opened()
@@ -373,7 +373,7 @@ class Core:
         if error.code == "bad_token" and connecting.resume is not None:
             self._resume = None
             self._connecting = _Connecting(None, None)
-            # This question has an answer as well as the one before.
+            # The repeated request gets its own answer.
             self._heartbeat.start(now)
         elif error.retry == "never":
             self._close_with(error)
@@ -387,13 +387,13 @@ class Core:
         self._pinged = None
         self._notices.append(Latency(self.latency))
 
-    # Ends.
+    # The end of a connection.
 
     def _verdict(self, end: End, now: float) -> Verdict:
         if end.is_final:
             return Verdict()
-        # RFC 6455 §7.4.1: 1009, a message too large. Sent again it would end the next connection, too.
-        too_large = refusal("too_large", "the server takes no message as large as this", "never", None)
+        # RFC 6455 §7.4.1: 1009, a message too large. Sent again, it would end the next connection, too.
+        too_large = refusal("too_large", "the message is larger than the server accepts", "never", None)
         dropped = end.code == 1009 and self._outbox.drop_largest(too_large)
         if self._come_back_at is not None:
             return Verdict(comes_back=True, after=max(0.0, self._come_back_at - now))
@@ -427,7 +427,7 @@ class Core:
         self._settle_state()
 
     def _settle_state(self) -> None:
-        """After an end: for good, or for a while."""
+        """Handles the end of a connection: permanent, or temporary."""
         if self._link.is_closed:
             error = self._link.state.error
             reason = error or Closed("closed", "the client was closed; make a new one")
@@ -437,7 +437,7 @@ class Core:
         self._show_state()
 
     def _show_state(self) -> None:
-        # Open is what the server has welcomed.
+        # A connection counts as open once the server has accepted it.
         if self._link.state is not self.state and not self._link.is_open:
             self._change_state(self._link.state)
 
@@ -446,7 +446,7 @@ class Core:
         self._notices.append(state)
 
     def check_is_open(self) -> None:
-        """Raises why this client is closed, if it is."""
+        """Raises the reason if this client is closed."""
         if self._link.is_closed:
             raise self._link.state.error or Closed("closed", "the client was closed; make a new one")
 

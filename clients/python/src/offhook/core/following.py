@@ -1,4 +1,4 @@
-"""One channel as its reader sees it: where it is, and the events that were not taken yet.
+"""One subscription: its position, and the events that its reader has not taken yet.
 
 ::
 
@@ -6,7 +6,7 @@
      │                    ▲            ▲
      └──── expected ──────┴────────────┘      paused: the reader is slow
 
-``expected``: restored by a resume token, not announced yet.
+``expected``: restored by a resume token, but not announced yet.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..wire import ChannelEvent
 
 
 class Phase(Enum):
-    """See the drawing above."""
+    """See the diagram above."""
 
     WAITING = "waiting"
     ASKED = "asked"
@@ -46,25 +46,25 @@ class Following:
         self.channel = channel
         self.phase = Phase.WAITING
         self.received: str | None = None
-        """The newest position that came: a new connection goes on from there."""
+        """The newest position received: a new connection continues from there."""
         self.handled: str | None = None
         """The position of the newest event that its reader has handled."""
         self.asked: int | None = None
-        """The ``id`` of the ``subscribe`` under way."""
+        """The ``id`` of the ``subscribe`` in flight."""
         self.error: OffhookError | None = None
         self.ask_at: float | None = None
-        """When to ask again after the server said ``later``."""
+        """When to try again after the server said ``later``."""
         self._since = since
         self._presence = presence
         self._limits = inbox
         self._events: deque[tuple[Event, int]] = deque()
         self._size = 0
-        # What the reader has now; it is handled when the next one is asked for.
+        # The event that the reader has now; it counts as handled when the next one is requested.
         self._taken: Event | None = None
 
     @property
     def is_full(self) -> bool:
-        """Whether the inbox may take nothing more."""
+        """Whether the inbox is full."""
         return len(self._events) >= self._limits.count or self._size >= self._limits.size
 
     @property
@@ -73,23 +73,23 @@ class Following:
         return not self._events
 
     def request(self) -> dict[str, Any]:
-        """The ``subscribe`` that goes on from where this is."""
+        """The ``subscribe`` that continues from the current position."""
         since = self.received or self._since
         wanted = {"last": since.count} if isinstance(since, Last) else since
         message = {"type": "subscribe", "channel": self.channel, "since": wanted}
         return {**message, "presence": True} if self._presence else message
 
     def handle_subscribed(self, position: str, live: bool, resumed: bool, size: int) -> None:
-        """The server has it, and begins."""
+        """The server has started the subscription."""
         self.phase = Phase.LIVE if live else Phase.CATCHING_UP
         self.asked = None
         if live:
-            # Nothing is missing: what comes next follows this.
+            # Nothing is missing: the next message follows this position.
             self.received = position
         self._put(Subscribed(self.channel, position, live, resumed), size)
 
     def handle(self, event: ChannelEvent, size: int) -> None:
-        """Something that the server says of the channel while it has the subscription."""
+        """Handles a message about the channel while the server has the subscription."""
         if isinstance(event, Message):
             self._message(event, size)
             return
@@ -103,7 +103,7 @@ class Following:
         self._put(event, size)
 
     def take(self) -> Event | None:
-        """The next event; the one before it is handled now."""
+        """The next event; the previous one is handled now."""
         if self._taken is not None:
             self.handled = _position_after(self._taken) or self.handled
             self._taken = None
@@ -123,7 +123,7 @@ class Following:
         if step == "repeated":
             return
         if step == "hole" and self.received is not None:
-            # The protocol rules it out; the reader is told all the same.
+            # The protocol rules it out; the reader is told nevertheless.
             self._put(Gap(self.channel, self.received, event.previous, "unannounced"), 0)
         self.received = event.position
         self._put(event, size)
@@ -134,7 +134,7 @@ class Following:
 
 
 def _position_after(event: Event) -> str | None:
-    """Where a reader stands that has handled this event."""
+    """The position of a reader that has handled this event."""
     if isinstance(event, Message | Live):
         return event.position
     if isinstance(event, Gap):

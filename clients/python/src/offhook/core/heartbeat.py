@@ -1,4 +1,4 @@
-"""Is somebody still there? A connection over a network that is gone says nothing; neither does a quiet one."""
+"""Detects dead connections: one whose network is gone is as silent as an idle one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Literal
 from ..settings import Heartbeat as Settings
 
 SLEPT = 3.0
-"""A timeout that is handled this much too late was held up by sleep: nothing could have been heard meanwhile."""
+"""A timeout handled this much too late was delayed by sleep: nothing could have been received in the meantime."""
 
 
 class Heartbeat:
-    """Says when to ask the server for a sign of life, and when it is dead."""
+    """Decides when to ping the server, and when it is dead."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -29,12 +29,12 @@ class Heartbeat:
         self._due = None
 
     def handle_heard(self, now: float) -> None:
-        """Anything came."""
+        """Anything was received."""
         self._heard = now
         self._is_awaiting = False
 
     def handle_doubt(self, now: float) -> None:
-        """Something says that the connection may be gone: ask at once."""
+        """The connection may be gone: ping at once."""
         self._expect(now + self._settings.within_after_sleep)
 
     def poll_timeout(self) -> float | None:
@@ -42,7 +42,7 @@ class Heartbeat:
         return self._due
 
     def handle_timeout(self, now: float) -> Literal["ask", "dead"] | None:
-        """What is to be done now."""
+        """The action that is due now."""
         if self._due is None or now < self._due:
             return None
         if now - self._due > SLEPT:

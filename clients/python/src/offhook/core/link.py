@@ -1,6 +1,6 @@
-"""One connection after another to the same place: opens them, notices their end, waits, opens the next.
+"""Keeps a connection open: opens one, notices its end, waits, and opens the next.
 
-It does not look into messages and keeps none.
+It does not examine messages and stores none.
 
 ::
 
@@ -8,7 +8,7 @@ It does not look into messages and keeps none.
              ▼                                      │
   idle ─▶ connecting ──── opened ──▶ open ─ lost ─▶ waiting
              └─────── failed, in time or not ───────▲
-  any ── stop(), or an end that says "do not come back" ──▶ closed
+  any ── stop(), or an end that rules out reconnecting ──▶ closed
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from ..events import State
 from ..settings import Backoff
 
 # docs/protocol.md, "Handshake and close codes": ended by either side on purpose, a rule of the WebSocket protocol or of
-# the server broken, a message too large, replaced, disconnected, identity expired. Any other end is about now.
+# the server broken, a message too large, replaced, disconnected, identity expired. Any other end is temporary.
 _FINAL = frozenset({1000, 1002, 1007, 1008, 1009, 4001, 4002, 4003})
 
 ABANDONED = 4000
-"""The code with which the client leaves a connection that it gave up. Not 1000, which would end the session."""
+"""The code with which the client closes a connection that it gave up. Not 1000, which would end the session."""
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Open a connection; what it does is told with this number."""
+    """Open a connection; its events are reported with this number."""
 
     connection: int
 
@@ -52,19 +52,19 @@ class End:
     code: int = 1006
     reason: str = ""
     is_final: bool = False
-    """The same attempt would end in the same way, whatever the code says."""
+    """The same attempt would fail again, whatever the code says."""
     at_least: float = 0.0
-    """Seconds that the server asks to be left alone, such as a ``Retry-After``."""
+    """How long the server asks to wait, in seconds, such as a ``Retry-After``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the conversation knows about an end that its code does not say."""
+    """What is known about an end beyond its code."""
 
     comes_back: bool | None = None
-    """Whether to come back; ``None``: as the code says."""
+    """Whether to reconnect; ``None``: as the code says."""
     after: float | None = None
-    """Come back after exactly this; the server chose the moment for this client."""
+    """Reconnect after exactly this long; the server chose the time for this client."""
     at_least: float = 0.0
 
 
@@ -79,9 +79,9 @@ class Link:
         self._random = random
         self._attempts = 0
         self._opened_at: float | None = None
-        # While connecting: given up then. While waiting: tried again then.
+        # While connecting: when to give up. While waiting: when to try again.
         self._due: float | None = None
-        # Not before this, whatever happens: the server said so.
+        # Not before this, whatever happens: the server asked for it.
         self._not_before = 0.0
         self._actions: deque[Open | Close] = deque()
 
@@ -92,7 +92,7 @@ class Link:
 
     @property
     def is_closed(self) -> bool:
-        """Whether it is over for good."""
+        """Whether it is closed permanently."""
         return self.state.name == "closed"
 
     def start(self, now: float) -> None:
@@ -129,21 +129,21 @@ class Link:
         self.state = State("waiting", attempt=self._attempts, retry_in=wait, error=why)
 
     def abandon(self, reason: str, verdict: Verdict, now: float) -> None:
-        """Gives the newest connection up and comes back."""
+        """Gives up the newest connection and reconnects."""
         if self.state.name not in ("open", "connecting"):
             return
         self._actions.append(Close(self.connection, ABANDONED, reason))
         self.handle_lost(End(reason=reason), verdict, now)
 
     def stop(self, code: int, reason: str, error: OffhookError | None) -> None:
-        """Ends it for good."""
+        """Closes permanently."""
         if self.state.name in ("open", "connecting"):
             self._actions.append(Close(self.connection, code, reason))
         self.connection += 1
         self._finish(error)
 
     def hurry(self, now: float) -> None:
-        """Something says that it may go well now: the wait is over, as far as the server lets it."""
+        """An attempt may succeed now: ends the wait, unless the server asked for it."""
         if self.state.name == "waiting":
             self._due = max(now, self._not_before)
             self.handle_timeout(now)
@@ -157,7 +157,7 @@ class Link:
         return self._due
 
     def handle_timeout(self, now: float) -> bool:
-        """Whether the attempt under way took too long; a wait that is over becomes an attempt."""
+        """Whether the current attempt took too long; a wait that is over becomes an attempt."""
         if self._due is None or now < self._due:
             return False
         if self.state.name == "waiting":
@@ -191,8 +191,8 @@ def _closed_by(end: End) -> OffhookError:
     if end.code == 4001:
         return Closed(
             "replaced",
-            "the session came back on another connection; make a new client only if you must",
+            "the session was resumed on another connection; make a new client only if you must",
         )
     if end.code == 4003:
-        return Closed("expired", "what said who this session is has expired; connect with a new token")
-    return Closed("closed", f"the connection was closed for good with {_describe(end)}")
+        return Closed("expired", "the session's authentication has expired; connect with a new token")
+    return Closed("closed", f"the connection was closed permanently with {_describe(end)}")

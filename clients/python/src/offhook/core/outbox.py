@@ -1,7 +1,7 @@
-"""What is published, until the server has answered: each with its key, over as many connections as it takes.
+"""Publications until the server has answered: each with its key, over as many connections as necessary.
 
-The key makes it safe to send again what may have arrived. A server may refuse one publication for now and take the
-next: to keep their order, a channel has one under way at a time.
+The key makes it safe to send a publication again that may have arrived. A server may refuse one publication temporarily
+and accept the next: to keep their order, a channel has one in flight at a time.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from ..events import Published
 from ..settings import Outbox as Settings
 
 LATER = 1.0
-"""When a server says ``later``, but not when."""
+"""The delay if a server says ``later`` without a time."""
 
 
 @dataclass(slots=True, order=True)
 class Entry:
-    """A publication. Entries are ordered by when they were published."""
+    """A publication. Entries are ordered by the time of publishing."""
 
     request: int
     channel: str = field(compare=False)
@@ -29,26 +29,26 @@ class Entry:
     size: int = field(compare=False)
     is_ordered: bool = field(compare=False)
     is_queued: bool = field(compare=False)
-    """Waits for a connection; otherwise it is sent now and once, or not at all."""
+    """Whether it waits for a connection; otherwise it is sent now and once, or not at all."""
     sent_at: float | None = field(compare=False, default=None)
     """When it was sent for the first time."""
     id: int | None = field(compare=False, default=None)
-    """What it was sent with on this connection, while it has no answer."""
+    """Its id on this connection, while it has no answer."""
     is_abandoned: bool = field(compare=False, default=False)
-    """Nobody waits for its answer any more; it is not sent again."""
+    """Its answer is no longer needed; it is not sent again."""
 
 
 Outcome = tuple[int, "Published | OffhookError"]
 
 
 class Outbox:
-    """Publications that wait, and those under way."""
+    """Publications that wait, and those in flight."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._entries: dict[int, Entry] = {}
         self._size = 0
-        # Ordered publications by channel; only the first of a channel may be under way.
+        # Ordered publications by channel; only the first of a channel may be in flight.
         self._lanes: dict[str, deque[Entry]] = {}
         # A heap of those that may be sent now.
         self._ready: list[Entry] = []
@@ -63,7 +63,7 @@ class Outbox:
         return len(self._entries)
 
     def add(self, entry: Entry, now: float) -> None:
-        """Takes a publication. Raises ``Unavailable`` when nothing more may wait."""
+        """Queues a publication. Raises ``Unavailable`` if the queue is full."""
         limits = self._settings
         if not entry.is_queued and not self._can_send(now):
             raise _not_queued()
@@ -82,7 +82,7 @@ class Outbox:
             heapq.heappush(self._ready, entry)
 
     def cancel(self, request: int) -> None:
-        """Nobody waits for the answer any more. What was not sent yet is not published."""
+        """The answer is no longer needed. What was not sent yet is not published."""
         entry = self._entries.get(request)
         if entry is None:
             return
@@ -97,7 +97,7 @@ class Outbox:
         self._paused_until = 0.0
 
     def handle_lost(self) -> None:
-        """What was not answered goes again over the next connection."""
+        """Unanswered publications are sent again on the next connection."""
         self._is_open = False
         under_way = list(self._in_flight.values())
         self._in_flight.clear()
@@ -109,7 +109,7 @@ class Outbox:
                 heapq.heappush(self._ready, entry)
             else:
                 self._settle(entry, _unknown())
-        # What was accepted to be sent at once, and was not.
+        # Accepted to be sent at once, but not sent.
         for entry in [entry for entry in self._ready if not entry.is_queued]:
             self._settle(entry, _not_queued())
 
@@ -133,7 +133,7 @@ class Outbox:
         return True
 
     def drop_largest(self, error: OffhookError) -> bool:
-        """The connection ended since a message was too large: the largest under way is not sent again."""
+        """The connection ended because a message was too large: the largest in flight is not sent again."""
         largest = max(self._in_flight.values(), key=lambda entry: entry.size, default=None)
         if largest is None:
             return False
@@ -159,7 +159,7 @@ class Outbox:
         return f'{{"type":"publish","id":{number},{entry.body}'
 
     def poll_outcome(self) -> Outcome | None:
-        """What became of a publication."""
+        """The result of a publication."""
         return self._outcomes.popleft() if self._outcomes else None
 
     def poll_timeout(self) -> float | None:
@@ -173,7 +173,7 @@ class Outbox:
         return min(due, default=None)
 
     def handle_timeout(self, now: float) -> None:
-        """Gives up what has no answer for too long; a pause may be over."""
+        """Gives up publications without an answer for too long; ends pauses."""
         if self._paused_until <= now:
             self._paused_until = 0.0
         for entry in list(self._tried.values()):
@@ -214,7 +214,7 @@ class Outbox:
 
 
 def _not_queued() -> OffhookError:
-    why = "there is no connection, or it is busy, and this was not to wait (queue=False)"
+    why = "there is no connection, or it is busy, and the publication must not wait (queue=False)"
     return Unavailable("offline", why, retry="later")
 
 

@@ -1,6 +1,6 @@
-"""All subscriptions, and how they come back on a new connection.
+"""All subscriptions, and how they are restored on a new connection.
 
-Those in the resume token are announced by the server; the others are asked for, from where they were.
+Those in the resume token are announced by the server; the others are requested from their positions.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Subscriptions:
         # Channels that the newest token restores: those announced on this connection before it came.
         self._sealed: set[str] = set()
         self._announced_by: float | None = None
-        # Those to ask for again after the server said `later`.
+        # Those to request again after the server said `later`.
         self._later: set[Following] = set()
-        # Inboxes are full since then, and the connection is not read.
+        # Since when inboxes are full and the connection is not read.
         self._full: set[int] = set()
         self._full_since: float | None = None
         self._changed: deque[int] = deque()
@@ -44,18 +44,18 @@ class Subscriptions:
         return len(self._by_channel)
 
     def get(self, number: int) -> Following | None:
-        """A subscription, as long as somebody holds it."""
+        """A subscription, as long as it has a reader."""
         return self._by_number.get(number)
 
     def positions(self) -> dict[str, str]:
-        """The positions that a resuming client brings."""
+        """The positions to send when resuming."""
         followed = self._by_channel.values()
         return {f.channel: f.received for f in followed if f.received is not None}
 
     def add(self, number: int, channel: str, since: Since, presence: bool) -> Following:
         """A new subscription."""
         if channel in self._by_channel:
-            raise ValueError(f"{channel!r} is subscribed to already; a client has one subscription to a channel")
+            raise ValueError(f"{channel!r} already has a subscription; a client has one per channel")
         following = Following(number, channel, since, presence, self._inbox)
         self._by_channel[channel] = self._by_number[number] = following
         self._ask(following)
@@ -110,7 +110,7 @@ class Subscriptions:
                 following.phase = Phase.WAITING
 
     def handle_token(self) -> None:
-        """A token came: it restores what this connection has by now."""
+        """A token arrived: it restores the subscriptions that this connection has now."""
         followed = self._by_channel.values()
         self._sealed = {f.channel for f in followed if f.phase in SERVED}
 
@@ -122,7 +122,7 @@ class Subscriptions:
                 self._ask(following)
 
     def handle_subscribed(self, message: SubscribedTo, size: int, now: float) -> None:
-        """A subscription begins, asked for or restored."""
+        """A subscription starts, requested or restored."""
         following = self._by_channel.get(message.channel)
         is_answer = message.id is not None
         if following is not None and following.phase is not Phase.PAUSED:
@@ -131,10 +131,10 @@ class Subscriptions:
                 following.handle_subscribed(message.position, message.live, not is_answer, size)
                 self._gave(following, now)
                 return
-        # An old question's answer, after which another was asked: that one has its own.
+        # The answer to an old request that was repeated: the repetition has its own.
         if is_answer or (following is not None and following.phase in SERVED):
             return
-        # The token has it from before, but nobody wants it, or not from there.
+        # The token contains it, but it is no longer wanted, or not from there.
         self._tell("unsubscribe", Following(0, message.channel, "now", False, self._inbox))
         if following is not None and following.phase is not Phase.PAUSED:
             self._ask(following)
@@ -146,9 +146,9 @@ class Subscriptions:
             self._try_again_or_end(following, message.error, now)
 
     def handle_event(self, event: ChannelEvent, size: int, now: float) -> None:
-        """Something about a channel."""
+        """Handles a message about a channel."""
         following = self._by_channel.get(event.channel)
-        # What was under way before an `unsubscribe`, or comes before the `subscribed`, is nobody's.
+        # Messages in flight before an `unsubscribe`, or before the `subscribed`, are ignored.
         if following is not None and following.phase in SERVED:
             following.handle(event, size)
             self._gave(following, now)
@@ -161,7 +161,7 @@ class Subscriptions:
             return False
         following.asked = None
         if error.code == "already_subscribed":
-            # By the token, then: it will be announced.
+            # It was restored by the token, so it will be announced.
             following.phase = Phase.EXPECTED
         else:
             self._try_again_or_end(following, error, now)
@@ -178,7 +178,7 @@ class Subscriptions:
         return self._full_since is None
 
     def poll_message(self, number: int) -> dict[str, Any] | None:
-        """The next thing to tell the server, with this id."""
+        """The next message for the server, with this id."""
         if not self._to_tell:
             return None
         what, following = self._to_tell.popleft()
@@ -188,7 +188,7 @@ class Subscriptions:
         return following.request()
 
     def poll_changed(self) -> int | None:
-        """The number of a subscription that has something for its reader."""
+        """The number of a subscription that has events for its reader."""
         return self._changed.popleft() if self._changed else None
 
     def poll_timeout(self) -> float | None:
@@ -201,7 +201,7 @@ class Subscriptions:
         return min(times, default=None)
 
     def handle_timeout(self, now: float) -> None:
-        """Asks again what was to be asked later; pauses readers that are behind for too long."""
+        """Repeats delayed requests; pauses readers that are behind for too long."""
         if self._announced_by is not None and now >= self._announced_by:
             self.handle_restored()
         for following in [f for f in self._later if f.ask_at is not None and now >= f.ask_at]:
@@ -228,7 +228,7 @@ class Subscriptions:
             self._to_tell.remove(waiting)
         elif self._is_open and following.phase in (Phase.ASKED, *SERVED):
             self._tell("unsubscribe", following)
-        # Expected: the server announces it, and is told then that nobody wants it.
+        # Expected: the server announces it, and is then told to unsubscribe.
 
     def _try_again_or_end(self, following: Following, error: OffhookError, now: float) -> None:
         if error.retry == "never":
