@@ -1,4 +1,4 @@
-//! Certificates made for one test, and a server that shows them.
+//! Certificates made for one test, and a server that presents them.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use tokio_rustls::rustls::{ConfigBuilder, RootCertStore, ServerConfig, WantsVeri
 
 use crate::scripted::{Reply, converse};
 
-/// Named, since with every feature on rustls has two to choose from.
+/// Chosen explicitly, since with all features enabled rustls has two providers.
 #[cfg(feature = "aws-lc")]
 pub(crate) fn cryptography() -> Arc<CryptoProvider> {
     Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider())
@@ -33,7 +33,7 @@ pub(crate) fn server_config() -> ConfigBuilder<ServerConfig, WantsVerifier> {
     builder.with_safe_default_protocol_versions().unwrap()
 }
 
-/// An authority made for one test.
+/// A certificate authority made for one test.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its key.
@@ -125,13 +125,13 @@ impl Identity {
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_single_cert(self.chain(), self.key()).unwrap();
-        // What the scripts speak.
+        // The protocol of the scripts.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         TlsAcceptor::from(Arc::new(config))
     }
 }
 
-/// What one connection's TLS came to, as the server saw it.
+/// The result of one connection's TLS handshake, as seen by the server.
 pub(crate) struct Seen {
     pub(crate) name: Option<String>,
     pub(crate) alpn: Option<Vec<u8>>,

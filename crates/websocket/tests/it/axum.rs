@@ -1,4 +1,4 @@
-//! The extractor, in servers of axum's own.
+//! The extractor, in servers built with axum.
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::http2_peer::{assert_echoes, echo, raw_client};
 use crate::scripted::to;
 
-/// Says first whether it has the peer's socket for itself, then echoes.
+/// First reports whether it has the peer's socket itself, then echoes.
 async fn room(Path(room): Path<String>, upgrade: Upgrade) -> Response {
     assert_eq!(upgrade.request().path(), format!("/room/{room}"));
     if room == "closed" {

@@ -1,4 +1,4 @@
-//! What a bridge between connections needs: pieces, ends, and streams of bytes.
+//! Bridging connections: pieces, ends, and streams of bytes.
 
 #[path = "../../examples/bridge.rs"]
 #[expect(dead_code, reason = "an example's main is not run")]
@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::scripted::to;
 
-/// A client that reaches an echo through a bridge.
+/// A client connected to an echo server through a bridge.
 async fn bridged(closing: CloseCode) -> WebSocket {
     let echo = Server::bind("127.0.0.1:0").await.unwrap();
     let target = format!("ws://{}/", echo.local_addr().unwrap());
@@ -90,7 +90,7 @@ async fn a_byte_stream_carries_any_number_of_bytes_both_ways_at_once() {
         write_near.write_all(&sent).await.unwrap();
         write_near
     });
-    // The other end sends back what it reads, and ends when that has ended.
+    // The other end sends back what it reads, and ends when its input ends.
     let answering = tokio::spawn(async move {
         tokio::io::copy(&mut read_far, &mut write_far)
             .await

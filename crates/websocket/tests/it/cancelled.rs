@@ -1,13 +1,13 @@
-//! Futures that are dropped before they are done.
+//! Futures that are dropped before they complete.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-/// Polls a future `polls` times, as often as it is woken, and drops it when it is woken once
-/// more. `Some` if it was done before.
+/// Polls a future up to `polls` times, each time it is woken, and drops it when it is woken once
+/// more. `Some` if it completed before.
 ///
-/// That it is woken before it is dropped makes loops of cancelled calls get on.
+/// Waiting for the last wake-up ensures that loops of cancelled calls make progress.
 pub(crate) async fn cancelled_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut left = polls;

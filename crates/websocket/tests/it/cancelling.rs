@@ -7,7 +7,7 @@ use offhook::{Error, Link, Message, Pair, Settings, WebSocket};
 
 use crate::cancelled::cancelled_after;
 
-/// As many polls as any of these futures takes until it is done.
+/// The most polls that any of these futures needs to complete.
 const POLLS: usize = 12;
 
 /// A slow link, so that everything takes several polls.
@@ -21,7 +21,7 @@ fn slow() -> (WebSocket, WebSocket, Link) {
         .open()
 }
 
-/// Receives everything until the close.
+/// Receives all messages until the close.
 fn collect(mut socket: WebSocket) -> tokio::task::JoinHandle<Vec<Message>> {
     tokio::spawn(async move {
         let mut all = Vec::new();
@@ -32,7 +32,7 @@ fn collect(mut socket: WebSocket) -> tokio::task::JoinHandle<Vec<Message>> {
     })
 }
 
-/// Sends 20 messages, half of them longer than a read brings, then closes.
+/// Sends 20 messages, half of them longer than one read, then closes.
 fn talk(socket: WebSocket) -> Vec<Message> {
     let messages: Vec<Message> = (0..20)
         .map(|n: usize| format!("{n}:").repeat(1 + 9 * (n % 2)).into())

@@ -1,4 +1,4 @@
-//! The end, from every side.
+//! The end of a connection, from every side.
 
 use std::time::Duration;
 
@@ -175,7 +175,7 @@ async fn a_last_piece_of_the_other_type_closes_with_1011() {
     assert_eq!(server.closed().unwrap().code, CloseCode::INTERNAL_ERROR);
 }
 
-/// What was sent without an error before the close has arrived; what was not, has not.
+/// A message sent without an error before the close has arrived; one with an error has not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_message_that_races_with_the_close_either_arrives_or_is_an_error() {
     for round in 0..50 {
@@ -222,7 +222,7 @@ async fn a_peer_that_does_not_answer_the_close_is_waited_for_as_long_as_was_said
     drop(server);
 }
 
-/// One that was failed, and would be lingered on until the peer has read why.
+/// A failed connection would linger until the peer has read the Close.
 #[tokio::test(start_paused = true)]
 async fn a_connection_can_be_dropped_outside_the_runtime() {
     let settings = Settings::default().config(Config {
@@ -267,7 +267,7 @@ async fn what_the_peer_said_last_is_heard_over_tcp_too() {
     server.send("last words").await.unwrap();
     server.sender().close(CloseCode::new(4001), "why").unwrap();
     drop(server);
-    // The first is answered with a reset, the second is refused.
+    // The first message is answered with a reset; the next one fails.
     while client.send("anybody there?").await.is_ok() {
         let _unsent = client.flush().await;
     }
@@ -290,7 +290,7 @@ async fn each_ends_too_when_nothing_can_be_written_any_more() {
     assert_eq!(server.closed().unwrap().code, CloseCode::GOING_AWAY);
 }
 
-/// node's `ws`, in the middle of writing, gave up at a reset and never read why.
+/// node's `ws`, while still writing, gave up at a reset and never read the Close.
 #[tokio::test]
 async fn a_peer_that_is_still_writing_what_is_too_big_can_finish_and_read_1009() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,4 +1,4 @@
-//! Proxies that the environment names, in a process of its own for each environment.
+//! Proxies configured in the environment, with a separate process for each environment.
 
 use std::process::Output;
 
@@ -9,7 +9,7 @@ use crate::scripted::{Reply, Server};
 /// Set in the inner process: the URL to open.
 const INNER: &str = "OFFHOOK_TEST_OPENS";
 
-/// Opens the URL as this test's program does in such an environment, and says how that went.
+/// Opens the URL in a process with this environment, and returns the outcome.
 async fn opened(url: &str, test: &str, environment: &[(&str, &str)]) -> Output {
     let mut inner = Command::new(std::env::current_exe().unwrap());
     inner.args(["--exact", test, "--nocapture"]);
@@ -20,7 +20,7 @@ async fn opened(url: &str, test: &str, environment: &[(&str, &str)]) -> Output {
     inner.kill_on_drop(true).output().await.unwrap()
 }
 
-/// In the inner process: opens the URL that was given. Whether it was.
+/// In the inner process: opens the given URL. Returns whether this is the inner process.
 async fn is_inner() -> bool {
     let Ok(url) = std::env::var(INNER) else {
         return false;
@@ -88,7 +88,7 @@ async fn without_roots_of_our_own_the_systems_are_trusted() {
     let (port, _seen) = serve(acceptor, (0..3).map(|_| Reply::open()).collect()).await;
     let url = format!("wss://localhost:{port}/");
 
-    // Where the system's roots are is said by this variable, as OpenSSL has it.
+    // This variable names the system's roots, as in OpenSSL.
     let roots = std::env::temp_dir().join(format!("offhook-roots-{port}.pem"));
     std::fs::write(&roots, authority.pem()).unwrap();
     let trusting = opened(&url, test, &[("SSL_CERT_FILE", roots.to_str().unwrap())]).await;

@@ -1,4 +1,4 @@
-//! The request as the server sees it, and the answers a server may give.
+//! The request as seen by the server, and the answers a server may give.
 
 use std::error::Error as _;
 
@@ -67,7 +67,7 @@ async fn one_connect_opens_as_often_as_one_likes_with_a_fresh_key() {
 
 #[tokio::test]
 async fn what_is_wrong_with_the_request_is_said_before_anybody_is_asked() {
-    // Port 1: nobody listens there, and nobody is asked.
+    // Nothing listens on port 1, and no connection is attempted.
     let url = "ws://127.0.0.1:1/";
     for connect in [
         to(url).header("X-Evil", "a\r\nInjected: yes"),
@@ -89,7 +89,7 @@ async fn what_is_wrong_with_the_request_is_said_before_anybody_is_asked() {
 async fn a_refusal_comes_with_status_headers_and_body() {
     let server = Server::with([
         Reply::say("HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 9\r\n\r\ncome back"),
-        // The end of this body is the connection's.
+        // The body ends with the connection.
         Reply::say("HTTP/1.1 401 No\r\nWWW-Authenticate: Basic\r\n\r\nwho are you?").and_close(),
     ])
     .await;
@@ -167,7 +167,7 @@ async fn frames_that_come_with_the_answer_are_the_first_to_be_received() {
     assert_eq!(message.as_text(), Some("Hello"));
 }
 
-/// A server's words are shown, not obeyed: no line of a log is forged, no terminal steered.
+/// Text from a server is shown escaped: it cannot forge log lines or control a terminal.
 #[tokio::test]
 async fn what_a_server_says_is_shown_with_its_control_characters_escaped() {
     let body = "down\u{1b}]0;title\u{7}\rfine";

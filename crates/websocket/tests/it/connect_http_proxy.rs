@@ -1,4 +1,4 @@
-//! Through HTTP proxies: what they are asked, whatever they answer, and a real one.
+//! HTTP proxies: the requests they get, their possible answers, and a real proxy.
 
 use offhook::{Error, ProxyError};
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::program::Program;
 use crate::scripted::{Reply, Server, field, read_head, to};
 
-/// A proxy that tunnels to one place, whatever it is asked for.
+/// A proxy that always tunnels to the same address.
 async fn tunnel_to(
     place: std::net::SocketAddr,
     answer: &'static str,
@@ -30,7 +30,7 @@ async fn tunnel_to(
     (address, heads)
 }
 
-/// What comes of a proxy that answers like this.
+/// The error caused by a proxy with this answer.
 async fn refused(proxy_user: &str, answer: impl AsRef<[u8]>) -> Error {
     let proxy = Server::with([Reply::say(answer).and_close()]).await;
     let url = format!("http://{proxy_user}{}", proxy.address);
@@ -119,7 +119,7 @@ async fn an_answer_that_is_no_proxys_is_malformed() {
         b"\x05\x00\x00\x01",
         long.as_bytes(),
         many.as_bytes(),
-        // Nobody spoke through the tunnel yet.
+        // No data was sent through the tunnel yet.
         b"HTTP/1.1 200 Yes\r\n\r\nHTTP/1.1 101 Switching Protocols\r\n",
     ];
     for answer in answers {
@@ -177,7 +177,7 @@ async fn tinyproxy_tunnels_with_and_without_a_password() {
         if password {
             for wrong in ["", "ada:wrong@"] {
                 let error = server.connect().proxy(url(wrong)).open().await.unwrap_err();
-                // tinyproxy does not tell a wrong password by 407, but by 401.
+                // tinyproxy reports a wrong password with 401 instead of 407.
                 let fits = match why(&error) {
                     ProxyError::HttpAuthentication { sent: false } => wrong.is_empty(),
                     ProxyError::Status(401) => !wrong.is_empty(),
@@ -186,7 +186,7 @@ async fn tinyproxy_tunnels_with_and_without_a_password() {
                 assert!(fits, "{error:?}");
             }
         }
-        // A port where nobody listens.
+        // A port on which nothing listens.
         let nobody = to("ws://127.0.0.1:1/")
             .proxy(url(user))
             .open()

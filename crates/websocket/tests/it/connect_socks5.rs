@@ -1,4 +1,4 @@
-//! Through SOCKS5 proxies: what they are asked, whatever they answer, and a real one.
+//! SOCKS5 proxies: the requests they get, their possible answers, and a real proxy.
 
 use std::net::SocketAddr;
 
@@ -12,10 +12,10 @@ use crate::scripted::{Reply, Server, to};
 
 const BOUND_V4: &[u8] = &[5, 0, 0, 1, 10, 0, 0, 1, 0, 80];
 
-/// One turn of the script: read so many bytes, then say these.
+/// One step of the script: read this many bytes, then send these.
 type Turn = (usize, Vec<u8>);
 
-/// A proxy that plays each script to one client after the other; then it tunnels to the place.
+/// A proxy that plays one script for each client in turn, and tunnels to the address at the end.
 async fn scripted(
     scripts: Vec<Vec<Turn>>,
     place: Option<SocketAddr>,
@@ -42,7 +42,7 @@ async fn scripted(
     (address, heard)
 }
 
-/// What comes of a proxy that plays this script.
+/// The error caused by a proxy with this script.
 async fn refused(user: &str, script: Vec<Turn>) -> Error {
     let (proxy, _heard) = scripted(vec![script], None).await;
     let connect = to("ws://example.com/").proxy(format!("socks5h://{user}{proxy}"));
@@ -248,7 +248,7 @@ async fn microsocks_tunnels_with_and_without_a_password() {
         let server = Server::with([(); 2].map(|()| Reply::open_with("", b"\x81\x05Hello"))).await;
         for scheme in ["socks5", "socks5h"] {
             let url = format!("{scheme}://{user}127.0.0.1:{}", proxy.port);
-            // Not its address: its name, for the proxy or us to look up.
+            // By name, to be resolved by the proxy or by us.
             let place = format!("ws://localhost:{}/", server.port());
             let mut socket = to(place).proxy(url).open().await.unwrap();
             let message = socket.recv().await.unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! Every wait has an end, and says what it waited for; who waits no longer leaves nothing behind.
+//! Every wait has a deadline and names what it waited for; an abandoned wait leaves nothing behind.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 
 use crate::scripted::{Reply, Server, read_head, to};
 
-/// Long enough for a busy machine to get to the wait that is meant.
+/// Long enough for a busy machine to reach the wait under test.
 const SHORT: Duration = Duration::from_millis(300);
 
 fn timed_out(error: &Error) -> (Phase, &str) {

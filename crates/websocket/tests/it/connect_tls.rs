@@ -1,4 +1,4 @@
-//! Over TLS: whom to trust, who we are, and what is said when it does not fit.
+//! TLS: trusting servers, presenting client certificates, and the errors.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ fn localhost(port: u16) -> Connect {
     to(format!("wss://localhost:{port}/"))
 }
 
-/// That it is about trust, and why.
+/// Checks that the error concerns trust, and returns the reason.
 fn distrust(error: &Error) -> String {
     assert!(matches!(error, Error::Tls { .. }), "{error:?}");
     assert!(!error.is_retryable());
@@ -61,7 +61,7 @@ async fn nobody_is_trusted_whom_the_roots_do_not_know() {
     let error = localhost(port).tls(strangers).open().await.unwrap_err();
     assert!(distrust(&error).contains("UnknownIssuer"), "{error:?}");
     assert!(error.to_string().contains("localhost"), "{error}");
-    // The system does not know our authority either, or has no roots at all.
+    // The system does not know the authority either, or has no roots at all.
     let error = localhost(port).open().await.unwrap_err();
     distrust(&error);
 }
@@ -112,7 +112,7 @@ async fn a_server_without_the_pinned_certificates_key_is_not_trusted() {
         certificate: honest.certificate.clone(),
         key: KeyPair::generate().unwrap(),
     };
-    // rustls would not serve with a key that does not fit: its check is passed by.
+    // rustls would reject a key that does not match, so its check is bypassed.
     let key = cryptography().key_provider.load_private_key(thief.key());
     let certified = tokio_rustls::rustls::sign::CertifiedKey::new(thief.chain(), key.unwrap());
     let resolver = tokio_rustls::rustls::sign::SingleCertAndKey::from(certified);
@@ -147,7 +147,8 @@ async fn a_client_certificate_is_shown_to_who_asks_for_one() {
         .unwrap();
     let seen = seen.recv().await.unwrap();
     assert_eq!(seen.client.as_ref(), Some(client.certificate.der()));
-    // Without one the server hangs up: by TLS 1.3 the client learns that when it first reads.
+    // Without one the server closes the connection: with TLS 1.3 the client learns that on its
+    // first read.
     let error = localhost(port)
         .tls(authority.tls())
         .open()
@@ -167,7 +168,7 @@ async fn a_configuration_of_rustls_will_do() {
         .unwrap()
         .with_root_certificates(authority.roots())
         .with_no_client_auth();
-    // That is not the configuration's to say.
+    // The configuration does not decide this.
     config.alpn_protocols = vec![b"h2".to_vec()];
     let connect = localhost(port).tls(Tls::from_config(config));
     connect.open().await.unwrap();
@@ -195,7 +196,7 @@ async fn a_second_connection_resumes_the_first_ones_session() {
     });
     for _ in 0..2 {
         let mut socket = connect.clone().open().await.unwrap();
-        // The tickets come before the message.
+        // The tickets arrive before the message.
         socket.recv().await.unwrap().unwrap();
     }
     assert_eq!(kinds.recv().await.unwrap(), Some(HandshakeKind::Full));
@@ -212,7 +213,7 @@ async fn a_server_that_speaks_no_tls_is_told_from_one_that_is_not_trusted() {
             .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             .await
             .unwrap();
-        // Hangs up in the middle of the handshake.
+        // Closes in the middle of the handshake.
         let (mut second, _) = plain.accept().await.unwrap();
         second.read_u8().await.unwrap();
     });
@@ -299,7 +300,7 @@ fn what_is_no_certificate_is_said_when_it_is_given() {
     assert!(matches!(of_another, Err(InvalidTls::Identity(_))));
 }
 
-/// A certificate says who we are: that is for the host it was meant for.
+/// A client certificate is an identity, meant for one host.
 #[tokio::test]
 async fn a_client_certificate_is_not_offered_to_the_host_of_a_redirect() {
     let authority = Authority::new();
@@ -324,7 +325,7 @@ async fn a_client_certificate_is_not_offered_to_the_host_of_a_redirect() {
     assert!(said.contains("CertificateRequired"), "{error:?}");
 }
 
-/// What `openssl req -x509` makes: it is its own authority, and shown by the server itself.
+/// The output of `openssl req -x509`: it is its own authority, and the server presents it itself.
 #[tokio::test]
 async fn a_self_signed_certificate_is_trusted_as_its_own_root_for_its_names() {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -363,7 +364,7 @@ async fn the_wrong_scheme_is_named_and_so_is_the_right_one() {
 
     let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = plain.local_addr().unwrap().port();
-    // What a server without TLS says to a client hello, before it hangs up.
+    // A server without TLS answers a client hello like this before closing.
     tokio::spawn(async move {
         let (mut stream, _) = plain.accept().await.unwrap();
         stream.read_u8().await.unwrap();

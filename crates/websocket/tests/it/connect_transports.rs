@@ -1,4 +1,4 @@
-//! Ways to a server other than its name: addresses, IPv6, a local address, Unix sockets, streams.
+//! Reaching a server other than by name: addresses, IPv6, a local address, Unix sockets, streams.
 
 use std::error::Error as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -43,7 +43,7 @@ async fn when_no_address_answers_the_error_tells_each_of_them() {
 
 #[tokio::test]
 async fn a_name_is_looked_up_and_all_its_addresses_are_tried() {
-    // Wherever localhost may lead first, the server is only there.
+    // Whatever address localhost resolves to first, the server is only here.
     let mut server = Server::with([Reply::open()]).await;
     let url = format!("ws://LocalHost:{}/", server.port());
     to(url).open().await.unwrap();
@@ -111,7 +111,7 @@ mod unix {
 
     use crate::scripted::{Reply, converse, field, to};
 
-    /// A path of this test's own, gone with it.
+    /// A path for one test, removed at its end.
     struct Path(PathBuf);
 
     impl Path {

@@ -1,4 +1,4 @@
-//! Closing together what several servers have open: of axum's, of ours, and over streams.
+//! Closing the connections of several servers together: of axum's, of ours, and over streams.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use crate::http2_peer::{Echo, assert_echoes, echo};
 use crate::scripted::to;
 
 const VERSIONS: [HttpVersion; 2] = [HttpVersion::Http1, HttpVersion::Http2];
-/// Longer than any test may take: who waits for it has failed.
+/// Longer than any test may take.
 const LONG: Duration = Duration::from_secs(3_600);
 
-/// A server of axum's that echoes, or at `/hang` never receives.
+/// An axum server that echoes, or never receives at `/hang`.
 async fn axum_server(connections: &Connections) -> SocketAddr {
     async fn echoing(upgrade: Upgrade) -> Response {
         upgrade.on_upgrade(echo)
@@ -45,7 +45,7 @@ async fn open(address: SocketAddr, version: HttpVersion) -> WebSocket {
     to(url).version(version).open().await.unwrap()
 }
 
-/// How it ends, when it is closed by the other end.
+/// How a connection ends when the other end closes it.
 async fn ended(mut socket: WebSocket) -> Closed {
     assert_eq!(socket.recv().await.unwrap(), None);
     socket.closed().unwrap()

@@ -1,4 +1,4 @@
-//! What leaves when, and in how many writes.
+//! When output is sent, and in how many writes.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ async fn a_pipelined_echo_is_answered_with_one_write_a_read() {
 /// As in `futures`: a trait with a `send` for every sink.
 #[expect(dead_code, reason = "that nobody calls it is the point")]
 trait SinkExt: futures_sink::Sink<offhook::Message> {
-    /// Would write each message by itself.
+    /// Would write each message separately.
     async fn send(&mut self, message: offhook::Message);
 }
 
@@ -71,7 +71,7 @@ async fn what_a_task_sends_before_it_sleeps_leaves_in_one_write_before_it_wakes(
         for n in 0..10 {
             server.send(n.to_string()).await.unwrap();
         }
-        // Nobody receives on this end, and nobody flushes.
+        // This end neither receives nor flushes.
         tokio::time::sleep(Duration::from_secs(20)).await;
         server
     });
@@ -109,7 +109,7 @@ async fn past_the_send_buffer_a_sender_writes_by_itself() {
     let settings = Settings::default().send_buffer(10_000);
     let (_client, server, _link, count) = counted_pair(&settings);
     for _ in 0..10 {
-        // Never pending, so nobody else gets a turn.
+        // Never pending, so no other task runs.
         server.send(vec![0; 6_000]).await.unwrap();
     }
     assert_eq!(count.writes(), 5);
@@ -118,14 +118,14 @@ async fn past_the_send_buffer_a_sender_writes_by_itself() {
 #[tokio::test(start_paused = true)]
 async fn a_ping_is_answered_while_the_user_is_busy_with_the_message_behind_it() {
     let (mut client, mut server, _link, _count) = counted_pair(&Settings::default());
-    // Both are there in one read.
+    // Both arrive in one read.
     let sender = client.sender();
     let receiving = tokio::spawn(async move { client.recv().await });
     let (pong, sent) = tokio::join!(sender.ping(), async {
         sender.send("work").await?;
         assert_eq!(server.recv().await?, Some("work".into()));
         Ok::<_, Error>(())
-        // And the server's end does nothing more.
+        // The server's end does nothing more.
     });
     sent.unwrap();
     pong.unwrap();
@@ -144,11 +144,11 @@ async fn what_each_replied_before_its_handler_failed_leaves_all_the_same() {
     });
     assert!(matches!(ended.await, Err(Error::Full)));
     assert_eq!(client.recv().await.unwrap(), Some("first".into()));
-    // The other was taken ahead, and is replied to from there.
+    // The second message was prefetched, and is answered from there.
     assert_eq!(server.recv().await.unwrap(), Some("second".into()));
 }
 
-/// What breaks the protocol, and a Close, wait for the answers to the messages before them.
+/// A protocol violation or a Close waits for the answers to the messages before it.
 #[tokio::test]
 async fn messages_are_answered_before_what_follows_them_in_the_same_read_ends_the_connection() {
     use offhook_testkit::frames::{close, opcode, rest, text};

@@ -1,4 +1,4 @@
-//! A stream that counts its system calls, or what would be one on a socket.
+//! A stream that counts its system calls, or the equivalent of them.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use offhook::protocol::handshake::Negotiated;
 use offhook::{Link, LinkEnd, Pair, Settings, Transport, WebSocket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Reads that brought something, and writes that took something.
+/// Reads that returned data, and writes that accepted data.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Count {
     reads: Arc<AtomicUsize>,
@@ -33,7 +33,7 @@ struct Counted {
     count: Count,
 }
 
-/// A client, a server whose stream counts, and the link between.
+/// A client, a server whose stream is counted, and the link between them.
 pub(crate) fn counted_pair(settings: &Settings) -> (WebSocket, WebSocket, Link, Count) {
     let (near, end, link) = Pair::new().capacity(1 << 20).link();
     let count = Count::default();

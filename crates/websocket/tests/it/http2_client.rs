@@ -1,4 +1,4 @@
-//! A client's end of HTTP/2, against servers of h2's own that do as they are told.
+//! The client's end of HTTP/2, against servers built directly on h2.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use crate::http2_peer::{Echo, assert_echoes, prior_knowledge};
 use crate::scripted::to;
 
-/// A server that gives each request to `answer`.
+/// A server that passes each request to `answer`.
 async fn raw_server<A>(connect_protocol: bool, mut answer: A) -> SocketAddr
 where
     A: FnMut(Request<RecvStream>, SendResponse<Bytes>) + Send + 'static,
@@ -76,7 +76,7 @@ async fn a_hundred_sockets_share_one_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
-        // One connection is accepted, and no other.
+        // Accepts one connection and no other.
         let (stream, _) = listener.accept().await.unwrap();
         drop(listener);
         let acceptor = Acceptor::default();
@@ -284,7 +284,7 @@ async fn a_path_that_cannot_be_sent_is_the_callers_mistake() {
     assert_echoes(&mut socket, "fine").await;
 }
 
-/// Sends each WebSocket as much as its window holds, and more.
+/// Sends each WebSocket more than its window allows.
 async fn fill_sockets(stream: tokio::net::TcpStream) {
     let limits = offhook::Http2Limits {
         streams: 1_000,
@@ -302,8 +302,8 @@ async fn fill_sockets(stream: tokio::net::TcpStream) {
     }
 }
 
-/// Each WebSocket that nobody reads holds its window of the connection: with room for as many as
-/// are allowed, the next one would get nothing.
+/// Each unread WebSocket uses its window of the connection: beyond the allowed number, another one
+/// would get nothing.
 #[tokio::test]
 async fn more_sockets_than_a_connection_has_room_for_open_another_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -326,7 +326,7 @@ async fn more_sockets_than_a_connection_has_room_for_open_another_connection() {
     let mut next = connection.open("/").await.unwrap();
     assert_eq!(next.recv().await.unwrap().unwrap().len(), 100_000);
     assert_eq!(next.recv().await.unwrap(), Some("last".into()));
-    // Those that were left unread are all there, too.
+    // Those left unread are complete, too.
     for socket in &mut unread {
         assert_eq!(socket.recv().await.unwrap().unwrap().len(), 100_000);
     }

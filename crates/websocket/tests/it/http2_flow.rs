@@ -1,4 +1,4 @@
-//! Flow control: a stream that nobody reads holds little, and nothing else up.
+//! Flow control: an unread stream buffers little, and does not block others.
 
 use std::io;
 use std::pin::Pin;
@@ -27,7 +27,7 @@ fn settings() -> Settings {
     })
 }
 
-/// No two places of it are alike.
+/// Data in which no two places are alike.
 fn large() -> Vec<u8> {
     (0..LARGE / 4)
         .flat_map(|number| u32::try_from(number).unwrap().to_be_bytes())
@@ -107,7 +107,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     }
 }
 
-/// Two WebSockets of one connection, both ends of each; and what the client has written.
+/// Two WebSockets of one connection, both ends of each, and the number of bytes the client has
+/// written.
 struct Pairs {
     client: [WebSocket; 2],
     server: [WebSocket; 2],
@@ -153,7 +154,7 @@ async fn pairs() -> Pairs {
     }
 }
 
-/// One window of a stream, and what the other stream, frames and acknowledgements add.
+/// One window of a stream, plus the other stream, frames and acknowledgements.
 const LITTLE: usize = 65_535 + 16 * 1024;
 
 #[tokio::test]

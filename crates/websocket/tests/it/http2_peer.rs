@@ -1,4 +1,4 @@
-//! Peers for HTTP/2: an echo server of ours, and h2's own ends with nothing of ours in them.
+//! Peers for HTTP/2: an echo server built with this library, and peers built directly on h2.
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::scripted::to;
 
-/// An echo server of ours, on a port of its own.
+/// An echo server built with this library, on its own port.
 pub(crate) struct Echo {
     pub(crate) address: SocketAddr,
     pub(crate) connections: Connections,
@@ -66,7 +66,7 @@ pub(crate) async fn echo(mut socket: WebSocket) -> HandlerResult {
     Ok(())
 }
 
-/// That what is sent comes back.
+/// Asserts that a message is echoed.
 pub(crate) async fn assert_echoes(socket: &mut WebSocket, text: &str) {
     socket.send(text).await.unwrap();
     let message = socket.recv().await.unwrap().unwrap();
@@ -85,7 +85,7 @@ where
     requests.ready().await.unwrap()
 }
 
-/// An extended CONNECT that is in order.
+/// A valid extended CONNECT.
 pub(crate) fn extended_connect(address: SocketAddr) -> Request<()> {
     let mut request = Request::builder()
         .method(Method::CONNECT)

@@ -24,7 +24,7 @@ async fn ask(
     (response.await.unwrap(), send)
 }
 
-/// That the stream ends in order, with nothing more in it.
+/// Asserts that the stream ends in order, with no further data.
 async fn assert_ends(receive: &mut RecvStream) {
     while let Some(data) = receive.data().await {
         assert_eq!(data.unwrap(), "");
@@ -110,7 +110,7 @@ async fn what_is_no_websocket_is_answered_with_its_status() {
     let (response, _send) = ask(&mut requests, plain(Method::HEAD)).await;
     assert_eq!(response.status(), 405);
     assert_eq!(body(response).await, "");
-    // The connection is none the worse for it.
+    // The connection still works.
     let (response, _send) = ask(&mut requests, extended_connect(address)).await;
     assert_eq!(response.status(), 200);
 }
@@ -144,7 +144,8 @@ async fn the_preface_is_known_however_it_is_split() {
     let (near, mut far) = duplex(64);
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.set_nodelay(true).unwrap();
-    // Nagle is off, and what is written is read before more is: single bytes for the preface.
+    // Nagle's algorithm is off, and each write is read before the next: the preface arrives byte by
+    // byte.
     let relay = tokio::spawn(async move {
         for _ in 0..24 {
             let byte = far.read_u8().await.unwrap();
@@ -282,7 +283,7 @@ async fn no_more_streams_are_open_at_once_than_allowed() {
     let first = connection.open("/1").await.unwrap();
     let _second = connection.open("/2").await.unwrap();
     let third = tokio::spawn(async move { connection.open("/3").await });
-    // The third waits until there is room for it.
+    // The third request waits until there is room for it.
     let mut first = first;
     first.close(CloseCode::NORMAL, "").await.unwrap();
     let mut third = third.await.unwrap().unwrap();
@@ -297,7 +298,7 @@ async fn a_websocket_more_than_the_server_takes_is_told_to_come_back_later() {
         .max_connections(2);
     let server = Echo::of(server);
     let connection = server.connect().http2().await.unwrap();
-    // The connection itself and this one are two.
+    // The connection and this WebSocket count as two.
     let _socket = connection.open("/").await.unwrap();
     let error = connection.open("/").await.unwrap_err();
     assert!(
@@ -338,7 +339,7 @@ async fn shutdown_closes_every_websocket_of_a_connection() {
 async fn shutdown_cuts_off_a_connection_that_does_not_answer() {
     let server = Echo::start().await;
     let mut requests = server.raw().await;
-    // It never answers the Close, and never lets go.
+    // It never answers the Close, and stays open.
     let (response, _send) = ask(&mut requests, extended_connect(server.address)).await;
     server
         .connections
@@ -403,7 +404,7 @@ async fn a_connection_that_falls_silent_is_lost_within_the_keepalive() {
             _ = &mut connection => unreachable!("the connection goes on"),
             response = response => assert_eq!(response.unwrap().status(), 200),
         }
-        // Nobody polls the connection any more, and it stays open.
+        // The connection is no longer polled, and stays open.
         std::future::pending::<()>().await;
     });
     let acceptor = Acceptor::default();

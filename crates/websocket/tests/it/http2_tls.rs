@@ -1,4 +1,4 @@
-//! Which version is spoken over TLS: what ALPN and SETTINGS say.
+//! The HTTP version over TLS, as determined by ALPN and SETTINGS.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ fn config(identity: &Identity) -> ServerConfig {
         .unwrap()
 }
 
-/// A server of ours; tells of each request how it came.
+/// A server built with this library, which reports the carrier of each request.
 async fn ours(acceptor: Acceptor) -> (u16, mpsc::Receiver<Carrier>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -89,8 +89,8 @@ async fn a_server_that_speaks_only_http_1_1_is_asked_so_over_the_same_connection
     assert!(matches!(error, Error::Tls { .. }), "{error:?}");
 }
 
-/// A server that speaks HTTP/2 without WebSockets, and WebSockets by HTTP/1.1; tells which
-/// protocol each connection has agreed on.
+/// A server that supports HTTP/2 without WebSockets, and WebSockets over HTTP/1.1; it reports which
+/// protocol each connection negotiated.
 async fn without_extended_connect(identity: &Identity) -> (u16, mpsc::Receiver<Vec<u8>>) {
     let mut config = config(identity);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -131,7 +131,7 @@ async fn without_extended_connect_it_falls_back_to_http_1_1_and_remembers() {
             assert_eq!(agreed.recv().await.unwrap(), protocol.as_bytes());
         }
     }
-    // Who wants nothing else is told.
+    // A client that requires HTTP/2 gets an error.
     let error = connect.http2().await.unwrap_err();
     assert!(matches!(error, Error::Http2 { .. }), "{error:?}");
 }

@@ -1,4 +1,4 @@
-//! Upgrades in servers of hyper's own.
+//! Upgrades in servers built with hyper.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use crate::scripted::to;
 
 type Answer = Result<Response<Full<Bytes>>, Infallible>;
 
-/// Says first whether it has the peer's socket for itself, then echoes.
+/// First reports whether it has the peer's socket itself, then echoes.
 async fn answer(mut request: Request<Incoming>) -> Answer {
     let (response, opening) = match upgrade(&mut request, &Acceptor::default()) {
         Ok(upgraded) => upgraded,
@@ -141,7 +141,7 @@ async fn a_foreign_page_is_answered_with_403() {
 async fn a_server_without_upgrades_ends_the_connection_it_cannot_hand_over() {
     let address = serve(Kind::Http1WithoutUpgrades).await;
     let opened = connect(address, HttpVersion::Http1).open().await;
-    // hyper has promised by then; what follows is the end of the connection.
+    // hyper has sent the response by then; the end of the connection follows.
     let ended = match opened {
         Ok(mut socket) => socket.recv().await.unwrap_err(),
         Err(error) => error,

@@ -1,4 +1,4 @@
-//! No code of the user's runs under a lock of the library's, and no runtime depends on another.
+//! No user code runs under a lock of the library, and runtimes do not depend on each other.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -10,14 +10,14 @@ use std::time::Duration;
 use offhook::{CloseCode, Pair, Sender, WebSocket, pair};
 use tokio::runtime::{Builder, Runtime};
 
-/// Longer than any of this takes on any machine: a thread that has not ended by then is stuck.
+/// Longer than any of this takes on any machine: a thread still running then is stuck.
 const STUCK: Duration = Duration::from_secs(60);
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Runs this on a thread of its own, and fails if that gets stuck: a deadlock would never end.
+/// Runs this on its own thread, and fails if it gets stuck: a deadlock would never end.
 fn without_deadlock<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, ended) = mpsc::sync_channel(1);
     std::thread::spawn(move || done.send(run()));
@@ -26,7 +26,7 @@ fn without_deadlock<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static)
 
 #[test]
 fn handlers_that_send_to_each_others_connection_block_nobody() {
-    /// Answers each message with one to the other's connection; both at once from two threads.
+    /// Answers each message with one to the other's connection; both run at once on two threads.
     async fn relay(mut socket: WebSocket, other: Sender, met: Arc<std::sync::Barrier>) {
         let mut first = true;
         let ended = socket.each(|message, _| {
@@ -82,7 +82,7 @@ fn a_handler_may_use_a_sender_of_its_own_connection() {
     });
 }
 
-/// A waker that looks at the connection: under the library's lock it would wait for itself.
+/// A waker that queries the connection: under the library's lock it would deadlock.
 struct Looking(Sender, AtomicUsize);
 
 impl Wake for Looking {
@@ -109,7 +109,7 @@ fn wakers_may_use_the_connection_that_wakes_them() {
             let (woken, waker) = looking(&client);
             let mut cx = Context::from_waker(&waker);
 
-            // For room, for nothing unsent, for a pong and for the end.
+            // Waits for room, for everything to be sent, for a pong and for the end.
             link.stall();
             while client.put(vec![1; 100_000]).unwrap() < 1_000_000 {}
             let sender = client.sender();
@@ -121,18 +121,18 @@ fn wakers_may_use_the_connection_that_wakes_them() {
             assert!(drained.as_mut().poll(&mut cx).is_pending());
             assert!(ping.as_mut().poll(&mut cx).is_pending());
             assert!(ended.as_mut().poll(&mut cx).is_pending());
-            // For a message.
+            // Waits for a message.
             let mut receiving = Box::pin(client.recv());
             assert!(receiving.as_mut().poll(&mut cx).is_pending());
 
             drop(server);
             link.cut();
-            // The reader, room and nothing unsent, by the write that fails.
+            // The failed write wakes the reader, room, and everything sent.
             while woken.1.load(Ordering::Relaxed) < 3 {
                 tokio::task::yield_now().await;
             }
             assert!(receiving.as_mut().poll(&mut cx).is_ready());
-            // A pong and the end, by the read.
+            // The read wakes the pong and the end.
             assert!(woken.1.load(Ordering::Relaxed) >= 5);
             drop(receiving);
             assert!(room.as_mut().poll(&mut cx).is_ready());
@@ -150,7 +150,7 @@ fn each_of_two_runtimes_on_one_thread_flushes_its_own_connections() {
         let (one, mut other_one) = first.block_on(async { pair() });
         let (two, mut other_two) = second.block_on(async { pair() });
         for _ in 0..3 {
-            // Queued and not flushed: it leaves while the task waits for something else.
+            // Queued and not flushed: it is sent while the task waits for something else.
             second.block_on(async {
                 two.send("second").await.unwrap();
                 assert_eq!(other_two.recv().await.unwrap(), Some("second".into()));
@@ -189,7 +189,7 @@ fn a_runtime_that_was_dropped_takes_nothing_with_it_that_was_queued_outside() {
         let first = runtime();
         let (client, mut server) = first.block_on(async { pair() });
         drop(first);
-        // No runtime here that could write it.
+        // There is no runtime here to write it.
         client.put("waits").unwrap();
         runtime().block_on(async {
             client.put("goes").unwrap();
@@ -219,7 +219,7 @@ fn threads_that_had_connections_leave_no_tasks_behind() {
             });
             thread.join().unwrap();
         }
-        // They were woken to end.
+        // The tasks were woken to end.
         while runtime.metrics().num_alive_tasks() > before {
             std::thread::yield_now();
         }
@@ -231,7 +231,7 @@ fn a_task_that_only_sends_lets_others_run() {
     without_deadlock(|| {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        // A peer that takes everything at once.
+        // A peer that accepts everything at once.
         std::thread::spawn(move || {
             use std::io::Read as _;
             let (mut stream, _) = listener.accept().unwrap();
@@ -279,7 +279,7 @@ async fn a_task_that_waits_for_the_end_is_not_woken_by_messages() {
     assert_eq!(waiting.await.unwrap().code, CloseCode::NORMAL);
 }
 
-/// Polls once, and gives up.
+/// Polls once, and drops the future.
 async fn polled_once<F: Future>(future: F) {
     let mut future = pin!(future);
     poll_fn(|cx| {
@@ -297,7 +297,7 @@ async fn a_receiver_that_gave_up_still_answers_pings() {
             1 => polled_once(socket.recv_stream()).await,
             2 => polled_once(socket.each(|_, _| Ok(()))).await,
             3 => polled_once(socket.ping()).await,
-            // Which is what a `Stream` does.
+            // As a `Stream` does.
             _ => polled_once(poll_fn(|cx| socket.poll_recv(cx))).await,
         }
         socket

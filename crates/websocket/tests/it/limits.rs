@@ -17,7 +17,7 @@ fn small() -> Settings {
     })
 }
 
-/// A client that has sent a header that promises 32 MiB, and nothing of the message yet.
+/// A client that has sent a header announcing 32 MiB, and none of the message yet.
 async fn promising() -> (tokio::io::DuplexStream, WebSocket) {
     use tokio::io::AsyncWriteExt as _;
     let (mut raw, near) = tokio::io::duplex(1 << 20);
@@ -30,7 +30,7 @@ async fn promising() -> (tokio::io::DuplexStream, WebSocket) {
     (raw, socket)
 }
 
-/// Polls until nothing more happens at once, and gives up.
+/// Polls until nothing more happens, and drops the future.
 async fn given_up<F: Future>(future: F) {
     let mut future = pin!(future);
     for _ in 0..3 {
@@ -46,7 +46,7 @@ async fn given_up<F: Future>(future: F) {
 async fn assert_too_long(mut socket: WebSocket, mut raw: tokio::io::DuplexStream) {
     use tokio::io::AsyncWriteExt as _;
     let writing = tokio::spawn(async move {
-        // It is an error once the connection has failed.
+        // An error once the connection has failed.
         let _written = raw.write_all(&vec![7; 32 << 20]).await;
         raw
     });

@@ -1,4 +1,4 @@
-//! Whether the peer is there.
+//! Detecting whether the peer is alive.
 
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ async fn a_peer_that_is_there_but_quiet_is_not_given_up() {
         server.send("after an hour").await.unwrap();
         server.recv().await
     });
-    // The server's end only answers while somebody receives on it.
+    // The server's end answers only while a task receives on it.
     let quiet = tokio::time::timeout(Duration::from_secs(7), client.recv());
     assert!(quiet.await.is_err());
 }
@@ -173,7 +173,7 @@ async fn a_ping_is_not_answered_by_the_pong_to_an_earlier_one() {
     let (mut client, mut server, _link) = pair.open();
     tokio::spawn(async move { server.recv().await });
     let mut receiving = Box::pin(client.recv());
-    // The keepalive's ping leaves after 30 s; its pong comes after 34.
+    // The keepalive's ping is sent after 30 s; its pong arrives after 34.
     let early = tokio::time::timeout(Duration::from_secs(32), &mut receiving).await;
     assert!(early.is_err());
     drop(receiving);
@@ -186,19 +186,19 @@ async fn a_ping_is_not_answered_by_the_pong_to_an_earlier_one() {
 async fn pings_are_answered_while_nobody_receives() {
     let delay = Duration::from_millis(50);
     let (mut client, mut server, _link) = Pair::new().delay(delay).open();
-    // Nobody ever has, but somebody sends.
+    // No task has received, but one sends.
     let begun = Instant::now();
     server.send("hello").await.unwrap();
     client.ping().await.unwrap();
     assert_eq!(begun.elapsed(), 2 * delay);
     client.ping().await.unwrap();
     assert_eq!(begun.elapsed(), 4 * delay);
-    // Somebody has, and is busy with the message.
+    // A task has received, and is busy with the message.
     client.send("work").await.unwrap();
     assert_eq!(server.recv().await.unwrap(), Some("work".into()));
     client.ping().await.unwrap();
     assert_eq!(begun.elapsed(), 7 * delay);
-    // Somebody has waited, and gave up.
+    // A task has waited, and gave up.
     let waited = tokio::time::timeout(delay, server.recv()).await;
     assert!(waited.is_err());
     client.ping().await.unwrap();
@@ -224,7 +224,7 @@ async fn a_task_that_only_sends_is_kept_alive_and_hears_of_the_close() {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_whose_message_nobody_receives_is_not_given_up() {
-    // The server cannot be answered behind its own messages, and does not ask here.
+    // The server cannot be answered behind its own messages, and sends no ping here.
     let pair = Pair::new()
         .client(&keepalive(5, 3))
         .server(&keepalive(9_999, 3));

@@ -1,4 +1,4 @@
-//! Messages that no single read holds: what is missing of them is read to where it belongs.
+//! Messages longer than a read: the rest is read to its final place.
 
 use offhook::protocol::handshake::Negotiated;
 use offhook::{Error, Message, Settings, WebSocket, pair};

@@ -1,4 +1,4 @@
-//! What a connection holds while nothing happens on it.
+//! The memory of an idle connection.
 
 use allocation_counter::measure;
 use offhook::protocol::handshake::Negotiated;
@@ -26,7 +26,7 @@ fn echo(runtime: &Runtime, (client, server): &mut Ends, message: &[u8]) {
         client.send(message).await.unwrap();
         let received = server.recv().await.unwrap().unwrap();
         server.send(received).await.unwrap();
-        // Written when the server's end looks for more; a long message takes several looks.
+        // Written when the server's end receives again; a long message takes several polls.
         let (echoed, idle) = (client.recv(), server.recv());
         tokio::select! {
             biased;
@@ -36,7 +36,7 @@ fn echo(runtime: &Runtime, (client, server): &mut Ends, message: &[u8]) {
     });
 }
 
-/// Bytes per end that are held after `act` was done to all of them.
+/// Bytes held per end after `act` was applied to all of them.
 fn held_after(mut act: impl FnMut()) -> i64 {
     measure(&mut act).bytes_current / (2 * i64::try_from(CONNECTIONS).unwrap())
 }
@@ -47,7 +47,7 @@ fn an_idle_connection_holds_no_buffer_fresh_or_after_a_burst() {
     let settings = Settings::default();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let burst = vec![7; 64 * 1024];
-    // What a thread holds for all its connections is there from here on.
+    // What a thread holds for all its connections is allocated from here on.
     let mut first = connect(&runtime, &listener, &settings);
     echo(&runtime, &mut first, &burst);
 

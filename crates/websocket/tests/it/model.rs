@@ -1,6 +1,6 @@
-//! Random things done to both ends of a pair, in any order and cancelled anywhere, against a model
-//! of a few connections: what was taken from a sender arrives at the other end, whole, once, in order;
-//! all of it, unless the connection was lost.
+//! Random operations on both ends of a pair, in any order and cancelled anywhere, compared with a
+//! small model: each accepted message arrives at the other end as a whole, once and in order; all
+//! of them, unless the connection was lost.
 
 use std::future::Future;
 use std::time::Duration;
@@ -28,7 +28,7 @@ enum Op {
     Delay(u64),
 }
 
-/// What is done, at which end, and after how many polls it is cancelled.
+/// The operation, the end it is applied to, and the number of polls before it is cancelled.
 type Step = (Op, usize, usize);
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -46,7 +46,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     ];
     let end = prop_oneof![4 => Just(Op::Close), 1 => Just(Op::Drop), 1 => Just(Op::Cut)];
     let step = |op| (op, 0..2_usize, 1..6_usize);
-    // Nearly everything happens before the end, and some of it after.
+    // Nearly all operations come before the end, and some after.
     let (before, after) = (
         prop::collection::vec(step(op.clone().boxed()), 0..60),
         op.boxed(),
@@ -63,15 +63,15 @@ struct World {
     ends: [Option<WebSocket>; 2],
     link: Link,
     sent: [Vec<Message>; 2],
-    /// `None` for one whose reader was dropped before its end: the rest of it is skipped.
+    /// `None` for one whose reader was dropped early: the rest of it is skipped.
     received: [Vec<Option<Message>>; 2],
-    /// Whether the last thing sent is a message that was not finished.
+    /// Whether the last message sent was not finished.
     unfinished: [bool; 2],
     /// Whether something may have been lost: the link was cut, or an end dropped.
     lost: bool,
 }
 
-/// A moment, in which whatever can happen happens: the clock is paused.
+/// Runs until nothing more can happen: the clock is paused.
 async fn for_a_moment<F: Future>(polls: usize, future: F) -> Option<F::Output> {
     let moment = Duration::from_millis(20);
     tokio::time::timeout(moment, cancelled_after(polls, future))
@@ -177,7 +177,7 @@ impl World {
         self.received[1].extend(to_server.into_iter().map(Some));
         for (sent, received) in [(0, 1), (1, 0)] {
             if self.unfinished[sent] && self.received[received].len() > self.sent[sent].len() {
-                // Somebody has begun to read what has no end.
+                // A reader has started a message that never ends.
                 assert_eq!(self.received[received].pop(), Some(None));
             }
             let (sent, received) = (&self.sent[sent], &self.received[received]);
@@ -191,7 +191,7 @@ impl World {
     }
 }
 
-/// Sends pieces, each cancelled or not. The message, if it was finished.
+/// Sends pieces, each cancelled or not. Returns the message if it was finished.
 async fn stream(
     socket: &WebSocket,
     pieces: usize,
@@ -214,7 +214,7 @@ async fn stream(
     Some(text.into())
 }
 
-/// Reads a message piece by piece, and notes that it has begun.
+/// Receives a message piece by piece, and records that it has started.
 async fn whole(socket: &mut WebSocket, begun: &mut bool) -> Result<Option<Message>, Error> {
     let Some(mut message) = socket.recv_stream().await? else {
         return Ok(None);
@@ -233,7 +233,7 @@ async fn rest(socket: Option<WebSocket>) -> Vec<Message> {
         while let Ok(Some(message)) = socket.recv().await {
             rest.push(message);
         }
-        // Once it has ended it stays so, and says the same.
+        // Once it has ended, it stays so and reports the same.
         assert!(socket.closed().is_some());
         assert_eq!(socket.recv().await.unwrap(), None);
         assert!(socket.send("late").await.is_err());

@@ -1,4 +1,4 @@
-//! Whom a WebSocket leads to, whatever lies between it and the socket below.
+//! The peer's address, whatever is between the WebSocket and the socket.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::scripted::to;
 
 const VERSIONS: [HttpVersion; 2] = [HttpVersion::Http1, HttpVersion::Http2];
 
-/// Accepts whoever comes; gives each connection beside the address that the listener says.
+/// Accepts connections; returns each with the address reported by the listener.
 async fn accepting(acceptor: Acceptor) -> (SocketAddr, mpsc::Receiver<(SocketAddr, WebSocket)>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! Real programs as peers, each on a free port of its own.
+//! Real programs as peers, each on its own free port.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::Stdio;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
-/// A program that listens; ended and cleaned up after with the value.
+/// A program that listens; it is ended and cleaned up when this is dropped.
 pub(crate) struct Program {
     pub(crate) port: u16,
     folder: PathBuf,
@@ -15,8 +15,8 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts a program of a Debian package, and waits until it listens. `None`, with a line that
-    /// says so, where it is not installed; on CI that is a failure.
+    /// Starts a program of a Debian package, and waits until it listens. `None`, with a message, if
+    /// it is not installed; on CI that is a failure.
     pub(crate) async fn start(
         program: &str,
         package: &str,
@@ -62,7 +62,7 @@ async fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-/// The program tells nobody when it listens: ask until it does, or has ended.
+/// The program does not report when it listens: try until it does, or has ended.
 async fn listening(child: &mut Child, program: &str, port: u16) {
     let mut again = tokio::time::interval(std::time::Duration::from_millis(5));
     while TcpStream::connect(("127.0.0.1", port)).await.is_err() {

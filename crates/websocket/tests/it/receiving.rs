@@ -151,7 +151,7 @@ async fn what_each_handler_returns_ends_each() {
     client.send("stop").await.unwrap();
     let ended = server.each(|_, _| Err(Error::Full)).await;
     assert!(matches!(ended, Err(Error::Full)));
-    // The connection goes on.
+    // The connection stays open.
     client.send("more").await.unwrap();
     assert_eq!(server.recv().await.unwrap(), Some("more".into()));
     client.sender().close(CloseCode::NORMAL, "").unwrap();

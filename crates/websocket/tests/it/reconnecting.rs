@@ -1,4 +1,4 @@
-//! A connection that comes back, and when it does not.
+//! Connections that reconnect, and cases in which they do not.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use crate::cancelled::cancelled_after;
 
 type Servers = mpsc::Receiver<(WebSocket, Link)>;
 
-/// Reconnects over pairs; their servers come out of the channel.
+/// Reconnects over pairs; the servers' ends come from the channel.
 fn over_pairs(pair: Pair) -> (Reconnecting, Servers) {
     let (servers, accept) = mpsc::channel(100);
     let feed = Reconnecting::to(move |_| {
@@ -25,7 +25,7 @@ fn over_pairs(pair: Pair) -> (Reconnecting, Servers) {
     (feed, accept)
 }
 
-/// A server that answers every request with this, and nothing else.
+/// A server that answers every request with this response.
 fn answering(response: &'static str) -> Reconnecting {
     Reconnecting::to(move |_| async move {
         let (near, mut far, _link) = Pair::new().link();
@@ -48,7 +48,7 @@ async fn open(feed: &mut Reconnecting) -> offhook::Sender {
     }
 }
 
-/// The next wait.
+/// The next delay.
 async fn wait(feed: &mut Reconnecting) -> Duration {
     loop {
         match feed.next().await.unwrap() {
@@ -131,10 +131,10 @@ async fn the_waits_are_random_parts_of_a_bound_that_doubles_up_to_the_cap() {
         let delay = wait(&mut feed).await;
         delays.push(delay);
         assert!(delay <= cap);
-        // It was waited for: the clock is paused, so nothing else takes time.
+        // The delay was awaited: the clock is paused, so nothing else takes time.
         assert!(before.elapsed() <= cap);
     }
-    // By chance this fails once in 10^37 runs.
+    // Fails by chance once in 10^37 runs.
     assert!(delays.iter().any(|delay| *delay < cap / 4));
     assert!(delays.iter().any(|delay| *delay > cap * 3 / 4));
 }
@@ -322,12 +322,12 @@ async fn a_message_that_found_its_connection_gone_goes_out_on_the_next_one() {
     let (server, link) = servers.recv().await.unwrap();
     server.send("go").await.unwrap();
     feed.recv().await.unwrap();
-    // The server does not receive, but reads a little ahead: that makes room for a while.
+    // The server does not receive, but reads a little ahead, which makes room for a while.
     for _ in 0..1_000 {
         while connection.try_send(vec![0; 50]).is_ok() {}
         tokio::task::yield_now().await;
     }
-    // It waits for room, which there will never be.
+    // It waits for room that will never exist.
     let sender = feed.sender();
     let waiting = tokio::spawn(async move { sender.send("saved").await });
     tokio::task::yield_now().await;
@@ -434,7 +434,7 @@ async fn a_server_that_is_gone_and_comes_back_is_found_again() {
             let (stream, _) = listener.accept().await.unwrap();
             let socket = acceptor.accept(stream).await.unwrap();
             socket.send(n.to_string()).await.unwrap();
-            // Dropping it says 1001.
+            // Dropping it sends 1001.
         }
     });
     let mut backoff = Backoff::default();

@@ -1,4 +1,4 @@
-//! A server that says what its script says, byte for byte, and remembers what it was asked.
+//! A server that sends what its script says, byte for byte, and records the requests.
 
 use std::net::SocketAddr;
 
@@ -39,20 +39,20 @@ impl Reply {
         })
     }
 
-    /// Says this, and waits.
+    /// Sends this, and waits.
     pub(crate) fn say(text: impl AsRef<[u8]>) -> Self {
         let bytes = text.as_ref().to_vec();
         Self::made(move |_| bytes)
     }
 
-    /// Sends elsewhere.
+    /// Redirects.
     pub(crate) fn redirect(status: u16, location: &str) -> Self {
         Self::say(format!(
             "HTTP/1.1 {status} Elsewhere\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
         ))
     }
 
-    /// Closes the connection behind it.
+    /// Closes the connection after it.
     pub(crate) fn and_close(mut self) -> Self {
         self.closes = true;
         self
@@ -66,8 +66,8 @@ impl Reply {
     }
 }
 
-/// A server on a port of its own. Each connection gets the next reply; when there are no more, it
-/// listens no longer.
+/// A server on its own port. Each connection gets the next reply; when there are no more, it stops
+/// listening.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     heads: mpsc::Receiver<String>,
@@ -114,12 +114,12 @@ impl Server {
     }
 }
 
-/// Whatever the environment of the test says of proxies.
+/// Connects regardless of proxies in the test's environment.
 pub(crate) fn to(url: impl AsRef<str>) -> Connect {
     Connect::to(url).no_proxy()
 }
 
-/// One request, one reply, then silence until the client goes.
+/// One request, one reply, then silence until the client closes.
 pub(crate) async fn converse<S>(mut stream: S, reply: Reply, told: &mpsc::Sender<String>)
 where
     S: AsyncRead + AsyncWrite + Unpin,

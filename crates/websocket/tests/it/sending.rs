@@ -1,4 +1,4 @@
-//! Sending: order, wholeness, backpressure.
+//! Sending: order, atomicity, backpressure.
 
 use std::time::Duration;
 
@@ -229,7 +229,7 @@ async fn a_mark_comes_back_when_the_peer_has_everything_that_was_sent_before() {
     client.send("after the pong").await.unwrap();
     assert_eq!(server.recv().await.unwrap(), Some("after the pong".into()));
     assert_eq!(server.take_reached(), Some(7));
-    // A ping of another kind brings no number back.
+    // A ping of another kind returns no number.
     tokio::select! {
         pinged = server.ping() => assert!(pinged.is_ok()),
         received = client.recv() => panic!("{received:?}"),
@@ -241,7 +241,7 @@ async fn a_mark_comes_back_when_the_peer_has_everything_that_was_sent_before() {
 async fn a_mark_never_overtakes_what_it_vouches_for() {
     let settings = Settings::default().send_buffer(1_000);
     let (mut client, mut server, _link) = Pair::new().capacity(1_000).server(&settings).open();
-    // More than is committed to the wire ahead of the transport: the rest waits in a queue.
+    // More than is committed to the wire ahead of the transport: the rest is queued.
     for n in 0..500 {
         server.put(format!("{n:01000}")).unwrap();
     }

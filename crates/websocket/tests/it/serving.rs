@@ -19,7 +19,7 @@ struct Running {
     serving: JoinHandle<std::io::Result<()>>,
 }
 
-/// An echo that panics, or never ends, when it is told to.
+/// An echo that panics, or never ends, on command.
 async fn echo(mut socket: WebSocket) -> HandlerResult {
     while let Some(message) = socket.recv().await? {
         match message.as_text() {
@@ -63,7 +63,7 @@ async fn one_connection_over_the_limit_is_closed_and_may_come_back_later() {
     echoes(&mut second).await;
 
     first.close(CloseCode::NORMAL, "").await.unwrap();
-    // The place is free when the handler has ended, which is not ours to see.
+    // The place is free when the handler has ended, which the test cannot observe.
     let mut third = loop {
         if let Ok(third) = server.connect().await {
             break third;
@@ -101,7 +101,7 @@ async fn a_shutdown_closes_every_connection_with_its_code_and_then_serve_returns
 #[tokio::test]
 async fn those_that_do_not_end_by_the_deadline_are_cut_off() {
     let server = running(|server| server).await;
-    // One does not answer the Close, one never got as far as a handshake, and one's handler hangs.
+    // One does not answer the Close, one never completed a handshake, and one's handler hangs.
     let mut deaf = server.connect().await.unwrap();
     echoes(&mut deaf).await;
     let mut silent = TcpStream::connect(server.address).await.unwrap();
@@ -239,7 +239,7 @@ async fn a_handler_that_returns_has_all_that_it_sent_delivered_and_the_connectio
     }
 }
 
-/// A peer that does not take what a handler sent is not waited for longer than a Close may take.
+/// A peer that does not read what a handler sent is waited for no longer than the close timeout.
 #[tokio::test]
 async fn a_peer_that_takes_nothing_is_given_up_when_the_handler_has_returned() {
     let settings = Settings::default().config(Config {
@@ -263,7 +263,7 @@ async fn a_peer_that_takes_nothing_is_given_up_when_the_handler_has_returned() {
     let connect = Connect::to(format!("ws://{address}/")).no_proxy();
     let _client = connect.open().await.unwrap();
     returned.recv().await.unwrap();
-    // It ends by itself: this would wait for an hour before it cuts anything off.
+    // It ends by itself: otherwise this would wait an hour before cutting anything off.
     let deadline = Duration::from_secs(3_600);
     connections.shutdown(CloseCode::GOING_AWAY, deadline).await;
 }
@@ -367,7 +367,7 @@ async fn a_server_tells_of_failed_upgrades_and_of_handlers_errors() {
     assert_eq!(failures.recv().await.unwrap(), "true no room");
 }
 
-/// Behind a proxy that ends TLS, a page of one's own has the scheme https.
+/// Behind a proxy that terminates TLS, the server's own pages have the scheme https.
 #[tokio::test]
 async fn a_page_loaded_through_a_tls_proxy_is_of_the_same_origin_if_the_acceptor_knows() {
     for (scheme, origin, accepted) in [

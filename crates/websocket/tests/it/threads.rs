@@ -1,4 +1,4 @@
-//! One connection used from many threads at once: whatever happens to it, nobody waits for ever.
+//! One connection used from many threads at once: whatever happens to it, no task waits forever.
 
 use std::io::ErrorKind;
 
@@ -6,7 +6,7 @@ use offhook::protocol::{CloseCode, Kind};
 use offhook::{Error, Link, Pair, Sender, Settings, WebSocket};
 use tokio::task::JoinSet;
 
-/// Uses a sender in every way there is until the connection has ended.
+/// Uses a sender in every way until the connection has ended.
 async fn use_in_every_way(sender: Sender, task: usize) {
     for turn in task.. {
         let done = match turn % 6 {

@@ -1,4 +1,4 @@
-//! Hearing what goes over a connection.
+//! Observing the bytes of a connection.
 
 use std::sync::{Arc, Mutex};
 
@@ -31,7 +31,7 @@ impl Wiretap for Heard {
     }
 }
 
-/// The bytes behind the last head.
+/// The bytes after the last head.
 fn frames(bytes: &[u8]) -> Vec<u8> {
     let at = bytes.windows(4).rposition(|four| four == b"\r\n\r\n");
     bytes[at.unwrap() + 4..].to_vec()
