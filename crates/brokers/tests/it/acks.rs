@@ -1,4 +1,4 @@
-//! How far consumers have come, and who has received what: the same for every broker.
+//! Positions of consumers, and who has received what: the same for every broker.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use offhook_engine::*;
 
 use crate::desk::{Desk, at, channel, every_broker, kept, open_log};
 
-/// The longest a consumer that says nothing keeps its place when others need it.
+/// The longest a consumer without acknowledgements keeps its place when others need it.
 const MONTH_MS: u64 = 30 * 24 * 3600 * 1000;
 
-/// Acknowledges as this user's consumer, or asks.
+/// Acknowledges as this user's consumer, or asks for its position.
 fn ack(desk: &mut Desk, user: &str, consumer: &str, offset: Option<u64>) -> BrokerEvent {
     let id = desk.id();
     let epoch = desk.follow("a").head.epoch;
@@ -99,7 +99,7 @@ fn ask(desk: &mut Desk, offset: u64) -> RequestId {
     id
 }
 
-/// Waits for the question, and answers that so many of ten have it.
+/// Waits for the question, and answers that `received` of ten have it.
 fn tell(desk: &mut Desk, received: u64) {
     let ask = loop {
         if let BrokerEvent::AskReceipts { ask, .. } = desk.next() {
@@ -121,7 +121,7 @@ fn counted(desk: &mut Desk, id: RequestId) -> (u64, u64) {
     }
 }
 
-/// Someone who asks, and two workers that follow the channel.
+/// One worker that asks, and two that follow the channel.
 fn three(broker: &Arc<dyn Broker>) -> [Desk; 3] {
     let [asker, mut one, mut other] = [(); 3].map(|()| Desk::new(broker));
     one.follow("a");
@@ -179,7 +179,7 @@ fn a_worker_that_goes_or_says_nothing_is_not_waited_for() {
         tell(&mut one, 3);
         one.barrier();
         broker.tick(at(3_000));
-        // The first pair follows too: one of them is gone, the other does not answer now.
+        // The first pair follows too: one of them is gone, the other does not answer at present.
         assert_eq!(counted(&mut asker, id), (3, 10));
     });
 }

@@ -1,4 +1,4 @@
-//! The contract's test body, run over every broker.
+//! The test body of the contract, run over every broker.
 
 use offhook_engine::*;
 

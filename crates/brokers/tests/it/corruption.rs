@@ -1,4 +1,4 @@
-//! A damaged log is found, told, and not served as good.
+//! A damaged log is detected and reported, and not served as if it were good.
 
 use std::{
     fs,
@@ -30,7 +30,7 @@ fn journals(path: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Flips one bit, in place: journals are large and sparse.
+/// Flips one bit in place: journals are large and sparse.
 fn flip(file: &Path, position: u64) {
     let file = fs::OpenOptions::new()
         .read(true)
@@ -145,7 +145,8 @@ fn a_flipped_bit_in_the_journal_is_never_served_as_good() {
     assert!(refused > 30, "only {refused} of 41 were noticed");
 }
 
-/// A log whose tables of publications have one flipped bit each; says how many were published.
+/// A log whose tables of publications have one flipped bit each; also returns how many publications
+/// were published.
 fn with_damaged_tables() -> (tempfile::TempDir, u64) {
     const COUNT: u64 = 20_000;
     let directory = tempfile::tempdir().unwrap();

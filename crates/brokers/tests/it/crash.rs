@@ -20,7 +20,7 @@ const CHANNELS: u64 = 7;
 const ROUNDS: u64 = 20;
 const WINDOW: usize = 300;
 
-/// Publishes for ever, and says of each acknowledgement "number channel offset".
+/// Publishes without end, and prints "number channel offset" for each acknowledgement.
 fn publish_until_killed(directory: &Path, from: u64) {
     let mut desk = Desk::new(&open_log(directory, kept(1_000_000)));
     let mut out = std::io::stdout().lock();
@@ -49,7 +49,8 @@ fn channel_of(number: u64) -> String {
     format!("channel {}", number % CHANNELS)
 }
 
-/// Runs a publisher, kills it after so many acknowledgements, adds what it acknowledged.
+/// Runs a publisher, kills it after `after` acknowledgements, and adds what it acknowledged to
+/// `seen`.
 fn run_and_kill(directory: &Path, from: u64, after: u64, seen: &mut BTreeMap<u64, u64>) {
     let mut publisher = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", NAME, "--nocapture", "--test-threads=1"])
@@ -68,7 +69,7 @@ fn run_and_kill(directory: &Path, from: u64, after: u64, seen: &mut BTreeMap<u64
         let (Some(number), Some(offset)) = (words.next(), words.next()) else {
             continue;
         };
-        // The line that was being written when the process died may be cut short.
+        // The line that was being written when the process was killed may be cut short.
         let (Ok(number), Ok(offset)) = (number.parse(), offset.parse::<u64>()) else {
             continue;
         };
@@ -97,7 +98,7 @@ fn every_acknowledged_publication_survives_kills_at_random_moments_once_and_in_o
     let mut seen = BTreeMap::new();
     let mut random = 0x9E37_79B9_u64;
     for round in 0..ROUNDS {
-        // Begins a little before the first that was not acknowledged: those are tried again.
+        // Begins a little before the first that was not acknowledged: those are retried.
         let from = seen
             .last_key_value()
             .map_or(0, |(last, _): (&u64, _)| last.saturating_sub(50));

@@ -13,7 +13,7 @@ use std::{
 use offhook_brokers::{Broker, Log, LogOptions, Mailbox, Memory, WorkerId};
 use offhook_engine::*;
 
-/// Longer than anything takes: what does not come within it never comes.
+/// Longer than anything in a test takes: what has not arrived within it never will.
 const NEVER: Duration = Duration::from_secs(60);
 
 pub(crate) const START_MS: u64 = 1_700_000_000_000;
@@ -27,7 +27,7 @@ pub(crate) struct Desk {
     next_id: u64,
 }
 
-/// A moment so many milliseconds after the start of all tests.
+/// The moment `ms` milliseconds after the start of all tests.
 pub(crate) fn at(ms: u64) -> Now {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     let instant = *START.get_or_init(Instant::now) + Duration::from_millis(ms);
@@ -125,7 +125,7 @@ impl Desk {
         RequestId(self.next_id)
     }
 
-    /// The next event, whenever it comes.
+    /// The next event, waiting for it if necessary.
     pub(crate) fn next(&mut self) -> BrokerEvent {
         loop {
             if let Some(event) = self.arrived.pop_front() {
@@ -140,7 +140,7 @@ impl Desk {
         }
     }
 
-    /// The answer to a request; news that come before it stay for later.
+    /// The answer to a request; news that arrive before it are kept for later.
     pub(crate) fn answer(&mut self, id: RequestId) -> BrokerEvent {
         let mut news = VecDeque::new();
         let answer = loop {
@@ -220,7 +220,7 @@ impl Desk {
         (stream, publications)
     }
 
-    /// History, and how the position that the read began with was resolved.
+    /// History, and how the position at which the read began was resolved.
     pub(crate) fn read(
         &mut self,
         name: &str,
@@ -238,7 +238,7 @@ impl Desk {
         }
     }
 
-    /// Everything retained of a channel, checked to be without holes.
+    /// Everything retained of a channel, checked to have no gaps.
     pub(crate) fn all(&mut self, name: &str) -> Vec<Arc<Publication>> {
         let mut all: Vec<Arc<Publication>> = Vec::new();
         loop {
@@ -292,7 +292,7 @@ impl Desk {
         }
     }
 
-    /// Everything that has come and was not taken.
+    /// Everything that has arrived and was not taken.
     pub(crate) fn rest(&mut self) -> Vec<BrokerEvent> {
         self.barrier();
         self.arrived.extend(self.mailbox.take());

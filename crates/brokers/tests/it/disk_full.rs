@@ -1,5 +1,5 @@
-//! A disk that is full: publishers are told to try again, nothing acknowledged is lost, and it
-//! goes on by itself when there is room. On a small tmpfs of its own, which takes root.
+//! A full disk: publishers are told to retry, nothing acknowledged is lost, and it continues by
+//! itself when there is room. The test uses a small tmpfs of its own, which needs root.
 
 use std::{fs, path::Path, process::Command, sync::Arc};
 
@@ -8,7 +8,7 @@ use offhook_engine::*;
 
 use crate::desk::{Desk, at, draft, kept, open_log};
 
-/// A file system of so many megabytes, gone with the value.
+/// A file system of `megabytes` megabytes, removed when the value is dropped.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
@@ -50,7 +50,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Publishes in groups until a publish fails; gives that failure.
+/// Publishes in groups until a publish fails, and returns that failure.
 fn fill(desk: &mut Desk, data: &str, acknowledged: &mut u64) -> BrokerFailure {
     for _ in 0..10_000 {
         let ids: Vec<_> = (0..64).map(|_| desk.send(draft("a", data, None))).collect();
@@ -96,7 +96,7 @@ fn a_full_disk_loses_nothing_acknowledged_and_goes_on_when_there_is_room() {
     assert!(text.contains("make room"), "{text}");
     println!("full after {acknowledged} acknowledged publications: {text}");
 
-    // It stays full for a while: publishers are refused, nobody hangs, what is there is read.
+    // It stays full for a while: publishers are refused, nobody hangs, and reads work.
     for second in 1..4 {
         broker.tick(at(second * 1000));
         let id = desk.send(draft("a", &data, None));

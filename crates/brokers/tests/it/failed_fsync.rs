@@ -1,6 +1,6 @@
-//! An fsync fails, and the system forgets that the bytes were never written. Nothing that only
-//! this machine's memory has may be delivered or acknowledged: a power cut proves it. The test
-//! runs itself again as the process below which the disk fails.
+//! An fsync fails, and the system forgets that the bytes were never written. Nothing that exists
+//! only in this machine's memory may be delivered or acknowledged; the test proves it by a
+//! simulated power failure. The test runs itself again as the process whose disk fails.
 
 use std::{
     fs::{self, File},
@@ -18,7 +18,7 @@ use crate::desk::{Desk, at, draft, kept, open_log};
 const DIRECTORY: &str = "OFFHOOK_TEST_LOG";
 const DISK: &str = "OFFHOOK_TEST_DISK";
 
-/// The library that stands between the process and its disk.
+/// The library between the process and its disk.
 fn library() -> &'static Path {
     static BUILT: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = BUILT.get_or_init(|| {
@@ -34,7 +34,7 @@ fn library() -> &'static Path {
     path
 }
 
-/// Runs a test of this file again, as the process below which the disk fails.
+/// Runs a test of this file again, as the process whose disk fails.
 fn run(test: &str, step: &str, log: &Path, disk: &Path) -> String {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", &format!("failed_fsync::{test}")])
@@ -65,7 +65,7 @@ fn journals(log: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Leaves of every journal what the disk has of it.
+/// Cuts every journal down to what the disk has of it.
 fn cut_the_power(log: &Path, disk: &Path) {
     for journal in journals(log) {
         let inode = fs::metadata(&journal).unwrap().ino();

@@ -1,5 +1,5 @@
-//! A log knows what it consists of: what is missing, swapped or of another log is refused by
-//! name, and nothing is thrown away meanwhile.
+//! A log knows which files it consists of: a missing or swapped file, or one of another log, is
+//! refused by name, and nothing is deleted meanwhile.
 
 use std::{
     fs,
@@ -50,7 +50,7 @@ fn is_whole(path: &Path) {
     assert!(duplicate, "idempotency keys are there, too");
 }
 
-/// Takes a part of the log away, sees that it is refused by name, and puts it back.
+/// Takes a part of the log away, checks that it is refused by name, and puts it back.
 fn is_missed(path: &Path, part: &str) {
     let (part, aside) = (path.join(part), path.with_extension("aside"));
     fs::rename(&part, &aside).unwrap();
@@ -179,7 +179,7 @@ fn fill_a_journal(path: &Path) {
         desk.broker.tick(at(1_000));
         desk.barrier();
     }
-    // What is small is not flushed, and lies in the oldest journal alone.
+    // Small data are not flushed, and are in the oldest journal alone.
     desk.broker.tick(at(2_000));
     desk.barrier();
 }

@@ -1,4 +1,4 @@
-//! Positions over restarts, restored copies and lost writes: good up to where their epoch ended.
+//! Positions over restarts, restored copies and lost writes: valid up to where their epoch ended.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -120,7 +120,7 @@ fn the_epoch_of_a_life_without_publications_is_known_too() {
         "x",
         3,
     );
-    // This life publishes in another channel only, and so its epoch is known.
+    // This life publishes only in another channel, and so its epoch is known.
     let quiet = Desk::new(&open_log(directory.path(), kept(100))).publish("b", "x");
     let mut desk = Desk::new(&open_log(directory.path(), kept(100)));
     publish(&mut desk, "a", "y", 3);
@@ -138,7 +138,7 @@ fn a_restored_backup_gives_exactly_the_gap_that_there_is() {
     let (live, backup) = (directory.path().join("live"), directory.path().join("copy"));
     let kept_60 = publish(&mut Desk::new(&open_log(&live, kept(1000))), "a", "one", 60);
     copy(&live, &backup);
-    // A restart that the copy does not know, and 30 more.
+    // A restart that the copy does not know, and 30 more publications.
     let at_90 = publish(&mut Desk::new(&open_log(&live, kept(1000))), "a", "one", 30);
     let restored = open_log(&backup, kept(1000));
     let mut desk = Desk::new(&restored);
@@ -146,7 +146,7 @@ fn a_restored_backup_gives_exactly_the_gap_that_there_is() {
     // The epoch of the 30 is unknown here: nothing is known to be shared.
     let start = start_after(&mut desk, "a", at_90);
     assert_eq!(start.resolution, Resolution::UnknownEpoch);
-    // A reader that was at 60 has a place to go on from.
+    // A reader that was at 60 can continue from there.
     let start = start_after(&mut desk, "a", kept_60);
     assert_eq!(start, ReadStart::at(kept_60));
 }
@@ -157,7 +157,7 @@ fn a_backup_taken_in_the_same_epoch_tells_a_reader_beyond_it_where_the_streams_d
     let (live, backup) = (directory.path().join("live"), directory.path().join("copy"));
     let mut desk = Desk::new(&open_log(&live, kept(1000)));
     let at_60 = publish(&mut desk, "a", "one", 60);
-    // As a snapshot of the file system takes it, of a server that runs on.
+    // As a snapshot of the file system copies a server that keeps running.
     copy(&live, &backup);
     let at_90 = publish(&mut desk, "a", "one", 30);
     assert_eq!(at_60.epoch, at_90.epoch);
@@ -203,7 +203,7 @@ fn with_relaxed_durability_a_power_cut_is_told_as_a_divergence() {
     };
     let mut desk = Desk::new(&open(&live));
     let synced = publish(&mut desk, "a", "x", 10);
-    // What the disk holds when the power goes: neither the journal's end nor the witness.
+    // What the disk holds after a power failure: neither the journal's end nor the witness.
     copy(&live, &survived);
     let acknowledged = publish(&mut desk, "a", "x", 10);
     drop(desk);

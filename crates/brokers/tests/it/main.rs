@@ -1,4 +1,4 @@
-//! The brokers' behaviour: one contract over all of them, and what the log promises beyond it.
+//! The brokers' behaviour: one contract for all of them, and what the log guarantees beyond it.
 #![expect(
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,

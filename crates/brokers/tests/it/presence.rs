@@ -62,7 +62,7 @@ impl Desk {
         }
     }
 
-    /// Joins (true) and leaves (false) told since the last look.
+    /// Joins (true) and leaves (false) told since the last call.
     fn told(&mut self) -> Vec<bool> {
         let mut told = Vec::new();
         for event in self.rest() {
@@ -142,7 +142,7 @@ fn a_goodbye_of_an_older_connection_does_not_count_against_a_newer_one() {
         new.barrier();
         old.leave(1, 10, 0);
         old.join(1, 10);
-        // The late join did not take the member over: the newer connection still speaks for it.
+        // The late join did not take the member over: it still belongs to the newer connection.
         old.leave(1, 10, 0);
         old.barrier();
         assert_eq!((new.told(), new.members()), (vec![true], 1));
@@ -212,7 +212,7 @@ fn nobody_leaves_because_the_whole_process_stood_still() {
         desk.join(1, 10);
         desk.barrier();
         pass(broker, 0, 1_000);
-        // Frozen for 36 seconds; then the clock ticks before any worker has its turn.
+        // Frozen for 36 seconds; then the clock ticks before any worker runs.
         pass(broker, 37_000, 39_000);
         assert_eq!((desk.told(), desk.members()), (vec![true], 1));
     });

@@ -1,4 +1,4 @@
-//! Retention by count, bytes and age, over every broker; and that the disk is given back.
+//! Retention by count, bytes and age, over every broker; and that disk space is freed.
 
 use std::{os::unix::fs::MetadataExt, path::Path, sync::Arc, time::Duration};
 
@@ -68,8 +68,8 @@ fn no_more_than_the_bytes_allowed_are_kept_and_not_much_less() {
 
 #[test]
 fn a_byte_bound_that_sizes_do_not_divide_keeps_about_as_much_as_it_allows() {
-    // Publications of all sizes, each far below the bound: what goes is subtracted from what is
-    // counted, or everything that is sealed would go.
+    // Publications of all sizes, each far below the limit: what is removed is subtracted from the
+    // count, or else everything sealed would be removed.
     every_broker(
         &History {
             bytes: 40_007,
@@ -86,7 +86,7 @@ fn a_byte_bound_that_sizes_do_not_divide_keeps_about_as_much_as_it_allows() {
                 }
                 let kept = desk.all("a");
                 let bytes: usize = kept.iter().map(|p| p.weight()).sum();
-                // To a sixteenth of the bound.
+                // To a sixteenth of the limit.
                 assert!((35_000..=42_600).contains(&bytes), "{bytes} bytes at {n}");
                 assert_eq!(kept.last().unwrap().position.offset, offset);
             }
@@ -204,7 +204,7 @@ fn old_publications_go_from_channels_that_nobody_opens() {
     Desk::new(&open()).publish("a", "x");
     let broker = open();
     let mut desk = Desk::new(&broker);
-    // The reader finds it, and the writer takes it away.
+    // The reader finds it, and the writer removes it.
     for _ in 0..100_000 {
         broker.tick(at(61_000));
         desk.writer_barrier();
@@ -232,8 +232,8 @@ fn the_disk_stays_bounded_while_much_more_than_is_retained_passes_through() {
             }
         }
     }
-    // 8 MB are retained of 245 written; journals of 128 MB, a memtable of 16 and what waits for
-    // compaction come on top.
+    // 8 MB are retained of 245 written, plus journals of 128 MB, a memtable of 16 MB and what waits
+    // for compaction.
     let used = used(directory.path()) >> 20;
     println!("245 MB written, 8 MB retained, {used} MB on disk");
     assert!(used < 220, "{used} MB on disk");

@@ -1,4 +1,4 @@
-//! Sessions' states: kept while nobody is connected, with an end.
+//! States of sessions: kept for a limited time while nobody is connected.
 
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ fn too_many_bytes_push_out_the_sessions_that_end_soonest() {
         assert!((60..=64).contains(&kept), "{kept}");
         assert_eq!(desk.load(0), None);
         assert!(desk.load(79).is_some());
-        // The place of what went is free again.
+        // The space of the removed ones is free again.
         desk.save(80, large, 5000);
         assert!(desk.load(80).is_some());
     });
@@ -118,7 +118,7 @@ fn a_session_is_written_with_the_next_publication_and_survives_a_kill_after_that
     let mut desk = Desk::new(&open_log(&live, kept(10)));
     desk.save(1, "state", 60);
     desk.publish("a", "x");
-    // What a process that is killed now leaves behind.
+    // What a process that is killed now leaves on disk.
     crate::lineage::copy(&live, &killed);
     drop(desk);
     let mut desk = Desk::new(&open_log(&killed, kept(10)));

@@ -58,7 +58,7 @@ impl Desk {
         }
     }
 
-    /// Keys and data, in the order in which they come.
+    /// Keys and data, in the order in which they are delivered.
     fn table(&mut self, name: &str) -> Vec<String> {
         let (_, values) = self.state(name);
         let text = |p: &Arc<Publication>| {
@@ -136,7 +136,7 @@ fn a_state_is_bounded_by_count_and_bytes_and_the_oldest_values_go() {
                     desk.set(name, &format!("k{n}"), "12");
                 }
                 assert_eq!(desk.table(name), ["k4=12", "k5=12", "k6=12"]);
-                // A key that is set again takes no place of another.
+                // A key that is set again takes no space of another.
                 desk.set(name, "k4", "34");
                 assert_eq!(desk.table(name), ["k5=12", "k6=12", "k4=34"]);
             }
@@ -153,7 +153,7 @@ fn values_go_by_age() {
             desk.set_at(name, "old", "1", START_MS);
             desk.set_at(name, "new", "2", START_MS + 50_000);
         }
-        // A tick looks at a part of the channels.
+        // A tick examines only a part of the channels.
         for _ in 0..8 {
             broker.tick(at(61_000));
         }
@@ -200,7 +200,7 @@ fn whoever_reads_the_state_and_then_follows_its_head_misses_no_value() {
                 draft.tags = Tags::new([(CONFLATION_TAG, &*key)]).unwrap();
                 publisher.send(draft);
             }
-            // Somewhere among them.
+            // Anywhere among them.
             let (stream, values) = desk.state(name);
             for value in values {
                 let key = value.tags.get(CONFLATION_TAG).unwrap().to_owned();

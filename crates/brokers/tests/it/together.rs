@@ -1,5 +1,6 @@
-//! Engines on a broker: as a server drives them, without sockets. Two workers, subscribers fast
-//! and slow, publishers, connections that are cut; and the broker closed and opened again under them.
+//! Engines on a broker, driven as by a server, without sockets: two workers, fast and slow
+//! subscribers, publishers, and connections that are cut; and the broker is closed and opened again
+//! under them.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,7 +12,7 @@ use offhook_engine::*;
 
 use crate::desk::{at, channel, kept, memory, open_log};
 
-/// Bytes an outbox takes before it is full, and what catching up may fill of it.
+/// Bytes an outbox takes before it is full, and how much of it catching up may fill.
 const OUTBOX: usize = 4_000;
 const GRANT: usize = OUTBOX / 2;
 
@@ -132,7 +133,7 @@ impl Worker {
         }
     }
 
-    /// The client of a connection reads so many messages.
+    /// The client of a connection reads `messages` messages.
     fn read(&mut self, connection: ConnectionId, messages: usize) -> Vec<Wire> {
         let outbox = self.outboxes.get_mut(&connection).unwrap();
         let read = outbox.drain(..messages.min(outbox.len())).collect();
@@ -145,12 +146,12 @@ impl Worker {
     }
 }
 
-/// A subscriber who checks that offsets follow each other.
+/// A subscriber that checks that offsets are consecutive.
 struct Subscriber {
     worker: usize,
     connection: ConnectionId,
     position: Position,
-    /// Messages read at a turn.
+    /// Messages read per turn.
     appetite: usize,
     live: bool,
 }
@@ -208,7 +209,7 @@ fn publish(workers: &mut [Worker], connection: ConnectionId, number: u64) {
 const SUBSCRIBERS: u8 = 12;
 const PUBLICATIONS: u64 = 3_000;
 
-/// Publishes everything, while subscribers read as they like and every 100th publication costs
+/// Publishes everything, while subscribers read at their own pace and every 100th publication costs
 /// one of them its connection.
 fn live_through(broker: &Arc<dyn Broker>, rules: &RuleBook, epoch: Epoch) {
     let mut workers = [Worker::new(broker, rules), Worker::new(broker, rules)];

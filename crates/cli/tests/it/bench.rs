@@ -72,7 +72,7 @@ fn an_open_loop_asks_as_often_as_it_was_told_to() {
     let (result, ended) = bench(&[&url, "-c", "3", "--rate", "1000", "--binary", "--deflate"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(no_faults(&result), "{result:#}");
-    // What was due in the window is timed, however late it was sent and answered.
+    // What was due in the window is measured, however late it was sent and answered.
     let timed = result["answers"]["latency_us"]["of"]
         .as_u64()
         .expect("a count");
@@ -360,7 +360,7 @@ fn the_report_is_one_page_with_plots_and_without_scripts() {
     ]);
     let folder = program.directory.path().to_owned();
     let mut running = program.args(&[url.as_str()]).start();
-    // The folder goes away with the program.
+    // The folder is deleted with the program.
     running.line("generator");
     let page = loop {
         let page = std::fs::read_to_string(folder.join("report.html")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `offhook check` against deployments that are broken, one way each, and against one that is not.
+//! `offhook check` against deployments with one fault each, and against one without.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -45,7 +45,7 @@ fn fails(arguments: &[&str], step: &str, expected: &[&str]) {
     }
 }
 
-/// A server that answers every connection by this, on threads. Gives where it is.
+/// A server that answers every connection with this function, on threads. Returns its address.
 fn server(answer: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
@@ -59,7 +59,7 @@ fn server(answer: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
     address
 }
 
-/// The head of a request; none if the client has gone.
+/// The head of a request; `None` if the client has gone.
 fn head(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -83,20 +83,20 @@ fn refusing(answer: &'static str) -> String {
 /// How a server that opens WebSockets misbehaves.
 #[derive(Clone, Copy, Default)]
 struct Habits {
-    /// Header lines besides those that must be.
+    /// Header lines besides the required ones.
     more: &'static str,
     wrong_accept: bool,
     no_upgrade: bool,
     origins: Origins,
-    /// It answers no ping.
+    /// It does not answer pings.
     is_deaf: bool,
     /// It does not answer a Close.
     no_close: bool,
-    /// The longest message, and the code with which longer ones are refused.
+    /// The longest message, and the close code with which longer ones are refused.
     longest: Option<(u64, Option<u16>)>,
-    /// What it says first.
+    /// What it sends first.
     says: &'static [u8],
-    /// It ends the connection after this, in the middle of nothing.
+    /// It ends the connection after this time, without a closing handshake.
     cut_after: Option<std::time::Duration>,
 }
 
@@ -148,7 +148,7 @@ fn open(stream: &mut TcpStream, habits: Habits) -> Option<()> {
     );
     stream.write_all(answer.as_bytes()).ok()?;
     stream.write_all(habits.says).ok()?;
-    // Without a time it waits as long as it takes.
+    // Without a time it waits without limit.
     stream.set_read_timeout(habits.cut_after).expect("a time");
     loop {
         let mut start = [0; 2];
@@ -505,7 +505,7 @@ fn tls_where_there_is_none_and_none_where_there_is_tls() {
     drop(secure);
 }
 
-/// A server with a certificate for localhost that is its own authority, as `change` makes it.
+/// A server with a self-signed certificate for localhost, as `change` makes it.
 fn secure(change: impl FnOnce(&mut rcgen::CertificateParams)) -> (crate::program::Running, String) {
     let (running, port, _) = secure_with(change);
     (running, port)

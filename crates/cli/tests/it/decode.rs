@@ -138,7 +138,7 @@ fn what_is_no_capture_is_refused_with_what_was_expected() {
     );
 }
 
-/// Made by tcpdump and tshark on the loopback: `captures/README.md` says how.
+/// Made by tcpdump and tshark on the loopback interface, as described in `captures/README.md`.
 fn capture(name: &str) -> Vec<u8> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/captures/");
     std::fs::read(format!("{folder}{name}")).expect("it is there")

@@ -4,7 +4,7 @@ use crate::peer::{Peer, answering, field, peer};
 use crate::program::offhook;
 use crate::serve::serving;
 
-/// Says everything back, and the closing handshake too.
+/// Sends everything back, and answers the closing handshake.
 fn echo(peer: &mut Peer) {
     while let Some(frame) = peer.hear() {
         peer.say(&frame);
@@ -174,7 +174,7 @@ fn frames_are_explained_on_stderr_with_the_rules_they_break() {
 }
 
 /// What `openssl req -x509 -subj /CN=localhost -addext subjectAltName=DNS:localhost` makes: a
-/// certificate that is its own authority.
+/// self-signed certificate.
 fn self_signed(name: &str, change: impl FnOnce(&mut rcgen::CertificateParams)) -> (String, String) {
     let mut params = rcgen::CertificateParams::new([name.to_owned()]).expect("a name");
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -195,7 +195,7 @@ fn an_ordinary_self_signed_certificate_is_trusted_when_it_is_named() {
     };
     let ended = dial(&cert);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    // Another one of the same name is not.
+    // Another one with the same name is not.
     let ended = dial(&self_signed("localhost", |_| ()).0);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     drop(server);

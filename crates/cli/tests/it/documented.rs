@@ -1,6 +1,6 @@
-//! Every command in the README and in docs/tools.md, run as it stands there.
+//! Every command in the README and in docs/tools.md, run as written there.
 //!
-//! Only the ports differ: they are those of the servers that run here.
+//! Only the ports differ: they are those of the servers started here.
 
 use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
@@ -28,7 +28,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("docker ", "needs a daemon"),
 ];
 
-/// What commands that do not end by themselves say when they do their work.
+/// What commands that do not end by themselves print when they work.
 const ENDLESS: &[(&str, &str)] = &[
     ("offhook serve", "is listening"),
     ("offhook dial --listen", "listening on"),
@@ -39,7 +39,7 @@ const ENDLESS: &[(&str, &str)] = &[
     ("dial ws://localhost:9001 -H", "connected"),
 ];
 
-/// The lines of the blocks in these languages; a here-document is one with the line it begins in.
+/// The lines of the blocks in these languages; a here-document belongs to the line it begins in.
 fn commands(page: &str) -> Vec<String> {
     let mut commands = Vec::new();
     let mut lines = page.lines();
@@ -73,7 +73,7 @@ fn commands(page: &str) -> Vec<String> {
     commands
 }
 
-/// What the commands on a page need to be there.
+/// What the commands on a page need to find.
 fn prepare(folder: &Path) {
     let captures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures");
     for (name, from) in [
@@ -86,7 +86,7 @@ fn prepare(folder: &Path) {
     std::fs::write(folder.join("app.log"), "a line\n").expect("written");
 }
 
-/// The program first, and `jq` where the machine has none.
+/// The program first in the path, and `jq` where the machine has none.
 fn tools(folder: &Path) -> String {
     let program = Path::new(env!("CARGO_BIN_EXE_offhook"));
     let tools = folder.join("tools");
@@ -123,7 +123,7 @@ fn run_to_its_end(command: &str, folder: &Path, path: &str) {
     );
 }
 
-/// Runs it until it says this, and kills it with all that it started.
+/// Runs it until it prints this, and kills it with everything it started.
 fn run_until(command: &str, said: &str, folder: &Path, path: &str) {
     let mut child = shell(&format!("({command}\n) 2>&1"), folder, path)
         .stdin(Stdio::piped())
@@ -180,7 +180,7 @@ fn every_command_in_the_readme_and_in_the_tools_page_works_as_it_stands_there() 
         } else {
             here
         };
-        // The program's own commands stand at the beginning: comments name them, too.
+        // The program's own commands are matched at the beginning: comments name them, too.
         let is_endless = |(part, _): &&(&str, &str)| match part.starts_with("offhook") {
             true => command.starts_with(part),
             false => command.contains(part),

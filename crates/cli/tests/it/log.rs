@@ -1,4 +1,4 @@
-//! `offhook log`: backups, checks and reads, of a log that is in use and of one that is not.
+//! `offhook log`: backups, checks and reads, of a log in use and of one that is not.
 
 use std::{
     fs,
@@ -57,7 +57,7 @@ fn publish(address: &str, channel: &str, messages: impl Iterator<Item = String>)
     }
 }
 
-/// A client by hand: the simplest WebSocket there is.
+/// A hand-written client: the simplest possible WebSocket.
 struct Client(TcpStream);
 
 impl Client {
@@ -162,7 +162,7 @@ fn a_log_is_backed_up_while_the_server_runs_and_restored_where_there_is_none() {
         "{}",
         backup.stdout
     );
-    // The server goes on, and the backup is as it was.
+    // The server continues, and the backup is unchanged.
     publish(&address, "chat", numbers(5));
     stop(running);
     let read = offhook(&["log", "read", "chat", "--data", &copy]).run();
@@ -268,7 +268,7 @@ fn the_log_of_a_killed_server_is_read_and_checked_and_not_changed_by_it() {
     assert_eq!(files(Path::new(&data.path("data/log/store"))), before);
 }
 
-/// Names, lengths and numbers of all files.
+/// Names, lengths and inode numbers of all files.
 fn files(directory: &Path) -> Vec<(PathBuf, u64)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).expect("a directory").flatten() {

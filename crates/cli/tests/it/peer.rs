@@ -16,8 +16,8 @@ pub(crate) struct Peer {
     pub(crate) head: String,
 }
 
-/// Listens, opens one WebSocket with these further header lines, and plays the script. The
-/// thread ends with what the script found.
+/// Listens, opens one WebSocket with these additional header lines, and runs the script. The thread
+/// returns what the script returned.
 pub(crate) fn peer<T: Send + 'static>(
     lines: &'static str,
     script: impl FnOnce(&mut Peer) -> T + Send + 'static,
@@ -35,7 +35,7 @@ pub(crate) fn peer<T: Send + 'static>(
     )
 }
 
-/// Listens, answers one request like this, and plays the script.
+/// Listens, answers one request like this, and runs the script.
 pub(crate) fn answering<T: Send + 'static>(
     answer: impl FnOnce(&str) -> String + Send + 'static,
     script: impl FnOnce(&mut Peer) -> T + Send + 'static,
@@ -59,7 +59,7 @@ pub(crate) fn answering<T: Send + 'static>(
     (url, playing)
 }
 
-/// A field of a head; empty where it is not there.
+/// A field of a head; empty where it is absent.
 pub(crate) fn field<'a>(head: &'a str, name: &str) -> &'a str {
     let mut lines = head.lines().filter_map(|line| line.split_once(": "));
     lines
@@ -74,7 +74,7 @@ impl Peer {
             .expect("it reads");
     }
 
-    /// The next frame that is no ping or pong; none at the end.
+    /// The next frame that is not a ping or pong; `None` at the end.
     pub(crate) fn hear(&mut self) -> Option<Frame> {
         let mut wire = vec![0; 2];
         self.stream.read_exact(&mut wire).ok()?;

@@ -9,14 +9,14 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// The program, in a directory without a configuration and an environment without variables of
-/// its own.
+/// The program, in a directory without a configuration, and with an environment without variables
+/// of its own.
 pub(crate) struct Program {
     pub(crate) directory: TempDir,
     command: Command,
 }
 
-/// What it said, and how it ended.
+/// What it printed, and how it ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
@@ -24,7 +24,7 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
 }
 
-/// A program that runs; killed when it goes out of scope.
+/// A running program; killed when the value is dropped.
 pub(crate) struct Running {
     child: Child,
     pub(crate) stdout: BufReader<ChildStdout>,
@@ -32,7 +32,7 @@ pub(crate) struct Running {
     _directory: TempDir,
 }
 
-/// A program in a terminal; killed when it goes out of scope.
+/// A program in a terminal; killed when the value is dropped.
 pub(crate) struct Terminal {
     child: Child,
     screen: std::fs::File,
@@ -41,14 +41,16 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Types a line, when the prompt is there. What is typed earlier may be lost, as with people.
+    /// Types a line when the prompt is shown. What is typed earlier may be lost, as it may for
+    /// people.
     pub(crate) fn enter(&mut self, line: &str) {
         self.see("> ");
         let typed = format!("{line}\r");
         self.screen.write_all(typed.as_bytes()).expect("it reads");
     }
 
-    /// Reads what is shown until it has this in it; all that was shown since the last time.
+    /// Reads what is shown until it contains this text; returns all that was shown since the last
+    /// call.
     pub(crate) fn see(&mut self, text: &str) -> String {
         let mut bytes = [0; 4096];
         loop {
@@ -66,7 +68,7 @@ impl Terminal {
     /// Waits for its end.
     pub(crate) fn end(mut self) -> Option<i32> {
         let mut bytes = [0; 4096];
-        // A terminal that nobody has open any more can't be read from.
+        // A terminal that no process has open any more cannot be read.
         while self.screen.read(&mut bytes).is_ok_and(|count| count > 0) {}
         self.child.wait().expect("it ends").code()
     }
@@ -74,7 +76,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // Both only fail when it has ended already.
+        // Both fail only when it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -91,7 +93,7 @@ pub(crate) fn offhook(arguments: &[&str]) -> Program {
             command.env_remove(name);
         }
     }
-    // Tests run through whatever the machine has; loopback needs none of it.
+    // Tests should not use the machine's proxies; loopback needs none.
     for name in [
         "http_proxy",
         "https_proxy",
@@ -160,8 +162,8 @@ impl Program {
         let streams = self.command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = streams.stderr(Stdio::piped()).spawn().expect("it starts");
         let mut stdin = child.stdin.take().expect("piped");
-        // Beside the reading, so that neither waits for the other. A program that has ended
-        // reads no more.
+        // On a thread, so that neither writing nor reading waits for the other. A program that has
+        // ended reads no more.
         let writer = thread::spawn(move || stdin.write_all(input.as_ref()).unwrap_or_default());
         let output = child.wait_with_output().expect("it ends");
         writer.join().expect("written");
@@ -225,7 +227,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both only fail when it has ended already.
+        // Both fail only when it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

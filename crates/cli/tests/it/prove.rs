@@ -1,8 +1,8 @@
-//! The loss proof in its short form, and that it can fail.
+//! The loss proof in its short form, and a check that it can fail.
 
 use crate::program::{Ended, offhook};
 
-/// A few seconds, in which everything is broken at least once.
+/// A few seconds in which every fault happens at least once.
 const SHORT: &[&str] = &[
     "prove",
     "--seconds=8",
@@ -12,7 +12,7 @@ const SHORT: &[&str] = &[
     "--rate=20",
 ];
 
-/// The number before or behind these words in the report.
+/// The number before or after these words in the report.
 fn number(ended: &Ended, before: &str, behind: &str) -> u64 {
     let words: Vec<&str> = ended.stdout.split_whitespace().collect();
     let text = words.join(" ");
@@ -46,7 +46,7 @@ fn nothing_is_lost_repeated_or_reordered_whatever_is_broken() {
         ),
         0
     );
-    // Everything was broken, and both ways back were needed.
+    // Every fault happened, and both ways of recovery were needed.
     for (before, behind) in [
         ("the server killed ", " times"),
         ("times (", " with its key deleted"),

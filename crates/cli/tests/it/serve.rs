@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::program::{Program, Running, offhook};
 
-/// A server that serves, and where.
+/// A running server, and its address.
 pub(crate) fn serving(program: Program) -> (Running, String) {
     let mut running = program.start();
     let line = running.line("url");
@@ -62,7 +62,7 @@ fn it_says_where_the_chat_is_and_where_the_data_lie_and_stops_when_told() {
 
 #[test]
 fn without_a_command_it_says_what_to_do_and_starts_nothing() {
-    // It ends by itself: a server would not.
+    // It ends by itself; a server would not.
     let ended = offhook(&[]).run();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stdout.contains("offhook serve"), "{}", ended.stdout);

@@ -141,7 +141,7 @@ async fn members_come_and_go() {
     let (ann, ben) = (server.client().await, server.client().await);
     let mut room = ann.subscribe("room").presence().await.unwrap();
     assert!(matches!(next(&mut room).await, Event::Live { .. }));
-    // Ann herself: told, listed, or both.
+    // Ann herself: announced, listed, or both.
     let me = loop {
         match next(&mut room).await {
             Event::Members(members) => break members.members[0].session.clone(),
@@ -233,7 +233,7 @@ async fn refusals_have_their_code_and_the_client_goes_on() {
         .await
         .unwrap_err();
     assert_eq!(refused(&error), Some(ErrorCode::TooLarge));
-    // The largest that goes reaches the server, which has a limit of its own.
+    // The largest allowed message reaches the server, which has a limit of its own.
     let error = client
         .publish("room", vec![0; 180 * 1024])
         .await
@@ -317,7 +317,7 @@ async fn a_store_of_positions_lets_another_client_go_on_after_what_was_handled()
     let first = builder(server.address()).positions(positions.clone());
     let first = first.connect().await.unwrap();
     let mut room = first.subscribe("room").since(Since::Start).await.unwrap();
-    // The second is taken, but nobody says that it was handled.
+    // The second is delivered, but nothing says that it was handled.
     assert_eq!(texts(&mut room, 2).await, ["0", "1"]);
     drop((first, room));
     let second = builder(server.address()).positions(positions);

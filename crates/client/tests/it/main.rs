@@ -1,4 +1,4 @@
-//! The client beside the real server, and beside scripted ones that do what no server should.
+//! The client with the real server, and with scripted ones that do what no server should.
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 #![expect(
     clippy::wildcard_enum_match_arm,

@@ -1,4 +1,4 @@
-//! Connections in memory, whose other end is a script.
+//! Connections in memory whose other end is a script.
 
 use offhook::{Pair, WebSocket};
 use offhook_client::{Builder, Client};
@@ -31,7 +31,7 @@ impl Peers {
         Peer { socket }
     }
 
-    /// The next connection, greeted.
+    /// The next connection, after its `connect` was answered.
     pub(crate) async fn welcome(&mut self, resume: &str) -> (Peer, Value) {
         let mut peer = self.next().await;
         let hello = peer.hears().await;

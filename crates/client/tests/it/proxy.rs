@@ -1,4 +1,5 @@
-//! A TCP proxy that does what networks do: cuts, freezes, and is away.
+//! A TCP proxy that does what networks do: it cuts and freezes connections, and becomes
+//! unreachable.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,14 +11,14 @@ use tokio::sync::watch;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Faults {
-    /// Connections of an earlier number are cut.
+    /// Connections with an earlier number are cut.
     cuts: u32,
     frozen: bool,
     away: bool,
     target: SocketAddr,
 }
 
-/// Connections to its address go on to its target.
+/// Connections to its address are forwarded to its target.
 pub(crate) struct Proxy {
     address: SocketAddr,
     faults: Arc<watch::Sender<Faults>>,
@@ -42,12 +43,12 @@ impl Proxy {
         self.address
     }
 
-    /// Ends all connections there are, with whatever is on its way.
+    /// Ends all connections, with whatever is in transit.
     pub(crate) fn cut(&self) {
         self.faults.send_modify(|faults| faults.cuts += 1);
     }
 
-    /// Ends all connections, and every one that comes, until [`come_back`](Self::come_back).
+    /// Ends all connections, and every new one, until [`come_back`](Self::come_back).
     pub(crate) fn go_away(&self) {
         self.faults.send_modify(|faults| {
             faults.cuts += 1;
@@ -59,7 +60,7 @@ impl Proxy {
         self.faults.send_modify(|faults| faults.away = false);
     }
 
-    /// Nothing gets through any more, and nobody is told.
+    /// Nothing gets through any more, and neither side is told.
     pub(crate) fn freeze(&self) {
         self.faults.send_modify(|faults| faults.frozen = true);
     }
@@ -68,7 +69,7 @@ impl Proxy {
         self.faults.send_modify(|faults| faults.frozen = false);
     }
 
-    /// Connections that come from now on go there.
+    /// New connections are forwarded to this target.
     pub(crate) fn lead_to(&self, target: SocketAddr) {
         self.faults.send_modify(|faults| faults.target = target);
     }
@@ -89,7 +90,7 @@ async fn accept(listener: TcpListener, faults: Arc<watch::Sender<Faults>>) {
     }
 }
 
-/// Carries both ways until one end is done, or the connection is cut.
+/// Forwards both ways until one end is done, or the connection is cut.
 async fn carry(near: TcpStream, far: TcpStream, mut faults: watch::Receiver<Faults>, cuts: u32) {
     let (near_in, near_out) = near.into_split();
     let (far_in, far_out) = far.into_split();

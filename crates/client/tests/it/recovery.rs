@@ -1,4 +1,5 @@
-//! Connections that are cut and frozen, servers that go and come back: nothing lost, nothing twice.
+//! Connections that are cut and frozen, and servers that stop and restart: nothing is lost, and
+//! nothing is delivered twice.
 
 use std::time::Duration;
 
@@ -86,7 +87,7 @@ async fn what_was_published_as_the_connection_broke_is_not_published_twice() {
     for n in 0..100 {
         let publishing = client.publish("room", n.to_string()).queue().unwrap();
         if n % 4 == 0 {
-            // Before it leaves, on its way, in the log, or on the way back.
+            // Before it is sent, in transit, in the log, or on the way back.
             for _ in 0..n {
                 tokio::task::yield_now().await;
             }
@@ -140,7 +141,7 @@ async fn a_sealed_session_that_a_server_can_not_open_leads_to_positions() {
     assert_eq!(texts(&mut room, 1).await, ["0"]);
     server.collapse();
     lost(&mut events).await;
-    // Another server, that is, with the same log.
+    // That is, another server with the same log.
     for entry in std::fs::read_dir(directory.path()).unwrap() {
         let entry = entry.unwrap();
         if entry.file_type().unwrap().is_file() {
@@ -190,7 +191,7 @@ async fn a_new_life_of_the_stream_is_told() {
     client.publish("room", "0").await.unwrap();
     assert_eq!(texts(&mut room, 1).await, ["0"]);
     server.collapse();
-    // In memory: everything is gone with it.
+    // In memory: everything is lost with it.
     let server = TestServer::open().await;
     proxy.lead_to(server.address());
     client.publish("room", "1").await.unwrap();

@@ -1,4 +1,4 @@
-//! The driver beside scripted servers, with a clock that moves by itself.
+//! The driver with scripted servers, and a clock that advances by itself.
 
 use std::io;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ async fn a_server_that_hangs_behind_its_websocket_is_noticed() {
     let mut events = client.events();
     let (mut peer, _) = peers.welcome("r1").await;
     let began = Instant::now();
-    // It reads, and answers WebSocket's own pings, but says nothing.
+    // It reads, and answers WebSocket's own pings, but sends nothing else.
     let hung = tokio::spawn(async move { while let Ok(Some(_)) = peer.socket.recv().await {} });
     assert!(matches!(lost(&mut events).await, Error::Silent));
     assert_eq!(began.elapsed().as_secs(), 45);
@@ -169,7 +169,7 @@ async fn a_server_that_reads_nothing_does_not_make_the_queue_grow() {
     };
     assert!(matches!(full, Error::Full) && full.is_retryable());
     assert!(queued < 100, "{queued}");
-    // Awaited, it would wait for room.
+    // Awaiting it would wait for room.
     let waiting = client.publish("room", vec![0; 1_000]).into_future();
     assert!(timeout(Duration::from_secs(1), waiting).await.is_err());
 }

@@ -1,4 +1,4 @@
-//! Readers that do not read: bounded, and nobody else waits for them.
+//! Subscribers that do not read: memory is limited, and nobody else waits for them.
 
 use offhook_client::{Event, Since};
 
@@ -100,7 +100,7 @@ async fn a_long_history_is_read_at_the_readers_pace() {
             other => panic!("{other:?}"),
         }
         if expected % 100 == 0 {
-            // The rest of the world has a turn.
+            // Lets other tasks run.
             tokio::task::yield_now().await;
         }
     }

@@ -13,11 +13,11 @@ use offhook_server::{Running, Server};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-/// Longer than anything takes: what does not come within it never comes.
+/// Longer than anything in a test takes: what has not arrived within it never will.
 const NEVER: Duration = Duration::from_secs(60);
 
-/// Everything is kept, nothing is limited; `fleeting/*` keeps nothing, `short/*` little,
-/// `closed/*` is for nobody.
+/// Everything is kept, and nothing is limited; `fleeting/*` keeps nothing, `short/*` little, and
+/// nobody may use `closed/*`.
 const CONFIG: &str = r#"
 listen = "127.0.0.1:0"
 workers = 1
@@ -72,12 +72,12 @@ impl TestServer {
         self.running.addresses()[0]
     }
 
-    /// Stops as a process that ends: without a word.
+    /// Stops like a process that is killed, without closing connections.
     pub(crate) fn collapse(self) {
         drop(self.running);
     }
 
-    /// Stops as it should.
+    /// Stops in order.
     pub(crate) async fn close(self) {
         within(self.running.stop()).await;
     }
@@ -98,7 +98,7 @@ fn configured(change: impl FnOnce(&str) -> String) -> Config {
     load(&sources).unwrap().config
 }
 
-/// A client of this address that comes back fast.
+/// A client of this address that reconnects fast.
 pub(crate) fn builder(address: SocketAddr) -> Builder {
     let mut backoff = Backoff::default();
     backoff.first = Duration::from_millis(10);
@@ -118,7 +118,7 @@ pub(crate) async fn next(subscription: &mut Subscription) -> Event {
     event.expect("the subscription goes on")
 }
 
-/// The texts of the next so many publications; what else comes is passed over, but no gap.
+/// The texts of the next `count` publications; other events are skipped, except gaps.
 pub(crate) async fn texts(subscription: &mut Subscription, count: usize) -> Vec<String> {
     let mut texts = Vec::new();
     while texts.len() < count {

@@ -1,5 +1,5 @@
-//! Whatever comes: an error that says what and where, never a panic, never more memory than the
-//! message itself is worth.
+//! Whatever arrives: an error that says what is wrong and where, never a panic, and never more
+//! memory than the message itself justifies.
 
 use offhook_dialects::native::{MAX_NESTING, MAX_POSITIONS, decode};
 use offhook_engine::{CommandId, ErrorCode, Refusal};
@@ -98,7 +98,7 @@ fn data_nests_only_so_deep() {
             .detail
             .contains("nests deeper than 64")
     );
-    // Far beyond what recursion would survive.
+    // Far deeper than recursion could handle.
     assert!(decode(&nested(500_000)).is_err());
 }
 

@@ -1,4 +1,4 @@
-//! The dialects' behaviour: what is read, what is refused, what is written.
+//! The dialects' behaviour: what is accepted, what is refused, what is written.
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod hostile;

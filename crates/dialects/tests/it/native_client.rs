@@ -1,4 +1,4 @@
-//! The client's side says what the server's side understands, and the other way round.
+//! The client's side writes what the server's side understands, and the reverse.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -217,12 +217,12 @@ proptest! {
     }
 }
 
-/// Which of the examples are the server's is known by what it can't read itself, and `history`.
+/// An example is the server's if the server cannot read it itself, and `history`.
 fn is_servers(example: &&str) -> bool {
     decode(example).is_err() || example.contains("\"head\"")
 }
 
-/// What the client for Rust does not ask for, and passes over.
+/// What the client for Rust does not ask for, and ignores.
 const PASSED_OVER: [&str; 6] = [
     "restored",
     "own",

@@ -1,4 +1,4 @@
-//! Requests as they are meant.
+//! Requests as clients send them.
 
 use offhook_dialects::native::{MAX_CHANNELS, MAX_INFO, Request, decode};
 use offhook_engine::*;

@@ -51,7 +51,7 @@ fn the_first_message_of_an_epoch_names_the_one_before_it() {
     );
 }
 
-/// Continuity for clients of `offhook.v1.json` as it was: they compare offsets.
+/// Continuity for clients of the original `offhook.v1.json`: they compare offsets.
 #[test]
 fn a_client_without_lineage_hears_of_a_new_epoch_ahead_of_its_first_message_and_one_with_it_does_not()
  {

@@ -1,4 +1,4 @@
-//! docs/protocol.md and the code say the same: every JSON example is read or written exactly so.
+//! docs/protocol.md and the code agree: every JSON example is read or written exactly so.
 
 use std::{sync::Arc, time::Duration};
 
@@ -114,7 +114,7 @@ fn reply(id: u64, reply: Reply) -> String {
     })
 }
 
-/// Everything the server can say, as on the page.
+/// Everything the server can send, as on the page.
 #[expect(clippy::too_many_lines, reason = "one list, read beside the page")]
 fn everything_written() -> Vec<String> {
     let position = at(43);
@@ -283,7 +283,7 @@ fn every_server_message_is_written_as_on_the_page() {
     let written = everything_written();
     let client = |example: &&&str| native::decode(example).is_ok();
     let from_server: Vec<_> = page.iter().filter(|example| !client(example)).collect();
-    // A history answer can be read as a question; all others can't.
+    // A history answer can be parsed as a request; all others cannot.
     assert_eq!(from_server.len() + 1, written.len());
     for text in &written {
         assert!(page.contains(&text.as_str()), "not on the page: {text}");

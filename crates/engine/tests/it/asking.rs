@@ -1,4 +1,5 @@
-//! Asking outside: verdicts that come, come late, or never; and callers that are no connections.
+//! Asking the application: verdicts that arrive, arrive late, or never arrive; and callers that are
+//! not connections.
 
 use std::{sync::Arc, time::Duration};
 

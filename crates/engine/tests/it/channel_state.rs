@@ -1,10 +1,10 @@
-//! State: the newest of each value, then what follows.
+//! State: the newest publication of each value, then what follows.
 
 use offhook_engine::*;
 
 use crate::world::{OUTBOX, World, channel};
 
-/// A channel with two values that were changed often, and nobody in it.
+/// A channel with two values that were changed often, and no subscriber.
 fn with_values() -> World {
     let mut world = World::new(1, 2);
     for client in 0..2 {

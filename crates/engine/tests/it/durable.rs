@@ -1,4 +1,4 @@
-//! Sessions that are kept while they are away.
+//! Durable sessions while no connection has them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ fn durable() -> World {
     world
 }
 
-/// What another worker is given of the session.
+/// The session as another worker loads it.
 fn load(world: &mut World) -> Option<SessionSnapshot> {
     let session = world.clients[0].session;
     world.workers[1].handle_load_session(CallerId(7), session, world.now);

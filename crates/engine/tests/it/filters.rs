@@ -1,4 +1,5 @@
-//! Filters: which names they match, and that what comes by one is as whole as what comes by a channel.
+//! Filters: which names they match, and that a filter delivers as completely as a channel
+//! subscription.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -258,7 +259,7 @@ fn a_filter_that_nothing_more_comes_for_is_live_on_a_worker_that_others_follow_i
     }
     subscribe(&mut world, 1, "kept/+", Since::Now);
     world.settle();
-    // The order of all channels goes on elsewhere.
+    // The order of all channels continues with publications in other channels.
     for _ in 0..3 {
         world.publish(2, "flow/c", "x");
     }

@@ -1,4 +1,4 @@
-//! Refusals: what, why, and whether to try again.
+//! Refusals: what was refused, why, and whether to retry.
 
 use std::{sync::Arc, time::Duration};
 

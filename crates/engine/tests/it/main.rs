@@ -1,4 +1,4 @@
-//! The engine's behaviour through its public surface.
+//! The engine's behaviour through its public API.
 #![expect(
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,

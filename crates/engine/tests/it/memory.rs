@@ -1,4 +1,4 @@
-//! What an idle connection costs, counted by the allocator.
+//! The cost of an idle connection, counted by the allocator.
 
 use std::{sync::Arc, time::Instant};
 
@@ -6,7 +6,8 @@ use offhook_engine::*;
 
 const CONNECTIONS: u64 = 10_000;
 
-/// Opens connections with one live subscription each; gives the engine's heap bytes a connection.
+/// Opens connections with one live subscription each, and returns the engine's heap bytes per
+/// connection.
 fn bytes_a_connection(channel_of: impl Fn(u64) -> String) -> u64 {
     #[expect(
         clippy::disallowed_methods,

@@ -1,6 +1,6 @@
-//! Random lives of several sessions on two workers: connections die at any moment, the broker answers
-//! late, mailboxes overflow, history is trimmed. [`Client`](Client) checks
-//! each message as it reads it; at the end everybody must have everything.
+//! Random histories of several sessions on two workers: connections are lost at any moment, the
+//! broker answers late, mailboxes overflow, history is trimmed. [`Client`](Client) checks each
+//! message as it reads it; at the end every client must have everything.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const CHANNELS: [&str; 7] = [
 ];
 const FILTERS: [&str; 2] = ["kept/+", "#"];
 
-/// What a client subscribes to, and how.
+/// The kind of a client's subscription.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Plain(usize),
@@ -252,7 +252,7 @@ fn perform(world: &mut World, op: Op) {
             channel: name,
             lost,
         } => {
-            // Streams without history begin anew with their broker.
+            // Streams without history start again whenever their broker does.
             if ["kept/", "asked"]
                 .iter()
                 .any(|kept| CHANNELS[name].starts_with(kept))
@@ -268,7 +268,7 @@ fn perform(world: &mut World, op: Op) {
     }
 }
 
-/// A client is done with something that it has read on this connection.
+/// A client acknowledges something that it has read on this connection.
 fn done(world: &mut World, client: usize, which: usize, cumulative: bool) {
     let mut undone = Vec::new();
     for (key, seen) in &world.clients[client].subscriptions {
@@ -289,7 +289,8 @@ fn done(world: &mut World, client: usize, which: usize, cumulative: bool) {
     );
 }
 
-/// Everybody is done with everything that can come, and everything outside is answered.
+/// Every client acknowledges everything that can be delivered, and everything asked outside is
+/// answered.
 fn work_off(world: &mut World) {
     loop {
         world.settle();
@@ -317,10 +318,11 @@ fn work_off(world: &mut World) {
     }
 }
 
-/// Everyone comes back, the disk has space, all queues run empty.
+/// Every client reconnects, the disk has space, and all queues are emptied.
 fn come_to_rest(world: &mut World) {
     world.broker.failure = None;
-    // A slow connection that is closed comes back; once it reads there is no reason to close it again.
+    // A slow connection that was closed reconnects; once it reads, there is no reason to close it
+    // again.
     for _ in 0..3 {
         for client in 0..CLIENTS {
             if world.clients[client].connection.is_none() {
@@ -331,7 +333,7 @@ fn come_to_rest(world: &mut World) {
     }
 }
 
-/// What a filter brought of everything that is still there, and what it said is missing.
+/// Whether a filter delivered everything that is still retained, or named it as missing.
 fn filter_is_whole(world: &World, filter: &Filter, seen: &Seen) {
     let began = seen.began.expect("it began").offset;
     for (channel, position) in world.broker.log.iter().skip(began as usize) {
@@ -402,7 +404,7 @@ fn everybody_has_everything(world: &World) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        // `PROPTEST_CASES` asks for more.
+        // `PROPTEST_CASES` can ask for more.
         cases: ProptestConfig::default().cases.max(1000),
         max_shrink_iters: 4000,
         failure_persistence: None,

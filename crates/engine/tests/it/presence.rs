@@ -1,4 +1,4 @@
-//! Members: there at once, steady over a reconnect, gone once.
+//! Members: present at once, kept over a reconnect, and left exactly once.
 
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ fn a_lost_connection_leaves_after_the_grace_time_and_a_closed_one_at_once() {
 fn a_reconnect_on_another_worker_is_a_later_claim_whatever_order_the_broker_sees() {
     let mut world = subscribed();
     world.settle();
-    // The new connection comes before the old worker notices that the old one died.
+    // The new connection opens before the old worker notices that the old one was lost.
     let (_, old) = world.clients[0].connection.take().unwrap();
     world.clients[0].lost();
     world.connect(0, 1, false);

@@ -1,4 +1,4 @@
-//! Publishes keep their order, and keys and consumers their owner.
+//! Publishes keep their order, and idempotency keys and consumers keep their owner.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ fn world_with(change: impl Fn(&mut Limits)) -> World {
     world
 }
 
-/// Publishes with these keys, and says which were taken.
+/// Publishes with these keys, and returns which were accepted.
 fn taken(world: &mut World, keys: &[&str]) -> Vec<bool> {
     let before = world.clients[0].replies().len();
     for key in keys {

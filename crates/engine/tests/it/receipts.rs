@@ -1,4 +1,5 @@
-//! Who has offset N, as anyone may ask; the pongs of stock clients answer it.
+//! Receipts: anyone may ask which subscribers have offset N; the pongs of stock clients count as
+//! the answer.
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use offhook_engine::*;
 
 use crate::world::{World, channel};
 
-/// Asks as this client, and lets everything come to rest.
+/// Asks as this client, and waits until everything is settled.
 fn receipts(world: &mut World, client: usize, position: Position) -> Reply {
     world.wait(Duration::from_secs(1));
     let channel = channel("kept/a");
@@ -23,7 +24,8 @@ fn counted(world: &mut World, offset: u64) -> (u64, u64) {
     }
 }
 
-/// Three subscribers, the last on another worker; two publications that all were handed out.
+/// Three subscribers, the last one on another worker, and two publications that were delivered to
+/// all of them.
 fn two_published() -> World {
     let mut world = World::new(2, 3);
     for client in 0..3 {

@@ -1,4 +1,4 @@
-//! Coming back with a position: everything, in order, once; or a gap that says why not.
+//! Resubscribing with a position: everything, in order, once; or a gap with the reason.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ fn gap_of(world: &World, client: usize) -> (Position, Position, GapReason) {
     gap.expect("a gap was announced")
 }
 
-/// A channel with ten publications and nobody in it but the publisher's connection.
+/// A channel with ten publications, and no connection but the publisher's.
 fn ten_published(name: &str) -> World {
     let mut world = World::new(2, 3);
     world.connect(0, 0, false);
@@ -153,7 +153,7 @@ fn a_client_that_is_ahead_of_its_new_worker_waits_and_gets_nothing_twice() {
     world.deliver(0, 2);
     world.read(0, 9);
     assert_eq!(world.clients[0].texts("kept/a"), ["1"]);
-    // The other worker has not heard of it when the client comes there.
+    // The other worker does not know of the session when the client connects to it.
     world.cut(0);
     world.connect(0, 1, false);
     world.broker_works(1, 9);

@@ -1,4 +1,4 @@
-//! What the server's side does with sessions, and rules and limits that change while it runs.
+//! Subscriptions made by the server, and rules and limits that change at run time.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ fn a_session_is_subscribed_and_unsubscribed_by_the_server() {
     let mut world = connected(2);
     let wish = Subscribe::new(channel("kept/a"), Since::Now);
     let whom = session(&world, 0);
-    // The test's client takes only what it asked for: it is told of the subscription first.
+    // The test client accepts only what it asked for, so it is told of the subscription first.
     world.clients[0].expects(&wish);
     assert_eq!(world.workers[0].subscribe_for(&whom, &wish, world.now), 1);
     world.pump(0);

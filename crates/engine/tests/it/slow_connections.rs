@@ -1,4 +1,5 @@
-//! Connections that don't read: others don't notice, memory is bounded, and nothing is lost silently.
+//! Connections that do not read: others are not affected, memory is limited, and nothing is lost
+//! silently.
 
 use offhook_engine::*;
 

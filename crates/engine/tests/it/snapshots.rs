@@ -1,4 +1,4 @@
-//! What a resume token holds, and what a broken one does.
+//! What a resume token contains, and what a damaged one does.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Acknowledged flows: a window, and what is delivered again.
+//! Acknowledged flows: a window, and redelivery.
 
 use offhook_engine::*;
 
@@ -8,7 +8,8 @@ fn key() -> SubscriptionKey {
     channel("kept/a").into()
 }
 
-/// Client 0 has a window of three in a channel with so many publications; 1 publishes.
+/// Client 0 has a window of three in a channel with `publications` publications; client 1
+/// publishes.
 fn with_window(publications: u64) -> World {
     let mut world = World::new(2, 2);
     for client in 0..2 {

@@ -1,4 +1,4 @@
-//! How many may be here, and how fast they may come.
+//! How many may connect, and how fast.
 
 use offhook::Error;
 

@@ -1,5 +1,5 @@
-//! Bad input: an error that says what and where, and the connection stays; floods and breaches of the
-//! protocol close it, with a reason.
+//! Bad input gets an error that says what is wrong and where, and the connection stays open; floods
+//! and violations of the protocol close it, with a reason.
 
 use std::time::Duration;
 
@@ -279,7 +279,7 @@ async fn a_message_over_the_limit_closes_with_1009_and_broken_text_with_1007() {
         .unwrap();
     assert_eq!(caller.end().await.1.code, CloseCode::TOO_BIG);
 
-    // No client of ours sends text that is none; these are its bytes on the wire.
+    // None of our clients sends text that is not UTF-8; these are its bytes on the wire.
     let mut stream = hall.upgraded_by_hand().await;
     stream
         .write_all(&[0x81, 0x82, 0, 0, 0, 0, 0xff, 0xfe])
@@ -324,7 +324,7 @@ async fn handshakes_that_lead_nowhere_are_told_where_to_go() {
     Caller::new(own.open().await.unwrap()).connect().await;
 }
 
-/// A page of `evil.example` whose name leads to this server's address.
+/// A page of `evil.example` whose name resolves to this server's address.
 #[tokio::test]
 async fn a_name_that_is_not_the_server_s_own_is_refused_though_page_and_host_agree() {
     let mut known = config();

@@ -1,4 +1,4 @@
-//! A client: one connection, told and heard in JSON.
+//! A client: one connection, with messages in JSON.
 
 use offhook::{Message, WebSocket, protocol::Closed};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ pub(crate) struct Caller {
     /// The newest token.
     pub(crate) resume: String,
     pub(crate) session: String,
-    /// How many tokens came unasked.
+    /// The number of tokens received without asking.
     pub(crate) fresh_tokens: usize,
     /// Whether the server said that everything is restored.
     pub(crate) restored: bool,
@@ -37,7 +37,7 @@ impl Caller {
         self.welcomed(&welcome);
     }
 
-    /// Goes on with a session, and gives the answer.
+    /// Resumes a session, and returns the answer.
     pub(crate) async fn resume(&mut self, token: &str, positions: Value) -> Value {
         let connect = json!({
             "type": "connect", "resume": token, "positions": positions, "lineage": true
@@ -58,7 +58,7 @@ impl Caller {
         self.socket.send(text).await.unwrap();
     }
 
-    /// Sends a request with a fresh number, and gives the number.
+    /// Sends a request with a fresh number, and returns the number.
     pub(crate) async fn send(&mut self, mut request: Value) -> u64 {
         self.next_id += 1;
         request["id"] = self.next_id.into();
@@ -71,7 +71,7 @@ impl Caller {
         serde_json::from_str(&self.hear_text().await).unwrap()
     }
 
-    /// As [`hear`](Self::hear), as it stands on the wire.
+    /// Like [`hear`](Self::hear), as the text on the wire.
     pub(crate) async fn hear_text(&mut self) -> String {
         loop {
             let received = timeout(NEVER, self.socket.recv()).await;
@@ -92,14 +92,14 @@ impl Caller {
         }
     }
 
-    /// The next message, which has this type.
+    /// The next message, which must have this type.
     pub(crate) async fn hear_a(&mut self, kind: &str) -> Value {
         let message = self.hear().await;
         assert_eq!(message["type"], kind, "{message}");
         message
     }
 
-    /// Sends a request and gives its answer, which comes next.
+    /// Sends a request and returns its answer, which must be the next message.
     pub(crate) async fn ask(&mut self, request: Value) -> Value {
         let id = self.send(request).await;
         let answer = self.hear().await;
@@ -114,7 +114,7 @@ impl Caller {
         answer
     }
 
-    /// Publishes; gives the position. Not for who is subscribed to the channel.
+    /// Publishes, and returns the position. Not for clients subscribed to the channel.
     pub(crate) async fn publish(&mut self, channel: &str, data: Value) -> String {
         let request = json!({"type": "publish", "channel": channel, "data": data});
         let answer = self.ask(request).await;
@@ -122,14 +122,14 @@ impl Caller {
         answer["position"].as_str().unwrap().to_owned()
     }
 
-    /// Asks what the server answers with an error.
+    /// Sends a request that the server answers with an error.
     pub(crate) async fn refused(&mut self, request: Value) -> Value {
         let answer = self.ask(request).await;
         assert_eq!(answer["type"], "error", "{answer}");
         answer
     }
 
-    /// Waits until a fresh token has come.
+    /// Waits until a fresh token has arrived.
     pub(crate) async fn fresh_token(&mut self) {
         let before = self.fresh_tokens;
         while self.fresh_tokens == before {
@@ -160,9 +160,9 @@ impl Caller {
         }
     }
 
-    /// Loses the connection without a word.
+    /// Drops the connection without a closing handshake.
     pub(crate) fn cut(self) {
-        // The peer is told 1001, which a page that is loaded again says, too.
+        // The peer is told 1001, which a page that is reloaded sends, too.
         drop(self.socket);
     }
 }

@@ -57,7 +57,7 @@ async fn the_conversation_of_the_specification() {
         (&json!("hi"), &json!("a1"))
     );
 
-    // The same key again is the same message.
+    // The same key again means the same message.
     let again = json!({"type": "publish", "channel": "chat", "data": "hi", "key": "a1"});
     let again = caller.ask(again).await;
     assert_eq!(again["position"], published["position"]);
@@ -219,7 +219,7 @@ async fn a_consumer_goes_on_where_it_acknowledged() {
     assert_eq!(acked.get("position"), None, "a stranger's is its own");
 }
 
-/// Issue 10, point 15: the second message vanished, acknowledged.
+/// Issue 10, point 15: the second message was lost although it was acknowledged.
 #[tokio::test]
 async fn two_anonymous_clients_with_the_same_key_publish_two_messages() {
     let hall = Hall::open(config()).await;
@@ -248,7 +248,7 @@ async fn workers_meet_in_one_channel() {
         ..config()
     })
     .await;
-    // The kernel spreads connections over the workers; so many are not all on one.
+    // The kernel spreads connections over the workers; this many are never all on one.
     let mut callers = Vec::new();
     for _ in 0..40 {
         let mut caller = hall.caller().await;

@@ -1,5 +1,6 @@
-//! A disk that is full: publishers are told to try again, subscribers stay, health is red, and
-//! it goes on by itself when there is room. On a small tmpfs of its own, which takes root.
+//! A full disk: publishers are told to retry, subscribers stay, health reports it, and the server
+//! continues by itself when there is room. The test uses a small tmpfs of its own, which needs
+//! root.
 
 use std::{fs, path::Path, process::Command};
 
@@ -8,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::hall::{Hall, NEVER, on_disk};
 
-/// A file system of so many megabytes, gone with the value.
+/// A file system of `megabytes` megabytes, removed when the value is dropped.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
@@ -86,7 +87,7 @@ async fn a_full_disk_is_told_to_publishers_and_to_health_and_subscribers_stay() 
         "pong"
     );
 
-    // Room again: it goes on by itself, without a restart.
+    // There is room again: the server continues by itself, without a restart.
     fs::remove_file(&ballast).unwrap();
     let published = async {
         loop {
@@ -100,8 +101,8 @@ async fn a_full_disk_is_told_to_publishers_and_to_health_and_subscribers_stay() 
     timeout(NEVER, published)
         .await
         .expect("it can publish again");
-    // Nothing acknowledged is missing in between: a refused one has no position.
-    // The channel is loaded anew with the log, so the subscriber may read the first one back.
+    // Nothing acknowledged is missing in between: a refused message has no position. The channel is
+    // loaded anew with the log, so the subscriber may read the first one back.
     let mut next = subscriber.hear().await;
     if next["type"] == "catching_up" {
         next = subscriber.hear().await;
@@ -116,7 +117,7 @@ async fn a_full_disk_is_told_to_publishers_and_to_health_and_subscribers_stay() 
     assert_eq!(offset, (acknowledged + 1).to_string());
     let good = async { while hall.health().await.0 != 200 {} };
     timeout(NEVER, good).await.expect("the log is good again");
-    // Who does not read would be waited for.
+    // The server would wait for a connection that does not read.
     drop((publisher, subscriber));
     hall.close().await;
 }

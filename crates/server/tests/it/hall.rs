@@ -24,11 +24,11 @@ use tokio::{
 
 use crate::caller::Caller;
 
-/// Longer than anything takes: what does not come within it never comes.
+/// Longer than anything in a test takes: what has not arrived within it never will.
 pub(crate) const NEVER: Duration = Duration::from_secs(60);
 
-/// Ends the whole run with the name of a test that takes longer than anything should: a test that
-/// hangs says nothing otherwise.
+/// Ends the whole run with the name of the test when a test takes longer than any should: otherwise
+/// a test that hangs reports nothing.
 const WATCHDOG: Duration = Duration::from_secs(300);
 
 /// A server for one test.
@@ -37,7 +37,7 @@ pub(crate) struct Hall {
     _watchdog: Watchdog,
 }
 
-/// Watches the test on whose thread it was made.
+/// Watches the test on whose thread it was created.
 struct Watchdog(Option<(SyncSender<()>, JoinHandle<()>)>);
 
 impl Watchdog {
@@ -64,7 +64,8 @@ impl Drop for Watchdog {
     }
 }
 
-/// One worker, in memory, rules of every kind, no speed limit that a test would meet by accident.
+/// One worker, in memory, with rules of every kind and no rate limit that a test would reach by
+/// accident.
 pub(crate) fn config() -> Config {
     let rule = |pattern: &str, rules| ChannelRule {
         pattern: pattern.to_owned(),
@@ -118,7 +119,7 @@ pub(crate) fn on_disk(directory: &Path) -> Config {
     }
 }
 
-/// An ordinary day of [`config`], with its connections changed.
+/// [`config`] with its connection limits changed.
 pub(crate) fn with_connections(change: impl FnOnce(&mut Connections)) -> Config {
     let mut config = config();
     change(&mut config.connections);
@@ -148,7 +149,7 @@ impl Hall {
         timeout(NEVER, self.running.stop()).await.unwrap();
     }
 
-    /// How to call the server: path and subprotocol are right, unless changed.
+    /// How to connect to the server: path and subprotocol are correct unless changed.
     pub(crate) fn number(&self) -> Connect {
         self.number_at("/ws").subprotocol("offhook.v1.json")
     }
@@ -157,19 +158,20 @@ impl Hall {
         Connect::to(format!("ws://{}{path}", self.address())).no_proxy()
     }
 
-    /// A connection that has not said anything.
+    /// A connection that has not sent anything.
     pub(crate) async fn dial(&self) -> Caller {
         Caller::new(self.number().open().await.unwrap())
     }
 
-    /// A connection that is connected.
+    /// A connection that has sent `connect`.
     pub(crate) async fn caller(&self) -> Caller {
         let mut caller = self.dial().await;
         caller.connect().await;
         caller
     }
 
-    /// The same with a small receive buffer: what it does not read soon waits at the server.
+    /// The same with a small receive buffer, so that what it does not read soon waits at the
+    /// server.
     pub(crate) async fn narrow_caller(&self) -> Caller {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(16 * 1024).unwrap();

@@ -1,4 +1,4 @@
-//! What is served beside WebSockets, on the same port.
+//! What is served besides WebSockets, on the same port.
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -122,7 +122,7 @@ async fn a_handshake_may_follow_other_requests_on_one_connection() {
     let ask = "GET /healthz HTTP/1.1\r\nHost: server\r\n\r\n";
     stream.write_all(ask.as_bytes()).await.unwrap();
     read_until(&mut stream, "}\n").await;
-    // A frame comes together with the handshake: what hyper has read is not lost.
+    // A frame arrives together with the handshake: what hyper has read must not be lost.
     let mut bytes = hall.handshake();
     let connect = br#"{"type":"connect","id":1}"#;
     bytes.extend([0x81, 0x80 | connect.len() as u8, 0, 0, 0, 0]);
@@ -140,7 +140,7 @@ async fn a_frame_may_come_together_with_the_handshake() {
     let connect = br#"{"type":"connect","id":1}"#;
     bytes.extend([0x81, 0x80 | connect.len() as u8, 0, 0, 0, 0]);
     bytes.extend(connect);
-    // Byte by byte, the head at least.
+    // Byte by byte, at least the head.
     for byte in &bytes {
         stream.write_all(&[*byte]).await.unwrap();
     }

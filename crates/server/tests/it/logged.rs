@@ -1,4 +1,4 @@
-//! What is refused is told to the operator once a kind, not once an attempt.
+//! Refusals are logged for the operator once per kind, not once per attempt.
 
 use std::{
     fmt::{self, Write},
@@ -46,7 +46,7 @@ impl Visit for Text {
 
 #[tokio::test]
 async fn a_thousand_refusals_of_a_kind_are_one_line_and_a_count() {
-    // Of the whole process: other tests' servers write here, too, but not about this channel.
+    // For the whole process: other tests' servers write here, too, but not about this channel.
     let journal = Journal::default();
     tracing::subscriber::set_global_default(journal.clone()).unwrap();
     let hall = Hall::open(config()).await;

@@ -1,4 +1,4 @@
-//! Who has a message: known from the pongs of any WebSocket client.
+//! Who has a message, known from the pongs of any WebSocket client.
 
 use std::num::NonZeroUsize;
 
@@ -32,7 +32,7 @@ async fn a_receipt_comes_from_who_has_read_and_not_from_who_has_not() {
     sessions.sort();
     let mut reading = Vec::new();
     for mut caller in readers {
-        // Reading is what answers pings.
+        // A client answers pings while it reads.
         reading.push(tokio::spawn(async move {
             while caller
                 .socket

@@ -1,4 +1,4 @@
-//! Coming back: with a token, with positions, over restarts, on another node.
+//! Reconnecting with a token, with positions, over restarts, and to another worker.
 
 use std::{num::NonZeroUsize, time::Duration};
 
@@ -82,7 +82,7 @@ async fn who_comes_back_within_the_grace_neither_leaves_nor_joins() {
     back.hear_a("subscribed").await;
     let mut newcomer = hall.caller().await;
     newcomer.subscribe("chat", json!("now")).await;
-    // The first to be heard of, but for the watcher itself.
+    // The first one announced, except for the watcher itself.
     loop {
         let change = watcher.hear_a("join").await;
         if change["session"] != watcher.session {
@@ -107,7 +107,7 @@ async fn a_session_that_comes_back_while_its_old_connection_is_open_replaces_it(
     assert_eq!(new.ask(json!({"type": "ping"})).await["type"], "pong");
 }
 
-/// Issue 10, point 13: a cut within half a second undid it.
+/// Issue 10, point 13: a connection cut within half a second undid the unsubscribe.
 #[tokio::test]
 async fn a_subscription_that_was_ended_does_not_come_back_however_soon_the_connection_breaks() {
     let hall = Hall::open(config()).await;
@@ -125,7 +125,7 @@ async fn a_subscription_that_was_ended_does_not_come_back_however_soon_the_conne
     assert_eq!(back.ask(json!({"type": "ping"})).await["type"], "pong");
 }
 
-/// Connections of one client land on any worker. Issue 10, point 7: 11 of 20 stayed open.
+/// Connections of one client reach any worker. Issue 10, point 7: 11 of 20 stayed open.
 #[tokio::test]
 async fn a_session_that_comes_back_on_another_worker_replaces_its_older_connection_there() {
     let hall = Hall::open(Config {
@@ -155,7 +155,7 @@ async fn a_session_that_comes_back_on_another_worker_replaces_its_older_connecti
     }
 }
 
-/// Issue 10, point 8: the newer connection was displaced for good.
+/// Issue 10, point 8: the newer connection was displaced permanently.
 #[tokio::test]
 async fn a_connect_that_comes_late_with_an_older_token_does_not_displace_the_newer_connection() {
     let hall = Hall::open(config()).await;
@@ -164,13 +164,13 @@ async fn a_connect_that_comes_late_with_an_older_token_does_not_displace_the_new
     caller.cut();
     let mut newer = hall.dial().await;
     assert_eq!(newer.resume(&older, json!({})).await["type"], "welcome");
-    // It has what the server told it, a newer token among that.
+    // It has what the server told it, including a newer token.
     assert_eq!(newer.ask(json!({"type": "ping"})).await["type"], "pong");
     let mut late = hall.dial().await;
     let refused = late.resume(&older, json!({})).await;
     assert_eq!(refused["code"], "bad_token", "{refused}");
     assert_eq!(newer.ask(json!({"type": "ping"})).await["type"], "pong");
-    // The refused one can still connect as somebody new.
+    // The refused one can still connect as a new session.
     late.connect().await;
     assert_ne!(late.session, newer.session);
 }
@@ -245,7 +245,7 @@ async fn nodes_that_share_a_key_honour_each_other_s_tokens() {
 
     let mut back = other.dial().await;
     assert_eq!(back.resume(&token, json!({})).await["session"], session);
-    // Its stream is another one, and that is said.
+    // Its stream is a different one, and the client is told.
     back.hear_a("subscribed").await;
     let refused = stranger.dial().await.resume(&token, json!({})).await;
     assert_eq!(refused["code"], "bad_token");
@@ -297,7 +297,7 @@ async fn subscriptions_with_numbers_come_back_with_their_numbers_and_positions()
     assert_eq!(heard, [(Some(7), Some(2)), (Some(8), Some(2))]);
 }
 
-/// Everything until `live`, as data; a gap would be a message that is none.
+/// Everything until `live`, as data; a gap would be a message without data.
 async fn caught_up(caller: &mut crate::caller::Caller) -> Vec<Value> {
     let mut data = Vec::new();
     loop {
@@ -333,7 +333,7 @@ async fn a_restart_on_the_same_data_loses_nothing_and_is_no_gap() {
                     "the key outlived the restart: {welcome}"
                 );
                 caller.hear_a("subscribed").await;
-                // What came while it was away.
+                // What was published while it was away.
                 for data in caught_up(&mut caller).await {
                     assert_eq!(data, expected);
                     expected += 1;
@@ -361,7 +361,7 @@ async fn a_restart_on_the_same_data_loses_nothing_and_is_no_gap() {
     assert_eq!(epochs.len(), 3, "each start begins an epoch: {epochs:?}");
 }
 
-/// Clients of `offhook.v1.json` as it was compare offsets, and take another epoch for a hole.
+/// Clients of the original `offhook.v1.json` compare offsets, and take another epoch for a gap.
 #[tokio::test]
 async fn a_client_without_lineage_hears_of_a_new_epoch_by_a_gap_of_no_width() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What the server's side does with sessions, on whatever worker they are.
+//! What the server's own API does with sessions, whichever worker they are on.
 
 use std::num::NonZeroUsize;
 

@@ -33,13 +33,14 @@ async fn who_never_reads_delays_nobody_and_gets_everything_when_it_reads_again()
         publisher
             .publish("chat", json!({"n": n, "padding": padding}))
             .await;
-        // All others keep pace, each reading as it goes.
+        // All others keep pace, each reading continuously.
         for caller in &mut subscribers {
             assert_eq!(caller.hear_a("message").await["data"]["n"], n);
         }
     }
 
-    // It was not kept in memory for the sleeper: at some point it has fallen behind.
+    // The publications were not all kept in memory for the one that does not read: at some point it
+    // has fallen behind.
     let (mut next, mut fell_behind) = (0, false);
     while next < PUBLICATIONS {
         let message = sleeper.hear().await;
@@ -102,7 +103,7 @@ async fn who_does_not_take_its_answers_is_not_asked_for_more_questions() {
     let mut publisher = hall.caller().await;
     publisher.publish("chat", json!("x".repeat(10_000))).await;
     let mut caller = hall.narrow_caller().await;
-    // Megabytes of answers to kilobytes of questions.
+    // Megabytes of answers to kilobytes of requests.
     let questions = 1_000_u64;
     let sender = caller.socket.sender();
     let asking = tokio::spawn(async move {

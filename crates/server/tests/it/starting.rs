@@ -1,4 +1,4 @@
-//! What keeps a server from starting is said, with what to do.
+//! The error of a server that cannot start says why, and what to do.
 
 use std::{error::Error, fs};
 
@@ -25,7 +25,7 @@ async fn several_servers_share_one_address() {
         listen: vec![first.address()],
         ..config()
     };
-    // Only where that is meant.
+    // Only where that is intended.
     let alone = Server::start(second.clone()).await;
     assert!(matches!(alone, Err(StartError::Listen { .. })), "{alone:?}");
     let second = Config {
@@ -34,7 +34,7 @@ async fn several_servers_share_one_address() {
     };
     let second = Hall::open(second).await;
     assert_eq!(first.address(), second.address());
-    // The kernel spreads connections over both: so many are not all at one.
+    // The kernel spreads connections over both: this many are never all on one.
     let mut callers = Vec::new();
     for _ in 0..40 {
         callers.push(first.caller().await);

@@ -1,4 +1,4 @@
-//! A stop is an ordinary event: everybody is told, nothing acknowledged is lost.
+//! A stop is an ordinary event: every client is told, and nothing acknowledged is lost.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::hall::{Hall, config, on_disk};
 #[tokio::test]
 async fn everybody_is_told_when_to_come_back_and_closed_with_1012() {
     let mut spread = config();
-    // Ten connections at half of this rate: spread over some seconds.
+    // Ten connections at half of this rate are closed over some seconds.
     spread.connections.handshakes_per_second = 4;
     spread.connections.handshake_burst = 100;
     let hall = Hall::open(spread).await;
@@ -73,7 +73,7 @@ async fn what_was_acknowledged_is_there_after_the_stop() {
         publisher.send(publish).await;
     }
     let mut acknowledged = 0;
-    // In the middle of it.
+    // In the middle of the publishing.
     while acknowledged < 50 {
         publisher.hear_a("published").await;
         acknowledged += 1;

@@ -1,4 +1,4 @@
-//! The reference broker: what the contract says, in the fewest words.
+//! The reference broker: the contract, implemented as simply as possible.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -12,29 +12,29 @@ use super::stream::Stream;
 pub(crate) struct ModelBroker {
     rules: Arc<RuleBook>,
     pub(crate) streams: BTreeMap<ChannelName, Stream>,
-    /// Every publication there was, in order.
+    /// Every publication so far, in order.
     pub(crate) log: Vec<(ChannelName, Position)>,
     filters: Vec<BTreeSet<Filter>>,
     /// Durable sessions.
     pub(crate) sessions: BTreeMap<SessionId, (bytes::Bytes, std::time::Duration)>,
-    /// By worker: what it asked and was not looked at.
+    /// By worker: requests that the broker has not handled yet.
     pub(crate) requests: Vec<VecDeque<BrokerRequest>>,
-    /// By worker: what it was not told yet, in order.
+    /// By worker: events that the worker was not told yet, in order.
     events: Vec<VecDeque<BrokerEvent>>,
-    /// By worker: history reads are answered by another thread, at any time later.
+    /// By worker: answers to history reads, which another thread gives at any later time.
     reads: Vec<VecDeque<BrokerEvent>>,
     followers: Vec<BTreeSet<ChannelName>>,
-    /// The claim of each member, and whether it has left and is only awaited.
+    /// The claim of each member, and whether it has left and its return is awaited.
     pub(crate) members: BTreeMap<(ChannelName, SessionId), (u64, bool)>,
     cursors: HashMap<(ChannelName, String, Key), Option<Position>>,
-    /// Questions to all workers, and what is known of the answers.
+    /// Questions to all workers, and the answers so far.
     asked: Vec<(usize, RequestId, Receipts)>,
     answered: BTreeMap<AskId, usize>,
     /// The next answers fail with this.
     pub(crate) failure: Option<BrokerFailure>,
     /// How many answers have failed.
     pub(crate) failures: usize,
-    /// Clients check that what they are refused was refused for a reason.
+    /// Clients check that every refusal had a reason.
     pub(crate) strict: bool,
 }
 
@@ -75,7 +75,7 @@ impl ModelBroker {
         self.requests.iter().all(VecDeque::is_empty) && quiet(&self.events) && quiet(&self.reads)
     }
 
-    /// Looks at one request of a worker.
+    /// Handles one request of a worker.
     pub(crate) fn work(&mut self, worker: usize) {
         let Some(request) = self.requests[worker].pop_front() else {
             return;
@@ -268,7 +268,7 @@ impl ModelBroker {
         }
     }
 
-    /// The last worker's answer answers the question.
+    /// The last worker's answer completes the question.
     fn found(&mut self, ask: AskId, receipts: Option<Receipts>) {
         let workers = self.events.len();
         let (worker, id, sum) = &mut self.asked[ask.0 as usize];
@@ -352,7 +352,8 @@ impl ModelBroker {
         }
     }
 
-    /// The newest place in the order of all channels. One life of the model is one epoch of that.
+    /// The newest place in the order of all channels. Every life of the model has one epoch of that
+    /// order.
     pub(crate) fn newest(&self) -> Position {
         Position::new(1, self.log.len() as u64)
     }
@@ -403,8 +404,8 @@ impl ModelBroker {
         }
     }
 
-    /// Reads may overtake everything and be overtaken: they come first here only when nothing
-    /// else waits, or when asked for.
+    /// Reads may overtake everything and be overtaken. Here they come first only when nothing else
+    /// waits, or when asked for.
     pub(crate) fn next_event(&mut self, worker: usize) -> Option<BrokerEvent> {
         self.events[worker]
             .pop_front()
@@ -415,8 +416,8 @@ impl ModelBroker {
         self.reads[worker].pop_back()
     }
 
-    /// The worker's mailbox overflows: publications in it are lost, and where they were it is
-    /// told so.
+    /// The worker's mailbox overflows: publications in it are lost, and the worker is told of a lag
+    /// in their place.
     pub(crate) fn lag(&mut self, worker: usize) {
         for event in &mut self.events[worker] {
             if matches!(event, BrokerEvent::Publication(_)) {
@@ -425,14 +426,14 @@ impl ModelBroker {
         }
     }
 
-    /// Retention: only the newest so many stay.
+    /// Retention: keeps only the newest `keep` publications.
     pub(crate) fn trim(&mut self, channel: &ChannelName, keep: u64) {
         let stream = self.stream(channel);
         let head = stream.head().offset;
         stream.first = stream.first.max((head + 1).saturating_sub(keep));
     }
 
-    /// Everything is lost, also the list of epochs; workers hear of it as of a lag.
+    /// Everything is lost, including the list of epochs; workers are told as they are of a lag.
     pub(crate) fn new_epoch(&mut self, channel: &ChannelName) {
         self.restart(channel, u64::MAX);
         let stream = self.stream(channel);
@@ -440,8 +441,8 @@ impl ModelBroker {
         stream.origin = stream.epoch;
     }
 
-    /// A new epoch begins, and so many of the newest publications are lost, as after a restore
-    /// from an older copy; with none, as after a restart.
+    /// A new epoch begins, and the newest `lost` publications are lost, as after a restore from an
+    /// older copy; with 0, as after a restart.
     pub(crate) fn restart(&mut self, channel: &ChannelName, lost: u64) {
         let stream = self.stream(channel);
         let kept = stream.head().offset.saturating_sub(lost);

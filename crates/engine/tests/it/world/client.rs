@@ -1,5 +1,5 @@
-//! A client who believes nothing: every publication must be the next one, or a gap must have
-//! said why it is not.
+//! A client that checks everything: every publication must be the next one, or a gap must have
+//! given the reason.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -10,7 +10,7 @@ use offhook_engine::*;
 
 use super::{broker::ModelBroker, oracle::check_gap, seen::Seen};
 
-/// How a publication was handed out.
+/// How a publication was delivered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Handed {
     pub(crate) place: Position,
@@ -23,7 +23,8 @@ pub(crate) enum Wire {
     Publication(SubscriptionKey, Arc<Publication>, Handed),
     Presence(Arc<PresenceChange>),
     Notice(Notice),
-    /// A resume token, in order with everything else: who has it has all before it.
+    /// A resume token, in order with everything else: a client that has it has everything before
+    /// it.
     Token(SessionSnapshot),
     /// A ping with a mark; its pong proves that everything before it was read.
     Mark(u32),
@@ -41,22 +42,23 @@ impl Wire {
 pub(crate) struct Client {
     pub(crate) session: SessionId,
     pub(crate) connection: Option<(usize, ConnectionId)>,
-    /// Connections so far, as a directory of all workers counts them.
+    /// The number of connections so far, as a directory of all workers counts them.
     pub(crate) generation: u64,
     pub(crate) outbox: VecDeque<Wire>,
     pub(crate) subscriptions: BTreeMap<SubscriptionKey, Seen>,
     pub(crate) snapshot: Option<SessionSnapshot>,
-    /// Commands without an answer, with the channel they subscribe or unsubscribe.
+    /// Commands without an answer, with the channel they subscribe to or unsubscribe from.
     pub(crate) unanswered: BTreeMap<u64, Command>,
-    /// Unsubscribes under way: what comes until they are answered is of the past.
+    /// Unsubscribes in progress: what arrives until they are answered belongs to the old
+    /// subscription.
     leaving: BTreeMap<SubscriptionKey, u32>,
     /// Everything read, in order.
     pub(crate) read: Vec<Wire>,
     next_command: u64,
-    /// The server said goodbye.
+    /// The server sent a `Close`.
     pub(crate) closed: bool,
-    /// A subscription may have ended, or never begun, without the client knowing when it sent what
-    /// it sent.
+    /// A subscription may have ended, or never begun, without the client knowing of it when it sent
+    /// its commands.
     pub(crate) may_have_ended: bool,
 }
 
@@ -138,7 +140,7 @@ impl Client {
         self.subscriptions.insert(wish.name().key(), new);
     }
 
-    /// The connection died: only what was read counts.
+    /// The connection was lost: only what was read counts.
     pub(crate) fn lost(&mut self) {
         self.connection = None;
         self.closed = false;
@@ -148,7 +150,7 @@ impl Client {
         for seen in self.subscriptions.values_mut() {
             (seen.confirmed, seen.live) = (false, false);
             if seen.wish.flow != Flow::Pushed {
-                // What it is not done with comes again, if it is still there.
+                // What was not acknowledged is delivered again, if it is still retained.
                 seen.position = seen.low();
                 seen.undone.clear();
             }
@@ -340,7 +342,7 @@ impl Client {
                 assert_eq!(agreed.is_some(), *reason == GapReason::Diverged);
                 seen.last = 0;
                 if seen.wish.flow != Flow::Pushed {
-                    // What lies beyond is another stream's.
+                    // What lies beyond belongs to another stream.
                     seen.undone.retain(|offset, _| *offset <= to.offset);
                     seen.on_this_connection
                         .retain(|offset| *offset <= to.offset);
@@ -416,7 +418,7 @@ impl Client {
         }
     }
 
-    /// The subscription a message is about; none while an unsubscribe is under way.
+    /// The subscription a message is about; `None` while an unsubscribe is in progress.
     fn seen(&mut self, key: &SubscriptionKey) -> Option<&mut Seen> {
         if self.leaving.contains_key(key) {
             return None;

@@ -1,4 +1,4 @@
-//! Workers, a broker that answers when it is told to, and clients who check what they get.
+//! Workers, a broker that answers when it is told to, and clients that check what they receive.
 
 pub(crate) mod broker;
 pub(crate) mod client;
@@ -21,7 +21,7 @@ use self::{
 
 /// Bytes an outbox takes before it is full; a publication weighs a little over 128.
 pub(crate) const OUTBOX: usize = 600;
-/// Bytes of it that catching up may fill: the rest is for what is live.
+/// Bytes of it that catching up may fill: the rest is for live publications.
 const GRANT: usize = OUTBOX / 2;
 
 pub(crate) struct World {
@@ -29,11 +29,11 @@ pub(crate) struct World {
     pub(crate) workers: Vec<Engine>,
     pub(crate) broker: ModelBroker,
     pub(crate) clients: Vec<Client>,
-    /// By worker: what nobody outside has answered yet.
+    /// By worker: what the application has not answered yet.
     pub(crate) asks: Vec<Vec<Ask>>,
 }
 
-/// Small bounds, so that every limit is met all the time.
+/// Small limits, so that every limit is reached all the time.
 pub(crate) fn tight_limits() -> Limits {
     Limits {
         outbox_bytes: GRANT,
@@ -49,8 +49,8 @@ pub(crate) fn tight_limits() -> Limits {
     }
 }
 
-/// `kept/*` has history, `flow/*` drops, `price/*` conflates, `strict/*` disconnects,
-/// `asked/*` has history and is asked about outside, `state/*` keeps state and no history.
+/// `kept/*` has history, `flow/*` drops, `price/*` conflates, `strict/*` disconnects, `asked/*` has
+/// history and asks the application, `state/*` keeps state and no history.
 pub(crate) fn rules() -> RuleBook {
     let none = |slow| ChannelRules {
         history: History::NONE,
@@ -113,7 +113,7 @@ impl World {
         }
     }
 
-    /// Opens a connection for a client and subscribes again from where it was.
+    /// Opens a connection for a client and subscribes again from its positions.
     pub(crate) fn connect(&mut self, client: usize, worker: usize, by_snapshot: bool) {
         self.now.unix_ms += 1;
         let (engine, c) = (&mut self.workers[worker], &mut self.clients[client]);
@@ -141,7 +141,7 @@ impl World {
         self.pump(worker);
     }
 
-    /// The connection dies; what was in its outbox never arrives.
+    /// The connection is lost; what was in its outbox never arrives.
     pub(crate) fn cut(&mut self, client: usize) {
         let Some((worker, connection)) = self.clients[client].connection else {
             return;
@@ -157,7 +157,7 @@ impl World {
             return;
         };
         let snapshot = self.workers[worker].snapshot(connection, self.now).unwrap();
-        // Through its bytes, as it would travel.
+        // Through its bytes, as it would be transmitted.
         let snapshot = SessionSnapshot::from_bytes(&snapshot.to_bytes().unwrap()).unwrap();
         self.clients[client].outbox.push_back(Wire::Token(snapshot));
     }
@@ -198,14 +198,15 @@ impl World {
         self.command(client, publish);
     }
 
-    /// Lets the broker see and answer so many requests of a worker; answers wait at the broker.
+    /// Lets the broker handle and answer `steps` requests of a worker; the answers wait at the
+    /// broker.
     pub(crate) fn broker_works(&mut self, worker: usize, steps: usize) {
         for _ in 0..steps {
             self.broker.work(worker);
         }
     }
 
-    /// Brings so many of the broker's events to a worker.
+    /// Delivers `events` of the broker's events to a worker.
     pub(crate) fn deliver(&mut self, worker: usize, events: usize) {
         for _ in 0..events {
             let Some(event) = self.broker.next_event(worker) else {
@@ -216,7 +217,7 @@ impl World {
         }
     }
 
-    /// A client reads so many messages; its outbox is written on.
+    /// A client reads `messages` messages, and its outbox is refilled.
     pub(crate) fn read(&mut self, client: usize, messages: usize) {
         for _ in 0..messages {
             let Some(message) = self.clients[client].outbox.pop_front() else {
@@ -244,7 +245,7 @@ impl World {
         }
     }
 
-    /// Whoever is named as having a publication has read that far.
+    /// Every client named as having a publication has read that far.
     fn check_receipts(&self, message: &Wire) {
         let Wire::Notice(Notice::Reply {
             reply:
@@ -262,7 +263,7 @@ impl World {
             let named = self.clients.iter().find(|c| c.session == *session);
             let key = SubscriptionKey::from(channel.clone());
             let seen = named.and_then(|c| c.subscriptions.get(&key)?.position);
-            // Who has left since, or lives in a new epoch, can't be asked any longer.
+            // A client that has left since, or is in a new epoch, cannot be asked any longer.
             if let Some(seen) = seen.filter(|seen| seen.epoch == position.epoch) {
                 assert!(
                     seen.offset >= position.offset,
@@ -272,7 +273,7 @@ impl World {
         }
     }
 
-    /// Polls everything a worker has: what a server does after every `handle_*`.
+    /// Polls everything a worker has, as a server does after every `handle_*`.
     pub(crate) fn pump(&mut self, worker: usize) {
         loop {
             let mut full = Vec::new();
@@ -344,7 +345,7 @@ impl World {
         }
     }
 
-    /// Somebody outside answers the oldest or the newest question of a worker, if there is one.
+    /// The application answers the oldest or the newest question of a worker, if there is one.
     pub(crate) fn decide(&mut self, worker: usize, oldest: bool, allowed: bool) {
         while let Some(ask) = self.workers[worker].poll_ask() {
             self.asks[worker].push(ask);
@@ -378,9 +379,10 @@ impl World {
         }
     }
 
-    /// Lets everything come to rest: the broker answers, clients read, time passes.
+    /// Lets everything settle: the broker answers, clients read, time passes.
     pub(crate) fn settle(&mut self) {
-        // What failed is tried again after a pause: it is quiet only when pauses bring nothing.
+        // What failed is retried after a pause: everything is settled only when pauses bring
+        // nothing new.
         let (mut pauses, mut rounds) = (0, 0);
         while pauses < 6 {
             rounds += 1;
@@ -401,7 +403,7 @@ impl World {
     }
 }
 
-/// Some instant to count from: the engine only looks at differences.
+/// An arbitrary instant to count from: the engine only looks at differences.
 trait NowForTests {
     fn now_for_tests() -> Self;
 }

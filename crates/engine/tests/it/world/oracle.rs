@@ -1,11 +1,11 @@
-//! What a client may be refused, and which gaps are honest.
+//! What a client may be refused, and which gaps are correct.
 
 use offhook_engine::*;
 
 use super::{broker::ModelBroker, client::Client};
 
 impl Client {
-    /// Checks, where everything is refused for a reason, that there was this reason.
+    /// Where every refusal needs a reason, checks that there was this reason.
     pub(crate) fn legitimate(
         &self,
         id: Option<CommandId>,
@@ -44,7 +44,7 @@ impl Client {
     }
 }
 
-/// A gap is only honest when the publications really can't be had.
+/// A gap is correct only when the publications really are lost.
 pub(crate) fn check_gap(
     channel: &ChannelName,
     from: Position,

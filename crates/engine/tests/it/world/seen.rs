@@ -7,32 +7,32 @@ use offhook_engine::*;
 /// One subscription as the client sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
-    /// None until `Subscribed` told the first position.
+    /// `None` until `Subscribed` told the first position.
     pub(crate) position: Option<Position>,
     pub(crate) wish: Subscribe,
     pub(crate) confirmed: bool,
     pub(crate) live: bool,
-    /// The command that made it; none for a resumed one.
+    /// The command that made it; `None` for a resumed one.
     pub(crate) by: Option<u64>,
-    /// Of a filter: what came, and what was told to be missing, by channel.
+    /// For a filter: what was delivered, and what was named as missing, by channel.
     pub(crate) came: BTreeMap<ChannelName, Came>,
-    /// Of a filter: after which place it began.
+    /// For a filter: the place after which it began.
     pub(crate) began: Option<Position>,
-    /// Of an acknowledged flow: what it is not done with, each with what came before it.
+    /// For an acknowledged flow: what was not acknowledged, each with what was delivered before it.
     pub(crate) undone: BTreeMap<u64, (Position, Position)>,
-    /// What it is done with: epoch and offset.
+    /// What was acknowledged: epoch and offset.
     pub(crate) done: BTreeSet<(u64, u64)>,
-    /// What came on this connection and is not done with.
+    /// What was delivered on this connection and not acknowledged.
     pub(crate) on_this_connection: BTreeSet<u64>,
-    /// The newest that came on this connection.
+    /// The newest offset delivered on this connection.
     pub(crate) last: u64,
 }
 
-/// What a filter brought of one channel.
+/// What a filter delivered of one channel.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Came {
     pub(crate) publications: BTreeSet<(u64, u64)>,
-    /// Ranges of offsets that were told to be missing.
+    /// Ranges of offsets that were named as missing.
     pub(crate) missing: Vec<(u64, u64)>,
 }
 

@@ -1,4 +1,4 @@
-//! One channel's stream at the reference broker.
+//! One channel's stream in the reference broker.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,9 +13,9 @@ pub(crate) struct Stream {
     pub(crate) first: u64,
     /// The position of each publication, in order.
     pub(crate) line: Vec<Position>,
-    /// The epoch that offset 0 is of.
+    /// The epoch of offset 0.
     pub(crate) origin: u64,
-    /// Epochs that ended, and the offset up to which what they published is still there.
+    /// Epochs that ended, and the offset up to which their publications are still retained.
     pub(crate) ended: BTreeMap<u64, u64>,
     /// Everything ever published, by position: what clients compare with.
     pub(crate) all: HashMap<(u64, u64), Arc<Publication>>,
@@ -42,7 +42,7 @@ impl Stream {
         }
     }
 
-    /// The newest of each value of the tag `key`, and nothing where that is empty.
+    /// The newest publication of each value of the tag `key`; none where that one is empty.
     pub(crate) fn state_values(&self) -> Vec<Arc<Publication>> {
         let mut values: BTreeMap<String, Arc<Publication>> = BTreeMap::new();
         for at in &self.line {
