@@ -28,6 +28,10 @@ const MAX_STREAMS: usize = 1_000_000;
 /// Streams that one slice of upkeep looks at under the lock: well below a millisecond.
 pub(crate) const SLICE: usize = 512;
 
+/// Sequence numbers left free while a batch is made durable. 65,536: more than is published without
+/// history during one fsync. They are 64 bits wide, and last for centuries all the same.
+const ROOM: u64 = 1 << 16;
+
 /// A tick looks at one part in so many of all streams.
 const ROUND: usize = 8;
 
@@ -48,8 +52,11 @@ pub(crate) struct Bus {
     /// The epoch of this broker, and the newest sequence number that anybody was told of.
     began: Epoch,
     sequence: u64,
-    /// Publications with higher numbers are being made durable.
-    in_flight: bool,
+    /// While a batch is made durable and told: the last number that is free for what is told
+    /// meanwhile. The batch has those above.
+    free_until: Option<u64>,
+    /// Numbers that a batch leaves free before each of its slices.
+    room: u64,
     /// What is known of streams on disk, as of the last commit.
     pub(crate) durable: HashMap<ChannelName, Durable>,
     now: Now,
@@ -69,7 +76,8 @@ impl Bus {
             epoch: began,
             began,
             sequence,
-            in_flight: false,
+            free_until: None,
+            room: ROOM,
             durable: HashMap::new(),
             now,
         }
@@ -156,7 +164,7 @@ impl Bus {
     }
 
     /// Follows all channels that match. Everything that is told later has a higher sequence number
-    /// than the head that this gives, but for what is published without history meanwhile.
+    /// than the head that this gives.
     pub(crate) fn follow_filter(
         &mut self,
         worker: WorkerId,
@@ -199,29 +207,35 @@ impl Bus {
         }
     }
 
-    /// The number of a publication that is told at once. While others with higher numbers are made
-    /// durable it is told under the newest number that was: so the numbers that a reader sees never
-    /// fall, and none that it has seen stands for something that it has not.
-    fn next_sequence(&mut self) -> u64 {
-        self.sequence += u64::from(!self.in_flight);
-        self.sequence
+    /// The number of a publication that is told at once: higher than all that were told, and lower
+    /// than those that are being made durable.
+    fn next_sequence(&mut self) -> Result<u64, BrokerFailure> {
+        let next = self.sequence + 1;
+        if self.free_until.is_some_and(|last| next > last) {
+            self.room = self.room.saturating_mul(4).min(1 << 32);
+            return Err(BrokerFailure::Busy);
+        }
+        self.sequence = next;
+        Ok(next)
     }
 
-    /// Publications that come after the number this gives are being made durable.
-    pub(crate) fn begin_batch(&mut self) -> u64 {
-        self.in_flight = true;
-        self.sequence
+    /// A batch of publications is being made durable. Returns the newest number, and how many
+    /// numbers the batch has to leave free before each slice that is told under one lock.
+    pub(crate) fn begin_batch(&mut self) -> (u64, u64) {
+        self.free_until = Some(self.sequence + self.room);
+        (self.sequence, self.room)
     }
 
-    /// A publication that was made durable is told.
-    pub(crate) fn reach(&mut self, sequence: u64) {
+    /// A publication of a batch that leaves so much room is told.
+    pub(crate) fn reach(&mut self, sequence: u64, room: u64) {
         self.sequence = self.sequence.max(sequence);
+        self.free_until = Some(self.sequence + room);
     }
 
     /// All publications up to this number were told, or failed.
     pub(crate) fn end_batch(&mut self, sequence: u64) {
-        self.in_flight = false;
-        self.reach(sequence);
+        self.free_until = None;
+        self.sequence = self.sequence.max(sequence);
     }
 
     /// What was published without history in channels that match, and can't be read any longer.
@@ -290,7 +304,7 @@ impl Bus {
             return Ok(Published::Before(position));
         }
         // Under the lock, so that it rises with the offset.
-        let sequence = self.next_sequence();
+        let sequence = self.next_sequence()?;
         let stream = self.begin(&channel)?;
         Ok(Published::New(
             stream.publish(draft, sequence, rules, now_ms),

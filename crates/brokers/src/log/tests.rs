@@ -310,3 +310,41 @@ fn a_channel_that_is_loaded_for_a_follower_while_it_is_published_in_has_no_hole_
         assert_eq!(publication.position.offset, before.unwrap_or(1) + 1);
     }
 }
+
+#[test]
+fn what_is_published_without_history_during_an_fsync_has_numbers_of_its_own_in_the_order_of_telling()
+ {
+    let directory = tempfile::tempdir().unwrap();
+    let fsyncs = Arc::new(Fsyncs::default());
+    let log = open(directory.path(), &fsyncs);
+    let mut publisher = Desk::new(&log);
+    publisher.publish("a");
+    publisher.next();
+    let mut reader = Desk::new(&log);
+    let id = reader.id();
+    let filter = Filter::new("#").unwrap();
+    reader.submit(BrokerRequest::FollowFilter { id, filter });
+    let BrokerEvent::Followed { stream, .. } = reader.next() else {
+        panic!("a head is the answer")
+    };
+    let head = stream.head;
+    fsyncs.hold();
+    publisher.publish("a");
+    fsyncs.wait_for_one();
+    for _ in 0..3 {
+        publisher.publish("flow/a");
+    }
+    fsyncs.let_go();
+    publisher.publish("flow/a");
+    let mut told = Vec::new();
+    while told.len() < 5 {
+        if let BrokerEvent::Publication(publication) = reader.next() {
+            told.push((publication.sequence, publication.channel.clone()));
+        }
+    }
+    let numbers: Vec<_> = told.iter().map(|(sequence, _)| *sequence).collect();
+    assert!(head.offset < numbers[0], "{head:?} {told:?}");
+    assert!(numbers.is_sorted_by(|one, next| one < next), "{told:?}");
+    let first: Vec<_> = told[..3].iter().map(|(_, name)| name.as_str()).collect();
+    assert_eq!(first, ["flow/a"; 3], "they do not wait for the fsync");
+}

@@ -94,6 +94,11 @@ pub(super) struct Writer {
     ticks: u64,
     /// The newest sequence number that was given to a publication on disk.
     sequence: u64,
+    /// Numbers that are left free before each slice of the batch, for what is published without
+    /// history meanwhile.
+    room: u64,
+    /// Publications of the batch so far.
+    staged: usize,
     /// What is to be remembered of sessions with the next batch.
     sessions: BTreeMap<SessionId, Change>,
     /// The log is dropped.
@@ -127,6 +132,8 @@ impl Writer {
             numbered: 0,
             ticks: 0,
             sequence: 0,
+            room: 0,
+            staged: 0,
             sessions: BTreeMap::new(),
             stopping: false,
             #[cfg(test)]
@@ -158,7 +165,8 @@ impl Writer {
         }
         let mut group = self.store.writable().map(|store| store.group());
         if jobs.iter().any(Job::may_publish) {
-            self.sequence = self.shared.hub.bus().begin_batch();
+            (self.sequence, self.room) = self.shared.hub.bus().begin_batch();
+            self.staged = 0;
         }
         let mut answers = Vec::with_capacity(jobs.len());
         for job in jobs {
@@ -299,7 +307,7 @@ impl Writer {
         let now_ms = self.now_ms;
         let epochs = Arc::clone(&self.epochs);
         let next_number = self.numbered;
-        let sequence = self.sequence + 1;
+        let sequence = self.next_sequence();
         let channel = self.channel(&draft.channel)?;
         let number = channel.retained.id;
         let key = draft.key.as_ref();
@@ -352,8 +360,15 @@ impl Writer {
             group.remember_channel_count(self.numbered);
         }
         self.sequence = sequence;
+        self.staged += 1;
         let draft = Box::new(draft);
         Ok(Outcome::Published { draft, place })
+    }
+
+    /// The number of the next publication of the batch. The first of each slice leaves room.
+    fn next_sequence(&self) -> u64 {
+        let begins_slice = self.staged.is_multiple_of(telling::SLICE);
+        self.sequence + 1 + if begins_slice { self.room } else { 0 }
     }
 
     /// A channel that was loaded; one without publications gets a number with its first.
