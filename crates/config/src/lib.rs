@@ -119,6 +119,11 @@ group! {
         /// Short, and not the site's root, where a proxy has other things.
         ws_path: String = "/ws".to_owned() => UrlPath;
 
+        /// The path of JSON-RPC 2.0 over WebSocket.
+        ///
+        /// Where the clients of other servers look for it.
+        rpc_path: String = "/rpc".to_owned() => UrlPath;
+
         /// Serve the chat at `/talk/` and the examples at `/examples/`; who is writing in the chat is said
         /// in `talk-typing:*`, and what moves in the examples in `examples-live:*`, which then keep
         /// nothing.

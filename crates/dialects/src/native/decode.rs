@@ -11,8 +11,10 @@ use offhook_engine::{
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::nesting::{MAX_NESTING, is_shallow};
-use crate::dialect::Connect;
+use crate::{
+    dialect::Connect,
+    json::{MAX_NESTING, is_shallow},
+};
 
 /// Positions one `connect` may bring: more than a session may have subscriptions.
 pub const MAX_POSITIONS: usize = 1024;

@@ -6,7 +6,8 @@ use offhook_engine::{
     Publication, Refusal, Reply, SessionId, SubscriptionId, SubscriptionName, Target,
 };
 
-use super::{decode::Rejection, object::Object};
+use super::decode::Rejection;
+use crate::json::Object;
 
 /// The answer to `connect`: who the connection is now, and the sealed session to come back with.
 #[must_use]

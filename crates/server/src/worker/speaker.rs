@@ -9,10 +9,6 @@ pub(crate) enum Speaker {
     /// The native dialect.
     Native,
     /// Any other, boxed twice so that a connection that speaks native does not hold room for it.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "native is the only dialect so far")
-    )]
     Other(Box<Box<dyn Dialect>>),
 }
 

@@ -12,6 +12,7 @@ mod conversation;
 mod disk_full;
 mod hall;
 mod http;
+mod jsonrpc;
 mod logged;
 mod receipts;
 mod resuming;

@@ -6,11 +6,11 @@ use offhook_engine::{
     SubscriptionKey, Tags, Target,
 };
 
-use super::super::{
-    decode::{Request, SubscribeAll},
-    object::{Object, json},
+use super::super::decode::{Request, SubscribeAll};
+use crate::{
+    Connect,
+    json::{Object, json},
 };
-use crate::Connect;
 
 /// Writes what [`decode`](super::super::decode) reads.
 #[must_use]
