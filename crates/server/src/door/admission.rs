@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::config::Connections;
-use handshakes::Handshakes;
+use handshakes::{Handshakes, customer};
 
 /// Connections over the limit that are told so. 256: the rest is closed unread, so that a flood
 /// costs one accept each.
@@ -52,6 +52,7 @@ impl Admission {
 
     /// A place for a connection, if only to be told that there is none.
     pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let address = customer(address);
         let before = self.open.fetch_add(1, Ordering::Relaxed);
         if before >= self.most + TOLD {
             self.open.fetch_sub(1, Ordering::Relaxed);

@@ -81,6 +81,10 @@ impl Connection {
                         | Command::Presence { .. }
                         | Command::Receipts { .. }
                 );
+                if large {
+                    let outboxes = &mut self.worker.state.borrow_mut().outboxes;
+                    outboxes.await_answer(self.id, id);
+                }
                 self.worker
                     .turn(|engine, now| engine.handle_command(self.id, id, command, now));
                 if large {
@@ -145,18 +149,13 @@ impl Worker {
         }
     }
 
-    /// Waits until the broker has answered everything that a connection has asked of it.
+    /// Waits until the large answers that a connection has asked for were put, or never will be.
     pub(super) async fn answered(&self, connection: ConnectionId) {
-        let wake = self
-            .state
-            .borrow_mut()
-            .outboxes
-            .wake_when_answered(connection);
-        let Some(wake) = wake else { return };
-        while self.state.borrow().engine.unanswered(connection) > 0 {
+        loop {
+            let awaited = self.state.borrow().outboxes.awaited(connection);
+            let Some(wake) = awaited else { return };
             wake.notified().await;
         }
-        self.state.borrow_mut().outboxes.wake_no_more(connection);
     }
 
     fn end_connection(self: &Rc<Self>, connection: ConnectionId, left: bool) {

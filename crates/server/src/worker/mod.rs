@@ -169,6 +169,7 @@ impl Worker {
         spawn_local(Rc::clone(&self).take_orders());
         spawn_local(Rc::clone(&self).tick());
         self.until_stopped().await;
+        self.shared.orders.close(self.number);
         let id = self.state.borrow().id;
         self.shared.broker.detach(id);
     }

@@ -3,7 +3,7 @@
 use std::{
     mem,
     rc::Rc,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
@@ -49,23 +49,45 @@ pub(crate) struct Orders(Box<[Inbox]>);
 
 /// What one worker has been asked and has not done yet. It is bounded by what there is to do: each
 /// order is about a connection of the worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inbox {
-    orders: Mutex<Vec<Order>>,
+    /// None once the worker has ended: an order that is dropped tells who waits for it.
+    orders: Mutex<Option<Vec<Order>>>,
     wake: Arc<Notify>,
+}
+
+impl Inbox {
+    fn new() -> Self {
+        Self {
+            orders: Mutex::new(Some(Vec::new())),
+            wake: Arc::default(),
+        }
+    }
+
+    fn orders(&self) -> MutexGuard<'_, Option<Vec<Order>>> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Orders {
     pub(crate) fn new(workers: usize) -> Self {
-        Self((0..workers).map(|_| Inbox::default()).collect())
+        Self((0..workers).map(|_| Inbox::new()).collect())
     }
 
     /// Asks a worker.
     pub(crate) fn give(&self, worker: u16, order: Order) {
-        if let Some(inbox) = self.0.get(usize::from(worker)) {
-            let mut orders = inbox.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(inbox) = self.0.get(usize::from(worker))
+            && let Some(orders) = &mut *inbox.orders()
+        {
             orders.push(order);
             inbox.wake.notify_one();
+        }
+    }
+
+    /// The worker has ended: what it was asked and what it will be asked is dropped.
+    pub(super) fn close(&self, worker: u16) {
+        if let Some(inbox) = self.0.get(usize::from(worker)) {
+            drop(inbox.orders().take());
         }
     }
 
@@ -76,9 +98,8 @@ impl Orders {
 
     fn take(&self, worker: u16) -> Vec<Order> {
         let inbox = self.0.get(usize::from(worker));
-        let orders = inbox.map(|inbox| inbox.orders.lock());
-        let orders = orders.map(|orders| orders.unwrap_or_else(PoisonError::into_inner));
-        orders.map_or_else(Vec::new, |mut orders| mem::take(&mut *orders))
+        let orders = inbox.and_then(|inbox| inbox.orders().as_mut().map(mem::take));
+        orders.unwrap_or_default()
     }
 
     fn wake(&self, worker: u16) -> Arc<Notify> {

@@ -3,7 +3,10 @@
 use std::{rc::Rc, time::Duration};
 
 use offhook_engine::{CloseReason, SessionSnapshot};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    task::yield_now,
+    time::{MissedTickBehavior, interval},
+};
 
 use super::{State, Worker, now};
 use crate::tokens::Sealed;
@@ -28,7 +31,10 @@ impl Worker {
             if look {
                 until_look = TICKS_A_LOOK;
             }
-            self.mark_and_seal(look);
+            self.mark(look);
+            while self.seal_some() {
+                yield_now().await;
+            }
             self.mind_memory();
             self.refused.borrow_mut().tell_in_time(now().instant);
         }
@@ -42,22 +48,26 @@ impl Worker {
         });
     }
 
-    /// Sends what had to wait for this moment.
-    fn mark_and_seal(&self, look: bool) {
-        let now = now();
-        let now_s = self.seconds();
-        let State {
-            engine, outboxes, ..
-        } = &mut *self.state.borrow_mut();
+    /// Sends marks that had to wait for this moment, and looks which tokens are old.
+    fn mark(&self, look: bool) {
+        let outboxes = &mut self.state.borrow_mut().outboxes;
         outboxes.mark_again();
         if look {
             let half_life = self.shared.sealer.expiry().as_secs() / 2;
             let half_life = u32::try_from(half_life).unwrap_or(u32::MAX);
-            outboxes.age_tokens(now_s.saturating_sub(half_life));
+            outboxes.age_tokens(self.seconds().saturating_sub(half_life));
         }
-        outboxes.seal_stale(now_s, |connection| {
+    }
+
+    /// Sends some of the tokens that are due. Returns whether there are more.
+    pub(super) fn seal_some(&self) -> bool {
+        let now = now();
+        let State {
+            engine, outboxes, ..
+        } = &mut *self.state.borrow_mut();
+        outboxes.seal_stale(self.seconds(), |connection| {
             self.seal(engine.snapshot(connection, now)?)
-        });
+        })
     }
 
     /// Counts what waits to be sent, and keeps it within the budget of the process.

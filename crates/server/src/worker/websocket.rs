@@ -89,6 +89,7 @@ async fn introduction(
                 for intent in intents {
                     connection.carry_out(intent);
                 }
+                worker.answered(connection.id()).await;
                 return Ok(connection);
             }
         }

@@ -10,7 +10,7 @@ use std::{cell::RefCell, collections::HashMap, mem, rc::Rc};
 
 use offhook::protocol::CloseCode;
 use offhook_dialects::{Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient};
-use offhook_engine::{Class, ConnectionId, Delivery, Notice, Reply};
+use offhook_engine::{Class, CommandId, ConnectionId, Delivery, Notice, Reply};
 use tokio::sync::Notify;
 
 use super::{outlet::Outlet, speaker::Speaker};
@@ -35,8 +35,8 @@ pub(super) struct Outboxes {
     wants_refill: Vec<ConnectionId>,
     /// Marks that could not leave yet: too much was unsent before them.
     marks: Vec<(ConnectionId, u32)>,
-    /// The tasks that wait for an answer to be put.
-    waiting: HashMap<ConnectionId, Rc<Notify>>,
+    /// Large answers that have to be put before their connections may ask for more.
+    awaited: HashMap<ConnectionId, Awaited>,
     /// Those whose tokens are out of date.
     stale: Vec<ConnectionId>,
     /// For what a dialect has to say; empty between calls.
@@ -58,6 +58,13 @@ struct Outbox {
     heavy: bool,
 }
 
+/// Large answers that a connection waits for.
+#[derive(Debug, Default)]
+struct Awaited {
+    left: Vec<CommandId>,
+    wake: Rc<Notify>,
+}
+
 impl Outboxes {
     pub(super) fn new(config: &Config) -> Self {
         Self {
@@ -69,7 +76,7 @@ impl Outboxes {
             full: Vec::new(),
             wants_refill: Vec::new(),
             marks: Vec::new(),
-            waiting: HashMap::new(),
+            awaited: HashMap::new(),
             stale: Vec::new(),
             spoken: Vec::new(),
         }
@@ -111,7 +118,10 @@ impl Outboxes {
             && let Some(place) = self.connections.get_mut(connection.index())
         {
             *place = None;
-            self.waiting.remove(&connection);
+            if let Some(awaited) = self.awaited.remove(&connection) {
+                // Nothing will be put any more.
+                awaited.wake.notify_one();
+            }
         }
     }
 
@@ -245,10 +255,8 @@ impl Outboxes {
         refused: &RefCell<Refused>,
     ) {
         self.say(connection, |dialect, out| dialect.notice(notice, out));
-        if !self.waiting.is_empty()
-            && let Some(wake) = self.waiting.get(&connection)
-        {
-            wake.notify_one();
+        if let Notice::Reply { id: Some(id), .. } = notice {
+            self.is_answered(connection, *id);
         }
         let Some(outbox) = self.get(connection) else {
             return;
@@ -280,9 +288,10 @@ impl Outboxes {
                 outbox.outlet.close(code, reason.name());
                 refused.borrow_mut().note("connection", reason.name());
             }
+            // It counts against what the connection may be handed out, as publications do.
+            Notice::State { .. } => self.wants_refill.push(connection),
             Notice::Unsubscribed { .. }
             | Notice::Gap { .. }
-            | Notice::State { .. }
             | Notice::ChannelGap { .. }
             | Notice::Own { .. }
             | Notice::Told { .. }
@@ -300,15 +309,32 @@ impl Outboxes {
         }
     }
 
-    /// Wakes its waiter when something was put for this connection, until
-    /// [`wake_no_more`](Self::wake_no_more).
-    pub(super) fn wake_when_answered(&mut self, connection: ConnectionId) -> Option<Rc<Notify>> {
-        self.get(connection)?;
-        Some(Rc::clone(self.waiting.entry(connection).or_default()))
+    /// A connection asks for something large: it may ask for more once that was put.
+    pub(super) fn await_answer(&mut self, connection: ConnectionId, id: CommandId) {
+        if self.get(connection).is_some() {
+            self.awaited.entry(connection).or_default().left.push(id);
+        }
     }
 
-    pub(super) fn wake_no_more(&mut self, connection: ConnectionId) {
-        self.waiting.remove(&connection);
+    fn is_answered(&mut self, connection: ConnectionId, id: CommandId) {
+        // Nearly always nothing is awaited.
+        if self.awaited.is_empty() {
+            return;
+        }
+        let Some(awaited) = self.awaited.get_mut(&connection) else {
+            return;
+        };
+        awaited.left.retain(|left| *left != id);
+        if awaited.left.is_empty() {
+            awaited.wake.notify_one();
+            self.awaited.remove(&connection);
+        }
+    }
+
+    /// Wakes when all large answers for this connection were put; none when they were.
+    pub(super) fn awaited(&self, connection: ConnectionId) -> Option<Rc<Notify>> {
+        let awaited = self.awaited.get(&connection)?;
+        Some(Rc::clone(&awaited.wake))
     }
 
     /// The next connection whose outbox a broadcast has put above its bound.

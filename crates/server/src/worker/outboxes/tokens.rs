@@ -7,6 +7,9 @@ use offhook_engine::ConnectionId;
 
 use super::Outboxes;
 
+/// Tokens that are sealed before others have a turn. 128: about a millisecond.
+const SEALS: usize = 128;
+
 impl Outboxes {
     /// The subscriptions of a connection have changed since its token was sealed.
     pub(super) fn token_is_stale(&mut self, connection: ConnectionId) {
@@ -17,21 +20,27 @@ impl Outboxes {
         }
     }
 
-    /// Sends new tokens to the connections whose tokens are out of date.
+    /// Sends new tokens to some of the connections whose tokens are out of date. Returns whether there
+    /// are more.
     pub(in crate::worker) fn seal_stale(
         &mut self,
         now_s: u32,
         mut seal: impl FnMut(ConnectionId) -> Option<String>,
-    ) {
-        for connection in mem::take(&mut self.stale) {
+    ) -> bool {
+        for _ in 0..SEALS {
+            let Some(connection) = self.stale.pop() else {
+                return false;
+            };
             // Those that got one since are not stale any more.
             if self.get(connection).is_some_and(|outbox| outbox.stale) {
                 self.seal(connection, now_s, || seal(connection));
             }
         }
+        !self.stale.is_empty()
     }
 
-    /// Sends a new token to a connection.
+    /// Sends a new token to a connection, behind everything that the token counts as delivered: a
+    /// client that comes back with the token does not get that again.
     pub(in crate::worker) fn seal(
         &mut self,
         connection: ConnectionId,
@@ -42,6 +51,7 @@ impl Outboxes {
             return;
         };
         (outbox.sealed_s, outbox.stale) = (now_s, false);
+        self.catch_up_walk(connection);
         if let Some(token) = seal() {
             self.say(connection, |dialect, out| dialect.token(&token, out));
         }

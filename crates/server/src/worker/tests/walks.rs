@@ -81,3 +81,75 @@ fn a_large_audience_is_told_in_parts_and_each_connection_gets_everything_in_its_
     );
     assert_eq!(told(&newcomer), [r#"{"type":"welcome"#]);
 }
+
+#[test]
+fn a_token_comes_behind_every_publication_that_it_counts_as_delivered() {
+    const AUDIENCE: usize = 600;
+    let (worker, _phase) = worker();
+    let lists: Vec<_> = (0..AUDIENCE).map(|_| Rc::new(List::default())).collect();
+    let mut connections: Vec<_> = lists
+        .iter()
+        .map(|list| connect(&worker, list.outlet()))
+        .collect();
+    for connection in &mut connections {
+        connection.receive(Incoming::Text(
+            r#"{"type":"subscribe","id":2,"channel":"chat"}"#,
+        ));
+    }
+    take_all(&worker);
+    lists.iter().for_each(|list| drop(list.take()));
+
+    let publisher = Rc::new(List::default());
+    let mut publisher = connect(&worker, publisher.outlet());
+    publisher.receive(Incoming::Text(
+        r#"{"type":"publish","id":1,"channel":"chat","data":1}"#,
+    ));
+    take_all(&worker);
+    // Subscribing made every token stale; the publication is held for all of them.
+    while worker.seal_some() {}
+    while worker.walk() {}
+    for (n, list) in lists.iter().enumerate() {
+        let all = list.take();
+        let kinds: Vec<_> = all
+            .iter()
+            .map(|text| text.split(r#"","#).next().unwrap())
+            .collect();
+        assert_eq!(
+            kinds,
+            [r#"{"type":"message"#, r#"{"type":"token"#],
+            "connection {n}"
+        );
+    }
+}
+
+#[test]
+fn tokens_are_sealed_in_parts_so_that_a_herd_delays_nobody() {
+    let (worker, _phase) = worker();
+    let lists: Vec<_> = (0..300).map(|_| Rc::new(List::default())).collect();
+    let mut connections: Vec<_> = lists
+        .iter()
+        .map(|list| connect(&worker, list.outlet()))
+        .collect();
+    for connection in &mut connections {
+        connection.receive(Incoming::Text(
+            r#"{"type":"subscribe","id":2,"channel":"chat"}"#,
+        ));
+    }
+    take_all(&worker);
+    let sealed = || {
+        let all = lists.iter().flat_map(|list| list.take());
+        all.filter(|text| text.starts_with(r#"{"type":"token"#))
+            .count()
+    };
+    assert_eq!(sealed(), 0);
+    let mut parts = Vec::new();
+    loop {
+        let more = worker.seal_some();
+        parts.push(sealed());
+        if !more {
+            break;
+        }
+    }
+    assert!(parts.iter().all(|part| *part <= 128), "{parts:?}");
+    assert_eq!(parts.iter().sum::<usize>(), 300);
+}
