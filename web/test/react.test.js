@@ -75,7 +75,7 @@ test('a component shows the connection, the newest messages, gaps and members', 
   const { id } = world.socket.takeOne('presence');
   await act(() => world.socket.says({ type: 'members', id, channel: 'chat', members: [{ session: 's1' }], total: 1 }));
   await act(() => world.socket.says({ type: 'join', channel: 'chat', session: 's2' }));
-  await act(() => world.socket.says({ type: 'update', channel: 'chat', session: 's1', info: 1 }));
+  await act(() => world.socket.says({ type: 'join', channel: 'chat', session: 's1', info: 1 }));
   for (const offset of [7, 8, 9]) await act(() => world.socket.says({ type: 'message', channel: 'chat', position: at(offset), data: offset, time: 1 }));
   await act(() => world.socket.says({ type: 'gap', channel: 'chat', from: at(9), to: at(12), reason: 'dropped' }));
   await act(() => world.socket.says({ type: 'live', channel: 'chat', position: at(12) }));

@@ -23,9 +23,12 @@ export class Questions {
     this.#send = send;
   }
 
-  /** Asks; with `once`, a number of milliseconds, not again on another connection, and only for so long. */
-  ask(message, once) {
-    if (this.#open.size >= MOST) {
+  /**
+   * Asks; with `once`, a number of milliseconds, not again on another connection, and only for so long. `isBounded`: the caller has
+   * a bound of its own.
+   */
+  ask(message, once, isBounded) {
+    if (this.#open.size >= MOST && !isBounded) {
       return Promise.reject(new OffhookError('queue_full', `${MOST} requests have no answer yet`, { retry: 'later' }));
     }
     return new Promise((resolve, reject) => {
@@ -44,7 +47,10 @@ export class Questions {
 
   lost() {
     this.#isOpen = false;
-    for (const question of this.#byId.values()) if (question.once) this.#reject(question, connectionLost());
+    for (const question of this.#byId.values()) if (question.once) {
+      const error = new OffhookError('offline', 'the connection was lost; it may have been done', { retry: 'later' });
+      this.#reject(question, error);
+    }
     this.#byId.clear();
   }
 
@@ -83,8 +89,4 @@ export class Questions {
     question.cancel();
     this.#open.delete(question);
   }
-}
-
-function connectionLost() {
-  return new OffhookError('offline', 'no answer before the connection was lost; it may have been done', { retry: 'later' });
 }

@@ -3,7 +3,7 @@
 import { Emitter } from './emitter.js';
 import { Inbox } from './inbox.js';
 import { decode } from './payload.js';
-import { step } from './position.js';
+import { back, isBefore, step } from './position.js';
 
 /**
  * ```text
@@ -19,18 +19,27 @@ export class Subscription {
   #isIterated = false;
   #owner;
   #handled;
+  // With a `window`: the messages that the reader is not done with, and the position before each, oldest first.
+  #undone;
+  #newest;
   phase = 'waiting';
-  /** The newest position received; a new connection goes on after it. */
+  /** The newest position received. */
   received;
   /** The `id` of the `subscribe` in flight. */
   asked;
 
-  /** @param target `{ channel }` or `{ filter }`; with `subscription`, the number that names it on the wire */
-  constructor(target, { since = 'now', presence, echo }, position, owner) {
+  /**
+   * @param target `{ channel }` or `{ filter }`; with `subscription`, the number that names it on the wire
+   * @param owner callbacks `unsubscribe(subscription)`, `pause(…)`, `goOn(…)`, `moved(…)` and `done(…, position, cumulative)`
+   */
+  constructor(target, { since = 'now', presence, echo, window }, position, owner) {
+    /** What the reader sees of it: `channel` or `filter`; `subscription`. */
+    Object.assign(this, target);
     this.target = target;
     this.since = since;
-    // What a `subscribe` says besides the target and where to begin.
-    this.fields = { ...(presence && { presence }), ...(echo === false && { echo }) };
+    // What a `subscribe` says besides the target and where to begin. JSON leaves out what is undefined.
+    this.fields = { presence: presence || undefined, echo: echo === false ? echo : undefined, window };
+    if (window) this.#undone = new Map();
     this.received = this.#handled = position;
     this.#owner = owner;
     this.#inbox = new Inbox({
@@ -41,22 +50,19 @@ export class Subscription {
     });
   }
 
-  get channel() {
-    return this.target.channel;
-  }
-
-  get filter() {
-    return this.target.filter;
-  }
-
   /** Names this subscription among those of the session: its number, or else its channel. */
   get key() {
-    return this.target.subscription ?? this.channel;
+    return this.subscription ?? this.channel;
+  }
+
+  /** Where a `subscribe` begins: after what the reader has, or with a `window` after what it is done with. */
+  get from() {
+    return this.#done ?? this.received ?? this.since;
   }
 
   /** `waiting`, `catching_up`, `live`, `paused` or `ended`. */
   get state() {
-    return this.phase === 'asked' || this.phase === 'expected' ? 'waiting' : this.phase;
+    return ['asked', 'expected'].includes(this.phase) ? 'waiting' : this.phase;
   }
 
   /** The position of the last message that was handled. */
@@ -81,27 +87,32 @@ export class Subscription {
     return this.#inbox.iterator();
   }
 
+  /** With a `window`: the reader is done with this message, or with all up to it. The server then sends more. */
+  done({ at, position }, { cumulative } = {}) {
+    if (!this.#undone) throw new TypeError('done: subscribe with a window');
+    const place = at ?? position;
+    for (const other of this.#undone.keys()) {
+      if (other === place || (cumulative && isBefore(other, place))) this.#undone.delete(other);
+    }
+    this.#moveTo(this.#done ?? this.#newest);
+    this.#owner.done(this, place, cumulative);
+  }
+
   unsubscribe() {
     this.#owner.unsubscribe(this);
   }
 
   /** Handles a message of the server about this subscription. */
   handle(event) {
-    switch (event.type) {
-      case 'message': case 'own': this.#message(event); break;
-      case 'gap':
-        // A gap of a filter is about one of its channels; the filter's own position is unchanged.
-        if (!this.filter) this.received = event.to;
-        this.#give(event);
-        break;
-      case 'live':
-        this.phase = 'live';
-        this.received ??= event.position;
-        this.#give(event);
-        break;
-      case 'catching_up': this.phase = 'catching_up'; this.#give(event); break;
-      case 'subscribed': this.#subscribed(event); break;
-      default: this.#give(event);
+    const { type } = event;
+    if (type === 'message' || type === 'own') this.#message(event);
+    else if (type === 'subscribed') this.#subscribed(event);
+    else {
+      if (type === 'live' || type === 'catching_up') this.phase = type;
+      if (type === 'live') this.received ??= event.position;
+      // A gap of a filter is about one of its channels; the filter's own position is unchanged.
+      if (type === 'gap' && !this.filter) this.#skip(event);
+      this.#give(event);
     }
   }
 
@@ -124,13 +135,36 @@ export class Subscription {
     // Values of the channel's state have holes between them, and come again after each reconnect until the stream goes on.
     if (!event.state) {
       const before = this.received;
+      const place = event.at ?? event.position;
+      if (this.#undone && before && !isBefore(before, place)) {
+        // The reader has it already. Unless it is still busy with it, the server has not heard that it is done.
+        if (!this.#undone.has(place)) this.#owner.done(this, place);
+        return;
+      }
       const move = this.filter ? 'next' : step(before, event);
       if (move === 'repeated') return;
       // The protocol rules this out; the reader is told all the same.
       if (move === 'hole') this.#give({ type: 'gap', channel: this.channel, from: before, to: event.position, reason: 'unannounced' });
-      this.received = event.at ?? event.position;
+      this.received = place;
+      if (event.type === 'message') {
+        this.#undone?.set(place, before ?? back(place, 1));
+        this.#newest = place;
+      }
     }
     this.#give(decode(event));
+  }
+
+  /** With a `window`, the position up to which the reader is done, while it is not done with everything. */
+  get #done() {
+    return this.#undone?.values().next().value;
+  }
+
+  #skip({ from, to }) {
+    // The stream goes on from an earlier position: what came after that is no longer part of it.
+    const isBack = isBefore(to, from);
+    for (const place of this.#undone?.keys() ?? []) if (isBack && isBefore(to, place)) this.#undone.delete(place);
+    // The server no longer keeps what the reader has already.
+    if (isBack || !this.#undone || !this.received || isBefore(this.received, to)) this.received = to;
   }
 
   #give(event) {
@@ -140,11 +174,15 @@ export class Subscription {
   }
 
   #isHandled({ type, position, at, to, live, state }) {
+    if (this.#undone && (type === 'message' || this.#done)) return;
     if (type === 'gap' && !this.filter) position = to;
     else if (state || !(live || type === 'message' || type === 'own' || type === 'live')) return;
-    position = at ?? position;
+    this.#moveTo(at ?? position);
+  }
+
+  #moveTo(position) {
     if (position === this.#handled) return;
     this.#handled = position;
-    this.#owner.handled(this);
+    this.#owner.moved(this);
   }
 }

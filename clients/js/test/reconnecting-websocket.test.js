@@ -173,7 +173,7 @@ test('closing it before it is open ends it with 1006 that was not clean', async 
   socket.close();
   await settled();
   assert.deepEqual([socket.readyState, events.map(({ type, code, wasClean }) => [type, code, wasClean])], [3, [['close', 1006, false]]]);
-  assert.deepEqual(world.socket.closedWith, {});
+  assert.deepEqual(world.socket.closedWith, { code: 1000, reason: '' });
   socket.send('into the void');
   socket.close(3000);
   await settled();
@@ -215,6 +215,7 @@ test('reconnect() ends a wait, and asks an open one with a heartbeat whether it 
   const { world, socket } = await newSocket({ heartbeat: { message: 'ping' } });
   await world.socket.ends();
   socket.reconnect();
+  await settled();
   assert.equal(world.sockets.length, 2);
   await world.socket.opens();
   await world.socket.says('pong');

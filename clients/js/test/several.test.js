@@ -135,18 +135,6 @@ test('no more than 256 channels are asked for with one message', async () => {
   assert.deepEqual(world.socket.take().map(({ channels }) => channels.length), [256, 44]);
 });
 
-test('a server that takes one channel at a time is asked for one at a time from then on', async () => {
-  const { client, world } = await openClient();
-  client.subscribe(['a', 'b']);
-  const { id } = world.socket.takeOne('subscribe');
-  await world.socket.says({ type: 'error', id, code: 'bad_request', message: 'channel: missing', retry: 'never' });
-  const [a, b] = world.socket.take();
-  assert.deepEqual([a.channel, b.channel, a.channels], ['a', 'b', undefined]);
-  await world.socket.says(subscribed(a));
-  client.subscribe(['c', 'd']);
-  assert.deepEqual(world.socket.take().map(({ channel }) => channel), ['c', 'd']);
-});
-
 test('state comes first, and again after a reconnect, until the stream goes on', async () => {
   const { client, world } = await openClient();
   const prices = client.subscribe('prices', { since: 'state' });
