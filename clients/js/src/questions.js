@@ -32,7 +32,7 @@ export class Questions {
       return Promise.reject(new OffhookError('queue_full', `${MOST} requests have no answer yet`, { retry: 'later' }));
     }
     return new Promise((resolve, reject) => {
-      const question = { message, resolve, reject, once };
+      const question = { message, resolve, reject, once, isBounded };
       const late = new OffhookError('timed_out', `no answer to ${message.type} in time`, { retry: 'later' });
       question.cancel = this.#environment.later(() => this.#reject(question, late), once ?? this.#within);
       this.#open.add(question);
@@ -65,8 +65,9 @@ export class Questions {
       return true;
     }
     const error = OffhookError.from(answer);
-    // For `reconnect`, it is sent again on the next connection.
-    if (error.retry === 'later') this.#environment.later(() => this.#ask(question), error.retryAfter ?? 1_000);
+    // What may be done only once is not sent again. For `reconnect`, the rest is sent again on the next connection.
+    if (question.once && !question.isBounded) this.#reject(question, error);
+    else if (error.retry === 'later') this.#environment.later(() => this.#ask(question), error.retryAfter ?? 1_000);
     else if (error.retry !== 'reconnect') this.#reject(question, error);
     return true;
   }

@@ -174,7 +174,11 @@ export class Subscription {
   }
 
   #isHandled({ type, position, at, to, live, state }) {
-    if (this.#undone && (type === 'message' || this.#done)) return;
+    if (this.#done) {
+      this.#moveTo(this.#done);
+      return;
+    }
+    if (this.#undone && type === 'message') return;
     if (type === 'gap' && !this.filter) position = to;
     else if (state || !(live || type === 'message' || type === 'own' || type === 'live')) return;
     this.#moveTo(at ?? position);

@@ -48,6 +48,17 @@ test('a call is refused with the backend’s code, and given up after its deadli
   }
 });
 
+test('a call that timed out at the server may have been done, and is not made again', async () => {
+  const { client, world } = await openClient();
+  const late = client.call('orders.cancel');
+  await settled();
+  const { id } = world.socket.takeOne('call');
+  await world.socket.says({ type: 'error', id, code: 'timed_out', message: 'the backend did not answer', retry: 'later' });
+  await assert.rejects(late, { code: 'timed_out', retry: 'later' });
+  await world.pass(10_000);
+  assert.deepEqual(world.socket.take(), []);
+});
+
 test('a call is not made again on another connection', async () => {
   const { client, world } = await openClient();
   const lost = client.call('orders.cancel');

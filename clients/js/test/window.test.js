@@ -55,6 +55,21 @@ test('its position is the one up to which the reader is done with everything', a
   assert.equal(jobs.position, at(10));
 });
 
+test('in a loop its position is where it began, as long as nothing is done', async () => {
+  const { client, world } = await openClient();
+  const jobs = client.subscribe('jobs', { window: 3 });
+  const events = jobs[Symbol.asyncIterator]();
+  const { id, subscription } = world.socket.takeOne('subscribe');
+  await world.socket.says({ type: 'subscribed', id, subscription, channel: 'jobs', position: at(7), live: true });
+  for (const offset of [8, 9]) await world.socket.says({ ...message(offset, undefined, 'jobs'), subscription });
+  await events.next();
+  const first = (await events.next()).value;
+  assert.equal(jobs.position, at(7));
+  jobs.done(first);
+  await events.next();
+  assert.equal(jobs.position, at(8));
+});
+
 test('without a token it goes on after what is done, and gives the reader nothing that it has', async () => {
   const { world, jobs, events, comes } = await windowed();
   for (const offset of [8, 9, 10]) await comes(offset);
