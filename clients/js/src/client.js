@@ -24,10 +24,9 @@ export function connect(url, options) {
   return new Client(url, options);
 }
 
-export class Client {
+export class Client extends Emitter {
   #options;
   #environment;
-  #emitter = new Emitter();
   #connection;
   #heartbeat;
   #memory;
@@ -55,19 +54,20 @@ export class Client {
   latency;
 
   constructor(url, options = {}) {
+    super();
     this.#options = options;
     this.#info = options.info;
     this.#environment = options.environment ?? ownEnvironment(options.WebSocket);
     const { store } = options;
     if (store && typeof store !== 'function') throw new TypeError('store: expected persist(sessionStorage)');
     const name = options.name ?? `offhook:${typeof url === 'string' ? url : ''}`;
-    this.#memory = store?.(name, this.#environment, (error) => queueMicrotask(() => this.#emitter.emit('warning', error)));
+    this.#memory = store?.(name, this.#environment, (error) => queueMicrotask(() => this.emit('warning', error)));
     this.#outbox = new Outbox(this.#environment, options.outbox, {
       send: (message) => (this.#hasRoom() ? this.#send({ type: 'publish', ...message }) : undefined),
       more: () => this.#memory?.moreUnsent(() => this.#outbox.entries),
       less: () => this.#memory?.lessUnsent(),
-      published: ({ message }, answer) => this.#emitter.emit('published', { ...decode(message), ...answer }),
-      refused: ({ message }, error) => this.#emitter.emit('refused', { ...decode(message), error }),
+      published: ({ message }, answer) => this.emit('published', { ...decode(message), ...answer }),
+      refused: ({ message }, error) => this.emit('refused', { ...decode(message), error }),
     });
     this.#questions = new Questions(this.#environment, options.answerWithin, (message) => this.#send(message));
     this.#subscriptions = new Subscriptions(this.#environment, {
@@ -87,14 +87,6 @@ export class Client {
   /** Publications that the server has not answered, oldest first. */
   get unsent() {
     return this.#outbox.entries.map(({ message, sentAt }) => ({ ...decode(message), tried: sentAt !== undefined }));
-  }
-
-  on(type, listener) {
-    return this.#emitter.on(type, listener);
-  }
-
-  off(type, listener) {
-    this.#emitter.off(type, listener);
   }
 
   /** Subscribes to a channel, to all channels of `{ filter }`, or to each of several channels with one request. */
@@ -223,18 +215,18 @@ export class Client {
     const id = this.#nextId;
     this.#nextId += ids;
     const text = JSON.stringify({ type, id, ...rest });
-    this.#emitter.emit('frame', { direction: 'out', text });
+    this.emit('frame', { direction: 'out', text });
     this.#connection.send(text);
     return id;
   }
 
   #received(text) {
     this.#heartbeat.heard();
-    this.#emitter.emit('frame', { direction: 'in', text });
+    this.emit('frame', { direction: 'in', text });
     try {
       this.#take(JSON.parse(text));
     } catch (cause) {
-      this.#emitter.emit('warning', new OffhookError('bad_message', `unreadable message: ${cause.message}`));
+      this.emit('warning', new OffhookError('bad_message', `unreadable message: ${cause.message}`));
     }
   }
 
@@ -247,7 +239,7 @@ export class Client {
       case 'reconnect': this.#advised(message.after_ms); break;
       case 'closing': this.#closing = message.reason; break;
       case 'restored': this.#subscriptions.restored(); break;
-      case 'told': this.#emitter.emit('told', decode(message).data); break;
+      case 'told': this.emit('told', decode(message).data); break;
       default: if (!this.#answered(message)) this.#subscriptions.handle(message);
     }
   }
@@ -277,7 +269,7 @@ export class Client {
     if (id !== this.#pinged?.id) return;
     this.latency = this.#environment.now() - this.#pinged.at;
     this.#pinged = undefined;
-    this.#emitter.emit('latency', this.latency);
+    this.emit('latency', this.latency);
   }
 
   /** Whether this was the answer to a publication or a question. */
@@ -287,7 +279,7 @@ export class Client {
 
   #refused(error) {
     if (this.#connecting && error.id === this.#connecting.id) this.#notWelcome(OffhookError.from(error));
-    else if (!this.#answered(error) && !this.#subscriptions.refused(error) && error.id === undefined) this.#emitter.emit('warning', OffhookError.from(error));
+    else if (!this.#answered(error) && !this.#subscriptions.refused(error) && error.id === undefined) this.emit('warning', OffhookError.from(error));
   }
 
   #notWelcome(error) {
@@ -325,7 +317,7 @@ export class Client {
     if (this.#isExplained) return;
     this.#isExplained = true;
     const why = await this.#environment.explain?.(url).catch(() => {});
-    if (why) this.#emitter.emit('warning', new OffhookError('unreachable', why));
+    if (why) this.emit('warning', new OffhookError('unreachable', why));
   }
 
   #lost() {
@@ -359,7 +351,7 @@ export class Client {
 
   #changeState(state) {
     this.state = state;
-    this.#emitter.emit('state', state);
+    this.emit('state', state);
   }
 
   #leaving() {

@@ -13,16 +13,16 @@ import { back, isBefore, step } from './position.js';
  * ```
  * `expected`: restored by a resume token, not announced yet.
  */
-export class Subscription {
-  #emitter = new Emitter();
+export class Subscription extends Emitter {
   #inbox;
   #isIterated = false;
   #owner;
-  #handled;
   // With a `window`: the messages that the reader is not done with, and the position before each, oldest first.
   #undone;
   #newest;
   phase = 'waiting';
+  /** The position of the last message that was handled. */
+  position;
   /** The newest position received. */
   received;
   /** The `id` of the `subscribe` in flight. */
@@ -33,6 +33,7 @@ export class Subscription {
    * @param owner callbacks `unsubscribe(subscription)`, `pause(…)`, `goOn(…)`, `moved(…)` and `done(…, position, cumulative)`
    */
   constructor(target, { since = 'now', presence, echo, window }, position, owner) {
+    super();
     /** What the reader sees of it: `channel` or `filter`; `subscription`. */
     Object.assign(this, target);
     this.target = target;
@@ -40,7 +41,7 @@ export class Subscription {
     // What a `subscribe` says besides the target and where to begin. JSON leaves out what is undefined.
     this.fields = { presence: presence || undefined, echo: echo === false ? echo : undefined, window };
     if (window) this.#undone = new Map();
-    this.received = this.#handled = position;
+    this.received = this.position = position;
     this.#owner = owner;
     this.#inbox = new Inbox({
       full: () => owner.pause(this),
@@ -65,20 +66,11 @@ export class Subscription {
     return ['asked', 'expected'].includes(this.phase) ? 'waiting' : this.phase;
   }
 
-  /** The position of the last message that was handled. */
-  get position() {
-    return this.#handled;
-  }
-
   /** Calls `listener` for each event of this type. Returns a function that removes it. */
   on(type, listener) {
     // A subscription is read by listeners or by a loop; with listeners, events are not queued.
     if (!this.#isIterated) this.#inbox = undefined;
-    return this.#emitter.on(type, listener);
-  }
-
-  off(type, listener) {
-    this.#emitter.off(type, listener);
+    return super.on(type, listener);
   }
 
   [Symbol.asyncIterator]() {
@@ -119,7 +111,7 @@ export class Subscription {
   end(error) {
     if (this.phase === 'ended') return;
     this.phase = 'ended';
-    this.#emitter.emit('ended', { type: 'ended', channel: this.channel, error });
+    this.emit('ended', { type: 'ended', channel: this.channel, error });
     this.#inbox?.end(error);
   }
 
@@ -169,7 +161,7 @@ export class Subscription {
 
   #give(event) {
     if (this.#inbox) this.#inbox.put(event);
-    this.#emitter.emit(event.type, event);
+    this.emit(event.type, event);
     if (!this.#inbox) this.#isHandled(event);
   }
 
@@ -185,8 +177,8 @@ export class Subscription {
   }
 
   #moveTo(position) {
-    if (position === this.#handled) return;
-    this.#handled = position;
+    if (position === this.position) return;
+    this.position = position;
     this.#owner.moved(this);
   }
 }
