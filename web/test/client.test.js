@@ -144,34 +144,42 @@ test('acknowledged flow: no more than the window, and over a cut and a kill noth
   assert.equal(jobs.position, messages[0].position);
 });
 
-test('a filter, several on one channel, echo, and info that changes, against the real server', async (t) => {
+/** The next event of one of these types. */
+async function next(events, ...types) {
+  for (;;) {
+    const { value } = await events.next();
+    if (types.includes(value.type)) return value;
+  }
+}
+
+test('a filter, several on one channel, echo, and several in one request, against the real server', async (t) => {
   const { client } = await served(t);
-  const [one, other] = [client({ info: { name: 'one' } }), client({ info: { name: 'other' } })];
+  const [one, other] = [client(), client()];
   const sensors = one.subscribe({ filter: 'sensors/+' })[Symbol.asyncIterator]();
-  const quiet = one.subscribe('sensors/a', { echo: false, presence: true })[Symbol.asyncIterator]();
+  const quiet = one.subscribe('sensors/a', { echo: false })[Symbol.asyncIterator]();
   const again = one.subscribe('sensors/a', { since: 'start' })[Symbol.asyncIterator]();
   for (const events of [sensors, quiet, again]) await events.next();
   const [{ position }] = await Promise.all([one.publish('sensors/a', 'own'), one.publish('sensors/b', 'b')]);
-  const next = async (events, ...types) => {
-    for (;;) {
-      const { value } = await events.next();
-      if (types.includes(value.type)) return value;
-    }
-  };
   const some = [await next(sensors, 'message'), await next(sensors, 'message')];
   assert.deepEqual(some.map(({ channel }) => channel).sort(), ['sensors/a', 'sensors/b']);
   assert.ok(some.every(({ at }) => at));
   assert.equal((await next(again, 'message')).data, 'own');
   assert.equal((await next(quiet, 'own', 'message')).position, position);
-  const watching = other.subscribe('sensors/a', { presence: true })[Symbol.asyncIterator]();
-  await watching.next();
-  let joined = await next(quiet, 'join');
-  while (joined.session !== other.session) joined = await next(quiet, 'join');
-  await other.setInfo({ name: 'renamed' });
-  assert.deepEqual((await next(quiet, 'join')).info, { name: 'renamed' });
   const rooms = other.subscribe(['sensors/a', 'sensors/b', 'new'], { since: 'start' });
   assert.equal(typeof (await read(rooms[1], 1)).data[0], 'string');
   await assert.rejects(one.call('orders.cancel', 1), { code: 'forbidden' });
+});
+
+test('info that changes reaches those who watch', async (t) => {
+  const { client } = await served(t);
+  const [watcher, other] = [client(), client({ info: { name: 'other' } })];
+  const watching = watcher.subscribe('chat', { presence: true })[Symbol.asyncIterator]();
+  await next(watching, 'subscribed');
+  await next(other.subscribe('chat')[Symbol.asyncIterator](), 'subscribed');
+  let joined = await next(watching, 'join');
+  while (joined.session !== other.session) joined = await next(watching, 'join');
+  await other.setInfo({ name: 'renamed' });
+  assert.deepEqual((await next(watching, 'join')).info, { name: 'renamed' });
 });
 
 test('a burst above the server’s rate is slowed down, and arrives whole', async (t) => {

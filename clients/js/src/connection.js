@@ -72,7 +72,6 @@ export class Connection {
 
   /** Drops this socket, because it is silent or because the server asked for a new connection, and opens the next after a pause. */
   abandon(reason, after) {
-    if (!this.#socket) return;
     const socket = this.#letGo();
     // Do not wait for the closing handshake: over a dead network it would run into the browser's own long timeout.
     // Not 1000, which would end the session.
@@ -110,7 +109,7 @@ export class Connection {
       socket = this.#environment.open(this.#url, this.#settings.protocols);
     } catch (error) {
       // A SyntaxError: the address is invalid and stays so.
-      this.#end({ code: 1006, reason: error.message, wasClean: false });
+      this.#end({ code: 1006, reason: error.message });
       return;
     }
     this.#socket = socket;

@@ -151,7 +151,6 @@ export class Outbox {
 
   /** The client is closed. The publications stay in the store. */
   close(error) {
-    this.lost();
     for (const entry of [...this.#entries]) this.#reject(entry, error, true);
     this.#entries = [];
   }

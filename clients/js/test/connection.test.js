@@ -125,9 +125,12 @@ test('a connection that was open needs no explanation, nor does one that HTTP ca
 });
 
 test('a socket that does not open in time is given up', async () => {
-  const { world } = await newClient();
-  await world.pass(10_000);
+  const { client, world } = await newClient();
+  await world.pass(9_999);
+  assert.equal(client.state.name, 'connecting');
+  await world.pass(1);
   assert.ok(world.sockets[0].closedWith);
+  assert.deepEqual(client.state.end, { code: 1006, reason: 'it took too long', wasClean: false });
   await world.pass(30_000);
   assert.ok(world.sockets.length > 1);
 });
@@ -347,11 +350,11 @@ test('a pause that the server named ends once, also when the connection was lost
 });
 
 test('an address that cannot be looked up is a failed attempt, with its reason', async () => {
-  for (const failure of [new Error('no address here'), 'no address here']) {
+  for (const [failure, reason] of [[new Error('none here'), 'none here'], ['none here', 'none here'], [undefined, 'undefined']]) {
     const world = new World();
     const client = connect(async () => { throw failure; }, { environment: world.environment });
     await settled();
-    assert.deepEqual([client.state.name, client.state.end.reason], ['waiting', 'no address: no address here']);
+    assert.deepEqual([client.state.name, client.state.end], ['waiting', { code: 1006, reason: `no address: ${reason}`, wasClean: false }]);
     client.close();
   }
 });

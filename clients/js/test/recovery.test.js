@@ -307,6 +307,19 @@ test('what an older token restored is not expected of a newer session', async ()
   world.socket.takeOne('subscribe');
 });
 
+test('what a token restored is expected again when the connection is lost before a newer token came', async () => {
+  const { client, world } = await openClient();
+  await liveSubscription(client, world);
+  await world.socket.says({ type: 'token', resume: 'v1.second' });
+  for (let turn = 0; turn < 2; turn += 1) {
+    await lose(world);
+    await welcome(world, { resume: 'v1.second' });
+    assert.deepEqual(world.socket.take(), []);
+  }
+  await world.socket.says({ type: 'subscribed', channel: 'chat', position: at(7), live: true });
+  assert.deepEqual(world.socket.take(), []);
+});
+
 test('a subscription is restored while it catches up, too', async () => {
   const { client, world } = await openClient();
   const { subscription } = await liveSubscription(client, world);
