@@ -170,18 +170,6 @@ test('a filter, several on one channel, echo, and several in one request, agains
   await assert.rejects(one.call('orders.cancel', 1), { code: 'forbidden' });
 });
 
-test('info that changes reaches those who watch', async (t) => {
-  const { client } = await served(t);
-  const [watcher, other] = [client(), client({ info: { name: 'other' } })];
-  const watching = watcher.subscribe('chat', { presence: true })[Symbol.asyncIterator]();
-  await next(watching, 'subscribed');
-  await next(other.subscribe('chat')[Symbol.asyncIterator](), 'subscribed');
-  let joined = await next(watching, 'join');
-  while (joined.session !== other.session) joined = await next(watching, 'join');
-  await other.setInfo({ name: 'renamed' });
-  assert.deepEqual((await next(watching, 'join')).info, { name: 'renamed' });
-});
-
 test('a burst above the server’s rate is slowed down, and arrives whole', async (t) => {
   const { client } = await served(t);
   const one = client();

@@ -193,22 +193,6 @@ async def test_acknowledged_flow_over_cuts_and_a_kill_gives_nothing_twice_and_le
 
 
 @runs
-async def test_info_that_changes_reaches_those_who_watch() -> None:
-    async with served() as (_, network), client_of(network) as watcher, client_of(network, info="guest") as guest:
-        room = watcher.subscribe("chat", presence=True)
-        assert isinstance(await room.next(), Subscribed)
-        await guest.subscribe("chat").next()
-        await guest.set_info("away")
-        seen: list[Any] = []
-        async for event in room:
-            if isinstance(event, Join) and event.member.session == guest.session:
-                seen.append(event.member.info)
-            if len(seen) == 2:
-                break
-        assert seen == ["guest", "away"]
-
-
-@runs
 async def test_members_come_and_go() -> None:
     async with served("--limits-presence-grace", "100ms") as (_, network), client_of(network) as watcher:
         room = watcher.subscribe("chat", presence=True)
