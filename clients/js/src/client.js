@@ -93,7 +93,7 @@ export class Client extends Emitter {
   subscribe(target, options = {}) {
     this.#checkIsOpen();
     const isMany = Array.isArray(target);
-    const targets = (isMany ? target : [target]).map((one) => (typeof one === 'string' ? { channel: one } : { filter: one.filter }));
+    const targets = (isMany ? target : [target]).map((one) => (typeof one === 'string' ? { channel: one } : one));
     const added = this.#subscriptions.add(targets, options, (name) => this.#memory?.position(name));
     return isMany ? added : added[0];
   }
@@ -294,6 +294,7 @@ export class Client extends Emitter {
   }
 
   #advised(ms) {
+    this.#advice?.cancel();
     const at = this.#environment.now() + ms;
     const cancel = this.#environment.later(() => this.#connection.abandon('the server goes away', 0), ms);
     this.#advice = { at, cancel };

@@ -106,10 +106,14 @@ export interface Message<T = any> {
 /** With `echo: false`: this session's own message, without its data. */
 export interface Own { type: 'own'; channel: string; position: Position; at?: Position }
 
-/** The messages after `from`, up to and including `to`, do not come. */
+/**
+ * The messages after `from`, up to and including `to`, do not come. A filter has gaps of one of its channels, and gaps as a whole,
+ * which name no channel and whose positions are the filter's.
+ */
 export interface Gap {
   type: 'gap';
   channel: string;
+  filter?: string;
   subscription?: number;
   from: Position;
   to: Position;

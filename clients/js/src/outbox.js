@@ -49,7 +49,7 @@ export class Outbox {
   add(message, { sentAt, isUnordered } = {}) {
     const size = JSON.stringify(message).length;
     if (this.#entries.length >= this.#limits.count || this.#size + size > this.#limits.size) {
-      const detail = `${this.#entries.length} publications with ${this.#size} characters are queued already`;
+      const detail = `${this.#entries.length} publications with ${this.#size} characters are queued`;
       return Promise.reject(new OffhookError('queue_full', detail, { retry: 'later' }));
     }
     const entry = this.#put({ message, size, sentAt, isUnordered });

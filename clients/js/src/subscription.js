@@ -102,8 +102,8 @@ export class Subscription extends Emitter {
     else {
       if (type === 'live' || type === 'catching_up') this.phase = type;
       if (type === 'live') this.received ??= event.position;
-      // A gap of a filter is about one of its channels; the filter's own position is unchanged.
-      if (type === 'gap' && !this.filter) this.#skip(event);
+      // A gap of one of a filter's channels leaves the filter's own position unchanged.
+      if (type === 'gap' && (!this.filter || !event.channel)) this.#skip(event);
       this.#give(event);
     }
   }
@@ -165,15 +165,14 @@ export class Subscription extends Emitter {
     if (!this.#inbox) this.#isHandled(event);
   }
 
-  #isHandled({ type, position, at, to, live, state }) {
+  #isHandled({ type, channel, position, at, to, live, state }) {
     if (this.#done) {
       this.#moveTo(this.#done);
       return;
     }
     if (this.#undone && type === 'message') return;
-    if (type === 'gap' && !this.filter) position = to;
-    else if (state || !(live || type === 'message' || type === 'own' || type === 'live')) return;
-    this.#moveTo(at ?? position);
+    const isPlace = type === 'gap' ? !this.filter || !channel : live || ['message', 'own', 'live'].includes(type);
+    if (isPlace && !state) this.#moveTo(to ?? at ?? position);
   }
 
   #moveTo(position) {

@@ -208,6 +208,17 @@ test('a server that names a pause and stays is left for a new connection when it
   assert.equal(world.sockets.length, 2);
 });
 
+test('of two pauses that a server names the second counts, and the first ends nothing later', async () => {
+  const { world } = await openClient();
+  await world.socket.says({ type: 'reconnect', after_ms: 5_000 });
+  await world.socket.says({ type: 'reconnect', after_ms: 1_000 });
+  await world.pass(1_000);
+  assert.equal(world.sockets.length, 2);
+  await welcome(world);
+  await world.pass(10_000);
+  assert.deepEqual([world.sockets.length, world.socket.closedWith], [2, undefined]);
+});
+
 test('a connect that is refused for now is tried again when it was said', async () => {
   const { world, states } = await newClient();
   await world.socket.opens();

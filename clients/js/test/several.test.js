@@ -60,6 +60,23 @@ test('a filter gets the messages of all its channels, and goes on after the last
   assert.deepEqual([again.since, again.subscription, again.filter], [at(102), subscription, 'sensors/+']);
 });
 
+test('a gap of a filter as a whole moves its position, one of a channel does not', async () => {
+  const { client, world } = await openClient();
+  const sensors = client.subscribe({ filter: 'sensors/+' }, { since: 'start' });
+  const events = record(sensors);
+  const asked = world.socket.takeOne('subscribe');
+  await world.socket.says(subscribed(asked, 100, false));
+  const { subscription } = asked;
+  await world.socket.says({ ...message(4, 'warm', 'sensors/a'), subscription, at: at(90) });
+  await world.socket.says({ type: 'gap', filter: 'sensors/+', channel: 'sensors/a', subscription, from: at(4), to: at(9), reason: 'damaged' });
+  assert.equal(sensors.position, at(90));
+  await world.socket.says({ type: 'gap', filter: 'sensors/+', subscription, from: at(90), to: '18.60', reason: 'diverged', agreed: '18.60' });
+  assert.deepEqual([sensors.position, events.filter(({ type }) => type === 'gap').length], ['18.60', 2]);
+  await lose(world);
+  await welcome(world);
+  assert.equal(world.socket.takeOne('subscribe').since, '18.60');
+});
+
 test('what a token restores of numbered subscriptions is waited for, with positions by number', async () => {
   const { client, world } = await openClient();
   const sensors = client.subscribe({ filter: 'sensors/#' });

@@ -75,6 +75,23 @@ def test_a_filter_gets_the_messages_of_all_its_channels_and_goes_on_after_the_la
     assert (again["since"], again["filter"], again["subscription"]) == (at(102), "sensors/+", 0)
 
 
+def test_a_gap_of_a_filter_as_a_whole_moves_its_position() -> None:
+    world = open_world()
+    number = world.subscribes(Filter("sensors/+"), since="start")
+    asked = world.sent_one("subscribe")
+    answers(world, asked, 100, live=False)
+    world.says(**message(4, "warm", "sensors/a"), subscription=0, at=at(90))
+    gap = {"type": "gap", "filter": "sensors/+", "subscription": 0}
+    world.says(**gap, **{"from": at(90)}, to="18.60", reason="diverged", agreed="18.60")
+    world.takes(number)
+    following = world.core.following(number)
+    assert following is not None
+    assert following.handled == "18.60"
+    world.loses()
+    world.welcomes()
+    assert world.sent_one("subscribe")["since"] == "18.60"
+
+
 def test_what_a_token_restores_of_numbered_subscriptions_is_waited_for_with_positions_by_number() -> None:
     world = open_world()
     number = world.subscribes(Filter("sensors/#"))

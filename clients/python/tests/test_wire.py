@@ -63,7 +63,9 @@ def test_what_is_about_a_filter_has_the_filter_as_its_channel() -> None:
     subscribed = '{"type":"subscribed","id":1,"filter":"a/+","subscription":7,"position":"17.9","live":true}'
     assert parse(subscribed) == SubscribedTo(1, 7, "a/+", "17.9", True)
     gap = '{"type":"gap","filter":"a/+","subscription":7,"channel":"a/b","from":"1.2","to":"1.4","reason":"damaged"}'
-    assert parse(gap) == Delivered(7, Gap("a/b", "1.2", "1.4", "damaged"))
+    assert parse(gap) == Delivered(7, Gap("a/b", "1.2", "1.4", "damaged", is_partial=True))
+    whole = '{"type":"gap","filter":"a/+","subscription":7,"from":"1.2","to":"1.4","reason":"epoch_changed"}'
+    assert parse(whole) == Delivered(7, Gap("a/+", "1.2", "1.4", "epoch_changed"))
 
 
 @given(st.text())

@@ -91,6 +91,8 @@ class Gap:
     to: str
     reason: str
     agreed: str | None = None
+    is_partial: bool = False
+    """Of one of a filter's channels. Other gaps of a filter have the filter as ``channel``, and its positions."""
 
 
 @dataclass(frozen=True, slots=True)

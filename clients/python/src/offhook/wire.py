@@ -318,11 +318,12 @@ def _unsubscribed(fields: dict[str, Any]) -> UnsubscribedFrom:
 
 def _gap(fields: dict[str, Any]) -> Gap:
     return Gap(
-        _text(fields, "channel"),
+        _name(fields),
         _position(fields, "from"),
         _position(fields, "to"),
         _text(fields, "reason"),
         _optional_position(fields, "agreed"),
+        is_partial=fields.get("filter") is not None and fields.get("channel") is not None,
     )
 
 

@@ -196,7 +196,7 @@ class Following:
         self._put(event, size)
 
     def _skip(self, gap: Gap) -> None:
-        if self._is_filter:
+        if gap.is_partial:
             # It is about one of the channels; the filter's own position is unchanged.
             return
         # The stream goes on from an earlier position: what came after that is no longer part of it.
@@ -217,7 +217,7 @@ class Following:
                 self.handled = event.place
         elif isinstance(event, Live | Own) or (isinstance(event, Subscribed) and event.live):
             self.handled = event.position
-        elif isinstance(event, Gap) and not self._is_filter:
+        elif isinstance(event, Gap) and not event.is_partial:
             self.handled = event.to
 
     def _put(self, event: Event, size: int) -> None:
