@@ -322,11 +322,12 @@ impl Rpc {
             }
             Purpose::Unsubscribe(number) => {
                 self.forget(Some(SubscriptionId(number)));
-                match reply {
-                    Reply::Refused(refusal) if refusal.code == ErrorCode::NotSubscribed => {
-                        Ok("false".to_owned())
-                    }
-                    reply => answer::result(reply),
+                if let Reply::Refused(refusal) = reply
+                    && refusal.code == ErrorCode::NotSubscribed
+                {
+                    Ok("false".to_owned())
+                } else {
+                    answer::result(reply)
                 }
             }
             Purpose::On(channel, number) => {
@@ -340,13 +341,16 @@ impl Rpc {
                 self.forget(Some(SubscriptionId(number)));
                 return self.pending.event(call, channel, true, out);
             }
-            Purpose::Nothing(failure) => match reply {
+            Purpose::Nothing(failure) => {
                 // A client that sends too much is told that instead.
-                Reply::Refused(refusal) if refusal.code != ErrorCode::BadRequest => {
+                if let Reply::Refused(refusal) = reply
+                    && refusal.code != ErrorCode::BadRequest
+                {
                     Err(Failure::refused(refusal))
+                } else {
+                    Err(failure)
                 }
-                _no_such_reply => Err(failure),
-            },
+            }
         };
         self.pending.answer(call, &result, out);
     }
