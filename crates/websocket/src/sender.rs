@@ -233,6 +233,13 @@ impl Sender {
         self.driver.lock().outbound.buffered_amount()
     }
 
+    /// Bytes of memory that a received message takes of which the end has not come yet; 0 if there is
+    /// none. A server that bounds what all its clients may make it hold adds these up.
+    #[must_use]
+    pub fn incomplete_bytes(&self) -> usize {
+        self.driver.lock().incomplete_bytes()
+    }
+
     /// How many bytes are unsent, or were at least when the connection ended: those are lost for
     /// certain.
     #[must_use]

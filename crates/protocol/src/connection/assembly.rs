@@ -130,6 +130,11 @@ impl Assembly {
         Ok(())
     }
 
+    /// Bytes of memory that it takes.
+    pub(crate) fn capacity(&self) -> usize {
+        self.held.capacity().saturating_add(self.backlog.capacity())
+    }
+
     /// Room for what comes next of a frame of which `coming` bytes are still to come, where it can
     /// be read to its place.
     pub(crate) fn room(&mut self, coming: u64, limits: &Limits) -> Option<Limit<&mut Vec<u8>>> {

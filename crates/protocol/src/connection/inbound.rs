@@ -113,6 +113,14 @@ impl Inbound {
         self.control = None;
     }
 
+    /// Bytes of memory that a message takes of which the end has not come yet; 0 if there is none.
+    #[must_use]
+    pub fn incomplete_bytes(&self) -> usize {
+        let assembly = self.assembly.as_ref();
+        // What has begun is there, also while it takes no memory.
+        assembly.map_or(0, |assembly| assembly.capacity().max(1))
+    }
+
     /// Whether part of a message came since this was last asked: a long message on a slow link is
     /// not idleness.
     pub fn take_progress(&mut self) -> bool {

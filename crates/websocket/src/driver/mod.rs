@@ -421,6 +421,11 @@ impl State {
         self.unsent = self.unsent.max(self.buffered());
     }
 
+    /// What an unfinished message takes; 0 while a handler has the receiving half.
+    pub(crate) fn incomplete_bytes(&self) -> usize {
+        self.inbound.as_ref().map_or(0, Inbound::incomplete_bytes)
+    }
+
     fn buffered(&self) -> u32 {
         u32::try_from(self.outbound.buffered_amount()).unwrap_or(u32::MAX)
     }
