@@ -13,6 +13,7 @@ mod speaker;
 mod stopping;
 mod ticks;
 mod turn;
+mod unfinished;
 mod websocket;
 
 use std::{
@@ -48,6 +49,7 @@ use outboxes::Outboxes;
 pub(crate) use shared::Shared;
 pub(crate) use speaker::Speaker;
 pub(crate) use stopping::{Lease, Phase};
+use unfinished::Unfinished;
 
 /// One worker, on its own thread.
 #[derive(Debug)]
@@ -64,6 +66,7 @@ pub(crate) struct Worker {
     phase: watch::Receiver<Phase>,
     /// Wakes the task that takes what the broker has.
     mail: Arc<Notify>,
+    unfinished: Unfinished,
     /// Tasks that serve a connection.
     connections: Cell<usize>,
     /// Notified when the last of them has ended.
@@ -154,6 +157,7 @@ impl Worker {
             refused: RefCell::new(Refused::new(now.instant)),
             phase,
             mail: Arc::clone(mail),
+            unfinished: Unfinished::default(),
             connections: Cell::new(0),
             emptied: Notify::new(),
             anonymous: Arc::new(Identity::stranger()),

@@ -5,7 +5,7 @@ use std::{rc::Rc, time::Duration};
 use offhook_engine::{CloseReason, SessionSnapshot};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{State, Worker, now};
+use super::{State, Worker, memory::Connections, now};
 use crate::tokens::Sealed;
 
 /// Twice a second: often enough for deadlines of seconds, and few enough tokens for a client that
@@ -60,15 +60,26 @@ impl Worker {
         });
     }
 
-    /// Counts what waits to be sent, and keeps it within the budget of the process.
+    /// Counts what connections and channels hold, and keeps it within the budget of the process.
     fn mind_memory(self: &Rc<Self>) {
         let memory = &self.shared.memory;
-        let slowest = {
+        memory.note_channels(self.shared.broker.held().memory_bytes);
+        let within = self.shared.config.messages.receive_within;
+        let (unfinished, late) = self.unfinished.count(now().instant, within);
+        if late > 0 {
+            self.note_refused("unfinished", format_args!("{late} messages took too long"));
+        }
+        let (slowest, unfinished) = {
             let outboxes = &mut self.state.borrow_mut().outboxes;
-            let too_much = memory.note(self.number, outboxes.count_unsent());
+            let unsent = outboxes.count_unsent();
+            let too_much = memory.note(self.number, Connections { unsent, unfinished });
             outboxes.set_pressure(memory.pressure());
-            outboxes.slowest(too_much)
+            (outboxes.slowest(too_much.unsent), too_much.unfinished)
         };
+        let shed = self.unfinished.shed(unfinished);
+        if shed > 0 {
+            self.note_refused("memory", format_args!("{shed} unfinished messages"));
+        }
         for connection in slowest {
             self.close_connection(connection, CloseReason::TooSlow);
         }
