@@ -529,7 +529,8 @@ impl Bus {
             }
             return !forgettable;
         }
-        let over = self.over();
+        // Some room is left for channels that are new.
+        let over = self.held().saturating_sub(self.budget / 16 * 15);
         let (Some(stream), Some(rules)) = (self.streams.get_mut(channel), rules.rules(channel))
         else {
             return false;

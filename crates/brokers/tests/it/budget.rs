@@ -88,7 +88,9 @@ fn names_that_were_subscribed_to_and_left_give_their_memory_back() {
             desk.unfollow(&format!("kept/{n}"));
         }
         tick(broker, &mut desk, 1);
-        assert_eq!(broker.held(), before);
+        let after = broker.held();
+        assert_eq!(after.memory_bytes, before.memory_bytes);
+        assert_eq!(after.open_channels, before.open_channels);
     });
 }
 
@@ -103,7 +105,11 @@ fn history_of_channels_that_do_not_exist_costs_no_memory() {
             let (stream, page) = desk.history(&name, ReadFrom::Start, 10);
             assert_eq!((stream.head.offset, page.len()), (0, 0));
         }
-        assert_eq!(broker.held(), before, "without a tick");
+        assert_eq!(
+            broker.held().memory_bytes,
+            before.memory_bytes,
+            "without a tick"
+        );
     });
 }
 
@@ -365,7 +371,7 @@ fn a_log_that_takes_more_of_the_disk_than_it_may_refuses_publications_and_is_rea
         disk_bytes: Some(bytes),
         ..Budget::default()
     };
-    let broker = log(directory.path(), budget(taken - 1), kept(100));
+    let broker = log(directory.path(), budget(1), kept(100));
     let mut desk = Desk::new(&broker);
     let refused = desk.try_publish(draft("a", "x", None));
     assert_eq!(refused, Err(BrokerFailure::StorageFull));
@@ -375,7 +381,7 @@ fn a_log_that_takes_more_of_the_disk_than_it_may_refuses_publications_and_is_rea
     };
     assert!(text.contains("storage.disk_bytes allows"), "{text}");
     drop((desk, broker));
-    let broker = log(directory.path(), budget(taken * 10), kept(100));
+    let broker = log(directory.path(), budget(u64::MAX), kept(100));
     let mut desk = Desk::new(&broker);
     desk.publish("a", "y");
     assert_eq!(broker.health(), Health::Good);
