@@ -279,12 +279,12 @@ fn a_wall_clock_that_steps_forward_takes_neither_history_nor_keys_away() {
         broker.tick(at(31_000));
         desk.writer_barrier();
         assert_eq!(desk.texts("a"), ["x"]);
-        // A month that really passes takes it away.
+        // A week that really passes takes it away.
         let day = 24 * 3600 * 1000;
         for _ in 0..100_000 {
             broker.tick(at(31_000 + 8 * day));
             desk.writer_barrier();
-            if desk.history("a", ReadFrom::Start, 1).0.first == 2 {
+            if desk.history("a", ReadFrom::Start, 1).1.is_empty() {
                 return;
             }
         }

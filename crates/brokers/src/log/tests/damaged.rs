@@ -191,12 +191,14 @@ fn a_compaction_that_meets_a_damaged_block_is_told_and_publishing_goes_on() {
     assert!(text.contains("the store can't merge its files"), "{text}");
     assert!(text.contains("restore a backup"), "{text}");
     // Enough was written for a flush, which is not in the way either.
-    for _ in 0..1_500 {
-        desk.publish_data(&name(n), data.clone(), None);
-        n += 1;
-    }
-    for _ in 0..1_500 {
-        desk.published().unwrap();
+    for _ in 0..15 {
+        for _ in 0..100 {
+            desk.publish_data(&name(n), data.clone(), None);
+            n += 1;
+        }
+        for _ in 0..100 {
+            desk.published().unwrap();
+        }
     }
     for _ in 0..3 {
         log.tick(now());
