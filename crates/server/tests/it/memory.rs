@@ -13,6 +13,9 @@ use crate::hall::{Hall, NEVER, config};
 
 const CONNECT: &[u8] = br#"{"type":"connect","id":1}"#;
 
+/// The end of a message that has begun.
+const END: &[u8] = &[0x80, 0x80, 0, 0, 0, 0];
+
 /// A masked text frame of up to 125 bytes; the mask is 0.
 fn frame(text: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
@@ -22,38 +25,61 @@ fn frame(text: &[u8]) -> Vec<u8> {
 
 /// All of a text message of so many bytes but its end.
 fn unfinished(bytes: usize) -> Vec<u8> {
-    let mut frame = vec![0x01, 0xFF];
-    frame.extend_from_slice(&(bytes as u64).to_be_bytes());
+    let mut frame = vec![0x01];
+    match u16::try_from(bytes) {
+        Ok(bytes) => {
+            frame.push(0x80 | 126);
+            frame.extend_from_slice(&bytes.to_be_bytes());
+        }
+        Err(_) => {
+            frame.push(0x80 | 127);
+            frame.extend_from_slice(&(bytes as u64).to_be_bytes());
+        }
+    }
     frame.extend_from_slice(&[0; 4]);
     frame.resize(frame.len() + bytes, b'x');
     frame
 }
 
-/// Reads frames until a Close, and gives its code; pings are answered meanwhile.
+/// Reads the next frame that is no ping: its opcode and payload. Pings are answered.
+async fn next_frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
+    loop {
+        let mut head = [0; 2];
+        stream.read_exact(&mut head).await.unwrap();
+        let length = match head[1] {
+            126 => usize::from(stream.read_u16().await.unwrap()),
+            length => usize::from(length),
+        };
+        let mut payload = vec![0; length];
+        stream.read_exact(&mut payload).await.unwrap();
+        let opcode = head[0] & 0x0F;
+        if opcode != 0x9 {
+            return (opcode, payload);
+        }
+        let mut pong = vec![0x8A, 0x80 | length as u8, 0, 0, 0, 0];
+        pong.extend_from_slice(&payload);
+        stream.write_all(&pong).await.unwrap();
+    }
+}
+
+/// Reads frames until a Close, and gives its code.
 async fn until_closed(stream: &mut TcpStream) -> u16 {
     timeout(NEVER, async {
         loop {
-            let mut head = [0; 2];
-            stream.read_exact(&mut head).await.unwrap();
-            let length = match head[1] {
-                126 => usize::from(stream.read_u16().await.unwrap()),
-                length => usize::from(length),
-            };
-            let mut payload = vec![0; length];
-            stream.read_exact(&mut payload).await.unwrap();
-            match head[0] & 0x0F {
-                0x8 => return u16::from_be_bytes([payload[0], payload[1]]),
-                0x9 => {
-                    let mut pong = vec![0x8A, 0x80 | length as u8, 0, 0, 0, 0];
-                    pong.extend_from_slice(&payload);
-                    stream.write_all(&pong).await.unwrap();
-                }
-                _ => {}
+            if let (0x8, payload) = next_frame(stream).await {
+                return u16::from_be_bytes([payload[0], payload[1]]);
             }
         }
     })
     .await
     .unwrap()
+}
+
+/// The next message, as text.
+async fn next_text(stream: &mut TcpStream) -> String {
+    let frame = timeout(NEVER, next_frame(stream)).await.unwrap();
+    assert_eq!(frame.0, 0x1, "{frame:?}");
+    String::from_utf8(frame.1).unwrap()
 }
 
 /// Asks how the server is until it is so.
@@ -90,40 +116,40 @@ async fn a_connection_that_always_has_some_message_under_way_is_not_closed_for_t
     config.messages.receive_within = Duration::from_secs(2);
     config.limits.flood = 1_000_000;
     let hall = Hall::open(config).await;
-    let mut stream = hall.upgraded_by_hand().await;
-    stream.write_all(&frame(CONNECT)).await.unwrap();
-    let mut other = hall.upgraded_by_hand().await;
-    other.write_all(&frame(CONNECT)).await.unwrap();
+    let mut stream = connected(&hall).await;
+    let mut other = connected(&hall).await;
     other.write_all(&unfinished(1_000)).await.unwrap();
     // The end of one message and the beginning of the next, again and again, until the one that is
-    // never finished has run out of time.
+    // never finished has run out of time. Each is answered with an error, which paces this.
     let mut closed = Box::pin(until_closed(&mut other));
     stream.write_all(&unfinished(1_000)).await.unwrap();
-    let end_and_beginning = [vec![0x80, 0x80, 0, 0, 0, 0], unfinished(1_000)].concat();
-    let mut read = vec![0; 64 << 10];
+    let end_and_beginning = [END.to_vec(), unfinished(1_000)].concat();
     loop {
+        stream.write_all(&end_and_beginning).await.unwrap();
+        let answer = next_text(&mut stream).await;
+        assert!(answer.contains("bad_request"), "{answer}");
         tokio::select! {
+            biased;
             code = &mut closed => {
                 assert_eq!(code, 1008);
                 break;
             }
-            // Each is answered with an error, which paces this.
-            got = stream.read(&mut read) => {
-                assert_ne!(got.unwrap(), 0, "it was closed");
-                let closing = read.windows(2).any(|pair| pair == [0x88, 0x02]);
-                assert!(!closing);
-                stream.write_all(&end_and_beginning).await.unwrap();
-            }
+            () = std::future::ready(()) => {}
         }
     }
-    stream.write_all(&[0x80, 0x80, 0, 0, 0, 0]).await.unwrap();
-    assert_ne!(stream.read(&mut read).await.unwrap(), 0, "it is open");
+    drop(closed);
+    // It is open: what it began is finished and answered.
+    stream.write_all(END).await.unwrap();
+    let answer = next_text(&mut stream).await;
+    assert!(answer.contains("bad_request"), "{answer}");
     hall.close().await;
 }
 
 async fn connected(hall: &Hall) -> TcpStream {
     let mut stream = hall.upgraded_by_hand().await;
     stream.write_all(&frame(CONNECT)).await.unwrap();
+    let welcome = next_text(&mut stream).await;
+    assert!(welcome.contains("welcome"), "{welcome}");
     stream
 }
 
@@ -153,9 +179,9 @@ async fn beyond_the_budget_the_largest_unfinished_messages_go_and_small_ones_sta
         "no more than needed: {within}"
     );
     drop(large);
-    small.write_all(&[0x80, 0x80, 0, 0, 0, 0]).await.unwrap();
-    let mut answer = [0; 1_000];
-    assert_ne!(small.read(&mut answer).await.unwrap(), 0, "it is open");
+    small.write_all(END).await.unwrap();
+    let answer = next_text(&mut small).await;
+    assert!(answer.contains("bad_request"), "it is open: {answer}");
     until_health(&hall, |health| health["memory"] == "low").await;
     hall.close().await;
 }
