@@ -211,7 +211,7 @@ fn consumers_of_sessions_without_a_user_end_a_week_after_their_last_acknowledgem
     const WEEK_MS: u64 = 7 * 24 * 3600 * 1000;
     every_broker(&kept(100), |broker| {
         let mut desk = Desk::new(broker);
-        let mut ack = |desk: &mut Desk, name: &str, scope: &str, position| {
+        let ack = |desk: &mut Desk, name: &str, scope: &str, position| {
             let id = desk.id();
             desk.submit(BrokerRequest::Ack {
                 id,
