@@ -55,7 +55,7 @@ pub use transport::{Stream, Transport};
 pub use wiretap::Wiretap;
 pub use writer::MessageWriter;
 
-/// The migration pages' code is compiled as this crate's own is.
+/// The code of the migration pages is compiled together with this crate.
 #[cfg(doctest)]
 mod migration {
     #[cfg(feature = "axum")]

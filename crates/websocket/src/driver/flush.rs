@@ -1,4 +1,4 @@
-//! Writing what was queued, as much as the transport takes.
+//! Writing queued output to the transport.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use std::task::{Context, Poll, Waker};
 use super::{Driver, Locked, Output, State, buffers};
 use crate::Transport;
 
-/// How many slices one vectored write takes: headers and payloads of eight long messages.
+/// The most slices in one vectored write: headers and payloads of eight long messages.
 pub(super) const SLICES: usize = 16;
 
 impl Driver {
-    /// Writes as much as the transport takes; the rest when it takes more.
+    /// Writes as much as the transport accepts; the rest follows when it is writable again.
     pub(super) fn flush(self: &Arc<Self>, state: &mut Locked<'_>) {
         let State {
             outbound,
@@ -67,7 +67,7 @@ impl Driver {
         transport.poll_write(&mut Context::from_waker(&waker), slices)
     }
 
-    /// Flushes what a layer below us holds back.
+    /// Flushes a layer below that may hold bytes back.
     fn flush_below(self: &Arc<Self>, state: &mut State) -> io::Result<()> {
         let Some(transport) = &mut state.transport else {
             return Ok(());
@@ -84,7 +84,7 @@ impl Driver {
 }
 
 impl State {
-    /// Gives the output buffer back to the thread, if nothing is in it.
+    /// Returns the output buffer to the thread if it is empty.
     #[inline]
     pub(super) fn give_buffer_back(&mut self) {
         if let Some(buffer) = self.outbound.reclaim() {

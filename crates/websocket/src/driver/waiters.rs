@@ -1,13 +1,13 @@
-//! Who waits for what on a connection.
+//! The tasks that wait on a connection, by what they wait for.
 
 use std::task::Waker;
 
-/// Tasks that wait for one thing, each once.
+/// Tasks that wait for the same thing, each once.
 #[derive(Debug, Default)]
 pub(super) struct Wakers(Vec<Waker>);
 
 impl Wakers {
-    /// Notes a task that waits.
+    /// Registers a waiting task.
     pub(super) fn add(&mut self, waker: &Waker) {
         if !self.0.iter().any(|known| known.will_wake(waker)) {
             self.0.push(waker.clone());
@@ -15,19 +15,19 @@ impl Wakers {
     }
 }
 
-/// Tasks that wait for something other than a message, by what they wait for. Boxed in the state:
-/// hardly any connection has some.
+/// Tasks that wait for something other than a message. Boxed in the state, because few connections
+/// have any.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
-    /// For at most half of the send buffer to be unsent.
+    /// Waiting for at most half of the send buffer to be unsent.
     pub(super) room: Wakers,
-    /// For nothing to be unsent.
+    /// Waiting for all output to be sent.
     pub(super) drained: Wakers,
-    /// For a message that is written piece by piece to be finished.
+    /// Waiting for a message that is written piece by piece to be finished.
     pub(super) stream: Wakers,
-    /// For a pong.
+    /// Waiting for a pong.
     pub(super) pong: Wakers,
-    /// For the connection to end.
+    /// Waiting for the connection to end.
     pub(super) end: Wakers,
 }
 
@@ -46,7 +46,7 @@ impl Waiters {
     }
 }
 
-/// Tasks to be woken once the lock is released: a waker is not ours, and may run anything.
+/// Tasks to wake after the lock is released: a waker is user code and may do anything.
 #[derive(Debug, Default)]
 pub(super) struct Woken(Vec<Waker>);
 
