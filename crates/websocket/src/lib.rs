@@ -48,7 +48,9 @@ pub use pair::{Link, LinkEnd, Pair, pair};
 pub use reader::MessageReader;
 pub use reconnect::{Backoff, Open, Reconnecting, ReconnectingSender, Update};
 pub use sender::Sender;
-pub use server::{Acceptor, BoxError, Connections, HandlerResult, Incoming, Requests, Server};
+pub use server::{
+    Acceptor, BoxError, Connections, HandlerResult, Incoming, InvalidProxy, Requests, Server,
+};
 pub use settings::Settings;
 pub use socket::WebSocket;
 pub use transport::{Stream, Transport};
