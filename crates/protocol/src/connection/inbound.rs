@@ -146,13 +146,20 @@ impl Inbound {
     #[must_use]
     #[inline]
     pub fn message_comes_next(&self, input: &Input<'_>) -> bool {
-        let between = matches!(self.stage, Stage::Header { len: 0, .. }) && self.assembly.is_none();
+        let between = self.is_between_messages();
         match input.as_slice().first() {
             // FIN and a message opcode; RSV1 is allowed if compression was negotiated.
             Some(0x81 | 0x82) => between,
             Some(0xc1 | 0xc2) => between && self.decompressor.is_some(),
             Some(_) | None => false,
         }
+    }
+
+    /// Whether the next bytes begin a message, or a control frame between two messages.
+    #[must_use]
+    #[inline]
+    pub fn is_between_messages(&self) -> bool {
+        matches!(self.stage, Stage::Header { len: 0, .. }) && self.assembly.is_none()
     }
 
     /// Whether `input` continues with a control frame, as far as its first byte tells, or is inside

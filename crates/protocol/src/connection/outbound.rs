@@ -280,27 +280,6 @@ impl Outbound {
         }
     }
 
-    /// Lends a buffer in which to cork output, so that one buffer per thread serves every
-    /// connection. Returns it if the connection already has one.
-    pub fn lend(&mut self, buffer: Vec<u8>) -> Option<Vec<u8>> {
-        self.wire.lend(buffer)
-    }
-
-    /// Lends a buffer if the connection has none. Call it before sending, so that a connection that
-    /// sends nothing borrows nothing.
-    #[inline]
-    pub fn lend_with(&mut self, buffer: impl FnOnce() -> Vec<u8>) {
-        if self.wire.has_no_buffer() {
-            let _taken = self.wire.lend(buffer());
-        }
-    }
-
-    /// Takes the lent buffer back if all of it has been written. Until then, and if no buffer is
-    /// ever lent, the connection keeps one only while output is unsent.
-    pub fn reclaim(&mut self) -> Option<Vec<u8>> {
-        self.wire.reclaim()
-    }
-
     #[inline]
     pub(crate) fn check_open(&self) -> Result<(), SendError> {
         if self.closing.is_some() {

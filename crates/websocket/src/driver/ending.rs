@@ -127,7 +127,7 @@ impl Locked<'_> {
     /// Records that the transport ended by itself.
     pub(super) fn lose(&mut self, error: Option<io::Error>) {
         if let Some(transport) = self.state.transport.take() {
-            self.closed = Some(transport);
+            self.later.shut(Shut::now(transport));
         }
         self.note_end();
         let closed = self.outbound.closed();
@@ -154,14 +154,46 @@ impl Locked<'_> {
             .closed()
             .is_some_and(|closed| closed.error.is_some());
         let shut = transport.poll_shutdown(&mut Context::from_waker(Waker::noop()));
-        if failed || shut.is_pending() {
-            // Lingering needs a runtime; a connection may be dropped outside one.
-            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                runtime.spawn(linger(transport));
-                return;
-            }
+        self.later.shut(if failed || shut.is_pending() {
+            Shut::lingering(transport)
+        } else {
+            Shut::now(transport)
+        });
+    }
+}
+
+/// A transport that was closed. It is dropped after the lock is released, because dropping a user's
+/// stream runs user code.
+pub(super) struct Shut {
+    transport: Option<Transport>,
+    lingers: bool,
+}
+
+impl Shut {
+    const fn now(transport: Transport) -> Self {
+        Self {
+            transport: Some(transport),
+            lingers: false,
         }
-        self.closed = Some(transport);
+    }
+
+    const fn lingering(transport: Transport) -> Self {
+        Self {
+            transport: Some(transport),
+            lingers: true,
+        }
+    }
+}
+
+impl Drop for Shut {
+    fn drop(&mut self) {
+        // Lingering needs a runtime; a connection may be dropped outside one.
+        if self.lingers
+            && let Some(transport) = self.transport.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(linger(transport));
+        }
     }
 }
 

@@ -11,11 +11,15 @@
 //! - a task that [waits](wait) for anything else is woken when its wait may be over;
 //! - the flush task writes the remaining output, and the timer enforces every deadline.
 //!
-//! No user code runs under the lock: wakers are woken after it is [released](Locked), and a handler
-//! of borrowed messages runs on a [lease](lease) of the receiving half.
+//! User code does not run under the lock, with one exception: wakers are woken after it is
+//! [released](deferred), a closed transport is dropped then, and a handler of borrowed messages runs
+//! on a [lease](lease) of the receiving half. The exception is a stream of the user's that carries
+//! the connection. It is polled under the lock, and must not use that connection while it is polled.
+//! It may use other connections, as a stream over another WebSocket does.
 
 mod broadcast;
 pub(crate) mod buffers;
+mod deferred;
 mod ending;
 mod flush;
 mod idle;
@@ -38,6 +42,7 @@ use std::task::{Wake, Waker};
 use std::time::Instant;
 
 use buffers::ReadBuffer;
+use deferred::{Held, Later, Reader};
 pub use lease::Replies;
 use offhook_protocol::halves::{Inbound, Outbound};
 use offhook_protocol::handshake::Negotiated;
@@ -47,7 +52,7 @@ pub(crate) use receive::Turns;
 pub(crate) use send::Sending;
 pub(crate) use take::Turn;
 use tasks::Tasks;
-use waiters::{Waiters, Wakers, Woken};
+use waiters::{Waiters, Wakers};
 
 use crate::Transport;
 use crate::error::Error;
@@ -76,9 +81,7 @@ pub(crate) struct State {
     transport: Option<Transport>,
     unread: Unread,
     receiver: Receiver,
-    /// The task that waits for a message, or did so last: kept, so that it need not be cloned each
-    /// time.
-    reader: Option<Waker>,
+    reader: Reader,
     waiters: Option<Box<Waiters>>,
     output: Output,
     /// The connection's entry in the timer's wheel, once a time was set.
@@ -91,6 +94,8 @@ pub(crate) struct State {
     unsent: u32,
     /// Whether a message is being written piece by piece.
     streaming: bool,
+    /// Whether the last message was so long that part of it was read to its place.
+    after_long: bool,
     /// Whether the connection goes on when its [`WebSocket`](crate::WebSocket) is dropped.
     kept: Kept,
     /// How the connection ended, until it was reported.
@@ -160,9 +165,8 @@ enum Fault {
 /// this order, since fields are dropped in order.
 pub(crate) struct Locked<'d> {
     state: MutexGuard<'d, State>,
-    /// The transport, if it was closed.
-    closed: Option<Transport>,
-    woken: Woken,
+    _held: Held,
+    later: Later,
 }
 
 impl Driver {
@@ -187,7 +191,7 @@ impl Driver {
                 transport: Some(transport),
                 unread,
                 receiver: Receiver::Away,
-                reader: None,
+                reader: Reader::default(),
                 waiters: None,
                 output: Output::Open,
                 timer: None,
@@ -195,6 +199,7 @@ impl Driver {
                 reached: None,
                 unsent: 0,
                 streaming: false,
+                after_long: false,
                 kept: Kept::No,
                 fault: None,
             }),
@@ -208,10 +213,11 @@ impl Driver {
 
     #[inline]
     pub(crate) fn lock(&self) -> Locked<'_> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         Locked {
-            state: self.state.lock().unwrap_or_else(PoisonError::into_inner),
-            closed: None,
-            woken: Woken::default(),
+            _held: Held::over(state.transport.as_ref()),
+            state,
+            later: Later::default(),
         }
     }
 
@@ -252,6 +258,10 @@ impl Driver {
         }
         if state.has_output() {
             self.flush(&mut state);
+        }
+        if state.outbound.ready_state() == ReadyState::Closing {
+            // The peer's Close may have come while nobody receives: it has a deadline.
+            self.set_timer(&mut state);
         }
         state.settle();
     }
@@ -338,7 +348,7 @@ impl Locked<'_> {
     /// Wakes the task that waits for a message.
     fn wake_reader(&mut self) {
         let reader = self.state.reader.take();
-        self.woken.one(reader);
+        self.later.wake(reader);
     }
 
     /// Wakes tasks whose wait may be over: room, nothing unsent, a stream finished, the end.
@@ -352,18 +362,18 @@ impl Locked<'_> {
         let closing = over || state.outbound.ready_state() != ReadyState::Open;
         let unsent = state.outbound.buffered_amount();
         if closing || unsent <= state.high_water as usize / 2 {
-            self.woken.all(&mut waiters.room);
+            self.later.wake_all(&mut waiters.room);
         }
         if closing || !state.streaming {
-            self.woken.all(&mut waiters.stream);
+            self.later.wake_all(&mut waiters.stream);
         }
         let unflushed = matches!(state.output, Output::Unflushed);
         if over || !state.outbound.has_output() && !unflushed {
-            self.woken.all(&mut waiters.drained);
+            self.later.wake_all(&mut waiters.drained);
         }
         if ended {
-            self.woken.all(&mut waiters.pong);
-            self.woken.all(&mut waiters.end);
+            self.later.wake_all(&mut waiters.pong);
+            self.later.wake_all(&mut waiters.end);
         }
         if waiters.is_empty() {
             state.waiters = None;
@@ -377,14 +387,14 @@ impl Locked<'_> {
         };
         if rtt.is_some() {
             if let Some(waiters) = &mut self.state.waiters {
-                self.woken.all(&mut waiters.pong);
+                self.later.wake_all(&mut waiters.pong);
             }
         } else if let Ok(number) = <[u8; 4]>::try_from(&**payload) {
             self.reached = Some(u32::from_be_bytes(number));
             // The reader checks this whenever it is polled, and may be parked while the flush task
             // reads.
-            let reader = self.state.reader.clone();
-            self.woken.one(reader);
+            let reader = self.state.reader.waker();
+            self.later.wake(reader);
         }
     }
 }

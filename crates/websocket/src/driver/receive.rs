@@ -4,14 +4,16 @@ use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use offhook_protocol::halves::Inbound;
 use offhook_protocol::{Event, ReadyState};
 use tokio::io::ReadBuf;
 
+use super::idle::AHEAD;
 use super::take::{Batch, Each, Take, Turn};
 use super::{Driver, Fault, Locked, Ready, Receiver, State, Unread, buffers, now};
+use crate::Transport;
 use crate::error::Error;
 
 /// A future that takes turns at receiving. If it is dropped while it waits, it tells the driver,
@@ -122,7 +124,8 @@ impl Driver {
                 state.wake_waiters();
                 return Poll::Ready(state.outcome());
             }
-            if turn.replies && state.is_full() && !state.is_broken() {
+            // Once the connection closes nothing is replied any more.
+            if turn.replies && state.is_full() && state.is_open() && !state.is_broken() {
                 state.wait(|waiters| &mut waiters.room, cx.waker());
                 return Poll::Pending;
             }
@@ -142,34 +145,31 @@ impl Driver {
     #[inline]
     fn poll_read(
         self: &Arc<Self>,
-        state: &mut State,
+        state: &mut Locked<'_>,
         cx: &mut Context<'_>,
         turn: Turn,
     ) -> Poll<io::Result<bool>> {
         if !turn.watched {
-            return state.poll_fill(cx);
+            return state.poll_read(cx);
         }
         // Uses the budget of the reader's own task, although the transport wakes another one.
         let Poll::Ready(_budget) = tokio::task::coop::poll_proceed(cx) else {
             return Poll::Pending;
         };
-        let waker = std::task::Waker::from(Arc::clone(self));
+        let waker = Waker::from(Arc::clone(self));
         state.poll_fill(&mut Context::from_waker(&waker))
     }
 
     /// Leaves a receiver waiting.
     #[inline]
-    fn park(self: &Arc<Self>, state: &mut State, cx: &Context<'_>, turn: Turn) {
+    fn park(self: &Arc<Self>, state: &mut Locked<'_>, cx: &Context<'_>, turn: Turn) {
         state.give_buffer_back();
         state.receiver = if turn.watched {
             Receiver::Watched
         } else {
             Receiver::Waiting
         };
-        let known = state.reader.as_ref();
-        if !known.is_some_and(|known| known.will_wake(cx.waker())) {
-            state.reader = Some(cx.waker().clone());
-        }
+        state.note_reader(cx.waker());
         // A close under way has a deadline.
         if state.outbound.ready_state() == ReadyState::Closing {
             self.set_timer(state);
@@ -178,6 +178,28 @@ impl Driver {
 }
 
 impl Locked<'_> {
+    /// Notes who waits for a message.
+    #[inline]
+    fn note_reader(&mut self, waker: &Waker) {
+        let Self { state, later, .. } = self;
+        if matches!(state.transport, Some(Transport::Boxed(..))) {
+            state.reader.wait_on_stream(waker, later);
+        } else {
+            state.reader.wait_on_socket(waker, later);
+        }
+    }
+
+    /// Reads once, for the task that is polled. `false` at the end of the stream.
+    #[inline]
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let Self { state, later, .. } = self;
+        if !matches!(state.transport, Some(Transport::Boxed(..))) {
+            return state.poll_fill(cx);
+        }
+        let waker = state.reader.wait_on_stream(cx.waker(), later);
+        state.poll_fill(&mut Context::from_waker(&waker))
+    }
+
     /// Passes the events that were read to `take`.
     #[inline]
     pub(super) fn take_events<T: Take>(&mut self, take: &mut T) -> Option<T::Taken> {
@@ -278,12 +300,20 @@ impl State {
             let read = transport.poll_read_into(cx, &mut room);
             if matches!(read, Poll::Ready(Ok(1..))) {
                 self.unread = Unread::Payload;
+                self.after_long = true;
                 self.outbound.heard(now());
             }
             return read.map_ok(|count| count > 0);
         }
         let mut buffer = buffers::take_read();
-        let mut read = ReadBuf::new(&mut buffer);
+        let mut read = if self.after_long && inbound.is_between_messages() {
+            // The next message may be as long: what this read brings of it is copied, and the rest
+            // is read to its place.
+            self.after_long = false;
+            ReadBuf::new(buffer.get_mut(..AHEAD).unwrap_or_default())
+        } else {
+            ReadBuf::new(&mut buffer)
+        };
         let result = transport.poll_read(cx, &mut read);
         let len = read.filled().len();
         if let Poll::Ready(Ok(())) = result

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use offhook_protocol::halves::Outbound;
+use offhook_protocol::halves::{self, Outbound};
 use offhook_protocol::{Outgoing, ReadyState, SendError, Sendable};
 
 use super::{Driver, Locked, State, buffers, now};
@@ -83,7 +83,7 @@ impl Driver {
         if state.streaming || state.is_full() {
             return false;
         }
-        state.outbound.lend_with(buffers::take_write);
+        halves::lend_with(&mut state.outbound, buffers::take_write);
         let sent = state
             .outbound
             .send_short(message.kind(), message.as_bytes());
@@ -209,7 +209,7 @@ impl Driver {
         state: &mut Locked<'_>,
         queue: impl FnOnce(&mut Outbound) -> Result<(), SendError>,
     ) -> Result<(), Error> {
-        state.outbound.lend_with(buffers::take_write);
+        halves::lend_with(&mut state.outbound, buffers::take_write);
         match queue(&mut state.outbound) {
             Ok(()) => {}
             Err(error) => return Err(state.refused(error)),
