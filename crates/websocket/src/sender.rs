@@ -19,6 +19,18 @@ use crate::writer::MessageWriter;
 /// the order of the calls.
 ///
 /// A sender does not keep the connection open: it ends with the [`WebSocket`](crate::WebSocket).
+///
+/// # Which method to use
+///
+/// | method | while more than the send buffer is unsent | for |
+/// |---|---|---|
+/// | [`send`](Self::send) | waits | nearly everything |
+/// | [`send_prepared`](Self::send_prepared) | waits | the same message on many connections |
+/// | [`send_urgent`](Self::send_urgent) | waits | a message that must overtake queued ones |
+/// | [`send_stream`](Self::send_stream) | waits | a message that is too long to hold, or not complete yet |
+/// | [`try_send`](Self::try_send) | fails with [`Error::Full`] | a message that is worthless if it is late |
+/// | [`put`](Self::put), [`put_prepared`](Self::put_prepared) | queues, and returns how much is unsent | code that cannot wait, or sends to many and must not wait for one; then mind the bound, with [`room`](Self::room) |
+/// | [`write_prepared`](Self::write_prepared) | as `put_prepared` | broadcasts to thousands: writes at once, so that output does not wait in a buffer per connection |
 #[derive(Clone)]
 pub struct Sender {
     driver: Arc<Driver>,
