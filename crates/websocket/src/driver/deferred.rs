@@ -130,12 +130,12 @@ impl Drop for Later {
 
 impl Work {
     #[cold]
-    fn run(self: Box<Self>) {
+    fn run(self) {
         let Self {
             wakers,
             stale,
             shut,
-        } = *self;
+        } = self;
         drop((shut, stale));
         wakers.into_iter().for_each(wake);
     }
