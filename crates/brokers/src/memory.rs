@@ -51,7 +51,7 @@ impl Broker for Memory {
     }
 
     fn set_rules(&self, rules: Arc<RuleBook>) {
-        self.0.set_rules(rules, |_| false);
+        self.0.set_rules(&rules, |_| false);
     }
 
     fn health(&self) -> Health {

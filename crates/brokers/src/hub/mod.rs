@@ -75,10 +75,10 @@ impl Hub {
     /// any more are forgotten, and all workers look up what they know of their channels.
     pub(crate) fn set_rules(
         &self,
-        rules: Arc<RuleBook>,
+        rules: &Arc<RuleBook>,
         belongs_elsewhere: impl Fn(&ChannelRules) -> bool,
     ) {
-        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&rules);
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(rules);
         let mut bus = self.bus();
         bus.forget_streams(|channel| rules.rules(channel).is_none_or(|of| belongs_elsewhere(of)));
         bus.forget_durable();

@@ -303,9 +303,7 @@ impl Broker for Log {
     }
 
     fn set_rules(&self, rules: Arc<RuleBook>) {
-        self.shared
-            .hub
-            .set_rules(rules, |rules| shared::is_on_disk(rules));
+        self.shared.hub.set_rules(&rules, shared::is_on_disk);
         self.shared.jobs.put_always(Job::NewRules);
     }
 
