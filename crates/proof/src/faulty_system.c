@@ -1,6 +1,6 @@
 /* Stands between the server under proof and its system, loaded before the C library: fails fsyncs of the
  * log's journals, and steps the wall clock. What it shall do is in the file that
- * OFFHOOK_PROOF_FAULTS names, which the proof writes to while the server runs. */
+ * LOSS_PROOF_FAULTS names, which the proof writes to while the server runs. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -24,7 +24,7 @@ static int (*real_clock)(clockid_t, struct timespec *);
 
 __attribute__((constructor)) static void begin(void) {
     real_clock = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
-    const char *path = getenv("OFFHOOK_PROOF_FAULTS");
+    const char *path = getenv("LOSS_PROOF_FAULTS");
     int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
     if (fd < 0) return;
     void *map = mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

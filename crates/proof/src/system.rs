@@ -65,11 +65,12 @@ impl FaultySystem {
         }))
     }
 
-    /// Puts it below a program that is yet to be started.
+    /// Puts it below a program that is yet to be started. The variable is none of the server's settings, which
+    /// begin with `OFFHOOK_`.
     pub(crate) fn below(&self, program: &mut Command) {
         program
             .env("LD_PRELOAD", &self.library)
-            .env("OFFHOOK_PROOF_FAULTS", &self.control);
+            .env("LOSS_PROOF_FAULTS", &self.control);
     }
 
     /// The wall clock is so many seconds ahead from now on.
