@@ -115,6 +115,10 @@ fn channel(name: &str) -> ChannelName {
     ChannelName::new(name).unwrap()
 }
 
+fn no_answer(event: &BrokerEvent) -> ! {
+    panic!("{event:?}")
+}
+
 impl Desk {
     fn new(log: &Arc<Log>) -> Self {
         let (wake, woken) = sync_channel(1);
@@ -183,7 +187,7 @@ impl Desk {
                 ..
             } => Ok((position, duplicate)),
             BrokerEvent::Failed { failure, .. } => Err(failure),
-            other => panic!("{other:?}"),
+            other => no_answer(&other),
         }
     }
 

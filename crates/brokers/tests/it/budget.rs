@@ -41,6 +41,10 @@ fn tick(broker: &Arc<dyn Broker>, desk: &mut Desk, from_s: u64) {
     }
 }
 
+fn no_answer(event: &BrokerEvent) -> ! {
+    panic!("{event:?}")
+}
+
 impl Desk {
     fn try_follow(&mut self, name: &str) -> Result<StreamState, BrokerFailure> {
         let id = self.id();
@@ -49,7 +53,7 @@ impl Desk {
         match self.answer(id) {
             BrokerEvent::Followed { stream, .. } => Ok(stream),
             BrokerEvent::Failed { failure, .. } => Err(failure),
-            other => panic!("{other:?}"),
+            other => no_answer(&other),
         }
     }
 
@@ -63,7 +67,7 @@ impl Desk {
         match self.answer(id) {
             BrokerEvent::Published { position, .. } => Ok(position),
             BrokerEvent::Failed { failure, .. } => Err(failure),
-            other => panic!("{other:?}"),
+            other => no_answer(&other),
         }
     }
 }
