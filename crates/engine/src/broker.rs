@@ -52,6 +52,12 @@ pub enum ReadFrom {
     After(Position),
     /// With the newest so many.
     Last(u64),
+    /// With the newest before this position: as many as the limit allows, oldest first. The answer's
+    /// [`ReadStart::agreed`] is the place of the newest that there may be, and [`ReadStart::after`] the
+    /// place before the oldest that was read. Where the newest that was read is not at `agreed`,
+    /// those between are damaged. A position that is no place in the stream begins where both
+    /// streams agree, or at the head.
+    Before(Position),
 }
 
 /// Whether a position that a read began with is a place in the stream as it is now.

@@ -13,7 +13,9 @@ use std::{
     },
 };
 
-use offhook_engine::{BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, History, RequestId};
+use offhook_engine::{
+    BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, History, ReadFrom, RequestId,
+};
 
 use super::{
     filters::FilterJob,
@@ -231,6 +233,7 @@ impl Shared {
                     lineage: Arc::clone(&view.lineage),
                     stream: view.stream,
                     start: view.lineage.start(&self.epochs, from, first, head),
+                    backward: matches!(from, ReadFrom::Before(_)),
                     limit,
                 };
                 if !self.reads.read(job) {

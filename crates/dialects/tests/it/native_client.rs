@@ -81,6 +81,20 @@ fn command() -> impl Strategy<Value = Command> {
                 limit,
             }
         }),
+        (channel(), position(), any::<u32>()).prop_map(|(channel, before, limit)| {
+            Command::HistoryBefore {
+                channel,
+                before,
+                limit,
+            }
+        }),
+        (channel(), prop::option::of(position()), any::<u32>()).prop_map(
+            |(channel, after, limit)| Command::State {
+                channel,
+                after,
+                limit,
+            }
+        ),
         channel().prop_map(|channel| Command::Presence { channel }),
         (channel(), "[ -~]{1,40}", prop::option::of(position())).prop_map(
             |(channel, consumer, position)| {
@@ -349,6 +363,7 @@ fn a_history_brings_its_messages_and_why_older_ones_are_missing() {
         head: at(9),
         publications: vec![Arc::new(one.at(Place::after(at(7), 8)))],
         gap: Some(GapReason::EvictedBySize),
+        more: false,
     });
     let message = Message {
         position: at(8),

@@ -33,6 +33,8 @@ enum Move {
     Read,
     /// Read the channel's state, and go on after that.
     ReadState,
+    /// Hand out the next value of the channel's state.
+    GiveState,
     /// Wait until this worker hears of what the subscription has already.
     AwaitStream,
 }
@@ -52,8 +54,7 @@ impl Engine {
         behind.waits = Waits::Nothing;
         behind.doubt(f.jumps);
         let mut unreadable = false;
-        let stateful = matches!(behind.why, Why::ReadsState { .. });
-        if !stateful && behind.cursor.epoch != tail.epoch && !f.rules.history.is_kept() {
+        if !behind.is_given_state() && behind.cursor.epoch != tail.epoch && !f.rules.history.is_kept() {
             // Nothing can be read that would tell what became of that epoch.
             let epoch = tail.epoch;
             behind.skip(GapReason::EpochChanged, Position { epoch, offset: 0 });
@@ -78,7 +79,10 @@ impl Engine {
             Move::SkipToTail => {
                 let behind = self.behind(slot)?;
                 let reason = match behind.why {
-                    Why::Slow { .. } | Why::ReadsState { .. } | Why::Paced => GapReason::Dropped,
+                    Why::Slow { .. }
+                    | Why::ReadsState { .. }
+                    | Why::GivesState { .. }
+                    | Why::Paced => GapReason::Dropped,
                     Why::Given { .. } | Why::Confirmed => GapReason::EvictedBySize,
                 };
                 behind.skip(reason, tail);
@@ -89,6 +93,7 @@ impl Engine {
                 self.read_is_free(slot);
             }
             Move::ReadState => return self.read_state(slot),
+            Move::GiveState => return self.give_value(slot),
             Move::AwaitStream => self.await_stream_behind_it(slot),
         }
         None
@@ -112,7 +117,9 @@ impl Engine {
         let Some(behind) = self.behind(slot) else {
             return;
         };
-        behind.page = None;
+        if !matches!(behind.why, Why::GivesState { .. }) {
+            behind.page = None;
+        }
         behind.waits = Waits::Room;
         let connection = self.subscriptions.get(slot).map(|s| s.connection);
         if let Some(connection) = connection.and_then(|c| self.connections.get_mut(c.into())) {
@@ -219,6 +226,7 @@ impl Engine {
             publication: next,
             place,
             deliveries,
+            state: false,
         })
     }
 
@@ -242,7 +250,7 @@ impl Engine {
         Some(Step::Notice { connection, notice })
     }
 
-    fn gap_before_next(&mut self, slot: Slot) -> Option<Step> {
+    pub(super) fn gap_before_next(&mut self, slot: Slot) -> Option<Step> {
         let subscription = self.name_of(slot)?;
         let s = self.subscriptions.get_mut(slot)?;
         let connection = s.connection;
@@ -273,15 +281,16 @@ impl Engine {
 }
 
 fn next_move(behind: &mut Behind, f: &Feed, tail: Position, credit: usize) -> Move {
-    let reads_state = matches!(behind.why, Why::ReadsState { .. });
-    if behind.cursor == tail && !reads_state {
+    if behind.cursor == tail && !behind.is_given_state() {
         return Move::GoLive;
     }
     if credit == 0 {
         return Move::Park;
     }
-    if reads_state {
-        return Move::ReadState;
+    match behind.why {
+        Why::ReadsState { .. } => return Move::ReadState,
+        Why::GivesState { .. } => return Move::GiveState,
+        Why::Given { .. } | Why::Confirmed | Why::Slow { .. } | Why::Paced => {}
     }
     if let Some(next) = behind.next_in_page(|p| f.place_of(p)) {
         return Move::HandOut(next);

@@ -141,9 +141,21 @@ impl Engine {
                 self.may_read(connection, &channel)?;
                 self.history(asker, channel, since, limit)
             }
-            Command::State { channel } => {
+            Command::HistoryBefore {
+                channel,
+                before,
+                limit,
+            } => {
                 self.may_read(connection, &channel)?;
-                self.ask_state(asker, channel)
+                self.history_before(asker, channel, before, limit)
+            }
+            Command::State {
+                channel,
+                after,
+                limit,
+            } => {
+                self.may_read(connection, &channel)?;
+                self.ask_state(asker, channel, after, limit)
             }
             Command::Presence { channel } => {
                 self.may_read(connection, &channel)?;
@@ -231,9 +243,21 @@ impl Engine {
                 may_read(self, &channel)?;
                 self.history(asker, channel, since, limit)
             }
-            Command::State { channel } => {
+            Command::HistoryBefore {
+                channel,
+                before,
+                limit,
+            } => {
                 may_read(self, &channel)?;
-                self.ask_state(asker, channel)
+                self.history_before(asker, channel, before, limit)
+            }
+            Command::State {
+                channel,
+                after,
+                limit,
+            } => {
+                may_read(self, &channel)?;
+                self.ask_state(asker, channel, after, limit)
             }
             Command::Presence { channel } => {
                 may_read(self, &channel)?;
@@ -338,10 +362,6 @@ impl Engine {
         since: Since,
         limit: u32,
     ) -> Result<(), Refusal> {
-        if !self.rules_of(&channel)?.history.is_kept() {
-            let detail = format!("channel {channel} keeps no history");
-            return Err(Refusal::new(ErrorCode::NoHistory, detail));
-        }
         let from = match since {
             Since::State => {
                 let detail = "history is no state; ask for the state, or subscribe since it";
@@ -352,20 +372,48 @@ impl Engine {
             Since::Last(count) => ReadFrom::Last(count.min(limit).into()),
             Since::Position(position) => ReadFrom::After(position),
         };
+        self.read_once(asker, channel, from, limit, |channel| Pending::History {
+            asker,
+            channel,
+            since,
+        })
+    }
+
+    fn history_before(
+        &mut self,
+        asker: Asker,
+        channel: ChannelName,
+        before: Position,
+        limit: u32,
+    ) -> Result<(), Refusal> {
+        let from = ReadFrom::Before(before);
+        self.read_once(asker, channel, from, limit, |channel| {
+            Pending::HistoryBefore { asker, channel }
+        })
+    }
+
+    /// Reads a page of history for whoever asked.
+    fn read_once(
+        &mut self,
+        asker: Asker,
+        channel: ChannelName,
+        from: ReadFrom,
+        limit: u32,
+        pending: impl FnOnce(ChannelName) -> Pending,
+    ) -> Result<(), Refusal> {
+        if !self.rules_of(&channel)?.history.is_kept() {
+            let detail = format!("channel {channel} keeps no history");
+            return Err(Refusal::new(ErrorCode::NoHistory, detail));
+        }
         self.in_flight(asker)?;
         let limit = ReadLimit {
             count: limit.min(self.limits.page_count),
             bytes: self.limits.page_bytes,
         };
-        let name = channel.clone();
-        let id = self.request(Pending::History {
-            asker,
-            channel,
-            since,
-        });
+        let id = self.request(pending(channel.clone()));
         self.broker_requests.push_back(BrokerRequest::History {
             id,
-            channel: name,
+            channel,
             from,
             limit,
         });

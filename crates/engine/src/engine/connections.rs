@@ -22,7 +22,7 @@ use crate::{
 
 use super::{
     Connection, Engine, Item,
-    state::{Behind, Extra, Pending, State, Subscriptions, Waits, Why, durable::Durable},
+    state::{Behind, Extra, Pending, State, Subscriptions, Waits, durable::Durable},
     subscriptions::Wished,
 };
 
@@ -280,8 +280,8 @@ impl Engine {
         let s = self.subscriptions.get(slot)?;
         let (position, mut unacknowledged) = match &s.state {
             State::Live { .. } => (self.handed_out(slot)?, None),
-            // A state that has not come yet is asked for again by the client.
-            State::Behind(behind) if matches!(behind.why, Why::ReadsState { .. }) => return None,
+            // A state that has not come, or not wholly, is asked for again by the client.
+            State::Behind(behind) if behind.is_given_state() => return None,
             // A gap that was not announced yet is announced later.
             State::Behind(behind) => (behind.gap.map_or(behind.cursor, |gap| gap.from), None),
             State::Opening(opening) => match opening.since {

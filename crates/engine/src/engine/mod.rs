@@ -227,6 +227,7 @@ impl Engine {
                 publication,
                 place,
                 deliveries,
+                state,
             } => Delivery::Publication {
                 connection,
                 class,
@@ -234,6 +235,7 @@ impl Engine {
                 publication,
                 place,
                 deliveries,
+                state,
             },
             Step::Notice { connection, notice } => Delivery::Connection { connection, notice },
             Step::Mark { connection, mark } => Delivery::Mark { connection, mark },
@@ -364,14 +366,14 @@ impl Engine {
     fn step(&mut self, item: Item) -> Option<Step> {
         match item {
             Item::Publication(publication) => {
-                self.publication(&publication);
+                self.publication(publication);
                 None
             }
             Item::Through {
                 filter,
                 publication,
             } => {
-                self.fan_out(filter, &publication);
+                self.fan_out(filter, publication);
                 None
             }
             Item::Presence(change) => {
@@ -449,6 +451,7 @@ enum Step {
         publication: Arc<Publication>,
         place: crate::Position,
         deliveries: u16,
+        state: bool,
     },
     Notice {
         connection: ConnectionId,

@@ -61,7 +61,7 @@ impl Connecting {
     ) -> Result<Connected, Ended> {
         let mut intents = Vec::new();
         if let Some(speaker) = &mut self.speaker {
-            speaker.with(|dialect| dialect.receive(incoming, &mut intents));
+            speaker.with(|dialect| dialect.receive(incoming, now().instant, &mut intents));
         }
         let mut intents = intents.into_iter();
         while let Some(intent) = intents.next() {

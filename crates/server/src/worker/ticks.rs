@@ -23,6 +23,7 @@ impl Worker {
         loop {
             ticks.tick().await;
             self.keep_deadlines();
+            self.keep_dialects_time(now());
             until_look -= 1;
             let look = until_look == 0;
             if look {

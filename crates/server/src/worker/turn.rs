@@ -15,13 +15,19 @@ const EVENTS: usize = 256;
 
 /// Outboxes that broadcasts are put into before others have a turn. 256: each is a write, so that this
 /// takes about a millisecond, whatever the size of the audience.
-const DELIVERIES: usize = 256;
+pub(super) const DELIVERIES: usize = 256;
 
 impl Worker {
     /// Tells the engine something, and carries out what it decides.
     pub(super) fn turn<R>(self: &Rc<Self>, tell: impl FnOnce(&mut Engine, Now) -> R) -> R {
+        let now = now();
+        self.tell(|engine| tell(engine, now))
+    }
+
+    /// As [`turn`](Self::turn), for a caller who has looked at the clock already.
+    pub(super) fn tell<R>(self: &Rc<Self>, tell: impl FnOnce(&mut Engine) -> R) -> R {
         let mut state = self.state.borrow_mut();
-        let told = tell(&mut state.engine, now());
+        let told = tell(&mut state.engine);
         self.carry_out(state);
         told
     }
@@ -139,7 +145,6 @@ fn ends_subscription(notice: &Notice) -> bool {
         Notice::Reply { reply, .. } => matches!(reply, Reply::Unsubscribed { .. }),
         Notice::Unsubscribed { .. } => true,
         Notice::Gap { .. }
-        | Notice::State { .. }
         | Notice::ChannelGap { .. }
         | Notice::Own { .. }
         | Notice::Told { .. }

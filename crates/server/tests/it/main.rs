@@ -8,6 +8,7 @@
 mod admission;
 mod bad_input;
 mod caller;
+mod channel_state;
 mod conversation;
 mod disk_full;
 mod hall;

@@ -33,10 +33,16 @@ pub(in crate::engine) enum Pending {
         channel: ChannelName,
         since: Since,
     },
+    HistoryBefore {
+        asker: Asker,
+        channel: ChannelName,
+    },
     /// A client's question for a channel's state.
     State {
         asker: Asker,
         channel: ChannelName,
+        after: Option<Position>,
+        limit: u32,
     },
     /// The state that subscriptions of a feed begin with.
     ReadState {

@@ -187,6 +187,15 @@ pub(in crate::engine) enum Why {
         /// It was live and too slow, and the client is not told of it yet.
         slow: bool,
     },
+    /// It is handed out the channel's state, which is its page, and goes on after that.
+    GivesState {
+        /// The state is of everything up to here.
+        head: Position,
+        /// So many values have been handed out.
+        given: usize,
+        /// The stream went on elsewhere meanwhile.
+        jumped: bool,
+    },
     /// Its flow is acknowledged, and it once had everything: the client need not be told again.
     Paced,
 }
@@ -283,19 +292,24 @@ impl Behind {
         page.get(page.partition_point(passed)).cloned()
     }
 
+    /// It waits for the channel's state, or is being given it.
+    pub(in crate::engine) fn is_given_state(&self) -> bool {
+        matches!(self.why, Why::ReadsState { .. } | Why::GivesState { .. })
+    }
+
     /// The client is not told twice that it is behind. Says whether it has to be told now.
     pub(in crate::engine) fn is_told(&mut self) -> bool {
         match &mut self.why {
             Why::Slow { told, .. } => !std::mem::replace(told, true),
             Why::ReadsState { slow } => std::mem::replace(slow, false),
-            Why::Given { .. } | Why::Confirmed | Why::Paced => false,
+            Why::Given { .. } | Why::Confirmed | Why::GivesState { .. } | Why::Paced => false,
         }
     }
 
     /// The client has been told that it is behind, so that it has to be told when it no longer is.
     pub(in crate::engine) fn knows(&self) -> bool {
         match self.why {
-            Why::Given { .. } | Why::Confirmed => true,
+            Why::Given { .. } | Why::Confirmed | Why::GivesState { .. } => true,
             Why::Slow { told, .. } => told,
             Why::ReadsState { slow } => !slow,
             Why::Paced => false,
@@ -306,7 +320,7 @@ impl Behind {
         match self.why {
             Why::Given { .. } => false,
             Why::Slow { confirmed, .. } => confirmed,
-            Why::Confirmed | Why::Paced | Why::ReadsState { .. } => true,
+            Why::Confirmed | Why::Paced | Why::ReadsState { .. } | Why::GivesState { .. } => true,
         }
     }
 
@@ -320,6 +334,7 @@ impl Behind {
             Why::Given { .. } | Why::ReadsState { .. } => {}
             Why::Confirmed => self.why = Why::Given { lenient: false },
             Why::Slow { confirmed, .. } => *confirmed = false,
+            Why::GivesState { jumped, .. } => *jumped = true,
             Why::Paced => self.why = Self::jumped(self.cursor).why,
         }
     }
@@ -329,7 +344,7 @@ impl Behind {
         match &mut self.why {
             Why::Given { .. } => self.why = Why::Confirmed,
             Why::Slow { confirmed, .. } => *confirmed = true,
-            Why::Confirmed | Why::Paced | Why::ReadsState { .. } => {}
+            Why::Confirmed | Why::Paced | Why::ReadsState { .. } | Why::GivesState { .. } => {}
         }
     }
 }

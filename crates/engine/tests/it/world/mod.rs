@@ -289,8 +289,11 @@ impl World {
                     place,
                     ..
                 } => {
-                    let deliveries = 0;
-                    let handed = Handed { place, deliveries };
+                    let handed = Handed {
+                        place,
+                        deliveries: 0,
+                        state: false,
+                    };
                     let target = || Target::from(publication.channel.clone());
                     let target = filter.cloned().unwrap_or_else(target);
                     for (connection, id) in recipients.iter() {
@@ -306,9 +309,14 @@ impl World {
                     publication,
                     place,
                     deliveries,
+                    state,
                     ..
                 } => {
-                    let handed = Handed { place, deliveries };
+                    let handed = Handed {
+                        place,
+                        deliveries,
+                        state,
+                    };
                     let wire = Wire::Publication(subscription.key(), publication, handed);
                     sent.push((connection, wire));
                 }
@@ -374,6 +382,17 @@ impl World {
             }
             for client in 0..self.clients.len() {
                 self.read(client, usize::MAX);
+            }
+        }
+    }
+
+    /// Lets the broker answer, while clients read nothing.
+    pub(crate) fn settle_broker(&mut self) {
+        while !self.broker.is_idle() {
+            for worker in 0..self.workers.len() {
+                let all = self.broker.requests[worker].len();
+                self.broker_works(worker, all);
+                self.deliver(worker, usize::MAX);
             }
         }
     }
