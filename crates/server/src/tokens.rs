@@ -1,8 +1,7 @@
 //! Resume tokens: a session, sealed so that only nodes with the key can read or make one.
 //!
-//! A token is `v2.` and, in base64url: which key sealed it (4 bytes), a nonce (12 bytes), and the
-//! sealed envelope. The envelope is when the identity ends (8 bytes, milliseconds since 1970), and the
-//! [bytes of the snapshot](SessionSnapshot::to_bytes).
+//! A token is `v3.` and, in base64url: which key sealed it (4 bytes), a nonce (12 bytes), and the
+//! sealed [bytes of the snapshot](SessionSnapshot::to_bytes). It ends with the identity in it.
 //!
 //! AES-256-GCM-SIV (RFC 8452): nonces are random, many nodes seal with one key for years, and this
 //! cipher stays safe even if two of them should ever be the same.
@@ -22,12 +21,10 @@ use offhook_engine::{ErrorCode, Refusal, SessionSnapshot};
 
 use crate::config::ResumeKey;
 
-const VERSION: &str = "v2.";
+const VERSION: &str = "v3.";
 /// A key may one day seal something else, which must not pass for a token.
-const PURPOSE: &[u8] = b"offhook resume v2";
+const PURPOSE: &[u8] = b"offhook resume v3";
 const KEY_ID: usize = 4;
-/// An identity that does not end.
-const NEVER: u64 = u64::MAX;
 
 /// Seals sessions and opens them. The keys can be exchanged while the server runs.
 pub(crate) struct Sealer {
@@ -38,14 +35,6 @@ pub(crate) struct Sealer {
 struct Key {
     id: [u8; KEY_ID],
     key: LessSafeKey,
-}
-
-/// What a token says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Sealed {
-    pub(crate) session: SessionSnapshot,
-    /// When the identity ends, in milliseconds since 1970; none if it does not.
-    pub(crate) identity_ends_ms: Option<u64>,
 }
 
 impl Sealer {
@@ -74,12 +63,10 @@ impl Sealer {
 
     /// The token of a session; none if there is no key, the session is too large for one, or the
     /// system has no randomness. Its client then comes back with its positions.
-    pub(crate) fn seal(&self, sealed: &Sealed) -> Option<String> {
+    pub(crate) fn seal(&self, session: &SessionSnapshot) -> Option<String> {
         let keys = self.keys();
         let key = keys.first()?;
-        let ends = sealed.identity_ends_ms.unwrap_or(NEVER);
-        let mut envelope = ends.to_be_bytes().to_vec();
-        envelope.extend_from_slice(&sealed.session.to_bytes()?);
+        let mut envelope = session.to_bytes()?;
         let nonce = random_bytes::<NONCE_LEN>().ok()?;
         let assumed = Nonce::assume_unique_for_key(nonce);
         key.key
@@ -92,7 +79,7 @@ impl Sealer {
     }
 
     /// What a token says.
-    pub(crate) fn open(&self, token: &str, now_ms: u64) -> Result<Sealed, Refusal> {
+    pub(crate) fn open(&self, token: &str, now_ms: u64) -> Result<SessionSnapshot, Refusal> {
         let bytes = token
             .strip_prefix(VERSION)
             .and_then(|text| BASE64URL_NOPAD.decode(text.as_bytes()).ok());
@@ -110,20 +97,15 @@ impl Sealer {
             .key
             .open_in_place(nonce, Aad::from(PURPOSE), sealed)
             .map_err(|_| bad("was not sealed by this server"))?;
-        let (ends, plain) = plain.split_first_chunk::<8>().ok_or_else(short)?;
         let session = SessionSnapshot::from_bytes(plain)?;
-        let ends = Some(u64::from_be_bytes(*ends)).filter(|ends| *ends != NEVER);
-        if ends.is_some_and(|ends| now_ms >= ends) {
+        if session.identity.ends_ms.is_some_and(|ends| now_ms >= ends) {
             return Err(bad("is of an identity that has expired"));
         }
         let expiry = u64::try_from(self.expiry.as_millis()).unwrap_or(u64::MAX);
         if now_ms.saturating_sub(session.time_ms) >= expiry {
             return Err(bad("has expired"));
         }
-        Ok(Sealed {
-            session,
-            identity_ends_ms: ends,
-        })
+        Ok(session)
     }
 }
 

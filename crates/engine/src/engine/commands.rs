@@ -11,6 +11,7 @@ use crate::{
     command::{Command, CommandId, Now, Since},
     delivery::{CloseReason, ConnectionId, Reply},
     error::{ErrorCode, Refusal},
+    grant::Verbs,
     position::Position,
     publication::{Format, Key},
     rules::{Access, ChannelRules},
@@ -138,7 +139,7 @@ impl Engine {
                 since,
                 limit,
             } => {
-                self.may_read(connection, &channel)?;
+                self.may_read(connection, Verbs::HISTORY, &channel)?;
                 self.history(asker, channel, since, limit)
             }
             Command::HistoryBefore {
@@ -146,7 +147,7 @@ impl Engine {
                 before,
                 limit,
             } => {
-                self.may_read(connection, &channel)?;
+                self.may_read(connection, Verbs::HISTORY, &channel)?;
                 self.history_before(asker, channel, before, limit)
             }
             Command::State {
@@ -154,15 +155,15 @@ impl Engine {
                 after,
                 limit,
             } => {
-                self.may_read(connection, &channel)?;
+                self.may_read(connection, Verbs::STATE, &channel)?;
                 self.ask_state(asker, channel, after, limit)
             }
             Command::Presence { channel } => {
-                self.may_read(connection, &channel)?;
+                self.may_read(connection, Verbs::PRESENCE, &channel)?;
                 self.presence(asker, channel)
             }
             Command::UpdateInfo { info } => {
-                self.update_info(connection, info);
+                self.update_info(connection, info)?;
                 self.reply(connection, Some(id), Reply::InfoUpdated);
                 Ok(())
             }
@@ -171,13 +172,13 @@ impl Engine {
                 consumer,
                 position,
             } => {
-                self.may_read(connection, &channel)?;
+                self.may_read(connection, Verbs::SUBSCRIBE, &channel)?;
                 let c = self.connections.get(connection.into()).ok_or_else(gone)?;
                 let scope = c.identity.scope(c.session);
                 self.ack(asker, scope, channel, consumer, position)
             }
             Command::Receipts { channel, position } => {
-                self.may_read(connection, &channel)?;
+                self.may_read(connection, Verbs::SUBSCRIBE, &channel)?;
                 self.receipts(asker, channel, position)
             }
             Command::Call {
@@ -199,12 +200,12 @@ impl Engine {
         identity: Option<&Arc<Identity>>,
         command: Command,
     ) -> Result<(), Refusal> {
-        let may_read = |engine: &Self, channel: &ChannelName| {
+        let may_read = |engine: &Self, verb, channel: &ChannelName| {
             let rules = engine.rules_of(channel)?;
             let Some(identity) = identity else {
                 return Ok(());
             };
-            if identity.may(rules.subscribe, &identity.may_subscribe, channel) {
+            if identity.may(rules.subscribe, verb, channel) {
                 return Ok(());
             }
             Err(forbidden("read", &channel.clone().into(), identity))
@@ -219,7 +220,7 @@ impl Engine {
             } => {
                 let rules = self.rules_of(&channel)?;
                 if let Some(identity) = identity
-                    && !identity.may(rules.publish, &identity.may_publish, &channel)
+                    && !identity.may(rules.publish, Verbs::PUBLISH, &channel)
                 {
                     return Err(forbidden("publish to", &channel.into(), identity));
                 }
@@ -240,7 +241,7 @@ impl Engine {
                 since,
                 limit,
             } => {
-                may_read(self, &channel)?;
+                may_read(self, Verbs::HISTORY, &channel)?;
                 self.history(asker, channel, since, limit)
             }
             Command::HistoryBefore {
@@ -248,7 +249,7 @@ impl Engine {
                 before,
                 limit,
             } => {
-                may_read(self, &channel)?;
+                may_read(self, Verbs::HISTORY, &channel)?;
                 self.history_before(asker, channel, before, limit)
             }
             Command::State {
@@ -256,11 +257,11 @@ impl Engine {
                 after,
                 limit,
             } => {
-                may_read(self, &channel)?;
+                may_read(self, Verbs::STATE, &channel)?;
                 self.ask_state(asker, channel, after, limit)
             }
             Command::Presence { channel } => {
-                may_read(self, &channel)?;
+                may_read(self, Verbs::PRESENCE, &channel)?;
                 self.presence(asker, channel)
             }
             Command::Ack {
@@ -268,13 +269,13 @@ impl Engine {
                 consumer,
                 position,
             } => {
-                may_read(self, &channel)?;
+                may_read(self, Verbs::SUBSCRIBE, &channel)?;
                 let scope =
                     identity.map_or_else(|| "".into(), |identity| Arc::clone(&identity.user));
                 self.ack(asker, scope, channel, consumer, position)
             }
             Command::Receipts { channel, position } => {
-                may_read(self, &channel)?;
+                may_read(self, Verbs::SUBSCRIBE, &channel)?;
                 self.receipts(asker, channel, position)
             }
             Command::Call {
@@ -295,6 +296,16 @@ impl Engine {
                 Err(Refusal::new(ErrorCode::BadRequest, detail))
             }
         }
+    }
+
+    /// Counts what a connection asked of the caller, and not of the engine, as a command against its
+    /// rate.
+    ///
+    /// # Errors
+    /// [`ErrorCode::RateLimited`], which the connection is to be told.
+    pub fn admit_command(&mut self, connection: ConnectionId, now: Now) -> Result<(), Refusal> {
+        self.set_now(now);
+        self.admit(connection, false)
     }
 
     /// Rate limits; whoever runs into them for long is closed.
@@ -326,6 +337,7 @@ impl Engine {
     pub(super) fn may_read(
         &self,
         connection: ConnectionId,
+        verb: Verbs,
         channel: &ChannelName,
     ) -> Result<&Arc<ChannelRules>, Refusal> {
         let c = self.connections.get(connection.into()).ok_or_else(gone)?;
@@ -335,7 +347,7 @@ impl Engine {
             // Whoever was allowed to subscribe may read.
             self.is_vouched(connection, channel)
         } else {
-            identity.may(rules.subscribe, &identity.may_subscribe, channel)
+            identity.may(rules.subscribe, verb, channel)
         };
         if !allowed {
             return Err(forbidden("read", &channel.clone().into(), identity));

@@ -15,7 +15,7 @@ use crate::{
     position::Position,
     rate::TokenBucket,
     rules::SlowPolicy,
-    session::{Arrival, SessionId, SessionSnapshot, SubscriptionSnapshot},
+    session::{Arrival, Identity, SessionId, SessionSnapshot, SubscriptionSnapshot},
     slab::Slot,
     subscription::{Flow, Subscribe, SubscriptionKey},
 };
@@ -259,6 +259,12 @@ impl Engine {
     #[must_use]
     pub fn session(&self, connection: ConnectionId) -> Option<SessionId> {
         Some(self.connections.get(connection.into())?.session)
+    }
+
+    /// Who is on a connection.
+    #[must_use]
+    pub fn identity(&self, connection: ConnectionId) -> Option<&Arc<Identity>> {
+        Some(&self.connections.get(connection.into())?.identity)
     }
 
     /// The session on a connection as of now, to be sealed into its resume token.

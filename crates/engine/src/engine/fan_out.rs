@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     broker::StreamState,
     channel_name::ChannelName,
+    grant::Verbs,
     position::Position,
     publication::Publication,
     rules::{Access, SlowPolicy},
@@ -137,8 +138,8 @@ impl Engine {
         let Some(connection) = self.connections.get(s.connection.into()) else {
             return false;
         };
-        let identity = &connection.identity;
-        identity.may(rules.subscribe, &identity.may_subscribe, channel)
+        let verb = Verbs::SUBSCRIBE;
+        connection.identity.may(rules.subscribe, verb, channel)
     }
 
     /// The next part of the broadcast that is under way, with at most so many recipients. The last part

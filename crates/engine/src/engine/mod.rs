@@ -59,7 +59,7 @@ use state::{Again, Connection, Feed, Item, Subscription};
 ///   [`handle_full`](Self::handle_full), [`handle_writable`](Self::handle_writable),
 ///   [`handle_receipt`](Self::handle_receipt), [`handle_connection_lost`](Self::handle_connection_lost),
 ///   [`handle_connection_closed`](Self::handle_connection_closed), [`handle_timeout`](Self::handle_timeout),
-///   [`handle_drain`](Self::handle_drain).
+///   [`handle_drain`](Self::handle_drain), [`admit_command`](Self::admit_command).
 /// - What the server's side does with sessions: [`subscribe_for`](Self::subscribe_for),
 ///   [`unsubscribe_for`](Self::unsubscribe_for), [`tell`](Self::tell),
 ///   [`disconnect`](Self::disconnect), [`replace_identity`](Self::replace_identity),
@@ -69,7 +69,7 @@ use state::{Again, Connection, Feed, Item, Subscription};
 ///   since deliveries make requests, then [`poll_broker_request`](Self::poll_broker_request),
 ///   [`poll_ask`](Self::poll_ask), [`poll_caller_reply`](Self::poll_caller_reply),
 ///   then [`poll_timeout`](Self::poll_timeout).
-/// - Getters: [`snapshot`](Self::snapshot), [`connections`](Self::connections),
+/// - Getters: [`snapshot`](Self::snapshot), [`identity`](Self::identity), [`connections`](Self::connections),
 ///   [`channels`](Self::channels), [`wants_writable`](Self::wants_writable),
 ///   [`unanswered`](Self::unanswered).
 ///

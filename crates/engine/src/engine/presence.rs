@@ -8,7 +8,7 @@ use crate::{
     broker::{BrokerRequest, PresenceChange, RequestId},
     channel_name::ChannelName,
     delivery::{ConnectionId, Reply},
-    error::Refusal,
+    error::{ErrorCode, Refusal},
     session::{Identity, Member},
     slab::Slot,
     subscription::Target,
@@ -16,6 +16,7 @@ use crate::{
 
 use super::{
     Engine, Step,
+    commands::gone,
     state::{Again, Asker, Pending, State, Subscription},
 };
 
@@ -135,10 +136,17 @@ impl Engine {
     }
 
     /// A member shows itself differently to the others, in every channel.
-    pub(super) fn update_info(&mut self, connection: ConnectionId, info: Bytes) {
-        let Some(c) = self.connections.get_mut(connection.into()) else {
-            return;
-        };
+    pub(super) fn update_info(
+        &mut self,
+        connection: ConnectionId,
+        info: Bytes,
+    ) -> Result<(), Refusal> {
+        let c = self.connections.get_mut(connection.into());
+        let c = c.ok_or_else(gone)?;
+        if c.identity.info_is_fixed {
+            let detail = "the session's info was given by its token; have a token with another one made";
+            return Err(Refusal::new(ErrorCode::Forbidden, detail));
+        }
         let identity = Identity {
             info,
             ..Identity::clone(&c.identity)
@@ -154,6 +162,7 @@ impl Engine {
             }
         }
         self.session_changed(connection);
+        Ok(())
     }
 
     pub(super) fn presence_changed(&mut self, change: &Arc<PresenceChange>) {

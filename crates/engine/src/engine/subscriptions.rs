@@ -8,6 +8,7 @@ use crate::{
     command::{CommandId, Since},
     delivery::{ConnectionId, Notice, Reply},
     error::{ErrorCode, Refusal},
+    grant::Verbs,
     position::Position,
     rules::{Access, ChannelRules},
     session::Unacknowledged,
@@ -64,7 +65,7 @@ impl Engine {
             Target::Channel(channel) => {
                 let rules = self.rules_of(channel)?;
                 let access = rules.subscribe;
-                let allowed = identity.may(access, &identity.may_subscribe, channel);
+                let allowed = identity.may(access, Verbs::SUBSCRIBE, channel);
                 (rules, access, allowed)
             }
             // Each publication is looked at again: the channels that a filter matches have rules

@@ -146,7 +146,7 @@ impl Connecting {
         let engine = &mut state.engine;
         let (session, generation, connection) = match &connect.resume {
             Some(token) => {
-                let snapshot = worker.shared.sealer.open(token, now.unix_ms)?.session;
+                let snapshot = worker.shared.sealer.open(token, now.unix_ms)?;
                 let session = snapshot.session;
                 let offered = u32::try_from(snapshot.generation).unwrap_or(u32::MAX);
                 let generation = next(session, Some(offered))?;
@@ -188,7 +188,7 @@ impl Connecting {
         if let Some(session) = state.engine.snapshot(connection, now()) {
             let (name, user) = (session.session, Arc::clone(&session.identity.user));
             // Without a token the client comes back with its positions.
-            let resume = worker.seal(session).unwrap_or_default();
+            let resume = worker.seal(&session).unwrap_or_default();
             let welcome = Welcome {
                 id: connect.id,
                 session: name,

@@ -6,7 +6,6 @@ use offhook_engine::{CloseReason, SessionSnapshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{State, Worker, now};
-use crate::tokens::Sealed;
 
 /// Twice a second: often enough for deadlines of seconds, and few enough tokens for a client that
 /// subscribes to many channels one by one.
@@ -57,7 +56,7 @@ impl Worker {
             outboxes.age_tokens(now_s.saturating_sub(half_life));
         }
         outboxes.seal_stale(now_s, |connection| {
-            self.seal(engine.snapshot(connection, now)?)
+            self.seal(&engine.snapshot(connection, now)?)
         });
     }
 
@@ -76,11 +75,8 @@ impl Worker {
     }
 
     /// The resume token of a session; none if it can't have one.
-    pub(super) fn seal(&self, session: SessionSnapshot) -> Option<String> {
-        self.shared.sealer.seal(&Sealed {
-            session,
-            identity_ends_ms: None,
-        })
+    pub(super) fn seal(&self, session: &SessionSnapshot) -> Option<String> {
+        self.shared.sealer.seal(session)
     }
 
     /// Seconds since the server's start.

@@ -116,7 +116,7 @@ impl Worker {
                     // still has the subscription.
                     let now_s = self.seconds();
                     outboxes.seal(connection, now_s, || {
-                        self.seal(engine.snapshot(connection, now())?)
+                        self.seal(&engine.snapshot(connection, now())?)
                     });
                     let delivery = Delivery::Connection { connection, notice };
                     outboxes.put(delivery, &self.refused);
