@@ -14,8 +14,8 @@ use serde_json::value::RawValue;
 use super::nesting::{MAX_NESTING, is_shallow};
 use crate::dialect::Connect;
 
-/// Positions one `connect` may bring: more than a session may have subscriptions.
-pub const MAX_POSITIONS: usize = 1024;
+/// Positions one `connect` may bring: more than fit into the longest message of a server's default.
+pub const MAX_POSITIONS: usize = 16_384;
 /// Channels that one `subscribe` may name: as many as commands may come at once.
 pub const MAX_CHANNELS: usize = 256;
 /// Messages that a subscription may have unacknowledged; a server's own limit may be lower.

@@ -54,6 +54,9 @@ impl Engine {
             generation,
             durable,
         } = arrival;
+        if self.is_leaving() {
+            self.finish_leaving(session);
+        }
         let older = self.sessions.get(&session).copied();
         let before = older.and_then(|old| self.connections.get(old.into()));
         let later = before.map_or(0, |old| old.generation + 1);
@@ -73,6 +76,7 @@ impl Engine {
             awaits_receipt: false,
             full: false,
             closing: false,
+            gone: false,
             extra: None,
         };
         if let Some(old) = older {
@@ -290,6 +294,7 @@ impl Engine {
             State::Behind(behind) if behind.is_given_state() => return None,
             // A gap that was not announced yet is announced later.
             State::Behind(behind) => (behind.gap.map_or(behind.cursor, |gap| gap.from), None),
+            State::Ended => return None,
             State::Opening(opening) => match opening.since {
                 Since::Position(position) => (position, opening.earlier.clone()),
                 Since::Now | Since::Start | Since::State | Since::Last(_) => return None,
@@ -432,26 +437,32 @@ impl Engine {
     }
 
     fn remove(&mut self, connection: ConnectionId, grace: Duration) {
-        let closing = self
-            .connections
-            .get(connection.into())
-            .is_some_and(|c| c.closing);
+        let here = self.connections.get(connection.into());
+        let Some(closing) = here.filter(|c| !c.gone).map(|c| c.closing) else {
+            return;
+        };
         if !closing {
             self.save_session(connection);
         }
         self.unsubscribe_all(connection, grace);
-        let Some(mut c) = self.connections.remove(connection.into()) else {
+        let Some(c) = self.connections.get_mut(connection.into()) else {
             return;
         };
+        (c.gone, c.closing) = (true, true);
+        let (session, user) = (c.session, Arc::clone(&c.identity.user));
+        let is_empty = c.subscriptions.len() == 0;
         if let Some(extra) = c.extra.take() {
             for ask in extra.ordered.asked_for() {
                 self.asks.forget(ask);
             }
         }
-        if self.sessions.get(&c.session) == Some(&connection) {
-            self.sessions.remove(&c.session);
+        if self.sessions.get(&session) == Some(&connection) {
+            self.sessions.remove(&session);
         }
-        self.leave_user(connection, Arc::clone(&c.identity.user));
+        self.leave_user(connection, user);
+        if is_empty {
+            self.connections.remove(connection.into());
+        }
         if self.sessions.len() < self.sessions.capacity() / 8 {
             self.sessions.shrink_to(self.sessions.len() * 2);
         }

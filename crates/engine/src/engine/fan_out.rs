@@ -381,7 +381,7 @@ impl Engine {
     pub(super) fn handed_out(&self, slot: Slot) -> Option<Position> {
         let s = self.subscriptions.get(slot)?;
         let place = match &s.state {
-            State::Opening(_) => return None,
+            State::Opening(_) | State::Ended => return None,
             State::Behind(behind) => return Some(behind.cursor),
             State::Live { place } => *place as usize,
         };

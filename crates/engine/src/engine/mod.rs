@@ -7,6 +7,7 @@ mod commands;
 mod connections;
 mod fan_out;
 mod following;
+mod leaving;
 mod presence;
 mod publishing;
 mod reading;
@@ -44,6 +45,7 @@ use crate::{
 
 use asks::Asks;
 use fan_out::Underway;
+use leaving::Leaving;
 use requests::Requests;
 use state::{Again, Connection, Feed, Item, Subscription};
 
@@ -59,7 +61,7 @@ use state::{Again, Connection, Feed, Item, Subscription};
 ///   [`handle_full`](Self::handle_full), [`handle_writable`](Self::handle_writable),
 ///   [`handle_receipt`](Self::handle_receipt), [`handle_connection_lost`](Self::handle_connection_lost),
 ///   [`handle_connection_closed`](Self::handle_connection_closed), [`handle_timeout`](Self::handle_timeout),
-///   [`handle_drain`](Self::handle_drain), [`admit_command`](Self::admit_command).
+///   [`leave_on`](Self::leave_on), [`handle_drain`](Self::handle_drain), [`admit_command`](Self::admit_command).
 /// - What the server's side does with sessions: [`subscribe_for`](Self::subscribe_for),
 ///   [`unsubscribe_for`](Self::unsubscribe_for), [`tell`](Self::tell),
 ///   [`disconnect`](Self::disconnect), [`replace_identity`](Self::replace_identity),
@@ -107,6 +109,8 @@ pub struct Engine {
     reads: usize,
     /// Subscriptions that wait for a read to be possible.
     reads_waiting: VecDeque<Slot>,
+    /// Connections that have gone and whose subscriptions end a part at a time.
+    leaving: VecDeque<Leaving>,
     /// What failed at the broker and is tried again, by when.
     again: VecDeque<(Instant, Again)>,
     /// Subscriptions that make their session a member, which the broker was told.
@@ -150,6 +154,7 @@ impl Engine {
             caller_replies: VecDeque::new(),
             reads: 0,
             reads_waiting: VecDeque::new(),
+            leaving: VecDeque::new(),
             again: VecDeque::new(),
             memberships: 0,
             renew_at: None,
@@ -276,7 +281,8 @@ impl Engine {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let again = self.again.front().map(|(at, _)| *at);
         let (answers, verdicts) = (self.requests.deadline(), self.asks.deadline());
-        let all = [self.renew_at, again, answers, verdicts, self.save_at];
+        let leaving = self.is_leaving().then_some(self.now);
+        let all = [self.renew_at, again, answers, verdicts, self.save_at, leaving];
         all.into_iter().flatten().min()
     }
 
@@ -284,6 +290,7 @@ impl Engine {
     pub fn handle_timeout(&mut self, now: Now) {
         self.set_now(now);
         self.renew_lease();
+        self.leave_on();
         if self.save_at.is_some_and(|at| at <= now.instant) {
             self.save_sessions();
         }
@@ -383,7 +390,9 @@ impl Engine {
             Item::Begin { subscription } => self.begin(subscription),
             Item::Advance { subscription } => self.advance(subscription),
             Item::Notice { connection, notice } => {
-                self.connections.get(connection.into())?;
+                self.connections
+                    .get(connection.into())
+                    .filter(|c| !c.gone)?;
                 Some(Step::Notice {
                     connection,
                     notice: *notice,

@@ -338,12 +338,6 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn unsubscribe_all(&mut self, connection: ConnectionId, grace: Duration) {
-        for slot in self.subscriptions_of(connection) {
-            self.end(slot, grace);
-        }
-    }
-
     pub(super) fn subscriptions_of(&self, connection: ConnectionId) -> Vec<Slot> {
         let connection = self.connections.get(connection.into());
         connection.map_or_else(Vec::new, |c| c.subscriptions.as_slice().to_vec())
@@ -366,7 +360,7 @@ impl Engine {
         match &s.state {
             State::Behind(_) => f.behind -= 1,
             // Its place among those who wait to begin stays: beginning finds nobody.
-            State::Opening(_) | State::Live { .. } => {}
+            State::Opening(_) | State::Live { .. } | State::Ended => {}
         }
         f.subscribers -= 1;
         f.settle();

@@ -9,6 +9,7 @@ mod asking;
 mod channel_state;
 mod durable;
 mod filters;
+mod leaving;
 mod limits;
 mod memory;
 mod model;

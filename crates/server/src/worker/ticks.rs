@@ -2,10 +2,14 @@
 
 use std::{rc::Rc, time::Duration};
 
-use offhook_engine::{CloseReason, SessionSnapshot};
+use offhook_engine::{BrokerRequest, CloseReason, ConnectionId, SessionSnapshot};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{State, Worker, now};
+use super::{
+    State, Worker, now,
+    outboxes::{Outboxes, SealedToken},
+};
+use crate::tokens::Token;
 
 /// Twice a second: often enough for deadlines of seconds, and few enough tokens for a client that
 /// subscribes to many channels one by one.
@@ -74,9 +78,31 @@ impl Worker {
         }
     }
 
-    /// The resume token of a session; none if it can't have one.
-    pub(super) fn seal(&self, session: &SessionSnapshot) -> Option<String> {
-        self.shared.sealer.seal(session)
+    /// The resume token of a session; none if it can't have one. What the token does not hold is given
+    /// to the broker.
+    pub(super) fn seal(&self, session: &SessionSnapshot) -> Option<SealedToken> {
+        let Token { text, kept } = self.shared.sealer.seal(session)?;
+        let kept = kept.map(|bytes| {
+            let (session, len) = (session.session, bytes.len());
+            let save = BrokerRequest::SaveSession {
+                session,
+                bytes,
+                expiry: self.shared.sealer.expiry(),
+            };
+            self.shared.broker.submit(self.id, save);
+            (session, len)
+        });
+        Some(SealedToken { text, kept })
+    }
+
+    /// A subscription of a large session has ended: what the broker keeps of the session is forgotten
+    /// at once, and kept again with the next token. To keep it anew with each subscription that
+    /// ends would cost as much as there are subscriptions, each time.
+    pub(super) fn forget_kept(&self, outboxes: &mut Outboxes, connection: ConnectionId) {
+        if let Some(session) = outboxes.forget_kept(connection) {
+            let drop = BrokerRequest::DropSession { session };
+            self.shared.broker.submit(self.id, drop);
+        }
     }
 
     /// Seconds since the server's start.

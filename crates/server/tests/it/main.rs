@@ -13,6 +13,7 @@ mod conversation;
 mod disk_full;
 mod hall;
 mod http;
+mod large_sessions;
 mod logged;
 mod receipts;
 mod resuming;

@@ -171,7 +171,7 @@ proptest! {
     ) {
         let mut harness = Harness::new();
         for name in ["chat", "news"] {
-            harness.core.subscribe(channel(name), Since::Now, true).expect("new");
+            harness.core.subscribe(wish(name, true)).expect("new");
             harness.publish(name, "a");
         }
         for (message, wait) in said {

@@ -39,6 +39,8 @@ pub(in crate::engine) struct Connection {
     pub(in crate::engine) full: bool,
     /// A `Close` was queued: nothing more goes in or out.
     pub(in crate::engine) closing: bool,
+    /// It has ended, and some of its subscriptions are yet to.
+    pub(in crate::engine) gone: bool,
     /// What few connections have, and most only for a while.
     pub(in crate::engine) extra: Option<Box<Extra>>,
 }

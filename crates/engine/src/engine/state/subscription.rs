@@ -98,7 +98,7 @@ impl Subscription {
     pub(in crate::engine) fn behind(&mut self) -> Option<&mut Behind> {
         match &mut self.state {
             State::Behind(behind) => Some(behind),
-            State::Opening(_) | State::Live { .. } => None,
+            State::Opening(_) | State::Live { .. } | State::Ended => None,
         }
     }
 
@@ -117,6 +117,8 @@ impl Subscription {
 ///                            └────────────────────────────────┘
 ///                               outbox full, hole, new epoch
 /// ```
+/// From each of them it becomes `Ended` when its connection goes with many others.
+///
 /// A subscription whose flow is acknowledged never becomes `Live`: with everything handed out it
 /// waits, still `Behind`, for the next publication or acknowledgement.
 #[derive(Debug)]
@@ -127,6 +129,8 @@ pub(in crate::engine) enum State {
     Live { place: u32 },
     /// Reads on from `cursor` at its own pace.
     Behind(Box<Behind>),
+    /// Its connection has gone, and nothing is delivered for it: feed and broker are to be told.
+    Ended,
 }
 
 #[derive(Clone, Debug)]

@@ -37,6 +37,7 @@ pub(crate) struct World {
 pub(crate) fn tight_limits() -> Limits {
     Limits {
         outbox_bytes: GRANT,
+        leave_at_once: 2,
         page_count: 3,
         reads: 2,
         recent_count: 4,
@@ -386,6 +387,13 @@ impl World {
         }
     }
 
+    /// Connections that have gone with many subscriptions leave a bit more. Says whether there is more.
+    pub(crate) fn leave_on(&mut self, worker: usize) -> bool {
+        let more = self.workers[worker].leave_on();
+        self.pump(worker);
+        more
+    }
+
     /// Lets the broker answer, while clients read nothing.
     pub(crate) fn settle_broker(&mut self) {
         while !self.broker.is_idle() {
@@ -409,10 +417,14 @@ impl World {
                 self.broker_works(worker, all);
                 self.deliver(worker, usize::MAX);
             }
+            for worker in 0..self.workers.len() {
+                self.leave_on(worker);
+            }
             for client in 0..self.clients.len() {
                 self.read(client, usize::MAX);
             }
-            if self.broker.is_idle() && self.clients.iter().all(|c| c.outbox.is_empty()) {
+            let left = self.workers.iter().all(|worker| !worker.is_leaving());
+            if left && self.broker.is_idle() && self.clients.iter().all(|c| c.outbox.is_empty()) {
                 pauses += 1;
                 self.wait(Duration::from_secs(1));
             }

@@ -19,6 +19,8 @@ use crate::{config::Config, refused::Refused};
 use broadcasts::Broadcasts;
 use framing::{Framed, Framing};
 use timers::Timers;
+use tokens::Kept;
+pub(super) use tokens::SealedToken;
 use unsent::Bound;
 
 /// The outboxes of a worker's connections, by the connections' dense index.
@@ -41,6 +43,8 @@ pub(super) struct Outboxes {
     waiting: HashMap<ConnectionId, Rc<Notify>>,
     /// Those whose tokens are out of date.
     stale: Vec<ConnectionId>,
+    /// Those whose sessions are too large for their tokens.
+    kept: HashMap<ConnectionId, Kept>,
     /// For what a dialect has to say; empty between calls.
     spoken: Vec<Payload>,
     /// When dialects want to be called.
@@ -75,6 +79,7 @@ impl Outboxes {
             marks: Vec::new(),
             waiting: HashMap::new(),
             stale: Vec::new(),
+            kept: HashMap::new(),
             spoken: Vec::new(),
             timers: Timers::default(),
         }
@@ -118,6 +123,7 @@ impl Outboxes {
         {
             *place = None;
             self.waiting.remove(&connection);
+            self.kept.remove(&connection);
             self.timers.set(connection, None);
         }
     }
