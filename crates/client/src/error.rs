@@ -45,11 +45,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Invalid(_) | Self::Json(_) | Self::AlreadySubscribed(_) | Self::Closed => false,
-            Self::Full
-            | Self::Token(_)
-            | Self::Server(_)
-            | Self::Unanswered
-            | Self::Silent => true,
+            Self::Full | Self::Token(_) | Self::Server(_) | Self::Unanswered | Self::Silent => true,
             Self::Refused(refused) => refused.retry() != Retry::Never,
             // The session is on a newer connection, which reconnecting would replace.
             Self::Closing(reason) => &**reason != "replaced",

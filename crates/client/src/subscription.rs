@@ -70,10 +70,7 @@ impl Subscribe {
             presence: self.presence,
             echo: self.echo,
         };
-        let key = self
-            .handle
-            .shared
-            .wish(|core| core.subscribe(wish))?;
+        let key = self.handle.shared.wish(|core| core.subscribe(wish))?;
         Ok(Subscription {
             handle: self.handle,
             key,

@@ -3,9 +3,10 @@
 //! A token is `v3.` and, in base64url: which key sealed it (4 bytes), a nonce (12 bytes), and the
 //! sealed [bytes of the snapshot](SessionSnapshot::to_bytes). It ends with the identity in it.
 //!
-//! The token of a session with so many subscriptions that it would be longer than [`LONGEST`] begins
-//! with `r3.` and holds the session without them: they are kept by the broker. Where the broker has
-//! them no longer, the session comes back without subscriptions, and its client makes them again.
+//! The token of a session whose subscriptions are so many that it would be longer than [`LONGEST`], or
+//! of which one has a window of unacknowledged messages, begins with `r3.` and holds the session
+//! without them: they are kept by the broker, which is told of each change. Where the broker has them
+//! no longer, the session comes back without subscriptions, and its client makes them again.
 //!
 //! AES-256-GCM-SIV (RFC 8452): nonces are random, many nodes seal with one key for years, and this
 //! cipher stays safe even if two of them should ever be the same.
@@ -20,9 +21,9 @@ use aws_lc_rs::{
     aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     digest::{SHA256, digest},
 };
-use data_encoding::BASE64URL_NOPAD;
 use bytes::Bytes;
-use offhook_engine::{ErrorCode, Refusal, SessionSnapshot};
+use data_encoding::BASE64URL_NOPAD;
+use offhook_engine::{ErrorCode, Flow, Refusal, SessionSnapshot, SubscriptionSnapshot};
 
 use crate::config::ResumeKey;
 
@@ -108,7 +109,10 @@ impl Sealer {
     /// snapshot, or the system has no randomness. Its client then comes back with its positions.
     pub(crate) fn seal(&self, session: &SessionSnapshot) -> Option<Token> {
         let bytes = session.to_bytes()?;
-        if token_len(bytes.len()) <= LONGEST {
+        // What is acknowledged changes too often for a token.
+        let has_window = |s: &SubscriptionSnapshot| s.flow != Flow::Pushed;
+        let is_whole = !session.subscriptions.iter().any(has_window);
+        if is_whole && token_len(bytes.len()) <= LONGEST {
             let text = self.seal_as(WHOLE, bytes)?;
             return Some(Token { text, kept: None });
         }

@@ -12,8 +12,8 @@ use offhook_engine::{
 };
 
 use crate::{
-    lineage::backward,
     cursors::{Cursor, MAX_CONSUMERS, abandoned},
+    lineage::backward,
     values::Values,
 };
 
@@ -219,6 +219,11 @@ impl Stream {
             agreed: self.at(agreed),
             after: self.at(after),
         }
+    }
+
+    /// Whether a position is a place in the stream.
+    pub(crate) fn has(&self, position: Position) -> bool {
+        self.resolve(position).0 == Resolution::Continuous
     }
 
     fn resolve(&self, position: Position) -> (Resolution, u64) {

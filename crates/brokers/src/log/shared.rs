@@ -14,7 +14,8 @@ use std::{
 };
 
 use offhook_engine::{
-    BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, History, ReadFrom, RequestId,
+    BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, History, Position, ReadFrom, RequestId,
+    Resolution,
 };
 
 use super::{
@@ -93,6 +94,17 @@ impl Shared {
                     bus.tell_failed(worker, id, BrokerFailure::Busy);
                 }
             }
+            BrokerRequest::Receipts {
+                id,
+                ref channel,
+                position,
+            } => {
+                if !self.has(channel, position) {
+                    let failure = BrokerFailure::UnknownPosition;
+                    return self.hub.bus().tell_failed(worker, id, failure);
+                }
+                self.hub.handle(worker, request);
+            }
             BrokerRequest::SaveSession { .. } | BrokerRequest::DropSession { .. } => {
                 for change in self.hub.session(request) {
                     self.jobs.put_always(Job::Session(change));
@@ -110,10 +122,21 @@ impl Shared {
             | BrokerRequest::Leave { .. }
             | BrokerRequest::Members { .. }
             | BrokerRequest::Ack { .. }
-            | BrokerRequest::Receipts { .. }
             | BrokerRequest::Found { .. }
             | BrokerRequest::Renew { .. } => self.hub.handle(worker, request),
         }
+    }
+
+    /// Whether a position is a place in a stream that is in use; true of those that are not, which
+    /// nobody here subscribes to.
+    fn has(&self, channel: &ChannelName, position: Position) -> bool {
+        let bus = self.hub.bus();
+        let Some(Durable::Open(view)) = bus.durable.get(channel) else {
+            return true;
+        };
+        let head = view.stream.head.offset;
+        let (resolution, _) = view.lineage.resolve(&self.epochs, position, head);
+        resolution == Resolution::Continuous
     }
 
     /// The channel that a request is about, if its stream is on disk.

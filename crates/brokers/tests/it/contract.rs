@@ -302,7 +302,10 @@ fn a_position_that_is_no_place_is_read_before_as_far_as_it_is_shared() {
         assert_eq!((start.resolution, page.len()), (Resolution::AheadOfHead, 2));
         let other = ReadFrom::Before(Position::new(1, 2));
         let (_, start, page) = desk.read("a", other, 2);
-        assert_eq!((start.resolution, page.len()), (Resolution::UnknownEpoch, 2));
+        assert_eq!(
+            (start.resolution, page.len()),
+            (Resolution::UnknownEpoch, 2)
+        );
         assert_eq!(start.agreed, head);
     });
 }

@@ -38,10 +38,7 @@ pub(crate) enum Taken {
 
 impl Core {
     /// Adds a subscription to a channel.
-    pub(crate) fn subscribe(
-        &mut self,
-        wish: Subscribe,
-    ) -> Result<SubscriptionKey, Error> {
+    pub(crate) fn subscribe(&mut self, wish: Subscribe) -> Result<SubscriptionKey, Error> {
         if let Some(why) = self.ended() {
             return Err(why.clone());
         }

@@ -384,9 +384,17 @@ async fn a_state_is_subscribed_to_and_read() {
     let server = TestServer::open().await;
     let client = server.client().await;
     for (key, value) in [("BTC", "1"), ("ETH", "2"), ("BTC", "3")] {
-        client.publish("prices", value).tag("key", key).await.unwrap();
+        client
+            .publish("prices", value)
+            .tag("key", key)
+            .await
+            .unwrap();
     }
-    let mut prices = client.subscribe("prices").since(Since::State).await.unwrap();
+    let mut prices = client
+        .subscribe("prices")
+        .since(Since::State)
+        .await
+        .unwrap();
     let mut values = Vec::new();
     let gap = loop {
         match next(&mut prices).await {
@@ -414,12 +422,23 @@ async fn history_is_read_backward() {
     let client = server.client().await;
     let mut newest = None;
     for n in 0..10 {
-        newest = Some(client.publish("room", n.to_string()).await.unwrap().position);
+        newest = Some(
+            client
+                .publish("room", n.to_string())
+                .await
+                .unwrap()
+                .position,
+        );
     }
     let mut before = newest.unwrap();
     let mut read = Vec::new();
     loop {
-        let page = client.history("room").before(before).limit(4).await.unwrap();
+        let page = client
+            .history("room")
+            .before(before)
+            .limit(4)
+            .await
+            .unwrap();
         read.splice(0..0, page.publications.iter().map(text));
         if !page.more {
             break;

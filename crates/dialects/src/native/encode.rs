@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use data_encoding::BASE64;
 use offhook_engine::{
-    ChannelName, CloseReason, CommandId, Format, GapReason, Member, Notice, Position, PresenceChange,
-    Publication, Refusal, Reply, SessionId, SubscriptionId, SubscriptionName, Target,
+    ChannelName, CloseReason, CommandId, Format, GapReason, Member, Notice, Position,
+    PresenceChange, Publication, Refusal, Reply, SessionId, SubscriptionId, SubscriptionName,
+    Target,
 };
 
 use super::{decode::Rejection, object::Object};

@@ -106,7 +106,11 @@ fn history_goes_backward_from_a_position() {
 
 #[test]
 fn a_state_is_read_from_the_beginning_or_after_a_position() {
-    let state = |since: &str| decode(&format!(r#"{{"type":"state","id":1,"channel":"a"{since}}}"#));
+    let state = |since: &str| {
+        decode(&format!(
+            r#"{{"type":"state","id":1,"channel":"a"{since}}}"#
+        ))
+    };
     for (since, position) in [("", None), (r#","since":"1.2""#, Some(Position::new(1, 2)))] {
         let Ok(Request::Command {
             command: Command::State { after, limit, .. },

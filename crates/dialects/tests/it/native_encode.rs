@@ -10,7 +10,10 @@ use offhook_engine::*;
 use proptest::prelude::*;
 
 /// The native dialect knows no time.
-#[expect(clippy::disallowed_methods, reason = "there is no other way to have some instant")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "there is no other way to have some instant"
+)]
 fn sometime() -> Instant {
     Instant::now()
 }

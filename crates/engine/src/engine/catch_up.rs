@@ -54,7 +54,10 @@ impl Engine {
         behind.waits = Waits::Nothing;
         behind.doubt(f.jumps);
         let mut unreadable = false;
-        if !behind.is_given_state() && behind.cursor.epoch != tail.epoch && !f.rules.history.is_kept() {
+        if !behind.is_given_state()
+            && behind.cursor.epoch != tail.epoch
+            && !f.rules.history.is_kept()
+        {
             // Nothing can be read that would tell what became of that epoch.
             let epoch = tail.epoch;
             behind.skip(GapReason::EpochChanged, Position { epoch, offset: 0 });
@@ -72,7 +75,8 @@ impl Engine {
             Move::GoLive => return self.caught_up(slot, tail),
             Move::HandOut(_) if full_window => {
                 if let Some(behind) = self.behind(slot) {
-                    behind.waits = Waits::Done;
+                    // Nobody knows for how long: what was read is read again then.
+                    (behind.waits, behind.page) = (Waits::Done, None);
                 }
             }
             Move::HandOut(publication) => return self.hand_out(slot, publication),
@@ -260,6 +264,16 @@ impl Engine {
         // Nobody has received what a gap skips.
         s.forget_receipts(to);
         if let Some(window) = &mut s.window {
+            match gap.reason {
+                GapReason::Diverged => window.diverged(gap.agreed),
+                GapReason::EpochChanged | GapReason::UnknownPosition => window.diverged(None),
+                GapReason::EvictedBySize
+                | GapReason::EvictedByAge
+                | GapReason::Damaged
+                | GapReason::Dropped
+                | GapReason::Conflated
+                | GapReason::State => {}
+            }
             window.skip_to(to);
         }
         let notice = Notice::Gap {
@@ -321,7 +335,9 @@ fn next_move(behind: &mut Behind, f: &Feed, tail: Position, credit: usize) -> Mo
     else {
         return Move::SkipToTail;
     };
-    let conflated = f.rules.slow == SlowPolicy::LatestByKey;
+    // Beyond the bounds not even the newest of each key is kept.
+    let dropped = recent.is_some_and(|recent| recent.has_dropped_after(behind.cursor.offset));
+    let conflated = f.rules.slow == SlowPolicy::LatestByKey && !dropped;
     let reason = if conflated {
         GapReason::Conflated
     } else {

@@ -153,7 +153,10 @@ impl Engine {
             jumped,
         } = &mut behind.why
         else {
-            debug_assert!(false, "only a subscription that is given the state comes here");
+            debug_assert!(
+                false,
+                "only a subscription that is given the state comes here"
+            );
             return None;
         };
         let value = behind.page.as_ref().and_then(|page| page.get(*given));

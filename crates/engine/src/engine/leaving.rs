@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{
-    delivery::ConnectionId,
-    session::SessionId,
-    slab::Slot,
-};
+use crate::{delivery::ConnectionId, session::SessionId, slab::Slot};
 
 use super::{Engine, state::State};
 
@@ -46,6 +42,11 @@ impl Engine {
             return;
         };
         let was_behind = matches!(s.state, State::Behind(_));
+        if let State::Opening(opening) = &s.state
+            && let Some(ask) = opening.asked
+        {
+            self.asks.forget(ask);
+        }
         s.state = State::Ended;
         if let Some(f) = self.feeds.get_mut(s.feed) {
             f.behind -= u32::from(was_behind);

@@ -5,11 +5,13 @@ mod catch_up;
 mod channel_state;
 mod commands;
 mod connections;
+mod durable;
 mod fan_out;
 mod following;
 mod leaving;
 mod presence;
 mod publishing;
+mod questions;
 mod reading;
 mod receipts;
 mod recent;
@@ -282,7 +284,14 @@ impl Engine {
         let again = self.again.front().map(|(at, _)| *at);
         let (answers, verdicts) = (self.requests.deadline(), self.asks.deadline());
         let leaving = self.is_leaving().then_some(self.now);
-        let all = [self.renew_at, again, answers, verdicts, self.save_at, leaving];
+        let all = [
+            self.renew_at,
+            again,
+            answers,
+            verdicts,
+            self.save_at,
+            leaving,
+        ];
         all.into_iter().flatten().min()
     }
 
@@ -355,7 +364,8 @@ impl Engine {
                 };
                 self.request_failed(id, &pending, &failure.into());
             }
-            BrokerEvent::Lagged => self.lagged(),
+            // In its place among what was told before and after it.
+            BrokerEvent::Lagged => self.items.push_back(Item::Lagged),
             BrokerEvent::FilterHistory {
                 id,
                 head,
@@ -401,6 +411,10 @@ impl Engine {
             Item::Mark { connection } => {
                 let mark = self.mark(connection)?;
                 Some(Step::Mark { connection, mark })
+            }
+            Item::Lagged => {
+                self.lagged();
+                None
             }
             Item::Head { feed, stream } => {
                 self.head_told(feed, stream);

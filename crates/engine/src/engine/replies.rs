@@ -172,7 +172,10 @@ impl Engine {
             Pending::Session { caller } => {
                 self.answer(Asker::Caller(caller), Reply::Refused(refusal.clone()));
             }
-            Pending::TellMembers { subscription } => self.members_failed(subscription, refusal),
+            Pending::TellMembers {
+                connection,
+                subscription,
+            } => self.members_failed(connection, subscription),
             Pending::Follow { feed } => self.follow_failed(feed, refusal),
             Pending::Read { feed } => self.page_failed(feed, id, refusal),
             Pending::ReadState { feed } => self.state_failed(feed, refusal),

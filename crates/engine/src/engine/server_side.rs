@@ -202,6 +202,7 @@ impl Engine {
                 let s = self.subscriptions.get(*slot);
                 if s.is_some_and(|s| !matches!(s.state, State::Opening(_) | State::Ended)) {
                     self.join(*slot);
+                    self.watch_again(*slot);
                 }
             }
         }

@@ -31,7 +31,14 @@ fn a_subscription_since_the_state_gets_the_newest_of_each_value_and_then_what_fo
     world.publish_with(1, "state/g", "7", None, "b");
     world.settle();
     let came = came(&world);
-    let expected = ["subscribed", "value 3", "value 6", "gap state to 6", "live", "7"];
+    let expected = [
+        "subscribed",
+        "value 3",
+        "value 6",
+        "gap state to 6",
+        "live",
+        "7",
+    ];
     assert_eq!(came, expected);
     assert!(world.clients[0].to("state/g").live);
 }
@@ -212,9 +219,18 @@ fn a_slow_connection_falls_back_to_the_state_where_the_rule_says_so() {
     let came = came(&world);
     let at = |what: &str| came.iter().position(|came| came.starts_with(what));
     let told = at("catching up").unwrap();
-    let (value, gap, live) = (at("value").unwrap(), at("gap").unwrap(), at("live").unwrap());
+    let (value, gap, live) = (
+        at("value").unwrap(),
+        at("gap").unwrap(),
+        at("live").unwrap(),
+    );
     assert!(told < value && value < gap && gap < live, "{came:?}");
-    assert!(world.clients[0].gaps().iter().all(|reason| *reason == GapReason::State));
+    assert!(
+        world.clients[0]
+            .gaps()
+            .iter()
+            .all(|reason| *reason == GapReason::State)
+    );
 }
 
 #[test]

@@ -141,8 +141,8 @@ impl Connecting {
                         Ok(None) => Ok(None),
                         Err(refusal) => Err(refusal),
                     };
-                    let connected = session
-                        .and_then(|session| self.connect(worker, &connect, session));
+                    let connected =
+                        session.and_then(|session| self.connect(worker, &connect, session));
                     match connected {
                         Ok(connection) => {
                             return Ok(Connected::Yes(connection, intents.collect()));

@@ -203,7 +203,10 @@ impl Worker {
         if let Some(session) = session {
             self.shared.directory.left(session, self.place(connection));
         }
-        self.state.borrow_mut().outboxes.remove(connection);
+        let mut state = self.state.borrow_mut();
+        self.keep_again(&state, connection);
+        state.outboxes.remove(connection);
+        drop(state);
         self.turn(|engine, _| {
             if left {
                 engine.handle_connection_closed(connection);

@@ -2,7 +2,8 @@
 
 use std::{rc::Rc, time::Duration};
 
-use offhook_engine::{BrokerRequest, CloseReason, ConnectionId, SessionSnapshot};
+use bytes::Bytes;
+use offhook_engine::{BrokerRequest, CloseReason, ConnectionId, SessionId, SessionSnapshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
@@ -50,9 +51,10 @@ impl Worker {
     fn mark_and_seal(&self, look: bool) {
         let now = now();
         let now_s = self.seconds();
+        let mut state = self.state.borrow_mut();
         let State {
             engine, outboxes, ..
-        } = &mut *self.state.borrow_mut();
+        } = &mut *state;
         outboxes.mark_again();
         if look {
             let half_life = self.shared.sealer.expiry().as_secs() / 2;
@@ -62,6 +64,10 @@ impl Worker {
         outboxes.seal_stale(now_s, |connection| {
             self.seal(&engine.snapshot(connection, now)?)
         });
+        let unsaved = outboxes.take_unsaved();
+        for connection in unsaved {
+            self.keep_again(&state, connection);
+        }
     }
 
     /// Counts what waits to be sent, and keeps it within the budget of the process.
@@ -83,16 +89,35 @@ impl Worker {
     pub(super) fn seal(&self, session: &SessionSnapshot) -> Option<SealedToken> {
         let Token { text, kept } = self.shared.sealer.seal(session)?;
         let kept = kept.map(|bytes| {
-            let (session, len) = (session.session, bytes.len());
-            let save = BrokerRequest::SaveSession {
-                session,
-                bytes,
-                expiry: self.shared.sealer.expiry(),
-            };
-            self.shared.broker.submit(self.id, save);
-            (session, len)
+            let len = bytes.len();
+            self.keep(session.session, bytes);
+            (session.session, len)
         });
         Some(SealedToken { text, kept })
+    }
+
+    /// Gives the broker a session to keep as long as its token is good.
+    fn keep(&self, session: SessionId, bytes: Bytes) {
+        let expiry = self.shared.sealer.expiry();
+        let save = BrokerRequest::SaveSession {
+            session,
+            bytes,
+            expiry,
+        };
+        self.shared.broker.submit(self.id, save);
+    }
+
+    /// Gives the broker a session as it is now, if the broker keeps it.
+    pub(super) fn keep_again(&self, state: &State, connection: ConnectionId) {
+        if !state.outboxes.is_kept(connection) {
+            return;
+        }
+        // A connection that is being closed was kept before that.
+        let session = state.engine.snapshot(connection, now());
+        let bytes = session.as_ref().and_then(SessionSnapshot::to_bytes);
+        if let (Some(session), Some(bytes)) = (session, bytes) {
+            self.keep(session.session, bytes.into());
+        }
     }
 
     /// A subscription of a large session has ended: what the broker keeps of the session is forgotten

@@ -67,7 +67,10 @@ async fn a_state_is_subscribed_to_and_read(config: Config) {
         assert_eq!(message["position"], *position);
     }
     let gap = caller.hear_a("gap").await;
-    assert_eq!((&gap["reason"], &gap["to"]), (&json!("state"), &json!(positions[4])));
+    assert_eq!(
+        (&gap["reason"], &gap["to"]),
+        (&json!("state"), &json!(positions[4]))
+    );
     assert_eq!(caller.hear_a("live").await["position"], positions[4]);
     set(&mut other, "ETH", json!(5)).await;
     let message = caller.hear_a("message").await;
@@ -75,13 +78,19 @@ async fn a_state_is_subscribed_to_and_read(config: Config) {
 
     let state = json!({"type": "state", "channel": "prices", "limit": 1});
     let first = other.ask(state).await;
-    assert_eq!((&first["type"], &first["more"]), (&json!("state"), &json!(true)));
+    assert_eq!(
+        (&first["type"], &first["more"]),
+        (&json!("state"), &json!(true))
+    );
     assert_eq!(first["messages"][0]["data"], 3);
     assert_eq!(first["messages"][0].get("channel"), None);
     let since = first["messages"][0]["position"].clone();
     let state = json!({"type": "state", "channel": "prices", "since": since});
     let rest = other.ask(state).await;
-    assert_eq!((rest["messages"].as_array().unwrap().len(), rest.get("more")), (1, None));
+    assert_eq!(
+        (rest["messages"].as_array().unwrap().len(), rest.get("more")),
+        (1, None)
+    );
     assert_eq!(rest["messages"][0]["data"], 5);
     assert_eq!(rest["head"], rest["messages"][0]["position"]);
     hall.close().await;
@@ -107,8 +116,14 @@ async fn a_state_outlives_the_server() {
     let hall = Hall::open(with_state(on_disk(directory.path()))).await;
     let mut caller = hall.caller().await;
     caller.subscribe("prices", json!("state")).await;
-    let values = [caller.hear_a("message").await, caller.hear_a("message").await];
-    assert_eq!((&values[0]["data"], &values[1]["data"]), (&json!(2), &json!(3)));
+    let values = [
+        caller.hear_a("message").await,
+        caller.hear_a("message").await,
+    ];
+    assert_eq!(
+        (&values[0]["data"], &values[1]["data"]),
+        (&json!(2), &json!(3))
+    );
     caller.hear_a("gap").await;
     hall.close().await;
 }

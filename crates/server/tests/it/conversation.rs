@@ -312,3 +312,22 @@ async fn a_call_is_refused_at_once_where_there_is_no_backend() {
     assert_eq!(refused["code"], "forbidden");
     assert_eq!(caller.ask(json!({"type": "ping"})).await["type"], "pong");
 }
+
+#[tokio::test]
+async fn what_a_session_tells_of_itself_later_survives_a_reconnect() {
+    let hall = Hall::open(config()).await;
+    let mut caller = hall.caller().await;
+    caller.subscribe("chat", json!("now")).await;
+    caller.fresh_token().await;
+    let info = json!({"name": "Ann", "away": true});
+    let update = json!({"type": "presence_update", "info": info});
+    assert_eq!(caller.ask(update).await["type"], "presence_updated");
+    caller.fresh_token().await;
+    let token = caller.resume.clone();
+    caller.cut();
+    let mut back = hall.dial().await;
+    back.resume(&token, json!({})).await;
+    back.hear_a("subscribed").await;
+    let members = back.ask(json!({"type": "presence", "channel": "chat"})).await;
+    assert_eq!(members["members"][0]["info"], info);
+}

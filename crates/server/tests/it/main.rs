@@ -22,3 +22,4 @@ mod slow_connection;
 mod starting;
 mod stopping;
 mod tls;
+mod windows;

@@ -50,7 +50,11 @@ fn a_state_that_was_not_given_wholly_is_asked_for_again() {
     begin_state(&mut harness, &asked);
     harness.is_lost();
     let hello = harness.come_online("r2");
-    assert_eq!(hello.get("positions"), None, "values have no position to go on from");
+    assert_eq!(
+        hello.get("positions"),
+        None,
+        "values have no position to go on from"
+    );
     assert_eq!(harness.sent_one("subscribe")["since"], "state");
 }
 
@@ -98,7 +102,10 @@ fn what_was_not_restored_is_asked_for_as_soon_as_the_server_says_that_all_is_res
     }));
     harness.says(json!({"type": "restored"}));
     let asked = harness.sent_one("subscribe");
-    assert_eq!((&asked["channel"], &asked["since"]), (&json!("news"), &json!(at(1))));
+    assert_eq!(
+        (&asked["channel"], &asked["since"]),
+        (&json!("news"), &json!(at(1)))
+    );
 }
 
 fn call() -> Command {

@@ -229,10 +229,7 @@ fn a_subscription_that_the_server_ends_says_why() {
 #[test]
 fn with_presence_the_members_come_first_and_again_on_each_connection() {
     let mut harness = Harness::online("r1");
-    let chat = harness
-        .core
-        .subscribe(wish("chat", true))
-        .expect("new");
+    let chat = harness.core.subscribe(wish("chat", true)).expect("new");
     let asked = harness.sent_one("subscribe");
     assert_eq!(asked["presence"], true);
     harness.says(json!({

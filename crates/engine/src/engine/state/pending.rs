@@ -54,6 +54,7 @@ pub(in crate::engine) enum Pending {
     },
     /// The members that a subscription is told unasked.
     TellMembers {
+        connection: ConnectionId,
         subscription: Slot,
     },
     Ack {
@@ -112,6 +113,8 @@ pub(in crate::engine) enum Item {
     Mark {
         connection: ConnectionId,
     },
+    /// The broker left something out here.
+    Lagged,
     /// The broker told the stream's head again.
     Head {
         feed: Slot,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    ask::VerdictId,
     broker::{ReadStart, Resolution},
     command::{CommandId, Since},
     delivery::{ConnectionId, GapReason},
@@ -32,6 +33,8 @@ pub(in crate::engine) struct Subscription {
     pub(in crate::engine) presence: bool,
     /// It makes the session a member, which the broker was told.
     pub(in crate::engine) joined: bool,
+    /// It is in `Extra::owed`.
+    pub(in crate::engine) owed: bool,
     /// The session's own publications are wanted, too.
     pub(in crate::engine) echo: bool,
     /// Somebody outside has allowed it, whatever the rules of its channels ask for.
@@ -70,6 +73,7 @@ impl Subscription {
             watching: NONE,
             presence: false,
             joined: false,
+            owed: false,
             echo: true,
             vouched: false,
             receipts_after: 0,
@@ -137,9 +141,11 @@ pub(in crate::engine) enum State {
 pub(in crate::engine) struct Opening {
     /// The command that is answered when it begins; none for what the client did not ask for.
     pub(in crate::engine) command: Option<CommandId>,
+    /// The session had it on an earlier connection.
+    pub(in crate::engine) restored: bool,
     pub(in crate::engine) since: Since,
-    /// Somebody outside is asked whether it may be.
-    pub(in crate::engine) asked: bool,
+    /// The question to somebody outside whether it may be, while that is not answered.
+    pub(in crate::engine) asked: Option<VerdictId>,
     /// What an earlier connection was not done with, if its flow is acknowledged.
     pub(in crate::engine) earlier: Option<Unacknowledged>,
 }

@@ -34,7 +34,8 @@ impl Client {
                 refusal.code == ErrorCode::NotSubscribed && self.may_have_ended
             }
             Some(Command::Receipts { channel, .. }) => {
-                let unheard = refusal.code == ErrorCode::Busy;
+                // It may be of a stream that ended before the broker looked.
+                let unheard = matches!(refusal.code, ErrorCode::Busy | ErrorCode::BadRequest);
                 failed || unheard || asked(channel.as_str())
             }
             _ => failed,

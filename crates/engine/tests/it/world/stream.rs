@@ -111,10 +111,9 @@ impl Stream {
         limit: ReadLimit,
     ) -> (ReadStart, Vec<Arc<Publication>>) {
         let (resolution, agreed) = match self.resolve(position) {
-            (Resolution::Continuous, at) => (
-                Resolution::Continuous,
-                self.at(at.offset.saturating_sub(1)),
-            ),
+            (Resolution::Continuous, at) => {
+                (Resolution::Continuous, self.at(at.offset.saturating_sub(1)))
+            }
             (Resolution::Diverged, end) => (Resolution::Diverged, end),
             (resolution, _) => (resolution, self.head()),
         };

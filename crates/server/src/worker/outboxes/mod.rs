@@ -45,6 +45,8 @@ pub(super) struct Outboxes {
     stale: Vec<ConnectionId>,
     /// Those whose sessions are too large for their tokens.
     kept: HashMap<ConnectionId, Kept>,
+    /// Those of `kept` whose clients have acknowledged something since.
+    unsaved: Vec<ConnectionId>,
     /// For what a dialect has to say; empty between calls.
     spoken: Vec<Payload>,
     /// When dialects want to be called.
@@ -80,6 +82,7 @@ impl Outboxes {
             waiting: HashMap::new(),
             stale: Vec::new(),
             kept: HashMap::new(),
+            unsaved: Vec::new(),
             spoken: Vec::new(),
             timers: Timers::default(),
         }
@@ -274,7 +277,8 @@ impl Outboxes {
         };
         match notice {
             Notice::Reply { reply, .. } => match reply {
-                Reply::Subscribed { .. } => self.token_is_stale(connection),
+                Reply::Subscribed { .. } | Reply::InfoUpdated => self.token_is_stale(connection),
+                Reply::Done { .. } => self.is_unsaved(connection),
                 Reply::Refused(refusal) => {
                     refused
                         .borrow_mut()
@@ -288,8 +292,6 @@ impl Outboxes {
                 | Reply::Members { .. }
                 | Reply::Acked { .. }
                 | Reply::Receipts { .. }
-                | Reply::Done { .. }
-                | Reply::InfoUpdated
                 | Reply::Called { .. }
                 | Reply::Pong => {}
             },

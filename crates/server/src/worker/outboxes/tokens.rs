@@ -25,6 +25,8 @@ pub(super) struct Kept {
     session: SessionId,
     /// A subscription has ended since, so that it was forgotten.
     forgotten: bool,
+    /// It is in `Outboxes::unsaved`.
+    unsaved: bool,
     /// When it may be kept anew.
     again_s: u32,
 }
@@ -93,9 +95,30 @@ impl Outboxes {
         let kept = Kept {
             session,
             forgotten: false,
+            unsaved: false,
             again_s: now_s.saturating_add(pause),
         };
         self.kept.insert(connection, kept);
+    }
+
+    /// The client of a connection has acknowledged something, which the broker is to keep.
+    pub(super) fn is_unsaved(&mut self, connection: ConnectionId) {
+        if let Some(kept) = self.kept.get_mut(&connection)
+            && !mem::replace(&mut kept.unsaved, true)
+        {
+            self.unsaved.push(connection);
+        }
+    }
+
+    /// Those whose sessions are to be kept as they are now.
+    pub(in crate::worker) fn take_unsaved(&mut self) -> Vec<ConnectionId> {
+        let unsaved = mem::take(&mut self.unsaved);
+        for connection in &unsaved {
+            if let Some(kept) = self.kept.get_mut(connection) {
+                kept.unsaved = false;
+            }
+        }
+        unsaved
     }
 
     /// Whether the broker keeps the session of a connection.
