@@ -520,7 +520,10 @@ fn more_keys_than_are_remembered_are_not_said_to_be_conflated() {
         }
         world.settle();
         let gaps = world.clients[0].gaps();
-        assert!(!gaps.is_empty() && gaps.iter().all(|gap| *gap == reason), "{keys}: {gaps:?}");
+        assert!(
+            !gaps.is_empty() && gaps.iter().all(|gap| *gap == reason),
+            "{keys}: {gaps:?}"
+        );
     }
 }
 
@@ -547,5 +550,8 @@ fn publications_without_a_key_do_not_replace_each_other() {
     world.settle();
     // The newest four are remembered here, whole.
     let texts = world.clients[0].texts("price/d");
-    assert!(texts.ends_with(&["36", "37", "38", "39"].map(str::to_owned)), "{texts:?}");
+    assert!(
+        texts.ends_with(&["36", "37", "38", "39"].map(str::to_owned)),
+        "{texts:?}"
+    );
 }

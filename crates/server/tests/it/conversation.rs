@@ -328,6 +328,8 @@ async fn what_a_session_tells_of_itself_later_survives_a_reconnect() {
     let mut back = hall.dial().await;
     back.resume(&token, json!({})).await;
     back.hear_a("subscribed").await;
-    let members = back.ask(json!({"type": "presence", "channel": "chat"})).await;
+    let members = back
+        .ask(json!({"type": "presence", "channel": "chat"}))
+        .await;
     assert_eq!(members["members"][0]["info"], info);
 }
