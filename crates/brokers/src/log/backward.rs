@@ -80,10 +80,13 @@ fn find(store: &Store, job: &ReadJob, offset: u64) -> Result<Found, BrokerFailur
         Ok(Ok(Some(bytes))) => bytes,
         Ok(Ok(None)) if is_oldest(store, job, offset) => return Ok(Found::Trimmed),
         Ok(Ok(None)) | Err(_) => return Ok(Found::Damaged),
-        Ok(Err(error)) => match failure_of(&error) {
-            BrokerFailure::StorageCorrupt => return Ok(Found::Damaged),
-            failure => return Err(failure),
-        },
+        Ok(Err(error)) => {
+            let failure = failure_of(&error);
+            return match failure == BrokerFailure::StorageCorrupt {
+                true => Ok(Found::Damaged),
+                false => Err(failure),
+            };
+        }
     };
     let at = |offset| job.lineage.at(&job.epochs, offset);
     let place = (at(offset.saturating_sub(1)), at(offset));

@@ -409,7 +409,7 @@ fn what_an_earlier_connection_was_handed_out_is_acknowledged_only_if_it_was_hand
         let id = CommandId(1_000 + n);
         world.workers[0].handle_command(connection, id, done(position), world.now);
         let all = told(&mut world.workers[0]);
-        assert!(all[0].contains("BadRequest"), "{all:?}");
+        assert!(all[0].contains("Refused"), "{all:?}");
     }
 }
 
