@@ -35,7 +35,7 @@ history.count = 0
 
 [[channels]]
 pattern = "prices*"
-state.count = 1000
+state = { count = 1000, bytes = 1000000 }
 
 [[channels]]
 pattern = "short/*"
