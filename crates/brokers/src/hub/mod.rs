@@ -413,7 +413,13 @@ impl Hub {
         position: Position,
     ) {
         let mut registry = self.registry();
-        let bus = self.bus();
+        let mut bus = self.bus();
+        if bus
+            .stream(channel)
+            .is_some_and(|stream| !stream.has(position))
+        {
+            return bus.tell_failed(worker, id, BrokerFailure::UnknownPosition);
+        }
         let now = bus.now().instant;
         let asked = registry
             .questions

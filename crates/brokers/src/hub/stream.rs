@@ -13,6 +13,7 @@ use offhook_engine::{
 
 use crate::{
     cursors::{Cursor, MAX_CONSUMERS, abandoned, is_of_session},
+    lineage::backward,
     values::Values,
 };
 
@@ -279,20 +280,36 @@ impl Stream {
         let (resolution, agreed) = match from {
             ReadFrom::Start => (Resolution::Continuous, 0),
             ReadFrom::Last(count) => (Resolution::Continuous, self.head.saturating_sub(count)),
-            ReadFrom::After(position) if position.epoch != self.epoch => {
-                (Resolution::UnknownEpoch, 0)
-            }
-            ReadFrom::After(position) if position.offset > self.head => {
-                (Resolution::AheadOfHead, self.head)
-            }
-            ReadFrom::After(position) => (Resolution::Continuous, position.offset),
+            ReadFrom::After(position) => self.resolve(position),
+            ReadFrom::Before(position) => backward(self.resolve(position), self.head),
         };
-        let after = agreed.max(self.state().first - 1);
+        let after = match from {
+            // Until something is read.
+            ReadFrom::Before(_) => agreed,
+            ReadFrom::Start | ReadFrom::After(_) | ReadFrom::Last(_) => {
+                agreed.max(self.state().first - 1)
+            }
+        };
         ReadStart {
             resolution,
             agreed: self.at(agreed),
             after: self.at(after),
         }
+    }
+
+    /// Whether a position is a place in the stream.
+    pub(crate) fn has(&self, position: Position) -> bool {
+        self.resolve(position).0 == Resolution::Continuous
+    }
+
+    fn resolve(&self, position: Position) -> (Resolution, u64) {
+        if position.epoch != self.epoch {
+            return (Resolution::UnknownEpoch, 0);
+        }
+        if position.offset > self.head {
+            return (Resolution::AheadOfHead, self.head);
+        }
+        (Resolution::Continuous, position.offset)
     }
 
     fn set(&mut self, publication: &Arc<Publication>, removes: bool) {
@@ -343,6 +360,9 @@ impl Stream {
         limit: ReadLimit,
     ) -> (ReadStart, Vec<Arc<Publication>>) {
         let start = self.start(from);
+        if matches!(from, ReadFrom::Before(_)) {
+            return self.read_backward(start, limit);
+        }
         let skip = start.after.offset + 1 - self.state().first;
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         let mut bytes = 0;
@@ -354,6 +374,29 @@ impl Stream {
             }
             page.push(Arc::clone(publication));
         }
+        (start, page)
+    }
+
+    /// The newest up to where the read begins, oldest first.
+    fn read_backward(
+        &self,
+        mut start: ReadStart,
+        limit: ReadLimit,
+    ) -> (ReadStart, Vec<Arc<Publication>>) {
+        let known = (start.agreed.offset + 1).saturating_sub(self.state().first);
+        let known = usize::try_from(known).unwrap_or(usize::MAX);
+        let mut bytes = 0;
+        let mut page = Vec::new();
+        let newest_first = self.retained.iter().take(known).rev();
+        for publication in newest_first.take(limit.count as usize) {
+            bytes += publication.weight();
+            if bytes > limit.bytes && !page.is_empty() {
+                break;
+            }
+            start.after = publication.previous;
+            page.push(Arc::clone(publication));
+        }
+        page.reverse();
         (start, page)
     }
 }

@@ -52,6 +52,7 @@
 //! After a failed write the store is only read until the disk takes writes again. A publication
 //! that can't be read costs a gap with a reason of its own, and nothing else (`damage.rs`).
 
+mod backward;
 mod checker;
 mod condition;
 mod copy_forward;

@@ -14,6 +14,7 @@ use offhook_engine::{
 };
 
 use super::{
+    backward,
     condition::Condition,
     damage,
     filters::{self, FilterJob, Merges, Progress},
@@ -46,6 +47,8 @@ pub(super) struct ReadJob {
     pub(super) lineage: Arc<Lineage>,
     pub(super) stream: StreamState,
     pub(super) start: ReadStart,
+    /// The newest up to `start.agreed`, and not what follows `start.after`.
+    pub(super) backward: bool,
     pub(super) limit: ReadLimit,
 }
 
@@ -380,6 +383,9 @@ impl Reader {
 
     fn read(&self, job: &ReadJob) -> Result<Read, BrokerFailure> {
         let store = self.store.get().ok_or(BrokerFailure::StorageFailed)?;
+        if job.backward {
+            return backward::read(&store, job, &self.condition);
+        }
         let mut stream = job.stream;
         let head = stream.head.offset;
         let mut page = read_page(&store, job, job.start.after.offset + 1);
@@ -432,7 +438,7 @@ struct Damage {
     failure: BrokerFailure,
 }
 
-type Read = (StreamState, ReadStart, Vec<Arc<Publication>>);
+pub(super) type Read = (StreamState, ReadStart, Vec<Arc<Publication>>);
 
 #[derive(Default)]
 struct Page {

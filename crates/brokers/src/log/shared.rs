@@ -14,8 +14,8 @@ use std::{
 };
 
 use offhook_engine::{
-    BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, ChannelRules, History, RequestId,
-    StreamState,
+    BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, ChannelRules, History, Position,
+    ReadFrom, RequestId, Resolution, StreamState,
 };
 
 use super::{
@@ -106,6 +106,17 @@ impl Shared {
                     bus.tell_failed(worker, id, BrokerFailure::Busy);
                 }
             }
+            BrokerRequest::Receipts {
+                id,
+                ref channel,
+                position,
+            } => {
+                if !self.has(channel, position) {
+                    let failure = BrokerFailure::UnknownPosition;
+                    return self.hub.bus().tell_failed(worker, id, failure);
+                }
+                self.hub.handle(worker, request);
+            }
             BrokerRequest::SaveSession { .. } | BrokerRequest::DropSession { .. } => {
                 for change in self.hub.session(request) {
                     self.jobs.put_always(Job::Session(change));
@@ -123,10 +134,21 @@ impl Shared {
             | BrokerRequest::Leave { .. }
             | BrokerRequest::Members { .. }
             | BrokerRequest::Ack { .. }
-            | BrokerRequest::Receipts { .. }
             | BrokerRequest::Found { .. }
             | BrokerRequest::Renew { .. } => self.hub.handle(worker, request),
         }
+    }
+
+    /// Whether a position is a place in a stream that is in use; true of those that are not, which
+    /// nobody here subscribes to.
+    fn has(&self, channel: &ChannelName, position: Position) -> bool {
+        let bus = self.hub.bus();
+        let Some(Durable::Open(view)) = bus.durable.get(channel) else {
+            return true;
+        };
+        let head = view.stream.head.offset;
+        let (resolution, _) = view.lineage.resolve(&self.epochs, position, head);
+        resolution == Resolution::Continuous
     }
 
     /// The channel that a request is about, if its stream is on disk.
@@ -249,6 +271,7 @@ impl Shared {
                     lineage: Arc::clone(&view.lineage),
                     stream: view.stream,
                     start: view.lineage.start(&self.epochs, from, first, head),
+                    backward: matches!(from, ReadFrom::Before(_)),
                     limit,
                 };
                 if !self.reads.read(job) {

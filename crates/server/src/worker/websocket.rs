@@ -97,13 +97,19 @@ async fn introduction(
             return Err(Ended::Lost);
         };
         receiving.message();
-        match connecting.receive(worker, incoming(&message))? {
-            Connected::NotYet => {}
-            Connected::Yes(mut connection, intents) => {
-                for intent in intents {
-                    connection.carry_out(intent);
+        let mut connected = connecting.receive(worker, incoming(&message))?;
+        loop {
+            match connected {
+                Connected::NotYet => break,
+                Connected::Awaits(loading) => {
+                    connected = connecting.go_on(worker, loading).await?;
                 }
-                return Ok(connection);
+                Connected::Yes(mut connection, intents) => {
+                    for intent in intents {
+                        connection.carry_out(intent);
+                    }
+                    return Ok(connection);
+                }
             }
         }
     }

@@ -15,7 +15,7 @@ async fn who_connects_is_welcomed_with_a_session_and_a_token() {
     let welcome = caller.hear_a("welcome").await;
     assert_eq!(welcome["id"], 1);
     assert_eq!(welcome["session"].as_str().unwrap().len(), 32);
-    assert!(welcome["resume"].as_str().unwrap().starts_with("v2."));
+    assert!(welcome["resume"].as_str().unwrap().starts_with("v3."));
     assert_eq!(welcome.get("user"), None, "a stranger has no name");
     let (_, health) = hall.health().await;
     assert_eq!(health["connections"], 1);
@@ -386,4 +386,25 @@ async fn a_call_is_refused_at_once_where_there_is_no_backend() {
         .await;
     assert_eq!(refused["code"], "forbidden");
     assert_eq!(caller.ask(json!({"type": "ping"})).await["type"], "pong");
+}
+
+#[tokio::test]
+async fn what_a_session_tells_of_itself_later_survives_a_reconnect() {
+    let hall = Hall::open(config()).await;
+    let mut caller = hall.caller().await;
+    caller.subscribe("chat", json!("now")).await;
+    caller.fresh_token().await;
+    let info = json!({"name": "Ann", "away": true});
+    let update = json!({"type": "presence_update", "info": info});
+    assert_eq!(caller.ask(update).await["type"], "presence_updated");
+    caller.fresh_token().await;
+    let token = caller.resume.clone();
+    caller.cut();
+    let mut back = hall.dial().await;
+    back.resume(&token, json!({})).await;
+    back.hear_a("subscribed").await;
+    let members = back
+        .ask(json!({"type": "presence", "channel": "chat"}))
+        .await;
+    assert_eq!(members["members"][0]["info"], info);
 }

@@ -8,11 +8,13 @@
 mod admission;
 mod bad_input;
 mod caller;
+mod channel_state;
 mod conversation;
 mod damage;
 mod disk_full;
 mod hall;
 mod http;
+mod large_sessions;
 mod logged;
 mod memory;
 mod receipts;
@@ -22,3 +24,4 @@ mod slow_connection;
 mod starting;
 mod stopping;
 mod tls;
+mod windows;
