@@ -157,7 +157,10 @@ impl World {
         let Some((worker, connection)) = self.clients[client].connection else {
             return;
         };
-        let snapshot = self.workers[worker].snapshot(connection, self.now).unwrap();
+        // A connection that is being closed gets none.
+        let Some(snapshot) = self.workers[worker].snapshot(connection, self.now) else {
+            return;
+        };
         // Through its bytes, as it would travel.
         let snapshot = SessionSnapshot::from_bytes(&snapshot.to_bytes().unwrap()).unwrap();
         self.clients[client].outbox.push_back(Wire::Token(snapshot));
