@@ -242,19 +242,19 @@ pub(super) fn result(reply: &Reply) -> Result<String, Failure> {
             head,
             publications,
             gap,
+            more,
             ..
         } => {
             let all = list(publications.iter().map(|one| publication(one)));
             let object = position(Object::part(), *head).raw("publications", all);
-            with_gap(object, gap.as_ref()).end()
+            and_more(with_gap(object, gap.as_ref()), *more).end()
         }
         Reply::State {
-            position: at,
-            values,
-            ..
+            head, values, more, ..
         } => {
             let values = list(values.iter().map(|one| publication(one)));
-            position(Object::part(), *at).raw("values", values).end()
+            let object = position(Object::part(), *head).raw("values", values);
+            and_more(object, *more).end()
         }
         Reply::Members {
             members: some,
@@ -291,6 +291,14 @@ pub(super) fn result(reply: &Reply) -> Result<String, Failure> {
         | Reply::InfoUpdated => "true".to_owned(),
         Reply::Refused(refusal) => return Err(Failure::refused(refusal)),
     })
+}
+
+fn and_more(object: Object, more: bool) -> Object {
+    if more {
+        object.raw("more", true)
+    } else {
+        object
+    }
 }
 
 fn with_gap(object: Object, gap: Option<&GapReason>) -> Object {

@@ -1,6 +1,6 @@
 //! The state of one connection that speaks JSON-RPC.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Instant};
 
 use offhook_engine::{
     ChannelName, CloseReason, Command, CommandId, ErrorCode, Notice, PresenceChange, Publication,
@@ -78,7 +78,7 @@ impl Dialect for Rpc {
         &Pushed
     }
 
-    fn receive(&mut self, incoming: Incoming<'_>, intents: &mut Vec<Intent>) {
+    fn receive(&mut self, incoming: Incoming<'_>, _now: Instant, intents: &mut Vec<Intent>) {
         let text = match incoming {
             Incoming::Text(text) => text,
             // Some clients send JSON as bytes.
@@ -111,6 +111,9 @@ impl Dialect for Rpc {
         let mut head = number.to_string();
         if let Some(at) = recipient.at {
             head = format!("{head},\"at\":{}", answer::place(at));
+        }
+        if recipient.state {
+            head.push_str(",\"state\":true");
         }
         Head::Insert(head.into_bytes())
     }
@@ -151,7 +154,6 @@ impl Dialect for Rpc {
             | Notice::Own { .. }
             | Notice::CatchingUp { .. }
             | Notice::Live { .. }
-            | Notice::State { .. }
             | Notice::Told { .. }
             | Notice::Restored
             | Notice::Reconnect { .. } => out.extend(push(notice)),
@@ -472,20 +474,6 @@ fn push(notice: &Notice) -> Option<Payload> {
             subscription,
             position,
         } => ("live", answer::position(named(subscription), *position)),
-        Notice::State {
-            subscription,
-            values,
-            position,
-        } => {
-            let values: Vec<_> = values.iter().map(|one| answer::publication(one)).collect();
-            let values = format!("[{}]", values.join(","));
-            let params = named(subscription).raw("values", values);
-            let params = match position {
-                Some(position) => answer::position(params, *position),
-                None => params,
-            };
-            ("state", params)
-        }
         Notice::Told { data, format } => ("told", answer::content(Object::part(), data, *format)),
         Notice::Reconnect { after } => {
             let params = Object::part().raw("after_ms", after.as_millis());

@@ -54,6 +54,8 @@ pub(super) fn read(request: &Request<'_>) -> Result<Ask, Failure> {
         "history" => Ask::Do(history(params)?),
         "state" => Ask::Do(Command::State {
             channel: channel(params)?,
+            after: place(params, "since", 1)?,
+            limit: optional(params, "limit", 2)?.unwrap_or(HISTORY),
         }),
         "presence" => Ask::Do(Command::Presence {
             channel: channel(params)?,
@@ -64,11 +66,11 @@ pub(super) fn read(request: &Request<'_>) -> Result<Ask, Failure> {
                 &required::<Cow<'_, str>>(params, "consumer", 1)?,
                 "consumer",
             )?,
-            position: position(params, 2)?,
+            position: place(params, "position", 2)?,
         }),
         "receipts" => Ask::Do(Command::Receipts {
             channel: channel(params)?,
-            position: position(params, 1)?
+            position: place(params, "position", 1)?
                 .ok_or_else(|| Failure::invalid_params("position: is missing"))?,
         }),
         "call" => Ask::Do(call(params)?),
@@ -118,6 +120,13 @@ fn publish(params: &Params<'_>) -> Result<Command, Failure> {
 
 fn history(params: &Params<'_>) -> Result<Command, Failure> {
     let limit = optional(params, "limit", 2)?.unwrap_or(HISTORY);
+    if let Some(before) = place(params, "before", 3)? {
+        return Ok(Command::HistoryBefore {
+            channel: channel(params)?,
+            before,
+            limit,
+        });
+    }
     Ok(Command::History {
         channel: channel(params)?,
         since: since(params, "since", 1)?.unwrap_or(Since::Last(limit)),
@@ -189,13 +198,17 @@ fn key(text: &str, field: &'static str) -> Result<Key, Failure> {
     Key::new(text).map_err(|refusal| at(field, &refusal))
 }
 
-fn position(params: &Params<'_>, index: usize) -> Result<Option<Position>, Failure> {
-    match since(params, "position", index)? {
+fn place(
+    params: &Params<'_>,
+    name: &'static str,
+    index: usize,
+) -> Result<Option<Position>, Failure> {
+    match since(params, name, index)? {
         None => Ok(None),
         Some(Since::Position(position)) => Ok(Some(position)),
-        Some(Since::Now | Since::Start | Since::State | Since::Last(_)) => {
-            Err(Failure::invalid_params("position: an epoch and an offset"))
-        }
+        Some(Since::Now | Since::Start | Since::State | Since::Last(_)) => Err(
+            Failure::invalid_params(format!("{name}: an epoch and an offset")),
+        ),
     }
 }
 

@@ -1,6 +1,6 @@
 //! JSON-RPC 2.0: what is asked, what is answered, what is pushed.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use offhook_dialects::{
     Dialect, Head, Incoming, Intent, Payload, Recipient, Welcome,
@@ -32,7 +32,8 @@ impl Client {
 
     fn send(&mut self, text: &str) {
         let mut intents = Vec::new();
-        self.rpc.receive(Incoming::Text(text), &mut intents);
+        self.rpc
+            .receive(Incoming::Text(text), Instant::now(), &mut intents);
         for intent in intents {
             match intent {
                 Intent::Connect(connect) => {
@@ -395,6 +396,7 @@ fn a_session_that_is_refused_refuses_what_came_with_it_for_the_same_reason() {
     let mut intents = Vec::new();
     rpc.receive(
         Incoming::Text(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#),
+        Instant::now(),
         &mut intents,
     );
     let [Intent::Connect(connect), Intent::Command { id, .. }] = &intents[..] else {
@@ -413,6 +415,7 @@ fn a_session_that_is_refused_refuses_what_came_with_it_for_the_same_reason() {
     intents.clear();
     rpc.receive(
         Incoming::Text(r#"{"jsonrpc":"2.0","id":2,"method":"rpc.login","params":["t"]}"#),
+        Instant::now(),
         &mut intents,
     );
     assert!(matches!(&intents[..], [Intent::Connect(c)] if c.token.as_deref() == Some("t")));
