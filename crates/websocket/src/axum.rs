@@ -63,16 +63,8 @@ impl Upgrade {
 
     /// The subprotocols spoken; of those the client offers, the first in its own order is chosen,
     /// or none.
-    pub fn protocols<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
-        let spoken: Vec<&str> = names.into_iter().collect();
-        let mut offered = self.request().subprotocols();
-        let chosen = offered
-            .find(|name| spoken.contains(name))
-            .map(str::to_owned);
-        drop(offered);
-        // It was offered, so it can be chosen.
-        let _chosen = self.decision().select_subprotocol(chosen.as_deref());
-        self
+    pub fn protocols<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        Self(self.0.protocols(names))
     }
 
     /// Says yes: the WebSocket is served in a task of its own, and closed when the handler returns,
@@ -84,10 +76,7 @@ impl Upgrade {
         H: FnOnce(WebSocket) -> F + Send + 'static,
         F: Future<Output = HandlerResult> + Send + 'static,
     {
-        let (response, opening) = self.accept();
-        // An error has ended the connection; the handler can tell of it itself.
-        tokio::spawn(opening.serve(handler));
-        response
+        self.0.on_upgrade(handler)
     }
 
     /// Says yes: the response to return, and the WebSocket it becomes, to be
@@ -101,9 +90,8 @@ impl Upgrade {
     ///
     /// # Errors
     /// It is no valid header, or one that the handshake sets itself.
-    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, InvalidHeader> {
-        self.decision().add_header(name, value)?;
-        Ok(self)
+    pub fn header(self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, InvalidHeader> {
+        self.0.header(name, value).map(Self)
     }
 
     /// Says no, for the application's own reasons.

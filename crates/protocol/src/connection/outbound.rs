@@ -45,6 +45,8 @@ pub struct Outbound {
     /// `Some` from the first Close, failure or loss on.
     pub(super) closing: Option<Box<Closing>>,
     pub(super) liveness: Liveness,
+    /// How many messages were sent.
+    messages: u64,
 }
 
 impl Outbound {
@@ -62,6 +64,7 @@ impl Outbound {
             compressor: None,
             closing: None,
             liveness: Liveness::new(now),
+            messages: 0,
         }
     }
 
@@ -113,11 +116,13 @@ impl Outbound {
             return Ok(false);
         }
         self.liveness.sent();
+        self.count_messages(1);
         self.push_frame(kind.opcode(), true, false, bytes);
         Ok(true)
     }
 
     fn send_long(&mut self, message: Outgoing<'_>) {
+        self.count_messages(1);
         if self.has_room() {
             self.begin(message);
         } else {
@@ -142,6 +147,7 @@ impl Outbound {
     /// As [`send`](Self::send).
     pub fn send_urgent<'a>(&mut self, message: impl Into<Outgoing<'a>>) -> Result<(), SendError> {
         self.check_open()?;
+        self.count_messages(1);
         self.enqueue_message(message.into(), true);
         self.pump();
         Ok(())
@@ -153,6 +159,7 @@ impl Outbound {
     /// As [`send`](Self::send).
     pub fn send_prepared(&mut self, message: &Prepared) -> Result<(), SendError> {
         self.check_open()?;
+        self.count_messages(1);
         if self.has_room() {
             self.begin_prepared(message);
         } else {
@@ -182,6 +189,7 @@ impl Outbound {
         }
         self.check_open()?;
         self.liveness.sent();
+        self.count_messages(frames.take_count());
         if self.has_room() {
             self.wire.append(frames.bytes_mut());
         } else {
@@ -224,6 +232,7 @@ impl Outbound {
             return Ok(());
         }
         self.stream = Stream::None;
+        self.count_messages(1);
         if let Some(backlog) = &mut self.backlog {
             backlog.release();
             self.pump();
@@ -238,6 +247,19 @@ impl Outbound {
         self.backlog
             .as_ref()
             .map_or(0, |backlog| backlog.bytes_behind)
+    }
+
+    /// How many messages were sent by the caller, whether or not they have left. One that is
+    /// written piece by piece counts when its last piece was sent.
+    #[must_use]
+    #[inline]
+    pub const fn messages_sent(&self) -> u64 {
+        self.messages
+    }
+
+    #[inline]
+    const fn count_messages(&mut self, more: u64) {
+        self.messages = self.messages.saturating_add(more);
     }
 
     /// Bytes that were sent by the caller and not yet taken by the transport.

@@ -31,6 +31,7 @@ use crate::http2::{H2Stream, Keepalive, field_list, io_error};
 use crate::parsed;
 use crate::rewound::Rewound;
 use crate::socket::WebSocket;
+use crate::trace::Span;
 use crate::transport::Transport;
 
 /// A connection of HTTP/2 that many WebSockets are opened over (RFC 8441), up to what the server
@@ -150,7 +151,10 @@ impl Http2 {
         let request = connect.request(&url, true)?;
         let deadline = Deadline::after(connect.timeouts.handshake);
         let (member, place) = self.place(deadline).await?;
-        let opened = ask(connect, &member, place, request, &url).await;
+        let span = url.span();
+        let asked = ask(connect, &member, place, request, &url, &span);
+        let opened = span.instrument(asked).await;
+        connect.tell_failure(&span, &opened);
         if let Err(Error::Lost(_)) = opened {
             self.pool.forget(&member);
         }
@@ -285,6 +289,7 @@ pub(super) async fn attempt(
     route: &Route,
     request: &ClientRequest,
     url: &Url,
+    span: &Span,
 ) -> Result<Option<Answered>, Error> {
     let only = connect.version == HttpVersion::Http2;
     let protocols: &[&[u8]] = if only { &[HTTP_2] } else { &[HTTP_2, HTTP_1_1] };
@@ -292,11 +297,11 @@ pub(super) async fn attempt(
     let reached = route.reach_offering(url, &connect.trust, protocols, deadline);
     let (transport, is_http2) = reached.await?;
     if !is_http2 && !only {
-        let asked = super::ask(connect, transport, request.clone(), url);
+        let asked = super::ask(connect, transport, request.clone(), url, span);
         return asked.await.map(Some);
     }
     match Member::begin(connect, transport, is_http2, url).await {
-        Ok(member) => only_one(connect, &member, request.clone(), url)
+        Ok(member) => only_one(connect, &member, request.clone(), url, span)
             .await
             .map(Some),
         Err(Error::Http2 { .. }) if !only => {
@@ -311,11 +316,12 @@ pub(super) async fn attempt(
 pub(super) async fn over_stream(
     connect: &Connect,
     transport: Transport,
+    span: &Span,
 ) -> Result<Answered, Error> {
     let url = connect.url.clone()?;
     let member = Member::over(connect, transport, &url).await?;
     let request = connect.request(&url, true)?;
-    only_one(connect, &member, request, &url).await
+    only_one(connect, &member, request, &url, span).await
 }
 
 async fn only_one(
@@ -323,9 +329,10 @@ async fn only_one(
     member: &Member,
     request: ClientRequest,
     url: &Url,
+    span: &Span,
 ) -> Result<Answered, Error> {
     let (_, place) = member.place().ok_or_else(lost_connection)?;
-    ask(connect, member, place, request, url).await
+    ask(connect, member, place, request, url, span).await
 }
 
 /// Begins a connection, and waits for what the server's SETTINGS say. `None` if they do not allow
@@ -402,6 +409,7 @@ async fn ask(
     place: OwnedSemaphorePermit,
     request: ClientRequest,
     url: &Url,
+    span: &Span,
 ) -> Result<Answered, Error> {
     let deadline = Deadline::after(connect.timeouts.handshake);
     let scheme = if url.secure {
@@ -416,7 +424,8 @@ async fn ask(
         Outcome::Open(stream, opened) => {
             let transport = Transport::boxed(stream.in_place(place)).with_peer_addr(member.peer);
             let settings = &connect.settings;
-            let socket = WebSocket::client(transport, opened.negotiated, &[], settings);
+            let negotiated = opened.negotiated;
+            let socket = WebSocket::client_in(span.clone(), transport, negotiated, &[], settings);
             Ok((socket, opened.headers))
         }
         Outcome::Refused(mut refused, receive) => {

@@ -12,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use data_encoding::HEXLOWER_PERMISSIVE;
 
 use crate::error::UrlError;
+use crate::trace::Span;
 
 /// Where to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +94,11 @@ impl Url {
             target: target.into(),
             ..self.clone()
         }
+    }
+
+    /// The span of a connection to there.
+    pub(super) fn span(&self) -> Span {
+        Span::client(&self.host_and_port(), &self.target)
     }
 
     /// What stands in `Host`: with the port unless it is the scheme's own (RFC 6455 §4.1

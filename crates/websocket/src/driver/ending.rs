@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use offhook_protocol::{CloseCode, ClosedBy};
@@ -104,7 +104,10 @@ impl Locked<'_> {
         {
             let mut cx = Context::from_waker(Waker::noop());
             // Nobody is left to tell if it fails.
-            let _written = transport.poll_write(&mut cx, slices);
+            let written = transport.poll_write(&mut cx, slices);
+            if let (Poll::Ready(Ok(count)), Some(observer)) = (written, self.told.observer) {
+                observer.wrote(count);
+            }
             let _flushed = transport.poll_flush(&mut cx);
         }
         self.disconnect();
@@ -126,8 +129,8 @@ impl Locked<'_> {
     pub(super) fn lose(&mut self, error: Option<io::Error>) {
         if let Some(transport) = self.state.transport.take() {
             self.closed = Some(transport);
+            self.note_end();
         }
-        self.note_end();
         let closed = self.outbound.closed();
         if closed.is_some_and(|closed| closed.by == ClosedBy::Lost) {
             let broken = std::mem::replace(&mut self.output, Output::Open);
@@ -163,16 +166,21 @@ impl Locked<'_> {
     }
 }
 
-impl State {
-    /// The transport is gone: tells both halves, which forget what they hold.
+impl Locked<'_> {
+    /// The transport is gone: tells both halves, which forget what they hold, and whoever wants to
+    /// hear of it.
     fn note_end(&mut self) {
-        self.note_unsent();
-        self.outbound.handle_transport_closed(now());
-        if let Some(inbound) = &mut self.inbound {
+        let state = &mut *self.state;
+        state.note_unsent();
+        state.outbound.handle_transport_closed(now());
+        if let Some(inbound) = &mut state.inbound {
             inbound.end();
         }
+        self.told.closed(|| state.outbound.closed());
     }
+}
 
+impl State {
     /// How it ended, as the receiver is told: an error once, then nothing.
     pub(super) fn outcome<R>(&mut self) -> Result<Option<R>, Error> {
         match self.fault.take().map(|fault| *fault) {

@@ -20,6 +20,7 @@ mod ending;
 mod flush;
 mod idle;
 mod lease;
+mod observer;
 mod ready;
 mod receive;
 mod send;
@@ -39,6 +40,7 @@ use std::time::Instant;
 
 use buffers::ReadBuffer;
 pub use lease::Replies;
+use observer::{Observer, Told};
 use offhook_protocol::halves::{Inbound, Outbound};
 use offhook_protocol::handshake::Negotiated;
 use offhook_protocol::{Closed, Connection, Event, ReadyState};
@@ -51,7 +53,9 @@ use waiters::{Waiters, Wakers, Woken};
 
 use crate::Transport;
 use crate::error::Error;
+use crate::settings::Settings;
 use crate::socket::Agreement;
+use crate::trace::Span;
 
 /// The runtime's clock, which tests can pause.
 pub(crate) fn now() -> Instant {
@@ -65,6 +69,8 @@ pub(crate) struct Driver {
     called: AtomicBool,
     tasks: Arc<Tasks>,
     agreement: Option<Box<Agreement>>,
+    /// `None` if nobody wants to hear of this connection.
+    observer: Option<Box<Observer>>,
 }
 
 #[derive(Debug)]
@@ -161,6 +167,7 @@ pub(crate) struct Locked<'d> {
     /// The transport that was closed.
     closed: Option<Transport>,
     woken: Woken,
+    told: Told<'d>,
 }
 
 impl Driver {
@@ -170,7 +177,8 @@ impl Driver {
         transport: Transport,
         negotiated: Negotiated,
         unread: &[u8],
-        high_water: u32,
+        settings: &Settings,
+        span: Span,
     ) -> Arc<Self> {
         let (inbound, outbound) = connection.into_halves();
         let unread = if unread.is_empty() {
@@ -189,7 +197,7 @@ impl Driver {
                 waiters: None,
                 output: Output::Open,
                 timer: None,
-                high_water,
+                high_water: settings.high_water,
                 reached: None,
                 unsent: 0,
                 streaming: false,
@@ -199,6 +207,7 @@ impl Driver {
             called: AtomicBool::new(false),
             tasks: Tasks::current(),
             agreement: Agreement::of(negotiated),
+            observer: Observer::begin(&settings.counter, span),
         });
         driver.set_timer(&mut driver.lock());
         driver
@@ -210,6 +219,7 @@ impl Driver {
             state: self.state.lock().unwrap_or_else(PoisonError::into_inner),
             closed: None,
             woken: Woken::default(),
+            told: Told::by(self.observer.as_deref()),
         }
     }
 
@@ -287,6 +297,15 @@ impl Drop for Driver {
         if let Some(key) = state.timer {
             self.tasks.forget(key);
         }
+        if let Some(observer) = &self.observer
+            && state.transport.take().is_some()
+        {
+            // Its `WebSocket` was forgotten rather than dropped: that ends it as well.
+            state.outbound.handle_transport_closed(now());
+            if let Some(closed) = state.outbound.closed() {
+                observer.tell_end(&closed);
+            }
+        }
         if let Unread::Bytes(buffer) = std::mem::replace(&mut state.unread, Unread::Nothing) {
             buffers::give_read(buffer);
         }
@@ -317,6 +336,16 @@ impl DerefMut for Locked<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut State {
         &mut self.state
+    }
+}
+
+impl Drop for Locked<'_> {
+    /// Before the lock is released.
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(observer) = self.told.observer {
+            observer.sent_so_far(self.state.outbound.messages_sent());
+        }
     }
 }
 
@@ -373,7 +402,8 @@ impl Locked<'_> {
         let Event::Pong { payload, rtt } = event else {
             return;
         };
-        if rtt.is_some() {
+        if let Some(rtt) = rtt {
+            self.told.round_trip(*rtt);
             if let Some(waiters) = &mut self.state.waiters {
                 self.woken.all(&mut waiters.pong);
             }

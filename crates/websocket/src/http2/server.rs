@@ -98,6 +98,10 @@ impl Streams {
         &self.settings
     }
 
+    pub(crate) const fn peer_addr(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
     /// Takes no more requests; ends when the streams that are open have ended.
     pub(crate) fn stop(&mut self) {
         self.stopping = true;

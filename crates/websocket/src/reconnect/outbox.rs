@@ -94,11 +94,7 @@ impl ReconnectingSender {
             // No waiting: the queue is as bounded here as it will be there.
             let message = message.clone();
             let size = size(&message);
-            if sender
-                .driver()
-                .send_now(|driver| driver.send(message))
-                .is_err()
-            {
+            if sender.put(message).is_err() {
                 return;
             }
             outbox.queue.pop_front();
@@ -141,8 +137,7 @@ impl Outbox {
 
     /// A sender has found that its connection is gone, perhaps not as the first.
     fn leave(&mut self, sender: &Sender) {
-        let is_gone = |current: &mut Sender| Arc::ptr_eq(current.driver(), sender.driver());
-        self.current.take_if(is_gone);
+        self.current.take_if(|current| current == sender);
     }
 }
 

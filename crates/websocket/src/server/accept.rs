@@ -1,6 +1,7 @@
 //! The opening handshake, over any stream.
 
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +19,10 @@ use super::tls::Tls;
 use crate::error::{Error, Phase};
 #[cfg(feature = "http2")]
 use crate::http2::{Http2Limits, Streams};
+use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::socket::WebSocket;
+use crate::trace;
 use crate::transport::Transport;
 
 /// Makes connections of streams; what a [`Server`](super::Server) does with each it accepts.
@@ -84,6 +87,14 @@ impl Acceptor {
     pub fn settings(mut self, settings: Settings) -> Self {
         Arc::make_mut(&mut self.config).deflate = settings.deflate.as_deref().cloned();
         self.settings = settings;
+        self
+    }
+
+    /// Tells `metrics` what connections do: part of the [settings](Self::settings), which replace
+    /// it.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Arc<dyn Metrics>) -> Self {
+        self.settings = self.settings.metrics(metrics);
         self
     }
 
@@ -183,7 +194,10 @@ impl Acceptor {
     /// # Errors
     /// As [`accept`](Self::accept).
     pub async fn request(&self, stream: impl Into<Transport>) -> Result<Incoming, Error> {
-        self.in_time(self.read_request(stream.into())).await
+        let transport = stream.into();
+        let peer = self.peer_of(&transport);
+        let read = self.in_time(self.read_request(transport)).await;
+        read.inspect_err(|error| self.settings.failed_request(peer, error))
     }
 
     /// Reads requests by whichever version of HTTP the client speaks: one by HTTP/1.1; by HTTP/2,
@@ -193,12 +207,22 @@ impl Acceptor {
     /// # Errors
     /// As [`accept`](Self::accept).
     pub async fn requests(&self, stream: impl Into<Transport>) -> Result<Requests, Error> {
-        self.in_time(self.read_requests(stream.into())).await
+        let transport = stream.into();
+        let peer = self.peer_of(&transport);
+        let read = self.in_time(self.read_requests(transport)).await;
+        read.inspect_err(|error| self.settings.failed_request(peer, error))
     }
 
     #[cfg(feature = "hyper")]
     pub(crate) fn parts(&self) -> (&Arc<ServerConfig>, &Settings, Option<&Connections>) {
         (&self.config, &self.settings, self.connections.as_ref())
+    }
+
+    /// The peer's address, if it is told should the request fail.
+    fn peer_of(&self, transport: &Transport) -> Option<SocketAddr> {
+        trace::hears_failed_requests()
+            .then(|| transport.peer_addr())
+            .flatten()
     }
 
     async fn in_time<T>(&self, step: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
