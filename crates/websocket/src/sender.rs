@@ -19,6 +19,17 @@ use crate::writer::MessageWriter;
 /// whole, in the order of the calls.
 ///
 /// It does not keep the connection open: that ends with the [`WebSocket`](crate::WebSocket).
+///
+/// Which way to send:
+///
+/// | to | call |
+/// |---|---|
+/// | send, and wait for a slow peer | [`send`](Self::send) |
+/// | the same, ahead of what waits | [`send_urgent`](Self::send_urgent) |
+/// | the same message to many | [`send_prepared`](Self::send_prepared) |
+/// | give up at a slow peer instead of waiting | [`try_send`](Self::try_send) |
+/// | never wait, and look after the bound oneself | [`put`](Self::put), [`put_prepared`](Self::put_prepared), [`write_prepared`](Self::write_prepared) |
+/// | send a message piece by piece | [`send_stream`](Self::send_stream) |
 #[derive(Clone)]
 pub struct Sender {
     driver: Arc<Driver>,

@@ -45,7 +45,10 @@ pub struct Upgrades<H> {
 impl<H> Upgrades<H> {
     /// Gives each handshake to `handler`, a function from an [`Upgrade`] to the future of a
     /// response.
-    pub const fn new(handler: H) -> Self {
+    pub const fn new<F>(handler: H) -> Self
+    where
+        H: FnMut(Upgrade) -> F,
+    {
         Self {
             handler,
             acceptor: None,

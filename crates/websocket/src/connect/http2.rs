@@ -10,12 +10,9 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
-use h2::ext::Protocol;
 use h2::{Ping, PingPong, RecvStream};
-use http::Uri;
 use offhook_protocol::handshake::{
-    ClientRequest, ConnectHandshake, ConnectOutcome, HeadLimits, InvalidRequest, Opened, Refused,
-    Scheme,
+    ClientRequest, ConnectHandshake, ConnectOutcome, HeadLimits, Opened, Refused, Scheme,
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -445,7 +442,7 @@ async fn exchange(
     handshake: ConnectHandshake,
 ) -> Result<Outcome, Error> {
     let lost = |error| Error::Lost(io_error(error));
-    let request = head(&handshake)?;
+    let request = parsed::connect_request(&handshake)?;
     let mut requests = requests.ready().await.map_err(lost)?;
     let (response, send) = requests.send_request(request, false).map_err(lost)?;
     let (head, receive) = response.await.map_err(lost)?.into_parts();
@@ -457,28 +454,6 @@ async fn exchange(
         }
         ConnectOutcome::Refused(refused) => Ok(Outcome::Refused(Box::new(refused), receive)),
     }
-}
-
-/// RFC 8441 §4: CONNECT with `:protocol`, `:scheme` and `:path`.
-fn head(handshake: &ConnectHandshake) -> Result<http::Request<()>, Error> {
-    let connect = handshake.request();
-    let unfit = || {
-        let target = connect.path.to_owned();
-        Error::Request(InvalidRequest::Target(target))
-    };
-    let uri = Uri::builder()
-        .scheme(connect.scheme)
-        .authority(connect.authority)
-        .path_and_query(connect.path)
-        .build()
-        .map_err(|_| unfit())?;
-    let mut request = http::Request::new(());
-    *request.method_mut() = http::Method::CONNECT;
-    *request.uri_mut() = uri;
-    *request.headers_mut() = parsed::header_map(handshake.headers());
-    let protocol = Protocol::from_static("websocket");
-    request.extensions_mut().insert(protocol);
-    Ok(request)
 }
 
 /// Reads on what the server says of its refusal. Whatever goes wrong now, it was refused.

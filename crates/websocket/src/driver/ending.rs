@@ -78,7 +78,7 @@ impl Driver {
     }
 
     /// Waits until the connection has ended.
-    pub(crate) async fn ended(&self) {
+    pub(crate) async fn ended(self: &Arc<Self>) {
         std::future::poll_fn(|cx| self.poll_ended(cx).map(drop)).await;
     }
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use offhook_protocol::handshake::Request;
 use offhook_protocol::{Closed, ClosedBy, Shown};
-use tracing::field::display;
 use tracing::{Instrument as _, Level};
 
 use crate::error::Error;

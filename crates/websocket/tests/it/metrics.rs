@@ -150,8 +150,7 @@ async fn a_message_counts_once_however_it_is_sent_and_received() {
             .unwrap();
         let mut writer = client.send_stream(Kind::Text).await.unwrap();
         writer.write("h").await.unwrap();
-        writer.write("i").await.unwrap();
-        writer.finish().await.unwrap();
+        writer.finish("i").await.unwrap();
         client.send(&long[..]).await.unwrap();
         let mut replies = 0;
         while replies < 2 {
@@ -172,7 +171,7 @@ async fn a_message_counts_once_however_it_is_sent_and_received() {
             .each(|message, replies| {
                 left -= 1;
                 if left < 2 {
-                    replies.send(message.len().to_string())?;
+                    replies.send(message.as_bytes().len().to_string())?;
                 }
                 Ok(())
             })
@@ -236,7 +235,10 @@ async fn every_connection_that_opened_is_closed_once_however_it_ends() {
     assert_eq!((lost.by, lost.code), (ClosedBy::Lost, CloseCode::ABNORMAL));
 
     let (client, server, _link) = pair();
-    server.close(CloseCode::SERVICE_RESTART, "").unwrap();
+    server
+        .sender()
+        .close(CloseCode::SERVICE_RESTART, "")
+        .unwrap();
     client.ended().await;
     drop(client);
     let told = counts.now();

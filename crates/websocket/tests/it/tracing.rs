@@ -54,7 +54,8 @@ impl Log {
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -239,10 +240,7 @@ async fn a_connection_that_comes_back_tells_when_it_is_lost_back_and_given_up() 
     assert!(lines[0].starts_with("INFO"), "{lines:#?}");
     assert!(lines[0].contains("connected attempt=1"), "{lines:#?}");
     assert!(lines[1].starts_with("INFO"), "{lines:#?}");
-    assert!(
-        lines[1].contains("connection lost, reconnecting"),
-        "{lines:#?}"
-    );
+    assert!(lines[1].contains("connection lost"), "{lines:#?}");
     assert!(lines[2].starts_with("WARN"), "{lines:#?}");
     assert!(lines[2].contains("given up"), "{lines:#?}");
     assert_eq!(lines.len(), 3, "{lines:#?}");
