@@ -39,7 +39,7 @@ pub(crate) struct Sleep {
 
 #[derive(Debug, Default)]
 struct Alarm {
-    rung: bool,
+    over: bool,
     waker: Option<Waker>,
 }
 
@@ -50,9 +50,9 @@ const LONGEST: f64 = i32::MAX as f64;
 pub(crate) fn sleep(time: Duration) -> Sleep {
     let shared = Arc::new(Mutex::new(Alarm::default()));
     let alarm = Arc::clone(&shared);
-    let ring = Closure::once_into_js(move || {
+    let fire = Closure::once_into_js(move || {
         let mut alarm = lock(&alarm);
-        alarm.rung = true;
+        alarm.over = true;
         let waker = alarm.waker.take();
         drop(alarm);
         if let Some(waker) = waker {
@@ -61,7 +61,7 @@ pub(crate) fn sleep(time: Duration) -> Sleep {
     });
     let millis = (time.as_secs_f64() * 1000.0).ceil().min(LONGEST);
     let timer = function("setTimeout")
-        .and_then(|set| set.call2(&JsValue::UNDEFINED, &ring, &millis.into()).ok());
+        .and_then(|set| set.call2(&JsValue::UNDEFINED, &fire, &millis.into()).ok());
     Sleep {
         shared,
         timer: timer.and_then(|timer| timer.as_f64()),
@@ -81,7 +81,7 @@ impl Future for Sleep {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut alarm = lock(&self.shared);
-        if alarm.rung {
+        if alarm.over {
             return Poll::Ready(());
         }
         alarm.waker = Some(cx.waker().clone());
@@ -91,7 +91,7 @@ impl Future for Sleep {
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        if lock(&self.shared).rung {
+        if lock(&self.shared).over {
             return;
         }
         if let (Some(timer), Some(clear)) = (self.timer, function("clearTimeout")) {
