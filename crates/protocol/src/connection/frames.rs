@@ -15,7 +15,7 @@ use crate::message::Sendable;
 pub struct Frames {
     bytes: Vec<u8>,
     /// How many messages are in `bytes`.
-    count: u64,
+    count: u32,
     mask_keys: Option<Arc<dyn MaskKeys>>,
     /// What is longer does not go here.
     longest: usize,
@@ -63,7 +63,7 @@ impl Frames {
         if let Some(key) = header.mask {
             mask_rotated(self.bytes.get_mut(start..).unwrap_or_default(), key);
         }
-        self.count = self.count.saturating_add(1);
+        self.count = self.count.wrapping_add(1);
         true
     }
 
@@ -87,7 +87,7 @@ impl Frames {
         self.bytes
     }
 
-    pub(super) const fn take_count(&mut self) -> u64 {
+    pub(super) const fn take_count(&mut self) -> u32 {
         std::mem::replace(&mut self.count, 0)
     }
 

@@ -45,8 +45,8 @@ pub struct Outbound {
     /// `Some` from the first Close, failure or loss on.
     pub(super) closing: Option<Box<Closing>>,
     pub(super) liveness: Liveness,
-    /// How many messages were sent.
-    messages: u64,
+    /// How many messages were sent, modulo 2^32: there is room for no more beside `stream`.
+    messages: u32,
 }
 
 impl Outbound {
@@ -250,16 +250,17 @@ impl Outbound {
     }
 
     /// How many messages were sent by the caller, whether or not they have left. One that is
-    /// written piece by piece counts when its last piece was sent.
+    /// written piece by piece counts when its last piece was sent. Modulo 2^32, to keep an idle
+    /// connection small: take the difference to an earlier count.
     #[must_use]
     #[inline]
-    pub const fn messages_sent(&self) -> u64 {
+    pub const fn messages_sent(&self) -> u32 {
         self.messages
     }
 
     #[inline]
-    const fn count_messages(&mut self, more: u64) {
-        self.messages = self.messages.saturating_add(more);
+    const fn count_messages(&mut self, more: u32) {
+        self.messages = self.messages.wrapping_add(more);
     }
 
     /// Bytes that were sent by the caller and not yet taken by the transport.

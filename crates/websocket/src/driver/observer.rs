@@ -4,7 +4,7 @@
 //! Counting is done under the connection's lock; telling runs code that is not ours, and is done
 //! when the lock has been released.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use offhook_protocol::{Closed, Event};
@@ -23,6 +23,8 @@ pub(super) struct Observer {
     bytes_sent: Count,
     messages_received: Count,
     messages_sent: Count,
+    /// The connection's own count, modulo 2^32, when it was last taken.
+    sent_so_far: AtomicU32,
 }
 
 /// A number that only grows, and how much of it was told.
@@ -62,6 +64,7 @@ impl Observer {
             bytes_sent: Count::default(),
             messages_received: Count::default(),
             messages_sent: Count::default(),
+            sent_so_far: AtomicU32::new(0),
         });
         if let Some(metrics) = &observer.counter.0 {
             metrics.opened();
@@ -91,9 +94,11 @@ impl Observer {
         self.messages_received.add(messages);
     }
 
-    /// Takes the number of messages sent so far.
-    pub(super) fn sent_so_far(&self, messages: u64) {
-        self.messages_sent.total.fetch_max(messages, Relaxed);
+    /// Takes the number of messages sent so far, modulo 2^32, under the connection's lock.
+    #[cold]
+    pub(super) fn sent_so_far(&self, messages: u32) {
+        let before = self.sent_so_far.swap(messages, Relaxed);
+        self.messages_sent.add(messages.wrapping_sub(before).into());
     }
 
     fn tell_traffic(&self) {
