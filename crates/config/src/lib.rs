@@ -47,6 +47,7 @@ pub use self::channels::ChannelRule;
 pub use self::connections::{Connections, Messages};
 pub use self::given::{Place, SourceFile};
 pub use self::kind::{parse_bytes, parse_time};
+pub use self::limits::Memory;
 pub use self::load::{Loaded, Sources, load};
 pub use self::page::{example, reference};
 pub use self::problem::{Problem, Problems};
@@ -145,6 +146,8 @@ group! {
         /// What one session may do, and what the engine may hold. Its `connections` and `outbox_bytes`
         /// are no settings: the server takes them from `connections` and `messages`.
         limits: Limits;
+        /// The budget for what strangers can make the process hold.
+        memory: Memory;
         /// The queues and memory of the log.
         storage: Storage;
         /// What is logged, and how.

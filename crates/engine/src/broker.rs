@@ -10,6 +10,8 @@
 //! - A publication can be read by `History` before any worker is told of it.
 //! - Every request with an id is answered exactly once.
 
+mod read;
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -23,6 +25,8 @@ use crate::{
     publication::{Draft, Key, Publication},
     session::{Member, SessionId},
 };
+
+pub use read::{ReadFrom, ReadLimit, ReadStart, Resolution};
 
 /// The engine's number for a request that is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,78 +45,6 @@ pub struct Receipts {
     pub subscribers: u64,
     /// The first of those who have it.
     pub sessions: Vec<SessionId>,
-}
-
-/// Where a history read begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadFrom {
-    /// With the oldest publication that is still there.
-    Start,
-    /// With the publication after this position, or the oldest that is still there.
-    After(Position),
-    /// With the newest so many.
-    Last(u64),
-}
-
-/// Whether a position that a read began with is a place in the stream as it is now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Resolution {
-    /// It is.
-    #[default]
-    Continuous,
-    /// Its epoch ended before this offset: what came after [`ReadStart::agreed`] under such
-    /// positions is not part of the stream.
-    Diverged,
-    /// Its epoch is unknown, so nothing is known to be shared.
-    UnknownEpoch,
-    /// It is ahead of the newest publication, in the newest epoch.
-    AheadOfHead,
-}
-
-impl Resolution {
-    /// The gap that a subscriber who came with such a position has to be told of.
-    #[must_use]
-    pub fn gap(self) -> Option<GapReason> {
-        match self {
-            Self::Continuous => None,
-            Self::Diverged => Some(GapReason::Diverged),
-            Self::UnknownEpoch => Some(GapReason::EpochChanged),
-            Self::AheadOfHead => Some(GapReason::UnknownPosition),
-        }
-    }
-}
-
-/// How a read resolved the position that it began with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadStart {
-    /// Whether the position is a place in the stream.
-    pub resolution: Resolution,
-    /// The newest place that the position's stream and this one share, as this one calls it.
-    pub agreed: Position,
-    /// The place before the first publication that was read; later than `agreed` when those
-    /// between are retained no longer.
-    pub after: Position,
-}
-
-impl ReadStart {
-    /// A read that begins just here.
-    #[must_use]
-    pub fn at(position: Position) -> Self {
-        Self {
-            resolution: Resolution::Continuous,
-            agreed: position,
-            after: position,
-        }
-    }
-}
-
-/// How much a history read may bring; at least one publication comes if there is one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadLimit {
-    /// Publications.
-    pub count: u32,
-    /// Bytes by [`Publication::weight`].
-    pub bytes: usize,
 }
 
 /// Something the engine asks of the broker.
@@ -249,7 +181,8 @@ pub enum BrokerRequest {
         /// How far; none only asks.
         position: Option<Position>,
     },
-    /// Ask all workers who has received a publication; answered by `Receipts`.
+    /// Ask all workers who has received a publication; answered by `Receipts`, or fails with
+    /// [`BrokerFailure::UnknownPosition`] where there is none at this position.
     Receipts {
         /// To be answered.
         id: RequestId,

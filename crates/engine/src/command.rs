@@ -81,10 +81,23 @@ pub enum Command {
         /// At most so many; the engine's page limits hold too.
         limit: u32,
     },
+    /// Read the newest retained publications before a position, once.
+    HistoryBefore {
+        /// Of which channel.
+        channel: ChannelName,
+        /// The position; the publication at it is not read.
+        before: Position,
+        /// At most so many; the engine's page limits hold too.
+        limit: u32,
+    },
     /// Read a channel's state, once.
     State {
         /// Of which channel.
         channel: ChannelName,
+        /// Only values that were published after this position: to read on after a page.
+        after: Option<Position>,
+        /// At most so many; the engine's page limits hold too.
+        limit: u32,
     },
     /// Ask who is in a channel.
     Presence {

@@ -16,8 +16,9 @@ use crate::network::Network;
 use crate::plan::{Plan, channel};
 use crate::processes::Processes;
 use crate::random::Random;
-use crate::report::{Broken, Report};
-use crate::server::{Server, copy_log, delete_resume_key};
+use crate::report::{Broken, Memory, Report};
+use crate::server::{Server, copy_log, delete_resume_key, held};
+use crate::system::FaultySystem;
 
 /// How long the processes may take to get ready: hundreds of connections and subscriptions.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -56,8 +57,12 @@ struct Runner<'a> {
     plan: &'a Plan,
     directory: &'a Path,
     network: Network,
+    /// What makes its disk and its clock fail, where there is a compiler to make it.
+    system: Option<FaultySystem>,
     /// None while it is down.
     server: Option<Server>,
+    /// What the server's process took when the clients were ready.
+    began_with: Option<u64>,
     processes: Processes,
     /// The newest backup, and how many there were.
     backup: Option<PathBuf>,
@@ -88,7 +93,9 @@ pub(crate) async fn run(
         plan,
         directory,
         network: Network::open().await?,
+        system: FaultySystem::build(directory).await?,
         server: None,
+        began_with: None,
         processes: Processes::new(),
         backup: None,
         random: Random::new(plan.seed),
@@ -101,18 +108,25 @@ pub(crate) async fn run(
     };
     runner.start_server().await?;
     runner.start_clients().await?;
+    runner.began_with = runner.server.as_ref().and_then(Server::memory);
     runner.inject_faults().await?;
     runner.settle().await
 }
 
 impl Runner<'_> {
     async fn start_server(&mut self) -> io::Result<()> {
-        let starting = Server::start(self.plan, self.directory);
+        let system = self.system.take();
+        if let Some(system) = &system {
+            // It is to fail while it runs: a start that fails is for an operator.
+            system.fail_fsyncs(0)?;
+        }
+        let starting = Server::start(self.plan, self.directory, system.as_ref());
         let server = if self.processes.len() == 0 {
             starting.await?
         } else {
             self.listen_while(starting).await??
         };
+        self.system = system;
         self.network.forward_to(Some(server.address()));
         self.server = Some(server);
         Ok(())
@@ -289,6 +303,17 @@ impl Runner<'_> {
                 }
                 self.start_server().await?;
             }
+            Fault::SetClock { ahead } => {
+                if let Some(system) = &self.system {
+                    system.set_clock(ahead)?;
+                    self.broken.clock_steps += 1;
+                }
+            }
+            Fault::FailFsync => {
+                if let Some(system) = &self.system {
+                    system.fail_fsyncs(1)?;
+                }
+            }
             Fault::BackUp => self.back_up().await?,
             Fault::RestoreBackup => self.restore().await?,
         }
@@ -355,6 +380,11 @@ impl Runner<'_> {
         let (found, late) = self.found(deadline).await?;
         let settled = began.elapsed();
         let presence = self.wrong_members(deadline).await?;
+        let memory = self.memory(deadline).await?;
+        if let Some(system) = &self.system {
+            self.broken.failed_fsyncs = system.failed_fsyncs()?;
+        }
+        self.broken.has_system = self.system.is_some();
         let findings = found.values().map(|(findings, _)| *findings);
         Ok(Report {
             plan: self.plan.clone(),
@@ -363,8 +393,27 @@ impl Runner<'_> {
             findings: findings.fold(Findings::default(), Findings::and),
             disagreements: disagreements(found.values().map(|(_, orders)| orders)),
             presence,
+            memory,
             late,
             settled,
+        })
+    }
+
+    /// What the server holds once everybody has everything: nothing for connections.
+    async fn memory(&mut self, deadline: Instant) -> io::Result<Memory> {
+        let address = self.server.as_ref().map(Server::address);
+        let address = address.ok_or_else(|| io::Error::other("the server is down"))?;
+        let held = loop {
+            let held = self.listen_while(held(address)).await??;
+            if held == 0 || Instant::now() > deadline {
+                break held;
+            }
+            self.listen_until(Instant::now() + ASK_AGAIN).await?;
+        };
+        Ok(Memory {
+            held,
+            began: self.began_with,
+            ended: self.server.as_ref().and_then(Server::memory),
         })
     }
 
@@ -399,6 +448,7 @@ impl Runner<'_> {
             channels.push(Expected {
                 published,
                 discarded: discarded.collect(),
+                sessions_lost: self.broken.keys_deleted.into(),
                 head,
             });
         }

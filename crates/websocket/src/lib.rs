@@ -85,7 +85,9 @@ pub use reader::MessageReader;
 pub use reconnect::{Backoff, Open, Reconnecting, ReconnectingSender, Update};
 pub use sender::Sender;
 #[cfg(not(target_arch = "wasm32"))]
-pub use server::{Acceptor, BoxError, Connections, HandlerResult, Incoming, Requests, Server};
+pub use server::{
+    Acceptor, BoxError, Connections, HandlerResult, Incoming, InvalidProxy, Requests, Server,
+};
 #[cfg(not(target_arch = "wasm32"))]
 pub use settings::Settings;
 pub use socket::WebSocket;
@@ -96,7 +98,7 @@ pub use wiretap::Wiretap;
 #[cfg(not(target_arch = "wasm32"))]
 pub use writer::MessageWriter;
 
-/// The migration pages' code is compiled as this crate's own is.
+/// The code of the migration pages is compiled together with this crate.
 #[cfg(doctest)]
 mod migration {
     #[cfg(feature = "axum")]

@@ -8,10 +8,11 @@ use std::{
 
 use offhook_engine::{
     BrokerEvent, BrokerFailure, ChannelGap, ChannelName, ChannelRules, Draft, Epoch, Filter,
-    FilterTrie, Now, Position, Publication, ReadFrom, ReadStart, RequestId, RuleBook, StreamState,
+    FilterTrie, Key, Now, Position, Publication, ReadFrom, ReadStart, RequestId, RuleBook,
+    StreamState,
 };
 
-use super::{durable::Durable, stream::Stream};
+use super::{durable::Durable, forgotten::Forgotten, recent::Recent, stream::Stream};
 use crate::{broker::WorkerId, lineage::fresh_epoch, mailbox::Mailbox};
 
 /// Filters that one worker may follow. Each is looked at for every publication that its beginning
@@ -22,8 +23,18 @@ const MAX_FILTERS: usize = 100_000;
 /// it stay good: longer than a client that lost its network takes to come back.
 const FORGET_AFTER_MS: u64 = 10 * 60 * 1000;
 
-/// Streams in memory. One that holds nothing takes about 500 bytes: half a gigabyte at most.
-const MAX_STREAMS: usize = 1_000_000;
+/// About what the bus holds for a name that somebody follows.
+const FOLLOWED: usize = 160;
+
+/// About what the bus holds for a stream on disk that it has at hand, its lineage included.
+const VIEW: usize = 512;
+
+/// Streams on disk that are kept at hand although nobody follows them. 65,536: all channels of most
+/// servers. Of more, those that were not used within the last round go.
+const UNFOLLOWED_VIEWS: usize = 65_536;
+
+/// One stream in so many parts goes with each look at it while memory is short.
+const SHED: usize = 4;
 
 /// Streams that one slice of upkeep looks at under the lock: well below a millisecond.
 pub(crate) const SLICE: usize = 512;
@@ -50,14 +61,22 @@ pub(crate) struct Bus {
     sequence: u64,
     /// Publications with higher numbers are being made durable.
     in_flight: bool,
+    pub(crate) recent: Recent,
+    /// Streams in memory that were forgotten.
+    forgotten: Forgotten,
     /// What is known of streams on disk, as of the last commit.
     pub(crate) durable: HashMap<ChannelName, Durable>,
     now: Now,
+    /// Bytes of memory that channels may take, and about how many the streams in memory do.
+    budget: usize,
+    held: usize,
 }
 
 impl Bus {
     /// A bus of this epoch, whose publications come after this sequence number.
-    pub(crate) fn new(began: Epoch, sequence: u64, now: Now) -> Self {
+    pub(crate) fn new(began: Epoch, sequence: u64, budget: usize, now: Now) -> Self {
+        // Never that of streams on disk: a channel may move from memory to there.
+        let epoch = fresh_epoch(Some(began), now);
         Self {
             mailboxes: BTreeMap::new(),
             next_worker: 1,
@@ -66,13 +85,52 @@ impl Bus {
             upkeep: VecDeque::new(),
             filters: FilterTrie::new(),
             filters_of: BTreeMap::new(),
-            epoch: began,
+            epoch,
             began,
             sequence,
             in_flight: false,
+            recent: Recent::new(sequence),
+            forgotten: Forgotten::default(),
             durable: HashMap::new(),
             now,
+            budget,
+            held: 0,
         }
+    }
+
+    /// About how many bytes channels take.
+    pub(crate) fn held(&self) -> usize {
+        self.held + self.followers.len() * FOLLOWED + self.durable.len() * VIEW
+    }
+
+    /// Channels that have an entry here.
+    pub(crate) fn open_channels(&self) -> usize {
+        self.streams.len() + self.durable.len()
+    }
+
+    /// How much too much is held.
+    fn over(&self) -> usize {
+        self.held().saturating_sub(self.budget)
+    }
+
+    /// Whether there is room for one more channel.
+    pub(crate) fn has_room(&self) -> bool {
+        self.held() < self.budget
+    }
+
+    /// Counts what a stream in memory takes now.
+    fn count(&mut self, channel: &ChannelName) {
+        if let Some(stream) = self.streams.get_mut(channel) {
+            let now = stream.weight();
+            let before = std::mem::replace(&mut stream.counted, now);
+            self.held = self.held - before + now;
+        }
+    }
+
+    fn remove_stream(&mut self, channel: &ChannelName) -> Option<Stream> {
+        let stream = self.streams.remove(channel)?;
+        self.held -= stream.counted;
+        Some(stream)
     }
 
     pub(crate) fn attach(&mut self, mailbox: Arc<Mailbox>) -> WorkerId {
@@ -224,16 +282,44 @@ impl Bus {
         self.reach(sequence);
     }
 
-    /// What was published without history in channels that match, and can't be read any longer.
-    pub(crate) fn missed(&self, filter: &Filter, after: Position) -> Vec<ChannelGap> {
+    /// What was published in a channel in memory after a place and can't be read any longer, with the
+    /// sequence number of the newest of it.
+    pub(crate) fn missed(
+        &self,
+        channel: &ChannelName,
+        after: Position,
+    ) -> Option<(u64, ChannelGap)> {
         let after = if after.epoch == self.began {
             after.offset
         } else {
             0
         };
-        let all = self.matching(filter);
-        all.filter_map(|(channel, stream)| stream.after_sequence(channel, after).0)
-            .collect()
+        if let Some(stream) = self.streams.get(channel)
+            && let Some(gap) = stream.after_sequence(channel, after).0
+        {
+            return Some((stream.dropped_sequence(), gap));
+        }
+        self.forgotten.missed(channel, after)
+    }
+
+    /// What was published after a sequence number in streams that match and were forgotten.
+    pub(crate) fn forgotten_gaps(
+        &self,
+        filter: &Filter,
+        after: u64,
+    ) -> impl Iterator<Item = (u64, ChannelGap)> {
+        let names = self.forgotten.names();
+        let gone = names.filter(move |name| {
+            let now = self.streams.get(*name);
+            filter.matches(name) && now.is_none_or(|now| now.dropped_sequence() <= after)
+        });
+        gone.filter_map(move |name| self.forgotten.missed(name, after))
+    }
+
+    /// The names of all channels that live in memory, or did until they were forgotten.
+    pub(crate) fn in_memory(&self) -> Vec<ChannelName> {
+        let forgotten = self.forgotten.names();
+        self.streams.keys().chain(forgotten).cloned().collect()
     }
 
     /// Streams in memory that match a filter.
@@ -292,19 +378,47 @@ impl Bus {
         // Under the lock, so that it rises with the offset.
         let sequence = self.next_sequence();
         let stream = self.begin(&channel)?;
-        Ok(Published::New(
-            stream.publish(draft, sequence, rules, now_ms),
-        ))
+        let publication = stream.publish(draft, sequence, rules, now_ms);
+        self.recent.push(sequence, &channel);
+        self.count(&channel);
+        let over = self.over();
+        if over > 0
+            && let Some(stream) = self.streams.get_mut(&channel)
+        {
+            stream.shed(over);
+            self.count(&channel);
+        }
+        Ok(Published::New(publication))
+    }
+
+    /// Moves or reads a consumer's cursor in a stream in memory.
+    pub(crate) fn ack(
+        &mut self,
+        channel: &ChannelName,
+        (scope, consumer): (&str, Key),
+        position: Option<Position>,
+    ) -> Result<Option<Position>, BrokerFailure> {
+        let now_ms = self.now.unix_ms;
+        let acked = match self.stream(channel) {
+            Some(stream) => stream.ack(scope, consumer, position, now_ms),
+            None if position.is_some_and(|position| position.offset > 0) => {
+                Err(BrokerFailure::UnknownPosition)
+            }
+            None => Ok(None),
+        };
+        self.count(channel);
+        acked
     }
 
     /// The stream of a channel that lives in memory, begun if need be.
     pub(crate) fn begin(&mut self, channel: &ChannelName) -> Result<&mut Stream, BrokerFailure> {
         if !self.streams.contains_key(channel) {
-            if self.streams.len() >= MAX_STREAMS {
+            if !self.has_room() {
                 return Err(BrokerFailure::TooManyChannels);
             }
             self.streams
                 .insert(channel.clone(), Stream::new(self.epoch));
+            self.count(channel);
             self.upkeep.push_back(channel.clone());
         }
         let stream = self.streams.get_mut(channel);
@@ -334,6 +448,31 @@ impl Bus {
         }
     }
 
+    /// Forgets streams in memory whose positions are no longer good.
+    pub(crate) fn forget_streams(&mut self, is_gone: impl Fn(&ChannelName) -> bool) {
+        let gone: Vec<_> = self
+            .streams
+            .keys()
+            .filter(|name| is_gone(name))
+            .cloned()
+            .collect();
+        for channel in gone {
+            self.remove_stream(&channel);
+            self.epoch = fresh_epoch(Some(self.epoch), self.now);
+        }
+    }
+
+    /// Forgets a stream on disk in which nothing was ever published and that nobody follows: it cost
+    /// a look, and costs no memory.
+    pub(crate) fn forget_empty(&mut self, channel: &ChannelName) {
+        if let Some(Durable::Open(view)) = self.durable.get(channel)
+            && view.stream.head.offset == 0
+            && !self.followers.contains_key(channel)
+        {
+            self.durable.remove(channel);
+        }
+    }
+
     /// Forgets what is known of streams on disk: it has to be read again.
     pub(crate) fn forget_durable(&mut self) {
         // What waits to be loaded still does.
@@ -358,11 +497,14 @@ impl Bus {
             let Some(channel) = self.upkeep.pop_front() else {
                 break;
             };
-            if self.is_kept(rules, &channel) {
+            let kept = self.is_kept(rules, &channel);
+            self.count(&channel);
+            if kept {
                 self.upkeep.push_back(channel);
-            } else if let Some(stream) = self.streams.remove(&channel)
+            } else if let Some(stream) = self.remove_stream(&channel)
                 && stream.state().head.offset > 0
             {
+                self.forgotten.push(channel, &stream);
                 // The stream may begin anew: what is published then is told apart by its epoch.
                 self.epoch = fresh_epoch(Some(self.epoch), self.now);
             }
@@ -378,18 +520,25 @@ impl Bus {
     fn is_kept(&mut self, rules: &RuleBook, channel: &ChannelName) -> bool {
         if let Some(Durable::Open(view)) = self.durable.get(channel) {
             // It is only remembered to be at hand; the disk has it.
-            let idle = view.used_ms.saturating_add(FORGET_AFTER_MS) < self.now.unix_ms;
+            let crowded = self.durable.len() > UNFOLLOWED_VIEWS || !self.has_room();
+            let patience = if crowded { 0 } else { FORGET_AFTER_MS };
+            let idle = view.used_ms.saturating_add(patience) < self.now.unix_ms;
             let forgettable = idle && !self.followers.contains_key(channel);
             if forgettable {
                 self.durable.remove(channel);
             }
             return !forgettable;
         }
+        // Some room is left for channels that are new.
+        let over = self.held().saturating_sub(self.budget / 16 * 15);
         let (Some(stream), Some(rules)) = (self.streams.get_mut(channel), rules.rules(channel))
         else {
             return false;
         };
         stream.tick(rules, self.now.unix_ms);
+        if over > 0 {
+            stream.shed(over.min(stream.weight() / SHED));
+        }
         let idle = stream.used_ms.saturating_add(FORGET_AFTER_MS) < self.now.unix_ms;
         let forgettable = stream.is_bare() && (idle || stream.is_empty());
         !forgettable || self.followers.contains_key(channel)

@@ -1,6 +1,11 @@
 //! What waits for an fsync, and what does not: with a gate before the fsync that the test holds,
 //! since no file system is slow on demand.
 
+mod damaged;
+mod older;
+mod reading;
+mod trimming;
+
 use std::{
     cell::RefCell,
     collections::VecDeque,
@@ -13,14 +18,23 @@ use std::{
 
 use offhook_engine::*;
 
-use super::{Log, LogOptions};
+use super::{Log, LogOptions, store::Size};
 use crate::{Broker, Mailbox, WorkerId};
 
-/// Called before each fsync.
-pub(super) type Gate = Arc<dyn Fn() + Send + Sync>;
+/// Called before each fsync, with what it carries.
+pub(super) type Gate = Arc<dyn Fn(Size) + Send + Sync>;
+
+/// Called before each page of history is read.
+pub(super) type ReadGate = Arc<dyn Fn() + Send + Sync>;
 
 thread_local! {
     static GATE: RefCell<Option<Gate>> = const { RefCell::new(None) };
+    static READ_GATE: RefCell<Option<ReadGate>> = const { RefCell::new(None) };
+}
+
+/// The read gate of the log that this thread opens.
+pub(super) fn read_gate() -> Option<ReadGate> {
+    READ_GATE.take()
 }
 
 /// The gate of the log that this thread opens.
@@ -86,7 +100,7 @@ fn now() -> Now {
 
 fn open(path: &std::path::Path, fsyncs: &Arc<Fsyncs>) -> Arc<Log> {
     let held = Arc::clone(fsyncs);
-    GATE.set(Some(Arc::new(move || held.pass())));
+    GATE.set(Some(Arc::new(move |_| held.pass())));
     let none = ChannelRules {
         history: History::NONE,
         ..ChannelRules::default()
@@ -99,6 +113,10 @@ fn open(path: &std::path::Path, fsyncs: &Arc<Fsyncs>) -> Arc<Log> {
 
 fn channel(name: &str) -> ChannelName {
     ChannelName::new(name).unwrap()
+}
+
+fn no_answer(event: &BrokerEvent) -> ! {
+    panic!("{event:?}")
 }
 
 impl Desk {
@@ -138,18 +156,39 @@ impl Desk {
     }
 
     fn publish(&mut self, name: &str) -> RequestId {
+        self.publish_data(name, "x".into(), None)
+    }
+
+    fn publish_data(&mut self, name: &str, data: bytes::Bytes, key: Option<&str>) -> RequestId {
         let id = self.id();
         let draft = Draft {
             channel: channel(name),
-            data: "x".into(),
+            data,
             format: Format::Text,
             tags: Tags::default(),
             publisher: None,
-            key: None,
+            key: key.map(|key| Key::new(key).unwrap()),
             time_ms: 1,
         };
         self.submit(BrokerRequest::Publish { id, draft });
         id
+    }
+
+    /// The answer to the next request that was not answered.
+    fn published(&mut self) -> Result<(Position, bool), BrokerFailure> {
+        let mut next = self.next();
+        while next == BrokerEvent::Lagged {
+            next = self.next();
+        }
+        match next {
+            BrokerEvent::Published {
+                position,
+                duplicate,
+                ..
+            } => Ok((position, duplicate)),
+            BrokerEvent::Failed { failure, .. } => Err(failure),
+            other => no_answer(&other),
+        }
     }
 
     fn follow(&mut self, name: &str) -> Position {

@@ -204,3 +204,50 @@ fn an_answer_that_nobody_asked_for_changes_nothing() {
         assert_eq!(counted(&mut asker, id), (2, 20));
     });
 }
+
+/// A stranger's consumers were kept for ever, a hundred a second.
+#[test]
+fn consumers_of_sessions_without_a_user_end_a_week_after_their_last_acknowledgement() {
+    const WEEK_MS: u64 = 7 * 24 * 3600 * 1000;
+    every_broker(&kept(100), |broker| {
+        let mut desk = Desk::new(broker);
+        let ack = |desk: &mut Desk, name: &str, scope: &str, position| {
+            let id = desk.id();
+            desk.submit(BrokerRequest::Ack {
+                id,
+                channel: channel(name),
+                scope: scope.into(),
+                consumer: Key::new("billing").unwrap(),
+                position,
+            });
+            match desk.answer(id) {
+                BrokerEvent::Acked { position, .. } => position,
+                other => panic!("{other:?}"),
+            }
+        };
+        let names = ["a", "flow/a"];
+        let heads = names.map(|name| desk.publish(name, "x"));
+        for (name, head) in names.iter().zip(heads) {
+            for scope in ["\0session", "ann"] {
+                ack(&mut desk, name, scope, Some(head));
+            }
+        }
+        broker.tick(at(WEEK_MS - 1_000));
+        desk.writer_barrier();
+        for (name, head) in names.iter().zip(heads) {
+            assert_eq!(ack(&mut desk, name, "\0session", None), Some(head));
+        }
+        for second in 0..20 {
+            broker.tick(at(2 * WEEK_MS + second * 1_000));
+            desk.writer_barrier();
+        }
+        for (name, head) in names.iter().zip(heads) {
+            assert_eq!(ack(&mut desk, name, "\0session", None), None);
+            assert_eq!(
+                ack(&mut desk, name, "ann", None),
+                Some(head),
+                "a user's stays"
+            );
+        }
+    });
+}

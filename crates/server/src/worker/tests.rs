@@ -1,6 +1,8 @@
 //! The seams, shown by what is added at them: a dialect and a transport that nothing but their tests
 //! knows of.
 
+mod dialect_timers;
+mod routing;
 mod toy_dialect;
 mod toy_outlet;
 mod walks;

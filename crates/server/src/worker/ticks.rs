@@ -2,11 +2,17 @@
 
 use std::{rc::Rc, time::Duration};
 
-use offhook_engine::{CloseReason, SessionSnapshot};
+use bytes::Bytes;
+use offhook_engine::{BrokerRequest, CloseReason, ConnectionId, SessionId, SessionSnapshot};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{State, Worker, now};
-use crate::tokens::Sealed;
+use super::{
+    State, Worker,
+    memory::Connections,
+    now,
+    outboxes::{Outboxes, SealedToken},
+};
+use crate::tokens::Token;
 
 /// Twice a second: often enough for deadlines of seconds, and few enough tokens for a client that
 /// subscribes to many channels one by one.
@@ -23,6 +29,7 @@ impl Worker {
         loop {
             ticks.tick().await;
             self.keep_deadlines();
+            self.keep_dialects_time(now());
             until_look -= 1;
             let look = until_look == 0;
             if look {
@@ -46,9 +53,10 @@ impl Worker {
     fn mark_and_seal(&self, look: bool) {
         let now = now();
         let now_s = self.seconds();
+        let mut state = self.state.borrow_mut();
         let State {
             engine, outboxes, ..
-        } = &mut *self.state.borrow_mut();
+        } = &mut *state;
         outboxes.mark_again();
         if look {
             let half_life = self.shared.sealer.expiry().as_secs() / 2;
@@ -56,30 +64,83 @@ impl Worker {
             outboxes.age_tokens(now_s.saturating_sub(half_life));
         }
         outboxes.seal_stale(now_s, |connection| {
-            self.seal(engine.snapshot(connection, now)?)
+            self.seal(&engine.snapshot(connection, now)?)
         });
+        let unsaved = outboxes.take_unsaved();
+        for connection in unsaved {
+            self.keep_again(&state, connection);
+        }
     }
 
-    /// Counts what waits to be sent, and keeps it within the budget of the process.
+    /// Counts what connections and channels hold, and keeps it within the budget of the process.
     fn mind_memory(self: &Rc<Self>) {
         let memory = &self.shared.memory;
-        let slowest = {
+        memory.note_channels(self.shared.broker.held().memory_bytes);
+        let within = self.shared.config.messages.receive_within;
+        let (unfinished, late) = self.unfinished.count(now().instant, within);
+        if late > 0 {
+            self.note_refused("unfinished", format_args!("{late} messages took too long"));
+        }
+        let (slowest, unfinished) = {
             let outboxes = &mut self.state.borrow_mut().outboxes;
-            let too_much = memory.note(self.number, outboxes.count_unsent());
+            let unsent = outboxes.count_unsent();
+            let too_much = memory.note(self.number, Connections { unsent, unfinished });
             outboxes.set_pressure(memory.pressure());
-            outboxes.slowest(too_much)
+            (outboxes.slowest(too_much.unsent), too_much.unfinished)
         };
+        let shed = self.unfinished.shed(unfinished);
+        if shed > 0 {
+            self.note_refused("memory", format_args!("{shed} unfinished messages"));
+        }
         for connection in slowest {
             self.close_connection(connection, CloseReason::TooSlow);
         }
     }
 
-    /// The resume token of a session; none if it can't have one.
-    pub(super) fn seal(&self, session: SessionSnapshot) -> Option<String> {
-        self.shared.sealer.seal(&Sealed {
+    /// The resume token of a session; none if it can't have one. What the token does not hold is given
+    /// to the broker.
+    pub(super) fn seal(&self, session: &SessionSnapshot) -> Option<SealedToken> {
+        let Token { text, kept } = self.shared.sealer.seal(session)?;
+        let kept = kept.map(|bytes| {
+            let len = bytes.len();
+            self.keep(session.session, bytes);
+            (session.session, len)
+        });
+        Some(SealedToken { text, kept })
+    }
+
+    /// Gives the broker a session to keep as long as its token is good.
+    fn keep(&self, session: SessionId, bytes: Bytes) {
+        let expiry = self.shared.sealer.expiry();
+        let save = BrokerRequest::SaveSession {
             session,
-            identity_ends_ms: None,
-        })
+            bytes,
+            expiry,
+        };
+        self.shared.broker.submit(self.id, save);
+    }
+
+    /// Gives the broker a session as it is now, if the broker keeps it.
+    pub(super) fn keep_again(&self, state: &State, connection: ConnectionId) {
+        if !state.outboxes.is_kept(connection) {
+            return;
+        }
+        // A connection that is being closed was kept before that.
+        let session = state.engine.snapshot(connection, now());
+        let bytes = session.as_ref().and_then(SessionSnapshot::to_bytes);
+        if let (Some(session), Some(bytes)) = (session, bytes) {
+            self.keep(session.session, bytes.into());
+        }
+    }
+
+    /// A subscription of a large session has ended: what the broker keeps of the session is forgotten
+    /// at once, and kept again with the next token. To keep it anew with each subscription that
+    /// ends would cost as much as there are subscriptions, each time.
+    pub(super) fn forget_kept(&self, outboxes: &mut Outboxes, connection: ConnectionId) {
+        if let Some(session) = outboxes.forget_kept(connection) {
+            let drop = BrokerRequest::DropSession { session };
+            self.shared.broker.submit(self.id, drop);
+        }
     }
 
     /// Seconds since the server's start.

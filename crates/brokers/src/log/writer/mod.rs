@@ -1,13 +1,15 @@
 //! The thread that writes: everything that waits becomes one batch, one fsync, then many answers.
 
 mod acks;
+mod background;
 mod parked;
+mod removals;
 mod telling;
 mod upkeep;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use offhook_engine::{
@@ -15,7 +17,9 @@ use offhook_engine::{
     SessionId, State,
 };
 
-use self::parked::Parked;
+#[cfg(test)]
+pub(super) use self::removals::A_BATCH;
+use self::{background::Background, parked::Parked, removals::Removals};
 use super::{
     Files,
     condition::Condition,
@@ -28,7 +32,11 @@ use super::{
     shared_store::SharedStore,
     store::{Group, Newest},
 };
-use crate::{broker::WorkerId, hub::Change, lineage::Epochs};
+use crate::{
+    broker::{Budget, WorkerId},
+    hub::Change,
+    lineage::Epochs,
+};
 
 /// A channel with history that is published in.
 struct Channel {
@@ -98,6 +106,11 @@ pub(super) struct Writer {
     sessions: BTreeMap<SessionId, Change>,
     /// The log is dropped.
     stopping: bool,
+    removals: Removals,
+    background: Background,
+    budget: Budget,
+    /// The log takes more of the disk than it may.
+    over_budget: bool,
     /// Called before each fsync.
     #[cfg(test)]
     before_sync: Option<super::tests::Gate>,
@@ -109,6 +122,7 @@ impl Writer {
         store: SharedStore,
         files: Files,
         condition: Arc<Condition>,
+        budget: Budget,
     ) -> Self {
         let now_ms = shared.hub.bus().now().unix_ms;
         let epochs = Arc::clone(&shared.epochs);
@@ -129,6 +143,10 @@ impl Writer {
             sequence: 0,
             sessions: BTreeMap::new(),
             stopping: false,
+            removals: Removals::new(),
+            background: Background::default(),
+            budget,
+            over_budget: false,
             #[cfg(test)]
             before_sync: super::tests::gate(),
         };
@@ -160,6 +178,7 @@ impl Writer {
         if jobs.iter().any(Job::may_publish) {
             self.sequence = self.shared.hub.bus().begin_batch();
         }
+        let mut new_rules = false;
         let mut answers = Vec::with_capacity(jobs.len());
         for job in jobs {
             match job {
@@ -184,6 +203,7 @@ impl Writer {
                     self.sessions.insert(change.0, change);
                 }
                 Job::Tick(_) => {}
+                Job::NewRules => new_rules = true,
                 Job::Stop => self.stopping = true,
             }
         }
@@ -193,7 +213,15 @@ impl Writer {
         {
             self.remember_sessions(group);
         }
+        if let Some(group) = group.as_mut().filter(|group| !group.is_empty()) {
+            self.remove_some(group);
+        }
         self.commit_and_tell(group, answers);
+        if new_rules {
+            // They are loaded again with the new rules, from what is on disk now.
+            self.channels.clear();
+            self.upkeep.clear();
+        }
         if last {
             self.keep_sequence();
         }
@@ -298,10 +326,21 @@ impl Writer {
     fn stage_publish(&mut self, group: &mut Group, draft: Draft) -> Result<Outcome, BrokerFailure> {
         let now_ms = self.now_ms;
         let epochs = Arc::clone(&self.epochs);
+        if self.over_budget {
+            return Err(BrokerFailure::StorageFull);
+        }
+        if self.background.stuck {
+            return Err(BrokerFailure::StorageCorrupt);
+        }
         let next_number = self.numbered;
+        let most_channels = self.budget.channels;
         let sequence = self.sequence + 1;
+        let shared = Arc::clone(&self.shared);
         let channel = self.channel(&draft.channel)?;
         let number = channel.retained.id;
+        if number == next_number && number >= most_channels {
+            return Err(BrokerFailure::TooManyChannels);
+        }
         let key = draft.key.as_ref();
         let key = key.map(|key| idempotency_key(number, &draft.key_scope(), key));
         if let Some(key) = &key
@@ -329,8 +368,10 @@ impl Writer {
             retained.pass(offset, sequence);
             true
         };
-        if sealed && let Some(old) = retained.trim(history, now_ms) {
-            group.remove(number, old);
+        let old = sealed.then(|| retained.trim(history, now_ms)).flatten();
+        if old.is_some() {
+            // Before it goes: who finds it gone is to know why.
+            shared.trimmed(&draft.channel, retained, history);
         }
         let place = Place {
             position: Position {
@@ -347,9 +388,16 @@ impl Writer {
             group.remember(&draft.channel, retained);
             channel.remembered = offset;
         }
+        if let Some(old) = old {
+            self.remove_later(group, number, old);
+        }
         if number == next_number {
             self.numbered += 1;
             group.remember_channel_count(self.numbered);
+            self.shared
+                .disk
+                .channels
+                .store(self.numbered, Ordering::Relaxed);
         }
         self.sequence = sequence;
         let draft = Box::new(draft);
@@ -371,18 +419,24 @@ impl Writer {
     fn commit(&mut self, group: Group) -> Result<(), BrokerFailure> {
         #[cfg(test)]
         if let Some(gate) = &self.before_sync {
-            gate();
+            gate(group.size());
         }
         let number = self.batch + 1;
         let newest = Newest {
             batch: number,
             sequence: self.sequence,
         };
+        let bytes = group.size().bytes;
         if let Err(error) = group.commit(newest) {
             self.failed("the log can't be written", &error);
+            let full = self.failure == BrokerFailure::StorageFull;
+            if matches!(error, fjall::Error::Poisoned) && !full {
+                self.background.failed();
+            }
             return Err(self.failure);
         }
         self.batch = number;
+        self.background.wrote(bytes);
         if let Err(error) = self.files.witness.write(number) {
             // The batch is durable; without the witness a later loss may go unnoticed.
             self.condition.failing(format!(

@@ -54,6 +54,7 @@ impl Writer {
     /// after the head that it is told, and nothing before.
     fn publish(&self, bus: &mut Bus, draft: Draft, place: Place) {
         bus.reach(place.sequence);
+        bus.recent.push(place.sequence, &draft.channel);
         let moved = self.move_head(bus, &draft, place);
         if bus.is_followed(&draft.channel) {
             let publication = Arc::new(draft.at(place));

@@ -33,10 +33,16 @@ pub(in crate::engine) enum Pending {
         channel: ChannelName,
         since: Since,
     },
+    HistoryBefore {
+        asker: Asker,
+        channel: ChannelName,
+    },
     /// A client's question for a channel's state.
     State {
         asker: Asker,
         channel: ChannelName,
+        after: Option<Position>,
+        limit: u32,
     },
     /// The state that subscriptions of a feed begin with.
     ReadState {
@@ -48,6 +54,7 @@ pub(in crate::engine) enum Pending {
     },
     /// The members that a subscription is told unasked.
     TellMembers {
+        connection: ConnectionId,
         subscription: Slot,
     },
     Ack {
@@ -106,6 +113,8 @@ pub(in crate::engine) enum Item {
     Mark {
         connection: ConnectionId,
     },
+    /// The broker left something out here.
+    Lagged,
     /// The broker told the stream's head again.
     Head {
         feed: Slot,

@@ -3,10 +3,11 @@
 
 mod broadcasts;
 mod framing;
+mod timers;
 mod tokens;
 mod unsent;
 
-use std::{cell::RefCell, collections::HashMap, mem, rc::Rc};
+use std::{cell::RefCell, collections::HashMap, mem, rc::Rc, time::Instant};
 
 use offhook::protocol::CloseCode;
 use offhook_dialects::{Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient};
@@ -17,6 +18,9 @@ use super::{outlet::Outlet, speaker::Speaker};
 use crate::{config::Config, refused::Refused};
 use broadcasts::Broadcasts;
 use framing::{Framed, Framing};
+use timers::Timers;
+use tokens::Kept;
+pub(super) use tokens::SealedToken;
 use unsent::Bound;
 
 /// The outboxes of a worker's connections, by the connections' dense index.
@@ -39,8 +43,14 @@ pub(super) struct Outboxes {
     waiting: HashMap<ConnectionId, Rc<Notify>>,
     /// Those whose tokens are out of date.
     stale: Vec<ConnectionId>,
+    /// Those whose sessions are too large for their tokens.
+    kept: HashMap<ConnectionId, Kept>,
+    /// Those of `kept` whose clients have acknowledged something since.
+    unsaved: Vec<ConnectionId>,
     /// For what a dialect has to say; empty between calls.
     spoken: Vec<Payload>,
+    /// When dialects want to be called.
+    timers: Timers,
 }
 
 /// The outbox of one connection. The outlet has its bytes; this is what has to be known beside.
@@ -71,7 +81,10 @@ impl Outboxes {
             marks: Vec::new(),
             waiting: HashMap::new(),
             stale: Vec::new(),
+            kept: HashMap::new(),
+            unsaved: Vec::new(),
             spoken: Vec::new(),
+            timers: Timers::default(),
         }
     }
 
@@ -103,6 +116,7 @@ impl Outboxes {
                 heavy: false,
             });
         }
+        self.note_timeout(connection);
     }
 
     /// A connection has ended.
@@ -112,6 +126,8 @@ impl Outboxes {
         {
             *place = None;
             self.waiting.remove(&connection);
+            self.kept.remove(&connection);
+            self.timers.set(connection, None);
         }
     }
 
@@ -125,13 +141,15 @@ impl Outboxes {
         &mut self,
         connection: ConnectionId,
         incoming: Incoming<'_>,
+        now: Instant,
         intents: &mut Vec<Intent>,
     ) {
         if let Some(outbox) = self.get(connection) {
             outbox
                 .speaker
-                .with(|dialect| dialect.receive(incoming, intents));
+                .with(|dialect| dialect.receive(incoming, now, intents));
         }
+        self.note_timeout(connection);
     }
 
     /// Puts what the engine gives out where it belongs; broadcasts are held until
@@ -165,12 +183,14 @@ impl Outboxes {
                 publication,
                 place,
                 deliveries,
+                state,
             } => {
                 self.catch_up_walk(connection);
                 let recipient = Recipient {
                     subscription: subscription.id,
                     at: subscription.target.channel().is_none().then_some(place),
                     redelivered: deliveries.saturating_sub(1),
+                    state,
                 };
                 let framed = self.framing.publication(class, &publication);
                 self.publication(connection, class, &recipient, &framed);
@@ -216,6 +236,7 @@ impl Outboxes {
         // A connection that is closing gets nothing more.
         self.note_unsent(connection, unsent.unwrap_or(0));
         self.wants_refill.push(connection);
+        self.note_timeout(connection);
     }
 
     /// Puts what the dialect of a connection says.
@@ -235,6 +256,7 @@ impl Outboxes {
             self.note_unsent(connection, unsent);
         }
         self.spoken = spoken;
+        self.note_timeout(connection);
     }
 
     /// Says something to one connection, and does what follows from it.
@@ -255,7 +277,8 @@ impl Outboxes {
         };
         match notice {
             Notice::Reply { reply, .. } => match reply {
-                Reply::Subscribed { .. } => self.token_is_stale(connection),
+                Reply::Subscribed { .. } | Reply::InfoUpdated => self.token_is_stale(connection),
+                Reply::Done { .. } => self.is_unsaved(connection),
                 Reply::Refused(refusal) => {
                     refused
                         .borrow_mut()
@@ -269,8 +292,6 @@ impl Outboxes {
                 | Reply::Members { .. }
                 | Reply::Acked { .. }
                 | Reply::Receipts { .. }
-                | Reply::Done { .. }
-                | Reply::InfoUpdated
                 | Reply::Called { .. }
                 | Reply::Pong => {}
             },
@@ -282,7 +303,6 @@ impl Outboxes {
             }
             Notice::Unsubscribed { .. }
             | Notice::Gap { .. }
-            | Notice::State { .. }
             | Notice::ChannelGap { .. }
             | Notice::Own { .. }
             | Notice::Told { .. }

@@ -40,6 +40,16 @@ impl List {
         mem::take(&mut self.unsent.borrow_mut())
     }
 
+    /// How it was closed, if it was.
+    pub(super) fn closed(&self) -> Option<(CloseCode, String)> {
+        self.closed.borrow().clone()
+    }
+
+    /// How many messages it was given and not taken.
+    pub(super) fn count(&self) -> usize {
+        self.unsent.borrow().len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.unsent.borrow().is_empty()
     }
