@@ -220,7 +220,7 @@ fn a_place_that_was_never_given_is_told_so() {
         assert_eq!(page.start.resolution, Resolution::UnknownEpoch);
         assert_eq!(page.publications.len(), 1);
         let ahead = Position {
-            offset: 99,
+            offset: place.offset + (1 << 40),
             ..place
         };
         let page = desk.read_filter("a/+", ahead, 9);

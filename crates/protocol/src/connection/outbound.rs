@@ -46,6 +46,8 @@ pub struct Outbound {
     /// `Some` from the first Close, failure or loss of the transport.
     pub(super) closing: Option<Box<Closing>>,
     pub(super) liveness: Liveness,
+    /// How many messages were sent, modulo 2^32: there is room for no more beside `stream`.
+    messages: u32,
 }
 
 impl Outbound {
@@ -63,6 +65,7 @@ impl Outbound {
             compressor: None,
             closing: None,
             liveness: Liveness::new(now),
+            messages: 0,
         }
     }
 
@@ -114,11 +117,13 @@ impl Outbound {
             return Ok(false);
         }
         self.liveness.sent();
+        self.count_messages(1);
         self.push_frame(kind.opcode(), true, false, bytes);
         Ok(true)
     }
 
     fn send_long(&mut self, message: Outgoing<'_>) {
+        self.count_messages(1);
         if self.has_room() {
             self.begin(message);
         } else {
@@ -143,6 +148,7 @@ impl Outbound {
     /// As [`send`](Self::send).
     pub fn send_urgent<'a>(&mut self, message: impl Into<Outgoing<'a>>) -> Result<(), SendError> {
         self.check_open()?;
+        self.count_messages(1);
         self.enqueue_message(message.into(), true);
         self.pump();
         Ok(())
@@ -154,6 +160,7 @@ impl Outbound {
     /// As [`send`](Self::send).
     pub fn send_prepared(&mut self, message: &Prepared) -> Result<(), SendError> {
         self.check_open()?;
+        self.count_messages(1);
         if self.has_room() {
             self.begin_prepared(message);
         } else {
@@ -183,6 +190,7 @@ impl Outbound {
         }
         self.check_open()?;
         self.liveness.sent();
+        self.count_messages(frames.take_count());
         if self.has_room() {
             self.wire.append(frames.bytes_mut());
         } else {
@@ -225,6 +233,7 @@ impl Outbound {
             return Ok(());
         }
         self.stream = Stream::None;
+        self.count_messages(1);
         if let Some(backlog) = &mut self.backlog {
             backlog.release();
             self.pump();
@@ -239,6 +248,20 @@ impl Outbound {
         self.backlog
             .as_ref()
             .map_or(0, |backlog| backlog.bytes_behind)
+    }
+
+    /// How many messages were sent by the caller, whether or not they have left. One that is
+    /// written piece by piece counts when its last piece was sent. Modulo 2^32, to keep an idle
+    /// connection small: take the difference to an earlier count.
+    #[must_use]
+    #[inline]
+    pub const fn messages_sent(&self) -> u32 {
+        self.messages
+    }
+
+    #[inline]
+    const fn count_messages(&mut self, more: u32) {
+        self.messages = self.messages.wrapping_add(more);
     }
 
     /// Bytes sent by the caller and not yet taken by the transport.

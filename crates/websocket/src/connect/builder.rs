@@ -24,8 +24,10 @@ use super::url::Url;
 use crate::error::{Error, UrlError};
 #[cfg(feature = "http2")]
 use crate::http2::Http2Limits;
+use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::socket::WebSocket;
+use crate::trace::Span;
 use crate::transport::Stream;
 use crate::wiretap::{Listener, Wiretap};
 
@@ -195,7 +197,8 @@ impl Connect {
     }
 
     /// Settings of the open connection, including compression. Replaces earlier calls of
-    /// [`deflate`](Self::deflate), [`limits`](Self::limits) and [`keepalive`](Self::keepalive).
+    /// [`deflate`](Self::deflate), [`limits`](Self::limits), [`keepalive`](Self::keepalive) and
+    /// [`metrics`](Self::metrics).
     pub fn settings(mut self, settings: &Settings) -> Self {
         self.settings = settings.clone();
         self
@@ -216,6 +219,12 @@ impl Connect {
     /// How a dead server is detected: part of the [`settings`](Self::settings).
     pub fn keepalive(mut self, keepalive: Keepalive) -> Self {
         Arc::make_mut(&mut self.settings.config).keepalive = keepalive;
+        self
+    }
+
+    /// Tells `metrics` what connections do: part of the [`settings`](Self::settings).
+    pub fn metrics(mut self, metrics: Arc<dyn Metrics>) -> Self {
+        self.settings = self.settings.metrics(metrics);
         self
     }
 
@@ -383,6 +392,22 @@ impl Connect {
 }
 
 impl Connect {
+    /// The span of a connection to there.
+    pub(super) fn span(&self) -> Span {
+        match &self.url {
+            Ok(url) => url.span(),
+            Err(_) => Span::opened_elsewhere(false),
+        }
+    }
+
+    /// Tells whoever wants to hear of it if a connection did not open.
+    pub(super) fn tell_failure<T>(&self, span: &Span, opened: &Result<T, Error>) {
+        if let Err(error) = opened {
+            self.settings.counter.failed(error);
+            span.failed(error);
+        }
+    }
+
     #[cfg(feature = "http2")]
     pub(super) fn may_use_http2(&self, url: &Url) -> bool {
         match self.version {

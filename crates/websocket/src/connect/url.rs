@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use data_encoding::HEXLOWER_PERMISSIVE;
 
 use crate::error::UrlError;
+use crate::trace::Span;
 
 /// A parsed WebSocket URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +95,11 @@ impl Url {
             target: target.into(),
             ..self.clone()
         }
+    }
+
+    /// The span of a connection to there.
+    pub(super) fn span(&self) -> Span {
+        Span::client(&self.host_and_port(), &self.target)
     }
 
     /// The value of `Host`: with the port unless it is the scheme's default (RFC 6455 §4.1 point

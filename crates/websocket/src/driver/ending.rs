@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use offhook_protocol::{CloseCode, ClosedBy};
@@ -80,7 +80,7 @@ impl Driver {
     }
 
     /// Waits until the connection has ended.
-    pub(crate) async fn ended(&self) {
+    pub(crate) async fn ended(self: &Arc<Self>) {
         std::future::poll_fn(|cx| self.poll_ended(cx).map(drop)).await;
     }
 }
@@ -106,7 +106,10 @@ impl Locked<'_> {
         {
             let mut cx = Context::from_waker(Waker::noop());
             // There is no caller left to report a failure to.
-            let _written = transport.poll_write(&mut cx, slices);
+            let written = transport.poll_write(&mut cx, slices);
+            if let (Poll::Ready(Ok(count)), Some(observer)) = (written, self.told.observer) {
+                observer.wrote(count);
+            }
             let _flushed = transport.poll_flush(&mut cx);
         }
         self.disconnect();
@@ -128,8 +131,8 @@ impl Locked<'_> {
     pub(super) fn lose(&mut self, error: Option<io::Error>) {
         if let Some(transport) = self.state.transport.take() {
             self.later.shut(Shut::now(transport));
+            self.note_end();
         }
-        self.note_end();
         let closed = self.outbound.closed();
         if closed.is_some_and(|closed| closed.by == ClosedBy::Lost) {
             let broken = std::mem::replace(&mut self.output, Output::Open);
@@ -197,16 +200,20 @@ impl Drop for Shut {
     }
 }
 
-impl State {
-    /// The transport is gone: tells both halves, which drop what they hold.
+impl Locked<'_> {
+    /// The transport is gone: tells both halves, which drop what they hold, and the observer.
     fn note_end(&mut self) {
-        self.note_unsent();
-        self.outbound.handle_transport_closed(now());
-        if let Some(inbound) = &mut self.inbound {
+        let state = &mut *self.state;
+        state.note_unsent();
+        state.outbound.handle_transport_closed(now());
+        if let Some(inbound) = &mut state.inbound {
             inbound.end();
         }
+        self.told.closed(|| state.outbound.closed());
     }
+}
 
+impl State {
     /// How the connection ended, as reported to the receiver: an error once, then the end.
     pub(super) fn outcome<R>(&mut self) -> Result<Option<R>, Error> {
         match self.fault.take().map(|fault| *fault) {

@@ -39,7 +39,12 @@ impl Driver {
             }
             match self.write(transport, slices) {
                 Poll::Ready(Ok(0)) => break Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(written)) => outbound.transmitted(written),
+                Poll::Ready(Ok(written)) => {
+                    outbound.transmitted(written);
+                    if let Some(observer) = &self.observer {
+                        observer.wrote(written);
+                    }
+                }
                 Poll::Ready(Err(error)) => break Err(error),
                 Poll::Pending => return,
             }

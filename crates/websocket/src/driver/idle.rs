@@ -68,6 +68,9 @@ impl Locked<'_> {
             Poll::Ready(Ok(())) if len > 0 => {
                 let at = buffer.filled(len);
                 self.outbound.heard(at);
+                if let Some(observer) = self.told.observer {
+                    observer.read(len);
+                }
                 self.unread = Unread::Bytes(buffer);
                 return;
             }

@@ -24,6 +24,7 @@ mod ending;
 mod flush;
 mod idle;
 mod lease;
+mod observer;
 mod ready;
 mod receive;
 mod send;
@@ -44,6 +45,7 @@ use std::time::Instant;
 use buffers::ReadBuffer;
 use deferred::{Held, Later, Reader};
 pub use lease::Replies;
+use observer::{Observer, Told};
 use offhook_protocol::halves::{Inbound, Outbound};
 use offhook_protocol::handshake::Negotiated;
 use offhook_protocol::{Closed, Connection, Event, ReadyState};
@@ -56,7 +58,9 @@ use waiters::{Waiters, Wakers};
 
 use crate::Transport;
 use crate::error::Error;
+use crate::settings::Settings;
 use crate::socket::Agreement;
+use crate::trace::Span;
 
 /// The runtime's clock, which tests can pause.
 pub(crate) fn now() -> Instant {
@@ -70,6 +74,8 @@ pub(crate) struct Driver {
     called: AtomicBool,
     tasks: Arc<Tasks>,
     agreement: Option<Box<Agreement>>,
+    /// `None` if nobody wants to hear of this connection.
+    observer: Option<Box<Observer>>,
 }
 
 #[derive(Debug)]
@@ -167,6 +173,7 @@ pub(crate) struct Locked<'d> {
     state: MutexGuard<'d, State>,
     _held: Held,
     later: Later,
+    told: Told<'d>,
 }
 
 impl Driver {
@@ -176,7 +183,8 @@ impl Driver {
         transport: Transport,
         negotiated: Negotiated,
         unread: &[u8],
-        high_water: u32,
+        settings: &Settings,
+        span: Span,
     ) -> Arc<Self> {
         let (inbound, outbound) = connection.into_halves();
         let unread = if unread.is_empty() {
@@ -195,7 +203,7 @@ impl Driver {
                 waiters: None,
                 output: Output::Open,
                 timer: None,
-                high_water,
+                high_water: settings.high_water,
                 reached: None,
                 unsent: 0,
                 streaming: false,
@@ -206,6 +214,7 @@ impl Driver {
             called: AtomicBool::new(false),
             tasks: Tasks::current(),
             agreement: Agreement::of(negotiated),
+            observer: Observer::begin(&settings.counter, span),
         });
         driver.set_timer(&mut driver.lock());
         driver
@@ -218,6 +227,7 @@ impl Driver {
             _held: Held::over(state.transport.as_ref()),
             state,
             later: Later::default(),
+            told: Told::by(self.observer.as_deref()),
         }
     }
 
@@ -299,6 +309,15 @@ impl Drop for Driver {
         if let Some(key) = state.timer {
             self.tasks.forget(key);
         }
+        if let Some(observer) = &self.observer
+            && state.transport.take().is_some()
+        {
+            // Its `WebSocket` was forgotten rather than dropped: that ends it as well.
+            state.outbound.handle_transport_closed(now());
+            if let Some(closed) = state.outbound.closed() {
+                observer.tell_end(&closed);
+            }
+        }
         if let Unread::Bytes(buffer) = std::mem::replace(&mut state.unread, Unread::Nothing) {
             buffers::give_read(buffer);
         }
@@ -329,6 +348,16 @@ impl DerefMut for Locked<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut State {
         &mut self.state
+    }
+}
+
+impl Drop for Locked<'_> {
+    /// Before the lock is released.
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(observer) = self.told.observer {
+            observer.sent_so_far(self.state.outbound.messages_sent());
+        }
     }
 }
 
@@ -385,7 +414,8 @@ impl Locked<'_> {
         let Event::Pong { payload, rtt } = event else {
             return;
         };
-        if rtt.is_some() {
+        if let Some(rtt) = rtt {
+            self.told.round_trip(*rtt);
             if let Some(waiters) = &mut self.state.waiters {
                 self.later.wake_all(&mut waiters.pong);
             }

@@ -130,8 +130,12 @@ impl Driver {
                 return Poll::Pending;
             }
             match self.poll_read(&mut state, cx, turn) {
-                Poll::Ready(Ok(true)) => {}
-                Poll::Ready(Ok(false)) => state.lose(None),
+                Poll::Ready(Ok(0)) => state.lose(None),
+                Poll::Ready(Ok(count)) => {
+                    if let Some(observer) = &self.observer {
+                        observer.read(count);
+                    }
+                }
                 Poll::Ready(Err(error)) => state.lose(Some(error)),
                 Poll::Pending => {
                     self.park(&mut state, cx, turn);
@@ -141,14 +145,14 @@ impl Driver {
         }
     }
 
-    /// Reads once. `false` at the end of the stream.
+    /// Reads once, and gives how much; nothing at the end of the stream.
     #[inline]
     fn poll_read(
         self: &Arc<Self>,
         state: &mut Locked<'_>,
         cx: &mut Context<'_>,
         turn: Turn,
-    ) -> Poll<io::Result<bool>> {
+    ) -> Poll<io::Result<usize>> {
         if !turn.watched {
             return state.poll_read(cx);
         }
@@ -189,9 +193,9 @@ impl Locked<'_> {
         }
     }
 
-    /// Reads once, for the task that is polled. `false` at the end of the stream.
+    /// Reads once, for the task that is polled, and gives how much; nothing at the end of the stream.
     #[inline]
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Self { state, later, .. } = self;
         if !matches!(state.transport, Some(Transport::Boxed(..))) {
             return state.poll_fill(cx);
@@ -215,6 +219,7 @@ impl Locked<'_> {
         }
         let mut input = buffer.input();
         let used_up;
+        let mut messages = 0;
         let taken = loop {
             if take.has_some() && !inbound.message_comes_next(&input) {
                 used_up = input.is_empty();
@@ -222,6 +227,7 @@ impl Locked<'_> {
             }
             match inbound.receive(&mut input) {
                 Ok(Some(Event::Message(message))) => {
+                    messages += 1;
                     if let Some(taken) = take.event(Event::Message(message)) {
                         used_up = input.is_empty();
                         break Some(taken);
@@ -233,6 +239,9 @@ impl Locked<'_> {
                 }
                 mut other => {
                     self.react(&mut other, input.at());
+                    if let (Ok(Some(event)), Some(observer)) = (&other, self.told.observer) {
+                        observer.received(event);
+                    }
                     if let Ok(Some(event)) = other
                         && let Some(taken) = take.event(event)
                     {
@@ -243,6 +252,9 @@ impl Locked<'_> {
             }
         };
         let left = input.len();
+        if let Some(observer) = self.told.observer {
+            observer.received_messages(messages);
+        }
         self.put_back(inbound, taken.is_some());
         if taken.is_some() && !used_up {
             // A chunk may follow even if no byte is left; the next turn finds out.
@@ -261,6 +273,9 @@ impl Locked<'_> {
         self.outbound.received();
         self.react(&mut received, now());
         let event = received.ok()??;
+        if let Some(observer) = self.told.observer {
+            observer.received(&event);
+        }
         take.event(event).or_else(|| take.end())
     }
 
@@ -290,11 +305,11 @@ impl State {
         self.inbound = Some(inbound);
     }
 
-    /// Reads once. `false` at the end of the stream.
+    /// Reads once, and gives how much; nothing at the end of the stream.
     #[inline]
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let (Some(transport), Some(inbound)) = (&mut self.transport, &mut self.inbound) else {
-            return Poll::Ready(Ok(false));
+            return Poll::Ready(Ok(0));
         };
         if let Some(mut room) = inbound.payload_room() {
             let read = transport.poll_read_into(cx, &mut room);
@@ -303,7 +318,7 @@ impl State {
                 self.after_long = true;
                 self.outbound.heard(now());
             }
-            return read.map_ok(|count| count > 0);
+            return read;
         }
         let mut buffer = buffers::take_read();
         let mut read = if self.after_long && inbound.is_between_messages() {
@@ -321,9 +336,9 @@ impl State {
         {
             self.outbound.heard(buffer.filled(len));
             self.unread = Unread::Bytes(buffer);
-            return Poll::Ready(Ok(true));
+            return Poll::Ready(Ok(len));
         }
         buffers::give_read(buffer);
-        result.map(|result| result.map(|()| false))
+        result.map(|result| result.map(|()| 0))
     }
 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use offhook_protocol::halves::{self, Outbound};
 use offhook_protocol::{Outgoing, ReadyState, SendError, Sendable};
 
-use super::{Driver, Locked, State, buffers, now};
+use super::{Driver, Locked, Receiver, State, buffers, now};
 use crate::error::Error;
 
 /// Sends one message.
@@ -250,6 +250,10 @@ impl Driver {
         state.outbound.close(code, reason, now())?;
         self.flush(&mut state);
         self.set_timer(&mut state);
+        if state.receiver == Receiver::Away {
+            // Somebody has to notice the peer's answer.
+            self.call();
+        }
         // The receiver now has a deadline, and perhaps nothing more to wait for; senders that wait
         // for room are too late.
         state.wake_reader();

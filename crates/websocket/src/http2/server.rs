@@ -99,6 +99,10 @@ impl Streams {
         &self.settings
     }
 
+    pub(crate) const fn peer_addr(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
     /// Accepts no more requests, and ends when all open streams have ended.
     pub(crate) fn stop(&mut self) {
         self.stopping = true;

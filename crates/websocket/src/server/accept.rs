@@ -1,6 +1,7 @@
 //! The server's opening handshake, over any stream.
 
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -19,8 +20,10 @@ use super::tls::Tls;
 use crate::error::{Error, Phase};
 #[cfg(feature = "http2")]
 use crate::http2::{Http2Limits, Streams};
+use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::socket::WebSocket;
+use crate::trace;
 use crate::transport::Transport;
 
 /// Opens WebSockets on accepted streams. A [`Server`](super::Server) uses it for each connection.
@@ -90,6 +93,14 @@ impl Acceptor {
     pub fn settings(mut self, settings: Settings) -> Self {
         self.config_mut().deflate = settings.deflate.as_deref().cloned();
         self.settings = settings;
+        self
+    }
+
+    /// Tells `metrics` what connections do: part of the [settings](Self::settings), which replace
+    /// it.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Arc<dyn Metrics>) -> Self {
+        self.settings = self.settings.metrics(metrics);
         self
     }
 
@@ -218,7 +229,10 @@ impl Acceptor {
     /// # Errors
     /// As [`accept`](Self::accept).
     pub async fn request(&self, stream: impl Into<Transport>) -> Result<Incoming, Error> {
-        self.in_time(self.read_request(stream.into())).await
+        let transport = stream.into();
+        let peer = self.peer_of(&transport);
+        let read = self.in_time(self.read_request(transport)).await;
+        read.inspect_err(|error| self.settings.failed_request(peer, error))
     }
 
     /// Reads requests with whichever HTTP version the client uses: one over HTTP/1.1; any number
@@ -228,7 +242,10 @@ impl Acceptor {
     /// # Errors
     /// As [`accept`](Self::accept).
     pub async fn requests(&self, stream: impl Into<Transport>) -> Result<Requests, Error> {
-        self.in_time(self.read_requests(stream.into())).await
+        let transport = stream.into();
+        let peer = self.peer_of(&transport);
+        let read = self.in_time(self.read_requests(transport)).await;
+        read.inspect_err(|error| self.settings.failed_request(peer, error))
     }
 
     /// To change what is agreed on in handshakes.
@@ -254,6 +271,13 @@ impl Acceptor {
     #[cfg(feature = "hyper")]
     pub(crate) fn parts(&self) -> (&Arc<ServerConfig>, &Settings, Option<&Connections>) {
         (&self.config, &self.settings, self.connections.as_ref())
+    }
+
+    /// The peer's address, if it is told should the request fail.
+    fn peer_of(&self, transport: &Transport) -> Option<SocketAddr> {
+        trace::hears_failed_requests()
+            .then(|| transport.peer_addr())
+            .flatten()
     }
 
     async fn in_time<T>(&self, step: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {

@@ -368,3 +368,14 @@ async fn a_peer_that_is_still_writing_what_is_too_big_can_finish_and_read_1009()
     let received = serving.await.unwrap();
     assert!(matches!(received, Err(Error::Peer(_))), "{received:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_the_end_sees_it_at_once_though_nobody_has_ever_received() {
+    let begun = tokio::time::Instant::now();
+    let (client, server) = pair();
+    let restart = CloseCode::SERVICE_RESTART;
+    server.sender().close(restart, "").unwrap();
+    assert_eq!(client.ended().await.code, restart);
+    assert!(server.ended().await.clean);
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
