@@ -37,6 +37,7 @@ const FROM_CLIENT = {
   ack: (m) => ['Acknowledge', m.position === undefined ? `Asks how far the consumer ${code(m.consumer)} has come.` : `The consumer ${code(m.consumer)} has done everything up to ${m.position}; the server stores it.`],
   done: (m) => ['Done', `The message at ${m.position}${m.cumulative ? ' and all before it are' : ' is'} acknowledged.`],
   call: (m) => ['Call', `Calls ${code(m.method)} at the server’s backend.`],
+  refresh: () => ['Refresh', 'Gives the session a newer token of the same user, so that the connection stays when the one before expires.'],
   ping: () => ['Ping', 'Checks that the server still answers. A browser does not show a page WebSocket’s own pings, so the client sends this after some silence.'],
 };
 
@@ -57,6 +58,8 @@ const FROM_SERVER = {
   members: (m) => ['Members', `${count(m.total, 'member')} of ${code(m.channel)}: ${(m.members ?? []).slice(0, 5).map(who).join(', ')}.`],
   join: (m) => ['Join', `${who(m)} joined ${code(m.channel)}, or was there already and shows itself differently.`],
   leave: (m) => ['Leave', `${who(m)} left ${code(m.channel)}. Somebody who loses the connection and comes back within the grace time neither leaves nor joins.`],
+  refreshed: () => ['Refreshed', 'The newer token was taken.'],
+  expiring: (m) => ['Expiring', `The token that the session stands on expires in ${Math.round(m.expires_in_ms / 1_000)} s.`],
   presence_updated: () => ['Presence updated', 'Other members see the new information.'],
   received: (m) => ['Receipts', `${m.received} of ${m.subscribers} subscribers have the message at ${m.position} and all before it.`],
   acked: (m) => ['Acknowledged', m.position === undefined ? 'This consumer has acknowledged nothing yet.' : `Everything up to ${m.position} is done.`],

@@ -158,12 +158,11 @@ export class Client extends Emitter {
 
   #newConnection(url) {
     const { token, backoff, openWithin } = this.#options;
-    const now = (given) => (typeof given === 'function' ? given() : given);
     // One that cannot be an address is an error of the caller.
     if (typeof url !== 'function') address(url);
     const ask = async () => {
-      this.#token = await now(token);
-      return address(await now(url));
+      this.#token = await current(token);
+      return address(await current(url));
     };
     const settings = { url: ask, protocols: [SUBPROTOCOL], backoff, openWithin };
     return new Connection(this.#environment, settings, {
@@ -239,6 +238,7 @@ export class Client extends Emitter {
       case 'reconnect': this.#advised(message.after_ms); break;
       case 'closing': this.#closing = message.reason; break;
       case 'restored': this.#subscriptions.restored(); break;
+      case 'expiring': this.#refresh().catch((error) => this.emit('warning', error)); break;
       case 'told': this.emit('told', decode(message).data); break;
       default: if (!this.#answered(message)) this.#subscriptions.handle(message);
     }
@@ -260,6 +260,12 @@ export class Client extends Emitter {
     this.#changeState({ name: 'open', resumed });
   }
 
+  /** The token that the session stands on expires soon. Without a newer one the server closes the connection with 4003. */
+  async #refresh() {
+    this.#token = await current(this.#options.token);
+    await this.#ask({ type: 'refresh', token: this.#token });
+  }
+
   #keepToken(resume) {
     this.#resume = resume;
     this.#subscriptions.seal();
@@ -279,7 +285,8 @@ export class Client extends Emitter {
 
   #refused(error) {
     if (this.#connecting && error.id === this.#connecting.id) this.#notWelcome(OffhookError.from(error));
-    else if (!this.#answered(error) && !this.#subscriptions.refused(error) && error.id === undefined) this.emit('warning', OffhookError.from(error));
+    else if (error.id === undefined) this.emit('warning', OffhookError.from(error));
+    else if (!this.#answered(error)) this.#subscriptions.refused(error);
   }
 
   #notWelcome(error) {
@@ -306,9 +313,10 @@ export class Client extends Emitter {
     // RFC 6455 §7.4.1: 1009, message too big. Sent again it would end the next connection too.
     const dropped = code === 1009 && this.#outbox.dropLargest();
     this.#lost();
+    // The token has expired, and with it what resumes the session.
+    if (code === 4003) this.#resume = undefined;
     if (advice) return { retry: true, after: Math.max(0, advice.at - this.#environment.now()) };
     if (closing === 'flood') return { retry: true, atLeast: AFTER_FLOOD };
-    // 4003: the token has expired, and the next connection asks for a new one.
     const isRenewed = code === 4003 && typeof this.#options.token === 'function';
     return { retry: dropped || isRenewed || closing === 'too_slow' || undefined };
   }
@@ -369,6 +377,11 @@ export class Client extends Emitter {
   #checkIsOpen() {
     if (this.state.name === 'closed') throw new OffhookError('closed', 'the client was closed');
   }
+}
+
+/** An address or a token; a function is called for a new one. */
+function current(given) {
+  return typeof given === 'function' ? given() : given;
 }
 
 /** The error of a close for good; none for a normal close. */

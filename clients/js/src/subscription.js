@@ -170,7 +170,6 @@ export class Subscription extends Emitter {
       this.#moveTo(this.#done);
       return;
     }
-    if (this.#undone && type === 'message') return;
     const isPlace = type === 'gap' ? !this.filter || !channel : live || ['message', 'own', 'live'].includes(type);
     if (isPlace && !state) this.#moveTo(to ?? at ?? position);
   }

@@ -97,15 +97,13 @@ export class Subscriptions {
     else if (EVENTS.includes(event.type) && SERVED.includes(subscription?.phase)) subscription.handle(event);
   }
 
-  /** Whether the error was the answer to a `subscribe`. */
+  /** An error that may be the answer to a `subscribe`. */
   refused(error) {
     const subscription = this.#in('asked').find(({ asked }) => asked === error.id);
-    if (!subscription) return false;
-    if (error.code === 'already_subscribed' && subscription.key === subscription.channel) {
-      // The token restored it, and the server will announce it.
-      subscription.phase = 'expected';
-    } else this.#tryAgainOrEnd(subscription, error);
-    return true;
+    if (!subscription) return;
+    // The token restored it, and the server will announce it.
+    if (error.code === 'already_subscribed' && subscription.key === subscription.channel) subscription.phase = 'expected';
+    else this.#tryAgainOrEnd(subscription, error);
   }
 
   /** The server has announced all restored subscriptions: request those that were expected and are not among them. */
@@ -114,9 +112,7 @@ export class Subscriptions {
   }
 
   close(error) {
-    this.lost();
     for (const subscription of this.#byKey.values()) subscription.end(error);
-    this.#byKey.clear();
   }
 
   #in(...phases) {
@@ -204,7 +200,7 @@ export class Subscriptions {
   }
 
   #tellServer({ phase, target }) {
-    if (this.#isOpen && ['asked', ...SERVED].includes(phase)) this.#unsubscribeFrom(target);
+    if (['asked', ...SERVED].includes(phase)) this.#unsubscribeFrom(target);
   }
 
   #unsubscribeFrom({ channel, subscription }) {

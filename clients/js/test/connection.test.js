@@ -163,9 +163,25 @@ test('4003, an expired token: comes back with a new one where there is a functio
   const { world } = await openClient({ token: async () => `jwt-${(asked += 1)}` });
   await lose(world, 4003);
   assert.equal((await welcome(world)).token, 'jwt-2');
+  await lose(world, 4003);
+  assert.equal((await welcome(world)).resume, undefined, 'what resumes the session has expired, too');
   const fixed = await openClient({ token: 'jwt-1' });
   await fixed.world.socket.ends(4003);
   assert.equal(fixed.client.state.name, 'closed');
+});
+
+test('before the token expires the server is given a newer one', async () => {
+  let asked = 0;
+  const { client, world } = await openClient({ token: async () => `jwt-${(asked += 1)}` });
+  const warnings = [];
+  client.on('warning', ({ code }) => warnings.push(code));
+  for (const [token, answer] of [['jwt-2', { type: 'refreshed' }], ['jwt-3', { type: 'error', code: 'unauthenticated', message: '', retry: 'never' }]]) {
+    await world.socket.says({ type: 'expiring', expires_in_ms: 60_000 });
+    const refresh = world.socket.takeOne('refresh');
+    assert.equal(refresh.token, token);
+    await world.socket.says({ ...answer, id: refresh.id });
+  }
+  assert.deepEqual(warnings, ['unauthenticated']);
 });
 
 test('1000 from the server is an end, not an error', async () => {

@@ -141,3 +141,14 @@ test('a machine that slept while the connection was quiet asks, and gives up soo
   await world.pass(1);
   assert.ok(world.sockets[0].closedWith);
 });
+
+test('asking again leaves one timer, however often', async () => {
+  const { client, world } = await openClient();
+  client.reconnect();
+  const { timers } = world;
+  for (let turn = 0; turn < 5; turn += 1) {
+    client.reconnect();
+    await world.socket.says({ type: 'pong', id: world.socket.take().at(-1).id });
+  }
+  assert.equal(world.timers, timers);
+});

@@ -272,3 +272,21 @@ test('without a kind of binary messages the socket keeps its own', async () => {
   const { world } = await newSocket();
   assert.equal('binaryType' in world.socket, false);
 });
+
+test('a close that both sides agreed on is told with its code and reason, cleanly', async () => {
+  const { world, socket, events } = await newSocket();
+  await world.socket.opens();
+  socket.close(3000, 'bye');
+  await world.socket.ends(3000, 'bye');
+  await settled();
+  const { code, reason, wasClean } = events.at(-1);
+  assert.deepEqual([socket.readyState, code, reason, wasClean], [3, 3000, 'bye', true]);
+});
+
+test('an error of a socket that was given up is nobody’s', async () => {
+  const { world, types } = await newSocket({ heartbeat: { message: 'ping', within: 500 } });
+  await world.socket.opens();
+  await world.pass(500);
+  world.sockets[0].onerror({});
+  assert.equal(types().includes('error'), false);
+});

@@ -203,6 +203,42 @@ test('what a token restored is expected again when the connection is lost before
   assert.deepEqual(world.socket.take(), []);
 });
 
+test('a subscription that the server has already is waited for, and asked for when it is not among the restored', async () => {
+  const { client, world } = await openClient();
+  const room = client.subscribe('chat');
+  const { id } = world.socket.takeOne('subscribe');
+  await world.socket.says({ type: 'error', id, code: 'already_subscribed', message: '', retry: 'never' });
+  assert.equal(room.state, 'waiting');
+  assert.deepEqual(world.socket.take(), []);
+  await world.socket.says({ type: 'restored' });
+  world.socket.takeOne('subscribe');
+});
+
+test('catching up moves no position: without a message it begins again where it wanted to', async () => {
+  const { client, world } = await openClient();
+  client.subscribe('chat', { since: 'start' });
+  const { id } = world.socket.takeOne('subscribe');
+  await world.socket.says({ type: 'subscribed', id, channel: 'chat', position: at(40), live: false });
+  await world.socket.says({ type: 'catching_up', channel: 'chat', position: at(20) });
+  await lose(world);
+  await welcome(world);
+  assert.equal(world.socket.takeOne('subscribe').since, 'start');
+});
+
+test('in a loop a message counts as handled when the next one is asked for', async () => {
+  const { client, world } = await openClient();
+  const room = client.subscribe('chat');
+  const events = room[Symbol.asyncIterator]();
+  const { id } = world.socket.takeOne('subscribe');
+  await world.socket.says({ type: 'subscribed', id, channel: 'chat', position: at(7), live: true });
+  for (const offset of [8, 9]) await world.socket.says(message(offset));
+  assert.equal(room.position, undefined);
+  for (const position of [undefined, at(7), at(8)]) {
+    await events.next();
+    assert.equal(room.position, position);
+  }
+});
+
 test('a subscription is restored while it catches up, too', async () => {
   const { client, world } = await openClient();
   const { subscription } = await liveSubscription(client, world);

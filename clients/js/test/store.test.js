@@ -136,3 +136,42 @@ test('a position is written to the store once for each message, not for what els
   await world.socket.says({ type: 'live', channel: 'chat', position: at(8) });
   assert.deepEqual(handled, [at(7), at(8)]);
 });
+
+test('without `unsent` nothing is written for publications, and a position alone is written alone', async () => {
+  const store = new SimulatedStore();
+  const written = [];
+  for (const what of ['setItem', 'removeItem']) {
+    const does = store[what].bind(store);
+    store[what] = (key, value) => {
+      written.push(key.split(':').at(-1));
+      does(key, value);
+    };
+  }
+  const { client, world } = await openClient({ store: persist(store) });
+  written.splice(0);
+  const answer = client.publish('chat', 'hi');
+  await settled();
+  await world.socket.says({ type: 'published', id: world.socket.takeOne('publish').id, position: at(8) });
+  await answer;
+  await world.pass(1_000);
+  assert.deepEqual(written, []);
+  await liveSubscription(client, world);
+  await world.pass(1_000);
+  assert.deepEqual(written, ['positions']);
+});
+
+test('of several subscriptions on a channel the first has its position in the store', async () => {
+  const store = new SimulatedStore();
+  const { client, world } = await openClient({ store: persist(store), name: 'test' });
+  await liveSubscription(client, world);
+  const second = client.subscribe('chat', { since: 'start' });
+  second.on('message', () => {});
+  const { id, subscription } = world.socket.takeOne('subscribe');
+  await world.socket.says({ type: 'subscribed', id, channel: 'chat', subscription, position: at(9), live: true });
+  await world.socket.says({ ...message(10), subscription });
+  assert.equal(second.position, at(10));
+  await world.happens('hidden');
+  assert.equal(store.getItem('test:positions'), JSON.stringify({ chat: at(7) }));
+  const third = client.subscribe('chat');
+  assert.equal(third.position, undefined);
+});

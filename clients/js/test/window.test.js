@@ -174,6 +174,7 @@ test('a gap is announced, and what the reader has from before it stays with the 
   await says({ type: 'subscribed', id, position: at(20), live: false });
   await says({ type: 'gap', from: at(7), to: at(8), reason: 'evicted_by_size' });
   await comes(9);
+  assert.deepEqual(await done(world), [], 'the reader is still busy with it');
   await says({ type: 'gap', from: at(9), to: at(15), reason: 'evicted_by_size' });
   await comes(16);
   assert.deepEqual(offsets(events), [8, 9, 16]);

@@ -11,10 +11,10 @@ from typing import Any, Literal, TypeVar, cast
 
 from . import position as positions
 from .core import Core
-from .core.core import Notice, Outcome, Ready
+from .core.core import Notice, Outcome, Ready, TokenWanted
 from .core.following import Wish, written
 from .core.questions import Repeats
-from .driver import Driver, Provided, Target, as_websocket
+from .driver import Driver, Provided, Target, as_websocket, provide
 from .errors import OffhookError
 from .events import Data, Filter, History, Json, Latency, Presence, Published, Receipts, Since, State, Told, Warned
 from .payload import encode
@@ -60,6 +60,8 @@ class Client:
     def __init__(self, core: Core, target: Target) -> None:
         self._core = core
         self._driver = Driver(core, target, self._take)
+        self._token = target.token
+        self._refreshing: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._subscriptions: dict[int, Subscription] = {}
         self._answers: dict[int, asyncio.Future[Any]] = {}
@@ -247,6 +249,8 @@ class Client:
     async def close(self) -> None:
         """For good: the session ends, loops end, and what has no answer yet fails with ``Closed``."""
         self._core.close()
+        if self._refreshing is not None:
+            self._refreshing.cancel()
         self._driver.advance()
         await self._driver.finish()
 
@@ -280,6 +284,8 @@ class Client:
             self._wake(notice.subscription)
         elif isinstance(notice, Outcome):
             self._resolve(notice)
+        elif isinstance(notice, TokenWanted):
+            self._refreshing = self._loop.create_task(self._refresh(), name="offhook refresh")
         else:
             if isinstance(notice, State) and notice.name in ("open", "closed"):
                 for waiter in self._openers:
@@ -288,6 +294,18 @@ class Client:
             for handler in self._handlers.get(type(notice), ()):
                 # Later: a handler may call this client, which is in the middle of something.
                 self._loop.call_soon(handler, notice)
+
+    async def _refresh(self) -> None:
+        """Gives the server a newer token, so that the connection stays."""
+        if self._token is None:
+            return
+        try:
+            token = await provide(self._token)
+            await self._answer(self._core.refresh(token, self._driver.now()))
+        except Exception as error:  # noqa: BLE001 - the function for the token may raise anything
+            why = OffhookError("unauthenticated", f"no newer token: {error}")
+            for handler in self._handlers.get(Warned, ()):
+                handler(Warned(error if isinstance(error, OffhookError) else why))
 
     def _wake(self, number: int) -> None:
         subscription = self._subscriptions.get(number)

@@ -100,7 +100,7 @@ class Called:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The answer to a ``done`` or a ``presence_update``."""
+    """The answer to a ``done``, a ``presence_update`` or a ``refresh``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,11 @@ class Answer:
 
     id: int | None
     result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Expiring:
+    """The token that the session stands on expires soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +152,17 @@ class Delivered:
 
 
 ServerMessage: TypeAlias = (
-    Welcome | Token | Restored | SubscribedTo | UnsubscribedFrom | Answer | GoAway | Closing | Told | Delivered
+    Welcome
+    | Token
+    | Expiring
+    | Restored
+    | SubscribedTo
+    | UnsubscribedFrom
+    | Answer
+    | GoAway
+    | Closing
+    | Told
+    | Delivered
 )
 
 
@@ -377,6 +392,8 @@ _READERS: dict[str, Callable[[dict[str, Any]], ServerMessage]] = {
     "state": _history,
     "called": lambda fields: Answer(_id(fields), Called(decode(fields))),
     "done": lambda fields: Answer(_id(fields), Accepted()),
+    "refreshed": lambda fields: Answer(_id(fields), Accepted()),
+    "expiring": lambda _: Expiring(),
     "presence_updated": lambda fields: Answer(_id(fields), Accepted()),
     "received": _received,
     "acked": lambda fields: Answer(_id(fields), Acked(_optional_position(fields, "position"))),

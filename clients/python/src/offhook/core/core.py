@@ -25,6 +25,7 @@ from ..wire import (
     Answer,
     Closing,
     Delivered,
+    Expiring,
     Failure,
     GoAway,
     Pong,
@@ -63,7 +64,12 @@ class Ready:
     subscription: int
 
 
-Notice: TypeAlias = Outcome | Ready | State | Latency | Told | Warned
+@dataclass(frozen=True, slots=True)
+class TokenWanted:
+    """The token expires soon: ``refresh`` with a newer one."""
+
+
+Notice: TypeAlias = Outcome | Ready | State | Latency | Told | Warned | TokenWanted
 
 
 @dataclass(slots=True)
@@ -87,7 +93,7 @@ class Core:
         self._outbox = Outbox(settings.outbox)
         self._questions = Questions(settings.answer_within)
         self._subscriptions = Subscriptions(settings.inbox)
-        self._notices: deque[State | Latency | Told | Warned] = deque()
+        self._notices: deque[State | Latency | Told | Warned | TokenWanted] = deque()
         self._next_id = 1
         self._next_number = 1
         self._token: str | None = None
@@ -230,6 +236,10 @@ class Core:
         self._questions.add(request, message, now, repeats=repeats, within=within)
         return request
 
+    def refresh(self, token: str, now: float) -> int:
+        """The number of the question with which the server gets a newer token."""
+        return self.ask({"type": "refresh", "token": token}, now, repeats=Repeats.SAME_CONNECTION)
+
     def set_info(self, info: Any, now: float) -> int:
         """The number of the question with which others are told of it; the next connection says the same."""
         request = self.ask({"type": "presence_update", "info": info}, now)
@@ -346,12 +356,18 @@ class Core:
                 self._answered(number, result, now)
             case GoAway(after):
                 self._come_back_at = now + after
-            case Told():
-                self._notices.append(message)
+            case Told() | Expiring():
+                self._tell(message)
             case Closing(reason):
                 self._closing = reason
             case _:
                 self._delivered(message, size, now)
+
+    def _tell(self, message: Told | Expiring) -> None:
+        if isinstance(message, Told):
+            self._notices.append(message)
+        elif self._renews_token:
+            self._notices.append(TokenWanted())
 
     def _delivered(self, delivered: Delivered, size: int, now: float) -> None:
         self._subscriptions.handle_event(delivered, size, now)
@@ -422,6 +438,9 @@ class Core:
         dropped = end.code == 1009 and self._outbox.drop_largest(too_large)
         if self._come_back_at is not None:
             return Verdict(comes_back=True, after=max(0.0, self._come_back_at - now))
+        if end.code == 4003:
+            # The token has expired, and with it what resumes the session.
+            self._resume = None
         is_renewed = end.code == 4003 and self._renews_token
         if self._closing == "too_slow" or dropped or is_renewed:
             return Verdict(comes_back=True)
