@@ -1,7 +1,8 @@
 //! Runs a proof: starts the processes, injects faults, then waits until everybody has everything.
 
+mod injecting;
+
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use offhook_client::Client;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::faults::{Fault, Faults};
+use crate::faults::Faults;
 use crate::ledger::{Expected, Findings};
 use crate::messages::{Instruction, Progress, Total, Update};
 use crate::network::Network;
@@ -17,7 +18,7 @@ use crate::plan::{Plan, channel};
 use crate::processes::Processes;
 use crate::random::Random;
 use crate::report::{Broken, Memory, Report};
-use crate::server::{Server, copy_log, delete_resume_key, held};
+use crate::server::{Server, held};
 use crate::system::FaultySystem;
 
 /// How long the processes may take to get ready: hundreds of connections and subscriptions.
@@ -256,111 +257,6 @@ impl Runner<'_> {
                 }
             }
         }
-    }
-
-    async fn inject(&mut self, fault: Fault) -> io::Result<()> {
-        let now = Instant::now();
-        match fault {
-            Fault::CutConnections { percent } => {
-                self.broken.cut += self.network.cut(percent, &mut self.random);
-            }
-            Fault::FreezeConnections { percent, time } => {
-                self.broken.frozen_connections += self.network.freeze(percent, &mut self.random);
-                self.frozen.push((now + time, Resume::Connections));
-            }
-            Fault::FreezeProcess { number, time } => {
-                self.broken.frozen_processes += 1;
-                self.processes.freeze(number);
-                self.frozen.push((now + time, Resume::Process(number)));
-            }
-            Fault::KillServer { time, keeps_key } => {
-                self.until_server_runs().await?;
-                self.broken.kills += 1;
-                self.network.forward_to(None);
-                if let Some(server) = self.server.take() {
-                    server.kill().await?;
-                }
-                if !keeps_key {
-                    self.broken.keys_deleted += 1;
-                    delete_resume_key(self.directory)?;
-                }
-                self.listen_until(now + time).await?;
-                self.start_server().await?;
-            }
-            Fault::FreezeServer { time } => {
-                if let Some(server) = &self.server {
-                    self.broken.frozen_server += 1;
-                    server.freeze();
-                    self.frozen.push((now + time, Resume::Server));
-                }
-            }
-            Fault::RestartServer => {
-                self.until_server_runs().await?;
-                self.broken.stops += 1;
-                self.network.forward_to(None);
-                if let Some(server) = self.server.take() {
-                    self.listen_while(server.stop()).await??;
-                }
-                self.start_server().await?;
-            }
-            Fault::SetClock { ahead } => {
-                if let Some(system) = &self.system {
-                    system.set_clock(ahead)?;
-                    self.broken.clock_steps += 1;
-                }
-            }
-            Fault::FailFsync => {
-                if let Some(system) = &self.system {
-                    system.fail_fsyncs(1)?;
-                }
-            }
-            Fault::BackUp => self.back_up().await?,
-            Fault::RestoreBackup => self.restore().await?,
-        }
-        Ok(())
-    }
-
-    /// A frozen server stays so for its time: nothing else happens to it meanwhile.
-    async fn until_server_runs(&mut self) -> io::Result<()> {
-        let is_server = |frozen: &&(Instant, Resume)| matches!(frozen.1, Resume::Server);
-        while let Some((at, _)) = self.frozen.iter().find(is_server).copied() {
-            self.listen_until(at).await?;
-            self.resume_due();
-        }
-        Ok(())
-    }
-
-    /// A server that keeps everything in memory has nothing to back up.
-    async fn back_up(&mut self) -> io::Result<()> {
-        if !self.directory.join("data").join("log").exists() {
-            return Ok(());
-        }
-        self.until_server_runs().await?;
-        let name = format!("backup-{}", self.broken.backups);
-        let backup = self.directory.join(name);
-        let copied = copy_log(self.plan, self.directory, "backup", &backup);
-        self.listen_while(copied).await??;
-        self.broken.backups += 1;
-        if let Some(older) = self.backup.replace(backup) {
-            fs::remove_dir_all(older)?;
-        }
-        Ok(())
-    }
-
-    async fn restore(&mut self) -> io::Result<()> {
-        let Some(backup) = self.backup.clone() else {
-            return Ok(());
-        };
-        self.until_server_runs().await?;
-        self.network.forward_to(None);
-        if let Some(server) = self.server.take() {
-            server.kill().await?;
-        }
-        fs::remove_dir_all(self.directory.join("data").join("log"))?;
-        let copied = copy_log(self.plan, self.directory, "restore", &backup);
-        self.listen_while(copied).await??;
-        self.broken.restores += 1;
-        self.start_server().await
     }
 
     /// Faults are over: everything that was published has to come to everybody.

@@ -1,5 +1,6 @@
 //! The embedded store: with its group of writes, the only place that knows how fjall is spoken to.
 
+mod compaction;
 mod group;
 
 use std::{
@@ -17,12 +18,11 @@ use std::{
 use bytes::Buf;
 use fjall::{
     AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode,
-    compaction::filter::{
-        CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
-    },
+    compaction::filter::Factory,
 };
 use offhook_engine::{ChannelName, Epoch, Now, Publication, SessionId};
 
+use self::compaction::{EndedCursors, OldKeys};
 pub(super) use self::group::Group;
 #[cfg(test)]
 pub(super) use self::group::Size;
@@ -32,11 +32,11 @@ use super::{
     manifest::{LogId, Marks},
     record::{
         log_key, offset_of, read_cursor_entry, read_key_entry, read_removal, read_session,
-        read_value, removal_keys, scope_of, sequence_of, session_keys, value_key,
+        read_value, removal_keys, sequence_of, session_keys, value_key,
     },
 };
 use crate::{
-    cursors::{Cursor, is_of_session},
+    cursors::Cursor,
     hub::Saved,
     lineage::{Began, Epochs, fresh_epoch},
 };
@@ -493,61 +493,4 @@ fn owner(id: LogId) -> [u8; 32] {
     head.copy_from_slice(&NEVER_OLD);
     tail.copy_from_slice(&id.to_bytes());
     value
-}
-
-/// Lets old keys go when their blocks are rewritten anyway.
-struct OldKeys {
-    floor: Arc<AtomicU64>,
-}
-
-impl Factory for OldKeys {
-    fn name(&self) -> &str {
-        "old idempotency keys"
-    }
-
-    fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
-        Box::new(OlderThan(self.floor.load(Ordering::Relaxed)))
-    }
-}
-
-/// Lets cursors of sessions that have ended go when their blocks are rewritten anyway.
-struct EndedCursors {
-    now: Arc<AtomicU64>,
-}
-
-impl Factory for EndedCursors {
-    fn name(&self) -> &str {
-        "cursors of sessions that have ended"
-    }
-
-    fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
-        Box::new(EndedBy(self.now.load(Ordering::Relaxed)))
-    }
-}
-
-struct EndedBy(u64);
-
-impl CompactionFilter for EndedBy {
-    fn filter_item(&mut self, item: ItemAccessor<'_>, _: &Context) -> CompactionFilterResult {
-        if !is_of_session(scope_of(item.key())) {
-            return Ok(Verdict::Keep);
-        }
-        let entry = item.value()?;
-        let ended = read_cursor_entry(&entry).is_some_and(|cursor| cursor.has_ended(self.0));
-        Ok(if ended {
-            Verdict::Remove
-        } else {
-            Verdict::Keep
-        })
-    }
-}
-
-struct OlderThan(u64);
-
-impl CompactionFilter for OlderThan {
-    fn filter_item(&mut self, item: ItemAccessor<'_>, _: &Context) -> CompactionFilterResult {
-        let entry = item.value()?;
-        let old = read_key_entry(&entry).is_some_and(|(_, time_ms)| time_ms < self.0);
-        Ok(if old { Verdict::Remove } else { Verdict::Keep })
-    }
 }
