@@ -33,15 +33,27 @@ def main() -> int:
         if missing:
             sys.stderr.write(f"not in the packages: {', '.join(sorted(missing))}\n")
             return 1
-        # What is installed works without the source tree.
-        place = Path(made) / "installed"
-        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(place)]
-        subprocess.run([*install, str(wheel)], check=True)  # noqa: S603
-        check = "import offhook, offhook.sync; print(offhook.__file__)"
-        told = subprocess.run(  # noqa: S603
-            [sys.executable, "-c", check], env={"PYTHONPATH": str(place)}, capture_output=True, text=True, check=True
-        )
-        return 0 if str(place) in told.stdout else 1
+        # What is installed works without the source tree: from the wheel, and as the README says from a checkout.
+        command = "pip install ./clients/python"
+        if f"`{command}`" not in (HERE / "README.md").read_text():
+            sys.stderr.write(f"the README does not say `{command}`\n")
+            return 1
+        offline = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
+        for name, what in (("wheel", str(wheel)), ("checkout", command.rsplit(maxsplit=1)[-1])):
+            place = Path(made) / name
+            install = [sys.executable, "-m", "pip", "install", *offline, "--target", str(place)]
+            subprocess.run([*install, what], check=True, cwd=HERE.parent.parent)  # noqa: S603
+            check = "import offhook, offhook.sync; print(offhook.__file__)"
+            told = subprocess.run(  # noqa: S603
+                [sys.executable, "-c", check],
+                env={"PYTHONPATH": str(place)},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            if str(place) not in told.stdout:
+                return 1
+        return 0
 
 
 if __name__ == "__main__":

@@ -31,7 +31,6 @@ export class Heartbeat {
 
   /** A connection was opened. The first question has to be answered within the normal time. */
   start() {
-    this.heard();
     this.ask(this.#settings.within);
   }
 
@@ -48,29 +47,20 @@ export class Heartbeat {
   /** Asks now. */
   ask(within = this.#settings.withinAfterWaking) {
     this.#isAwaiting = true;
-    this.#at(within, (slept) => this.#judge(slept));
+    this.#at(within, () => (this.#isAwaiting ? this.#owner.dead() : this.#listen()));
     this.#owner.ask();
   }
 
   #listen() {
-    const quiet = this.#environment.now() - this.#heardAt;
-    this.#at(this.#settings.every - quiet, (slept) => {
-      const now = this.#environment.now();
-      if (slept) this.ask();
-      else if (now - this.#heardAt >= this.#settings.every) this.ask(this.#settings.within);
-      else this.#listen();
-    });
+    const left = this.#heardAt + this.#settings.every - this.#environment.now();
+    if (left <= 0) this.ask(this.#settings.within);
+    else this.#at(left, () => this.#listen());
   }
 
-  #judge(slept) {
-    if (slept) this.ask();
-    else if (!this.#isAwaiting) this.#listen();
-    else this.#owner.dead();
-  }
-
+  /** After sleep it asks instead: nothing can have been received meanwhile. */
   #at(ms, callback) {
     this.#cancel();
     const due = this.#environment.now() + ms;
-    this.#cancel = this.#environment.later(() => callback(this.#environment.now() - due > SLEPT), ms);
+    this.#cancel = this.#environment.later(() => (this.#environment.now() - due > SLEPT ? this.ask() : callback()), ms);
   }
 }

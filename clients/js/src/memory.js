@@ -20,7 +20,6 @@ class Memory {
   #unsent = () => [];
   // What has to be written.
   #changed = new Set();
-  #isUrgent = false;
 
   /** @param complain is called with the error when the store cannot be read or written; the client goes on without it */
   constructor(store, keepsUnsent, name, environment, complain) {
@@ -57,12 +56,7 @@ class Memory {
     if (!this.#keepsUnsent) return;
     this.#unsent = get;
     this.#changed.add('unsent');
-    if (this.#isUrgent) return;
-    this.#isUrgent = true;
-    queueMicrotask(() => {
-      this.#isUrgent = false;
-      this.flush();
-    });
+    queueMicrotask(() => this.flush());
   }
 
   /** A publication was answered. If the page is unloaded before this is written, it is published again with the same key. */

@@ -45,6 +45,18 @@ test('what is published without a connection is sent once there is one, in order
   assert.deepEqual(client.unsent, []);
 });
 
+test('before the welcome nothing is published, also on a connection after the first', async () => {
+  const { client, world } = await openClient();
+  await lose(world);
+  await world.socket.opens();
+  const { id } = world.socket.takeOne('connect');
+  client.publish('chat', 'hi').catch(() => {});
+  await world.pass(1_000);
+  assert.deepEqual(world.socket.take(), []);
+  await world.socket.says({ type: 'welcome', id, session: 's1', resume: 'v1' });
+  world.socket.takeOne('publish');
+});
+
 test('what was not answered goes again over the next connection, with the same keys', async () => {
   const { client, world } = await openClient();
   publishApart(client, 'a', 'b', 'c');

@@ -6,9 +6,10 @@ import json
 import random
 from typing import Any
 
-from offhook import Event, Last, Latency, OffhookError, Settings, State, Told, Warned
+from offhook import Event, Filter, Last, Latency, OffhookError, Settings, State, Told, Warned
 from offhook.core import Close, Core, End, Open
-from offhook.core.core import Outcome, Ready
+from offhook.core.core import Notice, Outcome, Ready, TokenWanted
+from offhook.core.following import Wish
 
 
 def at(offset: int) -> str:
@@ -44,6 +45,7 @@ class World:
         self.warnings: list[OffhookError] = []
         self.latencies: list[float] = []
         self.told: list[Told] = []
+        self.tokens_wanted = 0
         self.outcomes: dict[int, Any] = {}
         self.ready: list[int] = []
         self.opened: list[int] = []
@@ -64,20 +66,25 @@ class World:
             else:
                 self.closed.append(action)
         while (notice := self.core.poll_notice()) is not None:
-            match notice:
-                case Outcome(request, result):
-                    assert request not in self.outcomes, "an answer comes once"
-                    self.outcomes[request] = result
-                case Ready(number):
-                    self.ready.append(number)
-                case State():
-                    self.states.append(notice)
-                case Latency(seconds):
-                    self.latencies.append(seconds)
-                case Told():
-                    self.told.append(notice)
-                case Warned(error):
-                    self.warnings.append(error)
+            self._hears(notice)
+
+    def _hears(self, notice: Notice) -> None:
+        match notice:
+            case Outcome(request, result):
+                assert request not in self.outcomes, "an answer comes once"
+                self.outcomes[request] = result
+            case Ready(number):
+                self.ready.append(number)
+            case State():
+                self.states.append(notice)
+            case Latency(seconds):
+                self.latencies.append(seconds)
+            case Told():
+                self.told.append(notice)
+            case TokenWanted():
+                self.tokens_wanted += 1
+            case Warned(error):
+                self.warnings.append(error)
 
     def passes(self, seconds: float) -> None:
         """Lets time pass, with every timeout at its moment."""
@@ -145,8 +152,8 @@ class World:
             assert self.core.state.name == "waiting", "it does not come back"
             self.passes(0.1)
 
-    def subscribes(self, channel: str = "chat", since: str | Last = "now", *, presence: bool = False) -> int:
-        number = self.core.subscribe(channel, since, presence)
+    def subscribes(self, target: str | Filter = "chat", since: str | Last = "now", **more: Any) -> int:
+        number = self.core.subscribe(Wish(target, since, **more))
         self.settle()
         return number
 

@@ -110,6 +110,19 @@ def test_an_identity_that_expired_comes_back_where_the_next_token_is_a_new_one()
     world.says(type="closing", reason="expired")
     world.loses(4003)
     assert world.core.state.name == "connecting"
+    assert "resume" not in world.welcomes(), "what resumes the session has expired, too"
+
+
+def test_a_newer_token_is_wanted_before_the_old_one_expires_where_there_can_be_one() -> None:
+    for renews, wanted in ((True, 1), (False, 0)):
+        world = open_world(renews_token=renews)
+        world.says(type="expiring", expires_in_ms=60_000)
+        assert world.tokens_wanted == wanted
+    request = world.core.refresh("jwt-2", world.now)
+    asked = world.sent_one("refresh")
+    assert asked["token"] == "jwt-2"
+    world.says(type="refreshed", id=asked["id"], expires_in_ms=3_600_000)
+    assert request in world.outcomes
 
 
 def test_what_the_backend_says_to_this_session_alone_is_told() -> None:

@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use offhook_engine::{BrokerRequest, Now};
+use offhook_engine::{BrokerRequest, Now, RuleBook};
 
 use crate::mailbox::Mailbox;
 
@@ -27,6 +27,50 @@ impl Health {
     pub fn is_good(&self) -> bool {
         *self == Self::Good
     }
+}
+
+/// What a broker may hold, whatever strangers do. Each bound says its default and why.
+///
+/// What loses when memory is short, in this order: the oldest idempotency keys of channels in memory,
+/// then their oldest history (a gap says so), then their state, each in the channel that is published in
+/// and, with the ticks, in all others; then channels that are new, which are refused as
+/// [`TooManyChannels`](offhook_engine::BrokerFailure::TooManyChannels). Channels on disk lose nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Bytes of memory for channels: names that somebody follows, members, sessions' states, and the
+    /// keys, history and state of channels that live in memory. Default 512 MiB: a million names, and
+    /// as much again for what is in them.
+    pub memory_bytes: usize,
+    /// Channels on disk. A name that was published in once stays, so that its positions do. Default
+    /// 1,000,000: some 200 MB of disk.
+    pub channels: u32,
+    /// Bytes of the log on disk; beyond it publications are refused as
+    /// [`StorageFull`](offhook_engine::BrokerFailure::StorageFull). Default none: the disk's size is
+    /// the bound.
+    pub disk_bytes: Option<u64>,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 512 << 20,
+            channels: 1_000_000,
+            disk_bytes: None,
+        }
+    }
+}
+
+/// What a broker holds now, as counted for its [`Budget`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Bytes of memory for channels, about.
+    pub memory_bytes: usize,
+    /// Channels that have an entry in memory, on disk or not.
+    pub open_channels: usize,
+    /// Channels on disk.
+    pub channels: u32,
+    /// Bytes of the log on disk, as of the last tick.
+    pub disk_bytes: u64,
 }
 
 /// What every broker does; the words are in [`BrokerRequest`] and
@@ -54,10 +98,19 @@ pub trait Broker: Send + Sync + Debug {
     /// before this returns.
     fn submit(&self, worker: WorkerId, request: BrokerRequest);
 
-    /// Advances the time: expires leases, trims old publications, retries what failed. Call it
-    /// about once a second, from any thread.
+    /// Tells the time. A wall clock that steps forward is followed at a bounded speed, so that one that is
+    /// wrong for a moment takes nothing away. Then leases run out, old publications go, what failed is tried again. Call it
+    /// about once a second, from anywhere.
     fn tick(&self, now: Now);
+
+    /// Exchanges the rules of channels while it runs. What is retained is trimmed by the new ones from
+    /// the next ticks on. A channel that moves between memory and disk begins a stream of its own there;
+    /// who had positions in the other one is told of a gap.
+    fn set_rules(&self, rules: Arc<RuleBook>);
 
     /// How the broker is, for health checks and for people.
     fn health(&self) -> Health;
+
+    /// What the broker holds. Cheap enough to be asked several times a second.
+    fn held(&self) -> Held;
 }

@@ -9,6 +9,15 @@ pub(crate) const MAX_CONSUMERS: usize = 64;
 /// A consumer that acknowledged nothing for this long makes room for a new one: 30 days.
 const ABANDONED_AFTER_MS: u64 = 30 * 24 * 3600 * 1000;
 
+/// Consumers of a session without a user name end with it: 7 days after it acknowledged something last,
+/// which is longer than a resume token is good by default.
+const OF_SESSION_MS: u64 = 7 * 24 * 3600 * 1000;
+
+/// Whether a scope is that of a session without a user name.
+pub(crate) fn is_of_session(scope: &[u8]) -> bool {
+    scope.first() == Some(&0)
+}
+
 /// A consumer's place, and when it came there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cursor {
@@ -17,6 +26,11 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
+    /// Whether it has ended with the session that it is of.
+    pub(crate) fn has_ended(self, now_ms: u64) -> bool {
+        self.time_ms.saturating_add(OF_SESSION_MS) < now_ms
+    }
+
     /// Where a consumer is after it acknowledged `position`: acknowledgements may come late and
     /// twice, within an epoch it never goes back.
     pub(crate) fn advanced(before: Option<Self>, position: Position, time_ms: u64) -> Self {

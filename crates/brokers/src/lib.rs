@@ -46,7 +46,7 @@ mod mailbox;
 mod memory;
 mod values;
 
-pub use broker::{Broker, Health, WorkerId};
+pub use broker::{Broker, Budget, Health, Held, WorkerId};
 pub use log::{
     ChannelSummary, CheckReport, Durability, Entry, Log, LogOptions, LogView, OpenError, Snapshot,
     SnapshotError, private_directory,

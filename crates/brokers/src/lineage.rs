@@ -186,8 +186,15 @@ impl Lineage {
             ReadFrom::Start => (Resolution::Continuous, 0),
             ReadFrom::After(position) => self.resolve(epochs, position, head),
             ReadFrom::Last(count) => (Resolution::Continuous, head.saturating_sub(count)),
+            ReadFrom::Before(position) => backward(self.resolve(epochs, position, head), head),
         };
-        let after = agreed.max(first.saturating_sub(1));
+        let after = match from {
+            // Until something is read.
+            ReadFrom::Before(_) => agreed,
+            ReadFrom::Start | ReadFrom::After(_) | ReadFrom::Last(_) => {
+                agreed.max(first.saturating_sub(1))
+            }
+        };
         ReadStart {
             resolution,
             agreed: self.at(epochs, agreed),
@@ -213,5 +220,15 @@ impl Lineage {
             all.push((epoch, from.try_get_u64().ok()?));
         }
         Some(Self(all))
+    }
+}
+
+/// The newest offset that a read before a position may bring, by how that was resolved.
+pub(crate) fn backward(resolved: (Resolution, u64), head: u64) -> (Resolution, u64) {
+    match resolved {
+        (Resolution::Continuous, offset) => (Resolution::Continuous, offset.saturating_sub(1)),
+        (Resolution::Diverged, end) => (Resolution::Diverged, end),
+        // Nothing is known of where it lies: the newest may be of use.
+        (Resolution::UnknownEpoch | Resolution::AheadOfHead, _) => (resolved.0, head),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use offhook_engine::{BrokerRequest, Now, RuleBook};
 
 use crate::{
-    broker::{Broker, Health, WorkerId},
+    broker::{Broker, Budget, Health, Held, WorkerId},
     hub::Hub,
     lineage::fresh_epoch,
     mailbox::Mailbox,
@@ -20,7 +20,14 @@ impl Memory {
     /// A broker without streams.
     #[must_use]
     pub fn new(rules: Arc<RuleBook>, now: Now) -> Self {
-        Self(Hub::new(rules, fresh_epoch(None, now), 0, now))
+        Self::within(Budget::default(), rules, now)
+    }
+
+    /// The same within a budget of one's own.
+    #[must_use]
+    pub fn within(budget: Budget, rules: Arc<RuleBook>, now: Now) -> Self {
+        let epoch = fresh_epoch(None, now);
+        Self(Hub::new(rules, epoch, 0, budget.memory_bytes, now))
     }
 }
 
@@ -38,11 +45,20 @@ impl Broker for Memory {
     }
 
     fn tick(&self, now: Now) {
+        let now = self.0.believe(now);
         self.0.tick(now);
         let _nothing_to_write = self.0.end_sessions(now);
     }
 
+    fn set_rules(&self, rules: Arc<RuleBook>) {
+        self.0.set_rules(&rules, |_| false);
+    }
+
     fn health(&self) -> Health {
         Health::Good
+    }
+
+    fn held(&self) -> Held {
+        self.0.held()
     }
 }

@@ -86,6 +86,22 @@ impl<Value> Values<Value> {
         gone
     }
 
+    /// About how many bytes all take, with so many for each beside its weight.
+    pub(crate) fn weight(&self, each: usize) -> usize {
+        let bytes = usize::try_from(self.bytes).unwrap_or(usize::MAX);
+        bytes.saturating_add(self.entries.len() * each)
+    }
+
+    /// Takes the oldest value away; says whether there was one.
+    pub(crate) fn drop_oldest(&mut self) -> bool {
+        let Some((_, oldest)) = self.entries.pop_first() else {
+            return false;
+        };
+        self.offsets.remove(&oldest.key);
+        self.bytes -= oldest.weight;
+        true
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Value> {
         self.entries.values().map(|entry| &entry.value)
     }

@@ -21,9 +21,11 @@ use crate::{
 ///
 /// Starts this program's server on a log of its own, with publishers and subscribers in other
 /// processes. While they run, connections are cut and frozen, processes and the server frozen, the
-/// server killed, restarted, backed up and restored from an older backup, as the seed says. In the
+/// server killed, restarted, backed up and restored from an older backup, its clock stepped and its
+/// fsyncs failed, as the seed says; its budget for memory is small, and its rates are run into. In the
 /// end every subscriber must have everything that was acknowledged, once, in one order; what a backup
-/// does not have must have been announced; and every channel must have exactly its members.
+/// does not have must have been announced; every channel must have exactly its members; and the server
+/// must have given its memory back.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Prove {

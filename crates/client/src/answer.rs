@@ -2,6 +2,7 @@
 
 use offhook_dialects::native::client::Position;
 
+use crate::data::Data;
 use crate::error::Error;
 use crate::event::{GapReason, Members, Publication};
 
@@ -13,6 +14,9 @@ pub(crate) enum Answer {
     Members(Members),
     Acked(Option<Position>),
     Receipts(Receipts),
+    State(State),
+    Called(Data),
+    InfoUpdated,
 }
 
 impl Answer {
@@ -42,8 +46,24 @@ pub struct History {
     pub publications: Vec<Publication>,
     /// The position of the newest publication at the time of the read.
     pub head: Position,
-    /// Why publications before the first one are missing, if any are.
+    /// Why publications between the position that was asked for and the nearest of these are missing,
+    /// if any are.
     pub gap: Option<GapReason>,
+    /// Whether older publications are kept; only for a history that was read
+    /// [backward](crate::ReadHistory::before).
+    pub more: bool,
+}
+
+/// What a channel's state holds, or a page of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct State {
+    /// The newest publication of each value of the tag `key`, in the order of their positions.
+    pub values: Vec<Publication>,
+    /// The position of the newest publication when it was read.
+    pub head: Position,
+    /// Whether there are more: read on [after](crate::ReadState::after) the position of the last.
+    pub more: bool,
 }
 
 /// How many subscribers have received a publication, as far as the server knows.

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use offhook::Open;
 use offhook_dialects::native::client::{ChannelName, Command, Key, Position};
+use serde_json::value::RawValue;
 
 use crate::answer::{Answer, Receipts};
 use crate::builder::Builder;
+use crate::call::Call;
 use crate::connection_event::ConnectionEvents;
 use crate::data::Data;
 use crate::error::Error;
@@ -16,6 +18,7 @@ use crate::history::{Asking, ReadHistory};
 use crate::positions::PositionStore;
 use crate::publish::Publish;
 use crate::shared::Shared;
+use crate::state::ReadState;
 use crate::subscription::Subscribe;
 
 #[doc = include_str!("client.md")]
@@ -80,6 +83,34 @@ impl Client {
     /// Reads a channel's history: `client.history("room").await?` returns the newest hundred.
     pub fn history(&self, channel: impl Into<String>) -> ReadHistory {
         ReadHistory::new(Arc::clone(&self.handle), channel.into())
+    }
+
+    /// Reads a channel's state: `client.state("prices").await?` returns the newest publication of each
+    /// value of the tag `key`.
+    pub fn state(&self, channel: impl Into<String>) -> ReadState {
+        ReadState::new(Arc::clone(&self.handle), channel.into())
+    }
+
+    /// Calls the server's backend: `client.call("orders.cancel", json!({"order": 7})).await?`.
+    pub fn call(&self, method: impl Into<String>, data: impl Into<Data>) -> Call {
+        Call::new(Arc::clone(&self.handle), method.into(), data.into())
+    }
+
+    /// Replaces what other members see of this client's session, in all channels: any JSON value of at
+    /// most 256 bytes. It holds as long as the session, and for its later channels.
+    /// Cancel-safe; waits for a connection if there is none.
+    ///
+    /// # Errors
+    /// If the server refuses, the data is bytes and not JSON, or the client has ended.
+    pub async fn update_info(&self, info: impl Into<Data>) -> Result<(), Error> {
+        let info: Data = info.into();
+        // Bytes have no place in it.
+        info.json::<&RawValue>()?;
+        let info = info.into_bytes();
+        let Answer::InfoUpdated = self.ask(Command::UpdateInfo { info }).await? else {
+            return Err(Answer::to_something_else());
+        };
+        Ok(())
     }
 
     /// The members of a channel. Waits for a connection if there is none. Cancel-safe.

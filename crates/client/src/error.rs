@@ -29,6 +29,9 @@ pub enum Error {
     Closing(Box<str>),
     /// The server: it violated the protocol, so the connection was closed.
     Server(Box<str>),
+    /// The network: the connection was lost before the answer to a [call](crate::Client::call). Nobody
+    /// knows whether it was carried out.
+    Unanswered,
     /// The network or the server: nothing was received for too long.
     Silent,
     /// The connection could not be opened, or was lost; [`offhook::Error`] says who caused it.
@@ -42,7 +45,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Invalid(_) | Self::Json(_) | Self::AlreadySubscribed(_) | Self::Closed => false,
-            Self::Full | Self::Token(_) | Self::Server(_) | Self::Silent => true,
+            Self::Full | Self::Token(_) | Self::Server(_) | Self::Unanswered | Self::Silent => true,
             Self::Refused(refused) => refused.retry() != Retry::Never,
             // The session is on a newer connection, which reconnecting would replace.
             Self::Closing(reason) => &**reason != "replaced",
@@ -64,6 +67,7 @@ impl Error {
             | Self::Token(_)
             | Self::Closing(_)
             | Self::Server(_)
+            | Self::Unanswered
             | Self::Silent => None,
         }
     }
@@ -86,6 +90,9 @@ impl fmt::Display for Error {
             Self::Refused(refused) => refused.fmt(f),
             Self::Closing(reason) => write!(f, "the server closed the connection: {reason}"),
             Self::Server(what) => write!(f, "the server broke the protocol: {what}"),
+            Self::Unanswered => f.write_str(
+                "the connection was lost before the answer; it may have been carried out",
+            ),
             Self::Silent => f.write_str("nothing was heard from the server for too long"),
             Self::Connection(error) => error.fmt(f),
         }
@@ -106,6 +113,7 @@ impl std::error::Error for Error {
             | Self::Refused(_)
             | Self::Closing(_)
             | Self::Server(_)
+            | Self::Unanswered
             | Self::Silent => None,
         }
     }

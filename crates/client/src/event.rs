@@ -15,6 +15,17 @@ use crate::data::Data;
 pub enum Event {
     /// A publication.
     Publication(Publication),
+    /// A value of the channel's state: the newest publication of one value of the tag `key`. All of
+    /// them come one after the other, and then a [`Gap`](Self::Gap) with the reason
+    /// [`State`](GapReason::State): together they replace what was known of the channel. They come
+    /// again after a reconnect that came before the end of them.
+    Value(Publication),
+    /// A publication of this client's own, in a subscription
+    /// [without them](crate::Subscribe::without_echo).
+    Own {
+        /// Its place in the channel's stream.
+        position: Position,
+    },
     /// Everything that was missing has come. From here on publications come as they are made.
     Live {
         /// The newest position.
@@ -124,11 +135,13 @@ pub enum GapReason {
     Dropped,
     /// The connection was too slow; the newest publication of each value of the tag `key` follows.
     Conflated,
+    /// The [values](Event::Value) of the channel's state, which came before, stand for them.
+    State,
     /// A reason this version does not know, by its name.
     Other(Box<str>),
 }
 
-const REASONS: [(&str, GapReason); 8] = [
+const REASONS: [(&str, GapReason); 9] = [
     ("diverged", GapReason::Diverged),
     ("epoch_changed", GapReason::EpochChanged),
     ("evicted_by_size", GapReason::EvictedBySize),
@@ -137,6 +150,7 @@ const REASONS: [(&str, GapReason); 8] = [
     ("unknown_position", GapReason::UnknownPosition),
     ("dropped", GapReason::Dropped),
     ("conflated", GapReason::Conflated),
+    ("state", GapReason::State),
 ];
 
 impl GapReason {
@@ -204,14 +218,14 @@ impl Event {
     /// Approximately how many bytes it holds.
     pub(crate) fn weight(&self) -> usize {
         let held = match self {
-            Self::Publication(publication) => {
+            Self::Publication(publication) | Self::Value(publication) => {
                 let tags = publication.tags.iter();
                 let tags = tags.map(|(name, value)| name.len() + value.len() + 32);
                 publication.data.as_bytes().len() + tags.sum::<usize>()
             }
             Self::Joined(member) | Self::Left(member) => member.weight(),
             Self::Members(members) => members.members.iter().map(Member::weight).sum(),
-            Self::Live { .. } | Self::CatchingUp | Self::Gap(_) => 0,
+            Self::Live { .. } | Self::Own { .. } | Self::CatchingUp | Self::Gap(_) => 0,
         };
         held + OVERHEAD
     }

@@ -5,11 +5,11 @@ use std::future::IntoFuture;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use offhook_dialects::native::client::{self as wire, ChannelName, Command};
+use offhook_dialects::native::client::{self as wire, ChannelName, Command, Position};
 
 use crate::answer::{Answer, History};
 use crate::client::Handle;
-use crate::core::Ticket;
+use crate::core::{Repeat, Ticket};
 use crate::error::Error;
 use crate::shared::Awaited;
 use crate::since::Since;
@@ -23,6 +23,7 @@ pub struct ReadHistory {
     handle: Arc<Handle>,
     channel: String,
     since: Option<Since>,
+    before: Option<Position>,
     limit: u32,
 }
 
@@ -32,6 +33,7 @@ impl ReadHistory {
             handle,
             channel,
             since: None,
+            before: None,
             limit: LIMIT,
         }
     }
@@ -42,6 +44,13 @@ impl ReadHistory {
         self
     }
 
+    /// Reads backward: the newest publications before this position, oldest first. `since` is ignored
+    /// then. [`History::more`] says whether there are older ones.
+    pub fn before(mut self, position: Position) -> Self {
+        self.before = Some(position);
+        self
+    }
+
     /// How many to read at most. Default 100. The server may return fewer.
     pub fn limit(mut self, most: u32) -> Self {
         self.limit = most;
@@ -49,11 +58,19 @@ impl ReadHistory {
     }
 
     async fn read(self) -> Result<History, Error> {
-        let since = self.since.unwrap_or(Since::Last(self.limit));
-        let command = Command::History {
-            channel: ChannelName::new(&self.channel)?,
-            since: wire::Since::from(since),
-            limit: self.limit,
+        let channel = ChannelName::new(&self.channel)?;
+        let limit = self.limit;
+        let command = match self.before {
+            Some(before) => Command::HistoryBefore {
+                channel,
+                before,
+                limit,
+            },
+            None => Command::History {
+                channel,
+                since: wire::Since::from(self.since.unwrap_or(Since::Last(limit))),
+                limit,
+            },
         };
         let asking = Asking::begin(&self.handle, command)?;
         let Answer::History(history) = asking.answer().await? else {
@@ -79,6 +96,7 @@ impl fmt::Debug for ReadHistory {
         f.debug_struct("ReadHistory")
             .field("channel", &self.channel)
             .field("since", &self.since)
+            .field("before", &self.before)
             .field("limit", &self.limit)
             .finish_non_exhaustive()
     }
@@ -93,7 +111,16 @@ pub(crate) struct Asking {
 
 impl Asking {
     pub(crate) fn begin(handle: &Arc<Handle>, command: Command) -> Result<Self, Error> {
-        let (ticket, awaited) = handle.shared.question(command)?;
+        Self::asked(handle, handle.shared.question(command, Repeat::Yes)?)
+    }
+
+    /// A request that is sent once: nobody knows what a lost one has done.
+    pub(crate) fn once(handle: &Arc<Handle>, command: Command) -> Result<Self, Error> {
+        Self::asked(handle, handle.shared.question(command, Repeat::No)?)
+    }
+
+    fn asked(handle: &Arc<Handle>, asked: (Ticket, Awaited)) -> Result<Self, Error> {
+        let (ticket, awaited) = asked;
         let handle = Arc::clone(handle);
         Ok(Self {
             handle,

@@ -2,6 +2,7 @@
 
 mod answer;
 mod builder;
+mod call;
 mod client;
 mod connection_event;
 mod conversation;
@@ -16,11 +17,13 @@ mod publish;
 mod random;
 mod shared;
 mod since;
+mod state;
 mod subscription;
 mod token;
 
-pub use answer::{History, Published, Receipts};
+pub use answer::{History, Published, Receipts, State};
 pub use builder::Builder;
+pub use call::Call;
 pub use client::Client;
 pub use connection_event::{ConnectionEvent, ConnectionEvents, Recovery};
 pub use core::Heartbeat;
@@ -34,4 +37,5 @@ pub use offhook_dialects::native::client::{ErrorCode, Position, Retry};
 pub use positions::{MemoryPositions, PositionStore};
 pub use publish::{Publish, Publishing};
 pub use since::Since;
+pub use state::ReadState;
 pub use subscription::{Subscribe, Subscription};

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::answer::Answer;
 use crate::connection_event::{CONNECTION_EVENTS, ConnectionEvent, ConnectionEvents};
-use crate::core::{Core, Outgoing, Settings, Signal, SubscriptionKey, Taken, Ticket};
+use crate::core::{Core, Outgoing, Repeat, Settings, Signal, SubscriptionKey, Taken, Ticket};
 use crate::error::Error;
 use crate::event::Event;
 
@@ -150,9 +150,13 @@ impl Shared {
     }
 
     /// Sends a request. Returns its ticket too, so that it can be forgotten.
-    pub(crate) fn question(&self, command: Command) -> Result<(Ticket, Awaited), Error> {
+    pub(crate) fn question(
+        &self,
+        command: Command,
+        repeat: Repeat,
+    ) -> Result<(Ticket, Awaited), Error> {
         let mut state = self.lock();
-        let ticket = state.core.question(command)?;
+        let ticket = state.core.question(command, repeat)?;
         let (answer, awaited) = oneshot::channel();
         state.answers.insert(ticket, answer);
         drop(state);

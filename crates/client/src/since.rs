@@ -4,6 +4,7 @@ use offhook_dialects::native::client::{self as wire, Position};
 
 /// Where a subscription or a history read starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Since {
     /// At new publications.
     #[default]
@@ -12,6 +13,9 @@ pub enum Since {
     Start,
     /// At this many of the newest retained publications.
     Last(u32),
+    /// With the channel's state: the newest publication of each value of the tag `key`, then what
+    /// follows. For channels that keep state, and not for histories.
+    State,
     /// With the publication after this position. A gap tells what is no longer kept.
     After(Position),
 }
@@ -28,6 +32,7 @@ impl From<Since> for wire::Since {
             Since::Now => Self::Now,
             Since::Start => Self::Start,
             Since::Last(count) => Self::Last(count),
+            Since::State => Self::State,
             Since::After(position) => Self::Position(position),
         }
     }

@@ -10,7 +10,7 @@ use offhook_dialects::native::client::{ChannelName, Position};
 use tokio::task::coop;
 
 use crate::client::Handle;
-use crate::core::SubscriptionKey;
+use crate::core::{self, SubscriptionKey};
 use crate::error::Error;
 use crate::event::Event;
 use crate::since::Since;
@@ -22,6 +22,7 @@ pub struct Subscribe {
     channel: String,
     since: Since,
     presence: bool,
+    echo: bool,
 }
 
 impl Subscribe {
@@ -31,6 +32,7 @@ impl Subscribe {
             channel,
             since: Since::Now,
             presence: false,
+            echo: true,
         }
     }
 
@@ -46,6 +48,12 @@ impl Subscribe {
         self
     }
 
+    /// Leaves out this client's own publications: [`Event::Own`] says that there was one.
+    pub fn without_echo(mut self) -> Self {
+        self.echo = false;
+        self
+    }
+
     /// A subscription that begins as soon as there is a connection. If the server refuses it, the
     /// first [`next`](Subscription::next) returns the error.
     ///
@@ -57,10 +65,13 @@ impl Subscribe {
         let stored = self.handle.positions.as_ref();
         let stored = stored.and_then(|store| store.load(channel.as_str()));
         let since = stored.map_or(self.since, Since::After);
-        let key = self
-            .handle
-            .shared
-            .wish(|core| core.subscribe(channel.clone(), since, self.presence))?;
+        let wish = core::Subscribe {
+            channel: channel.clone(),
+            since,
+            presence: self.presence,
+            echo: self.echo,
+        };
+        let key = self.handle.shared.wish(|core| core.subscribe(wish))?;
         Ok(Subscription {
             handle: self.handle,
             key,
@@ -94,6 +105,7 @@ impl fmt::Debug for Subscribe {
             .field("channel", &self.channel)
             .field("since", &self.since)
             .field("presence", &self.presence)
+            .field("echo", &self.echo)
             .finish_non_exhaustive()
     }
 }
@@ -143,7 +155,9 @@ impl Subscription {
         self.given = match &event {
             Some(Event::Publication(publication)) => Some(publication.position),
             Some(Event::Gap(gap)) => Some(gap.to),
-            Some(Event::Live { position }) => Some(*position),
+            Some(Event::Live { position } | Event::Own { position }) => Some(*position),
+            // Until the gap that ends the state, there is no position to go on from.
+            Some(Event::Value(_)) => None,
             Some(Event::CatchingUp | Event::Members(_) | Event::Joined(_) | Event::Left(_))
             | None => None,
         };

@@ -21,7 +21,7 @@ pub(crate) fn together(loaded: &Loaded, failed: &BTreeSet<String>) -> Vec<Proble
             longest_message,
         ),
         (&["messages.outbox_bytes", "limits.data_bytes"], outbox),
-        (&["messages.unsent_bytes", "messages.outbox_bytes"], budget),
+        (&["memory.bytes", "messages.outbox_bytes"], budget),
         (&["limits.presence_lease"], lease),
         (
             &["connections.max_per_address", "connections.max"],
@@ -85,17 +85,19 @@ fn outbox(loaded: &Loaded) -> Vec<Problem> {
 }
 
 fn budget(loaded: &Loaded) -> Vec<Problem> {
-    let messages = &loaded.config.messages;
-    // Two full outboxes: one that is slow must not be all there is.
-    let needed = messages.outbox_bytes.saturating_mul(2);
-    if messages.unsent_bytes >= needed {
+    let Config {
+        messages, memory, ..
+    } = &loaded.config;
+    // Two full outboxes in the half that channels leave: one that is slow must not be all there is.
+    let needed = messages.outbox_bytes.saturating_mul(4);
+    if memory.bytes >= needed {
         return Vec::new();
     }
     let message = format!(
-        "messages.unsent_bytes is for all connections together and has to hold two outboxes of \
-         messages.outbox_bytes, which take {needed} bytes: raise the one or lower the other"
+        "memory.bytes is for all connections and channels together, and half of it has to hold two \
+         outboxes of messages.outbox_bytes: that takes {needed} bytes; raise the one or lower the other"
     );
-    let place = either(loaded, "messages.unsent_bytes", "messages.outbox_bytes");
+    let place = either(loaded, "memory.bytes", "messages.outbox_bytes");
     vec![Problem::new(place, message)]
 }
 

@@ -72,12 +72,10 @@ group! {
         /// One second of a 2 Mbit/s phone.
         outbox_bytes: usize = 256 * 1024 => Bytes::new();
 
-        /// What may wait for all connections of the process together. From half of it on, connections
-        /// fall back to reading from the log sooner; from three quarters on, nobody new is accepted;
-        /// beyond it the slowest connections are closed, and can resume.
+        /// From the first byte of a client's message to its last. Then the connection is closed with 1008.
         ///
-        /// A quarter of a small machine's memory: 4,000 connections that do not read at all.
-        unsent_bytes: usize = 1 << 30 => Bytes::new();
+        /// The longest message over a link of 35 kbit/s; otherwise each connection could hold one for ever.
+        receive_within: Duration = Duration::from_secs(60) => time();
 
         /// Compress with permessage-deflate where clients offer it.
         ///

@@ -47,6 +47,7 @@ pub use self::channels::ChannelRule;
 pub use self::connections::{Connections, Messages};
 pub use self::given::{Place, SourceFile};
 pub use self::kind::{parse_bytes, parse_time};
+pub use self::limits::Memory;
 pub use self::load::{Loaded, Sources, load};
 pub use self::page::{example, reference};
 pub use self::problem::{Problem, Problems};
@@ -119,6 +120,11 @@ group! {
         /// Short, and not the site's root, where a proxy may serve other things.
         ws_path: String = "/ws".to_owned() => UrlPath;
 
+        /// The path of JSON-RPC 2.0 over WebSocket.
+        ///
+        /// Where the clients of other servers look for it.
+        rpc_path: String = "/rpc".to_owned() => UrlPath;
+
         /// Serve the chat at `/talk/` and the examples at `/examples/`; who is writing in the chat is said
         /// in `talk-typing:*`, and what moves in the examples in `examples-live:*`, which then keep
         /// nothing.
@@ -147,6 +153,8 @@ group! {
         /// `outbox_bytes` are not settings: the server takes them from `connections` and
         /// `messages`.
         limits: Limits;
+        /// The budget for what strangers can make the process hold.
+        memory: Memory;
         /// The queues and memory of the log.
         storage: Storage;
         /// What is logged, and in which format.

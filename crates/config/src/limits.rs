@@ -6,6 +6,22 @@ use super::group::group;
 use super::kind::{Bytes, count, some, time};
 
 group! {
+    /// The budget for what strangers can make the process hold, whatever they do. The log's queues and
+    /// cache (`storage`) and what an idle connection takes come on top.
+    pub struct Memory {
+        /// What may wait to be sent, be under way from clients, and be held for channels in memory, all
+        /// together. From half of it on, connections fall back to reading from the log sooner; from three
+        /// quarters on, nobody new is accepted; beyond it the connections with the largest unfinished
+        /// messages are closed, then the slowest, and can resume. Channels in memory take half of it at
+        /// most: their oldest idempotency keys go first, then their oldest history, and then new channels
+        /// are refused.
+        ///
+        /// A quarter of a small machine's memory: 4,000 connections that do not read at all.
+        bytes: usize = 1 << 30 => Bytes::new();
+    }
+}
+
+group! {
     /// What one session may do, and what the engine may hold. Rates are refilled all the time; a
     /// burst is what may come at once after a pause.
     for Limits {

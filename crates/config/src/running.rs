@@ -93,6 +93,18 @@ group! {
         /// A worker that is busy for a second does not fall behind.
         mailbox_bytes: usize = 64 << 20 => Bytes::new();
 
+        /// Channels in the log. A name that was published in once stays, so that its positions are good;
+        /// publications in more are refused with `busy`.
+        ///
+        /// Some 200 MB of disk. Otherwise a stranger who makes names up fills it.
+        channels: u32 = 1_000_000 => some();
+
+        /// What the log may take of the disk; then publications are refused with `storage_full` until it
+        /// takes less. The newest journal counts with the 64 MiB that it may grow to.
+        ///
+        /// Where the log has a disk of its own, the disk is the bound.
+        disk_bytes: Option<u64> = None => Or("none", Bytes::new());
+
         /// Serve a log that has lost acknowledged publications, and tell every subscriber of a
         /// gap.
         ///

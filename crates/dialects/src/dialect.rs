@@ -1,6 +1,6 @@
 //! The interface between the server and the languages of its clients.
 
-use std::fmt;
+use std::{fmt, time::Instant};
 
 use bytes::Bytes;
 use offhook_engine::{
@@ -157,6 +157,8 @@ pub struct Recipient {
     /// How often the publication was delivered to this subscription before, if its flow is
     /// acknowledged.
     pub redelivered: u16,
+    /// It is given as a value of the channel's state.
+    pub state: bool,
 }
 
 impl Recipient {
@@ -165,6 +167,7 @@ impl Recipient {
         subscription: None,
         at: None,
         redelivered: 0,
+        state: false,
     };
 }
 
@@ -199,7 +202,8 @@ pub trait Encoding: fmt::Debug + Send + Sync {
 /// The language of one connection: a translator with the state of that connection and without I/O.
 /// It does not depend on the transport.
 ///
-/// [`receive`](Self::receive) turns what came into [`Intent`]s. Everything else turns what the
+/// [`receive`](Self::receive) turns what came into [`Intent`]s, and so does
+/// [`handle_timeout`](Self::handle_timeout) with the passing of time. Everything else turns what the
 /// server has to say into [`Payload`]s, pushed to `out` in the order in which they are sent.
 pub trait Dialect: fmt::Debug {
     /// The encoding of publications for this connection. Called once, for the [`Intent::Connect`]
@@ -207,7 +211,18 @@ pub trait Dialect: fmt::Debug {
     fn encoding(&self, connect: &Connect) -> &'static dyn Encoding;
 
     /// Takes what a transport has received.
-    fn receive(&mut self, incoming: Incoming<'_>, intents: &mut Vec<Intent>);
+    fn receive(&mut self, incoming: Incoming<'_>, now: Instant, intents: &mut Vec<Intent>);
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called: a heartbeat is due, or the client
+    /// has been silent for too long. None while there is nothing to wait for. Asked after every other
+    /// call, once the connection is connected.
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    /// The time of [`poll_timeout`](Self::poll_timeout) has come, up to half a second ago. What is due
+    /// goes to `intents`; [`Intent::Leave`] and [`Intent::Connect`] mean nothing here.
+    fn handle_timeout(&mut self, _now: Instant, _intents: &mut Vec<Intent>) {}
 
     /// The head of this recipient's copy of a publication, or of a join or leave. Not called for a
     /// [`Recipient::PLAIN`], unless [`Encoding::has_heads`].

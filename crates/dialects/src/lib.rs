@@ -7,7 +7,7 @@
 //!
 //! [`Dialect`] is what the server knows of a dialect: the state of one connection, with an
 //! [`Encoding`] that it may share with any number of others. [`native`] is Offhook's own,
-//! specified in `docs/protocol.md`.
+//! specified in `docs/protocol.md`; [`jsonrpc`] is JSON-RPC 2.0.
 #![cfg_attr(
     not(test),
     deny(
@@ -20,6 +20,8 @@
 )]
 
 mod dialect;
+mod json;
+pub mod jsonrpc;
 pub mod native;
 
 pub use dialect::{

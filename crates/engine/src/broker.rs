@@ -10,6 +10,8 @@
 //! - A publication can be read by `History` before any worker receives it.
 //! - Every request with an id is answered exactly once.
 
+mod read;
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -24,7 +26,9 @@ use crate::{
     session::{Member, SessionId},
 };
 
-/// The engine's id for a request that is answered.
+pub use read::{ReadFrom, ReadLimit, ReadStart, Resolution};
+
+/// The engine's number for a request that is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
 
@@ -43,79 +47,7 @@ pub struct Receipts {
     pub sessions: Vec<SessionId>,
 }
 
-/// Where a history read starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadFrom {
-    /// At the oldest retained publication.
-    Start,
-    /// After this position, or at the oldest retained publication.
-    After(Position),
-    /// At this many publications before the end.
-    Last(u64),
-}
-
-/// Whether the position at which a read started is a place in the current stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Resolution {
-    /// It is.
-    #[default]
-    Continuous,
-    /// No: its epoch ended before this offset. What came after [`ReadStart::agreed`] under such
-    /// positions is not part of the stream.
-    Diverged,
-    /// No: its epoch is unknown, so no shared part is known.
-    UnknownEpoch,
-    /// No: it is ahead of the newest publication, in the newest epoch.
-    AheadOfHead,
-}
-
-impl Resolution {
-    /// The gap to announce to a subscriber that came with such a position.
-    #[must_use]
-    pub fn gap(self) -> Option<GapReason> {
-        match self {
-            Self::Continuous => None,
-            Self::Diverged => Some(GapReason::Diverged),
-            Self::UnknownEpoch => Some(GapReason::EpochChanged),
-            Self::AheadOfHead => Some(GapReason::UnknownPosition),
-        }
-    }
-}
-
-/// How a read resolved the position at which it started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadStart {
-    /// Whether the position is a place in the stream.
-    pub resolution: Resolution,
-    /// The newest position that the position's stream and this one share, in terms of this stream.
-    pub agreed: Position,
-    /// The position before the first publication that was read; later than `agreed` if the ones
-    /// between are no longer retained.
-    pub after: Position,
-}
-
-impl ReadStart {
-    /// A read that starts at exactly this position.
-    #[must_use]
-    pub fn at(position: Position) -> Self {
-        Self {
-            resolution: Resolution::Continuous,
-            agreed: position,
-            after: position,
-        }
-    }
-}
-
-/// Limits of a history read; at least one publication is returned if there is one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadLimit {
-    /// Publications.
-    pub count: u32,
-    /// Bytes by [`Publication::weight`].
-    pub bytes: usize,
-}
-
-/// A request to the broker.
+/// Something the engine asks of the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BrokerRequest {
     /// Assign a position, retain it, deliver it. Answered by `Published` once it is as durable as
@@ -248,7 +180,8 @@ pub enum BrokerRequest {
         /// The position; none only queries it.
         position: Option<Position>,
     },
-    /// Ask all workers which subscribers received a publication; answered by `Receipts`.
+    /// Ask all workers who has received a publication; answered by `Receipts`, or fails with
+    /// [`BrokerFailure::UnknownPosition`] where there is none at this position.
     Receipts {
         /// The id of the answer.
         id: RequestId,

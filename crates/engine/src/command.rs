@@ -82,10 +82,23 @@ pub enum Command {
         /// The maximum number; the engine's page limits also apply.
         limit: u32,
     },
+    /// Read the newest retained publications before a position, once.
+    HistoryBefore {
+        /// Of which channel.
+        channel: ChannelName,
+        /// The position; the publication at it is not read.
+        before: Position,
+        /// At most so many; the engine's page limits hold too.
+        limit: u32,
+    },
     /// Read a channel's state, once.
     State {
         /// The channel.
         channel: ChannelName,
+        /// Only values that were published after this position: to read on after a page.
+        after: Option<Position>,
+        /// At most so many; the engine's page limits hold too.
+        limit: u32,
     },
     /// Query the members of a channel.
     Presence {

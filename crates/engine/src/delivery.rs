@@ -51,7 +51,8 @@ pub enum Delivery<'a> {
         /// Who gets it.
         recipients: Recipients<'a>,
     },
-    /// A publication for one subscription that is catching up, or is acknowledged.
+    /// A publication for one subscription that is catching up, is acknowledged, or is given the
+    /// channel's state.
     Publication {
         /// Who gets it.
         connection: ConnectionId,
@@ -66,6 +67,9 @@ pub enum Delivery<'a> {
         /// How many times it was delivered to the session, this time included, if the flow is
         /// acknowledged: more than 1 is a redelivery. 0 if it is pushed.
         deliveries: u16,
+        /// Whether it is a value of the channel's state: such values have holes between them, and a
+        /// [`Notice::Gap`] with [`GapReason::State`] follows the last.
+        state: bool,
     },
     /// A member joined, changed its info, or left, for subscriptions that asked to know.
     Presence {
@@ -175,17 +179,6 @@ pub enum Notice {
         /// The reason.
         refusal: Refusal,
     },
-    /// The channel's state, in one or more parts: the newest publication of each value of the tag
-    /// `key`, which replaces all that the client had of the channel.
-    State {
-        /// Of which subscription.
-        subscription: SubscriptionName,
-        /// The values of this part, in the order of their offsets.
-        values: Vec<Arc<Publication>>,
-        /// With the last part: the state is of everything up to here, and what follows goes on
-        /// after it.
-        position: Option<Position>,
-    },
     /// Every subscription of a resumed session has begun, or has been refused.
     Restored,
     /// Data sent to this session by the server's side.
@@ -227,6 +220,8 @@ pub enum GapReason {
     Dropped,
     /// The connection was too slow; the newest publication of each tag `key` follows.
     Conflated,
+    /// The values of the channel's state, which were delivered before, stand for them.
+    State,
 }
 
 impl GapReason {
@@ -242,6 +237,7 @@ impl GapReason {
             Self::UnknownPosition => "unknown_position",
             Self::Dropped => "dropped",
             Self::Conflated => "conflated",
+            Self::State => "state",
         }
     }
 }
@@ -321,17 +317,21 @@ pub enum Reply {
         head: Position,
         /// The publications, oldest first.
         publications: Vec<Arc<Publication>>,
-        /// What is missing between `since` and the first of them.
+        /// What is missing between the position that was asked for and the nearest of them.
         gap: Option<GapReason>,
+        /// After [`Command::HistoryBefore`](crate::Command): older ones are retained.
+        more: bool,
     },
-    /// A channel's state.
+    /// A channel's state, or a page of it.
     State {
         /// The channel.
         channel: ChannelName,
         /// It is of everything up to here.
-        position: Position,
+        head: Position,
         /// The newest publication of each value of the tag `key`, in the order of their offsets.
         values: Vec<Arc<Publication>>,
+        /// The state has more, to be read after the position of the last of these.
+        more: bool,
     },
     /// The members of a channel.
     Members {

@@ -63,6 +63,8 @@ codes! {
     BadTags = "bad_tags", Never;
     /// The resume token cannot be used; connect without it and subscribe with positions.
     BadToken = "bad_token", Never;
+    /// What says who the client is, a token, is missing, wrong or has expired.
+    Unauthenticated = "unauthenticated", Never;
     /// No rule of the configuration allows such a channel.
     UnknownChannel = "unknown_channel", Never;
     /// This session is not permitted to do that.

@@ -61,6 +61,7 @@ mod delivery;
 mod engine;
 mod error;
 mod filter;
+mod grant;
 mod limits;
 mod position;
 mod publication;
@@ -82,6 +83,7 @@ pub use delivery::{CloseReason, ConnectionId, Delivery, GapReason, Notice, Reply
 pub use engine::Engine;
 pub use error::{ErrorCode, Refusal, Retry};
 pub use filter::{Filter, FilterTrie, MAX_FILTER_LEVELS};
+pub use grant::{Grant, Verbs};
 pub use limits::Limits;
 pub use position::{Epoch, Position};
 pub use publication::{

@@ -10,6 +10,10 @@ pub struct Limits {
     /// Subscriptions of one session. Default 128: every room and feed of one page. More cost
     /// memory, but no time.
     pub subscriptions: usize,
+    /// Subscriptions of a connection that has gone which end at once; of more, so many with each
+    /// [`Engine::leave_on`](crate::Engine::leave_on). Default 256: some hundred microseconds, with what
+    /// the broker is told of each.
+    pub leave_at_once: usize,
     /// Channels and filters of one worker that somebody subscribes to. Default 1,000,000: some 500
     /// MB, and as many as there may be connections.
     pub channels: usize,
@@ -81,6 +85,7 @@ impl Default for Limits {
         Self {
             connections: 1_000_000,
             subscriptions: 128,
+            leave_at_once: 256,
             channels: 1_000_000,
             window: 1_024,
             data_bytes: 64 * 1024,

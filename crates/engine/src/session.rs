@@ -5,8 +5,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    channel_name::{ChannelName, Pattern},
+    channel_name::ChannelName,
     filter::Filter,
+    grant::{Grant, Verbs},
     position::Position,
     rules::Access,
     subscription::{Class, Flow, SubscriptionId, SubscriptionName, Target},
@@ -51,10 +52,13 @@ pub struct Identity {
     pub user: Arc<str>,
     /// What other members see: one JSON value, or nothing.
     pub info: Bytes,
-    /// Channels it may publish to where [`Access::Granted`] asks.
-    pub may_publish: Vec<Pattern>,
-    /// Channels it may subscribe to where [`Access::Granted`] asks.
-    pub may_subscribe: Vec<Pattern>,
+    /// Authentication gave `info`: the client itself may not change it.
+    pub info_is_fixed: bool,
+    /// What it may do where [`Access::Granted`] asks.
+    pub grants: Vec<Grant>,
+    /// When it ends, in milliseconds since 1970; none: never. The engine reads no clock for it: the
+    /// caller closes the connection then.
+    pub ends_ms: Option<u64>,
 }
 
 impl Identity {
@@ -67,13 +71,20 @@ impl Identity {
     /// A user without grants.
     #[must_use]
     pub fn user(name: &str) -> Self {
-        let (may_publish, may_subscribe) = (Vec::new(), Vec::new());
         Self {
             user: name.into(),
             info: Bytes::new(),
-            may_publish,
-            may_subscribe,
+            info_is_fixed: false,
+            grants: Vec::new(),
+            ends_ms: None,
         }
+    }
+
+    /// The same, with one grant more.
+    #[must_use]
+    pub fn with(mut self, pattern: &str, verbs: Verbs) -> Self {
+        self.grants.push(Grant::new(pattern, verbs));
+        self
     }
 
     /// What keys and consumers of this session belong to: its user, or, without one, the session
@@ -90,16 +101,27 @@ impl Identity {
         match access {
             Access::Everyone => true,
             Access::Users => !self.user.is_empty(),
-            Access::Granted => self.may_subscribe.iter().any(|grant| grant.covers(filter)),
+            Access::Granted => self
+                .grants_of(Verbs::SUBSCRIBE)
+                .any(|grant| grant.pattern.covers(filter)),
             Access::Asked | Access::Nobody => false,
         }
     }
 
-    pub(crate) fn may(&self, access: Access, grants: &[Pattern], channel: &ChannelName) -> bool {
+    fn grants_of(&self, verb: Verbs) -> impl Iterator<Item = &Grant> {
+        let grants = self.grants.iter();
+        grants.filter(move |grant| grant.verbs.contains(verb))
+    }
+
+    /// Whether it may do something in a channel where `access` is asked for.
+    #[must_use]
+    pub fn may(&self, access: Access, verb: Verbs, channel: &ChannelName) -> bool {
         match access {
             Access::Everyone => true,
             Access::Users => !self.user.is_empty(),
-            Access::Granted => grants.iter().any(|pattern| pattern.matches(channel)),
+            Access::Granted => self
+                .grants_of(verb)
+                .any(|grant| grant.pattern.matches(channel)),
             // Nobody has been asked yet.
             Access::Asked | Access::Nobody => false,
         }

@@ -1,7 +1,8 @@
 //! The byte format of a [`SessionSnapshot`], which the caller encrypts into a resume token.
 //!
 //! ```text
-//! version:1  time_ms:8  session:16  generation:8  user  info  [may_publish]  [may_subscribe]
+//! version:1  time_ms:8  session:16  generation:8
+//! user  info  info_is_fixed:1  ends_ms:8  count:2 × ( pattern  verbs:1  ends_ms:8 )
 //! count:2 × ( flags:1  target  [id:4]  epoch:8  offset:8
 //!             [window:2  until epoch:8 offset:8  count:2 × (epoch:8 offset:8 deliveries:2)] )
 //! ```
@@ -17,6 +18,7 @@ use crate::{
     channel_name::{ChannelName, Pattern},
     error::{ErrorCode, Refusal},
     filter::Filter,
+    grant::{Grant, Verbs},
     position::Position,
     session::{
         Earlier, Identity, SessionId, SessionSnapshot, SubscriptionSnapshot, Unacknowledged,
@@ -24,7 +26,10 @@ use crate::{
     subscription::{Flow, SubscriptionId, Target},
 };
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+
+/// Stands for no end.
+const NEVER: u64 = u64::MAX;
 
 const FILTER: u8 = 1;
 const ID: u8 = 2;
@@ -43,14 +48,7 @@ impl SessionSnapshot {
         out.put_u64(self.time_ms);
         out.put_slice(&self.session.to_bytes());
         out.put_u64(self.generation);
-        put_text(&mut out, self.identity.user.as_bytes())?;
-        put_text(&mut out, &self.identity.info)?;
-        for patterns in [&self.identity.may_publish, &self.identity.may_subscribe] {
-            out.put_u16(u16::try_from(patterns.len()).ok()?);
-            for pattern in patterns {
-                put_text(&mut out, pattern.as_str().as_bytes())?;
-            }
-        }
+        put_identity(&mut out, &self.identity)?;
         out.put_u16(u16::try_from(self.subscriptions.len()).ok()?);
         for subscription in &self.subscriptions {
             put_subscription(&mut out, subscription)?;
@@ -72,6 +70,20 @@ impl SessionSnapshot {
             )
         })
     }
+}
+
+fn put_identity(out: &mut Vec<u8>, identity: &Identity) -> Option<()> {
+    put_text(out, identity.user.as_bytes())?;
+    put_text(out, &identity.info)?;
+    out.put_u8(identity.info_is_fixed.into());
+    out.put_u64(identity.ends_ms.unwrap_or(NEVER));
+    out.put_u16(u16::try_from(identity.grants.len()).ok()?);
+    for grant in &identity.grants {
+        put_text(out, grant.pattern.as_str().as_bytes())?;
+        out.put_u8(grant.verbs.bits());
+        out.put_u64(grant.ends_ms.unwrap_or(NEVER));
+    }
+    Some(())
 }
 
 fn put_subscription(out: &mut Vec<u8>, s: &SubscriptionSnapshot) -> Option<()> {
@@ -125,17 +137,8 @@ fn read(from: &mut &[u8]) -> Option<SessionSnapshot> {
     let mut session = [0; 16];
     from.try_copy_to_slice(&mut session).ok()?;
     let generation = from.try_get_u64().ok()?;
-    let user: Arc<str> = text(from)?.into();
-    let info = Bytes::copy_from_slice(slice(from)?);
-    let may_publish = list(from, |from| text(from).map(Pattern::new))?;
-    let may_subscribe = list(from, |from| text(from).map(Pattern::new))?;
+    let identity = Arc::new(identity(from)?);
     let subscriptions = list(from, subscription)?;
-    let identity = Arc::new(Identity {
-        user,
-        info,
-        may_publish,
-        may_subscribe,
-    });
     let session = SessionId::from_bytes(session);
     Some(SessionSnapshot {
         session,
@@ -144,6 +147,29 @@ fn read(from: &mut &[u8]) -> Option<SessionSnapshot> {
         subscriptions,
         time_ms,
     })
+}
+
+fn identity(from: &mut &[u8]) -> Option<Identity> {
+    Some(Identity {
+        user: text(from)?.into(),
+        info: Bytes::copy_from_slice(slice(from)?),
+        info_is_fixed: from.try_get_u8().ok()? != 0,
+        ends_ms: end(from)?,
+        grants: list(from, grant)?,
+    })
+}
+
+fn grant(from: &mut &[u8]) -> Option<Grant> {
+    Some(Grant {
+        pattern: Pattern::new(text(from)?),
+        verbs: Verbs::from_bits(from.try_get_u8().ok()?),
+        ends_ms: end(from)?,
+    })
+}
+
+fn end(from: &mut &[u8]) -> Option<Option<u64>> {
+    let end = from.try_get_u64().ok()?;
+    Some(Some(end).filter(|end| *end != NEVER))
 }
 
 fn subscription(from: &mut &[u8]) -> Option<SubscriptionSnapshot> {

@@ -19,6 +19,10 @@ pub(crate) enum Fault {
     KillServer { time: Duration, keeps_key: bool },
     /// The server is stopped in an orderly way, and started again.
     RestartServer,
+    /// The server's wall clock is so many seconds ahead from now on.
+    SetClock { ahead: i64 },
+    /// One fsync of the log fails.
+    FailFsync,
     /// The log is backed up while the server runs.
     BackUp,
     /// The server is killed, and its log replaced by the newest backup.
@@ -40,6 +44,15 @@ const DOWN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_mi
 /// Longer than the leases that the server is started with.
 const SERVER_FROZEN: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(7));
 
+/// How far the server's clock is from the right one at most. A step is at most twice as long: less than
+/// the hour for which idempotency keys are kept, which counts by that clock.
+const CLOCK: usize = 900;
+
+fn clock(random: &mut Random) -> i64 {
+    let ahead = i64::try_from(random.below(2 * CLOCK + 1)).unwrap_or_default();
+    ahead - CLOCK as i64
+}
+
 impl Faults {
     pub(crate) fn new(random: Random, processes: usize) -> Self {
         let mut faults = Self {
@@ -54,6 +67,7 @@ impl Faults {
         // Taken from the end.
         faults.first = vec![
             Fault::RestoreBackup,
+            Fault::FailFsync,
             Fault::FreezeServer { time: frozen },
             Fault::RestartServer,
             Fault::KillServer {
@@ -61,6 +75,10 @@ impl Faults {
                 keeps_key: false,
             },
             Fault::BackUp,
+            Fault::SetClock {
+                ahead: clock(&mut faults.random),
+            },
+            Fault::FailFsync,
             Fault::FreezeConnections { percent: 50, time },
             Fault::FreezeProcess { number, time },
             Fault::KillServer {
@@ -90,7 +108,7 @@ impl Faults {
     fn any(&mut self) -> Fault {
         let percent = 1 + self.random.below(100);
         let time = self.random.time(FROZEN.0, FROZEN.1);
-        match self.random.below(40) {
+        match self.random.below(44) {
             0..15 => Fault::CutConnections { percent },
             15..22 => Fault::FreezeConnections { percent, time },
             22..27 => Fault::FreezeProcess {
@@ -106,6 +124,10 @@ impl Faults {
                 time: self.random.time(SERVER_FROZEN.0, SERVER_FROZEN.1),
             },
             38 => Fault::BackUp,
+            39..41 => Fault::SetClock {
+                ahead: clock(&mut self.random),
+            },
+            41..43 => Fault::FailFsync,
             _ => Fault::RestoreBackup,
         }
     }
@@ -131,6 +153,6 @@ mod tests {
             .iter()
             .map(|(_, fault)| std::mem::discriminant(fault))
             .collect();
-        assert_eq!(kinds.len(), 8);
+        assert_eq!(kinds.len(), 10);
     }
 }

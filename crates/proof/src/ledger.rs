@@ -22,6 +22,8 @@ struct Entry {
     offset: u64,
     publisher: u32,
     number: u64,
+    /// Which of its sessions published it.
+    session: u64,
 }
 
 /// The final content of a channel.
@@ -31,6 +33,8 @@ pub(crate) struct Expected {
     pub(crate) published: Vec<u64>,
     /// Of these, those that a restored backup does not contain.
     pub(crate) discarded: Vec<(usize, BTreeSet<u64>)>,
+    /// How often publishers lost their sessions, and with them the scope of their keys.
+    pub(crate) sessions_lost: u64,
     /// The offset of the newest.
     pub(crate) head: u64,
 }
@@ -44,6 +48,11 @@ pub struct Findings {
     pub lost: u64,
     /// Publications received again.
     pub duplicated: u64,
+    /// That came again from another session of their publisher: its session was lost together with the
+    /// key of resume tokens, and idempotency keys of anonymous publishers belong to the session. At most
+    /// one for each publisher and lost session, since a client awaits each answer: others are
+    /// `duplicated`.
+    pub anew: u64,
     /// That came after a later one of the same publisher.
     pub reordered: u64,
     /// Publications that gaps announced as missing.
@@ -62,6 +71,7 @@ impl Findings {
             received: self.received + other.received,
             lost: self.lost + other.lost,
             duplicated: self.duplicated + other.duplicated,
+            anew: self.anew + other.anew,
             reordered: self.reordered + other.reordered,
             announced: self.announced + other.announced,
             discarded: self.discarded + other.discarded,
@@ -69,16 +79,16 @@ impl Findings {
         }
     }
 
-    /// Whether everything came in order, and what was taken back was announced. Duplicates are for
-    /// the report to judge, which knows what was broken.
+    /// Whether everything came once and in order, and what was taken back was announced.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.lost == 0 && self.reordered == 0 && self.announced == 0 && self.unannounced == 0
+        let once = self.lost == 0 && self.duplicated == 0;
+        once && self.reordered == 0 && self.announced == 0 && self.unannounced == 0
     }
 }
 
 impl Ledger {
-    pub(crate) fn receive(&mut self, offset: u64, publisher: usize, number: u64) {
+    pub(crate) fn receive(&mut self, offset: u64, publisher: usize, number: u64, session: &str) {
         if offset != self.reached + 1 {
             self.unannounced += 1;
         }
@@ -87,6 +97,7 @@ impl Ledger {
             offset,
             publisher: u32::try_from(publisher).unwrap_or(u32::MAX),
             number,
+            session: fnv(session.bytes()),
         });
     }
 
@@ -119,7 +130,7 @@ impl Ledger {
         }
         for entry in &self.received {
             let publisher = publishers.entry(entry.publisher as usize).or_default();
-            publisher.receive(entry.number);
+            publisher.receive(entry.number, entry.session);
         }
         let mut found = Findings {
             announced: self.announced,
@@ -135,7 +146,9 @@ impl Ledger {
             let lost = |number: &&u64| discarded.is_none_or(|(_, gone)| !gone.contains(number));
             found.received += numbers.received;
             found.lost += numbers.missing.iter().filter(lost).count() as u64;
-            found.duplicated += numbers.duplicated;
+            let anew = numbers.anew.min(expected.sessions_lost);
+            found.anew += anew;
+            found.duplicated += numbers.duplicated + numbers.anew - anew;
             found.reordered += numbers.reordered;
         }
         // Publications announced by a gap are missing too, but were announced.
@@ -144,19 +157,32 @@ impl Ledger {
     }
 }
 
+/// FNV-1a: tells sessions apart.
+fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
 /// The numbers of one publisher, which counts from 0.
 #[derive(Clone, Debug, Default)]
 struct Numbers {
     next: u64,
     /// Numbers below `next` that were never seen.
     missing: BTreeSet<u64>,
+    /// The sessions that published each.
+    sessions: BTreeMap<u64, Vec<u64>>,
     received: u64,
     duplicated: u64,
+    anew: u64,
     reordered: u64,
 }
 
 impl Numbers {
-    fn receive(&mut self, number: u64) {
+    fn receive(&mut self, number: u64, session: u64) {
+        let sessions = self.sessions.entry(number).or_default();
+        let same_session = sessions.contains(&session);
+        sessions.push(session);
         if number >= self.next {
             self.missing.extend(self.next..number);
             self.next = number + 1;
@@ -164,8 +190,10 @@ impl Numbers {
         } else if self.missing.remove(&number) {
             self.reordered += 1;
             self.received += 1;
-        } else {
+        } else if same_session {
             self.duplicated += 1;
+        } else {
+            self.anew += 1;
         }
     }
 

@@ -1,7 +1,8 @@
 //! The loss proof: hundreds of subscribers and some publishers use a real server while faults are
 //! injected: connections are cut and frozen, client processes and the server are frozen (SIGSTOP), the
-//! server is killed (SIGKILL), restarted, and restored from an older backup. In the end the proof
-//! counts what was lost, repeated, out of order, or replaced without a gap.
+//! server is killed (SIGKILL), restarted, and restored from an older backup, its fsyncs fail and its
+//! clock is stepped. In the end the proof counts what was lost, repeated, out of order, or replaced
+//! without a gap, and looks whether the server gives its memory back.
 //!
 //! Everything is real: the server is the `offhook` program with its durable log, clients are
 //! separate processes using `offhook-client`, and connections are TCP through a proxy that breaks
@@ -24,6 +25,7 @@ mod random;
 mod report;
 mod runner;
 mod server;
+mod system;
 
 use std::{fs, io, process};
 
@@ -32,7 +34,7 @@ pub use ledger::Findings;
 pub use messages::Progress;
 pub use plan::Plan;
 pub use random::fresh_seed;
-pub use report::{Broken, Report};
+pub use report::{Broken, Memory, Report};
 pub use runner::{Stage, Status};
 
 /// Runs a proof, and calls `show` with its status several times a second.

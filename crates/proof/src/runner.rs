@@ -1,8 +1,9 @@
 //! Runs a proof: starts the processes, injects faults, then waits until all subscribers have
 //! everything.
 
+mod injecting;
+
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,15 +11,16 @@ use std::time::Duration;
 use offhook_client::Client;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::faults::{Fault, Faults};
+use crate::faults::Faults;
 use crate::ledger::{Expected, Findings};
 use crate::messages::{Instruction, Progress, Total, Update};
 use crate::network::Network;
 use crate::plan::{Plan, channel};
 use crate::processes::Processes;
 use crate::random::Random;
-use crate::report::{Broken, Report};
-use crate::server::{Server, copy_log, delete_resume_key};
+use crate::report::{Broken, Memory, Report};
+use crate::server::{Server, held};
+use crate::system::FaultySystem;
 
 /// How long the processes may take to get ready: hundreds of connections and subscriptions.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -57,8 +59,12 @@ struct Runner<'a> {
     plan: &'a Plan,
     directory: &'a Path,
     network: Network,
+    /// What makes its disk and its clock fail, where there is a compiler to make it.
+    system: Option<FaultySystem>,
     /// None while it is down.
     server: Option<Server>,
+    /// What the server's process took when the clients were ready.
+    began_with: Option<u64>,
     processes: Processes,
     /// The newest backup, and the number of backups.
     backup: Option<PathBuf>,
@@ -89,7 +95,9 @@ pub(crate) async fn run(
         plan,
         directory,
         network: Network::open().await?,
+        system: FaultySystem::build(directory).await?,
         server: None,
+        began_with: None,
         processes: Processes::new(),
         backup: None,
         random: Random::new(plan.seed),
@@ -102,18 +110,25 @@ pub(crate) async fn run(
     };
     runner.start_server().await?;
     runner.start_clients().await?;
+    runner.began_with = runner.server.as_ref().and_then(Server::memory);
     runner.inject_faults().await?;
     runner.settle().await
 }
 
 impl Runner<'_> {
     async fn start_server(&mut self) -> io::Result<()> {
-        let starting = Server::start(self.plan, self.directory);
+        let system = self.system.take();
+        if let Some(system) = &system {
+            // It is to fail while it runs: a start that fails is for an operator.
+            system.fail_fsyncs(0)?;
+        }
+        let starting = Server::start(self.plan, self.directory, system.as_ref());
         let server = if self.processes.len() == 0 {
             starting.await?
         } else {
             self.listen_while(starting).await??
         };
+        self.system = system;
         self.network.forward_to(Some(server.address()));
         self.server = Some(server);
         Ok(())
@@ -245,101 +260,7 @@ impl Runner<'_> {
         }
     }
 
-    async fn inject(&mut self, fault: Fault) -> io::Result<()> {
-        let now = Instant::now();
-        match fault {
-            Fault::CutConnections { percent } => {
-                self.broken.cut += self.network.cut(percent, &mut self.random);
-            }
-            Fault::FreezeConnections { percent, time } => {
-                self.broken.frozen_connections += self.network.freeze(percent, &mut self.random);
-                self.frozen.push((now + time, Resume::Connections));
-            }
-            Fault::FreezeProcess { number, time } => {
-                self.broken.frozen_processes += 1;
-                self.processes.freeze(number);
-                self.frozen.push((now + time, Resume::Process(number)));
-            }
-            Fault::KillServer { time, keeps_key } => {
-                self.until_server_runs().await?;
-                self.broken.kills += 1;
-                self.network.forward_to(None);
-                if let Some(server) = self.server.take() {
-                    server.kill().await?;
-                }
-                if !keeps_key {
-                    self.broken.keys_deleted += 1;
-                    delete_resume_key(self.directory)?;
-                }
-                self.listen_until(now + time).await?;
-                self.start_server().await?;
-            }
-            Fault::FreezeServer { time } => {
-                if let Some(server) = &self.server {
-                    self.broken.frozen_server += 1;
-                    server.freeze();
-                    self.frozen.push((now + time, Resume::Server));
-                }
-            }
-            Fault::RestartServer => {
-                self.until_server_runs().await?;
-                self.broken.stops += 1;
-                self.network.forward_to(None);
-                if let Some(server) = self.server.take() {
-                    self.listen_while(server.stop()).await??;
-                }
-                self.start_server().await?;
-            }
-            Fault::BackUp => self.back_up().await?,
-            Fault::RestoreBackup => self.restore().await?,
-        }
-        Ok(())
-    }
-
-    /// A frozen server stays frozen for its time: no other fault affects it.
-    async fn until_server_runs(&mut self) -> io::Result<()> {
-        let is_server = |frozen: &&(Instant, Resume)| matches!(frozen.1, Resume::Server);
-        while let Some((at, _)) = self.frozen.iter().find(is_server).copied() {
-            self.listen_until(at).await?;
-            self.resume_due();
-        }
-        Ok(())
-    }
-
-    /// A server that keeps everything in memory has nothing to back up.
-    async fn back_up(&mut self) -> io::Result<()> {
-        if !self.directory.join("data").join("log").exists() {
-            return Ok(());
-        }
-        self.until_server_runs().await?;
-        let name = format!("backup-{}", self.broken.backups);
-        let backup = self.directory.join(name);
-        let copied = copy_log(self.plan, self.directory, "backup", &backup);
-        self.listen_while(copied).await??;
-        self.broken.backups += 1;
-        if let Some(older) = self.backup.replace(backup) {
-            fs::remove_dir_all(older)?;
-        }
-        Ok(())
-    }
-
-    async fn restore(&mut self) -> io::Result<()> {
-        let Some(backup) = self.backup.clone() else {
-            return Ok(());
-        };
-        self.until_server_runs().await?;
-        self.network.forward_to(None);
-        if let Some(server) = self.server.take() {
-            server.kill().await?;
-        }
-        fs::remove_dir_all(self.directory.join("data").join("log"))?;
-        let copied = copy_log(self.plan, self.directory, "restore", &backup);
-        self.listen_while(copied).await??;
-        self.broken.restores += 1;
-        self.start_server().await
-    }
-
-    /// Faults are over: everything published must reach every subscriber.
+    /// Faults are over: everything that was published has to come to everybody.
     async fn settle(mut self) -> io::Result<Report> {
         self.stage = Stage::Settling;
         let began = Instant::now();
@@ -356,6 +277,11 @@ impl Runner<'_> {
         let (found, late) = self.found(deadline).await?;
         let settled = began.elapsed();
         let presence = self.wrong_members(deadline).await?;
+        let memory = self.memory(deadline).await?;
+        if let Some(system) = &self.system {
+            self.broken.failed_fsyncs = system.failed_fsyncs()?;
+        }
+        self.broken.has_system = self.system.is_some();
         let findings = found.values().map(|(findings, _)| *findings);
         Ok(Report {
             plan: self.plan.clone(),
@@ -364,8 +290,27 @@ impl Runner<'_> {
             findings: findings.fold(Findings::default(), Findings::and),
             disagreements: disagreements(found.values().map(|(_, orders)| orders)),
             presence,
+            memory,
             late,
             settled,
+        })
+    }
+
+    /// What the server holds once everybody has everything: nothing for connections.
+    async fn memory(&mut self, deadline: Instant) -> io::Result<Memory> {
+        let address = self.server.as_ref().map(Server::address);
+        let address = address.ok_or_else(|| io::Error::other("the server is down"))?;
+        let held = loop {
+            let held = self.listen_while(held(address)).await??;
+            if held == 0 || Instant::now() > deadline {
+                break held;
+            }
+            self.listen_until(Instant::now() + ASK_AGAIN).await?;
+        };
+        Ok(Memory {
+            held,
+            began: self.began_with,
+            ended: self.server.as_ref().and_then(Server::memory),
         })
     }
 
@@ -400,6 +345,7 @@ impl Runner<'_> {
             channels.push(Expected {
                 published,
                 discarded: discarded.collect(),
+                sessions_lost: self.broken.keys_deleted.into(),
                 head,
             });
         }

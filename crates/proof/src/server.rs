@@ -1,6 +1,6 @@
 //! The server under proof: the real program, killed and started again.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -8,12 +8,14 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::children;
 use crate::plan::Plan;
+use crate::system::FaultySystem;
 
 /// Longer than any start, also one that reads a log back.
 const STARTED_WITHIN: Duration = Duration::from_secs(30);
@@ -22,11 +24,25 @@ const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 
 /// Several workers, so that a session resumes on another one; leases and grace that a frozen server
 /// outlives, so that presence has to heal.
-const SETTINGS: [&str; 3] = [
+/// A small budget for memory: a crowd that comes back all at once uses it up.
+const SETTINGS: [&str; 4] = [
     "--workers=3",
     "--limits-presence-lease=3s",
     "--limits-presence-grace=2s",
+    "--memory-bytes=8MiB",
 ];
+
+/// Rates that a publisher keeps below, and runs into whenever it publishes what it could not for a while.
+fn rates(plan: &Plan) -> [String; 2] {
+    let (burst, rate) = (
+        plan.rate.ceil().max(5.0),
+        (4.0 * plan.rate).ceil().max(10.0),
+    );
+    [
+        format!("--limits-publish-burst={burst}"),
+        format!("--limits-publishes-per-second={rate}"),
+    ]
+}
 
 /// A running server.
 #[derive(Debug)]
@@ -40,8 +56,12 @@ pub(crate) struct Server {
 type StdoutLines = Lines<BufReader<ChildStdout>>;
 
 impl Server {
-    /// Starts it on the log in this directory; returns when it listens.
-    pub(crate) async fn start(plan: &Plan, directory: &Path) -> io::Result<Self> {
+    /// Starts it on the log in this directory, on a system that can fail; returns when it listens.
+    pub(crate) async fn start(
+        plan: &Plan,
+        directory: &Path,
+        system: Option<&FaultySystem>,
+    ) -> io::Result<Self> {
         let log = File::options()
             .create(true)
             .append(true)
@@ -50,6 +70,7 @@ impl Server {
         command
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(SETTINGS)
+            .args(rates(plan))
             .arg("--data")
             .arg(directory.join("data"))
             .current_dir(directory)
@@ -61,6 +82,9 @@ impl Server {
             command.arg("--config").arg(config);
         }
         children::without_surroundings(&mut command);
+        if let Some(system) = system {
+            system.below(&mut command);
+        }
         let mut child = command.spawn()?;
         let stdout = child.stdout.take();
         let stdout = stdout.ok_or_else(|| io::Error::other("stdout is not piped"))?;
@@ -76,6 +100,16 @@ impl Server {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Bytes of memory that its process takes, where the system says so.
+    pub(crate) fn memory(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+        Some(kib * 1024)
     }
 
     /// SIGKILL: the server finishes nothing and tells nobody.
@@ -117,9 +151,24 @@ async fn address(said: &mut StdoutLines) -> io::Result<SocketAddr> {
     ))
 }
 
+/// Bytes that a server holds for its connections: what it has not sent, and messages under way.
+pub(crate) async fn held(address: SocketAddr) -> io::Result<u64> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    let health: serde_json::Value = serde_json::from_str(body).map_err(io::Error::other)?;
+    let bytes = |name: &str| health.get(name).and_then(serde_json::Value::as_u64);
+    let held = bytes("unsent_bytes").zip(bytes("unfinished_bytes"));
+    let (unsent, unfinished) = held.ok_or_else(|| io::Error::other("/healthz says no bytes"))?;
+    Ok(unsent + unfinished)
+}
+
 /// Deletes the key that seals resume tokens: nobody can resume by token.
 pub(crate) fn delete_resume_key(directory: &Path) -> io::Result<()> {
-    match std::fs::remove_file(directory.join("data").join("resume.key")) {
+    match fs::remove_file(directory.join("data").join("resume.key")) {
         // A server that keeps everything in memory has none.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,

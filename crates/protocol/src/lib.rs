@@ -36,10 +36,14 @@ pub use connection::{
 /// Take them apart with [`Connection::into_halves`]. Then, whenever bytes came, tell the outbound
 /// half [`heard`](halves::Outbound::heard); give every result of
 /// [`Inbound::receive`](halves::Inbound::receive) other than a message to
-/// [`Outbound::react`](halves::Outbound::react), and say [`received`](halves::Outbound::received)
-/// when messages came. Once [`Outbound::is_over`](halves::Outbound::is_over), receive no more.
+/// [`Outbound::react`](halves::Outbound::react), and call [`received`](halves::Outbound::received)
+/// when messages arrived. Once [`Outbound::is_over`](halves::Outbound::is_over) returns `true`,
+/// stop receiving.
+///
+/// A driver of many connections can [lend](halves::lend_with) each of them the buffer in which its
+/// output is corked, and [take it back](halves::reclaim) when all of it has left.
 pub mod halves {
-    pub use crate::connection::{Frames, Inbound, Outbound};
+    pub use crate::connection::{Frames, Inbound, Outbound, lend, lend_with, reclaim};
 }
 pub use error::{Error, LimitError, PeerError, SendError, TimeoutError};
 pub use frame::{EncodedHeader, FrameHeader, MAX_CONTROL_LEN, MAX_HEADER_LEN, OpCode};

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use offhook_brokers::{Broker, Log, LogOptions, Memory, private_directory};
+use offhook_brokers::{Broker, Budget, Log, LogOptions, Memory, private_directory};
 use offhook_engine::RuleBook;
 use tokio::{sync::watch, task::spawn_blocking, time::timeout};
 
@@ -230,8 +230,14 @@ fn resume_keys(config: &Config) -> Result<Vec<ResumeKey>, StartError> {
 
 fn open_broker(config: &Config, rules: &Arc<RuleBook>) -> Result<Arc<dyn Broker>, StartError> {
     let (rules, now) = (Arc::clone(rules), worker::now());
+    let budget = Budget {
+        // The other half is for connections.
+        memory_bytes: config.memory.bytes / 2,
+        channels: config.storage.channels,
+        disk_bytes: config.storage.disk_bytes,
+    };
     if config.in_memory {
-        return Ok(Arc::new(Memory::new(rules, now)));
+        return Ok(Arc::new(Memory::within(budget, rules, now)));
     }
     keep_private(&config.data)?;
     let options = LogOptions {
@@ -240,6 +246,7 @@ fn open_broker(config: &Config, rules: &Arc<RuleBook>) -> Result<Arc<dyn Broker>
         queue_count: config.storage.queue_count,
         queue_bytes: config.storage.queue_bytes,
         cache_bytes: config.storage.cache_bytes,
+        budget,
         ..LogOptions::new(config.data.join(LOG))
     };
     let log = Log::open(options, rules, now).map_err(StartError::Log)?;

@@ -1,8 +1,12 @@
 //! Resume tokens: sealed sessions that only nodes with the key can read or make.
 //!
-//! A token is `v2.` and, in base64url: which key sealed it (4 bytes), a nonce (12 bytes), and the
-//! sealed envelope. The envelope is when the identity ends (8 bytes, milliseconds since 1970), and the
-//! [bytes of the snapshot](SessionSnapshot::to_bytes).
+//! A token is `v3.` and, in base64url: which key sealed it (4 bytes), a nonce (12 bytes), and the
+//! sealed [bytes of the snapshot](SessionSnapshot::to_bytes). It ends with the identity in it.
+//!
+//! The token of a session whose subscriptions are so many that it would be longer than [`LONGEST`], or
+//! of which one has a window of unacknowledged messages, begins with `r3.` and holds the session
+//! without them: they are kept by the broker, which is told of each change. Where the broker has them
+//! no longer, the session comes back without subscriptions, and its client makes them again.
 //!
 //! AES-256-GCM-SIV (RFC 8452): nonces are random, many nodes seal with one key for years, and this
 //! cipher stays secure even if two nonces are ever equal.
@@ -17,17 +21,54 @@ use aws_lc_rs::{
     aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     digest::{SHA256, digest},
 };
+use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
-use offhook_engine::{ErrorCode, Refusal, SessionSnapshot};
+use offhook_engine::{ErrorCode, Flow, Refusal, SessionSnapshot, SubscriptionSnapshot};
 
 use crate::config::ResumeKey;
 
-const VERSION: &str = "v2.";
-/// A key may one day seal something else, which must not pass for a token.
-const PURPOSE: &[u8] = b"offhook resume v2";
+/// The longest token that holds a session's subscriptions. 8 KiB: those of the 128 subscriptions that a
+/// session may have by default, so that only larger sessions cost the server anything; and far below
+/// the longest message, in which a token has to come back.
+pub(crate) const LONGEST: usize = 8 * 1024;
+
+/// A token that holds its session.
+const WHOLE: Form = Form {
+    version: "v3.",
+    purpose: b"offhook resume v3",
+};
+/// A token whose session's subscriptions are kept by the broker.
+const REFERENCE: Form = Form {
+    version: "r3.",
+    purpose: b"offhook resume reference v3",
+};
 const KEY_ID: usize = 4;
-/// An identity that does not end.
-const NEVER: u64 = u64::MAX;
+
+/// A kind of token.
+#[derive(Clone, Copy)]
+struct Form {
+    version: &'static str,
+    /// A key may one day seal something else, which must not pass for a token.
+    purpose: &'static [u8],
+}
+
+/// A session's token.
+#[derive(Debug)]
+pub(crate) struct Token {
+    pub(crate) text: String,
+    /// What the broker has to keep of the session for as long as the token is good: the bytes of a
+    /// snapshot. None where the token holds everything.
+    pub(crate) kept: Option<Bytes>,
+}
+
+/// What a token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Opened {
+    /// The session.
+    Whole(SessionSnapshot),
+    /// The session without its subscriptions, which the broker keeps.
+    Reference(SessionSnapshot),
+}
 
 /// Seals and opens sessions. The keys can be replaced while the server runs.
 pub(crate) struct Sealer {
@@ -38,14 +79,6 @@ pub(crate) struct Sealer {
 struct Key {
     id: [u8; KEY_ID],
     key: LessSafeKey,
-}
-
-/// What a token says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Sealed {
-    pub(crate) session: SessionSnapshot,
-    /// When the identity ends, in milliseconds since 1970; none if it does not.
-    pub(crate) identity_ends_ms: Option<u64>,
 }
 
 impl Sealer {
@@ -72,29 +105,53 @@ impl Sealer {
         self.expiry
     }
 
-    /// The token of a session; none if there is no key, the session is too large for one, or the
-    /// system has no randomness. Its client then comes back with its positions.
-    pub(crate) fn seal(&self, sealed: &Sealed) -> Option<String> {
+    /// The token of a session; none if there is no key, the session is too large for the bytes of a
+    /// snapshot, or the system has no randomness. Its client then comes back with its positions.
+    pub(crate) fn seal(&self, session: &SessionSnapshot) -> Option<Token> {
+        let bytes = session.to_bytes()?;
+        // What is acknowledged changes too often for a token.
+        let has_window = |s: &SubscriptionSnapshot| s.flow != Flow::Pushed;
+        let is_whole = !session.subscriptions.iter().any(has_window);
+        if is_whole && token_len(bytes.len()) <= LONGEST {
+            let text = self.seal_as(WHOLE, bytes)?;
+            return Some(Token { text, kept: None });
+        }
+        let without = SessionSnapshot {
+            subscriptions: Vec::new(),
+            ..session.clone()
+        };
+        Some(Token {
+            text: self.seal_as(REFERENCE, without.to_bytes()?)?,
+            kept: Some(bytes.into()),
+        })
+    }
+
+    fn seal_as(&self, form: Form, mut envelope: Vec<u8>) -> Option<String> {
         let keys = self.keys();
         let key = keys.first()?;
-        let ends = sealed.identity_ends_ms.unwrap_or(NEVER);
-        let mut envelope = ends.to_be_bytes().to_vec();
-        envelope.extend_from_slice(&sealed.session.to_bytes()?);
         let nonce = random_bytes::<NONCE_LEN>().ok()?;
         let assumed = Nonce::assume_unique_for_key(nonce);
         key.key
-            .seal_in_place_append_tag(assumed, Aad::from(PURPOSE), &mut envelope)
+            .seal_in_place_append_tag(assumed, Aad::from(form.purpose), &mut envelope)
             .ok()?;
-        let mut token = VERSION.to_owned();
+        let mut token = form.version.to_owned();
         let parts = [&key.id[..], &nonce, &envelope].concat();
         BASE64URL_NOPAD.encode_append(&parts, &mut token);
         Some(token)
     }
 
     /// What a token says.
-    pub(crate) fn open(&self, token: &str, now_ms: u64) -> Result<Sealed, Refusal> {
+    pub(crate) fn open(&self, token: &str, now_ms: u64) -> Result<Opened, Refusal> {
+        if token.starts_with(REFERENCE.version) {
+            let session = self.open_as(REFERENCE, token, now_ms)?;
+            return Ok(Opened::Reference(session));
+        }
+        self.open_as(WHOLE, token, now_ms).map(Opened::Whole)
+    }
+
+    fn open_as(&self, form: Form, token: &str, now_ms: u64) -> Result<SessionSnapshot, Refusal> {
         let bytes = token
-            .strip_prefix(VERSION)
+            .strip_prefix(form.version)
             .and_then(|text| BASE64URL_NOPAD.decode(text.as_bytes()).ok());
         let mut bytes = bytes.ok_or_else(|| bad("is not a resume token"))?;
         let short = || bad("is too short to be a resume token");
@@ -108,23 +165,24 @@ impl Sealer {
         let nonce = Nonce::assume_unique_for_key(*nonce);
         let plain = key
             .key
-            .open_in_place(nonce, Aad::from(PURPOSE), sealed)
+            .open_in_place(nonce, Aad::from(form.purpose), sealed)
             .map_err(|_| bad("was not sealed by this server"))?;
-        let (ends, plain) = plain.split_first_chunk::<8>().ok_or_else(short)?;
         let session = SessionSnapshot::from_bytes(plain)?;
-        let ends = Some(u64::from_be_bytes(*ends)).filter(|ends| *ends != NEVER);
-        if ends.is_some_and(|ends| now_ms >= ends) {
+        if session.identity.ends_ms.is_some_and(|ends| now_ms >= ends) {
             return Err(bad("is of an identity that has expired"));
         }
         let expiry = u64::try_from(self.expiry.as_millis()).unwrap_or(u64::MAX);
         if now_ms.saturating_sub(session.time_ms) >= expiry {
             return Err(bad("has expired"));
         }
-        Ok(Sealed {
-            session,
-            identity_ends_ms: ends,
-        })
+        Ok(session)
     }
+}
+
+/// How long the token of so many bytes is.
+fn token_len(bytes: usize) -> usize {
+    let parts = KEY_ID + NONCE_LEN + bytes + AES_256_GCM_SIV.tag_len();
+    WHOLE.version.len() + BASE64URL_NOPAD.encode_len(parts)
 }
 
 impl Key {
@@ -132,7 +190,7 @@ impl Key {
         let unbound = UnboundKey::new(&AES_256_GCM_SIV, &key.0)
             .expect("this cipher's keys have 32 bytes, as many as a ResumeKey");
         // The first bytes of a hash: they name the key and say nothing about it.
-        let hash = digest(&SHA256, &[PURPOSE, &key.0].concat());
+        let hash = digest(&SHA256, &[WHOLE.purpose, &key.0].concat());
         let mut id = [0; KEY_ID];
         id.iter_mut()
             .zip(hash.as_ref())

@@ -65,16 +65,8 @@ impl Upgrade {
 
     /// The supported subprotocols. The first one in the client's order of preference is selected,
     /// or none.
-    pub fn protocols<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
-        let spoken: Vec<&str> = names.into_iter().collect();
-        let mut offered = self.request().subprotocols();
-        let chosen = offered
-            .find(|name| spoken.contains(name))
-            .map(str::to_owned);
-        drop(offered);
-        // It was offered, so it can be chosen.
-        let _chosen = self.decision().select_subprotocol(chosen.as_deref());
-        self
+    pub fn protocols<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        Self(self.0.protocols(names))
     }
 
     /// Accepts: serves the WebSocket in a task of its own and closes it when the handler returns,
@@ -86,10 +78,7 @@ impl Upgrade {
         H: FnOnce(WebSocket) -> F + Send + 'static,
         F: Future<Output = HandlerResult> + Send + 'static,
     {
-        let (response, opening) = self.accept();
-        // An error has ended the connection; the handler can tell of it itself.
-        tokio::spawn(opening.serve(handler));
-        response
+        self.0.on_upgrade(handler)
     }
 
     /// Accepts: gives the response to return, and the WebSocket it opens, to be
@@ -102,10 +91,9 @@ impl Upgrade {
     /// Adds a header field, such as `Set-Cookie`, to the accepting response.
     ///
     /// # Errors
-    /// It is no valid header, or one that the handshake sets itself.
-    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, InvalidHeader> {
-        self.decision().add_header(name, value)?;
-        Ok(self)
+    /// The header field is invalid, or is one that the handshake sets itself.
+    pub fn header(self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, InvalidHeader> {
+        self.0.header(name, value).map(Self)
     }
 
     /// Rejects for the application's own reasons.

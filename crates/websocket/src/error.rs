@@ -171,7 +171,20 @@ impl Error {
         }
     }
 
-    /// How long the server asks to wait before the next attempt (`Retry-After` in seconds).
+    /// The error and what caused it, in one line.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn with_cause(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text.push_str(": ");
+            text.push_str(&Shown(&cause.to_string()).to_string());
+            source = cause.source();
+        }
+        text
+    }
+
+    /// How long the server asks clients to wait before the next attempt (`Retry-After` in seconds).
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         let Self::Refused(refused) = self else {

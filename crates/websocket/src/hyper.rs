@@ -32,7 +32,7 @@ use http::{Extensions, HeaderMap, Method, Request, Response, Uri, Version};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use offhook_protocol::handshake::{
-    self, Accepted, Carrier, Negotiated, Refusal, Rejection, ServerDecision,
+    self, Accepted, Carrier, InvalidHeader, Negotiated, Refusal, Rejection, ServerDecision,
 };
 use tokio::net::TcpStream;
 #[cfg(unix)]
@@ -43,6 +43,7 @@ use crate::parsed::{self, Parsed};
 use crate::server::{Acceptor, Connections, HandlerResult, Served};
 use crate::settings::Settings;
 use crate::socket::WebSocket;
+use crate::trace::Span;
 use crate::transport::Transport;
 
 /// Accepts any valid request: gives the response to return, and the WebSocket it opens.
@@ -87,6 +88,7 @@ pub struct Upgrade {
     on_upgrade: OnUpgrade,
     settings: Settings,
     connections: Option<Connections>,
+    span: Span,
 }
 
 impl Upgrade {
@@ -148,11 +150,15 @@ impl Upgrade {
             let decided = parsed.extended_connect(config, protocol);
             (Carrier::ExtendedConnect, decided)
         };
-        let decision = decided.map_err(|rejection| Rejected {
-            carrier,
-            reason: Reason::Handshake(rejection),
+        let decision = decided.map_err(|rejection| {
+            settings.failed_request(None, &Error::Rejected(rejection.clone()));
+            Rejected {
+                carrier,
+                reason: Reason::Handshake(rejection),
+            }
         })?;
         Ok(Self {
+            span: Span::request(|| None, decision.request()),
             decision,
             on_upgrade: on_upgrade.ok_or(Rejected {
                 carrier,
@@ -174,7 +180,51 @@ impl Upgrade {
         &mut self.decision
     }
 
-    /// Says yes: the response to return, and the WebSocket it becomes.
+    /// The subprotocols spoken; of those the client offers, the first in its own order is chosen,
+    /// or none.
+    pub fn protocols<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        let spoken: Vec<&str> = names.into_iter().collect();
+        let mut offered = self.request().subprotocols();
+        let chosen = offered
+            .find(|name| spoken.contains(name))
+            .map(str::to_owned);
+        drop(offered);
+        // It was offered, so it can be chosen.
+        let _chosen = self.decision.select_subprotocol(chosen.as_deref());
+        self
+    }
+
+    /// Adds a header to the answer that accepts, such as `Set-Cookie`.
+    ///
+    /// # Errors
+    ///
+    /// It is no valid header, or one that the handshake sets itself.
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, InvalidHeader> {
+        self.decision.add_header(name, value)?;
+        Ok(self)
+    }
+
+    /// Says yes: the WebSocket is served in a task of its own, and closed when the handler returns,
+    /// as [`Server::serve`](crate::Server::serve) does. For another end, or to hear of errors, there
+    /// is [`accept`](Self::accept).
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    #[must_use = "return the response"]
+    pub fn on_upgrade<R, H, F>(self, handler: H) -> Response<R>
+    where
+        R: From<Vec<u8>>,
+        H: FnOnce(WebSocket) -> F + Send + 'static,
+        F: Future<Output = HandlerResult> + Send + 'static,
+    {
+        let (response, opening) = self.accept();
+        // An error has ended the connection; the handler can tell of it itself.
+        tokio::spawn(opening.serve(handler));
+        response
+    }
+
+    /// Accepts: gives the response to return, and the WebSocket it opens.
     #[must_use = "return the response, and await the WebSocket in a task of its own"]
     pub fn accept<R: From<Vec<u8>>>(self) -> (Response<R>, Opening) {
         let Accepted {
@@ -184,16 +234,26 @@ impl Upgrade {
         } = self.decision.accept();
         let response = parsed::response(&response, Vec::new().into());
         let (settings, connections) = (self.settings, self.connections);
+        let (on_upgrade, span) = (self.on_upgrade, self.span.clone());
         let open = async move {
-            let socket = open(self.on_upgrade, negotiated, &settings).await?;
-            Ok(socket.tracked_by(connections.as_ref()))
+            let opened = open(on_upgrade, negotiated, &settings, span.clone()).await;
+            let opened = opened.inspect_err(|error| {
+                settings.counter.failed(error);
+                span.failed(error);
+            });
+            Ok(opened?.tracked_by(connections.as_ref()))
         };
-        (response, Opening(Box::pin(open)))
+        let opening = Opening {
+            open: Box::pin(open),
+            span: self.span,
+        };
+        (response, opening)
     }
 
     /// Rejects for the application's own reasons.
     #[must_use = "return the response"]
     pub fn reject<R: From<Vec<u8>>>(self, refusal: Refusal) -> Response<R> {
+        self.span.refused(refusal.status());
         converted(&self.decision.reject(refusal))
     }
 }
@@ -201,7 +261,10 @@ impl Upgrade {
 /// A WebSocket that opens once the response is sent. Await it in a task of its own: hyper sends the
 /// response only after it was returned.
 #[must_use = "nothing opens unless it is awaited"]
-pub struct Opening(Pin<Box<dyn Future<Output = Result<WebSocket, Error>> + Send>>);
+pub struct Opening {
+    open: Pin<Box<dyn Future<Output = Result<WebSocket, Error>> + Send>>,
+    span: Span,
+}
 
 impl Opening {
     /// Awaits the WebSocket, passes it to a handler, and closes it when the handler returns, as
@@ -215,11 +278,15 @@ impl Opening {
         H: FnOnce(WebSocket) -> F,
         F: Future<Output = HandlerResult>,
     {
-        let mut socket = self.await?;
+        let Self { open, span } = self;
+        let mut socket = open.await?;
         let mut served = Served::default();
         served.opened(&socket);
         let place = socket.take_place();
-        let handled = handler(socket).await;
+        let handled = span.instrument(handler(socket)).await;
+        if let Err(error) = &handled {
+            span.handler_failed(error);
+        }
         served.finish_in(&handled, place).await;
         handled
     }
@@ -229,7 +296,7 @@ impl Future for Opening {
     type Output = Result<WebSocket, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx)
+        self.open.as_mut().poll(cx)
     }
 }
 
@@ -243,6 +310,7 @@ async fn open(
     on_upgrade: OnUpgrade,
     negotiated: Negotiated,
     settings: &Settings,
+    span: Span,
 ) -> Result<WebSocket, Error> {
     let upgraded = on_upgrade.await;
     let upgraded = upgraded.map_err(|error| Error::Lost(io::Error::other(error)))?;
@@ -252,7 +320,9 @@ async fn open(
         // If this fails, the connection is lost, which the first read reports.
         let _slower = stream.set_nodelay(true);
     }
-    Ok(WebSocket::server(transport, negotiated, &unread, settings))
+    Ok(WebSocket::server_in(
+        span, transport, negotiated, &unread, settings,
+    ))
 }
 
 /// The socket itself if it can be extracted, and the bytes that hyper has already read from it.

@@ -66,7 +66,8 @@ impl Message {
         }
     }
 
-    /// As the protocol crate holds it.
+    /// As the protocol crate's message.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn borrowed(&self) -> protocol::Message<'_> {
         match self {
             Self::Text(text) => protocol::Message::Text(Cow::Borrowed(text)),

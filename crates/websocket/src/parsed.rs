@@ -6,11 +6,15 @@ use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 #[cfg(feature = "hyper")]
 use offhook_protocol::handshake::RequestLine;
+#[cfg(feature = "http2")]
+use offhook_protocol::handshake::{ConnectHandshake, InvalidRequest};
 use offhook_protocol::handshake::{
     ConnectRequest, Headers, Response, ServerConfig, ServerDecision,
 };
 
 use crate::Rejection;
+#[cfg(feature = "http2")]
+use crate::error::Error;
 
 /// A request's head, as far as a handshake needs it.
 pub(crate) struct Parsed<'a> {
@@ -105,4 +109,27 @@ pub(crate) fn response<B>(response: &Response, body: B) -> http::Response<B> {
         StatusCode::from_u16(response.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     *converted.headers_mut() = header_map(response.headers());
     converted
+}
+
+/// RFC 8441 §4: CONNECT with `:protocol`, `:scheme` and `:path`.
+#[cfg(feature = "http2")]
+pub(crate) fn connect_request(handshake: &ConnectHandshake) -> Result<http::Request<()>, Error> {
+    let connect = handshake.request();
+    let unfit = || {
+        let target = connect.path.to_owned();
+        Error::Request(InvalidRequest::Target(target))
+    };
+    let uri = Uri::builder()
+        .scheme(connect.scheme)
+        .authority(connect.authority)
+        .path_and_query(connect.path)
+        .build()
+        .map_err(|_| unfit())?;
+    let mut request = http::Request::new(());
+    *request.method_mut() = Method::CONNECT;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = header_map(handshake.headers());
+    let protocol = h2::ext::Protocol::from_static("websocket");
+    request.extensions_mut().insert(protocol);
+    Ok(request)
 }

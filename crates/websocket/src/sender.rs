@@ -18,7 +18,19 @@ use crate::writer::MessageWriter;
 /// Sends on a connection. Clones send on the same connection; each message is queued as a whole, in
 /// the order of the calls.
 ///
-/// It does not keep the connection open: that ends with the [`WebSocket`](crate::WebSocket).
+/// A sender does not keep the connection open: it ends with the [`WebSocket`](crate::WebSocket).
+///
+/// # Which method to use
+///
+/// | method | while more than the send buffer is unsent | for |
+/// |---|---|---|
+/// | [`send`](Self::send) | waits | nearly everything |
+/// | [`send_prepared`](Self::send_prepared) | waits | the same message on many connections |
+/// | [`send_urgent`](Self::send_urgent) | waits | a message that must overtake queued ones |
+/// | [`send_stream`](Self::send_stream) | waits | a message that is too long to hold, or not complete yet |
+/// | [`try_send`](Self::try_send) | fails with [`Error::Full`] | a message that is worthless if it is late |
+/// | [`put`](Self::put), [`put_prepared`](Self::put_prepared) | queues, and returns how much is unsent | code that cannot wait, or sends to many and must not wait for one; then mind the bound, with [`room`](Self::room) |
+/// | [`write_prepared`](Self::write_prepared) | as `put_prepared` | broadcasts to thousands: writes at once, so that output does not wait in a buffer per connection |
 #[derive(Clone)]
 pub struct Sender {
     driver: Arc<Driver>,
@@ -236,8 +248,14 @@ impl Sender {
         self.driver.lock().outbound.buffered_amount()
     }
 
-    /// How many bytes are unsent, or were at least when the connection ended: those are lost for
-    /// certain.
+    /// Bytes of memory that a received message takes of which the end has not come yet; 0 if there is
+    /// none. A server that bounds what all its clients may make it hold adds these up.
+    #[must_use]
+    pub fn incomplete_bytes(&self) -> usize {
+        self.driver.lock().incomplete_bytes()
+    }
+
+    /// The number of unsent bytes; after the connection has ended, how many were certainly lost.
     #[must_use]
     pub fn unsent(&self) -> usize {
         self.driver.lock().unsent()

@@ -1,6 +1,7 @@
 //! Settings of a connection, for clients and servers.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use offhook_protocol::deflate::{DeflateConfig, DeflatePool};
@@ -8,6 +9,10 @@ use offhook_protocol::handshake::Negotiated;
 use offhook_protocol::{Config, Connection, Deflate, MaskKeys};
 
 use crate::driver::now;
+use crate::error::Error;
+use crate::metrics::{Counter, Metrics};
+use crate::random::fill;
+use crate::trace;
 
 /// Settings of connections. Clones share everything, so one value serves any number of connections.
 ///
@@ -29,6 +34,7 @@ pub struct Settings {
     pub(crate) deflate: Option<Arc<DeflateConfig>>,
     pool: DeflatePool,
     pub(crate) high_water: u32,
+    pub(crate) counter: Counter,
 }
 
 /// How many bytes may be unsent before senders wait. 256 KiB: enough to keep a fast connection busy
@@ -44,6 +50,7 @@ impl Default for Settings {
             deflate: None,
             pool: DeflatePool::default(),
             high_water: SEND_BUFFER,
+            counter: Counter::default(),
         }
     }
 }
@@ -68,6 +75,19 @@ impl Settings {
     pub fn send_buffer(mut self, bytes: usize) -> Self {
         self.high_water = u32::try_from(bytes).unwrap_or(u32::MAX).max(1);
         self
+    }
+
+    /// Tells `metrics` what connections do.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Arc<dyn Metrics>) -> Self {
+        self.counter = Counter(Some(metrics));
+        self
+    }
+
+    /// Tells of a request that became no connection.
+    pub(crate) fn failed_request(&self, peer: Option<SocketAddr>, error: &Error) {
+        self.counter.failed(error);
+        trace::failed_request(peer, error);
     }
 
     pub(crate) fn server(&self, negotiated: &Negotiated) -> Connection {
@@ -118,13 +138,4 @@ fn next_key() -> [u8; 4] {
         batch.used += 4;
         key
     })
-}
-
-/// Fills with bytes that nobody can foresee.
-#[expect(
-    clippy::expect_used,
-    reason = "without randomness no connection is safe"
-)]
-pub(crate) fn fill(bytes: &mut [u8]) {
-    getrandom::fill(bytes).expect("the operating system gives random bytes");
 }

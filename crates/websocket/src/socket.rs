@@ -19,6 +19,7 @@ use crate::reader::MessageReader;
 use crate::sender::Sender;
 use crate::server::{Connections, Place};
 use crate::settings::Settings;
+use crate::trace::Span;
 use crate::transport::Transport;
 
 #[doc = include_str!("socket.md")]
@@ -43,13 +44,8 @@ impl WebSocket {
         unread: &[u8],
         settings: &Settings,
     ) -> Self {
-        Self::new(
-            settings.server(&negotiated),
-            transport.into(),
-            negotiated,
-            unread,
-            settings,
-        )
+        let span = Span::opened_elsewhere(true);
+        Self::server_in(span, transport.into(), negotiated, unread, settings)
     }
 
     /// Makes the client's end of a connection whose opening handshake was done elsewhere. `unread`
@@ -64,13 +60,32 @@ impl WebSocket {
         unread: &[u8],
         settings: &Settings,
     ) -> Self {
-        Self::new(
-            settings.client(&negotiated),
-            transport.into(),
-            negotiated,
-            unread,
-            settings,
-        )
+        let span = Span::opened_elsewhere(false);
+        Self::client_in(span, transport.into(), negotiated, unread, settings)
+    }
+
+    /// [`server`](Self::server), in the span of its handshake.
+    pub(crate) fn server_in(
+        span: Span,
+        transport: Transport,
+        negotiated: Negotiated,
+        unread: &[u8],
+        settings: &Settings,
+    ) -> Self {
+        let connection = settings.server(&negotiated);
+        Self::new(connection, transport, negotiated, unread, settings, span)
+    }
+
+    /// [`client`](Self::client), in the span of its handshake.
+    pub(crate) fn client_in(
+        span: Span,
+        transport: Transport,
+        negotiated: Negotiated,
+        unread: &[u8],
+        settings: &Settings,
+    ) -> Self {
+        let connection = settings.client(&negotiated);
+        Self::new(connection, transport, negotiated, unread, settings, span)
     }
 
     fn new(
@@ -79,14 +94,9 @@ impl WebSocket {
         negotiated: Negotiated,
         unread: &[u8],
         settings: &Settings,
+        span: Span,
     ) -> Self {
-        let driver = Driver::new(
-            connection,
-            transport,
-            negotiated,
-            unread,
-            settings.high_water,
-        );
+        let driver = Driver::new(connection, transport, negotiated, unread, settings, span);
         Self {
             sender: Sender::new(driver),
             ready: Ready::default(),

@@ -5,21 +5,29 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Literal, TypeVar, cast
 
 from . import position as positions
 from .core import Core
-from .core.core import Notice, Outcome, Ready
-from .driver import Driver, Provided, Target, as_websocket
+from .core.core import Notice, Outcome, Ready, TokenWanted
+from .core.following import Wish, written
+from .core.questions import Repeats
+from .driver import Driver, Provided, Target, as_websocket, provide
 from .errors import OffhookError
-from .events import Data, History, Json, Last, Latency, Presence, Published, Receipts, Since, State, Told, Warned
+from .events import Data, Filter, History, Json, Latency, Presence, Published, Receipts, Since, State, Told, Warned
+from .payload import encode
 from .settings import Settings
 from .subscription import Subscription
-from .wire import Acked, Result
+from .wire import Acked, Called, Result
 
 N = TypeVar("N", State, Latency, Told, Warned)
+
+MOST_UNDONE = 1_024
+"""Messages in the window of an acknowledged subscription. 1,024: as many as a server allows."""
+CALLED_WITHIN = 10.0
+"""The deadline of a call that names none. 10 s: a person waits no longer."""
 
 
 def connect(
@@ -52,6 +60,8 @@ class Client:
     def __init__(self, core: Core, target: Target) -> None:
         self._core = core
         self._driver = Driver(core, target, self._take)
+        self._token = target.token
+        self._refreshing: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._subscriptions: dict[int, Subscription] = {}
         self._answers: dict[int, asyncio.Future[Any]] = {}
@@ -104,17 +114,46 @@ class Client:
             finally:
                 self._openers.discard(waiter)
 
-    def subscribe(self, channel: str, *, since: Since = "now", presence: bool = False) -> Subscription:
-        """Starts at ``since``: ``"now"``, ``"start"``, ``Last(50)`` or a position. ``presence``: joins and leaves, too.
+    def subscribe(
+        self,
+        target: str | Filter,
+        *,
+        since: Since = "now",
+        presence: bool = False,
+        echo: bool = True,
+        window: int | None = None,
+    ) -> Subscription:
+        """To a channel, or to all channels that match a ``Filter``. Several on one channel are independent.
 
-        Raises ``ValueError`` if there already is a subscription to the channel.
+        Begins at ``since``: ``"now"``, ``"start"``, ``Last(50)``, a position, or ``"state"``. ``presence``: joins and
+        leaves, too. ``echo=False``: of this session's own messages comes ``Own``, without data. ``window``: at most so
+        many messages (1 to 1,024) come before ``Subscription.done``; the channel has to keep history.
         """
-        if isinstance(since, str) and since not in ("now", "start"):
-            positions.parse(since)
-        number = self._core.subscribe(channel, since, presence)
-        subscription = Subscription(self._core, self._driver, number, channel)
-        self._subscriptions[number] = subscription
+        subscription = self._subscribe(Wish(target, since, presence, echo, window))
         self._driver.advance()
+        return subscription
+
+    def subscribe_all(
+        self,
+        channels: Iterable[str],
+        *,
+        since: Since = "now",
+        presence: bool = False,
+        echo: bool = True,
+    ) -> list[Subscription]:
+        """To each of several channels, asked for with one message."""
+        all_of_them = [self._subscribe(Wish(channel, since, presence, echo)) for channel in channels]
+        self._driver.advance()
+        return all_of_them
+
+    def _subscribe(self, wish: Wish) -> Subscription:
+        if isinstance(wish.since, str) and wish.since not in ("now", "start", "state"):
+            positions.parse(wish.since)
+        if wish.window is not None and not 1 <= wish.window <= MOST_UNDONE:
+            raise ValueError(f"window is {wish.window}; it may be 1 to {MOST_UNDONE}")
+        number = self._core.subscribe(wish)
+        subscription = Subscription(self._core, self._driver, number, wish)
+        self._subscriptions[number] = subscription
         return subscription
 
     def publish(
@@ -153,7 +192,7 @@ class Client:
         if before is not None:
             since = positions.back(before, limit + 1)
         if since is not None:
-            message["since"] = {"last": since.count} if isinstance(since, Last) else since
+            message["since"] = written(since)
         history = cast(History, await self._ask(message))
         if before is None:
             return history
@@ -161,9 +200,35 @@ class Client:
         kept = [message for message in history.messages if positions.parse(message.position) < end]
         return History(tuple(kept), history.head, history.gap)
 
+    async def read_state(self, channel: str, *, since: str | None = None, limit: int | None = None) -> History:
+        """Reads a channel's state once: the newest message of each value of the tag ``key``."""
+        message: dict[str, Any] = {"type": "state", "channel": channel}
+        if since is not None:
+            message["since"] = since
+        if limit is not None:
+            message["limit"] = limit
+        return cast(History, await self._ask(message))
+
     async def presence(self, channel: str) -> Presence:
         """The members of a channel."""
         return cast(Presence, await self._ask({"type": "presence", "channel": channel}))
+
+    async def set_info(self, info: Json) -> None:
+        """Replaces what other members see of this session."""
+        await self._answer(self._core.set_info(info, self._driver.now()))
+
+    async def call(self, method: str, data: Data = None, *, deadline: float | None = None) -> Any:
+        """Calls the server's backend, once; ``deadline`` is in seconds, 10 without one.
+
+        Raises the error that the backend answered with, ``TimedOut``, or ``Unavailable`` with the code ``offline`` when
+        the connection was lost before the answer: nobody knows then whether it was done.
+        """
+        message: dict[str, Any] = {"type": "call", "method": method, **encode(data)}
+        if deadline is not None:
+            message["deadline_ms"] = round(deadline * 1000)
+        within = CALLED_WITHIN if deadline is None else deadline
+        request = self._core.ask(message, self._driver.now(), repeats=Repeats.NEVER, within=within)
+        return cast(Called, await self._answer(request)).data
 
     async def receipts(self, channel: str, position: str) -> Receipts:
         """How many connections have everything up to ``position``. Asking may cause pings: ask again a moment later."""
@@ -184,6 +249,8 @@ class Client:
     async def close(self) -> None:
         """Closes permanently: the session ends, loops end, and unanswered calls fail with ``Closed``."""
         self._core.close()
+        if self._refreshing is not None:
+            self._refreshing.cancel()
         self._driver.advance()
         await self._driver.finish()
 
@@ -217,6 +284,8 @@ class Client:
             self._wake(notice.subscription)
         elif isinstance(notice, Outcome):
             self._resolve(notice)
+        elif isinstance(notice, TokenWanted):
+            self._refreshing = self._loop.create_task(self._refresh(), name="offhook refresh")
         else:
             if isinstance(notice, State) and notice.name in ("open", "closed"):
                 for waiter in self._openers:
@@ -225,6 +294,18 @@ class Client:
             for handler in self._handlers.get(type(notice), ()):
                 # Deferred: a handler may call this client, which is busy now.
                 self._loop.call_soon(handler, notice)
+
+    async def _refresh(self) -> None:
+        """Gives the server a newer token, so that the connection stays."""
+        if self._token is None:
+            return
+        try:
+            token = await provide(self._token)
+            await self._answer(self._core.refresh(token, self._driver.now()))
+        except Exception as error:  # noqa: BLE001 - the function for the token may raise anything
+            why = OffhookError("unauthenticated", f"no newer token: {error}")
+            for handler in self._handlers.get(Warned, ()):
+                handler(Warned(error if isinstance(error, OffhookError) else why))
 
     def _wake(self, number: int) -> None:
         subscription = self._subscriptions.get(number)

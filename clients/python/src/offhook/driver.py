@@ -43,11 +43,11 @@ class Target:
     max_size: int = 16 << 20
 
     async def open(self) -> tuple[ClientConnection, str | None]:
-        """An open connection, and the token for it."""
-        token = None if self.token is None else await _provide(self.token)
+        """An open connection, and the token to show there."""
+        token = None if self.token is None else await provide(self.token)
         options: dict[str, Any] = {} if self.ssl is None else {"ssl": self.ssl}
         connection = await open_websocket(
-            as_websocket(await _provide(self.url)),
+            as_websocket(await provide(self.url)),
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             additional_headers=dict(self.headers),
             proxy=self.proxy,
@@ -209,7 +209,8 @@ def as_websocket(url: str) -> str:
     return {"http": "ws", "https": "wss"}.get(scheme.lower(), scheme) + separator + rest
 
 
-async def _provide(source: Provided[str]) -> str:
+async def provide(source: Provided[str]) -> str:
+    """A text, or what its function gives."""
     if isinstance(source, str):
         return source
     given = source()

@@ -1,6 +1,8 @@
 //! The bus: delivers publications to followers, and holds the streams that exist only in memory. It
 //! is used under one lock, held briefly, in the caller's thread; nothing here waits for a disk.
 
+mod upkeep;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
@@ -8,28 +10,27 @@ use std::{
 
 use offhook_engine::{
     BrokerEvent, BrokerFailure, ChannelGap, ChannelName, ChannelRules, Draft, Epoch, Filter,
-    FilterTrie, Now, Position, Publication, ReadFrom, ReadStart, RequestId, RuleBook, StreamState,
+    FilterTrie, Key, Now, Position, Publication, ReadFrom, ReadStart, RequestId, StreamState,
 };
 
-use super::{durable::Durable, stream::Stream};
+use super::{durable::Durable, forgotten::Forgotten, recent::Recent, stream::Stream};
 use crate::{broker::WorkerId, lineage::fresh_epoch, mailbox::Mailbox};
 
-/// The maximum number of filters of one worker. Each is checked for every publication whose channel
-/// starts like it.
+pub(crate) use self::upkeep::{SLICE, shrink};
+
+/// Filters that one worker may follow. Each is looked at for every publication that its beginning
+/// matches.
 const MAX_FILTERS: usize = 100_000;
 
-/// How long a stream that had publications and holds none is remembered, so that positions in it
-/// stay valid: longer than a client takes to return after losing its network.
-const FORGET_AFTER_MS: u64 = 10 * 60 * 1000;
+/// About what the bus holds for a name that somebody follows.
+const FOLLOWED: usize = 160;
 
-/// Streams in memory. One that holds nothing takes about 500 bytes: half a gigabyte at most.
-const MAX_STREAMS: usize = 1_000_000;
+/// About what the bus holds for a stream on disk that it has at hand, its lineage included.
+const VIEW: usize = 512;
 
-/// How many streams one slice of upkeep examines under the lock: well below a millisecond.
-pub(crate) const SLICE: usize = 512;
-
-/// A tick looks at one part in so many of all streams.
-const ROUND: usize = 8;
+/// Sequence numbers left free while a batch is made durable. 65,536: more than is published without
+/// history during one fsync. They are 64 bits wide, and last for centuries all the same.
+const ROOM: u64 = 1 << 16;
 
 #[derive(Debug)]
 pub(crate) struct Bus {
@@ -48,16 +49,27 @@ pub(crate) struct Bus {
     /// The epoch of this broker, and the newest sequence number delivered to any follower.
     began: Epoch,
     sequence: u64,
-    /// Publications with higher numbers are being made durable.
-    in_flight: bool,
+    /// While a batch is made durable and told: the last number that is free for what is told
+    /// meanwhile. The batch has those above.
+    free_until: Option<u64>,
+    /// Numbers that a batch leaves free before each of its slices.
+    room: u64,
+    pub(crate) recent: Recent,
+    /// Streams in memory that were forgotten.
+    forgotten: Forgotten,
     /// What is known of streams on disk, as of the last commit.
     pub(crate) durable: HashMap<ChannelName, Durable>,
     now: Now,
+    /// Bytes of memory that channels may take, and about how many the streams in memory do.
+    budget: usize,
+    held: usize,
 }
 
 impl Bus {
     /// A bus of this epoch, whose publications come after this sequence number.
-    pub(crate) fn new(began: Epoch, sequence: u64, now: Now) -> Self {
+    pub(crate) fn new(began: Epoch, sequence: u64, budget: usize, now: Now) -> Self {
+        // Never that of streams on disk: a channel may move from memory to there.
+        let epoch = fresh_epoch(Some(began), now);
         Self {
             mailboxes: BTreeMap::new(),
             next_worker: 1,
@@ -66,13 +78,53 @@ impl Bus {
             upkeep: VecDeque::new(),
             filters: FilterTrie::new(),
             filters_of: BTreeMap::new(),
-            epoch: began,
+            epoch,
             began,
             sequence,
-            in_flight: false,
+            free_until: None,
+            room: ROOM,
+            recent: Recent::new(sequence),
+            forgotten: Forgotten::default(),
             durable: HashMap::new(),
             now,
+            budget,
+            held: 0,
         }
+    }
+
+    /// About how many bytes channels take.
+    pub(crate) fn held(&self) -> usize {
+        self.held + self.followers.len() * FOLLOWED + self.durable.len() * VIEW
+    }
+
+    /// Channels that have an entry here.
+    pub(crate) fn open_channels(&self) -> usize {
+        self.streams.len() + self.durable.len()
+    }
+
+    /// How much too much is held.
+    fn over(&self) -> usize {
+        self.held().saturating_sub(self.budget)
+    }
+
+    /// Whether there is room for one more channel.
+    pub(crate) fn has_room(&self) -> bool {
+        self.held() < self.budget
+    }
+
+    /// Counts what a stream in memory takes now.
+    fn count(&mut self, channel: &ChannelName) {
+        if let Some(stream) = self.streams.get_mut(channel) {
+            let now = stream.weight();
+            let before = std::mem::replace(&mut stream.counted, now);
+            self.held = self.held - before + now;
+        }
+    }
+
+    fn remove_stream(&mut self, channel: &ChannelName) -> Option<Stream> {
+        let stream = self.streams.remove(channel)?;
+        self.held -= stream.counted;
+        Some(stream)
     }
 
     pub(crate) fn attach(&mut self, mailbox: Arc<Mailbox>) -> WorkerId {
@@ -155,7 +207,7 @@ impl Bus {
     }
 
     /// Follows all channels that match. Everything that is told later has a higher sequence number
-    /// than the head that this gives, but for what is published without history meanwhile.
+    /// than the head that this gives.
     pub(crate) fn follow_filter(
         &mut self,
         worker: WorkerId,
@@ -198,41 +250,75 @@ impl Bus {
         }
     }
 
-    /// The number of a publication that is told at once. While others with higher numbers are made
-    /// durable it is told under the newest number that was: so the numbers that a reader sees never
-    /// fall, and none that it has seen stands for something that it has not.
-    fn next_sequence(&mut self) -> u64 {
-        self.sequence += u64::from(!self.in_flight);
-        self.sequence
+    /// The number of a publication that is told at once: higher than all that were told, and lower
+    /// than those that are being made durable.
+    fn next_sequence(&mut self) -> Result<u64, BrokerFailure> {
+        let next = self.sequence + 1;
+        if self.free_until.is_some_and(|last| next > last) {
+            self.room = self.room.saturating_mul(4).min(1 << 32);
+            return Err(BrokerFailure::Busy);
+        }
+        self.sequence = next;
+        Ok(next)
     }
 
-    /// Publications that come after the number this gives are being made durable.
-    pub(crate) fn begin_batch(&mut self) -> u64 {
-        self.in_flight = true;
-        self.sequence
+    /// A batch of publications is being made durable. Returns the newest number, and how many
+    /// numbers the batch has to leave free before each slice that is told under one lock.
+    pub(crate) fn begin_batch(&mut self) -> (u64, u64) {
+        self.free_until = Some(self.sequence + self.room);
+        (self.sequence, self.room)
     }
 
-    /// A publication that was made durable is told.
-    pub(crate) fn reach(&mut self, sequence: u64) {
+    /// A publication of a batch that leaves so much room is told.
+    pub(crate) fn reach(&mut self, sequence: u64, room: u64) {
         self.sequence = self.sequence.max(sequence);
+        self.free_until = Some(self.sequence + room);
     }
 
     /// All publications up to this number were delivered or failed.
     pub(crate) fn end_batch(&mut self, sequence: u64) {
-        self.in_flight = false;
-        self.reach(sequence);
+        self.free_until = None;
+        self.sequence = self.sequence.max(sequence);
     }
 
-    /// What was published without history in channels that match, and can't be read any longer.
-    pub(crate) fn missed(&self, filter: &Filter, after: Position) -> Vec<ChannelGap> {
+    /// What was published in a channel in memory after a place and can't be read any longer, with the
+    /// sequence number of the newest of it.
+    pub(crate) fn missed(
+        &self,
+        channel: &ChannelName,
+        after: Position,
+    ) -> Option<(u64, ChannelGap)> {
         let after = if after.epoch == self.began {
             after.offset
         } else {
             0
         };
-        let all = self.matching(filter);
-        all.filter_map(|(channel, stream)| stream.after_sequence(channel, after).0)
-            .collect()
+        if let Some(stream) = self.streams.get(channel)
+            && let Some(gap) = stream.after_sequence(channel, after).0
+        {
+            return Some((stream.dropped_sequence(), gap));
+        }
+        self.forgotten.missed(channel, after)
+    }
+
+    /// What was published after a sequence number in streams that match and were forgotten.
+    pub(crate) fn forgotten_gaps(
+        &self,
+        filter: &Filter,
+        after: u64,
+    ) -> impl Iterator<Item = (u64, ChannelGap)> {
+        let names = self.forgotten.names();
+        let gone = names.filter(move |name| {
+            let now = self.streams.get(*name);
+            filter.matches(name) && now.is_none_or(|now| now.dropped_sequence() <= after)
+        });
+        gone.filter_map(move |name| self.forgotten.missed(name, after))
+    }
+
+    /// The names of all channels that live in memory, or did until they were forgotten.
+    pub(crate) fn in_memory(&self) -> Vec<ChannelName> {
+        let forgotten = self.forgotten.names();
+        self.streams.keys().chain(forgotten).cloned().collect()
     }
 
     /// Streams in memory that match a filter.
@@ -289,21 +375,49 @@ impl Bus {
             return Ok(Published::Before(position));
         }
         // Under the lock, so that it rises with the offset.
-        let sequence = self.next_sequence();
+        let sequence = self.next_sequence()?;
         let stream = self.begin(&channel)?;
-        Ok(Published::New(
-            stream.publish(draft, sequence, rules, now_ms),
-        ))
+        let publication = stream.publish(draft, sequence, rules, now_ms);
+        self.recent.push(sequence, &channel);
+        self.count(&channel);
+        let over = self.over();
+        if over > 0
+            && let Some(stream) = self.streams.get_mut(&channel)
+        {
+            stream.shed(over);
+            self.count(&channel);
+        }
+        Ok(Published::New(publication))
+    }
+
+    /// Moves or reads a consumer's cursor in a stream in memory.
+    pub(crate) fn ack(
+        &mut self,
+        channel: &ChannelName,
+        (scope, consumer): (&str, Key),
+        position: Option<Position>,
+    ) -> Result<Option<Position>, BrokerFailure> {
+        let now_ms = self.now.unix_ms;
+        let acked = match self.stream(channel) {
+            Some(stream) => stream.ack(scope, consumer, position, now_ms),
+            None if position.is_some_and(|position| position.offset > 0) => {
+                Err(BrokerFailure::UnknownPosition)
+            }
+            None => Ok(None),
+        };
+        self.count(channel);
+        acked
     }
 
     /// The stream of a channel in memory, created if necessary.
     pub(crate) fn begin(&mut self, channel: &ChannelName) -> Result<&mut Stream, BrokerFailure> {
         if !self.streams.contains_key(channel) {
-            if self.streams.len() >= MAX_STREAMS {
+            if !self.has_room() {
                 return Err(BrokerFailure::TooManyChannels);
             }
             self.streams
                 .insert(channel.clone(), Stream::new(self.epoch));
+            self.count(channel);
             self.upkeep.push_back(channel.clone());
         }
         let stream = self.streams.get_mut(channel);
@@ -333,65 +447,8 @@ impl Bus {
         }
     }
 
-    /// Forgets what is known of streams on disk: it has to be read again.
-    pub(crate) fn forget_durable(&mut self) {
-        // Those waiting to be loaded are kept.
-        self.durable
-            .retain(|_, durable| matches!(durable, Durable::Loading(_)));
-        let streams = &self.streams;
-        self.upkeep.retain(|name| streams.contains_key(name));
-    }
-
     pub(crate) fn set_now(&mut self, now: Now) {
         self.now = now;
-    }
-
-    /// How many streams one tick examines.
-    pub(crate) fn due(&self) -> usize {
-        self.upkeep.len().div_ceil(ROUND)
-    }
-
-    /// Trims and forgets what one slice of the streams no longer needs.
-    pub(crate) fn tend(&mut self, rules: &RuleBook, count: usize) {
-        for _ in 0..count {
-            let Some(channel) = self.upkeep.pop_front() else {
-                break;
-            };
-            if self.is_kept(rules, &channel) {
-                self.upkeep.push_back(channel);
-            } else if let Some(stream) = self.streams.remove(&channel)
-                && stream.state().head.offset > 0
-            {
-                // The stream may be created again: its epoch distinguishes what is published then.
-                self.epoch = fresh_epoch(Some(self.epoch), self.now);
-            }
-        }
-        shrink(&mut self.streams);
-        shrink(&mut self.durable);
-        shrink(&mut self.followers);
-        if self.upkeep.capacity() > 4 * self.upkeep.len().max(SLICE) {
-            self.upkeep.shrink_to_fit();
-        }
-    }
-
-    fn is_kept(&mut self, rules: &RuleBook, channel: &ChannelName) -> bool {
-        if let Some(Durable::Open(view)) = self.durable.get(channel) {
-            // It is only remembered to be at hand; the disk has it.
-            let idle = view.used_ms.saturating_add(FORGET_AFTER_MS) < self.now.unix_ms;
-            let forgettable = idle && !self.followers.contains_key(channel);
-            if forgettable {
-                self.durable.remove(channel);
-            }
-            return !forgettable;
-        }
-        let (Some(stream), Some(rules)) = (self.streams.get_mut(channel), rules.rules(channel))
-        else {
-            return false;
-        };
-        stream.tick(rules, self.now.unix_ms);
-        let idle = stream.used_ms.saturating_add(FORGET_AFTER_MS) < self.now.unix_ms;
-        let forgettable = stream.is_bare() && (idle || stream.is_empty());
-        !forgettable || self.followers.contains_key(channel)
     }
 }
 
@@ -399,11 +456,4 @@ impl Bus {
 pub(crate) enum Published {
     New(Arc<Publication>),
     Before(Position),
-}
-
-/// Frees memory after a peak.
-pub(crate) fn shrink<Value>(map: &mut HashMap<ChannelName, Value>) {
-    if map.capacity() > 4 * map.len().max(SLICE) {
-        map.shrink_to(2 * map.len());
-    }
 }

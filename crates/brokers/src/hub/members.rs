@@ -32,6 +32,9 @@ const MAX_STEP: Duration = Duration::from_secs(2);
 /// the process, its workers are running again by then.
 const MISSED_TICKS: u8 = 3;
 
+/// About what a member of a channel takes beside its info.
+const CLAIM: usize = 256;
+
 #[derive(Debug)]
 struct Claim {
     member: Arc<Member>,
@@ -54,6 +57,12 @@ pub(crate) struct Members {
     /// Members whose grace period starts with the next tick: until then the current time is not
     /// known exactly, and a grace period must not be shortened.
     leaving: Vec<(ChannelName, SessionId, Duration)>,
+    /// Members that told something else of themselves since the last tick: watchers hear it once a tick
+    /// at most, however often it changes.
+    changed: BTreeSet<(ChannelName, SessionId)>,
+    /// Bytes of what members tell of themselves, and how many members of channels there are.
+    info_bytes: usize,
+    claims: usize,
     /// The clock of this part, and what the last tick told.
     now: Instant,
     told: Instant,
@@ -74,9 +83,17 @@ impl Members {
             leases,
             ended: BTreeSet::new(),
             leaving: Vec::new(),
+            changed: BTreeSet::new(),
+            info_bytes: 0,
+            claims: 0,
             now,
             told: now,
         }
+    }
+
+    /// About how many bytes all members take.
+    pub(crate) const fn weight(&self) -> usize {
+        self.info_bytes + self.claims * CLAIM
     }
 
     pub(crate) fn join(
@@ -94,6 +111,9 @@ impl Members {
         }
         let awaited = before.and_then(|claim| claim.awaited_until);
         let new = before.is_none();
+        if before.is_some_and(|claim| claim.member != member) {
+            self.changed.insert((channel.clone(), session));
+        }
         let claim = Claim {
             member: Arc::clone(&member),
             worker,
@@ -101,7 +121,12 @@ impl Members {
             awaited_until: None,
             leaving: false,
         };
-        there.insert(session, claim);
+        self.claims += 1;
+        self.info_bytes += claim.member.info.len();
+        if let Some(older) = there.insert(session, claim) {
+            self.claims -= 1;
+            self.info_bytes -= older.member.info.len();
+        }
         if let Some(until) = awaited {
             self.awaited.remove(&(until, channel.clone(), session));
         }
@@ -151,6 +176,8 @@ impl Members {
     fn remove(&mut self, channel: &ChannelName, session: SessionId) -> Option<PresenceChange> {
         let there = self.channels.get_mut(channel)?;
         let claim = there.remove(&session)?;
+        self.claims -= 1;
+        self.info_bytes -= claim.member.info.len();
         if there.is_empty() {
             self.channels.remove(channel);
             shrink(&mut self.channels);
@@ -186,12 +213,13 @@ impl Members {
         );
     }
 
-    /// Everyone whose time has come leaves.
+    /// Everyone whose time has come leaves, and who changed is told.
     pub(crate) fn tick(&mut self, told: Instant) -> Vec<PresenceChange> {
         self.now += told.saturating_duration_since(self.told).min(MAX_STEP);
         self.told = told;
         let now = self.now;
         self.begin_graces();
+        let mut changes = self.tell_changed();
         let mut ended = Vec::new();
         for (worker, lease) in &mut self.leases {
             lease.missed = lease.missed.saturating_add(1);
@@ -204,14 +232,27 @@ impl Members {
             self.ended.insert(worker);
             self.await_all_of(worker);
         }
-        let mut left = Vec::new();
         while let Some((until, channel, session)) = self.awaited.first().cloned() {
             if until > now {
                 break;
             }
-            left.extend(self.remove(&channel, session));
+            changes.extend(self.remove(&channel, session));
         }
-        left
+        changes
+    }
+
+    /// Those who told something else of themselves, as they are now.
+    fn tell_changed(&mut self) -> Vec<PresenceChange> {
+        let changed = std::mem::take(&mut self.changed).into_iter();
+        let changes = changed.filter_map(|(channel, session)| {
+            let member = &self.channels.get(&channel)?.get(&session)?.member;
+            Some(PresenceChange {
+                member: Arc::clone(member),
+                channel,
+                joined: true,
+            })
+        });
+        changes.collect()
     }
 
     fn await_all_of(&mut self, worker: WorkerId) {

@@ -2,9 +2,12 @@
 //! [`Registry`]. Code that needs both locks the registry first.
 
 mod bus;
+mod clock;
 mod durable;
+mod forgotten;
 mod members;
 mod questions;
+mod recent;
 mod registry;
 mod sessions;
 mod stream;
@@ -12,43 +15,74 @@ mod stream;
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use offhook_engine::{
-    BrokerEvent, BrokerFailure, BrokerRequest, ChannelGap, ChannelName, Draft, Epoch, Filter, Now,
-    Position, PresenceChange, Publication, ReadFrom, ReadLimit, ReadStart, Receipts, RequestId,
-    Resolution, RuleBook, SessionId, StreamState, Trimmed,
+    BrokerEvent, BrokerFailure, BrokerRequest, ChannelGap, ChannelName, ChannelRules, Draft, Epoch,
+    Filter, Now, Position, PresenceChange, Publication, ReadFrom, ReadLimit, ReadStart, Receipts,
+    RequestId, Resolution, RuleBook, SessionId, StreamState, Trimmed,
 };
 
-use self::{bus::Published, questions::Answer};
+use self::{bus::Published, clock::Clock, questions::Answer};
 pub(crate) use self::{
     bus::{Bus, shrink},
     durable::{Durable, View},
     registry::Registry,
     sessions::{Change, Saved},
 };
-use crate::{broker::WorkerId, mailbox::Mailbox};
+use crate::{
+    broker::{Held, WorkerId},
+    mailbox::Mailbox,
+};
 
 #[derive(Debug)]
 pub(crate) struct Hub {
-    rules: Arc<RuleBook>,
+    rules: RwLock<Arc<RuleBook>>,
     bus: Mutex<Bus>,
     registry: Mutex<Registry>,
+    clock: Mutex<Clock>,
 }
 
 impl Hub {
-    /// A hub of this epoch, whose publications come after this sequence number.
-    pub(crate) fn new(rules: Arc<RuleBook>, began: Epoch, sequence: u64, now: Now) -> Self {
+    /// A hub of this epoch, whose publications come after this sequence number, and whose channels
+    /// may take so many bytes of memory.
+    pub(crate) fn new(
+        rules: Arc<RuleBook>,
+        began: Epoch,
+        sequence: u64,
+        budget: usize,
+        now: Now,
+    ) -> Self {
         Self {
-            rules,
-            bus: Mutex::new(Bus::new(began, sequence, now)),
+            rules: RwLock::new(rules),
+            bus: Mutex::new(Bus::new(began, sequence, budget, now)),
             registry: Mutex::new(Registry::new(now)),
+            clock: Mutex::new(Clock::new(now)),
         }
     }
 
-    pub(crate) fn rules(&self) -> &Arc<RuleBook> {
-        &self.rules
+    pub(crate) fn rules(&self) -> Arc<RuleBook> {
+        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What holds for a channel; none for one that does not exist.
+    pub(crate) fn rules_of(&self, channel: &ChannelName) -> Option<Arc<ChannelRules>> {
+        self.rules().rules(channel).cloned()
+    }
+
+    /// Other rules hold from now on. Streams in memory that `belongs_elsewhere` says are not for memory
+    /// any more are forgotten, and all workers look up what they know of their channels.
+    pub(crate) fn set_rules(
+        &self,
+        rules: &Arc<RuleBook>,
+        belongs_elsewhere: impl Fn(&ChannelRules) -> bool,
+    ) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(rules);
+        let mut bus = self.bus();
+        bus.forget_streams(|channel| rules.rules(channel).is_none_or(|of| belongs_elsewhere(of)));
+        bus.forget_durable();
+        bus.tell_all(&BrokerEvent::Lagged);
     }
 
     /// A panic elsewhere leaves the bus in a valid state.
@@ -71,6 +105,19 @@ impl Hub {
         let mut bus = self.bus();
         bus.detach(worker);
         give(&bus, answers);
+    }
+
+    /// What is held in memory.
+    pub(crate) fn held(&self) -> Held {
+        let registry = self.registry();
+        let registered = registry.members.weight() + registry.sessions.weight();
+        drop(registry);
+        let bus = self.bus();
+        Held {
+            memory_bytes: bus.held() + registered,
+            open_channels: bus.open_channels(),
+            ..Held::default()
+        }
     }
 
     /// Does in memory what is asked.
@@ -215,6 +262,12 @@ impl Hub {
         self.registry().sessions.tick(now.unix_ms)
     }
 
+    /// The time that counts for what is kept, when this one is told.
+    pub(crate) fn believe(&self, told: Now) -> Now {
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        clock.tell(told)
+    }
+
     /// Tells the time; what has to be looked at is done in slices, so that nobody waits long.
     pub(crate) fn tick(&self, now: Now) {
         let mut registry = self.registry();
@@ -227,9 +280,10 @@ impl Hub {
         give(&bus, answers);
         let mut due = bus.due();
         drop(bus);
+        let rules = self.rules();
         while due > 0 {
             let slice = due.min(bus::SLICE);
-            self.bus().tend(&self.rules, slice);
+            self.bus().tend(&rules, slice);
             due -= slice;
         }
     }
@@ -277,7 +331,7 @@ impl Hub {
 
     fn publish(&self, worker: WorkerId, id: RequestId, draft: Draft) {
         let mut bus = self.bus();
-        let Some(rules) = self.rules.rules(&draft.channel) else {
+        let Some(rules) = self.rules_of(&draft.channel) else {
             return bus.tell_failed(worker, id, BrokerFailure::UnknownChannel);
         };
         let published = |position, duplicate| BrokerEvent::Published {
@@ -285,7 +339,7 @@ impl Hub {
             position,
             duplicate,
         };
-        match bus.publish(draft, rules) {
+        match bus.publish(draft, &rules) {
             Ok(Published::New(publication)) => {
                 bus.tell(worker, published(publication.position, false));
                 bus.tell_publication(&publication);
@@ -337,16 +391,9 @@ impl Hub {
             return;
         };
         let mut bus = self.bus();
-        let now_ms = bus.now().unix_ms;
         let acked = self
             .known(&channel)
-            .and_then(|()| match bus.stream(&channel) {
-                Some(stream) => stream.ack(&scope, consumer, position, now_ms),
-                None if position.is_some_and(|position| position.offset > 0) => {
-                    Err(BrokerFailure::UnknownPosition)
-                }
-                None => Ok(None),
-            });
+            .and_then(|()| bus.ack(&channel, (&scope, consumer), position));
         match acked {
             Ok(position) => bus.tell(worker, BrokerEvent::Acked { id, position }),
             Err(failure) => bus.tell_failed(worker, id, failure),
@@ -354,7 +401,7 @@ impl Hub {
     }
 
     fn known(&self, channel: &ChannelName) -> Result<(), BrokerFailure> {
-        let known = self.rules.rules(channel).map(|_| ());
+        let known = self.rules_of(channel).map(|_| ());
         known.ok_or(BrokerFailure::UnknownChannel)
     }
 
@@ -366,7 +413,13 @@ impl Hub {
         position: Position,
     ) {
         let mut registry = self.registry();
-        let bus = self.bus();
+        let mut bus = self.bus();
+        if bus
+            .stream(channel)
+            .is_some_and(|stream| !stream.has(position))
+        {
+            return bus.tell_failed(worker, id, BrokerFailure::UnknownPosition);
+        }
         let now = bus.now().instant;
         let asked = registry
             .questions
@@ -403,19 +456,21 @@ fn by_sequence(
     let (mut gaps, mut streams, mut next) = (Vec::new(), Vec::new(), BinaryHeap::new());
     for (channel, stream) in bus.matching(filter) {
         let (gap, mut publications) = stream.after_sequence(channel, after);
-        gaps.extend(gap);
+        gaps.extend(gap.map(|gap| (stream.dropped_sequence(), gap)));
         if let Some(first) = publications.next() {
             next.push(Reverse((first.sequence, streams.len())));
             streams.push((first, publications));
         }
     }
-    let (mut page, mut bytes) = (Vec::new(), 0);
+    gaps.extend(bus.forgotten_gaps(filter, after));
+    let (mut page, mut bytes, mut is_all) = (Vec::<Arc<Publication>>::new(), 0, true);
     while let Some(Reverse((_, of))) = next.pop() {
         let Some((publication, publications)) = streams.get_mut(of) else {
             break;
         };
         bytes += publication.weight();
         if page.len() >= limit.count as usize || (bytes > limit.bytes && !page.is_empty()) {
+            is_all = false;
             break;
         }
         page.push(Arc::clone(publication));
@@ -424,6 +479,10 @@ fn by_sequence(
             next.push(Reverse((later.sequence, of)));
         }
     }
+    // A gap comes in its place in the order: told once, when the reader has come past it.
+    let reached = page.last().map_or(after, |last| last.sequence);
+    gaps.retain(|(sequence, _)| is_all || *sequence <= reached);
+    let gaps = gaps.into_iter().map(|(_, gap)| gap).collect();
     (gaps, page)
 }
 

@@ -79,6 +79,11 @@ impl Sessions {
         true
     }
 
+    /// Bytes of all that are kept.
+    pub(crate) const fn weight(&self) -> usize {
+        self.bytes
+    }
+
     /// Forgets those whose time is over.
     pub(crate) fn tick(&mut self, now_ms: u64) -> Vec<Change> {
         let mut ended = Vec::new();

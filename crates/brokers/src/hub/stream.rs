@@ -12,12 +12,28 @@ use offhook_engine::{
 };
 
 use crate::{
-    cursors::{Cursor, MAX_CONSUMERS, abandoned},
+    cursors::{Cursor, MAX_CONSUMERS, abandoned, is_of_session},
+    lineage::backward,
     values::Values,
 };
 
 /// The maximum number of keys remembered for one channel, whatever the window: they cost memory.
 const MAX_KEYS: usize = 100_000;
+
+/// About what a stream takes in memory that holds nothing, its name's entries in the bus's tables and a
+/// name of some 20 bytes included.
+const STREAM: usize = 640;
+/// About what a key takes: twice in tables that may be half empty.
+const KEY: usize = 96;
+/// About what a retained publication takes beside its weight.
+const RETAINED: usize = 16;
+/// About what a value of the state takes beside its weight: its key twice, and places in two tables.
+const VALUE: usize = 192;
+/// About what a consumer's cursor takes.
+const CURSOR: usize = 160;
+
+/// How often it is looked which consumers have ended: once an hour.
+const LOOK_AT_CONSUMERS_MS: u64 = 3600 * 1000;
 
 /// A scope and a key in it, hashed: 16 bytes instead of the texts. With random hash keys two of
 /// them are the same as often as two random UUIDs.
@@ -47,7 +63,12 @@ pub(crate) struct Stream {
     key_times: VecDeque<(u64, ScopedKey)>,
     /// Cursors by user and consumer.
     cursors: BTreeMap<Box<str>, BTreeMap<Key, Cursor>>,
+    /// Cursors of all users, and when those of sessions were last looked at.
+    consumers: usize,
+    consumers_looked_at_ms: u64,
     pub(crate) used_ms: u64,
+    /// What the bus has counted for it.
+    pub(super) counted: usize,
 }
 
 impl Stream {
@@ -64,8 +85,38 @@ impl Stream {
             keys: HashMap::new(),
             key_times: VecDeque::new(),
             cursors: BTreeMap::new(),
+            consumers: 0,
+            consumers_looked_at_ms: 0,
             used_ms: 0,
+            counted: 0,
         }
+    }
+
+    /// About how many bytes it takes.
+    pub(crate) fn weight(&self) -> usize {
+        let values = self.values.as_ref();
+        STREAM
+            + usize::try_from(self.bytes).unwrap_or(usize::MAX)
+            + self.retained.len() * RETAINED
+            + self.key_times.len() * KEY
+            + values.map_or(0, |values| values.weight(VALUE))
+            + self.consumers * CURSOR
+    }
+
+    /// Lets go of about so many bytes: first the oldest keys, then the oldest of the history, which is
+    /// a gap for those who come later, then the oldest of the state.
+    pub(crate) fn shed(&mut self, bytes: usize) {
+        let target = self.weight().saturating_sub(bytes);
+        while self.weight() > target {
+            if let Some((_, key)) = self.key_times.pop_front() {
+                self.keys.remove(&key);
+            } else if !self.retained.is_empty() {
+                self.drop_oldest(Trimmed::BySize);
+            } else if !self.values.as_mut().is_some_and(|v| v.drop_oldest()) {
+                break;
+            }
+        }
+        self.shrink();
     }
 
     pub(crate) fn state(&self) -> StreamState {
@@ -146,9 +197,11 @@ impl Stream {
         if before.is_none() && mine.len() >= MAX_CONSUMERS {
             let all = mine.iter().map(|(name, cursor)| (name.clone(), *cursor));
             mine.remove(&abandoned(all, now_ms)?);
+            self.consumers -= 1;
         }
         let cursor = Cursor::advanced(before, position, now_ms);
         mine.insert(consumer, cursor);
+        self.consumers += usize::from(before.is_none());
         Ok(Some(cursor.position))
     }
 
@@ -173,6 +226,7 @@ impl Stream {
         if let Some(values) = &mut self.values {
             values.trim(&rules.state, now_ms);
         }
+        self.end_consumers(now_ms);
         let window = rules.key_window.as_millis() as u64;
         let forget = |(at, _): &mut (u64, ScopedKey)| at.saturating_add(window) < now_ms;
         while let Some((_, key)) = self.key_times.pop_front_if(forget) {
@@ -184,10 +238,33 @@ impl Stream {
             };
             self.keys.remove(&key);
         }
+        self.shrink();
+    }
+
+    /// Gives memory back that keys and history had taken.
+    fn shrink(&mut self) {
         if self.keys.capacity() > 4 * self.keys.len().max(16) {
             self.keys.shrink_to_fit();
             self.key_times.shrink_to_fit();
         }
+        if self.retained.capacity() > 4 * self.retained.len().max(16) {
+            self.retained.shrink_to_fit();
+        }
+    }
+
+    /// Forgets consumers of sessions that have ended.
+    fn end_consumers(&mut self, now_ms: u64) {
+        if self.consumers == 0 || now_ms < self.consumers_looked_at_ms + LOOK_AT_CONSUMERS_MS {
+            return;
+        }
+        self.consumers_looked_at_ms = now_ms;
+        self.cursors.retain(|scope, mine| {
+            if is_of_session(scope.as_bytes()) {
+                mine.retain(|_, cursor| !cursor.has_ended(now_ms));
+            }
+            !mine.is_empty()
+        });
+        self.consumers = self.cursors.values().map(BTreeMap::len).sum();
     }
 
     fn drop_oldest(&mut self, why: Trimmed) {
@@ -203,20 +280,36 @@ impl Stream {
         let (resolution, agreed) = match from {
             ReadFrom::Start => (Resolution::Continuous, 0),
             ReadFrom::Last(count) => (Resolution::Continuous, self.head.saturating_sub(count)),
-            ReadFrom::After(position) if position.epoch != self.epoch => {
-                (Resolution::UnknownEpoch, 0)
-            }
-            ReadFrom::After(position) if position.offset > self.head => {
-                (Resolution::AheadOfHead, self.head)
-            }
-            ReadFrom::After(position) => (Resolution::Continuous, position.offset),
+            ReadFrom::After(position) => self.resolve(position),
+            ReadFrom::Before(position) => backward(self.resolve(position), self.head),
         };
-        let after = agreed.max(self.state().first - 1);
+        let after = match from {
+            // Until something is read.
+            ReadFrom::Before(_) => agreed,
+            ReadFrom::Start | ReadFrom::After(_) | ReadFrom::Last(_) => {
+                agreed.max(self.state().first - 1)
+            }
+        };
         ReadStart {
             resolution,
             agreed: self.at(agreed),
             after: self.at(after),
         }
+    }
+
+    /// Whether a position is a place in the stream.
+    pub(crate) fn has(&self, position: Position) -> bool {
+        self.resolve(position).0 == Resolution::Continuous
+    }
+
+    fn resolve(&self, position: Position) -> (Resolution, u64) {
+        if position.epoch != self.epoch {
+            return (Resolution::UnknownEpoch, 0);
+        }
+        if position.offset > self.head {
+            return (Resolution::AheadOfHead, self.head);
+        }
+        (Resolution::Continuous, position.offset)
     }
 
     fn set(&mut self, publication: &Arc<Publication>, removes: bool) {
@@ -237,6 +330,11 @@ impl Stream {
     pub(crate) fn values(&self) -> Vec<Arc<Publication>> {
         let values = self.values.iter().flat_map(|values| values.iter());
         values.cloned().collect()
+    }
+
+    /// The sequence number of the newest that was dropped.
+    pub(crate) const fn dropped_sequence(&self) -> u64 {
+        self.dropped_sequence
     }
 
     /// What is retained with a higher sequence number, and what is missing of that.
@@ -262,6 +360,9 @@ impl Stream {
         limit: ReadLimit,
     ) -> (ReadStart, Vec<Arc<Publication>>) {
         let start = self.start(from);
+        if matches!(from, ReadFrom::Before(_)) {
+            return self.read_backward(start, limit);
+        }
         let skip = start.after.offset + 1 - self.state().first;
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         let mut bytes = 0;
@@ -273,6 +374,29 @@ impl Stream {
             }
             page.push(Arc::clone(publication));
         }
+        (start, page)
+    }
+
+    /// The newest up to where the read begins, oldest first.
+    fn read_backward(
+        &self,
+        mut start: ReadStart,
+        limit: ReadLimit,
+    ) -> (ReadStart, Vec<Arc<Publication>>) {
+        let known = (start.agreed.offset + 1).saturating_sub(self.state().first);
+        let known = usize::try_from(known).unwrap_or(usize::MAX);
+        let mut bytes = 0;
+        let mut page = Vec::new();
+        let newest_first = self.retained.iter().take(known).rev();
+        for publication in newest_first.take(limit.count as usize) {
+            bytes += publication.weight();
+            if bytes > limit.bytes && !page.is_empty() {
+                break;
+            }
+            start.after = publication.previous;
+            page.push(Arc::clone(publication));
+        }
+        page.reverse();
         (start, page)
     }
 }

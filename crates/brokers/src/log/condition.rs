@@ -23,6 +23,10 @@ pub(super) struct Condition(Mutex<Found>);
 struct Found {
     /// Why nothing can be stored at present.
     failing: Option<String>,
+    /// The store's own work is suspended.
+    suspended: Option<String>,
+    /// The log is larger than it may be.
+    over_budget: Option<String>,
     /// What an operator has to mend before anything can be stored again.
     broken: Option<String>,
     /// Damage by channel.
@@ -44,6 +48,16 @@ impl Condition {
     /// Nothing can be stored until an operator acts.
     pub(super) fn broken(&self, why: String) {
         self.found().broken = Some(why);
+    }
+
+    /// The log is larger than it may be, or no longer.
+    pub(super) fn over_budget(&self, why: Option<String>) {
+        self.found().over_budget = why;
+    }
+
+    /// The store's own work is suspended, or no longer.
+    pub(super) fn suspended(&self, why: Option<String>) {
+        self.found().suspended = why;
     }
 
     pub(super) fn is_failing(&self) -> bool {
@@ -78,13 +92,16 @@ impl Condition {
         if let Some(why) = &found.broken {
             return Health::Corrupt(why.clone());
         }
-        if let Some(why) = &found.failing {
+        if let Some(why) = found.failing.as_ref().or(found.over_budget.as_ref()) {
             return Health::Failing(why.clone());
         }
-        if found.damaged.is_empty() && found.damaged_index.is_none() {
-            return Health::Good;
+        let is_damaged = !found.damaged.is_empty() || found.damaged_index.is_some();
+        match (&found.suspended, is_damaged) {
+            (None, false) => Health::Good,
+            (None, true) => Health::Corrupt(found.damage()),
+            (Some(why), false) => Health::Corrupt(why.clone()),
+            (Some(why), true) => Health::Corrupt(format!("{why}. Moreover, {}", found.damage())),
         }
-        Health::Corrupt(found.damage())
     }
 }
 

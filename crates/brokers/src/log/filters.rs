@@ -1,22 +1,34 @@
 //! Reads all channels that match a filter, in the order of publication.
 //!
-//! Nothing is indexed by that order: sequence numbers rise within each channel, so a search by
+//! Nothing on disk is indexed by that order: sequence numbers rise within each channel, so a search by
 //! halves finds where to begin in it, and the channels are merged one publication at a time.
+//!
+//! Which channels have something is found by looking at all that match, a few at a time, so that other
+//! reads go on meanwhile. A reader that is not far behind looks only at those in which something was
+//! published lately. One that reads page after page goes on with its merge: it is kept between pages.
 
-use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, VecDeque},
+    sync::{Arc, atomic::Ordering},
+};
 
 use offhook_engine::{
     BrokerEvent, BrokerFailure, ChannelGap, ChannelName, Filter, GapReason, Position, Publication,
-    ReadLimit, ReadStart, RequestId, Trimmed,
+    ReadLimit, ReadStart, RequestId, Resolution, Trimmed,
 };
 
 use super::{
     open_error::failure_of, record::decode, retained::Retained, shared::Shared, store::Store,
 };
-use crate::mailbox::Mailbox;
+use crate::{lineage::Lineage, mailbox::Mailbox};
 
-/// Names that are read at once.
-const NAMES: usize = 256;
+/// Channels that are looked at before others have their turn: a millisecond.
+const SLICE: usize = 64;
+
+/// Merges that are kept between pages, and channels in all of them together: a few megabytes.
+const KEPT: usize = 32;
+const KEPT_SOURCES: usize = 65_536;
 
 pub(super) struct FilterJob {
     pub(super) mailbox: Arc<Mailbox>,
@@ -24,125 +36,301 @@ pub(super) struct FilterJob {
     pub(super) filter: Filter,
     pub(super) after: Position,
     pub(super) limit: ReadLimit,
+    /// How far it has come.
+    pub(super) merge: Option<Box<Merge>>,
+}
+
+/// What becomes of a job after a slice of it.
+pub(super) enum Progress {
+    /// It goes on when others had their turn.
+    More,
+    Done(BrokerEvent),
 }
 
 /// A channel with publications to read.
 struct Source {
     channel: ChannelName,
-    retained: Retained,
+    number: u32,
+    lineage: Arc<Lineage>,
     next: u64,
+    head: u64,
+    /// It is among those that are merged.
+    offered: bool,
 }
 
-struct Merge<'a> {
-    shared: &'a Shared,
-    store: &'a Store,
-    /// Publications after this number up to that one.
+/// Channels that are yet to be looked at.
+enum Names {
+    /// These.
+    These(VecDeque<ChannelName>),
+    /// All on disk behind this name, or from it on.
+    OnDisk { from: String, inclusive: bool },
+}
+
+/// The channels of one reader, merged.
+pub(super) struct Merge {
+    filter: Filter,
+    /// What was asked, and what became of it.
+    asked: Position,
+    resolution: Resolution,
+    /// Publications after this number up to that place.
     after: u64,
-    head: u64,
+    head: Position,
+    /// How often the store was opened again when it began.
+    reopened: u64,
+    names: VecDeque<Names>,
     sources: Vec<Source>,
+    index: HashMap<ChannelName, usize>,
     /// The number of the next publication of each source.
     next: BinaryHeap<Reverse<(u64, usize)>>,
-    gaps: Vec<ChannelGap>,
+    /// What can't be read any longer, with the number of the newest of it. Each is told with the page
+    /// that comes past it: so it is told once.
+    gaps: Vec<(u64, ChannelGap)>,
 }
 
-pub(super) fn read(
+/// Merges of readers that may ask for another page.
+#[derive(Default)]
+pub(super) struct Merges(VecDeque<Box<Merge>>);
+
+impl Merges {
+    /// The merge of a reader of this filter that has come so far.
+    fn take(&mut self, filter: &Filter, after: Position) -> Option<Box<Merge>> {
+        let mut all = self.0.iter();
+        let at = all.position(|merge| merge.asked == after && merge.filter == *filter)?;
+        self.0.remove(at)
+    }
+
+    fn keep(&mut self, merge: Box<Merge>) {
+        if merge.sources.len() > KEPT_SOURCES {
+            return;
+        }
+        self.0.push_back(merge);
+        let sources = |all: &VecDeque<Box<Merge>>| -> usize {
+            all.iter().map(|merge| merge.sources.len()).sum()
+        };
+        while self.0.len() > KEPT || sources(&self.0) > KEPT_SOURCES {
+            self.0.pop_front();
+        }
+    }
+}
+
+/// Does a slice of a job.
+pub(super) fn step(
     shared: &Shared,
     store: &Store,
-    job: &FilterJob,
-) -> Result<BrokerEvent, BrokerFailure> {
-    let (head, in_memory) = {
-        let bus = shared.hub.bus();
-        (bus.place(), bus.missed(&job.filter, job.after))
+    merges: &mut Merges,
+    job: &mut FilterJob,
+) -> Result<Progress, BrokerFailure> {
+    let mut merge = match job.merge.take() {
+        Some(merge) => merge,
+        None => begin(shared, merges, job),
     };
-    let (resolution, offset) = shared.epochs.resolve(job.after, head.offset);
-    let mut merge = Merge {
-        shared,
-        store,
-        after: offset,
-        head: head.offset,
-        sources: Vec::new(),
-        next: BinaryHeap::new(),
-        gaps: in_memory,
-    };
-    merge.find_sources(&job.filter)?;
-    let publications = merge.page(job.limit)?;
+    if merge.look(shared, store)? {
+        job.merge = Some(merge);
+        return Ok(Progress::More);
+    }
+    let (gaps, publications) = merge.page(shared, store, job.limit)?;
     let agreed = Position {
         epoch: job.after.epoch,
-        offset,
+        offset: merge.after,
     };
-    Ok(BrokerEvent::FilterHistory {
+    let last = publications.last().map(|last| last.sequence);
+    let event = BrokerEvent::FilterHistory {
         id: job.id,
-        head,
+        head: merge.head,
         start: ReadStart {
-            resolution,
+            resolution: merge.resolution,
             ..ReadStart::at(agreed)
         },
-        gaps: merge.gaps,
+        gaps,
         publications,
+    };
+    if let Some(last) = last
+        && !merge.next.is_empty()
+    {
+        // The reader goes on from here.
+        merge.after = last;
+        merge.asked = Position {
+            epoch: merge.head.epoch,
+            offset: last,
+        };
+        merge.resolution = Resolution::Continuous;
+        merges.keep(merge);
+    }
+    Ok(Progress::Done(event))
+}
+
+/// Goes on with a merge, or begins one.
+fn begin(shared: &Shared, merges: &mut Merges, job: &FilterJob) -> Box<Merge> {
+    let filter = &job.filter;
+    let reopened = shared.reopened.load(Ordering::SeqCst);
+    let kept = merges.take(filter, job.after);
+    let bus = shared.hub.bus();
+    let head = bus.place();
+    if let Some(mut merge) = kept.filter(|merge| merge.reopened == reopened)
+        && let Some(new) = bus.recent.since(merge.head.offset, filter)
+    {
+        drop(bus);
+        merge.head = head;
+        merge.names = VecDeque::from([Names::These(new.into())]);
+        return merge;
+    }
+    let (resolution, after) = shared.epochs.resolve(job.after, head.offset);
+    let names = match bus.recent.since(after, filter) {
+        Some(recent) => VecDeque::from([Names::These(recent.into())]),
+        None => {
+            let in_memory = bus.in_memory();
+            drop(bus);
+            let on_disk = Names::OnDisk {
+                from: literal_prefix(filter).to_owned(),
+                inclusive: true,
+            };
+            VecDeque::from([Names::These(in_memory.into()), on_disk])
+        }
+    };
+    Box::new(Merge {
+        filter: filter.clone(),
+        asked: job.after,
+        resolution,
+        after,
+        head,
+        reopened,
+        names,
+        sources: Vec::new(),
+        index: HashMap::new(),
+        next: BinaryHeap::new(),
+        gaps: Vec::new(),
     })
 }
 
-impl Merge<'_> {
-    /// Finds the channels that match and have something newer.
-    fn find_sources(&mut self, filter: &Filter) -> Result<(), BrokerFailure> {
-        let failed = |error| failure_of(&error);
-        let prefix = literal_prefix(filter);
-        let mut names = self.store.channels_from(prefix, NAMES).map_err(failed)?;
-        while let Some(last) = names.last().cloned() {
-            for name in names {
-                if !name.starts_with(prefix) {
-                    return Ok(());
+impl Merge {
+    /// Looks at some of the channels; says whether there are more.
+    fn look(&mut self, shared: &Shared, store: &Store) -> Result<bool, BrokerFailure> {
+        let mut left = SLICE;
+        while let Some(names) = self.names.pop_front() {
+            match names {
+                Names::These(mut these) => {
+                    while left > 0
+                        && let Some(channel) = these.pop_front()
+                    {
+                        left -= 1;
+                        if self.filter.matches(&channel) {
+                            self.add(shared, store, channel)?;
+                        }
+                    }
+                    if !these.is_empty() {
+                        self.names.push_front(Names::These(these));
+                        return Ok(true);
+                    }
                 }
-                if let Ok(channel) = ChannelName::new(&name)
-                    && filter.matches(&channel)
-                {
-                    self.add(channel)?;
+                Names::OnDisk { from, inclusive } => {
+                    let found = if inclusive {
+                        store.channels_from(&from, left)
+                    } else {
+                        store.channels_after(&from, left)
+                    };
+                    let found = found.map_err(|error| failure_of(&error))?;
+                    let prefix = literal_prefix(&self.filter).to_owned();
+                    let last = found
+                        .last()
+                        .cloned()
+                        .filter(|last| last.starts_with(&prefix));
+                    for name in found.iter().filter(|name| name.starts_with(&prefix)) {
+                        left = left.saturating_sub(1);
+                        if let Ok(channel) = ChannelName::new(name)
+                            && self.filter.matches(&channel)
+                        {
+                            self.add(shared, store, channel)?;
+                        }
+                    }
+                    if let Some(from) = last {
+                        let inclusive = false;
+                        self.names.push_front(Names::OnDisk { from, inclusive });
+                        return Ok(true);
+                    }
                 }
             }
-            names = self.store.channels_after(&last, NAMES).map_err(failed)?;
+            if left == 0 && !self.names.is_empty() {
+                return Ok(true);
+            }
         }
-        Ok(())
+        Ok(false)
     }
 
-    fn add(&mut self, channel: ChannelName) -> Result<(), BrokerFailure> {
-        let failed = |error| failure_of(&error);
-        let Some(rules) = self.shared.hub.rules().rules(&channel) else {
+    /// Takes a channel in, or looks again at one that is.
+    fn add(
+        &mut self,
+        shared: &Shared,
+        store: &Store,
+        channel: ChannelName,
+    ) -> Result<(), BrokerFailure> {
+        let Some(rules) = shared.hub.rules_of(&channel) else {
             return Ok(());
         };
-        let bytes = self.store.channel(&channel).map_err(failed)?;
-        let epochs = &self.shared.epochs;
-        let retained = bytes.and_then(|bytes| Retained::decode(&bytes, epochs.origin().epoch));
-        let mut retained = retained.ok_or(BrokerFailure::StorageCorrupt)?;
-        let last = self.store.last_offset(retained.id).map_err(failed)?;
-        retained.head = retained.head.max(last.unwrap_or(0));
+        if !super::shared::is_on_disk(&rules) {
+            let after = Position {
+                epoch: self.asked.epoch,
+                offset: self.after,
+            };
+            let missed = shared.hub.bus().missed(&channel, after);
+            self.gaps.retain(|(_, gap)| gap.channel != channel);
+            self.gaps.extend(missed);
+            return Ok(());
+        }
+        let Some(retained) = retained(shared, store, &channel)? else {
+            return Ok(());
+        };
+        if let Some(index) = self.index.get(&channel).copied() {
+            if let Some(source) = self.sources.get_mut(index) {
+                source.head = retained.head;
+                source.lineage = retained.lineage;
+            }
+            return self.offer(shared, store, index);
+        }
+        let epochs = &shared.epochs;
         let state = retained.state(epochs, &rules.history);
-        let first = self.first_after(&retained, state.first)?;
-        if first == state.first && self.missing_before(&retained, first)? {
-            self.gaps.push(ChannelGap {
+        let first = self.first_after(store, &retained, state.first)?;
+        if first == state.first
+            && let Some(sequence) = self.missing_before(store, &retained, first)?
+        {
+            let gap = ChannelGap {
                 channel: channel.clone(),
                 from: retained.at(epochs, 0),
                 to: retained.at(epochs, first.saturating_sub(1)),
                 reason: state.trimmed.into(),
-            });
+            };
+            self.gaps.push((sequence, gap));
         }
+        if first > retained.head {
+            return Ok(());
+        }
+        let index = self.sources.len();
+        self.index.insert(channel.clone(), index);
         self.sources.push(Source {
             channel,
-            retained,
+            number: retained.id,
+            lineage: retained.lineage,
             next: first,
+            head: retained.head,
+            offered: false,
         });
-        self.offer(self.sources.len() - 1)
+        self.offer(shared, store, index)
     }
 
     /// The first offset whose sequence number is higher, from this one on.
-    fn first_after(&self, retained: &Retained, first: u64) -> Result<u64, BrokerFailure> {
+    fn first_after(
+        &self,
+        store: &Store,
+        retained: &Retained,
+        first: u64,
+    ) -> Result<u64, BrokerFailure> {
         let (mut low, mut high) = (first, retained.head + 1);
         // Most channels have nothing new.
-        if low < high && !self.is_newer(retained, high - 1)? {
+        if low < high && !self.is_newer(store, retained, high - 1)? {
             return Ok(high);
         }
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.is_newer(retained, middle)? {
+            if self.is_newer(store, retained, middle)? {
                 high = middle;
             } else {
                 low = middle + 1;
@@ -152,81 +340,135 @@ impl Merge<'_> {
     }
 
     /// What can't be read counts as newer: it is told as a gap when it is met.
-    fn is_newer(&self, retained: &Retained, offset: u64) -> Result<bool, BrokerFailure> {
-        let sequence = self.store.sequence_at(retained.id, offset);
+    fn is_newer(
+        &self,
+        store: &Store,
+        retained: &Retained,
+        offset: u64,
+    ) -> Result<bool, BrokerFailure> {
+        let sequence = store.sequence_at(retained.id, offset);
         let sequence = sequence.map_err(|error| failure_of(&error))?;
         Ok(sequence.is_none_or(|sequence| sequence > self.after))
     }
 
-    /// Whether something newer was before the oldest that is retained.
-    fn missing_before(&self, retained: &Retained, first: u64) -> Result<bool, BrokerFailure> {
+    /// The number of the newest that was before the oldest that is retained, if it is newer.
+    fn missing_before(
+        &self,
+        store: &Store,
+        retained: &Retained,
+        first: u64,
+    ) -> Result<Option<u64>, BrokerFailure> {
         if first <= 1 {
-            return Ok(false);
+            return Ok(None);
         }
-        let sequence = self.store.sequence_at(retained.id, first - 1);
+        let sequence = store.sequence_at(retained.id, first - 1);
         let sequence = sequence.map_err(|error| failure_of(&error))?;
-        Ok(sequence.unwrap_or(retained.trimmed_sequence) > self.after)
+        let sequence = sequence.unwrap_or(retained.trimmed_sequence);
+        Ok((sequence > self.after).then_some(sequence))
     }
 
     /// Puts the next publication of a source among those that are merged.
-    fn offer(&mut self, index: usize) -> Result<(), BrokerFailure> {
-        let Some(source) = self.sources.get_mut(index) else {
+    fn offer(&mut self, shared: &Shared, store: &Store, index: usize) -> Result<(), BrokerFailure> {
+        let Some(source) = self.sources.get_mut(index).filter(|source| !source.offered) else {
             return Ok(());
         };
-        while source.next <= source.retained.head {
-            let sequence = self.store.sequence_at(source.retained.id, source.next);
-            match sequence.map_err(|error| failure_of(&error))? {
+        while source.next <= source.head {
+            let sequence = store.sequence_at(source.number, source.next);
+            if let Some(sequence) = sequence.map_err(|error| failure_of(&error))? {
                 // Those that are newer than the head are told as they come.
-                Some(sequence) if sequence > self.head => return Ok(()),
-                Some(sequence) => {
+                if sequence <= self.head.offset {
+                    source.offered = true;
                     self.next.push(Reverse((sequence, index)));
-                    return Ok(());
                 }
-                None => {
-                    let at = |offset| source.retained.at(&self.shared.epochs, offset);
-                    self.gaps.push(ChannelGap {
-                        channel: source.channel.clone(),
-                        from: at(source.next - 1),
-                        to: at(source.next),
-                        reason: GapReason::from(Trimmed::Damaged),
-                    });
-                    source.next += 1;
-                }
+                return Ok(());
             }
+            // It was trimmed since this channel was looked at, or it is damaged.
+            let now = retained(shared, store, &source.channel)?;
+            let trimmed = now.filter(|now| now.first() > source.next);
+            let (next, reason) = match &trimmed {
+                Some(now) => (now.first(), now.trimmed()),
+                None => (source.next + 1, Trimmed::Damaged),
+            };
+            let at = |offset| source.lineage.at(&shared.epochs, offset);
+            let gap = ChannelGap {
+                channel: source.channel.clone(),
+                from: at(source.next - 1),
+                to: at(next - 1),
+                reason: GapReason::from(reason),
+            };
+            // Told with the page that is made now.
+            self.gaps.push((0, gap));
+            source.next = next;
         }
         Ok(())
     }
 
-    fn page(&mut self, limit: ReadLimit) -> Result<Vec<Arc<Publication>>, BrokerFailure> {
-        let (mut page, mut bytes) = (Vec::new(), 0);
+    /// The next publications, and the gaps that they come past.
+    fn page(
+        &mut self,
+        shared: &Shared,
+        store: &Store,
+        limit: ReadLimit,
+    ) -> Result<(Vec<ChannelGap>, Vec<Arc<Publication>>), BrokerFailure> {
+        let (mut page, mut bytes) = (Vec::<Arc<Publication>>::new(), 0);
         while page.len() < limit.count as usize
-            && let Some(Reverse((_, index))) = self.next.pop()
+            && let Some(Reverse((_, index))) = self.next.peek().copied()
         {
             let Some(source) = self.sources.get_mut(index) else {
                 break;
             };
-            let offset = source.next;
-            source.next += 1;
-            let epochs = &self.shared.epochs;
-            let at = |offset| source.retained.at(epochs, offset);
-            let place = (at(offset - 1), at(offset));
-            let mut publication = None;
-            let read = self.store.read(source.retained.id, offset, |_, value| {
-                publication = decode(&source.channel, place, value);
-                false
-            });
-            read.map_err(|error| failure_of(&error))?;
-            if let Some(publication) = publication {
-                bytes += publication.weight();
-                if bytes > limit.bytes && !page.is_empty() {
-                    break;
+            let at = |offset| source.lineage.at(&shared.epochs, offset);
+            let place = (at(source.next - 1), at(source.next));
+            let record = store.record(source.number, source.next);
+            let record = record.map_err(|error| failure_of(&error))?;
+            // One that is gone is for `offer` to tell.
+            if let Some(record) = record {
+                if let Some(publication) = decode(&source.channel, place, &record) {
+                    bytes += publication.weight();
+                    if bytes > limit.bytes && !page.is_empty() {
+                        break;
+                    }
+                    page.push(Arc::new(publication));
+                } else {
+                    let gap = ChannelGap {
+                        channel: source.channel.clone(),
+                        from: place.0,
+                        to: place.1,
+                        reason: GapReason::from(Trimmed::Damaged),
+                    };
+                    self.gaps.push((0, gap));
                 }
-                page.push(Arc::new(publication));
+                source.next += 1;
             }
-            self.offer(index)?;
+            self.next.pop();
+            source.offered = false;
+            self.offer(shared, store, index)?;
         }
-        Ok(page)
+        let is_all = self.next.is_empty();
+        let reached = page.last().map_or(self.after, |last| last.sequence);
+        let told = self
+            .gaps
+            .extract_if(.., |(sequence, _)| is_all || *sequence <= reached);
+        let gaps = told.map(|(_, gap)| gap).collect();
+        Ok((gaps, page))
     }
+}
+
+/// What is retained of a channel as of now.
+fn retained(
+    shared: &Shared,
+    store: &Store,
+    channel: &ChannelName,
+) -> Result<Option<Retained>, BrokerFailure> {
+    let failed = |error| failure_of(&error);
+    let Some(bytes) = store.channel(channel).map_err(failed)? else {
+        return Ok(None);
+    };
+    let retained = Retained::decode(&bytes, shared.epochs.origin().epoch);
+    let mut retained = retained.ok_or(BrokerFailure::StorageCorrupt)?;
+    let last = store.last_offset(retained.id).map_err(failed)?;
+    retained.head = retained.head.max(last.unwrap_or(0));
+    Ok(Some(retained))
 }
 
 /// What every name that matches begins with.

@@ -59,6 +59,23 @@ pub(super) fn check_files(
     check.journals()
 }
 
+/// Keyspaces of a log of the versions before the manifest: the store's own, and ours.
+const OLDER_KEYSPACES: u64 = 5;
+
+/// Looks whether all files of a log of an earlier version are there, before the store is opened.
+pub(super) fn check_older_files(directory: &Path) -> Result<(), OpenError> {
+    let check = Check {
+        directory,
+        manifest: &Manifest::beginning(),
+    };
+    check.version()?;
+    for number in 0..=OLDER_KEYSPACES {
+        check.keyspace_files(number)?;
+    }
+    check.strangers()?;
+    check.journals()
+}
+
 struct Check<'a> {
     directory: &'a Path,
     manifest: &'a Manifest,
@@ -99,7 +116,8 @@ impl Check<'_> {
         Err(self.corrupt(found))
     }
 
-    fn keyspace(&self, number: u64, name: &str) -> Result<(), OpenError> {
+    /// The folder of a keyspace, whose version is there.
+    fn keyspace_files(&self, number: u64) -> Result<PathBuf, OpenError> {
         let folder = Path::new(STORE).join(KEYSPACES).join(number.to_string());
         let current = folder.join("current");
         let bytes = self.read(&current)?;
@@ -113,6 +131,11 @@ impl Check<'_> {
             return Err(self.corrupt(found));
         };
         self.read(&folder.join(format!("v{version}")))?;
+        Ok(folder)
+    }
+
+    fn keyspace(&self, number: u64, name: &str) -> Result<(), OpenError> {
+        let folder = self.keyspace_files(number)?;
         let owner = folder.join(OWNER);
         let found = self.read(&owner)?;
         let expected = owner_line(self.manifest.id, name);

@@ -54,7 +54,11 @@ pub(super) fn load(
             Ok(()) if next > known => break,
             Ok(()) | Err(_) => {}
         }
-        // Publishing continues after the damaged part, at an offset that was never used.
+        if first_now(store, channel) > Some(next) {
+            // The writer has trimmed it meanwhile: that is no damage.
+            return load(store, channel, rules, epochs, condition);
+        }
+        // Publications go on behind what is damaged: at an offset that none of them had.
         condition.damaged(channel, format!("damaged at offset {next}"));
         let number = retained.id;
         let last = last_offset(store, number).unwrap_or(0).max(known).max(next);
@@ -76,6 +80,13 @@ pub(super) fn load(
         }
     }
     Ok(Some(retained))
+}
+
+/// The oldest offset that is retained as of now.
+fn first_now(store: &Store, channel: &ChannelName) -> Option<u64> {
+    let bytes = catch_unwind(AssertUnwindSafe(|| store.channel(channel)));
+    let retained = Retained::decode(&bytes.ok()?.ok()??, Epoch(0))?;
+    Some(retained.first())
 }
 
 /// The newest offset on disk, if that part of it can be read.

@@ -52,6 +52,7 @@
 //! After a failed write the store is only read until the disk accepts writes again. A publication
 //! that cannot be read causes a gap with its own reason, and nothing else (`damage.rs`).
 
+mod backward;
 mod checker;
 mod condition;
 mod copy_forward;
@@ -60,6 +61,7 @@ mod filters;
 mod inventory;
 mod loading;
 mod manifest;
+mod older;
 mod open_error;
 mod opening;
 mod private;
@@ -82,7 +84,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::AtomicU64,
+        atomic::{AtomicU64, Ordering},
         mpsc::{SyncSender, sync_channel},
     },
     thread::JoinHandle,
@@ -97,7 +99,7 @@ use self::{
     opening::Opened,
     queue::{Job, JobQueue},
     reader::{ReadQueue, Reader},
-    shared::Shared,
+    shared::{Disk, Shared},
     shared_store::SharedStore,
     witness::Witness,
     writer::Writer,
@@ -109,7 +111,7 @@ pub use self::{
     view::{ChannelSummary, CheckReport, Entry, LogView},
 };
 use crate::{
-    broker::{Broker, Health, WorkerId},
+    broker::{Broker, Budget, Health, Held, WorkerId},
     hub::Hub,
     mailbox::Mailbox,
 };
@@ -145,6 +147,8 @@ pub struct LogOptions {
     /// Bytes read per tick to find damage, so that everything is read repeatedly; 0 disables it.
     /// Default 4 MiB: 14 GB an hour, a small part of what any disk can read.
     pub check_bytes: usize,
+    /// What the log may hold, in memory and on disk. Default: [`Budget::default`].
+    pub budget: Budget,
 }
 
 impl LogOptions {
@@ -158,6 +162,7 @@ impl LogOptions {
             queue_bytes: 64 << 20,
             cache_bytes: 64 << 20,
             check_bytes: 4 << 20,
+            budget: Budget::default(),
         }
     }
 }
@@ -214,7 +219,8 @@ impl Log {
         let newest = store
             .newest()
             .map_err(|error| OpenError::of(&path, error))?;
-        let hub = Hub::new(rules, epochs.current(), newest.sequence, now);
+        let memory = options.budget.memory_bytes;
+        let hub = Hub::new(rules, epochs.current(), newest.sequence, memory, now);
         let sessions = store
             .sessions()
             .map_err(|error| OpenError::of(&path, error))?;
@@ -225,7 +231,9 @@ impl Log {
             reads: ReadQueue::default(),
             epochs: Arc::new(epochs),
             reopened: AtomicU64::new(0),
+            disk: Disk::default(),
         });
+        let budget = options.budget;
         let condition = Arc::new(Condition::default());
         let check_bytes = options.check_bytes;
         let store = SharedStore::new(options, store);
@@ -233,7 +241,13 @@ impl Log {
         let checker = Checker::new(store.clone(), Arc::clone(&condition), check_bytes, told);
         let reader = Reader::new(Arc::clone(&shared), store.clone(), Arc::clone(&condition));
         let files = Files { witness, inventory };
-        let writer = Writer::new(Arc::clone(&shared), store, files, Arc::clone(&condition));
+        let writer = Writer::new(
+            Arc::clone(&shared),
+            store,
+            files,
+            Arc::clone(&condition),
+            budget,
+        );
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new()
                 .name(name.to_owned())
@@ -276,6 +290,7 @@ impl Broker for Log {
     }
 
     fn tick(&self, now: Now) {
+        let now = self.shared.hub.believe(now);
         self.shared.hub.tick(now);
         for ended in self.shared.hub.end_sessions(now) {
             self.shared.jobs.put_always(Job::Session(ended));
@@ -287,12 +302,26 @@ impl Broker for Log {
         }
     }
 
+    fn set_rules(&self, rules: Arc<RuleBook>) {
+        self.shared.hub.set_rules(&rules, shared::is_on_disk);
+        self.shared.jobs.put_always(Job::NewRules);
+    }
+
     fn health(&self) -> Health {
         if self.threads.iter().any(JoinHandle::is_finished) {
             let text = "a thread of the log died, its message is in the server's output; restart";
             return Health::Failing(text.to_owned());
         }
         self.condition.health()
+    }
+
+    fn held(&self) -> Held {
+        let disk = &self.shared.disk;
+        Held {
+            channels: disk.channels.load(Ordering::Relaxed),
+            disk_bytes: disk.bytes.load(Ordering::Relaxed),
+            ..self.shared.hub.held()
+        }
     }
 }
 

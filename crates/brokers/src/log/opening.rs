@@ -12,7 +12,7 @@ use super::{
     Durability, LogOptions, OpenError, copy_forward,
     inventory::{self, Inventory, store_of},
     manifest::{self, Manifest, State},
-    private, snapshot,
+    older, private, snapshot,
     store::Store,
     witness::{self, Testimony, Witness},
 };
@@ -51,6 +51,21 @@ pub(super) fn open(options: &LogOptions, now: Now) -> Result<Opened, OpenError> 
         ));
     }
     let accept_loss = options.accept_loss || options.durability == Durability::Os;
+    if Manifest::read(directory).map_err(io)?.is_none()
+        && let Some((manifest, testimony)) = older::take_over(options)?
+    {
+        warnings.push(format!(
+            "{}: a log of an earlier version was found whole and taken over",
+            directory.display()
+        ));
+        let testimony = Some(testimony);
+        let found = Found {
+            store: open_store(options, testimony)?,
+            manifest,
+            testimony,
+        };
+        return settle(options, now, found, lock, warnings);
+    }
     let Some(manifest) = read_manifest(directory)? else {
         return begin(options, now, lock, warnings);
     };

@@ -35,6 +35,8 @@ pub(super) enum Job {
     /// A session to be saved with the next batch.
     Session(Change),
     Tick(Now),
+    /// Other rules hold: what is known of channels was made by the old ones.
+    NewRules,
     Stop,
 }
 
@@ -47,6 +49,7 @@ impl Job {
             | Self::Loaded { .. }
             | Self::Swept { .. }
             | Self::Session(_)
+            | Self::NewRules
             | Self::Stop => None,
         }
     }
@@ -63,6 +66,7 @@ impl Job {
             | Self::Swept { .. }
             | Self::Session(_)
             | Self::Tick(_)
+            | Self::NewRules
             | Self::Stop => 0,
         }
     }
@@ -75,15 +79,16 @@ impl Job {
             | Self::Swept { .. }
             | Self::Session(_)
             | Self::Tick(_)
+            | Self::NewRules
             | Self::Stop => true,
         }
     }
 }
 
-/// The bytes of data that a request holds while it is queued.
+/// Bytes that a request holds while it waits: data, and tags, which may be more.
 pub(super) fn request_bytes(request: &BrokerRequest) -> usize {
     match request {
-        BrokerRequest::Publish { draft, .. } => draft.data.len(),
+        BrokerRequest::Publish { draft, .. } => draft.weight(),
         BrokerRequest::Follow { .. }
         | BrokerRequest::Unfollow { .. }
         | BrokerRequest::FollowFilter { .. }

@@ -14,9 +14,10 @@ use offhook_engine::{
 };
 
 use super::{
+    backward,
     condition::Condition,
     damage,
-    filters::{self, FilterJob},
+    filters::{self, FilterJob, Merges, Progress},
     loading::load,
     open_error::failure_of,
     queue::Job,
@@ -46,6 +47,8 @@ pub(super) struct ReadJob {
     pub(super) lineage: Arc<Lineage>,
     pub(super) stream: StreamState,
     pub(super) start: ReadStart,
+    /// The newest up to `start.agreed`, and not what follows `start.after`.
+    pub(super) backward: bool,
     pub(super) limit: ReadLimit,
 }
 
@@ -142,6 +145,11 @@ impl ReadQueue {
         true
     }
 
+    /// Takes back a read by filter of which a slice was done.
+    fn go_on(&self, job: FilterJob) {
+        self.lock().filters.push_back(job);
+    }
+
     /// The reader ends with what waits now.
     pub(super) fn close(&self) {
         self.lock().closed = true;
@@ -186,7 +194,12 @@ pub(super) struct Reader {
     store: SharedStore,
     /// Where the last sweep ended.
     swept: RefCell<String>,
+    /// Readers by filter between two pages.
+    merges: RefCell<Merges>,
     condition: Arc<Condition>,
+    /// Called before each page of history is read.
+    #[cfg(test)]
+    before_read: Option<super::tests::ReadGate>,
 }
 
 impl Reader {
@@ -195,6 +208,9 @@ impl Reader {
             shared,
             store,
             swept: RefCell::default(),
+            merges: RefCell::default(),
+            #[cfg(test)]
+            before_read: super::tests::read_gate(),
             condition,
         }
     }
@@ -205,13 +221,17 @@ impl Reader {
             match task {
                 Task::Load(load) => self.load(load),
                 Task::Read(job) => self.answer(&job),
-                Task::Filter(job) => self.answer_filter(&job),
+                Task::Filter(job) => self.answer_filter(job),
                 Task::State(job) => self.answer_state(&job),
             }
         }
     }
 
     fn answer(&self, job: &ReadJob) {
+        #[cfg(test)]
+        if let Some(gate) = &self.before_read {
+            gate();
+        }
         let id = job.id;
         let event = match self.read(job) {
             Ok((stream, start, publications)) => BrokerEvent::History {
@@ -251,7 +271,7 @@ impl Reader {
             return Ok(Vec::new());
         }
         let store = self.store.get().ok_or(BrokerFailure::StorageFailed)?;
-        let rules = self.shared.hub.rules().rules(&job.channel);
+        let rules = self.shared.hub.rules_of(&job.channel);
         let age = rules.and_then(|rules| rules.state.age);
         let age = age.map_or(u64::MAX, |age| age.as_millis() as u64);
         let oldest_kept = self.shared.hub.bus().now().unix_ms.saturating_sub(age);
@@ -266,17 +286,20 @@ impl Reader {
         Ok(values)
     }
 
-    fn answer_filter(&self, job: &FilterJob) {
+    /// Does a slice of a read by filter: it goes on behind all others.
+    fn answer_filter(&self, mut job: FilterJob) {
+        let merges = &mut *self.merges.borrow_mut();
         let found = catch_unwind(AssertUnwindSafe(|| {
             let store = self.store.get().ok_or(BrokerFailure::StorageFailed)?;
-            filters::read(&self.shared, &store, job)
+            filters::step(&self.shared, &store, merges, &mut job)
         }));
-        let found = found.unwrap_or(Err(BrokerFailure::StorageCorrupt));
         let id = job.id;
-        job.mailbox.put(match found {
-            Ok(event) => event,
+        let event = match found.unwrap_or(Err(BrokerFailure::StorageCorrupt)) {
+            Ok(Progress::More) => return self.shared.reads.go_on(job),
+            Ok(Progress::Done(event)) => event,
             Err(failure) => BrokerEvent::Failed { id, failure },
-        });
+        };
+        job.mailbox.put(event);
     }
 
     fn load(&self, load: Load) {
@@ -293,7 +316,7 @@ impl Reader {
             }
             Load::ForBus(channel) => {
                 let reopened = self.shared.reopened();
-                let rules = self.shared.hub.rules().rules(&channel).cloned();
+                let rules = self.shared.hub.rules_of(&channel);
                 let rules = rules.ok_or(BrokerFailure::UnknownChannel);
                 let view = rules.and_then(|rules| {
                     let found = self.find_guarded(&channel)?;
@@ -319,7 +342,7 @@ impl Reader {
             let Ok(channel) = ChannelName::new(&name) else {
                 continue;
             };
-            let rules = self.shared.hub.rules().rules(&channel);
+            let rules = self.shared.hub.rules_of(&channel);
             let Some(rules) = rules.filter(|rules| rules.history.age.is_some()) else {
                 continue;
             };
@@ -348,13 +371,22 @@ impl Reader {
 
     fn find(&self, channel: &ChannelName) -> Result<Option<Retained>, BrokerFailure> {
         let store = self.store.get().ok_or(BrokerFailure::StorageFailed)?;
-        let rules = self.shared.hub.rules().rules(channel);
+        let rules = self.shared.hub.rules_of(channel);
         let rules = rules.ok_or(BrokerFailure::UnknownChannel)?;
-        load(&store, channel, rules, &self.shared.epochs, &self.condition)
+        load(
+            &store,
+            channel,
+            &rules,
+            &self.shared.epochs,
+            &self.condition,
+        )
     }
 
     fn read(&self, job: &ReadJob) -> Result<Read, BrokerFailure> {
         let store = self.store.get().ok_or(BrokerFailure::StorageFailed)?;
+        if job.backward {
+            return backward::read(&store, job, &self.condition);
+        }
         let mut stream = job.stream;
         let head = stream.head.offset;
         let mut page = read_page(&store, job, job.start.after.offset + 1);
@@ -362,6 +394,16 @@ impl Reader {
             let Damage { offset, failure } = damage;
             if failure != BrokerFailure::StorageCorrupt {
                 return Err(failure);
+            }
+            // What was trimmed since the job was made is no damage.
+            let now = self.shared.retained_now(&job.channel);
+            if let Some(now) = now.filter(|now| now.first > offset) {
+                if page.publications.is_empty() {
+                    page = read_page(&store, job, now.first);
+                    page.first_found = Some(now.first);
+                    stream.trimmed = now.trimmed;
+                }
+                return Ok(self.paged(job, stream, page));
             }
             self.condition
                 .damaged(&job.channel, format!("damaged at offset {offset}"));
@@ -375,6 +417,11 @@ impl Reader {
                 stream.trimmed = Trimmed::Damaged;
             }
         }
+        Ok(self.paged(job, stream, page))
+    }
+
+    /// A page with what is known of its stream.
+    fn paged(&self, job: &ReadJob, mut stream: StreamState, page: Page) -> Read {
         // What was trimmed since the job was made is no longer there, and said so.
         let first = stream.first.max(page.first_found.unwrap_or(0));
         stream.first = first;
@@ -383,7 +430,7 @@ impl Reader {
             after: job.lineage.at(&job.epochs, after),
             ..job.start
         };
-        Ok((stream, start, page.publications))
+        (stream, start, page.publications)
     }
 }
 
@@ -393,7 +440,7 @@ struct Damage {
     failure: BrokerFailure,
 }
 
-type Read = (StreamState, ReadStart, Vec<Arc<Publication>>);
+pub(super) type Read = (StreamState, ReadStart, Vec<Arc<Publication>>);
 
 #[derive(Default)]
 struct Page {

@@ -8,7 +8,7 @@
 //! ```
 //! Texts are a `u16` length and their bytes; numbers are big-endian, so that keys sort.
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use bytes::{Buf, BufMut, Bytes};
 use offhook_engine::{
@@ -66,6 +66,11 @@ pub(super) fn of_user(channel: u32, scope: &str) -> Vec<u8> {
     out.put_u32(channel);
     put_text(&mut out, scope);
     out
+}
+
+/// The scope in the key of a cursor.
+pub(super) fn scope_of(cursor_key: &[u8]) -> &[u8] {
+    cursor_key.get(6..).unwrap_or_default()
 }
 
 pub(super) fn cursor_entry(cursor: Cursor) -> [u8; 24] {
@@ -257,6 +262,33 @@ pub(super) fn read_value(channel: &ChannelName, mut value: &[u8]) -> Option<Publ
     let before = value.try_get_u64().ok()?;
     let previous = Position::new(before, offset.checked_sub(1)?);
     decode(channel, (previous, Position::new(epoch, offset)), value)
+}
+
+/// What the keys of offsets begin with that are to be removed, in the `node` keyspace.
+const REMOVAL: u8 = 3;
+
+/// Where it lies in the `node` keyspace which offsets of a channel are to be removed.
+pub(super) fn removal_key(channel: u32) -> [u8; 5] {
+    let mut key = [REMOVAL; 5];
+    if let Some(number) = key.get_mut(1..) {
+        number.copy_from_slice(&channel.to_be_bytes());
+    }
+    key
+}
+
+/// The first of these keys, and the first behind all of them.
+pub(super) fn removal_keys() -> std::ops::Range<[u8; 1]> {
+    [REMOVAL]..[REMOVAL + 1]
+}
+
+pub(super) fn removal_entry(offsets: &RangeInclusive<u64>) -> [u8; 16] {
+    key_entry(*offsets.start(), *offsets.end())
+}
+
+pub(super) fn read_removal(key: &[u8], value: &[u8]) -> Option<(u32, RangeInclusive<u64>)> {
+    let channel = u32::from_be_bytes(key.get(1..)?.try_into().ok()?);
+    let (from, to) = read_key_entry(value)?;
+    Some((channel, from..=to))
 }
 
 /// The first key of a session, and the first behind all of them.

@@ -82,6 +82,11 @@ impl Retained {
         }
     }
 
+    /// Why the newest that was trimmed was.
+    pub(super) fn trimmed(&self) -> Trimmed {
+        self.trimmed
+    }
+
     /// The oldest offset on disk.
     pub(super) fn first(&self) -> u64 {
         self.first

@@ -9,11 +9,14 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
-use offhook_engine::{BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, History, RequestId};
+use offhook_engine::{
+    BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, ChannelRules, History, Position,
+    ReadFrom, RequestId, Resolution, StreamState,
+};
 
 use super::{
     filters::FilterJob,
@@ -37,6 +40,14 @@ pub(super) struct Shared {
     pub(super) epochs: Arc<Epochs>,
     /// How often the store was opened again: channels loaded before that are outdated.
     pub(super) reopened: AtomicU64,
+    pub(super) disk: Disk,
+}
+
+/// What the log takes on disk, as the writer knows it.
+#[derive(Debug, Default)]
+pub(super) struct Disk {
+    pub(super) channels: AtomicU32,
+    pub(super) bytes: AtomicU64,
 }
 
 impl Shared {
@@ -58,7 +69,10 @@ impl Shared {
         }
         let mut bus = self.hub.bus();
         match bus.durable.get_mut(&channel) {
-            Some(Durable::Open(_)) => self.answer(&mut bus, worker, request),
+            Some(Durable::Open(_)) => {
+                self.answer(&mut bus, worker, request);
+                bus.forget_empty(&channel);
+            }
             Some(Durable::Loading(waiting)) if waiting.len() < WAITING => {
                 waiting.push_back((worker, request));
             }
@@ -86,10 +100,22 @@ impl Shared {
                     filter,
                     after,
                     limit,
+                    merge: None,
                 };
                 if !self.reads.filter(job) {
                     bus.tell_failed(worker, id, BrokerFailure::Busy);
                 }
+            }
+            BrokerRequest::Receipts {
+                id,
+                ref channel,
+                position,
+            } => {
+                if !self.has(channel, position) {
+                    let failure = BrokerFailure::UnknownPosition;
+                    return self.hub.bus().tell_failed(worker, id, failure);
+                }
+                self.hub.handle(worker, request);
             }
             BrokerRequest::SaveSession { .. } | BrokerRequest::DropSession { .. } => {
                 for change in self.hub.session(request) {
@@ -108,13 +134,24 @@ impl Shared {
             | BrokerRequest::Leave { .. }
             | BrokerRequest::Members { .. }
             | BrokerRequest::Ack { .. }
-            | BrokerRequest::Receipts { .. }
             | BrokerRequest::Found { .. }
             | BrokerRequest::Renew { .. } => self.hub.handle(worker, request),
         }
     }
 
-    /// The channel of a request, if its stream is on disk.
+    /// Whether a position is a place in a stream that is in use; true of those that are not, which
+    /// nobody here subscribes to.
+    fn has(&self, channel: &ChannelName, position: Position) -> bool {
+        let bus = self.hub.bus();
+        let Some(Durable::Open(view)) = bus.durable.get(channel) else {
+            return true;
+        };
+        let head = view.stream.head.offset;
+        let (resolution, _) = view.lineage.resolve(&self.epochs, position, head);
+        resolution == Resolution::Continuous
+    }
+
+    /// The channel that a request is about, if its stream is on disk.
     fn durable(&self, request: &BrokerRequest) -> Option<ChannelName> {
         let channel = match request {
             BrokerRequest::Publish { draft, .. } => &draft.channel,
@@ -136,14 +173,16 @@ impl Shared {
             | BrokerRequest::LoadSession { .. }
             | BrokerRequest::Renew { .. } => return None,
         };
-        let rules = self.hub.rules().rules(channel)?;
-        let on_disk = rules.history.is_kept() || rules.state.is_kept();
-        on_disk.then(|| channel.clone())
+        let rules = self.hub.rules_of(channel)?;
+        is_on_disk(&rules).then(|| channel.clone())
     }
 
     fn load(&self, bus: &mut Bus, channel: ChannelName, worker: WorkerId, request: BrokerRequest) {
         if matches!(request, BrokerRequest::Unfollow { .. }) {
             return bus.unfollow(worker, &channel);
+        }
+        if !bus.has_room() {
+            return refuse(bus, worker, &request, BrokerFailure::TooManyChannels);
         }
         if !self.reads.load(Load::ForBus(channel.clone())) {
             return refuse(bus, worker, &request, BrokerFailure::Busy);
@@ -193,6 +232,7 @@ impl Shared {
                 self.answer(bus, worker, request);
             }
         }
+        bus.forget_empty(channel);
     }
 
     /// Answers a request about a channel that is open.
@@ -231,6 +271,7 @@ impl Shared {
                     lineage: Arc::clone(&view.lineage),
                     stream: view.stream,
                     start: view.lineage.start(&self.epochs, from, first, head),
+                    backward: matches!(from, ReadFrom::Before(_)),
                     limit,
                 };
                 if !self.reads.read(job) {
@@ -284,6 +325,14 @@ impl Shared {
         }
     }
 
+    /// What is retained of a channel as of now, if the bus knows it.
+    pub(super) fn retained_now(&self, channel: &ChannelName) -> Option<StreamState> {
+        match self.hub.bus().durable.get(channel)? {
+            Durable::Open(view) => Some(view.stream),
+            Durable::Loading(_) => None,
+        }
+    }
+
     /// What the bus knows of a channel, from what the disk has.
     pub(super) fn view(&self, retained: &Retained, history: &History) -> View {
         View {
@@ -293,6 +342,11 @@ impl Shared {
             used_ms: 0,
         }
     }
+}
+
+/// Whether the stream of a channel with these rules is on disk.
+pub(super) fn is_on_disk(rules: &ChannelRules) -> bool {
+    rules.history.is_kept() || rules.state.is_kept()
 }
 
 fn refuse(bus: &mut Bus, worker: WorkerId, request: &BrokerRequest, failure: BrokerFailure) {

@@ -94,20 +94,25 @@ impl SharedStore {
         written
     }
 
-    /// Closes the store and opens it again. What is newer than the batch that was confirmed is
+    /// Closes the store and opens it again, quietly without its own work. What is newer than the batch that was confirmed is
     /// made durable first: an fsync that failed leaves it readable, and nothing more.
-    pub(super) fn reopen(&self, confirmed: u64) -> fjall::Result<Arc<Store>> {
+    pub(super) fn reopen(&self, confirmed: u64, quietly: bool) -> fjall::Result<Arc<Store>> {
+        let open = if quietly {
+            Store::open_quietly
+        } else {
+            Store::open
+        };
         let mut state = self.state();
         if let State::Writable(old) | State::ReadOnly(old) =
             std::mem::replace(&mut *state, State::Closed)
         {
             wait_for_readers(old);
         }
-        let mut store = Store::open(&self.options)?;
+        let mut store = open(&self.options)?;
         if store.newest()?.batch > confirmed {
             drop(store);
             copy_forward::copy_journals(&self.options.path)?;
-            store = Store::open(&self.options)?;
+            store = open(&self.options)?;
         }
         let store = Arc::new(store);
         *state = State::Writable(Arc::clone(&store));

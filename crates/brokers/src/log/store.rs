@@ -1,33 +1,38 @@
 //! The embedded store: together with its group of writes, the only place that uses fjall.
 
+mod compaction;
 mod group;
 
 use std::{
-    ops::Bound,
+    collections::BTreeMap,
+    ops::{Bound, RangeInclusive},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    thread,
+    time::{Duration, Instant},
 };
 
 use bytes::Buf;
 use fjall::{
     AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode,
-    compaction::filter::{
-        CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
-    },
+    compaction::filter::Factory,
 };
 use offhook_engine::{ChannelName, Epoch, Now, Publication, SessionId};
 
+use self::compaction::{EndedCursors, OldKeys};
 pub(super) use self::group::Group;
+#[cfg(test)]
+pub(super) use self::group::Size;
 use super::{
     Durability, LogOptions,
     inventory::store_of,
     manifest::{LogId, Marks},
     record::{
-        log_key, offset_of, read_cursor_entry, read_key_entry, read_session, read_value,
-        sequence_of, session_keys, value_key,
+        log_key, offset_of, read_cursor_entry, read_key_entry, read_removal, read_session,
+        read_value, removal_keys, sequence_of, session_keys, value_key,
     },
 };
 use crate::{
@@ -40,6 +45,8 @@ use crate::{
 const THREADS: usize = 2;
 /// A journal is flushed when a memtable has this many bytes.
 pub(super) const MEMTABLE: u64 = 16 << 20;
+/// What a memtable holds at least when it is [flushed](Store::flush) out of turn.
+const WORTH_FLUSHING: u64 = 1 << 20;
 /// Journals on disk; fjall's smallest useful value, since replaying them is what a restart does.
 const JOURNALS: u64 = 128 << 20;
 
@@ -64,6 +71,7 @@ pub(super) struct Store {
     node: Keyspace,
     persist: PersistMode,
     key_floor: Arc<AtomicU64>,
+    now_ms: Arc<AtomicU64>,
 }
 
 impl Store {
@@ -72,7 +80,8 @@ impl Store {
         Self::open_with(options, THREADS)
     }
 
-    /// Opens the store to look at it: nothing is flushed or compacted, no journal deleted.
+    /// Opens the store to look at it, or to go on while its own work fails: nothing is flushed or
+    /// compacted, no journal deleted.
     pub(super) fn open_quietly(options: &LogOptions) -> fjall::Result<Self> {
         Self::open_with(options, 0)
     }
@@ -85,9 +94,17 @@ impl Store {
     fn open_unguarded(options: &LogOptions, threads: usize) -> fjall::Result<Self> {
         let key_floor = Arc::new(AtomicU64::new(0));
         let floor = Arc::clone(&key_floor);
+        let now_ms = Arc::new(AtomicU64::new(0));
+        let clock = Arc::clone(&now_ms);
         let filters = move |keyspace: &str| {
             let floor = Arc::clone(&floor);
-            (keyspace == "keys").then(|| Arc::new(OldKeys { floor }) as Arc<dyn Factory>)
+            match keyspace {
+                "keys" => Some(Arc::new(OldKeys { floor }) as Arc<dyn Factory>),
+                "cursors" => Some(Arc::new(EndedCursors {
+                    now: Arc::clone(&clock),
+                }) as Arc<dyn Factory>),
+                _ => None,
+            }
         };
         let db = Database::builder(store_of(&options.path))
             .worker_threads_unchecked(threads)
@@ -114,6 +131,7 @@ impl Store {
                 Durability::Os => PersistMode::Buffer,
             },
             key_floor,
+            now_ms,
             db,
         })
     }
@@ -161,6 +179,25 @@ impl Store {
             }
         }
         batch.commit()
+    }
+
+    /// Takes out of every keyspace which log it belongs to, as versions before the manifest left them.
+    #[cfg(test)]
+    pub(super) fn disown(&self) -> fjall::Result<()> {
+        for keyspace in self.keyspaces() {
+            keyspace.remove(OWNER)?;
+        }
+        Ok(())
+    }
+
+    /// Whether any keyspace says which log it belongs to.
+    pub(super) fn has_owner(&self) -> fjall::Result<bool> {
+        for keyspace in self.keyspaces() {
+            if keyspace.contains_key(OWNER)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// What belongs to another log, of the keyspaces that are known.
@@ -263,6 +300,42 @@ impl Store {
             all.extend(read_value(channel, &value));
         }
         Ok(all)
+    }
+
+    /// Offsets that are to be removed, by channel.
+    pub(super) fn removals(&self) -> fjall::Result<BTreeMap<u32, RangeInclusive<u64>>> {
+        let mut all = BTreeMap::new();
+        for guard in self.node.range(removal_keys()) {
+            let (key, value) = guard.into_inner()?;
+            all.extend(read_removal(&key, &value));
+        }
+        Ok(all)
+    }
+
+    /// The most tables that the newest level of a keyspace has: without compaction they pile up, and
+    /// the store stops all writes at 30.
+    pub(super) fn unmerged(&self) -> usize {
+        let keyspaces = self.keyspaces().into_iter();
+        let most = keyspaces.map(Keyspace::l0_table_count).max();
+        most.unwrap_or(0)
+    }
+
+    /// Has what is only in journals written into tables, and waits for that at most so long.
+    pub(super) fn flush(&self, within: Duration) -> fjall::Result<()> {
+        for keyspace in self.keyspaces() {
+            if keyspace.tree.active_memtable().size() > WORTH_FLUSHING {
+                keyspace.rotate_memtable()?;
+            }
+        }
+        let end = Instant::now() + within;
+        let waits = || {
+            let mut keyspaces = self.keyspaces().into_iter();
+            keyspaces.any(|keyspace| keyspace.sealed_memtable_count() > 0)
+        };
+        while waits() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// All sessions that were saved.
@@ -370,9 +443,19 @@ impl Store {
         [&self.keys, &self.cursors, &self.channels, &self.node]
     }
 
+    /// Bytes on disk: tables and journals.
+    pub(super) fn disk_bytes(&self) -> fjall::Result<u64> {
+        self.db.disk_space()
+    }
+
     /// Keys from before this time may be forgotten.
     pub(super) fn forget_keys_before(&self, time_ms: u64) {
         self.key_floor.store(time_ms, Ordering::Relaxed);
+    }
+
+    /// Cursors of sessions that have ended by this time may be forgotten.
+    pub(super) fn forget_cursors_at(&self, now_ms: u64) {
+        self.now_ms.store(now_ms, Ordering::Relaxed);
     }
 
     pub(super) fn group(self: &Arc<Self>) -> Group {
@@ -411,29 +494,4 @@ fn owner(id: LogId) -> [u8; 32] {
     head.copy_from_slice(&NEVER_OLD);
     tail.copy_from_slice(&id.to_bytes());
     value
-}
-
-/// Removes old keys when their blocks are rewritten anyway.
-struct OldKeys {
-    floor: Arc<AtomicU64>,
-}
-
-impl Factory for OldKeys {
-    fn name(&self) -> &str {
-        "old idempotency keys"
-    }
-
-    fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
-        Box::new(OlderThan(self.floor.load(Ordering::Relaxed)))
-    }
-}
-
-struct OlderThan(u64);
-
-impl CompactionFilter for OlderThan {
-    fn filter_item(&mut self, item: ItemAccessor<'_>, _: &Context) -> CompactionFilterResult {
-        let entry = item.value()?;
-        let old = read_key_entry(&entry).is_some_and(|(_, time_ms)| time_ms < self.0);
-        Ok(if old { Verdict::Remove } else { Verdict::Keep })
-    }
 }

@@ -1,6 +1,11 @@
 //! Tests what waits for an fsync and what does not, with a gate before the fsync that the test
 //! controls, since no file system is slow on demand.
 
+mod damaged;
+mod older;
+mod reading;
+mod trimming;
+
 use std::{
     cell::RefCell,
     collections::VecDeque,
@@ -13,14 +18,23 @@ use std::{
 
 use offhook_engine::*;
 
-use super::{Log, LogOptions};
+use super::{Log, LogOptions, store::Size};
 use crate::{Broker, Mailbox, WorkerId};
 
-/// Called before each fsync.
-pub(super) type Gate = Arc<dyn Fn() + Send + Sync>;
+/// Called before each fsync, with what it carries.
+pub(super) type Gate = Arc<dyn Fn(Size) + Send + Sync>;
+
+/// Called before each page of history is read.
+pub(super) type ReadGate = Arc<dyn Fn() + Send + Sync>;
 
 thread_local! {
     static GATE: RefCell<Option<Gate>> = const { RefCell::new(None) };
+    static READ_GATE: RefCell<Option<ReadGate>> = const { RefCell::new(None) };
+}
+
+/// The read gate of the log that this thread opens.
+pub(super) fn read_gate() -> Option<ReadGate> {
+    READ_GATE.take()
 }
 
 /// The gate of the log that this thread opens.
@@ -87,7 +101,7 @@ fn now() -> Now {
 
 fn open(path: &std::path::Path, fsyncs: &Arc<Fsyncs>) -> Arc<Log> {
     let held = Arc::clone(fsyncs);
-    GATE.set(Some(Arc::new(move || held.pass())));
+    GATE.set(Some(Arc::new(move |_| held.pass())));
     let none = ChannelRules {
         history: History::NONE,
         ..ChannelRules::default()
@@ -100,6 +114,10 @@ fn open(path: &std::path::Path, fsyncs: &Arc<Fsyncs>) -> Arc<Log> {
 
 fn channel(name: &str) -> ChannelName {
     ChannelName::new(name).unwrap()
+}
+
+fn no_answer(event: &BrokerEvent) -> ! {
+    panic!("{event:?}")
 }
 
 impl Desk {
@@ -139,18 +157,39 @@ impl Desk {
     }
 
     fn publish(&mut self, name: &str) -> RequestId {
+        self.publish_data(name, "x".into(), None)
+    }
+
+    fn publish_data(&mut self, name: &str, data: bytes::Bytes, key: Option<&str>) -> RequestId {
         let id = self.id();
         let draft = Draft {
             channel: channel(name),
-            data: "x".into(),
+            data,
             format: Format::Text,
             tags: Tags::default(),
             publisher: None,
-            key: None,
+            key: key.map(|key| Key::new(key).unwrap()),
             time_ms: 1,
         };
         self.submit(BrokerRequest::Publish { id, draft });
         id
+    }
+
+    /// The answer to the next request that was not answered.
+    fn published(&mut self) -> Result<(Position, bool), BrokerFailure> {
+        let mut next = self.next();
+        while next == BrokerEvent::Lagged {
+            next = self.next();
+        }
+        match next {
+            BrokerEvent::Published {
+                position,
+                duplicate,
+                ..
+            } => Ok((position, duplicate)),
+            BrokerEvent::Failed { failure, .. } => Err(failure),
+            other => no_answer(&other),
+        }
     }
 
     fn follow(&mut self, name: &str) -> Position {
@@ -311,4 +350,42 @@ fn a_channel_that_is_loaded_for_a_follower_while_it_is_published_in_has_no_hole_
         let before = last.insert(name, publication.position.offset);
         assert_eq!(publication.position.offset, before.unwrap_or(1) + 1);
     }
+}
+
+#[test]
+fn what_is_published_without_history_during_an_fsync_has_numbers_of_its_own_in_the_order_of_telling()
+ {
+    let directory = tempfile::tempdir().unwrap();
+    let fsyncs = Arc::new(Fsyncs::default());
+    let log = open(directory.path(), &fsyncs);
+    let mut publisher = Desk::new(&log);
+    publisher.publish("a");
+    publisher.next();
+    let mut reader = Desk::new(&log);
+    let id = reader.id();
+    let filter = Filter::new("#").unwrap();
+    reader.submit(BrokerRequest::FollowFilter { id, filter });
+    let BrokerEvent::Followed { stream, .. } = reader.next() else {
+        panic!("a head is the answer")
+    };
+    let head = stream.head;
+    fsyncs.hold();
+    publisher.publish("a");
+    fsyncs.wait_for_one();
+    for _ in 0..3 {
+        publisher.publish("flow/a");
+    }
+    fsyncs.let_go();
+    publisher.publish("flow/a");
+    let mut told = Vec::new();
+    while told.len() < 5 {
+        if let BrokerEvent::Publication(publication) = reader.next() {
+            told.push((publication.sequence, publication.channel.clone()));
+        }
+    }
+    let numbers: Vec<_> = told.iter().map(|(sequence, _)| *sequence).collect();
+    assert!(head.offset < numbers[0], "{head:?} {told:?}");
+    assert!(numbers.is_sorted_by(|one, next| one < next), "{told:?}");
+    let first: Vec<_> = told[..3].iter().map(|(_, name)| name.as_str()).collect();
+    assert_eq!(first, ["flow/a"; 3], "they do not wait for the fsync");
 }

@@ -87,9 +87,11 @@ fn acknowledgements_survive_a_restart() {
     }
 }
 
-fn ask(desk: &mut Desk, offset: u64) -> RequestId {
+/// Asks who has the first publication, or one that nobody has if there is none.
+fn ask(desk: &mut Desk) -> RequestId {
+    let first = desk.all("a").first().map(|first| first.position);
+    let position = first.unwrap_or(Position::new(1, 1));
     let id = desk.id();
-    let position = Position::new(1, offset);
     let channel = channel("a");
     desk.submit(BrokerRequest::Receipts {
         id,
@@ -123,7 +125,8 @@ fn counted(desk: &mut Desk, id: RequestId) -> (u64, u64) {
 
 /// One worker that asks, and two that follow the channel.
 fn three(broker: &Arc<dyn Broker>) -> [Desk; 3] {
-    let [asker, mut one, mut other] = [(); 3].map(|()| Desk::new(broker));
+    let [mut asker, mut one, mut other] = [(); 3].map(|()| Desk::new(broker));
+    asker.publish("a", "x");
     one.follow("a");
     other.follow("a");
     [asker, one, other]
@@ -133,7 +136,7 @@ fn three(broker: &Arc<dyn Broker>) -> [Desk; 3] {
 fn what_the_followers_know_of_receipts_is_added_up() {
     every_broker(&kept(100), |broker| {
         let [mut asker, mut one, mut other] = three(broker);
-        let id = ask(&mut asker, 1);
+        let id = ask(&mut asker);
         tell(&mut one, 3);
         tell(&mut other, 4);
         assert_eq!(counted(&mut asker, id), (7, 20));
@@ -144,7 +147,7 @@ fn what_the_followers_know_of_receipts_is_added_up() {
 fn a_channel_that_nobody_follows_was_received_by_nobody() {
     every_broker(&kept(100), |broker| {
         let mut asker = Desk::new(broker);
-        let id = ask(&mut asker, 1);
+        let id = ask(&mut asker);
         assert_eq!(counted(&mut asker, id), (0, 0));
     });
 }
@@ -154,7 +157,7 @@ fn a_worker_that_was_asked_too_often_makes_the_answer_busy() {
     every_broker(&kept(100), |broker| {
         let [mut asker, mut one, _other] = three(broker);
         broker.detach(_other.worker);
-        let id = ask(&mut asker, 1);
+        let id = ask(&mut asker);
         let BrokerEvent::AskReceipts { ask, .. } = one.next() else {
             panic!()
         };
@@ -169,13 +172,13 @@ fn a_worker_that_was_asked_too_often_makes_the_answer_busy() {
 fn a_worker_that_goes_or_says_nothing_is_not_waited_for() {
     every_broker(&kept(100), |broker| {
         let [mut asker, mut one, other] = three(broker);
-        let id = ask(&mut asker, 1);
+        let id = ask(&mut asker);
         tell(&mut one, 3);
         broker.detach(other.worker);
         assert_eq!(counted(&mut asker, id), (3, 10));
 
         let [mut asker, mut one, _silent] = three(broker);
-        let id = ask(&mut asker, 1);
+        let id = ask(&mut asker);
         tell(&mut one, 3);
         one.barrier();
         broker.tick(at(3_000));
@@ -188,7 +191,7 @@ fn a_worker_that_goes_or_says_nothing_is_not_waited_for() {
 fn an_answer_that_nobody_asked_for_changes_nothing() {
     every_broker(&kept(100), |broker| {
         let [mut asker, mut one, mut other] = three(broker);
-        let id = ask(&mut asker, 1);
+        let id = ask(&mut asker);
         let receipts = Some(Receipts {
             received: 99,
             subscribers: 99,
@@ -202,5 +205,52 @@ fn an_answer_that_nobody_asked_for_changes_nothing() {
         tell(&mut one, 1);
         tell(&mut other, 1);
         assert_eq!(counted(&mut asker, id), (2, 20));
+    });
+}
+
+/// A stranger's consumers were kept for ever, a hundred a second.
+#[test]
+fn consumers_of_sessions_without_a_user_end_a_week_after_their_last_acknowledgement() {
+    const WEEK_MS: u64 = 7 * 24 * 3600 * 1000;
+    every_broker(&kept(100), |broker| {
+        let mut desk = Desk::new(broker);
+        let ack = |desk: &mut Desk, name: &str, scope: &str, position| {
+            let id = desk.id();
+            desk.submit(BrokerRequest::Ack {
+                id,
+                channel: channel(name),
+                scope: scope.into(),
+                consumer: Key::new("billing").unwrap(),
+                position,
+            });
+            match desk.answer(id) {
+                BrokerEvent::Acked { position, .. } => position,
+                other => panic!("{other:?}"),
+            }
+        };
+        let names = ["a", "flow/a"];
+        let heads = names.map(|name| desk.publish(name, "x"));
+        for (name, head) in names.iter().zip(heads) {
+            for scope in ["\0session", "ann"] {
+                ack(&mut desk, name, scope, Some(head));
+            }
+        }
+        broker.tick(at(WEEK_MS - 1_000));
+        desk.writer_barrier();
+        for (name, head) in names.iter().zip(heads) {
+            assert_eq!(ack(&mut desk, name, "\0session", None), Some(head));
+        }
+        for second in 0..20 {
+            broker.tick(at(2 * WEEK_MS + second * 1_000));
+            desk.writer_barrier();
+        }
+        for (name, head) in names.iter().zip(heads) {
+            assert_eq!(ack(&mut desk, name, "\0session", None), None);
+            assert_eq!(
+                ack(&mut desk, name, "ann", None),
+                Some(head),
+                "a user's stays"
+            );
+        }
     });
 }

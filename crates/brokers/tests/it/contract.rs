@@ -229,6 +229,88 @@ fn history_is_read_from_any_place_in_pages() {
 }
 
 #[test]
+fn history_is_read_backward_from_any_place_in_pages() {
+    every_broker(&kept(8), |broker| {
+        let mut desk = Desk::new(broker);
+        for n in 1..=10 {
+            desk.publish("a", &n.to_string());
+        }
+        // The log trims a few later than it has to.
+        let head = desk.follow("a").head;
+        let before = |offset| ReadFrom::Before(Position { offset, ..head });
+        let (stream, _, all) = desk.read("a", before(11), 20);
+        let first = stream.first;
+        assert_eq!(all.last().map(|p| p.position), Some(head));
+        assert_eq!(all.first().map(|p| p.position.offset), Some(first));
+        let mut read = |offset, count| {
+            let (_, start, page) = desk.read("a", before(offset), count);
+            let offsets: Vec<_> = page.iter().map(|p| p.position.offset).collect();
+            (start.agreed.offset, start.after.offset, offsets)
+        };
+        assert_eq!(read(10, 3), (9, 6, vec![7, 8, 9]));
+        assert_eq!(read(7, 2), (6, 4, vec![5, 6]));
+        assert_eq!(read(10, 0), (9, 9, vec![]));
+        assert_eq!(read(first + 1, 5), (first, first - 1, vec![first]));
+        assert_eq!(read(first, 5), (first - 1, first - 1, vec![]));
+        assert_eq!(read(0, 5), (0, 0, vec![]));
+        let (_, start, page) = desk.read("new", before(5), 5);
+        assert_eq!((page, start.agreed.offset), (vec![], 0));
+    });
+}
+
+#[test]
+fn a_backward_page_is_bounded_in_bytes_and_ends_where_it_was_asked_to() {
+    every_broker(&kept(100), |broker| {
+        let mut desk = Desk::new(broker);
+        let weight = draft("a", "0123456789", None).weight();
+        for _ in 0..5 {
+            desk.publish("a", "0123456789");
+        }
+        let head = desk.follow("a").head;
+        for (bytes, expected) in [
+            (1, vec![4]),
+            (weight * 2, vec![3, 4]),
+            (weight * 3 - 1, vec![3, 4]),
+        ] {
+            let id = desk.id();
+            let position = Position { offset: 5, ..head };
+            desk.submit(BrokerRequest::History {
+                id,
+                channel: channel("a"),
+                from: ReadFrom::Before(position),
+                limit: ReadLimit { count: 10, bytes },
+            });
+            let BrokerEvent::History { publications, .. } = desk.answer(id) else {
+                panic!()
+            };
+            let offsets: Vec<_> = publications.iter().map(|p| p.position.offset).collect();
+            assert_eq!(offsets, expected);
+        }
+    });
+}
+
+#[test]
+fn a_position_that_is_no_place_is_read_before_as_far_as_it_is_shared() {
+    every_broker(&kept(100), |broker| {
+        let mut desk = Desk::new(broker);
+        for n in 1..=3 {
+            desk.publish("a", &n.to_string());
+        }
+        let head = desk.follow("a").head;
+        let ahead = ReadFrom::Before(Position { offset: 9, ..head });
+        let (_, start, page) = desk.read("a", ahead, 2);
+        assert_eq!((start.resolution, page.len()), (Resolution::AheadOfHead, 2));
+        let other = ReadFrom::Before(Position::new(1, 2));
+        let (_, start, page) = desk.read("a", other, 2);
+        assert_eq!(
+            (start.resolution, page.len()),
+            (Resolution::UnknownEpoch, 2)
+        );
+        assert_eq!(start.agreed, head);
+    });
+}
+
+#[test]
 fn a_page_is_bounded_in_bytes_and_brings_at_least_one() {
     every_broker(&kept(100), |broker| {
         let mut desk = Desk::new(broker);

@@ -214,6 +214,32 @@ fn one_flipped_bit_costs_the_publications_in_its_block_and_a_gap_says_why() {
 }
 
 #[test]
+fn reading_backward_passes_over_what_a_damaged_block_had() {
+    let (directory, count) = with_damaged_tables();
+    let broker = open(directory.path(), false).unwrap();
+    let mut desk = Desk::new(&broker);
+    let mut before = desk.follow("a").head;
+    let (mut next, mut read, mut damaged) = (count - 1, 0, 0);
+    while next > 0 {
+        let (_, start, page) = desk.read("a", ReadFrom::Before(before), 1_000);
+        assert_eq!(start.agreed.offset, next);
+        let newest = page.last().expect("what is damaged is passed over");
+        damaged += next - newest.position.offset;
+        for (publication, offset) in page.iter().zip(page[0].position.offset..) {
+            assert_eq!(publication.position.offset, offset, "without a hole");
+            let text = format!("{} ", offset - 1).repeat(200);
+            assert_eq!(publication.data, text);
+            read += 1;
+        }
+        assert_eq!(page[0].previous, start.after);
+        before = page[0].position;
+        next = before.offset - 1;
+    }
+    assert_eq!(read + damaged, count - 1);
+    assert!((1..200).contains(&damaged), "{damaged} are damaged");
+}
+
+#[test]
 fn a_channel_with_a_flipped_bit_takes_live_publications_and_subscribers() {
     let (directory, count) = with_damaged_tables();
     let broker = open(directory.path(), false).unwrap();

@@ -113,6 +113,8 @@ fn after_a_failed_fsync_what_is_delivered_and_acknowledged_survives_a_power_cut(
         broker.tick(at(1_000));
         desk.writer_barrier();
         assert_eq!(broker.health(), Health::Good, "without a publish");
+        let told = follower.rest();
+        assert_eq!(told, [BrokerEvent::Lagged], "followers look up what came");
         desk.publish_keyed("a", "two", Some("k2"));
         desk.publish_keyed("a", "three", Some("k3"));
         assert_eq!(desk.texts("a"), ["one", "two", "three"]);

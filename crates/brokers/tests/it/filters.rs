@@ -220,7 +220,7 @@ fn a_place_that_was_never_given_is_told_so() {
         assert_eq!(page.start.resolution, Resolution::UnknownEpoch);
         assert_eq!(page.publications.len(), 1);
         let ahead = Position {
-            offset: 99,
+            offset: place.offset + (1 << 40),
             ..place
         };
         let page = desk.read_filter("a/+", ahead, 9);
@@ -311,5 +311,83 @@ fn a_filter_that_is_followed_while_it_is_published_to_has_no_hole_and_no_double(
             .filter(|p| p.sequence > stream.head.offset)
             .collect();
         assert_eq!(texts(&seen), texts(&after));
+    });
+}
+
+/// A channel without history is forgotten ten minutes after it was used, and with it what was missed.
+#[test]
+fn what_was_missed_in_a_channel_that_was_forgotten_meanwhile_is_a_gap_too() {
+    every_broker(&kept(100), |broker| {
+        let mut desk = Desk::new(broker);
+        desk.publish("a", "x");
+        let place = desk.follow_filter("#");
+        let filter = filter("#");
+        desk.submit(BrokerRequest::UnfollowFilter { filter });
+        desk.publish("flow/a", "missed");
+        for second in 0..30 {
+            broker.tick(crate::desk::at(700_000 + second * 1_000));
+            desk.writer_barrier();
+        }
+        assert_eq!(desk.follow("flow/a").head.offset, 0, "it was forgotten");
+        let page = desk.read_filter("#", place, 10);
+        let gaps: Vec<_> = page.gaps.iter().map(|gap| gap.channel.as_str()).collect();
+        assert_eq!((gaps, page.publications.len()), (vec!["flow/a"], 0));
+        let newest = desk.follow_filter("#");
+        assert!(desk.read_filter("#", newest, 10).gaps.is_empty());
+    });
+}
+
+/// Five publications in each of twenty channels; each says its offset.
+fn publish_round(publisher: &mut Desk, round: u64) {
+    let mut sent = Vec::new();
+    for n in 0..100 {
+        let (channel, offset) = (n % 20, round * 5 + n / 20 + 1);
+        let draft = crate::desk::draft(&format!("x/{channel}"), &offset.to_string(), None);
+        sent.push(publisher.send(draft));
+    }
+    for id in sent {
+        let answer = publisher.answer(id);
+        assert!(matches!(answer, BrokerEvent::Published { .. }));
+    }
+}
+
+/// The next publication's data was handed out under the position of one that was trimmed.
+#[test]
+fn a_read_by_filter_that_races_with_trimming_never_takes_one_publication_for_another() {
+    every_broker(&kept(40), |broker| {
+        let publishing = std::sync::atomic::AtomicBool::new(true);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                let mut publisher = Desk::new(broker);
+                for round in 0..200 {
+                    publish_round(&mut publisher, round);
+                }
+                publishing.store(false, std::sync::atomic::Ordering::SeqCst);
+            });
+            let mut desk = Desk::new(broker);
+            let origin = desk.follow_filter("nothing");
+            while publishing.load(std::sync::atomic::Ordering::SeqCst) {
+                let mut after = Position {
+                    offset: 0,
+                    ..origin
+                };
+                loop {
+                    let page = desk.read_filter("x/#", after, 512);
+                    for publication in &page.publications {
+                        let (position, data) = (publication.position, &publication.data);
+                        assert_eq!(*data, position.offset.to_string(), "{position}");
+                        assert!(publication.sequence > after.offset, "in their order");
+                        after.offset = publication.sequence;
+                    }
+                    for gap in &page.gaps {
+                        assert_eq!(gap.reason, GapReason::EvictedBySize, "{gap:?}");
+                    }
+                    if page.publications.is_empty() {
+                        break;
+                    }
+                }
+            }
+        });
+        assert!(broker.health().is_good(), "{:?}", broker.health());
     });
 }

@@ -170,6 +170,11 @@ fn a_backup_taken_in_the_same_epoch_tells_a_reader_beyond_it_where_the_streams_d
     assert_eq!(page.len(), 60);
     assert_eq!((page[0].previous, page[59].position), (at_60, other));
     assert_eq!(page[0].data, "other 0");
+    // Backward it ends where both streams agree.
+    let (_, start, page) = desk.read("a", ReadFrom::Before(at_90), 10);
+    assert_eq!(start.resolution, Resolution::Diverged);
+    assert_eq!((start.agreed, page[9].position), (at_60, at_60));
+    assert_eq!(page[0].previous, start.after);
 }
 
 #[test]

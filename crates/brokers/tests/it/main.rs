@@ -8,6 +8,7 @@
 )]
 
 mod acks;
+mod budget;
 mod contract;
 mod corruption;
 mod crash;
@@ -21,6 +22,7 @@ mod mailbox;
 mod presence;
 mod restart;
 mod retention;
+mod rules;
 mod sessions;
 mod state;
 mod together;

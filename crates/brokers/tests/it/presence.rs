@@ -266,3 +266,56 @@ fn a_step_of_the_wall_clock_changes_no_presence() {
         assert_eq!((desk.told(), desk.members()), (vec![true], 1));
     });
 }
+
+#[test]
+fn what_a_member_tells_of_itself_later_is_told_with_the_next_tick_once() {
+    every_broker(|broker| {
+        let mut desk = watcher(broker);
+        desk.join(1, 10);
+        assert_eq!(desk.told(), [true]);
+        for n in 0..50 {
+            let member = Arc::new(Member {
+                session: session(1),
+                user: "ann".into(),
+                info: format!("{n}").into(),
+            });
+            desk.submit(BrokerRequest::Join {
+                channel: channel("a"),
+                member,
+                generation: 10,
+            });
+        }
+        assert!(desk.told().is_empty(), "nobody is told fifty times");
+        broker.tick(at(1_000));
+        let mut told = desk.rest();
+        let Some(BrokerEvent::Presence(change)) = told.pop() else {
+            panic!("{told:?}")
+        };
+        assert_eq!((change.joined, &*change.member.info), (true, &b"49"[..]));
+        assert!(told.is_empty(), "{told:?}");
+        broker.tick(at(2_000));
+        assert!(desk.rest().is_empty(), "once");
+        desk.join(1, 10);
+        broker.tick(at(3_000));
+        assert_eq!(desk.told(), [true], "it says what it said at first");
+    });
+}
+
+#[test]
+fn a_join_that_comes_late_takes_nothing_from_a_newer_claim() {
+    every_broker(|broker| {
+        let mut desk = watcher(broker);
+        let other = Desk::new(broker);
+        desk.join(1, 20);
+        // A worker that was slow still has the connection before.
+        other.join(1, 10);
+        broker.detach(other.worker);
+        pass(broker, 0, 10_000);
+        assert_eq!((desk.told(), desk.members()), (vec![true], 1));
+        // Nor does a leave of the older connection.
+        desk.leave(1, 10, 0);
+        assert_eq!(desk.members(), 1);
+        desk.leave(1, 20, 0);
+        assert_eq!((desk.told(), desk.members()), (vec![false], 0));
+    });
+}

@@ -256,3 +256,38 @@ fn used(path: &Path) -> u64 {
     }
     bytes
 }
+
+/// A clock that is wrong for a moment took a week's history of every channel, and all keys.
+#[test]
+fn a_wall_clock_that_steps_forward_takes_neither_history_nor_keys_away() {
+    const MONTH_MS: u64 = 30 * 24 * 3600 * 1000;
+    let age = Some(Duration::from_secs(7 * 24 * 3600));
+    every_broker(&History { age, ..UNBOUNDED }, |broker| {
+        let mut desk = Desk::new(broker);
+        desk.publish_keyed("a", "x", Some("k"));
+        for second in 1..30 {
+            let mut told = at(second * 1_000);
+            told.unix_ms += MONTH_MS;
+            broker.tick(told);
+            desk.writer_barrier();
+        }
+        assert_eq!(desk.texts("a"), ["x"]);
+        assert!(
+            desk.publish_keyed("a", "x", Some("k")).1,
+            "its key is known"
+        );
+        broker.tick(at(31_000));
+        desk.writer_barrier();
+        assert_eq!(desk.texts("a"), ["x"]);
+        // A week that really passes takes it away.
+        let day = 24 * 3600 * 1000;
+        for _ in 0..100_000 {
+            broker.tick(at(31_000 + 8 * day));
+            desk.writer_barrier();
+            if desk.history("a", ReadFrom::Start, 1).1.is_empty() {
+                return;
+            }
+        }
+        panic!("it is still there");
+    });
+}

@@ -33,7 +33,13 @@ fn nothing_is_lost_repeated_or_reordered_whatever_is_broken() {
     let path = place.path().to_str().expect("UTF-8");
     let ended = offhook(SHORT).args(&["--place", path]).run();
     assert_eq!(ended.code, Some(0), "{}{}", ended.stderr, ended.stdout);
-    for name in [" lost", " reordered", " missing", " diverged"] {
+    for name in [
+        " lost",
+        " duplicated",
+        " reordered",
+        " missing",
+        " diverged",
+    ] {
         assert_eq!(number(&ended, "", name), 0);
     }
     assert!(number(&ended, "", " published") > 0);
@@ -46,7 +52,8 @@ fn nothing_is_lost_repeated_or_reordered_whatever_is_broken() {
         ),
         0
     );
-    // Every fault happened, and both ways of recovery were needed.
+    assert_eq!(number(&ended, "memory ", " bytes held"), 0);
+    // Everything was broken, and both ways back were needed.
     for (before, behind) in [
         ("the server killed ", " times"),
         ("times (", " with its key deleted"),
@@ -57,6 +64,8 @@ fn nothing_is_lost_repeated_or_reordered_whatever_is_broken() {
         ("backups; ", " connections cut"),
         ("connections cut, ", " frozen"),
         ("processes frozen ", " times"),
+        ("the clock stepped ", " times"),
+        ("times, ", " fsyncs failed"),
         ("recovered ", " connections by token"),
         ("by token, ", " by position"),
     ] {

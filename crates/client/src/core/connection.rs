@@ -273,7 +273,10 @@ impl Core {
         self.blocked = None;
         self.subscriptions.connection_lost();
         self.publishes.connection_lost();
-        self.questions.connection_lost();
+        for ticket in self.questions.connection_lost() {
+            let answer = Err(Error::Unanswered);
+            self.signals.push_back(Signal::Answer { ticket, answer });
+        }
     }
 
     /// Ends the client: the user closed it, or there is no point in reconnecting.

@@ -8,8 +8,9 @@ use offhook_dialects::native::client::{
 
 use super::connection::says_already;
 use super::{Asked, Core, Signal, SubscriptionKey, Ticket, Todo};
-use crate::answer::{Answer, History, Published, Receipts};
+use crate::answer::{Answer, History, Published, Receipts, State};
 use crate::connection_event::ConnectionEvent;
+use crate::data::Data;
 use crate::error::{Error, Refused};
 use crate::event::{Event, Gap, GapReason, Member, Members, Publication};
 
@@ -48,7 +49,23 @@ impl Core {
                 resume,
             } => self.welcomed(id, &session, user.as_deref(), &resume),
             Said::Token { resume } => self.sealed(&resume),
-            Said::Message { channel, message } => self.message(&channel, message),
+            Said::Message {
+                channel,
+                message,
+                state: false,
+            } => self.message(&channel, message),
+            Said::Message {
+                channel, message, ..
+            } => {
+                let value = Event::Value(Publication::read(message));
+                self.deliver(&channel, value);
+            }
+            Said::Own {
+                channel,
+                position,
+                previous,
+            } => self.own(&channel, position, previous),
+            Said::Restored => self.all_restored(),
             Said::Subscribed {
                 id: None,
                 channel,
@@ -106,7 +123,28 @@ impl Core {
                 head,
                 messages,
                 gap,
-            } => self.history(id, head, messages, gap.as_deref()),
+                more,
+            } => {
+                let history = History {
+                    publications: messages.into_iter().map(Publication::read).collect(),
+                    head,
+                    gap: gap.as_deref().map(GapReason::read),
+                    more,
+                };
+                self.answer(id, Answer::History(history));
+            }
+            Said::State {
+                id,
+                head,
+                messages,
+                more,
+            } => {
+                let values = messages.into_iter().map(Publication::read).collect();
+                let state = State { values, head, more };
+                self.answer(id, Answer::State(state));
+            }
+            Said::Called { id, payload } => self.answer(id, Answer::Called(Data::read(payload))),
+            Said::InfoUpdated { id } => self.answer(id, Answer::InfoUpdated),
             Said::Members {
                 id,
                 channel,
@@ -170,6 +208,21 @@ impl Core {
         }
     }
 
+    /// A publication of this session, in a subscription that does not want it.
+    fn own(&mut self, channel: &str, position: Position, previous: Position) {
+        let Some((key, entry)) = self.subscriptions.active(channel) else {
+            return;
+        };
+        match entry.advance(position, Some(previous)) {
+            Ok(true) => {
+                entry.inbox.push(Event::Own { position });
+                self.delivered(key);
+            }
+            Ok(false) => self.repeats += 1,
+            Err(hole) => self.protocol_error(&hole),
+        }
+    }
+
     fn gap(&mut self, channel: &str, gap: Gap) {
         let Some((key, entry)) = self.subscriptions.active(channel) else {
             return;
@@ -207,23 +260,6 @@ impl Core {
         self.publishes.answered(ticket);
         self.signals.push_back(Signal::Answer { ticket, answer });
         self.signals.push_back(Signal::Room);
-    }
-
-    fn history(
-        &mut self,
-        id: CommandId,
-        head: Position,
-        messages: Vec<Message<'_>>,
-        gap: Option<&str>,
-    ) {
-        let publications = messages.into_iter().map(Publication::read).collect();
-        let gap = gap.map(GapReason::read);
-        let history = History {
-            publications,
-            head,
-            gap,
-        };
-        self.answer(id, Answer::History(history));
     }
 
     fn answer(&mut self, id: CommandId, answer: Answer) {

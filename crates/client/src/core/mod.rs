@@ -32,7 +32,8 @@ use connection::Connection;
 pub(crate) use publishes::Outgoing;
 use publishes::{Hold, Publishes};
 use questions::Questions;
-pub(crate) use subscribing::Taken;
+pub(crate) use questions::Repeat;
+pub(crate) use subscribing::{Subscribe, Taken};
 use subscriptions::{Stage, Subscriptions};
 
 /// Identifies a subscription, also after its channel has another one.

@@ -9,14 +9,24 @@ use super::Ticket;
 /// The limit for requests in flight. 16: answers are long, and publications need answers too.
 const WINDOW: usize = 16;
 
+/// Whether a request that was not answered is sent again on the next connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// It only reads, or does the same however often it is done.
+    Yes,
+    /// Nobody knows what it has done.
+    No,
+}
+
 #[derive(Debug)]
 struct Entry {
+    repeat: Repeat,
     command: Command,
     under_way: bool,
     refusals: u32,
 }
 
-/// Reading changes nothing, so unanswered requests are sent again.
+/// Unanswered requests are sent again, but for those that must not be.
 #[derive(Debug, Default)]
 pub(super) struct Questions {
     entries: BTreeMap<Ticket, Entry>,
@@ -25,8 +35,9 @@ pub(super) struct Questions {
 }
 
 impl Questions {
-    pub(super) fn add(&mut self, ticket: Ticket, command: Command) {
+    pub(super) fn add(&mut self, ticket: Ticket, command: Command, repeat: Repeat) {
         let entry = Entry {
+            repeat,
             command,
             under_way: false,
             refusals: 0,
@@ -73,12 +84,23 @@ impl Questions {
         }
     }
 
-    pub(super) fn connection_lost(&mut self) {
+    /// Gives those that were sent and must not be sent again.
+    pub(super) fn connection_lost(&mut self) -> Vec<Ticket> {
         self.under_way = 0;
+        let is_spent = |entry: &Entry| entry.under_way && entry.repeat == Repeat::No;
+        let all = self.entries.iter();
+        let spent: Vec<Ticket> = all
+            .filter(|(_, entry)| is_spent(entry))
+            .map(|(ticket, _)| *ticket)
+            .collect();
+        for ticket in &spent {
+            self.entries.remove(ticket);
+        }
         for (ticket, entry) in &mut self.entries {
             entry.under_way = false;
             self.ready.insert(*ticket);
         }
+        spent
     }
 
     /// The client has ended.

@@ -2,7 +2,7 @@
 
 use offhook_dialects::native::client::Command;
 
-use super::{Asked, Core, Outgoing, Ticket};
+use super::{Asked, Core, Outgoing, Repeat, Ticket};
 use crate::error::Error;
 
 impl Core {
@@ -26,13 +26,13 @@ impl Core {
         Ok(Some(ticket))
     }
 
-    /// Sends a request that may be repeated.
-    pub(crate) fn question(&mut self, command: Command) -> Result<Ticket, Error> {
+    /// Sends a request that is no publication and no subscription.
+    pub(crate) fn question(&mut self, command: Command, repeat: Repeat) -> Result<Ticket, Error> {
         if let Some(why) = self.ended() {
             return Err(why.clone());
         }
         let ticket = Ticket(self.number());
-        self.questions.add(ticket, command);
+        self.questions.add(ticket, command, repeat);
         Ok(ticket)
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use offhook_dialects::native::client::{ChannelName, Command, Position, Retry, Subscribe};
+use offhook_dialects::native::client::{self as wire, ChannelName, Command, Position, Retry};
 
 use super::connection::Resuming;
 use super::subscriptions::{Stage, Subscription};
@@ -13,8 +13,18 @@ use crate::since::Since;
 
 /// The limit for announcing a restored subscription. 10 s: as long as the server's broker may take.
 const RESTORED_WITHIN: Duration = Duration::from_secs(10);
-/// Channels being unsubscribed from at once. 1,024: more than a session can have.
-const MOST_LEAVING: usize = 1024;
+/// Channels being unsubscribed from at once. 16,384: more than a session has.
+const MOST_LEAVING: usize = 16_384;
+
+/// What a user wants to subscribe to.
+#[derive(Clone, Debug)]
+pub(crate) struct Subscribe {
+    pub(crate) channel: ChannelName,
+    pub(crate) since: Since,
+    pub(crate) presence: bool,
+    /// Whether the session's own publications are wanted.
+    pub(crate) echo: bool,
+}
 
 /// What a reader gets from its subscription.
 #[derive(Debug)]
@@ -28,17 +38,12 @@ pub(crate) enum Taken {
 
 impl Core {
     /// Adds a subscription to a channel.
-    pub(crate) fn subscribe(
-        &mut self,
-        channel: ChannelName,
-        since: Since,
-        presence: bool,
-    ) -> Result<SubscriptionKey, Error> {
+    pub(crate) fn subscribe(&mut self, wish: Subscribe) -> Result<SubscriptionKey, Error> {
         if let Some(why) = self.ended() {
             return Err(why.clone());
         }
         let key = SubscriptionKey(self.number());
-        let new = Subscription::new(channel, since, presence, self.settings.inbox);
+        let new = Subscription::new(wish, self.settings.inbox);
         self.subscriptions.add(key, new)?;
         if self.connection.is_online() {
             self.todo.push_back(Todo::Subscribe(key));
@@ -140,9 +145,10 @@ impl Core {
         }
         let entry = self.subscriptions.get(key)?;
         entry.stage = Stage::Asked;
-        let command = Command::Subscribe(Subscribe {
+        let command = Command::Subscribe(wire::Subscribe {
             presence: entry.presence,
-            ..Subscribe::new(channel, entry.since().into())
+            echo: entry.echo,
+            ..wire::Subscribe::new(channel, entry.since().into())
         });
         Some(self.request(Asked::Subscribe(key), command))
     }
@@ -183,6 +189,19 @@ impl Core {
                 Stage::Paused | Stage::Ended(_) => self.unwanted(name),
             },
             None => self.unwanted(name),
+        }
+    }
+
+    /// The server has announced everything that it restored: the rest is asked for.
+    pub(super) fn all_restored(&mut self) {
+        for key in self.subscriptions.keys() {
+            let Some(entry) = self.subscriptions.get(key) else {
+                continue;
+            };
+            if matches!(entry.stage, Stage::Restoring) {
+                entry.stage = Stage::Wanted;
+                self.todo.push_back(Todo::Subscribe(key));
+            }
         }
     }
 

@@ -2,13 +2,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use offhook_dialects::native::MAX_POSITIONS;
 use offhook_dialects::native::client::{ChannelName, Position};
 
-use super::{SubscriptionKey, inbox::Inbox};
+use super::{Subscribe, SubscriptionKey, inbox::Inbox};
 use crate::error::Error;
 use crate::event::Event;
 use crate::since::Since;
+
+/// Bytes that positions take in a `connect`. 128 KiB: half of the longest message that servers take
+/// by default, since the tokens take some, too.
+const POSITIONS_BYTES: usize = 128 * 1024;
+/// The quotes, the colon and the two numbers of a position.
+const AROUND_POSITION: usize = 48;
 
 /// ```text
 ///                ┌───────────── the connection is lost, refused for now ─────────────┐
@@ -37,6 +42,8 @@ pub(super) struct Subscription {
     /// Where it starts while there is no position.
     since: Since,
     pub(super) presence: bool,
+    /// The session's own publications are wanted.
+    pub(super) echo: bool,
     /// Everything up to here is in the inbox, or was known when the subscription was made.
     pub(super) position: Option<Position>,
     pub(super) stage: Stage,
@@ -50,15 +57,22 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
-    pub(super) fn new(channel: ChannelName, since: Since, presence: bool, mark: usize) -> Self {
+    pub(super) fn new(wish: Subscribe, mark: usize) -> Self {
+        let Subscribe {
+            channel,
+            since,
+            presence,
+            echo,
+        } = wish;
         let position = match since {
             Since::After(position) => Some(position),
-            Since::Now | Since::Start | Since::Last(_) => None,
+            Since::Now | Since::Start | Since::Last(_) | Since::State => None,
         };
         Self {
             channel,
             since,
             presence,
+            echo,
             position,
             stage: Stage::Wanted,
             live: false,
@@ -213,7 +227,12 @@ impl Subscriptions {
         let open = self.names.values().filter_map(|key| self.entries.get(key));
         let known = open.filter_map(|entry| Some((entry.channel.clone(), entry.position?)));
         // The others continue from the position in the token; what comes again is dropped.
-        known.take(MAX_POSITIONS).collect()
+        let mut bytes = 0;
+        let fits = known.take_while(|(channel, _)| {
+            bytes += 2 * channel.as_str().len() + AROUND_POSITION;
+            bytes <= POSITIONS_BYTES
+        });
+        fits.collect()
     }
 
     /// A new resume token arrived, which restores the present subscriptions.

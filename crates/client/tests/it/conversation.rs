@@ -378,3 +378,111 @@ async fn a_subscription_is_a_stream_of_the_same_events_and_ends_with_the_client(
     let event = std::future::poll_fn(|cx| futures_core::Stream::poll_next(room.as_mut(), cx));
     assert!(within(event).await.is_none());
 }
+
+#[tokio::test]
+async fn a_state_is_subscribed_to_and_read() {
+    let server = TestServer::open().await;
+    let client = server.client().await;
+    for (key, value) in [("BTC", "1"), ("ETH", "2"), ("BTC", "3")] {
+        client
+            .publish("prices", value)
+            .tag("key", key)
+            .await
+            .unwrap();
+    }
+    let mut prices = client
+        .subscribe("prices")
+        .since(Since::State)
+        .await
+        .unwrap();
+    let mut values = Vec::new();
+    let gap = loop {
+        match next(&mut prices).await {
+            Event::Value(value) => values.push(text(&value)),
+            Event::Gap(gap) => break gap,
+            Event::CatchingUp => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(values, ["2", "3"]);
+    assert_eq!(gap.reason, GapReason::State);
+    assert!(matches!(next(&mut prices).await, Event::Live { .. }));
+
+    let first = client.state("prices").limit(1).await.unwrap();
+    assert_eq!((text(&first.values[0]).as_str(), first.more), ("2", true));
+    let after = first.values[0].position;
+    let rest = client.state("prices").after(after).await.unwrap();
+    assert_eq!((text(&rest.values[0]).as_str(), rest.more), ("3", false));
+    assert_eq!(rest.head, gap.to);
+}
+
+#[tokio::test]
+async fn history_is_read_backward() {
+    let server = TestServer::open().await;
+    let client = server.client().await;
+    let mut newest = None;
+    for n in 0..10 {
+        newest = Some(
+            client
+                .publish("room", n.to_string())
+                .await
+                .unwrap()
+                .position,
+        );
+    }
+    let mut before = newest.unwrap();
+    let mut read = Vec::new();
+    loop {
+        let page = client
+            .history("room")
+            .before(before)
+            .limit(4)
+            .await
+            .unwrap();
+        read.splice(0..0, page.publications.iter().map(text));
+        if !page.more {
+            break;
+        }
+        before = page.publications[0].position;
+    }
+    assert_eq!(read, numbers(0..9));
+}
+
+#[tokio::test]
+async fn without_echo_a_client_does_not_get_what_it_publishes() {
+    let server = TestServer::open().await;
+    let (ann, ben) = (server.client().await, server.client().await);
+    let mut room = ann.subscribe("room").without_echo().await.unwrap();
+    assert!(matches!(next(&mut room).await, Event::Live { .. }));
+    let own = ann.publish("room", "mine").await.unwrap().position;
+    ben.publish("room", "yours").await.unwrap();
+    let Event::Own { position } = next(&mut room).await else {
+        panic!()
+    };
+    assert_eq!(position, own);
+    assert_eq!(texts(&mut room, 1).await, ["yours"]);
+}
+
+#[tokio::test]
+async fn members_see_what_a_client_tells_of_itself() {
+    let server = TestServer::open().await;
+    let client = server.client().await;
+    let _room = client.subscribe("room").await.unwrap();
+    client.update_info(json!({"name": "Ann"})).await.unwrap();
+    let members = client.presence("room").await.unwrap();
+    let info = members.members[0].info.as_ref().unwrap();
+    assert_eq!(info.as_bytes(), br#"{"name":"Ann"}"#);
+    let bytes = client.update_info(vec![1]).await;
+    assert!(matches!(bytes, Err(Error::Json(_))), "{bytes:?}");
+}
+
+#[tokio::test]
+async fn a_call_without_a_backend_is_refused() {
+    let server = TestServer::open().await;
+    let client = server.client().await;
+    let called = client.call("orders.cancel", json!({"order": 7})).await;
+    let Err(Error::Refused(refused)) = called else {
+        panic!("{called:?}")
+    };
+    assert_eq!(refused.code(), Some(ErrorCode::Forbidden));
+}

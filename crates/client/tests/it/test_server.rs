@@ -34,6 +34,10 @@ pattern = "fleeting/*"
 history.count = 0
 
 [[channels]]
+pattern = "prices*"
+state = { count = 1000, bytes = 1000000 }
+
+[[channels]]
 pattern = "short/*"
 history.count = 10
 

@@ -11,11 +11,13 @@ use offhook_engine::{
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::nesting::{MAX_NESTING, is_shallow};
-use crate::dialect::Connect;
+use crate::{
+    dialect::Connect,
+    json::{MAX_NESTING, is_shallow},
+};
 
-/// Positions one `connect` may bring: more than a session may have subscriptions.
-pub const MAX_POSITIONS: usize = 1024;
+/// Positions one `connect` may bring: more than fit into the longest message of a server's default.
+pub const MAX_POSITIONS: usize = 16_384;
 /// Channels that one `subscribe` may name: as many as commands may come at once.
 pub const MAX_CHANNELS: usize = 256;
 /// The maximum window of unacknowledged messages; a server's own limit may be lower.
@@ -25,7 +27,7 @@ pub const MAX_METHOD: usize = 200;
 /// The maximum length in bytes of a session's info: enough for a name and a colour. It is sent in
 /// each join and leave, and once per member in each list.
 pub const MAX_INFO: usize = 256;
-/// What `history` brings when it does not say how many.
+/// What `history` and `state` bring when they do not say how many.
 const HISTORY: u32 = 100;
 /// Numbers above this lose their last digits in JavaScript.
 const MAX_ID: u64 = (1 << 53) - 1;
@@ -102,6 +104,8 @@ struct Message<'a> {
     channels: Option<Vec<Cow<'a, str>>>,
     #[serde(borrow)]
     since: Option<&'a RawValue>,
+    #[serde(borrow)]
+    before: Option<Cow<'a, str>>,
     presence: Option<bool>,
     #[serde(borrow, default, deserialize_with = "present")]
     data: Option<&'a RawValue>,
@@ -187,15 +191,12 @@ fn request(message: &Message<'_>, id: Option<CommandId>) -> Result<Request, Refu
             info: info(message)?,
         },
         "call" => call(message)?,
-        "history" => {
-            let limit = message.limit.unwrap_or(HISTORY);
-            let since = since(message, Since::Last(limit))?;
-            Command::History {
-                channel: channel(message)?,
-                since,
-                limit,
-            }
-        }
+        "history" => history(message)?,
+        "state" => Command::State {
+            channel: channel(message)?,
+            after: after(message)?,
+            limit: message.limit.unwrap_or(HISTORY),
+        },
         "presence" => Command::Presence {
             channel: channel(message)?,
         },
@@ -222,6 +223,27 @@ fn request(message: &Message<'_>, id: Option<CommandId>) -> Result<Request, Refu
         }
     };
     Ok(Request::Command { id, command })
+}
+
+fn history(message: &Message<'_>) -> Result<Command, Refusal> {
+    let channel = channel(message)?;
+    let limit = message.limit.unwrap_or(HISTORY);
+    let Some(before) = &message.before else {
+        let since = since(message, Since::Last(limit))?;
+        return Ok(Command::History {
+            channel,
+            since,
+            limit,
+        });
+    };
+    if message.since.is_some() {
+        return Err(bad("since and before: only one of them"));
+    }
+    Ok(Command::HistoryBefore {
+        channel,
+        before: before.parse().map_err(at("before"))?,
+        limit,
+    })
 }
 
 fn connect(message: &Message<'_>, id: CommandId) -> Result<Connect, Refusal> {
@@ -415,7 +437,18 @@ fn position(message: &Message<'_>) -> Result<Option<Position>, Refusal> {
     position.transpose()
 }
 
-/// `"now"`, `"start"`, a position, or `{"last": 50}`.
+/// The position after which a channel's state is read on.
+fn after(message: &Message<'_>) -> Result<Option<Position>, Refusal> {
+    match since(message, Since::Start)? {
+        Since::Start if message.since.is_none() => Ok(None),
+        Since::Position(position) => Ok(Some(position)),
+        Since::Now | Since::Start | Since::State | Since::Last(_) => Err(bad(
+            "since: the state is read on after a position like \"1700000000000000.42\"",
+        )),
+    }
+}
+
+/// `"now"`, `"start"`, `"state"`, a position, or `{"last": 50}`.
 fn since(message: &Message<'_>, without: Since) -> Result<Since, Refusal> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -431,10 +464,11 @@ fn since(message: &Message<'_>, without: Since) -> Result<Since, Refusal> {
         Ok(Given::Text(text)) => match &*text {
             "now" => Ok(Since::Now),
             "start" => Ok(Since::Start),
+            "state" => Ok(Since::State),
             position => position.parse().map(Since::Position).map_err(at("since")),
         },
         Err(_) => Err(bad(
-            "since: \"now\", \"start\", {\"last\": 50} or a position like \"1700000000000000.42\"",
+            "since: \"now\", \"start\", \"state\", {\"last\": 50} or a position like \"1700000000000000.42\"",
         )),
     }
 }

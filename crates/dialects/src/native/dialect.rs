@@ -1,5 +1,7 @@
 //! The native dialect of one connection.
 
+use std::time::Instant;
+
 use offhook_engine::{
     CloseReason, CommandId, ErrorCode, Notice, PresenceChange, Publication, Refusal, SubscriptionId,
 };
@@ -73,7 +75,7 @@ impl Dialect for Native {
         }
     }
 
-    fn receive(&mut self, incoming: Incoming<'_>, intents: &mut Vec<Intent>) {
+    fn receive(&mut self, incoming: Incoming<'_>, _now: Instant, intents: &mut Vec<Intent>) {
         let Incoming::Text(text) = incoming else {
             let detail = "binary messages are not supported; send text";
             let refusal = Refusal::new(ErrorCode::BadRequest, detail);
@@ -101,6 +103,9 @@ impl Dialect for Native {
         }
         if recipient.redelivered > 0 {
             head = format!("{head},\"redelivered\":{}", recipient.redelivered);
+        }
+        if recipient.state {
+            head.push_str(",\"state\":true");
         }
         if head.is_empty() {
             return Head::None;

@@ -1,12 +1,16 @@
 //! Encodes deliveries as messages for clients.
 
+use std::sync::Arc;
+
 use data_encoding::BASE64;
 use offhook_engine::{
-    CloseReason, CommandId, Format, GapReason, Member, Notice, Position, PresenceChange,
-    Publication, Refusal, Reply, SessionId, SubscriptionId, SubscriptionName, Target,
+    ChannelName, CloseReason, CommandId, Format, GapReason, Member, Notice, Position,
+    PresenceChange, Publication, Refusal, Reply, SessionId, SubscriptionId, SubscriptionName,
+    Target,
 };
 
-use super::{decode::Rejection, object::Object};
+use super::decode::Rejection;
+use crate::json::Object;
 
 /// The answer to `connect`: the connection's identity, and the sealed session to resume with.
 #[must_use]
@@ -164,18 +168,6 @@ pub fn encode_notice(notice: &Notice) -> String {
             .position("position", *position)
             .position("previous", *previous)
             .end(),
-        Notice::State {
-            subscription,
-            values,
-            position,
-        } => {
-            let values = values.iter().map(|p| fields(Object::part(), p).end());
-            let object = named(Object::new("state"), subscription).list("values", values);
-            match position {
-                Some(position) => object.position("position", *position).end(),
-                None => object.end(),
-            }
-        }
         Notice::Restored => Object::new("restored").end(),
         Notice::Told { data, format } => content(Object::new("told"), data, *format).end(),
         Notice::CatchingUp {
@@ -255,27 +247,22 @@ fn encode_reply(id: Option<CommandId>, reply: &Reply) -> String {
             head,
             publications,
             gap,
+            more,
         } => {
-            let messages = publications.iter().map(|p| fields(Object::part(), p).end());
-            let object = numbered("history", id).text("channel", channel.as_str());
-            let object = object.position("head", *head).list("messages", messages);
-            match gap.map(GapReason::name) {
-                Some(reason) => object.text("gap", reason).end(),
-                None => object.end(),
-            }
+            let object = numbered("history", id);
+            let object = page(object, channel, *head, publications);
+            let object = match gap.map(GapReason::name) {
+                Some(reason) => object.text("gap", reason),
+                None => object,
+            };
+            and_more(object, *more).end()
         }
         Reply::State {
             channel,
-            position,
+            head,
             values,
-        } => numbered("state", id)
-            .text("channel", channel.as_str())
-            .list(
-                "values",
-                values.iter().map(|p| fields(Object::part(), p).end()),
-            )
-            .position("position", *position)
-            .end(),
+            more,
+        } => and_more(page(numbered("state", id), channel, *head, values), *more).end(),
         Reply::Members {
             channel,
             subscription,
@@ -309,6 +296,25 @@ fn encode_reply(id: Option<CommandId>, reply: &Reply) -> String {
             .end(),
         Reply::Pong => numbered("pong", id).end(),
         Reply::Refused(refusal) => refused(numbered("error", id), refusal).end(),
+    }
+}
+
+/// Publications of a channel, read once.
+fn page(
+    object: Object,
+    channel: &ChannelName,
+    head: Position,
+    publications: &[Arc<Publication>],
+) -> Object {
+    let messages = publications.iter().map(|p| fields(Object::part(), p).end());
+    let object = object.text("channel", channel.as_str());
+    object.position("head", head).list("messages", messages)
+}
+
+fn and_more(object: Object, more: bool) -> Object {
+    match more {
+        true => object.raw("more", true),
+        false => object,
     }
 }
 

@@ -20,10 +20,9 @@ pub mod client;
 mod decode;
 mod dialect;
 mod encode;
-mod nesting;
-mod object;
 
 pub use crate::dialect::Connect;
+pub use crate::json::MAX_NESTING;
 pub use decode::{
     MAX_CHANNELS, MAX_INFO, MAX_METHOD, MAX_POSITIONS, MAX_WINDOW, Rejection, Request,
     SubscribeAll, decode,
@@ -33,7 +32,6 @@ pub use encode::{
     close_code, encode_new_epoch, encode_notice, encode_presence, encode_publication,
     encode_rejection, encode_token, encode_welcome,
 };
-pub use nesting::MAX_NESTING;
 
 /// The WebSocket subprotocol of this dialect.
 pub const SUBPROTOCOL: &str = "offhook.v1.json";

@@ -124,7 +124,8 @@ fn positions_are_bounded() {
         r#"{{"type":"connect","id":1,"positions":{{{}}}}}"#,
         many.join(",")
     );
-    assert!(refused(&text).detail.contains("more than 1024"));
+    let many = format!("more than {MAX_POSITIONS}");
+    assert!(refused(&text).detail.contains(&many));
 }
 
 proptest! {

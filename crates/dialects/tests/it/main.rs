@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod hostile;
+mod jsonrpc;
 mod native_client;
 mod native_decode;
 mod native_encode;

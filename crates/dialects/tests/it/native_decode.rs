@@ -90,6 +90,53 @@ fn history_without_more_is_the_newest_hundred() {
 }
 
 #[test]
+fn history_goes_backward_from_a_position() {
+    let text = r#"{"type":"history","id":1,"channel":"a","before":"1.2"}"#;
+    let Command::HistoryBefore { before, limit, .. } = command(text) else {
+        panic!()
+    };
+    assert_eq!((before, limit), (Position::new(1, 2), 100));
+    let both = r#"{"type":"history","id":1,"channel":"a","before":"1.2","since":"1.1"}"#;
+    let refusal = decode(both).unwrap_err().refusal;
+    assert_eq!(refusal.detail, "since and before: only one of them");
+    let wrong = r#"{"type":"history","id":1,"channel":"a","before":"now"}"#;
+    let refusal = decode(wrong).unwrap_err().refusal;
+    assert!(refusal.detail.starts_with("before: "), "{refusal}");
+}
+
+#[test]
+fn a_state_is_read_from_the_beginning_or_after_a_position() {
+    let state = |since: &str| {
+        decode(&format!(
+            r#"{{"type":"state","id":1,"channel":"a"{since}}}"#
+        ))
+    };
+    for (since, position) in [("", None), (r#","since":"1.2""#, Some(Position::new(1, 2)))] {
+        let Ok(Request::Command {
+            command: Command::State { after, limit, .. },
+            ..
+        }) = state(since)
+        else {
+            panic!("{since}")
+        };
+        assert_eq!((after, limit), (position, 100));
+    }
+    for since in ["\"now\"", "\"start\"", "\"state\"", "{\"last\":2}", "7"] {
+        let refusal = state(&format!(",\"since\":{since}")).unwrap_err().refusal;
+        assert!(refusal.detail.starts_with("since: "), "{refusal}");
+    }
+}
+
+#[test]
+fn a_subscription_may_begin_with_the_state() {
+    let text = r#"{"type":"subscribe","id":1,"channel":"a","since":"state"}"#;
+    let Command::Subscribe(Subscribe { since, .. }) = command(text) else {
+        panic!()
+    };
+    assert_eq!(since, Since::State);
+}
+
+#[test]
 fn connect_brings_tokens_and_positions() {
     let text = r#"{"type":"connect","id":1,"token":"t","resume":"r","positions":{"a":"1.2"}}"#;
     let Ok(Request::Connect(connect)) = decode(text) else {

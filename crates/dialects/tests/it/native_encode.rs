@@ -1,6 +1,6 @@
 //! What is written can be read by any JSON parser, whatever was published.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use offhook_dialects::{
     Dialect, Incoming, Intent, Payload,
@@ -8,6 +8,15 @@ use offhook_dialects::{
 };
 use offhook_engine::*;
 use proptest::prelude::*;
+
+/// The native dialect knows no time.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "there is no other way to have some instant"
+)]
+fn sometime() -> Instant {
+    Instant::now()
+}
 
 fn publication(data: &str, format: Format) -> Publication {
     Publication {
@@ -59,7 +68,7 @@ fn a_client_without_lineage_hears_of_a_new_epoch_ahead_of_its_first_message_and_
     first.position = Position::new(7, 2);
     let shared_of = |connect: &str| {
         let mut intents = Vec::new();
-        Native.receive(Incoming::Text(connect), &mut intents);
+        Native.receive(Incoming::Text(connect), sometime(), &mut intents);
         let Some(Intent::Connect(connect)) = intents.first() else {
             panic!("{intents:?}")
         };

@@ -26,19 +26,22 @@ fn kind_of(example: &str) -> &str {
     example.split('"').nth(3).unwrap()
 }
 
-const FROM_CLIENT: [&str; 14] = [
+const FROM_CLIENT: [&str; 17] = [
     "connect",
+    "subscribe",
     "subscribe",
     "subscribe",
     "subscribe",
     "unsubscribe",
     "publish",
     "history",
+    "history",
     "presence",
     "presence_update",
     "ack",
     "done",
     "receipts",
+    "state",
     "call",
     "ping",
 ];
@@ -114,7 +117,27 @@ fn reply(id: u64, reply: Reply) -> String {
     })
 }
 
-/// Everything the server can send, as on the page.
+/// A publication with the head of one recipient.
+fn message_for(publication: &Publication, recipient: &Recipient) -> String {
+    let connect = Connect {
+        id: CommandId(1),
+        token: None,
+        resume: None,
+        info: "".into(),
+        positions: Vec::new(),
+        lineage: true,
+    };
+    let shared = Native.encoding(&connect).publication(publication);
+    let Head::Insert(head) = Native.head(recipient, &shared) else {
+        panic!()
+    };
+    let Payload::Text(text) = shared.with_head(&head) else {
+        panic!()
+    };
+    text
+}
+
+/// Everything the server can say, as on the page.
 #[expect(clippy::too_many_lines, reason = "one list, read beside the page")]
 fn everything_written() -> Vec<String> {
     let position = at(43);
@@ -132,6 +155,43 @@ fn everything_written() -> Vec<String> {
         head: position,
         publications: vec![Arc::new(publication("\"hi\""))],
         gap: Some(GapReason::EvictedByAge),
+        more: false,
+    };
+    let earlier = Reply::History {
+        channel: channel(),
+        head: position,
+        publications: vec![Arc::new(Publication {
+            position: at(41),
+            previous: at(40),
+            ..publication("\"ho\"")
+        })],
+        gap: None,
+        more: true,
+    };
+    let value = Publication {
+        channel: ChannelName::new("prices").unwrap(),
+        tags: Tags::new([("key", "BTC")]).unwrap(),
+        position: at(41),
+        previous: at(40),
+        ..publication("61200.5")
+    };
+    let state = Reply::State {
+        channel: ChannelName::new("prices").unwrap(),
+        head: position,
+        values: vec![Arc::new(value.clone())],
+        more: true,
+    };
+    let given = Recipient {
+        state: true,
+        ..Recipient::PLAIN
+    };
+    let value = message_for(&value, &given);
+    let state_gap = Notice::Gap {
+        subscription: ChannelName::new("prices").unwrap().into(),
+        from: at(0),
+        to: at(43),
+        reason: GapReason::State,
+        agreed: None,
     };
     let gap = Notice::Gap {
         subscription: channel().into(),
@@ -153,29 +213,12 @@ fn everything_written() -> Vec<String> {
         previous: Position::new(1_699_990_000_000_000, 42),
         ..publication("\"hi\"")
     };
-    let of_filter = {
-        let connect = Connect {
-            id: CommandId(1),
-            token: None,
-            resume: None,
-            info: "".into(),
-            positions: Vec::new(),
-            lineage: true,
-        };
-        let recipient = Recipient {
-            subscription: Some(SubscriptionId(7)),
-            at: Some(at(9002)),
-            redelivered: 0,
-        };
-        let shared = Native.encoding(&connect).publication(&of_filter);
-        let Head::Insert(head) = Native.head(&recipient, &shared) else {
-            panic!()
-        };
-        let Payload::Text(text) = shared.with_head(&head) else {
-            panic!()
-        };
-        text
+    let recipient = Recipient {
+        subscription: Some(SubscriptionId(7)),
+        at: Some(at(9002)),
+        ..Recipient::PLAIN
     };
+    let of_filter = message_for(&of_filter, &recipient);
     let called = Reply::Called {
         data: r#"{"cancelled":true}"#.into(),
         format: Format::Json,
@@ -197,6 +240,10 @@ fn everything_written() -> Vec<String> {
     };
     vec![
         of_filter,
+        value,
+        native::encode_notice(&state_gap),
+        reply(12, earlier),
+        reply(15, state),
         reply(16, called),
         reply(13, Reply::InfoUpdated),
         reply(14, done),
@@ -283,8 +330,8 @@ fn every_server_message_is_written_as_on_the_page() {
     let written = everything_written();
     let client = |example: &&&str| native::decode(example).is_ok();
     let from_server: Vec<_> = page.iter().filter(|example| !client(example)).collect();
-    // A history answer can be parsed as a request; all others cannot.
-    assert_eq!(from_server.len() + 1, written.len());
+    // Answers of history and state can be read as questions; all others can't.
+    assert_eq!(from_server.len() + 3, written.len());
     for text in &written {
         assert!(page.contains(&text.as_str()), "not on the page: {text}");
     }
@@ -309,6 +356,7 @@ fn every_gap_and_close_reason_is_named() {
         GapReason::UnknownPosition,
         GapReason::Dropped,
         GapReason::Conflated,
+        GapReason::State,
     ] {
         assert!(PAGE.contains(&format!("| `{}` |", reason.name())));
     }

@@ -26,7 +26,7 @@ use super::{
 pub(super) struct Asks {
     pending: Slab<Question>,
     due: BTreeSet<(Instant, VerdictId)>,
-    /// Questions that the caller has not polled.
+    /// Those that the caller has not taken; some may be answered or forgotten.
     queue: VecDeque<Ask>,
 }
 
@@ -63,7 +63,29 @@ impl Asks {
     /// Removes a question whose answer is no longer needed.
     pub(super) fn forget(&mut self, id: VerdictId) {
         self.take(id);
-        self.queue.retain(|ask| ask.id != id);
+    }
+
+    /// Nobody waits any more for the answers to a connection's calls.
+    pub(super) fn forget_calls(&mut self, connection: ConnectionId) {
+        let of_it = |question: &Question| matches!(question.asked, Asked::Call { asker: Asker::Connection(by, _) } if by == connection);
+        let calls = self.pending.iter();
+        let calls: Vec<VerdictId> = calls
+            .filter(|(_, question)| of_it(question))
+            .map(|(slot, _)| slot.into())
+            .collect();
+        for call in calls {
+            self.take(call);
+        }
+    }
+
+    /// The next that somebody still waits for.
+    fn next(&mut self) -> Option<Ask> {
+        loop {
+            let ask = self.queue.pop_front()?;
+            if self.pending.get(ask.id.into()).is_some() {
+                return Some(ask);
+            }
+        }
     }
 }
 
@@ -86,7 +108,7 @@ impl Engine {
     /// Takes the next question to an outside party. Call until `None` after `poll_delivery`. Answer
     /// each with [`handle_verdict`](Self::handle_verdict); other work is not held up meanwhile.
     pub fn poll_ask(&mut self) -> Option<Ask> {
-        self.asks.queue.pop_front()
+        self.asks.next()
     }
 
     /// Takes the next reply to a caller without a connection. Call until `None` after
@@ -163,7 +185,6 @@ impl Engine {
                 debug_assert!(false, "what is due is pending");
                 return;
             };
-            self.asks.queue.retain(|ask| ask.id != id);
             let verdict = match question.no_answer {
                 NoAnswer::Allow => Verdict::Allowed,
                 NoAnswer::Refuse => {
@@ -207,7 +228,7 @@ impl Engine {
         };
         s.vouched = true;
         if let State::Opening(opening) = &mut s.state {
-            opening.asked = false;
+            opening.asked = None;
         }
         if self.feeds.get(s.feed).is_some_and(|f| f.tail.is_some()) {
             self.items.push_back(Item::Begin { subscription: slot });

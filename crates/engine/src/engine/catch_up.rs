@@ -33,6 +33,8 @@ enum Move {
     Read,
     /// Read the channel's state, and continue after it.
     ReadState,
+    /// Hand out the next value of the channel's state.
+    GiveState,
     /// Wait until this worker hears of what the subscription has already.
     AwaitStream,
 }
@@ -52,8 +54,10 @@ impl Engine {
         behind.waits = Waits::Nothing;
         behind.doubt(f.jumps);
         let mut unreadable = false;
-        let stateful = matches!(behind.why, Why::ReadsState { .. });
-        if !stateful && behind.cursor.epoch != tail.epoch && !f.rules.history.is_kept() {
+        if !behind.is_given_state()
+            && behind.cursor.epoch != tail.epoch
+            && !f.rules.history.is_kept()
+        {
             // Nothing can be read that would tell what became of that epoch.
             let epoch = tail.epoch;
             behind.skip(GapReason::EpochChanged, Position { epoch, offset: 0 });
@@ -71,14 +75,18 @@ impl Engine {
             Move::GoLive => return self.caught_up(slot, tail),
             Move::HandOut(_) if full_window => {
                 if let Some(behind) = self.behind(slot) {
-                    behind.waits = Waits::Done;
+                    // Nobody knows for how long: what was read is read again then.
+                    (behind.waits, behind.page) = (Waits::Done, None);
                 }
             }
             Move::HandOut(publication) => return self.hand_out(slot, publication),
             Move::SkipToTail => {
                 let behind = self.behind(slot)?;
                 let reason = match behind.why {
-                    Why::Slow { .. } | Why::ReadsState { .. } | Why::Paced => GapReason::Dropped,
+                    Why::Slow { .. }
+                    | Why::ReadsState { .. }
+                    | Why::GivesState { .. }
+                    | Why::Paced => GapReason::Dropped,
                     Why::Given { .. } | Why::Confirmed => GapReason::EvictedBySize,
                 };
                 behind.skip(reason, tail);
@@ -89,6 +97,7 @@ impl Engine {
                 self.read_is_free(slot);
             }
             Move::ReadState => return self.read_state(slot),
+            Move::GiveState => return self.give_value(slot),
             Move::AwaitStream => self.await_stream_behind_it(slot),
         }
         None
@@ -112,7 +121,9 @@ impl Engine {
         let Some(behind) = self.behind(slot) else {
             return;
         };
-        behind.page = None;
+        if !matches!(behind.why, Why::GivesState { .. }) {
+            behind.page = None;
+        }
         behind.waits = Waits::Room;
         let connection = self.subscriptions.get(slot).map(|s| s.connection);
         if let Some(connection) = connection.and_then(|c| self.connections.get_mut(c.into())) {
@@ -220,6 +231,7 @@ impl Engine {
             publication: next,
             place,
             deliveries,
+            state: false,
         })
     }
 
@@ -243,7 +255,7 @@ impl Engine {
         Some(Step::Notice { connection, notice })
     }
 
-    fn gap_before_next(&mut self, slot: Slot) -> Option<Step> {
+    pub(super) fn gap_before_next(&mut self, slot: Slot) -> Option<Step> {
         let subscription = self.name_of(slot)?;
         let s = self.subscriptions.get_mut(slot)?;
         let connection = s.connection;
@@ -253,6 +265,16 @@ impl Engine {
         // No receipt covers publications skipped by a gap.
         s.forget_receipts(to);
         if let Some(window) = &mut s.window {
+            match gap.reason {
+                GapReason::Diverged => window.diverged(gap.agreed),
+                GapReason::EpochChanged | GapReason::UnknownPosition => window.diverged(None),
+                GapReason::EvictedBySize
+                | GapReason::EvictedByAge
+                | GapReason::Damaged
+                | GapReason::Dropped
+                | GapReason::Conflated
+                | GapReason::State => {}
+            }
             window.skip_to(to);
         }
         let notice = Notice::Gap {
@@ -274,15 +296,16 @@ impl Engine {
 }
 
 fn next_move(behind: &mut Behind, f: &Feed, tail: Position, credit: usize) -> Move {
-    let reads_state = matches!(behind.why, Why::ReadsState { .. });
-    if behind.cursor == tail && !reads_state {
+    if behind.cursor == tail && !behind.is_given_state() {
         return Move::GoLive;
     }
     if credit == 0 {
         return Move::Park;
     }
-    if reads_state {
-        return Move::ReadState;
+    match behind.why {
+        Why::ReadsState { .. } => return Move::ReadState,
+        Why::GivesState { .. } => return Move::GiveState,
+        Why::Given { .. } | Why::Confirmed | Why::Slow { .. } | Why::Paced => {}
     }
     if let Some(next) = behind.next_in_page(|p| f.place_of(p)) {
         return Move::HandOut(next);
@@ -313,7 +336,9 @@ fn next_move(behind: &mut Behind, f: &Feed, tail: Position, credit: usize) -> Mo
     else {
         return Move::SkipToTail;
     };
-    let conflated = f.rules.slow == SlowPolicy::LatestByKey;
+    // Beyond the bounds not even the newest of each key is kept.
+    let dropped = recent.is_some_and(|recent| recent.has_dropped_after(behind.cursor.offset));
+    let conflated = f.rules.slow == SlowPolicy::LatestByKey && !dropped;
     let reason = if conflated {
         GapReason::Conflated
     } else {

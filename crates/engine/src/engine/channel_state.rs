@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     broker::{BrokerRequest, RequestId},
     channel_name::ChannelName,
-    delivery::{Notice, Reply},
+    delivery::{GapReason, Reply},
     error::{ErrorCode, Refusal},
     position::Position,
     publication::Publication,
@@ -14,18 +14,29 @@ use crate::{
 
 use super::{
     Engine, Step,
-    state::{Again, Asker, Pending, Subscription, Waits, Why},
+    state::{Again, Asker, Missing, Pending, Subscription, Waits, Why},
 };
 
 impl Engine {
-    pub(super) fn ask_state(&mut self, asker: Asker, channel: ChannelName) -> Result<(), Refusal> {
+    pub(super) fn ask_state(
+        &mut self,
+        asker: Asker,
+        channel: ChannelName,
+        after: Option<Position>,
+        limit: u32,
+    ) -> Result<(), Refusal> {
         if !self.rules_of(&channel)?.state.is_kept() {
             let detail = format!("channel {channel} keeps no state");
             return Err(Refusal::new(ErrorCode::NoState, detail));
         }
         self.in_flight(asker)?;
         let name = channel.clone();
-        let id = self.request(Pending::State { asker, channel });
+        let id = self.request(Pending::State {
+            asker,
+            channel,
+            after,
+            limit,
+        });
         self.broker_requests
             .push_back(BrokerRequest::State { id, channel: name });
         Ok(())
@@ -71,18 +82,25 @@ impl Engine {
         values: Vec<Arc<Publication>>,
     ) {
         match self.requests.take(id) {
-            Some(Pending::State { asker, channel }) => {
-                let position = head;
+            Some(Pending::State {
+                asker,
+                channel,
+                after,
+                limit,
+            }) => {
+                let (values, more) = self.page_of(values, after, limit);
                 let reply = Reply::State {
                     channel,
-                    position,
+                    head,
                     values,
+                    more,
                 };
                 self.answer(asker, reply);
             }
             Some(Pending::ReadState { feed }) => {
+                let page: Arc<[_]> = values.into();
                 for slot in self.take_state_waiters(feed) {
-                    self.give_state(slot, head, &values);
+                    self.begin_to_give(slot, head, &page);
                 }
                 self.settle(feed);
             }
@@ -97,58 +115,105 @@ impl Engine {
         })
     }
 
-    /// Hands the state out, in parts that fit an outbox, and goes on after it.
-    fn give_state(&mut self, slot: Slot, head: Position, values: &[Arc<Publication>]) {
-        let Some(subscription) = self.name_of(slot) else {
+    /// The state is there: its values are handed out one by one, as the outbox has room, and the
+    /// stream goes on after it.
+    ///
+    /// A slow connection keeps the values as they were until it has them all: what follows the state
+    /// can be told only to whoever has all of it. Connections that began together share them, and
+    /// the channel's rules bound their bytes.
+    fn begin_to_give(&mut self, slot: Slot, head: Position, page: &Arc<[Arc<Publication>]>) {
+        let Some(behind) = self
+            .subscriptions
+            .get_mut(slot)
+            .and_then(Subscription::behind)
+        else {
             return;
         };
-        let Some(s) = self.subscriptions.get_mut(slot) else {
+        let reads = matches!(behind.why, Why::ReadsState { .. });
+        if !reads || behind.waits != Waits::Read {
             return;
-        };
-        let connection = s.connection;
-        let Some(behind) = s.behind().filter(|behind| {
-            matches!(behind.why, Why::ReadsState { .. }) && behind.waits == Waits::Read
-        }) else {
-            return;
-        };
-        behind.move_to(head);
-        (behind.gap, behind.why, behind.waits) = (None, Why::Confirmed, Waits::Nothing);
-        s.forget_receipts(head);
-        if let Some(window) = &mut s.window {
-            window.skip_to(head);
         }
-        let mut rest = values;
-        loop {
-            let (part, after) = rest.split_at(self.part_of(rest));
-            let spent: usize = part.iter().map(|value| value.weight()).sum();
-            if let Some(c) = self.connections.get_mut(connection.into()) {
-                c.credit = c.credit.saturating_sub(spent);
-            }
-            let notice = Notice::State {
-                subscription: subscription.clone(),
-                values: part.to_vec(),
-                position: after.is_empty().then_some(head),
-            };
-            self.notice(connection, notice);
-            rest = after;
-            if rest.is_empty() {
-                break;
-            }
-        }
+        let (given, jumped) = (0, false);
+        behind.why = Why::GivesState {
+            head,
+            given,
+            jumped,
+        };
+        behind.page = Some(Arc::clone(page));
+        behind.waits = Waits::Nothing;
         self.queue_advance(slot);
     }
 
-    /// How many of these values fit into one part.
-    fn part_of(&self, values: &[Arc<Publication>]) -> usize {
-        let mut bytes = 0;
-        let fits = values
-            .iter()
-            .take(self.limits.page_count as usize)
-            .take_while(|value| {
-                bytes += value.weight();
-                bytes <= self.limits.page_bytes
+    /// Hands out the next value of the state; after the last, the gap that the state stands for.
+    pub(super) fn give_value(&mut self, slot: Slot) -> Option<Step> {
+        self.queue_advance(slot);
+        let behind = self.behind(slot)?;
+        let Why::GivesState {
+            head,
+            given,
+            jumped,
+        } = &mut behind.why
+        else {
+            debug_assert!(
+                false,
+                "only a subscription that is given the state comes here"
+            );
+            return None;
+        };
+        let value = behind.page.as_ref().and_then(|page| page.get(*given));
+        let Some(value) = value.cloned() else {
+            let (head, jumped) = (*head, *jumped);
+            let from = behind.gap.map_or(behind.cursor, |gap| gap.from);
+            behind.move_to(head);
+            behind.gap = Some(Missing {
+                from,
+                reason: GapReason::State,
+                agreed: None,
             });
-        fits.count().max(1).min(values.len())
+            behind.why = match jumped {
+                true => Why::Given { lenient: false },
+                false => Why::Confirmed,
+            };
+            return self.gap_before_next(slot);
+        };
+        *given += 1;
+        let subscription = self.name_of(slot)?;
+        let connection = self.subscriptions.get(slot)?.connection;
+        let c = self.connections.get_mut(connection.into())?;
+        c.credit = c.credit.saturating_sub(value.weight());
+        Some(Step::Publication {
+            connection,
+            class: c.class,
+            subscription,
+            place: value.position,
+            publication: value,
+            deliveries: 0,
+            state: true,
+        })
+    }
+
+    /// The values after a position that fit into one answer, and whether there are more.
+    fn page_of(
+        &self,
+        values: Vec<Arc<Publication>>,
+        after: Option<Position>,
+        limit: u32,
+    ) -> (Vec<Arc<Publication>>, bool) {
+        let passed = |value: &Arc<Publication>| {
+            after.is_some_and(|after| value.position.offset <= after.offset)
+        };
+        let first = values.partition_point(passed);
+        let count = limit.min(self.limits.page_count) as usize;
+        let mut bytes = 0;
+        let fits = values.iter().skip(first).take(count).take_while(|value| {
+            let is_first = bytes == 0;
+            bytes += value.weight();
+            is_first || bytes <= self.limits.page_bytes
+        });
+        let fits = fits.count();
+        let more = values.len() > first + fits;
+        let page = values.into_iter().skip(first).take(fits).collect();
+        (page, more)
     }
 
     pub(super) fn state_failed(&mut self, feed: Slot, refusal: &Refusal) {

@@ -6,13 +6,12 @@ use bytes::Bytes;
 
 use crate::{
     ask::{AskRule, CallerId, Wish},
-    broker::{BrokerRequest, ReadFrom, ReadLimit},
     channel_name::ChannelName,
-    command::{Command, CommandId, Now, Since},
+    command::{Command, CommandId, Now},
     delivery::{CloseReason, ConnectionId, Reply},
     error::{ErrorCode, Refusal},
-    position::Position,
-    publication::{Format, Key},
+    grant::Verbs,
+    publication::Format,
     rules::{Access, ChannelRules},
     session::Identity,
     subscription::Target,
@@ -22,7 +21,7 @@ use super::{
     Engine,
     asks::too_many_questions,
     publishing::Given,
-    state::{Asked, Asker, Pending},
+    state::{Asked, Asker},
     subscriptions::Wished,
 };
 
@@ -139,19 +138,31 @@ impl Engine {
                 since,
                 limit,
             } => {
-                self.may_read(connection, &channel)?;
+                self.may_read(connection, Verbs::HISTORY, &channel)?;
                 self.history(asker, channel, since, limit)
             }
-            Command::State { channel } => {
-                self.may_read(connection, &channel)?;
-                self.ask_state(asker, channel)
+            Command::HistoryBefore {
+                channel,
+                before,
+                limit,
+            } => {
+                self.may_read(connection, Verbs::HISTORY, &channel)?;
+                self.history_before(asker, channel, before, limit)
+            }
+            Command::State {
+                channel,
+                after,
+                limit,
+            } => {
+                self.may_read(connection, Verbs::STATE, &channel)?;
+                self.ask_state(asker, channel, after, limit)
             }
             Command::Presence { channel } => {
-                self.may_read(connection, &channel)?;
+                self.may_read(connection, Verbs::PRESENCE, &channel)?;
                 self.presence(asker, channel)
             }
             Command::UpdateInfo { info } => {
-                self.update_info(connection, info);
+                self.update_info(connection, info)?;
                 self.reply(connection, Some(id), Reply::InfoUpdated);
                 Ok(())
             }
@@ -160,13 +171,13 @@ impl Engine {
                 consumer,
                 position,
             } => {
-                self.may_read(connection, &channel)?;
+                self.may_read(connection, Verbs::SUBSCRIBE, &channel)?;
                 let c = self.connections.get(connection.into()).ok_or_else(gone)?;
                 let scope = c.identity.scope(c.session);
                 self.ack(asker, scope, channel, consumer, position)
             }
             Command::Receipts { channel, position } => {
-                self.may_read(connection, &channel)?;
+                self.may_read(connection, Verbs::SUBSCRIBE, &channel)?;
                 self.receipts(asker, channel, position)
             }
             Command::Call {
@@ -188,12 +199,12 @@ impl Engine {
         identity: Option<&Arc<Identity>>,
         command: Command,
     ) -> Result<(), Refusal> {
-        let may_read = |engine: &Self, channel: &ChannelName| {
+        let may_read = |engine: &Self, verb, channel: &ChannelName| {
             let rules = engine.rules_of(channel)?;
             let Some(identity) = identity else {
                 return Ok(());
             };
-            if identity.may(rules.subscribe, &identity.may_subscribe, channel) {
+            if identity.may(rules.subscribe, verb, channel) {
                 return Ok(());
             }
             Err(forbidden("read", &channel.clone().into(), identity))
@@ -208,7 +219,7 @@ impl Engine {
             } => {
                 let rules = self.rules_of(&channel)?;
                 if let Some(identity) = identity
-                    && !identity.may(rules.publish, &identity.may_publish, &channel)
+                    && !identity.may(rules.publish, Verbs::PUBLISH, &channel)
                 {
                     return Err(forbidden("publish to", &channel.into(), identity));
                 }
@@ -229,15 +240,27 @@ impl Engine {
                 since,
                 limit,
             } => {
-                may_read(self, &channel)?;
+                may_read(self, Verbs::HISTORY, &channel)?;
                 self.history(asker, channel, since, limit)
             }
-            Command::State { channel } => {
-                may_read(self, &channel)?;
-                self.ask_state(asker, channel)
+            Command::HistoryBefore {
+                channel,
+                before,
+                limit,
+            } => {
+                may_read(self, Verbs::HISTORY, &channel)?;
+                self.history_before(asker, channel, before, limit)
+            }
+            Command::State {
+                channel,
+                after,
+                limit,
+            } => {
+                may_read(self, Verbs::STATE, &channel)?;
+                self.ask_state(asker, channel, after, limit)
             }
             Command::Presence { channel } => {
-                may_read(self, &channel)?;
+                may_read(self, Verbs::PRESENCE, &channel)?;
                 self.presence(asker, channel)
             }
             Command::Ack {
@@ -245,13 +268,13 @@ impl Engine {
                 consumer,
                 position,
             } => {
-                may_read(self, &channel)?;
+                may_read(self, Verbs::SUBSCRIBE, &channel)?;
                 let scope =
                     identity.map_or_else(|| "".into(), |identity| Arc::clone(&identity.user));
                 self.ack(asker, scope, channel, consumer, position)
             }
             Command::Receipts { channel, position } => {
-                may_read(self, &channel)?;
+                may_read(self, Verbs::SUBSCRIBE, &channel)?;
                 self.receipts(asker, channel, position)
             }
             Command::Call {
@@ -272,6 +295,16 @@ impl Engine {
                 Err(Refusal::new(ErrorCode::BadRequest, detail))
             }
         }
+    }
+
+    /// Counts what a connection asked of the caller, and not of the engine, as a command against its
+    /// rate.
+    ///
+    /// # Errors
+    /// [`ErrorCode::RateLimited`], which the connection is to be told.
+    pub fn admit_command(&mut self, connection: ConnectionId, now: Now) -> Result<(), Refusal> {
+        self.set_now(now);
+        self.admit(connection, false)
     }
 
     /// Rate limits; whoever runs into them for long is closed.
@@ -303,6 +336,7 @@ impl Engine {
     pub(super) fn may_read(
         &self,
         connection: ConnectionId,
+        verb: Verbs,
         channel: &ChannelName,
     ) -> Result<&Arc<ChannelRules>, Refusal> {
         let c = self.connections.get(connection.into()).ok_or_else(gone)?;
@@ -312,7 +346,7 @@ impl Engine {
             // A session that was allowed to subscribe may read.
             self.is_vouched(connection, channel)
         } else {
-            identity.may(rules.subscribe, &identity.may_subscribe, channel)
+            identity.may(rules.subscribe, verb, channel)
         };
         if !allowed {
             return Err(forbidden("read", &channel.clone().into(), identity));
@@ -328,107 +362,11 @@ impl Engine {
         let Some(c) = self.connections.get(connection.into()) else {
             return false;
         };
-        let slots = c.subscriptions.on_feed(*feed, &self.subscriptions);
-        slots.is_some_and(|slot| self.subscriptions.get(slot).is_some_and(|s| s.vouched))
-    }
-
-    fn history(
-        &mut self,
-        asker: Asker,
-        channel: ChannelName,
-        since: Since,
-        limit: u32,
-    ) -> Result<(), Refusal> {
-        if !self.rules_of(&channel)?.history.is_kept() {
-            let detail = format!("channel {channel} keeps no history");
-            return Err(Refusal::new(ErrorCode::NoHistory, detail));
-        }
-        let from = match since {
-            Since::State => {
-                let detail = "history is no state; ask for the state, or subscribe since it";
-                return Err(Refusal::new(ErrorCode::BadRequest, detail));
-            }
-            Since::Now => ReadFrom::Last(0),
-            Since::Start => ReadFrom::Start,
-            Since::Last(count) => ReadFrom::Last(count.min(limit).into()),
-            Since::Position(position) => ReadFrom::After(position),
-        };
-        self.in_flight(asker)?;
-        let limit = ReadLimit {
-            count: limit.min(self.limits.page_count),
-            bytes: self.limits.page_bytes,
-        };
-        let name = channel.clone();
-        let id = self.request(Pending::History {
-            asker,
-            channel,
-            since,
-        });
-        self.broker_requests.push_back(BrokerRequest::History {
-            id,
-            channel: name,
-            from,
-            limit,
-        });
-        Ok(())
-    }
-
-    fn presence(&mut self, asker: Asker, channel: ChannelName) -> Result<(), Refusal> {
-        if !self.rules_of(&channel)?.presence {
-            let detail = format!("channel {channel} keeps no presence");
-            return Err(Refusal::new(ErrorCode::NoPresence, detail));
-        }
-        self.in_flight(asker)?;
-        self.ask_members(asker, channel);
-        Ok(())
-    }
-
-    fn ack(
-        &mut self,
-        asker: Asker,
-        scope: Arc<str>,
-        channel: ChannelName,
-        consumer: Key,
-        position: Option<Position>,
-    ) -> Result<(), Refusal> {
-        if !self.rules_of(&channel)?.history.is_kept() {
-            let detail = format!("channel {channel} keeps no history to go back into");
-            return Err(Refusal::new(ErrorCode::NoHistory, detail));
-        }
-        self.in_flight(asker)?;
-        let name = channel.clone();
-        let id = self.request(Pending::Ack { asker, channel });
-        self.broker_requests.push_back(BrokerRequest::Ack {
-            id,
-            channel: name,
-            scope,
-            consumer,
-            position,
-        });
-        Ok(())
-    }
-
-    fn receipts(
-        &mut self,
-        asker: Asker,
-        channel: ChannelName,
-        position: Position,
-    ) -> Result<(), Refusal> {
-        let named = self.rules_of(&channel)?.presence;
-        self.in_flight(asker)?;
-        let name = channel.clone();
-        let id = self.request(Pending::Receipts {
-            asker,
-            channel,
-            position,
-            named,
-        });
-        self.broker_requests.push_back(BrokerRequest::Receipts {
-            id,
-            channel: name,
-            position,
-        });
-        Ok(())
+        let mut all = c.subscriptions.as_slice().iter();
+        all.any(|slot| {
+            let s = self.subscriptions.get(*slot);
+            s.is_some_and(|s| s.feed == *feed && s.vouched)
+        })
     }
 
     fn call(

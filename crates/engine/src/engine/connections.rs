@@ -7,22 +7,20 @@ use std::{
 };
 
 use crate::{
-    ask::CallerId,
-    broker::BrokerRequest,
     command::{Now, Since},
     delivery::{CloseReason, ConnectionId, Notice},
     error::{ErrorCode, Refusal},
     position::Position,
     rate::TokenBucket,
     rules::SlowPolicy,
-    session::{Arrival, SessionId, SessionSnapshot, SubscriptionSnapshot},
+    session::{Arrival, Identity, SessionId, SessionSnapshot, SubscriptionSnapshot},
     slab::Slot,
     subscription::{Flow, Subscribe, SubscriptionKey},
 };
 
 use super::{
     Connection, Engine, Item,
-    state::{Behind, Extra, Pending, State, Subscriptions, Waits, Why, durable::Durable},
+    state::{Behind, Extra, State, Subscriptions, Waits},
     subscriptions::Wished,
 };
 
@@ -54,6 +52,9 @@ impl Engine {
             generation,
             durable,
         } = arrival;
+        if self.is_leaving() {
+            self.finish_leaving(session);
+        }
         let older = self.sessions.get(&session).copied();
         let before = older.and_then(|old| self.connections.get(old.into()));
         let later = before.map_or(0, |old| old.generation + 1);
@@ -73,6 +74,7 @@ impl Engine {
             awaits_receipt: false,
             full: false,
             closing: false,
+            gone: false,
             extra: None,
         };
         if let Some(old) = older {
@@ -238,6 +240,7 @@ impl Engine {
         for slot in unwatched {
             self.watch_again(slot);
         }
+        self.ask_owed(connection);
     }
 
     /// Whether this connection waits for [`handle_writable`](Self::handle_writable).
@@ -261,10 +264,18 @@ impl Engine {
         Some(self.connections.get(connection.into())?.session)
     }
 
-    /// The session on a connection as of now, to be sealed into its resume token.
+    /// Who is on a connection.
+    #[must_use]
+    pub fn identity(&self, connection: ConnectionId) -> Option<&Arc<Identity>> {
+        Some(&self.connections.get(connection.into())?.identity)
+    }
+
+    /// The session on a connection as of now, to be sealed into its resume token; none once the
+    /// connection is being closed, since its subscriptions have ended then.
     #[must_use]
     pub fn snapshot(&self, connection: ConnectionId, now: Now) -> Option<SessionSnapshot> {
-        let c = self.connections.get(connection.into())?;
+        let c = self.connections.get(connection.into());
+        let c = c.filter(|c| !c.closing)?;
         let all = c.subscriptions.as_slice().iter();
         let subscriptions = all.filter_map(|slot| self.subscription_snapshot(*slot));
         Some(SessionSnapshot {
@@ -280,10 +291,11 @@ impl Engine {
         let s = self.subscriptions.get(slot)?;
         let (position, mut unacknowledged) = match &s.state {
             State::Live { .. } => (self.handed_out(slot)?, None),
-            // A state that has not come yet is asked for again by the client.
-            State::Behind(behind) if matches!(behind.why, Why::ReadsState { .. }) => return None,
+            // A state that has not come, or not wholly, is asked for again by the client.
+            State::Behind(behind) if behind.is_given_state() => return None,
             // A gap that was not announced yet is announced later.
             State::Behind(behind) => (behind.gap.map_or(behind.cursor, |gap| gap.from), None),
+            State::Ended => return None,
             State::Opening(opening) => match opening.since {
                 Since::Position(position) => (position, opening.earlier.clone()),
                 Since::Now | Since::Start | Since::State | Since::Last(_) => return None,
@@ -312,95 +324,8 @@ impl Engine {
         })
     }
 
-    /// Makes the broker keep a session for this long after its connection has ended; `None` stops
-    /// that.
-    pub fn set_durable(&mut self, connection: ConnectionId, expiry: Option<Duration>) {
-        let Some(c) = self.connections.get_mut(connection.into()) else {
-            return;
-        };
-        let was = c.extra.as_ref().and_then(|extra| extra.durable);
-        let session = c.session;
-        match expiry {
-            Some(expiry) => {
-                let stale = false;
-                c.extra().durable = Some(Durable { expiry, stale });
-                self.session_changed(connection);
-            }
-            None if was.is_some() => {
-                c.extra().durable = None;
-                c.settle();
-                self.broker_requests
-                    .push_back(BrokerRequest::DropSession { session });
-            }
-            None => {}
-        }
-    }
-
-    /// Loads a durable session before its connection is opened with
-    /// [`handle_connection_resumed`](Self::handle_connection_resumed). The caller gets
-    /// [`CallerReply::Session`](crate::CallerReply), or a refusal.
-    pub fn handle_load_session(&mut self, caller: CallerId, session: SessionId, now: Now) {
-        self.set_now(now);
-        let id = self.request(Pending::Session { caller });
-        self.broker_requests
-            .push_back(BrokerRequest::LoadSession { id, session });
-    }
-
-    /// Called when a session has changed: a durable one is saved soon.
-    pub(super) fn session_changed(&mut self, connection: ConnectionId) {
-        let extra = self
-            .connections
-            .get_mut(connection.into())
-            .and_then(|c| c.extra.as_mut());
-        let Some(durable) = extra.and_then(|extra| extra.durable.as_mut()) else {
-            return;
-        };
-        if !std::mem::replace(&mut durable.stale, true) {
-            self.stale_sessions.push(connection);
-            let soon = self.now + self.limits.save_after;
-            self.save_at.get_or_insert(soon);
-        }
-    }
-
-    /// Saves the durable sessions that have changed.
-    pub(super) fn save_sessions(&mut self) {
-        self.save_at = None;
-        for connection in std::mem::take(&mut self.stale_sessions) {
-            self.save_session(connection);
-        }
-    }
-
-    fn save_session(&mut self, connection: ConnectionId) {
-        let extra = self
-            .connections
-            .get_mut(connection.into())
-            .and_then(|c| c.extra.as_mut());
-        let Some(durable) = extra.and_then(|extra| extra.durable.as_mut()) else {
-            return;
-        };
-        durable.stale = false;
-        let expiry = durable.expiry;
-        let now = Now {
-            instant: self.now,
-            unix_ms: self.now_unix_ms,
-        };
-        let Some(snapshot) = self.snapshot(connection, now) else {
-            return;
-        };
-        if let Some(bytes) = snapshot.to_bytes() {
-            let session = snapshot.session;
-            let bytes = bytes.into();
-            self.broker_requests.push_back(BrokerRequest::SaveSession {
-                session,
-                bytes,
-                expiry,
-            });
-        }
-    }
-
-    /// The server is going away: no new connections are accepted, and each connection is told its
-    /// own delay before reconnecting elsewhere; delays are spread evenly. `random` returns 32
-    /// random bits per call.
+    /// The server is going away: no new connections, and each connection is told a pause of its own before it
+    /// comes back elsewhere, spread evenly. `random` gives 32 random bits a call.
     pub fn handle_drain(&mut self, spread: Duration, mut random: impl FnMut() -> u32) {
         self.draining = true;
         for (slot, _) in self.connections.iter() {
@@ -418,35 +343,48 @@ impl Engine {
         let Some(c) = self.connections.get_mut(connection.into()) else {
             return;
         };
-        if std::mem::replace(&mut c.closing, true) {
+        if c.closing {
             return;
         }
         self.save_session(connection);
+        if let Some(c) = self.connections.get_mut(connection.into()) {
+            c.closing = true;
+        }
         self.unsubscribe_all(connection, self.limits.presence_grace);
         self.notice(connection, Notice::Close { reason });
     }
 
     fn remove(&mut self, connection: ConnectionId, grace: Duration) {
-        let closing = self
-            .connections
-            .get(connection.into())
-            .is_some_and(|c| c.closing);
+        let here = self.connections.get(connection.into());
+        let Some(closing) = here.filter(|c| !c.gone).map(|c| c.closing) else {
+            return;
+        };
         if !closing {
             self.save_session(connection);
         }
         self.unsubscribe_all(connection, grace);
-        let Some(mut c) = self.connections.remove(connection.into()) else {
+        let Some(c) = self.connections.get_mut(connection.into()) else {
             return;
         };
+        (c.gone, c.closing) = (true, true);
+        let (session, user) = (c.session, Arc::clone(&c.identity.user));
+        let is_empty = c.subscriptions.len() == 0;
+        let under_way = c.in_flight > 0;
         if let Some(extra) = c.extra.take() {
             for ask in extra.ordered.asked_for() {
                 self.asks.forget(ask);
             }
         }
-        if self.sessions.get(&c.session) == Some(&connection) {
-            self.sessions.remove(&c.session);
+        if under_way {
+            self.asks.forget_calls(connection);
         }
-        self.leave_user(connection, Arc::clone(&c.identity.user));
+        if self.sessions.get(&session) == Some(&connection) {
+            self.sessions.remove(&session);
+        }
+        self.leave_user(connection, user);
+        if is_empty {
+            self.connections.remove(connection.into());
+        }
         if self.sessions.len() < self.sessions.capacity() / 8 {
             self.sessions.shrink_to(self.sessions.len() * 2);
         }

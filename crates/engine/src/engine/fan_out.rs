@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     broker::StreamState,
     channel_name::ChannelName,
+    grant::Verbs,
     position::Position,
     publication::Publication,
     rules::{Access, SlowPolicy},
@@ -37,13 +38,13 @@ pub(super) struct Underway {
 impl Engine {
     /// A publication came: it goes to its channel's subscribers, then to those of each filter that
     /// its channel matches.
-    pub(super) fn publication(&mut self, publication: &Arc<Publication>) {
+    pub(super) fn publication(&mut self, publication: Arc<Publication>) {
         if !self.filters.is_empty() {
             let items = &mut self.items;
             self.filters.find(&publication.channel, &mut |filter| {
                 items.push_front(Item::Through {
                     filter: *filter,
-                    publication: Arc::clone(publication),
+                    publication: Arc::clone(&publication),
                 });
             });
         }
@@ -53,18 +54,19 @@ impl Engine {
     }
 
     /// Gives a publication to the subscribers of a feed.
-    pub(super) fn fan_out(&mut self, feed: Slot, publication: &Arc<Publication>) {
+    pub(super) fn fan_out(&mut self, feed: Slot, publication: Arc<Publication>) {
         // A feed that is not open yet will know this publication from `Followed`.
         let Some((f, tail)) = self.feeds.get_mut(feed).and_then(|f| Some((&*f, f.tail?))) else {
             return;
         };
-        let place = f.place_of(publication);
+        let place = f.place_of(&publication);
         if place.epoch == tail.epoch && place.offset <= tail.offset {
             return;
         }
         // The order of a filter has holes where other channels publish: the broker tells of what it
         // left out by `Lagged` alone.
-        let follows = match f.is_filter() {
+        let is_filter = f.is_filter();
+        let follows = match is_filter {
             true => place.epoch == tail.epoch && !f.lagged,
             false => publication.previous == tail,
         };
@@ -78,7 +80,7 @@ impl Engine {
         f.tail = Some(place);
         if f.behind > 0 {
             let conflate = !f.rules.history.is_kept() && f.rules.slow == SlowPolicy::LatestByKey;
-            let previous = match f.is_filter() {
+            let previous = match is_filter {
                 true if follows => tail,
                 // What precedes it is unknown.
                 true => Position {
@@ -89,22 +91,24 @@ impl Engine {
             };
             let recent = &mut f.catching_up().recent;
             if conflate {
-                recent.conflate(publication);
+                recent.conflate(&publication);
             }
-            recent.push(publication, place, previous, bounds);
+            recent.push(&publication, place, previous, bounds);
         }
         let somebody = !f.live.is_empty();
-        self.wake_ahead(feed);
+        if f.catching_up.is_some() {
+            self.wake_ahead(feed);
+        }
         if somebody {
             let publisher = publication.publisher.as_ref();
             self.underway = Some(Underway {
                 feed,
-                publication: Arc::clone(publication),
                 publisher: publisher.and_then(|by| self.to_be_told_apart(by.session)),
-                restricted: self.is_restricted(feed, publication),
+                restricted: is_filter && self.is_restricted(&publication),
                 before: tail,
                 audience: 0,
                 told: 0,
+                publication,
             });
         }
     }
@@ -118,12 +122,9 @@ impl Engine {
     }
 
     /// Whether some who subscribe by a filter may not read this channel.
-    fn is_restricted(&self, feed: Slot, publication: &Publication) -> bool {
-        let is_filter = self.feeds.get(feed).is_some_and(|f| f.is_filter());
-        is_filter
-            && self
-                .rules_of(&publication.channel)
-                .map_or(true, |rules| rules.subscribe != Access::Everyone)
+    fn is_restricted(&self, publication: &Publication) -> bool {
+        self.rules_of(&publication.channel)
+            .map_or(true, |rules| rules.subscribe != Access::Everyone)
     }
 
     /// Whether a subscriber may read a channel that its filter matches.
@@ -137,80 +138,85 @@ impl Engine {
         let Some(connection) = self.connections.get(s.connection.into()) else {
             return false;
         };
-        let identity = &connection.identity;
-        identity.may(rules.subscribe, &identity.may_subscribe, channel)
+        let verb = Verbs::SUBSCRIBE;
+        connection.identity.may(rules.subscribe, verb, channel)
     }
 
-    /// The next part of the broadcast that is under way, with at most so many recipients.
+    /// The next part of the broadcast that is under way, with at most so many recipients. The last part
+    /// takes the publication along.
     pub(super) fn next_recipients(&mut self, limit: usize) -> Option<Step> {
         loop {
-            let underway = self.underway.as_ref()?;
-            let audience = self
-                .feeds
-                .get(underway.feed)
-                .and_then(|f| f.live.get(underway.audience));
-            let Some(audience) = audience else {
+            let underway = self.underway.as_mut()?;
+            let (feed, at, told) = (underway.feed, underway.audience, underway.told);
+            let live = self.feeds.get(feed).map(|f| &f.live);
+            let Some((live, audience)) = live.and_then(|live| Some((live, live.get(at)?))) else {
                 self.underway = None;
                 return None;
             };
-            let (at, told, len) = (underway.audience, underway.told, audience.len());
+            let len = audience.len();
             if told >= len {
-                let underway = self.underway.as_mut()?;
                 (underway.audience, underway.told) = (at + 1, 0);
                 continue;
             }
-            let wanted = len.min(told.saturating_add(limit.max(1)));
             let own = underway.publisher.filter(|_| !audience.kind.echo);
-            let until = self.until_an_exception(underway, told, wanted, own);
-            let (feed, publication) = (underway.feed, Arc::clone(&underway.publication));
-            let exception = until == told;
-            let place = audience.places().get(told).copied();
-            let underway = self.underway.as_mut()?;
-            if !exception {
+            let is_last_audience = live.is_last(at);
+            let mut until = len.min(told.saturating_add(limit.max(1)));
+            if underway.restricted || own.is_some() {
+                until = self.until_an_exception(until, own);
+                if until == told {
+                    if let Some(step) = self.pass_over(own) {
+                        return Some(step);
+                    }
+                    continue;
+                }
+            }
+            let publication = if until == len && is_last_audience {
+                self.underway.take()?.publication
+            } else {
+                let underway = self.underway.as_mut()?;
                 underway.told = until;
-                return Some(Step::Broadcast {
-                    feed,
-                    audience: at,
-                    recipients: told..until,
-                    publication,
-                });
-            }
-            underway.told += 1;
-            // Somebody's own publication, or one that they may not see, which they are not told of.
-            let (slot, s) = self.subscriptions.at(place?)?;
-            if own == Some(s.connection) {
-                return self.own(slot, &publication);
-            }
+                Arc::clone(&underway.publication)
+            };
+            return Some(Step::Broadcast {
+                feed,
+                audience: at,
+                recipients: told..until,
+                publication,
+            });
         }
     }
 
-    /// How far the recipients can all be told the same.
-    fn until_an_exception(
-        &self,
-        underway: &Underway,
-        from: usize,
-        until: usize,
-        own: Option<crate::ConnectionId>,
-    ) -> usize {
-        let audience = self
-            .feeds
-            .get(underway.feed)
-            .and_then(|f| f.live.get(underway.audience));
-        let Some(audience) = audience else {
-            return from;
+    /// How far the next recipients of the broadcast that is under way can all be told the same.
+    fn until_an_exception(&self, until: usize, own: Option<crate::ConnectionId>) -> usize {
+        let Some(underway) = &self.underway else {
+            return 0;
         };
-        if !underway.restricted && own.is_none() {
-            return until;
-        }
-        let exception = |at: &usize| {
+        let (channel, told) = (&underway.publication.channel, underway.told);
+        let live = self.feeds.get(underway.feed).map(|f| &f.live);
+        let Some(audience) = live.and_then(|live| live.get(underway.audience)) else {
+            return told;
+        };
+        let is_exception = |at: &usize| {
             if own.is_some_and(|own| audience.connections()[*at] == own) {
                 return true;
             }
             let s = self.subscriptions.at(audience.places()[*at]);
-            underway.restricted
-                && !s.is_some_and(|(_, s)| self.may_see(s, &underway.publication.channel))
+            underway.restricted && !s.is_some_and(|(_, s)| self.may_see(s, channel))
         };
-        (from..until).find(exception).unwrap_or(until)
+        (told..until).find(is_exception).unwrap_or(until)
+    }
+
+    /// Passes over the next recipient: it published this itself, or may not see it and is not told.
+    fn pass_over(&mut self, own: Option<crate::ConnectionId>) -> Option<Step> {
+        let underway = self.underway.as_mut()?;
+        let (feed, at, told) = (underway.feed, underway.audience, underway.told);
+        underway.told += 1;
+        let publication = Arc::clone(&underway.publication);
+        let audience = self.feeds.get(feed)?.live.get(at)?;
+        let (slot, s) = self.subscriptions.at(*audience.places().get(told)?)?;
+        (own == Some(s.connection))
+            .then(|| self.own(slot, &publication))
+            .flatten()
     }
 
     /// Tells a subscriber that excludes its own publications that there was one.
@@ -376,7 +382,7 @@ impl Engine {
     pub(super) fn handed_out(&self, slot: Slot) -> Option<Position> {
         let s = self.subscriptions.get(slot)?;
         let place = match &s.state {
-            State::Opening(_) => return None,
+            State::Opening(_) | State::Ended => return None,
             State::Behind(behind) => return Some(behind.cursor),
             State::Live { place } => *place as usize,
         };

@@ -60,7 +60,10 @@ impl Engine {
             if let Some(f) = self.feeds.get_mut(feed) {
                 f.lagged = true;
             }
-            self.follow_again(feed);
+            // A head that is asked for already is told after this.
+            if self.feeds.get(feed).is_some_and(|f| !f.following) {
+                self.follow_again(feed);
+            }
             self.tell_watchers_the_members(feed);
         }
     }

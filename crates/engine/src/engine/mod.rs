@@ -5,10 +5,13 @@ mod catch_up;
 mod channel_state;
 mod commands;
 mod connections;
+mod durable;
 mod fan_out;
 mod following;
+mod leaving;
 mod presence;
 mod publishing;
+mod questions;
 mod reading;
 mod receipts;
 mod recent;
@@ -44,6 +47,7 @@ use crate::{
 
 use asks::Asks;
 use fan_out::Underway;
+use leaving::Leaving;
 use requests::Requests;
 use state::{Again, Connection, Feed, Item, Subscription};
 
@@ -59,7 +63,7 @@ use state::{Again, Connection, Feed, Item, Subscription};
 ///   [`handle_full`](Self::handle_full), [`handle_writable`](Self::handle_writable),
 ///   [`handle_receipt`](Self::handle_receipt), [`handle_connection_lost`](Self::handle_connection_lost),
 ///   [`handle_connection_closed`](Self::handle_connection_closed), [`handle_timeout`](Self::handle_timeout),
-///   [`handle_drain`](Self::handle_drain).
+///   [`leave_on`](Self::leave_on), [`handle_drain`](Self::handle_drain), [`admit_command`](Self::admit_command).
 /// - What the server's side does with sessions: [`subscribe_for`](Self::subscribe_for),
 ///   [`unsubscribe_for`](Self::unsubscribe_for), [`tell`](Self::tell),
 ///   [`disconnect`](Self::disconnect), [`replace_identity`](Self::replace_identity),
@@ -69,7 +73,7 @@ use state::{Again, Connection, Feed, Item, Subscription};
 ///   since deliveries make requests, then [`poll_broker_request`](Self::poll_broker_request),
 ///   [`poll_ask`](Self::poll_ask), [`poll_caller_reply`](Self::poll_caller_reply),
 ///   then [`poll_timeout`](Self::poll_timeout).
-/// - Getters: [`snapshot`](Self::snapshot), [`connections`](Self::connections),
+/// - Getters: [`snapshot`](Self::snapshot), [`identity`](Self::identity), [`connections`](Self::connections),
 ///   [`channels`](Self::channels), [`wants_writable`](Self::wants_writable),
 ///   [`unanswered`](Self::unanswered).
 ///
@@ -107,6 +111,8 @@ pub struct Engine {
     reads: usize,
     /// Subscriptions that wait for a free read.
     reads_waiting: VecDeque<Slot>,
+    /// Connections that have gone and whose subscriptions end a part at a time.
+    leaving: VecDeque<Leaving>,
     /// What failed at the broker and is tried again, by when.
     again: VecDeque<(Instant, Again)>,
     /// The number of subscriptions that make their session a member, as reported to the broker.
@@ -150,6 +156,7 @@ impl Engine {
             caller_replies: VecDeque::new(),
             reads: 0,
             reads_waiting: VecDeque::new(),
+            leaving: VecDeque::new(),
             again: VecDeque::new(),
             memberships: 0,
             renew_at: None,
@@ -227,6 +234,7 @@ impl Engine {
                 publication,
                 place,
                 deliveries,
+                state,
             } => Delivery::Publication {
                 connection,
                 class,
@@ -234,6 +242,7 @@ impl Engine {
                 publication,
                 place,
                 deliveries,
+                state,
             },
             Step::Notice { connection, notice } => Delivery::Connection { connection, notice },
             Step::Mark { connection, mark } => Delivery::Mark { connection, mark },
@@ -274,7 +283,15 @@ impl Engine {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let again = self.again.front().map(|(at, _)| *at);
         let (answers, verdicts) = (self.requests.deadline(), self.asks.deadline());
-        let all = [self.renew_at, again, answers, verdicts, self.save_at];
+        let leaving = self.is_leaving().then_some(self.now);
+        let all = [
+            self.renew_at,
+            again,
+            answers,
+            verdicts,
+            self.save_at,
+            leaving,
+        ];
         all.into_iter().flatten().min()
     }
 
@@ -282,6 +299,7 @@ impl Engine {
     pub fn handle_timeout(&mut self, now: Now) {
         self.set_now(now);
         self.renew_lease();
+        self.leave_on();
         if self.save_at.is_some_and(|at| at <= now.instant) {
             self.save_sessions();
         }
@@ -346,7 +364,8 @@ impl Engine {
                 };
                 self.request_failed(id, &pending, &failure.into());
             }
-            BrokerEvent::Lagged => self.lagged(),
+            // In its place among what was told before and after it.
+            BrokerEvent::Lagged => self.items.push_back(Item::Lagged),
             BrokerEvent::FilterHistory {
                 id,
                 head,
@@ -364,14 +383,14 @@ impl Engine {
     fn step(&mut self, item: Item) -> Option<Step> {
         match item {
             Item::Publication(publication) => {
-                self.publication(&publication);
+                self.publication(publication);
                 None
             }
             Item::Through {
                 filter,
                 publication,
             } => {
-                self.fan_out(filter, &publication);
+                self.fan_out(filter, publication);
                 None
             }
             Item::Presence(change) => {
@@ -381,7 +400,9 @@ impl Engine {
             Item::Begin { subscription } => self.begin(subscription),
             Item::Advance { subscription } => self.advance(subscription),
             Item::Notice { connection, notice } => {
-                self.connections.get(connection.into())?;
+                self.connections
+                    .get(connection.into())
+                    .filter(|c| !c.gone)?;
                 Some(Step::Notice {
                     connection,
                     notice: *notice,
@@ -390,6 +411,10 @@ impl Engine {
             Item::Mark { connection } => {
                 let mark = self.mark(connection)?;
                 Some(Step::Mark { connection, mark })
+            }
+            Item::Lagged => {
+                self.lagged();
+                None
             }
             Item::Head { feed, stream } => {
                 self.head_told(feed, stream);
@@ -449,6 +474,7 @@ enum Step {
         publication: Arc<Publication>,
         place: crate::Position,
         deliveries: u16,
+        state: bool,
     },
     Notice {
         connection: ConnectionId,

@@ -9,7 +9,7 @@ use crate::{
     broker::{BrokerRequest, PresenceChange, RequestId},
     channel_name::ChannelName,
     delivery::{ConnectionId, Reply},
-    error::Refusal,
+    error::{ErrorCode, Refusal},
     session::{Identity, Member},
     slab::Slot,
     subscription::Target,
@@ -17,6 +17,7 @@ use crate::{
 
 use super::{
     Engine, Step,
+    commands::gone,
     state::{Again, Asker, Pending, State, Subscription},
 };
 
@@ -135,10 +136,18 @@ impl Engine {
     }
 
     /// A member shows itself differently to the others, in every channel.
-    pub(super) fn update_info(&mut self, connection: ConnectionId, info: Bytes) {
-        let Some(c) = self.connections.get_mut(connection.into()) else {
-            return;
-        };
+    pub(super) fn update_info(
+        &mut self,
+        connection: ConnectionId,
+        info: Bytes,
+    ) -> Result<(), Refusal> {
+        let c = self.connections.get_mut(connection.into());
+        let c = c.ok_or_else(gone)?;
+        if c.identity.info_is_fixed {
+            let detail =
+                "the session's info was given by its token; have a token with another one made";
+            return Err(Refusal::new(ErrorCode::Forbidden, detail));
+        }
         let identity = Identity {
             info,
             ..Identity::clone(&c.identity)
@@ -154,6 +163,7 @@ impl Engine {
             }
         }
         self.session_changed(connection);
+        Ok(())
     }
 
     pub(super) fn presence_changed(&mut self, change: &Arc<PresenceChange>) {
@@ -269,7 +279,8 @@ impl Engine {
 
     /// A full connection missed joins and leaves: sends the complete list instead.
     pub(super) fn watch_again(&mut self, slot: Slot) {
-        let begun = |s: &Subscription| s.presence && !matches!(s.state, State::Opening(_));
+        let begun =
+            |s: &Subscription| s.presence && !matches!(s.state, State::Opening(_) | State::Ended);
         if self.subscriptions.get(slot).is_some_and(begun) {
             self.watch(slot);
             self.tell_members(slot);
@@ -291,20 +302,64 @@ impl Engine {
         }
     }
 
-    /// Sends the complete list to a watching subscription, without a request.
+    /// Gives a subscription that watches the whole list, unasked. The lists that a connection is owed
+    /// come one after the other, and only while its outbox has room: many subscriptions to a channel
+    /// of many members are megabytes.
     pub(super) fn tell_members(&mut self, slot: Slot) {
-        let watches = self.subscriptions.get(slot).is_some_and(|s| s.presence);
-        let Some(channel) = self.presence_channel(slot).filter(|_| watches) else {
-            return;
-        };
-        if self.requests.len() >= self.limits.requests {
-            self.try_again(Again::Members { subscription: slot });
+        if self.presence_channel(slot).is_none() {
             return;
         }
-        let id = self.request(Pending::TellMembers { subscription: slot });
-        let limit = self.limits.members;
-        self.broker_requests
-            .push_back(BrokerRequest::Members { id, channel, limit });
+        let Some(s) = self.subscriptions.get_mut(slot).filter(|s| s.presence) else {
+            return;
+        };
+        let connection = s.connection;
+        if std::mem::replace(&mut s.owed, true) {
+            return;
+        }
+        if let Some(c) = self.connections.get_mut(connection.into()) {
+            c.extra().owed.push_back(slot);
+        }
+        self.ask_owed(connection);
+    }
+
+    /// Asks for the next list of members that a connection is owed, if it has room for that.
+    pub(super) fn ask_owed(&mut self, connection: ConnectionId) {
+        while let Some((subscription, channel)) = self.next_owed(connection) {
+            let Some(channel) = channel else { continue };
+            if self.requests.len() >= self.limits.requests {
+                self.try_again(Again::Members { subscription });
+                return;
+            }
+            let id = self.request(Pending::TellMembers {
+                connection,
+                subscription,
+            });
+            let limit = self.limits.members;
+            self.broker_requests
+                .push_back(BrokerRequest::Members { id, channel, limit });
+            if let Some(c) = self.connections.get_mut(connection.into()) {
+                c.extra().members_asked = true;
+            }
+            return;
+        }
+    }
+
+    /// The next subscription that is owed a list, and of which channel, if it still is.
+    fn next_owed(&mut self, connection: ConnectionId) -> Option<(Slot, Option<ChannelName>)> {
+        let c = self.connections.get_mut(connection.into())?;
+        let has_room = !c.full && c.credit > 0;
+        let extra = c.extra.as_mut()?;
+        if !has_room || extra.members_asked {
+            return None;
+        }
+        let Some(slot) = extra.owed.pop_front() else {
+            c.settle();
+            return None;
+        };
+        if let Some(s) = self.subscriptions.get_mut(slot) {
+            s.owed = false;
+        }
+        Some((slot, self.presence_channel(slot)))
     }
 
     pub(super) fn ask_members(&mut self, asker: Asker, channel: ChannelName) {
@@ -331,31 +386,53 @@ impl Engine {
                     },
                 );
             }
-            Some(Pending::TellMembers { subscription }) => {
-                let Some(s) = self.subscriptions.get(subscription) else {
-                    return;
-                };
-                let (connection, id) = (s.connection, s.id());
-                let Some(channel) = self.presence_channel(subscription) else {
-                    return;
-                };
-                self.reply(
-                    connection,
-                    None,
-                    Reply::Members {
-                        channel,
-                        subscription: id,
-                        members,
-                        total,
-                    },
-                );
-            }
+            Some(Pending::TellMembers {
+                connection,
+                subscription,
+            }) => self.members_owed(connection, subscription, members, total),
             other => debug_assert!(other.is_none(), "members answer a question for members"),
         }
     }
 
-    /// The members could not be read: they must still be sent.
-    pub(super) fn members_failed(&mut self, subscription: Slot, _refusal: &Refusal) {
+    /// A list that a connection is owed has come.
+    fn members_owed(
+        &mut self,
+        connection: ConnectionId,
+        subscription: Slot,
+        members: Vec<Arc<Member>>,
+        total: u64,
+    ) {
+        let channel = self.presence_channel(subscription);
+        let id = self.subscriptions.get(subscription).map(Subscription::id);
+        let Some(c) = self.connections.get_mut(connection.into()) else {
+            return;
+        };
+        c.extra().members_asked = false;
+        if let (Some(channel), Some(subscription)) = (channel, id) {
+            let weights = members.iter().map(|member| weight(member));
+            c.credit = c.credit.saturating_sub(weights.sum());
+            let reply = Reply::Members {
+                channel,
+                subscription,
+                members,
+                total,
+            };
+            self.reply(connection, None, reply);
+        }
+        self.ask_owed(connection);
+    }
+
+    /// The members could not be told: they are still owed.
+    pub(super) fn members_failed(&mut self, connection: ConnectionId, subscription: Slot) {
+        if let Some(c) = self.connections.get_mut(connection.into()) {
+            c.extra().members_asked = false;
+            c.settle();
+        }
         self.try_again(Again::Members { subscription });
     }
+}
+
+/// About how many bytes a member takes in a list.
+fn weight(member: &Member) -> usize {
+    member.user.len() + member.info.len() + 64
 }

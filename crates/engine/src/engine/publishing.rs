@@ -10,6 +10,7 @@ use crate::{
     command::CommandId,
     delivery::ConnectionId,
     error::{ErrorCode, Refusal, Retry},
+    grant::Verbs,
     publication::{Draft, Format, Key, Publisher, Tags},
     rules::Access,
 };
@@ -97,7 +98,7 @@ impl Engine {
         let rules = self.rules_of(&given.channel)?;
         let asked = (rules.publish == Access::Asked).then_some(rules.ask);
         let channel = &given.channel;
-        if asked.is_none() && !identity.may(rules.publish, &identity.may_publish, channel) {
+        if asked.is_none() && !identity.may(rules.publish, Verbs::PUBLISH, channel) {
             return Err(forbidden("publish to", &channel.clone().into(), identity));
         }
         let publisher = Publisher {

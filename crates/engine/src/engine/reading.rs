@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use crate::{
-    broker::{BrokerRequest, ChannelGap, ReadFrom, ReadLimit, ReadStart, RequestId, StreamState},
+    broker::{
+        BrokerRequest, ChannelGap, ReadFrom, ReadLimit, ReadStart, RequestId, Resolution,
+        StreamState,
+    },
     delivery::Notice,
     error::{ErrorCode, Refusal, Retry},
     position::Position,
@@ -34,6 +37,8 @@ impl Engine {
             .map_or(0, |c| c.credit);
         let bytes = credit.max(SMALLEST_READ).min(self.limits.page_bytes);
         let feed = s.feed;
+        // No more than may be handed out: the rest would be read again.
+        let room = s.window.as_ref().map_or(u32::MAX, |window| window.room());
         let Some(behind) = s.behind().filter(|behind| behind.waits == Waits::Read) else {
             return;
         };
@@ -53,7 +58,7 @@ impl Engine {
         }
         self.reads += 1;
         let target = f.target.clone();
-        let count = self.limits.page_count;
+        let count = self.limits.page_count.min(room.max(1));
         let limit = ReadLimit { count, bytes };
         let id = self.request(Pending::Read { feed });
         if let Some(f) = self.feeds.get_mut(feed) {
@@ -123,7 +128,16 @@ impl Engine {
         };
         let waits_for_it =
             |behind: &&mut Behind| behind.waits == Waits::Read && behind.cursor == after;
-        let Some(behind) = s.behind().filter(waits_for_it) else {
+        if s.behind().filter(waits_for_it).is_none() {
+            return;
+        }
+        if f.is_filter()
+            && start.resolution == Resolution::Continuous
+            && let Some(window) = &mut s.window
+        {
+            window.goes_on_in(stream.head.epoch);
+        }
+        let Some(behind) = s.behind() else {
             return;
         };
         behind.start_at(start, stream.trimmed.into());

@@ -18,7 +18,8 @@ impl Engine {
     /// queued *behind* everything handed out; pass the number of its pong to
     /// [`handle_receipt`](Self::handle_receipt). A new mark replaces the previous one.
     pub fn mark(&mut self, connection: ConnectionId) -> Option<u32> {
-        let c = self.connections.get_mut(connection.into())?;
+        let c = self.connections.get_mut(connection.into());
+        let c = c.filter(|c| !c.gone)?;
         c.mark = c.mark.wrapping_add(1);
         c.awaits_receipt = true;
         let mark = c.mark;

@@ -15,6 +15,8 @@ pub(super) struct Recent {
     /// In order; without holes unless conflated.
     entries: VecDeque<Entry>,
     bytes: usize,
+    /// The newest place that was dropped because of the bounds, which no newer value stands for.
+    dropped: u64,
 }
 
 #[derive(Debug)]
@@ -47,14 +49,23 @@ impl Recent {
                 break;
             };
             self.bytes -= oldest.publication.weight();
+            self.dropped = oldest.place.offset;
         }
     }
 
-    /// Drops the publication that the new one replaces. At most `Limits::recent_count` are
-    /// examined, and only while a connection is slow.
+    /// Whether something after this offset was dropped because of the bounds.
+    pub(super) fn has_dropped_after(&self, offset: u64) -> bool {
+        self.dropped > offset
+    }
+
+    /// Drops the one publication that the new one replaces, which has the same value of the tag `key`. At most `Limits::recent_count` are
+    /// looked at, and only while a connection is slow.
     pub(super) fn conflate(&mut self, new: &Publication) {
-        let key = new.tags.get(CONFLATION_TAG);
-        let same = |entry: &Entry| entry.publication.tags.get(CONFLATION_TAG) == key;
+        // One without the tag replaces nothing.
+        let Some(key) = new.tags.get(CONFLATION_TAG) else {
+            return;
+        };
+        let same = |entry: &Entry| entry.publication.tags.get(CONFLATION_TAG) == Some(key);
         let older = self.entries.iter().position(same);
         if let Some(older) = older.and_then(|index| self.entries.remove(index)) {
             self.bytes -= older.publication.weight();

@@ -78,6 +78,19 @@ impl Engine {
                     head,
                     publications,
                     gap,
+                    more: false,
+                };
+                self.answer(asker, reply);
+            }
+            Some(Pending::HistoryBefore { asker, channel }) => {
+                let newest = publications.last().map_or(start.after, |p| p.position);
+                let damaged = (newest != start.agreed).then_some(GapReason::Damaged);
+                let reply = Reply::History {
+                    channel,
+                    head: stream.head,
+                    publications,
+                    gap: start.resolution.gap().or(damaged),
+                    more: start.after.offset >= stream.first,
                 };
                 self.answer(asker, reply);
             }
@@ -149,6 +162,7 @@ impl Engine {
         match *pending {
             Pending::Publish { asker }
             | Pending::History { asker, .. }
+            | Pending::HistoryBefore { asker, .. }
             | Pending::State { asker, .. }
             | Pending::Members { asker, .. }
             | Pending::Ack { asker, .. }
@@ -158,7 +172,10 @@ impl Engine {
             Pending::Session { caller } => {
                 self.answer(Asker::Caller(caller), Reply::Refused(refusal.clone()));
             }
-            Pending::TellMembers { subscription } => self.members_failed(subscription, refusal),
+            Pending::TellMembers {
+                connection,
+                subscription,
+            } => self.members_failed(connection, subscription),
             Pending::Follow { feed } => self.follow_failed(feed, refusal),
             Pending::Read { feed } => self.page_failed(feed, id, refusal),
             Pending::ReadState { feed } => self.state_failed(feed, refusal),

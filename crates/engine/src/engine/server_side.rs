@@ -200,8 +200,9 @@ impl Engine {
         if joins {
             for slot in slots {
                 let s = self.subscriptions.get(*slot);
-                if s.is_some_and(|s| !matches!(s.state, State::Opening(_))) {
+                if s.is_some_and(|s| !matches!(s.state, State::Opening(_) | State::Ended)) {
                     self.join(*slot);
+                    self.watch_again(*slot);
                 }
             }
         }

@@ -8,6 +8,7 @@ use crate::{
     command::{CommandId, Since},
     delivery::{ConnectionId, Notice, Reply},
     error::{ErrorCode, Refusal},
+    grant::Verbs,
     position::Position,
     rules::{Access, ChannelRules},
     session::Unacknowledged,
@@ -17,6 +18,7 @@ use crate::{
 
 use super::{
     Engine, Item, Step,
+    asks::too_many_questions,
     commands::{forbidden, gone},
     state::{Asked, Behind, Opening, State, Subscription, Waits, Wanted, Why, window::Window},
 };
@@ -64,7 +66,7 @@ impl Engine {
             Target::Channel(channel) => {
                 let rules = self.rules_of(channel)?;
                 let access = rules.subscribe;
-                let allowed = identity.may(access, &identity.may_subscribe, channel);
+                let allowed = identity.may(access, Verbs::SUBSCRIBE, channel);
                 (rules, access, allowed)
             }
             // Each publication is checked again: the channels that a filter matches have rules of
@@ -91,17 +93,20 @@ impl Engine {
         let (rules, asked) = match by {
             Wished::Server => (self.rules_of_target(&wish.target)?, false),
             Wished::Client(_) => self.may_subscribe(connection, &wish.target)?,
-            Wished::Restored { vouched, .. } => {
-                let (rules, asked) = self.may_subscribe(connection, &wish.target)?;
-                (rules, asked && !vouched)
-            }
+            // Somebody outside has allowed it, or the server's side has made it.
+            Wished::Restored { vouched: true, .. } => (self.rules_of_target(&wish.target)?, false),
+            Wished::Restored { .. } => self.may_subscribe(connection, &wish.target)?,
         };
+        if asked && self.asks.len() >= self.limits.requests {
+            return Err(too_many_questions());
+        }
         let known = self.feed_of(&wish.target);
         self.check(connection, &wish, known, &rules, &by)?;
         let feed = match known {
             Some(feed) => feed,
             None => self.open_feed(wish.target.clone(), Arc::clone(&rules))?,
         };
+        let restored = matches!(by, Wished::Restored { .. });
         let (command, vouched, earlier) = match by {
             Wished::Client(command) => (Some(command), false, None),
             Wished::Restored { vouched, earlier } => (None, vouched, earlier),
@@ -110,8 +115,9 @@ impl Engine {
         let since = wish.since;
         let opening = Opening {
             command,
+            restored,
             since,
-            asked,
+            asked: None,
             earlier,
         };
         let mut new = Subscription::new(connection, feed, wish.id, opening);
@@ -138,12 +144,16 @@ impl Engine {
         }
         if asked {
             let target = wish.target;
-            self.ask(
+            let ask = self.ask(
                 Asked::Subscribe { subscription: slot },
                 rules.ask,
                 Some(connection),
                 Wish::Subscribe { target },
             );
+            let s = self.subscriptions.get_mut(slot);
+            if let Some(State::Opening(opening)) = s.map(|s| &mut s.state) {
+                opening.asked = Some(ask);
+            }
         }
         self.session_changed(connection);
         Ok(())
@@ -260,10 +270,10 @@ impl Engine {
         let State::Opening(opening) = &mut s.state else {
             return None;
         };
-        if opening.asked {
+        if opening.asked.is_some() {
             return None;
         }
-        let (command, since) = (opening.command, opening.since);
+        let (command, since, restored) = (opening.command, opening.since, opening.restored);
         let earlier = opening.earlier.take();
         let behind = start(since, tail, history);
         let live = behind.is_none();
@@ -285,9 +295,11 @@ impl Engine {
         self.queue_advance(slot);
         self.join(slot);
         self.watch(slot);
-        if command.is_none() {
+        if restored {
             self.restored_one(connection);
-            // Members may have left while the session had no connection.
+        }
+        if command.is_none() {
+            // Somebody may have left while the session was away.
             self.tell_members(slot);
         }
         self.settle(feed);
@@ -338,12 +350,6 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn unsubscribe_all(&mut self, connection: ConnectionId, grace: Duration) {
-        for slot in self.subscriptions_of(connection) {
-            self.end(slot, grace);
-        }
-    }
-
     pub(super) fn subscriptions_of(&self, connection: ConnectionId) -> Vec<Slot> {
         let connection = self.connections.get(connection.into());
         connection.map_or_else(Vec::new, |c| c.subscriptions.as_slice().to_vec())
@@ -366,15 +372,20 @@ impl Engine {
         match &s.state {
             State::Behind(_) => f.behind -= 1,
             // Its place among those who wait to begin stays: beginning finds nobody.
-            State::Opening(_) | State::Live { .. } => {}
+            State::Opening(_) | State::Live { .. } | State::Ended => {}
         }
         f.subscribers -= 1;
         f.settle();
         if f.subscribers == 0 {
             self.close_feed(s.feed);
         }
-        if matches!(&s.state, State::Opening(opening) if opening.command.is_none()) {
-            self.restored_one(connection);
+        if let State::Opening(opening) = &s.state {
+            if let Some(ask) = opening.asked {
+                self.asks.forget(ask);
+            }
+            if opening.restored {
+                self.restored_one(connection);
+            }
         }
         Some(s.state)
     }

@@ -2,7 +2,7 @@
 
 use offhook_engine::*;
 
-use crate::world::{OUTBOX, World, channel};
+use crate::world::{OUTBOX, World, channel, client::Wire};
 
 /// A channel with two values that were changed often, and no subscriber.
 fn with_values() -> World {
@@ -30,20 +30,131 @@ fn a_subscription_since_the_state_gets_the_newest_of_each_value_and_then_what_fo
     world.settle();
     world.publish_with(1, "state/g", "7", None, "b");
     world.settle();
-    let notices = world.clients[0].notices();
-    let state = notices.iter().find_map(|notice| match notice {
-        Notice::State {
-            values, position, ..
-        } => Some((texts(values), *position)),
-        _ => None,
-    });
-    let (values, position) = state.expect("the state came");
-    let newest: [&[u8]; 2] = [b"3", b"6"];
-    assert_eq!(values, newest);
-    assert_eq!(position.map(|position| position.offset), Some(6));
-    assert_eq!(world.clients[0].texts("state/g"), ["7"]);
+    let came = came(&world);
+    let expected = [
+        "subscribed",
+        "value 3",
+        "value 6",
+        "gap state to 6",
+        "live",
+        "7",
+    ];
+    assert_eq!(came, expected);
     assert!(world.clients[0].to("state/g").live);
-    assert!(world.clients[0].gaps().is_empty());
+}
+
+/// What the first client was told of the channel, in order.
+fn came(world: &World) -> Vec<String> {
+    let text = |wire: &Wire| match wire {
+        Wire::Publication(_, publication, handed) => {
+            let text = String::from_utf8_lossy(&publication.data);
+            let value = if handed.state { "value " } else { "" };
+            Some(format!("{value}{text}"))
+        }
+        Wire::Notice(Notice::Gap { reason, to, .. }) => {
+            Some(format!("gap {} to {}", reason.name(), to.offset))
+        }
+        Wire::Notice(Notice::Live { .. }) => Some("live".to_owned()),
+        Wire::Notice(Notice::CatchingUp { .. }) => Some("catching up".to_owned()),
+        Wire::Notice(Notice::Reply {
+            reply: Reply::Subscribed { .. },
+            ..
+        }) => Some("subscribed".to_owned()),
+        _ => None,
+    };
+    world.clients[0].read.iter().filter_map(text).collect()
+}
+
+#[test]
+fn an_empty_state_is_a_gap_and_what_follows() {
+    let mut world = World::new(1, 2);
+    world.connect(0, 0, false);
+    world.connect(1, 0, false);
+    world.subscribe(0, "state/g", Since::State);
+    world.settle();
+    world.publish_with(1, "state/g", "1", None, "a");
+    world.settle();
+    assert_eq!(came(&world), ["subscribed", "gap state to 0", "live", "1"]);
+}
+
+#[test]
+fn a_large_state_is_given_as_the_outbox_has_room_and_is_of_one_moment() {
+    let mut world = World::new(1, 2);
+    world.connect(0, 0, false);
+    world.connect(1, 0, false);
+    for n in 0..20 {
+        world.publish_with(1, "state/g", &n.to_string(), None, &n.to_string());
+    }
+    world.settle();
+    world.subscribe(0, "state/g", Since::State);
+    world.settle_broker();
+    // It has read nothing yet, and what it was given fits its outbox.
+    assert!(world.clients[0].outbox_bytes() <= OUTBOX + 200);
+    world.publish_with(1, "state/g", "changed", None, "19");
+    world.settle_broker();
+    world.settle();
+    let mut expected = vec!["subscribed".to_owned()];
+    expected.extend((0..20).map(|n| format!("value {n}")));
+    expected.extend(["gap state to 20", "changed", "live"].map(str::to_owned));
+    let mut came = came(&world);
+    // The channel keeps no history: that what followed had to be read from the state again is no loss.
+    came.retain(|what| what != "catching up");
+    assert_eq!(came, expected);
+}
+
+#[test]
+fn a_session_that_is_cut_off_while_it_is_given_the_state_gets_all_of_it_again() {
+    let mut world = World::new(1, 2);
+    world.connect(0, 0, false);
+    world.connect(1, 0, false);
+    for n in 0..20 {
+        world.publish_with(1, "state/g", &n.to_string(), None, &n.to_string());
+    }
+    world.settle();
+    world.subscribe(0, "state/g", Since::State);
+    world.settle_broker();
+    world.issue_token(0);
+    world.read(0, usize::MAX);
+    world.cut(0);
+    world.connect(0, 0, true);
+    world.settle();
+    let came = came(&world);
+    let begun = came.iter().rposition(|what| what == "subscribed").unwrap();
+    assert_eq!(came.len() - begun, 23, "{came:?}");
+    assert!(world.clients[0].to("state/g").live);
+}
+
+#[test]
+fn a_state_is_read_in_pages() {
+    let mut world = World::new(1, 2);
+    world.connect(0, 0, false);
+    world.connect(1, 0, false);
+    for n in 0..5 {
+        world.publish_with(1, "state/g", &n.to_string(), None, &n.to_string());
+    }
+    world.settle();
+    let mut pages = Vec::new();
+    let mut after = None;
+    loop {
+        let channel = channel("state/g");
+        let state = Command::State {
+            channel,
+            after,
+            limit: 2,
+        };
+        world.command(0, state);
+        world.settle();
+        let replies = world.clients[0].replies();
+        let Some(Reply::State { values, more, .. }) = replies.last() else {
+            panic!("{replies:?}")
+        };
+        pages.push(values.len());
+        after = values.last().map(|last| last.position);
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(pages, [2, 2, 1]);
 }
 
 #[test]
@@ -51,18 +162,26 @@ fn the_state_is_read_once_by_whoever_may_read_the_channel() {
     let mut world = with_values();
     for name in ["state/g", "kept/a"] {
         let channel = channel(name);
-        world.command(0, Command::State { channel });
+        let (after, limit) = (None, 100);
+        world.command(
+            0,
+            Command::State {
+                channel,
+                after,
+                limit,
+            },
+        );
     }
     world.settle();
     let replies = world.clients[0].replies();
     let state = replies.iter().find_map(|reply| match reply {
         Reply::State {
-            values, position, ..
-        } => Some((texts(values), position.offset)),
+            values, head, more, ..
+        } => Some((texts(values), head.offset, *more)),
         _ => None,
     });
     let newest: Vec<&[u8]> = vec![b"2", b"3"];
-    assert_eq!(state, Some((newest, 5)));
+    assert_eq!(state, Some((newest, 5, false)));
     let refused = |r: &&&Reply| matches!(r, Reply::Refused(r) if r.code == ErrorCode::NoState);
     assert_eq!(replies.iter().filter(refused).count(), 1);
 }
@@ -97,13 +216,21 @@ fn a_slow_connection_falls_back_to_the_state_where_the_rule_says_so() {
         assert!(world.clients[0].outbox_bytes() <= OUTBOX + 200);
     }
     world.settle();
-    let notices = world.clients[0].notices();
-    let at = |what: fn(&Notice) -> bool| notices.iter().position(|notice| what(notice));
-    let told = at(|notice| matches!(notice, Notice::CatchingUp { .. })).unwrap();
-    let state = at(|notice| matches!(notice, Notice::State { .. })).unwrap();
-    let live = at(|notice| matches!(notice, Notice::Live { .. })).unwrap();
-    assert!(told < state && state < live, "{told} {state} {live}");
-    assert!(world.clients[0].gaps().is_empty());
+    let came = came(&world);
+    let at = |what: &str| came.iter().position(|came| came.starts_with(what));
+    let told = at("catching up").unwrap();
+    let (value, gap, live) = (
+        at("value").unwrap(),
+        at("gap").unwrap(),
+        at("live").unwrap(),
+    );
+    assert!(told < value && value < gap && gap < live, "{came:?}");
+    assert!(
+        world.clients[0]
+            .gaps()
+            .iter()
+            .all(|reason| *reason == GapReason::State)
+    );
 }
 
 #[test]

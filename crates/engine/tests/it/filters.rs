@@ -232,8 +232,7 @@ fn a_filter_brings_only_what_its_subscriber_may_read() {
 fn who_may_subscribe_to_filters_is_a_rule() {
     let granted = rules().with_filters(Access::Granted);
     let mut world = World::with(1, 0, &tight_limits(), granted);
-    let mut ann = Identity::user("ann");
-    ann.may_subscribe = vec![Pattern::new("kept/*")];
+    let ann = Identity::user("ann").with("kept/*", Verbs::SUBSCRIBE);
     for (n, identity, text, allowed) in [
         (1, ann.clone(), "kept/+", true),
         (2, ann.clone(), "kept/#", true),

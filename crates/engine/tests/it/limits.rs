@@ -118,8 +118,7 @@ fn permissions_are_the_rules_and_the_grants_together() {
     };
     let book = rules().with("board", granted);
     let mut world = World::with(1, 0, &tight_limits(), book);
-    let mut editor = Identity::user("eve");
-    editor.may_publish = vec![Pattern::new("bo*")];
+    let editor = Identity::user("eve").with("bo*", Verbs::PUBLISH);
     for (n, identity, allowed) in [(1, editor, true), (2, Identity::user("ann"), false)] {
         let engine = &mut world.workers[0];
         let session = SessionId::from_bytes([n; 16]);

@@ -219,6 +219,7 @@ fn members_that_could_not_be_told_are_told_later() {
     world.subscribe(0, "kept/a", Since::Now);
     world.settle();
     world.workers[0].handle_broker(BrokerEvent::Lagged, world.now);
+    assert!(world.workers[0].poll_delivery().is_none());
     let mut failed = false;
     while let Some(request) = world.workers[0].poll_broker_request() {
         if let BrokerRequest::Members { id, .. } = request {

@@ -270,6 +270,57 @@ fn a_history_query_says_what_is_missing_before_its_first_publication() {
     assert_eq!(*head, Position::new(1, 10));
 }
 
+/// What reading backward gives: offsets, the gap, and whether there is more.
+fn read_before(world: &mut World, before: Position) -> (Vec<u64>, Option<GapReason>, bool) {
+    let channel = channel("kept/a");
+    let history = Command::HistoryBefore {
+        channel,
+        before,
+        limit: 10,
+    };
+    world.command(0, history);
+    world.settle();
+    let replies = world.clients[0].replies();
+    let Some(Reply::History {
+        publications,
+        gap,
+        more,
+        ..
+    }) = replies.last()
+    else {
+        panic!("{replies:?}")
+    };
+    let offsets = publications.iter().map(|p| p.position.offset).collect();
+    (offsets, *gap, *more)
+}
+
+#[test]
+fn history_is_read_backward_in_pages_until_nothing_older_is_kept() {
+    let mut world = ten_published("kept/a");
+    world.broker.trim(&channel("kept/a"), 8);
+    let mut before = |offset| read_before(&mut world, Position::new(1, offset));
+    // A page has three here.
+    assert_eq!(before(9), (vec![6, 7, 8], None, true));
+    assert_eq!(before(6), (vec![3, 4, 5], None, false));
+    assert_eq!(before(3), (vec![], None, false));
+    assert_eq!(before(1), (vec![], None, false));
+}
+
+#[test]
+fn history_before_a_position_that_is_no_place_in_the_stream_says_so() {
+    let mut world = ten_published("kept/a");
+    let unknown = read_before(&mut world, Position::new(1, 99));
+    assert_eq!(
+        unknown,
+        (vec![8, 9, 10], Some(GapReason::UnknownPosition), true)
+    );
+    world.broker.restart(&channel("kept/a"), 4);
+    world.publish(0, "kept/a", "other 7");
+    world.settle();
+    let diverged = read_before(&mut world, Position::new(1, 9));
+    assert_eq!(diverged, (vec![4, 5, 6], Some(GapReason::Diverged), true));
+}
+
 #[test]
 fn a_restart_without_loss_costs_nobody_a_gap() {
     let mut world = ten_published("kept/a");

@@ -103,8 +103,7 @@ fn a_grant_that_is_revoked_ends_what_it_allowed_and_nothing_else() {
         .with("kept/private/*", granted)
         .with("kept/*", ChannelRules::default());
     let mut world = World::with(1, 0, &tight_limits(), book);
-    let mut ann = Identity::user("ann");
-    ann.may_subscribe = vec![Pattern::new("kept/private/*")];
+    let ann = Identity::user("ann").with("kept/private/*", Verbs::SUBSCRIBE);
     let session = SessionId::from_bytes([1; 16]);
     let engine = &mut world.workers[0];
     let arrival = Arrival::new(session, Arc::new(ann));

@@ -6,10 +6,12 @@ use offhook_engine::*;
 use proptest::prelude::*;
 
 fn snapshot() -> SessionSnapshot {
-    let mut identity = Identity::user("ann");
+    let mut identity = Identity::user("ann").with("chat/*", Verbs::ALL);
     identity.info = "{\"name\":\"Ann\"}".into();
-    identity.may_publish = vec![Pattern::new("chat/*")];
-    identity.may_subscribe = vec![Pattern::new("chat/*"), Pattern::new("news")];
+    identity.info_is_fixed = true;
+    identity.ends_ms = Some(1_700_000_000_000);
+    let grant = Grant::new("news", Verbs::SUBSCRIBE | Verbs::HISTORY);
+    identity.grants.push(grant.until(1_600_000_000_000));
     let subscription = |name: &str, offset| SubscriptionSnapshot {
         target: ChannelName::new(name).unwrap().into(),
         id: None,

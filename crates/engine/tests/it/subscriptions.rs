@@ -305,6 +305,7 @@ fn ten_thousand_subscriptions_of_a_session_are_found_and_left_in_time_that_does_
     world.pump(worker);
     world.settle();
     world.cut(0);
+    while world.leave_on(0) {}
     assert_eq!(world.workers[0].subscriptions(), 0);
     assert_eq!(world.workers[0].channels(), 0);
 }

@@ -112,7 +112,8 @@ impl Reader {
                     match text.as_deref().and_then(numbers) {
                         Some((publisher, number)) => {
                             let offset = publication.position.offset;
-                            self.ledger().receive(offset, publisher, number);
+                            let session = publication.session.as_deref().unwrap_or_default();
+                            self.ledger().receive(offset, publisher, number, session);
                         }
                         None => return reporter.failed("a publication that nobody made").await,
                     }

@@ -3,7 +3,7 @@ use super::*;
 fn findings(numbers: &[(usize, u64)], published: &[u64]) -> Findings {
     let mut ledger = Ledger::default();
     for ((publisher, number), offset) in numbers.iter().zip(1..) {
-        ledger.receive(offset, *publisher, *number);
+        ledger.receive(offset, *publisher, *number, "one");
     }
     ledger.findings(&expected(published))
 }
@@ -40,9 +40,9 @@ fn what_comes_again_is_duplicated_and_what_comes_late_is_reordered() {
 #[test]
 fn what_a_gap_announced_is_not_lost_but_not_clean_either() {
     let mut ledger = Ledger::default();
-    ledger.receive(1, 0, 0);
+    ledger.receive(1, 0, 0, "one");
     ledger.gap(3);
-    ledger.receive(4, 0, 3);
+    ledger.receive(4, 0, 3, "one");
     let found = ledger.findings(&expected(&[4]));
     assert_eq!((found.lost, found.announced), (0, 2));
     assert!(!found.is_clean());
@@ -51,9 +51,9 @@ fn what_a_gap_announced_is_not_lost_but_not_clean_either() {
 #[test]
 fn a_gap_without_missing_publications_is_clean() {
     let mut ledger = Ledger::default();
-    ledger.receive(1, 0, 0);
+    ledger.receive(1, 0, 0, "one");
     ledger.gap(1);
-    ledger.receive(2, 0, 1);
+    ledger.receive(2, 0, 1, "one");
     assert!(ledger.findings(&expected(&[2])).is_clean());
 }
 
@@ -61,10 +61,10 @@ fn a_gap_without_missing_publications_is_clean() {
 fn what_a_restored_backup_does_not_have_is_taken_back_by_a_gap() {
     let mut ledger = Ledger::default();
     for number in 0..4 {
-        ledger.receive(number + 1, 0, number);
+        ledger.receive(number + 1, 0, number, "one");
     }
     ledger.gap(2);
-    ledger.receive(3, 0, 4);
+    ledger.receive(3, 0, 4, "one");
     let mut expected = expected(&[5]);
     assert_eq!(
         ledger.findings(&expected).lost,
@@ -80,9 +80,9 @@ fn what_a_restored_backup_does_not_have_is_taken_back_by_a_gap() {
 #[test]
 fn another_publication_at_an_offset_that_was_received_is_unannounced_without_a_gap() {
     let mut ledger = Ledger::default();
-    ledger.receive(1, 0, 0);
-    ledger.receive(2, 0, 1);
-    ledger.receive(2, 0, 2);
+    ledger.receive(1, 0, 0, "one");
+    ledger.receive(2, 0, 1, "one");
+    ledger.receive(2, 0, 2, "one");
     let found = ledger.findings(&expected(&[3]));
     assert_eq!(found.unannounced, 1);
     assert!(!found.is_clean());
@@ -91,8 +91,8 @@ fn another_publication_at_an_offset_that_was_received_is_unannounced_without_a_g
 #[test]
 fn a_skipped_offset_is_unannounced_without_a_gap() {
     let mut ledger = Ledger::default();
-    ledger.receive(1, 0, 0);
-    ledger.receive(3, 0, 1);
+    ledger.receive(1, 0, 0, "one");
+    ledger.receive(3, 0, 1, "one");
     assert_eq!(ledger.findings(&expected(&[2])).unannounced, 1);
 }
 
@@ -100,10 +100,37 @@ fn a_skipped_offset_is_unannounced_without_a_gap() {
 fn another_order_is_another_sum() {
     let (mut one, mut other) = (Ledger::default(), Ledger::default());
     for ((a, b), offset) in [(0, 1), (1, 0)].into_iter().zip(1..) {
-        one.receive(offset, a, 0);
-        other.receive(offset, b, 0);
+        one.receive(offset, a, 0, "one");
+        other.receive(offset, b, 0, "one");
     }
     assert_ne!(one.order(), other.order());
     let expected = expected(&[1, 1]);
     assert!(one.findings(&expected).is_clean() && other.findings(&expected).is_clean());
+}
+
+#[test]
+fn what_another_session_publishes_again_is_told_apart_and_only_as_often_as_sessions_were_lost() {
+    let mut ledger = Ledger::default();
+    let sessions = ["one", "two", "two", "three"];
+    for (session, offset) in sessions.into_iter().zip(1..) {
+        ledger.receive(offset, 0, 0, session);
+    }
+    let mut expected = expected(&[1]);
+    let found = ledger.findings(&expected);
+    assert_eq!(
+        (found.duplicated, found.anew),
+        (3, 0),
+        "no session was lost"
+    );
+    expected.sessions_lost = 1;
+    let found = ledger.findings(&expected);
+    assert_eq!((found.duplicated, found.anew), (2, 1));
+    expected.sessions_lost = 2;
+    let found = ledger.findings(&expected);
+    assert_eq!(
+        (found.duplicated, found.anew),
+        (1, 2),
+        "twice by one session"
+    );
+    assert!(!found.is_clean());
 }

@@ -1,17 +1,74 @@
-//! The two halves of a driver's turn on a blocking socket, for the examples.
+//! A driver on blocking sockets, a thread a connection.
 
 use std::error::Error;
 use std::io::{ErrorKind, IoSlice, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use offhook_protocol::Connection;
+use offhook_protocol::deflate::{DeflateConfig, DeflatePool};
+use offhook_protocol::handshake::{Carrier, ServerConfig, ServerHandshake, ServerStep};
+use offhook_protocol::{Config, Connection, Deflate, Event, Input};
+
+/// Serves one connection: answers each message with itself, until the connection has ended.
+pub(crate) fn echo(mut stream: TcpStream, config: Config) -> Result<(), Box<dyn Error>> {
+    stream.set_nodelay(true)?;
+    let deflate = DeflateConfig::default();
+    let server = ServerConfig {
+        deflate: Some(deflate.clone()),
+        ..ServerConfig::default()
+    };
+    let mut handshake = ServerHandshake::new(Arc::new(server));
+    let mut buffer = vec![0; 64 * 1024];
+    let (decision, rest) = loop {
+        let read = stream.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(());
+        }
+        match handshake.receive(&buffer[..read]) {
+            Ok(ServerStep::Incomplete(waiting)) => handshake = waiting,
+            Ok(ServerStep::Request { decision, consumed }) => break (decision, consumed..read),
+            Err(rejection) => {
+                stream.write_all(&rejection.response(Carrier::Upgrade).into_bytes())?;
+                return Err(rejection.into());
+            }
+        }
+    };
+    let accepted = decision.accept();
+    stream.write_all(&accepted.response.into_bytes())?;
+
+    let mut connection = Connection::server(Arc::new(config), Instant::now());
+    if let Some(params) = accepted.negotiated.deflate {
+        let pool = DeflatePool::default();
+        connection = connection.with_deflate(Deflate::server(&params, &deflate, &pool));
+    }
+    let mut unread = rest;
+    loop {
+        let mut input = Input::new(&mut buffer[unread], Instant::now());
+        while let Some(event) = connection.receive(&mut input).transpose() {
+            // A failure has queued its Close frame: write it, then the connection wants to end.
+            if let Ok(Event::Message(message)) = event {
+                connection.send(message)?;
+            }
+        }
+        write_output(&mut connection, &mut stream)?;
+        if connection.wants_disconnect() {
+            break;
+        }
+        let Some(count) = read(&mut connection, &mut stream, &mut buffer)? else {
+            break;
+        };
+        unread = 0..count;
+    }
+    // Not to reset the connection before the peer has read our Close frame.
+    stream.shutdown(Shutdown::Write)?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    while stream.read(&mut buffer).is_ok_and(|read| read > 0) {}
+    Ok(())
+}
 
 /// Writes all that the connection has to transmit.
-pub(crate) fn write_output(
-    connection: &mut Connection,
-    stream: &mut TcpStream,
-) -> Result<(), Box<dyn Error>> {
+fn write_output(connection: &mut Connection, stream: &mut TcpStream) -> Result<(), Box<dyn Error>> {
     while connection.has_output() {
         let mut slices = [IoSlice::new(&[]); 16];
         let filled = connection.transmit(&mut slices);
@@ -23,7 +80,7 @@ pub(crate) fn write_output(
 
 /// Reads until bytes come, and lets the connection act when its time has come instead. `None`
 /// when the connection is over.
-pub(crate) fn read(
+fn read(
     connection: &mut Connection,
     stream: &mut TcpStream,
     buffer: &mut [u8],

@@ -133,8 +133,13 @@ impl Assembly {
         Ok(())
     }
 
-    /// Room for what comes next of a frame of which `coming` bytes are still to come, where it can
-    /// be read to its place.
+    /// Bytes of memory that it takes.
+    pub(crate) fn capacity(&self) -> usize {
+        self.held.capacity().saturating_add(self.backlog.capacity())
+    }
+
+    /// The buffer to read the next bytes of the frame into, if they can be read to their final
+    /// place. `coming` is the number of bytes of the frame that are still to arrive.
     pub(crate) fn room(&mut self, coming: u64, limits: &Limits) -> Option<Limit<&mut Vec<u8>>> {
         let promised = self.len.saturating_add(coming);
         if self.compressed || self.chunked || promised > limits.message_size {

@@ -6,7 +6,6 @@ use super::Outbound;
 use super::backlog::Queued;
 use super::outbound::COMMITTED;
 use crate::frame::{FrameHeader, OpCode};
-use crate::mask::mask_rotated;
 use crate::message::{Kind, Outgoing, Payload};
 use crate::prepared::Prepared;
 
@@ -207,9 +206,9 @@ impl Outbound {
     #[inline]
     pub(super) fn push_frame(&mut self, opcode: OpCode, fin: bool, rsv1: bool, payload: &[u8]) {
         let header = self.header(opcode, fin, rsv1, payload.len());
-        let place = self.wire.push(&header.encode(), payload);
-        if let Some(key) = header.mask {
-            mask_rotated(place, key);
+        match header.mask {
+            Some(key) => self.wire.push_masked(&header.encode(), payload, key),
+            None => self.wire.push(&header.encode(), payload),
         }
     }
 

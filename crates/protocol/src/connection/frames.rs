@@ -14,6 +14,8 @@ use crate::message::Sendable;
 /// [`Outbound::frames`](super::Outbound::frames).
 pub struct Frames {
     bytes: Vec<u8>,
+    /// How many messages are in `bytes`.
+    count: u32,
     mask_keys: Option<Arc<dyn MaskKeys>>,
     /// Longer messages are not accepted.
     longest: usize,
@@ -23,6 +25,7 @@ impl Frames {
     pub(super) fn new(mask_keys: Option<Arc<dyn MaskKeys>>, fragment_size: usize) -> Self {
         Self {
             bytes: Vec::new(),
+            count: 0,
             mask_keys,
             longest: COPIED.min(fragment_size),
         }
@@ -60,6 +63,7 @@ impl Frames {
         if let Some(key) = header.mask {
             mask_rotated(self.bytes.get_mut(start..).unwrap_or_default(), key);
         }
+        self.count = self.count.wrapping_add(1);
         true
     }
 
@@ -81,6 +85,10 @@ impl Frames {
     #[must_use]
     pub fn into_buffer(self) -> Vec<u8> {
         self.bytes
+    }
+
+    pub(super) const fn take_count(&mut self) -> u32 {
+        std::mem::replace(&mut self.count, 0)
     }
 
     pub(super) const fn bytes_mut(&mut self) -> &mut Vec<u8> {

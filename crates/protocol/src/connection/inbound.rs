@@ -115,8 +115,16 @@ impl Inbound {
         self.control = None;
     }
 
-    /// Whether part of a message came since this was last asked: a long message on a slow link is
-    /// not idleness.
+    /// Bytes of memory that a message takes of which the end has not come yet; 0 if there is none.
+    #[must_use]
+    pub fn incomplete_bytes(&self) -> usize {
+        let assembly = self.assembly.as_ref();
+        // What has begun is there, also while it takes no memory.
+        assembly.map_or(0, |assembly| assembly.capacity().max(1))
+    }
+
+    /// Whether part of a message arrived since the last call: a long message on a slow link does
+    /// not count as idle.
     pub fn take_progress(&mut self) -> bool {
         std::mem::take(&mut self.progress)
     }
@@ -146,7 +154,7 @@ impl Inbound {
     #[must_use]
     #[inline]
     pub fn message_comes_next(&self, input: &Input<'_>) -> bool {
-        let between = matches!(self.stage, Stage::Header { len: 0, .. }) && self.assembly.is_none();
+        let between = self.is_between_messages();
         match input.as_slice().first() {
             // FIN and a message opcode; RSV1 is allowed if compression was negotiated.
             Some(0x81 | 0x82) => between,
@@ -155,9 +163,17 @@ impl Inbound {
         }
     }
 
-    /// Whether `input` goes on with a control frame, as far as its first byte tells, or inside one.
-    /// Who must not take messages now, since nobody wants them yet, can still answer pings that
-    /// come before them: [`receive`](Self::receive) gives no message then.
+    /// Whether the next bytes begin a message, or a control frame between two messages.
+    #[must_use]
+    #[inline]
+    pub fn is_between_messages(&self) -> bool {
+        matches!(self.stage, Stage::Header { len: 0, .. }) && self.assembly.is_none()
+    }
+
+    /// Whether `input` continues with a control frame, as far as its first byte tells, or is inside
+    /// one. A driver that must not take messages yet, because the application is not asking for
+    /// any, can still answer pings that precede them: [`receive`](Self::receive) returns no message
+    /// then.
     #[must_use]
     pub fn control_comes_next(&self, input: &Input<'_>) -> bool {
         let Some(next) = input.as_slice().first() else {

@@ -77,7 +77,9 @@ impl Liveness {
     }
 
     fn micros(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.origin).as_micros()).unwrap_or(u64::MAX)
+        let passed = at.saturating_duration_since(self.origin);
+        let seconds = passed.as_secs().saturating_mul(1_000_000);
+        seconds.saturating_add(u64::from(passed.subsec_micros()))
     }
 
     fn instant(&self, micros: u64) -> Option<Instant> {

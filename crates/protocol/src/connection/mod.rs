@@ -9,6 +9,7 @@ mod direct;
 mod frames;
 mod inbound;
 mod input;
+mod lending;
 mod liveness;
 mod outbound;
 mod stage;
@@ -26,6 +27,7 @@ pub use deflating::Deflate;
 pub use frames::Frames;
 pub use inbound::Inbound;
 pub use input::Input;
+pub use lending::{lend, lend_with, reclaim};
 pub use liveness::SentPing;
 pub use outbound::Outbound;
 

@@ -46,6 +46,8 @@ pub struct Outbound {
     /// `Some` from the first Close, failure or loss of the transport.
     pub(super) closing: Option<Box<Closing>>,
     pub(super) liveness: Liveness,
+    /// How many messages were sent, modulo 2^32: there is room for no more beside `stream`.
+    messages: u32,
 }
 
 impl Outbound {
@@ -63,6 +65,7 @@ impl Outbound {
             compressor: None,
             closing: None,
             liveness: Liveness::new(now),
+            messages: 0,
         }
     }
 
@@ -114,11 +117,13 @@ impl Outbound {
             return Ok(false);
         }
         self.liveness.sent();
+        self.count_messages(1);
         self.push_frame(kind.opcode(), true, false, bytes);
         Ok(true)
     }
 
     fn send_long(&mut self, message: Outgoing<'_>) {
+        self.count_messages(1);
         if self.has_room() {
             self.begin(message);
         } else {
@@ -143,6 +148,7 @@ impl Outbound {
     /// As [`send`](Self::send).
     pub fn send_urgent<'a>(&mut self, message: impl Into<Outgoing<'a>>) -> Result<(), SendError> {
         self.check_open()?;
+        self.count_messages(1);
         self.enqueue_message(message.into(), true);
         self.pump();
         Ok(())
@@ -154,6 +160,7 @@ impl Outbound {
     /// As [`send`](Self::send).
     pub fn send_prepared(&mut self, message: &Prepared) -> Result<(), SendError> {
         self.check_open()?;
+        self.count_messages(1);
         if self.has_room() {
             self.begin_prepared(message);
         } else {
@@ -183,6 +190,7 @@ impl Outbound {
         }
         self.check_open()?;
         self.liveness.sent();
+        self.count_messages(frames.take_count());
         if self.has_room() {
             self.wire.append(frames.bytes_mut());
         } else {
@@ -225,6 +233,7 @@ impl Outbound {
             return Ok(());
         }
         self.stream = Stream::None;
+        self.count_messages(1);
         if let Some(backlog) = &mut self.backlog {
             backlog.release();
             self.pump();
@@ -241,7 +250,21 @@ impl Outbound {
             .map_or(0, |backlog| backlog.bytes_behind)
     }
 
-    /// Bytes that were sent by the caller and not yet taken by the transport.
+    /// How many messages were sent by the caller, whether or not they have left. One that is
+    /// written piece by piece counts when its last piece was sent. Modulo 2^32, to keep an idle
+    /// connection small: take the difference to an earlier count.
+    #[must_use]
+    #[inline]
+    pub const fn messages_sent(&self) -> u32 {
+        self.messages
+    }
+
+    #[inline]
+    const fn count_messages(&mut self, more: u32) {
+        self.messages = self.messages.wrapping_add(more);
+    }
+
+    /// Bytes sent by the caller and not yet taken by the transport.
     #[must_use]
     #[inline]
     pub fn buffered_amount(&self) -> usize {
@@ -278,27 +301,6 @@ impl Outbound {
         if self.backlog.is_some() {
             self.pump();
         }
-    }
-
-    /// Lends a buffer to cork output in, so that one buffer a thread serves every connection.
-    /// Gives it back if the connection has one already.
-    pub fn lend(&mut self, buffer: Vec<u8>) -> Option<Vec<u8>> {
-        self.wire.lend(buffer)
-    }
-
-    /// Lends a buffer if the connection has none to cork output in: for when something is about to
-    /// be sent, so that a connection that sends nothing borrows nothing.
-    #[inline]
-    pub fn lend_with(&mut self, buffer: impl FnOnce() -> Vec<u8>) {
-        if self.wire.has_no_buffer() {
-            let _taken = self.wire.lend(buffer());
-        }
-    }
-
-    /// Takes the lent buffer back, if all of it has been transmitted. Until then, and without
-    /// lending at all, the connection keeps a buffer just as long as something is unsent.
-    pub fn reclaim(&mut self) -> Option<Vec<u8>> {
-        self.wire.reclaim()
     }
 
     #[inline]

@@ -7,10 +7,15 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes};
 
 use crate::frame::EncodedHeader;
+use crate::mask::mask_rotated;
 
 /// Move the unsent rest to the front when at least this much before it was sent, and more than half
 /// of the buffer.
 const COMPACT_FROM: usize = 64 * 1024;
+
+/// How much is copied and then masked at once. 4 KiB: a small part of a first-level cache, and a
+/// multiple of the key's length.
+const MASKED_AT_ONCE: usize = 4 * 1024;
 
 #[derive(Debug, Default)]
 pub(crate) struct Wire {
@@ -69,15 +74,27 @@ impl Wire {
         mark <= self.gone
     }
 
-    /// Appends a header and its payload, and gives the payload's place for masking.
+    /// Appends a header and its payload.
     #[inline]
-    pub(crate) fn push(&mut self, header: &EncodedHeader, payload: &[u8]) -> &mut [u8] {
+    pub(crate) fn push(&mut self, header: &EncodedHeader, payload: &[u8]) {
         self.cork
             .reserve(payload.len().saturating_add(size_of::<EncodedHeader>()));
         header.append_to(&mut self.cork);
-        let start = self.cork.len();
         self.cork.extend_from_slice(payload);
-        self.cork.get_mut(start..).unwrap_or_default()
+    }
+
+    /// Appends a header and its payload, masked.
+    #[inline]
+    pub(crate) fn push_masked(&mut self, header: &EncodedHeader, payload: &[u8], key: [u8; 4]) {
+        self.cork
+            .reserve(payload.len().saturating_add(size_of::<EncodedHeader>()));
+        header.append_to(&mut self.cork);
+        // Piece by piece: each is masked while it is in the processor's first cache.
+        for piece in payload.chunks(MASKED_AT_ONCE) {
+            let start = self.cork.len();
+            self.cork.extend_from_slice(piece);
+            mask_rotated(self.cork.get_mut(start..).unwrap_or_default(), key);
+        }
     }
 
     /// Appends a whole frame.

@@ -44,6 +44,7 @@ mod client;
 mod client_request;
 mod extended_connect;
 mod failure;
+mod forwarded;
 mod head;
 mod headers;
 mod key;

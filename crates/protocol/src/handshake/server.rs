@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use super::Negotiated;
+use super::forwarded;
 use super::head::{HeadLimits, HeadReader, copy_fields, parse_request};
 use super::headers::{Headers, InvalidHeader, name};
 use super::key::accept_for_key;
@@ -33,7 +34,11 @@ pub struct ServerConfig {
     pub require_origin: bool,
     /// The scheme under which browsers reach this server, for [`OriginPolicy::SameOrigin`].
     pub scheme: Scheme,
-    /// The subprotocols spoken. By default none: offers are left unanswered.
+    /// Whether `X-Forwarded-Proto` or `Forwarded` (RFC 7239), if a request has one, takes the place
+    /// of [`scheme`](Self::scheme). `false` by default, because a client can send these fields: set
+    /// it for requests that come from a proxy of yours.
+    pub trust_forwarded: bool,
+    /// The supported subprotocols. By default none: offers are ignored.
     pub subprotocols: Subprotocols,
     /// permessage-deflate, used if the client offers it. By default it is declined.
     pub deflate: Option<DeflateConfig>,
@@ -212,7 +217,12 @@ impl ServerDecision {
         }
         // Checked under every policy: RFC 9112 §3.2 requires a valid host.
         let own = request.parsed_authority()?;
-        config.origin.check(origin, own, config.scheme)?;
+        let forwarded = config
+            .trust_forwarded
+            .then(|| forwarded::scheme(headers))
+            .flatten();
+        let scheme = forwarded.unwrap_or(config.scheme);
+        config.origin.check(origin, own, scheme)?;
         subprotocol::check_offer(headers)?;
         let extensions =
             parse_extensions(headers.get_all(name::EXTENSIONS)).map_err(Rejection::Extensions)?;

@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::config::Connections;
-use handshakes::Handshakes;
+use handshakes::{Handshakes, customer};
 
 /// How many connections over the limit get an answer. 256: others are closed unread, so that a
 /// flood costs one accept each.
@@ -52,6 +52,7 @@ impl Admission {
 
     /// A place for a connection; it may be one only for telling the client that there is no room.
     pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let address = customer(address);
         let before = self.open.fetch_add(1, Ordering::Relaxed);
         if before >= self.most + TOLD {
             self.open.fetch_sub(1, Ordering::Relaxed);

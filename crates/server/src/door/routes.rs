@@ -2,7 +2,7 @@
 //! added.
 
 use offhook::protocol::handshake::ServerDecision;
-use offhook_dialects::native;
+use offhook_dialects::{jsonrpc::Rpc, native};
 
 use crate::{config::Config, worker::Speaker};
 
@@ -41,7 +41,14 @@ impl Routes {
             subprotocol: Some(native::SUBPROTOCOL),
             begin: || Speaker::Native,
         };
-        Self(Vec::new()).with(&config.ws_path, native)
+        // Clients of JSON-RPC offer no subprotocol.
+        let rpc = Spoken {
+            subprotocol: None,
+            begin: || Speaker::Other(Box::new(Box::<Rpc>::default())),
+        };
+        Self(Vec::new())
+            .with(&config.ws_path, native)
+            .with(&config.rpc_path, rpc)
     }
 
     /// Adds a dialect at a path.

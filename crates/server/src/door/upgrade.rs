@@ -95,7 +95,8 @@ fn check(worker: &Worker, decision: &mut ServerDecision, place: &mut Place) -> R
         return Err(busy(worker, "connections", sentence));
     }
     if worker.shared.memory.pressure() >= Pressure::Severe {
-        let sentence = "too much waits to be sent to the connections that there are";
+        let sentence =
+            "the server's memory is taken by the connections and channels that there are";
         return Err(busy(worker, "memory", sentence));
     }
     if !place.handshake(Instant::now()) {

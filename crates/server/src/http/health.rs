@@ -23,8 +23,17 @@ struct Report<'a> {
     sockets: usize,
     /// Queued bytes, over all connections.
     unsent_bytes: usize,
-    /// How much of the memory for them is used: `low`, `high`, `severe` or `exceeded`.
+    /// Bytes of messages that have begun to arrive, over all connections.
+    unfinished_bytes: usize,
+    /// What channels take in memory: names, members, and the keys and history of those without a disk.
+    channel_bytes: usize,
+    /// How much of the budget for these three is used: `low`, `high`, `severe` or `exceeded`.
     memory: &'a str,
+    /// The budget.
+    memory_limit: usize,
+    /// Channels on disk, and bytes of the log.
+    channels: u32,
+    disk_bytes: u64,
     workers: usize,
     uptime_seconds: u64,
     version: &'a str,
@@ -39,13 +48,19 @@ pub(super) fn report(shared: &Shared) -> Answer {
         Health::Failing(what) => (StatusCode::SERVICE_UNAVAILABLE, "failing", Some(&**what)),
         Health::Corrupt(what) => (StatusCode::SERVICE_UNAVAILABLE, "corrupt", Some(&**what)),
     };
+    let (connections, held) = (shared.memory.connections(), shared.broker.held());
     let report = Report {
         status,
         detail,
         connections: shared.connections(),
         sockets: shared.admission.open(),
-        unsent_bytes: shared.memory.unsent(),
+        unsent_bytes: connections.unsent,
+        unfinished_bytes: connections.unfinished,
+        channel_bytes: held.memory_bytes,
         memory: shared.memory.pressure().name(),
+        memory_limit: shared.memory.limit(),
+        channels: held.channels,
+        disk_bytes: held.disk_bytes,
         workers: shared.config.workers.get(),
         uptime_seconds: shared.started.elapsed().as_secs(),
         version: env!("CARGO_PKG_VERSION"),

@@ -4,12 +4,16 @@ use std::{cell::RefMut, rc::Rc, sync::Arc};
 
 use offhook::protocol::CloseCode;
 use offhook_dialects::{Connect, Incoming, Intent, Payload, Welcome};
-use offhook_engine::{Arrival, CommandId, ConnectionId, ErrorCode, Identity, Refusal, SessionId};
+use offhook_engine::{
+    Arrival, CallerReply, CommandId, ConnectionId, ErrorCode, Identity, Refusal, SessionId,
+    SessionSnapshot, SubscriptionSnapshot,
+};
+use tokio::sync::oneshot;
 
 use super::{State, Worker, connection::Connection, now, outlet::Outlet, speaker::Speaker};
 use crate::{
     directory::Place,
-    tokens::{bad as bad_token, random_bytes},
+    tokens::{Opened, bad as bad_token, random_bytes},
 };
 
 /// How many messages other than `connect` are accepted before the connection is closed. 16: a
@@ -33,6 +37,32 @@ pub(super) enum Connected {
     /// The engine knows the connection. Intents that followed the `connect` in the same message are
     /// still to be carried out.
     Yes(Connection, Vec<Intent>),
+    /// The broker is asked for a session: give [`Connecting::go_on`] its answer.
+    Awaits(Box<Loading>),
+}
+
+/// A session that comes back, and whose subscriptions the broker keeps.
+#[derive(Debug)]
+pub(super) struct Loading {
+    connect: Connect,
+    /// As the token has it, without subscriptions.
+    session: SessionSnapshot,
+    /// What came in the same message, behind the `connect`.
+    behind: Vec<Intent>,
+    reply: oneshot::Receiver<CallerReply>,
+}
+
+impl Loading {
+    /// What the broker keeps of the session; nothing where it keeps that no longer.
+    async fn subscriptions(&mut self) -> Vec<SubscriptionSnapshot> {
+        match (&mut self.reply).await {
+            Ok(CallerReply::Session(Some(kept))) if kept.session == self.session.session => {
+                kept.subscriptions
+            }
+            // The client sees what is missing, and subscribes to it again with its positions.
+            Ok(_) | Err(_) => Vec::new(),
+        }
+    }
 }
 
 /// Why a connection ends before a successful connect.
@@ -61,17 +91,65 @@ impl Connecting {
     ) -> Result<Connected, Ended> {
         let mut intents = Vec::new();
         if let Some(speaker) = &mut self.speaker {
-            speaker.with(|dialect| dialect.receive(incoming, &mut intents));
+            speaker.with(|dialect| dialect.receive(incoming, now().instant, &mut intents));
         }
+        self.take(worker, intents)
+    }
+
+    /// Goes on once the broker has answered.
+    pub(super) async fn go_on(
+        &mut self,
+        worker: &Rc<Worker>,
+        mut loading: Box<Loading>,
+    ) -> Result<Connected, Ended> {
+        let subscriptions = loading.subscriptions().await;
+        let Loading {
+            connect,
+            session,
+            behind,
+            ..
+        } = *loading;
+        let session = SessionSnapshot {
+            subscriptions,
+            ..session
+        };
+        match self.connect(worker, &connect, Some(session)) {
+            Ok(connection) => Ok(Connected::Yes(connection, behind)),
+            Err(refusal) => {
+                self.refuse(worker, Some(connect.id), &refusal)?;
+                self.take(worker, behind)
+            }
+        }
+    }
+
+    fn take(&mut self, worker: &Rc<Worker>, intents: Vec<Intent>) -> Result<Connected, Ended> {
         let mut intents = intents.into_iter();
         while let Some(intent) = intents.next() {
             let (id, refusal) = match intent {
-                Intent::Connect(connect) => match self.connect(worker, &connect) {
-                    Ok(connection) => {
-                        return Ok(Connected::Yes(connection, intents.collect()));
+                Intent::Connect(connect) => {
+                    let session = match worker.opened(&connect) {
+                        Ok(Some(Opened::Reference(session))) => {
+                            let reply = worker.load(&session);
+                            return Ok(Connected::Awaits(Box::new(Loading {
+                                connect,
+                                session,
+                                behind: intents.collect(),
+                                reply,
+                            })));
+                        }
+                        Ok(Some(Opened::Whole(session))) => Ok(Some(session)),
+                        Ok(None) => Ok(None),
+                        Err(refusal) => Err(refusal),
+                    };
+                    let connected =
+                        session.and_then(|session| self.connect(worker, &connect, session));
+                    match connected {
+                        Ok(connection) => {
+                            return Ok(Connected::Yes(connection, intents.collect()));
+                        }
+                        Err(refusal) => (Some(connect.id), refusal),
                     }
-                    Err(refusal) => (Some(connect.id), refusal),
-                },
+                }
                 Intent::Command { id, .. } => (Some(id), bad("connect comes first")),
                 Intent::Refuse { id, refusal } => (id, refusal),
                 Intent::Say(message) => {
@@ -110,12 +188,17 @@ impl Connecting {
         Err(Ended::Close(CloseCode::POLICY_VIOLATION, reason))
     }
 
-    /// Begins a session, or resumes one.
-    fn connect(&mut self, worker: &Rc<Worker>, connect: &Connect) -> Result<Connection, Refusal> {
+    /// Begins a session, or resumes this one.
+    fn connect(
+        &mut self,
+        worker: &Rc<Worker>,
+        connect: &Connect,
+        session: Option<SessionSnapshot>,
+    ) -> Result<Connection, Refusal> {
         let Some(mut speaker) = self.speaker.take() else {
             return Err(bad("this connection is connected already"));
         };
-        match self.begin(worker, connect, &mut speaker) {
+        match self.begin(worker, connect, session, &mut speaker) {
             Ok((state, connection, older)) => {
                 self.welcome(worker, state, connect, connection, speaker);
                 if let Some(older) = older {
@@ -136,6 +219,7 @@ impl Connecting {
         &self,
         worker: &'a Rc<Worker>,
         connect: &Connect,
+        session: Option<SessionSnapshot>,
         speaker: &mut Speaker,
     ) -> Result<(RefMut<'a, State>, ConnectionId, Option<Place>), Refusal> {
         let now = now();
@@ -145,9 +229,8 @@ impl Connecting {
         let encoding = speaker.with(|dialect| dialect.encoding(connect));
         let class = state.outboxes.class_of(encoding);
         let engine = &mut state.engine;
-        let (session, generation, connection) = match &connect.resume {
-            Some(token) => {
-                let snapshot = worker.shared.sealer.open(token, now.unix_ms)?.session;
+        let (session, generation, connection) = match session {
+            Some(snapshot) => {
                 let session = snapshot.session;
                 let offered = u32::try_from(snapshot.generation).unwrap_or(u32::MAX);
                 let generation = next(session, Some(offered))?;
@@ -186,15 +269,17 @@ impl Connecting {
         connection: ConnectionId,
         mut speaker: Speaker,
     ) {
+        let mut kept = None;
         if let Some(session) = state.engine.snapshot(connection, now()) {
             let (name, user) = (session.session, Arc::clone(&session.identity.user));
-            // Without a token the client comes back with its positions.
-            let resume = worker.seal(session).unwrap_or_default();
+            let token = worker.seal(&session);
+            kept = token.as_ref().and_then(|token| token.kept);
             let welcome = Welcome {
                 id: connect.id,
                 session: name,
                 user: &user,
-                resume: &resume,
+                // Without a token the client comes back with its positions.
+                resume: token.as_ref().map_or("", |token| &token.text),
             };
             let mut out: Vec<Payload> = Vec::new();
             speaker.with(|dialect| dialect.welcome(&welcome, &mut out));
@@ -206,11 +291,24 @@ impl Connecting {
         let outlet = self.outlet.clone();
         let now_s = worker.seconds();
         state.outboxes.add(connection, outlet, speaker, now_s);
+        state.outboxes.note_kept(connection, kept, now_s);
         worker.carry_out(state);
     }
 }
 
 impl Worker {
+    /// What the token of a session that comes back says; none for a new session.
+    fn opened(&self, connect: &Connect) -> Result<Option<Opened>, Refusal> {
+        let open = |token: &String| self.shared.sealer.open(token, now().unix_ms);
+        connect.resume.as_ref().map(open).transpose()
+    }
+
+    /// Asks the broker for what it keeps of a session.
+    fn load(self: &Rc<Self>, session: &SessionSnapshot) -> oneshot::Receiver<CallerReply> {
+        let session = session.session;
+        self.call(|engine, caller, now| engine.handle_load_session(caller, session, now))
+    }
+
     /// Who a new session is. What it tells of itself is shown to members, and proves nothing.
     fn identity(&self, connect: &Connect) -> Arc<Identity> {
         if connect.info.is_empty() {

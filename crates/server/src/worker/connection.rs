@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use offhook_dialects::{Incoming, Intent};
-use offhook_engine::{Command, CommandId, ConnectionId, Refusal};
+use offhook_engine::{Command, CommandId, ConnectionId, Now, Refusal};
 
-use super::{Worker, connecting::bad};
+use super::{Worker, connecting::bad, now};
 use crate::directory::Place;
 
 /// A connection whose client has identified itself. The engine knows it until this is dropped.
@@ -54,15 +54,17 @@ impl Connection {
         if !self.confirmed {
             self.confirm();
         }
+        let now = now();
         let mut intents = {
             let state = &mut *self.worker.state.borrow_mut();
             let mut intents = std::mem::take(&mut state.intents);
-            state.outboxes.read(self.id, incoming, &mut intents);
+            let outboxes = &mut state.outboxes;
+            outboxes.read(self.id, incoming, now.instant, &mut intents);
             intents
         };
         let mut taken = Taken::Done;
         for intent in intents.drain(..) {
-            if self.carry_out(intent) == Taken::AwaitsAnswer {
+            if self.carry_out_at(now, intent) == Taken::AwaitsAnswer {
                 taken = Taken::AwaitsAnswer;
             }
         }
@@ -72,37 +74,15 @@ impl Connection {
 
     /// Carries out an intent of a client's message.
     pub(super) fn carry_out(&mut self, intent: Intent) -> Taken {
-        match intent {
-            Intent::Command { id, command } => {
-                let large = matches!(
-                    command,
-                    Command::History { .. }
-                        | Command::State { .. }
-                        | Command::Presence { .. }
-                        | Command::Receipts { .. }
-                );
-                self.worker
-                    .turn(|engine, now| engine.handle_command(self.id, id, command, now));
-                if large {
-                    return Taken::AwaitsAnswer;
-                }
-            }
-            Intent::Connect(connect) => {
-                let refusal = bad("this connection is connected already");
-                self.refuse(Some(connect.id), refusal);
-            }
-            Intent::Refuse { id, refusal } => self.refuse(id, refusal),
-            Intent::Say(message) => {
-                let mut state = self.worker.state.borrow_mut();
-                state.outboxes.say(self.id, |_, out| out.push(message));
-            }
-            Intent::Leave => self.leave(),
-            Intent::Close { code, reason } => {
-                let mut state = self.worker.state.borrow_mut();
-                state.outboxes.close(self.id, code, reason);
-            }
+        self.carry_out_at(now(), intent)
+    }
+
+    fn carry_out_at(&mut self, now: Now, intent: Intent) -> Taken {
+        if intent == Intent::Leave {
+            self.leave();
+            return Taken::Done;
         }
-        Taken::Done
+        self.worker.carry_out_intent(self.id, intent, now)
     }
 
     /// The client has its newest token: no older one can displace this connection any more.
@@ -112,11 +92,6 @@ impl Connection {
             let directory = &self.worker.shared.directory;
             directory.confirm(session, self.worker.place(self.id));
         }
-    }
-
-    fn refuse(&self, id: Option<CommandId>, refusal: Refusal) {
-        self.worker
-            .turn(|engine, now| engine.handle_refused(self.id, id, refusal, now));
     }
 
     /// The transport has proof that everything up to this mark has arrived.
@@ -137,6 +112,76 @@ impl Drop for Connection {
 }
 
 impl Worker {
+    /// Does what a connection's dialect asks for, because of a message or because of the time.
+    pub(super) fn carry_out_intent(
+        self: &Rc<Self>,
+        connection: ConnectionId,
+        intent: Intent,
+        now: Now,
+    ) -> Taken {
+        match intent {
+            Intent::Command { id, command } => {
+                let large = has_large_answer(&command);
+                if large {
+                    self.state
+                        .borrow_mut()
+                        .outboxes
+                        .await_answer(connection, id);
+                }
+                self.tell(|engine| {
+                    engine.handle_command(connection, id, command, now);
+                });
+                if large {
+                    return Taken::AwaitsAnswer;
+                }
+            }
+            Intent::Connect(connect) => {
+                let refusal = bad("this connection is connected already");
+                self.refuse(connection, Some(connect.id), refusal, now);
+            }
+            Intent::Refuse { id, refusal } => self.refuse(connection, id, refusal, now),
+            Intent::Say(message) => {
+                let mut state = self.state.borrow_mut();
+                state.outboxes.say(connection, |_, out| out.push(message));
+            }
+            // Whoever has the connection knows it.
+            Intent::Leave => {}
+            Intent::Close { code, reason } => {
+                let mut state = self.state.borrow_mut();
+                state.outboxes.close(connection, code, reason);
+            }
+        }
+        Taken::Done
+    }
+
+    fn refuse(
+        self: &Rc<Self>,
+        connection: ConnectionId,
+        id: Option<CommandId>,
+        refusal: Refusal,
+        now: Now,
+    ) {
+        self.tell(|engine| {
+            engine.handle_refused(connection, id, refusal, now);
+        });
+    }
+
+    /// Lets the dialects of connections do what is due: heartbeats, and closing the connections of
+    /// clients that have been silent for too long.
+    pub(super) fn keep_dialects_time(self: &Rc<Self>, now: Now) {
+        let due = self.state.borrow_mut().outboxes.take_due(now.instant);
+        for connection in due {
+            let mut intents = Vec::new();
+            let mut state = self.state.borrow_mut();
+            let outboxes = &mut state.outboxes;
+            outboxes.time_has_come(connection, now.instant, &mut intents);
+            drop(state);
+            for intent in intents {
+                self.carry_out_intent(connection, intent, now);
+            }
+        }
+    }
+
     /// Where a connection of this worker is.
     pub(super) fn place(&self, connection: ConnectionId) -> Place {
         Place {
@@ -145,18 +190,13 @@ impl Worker {
         }
     }
 
-    /// Waits until the broker has answered all requests of a connection.
+    /// Waits until the large answers that a connection has asked for were put, or never will be.
     pub(super) async fn answered(&self, connection: ConnectionId) {
-        let wake = self
-            .state
-            .borrow_mut()
-            .outboxes
-            .wake_when_answered(connection);
-        let Some(wake) = wake else { return };
-        while self.state.borrow().engine.unanswered(connection) > 0 {
+        loop {
+            let awaited = self.state.borrow().outboxes.awaited(connection);
+            let Some(wake) = awaited else { return };
             wake.notified().await;
         }
-        self.state.borrow_mut().outboxes.wake_no_more(connection);
     }
 
     fn end_connection(self: &Rc<Self>, connection: ConnectionId, left: bool) {
@@ -164,7 +204,10 @@ impl Worker {
         if let Some(session) = session {
             self.shared.directory.left(session, self.place(connection));
         }
-        self.state.borrow_mut().outboxes.remove(connection);
+        let mut state = self.state.borrow_mut();
+        self.keep_again(&state, connection);
+        state.outboxes.remove(connection);
+        drop(state);
         self.turn(|engine, _| {
             if left {
                 engine.handle_connection_closed(connection);
@@ -173,4 +216,15 @@ impl Worker {
             }
         });
     }
+}
+
+fn has_large_answer(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::History { .. }
+            | Command::HistoryBefore { .. }
+            | Command::State { .. }
+            | Command::Presence { .. }
+            | Command::Receipts { .. }
+    )
 }

@@ -1,8 +1,17 @@
-//! The budget for what waits to be sent, over all connections of the process.
+//! The budget for what strangers can make the process hold: what waits to be sent, messages that have
+//! begun to arrive, and what the broker holds for channels in memory.
 //!
-//! Who loses what, in this order: first the buffers of the slowest connections, which read on from the
-//! history instead, their cursor kept; then new connections, which are refused; then the connections
-//! with the most unsent bytes, which are closed and can resume.
+//! Who loses what, in this order:
+//!
+//! 1. From half of it on, the buffers of the slowest connections: they read on from the history instead,
+//!    and keep their cursor.
+//! 2. From three quarters on, new connections, which are refused.
+//! 3. Beyond it, the connections with the largest unfinished messages: they are closed, resume, and
+//!    send the message again.
+//! 4. Then the connections with the most unsent bytes: they are closed, and resume.
+//!
+//! Channels in memory may take half of the budget; within that the broker decides who loses what (see
+//! [`offhook_brokers::Budget`]).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,7 +20,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) struct Memory {
     limit: usize,
     /// By the workers' numbers; each writes its own.
-    unsent: Box<[AtomicUsize]>,
+    workers: Box<[Part]>,
+    /// What the broker holds.
+    channels: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Part {
+    unsent: AtomicUsize,
+    unfinished: AtomicUsize,
+}
+
+/// What connections hold: those of one worker, or all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Connections {
+    /// What waits to be sent.
+    pub(crate) unsent: usize,
+    /// Messages that have begun to arrive.
+    pub(crate) unfinished: usize,
 }
 
 /// How much of the budget is used.
@@ -24,7 +50,7 @@ pub(crate) enum Pressure {
     /// More than three quarters: outboxes are limited to a sixteenth, and no connections are
     /// accepted.
     Severe,
-    /// All of it: the slowest connections are closed.
+    /// All of it: unfinished messages and the slowest connections are closed.
     Exceeded,
 }
 
@@ -32,42 +58,70 @@ impl Memory {
     pub(crate) fn new(limit: usize, workers: usize) -> Self {
         Self {
             limit,
-            unsent: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            workers: (0..workers).map(|_| Part::default()).collect(),
+            channels: AtomicUsize::new(0),
         }
     }
 
-    /// How many bytes are unsent.
-    pub(crate) fn unsent(&self) -> usize {
-        self.unsent
-            .iter()
-            .map(|bytes| bytes.load(Ordering::Relaxed))
-            .sum()
+    /// What all connections hold.
+    pub(crate) fn connections(&self) -> Connections {
+        let mut all = Connections::default();
+        for part in &self.workers {
+            all.unsent += part.unsent.load(Ordering::Relaxed);
+            all.unfinished += part.unfinished.load(Ordering::Relaxed);
+        }
+        all
+    }
+
+    /// Everything that counts.
+    pub(crate) fn used(&self) -> usize {
+        let Connections { unsent, unfinished } = self.connections();
+        unsent + unfinished + self.channels.load(Ordering::Relaxed)
+    }
+
+    pub(crate) const fn limit(&self) -> usize {
+        self.limit
     }
 
     pub(crate) fn pressure(&self) -> Pressure {
-        let unsent = self.unsent();
-        if unsent > self.limit {
+        let used = self.used();
+        if used > self.limit {
             Pressure::Exceeded
-        } else if unsent > self.limit / 4 * 3 {
+        } else if used > self.limit / 4 * 3 {
             Pressure::Severe
-        } else if unsent > self.limit / 2 {
+        } else if used > self.limit / 2 {
             Pressure::High
         } else {
             Pressure::Low
         }
     }
 
-    /// A worker holds so much now. Returns how many bytes it has to free.
-    pub(super) fn note(&self, worker: u16, held: usize) -> usize {
-        if let Some(bytes) = self.unsent.get(usize::from(worker)) {
-            bytes.store(held, Ordering::Relaxed);
-        }
-        let unsent = self.unsent();
-        let over = unsent.saturating_sub(self.limit);
-        // Its part of what is too much.
-        let part = over as u128 * held as u128 / unsent.max(1) as u128;
-        usize::try_from(part).unwrap_or(usize::MAX)
+    /// The broker holds so much now.
+    pub(super) fn note_channels(&self, held: usize) {
+        self.channels.store(held, Ordering::Relaxed);
     }
+
+    /// A worker holds so much now. Returns what it has to free.
+    pub(super) fn note(&self, worker: u16, held: Connections) -> Connections {
+        if let Some(part) = self.workers.get(usize::from(worker)) {
+            part.unsent.store(held.unsent, Ordering::Relaxed);
+            part.unfinished.store(held.unfinished, Ordering::Relaxed);
+        }
+        let all = self.connections();
+        let over = self.used().saturating_sub(self.limit);
+        let of_unfinished = over.min(all.unfinished);
+        let of_unsent = (over - of_unfinished).min(all.unsent);
+        Connections {
+            unsent: part(of_unsent, held.unsent, all.unsent),
+            unfinished: part(of_unfinished, held.unfinished, all.unfinished),
+        }
+    }
+}
+
+/// The part of `too_much` that falls to a worker with `held` of `all`.
+fn part(too_much: usize, held: usize, all: usize) -> usize {
+    let part = too_much as u128 * held as u128 / all.max(1) as u128;
+    usize::try_from(part).unwrap_or(usize::MAX)
 }
 
 impl Pressure {
@@ -95,25 +149,50 @@ impl Pressure {
 mod tests {
     use super::*;
 
+    fn unsent(unsent: usize) -> Connections {
+        Connections {
+            unsent,
+            unfinished: 0,
+        }
+    }
+
     #[test]
-    fn pressure_rises_with_what_all_workers_hold_together() {
+    fn pressure_rises_with_what_all_workers_and_the_broker_hold_together() {
         let memory = Memory::new(1_000, 2);
-        assert_eq!(memory.note(0, 400), 0);
+        assert_eq!(memory.note(0, unsent(400)), unsent(0));
         assert_eq!(memory.pressure(), Pressure::Low);
-        memory.note(1, 200);
-        assert_eq!((memory.unsent(), memory.pressure()), (600, Pressure::High));
-        memory.note(1, 500);
+        memory.note(1, unsent(200));
+        assert_eq!((memory.used(), memory.pressure()), (600, Pressure::High));
+        memory.note_channels(200);
         assert_eq!(memory.pressure(), Pressure::Severe);
-        memory.note(0, 0);
-        assert_eq!((memory.unsent(), memory.pressure()), (500, Pressure::Low));
+        memory.note_channels(0);
+        let unfinished = 300;
+        memory.note(
+            1,
+            Connections {
+                unsent: 200,
+                unfinished,
+            },
+        );
+        assert_eq!(memory.pressure(), Pressure::Severe);
+        memory.note(0, unsent(0));
+        assert_eq!((memory.used(), memory.pressure()), (500, Pressure::Low));
     }
 
     #[test]
     fn each_worker_frees_its_part_of_what_is_too_much() {
         let memory = Memory::new(1_000, 2);
-        memory.note(0, 1_500);
-        assert_eq!(memory.note(1, 500), 250);
-        assert_eq!(memory.note(0, 1_500), 750);
+        memory.note(0, unsent(1_500));
+        assert_eq!(memory.note(1, unsent(500)), unsent(250));
+        assert_eq!(memory.note(0, unsent(1_500)), unsent(750));
         assert_eq!(memory.pressure(), Pressure::Exceeded);
+    }
+
+    #[test]
+    fn unfinished_messages_go_before_what_waits_to_be_sent() {
+        let memory = Memory::new(1_000, 1);
+        let held = |unsent, unfinished| Connections { unsent, unfinished };
+        assert_eq!(memory.note(0, held(900, 400)), held(0, 300));
+        assert_eq!(memory.note(0, held(1_100, 400)), held(100, 400));
     }
 }

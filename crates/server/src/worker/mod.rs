@@ -1,6 +1,7 @@
 //! A worker: one thread with its own event loop, listeners, engine and connections. Workers share
 //! publications, by reference count, the broker, and the content of [`Shared`].
 
+mod callers;
 mod connecting;
 mod connection;
 mod memory;
@@ -13,6 +14,7 @@ mod speaker;
 mod stopping;
 mod ticks;
 mod turn;
+mod unfinished;
 mod websocket;
 
 use std::{
@@ -42,12 +44,14 @@ use crate::{
     door::{self, Place},
     refused::Refused,
 };
+use callers::Callers;
 pub(crate) use memory::{Memory, Pressure};
 pub(crate) use orders::{Errand, Order, Orders};
 use outboxes::Outboxes;
 pub(crate) use shared::Shared;
 pub(crate) use speaker::Speaker;
 pub(crate) use stopping::{Lease, Phase};
+use unfinished::Unfinished;
 
 /// One worker, on its own thread.
 #[derive(Debug)]
@@ -55,6 +59,8 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     /// The worker's number, from 0.
     number: u16,
+    /// Its number at the broker.
+    id: WorkerId,
     /// What makes handshakes.
     pub(crate) handshake: Arc<ServerConfig>,
     /// The settings of WebSockets.
@@ -64,6 +70,7 @@ pub(crate) struct Worker {
     phase: watch::Receiver<Phase>,
     /// Wakes the task that takes the broker's events.
     mail: Arc<Notify>,
+    unfinished: Unfinished,
     /// Tasks that serve a connection.
     connections: Cell<usize>,
     /// Notified when the last of these tasks has ended.
@@ -78,7 +85,7 @@ struct State {
     engine: Engine,
     outboxes: Outboxes,
     mailbox: Arc<Mailbox>,
-    id: WorkerId,
+    callers: Callers,
     /// For what a client's message asks for; empty between messages.
     intents: Vec<Intent>,
 }
@@ -143,18 +150,20 @@ impl Worker {
         let settings = settings(config);
         Rc::new(Self {
             number,
+            id,
             handshake: Arc::new(handshake(config)),
             state: RefCell::new(State {
                 engine: Engine::new(engine_limits(config), rules, now),
                 outboxes: Outboxes::new(config),
                 mailbox,
-                id,
+                callers: Callers::default(),
                 intents: Vec::new(),
             }),
             settings,
             refused: RefCell::new(Refused::new(now.instant)),
             phase,
             mail: Arc::clone(mail),
+            unfinished: Unfinished::default(),
             connections: Cell::new(0),
             emptied: Notify::new(),
             anonymous: Arc::new(Identity::stranger()),
@@ -170,8 +179,8 @@ impl Worker {
         spawn_local(Rc::clone(&self).take_orders());
         spawn_local(Rc::clone(&self).tick());
         self.until_stopped().await;
-        let id = self.state.borrow().id;
-        self.shared.broker.detach(id);
+        self.shared.orders.close(self.number);
+        self.shared.broker.detach(self.id);
     }
 
     /// Makes a connection of an open WebSocket.

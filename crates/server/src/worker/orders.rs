@@ -3,7 +3,7 @@
 use std::{
     mem,
     rc::Rc,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
@@ -47,38 +47,59 @@ pub(crate) enum Errand {
 #[derive(Debug)]
 pub(crate) struct Orders(Box<[Inbox]>);
 
-/// Pending requests to one worker. Their number is bounded by the number of connections: each
-/// concerns a connection of the worker.
-#[derive(Debug, Default)]
+/// What one worker has been asked and has not done yet. It is bounded by what there is to do: each
+/// order is about a connection of the worker.
+#[derive(Debug)]
 struct Inbox {
-    orders: Mutex<Vec<Order>>,
+    /// None once the worker has ended: an order that is dropped tells who waits for it.
+    orders: Mutex<Option<Vec<Order>>>,
     wake: Arc<Notify>,
+}
+
+impl Inbox {
+    fn new() -> Self {
+        Self {
+            orders: Mutex::new(Some(Vec::new())),
+            wake: Arc::default(),
+        }
+    }
+
+    fn orders(&self) -> MutexGuard<'_, Option<Vec<Order>>> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Orders {
     pub(crate) fn new(workers: usize) -> Self {
-        Self((0..workers).map(|_| Inbox::default()).collect())
+        Self((0..workers).map(|_| Inbox::new()).collect())
     }
 
     /// Sends a request to a worker.
     pub(crate) fn give(&self, worker: u16, order: Order) {
-        if let Some(inbox) = self.0.get(usize::from(worker)) {
-            let mut orders = inbox.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(inbox) = self.0.get(usize::from(worker))
+            && let Some(orders) = &mut *inbox.orders()
+        {
             orders.push(order);
             inbox.wake.notify_one();
         }
     }
 
-    /// The number of workers.
+    /// The worker has ended: what it was asked and what it will be asked is dropped.
+    pub(super) fn close(&self, worker: u16) {
+        if let Some(inbox) = self.0.get(usize::from(worker)) {
+            drop(inbox.orders().take());
+        }
+    }
+
+    /// How many workers there are.
     pub(crate) fn workers(&self) -> u16 {
         u16::try_from(self.0.len()).unwrap_or(u16::MAX)
     }
 
     fn take(&self, worker: u16) -> Vec<Order> {
         let inbox = self.0.get(usize::from(worker));
-        let orders = inbox.map(|inbox| inbox.orders.lock());
-        let orders = orders.map(|orders| orders.unwrap_or_else(PoisonError::into_inner));
-        orders.map_or_else(Vec::new, |mut orders| mem::take(&mut *orders))
+        let orders = inbox.and_then(|inbox| inbox.orders().as_mut().map(mem::take));
+        orders.unwrap_or_default()
     }
 
     fn wake(&self, worker: u16) -> Arc<Notify> {

@@ -1,10 +1,15 @@
 //! Hands out more to a connection that is catching up, whenever its outbox has room.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use offhook_engine::ConnectionId;
+use tokio::time::sleep;
 
 use super::{Worker, outlet::Outlet};
+
+/// How long a connection waits that has more unsent than it may have while memory is short. 100 ms: it
+/// is slow anyway.
+const WHILE_MEMORY_IS_SHORT: Duration = Duration::from_millis(100);
 
 /// Hands out more until the connection wants no more. This task exists only while a connection is
 /// behind.
@@ -14,7 +19,13 @@ pub(super) async fn refill(worker: Rc<Worker>, connection: ConnectionId, outlet:
     while outlet.room().await.is_ok() {
         // Half of the outbox, so that live publications have room.
         let half = worker.state.borrow().outboxes.bound() / 2;
-        let grant = half.saturating_sub(outlet.unsent()).max(half / 4);
+        let unsent = outlet.unsent();
+        if unsent > half {
+            // There is room by the configured bound, but not by the one that holds now.
+            sleep(WHILE_MEMORY_IS_SHORT).await;
+            continue;
+        }
+        let grant = (half - unsent).max(half / 4);
         let more = worker.turn(|engine, _| {
             let wants = engine.wants_writable(connection);
             if wants {

@@ -51,7 +51,7 @@ impl Shared {
             admission: Admission::new(&config.connections, started),
             directory: Arc::default(),
             orders: Arc::new(Orders::new(config.workers.get())),
-            memory: Memory::new(config.messages.unsent_bytes, config.workers.get()),
+            memory: Memory::new(config.memory.bytes, config.workers.get()),
             config,
             broker,
             sealer,

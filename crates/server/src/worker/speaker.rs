@@ -1,5 +1,7 @@
 //! The dialect of one connection.
 
+use std::time::Instant;
+
 use offhook_dialects::{Dialect, native::Native};
 
 /// The dialect of one connection. The native one has no state, so that an idle connection costs 8
@@ -9,10 +11,6 @@ pub(crate) enum Speaker {
     /// The native dialect.
     Native,
     /// Any other, boxed twice so that a connection that speaks native does not hold room for it.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "native is the only dialect so far")
-    )]
     Other(Box<Box<dyn Dialect>>),
 }
 
@@ -22,6 +20,14 @@ impl Speaker {
         match self {
             Self::Native => speak(&mut Native),
             Self::Other(other) => speak(&mut ***other),
+        }
+    }
+
+    /// When the dialect wants to be called because of the time; none for a dialect that never does.
+    pub(crate) fn timeout(&self) -> Option<Option<Instant>> {
+        match self {
+            Self::Native => None,
+            Self::Other(other) => Some(other.poll_timeout()),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Shows how a dialect and a transport are added, with ones that only these tests use.
 
+mod dialect_timers;
+mod routing;
 mod toy_dialect;
 mod toy_outlet;
 mod walks;

@@ -2,18 +2,29 @@
 
 use std::{rc::Rc, time::Duration};
 
-use offhook_engine::{CloseReason, SessionSnapshot};
-use tokio::time::{MissedTickBehavior, interval};
+use bytes::Bytes;
+use offhook_engine::{BrokerRequest, CloseReason, ConnectionId, SessionId, SessionSnapshot};
+use tokio::{
+    task::yield_now,
+    time::{MissedTickBehavior, interval},
+};
 
-use super::{State, Worker, now};
-use crate::tokens::Sealed;
+use super::{
+    State, Worker,
+    memory::Connections,
+    now,
+    outboxes::{Outboxes, SealedToken},
+};
+use crate::tokens::Token;
 
 /// Twice a second: often enough for deadlines of seconds, and few enough tokens for a client that
 /// subscribes to many channels one by one.
 const TICK: Duration = Duration::from_millis(500);
 
-/// How many ticks pass between two checks for tokens that have reached half of their life: a
-/// minute.
+/// Tokens that are sealed before others have a turn. 128: about a millisecond.
+pub(super) const SEALS: usize = 128;
+
+/// Ticks between two looks at which tokens have lived half of their life: a minute.
 const TICKS_A_LOOK: u32 = 120;
 
 impl Worker {
@@ -24,12 +35,19 @@ impl Worker {
         loop {
             ticks.tick().await;
             self.keep_deadlines();
+            self.keep_dialects_time(now());
             until_look -= 1;
             let look = until_look == 0;
             if look {
                 until_look = TICKS_A_LOOK;
             }
-            self.mark_and_seal(look);
+            self.mark(look);
+            let stale = self.state.borrow_mut().outboxes.take_stale();
+            for part in stale.chunks(SEALS) {
+                self.seal_stale(part);
+                yield_now().await;
+            }
+            self.keep_unsaved();
             self.mind_memory();
             self.refused.borrow_mut().tell_in_time(now().instant);
         }
@@ -43,44 +61,105 @@ impl Worker {
         });
     }
 
-    /// Sends what had to wait for this moment.
-    fn mark_and_seal(&self, look: bool) {
-        let now = now();
-        let now_s = self.seconds();
-        let State {
-            engine, outboxes, ..
-        } = &mut *self.state.borrow_mut();
+    /// Sends marks that had to wait for this moment, and looks which tokens are old.
+    fn mark(&self, look: bool) {
+        let outboxes = &mut self.state.borrow_mut().outboxes;
         outboxes.mark_again();
         if look {
             let half_life = self.shared.sealer.expiry().as_secs() / 2;
             let half_life = u32::try_from(half_life).unwrap_or(u32::MAX);
-            outboxes.age_tokens(now_s.saturating_sub(half_life));
+            outboxes.age_tokens(self.seconds().saturating_sub(half_life));
         }
-        outboxes.seal_stale(now_s, |connection| {
-            self.seal(engine.snapshot(connection, now)?)
+    }
+
+    /// Sends the tokens that are due to some of the connections.
+    pub(super) fn seal_stale(&self, stale: &[ConnectionId]) {
+        let now = now();
+        let State {
+            engine, outboxes, ..
+        } = &mut *self.state.borrow_mut();
+        outboxes.seal_stale(stale, self.seconds(), |connection| {
+            self.seal(&engine.snapshot(connection, now)?)
         });
     }
 
-    /// Counts what waits to be sent, and keeps it within the budget of the process.
+    /// Gives the broker what clients have acknowledged.
+    fn keep_unsaved(&self) {
+        let mut state = self.state.borrow_mut();
+        for connection in state.outboxes.take_unsaved() {
+            self.keep_again(&state, connection);
+        }
+    }
+
+    /// Counts what connections and channels hold, and keeps it within the budget of the process.
     fn mind_memory(self: &Rc<Self>) {
         let memory = &self.shared.memory;
-        let slowest = {
+        memory.note_channels(self.shared.broker.held().memory_bytes);
+        let within = self.shared.config.messages.receive_within;
+        let (unfinished, late) = self.unfinished.count(now().instant, within);
+        if late > 0 {
+            self.note_refused("unfinished", format_args!("{late} messages took too long"));
+        }
+        let (slowest, unfinished) = {
             let outboxes = &mut self.state.borrow_mut().outboxes;
-            let too_much = memory.note(self.number, outboxes.count_unsent());
+            let unsent = outboxes.count_unsent();
+            let too_much = memory.note(self.number, Connections { unsent, unfinished });
             outboxes.set_pressure(memory.pressure());
-            outboxes.slowest(too_much)
+            (outboxes.slowest(too_much.unsent), too_much.unfinished)
         };
+        let shed = self.unfinished.shed(unfinished);
+        if shed > 0 {
+            self.note_refused("memory", format_args!("{shed} unfinished messages"));
+        }
         for connection in slowest {
             self.close_connection(connection, CloseReason::TooSlow);
         }
     }
 
-    /// The resume token of a session; none if it can't have one.
-    pub(super) fn seal(&self, session: SessionSnapshot) -> Option<String> {
-        self.shared.sealer.seal(&Sealed {
+    /// The resume token of a session; none if it can't have one. What the token does not hold is given
+    /// to the broker.
+    pub(super) fn seal(&self, session: &SessionSnapshot) -> Option<SealedToken> {
+        let Token { text, kept } = self.shared.sealer.seal(session)?;
+        let kept = kept.map(|bytes| {
+            let len = bytes.len();
+            self.keep(session.session, bytes);
+            (session.session, len)
+        });
+        Some(SealedToken { text, kept })
+    }
+
+    /// Gives the broker a session to keep as long as its token is good.
+    fn keep(&self, session: SessionId, bytes: Bytes) {
+        let expiry = self.shared.sealer.expiry();
+        let save = BrokerRequest::SaveSession {
             session,
-            identity_ends_ms: None,
-        })
+            bytes,
+            expiry,
+        };
+        self.shared.broker.submit(self.id, save);
+    }
+
+    /// Gives the broker a session as it is now, if the broker keeps it.
+    pub(super) fn keep_again(&self, state: &State, connection: ConnectionId) {
+        if !state.outboxes.is_kept(connection) {
+            return;
+        }
+        // A connection that is being closed was kept before that.
+        let session = state.engine.snapshot(connection, now());
+        let bytes = session.as_ref().and_then(SessionSnapshot::to_bytes);
+        if let (Some(session), Some(bytes)) = (session, bytes) {
+            self.keep(session.session, bytes.into());
+        }
+    }
+
+    /// A subscription of a large session has ended: what the broker keeps of the session is forgotten
+    /// at once, and kept again with the next token. To keep it anew with each subscription that
+    /// ends would cost as much as there are subscriptions, each time.
+    pub(super) fn forget_kept(&self, outboxes: &mut Outboxes, connection: ConnectionId) {
+        if let Some(session) = outboxes.forget_kept(connection) {
+            let drop = BrokerRequest::DropSession { session };
+            self.shared.broker.submit(self.id, drop);
+        }
     }
 
     /// Seconds since the server's start.

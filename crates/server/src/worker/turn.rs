@@ -16,19 +16,25 @@ const EVENTS: usize = 256;
 
 /// How many outboxes broadcasts are put into before other tasks run. 256: each is a write, so this
 /// takes about a millisecond, whatever the size of the audience.
-const DELIVERIES: usize = 256;
+pub(super) const DELIVERIES: usize = 256;
 
 impl Worker {
     /// Passes an event to the engine, and carries out its decisions.
     pub(super) fn turn<R>(self: &Rc<Self>, tell: impl FnOnce(&mut Engine, Now) -> R) -> R {
+        let now = now();
+        self.tell(|engine| tell(engine, now))
+    }
+
+    /// As [`turn`](Self::turn), for a caller who has looked at the clock already.
+    pub(super) fn tell<R>(self: &Rc<Self>, tell: impl FnOnce(&mut Engine) -> R) -> R {
         let mut state = self.state.borrow_mut();
-        let told = tell(&mut state.engine, now());
+        let told = tell(&mut state.engine);
         self.carry_out(state);
         told
     }
 
-    /// Takes what the broker has for this worker, whenever the mailbox wakes this task, and puts
-    /// broadcasts into outboxes.
+    /// Takes what the broker has for this worker, whenever the mailbox wakes this task, puts
+    /// broadcasts into outboxes, and lets those leave who have gone with many subscriptions.
     pub(super) async fn take_mail(self: Rc<Self>) {
         loop {
             self.mail.notified().await;
@@ -42,6 +48,10 @@ impl Worker {
                 if events.peek().is_none() {
                     break;
                 }
+                yield_now().await;
+            }
+            // Connections that have gone with many subscriptions leave a part at a time.
+            while self.turn(|engine, _| engine.leave_on()) {
                 yield_now().await;
             }
         }
@@ -76,11 +86,15 @@ impl Worker {
         refuse_asks(&mut state.engine);
         self.deliver(&mut state);
         while let Some(request) = state.engine.poll_broker_request() {
-            self.shared.broker.submit(state.id, request);
+            self.shared.broker.submit(self.id, request);
         }
         let State {
-            engine, outboxes, ..
+            engine,
+            outboxes,
+            callers,
+            ..
         } = &mut *state;
+        callers.reply(engine);
         for connection in outboxes.take_wants_refill() {
             if engine.wants_writable(connection)
                 && let Some(outlet) = outboxes.begin_refill(connection)
@@ -88,7 +102,7 @@ impl Worker {
                 spawn_local(refill(Rc::clone(self), connection, outlet));
             }
         }
-        if outboxes.holds_any() {
+        if outboxes.holds_any() || engine.is_leaving() {
             self.mail.notify_one();
         }
     }
@@ -107,12 +121,16 @@ impl Worker {
             };
             match delivery {
                 Delivery::Connection { connection, notice } if ends_subscription(&notice) => {
-                    // Ahead of the notice: whoever has that does not come back with a token that
-                    // still has the subscription.
-                    let now_s = self.seconds();
-                    outboxes.seal(connection, now_s, || {
-                        self.seal(engine.snapshot(connection, now())?)
-                    });
+                    // Ahead of the notice: whoever has that does not come back with the
+                    // subscription.
+                    if outboxes.is_kept(connection) {
+                        self.forget_kept(outboxes, connection);
+                    } else {
+                        let now_s = self.seconds();
+                        outboxes.seal(connection, now_s, || {
+                            self.seal(&engine.snapshot(connection, now())?)
+                        });
+                    }
                     let delivery = Delivery::Connection { connection, notice };
                     outboxes.put(delivery, &self.refused);
                 }
@@ -140,7 +158,6 @@ fn ends_subscription(notice: &Notice) -> bool {
         Notice::Reply { reply, .. } => matches!(reply, Reply::Unsubscribed { .. }),
         Notice::Unsubscribed { .. } => true,
         Notice::Gap { .. }
-        | Notice::State { .. }
         | Notice::ChannelGap { .. }
         | Notice::Own { .. }
         | Notice::Told { .. }

@@ -19,6 +19,7 @@ use super::{
     connection::{Connection, Taken},
     speaker::Speaker,
     stopping::Lease,
+    unfinished::Receiving,
 };
 use crate::door::Place;
 
@@ -35,8 +36,9 @@ pub(super) fn serve(
     async move {
         // Boxed, so that a connected client does not reserve room for it.
         if let Some(mut connection) = Box::pin(connect(&lease, &mut socket, speaker)).await {
+            let mut receiving = Receiving::default();
             while let Some(pause) =
-                poll_fn(|cx| poll_messages(&mut connection, &mut socket, cx)).await
+                poll_fn(|cx| poll_messages(&mut connection, &mut socket, &mut receiving, cx)).await
             {
                 Box::pin(wait(&connection, pause, &socket)).await;
             }
@@ -78,17 +80,36 @@ async fn introduction(
     speaker: Speaker,
 ) -> Result<Connection, Ended> {
     let mut connecting = Connecting::new(socket.sender().into(), speaker);
+    let mut receiving = Receiving::default();
     loop {
-        let Ok(Some(message)) = socket.recv().await else {
+        let received = poll_fn(|cx| {
+            if receiving.is_cut() {
+                return Poll::Ready(Ok(None));
+            }
+            let polled = socket.poll_recv(cx);
+            if polled.is_pending() {
+                receiving.pause(socket, &worker.unfinished, cx);
+            }
+            polled
+        });
+        let Ok(Some(message)) = received.await else {
             return Err(Ended::Lost);
         };
-        match connecting.receive(worker, incoming(&message))? {
-            Connected::NotYet => {}
-            Connected::Yes(mut connection, intents) => {
-                for intent in intents {
-                    connection.carry_out(intent);
+        receiving.message();
+        let mut connected = connecting.receive(worker, incoming(&message))?;
+        loop {
+            match connected {
+                Connected::NotYet => break,
+                Connected::Awaits(loading) => {
+                    connected = connecting.go_on(worker, loading).await?;
                 }
-                return Ok(connection);
+                Connected::Yes(mut connection, intents) => {
+                    for intent in intents {
+                        connection.carry_out(intent);
+                    }
+                    worker.answered(connection.id()).await;
+                    return Ok(connection);
+                }
             }
         }
     }
@@ -106,13 +127,18 @@ enum Pause {
 fn poll_messages(
     connection: &mut Connection,
     socket: &mut WebSocket,
+    receiving: &mut Receiving,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Pause>> {
     loop {
+        if receiving.is_cut() {
+            return Poll::Ready(None);
+        }
         // Yields to other tasks after a batch.
         let turn = ready!(poll_proceed(cx));
         match poll_message(connection, socket, cx) {
             Poll::Ready(Ok(Some(message))) => {
+                receiving.message();
                 if connection.receive(incoming(&message)) == Taken::AwaitsAnswer {
                     return Poll::Ready(Some(Pause::Answer));
                 }
@@ -127,7 +153,10 @@ fn poll_messages(
                 lost(connection, &error);
                 return Poll::Ready(None);
             }
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => {
+                receiving.pause(socket, &connection.worker.unfinished, cx);
+                return Poll::Pending;
+            }
         }
         turn.made_progress();
         if is_full(connection, socket) {

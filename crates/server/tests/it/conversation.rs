@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use offhook_server::Config;
 use serde_json::json;
 
-use crate::hall::{Hall, config};
+use crate::hall::{Hall, config, on_disk};
 
 #[tokio::test]
 async fn who_connects_is_welcomed_with_a_session_and_a_token() {
@@ -15,7 +15,7 @@ async fn who_connects_is_welcomed_with_a_session_and_a_token() {
     let welcome = caller.hear_a("welcome").await;
     assert_eq!(welcome["id"], 1);
     assert_eq!(welcome["session"].as_str().unwrap().len(), 32);
-    assert!(welcome["resume"].as_str().unwrap().starts_with("v2."));
+    assert!(welcome["resume"].as_str().unwrap().starts_with("v3."));
     assert_eq!(welcome.get("user"), None, "a stranger has no name");
     let (_, health) = hall.health().await;
     assert_eq!(health["connections"], 1);
@@ -219,7 +219,82 @@ async fn a_consumer_goes_on_where_it_acknowledged() {
     assert_eq!(acked.get("position"), None, "a stranger's is its own");
 }
 
-/// Issue 10, point 15: the second message was lost although it was acknowledged.
+/// Issue 10, point 14: such a cursor could never be taken back, and stopped its consumer for good.
+#[tokio::test]
+async fn an_acknowledgement_beyond_the_head_is_refused_and_moves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    for config in [config(), on_disk(directory.path())] {
+        let hall = Hall::open(config).await;
+        let mut caller = hall.caller().await;
+        let first = caller.publish("chat", json!(1)).await;
+        let ack = |position: &str| json!({"type": "ack", "channel": "chat", "consumer": "billing", "position": position});
+        assert_eq!(caller.ask(ack(&first)).await["position"], first);
+        let (epoch, _) = first.split_once('.').unwrap();
+        for beyond in [
+            format!("{epoch}.2"),
+            format!("{epoch}.1000000"),
+            "17.1".to_owned(),
+        ] {
+            let refused = caller.refused(ack(&beyond)).await;
+            assert_eq!(
+                (&refused["code"], &refused["retry"]),
+                (&json!("bad_request"), &json!("never"))
+            );
+        }
+        let ask = json!({"type": "ack", "channel": "chat", "consumer": "billing"});
+        assert_eq!(caller.ask(ask).await["position"], first);
+        let second = caller.publish("chat", json!(2)).await;
+        assert_eq!(
+            caller.ask(ack(&second)).await["position"],
+            second,
+            "it goes on"
+        );
+        hall.close().await;
+    }
+}
+
+/// Issue 10, point 17: messages 3 and 5 were published, and 4 after them.
+#[tokio::test]
+async fn pipelined_publishes_keep_their_order_when_one_is_rate_limited() {
+    let mut slow = config();
+    slow.limits.publishes_per_second = 20;
+    slow.limits.publish_burst = 3;
+    slow.limits.flood = 1_000_000;
+    let hall = Hall::open(slow).await;
+    let mut reader = hall.caller().await;
+    reader.subscribe("chat", json!("now")).await;
+    let mut caller = hall.caller().await;
+    let publish =
+        |n: u64| json!({"type": "publish", "channel": "chat", "data": n, "key": n.to_string()});
+    // All at once; what is refused is sent again in its order, all at once again.
+    let mut left: Vec<u64> = (0..12).collect();
+    let mut refusals = 0;
+    while !left.is_empty() {
+        let mut ids = Vec::new();
+        for n in &left {
+            ids.push((caller.send(publish(*n)).await, *n));
+        }
+        let mut refused = Vec::new();
+        for _ in 0..ids.len() {
+            let answer = caller.hear().await;
+            let (_, n) = ids.iter().find(|(id, _)| answer["id"] == *id).unwrap();
+            if answer["type"] == "error" {
+                assert_eq!(answer["code"], "rate_limited", "{answer}");
+                refused.push(*n);
+                refusals += 1;
+            }
+        }
+        refused.sort_unstable();
+        left = refused;
+    }
+    assert!(refusals > 0);
+    for n in 0..12 {
+        assert_eq!(reader.hear_a("message").await["data"], n);
+    }
+    hall.close().await;
+}
+
+/// Issue 10, point 15: the second message vanished, acknowledged.
 #[tokio::test]
 async fn two_anonymous_clients_with_the_same_key_publish_two_messages() {
     let hall = Hall::open(config()).await;
@@ -311,4 +386,25 @@ async fn a_call_is_refused_at_once_where_there_is_no_backend() {
         .await;
     assert_eq!(refused["code"], "forbidden");
     assert_eq!(caller.ask(json!({"type": "ping"})).await["type"], "pong");
+}
+
+#[tokio::test]
+async fn what_a_session_tells_of_itself_later_survives_a_reconnect() {
+    let hall = Hall::open(config()).await;
+    let mut caller = hall.caller().await;
+    caller.subscribe("chat", json!("now")).await;
+    caller.fresh_token().await;
+    let info = json!({"name": "Ann", "away": true});
+    let update = json!({"type": "presence_update", "info": info});
+    assert_eq!(caller.ask(update).await["type"], "presence_updated");
+    caller.fresh_token().await;
+    let token = caller.resume.clone();
+    caller.cut();
+    let mut back = hall.dial().await;
+    back.resume(&token, json!({})).await;
+    back.hear_a("subscribed").await;
+    let members = back
+        .ask(json!({"type": "presence", "channel": "chat"}))
+        .await;
+    assert_eq!(members["members"][0]["info"], info);
 }

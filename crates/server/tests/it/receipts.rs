@@ -7,6 +7,67 @@ use serde_json::json;
 
 use crate::hall::{Hall, config};
 
+/// Issue 10, point 12: they were counted and named, although they never got it.
+#[tokio::test]
+async fn who_subscribes_later_is_not_among_those_who_received() {
+    let hall = Hall::open(config()).await;
+    let mut publisher = hall.caller().await;
+    let mut early = hall.caller().await;
+    early.subscribe("chat", json!("now")).await;
+    let position = publisher.publish("chat", json!("read me")).await;
+    early.hear_a("message").await;
+    // One that begins behind it, and one that reads it back.
+    let (mut late, mut reader) = (hall.caller().await, hall.caller().await);
+    late.subscribe("chat", json!("now")).await;
+    reader.subscribe("chat", json!("start")).await;
+    let mut expected = vec![early.session.clone(), reader.session.clone()];
+    expected.sort();
+    let newer = publisher.publish("chat", json!("newer")).await;
+    let late_session = late.session.clone();
+    let mut reading = Vec::new();
+    for mut caller in [early, late, reader] {
+        reading.push(tokio::spawn(async move {
+            while caller
+                .socket
+                .recv()
+                .await
+                .is_ok_and(|message| message.is_some())
+            {}
+        }));
+    }
+    // Until all three have the newer one, the older one may still be on its way to some.
+    for (position, count) in [(&newer, 3), (&position, 2)] {
+        let ask = json!({"type": "receipts", "channel": "chat", "position": position});
+        let answer = loop {
+            let answer = publisher.ask(ask.clone()).await;
+            if answer["type"] == "error" {
+                assert_eq!(answer["code"], "busy", "{answer}");
+                continue;
+            }
+            if answer["received"].as_u64().unwrap() >= count {
+                break answer;
+            }
+        };
+        assert_eq!(answer["received"], count, "{answer}");
+        let mut named: Vec<_> = answer["sessions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|session| session.as_str().unwrap().to_owned())
+            .collect();
+        named.sort();
+        assert_eq!(named.contains(&late_session), count == 3);
+        if count == 2 {
+            assert_eq!(named, expected);
+        }
+    }
+    drop(publisher);
+    hall.close().await;
+    for task in reading {
+        task.await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_receipt_comes_from_who_has_read_and_not_from_who_has_not() {
     let workers = NonZeroUsize::new(2).unwrap();

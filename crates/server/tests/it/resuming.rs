@@ -216,7 +216,7 @@ async fn a_token_that_can_t_be_used_is_refused_and_the_connection_can_connect_wi
     let hall = Hall::open(short).await;
     let expired = hall.caller().await.resume.clone();
     let mut caller = hall.dial().await;
-    for token in ["v2.Zm9v", "nonsense", "", &expired] {
+    for token in ["v3.Zm9v", "r3.Zm9v", "nonsense", "", &expired] {
         let refused = caller.resume(token, json!({})).await;
         assert_eq!(
             (&refused["code"], &refused["retry"]),

@@ -3,12 +3,13 @@
 use std::num::NonZeroUsize;
 
 use offhook_engine::{ChannelName, ErrorCode, Format, Refusal, SessionId, Since, Subscribe, Whom};
-use offhook_server::Config;
+use offhook_server::{Config, Server};
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::{
     caller::Caller,
-    hall::{Hall, config},
+    hall::{Hall, NEVER, config},
 };
 
 async fn hall() -> Hall {
@@ -77,4 +78,14 @@ async fn a_session_that_is_not_here_is_not_reached() {
     assert!(!sessions.is_connected(nobody));
     assert_eq!(sessions.disconnect(Whom::Session(nobody)).await, 0);
     assert_eq!(sessions.disconnect(Whom::User("ann".into())).await, 0);
+}
+
+#[tokio::test]
+async fn sessions_of_a_server_that_has_stopped_are_not_waited_for() {
+    let server = Server::start(config()).await.unwrap();
+    let sessions = server.sessions().clone();
+    server.stop().await;
+    let told = sessions.tell(Whom::User("ann".into()), "1".into(), Format::Json);
+    let told = timeout(NEVER, told).await;
+    assert_eq!(told, Ok(0), "nobody is there, and nobody will ever answer");
 }

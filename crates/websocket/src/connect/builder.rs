@@ -24,8 +24,10 @@ use super::url::Url;
 use crate::error::{Error, UrlError};
 #[cfg(feature = "http2")]
 use crate::http2::Http2Limits;
+use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::socket::WebSocket;
+use crate::trace::Span;
 use crate::transport::Stream;
 use crate::wiretap::{Listener, Wiretap};
 
@@ -194,9 +196,9 @@ impl Connect {
         self
     }
 
-    /// How the open connection behaves, and whether compression is offered. Replaces what
-    /// [`deflate`](Self::deflate), [`limits`](Self::limits) and [`keepalive`](Self::keepalive)
-    /// said before.
+    /// Settings of the open connection, including compression. Replaces earlier calls of
+    /// [`deflate`](Self::deflate), [`limits`](Self::limits), [`keepalive`](Self::keepalive) and
+    /// [`metrics`](Self::metrics).
     pub fn settings(mut self, settings: &Settings) -> Self {
         self.settings = settings.clone();
         self
@@ -220,8 +222,14 @@ impl Connect {
         self
     }
 
-    /// How long looking up, connecting, the proxy and TLS may take together. After a redirect
-    /// the time begins anew.
+    /// Tells `metrics` what connections do: part of the [`settings`](Self::settings).
+    pub fn metrics(mut self, metrics: Arc<dyn Metrics>) -> Self {
+        self.settings = self.settings.metrics(metrics);
+        self
+    }
+
+    /// The time limit for name resolution, connecting, the proxy and TLS together. It starts again
+    /// after a redirect.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.connect = timeout;
         self
@@ -384,6 +392,22 @@ impl Connect {
 }
 
 impl Connect {
+    /// The span of a connection to there.
+    pub(super) fn span(&self) -> Span {
+        match &self.url {
+            Ok(url) => url.span(),
+            Err(_) => Span::opened_elsewhere(false),
+        }
+    }
+
+    /// Tells whoever wants to hear of it if a connection did not open.
+    pub(super) fn tell_failure<T>(&self, span: &Span, opened: &Result<T, Error>) {
+        if let Err(error) = opened {
+            self.settings.counter.failed(error);
+            span.failed(error);
+        }
+    }
+
     #[cfg(feature = "http2")]
     pub(super) fn may_use_http2(&self, url: &Url) -> bool {
         match self.version {

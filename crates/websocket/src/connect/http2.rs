@@ -10,12 +10,9 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
-use h2::ext::Protocol;
 use h2::{Ping, PingPong, RecvStream};
-use http::Uri;
 use offhook_protocol::handshake::{
-    ClientRequest, ConnectHandshake, ConnectOutcome, HeadLimits, InvalidRequest, Opened, Refused,
-    Scheme,
+    ClientRequest, ConnectHandshake, ConnectOutcome, HeadLimits, Opened, Refused, Scheme,
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -31,6 +28,7 @@ use crate::http2::{H2Stream, Keepalive, field_list, io_error};
 use crate::parsed;
 use crate::rewound::Rewound;
 use crate::socket::WebSocket;
+use crate::trace::Span;
 use crate::transport::Transport;
 
 /// An HTTP/2 connection over which many WebSockets can be opened (RFC 8441), up to the number the
@@ -150,7 +148,10 @@ impl Http2 {
         let request = connect.request(&url, true)?;
         let deadline = Deadline::after(connect.timeouts.handshake);
         let (member, place) = self.place(deadline).await?;
-        let opened = ask(connect, &member, place, request, &url).await;
+        let span = url.span();
+        let asked = ask(connect, &member, place, request, &url, &span);
+        let opened = span.instrument(asked).await;
+        connect.tell_failure(&span, &opened);
         if let Err(Error::Lost(_)) = opened {
             self.pool.forget(&member);
         }
@@ -285,6 +286,7 @@ pub(super) async fn attempt(
     route: &Route,
     request: &ClientRequest,
     url: &Url,
+    span: &Span,
 ) -> Result<Option<Answered>, Error> {
     let only = connect.version == HttpVersion::Http2;
     let protocols: &[&[u8]] = if only { &[HTTP_2] } else { &[HTTP_2, HTTP_1_1] };
@@ -292,11 +294,11 @@ pub(super) async fn attempt(
     let reached = route.reach_offering(url, &connect.trust, protocols, deadline);
     let (transport, is_http2) = reached.await?;
     if !is_http2 && !only {
-        let asked = super::ask(connect, transport, request.clone(), url);
+        let asked = super::ask(connect, transport, request.clone(), url, span);
         return asked.await.map(Some);
     }
     match Member::begin(connect, transport, is_http2, url).await {
-        Ok(member) => only_one(connect, &member, request.clone(), url)
+        Ok(member) => only_one(connect, &member, request.clone(), url, span)
             .await
             .map(Some),
         Err(Error::Http2 { .. }) if !only => {
@@ -311,11 +313,12 @@ pub(super) async fn attempt(
 pub(super) async fn over_stream(
     connect: &Connect,
     transport: Transport,
+    span: &Span,
 ) -> Result<Answered, Error> {
     let url = connect.url.clone()?;
     let member = Member::over(connect, transport, &url).await?;
     let request = connect.request(&url, true)?;
-    only_one(connect, &member, request, &url).await
+    only_one(connect, &member, request, &url, span).await
 }
 
 async fn only_one(
@@ -323,9 +326,10 @@ async fn only_one(
     member: &Member,
     request: ClientRequest,
     url: &Url,
+    span: &Span,
 ) -> Result<Answered, Error> {
     let (_, place) = member.place().ok_or_else(lost_connection)?;
-    ask(connect, member, place, request, url).await
+    ask(connect, member, place, request, url, span).await
 }
 
 /// Starts a connection and waits for the server's SETTINGS. `None` if they do not allow WebSockets
@@ -401,6 +405,7 @@ async fn ask(
     place: OwnedSemaphorePermit,
     request: ClientRequest,
     url: &Url,
+    span: &Span,
 ) -> Result<Answered, Error> {
     let deadline = Deadline::after(connect.timeouts.handshake);
     let scheme = if url.secure {
@@ -415,7 +420,8 @@ async fn ask(
         Outcome::Open(stream, opened) => {
             let transport = Transport::boxed(stream.in_place(place)).with_peer_addr(member.peer);
             let settings = &connect.settings;
-            let socket = WebSocket::client(transport, opened.negotiated, &[], settings);
+            let negotiated = opened.negotiated;
+            let socket = WebSocket::client_in(span.clone(), transport, negotiated, &[], settings);
             Ok((socket, opened.headers))
         }
         Outcome::Refused(mut refused, receive) => {
@@ -435,7 +441,7 @@ async fn exchange(
     handshake: ConnectHandshake,
 ) -> Result<Outcome, Error> {
     let lost = |error| Error::Lost(io_error(error));
-    let request = head(&handshake)?;
+    let request = parsed::connect_request(&handshake)?;
     let mut requests = requests.ready().await.map_err(lost)?;
     let (response, send) = requests.send_request(request, false).map_err(lost)?;
     let (head, receive) = response.await.map_err(lost)?.into_parts();
@@ -449,29 +455,7 @@ async fn exchange(
     }
 }
 
-/// RFC 8441 §4: CONNECT with `:protocol`, `:scheme` and `:path`.
-fn head(handshake: &ConnectHandshake) -> Result<http::Request<()>, Error> {
-    let connect = handshake.request();
-    let unfit = || {
-        let target = connect.path.to_owned();
-        Error::Request(InvalidRequest::Target(target))
-    };
-    let uri = Uri::builder()
-        .scheme(connect.scheme)
-        .authority(connect.authority)
-        .path_and_query(connect.path)
-        .build()
-        .map_err(|_| unfit())?;
-    let mut request = http::Request::new(());
-    *request.method_mut() = http::Method::CONNECT;
-    *request.uri_mut() = uri;
-    *request.headers_mut() = parsed::header_map(handshake.headers());
-    let protocol = Protocol::from_static("websocket");
-    request.extensions_mut().insert(protocol);
-    Ok(request)
-}
-
-/// Reads on what the server says of its refusal. Whatever goes wrong now, it was refused.
+/// Reads the body of a refusal. Errors are ignored: the handshake was refused in any case.
 async fn read_body(refused: &mut Refused, mut receive: RecvStream, deadline: Deadline) {
     let body = async {
         while !refused.body_is_complete() {

@@ -43,6 +43,7 @@ pub(crate) use tls::{certificates, private_key, provider};
 use crate::Transport;
 use crate::error::Error;
 use crate::socket::WebSocket;
+use crate::trace::Span;
 use deadline::Deadline;
 use handshake::{Answer, read_body, upgrade};
 use redirect::is_redirect;
@@ -66,13 +67,20 @@ pub async fn connect(url: impl AsRef<str>) -> Result<WebSocket, Error> {
 }
 
 async fn over_the_network(connect: &Connect) -> Result<Answered, Error> {
+    let span = connect.span();
+    let opened = span.instrument(reach(connect, &span)).await;
+    connect.tell_failure(&span, &opened);
+    opened
+}
+
+async fn reach(connect: &Connect, span: &Span) -> Result<Answered, Error> {
     let mut url = connect.url.clone()?;
     let mut route = connect.route.clone();
     let mut trusted = true;
     let mut followed = 0;
     loop {
         let request = connect.request(&url, trusted)?;
-        let refused = match attempt(connect, &route, request, &url).await {
+        let refused = match attempt(connect, &route, request, &url, span).await {
             Err(Error::Refused(refused)) if connect.redirects > 0 && is_redirect(&refused) => {
                 refused
             }
@@ -98,22 +106,34 @@ async fn attempt(
     route: &Route,
     request: ClientRequest,
     url: &Url,
+    span: &Span,
 ) -> Result<Answered, Error> {
     #[cfg(feature = "http2")]
     if connect.may_use_http2(url)
-        && let Some(answered) = http2::attempt(connect, route, &request, url).await?
+        && let Some(answered) = http2::attempt(connect, route, &request, url, span).await?
     {
         return Ok(answered);
     }
     let deadline = Deadline::after(connect.timeouts.connect);
     let transport = route.reach(url, &connect.trust, deadline).await?;
-    ask(connect, transport, request, url).await
+    ask(connect, transport, request, url, span).await
 }
 
-async fn over_stream(connect: &Connect, mut transport: Transport) -> Result<Answered, Error> {
+async fn over_stream(connect: &Connect, transport: Transport) -> Result<Answered, Error> {
+    let span = connect.span();
+    let asked = span.instrument(ask_over(connect, transport, &span)).await;
+    connect.tell_failure(&span, &asked);
+    asked
+}
+
+async fn ask_over(
+    connect: &Connect,
+    mut transport: Transport,
+    span: &Span,
+) -> Result<Answered, Error> {
     #[cfg(feature = "http2")]
     if connect.version == HttpVersion::Http2 {
-        return http2::over_stream(connect, transport).await;
+        return http2::over_stream(connect, transport, span).await;
     }
     let url = connect.url.clone()?;
     let request = connect.request(&url, true)?;
@@ -122,7 +142,7 @@ async fn over_stream(connect: &Connect, mut transport: Transport) -> Result<Answ
         let encrypted = connect.trust.encrypt(&url.host, transport, deadline);
         transport = encrypted.await?;
     }
-    ask(connect, transport, request, &url).await
+    ask(connect, transport, request, &url, span).await
 }
 
 /// Performs the opening handshake over a transport.
@@ -131,6 +151,7 @@ async fn ask(
     transport: Transport,
     request: ClientRequest,
     url: &Url,
+    span: &Span,
 ) -> Result<Answered, Error> {
     let mut transport = connect.listener.on(transport);
     let deadline = Deadline::after(connect.timeouts.handshake);
@@ -138,7 +159,8 @@ async fn ask(
         Answer::Yes { opened, leftover } => {
             let negotiated = opened.negotiated;
             let settings = &connect.settings;
-            let socket = WebSocket::client(transport, negotiated, &leftover, settings);
+            let span = span.clone();
+            let socket = WebSocket::client_in(span, transport, negotiated, &leftover, settings);
             Ok((socket, opened.headers))
         }
         Answer::No(mut refused) => {

@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use data_encoding::HEXLOWER_PERMISSIVE;
 
 use crate::error::UrlError;
+use crate::trace::Span;
 
 /// A parsed WebSocket URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,8 +97,13 @@ impl Url {
         }
     }
 
-    /// What stands in `Host`: with the port unless it is the scheme's own (RFC 6455 §4.1
-    /// point 4).
+    /// The span of a connection to there.
+    pub(super) fn span(&self) -> Span {
+        Span::client(&self.host_and_port(), &self.target)
+    }
+
+    /// The value of `Host`: with the port unless it is the scheme's default (RFC 6455 §4.1 point
+    /// 4).
     pub(super) fn authority(&self) -> String {
         if self.has_default_port() {
             self.host.to_string()

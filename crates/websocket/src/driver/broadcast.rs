@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use offhook_protocol::SendError;
-use offhook_protocol::halves::Outbound;
+use offhook_protocol::halves::{self, Outbound};
 
 use super::{Driver, Locked, Receiver, buffers};
 use crate::error::Error;
@@ -29,7 +29,7 @@ impl Driver {
         queue: impl FnOnce(&mut Outbound) -> Result<(), SendError>,
     ) -> Result<usize, Error> {
         let mut state = self.lock_whole()?;
-        state.outbound.lend_with(buffers::take_write);
+        halves::lend_with(&mut state.outbound, buffers::take_write);
         if let Err(error) = queue(&mut state.outbound) {
             return Err(state.refused(error));
         }

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use offhook_protocol::{CloseCode, ClosedBy};
@@ -80,7 +80,7 @@ impl Driver {
     }
 
     /// Waits until the connection has ended.
-    pub(crate) async fn ended(&self) {
+    pub(crate) async fn ended(self: &Arc<Self>) {
         std::future::poll_fn(|cx| self.poll_ended(cx).map(drop)).await;
     }
 }
@@ -105,8 +105,11 @@ impl Locked<'_> {
             && !slices.is_empty()
         {
             let mut cx = Context::from_waker(Waker::noop());
-            // Nobody is left to tell if it fails.
-            let _written = transport.poll_write(&mut cx, slices);
+            // There is no caller left to report a failure to.
+            let written = transport.poll_write(&mut cx, slices);
+            if let (Poll::Ready(Ok(count)), Some(observer)) = (written, self.told.observer) {
+                observer.wrote(count);
+            }
             let _flushed = transport.poll_flush(&mut cx);
         }
         self.disconnect();
@@ -127,9 +130,9 @@ impl Locked<'_> {
     /// Records that the transport ended by itself.
     pub(super) fn lose(&mut self, error: Option<io::Error>) {
         if let Some(transport) = self.state.transport.take() {
-            self.closed = Some(transport);
+            self.later.shut(Shut::now(transport));
+            self.note_end();
         }
-        self.note_end();
         let closed = self.outbound.closed();
         if closed.is_some_and(|closed| closed.by == ClosedBy::Lost) {
             let broken = std::mem::replace(&mut self.output, Output::Open);
@@ -154,28 +157,64 @@ impl Locked<'_> {
             .closed()
             .is_some_and(|closed| closed.error.is_some());
         let shut = transport.poll_shutdown(&mut Context::from_waker(Waker::noop()));
-        if failed || shut.is_pending() {
-            // Outside a runtime, where a connection may be dropped, nobody can linger.
-            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                runtime.spawn(linger(transport));
-                return;
-            }
+        self.later.shut(if failed || shut.is_pending() {
+            Shut::lingering(transport)
+        } else {
+            Shut::now(transport)
+        });
+    }
+}
+
+/// A transport that was closed. It is dropped after the lock is released, because dropping a user's
+/// stream runs user code.
+pub(super) struct Shut {
+    transport: Option<Transport>,
+    lingers: bool,
+}
+
+impl Shut {
+    const fn now(transport: Transport) -> Self {
+        Self {
+            transport: Some(transport),
+            lingers: false,
         }
-        self.closed = Some(transport);
+    }
+
+    const fn lingering(transport: Transport) -> Self {
+        Self {
+            transport: Some(transport),
+            lingers: true,
+        }
+    }
+}
+
+impl Drop for Shut {
+    fn drop(&mut self) {
+        // Lingering needs a runtime; a connection may be dropped outside one.
+        if self.lingers
+            && let Some(transport) = self.transport.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(linger(transport));
+        }
+    }
+}
+
+impl Locked<'_> {
+    /// The transport is gone: tells both halves, which drop what they hold, and the observer.
+    fn note_end(&mut self) {
+        let state = &mut *self.state;
+        state.note_unsent();
+        state.outbound.handle_transport_closed(now());
+        if let Some(inbound) = &mut state.inbound {
+            inbound.end();
+        }
+        self.told.closed(|| state.outbound.closed());
     }
 }
 
 impl State {
-    /// The transport is gone: tells both halves, which forget what they hold.
-    fn note_end(&mut self) {
-        self.note_unsent();
-        self.outbound.handle_transport_closed(now());
-        if let Some(inbound) = &mut self.inbound {
-            inbound.end();
-        }
-    }
-
-    /// How it ended, as the receiver is told: an error once, then nothing.
+    /// How the connection ended, as reported to the receiver: an error once, then the end.
     pub(super) fn outcome<R>(&mut self) -> Result<Option<R>, Error> {
         match self.fault.take().map(|fault| *fault) {
             None => Ok(None),

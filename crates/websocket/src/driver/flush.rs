@@ -4,6 +4,8 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use offhook_protocol::halves;
+
 use super::{Driver, Locked, Output, State, buffers};
 use crate::Transport;
 
@@ -26,6 +28,9 @@ impl Driver {
             return;
         }
         let result = loop {
+            if !outbound.has_output() {
+                break Ok(());
+            }
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = outbound.transmit(&mut slices);
             let slices = slices.get(..filled).unwrap_or_default();
@@ -34,7 +39,12 @@ impl Driver {
             }
             match self.write(transport, slices) {
                 Poll::Ready(Ok(0)) => break Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(written)) => outbound.transmitted(written),
+                Poll::Ready(Ok(written)) => {
+                    outbound.transmitted(written);
+                    if let Some(observer) = &self.observer {
+                        observer.wrote(written);
+                    }
+                }
                 Poll::Ready(Err(error)) => break Err(error),
                 Poll::Pending => return,
             }
@@ -87,7 +97,7 @@ impl State {
     /// Returns the output buffer to the thread if it is empty.
     #[inline]
     pub(super) fn give_buffer_back(&mut self) {
-        if let Some(buffer) = self.outbound.reclaim() {
+        if let Some(buffer) = halves::reclaim(&mut self.outbound) {
             buffers::give_write(buffer);
         }
     }

@@ -14,8 +14,8 @@ use super::buffers::ReadBuffer;
 use super::{Driver, Locked, Receiver, Unread, buffers, now};
 
 /// How much is read ahead of a receiver. 4 KiB: room for control frames, and little to hold for
-/// each of many connections whose messages nobody wants.
-const AHEAD: usize = 4 * 1024;
+/// each of many connections whose messages are not being received.
+pub(super) const AHEAD: usize = 4 * 1024;
 
 impl Driver {
     /// Called when a future that waited for a message was dropped.
@@ -36,10 +36,8 @@ impl Driver {
         if matches!(state.unread, Unread::Nothing) {
             // A waiting reader continues to be woken by the transport; otherwise this task is.
             let waits = state.receiver == Receiver::Waiting;
-            let waker = match &state.reader {
-                Some(reader) if waits => reader.clone(),
-                Some(_) | None => Waker::from(Arc::clone(self)),
-            };
+            let reader = state.reader.waker().filter(|_| waits);
+            let waker = reader.unwrap_or_else(|| Waker::from(Arc::clone(self)));
             state.read_ahead(&mut Context::from_waker(&waker));
             if matches!(state.unread, Unread::Bytes(_)) {
                 // The transport gives no further notice until a read has found nothing.
@@ -70,6 +68,9 @@ impl Locked<'_> {
             Poll::Ready(Ok(())) if len > 0 => {
                 let at = buffer.filled(len);
                 self.outbound.heard(at);
+                if let Some(observer) = self.told.observer {
+                    observer.read(len);
+                }
                 self.unread = Unread::Bytes(buffer);
                 return;
             }

@@ -98,9 +98,11 @@ impl Driver {
         H: FnMut(Message<'_>, &mut Replies<'_>) -> Result<(), Error>,
     {
         let mut input = buffer.input();
+        let mut messages = 0;
         let handled = loop {
             match inbound.receive(&mut input) {
                 Ok(Some(Event::Message(message))) => {
+                    messages += 1;
                     let handled = handle(message, replies);
                     if handled.is_err() {
                         break handled;
@@ -116,6 +118,9 @@ impl Driver {
         };
         let left = input.len();
         buffer.leave(left);
+        if let Some(observer) = &self.observer {
+            observer.received_messages(messages);
+        }
         handled
     }
 
@@ -131,7 +136,12 @@ impl Driver {
         H: FnMut(Message<'_>, &mut Replies<'_>) -> Result<(), Error>,
     {
         match inbound.payload_read() {
-            Ok(Some(Event::Message(message))) => handle(message, replies),
+            Ok(Some(Event::Message(message))) => {
+                if let Some(observer) = &self.observer {
+                    observer.received_messages(1);
+                }
+                handle(message, replies)
+            }
             mut other => {
                 self.lock().react(&mut other, now());
                 Ok(())

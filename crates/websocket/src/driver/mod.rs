@@ -11,16 +11,20 @@
 //! - a task that [waits](wait) for anything else is woken when its wait may be over;
 //! - the flush task writes the remaining output, and the timer enforces every deadline.
 //!
-//! No code of the user's runs under the lock: wakers are woken when it has been
-//! [released](Locked), and a handler of borrowed messages runs on a [lease](lease) of the receiving
-//! half.
+//! User code does not run under the lock, with one exception: wakers are woken after it is
+//! [released](deferred), a closed transport is dropped then, and a handler of borrowed messages runs
+//! on a [lease](lease) of the receiving half. The exception is a stream of the user's that carries
+//! the connection. It is polled under the lock, and must not use that connection while it is polled.
+//! It may use other connections, as a stream over another WebSocket does.
 
 mod broadcast;
 pub(crate) mod buffers;
+mod deferred;
 mod ending;
 mod flush;
 mod idle;
 mod lease;
+mod observer;
 mod ready;
 mod receive;
 mod send;
@@ -39,7 +43,9 @@ use std::task::{Wake, Waker};
 use std::time::Instant;
 
 use buffers::ReadBuffer;
+use deferred::{Held, Later, Reader};
 pub use lease::Replies;
+use observer::{Observer, Told};
 use offhook_protocol::halves::{Inbound, Outbound};
 use offhook_protocol::handshake::Negotiated;
 use offhook_protocol::{Closed, Connection, Event, ReadyState};
@@ -48,11 +54,13 @@ pub(crate) use receive::Turns;
 pub(crate) use send::Sending;
 pub(crate) use take::Turn;
 use tasks::Tasks;
-use waiters::{Waiters, Wakers, Woken};
+use waiters::{Waiters, Wakers};
 
 use crate::Transport;
 use crate::error::Error;
+use crate::settings::Settings;
 use crate::socket::Agreement;
+use crate::trace::Span;
 
 /// The runtime's clock, which tests can pause.
 pub(crate) fn now() -> Instant {
@@ -66,6 +74,8 @@ pub(crate) struct Driver {
     called: AtomicBool,
     tasks: Arc<Tasks>,
     agreement: Option<Box<Agreement>>,
+    /// `None` if nobody wants to hear of this connection.
+    observer: Option<Box<Observer>>,
 }
 
 #[derive(Debug)]
@@ -77,8 +87,7 @@ pub(crate) struct State {
     transport: Option<Transport>,
     unread: Unread,
     receiver: Receiver,
-    /// The task that waits for a message, or did: kept, so that it need not be cloned each time.
-    reader: Option<Waker>,
+    reader: Reader,
     waiters: Option<Box<Waiters>>,
     output: Output,
     /// The connection's entry in the timer's wheel, once a time was set.
@@ -91,6 +100,8 @@ pub(crate) struct State {
     unsent: u32,
     /// Whether a message is being written piece by piece.
     streaming: bool,
+    /// Whether the last message was so long that part of it was read to its place.
+    after_long: bool,
     /// Whether the connection goes on when its [`WebSocket`](crate::WebSocket) is dropped.
     kept: Kept,
     /// How the connection ended, until it was reported.
@@ -160,9 +171,9 @@ enum Fault {
 /// this order, since fields are dropped in order.
 pub(crate) struct Locked<'d> {
     state: MutexGuard<'d, State>,
-    /// The transport that was closed.
-    closed: Option<Transport>,
-    woken: Woken,
+    _held: Held,
+    later: Later,
+    told: Told<'d>,
 }
 
 impl Driver {
@@ -172,7 +183,8 @@ impl Driver {
         transport: Transport,
         negotiated: Negotiated,
         unread: &[u8],
-        high_water: u32,
+        settings: &Settings,
+        span: Span,
     ) -> Arc<Self> {
         let (inbound, outbound) = connection.into_halves();
         let unread = if unread.is_empty() {
@@ -187,20 +199,22 @@ impl Driver {
                 transport: Some(transport),
                 unread,
                 receiver: Receiver::Away,
-                reader: None,
+                reader: Reader::default(),
                 waiters: None,
                 output: Output::Open,
                 timer: None,
-                high_water,
+                high_water: settings.high_water,
                 reached: None,
                 unsent: 0,
                 streaming: false,
+                after_long: false,
                 kept: Kept::No,
                 fault: None,
             }),
             called: AtomicBool::new(false),
             tasks: Tasks::current(),
             agreement: Agreement::of(negotiated),
+            observer: Observer::begin(&settings.counter, span),
         });
         driver.set_timer(&mut driver.lock());
         driver
@@ -208,10 +222,12 @@ impl Driver {
 
     #[inline]
     pub(crate) fn lock(&self) -> Locked<'_> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         Locked {
-            state: self.state.lock().unwrap_or_else(PoisonError::into_inner),
-            closed: None,
-            woken: Woken::default(),
+            _held: Held::over(state.transport.as_ref()),
+            state,
+            later: Later::default(),
+            told: Told::by(self.observer.as_deref()),
         }
     }
 
@@ -253,6 +269,10 @@ impl Driver {
         if state.has_output() {
             self.flush(&mut state);
         }
+        if state.outbound.ready_state() == ReadyState::Closing {
+            // The peer's Close may have come while nobody receives: it has a deadline.
+            self.set_timer(&mut state);
+        }
         state.settle();
     }
 
@@ -289,6 +309,15 @@ impl Drop for Driver {
         if let Some(key) = state.timer {
             self.tasks.forget(key);
         }
+        if let Some(observer) = &self.observer
+            && state.transport.take().is_some()
+        {
+            // Its `WebSocket` was forgotten rather than dropped: that ends it as well.
+            state.outbound.handle_transport_closed(now());
+            if let Some(closed) = state.outbound.closed() {
+                observer.tell_end(&closed);
+            }
+        }
         if let Unread::Bytes(buffer) = std::mem::replace(&mut state.unread, Unread::Nothing) {
             buffers::give_read(buffer);
         }
@@ -322,6 +351,16 @@ impl DerefMut for Locked<'_> {
     }
 }
 
+impl Drop for Locked<'_> {
+    /// Before the lock is released.
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(observer) = self.told.observer {
+            observer.sent_so_far(self.state.outbound.messages_sent());
+        }
+    }
+}
+
 impl Locked<'_> {
     /// Ends a turn of the flush task or the timer: closes the transport if the connection has
     /// ended, whether or not a task receives, and wakes every task concerned.
@@ -338,7 +377,7 @@ impl Locked<'_> {
     /// Wakes the task that waits for a message.
     fn wake_reader(&mut self) {
         let reader = self.state.reader.take();
-        self.woken.one(reader);
+        self.later.wake(reader);
     }
 
     /// Wakes tasks whose wait may be over: room, nothing unsent, a stream finished, the end.
@@ -352,18 +391,18 @@ impl Locked<'_> {
         let closing = over || state.outbound.ready_state() != ReadyState::Open;
         let unsent = state.outbound.buffered_amount();
         if closing || unsent <= state.high_water as usize / 2 {
-            self.woken.all(&mut waiters.room);
+            self.later.wake_all(&mut waiters.room);
         }
         if closing || !state.streaming {
-            self.woken.all(&mut waiters.stream);
+            self.later.wake_all(&mut waiters.stream);
         }
         let unflushed = matches!(state.output, Output::Unflushed);
         if over || !state.outbound.has_output() && !unflushed {
-            self.woken.all(&mut waiters.drained);
+            self.later.wake_all(&mut waiters.drained);
         }
         if ended {
-            self.woken.all(&mut waiters.pong);
-            self.woken.all(&mut waiters.end);
+            self.later.wake_all(&mut waiters.pong);
+            self.later.wake_all(&mut waiters.end);
         }
         if waiters.is_empty() {
             state.waiters = None;
@@ -375,16 +414,17 @@ impl Locked<'_> {
         let Event::Pong { payload, rtt } = event else {
             return;
         };
-        if rtt.is_some() {
+        if let Some(rtt) = rtt {
+            self.told.round_trip(*rtt);
             if let Some(waiters) = &mut self.state.waiters {
-                self.woken.all(&mut waiters.pong);
+                self.later.wake_all(&mut waiters.pong);
             }
         } else if let Ok(number) = <[u8; 4]>::try_from(&**payload) {
             self.reached = Some(u32::from_be_bytes(number));
-            // The reader asks for it whenever it is polled, and may be parked while the flush
-            // task reads.
-            let reader = self.state.reader.clone();
-            self.woken.one(reader);
+            // The reader checks this whenever it is polled, and may be parked while the flush task
+            // reads.
+            let reader = self.state.reader.waker();
+            self.later.wake(reader);
         }
     }
 }
@@ -421,6 +461,11 @@ impl State {
     /// Must be called before the connection learns of its end and drops unsent output.
     fn note_unsent(&mut self) {
         self.unsent = self.unsent.max(self.buffered());
+    }
+
+    /// What an unfinished message takes; 0 while a handler has the receiving half.
+    pub(crate) fn incomplete_bytes(&self) -> usize {
+        self.inbound.as_ref().map_or(0, Inbound::incomplete_bytes)
     }
 
     fn buffered(&self) -> u32 {

@@ -4,14 +4,16 @@ use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use offhook_protocol::halves::Inbound;
 use offhook_protocol::{Event, ReadyState};
 use tokio::io::ReadBuf;
 
+use super::idle::AHEAD;
 use super::take::{Batch, Each, Take, Turn};
 use super::{Driver, Fault, Locked, Ready, Receiver, State, Unread, buffers, now};
+use crate::Transport;
 use crate::error::Error;
 
 /// A future that takes turns at receiving. If it is dropped while it waits, it tells the driver,
@@ -122,13 +124,18 @@ impl Driver {
                 state.wake_waiters();
                 return Poll::Ready(state.outcome());
             }
-            if turn.replies && state.is_full() && !state.is_broken() {
+            // Once the connection closes nothing is replied any more.
+            if turn.replies && state.is_full() && state.is_open() && !state.is_broken() {
                 state.wait(|waiters| &mut waiters.room, cx.waker());
                 return Poll::Pending;
             }
             match self.poll_read(&mut state, cx, turn) {
-                Poll::Ready(Ok(true)) => {}
-                Poll::Ready(Ok(false)) => state.lose(None),
+                Poll::Ready(Ok(0)) => state.lose(None),
+                Poll::Ready(Ok(count)) => {
+                    if let Some(observer) = &self.observer {
+                        observer.read(count);
+                    }
+                }
                 Poll::Ready(Err(error)) => state.lose(Some(error)),
                 Poll::Pending => {
                     self.park(&mut state, cx, turn);
@@ -138,39 +145,36 @@ impl Driver {
         }
     }
 
-    /// Reads once. `false` at the end of the stream.
+    /// Reads once, and gives how much; nothing at the end of the stream.
     #[inline]
     fn poll_read(
         self: &Arc<Self>,
-        state: &mut State,
+        state: &mut Locked<'_>,
         cx: &mut Context<'_>,
         turn: Turn,
-    ) -> Poll<io::Result<bool>> {
+    ) -> Poll<io::Result<usize>> {
         if !turn.watched {
-            return state.poll_fill(cx);
+            return state.poll_read(cx);
         }
         // Uses the budget of the reader's own task, although the transport wakes another one.
         let Poll::Ready(_budget) = tokio::task::coop::poll_proceed(cx) else {
             return Poll::Pending;
         };
-        let waker = std::task::Waker::from(Arc::clone(self));
+        let waker = Waker::from(Arc::clone(self));
         state.poll_fill(&mut Context::from_waker(&waker))
     }
 
     /// Leaves a receiver waiting.
     #[inline]
-    fn park(self: &Arc<Self>, state: &mut State, cx: &Context<'_>, turn: Turn) {
+    fn park(self: &Arc<Self>, state: &mut Locked<'_>, cx: &Context<'_>, turn: Turn) {
         state.give_buffer_back();
         state.receiver = if turn.watched {
             Receiver::Watched
         } else {
             Receiver::Waiting
         };
-        let known = state.reader.as_ref();
-        if !known.is_some_and(|known| known.will_wake(cx.waker())) {
-            state.reader = Some(cx.waker().clone());
-        }
-        // A closing handshake under way has a deadline.
+        state.note_reader(cx.waker());
+        // A close under way has a deadline.
         if state.outbound.ready_state() == ReadyState::Closing {
             self.set_timer(state);
         }
@@ -178,7 +182,29 @@ impl Driver {
 }
 
 impl Locked<'_> {
-    /// Gives the events that were read to `take`.
+    /// Notes who waits for a message.
+    #[inline]
+    fn note_reader(&mut self, waker: &Waker) {
+        let Self { state, later, .. } = self;
+        if matches!(state.transport, Some(Transport::Boxed(..))) {
+            state.reader.wait_on_stream(waker, later);
+        } else {
+            state.reader.wait_on_socket(waker, later);
+        }
+    }
+
+    /// Reads once, for the task that is polled, and gives how much; nothing at the end of the stream.
+    #[inline]
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Self { state, later, .. } = self;
+        if !matches!(state.transport, Some(Transport::Boxed(..))) {
+            return state.poll_fill(cx);
+        }
+        let waker = state.reader.wait_on_stream(cx.waker(), later);
+        state.poll_fill(&mut Context::from_waker(&waker))
+    }
+
+    /// Passes the events that were read to `take`.
     #[inline]
     pub(super) fn take_events<T: Take>(&mut self, take: &mut T) -> Option<T::Taken> {
         let mut buffer = match mem::replace(&mut self.state.unread, Unread::Nothing) {
@@ -193,6 +219,7 @@ impl Locked<'_> {
         }
         let mut input = buffer.input();
         let used_up;
+        let mut messages = 0;
         let taken = loop {
             if take.has_some() && !inbound.message_comes_next(&input) {
                 used_up = input.is_empty();
@@ -200,6 +227,7 @@ impl Locked<'_> {
             }
             match inbound.receive(&mut input) {
                 Ok(Some(Event::Message(message))) => {
+                    messages += 1;
                     if let Some(taken) = take.event(Event::Message(message)) {
                         used_up = input.is_empty();
                         break Some(taken);
@@ -211,6 +239,9 @@ impl Locked<'_> {
                 }
                 mut other => {
                     self.react(&mut other, input.at());
+                    if let (Ok(Some(event)), Some(observer)) = (&other, self.told.observer) {
+                        observer.received(event);
+                    }
                     if let Ok(Some(event)) = other
                         && let Some(taken) = take.event(event)
                     {
@@ -221,6 +252,9 @@ impl Locked<'_> {
             }
         };
         let left = input.len();
+        if let Some(observer) = self.told.observer {
+            observer.received_messages(messages);
+        }
         self.put_back(inbound, taken.is_some());
         if taken.is_some() && !used_up {
             // A chunk may follow even if no byte is left; the next turn finds out.
@@ -239,6 +273,9 @@ impl Locked<'_> {
         self.outbound.received();
         self.react(&mut received, now());
         let event = received.ok()??;
+        if let Some(observer) = self.told.observer {
+            observer.received(&event);
+        }
         take.event(event).or_else(|| take.end())
     }
 
@@ -268,22 +305,30 @@ impl State {
         self.inbound = Some(inbound);
     }
 
-    /// Reads once. `false` at the end of the stream.
+    /// Reads once, and gives how much; nothing at the end of the stream.
     #[inline]
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let (Some(transport), Some(inbound)) = (&mut self.transport, &mut self.inbound) else {
-            return Poll::Ready(Ok(false));
+            return Poll::Ready(Ok(0));
         };
         if let Some(mut room) = inbound.payload_room() {
             let read = transport.poll_read_into(cx, &mut room);
             if matches!(read, Poll::Ready(Ok(1..))) {
                 self.unread = Unread::Payload;
+                self.after_long = true;
                 self.outbound.heard(now());
             }
-            return read.map_ok(|count| count > 0);
+            return read;
         }
         let mut buffer = buffers::take_read();
-        let mut read = ReadBuf::new(&mut buffer);
+        let mut read = if self.after_long && inbound.is_between_messages() {
+            // The next message may be as long: what this read brings of it is copied, and the rest
+            // is read to its place.
+            self.after_long = false;
+            ReadBuf::new(buffer.get_mut(..AHEAD).unwrap_or_default())
+        } else {
+            ReadBuf::new(&mut buffer)
+        };
         let result = transport.poll_read(cx, &mut read);
         let len = read.filled().len();
         if let Poll::Ready(Ok(())) = result
@@ -291,9 +336,9 @@ impl State {
         {
             self.outbound.heard(buffer.filled(len));
             self.unread = Unread::Bytes(buffer);
-            return Poll::Ready(Ok(true));
+            return Poll::Ready(Ok(len));
         }
         buffers::give_read(buffer);
-        result.map(|result| result.map(|()| false))
+        result.map(|result| result.map(|()| 0))
     }
 }

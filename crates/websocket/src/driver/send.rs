@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use offhook_protocol::halves::Outbound;
+use offhook_protocol::halves::{self, Outbound};
 use offhook_protocol::{Outgoing, ReadyState, SendError, Sendable};
 
-use super::{Driver, Locked, State, buffers, now};
+use super::{Driver, Locked, Receiver, State, buffers, now};
 use crate::error::Error;
 
 /// Sends one message.
@@ -83,7 +83,7 @@ impl Driver {
         if state.streaming || state.is_full() {
             return false;
         }
-        state.outbound.lend_with(buffers::take_write);
+        halves::lend_with(&mut state.outbound, buffers::take_write);
         let sent = state
             .outbound
             .send_short(message.kind(), message.as_bytes());
@@ -209,7 +209,7 @@ impl Driver {
         state: &mut Locked<'_>,
         queue: impl FnOnce(&mut Outbound) -> Result<(), SendError>,
     ) -> Result<(), Error> {
-        state.outbound.lend_with(buffers::take_write);
+        halves::lend_with(&mut state.outbound, buffers::take_write);
         match queue(&mut state.outbound) {
             Ok(()) => {}
             Err(error) => return Err(state.refused(error)),
@@ -250,6 +250,10 @@ impl Driver {
         state.outbound.close(code, reason, now())?;
         self.flush(&mut state);
         self.set_timer(&mut state);
+        if state.receiver == Receiver::Away {
+            // Somebody has to notice the peer's answer.
+            self.call();
+        }
         // The receiver now has a deadline, and perhaps nothing more to wait for; senders that wait
         // for room are too late.
         state.wake_reader();

@@ -1,11 +1,12 @@
 //! Waiting for something other than a message: room, a pong, the end.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use offhook_protocol::{Closed, SentPing};
 
-use super::{Driver, State};
+use super::{Driver, Receiver, State};
 use crate::error::Error;
 
 impl Driver {
@@ -32,15 +33,17 @@ impl Driver {
     }
 
     /// Waits until the connection has ended.
-    pub(crate) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<Closed> {
+    pub(crate) fn poll_ended(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Closed> {
         let mut state = self.lock();
-        match state.outbound.closed() {
-            Some(closed) => Poll::Ready(closed),
-            None => {
-                state.wait(|waiters| &mut waiters.end, cx.waker());
-                Poll::Pending
-            }
+        if let Some(closed) = state.outbound.closed() {
+            return Poll::Ready(closed);
         }
+        state.wait(|waiters| &mut waiters.end, cx.waker());
+        if state.receiver == Receiver::Away {
+            // Somebody has to notice the end, and perhaps nobody has ever received.
+            self.call();
+        }
+        Poll::Pending
     }
 
     /// The error for a caller after the connection has ended.

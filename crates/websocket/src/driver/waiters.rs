@@ -13,6 +13,15 @@ impl Wakers {
             self.0.push(waker.clone());
         }
     }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Moves all of them.
+    pub(super) fn append_to(&mut self, wakers: &mut Vec<Waker>) {
+        wakers.append(&mut self.0);
+    }
 }
 
 /// Tasks that wait for something other than a message. Boxed in the state, because few connections
@@ -42,29 +51,6 @@ impl Waiters {
         } = self;
         [room, drained, stream, pong, end]
             .iter()
-            .all(|wakers| wakers.0.is_empty())
-    }
-}
-
-/// Tasks to be woken once the lock is released: a waker is not ours, and may run anything.
-#[derive(Debug, Default)]
-pub(super) struct Woken(Vec<Waker>);
-
-impl Woken {
-    pub(super) fn one(&mut self, waker: Option<Waker>) {
-        self.0.extend(waker);
-    }
-
-    pub(super) fn all(&mut self, wakers: &mut Wakers) {
-        self.0.append(&mut wakers.0);
-    }
-}
-
-impl Drop for Woken {
-    #[inline]
-    fn drop(&mut self) {
-        for waker in self.0.drain(..) {
-            waker.wake();
-        }
+            .all(|wakers| wakers.is_empty())
     }
 }

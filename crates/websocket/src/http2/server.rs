@@ -99,7 +99,11 @@ impl Streams {
         &self.settings
     }
 
-    /// Takes no more requests; ends when the streams that are open have ended.
+    pub(crate) const fn peer_addr(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// Accepts no more requests, and ends when all open streams have ended.
     pub(crate) fn stop(&mut self) {
         self.stopping = true;
         self.connection.graceful_shutdown();

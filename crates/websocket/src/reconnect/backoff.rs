@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::settings::fill;
+use crate::random::fill;
 
 /// How long a [`Reconnecting`](super::Reconnecting) waits between attempts: a random time between
 /// zero and a bound that doubles with every attempt, up to a cap ("full jitter"). After a server

@@ -3,6 +3,7 @@
 mod backoff;
 mod open;
 mod outbox;
+mod told;
 mod update;
 
 use std::fmt;
@@ -12,7 +13,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use offhook_protocol::{CloseCode, Closed};
-use tokio::time::{Instant, Sleep, sleep};
 
 pub use backoff::Backoff;
 pub use open::Open;
@@ -23,6 +23,7 @@ pub use update::Update;
 use crate::error::Error;
 use crate::message::Message;
 use crate::socket::WebSocket;
+use crate::time::{Instant, Sleep, sleep};
 
 #[doc = include_str!("reconnecting.md")]
 pub struct Reconnecting {
@@ -198,6 +199,7 @@ impl Reconnecting {
 
     fn connect(&mut self) -> Update {
         self.attempt = self.attempt.saturating_add(1);
+        told::connecting(self.attempt);
         self.phase = Phase::Connecting((self.open)(self.attempt));
         Update::Connecting {
             attempt: self.attempt,
@@ -207,12 +209,15 @@ impl Reconnecting {
     fn opened(&mut self, opened: Result<WebSocket, Error>) -> Update {
         match opened {
             Ok(socket) => {
+                told::connected(self.attempt);
                 let sender = socket.sender();
                 self.phase = Phase::Opened(socket);
                 Update::Open(sender)
             }
             Err(cause) if self.may_retry(&cause) => {
-                self.phase = Phase::Wait(self.backoff.delay(self.attempt, &cause));
+                let delay = self.backoff.delay(self.attempt, &cause);
+                told::failed(&cause, delay);
+                self.phase = Phase::Wait(delay);
                 Update::Failed { cause }
             }
             Err(cause) => self.give_up(cause, 0),
@@ -240,7 +245,9 @@ impl Reconnecting {
         if !self.may_retry(&cause) {
             return self.give_up(cause, unsent);
         }
-        self.phase = Phase::Wait(self.backoff.delay(self.attempt, &cause));
+        let delay = self.backoff.delay(self.attempt, &cause);
+        told::lost(&cause, unsent, delay);
+        self.phase = Phase::Wait(delay);
         Update::Lost { cause, unsent }
     }
 
@@ -252,6 +259,7 @@ impl Reconnecting {
     }
 
     fn give_up(&mut self, cause: Error, unsent: usize) -> Update {
+        told::given_up(&cause, unsent);
         self.phase = Phase::Ended;
         self.sender.end();
         Update::GivenUp { cause, unsent }

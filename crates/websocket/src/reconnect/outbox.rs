@@ -95,11 +95,7 @@ impl ReconnectingSender {
             // This does not wait: the queue here is as bounded as the connection's.
             let message = message.clone();
             let size = size(&message);
-            if sender
-                .driver()
-                .send_now(|driver| driver.send(message))
-                .is_err()
-            {
+            if sender.put(message).is_err() {
                 return;
             }
             outbox.queue.pop_front();
@@ -142,8 +138,7 @@ impl Outbox {
 
     /// A sender has found that its connection is gone; others may have found it before.
     fn leave(&mut self, sender: &Sender) {
-        let is_gone = |current: &mut Sender| Arc::ptr_eq(current.driver(), sender.driver());
-        self.current.take_if(is_gone);
+        self.current.take_if(|current| current == sender);
     }
 }
 

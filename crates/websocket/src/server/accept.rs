@@ -1,7 +1,8 @@
 //! The server's opening handshake, over any stream.
 
 use std::future::{Future, poll_fn};
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use offhook_protocol::handshake::{
@@ -12,14 +13,17 @@ use offhook_protocol::handshake::{
 use super::connections::Connections;
 use super::head::{Heard, Listening};
 use super::incoming::{Incoming, Way, say_and_shut};
+use super::proxies::{InvalidProxy, Proxies};
 use super::requests::Requests;
 #[cfg(feature = "tls")]
 use super::tls::Tls;
 use crate::error::{Error, Phase};
 #[cfg(feature = "http2")]
 use crate::http2::{Http2Limits, Streams};
+use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::socket::WebSocket;
+use crate::trace;
 use crate::transport::Transport;
 
 /// Opens WebSockets on accepted streams. A [`Server`](super::Server) uses it for each connection.
@@ -47,6 +51,9 @@ use crate::transport::Transport;
 #[derive(Clone, Debug)]
 pub struct Acceptor {
     config: Arc<ServerConfig>,
+    proxies: Proxies,
+    /// `config` for what comes from one of the proxies, made when it is first needed.
+    behind_proxy: OnceLock<Arc<ServerConfig>>,
     settings: Settings,
     timeout: Duration,
     connections: Option<Connections>,
@@ -67,6 +74,8 @@ impl Default for Acceptor {
     fn default() -> Self {
         Self {
             config: Arc::default(),
+            proxies: Proxies::default(),
+            behind_proxy: OnceLock::new(),
             settings: Settings::default(),
             timeout: TIMEOUT,
             connections: None,
@@ -82,15 +91,23 @@ impl Acceptor {
     /// Sets limits, timeouts, buffers and compression.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
-        Arc::make_mut(&mut self.config).deflate = settings.deflate.as_deref().cloned();
+        self.config_mut().deflate = settings.deflate.as_deref().cloned();
         self.settings = settings;
         self
     }
 
-    /// Which web pages may connect. By default those of the same origin.
+    /// Tells `metrics` what connections do: part of the [settings](Self::settings), which replace
+    /// it.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Arc<dyn Metrics>) -> Self {
+        self.settings = self.settings.metrics(metrics);
+        self
+    }
+
+    /// Sets which web pages may connect. Default: those of the same origin.
     #[must_use]
     pub fn origin(mut self, origin: OriginPolicy) -> Self {
-        Arc::make_mut(&mut self.config).origin = origin;
+        self.config_mut().origin = origin;
         self
     }
 
@@ -99,11 +116,39 @@ impl Acceptor {
     /// http. It determines whether a page has the same origin.
     #[must_use]
     pub fn scheme(mut self, scheme: Scheme) -> Self {
-        Arc::make_mut(&mut self.config).scheme = scheme;
+        self.config_mut().scheme = scheme;
         self
     }
 
-    /// The subprotocols spoken; of those the client offers, the first in its own order is chosen.
+    /// Trusts these proxies to say how a client reached them. For requests that they send, the
+    /// scheme is that of `X-Forwarded-Proto`, or of `Forwarded` (RFC 7239), if there is one;
+    /// otherwise it is the configured [`scheme`](Self::scheme). From any other peer these fields are
+    /// ignored.
+    ///
+    /// Name a proxy by its address (`10.0.0.7`), by its network (`10.0.0.0/8`), or as `unix` for
+    /// every peer that connects through a Unix socket. Requests from hyper and axum carry no peer
+    /// address: set the scheme there.
+    ///
+    /// ```
+    /// # fn example() -> Result<(), offhook::InvalidProxy> {
+    /// let acceptor = offhook::Acceptor::default().trust_proxies(["127.0.0.1", "10.0.0.0/8"])?;
+    /// # let _ = acceptor;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// A name is none of these.
+    pub fn trust_proxies<'a>(
+        mut self,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, InvalidProxy> {
+        self.proxies = Proxies::named(names)?;
+        Ok(self)
+    }
+
+    /// Sets the supported subprotocols. The first one in the client's order of preference is
+    /// selected.
     ///
     /// # Errors
     /// A name is not a token, or appears twice.
@@ -111,7 +156,7 @@ impl Acceptor {
         mut self,
         names: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, InvalidSubprotocol> {
-        Arc::make_mut(&mut self.config).subprotocols = Subprotocols::new(names)?;
+        self.config_mut().subprotocols = Subprotocols::new(names)?;
         Ok(self)
     }
 
@@ -119,7 +164,7 @@ impl Acceptor {
     #[must_use]
     pub fn handshake(mut self, config: ServerConfig) -> Self {
         let deflate = self.settings.deflate.as_deref().cloned();
-        self.config = Arc::new(ServerConfig { deflate, ..config });
+        *self.config_mut() = ServerConfig { deflate, ..config };
         self
     }
 
@@ -147,7 +192,7 @@ impl Acceptor {
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(mut self, tls: impl Into<Arc<tokio_rustls::rustls::ServerConfig>>) -> Self {
-        Arc::make_mut(&mut self.config).scheme = Scheme::Https;
+        self.config_mut().scheme = Scheme::Https;
         self.tls = Some(Tls::new(&tls.into()));
         self
     }
@@ -184,7 +229,10 @@ impl Acceptor {
     /// # Errors
     /// As [`accept`](Self::accept).
     pub async fn request(&self, stream: impl Into<Transport>) -> Result<Incoming, Error> {
-        self.in_time(self.read_request(stream.into())).await
+        let transport = stream.into();
+        let peer = self.peer_of(&transport);
+        let read = self.in_time(self.read_request(transport)).await;
+        read.inspect_err(|error| self.settings.failed_request(peer, error))
     }
 
     /// Reads requests with whichever HTTP version the client uses: one over HTTP/1.1; any number
@@ -194,12 +242,42 @@ impl Acceptor {
     /// # Errors
     /// As [`accept`](Self::accept).
     pub async fn requests(&self, stream: impl Into<Transport>) -> Result<Requests, Error> {
-        self.in_time(self.read_requests(stream.into())).await
+        let transport = stream.into();
+        let peer = self.peer_of(&transport);
+        let read = self.in_time(self.read_requests(transport)).await;
+        read.inspect_err(|error| self.settings.failed_request(peer, error))
+    }
+
+    /// To change what is agreed on in handshakes.
+    fn config_mut(&mut self) -> &mut ServerConfig {
+        self.behind_proxy = OnceLock::new();
+        Arc::make_mut(&mut self.config)
+    }
+
+    /// What counts for a request over this transport.
+    fn config_for(&self, transport: &Transport) -> Arc<ServerConfig> {
+        if !self.proxies.sent(transport) {
+            return Arc::clone(&self.config);
+        }
+        let trusting = self.behind_proxy.get_or_init(|| {
+            Arc::new(ServerConfig {
+                trust_forwarded: true,
+                ..ServerConfig::clone(&self.config)
+            })
+        });
+        Arc::clone(trusting)
     }
 
     #[cfg(feature = "hyper")]
     pub(crate) fn parts(&self) -> (&Arc<ServerConfig>, &Settings, Option<&Connections>) {
         (&self.config, &self.settings, self.connections.as_ref())
+    }
+
+    /// The peer's address, if it is told should the request fail.
+    fn peer_of(&self, transport: &Transport) -> Option<SocketAddr> {
+        trace::hears_failed_requests()
+            .then(|| transport.peer_addr())
+            .flatten()
     }
 
     async fn in_time<T>(&self, step: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
@@ -218,11 +296,12 @@ impl Acceptor {
     }
 
     async fn read_request(&self, mut transport: Transport) -> Result<Incoming, Error> {
+        let config = self.config_for(&transport);
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             transport = tls.only_http1(transport).await?;
         }
-        let mut listening = Listening::new(Arc::clone(&self.config));
+        let mut listening = Listening::new(config);
         match hear(&mut transport, &mut listening).await? {
             Heard::Upgrade(decision, unread) => {
                 let way = Way::Upgrade(transport, unread);
@@ -244,22 +323,23 @@ impl Acceptor {
         let Some(limits) = self.http2 else {
             return self.read_request(transport).await.map(Requests::one);
         };
+        let config = self.config_for(&transport);
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             let is_http2;
             (transport, is_http2) = tls.by_alpn(transport).await?;
             if is_http2 {
-                return self.streams(transport, Vec::new(), limits).await;
+                return self.streams(transport, Vec::new(), limits, config).await;
             }
         }
-        let mut listening = Listening::new(Arc::clone(&self.config)).or_http2();
+        let mut listening = Listening::new(Arc::clone(&config)).or_http2();
         match hear(&mut transport, &mut listening).await? {
             Heard::Upgrade(decision, unread) => {
                 let way = Way::Upgrade(transport, unread);
                 Ok(Requests::one(self.incoming(*decision, way)))
             }
             Heard::Rejected(rejection) => Err(reject(&mut transport, rejection).await),
-            Heard::Http2(unread) => self.streams(transport, unread, limits).await,
+            Heard::Http2(unread) => self.streams(transport, unread, limits, config).await,
         }
     }
 
@@ -269,8 +349,8 @@ impl Acceptor {
         transport: Transport,
         unread: Vec<u8>,
         limits: Http2Limits,
+        config: Arc<ServerConfig>,
     ) -> Result<Requests, Error> {
-        let config = Arc::clone(&self.config);
         let settings = self.settings.clone();
         let begin = Streams::begin(transport, unread, limits, config, settings, self.timeout);
         let streams = begin.await.map_err(Error::Lost)?;

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::http2::Answer;
 use crate::settings::Settings;
 use crate::socket::WebSocket;
+use crate::trace::Span;
 use crate::transport::Transport;
 
 /// A client's request for a connection, waiting for the answer.
@@ -29,6 +30,7 @@ struct Parts {
     settings: Settings,
     connections: Option<Connections>,
     served: Option<Arc<Served>>,
+    span: Span,
 }
 
 /// How the request is answered.
@@ -40,6 +42,16 @@ pub(super) enum Way {
     Stream(Answer),
 }
 
+impl Way {
+    fn peer_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Upgrade(transport, _) => transport.peer_addr(),
+            #[cfg(feature = "http2")]
+            Self::Stream(answer) => answer.peer_addr(),
+        }
+    }
+}
+
 impl Incoming {
     pub(super) fn new(
         decision: ServerDecision,
@@ -47,12 +59,14 @@ impl Incoming {
         settings: Settings,
         connections: Option<Connections>,
     ) -> Self {
+        let span = Span::request(|| way.peer_addr(), decision.request());
         Self(Box::new(Parts {
             decision,
             way,
             settings,
             connections,
             served: None,
+            span,
         }))
     }
 
@@ -71,11 +85,12 @@ impl Incoming {
     /// The client's address; see [`WebSocket::peer_addr`].
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        match &self.0.way {
-            Way::Upgrade(transport, _) => transport.peer_addr(),
-            #[cfg(feature = "http2")]
-            Way::Stream(answer) => answer.peer_addr(),
-        }
+        self.0.way.peer_addr()
+    }
+
+    /// The span of what becomes of it.
+    pub(super) fn span(&self) -> Span {
+        self.0.span.clone()
     }
 
     /// The pending answer: use it to select the subprotocol or to decline compression.
@@ -103,6 +118,7 @@ impl Incoming {
             settings,
             connections,
             served,
+            span,
         } = *self.0;
         let Accepted {
             response,
@@ -120,7 +136,7 @@ impl Incoming {
             #[cfg(feature = "http2")]
             Way::Stream(answer) => (answer.accept(&response).map_err(Error::Lost)?, Vec::new()),
         };
-        let socket = WebSocket::server(transport, negotiated, &unread, &settings);
+        let socket = WebSocket::server_in(span, transport, negotiated, &unread, &settings);
         if let Some(served) = served {
             served.opened(&socket);
         }
@@ -132,7 +148,13 @@ impl Incoming {
     /// # Errors
     /// The connection was lost.
     pub async fn reject(self, refusal: Refusal) -> Result<(), Error> {
-        let Parts { decision, way, .. } = *self.0;
+        let Parts {
+            decision,
+            way,
+            span,
+            ..
+        } = *self.0;
+        span.refused(refusal.status());
         let response = decision.reject(refusal);
         match way {
             Way::Upgrade(mut transport, _) => {

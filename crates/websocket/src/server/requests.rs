@@ -78,6 +78,11 @@ impl Requests {
             #[cfg(feature = "http2")]
             Kind::Many(streams, connections) => {
                 let request = streams.next().await?;
+                if let Err(error) = &request {
+                    streams
+                        .settings()
+                        .failed_request(streams.peer_addr(), error);
+                }
                 Some(request.map(|(decision, answer)| {
                     let settings = streams.settings().clone();
                     let way = Way::Stream(answer);

@@ -18,6 +18,7 @@ use super::registry::{Place, Registry, Stage};
 use super::requests::Requests;
 use super::served::{BoxError, HandlerResult, Served};
 use crate::error::Error;
+use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::socket::WebSocket;
 
@@ -109,7 +110,15 @@ impl Server {
         self
     }
 
-    /// Which web pages may connect. By default those of the same origin.
+    /// Tells `metrics` what its connections do: part of the [settings](Self::settings), which
+    /// replace it.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Arc<dyn Metrics>) -> Self {
+        self.acceptor = self.acceptor.metrics(metrics);
+        self
+    }
+
+    /// Sets which web pages may connect. Default: those of the same origin.
     #[must_use]
     pub fn origin(mut self, origin: OriginPolicy) -> Self {
         self.acceptor = self.acceptor.origin(origin);
@@ -372,8 +381,11 @@ where
     async fn handle(&self, incoming: Incoming, place: Place) {
         let peer = self.hooks.peer_of(&incoming);
         let served = Served::at(place);
-        let handled = (self.handler)(incoming.served_by(Arc::clone(&served))).await;
+        let span = incoming.span();
+        let handling = (self.handler)(incoming.served_by(Arc::clone(&served)));
+        let handled = span.instrument(handling).await;
         if let Err(error) = &handled {
+            span.handler_failed(error);
             self.hooks.tell_error(peer, error);
         }
         Box::pin(served.finish(&handled)).await;

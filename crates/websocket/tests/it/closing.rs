@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use offhook::protocol::handshake::Negotiated;
-use offhook::protocol::{CloseCode, ClosedBy, Config, Kind, Limits, ReadyState};
+use offhook::protocol::{
+    CloseCode, ClosedBy, Config, Error as Failure, Keepalive, Kind, Limits, ReadyState,
+    TimeoutError,
+};
 use offhook::{Error, Pair, Settings, WebSocket, pair};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -222,7 +225,50 @@ async fn a_peer_that_does_not_answer_the_close_is_waited_for_as_long_as_was_said
     drop(server);
 }
 
-/// A failed connection would linger until the peer has read the Close.
+/// More is unsent than the send buffer holds, and no keepalive wakes anybody in between.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_closes_and_reads_no_more_is_waited_for_as_long_as_was_said() {
+    let closing_within = |seconds| {
+        Settings::default().config(Config {
+            keepalive: Keepalive {
+                interval: None,
+                ..Keepalive::default()
+            },
+            close_timeout: Duration::from_secs(seconds),
+            ..Config::default()
+        })
+    };
+    let (settings, patient) = (closing_within(10), closing_within(1_000));
+    for how in 0..3 {
+        let (mut client, server, _link) = Pair::new()
+            .client(&settings)
+            .server(&patient)
+            .capacity(1_000)
+            .open();
+        while client.put(vec![7; 100_000]).unwrap() < 1_000_000 {}
+        server.sender().close(CloseCode::NORMAL, "").unwrap();
+        let begun = tokio::time::Instant::now();
+        let ended = match how {
+            0 => client.recv().await.map(drop),
+            1 => client.each(|_, _| Ok(())).await,
+            // Nobody receives: the flush task hears the Close.
+            _ => {
+                let closed = client.ended().await;
+                Err(Error::Peer(closed.error.unwrap()))
+            }
+        };
+        let waited = begun.elapsed();
+        let given_up = Failure::Timeout(TimeoutError::Close);
+        match ended {
+            Err(Error::Peer(failure)) => assert_eq!(failure, given_up, "{how}"),
+            other => panic!("{how}: {other:?}"),
+        }
+        assert!(waited >= Duration::from_secs(10), "{how}: {waited:?}");
+        assert!(waited < Duration::from_millis(10_300), "{how}: {waited:?}");
+    }
+}
+
+/// One that was failed, and would be lingered on until the peer has read why.
 #[tokio::test(start_paused = true)]
 async fn a_connection_can_be_dropped_outside_the_runtime() {
     let settings = Settings::default().config(Config {
@@ -321,4 +367,15 @@ async fn a_peer_that_is_still_writing_what_is_too_big_can_finish_and_read_1009()
     assert_eq!(answer[2..4], CloseCode::TOO_BIG.get().to_be_bytes());
     let received = serving.await.unwrap();
     assert!(matches!(received, Err(Error::Peer(_))), "{received:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_the_end_sees_it_at_once_though_nobody_has_ever_received() {
+    let begun = tokio::time::Instant::now();
+    let (client, server) = pair();
+    let restart = CloseCode::SERVICE_RESTART;
+    server.sender().close(restart, "").unwrap();
+    assert_eq!(client.ended().await.code, restart);
+    assert!(server.ended().await.clean);
+    assert_eq!(begun.elapsed(), Duration::ZERO);
 }

@@ -28,6 +28,7 @@ mod connect_transports;
 mod connections;
 mod corking;
 mod counted;
+mod drivers;
 #[cfg(feature = "http2")]
 mod http2_client;
 #[cfg(feature = "http2")]
@@ -46,6 +47,7 @@ mod link;
 mod liveness;
 mod long_messages;
 mod memory;
+mod metrics;
 mod model;
 #[cfg(all(any(feature = "aws-lc", feature = "ring"), feature = "http2"))]
 mod peer_addr;
@@ -56,4 +58,8 @@ mod scripted;
 mod sending;
 mod serving;
 mod threads;
+#[cfg(all(feature = "tower", feature = "axum", feature = "http2"))]
+mod tower;
+#[cfg(feature = "tracing")]
+mod tracing;
 mod wiretap;

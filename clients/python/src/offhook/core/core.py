@@ -18,12 +18,14 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from ..errors import BadMessage, Closed, OffhookError, refusal
-from ..events import Data, Event, Latency, Published, Since, State, Told, Warned
+from ..events import Data, Event, Latency, Message, Published, State, Told, Warned
 from ..payload import encode, write
 from ..settings import Settings
 from ..wire import (
     Answer,
     Closing,
+    Delivered,
+    Expiring,
     Failure,
     GoAway,
     Pong,
@@ -36,11 +38,11 @@ from ..wire import (
     Welcome,
     parse,
 )
-from .following import Following
+from .following import Following, Wish
 from .heartbeat import Heartbeat
 from .link import Close, End, Link, Open, Verdict
 from .outbox import Entry, Outbox
-from .questions import Questions
+from .questions import Questions, Repeats
 from .subscriptions import Subscriptions
 
 AFTER_FLOOD = 30.0
@@ -62,7 +64,12 @@ class Ready:
     subscription: int
 
 
-Notice: TypeAlias = Outcome | Ready | State | Latency | Told | Warned
+@dataclass(frozen=True, slots=True)
+class TokenWanted:
+    """The token expires soon: ``refresh`` with a newer one."""
+
+
+Notice: TypeAlias = Outcome | Ready | State | Latency | Told | Warned | TokenWanted
 
 
 @dataclass(slots=True)
@@ -86,7 +93,7 @@ class Core:
         self._outbox = Outbox(settings.outbox)
         self._questions = Questions(settings.answer_within)
         self._subscriptions = Subscriptions(settings.inbox)
-        self._notices: deque[State | Latency | Told | Warned] = deque()
+        self._notices: deque[State | Latency | Told | Warned | TokenWanted] = deque()
         self._next_id = 1
         self._next_number = 1
         self._token: str | None = None
@@ -160,12 +167,18 @@ class Core:
 
     # Requests of the program.
 
-    def subscribe(self, channel: str, since: Since, presence: bool) -> int:
-        """A subscription's number. Raises ``Closed``, or ``ValueError`` for one that exists."""
+    def subscribe(self, wish: Wish) -> int:
+        """A subscription's number. Raises ``Closed``."""
         self.check_is_open()
         number = self._number()
-        self._subscriptions.add(number, channel, since, presence)
+        self._subscriptions.add(number, wish)
         return number
+
+    def done(self, number: int, message: Message, cumulative: bool, now: float) -> None:
+        """A reader is done with a message. Raises ``ValueError`` for a subscription without a window."""
+        told = self._subscriptions.done(number, message, cumulative)
+        if told is not None:
+            self._questions.add(self._number(), told, now, repeats=Repeats.SAME_CONNECTION)
 
     def unsubscribe(self, number: int) -> None:
         """The reader of a subscription is gone."""
@@ -207,13 +220,30 @@ class Core:
         self._outbox.add(entry, now)
         return request
 
-    def ask(self, message: dict[str, Any], now: float) -> int:
-        """A request's number. Raises ``Closed`` or ``Unavailable``."""
+    def ask(
+        self,
+        message: dict[str, Any],
+        now: float,
+        *,
+        repeats: Repeats = Repeats.ALWAYS,
+        within: float | None = None,
+    ) -> int:
+        """A question's number. Raises ``Closed`` or ``Unavailable``."""
         self.check_is_open()
         # Invalid requests must fail here, and not when they are sent.
         write(message)
         request = self._number()
-        self._questions.add(request, message, now)
+        self._questions.add(request, message, now, repeats=repeats, within=within)
+        return request
+
+    def refresh(self, token: str, now: float) -> int:
+        """The number of the question with which the server gets a newer token."""
+        return self.ask({"type": "refresh", "token": token}, now, repeats=Repeats.SAME_CONNECTION)
+
+    def set_info(self, info: Any, now: float) -> int:
+        """The number of the question with which others are told of it; the next connection says the same."""
+        request = self.ask({"type": "presence_update", "info": info}, now)
+        self._info = info
         return request
 
     def cancel(self, request: int) -> None:
@@ -246,7 +276,12 @@ class Core:
         if self._connecting is not None:
             return self._connect(self._connecting, now)
         number = self._next_id
-        text = self._poll_message(number, now) or self._outbox.poll_transmit(number, now)
+        message = self._poll_message(number, now)
+        if message is not None:
+            # Each of several channels has an answer of its own.
+            self._next_id += max(1, len(message.get("channels", ())))
+            return write({"type": message["type"], "id": number, **message})
+        text = self._outbox.poll_transmit(number, now)
         if text is not None:
             self._next_id += 1
         return text
@@ -294,20 +329,15 @@ class Core:
             message["info"] = self._info
         if connecting.resume is not None:
             message["resume"] = connecting.resume
-            message["positions"] = self._subscriptions.positions()
+            message |= self._subscriptions.positions()
         return write(message)
 
-    def _poll_message(self, number: int, now: float) -> str | None:
-        message: dict[str, Any] | None
+    def _poll_message(self, number: int, now: float) -> dict[str, Any] | None:
         if self._owes_ping:
             self._owes_ping = False
             self._pinged = (number, now)
-            message = {"type": "ping"}
-        else:
-            message = self._subscriptions.poll_message(number) or self._questions.poll_message(number)
-        if message is None:
-            return None
-        return write({"type": message["type"], "id": number, **message})
+            return {"type": "ping"}
+        return self._subscriptions.poll_message(number) or self._questions.poll_message(number)
 
     def _take(self, message: ServerMessage, size: int, now: float) -> None:
         match message:
@@ -326,12 +356,23 @@ class Core:
                 self._answered(number, result, now)
             case GoAway(after):
                 self._come_back_at = now + after
-            case Told():
-                self._notices.append(message)
+            case Told() | Expiring():
+                self._tell(message)
             case Closing(reason):
                 self._closing = reason
             case _:
-                self._subscriptions.handle_event(message, size, now)
+                self._delivered(message, size, now)
+
+    def _tell(self, message: Told | Expiring) -> None:
+        if isinstance(message, Told):
+            self._notices.append(message)
+        elif self._renews_token:
+            self._notices.append(TokenWanted())
+
+    def _delivered(self, delivered: Delivered, size: int, now: float) -> None:
+        self._subscriptions.handle_event(delivered, size, now)
+        while (told := self._subscriptions.poll_done()) is not None:
+            self._questions.add(self._number(), told, now, repeats=Repeats.SAME_CONNECTION)
 
     def _welcomed(self, welcome: Welcome, now: float) -> None:
         if self._connecting is None or welcome.id is None or welcome.id != self._connecting.id:
@@ -397,6 +438,9 @@ class Core:
         dropped = end.code == 1009 and self._outbox.drop_largest(too_large)
         if self._come_back_at is not None:
             return Verdict(comes_back=True, after=max(0.0, self._come_back_at - now))
+        if end.code == 4003:
+            # The token has expired, and with it what resumes the session.
+            self._resume = None
         is_renewed = end.code == 4003 and self._renews_token
         if self._closing == "too_slow" or dropped or is_renewed:
             return Verdict(comes_back=True)

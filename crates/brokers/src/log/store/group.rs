@@ -8,8 +8,8 @@ use offhook_engine::{ChannelName, Draft, Place};
 use super::{
     super::{
         record::{
-            cursor_entry, encode, key_entry, log_key, session_entry, session_key, value_entry,
-            value_key,
+            cursor_entry, encode, key_entry, log_key, removal_entry, removal_key, session_entry,
+            session_key, value_entry, value_key,
         },
         retained::Retained,
     },
@@ -27,6 +27,17 @@ pub(in crate::log) struct Group {
     cursors: HashMap<Vec<u8>, Option<Cursor>>,
     /// The buffer in which each record is encoded.
     record: Vec<u8>,
+    size: Size,
+}
+
+/// How much there is in a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::log) struct Size {
+    /// Publications, and their bytes.
+    pub(in crate::log) published: u64,
+    pub(in crate::log) bytes: u64,
+    /// Publications that are removed.
+    pub(in crate::log) removed: u64,
 }
 
 impl Group {
@@ -37,7 +48,12 @@ impl Group {
             keys: HashMap::new(),
             cursors: HashMap::new(),
             record: Vec::new(),
+            size: Size::default(),
         }
+    }
+
+    pub(in crate::log) const fn size(&self) -> Size {
+        self.size
     }
 
     pub(in crate::log) fn is_empty(&self) -> bool {
@@ -62,6 +78,8 @@ impl Group {
         kept: bool,
     ) {
         encode(draft, sequence, &mut self.record);
+        self.size.published += 1;
+        self.size.bytes += self.record.len() as u64;
         if kept {
             self.batch
                 .insert(&self.store.log, log_key(channel, offset), &*self.record);
@@ -142,6 +160,22 @@ impl Group {
     pub(in crate::log) fn remove(&mut self, channel: u32, offsets: RangeInclusive<u64>) {
         for offset in offsets {
             self.batch.remove(&self.store.log, log_key(channel, offset));
+            self.size.removed += 1;
+        }
+    }
+
+    /// Remembers which offsets of a channel are yet to be removed, if any are.
+    pub(in crate::log) fn remember_removal(
+        &mut self,
+        channel: u32,
+        offsets: Option<&RangeInclusive<u64>>,
+    ) {
+        let key = removal_key(channel);
+        match offsets {
+            Some(offsets) => self
+                .batch
+                .insert(&self.store.node, key, removal_entry(offsets)),
+            None => self.batch.remove(&self.store.node, key),
         }
     }
 

@@ -4,7 +4,7 @@ use offhook_engine::{BrokerFailure, ChannelName, Key, Position, Resolution};
 
 use super::Writer;
 use crate::{
-    cursors::{Cursor, MAX_CONSUMERS, abandoned},
+    cursors::{Cursor, MAX_CONSUMERS, abandoned, is_of_session},
     log::{
         open_error::failure_of,
         record::{cursor_key, of_user},
@@ -41,6 +41,9 @@ impl Writer {
         let number = retained.id;
         let key = cursor_key(number, scope, consumer);
         let before = group.cursor(&key).map_err(failed)?;
+        // It may be there until its block is rewritten.
+        let of_session = is_of_session(scope.as_bytes());
+        let before = before.filter(|before| !(of_session && before.has_ended(now_ms)));
         let Some(position) = acknowledged else {
             return Ok(before.map(|before| before.position));
         };

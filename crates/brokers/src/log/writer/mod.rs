@@ -1,7 +1,10 @@
 //! The writer thread: all queued requests become one batch with one fsync, followed by the answers.
 
 mod acks;
+mod background;
 mod parked;
+mod publishing;
+mod removals;
 mod telling;
 mod upkeep;
 
@@ -12,23 +15,28 @@ use std::{
 
 use offhook_engine::{
     BrokerFailure, BrokerRequest, ChannelName, ChannelRules, Draft, Place, Position, RequestId,
-    SessionId, State,
+    SessionId,
 };
 
-use self::parked::Parked;
+#[cfg(test)]
+pub(super) use self::removals::A_BATCH;
+use self::{background::Background, parked::Parked, removals::Removals};
 use super::{
     Files,
     condition::Condition,
     open_error::failure_of,
     queue::Job,
     reader::Load,
-    record::idempotency_key,
     retained::Retained,
     shared::Shared,
     shared_store::SharedStore,
     store::{Group, Newest},
 };
-use crate::{broker::WorkerId, hub::Change, lineage::Epochs};
+use crate::{
+    broker::{Budget, WorkerId},
+    hub::Change,
+    lineage::Epochs,
+};
 
 /// A channel with history that is being published in.
 struct Channel {
@@ -94,10 +102,20 @@ pub(super) struct Writer {
     ticks: u64,
     /// The newest sequence number of a publication on disk.
     sequence: u64,
+    /// Numbers that are left free before each slice of the batch, for what is published without
+    /// history meanwhile.
+    room: u64,
+    /// Publications of the batch so far.
+    staged: usize,
     /// What is to be remembered of sessions with the next batch.
     sessions: BTreeMap<SessionId, Change>,
     /// The log is being dropped.
     stopping: bool,
+    removals: Removals,
+    background: Background,
+    budget: Budget,
+    /// The log takes more of the disk than it may.
+    over_budget: bool,
     /// Called before each fsync.
     #[cfg(test)]
     before_sync: Option<super::tests::Gate>,
@@ -109,6 +127,7 @@ impl Writer {
         store: SharedStore,
         files: Files,
         condition: Arc<Condition>,
+        budget: Budget,
     ) -> Self {
         let now_ms = shared.hub.bus().now().unix_ms;
         let epochs = Arc::clone(&shared.epochs);
@@ -127,8 +146,14 @@ impl Writer {
             numbered: 0,
             ticks: 0,
             sequence: 0,
+            room: 0,
+            staged: 0,
             sessions: BTreeMap::new(),
             stopping: false,
+            removals: Removals::new(),
+            background: Background::default(),
+            budget,
+            over_budget: false,
             #[cfg(test)]
             before_sync: super::tests::gate(),
         };
@@ -158,8 +183,10 @@ impl Writer {
         }
         let mut group = self.store.writable().map(|store| store.group());
         if jobs.iter().any(Job::may_publish) {
-            self.sequence = self.shared.hub.bus().begin_batch();
+            (self.sequence, self.room) = self.shared.hub.bus().begin_batch();
+            self.staged = 0;
         }
+        let mut new_rules = false;
         let mut answers = Vec::with_capacity(jobs.len());
         for job in jobs {
             match job {
@@ -184,6 +211,7 @@ impl Writer {
                     self.sessions.insert(change.0, change);
                 }
                 Job::Tick(_) => {}
+                Job::NewRules => new_rules = true,
                 Job::Stop => self.stopping = true,
             }
         }
@@ -193,7 +221,15 @@ impl Writer {
         {
             self.remember_sessions(group);
         }
+        if let Some(group) = group.as_mut().filter(|group| !group.is_empty()) {
+            self.remove_some(group);
+        }
         self.commit_and_tell(group, answers);
+        if new_rules {
+            // They are loaded again with the new rules, from what is on disk now.
+            self.channels.clear();
+            self.upkeep.clear();
+        }
         if last {
             self.keep_sequence();
         }
@@ -295,67 +331,6 @@ impl Writer {
         })
     }
 
-    fn stage_publish(&mut self, group: &mut Group, draft: Draft) -> Result<Outcome, BrokerFailure> {
-        let now_ms = self.now_ms;
-        let epochs = Arc::clone(&self.epochs);
-        let next_number = self.numbered;
-        let sequence = self.sequence + 1;
-        let channel = self.channel(&draft.channel)?;
-        let number = channel.retained.id;
-        let key = draft.key.as_ref();
-        let key = key.map(|key| idempotency_key(number, &draft.key_scope(), key));
-        if let Some(key) = &key
-            && let Some(before) = published_before(group, channel, &epochs, key, now_ms)?
-        {
-            return Ok(before);
-        }
-        let retained = &mut channel.retained;
-        let previous = retained.at(&epochs, retained.head);
-        let offset = previous.offset + 1;
-        let history = &channel.rules.history;
-        let kept = history.is_kept();
-        group.publish(number, (offset, sequence), &draft, kept);
-        let times = (draft.time_ms, sequence);
-        if let Some(key) = key {
-            group.remember_key(key, offset, now_ms);
-        }
-        let begins = retained.lineage.is_new(epochs.current());
-        if begins {
-            Arc::make_mut(&mut retained.lineage).publish(epochs.current(), offset);
-        }
-        let sealed = if kept {
-            retained.push(offset, draft.weight() as u64, times, history)
-        } else {
-            retained.pass(offset, sequence);
-            true
-        };
-        if sealed && let Some(old) = retained.trim(history, now_ms) {
-            group.remove(number, old);
-        }
-        let place = Place {
-            position: Position {
-                epoch: epochs.current(),
-                offset,
-            },
-            previous,
-            sequence,
-        };
-        if channel.rules.state.is_kept() {
-            set_value(group, retained, &channel.rules.state, &draft, place, now_ms);
-        }
-        if sealed || begins {
-            group.remember(&draft.channel, retained);
-            channel.remembered = offset;
-        }
-        if number == next_number {
-            self.numbered += 1;
-            group.remember_channel_count(self.numbered);
-        }
-        self.sequence = sequence;
-        let draft = Box::new(draft);
-        Ok(Outcome::Published { draft, place })
-    }
-
     /// A channel that was loaded; one without publications gets a number with its first.
     fn channel(&mut self, name: &ChannelName) -> Result<&mut Channel, BrokerFailure> {
         let channel = self.channels.get_mut(name).ok_or(self.failure)?;
@@ -371,18 +346,24 @@ impl Writer {
     fn commit(&mut self, group: Group) -> Result<(), BrokerFailure> {
         #[cfg(test)]
         if let Some(gate) = &self.before_sync {
-            gate();
+            gate(group.size());
         }
         let number = self.batch + 1;
         let newest = Newest {
             batch: number,
             sequence: self.sequence,
         };
+        let bytes = group.size().bytes;
         if let Err(error) = group.commit(newest) {
             self.failed("the log can't be written", &error);
+            let full = self.failure == BrokerFailure::StorageFull;
+            if matches!(error, fjall::Error::Poisoned) && !full {
+                self.background.failed();
+            }
             return Err(self.failure);
         }
         self.batch = number;
+        self.background.wrote(bytes);
         if let Err(error) = self.files.witness.write(number) {
             // The batch is durable, but without the witness a later loss may go unnoticed.
             self.condition
@@ -416,52 +397,4 @@ impl Writer {
         let tried = self.store.try_disk();
         tried.is_err_and(|error| failure_of(&error.into()) == BrokerFailure::StorageFull)
     }
-}
-
-/// Makes the publication added last the value of its key, or removes it.
-fn set_value(
-    group: &mut Group,
-    retained: &mut Retained,
-    rule: &State,
-    draft: &Draft,
-    place: Place,
-    now_ms: u64,
-) {
-    let number = retained.id;
-    let values = retained.values.get_or_insert_default();
-    match draft.state_key() {
-        Some(key) if draft.removes_state() && values.remove(key) => {
-            group.remove_value(number, key);
-        }
-        Some(_) if draft.removes_state() => {}
-        Some(key) => {
-            let size = (draft.weight() as u64, draft.time_ms);
-            values.set(place.position.offset, key, size, ());
-            group.set_value(number, key, place);
-        }
-        None => {}
-    }
-    for key in values.trim(rule, now_ms) {
-        group.remove_value(number, &key);
-    }
-}
-
-/// The publication made with this key before, in this group or within the key's window.
-fn published_before(
-    group: &Group,
-    channel: &Channel,
-    epochs: &Epochs,
-    key: &[u8],
-    now_ms: u64,
-) -> Result<Option<Outcome>, BrokerFailure> {
-    let at = |offset| channel.retained.at(epochs, offset);
-    if let Some(offset) = group.published(key) {
-        return Ok(Some(Outcome::Repeated(at(offset))));
-    }
-    let before = group
-        .published_before(key)
-        .map_err(|error| failure_of(&error))?;
-    let window = channel.rules.key_window.as_millis() as u64;
-    let before = before.filter(|(_, time_ms)| time_ms.saturating_add(window) >= now_ms);
-    Ok(before.map(|(offset, _)| Outcome::Before(at(offset))))
 }

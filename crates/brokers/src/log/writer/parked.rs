@@ -84,7 +84,7 @@ impl Writer {
         answers: &mut Vec<Answer>,
     ) {
         let waiting = self.parked.take(&name);
-        let rules = self.shared.hub.rules().rules(&name).cloned();
+        let rules = self.shared.hub.rules_of(&name);
         let rules = rules.ok_or(BrokerFailure::UnknownChannel);
         let loaded = found.and_then(|retained| Ok((rules?, retained)));
         match loaded {

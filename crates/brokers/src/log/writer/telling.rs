@@ -7,15 +7,21 @@ use offhook_engine::{BrokerEvent, Draft, Place, StreamState};
 use super::{Answer, Outcome, Writer};
 use crate::hub::{Bus, Durable};
 
-/// Answers that are told under one lock: well below a millisecond, and then others have a turn.
-const SLICE: usize = 256;
+/// Publications that are told under one lock: well below a millisecond, and then others have a turn.
+pub(super) const SLICE: usize = 256;
 
 impl Writer {
     pub(super) fn tell(&self, answers: Vec<Answer>) {
         let mut answers = answers.into_iter().peekable();
         loop {
             let mut bus = self.shared.hub.bus();
-            for answer in answers.by_ref().take(SLICE) {
+            let mut told = 0;
+            // What is published without history between two slices has a number between theirs, so
+            // a slice ends where the batch left room.
+            while told < SLICE
+                && let Some(answer) = answers.next()
+            {
+                told += usize::from(matches!(answer.outcome, Outcome::Published { .. }));
                 self.tell_one(&mut bus, answer);
             }
             if answers.peek().is_none() {
@@ -53,7 +59,8 @@ impl Writer {
     /// Moves the head and delivers the publication to followers under one lock, so that a follower
     /// gets everything after the head that it is told, and nothing before.
     fn publish(&self, bus: &mut Bus, draft: Draft, place: Place) {
-        bus.reach(place.sequence);
+        bus.reach(place.sequence, self.room);
+        bus.recent.push(place.sequence, &draft.channel);
         let moved = self.move_head(bus, &draft, place);
         if bus.is_followed(&draft.channel) {
             let publication = Arc::new(draft.at(place));

@@ -24,6 +24,27 @@ impl Writer {
     pub(super) fn opened(&mut self, store: &Store) {
         self.batch = store.newest().map_or(self.batch, |newest| newest.batch);
         self.numbered = store.channel_count().unwrap_or(self.numbered);
+        let disk = &self.shared.disk;
+        disk.channels.store(self.numbered, Ordering::Relaxed);
+        self.removals = store.removals().unwrap_or_default();
+        self.measure(store);
+    }
+
+    /// Looks how much of the disk the log takes, and whether it may.
+    fn measure(&mut self, store: &Store) {
+        let Ok(bytes) = store.disk_bytes() else {
+            return;
+        };
+        self.shared.disk.bytes.store(bytes, Ordering::Relaxed);
+        let most = self.budget.disk_bytes;
+        self.over_budget = most.is_some_and(|most| bytes > most);
+        let over = most.filter(|_| self.over_budget);
+        self.condition.over_budget(over.map(|most| {
+            format!(
+                "the log takes {bytes} bytes of the disk; storage.disk_bytes allows {most}: raise it, \
+                 or keep less history; publications are refused until then"
+            )
+        }));
     }
 
     pub(super) fn tick(&mut self) {
@@ -32,10 +53,13 @@ impl Writer {
             return;
         };
         self.look_after_files(&store);
+        self.measure(&store);
         let now_ms = self.now_ms;
         let window = self.shared.hub.rules().longest_key_window().as_millis() as u64;
         store.forget_keys_before(now_ms.saturating_sub(window));
+        store.forget_cursors_at(now_ms);
         self.tend(&store);
+        self.tend_background(store);
         // Channels that nobody uses are on disk only: the reader looks through them.
         self.shared.reads.load(Load::Sweep);
     }
@@ -56,7 +80,8 @@ impl Writer {
         if self.store.try_disk().is_err() {
             return None;
         }
-        let store = match self.store.reopen(self.batch) {
+        let suspended = self.background.is_suspended(self.ticks);
+        let store = match self.store.reopen(self.batch, suspended) {
             Ok(store) => store,
             Err(error) => {
                 self.failed("the log cannot be opened again", &error);
@@ -78,10 +103,13 @@ impl Writer {
             );
             return None;
         }
+        self.opened_again();
         // Says whether it takes writes again, without waiting for somebody to publish.
         self.commit(store.group()).ok()?;
         // What was written but not acknowledged is there now: followers look it up.
+        let newest = store.newest().map_or(u64::MAX, |newest| newest.sequence);
         let mut bus = self.shared.hub.bus();
+        bus.recent.reset(newest);
         bus.forget_durable();
         bus.tell_all(&BrokerEvent::Lagged);
         Some(store)
@@ -111,12 +139,14 @@ impl Writer {
                 group.remember(&name, &channel.retained);
                 channel.remembered = channel.retained.head;
             }
+            let number = channel.retained.id;
             if let Some(old) = old {
-                group.remove(channel.retained.id, old);
                 self.shared.trimmed(&name, &channel.retained, history);
+                self.remove_later(&mut group, number, old);
             }
             self.upkeep.push_back(name);
         }
+        self.remove_some(&mut group);
         shrink(&mut self.channels);
         if !group.is_empty() {
             // A failure is reported by health, and retried with the next tick.
@@ -131,12 +161,12 @@ impl Writer {
         name: &ChannelName,
         mut retained: Retained,
     ) {
-        let rules = self.shared.hub.rules().rules(name);
+        let rules = self.shared.hub.rules_of(name);
         let Some(rules) = rules.filter(|_| !self.channels.contains_key(name)) else {
             return;
         };
         if let Some(old) = retained.trim(&rules.history, self.now_ms) {
-            group.remove(retained.id, old);
+            self.remove_later(group, retained.id, old);
             group.remember(name, &retained);
             self.shared.trimmed(name, &retained, &rules.history);
         }

@@ -128,7 +128,7 @@ fn a_refused_greeting_without_sealed_session_is_for_good_if_the_server_says_neve
         [(_, Err(Error::Refused(_)))]
     ));
     assert!(matches!(
-        harness.core.subscribe(channel("other"), Since::Now, false),
+        harness.core.subscribe(wish("other", false)),
         Err(Error::Refused(_))
     ));
 }

@@ -4,6 +4,7 @@
     reason = "JSON is made on the spot, and reads better without a reference"
 )]
 
+mod asking;
 mod connections;
 mod hostile;
 mod model;
@@ -150,8 +151,16 @@ impl Harness {
     }
 
     pub(super) fn subscribe(&mut self, name: &str, since: Since) -> SubscriptionKey {
-        let key = self.core.subscribe(channel(name), since, false);
-        key.expect("a new subscription")
+        self.subscribe_as(Subscribe {
+            channel: channel(name),
+            since,
+            presence: false,
+            echo: true,
+        })
+    }
+
+    pub(super) fn subscribe_as(&mut self, wish: Subscribe) -> SubscriptionKey {
+        self.core.subscribe(wish).expect("a new subscription")
     }
 
     /// An active subscription, live from this offset.
@@ -211,6 +220,16 @@ impl Harness {
     }
 }
 
+/// From now on.
+pub(super) fn wish(name: &str, presence: bool) -> Subscribe {
+    Subscribe {
+        channel: channel(name),
+        since: Since::Now,
+        presence,
+        echo: true,
+    }
+}
+
 pub(super) fn channel(name: &str) -> ChannelName {
     ChannelName::new(name).expect("a name")
 }
@@ -218,6 +237,8 @@ pub(super) fn channel(name: &str) -> ChannelName {
 fn in_words(event: &Event) -> String {
     match event {
         Event::Publication(publication) => publication.position.to_string(),
+        Event::Value(publication) => format!("value {}", publication.position),
+        Event::Own { position } => format!("own {position}"),
         Event::Live { position } => format!("live {position}"),
         Event::CatchingUp => "catching up".to_owned(),
         Event::Gap(Gap {

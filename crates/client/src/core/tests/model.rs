@@ -123,6 +123,7 @@ impl Reader {
                 }
                 self.position = Some(*position);
             }
+            Event::Value(_) | Event::Own { .. } => panic!("not asked for"),
             Event::Gap(gap) => {
                 if let Some(before) = self.position {
                     assert_eq!(gap.from, before, "a gap begins elsewhere");

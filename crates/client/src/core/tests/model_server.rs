@@ -242,6 +242,7 @@ impl ModelServer {
             }
             Command::Ping => self.say(json!({"type": "pong", "id": id.0})),
             Command::History { .. }
+            | Command::HistoryBefore { .. }
             | Command::Presence { .. }
             | Command::Done { .. }
             | Command::UpdateInfo { .. }

@@ -178,7 +178,10 @@ fn a_question_is_asked_again_until_it_is_answered_or_forgotten() {
         let command = Command::Presence {
             channel: channel(name),
         };
-        harness.core.question(command).expect("not ended")
+        harness
+            .core
+            .question(command, Repeat::Yes)
+            .expect("not ended")
     };
     ask(&mut harness, "a");
     let forgotten = ask(&mut harness, "b");

@@ -167,7 +167,7 @@ fn a_channel_that_is_left_and_wanted_again_gets_nothing_of_before() {
 fn a_channel_has_one_subscription_at_a_time() {
     let mut harness = Harness::new();
     let chat = harness.subscribe("chat", Since::Now);
-    let second = harness.core.subscribe(channel("chat"), Since::Now, false);
+    let second = harness.core.subscribe(wish("chat", false));
     assert!(matches!(second, Err(Error::AlreadySubscribed(_))));
     harness.core.unsubscribe(chat);
     harness.subscribe("chat", Since::Now);
@@ -229,10 +229,7 @@ fn a_subscription_that_the_server_ends_says_why() {
 #[test]
 fn with_presence_the_members_come_first_and_again_on_each_connection() {
     let mut harness = Harness::online("r1");
-    let chat = harness
-        .core
-        .subscribe(channel("chat"), Since::Now, true)
-        .expect("new");
+    let chat = harness.core.subscribe(wish("chat", true)).expect("new");
     let asked = harness.sent_one("subscribe");
     assert_eq!(asked["presence"], true);
     harness.says(json!({

@@ -6,11 +6,11 @@ use offhook_engine::{
     SubscriptionKey, Tags, Target,
 };
 
-use super::super::{
-    decode::{Request, SubscribeAll},
-    object::{Object, json},
+use super::super::decode::{Request, SubscribeAll};
+use crate::{
+    Connect,
+    json::{Object, json},
 };
-use crate::Connect;
 
 /// Encodes a request; [`decode`](super::super::decode) reads it.
 #[must_use]
@@ -126,7 +126,25 @@ fn encode_command(id: CommandId, command: &Command) -> String {
             .raw("since", since_json(*since))
             .raw("limit", limit)
             .end(),
-        Command::State { channel } => about("state", id, channel).end(),
+        Command::HistoryBefore {
+            channel,
+            before,
+            limit,
+        } => about("history", id, channel)
+            .position("before", *before)
+            .raw("limit", limit)
+            .end(),
+        Command::State {
+            channel,
+            after,
+            limit,
+        } => {
+            let object = about("state", id, channel).raw("limit", limit);
+            match after {
+                Some(after) => object.position("since", *after).end(),
+                None => object.end(),
+            }
+        }
         Command::Presence { channel } => about("presence", id, channel).end(),
         Command::Ack {
             channel,

@@ -37,6 +37,8 @@ pub(super) struct Fields<'a> {
     pub(super) tags: Option<BTreeMap<Text<'a>, Text<'a>>>,
     pub(super) time: Option<u64>,
     pub(super) live: Option<bool>,
+    pub(super) state: Option<bool>,
+    pub(super) more: Option<bool>,
     pub(super) duplicate: Option<bool>,
     #[serde(borrow)]
     pub(super) from: Option<Text<'a>>,

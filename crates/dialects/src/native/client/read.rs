@@ -7,7 +7,7 @@ use offhook_engine::{CommandId, Position, Retry};
 use serde_json::value::RawValue;
 
 use super::{
-    fields::{Fields, Kind, MemberFields},
+    fields::{Fields, Kind, MemberFields, MessageFields},
     said::{Member, Message, Payload, Refused, Said},
     text::Text,
 };
@@ -24,10 +24,15 @@ impl fmt::Display for Unreadable {
 
 impl std::error::Error for Unreadable {}
 
-const KNOWN: [&str; 19] = [
+const KNOWN: [&str; 24] = [
     "welcome",
     "token",
     "message",
+    "own",
+    "restored",
+    "state",
+    "called",
+    "presence_updated",
     "subscribed",
     "unsubscribed",
     "live",
@@ -101,7 +106,24 @@ fn said(mut fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
             position: position(fields.position, "position")?,
             duplicate: fields.duplicate.unwrap_or(false),
         },
+        "own" => Said::Own {
+            channel: text(fields.channel, "channel")?,
+            position: position(fields.position, "position")?,
+            previous: position(fields.previous, "previous")?,
+        },
+        "restored" => Said::Restored,
         "history" => history(fields)?,
+        "state" => Said::State {
+            id: id(fields.id)?,
+            head: position(fields.head, "head")?,
+            messages: messages(fields.messages)?,
+            more: fields.more.unwrap_or(false),
+        },
+        "called" => Said::Called {
+            id: id(fields.id)?,
+            payload: payload(fields.data, fields.base64)?,
+        },
+        "presence_updated" => Said::InfoUpdated { id: id(fields.id)? },
         "members" => Said::Members {
             id: fields.id.map(CommandId),
             channel: text(fields.channel, "channel")?,
@@ -144,6 +166,7 @@ fn said(mut fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
 fn message(fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
     Ok(Said::Message {
         channel: text(fields.channel, "channel")?,
+        state: fields.state.unwrap_or(false),
         message: Message {
             position: position(fields.position, "position")?,
             previous: fields.previous.map(place("previous")).transpose()?,
@@ -176,19 +199,24 @@ fn history(fields: Fields<'_>) -> Result<Said<'_>, Unreadable> {
     Ok(Said::History {
         id: id(fields.id)?,
         head: position(fields.head, "head")?,
-        messages: listed(fields.messages, "messages", |fields| {
-            Ok(Message {
-                position: position(Some(fields.position), "position")?,
-                previous: None,
-                payload: payload(fields.data, fields.base64)?,
-                user: fields.user.map(inner),
-                session: fields.session.map(inner),
-                key: fields.key.map(inner),
-                tags: tags(fields.tags),
-                time_ms: fields.time,
-            })
-        })?,
+        messages: messages(fields.messages)?,
         gap: fields.gap.map(inner),
+        more: fields.more.unwrap_or(false),
+    })
+}
+
+fn messages(fields: Option<Vec<MessageFields<'_>>>) -> Result<Vec<Message<'_>>, Unreadable> {
+    listed(fields, "messages", |fields| {
+        Ok(Message {
+            position: position(Some(fields.position), "position")?,
+            previous: None,
+            payload: payload(fields.data, fields.base64)?,
+            user: fields.user.map(inner),
+            session: fields.session.map(inner),
+            key: fields.key.map(inner),
+            tags: tags(fields.tags),
+            time_ms: fields.time,
+        })
     })
 }
 

@@ -29,7 +29,20 @@ pub enum Said<'a> {
         channel: Cow<'a, str>,
         /// The publication.
         message: Message<'a>,
+        /// It is a value of the channel's state.
+        state: bool,
     },
+    /// In place of a message that this session published and does not want.
+    Own {
+        /// Where.
+        channel: Cow<'a, str>,
+        /// Its place in the stream.
+        position: Position,
+        /// The position of the message before it.
+        previous: Position,
+    },
+    /// Every restored subscription was announced.
+    Restored,
     /// A subscription is there; without an id, one that was restored.
     Subscribed {
         /// The id of the request.
@@ -99,8 +112,33 @@ pub enum Said<'a> {
         head: Position,
         /// Oldest first.
         messages: Vec<Message<'a>>,
-        /// Why messages before the first of them are no longer kept.
+        /// Why messages between the nearest of them and the position that was asked for don't come.
         gap: Option<Cow<'a, str>>,
+        /// Older ones are kept, where it was read backward.
+        more: bool,
+    },
+    /// The answer to `state`.
+    State {
+        /// Of which request.
+        id: CommandId,
+        /// The newest message as of the read.
+        head: Position,
+        /// The newest message of each value of the tag `key`, in the order of their positions.
+        messages: Vec<Message<'a>>,
+        /// There are more.
+        more: bool,
+    },
+    /// The answer to `call`.
+    Called {
+        /// Of which request.
+        id: CommandId,
+        /// What the backend answered.
+        payload: Payload<'a>,
+    },
+    /// The answer to `presence_update`.
+    InfoUpdated {
+        /// Of which request.
+        id: CommandId,
     },
     /// The members of a channel; without an id, it replaces joins and leaves that were dropped.
     Members {

@@ -1,7 +1,7 @@
 //! The state of a connection.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     sync::Arc,
 };
 
@@ -39,6 +39,8 @@ pub(in crate::engine) struct Connection {
     pub(in crate::engine) full: bool,
     /// A `Close` was queued: nothing more is sent or handled.
     pub(in crate::engine) closing: bool,
+    /// It has ended, and some of its subscriptions are yet to.
+    pub(in crate::engine) gone: bool,
     /// What few connections have, and most only for a while.
     pub(in crate::engine) extra: Option<Box<Extra>>,
 }
@@ -50,7 +52,12 @@ pub(in crate::engine) struct Extra {
     pub(in crate::engine) parked: Vec<Slot>,
     /// Subscriptions that receive joins and leaves again once there is room; some may be gone.
     pub(in crate::engine) unwatched: Vec<Slot>,
-    /// How many subscriptions are still to be restored before the client is told that all are.
+    /// Subscriptions that are owed the list of members, which they are given one by one, as the outbox
+    /// has room; some may have gone since.
+    pub(in crate::engine) owed: VecDeque<Slot>,
+    /// One of the lists is asked for.
+    pub(in crate::engine) members_asked: bool,
+    /// So many subscriptions are still to be restored before the client is told that all are.
     pub(in crate::engine) restoring: u32,
     /// Publishes that keep their order while one of them waits.
     pub(in crate::engine) ordered: Ordered,
@@ -70,6 +77,8 @@ impl Connection {
                 && extra.unwatched.is_empty()
                 && extra.ordered.is_empty()
                 && extra.durable.is_none()
+                && extra.owed.is_empty()
+                && !extra.members_asked
                 && extra.restoring == 0
         });
     }
@@ -211,12 +220,6 @@ impl Subscriptions {
             })
         };
         self.as_slice().iter().find(fits).copied()
-    }
-
-    /// One of the subscriptions to a target.
-    pub(in crate::engine) fn on_feed(&self, feed: Slot, all: &Slab<Subscription>) -> Option<Slot> {
-        let on_it = |slot: &&Slot| all.get(**slot).is_some_and(|s| s.feed == feed);
-        self.as_slice().iter().find(on_it).copied()
     }
 
     /// How many subscriptions to a target make the session a member.

@@ -213,6 +213,12 @@ impl Audiences {
         self.0.iter().map(Audience::len).sum()
     }
 
+    /// Whether everybody in the audiences behind this one has gone.
+    pub(in crate::engine) fn is_last(&self, audience: usize) -> bool {
+        let behind = self.0.iter().skip(audience + 1);
+        behind.into_iter().all(|audience| audience.len() == 0)
+    }
+
     pub(in crate::engine) fn find(&self, kind: Kind) -> Option<usize> {
         self.0.iter().position(|audience| audience.kind == kind)
     }

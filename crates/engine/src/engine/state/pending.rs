@@ -33,10 +33,16 @@ pub(in crate::engine) enum Pending {
         channel: ChannelName,
         since: Since,
     },
+    HistoryBefore {
+        asker: Asker,
+        channel: ChannelName,
+    },
     /// A client's question for a channel's state.
     State {
         asker: Asker,
         channel: ChannelName,
+        after: Option<Position>,
+        limit: u32,
     },
     /// The state with which subscriptions of a feed start.
     ReadState {
@@ -48,6 +54,7 @@ pub(in crate::engine) enum Pending {
     },
     /// The members sent to a subscription without a request.
     TellMembers {
+        connection: ConnectionId,
         subscription: Slot,
     },
     Ack {
@@ -106,7 +113,9 @@ pub(in crate::engine) enum Item {
     Mark {
         connection: ConnectionId,
     },
-    /// The broker reported the stream's head again.
+    /// The broker left something out here.
+    Lagged,
+    /// The broker told the stream's head again.
     Head {
         feed: Slot,
         stream: StreamState,

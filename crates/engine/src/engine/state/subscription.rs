@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    ask::VerdictId,
     broker::{ReadStart, Resolution},
     command::{CommandId, Since},
     delivery::{ConnectionId, GapReason},
@@ -32,7 +33,9 @@ pub(in crate::engine) struct Subscription {
     pub(in crate::engine) presence: bool,
     /// Whether it makes the session a member, as reported to the broker.
     pub(in crate::engine) joined: bool,
-    /// Whether the session's own publications are wanted.
+    /// It is in `Extra::owed`.
+    pub(in crate::engine) owed: bool,
+    /// The session's own publications are wanted, too.
     pub(in crate::engine) echo: bool,
     /// Whether an outside party has allowed it, whatever the rules of its channels require.
     pub(in crate::engine) vouched: bool,
@@ -70,6 +73,7 @@ impl Subscription {
             watching: NONE,
             presence: false,
             joined: false,
+            owed: false,
             echo: true,
             vouched: false,
             receipts_after: 0,
@@ -98,7 +102,7 @@ impl Subscription {
     pub(in crate::engine) fn behind(&mut self) -> Option<&mut Behind> {
         match &mut self.state {
             State::Behind(behind) => Some(behind),
-            State::Opening(_) | State::Live { .. } => None,
+            State::Opening(_) | State::Live { .. } | State::Ended => None,
         }
     }
 
@@ -117,6 +121,8 @@ impl Subscription {
 ///                            └────────────────────────────────┘
 ///                               outbox full, hole, new epoch
 /// ```
+/// From each of them it becomes `Ended` when its connection goes with many others.
+///
 /// A subscription whose flow is acknowledged never becomes `Live`: with everything handed out it
 /// waits, still `Behind`, for the next publication or acknowledgement.
 #[derive(Debug)]
@@ -127,16 +133,20 @@ pub(in crate::engine) enum State {
     Live { place: u32 },
     /// Reads on from `cursor` at its own pace.
     Behind(Box<Behind>),
+    /// Its connection has gone, and nothing is delivered for it: feed and broker are to be told.
+    Ended,
 }
 
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Opening {
     /// The command that is answered when it starts; none if the client did not ask for it.
     pub(in crate::engine) command: Option<CommandId>,
+    /// The session had it on an earlier connection.
+    pub(in crate::engine) restored: bool,
     pub(in crate::engine) since: Since,
-    /// Whether an outside party is being asked to allow it.
-    pub(in crate::engine) asked: bool,
-    /// Publications not acknowledged on an earlier connection, if its flow is acknowledged.
+    /// The question to somebody outside whether it may be, while that is not answered.
+    pub(in crate::engine) asked: Option<VerdictId>,
+    /// What an earlier connection was not done with, if its flow is acknowledged.
     pub(in crate::engine) earlier: Option<Unacknowledged>,
 }
 
@@ -186,6 +196,15 @@ pub(in crate::engine) enum Why {
     ReadsState {
         /// Whether it fell behind while live and the client was not told yet.
         slow: bool,
+    },
+    /// It is handed out the channel's state, which is its page, and goes on after that.
+    GivesState {
+        /// The state is of everything up to here.
+        head: Position,
+        /// So many values have been handed out.
+        given: usize,
+        /// The stream went on elsewhere meanwhile.
+        jumped: bool,
     },
     /// Its flow is acknowledged, and it once had everything: the client need not be told again.
     Paced,
@@ -283,19 +302,24 @@ impl Behind {
         page.get(page.partition_point(passed)).cloned()
     }
 
+    /// It waits for the channel's state, or is being given it.
+    pub(in crate::engine) fn is_given_state(&self) -> bool {
+        matches!(self.why, Why::ReadsState { .. } | Why::GivesState { .. })
+    }
+
     /// The client is not told twice that it is behind. Says whether it has to be told now.
     pub(in crate::engine) fn is_told(&mut self) -> bool {
         match &mut self.why {
             Why::Slow { told, .. } => !std::mem::replace(told, true),
             Why::ReadsState { slow } => std::mem::replace(slow, false),
-            Why::Given { .. } | Why::Confirmed | Why::Paced => false,
+            Why::Given { .. } | Why::Confirmed | Why::GivesState { .. } | Why::Paced => false,
         }
     }
 
     /// Whether the client was told that it is behind, and must be told when it no longer is.
     pub(in crate::engine) fn knows(&self) -> bool {
         match self.why {
-            Why::Given { .. } | Why::Confirmed => true,
+            Why::Given { .. } | Why::Confirmed | Why::GivesState { .. } => true,
             Why::Slow { told, .. } => told,
             Why::ReadsState { slow } => !slow,
             Why::Paced => false,
@@ -306,7 +330,7 @@ impl Behind {
         match self.why {
             Why::Given { .. } => false,
             Why::Slow { confirmed, .. } => confirmed,
-            Why::Confirmed | Why::Paced | Why::ReadsState { .. } => true,
+            Why::Confirmed | Why::Paced | Why::ReadsState { .. } | Why::GivesState { .. } => true,
         }
     }
 
@@ -321,6 +345,7 @@ impl Behind {
             Why::Given { .. } | Why::ReadsState { .. } => {}
             Why::Confirmed => self.why = Why::Given { lenient: false },
             Why::Slow { confirmed, .. } => *confirmed = false,
+            Why::GivesState { jumped, .. } => *jumped = true,
             Why::Paced => self.why = Self::jumped(self.cursor).why,
         }
     }
@@ -330,7 +355,7 @@ impl Behind {
         match &mut self.why {
             Why::Given { .. } => self.why = Why::Confirmed,
             Why::Slow { confirmed, .. } => *confirmed = true,
-            Why::Confirmed | Why::Paced | Why::ReadsState { .. } => {}
+            Why::Confirmed | Why::Paced | Why::ReadsState { .. } | Why::GivesState { .. } => {}
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
-use crate::{position::Position, session::Earlier};
+use crate::{
+    position::{Epoch, Position},
+    session::Earlier,
+};
 
 pub(in crate::engine) use crate::session::Unacknowledged;
 
@@ -12,6 +15,7 @@ pub(in crate::engine) use crate::session::Unacknowledged;
 /// ```
 #[derive(Debug)]
 pub(in crate::engine) struct Window {
+    /// At most so many are unacknowledged.
     size: u16,
     /// The client has acknowledged everything up to here.
     low: Position,
@@ -21,8 +25,11 @@ pub(in crate::engine) struct Window {
     unacknowledged: u16,
     /// The newest position handed out or skipped.
     newest: Position,
-    /// Publications handed out on an earlier connection, in order: they tell what is redelivered
-    /// and what was acknowledged. Removed as they are passed.
+    /// The newest that was handed out of a stream that is not this one any more: its client may
+    /// acknowledge it before it hears of that.
+    cut: Option<Position>,
+    /// What an earlier connection was handed out, in order: it says what is delivered again and
+    /// what was done already. Forgotten as it is passed.
     before: VecDeque<Earlier>,
     /// The position up to which the earlier connection was handed out.
     before_until: Option<Position>,
@@ -36,7 +43,14 @@ struct HandedOut {
     done: bool,
 }
 
-/// What to do with the next publication.
+/// What was handed out is remembered up to so many times the window, and at least for
+/// [`REMEMBERED`]: a client that never acknowledges the oldest stops getting more then. 4: whoever
+/// works in parallel finishes out of order, and not by more than that.
+const SIZES: usize = 4;
+/// At least so many are remembered, whatever the window.
+const REMEMBERED: usize = 64;
+
+/// What is to be done with a publication that comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum Next {
     /// Deliver it, for this many times in total.
@@ -53,6 +67,7 @@ impl Window {
             out: VecDeque::new(),
             unacknowledged: 0,
             newest: low,
+            cut: None,
             before: VecDeque::new(),
             before_until: None,
         }
@@ -72,7 +87,15 @@ impl Window {
     }
 
     pub(in crate::engine) fn has_room(&self) -> bool {
-        self.unacknowledged < self.size
+        self.room() > 0
+    }
+
+    /// How many more may be handed out now.
+    pub(in crate::engine) fn room(&self) -> u32 {
+        let remembered = (SIZES * usize::from(self.size)).max(REMEMBERED);
+        let room = self.size.saturating_sub(self.unacknowledged);
+        let left = remembered.saturating_sub(self.out.len());
+        u32::from(room).min(u32::try_from(left).unwrap_or(u32::MAX))
     }
 
     pub(in crate::engine) fn low(&self) -> Position {
@@ -87,11 +110,41 @@ impl Window {
             .pop_back_if(|out| out.position.offset > position.offset)
         {
             self.unacknowledged -= u16::from(!out.done);
+            let before = self.cut.unwrap_or(out.position);
+            let epoch = out.position.epoch.0.max(before.epoch.0);
+            let offset = out.position.offset.max(before.offset);
+            self.cut = Some(Position::new(epoch, offset));
         }
         if self.out.is_empty() {
             self.low = position;
         }
         self.newest = position;
+    }
+
+    /// The stream has diverged from the one that an earlier connection knew: nothing is known of what
+    /// comes beyond the place that both share, or of anything where there is none.
+    pub(in crate::engine) fn diverged(&mut self, agreed: Option<Position>) {
+        let Some(until) = &mut self.before_until else {
+            return;
+        };
+        let Some(agreed) = agreed else {
+            (self.before_until, self.before) = (None, VecDeque::new());
+            return;
+        };
+        if until.offset > agreed.offset {
+            *until = agreed;
+        }
+        self.before
+            .retain(|earlier| earlier.position.offset <= agreed.offset);
+    }
+
+    /// The order that positions are of goes on in another epoch, as that of a filter does when the
+    /// broker begins one: what an earlier connection knew has the same places in it.
+    pub(in crate::engine) fn goes_on_in(&mut self, epoch: Epoch) {
+        let earlier = self.before.iter_mut().map(|earlier| &mut earlier.position);
+        for position in earlier.chain(&mut self.before_until) {
+            position.epoch = epoch;
+        }
     }
 
     pub(in crate::engine) fn next(&mut self, position: Position) -> Next {
@@ -100,6 +153,10 @@ impl Window {
         };
         if position.offset > until.offset {
             (self.before_until, self.before) = (None, VecDeque::new());
+            return Next::Deliver(1);
+        }
+        // What is not known to be done is not done: the earlier connection never heard of this epoch.
+        if position.epoch.0 > until.epoch.0 {
             return Next::Deliver(1);
         }
         let passed = |earlier: &mut Earlier| earlier.position.offset < position.offset;
@@ -134,10 +191,12 @@ impl Window {
             .out
             .binary_search_by_key(&position.offset, |out| out.position.offset);
         let Some(at) = found.ok().filter(|at| self.out[*at].position == position) else {
-            // Acknowledging twice is not an error, nor is acknowledging what was handed out before
-            // a gap.
-            let ahead = position.offset > self.newest.offset;
-            return position.epoch != self.newest.epoch || !ahead;
+            // Acknowledging twice is no mistake, nor is what was handed out of a stream that is not
+            // this one any more.
+            let was_cut = self.cut.is_some_and(|cut| {
+                position.epoch.0 <= cut.epoch.0 && position.offset <= cut.offset
+            });
+            return was_cut || position.offset <= self.low.offset;
         };
         let first = if cumulative { 0 } else { at };
         for out in self.out.range_mut(first..=at) {

@@ -141,6 +141,11 @@ impl ModelBroker {
                 channel,
                 position,
             } => {
+                let (resolution, _) = self.stream(&channel).resolve(position);
+                if resolution != Resolution::Continuous {
+                    let failure = BrokerFailure::UnknownPosition;
+                    return self.events[worker].push_back(BrokerEvent::Failed { id, failure });
+                }
                 self.ask_all(worker, id, &channel, position);
             }
             BrokerRequest::Found { ask, receipts } => self.found(ask, receipts),

@@ -8,13 +8,19 @@ use std::{
 
 use offhook_engine::*;
 
-use super::{broker::ModelBroker, oracle::check_gap, seen::Seen};
+use super::{
+    broker::ModelBroker,
+    oracle::{check_gap, check_state},
+    seen::Seen,
+};
 
 /// How a publication was delivered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Handed {
     pub(crate) place: Position,
     pub(crate) deliveries: u16,
+    /// It is a value of the channel's state.
+    pub(crate) state: bool,
 }
 
 /// What a connection carries to a client.
@@ -155,6 +161,7 @@ impl Client {
                 seen.undone.clear();
             }
             seen.on_this_connection.clear();
+            seen.values.clear();
             seen.last = 0;
         }
     }
@@ -223,6 +230,14 @@ impl Client {
         let here = publication.position;
         let published = &broker.streams[&publication.channel].all[&(here.epoch.0, here.offset)];
         assert_eq!(**published, *publication);
+        if handed.state {
+            assert_eq!((handed.place, handed.deliveries), (here, 0));
+            let newest = seen.values.last().map_or(0, |newest| newest.offset);
+            assert!(newest < here.offset, "values come in their order");
+            seen.values.push(here);
+            return;
+        }
+        assert!(seen.values.is_empty(), "the state ends with a gap");
         match (&seen.wish.target, seen.wish.flow) {
             (Target::Filter(_), _) => seen.read_by_filter(publication, handed.place),
             (Target::Channel(_), Flow::Acknowledged { window }) => {
@@ -302,21 +317,6 @@ impl Client {
                 let came = seen.came.entry(channel.clone()).or_default();
                 came.missing.push((from.offset, to.offset));
             }
-            Notice::State {
-                subscription,
-                values,
-                position,
-            } => {
-                let Some(seen) = self.seen(&subscription.key()) else {
-                    return;
-                };
-                let offset = |value: &Arc<Publication>| value.position.offset;
-                assert!(
-                    values.is_sorted_by_key(offset),
-                    "values come in their order"
-                );
-                seen.position = position.or(seen.position);
-            }
             Notice::Told { .. } | Notice::Restored => {}
             Notice::Reconnect { .. } => {}
             Notice::Close { .. } => self.closed = true,
@@ -347,13 +347,14 @@ impl Client {
                     seen.on_this_connection
                         .retain(|offset| *offset <= to.offset);
                 }
-                check_gap(
-                    subscription.target.channel().unwrap(),
-                    *from,
-                    *to,
-                    *reason,
-                    broker,
-                );
+                let channel = subscription.target.channel().unwrap();
+                check_gap(channel, *from, *to, *reason, broker);
+                let values = std::mem::take(&mut seen.values);
+                if *reason == GapReason::State {
+                    check_state(channel, *to, &values, broker);
+                } else {
+                    assert!(values.is_empty(), "the state ends with a gap of its own");
+                }
                 seen.position = Some(*to);
             }
             other => panic!("{other:?} is no gap"),

@@ -37,6 +37,7 @@ pub(crate) struct World {
 pub(crate) fn tight_limits() -> Limits {
     Limits {
         outbox_bytes: GRANT,
+        leave_at_once: 2,
         page_count: 3,
         reads: 2,
         recent_count: 4,
@@ -156,8 +157,11 @@ impl World {
         let Some((worker, connection)) = self.clients[client].connection else {
             return;
         };
-        let snapshot = self.workers[worker].snapshot(connection, self.now).unwrap();
-        // Through its bytes, as it would be transmitted.
+        // A connection that is being closed gets none.
+        let Some(snapshot) = self.workers[worker].snapshot(connection, self.now) else {
+            return;
+        };
+        // Through its bytes, as it would travel.
         let snapshot = SessionSnapshot::from_bytes(&snapshot.to_bytes().unwrap()).unwrap();
         self.clients[client].outbox.push_back(Wire::Token(snapshot));
     }
@@ -290,8 +294,11 @@ impl World {
                     place,
                     ..
                 } => {
-                    let deliveries = 0;
-                    let handed = Handed { place, deliveries };
+                    let handed = Handed {
+                        place,
+                        deliveries: 0,
+                        state: false,
+                    };
                     let target = || Target::from(publication.channel.clone());
                     let target = filter.cloned().unwrap_or_else(target);
                     for (connection, id) in recipients.iter() {
@@ -307,9 +314,14 @@ impl World {
                     publication,
                     place,
                     deliveries,
+                    state,
                     ..
                 } => {
-                    let handed = Handed { place, deliveries };
+                    let handed = Handed {
+                        place,
+                        deliveries,
+                        state,
+                    };
                     let wire = Wire::Publication(subscription.key(), publication, handed);
                     sent.push((connection, wire));
                 }
@@ -379,7 +391,25 @@ impl World {
         }
     }
 
-    /// Lets everything settle: the broker answers, clients read, time passes.
+    /// Connections that have gone with many subscriptions leave a bit more. Says whether there is more.
+    pub(crate) fn leave_on(&mut self, worker: usize) -> bool {
+        let more = self.workers[worker].leave_on();
+        self.pump(worker);
+        more
+    }
+
+    /// Lets the broker answer, while clients read nothing.
+    pub(crate) fn settle_broker(&mut self) {
+        while !self.broker.is_idle() {
+            for worker in 0..self.workers.len() {
+                let all = self.broker.requests[worker].len();
+                self.broker_works(worker, all);
+                self.deliver(worker, usize::MAX);
+            }
+        }
+    }
+
+    /// Lets everything come to rest: the broker answers, clients read, time passes.
     pub(crate) fn settle(&mut self) {
         // What failed is retried after a pause: everything is settled only when pauses bring
         // nothing new.
@@ -392,10 +422,14 @@ impl World {
                 self.broker_works(worker, all);
                 self.deliver(worker, usize::MAX);
             }
+            for worker in 0..self.workers.len() {
+                self.leave_on(worker);
+            }
             for client in 0..self.clients.len() {
                 self.read(client, usize::MAX);
             }
-            if self.broker.is_idle() && self.clients.iter().all(|c| c.outbox.is_empty()) {
+            let left = self.workers.iter().all(|worker| !worker.is_leaving());
+            if left && self.broker.is_idle() && self.clients.iter().all(|c| c.outbox.is_empty()) {
                 pauses += 1;
                 self.wait(Duration::from_secs(1));
             }

@@ -34,7 +34,8 @@ impl Client {
                 refusal.code == ErrorCode::NotSubscribed && self.may_have_ended
             }
             Some(Command::Receipts { channel, .. }) => {
-                let unheard = refusal.code == ErrorCode::Busy;
+                // It may be of a stream that ended before the broker looked.
+                let unheard = matches!(refusal.code, ErrorCode::Busy | ErrorCode::BadRequest);
                 failed || unheard || asked(channel.as_str())
             }
             _ => failed,
@@ -73,6 +74,24 @@ pub(crate) fn check_gap(
         GapReason::Conflated => {
             assert!(channel.as_str().starts_with("price/") && to.offset > from.offset);
         }
+        GapReason::State => assert!(channel.as_str().starts_with("state/")),
         GapReason::EvictedByAge | GapReason::Damaged | GapReason::UnknownPosition => {}
     }
+}
+
+/// The values that were given are the state as of the position that they stand for.
+pub(crate) fn check_state(
+    channel: &ChannelName,
+    to: Position,
+    values: &[Position],
+    broker: &ModelBroker,
+) {
+    let stream = &broker.streams[channel];
+    if stream.at(to.offset) != to {
+        // Of an epoch that is lost.
+        return;
+    }
+    let state = stream.state_at(to.offset);
+    let state: Vec<Position> = state.iter().map(|value| value.position).collect();
+    assert_eq!(values, state, "the state of {channel} up to {to}");
 }

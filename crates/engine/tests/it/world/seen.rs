@@ -26,6 +26,8 @@ pub(crate) struct Seen {
     pub(crate) on_this_connection: BTreeSet<u64>,
     /// The newest offset delivered on this connection.
     pub(crate) last: u64,
+    /// Values of the channel's state that came and are not ended by their gap yet.
+    pub(crate) values: Vec<Position>,
 }
 
 /// What a filter delivered of one channel.
@@ -50,6 +52,7 @@ impl Seen {
             done: BTreeSet::new(),
             on_this_connection: BTreeSet::new(),
             last: 0,
+            values: Vec::new(),
         }
     }
 

@@ -44,8 +44,13 @@ impl Stream {
 
     /// The newest publication of each value of the tag `key`; none where that one is empty.
     pub(crate) fn state_values(&self) -> Vec<Arc<Publication>> {
+        self.state_at(u64::MAX)
+    }
+
+    /// The same as of an offset.
+    pub(crate) fn state_at(&self, offset: u64) -> Vec<Arc<Publication>> {
         let mut values: BTreeMap<String, Arc<Publication>> = BTreeMap::new();
-        for at in &self.line {
+        for at in self.line.iter().filter(|at| at.offset <= offset) {
             let publication = &self.all[&(at.epoch.0, at.offset)];
             let key = publication.tags.get(CONFLATION_TAG).unwrap_or_default();
             if publication.data.is_empty() {
@@ -87,6 +92,7 @@ impl Stream {
                 let offset = self.head().offset.saturating_sub(count);
                 (Resolution::Continuous, self.at(offset))
             }
+            ReadFrom::Before(position) => return self.read_before(position, limit),
         };
         let after = self.at(agreed.offset.max(self.first - 1));
         let found = self.line.iter().skip(after.offset as usize);
@@ -97,5 +103,33 @@ impl Stream {
             after,
         };
         (start, found.take(limit.count as usize).collect())
+    }
+
+    fn read_before(
+        &self,
+        position: Position,
+        limit: ReadLimit,
+    ) -> (ReadStart, Vec<Arc<Publication>>) {
+        let (resolution, agreed) = match self.resolve(position) {
+            (Resolution::Continuous, at) => {
+                (Resolution::Continuous, self.at(at.offset.saturating_sub(1)))
+            }
+            (Resolution::Diverged, end) => (Resolution::Diverged, end),
+            (resolution, _) => (resolution, self.head()),
+        };
+        let known = self.line.iter().take(agreed.offset as usize);
+        let found: Vec<_> = known
+            .rev()
+            .take_while(|at| at.offset >= self.first)
+            .take(limit.count as usize)
+            .map(|at| Arc::clone(&self.all[&(at.epoch.0, at.offset)]))
+            .collect();
+        let after = found.last().map_or(agreed, |oldest| oldest.previous);
+        let start = ReadStart {
+            resolution,
+            agreed,
+            after,
+        };
+        (start, found.into_iter().rev().collect())
     }
 }

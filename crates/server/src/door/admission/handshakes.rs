@@ -89,19 +89,23 @@ impl Handshakes {
         self.refused = (0, before);
     }
 
-    /// What counts as one address: for IPv6 the first 64 bits, which are assigned to one customer.
     fn key(&self, address: IpAddr) -> IpAddr {
-        let key = match address.to_canonical() {
-            IpAddr::V4(address) => IpAddr::V4(address),
-            IpAddr::V6(address) => {
-                let network = u128::from(address) & !u128::from(u64::MAX);
-                IpAddr::V6(Ipv6Addr::from(network))
-            }
-        };
+        let key = customer(address);
         if self.had.len() >= ADDRESSES && !self.had.contains_key(&key) {
             return IpAddr::V6(Ipv6Addr::UNSPECIFIED);
         }
         key
+    }
+}
+
+/// What counts as one address: of IPv6 the first 64 bits, which one customer has for themselves.
+pub(super) fn customer(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            let network = u128::from(address) & !u128::from(u64::MAX);
+            IpAddr::V6(Ipv6Addr::from(network))
+        }
     }
 }
 

@@ -48,6 +48,22 @@ fn one_address_has_so_many_and_others_have_theirs() {
 }
 
 #[test]
+fn the_addresses_of_one_ipv6_network_count_as_one() {
+    let admission = Admission::new(&limits(100, Some(1)), Instant::now());
+    let one: IpAddr = "2001:db8::1".parse().unwrap();
+    let neighbour: IpAddr = "2001:db8::ffff:2".parse().unwrap();
+    let elsewhere: IpAddr = "2001:db8:0:1::1".parse().unwrap();
+    let mapped: IpAddr = "::ffff:10.0.0.1".parse().unwrap();
+    let first = admission.take(one).unwrap();
+    assert!(admission.take(neighbour).unwrap().is_over());
+    assert!(!admission.take(elsewhere).unwrap().is_over());
+    let fourth = admission.take(mapped).unwrap();
+    assert!(admission.take(THERE).unwrap().is_over());
+    drop((first, fourth));
+    assert!(lock(&admission.addresses).is_empty());
+}
+
+#[test]
 fn handshakes_come_in_a_burst_and_then_at_their_rate() {
     let start = Instant::now();
     let admission = Admission::new(&limits(100, None), start);

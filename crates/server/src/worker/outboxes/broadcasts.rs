@@ -84,6 +84,7 @@ impl Outboxes {
             subscription,
             at,
             redelivered: 0,
+            state: false,
         };
         self.broadcasts.0.push_back(Walk {
             class,
@@ -168,6 +169,9 @@ impl Outboxes {
                 let head = outbox
                     .speaker
                     .with(|dialect| dialect.head(&recipient, shared));
+                if let Some(at) = outbox.speaker.timeout() {
+                    self.timers.set(connection, at);
+                }
                 outbox.outlet.put(match head {
                     Head::None => shared.message.clone(),
                     Head::Insert(head) => shared.with_head(&head),

@@ -3,20 +3,24 @@
 
 mod broadcasts;
 mod framing;
+mod timers;
 mod tokens;
 mod unsent;
 
-use std::{cell::RefCell, collections::HashMap, mem, rc::Rc};
+use std::{cell::RefCell, collections::HashMap, mem, rc::Rc, time::Instant};
 
 use offhook::protocol::CloseCode;
 use offhook_dialects::{Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient};
-use offhook_engine::{Class, ConnectionId, Delivery, Notice, Reply};
+use offhook_engine::{Class, CommandId, ConnectionId, Delivery, Notice, Reply};
 use tokio::sync::Notify;
 
 use super::{outlet::Outlet, speaker::Speaker};
 use crate::{config::Config, refused::Refused};
 use broadcasts::Broadcasts;
 use framing::{Framed, Framing};
+use timers::Timers;
+use tokens::Kept;
+pub(super) use tokens::SealedToken;
 use unsent::Bound;
 
 /// The outboxes of a worker's connections, by the connections' dense index.
@@ -35,12 +39,18 @@ pub(super) struct Outboxes {
     wants_refill: Vec<ConnectionId>,
     /// Marks that could not be sent yet: too much was unsent before them.
     marks: Vec<(ConnectionId, u32)>,
-    /// Tasks that wait for an answer to be put.
-    waiting: HashMap<ConnectionId, Rc<Notify>>,
-    /// Connections whose tokens are outdated.
+    /// Large answers that have to be put before their connections may ask for more.
+    awaited: HashMap<ConnectionId, Awaited>,
+    /// Those whose tokens are out of date.
     stale: Vec<ConnectionId>,
+    /// Those whose sessions are too large for their tokens.
+    kept: HashMap<ConnectionId, Kept>,
+    /// Those of `kept` whose clients have acknowledged something since.
+    unsaved: Vec<ConnectionId>,
     /// For what a dialect has to say; empty between calls.
     spoken: Vec<Payload>,
+    /// When dialects want to be called.
+    timers: Timers,
 }
 
 /// The outbox of one connection. The outlet holds its bytes; this is the additional state.
@@ -58,6 +68,13 @@ struct Outbox {
     heavy: bool,
 }
 
+/// Large answers that a connection waits for.
+#[derive(Debug, Default)]
+struct Awaited {
+    left: Vec<CommandId>,
+    wake: Rc<Notify>,
+}
+
 impl Outboxes {
     pub(super) fn new(config: &Config) -> Self {
         Self {
@@ -69,9 +86,12 @@ impl Outboxes {
             full: Vec::new(),
             wants_refill: Vec::new(),
             marks: Vec::new(),
-            waiting: HashMap::new(),
+            awaited: HashMap::new(),
             stale: Vec::new(),
+            kept: HashMap::new(),
+            unsaved: Vec::new(),
             spoken: Vec::new(),
+            timers: Timers::default(),
         }
     }
 
@@ -103,6 +123,7 @@ impl Outboxes {
                 heavy: false,
             });
         }
+        self.note_timeout(connection);
     }
 
     /// Removes a connection that has ended.
@@ -111,7 +132,12 @@ impl Outboxes {
             && let Some(place) = self.connections.get_mut(connection.index())
         {
             *place = None;
-            self.waiting.remove(&connection);
+            if let Some(awaited) = self.awaited.remove(&connection) {
+                // Nothing will be put any more.
+                awaited.wake.notify_one();
+            }
+            self.kept.remove(&connection);
+            self.timers.set(connection, None);
         }
     }
 
@@ -125,13 +151,15 @@ impl Outboxes {
         &mut self,
         connection: ConnectionId,
         incoming: Incoming<'_>,
+        now: Instant,
         intents: &mut Vec<Intent>,
     ) {
         if let Some(outbox) = self.get(connection) {
             outbox
                 .speaker
-                .with(|dialect| dialect.receive(incoming, intents));
+                .with(|dialect| dialect.receive(incoming, now, intents));
         }
+        self.note_timeout(connection);
     }
 
     /// Puts a delivery of the engine into the outboxes concerned; broadcasts are held until
@@ -165,12 +193,14 @@ impl Outboxes {
                 publication,
                 place,
                 deliveries,
+                state,
             } => {
                 self.catch_up_walk(connection);
                 let recipient = Recipient {
                     subscription: subscription.id,
                     at: subscription.target.channel().is_none().then_some(place),
                     redelivered: deliveries.saturating_sub(1),
+                    state,
                 };
                 let framed = self.framing.publication(class, &publication);
                 self.publication(connection, class, &recipient, &framed);
@@ -215,6 +245,7 @@ impl Outboxes {
         // A closing connection gets nothing more.
         self.note_unsent(connection, unsent.unwrap_or(0));
         self.wants_refill.push(connection);
+        self.note_timeout(connection);
     }
 
     /// Puts messages of a connection's dialect.
@@ -234,6 +265,7 @@ impl Outboxes {
             self.note_unsent(connection, unsent);
         }
         self.spoken = spoken;
+        self.note_timeout(connection);
     }
 
     /// Sends a notice to one connection, and handles its consequences.
@@ -244,17 +276,16 @@ impl Outboxes {
         refused: &RefCell<Refused>,
     ) {
         self.say(connection, |dialect, out| dialect.notice(notice, out));
-        if !self.waiting.is_empty()
-            && let Some(wake) = self.waiting.get(&connection)
-        {
-            wake.notify_one();
+        if let Notice::Reply { id: Some(id), .. } = notice {
+            self.is_answered(connection, *id);
         }
         let Some(outbox) = self.get(connection) else {
             return;
         };
         match notice {
             Notice::Reply { reply, .. } => match reply {
-                Reply::Subscribed { .. } => self.token_is_stale(connection),
+                Reply::Subscribed { .. } | Reply::InfoUpdated => self.token_is_stale(connection),
+                Reply::Done { .. } => self.is_unsaved(connection),
                 Reply::Refused(refusal) => {
                     refused
                         .borrow_mut()
@@ -268,8 +299,6 @@ impl Outboxes {
                 | Reply::Members { .. }
                 | Reply::Acked { .. }
                 | Reply::Receipts { .. }
-                | Reply::Done { .. }
-                | Reply::InfoUpdated
                 | Reply::Called { .. }
                 | Reply::Pong => {}
             },
@@ -281,7 +310,6 @@ impl Outboxes {
             }
             Notice::Unsubscribed { .. }
             | Notice::Gap { .. }
-            | Notice::State { .. }
             | Notice::ChannelGap { .. }
             | Notice::Own { .. }
             | Notice::Told { .. }
@@ -299,15 +327,32 @@ impl Outboxes {
         }
     }
 
-    /// Wakes a waiting task whenever something is put for this connection, until
-    /// [`wake_no_more`](Self::wake_no_more).
-    pub(super) fn wake_when_answered(&mut self, connection: ConnectionId) -> Option<Rc<Notify>> {
-        self.get(connection)?;
-        Some(Rc::clone(self.waiting.entry(connection).or_default()))
+    /// A connection asks for something large: it may ask for more once that was put.
+    pub(super) fn await_answer(&mut self, connection: ConnectionId, id: CommandId) {
+        if self.get(connection).is_some() {
+            self.awaited.entry(connection).or_default().left.push(id);
+        }
     }
 
-    pub(super) fn wake_no_more(&mut self, connection: ConnectionId) {
-        self.waiting.remove(&connection);
+    fn is_answered(&mut self, connection: ConnectionId, id: CommandId) {
+        // Nearly always nothing is awaited.
+        if self.awaited.is_empty() {
+            return;
+        }
+        let Some(awaited) = self.awaited.get_mut(&connection) else {
+            return;
+        };
+        awaited.left.retain(|left| *left != id);
+        if awaited.left.is_empty() {
+            awaited.wake.notify_one();
+            self.awaited.remove(&connection);
+        }
+    }
+
+    /// Wakes when all large answers for this connection were put; none when they were.
+    pub(super) fn awaited(&self, connection: ConnectionId) -> Option<Rc<Notify>> {
+        let awaited = self.awaited.get(&connection)?;
+        Some(Rc::clone(&awaited.wake))
     }
 
     /// The next connection whose outbox exceeds its limit after a broadcast.

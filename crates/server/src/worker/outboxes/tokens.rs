@@ -3,9 +3,33 @@
 
 use std::mem;
 
-use offhook_engine::ConnectionId;
+use offhook_engine::{ConnectionId, SessionId};
 
 use super::Outboxes;
+
+/// A session whose subscriptions the broker keeps is kept anew once in so many seconds for each of so
+/// many bytes: 64 KiB a second at most are written for a client that subscribes to more and more.
+const KEPT_A_SECOND: usize = 64 * 1024;
+
+/// A token, and what the broker keeps for it.
+#[derive(Debug)]
+pub(in crate::worker) struct SealedToken {
+    pub(in crate::worker) text: String,
+    /// The session and its bytes at the broker; none where the token holds everything.
+    pub(in crate::worker) kept: Option<(SessionId, usize)>,
+}
+
+/// What the broker keeps of a connection's session.
+#[derive(Debug)]
+pub(super) struct Kept {
+    session: SessionId,
+    /// A subscription has ended since, so that it was forgotten.
+    forgotten: bool,
+    /// It is in `Outboxes::unsaved`.
+    unsaved: bool,
+    /// When it may be kept anew.
+    again_s: u32,
+}
 
 impl Outboxes {
     /// The subscriptions of a connection have changed since its token was sealed.
@@ -17,34 +41,107 @@ impl Outboxes {
         }
     }
 
-    /// Sends new tokens to connections whose tokens are outdated.
+    /// The connections whose tokens are out of date, for [`seal_stale`](Self::seal_stale).
+    pub(in crate::worker) fn take_stale(&mut self) -> Vec<ConnectionId> {
+        mem::take(&mut self.stale)
+    }
+
+    /// Sends new tokens to these connections, unless they got one since.
     pub(in crate::worker) fn seal_stale(
         &mut self,
+        stale: &[ConnectionId],
         now_s: u32,
-        mut seal: impl FnMut(ConnectionId) -> Option<String>,
+        mut seal: impl FnMut(ConnectionId) -> Option<SealedToken>,
     ) {
-        for connection in mem::take(&mut self.stale) {
+        for &connection in stale {
             // Those that got one since are not stale any more.
-            if self.get(connection).is_some_and(|outbox| outbox.stale) {
-                self.seal(connection, now_s, || seal(connection));
+            if !self.get(connection).is_some_and(|outbox| outbox.stale) {
+                continue;
             }
+            let too_soon = |kept: &Kept| !kept.forgotten && now_s < kept.again_s;
+            if self.kept.get(&connection).is_some_and(too_soon) {
+                self.stale.push(connection);
+                continue;
+            }
+            self.seal(connection, now_s, || seal(connection));
         }
     }
 
-    /// Sends a new token to a connection.
+    /// Sends a new token to a connection, behind everything that the token counts as delivered: a
+    /// client that comes back with the token does not get that again.
     pub(in crate::worker) fn seal(
         &mut self,
         connection: ConnectionId,
         now_s: u32,
-        seal: impl FnOnce() -> Option<String>,
+        seal: impl FnOnce() -> Option<SealedToken>,
     ) {
         let Some(outbox) = self.get(connection) else {
             return;
         };
         (outbox.sealed_s, outbox.stale) = (now_s, false);
+        self.catch_up_walk(connection);
         if let Some(token) = seal() {
-            self.say(connection, |dialect, out| dialect.token(&token, out));
+            self.note_kept(connection, token.kept, now_s);
+            self.say(connection, |dialect, out| dialect.token(&token.text, out));
         }
+    }
+
+    /// Remembers whether the broker keeps the session of a connection.
+    pub(in crate::worker) fn note_kept(
+        &mut self,
+        connection: ConnectionId,
+        kept: Option<(SessionId, usize)>,
+        now_s: u32,
+    ) {
+        let Some((session, bytes)) = kept else {
+            if !self.kept.is_empty() {
+                self.kept.remove(&connection);
+            }
+            return;
+        };
+        let pause = u32::try_from(bytes / KEPT_A_SECOND).unwrap_or(u32::MAX);
+        let kept = Kept {
+            session,
+            forgotten: false,
+            unsaved: false,
+            again_s: now_s.saturating_add(pause),
+        };
+        self.kept.insert(connection, kept);
+    }
+
+    /// The client of a connection has acknowledged something, which the broker is to keep.
+    pub(super) fn is_unsaved(&mut self, connection: ConnectionId) {
+        if let Some(kept) = self.kept.get_mut(&connection)
+            && !mem::replace(&mut kept.unsaved, true)
+        {
+            self.unsaved.push(connection);
+        }
+    }
+
+    /// Those whose sessions are to be kept as they are now.
+    pub(in crate::worker) fn take_unsaved(&mut self) -> Vec<ConnectionId> {
+        let unsaved = mem::take(&mut self.unsaved);
+        for connection in &unsaved {
+            if let Some(kept) = self.kept.get_mut(connection) {
+                kept.unsaved = false;
+            }
+        }
+        unsaved
+    }
+
+    /// Whether the broker keeps the session of a connection.
+    pub(in crate::worker) fn is_kept(&self, connection: ConnectionId) -> bool {
+        !self.kept.is_empty() && self.kept.contains_key(&connection)
+    }
+
+    /// What the broker keeps of a connection's session is out of date and must not be used. Gives the
+    /// session if the broker still has it.
+    pub(in crate::worker) fn forget_kept(&mut self, connection: ConnectionId) -> Option<SessionId> {
+        let kept = self.kept.get_mut(&connection)?;
+        let session = kept.session;
+        let was_forgotten = mem::replace(&mut kept.forgotten, true);
+        self.token_is_stale(connection);
+        (!was_forgotten).then_some(session)
     }
 
     /// Tokens that were sealed before that moment are to be sealed again.

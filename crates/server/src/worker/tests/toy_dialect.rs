@@ -1,5 +1,7 @@
-//! A dialect of lines: `+room` subscribes, `room: text` publishes and arrives. It is added by a line
-//! of routing.
+//! A dialect of lines: `+room` subscribes, `room: text` publishes and arrives. A client that has been
+//! silent is asked with a dot, and closed if it stays silent. It is added by a line of routing.
+
+use std::time::{Duration, Instant};
 
 use offhook_dialects::{Dialect, Encoding, Incoming, Intent, Payload, Shared, Welcome, native};
 use offhook_engine::{
@@ -7,12 +9,15 @@ use offhook_engine::{
     Publication, Refusal, Since, Subscribe, Tags,
 };
 
-use super::next;
-use crate::{Config, door::Spoken, server::start_with, worker::Speaker};
+/// A client may be silent for so long before it is asked, and again before it is closed.
+pub(super) const SILENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
-struct Lines {
+pub(super) struct Lines {
     sent: u64,
+    /// When the client's silence counts.
+    silent_at: Option<Instant>,
+    asked: bool,
 }
 
 #[derive(Debug)]
@@ -56,7 +61,8 @@ impl Dialect for Lines {
         &LineEncoding
     }
 
-    fn receive(&mut self, incoming: Incoming<'_>, intents: &mut Vec<Intent>) {
+    fn receive(&mut self, incoming: Incoming<'_>, now: Instant, intents: &mut Vec<Intent>) {
+        (self.silent_at, self.asked) = (Some(now + SILENCE), false);
         let Incoming::Text(line) = incoming else {
             return;
         };
@@ -81,6 +87,20 @@ impl Dialect for Lines {
         });
     }
 
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.silent_at
+    }
+
+    fn handle_timeout(&mut self, now: Instant, intents: &mut Vec<Intent>) {
+        if std::mem::replace(&mut self.asked, true) {
+            let (code, reason) = (1008, "silent for too long");
+            self.silent_at = None;
+            return intents.push(Intent::Close { code, reason });
+        }
+        self.silent_at = Some(now + SILENCE);
+        intents.push(Intent::Say(".".to_owned().into()));
+    }
+
     fn welcome(&mut self, _welcome: &Welcome<'_>, _out: &mut Vec<Payload>) {}
 
     fn refused(&mut self, _id: Option<CommandId>, refusal: &Refusal, out: &mut Vec<Payload>) {
@@ -99,45 +119,4 @@ impl Dialect for Lines {
     fn close_code(&self, _reason: CloseReason) -> u16 {
         1008
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_dialect_is_added_by_a_line_of_routing_and_shares_channels_with_native() {
-    let config = Config {
-        listen: vec![([127, 0, 0, 1], 0).into()],
-        in_memory: true,
-        ..Config::default()
-    };
-    let lines = Spoken {
-        subprotocol: None,
-        begin: || Speaker::Other(Box::new(Box::new(Lines::default()))),
-    };
-    let server = start_with(config, |routes| routes.with("/lines", lines)).unwrap();
-    let address = server.addresses()[0];
-    let mut toy = offhook::connect(&format!("ws://{address}/lines"))
-        .await
-        .unwrap();
-    toy.send("+chat").await.unwrap();
-    assert_eq!(next(&mut toy).await, "Subscribed");
-
-    let url = format!("ws://{address}/ws");
-    let mut ours = offhook::Connect::to(&url)
-        .subprotocol(native::SUBPROTOCOL)
-        .open()
-        .await
-        .unwrap();
-    ours.send(r#"{"type":"connect","id":1}"#).await.unwrap();
-    ours.send(r#"{"type":"subscribe","id":2,"channel":"chat"}"#)
-        .await
-        .unwrap();
-    assert!(next(&mut ours).await.starts_with(r#"{"type":"welcome""#));
-    assert!(next(&mut ours).await.starts_with(r#"{"type":"subscribed""#));
-
-    toy.send("chat: hello").await.unwrap();
-    let heard = [next(&mut toy).await, next(&mut toy).await];
-    assert!(heard.contains(&"chat: hello".to_owned()), "{heard:?}");
-    let message = next(&mut ours).await;
-    assert!(message.contains(r#""channel":"chat""#) && message.contains(r#""data":"hello""#));
-    toy.send("rubbish").await.unwrap();
-    assert_eq!(next(&mut toy).await, "Refused(Refusal");
 }

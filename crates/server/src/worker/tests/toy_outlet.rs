@@ -1,27 +1,35 @@
 //! A transport that is an in-memory list: messages count as unsent until the test takes them.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     mem,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use offhook::protocol::CloseCode;
 use offhook_dialects::Incoming;
+use offhook_engine::{BrokerEvent, CloseReason};
 use tokio::{
     sync::Notify,
     task::{LocalSet, spawn_local, yield_now},
 };
 
 use super::{
-    super::outlet::{Gone, Kind, Outlet, Transport},
+    super::{
+        connection::{Connection, Taken},
+        memory::Pressure,
+        outlet::{Gone, Kind, Outlet, Transport},
+    },
     connect, worker,
 };
 
 #[derive(Debug, Default)]
 pub(super) struct List {
     unsent: RefCell<Vec<String>>,
+    /// There is room below so many unsent bytes; once it is empty by default.
+    pub(super) room: Cell<usize>,
     closed: RefCell<Option<(CloseCode, String)>>,
     waiting: RefCell<Option<Waker>>,
     put: Notify,
@@ -38,6 +46,16 @@ impl List {
             waiting.wake();
         }
         mem::take(&mut self.unsent.borrow_mut())
+    }
+
+    /// How it was closed, if it was.
+    pub(super) fn closed(&self) -> Option<(CloseCode, String)> {
+        self.closed.borrow().clone()
+    }
+
+    /// How many messages it was given and not taken.
+    pub(super) fn count(&self) -> usize {
+        self.unsent.borrow().len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -72,7 +90,7 @@ impl Transport for List {
     }
 
     fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
-        if self.unsent.borrow().is_empty() {
+        if self.unsent() <= self.room.get() {
             return Poll::Ready(Ok(()));
         }
         *self.waiting.borrow_mut() = Some(cx.waker().clone());
@@ -131,4 +149,95 @@ async fn a_transport_that_is_no_websocket_is_served_and_slowed_down_like_one() {
         assert_eq!(worker.state.borrow().engine.connections(), 0);
     };
     LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn while_memory_is_short_a_connection_that_does_not_read_is_handed_out_no_more() {
+    let test = async {
+        let (worker, _phase) = worker();
+        spawn_local(Rc::clone(&worker).take_mail());
+        let publisher = Rc::new(List::default());
+        let mut publisher = connect(&worker, publisher.outlet());
+        let data = "x".repeat(8 * 1024);
+        const COUNT: usize = 100;
+        for n in 0..COUNT {
+            let publish =
+                format!(r#"{{"type":"publish","id":{n},"channel":"chat","data":"{data}"}}"#);
+            publisher.receive(Incoming::Text(&publish));
+            while worker.state.borrow().engine.unanswered(publisher.id()) > 0 {
+                yield_now().await;
+            }
+        }
+        let configured = worker.shared.config.messages.outbox_bytes;
+        // As a WebSocket does, it has room as soon as half of the configured bound is unsent.
+        let list = Rc::new(List::default());
+        list.room.set(configured / 2);
+        let mut connection = connect(&worker, list.outlet());
+        connection.receive(Incoming::Text(
+            r#"{"type":"subscribe","id":2,"channel":"chat","since":"start"}"#,
+        ));
+        // Everything but a pause is done by then: nothing here waits for anything else.
+        let settle = async || {
+            for _ in 0..1_000 {
+                yield_now().await;
+            }
+        };
+        settle().await;
+        let mut all = list.take();
+        worker
+            .state
+            .borrow_mut()
+            .outboxes
+            .set_pressure(Pressure::Severe);
+        let bound = worker.state.borrow().outboxes.bound();
+        settle().await;
+        let unsent = list.unsent();
+        assert!((1..=2 * bound).contains(&unsent), "{unsent} of {bound}");
+
+        // Memory is there again, and the client reads.
+        worker
+            .state
+            .borrow_mut()
+            .outboxes
+            .set_pressure(Pressure::Low);
+        all.extend(list.until(r#""type":"live""#).await);
+        let is_message = |text: &&String| text.starts_with(r#"{"type":"message""#);
+        let messages = all.iter().filter(is_message).count();
+        assert_eq!(messages, COUNT, "all the same, nothing is lost");
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_connection_is_read_again_once_its_large_answer_is_there_whatever_else_is_under_way() {
+    let (worker, _phase) = worker();
+    let list = Rc::new(List::default());
+    let mut connection = connect(&worker, list.outlet());
+    let receive = |connection: &mut Connection, text| connection.receive(Incoming::Text(text));
+    let history = r#"{"type":"history","id":2,"channel":"chat"}"#;
+    let publish = r#"{"type":"publish","id":3,"channel":"other","data":1}"#;
+    assert_eq!(receive(&mut connection, publish), Taken::Done);
+    assert_eq!(receive(&mut connection, history), Taken::AwaitsAnswer);
+    // The disk is slow: only the history has been read.
+    let mailbox = Arc::clone(&worker.state.borrow().mailbox);
+    let mut events = mailbox.take().into_iter();
+    let read = events.find(|event| matches!(event, BrokerEvent::History { .. }));
+    worker.take_events(&mut read.into_iter());
+    worker.answered(connection.id()).await;
+    assert_eq!(worker.state.borrow().engine.unanswered(connection.id()), 1);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_connection_that_is_closed_waits_for_no_answer() {
+    let (worker, _phase) = worker();
+    let list = Rc::new(List::default());
+    let mut connection = connect(&worker, list.outlet());
+    let history = r#"{"type":"history","id":2,"channel":"chat"}"#;
+    assert_eq!(
+        connection.receive(Incoming::Text(history)),
+        Taken::AwaitsAnswer
+    );
+    let waiting = worker.answered(connection.id());
+    let closing = async { worker.close_connection(connection.id(), CloseReason::Replaced) };
+    tokio::join!(waiting, closing);
 }

@@ -4,7 +4,12 @@ use std::{rc::Rc, sync::Arc};
 
 use offhook_dialects::Incoming;
 
-use super::{super::Worker, connect, toy_outlet::List, worker};
+use super::{
+    super::{Worker, turn::DELIVERIES},
+    connect,
+    toy_outlet::List,
+    worker,
+};
 
 /// Takes all events of the broker, and leaves broadcasts where they are.
 fn take_all(worker: &Rc<Worker>) {
@@ -53,7 +58,7 @@ fn a_large_audience_is_told_in_parts_and_each_connection_gets_everything_in_its_
     assert!(worker.walk(), "one part is not all");
     let has_some: Vec<bool> = lists.iter().map(|list| !list.is_empty()).collect();
     let some = has_some.iter().filter(|has| **has).count();
-    assert!((1..AUDIENCE).contains(&some), "{some}");
+    assert_eq!(some, DELIVERIES, "a part is so many deliveries");
 
     // A connection whose turn has not come makes a request: what is held for it comes first.
     let waiting = has_some.iter().position(|has| !has).unwrap();
@@ -80,4 +85,92 @@ fn a_large_audience_is_told_in_parts_and_each_connection_gets_everything_in_its_
         "it has had everything once"
     );
     assert_eq!(told(&newcomer), [r#"{"type":"welcome"#]);
+}
+
+#[test]
+fn a_turn_takes_no_more_events_than_it_can_put_whatever_the_audience() {
+    const AUDIENCE: usize = 600;
+    const PUBLICATIONS: usize = 200;
+    let (worker, _phase) = worker();
+    let lists: Vec<_> = (0..AUDIENCE).map(|_| Rc::new(List::default())).collect();
+    let mut connections: Vec<_> = lists
+        .iter()
+        .map(|list| connect(&worker, list.outlet()))
+        .collect();
+    // Each has a number of its own, so that nothing is shared between two publications.
+    for connection in &mut connections {
+        connection.receive(Incoming::Text(
+            r#"{"type":"subscribe","id":2,"channel":"chat","subscription":7}"#,
+        ));
+    }
+    take_all(&worker);
+    lists.iter().for_each(|list| drop(list.take()));
+    let publisher = Rc::new(List::default());
+    let mut publisher = connect(&worker, publisher.outlet());
+    for n in 0..PUBLICATIONS {
+        let publish = format!(r#"{{"type":"publish","id":{n},"channel":"chat","data":{n}}}"#);
+        publisher.receive(Incoming::Text(&publish));
+    }
+    let mailbox = Arc::clone(&worker.state.borrow().mailbox);
+    let mut events = mailbox.take().into_iter().peekable();
+    let put = || lists.iter().map(|list| list.count()).sum::<usize>();
+    let (mut turns, mut before) = (0, 0);
+    loop {
+        worker.take_events(&mut events);
+        loop {
+            let more = worker.walk();
+            let now = put();
+            assert!(now - before <= DELIVERIES, "{} in one turn", now - before);
+            (turns, before) = (turns + 1, now);
+            if !more {
+                break;
+            }
+        }
+        if events.peek().is_none() {
+            break;
+        }
+    }
+    assert_eq!(before, AUDIENCE * PUBLICATIONS, "nobody is forgotten");
+    assert!(turns >= AUDIENCE * PUBLICATIONS / DELIVERIES);
+}
+
+#[test]
+fn a_token_comes_behind_every_publication_that_it_counts_as_delivered() {
+    const AUDIENCE: usize = 600;
+    let (worker, _phase) = worker();
+    let lists: Vec<_> = (0..AUDIENCE).map(|_| Rc::new(List::default())).collect();
+    let mut connections: Vec<_> = lists
+        .iter()
+        .map(|list| connect(&worker, list.outlet()))
+        .collect();
+    for connection in &mut connections {
+        connection.receive(Incoming::Text(
+            r#"{"type":"subscribe","id":2,"channel":"chat"}"#,
+        ));
+    }
+    take_all(&worker);
+    lists.iter().for_each(|list| drop(list.take()));
+
+    let publisher = Rc::new(List::default());
+    let mut publisher = connect(&worker, publisher.outlet());
+    publisher.receive(Incoming::Text(
+        r#"{"type":"publish","id":1,"channel":"chat","data":1}"#,
+    ));
+    take_all(&worker);
+    // Subscribing made every token stale; the publication is held for all of them.
+    let stale = worker.state.borrow_mut().outboxes.take_stale();
+    worker.seal_stale(&stale);
+    while worker.walk() {}
+    for (n, list) in lists.iter().enumerate() {
+        let all = list.take();
+        let kinds: Vec<_> = all
+            .iter()
+            .map(|text| text.split(r#"","#).next().unwrap())
+            .collect();
+        assert_eq!(
+            kinds,
+            [r#"{"type":"message"#, r#"{"type":"token"#],
+            "connection {n}"
+        );
+    }
 }

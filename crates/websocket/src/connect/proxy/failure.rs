@@ -37,6 +37,7 @@ pub enum ProxyError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocksReply(pub u8);
 
+#[cfg(not(target_arch = "wasm32"))]
 impl SocksReply {
     pub(super) const ADDRESS_TYPE_NOT_SUPPORTED: Self = Self(8);
 

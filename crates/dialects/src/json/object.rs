@@ -4,15 +4,15 @@ use std::fmt::{Display, Write};
 
 use offhook_engine::Position;
 
-pub(super) struct Object(String);
+pub(crate) struct Object(String);
 
 impl Object {
-    /// Starts a message: `{"type":"kind"`.
-    pub(super) fn new(kind: &str) -> Self {
+    /// `{"type":"kind"`: every message begins with it.
+    pub(crate) fn new(kind: &str) -> Self {
         Self::with_capacity(kind, 96)
     }
 
-    pub(super) fn with_capacity(kind: &str, capacity: usize) -> Self {
+    pub(crate) fn with_capacity(kind: &str, capacity: usize) -> Self {
         let mut text = String::with_capacity(capacity);
         text.push_str("{\"type\":\"");
         text.push_str(kind);
@@ -20,18 +20,18 @@ impl Object {
         Self(text)
     }
 
-    /// Starts an object without a type: a part of another one.
-    pub(super) fn part() -> Self {
+    /// An object without a type: a part of another.
+    pub(crate) fn part() -> Self {
         Self(String::from("{"))
     }
 
-    /// Adds a field with a constant name that needs no escaping.
-    pub(super) fn raw(self, name: &str, json: impl Display) -> Self {
+    /// A field of ours, with a name that needs no escaping.
+    pub(crate) fn raw(self, name: &str, json: impl Display) -> Self {
         self.field(format_args!("\"{name}\""), json)
     }
 
-    /// Adds a field with a name from outside.
-    pub(super) fn foreign(self, name: &str, text: &str) -> Self {
+    /// A field with a name from outside.
+    pub(crate) fn foreign(self, name: &str, text: &str) -> Self {
         self.field(json(name), json(text))
     }
 
@@ -44,11 +44,11 @@ impl Object {
         self
     }
 
-    pub(super) fn text(self, name: &str, text: &str) -> Self {
+    pub(crate) fn text(self, name: &str, text: &str) -> Self {
         self.raw(name, json(text))
     }
 
-    pub(super) fn text_unless_empty(self, name: &str, text: &str) -> Self {
+    pub(crate) fn text_unless_empty(self, name: &str, text: &str) -> Self {
         if text.is_empty() {
             self
         } else {
@@ -56,23 +56,23 @@ impl Object {
         }
     }
 
-    pub(super) fn position(self, name: &str, position: Position) -> Self {
+    pub(crate) fn position(self, name: &str, position: Position) -> Self {
         self.raw(name, format_args!("\"{position}\""))
     }
 
-    pub(super) fn list(self, name: &str, parts: impl Iterator<Item = String>) -> Self {
+    pub(crate) fn list(self, name: &str, parts: impl Iterator<Item = String>) -> Self {
         let parts: Vec<_> = parts.collect();
         self.raw(name, format_args!("[{}]", parts.join(",")))
     }
 
-    pub(super) fn end(mut self) -> String {
+    pub(crate) fn end(mut self) -> String {
         self.0.push('}');
         self.0
     }
 }
 
 /// A text as a JSON string.
-pub(super) fn json(text: &str) -> String {
-    // Serialising a text cannot fail.
+pub(crate) fn json(text: &str) -> String {
+    // A text can't fail to be JSON.
     serde_json::to_string(text).unwrap_or_default()
 }

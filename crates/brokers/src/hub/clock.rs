@@ -1,0 +1,85 @@
+//! The wall clock as retention believes it: a step forward is followed at a bounded speed.
+//!
+//! A clock that is a month ahead for one tick would take a week's history of every channel, and all
+//! idempotency keys, for good. So it is believed as far as the monotonic clock says that time has
+//! passed; what it is ahead beyond that, the process has slept or the clock was stepped, is caught up
+//! at [`CATCH_UP`] times the speed of time. A step back is followed at once: it takes nothing away.
+
+use std::time::{Duration, Instant};
+
+use offhook_engine::Now;
+
+/// A month is caught up within half a day: a clock that is wrong for a minute ages nothing by more than
+/// an hour.
+const CATCH_UP: u32 = 60;
+
+/// What a clock may be ahead without being doubted: it is slewed, and ticks are late.
+const SLACK: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub(super) struct Clock {
+    instant: Instant,
+    unix_ms: u64,
+}
+
+impl Clock {
+    pub(super) const fn new(now: Now) -> Self {
+        let Now { instant, unix_ms } = now;
+        Self { instant, unix_ms }
+    }
+
+    /// The time that is believed when this one is told.
+    pub(super) fn tell(&mut self, told: Now) -> Now {
+        let passed = told.instant.saturating_duration_since(self.instant);
+        self.instant = self.instant.max(told.instant);
+        let expected = self.unix_ms.saturating_add(millis(passed));
+        let doubted = told.unix_ms > expected.saturating_add(millis(SLACK));
+        self.unix_ms = if doubted {
+            let most = expected.saturating_add(millis(passed.saturating_mul(CATCH_UP)));
+            told.unix_ms.min(most)
+        } else {
+            told.unix_ms
+        };
+        Now {
+            unix_ms: self.unix_ms,
+            ..told
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_that_passes_is_believed_and_a_step_forward_only_at_its_speed() {
+        let start = Instant::now();
+        let at = |seconds: u64, unix_s: u64| Now {
+            instant: start + Duration::from_secs(seconds),
+            unix_ms: unix_s * 1_000,
+        };
+        let mut clock = Clock::new(at(0, 1_000));
+        assert_eq!(clock.tell(at(1, 1_001)).unix_ms, 1_001_000);
+        assert_eq!(clock.tell(at(100, 1_100)).unix_ms, 1_100_000, "a late tick");
+        assert_eq!(
+            clock.tell(at(101, 1_102)).unix_ms,
+            1_102_000,
+            "a little ahead"
+        );
+        // A month ahead: a second brings a minute and itself.
+        let month = 30 * 24 * 3600;
+        assert_eq!(clock.tell(at(102, month)).unix_ms, 1_163_000);
+        assert_eq!(clock.tell(at(103, month)).unix_ms, 1_224_000);
+        // And back.
+        assert_eq!(clock.tell(at(104, 1_104)).unix_ms, 1_104_000);
+        assert_eq!(
+            clock.tell(at(105, 500)).unix_ms,
+            500_000,
+            "it takes nothing away"
+        );
+    }
+}

@@ -1,0 +1,223 @@
+//! Damage outside of publications: what can't be read of one channel or key costs no other, and a
+//! compaction that meets a damaged block does not end publishing.
+
+use std::{
+    fs::{self, OpenOptions},
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::Arc,
+};
+
+use offhook_engine::*;
+
+use super::{Desk, NEVER, now};
+use crate::{
+    Broker, Health,
+    log::{Log, LogOptions, store::Store},
+};
+
+fn open(path: &Path) -> Arc<Log> {
+    let history = History {
+        count: 1_000_000,
+        bytes: u64::MAX,
+        age: None,
+    };
+    let rules = ChannelRules {
+        history,
+        ..ChannelRules::default()
+    };
+    let rules = Arc::new(RuleBook::everything(rules));
+    Arc::new(Log::open(LogOptions::new(path), rules, now()).unwrap())
+}
+
+/// Writes what is in memory of a log that is closed into tables, and flips a bit in each table of a
+/// keyspace.
+fn damage(path: &Path, keyspace: u64) {
+    let store = Store::open(&LogOptions::new(path)).unwrap();
+    for keyspace in store.keyspaces() {
+        keyspace.rotate_memtable_and_wait().unwrap();
+    }
+    drop(store);
+    let tables = path.join(format!("store/keyspaces/{keyspace}/tables"));
+    let mut count = 0;
+    for table in fs::read_dir(tables).unwrap().flatten() {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(table.path())
+            .unwrap();
+        let at = file.metadata().unwrap().len() / 3;
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+        count += 1;
+    }
+    assert!(count > 0, "no table was written");
+}
+
+/// Ticks until the log says that something is damaged.
+fn until_told(log: &Arc<Log>) -> String {
+    let end = std::time::Instant::now() + NEVER;
+    loop {
+        log.tick(now());
+        if let Health::Corrupt(text) = log.health() {
+            return text;
+        }
+        assert!(std::time::Instant::now() < end, "it was never told");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_damaged_block_of_the_list_of_channels_costs_the_channels_in_it_and_no_other() {
+    const CHANNELS: usize = 300;
+    let directory = tempfile::tempdir().unwrap();
+    let name = |n: usize| format!("channel {n:03}");
+    {
+        let mut desk = Desk::new(&open(directory.path()));
+        for n in 0..CHANNELS {
+            desk.publish(&name(n));
+        }
+        for _ in 0..CHANNELS {
+            desk.published().unwrap();
+        }
+    }
+    damage(directory.path(), 4);
+    let log = open(directory.path());
+    let mut desk = Desk::new(&log);
+    let (mut good, mut refused) = (0, 0);
+    for n in 0..CHANNELS {
+        desk.publish(&name(n));
+        match desk.published() {
+            Ok((position, _)) => {
+                assert_eq!(position.offset, 2, "{}: after what it had", name(n));
+                good += 1;
+            }
+            Err(failure) => {
+                assert_eq!(failure, BrokerFailure::StorageCorrupt);
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0 && good > CHANNELS / 2, "{good} of {CHANNELS}");
+    let text = until_told(&log);
+    assert!(text.contains("channel channel "), "{text}");
+    assert!(text.contains("restore the log from a backup"), "{text}");
+}
+
+#[test]
+fn a_damaged_block_of_idempotency_keys_never_makes_a_publication_twice() {
+    const KEYS: usize = 3_000;
+    let directory = tempfile::tempdir().unwrap();
+    let key = |n: usize| format!("a key of some length {n:04}");
+    {
+        let mut desk = Desk::new(&open(directory.path()));
+        for n in 0..KEYS {
+            desk.publish_data("a", "x".into(), Some(&key(n)));
+        }
+        for _ in 0..KEYS {
+            assert!(!desk.published().unwrap().1);
+        }
+    }
+    damage(directory.path(), 2);
+    let log = open(directory.path());
+    let mut desk = Desk::new(&log);
+    let (mut known, mut refused) = (0, 0);
+    for n in 0..KEYS {
+        desk.publish_data("a", "x".into(), Some(&key(n)));
+        match desk.published() {
+            Ok((_, duplicate)) => {
+                assert!(duplicate, "{} was published twice", key(n));
+                known += 1;
+            }
+            Err(failure) => {
+                assert_eq!(failure, BrokerFailure::StorageCorrupt);
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0 && known > KEYS / 2, "{known} of {KEYS}");
+    // Without a key nothing has to be looked up.
+    desk.publish("a");
+    let (position, _) = desk.published().unwrap();
+    assert_eq!(position.offset, KEYS as u64 + 1);
+    let text = until_told(&log);
+    assert!(text.contains("the keyspace keys can't be read"), "{text}");
+}
+
+#[test]
+fn a_compaction_that_meets_a_damaged_block_is_told_and_publishing_goes_on() {
+    const CHANNELS: u64 = 4;
+    let directory = tempfile::tempdir().unwrap();
+    let data = bytes::Bytes::from(vec![b'x'; 60_000]);
+    let name = |n: u64| format!("channel {}", n % CHANNELS);
+    let mut heads = [0; CHANNELS as usize];
+    {
+        let mut desk = Desk::new(&open(directory.path()));
+        for n in 0..200 {
+            desk.publish_data(&name(n), data.clone(), None);
+            heads[(n % CHANNELS) as usize] = desk.published().unwrap().0.offset;
+        }
+    }
+    damage(directory.path(), 1);
+    let log = open(directory.path());
+    let mut desk = Desk::new(&log);
+    // Tables pile up, each with all channels, until they are merged. What is refused is published
+    // again after a tick, as a client does.
+    let (mut n, mut refused, mut behind) = (0, 0, 0);
+    let end = std::time::Instant::now() + NEVER;
+    while behind < 500 {
+        assert!(std::time::Instant::now() < end, "{refused} were refused");
+        desk.publish_data(&name(n), data.clone(), None);
+        match desk.published() {
+            Ok((position, _)) => {
+                let head = &mut heads[(n % CHANNELS) as usize];
+                assert_eq!(position.offset, *head + 1, "{}", name(n));
+                *head += 1;
+                n += 1;
+                behind += u64::from(refused > 0);
+            }
+            Err(failure) => {
+                assert_eq!(failure, BrokerFailure::StorageFailed);
+                refused += 1;
+                log.tick(now());
+            }
+        }
+    }
+    assert_eq!(refused, 1, "it is suspended after the first failure");
+    let Health::Corrupt(text) = log.health() else {
+        panic!("{:?}", log.health())
+    };
+    assert!(text.contains("the store can't merge its files"), "{text}");
+    assert!(text.contains("restore a backup"), "{text}");
+    // Enough was written for a flush, which is not in the way either.
+    for _ in 0..15 {
+        for _ in 0..100 {
+            desk.publish_data(&name(n), data.clone(), None);
+            n += 1;
+        }
+        for _ in 0..100 {
+            desk.published().unwrap();
+        }
+    }
+    for _ in 0..3 {
+        log.tick(now());
+        desk.publish_data(&name(n), data.clone(), None);
+        n += 1;
+        desk.published().unwrap();
+    }
+    drop((desk, log));
+    let log = open(directory.path());
+    let mut desk = Desk::new(&log);
+    let position = loop {
+        // The merge is tried again at a start, and fails as soon as it is at the block.
+        desk.publish(&name(n));
+        match desk.published() {
+            Ok((position, _)) => break position,
+            Err(failure) => assert_eq!(failure, BrokerFailure::StorageFailed),
+        }
+        log.tick(now());
+    };
+    let expected = (200 + n) / CHANNELS + 1;
+    assert_eq!(position.offset, expected, "nothing is lost");
+}

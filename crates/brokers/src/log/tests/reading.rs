@@ -1,0 +1,200 @@
+//! Reads that wait for the reader while the writer trims, and reads by filter beside others.
+
+use std::sync::Arc;
+
+use offhook_engine::*;
+
+use super::{Desk, Fsyncs, READ_GATE, channel, now};
+use crate::{
+    Broker, Health,
+    log::{Log, LogOptions},
+};
+
+/// A log that keeps so many of each channel, and whose reads are held.
+fn open(path: &std::path::Path, count: u64, held: &Arc<Fsyncs>) -> Arc<Log> {
+    let held = Arc::clone(held);
+    READ_GATE.set(Some(Arc::new(move || held.pass())));
+    let history = History {
+        count,
+        bytes: u64::MAX,
+        age: None,
+    };
+    let rules = ChannelRules {
+        history,
+        ..ChannelRules::default()
+    };
+    let rules = Arc::new(RuleBook::everything(rules));
+    Arc::new(Log::open(LogOptions::new(path), rules, now()).unwrap())
+}
+
+impl Desk {
+    fn ask_history(&mut self, name: &str, from: ReadFrom) -> RequestId {
+        let id = self.id();
+        let limit = ReadLimit {
+            count: 100,
+            bytes: 1 << 20,
+        };
+        self.submit(BrokerRequest::History {
+            id,
+            channel: channel(name),
+            from,
+            limit,
+        });
+        id
+    }
+
+    fn ask_filter(&mut self, after: Position, count: u32) -> RequestId {
+        let id = self.id();
+        self.submit(BrokerRequest::FilterHistory {
+            id,
+            filter: Filter::new("#").unwrap(),
+            after,
+            limit: ReadLimit {
+                count,
+                bytes: 1 << 20,
+            },
+        });
+        id
+    }
+}
+
+/// It was told as damage, and `/healthz` was red for an hour.
+#[test]
+fn what_is_trimmed_while_a_read_waits_is_a_gap_by_size_and_no_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let held = Arc::new(Fsyncs::default());
+    let log = open(directory.path(), 20, &held);
+    let (mut desk, mut reader) = (Desk::new(&log), Desk::new(&log));
+    let mut positions = Vec::new();
+    for _ in 0..30 {
+        desk.publish("a");
+        positions.push(desk.published().unwrap().0);
+    }
+    held.hold();
+    let asked = reader.ask_history("a", ReadFrom::After(positions[15]));
+    held.wait_for_one();
+    for _ in 0..10 {
+        desk.publish("a");
+        desk.published().unwrap();
+    }
+    held.let_go();
+    let BrokerEvent::History {
+        id,
+        stream,
+        start,
+        publications,
+    } = reader.next()
+    else {
+        panic!()
+    };
+    assert_eq!(id, asked);
+    // Up to the head of the moment at which it was asked; 17 to 20 went meanwhile.
+    let offsets: Vec<_> = publications.iter().map(|p| p.position.offset).collect();
+    assert_eq!(offsets, (21..=30).collect::<Vec<_>>());
+    assert_eq!(start.agreed, positions[15]);
+    assert_eq!(start.after, positions[19]);
+    assert_eq!(stream.trimmed, Trimmed::BySize);
+    assert_eq!(log.health(), Health::Good);
+}
+
+#[test]
+fn a_read_by_filter_over_many_channels_lets_others_read_in_between() {
+    const CHANNELS: u64 = 1_000;
+    let directory = tempfile::tempdir().unwrap();
+    let held = Arc::new(Fsyncs::default());
+    let start = {
+        let mut desk = Desk::new(&open(directory.path(), 20, &held));
+        for n in 0..CHANNELS {
+            desk.publish(&format!("channel {n}"));
+        }
+        for _ in 0..CHANNELS {
+            desk.published().unwrap();
+        }
+        desk.follow("channel 0")
+    };
+    // After a restart it has to look at all of them.
+    let log = open(directory.path(), 20, &held);
+    let (mut desk, mut reader) = (Desk::new(&log), Desk::new(&log));
+    desk.ask_history("channel 1", ReadFrom::Start);
+    assert!(matches!(desk.next(), BrokerEvent::History { .. }));
+    // A history read holds the reader until both wait behind it.
+    held.hold();
+    desk.ask_history("channel 1", ReadFrom::Start);
+    held.wait_for_one();
+    let place = Position { offset: 0, ..start };
+    reader.ask_filter(place, 10_000);
+    held.let_go();
+    assert!(matches!(desk.next(), BrokerEvent::History { .. }));
+    let mut between = 0;
+    let publications = loop {
+        desk.ask_history("channel 2", ReadFrom::Start);
+        assert!(matches!(desk.next(), BrokerEvent::History { .. }));
+        between += 1;
+        if let Some(event) = reader.mailbox.take().pop() {
+            let BrokerEvent::FilterHistory { publications, .. } = event else {
+                panic!("{event:?}")
+            };
+            break publications;
+        }
+    };
+    assert_eq!(publications.len() as u64, CHANNELS);
+    assert!(between > 1, "{between} reads were answered meanwhile");
+}
+
+#[test]
+fn the_gap_of_each_trimmed_channel_is_told_once_by_a_reader_that_reads_page_after_page() {
+    const CHANNELS: u64 = 40;
+    let directory = tempfile::tempdir().unwrap();
+    let held = Arc::new(Fsyncs::default());
+    for restarts in [false, true] {
+        let log = open(directory.path(), 5, &held);
+        let mut desk = Desk::new(&log);
+        let place = Position {
+            offset: 0,
+            ..desk.follow("nothing")
+        };
+        // Each loses some, at different places in the order.
+        let mut published = 0;
+        for n in 0..CHANNELS {
+            for _ in 0..10 {
+                desk.publish(&format!("{restarts} {n}"));
+                published += 1;
+            }
+        }
+        for _ in 0..published {
+            desk.published().unwrap();
+        }
+        drop((desk, log));
+        let log = open(directory.path(), 5, &held);
+        let mut desk = Desk::new(&log);
+        let (mut after, mut gaps, mut found) = (place, Vec::new(), 0);
+        loop {
+            desk.ask_filter(after, 7);
+            let BrokerEvent::FilterHistory {
+                head,
+                gaps: told,
+                publications,
+                ..
+            } = desk.next()
+            else {
+                panic!()
+            };
+            gaps.extend(told.into_iter().map(|gap| gap.channel));
+            found += publications.len() as u64;
+            let Some(last) = publications.last() else {
+                break;
+            };
+            assert!(last.sequence > after.offset, "it goes on");
+            after = Position {
+                offset: last.sequence,
+                ..head
+            };
+        }
+        let expected = CHANNELS * (1 + u64::from(restarts));
+        assert_eq!(found, expected * 5);
+        gaps.sort();
+        assert_eq!(gaps.len() as u64, expected, "each once: {gaps:?}");
+        gaps.dedup();
+        assert_eq!(gaps.len() as u64, expected);
+    }
+}

@@ -1,0 +1,129 @@
+//! How much of a long channel goes with one batch, and that all of it goes.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use offhook_engine::*;
+
+use super::{Desk, GATE, now};
+use crate::log::{
+    Log, LogOptions,
+    store::{Size, Store},
+    writer::A_BATCH,
+};
+
+const KEPT: u64 = 32_000;
+
+fn open(path: &Path, sizes: &Arc<Mutex<Vec<Size>>>) -> Arc<Log> {
+    let sizes = Arc::clone(sizes);
+    GATE.set(Some(Arc::new(move |size| sizes.lock().unwrap().push(size))));
+    let history = History {
+        count: KEPT,
+        bytes: u64::MAX,
+        age: None,
+    };
+    let rules = ChannelRules {
+        history,
+        ..ChannelRules::default()
+    };
+    let rules = Arc::new(RuleBook::everything(rules));
+    Arc::new(Log::open(LogOptions::new(path), rules, now()).unwrap())
+}
+
+/// Publications of all channels that are on the disk.
+fn on_disk(path: &Path) -> usize {
+    let store = Store::open_quietly(&LogOptions::new(path)).unwrap();
+    assert!(store.removals().unwrap().is_empty(), "something is left");
+    let mut count = 0;
+    let count_one = |_: &[u8], _: &[u8]| {
+        count += 1;
+        true
+    };
+    store.read(0, 0, count_one).unwrap();
+    count
+}
+
+#[test]
+fn a_bucket_of_thousands_goes_a_few_with_each_batch_and_goes_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let sizes = Arc::default();
+    let log = open(directory.path(), &sizes);
+    let mut desk = Desk::new(&log);
+    // A bucket holds 2,000: the first of them goes when all are full.
+    let publish = |desk: &mut Desk, count: u64| {
+        for _ in 0..count / 500 {
+            for _ in 0..500 {
+                desk.publish("a");
+            }
+            for _ in 0..500 {
+                desk.published().unwrap();
+            }
+        }
+    };
+    publish(&mut desk, KEPT + 2_000);
+    // One at a time: what goes does so beside them.
+    for _ in 0..10 {
+        desk.publish("a");
+        desk.published().unwrap();
+    }
+    let sizes = sizes.lock().unwrap().clone();
+    let removed: u64 = sizes.iter().map(|size| size.removed).sum();
+    assert_eq!(removed, 2_000, "all of it went");
+    for size in sizes {
+        assert!(size.removed <= A_BATCH + 2 * size.published, "{size:?}");
+    }
+    drop((desk, log));
+    assert_eq!(on_disk(directory.path()) as u64, KEPT + 10);
+}
+
+#[test]
+fn what_was_not_removed_yet_is_removed_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    {
+        let log = open(directory.path(), &Arc::default());
+        let mut desk = Desk::new(&log);
+        for _ in 0..(KEPT + 2_000) / 500 - 1 {
+            for _ in 0..500 {
+                desk.publish("a");
+            }
+            for _ in 0..500 {
+                desk.published().unwrap();
+            }
+        }
+        // One after the other: the bucket is sealed by the last, whose batch removes a part of the
+        // oldest.
+        for _ in 0..500 {
+            desk.publish("a");
+            desk.published().unwrap();
+        }
+    }
+    let store = Store::open_quietly(&LogOptions::new(directory.path())).unwrap();
+    let left = store.removals().unwrap();
+    assert_eq!(left.len(), 1, "the rest is known: {left:?}");
+    drop(store);
+    let sizes: Arc<Mutex<Vec<Size>>> = Arc::default();
+    let log = open(directory.path(), &sizes);
+    let ticks = 2_000_u64.div_ceil(A_BATCH) + 1;
+    let mut desk = Desk::new(&log);
+    for _ in 0..ticks {
+        crate::Broker::tick(&*log, now());
+        // Waits for the tick before.
+        let id = desk.id();
+        let (channel, consumer) = (super::channel("b"), Key::new("none").unwrap());
+        desk.submit(BrokerRequest::Ack {
+            id,
+            channel,
+            scope: "".into(),
+            consumer,
+            position: None,
+        });
+        assert!(matches!(desk.next(), BrokerEvent::Acked { .. }));
+    }
+    drop((desk, log));
+    for size in sizes.lock().unwrap().iter() {
+        assert!(size.removed <= A_BATCH, "{size:?}");
+    }
+    assert_eq!(on_disk(directory.path()) as u64, KEPT);
+}

@@ -1,0 +1,77 @@
+//! Calling the server's backend.
+
+use std::fmt;
+use std::future::IntoFuture;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use offhook_dialects::native::client::Command;
+
+use crate::answer::Answer;
+use crate::client::Handle;
+use crate::data::Data;
+use crate::error::Error;
+use crate::history::Asking;
+
+/// Calls the server's backend when awaited.
+#[must_use = "nothing is called before `.await`"]
+pub struct Call {
+    handle: Arc<Handle>,
+    method: String,
+    data: Data,
+    within: Option<Duration>,
+}
+
+impl Call {
+    pub(crate) fn new(handle: Arc<Handle>, method: String, data: Data) -> Self {
+        Self {
+            handle,
+            method,
+            data,
+            within: None,
+        }
+    }
+
+    /// How long the backend has for its answer. The server's own limit holds too: 30 s unless
+    /// configured otherwise.
+    pub fn within(mut self, time: Duration) -> Self {
+        self.within = Some(time);
+        self
+    }
+
+    async fn call(self) -> Result<Data, Error> {
+        let command = Command::Call {
+            method: self.method.into(),
+            format: self.data.format(),
+            data: self.data.into_bytes(),
+            within: self.within,
+        };
+        let asking = Asking::once(&self.handle, command)?;
+        let Answer::Called(data) = asking.answer().await? else {
+            return Err(Answer::to_something_else());
+        };
+        Ok(data)
+    }
+}
+
+impl IntoFuture for Call {
+    type Output = Result<Data, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    /// Calls and waits for the answer. It is sent once, as soon as there is a connection: when that is
+    /// lost before the answer, the call fails with [`Error::Unanswered`], and nobody knows whether it
+    /// was carried out. Dropping it forgets the answer.
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.call())
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("method", &self.method)
+            .field("within", &self.within)
+            .finish_non_exhaustive()
+    }
+}

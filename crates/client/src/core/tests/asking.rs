@@ -1,0 +1,175 @@
+//! State, calls, presence info, and subscriptions without their own publications.
+
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn a_state_comes_value_by_value_and_ends_with_its_gap() {
+    let mut harness = Harness::online("r1");
+    let prices = harness.subscribe("prices", Since::State);
+    let asked = harness.sent_one("subscribe");
+    assert_eq!(asked["since"], "state");
+    begin_state(&mut harness, &asked);
+    harness.says(json!({
+        "type": "gap", "channel": "prices", "from": at(0), "to": at(9), "reason": "state",
+    }));
+    harness.message("prices", 10);
+    harness.says(json!({"type": "live", "channel": "prices", "position": at(10)}));
+    let gap = format!("gap {} {} state", at(0), at(9));
+    let live = format!("live {}", at(10));
+    let values = [2, 7].map(|offset| format!("value {}", at(offset)));
+    let [first, second] = values;
+    assert_eq!(harness.taken(prices), [first, second, gap, at(10), live]);
+
+    // After that it goes on from its position as any other.
+    harness.is_lost();
+    harness.come_online("r2");
+    assert_eq!(harness.sent_one("subscribe")["since"], at(10));
+}
+
+/// The server accepts, and gives two values.
+fn begin_state(harness: &mut Harness, asked: &Value) {
+    harness.says(json!({
+        "type": "subscribed", "id": asked["id"], "channel": "prices", "position": at(9),
+        "live": false,
+    }));
+    for offset in [2, 7] {
+        harness.says(json!({
+            "type": "message", "state": true, "channel": "prices", "position": at(offset),
+            "data": offset, "time": 1,
+        }));
+    }
+}
+
+#[test]
+fn a_state_that_was_not_given_wholly_is_asked_for_again() {
+    let mut harness = Harness::online("r1");
+    harness.subscribe("prices", Since::State);
+    let asked = harness.sent_one("subscribe");
+    begin_state(&mut harness, &asked);
+    harness.is_lost();
+    let hello = harness.come_online("r2");
+    assert_eq!(
+        hello.get("positions"),
+        None,
+        "values have no position to go on from"
+    );
+    assert_eq!(harness.sent_one("subscribe")["since"], "state");
+}
+
+#[test]
+fn without_echo_its_own_publications_only_count_for_continuity() {
+    let mut harness = Harness::online("r1");
+    let chat = harness.subscribe_as(Subscribe {
+        channel: channel("chat"),
+        since: Since::Now,
+        presence: false,
+        echo: false,
+    });
+    let asked = harness.sent_one("subscribe");
+    assert_eq!(asked["echo"], false);
+    harness.says(json!({
+        "type": "subscribed", "id": asked["id"], "channel": "chat", "position": at(5), "live": true,
+    }));
+    harness.says(json!({
+        "type": "own", "channel": "chat", "position": at(6), "previous": at(5),
+    }));
+    harness.message("chat", 7);
+    let (live, own) = (format!("live {}", at(5)), format!("own {}", at(6)));
+    assert_eq!(harness.taken(chat), [live, own, at(7)]);
+    // One that does not follow is a hole like any other.
+    harness.says(json!({
+        "type": "own", "channel": "chat", "position": at(9), "previous": at(8),
+    }));
+    assert!(matches!(
+        harness.last_connection(),
+        ConnectionEvent::Lost { .. }
+    ));
+}
+
+#[test]
+fn what_was_not_restored_is_asked_for_as_soon_as_the_server_says_that_all_is_restored() {
+    let mut harness = Harness::online("r1");
+    harness.following("chat", 5);
+    harness.following("news", 1);
+    harness.says(json!({"type": "token", "resume": "r2"}));
+    harness.is_lost();
+    harness.come_online("r3");
+    assert!(harness.sent().is_empty());
+    harness.says(json!({
+        "type": "subscribed", "channel": "chat", "position": at(5), "live": true,
+    }));
+    harness.says(json!({"type": "restored"}));
+    let asked = harness.sent_one("subscribe");
+    assert_eq!(
+        (&asked["channel"], &asked["since"]),
+        (&json!("news"), &json!(at(1)))
+    );
+}
+
+fn call() -> Command {
+    Command::Call {
+        method: "orders.cancel".into(),
+        data: "{}".into(),
+        format: Format::Json,
+        within: None,
+    }
+}
+
+#[test]
+fn a_call_is_answered_once() {
+    let mut harness = Harness::online("r1");
+    let ticket = harness.core.question(call(), Repeat::No).unwrap();
+    let asked = harness.sent_one("call");
+    assert_eq!(asked["method"], "orders.cancel");
+    harness.says(json!({"type": "called", "id": asked["id"], "data": {"done": true}}));
+    let (answered, answer) = harness.answers.remove(0);
+    assert_eq!(answered, ticket);
+    let Ok(Answer::Called(data)) = answer else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(data.as_bytes(), br#"{"done":true}"#);
+}
+
+#[test]
+fn a_call_whose_connection_is_lost_is_not_repeated_and_one_that_was_not_sent_is_sent_later() {
+    let mut harness = Harness::online("r1");
+    harness.core.question(call(), Repeat::No).unwrap();
+    harness.sent_one("call");
+    harness.is_lost();
+    let (_, answer) = harness.answers.remove(0);
+    assert!(matches!(answer, Err(Error::Unanswered)), "{answer:?}");
+    harness.core.question(call(), Repeat::No).unwrap();
+    harness.come_online("r2");
+    harness.sent_one("call");
+    assert!(harness.answers.is_empty());
+}
+
+#[test]
+fn what_is_told_of_a_session_is_told_again_until_it_is_answered() {
+    let mut harness = Harness::online("r1");
+    let info = r#"{"name":"Ann"}"#.into();
+    let update = Command::UpdateInfo { info };
+    harness.core.question(update, Repeat::Yes).unwrap();
+    assert_eq!(harness.sent_one("presence_update")["info"]["name"], "Ann");
+    harness.is_lost();
+    harness.come_online("r2");
+    let asked = harness.sent_one("presence_update");
+    harness.says(json!({"type": "presence_updated", "id": asked["id"]}));
+    assert!(matches!(harness.answers[0].1, Ok(Answer::InfoUpdated)));
+}
+
+#[test]
+fn a_client_with_thousands_of_subscriptions_connects_with_a_message_that_servers_take() {
+    let mut harness = Harness::online("r1");
+    for n in 0..10_000 {
+        let position = at(n).parse().unwrap();
+        harness.subscribe(&format!("room/{n}"), Since::After(position));
+    }
+    harness.is_lost();
+    harness.open();
+    let hello = harness.core.poll_transmit().unwrap();
+    assert!(hello.contains("positions"));
+    assert!(hello.len() < 200 * 1024, "{}", hello.len());
+}

@@ -1,0 +1,489 @@
+//! The state of one connection that speaks JSON-RPC.
+
+use std::{collections::HashMap, time::Instant};
+
+use offhook_engine::{
+    ChannelName, CloseReason, Command, CommandId, ErrorCode, Notice, PresenceChange, Publication,
+    Refusal, Reply, Since, Subscribe, SubscriptionId, SubscriptionKey, SubscriptionName, Target,
+};
+
+use super::{
+    answer::{self, Failure},
+    message::{self, Invalid, Message, Request},
+    methods::{self, Ask},
+    pending::{BatchId, CallId, Pending, Purpose},
+};
+use crate::{
+    dialect::{
+        Connect, Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient, Shared, Welcome,
+    },
+    json::Object,
+    native,
+};
+
+/// JSON-RPC 2.0 over one connection. Memory is bounded by what a client may have unanswered, and by
+/// the subscriptions it may have.
+#[derive(Debug, Default)]
+pub struct Rpc {
+    login: Login,
+    pending: Pending,
+    /// The number of the next subscription.
+    next_subscription: u32,
+    /// Channels that `rpc.on` asked for, and the numbers of their subscriptions.
+    events: HashMap<ChannelName, u32>,
+    /// The same, by number.
+    channels: HashMap<u32, ChannelName>,
+}
+
+/// Whether the session has begun. A client that asks for something without `rpc.login` is a
+/// stranger.
+#[derive(Debug, Default)]
+enum Login {
+    #[default]
+    NotYet,
+    /// Asked for by this request, or by the first that needs a session.
+    Asked {
+        connect: CommandId,
+        by: Option<CallId>,
+    },
+    Done,
+    /// Refused. Whatever came in the same message is refused, too.
+    Refused(Refusal),
+}
+
+/// The same message for all, but for the number of the subscription.
+#[derive(Debug)]
+struct Pushed;
+
+impl Encoding for Pushed {
+    fn name(&self) -> &'static str {
+        "json-rpc"
+    }
+
+    fn publication(&self, publication: &Publication) -> Shared {
+        answer::shared(&answer::publication(publication))
+    }
+
+    fn has_heads(&self) -> bool {
+        true
+    }
+
+    fn presence(&self, change: &PresenceChange) -> Option<Shared> {
+        Some(answer::shared(&answer::presence(change)))
+    }
+}
+
+impl Dialect for Rpc {
+    fn encoding(&self, _connect: &Connect) -> &'static dyn Encoding {
+        &Pushed
+    }
+
+    fn receive(&mut self, incoming: Incoming<'_>, _now: Instant, intents: &mut Vec<Intent>) {
+        let text = match incoming {
+            Incoming::Text(text) => text,
+            // Some clients send JSON as bytes.
+            Incoming::Binary(bytes) => std::str::from_utf8(bytes).unwrap_or("\u{fffd}"),
+        };
+        if let Login::Refused(_) = self.login {
+            self.login = Login::NotYet;
+        }
+        match message::read(text) {
+            Message::One(request) => self.take(request, None, intents),
+            Message::Batch(requests) => {
+                let batch = self.pending.batch(requests.len());
+                for request in requests {
+                    self.take(request, Some(batch), intents);
+                }
+            }
+        }
+    }
+
+    fn head(&mut self, recipient: &Recipient, shared: &Shared) -> Head {
+        let Some(SubscriptionId(number)) = recipient.subscription else {
+            return Head::None;
+        };
+        if let Some(channel) = self.channels.get(&number)
+            && let Payload::Text(text) = &shared.message
+        {
+            let event = answer::event(channel.as_str(), answer::result_of(text));
+            return Head::Whole(event.into());
+        }
+        let mut head = number.to_string();
+        if let Some(at) = recipient.at {
+            head = format!("{head},\"at\":{}", answer::place(at));
+        }
+        if recipient.state {
+            head.push_str(",\"state\":true");
+        }
+        Head::Insert(head.into_bytes())
+    }
+
+    fn welcome(&mut self, _welcome: &Welcome<'_>, out: &mut Vec<Payload>) {
+        if let Login::Asked { by: Some(call), .. } = self.login {
+            self.pending.answer(call, &Ok("true".to_owned()), out);
+        }
+        self.login = Login::Done;
+    }
+
+    fn refused(&mut self, id: Option<CommandId>, refusal: &Refusal, out: &mut Vec<Payload>) {
+        let refusal = match &self.login {
+            Login::Asked { connect, by } if id == Some(*connect) => {
+                if let Some(call) = by {
+                    let failure = Failure::refused(refusal);
+                    self.pending.answer(*call, &Err(failure), out);
+                }
+                self.login = Login::Refused(refusal.clone());
+                return;
+            }
+            Login::Refused(why) => why.clone(),
+            Login::NotYet | Login::Asked { .. } | Login::Done => refusal.clone(),
+        };
+        self.reply(id, &Reply::Refused(refusal), out);
+    }
+
+    fn notice(&mut self, notice: &Notice, out: &mut Vec<Payload>) {
+        match notice {
+            Notice::Reply {
+                id: Some(id),
+                reply,
+            } => self.reply(Some(*id), reply, out),
+            Notice::Reply { id: None, reply } => self.unasked(reply, out),
+            Notice::Close { .. } => {}
+            Notice::Gap { .. }
+            | Notice::ChannelGap { .. }
+            | Notice::Own { .. }
+            | Notice::CatchingUp { .. }
+            | Notice::Live { .. }
+            | Notice::Told { .. }
+            | Notice::Restored
+            | Notice::Reconnect { .. } => out.extend(push(notice)),
+            Notice::Unsubscribed {
+                subscription,
+                refusal,
+            } => {
+                let params = named(subscription);
+                let params = params.text("code", refusal.code.name());
+                let params = params.text("message", &refusal.detail);
+                out.push(answer::push("unsubscribed", params).into());
+                self.forget(subscription.id);
+            }
+        }
+    }
+
+    fn close_code(&self, reason: CloseReason) -> u16 {
+        native::close_code(reason)
+    }
+}
+
+impl Rpc {
+    /// Takes a request, alone or of a batch.
+    fn take(
+        &mut self,
+        request: Result<Request<'_>, Invalid>,
+        batch: Option<BatchId>,
+        intents: &mut Vec<Intent>,
+    ) {
+        let (call, asked) = match request {
+            Ok(request) => {
+                let call = self.pending.call(request.id, batch);
+                (call, methods::read(&request))
+            }
+            Err(Invalid { id, failure }) => {
+                let call = self.pending.call(Some(&id), batch);
+                (call, Err(failure))
+            }
+        };
+        match asked {
+            Ok(Ask::Login(token)) => self.log_in(call, token, intents),
+            Ok(ask) => {
+                self.begin(None, None, intents);
+                self.ask(call, ask, intents);
+            }
+            Err(failure) => self.refuse(call, failure, intents),
+        }
+    }
+
+    /// What the engine has no word for is refused by way of the engine all the same, so that it
+    /// counts like any other command.
+    fn refuse(&mut self, call: CallId, failure: Failure, intents: &mut Vec<Intent>) {
+        let id = self.pending.command(call, Purpose::Nothing(failure));
+        let refusal = Refusal::new(ErrorCode::BadRequest, "no request");
+        let id = Some(id);
+        intents.push(Intent::Refuse { id, refusal });
+    }
+
+    fn log_in(&mut self, call: CallId, token: Option<String>, intents: &mut Vec<Intent>) {
+        if let Login::NotYet = self.login {
+            return self.begin(Some(call), token, intents);
+        }
+        let detail = "rpc.login: has to come before anything else on a connection";
+        self.refuse(call, Failure::invalid_request(detail), intents);
+    }
+
+    /// Begins the session, unless it has begun.
+    fn begin(&mut self, by: Option<CallId>, token: Option<String>, intents: &mut Vec<Intent>) {
+        if !matches!(self.login, Login::NotYet) {
+            return;
+        }
+        let connect = self.pending.unanswered();
+        self.login = Login::Asked { connect, by };
+        intents.push(Intent::Connect(Connect {
+            id: connect,
+            token,
+            resume: None,
+            info: "".into(),
+            positions: Vec::new(),
+            lineage: true,
+        }));
+    }
+
+    fn ask(&mut self, call: CallId, ask: Ask, intents: &mut Vec<Intent>) {
+        let (command, purpose) = match ask {
+            Ask::Login(_) => return,
+            Ask::Do(command) => (command, Purpose::Command),
+            Ask::Subscribe(wish) => {
+                let number = self.number();
+                let command = Command::Subscribe(wish.numbered(number));
+                (command, Purpose::Subscribe(number))
+            }
+            Ask::Unsubscribe(number) => (unsubscribe(number), Purpose::Unsubscribe(number)),
+            Ask::On(channels) => return self.on(call, channels, intents),
+            Ask::Off(channels) => return self.off(call, channels, intents),
+        };
+        self.command(call, command, purpose, intents);
+    }
+
+    fn command(
+        &mut self,
+        call: CallId,
+        command: Command,
+        purpose: Purpose,
+        intents: &mut Vec<Intent>,
+    ) {
+        let id = self.pending.command(call, purpose);
+        intents.push(Intent::Command { id, command });
+    }
+
+    fn on(&mut self, call: CallId, channels: Vec<ChannelName>, intents: &mut Vec<Intent>) {
+        let mut is_answered = true;
+        for channel in channels {
+            if self.events.contains_key(&channel) {
+                self.pending.noted(call, channel);
+                continue;
+            }
+            let number = self.number();
+            let wish = Subscribe::new(channel.clone(), Since::Now).numbered(number);
+            let purpose = Purpose::On(channel, number);
+            self.command(call, Command::Subscribe(wish), purpose, intents);
+            is_answered = false;
+        }
+        self.answer_at_once(call, is_answered, intents);
+    }
+
+    fn off(&mut self, call: CallId, channels: Vec<ChannelName>, intents: &mut Vec<Intent>) {
+        let mut is_answered = true;
+        for channel in channels {
+            let Some(&number) = self.events.get(&channel) else {
+                self.pending.noted(call, channel);
+                continue;
+            };
+            let purpose = Purpose::Off(channel, number);
+            self.command(call, unsubscribe(number), purpose, intents);
+            is_answered = false;
+        }
+        self.answer_at_once(call, is_answered, intents);
+    }
+
+    fn answer_at_once(&mut self, call: CallId, is_answered: bool, intents: &mut Vec<Intent>) {
+        if !is_answered {
+            return;
+        }
+        let mut out = Vec::new();
+        self.pending.complete(call, &mut out);
+        intents.extend(out.into_iter().map(Intent::Say));
+    }
+
+    /// A number for a subscription; clients see it.
+    fn number(&mut self) -> u32 {
+        // The last number is not the engine's.
+        self.next_subscription = self.next_subscription.checked_add(1).unwrap_or(1);
+        self.next_subscription.min(u32::MAX.saturating_sub(1))
+    }
+
+    fn reply(&mut self, id: Option<CommandId>, reply: &Reply, out: &mut Vec<Payload>) {
+        let Some((call, purpose)) = id.and_then(|id| self.pending.replied(id)) else {
+            return;
+        };
+        let is_done = !matches!(reply, Reply::Refused(_));
+        let result = match purpose {
+            Purpose::Command => answer::result(reply),
+            Purpose::Subscribe(number) => {
+                let result = answer::result(reply).map(|_| number.to_string());
+                self.pending.answer(call, &result, out);
+                return out.extend(live_at_once(reply));
+            }
+            Purpose::Unsubscribe(number) => {
+                self.forget(Some(SubscriptionId(number)));
+                if let Reply::Refused(refusal) = reply
+                    && refusal.code == ErrorCode::NotSubscribed
+                {
+                    Ok("false".to_owned())
+                } else {
+                    answer::result(reply)
+                }
+            }
+            Purpose::On(channel, number) => {
+                if is_done {
+                    self.events.insert(channel.clone(), number);
+                    self.channels.insert(number, channel.clone());
+                }
+                return self.pending.event(call, channel, is_done, out);
+            }
+            Purpose::Off(channel, number) => {
+                self.forget(Some(SubscriptionId(number)));
+                return self.pending.event(call, channel, true, out);
+            }
+            Purpose::Nothing(failure) => {
+                // A client that sends too much is told that instead.
+                if let Reply::Refused(refusal) = reply
+                    && refusal.code != ErrorCode::BadRequest
+                {
+                    Err(Failure::refused(refusal))
+                } else {
+                    Err(failure)
+                }
+            }
+        };
+        self.pending.answer(call, &result, out);
+    }
+
+    /// What the engine says unasked in the form of a reply.
+    fn unasked(&self, reply: &Reply, out: &mut Vec<Payload>) {
+        if let Reply::Members {
+            channel,
+            subscription,
+            members,
+            total,
+        } = reply
+        {
+            let name = SubscriptionName {
+                target: Target::Channel(channel.clone()),
+                id: *subscription,
+            };
+            let members = answer::members(members.iter().map(|member| &**member));
+            let params = named(&name).raw("members", members).raw("total", total);
+            out.push(answer::push("members", params).into());
+        }
+    }
+
+    fn forget(&mut self, id: Option<SubscriptionId>) {
+        let channel = id.and_then(|SubscriptionId(number)| self.channels.remove(&number));
+        if let Some(channel) = channel {
+            self.events.remove(&channel);
+        }
+    }
+}
+
+/// The position that a client keeps before the first publication. Where history is to come first, the
+/// engine says it itself when that has come.
+fn live_at_once(reply: &Reply) -> Option<Payload> {
+    let Reply::Subscribed {
+        subscription,
+        position,
+        live: true,
+    } = reply
+    else {
+        return None;
+    };
+    push(&Notice::Live {
+        subscription: subscription.clone(),
+        position: *position,
+    })
+}
+
+fn unsubscribe(number: u32) -> Command {
+    Command::Unsubscribe {
+        subscription: SubscriptionKey::Id(SubscriptionId(number)),
+    }
+}
+
+/// Which subscription a notification is about.
+fn named(subscription: &SubscriptionName) -> Object {
+    let object = match subscription.id {
+        Some(SubscriptionId(number)) => Object::part().raw("subscription", number),
+        None => Object::part(),
+    };
+    match &subscription.target {
+        Target::Channel(channel) => object.text("channel", channel.as_str()),
+        Target::Filter(filter) => object.text("filter", filter.as_str()),
+    }
+}
+
+/// A notification about a subscription, or about the connection.
+fn push(notice: &Notice) -> Option<Payload> {
+    let (method, params) = match notice {
+        Notice::Gap {
+            subscription,
+            from,
+            to,
+            reason,
+            agreed,
+        } => {
+            let params = named(subscription)
+                .raw("from", answer::place(*from))
+                .raw("to", answer::place(*to))
+                .text("reason", reason.name());
+            let params = match agreed {
+                Some(agreed) => params.raw("agreed", answer::place(*agreed)),
+                None => params,
+            };
+            ("gap", params)
+        }
+        Notice::ChannelGap {
+            subscription,
+            channel,
+            from,
+            to,
+            reason,
+        } => {
+            let params = named(subscription)
+                .text("channel", channel.as_str())
+                .raw("from", answer::place(*from))
+                .raw("to", answer::place(*to))
+                .text("reason", reason.name());
+            ("gap", params)
+        }
+        Notice::Own {
+            subscription,
+            position,
+            previous,
+        } => {
+            let params = named(subscription)
+                .raw("position", answer::place(*position))
+                .raw("previous", answer::place(*previous));
+            ("own", params)
+        }
+        Notice::CatchingUp {
+            subscription,
+            position,
+        } => (
+            "catching_up",
+            answer::position(named(subscription), *position),
+        ),
+        Notice::Live {
+            subscription,
+            position,
+        } => ("live", answer::position(named(subscription), *position)),
+        Notice::Told { data, format } => ("told", answer::content(Object::part(), data, *format)),
+        Notice::Reconnect { after } => {
+            let params = Object::part().raw("after_ms", after.as_millis());
+            ("reconnect", params)
+        }
+        // Sessions are not resumed here, and the rest is no notification.
+        Notice::Restored
+        | Notice::Reply { .. }
+        | Notice::Unsubscribed { .. }
+        | Notice::Close { .. } => return None,
+    };
+    Some(answer::push(method, params).into())
+}

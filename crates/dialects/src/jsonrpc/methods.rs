@@ -1,0 +1,294 @@
+//! The methods: from a request's parameters to what is asked.
+
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+use data_encoding::BASE64;
+use offhook_engine::{
+    ChannelName, Command, Epoch, Filter, Format, Key, Position, Refusal, Since, Subscribe, Tags,
+    Target,
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{
+    answer::Failure,
+    message::{Params, Request},
+};
+use crate::json::{MAX_NESTING, is_shallow};
+
+/// Events that one `rpc.on` or `rpc.off` may name, each a channel.
+pub(super) const MAX_EVENTS: usize = 64;
+/// Bytes of a backend method's name.
+const MAX_METHOD: usize = 200;
+/// What `history` brings when it does not say how many.
+const HISTORY: u32 = 100;
+
+const METHODS: &str = "subscribe, unsubscribe, publish, history, state, presence, ack, receipts, \
+                       call, ping, rpc.login, rpc.on and rpc.off";
+
+/// What a request asks for.
+#[derive(Debug)]
+pub(super) enum Ask {
+    /// One command.
+    Do(Command),
+    /// A subscription, which is yet to be numbered.
+    Subscribe(Subscribe),
+    /// The end of the subscription with this number.
+    Unsubscribe(u32),
+    /// Publications of these channels as events of rpc-websockets.
+    On(Vec<ChannelName>),
+    /// No more of these.
+    Off(Vec<ChannelName>),
+    /// Who the client is.
+    Login(Option<String>),
+}
+
+/// Reads a request's method and parameters.
+pub(super) fn read(request: &Request<'_>) -> Result<Ask, Failure> {
+    let params = &request.params;
+    Ok(match &*request.method {
+        "subscribe" => Ask::Subscribe(subscribe(params)?),
+        "unsubscribe" => Ask::Unsubscribe(required(params, "subscription", 0)?),
+        "publish" => Ask::Do(publish(params)?),
+        "history" => Ask::Do(history(params)?),
+        "state" => Ask::Do(Command::State {
+            channel: channel(params)?,
+            after: place(params, "since", 1)?,
+            limit: optional(params, "limit", 2)?.unwrap_or(HISTORY),
+        }),
+        "presence" => Ask::Do(Command::Presence {
+            channel: channel(params)?,
+        }),
+        "ack" => Ask::Do(Command::Ack {
+            channel: channel(params)?,
+            consumer: key(
+                &required::<Cow<'_, str>>(params, "consumer", 1)?,
+                "consumer",
+            )?,
+            position: place(params, "position", 2)?,
+        }),
+        "receipts" => Ask::Do(Command::Receipts {
+            channel: channel(params)?,
+            position: place(params, "position", 1)?
+                .ok_or_else(|| Failure::invalid_params("position: is missing"))?,
+        }),
+        "call" => Ask::Do(call(params)?),
+        "ping" => Ask::Do(Command::Ping),
+        "rpc.login" => Ask::Login(optional(params, "token", 0)?),
+        "rpc.on" => Ask::On(events(params)?),
+        "rpc.off" => Ask::Off(events(params)?),
+        unknown => return Err(Failure::method_not_found(unknown, METHODS)),
+    })
+}
+
+fn subscribe(params: &Params<'_>) -> Result<Subscribe, Failure> {
+    let target = match optional::<Cow<'_, str>>(params, "filter", usize::MAX)? {
+        None => Target::from(channel(params)?),
+        Some(filter) => Filter::new(&filter)
+            .map_err(|refusal| at("filter", &refusal))?
+            .into(),
+    };
+    let since = since(params, "since", 1)?.unwrap_or(Since::Now);
+    let wish = Subscribe::new(target, since);
+    Ok(Subscribe {
+        presence: optional(params, "presence", 2)?.unwrap_or(false),
+        echo: optional(params, "echo", 3)?.unwrap_or(true),
+        ..wish
+    })
+}
+
+fn publish(params: &Params<'_>) -> Result<Command, Failure> {
+    let channel = channel(params)?;
+    let (data, format) = data(params, 1)?
+        .ok_or_else(|| Failure::invalid_params("data: is missing, and base64 is, too"))?;
+    let key = match optional::<Cow<'_, str>>(params, "key", 2)? {
+        Some(text) => Some(key(&text, "key")?),
+        None => None,
+    };
+    let tags: Option<BTreeMap<Cow<'_, str>, Cow<'_, str>>> = optional(params, "tags", 3)?;
+    let tags = tags.iter().flatten();
+    let tags = Tags::new(tags.map(|(name, value)| (&**name, &**value)));
+    Ok(Command::Publish {
+        channel,
+        data,
+        format,
+        tags: tags.map_err(|refusal| at("tags", &refusal))?,
+        key,
+    })
+}
+
+fn history(params: &Params<'_>) -> Result<Command, Failure> {
+    let limit = optional(params, "limit", 2)?.unwrap_or(HISTORY);
+    if let Some(before) = place(params, "before", 3)? {
+        return Ok(Command::HistoryBefore {
+            channel: channel(params)?,
+            before,
+            limit,
+        });
+    }
+    Ok(Command::History {
+        channel: channel(params)?,
+        since: since(params, "since", 1)?.unwrap_or(Since::Last(limit)),
+        limit,
+    })
+}
+
+fn call(params: &Params<'_>) -> Result<Command, Failure> {
+    let method: Cow<'_, str> = required(params, "method", 0)?;
+    if method.is_empty() || method.len() > MAX_METHOD {
+        let len = method.len();
+        let detail = format!("method: has {len} bytes, and may have 1 to {MAX_METHOD}");
+        return Err(Failure::invalid_params(detail));
+    }
+    let (data, format) = data(params, 1)?.unwrap_or_default();
+    let within: Option<u64> = optional(params, "deadline_ms", 2)?;
+    Ok(Command::Call {
+        method: (&*method).into(),
+        data,
+        format,
+        within: within.map(Duration::from_millis),
+    })
+}
+
+/// `data`, which is any JSON, or bytes as `base64`.
+fn data(params: &Params<'_>, index: usize) -> Result<Option<(Bytes, Format)>, Failure> {
+    let base64: Option<Cow<'_, str>> = optional(params, "base64", usize::MAX)?;
+    match (find(params, "data", index), base64) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => Err(Failure::invalid_params("data and base64: only one of them")),
+        (Some(data), None) if is_shallow(data.get()) => {
+            let bytes = Bytes::copy_from_slice(data.get().as_bytes());
+            Ok(Some((bytes, Format::Json)))
+        }
+        (Some(_), None) => {
+            let detail = format!("data: nests deeper than {MAX_NESTING}");
+            Err(Failure::invalid_params(detail))
+        }
+        (None, Some(text)) => match BASE64.decode(text.as_bytes()) {
+            Ok(bytes) => Ok(Some((bytes.into(), Format::Binary))),
+            Err(error) => Err(Failure::invalid_params(format!("base64: {error}"))),
+        },
+    }
+}
+
+/// The channels of `["a", "b"]`.
+fn events(params: &Params<'_>) -> Result<Vec<ChannelName>, Failure> {
+    let Params::List(events) = params else {
+        return Err(Failure::invalid_params("params: an array of channels"));
+    };
+    if events.is_empty() || events.len() > MAX_EVENTS {
+        let count = events.len();
+        let detail = format!("params: name {count} channels, and may name 1 to {MAX_EVENTS}");
+        return Err(Failure::invalid_params(detail));
+    }
+    let names = events.iter().map(|raw| {
+        let name: Cow<'_, str> = parsed(raw, "params")?;
+        ChannelName::new(&name).map_err(|refusal| Failure::refused(&refusal))
+    });
+    names.collect()
+}
+
+fn channel(params: &Params<'_>) -> Result<ChannelName, Failure> {
+    let name: Cow<'_, str> = required(params, "channel", 0)?;
+    ChannelName::new(&name).map_err(|refusal| at("channel", &refusal))
+}
+
+fn key(text: &str, field: &'static str) -> Result<Key, Failure> {
+    Key::new(text).map_err(|refusal| at(field, &refusal))
+}
+
+fn place(
+    params: &Params<'_>,
+    name: &'static str,
+    index: usize,
+) -> Result<Option<Position>, Failure> {
+    match since(params, name, index)? {
+        None => Ok(None),
+        Some(Since::Position(position)) => Ok(Some(position)),
+        Some(Since::Now | Since::Start | Since::State | Since::Last(_)) => Err(
+            Failure::invalid_params(format!("{name}: an epoch and an offset")),
+        ),
+    }
+}
+
+/// `"now"`, `"start"`, `"state"`, `{"last": 50}`, `{"epoch": "17", "offset": 4}` or `"17.4"`.
+fn since(params: &Params<'_>, name: &'static str, index: usize) -> Result<Option<Since>, Failure> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given<'a> {
+        Text(#[serde(borrow)] Cow<'a, str>),
+        Position {
+            #[serde(borrow)]
+            epoch: Cow<'a, str>,
+            offset: u64,
+        },
+        Last {
+            last: u32,
+        },
+    }
+    let Some(raw) = find(params, name, index) else {
+        return Ok(None);
+    };
+    let unknown = || {
+        Failure::invalid_params(format!(
+            "{name}: \"now\", \"start\", \"state\", {{\"last\": 50}}, or a position as the server \
+             gave it: {{\"epoch\": \"1700000000000000\", \"offset\": 42}}"
+        ))
+    };
+    let given = serde_json::from_str(raw.get()).map_err(|_| unknown())?;
+    Ok(Some(match given {
+        Given::Last { last } => Since::Last(last),
+        Given::Position { epoch, offset } => {
+            let digits = epoch.bytes().all(|byte| byte.is_ascii_digit());
+            let epoch = digits.then(|| epoch.parse().ok()).flatten();
+            let epoch = Epoch(epoch.ok_or_else(unknown)?);
+            Since::Position(Position { epoch, offset })
+        }
+        Given::Text(text) => match &*text {
+            "now" => Since::Now,
+            "start" => Since::Start,
+            "state" => Since::State,
+            position => Since::Position(position.parse().map_err(|_| unknown())?),
+        },
+    }))
+}
+
+/// A parameter by its name, or by its place in a list. `null` stands for one that is left out,
+/// except for data.
+fn find<'a>(params: &Params<'a>, name: &str, index: usize) -> Option<&'a RawValue> {
+    let found = match params {
+        Params::None => None,
+        Params::Named(named) => named.get(name).copied(),
+        Params::List(list) => list.get(index).copied(),
+    };
+    found.filter(|raw| name == "data" || raw.get() != "null")
+}
+
+fn optional<'a, T: Deserialize<'a>>(
+    params: &Params<'a>,
+    name: &'static str,
+    index: usize,
+) -> Result<Option<T>, Failure> {
+    let found = find(params, name, index);
+    found.map(|raw| parsed(raw, name)).transpose()
+}
+
+fn required<'a, T: Deserialize<'a>>(
+    params: &Params<'a>,
+    name: &'static str,
+    index: usize,
+) -> Result<T, Failure> {
+    let missing = || Failure::invalid_params(format!("{name}: is missing"));
+    optional(params, name, index)?.ok_or_else(missing)
+}
+
+fn parsed<'a, T: Deserialize<'a>>(raw: &'a RawValue, name: &str) -> Result<T, Failure> {
+    serde_json::from_str(raw.get())
+        .map_err(|error| Failure::invalid_params(format!("{name}: {error}")))
+}
+
+fn at(field: &str, refusal: &Refusal) -> Failure {
+    let detail = format!("{field}: {}", refusal.detail);
+    Failure::refused(&Refusal::new(refusal.code, detail))
+}

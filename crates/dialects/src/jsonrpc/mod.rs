@@ -1,0 +1,14 @@
+//! JSON-RPC 2.0, specified in `docs/dialects/jsonrpc.md`.
+//!
+//! [`Rpc`] holds the state of one connection: which answer belongs to which request, and which
+//! batch it completes. A subscription's publications are notifications of the method
+//! `subscription`; they differ between recipients only in the subscription's number.
+
+mod answer;
+mod dialect;
+mod message;
+mod methods;
+mod pending;
+
+pub use dialect::Rpc;
+pub use message::MAX_BATCH;

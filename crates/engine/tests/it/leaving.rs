@@ -1,0 +1,156 @@
+//! A connection that goes with many subscriptions holds up nobody.
+
+use std::{sync::Arc, time::Duration};
+
+use offhook_engine::*;
+
+use crate::world::{World, channel, rules, tight_limits};
+
+const MANY: usize = 10_000;
+
+/// A session with ten thousand subscriptions, on an engine that lets go of 256 at once.
+fn with_many() -> World {
+    let limits = Limits {
+        subscriptions: MANY,
+        leave_at_once: 256,
+        requests: 2 * MANY,
+        ..tight_limits()
+    };
+    let mut world = World::with(1, 2, &limits, rules());
+    world.connect(0, 0, false);
+    world.connect(1, 0, false);
+    for n in 0..MANY {
+        world.subscribe(0, &format!("kept/{n}"), Since::Now);
+    }
+    world.settle_broker();
+    world
+}
+
+fn requests(world: &mut World) -> Vec<BrokerRequest> {
+    std::mem::take(&mut world.broker.requests[0]).into()
+}
+
+#[test]
+fn ten_thousand_subscriptions_end_in_parts_and_all_of_them() {
+    let mut world = with_many();
+    requests(&mut world);
+    world.cut(0);
+    assert!(requests(&mut world).is_empty(), "nothing has ended yet");
+    let (mut turns, mut left, mut unfollowed) = (0, 0, 0);
+    loop {
+        let more = world.leave_on(0);
+        let part = requests(&mut world);
+        let count = |what: fn(&BrokerRequest) -> bool| part.iter().filter(|r| what(r)).count();
+        let (leaves, unfollows) = (
+            count(|r| matches!(r, BrokerRequest::Leave { .. })),
+            count(|r| matches!(r, BrokerRequest::Unfollow { .. })),
+        );
+        assert!(leaves <= 256 && unfollows <= 256, "{leaves} {unfollows}");
+        (turns, left, unfollowed) = (turns + 1, left + leaves, unfollowed + unfollows);
+        if !more {
+            break;
+        }
+    }
+    assert_eq!((left, unfollowed), (MANY, MANY));
+    assert_eq!(turns, MANY.div_ceil(256));
+    let engine = &world.workers[0];
+    assert_eq!(
+        (
+            engine.subscriptions(),
+            engine.channels(),
+            engine.connections()
+        ),
+        (0, 0, 1)
+    );
+}
+
+#[test]
+fn a_connection_that_is_leaving_is_told_nothing_more_and_does_not_leave_twice() {
+    let mut world = with_many();
+    let (worker, connection) = world.clients[0].connection.unwrap();
+    world.cut(0);
+    world.workers[worker].handle_connection_closed(connection);
+    // Whoever delivers to it is told that the connection is gone.
+    for name in ["kept/0", "kept/9999"] {
+        world.publish(1, name, "after it went");
+    }
+    world.settle_broker();
+    assert_eq!(world.workers[worker].snapshot(connection, world.now), None);
+    assert_eq!(world.workers[worker].mark(connection), None);
+    while world.leave_on(worker) {}
+    let leave = |request: &BrokerRequest| matches!(request, BrokerRequest::Leave { grace, .. } if !grace.is_zero());
+    assert_eq!(
+        requests(&mut world).iter().filter(|r| leave(r)).count(),
+        MANY
+    );
+}
+
+#[test]
+fn a_session_that_comes_back_while_its_old_connection_leaves_has_left_before_it_joins() {
+    let mut world = with_many();
+    world.cut(0);
+    requests(&mut world);
+    world.connect(0, 0, false);
+    let asked = requests(&mut world);
+    let session = world.clients[0].session;
+    let leaves = asked
+        .iter()
+        .filter(|r| matches!(r, BrokerRequest::Leave { session: who, .. } if *who == session));
+    assert_eq!(leaves.count(), MANY);
+    assert!(!world.workers[0].is_leaving());
+}
+
+#[test]
+fn what_is_left_to_end_is_due_at_once() {
+    let mut world = with_many();
+    world.cut(0);
+    let due = world.workers[0].poll_timeout().unwrap();
+    assert!(due <= world.now.instant);
+    let before = world.workers[0].subscriptions();
+    world.workers[0].handle_timeout(world.now);
+    assert_eq!(before - world.workers[0].subscriptions(), 256);
+}
+
+#[test]
+fn few_subscriptions_end_at_once() {
+    let limits = Limits {
+        leave_at_once: 3,
+        ..tight_limits()
+    };
+    let mut world = World::with(1, 1, &limits, rules());
+    world.connect(0, 0, false);
+    for n in 0..3 {
+        world.subscribe(0, &format!("kept/{n}"), Since::Now);
+    }
+    world.settle();
+    world.cut(0);
+    assert_eq!(world.workers[0].subscriptions(), 0);
+    assert!(!world.workers[0].is_leaving());
+}
+
+#[test]
+fn rules_that_change_while_a_connection_leaves_let_nobody_join_again() {
+    let quiet = RuleBook::everything(ChannelRules {
+        presence: false,
+        ..ChannelRules::default()
+    });
+    let limits = Limits {
+        leave_at_once: 1,
+        ..tight_limits()
+    };
+    let mut world = World::with(1, 1, &limits, quiet);
+    world.connect(0, 0, false);
+    for n in 0..3 {
+        let to = Subscribe::new(channel(&format!("kept/{n}")), Since::Now);
+        world.command(0, Command::Subscribe(to));
+    }
+    world.settle();
+    world.cut(0);
+    requests(&mut world);
+    world.workers[0].set_rules(Arc::new(rules()), world.now);
+    world.pump(0);
+    while world.leave_on(0) {}
+    world.wait(Duration::from_secs(1));
+    let join = |request: &BrokerRequest| matches!(request, BrokerRequest::Join { .. });
+    assert!(!requests(&mut world).iter().any(join));
+}

@@ -1,0 +1,118 @@
+//! Does what the plan of faults says.
+
+use std::{fs, io};
+
+use tokio::time::Instant;
+
+use super::{Resume, Runner};
+use crate::{
+    faults::Fault,
+    server::{copy_log, delete_resume_key},
+};
+
+impl Runner<'_> {
+    pub(super) async fn inject(&mut self, fault: Fault) -> io::Result<()> {
+        let now = Instant::now();
+        match fault {
+            Fault::CutConnections { percent } => {
+                self.broken.cut += self.network.cut(percent, &mut self.random);
+            }
+            Fault::FreezeConnections { percent, time } => {
+                self.broken.frozen_connections += self.network.freeze(percent, &mut self.random);
+                self.frozen.push((now + time, Resume::Connections));
+            }
+            Fault::FreezeProcess { number, time } => {
+                self.broken.frozen_processes += 1;
+                self.processes.freeze(number);
+                self.frozen.push((now + time, Resume::Process(number)));
+            }
+            Fault::KillServer { time, keeps_key } => {
+                self.until_server_runs().await?;
+                self.broken.kills += 1;
+                self.network.forward_to(None);
+                if let Some(server) = self.server.take() {
+                    server.kill().await?;
+                }
+                if !keeps_key {
+                    self.broken.keys_deleted += 1;
+                    delete_resume_key(self.directory)?;
+                }
+                self.listen_until(now + time).await?;
+                self.start_server().await?;
+            }
+            Fault::FreezeServer { time } => {
+                if let Some(server) = &self.server {
+                    self.broken.frozen_server += 1;
+                    server.freeze();
+                    self.frozen.push((now + time, Resume::Server));
+                }
+            }
+            Fault::RestartServer => {
+                self.until_server_runs().await?;
+                self.broken.stops += 1;
+                self.network.forward_to(None);
+                if let Some(server) = self.server.take() {
+                    self.listen_while(server.stop()).await??;
+                }
+                self.start_server().await?;
+            }
+            Fault::SetClock { ahead } => {
+                if let Some(system) = &self.system {
+                    system.set_clock(ahead)?;
+                    self.broken.clock_steps += 1;
+                }
+            }
+            Fault::FailFsync => {
+                if let Some(system) = &self.system {
+                    system.fail_fsyncs(1)?;
+                }
+            }
+            Fault::BackUp => self.back_up().await?,
+            Fault::RestoreBackup => self.restore().await?,
+        }
+        Ok(())
+    }
+
+    /// A frozen server stays so for its time: nothing else happens to it meanwhile.
+    async fn until_server_runs(&mut self) -> io::Result<()> {
+        let is_server = |frozen: &&(Instant, Resume)| matches!(frozen.1, Resume::Server);
+        while let Some((at, _)) = self.frozen.iter().find(is_server).copied() {
+            self.listen_until(at).await?;
+            self.resume_due();
+        }
+        Ok(())
+    }
+
+    /// A server that keeps everything in memory has nothing to back up.
+    async fn back_up(&mut self) -> io::Result<()> {
+        if !self.directory.join("data").join("log").exists() {
+            return Ok(());
+        }
+        self.until_server_runs().await?;
+        let name = format!("backup-{}", self.broken.backups);
+        let backup = self.directory.join(name);
+        let copied = copy_log(self.plan, self.directory, "backup", &backup);
+        self.listen_while(copied).await??;
+        self.broken.backups += 1;
+        if let Some(older) = self.backup.replace(backup) {
+            fs::remove_dir_all(older)?;
+        }
+        Ok(())
+    }
+
+    async fn restore(&mut self) -> io::Result<()> {
+        let Some(backup) = self.backup.clone() else {
+            return Ok(());
+        };
+        self.until_server_runs().await?;
+        self.network.forward_to(None);
+        if let Some(server) = self.server.take() {
+            server.kill().await?;
+        }
+        fs::remove_dir_all(self.directory.join("data").join("log"))?;
+        let copied = copy_log(self.plan, self.directory, "restore", &backup);
+        self.listen_while(copied).await??;
+        self.broken.restores += 1;
+        self.start_server().await
+    }
+}

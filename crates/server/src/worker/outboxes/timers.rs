@@ -1,0 +1,80 @@
+//! When the dialects of connections want to be called: heartbeats, and clients that are silent.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Instant,
+};
+
+use offhook_dialects::Intent;
+use offhook_engine::ConnectionId;
+
+use super::Outboxes;
+
+/// The times at which dialects want to be called. The native dialect wants none, so that a quiet
+/// connection costs nothing here.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    due: BTreeSet<(Instant, ConnectionId)>,
+    of: HashMap<ConnectionId, Instant>,
+}
+
+impl Timers {
+    /// Sets the time of a connection's dialect, instead of the one before.
+    pub(super) fn set(&mut self, connection: ConnectionId, at: Option<Instant>) {
+        let before = match at {
+            Some(at) => self.of.insert(connection, at),
+            None if self.of.is_empty() => return,
+            None => self.of.remove(&connection),
+        };
+        if before == at {
+            return;
+        }
+        if let Some(before) = before {
+            self.due.remove(&(before, connection));
+        }
+        if let Some(at) = at {
+            self.due.insert((at, connection));
+        }
+    }
+
+    fn take_due(&mut self, now: Instant) -> Vec<ConnectionId> {
+        let mut due = Vec::new();
+        while let Some((_, connection)) = self.due.first().filter(|(at, _)| *at <= now).copied() {
+            self.set(connection, None);
+            due.push(connection);
+        }
+        due
+    }
+}
+
+impl Outboxes {
+    /// Asks the dialect of a connection when it wants to be called next.
+    pub(super) fn note_timeout(&mut self, connection: ConnectionId) {
+        let Some(outbox) = self.get(connection) else {
+            return;
+        };
+        if let Some(at) = outbox.speaker.timeout() {
+            self.timers.set(connection, at);
+        }
+    }
+
+    /// Connections whose dialects wanted to be called by now.
+    pub(in crate::worker) fn take_due(&mut self, now: Instant) -> Vec<ConnectionId> {
+        self.timers.take_due(now)
+    }
+
+    /// Calls the dialect of a connection whose time has come.
+    pub(in crate::worker) fn time_has_come(
+        &mut self,
+        connection: ConnectionId,
+        now: Instant,
+        intents: &mut Vec<Intent>,
+    ) {
+        if let Some(outbox) = self.get(connection) {
+            outbox
+                .speaker
+                .with(|dialect| dialect.handle_timeout(now, intents));
+        }
+        self.note_timeout(connection);
+    }
+}
