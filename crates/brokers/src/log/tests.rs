@@ -181,15 +181,18 @@ impl Desk {
         while next == BrokerEvent::Lagged {
             next = self.next();
         }
-        match next {
-            BrokerEvent::Published {
-                position,
-                duplicate,
-                ..
-            } => Ok((position, duplicate)),
-            BrokerEvent::Failed { failure, .. } => Err(failure),
-            other => no_answer(&other),
+        if let BrokerEvent::Failed { failure, .. } = next {
+            return Err(failure);
         }
+        let BrokerEvent::Published {
+            position,
+            duplicate,
+            ..
+        } = next
+        else {
+            no_answer(&next)
+        };
+        Ok((position, duplicate))
     }
 
     fn follow(&mut self, name: &str) -> Position {

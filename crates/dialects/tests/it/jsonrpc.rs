@@ -1,6 +1,6 @@
 //! JSON-RPC 2.0: what is asked, what is answered, what is pushed.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use offhook_dialects::{
     Dialect, Head, Incoming, Intent, Payload, Recipient, Welcome,
@@ -8,6 +8,8 @@ use offhook_dialects::{
 };
 use offhook_engine::*;
 use proptest::prelude::*;
+
+use crate::native_encode::sometime;
 
 /// A connection, with an engine that answers as told.
 #[derive(Default)]
@@ -33,7 +35,7 @@ impl Client {
     fn send(&mut self, text: &str) {
         let mut intents = Vec::new();
         self.rpc
-            .receive(Incoming::Text(text), Instant::now(), &mut intents);
+            .receive(Incoming::Text(text), sometime(), &mut intents);
         for intent in intents {
             match intent {
                 Intent::Connect(connect) => {
@@ -396,7 +398,7 @@ fn a_session_that_is_refused_refuses_what_came_with_it_for_the_same_reason() {
     let mut intents = Vec::new();
     rpc.receive(
         Incoming::Text(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#),
-        Instant::now(),
+        sometime(),
         &mut intents,
     );
     let [Intent::Connect(connect), Intent::Command { id, .. }] = &intents[..] else {
@@ -415,7 +417,7 @@ fn a_session_that_is_refused_refuses_what_came_with_it_for_the_same_reason() {
     intents.clear();
     rpc.receive(
         Incoming::Text(r#"{"jsonrpc":"2.0","id":2,"method":"rpc.login","params":["t"]}"#),
-        Instant::now(),
+        sometime(),
         &mut intents,
     );
     assert!(matches!(&intents[..], [Intent::Connect(c)] if c.token.as_deref() == Some("t")));

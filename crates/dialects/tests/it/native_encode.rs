@@ -14,7 +14,7 @@ use proptest::prelude::*;
     clippy::disallowed_methods,
     reason = "there is no other way to have some instant"
 )]
-fn sometime() -> Instant {
+pub(crate) fn sometime() -> Instant {
     Instant::now()
 }
 

@@ -37,7 +37,7 @@ impl Reader {
 
     fn show(&self, channel: &str, event: &Event) -> Ended {
         match event {
-            Event::Publication(publication) => {
+            Event::Publication(publication) | Event::Value(publication) => {
                 let is_wanted = self.left.is_none_or(|left| *self.received.borrow() < left);
                 if is_wanted {
                     self.output.print(&self.line(channel, publication));
@@ -59,7 +59,7 @@ impl Reader {
             }
             Event::Joined(member) => self.event(channel, &format!("{} joined", name(member))),
             Event::Left(member) => self.event(channel, &format!("{} left", name(member))),
-            _ => {}
+            Event::Own { .. } | _ => {}
         }
         self.output
             .broken_pipe()
