@@ -66,10 +66,19 @@ fn measure(server: Server, scenario: usize, traffic: Traffic) -> Result<f64> {
     let messages = (BYTES / traffic.size).min(most);
     let turns = messages / traffic.in_flight;
     let output = Command::new(std::env::current_exe()?)
-        .args([SERVE, server.name(), &scenario.to_string(), &turns.to_string()])
+        .args([
+            SERVE,
+            server.name(),
+            &scenario.to_string(),
+            &turns.to_string(),
+        ])
         .env(TELL_TIME, "1")
         .output()?;
-    ensure!(output.status.success(), "{} failed: {output:?}", server.name());
+    ensure!(
+        output.status.success(),
+        "{} failed: {output:?}",
+        server.name()
+    );
     let ticks: f64 = String::from_utf8(output.stdout)?.trim().parse()?;
     Ok(ticks * 10_000.0 / (turns * traffic.in_flight) as f64)
 }
