@@ -93,7 +93,7 @@ fn a_full_disk_loses_nothing_acknowledged_and_goes_on_when_there_is_room() {
     let Health::Failing(text) = broker.health() else {
         panic!("{:?}", broker.health())
     };
-    assert!(text.contains("make room"), "{text}");
+    assert!(text.contains("free some space"), "{text}");
     println!("full after {acknowledged} acknowledged publications: {text}");
 
     // It stays full for a while: publishers are refused, nobody hangs, and reads work.

@@ -170,7 +170,7 @@ fn an_answer_whose_upgrade_was_taken_off() {
         no_upgrade: true,
         ..Habits::default()
     });
-    fails(&[&url], "handshake", &["upgrade field says websocket"]);
+    fails(&[&url], "handshake", &["upgrade field must be websocket"]);
 }
 
 #[test]
@@ -332,7 +332,10 @@ fn a_quiet_connection_that_is_cut_is_found_by_waiting() {
     let url = opening(Habits::default());
     let ended = offhook(&["check", "--json", "--idle", "100ms", &url]).run();
     let report: Value = serde_json::from_str(&ended.stdout).expect("JSON");
-    assert!(found(&report, "idle", "ok").contains("lives"), "{report:#}");
+    assert!(
+        found(&report, "idle", "ok").contains("stays open"),
+        "{report:#}"
+    );
 }
 
 #[test]
@@ -350,7 +353,7 @@ fn tls_where_there_is_none_and_none_where_there_is_tls() {
     fails(
         &[&format!("ws://localhost:{port}/ws")],
         "handshake",
-        &["speaks TLS", &other],
+        &["answers in TLS", &other],
     );
     drop(secure);
 }

@@ -79,7 +79,10 @@ async fn a_full_disk_is_told_to_publishers_and_to_health_and_subscribers_stay() 
     let (status, health) = hall.health().await;
     assert_eq!((status, &health["status"]), (503, &json!("failing")));
     assert!(
-        health["detail"].as_str().unwrap().contains("make room"),
+        health["detail"]
+            .as_str()
+            .unwrap()
+            .contains("free some space"),
         "{health}"
     );
     assert_eq!(

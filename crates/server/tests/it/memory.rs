@@ -207,7 +207,7 @@ async fn channels_in_memory_count_and_new_ones_are_refused_beyond_their_half() {
     };
     assert_eq!(refused["code"], "busy");
     let text = refused["message"].as_str().unwrap();
-    assert!(text.contains("as many channels as it takes"), "{text}");
+    assert!(text.contains("its limit of channels"), "{text}");
     let (_, health) = hall.health().await;
     assert!(
         health["channel_bytes"].as_u64().unwrap() >= 128 << 10,

@@ -142,7 +142,7 @@ fn a_damaged_block_of_idempotency_keys_never_makes_a_publication_twice() {
     let (position, _) = desk.published().unwrap();
     assert_eq!(position.offset, KEYS as u64 + 1);
     let text = until_told(&log);
-    assert!(text.contains("the keyspace keys can't be read"), "{text}");
+    assert!(text.contains("the keyspace keys cannot be read"), "{text}");
 }
 
 #[test]
