@@ -77,6 +77,7 @@ mod store;
 mod tests;
 mod view;
 mod witness;
+mod write;
 mod writer;
 
 use std::{

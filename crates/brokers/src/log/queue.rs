@@ -5,9 +5,9 @@ use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use offhook_engine::{BrokerFailure, BrokerRequest, ChannelName, Now};
+use offhook_engine::{BrokerFailure, ChannelName, Now};
 
-use super::{retained::Retained, shared::answered};
+use super::{retained::Retained, write::Write};
 use crate::{broker::WorkerId, hub::Change};
 
 /// The most requests that the writer takes at once, covered by one fsync.
@@ -23,9 +23,9 @@ pub(super) enum Job {
         /// The value of `Shared::reopened` before it was loaded.
         reopened: u64,
     },
-    Request {
+    Write {
         worker: WorkerId,
-        request: BrokerRequest,
+        write: Write,
     },
     /// A channel that is not in use and has something to trim.
     Swept {
@@ -45,7 +45,7 @@ impl Job {
     pub(super) fn time(&self) -> Option<u64> {
         match self {
             Self::Tick(now) => Some(now.unix_ms),
-            Self::Request { .. }
+            Self::Write { .. }
             | Self::Loaded { .. }
             | Self::Swept { .. }
             | Self::Session(_)
@@ -56,12 +56,12 @@ impl Job {
 
     /// Whether it may cause a publication.
     pub(super) fn may_publish(&self) -> bool {
-        matches!(self, Self::Request { .. } | Self::Loaded { .. })
+        matches!(self, Self::Write { .. } | Self::Loaded { .. })
     }
 
     fn bytes(&self) -> usize {
         match self {
-            Self::Request { request, .. } => request_bytes(request),
+            Self::Write { write, .. } => write.bytes(),
             Self::Loaded { .. }
             | Self::Swept { .. }
             | Self::Session(_)
@@ -69,43 +69,6 @@ impl Job {
             | Self::NewRules
             | Self::Stop => 0,
         }
-    }
-
-    /// Never rejected: jobs that free space, and those limited to one per connection.
-    fn is_bounded_elsewhere(&self) -> bool {
-        match self {
-            Self::Request { request, .. } => answered(request).is_none(),
-            Self::Loaded { .. }
-            | Self::Swept { .. }
-            | Self::Session(_)
-            | Self::Tick(_)
-            | Self::NewRules
-            | Self::Stop => true,
-        }
-    }
-}
-
-/// Bytes that a request holds while it waits: data, and tags, which may be more.
-pub(super) fn request_bytes(request: &BrokerRequest) -> usize {
-    match request {
-        BrokerRequest::Publish { draft, .. } => draft.weight(),
-        BrokerRequest::Follow { .. }
-        | BrokerRequest::Unfollow { .. }
-        | BrokerRequest::FollowFilter { .. }
-        | BrokerRequest::UnfollowFilter { .. }
-        | BrokerRequest::FilterHistory { .. }
-        | BrokerRequest::SaveSession { .. }
-        | BrokerRequest::DropSession { .. }
-        | BrokerRequest::LoadSession { .. }
-        | BrokerRequest::History { .. }
-        | BrokerRequest::State { .. }
-        | BrokerRequest::Join { .. }
-        | BrokerRequest::Leave { .. }
-        | BrokerRequest::Members { .. }
-        | BrokerRequest::Ack { .. }
-        | BrokerRequest::Receipts { .. }
-        | BrokerRequest::Found { .. }
-        | BrokerRequest::Renew { .. } => 0,
     }
 }
 
@@ -133,17 +96,17 @@ impl JobQueue {
         }
     }
 
-    /// Queues a job, or returns it if the queue is full.
-    pub(super) fn put(&self, job: Job) -> Option<Job> {
+    /// Queues a request. False if the queue is full.
+    pub(super) fn put(&self, worker: WorkerId, write: Write) -> bool {
         let jobs = self.lock();
-        let full = jobs.waiting.len() >= self.count || jobs.bytes >= self.bytes;
-        if full && !job.is_bounded_elsewhere() {
-            return Some(job);
+        if jobs.waiting.len() >= self.count || jobs.bytes >= self.bytes {
+            return false;
         }
-        self.push(jobs, job);
-        None
+        self.push(jobs, Job::Write { worker, write });
+        true
     }
 
+    /// Queues a job that frees space, or of which there is a bounded number.
     pub(super) fn put_always(&self, job: Job) {
         self.push(self.lock(), job);
     }

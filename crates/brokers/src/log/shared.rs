@@ -23,6 +23,7 @@ use super::{
     queue::{Job, JobQueue},
     reader::{Load, ReadJob, ReadQueue, StateJob},
     retained::Retained,
+    write::Write,
 };
 use crate::{
     broker::WorkerId,
@@ -55,18 +56,17 @@ impl Shared {
         let Some(channel) = self.durable(&request) else {
             return self.in_memory(worker, request);
         };
-        if matches!(
-            request,
-            BrokerRequest::Publish { .. } | BrokerRequest::Ack { .. }
-        ) {
-            if let Some(Job::Request { worker, request }) =
-                self.jobs.put(Job::Request { worker, request })
-                && let Some(id) = answered(&request)
-            {
-                self.hub.bus().tell_failed(worker, id, BrokerFailure::Busy);
+        let request = match Write::of(request) {
+            Ok(write) => {
+                let id = write.id;
+                if !self.jobs.put(worker, write) {
+                    let failure = BrokerFailure::Busy;
+                    self.hub.bus().tell_failed(worker, id, failure);
+                }
+                return;
             }
-            return;
-        }
+            Err(request) => request,
+        };
         let mut bus = self.hub.bus();
         match bus.durable.get_mut(&channel) {
             Some(Durable::Open(_)) => {
@@ -377,7 +377,7 @@ fn refuse(bus: &mut Bus, worker: WorkerId, request: &BrokerRequest, failure: Bro
 }
 
 /// The id of a request that expects an answer.
-pub(super) fn answered(request: &BrokerRequest) -> Option<RequestId> {
+fn answered(request: &BrokerRequest) -> Option<RequestId> {
     match request {
         BrokerRequest::Publish { id, .. }
         | BrokerRequest::Follow { id, .. }

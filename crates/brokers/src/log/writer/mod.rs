@@ -14,8 +14,7 @@ use std::{
 };
 
 use offhook_engine::{
-    BrokerFailure, BrokerRequest, ChannelName, ChannelRules, Draft, Place, Position, RequestId,
-    SessionId,
+    BrokerFailure, ChannelName, ChannelRules, Draft, Place, Position, RequestId, SessionId,
 };
 
 #[cfg(test)]
@@ -31,6 +30,7 @@ use super::{
     shared::Shared,
     shared_store::SharedStore,
     store::{Group, Newest},
+    write::{What, Write},
 };
 use crate::{
     broker::{Budget, WorkerId},
@@ -190,8 +190,8 @@ impl Writer {
         let mut answers = Vec::with_capacity(jobs.len());
         for job in jobs {
             match job {
-                Job::Request { worker, request } => {
-                    self.take(group.as_mut(), worker, request, &mut answers);
+                Job::Write { worker, write } => {
+                    self.take(group.as_mut(), worker, write, &mut answers);
                 }
                 Job::Loaded {
                     channel, reopened, ..
@@ -278,57 +278,28 @@ impl Writer {
     }
 
     /// Stages what must be durable into the group.
-    fn stage(
-        &mut self,
-        group: Option<&mut Group>,
-        worker: WorkerId,
-        request: BrokerRequest,
-    ) -> Option<Answer> {
-        let (id, outcome) = match request {
-            BrokerRequest::Publish { id, draft } => {
-                let staged = match group {
-                    Some(group) => self.stage_publish(group, draft),
-                    None => Err(self.failure),
-                };
-                (id, staged)
-            }
-            BrokerRequest::Ack {
-                id,
-                channel,
-                scope,
-                consumer,
-                position,
-            } => {
-                let staged = match group {
-                    Some(group) => self.acked(group, &channel, &scope, &consumer, position),
-                    None => Err(self.failure),
-                };
-                (id, staged.map(Outcome::Acked))
-            }
-            // The bus handles all other requests.
-            BrokerRequest::Follow { .. }
-            | BrokerRequest::Unfollow { .. }
-            | BrokerRequest::FollowFilter { .. }
-            | BrokerRequest::UnfollowFilter { .. }
-            | BrokerRequest::FilterHistory { .. }
-            | BrokerRequest::SaveSession { .. }
-            | BrokerRequest::DropSession { .. }
-            | BrokerRequest::LoadSession { .. }
-            | BrokerRequest::History { .. }
-            | BrokerRequest::State { .. }
-            | BrokerRequest::Join { .. }
-            | BrokerRequest::Leave { .. }
-            | BrokerRequest::Members { .. }
-            | BrokerRequest::Receipts { .. }
-            | BrokerRequest::Found { .. }
-            | BrokerRequest::Renew { .. } => return None,
+    fn stage(&mut self, group: Option<&mut Group>, worker: WorkerId, write: Write) -> Answer {
+        let Write { id, what } = write;
+        let staged = match (group, what) {
+            (None, _) => Err(self.failure),
+            (Some(group), What::Publish(draft)) => self.stage_publish(group, draft),
+            (
+                Some(group),
+                What::Ack {
+                    channel,
+                    scope,
+                    consumer,
+                    position,
+                },
+            ) => self
+                .acked(group, &channel, &scope, &consumer, position)
+                .map(Outcome::Acked),
         };
-        let outcome = outcome.unwrap_or_else(Outcome::Failed);
-        Some(Answer {
+        Answer {
             worker,
             id,
-            outcome,
-        })
+            outcome: staged.unwrap_or_else(Outcome::Failed),
+        }
     }
 
     /// A channel that was loaded; one without publications gets a number with its first.

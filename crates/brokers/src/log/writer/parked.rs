@@ -3,12 +3,12 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use offhook_engine::{BrokerFailure, BrokerRequest, ChannelName, RequestId};
+use offhook_engine::{BrokerFailure, ChannelName};
 
 use super::{Answer, Channel, Outcome, Writer};
 use crate::{
     broker::WorkerId,
-    log::{queue::request_bytes, reader::Load, retained::Retained, store::Group},
+    log::{reader::Load, retained::Retained, store::Group, write::Write},
 };
 
 /// The maximum number of parked requests, and of their bytes of data: the same as in the writer's
@@ -18,7 +18,7 @@ const BYTES: usize = 64 << 20;
 
 #[derive(Default)]
 pub(super) struct Parked {
-    waiting: HashMap<ChannelName, VecDeque<(WorkerId, BrokerRequest)>>,
+    waiting: HashMap<ChannelName, VecDeque<(WorkerId, Write)>>,
     count: usize,
     bytes: usize,
 }
@@ -28,17 +28,17 @@ impl Parked {
         self.count == 0
     }
 
-    fn put(&mut self, channel: ChannelName, worker: WorkerId, request: BrokerRequest) {
+    fn put(&mut self, channel: ChannelName, worker: WorkerId, write: Write) {
         self.count += 1;
-        self.bytes += request_bytes(&request);
+        self.bytes += write.bytes();
         let waiting = self.waiting.entry(channel).or_default();
-        waiting.push_back((worker, request));
+        waiting.push_back((worker, write));
     }
 
-    fn take(&mut self, channel: &ChannelName) -> VecDeque<(WorkerId, BrokerRequest)> {
+    fn take(&mut self, channel: &ChannelName) -> VecDeque<(WorkerId, Write)> {
         let waiting = self.waiting.remove(channel).unwrap_or_default();
         self.count -= waiting.len();
-        let bytes = waiting.iter().map(|(_, request)| request_bytes(request));
+        let bytes = waiting.iter().map(|(_, write)| write.bytes());
         self.bytes -= bytes.sum::<usize>();
         waiting
     }
@@ -50,29 +50,25 @@ impl Writer {
         &mut self,
         group: Option<&mut Group>,
         worker: WorkerId,
-        request: BrokerRequest,
+        write: Write,
         answers: &mut Vec<Answer>,
     ) {
-        let Some((id, channel)) = about(&request) else {
-            return;
-        };
-        if group.is_none() || self.channels.contains_key(channel) {
-            answers.extend(self.stage(group, worker, request));
-            return;
+        if group.is_none() || self.channels.contains_key(write.channel()) {
+            return answers.push(self.stage(group, worker, write));
         }
         if self.parked.count >= COUNT || self.parked.bytes >= BYTES {
             let outcome = Outcome::Failed(BrokerFailure::Busy);
             return answers.push(Answer {
                 worker,
-                id,
+                id: write.id,
                 outcome,
             });
         }
-        let channel = channel.clone();
+        let channel = write.channel().clone();
         if !self.parked.waiting.contains_key(&channel) {
             self.shared.reads.load(Load::ForWriter(channel.clone()));
         }
-        self.parked.put(channel, worker, request);
+        self.parked.put(channel, worker, write);
     }
 
     /// A channel was loaded, or could not be: its parked requests continue.
@@ -102,48 +98,17 @@ impl Writer {
                         remembered,
                     },
                 );
-                for (worker, request) in waiting {
-                    answers.extend(self.stage(group.as_deref_mut(), worker, request));
+                for (worker, write) in waiting {
+                    answers.push(self.stage(group.as_deref_mut(), worker, write));
                 }
             }
             Err(failure) => {
-                for (worker, request) in waiting {
-                    let Some((id, _)) = about(&request) else {
-                        continue;
-                    };
-                    let outcome = Outcome::Failed(failure);
-                    answers.push(Answer {
-                        worker,
-                        id,
-                        outcome,
-                    });
-                }
+                answers.extend(waiting.into_iter().map(|(worker, write)| Answer {
+                    worker,
+                    id: write.id,
+                    outcome: Outcome::Failed(failure),
+                }));
             }
         }
-    }
-}
-
-/// The id and channel of a request for the writer.
-fn about(request: &BrokerRequest) -> Option<(RequestId, &ChannelName)> {
-    match request {
-        BrokerRequest::Publish { id, draft } => Some((*id, &draft.channel)),
-        BrokerRequest::Ack { id, channel, .. } => Some((*id, channel)),
-        // The bus handles all other requests.
-        BrokerRequest::Follow { .. }
-        | BrokerRequest::Unfollow { .. }
-        | BrokerRequest::FollowFilter { .. }
-        | BrokerRequest::UnfollowFilter { .. }
-        | BrokerRequest::FilterHistory { .. }
-        | BrokerRequest::SaveSession { .. }
-        | BrokerRequest::DropSession { .. }
-        | BrokerRequest::LoadSession { .. }
-        | BrokerRequest::History { .. }
-        | BrokerRequest::State { .. }
-        | BrokerRequest::Join { .. }
-        | BrokerRequest::Leave { .. }
-        | BrokerRequest::Members { .. }
-        | BrokerRequest::Receipts { .. }
-        | BrokerRequest::Found { .. }
-        | BrokerRequest::Renew { .. } => None,
     }
 }

@@ -1,0 +1,68 @@
+//! What the writer is asked for.
+
+use std::sync::Arc;
+
+use offhook_engine::{BrokerRequest, ChannelName, Draft, Key, Position, RequestId};
+
+/// A request for the writer. The hub and the reader answer all others.
+#[derive(Debug)]
+pub(super) struct Write {
+    pub(super) id: RequestId,
+    pub(super) what: What,
+}
+
+/// What is to be made durable.
+#[derive(Debug)]
+pub(super) enum What {
+    Publish(Draft),
+    /// A consumer's cursor is moved, or only read.
+    Ack {
+        channel: ChannelName,
+        scope: Arc<str>,
+        consumer: Key,
+        position: Option<Position>,
+    },
+}
+
+impl Write {
+    /// The request as the writer knows it, or unchanged if it is not for the writer.
+    #[expect(clippy::result_large_err, reason = "the request goes on either way")]
+    pub(super) fn of(request: BrokerRequest) -> Result<Self, BrokerRequest> {
+        if let BrokerRequest::Publish { id, draft } = request {
+            let what = What::Publish(draft);
+            return Ok(Self { id, what });
+        }
+        if let BrokerRequest::Ack {
+            id,
+            channel,
+            scope,
+            consumer,
+            position,
+        } = request
+        {
+            let what = What::Ack {
+                channel,
+                scope,
+                consumer,
+                position,
+            };
+            return Ok(Self { id, what });
+        }
+        Err(request)
+    }
+
+    pub(super) fn channel(&self) -> &ChannelName {
+        match &self.what {
+            What::Publish(draft) => &draft.channel,
+            What::Ack { channel, .. } => channel,
+        }
+    }
+
+    /// Bytes that it holds while it waits: data, and tags, which may be more.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.what {
+            What::Publish(draft) => draft.weight(),
+            What::Ack { .. } => 0,
+        }
+    }
+}
