@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use offhook_engine::*;
 
-use crate::world::{World, channel, rules, tight_limits};
+use crate::world::{World, bare, channel, rules, tight_limits};
 
 const WITHIN: Duration = Duration::from_secs(2);
 
@@ -320,4 +320,54 @@ fn a_caller_may_do_what_its_identity_may() {
         assert_eq!(world.workers[0].poll_broker_request().is_some(), allowed);
         assert_eq!(world.workers[0].poll_caller_reply().is_some(), !allowed);
     }
+}
+
+#[test]
+fn questions_about_subscriptions_are_bounded() {
+    let rules = ChannelRules {
+        subscribe: Access::Asked,
+        ..ChannelRules::default()
+    };
+    let limits = Limits {
+        requests: 100,
+        commands_per_second: 1_000_000,
+        command_burst: 1_000_000,
+        ..Limits::default()
+    };
+    let mut engine = Engine::new(limits, Arc::new(RuleBook::everything(rules)), bare::now());
+    let connection = engine
+        .handle_connection_opened(
+            Arrival::new(bare::session(1), bare::identity()),
+            bare::now(),
+        )
+        .unwrap();
+    for n in 0..2000 {
+        let wish = Subscribe::new(channel("c"), Since::Now);
+        engine.handle_command(
+            connection,
+            CommandId(2 * n),
+            Command::Subscribe(wish),
+            bare::now(),
+        );
+        let subscription = channel("c").into();
+        engine.handle_command(
+            connection,
+            CommandId(2 * n + 1),
+            Command::Unsubscribe { subscription },
+            bare::now(),
+        );
+        bare::told(&mut engine);
+        while let Some(request) = engine.poll_broker_request() {
+            if let BrokerRequest::Follow { id, .. } = request {
+                let stream = StreamState {
+                    head: Position::new(1, 0),
+                    first: 1,
+                    trimmed: Trimmed::BySize,
+                };
+                engine.handle_broker(BrokerEvent::Followed { id, stream }, bare::now());
+            }
+        }
+    }
+    let asks = std::iter::from_fn(|| engine.poll_ask()).count();
+    assert!(asks <= 1, "{asks} questions that nobody waits for any more");
 }

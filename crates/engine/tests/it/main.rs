@@ -17,7 +17,6 @@ mod presence;
 mod publishing;
 mod receipts;
 mod recovery;
-mod reviewed;
 mod server_side;
 mod sessions;
 mod slow_connections;

@@ -1,10 +1,10 @@
 //! Members: present at once, kept over a reconnect, and left exactly once.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use offhook_engine::*;
 
-use crate::world::{World, channel, client::Wire, rules, tight_limits};
+use crate::world::{World, bare, channel, client::Wire, rules, tight_limits};
 
 fn asked(world: &World, worker: usize) -> Vec<BrokerRequest> {
     let about_members = |request: &&BrokerRequest| {
@@ -112,7 +112,7 @@ fn joins_and_leaves_reach_those_who_asked_and_nobody_else() {
         );
     }
     world.settle();
-    let member = std::sync::Arc::new(Member {
+    let member = Arc::new(Member {
         session: SessionId::from_bytes([9; 16]),
         user: "ann".into(),
         info: "{}".into(),
@@ -153,7 +153,7 @@ fn a_channel_without_presence_refuses_the_question() {
 }
 
 fn change(name: &str) -> BrokerEvent {
-    let member = std::sync::Arc::new(Member {
+    let member = Arc::new(Member {
         session: SessionId::from_bytes([9; 16]),
         user: "ann".into(),
         info: "{}".into(),
@@ -287,4 +287,95 @@ fn a_lease_of_a_second_is_renewed_before_it_ends() {
         ));
         world.settle_at_once();
     }
+}
+
+/// The lists of members that are asked for now.
+fn lists_asked(engine: &mut Engine) -> Vec<RequestId> {
+    bare::told(engine);
+    let mut lists = Vec::new();
+    while let Some(request) = engine.poll_broker_request() {
+        match request {
+            BrokerRequest::Members { id, .. } => lists.push(id),
+            BrokerRequest::Follow { id, .. } => {
+                let head = Position::new(1, 0);
+                let (first, trimmed) = (1, Trimmed::BySize);
+                let stream = StreamState {
+                    head,
+                    first,
+                    trimmed,
+                };
+                engine.handle_broker(BrokerEvent::Followed { id, stream }, bare::now());
+                bare::told(engine);
+            }
+            _ => {}
+        }
+    }
+    lists
+}
+
+#[test]
+fn lists_of_members_that_a_connection_is_owed_come_one_by_one_while_it_has_room() {
+    let rules = RuleBook::everything(ChannelRules::default());
+    let limits = Limits {
+        outbox_bytes: 10_000,
+        ..Limits::default()
+    };
+    let mut engine = Engine::new(limits, Arc::new(rules), bare::now());
+    let arrival = || Arrival::new(bare::session(1), bare::identity());
+    let snapshot = SessionSnapshot {
+        session: bare::session(1),
+        generation: 1,
+        identity: bare::identity(),
+        subscriptions: (0..20)
+            .map(|n| SubscriptionSnapshot {
+                target: channel("room").into(),
+                id: Some(SubscriptionId(n)),
+                position: Position::new(1, 0),
+                presence: true,
+                echo: true,
+                vouched: false,
+                flow: Flow::Pushed,
+                unacknowledged: None,
+            })
+            .collect(),
+        time_ms: 1_000_000,
+    };
+    let connection = engine
+        .handle_connection_resumed(arrival(), snapshot, &[], bare::now())
+        .unwrap();
+    let member = Arc::new(Member {
+        session: bare::session(2),
+        user: "ann".into(),
+        info: "{}".into(),
+    });
+    // A hundred members are some 7 KB.
+    let answer = |id| BrokerEvent::Members {
+        id,
+        members: vec![Arc::clone(&member); 100],
+        total: 100,
+    };
+    let mut lists = 0;
+    let mut asked = lists_asked(&mut engine);
+    while let [one] = asked[..] {
+        engine.handle_broker(answer(one), bare::now());
+        lists += 1;
+        asked = lists_asked(&mut engine);
+    }
+    assert_eq!(
+        (lists, asked.len()),
+        (2, 0),
+        "the outbox is full with two of them"
+    );
+    assert!(engine.wants_writable(connection));
+    while lists < 20 {
+        engine.handle_writable(connection, 5_000);
+        let asked = lists_asked(&mut engine);
+        let [one] = asked[..] else {
+            panic!("{asked:?}")
+        };
+        engine.handle_broker(answer(one), bare::now());
+        lists += 1;
+    }
+    engine.handle_writable(connection, 5_000);
+    assert_eq!(lists_asked(&mut engine), [], "each is told once");
 }

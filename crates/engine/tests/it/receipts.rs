@@ -224,3 +224,28 @@ fn nobody_has_received_what_a_gap_skipped() {
         assert_eq!(counted(&mut world, offset), (received, 3));
     }
 }
+
+#[test]
+fn a_position_of_a_stream_that_diverged_was_received_by_nobody() {
+    let mut world = World::new(1, 2);
+    for client in 0..2 {
+        world.connect(client, 0, false);
+        world.subscribe(client, "kept/a", Since::Now);
+    }
+    world.settle();
+    world.publish(0, "kept/a", "1");
+    world.settle();
+    let lost = Position::new(1, 1);
+    world.broker.restart(&channel("kept/a"), 1);
+    world.settle();
+    world.publish(0, "kept/a", "another 1");
+    world.settle();
+    let Reply::Refused(refusal) = receipts(&mut world, 0, lost) else {
+        panic!("the position is no place in the stream")
+    };
+    assert_eq!(
+        refusal.code,
+        ErrorCode::BadRequest,
+        "it is no longer part of the stream"
+    );
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use offhook_engine::*;
 
-use crate::world::{World, channel, client::Wire, rules, tight_limits};
+use crate::world::{World, bare, channel, client::Wire, rules, tight_limits};
 
 fn session(world: &World, client: usize) -> Whom {
     Whom::Session(world.clients[client].session)
@@ -222,4 +222,42 @@ fn a_session_shows_itself_differently_from_now_on() {
             ..
         }))
     ));
+}
+
+#[test]
+fn a_subscription_that_the_server_made_survives_a_reconnect() {
+    let rules = ChannelRules {
+        subscribe: Access::Granted,
+        ..ChannelRules::default()
+    };
+    let book = RuleBook::everything(rules);
+    let mut engine = Engine::new(Limits::default(), Arc::new(book), bare::now());
+    let arrival = || Arrival::new(bare::session(1), bare::identity());
+    let connection = engine
+        .handle_connection_opened(arrival(), bare::now())
+        .unwrap();
+    let wish = Subscribe::new(channel("orders/ann"), Since::Now);
+    engine.subscribe_for(&Whom::Session(bare::session(1)), &wish, bare::now());
+    bare::told(&mut engine);
+    let Some(BrokerRequest::Follow { id, .. }) = engine.poll_broker_request() else {
+        panic!()
+    };
+    let head = Position::new(1, 0);
+    let stream = StreamState {
+        head,
+        first: 1,
+        trimmed: Trimmed::BySize,
+    };
+    engine.handle_broker(BrokerEvent::Followed { id, stream }, bare::now());
+    assert!(bare::told(&mut engine)[0].contains("Subscribed"));
+    let snapshot = engine.snapshot(connection, bare::now()).unwrap();
+    engine.handle_connection_lost(connection);
+    engine
+        .handle_connection_resumed(arrival(), snapshot, &[], bare::now())
+        .unwrap();
+    let all = bare::told(&mut engine);
+    assert!(
+        !all.iter().any(|told| told.contains("Unsubscribed")),
+        "{all:?}"
+    );
 }

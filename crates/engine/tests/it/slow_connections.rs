@@ -137,3 +137,55 @@ fn a_connection_that_was_full_gets_the_members_anew() {
     assert_ne!(world.clients[2].replies().iter().filter(members).count(), 0);
     assert_eq!(world.clients[1].replies().iter().filter(members).count(), 0);
 }
+
+#[test]
+fn more_keys_than_are_remembered_are_not_said_to_be_conflated() {
+    for (keys, reason) in [(3, GapReason::Conflated), (9, GapReason::Dropped)] {
+        let mut world = World::new(1, 2);
+        world.connect(0, 0, false);
+        world.connect(1, 0, false);
+        world.subscribe(0, "price/d", Since::Now);
+        world.settle();
+        for n in 0..40 {
+            world.publish_with(1, "price/d", &n.to_string(), None, &(n % keys).to_string());
+            world.broker_works(0, 9);
+            world.deliver(0, 9);
+            world.read(1, 9);
+        }
+        world.settle();
+        let gaps = world.clients[0].gaps();
+        assert!(
+            !gaps.is_empty() && gaps.iter().all(|gap| *gap == reason),
+            "{keys}: {gaps:?}"
+        );
+    }
+}
+
+#[test]
+fn publications_without_a_key_do_not_replace_each_other() {
+    let mut world = World::new(1, 2);
+    world.connect(0, 0, false);
+    world.connect(1, 0, false);
+    world.subscribe(0, "price/d", Since::Now);
+    world.settle();
+    for n in 0..40 {
+        let publish = Command::Publish {
+            channel: channel("price/d"),
+            data: n.to_string().into(),
+            format: Format::Text,
+            tags: Tags::default(),
+            key: None,
+        };
+        world.command(1, publish);
+        world.broker_works(0, 9);
+        world.deliver(0, 9);
+        world.read(1, 9);
+    }
+    world.settle();
+    // The newest four are remembered here, whole.
+    let texts = world.clients[0].texts("price/d");
+    assert!(
+        texts.ends_with(&["36", "37", "38", "39"].map(str::to_owned)),
+        "{texts:?}"
+    );
+}

@@ -2,7 +2,7 @@
 
 use offhook_engine::*;
 
-use crate::world::{World, channel, rules, tight_limits};
+use crate::world::{World, bare, channel, rules, tight_limits};
 
 fn key() -> SubscriptionKey {
     channel("kept/a").into()
@@ -154,4 +154,172 @@ fn a_full_window_notices_later_that_what_it_was_handed_out_is_lost() {
     world.publish(1, "kept/a", "other");
     world.settle();
     assert_eq!(world.clients[0].texts("kept/a"), ["1", "2", "3", "other"]);
+}
+
+#[test]
+fn what_a_restored_log_goes_on_with_is_not_taken_for_done() {
+    let mut world = with_window(0);
+    for n in 1..=3 {
+        world.publish(1, "kept/a", &n.to_string());
+    }
+    world.settle();
+    world.issue_token(0);
+    world.settle();
+    world.cut(0);
+    world.clients[0].read.clear();
+    // An older copy is restored that has 1, and the stream goes on elsewhere.
+    world.broker.restart(&channel("kept/a"), 2);
+    for other in ["other 2", "other 3", "other 4"] {
+        world.publish(1, "kept/a", other);
+    }
+    world.settle();
+    world.connect(0, 0, true);
+    world.settle();
+    let texts = world.clients[0].texts("kept/a");
+    assert_eq!(
+        texts,
+        ["1", "other 2", "other 3"],
+        "a window of three; gaps {:?}",
+        world.clients[0].gaps()
+    );
+}
+
+#[test]
+fn what_is_done_out_of_order_takes_no_memory_for_ever() {
+    let mut world = with_window(0);
+    let size = |world: &World| format!("{:?}", world.workers[0]).len();
+    let mut sizes = Vec::new();
+    for n in 1..=3000_u64 {
+        world.publish(1, "kept/a", "x");
+        world.settle();
+        if n > 1 {
+            let (subscription, position) = (channel("kept/a").into(), Position::new(1, n));
+            world.command(
+                0,
+                Command::Done {
+                    subscription,
+                    position,
+                    cumulative: false,
+                },
+            );
+            world.settle();
+        }
+        if n % 1000 == 0 {
+            sizes.push(size(&world));
+        }
+    }
+    assert!(
+        sizes[2] < sizes[0] * 2,
+        "the first is never done: {sizes:?}"
+    );
+}
+
+fn filter_with_window(world: &mut World) {
+    let filter = Filter::new("kept/+").unwrap();
+    let wish = Subscribe::new(filter, Since::Now)
+        .numbered(7)
+        .acknowledged(10);
+    world.command(0, Command::Subscribe(wish));
+    world.settle();
+}
+
+#[test]
+fn a_filter_with_a_window_delivers_again_what_was_not_acknowledged_after_the_brokers_order_went_on()
+{
+    let mut world = World::new(1, 2);
+    world.connect(0, 0, false);
+    world.connect(1, 0, false);
+    filter_with_window(&mut world);
+    for n in 1..=4 {
+        world.publish(1, "kept/a", &n.to_string());
+    }
+    world.settle();
+    let at = |n| Position::new(1, n);
+    let (subscription, cumulative) = (SubscriptionKey::Id(SubscriptionId(7)), false);
+    for n in [1, 3] {
+        let (subscription, position) = (subscription.clone(), at(n));
+        world.workers[0].handle_command(
+            world.clients[0].connection.unwrap().1,
+            CommandId(1_000 + n),
+            Command::Done {
+                subscription,
+                position,
+                cumulative,
+            },
+            world.now,
+        );
+    }
+    let (worker, connection) = world.clients[0].connection.unwrap();
+    let mut snapshot = world.workers[worker]
+        .snapshot(connection, world.now)
+        .unwrap();
+    world.cut(0);
+    // The broker has begun a new epoch since: the places of the session are of the one before.
+    for s in &mut snapshot.subscriptions {
+        s.position.epoch = Epoch(0);
+        let unacknowledged = s.unacknowledged.as_mut().unwrap();
+        unacknowledged.until.epoch = Epoch(0);
+        for earlier in &mut unacknowledged.publications {
+            earlier.position.epoch = Epoch(0);
+        }
+    }
+    let arrival = Arrival::new(snapshot.session, bare::identity());
+    let engine = &mut world.workers[0];
+    engine
+        .handle_connection_resumed(arrival, snapshot, &[], world.now)
+        .unwrap();
+    let mut came = Vec::new();
+    for _ in 0..20 {
+        while let Some(delivery) = engine.poll_delivery() {
+            if let Delivery::Publication {
+                place, deliveries, ..
+            } = delivery
+            {
+                came.push((place.offset, deliveries));
+            }
+        }
+        while let Some(request) = engine.poll_broker_request() {
+            world.broker.requests[0].push_back(request);
+        }
+        world.broker.work(0);
+        while let Some(event) = world.broker.next_event(0) {
+            engine.handle_broker(event, world.now);
+        }
+    }
+    assert_eq!(came, [(2, 2), (4, 2)]);
+}
+
+#[test]
+fn what_an_acknowledged_subscription_waits_for_holds_no_page() {
+    let mut world = World::new(1, 2);
+    world.connect(0, 0, false);
+    world.connect(1, 0, false);
+    for n in 1..=3 {
+        world.publish(1, "kept/a", &format!("{n} {}", "x".repeat(1_000)));
+    }
+    world.settle();
+    let wish = Subscribe::new(channel("kept/a"), Since::Start).acknowledged(1);
+    world.command(0, Command::Subscribe(wish));
+    world.settle();
+    let held = format!("{:?}", world.workers[0]);
+    assert_eq!(held.matches("xxxxxxxxxx").count(), 0, "{held}");
+}
+
+#[test]
+fn what_an_earlier_connection_was_handed_out_is_acknowledged_only_if_it_was_handed_out_again() {
+    let mut world = with_window(0);
+    world.publish(1, "kept/a", "1");
+    world.settle();
+    let (_, connection) = world.clients[0].connection.unwrap();
+    let done = |position| Command::Done {
+        subscription: channel("kept/a").into(),
+        position,
+        cumulative: false,
+    };
+    for (n, position) in [(1, Position::new(7, 1)), (2, Position::new(1, 2))] {
+        let id = CommandId(1_000 + n);
+        world.workers[0].handle_command(connection, id, done(position), world.now);
+        let all = bare::told(&mut world.workers[0]);
+        assert!(all[0].contains("Refused"), "{all:?}");
+    }
 }

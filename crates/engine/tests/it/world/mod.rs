@@ -1,5 +1,6 @@
 //! Workers, a broker that answers when it is told to, and clients that check what they receive.
 
+pub(crate) mod bare;
 pub(crate) mod broker;
 pub(crate) mod client;
 mod heard;
