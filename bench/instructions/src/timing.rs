@@ -22,8 +22,8 @@ pub const TELL_TIME: &str = "OFFHOOK_BENCH_TELL_TIME";
 
 const ROUNDS: usize = 5;
 
-/// How many bytes a server echoes in a round, unless that is more messages than it may be: the
-/// kernel counts user time in ticks of 10 ms, and a round should have many.
+/// The number of bytes that a server echoes in a round, or fewer if `MOST_MESSAGES` is reached
+/// first. The kernel counts user time in ticks of 10 ms, and a round should have many.
 const BYTES: usize = 4 << 30;
 const MOST_MESSAGES: usize = 200_000;
 

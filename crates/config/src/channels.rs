@@ -119,9 +119,9 @@ group! {
         /// Most channels are conversations, not tables.
         count => count();
 
-        /// Bytes kept; 0: none. Set it together with `count`.
+        /// Bytes kept; 0: none.
         ///
-        /// Without a count nothing is kept.
+        /// As much as the history may have.
         bytes => Bytes::new();
 
         /// The age of the oldest value.

@@ -125,9 +125,9 @@ group! {
         /// Where the clients of other servers look for it.
         rpc_path: String = "/rpc".to_owned() => UrlPath;
 
-        /// Serve the chat at `/talk/` and the examples at `/examples/`; who is writing in the chat is said
-        /// in `talk-typing:*`, and what moves in the examples in `examples-live:*`, which then keep
-        /// nothing.
+        /// Serve the chat at `/talk/` and the examples at `/examples/`. The channels `talk-typing:*`
+        /// (who is writing in the chat) and `examples-live:*` (what moves in the examples) then have
+        /// no history.
         ///
         /// It shows in any browser that everything works.
         talk: bool = true => Switch;

@@ -105,8 +105,8 @@ group! {
         /// Where the log has a disk of its own, the disk is the bound.
         disk_bytes: Option<u64> = None => Or("none", Bytes::new());
 
-        /// Serve a log that has lost acknowledged publications, and tell every subscriber of a
-        /// gap.
+        /// Start with a log that has lost acknowledged publications, and announce a gap to every
+        /// subscriber.
         ///
         /// An operator should decide that, once, after looking into it.
         accept_loss: bool = false => Switch;

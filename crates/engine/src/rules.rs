@@ -81,9 +81,13 @@ impl State {
 }
 
 impl Default for State {
-    /// No state: most channels are conversations, not tables.
+    /// No values, since most channels are conversations, not tables. A rule that sets a count need
+    /// set nothing else: the values may then have 16 MiB, as much as the history by default.
     fn default() -> Self {
-        Self::NONE
+        Self {
+            bytes: 16 << 20,
+            ..Self::NONE
+        }
     }
 }
 

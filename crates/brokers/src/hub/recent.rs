@@ -11,7 +11,8 @@ const REMEMBERED: usize = 16_384;
 
 #[derive(Debug)]
 pub(crate) struct Recent {
-    /// Sequence numbers, each of the newest of some in a row, and their channels.
+    /// Channels in the order of publication. Publications in a row in one channel share an entry,
+    /// which has the newest of their sequence numbers.
     published: VecDeque<(u64, ChannelName)>,
     /// Everything with a higher sequence number is in it.
     after: u64,

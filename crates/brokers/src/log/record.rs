@@ -276,7 +276,7 @@ pub(super) fn removal_key(channel: u32) -> [u8; 5] {
     key
 }
 
-/// The first of these keys, and the first behind all of them.
+/// The range of the keys of pending removals.
 pub(super) fn removal_keys() -> std::ops::Range<[u8; 1]> {
     [REMOVAL]..[REMOVAL + 1]
 }

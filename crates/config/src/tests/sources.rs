@@ -208,3 +208,15 @@ fn pages_are_at_https_with_tls_or_behind_a_proxy_that_ends_it() {
     let tls = "tls = { cert = \"a\", key = \"b\" }";
     assert_eq!(file(tls).good().config.scheme(), Scheme::Https);
 }
+
+#[test]
+fn a_channel_keeps_state_as_soon_as_a_count_is_given() {
+    let rules = |text: &str| file(text).good().config.channels[0].rules.clone();
+    let pattern = "[[channels]]\npattern = \"prices/*\"\n";
+    assert!(!rules(pattern).state.is_kept());
+    assert!(
+        rules(&format!("{pattern}state = {{ count = 100 }}"))
+            .state
+            .is_kept()
+    );
+}

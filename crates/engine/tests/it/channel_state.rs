@@ -97,7 +97,7 @@ fn a_large_state_is_given_as_the_outbox_has_room_and_is_of_one_moment() {
     expected.extend((0..20).map(|n| format!("value {n}")));
     expected.extend(["gap state to 20", "changed", "live"].map(str::to_owned));
     let mut came = came(&world);
-    // The channel keeps no history: that what followed had to be read from the state again is no loss.
+    // Without history a subscriber that fell behind reads the state again, which loses nothing.
     came.retain(|what| what != "catching up");
     assert_eq!(came, expected);
 }
