@@ -36,6 +36,8 @@ pub(super) fn serve(
     async move {
         // Boxed, so that a connected client does not reserve room for it.
         if let Some(mut connection) = Box::pin(connect(&lease, &mut socket, speaker)).await {
+            // The message that connected it may have asked for something large as well.
+            Box::pin(wait(&connection, Pause::Answer, &socket)).await;
             let mut receiving = Receiving::default();
             while let Some(pause) =
                 poll_fn(|cx| poll_messages(&mut connection, &mut socket, &mut receiving, cx)).await
@@ -107,7 +109,6 @@ async fn introduction(
                     for intent in intents {
                         connection.carry_out(intent);
                     }
-                    worker.answered(connection.id()).await;
                     return Ok(connection);
                 }
             }
