@@ -38,7 +38,7 @@ fn decode(version: Option<Version>, pieces: &[&[u8]]) -> Decoded {
     for piece in pieces {
         decoder.push(piece);
         loop {
-            match decoder.next() {
+            match decoder.next_packet() {
                 Ok(Some(packet)) => packets.push(packet),
                 Ok(None) => break,
                 Err(invalid) => return (packets, decoder.version(), Err(invalid)),

@@ -21,7 +21,7 @@ fn decoder(version: Version) -> Decoder {
 fn decode(version: Version, bytes: &[u8]) -> Result<Option<Packet>, Invalid> {
     let mut decoder = decoder(version);
     decoder.push(bytes);
-    decoder.next()
+    decoder.next_packet()
 }
 
 fn refused(version: Version, bytes: &[u8]) -> Invalid {
@@ -38,14 +38,14 @@ fn connect(level: u8, flags: u8, rest: &[u8]) -> Vec<u8> {
 fn first(bytes: &[u8]) -> Result<Option<Packet>, Invalid> {
     let mut decoder = Decoder::new(LIMIT);
     decoder.push(bytes);
-    decoder.next()
+    decoder.next_packet()
 }
 
 #[test]
 fn a_connect_brings_the_version_of_the_packets_after_it() {
     let mut decoder = Decoder::new(LIMIT);
     decoder.push(&connect(4, 2, &[0, 1, b'a']));
-    let Some(Packet::Connect(connect)) = decoder.next().unwrap() else {
+    let Some(Packet::Connect(connect)) = decoder.next_packet().unwrap() else {
         panic!("no connect");
     };
     assert_eq!((connect.version, &*connect.client_id), (Version::V3, "a"));
@@ -53,7 +53,7 @@ fn a_connect_brings_the_version_of_the_packets_after_it() {
     assert_eq!(decoder.version(), Some(Version::V3));
     // In 5.0 this publish would begin with the length of its properties.
     decoder.push(&[0x30, 5, 0, 1, b't', b'h', b'i']);
-    let Some(Packet::Publish(publish)) = decoder.next().unwrap() else {
+    let Some(Packet::Publish(publish)) = decoder.next_packet().unwrap() else {
         panic!("no publish");
     };
     assert_eq!(publish.payload, "hi");
@@ -205,7 +205,7 @@ fn a_length_that_was_announced_costs_nothing_until_its_bytes_come() {
     let mut decoder = decoder(Version::V5);
     // A packet of a million bytes, of which three are here.
     decoder.push(&[0x30, 0xc0, 0x84, 0x3d, 0, 1, b'a']);
-    assert_eq!(decoder.next(), Ok(None));
+    assert_eq!(decoder.next_packet(), Ok(None));
     assert_eq!(decoder.buffered(), 7);
     assert!(!decoder.has_packet());
 }
@@ -215,10 +215,13 @@ fn a_packet_over_the_limit_is_refused_by_its_header() {
     let mut decoder = Decoder::new(10);
     decoder.set_version(Version::V3);
     decoder.push(&[0x30, 8, 0, 1, b'a', 1, 2, 3, 4, 5]);
-    assert!(decoder.next().unwrap().is_some());
+    assert!(decoder.next_packet().unwrap().is_some());
     decoder.push(&[0x30, 9]);
     assert!(decoder.has_packet());
-    assert_eq!(decoder.next().unwrap_err().reason, Reason::PACKET_TOO_LARGE);
+    assert_eq!(
+        decoder.next_packet().unwrap_err().reason,
+        Reason::PACKET_TOO_LARGE
+    );
 }
 
 #[test]
@@ -489,7 +492,7 @@ fn packet() -> impl Strategy<Value = Packet> {
 
 /// Takes everything that is there, up to the first error.
 fn take_all(decoder: &mut Decoder, into: &mut Vec<Packet>) -> Result<(), Invalid> {
-    while let Some(packet) = decoder.next()? {
+    while let Some(packet) = decoder.next_packet()? {
         into.push(packet);
     }
     Ok(())
@@ -531,7 +534,7 @@ proptest! {
         let mut decoder = decoder(Version::V5);
         decoder.push(&packet.encode(Version::V5));
         prop_assert!(decoder.has_packet());
-        prop_assert_eq!(decoder.next(), Ok(Some(packet)));
+        prop_assert_eq!(decoder.next_packet(), Ok(Some(packet)));
         prop_assert_eq!((decoder.buffered(), decoder.has_packet()), (0, false));
     }
 

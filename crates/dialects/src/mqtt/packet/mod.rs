@@ -360,7 +360,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`Invalid`], after which nothing that follows means anything.
-    pub fn next(&mut self) -> Result<Option<Packet>, Invalid> {
+    pub fn next_packet(&mut self) -> Result<Option<Packet>, Invalid> {
         let waiting = self.bytes.get(self.done..).unwrap_or_default();
         let Some(frame) = frame(waiting, self.limit)? else {
             self.settle();
