@@ -119,6 +119,19 @@ test('done without a connection is said when the message comes again', async () 
   assert.equal(again.since, at(8));
 });
 
+test('the newest message, which the reader was done with, is acknowledged again when it comes again', async () => {
+  const { world, jobs, events, asked, comes } = await windowed();
+  await comes(8);
+  await world.socket.says({ type: 'token', resume: 'v1.second' });
+  jobs.done(events[1]);
+  await lose(world);
+  await welcome(world);
+  await world.socket.says({ type: 'subscribed', subscription: asked.subscription, channel: 'jobs', position: at(8), live: false });
+  await comes(8, { redelivered: 1 });
+  assert.deepEqual(offsets(events), [8]);
+  assert.deepEqual(await done(world), [{ position: at(8) }]);
+});
+
 test('an acknowledgement that is refused for now is made again, also beside many questions', async () => {
   const { client, world, jobs, events, comes } = await windowed();
   await comes(8);
