@@ -74,6 +74,8 @@ impl Queue {
             | BrokerEvent::AskReceipts { .. }
             | BrokerEvent::Failed { .. }
             | BrokerEvent::State { .. }
+            | BrokerEvent::Values { .. }
+            | BrokerEvent::SessionSaved { .. }
             | BrokerEvent::FilterHistory { .. }
             | BrokerEvent::Session { .. }
             | BrokerEvent::LeaseEnded

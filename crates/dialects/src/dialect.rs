@@ -1,11 +1,15 @@
 //! The interface between the server and the languages of its clients.
 
-use std::{fmt, time::Instant};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use offhook_engine::{
-    CloseReason, Command, CommandId, Notice, Position, PresenceChange, Publication, Refusal,
-    SessionId, SubscriptionId, SubscriptionKey,
+    ChannelName, CloseReason, Command, CommandId, Epoch, Format, Notice, Position, PresenceChange,
+    Publication, Refusal, SessionId, SubscriptionId, SubscriptionKey, Tags,
 };
 
 /// Data received by a transport: a whole message or, on a byte stream, the bytes of one read.
@@ -65,8 +69,12 @@ pub enum Intent {
     },
     /// Send this at once: the answer to a dialect's own ping, or a step of its own handshake.
     Say(Payload),
-    /// The client is leaving: its session is no longer present once the connection ends.
+    /// The client is leaving: its session is no longer present once the connection ends, and its
+    /// will is not published.
     Leave,
+    /// Keeps the session that the client named for so long after the connection has ended; none:
+    /// not at all.
+    Keep(Option<Duration>),
     /// Close the connection.
     Close {
         /// A code as returned by [`Dialect::close_code`].
@@ -92,6 +100,41 @@ pub struct Connect {
     pub positions: Vec<(SubscriptionKey, Position)>,
     /// Whether the client understands `previous` in messages.
     pub lineage: bool,
+    /// The session that the client names, instead of resuming one with a token.
+    pub named: Option<Box<Named>>,
+}
+
+/// A session with a name that its client chose. It belongs to its user: the same name of another
+/// user is another session. A new connection that gives the name takes the session over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The name; empty if the server is to choose one.
+    pub name: String,
+    /// Whether what there is of such a session is forgotten first.
+    pub fresh: bool,
+    /// How long the session outlives its connection; none if it does not.
+    pub expiry: Option<Duration>,
+    /// How many publications may be unacknowledged, over all acknowledged subscriptions together.
+    pub window: u16,
+    /// What is published once the client is lost.
+    pub will: Option<Will>,
+}
+
+/// A publication that is made in the client's name when its connection has ended, unless it said
+/// that it leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Will {
+    /// Where.
+    pub channel: ChannelName,
+    /// What.
+    pub data: Bytes,
+    /// The format of `data`.
+    pub format: Format,
+    /// What is published with it.
+    pub tags: Tags,
+    /// How long after the end of the connection, if the session has not come back by then. It is
+    /// published no later than the session ends.
+    pub delay: Duration,
 }
 
 /// The answer to a connection that was accepted.
@@ -105,6 +148,23 @@ pub struct Welcome<'a> {
     pub user: &'a str,
     /// The sealed session to resume with; empty if there is none.
     pub resume: &'a str,
+    /// The time of day in milliseconds since 1970.
+    pub unix_ms: u64,
+    /// The session, if the client named it.
+    pub named: Option<Known<'a>>,
+}
+
+/// What there is of a session that its client named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known<'a> {
+    /// The name, chosen by the server if the client gave none.
+    pub name: &'a str,
+    /// Whether the session was there before: its acknowledged subscriptions go on.
+    pub resumed: bool,
+    /// What the dialect kept with it: see [`Command::Remember`].
+    pub note: &'a [u8],
+    /// How long it outlives the connection, which may be less than was asked for.
+    pub expiry: Option<Duration>,
 }
 
 /// A publication, encoded once for all recipients of one [`Encoding`].
@@ -116,6 +176,8 @@ pub struct Shared {
     pub message: Payload,
     /// The offset in `message` at which a recipient's own head is inserted; see [`Head::Insert`].
     pub head: usize,
+    /// The publication, for dialects whose recipients have messages of their own. The server adds it.
+    pub publication: Option<Arc<Publication>>,
 }
 
 impl Shared {
@@ -126,6 +188,7 @@ impl Shared {
             ahead: None,
             message: message.into(),
             head: 0,
+            publication: None,
         }
     }
 
@@ -159,6 +222,10 @@ pub struct Recipient {
     pub redelivered: u16,
     /// It is given as a value of the channel's state.
     pub state: bool,
+    /// The publication's place in what is subscribed to, as acknowledgements name it.
+    pub place: Position,
+    /// The time of day in milliseconds since 1970.
+    pub unix_ms: u64,
 }
 
 impl Recipient {
@@ -168,7 +235,18 @@ impl Recipient {
         at: None,
         redelivered: 0,
         state: false,
+        place: Position {
+            epoch: Epoch(0),
+            offset: 0,
+        },
+        unix_ms: 0,
     };
+
+    /// Whether nothing about it needs a head.
+    #[must_use]
+    pub const fn is_plain(&self) -> bool {
+        self.subscription.is_none() && self.at.is_none() && self.redelivered == 0 && !self.state
+    }
 }
 
 /// The part of a message that differs between recipients.
@@ -180,6 +258,19 @@ pub enum Head {
     Insert(Vec<u8>),
     /// A message of its own.
     Whole(Payload),
+    /// No message, or not yet.
+    Nothing,
+}
+
+/// Whether a dialect takes more of what its transport has received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It has done with what it was given.
+    Ready,
+    /// It holds more that it was given: call [`Dialect::receive`] again, with nothing.
+    HasMore,
+    /// It waits for answers of the server, or for the time: the client is not read meanwhile.
+    Waits,
 }
 
 /// How publications are encoded for a class of connections: once for any number of them.
@@ -224,8 +315,29 @@ pub trait Dialect: fmt::Debug {
     /// goes to `intents`; [`Intent::Leave`] and [`Intent::Connect`] mean nothing here.
     fn handle_timeout(&mut self, _now: Instant, _intents: &mut Vec<Intent>) {}
 
+    /// Whether it takes more. Asked after every other call.
+    fn readiness(&self) -> Readiness {
+        Readiness::Ready
+    }
+
+    /// What the dialect asks for because of something that the server told it. Asked after every other
+    /// call until there is none; [`Intent::Connect`] means nothing here.
+    fn poll_intent(&mut self) -> Option<Intent> {
+        None
+    }
+
+    /// Whether its clients resume sessions with tokens. If not, none are sealed.
+    fn has_tokens(&self) -> bool {
+        true
+    }
+
+    /// Whether a client that ends its transport as that allows is leaving: see [`Intent::Leave`].
+    fn leaves_with_its_transport(&self) -> bool {
+        true
+    }
+
     /// The head of this recipient's copy of a publication, or of a join or leave. Not called for a
-    /// [`Recipient::PLAIN`], unless [`Encoding::has_heads`].
+    /// recipient that [is plain](Recipient::is_plain), unless [`Encoding::has_heads`].
     fn head(&mut self, _recipient: &Recipient, _shared: &Shared) -> Head {
         Head::None
     }

@@ -27,5 +27,6 @@ pub mod mqtt;
 pub mod native;
 
 pub use dialect::{
-    Connect, Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient, Shared, Welcome,
+    Connect, Dialect, Encoding, Head, Incoming, Intent, Known, Named, Payload, Readiness,
+    Recipient, Shared, Welcome, Will,
 };

@@ -96,9 +96,12 @@ pub enum BrokerRequest {
         /// Limits of the read.
         limit: ReadLimit,
     },
-    /// Keep a session's state for this long, replacing the old one; as durable as the next
-    /// publication.
+    /// Keep a session's state for this long, replacing the old one. It is written no later than what
+    /// is published after it.
     SaveSession {
+        /// The id of the answer, `SessionSaved`, which comes once the state is durable; none if it may
+        /// be written with the next publication.
+        id: Option<RequestId>,
         /// The session.
         session: SessionId,
         /// The state.
@@ -127,6 +130,17 @@ pub enum BrokerRequest {
         /// Where to start.
         from: ReadFrom,
         /// Limits of the read.
+        limit: ReadLimit,
+    },
+    /// Read the states of channels that match a filter; answered by `Values`.
+    Values {
+        /// The id of the answer.
+        id: RequestId,
+        /// The filter.
+        filter: Filter,
+        /// Only of channels whose names come after this one.
+        after: Option<ChannelName>,
+        /// Limits of the read. The state of a channel is read whole.
         limit: ReadLimit,
     },
     /// Read the channel's state; answered by `State`.
@@ -276,6 +290,20 @@ pub enum BrokerEvent {
         stream: StreamState,
         /// The values.
         values: Vec<Arc<Publication>>,
+    },
+    /// The states of channels that match a filter, in the order of their names.
+    Values {
+        /// The id of the request.
+        id: RequestId,
+        /// The values.
+        values: Vec<Arc<Publication>>,
+        /// The last channel that was read, if there may be more.
+        next: Option<ChannelName>,
+    },
+    /// The session's state is durable.
+    SessionSaved {
+        /// The id of the request.
+        id: RequestId,
     },
     /// The members of a channel.
     Members {

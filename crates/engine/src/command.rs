@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     channel_name::ChannelName,
+    filter::Filter,
     position::Position,
     publication::{Format, Key, Tags},
     subscription::{Subscribe, SubscriptionKey},
@@ -99,6 +100,23 @@ pub enum Command {
         after: Option<Position>,
         /// At most so many; the engine's page limits hold too.
         limit: u32,
+    },
+    /// Read the states of channels that match a filter, as far as the session may subscribe to them,
+    /// once. Channels without state have none.
+    Values {
+        /// The filter.
+        filter: Filter,
+        /// Only of channels whose names come after this one: to read on after a page.
+        after: Option<ChannelName>,
+        /// About so many values: the state of a channel is read whole.
+        limit: u32,
+    },
+    /// Keep a note of the dialect with the session, in place of the one before. If the session is
+    /// durable, the answer comes once the note is, and what is published after it is written no
+    /// earlier.
+    Remember {
+        /// The note. The engine does not read it.
+        note: Bytes,
     },
     /// Query the members of a channel.
     Presence {

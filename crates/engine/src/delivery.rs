@@ -9,6 +9,7 @@ use crate::{
     channel_name::ChannelName,
     command::CommandId,
     error::Refusal,
+    filter::Filter,
     position::Position,
     publication::{Format, Publication},
     session::Member,
@@ -333,6 +334,17 @@ pub enum Reply {
         /// The state has more, to be read after the position of the last of these.
         more: bool,
     },
+    /// The states of channels that match a filter, or a page of them.
+    Values {
+        /// The filter.
+        filter: Filter,
+        /// The newest publication of each value of the tag `key`, by the names of the channels.
+        values: Vec<Arc<Publication>>,
+        /// The last channel that was read, if there may be more.
+        next: Option<ChannelName>,
+    },
+    /// The note is kept, as durably as the session is.
+    Remembered,
     /// The members of a channel.
     Members {
         /// The channel.

@@ -204,6 +204,8 @@ pub struct SessionSnapshot {
     pub identity: Arc<Identity>,
     /// Its subscriptions.
     pub subscriptions: Vec<SubscriptionSnapshot>,
+    /// What its dialect has the engine keep with it: see [`Command::Remember`](crate::Command).
+    pub note: Bytes,
     /// The time at which it was taken, in wall-clock milliseconds, for the seal's expiry.
     pub time_ms: u64,
 }

@@ -5,7 +5,10 @@
 //! user  info  info_is_fixed:1  ends_ms:8  count:2 × ( pattern  verbs:1  ends_ms:8 )
 //! count:2 × ( flags:1  target  [id:4]  epoch:8  offset:8
 //!             [window:2  until epoch:8 offset:8  count:2 × (epoch:8 offset:8 deliveries:2)] )
+//! [ length:4 note ]
 //! ```
+//! The note is in version 4, which a snapshot without one does not need.
+//!
 //! Texts are a `u16` length and their bytes, lists a `u16` count; all numbers are big-endian. The
 //! flags say what is present: filter 1, id 2, presence 4, no echo 8, vouched 16, window 32,
 //! unacknowledged 64.
@@ -26,7 +29,8 @@ use crate::{
     subscription::{Flow, SubscriptionId, Target},
 };
 
-const VERSION: u8 = 3;
+const WITHOUT_NOTE: u8 = 3;
+const WITH_NOTE: u8 = 4;
 
 /// Stands for no end.
 const NEVER: u64 = u64::MAX;
@@ -44,7 +48,10 @@ impl SessionSnapshot {
     #[must_use]
     pub fn to_bytes(&self) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(256);
-        out.put_u8(VERSION);
+        out.put_u8(match self.note.is_empty() {
+            true => WITHOUT_NOTE,
+            false => WITH_NOTE,
+        });
         out.put_u64(self.time_ms);
         out.put_slice(&self.session.to_bytes());
         out.put_u64(self.generation);
@@ -52,6 +59,10 @@ impl SessionSnapshot {
         out.put_u16(u16::try_from(self.subscriptions.len()).ok()?);
         for subscription in &self.subscriptions {
             put_subscription(&mut out, subscription)?;
+        }
+        if !self.note.is_empty() {
+            out.put_u32(u32::try_from(self.note.len()).ok()?);
+            out.put_slice(&self.note);
         }
         Some(out)
     }
@@ -130,7 +141,8 @@ fn put_text(out: &mut Vec<u8>, text: &[u8]) -> Option<()> {
 }
 
 fn read(from: &mut &[u8]) -> Option<SessionSnapshot> {
-    if from.try_get_u8().ok()? != VERSION {
+    let version = from.try_get_u8().ok()?;
+    if version != WITHOUT_NOTE && version != WITH_NOTE {
         return None;
     }
     let time_ms = from.try_get_u64().ok()?;
@@ -139,14 +151,26 @@ fn read(from: &mut &[u8]) -> Option<SessionSnapshot> {
     let generation = from.try_get_u64().ok()?;
     let identity = Arc::new(identity(from)?);
     let subscriptions = list(from, subscription)?;
+    let note = match version {
+        WITH_NOTE => note(from)?,
+        _ => Bytes::new(),
+    };
     let session = SessionId::from_bytes(session);
     Some(SessionSnapshot {
         session,
         generation,
         identity,
         subscriptions,
+        note,
         time_ms,
     })
+}
+
+fn note(from: &mut &[u8]) -> Option<Bytes> {
+    let len = usize::try_from(from.try_get_u32().ok()?).ok()?;
+    let (note, rest) = from.split_at_checked(len)?;
+    *from = rest;
+    Some(Bytes::copy_from_slice(note))
 }
 
 fn identity(from: &mut &[u8]) -> Option<Identity> {

@@ -6,6 +6,7 @@ mod clock;
 mod durable;
 mod forgotten;
 mod members;
+mod page;
 mod questions;
 mod recent;
 mod registry;
@@ -28,6 +29,7 @@ use self::{bus::Published, clock::Clock, questions::Answer};
 pub(crate) use self::{
     bus::{Bus, shrink},
     durable::{Durable, View},
+    page::Page,
     registry::Registry,
     sessions::{Change, Saved},
 };
@@ -160,8 +162,24 @@ impl Hub {
                 after,
                 limit,
             } => self.filter_history(worker, id, &filter, after, limit),
-            BrokerRequest::SaveSession { .. } | BrokerRequest::DropSession { .. } => {
+            BrokerRequest::SaveSession { id, .. } => {
                 let _nothing_to_write = self.session(request);
+                if let Some(id) = id {
+                    self.bus().tell(worker, BrokerEvent::SessionSaved { id });
+                }
+            }
+            BrokerRequest::DropSession { .. } => {
+                let _nothing_to_write = self.session(request);
+            }
+            BrokerRequest::Values {
+                id,
+                filter,
+                after,
+                limit,
+            } => {
+                let bus = self.bus();
+                let (values, next) = page::values(&bus, &filter, after.as_ref(), limit);
+                bus.tell(worker, BrokerEvent::Values { id, values, next });
             }
             BrokerRequest::LoadSession { id, session } => {
                 let now_ms = self.bus().now().unix_ms;
@@ -222,6 +240,7 @@ impl Hub {
         let sessions = &mut self.registry().sessions;
         match request {
             BrokerRequest::SaveSession {
+                id: _,
                 session,
                 bytes,
                 expiry,
@@ -239,6 +258,7 @@ impl Hub {
             | BrokerRequest::LoadSession { .. }
             | BrokerRequest::History { .. }
             | BrokerRequest::State { .. }
+            | BrokerRequest::Values { .. }
             | BrokerRequest::Join { .. }
             | BrokerRequest::Leave { .. }
             | BrokerRequest::Members { .. }

@@ -10,7 +10,8 @@ use offhook_engine::{BrokerFailure, Publication, ReadStart};
 use super::{
     condition::Condition,
     open_error::failure_of,
-    reader::{Read, ReadJob},
+    read_queue::ReadJob,
+    reader::Read,
     record::{decode, offset_of},
     store::Store,
 };

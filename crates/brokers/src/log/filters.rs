@@ -455,7 +455,7 @@ impl Merge {
 }
 
 /// What is retained of a channel as of now.
-fn retained(
+pub(super) fn retained(
     shared: &Shared,
     store: &Store,
     channel: &ChannelName,
@@ -472,7 +472,7 @@ fn retained(
 }
 
 /// What every name that matches begins with.
-fn literal_prefix(filter: &Filter) -> &str {
+pub(super) fn literal_prefix(filter: &Filter) -> &str {
     let text = filter.as_str();
     let wild = text.find(['+', '#']).unwrap_or(text.len());
     let prefix = text.get(..wild).unwrap_or_default();

@@ -66,12 +66,14 @@ mod open_error;
 mod opening;
 mod private;
 mod queue;
+mod read_queue;
 mod reader;
 mod record;
 mod retained;
 mod shared;
 mod shared_store;
 mod snapshot;
+mod states;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -99,7 +101,8 @@ use self::{
     inventory::Inventory,
     opening::Opened,
     queue::{Job, JobQueue},
-    reader::{ReadQueue, Reader},
+    read_queue::ReadQueue,
+    reader::Reader,
     shared::{Disk, Shared},
     shared_store::SharedStore,
     witness::Witness,

@@ -5,7 +5,7 @@ use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use offhook_engine::{BrokerFailure, ChannelName, Now};
+use offhook_engine::{BrokerFailure, ChannelName, Now, RequestId};
 
 use super::{retained::Retained, write::Write};
 use crate::{broker::WorkerId, hub::Change};
@@ -34,6 +34,11 @@ pub(super) enum Job {
     },
     /// A session to be saved with the next batch.
     Session(Change),
+    /// The sessions before this are to be durable, and the worker is told.
+    Saved {
+        worker: WorkerId,
+        id: RequestId,
+    },
     Tick(Now),
     /// Other rules hold: what is known of channels was made by the old ones.
     NewRules,
@@ -49,6 +54,7 @@ impl Job {
             | Self::Loaded { .. }
             | Self::Swept { .. }
             | Self::Session(_)
+            | Self::Saved { .. }
             | Self::NewRules
             | Self::Stop => None,
         }
@@ -65,6 +71,7 @@ impl Job {
             Self::Loaded { .. }
             | Self::Swept { .. }
             | Self::Session(_)
+            | Self::Saved { .. }
             | Self::Tick(_)
             | Self::NewRules
             | Self::Stop => 0,

@@ -3,14 +3,12 @@
 
 use std::{
     cell::RefCell,
-    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use offhook_engine::{
-    BrokerEvent, BrokerFailure, ChannelName, Publication, ReadLimit, ReadStart, RequestId,
-    StreamState, Trimmed,
+    BrokerEvent, BrokerFailure, ChannelName, Publication, ReadStart, StreamState, Trimmed,
 };
 
 use super::{
@@ -19,173 +17,15 @@ use super::{
     damage,
     filters::{self, FilterJob, Merges, Progress},
     loading::load,
-    open_error::failure_of,
     queue::Job,
+    read_queue::{Load, ReadJob, StateJob, Task},
     record::{decode, offset_of},
     retained::Retained,
     shared::Shared,
     shared_store::SharedStore,
+    states::{self, ValuesJob},
     store::Store,
 };
-use crate::{
-    lineage::{Epochs, Lineage},
-    mailbox::Mailbox,
-};
-
-/// How many reads can be queued: many times the reads in flight of all workers.
-const READS: usize = 4096;
-/// How many channels can be queued for loading for followers: enough for a crowd that reconnects,
-/// each client to its own channel.
-const LOADS: usize = 65_536;
-
-pub(super) struct ReadJob {
-    pub(super) mailbox: Arc<Mailbox>,
-    pub(super) id: RequestId,
-    pub(super) channel: ChannelName,
-    pub(super) number: u32,
-    pub(super) epochs: Arc<Epochs>,
-    pub(super) lineage: Arc<Lineage>,
-    pub(super) stream: StreamState,
-    pub(super) start: ReadStart,
-    /// The newest up to `start.agreed`, and not what follows `start.after`.
-    pub(super) backward: bool,
-    pub(super) limit: ReadLimit,
-}
-
-/// A read of a channel's state.
-pub(super) struct StateJob {
-    pub(super) mailbox: Arc<Mailbox>,
-    pub(super) id: RequestId,
-    pub(super) channel: ChannelName,
-    pub(super) number: u32,
-    pub(super) stream: StreamState,
-}
-
-/// Something to load from disk.
-#[derive(Debug)]
-pub(super) enum Load {
-    /// A channel that is followed or read.
-    ForBus(ChannelName),
-    /// A channel that is published in.
-    ForWriter(ChannelName),
-    /// Some of all channels, to find old publications in those that are not in use.
-    Sweep,
-}
-
-/// The reader's queue. Loads come before reads, because more depends on them.
-#[derive(Default)]
-pub(super) struct ReadQueue {
-    waiting: Mutex<Waiting>,
-    filled: Condvar,
-}
-
-#[derive(Default)]
-struct Waiting {
-    loads: VecDeque<Load>,
-    reads: VecDeque<ReadJob>,
-    filters: VecDeque<FilterJob>,
-    states: VecDeque<StateJob>,
-    closed: bool,
-}
-
-enum Task {
-    Load(Load),
-    Read(ReadJob),
-    Filter(FilterJob),
-    State(StateJob),
-}
-
-impl ReadQueue {
-    /// Queues a load. `false` if too many are queued; those for the writer are limited by its own
-    /// queue.
-    pub(super) fn load(&self, load: Load) -> bool {
-        let mut waiting = self.lock();
-        if matches!(load, Load::ForBus(_)) && waiting.loads.len() >= LOADS {
-            return false;
-        }
-        waiting.loads.push_back(load);
-        drop(waiting);
-        self.filled.notify_one();
-        true
-    }
-
-    /// Queues a read. `false` if too many are queued.
-    pub(super) fn read(&self, job: ReadJob) -> bool {
-        let mut waiting = self.lock();
-        if waiting.reads.len() >= READS {
-            return false;
-        }
-        waiting.reads.push_back(job);
-        drop(waiting);
-        self.filled.notify_one();
-        true
-    }
-
-    /// Queues a read of a state. `false` if too many are queued.
-    pub(super) fn state(&self, job: StateJob) -> bool {
-        let mut waiting = self.lock();
-        if waiting.states.len() >= READS {
-            return false;
-        }
-        waiting.states.push_back(job);
-        drop(waiting);
-        self.filled.notify_one();
-        true
-    }
-
-    /// Queues a read of all channels that match a filter. `false` if too many are queued.
-    pub(super) fn filter(&self, job: FilterJob) -> bool {
-        let mut waiting = self.lock();
-        if waiting.filters.len() >= READS {
-            return false;
-        }
-        waiting.filters.push_back(job);
-        drop(waiting);
-        self.filled.notify_one();
-        true
-    }
-
-    /// Takes back a read by filter of which a slice was done.
-    fn go_on(&self, job: FilterJob) {
-        self.lock().filters.push_back(job);
-    }
-
-    /// The reader ends with what waits now.
-    pub(super) fn close(&self) {
-        self.lock().closed = true;
-        self.filled.notify_one();
-    }
-
-    fn take(&self) -> Option<Task> {
-        let mut waiting = self.lock();
-        loop {
-            if let Some(load) = waiting.loads.pop_front() {
-                return Some(Task::Load(load));
-            }
-            if let Some(job) = waiting.reads.pop_front() {
-                return Some(Task::Read(job));
-            }
-            if let Some(job) = waiting.states.pop_front() {
-                return Some(Task::State(job));
-            }
-            if let Some(job) = waiting.filters.pop_front() {
-                return Some(Task::Filter(job));
-            }
-            if waiting.closed {
-                return None;
-            }
-            waiting = self
-                .filled
-                .wait(waiting)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// How many channels one tick searches for old publications.
 const SWEEP: usize = 64;
 
@@ -223,6 +63,7 @@ impl Reader {
                 Task::Read(job) => self.answer(&job),
                 Task::Filter(job) => self.answer_filter(job),
                 Task::State(job) => self.answer_state(&job),
+                Task::Values(job) => self.answer_values(job),
             }
         }
     }
@@ -273,17 +114,22 @@ impl Reader {
         let store = self.store.get().ok_or(BrokerFailure::StorageFailed)?;
         let rules = self.shared.hub.rules_of(&job.channel);
         let age = rules.and_then(|rules| rules.state.age);
-        let age = age.map_or(u64::MAX, |age| age.as_millis() as u64);
-        let oldest_kept = self.shared.hub.bus().now().unix_ms.saturating_sub(age);
-        let all = store.values(job.number, &job.channel);
-        let mut values: Vec<_> = all
-            .map_err(|error| failure_of(&error))?
-            .into_iter()
-            .filter(|value| value.time_ms >= oldest_kept)
-            .map(Arc::new)
-            .collect();
-        values.sort_unstable_by_key(|value| value.position.offset);
-        Ok(values)
+        states::of_channel(&self.shared, &store, &job.channel, job.number, age)
+    }
+
+    /// Does a slice of a read of states: it goes on behind all others.
+    fn answer_values(&self, mut job: ValuesJob) {
+        let found = catch_unwind(AssertUnwindSafe(|| {
+            let store = self.store.get().ok_or(BrokerFailure::StorageFailed)?;
+            job.step(&self.shared, &store)
+        }));
+        let id = job.id;
+        let event = match found.unwrap_or(Err(BrokerFailure::StorageCorrupt)) {
+            Ok(Some(event)) => event,
+            Ok(None) => return self.shared.reads.go_on_with_values(job),
+            Err(failure) => BrokerEvent::Failed { id, failure },
+        };
+        job.mailbox.put(event);
     }
 
     /// Does a slice of a read by filter: it goes on behind all others.

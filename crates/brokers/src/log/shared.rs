@@ -21,8 +21,9 @@ use offhook_engine::{
 use super::{
     filters::FilterJob,
     queue::{Job, JobQueue},
-    reader::{Load, ReadJob, ReadQueue, StateJob},
+    read_queue::{Load, ReadJob, ReadQueue, StateJob},
     retained::Retained,
+    states::ValuesJob,
     write::Write,
 };
 use crate::{
@@ -117,9 +118,31 @@ impl Shared {
                 }
                 self.hub.handle(worker, request);
             }
-            BrokerRequest::SaveSession { .. } | BrokerRequest::DropSession { .. } => {
+            BrokerRequest::SaveSession { id, .. } => {
                 for change in self.hub.session(request) {
                     self.jobs.put_always(Job::Session(change));
+                }
+                if let Some(id) = id {
+                    self.jobs.put_always(Job::Saved { worker, id });
+                }
+            }
+            BrokerRequest::DropSession { .. } => {
+                for change in self.hub.session(request) {
+                    self.jobs.put_always(Job::Session(change));
+                }
+            }
+            BrokerRequest::Values {
+                id,
+                filter,
+                after,
+                limit,
+            } => {
+                let bus = self.hub.bus();
+                let Some(mailbox) = bus.mailbox(worker).cloned() else {
+                    return;
+                };
+                if !self.reads.values(ValuesJob::new(mailbox, id, filter, after, limit)) {
+                    bus.tell_failed(worker, id, BrokerFailure::Busy);
                 }
             }
             BrokerRequest::Publish { .. }
@@ -168,6 +191,7 @@ impl Shared {
             | BrokerRequest::FollowFilter { .. }
             | BrokerRequest::UnfollowFilter { .. }
             | BrokerRequest::FilterHistory { .. }
+            | BrokerRequest::Values { .. }
             | BrokerRequest::SaveSession { .. }
             | BrokerRequest::DropSession { .. }
             | BrokerRequest::LoadSession { .. }
@@ -308,6 +332,7 @@ impl Shared {
             | BrokerRequest::FollowFilter { .. }
             | BrokerRequest::UnfollowFilter { .. }
             | BrokerRequest::FilterHistory { .. }
+            | BrokerRequest::Values { .. }
             | BrokerRequest::SaveSession { .. }
             | BrokerRequest::DropSession { .. }
             | BrokerRequest::LoadSession { .. }
@@ -357,6 +382,7 @@ fn refuse(bus: &mut Bus, worker: WorkerId, request: &BrokerRequest, failure: Bro
         | BrokerRequest::FollowFilter { .. }
         | BrokerRequest::UnfollowFilter { .. }
         | BrokerRequest::FilterHistory { .. }
+        | BrokerRequest::Values { .. }
         | BrokerRequest::SaveSession { .. }
         | BrokerRequest::DropSession { .. }
         | BrokerRequest::LoadSession { .. }
@@ -388,14 +414,15 @@ fn answered(request: &BrokerRequest) -> Option<RequestId> {
         | BrokerRequest::FollowFilter { id, .. }
         | BrokerRequest::FilterHistory { id, .. }
         | BrokerRequest::State { id, .. }
+        | BrokerRequest::Values { id, .. }
         | BrokerRequest::LoadSession { id, .. } => Some(*id),
         BrokerRequest::Unfollow { .. }
         | BrokerRequest::Join { .. }
         | BrokerRequest::Leave { .. }
         | BrokerRequest::Found { .. }
         | BrokerRequest::UnfollowFilter { .. }
-        | BrokerRequest::SaveSession { .. }
         | BrokerRequest::DropSession { .. }
         | BrokerRequest::Renew { .. } => None,
+        BrokerRequest::SaveSession { id, .. } => *id,
     }
 }

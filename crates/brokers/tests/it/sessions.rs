@@ -14,6 +14,7 @@ fn session(n: u8) -> SessionId {
 impl TestWorker {
     fn save(&self, n: u8, bytes: impl Into<Bytes>, seconds: u64) {
         self.submit(BrokerRequest::SaveSession {
+            id: None,
             session: session(n),
             bytes: bytes.into(),
             expiry: Duration::from_secs(seconds),
@@ -123,4 +124,21 @@ fn a_session_is_written_with_the_next_publication_and_survives_a_kill_after_that
     drop(worker);
     let mut worker = TestWorker::new(&open_log(&killed, kept(10)));
     assert_eq!(worker.load(1).unwrap(), "state");
+}
+
+#[test]
+fn a_session_is_told_to_be_saved_once_it_is_on_disk_though_nothing_else_is_written() {
+    every_broker(&kept(10), |broker| {
+        let mut worker = TestWorker::new(broker);
+        let id = worker.id();
+        worker.submit(BrokerRequest::SaveSession {
+            id: Some(id),
+            session: session(1),
+            bytes: "note".into(),
+            expiry: Duration::from_secs(60),
+        });
+        let answer = worker.answer(id);
+        assert!(matches!(answer, BrokerEvent::SessionSaved { .. }), "{answer:?}");
+        assert_eq!(worker.load(1).unwrap(), "note");
+    });
 }

@@ -288,6 +288,9 @@ pub(super) fn result(reply: &Reply) -> Result<String, Failure> {
         Reply::Subscribed { .. }
         | Reply::Unsubscribed { .. }
         | Reply::Done { .. }
+        // Nothing here asks for these two.
+        | Reply::Values { .. }
+        | Reply::Remembered
         | Reply::InfoUpdated => "true".to_owned(),
         Reply::Refused(refusal) => return Err(Failure::refused(refusal)),
     })

@@ -234,6 +234,7 @@ impl Rpc {
             info: "".into(),
             positions: Vec::new(),
             lineage: true,
+            named: None,
         }));
     }
 

@@ -1,8 +1,29 @@
 //! MQTT 3.1.1 and 5.0: see `docs/dialects/mqtt.md`.
+//!
+//! | MQTT | here |
+//! |---|---|
+//! | a topic | a channel ([`topics`]) |
+//! | a message's properties | a publication's tags ([`content`]) |
+//! | QoS 0 to a client | a pushed subscription |
+//! | QoS 1 and 2 to a client | an acknowledged subscription ([`sending`]) |
+//! | QoS 2 from a client | an idempotency key ([`receiving`]) |
+//! | a retained message | a value of the channel's state |
+//! | a session | a session that the client names, with a note of the dialect ([`note`]) |
 
+mod content;
+mod dialect;
+mod encoding;
+mod note;
 pub mod packet;
 mod reason;
+mod receiving;
+mod refusals;
+mod sending;
+mod session;
+mod subscribing;
+mod topics;
 
+pub use dialect::Mqtt;
 pub use reason::Reason;
 
 /// The subprotocol of MQTT over WebSocket (MQTT 5.0 §6).

@@ -271,6 +271,7 @@ fn connect(message: &Message<'_>, id: CommandId) -> Result<Connect, Refusal> {
         info: info(message)?,
         positions: positions.collect::<Result<_, Refusal>>()?,
         lineage: message.lineage.unwrap_or(false),
+        named: None,
     })
 }
 

@@ -119,6 +119,8 @@ impl Dialect for Native {
             session,
             user,
             resume,
+            unix_ms: _,
+            named: _,
         } = *welcome;
         out.push(encode_welcome(id, session, user, resume).into());
     }

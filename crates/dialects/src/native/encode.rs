@@ -294,7 +294,8 @@ fn encode_reply(id: Option<CommandId>, reply: &Reply) -> String {
             .raw("subscribers", receipts.subscribers)
             .list("sessions", receipts.sessions.iter().map(quoted))
             .end(),
-        Reply::Pong => numbered("pong", id).end(),
+        // Native clients can't ask for the first two.
+        Reply::Values { .. } | Reply::Remembered | Reply::Pong => numbered("pong", id).end(),
         Reply::Refused(refusal) => refused(numbered("error", id), refusal).end(),
     }
 }

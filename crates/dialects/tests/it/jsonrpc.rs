@@ -45,6 +45,8 @@ impl Client {
                         session: SessionId::from_bytes([1; 16]),
                         user: "",
                         resume: "",
+                        unix_ms: 0,
+                        named: None,
                     };
                     let mut out = Vec::new();
                     self.rpc.welcome(&welcome, &mut out);
@@ -130,6 +132,7 @@ impl Client {
             info: "".into(),
             positions: Vec::new(),
             lineage: true,
+            named: None,
         };
         let shared = self.rpc.encoding(&connect).publication(publication);
         let recipient = Recipient {
@@ -140,6 +143,7 @@ impl Client {
             Head::None => shared.message,
             Head::Insert(head) => shared.with_head(&head),
             Head::Whole(payload) => payload,
+            Head::Nothing => panic!("every copy is delivered"),
         };
         let Payload::Text(text) = payload else {
             panic!("{payload:?}")

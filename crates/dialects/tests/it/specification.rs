@@ -126,6 +126,7 @@ fn message_for(publication: &Publication, recipient: &Recipient) -> String {
         info: "".into(),
         positions: Vec::new(),
         lineage: true,
+        named: None,
     };
     let shared = Native.encoding(&connect).publication(publication);
     let Head::Insert(head) = Native.head(recipient, &shared) else {

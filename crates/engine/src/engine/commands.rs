@@ -157,6 +157,12 @@ impl Engine {
                 self.may_read(connection, Verbs::STATE, &channel)?;
                 self.ask_state(asker, channel, after, limit)
             }
+            Command::Values {
+                filter,
+                after,
+                limit,
+            } => self.ask_values(asker, filter, after, limit),
+            Command::Remember { note } => self.remember(connection, id, note),
             Command::Presence { channel } => {
                 self.may_read(connection, Verbs::PRESENCE, &channel)?;
                 self.presence(asker, channel)
@@ -290,6 +296,8 @@ impl Engine {
             Command::Subscribe(_)
             | Command::Unsubscribe { .. }
             | Command::Done { .. }
+            | Command::Values { .. }
+            | Command::Remember { .. }
             | Command::UpdateInfo { .. } => {
                 let detail = "only a connection can do this; name the session to act for";
                 Err(Refusal::new(ErrorCode::BadRequest, detail))
@@ -355,7 +363,7 @@ impl Engine {
     }
 
     /// Whether an outside party has allowed the session to subscribe to a channel.
-    fn is_vouched(&self, connection: ConnectionId, channel: &ChannelName) -> bool {
+    pub(super) fn is_vouched(&self, connection: ConnectionId, channel: &ChannelName) -> bool {
         let Some(feed) = self.names.get(channel) else {
             return false;
         };

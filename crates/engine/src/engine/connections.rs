@@ -122,6 +122,11 @@ impl Engine {
             ..arrival
         };
         let connection = self.handle_connection_opened(arrival, now)?;
+        if !snapshot.note.is_empty()
+            && let Some(c) = self.connections.get_mut(connection.into())
+        {
+            c.extra().note = snapshot.note;
+        }
         let given: HashMap<_, _> = positions.iter().map(|(key, at)| (key, *at)).collect();
         for old in snapshot.subscriptions {
             let name = old.name();
@@ -283,6 +288,7 @@ impl Engine {
             generation: c.generation,
             identity: Arc::clone(&c.identity),
             subscriptions: subscriptions.collect(),
+            note: c.extra.as_ref().map(|extra| extra.note.clone()).unwrap_or_default(),
             time_ms: now.unix_ms,
         })
     }

@@ -2,13 +2,21 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::{
-    ask::CallerId, broker::BrokerRequest, command::Now, delivery::ConnectionId, session::SessionId,
+    ask::CallerId,
+    broker::{BrokerRequest, RequestId},
+    command::{CommandId, Now},
+    delivery::{ConnectionId, Reply},
+    error::Refusal,
+    session::SessionId,
 };
 
 use super::{
     Engine,
-    state::{Pending, durable::Durable},
+    commands::gone,
+    state::{Asker, Pending, durable::Durable},
 };
 
 impl Engine {
@@ -71,6 +79,10 @@ impl Engine {
     }
 
     pub(super) fn save_session(&mut self, connection: ConnectionId) {
+        self.save_session_as(connection, None);
+    }
+
+    fn save_session_as(&mut self, connection: ConnectionId, id: Option<RequestId>) {
         let extra = self
             .connections
             .get_mut(connection.into())
@@ -91,10 +103,39 @@ impl Engine {
             let session = snapshot.session;
             let bytes = bytes.into();
             self.broker_requests.push_back(BrokerRequest::SaveSession {
+                id,
                 session,
                 bytes,
                 expiry,
             });
+        }
+    }
+
+    /// Keeps a note with a connection's session: see [`Command::Remember`](crate::Command).
+    pub(super) fn remember(
+        &mut self,
+        connection: ConnectionId,
+        command: CommandId,
+        note: Bytes,
+    ) -> Result<(), Refusal> {
+        let c = self.connections.get_mut(connection.into());
+        let extra = c.ok_or_else(gone)?.extra();
+        extra.note = note;
+        if extra.durable.is_none() {
+            self.reply(connection, Some(command), Reply::Remembered);
+            return Ok(());
+        }
+        let asker = Asker::Connection(connection, command);
+        self.in_flight(asker)?;
+        let id = self.request(Pending::Remember { asker });
+        self.save_session_as(connection, Some(id));
+        Ok(())
+    }
+
+    pub(super) fn remembered(&mut self, id: RequestId) {
+        match self.requests.take(id) {
+            Some(Pending::Remember { asker }) => self.answer(asker, Reply::Remembered),
+            other => debug_assert!(other.is_none(), "a session was saved for its dialect"),
         }
     }
 }

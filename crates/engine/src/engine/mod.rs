@@ -21,6 +21,7 @@ mod server_side;
 
 mod state;
 mod subscriptions;
+mod values;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -346,6 +347,8 @@ impl Engine {
             BrokerEvent::State { id, stream, values } => {
                 self.state_read(id, stream.head, values);
             }
+            BrokerEvent::Values { id, values, next } => self.values_read(id, values, next),
+            BrokerEvent::SessionSaved { id } => self.remembered(id),
             BrokerEvent::Members { id, members, total } => self.members_read(id, members, total),
             BrokerEvent::Acked { id, position } => self.acked(id, position),
             BrokerEvent::Receipts { id, receipts } => self.receipts_known(id, receipts),

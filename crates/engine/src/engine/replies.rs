@@ -164,6 +164,8 @@ impl Engine {
             | Pending::History { asker, .. }
             | Pending::HistoryBefore { asker, .. }
             | Pending::State { asker, .. }
+            | Pending::Values { asker, .. }
+            | Pending::Remember { asker }
             | Pending::Members { asker, .. }
             | Pending::Ack { asker, .. }
             | Pending::Receipts { asker, .. } => {

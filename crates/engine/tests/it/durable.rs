@@ -124,3 +124,69 @@ fn a_durable_session_that_is_replaced_here_is_saved_as_it_was() {
     }
     assert_eq!(saved.unwrap().subscriptions.len(), 1);
 }
+
+fn remember(world: &mut World, note: &'static str) {
+    let note = note.into();
+    world.command(0, Command::Remember { note });
+}
+
+/// The replies to `Remember` of client 0.
+fn remembered(world: &World) -> usize {
+    let replies = world.clients[0].replies();
+    replies.iter().filter(|reply| ***reply == Reply::Remembered).count()
+}
+
+#[test]
+fn a_note_is_acknowledged_once_the_session_is_saved_with_it() {
+    let mut world = durable();
+    remember(&mut world, "one");
+    assert_eq!(remembered(&world), 0, "the broker has not answered");
+    world.settle();
+    assert_eq!(remembered(&world), 1);
+    assert_eq!(load(&mut world).unwrap().note, "one");
+    // It stays with the session on its next connection, whatever is saved then.
+    world.cut(0);
+    world.settle();
+    world.clients[0].snapshot = load(&mut world);
+    world.connect(0, 1, true);
+    world.settle();
+    let (worker, connection) = world.clients[0].connection.unwrap();
+    let snapshot = world.workers[worker].snapshot(connection, world.now);
+    assert_eq!(snapshot.unwrap().note, "one");
+}
+
+#[test]
+fn a_note_is_saved_ahead_of_what_is_published_after_it() {
+    let mut world = durable();
+    remember(&mut world, "key 1");
+    world.publish(0, "kept/a", "under key 1");
+    world.pump(0);
+    let kinds: Vec<_> = world.broker.requests[0]
+        .iter()
+        .filter_map(|request| match request {
+            BrokerRequest::SaveSession { id, .. } => Some(("save", id.is_some())),
+            BrokerRequest::Publish { .. } => Some(("publish", true)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(kinds, [("save", true), ("publish", true)]);
+}
+
+#[test]
+fn a_note_of_a_session_that_ends_with_its_connection_is_acknowledged_at_once() {
+    let mut world = World::new(1, 1);
+    world.connect(0, 0, false);
+    remember(&mut world, "note");
+    world.settle();
+    assert_eq!(remembered(&world), 1);
+    assert!(world.broker.sessions.is_empty());
+}
+
+#[test]
+fn a_note_that_could_not_be_saved_is_refused() {
+    let mut world = durable();
+    world.broker.failure = Some(BrokerFailure::StorageFailed);
+    remember(&mut world, "note");
+    world.settle();
+    assert_eq!(remembered(&world), 0);
+}

@@ -338,6 +338,7 @@ fn lists_of_members_that_a_connection_is_owed_come_one_by_one_while_it_has_room(
                 unacknowledged: None,
             })
             .collect(),
+        note: Default::default(),
         time_ms: 1_000_000,
     };
     let connection = engine

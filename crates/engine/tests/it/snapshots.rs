@@ -49,6 +49,7 @@ fn snapshot() -> SessionSnapshot {
         generation: 3,
         identity: Arc::new(identity),
         subscriptions: vec![subscription("chat/1", 4), numbered, filter, acknowledged],
+        note: "a note".into(),
         time_ms: 1_700_000_000_000,
     }
 }
@@ -57,6 +58,15 @@ fn snapshot() -> SessionSnapshot {
 fn a_snapshot_survives_its_bytes() {
     let bytes = snapshot().to_bytes().unwrap();
     assert_eq!(SessionSnapshot::from_bytes(&bytes), Ok(snapshot()));
+}
+
+#[test]
+fn a_snapshot_without_a_note_has_the_bytes_of_earlier_versions() {
+    let mut without = snapshot();
+    without.note = Default::default();
+    let bytes = without.to_bytes().unwrap();
+    assert_eq!(bytes.first(), Some(&3));
+    assert_eq!(SessionSnapshot::from_bytes(&bytes), Ok(without));
 }
 
 #[test]

@@ -30,6 +30,7 @@ fn sealed() -> SessionSnapshot {
             flow: Flow::Pushed,
             unacknowledged: None,
         }],
+        note: Default::default(),
         time_ms: SEALED_AT,
     }
 }

@@ -156,7 +156,7 @@ impl Connecting {
                     self.outlet.put(message).map_err(|_| Ended::Lost)?;
                     continue;
                 }
-                Intent::Leave => return Err(Ended::Lost),
+                Intent::Leave | Intent::Keep(_) => return Err(Ended::Lost),
                 Intent::Close { code, reason } => {
                     return Err(Ended::Close(CloseCode::new(code), reason));
                 }
@@ -280,6 +280,8 @@ impl Connecting {
                 user: &user,
                 // Without a token the client comes back with its positions.
                 resume: token.as_ref().map_or("", |token| &token.text),
+                unix_ms: now().unix_ms,
+                named: None,
             };
             let mut out: Vec<Payload> = Vec::new();
             speaker.with(|dialect| dialect.welcome(&welcome, &mut out));

@@ -145,7 +145,7 @@ impl Worker {
                 state.outboxes.say(connection, |_, out| out.push(message));
             }
             // Whoever has the connection knows it.
-            Intent::Leave => {}
+            Intent::Leave | Intent::Keep(_) => {}
             Intent::Close { code, reason } => {
                 let mut state = self.state.borrow_mut();
                 state.outboxes.close(connection, code, reason);

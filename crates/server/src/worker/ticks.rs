@@ -132,6 +132,7 @@ impl Worker {
     fn keep(&self, session: SessionId, bytes: Bytes) {
         let expiry = self.shared.sealer.expiry();
         let save = BrokerRequest::SaveSession {
+            id: None,
             session,
             bytes,
             expiry,

@@ -25,7 +25,7 @@ use super::{
     condition::Condition,
     open_error::failure_of,
     queue::Job,
-    reader::Load,
+    read_queue::Load,
     retained::Retained,
     shared::Shared,
     shared_store::SharedStore,
@@ -61,6 +61,8 @@ enum Outcome {
     Before(Position),
     /// The cursor of a consumer, with the group.
     Acked(Option<Position>),
+    /// A session was saved, with the group.
+    Saved,
     Failed(BrokerFailure),
 }
 
@@ -68,7 +70,7 @@ impl Outcome {
     /// Whether it is only true if the group is committed.
     fn needs_commit(&self) -> bool {
         match self {
-            Self::Published { .. } | Self::Repeated(_) | Self::Acked(_) => true,
+            Self::Published { .. } | Self::Repeated(_) | Self::Acked(_) | Self::Saved => true,
             Self::Before(_) | Self::Failed(_) => false,
         }
     }
@@ -186,7 +188,7 @@ impl Writer {
             (self.sequence, self.room) = self.shared.hub.bus().begin_batch();
             self.staged = 0;
         }
-        let mut new_rules = false;
+        let (mut new_rules, mut saves) = (false, false);
         let mut answers = Vec::with_capacity(jobs.len());
         for job in jobs {
             match job {
@@ -210,6 +212,18 @@ impl Writer {
                 Job::Session(change) => {
                     self.sessions.insert(change.0, change);
                 }
+                Job::Saved { worker, id } => {
+                    saves = true;
+                    let outcome = match &group {
+                        Some(_) => Outcome::Saved,
+                        None => Outcome::Failed(self.failure),
+                    };
+                    answers.push(Answer {
+                        worker,
+                        id,
+                        outcome,
+                    });
+                }
                 Job::Tick(_) => {}
                 Job::NewRules => new_rules = true,
                 Job::Stop => self.stopping = true,
@@ -217,7 +231,7 @@ impl Writer {
         }
         let last = self.stopping && self.parked.is_empty();
         if let Some(group) = &mut group
-            && (ticked || last || !group.is_empty())
+            && (ticked || last || saves || !group.is_empty())
         {
             self.remember_sessions(group);
         }

@@ -8,7 +8,7 @@ use offhook_engine::{BrokerFailure, ChannelName};
 use super::{Answer, Channel, Outcome, Writer};
 use crate::{
     broker::WorkerId,
-    log::{reader::Load, retained::Retained, store::Group, write::Write},
+    log::{read_queue::Load, retained::Retained, store::Group, write::Write},
 };
 
 /// The maximum number of parked requests, and of their bytes of data: the same as in the writer's

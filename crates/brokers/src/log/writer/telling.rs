@@ -43,6 +43,7 @@ impl Writer {
                 let position = *position;
                 return bus.tell(worker, BrokerEvent::Acked { id, position });
             }
+            Outcome::Saved => return bus.tell(worker, BrokerEvent::SessionSaved { id }),
             Outcome::Failed(failure) => return bus.tell_failed(worker, id, *failure),
         };
         let published = BrokerEvent::Published {

@@ -9,7 +9,7 @@ use super::Writer;
 use crate::{
     hub::shrink,
     log::{
-        reader::Load,
+        read_queue::Load,
         retained::Retained,
         store::{Group, Store},
     },

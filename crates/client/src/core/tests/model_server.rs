@@ -248,6 +248,8 @@ impl ModelServer {
             | Command::UpdateInfo { .. }
             | Command::Call { .. }
             | Command::State { .. }
+            | Command::Values { .. }
+            | Command::Remember { .. }
             | Command::Ack { .. }
             | Command::Receipts { .. } => panic!("not asked for"),
         }

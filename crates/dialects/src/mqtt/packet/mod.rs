@@ -330,6 +330,17 @@ impl Decoder {
         self.version = Some(version);
     }
 
+    /// The largest packet.
+    #[must_use]
+    pub const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Forgets what was not decoded.
+    pub fn clear(&mut self) {
+        (self.bytes, self.done) = (Vec::new(), 0);
+    }
+
     /// Takes bytes of the stream, cut anywhere.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.done > 0 {

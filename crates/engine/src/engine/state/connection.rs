@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
+
 use crate::{
     delivery::ConnectionId,
     rate::TokenBucket,
@@ -61,6 +63,8 @@ pub(in crate::engine) struct Extra {
     pub(in crate::engine) restoring: u32,
     /// Publishes that keep their order while one of them waits.
     pub(in crate::engine) ordered: Ordered,
+    /// What the dialect has the engine keep with the session.
+    pub(in crate::engine) note: Bytes,
     /// Set if the session is kept while it has no connection.
     pub(in crate::engine) durable: Option<Durable>,
 }
@@ -77,6 +81,7 @@ impl Connection {
                 && extra.unwatched.is_empty()
                 && extra.ordered.is_empty()
                 && extra.durable.is_none()
+                && extra.note.is_empty()
                 && extra.owed.is_empty()
                 && !extra.members_asked
                 && extra.restoring == 0

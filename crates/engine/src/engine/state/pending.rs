@@ -8,6 +8,7 @@ use crate::{
     channel_name::ChannelName,
     command::{CommandId, Since},
     delivery::{ConnectionId, Notice},
+    filter::Filter,
     position::Position,
     publication::Publication,
     slab::Slot,
@@ -43,6 +44,15 @@ pub(in crate::engine) enum Pending {
         channel: ChannelName,
         after: Option<Position>,
         limit: u32,
+    },
+    /// A client's question for the states of channels that match a filter.
+    Values {
+        asker: Asker,
+        filter: Filter,
+    },
+    /// A session whose dialect waits until it is durable.
+    Remember {
+        asker: Asker,
     },
     /// The state with which subscriptions of a feed start.
     ReadState {

@@ -118,6 +118,31 @@ impl ModelBroker {
                     self.reads[worker].push_back(BrokerEvent::State { id, stream, values });
                 }
             }
+            BrokerRequest::Values {
+                id,
+                filter,
+                after,
+                limit,
+            } => {
+                let matching = self.streams.iter().filter(|(name, _)| {
+                    filter.matches(name) && after.as_ref().is_none_or(|after| *name > after)
+                });
+                let (mut values, mut last, mut next) = (Vec::new(), None, None);
+                for (name, stream) in matching {
+                    if values.len() >= limit.count as usize {
+                        next = last.clone();
+                        break;
+                    }
+                    let kept = self.rules.rules(name).is_some_and(|rules| rules.state.is_kept());
+                    if kept {
+                        values.extend(stream.state_values());
+                    }
+                    last = Some(name.clone());
+                }
+                if !self.fails(worker, id) {
+                    self.reads[worker].push_back(BrokerEvent::Values { id, values, next });
+                }
+            }
             BrokerRequest::Members { id, .. } => {
                 let members = BrokerEvent::Members {
                     id,
@@ -199,10 +224,17 @@ impl ModelBroker {
     fn register(&mut self, worker: usize, request: BrokerRequest) {
         match request {
             BrokerRequest::SaveSession {
+                id,
                 session,
                 bytes,
                 expiry,
             } => {
+                if let Some(id) = id {
+                    if self.fails(worker, id) {
+                        return;
+                    }
+                    self.events[worker].push_back(BrokerEvent::SessionSaved { id });
+                }
                 self.sessions.insert(session, (bytes, expiry));
             }
             BrokerRequest::DropSession { session } => {

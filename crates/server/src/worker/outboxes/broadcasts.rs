@@ -79,12 +79,16 @@ impl Outboxes {
         shared: Arc<Shared>,
         recipients: Recipients<'_>,
         at: Option<Position>,
+        place: Position,
     ) {
+        let unix_ms = self.unix_ms;
         let recipient = |(_, subscription)| Recipient {
             subscription,
             at,
             redelivered: 0,
             state: false,
+            place,
+            unix_ms,
         };
         self.broadcasts.0.push_back(Walk {
             class,
@@ -169,14 +173,14 @@ impl Outboxes {
                 let head = outbox
                     .speaker
                     .with(|dialect| dialect.head(&recipient, shared));
-                if let Some(at) = outbox.speaker.timeout() {
-                    self.timers.set(connection, at);
-                }
-                outbox.outlet.put(match head {
-                    Head::None => shared.message.clone(),
-                    Head::Insert(head) => shared.with_head(&head),
-                    Head::Whole(message) => message,
-                })
+                let put = match head {
+                    Head::None => outbox.outlet.put(shared.message.clone()),
+                    Head::Insert(head) => outbox.outlet.put(shared.with_head(&head)),
+                    Head::Whole(message) => outbox.outlet.put(message),
+                    Head::Nothing => Ok(outbox.outlet.unsent()),
+                };
+                self.attend(connection);
+                put
             }
         };
         // A closing connection gets nothing more.
@@ -184,6 +188,10 @@ impl Outboxes {
         if unsent <= HEAVY.min(self.bound.now) {
             return;
         }
+        let outbox = self.connections.get_mut(connection.index());
+        let Some(outbox) = outbox.and_then(Option::as_mut) else {
+            return;
+        };
         if !mem::replace(&mut outbox.heavy, true) {
             self.heavy.push(connection);
         }
@@ -199,9 +207,11 @@ impl Outboxes {
         framed: &Framed,
         recipients: Recipients<'_>,
         at: Option<Position>,
+        place: Position,
     ) {
         if recipients.are_numbered() || at.is_some() || self.framing.has_heads(class) {
-            self.hold_each(class, Arc::clone(&framed.shared), recipients, at);
+            let shared = Arc::clone(&framed.shared);
+            self.hold_each(class, shared, recipients, at, place);
         } else {
             self.hold(class, &framed.messages, recipients.connections());
         }

@@ -70,7 +70,8 @@ impl Framing {
         {
             return framed.clone();
         }
-        let shared = entry.encoding.publication(publication);
+        let mut shared = entry.encoding.publication(publication);
+        shared.publication = Some(Arc::clone(publication));
         let framed = self.framed(shared);
         let known = (Arc::clone(publication), framed.clone());
         self.entry(class).last = Some(known);

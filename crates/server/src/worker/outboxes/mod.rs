@@ -2,6 +2,7 @@
 //! class of connections, and put into each connection's outlet.
 
 mod broadcasts;
+mod dialects;
 mod framing;
 mod timers;
 mod tokens;
@@ -51,6 +52,12 @@ pub(super) struct Outboxes {
     spoken: Vec<Payload>,
     /// When dialects want to be called.
     timers: Timers,
+    /// What dialects ask for because of what they were told.
+    wishes: Vec<(ConnectionId, Intent)>,
+    /// Connections whose dialects wait before they take more.
+    pausing: HashMap<ConnectionId, Rc<Notify>>,
+    /// The time of day in this turn.
+    unix_ms: u64,
 }
 
 /// The outbox of one connection. The outlet holds its bytes; this is the additional state.
@@ -92,7 +99,15 @@ impl Outboxes {
             unsaved: Vec::new(),
             spoken: Vec::new(),
             timers: Timers::default(),
+            wishes: Vec::new(),
+            pausing: HashMap::new(),
+            unix_ms: 0,
         }
+    }
+
+    /// Sets the time of day for what is delivered in this turn.
+    pub(super) const fn set_time(&mut self, unix_ms: u64) {
+        self.unix_ms = unix_ms;
     }
 
     /// The class of connections with this encoding.
@@ -123,7 +138,7 @@ impl Outboxes {
                 heavy: false,
             });
         }
-        self.note_timeout(connection);
+        self.attend(connection);
     }
 
     /// Removes a connection that has ended.
@@ -138,6 +153,9 @@ impl Outboxes {
             }
             self.kept.remove(&connection);
             self.timers.set(connection, None);
+            if let Some(pause) = self.pausing.remove(&connection) {
+                pause.notify_one();
+            }
         }
     }
 
@@ -159,7 +177,7 @@ impl Outboxes {
                 .speaker
                 .with(|dialect| dialect.receive(incoming, now, intents));
         }
-        self.note_timeout(connection);
+        self.attend(connection);
     }
 
     /// Puts a delivery of the engine into the outboxes concerned; broadcasts are held until
@@ -175,7 +193,7 @@ impl Outboxes {
             } => {
                 let framed = self.framing.publication(class, &publication);
                 let at = filter.is_some().then_some(place);
-                self.hold_framed(class, &framed, recipients, at);
+                self.hold_framed(class, &framed, recipients, at, place);
             }
             Delivery::Presence {
                 change,
@@ -183,7 +201,8 @@ impl Outboxes {
                 recipients,
             } => {
                 if let Some(framed) = self.framing.presence(class, &change) {
-                    self.hold_framed(class, &framed, recipients, None);
+                    let nowhere = Recipient::PLAIN.place;
+                    self.hold_framed(class, &framed, recipients, None, nowhere);
                 }
             }
             Delivery::Publication {
@@ -201,6 +220,8 @@ impl Outboxes {
                     at: subscription.target.channel().is_none().then_some(place),
                     redelivered: deliveries.saturating_sub(1),
                     state,
+                    place,
+                    unix_ms: self.unix_ms,
                 };
                 let framed = self.framing.publication(class, &publication);
                 self.publication(connection, class, &recipient, &framed);
@@ -227,7 +248,7 @@ impl Outboxes {
         recipient: &Recipient,
         framed: &Framed,
     ) {
-        let has_head = *recipient != Recipient::PLAIN || self.framing.has_heads(class);
+        let has_head = !recipient.is_plain() || self.framing.has_heads(class);
         let Some(outbox) = self.get(connection) else {
             return;
         };
@@ -241,11 +262,12 @@ impl Outboxes {
             Head::None => outbox.outlet.put_prepared(&framed.messages),
             Head::Insert(head) => outbox.outlet.put(framed.shared.with_head(&head)),
             Head::Whole(message) => outbox.outlet.put(message),
+            Head::Nothing => Ok(outbox.outlet.unsent()),
         };
         // A closing connection gets nothing more.
         self.note_unsent(connection, unsent.unwrap_or(0));
         self.wants_refill.push(connection);
-        self.note_timeout(connection);
+        self.attend(connection);
     }
 
     /// Puts messages of a connection's dialect.
@@ -265,7 +287,7 @@ impl Outboxes {
             self.note_unsent(connection, unsent);
         }
         self.spoken = spoken;
-        self.note_timeout(connection);
+        self.attend(connection);
     }
 
     /// Sends a notice to one connection, and handles its consequences.
@@ -296,6 +318,8 @@ impl Outboxes {
                 Reply::Published { .. }
                 | Reply::History { .. }
                 | Reply::State { .. }
+                | Reply::Values { .. }
+                | Reply::Remembered
                 | Reply::Members { .. }
                 | Reply::Acked { .. }
                 | Reply::Receipts { .. }

@@ -48,16 +48,6 @@ impl Timers {
 }
 
 impl Outboxes {
-    /// Asks the dialect of a connection when it wants to be called next.
-    pub(super) fn note_timeout(&mut self, connection: ConnectionId) {
-        let Some(outbox) = self.get(connection) else {
-            return;
-        };
-        if let Some(at) = outbox.speaker.timeout() {
-            self.timers.set(connection, at);
-        }
-    }
-
     /// Connections whose dialects wanted to be called by now.
     pub(in crate::worker) fn take_due(&mut self, now: Instant) -> Vec<ConnectionId> {
         self.timers.take_due(now)
@@ -75,6 +65,6 @@ impl Outboxes {
                 .speaker
                 .with(|dialect| dialect.handle_timeout(now, intents));
         }
-        self.note_timeout(connection);
+        self.attend(connection);
     }
 }

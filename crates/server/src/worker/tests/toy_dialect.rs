@@ -74,6 +74,7 @@ impl Dialect for Lines {
                 info: "".into(),
                 positions: Vec::new(),
                 lineage: false,
+                named: None,
             }));
         }
         self.sent += 1;

@@ -1,0 +1,190 @@
+//! The queue of the thread that reads.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+use offhook_engine::{ChannelName, ReadLimit, ReadStart, RequestId, StreamState};
+
+use super::{filters::FilterJob, states::ValuesJob};
+use crate::{
+    lineage::{Epochs, Lineage},
+    mailbox::Mailbox,
+};
+
+/// How many reads can be queued: many times the reads in flight of all workers.
+const READS: usize = 4096;
+/// How many channels can be queued for loading for followers: enough for a crowd that reconnects,
+/// each client to its own channel.
+const LOADS: usize = 65_536;
+
+pub(super) struct ReadJob {
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) id: RequestId,
+    pub(super) channel: ChannelName,
+    pub(super) number: u32,
+    pub(super) epochs: Arc<Epochs>,
+    pub(super) lineage: Arc<Lineage>,
+    pub(super) stream: StreamState,
+    pub(super) start: ReadStart,
+    /// The newest up to `start.agreed`, and not what follows `start.after`.
+    pub(super) backward: bool,
+    pub(super) limit: ReadLimit,
+}
+
+/// A read of a channel's state.
+pub(super) struct StateJob {
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) id: RequestId,
+    pub(super) channel: ChannelName,
+    pub(super) number: u32,
+    pub(super) stream: StreamState,
+}
+
+/// Something to load from disk.
+#[derive(Debug)]
+pub(super) enum Load {
+    /// A channel that is followed or read.
+    ForBus(ChannelName),
+    /// A channel that is published in.
+    ForWriter(ChannelName),
+    /// Some of all channels, to find old publications in those that are not in use.
+    Sweep,
+}
+
+/// The reader's queue. Loads come before reads, because more depends on them.
+#[derive(Default)]
+pub(super) struct ReadQueue {
+    waiting: Mutex<Waiting>,
+    filled: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    loads: VecDeque<Load>,
+    reads: VecDeque<ReadJob>,
+    filters: VecDeque<FilterJob>,
+    states: VecDeque<StateJob>,
+    values: VecDeque<ValuesJob>,
+    closed: bool,
+}
+
+pub(super) enum Task {
+    Load(Load),
+    Read(ReadJob),
+    Filter(FilterJob),
+    State(StateJob),
+    Values(ValuesJob),
+}
+
+impl ReadQueue {
+    /// Queues a load. `false` if too many are queued; those for the writer are limited by its own
+    /// queue.
+    pub(super) fn load(&self, load: Load) -> bool {
+        let mut waiting = self.lock();
+        if matches!(load, Load::ForBus(_)) && waiting.loads.len() >= LOADS {
+            return false;
+        }
+        waiting.loads.push_back(load);
+        drop(waiting);
+        self.filled.notify_one();
+        true
+    }
+
+    /// Queues a read. `false` if too many are queued.
+    pub(super) fn read(&self, job: ReadJob) -> bool {
+        let mut waiting = self.lock();
+        if waiting.reads.len() >= READS {
+            return false;
+        }
+        waiting.reads.push_back(job);
+        drop(waiting);
+        self.filled.notify_one();
+        true
+    }
+
+    /// Queues a read of a state. `false` if too many are queued.
+    pub(super) fn state(&self, job: StateJob) -> bool {
+        let mut waiting = self.lock();
+        if waiting.states.len() >= READS {
+            return false;
+        }
+        waiting.states.push_back(job);
+        drop(waiting);
+        self.filled.notify_one();
+        true
+    }
+
+    /// Queues a read of all channels that match a filter. `false` if too many are queued.
+    pub(super) fn filter(&self, job: FilterJob) -> bool {
+        let mut waiting = self.lock();
+        if waiting.filters.len() >= READS {
+            return false;
+        }
+        waiting.filters.push_back(job);
+        drop(waiting);
+        self.filled.notify_one();
+        true
+    }
+
+    /// Queues a read of the states of all channels that match a filter. `false` if too many are queued.
+    pub(super) fn values(&self, job: ValuesJob) -> bool {
+        let mut waiting = self.lock();
+        if waiting.values.len() >= READS {
+            return false;
+        }
+        waiting.values.push_back(job);
+        drop(waiting);
+        self.filled.notify_one();
+        true
+    }
+
+    /// Takes back a read of states of which a slice was done.
+    pub(super) fn go_on_with_values(&self, job: ValuesJob) {
+        self.lock().values.push_back(job);
+    }
+
+    /// Takes back a read by filter of which a slice was done.
+    pub(super) fn go_on(&self, job: FilterJob) {
+        self.lock().filters.push_back(job);
+    }
+
+    /// The reader ends with what waits now.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.filled.notify_one();
+    }
+
+    pub(super) fn take(&self) -> Option<Task> {
+        let mut waiting = self.lock();
+        loop {
+            if let Some(load) = waiting.loads.pop_front() {
+                return Some(Task::Load(load));
+            }
+            if let Some(job) = waiting.reads.pop_front() {
+                return Some(Task::Read(job));
+            }
+            if let Some(job) = waiting.states.pop_front() {
+                return Some(Task::State(job));
+            }
+            if let Some(job) = waiting.filters.pop_front() {
+                return Some(Task::Filter(job));
+            }
+            if let Some(job) = waiting.values.pop_front() {
+                return Some(Task::Values(job));
+            }
+            if waiting.closed {
+                return None;
+            }
+            waiting = self
+                .filled
+                .wait(waiting)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,324 @@
+//! Messages and publications: what a message carries beyond its payload are the publication's tags.
+
+use std::str;
+
+use bytes::Bytes;
+use data_encoding::BASE64;
+use offhook_engine::{CONFLATION_TAG, Format, Publication, Tags};
+use serde::de::IgnoredAny;
+
+use super::{
+    Reason,
+    packet::{Properties, Publish, Qos, Version},
+    topics::topic_of,
+};
+use crate::json::is_shallow;
+
+/// The QoS with which a message was published, and `u` if it was said to be UTF-8. Left out for QoS 2
+/// without more: a publication without it is delivered with any QoS.
+const MESSAGE: &str = "mqtt";
+const CONTENT_TYPE: &str = "content-type";
+const RESPONSE_TOPIC: &str = "response-topic";
+/// In Base64.
+const CORRELATION_DATA: &str = "correlation-data";
+/// Seconds after the time of the publication.
+const EXPIRY: &str = "expiry";
+
+/// Names of tags that are no user properties. A user property of such a name gets a `~` before it.
+const RESERVED: &[&str] = &[MESSAGE, CONTENT_TYPE, RESPONSE_TOPIC, CORRELATION_DATA, EXPIRY];
+
+/// The key of a retained message in its channel's state.
+pub(super) const RETAINED: &str = "retained";
+
+/// What a client publishes, as the engine takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Content {
+    pub(super) data: Bytes,
+    pub(super) format: Format,
+    pub(super) tags: Tags,
+}
+
+/// A message that can't be carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Uncarried {
+    pub(super) reason: Reason,
+    pub(super) why: &'static str,
+}
+
+/// The content of a message.
+pub(super) fn content(
+    qos: Qos,
+    retain: bool,
+    payload: &Bytes,
+    properties: Option<&Properties>,
+) -> Result<Content, Uncarried> {
+    let given = properties;
+    let is_text = given.and_then(|given| given.payload_format) == Some(true);
+    let format = format_of(payload);
+    // 5.0 §3.3.2.3.2.
+    if is_text && format == Format::Binary {
+        return Err(Uncarried {
+            reason: Reason::PAYLOAD_FORMAT_INVALID,
+            why: "the payload is said to be UTF-8, and is not",
+        });
+    }
+    let mut tags: Vec<(String, String)> = Vec::new();
+    let mut tag = |name: &str, value: String| tags.push((name.to_owned(), value));
+    if qos != Qos::ExactlyOnce || is_text {
+        let utf8 = if is_text { "u" } else { "" };
+        tag(MESSAGE, format!("{}{utf8}", qos.number()));
+    }
+    if let Some(given) = given {
+        if let Some(content_type) = &given.content_type {
+            tag(CONTENT_TYPE, content_type.to_string());
+        }
+        if let Some(topic) = &given.response_topic {
+            if topic.is_empty() || topic.contains(['+', '#']) {
+                return Err(Uncarried {
+                    reason: Reason::TOPIC_NAME_INVALID,
+                    why: "the response topic is empty or has a wildcard",
+                });
+            }
+            tag(RESPONSE_TOPIC, topic.to_string());
+        }
+        if let Some(data) = &given.correlation_data {
+            tag(CORRELATION_DATA, BASE64.encode(data));
+        }
+        if let Some(seconds) = given.message_expiry {
+            tag(EXPIRY, seconds.to_string());
+        }
+        for (name, value) in &given.user {
+            let tilde = if is_reserved(name) { "~" } else { "" };
+            tag(&format!("{tilde}{name}"), value.to_string());
+        }
+    }
+    let has_key = tags.iter().any(|(name, _)| name == CONFLATION_TAG);
+    if retain && !has_key {
+        tags.push((CONFLATION_TAG.to_owned(), RETAINED.to_owned()));
+    }
+    let tags = Tags::new(tags.iter().map(|(name, value)| (&**name, &**value)));
+    Ok(Content {
+        data: payload.clone(),
+        format,
+        tags: tags.map_err(|_| Uncarried {
+            reason: Reason::IMPLEMENTATION_SPECIFIC,
+            why: "at most 16 properties are carried, with names and values of at most 256 bytes",
+        })?,
+    })
+}
+
+fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name) || name.starts_with('~')
+}
+
+/// JSON is what other clients read best, then text. `null` stays text: as JSON it would remove a
+/// value of the channel's state, and for MQTT it is a payload like any other.
+fn format_of(payload: &[u8]) -> Format {
+    let Ok(text) = str::from_utf8(payload) else {
+        return Format::Binary;
+    };
+    let begins_json = |byte: &u8| matches!(byte, b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f');
+    let is_json = text.trim_ascii().as_bytes().first().is_some_and(begins_json)
+        && serde_json::from_str::<IgnoredAny>(text).is_ok()
+        && is_shallow(text);
+    if is_json { Format::Json } else { Format::Text }
+}
+
+/// A publication as a message, and what decides how it is delivered.
+#[derive(Debug)]
+pub(super) struct Message {
+    /// With QoS 0 and the retain flag of the publisher.
+    pub(super) publish: Publish,
+    /// With which it was published; a publication of others has the highest.
+    pub(super) qos: Qos,
+}
+
+/// The publication as a message at a time; none if it has expired by then.
+pub(super) fn message(
+    publication: &Publication,
+    version: Version,
+    now_ms: u64,
+) -> Option<Message> {
+    let tags = &publication.tags;
+    let said = tags.get(MESSAGE).unwrap_or("2");
+    let number = said.as_bytes().first().map_or(2, |digit| digit.wrapping_sub(b'0'));
+    let qos = Qos::new(number).unwrap_or(Qos::ExactlyOnce);
+    let left = match tags.get(EXPIRY).map(str::parse::<u32>) {
+        Some(Ok(seconds)) => Some(left_of(seconds, publication.time_ms, now_ms)?),
+        Some(Err(_)) | None => None,
+    };
+    let properties = match version {
+        Version::V3 => None,
+        Version::V5 => properties(publication, said, left),
+    };
+    Some(Message {
+        publish: Publish {
+            dup: false,
+            qos: Qos::AtMostOnce,
+            retain: tags.get(CONFLATION_TAG).is_some(),
+            topic: topic_of(&publication.channel).into(),
+            packet_id: 0,
+            properties,
+            payload: publication.data.clone(),
+        },
+        qos,
+    })
+}
+
+/// Seconds until a message expires; none if it has.
+fn left_of(seconds: u32, since_ms: u64, now_ms: u64) -> Option<u32> {
+    let past_ms = now_ms.saturating_sub(since_ms);
+    let left_ms = u64::from(seconds).saturating_mul(1000).checked_sub(past_ms)?;
+    if left_ms == 0 {
+        return None;
+    }
+    u32::try_from(left_ms.div_ceil(1000)).ok()
+}
+
+fn properties(publication: &Publication, said: &str, left: Option<u32>) -> Option<Box<Properties>> {
+    if publication.tags.is_empty() && publication.format == Format::Binary {
+        return None;
+    }
+    let mut all = Properties {
+        message_expiry: left,
+        payload_format: said.ends_with('u').then_some(true),
+        ..Properties::default()
+    };
+    for (name, value) in publication.tags.iter() {
+        match name {
+            MESSAGE | EXPIRY => {}
+            CONTENT_TYPE => all.content_type = Some(value.into()),
+            RESPONSE_TOPIC => all.response_topic = topic_or_none(value),
+            CORRELATION_DATA => {
+                let data = BASE64.decode(value.as_bytes());
+                all.correlation_data = data.ok().map(Bytes::from);
+            }
+            CONFLATION_TAG if value == RETAINED => {}
+            name => {
+                let name = name.strip_prefix('~').unwrap_or(name);
+                all.user.push((without_nul(name), without_nul(value)));
+            }
+        }
+    }
+    (all != Properties::default()).then(|| Box::new(all))
+}
+
+/// A tag of somebody else's may say anything; a response topic is a topic.
+fn topic_or_none(value: &str) -> Option<Box<str>> {
+    let is_topic = !value.is_empty() && !value.contains(['+', '#', '\0']);
+    is_topic.then(|| value.into())
+}
+
+/// §1.5.4: U+0000 is not in a text of MQTT.
+fn without_nul(text: &str) -> Box<str> {
+    text.replace('\0', "\u{fffd}").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use offhook_engine::{ChannelName, Draft, Place, Position};
+
+    use super::*;
+
+    fn published(content: Content) -> Publication {
+        let draft = Draft {
+            channel: ChannelName::new("c").unwrap(),
+            data: content.data,
+            format: content.format,
+            tags: content.tags,
+            publisher: None,
+            key: None,
+            time_ms: 10_000,
+        };
+        draft.at(Place::after(Position::new(1, 0), 1))
+    }
+
+    #[test]
+    fn a_payload_is_json_or_else_text_or_else_bytes() {
+        for (payload, format) in [
+            (&b"{\"a\":1}"[..], Format::Json),
+            (b" [1, 2]\n", Format::Json),
+            (b"21.5", Format::Json),
+            (b"on", Format::Text),
+            (b"", Format::Text),
+            (b"{", Format::Text),
+            (b"null", Format::Text),
+            ("grün".as_bytes(), Format::Text),
+            (b"\"\xff\"", Format::Binary),
+        ] {
+            assert_eq!(format_of(payload), format, "{payload:?}");
+        }
+        let deep = [vec![b'['; 65], vec![b']'; 65]].concat();
+        assert_eq!(format_of(&deep), Format::Text);
+    }
+
+    #[test]
+    fn what_a_message_of_5_0_carries_comes_back() {
+        let given = Properties {
+            payload_format: Some(true),
+            message_expiry: Some(7),
+            content_type: Some("text/plain".into()),
+            response_topic: Some("answers".into()),
+            correlation_data: Some(Bytes::from_static(&[0, 255])),
+            user: vec![
+                ("a".into(), "1".into()),
+                ("a".into(), "2".into()),
+                ("mqtt".into(), "x".into()),
+                ("~x".into(), "y".into()),
+            ],
+            ..Properties::default()
+        };
+        let content = content(Qos::AtLeastOnce, true, &"hi".into(), Some(&given)).unwrap();
+        assert_eq!(content.tags.get("mqtt"), Some("1u"));
+        assert_eq!(content.tags.get(CONFLATION_TAG), Some(RETAINED));
+        let message = message(&published(content), Version::V5, 12_500).unwrap();
+        assert_eq!(message.qos, Qos::AtLeastOnce);
+        assert!(message.publish.retain);
+        let expected = Properties {
+            message_expiry: Some(5),
+            ..given
+        };
+        assert_eq!(message.publish.properties.as_deref(), Some(&expected));
+    }
+
+    #[test]
+    fn an_expired_message_is_none() {
+        let given = Properties {
+            message_expiry: Some(2),
+            ..Properties::default()
+        };
+        let content = content(Qos::AtMostOnce, false, &"x".into(), Some(&given)).unwrap();
+        let publication = published(content);
+        assert!(message(&publication, Version::V3, 11_999).is_some());
+        assert!(message(&publication, Version::V3, 12_000).is_none());
+    }
+
+    #[test]
+    fn a_payload_that_is_not_the_text_it_is_said_to_be_is_refused() {
+        let given = Properties {
+            payload_format: Some(true),
+            ..Properties::default()
+        };
+        let payload = Bytes::from_static(&[0xff]);
+        let refused = content(Qos::AtMostOnce, false, &payload, Some(&given)).unwrap_err();
+        assert_eq!(refused.reason, Reason::PAYLOAD_FORMAT_INVALID);
+    }
+
+    #[test]
+    fn more_properties_than_there_are_tags_are_refused() {
+        let given = Properties {
+            user: vec![("a".into(), "b".into()); 17],
+            ..Properties::default()
+        };
+        let refused = content(Qos::ExactlyOnce, false, &"x".into(), Some(&given)).unwrap_err();
+        assert_eq!(refused.reason, Reason::IMPLEMENTATION_SPECIFIC);
+    }
+
+    #[test]
+    fn a_message_without_more_needs_no_tags_with_qos_2() {
+        let content = content(Qos::ExactlyOnce, false, &"x".into(), None).unwrap();
+        assert!(content.tags.is_empty());
+        let message = message(&published(content), Version::V5, 0).unwrap();
+        assert_eq!(message.publish.properties, None);
+    }
+}

@@ -1,0 +1,684 @@
+//! The state of one connection that speaks MQTT.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use offhook_engine::{
+    CloseReason, Command, CommandId, Notice, Refusal, SessionId, SubscriptionId,
+};
+
+use super::{
+    Reason, encoding,
+    packet::{
+        ConnAck, Connect as ConnectPacket, Decoder, Invalid, Packet, Properties, Reasoned, Version,
+    },
+    receiving::Aliases,
+    refusals,
+    sending::Sending,
+    session::{Session, Stage},
+    subscribing::Batches,
+    topics,
+};
+use crate::dialect::{
+    Connect, Dialect, Encoding, Head, Incoming, Intent, Named, Payload, Readiness, Recipient,
+    Shared, Welcome, Will,
+};
+
+/// Packets that are decoded before what they ask for is done. 64: a batch for the disk, and less than
+/// a client may publish at once.
+const AT_ONCE: usize = 64;
+/// How many of a client's messages may be on their way to the broker before more are decoded.
+pub(super) const PUBLISHING: usize = 64;
+/// The longest client id in bytes. Clients make up names of some thirty.
+const CLIENT_ID: usize = 256;
+/// How many messages of QoS 1 and 2 a client of 5.0 may have in flight. 64: as many as are decoded at
+/// once.
+pub(super) const RECEIVE_MAXIMUM: u16 = 64;
+/// How many topics a client may give aliases to. 32: a device has fewer.
+pub(super) const TOPIC_ALIASES: u16 = 32;
+/// The longest keep-alive in seconds, with clients that can be told (5.0). 60: a client that is gone
+/// is noticed after 90 seconds.
+const KEEP_ALIVE: u16 = 60;
+/// How many messages of QoS 1 and 2 are in flight to a client that allows more. 256: some hundred
+/// kilobytes of small messages, on the longest ways.
+const WINDOW: u16 = 256;
+
+/// MQTT over one connection.
+///
+/// ```text
+///      CONNECT          welcome           DISCONNECT, an error
+/// New ─────────▶ Asked ─────────▶ Open ──────────────────────▶ Ended
+///                  └──────────────────────────────────────────▶
+///                                 refused
+/// ```
+#[derive(Debug)]
+pub struct Mqtt {
+    pub(super) decoder: Decoder,
+    phase: Phase,
+    /// What the client said about itself.
+    pub(super) client: Client,
+    /// Its name for its session, which is part of idempotency keys.
+    pub(super) name: Option<SessionId>,
+    /// The session outlives the connection.
+    pub(super) is_durable: bool,
+    pub(super) session: Session,
+    /// The session's note is to be kept anew, before these packets are sent.
+    pub(super) changed: bool,
+    pub(super) after_note: Vec<Vec<u8>>,
+    /// Commands that are not answered.
+    pub(super) pending: HashMap<CommandId, Purpose>,
+    next_command: u64,
+    pub(super) batches: Batches,
+    pub(super) receiving: Aliases,
+    /// Messages of the client on their way to the broker.
+    pub(super) publishing: usize,
+    /// Those that were refused for now, in their order.
+    pub(super) again: VecDeque<(Command, Publishing)>,
+    again_at: Option<Instant>,
+    pub(super) sending: Sending,
+    /// When the last packet came.
+    seen: Option<Instant>,
+    /// When the client's silence is looked at.
+    look_at: Option<Instant>,
+    /// A moment in both clocks.
+    clock: Option<(Instant, u64)>,
+    pub(super) queue: VecDeque<Intent>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    New,
+    Asked,
+    Open,
+    Ended,
+}
+
+/// What a client said about itself in its CONNECT.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Client {
+    pub(super) version: Version,
+    pub(super) receive_maximum: u16,
+    pub(super) packet_size: usize,
+    pub(super) topic_aliases: u16,
+    /// Reason strings are wanted.
+    wants_reasons: bool,
+    keep_alive: Option<Duration>,
+    /// Another than the client's, in seconds.
+    server_keep_alive: Option<u16>,
+    /// As asked for, in seconds.
+    session_expiry: u32,
+    has_name: bool,
+}
+
+impl Client {
+    const UNKNOWN: Self = Self {
+        version: Version::V3,
+        receive_maximum: WINDOW,
+        packet_size: usize::MAX,
+        topic_aliases: 0,
+        wants_reasons: true,
+        keep_alive: None,
+        server_keep_alive: None,
+        session_expiry: 0,
+        has_name: true,
+    };
+}
+
+/// What a command is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A message of the client; the command is kept in case it is refused for now.
+    Publish(Box<(Command, Publishing)>),
+    /// A filter of a SUBSCRIBE.
+    Subscribe(super::subscribing::Asked),
+    /// A filter of an UNSUBSCRIBE.
+    Unsubscribe(super::subscribing::Place),
+    /// A subscription of QoS 0 of an earlier connection.
+    Restore(u32),
+    /// The retained messages of this subscription.
+    Retained(u32),
+    /// The note is kept; then these packets are sent.
+    Remember(Vec<Vec<u8>>),
+}
+
+/// A message of the client that is being published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Publishing {
+    pub(super) qos: super::packet::Qos,
+    pub(super) packet_id: u16,
+}
+
+impl Mqtt {
+    /// A connection of a client that has said nothing yet, with packets of at most so many bytes.
+    #[must_use]
+    pub fn new(packet_bytes: usize) -> Self {
+        Self {
+            decoder: Decoder::new(packet_bytes),
+            phase: Phase::New,
+            client: Client::UNKNOWN,
+            name: None,
+            is_durable: false,
+            session: Session::default(),
+            changed: false,
+            after_note: Vec::new(),
+            pending: HashMap::new(),
+            next_command: 0,
+            batches: Batches::default(),
+            receiving: Aliases::default(),
+            publishing: 0,
+            again: VecDeque::new(),
+            again_at: None,
+            sending: Sending::default(),
+            seen: None,
+            look_at: None,
+            clock: None,
+            queue: VecDeque::new(),
+        }
+    }
+
+    /// Queues a command whose answer serves this purpose.
+    pub(super) fn ask(&mut self, command: Command, purpose: Purpose) {
+        self.next_command = self.next_command.wrapping_add(1).max(1);
+        let id = CommandId(self.next_command);
+        self.pending.insert(id, purpose);
+        self.queue.push_back(Intent::Command { id, command });
+    }
+
+    /// Queues a command whose answer does not matter.
+    pub(super) fn tell(&mut self, command: Command) {
+        let id = CommandId(0);
+        self.queue.push_back(Intent::Command { id, command });
+    }
+
+    /// Queues a packet.
+    pub(super) fn say(&mut self, packet: &Packet) {
+        let bytes = packet.encode(self.client.version);
+        self.queue.push_back(Intent::Say(Payload::Binary(bytes)));
+    }
+
+    /// Whether another packet may be decoded.
+    fn may_take(&self) -> bool {
+        let is_listening = matches!(self.phase, Phase::New | Phase::Open);
+        is_listening && self.publishing < PUBLISHING && self.again.is_empty()
+    }
+
+    fn take_packets(&mut self, now: Instant) {
+        let mut left = AT_ONCE;
+        while left > 0 && self.may_take() {
+            match self.decoder.next_packet() {
+                Ok(Some(packet)) => {
+                    self.seen = Some(now);
+                    self.take(packet, now);
+                }
+                Ok(None) => break,
+                Err(invalid) => self.fail(invalid),
+            }
+            left = left.saturating_sub(1);
+        }
+        self.keep_note();
+    }
+
+    /// Keeps the note if it has changed, ahead of the messages that it tells of: they are published
+    /// after it.
+    pub(super) fn keep_note(&mut self) {
+        let packets = std::mem::take(&mut self.after_note);
+        if !std::mem::take(&mut self.changed) || !self.is_durable {
+            let packets = packets.into_iter();
+            let said = packets.map(|bytes| Intent::Say(Payload::Binary(bytes)));
+            return self.queue.extend(said);
+        }
+        let note = Bytes::from(self.session.note());
+        self.ask(Command::Remember { note }, Purpose::Remember(packets));
+        if let Some(remember) = self.queue.pop_back() {
+            self.queue.push_front(remember);
+        }
+    }
+
+    fn take(&mut self, packet: Packet, now: Instant) {
+        match packet {
+            Packet::Connect(connect) if self.phase == Phase::New => self.connect(*connect, now),
+            // §3.1: a second CONNECT is a protocol error, and so is what only servers send.
+            Packet::Connect(_)
+            | Packet::ConnAck(_)
+            | Packet::SubAck(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingResp => self.protocol_error("this packet may not come here"),
+            // §4.12: only with an authentication method, and those are refused with the CONNECT.
+            Packet::Auth(_) => self.protocol_error("there is no authentication to go on with"),
+            Packet::Publish(publish) => self.publish(publish),
+            Packet::PubAck(ack) => self.acknowledged(&ack),
+            Packet::PubRec(ack) => self.client_received(&ack),
+            Packet::PubRel(ack) => self.client_releases(&ack),
+            Packet::PubComp(ack) => self.completed(&ack),
+            Packet::Subscribe(subscribe) => self.subscribe(subscribe),
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe),
+            Packet::PingReq => self.say(&Packet::PingResp),
+            Packet::Disconnect(reasoned) => self.disconnect(&reasoned),
+        }
+    }
+
+    fn connect(&mut self, connect: ConnectPacket, now: Instant) {
+        self.clock = Some((now, 0));
+        self.client = self.client_of(&connect);
+        match self.introduced(connect) {
+            Ok(connect) => {
+                self.phase = Phase::Asked;
+                self.queue.push_back(Intent::Connect(connect));
+            }
+            Err(invalid) => self.refuse_connect(invalid.reason, invalid.why),
+        }
+    }
+
+    fn client_of(&self, connect: &ConnectPacket) -> Client {
+        let given = connect.properties.as_deref();
+        let receive_maximum = given.and_then(|given| given.receive_maximum);
+        let packet_size = given.and_then(|given| given.maximum_packet_size);
+        let packet_size = packet_size.and_then(|size| usize::try_from(size).ok());
+        let (mut seconds, mut server_keep_alive) = (connect.keep_alive, None);
+        if connect.version == Version::V5 && (seconds == 0 || seconds > KEEP_ALIVE) {
+            (seconds, server_keep_alive) = (KEEP_ALIVE, Some(KEEP_ALIVE));
+        }
+        let keep_alive = (seconds > 0).then(|| Duration::from_secs(seconds.into()));
+        let session_expiry = match connect.version {
+            // 3.1.1 §3.1.2.4: a session that is not clean has no end of its own.
+            Version::V3 if connect.clean => 0,
+            Version::V3 => u32::MAX,
+            Version::V5 => given.and_then(|given| given.session_expiry).unwrap_or(0),
+        };
+        Client {
+            version: connect.version,
+            receive_maximum: receive_maximum.unwrap_or(u16::MAX).min(WINDOW),
+            packet_size: packet_size.unwrap_or(usize::MAX),
+            topic_aliases: given.and_then(|given| given.topic_alias_maximum).unwrap_or(0),
+            wants_reasons: given.and_then(|given| given.request_problem_information) != Some(false),
+            keep_alive,
+            server_keep_alive,
+            session_expiry,
+            has_name: !connect.client_id.is_empty(),
+        }
+    }
+
+    /// What the CONNECT asks of the server.
+    fn introduced(&self, connect: ConnectPacket) -> Result<Connect, Invalid> {
+        let given = connect.properties.as_deref();
+        let method = given.and_then(|given| given.authentication_method.as_ref());
+        if method.is_some() {
+            let why = "there is no such authentication; use user name and password";
+            return Err(Invalid::new(Reason::BAD_AUTHENTICATION_METHOD, why));
+        }
+        // 3.1.1 §3.1.3.1: a client without a name has nothing to come back to.
+        let nameless = connect.client_id.is_empty() && !connect.clean;
+        if connect.client_id.len() > CLIENT_ID || (nameless && connect.version == Version::V3) {
+            let why = "the client id is empty or longer than 256 bytes";
+            return Err(Invalid::new(Reason::CLIENT_ID_INVALID, why));
+        }
+        let token = connect.password.map(|password| {
+            String::from_utf8(password.to_vec()).map_err(|_| {
+                let why = "the password is no token: it is not UTF-8";
+                Invalid::new(Reason::BAD_USER_OR_PASSWORD, why)
+            })
+        });
+        let will = connect.will.map(|will| {
+            let properties = will.properties.as_deref();
+            let channel = topics::channel_of(&will.topic).map_err(|_| {
+                let why = "the will's topic is no channel's name";
+                Invalid::new(Reason::TOPIC_NAME_INVALID, why)
+            })?;
+            let content = super::content::content(will.qos, will.retain, &will.payload, properties);
+            let content = content.map_err(|no| Invalid::new(no.reason, no.why))?;
+            let delay = properties.and_then(|given| given.will_delay).unwrap_or(0);
+            Ok(Will {
+                channel,
+                data: content.data,
+                format: content.format,
+                tags: content.tags,
+                delay: Duration::from_secs(delay.into()),
+            })
+        });
+        let named = Named {
+            name: connect.client_id.into(),
+            fresh: connect.clean,
+            expiry: seconds(self.client.session_expiry),
+            window: self.client.receive_maximum,
+            will: will.transpose()?,
+        };
+        Ok(Connect {
+            id: CommandId(0),
+            token: token.transpose()?,
+            resume: None,
+            info: Bytes::new(),
+            positions: Vec::new(),
+            lineage: false,
+            named: Some(Box::new(named)),
+        })
+    }
+
+    /// Answers a CONNECT with this reason, and ends the connection.
+    fn refuse_connect(&mut self, reason: Reason, why: &'static str) {
+        if let Some(connack) = self.refusing_connack(reason, why) {
+            self.say(&connack);
+        }
+        self.end(reason, why);
+    }
+
+    fn refusing_connack(&self, reason: Reason, why: &str) -> Option<Packet> {
+        let (reason, properties) = match self.client.version {
+            Version::V3 => (Reason(reason.connack_3_1_1()?), None),
+            Version::V5 => (reason, self.reason_string(why)),
+        };
+        Some(Packet::ConnAck(ConnAck {
+            session_present: false,
+            reason,
+            properties,
+        }))
+    }
+
+    /// A reason in words, if the client wants such and has room for them (§3.1.2.11.7).
+    pub(super) fn reason_string(&self, why: &str) -> Option<Box<Properties>> {
+        let has_room = self.client.packet_size > why.len().saturating_add(64);
+        let wanted = self.client.version == Version::V5 && self.client.wants_reasons && has_room;
+        wanted.then(|| {
+            Box::new(Properties {
+                reason_string: Some(why.into()),
+                ..Properties::default()
+            })
+        })
+    }
+
+    pub(super) fn protocol_error(&mut self, why: &'static str) {
+        self.fail(Invalid::new(Reason::PROTOCOL_ERROR, why));
+    }
+
+    /// Something came that ends the connection.
+    pub(super) fn fail(&mut self, Invalid { reason, why }: Invalid) {
+        if self.phase == Phase::New {
+            // Before its CONNECT is understood, a client can be told only that its version is not.
+            if reason == Reason::UNSUPPORTED_VERSION {
+                self.refuse_connect(reason, why);
+            }
+            return self.end(reason, why);
+        }
+        self.disconnect_for(reason, why);
+    }
+
+    /// Tells a client of 5.0 why it is disconnected, and ends the connection.
+    pub(super) fn disconnect_for(&mut self, reason: Reason, why: &'static str) {
+        if let Some(disconnect) = self.disconnection(reason, why) {
+            self.say(&disconnect);
+        }
+        self.end(reason, why);
+    }
+
+    fn disconnection(&self, reason: Reason, why: &str) -> Option<Packet> {
+        let properties = self.reason_string(why);
+        let has_reasons = self.client.version == Version::V5 && self.phase == Phase::Open;
+        has_reasons.then_some(Packet::Disconnect(Reasoned { reason, properties }))
+    }
+
+    fn end(&mut self, reason: Reason, why: &'static str) {
+        if self.phase == Phase::Ended {
+            return;
+        }
+        self.phase = Phase::Ended;
+        self.decoder.clear();
+        let code = close_code(reason);
+        self.queue.push_back(Intent::Close { code, reason: why });
+    }
+
+    /// The client leaves (§3.14).
+    fn disconnect(&mut self, reasoned: &Reasoned) {
+        let expiry = reasoned.properties.as_ref().and_then(|given| given.session_expiry);
+        if let Some(expiry) = expiry {
+            // §3.14.2.2.2: a session that was to end with the connection stays so.
+            if self.client.session_expiry == 0 && expiry > 0 {
+                return self.protocol_error("a session that ends with its connection can't be kept");
+            }
+            self.queue.push_back(Intent::Keep(seconds(expiry)));
+        }
+        // §3.14.4: any other reason has the will published.
+        if reasoned.reason == Reason::SUCCESS {
+            self.queue.push_back(Intent::Leave);
+        }
+        self.end(Reason::SUCCESS, "the client disconnected");
+    }
+
+    /// The time of day, as far as it is known from when the connection began.
+    pub(super) fn unix_ms(&self) -> u64 {
+        let (Some((then, ms)), Some(seen)) = (self.clock, self.seen) else {
+            return 0;
+        };
+        let past = seen.saturating_duration_since(then).as_millis();
+        ms.saturating_add(u64::try_from(past).unwrap_or(u64::MAX))
+    }
+
+    /// Messages that were refused for now are published again after this time.
+    pub(super) fn publish_again_after(&mut self, pause: Duration) {
+        let now = self.seen.or(self.clock.map(|(then, _)| then));
+        let at = now.and_then(|now| now.checked_add(pause));
+        self.again_at = self.again_at.or(at);
+    }
+
+    fn greeting(&self, welcome: &Welcome<'_>) -> Packet {
+        let named = welcome.named.as_ref();
+        let properties = (self.client.version == Version::V5).then(|| {
+            let kept = named.map_or(0, |named| whole_seconds(named.expiry));
+            let name = named.filter(|_| !self.client.has_name).map(|named| named.name.into());
+            let packet_size = u32::try_from(self.decoder.limit()).unwrap_or(u32::MAX);
+            Box::new(Properties {
+                session_expiry: (kept != self.client.session_expiry).then_some(kept),
+                receive_maximum: Some(RECEIVE_MAXIMUM),
+                maximum_packet_size: Some(packet_size),
+                assigned_client_id: name,
+                topic_alias_maximum: Some(TOPIC_ALIASES),
+                server_keep_alive: self.client.server_keep_alive,
+                shared_available: Some(false),
+                ..Properties::default()
+            })
+        });
+        Packet::ConnAck(ConnAck {
+            session_present: named.is_some_and(|named| named.resumed),
+            reason: Reason::SUCCESS,
+            properties,
+        })
+    }
+
+    fn silence(&self) -> Option<Duration> {
+        // §3.1.2.10: one and a half times the keep-alive.
+        let keep_alive = self.client.keep_alive?;
+        Some(keep_alive.saturating_add(keep_alive.checked_div(2)?))
+    }
+}
+
+/// How long a session is kept; none if it ends with its connection.
+fn seconds(expiry: u32) -> Option<Duration> {
+    (expiry > 0).then(|| Duration::from_secs(expiry.into()))
+}
+
+fn whole_seconds(expiry: Option<Duration>) -> u32 {
+    let seconds = expiry.unwrap_or_default().as_secs();
+    u32::try_from(seconds).unwrap_or(u32::MAX)
+}
+
+/// The code of the WebSocket's Close.
+fn close_code(reason: Reason) -> u16 {
+    match reason {
+        Reason::SUCCESS => 1000,
+        Reason::MALFORMED
+        | Reason::PROTOCOL_ERROR
+        | Reason::UNSUPPORTED_VERSION
+        | Reason::TOPIC_ALIAS_INVALID
+        | Reason::TOPIC_NAME_INVALID
+        | Reason::RECEIVE_MAXIMUM_EXCEEDED => 1002,
+        Reason::PACKET_TOO_LARGE => 1009,
+        Reason::SERVER_SHUTTING_DOWN => 1012,
+        _ => 1008,
+    }
+}
+
+impl Dialect for Mqtt {
+    fn encoding(&self, _connect: &Connect) -> &'static dyn Encoding {
+        match self.client.version {
+            Version::V3 => &encoding::V3,
+            Version::V5 => &encoding::V5,
+        }
+    }
+
+    fn receive(&mut self, incoming: Incoming<'_>, now: Instant, intents: &mut Vec<Intent>) {
+        match incoming {
+            Incoming::Binary(bytes) if self.phase != Phase::Ended => self.decoder.push(bytes),
+            Incoming::Binary(_) => {}
+            // §6: MQTT over WebSocket is in binary messages.
+            Incoming::Text(_) => {
+                self.phase = Phase::Ended;
+                let (code, reason) = (1003, "MQTT is in binary messages");
+                self.queue.push_back(Intent::Close { code, reason });
+            }
+        }
+        self.take_packets(now);
+        intents.extend(self.queue.drain(..));
+    }
+
+    fn readiness(&self) -> Readiness {
+        match self.phase {
+            // What comes after the end is not looked at.
+            Phase::Ended => Readiness::Ready,
+            Phase::Asked => Readiness::Waits,
+            Phase::New | Phase::Open if !self.may_take() => Readiness::Waits,
+            Phase::New | Phase::Open if self.decoder.has_packet() => Readiness::HasMore,
+            Phase::New | Phase::Open => Readiness::Ready,
+        }
+    }
+
+    fn poll_intent(&mut self) -> Option<Intent> {
+        let next = self.queue.pop_front();
+        if next.is_none() {
+            self.queue = VecDeque::new();
+        }
+        next
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        [self.look_at, self.again_at].into_iter().flatten().min()
+    }
+
+    fn handle_timeout(&mut self, now: Instant, intents: &mut Vec<Intent>) {
+        if self.again_at.is_some_and(|at| at <= now) {
+            self.again_at = None;
+            self.publish_again();
+        }
+        if self.look_at.is_some_and(|at| at <= now) {
+            let ends = self.seen.zip(self.silence());
+            let ends = ends.and_then(|(seen, silence)| seen.checked_add(silence));
+            self.look_at = ends;
+            if ends.is_some_and(|ends| ends <= now) {
+                self.look_at = None;
+                let why = "nothing came within one and a half times the keep-alive";
+                self.disconnect_for(Reason::KEEP_ALIVE_TIMEOUT, why);
+            }
+        }
+        intents.extend(self.queue.drain(..));
+    }
+
+    fn head(&mut self, recipient: &Recipient, shared: &Shared) -> Head {
+        let Some(publication) = &shared.publication else {
+            return Head::Nothing;
+        };
+        let Some(SubscriptionId(number)) = recipient.subscription else {
+            // It needs nothing of its own.
+            return Head::None;
+        };
+        let place = Some(recipient.place);
+        let again = recipient.redelivered > 0;
+        match self.deliver(number, place, publication, again, recipient.unix_ms) {
+            Some(bytes) => Head::Whole(Payload::Binary(bytes)),
+            None => Head::Nothing,
+        }
+    }
+
+    fn has_tokens(&self) -> bool {
+        // A session is found by its client id.
+        false
+    }
+
+    fn leaves_with_its_transport(&self) -> bool {
+        // Only a DISCONNECT keeps the will from being published.
+        false
+    }
+
+    fn welcome(&mut self, welcome: &Welcome<'_>, out: &mut Vec<Payload>) {
+        self.phase = Phase::Open;
+        self.name = Some(welcome.session);
+        if let Some((_, ms)) = &mut self.clock {
+            *ms = welcome.unix_ms;
+        }
+        if let Some(named) = &welcome.named {
+            self.is_durable = named.expiry.is_some();
+            let kept = named.resumed.then(|| Session::from_note(named.note)).flatten();
+            self.session = kept.unwrap_or_default();
+        }
+        self.look_at = self.seen.zip(self.silence()).and_then(|(seen, pause)| seen.checked_add(pause));
+        let version = self.client.version;
+        out.push(Payload::Binary(self.greeting(welcome).encode(version)));
+        // §4.4: what was released before is released again.
+        for (id, message) in &self.session.in_flight {
+            if message.stage == Stage::Released {
+                let ack = super::packet::Ack::new(*id, Reason::SUCCESS);
+                out.push(Payload::Binary(Packet::PubRel(ack).encode(version)));
+            }
+        }
+        self.subscribe_again();
+    }
+
+    fn refused(&mut self, _id: Option<CommandId>, refusal: &Refusal, out: &mut Vec<Payload>) {
+        if self.phase != Phase::Asked {
+            return;
+        }
+        let reason = refusals::of_connect(refusal.code);
+        if let Some(connack) = self.refusing_connack(reason, &refusal.detail) {
+            out.push(Payload::Binary(connack.encode(self.client.version)));
+        }
+        self.end(reason, refusal.code.name());
+    }
+
+    fn notice(&mut self, notice: &Notice, out: &mut Vec<Payload>) {
+        match notice {
+            Notice::Reply { id: Some(id), reply } => {
+                if let Some(purpose) = self.pending.remove(id) {
+                    self.answered(purpose, reply);
+                }
+            }
+            Notice::Unsubscribed { subscription, refusal } => {
+                self.unsubscribed(subscription, refusal.code);
+            }
+            Notice::Gap { subscription, to, .. } => self.skipped(subscription, *to),
+            Notice::Reconnect { .. } => {
+                let why = "the server goes away";
+                self.disconnect_for(Reason::SERVER_SHUTTING_DOWN, why);
+            }
+            Notice::Close { reason } => {
+                let words = reason.name();
+                if let Some(disconnect) = self.disconnection(refusals::of_close(*reason), words) {
+                    out.push(Payload::Binary(disconnect.encode(self.client.version)));
+                }
+                self.phase = Phase::Ended;
+                self.decoder.clear();
+            }
+            // MQTT has no words for these.
+            Notice::Reply { id: None, .. }
+            | Notice::ChannelGap { .. }
+            | Notice::Own { .. }
+            | Notice::CatchingUp { .. }
+            | Notice::Live { .. }
+            | Notice::Restored
+            | Notice::Told { .. } => {}
+        }
+        self.keep_note();
+    }
+
+    fn close_code(&self, reason: CloseReason) -> u16 {
+        close_code(refusals::of_close(reason))
+    }
+}

@@ -1,0 +1,41 @@
+//! Publications for subscriptions that need nothing of their own: QoS 0, the same bytes for all.
+
+use offhook_engine::{PresenceChange, Publication};
+
+use super::{
+    content,
+    packet::{Packet, Version},
+};
+use crate::dialect::{Encoding, Payload, Shared};
+
+/// Messages of one version of the protocol.
+#[derive(Debug)]
+pub(super) struct Messages(Version);
+
+pub(super) static V3: Messages = Messages(Version::V3);
+pub(super) static V5: Messages = Messages(Version::V5);
+
+impl Encoding for Messages {
+    fn name(&self) -> &'static str {
+        match self.0 {
+            Version::V3 => "mqtt 3.1.1",
+            Version::V5 => "mqtt 5.0",
+        }
+    }
+
+    fn publication(&self, publication: &Publication) -> Shared {
+        // As of its own time, which is a moment ago: expired only if it is not delivered at once, and
+        // then a subscription is not plain.
+        let message = content::message(publication, self.0, publication.time_ms);
+        let bytes = message.map(|mut message| {
+            // 3.1.1 §3.3.1.3: what is forwarded is not what was retained before.
+            message.publish.retain = false;
+            Packet::Publish(message.publish).encode(self.0)
+        });
+        Shared::whole(Payload::Binary(bytes.unwrap_or_default()))
+    }
+
+    fn presence(&self, _change: &PresenceChange) -> Option<Shared> {
+        None
+    }
+}

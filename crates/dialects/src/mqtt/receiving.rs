@@ -1,0 +1,250 @@
+//! Messages of the client: published, acknowledged once they are durable, and with QoS 2 published
+//! once however often they come.
+
+use std::{collections::HashMap, time::Duration};
+
+use offhook_engine::{Command, ErrorCode, Key, Refusal, Reply};
+
+use super::{
+    Reason, content,
+    dialect::{Mqtt, PUBLISHING, Publishing, Purpose, RECEIVE_MAXIMUM, TOPIC_ALIASES},
+    packet::{Ack, Invalid, Packet, Publish, Qos, Version},
+    refusals,
+    session::{Received, Taking},
+    topics,
+};
+use crate::dialect::Intent;
+
+/// How many messages of QoS 2 a client of 3.1.1 may leave unreleased, which can't be told a receive
+/// maximum. 16,384: clients send what they have queued at once, and release it afterwards.
+const UNRELEASED: usize = 16_384;
+
+/// How long to wait before publishing again what was refused for now, if the engine does not say.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The topics that the client has given aliases.
+#[derive(Debug, Default)]
+pub(super) struct Aliases(HashMap<u16, Box<str>>);
+
+/// A message that was not published.
+struct Unpublished {
+    reason: Reason,
+    why: &'static str,
+}
+
+impl Unpublished {
+    const fn new(reason: Reason, why: &'static str) -> Self {
+        Self { reason, why }
+    }
+}
+
+impl Mqtt {
+    /// A message of the client.
+    pub(super) fn publish(&mut self, mut publish: Publish) {
+        if let Err(invalid) = self.resolve_alias(&mut publish) {
+            return self.fail(invalid);
+        }
+        let (qos, packet_id) = (publish.qos, publish.packet_id);
+        let publishing = Publishing { qos, packet_id };
+        let key = match qos {
+            Qos::AtMostOnce | Qos::AtLeastOnce => None,
+            Qos::ExactlyOnce => match self.first_seen(&publish) {
+                Some(key) => self.key(key),
+                None => return,
+            },
+        };
+        match command(&publish, key) {
+            Ok(command) => self.publish_as(command, publishing),
+            Err(no) => self.unpublished(publishing, &no),
+        }
+    }
+
+    fn publish_as(&mut self, command: Command, publishing: Publishing) {
+        self.publishing = self.publishing.saturating_add(1);
+        let purpose = Purpose::Publish(Box::new((command.clone(), publishing)));
+        self.ask(command, purpose);
+    }
+
+    /// Puts the topic where an alias stands for it (5.0 §3.3.2.3.4).
+    fn resolve_alias(&mut self, publish: &mut Publish) -> Result<(), Invalid> {
+        let Some(given) = &publish.properties else {
+            return Ok(());
+        };
+        // §3.3.2.3.8.
+        if !given.subscription_ids.is_empty() {
+            let why = "only a server's messages have subscription identifiers";
+            return Err(Invalid::new(Reason::PROTOCOL_ERROR, why));
+        }
+        let Some(alias) = given.topic_alias else {
+            return Ok(());
+        };
+        let aliases = &mut self.receiving.0;
+        if alias > TOPIC_ALIASES {
+            let why = "the topic alias is larger than the maximum";
+            return Err(Invalid::new(Reason::TOPIC_ALIAS_INVALID, why));
+        }
+        if publish.topic.is_empty() {
+            let known = aliases.get(&alias).cloned();
+            let why = "the topic alias stands for no topic";
+            publish.topic = known.ok_or(Invalid::new(Reason::TOPIC_ALIAS_INVALID, why))?;
+        } else {
+            aliases.insert(alias, publish.topic.clone());
+        }
+        Ok(())
+    }
+
+    /// The number of the idempotency key under which a message of QoS 2 is to be published; none if
+    /// there is nothing to publish.
+    fn first_seen(&mut self, publish: &Publish) -> Option<u64> {
+        let id = publish.packet_id;
+        match self.session.received.get_mut(&id) {
+            // Its PUBREC is on the way.
+            Some(Received { state: Taking::Pending, .. }) => return None,
+            // §4.3.3: it was taken, and is until it is released.
+            Some(Received { state: Taking::Taken, .. }) => {
+                self.say(&Packet::PubRec(Ack::new(id, Reason::SUCCESS)));
+                return None;
+            }
+            // An earlier connection began to publish it. The key tells whether it succeeded.
+            Some(received) if publish.dup => {
+                received.state = Taking::Pending;
+                return Some(received.key);
+            }
+            // The client never sends a message again without saying so: this is another one.
+            Some(_) | None => {}
+        }
+        let most = match self.client.version {
+            Version::V5 => RECEIVE_MAXIMUM.into(),
+            Version::V3 => UNRELEASED,
+        };
+        if self.session.received.len() >= most {
+            let why = "more messages are unreleased than may be";
+            self.fail(Invalid::new(Reason::RECEIVE_MAXIMUM_EXCEEDED, why));
+            return None;
+        }
+        let key = self.session.next_key;
+        self.session.next_key = key.wrapping_add(1);
+        let state = Taking::Pending;
+        self.session.received.insert(id, Received { key, state });
+        self.changed = true;
+        Some(key)
+    }
+
+    /// The idempotency key with this number. A session that ends with its connection needs none.
+    fn key(&self, number: u64) -> Option<Key> {
+        let name = self.name.filter(|_| self.is_durable)?;
+        Key::new(&format!("mqtt/{name}/{number}")).ok()
+    }
+
+    /// The client has had PUBREC, and will not send the message again.
+    pub(super) fn client_releases(&mut self, ack: &Ack) {
+        let known = self.session.received.remove(&ack.packet_id).is_some();
+        let reason = match known {
+            true => Reason::SUCCESS,
+            false => Reason::PACKET_ID_NOT_FOUND,
+        };
+        let packet = Packet::PubComp(Ack::new(ack.packet_id, reason));
+        // Once it has PUBCOMP, the client may use the identifier for another message: by then it must
+        // be forgotten here, also after a crash.
+        self.changed |= known;
+        self.after_note.push(packet.encode(self.client.version));
+    }
+
+    /// What became of a message.
+    pub(super) fn published(&mut self, command: Command, publishing: Publishing, reply: &Reply) {
+        self.publishing = self.publishing.saturating_sub(1);
+        let Publishing { qos, packet_id } = publishing;
+        let Reply::Refused(refusal) = reply else {
+            let ack = Ack::new(packet_id, Reason::SUCCESS);
+            match qos {
+                Qos::AtMostOnce => {}
+                Qos::AtLeastOnce => self.say(&Packet::PubAck(ack)),
+                Qos::ExactlyOnce => {
+                    if let Some(received) = self.session.received.get_mut(&packet_id) {
+                        received.state = Taking::Taken;
+                    }
+                    self.say(&Packet::PubRec(ack));
+                }
+            }
+            return;
+        };
+        match refusal.code {
+            // The client is not read until it was published: that slows it down.
+            ErrorCode::RateLimited | ErrorCode::Busy if self.again.len() < PUBLISHING => {
+                self.again.push_back((command, publishing));
+                self.publish_again_after(refusal.retry_after.unwrap_or(PAUSE));
+            }
+            // It may have been published: the client sends it again on its next connection.
+            ErrorCode::TimedOut | ErrorCode::StorageFailed if qos != Qos::AtMostOnce => {
+                let why = "it is not known whether a message was published";
+                self.disconnect_for(Reason::UNSPECIFIED, why);
+            }
+            code => {
+                let why = code.name();
+                let no = Unpublished::new(refusals::of_request(code), why);
+                self.not_taken(publishing, &no);
+            }
+        }
+    }
+
+    pub(super) fn publish_again(&mut self) {
+        for (command, publishing) in std::mem::take(&mut self.again) {
+            self.publish_as(command, publishing);
+        }
+    }
+
+    /// A message that did not get to the engine, which counts and logs it.
+    fn unpublished(&mut self, publishing: Publishing, no: &Unpublished) {
+        let refusal = Refusal::new(ErrorCode::BadRequest, no.why);
+        self.queue.push_back(Intent::Refuse { id: None, refusal });
+        self.not_taken(publishing, no);
+    }
+
+    fn not_taken(&mut self, publishing: Publishing, no: &Unpublished) {
+        let Publishing { qos, packet_id } = publishing;
+        if qos == Qos::ExactlyOnce {
+            // §4.3.3: a PUBREC with a failure ends the exchange.
+            self.session.received.remove(&packet_id);
+            self.changed = true;
+        }
+        // §3.3.5: nothing tells a client of a message of QoS 0.
+        if qos == Qos::AtMostOnce {
+            return;
+        }
+        // 3.1.1 §3.3.5: either an acknowledgement as if it was taken, or the end.
+        if self.client.version == Version::V3 {
+            return self.disconnect_for(no.reason, no.why);
+        }
+        let ack = Ack {
+            packet_id,
+            reason: no.reason,
+            properties: self.reason_string(no.why),
+        };
+        self.say(&match qos {
+            Qos::AtMostOnce | Qos::AtLeastOnce => Packet::PubAck(ack),
+            Qos::ExactlyOnce => Packet::PubRec(ack),
+        });
+    }
+}
+
+/// What publishes a message.
+fn command(publish: &Publish, key: Option<Key>) -> Result<Command, Unpublished> {
+    if publish.topic.starts_with("$SYS/") {
+        let why = "topics below $SYS are the server's";
+        return Err(Unpublished::new(Reason::NOT_AUTHORIZED, why));
+    }
+    let channel = topics::channel_of(&publish.topic).map_err(|_| {
+        let why = "the topic is no channel's name: it is longer than 200 bytes or has control characters";
+        Unpublished::new(Reason::TOPIC_NAME_INVALID, why)
+    })?;
+    let properties = publish.properties.as_deref();
+    let content = content::content(publish.qos, publish.retain, &publish.payload, properties);
+    let content = content.map_err(|no| Unpublished::new(no.reason, no.why))?;
+    Ok(Command::Publish {
+        channel,
+        data: content.data,
+        format: content.format,
+        tags: content.tags,
+        key,
+    })
+}

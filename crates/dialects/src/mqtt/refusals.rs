@@ -1,0 +1,65 @@
+//! The engine's refusals and closes in the words of MQTT.
+
+use offhook_engine::{CloseReason, ErrorCode};
+
+use super::Reason;
+
+/// Why a CONNECT was refused.
+pub(super) fn of_connect(code: ErrorCode) -> Reason {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "whatever else is wrong with a connect has no code of its own"
+    )]
+    match code {
+        ErrorCode::Unauthenticated | ErrorCode::BadToken => Reason::BAD_USER_OR_PASSWORD,
+        ErrorCode::Forbidden | ErrorCode::UnknownChannel => Reason::NOT_AUTHORIZED,
+        ErrorCode::TooManyConnections | ErrorCode::Busy | ErrorCode::RateLimited => {
+            Reason::SERVER_BUSY
+        }
+        ErrorCode::Draining => Reason::SERVER_UNAVAILABLE,
+        _ => Reason::UNSPECIFIED,
+    }
+}
+
+/// Why a PUBLISH, a SUBSCRIBE or an UNSUBSCRIBE was refused.
+pub(super) fn of_request(code: ErrorCode) -> Reason {
+    match code {
+        ErrorCode::BadChannelName => Reason::TOPIC_NAME_INVALID,
+        ErrorCode::BadFilter => Reason::TOPIC_FILTER_INVALID,
+        ErrorCode::UnknownChannel | ErrorCode::Forbidden | ErrorCode::Unauthenticated => {
+            Reason::NOT_AUTHORIZED
+        }
+        ErrorCode::TooLarge
+        | ErrorCode::TooManySubscriptions
+        | ErrorCode::TooManyConsumers
+        | ErrorCode::TooManyChannels
+        | ErrorCode::TooManyConnections
+        | ErrorCode::RateLimited
+        | ErrorCode::Busy
+        | ErrorCode::StorageFull => Reason::QUOTA_EXCEEDED,
+        ErrorCode::BadRequest
+        | ErrorCode::BadKey
+        | ErrorCode::BadTags
+        | ErrorCode::BadToken
+        | ErrorCode::AlreadySubscribed
+        | ErrorCode::NoHistory
+        | ErrorCode::NoState
+        | ErrorCode::NoPresence => Reason::IMPLEMENTATION_SPECIFIC,
+        ErrorCode::NotSubscribed => Reason::NO_SUBSCRIPTION_EXISTED,
+        ErrorCode::TimedOut
+        | ErrorCode::StorageFailed
+        | ErrorCode::StorageCorrupt
+        | ErrorCode::Draining => Reason::UNSPECIFIED,
+    }
+}
+
+/// Why the server closes a connection.
+pub(super) fn of_close(reason: CloseReason) -> Reason {
+    match reason {
+        CloseReason::TooSlow => Reason::QUOTA_EXCEEDED,
+        CloseReason::Flood => Reason::MESSAGE_RATE_TOO_HIGH,
+        CloseReason::Replaced => Reason::SESSION_TAKEN_OVER,
+        CloseReason::Disconnected => Reason::ADMINISTRATIVE_ACTION,
+        CloseReason::Expired => Reason::NOT_AUTHORIZED,
+    }
+}

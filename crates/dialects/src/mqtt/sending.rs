@@ -1,0 +1,274 @@
+//! Messages to the client, and what it acknowledges.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use offhook_engine::{
+    ChannelName, Command, Filter, Position, Publication, Reply, SubscriptionName, Target,
+};
+
+use super::{
+    Reason, content,
+    dialect::{Mqtt, Purpose, TOPIC_ALIASES},
+    packet::{Ack, Packet, Properties, Publish, Qos, Version},
+    session::{InFlight, Stage},
+};
+use crate::dialect::{Intent, Payload};
+
+/// Retained messages that are asked for at once. 32: a few are enough to go on with while the next
+/// are read.
+const PAGE: u32 = 32;
+
+/// Messages on their way to the client beyond those in flight.
+#[derive(Debug, Default)]
+pub(super) struct Sending {
+    /// Messages that wait for others to be acknowledged: no more than the engine's windows hold
+    /// together, and a page of retained messages.
+    held: VecDeque<Held>,
+    /// Subscriptions whose further retained messages are asked for once none is held.
+    pages: VecDeque<(u32, ChannelName)>,
+    /// Topics that were given an alias.
+    aliases: HashMap<Box<str>, u16>,
+}
+
+#[derive(Debug)]
+struct Held {
+    subscription: u32,
+    /// None for a retained message.
+    place: Option<Position>,
+    publication: Arc<Publication>,
+    again: bool,
+}
+
+impl Mqtt {
+    /// The packet with which a publication is delivered to a subscription; none if it is not, or not
+    /// yet. A retained message has no place.
+    pub(super) fn deliver(
+        &mut self,
+        number: u32,
+        place: Option<Position>,
+        publication: &Arc<Publication>,
+        again: bool,
+        now_ms: u64,
+    ) -> Option<Vec<u8>> {
+        let subscription = self.session.subscriptions.get(&number)?;
+        let (options, identifier) = (subscription.options, subscription.identifier);
+        let version = self.client.version;
+        let Some(message) = content::message(publication, version, now_ms) else {
+            self.is_done(number, place);
+            return None;
+        };
+        let qos = message.qos.min(options.qos);
+        let mut publish = message.publish;
+        // §3.3.1.3 and 5.0 §3.8.3.1.
+        publish.retain = place.is_none() || (options.retain_as_published && publish.retain);
+        if identifier > 0 {
+            of(&mut publish).subscription_ids.push(identifier);
+        }
+        if qos == Qos::AtMostOnce {
+            self.is_done(number, place);
+            return self.finish(publish);
+        }
+        let ids = self.session.packet_id(number, place);
+        let is_full = self.session.in_flight.len() >= self.client.receive_maximum.into();
+        let id = match ids {
+            // Its PUBREL was sent with the CONNACK.
+            Some((_, Some(InFlight { stage: Stage::Released, .. }))) => return None,
+            Some((id, Some(_))) => id,
+            Some((id, None)) if !is_full => id,
+            Some((_, None)) | None => {
+                self.sending.held.push_back(Held {
+                    subscription: number,
+                    place,
+                    publication: Arc::clone(publication),
+                    again,
+                });
+                return None;
+            }
+        };
+        (publish.qos, publish.packet_id, publish.dup) = (qos, id, again);
+        let bytes = self.finish(publish);
+        if bytes.is_some() {
+            let message = InFlight {
+                subscription: number,
+                place,
+                stage: Stage::Sent(qos),
+            };
+            self.session.in_flight.insert(id, message);
+        } else {
+            self.is_done(number, place);
+        }
+        bytes
+    }
+
+    /// A packet's bytes, with an alias for its topic if the client allows it; none if they are more
+    /// than the client takes, which is as if they were sent (5.0 §3.1.2.11.4).
+    fn finish(&mut self, mut publish: Publish) -> Option<Vec<u8>> {
+        let mut new_alias = None;
+        if self.client.topic_aliases > 0 {
+            let aliases = &mut self.sending.aliases;
+            let most = self.client.topic_aliases.min(TOPIC_ALIASES);
+            let next = u16::try_from(aliases.len()).unwrap_or(u16::MAX).saturating_add(1);
+            if let Some(known) = aliases.get(&publish.topic).copied() {
+                of(&mut publish).topic_alias = Some(known);
+                publish.topic = "".into();
+            } else if next <= most {
+                of(&mut publish).topic_alias = Some(next);
+                new_alias = Some((publish.topic.clone(), next));
+            }
+        }
+        let bytes = Packet::Publish(publish).encode(self.client.version);
+        if bytes.len() > self.client.packet_size {
+            return None;
+        }
+        self.sending.aliases.extend(new_alias);
+        Some(bytes)
+    }
+
+    /// The client needs a publication no longer: the engine may go on.
+    fn is_done(&mut self, number: u32, place: Option<Position>) {
+        let Some(place) = place else { return };
+        let Some(subscription) = self.session.subscriptions.get(&number) else {
+            return;
+        };
+        if subscription.options.qos == Qos::AtMostOnce {
+            return;
+        }
+        let subscription = subscription.key(number);
+        self.tell(Command::Done {
+            subscription,
+            position: place,
+            cumulative: false,
+        });
+    }
+
+    fn ends(&mut self, packet_id: u16) {
+        if let Some(message) = self.session.in_flight.remove(&packet_id) {
+            self.is_done(message.subscription, message.place);
+            self.send_held();
+        }
+    }
+
+    /// PUBACK: a message of QoS 1 has arrived, or was refused, which is the same.
+    pub(super) fn acknowledged(&mut self, ack: &Ack) {
+        let message = self.session.in_flight.get(&ack.packet_id);
+        if message.is_some_and(|message| message.stage == Stage::Sent(Qos::AtLeastOnce)) {
+            self.ends(ack.packet_id);
+        }
+    }
+
+    /// PUBREC: a message of QoS 2 has arrived.
+    pub(super) fn client_received(&mut self, ack: &Ack) {
+        let id = ack.packet_id;
+        let message = self.session.in_flight.get_mut(&id);
+        let message = message.filter(|message| message.stage != Stage::Sent(Qos::AtLeastOnce));
+        let reason = match message {
+            // §4.3.3: the exchange is over.
+            Some(_) if ack.reason.is_failure() => return self.ends(id),
+            Some(message) => {
+                // Once it has PUBREL, the client forgets the identifier: by then it must be known here
+                // that it was released, also after a crash.
+                self.changed |= message.stage != Stage::Released && message.place.is_some();
+                message.stage = Stage::Released;
+                Reason::SUCCESS
+            }
+            None => Reason::PACKET_ID_NOT_FOUND,
+        };
+        let packet = Packet::PubRel(Ack::new(id, reason));
+        self.after_note.push(packet.encode(self.client.version));
+    }
+
+    /// PUBCOMP: the client has forgotten the identifier.
+    pub(super) fn completed(&mut self, ack: &Ack) {
+        let message = self.session.in_flight.get(&ack.packet_id);
+        if message.is_some_and(|message| message.stage == Stage::Released) {
+            self.ends(ack.packet_id);
+        }
+    }
+
+    /// Sends what waited for others to be acknowledged, as many as there is room for.
+    fn send_held(&mut self) {
+        let now_ms = self.unix_ms();
+        let mut left = self.sending.held.len();
+        while left > 0
+            && self.session.in_flight.len() < self.client.receive_maximum.into()
+            && let Some(held) = self.sending.held.pop_front()
+        {
+            left = left.saturating_sub(1);
+            let Held {
+                subscription,
+                place,
+                publication,
+                again,
+            } = held;
+            if let Some(bytes) = self.deliver(subscription, place, &publication, again, now_ms) {
+                self.queue.push_back(Intent::Say(Payload::Binary(bytes)));
+            }
+        }
+        if self.sending.held.is_empty() {
+            self.sending.held = VecDeque::new();
+            if let Some((number, after)) = self.sending.pages.pop_front() {
+                self.ask_retained(number, Some(after));
+            }
+        }
+    }
+
+    /// Asks for the retained messages of a subscription.
+    pub(super) fn ask_retained(&mut self, number: u32, after: Option<ChannelName>) {
+        let Some(subscription) = self.session.subscriptions.get(&number) else {
+            return;
+        };
+        let filter = match &subscription.target {
+            Target::Filter(filter) => Ok(filter.clone()),
+            Target::Channel(channel) => Filter::new(channel.as_str()),
+        };
+        // A name of more levels than filters have keeps its retained message to itself.
+        let Ok(filter) = filter else { return };
+        let command = Command::Values {
+            filter,
+            after,
+            limit: PAGE,
+        };
+        self.ask(command, Purpose::Retained(number));
+    }
+
+    /// The retained messages of a subscription.
+    pub(super) fn retained(&mut self, number: u32, reply: &Reply) {
+        let Reply::Values { values, next, .. } = reply else {
+            return;
+        };
+        let held = values.iter().map(|publication| Held {
+            subscription: number,
+            place: None,
+            publication: Arc::clone(publication),
+            again: false,
+        });
+        self.sending.held.extend(held);
+        let more = next.clone().map(|after| (number, after));
+        self.sending.pages.extend(more);
+        self.send_held();
+    }
+
+    /// A gap: messages up to there are not delivered again. Those that the client has already are
+    /// released by it all the same; those that it has not are forgotten.
+    pub(super) fn skipped(&mut self, subscription: &SubscriptionName, to: Position) {
+        let Some(id) = subscription.id else { return };
+        self.session.in_flight.retain(|_, message| {
+            let of_this = message.subscription == id.0;
+            let before = message.place.is_some_and(|place| place.offset <= to.offset);
+            !(of_this && before && message.stage != Stage::Released)
+        });
+    }
+}
+
+/// The properties of a message, which it has from now on.
+fn of(publish: &mut Publish) -> &mut Properties {
+    publish.properties.get_or_insert_default()
+}
+
+/// Whether a client needs bytes of its own for every message.
+pub(super) fn has_own_bytes(version: Version, packet_size: usize, topic_aliases: u16) -> bool {
+    version == Version::V5 && (packet_size != usize::MAX || topic_aliases > 0)
+}

@@ -1,0 +1,331 @@
+//! SUBSCRIBE and UNSUBSCRIBE: a command for each filter, and one answer for all of them.
+
+use std::collections::HashMap;
+
+use offhook_engine::{
+    Command, ErrorCode, Flow, Reply, Since, Subscribe, SubscriptionId, SubscriptionName, Target,
+};
+
+use super::{
+    Reason,
+    dialect::{Mqtt, Purpose},
+    packet::{
+        Acks, Invalid, Options, Packet, Qos, RetainHandling, Subscribe as SubscribePacket,
+        Unsubscribe, Version,
+    },
+    refusals,
+    sending::has_own_bytes,
+    session::Subscription,
+    topics,
+};
+
+/// Filters of one packet that are carried out. 1,024: more than a session may have by default; the
+/// others are refused for exceeding a quota.
+const FILTERS: usize = 1_024;
+
+/// Answers that wait for the engine.
+#[derive(Debug, Default)]
+pub(super) struct Batches {
+    all: HashMap<u32, Batch>,
+    next: u32,
+}
+
+#[derive(Debug)]
+struct Batch {
+    subscribes: bool,
+    packet_id: u16,
+    reasons: Vec<Reason>,
+    /// Filters without an answer.
+    left: usize,
+}
+
+/// A filter's place in an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    batch: u32,
+    index: usize,
+}
+
+/// A filter that the engine is asked to subscribe to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    place: Place,
+    number: u32,
+    /// The client had no subscription to it.
+    is_new: bool,
+    retain_handling: RetainHandling,
+}
+
+impl Batches {
+    fn begin(&mut self, subscribes: bool, packet_id: u16, filters: usize) -> u32 {
+        let batch = self.next;
+        self.next = batch.wrapping_add(1);
+        let reasons = vec![Reason::UNSPECIFIED; filters];
+        let left = filters;
+        self.all.insert(
+            batch,
+            Batch {
+                subscribes,
+                packet_id,
+                reasons,
+                left,
+            },
+        );
+        batch
+    }
+}
+
+impl Mqtt {
+    pub(super) fn subscribe(&mut self, subscribe: SubscribePacket) {
+        let given = subscribe.properties.as_ref();
+        let identifier = given.and_then(|given| given.subscription_ids.first().copied());
+        let filters = subscribe.filters;
+        let batch = self.batches.begin(true, subscribe.packet_id, filters.len());
+        for (index, (filter, options)) in filters.iter().enumerate() {
+            let place = Place { batch, index };
+            match topics::target_of(filter) {
+                _ if index >= FILTERS => self.answer(place, Reason::QUOTA_EXCEEDED),
+                Ok(target) => {
+                    self.subscribe_to(place, target, *options, identifier.unwrap_or(0));
+                }
+                Err(reason) => self.answer(place, reason),
+            }
+        }
+    }
+
+    fn subscribe_to(&mut self, place: Place, target: Target, options: Options, identifier: u32) {
+        let old = self.session.numbers.get(&target).copied();
+        let asked = |number| Asked {
+            place,
+            number,
+            is_new: old.is_none(),
+            retain_handling: options.retain_handling,
+        };
+        let numbered = self.is_numbered(options, identifier);
+        if let Some(number) = old
+            && let Some(known) = self.session.subscriptions.get_mut(&number)
+        {
+            let same_flow = (known.options.qos == Qos::AtMostOnce)
+                == (options.qos == Qos::AtMostOnce)
+                && known.options.no_local == options.no_local
+                && known.numbered == numbered;
+            if same_flow {
+                // §3.8.4: it is replaced, and nothing is lost of what it matches.
+                (known.options, known.identifier) = (options, identifier);
+                return self.is_subscribed(asked(number));
+            }
+        }
+        let number = self.session.add(Subscription {
+            target,
+            options,
+            identifier,
+            numbered,
+        });
+        if let Some(old) = old
+            && let Some(replaced) = self.session.remove(old)
+        {
+            let subscription = replaced.key(old);
+            let leave = Command::Unsubscribe { subscription };
+            // Two that the engine knows by the same target can't be there at once; otherwise the
+            // new one is there before the old one ends.
+            if !numbered && !replaced.numbered {
+                self.tell(leave);
+                return self.ask_for(number, Purpose::Subscribe(asked(number)));
+            }
+            self.ask_for(number, Purpose::Subscribe(asked(number)));
+            return self.tell(leave);
+        }
+        self.ask_for(number, Purpose::Subscribe(asked(number)));
+    }
+
+    /// Whether a subscription's messages have bytes of their own.
+    fn is_numbered(&self, options: Options, identifier: u32) -> bool {
+        options.qos != Qos::AtMostOnce
+            || identifier > 0
+            || options.retain_as_published
+            || has_own_bytes(
+                self.client.version,
+                self.client.packet_size,
+                self.client.topic_aliases,
+            )
+    }
+
+    fn ask_for(&mut self, number: u32, purpose: Purpose) {
+        let Some(subscription) = self.session.subscriptions.get(&number) else {
+            return;
+        };
+        let flow = match subscription.options.qos {
+            Qos::AtMostOnce => Flow::Pushed,
+            Qos::AtLeastOnce | Qos::ExactlyOnce => Flow::Acknowledged {
+                window: self.client.receive_maximum,
+            },
+        };
+        let wish = Subscribe {
+            target: subscription.target.clone(),
+            id: subscription.numbered.then_some(SubscriptionId(number)),
+            since: Since::Now,
+            presence: false,
+            echo: !subscription.options.no_local,
+            flow,
+        };
+        self.ask(Command::Subscribe(wish), purpose);
+    }
+
+    /// Subscriptions of QoS 0 begin anew on each connection: what was published meanwhile is not for
+    /// them.
+    pub(super) fn subscribe_again(&mut self) {
+        let all = &self.session.subscriptions;
+        let plain = all.iter().filter(|(_, s)| s.options.qos == Qos::AtMostOnce);
+        let numbers: Vec<_> = plain.map(|(number, _)| *number).collect();
+        for number in numbers {
+            let known = self.session.subscriptions.get(&number);
+            let numbered = known.is_some_and(|s| self.is_numbered(s.options, s.identifier));
+            if let Some(subscription) = self.session.subscriptions.get_mut(&number) {
+                subscription.numbered = numbered;
+            }
+            self.ask_for(number, Purpose::Restore(number));
+        }
+    }
+
+    pub(super) fn unsubscribe(&mut self, unsubscribe: Unsubscribe) {
+        let filters = unsubscribe.filters;
+        let batch = self.batches.begin(false, unsubscribe.packet_id, filters.len());
+        for (index, filter) in filters.iter().enumerate() {
+            let place = Place { batch, index };
+            let target = topics::target_of(filter);
+            let number = match target {
+                Ok(target) => self.session.numbers.get(&target).copied(),
+                Err(_) => None,
+            };
+            let removed = number.and_then(|n| self.session.remove(n).map(|s| s.key(n)));
+            match removed {
+                Some(subscription) => {
+                    let command = Command::Unsubscribe { subscription };
+                    self.ask(command, Purpose::Unsubscribe(place));
+                }
+                None => self.answer(place, Reason::NO_SUBSCRIPTION_EXISTED),
+            }
+        }
+    }
+
+    /// What the engine answered to a command.
+    pub(super) fn answered(&mut self, purpose: Purpose, reply: &Reply) {
+        match purpose {
+            Purpose::Publish(publish) => {
+                let (command, publishing) = *publish;
+                self.published(command, publishing, reply);
+            }
+            Purpose::Subscribe(asked) => self.subscribed(asked, reply),
+            Purpose::Unsubscribe(place) => self.answer(place, Reason::SUCCESS),
+            Purpose::Restore(number) => {
+                if matches!(reply, Reply::Refused(_)) {
+                    self.session.remove(number);
+                    self.changed = true;
+                }
+            }
+            Purpose::Retained(number) => self.retained(number, reply),
+            Purpose::Remember(packets) => self.remembered(packets, reply),
+        }
+    }
+
+    /// The note is kept, or can't be: then nothing may follow that relies on it.
+    fn remembered(&mut self, packets: Vec<Vec<u8>>, reply: &Reply) {
+        if matches!(reply, Reply::Refused(_)) {
+            let why = "the session can't be kept";
+            return self.disconnect_for(Reason::UNSPECIFIED, why);
+        }
+        // Nothing holds them back any more.
+        let said = packets.into_iter().map(crate::dialect::Payload::Binary);
+        self.queue.extend(said.map(crate::dialect::Intent::Say));
+    }
+
+    fn subscribed(&mut self, asked: Asked, reply: &Reply) {
+        let Asked { place, number, .. } = asked;
+        let Reply::Refused(refusal) = reply else {
+            return self.is_subscribed(asked);
+        };
+        if refusal.code == ErrorCode::NoHistory
+            && let Some(known) = self.session.subscriptions.get(&number)
+        {
+            // §3.8.4: a lower QoS than was asked for may be granted. Nothing is there to deliver
+            // again from.
+            let mut options = known.options;
+            options.qos = Qos::AtMostOnce;
+            let numbered = self.is_numbered(options, known.identifier);
+            if let Some(known) = self.session.subscriptions.get_mut(&number) {
+                (known.options, known.numbered) = (options, numbered);
+            }
+            return self.ask_for(number, Purpose::Subscribe(asked));
+        }
+        self.session.remove(number);
+        self.answer(place, refusals::of_request(refusal.code));
+    }
+
+    fn is_subscribed(&mut self, asked: Asked) {
+        let Some(subscription) = self.session.subscriptions.get(&asked.number) else {
+            // It was removed before it began.
+            return self.answer(asked.place, Reason::UNSPECIFIED);
+        };
+        let granted = Reason(subscription.options.qos.number());
+        self.changed = true;
+        self.answer(asked.place, granted);
+        let wants_retained = match asked.retain_handling {
+            RetainHandling::Always => true,
+            RetainHandling::IfNew => asked.is_new,
+            RetainHandling::Never => false,
+        };
+        if wants_retained {
+            self.ask_retained(asked.number, None);
+        }
+    }
+
+    /// One filter has its answer; the last one sends them.
+    fn answer(&mut self, place: Place, reason: Reason) {
+        let Some(batch) = self.batches.all.get_mut(&place.batch) else {
+            return;
+        };
+        let is_old = self.client.version == Version::V3;
+        if let Some(slot) = batch.reasons.get_mut(place.index) {
+            // 3.1.1 §3.9.3: there is one code for a failure.
+            let fails = is_old && reason.is_failure();
+            *slot = if fails { Reason::UNSPECIFIED } else { reason };
+        }
+        batch.left = batch.left.saturating_sub(1);
+        if batch.left > 0 {
+            return;
+        }
+        let Some(batch) = self.batches.all.remove(&place.batch) else {
+            return;
+        };
+        let acks = Acks {
+            packet_id: batch.packet_id,
+            properties: None,
+            // 3.1.1 §3.11: an UNSUBACK has none.
+            reasons: match batch.subscribes || !is_old {
+                true => batch.reasons,
+                false => Vec::new(),
+            },
+        };
+        let packet = match batch.subscribes {
+            true => Packet::SubAck(acks),
+            false => Packet::UnsubAck(acks),
+        };
+        self.changed = true;
+        self.after_note.push(packet.encode(self.client.version));
+    }
+
+    /// The engine has ended a subscription: a right was taken away, or its messages can't be read.
+    pub(super) fn unsubscribed(&mut self, subscription: &SubscriptionName, code: ErrorCode) {
+        let number = match subscription.id {
+            Some(id) => Some(id.0),
+            None => self.session.numbers.get(&subscription.target).copied(),
+        };
+        if number.and_then(|number| self.session.remove(number)).is_none() {
+            return;
+        }
+        self.changed = true;
+        self.keep_note();
+        // MQTT has no word for this: a client that goes on without its messages would not know.
+        self.fail(Invalid::new(refusals::of_request(code), "a subscription was ended"));
+    }
+}

@@ -1,0 +1,66 @@
+//! What is asked of a connection's dialect after each call: when it wants to be called next, what it
+//! wants done, and whether it takes more.
+
+use std::rc::Rc;
+
+use offhook_dialects::{Intent, Readiness};
+use offhook_engine::ConnectionId;
+use tokio::sync::Notify;
+
+use super::Outboxes;
+
+impl Outboxes {
+    /// The dialect of a connection was called.
+    pub(super) fn attend(&mut self, connection: ConnectionId) {
+        let Some(outbox) = self.get(connection) else {
+            return;
+        };
+        let Some(at) = outbox.speaker.timeout() else {
+            return;
+        };
+        let mut wishes = std::mem::take(&mut self.wishes);
+        let mut readiness = Readiness::Ready;
+        if let Some(outbox) = self.get(connection) {
+            outbox.speaker.with(|dialect| {
+                while let Some(intent) = dialect.poll_intent() {
+                    wishes.push((connection, intent));
+                }
+                readiness = dialect.readiness();
+            });
+        }
+        self.wishes = wishes;
+        self.timers.set(connection, at);
+        if readiness != Readiness::Waits
+            && !self.pausing.is_empty()
+            && let Some(pause) = self.pausing.remove(&connection)
+        {
+            pause.notify_one();
+        }
+    }
+
+    /// What dialects asked for since the last call.
+    pub(in crate::worker) fn take_wishes(&mut self) -> Vec<(ConnectionId, Intent)> {
+        std::mem::take(&mut self.wishes)
+    }
+
+    /// Whether a connection's dialect takes more. If it waits, the connection is woken when it no longer
+    /// does: see [`paused`](Self::paused).
+    pub(in crate::worker) fn readiness(&mut self, connection: ConnectionId) -> Readiness {
+        let Some(outbox) = self.get(connection) else {
+            return Readiness::Ready;
+        };
+        if outbox.speaker.timeout().is_none() {
+            return Readiness::Ready;
+        }
+        let readiness = outbox.speaker.with(|dialect| dialect.readiness());
+        if readiness == Readiness::Waits {
+            self.pausing.entry(connection).or_default();
+        }
+        readiness
+    }
+
+    /// Wakes when the dialect of a connection takes more; none if it does.
+    pub(in crate::worker) fn paused(&self, connection: ConnectionId) -> Option<Rc<Notify>> {
+        self.pausing.get(&connection).map(Rc::clone)
+    }
+}
