@@ -30,8 +30,8 @@ pub use decode::{
 };
 pub use dialect::Native;
 pub use encode::{
-    close_code, encode_new_epoch, encode_notice, encode_presence, encode_publication,
-    encode_rejection, encode_token, encode_welcome,
+    close_code, encode_expiring, encode_new_epoch, encode_notice, encode_presence,
+    encode_publication, encode_refreshed, encode_rejection, encode_token, encode_welcome,
 };
 pub use nesting::MAX_NESTING;
 

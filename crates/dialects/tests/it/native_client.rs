@@ -130,6 +130,11 @@ fn request() -> impl Strategy<Value = Request> {
             Request::Connect(Connect { id, token, resume, info: info.into(), positions, lineage })
         }),
         1 => subscribe_all(),
+        1 => (id.clone(), text()).prop_map(|(id, token)| Request::Refresh { id, token }),
+        1 => (id.clone(), text(), channel(), since()).prop_map(|(id, token, channel, since)| {
+            let command = Command::Subscribe(Subscribe::new(channel, since));
+            Request::Granted { id, token, command }
+        }),
         4 => (id, command()).prop_map(|(id, command)| Request::Command { id, command }),
     ]
 }
@@ -223,7 +228,9 @@ fn is_servers(example: &&str) -> bool {
 }
 
 /// What the client for Rust does not ask for, and passes over.
-const PASSED_OVER: [&str; 6] = [
+const PASSED_OVER: [&str; 8] = [
+    "refreshed",
+    "expiring",
     "restored",
     "own",
     "done",

@@ -25,6 +25,11 @@ const RULES: &[Rule] = &[
         is_sans_io: true,
     },
     Rule {
+        name: "offhook-auth",
+        may_know: &["offhook-engine"],
+        is_sans_io: true,
+    },
+    Rule {
         name: "offhook-dialects",
         may_know: &["offhook-engine"],
         is_sans_io: true,
@@ -52,13 +57,19 @@ const RULES: &[Rule] = &[
     // Settings are made of the types that they set.
     Rule {
         name: "offhook-config",
-        may_know: &["offhook", "offhook-brokers", "offhook-engine"],
+        may_know: &[
+            "offhook",
+            "offhook-auth",
+            "offhook-brokers",
+            "offhook-engine",
+        ],
         is_sans_io: false,
     },
     Rule {
         name: "offhook-server",
         may_know: &[
             "offhook",
+            "offhook-auth",
             "offhook-brokers",
             "offhook-config",
             "offhook-dialects",
@@ -71,6 +82,7 @@ const RULES: &[Rule] = &[
         name: "offhook-cli",
         may_know: &[
             "offhook",
+            "offhook-auth",
             "offhook-brokers",
             "offhook-client",
             "offhook-engine",
