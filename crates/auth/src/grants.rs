@@ -90,9 +90,7 @@ pub(crate) fn for_user(pattern: &str, user: &str) -> String {
     pattern.replace(USER, &literal)
 }
 
-pub(crate) fn verbs_of<'a>(
-    names: impl Iterator<Item = &'a str>,
-) -> Result<Verbs, InvalidGrant> {
+pub(crate) fn verbs_of<'a>(names: impl Iterator<Item = &'a str>) -> Result<Verbs, InvalidGrant> {
     let mut verbs = Verbs::NONE;
     for name in names {
         let verb = Verbs::named(name).ok_or_else(|| {

@@ -28,7 +28,11 @@ impl Jwk {
     /// The key, if it verifies signatures by an algorithm that is known here. A secret (`oct`) is
     /// never taken: what everybody can fetch is no secret.
     pub(crate) fn key(&self) -> Option<Key> {
-        if self.purpose.as_deref().is_some_and(|purpose| purpose != "sig") {
+        if self
+            .purpose
+            .as_deref()
+            .is_some_and(|purpose| purpose != "sig")
+        {
             return None;
         }
         let verifies = |ops: &Vec<String>| ops.iter().any(|op| op == "verify");

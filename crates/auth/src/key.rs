@@ -109,7 +109,8 @@ impl Key {
             .filter_map(|(algorithm, key)| Some((algorithm, key?)))
             .collect();
         if rsa.is_empty() {
-            let detail = "the public key is of none of the kinds RSA (2048 to 8192 bits), P-256 and Ed25519";
+            let detail =
+                "the public key is of none of the kinds RSA (2048 to 8192 bits), P-256 and Ed25519";
             return Err(InvalidKey(detail.to_owned()));
         }
         Ok(Self::public(rsa))
@@ -211,7 +212,10 @@ const RSA_MOST: usize = 1024;
 /// Without the key.
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let takes: Vec<_> = Algorithm::ALL.into_iter().filter(|a| self.takes(*a)).collect();
+        let takes: Vec<_> = Algorithm::ALL
+            .into_iter()
+            .filter(|a| self.takes(*a))
+            .collect();
         f.debug_struct("Key")
             .field("id", &self.id)
             .field("takes", &takes)

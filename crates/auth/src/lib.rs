@@ -48,7 +48,7 @@ pub use claims::{Claims, MAX_GRANTS, MAX_INFO, MAX_USER, Unverified, inspect};
 pub use grants::{InvalidGrant, UserGrant};
 pub use key::{InvalidKey, Key};
 pub use key_set::{KeySet, MAX_KEYS};
-pub use refetching::{Refetching, RefetchLimits};
+pub use refetching::{RefetchLimits, Refetching};
 pub use sign::{SignError, Signer};
 pub use token_error::TokenError;
 pub use verify::{MAX_TOKEN, Rules, Verifier};

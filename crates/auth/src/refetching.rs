@@ -1,9 +1,6 @@
 //! When keys are fetched from a URL, without I/O: whoever drives this does the fetching.
 
-use crate::{
-    key::InvalidKey,
-    key_set::KeySet,
-};
+use crate::{key::InvalidKey, key_set::KeySet};
 
 /// The limits of fetching, all in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +70,11 @@ impl Refetching {
         };
         let pause = self.limits.pause_ms;
         let soon = self.failed || self.wanted;
-        let after = if soon { pause } else { pause.max(self.limits.refresh_ms) };
+        let after = if soon {
+            pause
+        } else {
+            pause.max(self.limits.refresh_ms)
+        };
         Some(tried.saturating_add(after))
     }
 
@@ -111,7 +112,10 @@ impl Refetching {
 
     fn forget_old(&mut self, now_ms: u64) {
         let keep = self.limits.keep_ms;
-        if self.fetched_ms.is_some_and(|at| now_ms.saturating_sub(at) >= keep) {
+        if self
+            .fetched_ms
+            .is_some_and(|at| now_ms.saturating_sub(at) >= keep)
+        {
             self.keys = KeySet::default();
             self.fetched_ms = None;
         }

@@ -146,7 +146,9 @@ impl Signer {
         let mut token = BASE64URL_NOPAD.encode(&header);
         token.push('.');
         BASE64URL_NOPAD.encode_append(&claims, &mut token);
-        let signature = self.signature(token.as_bytes()).ok_or(SignError::Signature)?;
+        let signature = self
+            .signature(token.as_bytes())
+            .ok_or(SignError::Signature)?;
         token.push('.');
         BASE64URL_NOPAD.encode_append(&signature, &mut token);
         Ok(token)

@@ -86,9 +86,14 @@ impl fmt::Display for TokenError {
             Self::Unreadable { part, reason } => write!(f, "its {part} can't be read: {reason}"),
             Self::Algorithm(name) => {
                 let names = Algorithm::ALL.map(Algorithm::name).join(", ");
-                write!(f, "its algorithm {name:?} is not accepted; there are {names}")
+                write!(
+                    f,
+                    "its algorithm {name:?} is not accepted; there are {names}"
+                )
             }
-            Self::Extension => f.write_str("its header demands an extension (crit); there are none"),
+            Self::Extension => {
+                f.write_str("its header demands an extension (crit); there are none")
+            }
             Self::NoKey { algorithm, kid } => {
                 write!(f, "the server has no key for {algorithm}")?;
                 match kid {

@@ -18,6 +18,7 @@
 //! # Ok::<(), offhook_config::Problems>(())
 //! ```
 
+mod auth;
 mod catalogue;
 mod channels;
 mod check;
@@ -42,6 +43,7 @@ use offhook::protocol::handshake::Scheme;
 use offhook_brokers::Durability;
 use offhook_engine::{ChannelName, ChannelRules, History, Limits, RuleBook, SlowPolicy};
 
+pub use self::auth::{Api, Auth, JwksUrl, TokenSecret};
 pub use self::catalogue::{Setting, settings};
 pub use self::channels::ChannelRule;
 pub use self::connections::{Connections, Messages};
@@ -140,6 +142,10 @@ group! {
         messages: Messages;
         /// How a dead connection is noticed.
         keepalive: Keepalive;
+        /// Who connects: tokens, and the keys that they are verified with.
+        auth: Auth;
+        /// The HTTP API, with which a backend publishes.
+        api: Api;
         /// Coming back without asking the backend again.
         resume: Resume;
         /// What one session may do, and what the engine may hold. Its `connections` and `outbox_bytes`

@@ -33,6 +33,15 @@ pub enum StartError {
         /// How many bytes it has.
         found: usize,
     },
+    /// A file holds no keys that tokens could be verified with.
+    Keys {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A secret that tokens are signed with can't be used.
+    Secret(String),
     /// Certificate and key don't make a TLS server.
     Tls {
         /// The certificate's file.
@@ -63,6 +72,10 @@ impl fmt::Display for StartError {
                  clients then come back with their positions instead of their tokens",
                 path.display()
             ),
+            Self::Keys { path, reason } => {
+                write!(f, "auth.key_files: {}: {reason}", path.display())
+            }
+            Self::Secret(reason) => write!(f, "auth.secrets: {reason}"),
             Self::Tls { cert, reason } => write!(f, "tls: {}: {reason}", cert.display()),
             Self::System(_) => f.write_str("the system has no thread or no randomness to give"),
         }
@@ -76,7 +89,11 @@ impl std::error::Error for StartError {
                 Some(source)
             }
             Self::Log(error) => Some(error),
-            Self::NoAddress | Self::ResumeKey { .. } | Self::Tls { .. } => None,
+            Self::NoAddress
+            | Self::ResumeKey { .. }
+            | Self::Keys { .. }
+            | Self::Secret(_)
+            | Self::Tls { .. } => None,
         }
     }
 }

@@ -15,3 +15,4 @@ mod program;
 mod prove;
 mod serve;
 mod serving;
+mod token;

@@ -357,7 +357,9 @@ fn subscribe_to_several(message: &Message<'_>, id: CommandId) -> Result<Request,
         return Err(bad("channel and channels: only one of them"));
     }
     if message.token.is_some() {
-        return Err(bad("token: is for one channel; subscribe to each with its own"));
+        return Err(bad(
+            "token: is for one channel; subscribe to each with its own",
+        ));
     }
     let names = message.channels.as_deref().unwrap_or_default();
     if names.is_empty() || names.len() > MAX_CHANNELS {

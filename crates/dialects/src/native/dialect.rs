@@ -7,8 +7,9 @@ use offhook_engine::{
 };
 
 use super::{
-    Rejection, Request, close_code, decode, encode_expiring, encode_new_epoch, encode_notice, encode_presence,
-    encode_publication, encode_refreshed, encode_rejection, encode_token, encode_welcome,
+    Rejection, Request, close_code, decode, encode_expiring, encode_new_epoch, encode_notice,
+    encode_presence, encode_publication, encode_refreshed, encode_rejection, encode_token,
+    encode_welcome,
 };
 use crate::dialect::{
     Connect, Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient, Shared, Welcome,
@@ -125,12 +126,7 @@ impl Dialect for Native {
         out.push(encode_token(resume).into());
     }
 
-    fn refreshed(
-        &mut self,
-        id: CommandId,
-        expires_in: Option<Duration>,
-        out: &mut Vec<Payload>,
-    ) {
+    fn refreshed(&mut self, id: CommandId, expires_in: Option<Duration>, out: &mut Vec<Payload>) {
         out.push(encode_refreshed(id, expires_in).into());
     }
 

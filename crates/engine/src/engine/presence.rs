@@ -144,7 +144,8 @@ impl Engine {
         let c = self.connections.get_mut(connection.into());
         let c = c.ok_or_else(gone)?;
         if c.identity.info_is_fixed {
-            let detail = "the session's info was given by its token; have a token with another one made";
+            let detail =
+                "the session's info was given by its token; have a token with another one made";
             return Err(Refusal::new(ErrorCode::Forbidden, detail));
         }
         let identity = Identity {

@@ -6,7 +6,10 @@ use offhook::protocol::CloseCode;
 use offhook_dialects::{Connect, Incoming, Intent, Payload, Welcome};
 use offhook_engine::{Arrival, CommandId, ConnectionId, ErrorCode, Identity, Refusal, SessionId};
 
-use super::{State, Worker, connection::Connection, now, outlet::Outlet, speaker::Speaker};
+use super::{
+    Guest, State, Worker, connection::Connection, expiring::expires_in, now, outlet::Outlet,
+    speaker::Speaker,
+};
 use crate::{
     directory::Place,
     tokens::{bad as bad_token, random_bytes},
@@ -20,6 +23,8 @@ const ATTEMPTS: u32 = 16;
 #[derive(Debug)]
 pub(super) struct Connecting {
     outlet: Outlet,
+    /// Whom the token of the handshake says that it is.
+    identity: Option<Arc<Identity>>,
     /// None once it has moved on into the connection.
     speaker: Option<Speaker>,
     attempts: u32,
@@ -45,10 +50,11 @@ pub(super) enum Ended {
 }
 
 impl Connecting {
-    pub(super) const fn new(outlet: Outlet, speaker: Speaker) -> Self {
+    pub(super) fn new(outlet: Outlet, guest: Guest) -> Self {
         Self {
             outlet,
-            speaker: Some(speaker),
+            identity: guest.identity,
+            speaker: Some(guest.speaker),
             attempts: 0,
         }
     }
@@ -72,7 +78,9 @@ impl Connecting {
                     }
                     Err(refusal) => (Some(connect.id), refusal),
                 },
-                Intent::Command { id, .. } => (Some(id), bad("connect comes first")),
+                Intent::Command { id, .. }
+                | Intent::Granted { id, .. }
+                | Intent::Refresh { id, .. } => (Some(id), bad("connect comes first")),
                 Intent::Refuse { id, refusal } => (id, refusal),
                 Intent::Say(message) => {
                     self.outlet.put(message).map_err(|_| Ended::Lost)?;
@@ -139,6 +147,7 @@ impl Connecting {
     ) -> Result<(RefMut<'a, State>, ConnectionId, Option<Place>), Refusal> {
         let now = now();
         let directory = &worker.shared.directory;
+        let by_token = worker.by_token(self.identity.as_ref(), connect, now)?;
         let next = |session, token| directory.next_generation(session, token).ok_or_else(older);
         let mut state = worker.state.borrow_mut();
         let encoding = speaker.with(|dialect| dialect.encoding(connect));
@@ -146,7 +155,8 @@ impl Connecting {
         let engine = &mut state.engine;
         let (session, generation, connection) = match &connect.resume {
             Some(token) => {
-                let snapshot = worker.shared.sealer.open(token, now.unix_ms)?;
+                let mut snapshot = worker.shared.sealer.open(token, now.unix_ms)?;
+                snapshot.identity = worker.returner(by_token, &snapshot, now)?;
                 let session = snapshot.session;
                 let offered = u32::try_from(snapshot.generation).unwrap_or(u32::MAX);
                 let generation = next(session, Some(offered))?;
@@ -161,7 +171,7 @@ impl Connecting {
             None => {
                 let session = SessionId::from_bytes(random_bytes().map_err(no_session)?);
                 let generation = next(session, None)?;
-                let arrival = Arrival::new(session, worker.identity(connect)).of(class);
+                let arrival = Arrival::new(session, worker.newcomer(by_token, connect)?).of(class);
                 let connection = engine.handle_connection_opened(arrival, now)?;
                 (session, generation, connection)
             }
@@ -185,7 +195,9 @@ impl Connecting {
         connection: ConnectionId,
         mut speaker: Speaker,
     ) {
-        if let Some(session) = state.engine.snapshot(connection, now()) {
+        worker.watch_end(&mut state, connection);
+        let now = now();
+        if let Some(session) = state.engine.snapshot(connection, now) {
             let (name, user) = (session.session, Arc::clone(&session.identity.user));
             // Without a token the client comes back with its positions.
             let resume = worker.seal(&session).unwrap_or_default();
@@ -194,6 +206,7 @@ impl Connecting {
                 session: name,
                 user: &user,
                 resume: &resume,
+                expires_in: expires_in(&session.identity, now.unix_ms),
             };
             let mut out: Vec<Payload> = Vec::new();
             speaker.with(|dialect| dialect.welcome(&welcome, &mut out));
@@ -206,19 +219,6 @@ impl Connecting {
         let now_s = worker.seconds();
         state.outboxes.add(connection, outlet, speaker, now_s);
         worker.carry_out(state);
-    }
-}
-
-impl Worker {
-    /// Who a new session is. What it tells of itself is shown to members, and proves nothing.
-    fn identity(&self, connect: &Connect) -> Arc<Identity> {
-        if connect.info.is_empty() {
-            return Arc::clone(&self.anonymous);
-        }
-        Arc::new(Identity {
-            info: connect.info.clone(),
-            ..Identity::stranger()
-        })
     }
 }
 

@@ -91,6 +91,8 @@ impl Connection {
                 let refusal = bad("this connection is connected already");
                 self.refuse(Some(connect.id), refusal);
             }
+            Intent::Refresh { id, token } => self.refresh(id, &token),
+            Intent::Granted { id, token, command } => self.with_token(id, &token, command),
             Intent::Refuse { id, refusal } => self.refuse(id, refusal),
             Intent::Say(message) => {
                 let mut state = self.worker.state.borrow_mut();
@@ -164,7 +166,11 @@ impl Worker {
         if let Some(session) = session {
             self.shared.directory.left(session, self.place(connection));
         }
-        self.state.borrow_mut().outboxes.remove(connection);
+        {
+            let state = &mut *self.state.borrow_mut();
+            self.forget_end(state, connection);
+            state.outboxes.remove(connection);
+        }
         self.turn(|engine, _| {
             if left {
                 engine.handle_connection_closed(connection);

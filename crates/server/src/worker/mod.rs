@@ -1,8 +1,11 @@
 //! A worker: one thread with its own event loop, listeners, engine and connections. Workers share
 //! publications, by reference count, the broker, and what is in [`Shared`].
 
+mod authenticating;
+mod callers;
 mod connecting;
 mod connection;
+mod expiring;
 mod memory;
 mod orders;
 mod outboxes;
@@ -42,6 +45,8 @@ use crate::{
     door::{self, Place},
     refused::Refused,
 };
+use callers::Callers;
+use expiring::Expiries;
 pub(crate) use memory::{Memory, Pressure};
 pub(crate) use orders::{Errand, Order, Orders};
 use outboxes::Outboxes;
@@ -72,11 +77,22 @@ pub(crate) struct Worker {
     anonymous: Arc<Identity>,
 }
 
+/// Whom a handshake has let in.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    /// The dialect that is spoken.
+    pub(crate) speaker: Speaker,
+    /// Whom the token of the handshake says that it is; none without one.
+    pub(crate) identity: Option<Arc<Identity>>,
+}
+
 /// What a turn of the event loop works on.
 #[derive(Debug)]
 struct State {
     engine: Engine,
     outboxes: Outboxes,
+    expiries: Expiries,
+    callers: Callers,
     mailbox: Arc<Mailbox>,
     id: WorkerId,
     /// For what a client's message asks for; empty between messages.
@@ -146,6 +162,8 @@ impl Worker {
             state: RefCell::new(State {
                 engine: Engine::new(engine_limits(config), rules, now),
                 outboxes: Outboxes::new(config),
+                expiries: Expiries::default(),
+                callers: Callers::default(),
                 mailbox,
                 id,
                 intents: Vec::new(),
@@ -174,8 +192,8 @@ impl Worker {
     }
 
     /// Makes a connection of an open WebSocket.
-    pub(crate) fn open(self: &Rc<Self>, socket: WebSocket, speaker: Speaker, place: Place) {
-        spawn_local(websocket::serve(self, socket, speaker, place));
+    pub(crate) fn open(self: &Rc<Self>, socket: WebSocket, guest: Guest, place: Place) {
+        spawn_local(websocket::serve(self, socket, guest, place));
     }
 
     /// Tells the operator, once a kind and interval.

@@ -14,7 +14,7 @@ use offhook_engine::{Limits, RuleBook};
 use tokio::sync::{Notify, watch};
 
 use super::{
-    Phase, Shared, Speaker, Worker,
+    Guest, Phase, Shared, Speaker, Worker,
     connecting::{Connected, Connecting},
     connection::Connection,
     now,
@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     Config,
+    auth::Authenticator,
     door::Routes,
     tokens::{Sealer, fresh_key},
 };
@@ -41,7 +42,8 @@ fn worker() -> (Rc<Worker>, watch::Sender<Phase>) {
     let keys = [fresh_key().unwrap()];
     let sealer = Arc::new(Sealer::new(&keys, config.resume.expiry));
     let routes = Routes::new(&config);
-    let shared = Arc::new(Shared::new(config, broker, sealer, None, routes));
+    let auth = Arc::new(Authenticator::open(&config).unwrap());
+    let shared = Arc::new(Shared::new(config, broker, sealer, auth, None, routes));
     let (phase, serving) = watch::channel(Phase::Open);
     let mail = Arc::new(Notify::new());
     (Worker::new(0, shared, rules, serving, &mail), phase)
@@ -49,7 +51,11 @@ fn worker() -> (Rc<Worker>, watch::Sender<Phase>) {
 
 /// A connection that speaks native over this outlet.
 fn connect(worker: &Rc<Worker>, outlet: Outlet) -> Connection {
-    let mut connecting = Connecting::new(outlet, Speaker::Native);
+    let guest = Guest {
+        speaker: Speaker::Native,
+        identity: None,
+    };
+    let mut connecting = Connecting::new(outlet, guest);
     let connect = Incoming::Text(r#"{"type":"connect","id":1,"lineage":true}"#);
     match connecting.receive(worker, connect) {
         Ok(Connected::Yes(connection, _)) => connection,

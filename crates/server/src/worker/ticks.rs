@@ -22,6 +22,7 @@ impl Worker {
         loop {
             ticks.tick().await;
             self.keep_deadlines();
+            self.end_expired();
             until_look -= 1;
             let look = until_look == 0;
             if look {

@@ -74,6 +74,7 @@ impl Worker {
     pub(super) fn carry_out(self: &Rc<Self>, mut state: RefMut<'_, State>) {
         refuse_asks(&mut state.engine);
         self.deliver(&mut state);
+        state.answer_callers();
         while let Some(request) = state.engine.poll_broker_request() {
             self.shared.broker.submit(state.id, request);
         }

@@ -15,10 +15,9 @@ use offhook_dialects::Incoming;
 use tokio::{task::coop::poll_proceed, time::sleep};
 
 use super::{
-    Worker,
+    Guest, Worker,
     connecting::{Connected, Connecting, Ended},
     connection::{Connection, Taken},
-    speaker::Speaker,
     stopping::Lease,
 };
 use crate::door::Place;
@@ -29,13 +28,13 @@ use crate::door::Place;
 pub(super) fn serve(
     worker: &Rc<Worker>,
     mut socket: WebSocket,
-    speaker: Speaker,
+    guest: Guest,
     place: Place,
 ) -> impl Future<Output = ()> + use<> {
     let lease = Lease::new(worker);
     async move {
         // Boxed, so that a connection that is connected does not keep room for it.
-        if let Some(mut connection) = Box::pin(connect(&lease, &mut socket, speaker)).await {
+        if let Some(mut connection) = Box::pin(connect(&lease, &mut socket, guest)).await {
             while let Some(pause) =
                 poll_fn(|cx| poll_messages(&mut connection, &mut socket, cx)).await
             {
@@ -48,12 +47,12 @@ pub(super) fn serve(
 }
 
 /// Waits until the client has connected; closes the connection if it does not.
-async fn connect(lease: &Lease, socket: &mut WebSocket, speaker: Speaker) -> Option<Connection> {
+async fn connect(lease: &Lease, socket: &mut WebSocket, guest: Guest) -> Option<Connection> {
     let worker = lease.worker();
     let within = worker.shared.config.connections.connect_timeout;
     let mut stopping = worker.stopping();
     let connected = tokio::select! {
-        connected = introduction(worker, socket, speaker) => connected,
+        connected = introduction(worker, socket, guest) => connected,
         () = sleep(within) => {
             Err(Ended::Close(CloseCode::POLICY_VIOLATION, "no connect came in time"))
         }
@@ -76,9 +75,9 @@ async fn connect(lease: &Lease, socket: &mut WebSocket, speaker: Speaker) -> Opt
 async fn introduction(
     worker: &Rc<Worker>,
     socket: &mut WebSocket,
-    speaker: Speaker,
+    guest: Guest,
 ) -> Result<Connection, Ended> {
-    let mut connecting = Connecting::new(socket.sender().into(), speaker);
+    let mut connecting = Connecting::new(socket.sender().into(), guest);
     loop {
         let Ok(Some(message)) = socket.recv().await else {
             return Err(Ended::Lost);

@@ -6,12 +6,16 @@
 )]
 
 mod admission;
+mod api;
+mod attacks;
+mod authentication;
 mod bad_input;
 mod caller;
 mod conversation;
 mod disk_full;
 mod hall;
 mod http;
+mod issuer;
 mod logged;
 mod receipts;
 mod resuming;
