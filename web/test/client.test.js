@@ -110,11 +110,64 @@ test('bytes, tags, history, presence, receipts and a consumer’s cursor, agains
   assert.deepEqual((await one.presence('chat')).members, [{ session: one.session, info: { name: 'one' } }]);
   let receipts;
   do receipts = await one.receipts('chat', head); while (receipts.received === 0);
-  assert.deepEqual(receipts, { received: 1, subscribers: 1, sessions: [one.session] });
+  assert.deepEqual(receipts, { position: head, received: 1, subscribers: 1, sessions: [one.session] });
   assert.equal(await one.ack('chat', 'billing'), undefined);
   assert.equal(await one.ack('chat', 'billing', head), head);
   await assert.rejects(one.publish('a*b', 1), { code: 'bad_channel_name', retry: 'never' });
   await assert.rejects(one.publish('chat', 'x'.repeat(100_000)), { code: 'too_large' });
+});
+
+test('acknowledged flow: no more than the window, and over a cut and a kill nothing twice and nothing left out', async (t) => {
+  const { server, network, client } = await served(t);
+  const [publisher, worker] = [client(), client()];
+  const jobs = worker.subscribe('jobs', { since: 'start', window: 5 });
+  const [seen, undone] = [[], []];
+  let most = 0;
+  const all = new Promise((resolve) => jobs.on('message', async (message) => {
+    seen.push(message.data);
+    most = Math.max(most, undone.push(message));
+    // With two in hand, the newer one is done first; now and then the connection is lost in between.
+    if (undone.length < 2) return;
+    const [older, newer] = undone.splice(0);
+    jobs.done(newer);
+    if (message.data % 20 === 9) network.cut();
+    if (message.data === 31) await server.kill().then(() => server.start());
+    jobs.done(older);
+    if (message.data === 59) resolve();
+  }));
+  jobs.on('gap', ({ reason }) => assert.fail(reason));
+  await Promise.all(Array.from({ length: 60 }, (_, number) => publisher.publish('jobs', number)));
+  await all;
+  assert.deepEqual(seen, Array.from({ length: 60 }, (_, number) => number));
+  assert.ok(most <= 5, `${most}`);
+  const { messages } = await publisher.history('jobs', { limit: 1 });
+  assert.equal(jobs.position, messages[0].position);
+});
+
+/** The next event of one of these types. */
+async function next(events, ...types) {
+  for (;;) {
+    const { value } = await events.next();
+    if (types.includes(value.type)) return value;
+  }
+}
+
+test('a filter, several on one channel, echo, and several in one request, against the real server', async (t) => {
+  const { client } = await served(t);
+  const [one, other] = [client(), client()];
+  const sensors = one.subscribe({ filter: 'sensors/+' })[Symbol.asyncIterator]();
+  const quiet = one.subscribe('sensors/a', { echo: false })[Symbol.asyncIterator]();
+  const again = one.subscribe('sensors/a', { since: 'start' })[Symbol.asyncIterator]();
+  for (const events of [sensors, quiet, again]) await events.next();
+  const [{ position }] = await Promise.all([one.publish('sensors/a', 'own'), one.publish('sensors/b', 'b')]);
+  const some = [await next(sensors, 'message'), await next(sensors, 'message')];
+  assert.deepEqual(some.map(({ channel }) => channel).sort(), ['sensors/a', 'sensors/b']);
+  assert.ok(some.every(({ at }) => at));
+  assert.equal((await next(again, 'message')).data, 'own');
+  assert.equal((await next(quiet, 'own', 'message')).position, position);
+  const rooms = other.subscribe(['sensors/a', 'sensors/b', 'new'], { since: 'start' });
+  assert.equal(typeof (await read(rooms[1], 1)).data[0], 'string');
+  await assert.rejects(one.call('orders.cancel', 1), { code: 'forbidden' });
 });
 
 test('a burst above the server’s rate is slowed down, and arrives whole', async (t) => {

@@ -1,8 +1,9 @@
 // The examples, each with a connection that is cut in the middle.
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { connect } from '../../clients/js/src/index.js';
@@ -177,21 +178,61 @@ test('every example is at most 150 lines', () => {
   }
 });
 
+/** What somebody does on each page before it is looked at. */
+const PLAYED = {
+  index: () => {},
+  async ticker(page) {
+    await page.click('#market');
+    await page.waitForFunction(() => document.querySelectorAll('#prices tr').length > 0);
+    await page.click('#market');
+  },
+  async cursors(page) {
+    await page.focus('#field');
+    await page.keyboard.press('ArrowRight');
+  },
+  async tokens(page) {
+    await page.fill('#question', 'What is a position?');
+    await page.press('#question', 'Enter');
+    await page.waitForSelector('.answer[data-state="whole"]');
+  },
+  async text(page) {
+    await page.waitForSelector('#text:enabled');
+    await page.fill('#text', 'Written by two tabs at once.');
+  },
+  async upload(page) {
+    await page.setInputFiles('#file', { name: 'noise.bin', mimeType: 'application/octet-stream', buffer: Buffer.alloc(70_000, 7) });
+    await page.waitForSelector('#files li[data-state="whole"]');
+  },
+  game: (page) => page.waitForFunction(() => document.querySelector('#field').dataset.coin !== undefined),
+};
+
+const SCREENS = { desktop: { width: 1280, height: 800 }, phone: { width: 360, height: 740 } };
+
 for (const colorScheme of ['light', 'dark']) {
-  test(`axe finds nothing on any page in ${colorScheme}, and a phone need not scroll sideways`, async (t) => {
-    const { browser, port } = await stage(t);
-    for (const viewport of [{ width: 1280, height: 800 }, { width: 360, height: 740 }]) {
+  for (const [screen, viewport] of Object.entries(SCREENS)) {
+    test(`axe finds nothing on any page, as it opens and as it is used: ${screen}, ${colorScheme}`, async (t) => {
+      const { browser, port } = await stage(t);
       const context = await browser.newContext({ colorScheme, viewport, bypassCSP: true });
       const page = await context.newPage();
-      for (const name of ['index', ...EXAMPLES]) {
-        await page.goto(`http://127.0.0.1:${port}/examples/${name}.html`);
-        if (name !== 'index') await page.waitForSelector('#connection[data-state="open"]');
+      const look = async (name) => {
         await page.evaluate(readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8'));
         const found = await page.evaluate(async () => (await globalThis.axe.run()).violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)]));
         assert.deepEqual(found, [], name);
         assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${name} is wider than ${viewport.width}`);
+      };
+      for (const [name, play] of Object.entries(PLAYED)) {
+        await page.goto(`http://127.0.0.1:${port}/examples/${name}.html`);
+        if (name !== 'index') await page.waitForSelector('#connection[data-state="open"]');
+        await look(name);
+        await play(page);
+        if (process.env.SCREENSHOTS) {
+          mkdirSync(process.env.SCREENSHOTS, { recursive: true });
+          await page.screenshot({ path: join(process.env.SCREENSHOTS, `${name}-${screen}-${colorScheme}.png`) });
+        }
+        await look(`${name}, used`);
       }
-      await context.close();
-    }
-  });
+    });
+  }
 }
+
+test('every example is looked at', () => assert.deepEqual(Object.keys(PLAYED), ['index', ...EXAMPLES]));

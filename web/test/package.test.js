@@ -119,6 +119,7 @@ const PRINTED = [
   ['connection: open', 'joined: Ann', 'members: 1'],
   ['news 1', 'news 2', 'news 3', 'older: [ 1 ]'],
   ['order 1'],
+  ['done up to 3 with 3'],
   undefined,
   undefined,
   ['welcome'],

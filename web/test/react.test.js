@@ -22,6 +22,15 @@ const ENTRY = `
 let directory;
 let all;
 
+// React's `act` waits with a new MessageChannel each time and leaves it open, which keeps the process from ending.
+const channels = [];
+globalThis.MessageChannel = class extends MessageChannel {
+  constructor() {
+    super();
+    channels.push(this);
+  }
+};
+
 // The pinned packages are found by NODE_PATH, which a module's `import` does not look at: bundled they are one file.
 before(async () => {
   directory = mkdtempSync(join(tmpdir(), 'offhook-react-'));
@@ -31,7 +40,10 @@ before(async () => {
   globalThis.IS_REACT_ACT_ENVIRONMENT = true;
   ({ default: all } = await import(pathToFileURL(outfile)));
 });
-after(() => rmSync(directory, { recursive: true, force: true }));
+after(() => {
+  rmSync(directory, { recursive: true, force: true });
+  for (const { port1 } of channels) port1.close();
+});
 
 function Room({ client, url, name, options }) {
   const { useChannel, useClient, useConnection } = all;
@@ -75,7 +87,7 @@ test('a component shows the connection, the newest messages, gaps and members', 
   const { id } = world.socket.takeOne('presence');
   await act(() => world.socket.says({ type: 'members', id, channel: 'chat', members: [{ session: 's1' }], total: 1 }));
   await act(() => world.socket.says({ type: 'join', channel: 'chat', session: 's2' }));
-  await act(() => world.socket.says({ type: 'update', channel: 'chat', session: 's1', info: 1 }));
+  await act(() => world.socket.says({ type: 'join', channel: 'chat', session: 's1', info: 1 }));
   for (const offset of [7, 8, 9]) await act(() => world.socket.says({ type: 'message', channel: 'chat', position: at(offset), data: offset, time: 1 }));
   await act(() => world.socket.says({ type: 'gap', channel: 'chat', from: at(9), to: at(12), reason: 'dropped' }));
   await act(() => world.socket.says({ type: 'live', channel: 'chat', position: at(12) }));

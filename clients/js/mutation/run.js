@@ -35,7 +35,7 @@ report(chosen, survivors);
 async function bundle() {
   const found = [];
   const { build } = require('esbuild');
-  const tests = ['connection', 'publishing', 'reading', 'recovery', 'lineage', 'several', 'asking', 'explain', 'environment', 'reconnecting-websocket'];
+  const tests = ['connection', 'liveness', 'publishing', 'reading', 'recovery', 'store', 'lineage', 'several', 'window', 'asking', 'explain', 'environment', 'reconnecting-websocket'];
   const built = await build({
     stdin: { contents: tests.map((name) => `import './test/${name}.test.js';`).join('\n'), resolveDir: fileURLToPath(ROOT) },
     bundle: true,

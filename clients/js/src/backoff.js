@@ -21,9 +21,9 @@ export function pause(attempts, random, { first, cap } = BACKOFF) {
 
 // RFC 6455 §7.4.1 and the IANA registry: going away, no code, connection lost, internal error, service restart, try again
 // later, bad gateway. After any other code the same attempt would end the same way.
-const TEMPORARY = new Set([1001, 1005, 1006, 1011, 1012, 1013, 1014]);
+const TEMPORARY = [1001, 1005, 1006, 1011, 1012, 1013, 1014];
 
 /** Whether a close code means "not now" rather than "do not come back". */
 export function isTemporary(code) {
-  return TEMPORARY.has(code);
+  return TEMPORARY.includes(code);
 }

@@ -8,7 +8,7 @@ import { Connection } from './connection.js';
 import { Outbox } from './outbox.js';
 import { decode, encode } from './payload.js';
 import { back, isBefore } from './position.js';
-import { Questions } from './questions.js';
+import { ANSWER_WITHIN, Questions } from './questions.js';
 import { nameOf, Subscriptions } from './subscriptions.js';
 
 const SUBPROTOCOL = 'offhook.v1.json';
@@ -24,10 +24,9 @@ export function connect(url, options) {
   return new Client(url, options);
 }
 
-export class Client {
+export class Client extends Emitter {
   #options;
   #environment;
-  #emitter = new Emitter();
   #connection;
   #heartbeat;
   #memory;
@@ -45,27 +44,36 @@ export class Client {
   #closing;
   // The ping in flight: its `id`, and when it was sent.
   #pinged;
-  #latency;
-  #state = { name: 'connecting', attempt: 1 };
-  #identity = {};
   #isExplained = false;
+  /** `{ name }`: `connecting`, `open`, `waiting` or `offline` (until `retryAt`), or `closed` (with its `error`). */
+  state = { name: 'connecting', attempt: 1 };
+  /** The name that other members see. It stays the same when the next connection resumes the session. */
+  session;
+  user;
+  /** The round trip of the last ping in milliseconds. */
+  latency;
 
   constructor(url, options = {}) {
+    super();
     this.#options = options;
     this.#info = options.info;
     this.#environment = options.environment ?? ownEnvironment(options.WebSocket);
+    const { store } = options;
+    if (store && typeof store !== 'function') throw new TypeError('store: expected persist(sessionStorage)');
     const name = options.name ?? `offhook:${typeof url === 'string' ? url : ''}`;
-    this.#memory = options.store?.(name, this.#environment, (error) => queueMicrotask(() => this.#emitter.emit('warning', error)));
+    this.#memory = store?.(name, this.#environment, (error) => queueMicrotask(() => this.emit('warning', error)));
     this.#outbox = new Outbox(this.#environment, options.outbox, {
       send: (message) => (this.#hasRoom() ? this.#send({ type: 'publish', ...message }) : undefined),
       more: () => this.#memory?.moreUnsent(() => this.#outbox.entries),
       less: () => this.#memory?.lessUnsent(),
-      published: ({ message }, answer) => this.#emitter.emit('published', { ...summary(message), ...answer }),
-      refused: ({ message }, error) => this.#emitter.emit('refused', { ...summary(message), error }),
+      published: ({ message }, answer) => this.emit('published', { ...decode(message), ...answer }),
+      refused: ({ message }, error) => this.emit('refused', { ...decode(message), error }),
     });
     this.#questions = new Questions(this.#environment, options.answerWithin, (message) => this.#send(message));
     this.#subscriptions = new Subscriptions(this.#environment, {
       send: (message, ids) => this.#send(message, ids),
+      // What is not done in time, or on this connection, comes again on the next.
+      ask: (message) => this.#questions.ask(message, ANSWER_WITHIN, true).catch(() => {}),
       handled: (name, position) => this.#memory?.setPosition(name, position),
     });
     this.#heartbeat = new Heartbeat(this.#environment, options.heartbeat, {
@@ -76,43 +84,16 @@ export class Client {
     this.#begin();
   }
 
-  /** `{ name }`: `connecting`, `open`, `waiting` or `offline` (until `retryAt`), or `closed` (with its `error`). */
-  get state() {
-    return this.#state;
-  }
-
-  /** The name that other members see. It stays the same when the next connection resumes the session. */
-  get session() {
-    return this.#identity.session;
-  }
-
-  get user() {
-    return this.#identity.user;
-  }
-
-  /** The round trip of the last ping in milliseconds. */
-  get latency() {
-    return this.#latency;
-  }
-
   /** Publications that the server has not answered, oldest first. */
   get unsent() {
     return this.#outbox.entries.map(({ message, sentAt }) => ({ ...decode(message), tried: sentAt !== undefined }));
-  }
-
-  on(type, listener) {
-    return this.#emitter.on(type, listener);
-  }
-
-  off(type, listener) {
-    this.#emitter.off(type, listener);
   }
 
   /** Subscribes to a channel, to all channels of `{ filter }`, or to each of several channels with one request. */
   subscribe(target, options = {}) {
     this.#checkIsOpen();
     const isMany = Array.isArray(target);
-    const targets = (isMany ? target : [target]).map((one) => (typeof one === 'string' ? { channel: one } : { filter: one.filter }));
+    const targets = (isMany ? target : [target]).map((one) => (typeof one === 'string' ? { channel: one } : one));
     const added = this.#subscriptions.add(targets, options, (name) => this.#memory?.position(name));
     return isMany ? added : added[0];
   }
@@ -126,12 +107,9 @@ export class Client {
   }
 
   async history(channel, { since, before, limit = 100 } = {}) {
-    const read = (from) => this.#ask({ type: 'history', channel, ...from, limit });
-    const isEarlier = ({ position }) => !before || isBefore(position, before);
-    let answer = await read({ since, before });
-    // A server that does not know `before` gives the newest: read up to the position instead.
-    if (!answer.messages.every(isEarlier)) answer = await read({ since: back(before, limit + 1) });
-    return { ...answer, messages: answer.messages.filter(isEarlier).map(decode) };
+    const answer = await this.#ask({ type: 'history', channel, since: before ? back(before, limit + 1) : since, limit });
+    const messages = answer.messages.filter(({ position }) => !before || isBefore(position, before));
+    return { ...answer, messages: messages.map(decode) };
   }
 
   /** Reads the state of a channel once: the newest message of each value of the tag `key`. */
@@ -151,8 +129,7 @@ export class Client {
   }
 
   async receipts(channel, position) {
-    const { received, subscribers, sessions = [] } = await this.#ask({ type: 'receipts', channel, position });
-    return { received, subscribers, sessions };
+    return { sessions: [], ...(await this.#ask({ type: 'receipts', channel, position })) };
   }
 
   async ack(channel, consumer, position) {
@@ -181,13 +158,14 @@ export class Client {
 
   #newConnection(url) {
     const { token, backoff, openWithin } = this.#options;
-    const isAsked = typeof url === 'function' || typeof token === 'function';
+    const now = (given) => (typeof given === 'function' ? given() : given);
+    // One that cannot be an address is an error of the caller.
+    if (typeof url !== 'function') address(url);
     const ask = async () => {
-      this.#token = typeof token === 'function' ? await token() : token;
-      return address(typeof url === 'function' ? await url() : url);
+      this.#token = await now(token);
+      return address(await now(url));
     };
-    this.#token = typeof token === 'function' ? undefined : token;
-    const settings = { url: isAsked ? ask : address(url), protocols: [SUBPROTOCOL], backoff, openWithin };
+    const settings = { url: ask, protocols: [SUBPROTOCOL], backoff, openWithin };
     return new Connection(this.#environment, settings, {
       // The heartbeat's first question is the `connect`: a server that accepts and does not answer counts as dead.
       opened: () => this.#heartbeat.start(),
@@ -204,11 +182,11 @@ export class Client {
   #begin() {
     const session = this.#memory?.takeSession();
     this.#resume = session?.resume;
-    this.#subscriptions.unseal(session?.channels ?? []);
+    this.#subscriptions.sealed = session?.channels ?? [];
     // The page that had these promises is gone: the events `published` and `refused` report the answers.
     for (const { message, sentAt } of this.#memory?.unsent() ?? []) this.#outbox.add(message, { sentAt }).catch(() => {});
     // Later in this task, so that the caller can add listeners first.
-    queueMicrotask(() => this.#state.name !== 'closed' && this.#connection.start());
+    queueMicrotask(() => this.state.name !== 'closed' && this.#connection.start());
   }
 
   #sendConnect() {
@@ -237,18 +215,18 @@ export class Client {
     const id = this.#nextId;
     this.#nextId += ids;
     const text = JSON.stringify({ type, id, ...rest });
-    this.#emitter.emit('frame', { direction: 'out', text });
+    this.emit('frame', { direction: 'out', text });
     this.#connection.send(text);
     return id;
   }
 
   #received(text) {
     this.#heartbeat.heard();
-    this.#emitter.emit('frame', { direction: 'in', text });
+    this.emit('frame', { direction: 'in', text });
     try {
       this.#take(JSON.parse(text));
     } catch (cause) {
-      this.#emitter.emit('warning', new OffhookError('bad_message', `unreadable message: ${cause.message}`));
+      this.emit('warning', new OffhookError('bad_message', `unreadable message: ${cause.message}`));
     }
   }
 
@@ -256,20 +234,13 @@ export class Client {
     switch (message.type) {
       case 'welcome': this.#welcomed(message); break;
       case 'token': this.#keepToken(message.resume); break;
-      case 'published': this.#outbox.answered(message); break;
-      case 'members': if (!this.#questions.answered(message)) this.#subscriptions.handle(message); break;
       case 'pong': this.#ponged(message.id); break;
       case 'error': this.#refused(message); break;
       case 'reconnect': this.#advised(message.after_ms); break;
       case 'closing': this.#closing = message.reason; break;
       case 'restored': this.#subscriptions.restored(); break;
-      case 'tell': this.#emitter.emit('tell', decode(message).data); break;
-      case 'subscribed': case 'unsubscribed': case 'message': case 'own': case 'gap':
-      case 'live': case 'catching_up': case 'join': case 'leave': case 'update':
-        this.#subscriptions.handle(message);
-        break;
-      // The answer to a request, or a type that this client does not know and ignores (docs/protocol.md).
-      default: this.#questions.answered(message);
+      case 'told': this.emit('told', decode(message).data); break;
+      default: if (!this.#answered(message)) this.#subscriptions.handle(message);
     }
   }
 
@@ -279,9 +250,9 @@ export class Client {
     this.#connecting = undefined;
     this.#isOpen = true;
     this.#ponged(id);
-    this.#identity = { session, user };
+    Object.assign(this, { session, user });
     this.#subscriptions.opened(resumed);
-    if (!resumed) this.#subscriptions.unseal([]);
+    if (!resumed) this.#subscriptions.sealed = [];
     // Empty: there is no token for this session, which comes back with its positions.
     this.#resume = resume;
     this.#questions.opened();
@@ -296,15 +267,19 @@ export class Client {
 
   #ponged(id) {
     if (id !== this.#pinged?.id) return;
-    this.#latency = this.#environment.now() - this.#pinged.at;
+    this.latency = this.#environment.now() - this.#pinged.at;
     this.#pinged = undefined;
-    this.#emitter.emit('latency', this.#latency);
+    this.emit('latency', this.latency);
+  }
+
+  /** Whether this was the answer to a publication or a question. */
+  #answered(message) {
+    return this.#outbox.answered(message) || this.#questions.answered(message);
   }
 
   #refused(error) {
     if (this.#connecting && error.id === this.#connecting.id) this.#notWelcome(OffhookError.from(error));
-    else if (this.#outbox.answered(error) || this.#questions.answered(error) || this.#subscriptions.refused(error)) return;
-    else if (error.id === undefined) this.#emitter.emit('warning', OffhookError.from(error));
+    else if (!this.#answered(error) && !this.#subscriptions.refused(error) && error.id === undefined) this.emit('warning', OffhookError.from(error));
   }
 
   #notWelcome(error) {
@@ -319,6 +294,7 @@ export class Client {
   }
 
   #advised(ms) {
+    this.#advice?.cancel();
     const at = this.#environment.now() + ms;
     const cancel = this.#environment.later(() => this.#connection.abandon('the server goes away', 0), ms);
     this.#advice = { at, cancel };
@@ -331,9 +307,10 @@ export class Client {
     const dropped = code === 1009 && this.#outbox.dropLargest();
     this.#lost();
     if (advice) return { retry: true, after: Math.max(0, advice.at - this.#environment.now()) };
-    if (closing === 'too_slow') return { retry: true };
     if (closing === 'flood') return { retry: true, atLeast: AFTER_FLOOD };
-    return dropped ? { retry: true } : {};
+    // 4003: the token has expired, and the next connection asks for a new one.
+    const isRenewed = code === 4003 && typeof this.#options.token === 'function';
+    return { retry: dropped || isRenewed || closing === 'too_slow' || undefined };
   }
 
   /** Asks once why a socket did not open. */
@@ -341,7 +318,7 @@ export class Client {
     if (this.#isExplained) return;
     this.#isExplained = true;
     const why = await this.#environment.explain?.(url).catch(() => {});
-    if (why) this.#emitter.emit('warning', new OffhookError('unreachable', why));
+    if (why) this.emit('warning', new OffhookError('unreachable', why));
   }
 
   #lost() {
@@ -362,7 +339,7 @@ export class Client {
   }
 
   #closeWith(error) {
-    if (this.#state.name === 'closed') return;
+    if (this.state.name === 'closed') return;
     this.#changeState({ name: 'closed', error });
     this.#connection.stop(1000, '');
     this.#lost();
@@ -374,8 +351,8 @@ export class Client {
   }
 
   #changeState(state) {
-    this.#state = state;
-    this.#emitter.emit('state', state);
+    this.state = state;
+    this.emit('state', state);
   }
 
   #leaving() {
@@ -390,14 +367,8 @@ export class Client {
   }
 
   #checkIsOpen() {
-    if (this.#state.name === 'closed') throw new OffhookError('closed', 'the client was closed');
+    if (this.state.name === 'closed') throw new OffhookError('closed', 'the client was closed');
   }
-}
-
-/** What identifies a publication in an event. */
-function summary(message) {
-  const { channel, key, data } = decode(message);
-  return { channel, key, data };
 }
 
 /** The error of a close for good; none for a normal close. */

@@ -30,7 +30,7 @@ export class Connection {
 
   /**
    * @param environment time, randomness, sockets and network events
-   * @param settings `url` (a string, or a function that is called for each attempt), `protocols`, `backoff`, `openWithin`
+   * @param settings `url` (an asynchronous function that is called for each attempt), `protocols`, `backoff`, `openWithin`
    * @param owner callbacks `opened()`, `received(data)`, `ended(end)`, `changed(state)`; optionally `created(socket)`, `woke()`,
    *   `failed(event)`, `shown()`, `hidden()`, `leaving()`. `ended` may return `{ retry: boolean, after: ms, atLeast: ms }`, which takes
    *   precedence over the close code
@@ -72,7 +72,6 @@ export class Connection {
 
   /** Drops this socket, because it is silent or because the server asked for a new connection, and opens the next after a pause. */
   abandon(reason, after) {
-    if (!this.#socket) return;
     const socket = this.#letGo();
     // Do not wait for the closing handshake: over a dead network it would run into the browser's own long timeout.
     // Not 1000, which would end the session.
@@ -81,9 +80,9 @@ export class Connection {
   }
 
   /** For good. */
-  stop(code, reason) {
+  stop(code = 1000, reason = '') {
     const socket = this.#letGo();
-    this.#end({ code: code ?? 1000, reason: reason ?? '', wasClean: true });
+    this.#end({ code, reason, wasClean: true });
     socket?.close(code, reason);
   }
 
@@ -97,14 +96,9 @@ export class Connection {
     this.#attempts += 1;
     this.#change({ name: 'connecting', attempt: this.#attempts });
     this.#cancel = this.#environment.later(() => this.#failed('it took too long'), this.#settings.openWithin);
-    const { url } = this.#settings;
-    if (typeof url !== 'function') {
-      this.#open(url);
-      return;
-    }
-    Promise.resolve().then(() => url()).then(
+    this.#settings.url().then(
       (address) => this.#turn === turn && this.#open(address),
-      (error) => this.#turn === turn && this.#failed(`no address: ${error?.message ?? error}`, error),
+      (error) => this.#turn === turn && this.#failed(`no address: ${error?.message ?? error}`),
     );
   }
 
@@ -115,7 +109,7 @@ export class Connection {
       socket = this.#environment.open(this.#url, this.#settings.protocols);
     } catch (error) {
       // A SyntaxError: the address is invalid and stays so.
-      this.#end({ code: 1006, reason: error.message, wasClean: false, error });
+      this.#end({ code: 1006, reason: error.message });
       return;
     }
     this.#socket = socket;
@@ -136,10 +130,9 @@ export class Connection {
     this.#owner.opened();
   }
 
-  #failed(reason, error) {
-    this.#turn += 1;
+  #failed(reason) {
     this.#letGo()?.close();
-    this.#lost({ code: 1006, reason, wasClean: false, error });
+    this.#lost({ code: 1006, reason, wasClean: false });
   }
 
   /** Detaches the socket; its events are ignored from now on. */
@@ -172,14 +165,9 @@ export class Connection {
     const advised = after ?? verdict.after;
     const wait = advised ?? Math.max(drawn, verdict.atLeast ?? 0);
     this.#notBefore = now + (advised ?? verdict.atLeast ?? 0);
-    this.#wait(wait, end);
-  }
-
-  #wait(ms, end = this.#state.end) {
-    this.#cancel();
     const name = this.#environment.isOnline() ? 'waiting' : 'offline';
-    this.#cancel = this.#environment.later(() => this.#attempt(), ms);
-    this.#change({ name, retryAt: this.#environment.now() + ms, attempt: this.#attempts, end });
+    this.#cancel = this.#environment.later(() => this.#attempt(), wait);
+    this.#change({ name, retryAt: now + wait, attempt: this.#attempts, end });
   }
 
   #networkFound() {

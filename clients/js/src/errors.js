@@ -4,7 +4,7 @@
  * `later` or `reconnect`.
  */
 export class OffhookError extends Error {
-  constructor(code, message, { retry = 'never', retryAfter } = {}) {
+  constructor(code, message, { retry = 'never', retry_after_ms: retryAfter } = {}) {
     super(message);
     this.name = 'OffhookError';
     this.code = code;
@@ -13,7 +13,7 @@ export class OffhookError extends Error {
   }
 
   /** From an `error` message, or from an `unsubscribed` that the server sent without being asked. */
-  static from({ code, message, retry, retry_after_ms: retryAfter }) {
-    return new OffhookError(String(code), String(message), { retry, retryAfter });
+  static from(refusal) {
+    return new OffhookError(String(refusal.code), String(refusal.message), refusal);
   }
 }

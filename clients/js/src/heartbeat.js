@@ -31,7 +31,6 @@ export class Heartbeat {
 
   /** A connection was opened. The first question has to be answered within the normal time. */
   start() {
-    this.heard();
     this.ask(this.#settings.within);
   }
 

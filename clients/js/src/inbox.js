@@ -38,7 +38,7 @@ export class Inbox {
       next: () => new Promise((resolve, reject) => this.#next({ resolve, reject })),
       return: async () => {
         this.#owner.left();
-        return { value: undefined, done: true };
+        return { done: true };
       },
       [Symbol.asyncIterator]() {
         return this;
@@ -61,6 +61,6 @@ export class Inbox {
     // The error is thrown once.
     this.#end = {};
     if (error) reject(error);
-    else resolve({ value: undefined, done: true });
+    else resolve({ done: true });
   }
 }

@@ -90,6 +90,8 @@ export interface Message<T = any> {
   at?: Position;
   /** A value of the channel's state rather than a message of the stream. */
   state?: true;
+  /** In acknowledged flow: how often it was delivered before; missing the first time. */
+  redelivered?: number;
   /** JSON as it was published, or a `Uint8Array`. */
   data: T;
   /** The publisher; missing when the server published. An anonymous session has no `user`. */
@@ -104,10 +106,14 @@ export interface Message<T = any> {
 /** With `echo: false`: this session's own message, without its data. */
 export interface Own { type: 'own'; channel: string; position: Position; at?: Position }
 
-/** The messages after `from`, up to and including `to`, do not come. */
+/**
+ * The messages after `from`, up to and including `to`, do not come. A filter has gaps of one of its channels, and gaps as a whole,
+ * which name no channel and whose positions are the filter's.
+ */
 export interface Gap {
   type: 'gap';
   channel: string;
+  filter?: string;
   subscription?: number;
   from: Position;
   to: Position;
@@ -133,16 +139,15 @@ export interface Subscribed extends OfSubscription { type: 'subscribed'; live: b
 export interface Live extends OfSubscription { type: 'live' }
 /** This connection reads too slowly and gets what it missed from the channel's history. */
 export interface CatchingUp extends OfSubscription { type: 'catching_up' }
+/** A member came, or one that is there already replaced its `info`. */
 export interface Join extends Member { type: 'join'; channel: string }
 export interface Leave extends Member { type: 'leave'; channel: string }
-/** A member replaced its `info`. */
-export interface Update extends Member { type: 'update'; channel: string }
 /** Comes unasked after joins and leaves were left out. Replaces what was known. */
 export interface Members { type: 'members'; channel: string; members: Member[]; total: number }
 /** With an `error` if the server ended it. Only for listeners: a loop ends, or throws the error. */
 export interface Ended { type: 'ended'; channel: string; error?: OffhookError }
 
-export type ChannelEvent<T = any> = Subscribed | Message<T> | Own | Live | CatchingUp | Gap | Join | Leave | Update | Members;
+export type ChannelEvent<T = any> = Subscribed | Message<T> | Own | Live | CatchingUp | Gap | Join | Leave | Members;
 type ListenedEvent<T> = ChannelEvent<T> | Ended;
 type EventOf<T, Type> = Extract<ListenedEvent<T>, { type: Type }>;
 
@@ -152,11 +157,13 @@ export interface Subscription<T = any> extends AsyncIterable<ChannelEvent<T>> {
   readonly channel: string;
   readonly filter?: string;
   readonly state: 'waiting' | 'catching_up' | 'live' | 'paused' | 'ended';
-  /** The position of the last message that was handled. */
+  /** The position of the last message that was handled; with a `window`, the one up to which everything is done. */
   readonly position?: Position;
   /** Returns a function that removes the listener. */
   on<Type extends ListenedEvent<T>['type']>(type: Type, listener: (event: EventOf<T, Type>) => void): () => void;
   off<Type extends ListenedEvent<T>['type']>(type: Type, listener: (event: EventOf<T, Type>) => void): void;
+  /** With a `window`: the reader is done with this message, or with `cumulative` all up to it. The server then sends more. */
+  done(message: { readonly position: Position; readonly at?: Position }, options?: { cumulative?: boolean }): void;
   unsubscribe(): void;
 }
 
@@ -174,22 +181,31 @@ export interface Unsent { channel: string; data: any; key: string; tags?: Record
 /** `more`: with `before`, the channel keeps older messages. */
 export interface History { head: Position; gap?: Gap['reason']; more?: boolean; messages: Omit<Message, 'type' | 'channel'>[] }
 /** `sessions` names some of those that have the message, where the channel keeps presence. */
-export interface Receipts { received: number; subscribers: number; sessions: string[] }
+export interface Receipts { position: Position; received: number; subscribers: number; sessions: string[] }
 
 export interface ClientEvents {
   state: State;
   /** A publication was stored, also one from before a reload. */
-  published: Published & { channel: string; key: string; data: any };
-  refused: { channel: string; key: string; data: any; error: OffhookError };
+  published: Published & { channel: string; key: string; data: any; tags?: Record<string, string> };
+  refused: { channel: string; key: string; data: any; tags?: Record<string, string>; error: OffhookError };
   latency: number;
   frame: { direction: 'in' | 'out'; text: string };
   /** Data that the server's backend sent to this session alone. */
-  tell: any;
+  told: any;
   /** A problem that ends nothing: a full store, an unreadable message, or, with the code `unreachable`, why no socket opens. */
   warning: Error;
 }
 
-export interface SubscribeOptions { since?: Since; presence?: boolean; echo?: boolean }
+export interface SubscribeOptions {
+  /** Default `now`. */
+  since?: Since;
+  /** Joins and leaves, too. */
+  presence?: boolean;
+  /** `false`: own messages come as `own`, without data. */
+  echo?: boolean;
+  /** Acknowledged flow: at most so many messages (1 to 1,024) before `done`. The channel has to keep history. */
+  window?: number;
+}
 
 export interface Client {
   readonly state: State;
@@ -202,7 +218,7 @@ export interface Client {
   readonly unsent: Unsent[];
   on<Type extends keyof ClientEvents>(type: Type, listener: (event: ClientEvents[Type]) => void): () => void;
   off<Type extends keyof ClientEvents>(type: Type, listener: (event: ClientEvents[Type]) => void): void;
-  /** Begins at `since` (default `now`), or after the position in the store. `echo: false`: own messages come as `own`. */
+  /** Begins at `since`, or after the position in the store. */
   subscribe<T = any>(channel: string, options?: SubscribeOptions): Subscription<T>;
   /** All channels that match: `+` stands for one part between slashes, `#` at the end for all further parts. */
   subscribe<T = any>(filter: { filter: string }, options?: SubscribeOptions): Subscription<T>;

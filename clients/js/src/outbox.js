@@ -46,10 +46,10 @@ export class Outbox {
   }
 
   /** Queues a message. The promise resolves once the server has stored it, and rejects when the server refuses it for good. */
-  add(message, { sentAt, isUnordered = false } = {}) {
+  add(message, { sentAt, isUnordered } = {}) {
     const size = JSON.stringify(message).length;
     if (this.#entries.length >= this.#limits.count || this.#size + size > this.#limits.size) {
-      const detail = `${this.#entries.length} publications with ${this.#size} characters are queued already`;
+      const detail = `${this.#entries.length} publications with ${this.#size} characters are queued`;
       return Promise.reject(new OffhookError('queue_full', detail, { retry: 'later' }));
     }
     const entry = this.#put({ message, size, sentAt, isUnordered });
@@ -151,8 +151,7 @@ export class Outbox {
 
   /** The client is closed. The publications stay in the store. */
   close(error) {
-    this.lost();
-    for (const entry of [...this.#entries]) this.#reject(entry, error, { isKept: true });
+    for (const entry of [...this.#entries]) this.#reject(entry, error, true);
     this.#entries = [];
   }
 
@@ -169,12 +168,11 @@ export class Outbox {
   #giveUp(now) {
     const old = (entry) => entry.sentAt !== undefined && now - entry.sentAt > this.#limits.giveUpAfter;
     for (const entry of this.#entries.filter((entry) => !entry.isSent && old(entry))) {
-      const detail = 'no answer for too long; it may have been published';
-      this.#reject(entry, new OffhookError('timed_out', detail));
+      this.#reject(entry, new OffhookError('timed_out', 'no answer in time; it may have been done'));
     }
   }
 
-  #reject(entry, error, { isKept = false } = {}) {
+  #reject(entry, error, isKept) {
     if (!isKept) this.#remove(entry);
     entry.reject(error);
     this.#owner.refused(entry, error);

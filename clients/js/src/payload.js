@@ -1,14 +1,7 @@
 // Data is any JSON value, or bytes, which are sent as base64.
 
-// String.fromCharCode takes characters as arguments, whose number is limited.
-const CHUNK = 8_192;
-
 function toBase64(bytes) {
-  let text = '';
-  for (let at = 0; at < bytes.length; at += CHUNK) {
-    text += String.fromCharCode(...bytes.subarray(at, at + CHUNK));
-  }
-  return btoa(text);
+  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''));
 }
 
 function fromBase64(text) {

@@ -2,8 +2,8 @@
 // each start of the server's log, at the next offset.
 
 function parse(position) {
-  const dot = position.lastIndexOf('.');
-  return [position.slice(0, dot), Number(position.slice(dot + 1))];
+  const [epoch, offset] = position.split('.');
+  return [epoch, Number(offset)];
 }
 
 /** How a message continues from the position before it: `next`, `repeated`, or `hole`. */

@@ -23,13 +23,16 @@ export class Questions {
     this.#send = send;
   }
 
-  /** Asks; with `once`, a number of milliseconds, not again on another connection, and only for so long. */
-  ask(message, once) {
-    if (this.#open.size >= MOST) {
+  /**
+   * Asks; with `once`, a number of milliseconds, not again on another connection, and only for so long. `isBounded`: the caller has
+   * a bound of its own.
+   */
+  ask(message, once, isBounded) {
+    if (this.#open.size >= MOST && !isBounded) {
       return Promise.reject(new OffhookError('queue_full', `${MOST} requests have no answer yet`, { retry: 'later' }));
     }
     return new Promise((resolve, reject) => {
-      const question = { message, resolve, reject, once };
+      const question = { message, resolve, reject, once, isBounded };
       const late = new OffhookError('timed_out', `no answer to ${message.type} in time`, { retry: 'later' });
       question.cancel = this.#environment.later(() => this.#reject(question, late), once ?? this.#within);
       this.#open.add(question);
@@ -44,7 +47,10 @@ export class Questions {
 
   lost() {
     this.#isOpen = false;
-    for (const question of this.#byId.values()) if (question.once) this.#reject(question, connectionLost());
+    for (const question of this.#byId.values()) if (question.once) {
+      const error = new OffhookError('offline', 'the connection was lost; it may have been done', { retry: 'later' });
+      this.#reject(question, error);
+    }
     this.#byId.clear();
   }
 
@@ -59,8 +65,9 @@ export class Questions {
       return true;
     }
     const error = OffhookError.from(answer);
-    // For `reconnect`, it is sent again on the next connection.
-    if (error.retry === 'later') this.#environment.later(() => this.#ask(question), error.retryAfter ?? 1_000);
+    // What may be done only once is not sent again. For `reconnect`, the rest is sent again on the next connection.
+    if (question.once && !question.isBounded) this.#reject(question, error);
+    else if (error.retry === 'later') this.#environment.later(() => this.#ask(question), error.retryAfter ?? 1_000);
     else if (error.retry !== 'reconnect') this.#reject(question, error);
     return true;
   }
@@ -83,8 +90,4 @@ export class Questions {
     question.cancel();
     this.#open.delete(question);
   }
-}
-
-function connectionLost() {
-  return new OffhookError('offline', 'no answer before the connection was lost; it may have been done', { retry: 'later' });
 }

@@ -64,7 +64,6 @@ export function useChannel(client, channel, { since, presence, echo, keep = 100 
       },
       members: (event) => setMembers(event.members),
       join: (member) => setMembers([...without(member), member]),
-      update: (member) => setMembers([...without(member), member]),
       leave: (member) => setMembers(without(member)),
     };
     for (const [type, listener] of Object.entries(listeners)) subscription.on(type, listener);

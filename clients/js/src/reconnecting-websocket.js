@@ -40,13 +40,13 @@ export class ReconnectingWebSocket extends EventTarget {
     this.#environment = options.environment ?? ownEnvironment(options.WebSocket);
     this.#mostQueued = options.maxQueuedBytes ?? MOST_QUEUED;
     const { heartbeat, backoff, openWithin } = options;
-    const ask = async () => (this.#url = String(await url()));
+    const ask = async () => (this.#url = String(typeof url === 'function' ? await url() : url));
     if (typeof url !== 'function') this.#url = String(url);
     this.#heartbeat = heartbeat && new Heartbeat(this.#environment, heartbeat, {
       ask: () => this.#connection.send(heartbeat.message),
       dead: () => this.#connection.abandon('no answer to a ping'),
     });
-    this.#connection = new Connection(this.#environment, { url: typeof url === 'function' ? ask : url, protocols, backoff, openWithin }, {
+    this.#connection = new Connection(this.#environment, { url: ask, protocols, backoff, openWithin }, {
       created: (socket) => {
         if (this.#binaryType) socket.binaryType = this.#binaryType;
       },

@@ -3,7 +3,7 @@
 import { Emitter } from './emitter.js';
 import { Inbox } from './inbox.js';
 import { decode } from './payload.js';
-import { step } from './position.js';
+import { back, isBefore, step } from './position.js';
 
 /**
  * ```text
@@ -13,25 +13,35 @@ import { step } from './position.js';
  * ```
  * `expected`: restored by a resume token, not announced yet.
  */
-export class Subscription {
-  #emitter = new Emitter();
+export class Subscription extends Emitter {
   #inbox;
   #isIterated = false;
   #owner;
-  #handled;
+  // With a `window`: the messages that the reader is not done with, and the position before each, oldest first.
+  #undone;
+  #newest;
   phase = 'waiting';
-  /** The newest position received; a new connection goes on after it. */
+  /** The position of the last message that was handled. */
+  position;
+  /** The newest position received. */
   received;
   /** The `id` of the `subscribe` in flight. */
   asked;
 
-  /** @param target `{ channel }` or `{ filter }`; with `subscription`, the number that names it on the wire */
-  constructor(target, { since = 'now', presence, echo }, position, owner) {
+  /**
+   * @param target `{ channel }` or `{ filter }`; with `subscription`, the number that names it on the wire
+   * @param owner callbacks `unsubscribe(subscription)`, `pause(…)`, `goOn(…)`, `moved(…)` and `done(…, position, cumulative)`
+   */
+  constructor(target, { since = 'now', presence, echo, window }, position, owner) {
+    super();
+    /** What the reader sees of it: `channel` or `filter`; `subscription`. */
+    Object.assign(this, target);
     this.target = target;
     this.since = since;
-    // What a `subscribe` says besides the target and where to begin.
-    this.fields = { ...(presence && { presence }), ...(echo === false && { echo }) };
-    this.received = this.#handled = position;
+    // What a `subscribe` says besides the target and where to begin. JSON leaves out what is undefined.
+    this.fields = { presence: presence || undefined, echo: echo === false ? echo : undefined, window };
+    if (window) this.#undone = new Map();
+    this.received = this.position = position;
     this.#owner = owner;
     this.#inbox = new Inbox({
       full: () => owner.pause(this),
@@ -41,38 +51,26 @@ export class Subscription {
     });
   }
 
-  get channel() {
-    return this.target.channel;
-  }
-
-  get filter() {
-    return this.target.filter;
-  }
-
   /** Names this subscription among those of the session: its number, or else its channel. */
   get key() {
-    return this.target.subscription ?? this.channel;
+    return this.subscription ?? this.channel;
+  }
+
+  /** Where a `subscribe` begins: after what the reader has, or with a `window` after what it is done with. */
+  get from() {
+    return this.#done ?? this.received ?? this.since;
   }
 
   /** `waiting`, `catching_up`, `live`, `paused` or `ended`. */
   get state() {
-    return this.phase === 'asked' || this.phase === 'expected' ? 'waiting' : this.phase;
-  }
-
-  /** The position of the last message that was handled. */
-  get position() {
-    return this.#handled;
+    return ['asked', 'expected'].includes(this.phase) ? 'waiting' : this.phase;
   }
 
   /** Calls `listener` for each event of this type. Returns a function that removes it. */
   on(type, listener) {
     // A subscription is read by listeners or by a loop; with listeners, events are not queued.
     if (!this.#isIterated) this.#inbox = undefined;
-    return this.#emitter.on(type, listener);
-  }
-
-  off(type, listener) {
-    this.#emitter.off(type, listener);
+    return super.on(type, listener);
   }
 
   [Symbol.asyncIterator]() {
@@ -81,34 +79,39 @@ export class Subscription {
     return this.#inbox.iterator();
   }
 
+  /** With a `window`: the reader is done with this message, or with all up to it. The server then sends more. */
+  done({ at, position }, { cumulative } = {}) {
+    if (!this.#undone) throw new TypeError('done: subscribe with a window');
+    const place = at ?? position;
+    for (const other of this.#undone.keys()) {
+      if (other === place || (cumulative && isBefore(other, place))) this.#undone.delete(other);
+    }
+    this.#moveTo(this.#done ?? this.#newest);
+    this.#owner.done(this, place, cumulative);
+  }
+
   unsubscribe() {
     this.#owner.unsubscribe(this);
   }
 
   /** Handles a message of the server about this subscription. */
   handle(event) {
-    switch (event.type) {
-      case 'message': case 'own': this.#message(event); break;
-      case 'gap':
-        // A gap of a filter is about one of its channels; the filter's own position is unchanged.
-        if (!this.filter) this.received = event.to;
-        this.#give(event);
-        break;
-      case 'live':
-        this.phase = 'live';
-        this.received ??= event.position;
-        this.#give(event);
-        break;
-      case 'catching_up': this.phase = 'catching_up'; this.#give(event); break;
-      case 'subscribed': this.#subscribed(event); break;
-      default: this.#give(event);
+    const { type } = event;
+    if (type === 'message' || type === 'own') this.#message(event);
+    else if (type === 'subscribed') this.#subscribed(event);
+    else {
+      if (type === 'live' || type === 'catching_up') this.phase = type;
+      if (type === 'live') this.received ??= event.position;
+      // A gap of one of a filter's channels leaves the filter's own position unchanged.
+      if (type === 'gap' && (!this.filter || !event.channel)) this.#skip(event);
+      this.#give(event);
     }
   }
 
   end(error) {
     if (this.phase === 'ended') return;
     this.phase = 'ended';
-    this.#emitter.emit('ended', { type: 'ended', channel: this.channel, error });
+    this.emit('ended', { type: 'ended', channel: this.channel, error });
     this.#inbox?.end(error);
   }
 
@@ -124,27 +127,57 @@ export class Subscription {
     // Values of the channel's state have holes between them, and come again after each reconnect until the stream goes on.
     if (!event.state) {
       const before = this.received;
+      const place = event.at ?? event.position;
+      if (this.#undone && before && !isBefore(before, place)) {
+        // The reader has it already. Unless it is still busy with it, the server has not heard that it is done.
+        if (!this.#undone.has(place)) this.#owner.done(this, place);
+        return;
+      }
       const move = this.filter ? 'next' : step(before, event);
       if (move === 'repeated') return;
       // The protocol rules this out; the reader is told all the same.
       if (move === 'hole') this.#give({ type: 'gap', channel: this.channel, from: before, to: event.position, reason: 'unannounced' });
-      this.received = event.at ?? event.position;
+      this.received = place;
+      if (event.type === 'message') {
+        this.#undone?.set(place, before ?? back(place, 1));
+        this.#newest = place;
+      }
     }
     this.#give(decode(event));
   }
 
+  /** With a `window`, the position up to which the reader is done, while it is not done with everything. */
+  get #done() {
+    return this.#undone?.values().next().value;
+  }
+
+  #skip({ from, to }) {
+    // The stream goes on from an earlier position: what came after that is no longer part of it.
+    const isBack = isBefore(to, from);
+    for (const place of this.#undone?.keys() ?? []) if (isBack && isBefore(to, place)) this.#undone.delete(place);
+    // The server no longer keeps what the reader has already.
+    if (isBack || !this.#undone || !this.received || isBefore(this.received, to)) this.received = to;
+  }
+
   #give(event) {
     if (this.#inbox) this.#inbox.put(event);
-    this.#emitter.emit(event.type, event);
+    this.emit(event.type, event);
     if (!this.#inbox) this.#isHandled(event);
   }
 
-  #isHandled({ type, position, at, to, live, state }) {
-    if (type === 'gap' && !this.filter) position = to;
-    else if (state || !(live || type === 'message' || type === 'own' || type === 'live')) return;
-    position = at ?? position;
-    if (position === this.#handled) return;
-    this.#handled = position;
-    this.#owner.handled(this);
+  #isHandled({ type, channel, position, at, to, live, state }) {
+    if (this.#done) {
+      this.#moveTo(this.#done);
+      return;
+    }
+    if (this.#undone && type === 'message') return;
+    const isPlace = type === 'gap' ? !this.filter || !channel : live || ['message', 'own', 'live'].includes(type);
+    if (isPlace && !state) this.#moveTo(to ?? at ?? position);
+  }
+
+  #moveTo(position) {
+    if (position === this.position) return;
+    this.position = position;
+    this.#owner.moved(this);
   }
 }

@@ -10,20 +10,24 @@ const ANNOUNCED_WITHIN = 10_000;
 const LATER = 1_000;
 /** Channels in one `subscribe`. 256: as many as a server accepts. */
 const MOST_AT_ONCE = 256;
+const EVENTS = ['message', 'own', 'gap', 'live', 'catching_up', 'join', 'leave', 'members'];
+/** The phases in which the server has the subscription. */
+const SERVED = ['live', 'catching_up'];
 
 export class Subscriptions {
   #byKey = new Map();
   #environment;
   #owner;
   #isOpen = false;
-  // Keys of the subscriptions that the newest token restores: those announced on this connection before the token came.
-  #sealed = new Set();
+  /** The keys of the subscriptions that the newest token restores. */
+  sealed = [];
   #cancel = () => {};
   #nextNumber;
-  // Set by the first answer of a server that knows only one channel in a `subscribe`.
-  #isOneByOne = false;
 
-  /** @param owner `send(message, ids)` returns the first of the `ids` it was sent with; callback `handled(name, position)` */
+  /**
+   * @param owner `send(message, ids)` returns the first of the `ids` it was sent with, `ask(message)` sends it until there is an
+   *   answer; callback `handled(name, position)`
+   */
   constructor(environment, owner) {
     this.#environment = environment;
     this.#owner = owner;
@@ -33,9 +37,11 @@ export class Subscriptions {
 
   /** The positions for a `connect` that resumes. */
   positions() {
-    const positions = { string: { __proto__: null }, number: {} };
-    for (const { key, received } of this.#byKey.values()) if (received) positions[typeof key][key] = received;
-    return { positions: positions.string, subscription_positions: positions.number };
+    const [positions, subscription_positions] = [{ __proto__: null }, {}];
+    for (const { key, subscription, received } of this.#byKey.values()) {
+      if (received) (key === subscription ? subscription_positions : positions)[key] = received;
+    }
+    return { positions, subscription_positions };
   }
 
   /** `targets`: `{ channel }` or `{ filter }`; `position(name)` gives the stored position. */
@@ -47,15 +53,13 @@ export class Subscriptions {
 
   #add(target, options, position) {
     const { channel, filter } = target;
-    // A second subscription to a channel has no position in the store.
-    const name = filter ? nameOf(filter) : !this.#byKey.has(channel) && channel;
-    const named = name === channel ? target : { ...target, subscription: this.#nextNumber++ };
-    const subscription = new Subscription(named, options, name ? position(name) : undefined, {
-      unsubscribe: (s) => this.#unsubscribe(s),
-      pause: (s) => this.#pause(s),
-      goOn: (s) => this.#goOn(s),
-      handled: (s) => name && this.#owner.handled(name, s.position),
-    });
+    const name = filter ? nameOf(filter) : channel;
+    // Of several subscriptions to a channel, one has its position in the store.
+    const isStored = ![...this.#byKey.values()].some((other) => other.name === name);
+    const isNumbered = filter || options.window || this.#byKey.has(channel);
+    const named = isNumbered ? { ...target, subscription: this.#nextNumber++ } : target;
+    const subscription = new Subscription(named, options, isStored ? position(name) : undefined, this);
+    if (isStored) subscription.name = name;
     this.#byKey.set(subscription.key, subscription);
     return subscription;
   }
@@ -63,7 +67,7 @@ export class Subscriptions {
   /** A connection is open; `resumed` with a token. */
   opened(resumed) {
     this.#isOpen = true;
-    for (const subscription of this.#in('waiting')) if (resumed && this.#sealed.has(subscription.key)) subscription.phase = 'expected';
+    for (const subscription of this.#in('waiting')) if (resumed && this.sealed.includes(subscription.key)) subscription.phase = 'expected';
     this.#ask(this.#in('waiting'));
     this.#cancel = this.#environment.later(() => this.restored(), ANNOUNCED_WITHIN);
   }
@@ -76,40 +80,28 @@ export class Subscriptions {
     }
   }
 
-  /** A token came. It restores the subscriptions of this connection. */
+  /** A token came. It restores the subscriptions that were announced on this connection before it. */
   seal() {
-    this.unseal(this.#in('live', 'catching_up').map(({ key }) => key));
-  }
-
-  /** The keys of the subscriptions that the newest token restores. */
-  get sealed() {
-    return [...this.#sealed];
-  }
-
-  /** The keys that the token of the page before restores. */
-  unseal(keys) {
-    this.#sealed = new Set(keys);
+    this.sealed = this.#in(...SERVED).map(({ key }) => key);
   }
 
   /** Handles a message of the server about a subscription. */
   handle(event) {
     const subscription = this.#byKey.get(event.subscription ?? event.channel);
     if (event.type === 'subscribed') this.#subscribed(subscription, event);
-    else if (event.type === 'unsubscribed') this.#unsubscribed(subscription, event);
-    // Ignore what was in flight before an `unsubscribe`, or comes before the `subscribed`.
-    else if (['live', 'catching_up'].includes(subscription?.phase)) subscription.handle(event);
+    else if (event.type === 'unsubscribed') {
+      // With an `id` it is the answer to our own `unsubscribe`.
+      if (subscription && event.id === undefined) this.#tryAgainOrEnd(subscription, event);
+    }
+    // Ignore what was in flight before an `unsubscribe`, or comes before the `subscribed`, and types of a newer server.
+    else if (EVENTS.includes(event.type) && SERVED.includes(subscription?.phase)) subscription.handle(event);
   }
 
   /** Whether the error was the answer to a `subscribe`. */
   refused(error) {
     const subscription = this.#in('asked').find(({ asked }) => asked === error.id);
     if (!subscription) return false;
-    const { batch } = subscription;
-    if (batch && error.code === 'bad_request') {
-      // This server takes one channel at a time.
-      this.#isOneByOne = true;
-      this.#ask(batch.filter(({ phase }) => phase === 'asked'));
-    } else if (error.code === 'already_subscribed' && subscription.key === subscription.channel) {
+    if (error.code === 'already_subscribed' && subscription.key === subscription.channel) {
       // The token restored it, and the server will announce it.
       subscription.phase = 'expected';
     } else this.#tryAgainOrEnd(subscription, error);
@@ -136,8 +128,8 @@ export class Subscriptions {
     if (!this.#isOpen) return;
     const groups = new Map();
     for (const subscription of subscriptions) {
-      const { key, since, fields } = subscription;
-      const alike = this.#isOneByOne || typeof key === 'number' ? key : JSON.stringify([since, fields]);
+      const { since, fields } = subscription;
+      const alike = subscription.subscription ?? JSON.stringify([since, fields]);
       const group = groups.get(alike) ?? [];
       groups.set(alike, group);
       group.push(subscription);
@@ -146,13 +138,12 @@ export class Subscriptions {
   }
 
   #askTogether(group) {
-    const [{ target, received, since, fields }] = group;
-    const batch = group.length > 1 && group;
-    const what = batch
+    const [{ target, from, since, fields }] = group;
+    const what = group[1]
       ? { channels: group.map(({ channel }) => channel), since, positions: Object.fromEntries(group.map((s) => [s.channel, s.received])) }
-      : { ...target, since: received ?? since };
+      : { ...target, since: from };
     const first = this.#owner.send({ type: 'subscribe', ...what, ...fields }, group.length);
-    group.forEach((s, index) => Object.assign(s, { phase: 'asked', asked: first + index, batch }));
+    group.forEach((s, index) => Object.assign(s, { phase: 'asked', asked: first + index }));
   }
 
   #subscribed(subscription, event) {
@@ -169,11 +160,6 @@ export class Subscriptions {
     if (subscription && subscription.phase !== 'paused') this.#ask([subscription]);
   }
 
-  #unsubscribed(subscription, event) {
-    // With an `id` it is the answer to our own `unsubscribe`.
-    if (subscription && event.id === undefined) this.#tryAgainOrEnd(subscription, event);
-  }
-
   #tryAgainOrEnd(subscription, refusal) {
     const error = OffhookError.from(refusal);
     if (error.retry === 'never') {
@@ -182,33 +168,43 @@ export class Subscriptions {
       return;
     }
     subscription.phase = 'waiting';
-    if (error.retry === 'later') this.#environment.later(() => this.#askIfWaiting(subscription), error.retryAfter ?? LATER);
+    if (error.retry === 'later') {
+      const ask = () => subscription.phase === 'waiting' && this.#ask([subscription]);
+      this.#environment.later(ask, error.retryAfter ?? LATER);
+    }
   }
 
-  #askIfWaiting(subscription) {
-    if (subscription.phase === 'waiting') this.#ask([subscription]);
-  }
+  // What a subscription calls.
 
-  #unsubscribe(subscription) {
+  unsubscribe(subscription) {
     if (this.#byKey.get(subscription.key) !== subscription) return;
     this.#byKey.delete(subscription.key);
     this.#tellServer(subscription);
     subscription.end();
   }
 
-  #pause(subscription) {
+  pause(subscription) {
     this.#tellServer(subscription);
     if (subscription.phase !== 'ended') subscription.phase = 'paused';
   }
 
-  #goOn(subscription) {
+  goOn(subscription) {
     if (subscription.phase !== 'paused') return;
     subscription.phase = 'waiting';
     this.#ask([subscription]);
   }
 
+  moved({ name, position }) {
+    if (name) this.#owner.handled(name, position);
+  }
+
+  done({ phase, key }, position, cumulative) {
+    // On a new connection the message comes again, and the server hears of it then.
+    if (SERVED.includes(phase)) this.#owner.ask({ type: 'done', subscription: key, position, cumulative });
+  }
+
   #tellServer({ phase, target }) {
-    if (this.#isOpen && ['asked', 'live', 'catching_up'].includes(phase)) this.#unsubscribeFrom(target);
+    if (this.#isOpen && ['asked', ...SERVED].includes(phase)) this.#unsubscribeFrom(target);
   }
 
   #unsubscribeFrom({ channel, subscription }) {

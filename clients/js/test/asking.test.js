@@ -24,8 +24,8 @@ test('a call gives the result, as JSON or bytes', async () => {
   const [first, second] = world.socket.take();
   assert.deepEqual(first, { type: 'call', id: first.id, method: 'orders.cancel', data: { order: 7 }, deadline_ms: 5_000 });
   assert.deepEqual([second.base64, second.deadline_ms], ['AQ==', undefined]);
-  await world.socket.says({ type: 'result', id: second.id, base64: 'Ag==' });
-  await world.socket.says({ type: 'result', id: first.id, data: { cancelled: true } });
+  await world.socket.says({ type: 'called', id: second.id, base64: 'Ag==' });
+  await world.socket.says({ type: 'called', id: first.id, data: { cancelled: true } });
   assert.deepEqual([await json, await bytes], [{ cancelled: true }, Uint8Array.of(2)]);
 });
 
@@ -48,6 +48,17 @@ test('a call is refused with the backend’s code, and given up after its deadli
   }
 });
 
+test('a call that timed out at the server may have been done, and is not made again', async () => {
+  const { client, world } = await openClient();
+  const late = client.call('orders.cancel');
+  await settled();
+  const { id } = world.socket.takeOne('call');
+  await world.socket.says({ type: 'error', id, code: 'timed_out', message: 'the backend did not answer', retry: 'later' });
+  await assert.rejects(late, { code: 'timed_out', retry: 'later' });
+  await world.pass(10_000);
+  assert.deepEqual(world.socket.take(), []);
+});
+
 test('a call is not made again on another connection', async () => {
   const { client, world } = await openClient();
   const lost = client.call('orders.cancel');
@@ -67,7 +78,7 @@ test('a call that is made without a connection waits for one within its deadline
   await world.pass(1_000);
   await welcome(world);
   const { id } = world.socket.takeOne('call');
-  await world.socket.says({ type: 'result', id, data: 1 });
+  await world.socket.says({ type: 'called', id, data: 1 });
   assert.equal(await answer, 1);
 });
 
@@ -83,24 +94,22 @@ test('what members see can be changed, and the next connection says the same', a
   assert.deepEqual((await welcome(world)).info, { name: 'Ann', away: true });
 });
 
-test('a member’s new info reaches those who watch', async () => {
+test('a member’s new info reaches those who watch, as a join of a member who is there', async () => {
   const { client, world } = await openClient();
   const room = client.subscribe('chat', { presence: true });
-  const updates = [];
-  room.on('update', ({ info }) => updates.push(info));
-  record(room);
+  const events = record(room);
   const { id } = world.socket.takeOne('subscribe');
   await world.socket.says({ type: 'subscribed', id, channel: 'chat', position: at(7), live: true });
-  await world.socket.says({ type: 'update', channel: 'chat', session: 's2', info: { away: true } });
-  assert.deepEqual(updates, [{ away: true }]);
+  await world.socket.says({ type: 'join', channel: 'chat', session: 's2', info: { away: true } });
+  assert.deepEqual(events.at(-1), { type: 'join', channel: 'chat', session: 's2', info: { away: true } });
 });
 
 test('what the backend says to this session alone is an event of the client', async () => {
   const { client, world } = await openClient();
   const told = [];
-  client.on('tell', (data) => told.push(data));
-  await world.socket.says({ type: 'tell', data: { text: 'your order has shipped' } });
-  await world.socket.says({ type: 'tell', base64: 'AQ==' });
+  client.on('told', (data) => told.push(data));
+  await world.socket.says({ type: 'told', data: { text: 'your order has shipped' } });
+  await world.socket.says({ type: 'told', base64: 'AQ==' });
   assert.deepEqual(told, [{ text: 'your order has shipped' }, Uint8Array.of(1)]);
 });
 

@@ -1,9 +1,11 @@
+// Opening, ends and waits: when the next attempt is made, and when none is.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { connect } from '../src/index.js';
 import { lose, newClient, openClient, URL, welcome } from './conversation.js';
-import { settled, World } from './simulated.js';
+import { settled, SimulatedStore, World } from './simulated.js';
 
 /** How long after each loss the next attempt comes, when every attempt fails. */
 async function pauses(world, count) {
@@ -90,18 +92,6 @@ test('an address that no WebSocket can be opened for closes the client and says 
   assert.equal(states.length, 2);
 });
 
-test('reconnect() asks whether an open connection is alive, and ends a wait', async () => {
-  const { client, world } = await openClient();
-  client.reconnect();
-  world.socket.takeOne('ping');
-  await world.pass(4_000);
-  assert.ok(world.sockets[0].closedWith);
-  client.reconnect();
-  assert.equal(world.sockets.length, 2);
-  client.reconnect();
-  assert.equal(world.sockets.length, 2, 'an attempt is not made anew');
-});
-
 test('a socket that does not open is explained once, by HTTP', async () => {
   const world = new World();
   const asked = [];
@@ -135,9 +125,12 @@ test('a connection that was open needs no explanation, nor does one that HTTP ca
 });
 
 test('a socket that does not open in time is given up', async () => {
-  const { world } = await newClient();
-  await world.pass(10_000);
+  const { client, world } = await newClient();
+  await world.pass(9_999);
+  assert.equal(client.state.name, 'connecting');
+  await world.pass(1);
   assert.ok(world.sockets[0].closedWith);
+  assert.deepEqual(client.state.end, { code: 1006, reason: 'it took too long', wasClean: false });
   await world.pass(30_000);
   assert.ok(world.sockets.length > 1);
 });
@@ -164,6 +157,16 @@ for (const [code, name] of [[1002, 'protocol error'], [1008, 'policy'], [4001, '
     await assert.rejects(client.publish('chat', 'hi'), { code: 'closed' });
   });
 }
+
+test('4003, an expired token: comes back with a new one where there is a function for it', async () => {
+  let asked = 0;
+  const { world } = await openClient({ token: async () => `jwt-${(asked += 1)}` });
+  await lose(world, 4003);
+  assert.equal((await welcome(world)).token, 'jwt-2');
+  const fixed = await openClient({ token: 'jwt-1' });
+  await fixed.world.socket.ends(4003);
+  assert.equal(fixed.client.state.name, 'closed');
+});
 
 test('1000 from the server is an end, not an error', async () => {
   const { world, states } = await openClient();
@@ -205,6 +208,17 @@ test('a server that names a pause and stays is left for a new connection when it
   assert.equal(world.sockets.length, 2);
 });
 
+test('of two pauses that a server names the second counts, and the first ends nothing later', async () => {
+  const { world } = await openClient();
+  await world.socket.says({ type: 'reconnect', after_ms: 5_000 });
+  await world.socket.says({ type: 'reconnect', after_ms: 1_000 });
+  await world.pass(1_000);
+  assert.equal(world.sockets.length, 2);
+  await welcome(world);
+  await world.pass(10_000);
+  assert.deepEqual([world.sockets.length, world.socket.closedWith], [2, undefined]);
+});
+
 test('a connect that is refused for now is tried again when it was said', async () => {
   const { world, states } = await newClient();
   await world.socket.opens();
@@ -221,86 +235,6 @@ test('a connect that is refused for good ends it', async () => {
   assert.equal(states.at(-1).name, 'closed');
   assert.equal(states.at(-1).error.code, 'bad_token');
   assert.deepEqual(world.socket.closedWith, { code: 1000, reason: '' });
-});
-
-test('a dead connection is noticed by its silence', async () => {
-  const { world } = await openClient();
-  await world.pass(25_000);
-  const { id } = world.socket.takeOne('ping');
-  await world.socket.says({ type: 'pong', id });
-  await world.pass(25_000);
-  world.socket.takeOne('ping');
-  await world.pass(9_999);
-  assert.equal(world.sockets[0].closedWith, undefined);
-  await world.pass(1);
-  assert.ok(world.sockets[0].closedWith);
-});
-
-test('a connection on which something comes is not asked', async () => {
-  const { world } = await openClient();
-  for (let turn = 0; turn < 10; turn += 1) {
-    await world.pass(20_000);
-    await world.socket.says({ type: 'token', resume: 'v1.x' });
-  }
-  assert.deepEqual(world.socket.take(), []);
-});
-
-test('a server that accepts and says no word is left', async () => {
-  const { world } = await newClient();
-  await world.socket.opens();
-  await world.pass(10_000);
-  assert.ok(world.sockets[0].closedWith);
-});
-
-test('after sleep the connection is asked at once, and given up soon', async () => {
-  const { world } = await openClient();
-  await world.sleep(3_600_000);
-  world.socket.takeOne('ping');
-  await world.pass(4_000);
-  assert.ok(world.sockets[0].closedWith);
-});
-
-test('sleep while an answer is due is no proof of death', async () => {
-  const { world } = await openClient();
-  await world.pass(25_000);
-  world.socket.takeOne('ping');
-  await world.sleep(3_600_000);
-  const { id } = world.socket.takeOne('ping');
-  await world.socket.says({ type: 'pong', id });
-  await world.pass(10_000);
-  assert.equal(world.sockets[0].closedWith, undefined);
-});
-
-test('the network or the user coming back ends the wait', async () => {
-  for (const what of ['online', 'shown']) {
-    const { world, states } = await openClient();
-    await world.happens('offline');
-    world.socket.take();
-    await world.socket.ends();
-    assert.equal(states.at(-1).name, 'offline');
-    await world.happens(what);
-    assert.equal(world.sockets.length, 2);
-  }
-});
-
-test('an attempt from before the network came back is made anew', async () => {
-  const { world, states } = await newClient();
-  await world.happens('online');
-  assert.equal(world.sockets.length, 2);
-  assert.ok(world.sockets[0].closedWith);
-  await welcome(world);
-  assert.equal(states.at(-1).name, 'open');
-  await world.pass(10_000);
-  assert.equal(world.sockets.length, 2);
-});
-
-test('without a network it is tried all the same: what says so may not know', async () => {
-  const { world, states } = await openClient();
-  await world.happens('offline');
-  await world.socket.ends();
-  assert.equal(states.at(-1).name, 'offline');
-  await world.pass(states.at(-1).retryAt - world.now);
-  assert.equal(world.sockets.length, 2);
 });
 
 test('an address may be looked up for each attempt, and that may fail', async () => {
@@ -323,6 +257,13 @@ test('an http address becomes the ws one', async () => {
 
 test('an address that can not be one is told at once', () => {
   assert.throws(() => connect('nowhere at all', { environment: new World().environment }), TypeError);
+});
+
+test('a store that was not made by persist() is refused with what to write', () => {
+  const { environment } = new World();
+  for (const store of [new SimulatedStore(), 'session']) {
+    assert.throws(() => connect(URL, { environment, store }), { name: 'TypeError', message: 'store: expected persist(sessionStorage)' });
+  }
 });
 
 test('closing before it is open opens nothing', async () => {
@@ -419,43 +360,12 @@ test('a pause that the server named ends once, also when the connection was lost
   assert.deepEqual([world.sockets.length, world.socket.closedWith], [2, undefined]);
 });
 
-test('events of a socket that was given up concern nobody', async () => {
-  const { client, world, states } = await openClient();
-  const frames = [];
-  await world.happens('offline');
-  await world.pass(4_000);
-  const [old] = world.sockets;
-  assert.deepEqual(old.closedWith, { code: 4000, reason: 'no answer to a ping' });
-  client.on('frame', ({ text }) => frames.push(text));
-  const before = states.length;
-  await old.says({ type: 'token', resume: 'v1.late' });
-  old.onerror({});
-  old.onopen?.({});
-  await old.ends(1000);
-  assert.deepEqual([states.length, frames], [before, []]);
-});
-
-test('losing the network asks whether an open connection is alive, and shows a wait as offline', async () => {
-  const { client, world } = await openClient();
-  await world.happens('offline');
-  await world.socket.says({ type: 'pong', id: world.socket.takeOne('ping').id });
-  world.isOnline = true;
-  await world.socket.ends();
-  assert.equal(client.state.name, 'waiting');
-  const { retryAt } = client.state;
-  await world.happens('offline');
-  assert.deepEqual([client.state.name, client.state.retryAt], ['offline', retryAt]);
-  await world.pass(retryAt - world.now);
-  await world.happens('offline');
-  assert.equal(client.state.name, 'connecting');
-});
-
 test('an address that cannot be looked up is a failed attempt, with its reason', async () => {
-  for (const failure of [new Error('no address here'), 'no address here']) {
+  for (const [failure, reason] of [[new Error('none here'), 'none here'], ['none here', 'none here'], [undefined, 'undefined']]) {
     const world = new World();
     const client = connect(async () => { throw failure; }, { environment: world.environment });
     await settled();
-    assert.deepEqual([client.state.name, client.state.end.reason], ['waiting', 'no address: no address here']);
+    assert.deepEqual([client.state.name, client.state.end], ['waiting', { code: 1006, reason: `no address: ${reason}`, wasClean: false }]);
     client.close();
   }
 });
@@ -500,15 +410,4 @@ test('after a close for good nothing is watched and no timer is left', async () 
   assert.deepEqual([world.watchers, world.timers], [0, 0]);
   await world.happens('shown');
   assert.equal(world.sockets.length, 1);
-});
-
-test('a machine that slept while the connection was quiet asks, and gives up soon', async () => {
-  const { world } = await openClient();
-  await world.pass(10_000);
-  await world.sleep(20_000);
-  world.socket.takeOne('ping');
-  await world.pass(3_999);
-  assert.equal(world.sockets[0].closedWith, undefined);
-  await world.pass(1);
-  assert.ok(world.sockets[0].closedWith);
 });

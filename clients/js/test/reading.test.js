@@ -142,25 +142,12 @@ test('a page of history comes with its head, and its bytes decoded', async () =>
 
 test('history is read backwards from a position', async () => {
   const { client, world } = await openClient();
-  const answer = client.history('chat', { before: at(60), limit: 2 });
-  await settled();
-  const { id, ...asked } = world.socket.takeOne('history');
-  assert.deepEqual(asked, { type: 'history', channel: 'chat', before: at(60), limit: 2 });
-  const messages = [58, 59].map((offset) => ({ position: at(offset), data: offset, time: 1 }));
-  await world.socket.says({ type: 'history', id, channel: 'chat', head: at(70), messages, more: true });
-  const { more, messages: given } = await answer;
-  assert.deepEqual([more, given.map(({ data }) => data)], [true, [58, 59]]);
-});
-
-test('a server that does not know `before` is asked for what ends there', async () => {
-  const { client, world } = await openClient();
   const answer = client.history('chat', { before: at(60), limit: 50 });
   await settled();
-  const history = (id, ...offsets) => ({ type: 'history', id, channel: 'chat', head: at(70), messages: offsets.map((offset) => ({ position: at(offset), data: offset, time: 1 })) });
-  await world.socket.says(history(world.socket.takeOne('history').id, 59, 69, 70));
-  const { id, since, before } = world.socket.takeOne('history');
-  assert.deepEqual([since, before], [at(9), undefined]);
-  await world.socket.says(history(id, 58, 59, 60));
+  const { id, since } = world.socket.takeOne('history');
+  assert.equal(since, at(9));
+  const messages = [58, 59, 60].map((offset) => ({ position: at(offset), data: offset, time: 1 }));
+  await world.socket.says({ type: 'history', id, channel: 'chat', head: at(70), messages });
   assert.deepEqual((await answer).messages.map(({ data }) => data), [58, 59]);
 });
 
@@ -168,8 +155,6 @@ test('reading back never begins before the beginning', async () => {
   const { client, world } = await openClient();
   client.history('chat', { before: at(3), limit: 50 });
   await settled();
-  const { id } = world.socket.takeOne('history');
-  await world.socket.says({ type: 'history', id, channel: 'chat', head: at(70), messages: [{ position: at(70), data: 1, time: 1 }] });
   assert.equal(world.socket.takeOne('history').since, at(0));
 });
 
@@ -208,7 +193,7 @@ test('who has a message, and what a consumer has done', async () => {
   const { id, position } = world.socket.takeOne('receipts');
   assert.equal(position, at(7));
   await world.socket.says({ type: 'received', id, channel: 'chat', position, received: 1, subscribers: 2, sessions: ['s2'] });
-  assert.deepEqual(await receipts, { received: 1, subscribers: 2, sessions: ['s2'] });
+  assert.deepEqual(await receipts, { position, received: 1, subscribers: 2, sessions: ['s2'] });
   const cursor = client.ack('chat', 'billing', at(7));
   await settled();
   const ack = world.socket.takeOne('ack');
@@ -250,9 +235,9 @@ test('an iterator can be iterated, and is over when it was left', async () => {
   const { subscription } = await iterated();
   const events = subscription[Symbol.asyncIterator]();
   assert.equal(events[Symbol.asyncIterator](), events);
-  assert.deepEqual(await events.return(), { value: undefined, done: true });
+  assert.deepEqual(await events.return(), { done: true });
   assert.equal((await events.next()).value.type, 'subscribed');
-  assert.deepEqual(await events.next(), { value: undefined, done: true });
+  assert.deepEqual(await events.next(), { done: true });
 });
 
 test('the error that ended a loop is thrown once', async () => {
@@ -262,7 +247,7 @@ test('the error that ended a loop is thrown once', async () => {
   const waiting = assert.rejects(events.next(), { code: 'forbidden' });
   await world.socket.says({ type: 'unsubscribed', channel: 'chat', code: 'forbidden', message: 'no more', retry: 'never' });
   await waiting;
-  assert.deepEqual(await events.next(), { value: undefined, done: true });
+  assert.deepEqual(await events.next(), { done: true });
 });
 
 test('listeners that are added to a loop’s subscription get the events, too', async () => {

@@ -173,7 +173,7 @@ test('closing it before it is open ends it with 1006 that was not clean', async 
   socket.close();
   await settled();
   assert.deepEqual([socket.readyState, events.map(({ type, code, wasClean }) => [type, code, wasClean])], [3, [['close', 1006, false]]]);
-  assert.deepEqual(world.socket.closedWith, {});
+  assert.deepEqual(world.socket.closedWith, { code: 1000, reason: '' });
   socket.send('into the void');
   socket.close(3000);
   await settled();
@@ -191,6 +191,39 @@ test('closing an open one waits for the other side, and nothing is sent meanwhil
   await world.socket.ends(1006);
   await world.pass(600_000);
   assert.deepEqual([socket.readyState, world.sockets.length], [3, 1]);
+});
+
+test('an address that no WebSocket can be opened for ends it, and says why', async () => {
+  const world = new World();
+  world.environment.open = () => { throw new SyntaxError('no such address'); };
+  const socket = new ReconnectingWebSocket('ws://raw.test/', [], { environment: world.environment });
+  const closed = new Promise((resolve) => socket.addEventListener('close', resolve));
+  const { code, reason, wasClean } = await closed;
+  assert.deepEqual([socket.readyState, code, reason, wasClean], [3, 1006, 'no such address', false]);
+});
+
+test('a connection that is given up as dead is lost with 1006, uncleanly', async () => {
+  const { world, events } = await newSocket({ heartbeat: { message: 'ping', within: 500 } });
+  await world.socket.opens();
+  await world.pass(500);
+  const { code, reason, wasClean } = events.find(({ type }) => type === 'close');
+  assert.deepEqual([code, reason, wasClean], [1006, 'no answer to a ping', false]);
+});
+
+test('before there is a socket it looks like one that is not open', () => {
+  const socket = new ReconnectingWebSocket('ws://raw.test/', [], { environment: new World().environment });
+  const { readyState, binaryType, bufferedAmount, protocol, extensions, url } = socket;
+  assert.deepEqual([readyState, binaryType, bufferedAmount, protocol, extensions, url], [0, 'blob', 0, '', '', 'ws://raw.test/']);
+  assert.deepEqual(['onopen', 'onmessage', 'onerror', 'onclose'].map((name) => Object.keys(socket).includes(name)), [true, true, true, true]);
+});
+
+test('an address that is looked up is the one of the socket', async () => {
+  const found = ['ws://one.test/', 'ws://two.test/'];
+  const { world, socket } = await newSocket({}, async () => found.shift());
+  assert.equal(socket.url, 'ws://one.test/');
+  await world.socket.ends();
+  await world.pass(1_000);
+  assert.deepEqual([world.socket.url, socket.url], ['ws://two.test/', 'ws://two.test/']);
 });
 
 test('5000 and 2999 are not the application’s', async () => {
@@ -215,6 +248,7 @@ test('reconnect() ends a wait, and asks an open one with a heartbeat whether it 
   const { world, socket } = await newSocket({ heartbeat: { message: 'ping' } });
   await world.socket.ends();
   socket.reconnect();
+  await settled();
   assert.equal(world.sockets.length, 2);
   await world.socket.opens();
   await world.socket.says('pong');

@@ -1,9 +1,10 @@
+// Subscriptions and the session over connections that come and go.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { at, liveSubscription, lose, message, newClient, openClient, record, welcome } from './conversation.js';
-import { connect, persist } from '../src/index.js';
-import { settled, SimulatedStore, World } from './simulated.js';
+import { connect } from '../src/index.js';
 
 const data = (events) => events.filter(({ type }) => type === 'message').map((event) => event.data);
 
@@ -129,53 +130,6 @@ test('a hole that the server did not announce is told', async () => {
   assert.equal(events.at(-2).reason, 'unannounced');
 });
 
-test('a reload goes on with the session and after the last message that was handled', async () => {
-  const store = new SimulatedStore();
-  const { client, world } = await openClient({ store: persist(store) });
-  await liveSubscription(client, world);
-  await world.socket.says({ type: 'token', resume: 'v1.second' });
-  await world.socket.says(message(8));
-  await world.happens('leaving');
-  const next = await newClient({ store: persist(store) });
-  const subscription = next.client.subscribe('chat', { since: { last: 50 } });
-  assert.equal(subscription.position, at(8));
-  const { resume, positions } = await welcome(next.world);
-  assert.deepEqual([resume, positions], ['v1.second', { chat: at(8) }]);
-  assert.deepEqual(next.world.socket.take(), []);
-});
-
-test('a copy of the page gets the positions, not the session', async () => {
-  const store = new SimulatedStore();
-  const { client, world } = await openClient({ store: persist(store) });
-  await liveSubscription(client, world);
-  await world.socket.says(message(8));
-  await world.pass(1_000);
-  const copy = await newClient({ store: persist(store) });
-  copy.client.subscribe('chat');
-  assert.equal((await welcome(copy.world)).resume, undefined);
-  assert.equal(copy.world.socket.takeOne('subscribe').since, at(8));
-});
-
-test('a page that comes back from the back-forward cache keeps its session to itself', async () => {
-  const store = new SimulatedStore();
-  const { world } = await openClient({ store: persist(store) });
-  await world.happens('leaving');
-  assert.equal([...store.entries.keys()].some((key) => key.endsWith(':session')), true);
-  await world.happens('shown');
-  assert.equal([...store.entries.keys()].some((key) => key.endsWith(':session')), false);
-});
-
-test('a store that refuses is complained of and changes nothing else', async () => {
-  const store = { getItem: () => null, setItem: () => { throw new Error('full'); }, removeItem: () => {} };
-  const { client, world } = await openClient({ store: persist(store) });
-  const warnings = [];
-  client.on('warning', (warning) => warnings.push(warning.message));
-  const { events } = await liveSubscription(client, world);
-  await world.socket.says(message(8));
-  await world.pass(1_000);
-  assert.deepEqual([warnings, data(events)], [['full'], ['m8']]);
-});
-
 test('messages of a subscription that ended before belong to nobody', async () => {
   const { client, world } = await openClient();
   const { subscription } = await liveSubscription(client, world);
@@ -210,77 +164,6 @@ test('an error ends the subscription that it answers, and no other', async () =>
   assert.equal(first.state, 'waiting');
 });
 
-test('the store’s keys begin with `offhook:` and the address, or the name that was given', async () => {
-  const keys = async (url, options) => {
-    const store = new SimulatedStore();
-    const world = new World();
-    const client = connect(url, { store: persist(store), environment: world.environment, ...options });
-    await settled();
-    await welcome(world);
-    await liveSubscription(client, world);
-    client.close();
-    return [...store.entries.keys()];
-  };
-  assert.deepEqual(await keys('ws://a/ws'), ['offhook:ws://a/ws:positions']);
-  assert.deepEqual(await keys(() => 'ws://a/ws'), ['offhook::positions']);
-  assert.deepEqual(await keys('ws://a/ws', { name: 'mine' }), ['mine:positions']);
-});
-
-test('a channel that was forgotten begins at its `since` again', async () => {
-  const store = new SimulatedStore();
-  const { client, world } = await openClient({ store: persist(store) });
-  const { subscription } = await liveSubscription(client, world);
-  subscription.unsubscribe();
-  world.socket.take();
-  client.forget('chat');
-  client.forget('chat');
-  client.subscribe('chat', { since: 'start' });
-  assert.equal(world.socket.takeOne('subscribe').since, 'start');
-});
-
-test('positions of the 256 channels used last are kept', async () => {
-  const store = new SimulatedStore();
-  const { client, world } = await openClient({ store: persist(store) });
-  const names = Array.from({ length: 257 }, (_, number) => `c${number}`);
-  for (const [index, channel] of [...names.slice(0, 256), 'c0', 'c256'].entries()) {
-    const { subscription } = await liveSubscription(client, world, { channel, offset: index });
-    subscription.unsubscribe();
-    world.socket.take();
-  }
-  await world.pass(1_000);
-  const kept = Object.keys(JSON.parse([...store.entries.values()][0]));
-  assert.deepEqual([kept.length, kept.includes('c0'), kept.includes('c1'), kept.at(-1)], [256, true, false, 'c256']);
-});
-
-test('what changes within 200 ms is written together, and again for what changes later', async () => {
-  let writes = 0;
-  const store = { getItem: () => null, setItem: () => { writes += 1; }, removeItem: () => {} };
-  const { client, world } = await openClient({ store: persist(store) });
-  const { subscription } = await liveSubscription(client, world);
-  for (const offset of [8, 9, 10]) await world.socket.says(message(offset));
-  await world.pass(200);
-  assert.equal(writes, 1);
-  await world.socket.says(message(11));
-  await world.pass(199);
-  assert.equal(writes, 1);
-  await world.pass(1);
-  assert.deepEqual([writes, subscription.position], [2, at(11)]);
-  const timers = world.timers;
-  for (const offset of [12, 13]) await world.socket.says(message(offset));
-  assert.equal(world.timers, timers + 1);
-  await world.pass(200);
-  await world.happens('hidden');
-  assert.equal(writes, 3, 'nothing changed');
-});
-
-test('a page that leaves without a token leaves no session', async () => {
-  const store = new SimulatedStore();
-  const { world } = await newClient({ store: persist(store) });
-  await welcome(world, { resume: '' });
-  await world.happens('leaving');
-  assert.equal(store.entries.size, 0);
-});
-
 test('a session without a token comes back with positions', async () => {
   const { client, world } = await newClient();
   await welcome(world, { resume: '' });
@@ -305,6 +188,19 @@ test('what an older token restored is not expected of a newer session', async ()
   await lose(world);
   assert.equal((await welcome(world)).resume, 'v1.third');
   world.socket.takeOne('subscribe');
+});
+
+test('what a token restored is expected again when the connection is lost before a newer token came', async () => {
+  const { client, world } = await openClient();
+  await liveSubscription(client, world);
+  await world.socket.says({ type: 'token', resume: 'v1.second' });
+  for (let turn = 0; turn < 2; turn += 1) {
+    await lose(world);
+    await welcome(world, { resume: 'v1.second' });
+    assert.deepEqual(world.socket.take(), []);
+  }
+  await world.socket.says({ type: 'subscribed', channel: 'chat', position: at(7), live: true });
+  assert.deepEqual(world.socket.take(), []);
 });
 
 test('a subscription is restored while it catches up, too', async () => {
@@ -474,16 +370,4 @@ test('a listener of a subscription that was taken off is not called', async () =
   subscription.off('message', listener);
   await world.socket.says(message(9));
   assert.deepEqual(seen, ['m8']);
-});
-
-test('a position is written to the store once for each message, not for what else comes', async () => {
-  const handled = [];
-  const store = () => ({ position: () => undefined, setPosition: (name, position) => handled.push(position), takeSession: () => undefined, unsent: () => [], moreUnsent() {}, lessUnsent() {}, flush() {} });
-  const { client, world } = await openClient({ store });
-  await liveSubscription(client, world);
-  await world.socket.says({ type: 'join', channel: 'chat', session: 's2' });
-  await world.socket.says({ type: 'catching_up', channel: 'chat', position: at(3) });
-  await world.socket.says({ type: 'own', channel: 'chat', position: at(8) });
-  await world.socket.says({ type: 'live', channel: 'chat', position: at(8) });
-  assert.deepEqual(handled, [at(7), at(8)]);
 });

@@ -60,6 +60,23 @@ test('a filter gets the messages of all its channels, and goes on after the last
   assert.deepEqual([again.since, again.subscription, again.filter], [at(102), subscription, 'sensors/+']);
 });
 
+test('a gap of a filter as a whole moves its position, one of a channel does not', async () => {
+  const { client, world } = await openClient();
+  const sensors = client.subscribe({ filter: 'sensors/+' }, { since: 'start' });
+  const events = record(sensors);
+  const asked = world.socket.takeOne('subscribe');
+  await world.socket.says(subscribed(asked, 100, false));
+  const { subscription } = asked;
+  await world.socket.says({ ...message(4, 'warm', 'sensors/a'), subscription, at: at(90) });
+  await world.socket.says({ type: 'gap', filter: 'sensors/+', channel: 'sensors/a', subscription, from: at(4), to: at(9), reason: 'damaged' });
+  assert.equal(sensors.position, at(90));
+  await world.socket.says({ type: 'gap', filter: 'sensors/+', subscription, from: at(90), to: '18.60', reason: 'diverged', agreed: '18.60' });
+  assert.deepEqual([sensors.position, events.filter(({ type }) => type === 'gap').length], ['18.60', 2]);
+  await lose(world);
+  await welcome(world);
+  assert.equal(world.socket.takeOne('subscribe').since, '18.60');
+});
+
 test('what a token restores of numbered subscriptions is waited for, with positions by number', async () => {
   const { client, world } = await openClient();
   const sensors = client.subscribe({ filter: 'sensors/#' });
@@ -133,18 +150,6 @@ test('no more than 256 channels are asked for with one message', async () => {
   const { client, world } = await openClient();
   client.subscribe(Array.from({ length: 300 }, (_, number) => `c${number}`));
   assert.deepEqual(world.socket.take().map(({ channels }) => channels.length), [256, 44]);
-});
-
-test('a server that takes one channel at a time is asked for one at a time from then on', async () => {
-  const { client, world } = await openClient();
-  client.subscribe(['a', 'b']);
-  const { id } = world.socket.takeOne('subscribe');
-  await world.socket.says({ type: 'error', id, code: 'bad_request', message: 'channel: missing', retry: 'never' });
-  const [a, b] = world.socket.take();
-  assert.deepEqual([a.channel, b.channel, a.channels], ['a', 'b', undefined]);
-  await world.socket.says(subscribed(a));
-  client.subscribe(['c', 'd']);
-  assert.deepEqual(world.socket.take().map(({ channel }) => channel), ['c', 'd']);
 });
 
 test('state comes first, and again after a reconnect, until the stream goes on', async () => {

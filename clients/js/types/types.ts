@@ -49,6 +49,11 @@ export async function ask(): Promise<void> {
 export async function more(): Promise<void> {
   const sensors = client.subscribe<number>({ filter: 'sensors/+' }, { since: 'state' });
   sensors.on('message', ({ data, channel, at }) => show(data + 1, channel, at));
+  const jobs = client.subscribe('jobs', { window: 10 });
+  jobs.on('message', (message) => {
+    if ((message.redelivered ?? 0) < 5) jobs.done(message, { cumulative: true });
+  });
+  client.on('told', (data) => show(data));
   for (const one of client.subscribe<Said>(['a', 'b'], { echo: false })) one.on('own', ({ position }) => show(position));
   const { messages, more } = await client.readState('prices', { limit: 10 });
   await client.setInfo({ away: true });

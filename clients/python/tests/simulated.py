@@ -6,9 +6,10 @@ import json
 import random
 from typing import Any
 
-from offhook import Event, Last, Latency, OffhookError, Settings, State, Told, Warned
+from offhook import Event, Filter, Last, Latency, OffhookError, Settings, State, Told, Warned
 from offhook.core import Close, Core, End, Open
 from offhook.core.core import Outcome, Ready
+from offhook.core.following import Wish
 
 
 def at(offset: int) -> str:
@@ -145,8 +146,8 @@ class World:
             assert self.core.state.name == "waiting", "it does not come back"
             self.passes(0.1)
 
-    def subscribes(self, channel: str = "chat", since: str | Last = "now", *, presence: bool = False) -> int:
-        number = self.core.subscribe(channel, since, presence)
+    def subscribes(self, target: str | Filter = "chat", since: str | Last = "now", **more: Any) -> int:
+        number = self.core.subscribe(Wish(target, since, **more))
         self.settle()
         return number
 

@@ -267,9 +267,9 @@ def test_what_the_server_ends_for_now_is_asked_for_again_and_for_good_ends_it() 
 def test_a_refused_subscribe_ends_the_subscription_that_was_asked_for() -> None:
     world = open_world()
     one, two = world.subscribes("one"), world.subscribes("two")
-    first, second = world.sent()
-    world.refuses(second, "unknown_channel", "never")
-    subscribed(world, first, 7, live=True)
+    asked = world.sent_one("subscribe")
+    world.refuses({"id": asked["id"] + 1}, "unknown_channel", "never")
+    subscribed(world, {"id": asked["id"], "channel": "one"}, 7, live=True)
     following = world.core.following(two)
     assert following is not None
     assert following.error is not None
@@ -314,13 +314,6 @@ def test_catching_up_and_live_again_is_told_in_order() -> None:
     events = world.takes(number)
     assert events[0] == CatchingUp("chat", at(7))
     assert events[2] == Live("chat", at(8))
-
-
-def test_a_channel_has_one_subscription() -> None:
-    world = open_world()
-    world.subscribes()
-    with pytest.raises(ValueError, match="'chat' is subscribed to already"):
-        world.subscribes()
 
 
 @pytest.mark.parametrize("presence", [True, False])

@@ -10,7 +10,7 @@ import pytest
 
 import offhook
 from machine import Network, Server, runs, served
-from offhook import Gap, Inbox, Join, Last, Leave, Message, Settings, State, Subscribed, Subscription
+from offhook import Filter, Gap, Inbox, Join, Last, Leave, Message, Own, Settings, State, Subscribed, Subscription
 
 QUICK = Settings(backoff=offhook.Backoff(first=0.05, cap=0.2))
 COUNT = 150
@@ -132,6 +132,64 @@ async def test_bytes_tags_history_presence_receipts_and_a_consumer() -> None:
         assert (refused.value.code, refused.value.retry) == ("bad_channel_name", "never")
         with pytest.raises(offhook.Refused, match="too_large"):
             await one.publish("chat", "x" * 100_000)
+
+
+@runs
+async def test_a_filter_several_on_one_channel_echo_and_several_in_one_message() -> None:
+    async with served() as (_, network), client_of(network) as one:
+        sensors = one.subscribe(Filter("sensors/+"))
+        quiet, again = one.subscribe("sensors/a", echo=False), one.subscribe("sensors/a", since="start")
+        for room in (sensors, quiet, again):
+            assert isinstance(await room.next(), Subscribed)
+        first = await one.publish("sensors/a", "own")
+        await one.publish("sensors/b", "b")
+        some = [await message(sensors), await message(sensors)]
+        assert [(came.channel, came.data, came.at is not None) for came in some] == [
+            ("sensors/a", "own", True),
+            ("sensors/b", "b", True),
+        ]
+        assert sensors.position == some[0].at
+        assert (await message(again)).data == "own"
+        own = await quiet.next()
+        assert isinstance(own, Own)
+        assert own.position == first.position
+        back = asyncio.ensure_future(state(one, "open"))
+        network.cut()
+        await back
+        await one.publish("sensors/c", "after the cut")
+        assert await read(sensors, 1) == (["after the cut"], [])
+        rooms = one.subscribe_all(["sensors/a", "sensors/b", "new"], since="start")
+        assert await read(rooms[1], 1) == (["b"], [])
+        with pytest.raises(offhook.Refused) as refused:
+            await one.call("orders.cancel", {"order": 7}, deadline=5)
+        assert refused.value.code == "forbidden"
+
+
+@runs
+async def test_acknowledged_flow_over_cuts_and_a_kill_gives_nothing_twice_and_leaves_nothing_out() -> None:
+    count = 60
+    async with served() as (server, network), client_of(network) as publisher, client_of(network) as worker:
+        jobs = worker.subscribe("jobs", since="start", window=5)
+        publishing = asyncio.gather(*[publisher.publish("jobs", number) for number in range(count)])
+        seen: list[Any] = []
+        undone: list[Message] = []
+        while len(seen) < count:
+            undone.append(await message(jobs))
+            seen.append(undone[-1].data)
+            if len(undone) < 2:
+                continue
+            # The newer one is done first; now and then the connection is lost in between.
+            jobs.done(undone[1])
+            if seen[-1] % 20 == 9:
+                network.cut()
+            if seen[-1] == 31:
+                await server.kill()
+                await server.start()
+            jobs.done(undone[0])
+            undone.clear()
+        answers = await publishing
+        assert seen == list(range(count))
+        assert jobs.position == answers[-1].position
 
 
 @runs

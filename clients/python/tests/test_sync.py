@@ -52,6 +52,32 @@ def test_a_script_publishes_and_reads(url: str) -> None:
     client.close()
 
 
+def test_a_script_works_through_jobs_and_reads_by_filter(url: str) -> None:
+    with connect(url, proxy=None) as client:
+        with client.subscribe("jobs/a", since="start", window=2) as jobs:
+            for number in range(4):
+                client.publish("jobs/a", number, timeout=30)
+            data: list[Any] = []
+            for event in jobs:
+                if isinstance(event, Message):
+                    data.append(event.data)
+                    jobs.done(event, cumulative=True)
+                if len(data) == 4:
+                    break
+            assert data == [0, 1, 2, 3]
+        with client.subscribe(offhook.Filter("jobs/#")) as every:
+            assert isinstance(every.next(timeout=30), offhook.Subscribed)
+            client.publish("jobs/b", "by filter", timeout=30)
+            event = every.next(timeout=30)
+            assert isinstance(event, Message)
+            assert event.data == "by filter"
+        rooms = client.subscribe_all(["jobs/a", "jobs/b"], since="start")
+        assert all(isinstance(room.next(timeout=30), offhook.Subscribed) for room in rooms)
+        client.set_info({"name": "script"}, timeout=30)
+        with pytest.raises(offhook.Refused, match="forbidden"):
+            client.call("orders.cancel", timeout=30)
+
+
 def test_a_timeout_loses_no_event_and_publishes_nothing_later(url: str) -> None:
     with connect(url, proxy=None) as client, connect(url, proxy=None) as other:
         room = client.subscribe("chat", since="start")

@@ -5,21 +5,29 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Literal, TypeVar, cast
 
 from . import position as positions
 from .core import Core
 from .core.core import Notice, Outcome, Ready
+from .core.following import Wish, written
+from .core.questions import Repeats
 from .driver import Driver, Provided, Target, as_websocket
 from .errors import OffhookError
-from .events import Data, History, Json, Last, Latency, Presence, Published, Receipts, Since, State, Told, Warned
+from .events import Data, Filter, History, Json, Latency, Presence, Published, Receipts, Since, State, Told, Warned
+from .payload import encode
 from .settings import Settings
 from .subscription import Subscription
-from .wire import Acked, Result
+from .wire import Acked, Called, Result
 
 N = TypeVar("N", State, Latency, Told, Warned)
+
+MOST_UNDONE = 1_024
+"""Messages in the window of an acknowledged subscription. 1,024: as many as a server allows."""
+CALLED_WITHIN = 10.0
+"""The deadline of a call that names none. 10 s: a person waits no longer."""
 
 
 def connect(
@@ -104,17 +112,46 @@ class Client:
             finally:
                 self._openers.discard(waiter)
 
-    def subscribe(self, channel: str, *, since: Since = "now", presence: bool = False) -> Subscription:
-        """Begins at ``since``: ``"now"``, ``"start"``, ``Last(50)`` or a position. ``presence``: joins and leaves, too.
+    def subscribe(
+        self,
+        target: str | Filter,
+        *,
+        since: Since = "now",
+        presence: bool = False,
+        echo: bool = True,
+        window: int | None = None,
+    ) -> Subscription:
+        """To a channel, or to all channels that match a ``Filter``. Several on one channel are independent.
 
-        Raises ``ValueError`` for a channel that has a subscription already.
+        Begins at ``since``: ``"now"``, ``"start"``, ``Last(50)``, a position, or ``"state"``. ``presence``: joins and
+        leaves, too. ``echo=False``: of this session's own messages comes ``Own``, without data. ``window``: at most so
+        many messages (1 to 1,024) come before ``Subscription.done``; the channel has to keep history.
         """
-        if isinstance(since, str) and since not in ("now", "start"):
-            positions.parse(since)
-        number = self._core.subscribe(channel, since, presence)
-        subscription = Subscription(self._core, self._driver, number, channel)
-        self._subscriptions[number] = subscription
+        subscription = self._subscribe(Wish(target, since, presence, echo, window))
         self._driver.advance()
+        return subscription
+
+    def subscribe_all(
+        self,
+        channels: Iterable[str],
+        *,
+        since: Since = "now",
+        presence: bool = False,
+        echo: bool = True,
+    ) -> list[Subscription]:
+        """To each of several channels, asked for with one message."""
+        all_of_them = [self._subscribe(Wish(channel, since, presence, echo)) for channel in channels]
+        self._driver.advance()
+        return all_of_them
+
+    def _subscribe(self, wish: Wish) -> Subscription:
+        if isinstance(wish.since, str) and wish.since not in ("now", "start", "state"):
+            positions.parse(wish.since)
+        if wish.window is not None and not 1 <= wish.window <= MOST_UNDONE:
+            raise ValueError(f"window is {wish.window}; it may be 1 to {MOST_UNDONE}")
+        number = self._core.subscribe(wish)
+        subscription = Subscription(self._core, self._driver, number, wish)
+        self._subscriptions[number] = subscription
         return subscription
 
     def publish(
@@ -153,7 +190,7 @@ class Client:
         if before is not None:
             since = positions.back(before, limit + 1)
         if since is not None:
-            message["since"] = {"last": since.count} if isinstance(since, Last) else since
+            message["since"] = written(since)
         history = cast(History, await self._ask(message))
         if before is None:
             return history
@@ -161,9 +198,35 @@ class Client:
         kept = [message for message in history.messages if positions.parse(message.position) < end]
         return History(tuple(kept), history.head, history.gap)
 
+    async def read_state(self, channel: str, *, since: str | None = None, limit: int | None = None) -> History:
+        """Reads a channel's state once: the newest message of each value of the tag ``key``."""
+        message: dict[str, Any] = {"type": "state", "channel": channel}
+        if since is not None:
+            message["since"] = since
+        if limit is not None:
+            message["limit"] = limit
+        return cast(History, await self._ask(message))
+
     async def presence(self, channel: str) -> Presence:
         """Who is there."""
         return cast(Presence, await self._ask({"type": "presence", "channel": channel}))
+
+    async def set_info(self, info: Json) -> None:
+        """Replaces what other members see of this session."""
+        await self._answer(self._core.set_info(info, self._driver.now()))
+
+    async def call(self, method: str, data: Data = None, *, deadline: float | None = None) -> Any:
+        """Calls the server's backend, once; ``deadline`` is in seconds, 10 without one.
+
+        Raises the error that the backend answered with, ``TimedOut``, or ``Unavailable`` with the code ``offline`` when
+        the connection was lost before the answer: nobody knows then whether it was done.
+        """
+        message: dict[str, Any] = {"type": "call", "method": method, **encode(data)}
+        if deadline is not None:
+            message["deadline_ms"] = round(deadline * 1000)
+        within = CALLED_WITHIN if deadline is None else deadline
+        request = self._core.ask(message, self._driver.now(), repeats=Repeats.NEVER, within=within)
+        return cast(Called, await self._answer(request)).data
 
     async def receipts(self, channel: str, position: str) -> Receipts:
         """How many connections have everything up to ``position``. Asking may set it off: ask again a moment later."""

@@ -24,7 +24,18 @@ class Last:
 
 
 Since: TypeAlias = str | Last
-"""Where a subscription or a history begins: ``"now"``, ``"start"``, ``Last(50)`` or a position."""
+"""Where a subscription or a history begins: ``"now"``, ``"start"``, ``Last(50)`` or a position.
+
+A subscription to a channel that keeps state may begin at ``"state"``: with the newest message of each value of the tag
+``key``.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """All channels that match: ``+`` stands for one part between slashes, ``#`` at the end for all further parts."""
+
+    pattern: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +55,27 @@ class Message:
     tags: Mapping[str, str] = field(default_factory=dict)
     previous: str = ""
     """The position of the message before it in the channel."""
+    at: str | None = None
+    """For a filter: the position of the subscription after this message."""
+    is_state: bool = False
+    """A value of the channel's state rather than a message of its stream."""
+    redelivered: int = 0
+    """In acknowledged flow: how often it was delivered before."""
+
+    @property
+    def place(self) -> str:
+        """Where the subscription is after this message: ``at`` for a filter, else ``position``."""
+        return self.at or self.position
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """With ``echo=False``: this session's own message, without its data. ``channel`` is the filter for a filter."""
+
+    channel: str
+    position: str
+    """For a filter, that of the subscription."""
+    previous: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +91,16 @@ class Gap:
     to: str
     reason: str
     agreed: str | None = None
+    is_partial: bool = False
+    """Of one of a filter's channels. Other gaps of a filter have the filter as ``channel``, and its positions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """A connection serves the subscription. ``live``: nothing is missing. ``resumed``: with the session it had."""
+    """A connection serves the subscription. ``live``: nothing is missing. ``resumed``: with the session it had.
+
+    ``channel`` is the filter for a filter, here and in ``Live``, ``CatchingUp`` and ``Ended``.
+    """
 
     channel: str
     position: str
@@ -98,7 +135,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """A member came."""
+    """A member came, or one that is there already replaced its ``info``."""
 
     channel: str
     member: Member
@@ -129,7 +166,7 @@ class Ended:
     error: OffhookError | None = None
 
 
-Event: TypeAlias = Subscribed | Message | Live | CatchingUp | Gap | Join | Leave | Members
+Event: TypeAlias = Subscribed | Message | Own | Live | CatchingUp | Gap | Join | Leave | Members
 """What iterating over a subscription gives."""
 
 
@@ -143,11 +180,16 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Messages read once. ``gap``: why messages before the first of them are missing. ``head``: the newest there is."""
+    """Messages read once, of a channel's stream or of its state.
+
+    ``gap``: why messages before the first of them are missing. ``head``: the newest there is. ``more``: there are more:
+    older messages, when read backwards, or further values of the state.
+    """
 
     messages: tuple[Message, ...]
     head: str
     gap: str | None = None
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,11 @@ def back(position: str, count: int) -> str:
     return f"{epoch}.{max(0, offset - count)}"
 
 
+def is_before(position: str, other: str) -> bool:
+    """Whether a position is earlier than another, as far as offsets say: they rise over the life of a stream."""
+    return parse(position)[1] < parse(other)[1]
+
+
 def step(received: str | None, previous: str, position: str) -> Step:
     """How a message at ``position``, which follows ``previous``, stands to the last one received."""
     # Nothing lies between an offset and the one before it, whatever the publication before was called: after a gap that

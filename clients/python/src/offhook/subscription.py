@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import Any, Literal, TypeVar
 
 from .core import Core
-from .core.following import Phase
+from .core.following import Phase, Wish
 from .driver import Driver
 from .errors import OffhookError
-from .events import Ended, Event
+from .events import Ended, Event, Filter, Message
 
 E = TypeVar("E")
 Handler = Callable[[E], "Awaitable[None] | None"]
@@ -21,14 +21,18 @@ SubscriptionState = Literal["waiting", "catching_up", "live", "paused", "ended"]
 
 
 class Subscription(AsyncIterator[Event]):
-    """One channel. Read it **either** with one ``async for`` **or** with handlers, ``on(Message, …)``.
+    """One channel, or all that match a filter.
+
+    Read it **either** with one ``async for`` **or** with handlers, ``on(Message, …)``.
 
     Asking for the next event says that the one before is handled. ``next()`` and the loop may be cancelled, by a
     timeout for example: no event is lost. Leave it with ``unsubscribe()``, or hold it with ``async with``.
     """
 
-    def __init__(self, core: Core, driver: Driver, number: int, channel: str) -> None:
-        self.channel = channel
+    def __init__(self, core: Core, driver: Driver, number: int, wish: Wish) -> None:
+        self.target: str | Filter = wish.target
+        """The channel, or the filter."""
+        self._name = wish.name
         self._core = core
         self._driver = driver
         self._number = number
@@ -49,7 +53,10 @@ class Subscription(AsyncIterator[Event]):
 
     @property
     def position(self) -> str | None:
-        """That of the last message that was handled: subscribe ``since`` it to go on from there."""
+        """That of the last message that was handled: subscribe ``since`` it to go on from there.
+
+        With a ``window``, the position up to which the reader is done with everything.
+        """
         following = self._core.following(self._number)
         if following is not None:
             self._position = following.handled
@@ -60,7 +67,7 @@ class Subscription(AsyncIterator[Event]):
 
     async def __anext__(self) -> Event:
         if self._reader is not None and asyncio.current_task() is not self._reader:
-            raise RuntimeError(f"{self.channel}: its events go to handlers already; use either handlers or a loop")
+            raise RuntimeError(f"{self._name}: its events go to handlers already; use either handlers or a loop")
         return await self._next()
 
     async def next(self) -> Event:
@@ -76,9 +83,14 @@ class Subscription(AsyncIterator[Event]):
         handlers.append(handler)
         if self._reader is None:
             if self._waiter is not None:
-                raise RuntimeError(f"{self.channel}: a loop reads its events already; use either handlers or a loop")
-            self._reader = asyncio.get_running_loop().create_task(self._handle_all(), name=f"offhook {self.channel}")
+                raise RuntimeError(f"{self._name}: a loop reads its events already; use either handlers or a loop")
+            self._reader = asyncio.get_running_loop().create_task(self._handle_all(), name=f"offhook {self._name}")
         return lambda: handlers.remove(handler) if handler in handlers else None
+
+    def done(self, message: Message, *, cumulative: bool = False) -> None:
+        """With a ``window``: done with this message, or with all up to it. The server then sends more."""
+        self._core.done(self._number, message, cumulative, self._driver.now())
+        self._driver.advance()
 
     def unsubscribe(self) -> None:
         """Ends it. A loop over it ends."""
@@ -102,7 +114,7 @@ class Subscription(AsyncIterator[Event]):
 
     async def _next(self) -> Event:
         if self._waiter is not None:
-            raise RuntimeError(f"{self.channel}: another task waits for its next event; it has one reader")
+            raise RuntimeError(f"{self._name}: another task waits for its next event; it has one reader")
         while True:
             event = self._take()
             if event is not None:
@@ -142,7 +154,7 @@ class Subscription(AsyncIterator[Event]):
                 await self._handle(event)
         except OffhookError as reason:
             error = reason
-        await self._handle(Ended(self.channel, error))
+        await self._handle(Ended(self._name, error))
 
     async def _handle(self, event: Event | Ended) -> None:
         for handler in list(self._handlers.get(type(event), ())):
@@ -154,5 +166,5 @@ class Subscription(AsyncIterator[Event]):
             if inspect.isawaitable(result):
                 await result
         except Exception as error:  # noqa: BLE001 - a handler that fails spoils nothing for the others
-            context = {"message": f"a handler of {self.channel} failed", "exception": error}
+            context = {"message": f"a handler of {self._name} failed", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)

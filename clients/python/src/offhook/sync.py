@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
 from . import client as asynchronous
 from .errors import TimedOut
-from .events import Data, Event, History, Presence, Published, Receipts, Since, State
+from .events import Data, Event, Filter, History, Json, Message, Presence, Published, Receipts, State
 from .subscription import Subscription as AsyncSubscription
 
 T = TypeVar("T")
@@ -53,10 +53,14 @@ class Client:
         """Waits until the server has welcomed this client."""
         self._wait(self._client.opened(), timeout)
 
-    def subscribe(self, channel: str, *, since: Since = "now", presence: bool = False) -> Subscription:
-        """Begins at ``since``; iterate over it."""
-        subscription = self._call(lambda: self._client.subscribe(channel, since=since, presence=presence))
-        return Subscription(self, subscription)
+    def subscribe(self, target: str | Filter, **options: Any) -> Subscription:
+        """To a channel or a filter; iterate over it. The options are those of the asynchronous client."""
+        return Subscription(self, self._call(lambda: self._client.subscribe(target, **options)))
+
+    def subscribe_all(self, channels: Iterable[str], **options: Any) -> list[Subscription]:
+        """To each of several channels, asked for with one message."""
+        some = self._call(lambda: self._client.subscribe_all(channels, **options))
+        return [Subscription(self, subscription) for subscription in some]
 
     def publish(self, channel: str, data: Data, *, timeout: float | None = None, **options: Any) -> Published:
         """Waits until the server has it. After a timeout it is not sent any more, if it was not."""
@@ -69,6 +73,18 @@ class Client:
     def history(self, channel: str, *, timeout: float | None = None, **options: Any) -> History:
         """Reads once; the options are those of the asynchronous client."""
         return self._wait(self._client.history(channel, **options), timeout)
+
+    def read_state(self, channel: str, *, timeout: float | None = None, **options: Any) -> History:
+        """Reads a channel's state once: the newest message of each value of the tag ``key``."""
+        return self._wait(self._client.read_state(channel, **options), timeout)
+
+    def set_info(self, info: Json, *, timeout: float | None = None) -> None:
+        """Replaces what other members see of this session."""
+        self._wait(self._client.set_info(info), timeout)
+
+    def call(self, method: str, data: Data = None, *, timeout: float | None = None, **options: Any) -> Any:
+        """Calls the server's backend, once."""
+        return self._wait(self._client.call(method, data, **options), timeout)
 
     def presence(self, channel: str, *, timeout: float | None = None) -> Presence:
         """Who is there."""
@@ -129,7 +145,7 @@ class Client:
 
 
 class Subscription(Iterator[Event]):
-    """One channel. Iterate over it, or ask for the ``next`` event with a timeout."""
+    """One channel, or all that match a filter. Iterate over it, or ask for the ``next`` event with a timeout."""
 
     def __init__(self, client: Client, subscription: AsyncSubscription) -> None:
         self._client = client
@@ -157,6 +173,10 @@ class Subscription(Iterator[Event]):
         if event is None:
             raise StopIteration
         return event
+
+    def done(self, message: Message, *, cumulative: bool = False) -> None:
+        """With a ``window``: done with this message, or with all up to it."""
+        self._client._call(lambda: self._subscription.done(message, cumulative=cumulative))  # noqa: SLF001
 
     def unsubscribe(self) -> None:
         """Ends it."""

@@ -23,6 +23,7 @@ from .events import (
     Member,
     Members,
     Message,
+    Own,
     Presence,
     Published,
     Receipts,
@@ -31,6 +32,9 @@ from .events import (
 from .payload import decode
 
 _LARGEST = 2**53 - 1
+
+Key: TypeAlias = int | str
+"""Names a subscription among those of its session: its number, or else its channel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,8 @@ class SubscribedTo:
     """The answer to ``subscribe``; without an ``id`` a subscription that the resume token restored."""
 
     id: int | None
-    channel: str
+    key: Key
+    name: str
     position: str
     live: bool
 
@@ -70,7 +75,7 @@ class UnsubscribedFrom:
     """The answer to ``unsubscribe``; without an ``id`` the server ended the subscription, and says why."""
 
     id: int | None
-    channel: str
+    key: Key
     error: OffhookError
 
 
@@ -87,13 +92,25 @@ class Pong:
 
 
 @dataclass(frozen=True, slots=True)
+class Called:
+    """What the backend answered."""
+
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The answer to a ``done`` or a ``presence_update``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """An ``error``."""
 
     error: OffhookError
 
 
-Result: TypeAlias = Published | History | Presence | Receipts | Acked | Pong | Failure
+Result: TypeAlias = Published | History | Presence | Receipts | Acked | Called | Accepted | Pong | Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +135,19 @@ class Closing:
     reason: str
 
 
-ChannelEvent: TypeAlias = Message | Gap | Live | CatchingUp | Join | Leave | Members
+ChannelEvent: TypeAlias = Message | Own | Gap | Live | CatchingUp | Join | Leave | Members
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """An event of a subscription."""
+
+    key: Key
+    event: ChannelEvent
+
 
 ServerMessage: TypeAlias = (
-    Welcome | Token | Restored | SubscribedTo | UnsubscribedFrom | Answer | GoAway | Closing | Told | ChannelEvent
+    Welcome | Token | Restored | SubscribedTo | UnsubscribedFrom | Answer | GoAway | Closing | Told | Delivered
 )
 
 
@@ -191,6 +217,20 @@ def _optional_position(fields: dict[str, Any], name: str) -> str | None:
     return None if fields.get(name) is None else _position(fields, name)
 
 
+def _subscription(fields: dict[str, Any]) -> int | None:
+    return None if fields.get("subscription") is None else _number(fields, "subscription")
+
+
+def _name(fields: dict[str, Any]) -> str:
+    """What a message is about: a channel, or the filter of a subscription to one."""
+    return _text(fields, "filter" if fields.get("channel") is None else "channel")
+
+
+def _key(fields: dict[str, Any]) -> Key:
+    number = _subscription(fields)
+    return _text(fields, "channel") if number is None else number
+
+
 def _items(fields: dict[str, Any], name: str) -> list[Any]:
     value = fields.get(name, [])
     if not isinstance(value, list):
@@ -224,11 +264,19 @@ def _publication(fields: dict[str, Any], channel: str) -> Message:
         tags=_tags(fields),
         # Left out when it is the one before in the same epoch.
         previous=_optional_position(fields, "previous") or positions.before(position),
+        at=_optional_position(fields, "at"),
+        is_state=_flag(fields, "state"),
+        redelivered=0 if fields.get("redelivered") is None else _number(fields, "redelivered"),
     )
 
 
 def _message(fields: dict[str, Any]) -> Message:
     return _publication(fields, _text(fields, "channel"))
+
+
+def _own(fields: dict[str, Any]) -> Own:
+    position = _position(fields)
+    return Own(_name(fields), position, _optional_position(fields, "previous") or positions.before(position))
 
 
 def _error(fields: dict[str, Any]) -> OffhookError:
@@ -258,24 +306,24 @@ def _welcome(fields: dict[str, Any]) -> Welcome:
 
 
 def _subscribed(fields: dict[str, Any]) -> SubscribedTo:
-    return SubscribedTo(_id(fields), _text(fields, "channel"), _position(fields), _flag(fields, "live"))
+    return SubscribedTo(_id(fields), _key(fields), _name(fields), _position(fields), _flag(fields, "live"))
 
 
 def _unsubscribed(fields: dict[str, Any]) -> UnsubscribedFrom:
     number = _id(fields)
-    channel = _text(fields, "channel")
     answered = number is not None
     error = refusal("unsubscribed", "", "never", None) if answered else _error(fields)
-    return UnsubscribedFrom(number, channel, error)
+    return UnsubscribedFrom(number, _key(fields), error)
 
 
 def _gap(fields: dict[str, Any]) -> Gap:
     return Gap(
-        _text(fields, "channel"),
+        _name(fields),
         _position(fields, "from"),
         _position(fields, "to"),
         _text(fields, "reason"),
         _optional_position(fields, "agreed"),
+        is_partial=fields.get("filter") is not None and fields.get("channel") is not None,
     )
 
 
@@ -284,13 +332,13 @@ def _history(fields: dict[str, Any]) -> Answer:
     items = _items(fields, "messages")
     messages = tuple(_publication(_object(item, "a message"), channel) for item in items)
     head = _position(fields, "head")
-    return Answer(_id(fields), History(messages, head, _optional_text(fields, "gap")))
+    return Answer(_id(fields), History(messages, head, _optional_text(fields, "gap"), _flag(fields, "more")))
 
 
-def _members(fields: dict[str, Any]) -> Answer | Members:
+def _members(fields: dict[str, Any]) -> Answer | Delivered:
     members, total = _member_list(fields), _number(fields, "total")
     if _id(fields) is None:
-        return Members(_text(fields, "channel"), members, total)
+        return Delivered(_key(fields), Members(_text(fields, "channel"), members, total))
     return Answer(_id(fields), Presence(members, total))
 
 
@@ -306,21 +354,30 @@ def _published(fields: dict[str, Any]) -> Answer:
     return Answer(_id(fields), Published(_position(fields), _flag(fields, "duplicate")))
 
 
+def _event(read: Callable[[dict[str, Any]], ChannelEvent]) -> Callable[[dict[str, Any]], Delivered]:
+    return lambda fields: Delivered(_key(fields), read(fields))
+
+
 _READERS: dict[str, Callable[[dict[str, Any]], ServerMessage]] = {
     "welcome": _welcome,
     "token": lambda fields: Token(_text(fields, "resume")),
     "restored": lambda _: Restored(),
     "subscribed": _subscribed,
     "unsubscribed": _unsubscribed,
-    "message": _message,
-    "gap": _gap,
-    "live": lambda fields: Live(_text(fields, "channel"), _position(fields)),
-    "catching_up": lambda fields: CatchingUp(_text(fields, "channel"), _position(fields)),
-    "join": lambda fields: Join(_text(fields, "channel"), _member(fields)),
-    "leave": lambda fields: Leave(_text(fields, "channel"), _member(fields)),
+    "message": _event(_message),
+    "own": _event(_own),
+    "gap": _event(_gap),
+    "live": _event(lambda fields: Live(_name(fields), _position(fields))),
+    "catching_up": _event(lambda fields: CatchingUp(_name(fields), _position(fields))),
+    "join": _event(lambda fields: Join(_text(fields, "channel"), _member(fields))),
+    "leave": _event(lambda fields: Leave(_text(fields, "channel"), _member(fields))),
     "members": _members,
     "published": _published,
     "history": _history,
+    "state": _history,
+    "called": lambda fields: Answer(_id(fields), Called(decode(fields))),
+    "done": lambda fields: Answer(_id(fields), Accepted()),
+    "presence_updated": lambda fields: Answer(_id(fields), Accepted()),
     "received": _received,
     "acked": lambda fields: Answer(_id(fields), Acked(_optional_position(fields, "position"))),
     "pong": lambda fields: Answer(_id(fields), Pong()),

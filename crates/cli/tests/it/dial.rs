@@ -358,24 +358,25 @@ fn serving_tls(cert: &str, key: &str) -> (crate::program::Running, String) {
 }
 
 #[test]
+fn the_other_scheme_is_named_when_a_port_speaks_tls_or_does_not() {
+    let (cert, key) = self_signed("localhost", |_| ());
+    let (server, url) = serving_tls(&cert, &key);
+    let ended = offhook(&["dial", &url.replacen("wss", "ws", 1)]).run_with("");
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("try wss://"), "{}", ended.stderr);
+    drop(server);
+    let (server, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
+    let ended = offhook(&["dial", &format!("wss://{address}/ws")]).run_with("");
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("try ws://"), "{}", ended.stderr);
+    drop(server);
+}
+
+#[test]
 fn an_authority_of_our_own_is_trusted_and_anybody_when_told_so() {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("made");
     let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-    let (server, address) = serving(
-        offhook(&[
-            "--in-memory",
-            "--listen",
-            "0",
-            "--tls-cert",
-            "cert.pem",
-            "--tls-key",
-            "key.pem",
-        ])
-        .file("cert.pem", &cert)
-        .file("key.pem", &key),
-    );
-    let port = address.rsplit(':').next().expect("a port").to_owned();
-    let url = format!("wss://localhost:{port}/ws");
+    let (server, url) = serving_tls(&cert, &key);
     let dial = |trust: &[&str]| {
         let arguments = [
             &["dial", &url, "-s", "offhook.v1.json", "--linger", "1ms"],

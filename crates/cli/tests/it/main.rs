@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod config;
 mod decode;
+mod deployment;
 mod dial;
 #[cfg(unix)]
 mod documented;

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from ..errors import BadMessage, Closed, OffhookError, refusal
-from ..events import Data, Event, Latency, Published, Since, State, Told, Warned
+from ..events import Data, Event, Latency, Message, Published, State, Told, Warned
 from ..payload import encode, write
 from ..settings import Settings
 from ..wire import (
     Answer,
     Closing,
+    Delivered,
     Failure,
     GoAway,
     Pong,
@@ -36,11 +37,11 @@ from ..wire import (
     Welcome,
     parse,
 )
-from .following import Following
+from .following import Following, Wish
 from .heartbeat import Heartbeat
 from .link import Close, End, Link, Open, Verdict
 from .outbox import Entry, Outbox
-from .questions import Questions
+from .questions import Questions, Repeats
 from .subscriptions import Subscriptions
 
 AFTER_FLOOD = 30.0
@@ -160,12 +161,18 @@ class Core:
 
     # What the program wants.
 
-    def subscribe(self, channel: str, since: Since, presence: bool) -> int:
-        """A subscription's number. Raises ``Closed``, or ``ValueError`` for one that exists."""
+    def subscribe(self, wish: Wish) -> int:
+        """A subscription's number. Raises ``Closed``."""
         self.check_is_open()
         number = self._number()
-        self._subscriptions.add(number, channel, since, presence)
+        self._subscriptions.add(number, wish)
         return number
+
+    def done(self, number: int, message: Message, cumulative: bool, now: float) -> None:
+        """A reader is done with a message. Raises ``ValueError`` for a subscription without a window."""
+        told = self._subscriptions.done(number, message, cumulative)
+        if told is not None:
+            self._questions.add(self._number(), told, now, repeats=Repeats.SAME_CONNECTION)
 
     def unsubscribe(self, number: int) -> None:
         """Its reader is gone."""
@@ -207,13 +214,26 @@ class Core:
         self._outbox.add(entry, now)
         return request
 
-    def ask(self, message: dict[str, Any], now: float) -> int:
+    def ask(
+        self,
+        message: dict[str, Any],
+        now: float,
+        *,
+        repeats: Repeats = Repeats.ALWAYS,
+        within: float | None = None,
+    ) -> int:
         """A question's number. Raises ``Closed`` or ``Unavailable``."""
         self.check_is_open()
         # So that what can't be sent fails here, and not when it is sent.
         write(message)
         request = self._number()
-        self._questions.add(request, message, now)
+        self._questions.add(request, message, now, repeats=repeats, within=within)
+        return request
+
+    def set_info(self, info: Any, now: float) -> int:
+        """The number of the question with which others are told of it; the next connection says the same."""
+        request = self.ask({"type": "presence_update", "info": info}, now)
+        self._info = info
         return request
 
     def cancel(self, request: int) -> None:
@@ -246,7 +266,12 @@ class Core:
         if self._connecting is not None:
             return self._connect(self._connecting, now)
         number = self._next_id
-        text = self._poll_message(number, now) or self._outbox.poll_transmit(number, now)
+        message = self._poll_message(number, now)
+        if message is not None:
+            # Each of several channels has an answer of its own.
+            self._next_id += max(1, len(message.get("channels", ())))
+            return write({"type": message["type"], "id": number, **message})
+        text = self._outbox.poll_transmit(number, now)
         if text is not None:
             self._next_id += 1
         return text
@@ -294,20 +319,15 @@ class Core:
             message["info"] = self._info
         if connecting.resume is not None:
             message["resume"] = connecting.resume
-            message["positions"] = self._subscriptions.positions()
+            message |= self._subscriptions.positions()
         return write(message)
 
-    def _poll_message(self, number: int, now: float) -> str | None:
-        message: dict[str, Any] | None
+    def _poll_message(self, number: int, now: float) -> dict[str, Any] | None:
         if self._owes_ping:
             self._owes_ping = False
             self._pinged = (number, now)
-            message = {"type": "ping"}
-        else:
-            message = self._subscriptions.poll_message(number) or self._questions.poll_message(number)
-        if message is None:
-            return None
-        return write({"type": message["type"], "id": number, **message})
+            return {"type": "ping"}
+        return self._subscriptions.poll_message(number) or self._questions.poll_message(number)
 
     def _take(self, message: ServerMessage, size: int, now: float) -> None:
         match message:
@@ -331,7 +351,12 @@ class Core:
             case Closing(reason):
                 self._closing = reason
             case _:
-                self._subscriptions.handle_event(message, size, now)
+                self._delivered(message, size, now)
+
+    def _delivered(self, delivered: Delivered, size: int, now: float) -> None:
+        self._subscriptions.handle_event(delivered, size, now)
+        while (told := self._subscriptions.poll_done()) is not None:
+            self._questions.add(self._number(), told, now, repeats=Repeats.SAME_CONNECTION)
 
     def _welcomed(self, welcome: Welcome, now: float) -> None:
         if self._connecting is None or welcome.id is None or welcome.id != self._connecting.id:

@@ -1,4 +1,4 @@
-"""One channel as its reader sees it: where it is, and the events that were not taken yet.
+"""One subscription as its reader sees it: where it is, and the events that were not taken yet.
 
 ::
 
@@ -12,14 +12,15 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from .. import position as positions
 from ..errors import OffhookError
-from ..events import CatchingUp, Event, Gap, Last, Live, Message, Since, Subscribed
+from ..events import CatchingUp, Event, Filter, Gap, Last, Live, Message, Own, Since, Subscribed
 from ..settings import Inbox
-from ..wire import ChannelEvent
+from ..wire import ChannelEvent, Key, SubscribedTo
 
 
 class Phase(Enum):
@@ -38,15 +39,44 @@ SERVED = (Phase.CATCHING_UP, Phase.LIVE)
 """The server has the subscription."""
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a subscription is to be."""
+
+    target: str | Filter
+    since: Since = "now"
+    presence: bool = False
+    echo: bool = True
+    window: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The channel or the filter."""
+        return self.target.pattern if isinstance(self.target, Filter) else self.target
+
+    def options(self) -> dict[str, Any]:
+        """What a ``subscribe`` says besides the target and where to begin."""
+        fields: dict[str, Any] = {}
+        if self.presence:
+            fields["presence"] = True
+        if not self.echo:
+            fields["echo"] = False
+        if self.window is not None:
+            fields["window"] = self.window
+        return fields
+
+
 class Following:
     """A subscription's state and inbox."""
 
-    def __init__(self, number: int, channel: str, since: Since, presence: bool, inbox: Inbox) -> None:
+    def __init__(self, number: int, wish: Wish, key: Key, inbox: Inbox) -> None:
         self.number = number
-        self.channel = channel
+        self.wish = wish
+        self.key = key
+        """What names it to the server: a number, or else its channel."""
         self.phase = Phase.WAITING
         self.received: str | None = None
-        """The newest position that came: a new connection goes on from there."""
+        """The newest position that came."""
         self.handled: str | None = None
         """The position of the newest event that its reader has handled."""
         self.asked: int | None = None
@@ -54,8 +84,11 @@ class Following:
         self.error: OffhookError | None = None
         self.ask_at: float | None = None
         """When to ask again after the server said ``later``."""
-        self._since = since
-        self._presence = presence
+        self.done_again: list[str] = []
+        """Of messages that came again: those that the server has to be told once more are done."""
+        # In acknowledged flow: what the reader is not done with, and the position before each message, oldest first.
+        self._undone: dict[str, str] = {}
+        self._newest: str | None = None
         self._limits = inbox
         self._events: deque[tuple[Event, int]] = deque()
         self._size = 0
@@ -74,27 +107,29 @@ class Following:
 
     def request(self) -> dict[str, Any]:
         """The ``subscribe`` that goes on from where this is."""
-        since = self.received or self._since
-        wanted = {"last": since.count} if isinstance(since, Last) else since
-        message = {"type": "subscribe", "channel": self.channel, "since": wanted}
-        return {**message, "presence": True} if self._presence else message
+        kind = "filter" if isinstance(self.wish.target, Filter) else "channel"
+        message: dict[str, Any] = {"type": "subscribe", kind: self.wish.name}
+        if isinstance(self.key, int):
+            message["subscription"] = self.key
+        since = self._done_up_to or self.received or self.wish.since
+        return {**message, "since": written(since), **self.wish.options()}
 
-    def handle_subscribed(self, position: str, live: bool, resumed: bool, size: int) -> None:
+    def handle_subscribed(self, message: SubscribedTo, size: int) -> None:
         """The server has it, and begins."""
-        self.phase = Phase.LIVE if live else Phase.CATCHING_UP
+        self.phase = Phase.LIVE if message.live else Phase.CATCHING_UP
         self.asked = None
-        if live:
+        if message.live:
             # Nothing is missing: what comes next follows this.
-            self.received = position
-        self._put(Subscribed(self.channel, position, live, resumed), size)
+            self.received = message.position
+        self._put(Subscribed(message.name, message.position, message.live, message.id is None), size)
 
     def handle(self, event: ChannelEvent, size: int) -> None:
-        """Something that the server says of the channel while it has the subscription."""
-        if isinstance(event, Message):
+        """Something that the server says of the subscription while it has it."""
+        if isinstance(event, Message | Own):
             self._message(event, size)
             return
         if isinstance(event, Gap):
-            self.received = event.to
+            self._skip(event)
         elif isinstance(event, Live):
             self.phase = Phase.LIVE
             self.received = self.received or event.position
@@ -105,7 +140,7 @@ class Following:
     def take(self) -> Event | None:
         """The next event; the one before it is handled now."""
         if self._taken is not None:
-            self.handled = _position_after(self._taken) or self.handled
+            self._is_handled(self._taken)
             self._taken = None
         if not self._events:
             return None
@@ -113,32 +148,83 @@ class Following:
         self._size -= size
         return self._taken
 
+    def done(self, message: Message, cumulative: bool) -> None:
+        """The reader is done with a message, or with all up to it. Raises ``ValueError`` without a window."""
+        if self.wish.window is None:
+            raise ValueError(f"done: {self.wish.name!r} was subscribed to without a window")
+        place = message.place
+        for other in list(self._undone):
+            if other == place or (cumulative and positions.is_before(other, place)):
+                del self._undone[other]
+        self.handled = self._done_up_to or self._newest
+
     def discard(self) -> None:
         """Its reader is gone."""
         self._events.clear()
         self._size = 0
 
-    def _message(self, event: Message, size: int) -> None:
-        step = positions.step(self.received, event.previous, event.position)
+    @property
+    def _is_filter(self) -> bool:
+        return isinstance(self.wish.target, Filter)
+
+    @property
+    def _done_up_to(self) -> str | None:
+        """The position up to which the reader is done, while it is not done with everything."""
+        return next(iter(self._undone.values()), None)
+
+    def _message(self, event: Message | Own, size: int) -> None:
+        if isinstance(event, Message) and event.is_state:
+            # Values of the state have holes between them, and come again until the stream goes on.
+            self._put(event, size)
+            return
+        before = self.received
+        place = event.place if isinstance(event, Message) else event.position
+        if self.wish.window is not None and before is not None and not positions.is_before(before, place):
+            # The reader has it already. Unless it is still busy with it, the server has not heard that it is done.
+            if place not in self._undone:
+                self.done_again.append(place)
+            return
+        step = "next" if self._is_filter else positions.step(before, event.previous, event.position)
         if step == "repeated":
             return
-        if step == "hole" and self.received is not None:
+        if step == "hole" and before is not None:
             # The protocol rules it out; the reader is told all the same.
-            self._put(Gap(self.channel, self.received, event.previous, "unannounced"), 0)
-        self.received = event.position
+            self._put(Gap(self.wish.name, before, event.previous, "unannounced"), 0)
+        self.received = self._newest = place
+        if self.wish.window is not None and isinstance(event, Message):
+            self._undone[place] = before or positions.before(place)
         self._put(event, size)
+
+    def _skip(self, gap: Gap) -> None:
+        if gap.is_partial:
+            # It is about one of the channels; the filter's own position is unchanged.
+            return
+        # The stream goes on from an earlier position: what came after that is no longer part of it.
+        is_back = positions.is_before(gap.to, gap.from_)
+        if is_back:
+            self._undone = {p: b for p, b in self._undone.items() if not positions.is_before(gap.to, p)}
+        # The server no longer keeps what the reader has already.
+        has_it = self.wish.window is not None and self.received and not positions.is_before(self.received, gap.to)
+        if is_back or not has_it:
+            self.received = gap.to
+
+    def _is_handled(self, event: Event) -> None:
+        """Moves where the reader stands. In acknowledged flow, messages count when they are done."""
+        if self._undone:
+            self.handled = self._done_up_to
+        elif isinstance(event, Message):
+            if self.wish.window is None and not event.is_state:
+                self.handled = event.place
+        elif isinstance(event, Live | Own) or (isinstance(event, Subscribed) and event.live):
+            self.handled = event.position
+        elif isinstance(event, Gap) and not event.is_partial:
+            self.handled = event.to
 
     def _put(self, event: Event, size: int) -> None:
         self._events.append((event, size))
         self._size += size
 
 
-def _position_after(event: Event) -> str | None:
-    """Where a reader stands that has handled this event."""
-    if isinstance(event, Message | Live):
-        return event.position
-    if isinstance(event, Gap):
-        return event.to
-    if isinstance(event, Subscribed) and event.live:
-        return event.position
-    return None
+def written(since: Since) -> str | dict[str, int]:
+    """How the protocol says where something begins."""
+    return {"last": since.count} if isinstance(since, Last) else since

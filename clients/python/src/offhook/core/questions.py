@@ -1,12 +1,13 @@
-"""What is asked and changes nothing that may not be done twice: history, presence, receipts, acknowledgements.
+"""What is asked: history, presence, receipts, acknowledgements, calls.
 
-A question without an answer is asked again on the next connection.
+A question without an answer is asked again on the next connection, unless that could do something twice.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from ..errors import OffhookError, TimedOut, Unavailable
@@ -17,11 +18,22 @@ MOST = 256
 """Questions without an answer. 256: as many as a server keeps for one connection."""
 
 
+class Repeats(Enum):
+    """When a question may be sent again."""
+
+    ALWAYS = "always"
+    SAME_CONNECTION = "same connection"
+    """When the server said ``later``, but not on another connection."""
+    NEVER = "never"
+
+
 @dataclass(slots=True)
 class _Question:
     request: int
     message: dict[str, Any]
+    within: float
     deadline: float
+    repeats: Repeats
     id: int | None = None
     ask_at: float | None = None
     """Not before this: the server said ``later``."""
@@ -41,12 +53,21 @@ class Questions:
     def __len__(self) -> int:
         return len(self._open)
 
-    def add(self, request: int, message: dict[str, Any], now: float) -> None:
-        """Takes a question. Raises ``Unavailable`` when too many are open."""
-        if len(self._open) >= MOST:
+    def add(
+        self,
+        request: int,
+        message: dict[str, Any],
+        now: float,
+        *,
+        repeats: Repeats = Repeats.ALWAYS,
+        within: float | None = None,
+    ) -> None:
+        """Takes a question. Raises ``Unavailable`` when too many are open; a ``done`` is bounded by its window."""
+        if len(self._open) >= MOST and repeats is not Repeats.SAME_CONNECTION:
             why = f"{MOST} questions wait for an answer, which is the limit; await some"
             raise Unavailable("queue_full", why, retry="later")
-        self._open[request] = _Question(request, message, now + self._within)
+        within = self._within if within is None else within
+        self._open[request] = _Question(request, message, within, now + within, repeats)
         self._to_ask.append(request)
 
     def cancel(self, request: int) -> None:
@@ -64,9 +85,15 @@ class Questions:
         self._is_open = True
 
     def handle_lost(self) -> None:
-        """All are asked again on the next connection."""
+        """Those that may be are asked again on the next connection."""
         self._is_open = False
         self._by_id.clear()
+        for question in list(self._open.values()):
+            was_sent = question.id is not None or question.repeats is Repeats.SAME_CONNECTION
+            if was_sent and question.repeats is not Repeats.ALWAYS:
+                del self._open[question.request]
+                why = "the connection was lost before the answer; it may have been done"
+                self._outcomes.append((question.request, Unavailable("offline", why, retry="later")))
         for question in self._open.values():
             question.id = question.ask_at = None
         self._to_ask = deque(self._open)
@@ -78,7 +105,7 @@ class Questions:
             return False
         question.id = None
         error = result.error if isinstance(result, Failure) else None
-        if error is None or error.retry == "never":
+        if error is None or error.retry == "never" or question.repeats is Repeats.NEVER:
             del self._open[question.request]
             self._outcomes.append((question.request, error or result))
         elif error.retry == "later":
@@ -120,7 +147,7 @@ class Questions:
         for question in list(self._open.values()):
             if now >= question.deadline:
                 self.cancel(question.request)
-                why = f"no answer within {self._within:g} s; ask again"
+                why = f"no answer within {question.within:g} s; ask again"
                 late = TimedOut("timed_out", why, retry="later")
                 self._outcomes.append((question.request, late))
             elif question.ask_at is not None and now >= question.ask_at:

@@ -6,32 +6,36 @@ Those in the resume token are announced by the server; the others are asked for,
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import OffhookError
-from ..events import Event, Since
+from ..events import Event, Filter, Message
 from ..settings import Inbox
-from ..wire import ChannelEvent, SubscribedTo, UnsubscribedFrom
-from .following import SERVED, Following, Phase
+from ..wire import Delivered, Key, SubscribedTo, UnsubscribedFrom
+from .following import SERVED, Following, Phase, Wish, written
 from .outbox import LATER
 
 ANNOUNCED_WITHIN = 10.0
 """A restored subscription that is not announced within this was not in the token. 10 s: a server's own limit."""
 
-_ToTell = tuple[Literal["subscribe", "unsubscribe"], Following]
+MOST_AT_ONCE = 256
+"""Channels in one ``subscribe``. 256: as many as a server accepts."""
 
 
 class Subscriptions:
-    """The subscriptions of a client, at most one for each channel."""
+    """The subscriptions of a client."""
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
-        self._by_channel: dict[str, Following] = {}
+        self._by_key: dict[Key, Following] = {}
         self._by_number: dict[int, Following] = {}
-        self._to_tell: deque[_ToTell] = deque()
+        self._next_key = 0
+        # Subscriptions to ask for, and what to unsubscribe from.
+        self._to_tell: deque[Following | Key] = deque()
+        self._done_again: deque[dict[str, Any]] = deque()
         self._is_open = False
-        # Channels that the newest token restores: those announced on this connection before it came.
-        self._sealed: set[str] = set()
+        # What the newest token restores: what was announced on this connection before it came.
+        self._sealed: set[Key] = set()
         self._announced_by: float | None = None
         # Those to ask for again after the server said `later`.
         self._later: set[Following] = set()
@@ -41,25 +45,43 @@ class Subscriptions:
         self._changed: deque[int] = deque()
 
     def __len__(self) -> int:
-        return len(self._by_channel)
+        return len(self._by_key)
 
     def get(self, number: int) -> Following | None:
         """A subscription, as long as somebody holds it."""
         return self._by_number.get(number)
 
-    def positions(self) -> dict[str, str]:
-        """The positions that a resuming client brings."""
-        followed = self._by_channel.values()
-        return {f.channel: f.received for f in followed if f.received is not None}
+    def positions(self) -> dict[str, dict[str, str]]:
+        """The positions that a resuming client brings, by channel and by number."""
+        known = [(f.key, f.received) for f in self._by_key.values() if f.received is not None]
+        return {
+            "positions": {key: received for key, received in known if isinstance(key, str)},
+            "subscription_positions": {str(key): received for key, received in known if isinstance(key, int)},
+        }
 
-    def add(self, number: int, channel: str, since: Since, presence: bool) -> Following:
+    def add(self, number: int, wish: Wish) -> Following:
         """A new subscription."""
-        if channel in self._by_channel:
-            raise ValueError(f"{channel!r} is subscribed to already; a client has one subscription to a channel")
-        following = Following(number, channel, since, presence, self._inbox)
-        self._by_channel[channel] = self._by_number[number] = following
+        key: Key = wish.name
+        if isinstance(wish.target, Filter) or wish.window is not None or wish.name in self._by_key:
+            key = self._next_key
+            self._next_key += 1
+        following = Following(number, wish, key, self._inbox)
+        self._by_key[key] = self._by_number[number] = following
         self._ask(following)
         return following
+
+    def done(self, number: int, message: Message, cumulative: bool) -> dict[str, Any] | None:
+        """The reader is done with a message; gives what to tell the server, if it has the subscription."""
+        following = self._by_number.get(number)
+        if following is None:
+            return None
+        following.done(message, cumulative)
+        # On a new connection the message comes again, and the server hears of it then.
+        return _done(following, message.place, cumulative) if following.phase in SERVED else None
+
+    def poll_done(self) -> dict[str, Any] | None:
+        """Of messages that came again, the next that the reader was done with."""
+        return self._done_again.popleft() if self._done_again else None
 
     def remove(self, number: int) -> None:
         """Ends a subscription whose reader is gone."""
@@ -87,10 +109,10 @@ class Subscriptions:
     def handle_opened(self, resumed: bool, now: float) -> None:
         """There is a connection; ``resumed`` with a token."""
         self._is_open = True
-        for following in self._by_channel.values():
+        for following in self._by_key.values():
             if following.phase is Phase.PAUSED:
                 continue
-            if resumed and following.channel in self._sealed:
+            if resumed and following.key in self._sealed:
                 following.phase = Phase.EXPECTED
             else:
                 self._ask(following)
@@ -104,63 +126,64 @@ class Subscriptions:
         self._announced_by = None
         self._later.clear()
         self._to_tell.clear()
-        for following in self._by_channel.values():
+        for following in self._by_key.values():
             following.asked = following.ask_at = None
             if following.phase is not Phase.PAUSED:
                 following.phase = Phase.WAITING
 
     def handle_token(self) -> None:
         """A token came: it restores what this connection has by now."""
-        followed = self._by_channel.values()
-        self._sealed = {f.channel for f in followed if f.phase in SERVED}
+        self._sealed = {f.key for f in self._by_key.values() if f.phase in SERVED}
 
     def handle_restored(self) -> None:
         """All that the token restored has been announced."""
         self._announced_by = None
-        for following in self._by_channel.values():
+        for following in self._by_key.values():
             if following.phase is Phase.EXPECTED:
                 self._ask(following)
 
     def handle_subscribed(self, message: SubscribedTo, size: int, now: float) -> None:
         """A subscription begins, asked for or restored."""
-        following = self._by_channel.get(message.channel)
+        following = self._by_key.get(message.key)
         is_answer = message.id is not None
         if following is not None and following.phase is not Phase.PAUSED:
             knows = following.received is not None and following.phase not in SERVED
             if following.asked == message.id if is_answer else knows:
-                following.handle_subscribed(message.position, message.live, not is_answer, size)
+                following.handle_subscribed(message, size)
                 self._gave(following, now)
                 return
         # An old question's answer, after which another was asked: that one has its own.
         if is_answer or (following is not None and following.phase in SERVED):
             return
         # The token has it from before, but nobody wants it, or not from there.
-        self._tell("unsubscribe", Following(0, message.channel, "now", False, self._inbox))
+        self._to_tell.append(message.key)
         if following is not None and following.phase is not Phase.PAUSED:
             self._ask(following)
 
     def handle_unsubscribed(self, message: UnsubscribedFrom, now: float) -> None:
         """The answer to an ``unsubscribe``, or the server ended a subscription."""
-        following = self._by_channel.get(message.channel)
+        following = self._by_key.get(message.key)
         if following is not None and message.id is None and following.phase is not Phase.PAUSED:
             self._try_again_or_end(following, message.error, now)
 
-    def handle_event(self, event: ChannelEvent, size: int, now: float) -> None:
-        """Something about a channel."""
-        following = self._by_channel.get(event.channel)
+    def handle_event(self, delivered: Delivered, size: int, now: float) -> None:
+        """Something about a subscription."""
+        following = self._by_key.get(delivered.key)
         # What was under way before an `unsubscribe`, or comes before the `subscribed`, is nobody's.
         if following is not None and following.phase in SERVED:
-            following.handle(event, size)
+            following.handle(delivered.event, size)
+            self._done_again.extend(_done(following, place, cumulative=False) for place in following.done_again)
+            following.done_again.clear()
             self._gave(following, now)
 
     def handle_refused(self, number: int, error: OffhookError, now: float) -> bool:
         """Whether the error was the answer to a ``subscribe``."""
-        asked = (f for f in self._by_channel.values() if f.asked == number)
+        asked = (f for f in self._by_key.values() if f.asked == number)
         following = next(asked, None)
         if following is None:
             return False
         following.asked = None
-        if error.code == "already_subscribed":
+        if error.code == "already_subscribed" and isinstance(following.key, str):
             # By the token, then: it will be announced.
             following.phase = Phase.EXPECTED
         else:
@@ -170,7 +193,7 @@ class Subscriptions:
     def close(self, error: OffhookError | None) -> None:
         """All end."""
         self.handle_lost()
-        for following in list(self._by_channel.values()):
+        for following in list(self._by_key.values()):
             self._end(following, error)
 
     def wants_input(self) -> bool:
@@ -178,14 +201,36 @@ class Subscriptions:
         return self._full_since is None
 
     def poll_message(self, number: int) -> dict[str, Any] | None:
-        """The next thing to tell the server, with this id."""
+        """The next thing to tell the server, with this id and for several channels those that follow it."""
         if not self._to_tell:
             return None
-        what, following = self._to_tell.popleft()
-        if what == "unsubscribe":
-            return {"type": "unsubscribe", "channel": following.channel}
-        following.asked = number
-        return following.request()
+        what = self._to_tell.popleft()
+        if not isinstance(what, Following):
+            return {"type": "unsubscribe", "channel" if isinstance(what, str) else "subscription": what}
+        together = [what]
+        while len(together) < MOST_AT_ONCE and (other := self._pop_alike(what)) is not None:
+            together.append(other)
+        for offset, following in enumerate(together):
+            following.asked = number + offset
+        if len(together) == 1:
+            return what.request()
+        return {
+            "type": "subscribe",
+            "channels": [following.wish.name for following in together],
+            "since": written(what.wish.since),
+            "positions": {f.wish.name: f.received for f in together if f.received is not None},
+            **what.wish.options(),
+        }
+
+    def _pop_alike(self, first: Following) -> Following | None:
+        """The next to ask for, if that can be done with the same message."""
+        other = self._to_tell[0] if self._to_tell else None
+        if not isinstance(other, Following) or isinstance(first.key, int) or isinstance(other.key, int):
+            return None
+        if (first.wish.since, first.wish.options()) != (other.wish.since, other.wish.options()):
+            return None
+        self._to_tell.popleft()
+        return other
 
     def poll_changed(self) -> int | None:
         """The number of a subscription that has something for its reader."""
@@ -215,19 +260,15 @@ class Subscriptions:
         following.phase = Phase.ASKED
         following.asked = following.ask_at = None
         self._later.discard(following)
-        if ("subscribe", following) not in self._to_tell:
-            self._tell("subscribe", following)
-
-    def _tell(self, what: Literal["subscribe", "unsubscribe"], following: Following) -> None:
-        self._to_tell.append((what, following))
+        if following not in self._to_tell:
+            self._to_tell.append(following)
 
     def _tell_server(self, following: Following) -> None:
         """The server need not send any more."""
-        waiting: _ToTell = ("subscribe", following)
-        if waiting in self._to_tell:
-            self._to_tell.remove(waiting)
+        if following in self._to_tell:
+            self._to_tell.remove(following)
         elif self._is_open and following.phase in (Phase.ASKED, *SERVED):
-            self._tell("unsubscribe", following)
+            self._to_tell.append(following.key)
         # Expected: the server announces it, and is told then that nobody wants it.
 
     def _try_again_or_end(self, following: Following, error: OffhookError, now: float) -> None:
@@ -240,7 +281,7 @@ class Subscriptions:
             self._later.add(following)
 
     def _end(self, following: Following, error: OffhookError | None) -> None:
-        del self._by_channel[following.channel]
+        del self._by_key[following.key]
         following.phase = Phase.ENDED
         following.error = error
         self._later.discard(following)
@@ -269,3 +310,8 @@ class Subscriptions:
                 following.phase = Phase.PAUSED
         self._full.clear()
         self._full_since = None
+
+
+def _done(following: Following, position: str, cumulative: bool) -> dict[str, Any]:
+    message = {"type": "done", "subscription": following.key, "position": position}
+    return {**message, "cumulative": True} if cumulative else message

@@ -1,0 +1,143 @@
+// Whether an open connection is alive: silence, sleep, and what the page says of the network and of itself.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { newClient, openClient, welcome } from './conversation.js';
+import { settled } from './simulated.js';
+
+test('reconnect() asks whether an open connection is alive, and ends a wait', async () => {
+  const { client, world } = await openClient();
+  client.reconnect();
+  world.socket.takeOne('ping');
+  await world.pass(4_000);
+  assert.ok(world.sockets[0].closedWith);
+  client.reconnect();
+  await settled();
+  assert.equal(world.sockets.length, 2);
+  client.reconnect();
+  await settled();
+  assert.equal(world.sockets.length, 2, 'an attempt is not made anew');
+});
+
+test('a dead connection is noticed by its silence', async () => {
+  const { world } = await openClient();
+  await world.pass(25_000);
+  const { id } = world.socket.takeOne('ping');
+  await world.socket.says({ type: 'pong', id });
+  await world.pass(25_000);
+  world.socket.takeOne('ping');
+  await world.pass(9_999);
+  assert.equal(world.sockets[0].closedWith, undefined);
+  await world.pass(1);
+  assert.ok(world.sockets[0].closedWith);
+});
+
+test('a connection on which something comes is not asked', async () => {
+  const { world } = await openClient();
+  for (let turn = 0; turn < 10; turn += 1) {
+    await world.pass(20_000);
+    await world.socket.says({ type: 'token', resume: 'v1.x' });
+  }
+  assert.deepEqual(world.socket.take(), []);
+});
+
+test('a server that accepts and says no word is left', async () => {
+  const { world } = await newClient();
+  await world.socket.opens();
+  await world.pass(10_000);
+  assert.ok(world.sockets[0].closedWith);
+});
+
+test('after sleep the connection is asked at once, and given up soon', async () => {
+  const { world } = await openClient();
+  await world.sleep(3_600_000);
+  world.socket.takeOne('ping');
+  await world.pass(4_000);
+  assert.ok(world.sockets[0].closedWith);
+});
+
+test('sleep while an answer is due is no proof of death', async () => {
+  const { world } = await openClient();
+  await world.pass(25_000);
+  world.socket.takeOne('ping');
+  await world.sleep(3_600_000);
+  const { id } = world.socket.takeOne('ping');
+  await world.socket.says({ type: 'pong', id });
+  await world.pass(10_000);
+  assert.equal(world.sockets[0].closedWith, undefined);
+});
+
+test('the network or the user coming back ends the wait', async () => {
+  for (const what of ['online', 'shown']) {
+    const { world, states } = await openClient();
+    await world.happens('offline');
+    world.socket.take();
+    await world.socket.ends();
+    assert.equal(states.at(-1).name, 'offline');
+    await world.happens(what);
+    assert.equal(world.sockets.length, 2);
+  }
+});
+
+test('an attempt from before the network came back is made anew', async () => {
+  const { world, states } = await newClient();
+  await world.happens('online');
+  assert.equal(world.sockets.length, 2);
+  assert.ok(world.sockets[0].closedWith);
+  await welcome(world);
+  assert.equal(states.at(-1).name, 'open');
+  await world.pass(10_000);
+  assert.equal(world.sockets.length, 2);
+});
+
+test('without a network it is tried all the same: what says so may not know', async () => {
+  const { world, states } = await openClient();
+  await world.happens('offline');
+  await world.socket.ends();
+  assert.equal(states.at(-1).name, 'offline');
+  await world.pass(states.at(-1).retryAt - world.now);
+  assert.equal(world.sockets.length, 2);
+});
+
+test('events of a socket that was given up concern nobody', async () => {
+  const { client, world, states } = await openClient();
+  const frames = [];
+  await world.happens('offline');
+  await world.pass(4_000);
+  const [old] = world.sockets;
+  assert.deepEqual(old.closedWith, { code: 4000, reason: 'no answer to a ping' });
+  client.on('frame', ({ text }) => frames.push(text));
+  const before = states.length;
+  await old.says({ type: 'token', resume: 'v1.late' });
+  old.onerror({});
+  old.onopen?.({});
+  await old.ends(1000);
+  assert.deepEqual([states.length, frames], [before, []]);
+});
+
+test('losing the network asks whether an open connection is alive, and shows a wait as offline', async () => {
+  const { client, world } = await openClient();
+  await world.happens('offline');
+  await world.socket.says({ type: 'pong', id: world.socket.takeOne('ping').id });
+  world.isOnline = true;
+  await world.socket.ends();
+  assert.equal(client.state.name, 'waiting');
+  const { retryAt } = client.state;
+  await world.happens('offline');
+  assert.deepEqual([client.state.name, client.state.retryAt], ['offline', retryAt]);
+  await world.pass(retryAt - world.now);
+  await world.happens('offline');
+  assert.equal(client.state.name, 'connecting');
+});
+
+test('a machine that slept while the connection was quiet asks, and gives up soon', async () => {
+  const { world } = await openClient();
+  await world.pass(10_000);
+  await world.sleep(20_000);
+  world.socket.takeOne('ping');
+  await world.pass(3_999);
+  assert.equal(world.sockets[0].closedWith, undefined);
+  await world.pass(1);
+  assert.ok(world.sockets[0].closedWith);
+});

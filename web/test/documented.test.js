@@ -1,0 +1,56 @@
+// What README.md and the client's README show, run as it stands there. The client's own examples are in package.test.js.
+
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+import { stage } from './browser.js';
+
+const run = promisify(execFile);
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const CLIENT = fileURLToPath(new URL('../../clients/js', import.meta.url));
+const README = readFileSync(new URL('../../clients/js/README.md', import.meta.url), 'utf8');
+
+/** A command that the client's README shows. */
+function shown(command) {
+  assert.ok(README.includes(`\`${command}\``), `the README shows ${command}`);
+  return command;
+}
+
+test('the page of README.md runs in a page that Offhook serves', async (t) => {
+  const [, code] = readFileSync(new URL('../../README.md', import.meta.url), 'utf8').match(/```js\n(.+?)\n```/s);
+  const { browser, port } = await stage(t);
+  const page = await (await browser.newContext({ bypassCSP: true })).newPage();
+  const said = page.waitForEvent('console', (message) => message.text().startsWith('message:'));
+  await page.goto(`http://127.0.0.1:${port}/examples/`);
+  await page.addScriptTag({ type: 'module', content: code });
+  assert.equal((await said).text(), 'message: hi');
+});
+
+test('the simulated herd comes back as the README says', async () => {
+  const { stdout } = await run('bash', ['-c', shown('node herd/run.js')], { cwd: CLIENT });
+  const rows = [...README.matchAll(/^\| (4 s|10 min) \| (1 s to 30 s|0\.5 s to 10 s)[^|]*\| ([\d. |s]+?) \|$/gm)];
+  assert.equal(rows.length, 4);
+  const printed = stdout.split('\n').map((line) => line.split('│').map((cell) => cell.replaceAll("'", '').trim()));
+  for (const [, outage, waits, times] of rows) {
+    const away = { '4 s': '4.0 s', '10 min': '600.0 s' }[outage];
+    const row = printed.find((cells) => cells[2] === '2000/s' && cells[3] === away && cells[4] === waits);
+    assert.deepEqual(row.slice(5, 8), times.split(' | '), `${outage}, ${waits}`);
+  }
+});
+
+test('the mutation tests run with the command that the README shows', async () => {
+  const command = shown('NODE_PATH=../../.tools/stock/node_modules node mutation/run.js').replace('../../.tools/stock/node_modules', process.env.NODE_PATH);
+  const { stdout } = await run('bash', ['-c', `${command} position.js`], { cwd: CLIENT });
+  assert.match(stdout, /\d+ mutants: \d+ caught .*, 0 survived/);
+});
+
+test('the README’s tests are those of ./test browser', async () => {
+  shown('node --test');
+  shown('./test browser');
+  const { stdout } = await run('./test', ['--help'], { cwd: ROOT });
+  assert.match(stdout, /^ {2}browser /m);
+});
