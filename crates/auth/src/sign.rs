@@ -163,9 +163,10 @@ impl Signer {
                 signature.as_ref().to_vec()
             }
             Material::Rsa(key) => {
-                let encoding: &'static dyn RsaEncoding = match self.algorithm {
-                    Algorithm::Ps256 => &RSA_PSS_SHA256,
-                    _pkcs1 => &RSA_PKCS1_SHA256,
+                let encoding: &'static dyn RsaEncoding = if self.algorithm == Algorithm::Ps256 {
+                    &RSA_PSS_SHA256
+                } else {
+                    &RSA_PKCS1_SHA256
                 };
                 let mut signature = vec![0; key.public_modulus_len()];
                 key.sign(encoding, &SystemRandom::new(), message, &mut signature)

@@ -33,7 +33,7 @@ pub use encode::{
     close_code, encode_expiring, encode_new_epoch, encode_notice, encode_presence,
     encode_publication, encode_refreshed, encode_rejection, encode_token, encode_welcome,
 };
-pub use nesting::MAX_NESTING;
+pub use nesting::{MAX_NESTING, is_shallow};
 
 /// The WebSocket subprotocol that stands for this dialect.
 pub const SUBPROTOCOL: &str = "offhook.v1.json";

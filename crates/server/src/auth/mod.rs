@@ -185,11 +185,9 @@ impl Authenticator {
     }
 
     fn fetched(&self) -> Option<MutexGuard<'_, Refetching>> {
+        let fetched = self.fetched.as_ref()?;
         // Each change is whole before anything that could panic.
-        let lock = |fetched: &'_ Mutex<Refetching>| -> MutexGuard<'_, Refetching> {
-            fetched.lock().unwrap_or_else(PoisonError::into_inner)
-        };
-        self.fetched.as_ref().map(lock)
+        Some(fetched.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Verifies with the keys that were fetched from now on.

@@ -168,7 +168,7 @@ impl Connection {
     /// Counts a token as a command, since verifying it costs more than one. Gives the identity.
     fn admit(&self) -> Result<Arc<Identity>, Refusal> {
         let connection = self.id();
-        let admitted = self.worker.turn(|engine, now| {
+        let admitted: Result<_, Refusal> = self.worker.turn(|engine, now| {
             engine.admit_command(connection, now)?;
             Ok(engine.identity(connection).cloned())
         });

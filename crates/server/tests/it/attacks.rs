@@ -384,6 +384,17 @@ async fn wrong_json_is_refused_at_each_endpoint_by_name() {
     }
 }
 
+#[tokio::test]
+async fn data_that_nests_deeper_than_clients_can_read_is_refused() {
+    let hall = with_api().await;
+    for (depth, status) in [(64, 200), (65, 400), (1000, 400)] {
+        let data = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let body = format!(r#"{{"channel":"chat","data":{data}}}"#);
+        let (found, _, answer) = hall.api(KEY, "POST /api/v1/publish", &body).await;
+        assert_eq!(found, status, "{depth}: {answer}");
+    }
+}
+
 async fn raw(hall: &Hall, request: &str) -> String {
     let mut stream = TcpStream::connect(hall.address()).await.unwrap();
     // The server may have answered and closed before all of it is written.

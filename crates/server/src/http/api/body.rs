@@ -31,11 +31,7 @@ impl Body {
         limit_time: Duration,
     ) -> Result<Self, Problem> {
         let headers = request.headers();
-        let text = |name| {
-            headers
-                .get(name)
-                .and_then(|value: &hyper::header::HeaderValue| value.to_str().ok())
-        };
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let kind = text(CONTENT_TYPE.as_str()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
         let is_json = kind.eq_ignore_ascii_case("application/json");

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use data_encoding::BASE64;
 use offhook_auth::ApiKey;
+use offhook_dialects::native::{MAX_NESTING, is_shallow};
 use offhook_engine::{
     ChannelName, ErrorCode, Format, Position, Publication, Refusal, SessionId, Since, Whom,
 };
@@ -130,7 +131,13 @@ pub(super) fn data(
     base64: Option<&str>,
 ) -> Result<(Bytes, Format), Problem> {
     match (json, base64) {
-        (Some(json), None) => Ok((Bytes::copy_from_slice(json.get().as_bytes()), Format::Json)),
+        (Some(json), None) if is_shallow(json.get()) => {
+            Ok((Bytes::copy_from_slice(json.get().as_bytes()), Format::Json))
+        }
+        (Some(_), None) => {
+            let detail = format!("data: nests deeper than {MAX_NESTING}");
+            Err(Problem::bad(detail))
+        }
         (None, Some(text)) => match BASE64.decode(text.as_bytes()) {
             Ok(bytes) => Ok((bytes.into(), Format::Binary)),
             Err(error) => Err(Problem::bad(format!("base64: {error}"))),

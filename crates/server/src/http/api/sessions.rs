@@ -27,13 +27,13 @@ fn handle(call: &Call<'_>) -> Result<Sessions, Problem> {
 }
 
 #[derive(Deserialize)]
-struct Send {
+struct Told {
     #[serde(flatten)]
     about: About,
 }
 
 #[derive(Deserialize)]
-struct SendData {
+struct ToldData {
     data: Option<Box<RawValue>>,
     base64: Option<String>,
 }
@@ -62,9 +62,9 @@ pub(super) async fn list(call: &Call<'_>) -> Outcome {
 }
 
 pub(super) async fn send(call: &Call<'_>) -> Outcome {
-    let Send { about } = call.body.json()?;
+    let Told { about } = call.body.json()?;
     // Apart: raw JSON cannot stand beside flattened fields.
-    let given: SendData = call.body.json()?;
+    let given: ToldData = call.body.json()?;
     let (data, format) = data(given.data.as_deref(), given.base64.as_deref())?;
     let count = handle(call)?.tell(about.whom()?, data, format).await;
     Ok(json!({ "sessions": count }))
