@@ -30,12 +30,13 @@ fn rsa() -> Pair {
     let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
     let private: aws_lc_rs::encoding::Pkcs8V1Der<'_> = pair.as_der().unwrap();
     let public = pair.public_key();
-    let n = public.modulus().big_endian_without_leading_zero().to_vec();
-    let e = public.exponent().big_endian_without_leading_zero().to_vec();
+    // RFC 8017 §A.1.1: a sequence of the modulus, after its sign's byte, and the exponent 65537.
+    let whole = public.as_ref();
+    let (n, e) = (&whole[9..265], &whole[267..]);
     Pair {
         private: private.as_ref().to_vec(),
         public: der(public),
-        jwk: json!({ "kty": "RSA", "n": text(&n), "e": text(&e) }),
+        jwk: json!({ "kty": "RSA", "n": text(n), "e": text(e) }),
     }
 }
 
