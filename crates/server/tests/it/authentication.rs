@@ -79,9 +79,7 @@ async fn a_cookie_counts_for_pages_of_the_own_origin_only() {
     let own = format!("http://{}", hall.address());
     let from = |origin: &str| {
         let cookie = format!("session={}", of("ann"));
-        hall.number()
-            .header("Cookie", cookie)
-            .header("Origin", origin)
+        hall.number().header("Cookie", cookie).origin(origin)
     };
     assert_eq!(handshaken(from(&own)).await["user"], "ann");
     let foreign = handshaken(from("https://evil.example")).await;
