@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use offhook_dialects::Connect;
 use offhook_engine::{
-    Command, CommandId, ConnectionId, ErrorCode, Identity, Now, Refusal, Reply, SessionSnapshot,
+    Command, CommandId, ErrorCode, Identity, Now, Refusal, Reply, SessionSnapshot,
 };
 
 use super::{

@@ -158,6 +158,11 @@ pub(super) fn shown(publication: &Publication) -> Value {
         Format::Json => {
             value["data"] = serde_json::from_slice(&publication.data).unwrap_or_default()
         }
+        Format::Text => {
+            value["data"] = String::from_utf8_lossy(&publication.data)
+                .into_owned()
+                .into();
+        }
         Format::Binary => value["base64"] = BASE64.encode(&publication.data).into(),
     }
     if let Some(publisher) = &publication.publisher {
