@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use offhook_protocol::halves::{lend, reclaim};
 use offhook_protocol::{Config, Connection, Event, Input, Message};
 
 use crate::memory::{Memory, READ};
@@ -92,7 +93,7 @@ pub fn echo(traffic: Traffic, wire: &Arc<[u8]>) -> Work {
             }
             let len = memory.read(&mut buffer).expect("memory reads");
             let mut input = Input::new(&mut buffer[..len], now);
-            connection.lend(std::mem::take(&mut cork));
+            lend(&mut connection, std::mem::take(&mut cork));
             while let Some(event) = connection.receive(&mut input).expect("valid") {
                 if let Event::Message(message) = event {
                     assert_eq!(message.as_bytes().len(), traffic.size);
@@ -101,7 +102,7 @@ pub fn echo(traffic: Traffic, wire: &Arc<[u8]>) -> Work {
                 }
             }
             transmit(&mut connection, &mut memory);
-            cork = connection.reclaim().unwrap_or_default();
+            cork = reclaim(&mut connection).unwrap_or_default();
         }
         done
     })
@@ -130,13 +131,13 @@ fn write_with(traffic: Traffic, server: bool, send: impl Fn(&mut Connection) + '
     Box::new(move |count| {
         let mut done = 0;
         while done < count {
-            connection.lend(std::mem::take(&mut cork));
+            lend(&mut connection, std::mem::take(&mut cork));
             for _ in 0..traffic.batch() {
                 send(&mut connection);
                 done += 1;
             }
             transmit(&mut connection, &mut memory);
-            cork = connection.reclaim().unwrap_or_default();
+            cork = reclaim(&mut connection).unwrap_or_default();
         }
         done
     })

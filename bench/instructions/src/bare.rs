@@ -6,7 +6,7 @@ use std::io;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// Room for one read, which no frame of this comparison is longer than.
+/// Room for one read. It grows for a frame that is longer.
 const READ: usize = 64 * 1024;
 
 /// Answers all frames that one read brings by one write.
@@ -15,6 +15,9 @@ pub async fn echo(mut stream: TcpStream) -> io::Result<()> {
     let mut held = 0;
     let mut output = Vec::new();
     loop {
+        if held == input.len() {
+            input.resize(2 * held, 0);
+        }
         let read = stream.read(&mut input[held..]).await?;
         if read == 0 {
             return Ok(());

@@ -1,12 +1,14 @@
 //! Instructions a message: echo servers over a real socket, counted by callgrind.
 //!
 //! `cargo run --release --manifest-path bench/instructions/Cargo.toml [-- SERVER…]` prints a
-//! Markdown table; README.md tells what is counted and how. It needs valgrind.
+//! Markdown table; README.md tells what is counted and how. It needs valgrind. With `time` before
+//! the servers' names it measures user time instead, which needs no valgrind.
 
 mod bare;
 mod counting;
 mod peer;
 mod servers;
+mod timing;
 
 use anyhow::{Context as _, Result};
 use counting::Counter;
@@ -14,7 +16,7 @@ use peer::Traffic;
 use servers::Server;
 
 /// What is sent: its name, and what one turn of the client sends at once.
-const SCENARIOS: [(&str, Traffic); 3] = [
+const SCENARIOS: [(&str, Traffic); 5] = [
     (
         "20 B, one in flight",
         Traffic {
@@ -39,6 +41,22 @@ const SCENARIOS: [(&str, Traffic); 3] = [
             turns: 1000,
         },
     ),
+    (
+        "16 KiB, one in flight",
+        Traffic {
+            size: 16 * 1024,
+            in_flight: 1,
+            turns: 1000,
+        },
+    ),
+    (
+        "1 MiB, one in flight",
+        Traffic {
+            size: 1024 * 1024,
+            in_flight: 1,
+            turns: 50,
+        },
+    ),
 ];
 
 fn main() -> Result<()> {
@@ -54,6 +72,11 @@ fn main() -> Result<()> {
             turns,
         );
     }
+    if let [mode, names @ ..] = &arguments[..]
+        && mode == timing::TIME
+    {
+        return timing::print_table(names);
+    }
     let Some(counter) = Counter::new()? else {
         println!("valgrind is not installed: nothing was counted");
         return Ok(());
@@ -65,13 +88,17 @@ fn main() -> Result<()> {
     print_table(&counter, &servers)
 }
 
+/// How many of the scenarios are counted: in long messages, copies cost time and no instructions.
+const COUNTED: usize = 3;
+
 fn print_table(counter: &Counter, servers: &[Server]) -> Result<()> {
-    let names: Vec<&str> = SCENARIOS.iter().map(|(name, _)| *name).collect();
+    let counted = SCENARIOS.iter().take(COUNTED);
+    let names: Vec<&str> = counted.clone().map(|(name, _)| *name).collect();
     println!("| instructions a message | {} |", names.join(" | "));
     println!("|---|{}", "--:|".repeat(names.len()));
     for server in servers {
         let mut cells = Vec::new();
-        for (scenario, (_, traffic)) in SCENARIOS.iter().enumerate() {
+        for (scenario, (_, traffic)) in counted.clone().enumerate() {
             cells.push(format!(
                 "{:.0}",
                 counter.per_message(*server, scenario, *traffic)?

@@ -13,6 +13,7 @@ use tokio_tungstenite::WebSocketStream;
 
 use crate::bare;
 use crate::peer::{self, Traffic};
+use crate::timing;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Server {
@@ -79,7 +80,7 @@ pub fn serve(server: Server, traffic: Traffic, turns: usize) -> Result<()> {
                 tokio::spawn(stream_and_sink(socket)).await?
             }
         }
-        anyhow::Ok(())
+        timing::tell()
     })?;
     let played = client.join();
     ensure!(

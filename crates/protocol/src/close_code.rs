@@ -1,4 +1,5 @@
-//! Close codes: what RFC 6455 §7.4 and the IANA registry define, and which of them may travel.
+//! Close codes: those that RFC 6455 §7.4 and the IANA registry define, and which of them may be
+//! sent.
 
 use std::fmt;
 
@@ -20,7 +21,7 @@ macro_rules! registry {
         impl CloseCode {
             $($(#[$doc])* pub const $name: Self = Self($code);)*
 
-            /// The registry's short description, if the code has one.
+            /// The registry's short description, or `None` for a code without one.
             #[must_use]
             pub const fn description(self) -> Option<&'static str> {
                 match self.0 {
@@ -33,13 +34,13 @@ macro_rules! registry {
 }
 
 registry! {
-    /// The purpose of the connection has been fulfilled.
+    /// The connection has fulfilled its purpose.
     NORMAL = 1000, "normal closure";
-    /// The endpoint goes away: a server stops, a page is left.
+    /// The endpoint is going away: a server is stopping, or the user left the page.
     GOING_AWAY = 1001, "going away";
-    /// The peer broke the protocol.
+    /// The peer violated the protocol.
     PROTOCOL_ERROR = 1002, "protocol error";
-    /// The peer sent a kind of data that this endpoint does not take.
+    /// The peer sent a type of data that this endpoint does not accept.
     UNSUPPORTED_DATA = 1003, "unsupported data";
     /// The Close frame carried no code. Never on the wire.
     NO_STATUS = 1005, "no status received";
@@ -47,7 +48,7 @@ registry! {
     ABNORMAL = 1006, "abnormal closure";
     /// The data does not fit the message's type: text that is not UTF-8, broken compression.
     INVALID_DATA = 1007, "invalid frame payload data";
-    /// The message breaks a rule of this endpoint; for when nothing else fits.
+    /// The message violates a policy of this endpoint. The code for cases in which no other fits.
     POLICY_VIOLATION = 1008, "policy violation";
     /// The message is too big to process.
     TOO_BIG = 1009, "message too big";
@@ -55,40 +56,41 @@ registry! {
     MANDATORY_EXTENSION = 1010, "mandatory extension";
     /// The server met an unexpected condition.
     INTERNAL_ERROR = 1011, "internal error";
-    /// The server restarts; come back after a random wait.
+    /// The server is restarting. Clients should reconnect after a random delay.
     SERVICE_RESTART = 1012, "service restart";
-    /// The server is overloaded; come back later.
+    /// The server is overloaded. Clients should reconnect later.
     TRY_AGAIN_LATER = 1013, "try again later";
-    /// A gateway got an invalid answer from behind it.
+    /// A gateway received an invalid response from its upstream server.
     BAD_GATEWAY = 1014, "bad gateway";
     /// The TLS handshake failed. Never on the wire.
     TLS_HANDSHAKE = 1015, "TLS handshake failed";
 }
 
 impl CloseCode {
-    /// Any number as a code. Whether it may be sent is asked of [`is_sendable`](Self::is_sendable).
+    /// Makes a code of any number. [`is_sendable`](Self::is_sendable) tells whether it may be sent.
     #[must_use]
     pub const fn new(code: u16) -> Self {
         Self(code)
     }
 
-    /// The number.
+    /// The code as a number.
     #[must_use]
     pub const fn get(self) -> u16 {
         self.0
     }
 
-    /// Whether a Close frame may carry it, in either direction.
+    /// Whether a Close frame may carry this code, in either direction.
     ///
     /// RFC 6455 §7.4.1: 1004 is reserved; 1005, 1006 and 1015 must not be set by an endpoint.
-    /// §7.4.2: below 1000 is unused; what the registry has not assigned up to 2999 belongs to
-    /// future versions; 3000–3999 are registered by libraries, 4000–4999 are private.
+    /// §7.4.2: codes below 1000 are not used; codes up to 2999 that the registry has not assigned
+    /// belong to future versions; 3000–3999 are registered by libraries and frameworks; 4000–4999
+    /// are private.
     #[must_use]
     pub const fn is_sendable(self) -> bool {
         matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }
 
-    /// Whether it says that the closing endpoint was content: 1000 or 1001.
+    /// Whether the code reports an ordinary end: 1000 or 1001.
     #[must_use]
     pub const fn is_normal(self) -> bool {
         matches!(self.0, 1000 | 1001)

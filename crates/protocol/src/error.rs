@@ -1,8 +1,8 @@
 //! What can go wrong on an open connection, sorted by who is at fault.
 //!
-//! [`Error`] ends the connection: the peer misbehaved, a limit was passed, or time ran out.
-//! [`SendError`] is the caller's: nothing was sent, the connection goes on.
-//! [`Error::close_code`] is the one place that maps an error to the code the peer is told.
+//! [`Error`] ends the connection: the peer misbehaved, a limit was exceeded, or a timeout expired.
+//! [`SendError`] reports a mistake of the caller: nothing was sent, and the connection stays open.
+//! [`Error::close_code`] is the one place that maps an error to the close code sent to the peer.
 
 use std::fmt;
 
@@ -14,17 +14,17 @@ use crate::CloseCode;
 pub enum Error {
     /// The peer broke the protocol.
     Peer(PeerError),
-    /// The peer stayed within the protocol but passed a limit of this endpoint.
+    /// The peer followed the protocol but exceeded a limit of this endpoint.
     Limit(LimitError),
     /// The peer was silent for too long.
     Timeout(TimeoutError),
 }
 
-/// A breach of the protocol by the peer.
+/// A protocol violation by the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PeerError {
-    /// A reserved bit is set that no negotiated extension gives a meaning.
+    /// A reserved bit is set, and no negotiated extension defines it.
     ReservedBit,
     /// An opcode that no specification defines.
     ReservedOpcode(u8),
@@ -32,31 +32,31 @@ pub enum PeerError {
     FragmentedControl,
     /// A control frame with more than 125 bytes.
     ControlTooLong,
-    /// A length that a shorter form could have carried.
+    /// A length not encoded in its shortest form.
     LengthNotMinimal,
     /// A 64-bit length with its top bit set.
     LengthTopBit,
-    /// A client's frame without a mask.
+    /// An unmasked frame from a client.
     NotMasked,
-    /// A server's frame with a mask.
+    /// A masked frame from a server.
     Masked,
-    /// A continuation where no message is under way.
+    /// A continuation frame without a message under way.
     UnexpectedContinuation,
-    /// A new message inside a fragmented one.
+    /// A new message before the fragmented one before it ended.
     MessageInterrupted,
     /// A Close frame whose body is a single byte.
     CloseTooShort,
-    /// A Close frame with a code that must not travel.
+    /// A Close frame with a code that must not be sent.
     CloseCode(u16),
     /// Text, or a close reason, that is not UTF-8.
     InvalidUtf8,
     /// Compressed data that does not decompress.
     CorruptDeflate,
-    /// Compressed data that refers further back than the negotiated window.
+    /// Compressed data that refers back further than the negotiated window.
     DeflateWindow,
 }
 
-/// A limit of this endpoint, passed by the peer.
+/// A limit of this endpoint that the peer exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LimitError {
@@ -70,18 +70,18 @@ pub enum LimitError {
         /// The limit, in frames.
         limit: u32,
     },
-    /// The message grew by more than the configured factor when decompressed.
+    /// The message expanded by more than the configured factor when decompressed.
     ExpansionRatio {
         /// The limit, as a factor.
         limit: u32,
     },
 }
 
-/// Something that did not happen in time.
+/// A timeout that expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TimeoutError {
-    /// Nothing was heard after a ping: the peer, or the way to it, is gone.
+    /// Nothing was received after a ping: the peer, or the path to it, is gone.
     Pong,
     /// No message in either direction for the configured time.
     Idle,
@@ -89,30 +89,30 @@ pub enum TimeoutError {
     Close,
 }
 
-/// A call that this connection cannot obey; nothing was sent.
+/// A call that this connection cannot carry out; nothing was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
     /// The connection is closing or closed.
     NotOpen,
-    /// Ping and pong payloads are at most 125 bytes.
+    /// Ping and pong payloads are limited to 125 bytes.
     ControlTooLong {
-        /// The length that was asked for.
+        /// The length of the payload.
         len: usize,
     },
-    /// This code must not travel in a Close frame.
+    /// This code must not be sent in a Close frame.
     CloseCode(CloseCode),
-    /// A close reason is at most 123 bytes.
+    /// A close reason is limited to 123 bytes.
     ReasonTooLong {
-        /// The length that was asked for.
+        /// The length of the reason.
         len: usize,
     },
-    /// A piece of binary in a text message, or the other way round.
+    /// A binary piece in a text message, or the other way round.
     KindMismatch,
 }
 
 impl Error {
-    /// The code the peer is told, or 1006 where nothing can be told any more.
+    /// The close code sent to the peer, or 1006 if nothing can be sent any more.
     #[must_use]
     pub const fn close_code(&self) -> CloseCode {
         match self {
@@ -152,9 +152,9 @@ impl fmt::Display for PeerError {
             Self::LengthTopBit => "peer sent a frame length with its top bit set",
             Self::NotMasked => "client sent a frame that is not masked",
             Self::Masked => "server sent a masked frame",
-            Self::UnexpectedContinuation => "peer continued a message that was never begun",
-            Self::MessageInterrupted => "peer began a message before it ended the one before",
-            Self::CloseTooShort => "peer sent a close frame with half a code",
+            Self::UnexpectedContinuation => "peer sent a continuation frame outside a message",
+            Self::MessageInterrupted => "peer started a message before the previous one ended",
+            Self::CloseTooShort => "peer sent a close frame with an incomplete code",
             Self::CloseCode(code) => {
                 return write!(f, "peer sent a close frame with the forbidden code {code}");
             }
@@ -183,7 +183,7 @@ impl fmt::Display for LimitError {
             Self::ExpansionRatio { limit } => {
                 write!(
                     f,
-                    "peer sent a message that grows more than {limit}-fold when decompressed"
+                    "peer sent a message that expands more than {limit} times when decompressed"
                 )
             }
         }
@@ -193,7 +193,9 @@ impl fmt::Display for LimitError {
 impl fmt::Display for TimeoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Pong => "peer did not answer a ping in time: it, or the way to it, is gone",
+            Self::Pong => {
+                "peer did not answer a ping in time: the peer or the network path to it is gone"
+            }
             Self::Idle => "no message in either direction within the idle timeout",
             Self::Close => "peer did not complete the closing handshake in time",
         })
@@ -205,7 +207,7 @@ impl fmt::Display for SendError {
         match self {
             Self::NotOpen => f.write_str("connection is closing or closed"),
             Self::ControlTooLong { len } => {
-                write!(f, "ping or pong payload has {len} bytes: 125 is the most")
+                write!(f, "ping or pong payload is {len} bytes; the limit is 125")
             }
             Self::CloseCode(code) => write!(
                 f,
@@ -213,10 +215,10 @@ impl fmt::Display for SendError {
                 code.get()
             ),
             Self::ReasonTooLong { len } => {
-                write!(f, "close reason has {len} bytes: 123 is the most")
+                write!(f, "close reason is {len} bytes; the limit is 123")
             }
             Self::KindMismatch => {
-                f.write_str("the pieces of a message are all text, or all binary")
+                f.write_str("the pieces of a message must be all text or all binary")
             }
         }
     }

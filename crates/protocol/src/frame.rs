@@ -2,7 +2,7 @@
 
 use crate::error::PeerError;
 
-/// What a frame is (RFC 6455 §5.2, §11.8).
+/// The type of a frame (RFC 6455 §5.2, §11.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OpCode {
     /// The next fragment of the message under way.
@@ -11,11 +11,11 @@ pub enum OpCode {
     Text,
     /// A binary message, or its first fragment.
     Binary,
-    /// The closing handshake.
+    /// Starts or answers the closing handshake.
     Close,
     /// Asks whether the peer is alive.
     Ping,
-    /// The answer.
+    /// Answers a ping.
     Pong,
 }
 
@@ -33,7 +33,7 @@ impl OpCode {
         })
     }
 
-    /// The four bits on the wire.
+    /// The four bits of the opcode on the wire.
     #[must_use]
     pub const fn bits(self) -> u8 {
         match self {
@@ -46,7 +46,8 @@ impl OpCode {
         }
     }
 
-    /// Whether it is a control frame: never fragmented, at most 125 bytes, between fragments.
+    /// Whether it is a control frame: never fragmented, at most 125 bytes, allowed between
+    /// fragments.
     #[must_use]
     pub const fn is_control(self) -> bool {
         matches!(self, Self::Close | Self::Ping | Self::Pong)
@@ -69,9 +70,9 @@ impl OpCode {
 pub struct FrameHeader {
     /// Whether this frame ends its message.
     pub fin: bool,
-    /// Whether the message is compressed (RFC 7692 §6); the only reserved bit with a meaning.
+    /// Whether the message is compressed (RFC 7692 §6); the only reserved bit in use.
     pub rsv1: bool,
-    /// Whether a reserved bit is set that no known extension uses.
+    /// Whether a reserved bit is set that no supported extension uses.
     pub rsv23: bool,
     /// What the frame is.
     pub opcode: OpCode,
@@ -84,7 +85,7 @@ pub struct FrameHeader {
 /// The longest a header can be: 2 bytes, 8 of length, 4 of mask.
 pub const MAX_HEADER_LEN: usize = 14;
 
-/// The most a control frame may carry (RFC 6455 §5.5).
+/// The largest payload of a control frame (RFC 6455 §5.5).
 pub const MAX_CONTROL_LEN: usize = 125;
 
 const FIN: u8 = 0x80;
@@ -93,12 +94,13 @@ const RSV23: u8 = 0x30;
 const MASKED: u8 = 0x80;
 
 impl FrameHeader {
-    /// Reads the header at the start of `bytes`, with the number of bytes it takes; `None` while
-    /// it is not whole.
+    /// Parses the header at the start of `bytes` and returns it with its length; `None` if it is
+    /// not complete.
     ///
     /// # Errors
-    /// What RFC 6455 §5.2 and §5.5 forbid whatever was negotiated: a reserved opcode, a length
-    /// that is not minimal or has its top bit set, a control frame that is fragmented or long.
+    /// The header violates RFC 6455 §5.2 or §5.5 whatever was negotiated: a reserved opcode, a
+    /// length that is not minimal or has its top bit set, a control frame that is fragmented or too
+    /// long.
     #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, PeerError> {
         let [first, second, rest @ ..] = bytes else {
@@ -146,7 +148,7 @@ impl FrameHeader {
         )))
     }
 
-    /// The header as it goes on the wire, its length in the shortest form.
+    /// Encodes the header for the wire, with the length in its shortest form.
     #[must_use]
     #[inline]
     pub fn encode(&self) -> EncodedHeader {
@@ -155,7 +157,7 @@ impl FrameHeader {
         let rsv23 = if self.rsv23 { RSV23 } else { 0 };
         let masked = if self.mask.is_some() { MASKED } else { 0 };
         let first = fin | rsv1 | rsv23 | self.opcode.bits();
-        // RFC 6455 §5.2: the minimal number of bytes must be used to encode the length.
+        // RFC 6455 §5.2: the length must be encoded in the minimal number of bytes.
         let (short, extended, extended_len) = match (
             u8::try_from(self.payload_len),
             u16::try_from(self.payload_len),
@@ -164,7 +166,7 @@ impl FrameHeader {
             (_, Ok(len)) => (126, u64::from(u16::from_le_bytes(len.to_be_bytes())), 2_u8),
             _ => (127, u64::from_le_bytes(self.payload_len.to_be_bytes()), 8),
         };
-        // Put together in a register: bytes stored one by one and copied at once are slow.
+        // Assembled in a register: storing single bytes and copying them right after is slow.
         let mut bits =
             u128::from(first) | u128::from(masked | short) << 8 | u128::from(extended) << 16;
         let mut len = extended_len.saturating_add(2);
@@ -187,7 +189,7 @@ struct Length<'a> {
     rest: &'a [u8],
 }
 
-/// Reads the extended length, if there is one; `None` while it is not whole.
+/// Parses the extended length, if there is one; `None` if it is not complete.
 #[inline]
 fn parse_length(short: u8, rest: &[u8]) -> Result<Option<Length<'_>>, PeerError> {
     match short {
@@ -247,8 +249,8 @@ impl EncodedHeader {
         self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }
 
-    /// Appends the bytes. A copy of fixed size and a truncation: quicker than one that has to
-    /// look how much it copies.
+    /// Appends the bytes. A copy of fixed size followed by a truncation is faster than a copy of
+    /// variable size.
     #[inline]
     pub(crate) fn append_to(&self, out: &mut Vec<u8>) {
         let end = out.len().saturating_add(usize::from(self.len));

@@ -30,16 +30,20 @@ pub use connection::{
     ReceiveMode, SentPing,
 };
 
-/// The two halves of a [`Connection`], for drivers that read and write in different places: one
-/// that hands out messages without the lock that its senders share, for example.
+/// The two halves of a [`Connection`], for drivers that read and write in different places. For
+/// example, a driver can hand out messages without the lock that its senders share.
 ///
-/// Take them apart with [`Connection::into_halves`]. Then, whenever bytes came, tell the outbound
-/// half [`heard`](halves::Outbound::heard); give every result of
+/// Split a connection with [`Connection::into_halves`]. Then, whenever bytes arrive, call
+/// [`heard`](halves::Outbound::heard) on the outbound half. Pass every result of
 /// [`Inbound::receive`](halves::Inbound::receive) other than a message to
-/// [`Outbound::react`](halves::Outbound::react), and say [`received`](halves::Outbound::received)
-/// when messages came. Once [`Outbound::is_over`](halves::Outbound::is_over), receive no more.
+/// [`Outbound::react`](halves::Outbound::react), and call [`received`](halves::Outbound::received)
+/// when messages arrived. Once [`Outbound::is_over`](halves::Outbound::is_over) returns `true`,
+/// stop receiving.
+///
+/// A driver of many connections can [lend](halves::lend_with) each of them the buffer in which its
+/// output is corked, and [take it back](halves::reclaim) when all of it has left.
 pub mod halves {
-    pub use crate::connection::{Frames, Inbound, Outbound};
+    pub use crate::connection::{Frames, Inbound, Outbound, lend, lend_with, reclaim};
 }
 pub use error::{Error, LimitError, PeerError, SendError, TimeoutError};
 pub use frame::{EncodedHeader, FrameHeader, MAX_CONTROL_LEN, MAX_HEADER_LEN, OpCode};

@@ -17,7 +17,7 @@ pub fn mask(payload: &mut [u8], key: [u8; 4], offset: u64) {
     mask_rotated(payload, rotate(key, offset));
 }
 
-/// The key as it applies to a piece that starts `offset` bytes into the payload.
+/// Rotates the key for a piece that starts `offset` bytes into the payload.
 #[inline]
 pub(crate) const fn rotate(key: [u8; 4], offset: u64) -> [u8; 4] {
     let bits = ((offset & 3) as u32).wrapping_mul(8);
@@ -28,7 +28,8 @@ pub(crate) const fn rotate(key: [u8; 4], offset: u64) -> [u8; 4] {
 pub(crate) fn mask_rotated(payload: &mut [u8], key: [u8; 4]) {
     let word = u32::from_le_bytes(key);
     let wide = (u64::from(word) << 32) | u64::from(word);
-    // 32 bytes a turn is what the compiler turns into vector instructions; 8 and 4 carry the rest.
+    // The compiler turns 32 bytes per iteration into vector instructions; steps of 8 and 4 handle
+    // the rest.
     let (blocks, rest) = payload.as_chunks_mut::<32>();
     for block in blocks {
         xor_words(block, wide);

@@ -1,4 +1,5 @@
-//! Messages: what came in, borrowed where it could be, and what goes out, copied where it must.
+//! Messages: incoming ones are borrowed where possible, outgoing ones are copied only where
+//! necessary.
 
 use std::borrow::Cow;
 
@@ -24,11 +25,11 @@ impl Kind {
     }
 }
 
-/// A whole message, as received.
+/// A received message.
 ///
-/// It borrows from the bytes that were lent to [`receive`](crate::Connection::receive) when the
-/// message lay in them whole and uncompressed; otherwise it owns what was assembled, and the
-/// connection keeps nothing of it.
+/// It borrows from the bytes passed to [`receive`](crate::Connection::receive) if those hold the
+/// whole message uncompressed. Otherwise it owns the assembled data, and the connection keeps none
+/// of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message<'b> {
     /// Valid UTF-8.
@@ -47,7 +48,7 @@ impl Message<'_> {
         }
     }
 
-    /// The bytes, of either type.
+    /// The content as bytes, for either type.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
@@ -56,7 +57,7 @@ impl Message<'_> {
         }
     }
 
-    /// The same message on its own feet.
+    /// The same message, owned.
     #[must_use]
     pub fn into_owned(self) -> Message<'static> {
         match self {
@@ -66,40 +67,40 @@ impl Message<'_> {
     }
 }
 
-/// A piece of a message, as it came, when [chunks](crate::ReceiveMode::Chunks) were asked for.
+/// A piece of a received message, in [chunk mode](crate::ReceiveMode::Chunks).
 ///
-/// Text is cut between characters, so every piece is valid by itself. Pieces may be empty.
+/// Text is split between characters, so every piece is valid UTF-8. Pieces may be empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk<'b> {
     /// The piece.
     pub data: Message<'b>,
-    /// Whether a message begins with it.
+    /// Whether this is the first piece of a message.
     pub first: bool,
-    /// Whether the message ends with it.
+    /// Whether this is the last piece of a message.
     pub last: bool,
 }
 
-/// A message, or a piece of one, on its way out.
+/// A message to be sent, or a piece of one.
 ///
-/// Borrowed bytes are copied once, into the frame; shared ([`Bytes`]) and owned ones are written
-/// from where they are if they are long.
+/// Borrowed bytes are copied once, into the frame. Shared ([`Bytes`]) and owned bytes are written
+/// without a copy if they are long.
 #[derive(Clone, Debug)]
 pub struct Outgoing<'a> {
     pub(crate) kind: Kind,
     pub(crate) payload: Payload<'a>,
 }
 
-/// What can be sent: text or bytes, borrowed, owned or shared.
+/// Types that can be sent: text or bytes, borrowed, owned or shared.
 ///
-/// A short message is copied behind its header from where it is; only a long one is made an
-/// [`Outgoing`], to be kept.
+/// A short message is copied behind its header directly; only a long one is converted to an
+/// [`Outgoing`] and kept.
 ///
-/// Sealed: what says that it is text has to be UTF-8, and only the types here are known to be.
+/// Sealed: text must be UTF-8, and only the types here are known to guarantee that.
 pub trait Sendable<'a>: Into<Outgoing<'a>> + sealed::Sealed {
     /// The type.
     fn kind(&self) -> Kind;
 
-    /// The bytes; UTF-8 if it is text.
+    /// The content as bytes; UTF-8 for text.
     fn as_bytes(&self) -> &[u8];
 }
 
@@ -148,14 +149,14 @@ impl<'a> Sendable<'a> for Cow<'a, [u8]> {
     }
 }
 
-/// Not part of the API: what is sendable is said here and in `offhook`.
+/// Not part of the API: this crate and `offhook` define which types can be sent.
 #[doc(hidden)]
 pub mod sealed {
     use std::borrow::Cow;
 
     use bytes::Bytes;
 
-    /// Promises that what says that it is text is UTF-8.
+    /// Guarantees that text is UTF-8.
     pub trait Sealed {}
 
     macro_rules! seal {
@@ -255,10 +256,10 @@ impl Payload<'_> {
 }
 
 impl Outgoing<'static> {
-    /// Shared bytes as text.
+    /// Makes a text message of shared bytes.
     ///
     /// # Errors
-    /// Gives the bytes back if they are not UTF-8.
+    /// Returns the bytes if they are not UTF-8.
     pub fn shared_text(bytes: Bytes) -> Result<Self, Bytes> {
         match simdutf8::basic::from_utf8(&bytes) {
             Ok(_) => Ok(Self {

@@ -1,4 +1,4 @@
-//! Messages that are framed, and compressed, once for any number of connections.
+//! Messages that are framed and compressed once for any number of connections.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::message::{Kind, Outgoing, Payload};
 
 /// A message ready for the wire, shared by reference count.
 ///
-/// A server sends the same bytes to everybody, so header and compression are made once. What is
-/// longer than [`Config::fragment_size`](crate::Config::fragment_size) goes out in fragments like
-/// any other message; its payload is shared all the same. A client must mask each frame afresh
-/// (RFC 6455 §5.3): there only the uncompressed payload is shared.
+/// A server that sends the same bytes to many connections frames and compresses them once. A
+/// message longer than [`Config::fragment_size`](crate::Config::fragment_size) is fragmented like
+/// any other; its payload is still shared. A client must mask each frame with its own key (RFC 6455
+/// §5.3), so it shares only the uncompressed payload.
 ///
 /// ```
 /// use offhook_protocol::Prepared;
@@ -34,7 +34,7 @@ struct Inner {
     plain: Framed,
     /// Whether it may be compressed.
     deflates: bool,
-    /// It refers to nothing before its own beginning.
+    /// The compressed form, which refers only to itself.
     compressed: Option<Framed>,
 }
 
@@ -46,22 +46,22 @@ pub(crate) struct Framed {
     pub(crate) rsv1: bool,
 }
 
-/// The window that shared messages are compressed with: the smallest that zlib compresses with,
-/// so that what was agreed hardly ever matters. Within one message of a few KiB a larger one
-/// gains little.
+/// The window that shared messages are compressed with: zlib's smallest, so that nearly every
+/// negotiated window allows it. A larger one gains little within a message of a few KiB.
 const WINDOW_BITS: u8 = 9;
 
 impl Prepared {
-    /// Frames a message. It goes out as it is, also where compression was agreed.
+    /// Frames a message. It is sent uncompressed even if compression was negotiated.
     #[must_use]
     pub fn new<'a>(message: impl Into<Outgoing<'a>>) -> Self {
         Self::frame(&message.into(), None)
     }
 
-    /// Frames a message, and compresses it as well, for the connections that agreed to that.
+    /// Frames a message and also compresses it, for the connections that negotiated compression.
     ///
-    /// It is compressed without context and with zlib's smallest window, which reaches no further
-    /// back than the smallest that can be agreed on: every such connection takes it.
+    /// It is compressed without context and with zlib's smallest window, which refers back no
+    /// further than the smallest window that can be negotiated, so every such connection can send
+    /// it.
     #[must_use]
     pub fn with_deflate<'a>(
         message: impl Into<Outgoing<'a>>,

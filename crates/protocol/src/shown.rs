@@ -1,9 +1,9 @@
-//! What a peer says, fit for a log and a terminal.
+//! Displaying text from a peer safely in logs and terminals.
 
 use std::fmt::{self, Write as _};
 
-/// Text of a peer's, with control characters and those that turn the direction of writing escaped:
-/// a reason or a body must not forge lines of a log or steer a terminal.
+/// Text from a peer, displayed with control characters and bidirectional formatting characters
+/// escaped: a close reason or a body must not forge log lines or control a terminal.
 ///
 /// ```
 /// let said = offhook_protocol::Shown("down\n\u{1b}[2Jall is well").to_string();

@@ -1,18 +1,19 @@
-//! UTF-8 checked as the bytes come, failing at the first byte that no valid text could have.
+//! UTF-8 validation of data as it arrives; it fails at the first byte that no valid text could
+//! have.
 
 use crate::error::PeerError;
 
-/// What a piece of text left over: the first bytes of a character whose rest has not come yet.
+/// The start of a character at the end of a piece of text, whose remaining bytes have not arrived.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Utf8Stream {
-    /// `carry[..len]` is a valid beginning of one character; `len <= 3`.
+    /// `carry[..len]` is the valid start of one character; `len <= 3`.
     carry: [u8; 3],
     len: u8,
 }
 
 impl Utf8Stream {
-    /// Takes the next piece. Gives the character that it completes, if one was begun, and the
-    /// valid text after it; what is incomplete at the end is kept for the next piece.
+    /// Validates the next piece. Returns the character that it completes, if one was incomplete,
+    /// and the valid text after it. An incomplete character at the end is kept for the next piece.
     pub(crate) fn feed<'a>(
         &mut self,
         piece: &'a [u8],
@@ -22,7 +23,7 @@ impl Utf8Stream {
         } else {
             self.complete(piece)?
         };
-        // A character still incomplete has taken the whole piece: `rest` is empty then.
+        // If the character is still incomplete, it has taken the whole piece, and `rest` is empty.
         let whole = rest.len().saturating_sub(begun_at_end(rest));
         let (whole, begun) = rest.split_at_checked(whole).unwrap_or((rest, &[]));
         let text = simdutf8::basic::from_utf8(whole).map_err(|_| PeerError::InvalidUtf8)?;
@@ -32,12 +33,12 @@ impl Utf8Stream {
         Ok((completed, text))
     }
 
-    /// How many bytes of a character are kept.
+    /// The number of bytes kept of an incomplete character.
     pub(crate) const fn carried(&self) -> usize {
         self.len as usize
     }
 
-    /// The bytes of a character that are kept.
+    /// The bytes kept of an incomplete character.
     pub(crate) fn carry(&self) -> &[u8] {
         self.carry.get(..self.carried()).unwrap_or_default()
     }
@@ -47,7 +48,7 @@ impl Utf8Stream {
         self.len == 0
     }
 
-    /// Adds bytes to the carried ones until they are a character or the piece is used up.
+    /// Appends bytes to the kept ones until the character is complete or the piece is used up.
     fn complete<'a>(&mut self, piece: &'a [u8]) -> Result<(Option<char>, &'a [u8]), PeerError> {
         let mut bytes = [0; 4];
         let mut len = usize::from(self.len);
@@ -75,7 +76,7 @@ impl Utf8Stream {
         Ok((None, rest))
     }
 
-    /// Keeps the first bytes of a character, if they can become one.
+    /// Keeps the first bytes of a character, if they are a valid start.
     fn begin(&mut self, bytes: &[u8]) -> Result<(), PeerError> {
         match std::str::from_utf8(bytes) {
             Err(error) if error.error_len().is_none() => {
@@ -95,8 +96,8 @@ impl Utf8Stream {
     }
 }
 
-/// How many bytes at the end are the beginning of a character that needs more of them. To know
-/// it before the text is checked saves checking it twice.
+/// How many bytes at the end are the start of an incomplete character. Determined before
+/// validation, so that the text need not be validated twice.
 fn begun_at_end(bytes: &[u8]) -> usize {
     for (back, byte) in bytes.iter().rev().take(3).enumerate() {
         let len = match byte {
@@ -145,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_first_impossible_byte_fails_in_its_own_piece() {
-        // Overlong, surrogate, past U+10FFFF, stray continuation, interrupted sequence.
+        // Overlong, surrogate, beyond U+10FFFF, stray continuation, interrupted sequence.
         let bad: [&[u8]; 7] = [
             b"\xc0",
             b"\xe0\x80",

@@ -1,4 +1,4 @@
-//! WebSockets out of a server made with axum, over HTTP/1.1 and HTTP/2.
+//! WebSockets on a server built with axum, over HTTP/1.1 and HTTP/2.
 //!
 //! ```
 //! use axum::{Router, response::Response, routing::any};
@@ -17,8 +17,9 @@
 //! let app: Router = Router::new().route("/chat", any(chat));
 //! ```
 //!
-//! Origins, subprotocols, limits, compression and [connections](crate::Connections) are those of the
-//! [`Acceptor`] in the request's extensions, else the default: pages of the same origin only.
+//! Allowed origins, subprotocols, limits, compression and [connections](crate::Connections) are
+//! those of the [`Acceptor`] in the request's extensions. Without one, the defaults apply: only
+//! pages of the same origin may connect.
 //!
 //! ```
 //! use axum::{Extension, Router};
@@ -28,8 +29,9 @@
 //! let app: Router = Router::new().layer(Extension(acceptor));
 //! ```
 //!
-//! Behind a proxy that ends TLS, say so, or a page of your own is taken for a foreign one:
-//! [`Acceptor::scheme`]`(`[`Scheme::Https`](crate::Scheme)`)`.
+//! Behind a proxy that terminates TLS, set
+//! [`Acceptor::scheme`]`(`[`Scheme::Https`](crate::Scheme)`)`. Otherwise your own pages are
+//! rejected as foreign.
 
 use std::future::Future;
 
@@ -43,25 +45,25 @@ use crate::hyper::{self, Opening, Rejected};
 use crate::server::{Acceptor, HandlerResult};
 use crate::socket::WebSocket;
 
-/// A request that asks for a WebSocket in order, and waits for the answer. As an extractor it
-/// answers others itself, with the status that says what is wrong.
+/// A valid WebSocket request that waits for the answer. As an extractor it rejects other requests
+/// itself, with a status and body that state the reason.
 #[derive(Debug)]
-#[must_use = "accept or reject it, the client waits"]
+#[must_use = "accept or reject it: the client is waiting"]
 pub struct Upgrade(hyper::Upgrade);
 
 impl Upgrade {
-    /// What the client asks for.
+    /// The client's request.
     #[must_use]
     pub fn request(&self) -> &Request {
         self.0.request()
     }
 
-    /// The answer as it stands, to choose the subprotocol or to add headers.
+    /// The pending answer: use it to select the subprotocol or to add header fields.
     pub fn decision(&mut self) -> &mut ServerDecision {
         self.0.decision()
     }
 
-    /// The subprotocols spoken; of those the client offers, the first in its own order is chosen,
+    /// The supported subprotocols. The first one in the client's order of preference is selected,
     /// or none.
     pub fn protocols<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
         let spoken: Vec<&str> = names.into_iter().collect();
@@ -75,9 +77,9 @@ impl Upgrade {
         self
     }
 
-    /// Says yes: the WebSocket is served in a task of its own, and closed when the handler returns,
-    /// as [`Server::serve`](crate::Server::serve) does. For another end, or to hear of errors, there
-    /// is [`accept`](Self::accept).
+    /// Accepts: serves the WebSocket in a task of its own and closes it when the handler returns,
+    /// as [`Server::serve`](crate::Server::serve) does. To end it differently, or to see errors,
+    /// use [`accept`](Self::accept).
     #[must_use = "return the response"]
     pub fn on_upgrade<H, F>(self, handler: H) -> Response
     where
@@ -85,28 +87,28 @@ impl Upgrade {
         F: Future<Output = HandlerResult> + Send + 'static,
     {
         let (response, opening) = self.accept();
-        // An error has ended the connection; the handler can tell of it itself.
+        // An error has ended the connection; the handler can report it itself.
         tokio::spawn(opening.serve(handler));
         response
     }
 
-    /// Says yes: the response to return, and the WebSocket it becomes, to be
+    /// Accepts: gives the response to return, and the WebSocket it opens, to be
     /// [served](Opening::serve) or awaited in a task of its own.
-    #[must_use = "return the response, and spawn what it becomes"]
+    #[must_use = "return the response, and serve the opening in a task"]
     pub fn accept(self) -> (Response, Opening) {
         self.0.accept::<Body>()
     }
 
-    /// Adds a header to the answer that accepts, such as `Set-Cookie`.
+    /// Adds a header field, such as `Set-Cookie`, to the accepting response.
     ///
     /// # Errors
-    /// It is no valid header, or one that the handshake sets itself.
+    /// The header field is invalid, or is one that the handshake sets itself.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, InvalidHeader> {
         self.decision().add_header(name, value)?;
         Ok(self)
     }
 
-    /// Says no, for the application's own reasons.
+    /// Rejects for the application's own reasons.
     #[must_use = "return the response"]
     pub fn reject(self, refusal: Refusal) -> Response {
         self.0.reject(refusal)

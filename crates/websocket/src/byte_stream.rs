@@ -12,13 +12,13 @@ use crate::error::Error;
 use crate::message::{Binary, Message};
 use crate::socket::WebSocket;
 
-/// A WebSocket whose binary messages are one stream of bytes each way, for everything that speaks
-/// over [`AsyncRead`] and [`AsyncWrite`]: TCP or SSH through a WebSocket, for example.
+/// A WebSocket whose binary messages form one stream of bytes in each direction, for everything
+/// that uses [`AsyncRead`] and [`AsyncWrite`]: for example TCP or SSH through a WebSocket.
 ///
-/// Where messages begin and end means nothing. Text from the peer is an error. The peer's Close is
-/// the end of the stream, and [`shutdown`](tokio::io::AsyncWriteExt::shutdown) sends a Close: what
-/// the peer sent before its own can still be read. Writing waits while the send buffer is full, and
-/// nothing more is read than was asked for, so both sides feel the other's backpressure.
+/// Message boundaries have no meaning. Text from the peer is an error. The peer's Close is the end
+/// of the stream, and [`shutdown`](tokio::io::AsyncWriteExt::shutdown) sends a Close; what the peer
+/// sent before its own can still be read. Writing waits while the send buffer is full, and no more
+/// is read than was requested, so backpressure works in both directions.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -37,16 +37,16 @@ use crate::socket::WebSocket;
 /// ```
 pub struct ByteStream {
     socket: WebSocket,
-    /// The message that is being read, and how much of it was.
+    /// The message being read, and how much of it was read.
     message: Binary,
     read: usize,
 }
 
-/// How much one write takes at most. 64 KiB: a message that no peer finds too long.
+/// The most that one write takes. 64 KiB: a message that every peer accepts.
 const MESSAGE: usize = 64 * 1024;
 
 impl WebSocket {
-    /// As a stream of bytes.
+    /// Uses the WebSocket as a stream of bytes.
     #[must_use]
     pub fn into_byte_stream(self) -> ByteStream {
         ByteStream {
@@ -58,8 +58,8 @@ impl WebSocket {
 }
 
 impl ByteStream {
-    /// The WebSocket, to see how it ended. Using it for messages in between loses what was read of
-    /// one.
+    /// The WebSocket, to see how it ended. Receiving messages from it in between loses the rest of
+    /// a partly read one.
     #[must_use]
     pub fn socket(&self) -> &WebSocket {
         &self.socket
@@ -115,7 +115,7 @@ impl AsyncWrite for ByteStream {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match ready!(self.socket.driver().poll_drained(cx)) {
-            // It has ended, and everything had left before.
+            // The connection has ended, and everything was sent before.
             Err(Error::Closed(_)) if self.socket.unsent() == 0 => Poll::Ready(Ok(())),
             drained => Poll::Ready(drained.map_err(io_error)),
         }

@@ -1,4 +1,4 @@
-//! What can go wrong, by whose doing it is.
+//! Errors, sorted by which side is at fault.
 
 use std::fmt;
 use std::io;
@@ -9,81 +9,82 @@ use offhook_protocol::{self as protocol, CloseCode, Closed, SendError, Shown};
 
 use crate::connect::ProxyError;
 
-/// Why a connection could not be made, or did not end well.
+/// Why a connection could not be made, or did not end normally.
 ///
 /// A normal close is not an error: it ends [`recv`](crate::WebSocket::recv) with `None`.
 #[derive(Debug)]
 #[repr(u64)]
 #[non_exhaustive]
 pub enum Error {
-    /// The caller's: the URL is none that a WebSocket can be opened by.
+    /// Caller: the URL cannot be used for a WebSocket.
     Url(UrlError),
-    /// The caller's: the request cannot be sent as it is.
+    /// Caller: the request cannot be sent as it is.
     Request(InvalidRequest),
-    /// The caller's: this cannot be sent; the connection goes on.
+    /// Caller: this message cannot be sent; the connection stays open.
     Send(SendError),
-    /// The network's: the host, or the proxy, could not be reached.
+    /// Network: the host, or the proxy, could not be reached.
     Connect {
-        /// What was tried.
+        /// The host and the addresses tried.
         to: Box<str>,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
-    /// The proxy's: it answers, but does not let us through.
+    /// Proxy: it answered, but refused the connection.
     Proxy {
-        /// Which one.
+        /// The proxy's URL, without the password.
         proxy: Box<str>,
-        /// Why not.
+        /// The cause.
         source: ProxyError,
     },
-    /// The encryption's: no trust, no common version, a broken record.
+    /// TLS: an untrusted certificate, no common version, a broken record.
     Tls {
-        /// Whom it was tried with.
+        /// The host at the other end.
         host: Box<str>,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
-    /// The caller's: the server speaks TLS where none was asked for, or none where it was.
+    /// Caller: the server uses TLS and the URL does not, or the other way round.
     WrongScheme {
-        /// Which server.
+        /// The server.
         to: Box<str>,
-        /// What it speaks, and what to try.
+        /// What the server uses, and which scheme to try.
         reason: &'static str,
     },
-    /// The server's: it answers in proper HTTP, and says no.
+    /// Server: it refused, in valid HTTP.
     Refused(Box<Refused>),
-    /// The server's: it sends us on to where we do not go.
+    /// Server: it answered with a redirect that is not followed.
     Redirect {
-        /// Where it sends us.
+        /// The target of the redirect.
         to: Box<str>,
-        /// Why we do not go there.
+        /// Why it is not followed.
         reason: &'static str,
     },
-    /// The server's: it does no WebSockets over HTTP/2, where nothing else will do.
+    /// Server: it does not support WebSockets over HTTP/2, which was required.
     Http2 {
-        /// Which server.
+        /// The server.
         to: Box<str>,
-        /// What it lacks.
+        /// What the server lacks.
         reason: &'static str,
     },
-    /// The client's: its request is no WebSocket handshake; it was told so.
+    /// Client: its request is not a valid WebSocket handshake. A rejection was sent.
     Rejected(Rejection),
-    /// The server's: its answer is no WebSocket handshake.
+    /// Server: its answer is not a valid WebSocket handshake.
     Handshake(HandshakeFailure),
-    /// Nobody's, or the network's: it took too long.
+    /// Network, or no one: a timeout expired.
     Timeout {
-        /// What did.
+        /// The step that took too long.
         phase: Phase,
-        /// With whom.
+        /// The host at the other end.
         to: Box<str>,
     },
-    /// The peer's: it broke the protocol or a limit, or fell silent. The connection was failed.
+    /// Peer: it violated the protocol, exceeded a limit, or stopped responding. The connection was
+    /// failed.
     Peer(protocol::Error),
-    /// The network's: the connection was lost without a close.
+    /// Network: the connection was lost without a Close.
     Lost(io::Error),
-    /// The peer's: it does not read as fast as is sent; nothing was sent this time.
+    /// Peer: it reads more slowly than messages are sent. This message was not sent.
     Full,
-    /// The caller's: as much as the longest message may be has come and was not received.
+    /// Caller: unreceived messages have reached the maximum message size.
     Unread,
     /// The connection is closing: nothing more can be sent.
     Closing,
@@ -91,12 +92,12 @@ pub enum Error {
     Closed(Box<Closed>),
 }
 
-/// What took too long.
+/// The step that timed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// Looking up the name of the host, or of the proxy.
+    /// Resolving the name of the host, or of the proxy.
     Resolve,
-    /// Connecting to it.
+    /// Connecting to the host.
     Connect,
     /// The proxy's answer.
     Proxy,
@@ -106,7 +107,7 @@ pub enum Phase {
     Handshake,
 }
 
-/// Why a URL is none that a WebSocket can be opened by.
+/// Why a URL cannot be used for a WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UrlError {
     pub(crate) url: Box<str>,
@@ -114,15 +115,15 @@ pub struct UrlError {
 }
 
 impl Error {
-    /// Whether the same attempt may succeed later: the fault lies with the network, with time, or
-    /// with a server that says so.
+    /// Whether the same attempt may succeed later: the cause is the network, a timeout, or a server
+    /// that says so.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Connect { source, .. } => source.kind() != io::ErrorKind::InvalidInput,
             Self::Timeout { .. } | Self::Lost(_) => true,
-            // RFC 9110 §15: request timeout, too early, too many requests, and what a restart or
-            // a gateway in between answers with.
+            // RFC 9110 §15: request timeout, too early, too many requests, and the statuses that a
+            // restart or a gateway produces.
             Self::Refused(refused) => {
                 matches!(refused.status(), 408 | 425 | 429 | 500 | 502 | 503 | 504)
             }
@@ -144,8 +145,8 @@ impl Error {
         }
     }
 
-    /// The code the connection ended with: the peer's if it sent one, else 1006; `None` if there
-    /// was no connection yet, or it goes on.
+    /// The close code with which the connection ended: the peer's if it sent one, otherwise 1006.
+    /// `None` if there was no connection yet, or it is still open.
     #[must_use]
     pub fn close_code(&self) -> Option<CloseCode> {
         match self {
@@ -170,7 +171,7 @@ impl Error {
         }
     }
 
-    /// How long the server asks to wait before the next attempt (`Retry-After` in seconds).
+    /// How long the server asks clients to wait before the next attempt (`Retry-After` in seconds).
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         let Self::Refused(refused) = self else {
@@ -186,7 +187,7 @@ impl Error {
     }
 }
 
-/// Close codes that say "not now" rather than "never", or nothing at all.
+/// Close codes that mean "not now" rather than "never", or carry no meaning.
 pub(crate) fn is_temporary(code: CloseCode) -> bool {
     [
         CloseCode::GOING_AWAY,
@@ -208,7 +209,7 @@ impl fmt::Display for Error {
             Self::Send(error) => error.fmt(f),
             Self::Connect { to, .. } => write!(f, "cannot connect to {to}"),
             Self::Proxy { proxy, source } => write!(f, "proxy {proxy}: {source}"),
-            Self::Tls { host, .. } => write!(f, "cannot encrypt the connection to {host}"),
+            Self::Tls { host, .. } => write!(f, "cannot set up TLS with {host}"),
             Self::WrongScheme { to, reason } => write!(f, "{to}: {reason}"),
             Self::Refused(refused) => {
                 write!(f, "the server refused with status {}", refused.status())?;
@@ -224,13 +225,15 @@ impl fmt::Display for Error {
                 write!(f, "the redirect to {to:?} is not followed: {reason}")
             }
             Self::Http2 { to, reason } => {
-                write!(f, "{to} does no WebSockets over HTTP/2: {reason}")
+                write!(f, "{to} does not support WebSockets over HTTP/2: {reason}")
             }
             Self::Timeout { phase, to } => write!(f, "{phase} {to} took too long"),
             Self::Peer(error) => error.fmt(f),
             Self::Lost(_) => f.write_str("the connection was lost"),
-            Self::Full => f.write_str("too much is unsent: the peer does not read as fast"),
-            Self::Unread => f.write_str("too much has come unread: receive it first"),
+            Self::Full => f.write_str(
+                "the send buffer is full: the peer reads more slowly than messages are sent",
+            ),
+            Self::Unread => f.write_str("too many messages are unread: receive them first"),
             Self::Closing => f.write_str("the connection is closing: nothing more can be sent"),
             Self::Closed(closed) => {
                 write!(f, "the connection is closed: {}", closed.code)?;
@@ -250,7 +253,7 @@ impl std::error::Error for Error {
             Self::Connect { source, .. } | Self::Tls { source, .. } | Self::Lost(source) => {
                 Some(source)
             }
-            // The proxy's reason is told already; its cause is the next one down.
+            // The proxy's reason is already in the message; its cause is the next in the chain.
             Self::Proxy { source, .. } => source.source(),
             Self::Url(_)
             | Self::Request(_)
@@ -285,7 +288,7 @@ impl fmt::Display for Phase {
 
 impl fmt::Display for UrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is no WebSocket URL: {}", self.url, self.reason)
+        write!(f, "{:?} is not a WebSocket URL: {}", self.url, self.reason)
     }
 }
 

@@ -1,4 +1,4 @@
-//! WebSockets out of a server made with hyper, over HTTP/1.1 and HTTP/2.
+//! WebSockets on a server built with hyper, over HTTP/1.1 and HTTP/2.
 //!
 //! The connection must be served with upgrades, and HTTP/2 with extended CONNECT enabled:
 //!
@@ -45,7 +45,7 @@ use crate::settings::Settings;
 use crate::socket::WebSocket;
 use crate::transport::Transport;
 
-/// Says yes to whoever asks in order: the response to return, and the WebSocket it becomes.
+/// Accepts any valid request: gives the response to return, and the WebSocket it opens.
 ///
 /// ```
 /// # type Body = http_body_util::Full<bytes::Bytes>;
@@ -71,7 +71,7 @@ use crate::transport::Transport;
 ///
 /// # Errors
 ///
-/// The request is no valid handshake: return [`Rejected::response`].
+/// The request is not a valid handshake: return [`Rejected::response`].
 pub fn upgrade<B, R: From<Vec<u8>>>(
     request: &mut Request<B>,
     acceptor: &Acceptor,
@@ -79,9 +79,9 @@ pub fn upgrade<B, R: From<Vec<u8>>>(
     Ok(Upgrade::of(request, acceptor)?.accept())
 }
 
-/// A request that asks for a WebSocket in order, and waits for the answer.
+/// A valid WebSocket request that waits for the answer.
 #[derive(Debug)]
-#[must_use = "accept or reject it, the client waits"]
+#[must_use = "accept or reject it: the client is waiting"]
 pub struct Upgrade {
     decision: ServerDecision,
     on_upgrade: OnUpgrade,
@@ -90,12 +90,12 @@ pub struct Upgrade {
 }
 
 impl Upgrade {
-    /// Checks a request by the rules of the acceptor: its origins, subprotocols, limits,
-    /// compression and connections. Its TLS and its timeout are hyper's server's business.
+    /// Checks a request against the acceptor's origins, subprotocols, limits, compression and
+    /// connections. TLS and timeouts of the acceptor are not used: they belong to hyper's server.
     ///
     /// # Errors
     ///
-    /// The request is no valid handshake: return [`Rejected::response`].
+    /// The request is not a valid handshake: return [`Rejected::response`].
     pub fn of<B>(request: &mut Request<B>, acceptor: &Acceptor) -> Result<Self, Rejected> {
         let on_upgrade = request.extensions_mut().remove();
         Self::check(
@@ -109,7 +109,7 @@ impl Upgrade {
         )
     }
 
-    /// As [`of`](Self::of), without a body.
+    /// As [`of`](Self::of), for a request without its body.
     ///
     /// # Errors
     ///
@@ -163,18 +163,18 @@ impl Upgrade {
         })
     }
 
-    /// What the client asks for.
+    /// The client's request.
     #[must_use]
     pub fn request(&self) -> &handshake::Request {
         self.decision.request()
     }
 
-    /// The answer as it stands, to choose the subprotocol or to add headers.
+    /// The pending answer: use it to select the subprotocol or to add header fields.
     pub fn decision(&mut self) -> &mut ServerDecision {
         &mut self.decision
     }
 
-    /// Says yes: the response to return, and the WebSocket it becomes.
+    /// Accepts: gives the response to return, and the WebSocket it opens.
     #[must_use = "return the response, and await the WebSocket in a task of its own"]
     pub fn accept<R: From<Vec<u8>>>(self) -> (Response<R>, Opening) {
         let Accepted {
@@ -191,25 +191,25 @@ impl Upgrade {
         (response, Opening(Box::pin(open)))
     }
 
-    /// Says no, for the application's own reasons.
+    /// Rejects for the application's own reasons.
     #[must_use = "return the response"]
     pub fn reject<R: From<Vec<u8>>>(self, refusal: Refusal) -> Response<R> {
         converted(&self.decision.reject(refusal))
     }
 }
 
-/// A WebSocket that opens once the response is sent. Await it in a task of its own: hyper sends
-/// the response only when it was returned.
+/// A WebSocket that opens once the response is sent. Await it in a task of its own: hyper sends the
+/// response only after it was returned.
 #[must_use = "nothing opens unless it is awaited"]
 pub struct Opening(Pin<Box<dyn Future<Output = Result<WebSocket, Error>> + Send>>);
 
 impl Opening {
-    /// Awaits the WebSocket, gives it to a handler, and closes it when that returns, as
-    /// [`Server::serve`](crate::Server::serve) does. Spawn it.
+    /// Awaits the WebSocket, passes it to a handler, and closes it when the handler returns, as
+    /// [`Server::serve`](crate::Server::serve) does. Spawn this future.
     ///
     /// # Errors
     ///
-    /// It did not open, or what the handler returns.
+    /// The WebSocket did not open, or the handler's error.
     pub async fn serve<H, F>(self, handler: H) -> HandlerResult
     where
         H: FnOnce(WebSocket) -> F,
@@ -248,14 +248,14 @@ async fn open(
     let upgraded = upgraded.map_err(|error| Error::Lost(io::Error::other(error)))?;
     let (transport, unread) = transport(upgraded);
     if let Transport::Tcp(stream) = &transport {
-        // Messages are corked here and wait for nothing else. Where it fails, the connection is
-        // lost, as the first read will tell.
+        // Output is corked in this library and never held back, so Nagle's algorithm is not needed.
+        // If this fails, the connection is lost, which the first read reports.
         let _slower = stream.set_nodelay(true);
     }
     Ok(WebSocket::server(transport, negotiated, &unread, settings))
 }
 
-/// The socket itself where it can be had, and what hyper has read of it already.
+/// The socket itself if it can be extracted, and the bytes that hyper has already read from it.
 fn transport(upgraded: Upgraded) -> (Transport, Bytes) {
     let upgraded = match taken_out::<TcpStream>(upgraded) {
         Ok((stream, unread)) => return (stream.into(), unread),
@@ -273,7 +273,7 @@ fn taken_out<T>(upgraded: Upgraded) -> Result<(T, Bytes), Upgraded>
 where
     TokioIo<T>: Read + Write + Unpin + 'static,
 {
-    // hyper-util's server, which axum's is, wraps the stream once more than hyper's own.
+    // hyper-util's server, which axum uses, wraps the stream once more than hyper's own.
     match auto::upgrade::downcast::<TokioIo<T>>(upgraded) {
         Ok(parts) => Ok((parts.io.into_inner(), parts.read_buf)),
         Err(upgraded) => {
@@ -283,7 +283,7 @@ where
     }
 }
 
-/// A request that becomes no WebSocket.
+/// A request that does not become a WebSocket.
 #[derive(Debug)]
 pub struct Rejected {
     carrier: Carrier,
@@ -297,8 +297,7 @@ enum Reason {
 }
 
 impl Rejected {
-    /// The rule that the request broke; `None` if it is the server that is not set up for
-    /// upgrades.
+    /// The rule that the request violates; `None` if the server is not set up for upgrades.
     #[must_use]
     pub fn rejection(&self) -> Option<&Rejection> {
         match &self.reason {

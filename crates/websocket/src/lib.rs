@@ -48,14 +48,16 @@ pub use pair::{Link, LinkEnd, Pair, pair};
 pub use reader::MessageReader;
 pub use reconnect::{Backoff, Open, Reconnecting, ReconnectingSender, Update};
 pub use sender::Sender;
-pub use server::{Acceptor, BoxError, Connections, HandlerResult, Incoming, Requests, Server};
+pub use server::{
+    Acceptor, BoxError, Connections, HandlerResult, Incoming, InvalidProxy, Requests, Server,
+};
 pub use settings::Settings;
 pub use socket::WebSocket;
 pub use transport::{Stream, Transport};
 pub use wiretap::Wiretap;
 pub use writer::MessageWriter;
 
-/// The migration pages' code is compiled as this crate's own is.
+/// The code of the migration pages is compiled together with this crate.
 #[cfg(doctest)]
 mod migration {
     #[cfg(feature = "axum")]

@@ -1,4 +1,4 @@
-//! Messages as the user holds them.
+//! Messages, owned by the user.
 
 mod binary;
 mod short;
@@ -39,7 +39,7 @@ impl Message {
         }
     }
 
-    /// The text, if it is text.
+    /// The text, if this is a text message.
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {
         match self {
@@ -48,7 +48,7 @@ impl Message {
         }
     }
 
-    /// The bytes, of either type.
+    /// The content as bytes, for either type.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
@@ -57,7 +57,7 @@ impl Message {
         }
     }
 
-    /// The bytes, of either type, on their own.
+    /// The content as owned bytes, for either type.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         match self {
@@ -66,7 +66,7 @@ impl Message {
         }
     }
 
-    /// As the protocol crate holds it.
+    /// As the protocol crate's message.
     pub(crate) fn borrowed(&self) -> protocol::Message<'_> {
         match self {
             Self::Text(text) => protocol::Message::Text(Cow::Borrowed(text)),
@@ -74,13 +74,13 @@ impl Message {
         }
     }
 
-    /// How many bytes it has.
+    /// The length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.as_bytes().len()
     }
 
-    /// Whether it has none.
+    /// Whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.as_bytes().is_empty()
@@ -88,7 +88,7 @@ impl Message {
 }
 
 impl fmt::Display for Message {
-    /// Text as it is; of binary its length.
+    /// Formats text as it is, and binary by its length.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => f.pad(text),

@@ -1,4 +1,4 @@
-//! Requests that an HTTP library parsed, and responses for it to write.
+//! Requests parsed by an HTTP library, and responses for it to write.
 
 #[cfg(feature = "hyper")]
 use http::Version;
@@ -12,13 +12,13 @@ use offhook_protocol::handshake::{
 
 use crate::Rejection;
 
-/// A request's head, as far as a handshake is concerned.
+/// A request's head, as far as a handshake needs it.
 pub(crate) struct Parsed<'a> {
     method: &'a Method,
     uri: &'a Uri,
     headers: &'a HeaderMap,
-    /// RFC 9113 §8.2.3: cookies may come in several fields over HTTP/2, and are one for whoever
-    /// knows nothing of that.
+    /// RFC 9113 §8.2.3: over HTTP/2, cookies may be split over several fields; they are joined for
+    /// code that expects one.
     cookie: Option<Vec<u8>>,
 }
 
@@ -80,14 +80,14 @@ impl<'a> Parsed<'a> {
     }
 }
 
-/// Names and values, in their order.
+/// Names and values, in order.
 pub(crate) fn fields(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
     headers
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_bytes()))
 }
 
-/// The same fields for the library. What is in them was checked when it was put there.
+/// Converts header fields for the library. They were validated when they were added.
 pub(crate) fn header_map(fields: &Headers) -> HeaderMap {
     fields
         .iter()
@@ -98,7 +98,7 @@ pub(crate) fn header_map(fields: &Headers) -> HeaderMap {
         .collect()
 }
 
-/// The same response for the library.
+/// Converts a response for the library.
 pub(crate) fn response<B>(response: &Response, body: B) -> http::Response<B> {
     let mut converted = http::Response::new(body);
     *converted.status_mut() =

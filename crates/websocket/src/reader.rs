@@ -1,4 +1,4 @@
-//! A message that is read piece by piece.
+//! A message that is received piece by piece.
 
 use offhook_protocol::{Chunk, Event, Kind};
 
@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::message::Message;
 use crate::socket::WebSocket;
 
-/// Reads one message piece by piece; see
+/// Receives one message piece by piece; see
 /// [`WebSocket::recv_stream`](crate::WebSocket::recv_stream).
 ///
 /// ```no_run
@@ -45,7 +45,7 @@ impl<'a> MessageReader<'a> {
         let first = Turns::new(driver, |cx| {
             driver.poll_turn(cx, Turn::CHUNKS, |event| match event {
                 Event::Message(message) => Some((message.into(), true)),
-                // What is left of a message whose reader was dropped has no beginning.
+                // The rest of a message whose reader was dropped does not start a new one.
                 Event::Chunk(chunk) if chunk.first => Some(owned(chunk)),
                 Event::Chunk(_) | Event::Ping(_) | Event::Pong { .. } | Event::Close(_) => None,
             })
@@ -68,19 +68,19 @@ impl<'a> MessageReader<'a> {
         self.kind
     }
 
-    /// Whether the piece that [`next`](Self::next) gave last was the message's last, or there is
-    /// none: known at once, so that a bridge can [finish](crate::MessageWriter::finish) with it.
-    /// An empty last piece is not given out, and known only when `next` gives `None`.
+    /// Whether the message is complete. Known as soon as the last piece was returned by
+    /// [`next`](Self::next), so that a bridge can [finish](crate::MessageWriter::finish) with it.
+    /// An empty last piece is not returned; then it is known only when `next` returns `None`.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.done && self.first.is_none()
     }
 
-    /// The next piece; `None` after the last. Text is cut between characters. Cancel-safe.
+    /// The next piece; `None` after the last. Text is split between characters. Cancel-safe.
     ///
     /// # Errors
     /// As [`recv`](crate::WebSocket::recv). A connection that ends in the middle of a message is
-    /// an error too.
+    /// also an error.
     pub async fn next(&mut self) -> Result<Option<Message>, Error> {
         loop {
             if let Some(first) = self.first.take().filter(|first| !first.is_empty()) {

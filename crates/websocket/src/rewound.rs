@@ -1,4 +1,4 @@
-//! A transport some of whose bytes were read already, for a layer that reads them again.
+//! A transport with bytes already read from it, for a layer that reads them again.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::transport::Transport;
 
-/// What was read comes first, then what the transport has.
+/// Returns the bytes read earlier first, then reads from the transport.
 pub(crate) struct Rewound {
     unread: Bytes,
     transport: Transport,

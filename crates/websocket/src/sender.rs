@@ -15,10 +15,22 @@ use crate::driver::{Driver, Sending, now};
 use crate::error::Error;
 use crate::writer::MessageWriter;
 
-/// A handle to send with. Clones send on the same connection; what one of them sends is queued
-/// whole, in the order of the calls.
+/// Sends on a connection. Clones send on the same connection; each message is queued as a whole, in
+/// the order of the calls.
 ///
-/// It does not keep the connection open: that ends with the [`WebSocket`](crate::WebSocket).
+/// A sender does not keep the connection open: it ends with the [`WebSocket`](crate::WebSocket).
+///
+/// # Which method to use
+///
+/// | method | while more than the send buffer is unsent | for |
+/// |---|---|---|
+/// | [`send`](Self::send) | waits | nearly everything |
+/// | [`send_prepared`](Self::send_prepared) | waits | the same message on many connections |
+/// | [`send_urgent`](Self::send_urgent) | waits | a message that must overtake queued ones |
+/// | [`send_stream`](Self::send_stream) | waits | a message that is too long to hold, or not complete yet |
+/// | [`try_send`](Self::try_send) | fails with [`Error::Full`] | a message that is worthless if it is late |
+/// | [`put`](Self::put), [`put_prepared`](Self::put_prepared) | queues, and returns how much is unsent | code that cannot wait, or sends to many and must not wait for one; then mind the bound, with [`room`](Self::room) |
+/// | [`write_prepared`](Self::write_prepared) | as `put_prepared` | broadcasts to thousands: writes at once, so that output does not wait in a buffer per connection |
 #[derive(Clone)]
 pub struct Sender {
     driver: Arc<Driver>,
@@ -33,13 +45,13 @@ impl Sender {
         &self.driver
     }
 
-    /// Sends a message: text from `&str`, `String` and [`Text`](crate::Text), binary from bytes.
+    /// Sends a message: `&str`, `String` and [`Text`](crate::Text) as text, bytes as binary.
     ///
-    /// Returns when it is queued; waits first while more than the send buffer is unsent.
-    /// Cancel-safe: queued whole, or not at all.
+    /// Returns when the message is queued; waits first while more than the send buffer is unsent.
+    /// Cancel-safe: the message is queued as a whole or not at all.
     ///
     /// # Errors
-    /// The connection is closing or closed; nothing was sent.
+    /// The connection is closing or closed; the message was not sent.
     #[inline]
     pub fn send<'a, M: Sendable<'a>>(
         &self,
@@ -48,7 +60,7 @@ impl Sender {
         Sending::new(&self.driver, message)
     }
 
-    /// Sends a message ahead of all that have not begun to be sent.
+    /// Sends a message before all queued messages that are not urgent and not partly sent.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -75,17 +87,17 @@ impl Sender {
         .await
     }
 
-    /// Sends a message if that needs no waiting.
+    /// Sends a message if that needs no wait.
     ///
     /// # Errors
-    /// [`Error::Full`] while more than the send buffer is unsent, else as [`send`](Self::send).
+    /// [`Error::Full`] while more than the send buffer is unsent; otherwise as
+    /// [`send`](Self::send).
     pub fn try_send<'a>(&self, message: impl Sendable<'a>) -> Result<(), Error> {
         self.driver.try_send(|outbound| outbound.send(message))
     }
 
-    /// Sends a message without waiting, whatever is unsent, and gives how many bytes are unsent
-    /// now. For who sends to many and minds the bound: past the send buffer, stop, and wait for
-    /// [`room`](Self::room).
+    /// Queues a message without waiting and returns the number of unsent bytes. When it exceeds the
+    /// send buffer, stop sending and await [`room`](Self::room).
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -97,7 +109,7 @@ impl Sender {
     /// As [`put`](Self::put), for messages that were framed once for many connections.
     ///
     /// # Errors
-    /// As [`send`](Self::send); those before the one that was refused are sent.
+    /// As [`send`](Self::send); messages before the rejected one are sent.
     #[inline]
     pub fn put_prepared(&self, messages: &[Prepared]) -> Result<usize, Error> {
         self.driver.put(|outbound| {
@@ -107,9 +119,10 @@ impl Sender {
         })
     }
 
-    /// As [`put_prepared`](Self::put_prepared), and writes at once what the transport takes, rather
-    /// than when the runtime comes round to it. For who has the same for very many: the bytes go
-    /// from one buffer, one connection after the other, instead of waiting in one each.
+    /// As [`put_prepared`](Self::put_prepared), and writes at once what the transport accepts,
+    /// instead of when the runtime runs the flush task. Use it to send the same messages to very
+    /// many connections: one buffer then serves one connection after another, instead of one buffer
+    /// waiting for each.
     ///
     /// # Errors
     /// As [`put_prepared`](Self::put_prepared).
@@ -130,10 +143,10 @@ impl Sender {
         poll_fn(|cx| self.driver.poll_room(cx)).await
     }
 
-    /// Sends a ping that carries this number, behind everything that was sent before. When its
-    /// pong has come, [`take_reached`](Self::take_reached) gives the number: the peer's WebSocket has all
-    /// that was sent until now. `false`, and nothing is sent, while so much is unsent that the
-    /// ping would overtake some of it.
+    /// Sends a ping that carries this number, after everything sent before. When its pong has
+    /// arrived, [`take_reached`](Self::take_reached) returns the number: the peer's WebSocket has
+    /// received everything sent until now. Returns `false` and sends nothing while so much is
+    /// unsent that the ping would overtake some of it.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -141,14 +154,15 @@ impl Sender {
         self.driver.mark(number)
     }
 
-    /// Takes the number of the latest [`mark`](Self::mark) that the peer has answered, as far as
-    /// somebody receives on the [`WebSocket`](crate::WebSocket). Peers may invent numbers.
+    /// Takes the number of the latest [`mark`](Self::mark) that the peer has answered. Pongs are
+    /// noticed only while a task receives on the [`WebSocket`](crate::WebSocket). Peers may invent
+    /// numbers.
     #[must_use]
     pub fn take_reached(&self) -> Option<u32> {
         self.driver.lock().reached.take()
     }
 
-    /// Begins a message that is written piece by piece. Other senders wait until it is finished;
+    /// Starts a message that is written piece by piece. Other senders wait until it is finished;
     /// pings and pongs do not.
     ///
     /// # Errors
@@ -157,16 +171,16 @@ impl Sender {
         MessageWriter::begin(Arc::clone(&self.driver), kind).await
     }
 
-    /// Waits until everything sent so far has left for the network.
+    /// Waits until everything sent so far was written to the network.
     ///
     /// # Errors
-    /// The connection ended before.
+    /// The connection ended first.
     pub async fn flush(&self) -> Result<(), Error> {
         poll_fn(|cx| self.driver.poll_drained(cx)).await
     }
 
-    /// Asks the peer for a pong, and gives the round trip. The pong is seen when all messages that
-    /// came before it were received.
+    /// Sends a ping and returns the round-trip time. The pong is noticed after all messages before
+    /// it were received.
     ///
     /// # Errors
     /// The connection has ended, or ends before the pong.
@@ -184,18 +198,19 @@ impl Sender {
         Ok(sent)
     }
 
-    /// Begins the closing handshake and returns; what was sent before goes out first. The
-    /// receiver goes on until the peer has answered.
+    /// Starts the closing handshake and returns. Queued messages are sent first. The receiver
+    /// continues until the peer has answered.
     ///
     /// # Errors
-    /// The code must not be sent, or the reason is longer than 123 bytes: the connection goes on.
+    /// The code must not be sent, or the reason is longer than 123 bytes: the connection stays
+    /// open.
     pub fn close(&self, code: CloseCode, reason: &str) -> Result<(), Error> {
         self.driver.begin_close(code, reason)
     }
 
-    /// Begins the closing handshake as a bridge does that passes on how its other connection ended:
-    /// with the peer's code and reason; without a code where it sent none (1005), and with 1011 where
-    /// there was no Close (1006) or the code must not travel.
+    /// Starts the closing handshake with the end of another connection, as a bridge does: with that
+    /// peer's code and reason; without a code if it sent none (1005); with 1011 if there was no
+    /// Close (1006) or the code must not be sent.
     ///
     /// # Errors
     /// None in practice: what must not be sent is replaced.
@@ -210,7 +225,7 @@ impl Sender {
         }
     }
 
-    /// Waits until the connection has ended, and gives how.
+    /// Waits until the connection has ended, and returns how it ended.
     pub async fn ended(&self) -> Closed {
         poll_fn(|cx| self.driver.poll_ended(cx)).await
     }
@@ -221,38 +236,37 @@ impl Sender {
         self.driver.lock().closed()
     }
 
-    /// Where the connection is in its life.
+    /// The connection's state in terms of the browser's API.
     #[must_use]
     pub fn state(&self) -> ReadyState {
         self.driver.lock().outbound.ready_state()
     }
 
-    /// How many bytes are unsent.
+    /// The number of unsent bytes.
     #[must_use]
     pub fn buffered_amount(&self) -> usize {
         self.driver.lock().outbound.buffered_amount()
     }
 
-    /// How many bytes are unsent, or were at least when the connection ended: those are lost for
-    /// certain.
+    /// The number of unsent bytes; after the connection has ended, how many were certainly lost.
     #[must_use]
     pub fn unsent(&self) -> usize {
         self.driver.lock().unsent()
     }
 
-    /// The last measured round trip.
+    /// The last measured round-trip time.
     #[must_use]
     pub fn rtt(&self) -> Option<Duration> {
         self.driver.lock().outbound.rtt()
     }
 
-    /// The subprotocol that was agreed on.
+    /// The negotiated subprotocol.
     #[must_use]
     pub fn protocol(&self) -> Option<&str> {
         self.driver.agreement()?.protocol.as_deref()
     }
 
-    /// The terms of permessage-deflate, if it is used.
+    /// The terms of permessage-deflate, if it was negotiated.
     #[must_use]
     pub fn deflate(&self) -> Option<&DeflateParams> {
         self.driver.agreement()?.deflate.as_ref()

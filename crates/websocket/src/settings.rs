@@ -1,4 +1,4 @@
-//! How a connection behaves, client or server.
+//! Settings of a connection, for clients and servers.
 
 use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
@@ -9,7 +9,7 @@ use offhook_protocol::{Config, Connection, Deflate, MaskKeys};
 
 use crate::driver::now;
 
-/// How connections behave. Clones share everything, so one value serves any number of them.
+/// Settings of connections. Clones share everything, so one value serves any number of connections.
 ///
 /// ```
 /// use offhook::Settings;
@@ -31,13 +31,13 @@ pub struct Settings {
     pub(crate) high_water: u32,
 }
 
-/// What may be unsent before senders wait. 256 KiB: it fills a fast connection for as long as a sender
-/// needs to be woken, and bounds what a peer that never reads can cost.
+/// How many bytes may be unsent before senders wait. 256 KiB: enough to keep a fast connection busy
+/// while a sender is woken, and a bound on what a peer that never reads can cost.
 const SEND_BUFFER: u32 = 256 * 1024;
 
 impl Default for Settings {
-    /// Keepalive, timeouts and limits as [`Config`] has them, no compression, a send buffer of
-    /// 256 KiB.
+    /// The keepalive, timeouts and limits of [`Config`], no compression, and a send buffer of 256
+    /// KiB.
     fn default() -> Self {
         Self {
             config: Arc::new(Config::default()),
@@ -49,21 +49,21 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// With these limits and times.
+    /// Sets limits and timeouts.
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
         self.config = Arc::new(config);
         self
     }
 
-    /// With permessage-deflate offered, or accepted.
+    /// Enables permessage-deflate: clients offer it, servers accept it.
     #[must_use]
     pub fn deflate(mut self, deflate: DeflateConfig) -> Self {
         self.deflate = Some(Arc::new(deflate));
         self
     }
 
-    /// Senders wait while this many bytes are unsent.
+    /// Sets the send buffer: senders wait while this many bytes are unsent.
     #[must_use]
     pub fn send_buffer(mut self, bytes: usize) -> Self {
         self.high_water = u32::try_from(bytes).unwrap_or(u32::MAX).max(1);
@@ -91,8 +91,8 @@ impl Settings {
     }
 }
 
-/// Masking keys from the operating system's generator, a batch a thread at a time: RFC 6455 §5.3
-/// wants them strong, and one system call a key would cost more than the frame.
+/// Masking keys from the operating system's generator, fetched in batches for each thread: RFC 6455
+/// §5.3 requires strong keys, and one system call per key would cost more than the frame.
 fn system_keys() -> Arc<dyn MaskKeys> {
     static KEYS: OnceLock<Arc<dyn MaskKeys>> = OnceLock::new();
     Arc::clone(KEYS.get_or_init(|| Arc::new(next_key)))
@@ -120,10 +120,10 @@ fn next_key() -> [u8; 4] {
     })
 }
 
-/// Fills with bytes that nobody can foresee.
+/// Fills the slice with unpredictable bytes.
 #[expect(
     clippy::expect_used,
-    reason = "without randomness no connection is safe"
+    reason = "without randomness no connection is secure"
 )]
 pub(crate) fn fill(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("the operating system gives random bytes");

@@ -1,4 +1,4 @@
-//! The open connection, as its user holds it.
+//! An open connection.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -24,15 +24,15 @@ use crate::transport::Transport;
 #[doc = include_str!("socket.md")]
 pub struct WebSocket {
     sender: Sender,
-    /// Messages that were taken ahead of the user.
+    /// Prefetched messages.
     ready: Ready,
-    /// Its place among the [`Connections`] it is one of.
+    /// Its place among the [`Connections`] it belongs to.
     place: Option<Box<Place>>,
 }
 
 impl WebSocket {
-    /// The server's end of a connection whose opening handshake was done elsewhere. `unread` is
-    /// what came behind the request's head.
+    /// Makes the server's end of a connection whose opening handshake was done elsewhere. `unread`
+    /// are the bytes received after the request's head.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -52,8 +52,8 @@ impl WebSocket {
         )
     }
 
-    /// The client's end of a connection whose opening handshake was done elsewhere. `unread` is
-    /// what came behind the response's head.
+    /// Makes the client's end of a connection whose opening handshake was done elsewhere. `unread`
+    /// are the bytes received after the response's head.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -94,28 +94,28 @@ impl WebSocket {
         }
     }
 
-    /// One of these connections for as long as it is there.
+    /// Registers it with these connections for as long as it exists.
     pub(crate) fn tracked_by(mut self, connections: Option<&Connections>) -> Self {
         let place = connections.and_then(|connections| connections.admit(&self));
         self.place = place.map(Box::new);
         self
     }
 
-    /// Its place, to be held by somebody else.
+    /// Takes its place, to be held elsewhere.
     #[cfg(feature = "hyper")]
     pub(crate) fn take_place(&mut self) -> Option<Box<Place>> {
         self.place.take()
     }
 
-    /// Receives the next message. `None` once the connection is closed;
-    /// [`closed`](Sender::closed) then tells code, reason, and who closed.
+    /// Receives the next message. Returns `None` once the connection is closed;
+    /// [`closed`](Sender::closed) then tells the code, the reason, and which side closed it.
     ///
-    /// Pings, pongs and the closing handshake are handled inside. Cancel-safe: a message is given
-    /// out or stays for the next call.
+    /// Pings, pongs and the closing handshake are handled internally. Cancel-safe: a message is
+    /// returned or stays for the next call.
     ///
     /// # Errors
-    /// Once, if the connection was lost, or had to be failed because the peer broke the protocol
-    /// or a limit, or fell silent.
+    /// Returned once, if the connection was lost, or was failed because the peer violated the
+    /// protocol, exceeded a limit or stopped responding.
     #[inline]
     pub fn recv(&mut self) -> impl Future<Output = Result<Option<Message>, Error>> + Send {
         let Self { sender, ready, .. } = self;
@@ -123,9 +123,9 @@ impl WebSocket {
         Turns::new(driver, |cx| poll_next(driver, ready, cx, Turn::WHOLE))
     }
 
-    /// [`recv`](Self::recv), for futures written by hand and for
-    /// [`Stream`](futures_core::Stream), which is this. It may be left unfinished at any time. That
-    /// costs: a task of the library's is woken for each read, and wakes this one.
+    /// [`recv`](Self::recv) as a poll function, for hand-written futures. The implementation of
+    /// [`Stream`](futures_core::Stream) uses it. It may be abandoned at any time, which has a cost:
+    /// an internal task is woken for each read, and wakes this one.
     ///
     /// # Errors
     /// As [`recv`](Self::recv).
@@ -135,16 +135,16 @@ impl WebSocket {
         poll_next(sender.driver(), ready, cx, Turn::WHOLE.watched())
     }
 
-    /// Takes the next message that was taken ahead.
+    /// Takes the next prefetched message.
     #[inline]
     pub(crate) fn next_ready(&mut self) -> Option<Message> {
         self.ready.next()
     }
 
-    /// Receives the next message piece by piece, of any length, in constant memory. `None` once
-    /// the connection is closed.
+    /// Receives the next message piece by piece, of any length, in constant memory. `None` once the
+    /// connection is closed.
     ///
-    /// Cancel-safe. What is not read of a message is skipped.
+    /// Cancel-safe. The unread rest of a message is skipped.
     ///
     /// # Errors
     /// As [`recv`](Self::recv).
@@ -152,15 +152,15 @@ impl WebSocket {
         MessageReader::begin(self).await
     }
 
-    /// Gives each message to `handle` as it lies in the read buffer, until the connection ends:
-    /// the fastest way to serve, without an allocation a message. What `handle` sends is written
-    /// at once when the batch that one read brought is done.
+    /// Passes each message to `handle` directly from the read buffer, until the connection ends.
+    /// This is the fastest way to serve, without an allocation for each message. Replies sent in
+    /// `handle` are written at once, after all messages of one read were handled.
     ///
-    /// There is no waiting inside: replies are queued, whatever is unsent. Reading stops while
-    /// more than the send buffer is unsent, so a peer that never reads costs bounded memory.
+    /// `handle` never waits: replies are queued, however much is unsent. Reading stops while more
+    /// than the send buffer is unsent, so a peer that never reads costs bounded memory.
     ///
-    /// Replies leave in their order, when the batch is done or fills the send buffer. What a
-    /// [`Sender`] sends meanwhile may get ahead of them.
+    /// Replies are sent in order, when the batch is done or fills the send buffer. Messages sent
+    /// with a [`Sender`] meanwhile may overtake them.
     ///
     /// ```
     /// # async fn example(mut socket: offhook::WebSocket) -> Result<(), offhook::Error> {
@@ -169,7 +169,7 @@ impl WebSocket {
     /// ```
     ///
     /// # Errors
-    /// As [`recv`](Self::recv), and what `handle` returns.
+    /// As [`recv`](Self::recv), and the error that `handle` returns.
     pub async fn each(
         &mut self,
         mut handle: impl FnMut(protocol::Message<'_>, &mut Replies<'_>) -> Result<(), Error>,
@@ -185,12 +185,12 @@ impl WebSocket {
         Turns::new(driver, |cx| driver.poll_each(cx, &mut handle)).await
     }
 
-    /// Asks the peer for a pong, and gives the round trip. Messages that come first are kept for
-    /// [`recv`](Self::recv).
+    /// Sends a ping and returns the round-trip time. Messages that arrive before the pong are kept
+    /// for [`recv`](Self::recv).
     ///
     /// # Errors
-    /// The connection has ended, or ends before the pong; or [`Error::Unread`]: as much as
-    /// the longest message may be came before the pong, and is to be received first.
+    /// The connection has ended, or ends before the pong. [`Error::Unread`] if more than the
+    /// maximum message size arrives before the pong: receive those messages first.
     pub async fn ping(&mut self) -> Result<Duration, Error> {
         let ping = self.sender.begin_ping()?;
         let cost = |message: &Message| (message.len() + size_of::<Message>()) as u64;
@@ -218,20 +218,20 @@ impl WebSocket {
                 Some(None) => {}
                 None => return Poll::Ready(Err(driver.closed_error())),
             }
-            // Look again at once: the pong may be there already.
+            // Poll again at once: the pong may already be there.
             cx.waker().wake_by_ref();
             Poll::Pending
         })
         .await
     }
 
-    /// Closes the connection with the whole closing handshake, within the close timeout. What was
-    /// sent before goes out first; messages that still come are thrown away. To receive them,
-    /// begin the close with [`Sender::close`] and go on receiving until the end.
+    /// Closes the connection and completes the closing handshake, within the close timeout. Queued
+    /// messages are sent first; messages that still arrive are discarded. To receive them, start
+    /// the close with [`Sender::close`] and continue receiving until the end.
     ///
     /// # Errors
-    /// The code must not be sent, or the reason is longer than 123 bytes: the connection goes on.
-    /// Or the peer did not answer in time, or broke the protocol, or the connection was lost.
+    /// The code must not be sent, or the reason is longer than 123 bytes: the connection stays
+    /// open. Or the peer did not answer in time, violated the protocol, or the connection was lost.
     pub async fn close(&mut self, code: CloseCode, reason: &str) -> Result<Closed, Error> {
         self.sender.close(code, reason)?;
         let driver = self.driver();
@@ -244,8 +244,8 @@ impl WebSocket {
 
     /// Sends a message; see [`Sender::send`].
     ///
-    /// Of its own, though the [`Sender`] inside has it: whoever has `futures`' `SinkExt` in scope
-    /// would get that one's `send`, which writes each message by itself.
+    /// Defined here although [`Sender`] has it too: with `futures`' `SinkExt` in scope, its `send`
+    /// would be called instead, which flushes after each message.
     ///
     /// # Errors
     /// As [`Sender::send`].
@@ -257,22 +257,22 @@ impl WebSocket {
         self.sender.send(message)
     }
 
-    /// A handle to send with, from any task. It can be cloned, and does not keep the connection
-    /// open: that ends with the `WebSocket`.
+    /// A handle for sending from any task. It can be cloned, and does not keep the connection open:
+    /// that ends with the `WebSocket`.
     #[must_use]
     pub fn sender(&self) -> Sender {
         self.sender.clone()
     }
 
-    /// A sender, and the receiver that is left.
+    /// Splits it into a sender and a receiver.
     #[must_use]
     pub fn split(self) -> (Sender, Self) {
         (self.sender(), self)
     }
 
-    /// The peer's address, while there is one: over TLS and HTTP/2 that of the connection below,
-    /// through a proxy the proxy's. A Unix socket has none, nor has a stream that was connected
-    /// elsewhere and [says](Transport::with_peer_addr) nothing of it.
+    /// The peer's address, if it is known: over TLS and HTTP/2 that of the underlying connection,
+    /// through a proxy the proxy's. A Unix socket has none, and neither has a stream connected
+    /// elsewhere, unless it was [given](Transport::with_peer_addr).
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.driver().peer_addr()
@@ -283,7 +283,7 @@ impl WebSocket {
     }
 }
 
-/// The next message that was taken ahead, or that comes.
+/// The next message, prefetched or received.
 #[inline]
 fn poll_next(
     driver: &Arc<Driver>,
@@ -297,7 +297,7 @@ fn poll_next(
     Poll::Ready(Ok(ready.next()))
 }
 
-/// Sending, state and end are asked of the [`Sender`] inside.
+/// Sending, state and the end of the connection are available through the [`Sender`].
 impl Deref for WebSocket {
     type Target = Sender;
     fn deref(&self) -> &Sender {
@@ -306,7 +306,7 @@ impl Deref for WebSocket {
 }
 
 impl Drop for WebSocket {
-    /// Says 1001 if nothing was said yet, and closes the transport without waiting.
+    /// Sends 1001 if no Close was sent yet, and closes the transport without waiting.
     fn drop(&mut self) {
         self.driver().abandon();
     }
@@ -355,7 +355,7 @@ impl futures_sink::Sink<Message> for WebSocket {
     }
 }
 
-/// What the opening handshake agreed on; kept only if it is anything.
+/// What the opening handshake negotiated; stored only if it is not empty.
 #[derive(Debug)]
 pub(crate) struct Agreement {
     pub(crate) protocol: Option<Box<str>>,

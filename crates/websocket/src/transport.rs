@@ -1,5 +1,5 @@
-//! What a connection's bytes travel over, as one type, so that [`WebSocket`](crate::WebSocket)
-//! has no type parameter and a plain TCP connection no indirection.
+//! The stream below a connection as one type, so that [`WebSocket`](crate::WebSocket) has no type
+//! parameter and a plain TCP connection needs no indirection.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -26,19 +26,19 @@ pub enum Transport {
     /// A Unix socket.
     #[cfg(unix)]
     Unix(UnixStream),
-    /// Anything else: TLS, a stream of HTTP/2, a pipe in memory; and the peer's address, if it is
-    /// known. In a box of its own: sockets tell theirs, and must not pay for it.
+    /// Anything else: TLS, an HTTP/2 stream, an in-memory pipe; with the peer's address, if it is
+    /// known. The address is boxed so that sockets, which know their own, do not pay for it.
     Boxed(Box<dyn Stream>, Option<Box<SocketAddr>>),
 }
 
 impl Transport {
-    /// Over a stream of any type.
+    /// Wraps a stream of any type.
     pub fn boxed(stream: impl Stream) -> Self {
         Self::Boxed(Box::new(stream), None)
     }
 
-    /// Says who the peer is, for [`peer_addr`](Self::peer_addr). A socket knows better, and is
-    /// not told.
+    /// Sets the peer's address, for [`peer_addr`](Self::peer_addr). Ignored for sockets, which know
+    /// it themselves.
     #[must_use]
     pub fn with_peer_addr(mut self, peer: Option<SocketAddr>) -> Self {
         if let Self::Boxed(_, known) = &mut self {
@@ -47,7 +47,7 @@ impl Transport {
         self
     }
 
-    /// As a stream for a layer above.
+    /// Converts it to a stream for a layer above.
     #[cfg(feature = "tls")]
     pub(crate) fn into_stream(self) -> Box<dyn Stream> {
         match self {
@@ -58,7 +58,7 @@ impl Transport {
         }
     }
 
-    /// The peer's address, where there is one.
+    /// The peer's address, if it has one.
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         match self {
@@ -83,13 +83,13 @@ impl Transport {
         }
     }
 
-    /// Appends to a buffer what there is, as far as it takes it, and gives how much that was.
+    /// Appends available data to a buffer, as far as it has room, and returns how much that was.
     pub(crate) fn poll_read_into(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &mut impl BufMut,
     ) -> Poll<io::Result<usize>> {
-        // Futures that hold nothing: dropped while they wait, they have read nothing.
+        // These futures hold no state: dropped while they wait, they have read nothing.
         match self {
             Self::Tcp(stream) => pin!(stream.read_buf(buffer)).poll(cx),
             #[cfg(unix)]
@@ -98,7 +98,7 @@ impl Transport {
         }
     }
 
-    /// Writes without registering anybody, where the transport can. `None` where it cannot.
+    /// Writes without registering a waker. `None` if the transport does not support that.
     #[inline]
     pub(crate) fn try_write(&self, slices: &[IoSlice<'_>]) -> Option<io::Result<usize>> {
         match self {

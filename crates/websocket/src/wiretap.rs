@@ -1,4 +1,4 @@
-//! Listening in on a connection.
+//! Observing the bytes of a connection.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -10,26 +10,26 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::transport::Transport;
 
-/// Hears every byte of a connection as it is on the wire, above TLS and below the frames: for
-/// tools that show what happens. See [`Connect::wiretap`](crate::Connect::wiretap).
+/// Observes every byte of a connection, above TLS and below the frames, for tools that show what
+/// happens. See [`Connect::wiretap`](crate::Connect::wiretap).
 pub trait Wiretap: Send + Sync + 'static {
-    /// A connection is there; what follows begins with its opening handshake. Comes again after
-    /// a redirect.
+    /// A connection was made; the bytes that follow start with its opening handshake. Called again
+    /// after a redirect.
     fn connected(&self) {}
 
-    /// These bytes have left.
+    /// These bytes were sent.
     fn sent(&self, bytes: &[u8]);
 
-    /// These bytes have come.
+    /// These bytes were received.
     fn received(&self, bytes: &[u8]);
 }
 
-/// Who listens, if anybody does.
+/// The observer, if there is one.
 #[derive(Clone, Default)]
 pub(crate) struct Listener(pub(crate) Option<Arc<dyn Wiretap>>);
 
 impl Listener {
-    /// The transport, with the listener on it.
+    /// Attaches the observer to the transport.
     pub(crate) fn on(&self, transport: Transport) -> Transport {
         let Some(tap) = &self.0 else {
             return transport;

@@ -22,8 +22,8 @@ use crate::error::Error;
 /// # }
 /// ```
 ///
-/// WebSocket has no way to take a begun message back: dropping the writer between the first piece
-/// and the end of [`finish`](Self::finish) closes the connection with 1011.
+/// WebSocket has no way to withdraw a message that was started: dropping the writer between the
+/// first piece and the end of [`finish`](Self::finish) closes the connection with 1011.
 #[derive(Debug)]
 #[must_use = "finish the message"]
 pub struct MessageWriter {
@@ -44,8 +44,8 @@ impl MessageWriter {
         })
     }
 
-    /// Sends the next piece, as a fragment of its own. Waits first while more than the send
-    /// buffer is unsent. Cancel-safe.
+    /// Sends the next piece as a fragment. Waits first while more than the send buffer is unsent.
+    /// Cancel-safe.
     ///
     /// # Errors
     /// The connection is closing or closed.
@@ -64,7 +64,7 @@ impl MessageWriter {
         Ok(())
     }
 
-    /// Ends the message with what was written of it.
+    /// Ends the message after the pieces written so far.
     ///
     /// # Errors
     /// The connection is closing or closed.
@@ -101,7 +101,7 @@ impl Drop for MessageWriter {
         if !self.begun {
             return;
         }
-        // It may be closing already: then that stands.
+        // The connection may already be closing: the first close stands.
         let _closing = self
             .driver
             .begin_close(CloseCode::INTERNAL_ERROR, "message not finished");

@@ -363,12 +363,12 @@ fn the_other_scheme_is_named_when_a_port_speaks_tls_or_does_not() {
     let (server, url) = serving_tls(&cert, &key);
     let ended = offhook(&["dial", &url.replacen("wss", "ws", 1)]).run_with("");
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.contains("try wss://"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("use wss://"), "{}", ended.stderr);
     drop(server);
     let (server, address) = serving(offhook(&["--in-memory", "--listen", "0"]));
     let ended = offhook(&["dial", &format!("wss://{address}/ws")]).run_with("");
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.contains("try ws://"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("use ws://"), "{}", ended.stderr);
     drop(server);
 }
 

@@ -1,4 +1,4 @@
-//! A message that is not whole yet: what has come of it, checked as it came.
+//! A message that is not complete yet: the data received so far, validated as it arrives.
 
 use std::borrow::Cow;
 use std::mem;
@@ -14,41 +14,42 @@ use crate::mask::mask_rotated;
 use crate::message::{Chunk, Kind, Message};
 use crate::utf8::Utf8Stream;
 
-/// How far ahead of what has arrived memory is taken for a frame that is still coming. A frame
-/// header may promise anything; this is all that a promise alone can cost.
+/// How much memory is allocated for a frame ahead of the data that has arrived. A frame header can
+/// announce any length; this is the most that an announcement alone can cost.
 const TRUST: usize = 64 * 1024;
 
-/// The same once bytes have come, as a multiple of them. A message of 1 MiB is moved once while
-/// it grows; whoever wants 1 MiB to be held without sending it has to send 128 KiB.
+/// The same limit once data has arrived, as a multiple of the data. A message of 1 MiB is moved
+/// once while it grows; to make this endpoint allocate 1 MiB without sending it, a peer must send
+/// 128 KiB.
 const EARNED: usize = 8;
 
-/// The most that is read into a message at once: what stays in a core's cache until it is
+/// The most that is read into a message at once: an amount that stays in a core's cache until it is
 /// unmasked.
 const ROOM: usize = 128 * 1024;
 
-/// The most that one step of inflating a chunk gives out.
+/// The most that one step of inflating a chunk produces.
 const CHUNK: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Assembly {
     kind: Kind,
-    /// What has come and was not given out, as it came. Of text that includes the
+    /// Data received and not handed out yet. For text this includes the
     /// [carried](Utf8Stream::carried) bytes at its end.
     held: Vec<u8>,
     utf8: Utf8Stream,
     pub(crate) compressed: bool,
-    /// Whether it is given out in pieces; what is held goes with the next one.
+    /// Whether the message is handed out in chunks. Data in `held` then goes with the next chunk.
     pub(crate) chunked: bool,
-    /// Whether a piece was given out.
+    /// Whether a chunk was handed out.
     begun: bool,
-    /// Frames seen of it.
+    /// Frames received of this message.
     fragments: u32,
-    /// Payload bytes held or given out, after decompression.
+    /// Payload bytes held or handed out, after decompression.
     len: u64,
-    /// Compressed bytes that wait to be inflated, from `inflated` on. Only when chunked.
+    /// Compressed bytes waiting to be inflated, from `inflated` on. Only used in chunk mode.
     backlog: Vec<u8>,
     inflated: usize,
-    /// Whether `backlog` ends the message.
+    /// Whether the message ends with `backlog`.
     backlog_ends: bool,
 }
 
@@ -69,14 +70,15 @@ impl Assembly {
         }
     }
 
-    /// Changes to chunks, or back while none was given out. What its header promised was not looked
-    /// at while it was in chunks: the limit holds where bytes are [added](Self::append).
+    /// Switches to chunks, or back if no chunk was handed out yet. The announced length is not
+    /// checked in chunk mode; after switching back, the limit is enforced where bytes are
+    /// [added](Self::append).
     pub(crate) fn set_chunked(&mut self, chunked: bool) {
         if chunked == self.chunked || !chunked && (self.begun || self.has_backlog()) {
             return;
         }
         self.chunked = chunked;
-        // Of a character that is not whole, chunks keep the bytes only in `utf8`.
+        // In chunk mode, `utf8` alone keeps the bytes of an incomplete character.
         if chunked {
             let whole = self.held.len().saturating_sub(self.utf8.carried());
             self.held.truncate(whole);
@@ -85,7 +87,7 @@ impl Assembly {
         }
     }
 
-    /// Counts a frame of this message, and looks at what its header promises.
+    /// Counts a frame of this message and checks the length its header announces.
     pub(crate) fn admit(&mut self, header: &FrameHeader, limits: &Limits) -> Result<(), Error> {
         self.fragments = self.fragments.saturating_add(1);
         if self.fragments > limits.fragments {
@@ -101,7 +103,8 @@ impl Assembly {
         Ok(())
     }
 
-    /// Adds a piece of an uncompressed message; `coming` bytes of its frame are still to come.
+    /// Adds a piece of an uncompressed message. `coming` is the number of bytes of its frame that
+    /// are still to arrive.
     pub(crate) fn append(
         &mut self,
         piece: &[u8],
@@ -122,7 +125,7 @@ impl Assembly {
         Ok(())
     }
 
-    /// RFC 6455 §8.1: text is UTF-8, and fails at the first byte that can't be.
+    /// RFC 6455 §8.1: text must be UTF-8. Fails at the first byte that no valid text could have.
     fn check(&mut self, piece: &[u8]) -> Result<(), PeerError> {
         if self.kind == Kind::Text {
             self.utf8.feed(piece)?;
@@ -130,8 +133,8 @@ impl Assembly {
         Ok(())
     }
 
-    /// Room for what comes next of a frame of which `coming` bytes are still to come, where it can
-    /// be read to its place.
+    /// The buffer to read the next bytes of the frame into, if they can be read to their final
+    /// place. `coming` is the number of bytes of the frame that are still to arrive.
     pub(crate) fn room(&mut self, coming: u64, limits: &Limits) -> Option<Limit<&mut Vec<u8>>> {
         let promised = self.len.saturating_add(coming);
         if self.compressed || self.chunked || promised > limits.message_size {
@@ -147,7 +150,8 @@ impl Assembly {
         Some(held.limit(most))
     }
 
-    /// Unmasks and checks what was read into the [`room`](Self::room), and gives how much it is.
+    /// Unmasks and validates the bytes that were read into [`room`](Self::room), and returns how
+    /// many there are.
     pub(crate) fn take_fresh(&mut self, key: [u8; 4]) -> Result<usize, PeerError> {
         if self.compressed || self.chunked {
             return Ok(0);
@@ -182,7 +186,7 @@ impl Assembly {
         Ok(())
     }
 
-    /// The whole message.
+    /// Completes the message.
     pub(crate) fn finish(self) -> Result<Message<'static>, PeerError> {
         match self.kind {
             // RFC 6455 §8.1: text that ends inside a character is not UTF-8.
@@ -191,8 +195,8 @@ impl Assembly {
         }
     }
 
-    /// Gives a piece of an uncompressed message on, with what was held of it before, if any.
-    /// `None` where there is nothing to tell: an empty piece in the middle.
+    /// Hands out a piece of an uncompressed message, together with the bytes held from before.
+    /// `None` if there is nothing to hand out, as for an empty piece in the middle of a message.
     pub(crate) fn chunk<'b>(
         &mut self,
         piece: &'b [u8],
@@ -225,7 +229,7 @@ impl Assembly {
         if data.as_bytes().is_empty() && !last {
             return Ok(None);
         }
-        // A message in chunks may have any length: only frames that bring nothing are counted.
+        // A message in chunks may have any length, so only frames without data are counted.
         self.fragments = 0;
         Ok(Some(Chunk {
             data,
@@ -234,18 +238,18 @@ impl Assembly {
         }))
     }
 
-    /// Keeps a compressed piece until [`inflate_chunk`](Self::inflate_chunk) has used it up.
+    /// Keeps a compressed piece until [`inflate_chunk`](Self::inflate_chunk) has consumed it.
     pub(crate) fn hold(&mut self, piece: &[u8], last: bool) {
         self.backlog.extend_from_slice(piece);
         self.backlog_ends = last;
     }
 
-    /// Whether a held piece is not used up.
+    /// Whether a kept compressed piece is not fully consumed.
     pub(crate) fn has_backlog(&self) -> bool {
         self.backlog_ends || self.inflated < self.backlog.len()
     }
 
-    /// Inflates at most one chunk's worth of what is held.
+    /// Inflates at most one chunk from the kept compressed bytes.
     pub(crate) fn inflate_chunk(
         &mut self,
         decompressor: &mut Decompressor,
@@ -267,7 +271,7 @@ impl Assembly {
 }
 
 impl Chunk<'_> {
-    /// The same piece on its own feet.
+    /// The same piece, owned.
     #[must_use]
     pub fn into_owned(self) -> Chunk<'static> {
         Chunk {
@@ -278,7 +282,7 @@ impl Chunk<'_> {
     }
 }
 
-/// Inflates a whole message that lies in one slice.
+/// Inflates a whole message that is contiguous in the input.
 pub(crate) fn inflate_whole(
     kind: Kind,
     payload: &[u8],
@@ -293,8 +297,8 @@ pub(crate) fn inflate_whole(
     }
 }
 
-/// Text of bytes that make it up as a whole. Safe code checks them again where they lie; that costs
-/// less than the copy that it saves.
+/// Turns the bytes of a complete text into a message. Safe code validates them again in place,
+/// which costs less than the copy it avoids.
 fn whole_text(bytes: Vec<u8>) -> Result<Message<'static>, PeerError> {
     let text = String::from_utf8(bytes).map_err(|_| PeerError::InvalidUtf8)?;
     Ok(Message::Text(Cow::Owned(text)))
@@ -321,7 +325,7 @@ fn inflate_all(
         let room = limits
             .message_size
             .saturating_sub(already.saturating_add(grown));
-        // One byte more than may come: it is how a message that is too long shows.
+        // One byte more than allowed: it shows that a message is too long.
         let room = usize::try_from(room)
             .unwrap_or(usize::MAX)
             .saturating_add(1)
@@ -349,9 +353,9 @@ fn inflate_error(error: &InflateError, limit: u64) -> Error {
     }
 }
 
-/// Takes memory for what has arrived, and ahead of it for what its frame promises, but no more
-/// than the larger of [`TRUST`] and [`EARNED`] times what is held: a promise alone costs little.
-/// It at least doubles, so that small fragments are not copied over and over.
+/// Reserves memory for data that has arrived, and ahead of it for the length its frame announces,
+/// up to the larger of [`TRUST`] and [`EARNED`] times the data held: an announcement alone costs
+/// little. The capacity at least doubles, so that small fragments are not copied again and again.
 fn reserve(held: usize, capacity: usize, arrived: usize, coming: u64, more: impl FnOnce(usize)) {
     if capacity.saturating_sub(held) >= arrived {
         return;
@@ -365,8 +369,8 @@ fn reserve(held: usize, capacity: usize, arrived: usize, coming: u64, more: impl
 mod tests {
     use super::*;
 
-    /// How often memory was taken for 1 MiB in pieces of a size, each a frame of its own or all
-    /// of them one frame's.
+    /// How many times memory was allocated for 1 MiB received in pieces of the given size, each a
+    /// frame of its own or all in one frame.
     fn growths(piece: usize, one_frame: bool) -> usize {
         const WHOLE: usize = 1024 * 1024;
         let (mut capacity, mut growths) = (0, 0);

@@ -1,4 +1,4 @@
-//! What waits for its turn to be sent, unframed, in order.
+//! Messages that wait to be sent, unframed and in order.
 
 use std::collections::VecDeque;
 
@@ -8,18 +8,19 @@ use crate::frame::OpCode;
 use crate::message::Kind;
 use crate::prepared::Prepared;
 
-/// What waits for its turn. Boxed in the outbound half: it is there only while something waits.
+/// The queue of messages that wait to be sent. Boxed in the outbound half, which has one only while
+/// something waits.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
-    /// Invariant: only the front may have begun to be sent.
+    /// Invariant: only the message at the front may be partly sent.
     queue: VecDeque<Queued>,
-    /// Messages that were sent while another is written piece by piece: they follow its end.
+    /// Messages sent while another one is being written piece by piece. They follow when it ends.
     behind: VecDeque<Queued>,
     /// Payload bytes in `queue` and `behind`.
     pub(crate) bytes: usize,
-    /// Of those, the ones in `behind`.
+    /// The payload bytes in `behind`.
     pub(crate) bytes_behind: usize,
-    /// The answer to the latest ping, while too many earlier ones are unsent.
+    /// The answer to the latest ping, while too many earlier pongs are unsent.
     pub(crate) pong: Option<Vec<u8>>,
 }
 
@@ -29,42 +30,42 @@ impl Backlog {
         self.queue.is_empty()
     }
 
-    /// Whether something can be sent, now or when earlier pongs have left.
+    /// Whether something can be sent, now or once earlier pongs have been written.
     pub(crate) fn has_output(&self) -> bool {
         !self.queue.is_empty() || self.pong.is_some()
     }
 
-    /// Whether there is nothing to wait for.
+    /// Whether nothing waits: no message and no pong.
     pub(crate) fn is_over(&self) -> bool {
         self.queue.is_empty() && self.behind.is_empty() && self.pong.is_none()
     }
 
-    /// Puts a message to the end, an urgent one before those that give way.
+    /// Appends a message; an urgent one goes before those that give way.
     pub(crate) fn put(&mut self, queued: Queued) {
         self.bytes = self.bytes.saturating_add(queued.len());
         insert(&mut self.queue, queued);
     }
 
-    /// The same, behind the message that is being written piece by piece.
+    /// As `put`, behind the message that is being written piece by piece.
     pub(crate) fn put_behind(&mut self, queued: Queued) {
         self.bytes = self.bytes.saturating_add(queued.len());
         self.bytes_behind = self.bytes_behind.saturating_add(queued.len());
         insert(&mut self.behind, queued);
     }
 
-    /// The message that was written piece by piece has come to its end: others follow it.
+    /// The message written piece by piece has ended: the ones behind it join the queue.
     pub(crate) fn release(&mut self) {
         self.bytes_behind = 0;
         self.queue.append(&mut self.behind);
     }
 
-    /// Puts what is left of a message back to the front.
+    /// Puts the rest of a partly sent message back at the front.
     pub(crate) fn put_back(&mut self, rest: Queued) {
         self.bytes = self.bytes.saturating_add(rest.len());
         self.queue.push_front(rest);
     }
 
-    /// Takes what is next.
+    /// Takes the next entry.
     pub(crate) fn take(&mut self) -> Option<Queued> {
         let next = self.queue.pop_front()?;
         self.bytes = self.bytes.saturating_sub(next.len());
@@ -72,7 +73,7 @@ impl Backlog {
     }
 }
 
-/// Puts one to the end, an urgent one before those that give way.
+/// Appends an entry; an urgent one goes before those that give way.
 fn insert(queue: &mut VecDeque<Queued>, queued: Queued) {
     let place = if queued.is_urgent() {
         queue.iter().position(Queued::gives_way)
@@ -82,7 +83,7 @@ fn insert(queue: &mut VecDeque<Queued>, queued: Queued) {
     queue.insert(place.unwrap_or(queue.len()), queued);
 }
 
-/// One thing that waits.
+/// One entry of the queue.
 #[derive(Debug)]
 pub(crate) enum Queued {
     Message {
@@ -97,13 +98,13 @@ pub(crate) enum Queued {
     Framed {
         frames: Bytes,
     },
-    /// What is left of a message that has begun.
+    /// The rest of a partly sent message.
     Rest {
         opcode: OpCode,
         rsv1: bool,
         payload: Bytes,
     },
-    /// A piece of a message that is being written piece by piece.
+    /// A piece of a message that is written piece by piece.
     Piece {
         kind: Kind,
         payload: Bytes,

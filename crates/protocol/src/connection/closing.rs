@@ -8,7 +8,7 @@ use crate::error::{Error, PeerError, SendError};
 use crate::frame::OpCode;
 use crate::{CloseCode, Shown};
 
-/// The states of the browser API.
+/// The states of the browser's WebSocket API.
 ///
 /// ```text
 ///  CONNECTING ──handshake──▶ OPEN ──Close sent or received, or failed──▶ CLOSING
@@ -17,26 +17,26 @@ use crate::{CloseCode, Shown};
 ///                                                                        CLOSED
 /// ```
 ///
-/// A [`Connection`] begins its life in `Open`: before that there is a
+/// A [`Connection`] starts in `Open`; the states before it belong to the
 /// [handshake](crate::handshake).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReadyState {
     /// The opening handshake is under way.
     Connecting,
-    /// Messages flow.
+    /// Messages can be sent and received.
     Open,
-    /// The closing handshake is under way, or the connection was failed.
+    /// The closing handshake is under way, or the connection has failed.
     Closing,
     /// The transport is closed.
     Closed,
 }
 
-/// What a Close frame says.
+/// The content of a Close frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloseFrame {
-    /// Why, or [`CloseCode::NO_STATUS`] if the frame was empty.
+    /// The close code, or [`CloseCode::NO_STATUS`] if the frame was empty.
     pub code: CloseCode,
-    /// Why, in words for a log; at most 123 bytes.
+    /// A reason for logs; at most 123 bytes.
     pub reason: Box<str>,
 }
 
@@ -44,7 +44,7 @@ impl CloseFrame {
     /// Reads a Close frame's body (RFC 6455 §5.5.1).
     pub(crate) fn parse(body: &[u8]) -> Result<Self, PeerError> {
         let Some((code, reason)) = body.split_first_chunk::<2>() else {
-            // Nothing, or a whole code: a single byte is neither.
+            // The body is empty or starts with a complete code: a single byte is invalid.
             return match body {
                 [] => Ok(Self {
                     code: CloseCode::NO_STATUS,
@@ -85,14 +85,14 @@ impl fmt::Display for CloseFrame {
     }
 }
 
-/// Who began the end.
+/// Which side started the close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClosedBy {
     /// This endpoint, by [`Connection::close`](crate::halves::Outbound::close) or by failing the connection.
     Local,
     /// The peer, by a Close frame.
     Remote,
-    /// Nobody: the transport went away.
+    /// Neither: the transport was lost.
     Lost,
 }
 
@@ -103,36 +103,38 @@ pub struct Closed {
     pub code: CloseCode,
     /// The reason in the peer's Close frame (RFC 6455 §7.1.6).
     pub reason: Box<str>,
-    /// Who began it. Giving up a peer that is silent is beginning it, too.
+    /// Which side started the close. Giving up on a silent peer counts as
+    /// [`Local`](ClosedBy::Local).
     pub by: ClosedBy,
-    /// Whether both Close frames went their way before the transport closed (RFC 6455 §7.1.4).
+    /// Whether both Close frames were exchanged before the transport closed (RFC 6455 §7.1.4).
     pub clean: bool,
-    /// What this endpoint said in its Close frame, if all of it left.
+    /// The Close frame this endpoint sent, if all of it was written.
     pub sent: Option<CloseFrame>,
-    /// Why this endpoint failed the connection, if it did.
+    /// The error for which this endpoint failed the connection, if it did.
     pub error: Option<Error>,
 }
 
-/// How much must leave within each close timeout while there is more to say, unless it is less: a
-/// peer that takes a byte now and then is not waited for until all is said.
+/// How many bytes must be written within each close timeout while more are queued (or all of them,
+/// if fewer are left). A peer that takes a byte now and then does not extend the wait.
 const PROGRESS: u64 = 4 * 1024;
 
-/// Boxed in the outbound half: it is there only from the first Close on.
+/// State of the close. Boxed in the outbound half, which has one only from the first Close on.
 #[derive(Debug)]
 pub(crate) struct Closing {
     by: ClosedBy,
-    /// When the peer's time began: when our Close left, or what goes before it last made progress.
+    /// When the peer's time started: when our Close was written or, before that, when the output
+    /// ahead of it last made progress.
     since: Instant,
-    /// How many bytes had left then.
+    /// How many bytes had been written at `since`.
     gone: u64,
     sent: Option<CloseFrame>,
     /// Whether our Close waits behind messages that were queued before it.
     waits: bool,
     received: Option<CloseFrame>,
     error: Option<Error>,
-    /// Whether the connection was failed: nothing more is heard, nobody is waited for.
+    /// Whether the connection failed: no more input is processed, and the peer is not waited for.
     failed: bool,
-    /// Whether waiting for the peer is over.
+    /// Whether the wait for the peer is over.
     expired: bool,
     pub(crate) transport_closed: bool,
 }
@@ -153,7 +155,7 @@ impl Closing {
         }
     }
 
-    /// Whether our Close is on its way: nothing may follow it.
+    /// Whether our Close is committed: nothing may follow it.
     pub(crate) fn has_sent(&self) -> bool {
         self.sent.is_some() && !self.waits
     }
@@ -162,21 +164,22 @@ impl Closing {
         (!self.expired && !self.transport_closed).then_some(self.since)
     }
 
-    /// Whether the peer owes us nothing but the end of the transport.
+    /// Whether only the end of the transport is outstanding on the peer's side.
     fn is_told(&self) -> bool {
         self.failed || self.received.is_some() && self.sent.is_some()
     }
 }
 
 impl Outbound {
-    /// Begins the closing handshake. What was sent before goes out first; nothing can be sent
-    /// after. Messages the peer sent before its own Close still arrive.
+    /// Starts the closing handshake. Messages sent before are written first; nothing can be sent
+    /// afterwards. Messages that the peer sent before its own Close are still received.
     ///
-    /// [`CloseCode::NO_STATUS`] sends an empty Close frame. Closing twice is no error: the first
-    /// close stands.
+    /// [`CloseCode::NO_STATUS`] sends an empty Close frame. A second close is not an error: the
+    /// first one stands.
     ///
     /// # Errors
-    /// A code that must not travel, or a reason of more than 123 bytes; the connection goes on.
+    /// The code must not be sent, or the reason is longer than 123 bytes. The connection stays
+    /// open.
     pub fn close(&mut self, code: CloseCode, reason: &str, now: Instant) -> Result<(), SendError> {
         if !code.is_sendable() && code != CloseCode::NO_STATUS {
             return Err(SendError::CloseCode(code));
@@ -199,7 +202,7 @@ impl Outbound {
         Ok(())
     }
 
-    /// Where the connection is in its life.
+    /// The connection's state in terms of the browser's API.
     #[must_use]
     pub fn ready_state(&self) -> ReadyState {
         match &self.closing {
@@ -209,7 +212,7 @@ impl Outbound {
         }
     }
 
-    /// How it ended; `None` before it has.
+    /// How the connection ended; `None` before it has.
     #[must_use]
     pub fn closed(&self) -> Option<Closed> {
         let closing = self
@@ -224,19 +227,20 @@ impl Outbound {
             code,
             reason,
             by: closing.by,
-            // RFC 6455 §7.1.4: clean if the transport closed after the closing handshake was done.
+            // RFC 6455 §7.1.4: clean if the transport closed after the closing handshake was
+            // complete.
             clean: closing.sent.is_some() && closing.received.is_some(),
             sent: closing.sent.clone(),
             error: closing.error.clone(),
         })
     }
 
-    /// Whether the transport should be closed now: everything that could be said was said, or the
-    /// peer was given up.
+    /// Whether to close the transport now: everything that could be sent was sent, or the peer was
+    /// given up.
     ///
-    /// RFC 6455 §7.1.1: the server closes first; a client waits for that within the
-    /// [close timeout](crate::Config::close_timeout). Close the sending side, read what is left
-    /// for a moment so that the peer gets our last frame and not a reset, then call
+    /// RFC 6455 §7.1.1: the server closes first; a client waits for that within the [close
+    /// timeout](crate::Config::close_timeout). Shut down the sending side, read for a moment what
+    /// the peer still sends so that it receives our last frame and not a reset, then call
     /// [`handle_transport_closed`](Self::handle_transport_closed).
     #[must_use]
     pub fn wants_disconnect(&self) -> bool {
@@ -251,19 +255,19 @@ impl Outbound {
         nothing_to_wait_for && !closing.waits && !self.has_output()
     }
 
-    /// Notes that the transport is gone: end of stream, an I/O error, or closed by this side.
+    /// Records that the transport is gone: end of stream, an I/O error, or closed by this side.
     pub fn handle_transport_closed(&mut self, now: Instant) {
         let lost = || Box::new(Closing::new(ClosedBy::Lost, now, self.wire.gone()));
         self.closing.get_or_insert_with(lost).transport_closed = true;
         self.discard_output();
     }
 
-    /// Drops what nobody will take any more.
+    /// Drops output that can no longer be sent.
     fn discard_output(&mut self) {
         if self.has_output()
             && let Some(closing) = &mut self.closing
         {
-            // Our Close is the last of the output: if anything is left of it, so is the Close.
+            // Our Close is the last of the output: if any output is left, the Close is part of it.
             closing.sent = None;
             closing.waits = false;
         }
@@ -271,7 +275,7 @@ impl Outbound {
         self.wire.discard();
     }
 
-    /// Whether what comes in matters no more: the connection has failed or ended.
+    /// Whether input is no longer processed: the connection has failed or ended.
     #[must_use]
     #[inline]
     pub fn is_over(&self) -> bool {
@@ -280,7 +284,7 @@ impl Outbound {
             .is_some_and(|closing| closing.failed || closing.expired || closing.transport_closed)
     }
 
-    /// RFC 6455 §5.5.1: a Close is answered with a Close, as soon as practical, with its code.
+    /// RFC 6455 §5.5.1: a Close is answered with a Close with the same code, as soon as practical.
     pub(super) fn peer_closed(&mut self, frame: CloseFrame, now: Instant) {
         let remote = || Box::new(Closing::new(ClosedBy::Remote, now, self.wire.gone()));
         let closing = self.closing.get_or_insert_with(remote);
@@ -288,13 +292,13 @@ impl Outbound {
         if closing.sent.is_none() || closing.waits {
             closing.sent = Some(frame);
             closing.waits = true;
-            // The peer has stopped listening: what is still queued would not be heard.
+            // The peer does not read messages after its Close, so the queue is dropped.
             self.abandon_queue();
             self.pump();
         }
     }
 
-    /// RFC 6455 §7.1.7: fails the connection. The Close frame goes out once, nothing after it.
+    /// RFC 6455 §7.1.7: fails the connection. One Close frame is sent, and nothing after it.
     pub(crate) fn fail(&mut self, error: Error, now: Instant) {
         let local = || Box::new(Closing::new(ClosedBy::Local, now, self.wire.gone()));
         let closing = self.closing.get_or_insert_with(local);
@@ -311,18 +315,20 @@ impl Outbound {
         self.pump();
     }
 
-    /// Closes because of a silence that is no breach: the peer may still answer the Close.
+    /// Closes after a period of silence that violates no rule: the peer may still answer the Close.
     pub(crate) fn close_idle(&mut self, error: Error, now: Instant) {
-        // Code and reason are ours: they are in order.
+        // Code and reason come from this crate and are valid.
         let _closing = self.close(error.close_code(), &reason_for(&error), now);
         if let Some(closing) = &mut self.closing {
             closing.error = Some(error);
         }
     }
 
-    /// Whether all that was left to wait for was the peer's end of the transport: no more.
+    /// Stops waiting for the peer to close the transport. Returns whether that was all there was to
+    /// wait for.
     ///
-    /// RFC 6455 §7.1.1: a client may close the transport itself if the server does not in time.
+    /// RFC 6455 §7.1.1: a client may close the transport itself if the server does not do so in
+    /// time.
     pub(crate) fn end_waiting(&mut self) -> bool {
         let all_said = !self.has_output();
         let Some(closing) = self.closing.as_mut().filter(|closing| closing.is_told()) else {
@@ -332,7 +338,7 @@ impl Outbound {
         all_said
     }
 
-    /// Gives the peer up without a word: it is not there to hear one.
+    /// Gives up on the peer without sending a Close: it would not arrive.
     pub(crate) fn abandon(&mut self, error: Error, now: Instant) {
         let local = || Box::new(Closing::new(ClosedBy::Local, now, self.wire.gone()));
         let closing = self.closing.get_or_insert_with(local);
@@ -341,7 +347,7 @@ impl Outbound {
         self.discard_output();
     }
 
-    /// Puts our Close behind everything that went before it, if it is its turn.
+    /// Commits our Close if everything queued before it has been committed.
     pub(crate) fn commit_close(&mut self) {
         let Some(closing) = self.closing.as_mut().filter(|closing| closing.waits) else {
             return;
@@ -359,7 +365,7 @@ impl Outbound {
         }
     }
 
-    /// Begins the peer's time anew if what has to leave before it counts made progress.
+    /// Restarts the peer's time if the output ahead of our Close made progress.
     pub(crate) fn note_closing_progress(&mut self, now: Instant) {
         let all_left = !self.has_output();
         let gone = self.wire.gone();
@@ -375,14 +381,14 @@ impl Outbound {
 }
 
 impl Connection {
-    /// Notes that the transport is gone: end of stream, an I/O error, or closed by this side.
+    /// Records that the transport is gone: end of stream, an I/O error, or closed by this side.
     pub fn handle_transport_closed(&mut self, now: Instant) {
         self.outbound.handle_transport_closed(now);
         self.inbound.end();
     }
 }
 
-/// What the peer is told in words; every message of ours is short enough.
+/// The close reason for an error. All messages of this crate are short enough.
 fn reason_for(error: &Error) -> Box<str> {
     let mut reason = error.to_string();
     reason.truncate(reason.floor_char_boundary(123));

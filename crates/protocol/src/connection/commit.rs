@@ -1,4 +1,4 @@
-//! What is committed to the wire, in which frames, and what waits its turn.
+//! Committing output to the wire: which frames a message becomes, and what is queued.
 
 use bytes::Bytes;
 
@@ -6,19 +6,19 @@ use super::Outbound;
 use super::backlog::Queued;
 use super::outbound::COMMITTED;
 use crate::frame::{FrameHeader, OpCode};
-use crate::mask::mask_rotated;
 use crate::message::{Kind, Outgoing, Payload};
 use crate::prepared::Prepared;
 
-/// A shared payload up to this long is copied behind its header: cheaper than a slice of its own.
+/// A shared payload up to this length is copied behind its header, which is cheaper than a slice of
+/// its own.
 pub(super) const COPIED: usize = 4 * 1024;
 
-/// The longest message that goes out masked in one frame while nothing else is to be sent. 256 KiB:
-/// masking needs a copy, and buffers up to twice that are used again.
+/// The longest message sent masked in one frame while nothing else is queued. 256 KiB: masking
+/// needs a copy, and buffers up to twice that size are reused.
 const LONE_MASKED: usize = 256 * 1024;
 
 impl Outbound {
-    /// Commits what waits, as far as there is room, and the Close when its turn has come.
+    /// Commits queued messages while there is room, and the Close once nothing is before it.
     pub(crate) fn pump(&mut self) {
         while self.wire.len() < COMMITTED {
             let Some(next) = self.backlog.as_mut().and_then(|backlog| backlog.take()) else {
@@ -51,7 +51,7 @@ impl Outbound {
         if !self.queue_is_empty() {
             return;
         }
-        // RFC 6455 §5.5.1: no pong after a Close either.
+        // RFC 6455 §5.5.1: nothing follows a Close, not even a pong.
         let closes = self.closing.is_some();
         if closes
             || self
@@ -66,12 +66,13 @@ impl Outbound {
         }
     }
 
-    /// Drops what waits; what has been committed still goes out.
+    /// Drops queued messages. What has been committed is still sent.
     pub(crate) fn abandon_queue(&mut self) {
         self.backlog = None;
     }
 
-    /// Compresses a message if that was agreed and pays, and commits it or its beginning.
+    /// Compresses a message if that was negotiated and makes it shorter, and commits it or its
+    /// first fragment.
     pub(super) fn begin(&mut self, message: Outgoing<'_>) {
         self.liveness.sent();
         let opcode = message.kind.opcode();
@@ -97,8 +98,8 @@ impl Outbound {
         }
     }
 
-    /// Whether a message goes out in one frame. A long one does while nothing else is to be sent:
-    /// fragments are there to let others get in between, and cost the peer time.
+    /// Whether a message is sent as one frame. A long one is, while nothing else is queued:
+    /// fragments let other frames in between, and they cost the peer time.
     fn fits_one_frame(&self, len: usize) -> bool {
         let most = if self.is_server() {
             usize::MAX
@@ -109,7 +110,7 @@ impl Outbound {
             || self.wire.is_empty() && len <= self.config.lone_frame_size.min(most)
     }
 
-    /// Commits one fragment of a long message and puts what is left to the front of the queue.
+    /// Commits one fragment of a long message and puts the rest back at the front of the queue.
     fn commit_rest(&mut self, mut opcode: OpCode, mut rsv1: bool, mut payload: Bytes) {
         self.liveness.sent();
         let fragment_size = self.config.fragment_size.max(1);
@@ -159,7 +160,7 @@ impl Outbound {
     pub(super) fn begin_prepared(&mut self, message: &Prepared) {
         self.liveness.sent();
         if !self.is_server() {
-            // Each frame of a client has a mask of its own: only the payload can be shared.
+            // Each frame of a client has its own mask, so only the payload can be shared.
             let shared = message.to_outgoing();
             if message.deflates() {
                 return self.begin(shared);
@@ -186,7 +187,7 @@ impl Outbound {
     #[inline]
     fn commit_frame(&mut self, opcode: OpCode, fin: bool, rsv1: bool, payload: Payload<'_>) {
         let placed = match payload {
-            // RFC 6455 §5.3: what a client sends is masked; what the caller owns is not touched.
+            // RFC 6455 §5.3: a client masks what it sends; the caller's own bytes are not modified.
             _ if !self.is_server() => {
                 return self.push_frame(opcode, fin, rsv1, payload.as_slice());
             }
@@ -205,9 +206,9 @@ impl Outbound {
     #[inline]
     pub(super) fn push_frame(&mut self, opcode: OpCode, fin: bool, rsv1: bool, payload: &[u8]) {
         let header = self.header(opcode, fin, rsv1, payload.len());
-        let place = self.wire.push(&header.encode(), payload);
-        if let Some(key) = header.mask {
-            mask_rotated(place, key);
+        match header.mask {
+            Some(key) => self.wire.push_masked(&header.encode(), payload, key),
+            None => self.wire.push(&header.encode(), payload),
         }
     }
 
@@ -223,7 +224,7 @@ impl Outbound {
         }
     }
 
-    /// Commits a control frame: behind what is committed, ahead of all that waits.
+    /// Commits a control frame: after what is committed, before everything that is queued.
     pub(crate) fn commit_control(&mut self, opcode: OpCode, payload: &[u8]) {
         self.commit_frame(opcode, true, false, Payload::Borrowed(payload));
     }

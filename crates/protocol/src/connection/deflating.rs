@@ -1,13 +1,13 @@
-//! permessage-deflate at one end of a connection: a codec for each direction.
+//! permessage-deflate at one end of a connection: a compressor and a decompressor.
 
 use crate::deflate::{
     Compressor, Decompressor, DeflateConfig, DeflateParams, DeflatePool, DeflateTerms,
 };
 
-/// What an open connection compresses and decompresses with; see
+/// The compressor and decompressor of an open connection; see
 /// [`Connection::with_deflate`](super::Connection::with_deflate).
 ///
-/// It takes no memory worth the name until the first compressed message.
+/// Allocates almost nothing until the first compressed message.
 #[derive(Debug)]
 pub struct Deflate {
     pub(crate) compressor: Compressor,
@@ -15,14 +15,14 @@ pub struct Deflate {
 }
 
 impl Deflate {
-    /// For the server's end, by what the handshake agreed on. Connections of one thread share a
-    /// pool of codecs.
+    /// For a server, with the negotiated parameters. Connections of one thread share a pool of
+    /// codecs.
     #[must_use]
     pub fn server(params: &DeflateParams, config: &DeflateConfig, pool: &DeflatePool) -> Self {
         Self::new(params.server(), params.client(), config, pool)
     }
 
-    /// For the client's end.
+    /// For a client.
     #[must_use]
     pub fn client(params: &DeflateParams, config: &DeflateConfig, pool: &DeflatePool) -> Self {
         Self::new(params.client(), params.server(), config, pool)
@@ -36,8 +36,8 @@ impl Deflate {
     ) -> Self {
         Self {
             compressor: Compressor::new(ours, config, pool),
-            // How long a message may be is up to the connection: whole ones are limited while
-            // they inflate, chunked ones are never held.
+            // The connection limits the length of messages: whole ones while they inflate; chunks
+            // are never held in memory.
             decompressor: Decompressor::new(theirs, u64::MAX, config, pool),
         }
     }

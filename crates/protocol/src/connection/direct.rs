@@ -1,25 +1,26 @@
-//! Reading straight into the message under way, so that a long one is not copied on its way.
+//! Reading directly into the message under way, so that a long one is not copied.
 
 use bytes::buf::Limit;
 
 use super::{Event, Inbound};
 use crate::error::Error;
 
-/// A rest of a payload that is shorter than this comes by an [`Input`](super::Input): its copy
-/// costs less than the read that it saves, since that one brings what follows as well.
+/// When less of a payload than this is outstanding, it is received through an
+/// [`Input`](super::Input): the copy costs less than the read it saves, since that read also brings
+/// the bytes that follow.
 const DIRECT: u64 = 16 * 1024;
 
 impl Inbound {
-    /// Where to read the rest of a long message: at most so many bytes that they are still
-    /// in the processor's cache when they are unmasked. `None` where there is none, or what comes
-    /// has to be looked at first: read into a buffer of your own then, and
-    /// [`receive`](Self::receive) it.
+    /// The buffer to read the rest of a long message into. It is limited to what stays in the
+    /// processor's cache until it is unmasked. `None` if no message can be read this way, or if the
+    /// next bytes must be parsed first: then read into a buffer of your own and call
+    /// [`receive`](Self::receive).
     ///
-    /// After a read, call [`payload_read`](Self::payload_read). Everything that was read before
-    /// must have been received.
+    /// After a read, call [`payload_read`](Self::payload_read). Everything read before must have
+    /// been passed to `receive`.
     ///
-    /// Memory is taken as for what is received otherwise: ahead of what has arrived, but never by
-    /// what a header promises alone.
+    /// Memory is allocated by the same rule as in `receive`: ahead of the data that has arrived,
+    /// but never because of an announced length alone.
     pub fn payload_room(&mut self) -> Option<Limit<&mut Vec<u8>>> {
         let payload = self.stage.payload()?;
         if payload.opcode.is_control() || payload.remaining < DIRECT || self.deaf {
@@ -29,8 +30,8 @@ impl Inbound {
         self.assembly.as_mut()?.room(payload.remaining, limits)
     }
 
-    /// Takes what was read into [`payload_room`](Self::payload_room), and gives the message if
-    /// that was the last of it.
+    /// Processes the bytes read into [`payload_room`](Self::payload_room). Returns the message if
+    /// they complete it.
     ///
     /// # Errors
     /// As [`receive`](Self::receive).

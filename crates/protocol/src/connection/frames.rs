@@ -1,4 +1,4 @@
-//! Messages framed apart from their connection.
+//! Messages framed separately from their connection.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use crate::frame::FrameHeader;
 use crate::mask::mask_rotated;
 use crate::message::Sendable;
 
-/// Short messages, framed and not yet sent: for whoever answers a batch of messages without the
-/// lock that a connection's other senders share. From
+/// Short messages, framed and not sent yet. Use it to answer a batch of messages without taking the
+/// lock that a connection's other senders share. Made by
 /// [`Outbound::frames`](super::Outbound::frames).
 pub struct Frames {
     bytes: Vec<u8>,
     mask_keys: Option<Arc<dyn MaskKeys>>,
-    /// What is longer does not go here.
+    /// Longer messages are not accepted.
     longest: usize,
 }
 
@@ -28,15 +28,15 @@ impl Frames {
         }
     }
 
-    /// Puts frames into this buffer, which should be empty.
+    /// Collects frames in this buffer, which should be empty.
     #[must_use]
     pub fn in_buffer(mut self, buffer: Vec<u8>) -> Self {
         self.bytes = buffer;
         self
     }
 
-    /// Frames a message, if it is short. `false` where it is not: it has to be sent by the
-    /// connection, after what is here.
+    /// Frames a message if it is short. Returns `false` if it is not: send it through the
+    /// connection, after the frames collected here.
     #[inline]
     pub fn push<'a>(&mut self, message: &impl Sendable<'a>) -> bool {
         let payload = message.as_bytes();
@@ -63,21 +63,21 @@ impl Frames {
         true
     }
 
-    /// How many bytes of frames are here.
+    /// The number of bytes collected.
     #[must_use]
     #[inline]
     pub const fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether there is no frame.
+    /// Whether no frame is collected.
     #[must_use]
     #[inline]
     pub const fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// The buffer, with the frames that were not sent.
+    /// Returns the buffer, with the frames that were not sent.
     #[must_use]
     pub fn into_buffer(self) -> Vec<u8> {
         self.bytes

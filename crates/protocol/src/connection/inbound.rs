@@ -13,46 +13,48 @@ use crate::frame::{FrameHeader, OpCode};
 use crate::mask::{mask_rotated, rotate};
 use crate::message::{Kind, Message};
 
-/// Compressed input of a chunked message is taken in pieces of this size, so that what waits to
-/// be inflated is bounded.
+/// Compressed input of a chunked message is taken in pieces of this size, which bounds the bytes
+/// waiting to be inflated.
 const COMPRESSED_PIECE: usize = 16 * 1024;
 
-/// The receiving half of a [`Connection`](crate::Connection): frames, checks, assembled messages.
+/// The receiving half of a [`Connection`](crate::Connection): parses frames, validates them and
+/// assembles messages.
 ///
-/// It knows neither time nor output. What an event means for the other half, such as the answer to
-/// a ping, is done by [`Outbound::react`](super::Outbound::react), which must see every result of
+/// It has neither a clock nor output. [`Outbound::react`](super::Outbound::react) does what an
+/// event requires of the other half, such as answering a ping. It must be given every result of
 /// [`receive`](Self::receive) that is not a message.
 #[derive(Debug)]
 pub struct Inbound {
     pub(super) config: Arc<Config>,
     is_server: bool,
     receive_mode: ReceiveMode,
-    /// Nothing that comes in is looked at any more: the peer's Close came, or the connection has
-    /// failed or ended.
+    /// Whether input is ignored: the peer's Close was received, or the connection has failed or
+    /// ended.
     pub(super) deaf: bool,
-    /// Whether part of a message came since this was last asked.
+    /// Whether part of a message arrived since this was last queried.
     pub(super) progress: bool,
     pub(super) stage: Stage,
-    /// A control frame that is not whole yet; at most 125 bytes.
+    /// A control frame that is not complete yet; at most 125 bytes.
     #[expect(
         clippy::box_collection,
         reason = "hardly any connection has one: a third of the size"
     )]
     control: Option<Box<Vec<u8>>>,
-    /// `Some` from a message's first frame, if it is not whole in it, to its end.
+    /// `Some` from the first frame of a message to its last, unless the first frame holds all of
+    /// it.
     pub(super) assembly: Option<Box<Assembly>>,
     decompressor: Option<Box<Decompressor>>,
 }
 
-/// The part of a frame's payload that is at hand.
+/// The available part of a frame's payload.
 struct Piece<'b> {
     bytes: &'b mut [u8],
     opcode: OpCode,
-    /// Whether the frame ends with it.
+    /// Whether the frame ends with this piece.
     ends_frame: bool,
-    /// Whether the message ends with it.
+    /// Whether the message ends with this piece.
     ends_message: bool,
-    /// Payload bytes of this frame that are still to come.
+    /// Payload bytes of this frame that are still to arrive.
     coming: u64,
 }
 
@@ -75,17 +77,17 @@ impl Inbound {
         self.decompressor = Some(Box::new(decompressor));
     }
 
-    /// The limits and times it was made with.
+    /// The connection's configuration.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Takes the next event out of `input`, or uses `input` up and returns `None`; see
+    /// Takes the next event from `input`, or consumes all of `input` and returns `None`; see
     /// [`Connection::receive`](crate::Connection::receive).
     ///
     /// # Errors
-    /// Once, when the connection has to be failed; everything that still comes in is ignored.
+    /// Returned once, when the connection must be failed. All later input is ignored.
     #[inline]
     pub fn receive<'b>(&mut self, input: &mut Input<'b>) -> Result<Option<Event<'b>>, Error> {
         if self.deaf {
@@ -105,7 +107,7 @@ impl Inbound {
         received
     }
 
-    /// Ignores everything from now on, and holds nothing any more.
+    /// Ignores all input from now on, and frees what is held.
     #[cold]
     pub fn end(&mut self) {
         self.deaf = true;
@@ -113,14 +115,14 @@ impl Inbound {
         self.control = None;
     }
 
-    /// Whether part of a message came since this was last asked: a long message on a slow link is
-    /// not idleness.
+    /// Whether part of a message arrived since the last call: a long message on a slow link does
+    /// not count as idle.
     pub fn take_progress(&mut self) -> bool {
         std::mem::take(&mut self.progress)
     }
 
-    /// The usual case: one frame, uncompressed, all of it at hand. Inlined and apart from all
-    /// else, so that a small message costs little more than a look at its header.
+    /// The common case: one frame, uncompressed and complete in the input. Inlined and separate
+    /// from the rest, so that a small message costs little more than parsing its header.
     #[inline]
     fn message_at_hand<'b>(&mut self, input: &mut Input<'b>) -> Result<Option<Message<'b>>, Error> {
         if !self.message_comes_next(input) || self.receive_mode == ReceiveMode::Chunks {
@@ -138,24 +140,32 @@ impl Inbound {
         self.whole_message(&header, input)
     }
 
-    /// Whether `input` goes on with a message in one frame, as far as its first byte tells. Who
-    /// takes several messages before answering them stops where it does not: once a Close or a
-    /// breach of the protocol was received, nothing can be sent.
+    /// Whether `input` continues with a message in a single frame, as far as its first byte tells.
+    /// A driver that takes several messages before answering them stops when it does not: after a
+    /// Close or a protocol violation has been received, nothing can be sent.
     #[must_use]
     #[inline]
     pub fn message_comes_next(&self, input: &Input<'_>) -> bool {
-        let between = matches!(self.stage, Stage::Header { len: 0, .. }) && self.assembly.is_none();
+        let between = self.is_between_messages();
         match input.as_slice().first() {
-            // FIN and an opcode of a message; RSV1 where that means compressed.
+            // FIN and a message opcode; RSV1 is allowed if compression was negotiated.
             Some(0x81 | 0x82) => between,
             Some(0xc1 | 0xc2) => between && self.decompressor.is_some(),
             Some(_) | None => false,
         }
     }
 
-    /// Whether `input` goes on with a control frame, as far as its first byte tells, or inside one.
-    /// Who must not take messages now, since nobody wants them yet, can still answer pings that
-    /// come before them: [`receive`](Self::receive) gives no message then.
+    /// Whether the next bytes begin a message, or a control frame between two messages.
+    #[must_use]
+    #[inline]
+    pub fn is_between_messages(&self) -> bool {
+        matches!(self.stage, Stage::Header { len: 0, .. }) && self.assembly.is_none()
+    }
+
+    /// Whether `input` continues with a control frame, as far as its first byte tells, or is inside
+    /// one. A driver that must not take messages yet, because the application is not asking for
+    /// any, can still answer pings that precede them: [`receive`](Self::receive) returns no message
+    /// then.
     #[must_use]
     pub fn control_comes_next(&self, input: &Input<'_>) -> bool {
         let Some(next) = input.as_slice().first() else {
@@ -171,9 +181,10 @@ impl Inbound {
         }
     }
 
-    /// How messages are given out from now on. A message that is under way is given out in
-    /// chunks from here on if it was to be whole, what has come of it first; the other way round
-    /// the change waits for its end if a chunk of it was given out.
+    /// How messages are handed out from now on. When switching to chunks, a message under way is
+    /// handed out in chunks from here on, starting with the part already received. When switching
+    /// to whole messages, the change applies after the message under way if a chunk of it was
+    /// already handed out.
     #[inline]
     pub fn set_receive_mode(&mut self, mode: ReceiveMode) {
         self.receive_mode = mode;
@@ -215,7 +226,7 @@ impl Inbound {
         }
     }
 
-    /// Takes a header from the input, with what was kept of it before.
+    /// Parses a header from the input, together with the part kept from earlier input.
     #[inline]
     fn next_header(&mut self, input: &mut Input<'_>) -> Result<Option<FrameHeader>, PeerError> {
         let Stage::Header { bytes, len } = &mut self.stage else {
@@ -242,7 +253,7 @@ impl Inbound {
         Ok(None)
     }
 
-    /// Whether this frame may come now, from this peer.
+    /// Checks whether the peer may send this frame now.
     #[inline]
     fn admit(&mut self, header: &FrameHeader) -> Result<(), Error> {
         // RFC 6455 §5.1: a client masks, a server does not.
@@ -276,7 +287,7 @@ impl Inbound {
         }
     }
 
-    /// A message in one frame that is all at hand, compressed or not.
+    /// A message in a single frame that is complete in the input, compressed or not.
     #[inline]
     fn whole_message<'b>(
         &mut self,
@@ -314,7 +325,7 @@ impl Inbound {
         }))
     }
 
-    /// Prepares for a frame whose payload is looked at piece by piece.
+    /// Prepares for a frame whose payload is processed piece by piece.
     fn begin_payload(&mut self, header: &FrameHeader) -> Result<Payload, Error> {
         let begun = match header.opcode {
             OpCode::Text => Some(Kind::Text),
@@ -337,7 +348,7 @@ impl Inbound {
         Ok(payload)
     }
 
-    /// Takes what the input has of the frame, unmasked.
+    /// Takes the part of the frame that is in the input, and unmasks it.
     fn take_piece<'b>(&mut self, payload: Payload, input: &mut Input<'b>) -> Piece<'b> {
         let inflates_later = self
             .assembly
@@ -365,7 +376,7 @@ impl Inbound {
         }
     }
 
-    /// Notes that the next bytes of a frame have come, and gives how many have not.
+    /// Records that the next bytes of a frame have arrived, and returns how many are outstanding.
     pub(super) fn advance(&mut self, payload: Payload, taken: usize) -> u64 {
         let taken = taken as u64;
         let remaining = payload.remaining.saturating_sub(taken);
@@ -425,7 +436,7 @@ impl Inbound {
         Ok(whole.map(Event::Message))
     }
 
-    /// The next chunk of compressed bytes that were taken before.
+    /// The next chunk of the compressed bytes taken before.
     fn inflate_backlog<'b>(&mut self) -> Result<Option<Event<'b>>, Error> {
         while let (Some(assembly), Some(decompressor)) =
             (&mut self.assembly, &mut self.decompressor)

@@ -1,12 +1,12 @@
-//! The bytes that a read brought, lent to the connection until they are used up.
+//! Bytes read from the transport, lent to the connection until they are consumed.
 
 use std::time::Instant;
 
 /// A cursor over bytes that were read from the transport.
 ///
-/// The connection takes frames from its front and unmasks them in place; events borrow from it.
-/// What [`Connection::receive`](crate::Connection::receive) leaves here when it returns an event
-/// is the rest, for the next call; when it returns `None`, nothing is left.
+/// The connection takes frames from the front and unmasks them in place; events borrow from it.
+/// When [`Connection::receive`](crate::Connection::receive) returns an event, the bytes left here
+/// are for the next call. When it returns `None`, no bytes are left.
 #[derive(Debug)]
 pub struct Input<'b> {
     rest: &'b mut [u8],
@@ -15,7 +15,7 @@ pub struct Input<'b> {
 }
 
 impl<'b> Input<'b> {
-    /// Bytes that arrived at a time.
+    /// Bytes that arrived at the given time.
     #[must_use]
     #[inline]
     pub const fn new(bytes: &'b mut [u8], at: Instant) -> Self {
@@ -26,7 +26,7 @@ impl<'b> Input<'b> {
         }
     }
 
-    /// The rest of bytes that an earlier `Input` did not use up: their arrival is known.
+    /// The rest of bytes from an earlier `Input`: their arrival was already recorded.
     #[must_use]
     #[inline]
     pub const fn rest(bytes: &'b mut [u8], at: Instant) -> Self {
@@ -43,13 +43,13 @@ impl<'b> Input<'b> {
         self.at
     }
 
-    /// How many bytes are left.
+    /// The number of bytes left.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.rest.len()
     }
 
-    /// Whether none is left.
+    /// Whether no bytes are left.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.rest.is_empty()
@@ -59,7 +59,7 @@ impl<'b> Input<'b> {
         self.rest
     }
 
-    /// Whether this is the first look at these bytes, and there are any.
+    /// Whether these bytes are seen for the first time, and there are any.
     pub(crate) const fn note(&mut self) -> bool {
         !std::mem::replace(&mut self.noted, true) && !self.is_empty()
     }

@@ -1,4 +1,4 @@
-//! Whether the peer is there: pings, pongs and the times between them.
+//! Detecting whether the peer is alive: pings, pongs and the timeouts around them.
 
 use std::time::{Duration, Instant};
 
@@ -7,57 +7,58 @@ use crate::config::Config;
 use crate::error::{Error, SendError, TimeoutError};
 use crate::frame::{MAX_CONTROL_LEN, OpCode};
 
-/// How many pongs may be unsent, each answering a ping of its own. After that the latest ping
-/// stands for all: answers to a flood would be one.
+/// How many unsent pongs may each answer a ping of their own. Beyond that, one pong answers the
+/// latest ping only: otherwise a flood of pings would cause a flood of pongs.
 const UNSENT_PONGS: u8 = 16;
 
-/// Times are microseconds since `origin`, to keep an idle connection small.
+/// Times are stored as microseconds since `origin`, to keep an idle connection small.
 #[derive(Debug)]
 pub(crate) struct Liveness {
     origin: Instant,
-    /// When bytes last came.
+    /// When bytes were last received.
     heard: u64,
-    /// When a message last came, or was last known to have been sent.
+    /// When a message was last received, or was last known to have been sent.
     busy: u64,
     /// Whether a message was sent since `busy` was set.
     sent: bool,
-    /// `Some` from a ping to the pong that answers the latest.
+    /// `Some` from a ping until the pong that answers the latest one.
     pings: Option<Box<Pings>>,
-    /// The end of the last pong on the wire.
+    /// The position on the wire at which the last pong ends.
     pong_mark: u64,
     /// The last round trip in microseconds; 0 before the first.
     rtt: u32,
-    /// How many pongs were committed since the wire was last clear of them.
+    /// How many pongs were committed since all earlier ones had been written.
     unsent_pongs: u8,
 }
 
-/// Pings without an answer. Boxed: an idle connection has none most of the time.
+/// Unanswered pings. Boxed, because an idle connection usually has none.
 #[derive(Debug, Default)]
 struct Pings {
-    /// When the latest was sent; its stamp.
+    /// When the latest ping was sent; also its stamp.
     latest: u64,
-    /// The latest that was answered.
+    /// The stamp of the latest answered ping.
     answered: u64,
-    /// `Some` while nothing was heard since the first of them.
+    /// `Some` while nothing was received since the first of them.
     silence: Option<Silence>,
 }
 
-/// One ping that was sent, to ask [whether it was answered](crate::halves::Outbound::is_answered).
+/// A ping that was sent, to query [whether it was answered](crate::halves::Outbound::is_answered).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SentPing(u64);
 
-/// What the pong deadline is counted from.
+/// The start of the pong timeout.
 #[derive(Debug)]
 struct Silence {
-    /// When the ping left; before that, when what is to leave first last made progress.
+    /// When the ping was written; before that, when the output ahead of it last made progress.
     since: u64,
-    /// The ping's end on the wire.
+    /// The position on the wire at which the ping ends.
     mark: u64,
-    /// How many bytes up to there had not left at `since`. 0 for a ping that went at once.
+    /// How many bytes up to `mark` were unwritten at `since`. 0 for a ping that was written at
+    /// once.
     behind: u64,
 }
 
-/// What a stamp is mixed with, so that a peer's own heartbeat, be it a counter or a clock, is not
+/// Mixed into each stamp, so that a peer's own heartbeat, whether a counter or a clock, is not
 /// mistaken for the answer to a ping.
 const OURS: u64 = u64::from_be_bytes(*b"offhook!");
 
@@ -76,7 +77,9 @@ impl Liveness {
     }
 
     fn micros(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.origin).as_micros()).unwrap_or(u64::MAX)
+        let passed = at.saturating_duration_since(self.origin);
+        let seconds = passed.as_secs().saturating_mul(1_000_000);
+        seconds.saturating_add(u64::from(passed.subsec_micros()))
     }
 
     fn instant(&self, micros: u64) -> Option<Instant> {
@@ -101,7 +104,7 @@ impl Liveness {
         self.sent = true;
     }
 
-    /// The round trip, if this pong answers a ping of [`Connection::ping`] or the keepalive.
+    /// The round-trip time, if this pong answers a ping of [`Connection::ping`] or of keepalive.
     pub(crate) fn pong(&mut self, payload: &[u8], at: Instant) -> Option<Duration> {
         let stamp = u64::from_be_bytes(payload.try_into().ok()?) ^ OURS;
         let pings = self.pings.as_mut()?;
@@ -119,7 +122,7 @@ impl Liveness {
         Some(Duration::from_micros(micros))
     }
 
-    /// Stamps a ping. Stamps ascend, so that each pong tells its ping.
+    /// Stamps a ping. Stamps ascend, so that each pong identifies its ping.
     fn ping(&mut self, now: Instant) -> [u8; 8] {
         let sent = self.micros(now);
         let pings = self.pings.get_or_insert_default();
@@ -127,12 +130,13 @@ impl Liveness {
         (pings.latest ^ OURS).to_be_bytes()
     }
 
-    /// The answer to the ping that ends at `mark` is waited for, when the bytes before it have
-    /// left, and it.
+    /// Starts waiting for the answer to the ping that ends at `mark`. The timeout counts from when
+    /// the bytes before it, and the ping itself, were written.
     fn await_answer(&mut self, now: Instant, mark: u64, behind: u64) {
         let since = self.micros(now);
         if let Some(pings) = &mut self.pings {
-            // Not put off by later pings: a peer that is pinged often must be given up as well.
+            // Later pings do not postpone the timeout: a peer that is pinged often must be given up
+            // as well.
             pings.silence.get_or_insert(Silence {
                 since,
                 mark,
@@ -141,7 +145,7 @@ impl Liveness {
         }
     }
 
-    /// Begins the peer's time anew if a ping has come nearer to leaving.
+    /// Restarts the timeout if the output ahead of the ping made progress.
     fn note_progress(&mut self, now: Instant, gone: u64) {
         let since = self.micros(now);
         if let Some(silence) = self.pings.as_mut().and_then(|p| p.silence.as_mut()) {
@@ -153,7 +157,7 @@ impl Liveness {
         }
     }
 
-    /// Since when an answer is waited for.
+    /// Since when an answer has been awaited.
     fn awaiting(&self) -> Option<u64> {
         Some(self.pings.as_ref()?.silence.as_ref()?.since)
     }
@@ -175,17 +179,18 @@ impl Liveness {
 }
 
 impl Outbound {
-    /// Asks the peer for a pong. [`Event::Pong`](crate::Event::Pong) then carries the round trip.
+    /// Sends a ping. The [`Event::Pong`](crate::Event::Pong) that answers it carries the round-trip
+    /// time.
     ///
     /// # Errors
-    /// [`SendError::NotOpen`] once the connection closes.
+    /// [`SendError::NotOpen`] once the connection is closing.
     pub fn ping(&mut self, now: Instant) -> Result<SentPing, SendError> {
         self.check_open()?;
         Ok(self.commit_ping(now))
     }
 
-    /// Whether a pong came for this ping, or for a later one: RFC 6455 §5.5.3 lets a peer answer
-    /// the latest only.
+    /// Whether a pong answered this ping or a later one: RFC 6455 §5.5.3 lets a peer answer only
+    /// the latest.
     #[must_use]
     pub fn is_answered(&self, ping: SentPing) -> bool {
         let pings = self.liveness.pings.as_ref();
@@ -202,17 +207,17 @@ impl Outbound {
         SentPing(u64::from_be_bytes(stamp) ^ OURS)
     }
 
-    /// Sends a ping with a payload of your own; the pong brings it back.
+    /// Sends a ping with a payload of your own, which the pong returns.
     ///
     /// # Errors
-    /// The connection closes, or the payload has more than 125 bytes.
+    /// The connection is closing, or the payload is longer than 125 bytes.
     pub fn ping_with(&mut self, payload: &[u8]) -> Result<(), SendError> {
         self.send_control(OpCode::Ping, payload)
     }
 
-    /// As [`ping_with`](Self::ping_with), behind everything that was sent before: its pong says
-    /// that all of that has come. `false`, and nothing is sent, while some of it still waits for
-    /// its turn, since a ping would overtake that.
+    /// As [`ping_with`](Self::ping_with), after everything sent before: its pong confirms that all
+    /// of that arrived. Returns `false` and sends nothing while some of it is still queued, since a
+    /// ping would overtake it.
     ///
     /// # Errors
     /// As [`ping_with`](Self::ping_with).
@@ -225,10 +230,10 @@ impl Outbound {
         Ok(all_committed)
     }
 
-    /// Sends a pong that nobody asked for: a heartbeat in one direction (RFC 6455 §5.5.3).
+    /// Sends an unsolicited pong: a one-way heartbeat (RFC 6455 §5.5.3).
     ///
     /// # Errors
-    /// The connection closes, or the payload has more than 125 bytes.
+    /// The connection is closing, or the payload is longer than 125 bytes.
     pub fn pong(&mut self, payload: &[u8]) -> Result<(), SendError> {
         self.send_control(OpCode::Pong, payload)
     }
@@ -242,8 +247,8 @@ impl Outbound {
         Ok(())
     }
 
-    /// RFC 6455 §5.5.2, §5.5.3: a ping is answered with its payload; when answers pile up, the
-    /// latest ping is enough. So a flood of pings holds at most 2 KiB.
+    /// RFC 6455 §5.5.2, §5.5.3: a ping is answered with its payload; when answers pile up,
+    /// answering the latest ping is enough. A flood of pings therefore costs at most 2 KiB.
     pub(crate) fn answer_ping(&mut self, payload: &[u8]) {
         if self
             .closing
@@ -259,7 +264,7 @@ impl Outbound {
             self.liveness.unsent_pongs = self.liveness.unsent_pongs.saturating_add(1);
             self.commit_control(OpCode::Pong, payload);
             self.liveness.pong_mark = self.wire.mark();
-            // This answers the one that may still wait as well.
+            // This pong also answers the ping whose pong may still be queued.
             if let Some(backlog) = &mut self.backlog {
                 backlog.pong = None;
             }
@@ -268,7 +273,7 @@ impl Outbound {
         }
     }
 
-    /// Commits the answer that waited for earlier ones to leave.
+    /// Commits the pong that waited for earlier ones to be written.
     pub(crate) fn commit_pong(&mut self) {
         if !self.wire.has_sent(self.liveness.pong_mark) {
             return;
@@ -282,15 +287,15 @@ impl Outbound {
         }
     }
 
-    /// The last measured round trip.
+    /// The last measured round-trip time.
     #[must_use]
     pub fn rtt(&self) -> Option<Duration> {
         (self.liveness.rtt > 0).then(|| Duration::from_micros(u64::from(self.liveness.rtt)))
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) wants to be called next. It moves forward
-    /// whenever the peer is heard, and nearer when a ping is sent or the closing begins: ask after
-    /// every turn. A timer that fires early costs one look.
+    /// When to call [`handle_timeout`](Self::handle_timeout) next. The time moves later whenever
+    /// something is received, and earlier when a ping is sent or a close starts: query it after
+    /// every step. A call that comes too early does nothing.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.closing {
@@ -301,21 +306,20 @@ impl Outbound {
         }
     }
 
-    /// Notes that bytes came from the peer.
+    /// Records that bytes arrived from the peer.
     #[inline]
     pub fn heard(&mut self, at: Instant) {
         self.liveness.heard(at);
     }
 
-    /// Notes that what came last was a message, or part of one.
+    /// Records that the last input was a message, or part of one.
     #[inline]
     pub const fn received(&mut self) {
         self.liveness.received();
     }
 
-    /// Does what an event other than a message, or an error, of the inbound half asks for: answers
-    /// a ping or a Close, takes the time of a round trip, fails the connection. `at` is when the
-    /// bytes came.
+    /// Handles an event of the inbound half that is not a message, or an error: answers a ping or a
+    /// Close, measures a round trip, fails the connection. `at` is when the bytes arrived.
     pub fn react(&mut self, received: &mut Result<Option<Event<'_>>, Error>, at: Instant) {
         match received {
             Ok(None | Some(Event::Message(_) | Event::Chunk(_))) => {}
@@ -326,14 +330,15 @@ impl Outbound {
         }
     }
 
-    /// Does what is due: a keepalive ping, or giving up on a silent peer.
+    /// Does what is due: sends a keepalive ping, or gives up on a silent peer.
     ///
     /// # Errors
-    /// Once, when the connection is given up. After a pong or close timeout there is nobody to
-    /// talk to: disconnect. After the idle timeout, write the Close frame and wait for the peer's.
+    /// Returned once, when the connection is given up. After a pong or close timeout the peer is
+    /// unreachable: disconnect. After the idle timeout, write the Close frame and wait for the
+    /// peer's.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
         if self.liveness.sent {
-            // Sending takes no time argument: the idle time counts from here at the latest.
+            // Sending takes no time argument, so the idle time counts from here at the latest.
             self.liveness.sent = false;
             self.liveness.busy = self.liveness.micros(now);
         }
@@ -393,7 +398,7 @@ impl Outbound {
 }
 
 impl Connection {
-    /// Does what is due: a keepalive ping, or giving up on a silent peer.
+    /// Does what is due: sends a keepalive ping, or gives up on a silent peer.
     ///
     /// # Errors
     /// As [`Outbound::handle_timeout`].

@@ -1,4 +1,4 @@
-//! An open connection: events out of bytes, bytes out of messages, and what time asks for.
+//! An open connection: turns bytes into events and messages into bytes, and handles timeouts.
 
 mod assembly;
 mod backlog;
@@ -9,6 +9,7 @@ mod direct;
 mod frames;
 mod inbound;
 mod input;
+mod lending;
 mod liveness;
 mod outbound;
 mod stage;
@@ -26,6 +27,7 @@ pub use deflating::Deflate;
 pub use frames::Frames;
 pub use inbound::Inbound;
 pub use input::Input;
+pub use lending::{lend, lend_with, reclaim};
 pub use liveness::SentPing;
 pub use outbound::Outbound;
 
@@ -39,43 +41,45 @@ pub struct Connection {
     outbound: Outbound,
 }
 
-/// What came in.
+/// What was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event<'b> {
     /// A whole message.
     Message(Message<'b>),
     /// A piece of a message, in [`ReceiveMode::Chunks`].
     Chunk(Chunk<'b>),
-    /// A ping; its answer is queued.
+    /// A ping; the answer is already queued.
     Ping(Cow<'b, [u8]>),
     /// A pong.
     Pong {
-        /// What it carries.
+        /// The pong's payload.
         payload: Cow<'b, [u8]>,
-        /// The round trip, if it answers [`Connection::ping`](crate::halves::Outbound::ping) or a keepalive ping.
+        /// The round-trip time, if it answers [`Connection::ping`](crate::halves::Outbound::ping)
+        /// or a keepalive ping.
         rtt: Option<Duration>,
     },
-    /// The peer's Close; nothing comes after it. If it began the closing, its answer is queued.
+    /// The peer's Close; nothing follows it. If the peer started the close, the answer is already
+    /// queued.
     Close(CloseFrame),
 }
 
-/// How messages are given out.
+/// How messages are handed out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReceiveMode {
     /// Each as a whole, up to [`Limits::message_size`](crate::Limits::message_size).
     #[default]
     Whole,
-    /// Piece by piece as they come, of any length, in constant memory.
+    /// Piece by piece as data arrives, of any length, in constant memory.
     Chunks,
 }
 
-/// Where masking keys come from.
+/// The source of masking keys.
 ///
-/// RFC 6455 §5.3 and §10.3: a key must be fresh for each frame, from a strong source of entropy,
-/// and not predictable from the ones before; otherwise a page's script could choose the bytes
-/// that a proxy sees.
+/// RFC 6455 §5.3 and §10.3: each frame needs a fresh key from a strong source of entropy that
+/// cannot be predicted from earlier keys. Otherwise a script in a page could choose the bytes that
+/// a proxy sees.
 pub trait MaskKeys: Send + Sync {
-    /// A key that nobody can foresee.
+    /// An unpredictable key.
     fn next_key(&self) -> [u8; 4];
 }
 
@@ -86,13 +90,13 @@ impl<F: Fn() -> [u8; 4] + Send + Sync> MaskKeys for F {
 }
 
 impl Connection {
-    /// The server's end, right after the opening handshake.
+    /// The server's end of a connection, after the opening handshake.
     #[must_use]
     pub fn server(config: Arc<Config>, now: Instant) -> Self {
         Self::new(config, None, now)
     }
 
-    /// The client's end, right after the opening handshake.
+    /// The client's end of a connection, after the opening handshake.
     #[must_use]
     pub fn client(config: Arc<Config>, mask_keys: Arc<dyn MaskKeys>, now: Instant) -> Self {
         Self::new(config, Some(mask_keys), now)
@@ -105,7 +109,7 @@ impl Connection {
         }
     }
 
-    /// With permessage-deflate, as the opening handshake agreed on it.
+    /// Adds permessage-deflate, as negotiated in the opening handshake.
     #[must_use]
     pub fn with_deflate(mut self, deflate: Deflate) -> Self {
         self.inbound.set_decompressor(deflate.decompressor);
@@ -113,22 +117,22 @@ impl Connection {
         self
     }
 
-    /// Both halves, for a driver that reads and writes in different places; see
-    /// [`halves`](crate::halves).
+    /// Splits the connection into its halves, for a driver that reads and writes in different
+    /// places; see [`halves`](crate::halves).
     #[must_use]
     pub fn into_halves(self) -> (Inbound, Outbound) {
         (self.inbound, self.outbound)
     }
 
-    /// Takes the next event out of `input`, or uses `input` up and returns `None`.
+    /// Takes the next event from `input`, or consumes all of `input` and returns `None`.
     ///
-    /// Call it until it returns `None`; between the calls anything may be sent. What lies whole
-    /// in `input` is unmasked in place and borrowed; only what is incomplete at its end is kept.
-    /// Pings are answered and closes are answered before you see them.
+    /// Call it until it returns `None`; you may send between the calls. What is complete in `input`
+    /// is unmasked in place and borrowed; only an incomplete rest is copied. Pings and closes are
+    /// answered before you see them.
     ///
     /// # Errors
-    /// Once, when the connection has to be failed: the Close frame with the right code is queued
-    /// by then, and everything that still comes in is ignored. Write the output, then disconnect.
+    /// Returned once, when the connection must be failed. The Close frame with the matching code is
+    /// already queued, and all later input is ignored. Write the output, then disconnect.
     #[inline]
     pub fn receive<'b>(&mut self, input: &mut Input<'b>) -> Result<Option<Event<'b>>, Error> {
         if input.note() {
@@ -150,19 +154,19 @@ impl Connection {
         self.outbound.react(received, at);
     }
 
-    /// How messages are given out from now on; see [`Inbound::set_receive_mode`].
+    /// How messages are handed out from now on; see [`Inbound::set_receive_mode`].
     #[inline]
     pub fn set_receive_mode(&mut self, mode: ReceiveMode) {
         self.inbound.set_receive_mode(mode);
     }
 
-    /// Where to read the rest of a long message; see [`Inbound::payload_room`].
+    /// The buffer to read the rest of a long message into; see [`Inbound::payload_room`].
     pub fn payload_room(&mut self) -> Option<Limit<&mut Vec<u8>>> {
         self.inbound.payload_room()
     }
 
-    /// Takes what was read into [`payload_room`](Self::payload_room), and gives the message if
-    /// that was the last of it.
+    /// Processes the bytes read into [`payload_room`](Self::payload_room). Returns the message if
+    /// they complete it.
     ///
     /// # Errors
     /// As [`receive`](Self::receive).
@@ -175,7 +179,7 @@ impl Connection {
     }
 }
 
-/// Sending, closing, times and state are the [`Outbound`] half's.
+/// Sending, timeouts and state belong to the [`Outbound`] half.
 impl Deref for Connection {
     type Target = Outbound;
 

@@ -1,7 +1,8 @@
 //! Messages in, bytes out: the sending half of a connection.
 //!
-//! Small messages are [committed](super::commit) to the wire at once. Past [`COMMITTED`] bytes on the wire, and behind a long
-//! message, they queue unframed, so that control frames and urgent messages get ahead of them.
+//! Small messages are [committed](super::commit) to the wire at once. Beyond [`COMMITTED`] bytes on
+//! the wire, and behind a long message, they are queued unframed, so that control frames and urgent
+//! messages can overtake them.
 
 use std::fmt;
 use std::io::IoSlice;
@@ -21,8 +22,8 @@ use crate::error::SendError;
 use crate::message::{Kind, Outgoing, Sendable};
 use crate::prepared::Prepared;
 
-/// How many bytes are committed ahead of what the transport takes. 256 KiB: what one write can
-/// use, and what a control frame may have to wait for.
+/// How many bytes are committed ahead of the transport. 256 KiB: about what one write can use, and
+/// what a control frame may have to wait for.
 pub(super) const COMMITTED: usize = 256 * 1024;
 
 /// The message that is being written piece by piece.
@@ -32,17 +33,17 @@ pub(crate) enum Stream {
     Begun(Kind),
 }
 
-/// The sending half of a [`Connection`](crate::Connection): output, the closing handshake, and
-/// every deadline.
+/// The sending half of a [`Connection`](crate::Connection): output, the closing handshake, and all
+/// timeouts.
 pub struct Outbound {
     pub(super) config: Arc<Config>,
-    /// `Some` makes it a client.
+    /// `Some` for a client.
     pub(super) mask_keys: Option<Arc<dyn MaskKeys>>,
     pub(super) wire: Wire,
     pub(super) backlog: Option<Box<Backlog>>,
     pub(super) stream: Stream,
     pub(super) compressor: Option<Box<Compressor>>,
-    /// `Some` from the first Close, failure or loss on.
+    /// `Some` from the first Close, failure or loss of the transport.
     pub(super) closing: Option<Box<Closing>>,
     pub(super) liveness: Liveness,
 }
@@ -69,27 +70,27 @@ impl Outbound {
         self.compressor = Some(Box::new(compressor));
     }
 
-    /// The limits and times it was made with.
+    /// The connection's configuration.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Whether it is the server's end.
+    /// Whether this is the server's end.
     #[must_use]
     #[inline]
     pub const fn is_server(&self) -> bool {
         self.mask_keys.is_none()
     }
 
-    /// Sends a message: text from `&str` and `String`, binary from the rest.
+    /// Sends a message: `&str` and `String` are sent as text, everything else as binary.
     ///
-    /// It is queued whole or not at all, behind a message that is being written piece by piece.
-    /// There is no limit here: ask [`buffered_amount`](Self::buffered_amount) whether the peer
-    /// keeps up.
+    /// The message is queued as a whole or not at all. A message that is being written piece by
+    /// piece is finished first. There is no limit here: check
+    /// [`buffered_amount`](Self::buffered_amount) to see whether the peer keeps up.
     ///
     /// # Errors
-    /// The connection closes; nothing was queued.
+    /// The connection is closing; nothing was queued.
     #[inline]
     pub fn send<'a>(&mut self, message: impl Sendable<'a>) -> Result<(), SendError> {
         if self.send_short(message.kind(), message.as_bytes())? {
@@ -99,9 +100,9 @@ impl Outbound {
         Ok(())
     }
 
-    /// Sends a message if it is short, need not be compressed and need not wait behind others:
-    /// it is copied behind its header, the way of nearly every message. `false` where it is not;
-    /// [`send`](Self::send) does what is right then. The bytes of a text must be UTF-8.
+    /// Sends a message if it is short, needs no compression and need not wait behind others: its
+    /// bytes are copied behind the header, as for nearly every message. Returns `false` otherwise;
+    /// then call [`send`](Self::send). The bytes of a text must be UTF-8.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -125,7 +126,7 @@ impl Outbound {
         }
     }
 
-    /// Whether a message may be committed at once.
+    /// Whether a message can be committed at once.
     #[inline]
     fn has_room(&self) -> bool {
         self.stream == Stream::None && self.may_commit()
@@ -136,7 +137,7 @@ impl Outbound {
         self.queue_is_empty() && self.wire.len() < COMMITTED
     }
 
-    /// Sends a message ahead of all that have not begun to be sent and are not urgent.
+    /// Sends a message before all queued messages that are not urgent and not partly sent.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -163,16 +164,16 @@ impl Outbound {
         Ok(())
     }
 
-    /// A list to frame messages in apart from the connection, if they could leave at once by now:
-    /// nothing waits, nothing is compressed.
+    /// A buffer in which to frame messages separately from the connection. `None` unless they could
+    /// be sent at once: nothing is queued, and nothing is compressed.
     #[must_use]
     pub fn frames(&self) -> Option<Frames> {
         let at_once = self.closing.is_none() && self.compressor.is_none() && self.has_room();
         at_once.then(|| Frames::new(self.mask_keys.clone(), self.config.fragment_size))
     }
 
-    /// Sends the messages that were framed apart, as [`send`](Self::send) would have, and leaves
-    /// the list empty.
+    /// Sends messages that were framed separately, as [`send`](Self::send) would have, and empties
+    /// `frames`.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -191,11 +192,11 @@ impl Outbound {
         Ok(())
     }
 
-    /// Sends a message piece by piece: the first call begins it, the one with `last` ends it.
-    /// Each piece is a fragment of its own.
+    /// Sends a message piece by piece: the first call starts it, the call with `last` ends it. Each
+    /// piece becomes a fragment.
     ///
     /// # Errors
-    /// The connection closes, or the piece is not of the type that the message began with.
+    /// The connection is closing, or the piece is not of the type with which the message started.
     pub fn send_piece<'a>(
         &mut self,
         piece: impl Into<Outgoing<'a>>,
@@ -231,8 +232,8 @@ impl Outbound {
         Ok(())
     }
 
-    /// Of the [unsent bytes](Self::buffered_amount) those that wait for a message that is written
-    /// piece by piece to be finished. Whoever writes it must not wait for them.
+    /// How many of the [unsent bytes](Self::buffered_amount) wait for a message that is written
+    /// piece by piece. The task that writes it must not wait for them.
     #[must_use]
     pub fn amount_behind_stream(&self) -> usize {
         self.backlog
@@ -240,7 +241,7 @@ impl Outbound {
             .map_or(0, |backlog| backlog.bytes_behind)
     }
 
-    /// Bytes that were sent by the caller and not yet taken by the transport.
+    /// Bytes sent by the caller and not yet taken by the transport.
     #[must_use]
     #[inline]
     pub fn buffered_amount(&self) -> usize {
@@ -248,7 +249,7 @@ impl Outbound {
         self.wire.len().saturating_add(queued)
     }
 
-    /// Whether there is something to write.
+    /// Whether there is output to write.
     #[must_use]
     #[inline]
     pub fn has_output(&self) -> bool {
@@ -259,8 +260,8 @@ impl Outbound {
                 .is_some_and(|backlog| backlog.has_output())
     }
 
-    /// Fills `slices` with what is to be written now, for one vectored write, and gives their
-    /// number. Then tell how much was taken by [`transmitted`](Self::transmitted).
+    /// Fills `slices` with the output to write now, for one vectored write, and returns how many
+    /// slices are used. Report what was written with [`transmitted`](Self::transmitted).
     #[must_use = "what is not written is not sent"]
     pub fn transmit<'a>(&'a mut self, slices: &mut [IoSlice<'a>]) -> usize {
         if self.backlog.is_some() {
@@ -270,34 +271,13 @@ impl Outbound {
         self.wire.slices(slices)
     }
 
-    /// Notes that the transport took the first `count` bytes of what
-    /// [`transmit`](Self::transmit) gave.
+    /// Records that the transport took the first `count` bytes of the slices from
+    /// [`transmit`](Self::transmit).
     pub fn transmitted(&mut self, count: usize) {
         self.wire.advance(count);
         if self.backlog.is_some() {
             self.pump();
         }
-    }
-
-    /// Lends a buffer to cork output in, so that one buffer a thread serves every connection.
-    /// Gives it back if the connection has one already.
-    pub fn lend(&mut self, buffer: Vec<u8>) -> Option<Vec<u8>> {
-        self.wire.lend(buffer)
-    }
-
-    /// Lends a buffer if the connection has none to cork output in: for when something is about to
-    /// be sent, so that a connection that sends nothing borrows nothing.
-    #[inline]
-    pub fn lend_with(&mut self, buffer: impl FnOnce() -> Vec<u8>) {
-        if self.wire.has_no_buffer() {
-            let _taken = self.wire.lend(buffer());
-        }
-    }
-
-    /// Takes the lent buffer back, if all of it has been transmitted. Until then, and without
-    /// lending at all, the connection keeps a buffer just as long as something is unsent.
-    pub fn reclaim(&mut self) -> Option<Vec<u8>> {
-        self.wire.reclaim()
     }
 
     #[inline]
@@ -325,7 +305,8 @@ impl Outbound {
         });
     }
 
-    /// Puts a message behind those that wait, and behind one that is being written piece by piece.
+    /// Queues a message behind those that wait, and behind one that is being written piece by
+    /// piece.
     fn enqueue(&mut self, queued: Queued) {
         let backlog = self.backlog.get_or_insert_default();
         match self.stream {

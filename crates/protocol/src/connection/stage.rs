@@ -1,8 +1,8 @@
-//! Where in a frame the bytes that came so far end.
+//! The position in the current frame at which the received bytes end.
 
 use crate::frame::{MAX_HEADER_LEN, OpCode};
 
-/// Where in a frame the bytes that came so far end.
+/// The position in the current frame at which the received bytes end.
 ///
 /// ```text
 ///        header whole                 payload whole
@@ -12,13 +12,13 @@ use crate::frame::{MAX_HEADER_LEN, OpCode};
 /// ```
 #[derive(Debug)]
 pub(crate) enum Stage {
-    /// `bytes[..len]` of a header have come.
+    /// `bytes[..len]` of a header were received.
     Header {
         bytes: [u8; MAX_HEADER_LEN],
         len: u8,
     },
-    /// The header has come, and the payload not in full: a [`Payload`], whose fields lie here for
-    /// eight bytes less.
+    /// The header was received, the payload not completely. These are the fields of a [`Payload`],
+    /// stored here to save eight bytes.
     Payload {
         opcode: OpCode,
         fin: bool,
@@ -27,14 +27,14 @@ pub(crate) enum Stage {
     },
 }
 
-/// What is still to come of a frame.
+/// The outstanding part of a frame's payload.
 #[derive(Clone, Copy)]
 pub(crate) struct Payload {
     pub(crate) opcode: OpCode,
     pub(crate) fin: bool,
-    /// The masking key as it applies to the next byte; zero where there is no mask.
+    /// The masking key, rotated for the next byte; zero if the frame is not masked.
     pub(crate) key: [u8; 4],
-    /// How many bytes have not come.
+    /// The number of bytes that have not arrived.
     pub(crate) remaining: u64,
 }
 
@@ -65,7 +65,7 @@ impl Default for Stage {
 }
 
 impl Stage {
-    /// What is still to come of a frame whose header has come.
+    /// The outstanding payload of a frame whose header was received.
     #[inline]
     pub(crate) const fn payload(&self) -> Option<Payload> {
         match *self {

@@ -1,5 +1,5 @@
-//! Bytes that are committed to the wire, in order: small frames corked into one buffer, long
-//! payloads left where they are and placed between them.
+//! Bytes committed to the wire, in order: small frames are corked in one buffer; long payloads are
+//! not copied and are placed between them.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -7,16 +7,22 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes};
 
 use crate::frame::EncodedHeader;
+use crate::mask::mask_rotated;
 
-/// Move the unsent rest to the front once this much before it was sent, and more than half.
+/// Move the unsent rest to the front when at least this much before it was sent, and more than half
+/// of the buffer.
 const COMPACT_FROM: usize = 64 * 1024;
+
+/// How much is copied and then masked at once. 4 KiB: a small part of a first-level cache, and a
+/// multiple of the key's length.
+const MASKED_AT_ONCE: usize = 4 * 1024;
 
 #[derive(Debug, Default)]
 pub(crate) struct Wire {
     cork: Vec<u8>,
-    /// `cork[..sent]` has left.
+    /// `cork[..sent]` was written.
     sent: usize,
-    /// How many bytes have left since the connection began.
+    /// How many bytes were written since the connection started.
     gone: u64,
     /// Whether `cork` is a lent buffer.
     lent: bool,
@@ -33,7 +39,7 @@ struct Placed {
 
 #[derive(Debug)]
 struct Part {
-    /// These bytes go out before `cork[at..]`.
+    /// These bytes are written before `cork[at..]`.
     at: usize,
     bytes: Bytes,
 }
@@ -53,30 +59,42 @@ impl Wire {
         self.sent == self.cork.len() && self.placed.is_none()
     }
 
-    /// How many bytes have left since the connection began.
+    /// How many bytes were written since the connection started.
     pub(crate) const fn gone(&self) -> u64 {
         self.gone
     }
 
-    /// What [`gone`](Self::gone) will be when all that is committed by now has left.
+    /// The value [`gone`](Self::gone) will have when everything committed so far was written.
     pub(crate) fn mark(&self) -> u64 {
         self.gone.saturating_add(self.len() as u64)
     }
 
-    /// Whether everything committed before the mark has left.
+    /// Whether everything committed before the mark was written.
     pub(crate) const fn has_sent(&self, mark: u64) -> bool {
         mark <= self.gone
     }
 
-    /// Appends a header and its payload, and gives the payload's place for masking.
+    /// Appends a header and its payload.
     #[inline]
-    pub(crate) fn push(&mut self, header: &EncodedHeader, payload: &[u8]) -> &mut [u8] {
+    pub(crate) fn push(&mut self, header: &EncodedHeader, payload: &[u8]) {
         self.cork
             .reserve(payload.len().saturating_add(size_of::<EncodedHeader>()));
         header.append_to(&mut self.cork);
-        let start = self.cork.len();
         self.cork.extend_from_slice(payload);
-        self.cork.get_mut(start..).unwrap_or_default()
+    }
+
+    /// Appends a header and its payload, masked.
+    #[inline]
+    pub(crate) fn push_masked(&mut self, header: &EncodedHeader, payload: &[u8], key: [u8; 4]) {
+        self.cork
+            .reserve(payload.len().saturating_add(size_of::<EncodedHeader>()));
+        header.append_to(&mut self.cork);
+        // Piece by piece: each is masked while it is in the processor's first cache.
+        for piece in payload.chunks(MASKED_AT_ONCE) {
+            let start = self.cork.len();
+            self.cork.extend_from_slice(piece);
+            mask_rotated(self.cork.get_mut(start..).unwrap_or_default(), key);
+        }
     }
 
     /// Appends a whole frame.
@@ -84,7 +102,8 @@ impl Wire {
         self.cork.extend_from_slice(frame);
     }
 
-    /// Appends whole frames and empties their list; takes the list itself where it has none.
+    /// Appends whole frames and empties their list. Takes the list itself if the wire has no
+    /// buffer.
     pub(crate) fn append(&mut self, frames: &mut Vec<u8>) {
         if self.cork.capacity() == 0 && self.placed.is_none() {
             std::mem::swap(&mut self.cork, frames);
@@ -107,7 +126,7 @@ impl Wire {
         });
     }
 
-    /// Fills `slices` from the front with what is to be written, in order.
+    /// Fills `slices` from the front with the bytes to write, in order.
     pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut from = self.sent;
         let mut filled = 0_usize;
@@ -134,7 +153,7 @@ impl Wire {
         filled
     }
 
-    /// Notes that the first `count` bytes have left.
+    /// Records that the first `count` bytes were written.
     pub(crate) fn advance(&mut self, mut count: usize) {
         self.gone = self.gone.saturating_add(count.min(self.len()) as u64);
         while count > 0 {
@@ -161,14 +180,14 @@ impl Wire {
         self.clear();
     }
 
-    /// Drops what has not left.
+    /// Drops unwritten bytes.
     pub(crate) fn discard(&mut self) {
         self.gone = self.mark();
         self.placed = None;
         self.clear();
     }
 
-    /// An idle connection owns no buffer; a lent one waits to be reclaimed.
+    /// An idle connection owns no buffer; a lent one is kept until it is reclaimed.
     fn clear(&mut self) {
         self.sent = 0;
         if self.lent {
@@ -197,8 +216,8 @@ impl Wire {
         step
     }
 
-    /// Keeps a slow peer's sent bytes from piling up before the unsent ones. Amortised: each
-    /// move is paid for by at least as many bytes sent.
+    /// Prevents written bytes from piling up before the unwritten ones on a slow connection.
+    /// Amortised: each move is paid for by at least as many bytes written.
     fn compact(&mut self) {
         let rest = self.cork.len().saturating_sub(self.sent);
         if self.sent < COMPACT_FROM || self.sent < rest || rest == 0 {
@@ -211,7 +230,7 @@ impl Wire {
         self.sent = 0;
     }
 
-    /// Takes a buffer to cork into, if it has none.
+    /// Whether it has no buffer to cork in.
     #[inline]
     pub(crate) const fn has_no_buffer(&self) -> bool {
         self.cork.capacity() == 0
@@ -226,7 +245,7 @@ impl Wire {
         None
     }
 
-    /// Gives the lent buffer back once everything in it has left.
+    /// Returns the lent buffer once everything in it was written.
     pub(crate) fn reclaim(&mut self) -> Option<Vec<u8>> {
         if !self.lent || !self.cork.is_empty() {
             return None;

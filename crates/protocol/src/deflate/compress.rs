@@ -1,4 +1,4 @@
-//! Messages to be sent, compressed (RFC 7692 §7.2.1).
+//! Compressing messages to be sent (RFC 7692 §7.2.1).
 
 use zlib_rs::{Deflate, DeflateFlush};
 
@@ -7,7 +7,7 @@ use super::negotiate::DeflateTerms;
 use super::pool::{DeflateKind, DeflatePool, LentDeflate};
 use super::window::Window;
 
-/// What ends every flushed stream, and what RFC 7692 §7.2.1 takes away.
+/// The bytes that end every flushed stream; RFC 7692 §7.2.1 removes them.
 pub(super) const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 
 /// zlib's `MIN_LOOKAHEAD`: its compressors never reach back further than the
@@ -15,29 +15,29 @@ pub(super) const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 /// makes a window of 9 bits (250 bytes of reach) fit an agreement on 8 (256).
 const LOOK_AHEAD: usize = 262;
 
-/// Output grows by at most this at a time.
+/// The most by which the output grows at a time.
 const STEP: usize = 16 * 1024;
 
-/// How many bytes longer than itself a message may come out where a context is kept: room for the
-/// headers of stored blocks. What grows so is what later messages refer to.
+/// How many bytes a compressed message may be longer than the original where a context is kept:
+/// room for the headers of stored blocks. Later messages can refer to a message that grew.
 const GROWTH: usize = 16;
 
-/// The longest message that may grow to be remembered in a kept window. What is longer and does not
-/// shrink by itself is no text: it would only push out what others refer to.
+/// The longest message that may grow in order to be remembered in a kept window. A longer message
+/// that does not shrink by itself is not text: it would only push out what other messages refer to.
 const SHORT: usize = 256;
 
-/// What growing may cost before anything was saved: enough to begin a stream of short messages
-/// that shrink only beside each other, and all that a stream which never shrinks ever pays.
+/// How many bytes may be spent on growth before anything was saved. It is enough to start a stream
+/// of short messages that shrink only in each other's context, and it is all that a stream which
+/// never shrinks ever costs.
 const ADVANCE: usize = 64;
 
-/// The most that is put aside of what was saved.
+/// The most savings that are credited.
 const MOST_CREDIT: usize = 512;
 
-/// Compresses the messages one end sends.
+/// Compresses the messages of one direction.
 ///
-/// Owns no memory until the first message. From then on it owns a codec
-/// (dedicated), the last bytes sent (pooled), or nothing (without context
-/// takeover, and shared).
+/// Allocates nothing until the first message. From then on it owns a codec (dedicated), the last
+/// bytes sent (pooled), or nothing (without context takeover, and shared).
 #[derive(Debug)]
 pub struct Compressor {
     pool: DeflatePool,
@@ -46,17 +46,17 @@ pub struct Compressor {
     /// Held from the first chunk of a message to its last.
     message: Option<LentDeflate>,
     threshold: usize,
-    /// How many bytes messages may still grow by, all together: what was saved pays for it.
+    /// How many bytes messages may still grow by, in total. Savings add to it.
     credit: usize,
 }
 
-/// What stays from one message to the next.
+/// What is kept from one message to the next.
 #[derive(Debug)]
 enum Keeps {
     Nothing,
-    /// The bytes a lent codec needs to go on.
+    /// The bytes a borrowed codec needs to continue.
     Window(Window),
-    /// The codec itself, and whether it goes on or starts afresh.
+    /// The codec itself, and whether it continues or starts afresh.
     Codec {
         idle: Option<LentDeflate>,
         context_takeover: bool,
@@ -64,7 +64,7 @@ enum Keeps {
 }
 
 impl Compressor {
-    /// A compressor for the direction whose terms these are.
+    /// A compressor with the terms of its direction.
     #[must_use]
     pub fn new(terms: DeflateTerms, config: &DeflateConfig, pool: &DeflatePool) -> Self {
         let window_bits = match config.memory {
@@ -93,19 +93,16 @@ impl Compressor {
         }
     }
 
-    /// Appends one whole message, compressed, to `out`, and says whether it
-    /// did. If not, because the message is short or would not shrink, `out` is
-    /// as before and the message is to be sent as it is.
+    /// Compresses one whole message and appends it to `out`. Returns `false`, with `out` unchanged,
+    /// if the message is short or would not shrink: send it uncompressed then.
     ///
-    /// Where context is kept, a message may come out up to 16 bytes longer:
-    /// short ones that are alike shrink only beside each other, so the first
-    /// must be sent for the next to refer to, and a dedicated codec can't
-    /// forget a message but by forgetting everything. That is paid from what
-    /// was saved before, and 64 bytes in advance: what never shrinks is soon
-    /// left alone.
+    /// Where context is kept, a message may come out up to 16 bytes longer. Short messages that are
+    /// alike shrink only in each other's context, so the first must be sent compressed for the next
+    /// to refer to; and a dedicated codec cannot forget one message without forgetting everything.
+    /// The growth is paid for by earlier savings and an initial credit of 64 bytes, so a stream
+    /// that never shrinks is soon sent uncompressed.
     ///
-    /// Never writes more to `out` than the message is long and 20 bytes, even
-    /// while it tries.
+    /// Never writes more to `out` than the length of the message plus 20 bytes, even while trying.
     #[must_use = "a message that was not compressed is sent without RSV1"]
     pub fn compress(&mut self, message: &[u8], out: &mut Vec<u8>) -> bool {
         if message.len() < self.threshold || message.is_empty() || self.message.is_some() {
@@ -118,8 +115,8 @@ impl Compressor {
         if taken {
             self.settle(message.len(), out.len().saturating_sub(start));
         }
-        // A message sent raw does not pass the peer's decompressor
-        // (RFC 7692 §6.2), so it must not stay in our context either.
+        // A message sent uncompressed does not pass through the peer's decompressor (RFC 7692
+        // §6.2), so it must not stay in our context either.
         match &mut self.keeps {
             Keeps::Window(window) if taken => window.push(message),
             Keeps::Codec { .. } if !taken => codec.stream.reset(),
@@ -129,10 +126,10 @@ impl Compressor {
         taken
     }
 
-    /// Appends the next piece of a message, compressed, to `out`; `last` ends
-    /// the message. What a piece gives may come out with a later one.
+    /// Compresses the next piece of a message and appends it to `out`; `last` ends the message. The
+    /// output for a piece may come with a later one.
     ///
-    /// A message begun like this is compressed to its end, whatever its size.
+    /// A message started this way is compressed to its end, whatever its size.
     pub fn compress_chunk(&mut self, piece: &[u8], last: bool, out: &mut Vec<u8>) {
         let mut codec = match self.message.take() {
             Some(codec) => codec,
@@ -156,9 +153,8 @@ impl Compressor {
         }
     }
 
-    /// Takes note of a message that was sent compressed by
-    /// [`compress_once`]: the peer's context holds it from now on, and so
-    /// does ours.
+    /// Records a message that was sent compressed by
+    /// [`compress_once`]: it is now in the peer's context, so it goes into ours.
     pub fn note_sent(&mut self, message: &[u8]) {
         match &mut self.keeps {
             Keeps::Window(window) => window.push(message),
@@ -166,21 +162,20 @@ impl Compressor {
                 idle: Some(codec),
                 context_takeover: true,
             } => {
-                // Allowed on a raw stream between blocks, which is where a
-                // flush left it. If it ever failed, starting afresh is right
-                // too: who refers to nothing needs no common past.
+                // Allowed on a raw stream between blocks, which is where a flush leaves it. If it
+                // failed, starting afresh would be correct too: a stream without back-references
+                // needs no shared context.
                 if codec.stream.set_dictionary(message).is_err() {
                     codec.stream.reset();
                 }
             }
-            // Without a codec nothing was sent before: what the peer knows and
-            // we don't is only never referred to.
+            // Without a codec nothing was sent before. Context that only the peer has is never
+            // referred to.
             Keeps::Codec { .. } | Keeps::Nothing => {}
         }
     }
 
-    /// The largest window a message for this connection may have been
-    /// compressed with by [`compress_once`].
+    /// The largest window that [`compress_once`] may have used for a message on this connection.
     #[must_use]
     pub fn window_bits(&self) -> u8 {
         self.kind.window_bits
@@ -198,7 +193,7 @@ impl Compressor {
         if may_grow { self.credit.min(GROWTH) } else { 0 }
     }
 
-    /// Puts aside what a message saved, or takes what it grew by from there.
+    /// Credits what a message saved, or charges what it grew by.
     fn settle(&mut self, before: usize, after: usize) {
         self.credit = self
             .credit
@@ -213,8 +208,8 @@ impl Compressor {
             Keeps::Window(window) => {
                 let mut codec = self.pool.lend_deflate(self.kind);
                 for run in window.runs() {
-                    // Fails only on a stream in the middle of something. An
-                    // empty dictionary would be harmless but not free.
+                    // Fails only in the middle of a stream. An empty dictionary would be harmless
+                    // but not free.
                     if !run.is_empty() && codec.stream.set_dictionary(run).is_err() {
                         codec.stream.reset();
                     }
@@ -244,12 +239,11 @@ impl Compressor {
     }
 }
 
-/// Compresses a message for any connection whose
-/// [`Compressor::window_bits`] are at least `window_bits`, with context
-/// takeover or without: it refers to nothing but itself. Appends it to `out` if
-/// it shrinks, and says whether.
+/// Compresses a message for any connection whose [`Compressor::window_bits`] are at least
+/// `window_bits`, with context takeover or without: the message refers only to itself. Appends it
+/// to `out` and returns `true` if it shrinks.
 ///
-/// A connection that sends it must be told by [`Compressor::note_sent`].
+/// Report it with [`Compressor::note_sent`] on each connection that sends it.
 #[must_use = "a message that was not compressed is sent without RSV1"]
 pub fn compress_once(
     message: &[u8],
@@ -280,8 +274,7 @@ fn reach(window_bits: u8) -> usize {
     (1_usize << window_bits).saturating_sub(LOOK_AHEAD)
 }
 
-/// Appends the message to `out` if that takes fewer bytes than the message
-/// and the slack.
+/// Appends the compressed message to `out` if it is shorter than the message plus `slack`.
 fn compress_whole(stream: &mut Deflate, message: &[u8], slack: usize, out: &mut Vec<u8>) -> bool {
     let start = out.len();
     let less_than = message.len().saturating_add(slack);
@@ -299,8 +292,8 @@ fn compress_whole(stream: &mut Deflate, message: &[u8], slack: usize, out: &mut 
     taken
 }
 
-/// Feeds `input` and flushes, appending at most `most` bytes to `out`. False
-/// if they did not suffice.
+/// Feeds `input` and flushes, appending at most `most` bytes to `out`. Returns `false` if that was
+/// not enough.
 fn run(
     stream: &mut Deflate,
     mut input: &[u8],
@@ -316,16 +309,16 @@ fn run(
         out.resize(start.saturating_add(room), 0);
         let (fed, given) = (stream.total_in(), stream.total_out());
         let target = out.get_mut(start..).unwrap_or_default();
-        // No room and nothing to do are no errors to zlib, and the stream is
-        // sound: whatever comes, the totals tell how far it went.
+        // zlib reports a lack of room or of work as an error, but the stream stays valid: the
+        // totals tell how far it got.
         let _ = stream.compress(input, target, flush);
         let fed = difference(stream.total_in(), fed);
         let given = difference(stream.total_out(), given);
         input = input.get(fed..).unwrap_or_default();
         out.truncate(start.saturating_add(given));
         most = most.saturating_sub(given);
-        // zlib takes four gigabytes at a time: room left means that it is done
-        // only if the input is, too.
+        // zlib takes at most four gigabytes at a time: room left over means that it is done only if
+        // all input was consumed.
         if given < room && (input.is_empty() || fed == 0) {
             return input.is_empty();
         }
@@ -336,9 +329,9 @@ fn run(
     }
 }
 
-/// Takes what a stream given up half way still has to give. `reset` alone
-/// would leave it with less room for its output than it believes to have
-/// (zlib-rs 0.6.8), and a later message would make it panic.
+/// Takes the remaining output of a stream that was abandoned. `reset` alone would leave it with
+/// less room for its output than it assumes (zlib-rs 0.6.8), and a later message would make it
+/// panic.
 fn drain(stream: &mut Deflate) {
     let mut scratch = [0; 1024];
     loop {
@@ -354,14 +347,14 @@ fn difference(now: u64, before: u64) -> usize {
     usize::try_from(now.saturating_sub(before)).unwrap_or(usize::MAX)
 }
 
-/// RFC 7692 §7.2.1: removes the four bytes a flush ends with.
+/// RFC 7692 §7.2.1: removes the four bytes that end a flush.
 fn take_tail_away(out: &mut Vec<u8>, start: usize) {
     let produced = out.get(start..).unwrap_or_default();
     if produced.ends_with(&TAIL) {
         out.truncate(out.len().saturating_sub(TAIL.len()));
     } else {
-        // A dedicated stream that was just flushed does not flush again for
-        // an empty message. RFC 7692 §7.2.3.6: it is this one byte.
+        // A dedicated stream that was just flushed does not flush again for an empty message. RFC
+        // 7692 §7.2.3.6 defines this one byte for it.
         out.push(0x00);
     }
 }

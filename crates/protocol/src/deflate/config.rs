@@ -1,30 +1,27 @@
-//! What to offer, what to accept and what to spend on permessage-deflate.
+//! Configuration of permessage-deflate: what to offer, what to accept, how much memory to spend.
 
 use std::ops::RangeInclusive;
 
-/// The windows our own compressor knows. RFC 7692 also knows 8 bits: a peer
-/// may ask us for them, see [`DeflateConfig::server_max_window_bits`].
+/// The window sizes our own compressor supports. RFC 7692 also defines 8 bits, which a peer may
+/// request; see [`DeflateConfig::server_max_window_bits`].
 const OWN_WINDOW_BITS: RangeInclusive<u8> = 9..=15;
 
-/// Where a connection's compression contexts live.
+/// Where a connection's compression contexts are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeflateMemory {
-    /// A whole codec for each direction of each connection: 48 KiB to
-    /// decompress, 140 to 380 KiB to compress. The best ratio and the least
-    /// time for a few busy connections.
+    /// A codec of its own for each direction of each connection: 48 KiB to decompress, 140 to 380
+    /// KiB to compress. The best ratio and the least CPU time, for a few busy connections.
     Dedicated,
-    /// Codecs are lent for the length of one message; in between a connection
-    /// keeps only the last bytes that went through, at most 2^`window_bits`
-    /// each way. Small JSON messages come out 8 to 15 % longer than from
-    /// [`Dedicated`](Self::Dedicated), for a hundredth of the memory.
+    /// Codecs are borrowed for one message at a time; in between, a connection keeps only the last
+    /// bytes of each direction, at most 2^`window_bits` each. Small JSON messages are 8 to 15 %
+    /// longer than with [`Dedicated`](Self::Dedicated), for a hundredth of the memory.
     Pooled {
-        /// Size of the window kept and negotiated, 9 to 15.
+        /// The size of the window kept and negotiated, 9 to 15.
         window_bits: u8,
     },
-    /// Codecs are lent and our own compressor keeps nothing from message to
-    /// message. Small messages hardly shrink without context: this is for many
-    /// connections with large messages.
+    /// Codecs are borrowed and our compressor keeps nothing between messages. Small messages hardly
+    /// shrink without context: this is for many connections with large messages.
     Shared,
 }
 
@@ -76,12 +73,12 @@ impl Default for DeflateConfig {
 }
 
 impl DeflateConfig {
-    /// Where the contexts live. Default: pooled with windows of 2 KiB, less
-    /// than 4 KiB for both ways together. On small JSON messages twice as much
-    /// saves another 3 to 8 % of the bytes and costs a quarter more time; what
-    /// is larger than the window shrinks as well as with any other.
+    /// Where compression contexts are kept. Default: pooled with windows of 2 KiB, which costs less
+    /// than 4 KiB for both directions together. On small JSON messages, twice the window saves
+    /// another 3 to 8 % of the bytes and costs a quarter more time. Messages larger than the window
+    /// compress equally well with any.
     ///
-    /// The windows negotiated follow: 2^`window_bits` both ways when pooled,
+    /// This also determines the negotiated windows: 2^`window_bits` in both directions when pooled,
     /// 12 bits when shared, 15 when dedicated, unless
     /// [`server_max_window_bits`](Self::server_max_window_bits) and
     /// [`client_max_window_bits`](Self::client_max_window_bits) say otherwise.
@@ -91,87 +88,84 @@ impl DeflateConfig {
         self
     }
 
-    /// Whether the server starts every message with an empty window: it is
-    /// asked to by our offer, or declares it in our answer. Default: no, for
-    /// small messages the context is what makes them shrink.
+    /// Whether the server starts every message with an empty window: a client's offer requests it,
+    /// a server's answer declares it. Default: no, because the context is what makes small messages
+    /// shrink.
     #[must_use]
     pub fn server_no_context_takeover(mut self, yes: bool) -> Self {
         self.server_no_context_takeover = yes;
         self
     }
 
-    /// Whether the client starts every message with an empty window: declared
-    /// in our offer, or asked for in our answer. Default: no.
+    /// Whether the client starts every message with an empty window: a client's offer declares it,
+    /// a server's answer requests it. Default: no.
     #[must_use]
     pub fn client_no_context_takeover(mut self, yes: bool) -> Self {
         self.client_no_context_takeover = yes;
         self
     }
 
-    /// The largest window the server may compress with, 9 to 15 bits; values
-    /// outside are taken to the nearest. Default: what the memory mode keeps.
+    /// The largest window the server may compress with, 9 to 15 bits; other values are clamped.
+    /// Default: the window of the memory mode.
     ///
-    /// A client that offers `server_max_window_bits=8` gets it: our compressor
-    /// then works with a window of 9 bits, in which it reaches back at most 250
-    /// bytes (2^9 less its look-ahead of 262), within the 256 agreed upon.
+    /// A client that offers `server_max_window_bits=8` gets it: our compressor then uses a window
+    /// of 9 bits, which refers back at most 250 bytes (2^9 minus its look-ahead of 262), within the
+    /// agreed 256.
     #[must_use]
     pub fn server_max_window_bits(mut self, bits: u8) -> Self {
         self.server_max_window_bits = Some(own_bits(bits));
         self
     }
 
-    /// The largest window the client may compress with, 9 to 15 bits; values
-    /// outside are taken to the nearest. Default: what the memory mode keeps.
+    /// The largest window the client may compress with, 9 to 15 bits; other values are clamped.
+    /// Default: the window of the memory mode.
     #[must_use]
     pub fn client_max_window_bits(mut self, bits: u8) -> Self {
         self.client_max_window_bits = Some(own_bits(bits));
         self
     }
 
-    /// Whether to insist that the peer's window costs us no more than we
-    /// wanted. Default: no, because then some peers would get less
-    /// compression, or none.
+    /// Whether to insist that the peer's window costs no more memory than configured. Default: no,
+    /// because some peers would then get less compression, or none.
     ///
-    /// A peer need not be able to limit its window: Firefox, for one, does not
-    /// offer to, and what it sends with its 32 KiB of context can only be
-    /// understood by keeping 32 KiB for it. With this set, a server tells such
-    /// a client to start every message with an empty window instead, and a
-    /// client offers no fallback to servers that can't limit theirs.
+    /// Some peers cannot limit their window. Firefox, for example, does not offer to; decoding its
+    /// messages with 32 KiB of context requires keeping 32 KiB. With this set, a server tells such
+    /// a client to start every message with an empty window, and a client makes no fallback offer
+    /// for servers that cannot limit theirs.
     #[must_use]
     pub fn bounded_peer_window(mut self, yes: bool) -> Self {
         self.bounded_peer_window = yes;
         self
     }
 
-    /// Compression effort, 1 (fast) to 9 (small). Default: 6, zlib's own
-    /// middle.
+    /// The compression level, 1 (fast) to 9 (small). Default: 6, as in zlib.
     #[must_use]
     pub fn level(mut self, level: u8) -> Self {
         self.level = level.clamp(1, 9);
         self
     }
 
-    /// Memory for the compressor's tables, 1 to 9. Default: 8, zlib's own.
+    /// The memory level of the compressor's tables, 1 to 9. Default: 8, as in zlib.
     #[must_use]
     pub fn mem_level(mut self, mem_level: u8) -> Self {
         self.mem_level = mem_level.clamp(1, 9);
         self
     }
 
-    /// Messages shorter than this are sent as they are. Default: 64 bytes,
-    /// below which compression saves less than a packet's own headers take.
+    /// Shorter messages are sent uncompressed. Default: 64 bytes, below which compression saves
+    /// less than a packet's own headers take.
     #[must_use]
     pub fn threshold(mut self, bytes: usize) -> Self {
         self.threshold = bytes;
         self
     }
 
-    /// The most a received message may expand, as a factor of its compressed
-    /// size, counted once it has grown past `floor` bytes; `None` for no limit
-    /// but the message size. Default: 256 past 1 MiB.
+    /// The maximum expansion of a received message, as a factor of its compressed size, enforced
+    /// once it exceeds `floor` bytes decompressed; `None` leaves only the message size limit.
+    /// Default: 256 beyond 1 MiB.
     ///
-    /// DEFLATE can expand 1032 times. Text seldom passes 20, so what passes
-    /// 256 over a whole mebibyte is a bomb, or a file of zeros.
+    /// DEFLATE can expand 1032 times. Text seldom exceeds 20, so more than 256 over a whole
+    /// mebibyte is a decompression bomb or a file of zeros.
     #[must_use]
     pub fn max_ratio(mut self, ratio: Option<u32>, floor: u64) -> Self {
         self.max_ratio = ratio;

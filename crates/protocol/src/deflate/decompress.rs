@@ -1,4 +1,4 @@
-//! Messages received, decompressed (RFC 7692 §7.2.2).
+//! Decompressing received messages (RFC 7692 §7.2.2).
 
 use zlib_rs::{Inflate, InflateFlush, Status};
 
@@ -11,31 +11,28 @@ use super::window::Window;
 mod error;
 pub use error::InflateError;
 
-/// RFC 7692 §7.2.2: the tail is appended to every message. The byte after it
-/// is a guard: a stream that stops at the end of the tail's block leaves it
-/// alone, one that is in the middle of something takes it.
+/// RFC 7692 §7.2.2: the tail is appended to every message. The byte after it is a guard: a stream
+/// that stops at the end of the tail's block does not consume it; one that is inside another block
+/// does.
 const TAIL_AND_GUARD: [u8; 5] = [TAIL[0], TAIL[1], TAIL[2], TAIL[3], 0x00];
 
-/// Output grows by at most this at a time; limits are checked in between.
+/// The most by which the output grows at a time; limits are checked in between.
 const STEP: usize = 16 * 1024;
 
-/// zlib's fast loop wants this much room, so give it more.
+/// zlib's fast loop needs this much room, so provide it.
 const LEAST_STEP: usize = 512;
 
-/// Decompresses the messages one end receives, as they come.
+/// Decompresses the messages of one direction as they arrive.
 ///
-/// Owns no memory until the first message. A codec is held from a message's
-/// first byte to its last (for good when dedicated); from message to message
-/// it keeps the last bytes the peer may refer to, 2^`window_bits` at most, and
-/// nothing without context takeover.
+/// Allocates nothing until the first message. A codec is held from a message's first byte to its
+/// last (permanently when dedicated). Between messages only the bytes that the peer may refer to
+/// are kept, at most 2^`window_bits`, and none without context takeover.
 ///
-/// **A peer that reaches back further than agreed** is found out where it
-/// would cost memory: earlier messages are kept no further back than agreed,
-/// so what refers beyond them fails with
-/// [`WindowExceeded`](InflateError::WindowExceeded). A reference further back
-/// than agreed but within its own message is decoded: zlib-rs does not check
-/// distances by themselves, and to read every message twice for a fault that
-/// does no harm is not worth the time.
+/// **A peer that refers back further than agreed** is detected where it would cost memory: earlier
+/// messages are kept only as far back as agreed, so a reference beyond them fails with
+/// [`WindowExceeded`](InflateError::WindowExceeded). A reference further back than agreed but
+/// within its own message is decoded: zlib-rs does not check distances separately, and reading
+/// every message twice for a harmless violation is not worth the time.
 #[derive(Debug)]
 pub struct Decompressor {
     pool: DeflatePool,
@@ -45,8 +42,7 @@ pub struct Decompressor {
     limits: Limits,
     context_takeover: bool,
     dedicated: bool,
-    /// A dedicated codec with the largest window need not be told what it has
-    /// in its own.
+    /// A dedicated codec with the largest window already has the context.
     continuous: bool,
 }
 
@@ -57,40 +53,39 @@ struct Limits {
     ratio_floor: u64,
 }
 
-/// How far the message in work has come.
+/// The progress of the message being decompressed.
 #[derive(Debug, Clone, Copy, Default)]
 struct Progress {
     begun: bool,
     taken: u64,
     given: u64,
-    /// How many blocks said that they are the last.
+    /// How many blocks were marked as the last of their stream.
     stream_ends: u64,
 }
 
-/// One call's input and output, and how far both got.
+/// The input and output of one call, and the position in both.
 struct Call<'a> {
     input: &'a [u8],
     consumed: usize,
     out: &'a mut Vec<u8>,
-    /// The length `out` must not pass.
+    /// The length that `out` must not exceed.
     end: usize,
-    /// The length of `out` up to which the window has it.
+    /// The length of `out` up to which the window contains it.
     kept: usize,
 }
 
 /// What one call to [`Decompressor::decompress`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inflated {
-    /// How many bytes of the input were taken. The rest is to be given again.
+    /// How many bytes of the input were consumed. Pass the rest again.
     pub consumed: usize,
-    /// Whether the message is complete. If not, it is waiting for more input,
-    /// or, after as many bytes as there was room for, for more room.
+    /// Whether the message is complete. If not, it waits for more input or, if as many bytes were
+    /// produced as there was room for, for more room.
     pub finished: bool,
 }
 
 impl Decompressor {
-    /// A decompressor for the direction whose terms these are, for messages of
-    /// at most `max_message` bytes.
+    /// A decompressor with the terms of its direction, for messages of at most `max_message` bytes.
     #[must_use]
     pub fn new(
         terms: DeflateTerms,
@@ -115,18 +110,17 @@ impl Decompressor {
         }
     }
 
-    /// Takes the next bytes of a message and appends at most `room` bytes of
-    /// what they stand for to `out`. `last` says that the message ends with
-    /// `input`.
+    /// Decompresses the next bytes of a message and appends at most `room` bytes to `out`. `last`
+    /// means that the message ends with `input`.
     ///
-    /// When it stops for want of room, call again with what is left of the
-    /// input, be it nothing, and the same `last`, until the input is consumed
-    /// and, at the message's end, [`finished`](Inflated::finished).
+    /// When it stops because `room` is used up, call again with the rest of the input, even if
+    /// empty, and the same `last`, until the input is consumed and, at the message's end,
+    /// [`finished`](Inflated::finished) is set.
     ///
     /// # Errors
     ///
-    /// See [`InflateError`]. `out` then holds what came before the fault; the
-    /// decompressor is of no further use.
+    /// See [`InflateError`]. `out` then holds what was decoded before the error; the decompressor
+    /// cannot be used any more.
     pub fn decompress(
         &mut self,
         input: &[u8],
@@ -160,7 +154,7 @@ impl Decompressor {
         Ok(Inflated { consumed, finished })
     }
 
-    /// How much memory it keeps between messages.
+    /// How many bytes it keeps between messages.
     #[cfg(test)]
     pub(super) fn kept(&self) -> usize {
         self.window.owned()
@@ -201,8 +195,8 @@ impl Decompressor {
         }
     }
 
-    /// Decodes until the input is used up and all it gives is given (true), or
-    /// until there is no more room (false).
+    /// Decodes until all input is consumed and its output written (`true`), or until there is no
+    /// more room (`false`).
     fn inflate(
         &mut self,
         codec: &mut LentInflate,
@@ -219,8 +213,8 @@ impl Decompressor {
             if fed.status == Status::StreamEnd {
                 self.go_on_after_a_last_block(codec, call)?;
             } else if fed.given < room {
-                // It had room, so it took everything. The error can't happen:
-                // it is there because the alternative is an endless loop.
+                // There was room, so all input was consumed. The error cannot occur; it is here
+                // because the alternative would be an endless loop.
                 let drained = call.consumed == call.input.len();
                 return if drained {
                     Ok(true)
@@ -234,16 +228,15 @@ impl Decompressor {
         }
     }
 
-    /// RFC 7692 §7.2.3.5: a block may be marked as the last of its stream. The
-    /// message goes on after it, and so does the context.
+    /// RFC 7692 §7.2.3.5: a block may be marked as the last of its stream. The message continues
+    /// after it, and so does the context.
     fn go_on_after_a_last_block(
         &mut self,
         codec: &mut LentInflate,
         call: &mut Call<'_>,
     ) -> Result<(), InflateError> {
-        // Restoring the context takes a microsecond, while an empty last block
-        // takes two bytes: a message of nothing else would cost a hundred
-        // times what it should.
+        // Restoring the context takes a microsecond, while an empty last block takes two bytes: a
+        // message of only such blocks would cost a hundred times what it should.
         let ends = self.message.stream_ends.saturating_add(1);
         if ends > 16_u64.saturating_add(self.message.taken / 512) {
             return Err(InflateError::Corrupt);
@@ -264,14 +257,14 @@ impl Decompressor {
     fn teach(&self, codec: &mut LentInflate) {
         for run in self.window.runs() {
             if !run.is_empty() {
-                // A raw stream takes a dictionary at any time. If it did not,
-                // it would miss the context and fail as corrupt.
+                // A raw stream accepts a dictionary at any time. If it did not, the stream would
+                // miss the context and fail as corrupt.
                 let _ = codec.stream.set_dictionary(run);
             }
         }
     }
 
-    /// One byte more than allowed: enough to notice.
+    /// One byte more than allowed: enough to detect that a message is too long.
     fn room_in_message(&self) -> usize {
         let left = self
             .limits
@@ -302,7 +295,7 @@ impl Decompressor {
     }
 }
 
-/// What one call to zlib did.
+/// The result of one call to zlib.
 struct Fed {
     taken: usize,
     given: usize,
@@ -350,8 +343,8 @@ fn feed(
 fn end_message(inflate: &mut Inflate) -> Result<(), InflateError> {
     let mut scratch = [0; 1];
     let mut rest = TAIL_AND_GUARD.as_slice();
-    // `Block` stops at the end of each block: of the one that may be open
-    // before the tail, and of the tail's.
+    // `Block` stops at the end of each block: the one that may be open before the tail, and the
+    // tail's own.
     for _ in 0..3 {
         let fed = feed(inflate, rest, &mut scratch, InflateFlush::Block)?;
         rest = rest.get(fed.taken..).unwrap_or_default();

@@ -1,26 +1,24 @@
 //! The grammar of `Sec-WebSocket-Extensions` (RFC 6455 §9.1).
 //!
-//! Reads the header into a list of extensions with their parameters. What the
-//! names mean is not its business: [`negotiate`](super::negotiate) knows
-//! permessage-deflate, and nothing here does.
+//! Parses the header into a list of extensions with their parameters. It does not interpret names:
+//! [`negotiate`](super::negotiate) implements permessage-deflate.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// The most extensions read from one head. Browsers offer one or two; a list
-/// longer than this is somebody testing our patience.
+/// The maximum number of extensions in one head. Browsers offer one or two.
 pub const MAX_EXTENSIONS: usize = 16;
 
-/// The most parameters read of one extension. permessage-deflate has four.
+/// The maximum number of parameters of one extension. permessage-deflate has four.
 pub const MAX_PARAMETERS: usize = 16;
 
 /// One extension as the header names it: `name; parameter; parameter=value`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extension<'a> {
-    /// The extension's registered name, as it was written.
+    /// The extension's registered name, as written.
     pub name: &'a str,
-    /// Its parameters, in the order they were written. Duplicates are kept:
-    /// whether they are allowed is the extension's affair.
+    /// Its parameters in the order written. Duplicates are kept: each extension decides whether
+    /// they are allowed.
     pub parameters: Vec<Parameter<'a>>,
 }
 
@@ -29,36 +27,36 @@ pub struct Extension<'a> {
 pub struct Parameter<'a> {
     /// The name before the `=`.
     pub name: &'a str,
-    /// The value, if there is one; out of its quotes if it was quoted.
+    /// The value, if there is one, without quotes.
     pub value: Option<Cow<'a, str>>,
 }
 
-/// Why a `Sec-WebSocket-Extensions` header does not follow RFC 6455 §9.1.
+/// Why a `Sec-WebSocket-Extensions` header violates RFC 6455 §9.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExtensionsError {
-    /// The header is there and names no extension.
+    /// The header is present and names no extension.
     Empty,
-    /// A name or value should stand at this byte of its header line.
+    /// A name or value was expected at this byte of the header line.
     TokenExpected {
         /// Offset in the header line.
         at: usize,
     },
-    /// Something other than `;`, `,` or the end follows at this byte.
+    /// Something other than `;`, `,` or the end of the line follows at this byte.
     SeparatorExpected {
         /// Offset in the header line.
         at: usize,
     },
-    /// A quoted value holds a byte that no token may hold, or is empty.
+    /// A quoted value is empty or holds a byte that is not allowed in a token.
     QuotedValueNotAToken {
         /// Offset in the header line.
         at: usize,
     },
     /// A quoted value has no closing quote.
     QuoteNotClosed,
-    /// More than [`MAX_EXTENSIONS`] extensions.
+    /// There are more than [`MAX_EXTENSIONS`] extensions.
     TooManyExtensions,
-    /// More than [`MAX_PARAMETERS`] parameters of one extension.
+    /// An extension has more than [`MAX_PARAMETERS`] parameters.
     TooManyParameters,
 }
 
@@ -74,7 +72,7 @@ impl fmt::Display for ExtensionsError {
             Self::QuotedValueNotAToken { at } => {
                 write!(
                     f,
-                    "the quoted value must hold a token, at byte {at} it does not"
+                    "the quoted value must hold a token; byte {at} is not allowed in one"
                 )
             }
             Self::QuoteNotClosed => f.write_str("a quoted value is not closed"),
@@ -88,10 +86,10 @@ impl fmt::Display for ExtensionsError {
 
 impl std::error::Error for ExtensionsError {}
 
-/// Reads all `Sec-WebSocket-Extensions` lines of one head, in their order.
+/// Parses all `Sec-WebSocket-Extensions` lines of one head, in order.
 ///
-/// RFC 6455 §9.1: a header split over several lines means the same as its
-/// parts joined by commas. No line at all is no extension.
+/// RFC 6455 §9.1: a header split over several lines means the same as its parts joined by commas.
+/// No line at all means no extension.
 ///
 /// ```
 /// use offhook_protocol::deflate::parse_extensions;
@@ -106,7 +104,7 @@ impl std::error::Error for ExtensionsError {}
 ///
 /// # Errors
 ///
-/// Whatever the grammar does not allow, and lists longer than the limits.
+/// The header violates the grammar or exceeds the limits.
 pub fn parse_extensions<'a>(
     lines: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<Vec<Extension<'a>>, ExtensionsError> {

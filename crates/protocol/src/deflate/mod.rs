@@ -1,9 +1,8 @@
 //! permessage-deflate (RFC 7692): its negotiation and its codecs.
 //!
-//! A handshake reads the header with [`parse_extensions`], and a
-//! [`DeflateConfig`] offers, accepts or confirms. From the [`DeflateParams`]
-//! agreed upon a connection makes a [`Compressor`] for what it sends and a
-//! [`Decompressor`] for what it receives, both on a [`DeflatePool`].
+//! A handshake parses the header with [`parse_extensions`], and a [`DeflateConfig`] offers, accepts
+//! or confirms. With the negotiated [`DeflateParams`], a connection creates a [`Compressor`] for
+//! what it sends and a [`Decompressor`] for what it receives, both using a [`DeflatePool`].
 //!
 //! ```
 //! use offhook_protocol::deflate::{
@@ -32,11 +31,10 @@
 //!
 //! # Secrets
 //!
-//! RFC 7692 §8: where a secret and text that an attacker chose are compressed
-//! together, the length of the result tells whether they are alike, encryption
-//! or not (CRIME). Send what must not be compressed as
-//! [`Prepared::new`](crate::Prepared::new): it goes out as it is, and stays
-//! out of the context.
+//! RFC 7692 §8: when a secret and text chosen by an attacker are compressed together, the length of
+//! the result reveals whether they are alike, even if it is encrypted (CRIME). Send what must not
+//! be compressed as [`Prepared::new`](crate::Prepared::new): it is sent uncompressed and does not
+//! enter the context.
 
 mod compress;
 mod config;
@@ -55,6 +53,6 @@ pub use extensions::{
 pub use negotiate::{DeflateParams, DeflateTerms, NegotiationError, PERMESSAGE_DEFLATE};
 pub use pool::DeflatePool;
 
-/// A decoder that knows nothing of zlib, for the tests to measure by.
+/// A decoder independent of zlib, which the tests use as a reference.
 #[cfg(test)]
 mod reference;

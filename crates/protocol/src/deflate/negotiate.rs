@@ -1,8 +1,8 @@
-//! Agreeing on permessage-deflate (RFC 7692 §5 and §7.1), both roles.
+//! Negotiating permessage-deflate (RFC 7692 §5 and §7.1), for both roles.
 //!
-//! The client [`offer`](DeflateConfig::offer)s, the server
-//! [`accept`](DeflateConfig::accept)s one of the offers or none, the client
-//! [`confirm`](DeflateConfig::confirm)s that the answer fits what it offered.
+//! The client makes an [`offer`](DeflateConfig::offer), the server
+//! [`accept`](DeflateConfig::accept)s one of the offers or none, and the client
+//! [`confirm`](DeflateConfig::confirm)s that the answer matches its offer.
 
 use std::fmt;
 
@@ -36,9 +36,9 @@ pub struct DeflateParams {
 /// The terms of one direction, as agreed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeflateTerms {
-    /// No back-reference may reach further than 2^`window_bits` bytes; 8 to 15.
+    /// Back-references must not reach further than 2^`window_bits` bytes; 8 to 15.
     pub window_bits: u8,
-    /// Whether a message may refer to what earlier messages held.
+    /// Whether a message may refer to earlier messages.
     pub context_takeover: bool,
 }
 
@@ -81,7 +81,7 @@ impl fmt::Display for DeflateParams {
     }
 }
 
-/// One permessage-deflate element of the header: an offer or the answer.
+/// One permessage-deflate element of the header: an offer or an answer.
 #[derive(Debug, Clone, Copy, Default)]
 struct Element {
     server_no_context_takeover: bool,
@@ -100,9 +100,8 @@ enum ClientWindow {
 impl DeflateConfig {
     /// The value of the client's `Sec-WebSocket-Extensions`.
     ///
-    /// Asks for the windows of this configuration first, and offers to do
-    /// without the server's limit as a fallback (RFC 7692 §5.1), since a
-    /// server may be unable to limit its window.
+    /// Requests the windows of this configuration first, and offers as a fallback to do without a
+    /// limit on the server's window (RFC 7692 §5.1), since a server may be unable to limit it.
     #[must_use]
     pub fn offer(&self) -> String {
         let offers: Vec<String> = self.offers().iter().map(ToString::to_string).collect();
@@ -115,8 +114,8 @@ impl DeflateConfig {
             client_no_context_takeover: self.client_gives_up_context(),
             server_max_window_bits: limit(self.server_bits()),
             client_max_window_bits: Some(match limit(self.client_bits()) {
-                // RFC 7692 §7.1.2.2: with a value it is also a hint that we
-                // won't use more, whatever the answer says.
+                // RFC 7692 §7.1.2.2: with a value, it is also a hint that we will not use a larger
+                // window, whatever the answer says.
                 Some(bits) => ClientWindow::Bits(bits),
                 None => ClientWindow::AsYouLike,
             }),
@@ -133,12 +132,12 @@ impl DeflateConfig {
         ]
     }
 
-    /// The client's side of RFC 7692 §5.1: checks the server's answer, which
-    /// is the whole list of extensions it agreed to. `None` when it declined.
+    /// The client's side of RFC 7692 §5.1: checks the server's answer, which is the complete list
+    /// of extensions it agreed to. Returns `None` if the server declined.
     ///
     /// # Errors
     ///
-    /// Whatever obliges the client to fail the connection.
+    /// The answer obliges the client to fail the connection.
     pub fn confirm(
         &self,
         answer: &[Extension<'_>],
@@ -165,7 +164,7 @@ impl DeflateConfig {
         let answered_client_bits = match answer.client_max_window_bits {
             None => None,
             Some(ClientWindow::Bits(bits)) => Some(bits),
-            // RFC 7692 §7.1.2.2: in an answer the value is not optional.
+            // RFC 7692 §7.1.2.2: in an answer the value is required.
             Some(ClientWindow::AsYouLike) => {
                 return Err(NegotiationError::InvalidWindowBits {
                     name: CLIENT_MAX_WINDOW_BITS,
@@ -176,8 +175,8 @@ impl DeflateConfig {
         if self.server_no_context_takeover && !answer.server_no_context_takeover {
             return Err(NegotiationError::ServerContextKept);
         }
-        // The answer must fit one of our offers. They differ in the server's
-        // window only, and the last one asks least.
+        // The answer must match one of our offers. They differ only in the server's window, and the
+        // last one demands least.
         let least = self
             .offers()
             .last()
@@ -192,9 +191,9 @@ impl DeflateConfig {
         }
         Ok(DeflateParams {
             server_no_context_takeover: answer.server_no_context_takeover,
-            // RFC 7692 §7.1.1.2, §7.1.2.2: what our offer said of ourselves
-            // holds even when the answer does not repeat it, and a server that
-            // allows more than our hint gets what the hint said.
+            // RFC 7692 §7.1.1.2, §7.1.2.2: what our offer declared about ourselves holds even if
+            // the answer does not repeat it. If the server allows a larger window than our hint,
+            // the hint applies.
             client_no_context_takeover: answer.client_no_context_takeover
                 || self.client_gives_up_context(),
             server_max_window_bits: answer.server_max_window_bits,
@@ -202,11 +201,10 @@ impl DeflateConfig {
         })
     }
 
-    /// The server's side of RFC 7692 §5.1: takes the first offer of
-    /// permessage-deflate that is valid, out of everything the client offered.
+    /// The server's side of RFC 7692 §5.1: takes the first valid offer of permessage-deflate among
+    /// everything the client offered.
     ///
-    /// RFC 7692 §7.1: an invalid offer is declined, it does not fail the
-    /// handshake.
+    /// RFC 7692 §7.1: an invalid offer is declined; it does not fail the handshake.
     #[must_use]
     pub fn accept(&self, offers: &[Extension<'_>]) -> Option<DeflateParams> {
         offers
@@ -225,16 +223,14 @@ impl DeflateConfig {
         };
         let unbounded = self.client_bits() < FULL_WINDOW_BITS && !peer_can_limit;
         DeflateParams {
-            // RFC 7692 §7.1.1.1: an offer that asks for it is accepted by
-            // confirming it.
+            // RFC 7692 §7.1.1.1: an offer that requests it is accepted by confirming it.
             server_no_context_takeover: offer.server_no_context_takeover
                 || self.server_gives_up_context(),
             client_no_context_takeover: offer.client_no_context_takeover
                 || self.client_no_context_takeover
                 || (self.bounded_peer_window && unbounded),
-            // RFC 7692 §7.1.2.1: confirmed with the same or a smaller value;
-            // without being asked a server may still name its limit, which
-            // lets the client keep less.
+            // RFC 7692 §7.1.2.1: confirmed with the same or a smaller value. A server may name its
+            // limit even if not asked, which lets the client keep less.
             server_max_window_bits: smaller(
                 offer.server_max_window_bits,
                 limit(self.server_bits()),
@@ -252,7 +248,7 @@ impl DeflateConfig {
     }
 }
 
-/// `None` where the full window needs no words.
+/// `None` if the full window is used, which needs no parameter.
 fn limit(bits: u8) -> Option<u8> {
     (bits < FULL_WINDOW_BITS).then_some(bits)
 }
@@ -265,8 +261,8 @@ fn smaller(one: Option<u8>, other: Option<u8>) -> Option<u8> {
 }
 
 impl Element {
-    /// RFC 7692 §7.1: unknown parameters, repeated ones and invalid values
-    /// make an offer to be declined and an answer to fail the connection.
+    /// RFC 7692 §7.1: unknown or repeated parameters and invalid values cause an offer to be
+    /// declined and an answer to fail the connection.
     fn read(extension: &Extension<'_>) -> Result<Self, NegotiationError> {
         let mut element = Self::default();
         for parameter in &extension.parameters {

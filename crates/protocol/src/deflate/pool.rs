@@ -1,14 +1,14 @@
-//! Codecs to lend: a connection needs one only while a message passes.
+//! A pool of codecs: a connection needs one only while it handles a message.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zlib_rs::{Deflate, DeflateConfig as ZlibConfig, Inflate};
 
-/// DEFLATE codecs that connections borrow for the length of a message.
+/// DEFLATE codecs that connections borrow for the duration of a message.
 ///
-/// Cloning gives another handle to the same pool; any number of connections
-/// and threads may share one. Nothing is allocated before it is needed.
+/// Cloning makes another handle to the same pool; any number of connections and threads may share
+/// it. Memory is allocated on first use.
 ///
 /// ```
 /// use offhook_protocol::deflate::DeflatePool;
@@ -29,16 +29,16 @@ struct Shared {
     inflates: Mutex<Vec<LentInflate>>,
 }
 
-/// What a compressor was built for; it serves no other purpose.
+/// The configuration a compressor was built with; it can be reused only for the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct DeflateKind {
-    /// 9 to 15: zlib-rs knows no raw stream with fewer.
+    /// 9 to 15: zlib-rs does not support raw streams with fewer.
     pub(super) window_bits: u8,
     pub(super) level: u8,
     pub(super) mem_level: u8,
 }
 
-/// A compressor and what it was built for.
+/// A compressor and the configuration it was built with.
 pub(super) struct LentDeflate {
     kind: DeflateKind,
     pub(super) stream: Box<Deflate>,
@@ -50,17 +50,16 @@ pub(super) struct LentInflate {
 }
 
 impl Default for DeflatePool {
-    /// At most 16 idle codecs of each kind: enough that threads seldom wait
-    /// for an allocation, and 7 MiB at worst.
+    /// At most 16 idle codecs of each kind: enough that threads seldom allocate, and 7 MiB at
+    /// worst.
     fn default() -> Self {
         Self::with_max_idle(16)
     }
 }
 
 impl DeflatePool {
-    /// A pool that keeps at most `max_idle` idle compressors and as many
-    /// decompressors. More may be lent at once: what is over when it comes
-    /// back is freed.
+    /// A pool that keeps at most `max_idle` idle compressors and as many decompressors. More may be
+    /// borrowed at once; a codec returned to a full pool is freed.
     #[must_use]
     pub fn with_max_idle(max_idle: usize) -> Self {
         let shared = Shared {
@@ -91,8 +90,8 @@ impl DeflatePool {
     pub(super) fn take_back_deflate(&self, lent: LentDeflate) {
         let mut idle = lock(&self.shared.deflates);
         idle.push(lent);
-        // The one that was idle longest goes: if it is of a kind that nobody
-        // wants any more, it must not keep the others out.
+        // The codec that was idle longest is freed: if its configuration is no longer used, it must
+        // not keep others out.
         let too_many = idle.len() > self.shared.max_idle;
         let surplus = too_many.then(|| idle.remove(0));
         drop(idle);
@@ -107,7 +106,7 @@ impl DeflatePool {
                 lent.stream.reset(false);
                 lent
             }
-            // zlib-rs has memory for 15 bits whatever it is asked for.
+            // zlib-rs allocates for 15 bits, whatever is requested.
             None => LentInflate {
                 stream: Box::new(Inflate::new(false, 15)),
             },
@@ -138,8 +137,8 @@ impl LentDeflate {
     }
 }
 
-/// A thread that panicked while it held the lock left a list of whole codecs
-/// behind: no operation on it can stop half way.
+/// A thread that panicked while holding the lock left the list of codecs intact: no operation on it
+/// can stop half way.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,9 +1,9 @@
-//! A DEFLATE decoder by the letter of RFC 1951, to measure the codecs by.
+//! A DEFLATE decoder written directly from RFC 1951, as a reference for testing the codecs.
 //!
-//! Slow and simple: it shares nothing with zlib, keeps all it ever decoded,
-//! and remembers how far back anything referred.
+//! Slow and simple: it shares no code with zlib, keeps everything it decoded, and records the
+//! largest distance.
 
-/// The receiving end of a connection that never forgets.
+/// A decoder for the receiving end of a connection. It keeps all output.
 #[derive(Default)]
 pub(super) struct Reference {
     pub(super) history: Vec<u8>,
@@ -32,8 +32,7 @@ impl Bits<'_> {
     }
 }
 
-/// RFC 1951 §3.2.2: codes of one length follow each other, in the order of
-/// their symbols.
+/// RFC 1951 §3.2.2: codes of one length are consecutive, in the order of their symbols.
 struct Huffman {
     /// How many codes have this length.
     counts: [usize; 16],
@@ -132,7 +131,7 @@ const DISTANCES: [(usize, usize); 30] = [
 ];
 
 impl Reference {
-    /// RFC 7692 §7.2.2: `None` when the payload is no whole message.
+    /// RFC 7692 §7.2.2: `None` if the payload is not a complete message.
     pub(super) fn receive(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
         let stream = [payload, &[0x00, 0x00, 0xff, 0xff]].concat();
         let mut bits = Bits {

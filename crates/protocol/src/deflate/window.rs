@@ -1,13 +1,12 @@
-//! The last bytes that went through one direction of a connection: what a
-//! lent codec must know to continue where the one before left off.
+//! The last bytes of one direction of a connection: the context a borrowed codec needs to continue
+//! where the one before it stopped.
 
-/// A ring of at most `limit` bytes that takes memory only as it fills.
+/// A ring buffer of at most `limit` bytes that allocates only as it fills.
 #[derive(Debug)]
 pub(super) struct Window {
     /// The bytes; `limit` of them once the ring is full.
     bytes: Vec<u8>,
-    /// Where the oldest byte is, hence the next to be overwritten. Zero until
-    /// the ring is full.
+    /// The index of the oldest byte, which is overwritten next. Zero until the ring is full.
     oldest: usize,
     limit: usize,
 }
@@ -21,7 +20,7 @@ impl Window {
         }
     }
 
-    /// All that is kept, oldest first, in two runs.
+    /// The content, oldest first, in two slices.
     pub(super) fn runs(&self) -> [&[u8]; 2] {
         let (newer, older) = self.bytes.split_at_checked(self.oldest).unwrap_or_default();
         [older, newer]
@@ -40,13 +39,13 @@ impl Window {
         self.overwrite(rest);
     }
 
-    /// Gives the memory back.
+    /// Clears the window and frees its memory.
     pub(super) fn clear(&mut self) {
         self.bytes = Vec::new();
         self.oldest = 0;
     }
 
-    /// How much memory it takes.
+    /// How many bytes it has allocated.
     #[cfg(test)]
     pub(super) fn owned(&self) -> usize {
         self.bytes.capacity()
@@ -55,8 +54,8 @@ impl Window {
     fn append(&mut self, data: &[u8]) {
         let needed = self.bytes.len().saturating_add(data.len());
         if needed > self.bytes.capacity() {
-            // Doubling, but never past the limit: what `Vec` would add on top
-            // is memory of every connection.
+            // Doubles, but never beyond the limit: `Vec`'s own growth would cost extra memory on
+            // every connection.
             let capacity = needed.next_power_of_two().min(self.limit);
             self.bytes
                 .reserve_exact(capacity.saturating_sub(self.bytes.len()));

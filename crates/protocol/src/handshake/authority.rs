@@ -1,4 +1,4 @@
-//! `host[:port]`, as it stands in `Host`, `:authority` and `Origin` (RFC 3986 §3.2).
+//! `host[:port]`, as used in `Host`, `:authority` and `Origin` (RFC 3986 §3.2).
 
 use std::net::Ipv6Addr;
 
@@ -9,7 +9,7 @@ pub(crate) struct Authority<'a> {
     pub(crate) port: Option<u16>,
 }
 
-/// A host. Names compare without case, IPv6 addresses by what they mean.
+/// A host. Names are compared without case, IPv6 addresses by value.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Host<'a> {
     Name(&'a str),
@@ -29,8 +29,8 @@ impl PartialEq for Host<'_> {
 impl Eq for Host<'_> {}
 
 impl<'a> Authority<'a> {
-    /// `None` if this is no host with an optional port. User information is not
-    /// allowed where this is used (RFC 9110 §4.2.4).
+    /// `None` if the text is not a host with an optional port. User information is not allowed
+    /// where this is used (RFC 9110 §4.2.4).
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
         if let Some(rest) = text.strip_prefix('[') {
             let (address, rest) = rest.split_once(']')?;
@@ -55,17 +55,13 @@ impl<'a> Authority<'a> {
     }
 }
 
-/// RFC 3986 §3.2.3: the digits may be missing behind the colon. The outer
-/// `None` is an error.
-#[expect(
-    clippy::option_option,
-    reason = "an absent port and a bad one are two things"
-)]
+/// RFC 3986 §3.2.3: the digits after the colon may be missing. The outer `None` is an error.
+#[expect(clippy::option_option, reason = "a missing port is not an invalid one")]
 fn parse_port(digits: &str) -> Option<Option<u16>> {
     if digits.is_empty() {
         return Some(None);
     }
-    // `u16::from_str` would take a sign.
+    // `u16::from_str` would accept a sign.
     if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }

@@ -17,11 +17,11 @@ use super::refused::Refused;
 use super::rules::names;
 use crate::deflate::{NegotiationError, parse_extensions};
 
-/// Interim responses (100, 102, 103) before the real one. A server has no
+/// The maximum number of interim responses (100, 102, 103) before the final one. A server has no
 /// reason to send more than one or two.
 const MOST_INTERIM: u8 = 8;
 
-/// Waits for the server's answer.
+/// A client's handshake, waiting for the server's answer.
 ///
 /// ```
 /// use offhook_protocol::handshake::{ClientRequest, ClientStep};
@@ -52,30 +52,30 @@ pub struct ClientHandshake {
     interim: u8,
 }
 
-/// Where the handshake stands after some bytes.
+/// The state of the handshake after some bytes.
 #[derive(Debug)]
 pub enum ClientStep {
-    /// The answer has not ended yet: read on, until the driver's deadline.
+    /// The answer is not complete: continue reading, until the driver's deadline.
     Incomplete(ClientHandshake),
     /// The connection is open.
     Open {
-        /// What was agreed.
+        /// What was negotiated.
         opened: Opened,
-        /// How many of the bytes given belong to the handshake. What follows is
-        /// the beginning of the server's frames.
+        /// How many of the given bytes belong to the handshake. The rest is the start of the
+        /// server's frames.
         consumed: usize,
     },
-    /// The server answers with something else than a WebSocket: a redirect, a
-    /// demand for credentials, an error. All bytes given are consumed.
+    /// The server answered with something other than a WebSocket: a redirect, a request for
+    /// credentials, an error. All given bytes were consumed.
     Refused(Refused),
 }
 
-/// The server's yes.
+/// A server's answer that opens the connection.
 #[derive(Debug)]
 pub struct Opened {
-    /// What was agreed.
+    /// What was negotiated.
     pub negotiated: Negotiated,
-    /// The response's fields.
+    /// The response's header fields.
     pub headers: Headers,
 }
 
@@ -91,11 +91,11 @@ impl ClientHandshake {
         }
     }
 
-    /// Takes bytes from the connection, however they are split.
+    /// Processes bytes from the connection, in any split.
     ///
     /// # Errors
     ///
-    /// The answer is no valid one: close the connection.
+    /// The answer is invalid: close the connection.
     pub fn receive(mut self, bytes: &[u8]) -> Result<ClientStep, HandshakeFailure> {
         let mut consumed = 0_usize;
         loop {
@@ -136,14 +136,14 @@ impl ClientHandshake {
         refused
     }
 
-    /// RFC 6455 §4.1, what the client MUST validate in a 101.
+    /// RFC 6455 §4.1: what the client MUST validate in a 101.
     fn check(&self, response: ParsedResponse) -> Result<Opened, HandshakeFailure> {
         let headers = response.headers;
         if !response.is_http_1_1 {
             return Err(HandshakeFailure::HttpVersion);
         }
         check_upgrade(&headers)?;
-        // Point 4: Accept is the hash of our key, to the letter.
+        // Point 4: Accept must be exactly the hash of our key.
         let accept = headers.single(name::ACCEPT)?;
         let accept = accept.ok_or(HandshakeFailure::HeaderMissing { name: name::ACCEPT })?;
         if headers.bytes(&accept.value) != self.accept {
@@ -158,7 +158,7 @@ impl ClientHandshake {
 }
 
 fn check_upgrade(headers: &Headers) -> Result<(), HandshakeFailure> {
-    // RFC 6455 §4.1 point 2: Upgrade is there and its value is "websocket".
+    // RFC 6455 §4.1 point 2: Upgrade must be present with the value "websocket".
     let upgrade = headers.single(name::UPGRADE)?;
     let upgrade = upgrade.ok_or(HandshakeFailure::HeaderMissing {
         name: name::UPGRADE,
@@ -171,7 +171,7 @@ fn check_upgrade(headers: &Headers) -> Result<(), HandshakeFailure> {
             name: name::UPGRADE,
         });
     }
-    // Point 3: Connection names the token "Upgrade".
+    // Point 3: Connection must contain the token "Upgrade".
     if !headers.contains(name::CONNECTION) {
         return Err(HandshakeFailure::HeaderMissing {
             name: name::CONNECTION,
@@ -185,7 +185,8 @@ fn check_upgrade(headers: &Headers) -> Result<(), HandshakeFailure> {
     Ok(())
 }
 
-/// RFC 6455 §4.1 points 5 and 6: only what was offered. The same over every carrier.
+/// RFC 6455 §4.1 points 5 and 6: the server may agree only to what was offered. The same for every
+/// carrier.
 pub(crate) fn check_agreement(
     offer: &Offer,
     headers: &Headers,

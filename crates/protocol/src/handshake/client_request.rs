@@ -1,4 +1,4 @@
-//! What a client asks for.
+//! The request of a client.
 
 use std::fmt;
 
@@ -13,12 +13,12 @@ use super::request::is_target_text;
 use super::subprotocol::{self, InvalidSubprotocol};
 use crate::deflate::DeflateConfig;
 
-/// How much of a refusal's body is kept by default: enough for a sentence or a
-/// JSON error to show to a person.
+/// How much of a refusal's body is kept by default: enough for a message or a JSON error to show to
+/// a person.
 const BODY_LIMIT: usize = 16 * 1024;
 
-/// A request in the making; checked while it is made, so that it can't fail
-/// later.
+/// Builds a client's request. Each part is validated when it is added, so that starting cannot
+/// fail.
 ///
 /// ```
 /// use offhook_protocol::handshake::ClientRequest;
@@ -41,7 +41,7 @@ pub struct ClientRequest {
     extra: Headers,
 }
 
-/// What the answer is held against.
+/// The parts of the request that the answer is checked against.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Offer {
     pub(crate) subprotocols: Vec<String>,
@@ -49,30 +49,29 @@ pub(crate) struct Offer {
     pub(crate) deflate: Option<DeflateConfig>,
 }
 
-/// How much of an answer is taken in.
+/// Limits on the server's answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AnswerLimits {
     pub(crate) head: HeadLimits,
     pub(crate) body: usize,
 }
 
-/// Why a request can't be sent. The caller's mistake.
+/// Why a request cannot be sent: a mistake of the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidRequest {
-    /// The authority is no `host` or `host:port`.
+    /// The authority is not `host` or `host:port`.
     Authority(String),
-    /// The target does not begin with `/`, or holds a fragment, a space, a control
-    /// character or something that is not ASCII and must be percent-encoded.
+    /// The target does not start with `/`, or holds a fragment, a space, a control character or a
+    /// non-ASCII character that must be percent-encoded.
     Target(String),
-    /// The origin is no single line of visible ASCII.
+    /// The origin is not a single line of visible ASCII.
     Origin(String),
-    /// RFC 7617 §2: a user name holds no colon, and neither part a control
-    /// character.
+    /// RFC 7617 §2: a user name must not contain a colon, and neither part a control character.
     Credentials,
-    /// An extra header.
+    /// An extra header field is invalid.
     Header(InvalidHeader),
-    /// A subprotocol.
+    /// A subprotocol is invalid.
     Subprotocol(InvalidSubprotocol),
 }
 
@@ -82,11 +81,11 @@ impl fmt::Display for InvalidRequest {
             Self::Authority(text) => write!(f, "{text:?}: expected host or host:port"),
             Self::Target(text) => write!(
                 f,
-                "{text:?}: expected a percent-encoded path that begins with / and has no fragment"
+                "{text:?}: expected a percent-encoded path that starts with / and has no fragment"
             ),
             Self::Origin(text) => write!(f, "{text:?}: expected an origin, scheme://host"),
             Self::Credentials => f.write_str(
-                "basic auth: a user name has no colon, and no part has control characters",
+                "basic auth: the user name must not contain a colon, and neither part a control character",
             ),
             Self::Header(why) => why.fmt(f),
             Self::Subprotocol(why) => why.fmt(f),
@@ -117,10 +116,10 @@ impl From<InvalidSubprotocol> for InvalidRequest {
 }
 
 impl ClientRequest {
-    /// A request to a host for a path.
+    /// A request for a path on a host.
     ///
-    /// `authority` is the host, with its port unless that is the scheme's
-    /// default (RFC 6455 §4.1 point 4); `target` is path and query of the URL.
+    /// `authority` is the host, with its port unless that is the scheme's default (RFC 6455 §4.1
+    /// point 4); `target` is the path and query of the URL.
     ///
     /// # Errors
     ///
@@ -129,8 +128,8 @@ impl ClientRequest {
         if Authority::parse(authority).is_none() {
             return Err(InvalidRequest::Authority(authority.to_owned()));
         }
-        // RFC 6455 §3: no fragment. Anything that could end the request line
-        // early would let a URL write headers.
+        // RFC 6455 §3: no fragment. Characters that could end the request line early would let a
+        // URL inject header fields.
         if !target.starts_with('/') || !is_target_text(target) {
             return Err(InvalidRequest::Target(target.to_owned()));
         }
@@ -147,18 +146,18 @@ impl ClientRequest {
         })
     }
 
-    /// Offers a subprotocol, after those offered before, which are preferred.
+    /// Offers a subprotocol. Those offered earlier are preferred.
     ///
     /// # Errors
     ///
-    /// [`InvalidRequest::Subprotocol`] if it is no token or was offered before.
+    /// [`InvalidRequest::Subprotocol`] if it is not a token or was already offered.
     pub fn subprotocol(mut self, name: &str) -> Result<Self, InvalidRequest> {
         subprotocol::add(&mut self.offer.subprotocols, name)?;
         Ok(self)
     }
 
-    /// Fails the handshake when the server takes none of the subprotocols, as
-    /// browsers do. Otherwise the connection opens without one.
+    /// Fails the handshake if the server selects none of the subprotocols, as browsers do.
+    /// Otherwise the connection opens without one.
     #[must_use]
     pub fn require_subprotocol(mut self) -> Self {
         self.offer.subprotocol_required = true;
@@ -185,11 +184,11 @@ impl ClientRequest {
         Ok(self)
     }
 
-    /// Sends user name and password (RFC 7617).
+    /// Sends a user name and password (RFC 7617).
     ///
     /// # Errors
     ///
-    /// [`InvalidRequest::Credentials`] if they can't be written.
+    /// [`InvalidRequest::Credentials`] if they contain characters that are not allowed.
     pub fn basic_auth(mut self, user: &str, password: &str) -> Result<Self, InvalidRequest> {
         let has_control = |text: &str| text.chars().any(char::is_control);
         if user.contains(':') || has_control(user) || has_control(password) {
@@ -201,12 +200,12 @@ impl ClientRequest {
         Ok(self)
     }
 
-    /// Adds any other field.
+    /// Adds any other header field.
     ///
     /// # Errors
     ///
-    /// [`InvalidRequest::Header`], also for the fields that the handshake writes
-    /// itself; `Origin` has its [own method](Self::origin).
+    /// [`InvalidRequest::Header`], also for the fields the handshake sets itself; `Origin` has its
+    /// [own method](Self::origin).
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, InvalidRequest> {
         if name.eq_ignore_ascii_case(name::ORIGIN) {
             return Err(InvalidHeader::Reserved(name.to_owned()).into());
@@ -215,7 +214,7 @@ impl ClientRequest {
         Ok(self)
     }
 
-    /// How large the head of the answer may be.
+    /// Limits the size of the answer's head.
     #[must_use]
     pub fn head_limits(mut self, limits: HeadLimits) -> Self {
         self.limits.head = limits;
@@ -229,7 +228,7 @@ impl ClientRequest {
         self
     }
 
-    /// The bytes to send, and the state that waits for the answer.
+    /// Returns the bytes to send and the state that waits for the answer.
     ///
     /// `random` must be fresh for every attempt (RFC 6455 §4.1 point 7).
     pub fn start(self, random: [u8; 16]) -> (Vec<u8>, ClientHandshake) {
@@ -251,7 +250,7 @@ impl ClientRequest {
         )
     }
 
-    /// The fields that every carrier has.
+    /// The header fields common to all carriers.
     pub(crate) fn push_shared(&self, head: &mut Headers) {
         head.push(name::VERSION, super::rules::VERSION);
         if !self.offer.subprotocols.is_empty() {

@@ -1,8 +1,8 @@
 //! WebSocket over HTTP/2 and HTTP/3 by extended CONNECT (RFC 8441, RFC 9220).
 //!
-//! An HTTP library moves the fields, nothing here parses bytes. Key and Accept,
-//! Upgrade and Connection are gone, `:protocol` stands for them; origin,
-//! subprotocols and extensions are as ever (RFC 8441 §5).
+//! An HTTP library transports the fields; nothing here parses bytes. `:protocol` replaces Key,
+//! Accept, Upgrade and Connection; origin, subprotocols and extensions work as in HTTP/1.1 (RFC
+//! 8441 §5).
 
 use super::client::check_agreement;
 use super::client_request::{AnswerLimits, ClientRequest, Offer};
@@ -18,8 +18,8 @@ use super::{Negotiated, Opened, rules};
 
 /// The pseudo-header fields of an extended CONNECT.
 ///
-/// The library that speaks HTTP must have announced, or seen announced,
-/// `SETTINGS_ENABLE_CONNECT_PROTOCOL` (RFC 8441 §3).
+/// The HTTP library must have announced `SETTINGS_ENABLE_CONNECT_PROTOCOL`, or received it from the
+/// peer (RFC 8441 §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectRequest<'a> {
     /// `:method`, which must be `CONNECT`.
@@ -35,9 +35,9 @@ pub struct ConnectRequest<'a> {
 }
 
 impl ServerDecision {
-    /// Checks an extended CONNECT. The response's status and
-    /// [`headers`](super::Response::headers) go back to the library that speaks
-    /// HTTP/2; its stream then carries the frames.
+    /// Checks an extended CONNECT. Pass the response's status and
+    /// [`headers`](super::Response::headers) to the HTTP/2 library; its stream then carries the
+    /// frames.
     ///
     /// ```
     /// use offhook_protocol::handshake::{ConnectRequest, ServerConfig, ServerDecision};
@@ -85,11 +85,11 @@ impl ServerDecision {
 }
 
 fn check_pseudo_fields(connect: ConnectRequest<'_>) -> Result<(), Rejection> {
-    // RFC 8441 §4: the method is CONNECT, and :protocol says what for.
+    // RFC 8441 §4: the method is CONNECT, and :protocol names the protocol.
     if connect.method != "CONNECT" {
         return Err(Rejection::Method { allowed: "CONNECT" });
     }
-    // RFC 9220 §3: 501 for a protocol that is not known.
+    // RFC 9220 §3: 501 for an unknown protocol.
     match connect.protocol {
         Some(protocol) if protocol.eq_ignore_ascii_case("websocket") => {}
         Some(_) | None => return Err(Rejection::UnknownProtocol),
@@ -104,7 +104,7 @@ fn check_pseudo_fields(connect: ConnectRequest<'_>) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// Waits for the answer to an extended CONNECT.
+/// A client's handshake, waiting for the answer to an extended CONNECT.
 #[derive(Debug)]
 #[must_use = "the answer must be checked"]
 pub struct ConnectHandshake {
@@ -116,18 +116,17 @@ pub struct ConnectHandshake {
     headers: Headers,
 }
 
-/// What a server answered to an extended CONNECT.
+/// The server's answer to an extended CONNECT.
 #[derive(Debug)]
 pub enum ConnectOutcome {
-    /// The stream carries the frames from now on.
+    /// The connection is open: the stream carries frames from now on.
     Open(Opened),
-    /// Another final status. The stream's data is the body, to be given to
-    /// [`Refused::receive_body`].
+    /// Any other final status. The stream's data is the body; pass it to [`Refused::receive_body`].
     Refused(Refused),
 }
 
 impl ClientRequest {
-    /// The same request for an HTTP/2 or HTTP/3 connection.
+    /// Makes the same request for an HTTP/2 or HTTP/3 connection.
     ///
     /// ```
     /// use offhook_protocol::handshake::{ClientRequest, ConnectOutcome, Scheme};
@@ -173,7 +172,7 @@ impl ConnectHandshake {
         }
     }
 
-    /// The header fields to send, their names in lower case.
+    /// The header fields to send, with names in lower case.
     #[must_use]
     pub fn headers(&self) -> &Headers {
         &self.headers
@@ -183,8 +182,7 @@ impl ConnectHandshake {
     ///
     /// # Errors
     ///
-    /// It accepts something that was not offered, or is too large: reset the
-    /// stream.
+    /// The answer accepts something that was not offered, or is too large: reset the stream.
     pub fn answered<'a>(
         self,
         status: u16,
@@ -192,7 +190,7 @@ impl ConnectHandshake {
     ) -> Result<ConnectOutcome, HandshakeFailure> {
         let mut copy = Headers::new();
         copy_fields(&mut copy, headers, self.limits.head)?;
-        // RFC 9110 §9.3.6: any 2xx means that the tunnel is there.
+        // RFC 9110 §9.3.6: any 2xx means that the tunnel is established.
         if !(200..300).contains(&status) {
             return Ok(ConnectOutcome::Refused(Refused::new(
                 status,

@@ -1,4 +1,4 @@
-//! Why a client gives the handshake up.
+//! Why a client fails the handshake.
 
 use std::fmt;
 
@@ -6,72 +6,71 @@ use super::head::{HeadError, MalformedHead};
 use super::headers::{Repeated, name};
 use crate::deflate::{ExtensionsError, NegotiationError};
 
-/// Who is to blame for a failed handshake.
+/// Which side caused the handshake to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Culprit {
-    /// The server broke the protocol, or is none of WebSocket.
+    /// The server violated the protocol, or is not a WebSocket server.
     Peer,
-    /// The server's answer is more than this client's limits allow.
+    /// The server's answer exceeds this client's limits.
     Limit,
 }
 
-/// The server's answer is no valid one. RFC 6455 §4.1: the client MUST fail the
-/// connection, that is, close it.
+/// The server's answer is invalid. RFC 6455 §4.1: the client MUST fail the connection, that is,
+/// close it.
 ///
-/// A server that says no in proper HTTP is no failure but
-/// [`Refused`](super::Refused).
+/// A server that refuses in valid HTTP is not a failure but a [`Refused`](super::Refused).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HandshakeFailure {
-    /// The answer is no HTTP.
+    /// The answer is not HTTP.
     Malformed(MalformedHead),
     /// The head did not end within the limit.
     HeadTooLarge {
-        /// Bytes allowed.
+        /// The limit, in bytes.
         limit: usize,
     },
-    /// More fields than allowed.
+    /// There are more header fields than allowed.
     TooManyHeaders {
-        /// Fields allowed.
+        /// The limit, in fields.
         limit: usize,
     },
-    /// More interim responses (1xx) than allowed.
+    /// There are more interim responses (1xx) than allowed.
     TooManyInterim {
-        /// Responses allowed.
+        /// The limit, in responses.
         limit: u8,
     },
-    /// The status line names no HTTP/1.1.
+    /// The status line does not name HTTP/1.1.
     HttpVersion,
-    /// The server switches protocols without this field.
+    /// The server switches protocols without this header field.
     HeaderMissing {
-        /// Which one.
+        /// The field's name.
         name: &'static str,
     },
-    /// A field that may stand once stands more often.
+    /// A field that may occur once occurs several times.
     HeaderRepeated {
-        /// Which one.
+        /// The field's name.
         name: &'static str,
     },
-    /// A field's value is not what it must be.
+    /// A field has the wrong value.
     HeaderInvalid {
-        /// Which one.
+        /// The field's name.
         name: &'static str,
     },
-    /// `Sec-WebSocket-Accept` does not fit our key: this answer was made by
-    /// something that does not know WebSocket, or for somebody else.
+    /// `Sec-WebSocket-Accept` does not match our key: something that does not implement WebSocket
+    /// sent this answer, or it was meant for another client.
     WrongAccept,
     /// The server chose a subprotocol that was not offered.
     SubprotocolNotOffered(String),
-    /// The server chose no subprotocol, and one is required.
+    /// The server chose no subprotocol, but one is required.
     SubprotocolMissing,
-    /// The extensions in the answer break their grammar.
+    /// The extensions in the answer violate the grammar.
     Extensions(ExtensionsError),
     /// The extensions in the answer are not what was offered.
     Negotiation(NegotiationError),
 }
 
 impl HandshakeFailure {
-    /// Who is to blame.
+    /// Which side caused the failure.
     #[must_use]
     pub const fn culprit(&self) -> Culprit {
         match self {
@@ -102,17 +101,19 @@ impl fmt::Display for HandshakeFailure {
             Self::TooManyInterim { limit } => write!(f, "more than {limit} interim responses"),
             Self::HttpVersion => f.write_str("not HTTP/1.1"),
             Self::HeaderMissing { name } => write!(f, "the {name} header is missing"),
-            Self::HeaderRepeated { name } => write!(f, "the {name} header stands there twice"),
-            Self::HeaderInvalid { name } => write!(f, "the {name} header is wrong"),
+            Self::HeaderRepeated { name } => write!(f, "the {name} header appears twice"),
+            Self::HeaderInvalid { name } => write!(f, "the {name} header has the wrong value"),
             Self::WrongAccept => write!(
                 f,
-                "{} does not fit our key; is this a WebSocket server, or a cache in between?",
+                "{} does not match our key; is this a WebSocket server, or a cache in front of one?",
                 name::ACCEPT
             ),
             Self::SubprotocolNotOffered(name) => {
                 write!(f, "the subprotocol {name:?} was not offered")
             }
-            Self::SubprotocolMissing => f.write_str("no subprotocol chosen, and one is required"),
+            Self::SubprotocolMissing => {
+                f.write_str("the server chose no subprotocol, but one is required")
+            }
             Self::Extensions(why) => why.fmt(f),
             Self::Negotiation(why) => why.fmt(f),
         }

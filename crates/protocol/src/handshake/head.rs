@@ -1,5 +1,4 @@
-//! The head of a request or response: collected from any split of the bytes,
-//! parsed once.
+//! The head of a request or response: collected from bytes in any split, parsed once.
 
 use std::fmt;
 use std::mem::MaybeUninit;
@@ -7,20 +6,20 @@ use std::ops::Range;
 
 use super::headers::{Field, Headers, InvalidHeader};
 
-/// No head may have more fields than this, whatever [`HeadLimits`] says: the
-/// parser's table stands on the stack.
+/// The most fields a head may have, whatever [`HeadLimits`] says: the parser's table is on the
+/// stack.
 const MOST_HEADERS: usize = 128;
 
-/// How large a peer's head may be.
+/// The maximum size of a peer's head.
 ///
-/// A head that trickles in within these limits is not stopped here, for there
-/// is no clock here: the driver gives the whole handshake a deadline.
+/// A head that arrives slowly within these limits is not stopped here, because there is no clock
+/// here: the driver gives the whole handshake a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadLimits {
-    /// Bytes from the start line to the empty line. 16 KiB: room for a browser's
-    /// cookies (4 KiB each) and a bearer token, and what other servers take.
+    /// Bytes from the start line to the empty line. 16 KiB: room for a browser's cookies (4 KiB
+    /// each) and a bearer token, and the usual limit of other servers.
     pub bytes: usize,
-    /// Fields. 64: a browser sends some 15, proxies add a handful. At most 128.
+    /// Header fields. 64: a browser sends about 15, proxies add a few. At most 128.
     pub headers: usize,
 }
 
@@ -37,11 +36,11 @@ impl Default for HeadLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MalformedHead {
-    /// It begins like a TLS handshake: `wss://` was used where `ws://` is served.
+    /// It starts like a TLS handshake: `wss://` was used where `ws://` is served.
     LooksLikeTls,
     /// A control character other than tab, CR and LF.
     ControlCharacter(u8),
-    /// A line ends with LF alone. Tolerated by some, and a way to smuggle requests.
+    /// A line ends with LF alone. Some servers tolerate that, which allows request smuggling.
     BareLineFeed,
     /// The request line is not `METHOD target HTTP/x.y`.
     RequestLine,
@@ -50,20 +49,20 @@ pub enum MalformedHead {
     Target,
     /// The status line is not `HTTP/1.x code reason`.
     StatusLine,
-    /// A field has no valid name; also a folded line (RFC 9112 §5.2).
+    /// A field has an invalid name; also a folded line (RFC 9112 §5.2).
     HeaderName,
-    /// A field's value holds a forbidden byte.
+    /// A field's value contains a forbidden byte.
     HeaderValue,
 }
 
 impl fmt::Display for MalformedHead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::LooksLikeTls => f.write_str("this is TLS, and plain HTTP is spoken here"),
+            Self::LooksLikeTls => f.write_str("this is TLS, but plain HTTP is expected here"),
             Self::ControlCharacter(byte) => write!(f, "control character 0x{byte:02x} in the head"),
             Self::BareLineFeed => f.write_str("lines of the head must end with CR LF, not LF"),
             Self::RequestLine => f.write_str("malformed request line"),
-            Self::Target => f.write_str("the request target must be a path without fragment"),
+            Self::Target => f.write_str("the request target must be a path without a fragment"),
             Self::StatusLine => f.write_str("malformed status line"),
             Self::HeaderName => f.write_str("malformed header name, or a folded header line"),
             Self::HeaderValue => f.write_str("forbidden byte in a header value"),
@@ -73,7 +72,7 @@ impl fmt::Display for MalformedHead {
 
 impl std::error::Error for MalformedHead {}
 
-/// Why a head could not be read, before it is known whose head it is.
+/// Why a head could not be parsed, before it is known whether it is a request or a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HeadError {
     Malformed(MalformedHead),
@@ -82,11 +81,11 @@ pub(crate) enum HeadError {
     Version,
 }
 
-/// Collects a head. Looks at every byte once, however they are split.
+/// Collects a head. Examines every byte once, in any split.
 #[derive(Debug)]
 pub(crate) struct HeadReader {
     head: Vec<u8>,
-    /// Offset in the head of the line that is being read.
+    /// The offset at which the current line starts.
     line_start: usize,
     /// Offset of the last CR.
     carriage_return: Option<usize>,
@@ -95,8 +94,8 @@ pub(crate) struct HeadReader {
 }
 
 impl HeadReader {
-    /// RFC 9112 §2.2: a server SHOULD ignore an empty line before the request
-    /// line; nothing of the kind is said of clients.
+    /// RFC 9112 §2.2: a server SHOULD ignore an empty line before the request line; clients have no
+    /// such rule.
     pub(crate) fn of_request(limits: HeadLimits) -> Self {
         Self {
             empty_line_may_lead: true,
@@ -114,13 +113,13 @@ impl HeadReader {
         }
     }
 
-    /// Takes from `input` what belongs to the head. `Some(n)`: the head ended
-    /// after `n` bytes of it; `None`: all is taken, and more is needed.
+    /// Takes the bytes of the head from `input`. `Some(n)`: the head ended after `n` bytes. `None`:
+    /// all bytes were taken, and more are needed.
     pub(crate) fn read(&mut self, input: &[u8]) -> Result<Option<usize>, HeadError> {
         if self.head.is_empty() && input.first() == Some(&0x16) {
             return Err(HeadError::Malformed(MalformedHead::LooksLikeTls));
         }
-        // Bytes past the limit are not even looked at.
+        // Bytes beyond the limit are not examined.
         let room = self.limit.saturating_sub(self.head.len());
         let (within, beyond) = input.split_at_checked(room).unwrap_or((input, &[]));
         let end = self.find_end(within).map_err(HeadError::Malformed)?;
@@ -132,13 +131,13 @@ impl HeadReader {
         Ok(end)
     }
 
-    /// The whole head.
+    /// Returns the complete head.
     pub(crate) fn into_head(self) -> Vec<u8> {
         self.head
     }
 
     fn find_end(&mut self, input: &[u8]) -> Result<Option<usize>, MalformedHead> {
-        // Most blocks hold no line end, and that is found out for 16 bytes at once.
+        // Most blocks contain no line end, which is tested for 16 bytes at once.
         let (blocks, rest) = input.as_chunks::<16>();
         let mut before = 0_usize;
         for block in blocks {
@@ -153,7 +152,7 @@ impl HeadReader {
         self.find_end_within(rest, before)
     }
 
-    /// Looks through a part of the input that has `before` bytes before it.
+    /// Searches a part of the input that has `before` bytes before it.
     fn find_end_within(
         &mut self,
         part: &[u8],
@@ -185,12 +184,12 @@ impl HeadReader {
     }
 }
 
-/// What no line of a head holds, and what ends one.
+/// Whether the byte is not allowed in a line of a head, or ends one.
 fn is_control(byte: u8) -> bool {
     (byte < b' ' && byte != b'\t') || byte == 0x7f
 }
 
-/// A parsed request head, before any rule of the handshake is applied.
+/// A parsed request head, before the handshake's rules are applied.
 pub(crate) struct ParsedRequest {
     pub(crate) is_get: bool,
     pub(crate) is_http_1_1: bool,
@@ -226,7 +225,7 @@ pub(crate) fn parse_request(head: Vec<u8>, limits: HeadLimits) -> Result<ParsedR
     })
 }
 
-/// A parsed response head, before any rule of the handshake is applied.
+/// A parsed response head, before the handshake's rules are applied.
 pub(crate) struct ParsedResponse {
     pub(crate) status: u16,
     pub(crate) is_http_1_1: bool,
@@ -266,13 +265,13 @@ fn ranges(head: &[u8], headers: &[httparse::Header<'_>]) -> Vec<Field> {
         .collect()
 }
 
-/// Where `part`, which is a slice of `whole`, begins and ends in it.
+/// The range of `part`, which is a slice of `whole`.
 pub(crate) fn range_in(whole: &[u8], part: &[u8]) -> Range<usize> {
     let start = part.as_ptr().addr().saturating_sub(whole.as_ptr().addr());
     start..start.saturating_add(part.len())
 }
 
-/// Copies fields that an HTTP library parsed, within the limits.
+/// Copies fields parsed by an HTTP library, within the limits.
 pub(crate) fn copy_fields<'a>(
     headers: &mut Headers,
     fields: impl IntoIterator<Item = (&'a str, &'a [u8])>,
@@ -303,14 +302,14 @@ pub(crate) fn copy_fields<'a>(
 }
 
 fn request_error(error: httparse::Error, head: &[u8], limit: usize) -> HeadError {
-    // httparse knows 1.0 and 1.1 only, and calls everything else a wrong version.
+    // httparse knows only 1.0 and 1.1, and reports everything else as a wrong version.
     if error == httparse::Error::Version && !names_http_version(head) {
         return HeadError::Malformed(MalformedHead::RequestLine);
     }
     error_of(error, limit, MalformedHead::RequestLine)
 }
 
-/// Whether the request line is sound but for the version it names.
+/// Whether the request line is valid except for the version.
 fn names_http_version(head: &[u8]) -> bool {
     let line = head.trim_ascii_start().split(|&byte| byte == b'\r').next();
     let mut words = line.unwrap_or_default().split(|&byte| byte == b' ').skip(2);

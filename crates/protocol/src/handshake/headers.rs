@@ -1,12 +1,12 @@
-//! Header fields in one buffer: what a head said, or what one will say.
+//! Header fields stored in one buffer, received or to be sent.
 //!
-//! The names and values are ranges into one owned piece of text, so reading a
-//! head costs one copy of it and building one costs one buffer.
+//! Names and values are ranges of one owned text, so parsing a head costs one copy and building one
+//! costs one buffer.
 
 use std::fmt;
 use std::ops::Range;
 
-/// Header names the handshake itself reads and writes.
+/// Names of header fields that the handshake reads and writes.
 pub(crate) mod name {
     pub(crate) const ALLOW: &str = "Allow";
     pub(crate) const AUTHORIZATION: &str = "Authorization";
@@ -24,8 +24,8 @@ pub(crate) mod name {
     pub(crate) const VERSION: &str = "Sec-WebSocket-Version";
 }
 
-/// The fields the handshake or the framing of the head writes by itself. A
-/// caller who could add them could split the response or break the handshake.
+/// Fields that the handshake or the framing of the head sets itself. A caller who could add them
+/// could split the response or break the handshake.
 const RESERVED: [&str; 8] = [
     name::CONNECTION,
     name::CONTENT_LENGTH,
@@ -37,10 +37,10 @@ const RESERVED: [&str; 8] = [
     "Trailer",
 ];
 
-/// Every field of RFC 6455 §11.3 begins like this, and all are the handshake's.
+/// Every field of RFC 6455 §11.3 starts with this, and all of them are reserved for the handshake.
 const RESERVED_PREFIX: &str = "Sec-WebSocket-";
 
-/// A case-insensitive multi-map of header fields, in their order.
+/// A case-insensitive multi-map of header fields that keeps their order.
 ///
 /// ```
 /// use offhook_protocol::handshake::Headers;
@@ -60,22 +60,22 @@ pub struct Headers {
     fields: Vec<Field>,
 }
 
-/// Where one field stands in the text.
+/// The ranges of one field in the text.
 #[derive(Clone)]
 pub(crate) struct Field {
     pub(crate) name: Range<usize>,
     pub(crate) value: Range<usize>,
 }
 
-/// Why a header field can't be sent. The caller's mistake, never the peer's.
+/// Why a header field cannot be sent: a mistake of the caller, never of the peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidHeader {
-    /// The name is empty or holds a byte that no token may hold (RFC 9110 §5.1).
+    /// The name is empty or contains a byte that is not allowed in a token (RFC 9110 §5.1).
     Name(String),
-    /// The value of this field holds CR, LF, NUL or another control character.
+    /// The value of this field contains CR, LF, NUL or another control character.
     Value(String),
-    /// The handshake writes this field by itself.
+    /// The handshake sets this field itself.
     Reserved(String),
 }
 
@@ -86,14 +86,11 @@ impl fmt::Display for InvalidHeader {
             Self::Value(name) => {
                 write!(
                     f,
-                    "header {name}: the value holds a control character; a field is one line"
+                    "header {name}: the value contains a control character; a field must be a single line"
                 )
             }
             Self::Reserved(name) => {
-                write!(
-                    f,
-                    "header {name} is written by the handshake itself, leave it out"
-                )
+                write!(f, "header {name} is set by the handshake itself; remove it")
             }
         }
     }
@@ -102,7 +99,7 @@ impl fmt::Display for InvalidHeader {
 impl std::error::Error for InvalidHeader {}
 
 impl Headers {
-    /// No fields.
+    /// An empty map.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -111,12 +108,12 @@ impl Headers {
         }
     }
 
-    /// Adds a field after those that are there, also of the same name. Spaces and
-    /// tabs around the value are not part of it.
+    /// Appends a field, after others of the same name if there are any. Spaces and tabs around the
+    /// value are removed.
     ///
     /// # Errors
     ///
-    /// [`InvalidHeader`] if the name is no token or the value no single line.
+    /// [`InvalidHeader`] if the name is not a token or the value not a single line.
     pub fn append(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), InvalidHeader> {
         if !is_token(name.as_bytes()) {
             return Err(InvalidHeader::Name(name.to_owned()));
@@ -129,7 +126,7 @@ impl Headers {
         Ok(())
     }
 
-    /// As [`append`](Self::append), for fields that go beside the handshake's.
+    /// As [`append`](Self::append), and rejects the fields reserved for the handshake.
     pub(crate) fn append_extra(
         &mut self,
         name: &str,
@@ -153,7 +150,7 @@ impl Headers {
         std::str::from_utf8(self.get(name)?).ok()
     }
 
-    /// The values of all fields of this name, in their order.
+    /// The values of all fields of this name, in order.
     pub fn get_all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         self.ranges_of(name).map(|field| self.bytes(&field.value))
     }
@@ -164,14 +161,14 @@ impl Headers {
         self.ranges_of(name).next().is_some()
     }
 
-    /// All fields as name and value, in their order.
+    /// All fields as name and value, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.fields
             .iter()
             .map(|field| (self.str(&field.name), self.bytes(&field.value)))
     }
 
-    /// How many fields there are.
+    /// The number of fields.
     #[must_use]
     pub fn len(&self) -> usize {
         self.fields.len()
@@ -183,12 +180,12 @@ impl Headers {
         self.fields.is_empty()
     }
 
-    /// Fields found in `text`, which may hold other things before and after.
+    /// Fields at the given ranges of `text`, which may contain other text before and after them.
     pub(crate) fn from_parsed(text: Vec<u8>, fields: Vec<Field>) -> Self {
         Self { text, fields }
     }
 
-    /// Adds a field whose name and value are known to be good.
+    /// Adds a field whose name and value are known to be valid.
     pub(crate) fn push(&mut self, name: &str, value: &[u8]) {
         let name = self.push_text(name.as_bytes());
         self.push_text(b": ");
@@ -204,14 +201,14 @@ impl Headers {
         }
     }
 
-    /// Adds text that belongs to no field, such as a start line.
+    /// Adds text that is not a field, such as a start line.
     pub(crate) fn push_text(&mut self, text: &[u8]) -> Range<usize> {
         let start = self.text.len();
         self.text.extend_from_slice(text);
         start..self.text.len()
     }
 
-    /// Room for what is about to be pushed.
+    /// Reserves memory for what is about to be pushed.
     pub(crate) fn reserve(&mut self, bytes: usize, fields: usize) {
         self.text.reserve(bytes);
         self.fields.reserve(fields);
@@ -222,7 +219,7 @@ impl Headers {
         self.text
     }
 
-    /// RFC 9113 §8.2: field names are lower-case in HTTP/2.
+    /// RFC 9113 §8.2: field names are lower case in HTTP/2.
     pub(crate) fn lower_case_names(&mut self) {
         for field in &self.fields {
             self.text
@@ -236,7 +233,7 @@ impl Headers {
         self.text.get(range.clone()).unwrap_or_default()
     }
 
-    /// Text that was checked to be ASCII when it came in.
+    /// Returns the text of a range; it was checked to be ASCII when it was added.
     pub(crate) fn str(&self, range: &Range<usize>) -> &str {
         std::str::from_utf8(self.bytes(range)).unwrap_or_default()
     }
@@ -252,8 +249,8 @@ impl Headers {
         }
     }
 
-    /// The elements of a comma-separated list (RFC 9110 §5.6.1), over all lines
-    /// of this name. Empty elements are ignored, as recipients MUST.
+    /// The elements of a comma-separated list (RFC 9110 §5.6.1), over all lines of this name. Empty
+    /// elements are ignored, as recipients MUST do.
     pub(crate) fn elements(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         self.get_all(name)
             .flat_map(|line| line.split(|&byte| byte == b','))
@@ -271,7 +268,7 @@ impl Headers {
     }
 }
 
-/// A field that may stand once stands more often.
+/// A field that may occur once occurs several times.
 #[derive(Debug)]
 pub(crate) struct Repeated(pub(crate) &'static str);
 
@@ -298,7 +295,7 @@ impl fmt::Debug for Headers {
     }
 }
 
-/// Optional white space of HTTP is space and tab, nothing else (RFC 9110 §5.6.3).
+/// Optional white space in HTTP is space and tab, nothing else (RFC 9110 §5.6.3).
 pub(crate) fn trim_space(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
         text = rest;
@@ -306,7 +303,7 @@ pub(crate) fn trim_space(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// RFC 9110 §5.6.2; the same as RFC 2616 §2.2, which RFC 6455 names.
+/// RFC 9110 §5.6.2; identical to RFC 2616 §2.2, which RFC 6455 cites.
 pub(crate) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|&byte| is_token_byte(byte))
 }

@@ -3,12 +3,12 @@
 use data_encoding::BASE64;
 use sha1_smol::Sha1;
 
-/// RFC 6455 §1.3: what the server appends to the key before it hashes.
+/// RFC 6455 §1.3: the server appends this to the key before hashing.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// A key's length in base64: 16 bytes.
+/// The length of a key in base64: 16 bytes.
 const KEY_LENGTH: usize = 24;
-/// An accept value's length in base64: the 20 bytes of a SHA-1.
+/// The length of an accept value in base64: the 20 bytes of a SHA-1.
 pub(crate) const ACCEPT_LENGTH: usize = 28;
 
 /// The header's value for 16 random bytes.
@@ -18,7 +18,7 @@ pub(crate) fn encode_key(random: [u8; 16]) -> [u8; KEY_LENGTH] {
     key
 }
 
-/// Whether this is the base64 of 16 bytes, padded and with no bits left over.
+/// Whether this is the base64 of 16 bytes, padded and without leftover bits.
 ///
 /// RFC 6455 §4.2.1 point 5.
 pub(crate) fn is_key(value: &[u8]) -> bool {
@@ -26,9 +26,9 @@ pub(crate) fn is_key(value: &[u8]) -> bool {
     value.len() == KEY_LENGTH && BASE64.decode_mut(value, &mut decoded) == Ok(16)
 }
 
-/// The accept value for a key as it stood in the request: base64(SHA-1(key + GUID)).
+/// The accept value for a key as received: base64(SHA-1(key + GUID)).
 ///
-/// RFC 6455 §4.2.2 point 5.4. The key is taken as text, it need not be valid.
+/// RFC 6455 §4.2.2 point 5.4. The key is treated as text; it need not be valid.
 ///
 /// ```
 /// use offhook_protocol::handshake::accept_for_key;

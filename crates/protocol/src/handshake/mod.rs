@@ -1,16 +1,15 @@
-//! The opening handshake (RFC 6455 §4, RFC 8441), both sides, without I/O.
+//! The opening handshake (RFC 6455 §4, RFC 8441), for both sides, without I/O.
 //!
-//! A server takes bytes into a [`ServerHandshake`] until it has a
-//! [`ServerDecision`], looks at the [`Request`] and accepts or rejects. A client
-//! fills a [`ClientRequest`], sends what [`start`](ClientRequest::start) returns
-//! and takes bytes into the [`ClientHandshake`]. Each state is a type, moved
-//! from call to call, so nothing can be done twice or too early. Where HTTP is
-//! parsed by somebody else there are [`ServerDecision::from_parsed`] and
+//! A server passes bytes to a [`ServerHandshake`] until it has a [`ServerDecision`], inspects the
+//! [`Request`] and accepts or rejects it. A client builds a [`ClientRequest`], sends what
+//! [`start`](ClientRequest::start) returns and passes bytes to the [`ClientHandshake`]. Each state
+//! is a type that is moved from call to call, so no step can be repeated or taken too early. If
+//! another library parses HTTP, use [`ServerDecision::from_parsed`] or
 //! [`ServerDecision::from_extended_connect`].
 //!
-//! Bytes may come in any split. What follows the head in the same read belongs
-//! to the frames: `consumed` says where it begins. There is no clock here: the
-//! driver gives the handshake a deadline, against heads that trickle in.
+//! Bytes may arrive in any split. Bytes after the head in the same read belong to the frames:
+//! `consumed` says where they start. There is no clock here: give the handshake a deadline in the
+//! driver, against heads that arrive slowly.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -45,6 +44,7 @@ mod client;
 mod client_request;
 mod extended_connect;
 mod failure;
+mod forwarded;
 mod head;
 mod headers;
 mod key;
@@ -81,6 +81,6 @@ use crate::deflate::DeflateParams;
 pub struct Negotiated {
     /// The subprotocol, if any.
     pub protocol: Option<String>,
-    /// The terms of permessage-deflate, if it is used.
+    /// The terms of permessage-deflate, if it was negotiated.
     pub deflate: Option<DeflateParams>,
 }

@@ -6,16 +6,16 @@ use std::str::FromStr;
 use super::authority::{Authority, Host};
 use super::reject::Rejection;
 
-/// How the browser reaches this server.
+/// The scheme under which browsers reach this server.
 ///
-/// Behind a proxy that ends TLS this is [`Https`](Scheme::Https), though the
-/// server itself sees plain HTTP.
+/// Behind a proxy that terminates TLS this is [`Https`](Scheme::Https), although the server itself
+/// receives plain HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Scheme {
-    /// `http://` and `ws://`, port 80 unless named.
+    /// `http://` and `ws://`, default port 80.
     #[default]
     Http,
-    /// `https://` and `wss://`, port 443 unless named.
+    /// `https://` and `wss://`, default port 443.
     Https,
 }
 
@@ -30,34 +30,33 @@ impl Scheme {
     }
 }
 
-/// Which web pages may open a WebSocket here.
+/// Which web pages may open a WebSocket to this server.
 ///
-/// A browser names the page's origin in every handshake and lets no script
-/// forge it, and it sends the user's cookies along from *any* page: without a
-/// policy, every site could act with the user's login. Programs that are no
-/// browsers send no `Origin`, or any they like; so a missing one is allowed
-/// (unless the configuration requires it), and this is no authentication.
+/// A browser sends the page's origin in every handshake, scripts cannot change it, and the browser
+/// sends the user's cookies along from *any* page. Without a policy, every site could act with the
+/// user's login. Programs other than browsers send no `Origin`, or any value they like; a missing
+/// one is therefore allowed (unless the configuration requires it), and this policy is not
+/// authentication.
 #[derive(Debug, Clone, Default)]
 pub enum OriginPolicy {
-    /// Only pages from this very server: the origin must have the configured
-    /// [`Scheme`] and the host and port of the request. A proxy in front must
-    /// pass `Host` on; where it doesn't, use an [`AllowList`](Self::AllowList).
+    /// Only pages from this server: the origin must have the configured [`Scheme`] and the host and
+    /// port of the request. A proxy in front must forward `Host`; if it does not, use an
+    /// [`AllowList`](Self::AllowList).
     #[default]
     SameOrigin,
-    /// Only pages from these origins. `null` (sandboxed frames, files) is never
-    /// among them.
+    /// Only pages from these origins. `null` (sandboxed frames, files) never matches.
     AllowList(Vec<Origin>),
-    /// Every page of the web. Right only where cookies mean nothing.
+    /// Pages from any origin. Only correct if the server does not use cookies.
     Any,
 }
 
 impl OriginPolicy {
-    /// Pages from these origins, each written as browsers write it:
-    /// `https://chat.example.com`, `http://localhost:3000`.
+    /// Pages from these origins, each as browsers write it: `https://chat.example.com`,
+    /// `http://localhost:3000`.
     ///
     /// # Errors
     ///
-    /// [`InvalidOrigin`] names the first that is none.
+    /// [`InvalidOrigin`] names the first text that is not an origin.
     pub fn allow_list<'a>(
         origins: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, InvalidOrigin> {
@@ -68,7 +67,7 @@ impl OriginPolicy {
             .map(Self::AllowList)
     }
 
-    /// `own`: the authority the request was sent to.
+    /// `own` is the authority the request was sent to.
     pub(crate) fn check(
         &self,
         origin: Option<&[u8]>,
@@ -100,7 +99,7 @@ pub struct Origin {
     text: String,
 }
 
-/// This text is no origin.
+/// The text is not an origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidOrigin(String);
 
@@ -108,7 +107,7 @@ impl fmt::Display for InvalidOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?} is no origin: expected scheme://host or scheme://host:port, no path, no wildcard",
+            "{:?} is not an origin: expected scheme://host or scheme://host:port, without a path or a wildcard",
             self.0
         )
     }
@@ -121,7 +120,7 @@ impl FromStr for Origin {
 
     fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
         match OriginParts::parse(text) {
-            // A star may stand in a host's name, but who writes one means a wildcard.
+            // A star is allowed in a host name, but it is most likely meant as a wildcard.
             Some(_) if !text.contains('*') => Ok(Self {
                 text: text.to_ascii_lowercase(),
             }),
@@ -142,8 +141,7 @@ impl Origin {
     }
 }
 
-/// An origin taken apart, with the default port filled in: RFC 6454 §5 compares
-/// these three.
+/// The parts of an origin, with the default port filled in: RFC 6454 §5 compares these three.
 #[derive(Debug, Clone, Copy)]
 struct OriginParts<'a> {
     scheme: &'a str,
@@ -184,7 +182,7 @@ impl<'a> OriginParts<'a> {
     }
 }
 
-/// Other schemes (browser extensions) have none.
+/// Other schemes (browser extensions) have no default port.
 fn default_port(scheme: &str) -> Option<u16> {
     if scheme.eq_ignore_ascii_case("http") {
         Some(80)

@@ -1,10 +1,10 @@
-//! A final answer that opens no WebSocket, and its body.
+//! A final answer that does not open a WebSocket, and its body.
 
 use super::headers::{Headers, name};
 use super::rules::names;
 
-/// The server's no: status, fields and as much of the body as was received,
-/// within the limit. Redirects, credentials and retries are the library's.
+/// A server's refusal: its status, header fields and the part of the body that was received, within
+/// the limit. Redirects, credentials and retries are up to the library.
 #[derive(Debug, Clone)]
 pub struct Refused {
     status: u16,
@@ -14,7 +14,7 @@ pub struct Refused {
     framing: Framing,
 }
 
-/// How the end of the body is known (RFC 9112 §6.3).
+/// How the end of the body is determined (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Framing {
     Length(u64),
@@ -23,14 +23,14 @@ enum Framing {
     Ended,
 }
 
-/// Where in a chunked body we are (RFC 9112 §7.1).
+/// The position in a chunked body (RFC 9112 §7.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Chunk {
     Size(u64),
-    /// The rest of the size's line: a chunk extension, or CR LF.
+    /// The rest of the line with the size: a chunk extension, or CR LF.
     SizeLine(u64),
     Data(u64),
-    /// The CR LF behind the data.
+    /// The CR LF after the data.
     DataEnd,
 }
 
@@ -46,32 +46,32 @@ impl Refused {
         }
     }
 
-    /// The status; never 101.
+    /// The status code; never 101.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// The fields, such as `Location`, `Retry-After` and `WWW-Authenticate`.
+    /// The header fields, such as `Location`, `Retry-After` and `WWW-Authenticate`.
     #[must_use]
     pub fn headers(&self) -> &Headers {
         &self.headers
     }
 
-    /// The body as far as it was received, out of its chunks if it came in such.
+    /// The body received so far, without chunked framing.
     #[must_use]
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// Whether nothing is to be added to the body: it ended, reached the limit,
-    /// or can't be read. Otherwise it may go on, until the connection closes.
+    /// Whether the body is final: it ended, reached the limit, or cannot be read. Otherwise it may
+    /// continue until the connection closes.
     #[must_use]
     pub fn body_is_complete(&self) -> bool {
         self.framing == Framing::Ended
     }
 
-    /// Takes more bytes from the connection.
+    /// Processes more bytes from the connection.
     pub fn receive_body(&mut self, mut bytes: &[u8]) {
         while self.framing != Framing::Ended && !bytes.is_empty() {
             bytes = match self.framing {
@@ -104,8 +104,8 @@ impl Refused {
         }
     }
 
-    /// Keeps up to `left` bytes, within the limit. Returns what was not taken
-    /// and how much of `left` is still to come.
+    /// Keeps up to `left` bytes, within the limit. Returns the bytes not taken and how much of
+    /// `left` is outstanding.
     fn take<'a>(&mut self, bytes: &'a [u8], left: u64) -> (&'a [u8], u64) {
         let wanted = usize::try_from(left).unwrap_or(usize::MAX);
         let room = self.limit.saturating_sub(self.body.len());
@@ -121,14 +121,14 @@ impl Refused {
         )
     }
 
-    /// Unless the limit ended it.
+    /// Sets the next state, unless the limit ended the body.
     fn go_on(&mut self, next: Framing) {
         if self.framing != Framing::Ended {
             self.framing = next;
         }
     }
 
-    /// One byte between the data of two chunks.
+    /// Reads one byte between the data of two chunks.
     fn read_between<'a>(&mut self, at: Chunk, bytes: &'a [u8]) -> &'a [u8] {
         let Some((&byte, rest)) = bytes.split_first() else {
             return bytes;
@@ -141,7 +141,7 @@ impl Refused {
                 Some(size) => Framing::Chunks(Chunk::Size(size)),
                 None => Framing::Ended,
             },
-            // The trailers behind the last chunk are of no use here.
+            // The trailers after the last chunk are not needed.
             (Chunk::SizeLine(0), b'\n') => Framing::Ended,
             (Chunk::SizeLine(size), b'\n') => Framing::Chunks(Chunk::Data(size)),
             (Chunk::DataEnd, b'\n') => Framing::Chunks(Chunk::Size(0)),

@@ -1,4 +1,4 @@
-//! What a server answers when it does not accept (RFC 6455 §4.2.2, §4.4).
+//! A server's answer when it does not accept (RFC 6455 §4.2.2, §4.4).
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use super::headers::{Headers, InvalidHeader, Repeated, name};
 use super::response::Response;
 use crate::deflate::ExtensionsError;
 
-/// How the handshake travels: it decides which fields a response may have.
+/// How the handshake is transported, which determines the fields a response may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carrier {
     /// RFC 6455 §4: `GET` with `Upgrade`, over HTTP/1.1.
@@ -16,59 +16,59 @@ pub enum Carrier {
     ExtendedConnect,
 }
 
-/// A request that is no acceptable handshake, by the rule it broke.
+/// A request that is not a valid handshake, by the rule it violates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejection {
-    /// 400: the head is no HTTP.
+    /// 400: the head is not HTTP.
     Malformed(MalformedHead),
     /// 431: the head did not end within the limit.
     HeadTooLarge {
-        /// Bytes allowed.
+        /// The limit, in bytes.
         limit: usize,
     },
-    /// 431: more fields than allowed.
+    /// 431: there are more header fields than allowed.
     TooManyHeaders {
-        /// Fields allowed.
+        /// The limit, in fields.
         limit: usize,
     },
     /// 505: neither HTTP/1.1 nor anything newer.
     HttpVersion,
-    /// 405: another method than `GET` (or than extended `CONNECT` over HTTP/2).
+    /// 405: a method other than `GET` (or other than extended `CONNECT` over HTTP/2).
     Method {
-        /// The one that is allowed.
+        /// The method that is allowed.
         allowed: &'static str,
     },
     /// 501: extended `CONNECT` to something other than `websocket` (RFC 9220 §3).
     UnknownProtocol,
-    /// 400: a body is announced, and a handshake has none.
+    /// 400: the request announces a body, which a handshake does not have.
     Body,
-    /// 400: a field that must be there is missing.
+    /// 400: a required field is missing.
     HeaderMissing {
-        /// Which one.
+        /// The field's name.
         name: &'static str,
     },
-    /// 400: a field that may stand once stands more often.
+    /// 400: a field that may occur once occurs several times.
     HeaderRepeated {
-        /// Which one.
+        /// The field's name.
         name: &'static str,
     },
-    /// 400: a field's value breaks its grammar.
+    /// 400: a field's value violates its grammar.
     HeaderInvalid {
-        /// Which one.
+        /// The field's name.
         name: &'static str,
     },
     /// 426: an ordinary request, with no `Upgrade: websocket`.
     NotAnUpgrade,
-    /// 426 naming version 13: the client asks for another version.
+    /// 426 naming version 13: the client requests another version.
     Version,
-    /// 400: the extensions offered break their grammar.
+    /// 400: the offered extensions violate the grammar.
     Extensions(ExtensionsError),
-    /// 400: the client offers none of the subprotocols, and one is required.
+    /// 400: the client offers none of the supported subprotocols, and one is required.
     NoCommonSubprotocol,
     /// 403: pages from this origin may not connect.
     OriginDenied,
-    /// 403: an `Origin` is required, and there is none.
+    /// 403: an `Origin` is required and missing.
     OriginMissing,
 }
 
@@ -93,10 +93,10 @@ impl Rejection {
         }
     }
 
-    /// The whole answer: status, fields, and this rejection's sentence as body.
+    /// The complete answer: status, header fields, and a body that states the reason.
     ///
-    /// Nothing the peer sent is repeated in it. The connection ends with it:
-    /// what follows a head that was not understood can't be trusted.
+    /// It repeats nothing the peer sent. Close the connection after it: bytes after a head that was
+    /// not understood cannot be trusted.
     #[must_use]
     pub fn response(&self, carrier: Carrier) -> Response {
         let status = match (carrier, self.status()) {
@@ -110,7 +110,7 @@ impl Rejection {
             response.push(name::UPGRADE, b"websocket");
         }
         if *self == Self::Version || *self == Self::NotAnUpgrade {
-            // RFC 6455 §4.4: name the versions the server speaks.
+            // RFC 6455 §4.4: name the supported versions.
             response.push(name::VERSION, b"13");
         }
         if let Self::Method { allowed } = self {
@@ -121,10 +121,10 @@ impl Rejection {
     }
 }
 
-/// Adds the body and what belongs to the carrier.
+/// Adds the body and the fields that the carrier requires.
 fn finish(mut response: Response, body: Vec<u8>, carrier: Carrier) -> Response {
     match (carrier, response.status()) {
-        // RFC 9110 §7.8: who sends Upgrade MUST also name it in Connection.
+        // RFC 9110 §7.8: a sender of Upgrade MUST also name it in Connection.
         (Carrier::Upgrade, 426) => response.push(name::CONNECTION, b"Upgrade, close"),
         (Carrier::Upgrade, _) => response.push(name::CONNECTION, b"close"),
         (Carrier::ExtendedConnect, _) => {}
@@ -148,7 +148,7 @@ impl fmt::Display for Rejection {
             Self::Method { allowed } => {
                 write!(f, "the WebSocket handshake needs the method {allowed}")
             }
-            Self::UnknownProtocol => f.write_str("only the protocol \"websocket\" is spoken here"),
+            Self::UnknownProtocol => f.write_str("the only supported protocol is \"websocket\""),
             Self::Body => f.write_str("the WebSocket handshake has no body"),
             Self::HeaderMissing {
                 name: name::CONNECTION,
@@ -156,15 +156,15 @@ impl fmt::Display for Rejection {
                 "the Connection header must name Upgrade; a proxy on the way may have removed it",
             ),
             Self::HeaderMissing { name } => write!(f, "the {name} header is missing"),
-            Self::HeaderRepeated { name } => write!(f, "the {name} header may stand only once"),
+            Self::HeaderRepeated { name } => write!(f, "the {name} header may appear only once"),
             Self::HeaderInvalid { name } => write!(f, "the {name} header is malformed"),
             Self::NotAnUpgrade => {
                 f.write_str("this is a WebSocket endpoint: send Upgrade: websocket")
             }
-            Self::Version => f.write_str("only Sec-WebSocket-Version: 13 is spoken here"),
+            Self::Version => f.write_str("the only supported version is Sec-WebSocket-Version: 13"),
             Self::Extensions(why) => why.fmt(f),
             Self::NoCommonSubprotocol => {
-                f.write_str("none of the offered subprotocols is spoken here")
+                f.write_str("none of the offered subprotocols is supported")
             }
             Self::OriginDenied => f.write_str("pages from this origin may not connect here"),
             Self::OriginMissing => f.write_str("the Origin header is required here"),
@@ -191,7 +191,7 @@ impl From<Repeated> for Rejection {
     }
 }
 
-/// The application's own "no": not logged in, no such path, come back later.
+/// The application's own refusal: not logged in, no such path, try again later.
 ///
 /// ```
 /// use offhook_protocol::handshake::Refusal;
@@ -215,7 +215,7 @@ impl fmt::Display for InvalidStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} can't refuse a handshake, the status must be 200 to 599",
+            "status {} cannot refuse a handshake: use 200 to 599",
             self.0
         )
     }
@@ -224,7 +224,7 @@ impl fmt::Display for InvalidStatus {
 impl std::error::Error for InvalidStatus {}
 
 impl Refusal {
-    /// A refusal with this status, no extra fields and no body.
+    /// A refusal with this status, without extra fields or a body.
     ///
     /// # Errors
     ///
@@ -250,21 +250,20 @@ impl Refusal {
         Ok(self)
     }
 
-    /// Sets the body. Name its `Content-Type` by [`header`](Self::header),
-    /// otherwise it is plain text.
+    /// Sets the body. It is plain text unless you set `Content-Type` with [`header`](Self::header).
     #[must_use]
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// The status.
+    /// The status code.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// The whole answer.
+    /// The complete answer.
     #[must_use]
     pub fn response(self, carrier: Carrier) -> Response {
         let mut response = Response::with_status(self.status);

@@ -1,4 +1,4 @@
-//! A handshake's request as the server's application sees it.
+//! A handshake's request, as seen by the server's application.
 
 use std::ops::Range;
 
@@ -8,8 +8,8 @@ use super::headers::{Headers, name};
 use super::reject::{Carrier, Rejection};
 use crate::deflate::{Extension, parse_extensions};
 
-/// What a client asked for. All of it was checked against the rules of the
-/// handshake; whether this user may have it is for the application to say.
+/// A client's request. All of it was checked against the rules of the handshake; the application
+/// decides whether this user may connect.
 #[derive(Debug, Clone)]
 pub struct Request {
     carrier: Carrier,
@@ -21,7 +21,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// How the request travelled.
+    /// How the request was transported.
     #[must_use]
     pub fn carrier(&self) -> Carrier {
         self.carrier
@@ -36,13 +36,13 @@ impl Request {
         }
     }
 
-    /// The request target as it was sent: path and query, seldom a whole URI.
+    /// The request target as sent: path and query, rarely a whole URI.
     #[must_use]
     pub fn target(&self) -> &str {
         self.headers.str(&self.target)
     }
 
-    /// The target's path, percent-encoded as it came.
+    /// The target's path, with percent-encoding as sent.
     #[must_use]
     pub fn path(&self) -> &str {
         match self.headers.str(&self.path) {
@@ -58,7 +58,7 @@ impl Request {
         self.query.as_ref().map(|query| self.headers.str(query))
     }
 
-    /// Host and port the client wants to reach, as it wrote them.
+    /// The host and port the client wants to reach, as sent.
     #[must_use]
     pub fn authority(&self) -> &str {
         self.headers.str(&self.authority)
@@ -70,14 +70,14 @@ impl Request {
         &self.headers
     }
 
-    /// The page's origin, if a browser sent this. It passed the policy.
+    /// The page's origin, if a browser sent this request. The policy allowed it.
     #[must_use]
     pub fn origin(&self) -> Option<&str> {
         self.headers.get_str(name::ORIGIN)
     }
 
-    /// The cookies that came with it, as pairs of name and value, as they were sent (RFC 6265
-    /// §4.2.1). What is no pair is left out.
+    /// The request's cookies as pairs of name and value (RFC 6265 §4.2.1). Parts that are not pairs
+    /// are skipped.
     pub fn cookies(&self) -> impl Iterator<Item = (&str, &str)> {
         self.headers
             .get_all("cookie")
@@ -108,7 +108,7 @@ impl Request {
 
     /// A request over HTTP/1.1. `target` is a range of the headers' text.
     pub(crate) fn over_http1(headers: Headers, target: Range<usize>) -> Result<Self, Rejection> {
-        // RFC 9112 §3.2: exactly one Host, and a valid one, or 400.
+        // RFC 9112 §3.2: exactly one valid Host, or 400.
         let host = headers.single(name::HOST)?;
         let host = host
             .ok_or(Rejection::HeaderMissing { name: name::HOST })?
@@ -148,14 +148,14 @@ impl Request {
             query: split.query,
             authority,
         };
-        // RFC 9113 §8.3.1: :path begins with a slash, it is no whole URI.
+        // RFC 9113 §8.3.1: :path starts with a slash; it is not a whole URI.
         if split.authority.is_some() {
             return Err(Rejection::Malformed(MalformedHead::Target));
         }
         Ok(request)
     }
 
-    /// What the [`authority`](Self::authority) means.
+    /// Parses the [`authority`](Self::authority).
     pub(crate) fn parsed_authority(&self) -> Result<Authority<'_>, Rejection> {
         let name = match self.carrier {
             Carrier::Upgrade => name::HOST,
@@ -201,8 +201,8 @@ fn split_target(headers: &Headers, target: &Range<usize>) -> Option<Target> {
     })
 }
 
-/// Visible ASCII without a fragment: what may stand in a request line. (httparse
-/// lets UTF-8 pass, RFC 3986 does not.)
+/// Whether it is visible ASCII without a fragment, as required in a request line. (httparse accepts
+/// UTF-8, RFC 3986 does not.)
 pub(crate) fn is_target_text(text: &str) -> bool {
     text.bytes()
         .all(|byte| byte.is_ascii_graphic() && byte != b'#')

@@ -1,4 +1,4 @@
-//! The server's answer: a status, fields and a short body.
+//! The server's answer: a status, header fields and a short body.
 
 use super::headers::{Headers, name};
 
@@ -6,8 +6,8 @@ use super::headers::{Headers, name};
 #[derive(Debug, Clone)]
 pub struct Response {
     status: u16,
-    /// Its text begins with the status line, so that it is the head but for the
-    /// empty line at the end.
+    /// The text starts with the status line, so it is the complete head except for the empty line
+    /// at the end.
     headers: Headers,
     body: Vec<u8>,
 }
@@ -31,7 +31,7 @@ impl Response {
         &self.body
     }
 
-    /// What to write to an HTTP/1.1 connection.
+    /// The bytes to write to an HTTP/1.1 connection.
     #[must_use]
     pub fn into_bytes(mut self) -> Vec<u8> {
         self.headers.push_text(b"\r\n");
@@ -39,7 +39,7 @@ impl Response {
         self.headers.into_text()
     }
 
-    /// 101, with room for the fields that follow.
+    /// 101, with memory reserved for the fields that follow.
     pub(crate) fn switching_protocols() -> Self {
         let mut headers = Headers::new();
         headers.reserve(256, 6);
@@ -76,7 +76,7 @@ impl Response {
         self.headers.lower_case_names();
     }
 
-    /// Sets the body and says how long it is.
+    /// Sets the body and its length.
     pub(crate) fn set_body(&mut self, body: Vec<u8>) {
         // RFC 9110 §8.6: a 204 has no Content-Length, a 304 no body.
         if self.status != 204 && self.status != 304 {

@@ -1,14 +1,14 @@
-//! What a request must say to be a handshake: RFC 6455 §4.2.1, rule by rule.
+//! The rules that make a request a handshake (RFC 6455 §4.2.1), one by one.
 
 use super::headers::{Headers, name};
 use super::key::is_key;
 use super::reject::Rejection;
 
-/// The version of the protocol, the only one there ever was outside of drafts.
+/// The protocol's version, the only one outside of drafts.
 pub(crate) const VERSION: &[u8] = b"13";
 
-/// A handshake has no body. Whoever announces one could hide another request in
-/// what follows the head.
+/// A handshake has no body. An announced body could hide another request in the bytes after the
+/// head.
 pub(crate) fn no_body(headers: &Headers) -> Result<(), Rejection> {
     let is_zero = headers
         .get_all(name::CONTENT_LENGTH)
@@ -49,7 +49,7 @@ pub(crate) fn key(headers: &Headers) -> Result<(), Rejection> {
     }
 }
 
-/// Whether a list names this token, in any case of letters.
+/// Whether a list contains this token, compared without case.
 pub(crate) fn names(headers: &Headers, name: &str, token: &[u8]) -> bool {
     headers
         .elements(name)

@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use super::Negotiated;
+use super::forwarded;
 use super::head::{HeadLimits, HeadReader, copy_fields, parse_request};
 use super::headers::{Headers, InvalidHeader, name};
 use super::key::accept_for_key;
@@ -24,22 +25,26 @@ use crate::deflate::{DeflateConfig, parse_extensions};
 /// What a server accepts. The defaults are safe: same origin only.
 #[derive(Debug, Clone, Default)]
 pub struct ServerConfig {
-    /// How large a request head may be.
+    /// The maximum size of a request head.
     pub limits: HeadLimits,
     /// Which web pages may connect.
     pub origin: OriginPolicy,
-    /// Whether a request without `Origin`, from something that is no browser,
-    /// is rejected. False by default: such a program could send any origin.
+    /// Whether to reject a request without `Origin`, which does not come from a browser. `false` by
+    /// default: other programs can send any origin they like.
     pub require_origin: bool,
-    /// How browsers reach this server, for [`OriginPolicy::SameOrigin`].
+    /// The scheme under which browsers reach this server, for [`OriginPolicy::SameOrigin`].
     pub scheme: Scheme,
-    /// The subprotocols spoken. By default none: offers are left unanswered.
+    /// Whether `X-Forwarded-Proto` or `Forwarded` (RFC 7239), if a request has one, takes the place
+    /// of [`scheme`](Self::scheme). `false` by default, because a client can send these fields: set
+    /// it for requests that come from a proxy of yours.
+    pub trust_forwarded: bool,
+    /// The supported subprotocols. By default none: offers are ignored.
     pub subprotocols: Subprotocols,
-    /// permessage-deflate, if it is offered. By default it is declined.
+    /// permessage-deflate, used if the client offers it. By default it is declined.
     pub deflate: Option<DeflateConfig>,
 }
 
-/// Waits for the request.
+/// A server's handshake, waiting for the request.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -73,34 +78,34 @@ pub struct ServerHandshake {
     reader: HeadReader,
 }
 
-/// Where the handshake stands after some bytes.
+/// The state of the handshake after some bytes.
 #[derive(Debug)]
 pub enum ServerStep {
-    /// The head has not ended yet: read on, until the driver's deadline.
+    /// The head is not complete: continue reading, until the driver's deadline.
     Incomplete(ServerHandshake),
     /// A valid handshake: the application decides.
     Request {
-        /// To inspect and to answer.
+        /// The request to inspect and answer.
         decision: ServerDecision,
-        /// How many of the bytes given belong to the head. What follows is the
-        /// beginning of the frames: RFC 6455 §4.1 tells clients to wait for the
-        /// answer, but those bytes may be valid once it is sent.
+        /// How many of the given bytes belong to the head. The rest is the start of the frames: RFC
+        /// 6455 §4.1 tells clients to wait for the answer, but bytes sent early may be valid once
+        /// it is sent.
         consumed: usize,
     },
 }
 
 impl ServerHandshake {
-    /// A server's end of a new connection.
+    /// The server's end of a new connection.
     pub fn new(config: Arc<ServerConfig>) -> Self {
         let reader = HeadReader::of_request(config.limits);
         Self { config, reader }
     }
 
-    /// Takes bytes from the connection, however they are split.
+    /// Processes bytes from the connection, in any split.
     ///
     /// # Errors
     ///
-    /// The [`Rejection`] to answer with before the connection is closed.
+    /// The [`Rejection`] to answer with before closing the connection.
     pub fn receive(mut self, bytes: &[u8]) -> Result<ServerStep, Rejection> {
         let Some(consumed) = self.reader.read(bytes)? else {
             return Ok(ServerStep::Incomplete(self));
@@ -119,7 +124,7 @@ impl ServerHandshake {
     }
 }
 
-/// The start line of a request that an HTTP library parsed.
+/// The start line of a request parsed by an HTTP library.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestLine<'a> {
     /// The method.
@@ -130,30 +135,29 @@ pub struct RequestLine<'a> {
     pub version: (u8, u8),
 }
 
-/// A valid handshake that waits for the application's yes or no.
+/// A valid handshake that waits for the application to accept or reject it.
 #[derive(Debug)]
-#[must_use = "accept or reject the handshake, the client waits for it"]
+#[must_use = "accept or reject the handshake: the client is waiting"]
 pub struct ServerDecision {
     request: Request,
     negotiated: Negotiated,
     headers: Headers,
 }
 
-/// The handshake is done, once the response is written.
+/// An accepted handshake; the connection is open once the response is written.
 #[derive(Debug)]
 pub struct Accepted {
-    /// What to send.
+    /// The response to send.
     pub response: Response,
-    /// What was agreed.
+    /// What was negotiated.
     pub negotiated: Negotiated,
-    /// What the client asked for.
+    /// The client's request.
     pub request: Request,
 }
 
 impl ServerDecision {
-    /// Checks a request that an HTTP/1.1 library parsed, such as hyper, by the
-    /// same rules as [`ServerHandshake`]. The response's
-    /// [`headers`](Response::headers) go back to the library.
+    /// Checks a request parsed by an HTTP/1.1 library such as hyper, by the same rules as
+    /// [`ServerHandshake`]. Pass the response's [`headers`](Response::headers) to that library.
     ///
     /// ```
     /// use offhook_protocol::handshake::{RequestLine, ServerConfig, ServerDecision};
@@ -202,7 +206,7 @@ impl ServerDecision {
         Self::by_policy(config, request)
     }
 
-    /// What is the same for every carrier: origin, subprotocol, extensions.
+    /// The checks common to all carriers: origin, subprotocol, extensions.
     pub(crate) fn by_policy(config: &ServerConfig, request: Request) -> Result<Self, Rejection> {
         let headers = request.headers();
         let origin = headers
@@ -211,9 +215,14 @@ impl ServerDecision {
         if origin.is_none() && config.require_origin {
             return Err(Rejection::OriginMissing);
         }
-        // Checked under every policy: RFC 9112 §3.2 wants a valid host.
+        // Checked under every policy: RFC 9112 §3.2 requires a valid host.
         let own = request.parsed_authority()?;
-        config.origin.check(origin, own, config.scheme)?;
+        let forwarded = config
+            .trust_forwarded
+            .then(|| forwarded::scheme(headers))
+            .flatten();
+        let scheme = forwarded.unwrap_or(config.scheme);
+        config.origin.check(origin, own, scheme)?;
         subprotocol::check_offer(headers)?;
         let extensions =
             parse_extensions(headers.get_all(name::EXTENSIONS)).map_err(Rejection::Extensions)?;
@@ -231,25 +240,25 @@ impl ServerDecision {
         })
     }
 
-    /// What the client asks for.
+    /// The client's request.
     #[must_use]
     pub fn request(&self) -> &Request {
         &self.request
     }
 
-    /// What will be agreed if this is accepted now.
+    /// What will be agreed if this handshake is accepted now.
     #[must_use]
     pub fn negotiated(&self) -> &Negotiated {
         &self.negotiated
     }
 
-    /// Chooses another subprotocol than the configuration did, or none.
+    /// Selects a subprotocol other than the configured choice, or none.
     ///
     /// # Errors
     ///
     /// [`InvalidSubprotocol::NotOffered`] if the client did not offer it.
     pub fn select_subprotocol(&mut self, name: Option<&str>) -> Result<(), InvalidSubprotocol> {
-        // RFC 6455 §4.2.2 point 5.5: one of the client's, or none.
+        // RFC 6455 §4.2.2 point 5.5: one of the client's offers, or none.
         if let Some(name) = name
             && !self.request.subprotocols().any(|offered| offered == name)
         {
@@ -259,21 +268,21 @@ impl ServerDecision {
         Ok(())
     }
 
-    /// Does without permessage-deflate for this connection.
+    /// Declines permessage-deflate for this connection.
     pub fn decline_deflate(&mut self) {
         self.negotiated.deflate = None;
     }
 
-    /// Adds a field to the response that accepts, such as `Set-Cookie`.
+    /// Adds a header field, such as `Set-Cookie`, to the accepting response.
     ///
     /// # Errors
     ///
-    /// [`InvalidHeader`], also for the fields that the handshake writes itself.
+    /// [`InvalidHeader`], also for the fields that the handshake sets itself.
     pub fn add_header(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), InvalidHeader> {
         self.headers.append_extra(name, value)
     }
 
-    /// Yes: RFC 6455 §4.2.2 point 5, or RFC 8441 §5.
+    /// Accepts: RFC 6455 §4.2.2 point 5, or RFC 8441 §5.
     #[must_use]
     pub fn accept(self) -> Accepted {
         let mut response = match self.request.carrier() {
@@ -303,7 +312,7 @@ impl ServerDecision {
         }
     }
 
-    /// No, for the application's own reasons. The connection ends with it.
+    /// Rejects for the application's own reasons. Close the connection after the response.
     #[must_use]
     pub fn reject(self, refusal: Refusal) -> Response {
         refusal.response(self.request.carrier())

@@ -1,21 +1,21 @@
-//! Which of the application's languages will be spoken (RFC 6455 §1.9).
+//! Negotiating a subprotocol (RFC 6455 §1.9).
 
 use std::fmt;
 
 use super::headers::{Headers, is_token, name};
 use super::reject::Rejection;
 
-/// Whose order decides where client and server know several in common.
+/// Whose order of preference decides if client and server have several subprotocols in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Preference {
-    /// RFC 6455 §4.1 point 10: the client lists by its preference.
+    /// The client's. RFC 6455 §4.1 point 10: it lists them in order of preference.
     #[default]
     Client,
-    /// The server takes the first of its own that the client offers.
+    /// The server's: it takes the first of its own that the client offers.
     Server,
 }
 
-/// The subprotocols a server speaks, and how it chooses among those offered.
+/// The subprotocols a server supports, and how it chooses among those offered.
 ///
 /// ```
 /// use offhook_protocol::handshake::{Preference, Subprotocols};
@@ -31,15 +31,15 @@ pub struct Subprotocols {
     required: bool,
 }
 
-/// Why a list of subprotocols can't be used. The caller's mistake.
+/// Why a list of subprotocols cannot be used: a mistake of the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidSubprotocol {
-    /// RFC 6455 §4.1 point 10: names are tokens: visible ASCII without separators.
+    /// RFC 6455 §4.1 point 10: names must be tokens, visible ASCII without separators.
     NotAToken(String),
-    /// RFC 6455 §4.1 point 10: every name once.
+    /// RFC 6455 §4.1 point 10: each name may be listed once.
     Repeated(String),
-    /// RFC 6455 §4.2.2: a server chooses among those that were offered.
+    /// RFC 6455 §4.2.2: a server may choose only a subprotocol that was offered.
     NotOffered(String),
 }
 
@@ -58,11 +58,11 @@ impl fmt::Display for InvalidSubprotocol {
 impl std::error::Error for InvalidSubprotocol {}
 
 impl Subprotocols {
-    /// Speaks these, the most preferred first.
+    /// Supports these subprotocols, the most preferred first.
     ///
     /// # Errors
     ///
-    /// [`InvalidSubprotocol`] if one is no token or stands twice.
+    /// [`InvalidSubprotocol`] if a name is not a token or is listed twice.
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidSubprotocol> {
         let mut known = Vec::new();
         for name in names {
@@ -74,23 +74,22 @@ impl Subprotocols {
         })
     }
 
-    /// Whose order counts; the client's, unless this is said.
+    /// Whose order of preference decides. Default: the client's.
     #[must_use]
     pub fn preference(mut self, preference: Preference) -> Self {
         self.preference = preference;
         self
     }
 
-    /// Rejects clients that offer none of these. Otherwise they are accepted
-    /// without a subprotocol, and it is theirs to go or stay.
+    /// Rejects clients that offer none of these. Otherwise they are accepted without a subprotocol
+    /// and decide themselves whether to stay.
     #[must_use]
     pub fn required(mut self) -> Self {
         self.required = true;
         self
     }
 
-    /// The one to speak, of the ones offered in this head, which are
-    /// [well-formed](check_offer).
+    /// Selects one of the subprotocols offered in this head, which are [well-formed](check_offer).
     pub(crate) fn choose(&self, offer: &Headers) -> Result<Option<String>, Rejection> {
         let is_known = |offered: &[u8]| self.known.iter().find(|name| name.as_bytes() == offered);
         let is_offered = |name: &&String| {
@@ -127,7 +126,7 @@ pub(crate) fn check_offer(headers: &Headers) -> Result<(), Rejection> {
     if offered.is_empty() && !headers.contains(name::PROTOCOL) {
         return Ok(());
     }
-    // Sorted, since a head has room for thousands of one-letter names.
+    // Sorted, because a head can hold thousands of one-letter names.
     offered.sort_unstable();
     let repeated = offered.windows(2).any(|pair| pair.first() == pair.last());
     if offered.is_empty() || repeated || !offered.iter().all(|name| is_token(name)) {

@@ -3,6 +3,7 @@
 use std::io::IoSlice;
 
 use bytes::Bytes;
+use offhook_protocol::halves::{lend, reclaim};
 use offhook_protocol::{Config, Connection, Prepared};
 use offhook_testkit::Talk;
 use offhook_testkit::frames::{binary, ping, pong, text};
@@ -213,20 +214,27 @@ fn a_lent_buffer_is_corked_into_and_comes_back_when_all_of_it_has_left() {
         let mut talk = role();
         let buffer = Vec::with_capacity(10_000);
         let address = buffer.as_ptr();
-        assert_eq!(talk.connection.lend(buffer), None);
-        assert!(talk.connection.lend(Vec::new()).is_some(), "it has one");
+        assert_eq!(lend(&mut talk.connection, buffer), None);
+        assert!(
+            lend(&mut talk.connection, Vec::new()).is_some(),
+            "it has one"
+        );
         talk.connection.send("corked").expect("open");
         talk.hears([ping("?")]);
-        assert_eq!(talk.connection.reclaim(), None, "something is unsent");
+        assert_eq!(reclaim(&mut talk.connection), None, "something is unsent");
         assert_eq!(talk.writes(3).len(), 3);
-        assert_eq!(talk.connection.reclaim(), None, "something is still unsent");
+        assert_eq!(
+            reclaim(&mut talk.connection),
+            None,
+            "something is still unsent"
+        );
         talk.written();
-        let back = talk.connection.reclaim().expect("all has left");
+        let back = reclaim(&mut talk.connection).expect("all has left");
         assert_eq!(
             (back.as_ptr(), back.capacity(), back.len()),
             (address, 10_000, 0)
         );
-        assert_eq!(talk.connection.reclaim(), None, "there is no other");
+        assert_eq!(reclaim(&mut talk.connection), None, "there is no other");
     }
 }
 
@@ -234,11 +242,11 @@ fn a_lent_buffer_is_corked_into_and_comes_back_when_all_of_it_has_left() {
 fn a_buffer_with_something_in_it_is_not_taken() {
     for role in ROLES {
         let mut talk = role();
-        assert_eq!(talk.connection.lend(vec![1]), Some(vec![1]));
+        assert_eq!(lend(&mut talk.connection, vec![1]), Some(vec![1]));
         talk.connection.send("own buffer").expect("open");
-        assert!(talk.connection.lend(Vec::with_capacity(10)).is_some());
+        assert!(lend(&mut talk.connection, Vec::with_capacity(10)).is_some());
         assert_eq!(talk.says(), [text("own buffer")]);
-        assert_eq!(talk.connection.reclaim(), None);
+        assert_eq!(reclaim(&mut talk.connection), None);
     }
 }
 
@@ -249,7 +257,7 @@ fn one_buffer_lent_to_every_connection_in_turn_mixes_nothing_up() {
     let mut talks: Vec<Talk> = (0..10).map(|i| ROLES[i % 2]()).collect();
     for round in 0..10_u8 {
         for (index, talk) in talks.iter_mut().enumerate() {
-            assert_eq!(talk.connection.lend(buffer), None);
+            assert_eq!(lend(&mut talk.connection, buffer), None);
             let payload = vec![round; index * 700];
             talk.connection.send(&*payload).expect("open");
             talk.connection
@@ -260,7 +268,7 @@ fn one_buffer_lent_to_every_connection_in_turn_mixes_nothing_up() {
                 talk.says(),
                 [binary(&payload), binary(&payload), pong([round])]
             );
-            buffer = talk.connection.reclaim().expect("all has left");
+            buffer = reclaim(&mut talk.connection).expect("all has left");
         }
     }
 }
@@ -268,8 +276,8 @@ fn one_buffer_lent_to_every_connection_in_turn_mixes_nothing_up() {
 #[test]
 fn a_lent_buffer_comes_back_from_a_connection_that_was_given_up() {
     let mut talk = Talk::with_server_of(Config::default());
-    assert_eq!(talk.connection.lend(Vec::with_capacity(10)), None);
+    assert_eq!(lend(&mut talk.connection, Vec::with_capacity(10)), None);
     talk.connection.send("never taken").expect("open");
     talk.connection.handle_transport_closed(talk.clock.now());
-    assert!(talk.connection.reclaim().is_some());
+    assert!(reclaim(&mut talk.connection).is_some());
 }

@@ -1,9 +1,9 @@
 //! From a host to an open TCP connection: happy eyeballs (RFC 8305) over all its addresses.
 //!
-//! RFC 6455 §4.1 allows a client one connection at a time that is being made to an address. Each is
-//! tried once, however often and in whichever form it is named, and the opening handshake is only
-//! begun over the one connection that is left. That is kept within a call; calls side by side know
-//! nothing of each other.
+//! RFC 6455 §4.1 allows a client one connection attempt at a time per address. Each address is
+//! tried once, however often and in whichever form it is listed, and the opening handshake starts
+//! only on the one connection that succeeded. This holds within one call; concurrent calls do not
+//! coordinate.
 
 #[cfg(test)]
 mod tests;
@@ -23,22 +23,22 @@ use super::deadline::Deadline;
 use super::url::Host;
 use crate::error::{Error, Phase};
 
-/// RFC 8305 §5: the next attempt starts when the ones before have had this long, or have failed.
+/// RFC 8305 §5: the next attempt starts when the previous ones have failed or have run this long.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// More addresses than any honest name has; at 250 ms each they fill nearly the whole time there
-/// is by default.
+/// More addresses than a legitimate name has; at 250 ms each they nearly fill the default connect
+/// timeout.
 const MOST_ADDRESSES: usize = 32;
 
 /// How TCP connections are made.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dialer {
-    /// The local address.
+    /// The local address to bind to.
     pub(super) bind: Option<IpAddr>,
 }
 
 impl Dialer {
-    /// Connects to a host, by its name if it is one.
+    /// Connects to a host, resolving its name if it has one.
     pub(super) async fn connect(
         &self,
         host: &Host,
@@ -50,7 +50,7 @@ impl Dialer {
         self.connect_to(&to, &addresses, deadline).await
     }
 
-    /// Connects to the first of these addresses that answers. `to` is their name, for errors.
+    /// Connects to the first of these addresses that answers. `to` names them in errors.
     pub(super) async fn connect_to(
         &self,
         to: &str,
@@ -71,7 +71,7 @@ impl Dialer {
         deadline.within(Phase::Connect, &tried, race).await
     }
 
-    /// The addresses in the order they are tried.
+    /// The addresses in the order in which they are tried.
     fn usable(&self, addresses: &[SocketAddr]) -> io::Result<Vec<SocketAddr>> {
         let fits = |address: &SocketAddr| match self.bind {
             Some(local) => local.is_ipv4() == address.is_ipv4(),
@@ -87,15 +87,15 @@ impl Dialer {
             (true, Some(local)) => Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 format!(
-                    "none of its addresses can be reached from {local}, the address to bind to"
+                    "none of its addresses can be reached from {local}, the local address to bind to"
                 ),
             )),
         }
     }
 }
 
-/// Starts one attempt after the other (RFC 8305 §5). The first success wins; the others are
-/// dropped, which closes them.
+/// Starts one attempt after another (RFC 8305 §5). The first success wins; the others are dropped,
+/// which closes them.
 async fn race<T, F>(addresses: Vec<SocketAddr>, connect: impl Fn(SocketAddr) -> F) -> io::Result<T>
 where
     F: Future<Output = io::Result<T>>,
@@ -125,7 +125,7 @@ where
     }
 }
 
-/// The attempt that ends first is taken out, the others go on.
+/// Waits for the attempt that ends first and removes it. The others continue.
 async fn first_ended<F: Future>(
     running: &mut Vec<(SocketAddr, Pin<Box<F>>)>,
 ) -> (SocketAddr, F::Output) {
@@ -143,10 +143,10 @@ async fn first_ended<F: Future>(
     .await
 }
 
-/// The addresses of a host, as the system orders them (RFC 6724).
+/// The addresses of a host, in the system's order (RFC 6724).
 ///
-/// The system's own look-up can't be cancelled: when it takes too long it goes on in its thread,
-/// and nobody waits for it.
+/// The system's resolver cannot be cancelled: after a timeout it continues in its thread, and its
+/// result is dropped.
 pub(super) async fn resolve(
     host: &Host,
     port: u16,
@@ -168,7 +168,8 @@ pub(super) async fn resolve(
     deadline.within(Phase::Resolve, name, look_up).await
 }
 
-/// RFC 8305 §4: the families in turn, beginning with the one that the system prefers. Each once.
+/// RFC 8305 §4: address families alternate, starting with the one the system prefers. Each address
+/// occurs once.
 fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let Some(first) = addresses.first().map(SocketAddr::is_ipv6) else {
         return addresses;
@@ -192,7 +193,7 @@ fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 /// RFC 6455 §4.1: "even if the remote host is known by another name". `::ffff:192.0.2.1` is
-/// 192.0.2.1 (RFC 4291 §2.5.5.2), and is reached as that without IPv6 too.
+/// 192.0.2.1 (RFC 4291 §2.5.5.2), and can be reached that way without IPv6 too.
 fn plain(address: &SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
@@ -212,20 +213,20 @@ async fn connect_one(address: SocketAddr, bind: Option<IpAddr>) -> io::Result<Tc
             socket.connect(address).await?
         }
     };
-    // Messages are corked here and wait for nothing else: Nagle's algorithm would only add a
-    // round trip to every small one.
+    // Output is corked in this library and never held back: Nagle's algorithm would only add a
+    // round trip to every small message.
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
-/// One address that could not be connected to.
+/// An address that could not be connected to.
 #[derive(Debug)]
 struct Failure {
     address: SocketAddr,
     error: io::Error,
 }
 
-/// All that was tried, in the order in which it failed.
+/// All attempts, in the order in which they failed.
 #[derive(Debug)]
 struct Unreachable(Vec<Failure>);
 
@@ -248,7 +249,7 @@ impl fmt::Display for Unreachable {
 
 impl std::error::Error for Unreachable {}
 
-/// `example.com:80 (192.0.2.1, 2001:db8::1)`; an address by itself says it all.
+/// `example.com:80 (192.0.2.1, 2001:db8::1)`; just the address if that is all there is.
 fn described(to: &str, addresses: &[SocketAddr]) -> String {
     if let [only] = addresses
         && only.to_string() == to

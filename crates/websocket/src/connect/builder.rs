@@ -1,4 +1,4 @@
-//! What one can ask for before connecting.
+//! Options for connecting.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -29,28 +29,28 @@ use crate::socket::WebSocket;
 use crate::transport::Stream;
 use crate::wiretap::{Listener, Wiretap};
 
-/// 10 s: a lost SYN is sent again after 1, 3 and 7 s, a look-up after 5. What takes longer than
-/// that is down, or people have gone.
+/// 10 s: a lost SYN is retransmitted after 1, 3 and 7 s, a DNS query after 5 s. A server that takes
+/// longer is down, or the user has given up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// 10 s: time for a server to wake up and ask its database who this is.
+/// 10 s: time for a server to start up and to authenticate the client against a database.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// 5: from `http` to `https`, to another name, to a path with a slash behind, and some to spare.
+/// 5: from `http` to `https`, to another name, to a path with a trailing slash, and two to spare.
 const REDIRECTS: u8 = 5;
 
-/// A connection to be made; can be made any number of times.
+/// Options for connecting; the same value can open any number of connections.
 ///
 /// | | default | reason |
 /// |---|---|---|
-/// | [`connect_timeout`](Self::connect_timeout) | 10 s | a lost SYN is sent again after 1, 3 and 7 s |
-/// | [`handshake_timeout`](Self::handshake_timeout) | 10 s | a server may have to wake up, and to ask who this is |
-/// | [`redirects`](Self::redirects) | 5 | more are a loop |
-/// | [`proxy`](Self::proxy) | as the environment says | where one is set, there often is no other way |
-/// | [`tls`](Self::tls) | the system's roots | its owner decides whom to trust |
-/// | [`deflate`](Self::deflate) | not offered | it costs memory and time for each connection |
+/// | [`connect_timeout`](Self::connect_timeout) | 10 s | a lost SYN is retransmitted after 1, 3 and 7 s |
+/// | [`handshake_timeout`](Self::handshake_timeout) | 10 s | a server may have to start up first |
+/// | [`redirects`](Self::redirects) | 5 | more indicate a loop |
+/// | [`proxy`](Self::proxy) | from the environment | it is often the only route |
+/// | [`tls`](Self::tls) | the system's roots | the machine's owner decides what to trust |
+/// | [`deflate`](Self::deflate) | not offered | it costs memory and CPU time for each connection |
 /// | [`settings`](Self::settings) | see [`Settings`] | |
 ///
-/// Whatever can be wrong with what is asked for is said by [`open`](Self::open). Dropping its
-/// future closes everything that it opened.
+/// Invalid options are reported by [`open`](Self::open). Dropping its future closes everything it
+/// opened.
 ///
 /// ```
 /// use std::time::Duration;
@@ -102,27 +102,27 @@ pub struct Connect {
     pub(super) version: HttpVersion,
     #[cfg(feature = "http2")]
     pub(super) http2_limits: Http2Limits,
-    /// Whether the server was found to speak HTTP/2, but without WebSockets. Clones share it, so
-    /// that it is found out once.
+    /// Whether the server was found to support HTTP/2 but not WebSockets over it. Shared by clones,
+    /// so that it is determined only once.
     #[cfg(feature = "http2")]
     pub(super) without_http2: Arc<AtomicBool>,
 }
 
-/// By which version of HTTP a WebSocket is opened.
+/// The HTTP version over which a WebSocket is opened.
 #[cfg(feature = "http2")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum HttpVersion {
-    /// Over TLS HTTP/2 if the server wants it and its SETTINGS allow WebSockets (RFC 8441), else
-    /// HTTP/1.1, over a new connection if need be. Without TLS HTTP/1.1.
+    /// Over TLS: HTTP/2 if the server selects it and its SETTINGS allow WebSockets (RFC 8441),
+    /// otherwise HTTP/1.1, on a new connection if necessary. Without TLS: HTTP/1.1.
     #[default]
     Any,
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2, without TLS too: then the server must be known to speak it.
+    /// HTTP/2, also without TLS: the server must then be known to support it.
     Http2,
 }
 
-/// What goes into the request beside the URL.
+/// The contents of the request, apart from the URL.
 #[derive(Clone, Default)]
 pub(super) struct Asked {
     headers: Vec<(Box<str>, Box<[u8]>)>,
@@ -138,11 +138,11 @@ pub(super) struct Timeouts {
 }
 
 impl Connect {
-    /// To a `ws://` or `wss://` URL; `http://` and `https://` mean the same.
+    /// Connects to a `ws://` or `wss://` URL; `http://` and `https://` mean the same.
     ///
-    /// User name and password in it are sent as basic authentication, unless there is an
-    /// `Authorization` [header](Self::header). It must have no fragment (RFC 6455 §3), and
-    /// international names stand there in Punycode.
+    /// A user name and password in it are sent as basic authentication, unless there is an
+    /// `Authorization` [header](Self::header). The URL must not have a fragment (RFC 6455 §3), and
+    /// international host names must be in Punycode.
     pub fn to(url: impl AsRef<str>) -> Self {
         Self {
             url: Url::parse(url.as_ref()),
@@ -165,10 +165,10 @@ impl Connect {
         }
     }
 
-    /// Adds a header to the request.
+    /// Adds a header field to the request.
     ///
-    /// Headers are meant for this host: a redirect to another one is followed without them,
-    /// since there is no telling which of them are secrets.
+    /// The fields are sent only to this host: a redirect to another host is followed without them,
+    /// because any of them may be a secret.
     pub fn header(mut self, name: impl AsRef<str>, value: impl AsRef<[u8]>) -> Self {
         let header = (name.as_ref().into(), value.as_ref().into());
         self.asked.headers.push(header);
@@ -181,22 +181,21 @@ impl Connect {
         self
     }
 
-    /// Offers a subprotocol, after those offered before, which are preferred.
+    /// Offers a subprotocol. Those offered earlier are preferred.
     pub fn subprotocol(mut self, name: impl AsRef<str>) -> Self {
         self.asked.subprotocols.push(name.as_ref().into());
         self
     }
 
-    /// Fails when the server takes none of the subprotocols, as browsers do. Otherwise the
+    /// Fails if the server selects none of the subprotocols, as browsers do. Otherwise the
     /// connection opens without one.
     pub fn require_subprotocol(mut self) -> Self {
         self.asked.subprotocol_required = true;
         self
     }
 
-    /// How the open connection behaves, and whether compression is offered. Replaces what
-    /// [`deflate`](Self::deflate), [`limits`](Self::limits) and [`keepalive`](Self::keepalive)
-    /// said before.
+    /// Settings of the open connection, including compression. Replaces earlier calls of
+    /// [`deflate`](Self::deflate), [`limits`](Self::limits) and [`keepalive`](Self::keepalive).
     pub fn settings(mut self, settings: &Settings) -> Self {
         self.settings = settings.clone();
         self
@@ -208,66 +207,69 @@ impl Connect {
         self
     }
 
-    /// What the server may make this end hold: part of the [`settings`](Self::settings).
+    /// Limits on what the server can make this end hold: part of the [`settings`](Self::settings).
     pub fn limits(mut self, limits: Limits) -> Self {
         Arc::make_mut(&mut self.settings.config).limits = limits;
         self
     }
 
-    /// How a dead server is noticed: part of the [`settings`](Self::settings).
+    /// How a dead server is detected: part of the [`settings`](Self::settings).
     pub fn keepalive(mut self, keepalive: Keepalive) -> Self {
         Arc::make_mut(&mut self.settings.config).keepalive = keepalive;
         self
     }
 
-    /// How long looking up, connecting, the proxy and TLS may take together. After a redirect
-    /// the time begins anew.
+    /// The time limit for name resolution, connecting, the proxy and TLS together. It starts again
+    /// after a redirect.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.connect = timeout;
         self
     }
 
-    /// How long the server may take to answer the opening handshake. After a redirect the time
-    /// begins anew.
+    /// How long the server may take to answer the opening handshake. The time starts again after a
+    /// redirect.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.handshake = timeout;
         self
     }
 
-    /// How many redirects are followed; 0 for none. They never lead from `wss` to `ws`.
+    /// How many redirects are followed; 0 for none. A redirect from `wss` to `ws` is never
+    /// followed.
     pub fn redirects(mut self, most: u8) -> Self {
         self.redirects = most;
         self
     }
 
-    /// Whom to trust, and who we are, over TLS; also to a proxy that is talked to over TLS.
+    /// Which servers to trust and which client certificate to present over TLS; also used for a
+    /// proxy reached over TLS.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: super::tls::Tls) -> Self {
         self.trust = Trust(Some(tls));
         self
     }
 
-    /// Goes through this proxy, whatever the environment says: `http://`, `https://`,
-    /// `socks5://` (names are looked up here) or `socks5h://` (by the proxy), with
-    /// `user:password@` if it wants them.
+    /// Uses this proxy, whatever the environment says: `http://`, `https://`, `socks5://` (names
+    /// are resolved here) or `socks5h://` (names are resolved by the proxy), with `user:password@`
+    /// if required.
     ///
-    /// Without this, `http_proxy` and `HTTP_PROXY` count for `ws://`, `https_proxy` and
-    /// `HTTPS_PROXY` for `wss://`, `all_proxy` and `ALL_PROXY` for both, except for the hosts
-    /// in `no_proxy` and `NO_PROXY`. As with curl, loopback addresses are no exception, and
-    /// `HTTP_PROXY` does not count in a CGI program.
+    /// Without this call, `http_proxy` and `HTTP_PROXY` apply to `ws://`, `https_proxy` and
+    /// `HTTPS_PROXY` to `wss://`, `all_proxy` and `ALL_PROXY` to both, except for the hosts in
+    /// `no_proxy` and `NO_PROXY`. As in curl, loopback addresses are not an exception, and
+    /// `HTTP_PROXY` is ignored in a CGI program.
     pub fn proxy(mut self, url: impl AsRef<str>) -> Self {
         self.route.proxy = proxy::Choice::This(url.as_ref().into());
         self
     }
 
-    /// Goes through no proxy, whatever the environment says.
+    /// Uses no proxy, whatever the environment says.
     pub fn no_proxy(mut self) -> Self {
         self.route.proxy = proxy::Choice::Direct;
         self
     }
 
-    /// Lets someone hear every byte that goes over the connection, above TLS. With a listener
-    /// HTTP/2 is not chosen, whose frames would be in between; asked for, it is not heard.
+    /// Passes every byte of the connection, above TLS, to a listener. HTTP/2 is then not
+    /// negotiated, since its frames would be in between; if you request it explicitly, the listener
+    /// sees nothing.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -296,14 +298,14 @@ impl Connect {
         self
     }
 
-    /// Connects to these addresses instead of looking the host up, and through no proxy. A
-    /// redirect to another host goes to that host.
+    /// Connects to these addresses instead of resolving the host, and without a proxy. A redirect
+    /// to another host connects to that host.
     pub fn addresses(mut self, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
         self.route.addresses = addresses.into_iter().collect();
         self
     }
 
-    /// Connects to this Unix socket; the URL says only what to ask for there. A redirect to
+    /// Connects to this Unix socket; the URL then only determines the request. A redirect to
     /// another host is not followed.
     #[cfg(unix)]
     pub fn unix(mut self, path: impl Into<PathBuf>) -> Self {
@@ -311,27 +313,27 @@ impl Connect {
         self
     }
 
-    /// By which version of HTTP.
+    /// Selects the HTTP version.
     #[cfg(feature = "http2")]
     pub fn version(mut self, version: HttpVersion) -> Self {
         self.version = version;
         self
     }
 
-    /// What a connection of HTTP/2 may cost.
+    /// Limits on the resources of an HTTP/2 connection.
     #[cfg(feature = "http2")]
     pub fn http2_limits(mut self, limits: Http2Limits) -> Self {
         self.http2_limits = limits;
         self
     }
 
-    /// Opens a connection of HTTP/2, for many WebSockets; over plain TCP too, if the URL says so.
+    /// Opens an HTTP/2 connection for many WebSockets; over plain TCP too, if the URL says so.
     /// Redirects are not followed.
     ///
     /// # Errors
     ///
-    /// Whatever went wrong, by whose doing it is: see [`Error`]. [`Error::Http2`] if the server
-    /// does not do this.
+    /// See [`Error`], whose variants say which side is at fault. [`Error::Http2`] if the server
+    /// does not support WebSockets over HTTP/2.
     ///
     /// # Panics
     ///
@@ -341,9 +343,9 @@ impl Connect {
         Http2::reach(self).await
     }
 
-    /// Over a stream that is connected already; the URL says what to ask for, and whether to
-    /// make TLS over it first. Redirects are not followed. It is asked by HTTP/1.1, or by HTTP/2
-    /// if only that will do.
+    /// Connects over an established stream. The URL determines the request, and whether to set up
+    /// TLS over the stream first. Redirects are not followed. HTTP/1.1 is used unless only HTTP/2
+    /// is allowed.
     pub fn over<S: Stream>(self, stream: S) -> Over<S> {
         Over {
             connect: self,
@@ -355,7 +357,7 @@ impl Connect {
     ///
     /// # Errors
     ///
-    /// Whatever went wrong, by whose doing it is: see [`Error`].
+    /// See [`Error`], whose variants say which side is at fault.
     ///
     /// # Panics
     ///
@@ -365,7 +367,7 @@ impl Connect {
         Ok(socket)
     }
 
-    /// As [`open`](Self::open), and gives the fields of the server's answer as well, such as
+    /// As [`open`](Self::open), and also returns the header fields of the server's answer, such as
     /// `Set-Cookie`.
     ///
     /// # Errors
@@ -393,7 +395,8 @@ impl Connect {
         }
     }
 
-    /// The request to a URL. `trusted`: it may see everything that was meant for the first.
+    /// The request for a URL. `trusted` says whether its host may see everything meant for the
+    /// first one.
     pub(super) fn request(&self, url: &Url, trusted: bool) -> Result<ClientRequest, Error> {
         let mut request = self.asked.request(url, trusted)?;
         if let Some(deflate) = self.settings.deflate.as_deref() {
@@ -404,7 +407,7 @@ impl Connect {
 }
 
 impl fmt::Debug for Asked {
-    /// Of the headers only the names: there is no telling which values are secrets.
+    /// Only the names of headers are shown: any value may be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
         f.debug_struct("Asked")

@@ -1,4 +1,4 @@
-//! One deadline over several steps, each of which is named when it was the one that took too long.
+//! One deadline for several steps. The error names the step during which it expired.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::error::{Error, Phase};
 
-/// By when something must be done.
+/// The time by which all steps must be done.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadline(Instant);
 
 impl Deadline {
     pub(super) fn after(duration: Duration) -> Self {
-        // Who asks for more gets a century.
+        // Longer timeouts are shortened to a century.
         let century = Duration::from_secs(100 * 365 * 24 * 3600);
         Self(Instant::now() + duration.min(century))
     }
@@ -21,7 +21,7 @@ impl Deadline {
         Self(self.0.min(Self::after(duration).0))
     }
 
-    /// Does one step within what is left.
+    /// Runs one step within the remaining time.
     pub(super) async fn within<T>(
         self,
         phase: Phase,

@@ -1,4 +1,4 @@
-//! Asking and listening over a transport that nobody drives yet.
+//! Writing to and reading from a transport that has no driver yet.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -7,7 +7,7 @@ use tokio::io::ReadBuf;
 
 use crate::Transport;
 
-/// Writes all of it, and flushes.
+/// Writes all bytes and flushes.
 pub(super) async fn write_all(transport: &mut Transport, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let written = poll_fn(|cx| transport.poll_write(cx, &[IoSlice::new(bytes)])).await?;
@@ -19,14 +19,14 @@ pub(super) async fn write_all(transport: &mut Transport, mut bytes: &[u8]) -> io
     poll_fn(|cx| transport.poll_flush(cx)).await
 }
 
-/// Reads what is there, once there is something; 0 at the end.
+/// Waits for data and reads it; 0 at the end of the stream.
 pub(super) async fn read(transport: &mut Transport, buffer: &mut [u8]) -> io::Result<usize> {
     let mut buffer = ReadBuf::new(buffer);
     poll_fn(|cx| transport.poll_read(cx, &mut buffer)).await?;
     Ok(buffer.filled().len())
 }
 
-/// Fills the buffer; an end before that is an error.
+/// Fills the buffer; an earlier end of the stream is an error.
 pub(super) async fn read_exact(transport: &mut Transport, mut buffer: &mut [u8]) -> io::Result<()> {
     while !buffer.is_empty() {
         match read(transport, buffer).await? {

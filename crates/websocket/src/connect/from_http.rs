@@ -1,10 +1,10 @@
-//! What is asked for, from the types of the http crate.
+//! Conversions from the types of the http crate.
 
 use super::builder::Connect;
 
-/// The URL and the headers of a request. What the handshake sets itself is left out, and
-/// subprotocols and origin are [offered](Connect::subprotocol) and [sent](Connect::origin) as if
-/// they had been asked for one by one. What is no text there is an error when it is opened.
+/// Takes the URL and header fields of a request. Fields that the handshake sets itself are ignored.
+/// Subprotocols and the origin are treated as if passed to [`subprotocol`](Connect::subprotocol)
+/// and [`origin`](Connect::origin); if they are not text, opening fails.
 impl<B> From<http::Request<B>> for Connect {
     fn from(request: http::Request<B>) -> Self {
         Self::to(request.uri().to_string()).headers(request.headers())
@@ -12,8 +12,8 @@ impl<B> From<http::Request<B>> for Connect {
 }
 
 impl Connect {
-    /// Adds these headers to the request, as [`From<http::Request>`](#impl-From<Request<B>>-for-Connect)
-    /// does.
+    /// Adds these header fields to the request, as
+    /// [`From<http::Request>`](#impl-From<Request<B>>-for-Connect) does.
     pub fn headers(mut self, headers: &http::HeaderMap) -> Self {
         for (name, value) in headers {
             let text = value.to_str().unwrap_or_default();

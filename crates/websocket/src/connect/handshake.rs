@@ -10,24 +10,24 @@ use super::exchange::{read, write_all};
 use crate::Transport;
 use crate::error::{Error, Phase};
 
-/// What a refusal says of its reason is worth waiting for, but not long: many servers send it
-/// with the head, and some keep the connection open behind it without saying where it ends.
+/// How long to wait for the body of a refusal: it states the reason, and many servers send it with
+/// the head, but some keep the connection open after it without announcing its length.
 pub(super) const BODY_GRACE: Duration = Duration::from_secs(2);
 
-/// As much as a usual answer takes; longer ones take several reads.
+/// Room for a typical answer; longer ones take several reads.
 const BUFFER: usize = 2048;
 
 /// The server's answer.
 pub(super) enum Answer {
     Yes {
         opened: Opened,
-        /// The beginning of the server's frames.
+        /// The start of the server's frames.
         leftover: Vec<u8>,
     },
     No(Box<Refused>),
 }
 
-/// Asks for a WebSocket and waits for the answer. `to` is the server, for errors.
+/// Requests a WebSocket and waits for the answer. `to` names the server in errors.
 pub(super) async fn upgrade(
     transport: &mut Transport,
     request: ClientRequest,
@@ -61,12 +61,12 @@ async fn answer(
                 "the server closed the connection instead of answering the opening handshake",
             )));
         }
-        // RFC 8446 §5.1: what a TLS server says to a request in plain text is an alert. No answer in
-        // HTTP begins with a control character.
+        // RFC 8446 §5.1: a TLS server answers a plain text request with an alert. No HTTP answer
+        // starts with a control character.
         if let [0x15, 0x03, ..] = buffer[..count] {
             return Err(Error::WrongScheme {
                 to: to.into(),
-                reason: "what answers there speaks TLS: try wss://",
+                reason: "the server expects TLS: use wss://",
             });
         }
         match handshake.receive(&buffer[..count])? {
@@ -82,7 +82,7 @@ async fn answer(
     }
 }
 
-/// Reads on what the server says of its refusal. Whatever goes wrong now, it was refused.
+/// Reads the body of a refusal. Errors are ignored: the handshake was refused in any case.
 pub(super) async fn read_body(
     transport: &mut Transport,
     refused: &mut Refused,
@@ -99,6 +99,6 @@ pub(super) async fn read_body(
         Ok(())
     };
     let deadline = deadline.sooner(BODY_GRACE);
-    // Too late, or done: what is there is what there is.
+    // Complete or timed out: either way, keep what was received.
     let _ = deadline.within(Phase::Handshake, "", body).await;
 }

@@ -1,4 +1,4 @@
-//! WebSockets over HTTP/2 (RFC 8441): a client's end of a connection.
+//! WebSockets over HTTP/2 (RFC 8441): the client's end of a connection.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -33,12 +33,12 @@ use crate::rewound::Rewound;
 use crate::socket::WebSocket;
 use crate::transport::Transport;
 
-/// A connection of HTTP/2 that many WebSockets are opened over (RFC 8441), up to what the server
-/// allows at once.
+/// An HTTP/2 connection over which many WebSockets can be opened (RFC 8441), up to the number the
+/// server allows at once.
 ///
-/// A connection has room for what [`Http2Limits::streams`](crate::Http2Limits::streams) WebSockets
-/// have not read; for more, another connection to the same server is made. Clones share the
-/// connections. Each closes when all clones and all its WebSockets are gone.
+/// A connection buffers unread data of up to [`Http2Limits::streams`](crate::Http2Limits::streams)
+/// WebSockets; for more, another connection to the same server is made. Clones share the
+/// connections. A connection closes when all clones and all its WebSockets are gone.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), offhook::Error> {
@@ -55,24 +55,24 @@ use crate::transport::Transport;
 #[derive(Clone)]
 pub struct Http2 {
     pool: Arc<Pool>,
-    /// Whom it is with, and what is asked for unless something else is said.
+    /// The server, and the default options of each request.
     connect: Connect,
     url: Url,
 }
 
-/// The connections with one server.
+/// The connections to one server.
 struct Pool {
     members: Mutex<Vec<Member>>,
-    /// Held by the one who makes another connection; `None` where there can be no other, since the
-    /// first was made over a stream.
+    /// Locked while another connection is made. `None` if there can be no other one, because the
+    /// first was made over an existing stream.
     growing: Option<tokio::sync::Mutex<()>>,
 }
 
-/// One of them.
+/// One connection of the pool.
 #[derive(Clone)]
 struct Member {
     requests: SendRequest<Bytes>,
-    /// One for each WebSocket that may be open.
+    /// One permit for each WebSocket that may be open.
     places: Arc<Semaphore>,
     peer: Option<SocketAddr>,
 }
@@ -91,7 +91,7 @@ impl Http2 {
         Connect::to(url).http2().await
     }
 
-    /// Over the network, by TLS and ALPN or by prior knowledge.
+    /// Connects over the network, by TLS and ALPN or by prior knowledge.
     pub(super) async fn reach(connect: &Connect) -> Result<Self, Error> {
         let url = connect.url.clone()?;
         let member = Member::reach(connect, &url).await?;
@@ -119,28 +119,28 @@ impl Http2 {
         }
     }
 
-    /// Over a stream that is connected already, with TLS made over it first if the URL says so.
+    /// Connects over an established stream, with TLS over it if the URL says so.
     pub(super) async fn over(connect: &Connect, transport: Transport) -> Result<Self, Error> {
         let url = connect.url.clone()?;
         let member = Member::over(connect, transport, &url).await?;
         Ok(Self::with(member, connect, url, None))
     }
 
-    /// Opens a WebSocket for this path and query, with the headers, subprotocols and settings of
-    /// the [`Connect`] that the connection was made with.
+    /// Opens a WebSocket for this path and query, with the header fields, subprotocols and settings
+    /// of the [`Connect`] with which the connection was made.
     ///
-    /// While as many are open as the server allows this waits for one to close, within the
-    /// handshake's time.
+    /// While as many are open as the server allows, this waits for one to close, within the
+    /// handshake timeout.
     ///
     /// # Errors
     ///
-    /// The server refuses, or the connection is lost.
+    /// The server refuses, or the connection was lost.
     pub async fn open(&self, target: &str) -> Result<WebSocket, Error> {
         self.open_as(&self.connect, target).await
     }
 
-    /// As [`open`](Self::open), with the headers, subprotocols, settings and times of `connect`.
-    /// Where its URL leads does not matter.
+    /// As [`open`](Self::open), with the header fields, subprotocols, settings and timeouts of
+    /// `connect`. Its URL is ignored.
     ///
     /// # Errors
     ///
@@ -157,7 +157,7 @@ impl Http2 {
         opened.map(|(socket, _)| socket)
     }
 
-    /// A place for one more WebSocket, on another connection if need be.
+    /// Reserves a stream for one more WebSocket, on another connection if necessary.
     async fn place(&self, deadline: Deadline) -> Result<(Member, OwnedSemaphorePermit), Error> {
         if let Some(placed) = self.pool.place() {
             return Ok(placed);
@@ -203,7 +203,7 @@ impl Pool {
             .map_err(|_| lost_connection())
     }
 
-    /// Opens nothing more over a connection that has ended.
+    /// Removes a connection that has ended from the pool.
     fn forget(&self, lost: &Member) {
         self.members()
             .retain(|member| !Arc::ptr_eq(&member.places, &lost.places));
@@ -278,8 +278,8 @@ fn unable(url: &Url, reason: &'static str) -> Error {
     }
 }
 
-/// One attempt by whichever version is agreed on. `None` if the server speaks HTTP/2, but does
-/// not do WebSockets by it: it is to be asked by HTTP/1.1, over another connection.
+/// Attempts to connect with whichever version is negotiated. `None` if the server supports HTTP/2
+/// but not WebSockets over it: then use HTTP/1.1 over another connection.
 pub(super) async fn attempt(
     connect: &Connect,
     route: &Route,
@@ -307,7 +307,7 @@ pub(super) async fn attempt(
     }
 }
 
-/// The only WebSocket over a stream that is connected already.
+/// Opens the only WebSocket over an established stream.
 pub(super) async fn over_stream(
     connect: &Connect,
     transport: Transport,
@@ -328,8 +328,8 @@ async fn only_one(
     ask(connect, member, place, request, url).await
 }
 
-/// Begins a connection, and waits for what the server's SETTINGS say. `None` if they do not allow
-/// WebSockets (RFC 8441 §3).
+/// Starts a connection and waits for the server's SETTINGS. `None` if they do not allow WebSockets
+/// (RFC 8441 §3).
 async fn start(
     connect: &Connect,
     transport: Transport,
@@ -365,8 +365,8 @@ async fn exchange_settings(connect: &Connect, transport: Transport) -> Result<Be
     let mut pings = connection.ping_pong();
     if let Some(pings) = &mut pings {
         pings.send_ping(Ping::opaque()).map_err(lost)?;
-        // RFC 9113 §3.4: SETTINGS are the first thing a server sends. So they came before the
-        // pong, which is all that tells of them here.
+        // RFC 9113 §3.4: SETTINGS are the first frame a server sends, so they arrived before the
+        // pong, which is all that reports them here.
         poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
             Poll::Ready(Ok(())) => {
                 let closed = std::io::ErrorKind::UnexpectedEof.into();
@@ -380,8 +380,7 @@ async fn exchange_settings(connect: &Connect, transport: Transport) -> Result<Be
     Ok((requests, connection, pings))
 }
 
-/// Moves the bytes of all streams until the connection has ended, or is dead. Its end is told to
-/// every stream by h2.
+/// Drives the connection until it has ended or is dead. h2 reports its end to every stream.
 async fn drive(mut connection: Connection<Rewound, Bytes>, mut keepalive: Option<Keepalive>) {
     poll_fn(|cx| {
         let dead = keepalive
@@ -395,7 +394,7 @@ async fn drive(mut connection: Connection<Rewound, Bytes>, mut keepalive: Option
     .await;
 }
 
-/// Opens a WebSocket over a connection, in a place of it that it has until its stream is gone.
+/// Opens a WebSocket over a connection. The permit is held until its stream is gone.
 async fn ask(
     connect: &Connect,
     member: &Member,
@@ -472,7 +471,7 @@ fn head(handshake: &ConnectHandshake) -> Result<http::Request<()>, Error> {
     Ok(request)
 }
 
-/// Reads on what the server says of its refusal. Whatever goes wrong now, it was refused.
+/// Reads the body of a refusal. Errors are ignored: the handshake was refused in any case.
 async fn read_body(refused: &mut Refused, mut receive: RecvStream, deadline: Deadline) {
     let body = async {
         while !refused.body_is_complete() {
@@ -487,7 +486,7 @@ async fn read_body(refused: &mut Refused, mut receive: RecvStream, deadline: Dea
         }
         Ok(())
     };
-    // Too late, or done: what is there is what there is.
+    // Complete or timed out: either way, keep what was received.
     let _ = deadline
         .sooner(BODY_GRACE)
         .within(Phase::Handshake, "", body)

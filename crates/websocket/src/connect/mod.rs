@@ -1,4 +1,4 @@
-//! The client's way to an open connection.
+//! Connecting as a client.
 //!
 //! ```text
 //!  url ──► proxy? ──► addresses, happy eyeballs ──► tunnel ──► TLS ──► handshake ──► open
@@ -49,14 +49,14 @@ use redirect::is_redirect;
 use route::Route;
 use url::Url;
 
-/// An open connection, and the fields of the answer that opened it.
+/// An open connection, and the header fields of the answer that opened it.
 type Answered = (WebSocket, Headers);
 
 /// Opens a connection to a `ws://` or `wss://` URL, with the defaults of [`Connect`].
 ///
 /// # Errors
 ///
-/// Whatever went wrong, by whose doing it is: see [`Error`].
+/// See [`Error`], whose variants say which side is at fault.
 ///
 /// # Panics
 ///
@@ -80,7 +80,7 @@ async fn over_the_network(connect: &Connect) -> Result<Answered, Error> {
         };
         let next = redirect::follow(&url, &refused)?;
         if followed == connect.redirects {
-            let reason = "as many redirects as are followed came before it";
+            let reason = "the limit on redirects is reached";
             return Err(redirect::refuse(&next.to_string(), reason));
         }
         followed += 1;
@@ -125,7 +125,7 @@ async fn over_stream(connect: &Connect, mut transport: Transport) -> Result<Answ
     ask(connect, transport, request, &url).await
 }
 
-/// The opening handshake over a transport.
+/// Performs the opening handshake over a transport.
 async fn ask(
     connect: &Connect,
     transport: Transport,
@@ -142,7 +142,7 @@ async fn ask(
             Ok((socket, opened.headers))
         }
         Answer::No(mut refused) => {
-            // What a redirect has to say beside its Location is not worth waiting for.
+            // The body of a redirect is not needed.
             if !is_redirect(&refused) {
                 read_body(&mut transport, &mut refused, deadline).await;
             }

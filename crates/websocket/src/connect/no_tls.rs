@@ -1,4 +1,4 @@
-//! In the place of `tls`, without that feature: a clear no.
+//! Replaces `tls` when that feature is off: TLS fails with a clear error.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use super::url::Host;
 use crate::Transport;
 use crate::error::Error;
 
-/// Nobody is trusted.
+/// No certificates are trusted.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trust {
     _nobody: (),

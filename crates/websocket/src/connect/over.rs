@@ -1,4 +1,4 @@
-//! A connection over a stream that somebody else has connected.
+//! Connecting over an established stream.
 
 use offhook_protocol::handshake::Headers;
 
@@ -10,9 +10,9 @@ use crate::error::Error;
 use crate::socket::WebSocket;
 use crate::transport::{Stream, Transport};
 
-/// A connection to be made over a stream, from [`Connect::over`].
+/// Opens a connection over an established stream; made by [`Connect::over`].
 #[derive(Debug)]
-#[must_use = "nothing is asked before `open`"]
+#[must_use = "nothing is sent before `open`"]
 pub struct Over<S> {
     pub(super) connect: Connect,
     pub(super) stream: S,
@@ -33,7 +33,7 @@ impl<S: Stream> Over<S> {
         Ok(socket)
     }
 
-    /// As [`open`](Self::open), and gives the fields of the server's answer as well.
+    /// As [`open`](Self::open), and also returns the header fields of the server's answer.
     ///
     /// # Errors
     ///
@@ -46,7 +46,7 @@ impl<S: Stream> Over<S> {
         over_stream(&self.connect, Transport::boxed(self.stream)).await
     }
 
-    /// Opens a connection of HTTP/2 over the stream, for many WebSockets.
+    /// Opens an HTTP/2 connection over the stream, for many WebSockets.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
-//! Where a redirect leads, and whether we follow.
+//! Where a redirect leads, and whether to follow it.
 //!
-//! RFC 6455 §4.1: the client might follow a redirect, with a new handshake. Browsers do not; a
-//! program that moves from `ws://` to `wss://`, or to the host that has its room, wants to.
+//! RFC 6455 §4.1: the client might follow a redirect, with a new handshake. Browsers do not. A
+//! program that moves from `ws://` to `wss://`, or to another host, needs it.
 
 #[cfg(test)]
 mod tests;
@@ -11,7 +11,8 @@ use offhook_protocol::handshake::Refused;
 use super::url::{Url, without_password};
 use crate::Error;
 
-/// Whether an answer sends us elsewhere. 300 and 304 do not, and 305 must not (RFC 9110 §15.4.6).
+/// Whether an answer is a redirect. 300 and 304 are not, and 305 must not be followed (RFC 9110
+/// §15.4.6).
 pub(super) fn is_redirect(refused: &Refused) -> bool {
     matches!(refused.status(), 301 | 302 | 303 | 307 | 308)
         && refused.headers().contains("location")
@@ -22,13 +23,13 @@ pub(super) fn follow(from: &Url, refused: &Refused) -> Result<Url, Error> {
     let Some(location) = refused.headers().get_str("location") else {
         return Err(refuse("", "its Location is not text"));
     };
-    // RFC 9110 §10.2.2: a Location may have a fragment, which is ours to drop.
+    // RFC 9110 §10.2.2: a Location may have a fragment, which is dropped.
     let location = location.split('#').next().unwrap_or_default();
     let mut to = resolve(from, location).map_err(|reason| refuse(location, reason))?;
     if from.secure && !to.secure {
         return Err(refuse(
             location,
-            "it leads from wss to ws, out of the encryption",
+            "it leads from wss to ws, which is not encrypted",
         ));
     }
     if to.credentials.is_none() && trusts(from, &to) {
@@ -44,14 +45,14 @@ pub(super) fn refuse(to: &str, reason: &'static str) -> Error {
     }
 }
 
-/// Whether headers made for one server may be shown to another: only if it is the same, or the
-/// same host's encrypted side.
+/// Whether headers meant for one server may be sent to another: only to the same one, or over TLS
+/// to the same host.
 pub(super) fn trusts(from: &Url, to: &Url) -> bool {
     let both_default = from.has_default_port() && to.has_default_port();
     from.host == to.host && (from.port == to.port || both_default) && (to.secure || !from.secure)
 }
 
-/// RFC 3986 §5.2.2, for the references that a server sends.
+/// RFC 3986 §5.2.2, for the references that a server may send.
 fn resolve(base: &Url, reference: &str) -> Result<Url, &'static str> {
     let scheme = if base.secure { "wss" } else { "ws" };
     if has_scheme(reference) {
@@ -73,7 +74,7 @@ fn resolve(base: &Url, reference: &str) -> Result<Url, &'static str> {
             without_dots(&format!("{folder}{relative}")) + query
         }
     };
-    // Through the parser, for its checks.
+    // Parsed, to validate it.
     parse(&format!("{scheme}://{}{target}", base.host_and_port()))
 }
 
@@ -113,7 +114,7 @@ fn without_dots(path: &str) -> String {
                 continue;
             }
         }
-        // What ends in a dot segment names a folder.
+        // A path that ends in a dot segment names a folder.
         if is_last {
             kept.push("");
         }

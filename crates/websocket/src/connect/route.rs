@@ -1,4 +1,4 @@
-//! From a URL to a transport that its server listens on.
+//! From a URL to a transport connected to its server.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -19,21 +19,21 @@ use crate::error::Error;
 #[cfg(unix)]
 use crate::error::Phase;
 
-/// How to get there.
+/// How to reach the server.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Route {
     pub(super) dialer: Dialer,
     pub(super) proxy: proxy::Choice,
-    /// Instead of a look-up.
+    /// Used instead of name resolution.
     pub(super) addresses: Vec<SocketAddr>,
     #[cfg(unix)]
     pub(super) unix: Option<PathBuf>,
-    /// Whether the host is another than the one that our client certificate is meant for.
+    /// Whether the host is not the one that the client certificate is meant for.
     elsewhere: bool,
 }
 
 impl Route {
-    /// The transport, with TLS where the URL asks for it.
+    /// Connects the transport, with TLS if the URL asks for it.
     pub(super) async fn reach(
         &self,
         url: &Url,
@@ -49,8 +49,8 @@ impl Route {
         }
     }
 
-    /// The same, and whether HTTP/2 was agreed on of these protocols; without TLS nothing is
-    /// agreed on.
+    /// As `reach`, and also returns whether HTTP/2 was negotiated among these protocols. Without
+    /// TLS nothing is negotiated.
     #[cfg(feature = "http2")]
     pub(super) async fn reach_offering(
         &self,
@@ -100,8 +100,8 @@ impl Route {
         Ok(Transport::from(stream))
     }
 
-    /// After a redirect to another server, what was said of the first one's place counts no
-    /// longer.
+    /// After a redirect to another server, options that concern the location of the first one no
+    /// longer apply.
     pub(super) fn elsewhere(&self, to: &Url) -> Result<Self, Error> {
         #[cfg(unix)]
         if self.unix.is_some() {

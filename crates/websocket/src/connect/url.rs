@@ -1,7 +1,8 @@
-//! URLs, read strictly: what two parsers could read in two ways is refused, and said why.
+//! URLs, parsed strictly: anything that two parsers could interpret differently is rejected, with
+//! the reason.
 //!
-//! RFC 6455 §3 and RFC 3986. There is no IDNA here: its tables weigh more than the rest of this
-//! crate, and whoever has such a name has it in Punycode too.
+//! RFC 6455 §3 and RFC 3986. There is no IDNA: its tables are larger than the rest of this crate,
+//! and such names are also available in Punycode.
 
 #[cfg(test)]
 mod tests;
@@ -13,14 +14,14 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 
 use crate::error::UrlError;
 
-/// Where to go.
+/// A parsed WebSocket URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Url {
     /// Whether over TLS.
     pub(super) secure: bool,
     pub(super) host: Host,
     pub(super) port: u16,
-    /// Path and query; begins with `/`, holds nothing that must be encoded.
+    /// Path and query; starts with `/` and contains no characters that must be encoded.
     pub(super) target: Box<str>,
     pub(super) credentials: Option<Credentials>,
 }
@@ -39,13 +40,13 @@ pub(super) struct Credentials {
     pub(super) password: Box<str>,
 }
 
-/// A URL of any scheme, taken apart.
+/// The parts of a URL of any scheme.
 pub(super) struct Parts<'a> {
     pub(super) scheme: &'a str,
     pub(super) credentials: Option<Credentials>,
     pub(super) host: Host,
     pub(super) port: Option<u16>,
-    /// From the first `/` or `?` behind the host to the end.
+    /// From the first `/` or `?` after the host to the end.
     pub(super) rest: &'a str,
 }
 
@@ -62,12 +63,12 @@ impl Url {
         let secure = match parts.scheme.to_ascii_lowercase().as_str() {
             "ws" | "http" => false,
             "wss" | "https" => true,
-            _ => return Err("expected the scheme ws or wss (http and https will do)"),
+            _ => return Err("expected the scheme ws or wss (http and https also work)"),
         };
         let target = parts.rest;
         // RFC 6455 §3: fragment identifiers MUST NOT be used on these URIs; # MUST be escaped.
         if target.contains('#') {
-            return Err("it must have no fragment; a # in path or query is written %23");
+            return Err("it must not have a fragment; write # in a path or query as %23");
         }
         if !target
             .bytes()
@@ -86,7 +87,7 @@ impl Url {
         })
     }
 
-    /// The same server, another path and query.
+    /// The same server with another path and query.
     #[cfg(feature = "http2")]
     pub(super) fn with_target(&self, target: &str) -> Self {
         Self {
@@ -95,8 +96,8 @@ impl Url {
         }
     }
 
-    /// What stands in `Host`: with the port unless it is the scheme's own (RFC 6455 §4.1
-    /// point 4).
+    /// The value of `Host`: with the port unless it is the scheme's default (RFC 6455 §4.1 point
+    /// 4).
     pub(super) fn authority(&self) -> String {
         if self.has_default_port() {
             self.host.to_string()
@@ -105,7 +106,7 @@ impl Url {
         }
     }
 
-    /// Host and port, also a default one.
+    /// Host and port, even if it is the default.
     pub(super) fn host_and_port(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
@@ -128,10 +129,10 @@ impl<'a> Parts<'a> {
         let (authority, rest) = rest.split_at(end);
         let (credentials, authority) = match authority.split_once('@') {
             Some((_, authority)) if authority.contains('@') => {
-                return Err("there must be one @ before the host: in a password it is written %40");
+                return Err("only one @ may come before the host; write @ in a password as %40");
             }
-            // Browsers take a backslash for a slash, and leave out tabs and line breaks: where the
-            // host begins must be beyond doubt.
+            // Browsers treat a backslash as a slash and drop tabs and line breaks: where the host
+            // starts must be unambiguous.
             Some((credentials, _)) if !credentials.bytes().all(is_credential_byte) => {
                 return Err("user name and password must be percent-encoded");
             }
@@ -149,9 +150,9 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Host, and the port if there is one.
+/// Splits off the port, if there is one.
 fn split_port(authority: &str) -> Result<(&str, Option<u16>), &'static str> {
-    // The colons inside of [..] are the address's.
+    // Colons inside brackets belong to the address.
     let behind_host = authority.rfind(']').map_or(0, |bracket| bracket + 1);
     let Some(colon) = authority[behind_host..].find(':') else {
         return Ok((authority, None));
@@ -162,9 +163,9 @@ fn split_port(authority: &str) -> Result<(&str, Option<u16>), &'static str> {
     if digits.is_empty() {
         return Ok((host, None));
     }
-    // `u16::from_str` would take a sign.
+    // `u16::from_str` would accept a sign.
     if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err("the port must be a number; an IPv6 address stands in brackets");
+        return Err("the port must be a number; put an IPv6 address in brackets");
     }
     match digits.parse() {
         Ok(0) | Err(_) => Err("the port must be between 1 and 65535"),
@@ -183,23 +184,23 @@ impl Host {
         if !text.is_ascii() {
             return Err("the host must be ASCII: write an international name in Punycode (xn--…)");
         }
-        // RFC 3986 §3.2.2 knows more characters, DNS and its users do not.
+        // RFC 3986 §3.2.2 allows more characters; DNS and its users do not.
         if !text.bytes().all(is_name_byte) {
-            return Err("the host must be of letters, digits, hyphens, dots and underscores");
+            return Err("the host may contain only letters, digits, hyphens, dots and underscores");
         }
         if let Ok(address) = text.parse::<Ipv4Addr>() {
             return Ok(Self::Ip(address.into()));
         }
         let name = text.strip_suffix('.').unwrap_or(text);
         if ends_in_number(name) {
-            // The C library would take 127.1 and 0x7f000001 for addresses, and others would not.
+            // The C library would accept 127.1 and 0x7f000001 as addresses, and others would not.
             return Err("an IPv4 address must be four numbers from 0 to 255 with dots between");
         }
         // RFC 1035 §2.3.4.
         let labels_fit = name.split('.').all(|label| (1..=63).contains(&label.len()));
         if name.len() > 253 || !labels_fit {
             return Err(
-                "the host is no DNS name: its labels must have 1 to 63 characters, 253 in all",
+                "the host is not a DNS name: labels must have 1 to 63 characters, and the name at most 253",
             );
         }
         Ok(Self::Name(text.to_ascii_lowercase().into()))
@@ -210,13 +211,13 @@ fn parse_ipv6(behind_bracket: &str) -> Result<Host, &'static str> {
     let address = behind_bracket
         .strip_suffix(']')
         .ok_or("the bracket of the IPv6 address must be closed, and only a port may follow it")?;
-    // RFC 6874 would allow it; browsers and proxies do not, and it means nothing to the server.
+    // RFC 6874 would allow a zone; browsers and proxies do not, and it means nothing to the server.
     if address.contains('%') {
-        return Err("an IPv6 address must have no zone; bind to an address of the link instead");
+        return Err("an IPv6 address must not have a zone; bind to an address of the link instead");
     }
     let address: Ipv6Addr = address
         .parse()
-        .map_err(|_| "what stands in brackets must be an IPv6 address")?;
+        .map_err(|_| "the host in brackets must be an IPv6 address")?;
     Ok(Host::Ip(address.into()))
 }
 
@@ -285,7 +286,7 @@ fn percent_decode(text: &str) -> Result<Box<str>, &'static str> {
         .map_err(|_| "user name and password must be UTF-8")
 }
 
-/// Fit for errors and logs.
+/// A URL without its password, for errors and logs.
 pub(super) fn without_password(url: &str) -> Box<str> {
     let Some((scheme, rest)) = url.split_once("://") else {
         return match url.rsplit_once('@') {
@@ -301,7 +302,7 @@ pub(super) fn without_password(url: &str) -> Box<str> {
 }
 
 impl fmt::Display for Url {
-    /// Without user name and password.
+    /// Formats the URL without user name and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.secure { "wss" } else { "ws" })?;
         f.write_str("://")?;

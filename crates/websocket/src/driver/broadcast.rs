@@ -1,17 +1,17 @@
-//! Sending the same to many connections without waiting for any: queueing whatever is unsent,
-//! waiting for room, and knowing how far a peer has read.
+//! Sending the same message to many connections without waiting for any of them: queueing
+//! regardless of unsent output, waiting for room, and tracking how far a peer has read.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use offhook_protocol::SendError;
-use offhook_protocol::halves::Outbound;
+use offhook_protocol::halves::{self, Outbound};
 
 use super::{Driver, Locked, Receiver, buffers};
 use crate::error::Error;
 
 impl Driver {
-    /// Queues without waiting, and gives how much is unsent then.
+    /// Queues without waiting, and returns the number of bytes then unsent.
     #[inline]
     pub(crate) fn put(
         self: &Arc<Self>,
@@ -22,27 +22,27 @@ impl Driver {
         Ok(state.outbound.buffered_amount())
     }
 
-    /// As [`put`](Self::put), and writes at once what the transport takes.
+    /// As [`put`](Self::put), and writes at once what the transport accepts.
     #[inline]
     pub(crate) fn put_through(
         self: &Arc<Self>,
         queue: impl FnOnce(&mut Outbound) -> Result<(), SendError>,
     ) -> Result<usize, Error> {
         let mut state = self.lock_whole()?;
-        state.outbound.lend_with(buffers::take_write);
+        halves::lend_with(&mut state.outbound, buffers::take_write);
         if let Err(error) = queue(&mut state.outbound) {
             return Err(state.refused(error));
         }
         self.flush(&mut state);
         state.wake_waiters();
-        // Where nobody receives, the flush task listens.
+        // While nothing receives on the connection, the flush task watches for input.
         if state.receiver != Receiver::Waiting || state.is_broken() {
             self.call();
         }
         Ok(state.outbound.buffered_amount())
     }
 
-    /// Unless nothing can be written any more.
+    /// Locks the state. An error if nothing can be written any more.
     #[inline]
     fn lock_whole(&self) -> Result<Locked<'_>, Error> {
         let state = self.lock();
@@ -65,7 +65,7 @@ impl Driver {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends a ping with this number behind everything that was sent before, if that is possible.
+    /// Sends a ping with this number after everything sent before, if possible.
     pub(crate) fn mark(self: &Arc<Self>, number: u32) -> Result<bool, Error> {
         let mut state = self.lock();
         let mut sent = false;

@@ -1,4 +1,4 @@
-//! Buffers that a thread's connections take turns with, so that an idle connection owns none.
+//! Buffers shared by the connections of a thread, so that an idle connection owns none.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
@@ -9,13 +9,13 @@ use offhook_protocol::Input;
 use super::now;
 use super::ready::Queue;
 
-/// A buffer to read into, and how much of what was read is not used up.
+/// A buffer to read into, with the range of bytes that are not consumed yet.
 #[derive(Debug)]
 pub(crate) struct ReadBuffer {
     bytes: Box<[u8]>,
     from: usize,
     to: usize,
-    /// When it was read.
+    /// When the bytes were read.
     at: Instant,
 }
 
@@ -29,7 +29,7 @@ impl ReadBuffer {
         })
     }
 
-    /// With a copy of bytes that were read elsewhere.
+    /// A buffer with a copy of bytes that were read elsewhere.
     pub(crate) fn with(bytes: &[u8]) -> Box<Self> {
         let mut buffer = if bytes.len() > READ {
             Self::new(bytes.len())
@@ -43,7 +43,7 @@ impl ReadBuffer {
         buffer
     }
 
-    /// With a copy of what another has not used up, in no more memory than that.
+    /// A buffer with a copy of the unconsumed bytes of another one, in no more memory than that.
     pub(super) fn keeping(other: &Self) -> Box<Self> {
         let unread = other.bytes.get(other.from..other.to).unwrap_or_default();
         Box::new(Self {
@@ -54,7 +54,7 @@ impl ReadBuffer {
         })
     }
 
-    /// Notes that the first `len` bytes were read now, and gives the time.
+    /// Records that the first `len` bytes were read now, and returns the time.
     #[inline]
     pub(crate) fn filled(&mut self, len: usize) -> Instant {
         self.from = 0;
@@ -63,18 +63,18 @@ impl ReadBuffer {
         self.at
     }
 
-    /// Notes that all but the last `len` bytes are used up.
+    /// Records that all but the last `len` bytes are consumed.
     #[inline]
     pub(crate) fn leave(&mut self, len: usize) {
         self.from = self.to.saturating_sub(len);
     }
 
-    /// Whether all of it is used up.
+    /// Whether all bytes are consumed.
     pub(super) const fn is_used_up(&self) -> bool {
         self.from == self.to
     }
 
-    /// What is not used up, to be received.
+    /// The unconsumed bytes, to be passed to the connection.
     #[inline]
     pub(crate) fn input(&mut self) -> Input<'_> {
         let unread = self.bytes.get_mut(self.from..self.to).unwrap_or_default();
@@ -95,19 +95,19 @@ impl DerefMut for ReadBuffer {
     }
 }
 
-/// How much one read may bring. 64 KiB: as much as a TCP receive buffer usually holds, so that a
-/// busy connection needs one system call for all that has come.
+/// The most that one read returns. 64 KiB: about what a TCP receive buffer holds, so that a busy
+/// connection needs one system call for everything that has arrived.
 pub(crate) const READ: usize = 64 * 1024;
 
-/// How many read buffers a thread keeps for reuse; more are needed only while that many
-/// connections are in the middle of a batch of messages.
+/// How many read buffers a thread keeps for reuse. More exist only while more connections are in
+/// the middle of a batch of messages.
 const SPARE_READS: usize = 8;
 
-/// How large an output buffer may have grown and still be kept for reuse.
+/// The largest capacity at which an output buffer is kept for reuse.
 const SPARE_WRITE: usize = 512 * 1024;
 
-/// How many bytes of output buffers a thread keeps for reuse. 4 MiB: whoever sends the same to a
-/// thousand connections has an output buffer for each, until all have been written.
+/// How many bytes of output buffers a thread keeps for reuse. 4 MiB: a broadcast to a thousand
+/// connections needs an output buffer for each, until all have been written.
 const SPARE_WRITES: usize = 4 * 1024 * 1024;
 
 thread_local! {
@@ -136,12 +136,12 @@ pub(crate) fn take_read() -> Box<ReadBuffer> {
         .unwrap_or_else(|| ReadBuffer::new(READ))
 }
 
-/// Gives a read buffer back.
+/// Returns a read buffer.
 pub(crate) fn give_read(buffer: Box<ReadBuffer>) {
     if buffer.len() < READ {
         return;
     }
-    // While the thread ends there is nobody to keep it for.
+    // The thread is ending: the buffer is dropped.
     let _ended = SPARE.try_with(|spare| {
         let reads = &mut spare.borrow_mut().reads;
         if reads.len() < SPARE_READS {
@@ -150,8 +150,7 @@ pub(crate) fn give_read(buffer: Box<ReadBuffer>) {
     });
 }
 
-/// Takes an output buffer: the last that was given back, which is the one most likely in the
-/// processor's cache.
+/// Takes an output buffer: the one returned last, which is most likely in the processor's cache.
 pub(crate) fn take_write() -> Vec<u8> {
     let taken = SPARE.try_with(|spare| {
         let mut spare = spare.borrow_mut();
@@ -162,7 +161,7 @@ pub(crate) fn take_write() -> Vec<u8> {
     taken.ok().flatten().unwrap_or_default()
 }
 
-/// Gives an output buffer back.
+/// Returns an output buffer.
 pub(crate) fn give_write(buffer: Vec<u8>) {
     let capacity = buffer.capacity();
     if capacity == 0 || capacity > SPARE_WRITE {
@@ -177,7 +176,8 @@ pub(crate) fn give_write(buffer: Vec<u8>) {
     });
 }
 
-/// Takes the list for messages taken ahead, or an empty one if another connection has it.
+/// Takes the thread's list for prefetched messages, or an empty one if another connection is using
+/// it.
 pub(super) fn take_queue() -> Box<Queue> {
     SPARE
         .try_with(|spare| spare.borrow_mut().queue.take())
@@ -186,7 +186,7 @@ pub(super) fn take_queue() -> Box<Queue> {
         .unwrap_or_default()
 }
 
-/// Gives the list back, empty.
+/// Returns the list, empty.
 pub(super) fn give_queue(queue: Box<Queue>) {
     let _ended = SPARE.try_with(|spare| spare.borrow_mut().queue = Some(queue));
 }

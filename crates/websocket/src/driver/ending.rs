@@ -1,4 +1,4 @@
-//! How a connection ends: lost, closed, cut or let go.
+//! The end of a connection: lost, closed, cut off or dropped.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use super::{Driver, Fault, Kept, Locked, Output, Receiver, State, Turn, Turns, n
 use crate::Transport;
 use crate::error::Error;
 
-/// What is read and thrown away after a failure, so that the peer gets our Close frame and not a
-/// reset: at most this many bytes, for at most this long. 16 MiB: a peer whose message was too big
-/// is often in the middle of writing it, and some never read again once a write has failed.
+/// After a failure, at most this many bytes are read and discarded for at most this long, so that
+/// the peer receives our Close frame and not a reset. 16 MiB: a peer whose message was too big is
+/// often still writing it, and some never read again once a write has failed.
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 
 impl Driver {
-    /// Ends the connection at once, and wakes everybody who waits on it.
+    /// Ends the connection at once and wakes every task that waits on it.
     pub(crate) fn cut(&self) {
         let mut state = self.lock();
         state.lose(Some(io::ErrorKind::ConnectionAborted.into()));
@@ -28,13 +28,13 @@ impl Driver {
         state.wake_waiters();
     }
 
-    /// The connection goes on when its [`WebSocket`](crate::WebSocket) is dropped, until
+    /// Keeps the connection open when its [`WebSocket`](crate::WebSocket) is dropped, until
     /// [`finish`](Self::finish).
     pub(crate) fn keep(&self) {
         self.lock().kept = Kept::Yes;
     }
 
-    /// The [`WebSocket`](crate::WebSocket) is dropped.
+    /// Called when the [`WebSocket`](crate::WebSocket) is dropped.
     pub(crate) fn abandon(self: &Arc<Self>) {
         let mut state = self.lock();
         if state.kept == Kept::Yes {
@@ -46,29 +46,31 @@ impl Driver {
         }
     }
 
-    /// A handler has returned. If its [`WebSocket`](crate::WebSocket) is gone, what was sent goes
-    /// out, and the closing handshake is done, within the close timeout; else the connection goes
-    /// on, and ends with the `WebSocket`. Whether it has ended.
+    /// Called when a handler has returned. If its [`WebSocket`](crate::WebSocket) was dropped,
+    /// queued output is sent and the closing handshake is completed, within the close timeout.
+    /// Otherwise the connection stays open and ends with the `WebSocket`. Returns whether it has
+    /// ended.
     pub(crate) async fn finish(self: &Arc<Self>, code: CloseCode) -> bool {
         if !self.is_abandoned() {
             return false;
         }
-        // It may be closing already: then that stands.
+        // The connection may already be closing: the first close stands.
         let _closing = self.begin_close(code, "");
-        // How it ended is nobody's concern any more.
+        // How it ended no longer matters.
         let _ended = Turns::new(self, |cx| self.poll_turn(cx, Turn::CHUNKS, |_| None::<()>)).await;
         true
     }
 
-    /// Nobody will [finish](Self::finish) it: if its [`WebSocket`](crate::WebSocket) is gone, it is
-    /// closed without waiting.
+    /// Called if nothing will [finish](Self::finish) the connection: if its
+    /// [`WebSocket`](crate::WebSocket) was dropped, closes it without waiting.
     pub(crate) fn give_up(&self, code: CloseCode) {
         if self.is_abandoned() {
             self.lock().let_go(code);
         }
     }
 
-    /// Whether its [`WebSocket`](crate::WebSocket) is gone; if not, the connection ends with it.
+    /// Whether its [`WebSocket`](crate::WebSocket) was dropped; if not, the connection ends with
+    /// it.
     fn is_abandoned(&self) -> bool {
         let mut state = self.lock();
         if state.kept == Kept::Yes {
@@ -84,12 +86,12 @@ impl Driver {
 }
 
 impl Locked<'_> {
-    /// Closes without waiting for anybody: the user has let go of the connection.
+    /// Closes without waiting: the user has dropped the connection.
     pub(super) fn let_go(&mut self, code: CloseCode) {
         if self.transport.is_none() {
             return;
         }
-        // It may be closing already: then that stands.
+        // The connection may already be closing: the first close stands.
         let _closing = self.outbound.close(code, "", now());
         let State {
             outbound,
@@ -103,7 +105,7 @@ impl Locked<'_> {
             && !slices.is_empty()
         {
             let mut cx = Context::from_waker(Waker::noop());
-            // Nobody is left to tell if it fails.
+            // There is no caller left to report a failure to.
             let _written = transport.poll_write(&mut cx, slices);
             let _flushed = transport.poll_flush(&mut cx);
         }
@@ -112,20 +114,20 @@ impl Locked<'_> {
         self.wake_waiters();
     }
 
-    /// Notes that nothing can be written any more. What the peer said before it went can still be
-    /// read, so that its Close is not lost over our last write.
+    /// Records that nothing can be written any more. What the peer sent before can still be read,
+    /// so that its Close is not lost because our last write failed.
     pub(super) fn break_down(&mut self, error: io::Error) {
         self.output = Output::Broken(Box::new(error));
-        // There is no room any more, for anything.
+        // There is no room for any more output.
         self.high_water = 0;
         self.wake_reader();
         self.wake_waiters();
     }
 
-    /// Notes that the transport has ended by itself.
+    /// Records that the transport ended by itself.
     pub(super) fn lose(&mut self, error: Option<io::Error>) {
         if let Some(transport) = self.state.transport.take() {
-            self.closed = Some(transport);
+            self.later.shut(Shut::now(transport));
         }
         self.note_end();
         let closed = self.outbound.closed();
@@ -141,7 +143,7 @@ impl Locked<'_> {
         }
     }
 
-    /// Closes the transport: everything was said.
+    /// Closes the transport: the closing handshake is complete.
     pub(super) fn disconnect(&mut self) {
         let Some(mut transport) = self.state.transport.take() else {
             return;
@@ -152,19 +154,51 @@ impl Locked<'_> {
             .closed()
             .is_some_and(|closed| closed.error.is_some());
         let shut = transport.poll_shutdown(&mut Context::from_waker(Waker::noop()));
-        if failed || shut.is_pending() {
-            // Outside a runtime, where a connection may be dropped, nobody can linger.
-            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                runtime.spawn(linger(transport));
-                return;
-            }
+        self.later.shut(if failed || shut.is_pending() {
+            Shut::lingering(transport)
+        } else {
+            Shut::now(transport)
+        });
+    }
+}
+
+/// A transport that was closed. It is dropped after the lock is released, because dropping a user's
+/// stream runs user code.
+pub(super) struct Shut {
+    transport: Option<Transport>,
+    lingers: bool,
+}
+
+impl Shut {
+    const fn now(transport: Transport) -> Self {
+        Self {
+            transport: Some(transport),
+            lingers: false,
         }
-        self.closed = Some(transport);
+    }
+
+    const fn lingering(transport: Transport) -> Self {
+        Self {
+            transport: Some(transport),
+            lingers: true,
+        }
+    }
+}
+
+impl Drop for Shut {
+    fn drop(&mut self) {
+        // Lingering needs a runtime; a connection may be dropped outside one.
+        if self.lingers
+            && let Some(transport) = self.transport.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(linger(transport));
+        }
     }
 }
 
 impl State {
-    /// The transport is gone: tells both halves, which forget what they hold.
+    /// The transport is gone: tells both halves, which drop what they hold.
     fn note_end(&mut self) {
         self.note_unsent();
         self.outbound.handle_transport_closed(now());
@@ -173,7 +207,7 @@ impl State {
         }
     }
 
-    /// How it ended, as the receiver is told: an error once, then nothing.
+    /// How the connection ended, as reported to the receiver: an error once, then the end.
     pub(super) fn outcome<R>(&mut self) -> Result<Option<R>, Error> {
         match self.fault.take().map(|fault| *fault) {
             None => Ok(None),
@@ -203,6 +237,6 @@ async fn linger(mut transport: Transport) {
             left = left.saturating_sub(len);
         }
     };
-    // Whether it ended or ran out of time: it has had its chance.
+    // The peer has ended the stream, or its time is up.
     let _ended = tokio::time::timeout(LINGER, drain).await;
 }

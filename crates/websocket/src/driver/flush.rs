@@ -1,17 +1,19 @@
-//! Writing what was queued, as much as the transport takes.
+//! Writing queued output to the transport.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use offhook_protocol::halves;
+
 use super::{Driver, Locked, Output, State, buffers};
 use crate::Transport;
 
-/// How many slices one vectored write takes: headers and payloads of eight long messages.
+/// The most slices in one vectored write: headers and payloads of eight long messages.
 pub(super) const SLICES: usize = 16;
 
 impl Driver {
-    /// Writes as much as the transport takes; the rest when it takes more.
+    /// Writes as much as the transport accepts; the rest follows when it is writable again.
     pub(super) fn flush(self: &Arc<Self>, state: &mut Locked<'_>) {
         let State {
             outbound,
@@ -26,6 +28,9 @@ impl Driver {
             return;
         }
         let result = loop {
+            if !outbound.has_output() {
+                break Ok(());
+            }
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = outbound.transmit(&mut slices);
             let slices = slices.get(..filled).unwrap_or_default();
@@ -67,7 +72,7 @@ impl Driver {
         transport.poll_write(&mut Context::from_waker(&waker), slices)
     }
 
-    /// Flushes what a layer below us holds back.
+    /// Flushes a layer below that may hold bytes back.
     fn flush_below(self: &Arc<Self>, state: &mut State) -> io::Result<()> {
         let Some(transport) = &mut state.transport else {
             return Ok(());
@@ -84,10 +89,10 @@ impl Driver {
 }
 
 impl State {
-    /// Gives the output buffer back to the thread, if nothing is in it.
+    /// Returns the output buffer to the thread if it is empty.
     #[inline]
     pub(super) fn give_buffer_back(&mut self) {
-        if let Some(buffer) = self.outbound.reclaim() {
+        if let Some(buffer) = halves::reclaim(&mut self.outbound) {
             buffers::give_write(buffer);
         }
     }

@@ -1,9 +1,9 @@
-//! What the flush task does for a connection while nobody receives on it: its own task is busy with
-//! something else, or only ever sends.
+//! What the flush task does for a connection while no task receives on it, because its own task is
+//! busy or only sends.
 //!
-//! Pings are answered, pongs and a Close are noticed, and so is the end of the transport, as long
-//! as no message lies before them. Messages wait: to read past them would be to hold whatever a
-//! peer sends to somebody who does not want it.
+//! Pings are answered; pongs, a Close and the end of the transport are noticed, as long as no
+//! message precedes them. Messages wait: reading past them would mean holding whatever a peer sends
+//! without anyone asking for it.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -14,11 +14,11 @@ use super::buffers::ReadBuffer;
 use super::{Driver, Locked, Receiver, Unread, buffers, now};
 
 /// How much is read ahead of a receiver. 4 KiB: room for control frames, and little to hold for
-/// each of many connections whose messages nobody wants.
-const AHEAD: usize = 4 * 1024;
+/// each of many connections whose messages are not being received.
+pub(super) const AHEAD: usize = 4 * 1024;
 
 impl Driver {
-    /// The future that waited for a message was dropped.
+    /// Called when a future that waited for a message was dropped.
     #[cold]
     pub(super) fn stop_waiting(self: &Arc<Self>) {
         let mut state = self.lock();
@@ -26,29 +26,27 @@ impl Driver {
         self.call();
     }
 
-    /// Looks after what comes in. A reader that waits for a message is woken if one has come.
+    /// Handles input. Wakes a waiting reader if a message arrived.
     pub(super) fn listen(self: &Arc<Self>, state: &mut Locked<'_>) {
         if state.inbound.is_none() {
-            // A handler has it, and with it what was read.
+            // A handler has leased the receiving half, and with it the bytes that were read.
             state.outbound.heard(now());
             return;
         }
         if matches!(state.unread, Unread::Nothing) {
-            // A reader that waits goes on being woken; else this task is.
+            // A waiting reader continues to be woken by the transport; otherwise this task is.
             let waits = state.receiver == Receiver::Waiting;
-            let waker = match &state.reader {
-                Some(reader) if waits => reader.clone(),
-                Some(_) | None => Waker::from(Arc::clone(self)),
-            };
+            let reader = state.reader.waker().filter(|_| waits);
+            let waker = reader.unwrap_or_else(|| Waker::from(Arc::clone(self)));
             state.read_ahead(&mut Context::from_waker(&waker));
             if matches!(state.unread, Unread::Bytes(_)) {
-                // Nobody is told of what comes next until a read has found nothing.
+                // The transport gives no further notice until a read has found nothing.
                 self.call();
             }
         }
         state.take_control();
         if !matches!(state.unread, Unread::Nothing) {
-            // The peer may have answered a ping behind what is unread: the silence is ours.
+            // The peer's pong may be behind unread messages: the silence is not the peer's.
             state.outbound.heard(now());
             if state.receiver != Receiver::Away {
                 state.wake_reader();
@@ -80,7 +78,7 @@ impl Locked<'_> {
         buffers::give_read(buffer);
     }
 
-    /// Takes the control frames that lie before all messages.
+    /// Takes the control frames that precede all messages.
     fn take_control(&mut self) {
         let unread = std::mem::replace(&mut self.unread, Unread::Nothing);
         let Unread::Bytes(mut buffer) = unread else {
@@ -102,7 +100,7 @@ impl Locked<'_> {
         self.put_back(inbound, false);
         buffer.leave(left);
         if left > 0 && left <= AHEAD {
-            // It may lie there for long: in no more memory than it needs.
+            // The bytes may stay there for long: keep them in no more memory than necessary.
             self.unread = Unread::Bytes(ReadBuffer::keeping(&buffer));
         } else if left > 0 {
             self.unread = Unread::Bytes(buffer);

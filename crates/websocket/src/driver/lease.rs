@@ -1,7 +1,7 @@
-//! Borrowed messages for a handler of the user's, which must not run under the lock.
+//! Lending messages to a user's handler, which must not run under the lock.
 //!
-//! Within one poll, the receiving half and what was read are taken out of the state. While they are
-//! out, nobody else receives; everything else goes on: senders send, the flush task writes.
+//! For the duration of one poll, the receiving half and the read buffer are taken out of the state.
+//! Meanwhile no other task can receive; senders and the flush task continue.
 
 use std::fmt;
 use std::mem;
@@ -15,29 +15,29 @@ use super::buffers::ReadBuffer;
 use super::{Driver, Locked, Turn, Unread, buffers, now};
 use crate::error::Error;
 
-/// The receiving half and what was read, out of the state.
+/// The receiving half and the read buffer, taken out of the state.
 struct Lease {
     inbound: Inbound,
     unread: Unread,
 }
 
-/// Gives a [`Lease`] back. If a handler has panicked, what is left is not to be trusted.
+/// Returns a [`Lease`]. If a handler has panicked, the rest of the input is not processed.
 struct Leased<'d> {
     driver: &'d Arc<Driver>,
     lease: Option<Lease>,
 }
 
-/// What [`WebSocket::each`](crate::WebSocket::each)'s handler sends with.
+/// Sends the replies of [`WebSocket::each`](crate::WebSocket::each)'s handler.
 pub struct Replies<'d> {
     driver: &'d Arc<Driver>,
-    /// Replies framed without the lock, while they could leave at once.
+    /// Replies framed without the lock, as long as they could be sent at once.
     frames: Option<Frames>,
-    /// How many bytes of them are held before they are sent.
+    /// How many bytes of framed replies are held before they are sent.
     high_water: usize,
 }
 
 impl Driver {
-    /// Gives each message to `handle`, until the connection has ended or `handle` fails.
+    /// Passes each message to `handle`, until the connection has ended or `handle` fails.
     #[inline]
     pub(crate) fn poll_each<H>(
         self: &Arc<Self>,
@@ -56,7 +56,7 @@ impl Driver {
         }
     }
 
-    /// Gives all messages of a lease to `handle`.
+    /// Passes all messages of a lease to `handle`.
     fn serve<H>(self: &Arc<Self>, lease: Lease, handle: &mut H) -> Result<(), Error>
     where
         H: FnMut(Message<'_>, &mut Replies<'_>) -> Result<(), Error>,
@@ -108,7 +108,7 @@ impl Driver {
                 }
                 Ok(None) => break Ok(()),
                 mut other => {
-                    // In the order of what they answer.
+                    // Replies are sent in the order of the messages they answer.
                     replies.send_framed();
                     self.lock().react(&mut other, input.at());
                 }
@@ -119,7 +119,7 @@ impl Driver {
         handled
     }
 
-    /// The message that a read straight into it has made whole.
+    /// Handles the message completed by a read directly into it.
     #[cold]
     fn serve_payload<H>(
         self: &Arc<Self>,
@@ -139,7 +139,7 @@ impl Driver {
         }
     }
 
-    /// What a handler sends with.
+    /// A handle for sending replies.
     pub(crate) fn replies(self: &Arc<Self>) -> Replies<'_> {
         let state = self.lock();
         let frames = state.outbound.frames();
@@ -152,7 +152,7 @@ impl Driver {
 }
 
 impl Locked<'_> {
-    /// Takes the receiving half and what was read out of the state, if something was read.
+    /// Takes the receiving half and the read buffer out of the state, if something was read.
     fn begin_lease(&mut self) -> Option<Lease> {
         if matches!(self.unread, Unread::Nothing) {
             return None;
@@ -191,7 +191,7 @@ impl Replies<'_> {
     /// Queues a message.
     ///
     /// # Errors
-    /// The connection closes.
+    /// The connection is closing.
     #[inline]
     pub fn send<'a>(&mut self, message: impl Sendable<'a>) -> Result<(), Error> {
         if let Some(frames) = &mut self.frames
@@ -209,20 +209,20 @@ impl Replies<'_> {
     /// Queues a message that was framed once for many connections.
     ///
     /// # Errors
-    /// The connection closes.
+    /// The connection is closing.
     pub fn send_prepared(&mut self, message: &Prepared) -> Result<(), Error> {
         self.send_framed();
         self.driver
             .send_now(|outbound| outbound.send_prepared(message))
     }
 
-    /// Sends what was framed.
+    /// Sends the framed replies.
     pub(crate) fn send_framed(&mut self) {
         let Some(frames) = self.frames.as_mut().filter(|frames| !frames.is_empty()) else {
             return;
         };
         let mut state = self.driver.lock();
-        // Once the connection closes nobody wants replies, and the turn that follows says so.
+        // Once the connection is closing, replies are not wanted; the following turn reports it.
         let _closing = state.outbound.send_frames(frames);
         if state.is_full() {
             self.driver.flush(&mut state);

@@ -1,21 +1,25 @@
-//! A live connection: the protocol's two halves, the transport under them, and who waits for what.
+//! A live connection: the protocol's two halves, the transport below them, and the tasks that wait
+//! on them.
 //!
-//! A [`Driver`] is shared by the [`WebSocket`](crate::WebSocket), its senders and, while something
-//! is to be done, the runtime's [flush task and timer](tasks). All work is done in short turns under
-//! one lock:
+//! A [`Driver`] is shared by the [`WebSocket`](crate::WebSocket), its senders and, while there is
+//! work for them, the runtime's [flush task and timer](tasks). All work is done in short turns
+//! under one lock:
 //!
-//! - a receiver reads, takes messages out, and writes what was queued when there is nothing more
-//!   to hand out ([`receive`]);
-//! - a sender queues, and writes only past the high-water mark ([`send`]);
-//! - a task that [waits](wait) for something else is woken when it may have come;
-//! - the flush task writes what is left, and the timer keeps every deadline.
+//! - a receiver reads, takes messages out, and writes queued output when it has no more messages to
+//!   hand out ([`receive`]);
+//! - a sender queues, and writes only above the high-water mark ([`send`]);
+//! - a task that [waits](wait) for anything else is woken when its wait may be over;
+//! - the flush task writes the remaining output, and the timer enforces every deadline.
 //!
-//! No code of the user's runs under the lock: wakers are woken when it has been
-//! [released](Locked), and a handler of borrowed messages runs on a [lease](lease) of the receiving
-//! half.
+//! User code does not run under the lock, with one exception: wakers are woken after it is
+//! [released](deferred), a closed transport is dropped then, and a handler of borrowed messages runs
+//! on a [lease](lease) of the receiving half. The exception is a stream of the user's that carries
+//! the connection. It is polled under the lock, and must not use that connection while it is polled.
+//! It may use other connections, as a stream over another WebSocket does.
 
 mod broadcast;
 pub(crate) mod buffers;
+mod deferred;
 mod ending;
 mod flush;
 mod idle;
@@ -38,6 +42,7 @@ use std::task::{Wake, Waker};
 use std::time::Instant;
 
 use buffers::ReadBuffer;
+use deferred::{Held, Later, Reader};
 pub use lease::Replies;
 use offhook_protocol::halves::{Inbound, Outbound};
 use offhook_protocol::handshake::Negotiated;
@@ -47,7 +52,7 @@ pub(crate) use receive::Turns;
 pub(crate) use send::Sending;
 pub(crate) use take::Turn;
 use tasks::Tasks;
-use waiters::{Waiters, Wakers, Woken};
+use waiters::{Waiters, Wakers};
 
 use crate::Transport;
 use crate::error::Error;
@@ -61,7 +66,7 @@ pub(crate) fn now() -> Instant {
 #[derive(Debug)]
 pub(crate) struct Driver {
     state: Mutex<State>,
-    /// Whether it is in the flush task's list.
+    /// Whether the connection is in the flush task's list.
     called: AtomicBool,
     tasks: Arc<Tasks>,
     agreement: Option<Box<Agreement>>,
@@ -76,27 +81,28 @@ pub(crate) struct State {
     transport: Option<Transport>,
     unread: Unread,
     receiver: Receiver,
-    /// The task that waits for a message, or did: kept, so that it need not be cloned each time.
-    reader: Option<Waker>,
+    reader: Reader,
     waiters: Option<Box<Waiters>>,
     output: Output,
-    /// The place in the timer's wheel, once a time was asked for.
+    /// The connection's entry in the timer's wheel, once a time was set.
     timer: Option<wheel::Key>,
-    /// Senders wait while this much is unsent.
+    /// Senders wait while this many bytes are unsent.
     high_water: u32,
-    /// The latest mark that came back.
+    /// The latest mark that the peer answered.
     pub(crate) reached: Option<u32>,
-    /// What was unsent when the transport was closed.
+    /// How many bytes were unsent when the transport was closed.
     unsent: u32,
     /// Whether a message is being written piece by piece.
     streaming: bool,
+    /// Whether the last message was so long that part of it was read to its place.
+    after_long: bool,
     /// Whether the connection goes on when its [`WebSocket`](crate::WebSocket) is dropped.
     kept: Kept,
-    /// How it ended, until somebody was told.
+    /// How the connection ended, until it was reported.
     fault: Option<Box<Fault>>,
 }
 
-/// Who looks after what comes in.
+/// Which task handles input.
 ///
 /// ```text
 ///         nothing to hand out                     bytes come
@@ -106,34 +112,35 @@ pub(crate) struct State {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Receiver {
-    /// Nobody receives, or has something to hand out: the flush task answers pings and notices the
-    /// end.
+    /// No task receives, or the receiver still has messages to hand out: the flush task answers
+    /// pings and notices the end.
     Away,
-    /// A future waits for a message; the transport wakes it, and it says when it is dropped.
+    /// A future waits for a message; the transport wakes it, and the future reports when it is
+    /// dropped.
     Waiting,
-    /// The same, but it may be dropped without a word: the transport wakes the flush task, and
-    /// that one wakes the reader.
+    /// As `Waiting`, but the future may be dropped without a report: the transport wakes the flush
+    /// task, which wakes the reader.
     Watched,
 }
 
-/// What was read and is not used up.
+/// Input that was read and is not consumed.
 #[derive(Debug)]
 enum Unread {
     Nothing,
     Bytes(Box<ReadBuffer>),
-    /// It went straight into the message under way.
+    /// It was read directly into the message under way.
     Payload,
 }
 
-/// How it stands with writing.
+/// The state of writing.
 #[derive(Debug)]
 enum Output {
-    /// The transport takes what it is given, and passes it on by itself.
+    /// The transport accepts bytes and passes them on by itself.
     Open,
     /// A layer below may hold bytes back until it is flushed.
     Unflushed,
-    /// Nothing can be written any more, and why. There may be something to read: the peer's last
-    /// messages, and its Close.
+    /// Nothing can be written any more, for this reason. There may still be input to read: the
+    /// peer's last messages and its Close.
     Broken(Box<io::Error>),
 }
 
@@ -154,17 +161,16 @@ enum Fault {
     Lost(io::Error),
 }
 
-/// The state under its lock, and what is done when that is released, since it runs code that is not
-/// ours: in this order, for fields are dropped in order.
+/// The locked state, and what to do after unlocking, because it runs code outside this crate: in
+/// this order, since fields are dropped in order.
 pub(crate) struct Locked<'d> {
     state: MutexGuard<'d, State>,
-    /// The transport that was closed.
-    closed: Option<Transport>,
-    woken: Woken,
+    _held: Held,
+    later: Later,
 }
 
 impl Driver {
-    /// Takes a connection and its transport; `unread` are bytes that came behind the handshake.
+    /// Takes over a connection and its transport; `unread` are bytes received after the handshake.
     pub(crate) fn new(
         connection: Connection,
         transport: Transport,
@@ -185,7 +191,7 @@ impl Driver {
                 transport: Some(transport),
                 unread,
                 receiver: Receiver::Away,
-                reader: None,
+                reader: Reader::default(),
                 waiters: None,
                 output: Output::Open,
                 timer: None,
@@ -193,6 +199,7 @@ impl Driver {
                 reached: None,
                 unsent: 0,
                 streaming: false,
+                after_long: false,
                 kept: Kept::No,
                 fault: None,
             }),
@@ -206,10 +213,11 @@ impl Driver {
 
     #[inline]
     pub(crate) fn lock(&self) -> Locked<'_> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         Locked {
-            state: self.state.lock().unwrap_or_else(PoisonError::into_inner),
-            closed: None,
-            woken: Woken::default(),
+            _held: Held::over(state.transport.as_ref()),
+            state,
+            later: Later::default(),
         }
     }
 
@@ -224,11 +232,11 @@ impl Driver {
             .and_then(Transport::peer_addr)
     }
 
-    /// Asks the flush task to look after this connection, once.
+    /// Asks the flush task to handle this connection, once.
     #[inline]
     pub(crate) fn call(self: &Arc<Self>) {
         // The caller has changed the state under its lock, and the flush task takes that lock after
-        // it has cleared the flag: where the flag is still set, it is yet to look.
+        // clearing the flag. While the flag is set, the flush task has not looked yet.
         if !self.called.load(Ordering::Acquire) && !self.called.swap(true, Ordering::AcqRel) {
             self.call_slow();
         }
@@ -236,12 +244,12 @@ impl Driver {
 
     fn call_slow(self: &Arc<Self>) {
         if !self.tasks.call(Arc::clone(self)) {
-            // The runtime has ended and there is no other here: a later call may find one.
+            // The runtime has ended and the caller is in no other one: a later call may find one.
             self.called.store(false, Ordering::Release);
         }
     }
 
-    /// The flush task has come: it writes what nobody has written.
+    /// Called by the flush task: writes what no other task has written.
     fn look_after(self: &Arc<Self>) {
         self.called.store(false, Ordering::Release);
         let mut state = self.lock();
@@ -251,10 +259,14 @@ impl Driver {
         if state.has_output() {
             self.flush(&mut state);
         }
+        if state.outbound.ready_state() == ReadyState::Closing {
+            // The peer's Close may have come while nobody receives: it has a deadline.
+            self.set_timer(&mut state);
+        }
         state.settle();
     }
 
-    /// The timer has come: a deadline may have passed.
+    /// Called by the timer: a deadline may have passed.
     fn keep_time(self: &Arc<Self>) {
         let mut state = self.lock();
         self.listen(&mut state);
@@ -272,7 +284,7 @@ impl Driver {
         state.settle();
     }
 
-    /// Sets the timer by what the connection wants.
+    /// Sets the timer to the connection's next deadline.
     fn set_timer(self: &Arc<Self>, state: &mut State) {
         if let Some(at) = state.outbound.poll_timeout() {
             let key = self.tasks.call_at(state.timer, &Arc::downgrade(self), at);
@@ -293,7 +305,7 @@ impl Drop for Driver {
     }
 }
 
-/// A full transport that has room again calls the flush task.
+/// A transport that becomes writable wakes the flush task.
 impl Wake for Driver {
     fn wake(self: Arc<Self>) {
         self.call();
@@ -321,8 +333,8 @@ impl DerefMut for Locked<'_> {
 }
 
 impl Locked<'_> {
-    /// Ends a turn of the flush task or the timer: closes what has ended, whether or not somebody
-    /// receives, and wakes everybody it concerns.
+    /// Ends a turn of the flush task or the timer: closes the transport if the connection has
+    /// ended, whether or not a task receives, and wakes every task concerned.
     fn settle(&mut self) {
         if self.outbound.wants_disconnect() {
             self.disconnect();
@@ -336,10 +348,10 @@ impl Locked<'_> {
     /// Wakes the task that waits for a message.
     fn wake_reader(&mut self) {
         let reader = self.state.reader.take();
-        self.woken.one(reader);
+        self.later.wake(reader);
     }
 
-    /// Wakes those whose wait may be over: room, nothing unsent, a stream finished, the end.
+    /// Wakes tasks whose wait may be over: room, nothing unsent, a stream finished, the end.
     fn wake_waiters(&mut self) {
         let state = &mut *self.state;
         let Some(waiters) = &mut state.waiters else {
@@ -350,50 +362,50 @@ impl Locked<'_> {
         let closing = over || state.outbound.ready_state() != ReadyState::Open;
         let unsent = state.outbound.buffered_amount();
         if closing || unsent <= state.high_water as usize / 2 {
-            self.woken.all(&mut waiters.room);
+            self.later.wake_all(&mut waiters.room);
         }
         if closing || !state.streaming {
-            self.woken.all(&mut waiters.stream);
+            self.later.wake_all(&mut waiters.stream);
         }
         let unflushed = matches!(state.output, Output::Unflushed);
         if over || !state.outbound.has_output() && !unflushed {
-            self.woken.all(&mut waiters.drained);
+            self.later.wake_all(&mut waiters.drained);
         }
         if ended {
-            self.woken.all(&mut waiters.pong);
-            self.woken.all(&mut waiters.end);
+            self.later.wake_all(&mut waiters.pong);
+            self.later.wake_all(&mut waiters.end);
         }
         if waiters.is_empty() {
             state.waiters = None;
         }
     }
 
-    /// Takes note of an event besides the receiver: a pong is waited for by others, too.
+    /// Records an event for tasks other than the receiver: they may wait for a pong, for example.
     fn note(&mut self, event: &Event<'_>) {
         let Event::Pong { payload, rtt } = event else {
             return;
         };
         if rtt.is_some() {
             if let Some(waiters) = &mut self.state.waiters {
-                self.woken.all(&mut waiters.pong);
+                self.later.wake_all(&mut waiters.pong);
             }
         } else if let Ok(number) = <[u8; 4]>::try_from(&**payload) {
             self.reached = Some(u32::from_be_bytes(number));
-            // The reader asks for it whenever it is polled, and may be parked while the flush
-            // task reads.
-            let reader = self.state.reader.clone();
-            self.woken.one(reader);
+            // The reader checks this whenever it is polled, and may be parked while the flush task
+            // reads.
+            let reader = self.state.reader.waker();
+            self.later.wake(reader);
         }
     }
 }
 
 impl State {
-    /// How it ended, if it has.
+    /// How the connection ended, if it has.
     pub(crate) fn closed(&self) -> Option<Closed> {
         self.outbound.closed()
     }
 
-    /// What a sender is told that comes too late.
+    /// The error for a sender after the connection has ended.
     pub(crate) fn closed_error(&self) -> Error {
         match self.outbound.closed() {
             Some(closed) => Error::Closed(Box::new(closed)),
@@ -401,7 +413,7 @@ impl State {
         }
     }
 
-    /// Whether something is to be written, or flushed below.
+    /// Whether there is output to write or to flush.
     #[inline]
     fn has_output(&self) -> bool {
         self.outbound.has_output() || matches!(self.output, Output::Unflushed)
@@ -411,12 +423,12 @@ impl State {
         matches!(self.output, Output::Broken(_))
     }
 
-    /// What is unsent, or was when the connection ended.
+    /// The number of unsent bytes now, or when the connection ended.
     pub(crate) fn unsent(&self) -> usize {
         self.unsent.max(self.buffered()) as usize
     }
 
-    /// To be called before the connection hears of its end, and forgets what is unsent.
+    /// Must be called before the connection learns of its end and drops unsent output.
     fn note_unsent(&mut self) {
         self.unsent = self.unsent.max(self.buffered());
     }
@@ -425,7 +437,7 @@ impl State {
         u32::try_from(self.outbound.buffered_amount()).unwrap_or(u32::MAX)
     }
 
-    /// Notes a task that waits for something.
+    /// Registers a task that waits for something.
     fn wait(&mut self, purpose: impl FnOnce(&mut Waiters) -> &mut Wakers, waker: &Waker) {
         purpose(self.waiters.get_or_insert_default()).add(waker);
     }

@@ -1,4 +1,4 @@
-//! Messages that were taken ahead of the user.
+//! Prefetched messages.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -7,25 +7,25 @@ use super::buffers;
 use super::take::BATCH;
 use crate::message::Message;
 
-/// Messages in their order. An idle connection holds no memory for them: the list is given
-/// [back](Self::rest) by whoever then waits.
+/// Messages in order. An idle connection holds no memory for them: a task that starts to wait
+/// [returns](Self::rest) the list.
 #[derive(Default)]
 pub(crate) struct Ready(Option<Box<Queue>>);
 
-/// A list of messages that a thread's connections take turns with.
+/// A list of messages shared by the connections of a thread.
 #[derive(Default)]
 pub(super) struct Queue(VecDeque<Message>);
 
 impl Ready {
-    /// Takes the next one.
+    /// Takes the next message.
     #[inline]
     pub(crate) fn next(&mut self) -> Option<Message> {
         self.0.as_mut()?.0.pop_front()
     }
 
-    /// Gives the list back, if nothing is in it.
+    /// Returns the list if it is empty.
     pub(super) fn rest(&mut self) {
-        // It is longer only where a pong was waited for.
+        // It is longer only if messages were kept while waiting for a pong.
         if self.is_empty()
             && let Some(queue) = self.0.take()
             && queue.0.capacity() <= 2 * BATCH
@@ -34,26 +34,26 @@ impl Ready {
         }
     }
 
-    /// Appends one.
+    /// Appends a message.
     #[inline]
     pub(crate) fn push(&mut self, message: Message) {
         let queue = self.0.get_or_insert_with(buffers::take_queue);
         queue.0.push_back(message);
     }
 
-    /// How many there are.
+    /// The number of messages.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.0.as_ref().map_or(0, |queue| queue.0.len())
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// All of them.
+    /// All messages, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Message> {
         self.0.iter().flat_map(|queue| &queue.0)
     }

@@ -1,21 +1,23 @@
-//! A receiver's turn: take messages out of what was read, write what was queued, read on.
+//! A receiver's turn: take messages out of the read buffer, write queued output, read more.
 
 use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use offhook_protocol::halves::Inbound;
 use offhook_protocol::{Event, ReadyState};
 use tokio::io::ReadBuf;
 
+use super::idle::AHEAD;
 use super::take::{Batch, Each, Take, Turn};
 use super::{Driver, Fault, Locked, Ready, Receiver, State, Unread, buffers, now};
+use crate::Transport;
 use crate::error::Error;
 
-/// A future that takes turns at receiving, and tells the driver if it is dropped while it waits:
-/// then the flush task looks after what comes in.
+/// A future that takes turns at receiving. If it is dropped while it waits, it tells the driver,
+/// and the flush task handles input from then on.
 #[must_use = "futures do nothing unless polled"]
 pub(crate) struct Turns<'d, F> {
     driver: &'d Arc<Driver>,
@@ -36,7 +38,7 @@ impl<'d, F> Turns<'d, F> {
     }
 }
 
-/// Nothing is pinned in it.
+/// No field is pinned.
 impl<F> Unpin for Turns<'_, F> {}
 
 impl<T, F: FnMut(&mut Context<'_>) -> Poll<T>> Future for Turns<'_, F> {
@@ -60,11 +62,11 @@ impl<F> Drop for Turns<'_, F> {
 }
 
 impl Driver {
-    /// Gives events to `take` until it makes something of one, or the connection has ended:
-    /// `None` if it was closed, an error, once, if it was lost or failed.
+    /// Passes events to `take` until it returns a value, or the connection has ended: `None` if it
+    /// was closed; an error, once, if it was lost or failed.
     ///
-    /// Events are what lies in the read buffer; when there is none left, all that was queued in
-    /// the meantime is written at once, and only then more is read.
+    /// Events come from the read buffer. When it is used up, all output queued in the meantime is
+    /// written at once, and only then more is read.
     #[inline]
     pub(crate) fn poll_turn<R>(
         self: &Arc<Self>,
@@ -75,8 +77,8 @@ impl Driver {
         self.poll_receive(cx, turn, |state| state.take_events(&mut Each(&mut take)))
     }
 
-    /// Puts the messages of one read into `ready`, up to [`BATCH`](super::take::BATCH) of them, so
-    /// that all but the first cost no turn of their own. `false` once the connection is closed.
+    /// Moves the messages of one read into `ready`, up to [`BATCH`](super::take::BATCH), so that
+    /// all but the first need no turn of their own. `false` once the connection is closed.
     #[inline(never)]
     pub(crate) fn poll_batch(
         self: &Arc<Self>,
@@ -89,7 +91,7 @@ impl Driver {
         taken.map_ok(|taken| taken.is_some())
     }
 
-    /// Takes turns until `take` makes something of what was read.
+    /// Takes turns until `take` returns a value.
     #[inline]
     pub(super) fn poll_receive<R>(
         self: &Arc<Self>,
@@ -107,7 +109,7 @@ impl Driver {
                 if !state.outbound.has_output() {
                     state.give_buffer_back();
                 }
-                // The user may not come back for long, and the peer waits for its pong.
+                // The user may not call again for long, and the peer waits for its pong.
                 self.call();
                 return Poll::Ready(Ok(Some(taken)));
             }
@@ -122,7 +124,8 @@ impl Driver {
                 state.wake_waiters();
                 return Poll::Ready(state.outcome());
             }
-            if turn.replies && state.is_full() && !state.is_broken() {
+            // Once the connection closes nothing is replied any more.
+            if turn.replies && state.is_full() && state.is_open() && !state.is_broken() {
                 state.wait(|waiters| &mut waiters.room, cx.waker());
                 return Poll::Pending;
             }
@@ -142,35 +145,32 @@ impl Driver {
     #[inline]
     fn poll_read(
         self: &Arc<Self>,
-        state: &mut State,
+        state: &mut Locked<'_>,
         cx: &mut Context<'_>,
         turn: Turn,
     ) -> Poll<io::Result<bool>> {
         if !turn.watched {
-            return state.poll_fill(cx);
+            return state.poll_read(cx);
         }
-        // The budget of the reader's own task, though the transport wakes another one.
+        // Uses the budget of the reader's own task, although the transport wakes another one.
         let Poll::Ready(_budget) = tokio::task::coop::poll_proceed(cx) else {
             return Poll::Pending;
         };
-        let waker = std::task::Waker::from(Arc::clone(self));
+        let waker = Waker::from(Arc::clone(self));
         state.poll_fill(&mut Context::from_waker(&waker))
     }
 
     /// Leaves a receiver waiting.
     #[inline]
-    fn park(self: &Arc<Self>, state: &mut State, cx: &Context<'_>, turn: Turn) {
+    fn park(self: &Arc<Self>, state: &mut Locked<'_>, cx: &Context<'_>, turn: Turn) {
         state.give_buffer_back();
         state.receiver = if turn.watched {
             Receiver::Watched
         } else {
             Receiver::Waiting
         };
-        let known = state.reader.as_ref();
-        if !known.is_some_and(|known| known.will_wake(cx.waker())) {
-            state.reader = Some(cx.waker().clone());
-        }
-        // A closing handshake under way has a deadline.
+        state.note_reader(cx.waker());
+        // A close under way has a deadline.
         if state.outbound.ready_state() == ReadyState::Closing {
             self.set_timer(state);
         }
@@ -178,7 +178,29 @@ impl Driver {
 }
 
 impl Locked<'_> {
-    /// Gives the events that were read to `take`.
+    /// Notes who waits for a message.
+    #[inline]
+    fn note_reader(&mut self, waker: &Waker) {
+        let Self { state, later, .. } = self;
+        if matches!(state.transport, Some(Transport::Boxed(..))) {
+            state.reader.wait_on_stream(waker, later);
+        } else {
+            state.reader.wait_on_socket(waker, later);
+        }
+    }
+
+    /// Reads once, for the task that is polled. `false` at the end of the stream.
+    #[inline]
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let Self { state, later, .. } = self;
+        if !matches!(state.transport, Some(Transport::Boxed(..))) {
+            return state.poll_fill(cx);
+        }
+        let waker = state.reader.wait_on_stream(cx.waker(), later);
+        state.poll_fill(&mut Context::from_waker(&waker))
+    }
+
+    /// Passes the events that were read to `take`.
     #[inline]
     pub(super) fn take_events<T: Take>(&mut self, take: &mut T) -> Option<T::Taken> {
         let mut buffer = match mem::replace(&mut self.state.unread, Unread::Nothing) {
@@ -186,7 +208,7 @@ impl Locked<'_> {
             Unread::Payload => return self.take_payload(take),
             Unread::Bytes(buffer) => buffer,
         };
-        // It is leased only within one poll of the receiver's, which this is.
+        // It is leased only within one poll of the receiver, and this is that receiver.
         let mut inbound = self.state.inbound.take()?;
         if self.outbound.is_over() {
             inbound.end();
@@ -223,7 +245,7 @@ impl Locked<'_> {
         let left = input.len();
         self.put_back(inbound, taken.is_some());
         if taken.is_some() && !used_up {
-            // A chunk may be followed by another even if no byte is left; the next turn finds out.
+            // A chunk may follow even if no byte is left; the next turn finds out.
             buffer.leave(left);
             self.state.unread = Unread::Bytes(buffer);
         } else {
@@ -232,7 +254,7 @@ impl Locked<'_> {
         taken
     }
 
-    /// Gives the message that a read straight into it has made whole to `take`.
+    /// Passes the message completed by a read directly into it to `take`.
     #[cold]
     fn take_payload<T: Take>(&mut self, take: &mut T) -> Option<T::Taken> {
         let mut received = self.state.inbound.as_mut()?.payload_read();
@@ -242,7 +264,7 @@ impl Locked<'_> {
         take.event(event).or_else(|| take.end())
     }
 
-    /// Does what an event other than a message, or an error, asks for.
+    /// Handles an event that is not a message, or an error.
     #[cold]
     pub(super) fn react(
         &mut self,
@@ -259,7 +281,7 @@ impl Locked<'_> {
 }
 
 impl State {
-    /// Puts the receiving half back after events were taken.
+    /// Puts the receiving half back after taking events.
     #[inline]
     pub(super) fn put_back(&mut self, mut inbound: Inbound, taken: bool) {
         if inbound.take_progress() || taken {
@@ -278,12 +300,20 @@ impl State {
             let read = transport.poll_read_into(cx, &mut room);
             if matches!(read, Poll::Ready(Ok(1..))) {
                 self.unread = Unread::Payload;
+                self.after_long = true;
                 self.outbound.heard(now());
             }
             return read.map_ok(|count| count > 0);
         }
         let mut buffer = buffers::take_read();
-        let mut read = ReadBuf::new(&mut buffer);
+        let mut read = if self.after_long && inbound.is_between_messages() {
+            // The next message may be as long: what this read brings of it is copied, and the rest
+            // is read to its place.
+            self.after_long = false;
+            ReadBuf::new(buffer.get_mut(..AHEAD).unwrap_or_default())
+        } else {
+            ReadBuf::new(&mut buffer)
+        };
         let result = transport.poll_read(cx, &mut read);
         let len = read.filled().len();
         if let Poll::Ready(Ok(())) = result

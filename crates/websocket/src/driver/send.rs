@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use offhook_protocol::halves::Outbound;
+use offhook_protocol::halves::{self, Outbound};
 use offhook_protocol::{Outgoing, ReadyState, SendError, Sendable};
 
 use super::{Driver, Locked, State, buffers, now};
@@ -13,7 +13,8 @@ use crate::error::Error;
 
 /// Sends one message.
 ///
-/// Not an `async fn`: the message is sent from where it is put here, and moved no more.
+/// Not an `async fn`: the message is sent from this future's own storage, without being moved
+/// again.
 #[must_use = "futures do nothing unless polled"]
 pub(crate) struct Sending<'l, 'a, M> {
     driver: &'l Arc<Driver>,
@@ -37,7 +38,7 @@ impl<'l, M> Sending<'l, '_, M> {
     }
 }
 
-/// Nothing is pinned in it.
+/// No field is pinned.
 impl<M> Unpin for Sending<'_, '_, M> {}
 
 impl<'a, M: Sendable<'a>> Future for Sending<'_, 'a, M> {
@@ -75,14 +76,14 @@ impl<'a, M: Sendable<'a>> Sending<'_, 'a, M> {
 }
 
 impl Driver {
-    /// Queues a message if it is short, nothing has to be waited for and nothing goes wrong.
+    /// Queues a message if it is short, no wait is needed and nothing fails.
     #[inline]
     fn send_at_once<'a>(self: &Arc<Self>, message: &impl Sendable<'a>) -> bool {
         let mut state = self.lock();
         if state.streaming || state.is_full() {
             return false;
         }
-        state.outbound.lend_with(buffers::take_write);
+        halves::lend_with(&mut state.outbound, buffers::take_write);
         let sent = state
             .outbound
             .send_short(message.kind(), message.as_bytes());
@@ -93,9 +94,8 @@ impl Driver {
         true
     }
 
-    /// Queues what `queue` queues, as soon as less than the high-water mark is unsent. It leaves
-    /// when the receiver has nothing more to hand out, or when the runtime comes round to the flush
-    /// task.
+    /// Calls `queue` as soon as less than the high-water mark is unsent. The output is written when
+    /// the receiver has no more messages to hand out, or when the runtime runs the flush task.
     #[inline]
     pub(crate) fn poll_send(
         self: &Arc<Self>,
@@ -110,14 +110,14 @@ impl Driver {
         self.poll_queue(&mut state, cx, queue)
     }
 
-    /// Queues a piece of the message that is being written piece by piece.
+    /// Queues a piece of a message that is written piece by piece.
     pub(crate) fn poll_piece(
         self: &Arc<Self>,
         cx: &mut Context<'_>,
         queue: impl FnOnce(&mut Outbound) -> Result<(), SendError>,
     ) -> Poll<Result<(), Error>> {
         let mut state = self.lock();
-        // What waits for this message to be finished can't leave before it is.
+        // Output that waits for this message to end cannot leave before it does.
         let behind = state.outbound.amount_behind_stream();
         if behind > 0 && !state.is_broken() {
             ready!(poll_budget(cx));
@@ -132,7 +132,7 @@ impl Driver {
         self.poll_queue(&mut state, cx, queue)
     }
 
-    /// Makes all others wait until the message is finished.
+    /// Makes all other senders wait until the message is finished.
     pub(crate) fn poll_begin_stream(
         self: &Arc<Self>,
         cx: &mut Context<'_>,
@@ -149,7 +149,7 @@ impl Driver {
         Poll::Ready(Ok(()))
     }
 
-    /// Lets the others go on.
+    /// Lets the other senders continue.
     pub(crate) fn end_stream(&self) {
         let mut state = self.lock();
         state.streaming = false;
@@ -177,7 +177,7 @@ impl Driver {
         Poll::Ready(self.queue(state, queue))
     }
 
-    /// Queues if that needs no waiting.
+    /// Queues if that needs no wait.
     pub(crate) fn try_send(
         self: &Arc<Self>,
         queue: impl FnOnce(&mut Outbound) -> Result<(), SendError>,
@@ -195,7 +195,7 @@ impl Driver {
         self.queue(&mut state, queue)
     }
 
-    /// Queues without waiting, whatever is unsent.
+    /// Queues without waiting, however much is unsent.
     pub(crate) fn send_now(
         self: &Arc<Self>,
         queue: impl FnOnce(&mut Outbound) -> Result<(), SendError>,
@@ -209,7 +209,7 @@ impl Driver {
         state: &mut Locked<'_>,
         queue: impl FnOnce(&mut Outbound) -> Result<(), SendError>,
     ) -> Result<(), Error> {
-        state.outbound.lend_with(buffers::take_write);
+        halves::lend_with(&mut state.outbound, buffers::take_write);
         match queue(&mut state.outbound) {
             Ok(()) => {}
             Err(error) => return Err(state.refused(error)),
@@ -240,7 +240,7 @@ impl Driver {
         Poll::Ready(Ok(()))
     }
 
-    /// Begins the closing handshake.
+    /// Starts the closing handshake.
     pub(crate) fn begin_close(
         self: &Arc<Self>,
         code: offhook_protocol::CloseCode,
@@ -250,7 +250,7 @@ impl Driver {
         state.outbound.close(code, reason, now())?;
         self.flush(&mut state);
         self.set_timer(&mut state);
-        // The receiver has a deadline now, and perhaps nothing more to wait for; senders that wait
+        // The receiver now has a deadline, and perhaps nothing more to wait for; senders that wait
         // for room are too late.
         state.wake_reader();
         state.wake_waiters();
@@ -258,11 +258,11 @@ impl Driver {
     }
 }
 
-/// How much of a task's budget a turn of a sender takes that is not the fast one. 32 of 128: so a
-/// task that only sends, to a peer that takes everything, yields after four send buffers.
+/// How much of a task's budget a sender's turn uses if it is not the fast one. 32 of 128: a task
+/// that only sends, to a peer that accepts everything, yields after four send buffers.
 const BUDGET: usize = 32;
 
-/// Takes part in tokio's cooperative scheduling: writing to a socket at once does not.
+/// Takes part in tokio's cooperative scheduling, which writing to a socket directly does not.
 fn poll_budget(cx: &mut Context<'_>) -> Poll<()> {
     for _ in 0..BUDGET {
         ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
@@ -271,7 +271,7 @@ fn poll_budget(cx: &mut Context<'_>) -> Poll<()> {
 }
 
 impl State {
-    /// What a sender is told whose message was not taken.
+    /// The error for a sender whose message was rejected.
     #[cold]
     pub(super) fn refused(&mut self, error: SendError) -> Error {
         self.give_buffer_back();
@@ -282,7 +282,7 @@ impl State {
         }
     }
 
-    /// Whether a message could be sent at all.
+    /// Whether a message could be sent now.
     pub(crate) fn is_open(&self) -> bool {
         self.outbound.ready_state() == ReadyState::Open
     }

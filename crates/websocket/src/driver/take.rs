@@ -1,18 +1,17 @@
-//! What a turn takes: one event, or all the messages of one read.
+//! What a turn takes: one event, or all messages of one read.
 
 use offhook_protocol::{Event, ReceiveMode};
 
 use super::{Ready, buffers};
 
-/// What a turn is for.
+/// The purpose of a turn.
 #[derive(Clone, Copy)]
 pub(crate) struct Turn {
     /// How messages are taken.
     pub(super) mode: ReceiveMode,
-    /// Whether what is taken is answered within the turn: then no more is read while too much is
-    /// unsent.
+    /// Whether messages are answered within the turn: then reading stops while too much is unsent.
     pub(super) replies: bool,
-    /// Whether the future may be dropped without a word, as those that only poll are.
+    /// Whether the future may be dropped without a report, as is the case for poll functions.
     pub(super) watched: bool,
 }
 
@@ -29,14 +28,14 @@ impl Turn {
         replies: false,
         watched: false,
     };
-    /// For whole messages, answered on the spot.
+    /// For whole messages, answered within the turn.
     pub(crate) const REPLIES: Self = Self {
         mode: ReceiveMode::Whole,
         replies: true,
         watched: false,
     };
 
-    /// For a poll that belongs to no future of ours.
+    /// For a poll function, behind which there is no future of this crate.
     #[must_use]
     pub(crate) const fn watched(mut self) -> Self {
         self.watched = true;
@@ -44,17 +43,17 @@ impl Turn {
     }
 }
 
-/// What takes the events of a turn.
+/// Takes the events of a turn.
 pub(super) trait Take {
     type Taken;
 
-    /// Makes something of an event that ends the turn, or nothing yet.
+    /// Processes an event; a value ends the turn.
     fn event(&mut self, event: Event<'_>) -> Option<Self::Taken>;
 
-    /// Whether something waits to be given at the [`end`](Self::end).
+    /// Whether a value waits for the [`end`](Self::end).
     fn has_some(&self) -> bool;
 
-    /// What was made of the events of one read.
+    /// The value made of the events of one read.
     fn end(&mut self) -> Option<Self::Taken>;
 }
 
@@ -78,19 +77,19 @@ impl<R, F: FnMut(Event<'_>) -> Option<R>> Take for Each<'_, F> {
     }
 }
 
-/// The messages of one read. What follows them and is no message, a Close or a breach of the
-/// protocol, waits: they are to be answered first.
+/// The messages of one read. A Close or a protocol violation after them waits: the messages are to
+/// be answered first.
 pub(super) struct Batch<'a> {
     ready: &'a mut Ready,
     bytes: usize,
 }
 
-/// How many messages are taken ahead of the user. 64: enough to make a turn cheap, and few enough
-/// that what was read is not held twice.
+/// How many messages are prefetched. 64: enough to make a turn cheap, and few enough that the data
+/// read is not held twice.
 pub(super) const BATCH: usize = 64;
 
-/// How many bytes are taken ahead. As many as one read brings: more is there only where it was
-/// compressed, and then it would be as many messages of the longest kind.
+/// How many bytes are prefetched: as many as one read returns. Compressed input can hold more, and
+/// would otherwise yield this number of messages of the maximum size.
 const BATCH_BYTES: usize = buffers::READ;
 
 impl<'a> Batch<'a> {
@@ -104,7 +103,7 @@ impl Take for Batch<'_> {
 
     #[inline]
     fn event(&mut self, event: Event<'_>) -> Option<()> {
-        // A chunk is what is left of a message whose reader was dropped.
+        // A chunk here is the rest of a message whose reader was dropped.
         let Event::Message(message) = event else {
             return None;
         };

@@ -1,14 +1,15 @@
-//! The two tasks that look after connections while none of the user's does.
+//! The two tasks that serve connections while none of the user's tasks does.
 //!
-//! The *flush task* writes what was queued by a task that then went elsewhere, and goes on writing
-//! when a full socket has room again. It runs when the runtime comes round to it, so whatever a
-//! task sends before it waits for something leaves in one write. The *timer* keeps every deadline:
-//! one timer for all connections, and no look at the clock for what has no time.
+//! The *flush task* writes output that was queued by a task that then did something else, and
+//! continues when a full socket becomes writable. It runs when the runtime schedules it, so
+//! everything a task sends before it awaits something else leaves in one write. The *timer*
+//! enforces every deadline: one timer for all connections, and no clock access for connections
+//! without deadlines.
 //!
-//! There is a pair of them for each runtime and thread that connections are made on: for each
-//! runtime, since a task runs only where its runtime does; for each thread, so that threads do not
-//! wait for each other. They begin when there is something to do, and end with the last connection.
-//! Where the runtime ended first, they begin again in the runtime that the next call comes from.
+//! There is one pair for each runtime and thread on which connections are made: for each runtime,
+//! because a task runs only in its runtime; for each thread, so that threads do not contend. The
+//! tasks start when there is work and end with the last connection. If their runtime ends first,
+//! they start again in the runtime of the next call.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -26,11 +27,11 @@ use super::wheel::{Key, Wheel};
 use super::{Driver, now};
 
 thread_local! {
-    /// Those of this thread, by runtime. Few: a thread rarely works for more than one.
+    /// The tasks of this thread, by runtime. Few: a thread rarely works for more than one.
     static OF_THREAD: RefCell<Vec<(Id, Weak<Tasks>)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What connections share; the tasks end when the last of them drops it.
+/// Shared by connections; the tasks end when the last of them drops it.
 #[derive(Debug)]
 pub(crate) struct Tasks(Arc<Shared>);
 
@@ -43,14 +44,14 @@ struct Shared {
 struct Work {
     /// The runtime that the tasks run in.
     runtime: Handle,
-    /// Connections to look after. Each is here at most once: `Driver` knows whether it is.
+    /// Connections to handle. Each is here at most once: `Driver` records whether it is.
     calls: Vec<Arc<Driver>>,
     flush: Task,
     wheel: Wheel,
     timer: Task,
-    /// When the timer will look at the wheel by itself.
+    /// When the timer will next check the wheel.
     alarm: Option<Instant>,
-    /// The last connection is gone.
+    /// Whether the last connection is gone.
     over: bool,
 }
 
@@ -69,7 +70,7 @@ enum Task {
 }
 
 impl Task {
-    /// Takes its waker, if it sleeps.
+    /// Takes its waker if it is asleep.
     fn rouse(&mut self) -> Option<Waker> {
         if !matches!(self, Self::Asleep(_)) {
             return None;
@@ -82,7 +83,7 @@ impl Task {
 }
 
 impl Tasks {
-    /// Those of this thread and runtime, made if need be. Must be called within a runtime.
+    /// The tasks of this thread and runtime, created if necessary. Must be called within a runtime.
     pub(crate) fn current() -> Arc<Self> {
         let runtime = Handle::current();
         OF_THREAD.with_borrow_mut(|known| {
@@ -108,12 +109,12 @@ impl Tasks {
         })
     }
 
-    /// Asks for a connection to be looked after. `false` if there is no runtime to do it.
+    /// Asks for a connection to be handled. `false` if there is no runtime to do it.
     pub(super) fn call(&self, driver: Arc<Driver>) -> bool {
         let mut work = self.0.lock();
         if matches!(work.flush, Task::None) {
             drop(work);
-            // Before the connection is in the list: a task that can't begin empties it.
+            // Before the connection is added to the list: a task that cannot start empties it.
             if !self.0.begin_again() {
                 return false;
             }
@@ -128,8 +129,8 @@ impl Tasks {
         true
     }
 
-    /// Asks for a connection to be looked after at a time or a little later, in place of the time
-    /// that was asked for under this key before.
+    /// Asks for a connection to be handled at this time or a little later, replacing the time set
+    /// under this key before.
     pub(super) fn call_at(&self, key: Option<Key>, driver: &Weak<Driver>, at: Instant) -> Key {
         let mut work = self.0.lock();
         let key = work.wheel.set(key, driver, at, now());
@@ -145,14 +146,14 @@ impl Tasks {
         key
     }
 
-    /// Forgets a connection that is no more.
+    /// Removes a connection that has ended.
     pub(super) fn forget(&self, key: Key) {
         self.0.lock().wheel.forget(key);
     }
 }
 
 impl Drop for Tasks {
-    /// Nobody needs the tasks any more: they end.
+    /// No connection needs the tasks any more: they end.
     fn drop(&mut self) {
         let mut work = self.0.lock();
         work.over = true;
@@ -167,7 +168,7 @@ impl Shared {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins the flush task; and the timer, if it ended with its runtime.
+    /// Starts the flush task, and the timer if it ended with its runtime.
     #[cold]
     fn begin_again(self: &Arc<Self>) -> bool {
         let begun = self.begin(
@@ -198,7 +199,7 @@ impl Shared {
         );
     }
 
-    /// Begins a task in the runtime it belongs to, or in the current one if that has ended.
+    /// Starts a task in its runtime, or in the current one if that has ended.
     fn begin<F: Future<Output = ()> + Send + 'static>(
         self: &Arc<Self>,
         which: impl Fn(&mut Work) -> &mut Task,
@@ -213,7 +214,7 @@ impl Shared {
             }
             let runtime = work.runtime.clone();
             drop(work);
-            // A runtime that has ended drops the task at once, and that says so.
+            // A runtime that has ended drops the task at once, which its destructor reports.
             runtime.spawn(task(Arc::clone(self)));
             let mut work = self.lock();
             if !matches!(which(&mut work), Task::None) {
@@ -228,15 +229,15 @@ impl Shared {
     }
 }
 
-/// Looks after connections. Dropped with the runtime, if it has not ended before.
+/// Handles connections. Dropped with the runtime, if it has not ended before.
 struct FlushTask {
     shared: Arc<Shared>,
-    /// Those of this turn; empty between turns. It takes turns with the shared list, so that
-    /// neither is made anew.
+    /// The connections of this turn; empty between turns. Swapped with the shared list, so that
+    /// neither is reallocated.
     calls: Vec<Arc<Driver>>,
 }
 
-/// How long a list is kept, after a turn that had more to do.
+/// The capacity up to which a list is kept after a larger turn.
 const CALLS: usize = 1024;
 
 impl Drop for FlushTask {
@@ -274,7 +275,7 @@ impl FlushTask {
     }
 }
 
-/// Keeps every deadline. Dropped with the runtime, if it has not ended before.
+/// Enforces every deadline. Dropped with the runtime, if it has not ended before.
 struct Timer {
     shared: Arc<Shared>,
     sleep: Option<Pin<Box<Sleep>>>,

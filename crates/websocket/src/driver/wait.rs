@@ -9,12 +9,12 @@ use super::{Driver, State};
 use crate::error::Error;
 
 impl Driver {
-    /// The round trip, if this ping was answered, or a later one.
+    /// The round-trip time, if this ping or a later one was answered.
     pub(crate) fn rtt_of(&self, ping: SentPing) -> Option<Duration> {
         self.lock().rtt_of(ping)
     }
 
-    /// Waits for a pong that somebody else receives.
+    /// Waits for a pong that another task receives.
     pub(crate) fn poll_pong(
         &self,
         cx: &mut Context<'_>,
@@ -43,7 +43,7 @@ impl Driver {
         }
     }
 
-    /// What somebody is told who comes too late.
+    /// The error for a caller after the connection has ended.
     pub(crate) fn closed_error(&self) -> Error {
         self.lock().closed_error()
     }

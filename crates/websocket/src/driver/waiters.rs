@@ -1,33 +1,42 @@
-//! Who waits for what on a connection.
+//! The tasks that wait on a connection, by what they wait for.
 
 use std::task::Waker;
 
-/// Tasks that wait for one thing, each once.
+/// Tasks that wait for the same thing, each once.
 #[derive(Debug, Default)]
 pub(super) struct Wakers(Vec<Waker>);
 
 impl Wakers {
-    /// Notes a task that waits.
+    /// Registers a waiting task.
     pub(super) fn add(&mut self, waker: &Waker) {
         if !self.0.iter().any(|known| known.will_wake(waker)) {
             self.0.push(waker.clone());
         }
     }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Moves all of them.
+    pub(super) fn append_to(&mut self, wakers: &mut Vec<Waker>) {
+        wakers.append(&mut self.0);
+    }
 }
 
-/// Tasks that wait for something other than a message, by what they wait for. Boxed in the state:
-/// hardly any connection has some.
+/// Tasks that wait for something other than a message. Boxed in the state, because few connections
+/// have any.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
-    /// For at most half of the send buffer to be unsent.
+    /// Waiting for at most half of the send buffer to be unsent.
     pub(super) room: Wakers,
-    /// For nothing to be unsent.
+    /// Waiting for all output to be sent.
     pub(super) drained: Wakers,
-    /// For a message that is written piece by piece to be finished.
+    /// Waiting for a message that is written piece by piece to be finished.
     pub(super) stream: Wakers,
-    /// For a pong.
+    /// Waiting for a pong.
     pub(super) pong: Wakers,
-    /// For the connection to end.
+    /// Waiting for the connection to end.
     pub(super) end: Wakers,
 }
 
@@ -42,29 +51,6 @@ impl Waiters {
         } = self;
         [room, drained, stream, pong, end]
             .iter()
-            .all(|wakers| wakers.0.is_empty())
-    }
-}
-
-/// Tasks to be woken once the lock is released: a waker is not ours, and may run anything.
-#[derive(Debug, Default)]
-pub(super) struct Woken(Vec<Waker>);
-
-impl Woken {
-    pub(super) fn one(&mut self, waker: Option<Waker>) {
-        self.0.extend(waker);
-    }
-
-    pub(super) fn all(&mut self, wakers: &mut Wakers) {
-        self.0.append(&mut wakers.0);
-    }
-}
-
-impl Drop for Woken {
-    #[inline]
-    fn drop(&mut self) {
-        for waker in self.0.drain(..) {
-            waker.wake();
-        }
+            .all(|wakers| wakers.is_empty())
     }
 }

@@ -1,4 +1,4 @@
-//! A timing wheel: when which connection wants to be looked at, at a few bytes each.
+//! A timing wheel: the next deadline of each connection, in a few bytes each.
 
 use std::num::NonZeroU32;
 use std::sync::Weak;
@@ -8,13 +8,14 @@ use slab::Slab;
 
 use super::Driver;
 
-/// Times are rounded up to this. A keepalive does not care about an eighth of a second.
+/// Times are rounded up to a multiple of this. Keepalive does not need more precision than an
+/// eighth of a second.
 const TICK_MS: u64 = 128;
 
-/// With 128 ms a slot, half a minute: a keepalive goes round once.
+/// With 128 ms per slot, half a minute: one revolution for a keepalive interval.
 const SLOTS: u64 = 256;
 
-/// A connection's place. Never zero, so that a connection that may have none holds four bytes.
+/// A connection's entry. Never zero, so that an optional key takes four bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key(NonZeroU32);
 
@@ -35,12 +36,12 @@ impl Key {
 #[derive(Debug)]
 pub(crate) struct Wheel {
     origin: Option<Instant>,
-    /// The first tick that has not been taken.
+    /// The first tick not yet processed.
     next: u64,
     entries: Slab<Entry>,
     /// Keys of entries by tick modulo [`SLOTS`].
     slots: Vec<Vec<Key>>,
-    /// How many keys are in the slots.
+    /// The number of keys in the slots.
     keys: usize,
 }
 
@@ -48,8 +49,8 @@ pub(crate) struct Wheel {
 struct Entry {
     driver: Weak<Driver>,
     tick: u32,
-    /// The slot its one valid key lies in. Keys elsewhere are stale: its own from before, or those
-    /// of the connections that had the place before it.
+    /// The slot of its valid key. Keys in other slots are stale: earlier ones of this connection,
+    /// or those of connections that used the entry before.
     placed: Option<u16>,
 }
 
@@ -70,7 +71,7 @@ const fn slot_of(tick: u64) -> u16 {
 }
 
 impl Wheel {
-    /// Notes when a connection wants to be looked at; what was noted before for this key is void.
+    /// Sets when a connection wants to be called, replacing any earlier time for this key.
     pub(crate) fn set(
         &mut self,
         key: Option<Key>,
@@ -99,12 +100,12 @@ impl Wheel {
         key
     }
 
-    /// Forgets a connection.
+    /// Removes a connection.
     pub(crate) fn forget(&mut self, key: Key) {
         self.entries.try_remove(key.index());
     }
 
-    /// Takes the connections whose time has come.
+    /// Removes and returns the connections whose time has come.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<Weak<Driver>> {
         let mut due = Vec::new();
         let Some(origin) = self.origin else {
@@ -112,7 +113,7 @@ impl Wheel {
         };
         let millis = now.saturating_duration_since(origin).as_millis();
         let current = u64::try_from(millis).unwrap_or(u64::MAX) / TICK_MS;
-        // A clock that leapt ahead needs each slot looked at once, not each tick.
+        // After a jump of the clock, each slot needs to be checked once, not each tick.
         let mut looked = 0;
         while self.next <= current && looked < SLOTS {
             let tick = self.next;
@@ -144,7 +145,7 @@ impl Wheel {
         }
     }
 
-    /// When the next slot with anything in it is due.
+    /// When the next non-empty slot is due.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let origin = self.origin.filter(|_| self.keys > 0)?;
         let tick = (self.next..self.next + SLOTS).find(|tick| {

@@ -3,12 +3,12 @@
 //! 1. [A first server](first_server), and a client for it.
 //! 2. [Rooms](rooms): the same message to many.
 //! 3. [Slow clients](slow_clients): what happens when a peer does not keep up.
-//! 4. [Who may connect](auth): cookies, tokens, origins, refusals.
-//! 5. [Behind a proxy](behind_a_proxy): TLS that ends elsewhere, timeouts, addresses.
-//! 6. [Tests](testing): two ends in memory, a network that fails, a clock that waits for nobody.
-//! 7. [Tuning memory](memory): what a connection costs, and how it costs less.
+//! 4. [Who may connect](auth): cookies, tokens, origins, rejections.
+//! 5. [Behind a proxy](behind_a_proxy): TLS that the proxy terminates, timeouts, addresses.
+//! 6. [Tests](testing): two ends in memory, a network that fails, a paused clock.
+//! 7. [Tuning memory](memory): what a connection costs, and how to reduce it.
 //!
-//! There is nothing in these modules but their pages.
+//! These modules contain only their pages.
 
 #[doc = include_str!("auth.md")]
 pub mod auth {}

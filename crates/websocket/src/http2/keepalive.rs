@@ -1,4 +1,4 @@
-//! Whether the other end of a connection is still there.
+//! Detecting whether the other end of an HTTP/2 connection is alive.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use h2::{Ping, PingPong};
 use offhook_protocol::Keepalive as Times;
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Pings at intervals; silence after a ping is death.
+/// Sends pings at intervals; without an answer in time the connection is dead.
 pub(crate) struct Keepalive {
     pings: PingPong,
     sleep: Pin<Box<Sleep>>,
@@ -17,7 +17,7 @@ pub(crate) struct Keepalive {
 }
 
 impl Keepalive {
-    /// `None` without an interval: then nobody asks.
+    /// `None` without an interval: then no pings are sent.
     pub(crate) fn new(pings: Option<PingPong>, times: Times) -> Option<Self> {
         let interval = times.interval?;
         Some(Self {
@@ -39,7 +39,7 @@ impl Keepalive {
             if self.sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            // If the ping can't be sent the connection is at its end, and says so by itself.
+            // If the ping cannot be sent, the connection is ending and reports that itself.
             if self.asked || self.pings.send_ping(Ping::opaque()).is_err() {
                 return Poll::Ready(());
             }

@@ -1,6 +1,6 @@
-//! What a connection of HTTP/2 may cost.
+//! Limits on the resources of an HTTP/2 connection.
 
-/// What one connection of HTTP/2 may cost, whoever is at its other end.
+/// Limits on the resources of one HTTP/2 connection, for clients and servers.
 ///
 /// ```
 /// use offhook::{Acceptor, Http2Limits};
@@ -11,24 +11,24 @@
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Http2Limits {
-    /// How many WebSockets the other end may have open at once. 100: RFC 9113 §6.5.2 recommends
-    /// no fewer, and browsers open a handful.
+    /// How many WebSockets the other end may have open at once. 100: RFC 9113 §6.5.2 recommends no
+    /// fewer, and browsers open a handful.
     pub streams: u32,
-    /// How many bytes of one WebSocket may be on their way to us, or wait to be read. 65,535, as
-    /// RFC 9113 §6.9.2 has it: a stream that nobody reads holds this much. It is what a stream
-    /// carries in one round trip; over long fat networks more is faster.
+    /// How many bytes of one WebSocket may be in flight to this end or unread. 65,535, the default
+    /// of RFC 9113 §6.9.2: an unread stream holds this much. It is also what a stream can carry per
+    /// round trip; fast connections with long round trips need more.
     pub window: u32,
 }
 
-/// What is queued of one stream inside of h2, beside what the WebSocket itself queues. As much as
+/// How much of one stream is queued inside h2, in addition to the WebSocket's own queue: as much as
 /// one turn of the connection's task writes.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// What h2 may spend on keeping small DATA frames apart that nobody has read yet: 16 MiB, some
-/// 64,000 messages of a few bytes. Less would let two slow readers end the connection of all.
+/// How much h2 may spend on unread small DATA frames: 16 MiB, about 64,000 messages of a few bytes.
+/// With less, two slow readers could end the connection for all.
 const SMALL_FRAMES: usize = 16 << 20;
 
-/// RFC 9113 §6.9.1: no window is larger.
+/// RFC 9113 §6.9.1: the largest window.
 const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 
 impl Default for Http2Limits {
@@ -45,7 +45,7 @@ impl Http2Limits {
         self.window.clamp(1, LARGEST_WINDOW)
     }
 
-    /// Room for every stream at once: a WebSocket that nobody reads must not stop the others.
+    /// Room for every stream at once: an unread WebSocket must not stop the others.
     fn connection_window(self) -> u32 {
         let streams = self.streams.max(1);
         self.stream_window()
@@ -53,7 +53,7 @@ impl Http2Limits {
             .min(LARGEST_WINDOW)
     }
 
-    /// A server's end. `head` is how large a request's fields may be.
+    /// The server's end. `head` is the maximum size of a request's header fields.
     pub(crate) fn server(self, head: u32) -> h2::server::Builder {
         let mut builder = h2::server::Builder::new();
         builder
@@ -68,7 +68,7 @@ impl Http2Limits {
         builder
     }
 
-    /// A client's end.
+    /// The client's end.
     pub(crate) fn client(self, head: u32) -> h2::client::Builder {
         let mut builder = h2::client::Builder::new();
         builder
@@ -82,7 +82,7 @@ impl Http2Limits {
     }
 }
 
-/// RFC 9113 §6.5.2: the size of a field list counts 32 bytes more for each field.
+/// RFC 9113 §6.5.2: the size of a field list counts 32 extra bytes for each field.
 pub(crate) fn field_list(bytes: usize, fields: usize) -> u32 {
     u32::try_from(bytes.saturating_add(fields.saturating_mul(32))).unwrap_or(u32::MAX)
 }

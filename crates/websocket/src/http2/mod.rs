@@ -1,5 +1,5 @@
-//! Many WebSockets over one connection of HTTP/2 (RFC 8441): what both ends share, and the
-//! server's. The client's is in [`connect`](crate::connect).
+//! WebSockets over one HTTP/2 connection (RFC 8441): code shared by both ends, and the server's.
+//! The client's is in [`connect`](crate::connect).
 //!
 //! ```text
 //!  TCP, TLS ──► h2's connection ──┬─► stream ──► Transport::Boxed ──► WebSocket
@@ -7,8 +7,9 @@
 //!                 └─ one task     └─► stream ──► ...
 //! ```
 //!
-//! Frames, HPACK, flow control and the defence against floods of resets, settings, pings and
-//! headers are the h2 crate's. Here a stream becomes a stream of bytes, and a request a handshake.
+//! The h2 crate implements frames, HPACK, flow control and the defence against floods of resets,
+//! settings, pings and headers. This module turns a stream into a stream of bytes and a request
+//! into a handshake.
 
 mod keepalive;
 mod limits;
@@ -23,14 +24,14 @@ pub(crate) use limits::field_list;
 pub(crate) use server::{Answer, PREFACE, Streams};
 pub(crate) use stream::H2Stream;
 
-/// What went wrong with a stream, or with the connection under it.
+/// Converts an error of a stream, or of its connection.
 pub(crate) fn io_error(error: h2::Error) -> io::Error {
     if error.is_io() {
         return error
             .into_io()
             .unwrap_or_else(|| io::ErrorKind::ConnectionReset.into());
     }
-    // RFC 8441 §5: a TCP reset is RST_STREAM with CANCEL here.
+    // RFC 8441 §5: RST_STREAM with CANCEL corresponds to a TCP reset.
     let kind = if error.is_reset() {
         io::ErrorKind::ConnectionReset
     } else {

@@ -1,4 +1,4 @@
-//! A server's end of a connection: requests in, each with its stream.
+//! The server's end of a connection: requests, each with its stream.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -25,21 +25,21 @@ use crate::rewound::Rewound;
 use crate::settings::Settings;
 use crate::transport::Transport;
 
-/// RFC 9113 §3.4: every connection begins with this.
+/// RFC 9113 §3.4: every connection starts with this.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How long a connection may stay without a stream. 60 s: a page that comes back finds it still
-/// open; who only holds it open pays for a new one.
+/// How long a connection may stay open without a stream. 60 s: a page that returns finds it still
+/// open; a client that holds it open without use has to make a new one.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// The requests of one connection. It must be polled, or nothing moves on any of its streams.
+/// The requests of one connection. It must be polled for any of its streams to make progress.
 pub(crate) struct Streams {
     connection: Connection<Rewound, Bytes>,
     keepalive: Option<Keepalive>,
     idle: Pin<Box<Sleep>>,
-    /// Whether a request came since `idle` was set.
+    /// Whether a request arrived since `idle` was set.
     busy: bool,
-    /// Whether the connection was told to end.
+    /// Whether the connection was asked to end.
     stopping: bool,
     ended: bool,
     config: Arc<ServerConfig>,
@@ -47,10 +47,10 @@ pub(crate) struct Streams {
     peer: Option<SocketAddr>,
 }
 
-/// What one stream asks for, and how to answer it.
+/// A stream's request, and the handle to answer it.
 type StreamRequest = (ServerDecision, Answer);
 
-/// The way back of a stream that waits for its answer. Dropped, it is reset.
+/// The sending side of a stream that waits for its answer. Dropping it resets the stream.
 #[derive(Debug)]
 pub(crate) struct Answer {
     respond: SendResponse<Bytes>,
@@ -65,7 +65,8 @@ impl fmt::Debug for Streams {
 }
 
 impl Streams {
-    /// Begins; `unread` was read already. The first request must come within `timeout`.
+    /// Starts the connection; `unread` was already read. The first request must arrive within
+    /// `timeout`.
     pub(crate) async fn begin(
         transport: Transport,
         unread: Vec<u8>,
@@ -98,13 +99,13 @@ impl Streams {
         &self.settings
     }
 
-    /// Takes no more requests; ends when the streams that are open have ended.
+    /// Accepts no more requests, and ends when all open streams have ended.
     pub(crate) fn stop(&mut self) {
         self.stopping = true;
         self.connection.graceful_shutdown();
     }
 
-    /// The next request that is a valid handshake, or why one was none: it was told. `None` when
+    /// The next valid handshake, or the error of an invalid one, which was answered. `None` when
     /// the connection has ended.
     pub(crate) async fn next(&mut self) -> Option<Result<StreamRequest, Error>> {
         poll_fn(|cx| self.poll_next(cx)).await
@@ -125,7 +126,7 @@ impl Streams {
                 self.busy = true;
                 Poll::Ready(Some(self.decide(request, respond)))
             }
-            // A client that closes its end at our GOAWAY has done what it was asked to.
+            // A client that closes its end after our GOAWAY has done what was asked.
             Some(Err(error)) if !(self.stopping && error.is_io()) => {
                 Poll::Ready(self.end(io_error(error)))
             }
@@ -138,7 +139,7 @@ impl Streams {
 
     fn end<T>(&mut self, error: io::Error) -> Option<Result<T, Error>> {
         self.ended = true;
-        // What streams are left learn of it.
+        // The remaining streams learn of it.
         self.connection.abrupt_shutdown(Reason::NO_ERROR);
         Some(Err(Error::Lost(error)))
     }
@@ -180,7 +181,7 @@ impl Streams {
 }
 
 impl Answer {
-    /// Says yes: the stream carries frames from now on.
+    /// Accepts: the stream carries frames from now on.
     pub(crate) fn accept(mut self, response: &Response) -> io::Result<Transport> {
         let head = parsed::response(response, ());
         let send = self.respond.send_response(head, false).map_err(io_error)?;
@@ -192,7 +193,7 @@ impl Answer {
         self.peer
     }
 
-    /// Says no, for the application's own reasons.
+    /// Rejects for the application's own reasons.
     pub(crate) fn refuse(self, response: &Response) -> io::Result<()> {
         self.say(response, false)
     }
@@ -212,7 +213,8 @@ impl Answer {
         if only_head {
             return Ok(());
         }
-        // No window need be waited for: a stream has one answer, and streams are limited.
+        // There is no need to wait for a window: a stream has one answer, and the number of streams
+        // is limited.
         send.send_data(Bytes::copy_from_slice(body), true)
             .map_err(io_error)
     }

@@ -1,4 +1,4 @@
-//! One stream of HTTP/2 as a stream of bytes.
+//! An HTTP/2 stream as a stream of bytes.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -14,30 +14,30 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::io_error;
 
-/// What one write takes at most.
+/// The most that one write takes.
 const CHUNK: usize = 64 * 1024;
 
-/// How long a stream that we have ended waits for the other end to end it too. Then it is reset,
-/// as RFC 9113 §8.1 has it for a server that needs no more of a request.
+/// How long to wait, after ending a stream, for the other end to end it too. Then it is reset, as
+/// RFC 9113 §8.1 allows a server that needs no more of a request.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Both directions of a stream (RFC 8441 §5: DATA frames are what TCP carries otherwise).
+/// Both directions of a stream (RFC 8441 §5: DATA frames carry what TCP would).
 ///
-/// Dropped after a shutdown it waits a moment for the other end's `END_STREAM`; dropped without, it
-/// is reset with CANCEL.
+/// If it is dropped after a shutdown, it waits briefly for the other end's `END_STREAM`; otherwise
+/// it is reset with CANCEL.
 pub(crate) struct H2Stream {
-    /// `None` only while it is dropped.
+    /// `None` only during drop.
     halves: Option<Halves>,
 }
 
 struct Halves {
     send: SendStream<Bytes>,
     receive: RecvStream,
-    /// What has come and did not fit into the reader's buffer.
+    /// Received bytes that did not fit into the reader's buffer.
     unread: Bytes,
-    /// Whether our `END_STREAM` is sent.
+    /// Whether our `END_STREAM` was sent.
     ended: bool,
-    /// Its place on a client's connection.
+    /// The permit it holds on a client's connection.
     place: Option<OwnedSemaphorePermit>,
 }
 
@@ -54,7 +54,7 @@ impl H2Stream {
         }
     }
 
-    /// Gives the place back when the stream is gone.
+    /// Holds this permit until the stream is gone.
     pub(crate) fn in_place(mut self, place: OwnedSemaphorePermit) -> Self {
         if let Some(halves) = &mut self.halves {
             halves.place = Some(place);
@@ -70,7 +70,7 @@ impl H2Stream {
 }
 
 impl Halves {
-    /// Fills the buffer with all that is there. Nothing, at `END_STREAM`.
+    /// Fills the buffer with the available data. Adds nothing at `END_STREAM`.
     fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -95,13 +95,13 @@ impl Halves {
         if taken == 0 {
             return Poll::Ready(ended);
         }
-        // The other end may send as much again as was used up, no more. How it ended comes with
-        // the next call.
+        // The other end may send as much again as was consumed. The next call reports how the
+        // stream ended.
         let released = self.receive.flow_control().release_capacity(taken);
         Poll::Ready(released.map_err(io_error))
     }
 
-    /// Sends as much as both the windows and h2's own buffer have room for.
+    /// Sends as much as the windows and h2's own buffer have room for.
     fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -142,7 +142,7 @@ impl Halves {
         }
     }
 
-    /// RFC 8441 §5: `END_STREAM` is what closing TCP in order is otherwise.
+    /// RFC 8441 §5: `END_STREAM` corresponds to an orderly TCP close.
     fn end(&mut self) -> io::Result<()> {
         if self.ended {
             return Ok(());
@@ -151,7 +151,7 @@ impl Halves {
         self.send.send_data(Bytes::new(), true).map_err(io_error)
     }
 
-    /// Waits for the other end to end the stream too. What still comes is thrown away.
+    /// Waits for the other end to end the stream too, and discards what still arrives.
     async fn farewell(mut self) {
         let drain = async {
             while let Some(Ok(data)) = poll_fn(|cx| self.receive.poll_data(cx)).await {
@@ -161,7 +161,7 @@ impl Halves {
                 }
             }
         };
-        // Whether it ended or ran out of time: it has had its chance.
+        // The peer has ended the stream, or its time is up.
         let _ended = tokio::time::timeout(FAREWELL, drain).await;
     }
 }
@@ -211,7 +211,7 @@ impl AsyncWrite for H2Stream {
         true
     }
 
-    /// What was written is the connection's to send, and its task was woken for it.
+    /// The connection sends what was written; its task was already woken.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

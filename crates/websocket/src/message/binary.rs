@@ -1,4 +1,4 @@
-//! Bytes, without an allocation while they are few.
+//! Bytes, without an allocation if they are few.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -9,8 +9,8 @@ use offhook_protocol::{self as protocol, Kind, Outgoing, Sendable};
 
 use super::short::Short;
 
-/// The bytes of a binary message: up to 23 are kept without an allocation, more are shared when
-/// cloned.
+/// The bytes of a binary message: up to 23 are stored without an allocation; longer ones are shared
+/// when cloned.
 #[derive(Clone)]
 pub struct Binary(Repr);
 
@@ -31,7 +31,7 @@ impl Binary {
         }
     }
 
-    /// The bytes to be shared; many are not copied.
+    /// The bytes, shareable; long ones are not copied.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         match self.0 {

@@ -1,19 +1,19 @@
-//! Few bytes, held in place.
+//! A few bytes, stored in place.
 
 /// Up to [`MOST`] bytes, without an allocation.
 ///
-/// Three whole words, made in registers: a message is handed on several times between the read
-/// buffer and the user, and a copy that was written in pieces can't be read as a whole until the
-/// pieces have left the processor's store buffer.
+/// Three whole words, assembled in registers: a message is moved several times between the read
+/// buffer and the user, and a copy written in pieces cannot be read as a whole until the pieces
+/// have left the processor's store buffer.
 #[derive(Clone, Copy)]
 #[repr(align(8))]
 pub(super) struct Short([[u8; 8]; 3]);
 
-/// How many bytes fit: the last of the three words ends in the length.
+/// The capacity: the last byte of the three words holds the length.
 pub(super) const MOST: usize = 23;
 
 impl Short {
-    /// `None` where there are too many.
+    /// `None` if there are too many bytes.
     #[inline]
     pub(super) fn new(bytes: &[u8]) -> Option<Self> {
         let len = bytes.len();
@@ -41,13 +41,13 @@ impl Short {
     }
 }
 
-/// A word of which the first `known` bytes are in the word before it, without them.
+/// A word whose first `known` bytes are already in the previous word, without those bytes.
 #[inline]
 fn behind(word: &[u8; 8], known: usize) -> u64 {
     u64::from_le_bytes(*word).unbounded_shr(8 * known as u32)
 }
 
-/// Fewer than eight bytes as a word: its halves overlap.
+/// Fewer than eight bytes as a word, read as two overlapping halves.
 #[inline]
 fn less_than_a_word(bytes: &[u8]) -> u64 {
     let len = bytes.len();

@@ -1,4 +1,4 @@
-//! Text, without an allocation while it is short.
+//! Text, without an allocation if it is short.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -12,17 +12,18 @@ use offhook_protocol::{self as protocol, Kind, Outgoing, Sendable};
 
 use super::short::Short;
 
-/// The text of a message: up to 23 bytes are kept without an allocation, more are shared when cloned.
+/// The text of a message: up to 23 bytes are stored without an allocation; longer ones are shared
+/// when cloned.
 #[derive(Clone)]
 pub struct Text(Repr);
 
 #[derive(Clone)]
 enum Repr {
-    /// UTF-8.
+    /// Valid UTF-8.
     Short(Short),
-    /// Copied from text that was borrowed: one allocation.
+    /// Copied from borrowed text: one allocation.
     Shared(Arc<str>),
-    /// Text that was owned, where it is.
+    /// Text that was already owned, not copied.
     Owned(Arc<String>),
 }
 
@@ -31,8 +32,8 @@ impl Text {
     #[must_use]
     pub fn as_str(&self) -> &str {
         match &self.0 {
-            // It was text when it was put there. Without `unsafe`, that is to be seen again: a few
-            // nanoseconds for 23 bytes.
+            // It was valid UTF-8 when it was stored. Without `unsafe` it must be validated again: a
+            // few nanoseconds for 23 bytes.
             Repr::Short(short) => str::from_utf8(short.as_slice()).unwrap_or_default(),
             Repr::Shared(text) => text,
             Repr::Owned(text) => text,
@@ -50,7 +51,7 @@ impl Text {
         }
     }
 
-    /// The text as a `String`; what was made of one and is not shared is not copied.
+    /// The text as a `String`; not copied if it was made of one and is not shared.
     #[must_use]
     pub fn into_string(self) -> String {
         match self.0 {
@@ -59,7 +60,7 @@ impl Text {
         }
     }
 
-    /// Its bytes, shared; what is long is not copied.
+    /// The text as shareable bytes; long text is not copied.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         match self.0 {
@@ -147,7 +148,7 @@ impl Ord for Text {
 }
 
 impl Hash for Text {
-    /// As `str` does, of which it can be borrowed.
+    /// Hashes like `str`, as `Borrow<str>` requires.
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.as_str().hash(state);
     }

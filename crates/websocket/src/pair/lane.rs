@@ -8,21 +8,21 @@ use std::time::Duration;
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
-/// A longer write travels in pieces of this size, so that a slow link delivers bit by bit.
+/// A longer write is split into pieces of this size, so that a slow link delivers gradually.
 const PIECE: usize = 4 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Lane {
-    /// Bytes on their way, and when they arrive; times ascend.
+    /// Bytes in flight and when they arrive; times ascend.
     pieces: VecDeque<Piece>,
-    /// Bytes in `pieces`.
+    /// The number of bytes in `pieces`.
     held: usize,
     pub(super) capacity: usize,
-    /// When the last byte has gone onto the link.
+    /// When the last byte has been put on the link.
     free_at: Instant,
-    /// When the end of the stream arrives, behind the last piece, if the writer has ended.
+    /// When the end of the stream arrives, after the last piece, if the writer has ended it.
     ended: Option<Instant>,
-    /// Whether the reader has gone: there is nobody to write to.
+    /// Whether the reader is gone.
     pub(super) deserted: bool,
     pub(super) reader: Option<Waker>,
     pub(super) writer: Option<Waker>,
@@ -34,13 +34,13 @@ struct Piece {
     bytes: VecDeque<u8>,
 }
 
-/// What a reader finds.
+/// The result of a read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
     Bytes,
-    /// Nothing before this time.
+    /// Nothing arrives before this time.
     Later(Instant),
-    /// Nothing, and nothing on its way.
+    /// Nothing has arrived, and nothing is in flight.
     Nothing,
     End,
 }
@@ -59,7 +59,7 @@ impl Lane {
         }
     }
 
-    /// Takes as much of `bytes` as there is room for.
+    /// Accepts as many of `bytes` as there is room for.
     pub(super) fn put(
         &mut self,
         bytes: &[u8],
@@ -76,7 +76,7 @@ impl Lane {
             let earliest = self.pieces.back().map(|last| last.at);
             let at = self.free_at + delay;
             self.pieces.push_back(Piece {
-                // A shorter delay does not let bytes overtake.
+                // Reducing the delay does not let bytes overtake others.
                 at: earliest.map_or(at, |earliest| earliest.max(at)),
                 bytes: piece.iter().copied().collect(),
             });
@@ -85,7 +85,7 @@ impl Lane {
         Some(taken.len())
     }
 
-    /// Moves what has arrived into `buffer`.
+    /// Moves bytes that have arrived into `buffer`.
     pub(super) fn take(&mut self, buffer: &mut ReadBuf<'_>) -> Found {
         let now = Instant::now();
         let before = buffer.filled().len();
@@ -111,27 +111,27 @@ impl Lane {
         }
     }
 
-    /// The writer has ended.
+    /// Ends the stream from the writer's side.
     pub(super) fn end(&mut self, delay: Duration) {
         let at = self.free_at.max(Instant::now()) + delay;
         let behind = self.pieces.back().map_or(at, |last| last.at.max(at));
         self.ended.get_or_insert(behind);
     }
 
-    /// Ends at once, and loses what had not arrived by then.
+    /// Ends the stream at once; what had not arrived by then is lost.
     pub(super) fn cut(&mut self, then: Instant) {
         self.pieces.retain(|piece| piece.at <= then);
         self.held = self.pieces.iter().map(|piece| piece.bytes.len()).sum();
         self.ended = Some(then);
     }
 
-    /// Who may have something to do now.
+    /// The wakers of tasks that may be able to continue.
     pub(super) fn wakers(&mut self) -> impl Iterator<Item = Waker> {
         self.reader.take().into_iter().chain(self.writer.take())
     }
 
     pub(super) fn check_writable(&self, stalled: bool) -> io::Result<()> {
-        // That the reader has gone is not heard over a stalled link.
+        // Over a stalled link, the writer does not learn that the reader is gone.
         if self.ended.is_some() || self.deserted && !stalled {
             Err(io::ErrorKind::BrokenPipe.into())
         } else {

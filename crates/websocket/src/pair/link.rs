@@ -1,4 +1,4 @@
-//! A link in memory, its two ends, and the handle that makes it misbehave.
+//! An in-memory link, its two ends, and the handle that injects faults.
 
 use std::future::Future;
 use std::io;
@@ -12,8 +12,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::lane::{Found, Lane};
 
-/// The link between the two ends of a [`Pair`](super::Pair): does to them what networks do.
-/// Clones are the same link.
+/// The link between the two ends of a [`Pair`](super::Pair). It simulates what networks do. Clones
+/// control the same link.
 ///
 /// ```
 /// use std::time::Duration;
@@ -41,7 +41,7 @@ struct Shared {
     lanes: [Lane; 2],
     delay: Duration,
     bandwidth: Option<u64>,
-    /// Since when.
+    /// Since when the link is stalled.
     stalled: Option<Instant>,
     failed: Option<io::ErrorKind>,
 }
@@ -50,7 +50,7 @@ struct Shared {
 #[derive(Debug)]
 pub struct LinkEnd {
     link: Link,
-    /// The lane it writes to.
+    /// The index of the lane it writes to.
     lane: usize,
     alarm: Option<Pin<Box<Sleep>>>,
 }
@@ -78,12 +78,12 @@ impl Link {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long each byte that is written from now on is on its way.
+    /// Delays each byte written from now on by this duration.
     pub fn set_delay(&self, delay: Duration) {
         self.lock().delay = delay;
     }
 
-    /// How many bytes a second each direction carries from now on; `None` for no limit.
+    /// Limits the bytes per second in each direction from now on; `None` for no limit.
     pub fn set_bandwidth(&self, bytes_per_second: Option<u64>) {
         self.lock().bandwidth = bytes_per_second;
     }
@@ -97,8 +97,8 @@ impl Link {
         });
     }
 
-    /// Ends the stream in both directions, as when the other side's process ends: what has
-    /// arrived can still be read, what is on its way is lost, and writing is an error.
+    /// Ends the stream in both directions, as when the other side's process ends: what has arrived
+    /// can still be read, what is in flight is lost, and writing is an error.
     pub fn cut(&self) {
         self.change(|shared| {
             let last = shared.stalled.take().unwrap_or_else(Instant::now);
@@ -113,18 +113,19 @@ impl Link {
         self.change(|shared| shared.failed = Some(error));
     }
 
-    /// Nothing arrives any more, and nobody is told: a cable that was pulled. Writing goes on
-    /// until nothing more can be held.
+    /// Stops all delivery without any notice, like a pulled cable. Writes succeed until the link is
+    /// full.
     pub fn stall(&self) {
         self.lock().stalled.get_or_insert_with(Instant::now);
     }
 
-    /// Ends a [`stall`](Self::stall): what was held back arrives, as TCP would have sent it again.
+    /// Ends a [`stall`](Self::stall): what was held back arrives, as TCP would have retransmitted
+    /// it.
     pub fn resume(&self) {
         self.change(|shared| shared.stalled = None);
     }
 
-    /// Changes something, and wakes whoever it may concern.
+    /// Changes the link's state, and wakes the tasks concerned.
     fn change(&self, change: impl FnOnce(&mut Shared)) {
         let mut shared = self.lock();
         change(&mut shared);
@@ -261,7 +262,7 @@ impl AsyncWrite for LinkEnd {
 }
 
 impl Drop for LinkEnd {
-    /// The other end reads what is on its way, then the end; it cannot write any more.
+    /// The other end reads what is in flight, then the end of the stream; it can no longer write.
     fn drop(&mut self) {
         let lane = self.lane;
         self.link.change(|shared| {

@@ -14,8 +14,8 @@ use crate::settings::Settings;
 use crate::socket::WebSocket;
 use crate::transport::Transport;
 
-/// Two connected WebSockets in memory, the client's end and the server's, for tests of what is
-/// built on them. [`Pair`] has more to say about the link between them.
+/// Makes two WebSockets connected in memory, the client's end and the server's, to test code that
+/// uses them. See [`Pair`] for control over the link between them.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -39,8 +39,8 @@ pub fn pair() -> (WebSocket, WebSocket) {
     (client, server)
 }
 
-/// Two WebSockets to be connected by a [`Link`] that delays, stalls, fails and is cut as a test
-/// asks for, at any time. With tokio's clock paused no test has to wait for any of it.
+/// Builds two WebSockets connected by a [`Link`] that a test can delay, stall, fail and cut at any
+/// time. With tokio's clock paused, such a test takes no real time.
 ///
 /// ```
 /// use offhook::{Error, Pair};
@@ -62,65 +62,65 @@ pub struct Pair {
     bandwidth: Option<u64>,
 }
 
-/// What a direction holds that was not read yet. 64 KiB: as much as a socket's buffer, about.
+/// How many unread bytes a direction holds. 64 KiB: about as much as a socket's buffer.
 const CAPACITY: usize = 64 * 1024;
 
 impl Pair {
-    /// Default settings on both ends of a link without delay.
+    /// Default settings on both ends, and a link without delay.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Both ends with these settings.
+    /// Uses these settings on both ends.
     #[must_use]
     pub fn settings(self, settings: &Settings) -> Self {
         self.client(settings).server(settings)
     }
 
-    /// The client's end with these settings. There is compression if both ends have it.
+    /// Uses these settings on the client's end. Compression is used if both ends enable it.
     #[must_use]
     pub fn client(mut self, settings: &Settings) -> Self {
         self.client = settings.clone();
         self
     }
 
-    /// The server's end with these settings.
+    /// Uses these settings on the server's end.
     #[must_use]
     pub fn server(mut self, settings: &Settings) -> Self {
         self.server = settings.clone();
         self
     }
 
-    /// Both ends agreed on this subprotocol.
+    /// Sets the subprotocol that both ends agreed on.
     #[must_use]
     pub fn protocol(mut self, name: impl Into<String>) -> Self {
         self.protocol = Some(name.into());
         self
     }
 
-    /// How many bytes each direction holds that were not read yet. 64 KiB if this is not said.
+    /// How many unread bytes each direction holds. Default: 64 KiB.
     #[must_use]
     pub fn capacity(mut self, bytes: usize) -> Self {
         self.capacity = Some(bytes.max(1));
         self
     }
 
-    /// How long each byte is on its way; [`Link::set_delay`] changes it later.
+    /// The delay of each byte; [`Link::set_delay`] changes it later.
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// How many bytes a second each direction carries; [`Link::set_bandwidth`] changes it later.
+    /// The bytes per second in each direction; [`Link::set_bandwidth`] changes it later.
     #[must_use]
     pub fn bandwidth(mut self, bytes_per_second: u64) -> Self {
         self.bandwidth = Some(bytes_per_second);
         self
     }
 
-    /// The client, the server, and the link between them.
+    /// Returns the client, the server, and the link between them.
     ///
     /// # Panics
     /// Outside a tokio runtime with time.
@@ -138,7 +138,7 @@ impl Pair {
         (client, server, link)
     }
 
-    /// The bare link: two connected streams, for what does its own handshake.
+    /// Returns the bare link, two connected streams, for code that performs its own handshake.
     #[must_use]
     pub fn link(&self) -> (LinkEnd, LinkEnd, Link) {
         let (near, far, link) = Link::new(self.capacity.unwrap_or(CAPACITY));
@@ -147,7 +147,7 @@ impl Pair {
         (near, far, link)
     }
 
-    /// What the opening handshake would have agreed on.
+    /// What the opening handshake would have negotiated.
     fn deflate(&self) -> Option<DeflateParams> {
         let client = self.client.deflate.as_deref()?;
         let offer = client.offer();

@@ -1,4 +1,4 @@
-//! A connection that comes back.
+//! A connection that reconnects.
 
 mod backoff;
 mod open;
@@ -44,20 +44,20 @@ pub struct Reconnecting {
 enum Phase {
     Start,
     Connecting(Opening),
-    /// The user was told, and may send what has to come first.
+    /// The user was notified, and may send messages that must precede the queue.
     Opened(WebSocket),
     Online(WebSocket, Instant),
-    /// To be told.
+    /// The delay, still to be reported.
     Wait(Duration),
     Pause(Pin<Box<Sleep>>),
     Ended,
 }
 
 impl Reconnecting {
-    /// To where `open` leads: a [`Connect`](crate::Connect), or a function that is called for
-    /// each attempt and may look for a fresh token, or another server, first.
+    /// Connects with `open`: a [`Connect`](crate::Connect), or a function that is called for each
+    /// attempt and can first obtain a fresh token or choose another server.
     ///
-    /// Nothing happens before [`recv`](Self::recv) or [`next`](Self::next) is called.
+    /// Nothing happens until [`recv`](Self::recv) or [`next`](Self::next) is called.
     pub fn to(mut open: impl Open + Send + 'static) -> Self {
         Self {
             open: Box::new(move |attempt| Box::pin(open.open(attempt))),
@@ -69,34 +69,34 @@ impl Reconnecting {
         }
     }
 
-    /// With these times between attempts.
+    /// Sets the delays between attempts.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = backoff;
         self
     }
 
-    /// How many bytes are kept at most of what is sent while away. 1 MiB if this is not said.
+    /// Limits how many bytes of messages are kept while disconnected. Default: 1 MiB.
     #[must_use]
     pub fn queue(self, bytes: usize) -> Self {
         self.sender.set_limit(bytes);
         self
     }
 
-    /// Which ends are worth another attempt, instead of those that
-    /// [`is_retryable`](Error::is_retryable) says. A connection that was closed, by whomever, is
-    /// an [`Error::Closed`] here, with its code.
+    /// Decides which failures are followed by another attempt, replacing
+    /// [`is_retryable`](Error::is_retryable). A connection closed by either side is reported as
+    /// [`Error::Closed`] with its code.
     #[must_use]
     pub fn retry_if(mut self, retry: impl FnMut(&Error) -> bool + Send + 'static) -> Self {
         self.retry = Box::new(retry);
         self
     }
 
-    /// Receives the next message, over as many connections as it takes. `None` once it was closed
-    /// for good: by [`close`](Self::close), or by the server with 1000. Cancel-safe.
+    /// Receives the next message, reconnecting as often as necessary. `None` once it was closed
+    /// permanently: by [`close`](Self::close), or by the server with 1000. Cancel-safe.
     ///
     /// # Errors
-    /// Once, when it was given up: why.
+    /// Returned once, with the reason, when it gives up.
     pub async fn recv(&mut self) -> Result<Option<Message>, Error> {
         loop {
             match self.next().await {
@@ -118,14 +118,14 @@ impl Reconnecting {
         }
     }
 
-    /// The next message, or the next thing that happened to the connection. `None` once it was
-    /// closed or given up. Cancel-safe.
+    /// The next message or change of the connection. `None` once it was closed or has given up.
+    /// Cancel-safe.
     pub async fn next(&mut self) -> Option<Update> {
         poll_fn(|cx| self.poll_update(cx)).await
     }
 
-    /// [`next`](Self::next), for futures written by hand and for
-    /// [`Stream`](futures_core::Stream), which is this.
+    /// [`next`](Self::next) as a poll function, for hand-written futures. The implementation of
+    /// [`Stream`](futures_core::Stream) uses it.
     pub fn poll_update(&mut self, cx: &mut Context<'_>) -> Poll<Option<Update>> {
         loop {
             match &mut self.phase {
@@ -159,11 +159,11 @@ impl Reconnecting {
         }
     }
 
-    /// Sends a message over the connection, or keeps it for the next one; see
+    /// Sends a message over the connection, or queues it for the next one; see
     /// [`ReconnectingSender::send`].
     ///
     /// # Errors
-    /// As there.
+    /// As [`ReconnectingSender::send`].
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), Error> {
         self.sender.send(message).await
     }
@@ -174,11 +174,11 @@ impl Reconnecting {
         self.sender.clone()
     }
 
-    /// Closes for good. If there is a connection, what was sent goes out first, and the whole
-    /// closing handshake is waited for; if there is none, there is nothing to wait for.
+    /// Closes permanently. If there is a connection, queued messages are sent first, and the
+    /// closing handshake is completed. Without a connection it returns at once.
     ///
     /// # Errors
-    /// As [`WebSocket::close`]; it is closed for good all the same, unless the code or the reason
+    /// As [`WebSocket::close`]. It is closed permanently even then, unless the code or the reason
     /// cannot be sent.
     pub async fn close(&mut self, code: CloseCode, reason: &str) -> Result<Option<Closed>, Error> {
         if let Phase::Opened(_) = self.phase {
@@ -219,7 +219,7 @@ impl Reconnecting {
         }
     }
 
-    /// Takes the step from [`Phase::Opened`] to [`Phase::Online`].
+    /// Moves from [`Phase::Opened`] to [`Phase::Online`].
     fn go_online(&mut self) {
         if let Phase::Opened(socket) = std::mem::replace(&mut self.phase, Phase::Ended) {
             self.sender.arrive(socket.sender());
@@ -246,7 +246,7 @@ impl Reconnecting {
 
     fn may_retry(&mut self, cause: &Error) -> bool {
         let spent = |most: u32| self.attempt >= most;
-        // A close that was begun and not waited for is for good as well.
+        // A close that was started and not awaited is also permanent.
         let over = self.backoff.attempts.is_some_and(spent) || self.sender.has_ended();
         !over && (self.retry)(cause)
     }

@@ -1,4 +1,4 @@
-//! How a connection is opened, each time anew.
+//! Opening a connection for each attempt.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,10 +10,10 @@ use crate::socket::WebSocket;
 
 pub(super) type Opening = Pin<Box<dyn Future<Output = Result<WebSocket, Error>> + Send>>;
 
-/// A way to open a connection, again and again: a [`Connect`], or a function from the number of
-/// the attempt to the future of a connection.
+/// Opens connections, one for each attempt: a [`Connect`], or an async function of the attempt's
+/// number.
 pub trait Open {
-    /// Opens a connection. `attempt` counts from 1 since the last stable one.
+    /// Opens a connection. `attempt` counts from 1 since the last stable connection.
     fn open(
         &mut self,
         attempt: u32,
@@ -34,7 +34,7 @@ where
 }
 
 impl Connect {
-    /// A connection that comes back when it was lost, each time with what is said here.
+    /// Makes a connection that reconnects when it is lost, with these options each time.
     pub fn reconnecting(self) -> Reconnecting {
         Reconnecting::to(self)
     }

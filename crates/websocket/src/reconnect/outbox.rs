@@ -1,4 +1,4 @@
-//! What is sent while there is a connection, and while there is none.
+//! Sending with and without a current connection.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,10 +7,11 @@ use crate::error::Error;
 use crate::message::Message;
 use crate::sender::Sender;
 
-/// What is held of what is sent while away. 1 MiB: minutes of a chat, and nothing to a phone.
+/// How many bytes of messages are kept while disconnected. 1 MiB: minutes of a chat, and little
+/// memory even on a phone.
 const QUEUE: usize = 1024 * 1024;
 
-/// A handle to send with over a [`Reconnecting`](super::Reconnecting). It can be cloned.
+/// Sends over a [`Reconnecting`](super::Reconnecting), from any task. It can be cloned.
 #[derive(Clone, Debug)]
 pub struct ReconnectingSender {
     outbox: Arc<Mutex<Outbox>>,
@@ -18,10 +19,10 @@ pub struct ReconnectingSender {
 
 #[derive(Debug)]
 struct Outbox {
-    /// `None` while away.
+    /// `None` while disconnected.
     current: Option<Sender>,
     queue: VecDeque<Message>,
-    /// What `queue` holds, and how much it may.
+    /// The size of `queue`, and its limit.
     queued: usize,
     limit: usize,
     ended: bool,
@@ -44,14 +45,14 @@ impl ReconnectingSender {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a message over the connection, or keeps it for the next one.
+    /// Sends a message over the connection, or queues it for the next one.
     ///
-    /// While there is a connection it is [`Sender::send`]; what it could not queue there because
-    /// the connection had ended is kept. Cancel-safe.
+    /// While connected, this is [`Sender::send`]. A message that could not be sent because the
+    /// connection had ended is queued. Cancel-safe.
     ///
     /// # Errors
-    /// [`Error::Full`] if there is no connection and as much is kept as may be; the connection is
-    /// closed for good. Nothing was sent or kept.
+    /// [`Error::Full`] if there is no connection and the queue is full, or the connection was
+    /// closed permanently. The message was neither sent nor queued.
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), Error> {
         let message = message.into();
         loop {
@@ -69,13 +70,13 @@ impl ReconnectingSender {
         }
     }
 
-    /// How many messages are kept for the next connection.
+    /// How many messages are queued for the next connection.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.lock().queue.len()
     }
 
-    /// Takes the messages that are kept for the next connection: it will not send them.
+    /// Removes and returns the messages queued for the next connection. They will not be sent.
     #[must_use]
     pub fn take_queued(&self) -> Vec<Message> {
         let mut outbox = self.lock();
@@ -87,11 +88,11 @@ impl ReconnectingSender {
         self.lock().limit = bytes;
     }
 
-    /// There is a connection: what was kept goes out, then what is sent from now on.
+    /// A connection is open: sends the queued messages, then those sent from now on.
     pub(super) fn arrive(&self, sender: Sender) {
         let mut outbox = self.lock();
         while let Some(message) = outbox.queue.front() {
-            // No waiting: the queue is as bounded here as it will be there.
+            // This does not wait: the queue here is as bounded as the connection's.
             let message = message.clone();
             let size = size(&message);
             if sender
@@ -108,12 +109,12 @@ impl ReconnectingSender {
         outbox.current = Some(sender);
     }
 
-    /// There is none any more.
+    /// The connection is gone.
     pub(super) fn go_away(&self) {
         self.lock().current = None;
     }
 
-    /// There will be none any more.
+    /// There will be no further connection.
     pub(super) fn end(&self) {
         let mut outbox = self.lock();
         outbox.current = None;
@@ -139,14 +140,14 @@ impl Outbox {
         Ok(())
     }
 
-    /// A sender has found that its connection is gone, perhaps not as the first.
+    /// A sender has found that its connection is gone; others may have found it before.
     fn leave(&mut self, sender: &Sender) {
         let is_gone = |current: &mut Sender| Arc::ptr_eq(current.driver(), sender.driver());
         self.current.take_if(is_gone);
     }
 }
 
-/// What a message counts: many empty ones cost memory too.
+/// The size a message counts for: many empty messages cost memory too.
 fn size(message: &Message) -> usize {
     message.len() + size_of::<Message>()
 }

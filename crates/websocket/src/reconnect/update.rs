@@ -1,4 +1,4 @@
-//! What a reconnecting connection has to say.
+//! Messages and changes reported by a reconnecting connection.
 
 use std::time::Duration;
 
@@ -6,46 +6,45 @@ use crate::error::Error;
 use crate::message::Message;
 use crate::sender::Sender;
 
-/// What [`Reconnecting::next`](super::Reconnecting::next) gives.
+/// Returned by [`Reconnecting::next`](super::Reconnecting::next).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Update {
     /// A message.
     Message(Message),
-    /// An attempt to connect begins.
+    /// An attempt to connect starts.
     Connecting {
-        /// Which one since the last stable connection, from 1.
+        /// The number of the attempt since the last stable connection, from 1.
         attempt: u32,
     },
-    /// There is a connection.
+    /// A connection is open.
     ///
-    /// What was kept while away goes out with the next call of
-    /// [`next`](super::Reconnecting::next). What has to come before it, such as "who am I" and
-    /// "what do I want to hear", is sent with this sender now.
+    /// The next call of [`next`](super::Reconnecting::next) sends the messages queued while
+    /// disconnected. Messages that must precede them, such as authentication and subscriptions, can
+    /// be sent with this sender now.
     Open(Sender),
     /// The attempt failed; there will be another one.
     Failed {
-        /// Why.
+        /// The reason.
         cause: Error,
     },
-    /// The connection was lost, or closed in a way that does not say "do not come back"; there
-    /// will be an attempt to get a new one.
+    /// The connection was lost, or closed with a code that allows reconnecting. An attempt follows.
     Lost {
         /// How it ended.
         cause: Error,
-        /// How many bytes at least had been sent and not left for the network; they are lost. Of
-        /// those that had left nobody knows how many arrived.
+        /// How many bytes, at least, were queued and never written; they are lost. How many of the
+        /// written bytes arrived is unknown.
         unsent: usize,
     },
     /// The next attempt begins after this time.
     Waiting {
-        /// How long.
+        /// The delay.
         delay: Duration,
     },
-    /// The connection ended, or the attempt failed, in a way that says "do not come back"; or
-    /// there were as many attempts as there may be. The last that is given.
+    /// The connection ended, or the attempt failed, in a way that rules out reconnecting, or the
+    /// limit on attempts was reached. This is the last update.
     GivenUp {
-        /// Why.
+        /// The reason.
         cause: Error,
         /// As in [`Lost`](Self::Lost).
         unsent: usize,

@@ -1,7 +1,7 @@
-//! The opening handshake, over any stream.
+//! The server's opening handshake, over any stream.
 
 use std::future::{Future, poll_fn};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use offhook_protocol::handshake::{
@@ -12,6 +12,7 @@ use offhook_protocol::handshake::{
 use super::connections::Connections;
 use super::head::{Heard, Listening};
 use super::incoming::{Incoming, Way, say_and_shut};
+use super::proxies::{InvalidProxy, Proxies};
 use super::requests::Requests;
 #[cfg(feature = "tls")]
 use super::tls::Tls;
@@ -22,7 +23,7 @@ use crate::settings::Settings;
 use crate::socket::WebSocket;
 use crate::transport::Transport;
 
-/// Makes connections of streams; what a [`Server`](super::Server) does with each it accepts.
+/// Opens WebSockets on accepted streams. A [`Server`](super::Server) uses it for each connection.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -47,6 +48,9 @@ use crate::transport::Transport;
 #[derive(Clone, Debug)]
 pub struct Acceptor {
     config: Arc<ServerConfig>,
+    proxies: Proxies,
+    /// `config` for what comes from one of the proxies, made when it is first needed.
+    behind_proxy: OnceLock<Arc<ServerConfig>>,
     settings: Settings,
     timeout: Duration,
     connections: Option<Connections>,
@@ -58,15 +62,17 @@ pub struct Acceptor {
 }
 
 /// How long a client may take for its request, TLS included. 10 s: three retransmissions on a bad
-/// connection; longer only helps those who hold connections open to exhaust them.
+/// connection. A longer timeout only helps clients that hold connections open to exhaust them.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Default for Acceptor {
-    /// Same-origin pages and programs that are no browsers, no subprotocol, no compression, 10 s
-    /// for the handshake.
+    /// Allows pages of the same origin and programs other than browsers; no subprotocol, no
+    /// compression, 10 s for the handshake.
     fn default() -> Self {
         Self {
             config: Arc::default(),
+            proxies: Proxies::default(),
+            behind_proxy: OnceLock::new(),
             settings: Settings::default(),
             timeout: TIMEOUT,
             connections: None,
@@ -79,80 +85,108 @@ impl Default for Acceptor {
 }
 
 impl Acceptor {
-    /// With these limits, times, buffers and compression.
+    /// Sets limits, timeouts, buffers and compression.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
-        Arc::make_mut(&mut self.config).deflate = settings.deflate.as_deref().cloned();
+        self.config_mut().deflate = settings.deflate.as_deref().cloned();
         self.settings = settings;
         self
     }
 
-    /// Which web pages may connect. By default those of the same origin.
+    /// Sets which web pages may connect. Default: those of the same origin.
     #[must_use]
     pub fn origin(mut self, origin: OriginPolicy) -> Self {
-        Arc::make_mut(&mut self.config).origin = origin;
+        self.config_mut().origin = origin;
         self
     }
 
-    /// The scheme that pages of this server are loaded by: [`Scheme::Https`] behind a proxy that
-    /// ends TLS. By default it is https with [TLS of its own](Self::tls), else http. By it a page is
-    /// of the same origin or not.
+    /// Sets the scheme under which pages of this server are loaded: [`Scheme::Https`] behind a
+    /// proxy that terminates TLS. Default: https if [TLS](Self::tls) is configured here, otherwise
+    /// http. It determines whether a page has the same origin.
     #[must_use]
     pub fn scheme(mut self, scheme: Scheme) -> Self {
-        Arc::make_mut(&mut self.config).scheme = scheme;
+        self.config_mut().scheme = scheme;
         self
     }
 
-    /// The subprotocols spoken; of those the client offers, the first in its own order is chosen.
+    /// Trusts these proxies to say how a client reached them. For requests that they send, the
+    /// scheme is that of `X-Forwarded-Proto`, or of `Forwarded` (RFC 7239), if there is one;
+    /// otherwise it is the configured [`scheme`](Self::scheme). From any other peer these fields are
+    /// ignored.
+    ///
+    /// Name a proxy by its address (`10.0.0.7`), by its network (`10.0.0.0/8`), or as `unix` for
+    /// every peer that connects through a Unix socket. Requests from hyper and axum carry no peer
+    /// address: set the scheme there.
+    ///
+    /// ```
+    /// # fn example() -> Result<(), offhook::InvalidProxy> {
+    /// let acceptor = offhook::Acceptor::default().trust_proxies(["127.0.0.1", "10.0.0.0/8"])?;
+    /// # let _ = acceptor;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// A name that is no token, or stands there twice.
+    /// A name is none of these.
+    pub fn trust_proxies<'a>(
+        mut self,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, InvalidProxy> {
+        self.proxies = Proxies::named(names)?;
+        Ok(self)
+    }
+
+    /// Sets the supported subprotocols. The first one in the client's order of preference is
+    /// selected.
+    ///
+    /// # Errors
+    /// A name is not a token, or appears twice.
     pub fn subprotocols<'a>(
         mut self,
         names: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, InvalidSubprotocol> {
-        Arc::make_mut(&mut self.config).subprotocols = Subprotocols::new(names)?;
+        self.config_mut().subprotocols = Subprotocols::new(names)?;
         Ok(self)
     }
 
-    /// With everything of the handshake as it is here, but the compression, which is the
-    /// settings'.
+    /// Sets everything about the handshake except compression, which is part of the settings.
     #[must_use]
     pub fn handshake(mut self, config: ServerConfig) -> Self {
         let deflate = self.settings.deflate.as_deref().cloned();
-        self.config = Arc::new(ServerConfig { deflate, ..config });
+        *self.config_mut() = ServerConfig { deflate, ..config };
         self
     }
 
-    /// How long a client may take for its request, TLS included.
+    /// Sets how long a client may take for its request, TLS included.
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Every WebSocket that it opens is one of these, to be closed with them.
+    /// Registers every WebSocket it opens with these connections, so that they can be closed
+    /// together.
     #[must_use]
     pub fn connections(mut self, connections: &Connections) -> Self {
         self.connections = Some(connections.clone());
         self
     }
 
-    /// A server counts its connections itself, from before the handshake on.
+    /// A server counts its connections itself, starting before the handshake.
     pub(super) const fn take_connections(&mut self) -> Option<Connections> {
         self.connections.take()
     }
 
-    /// With TLS. The ALPN protocols of the configuration are replaced by those spoken here.
+    /// Accepts TLS. The configuration's ALPN protocols are replaced by those supported here.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(mut self, tls: impl Into<Arc<tokio_rustls::rustls::ServerConfig>>) -> Self {
-        Arc::make_mut(&mut self.config).scheme = Scheme::Https;
+        self.config_mut().scheme = Scheme::Https;
         self.tls = Some(Tls::new(&tls.into()));
         self
     }
 
-    /// What a connection of HTTP/2 may cost.
+    /// Limits the resources of an HTTP/2 connection.
     #[cfg(feature = "http2")]
     #[must_use]
     pub const fn http2_limits(mut self, limits: Http2Limits) -> Self {
@@ -160,7 +194,7 @@ impl Acceptor {
         self
     }
 
-    /// Speaks no HTTP/2, also where a client would.
+    /// Disables HTTP/2, even if the client offers it.
     #[cfg(feature = "http2")]
     #[must_use]
     pub const fn http1_only(mut self) -> Self {
@@ -168,17 +202,18 @@ impl Acceptor {
         self
     }
 
-    /// Accepts whoever asks in order, by HTTP/1.1.
+    /// Accepts any valid request, over HTTP/1.1.
     ///
     /// # Errors
-    /// The client's request is no valid handshake (it was told), did not come in time, or the
-    /// connection was lost.
+    /// The client's request is not a valid handshake (a rejection was sent), did not arrive in
+    /// time, or the connection was lost.
     pub async fn accept(&self, stream: impl Into<Transport>) -> Result<WebSocket, Error> {
         self.request(stream).await?.accept().await
     }
 
-    /// Reads the request, for a look at it before it is accepted, by HTTP/1.1: what becomes one
-    /// WebSocket. For [many over one connection](Requests) there is [`requests`](Self::requests).
+    /// Reads the request over HTTP/1.1, so that it can be inspected before it is accepted; it
+    /// becomes one WebSocket. For [many over one connection](Requests), use
+    /// [`requests`](Self::requests).
     ///
     /// # Errors
     /// As [`accept`](Self::accept).
@@ -186,14 +221,34 @@ impl Acceptor {
         self.in_time(self.read_request(stream.into())).await
     }
 
-    /// Reads requests by whichever version of HTTP the client speaks: one by HTTP/1.1; by HTTP/2,
-    /// with the feature `http2`, as many as come. Over TLS ALPN says which version it is, over
-    /// plain TCP a client of HTTP/2 begins with its preface.
+    /// Reads requests with whichever HTTP version the client uses: one over HTTP/1.1; any number
+    /// over HTTP/2, with the feature `http2`. Over TLS, ALPN determines the version; over plain
+    /// TCP, an HTTP/2 client starts with its preface.
     ///
     /// # Errors
     /// As [`accept`](Self::accept).
     pub async fn requests(&self, stream: impl Into<Transport>) -> Result<Requests, Error> {
         self.in_time(self.read_requests(stream.into())).await
+    }
+
+    /// To change what is agreed on in handshakes.
+    fn config_mut(&mut self) -> &mut ServerConfig {
+        self.behind_proxy = OnceLock::new();
+        Arc::make_mut(&mut self.config)
+    }
+
+    /// What counts for a request over this transport.
+    fn config_for(&self, transport: &Transport) -> Arc<ServerConfig> {
+        if !self.proxies.sent(transport) {
+            return Arc::clone(&self.config);
+        }
+        let trusting = self.behind_proxy.get_or_init(|| {
+            Arc::new(ServerConfig {
+                trust_forwarded: true,
+                ..ServerConfig::clone(&self.config)
+            })
+        });
+        Arc::clone(trusting)
     }
 
     #[cfg(feature = "hyper")]
@@ -217,11 +272,12 @@ impl Acceptor {
     }
 
     async fn read_request(&self, mut transport: Transport) -> Result<Incoming, Error> {
+        let config = self.config_for(&transport);
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             transport = tls.only_http1(transport).await?;
         }
-        let mut listening = Listening::new(Arc::clone(&self.config));
+        let mut listening = Listening::new(config);
         match hear(&mut transport, &mut listening).await? {
             Heard::Upgrade(decision, unread) => {
                 let way = Way::Upgrade(transport, unread);
@@ -243,22 +299,23 @@ impl Acceptor {
         let Some(limits) = self.http2 else {
             return self.read_request(transport).await.map(Requests::one);
         };
+        let config = self.config_for(&transport);
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             let is_http2;
             (transport, is_http2) = tls.by_alpn(transport).await?;
             if is_http2 {
-                return self.streams(transport, Vec::new(), limits).await;
+                return self.streams(transport, Vec::new(), limits, config).await;
             }
         }
-        let mut listening = Listening::new(Arc::clone(&self.config)).or_http2();
+        let mut listening = Listening::new(Arc::clone(&config)).or_http2();
         match hear(&mut transport, &mut listening).await? {
             Heard::Upgrade(decision, unread) => {
                 let way = Way::Upgrade(transport, unread);
                 Ok(Requests::one(self.incoming(*decision, way)))
             }
             Heard::Rejected(rejection) => Err(reject(&mut transport, rejection).await),
-            Heard::Http2(unread) => self.streams(transport, unread, limits).await,
+            Heard::Http2(unread) => self.streams(transport, unread, limits, config).await,
         }
     }
 
@@ -268,8 +325,8 @@ impl Acceptor {
         transport: Transport,
         unread: Vec<u8>,
         limits: Http2Limits,
+        config: Arc<ServerConfig>,
     ) -> Result<Requests, Error> {
-        let config = Arc::clone(&self.config);
         let settings = self.settings.clone();
         let begin = Streams::begin(transport, unread, limits, config, settings, self.timeout);
         let streams = begin.await.map_err(Error::Lost)?;
@@ -282,7 +339,7 @@ async fn hear(transport: &mut Transport, listening: &mut Listening) -> Result<He
     heard.await.map_err(Error::Lost)
 }
 
-/// Says why, and gives it back, or why it could not be said.
+/// Sends a rejection. Returns it as an error, or the error of sending it.
 async fn reject(transport: &mut Transport, rejection: Rejection) -> Error {
     let response = rejection.response(Carrier::Upgrade).into_bytes();
     match say_and_shut(transport, &response).await {

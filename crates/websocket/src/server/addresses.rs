@@ -1,18 +1,18 @@
-//! How many connections each address has.
+//! Counting connections per address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Counts connections by address. An IPv6 network of 64 bits counts as one address: it is what one
-/// customer gets, to choose addresses from as they like.
+/// Counts connections by address. An IPv6 network of 64 bits counts as one address: a customer is
+/// assigned one and can use any address in it.
 #[derive(Clone, Debug)]
 pub(super) struct Addresses {
     counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
     most: usize,
 }
 
-/// One connection's share of its address; given back when this is dropped.
+/// One connection's share of its address; returned on drop.
 #[derive(Debug)]
 pub(super) struct Share {
     addresses: Addresses,
@@ -31,7 +31,7 @@ impl Addresses {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a share, unless the address has all that it may have.
+    /// Takes a share, unless the address has reached its limit.
     pub(super) fn take(&self, peer: SocketAddr) -> Option<Share> {
         let address = network(peer.ip());
         let mut counts = self.counts();
@@ -90,7 +90,7 @@ mod tests {
         drop(second);
         assert!(
             addresses.counts().is_empty(),
-            "nothing is kept of who has left"
+            "no entry remains for addresses without connections"
         );
     }
 

@@ -1,4 +1,4 @@
-//! All connections of a program's servers, to close them together.
+//! All connections of a program's servers, so that they can be closed together.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use offhook_protocol::CloseCode;
 use super::registry::{Place, Registry, Stage};
 use crate::socket::WebSocket;
 
-/// The WebSockets that servers have open, to close every one of them when the program stops.
+/// The WebSockets that servers have open, so that all of them can be closed when the program stops.
 ///
-/// A [`Server`](super::Server) [has its own](super::Server::connections). An
-/// [`Acceptor`](super::Acceptor) is [given](super::Acceptor::connections) the same or others, and
-/// with it whatever is made of its rules: sockets out of hyper and axum too.
+/// A [`Server`](super::Server) [has its own](super::Server::connections). Pass it, or another one,
+/// to an [`Acceptor`](super::Acceptor::connections) to include the WebSockets opened with that
+/// acceptor, also those on hyper and axum servers.
 ///
 /// ```no_run
 /// # async fn run(app: axum::Router, listener: tokio::net::TcpListener) -> std::io::Result<()> {
@@ -39,17 +39,17 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Stops every server that has these connections, closes each with this code, and waits until
-    /// all have ended: those of a [`Server`](super::Server) with their handlers, others when their
-    /// [`WebSocket`] is dropped. Those that have not by the deadline are cut off: connections end,
-    /// handshakes too, and [`serve`](super::Server::serve) returns without the handlers that go on
-    /// all the same.
+    /// Stops every server that uses these connections, closes each connection with this code, and
+    /// waits until all have ended: those of a [`Server`](super::Server) with their handlers, others
+    /// when their [`WebSocket`] is dropped. At the deadline the remaining connections are cut off,
+    /// including handshakes, and [`serve`](super::Server::serve) returns without waiting for
+    /// handlers that are still running.
     ///
-    /// A WebSocket that opens later, since its handshake was under way or hyper's server goes on,
-    /// is closed at once with 1001.
+    /// A WebSocket that opens later, because its handshake was under way or hyper's server is still
+    /// running, is closed at once with 1001.
     pub async fn shutdown(&self, code: CloseCode, deadline: Duration) {
         for driver in self.registry.enter(Stage::Stopping) {
-            // A connection that is closing already ends by itself.
+            // A connection that is already closing ends by itself.
             let _closing = driver.begin_close(code, "");
         }
         if tokio::time::timeout(deadline, self.registry.emptied())
@@ -62,14 +62,14 @@ impl Connections {
         }
     }
 
-    /// A place for a WebSocket that is open, unless the server stops; it is closed then.
+    /// Registers an open WebSocket. If the server is stopping, closes it and returns `None`.
     pub(crate) fn admit(&self, socket: &WebSocket) -> Option<Place> {
         let place = self.registry.take(usize::MAX);
         if !place
             .as_ref()
             .is_some_and(|place| place.fill(socket.driver()))
         {
-            // It is new, so nothing else has closed it but its end.
+            // The connection is new, so only its end can have closed it.
             let _closing = socket.sender().close(CloseCode::GOING_AWAY, "");
         }
         place

@@ -1,4 +1,4 @@
-//! The first bytes of a connection: what is spoken, and the request.
+//! The first bytes of a connection: the HTTP version, and the request.
 
 use std::io;
 use std::sync::Arc;
@@ -12,27 +12,27 @@ use tokio::io::ReadBuf;
 use crate::driver::buffers;
 use crate::transport::Transport;
 
-/// What was heard.
+/// What was received.
 pub(super) enum Heard {
-    /// A valid handshake of HTTP/1.1, and what came behind it.
+    /// A valid HTTP/1.1 handshake, and the bytes after it.
     Upgrade(Box<ServerDecision>, Vec<u8>),
-    /// None.
+    /// An invalid handshake.
     Rejected(Rejection),
-    /// The preface of HTTP/2, and what came behind it, which is still to be read.
+    /// The HTTP/2 preface, with the bytes after it, which are still to be read.
     #[cfg(feature = "http2")]
     Http2(Vec<u8>),
 }
 
-/// Listens until it is clear what is spoken, and the request is whole.
+/// Reads until the HTTP version is known and the request is complete.
 pub(super) struct Listening {
     handshake: Option<ServerHandshake>,
-    /// All that came, as long as it may be the preface of HTTP/2.
+    /// All bytes received, as long as they may be the HTTP/2 preface.
     #[cfg(feature = "http2")]
     preface: Option<Vec<u8>>,
 }
 
 impl Listening {
-    /// For HTTP/1.1 only.
+    /// Accepts only HTTP/1.1.
     pub(super) fn new(config: Arc<ServerConfig>) -> Self {
         Self {
             handshake: Some(ServerHandshake::new(config)),
@@ -41,15 +41,15 @@ impl Listening {
         }
     }
 
-    /// For HTTP/2 too, if the client begins with its preface (RFC 9113 §3.3).
+    /// Also accepts HTTP/2, if the client starts with its preface (RFC 9113 §3.3).
     #[cfg(feature = "http2")]
     pub(super) fn or_http2(mut self) -> Self {
         self.preface = Some(Vec::new());
         self
     }
 
-    /// Reads until the request is whole. Holds no buffer while it waits: a thousand slow heads
-    /// cost what they have sent.
+    /// Reads until the request is complete. Holds no buffer while it waits: a thousand slow heads
+    /// cost only the bytes they have sent.
     pub(super) fn poll(
         &mut self,
         transport: &mut Transport,

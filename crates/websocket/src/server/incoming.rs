@@ -16,12 +16,12 @@ use crate::settings::Settings;
 use crate::socket::WebSocket;
 use crate::transport::Transport;
 
-/// A client that asks for a connection, and waits for the answer.
+/// A client's request for a connection, waiting for the answer.
 #[derive(Debug)]
-#[must_use = "accept or reject it, the client waits"]
+#[must_use = "accept or reject it: the client is waiting"]
 pub struct Incoming(Box<Parts>);
 
-/// In a box: a handler holds it in its future, and that for as long as the connection lasts.
+/// Boxed: a handler holds it in its future for as long as the connection lasts.
 #[derive(Debug)]
 struct Parts {
     decision: ServerDecision,
@@ -31,10 +31,10 @@ struct Parts {
     served: Option<Arc<Served>>,
 }
 
-/// How it is answered.
+/// How the request is answered.
 #[derive(Debug)]
 pub(super) enum Way {
-    /// HTTP/1.1: the connection becomes the WebSocket; these bytes came already.
+    /// HTTP/1.1: the connection becomes the WebSocket; these bytes were already read.
     Upgrade(Transport, Vec<u8>),
     #[cfg(feature = "http2")]
     Stream(Answer),
@@ -56,19 +56,19 @@ impl Incoming {
         }))
     }
 
-    /// What becomes of it is this server's to finish.
+    /// Makes this server responsible for finishing the connection.
     pub(super) fn served_by(mut self, served: Arc<Served>) -> Self {
         self.0.served = Some(served);
         self
     }
 
-    /// What the client asks for.
+    /// The client's request.
     #[must_use]
     pub fn request(&self) -> &Request {
         self.0.decision.request()
     }
 
-    /// The client's address, as [`WebSocket::peer_addr`] has it.
+    /// The client's address; see [`WebSocket::peer_addr`].
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         match &self.0.way {
@@ -78,21 +78,21 @@ impl Incoming {
         }
     }
 
-    /// The answer as it stands, to choose the subprotocol or to decline compression.
+    /// The pending answer: use it to select the subprotocol or to decline compression.
     pub fn decision(&mut self) -> &mut ServerDecision {
         &mut self.0.decision
     }
 
-    /// Adds a header to the answer that accepts, such as `Set-Cookie`.
+    /// Adds a header field, such as `Set-Cookie`, to the accepting response.
     ///
     /// # Errors
-    /// It is no valid header, or one that the handshake sets itself.
+    /// The header field is invalid, or is one that the handshake sets itself.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, InvalidHeader> {
         self.0.decision.add_header(name, value)?;
         Ok(self)
     }
 
-    /// Says yes.
+    /// Accepts the request and opens the WebSocket.
     ///
     /// # Errors
     /// The connection was lost.
@@ -127,7 +127,7 @@ impl Incoming {
         Ok(socket.tracked_by(connections.as_ref()))
     }
 
-    /// Says no.
+    /// Rejects the request.
     ///
     /// # Errors
     /// The connection was lost.
@@ -145,10 +145,10 @@ impl Incoming {
     }
 }
 
-/// The last thing that is said over a transport.
+/// Writes the last bytes of a connection and shuts it down.
 pub(super) async fn say_and_shut(transport: &mut Transport, bytes: &[u8]) -> Result<(), Error> {
     write_all(transport, bytes).await.map_err(Error::Lost)?;
-    // That the peer is gone already is no matter.
+    // It does not matter if the peer is already gone.
     let _ended = poll_fn(|cx| transport.poll_shutdown(cx)).await;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The connections a server has open.
+//! The open connections of a server.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -7,11 +7,11 @@ use tokio::sync::Notify;
 
 use crate::driver::Driver;
 
-/// Knows every open connection of a server, to close them, and how many there are, to limit them.
+/// Tracks every open connection of a server, to close them and to limit their number.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     drivers: Mutex<Drivers>,
-    /// The last one has left, or the server has come to the next stage.
+    /// The last connection has left, or the server has entered the next stage.
     changed: Notify,
 }
 
@@ -21,19 +21,19 @@ struct Drivers {
     stage: Stage,
 }
 
-/// How far the server has come.
+/// How far the server has progressed towards its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
-    /// It takes connections.
+    /// It accepts connections.
     #[default]
     Open,
-    /// It takes none, and waits for those it has.
+    /// It accepts none, and waits for the open ones.
     Stopping,
-    /// It waits no longer.
+    /// It no longer waits.
     Cut,
 }
 
-/// A connection's place in the registry; it leaves when this is dropped.
+/// A connection's place in the registry; given up on drop.
 #[derive(Debug)]
 pub(crate) struct Place {
     registry: Arc<Registry>,
@@ -45,7 +45,7 @@ impl Registry {
         self.drivers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place for a connection that is being made, if fewer than `limit` are taken.
+    /// Takes a place for a new connection, if fewer than `limit` are taken.
     pub(crate) fn take(self: &Arc<Self>, limit: usize) -> Option<Place> {
         let mut drivers = self.drivers();
         if drivers.open.len() >= limit || drivers.stage != Stage::Open {
@@ -58,7 +58,7 @@ impl Registry {
         })
     }
 
-    /// Comes to a stage, and gives the connections that are open.
+    /// Enters a stage, and returns the open connections.
     pub(crate) fn enter(&self, stage: Stage) -> Vec<Arc<Driver>> {
         let mut drivers = self.drivers();
         drivers.stage = drivers.stage.max(stage);
@@ -70,12 +70,12 @@ impl Registry {
             .collect()
     }
 
-    /// Waits until the server has [come](Self::enter) to this stage.
+    /// Waits until the server has [entered](Self::enter) this stage.
     pub(crate) async fn reached(&self, stage: Stage) {
         self.until(|drivers| drivers.stage >= stage).await;
     }
 
-    /// Waits until every place is free, or nobody waits for those that are not.
+    /// Waits until every place is free, or the server no longer waits for them.
     pub(crate) async fn emptied(&self) {
         self.until(|drivers| drivers.open.is_empty() || drivers.stage == Stage::Cut)
             .await;
@@ -93,13 +93,13 @@ impl Registry {
 }
 
 impl Place {
-    /// The registry it is in.
+    /// The registry of this place.
     pub(crate) fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// Says which connection has it. `false` if the server stops: then it was not there to be
-    /// closed with the others.
+    /// Records which connection holds this place. `false` if the server is stopping: then the
+    /// connection was not closed with the others.
     pub(crate) fn fill(&self, driver: &Arc<Driver>) -> bool {
         let mut drivers = self.registry.drivers();
         if let Some(place) = drivers.open.get_mut(self.key) {

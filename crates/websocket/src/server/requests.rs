@@ -9,11 +9,11 @@ use crate::error::Error;
 #[cfg(feature = "http2")]
 use crate::http2::Streams;
 
-/// The requests that come over one connection: one by HTTP/1.1, any number by HTTP/2.
+/// The requests on one connection: one over HTTP/1.1, any number over HTTP/2.
 ///
-/// Over HTTP/2 all WebSockets of the connection depend on this: their bytes move only while
-/// [`next`](Self::next) is awaited, and dropping it ends them. So await it to the end, and give
-/// each request to a task of its own.
+/// Over HTTP/2, all WebSockets of the connection depend on this value: they make progress only
+/// while [`next`](Self::next) is awaited, and dropping it ends them. Await `next` until it returns
+/// `None`, and handle each request in a task of its own.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -59,11 +59,12 @@ impl Requests {
         Self(Kind::Many(Box::new(streams), connections))
     }
 
-    /// The next request; `None` when no more will come, and over HTTP/2 all its WebSockets have
+    /// The next request; `None` when no more will arrive and, over HTTP/2, all its WebSockets have
     /// ended. Cancel-safe.
     ///
     /// # Errors
-    /// A request is no valid handshake (it was told), or the connection was lost. More may come.
+    /// A request is not a valid handshake (a rejection was sent), or the connection was lost. More
+    /// may follow.
     #[cfg_attr(
         not(feature = "http2"),
         expect(
@@ -86,8 +87,8 @@ impl Requests {
         }
     }
 
-    /// Takes no more requests; [`next`](Self::next) gives `None` when the WebSockets that are open
-    /// have ended.
+    /// Accepts no more requests; [`next`](Self::next) returns `None` when the open WebSockets have
+    /// ended.
     pub fn stop(&mut self) {
         match &mut self.0 {
             Kind::One(_) => {}
@@ -96,7 +97,7 @@ impl Requests {
         }
     }
 
-    /// The only one, by HTTP/1.1.
+    /// The only request, over HTTP/1.1.
     pub(super) fn into_one(self) -> Result<Option<Box<Incoming>>, Self> {
         match self.0 {
             Kind::One(incoming) => Ok(incoming),

@@ -1,4 +1,4 @@
-//! A server for the simple case: a task a connection.
+//! A server for the simple case: one task for each connection.
 
 use std::fmt;
 use std::future::Future;
@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::settings::Settings;
 use crate::socket::WebSocket;
 
-/// Listens, and gives each connection to a handler.
+/// Listens, and passes each connection to a handler.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -40,7 +40,7 @@ use crate::socket::WebSocket;
 /// # }
 /// ```
 ///
-/// To see the request, and to refuse it, there is [`serve_requests`](Self::serve_requests).
+/// To inspect and reject requests, use [`serve_requests`](Self::serve_requests).
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -51,15 +51,15 @@ pub struct Server {
     hooks: Hooks,
 }
 
-/// How many connections at most. 100,000: more than a process may have descriptors for on most
-/// machines, so the descriptors are the limit, and theirs is an error that is survived.
+/// The maximum number of connections. 100,000: more than the descriptors of a process on most
+/// machines, so descriptors are the effective limit, and the server survives running out of them.
 const MAX_CONNECTIONS: usize = 100_000;
 
-/// After an error of accept that is not one connection's, such as no free descriptor, this long
-/// passes before the next try: the cause lasts, and trying at once would burn a core.
+/// How long to wait after an error of accept that does not concern one connection, such as running
+/// out of descriptors: the cause persists, and retrying at once would use a whole core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Who is told what goes wrong.
+/// Hooks that errors are reported to.
 #[derive(Clone, Default)]
 struct Hooks {
     failed_upgrade: Option<Arc<FailedUpgrade>>,
@@ -78,7 +78,7 @@ impl Server {
         Ok(Self::on(TcpListener::bind(address).await?))
     }
 
-    /// Takes a listener that was made elsewhere.
+    /// Uses an existing listener.
     #[must_use]
     pub fn on(listener: TcpListener) -> Self {
         Self {
@@ -91,8 +91,8 @@ impl Server {
         }
     }
 
-    /// With this acceptor: origins, subprotocols, TLS, times, and the connections it may have been
-    /// [given](Acceptor::connections).
+    /// Uses this acceptor: origins, subprotocols, TLS, timeouts, and the
+    /// [connections](Acceptor::connections) it was given, if any.
     #[must_use]
     pub fn acceptor(mut self, mut acceptor: Acceptor) -> Self {
         if let Some(connections) = acceptor.take_connections() {
@@ -102,39 +102,39 @@ impl Server {
         self
     }
 
-    /// With these limits, times, buffers and compression.
+    /// Sets limits, timeouts, buffers and compression.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
         self.acceptor = self.acceptor.settings(settings);
         self
     }
 
-    /// Which web pages may connect. By default those of the same origin.
+    /// Sets which web pages may connect. Default: those of the same origin.
     #[must_use]
     pub fn origin(mut self, origin: OriginPolicy) -> Self {
         self.acceptor = self.acceptor.origin(origin);
         self
     }
 
-    /// How many connections at most, those in the handshake included, and every WebSocket of a
-    /// connection of HTTP/2. One more is closed at once, or answered with 503.
+    /// Limits the number of connections, including those in the handshake and counting every
+    /// WebSocket over HTTP/2. Connections above the limit are closed at once, or answered with 503.
     #[must_use]
     pub const fn max_connections(mut self, most: usize) -> Self {
         self.max_connections = most;
         self
     }
 
-    /// How many connections one address may have at most; an IPv6 network of 64 bits counts as one
-    /// address. One more is closed at once, or answered with 503. By default there is no such
-    /// limit: behind a proxy all connections have the proxy's address.
+    /// Limits the number of connections of each address; an IPv6 network of 64 bits counts as one
+    /// address. Connections above the limit are closed at once, or answered with 503. No limit by
+    /// default: behind a proxy, all connections have the proxy's address.
     #[must_use]
     pub fn max_connections_per_address(mut self, most: usize) -> Self {
         self.addresses = Some(Addresses::new(most));
         self
     }
 
-    /// Calls `hook` when a connection becomes no WebSocket: its request was none, did not come in
-    /// time, or TLS failed. The client was told, as far as that is possible.
+    /// Calls `hook` when a connection does not become a WebSocket: its request was invalid or did
+    /// not arrive in time, or TLS failed. The client was answered, as far as possible.
     #[must_use]
     pub fn on_failed_upgrade(
         mut self,
@@ -157,28 +157,29 @@ impl Server {
     /// The address it listens on.
     ///
     /// # Errors
-    /// The system does not tell.
+    /// The system cannot tell.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Its connections, to [stop](Connections::shutdown) it with, or to be given to
+    /// The server's connections. Use them to [stop](Connections::shutdown) it, or pass them to
     /// [another acceptor](Acceptor::connections).
     #[must_use]
     pub fn connections(&self) -> Connections {
         self.connections.clone()
     }
 
-    /// Serves each connection in a task of its own, until it is
-    /// [shut down](Connections::shutdown).
+    /// Serves each connection in a task of its own, until the server is [shut
+    /// down](Connections::shutdown).
     ///
-    /// When the handler returns and has not given the [`WebSocket`] to somebody else, what it sent
-    /// goes out and the connection is closed with 1000, within the
-    /// [close timeout](offhook_protocol::Config::close_timeout); with 1011 if it returns an error,
-    /// which [`on_error`](Self::on_error) is told, or panics. That ends nothing else.
+    /// When the handler returns and has not moved the [`WebSocket`] elsewhere, queued messages are
+    /// sent and the connection is closed with 1000, within the [close
+    /// timeout](offhook_protocol::Config::close_timeout). If the handler returns an error, which is
+    /// passed to [`on_error`](Self::on_error), or panics, it is closed with 1011. Other connections
+    /// are not affected.
     ///
     /// # Errors
-    /// The listener broke.
+    /// The listener failed.
     pub async fn serve<H, F>(self, handler: H) -> io::Result<()>
     where
         H: Fn(WebSocket) -> F + Send + Sync + 'static,
@@ -188,7 +189,8 @@ impl Server {
         self.serve_requests(move |incoming| {
             let handler = Arc::clone(&handler);
             async move {
-                // Boxed: the handshake's state must not stay in the task for the connection's life.
+                // Boxed: the handshake's state must not stay in the task for the life of the
+                // connection.
                 let socket = Box::pin(incoming.accept()).await?;
                 handler(socket).await
             }
@@ -196,8 +198,8 @@ impl Server {
         .await
     }
 
-    /// As [`serve`](Self::serve), but gives each handler the request, to look at it, to accept it,
-    /// perhaps with headers, or to refuse it with a response.
+    /// As [`serve`](Self::serve), but passes each handler the request, to inspect it, to accept it,
+    /// perhaps with header fields, or to reject it with a response.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -222,7 +224,7 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// The listener broke.
+    /// The listener failed.
     pub async fn serve_requests<H, F>(self, handler: H) -> io::Result<()>
     where
         H: Fn(Incoming) -> F + Send + Sync + 'static,
@@ -250,7 +252,7 @@ impl Server {
                     continue;
                 }
             };
-            // Over a limit: not even a refusal is written, which would cost a handshake.
+            // Over a limit: not even a rejection is written, since that would require a handshake.
             if let Some(place) = registry.take(shared.max_connections)
                 && let Ok(share) = shared.share(Some(peer))
             {
@@ -262,7 +264,7 @@ impl Server {
     }
 }
 
-/// What every connection's task needs.
+/// State shared by the tasks of all connections.
 struct Shared<H> {
     acceptor: Acceptor,
     handler: H,
@@ -272,14 +274,14 @@ struct Shared<H> {
     hooks: Hooks,
 }
 
-/// The address has all the connections that it may have.
+/// The address has reached its limit of connections.
 struct TooMany;
 
-/// What a client has asked for.
+/// What a client asks for.
 enum Asked {
-    /// A WebSocket.
+    /// One WebSocket.
     One(Box<Incoming>),
-    /// Any number of them, over a connection of HTTP/2.
+    /// Any number of WebSockets, over an HTTP/2 connection.
     Many(Box<Requests>),
 }
 
@@ -288,7 +290,7 @@ where
     H: Fn(Incoming) -> F + Send + Sync + 'static,
     F: Future<Output = HandlerResult> + Send + 'static,
 {
-    /// A share of the peer's address, where those are counted.
+    /// A share of the peer's address, if addresses are counted.
     fn share(&self, peer: Option<SocketAddr>) -> Result<Option<Share>, TooMany> {
         match (&self.addresses, peer) {
             (Some(addresses), Some(peer)) => addresses.take(peer).map(Some).ok_or(TooMany),
@@ -296,9 +298,9 @@ where
         }
     }
 
-    /// Serves what one connection asks for.
+    /// Serves the requests of one connection.
     async fn serve_stream(self: Arc<Self>, stream: TcpStream, place: Place, share: Option<Share>) {
-        // Boxed: the handshake's state must not stay in the task for the connection's life.
+        // Boxed: the handshake's state must not stay in the task for the life of the connection.
         match Box::pin(self.asked(stream, &place)).await {
             Some(Asked::One(incoming)) => self.handle(*incoming, place).await,
             Some(Asked::Many(requests)) => Box::pin(self.serve_many(requests)).await,
@@ -342,7 +344,8 @@ where
             };
             match request {
                 Some(Ok(incoming)) => self.serve_one(incoming).await,
-                // It was no handshake, and was told so. Or the connection is lost: that is next.
+                // The request was invalid and was answered, or the connection was lost, which the
+                // next call reports.
                 Some(Err(error)) => self.hooks.tell_failed_upgrade(None, &error),
                 None => return,
             }
@@ -353,7 +356,7 @@ where
         let place = self.registry.take(self.max_connections);
         let (Some(place), Ok(share)) = (place, self.share(incoming.peer_addr())) else {
             if let Ok(refusal) = Refusal::new(503) {
-                // A client that is gone need not be told.
+                // A client that is gone needs no answer.
                 let _told = incoming.reject(refusal).await;
             }
             return;
@@ -365,7 +368,7 @@ where
         });
     }
 
-    /// Gives one request to the handler, and finishes what became of it.
+    /// Passes one request to the handler, and finishes the connection.
     async fn handle(&self, incoming: Incoming, place: Place) {
         let peer = self.hooks.peer_of(&incoming);
         let served = Served::at(place);
@@ -378,7 +381,7 @@ where
 }
 
 impl Hooks {
-    /// The peer's address, if somebody may want to know it later.
+    /// The peer's address, if a hook may need it later.
     fn peer_of(&self, incoming: &Incoming) -> Option<SocketAddr> {
         self.error.as_ref().and_then(|_| incoming.peer_addr())
     }
@@ -405,7 +408,7 @@ impl fmt::Debug for Hooks {
     }
 }
 
-/// Whether the listener itself is broken, and no later accept can succeed.
+/// Whether the listener itself has failed, so that no later accept can succeed.
 fn is_fatal(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidInput, NotConnected, Unsupported};
     matches!(error.kind(), InvalidInput | NotConnected | Unsupported)

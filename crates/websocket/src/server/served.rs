@@ -1,4 +1,4 @@
-//! One connection in the hands of a handler, and what is left to do when that returns.
+//! A connection served by a handler, and the work left when the handler returns.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,14 +8,14 @@ use super::registry::Place;
 use crate::driver::Driver;
 use crate::socket::WebSocket;
 
-/// What a handler returns: any error ends its connection with 1011, and is told to
+/// A handler's result. Any error closes its connection with 1011 and is passed to
 /// [`Server::on_error`](super::Server::on_error).
 pub type HandlerResult = Result<(), BoxError>;
 
-/// Any error of a handler's; `?` makes one of every error.
+/// Any error of a handler; `?` converts every error to it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A connection that is accepted by a handler, and finished when it returns.
+/// A connection accepted by a handler, and finished when the handler returns.
 #[derive(Debug, Default)]
 pub(crate) struct Served {
     /// Its place among a server's connections.
@@ -31,20 +31,20 @@ impl Served {
         })
     }
 
-    /// It is accepted. While the server stops, it is closed at once.
+    /// Called when the connection was accepted. If the server is stopping, closes it at once.
     pub(crate) fn opened(&self, socket: &WebSocket) {
         let driver = socket.driver();
         driver.keep();
         let _first = self.driver.set(Arc::clone(driver));
         let stops = self.place.as_ref().is_some_and(|place| !place.fill(driver));
         if stops {
-            // It is new, so nothing else has closed it but its end.
+            // The connection is new, so only its end can have closed it.
             let _closing = socket.sender().close(CloseCode::GOING_AWAY, "");
         }
     }
 
-    /// The handler has returned: what it sent goes out, and the closing handshake is done. If it
-    /// gave the [`WebSocket`] to somebody else, that one goes on with it.
+    /// Called when the handler has returned: queued output is sent, and the closing handshake is
+    /// completed. If the handler moved the [`WebSocket`] elsewhere, the connection stays open.
     pub(crate) async fn finish<E>(&self, handled: &Result<(), E>) {
         let code = match handled {
             Ok(()) => CloseCode::NORMAL,
@@ -54,12 +54,12 @@ impl Served {
             && !driver.finish(code).await
             && self.place.is_some()
         {
-            // It still counts.
+            // The connection still counts.
             driver.ended().await;
         }
     }
 
-    /// The same, for a connection whose place is held apart.
+    /// The same, for a connection whose place is held separately.
     #[cfg(feature = "hyper")]
     pub(crate) async fn finish_in<E>(
         &mut self,
@@ -72,7 +72,7 @@ impl Served {
 }
 
 impl Drop for Served {
-    /// After a panic, or when the task is cut short, nobody else does it.
+    /// After a panic, or if the task is cancelled, nothing else closes the connection.
     fn drop(&mut self) {
         if let Some(driver) = self.driver.get() {
             driver.give_up(CloseCode::INTERNAL_ERROR);

@@ -1,4 +1,4 @@
-//! A server's TLS, and what is spoken inside of it.
+//! A server's TLS, and the negotiation of the HTTP version.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ const HTTP_1_1: &[u8] = b"http/1.1";
 #[cfg(feature = "http2")]
 const HTTP_2: &[u8] = b"h2";
 
-/// The same configuration for each choice of protocols that ALPN (RFC 7301) offers.
+/// The same configuration for each set of protocols offered by ALPN (RFC 7301).
 #[derive(Clone)]
 pub(super) struct Tls {
     http1: TlsAcceptor,
@@ -44,7 +44,7 @@ impl Tls {
         Ok(Transport::boxed(stream).with_peer_addr(peer))
     }
 
-    /// Whether it is HTTP/2 that the client wants to speak.
+    /// Whether the client selected HTTP/2.
     #[cfg(feature = "http2")]
     pub(super) async fn by_alpn(&self, transport: Transport) -> Result<(Transport, bool), Error> {
         let peer = transport.peer_addr();
@@ -56,11 +56,11 @@ impl Tls {
 }
 
 impl Acceptor {
-    /// With TLS: a certificate, the chain behind it, and its key, as PEM text. For all else there
-    /// is [`tls`](Self::tls).
+    /// Accepts TLS with a certificate, its chain, and its key, as PEM text. For everything else,
+    /// use [`tls`](Self::tls).
     ///
     /// # Errors
-    /// One of the texts holds no certificate or key, or the key is not the certificate's.
+    /// One of the texts contains no certificate or key, or the key does not match the certificate.
     pub fn tls_pem(
         self,
         chain: impl AsRef<[u8]>,

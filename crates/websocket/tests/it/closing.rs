@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use offhook::protocol::handshake::Negotiated;
-use offhook::protocol::{CloseCode, ClosedBy, Config, Kind, Limits, ReadyState};
+use offhook::protocol::{
+    CloseCode, ClosedBy, Config, Error as Failure, Keepalive, Kind, Limits, ReadyState,
+    TimeoutError,
+};
 use offhook::{Error, Pair, Settings, WebSocket, pair};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -220,6 +223,49 @@ async fn a_peer_that_does_not_answer_the_close_is_waited_for_as_long_as_was_said
     assert!(waited >= Duration::from_secs(10), "{waited:?}");
     assert!(waited < Duration::from_millis(10_300), "{waited:?}");
     drop(server);
+}
+
+/// More is unsent than the send buffer holds, and no keepalive wakes anybody in between.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_closes_and_reads_no_more_is_waited_for_as_long_as_was_said() {
+    let closing_within = |seconds| {
+        Settings::default().config(Config {
+            keepalive: Keepalive {
+                interval: None,
+                ..Keepalive::default()
+            },
+            close_timeout: Duration::from_secs(seconds),
+            ..Config::default()
+        })
+    };
+    let (settings, patient) = (closing_within(10), closing_within(1_000));
+    for how in 0..3 {
+        let (mut client, server, _link) = Pair::new()
+            .client(&settings)
+            .server(&patient)
+            .capacity(1_000)
+            .open();
+        while client.put(vec![7; 100_000]).unwrap() < 1_000_000 {}
+        server.sender().close(CloseCode::NORMAL, "").unwrap();
+        let begun = tokio::time::Instant::now();
+        let ended = match how {
+            0 => client.recv().await.map(drop),
+            1 => client.each(|_, _| Ok(())).await,
+            // Nobody receives: the flush task hears the Close.
+            _ => {
+                let closed = client.ended().await;
+                Err(Error::Peer(closed.error.unwrap()))
+            }
+        };
+        let waited = begun.elapsed();
+        let given_up = Failure::Timeout(TimeoutError::Close);
+        match ended {
+            Err(Error::Peer(failure)) => assert_eq!(failure, given_up, "{how}"),
+            other => panic!("{how}: {other:?}"),
+        }
+        assert!(waited >= Duration::from_secs(10), "{how}: {waited:?}");
+        assert!(waited < Duration::from_millis(10_300), "{how}: {waited:?}");
+    }
 }
 
 /// One that was failed, and would be lingered on until the peer has read why.

@@ -100,7 +100,7 @@ async fn without_roots_of_our_own_the_systems_are_trusted() {
 
     assert!(said(&trusting, "opened"), "{trusting:?}");
     for distrusting in [strange, none] {
-        let expected = "error: cannot encrypt the connection to localhost";
+        let expected = "error: cannot set up TLS with localhost";
         assert!(said(&distrusting, expected), "{distrusting:?}");
     }
 }

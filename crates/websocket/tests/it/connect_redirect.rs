@@ -41,7 +41,7 @@ async fn a_loop_of_redirects_ends_at_the_limit() {
     let server = Server::with((0..3).map(|_| Reply::redirect(302, "/again"))).await;
     let error = server.connect().redirects(2).open().await.unwrap_err();
     let reason = reason(error);
-    assert!(reason.contains("as many redirects"), "{reason}");
+    assert!(reason.contains("limit on redirects"), "{reason}");
     assert!(reason.contains("/again"), "{reason}");
 }
 

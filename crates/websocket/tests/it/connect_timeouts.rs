@@ -5,8 +5,11 @@ use std::time::Duration;
 use offhook::{Error, Phase};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 
-use crate::scripted::{Reply, Server, read_head, to};
+use crate::cancelled::cancelled_after;
+use crate::scripted::{Reply, Server, converse, read_head, to};
 
 /// Long enough for a busy machine to get to the wait that is meant.
 const SHORT: Duration = Duration::from_millis(300);
@@ -112,4 +115,34 @@ async fn who_stops_waiting_closes_what_was_opened() {
     let rest = stream.read_to_end(&mut Vec::new()).await;
     assert_eq!(rest.unwrap(), 0);
     assert!(opening.await.unwrap_err().is_cancelled());
+}
+
+/// Whichever of its waits it is given up in: the connection, the request, the answer.
+#[tokio::test]
+async fn an_opening_that_is_given_up_at_any_point_leaves_no_connection_and_no_task() {
+    let tasks = || Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let mut interrupted = 0;
+    for polls in 1.. {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}/", listener.local_addr().unwrap());
+        let (told, _heads) = mpsc::channel(1);
+        let serving = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            // Returns at the end of the stream, and not before.
+            converse(stream, Reply::open(), &told).await;
+        });
+        let opened = cancelled_after(polls, to(url).open()).await;
+        let done = opened.is_some();
+        drop(opened);
+        serving.await.unwrap();
+        while tasks() > before {
+            tokio::task::yield_now().await;
+        }
+        if done {
+            break;
+        }
+        interrupted += 1;
+    }
+    assert!(interrupted >= 2, "{interrupted}");
 }

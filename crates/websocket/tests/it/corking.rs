@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use offhook::{Error, Settings};
+use offhook::{Error, Pair, Settings};
 
 use crate::counted::counted_pair;
 
@@ -102,6 +102,26 @@ async fn flush_returns_when_nothing_is_unsent() {
     assert!(server.buffered_amount() > 0);
     server.flush().await.unwrap();
     assert_eq!((server.buffered_amount(), count.writes()), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn flush_waits_until_the_peer_has_room_for_the_last_of_many_messages() {
+    const MESSAGES: usize = 4;
+    let (client, mut server, _link) = Pair::new().capacity(64 * 1024).open();
+    for _ in 0..MESSAGES {
+        client.put(vec![7; 1 << 20]).unwrap();
+    }
+    let sender = client.sender();
+    let flushing = tokio::spawn(async move {
+        sender.flush().await.unwrap();
+        sender.buffered_amount()
+    });
+    for _ in 1..MESSAGES {
+        assert_eq!(server.recv().await.unwrap().unwrap().len(), 1 << 20);
+        assert!(!flushing.is_finished());
+    }
+    assert_eq!(server.recv().await.unwrap().unwrap().len(), 1 << 20);
+    assert_eq!(flushing.await.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -143,6 +143,71 @@ fn wakers_may_use_the_connection_that_wakes_them() {
     });
 }
 
+/// A pipe in memory wakes the reader at its other end from within a write, which is under the lock
+/// of the connection that writes.
+#[test]
+fn wakers_may_use_the_connection_whose_write_wakes_them() {
+    without_deadlock(|| {
+        runtime().block_on(async {
+            let (client, mut server) = pair();
+            let (woken, waker) = looking(&client);
+            let mut cx = Context::from_waker(&waker);
+            assert!(server.poll_recv(&mut cx).is_pending());
+            let mut receiving = Box::pin(server.recv());
+            assert!(receiving.as_mut().poll(&mut cx).is_pending());
+            client.send("hello").await.unwrap();
+            client.flush().await.unwrap();
+            assert_eq!(woken.1.load(Ordering::Relaxed), 1);
+            let received = receiving.as_mut().poll(&mut cx);
+            assert!(matches!(received, Poll::Ready(Ok(Some(_)))), "{received:?}");
+        });
+    });
+}
+
+/// A waker that looks at the connection when nobody needs it any more.
+struct LookingAtItsEnd(Sender, Arc<AtomicUsize>);
+
+impl Wake for LookingAtItsEnd {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for LookingAtItsEnd {
+    fn drop(&mut self) {
+        let _state = self.0.state();
+        self.1.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn wakers_that_are_replaced_may_use_the_connection() {
+    without_deadlock(|| {
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&dropped);
+        runtime().block_on(async move {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            let agreed = offhook::protocol::handshake::Negotiated::default();
+            let over_tcp = WebSocket::client(stream, agreed, &[], &offhook::Settings::default());
+            let (in_memory, _server) = pair();
+            for mut socket in [over_tcp, in_memory] {
+                let looking = LookingAtItsEnd(socket.sender(), Arc::clone(&counted));
+                let waker = Waker::from(Arc::new(looking));
+                polled_with(socket.recv(), &waker);
+                drop(waker);
+                polled_with(socket.recv(), Waker::noop());
+            }
+        });
+        assert_eq!(dropped.load(Ordering::Relaxed), 2);
+    });
+}
+
+/// Polls once, for the task of this waker, and gives up.
+fn polled_with<F: Future>(future: F, waker: &Waker) {
+    let polled = pin!(future).poll(&mut Context::from_waker(waker));
+    assert!(polled.is_pending());
+}
+
 #[test]
 fn each_of_two_runtimes_on_one_thread_flushes_its_own_connections() {
     without_deadlock(|| {

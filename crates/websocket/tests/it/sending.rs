@@ -1,5 +1,7 @@
 //! Sending: order, wholeness, backpressure.
 
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 use offhook::protocol::{Kind, Prepared};
@@ -262,4 +264,24 @@ async fn a_mark_never_overtakes_what_it_vouches_for() {
     client.send("").await.unwrap();
     server.recv().await.unwrap();
     assert_eq!(server.take_reached(), Some(2));
+}
+
+/// As a `Stream` does, whose polls may stop at any time: the flush task reads for it.
+#[tokio::test(start_paused = true)]
+async fn a_mark_that_comes_back_wakes_a_reader_that_only_polls() {
+    let (mut client, mut server, _link) = Pair::new().delay(Duration::from_millis(50)).open();
+    tokio::spawn(async move { while let Ok(Some(_)) = client.recv().await {} });
+    let sender = server.sender();
+    let marking = async {
+        server.send("everything").await.unwrap();
+        assert!(server.mark(7).unwrap());
+        poll_fn(|cx| {
+            assert!(server.poll_recv(cx).is_pending());
+            sender.take_reached().map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    };
+    // Long before the keepalive would wake anybody.
+    let reached = tokio::time::timeout(Duration::from_secs(5), marking).await;
+    assert_eq!(reached.ok(), Some(7));
 }

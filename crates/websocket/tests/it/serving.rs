@@ -367,6 +367,88 @@ async fn a_server_tells_of_failed_upgrades_and_of_handlers_errors() {
     assert_eq!(failures.recv().await.unwrap(), "true no room");
 }
 
+/// The last entry is the proxy's own; what comes before it may be the client's.
+#[tokio::test]
+async fn a_named_proxy_says_by_which_scheme_a_page_was_loaded_and_nobody_else_does() {
+    for (proxies, field, value, origin, accepted) in [
+        ("127.0.0.1", "X-Forwarded-Proto", "https", "https", true),
+        ("127.0.0.1", "X-Forwarded-Proto", "https", "http", false),
+        (
+            "127.0.0.1",
+            "X-Forwarded-Proto",
+            "http, HTTPS",
+            "https",
+            true,
+        ),
+        (
+            "127.0.0.1",
+            "X-Forwarded-Proto",
+            "https, http",
+            "https",
+            false,
+        ),
+        (
+            "127.0.0.0/8",
+            "Forwarded",
+            "for=1.2.3.4;Proto=https",
+            "https",
+            true,
+        ),
+        (
+            "127.0.0.0/8",
+            "Forwarded",
+            "proto=\"https\"; for=\"[::1]\"",
+            "https",
+            true,
+        ),
+        (
+            "127.0.0.1",
+            "Forwarded",
+            "proto=https, for=_x;proto=http",
+            "https",
+            false,
+        ),
+        (
+            "127.0.0.1",
+            "Forwarded",
+            "for=\"x, proto=https",
+            "http",
+            false,
+        ),
+        ("127.0.0.1", "Forwarded", "for=1.2.3.4", "http", true),
+        ("127.0.0.1", "X-Forwarded-Proto", "gopher", "http", true),
+        ("127.0.0.2", "X-Forwarded-Proto", "https", "https", false),
+        ("unix", "X-Forwarded-Proto", "https", "https", false),
+    ] {
+        // The names count in whatever order the acceptor is told of them.
+        let acceptor = Acceptor::default().trust_proxies([proxies]).unwrap();
+        let acceptor = acceptor.subprotocols(["chat"]).unwrap();
+        let server = running(|server| server.acceptor(acceptor)).await;
+        let connect = Connect::to(format!("ws://{}/", server.address))
+            .no_proxy()
+            .header(field, value)
+            .origin(format!("{origin}://{}", server.address));
+        let opened = connect.open().await.is_ok();
+        assert_eq!(opened, accepted, "{proxies} {field}: {value} {origin}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn whoever_connects_by_a_unix_socket_may_be_named_as_a_proxy() {
+    for (proxies, accepted) in [("unix", true), ("127.0.0.1", false)] {
+        let acceptor = Acceptor::default().trust_proxies([proxies]).unwrap();
+        let (near, far) = tokio::net::UnixStream::pair().unwrap();
+        let accepting = tokio::spawn(async move { acceptor.accept(far).await.is_ok() });
+        let connect = Connect::to("ws://a.example/")
+            .header("X-Forwarded-Proto", "https")
+            .origin("https://a.example");
+        let opened = connect.over(near).open().await;
+        assert_eq!(opened.is_ok(), accepted);
+        assert_eq!(accepting.await.unwrap(), accepted);
+    }
+}
+
 /// Behind a proxy that ends TLS, a page of one's own has the scheme https.
 #[tokio::test]
 async fn a_page_loaded_through_a_tls_proxy_is_of_the_same_origin_if_the_acceptor_knows() {

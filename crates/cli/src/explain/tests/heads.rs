@@ -31,7 +31,7 @@ fn the_handshake_of_rfc_6455_1_2_is_read_and_its_answer_checked() {
     let right = response("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=") + "\u{1}";
     let answered = conversation.take(Side::Server, right.as_bytes());
     assert_eq!(head(&answered[0]).broken, []);
-    assert!(head(&answered[0]).meanings[0].1.contains("right answer"));
+    assert!(head(&answered[0]).meanings[0].1.contains("correct answer"));
 }
 
 #[test]

@@ -116,7 +116,7 @@ fn what_does_not_shrink_is_left_alone_and_the_contexts_stay_the_same() {
             assert_eq!(peer.receive(&payload), Some(json(number).repeat(2)));
             let incompressible = noise(number as u64, 10 + number * 100);
             if let Some(payload) = compressed(&mut compressor, &incompressible) {
-                // A dedicated codec sends it in stored blocks instead, a window remembers it.
+                // A dedicated codec sends it in stored blocks instead; a window remembers it.
                 let short = incompressible.len() <= SHORT;
                 let remembered = short && memory != DeflateMemory::Shared;
                 assert!(remembered || memory == DeflateMemory::Dedicated);
@@ -127,7 +127,7 @@ fn what_does_not_shrink_is_left_alone_and_the_contexts_stay_the_same() {
     }
 }
 
-/// Each alone would come out longer than it is.
+/// Each message alone would grow.
 #[test]
 fn short_messages_that_are_alike_shrink_beside_each_other_wherever_context_is_kept() {
     let tick = |number: usize| {
@@ -172,7 +172,8 @@ fn a_stream_that_never_shrinks_pays_64_bytes_and_no_more() {
     }
 }
 
-/// What was saved pays for what is remembered: a few short messages of another kind do not end it.
+/// Savings pay for messages that grow: a few short messages of another kind do not stop
+/// compression.
 #[test]
 fn a_stream_that_changes_its_kind_goes_on_shrinking() {
     for memory in [
@@ -345,7 +346,7 @@ mod memory {
     }
 }
 
-/// What an application may do with a connection.
+/// An operation on a connection.
 #[derive(Debug, Clone)]
 enum Send {
     Whole(Vec<u8>),

@@ -1,24 +1,24 @@
-//! What a compressed message can be at fault for.
+//! Errors in compressed messages.
 
 use std::fmt;
 
-/// Why a compressed message can't be read. The connection has to be failed:
-/// after this the contexts of both ends differ.
+/// Why a compressed message cannot be decompressed. The connection must be failed, because the
+/// contexts of the two ends now differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InflateError {
-    /// The bytes are no DEFLATE stream, or the message ends inside a block.
+    /// The bytes are not a DEFLATE stream, or the message ends inside a block.
     Corrupt,
-    /// The peer referred further back than the window agreed upon.
+    /// The peer referred back further than the agreed window.
     WindowExceeded,
-    /// The message is larger than allowed.
+    /// The decompressed message is larger than allowed.
     TooLarge {
-        /// The most bytes a message may have.
+        /// The maximum message size in bytes.
         limit: u64,
     },
     /// The message expands more than allowed.
     Ratio {
-        /// The most it may expand.
+        /// The maximum expansion factor.
         limit: u32,
     },
 }
@@ -28,15 +28,17 @@ impl fmt::Display for InflateError {
         match self {
             Self::Corrupt => f.write_str("the compressed message is corrupt"),
             Self::WindowExceeded => {
-                f.write_str("the compressed message refers further back than the agreed window")
+                f.write_str("the compressed message refers back further than the agreed window")
             }
             Self::TooLarge { limit } => {
                 write!(
                     f,
-                    "the message has more than {limit} bytes when decompressed"
+                    "the message is larger than {limit} bytes when decompressed"
                 )
             }
-            Self::Ratio { limit } => write!(f, "the message expands more than {limit} times"),
+            Self::Ratio { limit } => {
+                write!(f, "the message expands to more than {limit} times its size")
+            }
         }
     }
 }

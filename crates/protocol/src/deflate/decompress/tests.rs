@@ -59,7 +59,7 @@ impl Peer {
         payload
     }
 
-    /// zlib does not flush twice without anything in between.
+    /// zlib does not flush twice in a row without input in between.
     fn send_even_if_empty(&mut self, message: &[u8]) -> Vec<u8> {
         if message.is_empty() {
             vec![0x00]
@@ -123,7 +123,7 @@ fn a_message_may_refer_to_itself_across_a_bfinal_block_without_context_takeover(
         whole(&mut with_terms(terms), &payload).unwrap(),
         b"HelloHello"
     );
-    // The same, byte by byte.
+    // Once more, byte by byte.
     let mut decompressor = with_terms(terms);
     let mut out = Vec::new();
     for (index, byte) in payload.iter().enumerate() {
@@ -200,7 +200,7 @@ mod memory {
     }
 }
 
-/// Feeds `step` bytes at a time and takes at most `room` at a time.
+/// Feeds `step` bytes at a time and accepts at most `room` bytes at a time.
 #[expect(
     clippy::panic_in_result_fn,
     reason = "what it asserts is part of every test"
@@ -298,7 +298,7 @@ proptest! {
         let payload = Peer::new(15, 6).send(&message);
         let cut = &payload[..cut.index(payload.len())];
         match whole(&mut decompressor(), cut) {
-            // The four bytes put behind it may read as a distance.
+            // The four bytes appended to it may be decoded as a distance.
             Err(error) => prop_assert!(
                 matches!(error, InflateError::Corrupt | InflateError::WindowExceeded)
             ),

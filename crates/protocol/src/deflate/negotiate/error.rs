@@ -1,4 +1,4 @@
-//! What a server's answer can be at fault for.
+//! Errors in a server's answer.
 
 use std::fmt;
 
@@ -6,26 +6,26 @@ use super::{
     FULL_WINDOW_BITS, PERMESSAGE_DEFLATE, SERVER_MAX_WINDOW_BITS, SERVER_NO_CONTEXT_TAKEOVER,
 };
 
-/// Why the client must fail the connection over the server's answer
-/// (RFC 7692 §5.1 and §7.1, RFC 6455 §4.1).
+/// Why the client must fail the connection because of the server's answer (RFC 7692 §5.1 and §7.1,
+/// RFC 6455 §4.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NegotiationError {
     /// The server agreed to an extension that was not offered.
     ExtensionNotOffered {
-        /// Its name.
+        /// The extension's name.
         name: String,
     },
     /// The server agreed to permessage-deflate more than once.
     AgreedTwice,
-    /// permessage-deflate has no such parameter.
+    /// The parameter is not defined for permessage-deflate.
     UnknownParameter {
-        /// Its name.
+        /// The parameter's name.
         name: String,
     },
-    /// A parameter stands there twice.
+    /// A parameter appears twice.
     RepeatedParameter {
-        /// Its name.
+        /// The parameter's name.
         name: &'static str,
     },
     /// A parameter that takes no value has one.
@@ -33,23 +33,22 @@ pub enum NegotiationError {
         /// The parameter's name.
         name: &'static str,
     },
-    /// Window bits are a number from 8 to 15 without leading zeros.
+    /// Window bits must be a number from 8 to 15 without leading zeros.
     InvalidWindowBits {
         /// The parameter's name.
         name: &'static str,
-        /// What stands in its place, if anything.
+        /// The value in the answer, if any.
         value: Option<String>,
     },
-    /// We offered to be limited to a window, the server did not confirm it or
-    /// took a larger one.
+    /// We requested a limit on the server's window; the server did not confirm it or named a larger
+    /// one.
     ServerWindowTooLarge {
-        /// The most the server may use by our offer.
+        /// The largest window allowed by our offer.
         offered: u8,
-        /// What the server named, if anything.
+        /// The window named by the server, if any.
         answered: Option<u8>,
     },
-    /// We asked the server to give up its context between messages, it did
-    /// not confirm that.
+    /// We asked the server to drop its context between messages; it did not confirm that.
     ServerContextKept,
 }
 
@@ -67,7 +66,7 @@ impl fmt::Display for NegotiationError {
                 write!(f, "{PERMESSAGE_DEFLATE} has no parameter \"{name}\"")
             }
             Self::RepeatedParameter { name } => {
-                write!(f, "{PERMESSAGE_DEFLATE}: {name} stands there twice")
+                write!(f, "{PERMESSAGE_DEFLATE}: {name} appears twice")
             }
             Self::UnexpectedValue { name } => {
                 write!(f, "{PERMESSAGE_DEFLATE}: {name} takes no value")

@@ -56,7 +56,7 @@ proptest::proptest! {
         let answer = accept(&server, &offer).unwrap();
         let confirmed = confirm(&client, &answer).unwrap().unwrap();
         let agreed = server.accept(&parse_extensions([offer.as_bytes()]).unwrap()).unwrap();
-        // Both ends see the same terms, or the client binds itself further.
+        // Both ends see the same terms, or the client restricts itself further.
         proptest::prop_assert_eq!(confirmed.server(), agreed.server());
         proptest::prop_assert!(confirmed.client().window_bits <= agreed.client().window_bits);
         proptest::prop_assert!(

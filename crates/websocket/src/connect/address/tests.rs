@@ -21,13 +21,14 @@ fn hour() -> Deadline {
     Deadline::after(Duration::from_secs(3600))
 }
 
-/// An address of this machine where nobody listens.
+/// An address of this machine that nothing listens on.
 async fn closed() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap()
 }
 
-/// A simulated network: each address answers after so many milliseconds, with success or not.
+/// A simulated network: each address answers after the given number of milliseconds, with success
+/// or failure.
 struct Network {
     hosts: Vec<(SocketAddr, u64, bool)>,
     began: Instant,
@@ -136,7 +137,7 @@ async fn the_losers_are_given_up_when_one_wins() {
 
 #[tokio::test(start_paused = true)]
 async fn of_two_that_answer_at_once_one_is_left() {
-    // Both 300 ms after the beginning.
+    // Both at 300 ms.
     let network = Network::of(&[("::1", 300, true), ("10.0.0.1", 50, true)]);
     let won = network.race().await.unwrap();
     assert!(network.hosts.iter().any(|(address, ..)| *address == won));
@@ -202,7 +203,7 @@ async fn the_local_address_is_the_one_bound_to() {
     let address = listener.local_addr().unwrap();
     let local: IpAddr = Ipv4Addr::new(127, 0, 0, 2).into();
     let dialer = Dialer { bind: Some(local) };
-    // An address of the other family can't be reached from it, and is not tried.
+    // An address of the other family cannot be reached from it and is not tried.
     let list = [addresses(&["::1"])[0], address];
     let connecting = dialer.connect_to("both", &list, hour());
     let (connected, accepted) = tokio::join!(connecting, listener.accept());
@@ -218,7 +219,7 @@ async fn the_local_address_is_the_one_bound_to() {
 
 #[tokio::test]
 async fn a_timeout_names_the_addresses_that_were_tried() {
-    // A listener whose queue is full answers no more.
+    // A listener whose queue is full does not answer.
     let (_listener, _queued, address) = full_listener().await;
     let deadline = Deadline::after(Duration::from_millis(20));
     let dialer = Dialer::default();
@@ -238,7 +239,8 @@ async fn full_listener() -> (TcpListener, Vec<tokio::net::TcpStream>, SocketAddr
     let listener = socket.listen(0).unwrap();
     let address = listener.local_addr().unwrap();
     let mut queued = Vec::new();
-    // The kernel takes a few more than asked for. It is full when one is not taken at once.
+    // The kernel accepts a few more than requested. The queue is full when a connection is not
+    // accepted at once.
     while let Ok(stream) = tokio::time::timeout(
         Duration::from_millis(300),
         tokio::net::TcpStream::connect(address),

@@ -1,13 +1,13 @@
-//! Which proxy the environment asks for, read as curl reads it.
+//! The proxy configured in the environment, interpreted as curl does.
 //!
-//! - `ws://` goes by `http_proxy`, `wss://` by `https_proxy`; where that is missing or empty, by
-//!   `all_proxy`. Each in lower case, then in upper case.
-//! - `HTTP_PROXY` does not count in a CGI program, where it would be the request's `Proxy` header
-//!   (<https://httpoxy.org>): that is, when there is a `REQUEST_METHOD`.
-//! - `no_proxy` lists, with commas or spaces between, whom to reach directly: `*` for all, a
-//!   name for itself and everything below it (a dot or `*.` before it changes nothing), an address,
-//!   a network such as `10.0.0.0/8`, each with `:port` if only that port is meant.
-//! - Nothing else is left out, not even loopback addresses.
+//! - `ws://` uses `http_proxy`, `wss://` uses `https_proxy`; if that is missing or empty,
+//!   `all_proxy`. Each is read in lower case first, then in upper case.
+//! - `HTTP_PROXY` is ignored in a CGI program (one with a `REQUEST_METHOD`), where it would be the
+//!   request's `Proxy` header (<https://httpoxy.org>).
+//! - `no_proxy` lists hosts to reach directly, separated by commas or spaces: `*` for all, a name
+//!   for itself and its subdomains (a leading dot or `*.` changes nothing), an address, a network
+//!   such as `10.0.0.0/8`, each with `:port` if only that port is meant.
+//! - There are no other exceptions, not even for loopback addresses.
 
 #[cfg(test)]
 mod tests;
@@ -16,7 +16,7 @@ use std::net::IpAddr;
 
 use crate::connect::url::{Host, Url};
 
-/// The proxy's URL, if the environment names one for this URL.
+/// The URL of the proxy that the environment configures for this URL, if any.
 pub(super) fn proxy_for(url: &Url, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     let either = |name: &str| {
         let filled = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
@@ -44,7 +44,7 @@ fn matches(url: &Url, entry: &str) -> bool {
     if entry == "*" {
         return true;
     }
-    // An IPv6 address without brackets has colons of its own.
+    // An IPv6 address without brackets contains colons itself.
     if let Ok(address) = entry.parse::<IpAddr>() {
         return url.host == Host::Ip(address);
     }
@@ -64,7 +64,7 @@ fn matches(url: &Url, entry: &str) -> bool {
     }
 }
 
-/// Whether a name is this domain or lies in it.
+/// Whether a name is this domain or one of its subdomains.
 fn is_below(name: &str, domain: &str) -> bool {
     let domain = domain.strip_prefix('*').unwrap_or(domain);
     let domain = domain.trim_matches('.').to_ascii_lowercase();

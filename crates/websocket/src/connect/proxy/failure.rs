@@ -1,35 +1,35 @@
-//! Why a proxy does not let us through.
+//! Why a proxy refused or failed.
 
 use std::fmt;
 use std::io;
 
-/// Why a proxy does not let us through.
+/// Why a connection through a proxy could not be made.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ProxyError {
-    /// The caller's, or the environment's: the proxy's URL is none.
+    /// The proxy's URL, from the caller or the environment, is invalid.
     Url(&'static str),
-    /// The caller's: user name, password or host name are longer than the 255 bytes that SOCKS5
-    /// has room for, or hold what HTTP's basic authentication can't carry.
+    /// User name, password or host name are longer than the 255 bytes that SOCKS5 allows, or
+    /// contain characters that HTTP's basic authentication cannot carry.
     Unsayable(&'static str),
-    /// An HTTP proxy answers CONNECT with another status than 2xx.
+    /// An HTTP proxy answered CONNECT with a status other than 2xx.
     Status(u16),
-    /// An HTTP proxy wants (other) credentials: status 407.
+    /// An HTTP proxy requires (other) credentials: status 407.
     HttpAuthentication {
-        /// Whether some were sent.
+        /// Whether credentials were sent.
         sent: bool,
     },
-    /// A SOCKS proxy wants (other) credentials, or a way to authenticate other than user name
-    /// and password.
+    /// A SOCKS proxy requires (other) credentials, or a method of authentication other than user
+    /// name and password.
     SocksAuthentication {
-        /// Whether some were sent.
+        /// Whether credentials were sent.
         sent: bool,
     },
-    /// A SOCKS proxy answers with a failure.
+    /// A SOCKS proxy answered with a failure.
     Socks(SocksReply),
-    /// Its answer is no HTTP, no SOCKS5, too long, or followed by what nobody asked for.
+    /// The answer is not HTTP or SOCKS5, is too long, or is followed by unexpected bytes.
     Malformed(&'static str),
-    /// The connection to it was lost, or it closed it.
+    /// The connection to the proxy was lost, or the proxy closed it.
     Lost(io::Error),
 }
 
@@ -51,7 +51,7 @@ impl ProxyError {
     pub(crate) fn is_retryable(&self) -> bool {
         match self {
             Self::Status(status) => matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504),
-            // RFC 1928 §6: general failure, and what becomes of networks and hosts.
+            // RFC 1928 §6: general failure, and failures of networks and hosts.
             Self::Socks(SocksReply(code)) => matches!(code, 1 | 3..=6),
             Self::Lost(_) => true,
             Self::Url(_)
@@ -66,18 +66,18 @@ impl ProxyError {
 impl fmt::Display for ProxyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Url(reason) => write!(f, "this is no proxy's URL: {reason}"),
+            Self::Url(reason) => write!(f, "invalid proxy URL: {reason}"),
             Self::Unsayable(reason) => f.write_str(reason),
             Self::Status(status) => write!(f, "it answers CONNECT with status {status}"),
             Self::HttpAuthentication { sent: false }
-            | Self::SocksAuthentication { sent: false } => f.write_str(
-                "it wants user name and password: put them into its URL, user:password@",
-            ),
+            | Self::SocksAuthentication { sent: false } => {
+                f.write_str("it requires a user name and password: add user:password@ to its URL")
+            }
             Self::HttpAuthentication { sent: true } => {
-                f.write_str("it does not take this user name and password (407)")
+                f.write_str("it rejected the user name and password (407)")
             }
             Self::SocksAuthentication { sent: true } => {
-                f.write_str("it does not take this user name and password")
+                f.write_str("it rejected the user name and password")
             }
             Self::Socks(reply) => write!(f, "it answers: {reply}"),
             Self::Malformed(reason) => f.write_str(reason),
@@ -96,8 +96,8 @@ impl fmt::Display for SocksReply {
             4 => "the host is unreachable",
             5 => "the connection was refused",
             6 => "the time to live expired",
-            7 => "it does not know the command CONNECT",
-            8 => "it does not know this type of address",
+            7 => "it does not support the command CONNECT",
+            8 => "it does not support this type of address",
             code => return write!(f, "failure {code}"),
         })
     }

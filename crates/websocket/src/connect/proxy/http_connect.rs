@@ -8,12 +8,12 @@ use crate::Transport;
 use crate::connect::exchange::{read, write_all};
 use crate::connect::url::Credentials;
 
-/// How long the proxy's answer may be: eight times what proxies send, with their longest
-/// Via and authentication fields.
+/// The longest answer accepted from a proxy: eight times what proxies send with their longest Via
+/// and authentication fields.
 const HEAD_LIMIT: usize = 8 * 1024;
 const MOST_HEADERS: usize = 64;
 
-/// Asks for a tunnel to `host:port`. When it returns, the transport is the tunnel.
+/// Requests a tunnel to `host:port`. When it returns, the transport is the tunnel.
 pub(super) async fn ask(
     transport: &mut Transport,
     authority: &str,
@@ -27,7 +27,7 @@ pub(super) async fn ask(
     request.push_str("\r\n");
     write_all(transport, request.as_bytes()).await?;
     match read_status(transport).await? {
-        // RFC 9110 §9.3.6: any 2xx means that the tunnel begins right behind the head.
+        // RFC 9110 §9.3.6: any 2xx means that the tunnel starts right after the head.
         200..=299 => Ok(()),
         407 => Err(ProxyError::HttpAuthentication {
             sent: credentials.is_some(),
@@ -42,7 +42,7 @@ fn basic(credentials: &Credentials) -> Result<String, ProxyError> {
     let has_control = |text: &str| text.chars().any(char::is_control);
     if user.contains(':') || has_control(user) || has_control(password) {
         return Err(ProxyError::Unsayable(
-            "its user name must have no colon, and neither it nor the password control characters",
+            "its user name must not contain a colon, and neither it nor the password control characters",
         ));
     }
     Ok(BASE64.encode(format!("{user}:{password}").as_bytes()))
@@ -65,7 +65,7 @@ async fn read_status(transport: &mut Transport) -> Result<u16, ProxyError> {
     }
 }
 
-/// The status, once the head is whole.
+/// The status, once the head is complete.
 fn parse(head: &[u8]) -> Result<Option<u16>, ProxyError> {
     let mut headers = [EMPTY_HEADER; MOST_HEADERS];
     let mut response = Response::new(&mut headers);
@@ -73,17 +73,17 @@ fn parse(head: &[u8]) -> Result<Option<u16>, ProxyError> {
         ProxyError::Malformed(if error == httparse::Error::TooManyHeaders {
             "its answer has more than 64 header fields"
         } else {
-            "its answer is no HTTP: is it an HTTP proxy?"
+            "its answer is not HTTP: is it an HTTP proxy?"
         })
     })?;
     let (Status::Complete(length), Some(status)) = (parsed, response.code) else {
         return Ok(None);
     };
-    // Client and server both speak after us. Bytes that nobody asked for would be taken for the
-    // server's.
+    // The client speaks first, so the server cannot have sent anything. Extra bytes would be taken
+    // for the server's.
     if length < head.len() && (200..300).contains(&status) {
         return Err(ProxyError::Malformed(
-            "it sends bytes that nobody asked for behind its answer",
+            "it sent unexpected bytes after its answer",
         ));
     }
     Ok(Some(status))

@@ -1,4 +1,4 @@
-//! Through a proxy: HTTP CONNECT (RFC 9110 §9.3.6) or SOCKS5 (RFC 1928, RFC 1929).
+//! Connecting through a proxy: HTTP CONNECT (RFC 9110 §9.3.6) or SOCKS5 (RFC 1928, RFC 1929).
 
 mod environment;
 mod failure;
@@ -20,10 +20,10 @@ use super::url::{Credentials, Host, Parts, Url, without_password};
 use crate::Transport;
 use crate::error::{Error, Phase};
 
-/// Which proxy to take.
+/// Which proxy to use.
 #[derive(Clone, Default)]
 pub(super) enum Choice {
-    /// As the environment says.
+    /// The one configured in the environment.
     #[default]
     Environment,
     /// None, whatever the environment says.
@@ -54,7 +54,7 @@ impl Choice {
     }
 }
 
-/// A proxy's address and how it wants to be talked to.
+/// A proxy's address and protocol.
 #[derive(Debug)]
 pub(super) struct Proxy {
     kind: Kind,
@@ -68,9 +68,9 @@ pub(super) struct Proxy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Http,
-    /// CONNECT inside of TLS to the proxy.
+    /// CONNECT over TLS to the proxy.
     Https,
-    /// With names looked up here (`socks5`), or by the proxy (`socks5h`).
+    /// With names resolved here (`socks5`) or by the proxy (`socks5h`).
     Socks5 {
         names_there: bool,
     },
@@ -85,14 +85,14 @@ impl Proxy {
     }
 
     fn read(text: &str) -> Result<Self, &'static str> {
-        // As everywhere else, `proxy.example:3128` by itself means HTTP.
+        // As everywhere else, `proxy.example:3128` alone means HTTP.
         let with_scheme = if text.contains("://") {
             text.to_owned()
         } else {
             format!("http://{text}")
         };
         let parts = Parts::parse(&with_scheme)?;
-        // A URL's own default ports, 1080 as IANA has it for SOCKS.
+        // Each scheme's own default port; 1080 is registered with IANA for SOCKS.
         let (kind, port) = match parts.scheme.to_ascii_lowercase().as_str() {
             "http" => (Kind::Http, 80),
             "https" => (Kind::Https, 443),
@@ -101,7 +101,7 @@ impl Proxy {
             _ => return Err("expected http, https, socks5 or socks5h"),
         };
         if !matches!(parts.rest, "" | "/") {
-            return Err("a proxy has no path");
+            return Err("a proxy URL must not have a path");
         }
         Ok(Self {
             kind,
@@ -112,7 +112,7 @@ impl Proxy {
         })
     }
 
-    /// A tunnel to the URL's host.
+    /// Opens a tunnel to the URL's host.
     pub(super) async fn tunnel(
         &self,
         url: &Url,
@@ -131,8 +131,7 @@ impl Proxy {
             .await
     }
 
-    /// Asks the proxy for one address after the other, since it alone knows which of them it can
-    /// reach.
+    /// Tries one address after another, since only the proxy knows which of them it can reach.
     async fn tunnel_to_first(
         &self,
         to: &str,
@@ -188,7 +187,7 @@ impl Proxy {
     }
 }
 
-/// Whether another address of the same host may fare better.
+/// Whether another address of the same host may work.
 fn is_about_the_address(error: &Error) -> bool {
     matches!(error, Error::Proxy { source: ProxyError::Socks(reply), .. } if reply.is_about_the_address())
 }

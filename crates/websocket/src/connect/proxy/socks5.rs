@@ -1,4 +1,4 @@
-//! SOCKS5 (RFC 1928), by itself or with user name and password (RFC 1929).
+//! SOCKS5 (RFC 1928), without authentication or with user name and password (RFC 1929).
 
 use std::net::IpAddr;
 
@@ -16,15 +16,15 @@ const NAME: u8 = 3;
 const IPV6: u8 = 4;
 
 const NOT_SOCKS5: ProxyError =
-    ProxyError::Malformed("its answer is no SOCKS5: is it such a proxy?");
+    ProxyError::Malformed("its answer is not SOCKS5: is it a SOCKS5 proxy?");
 
 const USER_TOO_LONG: &str = "its user name is longer than the 255 bytes of SOCKS5";
 const PASSWORD_TOO_LONG: &str = "its password is longer than the 255 bytes of SOCKS5";
 const HOST_TOO_LONG: &str = "the host is longer than the 255 bytes of SOCKS5";
 
-/// Asks for a tunnel. When it returns, the transport is the tunnel.
+/// Requests a tunnel. When it returns, the transport is the tunnel.
 ///
-/// Never a byte more is read than belongs to the proxy.
+/// Reads only the bytes that belong to the proxy.
 pub(super) async fn ask(
     transport: &mut Transport,
     host: &Host,
@@ -65,7 +65,7 @@ async fn send_credentials(
     transport: &mut Transport,
     credentials: &Credentials,
 ) -> Result<(), ProxyError> {
-    // RFC 1929 §2: its version is 1, then both, each with its length.
+    // RFC 1929 §2: version 1, then user name and password, each preceded by its length.
     let mut request = vec![1];
     push_short(&mut request, &credentials.user, USER_TOO_LONG)?;
     push_short(&mut request, &credentials.password, PASSWORD_TOO_LONG)?;
@@ -128,7 +128,7 @@ async fn receive_reply(transport: &mut Transport) -> Result<(), ProxyError> {
         }
         _ => return Err(NOT_SOCKS5),
     };
-    // Which address the proxy bound is of no use to us.
+    // The address bound by the proxy is not needed.
     let mut bound = [0; 255 + 2];
     read_exact(transport, &mut bound[..length + 2]).await?;
     Ok(())

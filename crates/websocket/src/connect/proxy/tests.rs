@@ -38,7 +38,7 @@ fn a_proxy_is_a_url_or_host_and_port() {
 fn what_is_no_proxy_is_refused_without_telling_the_password() {
     for (text, hint) in [
         ("socks4://ada:secret@p", "socks5h"),
-        ("http://ada:secret@p/path", "no path"),
+        ("http://ada:secret@p/path", "must not have a path"),
         ("http://ada:secret@", "host is missing"),
         ("ada:secret@p:x", "number"),
     ] {
@@ -54,8 +54,8 @@ fn what_is_no_proxy_is_refused_without_telling_the_password() {
     assert!(!format!("{:?}", proxy("http://ada:secret@p")).contains("secret"));
 }
 
-/// Asks a SOCKS5 proxy, which has these replies, for 10.0.0.1, 10.0.0.2 and so on. What comes of it,
-/// and the last byte of each address that it was asked for.
+/// Asks a SOCKS5 proxy that gives these replies for 10.0.0.1, 10.0.0.2 and so on. Returns the
+/// result, and the last byte of each address requested.
 async fn asked(replies: &'static [u8]) -> (Result<Transport, Error>, Vec<u8>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = proxy(&format!("socks5://{}", listener.local_addr().unwrap()));

@@ -11,7 +11,7 @@ fn led(base: &str, reference: &str) -> String {
 
 #[test]
 fn references_are_resolved_as_rfc_3986_5_4_shows() {
-    // The RFC's own examples, normal and abnormal, with our schemes.
+    // The examples of the RFC, normal and abnormal, with WebSocket schemes.
     for (reference, expected) in [
         ("g", "ws://a/b/c/g"),
         ("./g", "ws://a/b/c/g"),

@@ -1,4 +1,4 @@
-//! The usual ways to trust and to be trusted, as a rustls configuration.
+//! The common ways to authenticate servers and clients, as a rustls configuration.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::Tls;
 use super::pin::{Pin, PinnedVerifier};
 use super::roots::{Roots, RootsVerifier};
 
-/// Makes a [`Tls`].
+/// Builds a [`Tls`].
 #[derive(Debug, Default)]
 #[must_use = "nothing is trusted before `build`"]
 pub struct TlsBuilder {
@@ -24,12 +24,12 @@ pub struct TlsBuilder {
 
 #[derive(Debug, Default)]
 enum Trusted {
-    /// What the system trusts, as the system checks it.
+    /// The system's roots, verified by the system.
     #[default]
     System,
-    /// These authorities only.
+    /// Only these authorities.
     Roots(Roots),
-    /// This one certificate.
+    /// Only this certificate.
     Pinned(Pin),
 }
 
@@ -40,13 +40,13 @@ struct Identity {
 }
 
 impl TlsBuilder {
-    /// Trusts the authorities in this PEM text, and no longer the system's. May be called for
-    /// each of several. A server that shows one of them itself is trusted too, for the names in it:
-    /// a self-signed certificate is its own authority. Its time is then not looked at.
+    /// Trusts the authorities in this PEM text instead of the system's. Call it once for each text.
+    /// A server that presents one of these certificates itself is also trusted, for the names in it
+    /// (a self-signed certificate is its own authority); its validity period is then not checked.
     ///
     /// # Errors
     ///
-    /// The text holds no certificate, or one that is none.
+    /// The text contains no certificate, or an invalid one.
     pub fn root_pem(mut self, pem: impl AsRef<[u8]>) -> Result<Self, InvalidTls> {
         for certificate in certificates(pem.as_ref())? {
             self = self.root_der(certificate)?;
@@ -58,7 +58,7 @@ impl TlsBuilder {
     ///
     /// # Errors
     ///
-    /// It is no certificate.
+    /// The certificate is invalid.
     pub fn root_der(mut self, der: impl AsRef<[u8]>) -> Result<Self, InvalidTls> {
         let mut roots = match self.trusted {
             Trusted::Roots(roots) => roots,
@@ -74,32 +74,32 @@ impl TlsBuilder {
         Ok(self)
     }
 
-    /// Trusts the one server that shows the certificate with this SHA-256 fingerprint, and
-    /// proves to have its key. Neither its name nor its time is looked at: for tests, and for
-    /// devices whose certificate nobody signed.
+    /// Trusts only the server that presents the certificate with this SHA-256 fingerprint and
+    /// proves to have its key. Neither the name nor the validity period is checked: for tests, and
+    /// for devices with a self-signed certificate.
     pub fn pinned_sha256(mut self, fingerprint: [u8; 32]) -> Self {
         self.trusted = Trusted::Pinned(Pin::Sha256(fingerprint));
         self
     }
 
-    /// As [`pinned_sha256`](Self::pinned_sha256), by the certificate itself, in PEM.
+    /// As [`pinned_sha256`](Self::pinned_sha256), given the certificate itself in PEM.
     ///
     /// # Errors
     ///
-    /// The text holds no certificate.
+    /// The text contains no certificate.
     pub fn pinned_pem(mut self, pem: impl AsRef<[u8]>) -> Result<Self, InvalidTls> {
-        // The first is the server's own, the others its authorities'.
+        // The first certificate is the server's, the others are its authorities'.
         let certificate = certificates(pem.as_ref())?.swap_remove(0);
         self.trusted = Trusted::Pinned(Pin::Certificate(certificate));
         Ok(self)
     }
 
-    /// Shows this certificate to servers that ask for one: the chain in PEM, our own
+    /// Presents this certificate to servers that request one: the chain in PEM, with the client's
     /// certificate first, and its private key in PEM (PKCS #8, PKCS #1 or SEC 1).
     ///
     /// # Errors
     ///
-    /// Either holds nothing of its kind.
+    /// One of the texts does not contain what it should.
     pub fn client_certificate_pem(
         mut self,
         chain: impl AsRef<[u8]>,
@@ -111,11 +111,12 @@ impl TlsBuilder {
         Ok(self)
     }
 
-    /// Puts it together.
+    /// Builds the configuration.
     ///
     /// # Errors
     ///
-    /// No cryptography, no roots on this system, or a key that is not the client certificate's.
+    /// There is no cryptography provider, the system has no roots, or the key does not match the
+    /// client certificate.
     pub fn build(self) -> Result<Tls, InvalidTls> {
         let provider = provider()?;
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -154,7 +155,7 @@ pub(crate) fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, InvalidT
     PrivateKeyDer::from_pem_slice(pem).map_err(|_| InvalidTls::Pem("private key"))
 }
 
-/// The program's choice first, then the features'.
+/// The provider installed by the program, otherwise the one selected by features.
 pub(crate) fn provider() -> Result<Arc<CryptoProvider>, InvalidTls> {
     if let Some(provider) = CryptoProvider::get_default() {
         return Ok(Arc::clone(provider));
@@ -167,21 +168,21 @@ pub(crate) fn provider() -> Result<Arc<CryptoProvider>, InvalidTls> {
     Err(InvalidTls::NoCryptography)
 }
 
-/// Why there can be no TLS like that. The caller's, or the machine's.
+/// Why a TLS configuration cannot be built.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum InvalidTls {
-    /// Neither a feature nor the program chose any cryptography.
+    /// Neither a feature nor the program selected a cryptography provider.
     NoCryptography,
-    /// The cryptography chosen lacks what is needed.
+    /// The cryptography provider lacks something required.
     Cryptography(rustls::Error),
-    /// The text holds none of this in PEM.
+    /// The text contains no such PEM section.
     Pem(&'static str),
-    /// A certificate that is none.
+    /// A certificate is invalid.
     Certificate(rustls::Error),
-    /// A certificate of ours and its key can't be used, together or at all.
+    /// The client certificate and its key cannot be used, or do not match.
     Identity(rustls::Error),
-    /// The system's roots can't be had.
+    /// The system's roots cannot be loaded.
     SystemRoots(rustls::Error),
 }
 
@@ -192,10 +193,10 @@ impl fmt::Display for InvalidTls {
                 "no cryptography for TLS: turn on the feature aws-lc or ring, or install a \
                  rustls CryptoProvider"
             }
-            Self::Cryptography(_) => "the rustls CryptoProvider lacks what TLS needs here",
+            Self::Cryptography(_) => "the rustls CryptoProvider lacks something that TLS requires",
             Self::Pem(what) => return write!(f, "expected a {what} in PEM (-----BEGIN …)"),
-            Self::Certificate(_) => "this is no certificate of an authority",
-            Self::Identity(_) => "the client certificate and its key can't be used",
+            Self::Certificate(_) => "the certificate of the authority is invalid",
+            Self::Identity(_) => "the client certificate and its key cannot be used",
             Self::SystemRoots(_) => {
                 "the system's root certificates can't be had: install ca-certificates, or give \
                  roots of your own"

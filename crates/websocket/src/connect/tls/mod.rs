@@ -1,7 +1,7 @@
-//! TLS by rustls.
+//! TLS with rustls.
 //!
-//! The cryptography is rustls' process default if the program installed one, else `aws-lc` or
-//! `ring`, whichever feature is on.
+//! The cryptography provider is the one the program installed as rustls' process default, otherwise
+//! `aws-lc` or `ring`, whichever feature is enabled.
 
 mod builder;
 mod pin;
@@ -26,11 +26,11 @@ use super::url::Host;
 use crate::error::{Error, Phase};
 use crate::transport::{Stream, Transport};
 
-/// What we speak inside of TLS if nothing else is said, by its ALPN name.
+/// The ALPN names offered by default.
 const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
 
-/// Whom to trust, and who we are. Made once, shared by any number of connections, which then
-/// resume each other's TLS sessions.
+/// Which servers to trust, and which client certificate to present. Build it once and share it
+/// among connections, which can then resume each other's TLS sessions.
 ///
 /// ```
 /// use offhook::Tls;
@@ -49,14 +49,14 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// The system's roots, unless others are given.
+    /// Trusts the system's roots, unless others are given.
     pub fn builder() -> TlsBuilder {
         TlsBuilder::default()
     }
 
-    /// A configuration of rustls, for everything that [`builder`](Self::builder) can't do.
+    /// Uses a rustls configuration, for everything that [`builder`](Self::builder) does not cover.
     ///
-    /// Its ALPN protocols are replaced by those that WebSockets are opened over.
+    /// Its ALPN protocols are replaced by those over which WebSockets are opened.
     #[must_use]
     pub fn from_config(mut config: ClientConfig) -> Self {
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
@@ -65,7 +65,7 @@ impl Tls {
         }
     }
 
-    /// The system's roots; read once in the life of the process, since that takes milliseconds.
+    /// The system's roots; loaded once per process, since that takes milliseconds.
     fn of_system() -> Result<Self, InvalidTls> {
         static OF_SYSTEM: OnceLock<Tls> = OnceLock::new();
         if let Some(tls) = OF_SYSTEM.get() {
@@ -75,7 +75,7 @@ impl Tls {
         Ok(OF_SYSTEM.get_or_init(|| tls).clone())
     }
 
-    /// The same, for these protocols.
+    /// The same configuration, offering these protocols.
     #[cfg(feature = "http2")]
     fn offering(&self, protocols: &[&[u8]]) -> Self {
         let mut config = ClientConfig::clone(&self.config);
@@ -85,7 +85,7 @@ impl Tls {
         }
     }
 
-    /// The same without a certificate of ours.
+    /// The same configuration without the client certificate.
     fn anonymous(&self) -> Self {
         if !self.config.client_auth_cert_resolver.has_certs() {
             return self.clone();
@@ -97,7 +97,8 @@ impl Tls {
         }
     }
 
-    /// One box, whatever is inside; and whether HTTP/2 was agreed on.
+    /// Performs the TLS handshake. Returns one boxed stream, whatever is inside, and whether HTTP/2
+    /// was negotiated.
     async fn handshake<S: Stream>(
         &self,
         name: ServerName<'static>,
@@ -116,7 +117,7 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// We are nobody.
+/// Presents no client certificate.
 #[derive(Debug)]
 struct NoCertificate;
 
@@ -130,17 +131,17 @@ impl ResolvesClientCert for NoCertificate {
     }
 }
 
-/// How hosts are trusted: as the caller says, else as the system does.
+/// How servers are authenticated: as the caller configured, otherwise with the system's roots.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trust(pub(super) Option<Tls>);
 
 impl Trust {
-    /// The same trust, for hosts that are not to learn who we are.
+    /// The same trust, for hosts that must not see the client certificate.
     pub(super) fn anonymous(&self) -> Self {
         Self(self.0.as_ref().map(Tls::anonymous))
     }
 
-    /// Makes TLS with a host over a transport to it, to speak HTTP/1.1.
+    /// Sets up TLS over a transport to a host, to use HTTP/1.1.
     pub(super) async fn encrypt(
         &self,
         host: &Host,
@@ -152,7 +153,7 @@ impl Trust {
         Ok(encrypted)
     }
 
-    /// The same, to speak one of these protocols; says whether it is HTTP/2.
+    /// Sets up TLS to use one of these protocols, and returns whether it is HTTP/2.
     #[cfg(feature = "http2")]
     pub(super) async fn encrypt_offering(
         &self,
@@ -216,12 +217,12 @@ fn rustls_error(source: &io::Error) -> Option<&rustls::Error> {
     source.get_ref()?.downcast_ref()
 }
 
-/// A lost connection is the network's, everything else has to do with trust.
+/// Losing the connection is a network error; everything else concerns TLS.
 fn failure(host: &str, source: io::Error) -> Error {
     if let Some(rustls::Error::InvalidMessage(_)) = rustls_error(&source) {
         return Error::WrongScheme {
             to: host.into(),
-            reason: "what answers there does not speak TLS: try ws://",
+            reason: "the server does not use TLS: use ws://",
         };
     }
     let is_ours = source

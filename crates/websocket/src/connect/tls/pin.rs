@@ -1,4 +1,4 @@
-//! One certificate, and no authority.
+//! Trusting one certificate, without an authority.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio_rustls::rustls::{
 
 use super::InvalidTls;
 
-/// Which certificate.
+/// The pinned certificate.
 #[derive(Debug)]
 pub(super) enum Pin {
     Sha256([u8; 32]),
@@ -40,7 +40,7 @@ impl PinnedVerifier {
     }
 }
 
-/// The hash of a cipher suite that has it: so that no other SHA-256 is needed.
+/// Uses the hash function of a cipher suite, so that no other SHA-256 implementation is needed.
 fn sha256(provider: &CryptoProvider) -> Option<&'static dyn Hash> {
     let suites = provider.cipher_suites.iter();
     let mut tls13 = suites.filter(|suite| suite.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256);
@@ -69,7 +69,7 @@ impl ServerCertVerifier for PinnedVerifier {
         }
     }
 
-    // The certificate is public: only who signs with its key is the server.
+    // The certificate is public; only the owner of its key can sign.
 
     fn verify_tls12_signature(
         &self,
@@ -101,9 +101,9 @@ impl ServerCertVerifier for PinnedVerifier {
 struct NotPinned;
 
 impl fmt::Debug for NotPinned {
-    /// In words: it is what rustls shows of it, also in its `Display`.
+    /// Readable, because rustls shows it in its own `Display`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the server shows another certificate than the pinned one")
+        f.write_str("the server's certificate is not the pinned one")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Roots of the caller's own, and certificates that nobody else signed.
+//! Roots given by the caller, and self-signed certificates.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use tokio_rustls::rustls::{DigitallySignedStruct, Error, RootCertStore, Signatur
 
 use super::InvalidTls;
 
-/// What the caller trusts.
+/// The roots given by the caller.
 #[derive(Debug)]
 pub(super) struct Roots {
     pub(super) store: RootCertStore,
@@ -29,9 +29,9 @@ impl Roots {
     }
 }
 
-/// Trusts what these roots have signed, and a server that shows one of them itself for its name:
-/// an ordinary self-signed certificate is its own authority, which the rules of the public web do
-/// not know.
+/// Trusts certificates signed by these roots, and a server that presents one of them itself for its
+/// name: an ordinary self-signed certificate is its own authority, which the rules for the public
+/// web do not allow.
 #[derive(Debug)]
 pub(super) struct RootsVerifier {
     signed: Arc<WebPkiServerVerifier>,

@@ -155,7 +155,7 @@ fn no_error_and_no_debug_output_tells_the_password() {
     assert_eq!(&*without_password("http://proxy/a@b"), "http://proxy/a@b");
 }
 
-/// Two parsers that do not agree where the host is send a secret to the wrong one.
+/// Parsers that disagree on where the host starts send secrets to the wrong one.
 #[test]
 fn a_url_that_two_parsers_read_differently_is_refused() {
     for text in [

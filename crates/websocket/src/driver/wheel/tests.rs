@@ -42,7 +42,7 @@ fn a_time_further_away_than_the_wheel_goes_round_is_kept() {
     assert!(at >= now + seconds(3_600) && at < now + seconds(3_601));
 }
 
-/// Ten connections at a time, each gone after a second, for an hour.
+/// Ten connections at a time, each for one second, for an hour.
 #[test]
 fn connections_that_came_and_went_leave_nothing_behind() {
     let (mut wheel, start) = (Wheel::default(), Instant::now());

@@ -1,6 +1,6 @@
 use super::*;
 
-/// A block of one match of three bytes, this far back (RFC 1951 §3.2.6).
+/// A block with one match of three bytes at this distance (RFC 1951 §3.2.6).
 fn match_at(distance: usize) -> Vec<u8> {
     let code = (0_usize..30)
         .rev()
@@ -8,7 +8,7 @@ fn match_at(distance: usize) -> Vec<u8> {
         .unwrap();
     let extra_bits = (code / 2).saturating_sub(1);
     let mut bits = vec![0, 1, 0];
-    // Length 3 is symbol 257: 0000001, Huffman codes go first bit first.
+    // Length 3 is symbol 257: 0000001. Huffman codes are written most significant bit first.
     bits.extend([0, 0, 0, 0, 0, 0, 1]);
     bits.extend((0..5).rev().map(|shift| code >> shift & 1));
     bits.extend((0..extra_bits).map(|shift| (distance - base(code)) >> shift & 1));
@@ -78,7 +78,7 @@ fn a_reference_beyond_the_agreed_window_is_an_error_in_every_mode() {
 
 #[test]
 fn a_reference_within_its_own_message_is_decoded_from_beyond_the_window() {
-    // The bound of what is enforced, see the documentation of the type.
+    // The bound that is enforced; see the documentation of the type.
     let terms = DeflateTerms {
         window_bits: 9,
         context_takeover: true,

@@ -1,7 +1,7 @@
 use super::proxy_for;
 use crate::connect::url::Url;
 
-/// What is chosen for a URL in an environment of these variables.
+/// The proxy chosen for a URL in an environment with these variables.
 fn chosen(url: &str, environment: &[(&str, &str)]) -> Option<String> {
     let url = Url::parse(url).unwrap();
     proxy_for(&url, |name| {
