@@ -15,7 +15,7 @@ async fn who_connects_is_welcomed_with_a_session_and_a_token() {
     let welcome = caller.hear_a("welcome").await;
     assert_eq!(welcome["id"], 1);
     assert_eq!(welcome["session"].as_str().unwrap().len(), 32);
-    assert!(welcome["resume"].as_str().unwrap().starts_with("v2."));
+    assert!(welcome["resume"].as_str().unwrap().starts_with("v3."));
     assert_eq!(welcome.get("user"), None, "a stranger has no name");
     let (_, health) = hall.health().await;
     assert_eq!(health["connections"], 1);
