@@ -20,7 +20,7 @@
 )]
 
 mod dialect;
-mod json;
+pub mod json;
 pub mod jsonrpc;
 pub mod native;
 

@@ -1,6 +1,9 @@
 //! The state of one connection that speaks JSON-RPC.
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use offhook_engine::{
     ChannelName, CloseReason, Command, CommandId, ErrorCode, Notice, PresenceChange, Publication,
@@ -141,6 +144,17 @@ impl Dialect for Rpc {
         self.reply(id, &Reply::Refused(refusal), out);
     }
 
+    fn refreshed(&mut self, id: CommandId, _: Option<Duration>, out: &mut Vec<Payload>) {
+        if let Some((call, Purpose::Refresh)) = self.pending.replied(id) {
+            self.pending.answer(call, &Ok("true".to_owned()), out);
+        }
+    }
+
+    fn expiring(&mut self, expires_in: Duration, out: &mut Vec<Payload>) {
+        let params = Object::part().raw("expires_in_ms", expires_in.as_millis());
+        out.push(answer::push("expiring", params).into());
+    }
+
     fn notice(&mut self, notice: &Notice, out: &mut Vec<Payload>) {
         match notice {
             Notice::Reply {
@@ -216,7 +230,12 @@ impl Rpc {
         if let Login::NotYet = self.login {
             return self.begin(Some(call), token, intents);
         }
-        let detail = "rpc.login: has to come before anything else on a connection";
+        if let Some(token) = token {
+            let id = self.pending.command(call, Purpose::Refresh);
+            return intents.push(Intent::Refresh { id, token });
+        }
+        let detail =
+            "rpc.login: without a token it has to come before anything else on a connection";
         self.refuse(call, Failure::invalid_request(detail), intents);
     }
 
@@ -316,7 +335,7 @@ impl Rpc {
         };
         let is_done = !matches!(reply, Reply::Refused(_));
         let result = match purpose {
-            Purpose::Command => answer::result(reply),
+            Purpose::Command | Purpose::Refresh => answer::result(reply),
             Purpose::Subscribe(number) => {
                 let result = answer::result(reply).map(|_| number.to_string());
                 self.pending.answer(call, &result, out);

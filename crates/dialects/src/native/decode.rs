@@ -46,6 +46,22 @@ pub enum Request {
     },
     /// A `subscribe` with several channels.
     SubscribeAll(SubscribeAll),
+    /// Something for the engine, with a token that allows it.
+    Granted {
+        /// To be answered under this number.
+        id: CommandId,
+        /// What allows it.
+        token: String,
+        /// What.
+        command: Command,
+    },
+    /// A new token, before the one before ends.
+    Refresh {
+        /// To be answered under this number.
+        id: CommandId,
+        /// The token.
+        token: String,
+    },
 }
 
 /// A `subscribe` with several channels. Each is answered separately, with ascending ids.
@@ -178,7 +194,19 @@ fn request(message: &Message<'_>, id: Option<CommandId>) -> Result<Request, Refu
         "connect" => return connect(message, id).map(Request::Connect),
         "publish" => publish(message)?,
         "subscribe" if message.channels.is_some() => return subscribe_to_several(message, id),
-        "subscribe" => Command::Subscribe(subscribe(message)?),
+        "subscribe" => {
+            let command = Command::Subscribe(subscribe(message)?);
+            let Some(token) = &message.token else {
+                return Ok(Request::Command { id, command });
+            };
+            let token = token.to_string();
+            return Ok(Request::Granted { id, token, command });
+        }
+        "refresh" => {
+            let token = message.token.as_ref().map(ToString::to_string);
+            let token = token.ok_or_else(|| bad("token: is missing"))?;
+            return Ok(Request::Refresh { id, token });
+        }
         "unsubscribe" => Command::Unsubscribe {
             subscription: subscription(message)?,
         },
@@ -218,7 +246,7 @@ fn request(message: &Message<'_>, id: Option<CommandId>) -> Result<Request, Refu
             let shown: String = unknown.chars().take(40).collect();
             return Err(bad(format!(
                 "type: {shown:?} is unknown; there are connect, publish, subscribe, unsubscribe, \
-                 done, history, presence, presence_update, ack, receipts, call and ping"
+                 done, history, presence, presence_update, ack, receipts, call, refresh and ping"
             )));
         }
     };
@@ -352,6 +380,11 @@ fn call(message: &Message<'_>) -> Result<Command, Refusal> {
 fn subscribe_to_several(message: &Message<'_>, id: CommandId) -> Result<Request, Refusal> {
     if message.channel.is_some() {
         return Err(bad("channel and channels: only one of them is allowed"));
+    }
+    if message.token.is_some() {
+        return Err(bad(
+            "token: is for one channel; subscribe to each with its own",
+        ));
     }
     let names = message.channels.as_deref().unwrap_or_default();
     if names.is_empty() || names.len() > MAX_CHANNELS {
