@@ -25,7 +25,7 @@ pub struct Key {
 
 #[derive(Clone)]
 enum Material {
-    Secret(Algorithm, hmac::Key),
+    Secret(Algorithm, Box<hmac::Key>),
     /// Each algorithm with the key as parsed for it.
     Public(Vec<(Algorithm, ParsedPublicKey)>),
 }
@@ -59,7 +59,7 @@ impl Key {
                 secret.len()
             )));
         }
-        let material = Material::Secret(algorithm, hmac::Key::new(hmac, secret));
+        let material = Material::Secret(algorithm, Box::new(hmac::Key::new(hmac, secret)));
         Ok(Self { id: None, material })
     }
 

@@ -28,7 +28,7 @@ pub struct Signer {
 }
 
 enum Material {
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
     Rsa(Box<KeyPair>),
     Ec(Box<EcdsaKeyPair>),
     Ed(Box<Ed25519KeyPair>),
@@ -76,7 +76,7 @@ impl Signer {
         Ok(Self {
             algorithm,
             id: None,
-            material: Material::Secret(hmac::Key::new(hmac, secret)),
+            material: Material::Secret(Box::new(hmac::Key::new(hmac, secret))),
         })
     }
 

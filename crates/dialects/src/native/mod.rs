@@ -20,6 +20,7 @@ pub mod client;
 mod decode;
 mod dialect;
 mod encode;
+mod fields;
 
 pub use crate::dialect::Connect;
 pub use decode::{

@@ -58,14 +58,17 @@ fn command(call: &Call<'_>, given: &Given, key: Option<&str>) -> Result<Command,
 }
 
 fn answer(reply: Reply) -> Outcome {
-    match reply {
-        Reply::Published {
-            position,
-            duplicate,
-        } => Ok(json!({ "position": position.to_string(), "duplicate": duplicate })),
-        Reply::Refused(refusal) => Err(refusal.into()),
-        other => Err(super::reading::unexpected(&other)),
+    if let Reply::Refused(refusal) = reply {
+        return Err(refusal.into());
     }
+    let Reply::Published {
+        position,
+        duplicate,
+    } = reply
+    else {
+        return Err(super::reading::unexpected(&reply));
+    };
+    Ok(json!({ "position": position.to_string(), "duplicate": duplicate }))
 }
 
 /// Publishes one: as JSON, or any other body as it is, to the channel in the query.

@@ -46,26 +46,26 @@ pub(super) async fn history(call: &Call<'_>) -> Outcome {
         },
     };
     let backward = matches!(command, Command::HistoryBefore { .. });
-    match ask(call, command).await? {
-        Reply::History {
-            head,
-            publications,
-            gap,
-            more,
-            ..
-        } => {
-            let messages: Vec<Value> = publications.iter().map(|p| shown(p)).collect();
-            let mut value = json!({ "head": head.to_string(), "messages": messages });
-            if backward {
-                value["more"] = more.into();
-            }
-            if let Some(gap) = gap {
-                value["gap"] = gap.name().into();
-            }
-            Ok(value)
-        }
-        other => Err(unexpected(&other)),
+    let reply = ask(call, command).await?;
+    let Reply::History {
+        head,
+        publications,
+        gap,
+        more,
+        ..
+    } = &reply
+    else {
+        return Err(unexpected(&reply));
+    };
+    let messages: Vec<Value> = publications.iter().map(|p| shown(p)).collect();
+    let mut value = json!({ "head": head.to_string(), "messages": messages });
+    if backward {
+        value["more"] = (*more).into();
     }
+    if let Some(gap) = gap {
+        value["gap"] = gap.name().into();
+    }
+    Ok(value)
 }
 
 pub(super) async fn state(call: &Call<'_>) -> Outcome {
@@ -75,36 +75,35 @@ pub(super) async fn state(call: &Call<'_>) -> Outcome {
         after,
         limit: call.query.number("limit", PAGE)?,
     };
-    match ask(call, command).await? {
-        Reply::State {
-            head, values, more, ..
-        } => {
-            let messages: Vec<Value> = values.iter().map(|p| shown(p)).collect();
-            Ok(json!({ "head": head.to_string(), "messages": messages, "more": more }))
-        }
-        other => Err(unexpected(&other)),
-    }
+    let reply = ask(call, command).await?;
+    let Reply::State {
+        head, values, more, ..
+    } = &reply
+    else {
+        return Err(unexpected(&reply));
+    };
+    let messages: Vec<Value> = values.iter().map(|p| shown(p)).collect();
+    Ok(json!({ "head": head.to_string(), "messages": messages, "more": more }))
 }
 
 pub(super) async fn presence(call: &Call<'_>) -> Outcome {
     let channel = channel(call.query.need("channel")?, call.key)?;
-    match ask(call, Command::Presence { channel }).await? {
-        Reply::Members { members, total, .. } => {
-            let members = members.iter().map(|member| {
-                let mut value = json!({ "session": member.session.to_string() });
-                if !member.user.is_empty() {
-                    value["user"] = member.user.to_string().into();
-                }
-                if !member.info.is_empty() {
-                    value["info"] = serde_json::from_slice(&member.info).unwrap_or_default();
-                }
-                value
-            });
-            let members: Vec<Value> = members.collect();
-            Ok(json!({ "members": members, "total": total }))
+    let reply = ask(call, Command::Presence { channel }).await?;
+    let Reply::Members { members, total, .. } = &reply else {
+        return Err(unexpected(&reply));
+    };
+    let members = members.iter().map(|member| {
+        let mut value = json!({ "session": member.session.to_string() });
+        if !member.user.is_empty() {
+            value["user"] = member.user.to_string().into();
         }
-        other => Err(unexpected(&other)),
-    }
+        if !member.info.is_empty() {
+            value["info"] = serde_json::from_slice(&member.info).unwrap_or_default();
+        }
+        value
+    });
+    let members: Vec<Value> = members.collect();
+    Ok(json!({ "members": members, "total": total }))
 }
 
 pub(super) async fn receipts(call: &Call<'_>) -> Outcome {
@@ -112,27 +111,27 @@ pub(super) async fn receipts(call: &Call<'_>) -> Outcome {
         channel: channel(call.query.need("channel")?, call.key)?,
         position: position(call.query.need("position")?)?,
     };
-    match ask(call, command).await? {
-        Reply::Receipts { receipts, .. } => Ok(json!({
-            "received": receipts.received,
-            "subscribers": receipts.subscribers,
-        })),
-        other => Err(unexpected(&other)),
-    }
+    let reply = ask(call, command).await?;
+    let Reply::Receipts { receipts, .. } = &reply else {
+        return Err(unexpected(&reply));
+    };
+    Ok(json!({
+        "received": receipts.received,
+        "subscribers": receipts.subscribers,
+    }))
 }
 
-/// How far a consumer of the backend itself has come.
+/// The position of a consumer of the backend itself.
 pub(super) async fn cursor(call: &Call<'_>) -> Outcome {
     let command = Command::Ack {
         channel: channel(call.query.need("channel")?, call.key)?,
         consumer: Key::new(call.query.need("consumer")?)?,
         position: None,
     };
-    match ask(call, command).await? {
-        Reply::Acked { position, .. } => {
-            let position = position.map(|position| position.to_string());
-            Ok(json!({ "position": position }))
-        }
-        other => Err(unexpected(&other)),
-    }
+    let reply = ask(call, command).await?;
+    let Reply::Acked { position, .. } = &reply else {
+        return Err(unexpected(&reply));
+    };
+    let position = position.map(|position| position.to_string());
+    Ok(json!({ "position": position }))
 }
