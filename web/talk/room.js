@@ -138,8 +138,9 @@ export class Room {
   async #read(from) {
     this.#reading = true;
     try {
-      const { messages } = await this.#client.history(this.channel, { ...from, limit: PAGE });
-      this.isWhole = messages.length < PAGE;
+      const { messages, more } = await this.#client.history(this.channel, { ...from, limit: PAGE });
+      // A page may end early, because of its size.
+      this.isWhole = from.before ? !more : messages.length === 0;
       for (const message of messages) this.conversation.take(this.#plain(message), this.#isMine(message));
     } catch {
       // Tried again when somebody scrolls there again.

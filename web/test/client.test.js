@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { connect, persist, ReconnectingWebSocket } from '../../clients/js/src/index.js';
@@ -7,13 +10,13 @@ import { stage } from './browser.js';
 import { Network } from './network.js';
 import { Server } from './server.js';
 
-// Node before 22 has no WebSocket of its own.
+// Node before 22 has no WebSocket.
 const { WebSocket } = createRequire(import.meta.url)('ws');
 
 const MESSAGES = 150;
 
-async function served(t) {
-  const server = await Server.start();
+async function served(t, settings) {
+  const server = await Server.start(settings);
   t.after(() => server.remove());
   const network = await Network.to(server.port);
   t.after(() => network.close());
@@ -126,7 +129,8 @@ test('acknowledged flow: no more than the window, and over a cut and a kill noth
   const all = new Promise((resolve) => jobs.on('message', async (message) => {
     seen.push(message.data);
     most = Math.max(most, undone.push(message));
-    // With two in hand, the newer one is done first; now and then the connection is lost in between.
+    // Of two received messages, the newer one is acknowledged first; sometimes
+    // the connection is lost in between.
     if (undone.length < 2) return;
     const [older, newer] = undone.splice(0);
     jobs.done(newer);
@@ -168,6 +172,77 @@ test('a filter, several on one channel, echo, and several in one request, agains
   const rooms = other.subscribe(['sensors/a', 'sensors/b', 'new'], { since: 'start' });
   assert.equal(typeof (await read(rooms[1], 1)).data[0], 'string');
   await assert.rejects(one.call('orders.cancel', 1), { code: 'forbidden' });
+});
+
+test('history is read backward page by page, over a restart of the server, to the first message', async (t) => {
+  const { server, client } = await served(t);
+  const one = client();
+  for (const number of [0, 1, 2, 3]) await one.publish('chat', number);
+  await server.stop();
+  await server.start();
+  for (const number of [4, 5, 6, 7, 8]) await one.publish('chat', number);
+  const read = [];
+  let [before, more] = [(await one.publish('chat', 9)).position, true];
+  while (more) {
+    const page = await one.history('chat', { before, limit: 3 });
+    assert.equal(page.gap, undefined);
+    read.unshift(...page.messages.map(({ data }) => data));
+    before = page.messages[0].position;
+    ({ more } = page);
+  }
+  assert.deepEqual(read, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+});
+
+/** Flags for a server with these settings. */
+function configured(t, text) {
+  const directory = mkdtempSync(join(tmpdir(), 'offhook-settings-'));
+  t.after(() => rmSync(directory, { recursive: true }));
+  writeFileSync(join(directory, 'offhook.toml'), text);
+  return ['--config', join(directory, 'offhook.toml')];
+}
+
+test('a channel’s state is read once, subscribed to, and replaced by what follows', async (t) => {
+  const { client } = await served(t, configured(t, '[[channels]]\npattern = "prices"\n[channels.state]\ncount = 100\n'));
+  const [one, other] = [client(), client()];
+  const set = (key, data) => one.publish('prices', data, { tags: { key } });
+  for (const [key, price] of [['BTC', 1], ['ETH', 2], ['BTC', 3], ['XRP', 4], ['XRP', null]]) await set(key, price);
+  const values = [['ETH', 2], ['BTC', 3]];
+  const { messages, head, more } = await other.readState('prices');
+  assert.deepEqual(messages.map(({ tags, data }) => [tags.key, data]), values);
+  assert.equal(more, undefined);
+  const events = other.subscribe('prices', { since: 'state' })[Symbol.asyncIterator]();
+  for (const [key, price] of values) {
+    const { data, tags, state } = await next(events, 'message', 'gap');
+    assert.deepEqual([tags.key, data, state], [key, price, true]);
+  }
+  const { reason, to } = await next(events, 'message', 'gap');
+  assert.deepEqual([reason, to], ['state', head]);
+  await set('ETH', 5);
+  const { data, state } = await next(events, 'message', 'gap');
+  assert.deepEqual([data, state], [5, undefined]);
+  await assert.rejects(other.readState('other'), { code: 'unknown_channel' });
+});
+
+test('a member’s new info reaches those who watch, and stays over a cut', async (t) => {
+  const { client, network } = await served(t);
+  const [watcher, member] = [client(), client({ info: { name: 'Ann' } })];
+  const events = watcher.subscribe('chat', { presence: true })[Symbol.asyncIterator]();
+  await next(events, 'subscribed');
+  member.subscribe('chat');
+  const joined = async () => {
+    for (;;) {
+      const { session, info } = await next(events, 'join');
+      if (session === member.session) return info;
+    }
+  };
+  assert.deepEqual(await joined(), { name: 'Ann' });
+  await member.setInfo({ name: 'Ann', away: true });
+  assert.deepEqual(await joined(), { name: 'Ann', away: true });
+  const back = new Promise((resolve) => member.on('state', ({ name, resumed }) => name === 'open' && resolve(resumed)));
+  network.cut();
+  assert.equal(await back, true);
+  const { members } = await member.presence('chat');
+  assert.deepEqual(members.find(({ session }) => session === member.session).info, { name: 'Ann', away: true });
 });
 
 test('a burst above the server’s rate is slowed down, and arrives whole', async (t) => {

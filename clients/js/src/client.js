@@ -7,7 +7,6 @@ import { Heartbeat } from './heartbeat.js';
 import { Connection } from './connection.js';
 import { Outbox } from './outbox.js';
 import { decode, encode } from './payload.js';
-import { back, isBefore } from './position.js';
 import { ANSWER_WITHIN, Questions } from './questions.js';
 import { nameOf, Subscriptions } from './subscriptions.js';
 
@@ -106,16 +105,13 @@ export class Client extends Emitter {
     return this.#outbox.add({ ...message, key: key ?? this.#environment.uuid() }, { isUnordered: unordered });
   }
 
-  async history(channel, { since, before, limit = 100 } = {}) {
-    const answer = await this.#ask({ type: 'history', channel, since: before ? back(before, limit + 1) : since, limit });
-    const messages = answer.messages.filter(({ position }) => !before || isBefore(position, before));
-    return { ...answer, messages: messages.map(decode) };
+  history(channel, { since, before, limit = 100 } = {}) {
+    return this.#read({ type: 'history', channel, since, before, limit });
   }
 
   /** Reads the state of a channel once: the newest message of each value of the tag `key`. */
-  async readState(channel, { since, limit } = {}) {
-    const answer = await this.#ask({ type: 'state', channel, since, limit });
-    return { ...answer, messages: answer.messages.map(decode) };
+  readState(channel, { since, limit } = {}) {
+    return this.#read({ type: 'state', channel, since, limit });
   }
 
   presence(channel) {
@@ -366,6 +362,11 @@ export class Client extends Emitter {
   #leaving() {
     this.#memory?.flush();
     if (this.#resume) this.#memory?.leaveSession({ resume: this.#resume, channels: this.#subscriptions.sealed });
+  }
+
+  async #read(message) {
+    const answer = await this.#ask(message);
+    return { ...answer, messages: answer.messages.map(decode) };
   }
 
   async #ask(message, once) {

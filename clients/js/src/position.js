@@ -16,10 +16,10 @@ export function step(before, { position, previous }) {
   return previous === undefined && offset === offsetBefore + 1 ? 'next' : 'hole';
 }
 
-/** The position this many messages earlier, or the beginning of the stream. */
-export function back(position, count) {
+/** The position that a message follows if the server names none: one offset earlier in the same epoch. */
+export function oneBefore(position) {
   const [epoch, offset] = parse(position);
-  return `${epoch}.${Math.max(0, offset - count)}`;
+  return `${epoch}.${Math.max(0, offset - 1)}`;
 }
 
 /** Whether `a` is earlier than `b`, as far as offsets say. */

@@ -3,7 +3,7 @@
 import { Emitter } from './emitter.js';
 import { Inbox } from './inbox.js';
 import { decode } from './payload.js';
-import { back, isBefore, step } from './position.js';
+import { isBefore, oneBefore, step } from './position.js';
 
 /**
  * ```text
@@ -139,7 +139,7 @@ export class Subscription extends Emitter {
       if (move === 'hole') this.#give({ type: 'gap', channel: this.channel, from: before, to: event.position, reason: 'unannounced' });
       this.received = place;
       if (event.type === 'message') {
-        this.#undone?.set(place, before ?? back(place, 1));
+        this.#undone?.set(place, before ?? oneBefore(place));
         this.#newest = place;
       }
     }

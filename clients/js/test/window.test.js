@@ -1,4 +1,5 @@
-// Acknowledged flow: a subscription with a `window`, whose reader says what it is done with.
+// Acknowledged flow: a subscription with a `window`, whose reader acknowledges
+// messages.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -98,7 +99,7 @@ test('what a token restores again may have holes where the reader was done, and 
   await world.socket.says({ type: 'subscribed', subscription: asked.subscription, channel: 'jobs', position: at(12), live: false });
   await comes(8, { redelivered: 1 });
   await comes(10, { redelivered: 1 });
-  // It was under way when the connection was lost.
+  // It was in flight when the connection was lost.
   await comes(11, { redelivered: 1 });
   await comes(12);
   assert.deepEqual(offsets(events), [8, 9, 10, 11, 12]);
@@ -116,6 +117,19 @@ test('done without a connection is said when the message comes again', async () 
   await welcome(world);
   const again = world.socket.takeOne('subscribe');
   assert.equal(again.since, at(8));
+});
+
+test('the newest message, which the reader was done with, is acknowledged again when it comes again', async () => {
+  const { world, jobs, events, asked, comes } = await windowed();
+  await comes(8);
+  await world.socket.says({ type: 'token', resume: 'v1.second' });
+  jobs.done(events[1]);
+  await lose(world);
+  await welcome(world);
+  await world.socket.says({ type: 'subscribed', subscription: asked.subscription, channel: 'jobs', position: at(8), live: false });
+  await comes(8, { redelivered: 1 });
+  assert.deepEqual(offsets(events), [8]);
+  assert.deepEqual(await done(world), [{ position: at(8) }]);
 });
 
 test('an acknowledgement that is refused for now is made again, also beside many questions', async () => {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,6 +134,84 @@ async def test_bytes_tags_history_presence_receipts_and_a_consumer() -> None:
         assert (refused.value.code, refused.value.retry) == ("bad_channel_name", "never")
         with pytest.raises(offhook.Refused, match="too_large"):
             await one.publish("chat", "x" * 100_000)
+
+
+@runs
+async def test_history_is_read_backward_page_by_page_over_a_restart() -> None:
+    async with served() as (server, network), client_of(network) as one:
+        for number in range(4):
+            await one.publish("chat", number)
+        await server.stop()
+        await server.start()
+        for number in range(4, 9):
+            await one.publish("chat", number)
+        before = (await one.publish("chat", 9)).position
+        read: list[Any] = []
+        while True:
+            page = await one.history("chat", before=before, limit=3)
+            assert page.gap is None
+            read[:0] = [message.data for message in page.messages]
+            if not page.more:
+                break
+            before = page.messages[0].position
+        assert read == list(range(9))
+        with pytest.raises(ValueError, match="not a position"):
+            await one.history("chat", before="yesterday")
+
+
+@runs
+async def test_a_channels_state_is_read_once_and_subscribed_to() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        config = Path(directory) / "offhook.toml"
+        config.write_text('[[channels]]\npattern = "prices"\n[channels.state]\ncount = 100\n')
+        async with served("--config", str(config)) as (_, network), client_of(network) as one:
+            for key, price in (("BTC", 1), ("ETH", 2), ("BTC", 3), ("XRP", 4), ("XRP", None)):
+                await one.publish("prices", price, tags={"key": key})
+            values = [("ETH", 2), ("BTC", 3)]
+            state = await one.read_state("prices")
+            assert [(value.tags["key"], value.data) for value in state.messages] == values
+            assert not state.more
+            first = await one.read_state("prices", limit=1)
+            assert ([value.data for value in first.messages], first.more) == ([2], True)
+            rest = await one.read_state("prices", since=first.messages[0].position)
+            assert [value.data for value in rest.messages] == [3]
+            prices = one.subscribe("prices", since="state")
+            got = []
+            async for event in prices:
+                if isinstance(event, Message):
+                    got.append((event.tags["key"], event.data, event.is_state))
+                if isinstance(event, Gap):
+                    assert (event.reason, event.to) == ("state", state.head)
+                    break
+            assert got == [(*value, True) for value in values]
+            await one.publish("prices", 5, tags={"key": "ETH"})
+            after = await message(prices)
+            assert (after.data, after.is_state) == (5, False)
+            with pytest.raises(offhook.Refused, match="unknown_channel"):
+                await one.read_state("other")
+
+
+@runs
+async def test_a_members_new_info_reaches_those_who_watch_and_stays_over_a_cut() -> None:
+    async with served() as (_, network), client_of(network) as watcher, client_of(network, info="Ann") as member:
+        room = watcher.subscribe("chat", presence=True)
+        assert isinstance(await room.next(), Subscribed)
+        member.subscribe("chat")
+
+        async def joined() -> Any:
+            async for event in room:
+                if isinstance(event, Join) and event.member.session == member.session:
+                    return event.member.info
+            raise AssertionError("it ended")
+
+        assert await joined() == "Ann"
+        await member.set_info({"name": "Ann", "away": True})
+        assert await joined() == {"name": "Ann", "away": True}
+        back = asyncio.ensure_future(state(member, "open"))
+        network.cut()
+        assert (await back).resumed
+        infos = {there.session: there.info for there in (await member.presence("chat")).members}
+        assert infos[member.session or ""] == {"name": "Ann", "away": True}
 
 
 @runs

@@ -11,7 +11,7 @@ use crate::{failure::Failure, screen};
 
 /// Make a token, make an API key, or see what a token says.
 ///
-/// Signs a JSON Web Token with a secret (--secret, or OFFHOOK_TOKEN_SECRET) or a private key in PEM
+/// Signs a JSON Web Token with a secret (--secret, or `OFFHOOK_TOKEN_SECRET`) or a private key in PEM
 /// (--key), for development and for scripts. A backend makes its tokens with a JWT library of its own.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -21,7 +21,7 @@ pub(crate) struct Token {
     user: Option<String>,
 
     /// The secret to sign with, as in auth.secrets. A secret in the command line is seen by other users
-    /// of the machine: prefer the variable OFFHOOK_TOKEN_SECRET.
+    /// of the machine: prefer the variable `OFFHOOK_TOKEN_SECRET`.
     #[arg(long, value_name = "SECRET", conflicts_with = "key")]
     secret: Option<String>,
 

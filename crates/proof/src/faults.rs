@@ -39,7 +39,9 @@ pub(crate) struct Faults {
 }
 
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(900));
-const FROZEN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+/// How long connections and processes of clients are frozen.
+pub(crate) const FROZEN: (Duration, Duration) =
+    (Duration::from_millis(500), Duration::from_secs(5));
 const DOWN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(800));
 /// Longer than the leases that the server is started with.
 const SERVER_FROZEN: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(7));

@@ -187,18 +187,17 @@ class Client:
     async def history(
         self, channel: str, *, since: Since | None = None, before: str | None = None, limit: int = 100
     ) -> History:
-        """Reads once: the newest, those after ``since``, or the newest of those before the position ``before``."""
+        """Reads once: the newest, those after ``since``, or backward: the newest before the position ``before``.
+
+        A page may be shorter than ``limit``. Reading backward, ``more`` says whether older messages are kept.
+        """
         message: dict[str, Any] = {"type": "history", "channel": channel, "limit": limit}
         if before is not None:
-            since = positions.back(before, limit + 1)
-        if since is not None:
+            positions.parse(before)
+            message["before"] = before
+        elif since is not None:
             message["since"] = written(since)
-        history = cast(History, await self._ask(message))
-        if before is None:
-            return history
-        end = positions.parse(before)
-        kept = [message for message in history.messages if positions.parse(message.position) < end]
-        return History(tuple(kept), history.head, history.gap)
+        return cast(History, await self._ask(message))
 
     async def read_state(self, channel: str, *, since: str | None = None, limit: int | None = None) -> History:
         """Reads a channel's state once: the newest message of each value of the tag ``key``."""

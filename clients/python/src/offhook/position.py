@@ -25,12 +25,6 @@ def before(position: str) -> str:
     return f"{epoch}.{max(0, offset - 1)}"
 
 
-def back(position: str, count: int) -> str:
-    """The position so many messages earlier, or that of the beginning."""
-    epoch, offset = parse(position)
-    return f"{epoch}.{max(0, offset - count)}"
-
-
 def is_before(position: str, other: str) -> bool:
     """Whether a position is earlier than another, as far as offsets say: they rise over the life of a stream."""
     return parse(position)[1] < parse(other)[1]

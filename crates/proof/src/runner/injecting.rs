@@ -1,14 +1,17 @@
 //! Does what the plan of faults says.
 
-use std::{fs, io};
+use std::{fs, io, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{Resume, Runner};
 use crate::{
-    faults::Fault,
+    faults::{FROZEN, Fault},
     server::{copy_log, delete_resume_key},
 };
+
+/// How often the count of failed fsyncs is read while one is awaited.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 impl Runner<'_> {
     pub(super) async fn inject(&mut self, fault: Fault) -> io::Result<()> {
@@ -62,13 +65,28 @@ impl Runner<'_> {
                     self.broken.clock_steps += 1;
                 }
             }
-            Fault::FailFsync => {
-                if let Some(system) = &self.system {
-                    system.fail_fsyncs(1)?;
-                }
-            }
+            Fault::FailFsync => self.fail_fsync().await?,
             Fault::BackUp => self.back_up().await?,
             Fault::RestoreBackup => self.restore().await?,
+        }
+        Ok(())
+    }
+
+    /// Waits until an fsync has failed: a server that is killed before it next writes would never see the
+    /// fault. There may be nothing to write for as long as the publishers are frozen.
+    async fn fail_fsync(&mut self) -> io::Result<()> {
+        self.until_server_runs().await?;
+        let Some(system) = &self.system else {
+            return Ok(());
+        };
+        let before = system.failed_fsyncs()?;
+        system.fail_fsyncs(1)?;
+        let end = Instant::now() + 2 * FROZEN.1;
+        while Instant::now() < end
+            && let Some(system) = &self.system
+            && system.failed_fsyncs()? == before
+        {
+            self.listen_until(Instant::now() + LOOK_AGAIN).await?;
         }
         Ok(())
     }
