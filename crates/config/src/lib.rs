@@ -18,6 +18,7 @@
 //! # Ok::<(), offhook_config::Problems>(())
 //! ```
 
+mod auth;
 mod catalogue;
 mod channels;
 mod check;
@@ -27,6 +28,7 @@ mod group;
 mod kind;
 mod limits;
 mod load;
+mod mqtt;
 mod page;
 mod problem;
 mod reader;
@@ -42,12 +44,14 @@ use offhook::protocol::handshake::Scheme;
 use offhook_brokers::Durability;
 use offhook_engine::{ChannelName, ChannelRules, History, Limits, RuleBook, SlowPolicy};
 
+pub use self::auth::{Api, Auth, JwksUrl, TokenSecret};
 pub use self::catalogue::{Setting, settings};
 pub use self::channels::ChannelRule;
 pub use self::connections::{Connections, Messages};
 pub use self::given::{Place, SourceFile};
 pub use self::kind::{parse_bytes, parse_time};
 pub use self::limits::Memory;
+pub use self::mqtt::Mqtt;
 pub use self::load::{Loaded, Sources, load};
 pub use self::page::{example, reference};
 pub use self::problem::{Problem, Problems};
@@ -147,6 +151,12 @@ group! {
         messages: Messages;
         /// How a dead connection is detected.
         keepalive: Keepalive;
+        /// Tokens of clients, and the keys that verify them.
+        auth: Auth;
+        /// The HTTP API for backends.
+        api: Api;
+        /// MQTT 3.1.1 and 5.0.
+        mqtt: Mqtt;
         /// Resuming without asking the backend again.
         resume: Resume;
         /// What one session may do, and how much the engine may hold. Its `connections` and

@@ -69,6 +69,14 @@ impl Directory {
         Some(known.saturating_add(1))
     }
 
+    /// The generation of the newest connection of a session, as far as it is known; 0 of none.
+    pub(crate) fn newest_generation(&self, session: SessionId) -> u32 {
+        let sessions = &*self.lock();
+        let live = sessions.here.get(&session).map(|live| live.generation);
+        let away = sessions.away.get(&session).copied();
+        live.max(away).unwrap_or(0)
+    }
+
     /// Registers an open connection of a session. Returns the older connection, which must be
     /// closed.
     pub(crate) fn enter(

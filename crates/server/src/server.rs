@@ -17,8 +17,9 @@ use offhook_engine::RuleBook;
 use tokio::{sync::watch, task::spawn_blocking, time::timeout};
 
 use crate::{
+    auth::{self, Authenticator},
     config::{Config, ResumeKey},
-    door::{self, Routes},
+    door::{self, Door, Routes},
     key_file,
     sessions::Sessions,
     start_error::StartError,
@@ -53,6 +54,7 @@ impl Server {
 #[derive(Debug)]
 pub struct Running {
     addresses: Vec<SocketAddr>,
+    mqtt_addresses: Vec<SocketAddr>,
     drain: Duration,
     phase: watch::Sender<Phase>,
     sealer: Arc<Sealer>,
@@ -67,6 +69,8 @@ struct Threads {
     /// Dropping it ends the clock thread.
     clock_runs: Option<SyncSender<()>>,
     clock: Option<JoinHandle<()>>,
+    /// Fetches the keys that verify tokens, if they come from a URL.
+    keys: Option<JoinHandle<()>>,
     /// Dropping the last reference completes what the log has queued.
     broker: Option<Arc<dyn Broker>>,
 }
@@ -76,6 +80,12 @@ impl Running {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The addresses at which it speaks MQTT without HTTP: those over TCP, then those over TLS.
+    #[must_use]
+    pub fn mqtt_addresses(&self) -> &[SocketAddr] {
+        &self.mqtt_addresses
     }
 
     /// Replaces the keys of resume tokens: the first one seals from now on, all of them open.
@@ -118,7 +128,8 @@ impl Drop for Running {
 impl Threads {
     fn end(&mut self) {
         self.clock_runs = None;
-        for thread in self.workers.drain(..).chain(self.clock.take()) {
+        let helpers = self.clock.take().into_iter().chain(self.keys.take());
+        for thread in self.workers.drain(..).chain(helpers) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the server has panicked");
             }
@@ -141,9 +152,14 @@ pub(crate) fn start_with(
     }
     let rules = Arc::new(config.rule_book());
     let tls = config.tls.as_ref().map(door::tls_acceptor).transpose()?;
+    if tls.is_none() && !config.mqtt.tls_listen.is_empty() {
+        return Err(StartError::NoCertificate);
+    }
     let keys = resume_keys(&config)?;
+    let auth = Arc::new(Authenticator::open(&config)?);
+    auth::first_fetch(&auth).map_err(StartError::System)?;
     let listeners = listen(&config)?;
-    let addresses = addresses(&listeners, &config)?;
+    let addresses = addresses(&listeners)?;
     let broker = open_broker(&config, &rules)?;
     let drain = config.drain;
     let routes = routes(Routes::new(&config));
@@ -152,6 +168,7 @@ pub(crate) fn start_with(
         config,
         Arc::clone(&broker),
         Arc::clone(&sealer),
+        Arc::clone(&auth),
         tls,
         routes,
     ));
@@ -170,9 +187,15 @@ pub(crate) fn start_with(
     let (clock_runs, clock) = keep_time(broker).map_err(StartError::System)?;
     threads.clock_runs = Some(clock_runs);
     threads.clock = Some(clock);
+    threads.keys = auth::keep_fetching(auth, serving).map_err(StartError::System)?;
     tracing::info!(?addresses, workers = threads.workers.len(), "serving");
+    let of = |wanted: &dyn Fn(Door) -> bool| {
+        let ours = addresses.iter().filter(|(door, _)| wanted(*door));
+        ours.map(|(_, address)| *address).collect()
+    };
     Ok(Running {
-        addresses,
+        addresses: of(&|door| door == Door::Http),
+        mqtt_addresses: of(&|door| door != Door::Http),
         drain,
         phase,
         sealer,
@@ -181,40 +204,54 @@ pub(crate) fn start_with(
     })
 }
 
-/// The listeners of each worker, one for every address.
-fn listen(config: &Config) -> Result<Vec<Vec<std::net::TcpListener>>, StartError> {
+/// A worker's listeners, one for every address.
+type Listeners = Vec<(Door, std::net::TcpListener)>;
+
+/// The listeners of each worker.
+fn listen(config: &Config) -> Result<Vec<Listeners>, StartError> {
     let mut workers: Vec<_> = (0..config.workers.get()).map(|_| Vec::new()).collect();
-    for address in &config.listen {
-        let mut address = *address;
-        let failed = |address, source| StartError::Listen { address, source };
-        if !config.share_port {
-            door::ensure_free(address).map_err(|source| failed(address, source))?;
-        }
-        for worker in &mut workers {
-            let listener = door::listen(address, &config.connections)
-                .map_err(|source| failed(address, source))?;
-            // For port 0, the system chooses once, and all listeners use that port.
-            address = listener
-                .local_addr()
-                .map_err(|source| failed(address, source))?;
-            worker.push(listener);
+    let all = [
+        (Door::Http, &config.listen),
+        (Door::Mqtt, &config.mqtt.listen),
+        (Door::MqttTls, &config.mqtt.tls_listen),
+    ];
+    for (door, addresses) in all {
+        for address in addresses {
+            listen_at(config, door, *address, &mut workers)?;
         }
     }
     Ok(workers)
 }
 
-fn addresses(
-    listeners: &[Vec<std::net::TcpListener>],
+fn listen_at(
     config: &Config,
-) -> Result<Vec<SocketAddr>, StartError> {
+    door: Door,
+    mut address: SocketAddr,
+    workers: &mut [Listeners],
+) -> Result<(), StartError> {
+    let failed = |address, source| StartError::Listen { address, source };
+    if !config.share_port {
+        door::ensure_free(address).map_err(|source| failed(address, source))?;
+    }
+    for worker in workers {
+        let listener = door::listen(address, &config.connections)
+            .map_err(|source| failed(address, source))?;
+        // For port 0, the system chooses once, and all listeners use that port.
+        address = listener
+            .local_addr()
+            .map_err(|source| failed(address, source))?;
+        worker.push((door, listener));
+    }
+    Ok(())
+}
+
+fn addresses(listeners: &[Listeners]) -> Result<Vec<(Door, SocketAddr)>, StartError> {
     let ours = listeners.first().into_iter().flatten();
-    ours.zip(&config.listen)
-        .map(|(listener, asked)| {
-            let address = *asked;
-            let failed = |source| StartError::Listen { address, source };
-            listener.local_addr().map_err(failed)
-        })
-        .collect()
+    ours.map(|(door, listener)| {
+        let address = listener.local_addr().map_err(StartError::System)?;
+        Ok((*door, address))
+    })
+    .collect()
 }
 
 /// The key that seals resume tokens, followed by those that only open them.

@@ -17,6 +17,8 @@ pub enum StartError {
         /// The system's error.
         source: io::Error,
     },
+    /// MQTT over TLS is configured, and there is no certificate.
+    NoCertificate,
     /// The log cannot be used.
     Log(OpenError),
     /// A file cannot be read or created.
@@ -33,6 +35,15 @@ pub enum StartError {
         /// The number of bytes it contains.
         found: usize,
     },
+    /// A file contains no keys that could verify tokens.
+    Keys {
+        /// The file's path.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A secret for signing tokens cannot be used.
+    Secret(String),
     /// The certificate and key cannot be used.
     Tls {
         /// The certificate's file.
@@ -48,6 +59,9 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoAddress => f.write_str("listen: no address is configured"),
+            Self::NoCertificate => f.write_str(
+                "mqtt.tls_listen: there is no certificate; set tls.cert and tls.key",
+            ),
             Self::Listen { address, source } if source.kind() == io::ErrorKind::AddrInUse => {
                 write!(
                     f,
@@ -63,6 +77,10 @@ impl fmt::Display for StartError {
                  clients then come back with their positions instead of their tokens",
                 path.display()
             ),
+            Self::Keys { path, reason } => {
+                write!(f, "auth.key_files: {}: {reason}", path.display())
+            }
+            Self::Secret(reason) => write!(f, "auth.secrets: {reason}"),
             Self::Tls { cert, reason } => write!(f, "tls: {}: {reason}", cert.display()),
             Self::System(_) => f.write_str("the system cannot provide a thread or random bytes"),
         }
@@ -76,7 +94,12 @@ impl std::error::Error for StartError {
                 Some(source)
             }
             Self::Log(error) => Some(error),
-            Self::NoAddress | Self::ResumeKey { .. } | Self::Tls { .. } => None,
+            Self::NoAddress
+            | Self::NoCertificate
+            | Self::ResumeKey { .. }
+            | Self::Keys { .. }
+            | Self::Secret(_)
+            | Self::Tls { .. } => None,
         }
     }
 }

@@ -6,8 +6,13 @@ use offhook_server::config::{Config, Loaded};
 
 use crate::screen::{BOLD, DIM, LINK};
 
-/// The addresses of the chat and for programs, and the location of the data.
-pub(super) fn text(loaded: &Loaded, addresses: &[SocketAddr]) -> String {
+/// The addresses of the chat and for programs, the location of the data, and the key of `--dev`.
+pub(super) fn text(
+    loaded: &Loaded,
+    addresses: &[SocketAddr],
+    mqtt: &[SocketAddr],
+    dev_key: Option<&str>,
+) -> String {
     let config = &loaded.config;
     let tls = if config.tls.is_some() { "s" } else { "" };
     let version = env!("CARGO_PKG_VERSION");
@@ -23,12 +28,32 @@ pub(super) fn text(loaded: &Loaded, addresses: &[SocketAddr]) -> String {
             note,
         ));
     }
+    for (n, address) in mqtt.iter().enumerate() {
+        let tls = if n < config.mqtt.listen.len() { "" } else { "s" };
+        let (host, note) = reached(*address);
+        text.push_str(&line("mqtt", &format!("mqtt{tls}://{host}"), note));
+    }
     text.push_str(&data(config));
     if let Some(file) = loaded.file() {
         text.push_str(&format!("  {DIM}config{DIM:#}  {}\n", shown(file)));
     }
+    if let (Some(key), Some(address)) = (dev_key, addresses.first()) {
+        text.push_str(&for_development(
+            key,
+            &format!("http{tls}://{}", reached(*address).0),
+        ));
+    }
     text.push_str("\nCtrl-C stops it.\n");
     text
+}
+
+/// The key is printed here and nowhere else.
+fn for_development(key: &str, url: &str) -> String {
+    format!(
+        "\n{BOLD}For development, not for production:{BOLD:#} whoever has this key may do everything.\n\n  \
+         curl {url}/api/v1/publish -H 'Authorization: Bearer {key}' \\\n    \
+         --json '{{\"channel\":\"chat\",\"data\":\"hello\"}}'\n"
+    )
 }
 
 fn line(word: &str, url: &str, note: &str) -> String {

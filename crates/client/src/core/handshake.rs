@@ -40,6 +40,7 @@ impl Core {
                 .map(|(channel, position)| (channel.into(), position))
                 .collect(),
             lineage: true,
+            named: None,
         })))
     }
 

@@ -57,6 +57,31 @@ impl Kind for Addresses {
     }
 }
 
+/// One address, of a list that may be empty.
+pub(crate) struct ListenAddress;
+
+impl Kind for ListenAddress {
+    type Value = SocketAddr;
+
+    fn expected(&self) -> String {
+        "an address like \"127.0.0.1:1883\", \"1883\" (this machine only) or \":1883\" (every \
+         interface)"
+            .to_owned()
+    }
+
+    fn placeholder(&self) -> String {
+        "ADDR".to_owned()
+    }
+
+    fn read(&self, given: &Given) -> Result<Self::Value, Vec<Misfit>> {
+        address(given).ok_or_else(|| given.misfit(self.expected()))
+    }
+
+    fn write(&self, value: &Self::Value) -> Option<String> {
+        Some(quoted(&value.to_string()))
+    }
+}
+
 fn address(given: &Given) -> Option<SocketAddr> {
     let text = given.text().or_else(|| given.number())?.trim();
     if let Ok(port) = text.parse() {

@@ -5,6 +5,7 @@ mod admission;
 mod head;
 mod hosts;
 mod listening;
+mod mqtt;
 mod routes;
 mod stream;
 mod tls;
@@ -40,8 +41,19 @@ pub(crate) use upgrade::{Upgrade, Way, upgrade};
 /// out of descriptors: the cause persists, and retrying at once would use a whole core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What clients speak that come to an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// HTTP, and WebSockets by it; over TLS if the server has a certificate.
+    Http,
+    /// MQTT over TCP.
+    Mqtt,
+    /// MQTT over TLS.
+    MqttTls,
+}
+
 /// Accepts until the worker stops.
-pub(crate) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
+pub(crate) async fn accept(worker: Rc<Worker>, door: Door, listener: TcpListener) {
     let mut stopping = worker.stopping();
     loop {
         let accepted = tokio::select! {
@@ -55,7 +67,13 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
                     worker.note_refused("connection", "there are too many connections");
                     continue;
                 };
-                spawn_local(receive(Rc::clone(&worker), stream, address, place));
+                let worker = Rc::clone(&worker);
+                match door {
+                    Door::Http => drop(spawn_local(receive(worker, stream, address, place))),
+                    Door::Mqtt | Door::MqttTls => {
+                        drop(spawn_local(mqtt::receive(worker, door, stream, place)));
+                    }
+                }
             }
             Err(error) => {
                 worker.note_refused("accept", &error);
@@ -100,11 +118,11 @@ async fn show(worker: Rc<Worker>, mut stream: Stream, heard: Heard, mut place: P
             Ok(Upgrade {
                 response,
                 negotiated,
-                speaker,
+                guest,
             }) => {
                 if say(&mut stream, response).await.is_ok() {
                     let way = Way { negotiated, unread };
-                    worker.open(way.into_socket(stream, &worker.settings), speaker, place);
+                    worker.open(way.into_socket(stream, &worker.settings), guest, place);
                 }
                 return;
             }

@@ -2,7 +2,11 @@
 //! added.
 
 use offhook::protocol::handshake::ServerDecision;
-use offhook_dialects::{jsonrpc::Rpc, native};
+use offhook_dialects::{
+    jsonrpc::Rpc,
+    mqtt::{self, Mqtt},
+    native,
+};
 
 use crate::{config::Config, worker::Speaker};
 
@@ -22,7 +26,7 @@ pub(crate) struct Spoken {
     /// The subprotocol that a client must offer (RFC 6455 §1.9); none if the path suffices.
     pub(crate) subprotocol: Option<&'static str>,
     /// Creates the state of a new connection.
-    pub(crate) begin: fn() -> Speaker,
+    pub(crate) begin: fn(&Config) -> Speaker,
 }
 
 /// Why a handshake has no route.
@@ -34,21 +38,31 @@ pub(super) enum NoRoute {
     Subprotocol(String),
 }
 
+/// The state of a new connection that speaks MQTT, over any transport.
+pub(super) fn speak_mqtt(config: &Config) -> Speaker {
+    Speaker::Other(Box::new(Box::new(Mqtt::new(config.messages.max_bytes))))
+}
+
 impl Routes {
     /// The routes of the configuration.
     pub(crate) fn new(config: &Config) -> Self {
         let native = Spoken {
             subprotocol: Some(native::SUBPROTOCOL),
-            begin: || Speaker::Native,
+            begin: |_| Speaker::Native,
         };
         // Clients of JSON-RPC offer no subprotocol.
         let rpc = Spoken {
             subprotocol: None,
-            begin: || Speaker::Other(Box::new(Box::<Rpc>::default())),
+            begin: |_| Speaker::Other(Box::new(Box::<Rpc>::default())),
+        };
+        let mqtt = Spoken {
+            subprotocol: Some(mqtt::SUBPROTOCOL),
+            begin: speak_mqtt,
         };
         Self(Vec::new())
             .with(&config.ws_path, native)
             .with(&config.rpc_path, rpc)
+            .with(&config.mqtt.path, mqtt)
     }
 
     /// Adds a dialect at a path.

@@ -3,14 +3,17 @@
 use std::{cell::RefMut, rc::Rc, sync::Arc};
 
 use offhook::protocol::CloseCode;
-use offhook_dialects::{Connect, Incoming, Intent, Payload, Welcome};
+use offhook_dialects::{Connect, Incoming, Intent, Named, Payload, Welcome};
 use offhook_engine::{
     Arrival, CallerReply, CommandId, ConnectionId, ErrorCode, Identity, Refusal, SessionId,
     SessionSnapshot, SubscriptionSnapshot,
 };
 use tokio::sync::oneshot;
 
-use super::{State, Worker, connection::Connection, now, outlet::Outlet, speaker::Speaker};
+use super::{
+    Guest, State, Worker, connection::Connection, expiring::expires_in, naming::Found, now,
+    outlet::Outlet, speaker::Speaker,
+};
 use crate::{
     directory::Place,
     tokens::{Opened, bad as bad_token, random_bytes},
@@ -24,6 +27,8 @@ const ATTEMPTS: u32 = 16;
 #[derive(Debug)]
 pub(super) struct Connecting {
     outlet: Outlet,
+    /// The identity in the handshake's token.
+    identity: Option<Arc<Identity>>,
     /// None once it has moved into the connection.
     speaker: Option<Speaker>,
     attempts: u32,
@@ -41,29 +46,55 @@ pub(super) enum Connected {
     Awaits(Box<Loading>),
 }
 
-/// A session that comes back, and whose subscriptions the broker keeps.
+/// What the broker is asked for.
 #[derive(Debug)]
 pub(super) struct Loading {
     connect: Connect,
-    /// As the token has it, without subscriptions.
-    session: SessionSnapshot,
+    what: Sought,
     /// What came in the same message, behind the `connect`.
     behind: Vec<Intent>,
-    reply: oneshot::Receiver<CallerReply>,
 }
 
-impl Loading {
-    /// What the broker keeps of the session; nothing where it keeps that no longer.
-    async fn subscriptions(&mut self) -> Vec<SubscriptionSnapshot> {
-        match (&mut self.reply).await {
-            Ok(CallerReply::Session(Some(kept))) if kept.session == self.session.session => {
-                kept.subscriptions
-            }
-            // The client sees what is missing, and subscribes to it again with its positions.
-            Ok(_) | Err(_) => Vec::new(),
+#[derive(Debug)]
+enum Sought {
+    /// The subscriptions of a session that comes back with a token.
+    Subscriptions {
+        /// As the token has it, without subscriptions.
+        session: SessionSnapshot,
+        reply: oneshot::Receiver<CallerReply>,
+    },
+    /// The session that the client names.
+    Named(Box<Named>),
+}
+
+/// The session of a connection that begins.
+enum Begins {
+    New,
+    Resumed(SessionSnapshot),
+    Named(Found),
+}
+
+/// What the broker keeps of a session; nothing where it keeps that no longer.
+async fn subscriptions(
+    session: &SessionSnapshot,
+    reply: oneshot::Receiver<CallerReply>,
+) -> Vec<SubscriptionSnapshot> {
+    match reply.await {
+        Ok(CallerReply::Session(Some(kept))) if kept.session == session.session => {
+            kept.subscriptions
         }
+        // The client sees what is missing, and subscribes to it again with its positions.
+        Ok(_) | Err(_) => Vec::new(),
     }
 }
+
+/// A connection that the engine knows: with the older one of its session, and what the client named.
+type Begun<'a> = (
+    RefMut<'a, State>,
+    ConnectionId,
+    Option<Place>,
+    Option<Found>,
+);
 
 /// Why a connection ends before a successful connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,10 +106,11 @@ pub(super) enum Ended {
 }
 
 impl Connecting {
-    pub(super) const fn new(outlet: Outlet, speaker: Speaker) -> Self {
+    pub(super) fn new(outlet: Outlet, guest: Guest) -> Self {
         Self {
             outlet,
-            speaker: Some(speaker),
+            identity: guest.identity,
+            speaker: Some(guest.speaker),
             attempts: 0,
         }
     }
@@ -100,20 +132,29 @@ impl Connecting {
     pub(super) async fn go_on(
         &mut self,
         worker: &Rc<Worker>,
-        mut loading: Box<Loading>,
+        loading: Box<Loading>,
     ) -> Result<Connected, Ended> {
-        let subscriptions = loading.subscriptions().await;
         let Loading {
             connect,
-            session,
+            what,
             behind,
-            ..
         } = *loading;
-        let session = SessionSnapshot {
-            subscriptions,
-            ..session
+        let begins = match what {
+            Sought::Subscriptions { session, reply } => {
+                let subscriptions = subscriptions(&session, reply).await;
+                Ok(Begins::Resumed(SessionSnapshot {
+                    subscriptions,
+                    ..session
+                }))
+            }
+            Sought::Named(named) => {
+                let handshake = self.identity.as_ref();
+                let found = worker.find_named(handshake, &connect, &named).await;
+                found.map(Begins::Named)
+            }
         };
-        match self.connect(worker, &connect, Some(session)) {
+        let connected = begins.and_then(|begins| self.connect(worker, &connect, begins));
+        match connected {
             Ok(connection) => Ok(Connected::Yes(connection, behind)),
             Err(refusal) => {
                 self.refuse(worker, Some(connect.id), &refusal)?;
@@ -126,23 +167,29 @@ impl Connecting {
         let mut intents = intents.into_iter();
         while let Some(intent) = intents.next() {
             let (id, refusal) = match intent {
-                Intent::Connect(connect) => {
-                    let session = match worker.opened(&connect) {
+                Intent::Connect(mut connect) => {
+                    if let Some(named) = connect.named.take() {
+                        return Ok(Connected::Awaits(Box::new(Loading {
+                            connect,
+                            what: Sought::Named(named),
+                            behind: intents.collect(),
+                        })));
+                    }
+                    let begins = match worker.opened(&connect) {
                         Ok(Some(Opened::Reference(session))) => {
                             let reply = worker.load(&session);
                             return Ok(Connected::Awaits(Box::new(Loading {
                                 connect,
-                                session,
+                                what: Sought::Subscriptions { session, reply },
                                 behind: intents.collect(),
-                                reply,
                             })));
                         }
-                        Ok(Some(Opened::Whole(session))) => Ok(Some(session)),
-                        Ok(None) => Ok(None),
+                        Ok(Some(Opened::Whole(session))) => Ok(Begins::Resumed(session)),
+                        Ok(None) => Ok(Begins::New),
                         Err(refusal) => Err(refusal),
                     };
                     let connected =
-                        session.and_then(|session| self.connect(worker, &connect, session));
+                        begins.and_then(|begins| self.connect(worker, &connect, begins));
                     match connected {
                         Ok(connection) => {
                             return Ok(Connected::Yes(connection, intents.collect()));
@@ -150,7 +197,9 @@ impl Connecting {
                         Err(refusal) => (Some(connect.id), refusal),
                     }
                 }
-                Intent::Command { id, .. } => (Some(id), bad("connect comes first")),
+                Intent::Command { id, .. }
+                | Intent::Granted { id, .. }
+                | Intent::Refresh { id, .. } => (Some(id), bad("connect comes first")),
                 Intent::Refuse { id, refusal } => (id, refusal),
                 Intent::Say(message) => {
                     self.outlet.put(message).map_err(|_| Ended::Lost)?;
@@ -180,6 +229,12 @@ impl Connecting {
         for message in out {
             self.outlet.put(message).map_err(|_| Ended::Lost)?;
         }
+        if let Some(speaker) = &mut self.speaker
+            && let Some(Intent::Close { code, reason }) =
+                speaker.with(|dialect| dialect.poll_intent())
+        {
+            return Err(Ended::Close(CloseCode::new(code), reason));
+        }
         self.attempts += 1;
         if self.attempts < ATTEMPTS {
             return Ok(());
@@ -193,14 +248,14 @@ impl Connecting {
         &mut self,
         worker: &Rc<Worker>,
         connect: &Connect,
-        session: Option<SessionSnapshot>,
+        begins: Begins,
     ) -> Result<Connection, Refusal> {
         let Some(mut speaker) = self.speaker.take() else {
             return Err(bad("this connection is connected already"));
         };
-        match self.begin(worker, connect, session, &mut speaker) {
-            Ok((state, connection, older)) => {
-                self.welcome(worker, state, connect, connection, speaker);
+        match self.begin(worker, connect, begins, &mut speaker) {
+            Ok((state, connection, older, named)) => {
+                self.welcome(worker, state, connect, (connection, named.as_ref()), speaker);
                 if let Some(older) = older {
                     worker.close_replaced(older);
                 }
@@ -219,18 +274,38 @@ impl Connecting {
         &self,
         worker: &'a Rc<Worker>,
         connect: &Connect,
-        session: Option<SessionSnapshot>,
+        begins: Begins,
         speaker: &mut Speaker,
-    ) -> Result<(RefMut<'a, State>, ConnectionId, Option<Place>), Refusal> {
+    ) -> Result<Begun<'a>, Refusal> {
         let now = now();
         let directory = &worker.shared.directory;
+        let handshake = self.identity.as_ref();
+        let by_token = || worker.by_token(handshake, connect, now);
+        let mut named = None;
         let next = |session, token| directory.next_generation(session, token).ok_or_else(older);
         let mut state = worker.state.borrow_mut();
         let encoding = speaker.with(|dialect| dialect.encoding(connect));
         let class = state.outboxes.class_of(encoding);
         let engine = &mut state.engine;
-        let (session, generation, connection) = match session {
-            Some(snapshot) => {
+        let (session, generation, connection) = match begins {
+            Begins::Named(mut found) => {
+                let session = found.session;
+                let generation = directory.newest_generation(session).saturating_add(1);
+                let arrival = Arrival {
+                    durable: found.expiry,
+                    ..Arrival::new(session, Arc::clone(&found.identity))
+                        .of(class)
+                        .generation(generation.into())
+                };
+                let connection = match found.snapshot.take() {
+                    Some(kept) => engine.handle_connection_resumed(arrival, kept, &[], now)?,
+                    None => engine.handle_connection_opened(arrival, now)?,
+                };
+                named = Some(found);
+                (session, generation, connection)
+            }
+            Begins::Resumed(mut snapshot) => {
+                snapshot.identity = worker.returner(by_token()?, &snapshot, now)?;
                 let session = snapshot.session;
                 let offered = u32::try_from(snapshot.generation).unwrap_or(u32::MAX);
                 let generation = next(session, Some(offered))?;
@@ -242,17 +317,18 @@ impl Connecting {
                     engine.handle_connection_resumed(arrival, snapshot, positions, now)?;
                 (session, generation, connection)
             }
-            None => {
+            Begins::New => {
                 let session = SessionId::from_bytes(random_bytes().map_err(no_session)?);
                 let generation = next(session, None)?;
-                let arrival = Arrival::new(session, worker.identity(connect)).of(class);
+                let identity = worker.newcomer(by_token()?, connect)?;
+                let arrival = Arrival::new(session, identity).of(class);
                 let connection = engine.handle_connection_opened(arrival, now)?;
                 (session, generation, connection)
             }
         };
         let place = worker.place(connection);
         if let Ok(older) = directory.enter(session, generation, place) {
-            return Ok((state, connection, older));
+            return Ok((state, connection, older, named));
         }
         engine.handle_connection_lost(connection);
         worker.carry_out(state);
@@ -266,13 +342,19 @@ impl Connecting {
         worker: &Rc<Worker>,
         mut state: RefMut<'_, State>,
         connect: &Connect,
-        connection: ConnectionId,
+        (connection, named): (ConnectionId, Option<&Found>),
         mut speaker: Speaker,
     ) {
+        worker.watch_end(&mut state, connection);
+        if let Some(bequest) = named.and_then(Found::bequest) {
+            state.wills.insert(connection, Box::new(bequest));
+        }
+        let now = now();
         let mut kept = None;
-        if let Some(session) = state.engine.snapshot(connection, now()) {
+        if let Some(session) = state.engine.snapshot(connection, now) {
             let (name, user) = (session.session, Arc::clone(&session.identity.user));
-            let token = worker.seal(&session);
+            let has_tokens = speaker.with(|dialect| dialect.has_tokens());
+            let token = has_tokens.then(|| worker.seal(&session)).flatten();
             kept = token.as_ref().and_then(|token| token.kept);
             let welcome = Welcome {
                 id: connect.id,
@@ -280,8 +362,9 @@ impl Connecting {
                 user: &user,
                 // Without a token the client comes back with its positions.
                 resume: token.as_ref().map_or("", |token| &token.text),
-                unix_ms: now().unix_ms,
-                named: None,
+                unix_ms: now.unix_ms,
+                named: named.map(Found::known),
+                expires_in: expires_in(&session.identity, now.unix_ms),
             };
             let mut out: Vec<Payload> = Vec::new();
             speaker.with(|dialect| dialect.welcome(&welcome, &mut out));
@@ -309,17 +392,6 @@ impl Worker {
     fn load(self: &Rc<Self>, session: &SessionSnapshot) -> oneshot::Receiver<CallerReply> {
         let session = session.session;
         self.call(|engine, caller, now| engine.handle_load_session(caller, session, now))
-    }
-
-    /// Who a new session is. What it tells of itself is shown to members, and proves nothing.
-    fn identity(&self, connect: &Connect) -> Arc<Identity> {
-        if connect.info.is_empty() {
-            return Arc::clone(&self.anonymous);
-        }
-        Arc::new(Identity {
-            info: connect.info.clone(),
-            ..Identity::stranger()
-        })
     }
 }
 

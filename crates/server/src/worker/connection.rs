@@ -1,8 +1,9 @@
 //! A connected client, over any transport: carries out its requests.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
-use offhook_dialects::{Incoming, Intent};
+use offhook_dialects::{Incoming, Intent, Readiness};
+use tokio::task::yield_now;
 use offhook_engine::{Command, CommandId, ConnectionId, Now, Refusal};
 
 use super::{Worker, connecting::bad, now};
@@ -25,8 +26,11 @@ pub(super) enum Taken {
     /// Continue.
     Done,
     /// A large answer is pending: pass no more data until [`Worker::answered`]. Otherwise small
-    /// requests could make a connection's outbox arbitrarily large.
+    /// requests could make a connection's outbox arbitrarily large. Or the dialect waits for answers
+    /// before it takes more.
     AwaitsAnswer,
+    /// The dialect holds more of what it was given: call [`Connection::settle`] before passing more.
+    HasMore,
 }
 
 impl Connection {
@@ -40,13 +44,21 @@ impl Connection {
         }
     }
 
+    #[cfg(test)]
     pub(super) const fn id(&self) -> ConnectionId {
         self.id
     }
 
-    /// The client has announced, by means of the transport, that it is leaving.
+    /// The client is leaving.
     pub(super) const fn leave(&mut self) {
         self.left = true;
+    }
+
+    /// The client has ended its transport as that allows, which means that it is leaving, unless its
+    /// dialect has other words for that.
+    pub(super) fn leave_by_transport(&mut self) {
+        let outboxes = &mut self.worker.state.borrow_mut().outboxes;
+        self.left |= outboxes.leaves_with_its_transport(self.id);
     }
 
     /// Handles data received by the transport.
@@ -68,8 +80,33 @@ impl Connection {
                 taken = Taken::AwaitsAnswer;
             }
         }
-        self.worker.state.borrow_mut().intents = intents;
-        taken
+        let state = &mut *self.worker.state.borrow_mut();
+        state.intents = intents;
+        match (taken, state.outboxes.readiness(self.id)) {
+            (Taken::AwaitsAnswer, _) | (_, Readiness::Waits) => Taken::AwaitsAnswer,
+            (_, Readiness::HasMore) => Taken::HasMore,
+            (_, Readiness::Ready) => Taken::Done,
+        }
+    }
+
+    /// Waits until the client may be read again: until large answers were put, the dialect has taken
+    /// what it holds, and there is room for what it says.
+    pub(super) async fn settle(&mut self, taken: Taken, room: impl AsyncFn()) {
+        let mut taken = taken;
+        loop {
+            match taken {
+                Taken::AwaitsAnswer => self.worker.answered(self.id).await,
+                Taken::HasMore => yield_now().await,
+                Taken::Done => {}
+            }
+            room().await;
+            let readiness = self.worker.state.borrow_mut().outboxes.readiness(self.id);
+            taken = match readiness {
+                Readiness::Ready => return,
+                Readiness::HasMore => self.receive(Incoming::Binary(&[])),
+                Readiness::Waits => Taken::AwaitsAnswer,
+            };
+        }
     }
 
     /// Carries out an intent of a client's message.
@@ -139,13 +176,18 @@ impl Worker {
                 let refusal = bad("this connection is connected already");
                 self.refuse(connection, Some(connect.id), refusal, now);
             }
+            Intent::Refresh { id, token } => self.refresh(connection, id, &token, now),
+            Intent::Granted { id, token, command } => {
+                self.with_token(connection, id, &token, command, now);
+            }
             Intent::Refuse { id, refusal } => self.refuse(connection, id, refusal, now),
             Intent::Say(message) => {
                 let mut state = self.state.borrow_mut();
                 state.outboxes.say(connection, |_, out| out.push(message));
             }
             // Whoever has the connection knows it.
-            Intent::Leave | Intent::Keep(_) => {}
+            Intent::Leave => {}
+            Intent::Keep(expiry) => self.keep_session(connection, expiry),
             Intent::Close { code, reason } => {
                 let mut state = self.state.borrow_mut();
                 state.outboxes.close(connection, code, reason);
@@ -194,9 +236,23 @@ impl Worker {
     pub(super) async fn answered(&self, connection: ConnectionId) {
         loop {
             let awaited = self.state.borrow().outboxes.awaited(connection);
-            let Some(wake) = awaited else { return };
+            let paused = || self.state.borrow().outboxes.paused(connection);
+            let Some(wake) = awaited.or_else(paused) else {
+                return;
+            };
             wake.notified().await;
         }
+    }
+
+    /// Keeps the session that the client of a connection named for so long after it has ended.
+    fn keep_session(self: &Rc<Self>, connection: ConnectionId, expiry: Option<Duration>) {
+        let expiry = self.longest(expiry);
+        let mut state = self.state.borrow_mut();
+        if let Some(bequest) = state.wills.get_mut(&connection) {
+            bequest.expiry = expiry;
+        }
+        state.engine.set_durable(connection, expiry);
+        self.carry_out(state);
     }
 
     fn end_connection(self: &Rc<Self>, connection: ConnectionId, left: bool) {
@@ -206,6 +262,7 @@ impl Worker {
         }
         let mut state = self.state.borrow_mut();
         self.keep_again(&state, connection);
+        self.forget_end(&mut state, connection);
         state.outboxes.remove(connection);
         drop(state);
         self.turn(|engine, _| {
@@ -215,6 +272,7 @@ impl Worker {
                 engine.handle_connection_lost(connection);
             }
         });
+        self.execute_will(connection, left);
     }
 }
 

@@ -1,10 +1,14 @@
 //! A worker: one thread with its own event loop, listeners, engine and connections. Workers share
 //! publications, by reference count, the broker, and the content of [`Shared`].
 
+mod authenticating;
+mod byte_stream;
 mod callers;
 mod connecting;
 mod connection;
+mod expiring;
 mod memory;
+mod naming;
 mod orders;
 mod outboxes;
 mod outlet;
@@ -16,6 +20,7 @@ mod ticks;
 mod turn;
 mod unfinished;
 mod websocket;
+mod wills;
 
 use std::{
     cell::{Cell, RefCell},
@@ -41,10 +46,11 @@ use tokio::{
 
 use crate::{
     config::Config,
-    door::{self, Place},
+    door::{self, Door, Place, Stream},
     refused::Refused,
 };
 use callers::Callers;
+use expiring::Expiries;
 pub(crate) use memory::{Memory, Pressure};
 pub(crate) use orders::{Errand, Order, Orders};
 use outboxes::Outboxes;
@@ -52,6 +58,8 @@ pub(crate) use shared::Shared;
 pub(crate) use speaker::Speaker;
 pub(crate) use stopping::{Lease, Phase};
 use unfinished::Unfinished;
+pub(crate) use wills::DelayedWills;
+use wills::Wills;
 
 /// One worker, on its own thread.
 #[derive(Debug)]
@@ -79,13 +87,24 @@ pub(crate) struct Worker {
     anonymous: Arc<Identity>,
 }
 
+/// A client admitted by its handshake.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    /// The dialect of the connection.
+    pub(crate) speaker: Speaker,
+    /// The identity in the handshake's token; none without a token.
+    pub(crate) identity: Option<Arc<Identity>>,
+}
+
 /// The state used in a turn of the event loop.
 #[derive(Debug)]
 struct State {
     engine: Engine,
     outboxes: Outboxes,
+    expiries: Expiries,
     mailbox: Arc<Mailbox>,
     callers: Callers,
+    wills: Wills,
     /// For what a client's message asks for; empty between messages.
     intents: Vec<Intent>,
 }
@@ -108,7 +127,7 @@ pub(crate) fn spawn(
     number: u16,
     shared: Arc<Shared>,
     rules: Arc<RuleBook>,
-    listeners: Vec<std::net::TcpListener>,
+    listeners: Vec<(Door, std::net::TcpListener)>,
     phase: watch::Receiver<Phase>,
 ) -> io::Result<JoinHandle<()>> {
     // Created here, so that an error of the system fails the start, not the thread.
@@ -117,7 +136,8 @@ pub(crate) fn spawn(
         .build()?;
     let listeners = {
         let _entered = runtime.enter();
-        let ours = listeners.into_iter().map(TcpListener::from_std);
+        let ours = listeners.into_iter();
+        let ours = ours.map(|(door, listener)| Ok((door, TcpListener::from_std(listener)?)));
         ours.collect::<io::Result<Vec<_>>>()?
     };
     let run = move || {
@@ -155,8 +175,10 @@ impl Worker {
             state: RefCell::new(State {
                 engine: Engine::new(engine_limits(config), rules, now),
                 outboxes: Outboxes::new(config),
+                expiries: Expiries::default(),
                 mailbox,
                 callers: Callers::default(),
+                wills: Wills::new(),
                 intents: Vec::new(),
             }),
             settings,
@@ -171,9 +193,9 @@ impl Worker {
         })
     }
 
-    async fn run(self: Rc<Self>, listeners: Vec<TcpListener>) {
-        for listener in listeners {
-            spawn_local(door::accept(Rc::clone(&self), listener));
+    async fn run(self: Rc<Self>, listeners: Vec<(Door, TcpListener)>) {
+        for (door, listener) in listeners {
+            spawn_local(door::accept(Rc::clone(&self), door, listener));
         }
         spawn_local(Rc::clone(&self).take_mail());
         spawn_local(Rc::clone(&self).take_orders());
@@ -184,8 +206,13 @@ impl Worker {
     }
 
     /// Makes a connection of an open WebSocket.
-    pub(crate) fn open(self: &Rc<Self>, socket: WebSocket, speaker: Speaker, place: Place) {
-        spawn_local(websocket::serve(self, socket, speaker, place));
+    pub(crate) fn open(self: &Rc<Self>, socket: WebSocket, guest: Guest, place: Place) {
+        spawn_local(websocket::serve(self, socket, guest, place));
+    }
+
+    /// Makes a connection of a stream that is no WebSocket.
+    pub(crate) fn open_stream(self: &Rc<Self>, stream: Stream, guest: Guest, place: Place) {
+        spawn_local(byte_stream::serve(Rc::clone(self), stream, guest, place));
     }
 
     /// Logs a refusal, once per kind and interval.

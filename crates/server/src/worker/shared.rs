@@ -14,11 +14,12 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    auth::Authenticator,
     config::Config,
     directory::Directory,
     door::{Admission, Routes, Stream},
     tokens::Sealer,
-    worker::{Memory, Orders},
+    worker::{DelayedWills, Memory, Orders},
 };
 
 /// State shared by all workers of a server.
@@ -27,9 +28,11 @@ pub(crate) struct Shared {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) sealer: Arc<Sealer>,
+    pub(crate) auth: Arc<Authenticator>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) orders: Arc<Orders>,
     pub(crate) memory: Memory,
+    pub(crate) wills: DelayedWills,
     pub(crate) tls: Option<TlsAcceptor>,
     /// Which dialect is used where.
     pub(crate) routes: Routes,
@@ -43,6 +46,7 @@ impl Shared {
         config: Config,
         broker: Arc<dyn Broker>,
         sealer: Arc<Sealer>,
+        auth: Arc<Authenticator>,
         tls: Option<TlsAcceptor>,
         routes: Routes,
     ) -> Self {
@@ -52,9 +56,11 @@ impl Shared {
             directory: Arc::default(),
             orders: Arc::new(Orders::new(config.workers.get())),
             memory: Memory::new(config.memory.bytes, config.workers.get()),
+            wills: DelayedWills::new(config.connections.max),
             config,
             broker,
             sealer,
+            auth,
             tls,
             routes,
             started,

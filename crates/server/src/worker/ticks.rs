@@ -36,6 +36,8 @@ impl Worker {
             ticks.tick().await;
             self.keep_deadlines();
             self.keep_dialects_time(now());
+            self.publish_due_wills();
+            self.end_expired();
             until_look -= 1;
             let look = until_look == 0;
             if look {

@@ -2,8 +2,9 @@
 
 use std::{cell::RefMut, rc::Rc, sync::Arc};
 
+use offhook_dialects::Intent;
 use offhook_engine::{
-    BrokerEvent, Delivery, Engine, ErrorCode, Notice, Now, Refusal, Reply, Verdict,
+    BrokerEvent, ConnectionId, Delivery, Engine, ErrorCode, Notice, Now, Refusal, Reply, Verdict,
 };
 use tokio::task::{spawn_local, yield_now};
 
@@ -61,6 +62,7 @@ impl Worker {
     pub(super) fn take_events(self: &Rc<Self>, events: &mut impl Iterator<Item = BrokerEvent>) {
         let now = now();
         let mut state = self.state.borrow_mut();
+        state.outboxes.set_time(now.unix_ms);
         for event in events.take(EVENTS) {
             state.engine.handle_broker(event, now);
             self.deliver(&mut state);
@@ -83,8 +85,19 @@ impl Worker {
     /// Carries out the engine's decisions: delivers, sends requests to the broker, and starts
     /// refills. Must be called after the engine handled an event.
     pub(super) fn carry_out(self: &Rc<Self>, mut state: RefMut<'_, State>) {
-        refuse_asks(&mut state.engine);
-        self.deliver(&mut state);
+        let now = now();
+        state.outboxes.set_time(now.unix_ms);
+        loop {
+            refuse_asks(&mut state.engine);
+            self.deliver(&mut state);
+            let wishes = state.outboxes.take_wishes();
+            if wishes.is_empty() {
+                break;
+            }
+            for (connection, intent) in wishes {
+                self.grant_wish(&mut state, connection, intent, now);
+            }
+        }
         while let Some(request) = state.engine.poll_broker_request() {
             self.shared.broker.submit(self.id, request);
         }
@@ -104,6 +117,31 @@ impl Worker {
         }
         if outboxes.holds_any() || engine.is_leaving() {
             self.mail.notify_one();
+        }
+    }
+
+    /// Does what a connection's dialect asks for because of what it was told.
+    fn grant_wish(
+        &self,
+        state: &mut State,
+        connection: ConnectionId,
+        intent: Intent,
+        now: Now,
+    ) {
+        let State {
+            engine, outboxes, ..
+        } = state;
+        match intent {
+            Intent::Command { id, command } => engine.handle_command(connection, id, command, now),
+            Intent::Refuse { id, refusal } => engine.handle_refused(connection, id, refusal, now),
+            Intent::Say(message) => outboxes.say(connection, |_, out| out.push(message)),
+            Intent::Close { code, reason } => outboxes.close(connection, code, reason),
+            Intent::Keep(expiry) => engine.set_durable(connection, self.longest(expiry)),
+            // These come with what the client sends.
+            Intent::Connect(_)
+            | Intent::Granted { .. }
+            | Intent::Refresh { .. }
+            | Intent::Leave => {}
         }
     }
 

@@ -14,10 +14,9 @@ use offhook_dialects::Incoming;
 use tokio::{task::coop::poll_proceed, time::sleep};
 
 use super::{
-    Worker,
+    Guest, Worker,
     connecting::{Connected, Connecting, Ended},
     connection::{Connection, Taken},
-    speaker::Speaker,
     stopping::Lease,
     unfinished::Receiving,
 };
@@ -29,20 +28,20 @@ use crate::door::Place;
 pub(super) fn serve(
     worker: &Rc<Worker>,
     mut socket: WebSocket,
-    speaker: Speaker,
+    guest: Guest,
     place: Place,
 ) -> impl Future<Output = ()> + use<> {
     let lease = Lease::new(worker);
     async move {
         // Boxed, so that a connected client does not reserve room for it.
-        if let Some(mut connection) = Box::pin(connect(&lease, &mut socket, speaker)).await {
+        if let Some(mut connection) = Box::pin(connect(&lease, &mut socket, guest)).await {
             // The message that connected it may have asked for something large as well.
-            Box::pin(wait(&connection, Pause::Answer, &socket)).await;
+            Box::pin(wait(&mut connection, Taken::AwaitsAnswer, &socket)).await;
             let mut receiving = Receiving::default();
-            while let Some(pause) =
+            while let Some(taken) =
                 poll_fn(|cx| poll_messages(&mut connection, &mut socket, &mut receiving, cx)).await
             {
-                Box::pin(wait(&connection, pause, &socket)).await;
+                Box::pin(wait(&mut connection, taken, &socket)).await;
             }
         }
         // In this order: the connection counts as open until nothing refers to it any more.
@@ -51,12 +50,12 @@ pub(super) fn serve(
 }
 
 /// Waits until the client has connected; closes the connection if it does not.
-async fn connect(lease: &Lease, socket: &mut WebSocket, speaker: Speaker) -> Option<Connection> {
+async fn connect(lease: &Lease, socket: &mut WebSocket, guest: Guest) -> Option<Connection> {
     let worker = lease.worker();
     let within = worker.shared.config.connections.connect_timeout;
     let mut stopping = worker.stopping();
     let connected = tokio::select! {
-        connected = introduction(worker, socket, speaker) => connected,
+        connected = introduction(worker, socket, guest) => connected,
         () = sleep(within) => {
             Err(Ended::Close(CloseCode::POLICY_VIOLATION, "no connect came in time"))
         }
@@ -79,9 +78,9 @@ async fn connect(lease: &Lease, socket: &mut WebSocket, speaker: Speaker) -> Opt
 async fn introduction(
     worker: &Rc<Worker>,
     socket: &mut WebSocket,
-    speaker: Speaker,
+    guest: Guest,
 ) -> Result<Connection, Ended> {
-    let mut connecting = Connecting::new(socket.sender().into(), speaker);
+    let mut connecting = Connecting::new(socket.sender().into(), guest);
     let mut receiving = Receiving::default();
     loop {
         let received = poll_fn(|cx| {
@@ -116,21 +115,14 @@ async fn introduction(
     }
 }
 
-/// Why no further messages are taken for now.
-enum Pause {
-    /// The outbox is full: a client that does not read its answers may not send further requests.
-    Full,
-    /// A large answer is pending.
-    Answer,
-}
-
-/// Takes messages until there is a reason to pause; none at the end.
+/// Takes messages until there is a reason to pause: something to wait for, or a full outbox, since a
+/// client that does not read its answers may not send further requests. None at the end.
 fn poll_messages(
     connection: &mut Connection,
     socket: &mut WebSocket,
     receiving: &mut Receiving,
     cx: &mut Context<'_>,
-) -> Poll<Option<Pause>> {
+) -> Poll<Option<Taken>> {
     loop {
         if receiving.is_cut() {
             return Poll::Ready(None);
@@ -140,13 +132,14 @@ fn poll_messages(
         match poll_message(connection, socket, cx) {
             Poll::Ready(Ok(Some(message))) => {
                 receiving.message();
-                if connection.receive(incoming(&message)) == Taken::AwaitsAnswer {
-                    return Poll::Ready(Some(Pause::Answer));
+                let taken = connection.receive(incoming(&message));
+                if taken != Taken::Done {
+                    return Poll::Ready(Some(taken));
                 }
             }
             Poll::Ready(Ok(None)) => {
                 if socket.closed().is_some_and(|closed| said_goodbye(&closed)) {
-                    connection.leave();
+                    connection.leave_by_transport();
                 }
                 return Poll::Ready(None);
             }
@@ -161,7 +154,7 @@ fn poll_messages(
         }
         turn.made_progress();
         if is_full(connection, socket) {
-            return Poll::Ready(Some(Pause::Full));
+            return Poll::Ready(Some(Taken::Done));
         }
     }
 }
@@ -181,14 +174,15 @@ fn poll_message(
     polled
 }
 
-async fn wait(connection: &Connection, pause: Pause, socket: &WebSocket) {
-    if let Pause::Answer = pause {
-        connection.worker.answered(connection.id()).await;
-    }
-    if is_full(connection, socket) {
-        // An error means that the connection is closing, which the next receive reports.
-        let _closing = socket.room().await;
-    }
+async fn wait(connection: &mut Connection, taken: Taken, socket: &WebSocket) {
+    let bound = connection.worker.shared.config.messages.outbox_bytes;
+    let room = async || {
+        if socket.buffered_amount() > bound {
+            // An error means that the connection is closing, which the next receive reports.
+            let _closing = socket.room().await;
+        }
+    };
+    connection.settle(taken, room).await;
 }
 
 fn is_full(connection: &Connection, socket: &WebSocket) -> bool {

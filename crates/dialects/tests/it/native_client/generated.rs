@@ -128,9 +128,14 @@ pub(super) fn request() -> impl Strategy<Value = Request> {
         1 => connect.prop_map(|(id, token, resume, colour, positions, lineage)| {
             let positions = positions.into_iter().map(|(of, at)| (of.into(), at)).collect();
             let info = colour.map_or_else(String::new, |colour| format!(r#"{{"colour":"{colour}"}}"#));
-            Request::Connect(Connect { id, token, resume, info: info.into(), positions, lineage })
+            Request::Connect(Connect { id, token, resume, info: info.into(), positions, lineage, named: None })
         }),
         1 => subscribe_all(),
+        1 => (id.clone(), text()).prop_map(|(id, token)| Request::Refresh { id, token }),
+        1 => (id.clone(), text(), channel(), since()).prop_map(|(id, token, channel, since)| {
+            let command = Command::Subscribe(Subscribe::new(channel, since));
+            Request::Granted { id, token, command }
+        }),
         4 => (id, command()).prop_map(|(id, command)| Request::Command { id, command }),
     ]
 }

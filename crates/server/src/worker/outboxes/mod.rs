@@ -73,6 +73,8 @@ struct Outbox {
     refilling: bool,
     /// It is listed in `Outboxes::heavy`.
     heavy: bool,
+    /// Its client resumes with tokens.
+    has_tokens: bool,
 }
 
 /// Large answers that a connection waits for.
@@ -120,9 +122,10 @@ impl Outboxes {
         &mut self,
         connection: ConnectionId,
         outlet: Outlet,
-        speaker: Speaker,
+        mut speaker: Speaker,
         now_s: u32,
     ) {
+        let has_tokens = speaker.with(|dialect| dialect.has_tokens());
         let index = connection.index();
         if self.connections.len() <= index {
             self.connections.resize_with(index + 1, || None);
@@ -136,6 +139,7 @@ impl Outboxes {
                 stale: false,
                 refilling: false,
                 heavy: false,
+                has_tokens,
             });
         }
         self.attend(connection);

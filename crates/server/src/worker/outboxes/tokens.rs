@@ -35,6 +35,7 @@ impl Outboxes {
     /// The subscriptions of a connection have changed since its token was sealed.
     pub(super) fn token_is_stale(&mut self, connection: ConnectionId) {
         if let Some(outbox) = self.get(connection)
+            && outbox.has_tokens
             && !mem::replace(&mut outbox.stale, true)
         {
             self.stale.push(connection);
@@ -75,7 +76,7 @@ impl Outboxes {
         now_s: u32,
         seal: impl FnOnce() -> Option<SealedToken>,
     ) {
-        let Some(outbox) = self.get(connection) else {
+        let Some(outbox) = self.get(connection).filter(|outbox| outbox.has_tokens) else {
             return;
         };
         (outbox.sealed_s, outbox.stale) = (now_s, false);
@@ -147,7 +148,7 @@ impl Outboxes {
     /// Tokens that were sealed before that moment are to be sealed again.
     pub(in crate::worker) fn age_tokens(&mut self, before_s: u32) {
         let all = self.connections.iter_mut().flatten();
-        for outbox in all.filter(|o| o.sealed_s < before_s && !o.stale) {
+        for outbox in all.filter(|o| o.has_tokens && o.sealed_s < before_s && !o.stale) {
             outbox.stale = true;
             self.stale.push(outbox.connection);
         }

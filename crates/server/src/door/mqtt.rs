@@ -1,0 +1,42 @@
+//! Clients of MQTT that come without HTTP: over TCP, or over TLS.
+
+use std::{io, rc::Rc, time::Instant};
+
+use tokio::{net::TcpStream, time::timeout};
+
+use super::{Door, Place, Stream, routes::speak_mqtt};
+use crate::worker::{Guest, Pressure, Worker};
+
+/// Accepts TLS where it is spoken, and passes the connection on.
+pub(super) async fn receive(worker: Rc<Worker>, door: Door, stream: TcpStream, mut place: Place) {
+    // Before its CONNECT, nothing can be said to a client.
+    if place.is_over() {
+        return worker.note_refused("connections", "the server has reached its limit");
+    }
+    if worker.shared.memory.pressure() >= Pressure::Severe {
+        return worker.note_refused("memory", "it is taken by the connections that there are");
+    }
+    if !place.handshake(Instant::now()) {
+        return worker.note_refused("handshakes", "too many come at once");
+    }
+    // An error of the client's socket will be noticed by reading from it.
+    let _best_effort = stream.set_nodelay(true);
+    let within = worker.shared.config.connections.handshake_timeout;
+    let accepted = timeout(within, async {
+        match door {
+            Door::MqttTls => worker.shared.accept_tls(stream).await,
+            Door::Mqtt | Door::Http => io::Result::Ok(Stream::Plain(stream)),
+        }
+    });
+    match Box::pin(accepted).await {
+        Ok(Ok(stream)) => {
+            let guest = Guest {
+                speaker: speak_mqtt(&worker.shared.config),
+                identity: None,
+            };
+            worker.open_stream(stream, guest, place);
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "lost before TLS was accepted"),
+        Err(_) => worker.note_refused("handshake", "it timed out"),
+    }
+}

@@ -1,0 +1,182 @@
+//! Sessions that clients name: found by their user and name instead of by a token.
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use offhook_dialects::{Connect, Known, Named, Will};
+use offhook_engine::{
+    BrokerRequest, CallerReply, CloseReason, ErrorCode, Flow, Identity, Refusal, SessionId,
+    SessionSnapshot, Whom,
+};
+use tokio::sync::oneshot;
+
+use super::{Errand, Order, Worker, now, wills::Bequest};
+use crate::{directory::Place, tokens::random_bytes};
+
+/// A session that its client named.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) session: SessionId,
+    pub(super) identity: Arc<Identity>,
+    name: String,
+    /// How long it outlives its connection.
+    pub(super) expiry: Option<Duration>,
+    /// What there is of it; none if it is new.
+    pub(super) snapshot: Option<SessionSnapshot>,
+    note: Bytes,
+    resumed: bool,
+    will: Option<Will>,
+}
+
+impl Found {
+    /// What its dialect is told.
+    pub(super) fn known(&self) -> Known<'_> {
+        Known {
+            name: &self.name,
+            resumed: self.resumed,
+            note: &self.note,
+            expiry: self.expiry,
+        }
+    }
+
+    /// What is published once its connection has ended.
+    pub(super) fn bequest(&self) -> Option<Bequest> {
+        Some(Bequest {
+            session: self.session,
+            identity: Arc::clone(&self.identity),
+            will: self.will.clone()?,
+            expiry: self.expiry,
+        })
+    }
+}
+
+impl Worker {
+    /// Finds the session that a client names: its older connection is closed first, wherever it is, so
+    /// that what there is of the session is known to the broker.
+    pub(super) async fn find_named(
+        self: &Rc<Self>,
+        handshake: Option<&Arc<Identity>>,
+        connect: &Connect,
+        named: &Named,
+    ) -> Result<Found, Refusal> {
+        let by_token = self.by_token(handshake, connect, now())?;
+        let identity = self.newcomer(by_token, connect)?;
+        let name = match &*named.name {
+            "" => HEXLOWER.encode(&random_bytes::<16>().map_err(no_name)?),
+            name => name.to_owned(),
+        };
+        let session = session_of(&identity.user, &name);
+        while let Some(older) = self.shared.directory.find(session) {
+            if !self.take_over(session, older).await {
+                break;
+            }
+        }
+        let expiry = self.longest(named.expiry);
+        if named.fresh {
+            self.end_delayed_will(session);
+            self.forget_session(session);
+        }
+        let snapshot = match named.fresh {
+            true => None,
+            false => self.load_named(session).await?,
+        };
+        self.shared.wills.cancel(session);
+        if expiry.is_none() && snapshot.is_some() {
+            // It goes on, and ends with this connection.
+            self.forget_session(session);
+        }
+        let resumed = snapshot.is_some();
+        let note = snapshot.as_ref().map(|kept| kept.note.clone());
+        let snapshot = snapshot.map(|kept| SessionSnapshot {
+            identity: Arc::clone(&identity),
+            // What is not acknowledged is not delivered to somebody who was away: its dialect
+            // subscribes again.
+            subscriptions: kept
+                .subscriptions
+                .into_iter()
+                .filter(|subscription| subscription.flow != Flow::Pushed)
+                .collect(),
+            ..kept
+        });
+        Ok(Found {
+            session,
+            identity,
+            name,
+            expiry,
+            snapshot,
+            note: note.unwrap_or_default(),
+            resumed,
+            will: named.will.clone(),
+        })
+    }
+
+    /// How long a session that its client names is kept, as far as the server allows.
+    pub(super) fn longest(&self, expiry: Option<Duration>) -> Option<Duration> {
+        let longest = self.shared.config.mqtt.session_expiry;
+        expiry.map(|expiry| expiry.min(longest))
+    }
+
+    /// Closes the older connection of a session, and waits until its session is saved. `false` if there
+    /// was none any more where it should be.
+    async fn take_over(self: &Rc<Self>, session: SessionId, older: Place) -> bool {
+        if older.worker == self.number {
+            self.close_connection(older.connection, CloseReason::Replaced);
+            return true;
+        }
+        let (done, closed) = oneshot::channel();
+        let order = Order::Run {
+            whom: Whom::Session(session),
+            errand: Errand::Disconnect(CloseReason::Replaced),
+            done,
+        };
+        self.shared.orders.give(older.worker, order);
+        // A worker that has ended has no connections.
+        let closed = closed.await.is_ok_and(|closed| closed > 0);
+        self.shared.directory.left(session, older);
+        closed
+    }
+
+    async fn load_named(
+        self: &Rc<Self>,
+        session: SessionId,
+    ) -> Result<Option<SessionSnapshot>, Refusal> {
+        let reply = self.call(|engine, caller, now| {
+            engine.handle_load_session(caller, session, now);
+        });
+        match reply.await {
+            Ok(CallerReply::Session(kept)) => Ok(kept.map(|kept| *kept)),
+            // Its bytes are of another version of the server: it begins anew.
+            Ok(CallerReply::Reply(offhook_engine::Reply::Refused(refusal)))
+                if refusal.code == ErrorCode::BadToken =>
+            {
+                Ok(None)
+            }
+            Ok(CallerReply::Reply(_) | CallerReply::Admitted(_)) | Err(_) => {
+                let detail = "the broker did not say what there is of the session";
+                Err(Refusal::new(ErrorCode::Busy, detail))
+            }
+        }
+    }
+
+    fn forget_session(&self, session: SessionId) {
+        let drop = BrokerRequest::DropSession { session };
+        self.shared.broker.submit(self.id, drop);
+    }
+}
+
+/// The id of a user's session of this name. Others see it, and can't tell the name from it unless they
+/// guess it.
+fn session_of(user: &str, name: &str) -> SessionId {
+    // No user's name contains a NUL, and the length of the first part is thereby known.
+    let hash = digest(&SHA256, format!("offhook session\0{user}\0{name}").as_bytes());
+    let mut id = [0; 16];
+    id.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
+    SessionId::from_bytes(id)
+}
+
+fn no_name(_no_randomness: std::io::Error) -> Refusal {
+    let detail = "the system cannot provide random bytes for the session's name";
+    Refusal::new(ErrorCode::Busy, detail)
+}

@@ -1,0 +1,126 @@
+//! Wills: publications that are made once a client's connection has ended without its saying that it
+//! leaves, at once or after a delay in which it may come back.
+
+use std::{
+    collections::HashMap,
+    rc::Rc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use offhook_dialects::Will;
+use offhook_engine::{Command, ConnectionId, Identity, SessionId};
+
+use super::{Phase, Worker, now};
+
+/// The will of a client, with what it is published by.
+#[derive(Clone, Debug)]
+pub(super) struct Bequest {
+    pub(super) session: SessionId,
+    pub(super) identity: Arc<Identity>,
+    pub(super) will: Will,
+    /// How long the session outlives the connection: the will does not wait for longer.
+    pub(super) expiry: Option<Duration>,
+}
+
+/// The wills of a worker's connections.
+pub(super) type Wills = HashMap<ConnectionId, Box<Bequest>>;
+
+/// Wills whose clients may still come back, on any worker. There are no more than sessions, and no more
+/// than there may be connections: of more, the will is published at once.
+#[derive(Debug)]
+pub(crate) struct DelayedWills {
+    waiting: Mutex<HashMap<SessionId, (Instant, Box<Bequest>)>>,
+    most: usize,
+}
+
+impl DelayedWills {
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            most,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, (Instant, Box<Bequest>)>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session has come back.
+    pub(super) fn cancel(&self, session: SessionId) {
+        self.lock().remove(&session);
+    }
+
+    /// Takes a will that waits; gives it back if too many do.
+    fn add(&self, due: Instant, bequest: Box<Bequest>) -> Option<Box<Bequest>> {
+        let mut waiting = self.lock();
+        if waiting.len() >= self.most {
+            return Some(bequest);
+        }
+        let replaced = waiting.insert(bequest.session, (due, bequest));
+        replaced.map(|(_, older)| older)
+    }
+
+    fn take(&self, session: SessionId) -> Option<Box<Bequest>> {
+        self.lock().remove(&session).map(|(_, bequest)| bequest)
+    }
+
+    fn take_due(&self, now: Instant) -> Vec<Box<Bequest>> {
+        let mut waiting = self.lock();
+        let due = waiting.extract_if(|_, (at, _)| *at <= now);
+        due.map(|(_, (_, bequest))| bequest).collect()
+    }
+}
+
+impl Worker {
+    /// The client of a connection has ended it, or lost it.
+    pub(super) fn execute_will(self: &Rc<Self>, connection: ConnectionId, left: bool) {
+        let bequest = self.state.borrow_mut().wills.remove(&connection);
+        // While the server stops, clients are not lost: they are sent away.
+        let is_open = *self.phase.borrow() == Phase::Open;
+        let Some(bequest) = bequest.filter(|_| !left && is_open) else {
+            return;
+        };
+        let wait = bequest.will.delay.min(bequest.expiry.unwrap_or_default());
+        if wait.is_zero() {
+            return self.publish_will(*bequest);
+        }
+        // MQTT 5.0 §3.1.3.2.2: not if the session goes on.
+        if self.shared.directory.find(bequest.session).is_some() {
+            return;
+        }
+        let due = now().instant + wait;
+        if let Some(bequest) = self.shared.wills.add(due, bequest) {
+            self.publish_will(*bequest);
+        }
+    }
+
+    /// A session ends before its will's delay is over.
+    pub(super) fn end_delayed_will(self: &Rc<Self>, session: SessionId) {
+        if let Some(bequest) = self.shared.wills.take(session) {
+            self.publish_will(*bequest);
+        }
+    }
+
+    /// Publishes the wills whose delay is over.
+    pub(super) fn publish_due_wills(self: &Rc<Self>) {
+        for bequest in self.shared.wills.take_due(now().instant) {
+            self.publish_will(*bequest);
+        }
+    }
+
+    fn publish_will(self: &Rc<Self>, bequest: Bequest) {
+        let Bequest { identity, will, .. } = bequest;
+        let publish = Command::Publish {
+            channel: will.channel,
+            data: will.data,
+            format: will.format,
+            tags: will.tags,
+            key: None,
+        };
+        // Its client is gone: nobody waits for the reply.
+        let _reply = self.call(|engine, caller, now| {
+            engine.handle_caller(caller, Some(&identity), publish, now);
+        });
+    }
+}
