@@ -15,10 +15,25 @@ pub struct ChannelRule {
 }
 
 impl Default for ChannelRule {
-    /// Every channel, with the default rules.
+    /// Every channel, with the default rules, and a small state: so that a retained message of MQTT
+    /// is retained.
     fn default() -> Self {
-        let (pattern, rules) = ("*".to_owned(), ChannelRules::default());
+        let (pattern, mut rules) = ("*".to_owned(), ChannelRules::default());
+        rules.state.count = SMALL_STATE;
         Self { pattern, rules }
+    }
+}
+
+/// The number of values in a state that is not configured.
+const SMALL_STATE: u64 = 100;
+
+impl ChannelRule {
+    /// A channel that is configured to keep no history keeps no state either, unless that is
+    /// configured, too: it stays in memory.
+    pub(crate) fn without_unasked_state(&mut self, is_configured: bool) {
+        if !is_configured && !self.rules.history.is_kept() {
+            self.rules.state = State::NONE;
+        }
     }
 }
 
@@ -114,9 +129,10 @@ group! {
     /// of it: a price for each symbol, a cursor for each person. A publication whose data is `null`
     /// removes its key.
     for State {
-        /// Values kept; 0: none.
+        /// Values kept; 0: none. In channels that are set to keep no history the default is 0.
         ///
-        /// Most channels are conversations, not tables.
+        /// A retained message of MQTT or a small table, whose values cost nothing until they are
+        /// published.
         count => count();
 
         /// Bytes kept; 0: none.

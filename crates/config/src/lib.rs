@@ -42,7 +42,7 @@ use offhook::OriginPolicy;
 use offhook::protocol::Keepalive;
 use offhook::protocol::handshake::Scheme;
 use offhook_brokers::Durability;
-use offhook_engine::{ChannelName, ChannelRules, History, Limits, RuleBook, SlowPolicy};
+use offhook_engine::{ChannelName, ChannelRules, History, Limits, RuleBook, SlowPolicy, State};
 
 pub use self::auth::{Api, Auth, JwksUrl, TokenSecret};
 pub use self::catalogue::{Setting, settings};
@@ -51,8 +51,8 @@ pub use self::connections::{Connections, Messages};
 pub use self::given::{Place, SourceFile};
 pub use self::kind::{parse_bytes, parse_time};
 pub use self::limits::Memory;
-pub use self::mqtt::Mqtt;
 pub use self::load::{Loaded, Sources, load};
+pub use self::mqtt::Mqtt;
 pub use self::page::{example, reference};
 pub use self::problem::{Problem, Problems};
 pub use self::running::{LogFormat, Logging, Resume, ResumeKey, Storage, TlsFiles};
@@ -213,6 +213,7 @@ fn typing_rule(configured: &RuleBook) -> Option<ChannelRule> {
         pattern: "talk-typing:*".to_owned(),
         rules: ChannelRules {
             history: History::NONE,
+            state: State::NONE,
             presence: false,
             ..ChannelRules::clone(rules)
         },
@@ -228,6 +229,7 @@ fn examples_rule(configured: &RuleBook) -> Option<ChannelRule> {
         pattern: "examples-live:*".to_owned(),
         rules: ChannelRules {
             history: History::NONE,
+            state: State::NONE,
             slow: SlowPolicy::LatestByKey,
             ..ChannelRules::clone(rules)
         },

@@ -158,6 +158,7 @@ impl<'a> Reader<'a> {
                 ..ChannelRule::default()
             };
             self.within(path.clone(), Some(table), &mut |reader| rule.visit(reader));
+            rule.without_unasked_state(table.iter().any(|entry| entry.name == "state"));
             if !table.iter().any(|entry| entry.name == "pattern") {
                 let missing = "pattern is missing: which channels is this rule about?";
                 self.complain(&path, item.complaint(missing));

@@ -234,8 +234,8 @@ fn listen_at(
         door::ensure_free(address).map_err(|source| failed(address, source))?;
     }
     for worker in workers {
-        let listener = door::listen(address, &config.connections)
-            .map_err(|source| failed(address, source))?;
+        let listener =
+            door::listen(address, &config.connections).map_err(|source| failed(address, source))?;
         // For port 0, the system chooses once, and all listeners use that port.
         address = listener
             .local_addr()

@@ -59,9 +59,9 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoAddress => f.write_str("listen: no address is configured"),
-            Self::NoCertificate => f.write_str(
-                "mqtt.tls_listen: there is no certificate; set tls.cert and tls.key",
-            ),
+            Self::NoCertificate => {
+                f.write_str("mqtt.tls_listen: there is no certificate; set tls.cert and tls.key")
+            }
             Self::Listen { address, source } if source.kind() == io::ErrorKind::AddrInUse => {
                 write!(
                     f,

@@ -141,7 +141,10 @@ impl Shared {
                 let Some(mailbox) = bus.mailbox(worker).cloned() else {
                     return;
                 };
-                if !self.reads.values(ValuesJob::new(mailbox, id, filter, after, limit)) {
+                if !self
+                    .reads
+                    .values(ValuesJob::new(mailbox, id, filter, after, limit))
+                {
                     bus.tell_failed(worker, id, BrokerFailure::Busy);
                 }
             }

@@ -138,7 +138,10 @@ fn a_session_is_told_to_be_saved_once_it_is_on_disk_though_nothing_else_is_writt
             expiry: Duration::from_secs(60),
         });
         let answer = worker.answer(id);
-        assert!(matches!(answer, BrokerEvent::SessionSaved { .. }), "{answer:?}");
+        assert!(
+            matches!(answer, BrokerEvent::SessionSaved { .. }),
+            "{answer:?}"
+        );
         assert_eq!(worker.load(1).unwrap(), "note");
     });
 }

@@ -29,7 +29,11 @@ pub(super) fn text(
         ));
     }
     for (n, address) in mqtt.iter().enumerate() {
-        let tls = if n < config.mqtt.listen.len() { "" } else { "s" };
+        let tls = if n < config.mqtt.listen.len() {
+            ""
+        } else {
+            "s"
+        };
         let (host, note) = reached(*address);
         text.push_str(&line("mqtt", &format!("mqtt{tls}://{host}"), note));
     }

@@ -25,7 +25,13 @@ const CORRELATION_DATA: &str = "correlation-data";
 const EXPIRY: &str = "expiry";
 
 /// Names of tags that are no user properties. A user property of such a name gets a `~` before it.
-const RESERVED: &[&str] = &[MESSAGE, CONTENT_TYPE, RESPONSE_TOPIC, CORRELATION_DATA, EXPIRY];
+const RESERVED: &[&str] = &[
+    MESSAGE,
+    CONTENT_TYPE,
+    RESPONSE_TOPIC,
+    CORRELATION_DATA,
+    EXPIRY,
+];
 
 /// The key of a retained message in its channel's state.
 pub(super) const RETAINED: &str = "retained";
@@ -117,8 +123,13 @@ fn format_of(payload: &[u8]) -> Format {
     let Ok(text) = str::from_utf8(payload) else {
         return Format::Binary;
     };
-    let begins_json = |byte: &u8| matches!(byte, b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f');
-    let is_json = text.trim_ascii().as_bytes().first().is_some_and(begins_json)
+    let begins_json =
+        |byte: &u8| matches!(byte, b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f');
+    let is_json = text
+        .trim_ascii()
+        .as_bytes()
+        .first()
+        .is_some_and(begins_json)
         && serde_json::from_str::<IgnoredAny>(text).is_ok()
         && is_shallow(text);
     if is_json { Format::Json } else { Format::Text }
@@ -134,14 +145,13 @@ pub(super) struct Message {
 }
 
 /// The publication as a message at a time; none if it has expired by then.
-pub(super) fn message(
-    publication: &Publication,
-    version: Version,
-    now_ms: u64,
-) -> Option<Message> {
+pub(super) fn message(publication: &Publication, version: Version, now_ms: u64) -> Option<Message> {
     let tags = &publication.tags;
     let said = tags.get(MESSAGE).unwrap_or("2");
-    let number = said.as_bytes().first().map_or(2, |digit| digit.wrapping_sub(b'0'));
+    let number = said
+        .as_bytes()
+        .first()
+        .map_or(2, |digit| digit.wrapping_sub(b'0'));
     let qos = Qos::new(number).unwrap_or(Qos::ExactlyOnce);
     let left = match tags.get(EXPIRY).map(str::parse::<u32>) {
         Some(Ok(seconds)) => Some(left_of(seconds, publication.time_ms, now_ms)?),
@@ -168,7 +178,9 @@ pub(super) fn message(
 /// Seconds until a message expires; none if it has.
 fn left_of(seconds: u32, since_ms: u64, now_ms: u64) -> Option<u32> {
     let past_ms = now_ms.saturating_sub(since_ms);
-    let left_ms = u64::from(seconds).saturating_mul(1000).checked_sub(past_ms)?;
+    let left_ms = u64::from(seconds)
+        .saturating_mul(1000)
+        .checked_sub(past_ms)?;
     if left_ms == 0 {
         return None;
     }

@@ -6,9 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use offhook_engine::{
-    CloseReason, Command, CommandId, Notice, Refusal, SessionId, SubscriptionId,
-};
+use offhook_engine::{CloseReason, Command, CommandId, Notice, Refusal, SessionId, SubscriptionId};
 
 use super::{
     Reason, encoding,
@@ -292,7 +290,9 @@ impl Mqtt {
             version: connect.version,
             receive_maximum: receive_maximum.unwrap_or(u16::MAX).min(WINDOW),
             packet_size: packet_size.unwrap_or(usize::MAX),
-            topic_aliases: given.and_then(|given| given.topic_alias_maximum).unwrap_or(0),
+            topic_aliases: given
+                .and_then(|given| given.topic_alias_maximum)
+                .unwrap_or(0),
             wants_reasons: given.and_then(|given| given.request_problem_information) != Some(false),
             keep_alive,
             server_keep_alive,
@@ -430,11 +430,15 @@ impl Mqtt {
 
     /// The client leaves (§3.14).
     fn disconnect(&mut self, reasoned: &Reasoned) {
-        let expiry = reasoned.properties.as_ref().and_then(|given| given.session_expiry);
+        let expiry = reasoned
+            .properties
+            .as_ref()
+            .and_then(|given| given.session_expiry);
         if let Some(expiry) = expiry {
             // §3.14.2.2.2: a session that was to end with the connection stays so.
             if self.client.session_expiry == 0 && expiry > 0 {
-                return self.protocol_error("a session that ends with its connection can't be kept");
+                return self
+                    .protocol_error("a session that ends with its connection can't be kept");
             }
             self.queue.push_back(Intent::Keep(seconds(expiry)));
         }
@@ -465,7 +469,9 @@ impl Mqtt {
         let named = welcome.named.as_ref();
         let properties = (self.client.version == Version::V5).then(|| {
             let kept = named.map_or(0, |named| whole_seconds(named.expiry));
-            let name = named.filter(|_| !self.client.has_name).map(|named| named.name.into());
+            let name = named
+                .filter(|_| !self.client.has_name)
+                .map(|named| named.name.into());
             let packet_size = u32::try_from(self.decoder.limit()).unwrap_or(u32::MAX);
             Box::new(Properties {
                 session_expiry: (kept != self.client.session_expiry).then_some(kept),
@@ -616,10 +622,16 @@ impl Dialect for Mqtt {
         }
         if let Some(named) = &welcome.named {
             self.is_durable = named.expiry.is_some();
-            let kept = named.resumed.then(|| Session::from_note(named.note)).flatten();
-            self.session = kept.unwrap_or_default();
+            let kept = named
+                .resumed
+                .then(|| Session::from_note(named.note))
+                .flatten();
+            self.session = kept.unwrap_or_else(|| Session::begun(welcome.unix_ms));
         }
-        self.look_at = self.seen.zip(self.silence()).and_then(|(seen, pause)| seen.checked_add(pause));
+        self.look_at = self
+            .seen
+            .zip(self.silence())
+            .and_then(|(seen, pause)| seen.checked_add(pause));
         let version = self.client.version;
         out.push(Payload::Binary(self.greeting(welcome).encode(version)));
         // §4.4: what was released before is released again.
@@ -645,15 +657,23 @@ impl Dialect for Mqtt {
 
     fn notice(&mut self, notice: &Notice, out: &mut Vec<Payload>) {
         match notice {
-            Notice::Reply { id: Some(id), reply } => {
+            Notice::Reply {
+                id: Some(id),
+                reply,
+            } => {
                 if let Some(purpose) = self.pending.remove(id) {
                     self.answered(purpose, reply);
                 }
             }
-            Notice::Unsubscribed { subscription, refusal } => {
+            Notice::Unsubscribed {
+                subscription,
+                refusal,
+            } => {
                 self.unsubscribed(subscription, refusal.code);
             }
-            Notice::Gap { subscription, to, .. } => self.skipped(subscription, *to),
+            Notice::Gap {
+                subscription, to, ..
+            } => self.skipped(subscription, *to),
             Notice::Reconnect { .. } => {
                 let why = "the server goes away";
                 self.disconnect_for(Reason::SERVER_SHUTTING_DOWN, why);

@@ -99,9 +99,15 @@ impl Mqtt {
         let id = publish.packet_id;
         match self.session.received.get_mut(&id) {
             // Its PUBREC is on the way.
-            Some(Received { state: Taking::Pending, .. }) => return None,
+            Some(Received {
+                state: Taking::Pending,
+                ..
+            }) => return None,
             // §4.3.3: it was taken, and is until it is released.
-            Some(Received { state: Taking::Taken, .. }) => {
+            Some(Received {
+                state: Taking::Taken,
+                ..
+            }) => {
                 self.say(&Packet::PubRec(Ack::new(id, Reason::SUCCESS)));
                 return None;
             }
@@ -234,7 +240,8 @@ fn command(publish: &Publish, key: Option<Key>) -> Result<Command, Unpublished> 
         return Err(Unpublished::new(Reason::NOT_AUTHORIZED, why));
     }
     let channel = topics::channel_of(&publish.topic).map_err(|_| {
-        let why = "the topic is no channel's name: it is longer than 200 bytes or has control characters";
+        let why =
+            "the topic is no channel's name: it is longer than 200 bytes or has control characters";
         Unpublished::new(Reason::TOPIC_NAME_INVALID, why)
     })?;
     let properties = publish.properties.as_deref();

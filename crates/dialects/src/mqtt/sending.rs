@@ -75,7 +75,13 @@ impl Mqtt {
         let is_full = self.session.in_flight.len() >= self.client.receive_maximum.into();
         let id = match ids {
             // Its PUBREL was sent with the CONNACK.
-            Some((_, Some(InFlight { stage: Stage::Released, .. }))) => return None,
+            Some((
+                _,
+                Some(InFlight {
+                    stage: Stage::Released,
+                    ..
+                }),
+            )) => return None,
             Some((id, Some(_))) => id,
             Some((id, None)) if !is_full => id,
             Some((_, None)) | None => {
@@ -110,7 +116,9 @@ impl Mqtt {
         if self.client.topic_aliases > 0 {
             let aliases = &mut self.sending.aliases;
             let most = self.client.topic_aliases.min(TOPIC_ALIASES);
-            let next = u16::try_from(aliases.len()).unwrap_or(u16::MAX).saturating_add(1);
+            let next = u16::try_from(aliases.len())
+                .unwrap_or(u16::MAX)
+                .saturating_add(1);
             if let Some(known) = aliases.get(&publish.topic).copied() {
                 of(&mut publish).topic_alias = Some(known);
                 publish.topic = "".into();

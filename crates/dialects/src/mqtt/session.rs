@@ -86,6 +86,16 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// A session that begins at this time.
+    pub(super) fn begun(unix_ms: u64) -> Self {
+        Self {
+            // An earlier session of the same client has used numbers from its own beginning on, and
+            // their keys are remembered: the same key would pass for the same message.
+            next_key: unix_ms << 20,
+            ..Self::default()
+        }
+    }
+
     /// Adds a subscription in place of one to the same target; returns its number.
     pub(super) fn add(&mut self, subscription: Subscription) -> u32 {
         let number = self.next_number;

@@ -189,7 +189,9 @@ impl Mqtt {
 
     pub(super) fn unsubscribe(&mut self, unsubscribe: Unsubscribe) {
         let filters = unsubscribe.filters;
-        let batch = self.batches.begin(false, unsubscribe.packet_id, filters.len());
+        let batch = self
+            .batches
+            .begin(false, unsubscribe.packet_id, filters.len());
         for (index, filter) in filters.iter().enumerate() {
             let place = Place { batch, index };
             let target = topics::target_of(filter);
@@ -320,12 +322,18 @@ impl Mqtt {
             Some(id) => Some(id.0),
             None => self.session.numbers.get(&subscription.target).copied(),
         };
-        if number.and_then(|number| self.session.remove(number)).is_none() {
+        if number
+            .and_then(|number| self.session.remove(number))
+            .is_none()
+        {
             return;
         }
         self.changed = true;
         self.keep_note();
         // MQTT has no word for this: a client that goes on without its messages would not know.
-        self.fail(Invalid::new(refusals::of_request(code), "a subscription was ended"));
+        self.fail(Invalid::new(
+            refusals::of_request(code),
+            "a subscription was ended",
+        ));
     }
 }

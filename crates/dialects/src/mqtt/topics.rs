@@ -106,7 +106,17 @@ mod tests {
 
     #[test]
     fn topics_come_back_from_their_channels() {
-        for topic in ["*", "%2A", "%252A", "%25", "%2525", "%", "a*%/%2A%25%2", "**", "%2a"] {
+        for topic in [
+            "*",
+            "%2A",
+            "%252A",
+            "%25",
+            "%2525",
+            "%",
+            "a*%/%2A%25%2",
+            "**",
+            "%2a",
+        ] {
             let channel = channel_of(topic).unwrap();
             assert_eq!(topic_of(&channel), topic, "{channel}");
         }

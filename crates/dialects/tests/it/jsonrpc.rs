@@ -59,7 +59,7 @@ impl Client {
                 Intent::Granted { .. } => panic!("there are no subscription tokens here"),
                 Intent::Refuse { id, refusal } => self.refused.push((id, refusal)),
                 Intent::Say(message) => self.hear(vec![message]),
-                Intent::Leave | Intent::Close { .. } => panic!("nobody leaves"),
+                Intent::Leave | Intent::Keep(_) | Intent::Close { .. } => panic!("nobody leaves"),
             }
         }
         for (id, refusal) in std::mem::take(&mut self.refused) {

@@ -288,7 +288,11 @@ impl Engine {
             generation: c.generation,
             identity: Arc::clone(&c.identity),
             subscriptions: subscriptions.collect(),
-            note: c.extra.as_ref().map(|extra| extra.note.clone()).unwrap_or_default(),
+            note: c
+                .extra
+                .as_ref()
+                .map(|extra| extra.note.clone())
+                .unwrap_or_default(),
             time_ms: now.unix_ms,
         })
     }

@@ -133,7 +133,10 @@ fn remember(world: &mut World, note: &'static str) {
 /// The replies to `Remember` of client 0.
 fn remembered(world: &World) -> usize {
     let replies = world.clients[0].replies();
-    replies.iter().filter(|reply| ***reply == Reply::Remembered).count()
+    replies
+        .iter()
+        .filter(|reply| ***reply == Reply::Remembered)
+        .count()
 }
 
 #[test]

@@ -32,6 +32,9 @@ use crate::door::{Place, Stream};
 /// Bytes that are read at once, into the stack: an idle connection holds no buffer.
 const READ: usize = 8 * 1024;
 
+/// How long a client has to close its end once it was told the end. 2 s: the longest ways, twice.
+const LINGER: Duration = Duration::from_secs(2);
+
 /// The sending half: what is put waits here for the task that writes.
 #[derive(Debug)]
 pub(super) struct Pipe {
@@ -152,6 +155,14 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: Stream, guest: Guest, plac
     }
     pipe.reach(State::Closing);
     pipe.reached(State::Ended).await;
+    // A socket that is closed while its client still sends would take back what it was told.
+    let rest = async {
+        while poll_fn(|cx| poll_bytes(&mut reader, cx, |_| ()))
+            .await
+            .is_some()
+        {}
+    };
+    let _gone = timeout(LINGER, rest).await;
     drop((place, lease));
 }
 
@@ -207,7 +218,9 @@ async fn read(
             connection.settle(taken, async || room(pipe).await).await;
         }
         let read = poll_fn(|cx| {
-            poll_bytes(reader, cx, |bytes| connection.receive(Incoming::Binary(bytes)))
+            poll_bytes(reader, cx, |bytes| {
+                connection.receive(Incoming::Binary(bytes))
+            })
         });
         match read.await {
             Some(now) => taken = now,

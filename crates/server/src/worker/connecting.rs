@@ -255,7 +255,13 @@ impl Connecting {
         };
         match self.begin(worker, connect, begins, &mut speaker) {
             Ok((state, connection, older, named)) => {
-                self.welcome(worker, state, connect, (connection, named.as_ref()), speaker);
+                self.welcome(
+                    worker,
+                    state,
+                    connect,
+                    (connection, named.as_ref()),
+                    speaker,
+                );
                 if let Some(older) = older {
                     worker.close_replaced(older);
                 }

@@ -3,8 +3,8 @@
 use std::{rc::Rc, time::Duration};
 
 use offhook_dialects::{Incoming, Intent, Readiness};
-use tokio::task::yield_now;
 use offhook_engine::{Command, CommandId, ConnectionId, Now, Refusal};
+use tokio::task::yield_now;
 
 use super::{Worker, connecting::bad, now};
 use crate::directory::Place;

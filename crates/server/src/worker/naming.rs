@@ -170,9 +170,14 @@ impl Worker {
 /// guess it.
 fn session_of(user: &str, name: &str) -> SessionId {
     // No user's name contains a NUL, and the length of the first part is thereby known.
-    let hash = digest(&SHA256, format!("offhook session\0{user}\0{name}").as_bytes());
+    let hash = digest(
+        &SHA256,
+        format!("offhook session\0{user}\0{name}").as_bytes(),
+    );
     let mut id = [0; 16];
-    id.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
+    id.iter_mut()
+        .zip(hash.as_ref())
+        .for_each(|(to, from)| *to = *from);
     SessionId::from_bytes(id)
 }
 

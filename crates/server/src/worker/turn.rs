@@ -121,13 +121,7 @@ impl Worker {
     }
 
     /// Does what a connection's dialect asks for because of what it was told.
-    fn grant_wish(
-        &self,
-        state: &mut State,
-        connection: ConnectionId,
-        intent: Intent,
-        now: Now,
-    ) {
+    fn grant_wish(&self, state: &mut State, connection: ConnectionId, intent: Intent, now: Now) {
         let State {
             engine, outboxes, ..
         } = state;

@@ -155,9 +155,9 @@ fn encode_command(id: CommandId, command: &Command) -> String {
             }
         }
         // These are of other dialects: the server does not know them from a native client.
-        Command::Values { filter, .. } => {
-            command_object("values", id).text("filter", filter.as_str()).end()
-        }
+        Command::Values { filter, .. } => command_object("values", id)
+            .text("filter", filter.as_str())
+            .end(),
         Command::Remember { .. } => command_object("remember", id).end(),
         Command::Presence { channel } => about("presence", id, channel).end(),
         Command::Ack {

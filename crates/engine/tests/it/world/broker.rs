@@ -133,7 +133,10 @@ impl ModelBroker {
                         next = last.clone();
                         break;
                     }
-                    let kept = self.rules.rules(name).is_some_and(|rules| rules.state.is_kept());
+                    let kept = self
+                        .rules
+                        .rules(name)
+                        .is_some_and(|rules| rules.state.is_kept());
                     if kept {
                         values.extend(stream.state_values());
                     }

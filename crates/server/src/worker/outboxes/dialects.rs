@@ -39,9 +39,14 @@ impl Outboxes {
     }
 
     /// Whether the client of a connection that ends its transport as that allows is leaving.
-    pub(in crate::worker) fn leaves_with_its_transport(&mut self, connection: ConnectionId) -> bool {
+    pub(in crate::worker) fn leaves_with_its_transport(
+        &mut self,
+        connection: ConnectionId,
+    ) -> bool {
         let leaves = |outbox: &mut super::Outbox| {
-            outbox.speaker.with(|dialect| dialect.leaves_with_its_transport())
+            outbox
+                .speaker
+                .with(|dialect| dialect.leaves_with_its_transport())
         };
         self.get(connection).is_none_or(leaves)
     }

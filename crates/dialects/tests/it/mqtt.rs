@@ -1,0 +1,924 @@
+//! MQTT as a dialect: packets of a client become commands, and what the server says becomes packets.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use offhook_dialects::{
+    Dialect, Head, Incoming, Intent, Known, Payload, Readiness, Recipient, Shared, Welcome,
+    mqtt::{
+        Mqtt, Reason,
+        packet::{
+            Ack, Connect, Decoder, Options, Packet, Properties, Publish, Qos, Reasoned, Subscribe,
+            Unsubscribe, Version, Will,
+        },
+    },
+};
+use offhook_engine::*;
+
+/// A client, and the server's side of its connection as far as the dialect sees it.
+struct Client {
+    mqtt: Mqtt,
+    version: Version,
+    now: Instant,
+    unix_ms: u64,
+    /// What the server was asked for and has not answered.
+    asked: Vec<(CommandId, Command)>,
+    told: Vec<Command>,
+    packets: Vec<Packet>,
+    others: Vec<Intent>,
+    closed: Option<u16>,
+    decoder: Decoder,
+}
+
+fn connect(version: Version) -> Connect {
+    Connect {
+        version,
+        clean: true,
+        keep_alive: 10,
+        properties: None,
+        client_id: "device".into(),
+        will: None,
+        user: None,
+        password: None,
+    }
+}
+
+fn publish(topic: &str, qos: Qos, packet_id: u16, payload: &'static str) -> Publish {
+    Publish {
+        dup: false,
+        qos,
+        retain: false,
+        topic: topic.into(),
+        packet_id,
+        properties: None,
+        payload: payload.into(),
+    }
+}
+
+fn publication(topic: &str, data: &'static str, tags: &[(&str, &str)]) -> Arc<Publication> {
+    let draft = Draft {
+        channel: ChannelName::new(topic).unwrap(),
+        data: data.into(),
+        format: Format::Text,
+        tags: Tags::new(tags.iter().copied()).unwrap(),
+        publisher: None,
+        key: None,
+        time_ms: 0,
+    };
+    Arc::new(draft.at(Place::after(Position::new(1, 6), 7)))
+}
+
+const PUBLISHED: Reply = Reply::Published {
+    position: Position {
+        epoch: Epoch(1),
+        offset: 1,
+    },
+    duplicate: false,
+};
+
+impl Client {
+    /// A client that has sent nothing.
+    fn stranger(version: Version) -> Self {
+        let mut decoder = Decoder::new(1 << 20);
+        decoder.set_version(version);
+        Self {
+            mqtt: Mqtt::new(1 << 16),
+            version,
+            now: Instant::now(),
+            unix_ms: 1_000_000,
+            asked: Vec::new(),
+            told: Vec::new(),
+            packets: Vec::new(),
+            others: Vec::new(),
+            closed: None,
+            decoder,
+        }
+    }
+
+    /// A client whose session is new and as long as it asked for.
+    fn new(connect: Connect) -> Self {
+        let mut client = Self::stranger(connect.version);
+        client.send(Packet::Connect(Box::new(connect)));
+        let asked = client.others.pop();
+        let Some(Intent::Connect(connect)) = asked else {
+            panic!("{asked:?}");
+        };
+        let expiry = connect.named.unwrap().expiry;
+        client.welcome(expiry, false, &[]);
+        client
+    }
+
+    fn of(version: Version) -> Self {
+        let mut client = Self::new(connect(version));
+        client.packets.clear();
+        client
+    }
+
+    /// A session that outlives its connection.
+    fn durable(version: Version) -> Self {
+        let mut connect = connect(version);
+        connect.clean = false;
+        connect.properties = Some(Box::new(Properties {
+            session_expiry: Some(100),
+            ..Properties::default()
+        }))
+        .filter(|_| version == Version::V5);
+        let mut client = Self::new(connect);
+        client.packets.clear();
+        client
+    }
+
+    fn welcome(&mut self, expiry: Option<Duration>, resumed: bool, note: &[u8]) {
+        let welcome = Welcome {
+            id: CommandId(0),
+            session: SessionId::from_bytes([7; 16]),
+            user: "",
+            resume: "",
+            expires_in: None,
+            unix_ms: self.unix_ms,
+            named: Some(Known {
+                name: "device",
+                resumed,
+                note,
+                expiry,
+            }),
+        };
+        let mut out = Vec::new();
+        self.mqtt.welcome(&welcome, &mut out);
+        self.hear(out);
+        self.poll();
+    }
+
+    fn send(&mut self, packet: Packet) {
+        let bytes = packet.encode(self.version);
+        self.send_bytes(&bytes);
+    }
+
+    fn send_bytes(&mut self, bytes: &[u8]) {
+        let mut intents = Vec::new();
+        let incoming = Incoming::Binary(bytes);
+        self.mqtt.receive(incoming, self.now, &mut intents);
+        intents
+            .into_iter()
+            .for_each(|intent| self.carry_out(intent));
+        self.poll();
+    }
+
+    fn poll(&mut self) {
+        while let Some(intent) = self.mqtt.poll_intent() {
+            self.carry_out(intent);
+        }
+    }
+
+    fn carry_out(&mut self, intent: Intent) {
+        match intent {
+            Intent::Command {
+                id: CommandId(0),
+                command,
+            } => self.told.push(command),
+            Intent::Command { id, command } => self.asked.push((id, command)),
+            Intent::Say(message) => self.hear(vec![message]),
+            Intent::Close { code, .. } => self.closed = Some(code),
+            other => self.others.push(other),
+        }
+    }
+
+    fn hear(&mut self, messages: Vec<Payload>) {
+        for message in messages {
+            self.decoder.push(message.as_bytes());
+        }
+        while let Some(packet) = self.decoder.next_packet().unwrap() {
+            self.packets.push(packet);
+        }
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        let mut out = Vec::new();
+        self.mqtt.notice(&notice, &mut out);
+        self.hear(out);
+        self.poll();
+    }
+
+    /// Answers the oldest command.
+    fn reply(&mut self, reply: Reply) -> Command {
+        let (id, command) = self.asked.remove(0);
+        let id = Some(id);
+        self.notice(Notice::Reply { id, reply });
+        command
+    }
+
+    /// Subscribes to a channel, and answers all that is asked for it.
+    fn subscribe(&mut self, filter: &str, options: Options) -> Option<u32> {
+        self.send(Packet::Subscribe(Subscribe {
+            packet_id: 9,
+            properties: None,
+            filters: vec![(filter.into(), options)],
+        }));
+        let Some((_, Command::Subscribe(wish))) = self.asked.first() else {
+            panic!("{:?}", self.asked);
+        };
+        let number = wish.id.map(|id| id.0);
+        let subscription = wish.name();
+        self.reply(Reply::Subscribed {
+            subscription,
+            position: Position::new(1, 0),
+            live: true,
+        });
+        while let Some((_, command)) = self.asked.first() {
+            let reply = match command {
+                Command::Values { filter, .. } => Reply::Values {
+                    filter: filter.clone(),
+                    values: Vec::new(),
+                    next: None,
+                },
+                Command::Remember { .. } => Reply::Remembered,
+                other => panic!("{other:?}"),
+            };
+            self.reply(reply);
+        }
+        number
+    }
+
+    /// A publication is delivered to a subscription.
+    fn deliver(&mut self, number: u32, publication: &Arc<Publication>, offset: u64, again: u16) {
+        let shared = Shared {
+            publication: Some(Arc::clone(publication)),
+            ..Shared::whole("".to_owned())
+        };
+        let recipient = Recipient {
+            subscription: Some(SubscriptionId(number)),
+            place: Position::new(1, offset),
+            redelivered: again,
+            ..Recipient::PLAIN
+        };
+        match self.mqtt.head(&recipient, &shared) {
+            Head::Whole(message) => self.hear(vec![message]),
+            Head::Nothing => {}
+            other => panic!("{other:?}"),
+        }
+        self.poll();
+    }
+
+    fn take(&mut self) -> Vec<Packet> {
+        std::mem::take(&mut self.packets)
+    }
+}
+
+fn qos(qos: Qos) -> Options {
+    Options {
+        qos,
+        ..Options::default()
+    }
+}
+
+fn ack(id: u16) -> Ack {
+    Ack::new(id, Reason::SUCCESS)
+}
+
+fn done(number: u32, offset: u64) -> Command {
+    Command::Done {
+        subscription: SubscriptionKey::Id(SubscriptionId(number)),
+        position: Position::new(1, offset),
+        cumulative: false,
+    }
+}
+
+#[test]
+fn a_message_of_qos_1_is_acknowledged_once_it_is_published() {
+    let mut client = Client::of(Version::V3);
+    client.send(Packet::Publish(publish(
+        "a/b",
+        Qos::AtLeastOnce,
+        5,
+        "{\"x\":1}",
+    )));
+    assert_eq!(client.take(), []);
+    let Command::Publish {
+        channel,
+        data,
+        format,
+        tags,
+        key,
+    } = client.reply(PUBLISHED)
+    else {
+        panic!("not published");
+    };
+    assert_eq!(
+        (channel.as_str(), &data[..], format),
+        ("a/b", &b"{\"x\":1}"[..], Format::Json)
+    );
+    assert_eq!((tags.get("mqtt"), key), (Some("1"), None));
+    assert_eq!(client.take(), [Packet::PubAck(ack(5))]);
+}
+
+#[test]
+fn a_message_of_qos_2_is_published_once_however_often_it_comes() {
+    let mut client = Client::durable(Version::V5);
+    let message = publish("a", Qos::ExactlyOnce, 5, "x");
+    client.send(Packet::Publish(message.clone()));
+    // Its number is kept before it is published under it.
+    assert!(matches!(
+        client.reply(Reply::Remembered),
+        Command::Remember { .. }
+    ));
+    client.send(Packet::Publish(message.clone()));
+    let Command::Publish { key: Some(key), .. } = client.reply(PUBLISHED) else {
+        panic!("not published under a key");
+    };
+    assert!(client.asked.is_empty(), "published twice");
+    client.send(Packet::Publish(message.clone()));
+    assert_eq!(
+        client.take(),
+        [Packet::PubRec(ack(5)), Packet::PubRec(ack(5))]
+    );
+    client.send(Packet::PubRel(ack(5)));
+    assert_eq!(
+        client.take(),
+        [],
+        "the identifier is not forgotten on disk yet"
+    );
+    client.reply(Reply::Remembered);
+    assert_eq!(client.take(), [Packet::PubComp(ack(5))]);
+    // The same identifier is another message now.
+    client.send(Packet::Publish(message));
+    client.reply(Reply::Remembered);
+    let Command::Publish { key: next, .. } = client.reply(PUBLISHED) else {
+        panic!("not published");
+    };
+    assert_ne!(next, Some(key));
+}
+
+#[test]
+fn a_message_of_qos_2_that_comes_again_after_a_crash_has_the_key_it_had() {
+    let mut before = Client::durable(Version::V5);
+    let mut message = publish("a", Qos::ExactlyOnce, 5, "x");
+    before.send(Packet::Publish(message.clone()));
+    let Command::Remember { note } = before.reply(Reply::Remembered) else {
+        panic!("no note");
+    };
+    let Some((_, Command::Publish { key, .. })) = before.asked.pop() else {
+        panic!("not published");
+    };
+    let again = |dup| {
+        let mut after = Client::stranger(Version::V5);
+        after.send(Packet::Connect(Box::new(connect(Version::V5))));
+        after.welcome(Some(Duration::from_secs(9)), true, &note);
+        after.packets.clear();
+        message.dup = dup;
+        after.send(Packet::Publish(message.clone()));
+        if !dup {
+            after.reply(Reply::Remembered);
+        }
+        match after.asked.pop() {
+            Some((_, Command::Publish { key, .. })) => key,
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut again = again;
+    assert_eq!(again(true), key);
+    assert_ne!(again(false), key, "it was not sent before");
+}
+
+#[test]
+fn a_session_that_begins_anew_uses_no_key_of_the_one_before() {
+    let mut keys = Vec::new();
+    for unix_ms in [1_000_000, 1_000_001] {
+        let mut client = Client::stranger(Version::V5);
+        client.unix_ms = unix_ms;
+        client.send(Packet::Connect(Box::new(connect(Version::V5))));
+        client.welcome(Some(Duration::from_secs(9)), false, &[]);
+        client.send(Packet::Publish(publish("a", Qos::ExactlyOnce, 1, "x")));
+        client.reply(Reply::Remembered);
+        let Some((_, Command::Publish { key: Some(key), .. })) = client.asked.pop() else {
+            panic!("not published under a key");
+        };
+        keys.push(key);
+    }
+    assert_ne!(keys[0], keys[1]);
+}
+
+#[test]
+fn a_refused_message_is_told_to_5_0_and_ends_3_1_1() {
+    let refused = || {
+        let detail = "no";
+        Reply::Refused(Refusal::new(ErrorCode::Forbidden, detail))
+    };
+    let mut new = Client::of(Version::V5);
+    new.send(Packet::Publish(publish("a", Qos::AtLeastOnce, 5, "x")));
+    new.reply(refused());
+    let [Packet::PubAck(ack)] = &new.take()[..] else {
+        panic!("no acknowledgement");
+    };
+    assert_eq!((ack.packet_id, ack.reason), (5, Reason::NOT_AUTHORIZED));
+    assert_eq!(new.closed, None);
+    let mut old = Client::of(Version::V3);
+    old.send(Packet::Publish(publish("a", Qos::AtLeastOnce, 5, "x")));
+    old.reply(refused());
+    assert_eq!((old.take(), old.closed), (vec![], Some(1008)));
+}
+
+#[test]
+fn a_client_that_publishes_too_fast_is_not_read_until_all_is_published() {
+    let mut client = Client::of(Version::V3);
+    for id in 1..=2 {
+        client.send(Packet::Publish(publish("a", Qos::AtLeastOnce, id, "x")));
+    }
+    let limited = Refusal::new(ErrorCode::RateLimited, "slow down");
+    let limited = limited.after(Duration::from_secs(1));
+    client.reply(Reply::Refused(limited.clone()));
+    client.reply(Reply::Refused(limited));
+    assert_eq!(client.mqtt.readiness(), Readiness::Waits);
+    let due = client.mqtt.poll_timeout().unwrap();
+    let mut intents = Vec::new();
+    client.mqtt.handle_timeout(due, &mut intents);
+    intents
+        .into_iter()
+        .for_each(|intent| client.carry_out(intent));
+    client.reply(PUBLISHED);
+    client.reply(PUBLISHED);
+    assert_eq!(
+        client.take(),
+        [Packet::PubAck(ack(1)), Packet::PubAck(ack(2))]
+    );
+    assert_eq!(client.mqtt.readiness(), Readiness::Ready);
+}
+
+#[test]
+fn what_comes_behind_the_connect_waits_for_its_answer() {
+    let mut client = Client::stranger(Version::V3);
+    let both = [
+        Packet::Connect(Box::new(connect(Version::V3))).encode(Version::V3),
+        Packet::PingReq.encode(Version::V3),
+    ];
+    client.send_bytes(&both.concat());
+    assert_eq!(client.mqtt.readiness(), Readiness::Waits);
+    client.welcome(None, false, &[]);
+    assert_eq!(client.mqtt.readiness(), Readiness::HasMore);
+    client.send_bytes(&[]);
+    assert!(matches!(
+        client.take()[..],
+        [Packet::ConnAck(_), Packet::PingResp]
+    ));
+}
+
+#[test]
+fn a_subscription_of_qos_0_shares_its_bytes_and_one_of_qos_1_is_acknowledged() {
+    let mut client = Client::of(Version::V5);
+    assert_eq!(client.subscribe("a/+", qos(Qos::AtMostOnce)), None);
+    let number = client.subscribe("b", qos(Qos::AtLeastOnce)).unwrap();
+    let suback = |packet: &Packet| match packet {
+        Packet::SubAck(acks) => acks.reasons.clone(),
+        other => panic!("{other:?}"),
+    };
+    let granted: Vec<_> = client.take().iter().map(suback).collect();
+    assert_eq!(granted, [[Reason::SUCCESS], [Reason::GRANTED_1]]);
+    client.deliver(number, &publication("b", "hi", &[]), 7, 0);
+    let [Packet::Publish(message)] = &client.take()[..] else {
+        panic!("not delivered");
+    };
+    assert_eq!(
+        (message.qos, &message.payload[..]),
+        (Qos::AtLeastOnce, &b"hi"[..])
+    );
+    client.send(Packet::PubAck(ack(message.packet_id)));
+    assert_eq!(client.told, [done(number, 7)]);
+}
+
+#[test]
+fn a_message_is_delivered_with_the_lower_of_both_qos() {
+    let mut client = Client::of(Version::V3);
+    let number = client.subscribe("b", qos(Qos::ExactlyOnce)).unwrap();
+    client.take();
+    for (said, expected) in [
+        ("0", Qos::AtMostOnce),
+        ("1", Qos::AtLeastOnce),
+        ("2", Qos::ExactlyOnce),
+    ] {
+        client.deliver(number, &publication("b", "hi", &[("mqtt", said)]), 7, 0);
+        let [Packet::Publish(message)] = &client.take()[..] else {
+            panic!("not delivered");
+        };
+        assert_eq!(message.qos, expected);
+        let id = message.packet_id;
+        match expected {
+            Qos::AtMostOnce => {}
+            Qos::AtLeastOnce => client.send(Packet::PubAck(ack(id))),
+            Qos::ExactlyOnce => {
+                client.send(Packet::PubRec(ack(id)));
+                assert_eq!(client.take(), [Packet::PubRel(ack(id))]);
+                client.send(Packet::PubComp(ack(id)));
+            }
+        }
+    }
+    assert_eq!(client.told, vec![done(number, 7); 3]);
+}
+
+#[test]
+fn a_release_is_on_disk_before_it_is_sent_and_is_sent_again_after_a_crash() {
+    let mut client = Client::durable(Version::V5);
+    let number = client.subscribe("b", qos(Qos::ExactlyOnce)).unwrap();
+    client.take();
+    client.deliver(number, &publication("b", "hi", &[]), 7, 0);
+    let [Packet::Publish(message)] = &client.take()[..] else {
+        panic!("not delivered");
+    };
+    let id = message.packet_id;
+    client.send(Packet::PubRec(ack(id)));
+    assert_eq!(client.take(), []);
+    let Command::Remember { note } = client.reply(Reply::Remembered) else {
+        panic!("no note");
+    };
+    assert_eq!(client.take(), [Packet::PubRel(ack(id))]);
+
+    let mut after = Client::stranger(Version::V5);
+    after.send(Packet::Connect(Box::new(connect(Version::V5))));
+    after.welcome(Some(Duration::from_secs(9)), true, &note);
+    assert_eq!(after.take()[1..], [Packet::PubRel(ack(id))]);
+    // The engine delivers it again, since it was not done.
+    after.deliver(number, &publication("b", "hi", &[]), 7, 1);
+    assert_eq!(after.take(), []);
+    after.send(Packet::PubComp(ack(id)));
+    assert_eq!(after.told, [done(number, 7)]);
+}
+
+#[test]
+fn a_message_that_was_not_acknowledged_comes_again_with_its_identifier() {
+    let mut first = Client::durable(Version::V5);
+    let number = first.subscribe("b", qos(Qos::AtLeastOnce)).unwrap();
+    first.take();
+    let note = {
+        first.send(Packet::PingReq);
+        first.take();
+        first.subscribe("c", qos(Qos::AtLeastOnce));
+        first.take();
+        first.deliver(number, &publication("b", "hi", &[]), 7, 0);
+        first.take()
+    };
+    let [Packet::Publish(before)] = &note[..] else {
+        panic!("not delivered");
+    };
+    let mut after = Client::durable(Version::V5);
+    let number = after.subscribe("b", qos(Qos::AtLeastOnce)).unwrap();
+    after.take();
+    after.deliver(number, &publication("b", "hi", &[]), 7, 1);
+    let [Packet::Publish(again)] = &after.take()[..] else {
+        panic!("not delivered again");
+    };
+    assert_eq!((again.packet_id, again.dup), (before.packet_id, true));
+}
+
+#[test]
+fn no_more_are_in_flight_than_the_client_receives() {
+    let mut connect = connect(Version::V5);
+    connect.properties = Some(Box::new(Properties {
+        receive_maximum: Some(2),
+        ..Properties::default()
+    }));
+    let mut client = Client::new(connect);
+    let number = client.subscribe("b", qos(Qos::AtLeastOnce)).unwrap();
+    client.take();
+    for offset in 1..=4 {
+        client.deliver(number, &publication("b", "hi", &[]), offset, 0);
+    }
+    let sent = client.take();
+    assert_eq!(sent.len(), 2);
+    let Packet::Publish(first) = &sent[0] else {
+        panic!("{sent:?}");
+    };
+    client.send(Packet::PubAck(ack(first.packet_id)));
+    assert_eq!(client.take().len(), 1);
+}
+
+#[test]
+fn retained_messages_follow_the_subscription_with_their_flag() {
+    let mut client = Client::of(Version::V5);
+    client.send(Packet::Subscribe(Subscribe {
+        packet_id: 9,
+        properties: None,
+        filters: vec![("b/#".into(), qos(Qos::AtLeastOnce))],
+    }));
+    let Some((_, Command::Subscribe(wish))) = client.asked.first().cloned() else {
+        panic!("not subscribed");
+    };
+    client.reply(Reply::Subscribed {
+        subscription: wish.name(),
+        position: Position::new(1, 0),
+        live: true,
+    });
+    client.take();
+    let Some((_, Command::Values { filter, after, .. })) = client.asked.first().cloned() else {
+        panic!("{:?}", client.asked);
+    };
+    assert_eq!((filter.as_str(), after), ("b/#", None));
+    let next = ChannelName::new("b/x").ok();
+    client.reply(Reply::Values {
+        filter: filter.clone(),
+        values: vec![publication("b/x", "old", &[("key", "retained")])],
+        next: next.clone(),
+    });
+    let [Packet::Publish(message)] = &client.take()[..] else {
+        panic!("nothing was retained");
+    };
+    assert!(message.retain && !message.dup && message.qos == Qos::AtLeastOnce);
+    // The next page is asked for behind the first.
+    let Some((_, Command::Values { after, .. })) = client.asked.first() else {
+        panic!("{:?}", client.asked);
+    };
+    assert_eq!(*after, next);
+    client.send(Packet::PubAck(ack(message.packet_id)));
+    assert_eq!(client.told, [], "the engine did not deliver it");
+}
+
+#[test]
+fn a_channel_without_history_grants_qos_0() {
+    let mut client = Client::of(Version::V5);
+    client.send(Packet::Subscribe(Subscribe {
+        packet_id: 9,
+        properties: None,
+        filters: vec![("b".into(), qos(Qos::ExactlyOnce))],
+    }));
+    let no = Refusal::new(ErrorCode::NoHistory, "none");
+    client.reply(Reply::Refused(no));
+    let Some((_, Command::Subscribe(wish))) = client.asked.first().cloned() else {
+        panic!("not asked again");
+    };
+    assert_eq!(wish.flow, Flow::Pushed);
+    client.reply(Reply::Subscribed {
+        subscription: wish.name(),
+        position: Position::new(1, 0),
+        live: true,
+    });
+    let [Packet::SubAck(acks)] = &client.take()[..] else {
+        panic!("no answer");
+    };
+    assert_eq!(acks.reasons, [Reason::SUCCESS]);
+}
+
+#[test]
+fn each_filter_has_its_own_answer() {
+    let mut client = Client::of(Version::V5);
+    client.send(Packet::Subscribe(Subscribe {
+        packet_id: 9,
+        properties: None,
+        filters: vec![
+            ("$share/g/a".into(), Options::default()),
+            ("a+".into(), Options::default()),
+        ],
+    }));
+    let [Packet::SubAck(acks)] = &client.take()[..] else {
+        panic!("no answer");
+    };
+    let refused = [
+        Reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,
+        Reason::TOPIC_FILTER_INVALID,
+    ];
+    assert_eq!(acks.reasons, refused);
+    client.send(Packet::Unsubscribe(Unsubscribe {
+        packet_id: 10,
+        properties: None,
+        filters: vec!["a".into()],
+    }));
+    let [Packet::UnsubAck(acks)] = &client.take()[..] else {
+        panic!("no answer");
+    };
+    assert_eq!(acks.reasons, [Reason::NO_SUBSCRIPTION_EXISTED]);
+}
+
+#[test]
+fn a_silent_client_is_disconnected_after_one_and_a_half_times_the_keep_alive() {
+    let mut client = Client::of(Version::V5);
+    let begun = client.now;
+    assert_eq!(
+        client.mqtt.poll_timeout(),
+        Some(begun + Duration::from_secs(15))
+    );
+    client.now = begun + Duration::from_secs(10);
+    client.send(Packet::PingReq);
+    client.take();
+    let mut tick = |client: &mut Client, seconds| {
+        let mut intents = Vec::new();
+        let now = begun + Duration::from_secs(seconds);
+        client.mqtt.handle_timeout(now, &mut intents);
+        intents
+            .into_iter()
+            .for_each(|intent| client.carry_out(intent));
+    };
+    tick(&mut client, 15);
+    assert_eq!(client.closed, None);
+    assert_eq!(
+        client.mqtt.poll_timeout(),
+        Some(begun + Duration::from_secs(25))
+    );
+    tick(&mut client, 25);
+    let [Packet::Disconnect(Reasoned { reason, .. })] = &client.take()[..] else {
+        panic!("not disconnected");
+    };
+    assert_eq!(
+        (*reason, client.closed),
+        (Reason::KEEP_ALIVE_TIMEOUT, Some(1008))
+    );
+    assert!(
+        !client.others.contains(&Intent::Leave),
+        "its will is published"
+    );
+}
+
+#[test]
+fn a_disconnect_keeps_the_will_from_being_published_unless_it_asks_for_it() {
+    for (reason, leaves) in [
+        (Reason::SUCCESS, true),
+        (Reason::DISCONNECT_WITH_WILL, false),
+    ] {
+        let mut client = Client::of(Version::V5);
+        let properties = None;
+        client.send(Packet::Disconnect(Reasoned { reason, properties }));
+        assert_eq!(client.others.contains(&Intent::Leave), leaves);
+        assert_eq!(client.closed, Some(1000));
+    }
+}
+
+#[test]
+fn a_will_is_a_publication_with_its_delay() {
+    let mut client = Client::stranger(Version::V5);
+    let mut connect = connect(Version::V5);
+    connect.will = Some(Will {
+        topic: "gone".into(),
+        payload: "device".into(),
+        qos: Qos::ExactlyOnce,
+        retain: true,
+        properties: Some(Box::new(Properties {
+            will_delay: Some(3),
+            ..Properties::default()
+        })),
+    });
+    client.send(Packet::Connect(Box::new(connect)));
+    let Some(Intent::Connect(connect)) = client.others.pop() else {
+        panic!("not connected");
+    };
+    let will = connect.named.unwrap().will.unwrap();
+    assert_eq!(
+        (will.channel.as_str(), will.delay),
+        ("gone", Duration::from_secs(3))
+    );
+    assert_eq!(will.tags.get(CONFLATION_TAG), Some("retained"));
+}
+
+#[test]
+fn a_refused_connect_is_answered_and_closed() {
+    for (version, code) in [(Version::V3, 4), (Version::V5, 0x86)] {
+        let mut client = Client::stranger(version);
+        let mut connect = connect(version);
+        connect.user = Some("ann".into());
+        connect.password = Some(Bytes::from_static(b"wrong"));
+        client.send(Packet::Connect(Box::new(connect)));
+        let refusal = Refusal::new(ErrorCode::Unauthenticated, "token: is wrong");
+        let mut out = Vec::new();
+        client.mqtt.refused(Some(CommandId(0)), &refusal, &mut out);
+        client.hear(out);
+        client.poll();
+        let [Packet::ConnAck(connack)] = &client.take()[..] else {
+            panic!("no answer");
+        };
+        assert_eq!((connack.reason, client.closed), (Reason(code), Some(1008)));
+    }
+}
+
+#[test]
+fn packets_that_may_not_come_end_the_connection_with_the_reason() {
+    let suback = Packet::PingResp.encode(Version::V5);
+    let second = Packet::Connect(Box::new(connect(Version::V5))).encode(Version::V5);
+    for (bytes, reason) in [
+        (second, Reason::PROTOCOL_ERROR),
+        (suback, Reason::PROTOCOL_ERROR),
+        (vec![0xf0, 0], Reason::PROTOCOL_ERROR),
+        (vec![0x36, 0], Reason::MALFORMED),
+        (vec![0x30, 0xff, 0xff, 0x7f], Reason::PACKET_TOO_LARGE),
+        // An alias beyond the maximum, and one that stands for nothing.
+        (
+            vec![0x30, 7, 0, 1, b'a', 3, 0x23, 0, 99],
+            Reason::TOPIC_ALIAS_INVALID,
+        ),
+        (
+            vec![0x30, 6, 0, 0, 3, 0x23, 0, 1],
+            Reason::TOPIC_ALIAS_INVALID,
+        ),
+    ] {
+        let mut client = Client::of(Version::V5);
+        client.send_bytes(&bytes);
+        let [Packet::Disconnect(disconnect)] = &client.take()[..] else {
+            panic!("not disconnected: {bytes:?}");
+        };
+        assert_eq!(disconnect.reason, reason, "{bytes:?}");
+        assert!(client.closed.is_some());
+        // Nothing that follows is looked at.
+        client.send(Packet::PingReq);
+        assert_eq!(client.take(), []);
+    }
+}
+
+#[test]
+fn a_client_of_5_0_that_leaves_more_unreleased_than_it_may_is_disconnected() {
+    let mut client = Client::of(Version::V5);
+    for id in 1..=64 {
+        client.send(Packet::Publish(publish("a", Qos::ExactlyOnce, id, "x")));
+        client.reply(PUBLISHED);
+    }
+    assert_eq!(client.closed, None);
+    client.packets.clear();
+    client.send(Packet::Publish(publish("a", Qos::ExactlyOnce, 65, "x")));
+    let [Packet::Disconnect(disconnect)] = &client.take()[..] else {
+        panic!("not disconnected");
+    };
+    assert_eq!(disconnect.reason, Reason::RECEIVE_MAXIMUM_EXCEEDED);
+}
+
+#[test]
+fn topics_have_aliases_both_ways_where_both_sides_allow_them() {
+    let mut connect = connect(Version::V5);
+    connect.properties = Some(Box::new(Properties {
+        topic_alias_maximum: Some(1),
+        ..Properties::default()
+    }));
+    let mut client = Client::new(connect);
+    client.take();
+    let mut message = publish("a", Qos::AtMostOnce, 0, "x");
+    let alias = |message: &mut Publish| {
+        message.properties.get_or_insert_default().topic_alias = Some(1);
+    };
+    alias(&mut message);
+    client.send(Packet::Publish(message.clone()));
+    client.reply(PUBLISHED);
+    message.topic = "".into();
+    client.send(Packet::Publish(message));
+    let Command::Publish { channel, .. } = client.reply(PUBLISHED) else {
+        panic!("not published");
+    };
+    assert_eq!(channel.as_str(), "a");
+
+    let number = client.subscribe("b/+", qos(Qos::AtMostOnce)).unwrap();
+    client.take();
+    for topic in ["b/1", "b/1", "b/2"] {
+        client.deliver(number, &publication(topic, "hi", &[]), 7, 0);
+    }
+    let sent: Vec<_> = client
+        .take()
+        .into_iter()
+        .map(|packet| match packet {
+            Packet::Publish(sent) => {
+                let alias = sent.properties.and_then(|all| all.topic_alias);
+                (sent.topic.to_string(), alias)
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected = [("b/1", Some(1)), ("", Some(1)), ("b/2", None)];
+    assert_eq!(
+        sent,
+        expected.map(|(topic, alias)| (topic.to_owned(), alias))
+    );
+}
+
+#[test]
+fn a_message_larger_than_the_client_takes_is_not_sent_and_counts_as_sent() {
+    let mut connect = connect(Version::V5);
+    connect.properties = Some(Box::new(Properties {
+        maximum_packet_size: Some(20),
+        ..Properties::default()
+    }));
+    let mut client = Client::new(connect);
+    let number = client.subscribe("b", qos(Qos::AtLeastOnce)).unwrap();
+    client.take();
+    let long = publication("b", "more than twenty bytes in all", &[]);
+    client.deliver(number, &long, 7, 0);
+    assert_eq!(
+        (client.take(), client.told),
+        (vec![], vec![done(number, 7)])
+    );
+}
+
+#[test]
+fn a_session_that_is_taken_over_is_told_so() {
+    let mut client = Client::of(Version::V5);
+    client.notice(Notice::Close {
+        reason: CloseReason::Replaced,
+    });
+    let [Packet::Disconnect(disconnect)] = &client.take()[..] else {
+        panic!("not told");
+    };
+    assert_eq!(disconnect.reason, Reason::SESSION_TAKEN_OVER);
+}
+
+#[test]
+fn text_is_no_mqtt() {
+    let mut client = Client::stranger(Version::V3);
+    let mut intents = Vec::new();
+    let now = client.now;
+    client.mqtt.receive(Incoming::Text("hi"), now, &mut intents);
+    intents
+        .into_iter()
+        .for_each(|intent| client.carry_out(intent));
+    assert_eq!(client.closed, Some(1003));
+}
