@@ -47,6 +47,9 @@ impl Engine {
                 .and_then(|()| self.carry_out(connection, id, command));
             self.keep_order(connection, &channel, key.as_ref(), &done);
             done
+        } else if follows_another(&command) {
+            let done = self.carry_out(connection, id, command);
+            done.or_else(|refusal| self.admit(connection, false).and(Err(refusal)))
         } else {
             self.admit(connection, false)
                 .and_then(|()| self.carry_out(connection, id, command))
@@ -391,6 +394,16 @@ impl Engine {
         c.in_flight += 1;
         Ok(())
     }
+}
+
+/// Whether a command is bounded by another that was counted: an acknowledgement by what was delivered,
+/// and what a dialect asks for by itself by what its client asked for. Only if it is refused, it counts
+/// against the rate.
+fn follows_another(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Done { .. } | Command::Remember { .. } | Command::Values { .. }
+    )
 }
 
 /// Never seen by a client: the connection that would receive it is gone.

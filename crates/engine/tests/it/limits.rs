@@ -414,3 +414,41 @@ fn the_first_rule_that_fits_counts_however_they_are_looked_up() {
         assert_eq!(found, first, "{name}");
     }
 }
+
+#[test]
+fn acknowledgements_of_what_was_delivered_are_not_limited_and_others_are() {
+    let limits = Limits {
+        commands_per_second: 1,
+        command_burst: 1,
+        publishes_per_second: 100,
+        publish_burst: 100,
+        ..tight_limits()
+    };
+    let mut world = World::with(1, 2, &limits, rules());
+    for client in 0..2 {
+        world.connect(client, 0, false);
+    }
+    let wish = Subscribe::new(channel("kept/a"), Since::Now).acknowledged(10);
+    world.command(0, Command::Subscribe(wish));
+    world.settle();
+    for n in 0..3 {
+        world.wait(Duration::from_secs(1));
+        world.publish(1, "kept/a", &n.to_string());
+        world.settle();
+    }
+    let done = |offset| Command::Done {
+        subscription: channel("kept/a").into(),
+        position: Position::new(1, offset),
+        cumulative: false,
+    };
+    for offset in 1..=3 {
+        world.command(0, done(offset));
+    }
+    // Not delivered: the first is refused for what it is, and the next for the rate.
+    world.command(0, done(9));
+    world.command(0, done(9));
+    world.settle();
+    let replies = world.clients[0].replies();
+    let accepted = |reply: &&&Reply| matches!(reply, Reply::Done { .. });
+    assert_eq!(replies.iter().filter(accepted).count(), 3);
+}

@@ -1,0 +1,60 @@
+"""mosquitto_pub and mosquitto_sub, unmodified, over TCP: mosquitto.py TCP_PORT. A line a check; `kill` has the server killed
+and started."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import traceback
+
+PATIENCE = 30
+
+
+def publish(port: str, version: str, *arguments: str) -> None:
+    command = ["mosquitto_pub", "-h", "127.0.0.1", "-p", port, "-V", version, *arguments]
+    subprocess.run(command, check=True, timeout=PATIENCE, capture_output=True)
+
+
+def receive(port: str, version: str, count: int, *arguments: str) -> list[str]:
+    command = ["mosquitto_sub", "-h", "127.0.0.1", "-p", port, "-V", version, "-C", str(count), "-W", str(PATIENCE), *arguments]
+    done = subprocess.run(command, check=True, timeout=2 * PATIENCE, capture_output=True, text=True)
+    return done.stdout.splitlines()
+
+
+def main(port: str) -> None:
+    for version in ("mqttv311", "mqttv5"):
+        topic = f"mosquitto/{version}"
+        # A session, made and left: -E ends it once it has subscribed.
+        persistent = ["-i", f"session {version}", "-c", "-q", "2", "-t", f"{topic}/#"]
+        if version == "mqttv5":
+            persistent += ["-x", "3600"]
+        subprocess.run(
+            ["mosquitto_sub", "-h", "127.0.0.1", "-p", port, "-V", version, "-E", *persistent], check=True, timeout=PATIENCE
+        )
+        publish(port, version, "-t", f"kept/{topic}", "-m", "kept", "-r", "-q", "1")
+        assert receive(port, version, 1, "-t", "kept/mosquitto/+", "-v") == [f"kept/{topic} kept"]
+        publish(port, version, "-t", f"kept/{topic}", "-n", "-r", "-q", "1")
+        print(f"ok mosquitto {version}: a retained message", flush=True)
+        for qos in ("0", "1", "2"):
+            publish(port, version, "-t", f"{topic}/b", "-m", f"qos {qos}", "-q", qos)
+        print("kill", flush=True)
+        # The server comes back meanwhile: mosquitto_pub gives up at once, and is started again.
+        for _ in range(100):
+            try:
+                publish(port, version, "-t", f"{topic}/b", "-m", "after the kill", "-q", "2")
+                break
+            except subprocess.CalledProcessError:
+                continue
+        got = receive(port, version, 4, *persistent, "-F", "%p %r")
+        assert got == ["qos 0 0", "qos 1 0", "qos 2 0", "after the kill 0"], got
+        print(f"ok mosquitto {version}: a session finds its messages after the server was killed", flush=True)
+    print("done", flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1])
+    except BaseException:
+        print("failed: " + " | ".join(traceback.format_exc().strip().splitlines()[-4:]), flush=True)
+        print("done", flush=True)
+        raise
