@@ -1,4 +1,4 @@
-//! Builds what is to be measured, and says what had to be left out.
+//! Builds what is to be measured, and reports what had to be left out.
 
 use std::env;
 use std::fs;
@@ -9,14 +9,14 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::servers::{self, Certificate, Server};
 
-/// Where things are.
+/// Directories.
 pub(crate) struct Places {
     bench: PathBuf,
     target: PathBuf,
 }
 
 impl Places {
-    /// From where this program was built.
+    /// Derived from the path of this program.
     pub(crate) fn find() -> Result<Self> {
         let program = env::current_exe()?;
         let target = program.ancestors().nth(2).context("no target directory")?;
@@ -38,7 +38,7 @@ impl Places {
         self.programs().join("load")
     }
 
-    /// The peers on Node.js.
+    /// The directory of the peers on Node.js.
     pub(crate) fn node(&self) -> PathBuf {
         self.bench.join("peers/node")
     }
@@ -48,7 +48,8 @@ impl Places {
     }
 }
 
-/// Everything that can be measured here, ours first; and a line for each that cannot.
+/// Everything that can be measured on this machine, ours first; and a line for each server that
+/// cannot.
 pub(crate) fn servers(places: &Places, build: bool) -> Result<(Vec<Server>, Vec<String>)> {
     let mut servers = Vec::new();
     let mut skipped = Vec::new();
@@ -122,7 +123,7 @@ pub(crate) fn offhook_command(places: &Places, build: bool) -> Result<PathBuf> {
     ours(places, build, &["--package", "offhook-cli"], "offhook")
 }
 
-/// A program of the workspace around this one.
+/// Builds a program of Offhook's own workspace.
 fn ours(places: &Places, build: bool, what: &[&str], program: &str) -> Result<PathBuf> {
     let root = places.bench.parent().context("bench/ has no parent")?;
     let target = env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
@@ -149,7 +150,7 @@ fn node_ws(places: &Places, build: bool) -> Result<Server> {
     Ok(server.argument(places.node().join("echo.js")))
 }
 
-/// The version of a package for the peers on Node.js, once it is there.
+/// The installed version of a package for the peers on Node.js.
 pub(crate) fn node_package(places: &Places, build: bool, package: &str) -> Result<String> {
     let folder = places.node();
     let manifest = fs::read_to_string(folder.join("package.json"))?;

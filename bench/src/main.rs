@@ -1,4 +1,4 @@
-//! Every WebSocket peer beside ours, in one run.
+//! Measures every WebSocket peer together with ours, in one run.
 
 mod building;
 mod channels;
@@ -26,20 +26,20 @@ use crate::servers::Server;
 
 const GUIDE: &str = "\
 `echo` builds every server and the load generator, then goes round by round over all servers: a
-fresh server on one core, the load on another. What is printed are medians over the rounds, and
+fresh server on one core, the load on another. It prints medians over the rounds, and
 ratios to ours (to the bare tokio loop where ours is not built).
 
   everything                   offhook-bench echo
   one question                 offhook-bench echo --scenarios tiny,pipelined \\
                                    --servers offhook,bare-tokio,fastwebsockets
-  who and what there is        offhook-bench list
-  figures to keep              offhook-bench echo --rounds 9 --seconds 2 --json results.json
+  scenarios and servers        offhook-bench list
+  write the rounds to a file   offhook-bench echo --rounds 9 --seconds 2 --json results.json
   before and after a change    offhook-bench echo --with before=/tmp/echo_server_before
 
 uWebSockets is measured where UWEBSOCKETS_ECHO names a program that takes a port
 (UWEBSOCKETS_ECHO_TLS: port, certificate, key; UWEBSOCKETS_ECHO_DEFLATE: port).";
 
-/// Measure Offhook's echo server and its peers', in alternation, and print Markdown tables.
+/// Measure Offhook's echo server and its peers in alternation, and print Markdown tables.
 #[derive(Parser)]
 #[command(name = "offhook-bench", after_help = GUIDE)]
 struct Cli {
@@ -59,13 +59,13 @@ enum Command {
 
 #[derive(Args)]
 struct Echo {
-    /// Only these scenarios.
+    /// Measure only these scenarios.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     scenarios: Vec<String>,
-    /// Only these servers; the first that works is what the others are compared with.
+    /// Measure only these servers; the others are compared with the first that works.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     servers: Vec<String>,
-    /// One more server: a program that takes the same arguments as ours. May be repeated.
+    /// Measure one more server: a program that takes the same arguments as ours. May be repeated.
     #[arg(long, value_name = "NAME=PROGRAM")]
     with: Vec<String>,
     /// Rounds over all servers.
@@ -74,19 +74,19 @@ struct Echo {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
-    /// Seconds before each that do not count.
+    /// Seconds of warm-up before each, not counted.
     #[arg(long, default_value_t = 0.3)]
     warm_up: f64,
-    /// Quiet connections in `idle` and `idle-deflate`; each takes a descriptor on both sides.
+    /// Connections in `idle` and `idle-deflate`; each takes a descriptor on both sides.
     #[arg(long, default_value_t = 4000)]
     idle_connections: usize,
-    /// The server's core and the load generator's.
+    /// The server's core and the load generator's core.
     #[arg(long, value_delimiter = ',', num_args = 1, value_name = "CORE,CORE")]
     cores: Vec<usize>,
     /// Write every round to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Measure what is built already.
+    /// Measure what is already built.
     #[arg(long)]
     no_build: bool,
 }
@@ -166,7 +166,7 @@ fn measure(options: &Echo) -> Result<()> {
     Ok(())
 }
 
-/// Those of `all` that are named, in the order in which they are named; all without names.
+/// The named elements of `all`, in the order of the names; all of them if no name is given.
 fn chosen<T: Clone>(all: &[T], names: &[String], name: impl Fn(&T) -> &str) -> Result<Vec<T>> {
     if names.is_empty() {
         return Ok(all.to_vec());
@@ -177,7 +177,10 @@ fn chosen<T: Clone>(all: &[T], names: &[String], name: impl Fn(&T) -> &str) -> R
             .cloned()
             .with_context(|| {
                 let known: Vec<&str> = all.iter().map(&name).collect();
-                format!("there is no {wanted}; there are {}", known.join(", "))
+                format!(
+                    "unknown name {wanted}; expected one of {}",
+                    known.join(", ")
+                )
             })
     };
     names.iter().map(find).collect()

@@ -1,4 +1,4 @@
-//! Rounds, and their medians.
+//! The results of rounds, and their medians.
 
 use load::report::{Memory, Rate, Report};
 use serde::Serialize;
@@ -8,67 +8,67 @@ use crate::scenarios::Scenario;
 /// All servers in one scenario.
 #[derive(Debug, Serialize)]
 pub(crate) struct ScenarioResult {
-    /// Which.
+    /// The scenario.
     pub(crate) scenario: Scenario,
-    /// Who, in the order of the run; whoever cannot do it is absent.
+    /// The servers, in the order of the run; those that do not support the scenario are absent.
     pub(crate) servers: Vec<ServerResult>,
 }
 
 /// One server in one scenario.
 #[derive(Debug, Serialize)]
 pub(crate) struct ServerResult {
-    /// Who.
+    /// The server's name.
     pub(crate) name: String,
-    /// Its library's version.
+    /// The version of its library.
     pub(crate) version: String,
-    /// What the rounds say together.
+    /// The summary of the rounds.
     pub(crate) summary: Summary,
     /// Every round.
     pub(crate) rounds: Vec<Report>,
 }
 
-/// What several rounds say together.
+/// The summary of several rounds.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Summary {
     /// Of counts.
     Rate(RateSummary),
-    /// Of memory: medians of KiB a connection.
+    /// Of memory: median KiB per connection.
     Memory {
         /// After the upgrade and a 32 B echo.
         fresh_kib: f64,
         /// After a 64 KiB echo.
         after_burst_kib: f64,
     },
-    /// Some round failed: the first reason.
+    /// A round failed, with the first reason.
     Failed(String),
 }
 
-/// Medians of rates and times; sums of processor time, since the kernel counts that in ticks.
+/// Medians of rates and times; sums of processor time, since the kernel counts it in ticks.
 #[derive(Debug, Serialize)]
 pub(crate) struct RateSummary {
-    /// Median.
+    /// The median.
     pub(crate) per_second: f64,
-    /// The highest round less the lowest, as a part of the median.
+    /// The highest round minus the lowest, as a fraction of the median.
     pub(crate) spread: f64,
-    /// User-space time of the server for each thing counted.
+    /// User-space time of the server per counted thing.
     pub(crate) user_us: f64,
-    /// The same with its kernel time.
+    /// User-space and kernel time of the server per counted thing.
     pub(crate) total_us: f64,
     /// Median of the rounds' medians.
     pub(crate) p50_us: Option<f64>,
     /// Median of the rounds' 99th percentiles.
     pub(crate) p99_us: Option<f64>,
-    /// The part of its core that the server used.
+    /// The fraction of its core that the server used.
     pub(crate) server_busy: f64,
-    /// The part of its core that the load generator used.
+    /// The fraction of its core that the load generator used.
     pub(crate) load_busy: f64,
-    /// Bytes of frames received for each thing counted.
+    /// Bytes of frames received per counted thing.
     pub(crate) bytes_each: f64,
 }
 
 impl Summary {
-    /// Of at least one round.
+    /// The summary of at least one round.
     pub(crate) fn of(rounds: &[Report]) -> Self {
         let mut rates = Vec::new();
         let mut memories = Vec::new();
@@ -89,7 +89,7 @@ impl Summary {
         }
     }
 
-    /// The figure that servers are compared by: things a second, or KiB.
+    /// The figure by which servers are compared: a rate, or KiB.
     pub(crate) fn figure(&self) -> Option<f64> {
         match self {
             Self::Rate(rate) => Some(rate.per_second),

@@ -10,26 +10,26 @@ use crate::running::{self, Running, free_port};
 use crate::scenarios::{Load, Needs, Scenario};
 use crate::servers::{Certificate, Server};
 
-/// What all rounds of a run have in common.
+/// What all rounds of a run share.
 pub(crate) struct Setting {
     /// The load generator's program.
     pub(crate) load: PathBuf,
-    /// Where servers' stderr goes.
+    /// The directory for servers' stderr.
     pub(crate) scratch: PathBuf,
-    /// What TLS servers are given.
+    /// The certificate and key for TLS servers.
     pub(crate) certificate: Certificate,
-    /// The server's core and the load generator's.
+    /// The server's core and the load generator's core.
     pub(crate) cores: [usize; 2],
     /// Seconds of a measurement.
     pub(crate) seconds: f64,
-    /// Seconds before it.
+    /// Seconds of warm-up before it.
     pub(crate) warm_up: f64,
-    /// How many quiet connections.
+    /// The number of idle connections.
     pub(crate) idle_connections: usize,
 }
 
 impl Setting {
-    /// Measures `server` once; nothing where it cannot do what the scenario needs.
+    /// Measures `server` once; `None` if it does not support the scenario.
     pub(crate) fn measure(&self, server: &Server, scenario: &Scenario) -> Option<Report> {
         let port = free_port().ok()?;
         let line = server.command(port, scenario.needs, &self.certificate)?;

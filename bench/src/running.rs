@@ -1,4 +1,4 @@
-//! A server process on its core, and what is asked of it from another.
+//! Runs a server process on one core, and the load generator on another.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -13,16 +13,16 @@ use load::report::Report;
 /// How long a server may take to listen.
 const START: Duration = Duration::from_secs(10);
 
-/// A server that is killed when this goes out of scope.
+/// A server process, killed on drop.
 pub(crate) struct Running {
     child: Child,
-    /// Where it listens, on loopback.
+    /// Its port on loopback.
     pub(crate) port: u16,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both only fail when it has ended already.
+        // Both fail only if it has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -44,7 +44,8 @@ impl Running {
         Ok(running)
     }
 
-    /// The server's process: the tools it was started by replaced themselves by it.
+    /// The process id of the server, which is that of the tools that started it: they replaced
+    /// themselves with it.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -73,8 +74,8 @@ pub(crate) fn load(core: usize, line: &[OsString]) -> Result<Report> {
     })
 }
 
-/// On one core, and killed by the kernel if the runner dies: both tools replace themselves by the
-/// program, so that the child's id is the program's.
+/// A command on one core, killed by the kernel if the runner dies. Both tools replace themselves
+/// with the program, so the child's id is the program's.
 pub(crate) fn pinned(core: usize, line: &[OsString]) -> Command {
     let mut command = Command::new("setpriv");
     command
@@ -89,7 +90,7 @@ pub(crate) fn pinned(core: usize, line: &[OsString]) -> Command {
     command
 }
 
-/// A port on loopback that nobody listens on.
+/// A free port on loopback.
 pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

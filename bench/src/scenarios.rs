@@ -1,18 +1,18 @@
-//! What is measured: one definition for the run, the help and the tables.
+//! The scenarios: one definition for the run, the help and the tables.
 
 use serde::Serialize;
 
-/// One thing to measure every server by.
+/// One scenario, the same for every server.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Scenario {
-    /// What it is chosen by.
+    /// The name it is selected by.
     pub(crate) name: &'static str,
-    /// What it does.
+    /// A description.
     pub(crate) about: &'static str,
-    /// What the load generator does.
+    /// The load.
     #[serde(skip)]
     pub(crate) load: Load,
-    /// What the server must be able to do besides.
+    /// What the server must support in addition.
     #[serde(skip)]
     pub(crate) needs: Needs,
 }
@@ -22,20 +22,20 @@ pub(crate) struct Scenario {
 pub(crate) enum Load {
     /// Messages back and forth.
     Echo {
-        /// How many connections.
+        /// The number of connections.
         connections: usize,
         /// Bytes of a message.
         size: usize,
         /// Messages in flight on each connection.
         in_flight: usize,
     },
-    /// Whole lives of connections.
+    /// Connection lifecycles.
     Handshakes,
-    /// Memory of quiet connections.
+    /// Memory of idle connections.
     Idle,
 }
 
-/// What a scenario asks of a server besides echoing.
+/// What a scenario requires of a server besides echoing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Needs {
     /// Nothing.
@@ -63,7 +63,7 @@ const fn scenario(name: &'static str, about: &'static str, load: Load, needs: Ne
     }
 }
 
-/// All of them, in the tables' order.
+/// All scenarios, in the order of the tables.
 pub(crate) const ALL: [Scenario; 11] = [
     scenario(
         "tiny",
@@ -121,7 +121,7 @@ pub(crate) const ALL: [Scenario; 11] = [
     ),
     scenario(
         "idle",
-        "user-space memory of a quiet connection",
+        "user-space memory of an idle connection",
         Load::Idle,
         Needs::Plain,
     ),

@@ -1,4 +1,4 @@
-//! Who is measured, and how each is started.
+//! The echo servers, and how each is started.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,17 +7,17 @@ use anyhow::{Context as _, Result};
 
 use crate::scenarios::Needs;
 
-/// The largest message that servers must take.
+/// The largest message that servers must accept.
 const MAX_MESSAGE: &str = "16777216";
 
 /// One echo server, ready to be started.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
-    /// What it is chosen by.
+    /// The name it is selected by.
     pub(crate) name: String,
-    /// The version of its library, where one is pinned.
+    /// The version of its library, if one is pinned.
     pub(crate) version: String,
-    /// Whether it can do permessage-deflate.
+    /// Whether it supports permessage-deflate.
     pub(crate) deflate: bool,
     launch: Launch,
 }
@@ -29,7 +29,7 @@ enum Launch {
         program: PathBuf,
         arguments: Vec<OsString>,
     },
-    /// `PLAIN PORT`, `TLS PORT CERT KEY`, `DEFLATE PORT`: one program each.
+    /// `PLAIN PORT`, `TLS PORT CERT KEY`, `DEFLATE PORT`: one program for each.
     Port {
         plain: Option<PathBuf>,
         tls: Option<PathBuf>,
@@ -61,7 +61,7 @@ impl Server {
         }
     }
 
-    /// The same by another name.
+    /// The same server with another name.
     pub(crate) fn named(self, name: &str) -> Self {
         Self {
             name: name.into(),
@@ -69,7 +69,7 @@ impl Server {
         }
     }
 
-    /// The same without permessage-deflate.
+    /// The same server without permessage-deflate.
     pub(crate) fn without_deflate(self) -> Self {
         Self {
             deflate: false,
@@ -77,7 +77,7 @@ impl Server {
         }
     }
 
-    /// The same with an argument before the address.
+    /// The same server with an argument before the address.
     pub(crate) fn argument(mut self, argument: impl Into<OsString>) -> Self {
         if let Launch::Address { arguments, .. } = &mut self.launch {
             arguments.push(argument.into());
@@ -85,7 +85,7 @@ impl Server {
         self
     }
 
-    /// uWebSockets, from programs that are built elsewhere.
+    /// uWebSockets, from programs that are built separately.
     pub(crate) fn uwebsockets(program: impl Fn(&str) -> Option<PathBuf>) -> Option<Self> {
         let plain = program("UWEBSOCKETS_ECHO");
         let tls = program("UWEBSOCKETS_ECHO_TLS");
@@ -103,7 +103,7 @@ impl Server {
         })
     }
 
-    /// The command line that serves `port` on loopback, or nothing where the server cannot do
+    /// The command line that serves `port` on loopback, or `None` if the server does not support
     /// what is needed.
     pub(crate) fn command(
         &self,
@@ -178,12 +178,12 @@ pub(crate) fn rust_peers(programs: &Path, lock: &Path) -> Result<Vec<Server>> {
     ])
 }
 
-/// The yardstick: what tokio allows without a library.
+/// The baseline: what tokio allows without a library.
 pub(crate) fn yardstick(programs: &Path) -> Server {
     Server::at_address("bare-tokio", "", programs.join("bare-tokio")).without_deflate()
 }
 
-/// The newest, which is ours: an older one beside it is some other peer's dependency.
+/// The newest one, which is ours: an older one is a dependency of another peer.
 fn version<'a>(lock: &'a str, package: &str) -> Option<&'a str> {
     let (_, after) = lock.rsplit_once(&format!("\nname = \"{package}\"\nversion = \""))?;
     after.split('"').next()

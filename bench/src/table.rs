@@ -18,7 +18,7 @@ pub(crate) fn markdown(results: &[ScenarioResult]) -> String {
     out
 }
 
-/// Whom the others are compared with: ours, else the yardstick, else whoever comes first.
+/// The server that the others are compared with: ours, else the baseline, else the first.
 fn reference(result: &ScenarioResult) -> Option<&ServerResult> {
     result
         .servers
@@ -132,7 +132,7 @@ fn ratio(server: &ServerResult, result: &ScenarioResult) -> String {
     }
 }
 
-/// Three digits and their power.
+/// Formats a number with three digits and an exponent.
 pub(crate) fn short(number: f64) -> String {
     match number {
         1e6.. => format!("{:.2}M", number / 1e6),

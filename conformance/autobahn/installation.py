@@ -8,21 +8,23 @@ import subprocess
 from pathlib import Path
 
 SUITE = "autobahntestsuite==25.10.1"
-# The last virtualenv that makes environments for Python 2.7.
+# The last virtualenv that supports Python 2.7.
 VIRTUALENV = "virtualenv==20.15.1"
 IS_USABLE = "import sys, pip; sys.exit(sys.version_info[:2] != (2, 7))"
 
 
 class Absent(Exception):
-    """There is no Python 2.7 here, and that is excusable."""
+    """There is no Python 2.7 on this machine, which is not a failure."""
 
 
 class Failed(Exception):
-    """It should be possible to install the suite here, and it was not."""
+    """The suite could not be installed, although it should be possible on this
+    machine."""
 
 
 def ensure(folder: Path) -> Path:
-    """The suite's program, installed into `folder` unless it is there already."""
+    """The suite's program, installed into `folder` unless it is already
+    there."""
     wstest = folder / "env" / "bin" / "wstest"
     complete = folder / "complete"
     if complete.is_file() and complete.read_text() == SUITE and wstest.is_file():

@@ -1,4 +1,5 @@
-"""Judges what the suite wrote, and prints it as a table with a line for each section."""
+"""Evaluates the suite's reports, and prints a table with a row for each
+section."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ class Malformed(Exception):
 
 @dataclass
 class Section:
-    """How many cases of one section came out how; each case is counted once."""
+    """The number of cases of one section by outcome; each case is counted
+    once."""
 
     ok: int = 0
     non_strict: int = 0
@@ -82,7 +84,8 @@ def judge(role: str, outcome: Outcome, allowed: dict[tuple[str, str], str]) -> V
 
 
 def classify(found: dict, may_be_non_strict: bool) -> str:
-    # UNCLEAN, WRONG CODE and whatever else the suite may say of a close is a failure.
+    # UNCLEAN, WRONG CODE and anything else that the suite may report about a
+    # close is a failure.
     if found["behaviorClose"] not in ("OK", "INFORMATIONAL"):
         return "failed"
     if found["behavior"] == "NON-STRICT" and may_be_non_strict:

@@ -1,4 +1,5 @@
-"""The judge condemns what it must; run with `python3 -m unittest` in this folder."""
+"""Tests that the evaluation reports failures; run with `python3 -m unittest` in
+this folder."""
 
 import tempfile
 import unittest

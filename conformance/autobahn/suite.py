@@ -1,4 +1,4 @@
-"""Plays the suite's cases against a server, a client, or both at once."""
+"""Runs the suite's cases against a server, a client, or both at once."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ LOOPBACK = "127.0.0.1"
 # A thousand compressed messages of 128 KiB: 17 seconds on a busy machine with a slow peer.
 LONGEST_CASE = 120
 LONGEST_START = 20
-# Without a terminal to redraw a line on, a line every so many seconds.
+# The seconds between two lines of output without a terminal.
 SECONDS_A_LINE = 10
 
 
 class Stuck(Exception):
-    """A program did not do what was waited for."""
+    """A program did not do in time what was expected."""
 
 
 @dataclass
 class Outcome:
-    """What the suite wrote: the cases it should have run, and what became of each."""
+    """The suite's report: the cases that it should have run, and the outcome of
+    each."""
 
     expected: int
     cases: dict[str, dict]
@@ -58,12 +59,14 @@ class Suite:
         self.progress.end()
 
     async def against_server(self, command: list[str]) -> None:
-        """The suite is the client; `command` is given an address and says where it listens."""
+        """The suite is the client; `command` is given an address and prints
+        where it listens."""
         async with self.listening(command) as address:
             await self.connect("server", address)
 
     async def against_http2(self, command: list[str], bridge: list[str]) -> None:
-        """The same through a bridge, which is given the server's address too."""
+        """As `server`, through a bridge, which is also given the server's
+        address."""
         async with self.listening(command) as server, self.listening(bridge, server) as address:
             await self.connect("http2", address)
 
@@ -74,7 +77,8 @@ class Suite:
 
     @contextlib.asynccontextmanager
     async def listening(self, command: list[str], *behind: str) -> AsyncIterator[str]:
-        """Runs a program that says where it listens; it must not end before it is let go."""
+        """Runs a program that prints where it listens; it must not end before
+        it is stopped."""
         program = await self.start([*command, f"{LOOPBACK}:0", *behind], stdout=PIPE)
         line = await patiently(program.stdout.readline(), LONGEST_START, "the server's first line")
         listening = re.search(r"listening on (\S+)", line.decode(errors="replace"))
@@ -109,7 +113,8 @@ class Suite:
             await stop(fuzzing)
 
     async def listens(self, url: str) -> None:
-        """The suite says nothing when it is ready, so it is asked until it answers."""
+        """The suite does not print when it is ready, so connect until it
+        answers."""
         port = int(url.rpartition(":")[2])
         while True:
             with contextlib.suppress(OSError):
@@ -123,13 +128,15 @@ class Suite:
         folder.mkdir(parents=True)
         path = folder / "spec.json"
         path.write_text(json.dumps({"outdir": str(folder), **self.selection, **spec}, indent=2))
-        # -u: unbuffered, for its output is the progress. --webport 0: no web server beside it.
+        # -u: unbuffered, because its output is the progress. --webport 0:
+        # without its web server.
         python = str(self.wstest.with_name("python"))
         command = [python, "-u", str(self.wstest), "--webport", "0", "-m", mode, "-s", str(path)]
         return await self.start(command, stdout=PIPE, stderr=STDOUT)
 
     async def follow(self, role: str, fuzzing: Process) -> None:
-        """Shows the case at hand until the suite ends, and gives up when one never does."""
+        """Shows the current case until the suite ends, and gives up on a case
+        that never ends."""
         case = "the first case"
         with (self.reports / role / "suite.log").open("wb", buffering=0) as log:
             while line := await patiently(fuzzing.stdout.readline(), LONGEST_CASE, f"{role} {case}"):
@@ -163,7 +170,8 @@ class Suite:
 
 
 class Progress:
-    """One line that is redrawn on a terminal; now and then a line elsewhere."""
+    """One line that is redrawn on a terminal; without a terminal, a line from
+    time to time."""
 
     def __init__(self) -> None:
         self.expected: dict[str, int] = {}
@@ -198,7 +206,7 @@ async def patiently(awaited: object, seconds: float, what: str) -> object:
 
 
 async def stop(process: Process) -> None:
-    """Ends a process and what it started."""
+    """Ends a process and those that it started."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

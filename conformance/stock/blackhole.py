@@ -1,4 +1,4 @@
-"""A network that swallows everything without a word: two namespaces, and a firewall that drops."""
+"""A network that drops everything silently: two namespaces and a firewall."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from report import Report
 
 HERE, THERE = "10.213.0.1", "10.213.0.2"
 INTERVAL_MS, PONG_TIMEOUT_MS = 500, 1000
-# The time that keepalive promises, and what a busy machine may add. TCP alone gives up after 15
-# minutes and more.
+# The time that keepalive promises, plus what a busy machine may add. TCP alone gives up after
+# 15 minutes or more.
 DEADLINE = (INTERVAL_MS + PONG_TIMEOUT_MS) / 1000
 LATE = 5.0
 DROP = "table inet blackhole { chain in { type filter hook input priority 0; policy drop; }; \
@@ -49,13 +49,13 @@ def play(ours: Ours, report: Report) -> None:
 
 @contextlib.contextmanager
 def two_hosts(ip: str) -> Iterator[tuple[str, str]]:
-    """Two namespaces on one wire, at HERE and THERE."""
+    """Two namespaces connected by one link, with the addresses HERE and THERE."""
     here, there = (f"offhook-{os.getpid()}-{end}" for end in ("a", "b"))
     with contextlib.ExitStack() as made:
         for host in (here, there):
             if subprocess.run([ip, "netns", "add", host], capture_output=True, check=False).returncode:
                 raise Absent("network namespaces are not allowed here", excusable=True)
-            # The wire goes with its ends.
+            # The link disappears with its ends.
             made.callback(subprocess.run, [ip, "netns", "del", host], check=False)
         call([ip, "-n", here, "link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns", there])
         for host, address in ((here, HERE), (there, THERE)):

@@ -1,4 +1,5 @@
-"""curl: what a client of plain HTTP is told, and the answer to the handshake, field by field."""
+"""curl: the answers to plain HTTP requests, and the fields of the answer to the
+handshake."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import installation
 from programs import Ours
 from report import Report
 
-# RFC 6455 §1.3: the key of its example and what answers it.
+# RFC 6455 §1.3: the key of its example and the matching accept value.
 KEY, ACCEPT = "dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 HANDSHAKE = {
     "Connection": "Upgrade",
@@ -32,10 +33,10 @@ def play(ours: Ours, report: Report) -> None:
 
         status, fields = ask(curl, url, **{**HANDSHAKE, "Sec-WebSocket-Version": "12"})
         refused = status == 426 and fields.get("sec-websocket-version") == "13"
-        report.check("version 12 is told of 13", refused, (status, fields))
+        report.check("version 12 is refused, and 13 is named", refused, (status, fields))
 
         status, fields = ask(curl, url, **{**HANDSHAKE, "Sec-WebSocket-Key": "short"})
-        report.check("a key that is none is refused", status == 400, (status, fields))
+        report.check("an invalid key is refused", status == 400, (status, fields))
 
         status, fields = ask(curl, url, **HANDSHAKE, Origin="https://elsewhere.example")
         report.check("a foreign origin is refused", status == 403, (status, fields))
@@ -52,7 +53,8 @@ def play(ours: Ours, report: Report) -> None:
 
 
 def ask(curl: str, url: str, *options: str, **fields: str) -> tuple[int, dict[str, str]]:
-    """The status and the fields of the answer. A WebSocket, once open, is left after a second."""
+    """The status and the fields of the answer. A WebSocket is abandoned one
+    second after it opened."""
     command = [curl, "--silent", "--include", "--noproxy", "*", "--max-time", "1", *options]
     for name, value in fields.items():
         command += ["--header", f"{name}: {value}"]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TOOLS = ROOT / ".tools" / "stock"
-# Of playwright-core one that runs on Debian 12's node, 18.
-# The others check clients/js and the pages: types, package, bundlers, React hooks, accessibility.
+# The version of playwright-core runs on node 18, that of Debian 12. The other packages check
+# clients/js and the pages: types, package, bundlers, React hooks, accessibility.
 NPM = {
     "ws": "8.23.0",
     "playwright-core": "1.60.0",
@@ -28,15 +28,17 @@ NPM = {
     "react-test-renderer": "19.3.1",
     "@types/react": "19.3.3",
 }
-# Node's own binaries, for what has to run with more than the one that is installed.
+# Node's official binaries, for tests with more versions than the installed one.
 NODES = {"18": "18.20.8", "22": "22.23.5", "24": "24.22.3"}
 PYPI = ["aiohttp==3.14.5", "websockets==17.4"]
-# Long enough for Chromium over a slow connection; after it, "not run" rather than a job that hangs.
+# Long enough to download Chromium over a slow connection; after that, the peer is "not run"
+# and the job does not hang.
 PATIENCE = 600
 
 
 class Absent(Exception):
-    """A peer cannot be had here. Excusable is what nobody can help, such as a kernel's refusal."""
+    """A peer is not available here. It is excusable if nothing can be done about it, for
+    example if the kernel refuses."""
 
     def __init__(self, reason: str, excusable: bool = False) -> None:
         super().__init__(reason)
@@ -45,7 +47,7 @@ class Absent(Exception):
 
 def program(name: str, package: str) -> str:
     """The path of a program, from its Debian package if it is missing."""
-    # What root starts is not in everybody's PATH.
+    # Programs for root may not be in the PATH of other users.
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     found = shutil.which(name, path=path)
     if not found:
@@ -84,7 +86,7 @@ def node() -> tuple[str, dict[str, str]]:
 
 
 def other_nodes() -> dict[str, str]:
-    """Programs of Node by version."""
+    """Node's programs by version."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         raise Absent(f"Node's binaries are installed on Linux with x86_64, and this is {sys.platform} with {platform.machine()}")
     programs = {}
@@ -112,14 +114,15 @@ def python() -> str:
 
 
 def virtual_environment(place: Path, packages: list[str], version: str, base: str = sys.executable) -> str:
-    """The program of a virtual environment in which pip installed these; made again when its version changes."""
+    """The program of a virtual environment with these packages; the environment is recreated
+    when its version changes."""
     found = place / "bin" / "python"
     complete = place / "complete"
     if complete.is_file() and complete.read_text() == version and found.is_file():
         return str(found)
     print(f"installing {' '.join(packages)} into {place}", flush=True)
     shutil.rmtree(place, ignore_errors=True)
-    # Debian keeps what `venv` needs in a package of its own.
+    # Debian has a separate package for what `venv` needs.
     has_pip = [base, "-c", "import ensurepip"]
     if subprocess.run(has_pip, capture_output=True, check=False).returncode != 0:
         apt_install("python3-venv")

@@ -1,4 +1,5 @@
-"""Libraries that have both roles: node's `ws`, python's `websockets` and `aiohttp`."""
+"""Libraries with both roles: node's `ws`, python's `websockets` and
+`aiohttp`."""
 
 from __future__ import annotations
 

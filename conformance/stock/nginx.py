@@ -1,4 +1,5 @@
-"""nginx in front of our server, as most people run one: by HTTP/1.1's Upgrade, with and without TLS."""
+"""nginx in front of our server, configured as usual: HTTP/1.1 Upgrade, with and
+without TLS."""
 
 from __future__ import annotations
 
@@ -49,12 +50,13 @@ def play(ours: Ours, report: Report) -> None:
         client = [ours.example("echo_client"), f"wss://127.0.0.1:{tls}/", "--ca", cert]
         with started(client) as running:
             running.line("hello")
-            report.ok("in front, TLS: the echo_client of the front page")
+            report.ok("in front, TLS: the echo_client of the README")
 
 
 @contextlib.contextmanager
 def in_front(nginx: str, ours: Ours, behind: str) -> Iterator[tuple[int, int]]:
-    """Runs nginx before an address; gives its ports without and with TLS."""
+    """Runs nginx in front of an address; yields its ports without and with
+    TLS."""
     folder = ours.scratch / "nginx"
     folder.mkdir()
     cert, key = ours.certificate()
@@ -64,6 +66,6 @@ def in_front(nginx: str, ours: Ours, behind: str) -> Iterator[tuple[int, int]]:
         CONFIGURATION.format(folder=folder, plain=plain, tls=tls, cert=cert, key=key, behind=behind)
     )
     with started([nginx, "-p", str(folder), "-c", str(configuration), "-e", "stderr"]) as running:
-        # Noticed once it listens.
+        # The notice is printed once it listens.
         running.line("event method")
         yield plain, tls

@@ -1,4 +1,5 @@
-"""Chromium: a real page, its origin, and WebSockets over HTTP/2 as a browser opens them."""
+"""Chromium: a real page, its origin, and WebSockets over HTTP/2 as opened by a
+browser."""
 
 from __future__ import annotations
 

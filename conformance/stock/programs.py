@@ -1,4 +1,5 @@
-"""Programs that are started for the checks: Offhook's own, and others that say where they listen."""
+"""Programs started for the checks: Offhook's own, and others that print where
+they listen."""
 
 from __future__ import annotations
 
@@ -15,18 +16,20 @@ from installation import ROOT, program
 from report import Report
 
 EXAMPLES = ["echo_server", "echo_client", "echo_check", "keepalive_probe"]
-# What is not heard of after so many seconds has failed; nothing waits for it to pass.
+# A program that prints nothing for so many seconds has failed; no check waits
+# for this time to pass.
 PATIENCE = 60
-# For the check that a longer message is refused; every other one is at most 1 MiB.
+# The limit for the check that a longer message is refused; all other messages
+# are at most 1 MiB.
 MAX_MESSAGE = 2 << 20
 
 
 class Broken(Exception):
-    """A program did not do what no check can go on without."""
+    """A program failed in a way that makes all further checks impossible."""
 
 
 class Program:
-    """A program that runs until it is stopped, and what it prints, line by line."""
+    """A program that runs until it is stopped, and the lines it prints."""
 
     def __init__(self, command: list[str], env: dict[str, str] | None = None) -> None:
         self.name = " ".join(map(os.path.basename, command))
@@ -47,7 +50,7 @@ class Program:
         self.lines.put(None)
 
     def line(self, mark: str = "") -> str:
-        """What comes after the mark, in the next line that has it."""
+        """The text after the mark in the next line that contains it."""
         seen = []
         while True:
             try:
@@ -110,7 +113,7 @@ def free_port() -> int:
 
 
 class Ours:
-    """Offhook's examples, built, and a certificate for 127.0.0.1."""
+    """Offhook's examples and a certificate for 127.0.0.1."""
 
     def __init__(self, folder: Path, scratch: Path) -> None:
         self.folder = folder
@@ -135,18 +138,20 @@ class Ours:
 
     @contextlib.contextmanager
     def echo_server(self, *options: str) -> Iterator[str]:
-        """Runs our echo server; gives its address."""
+        """Runs our echo server; yields its address."""
         command = [self.example("echo_server"), "127.0.0.1:0", "--max-message", str(MAX_MESSAGE), *options]
         with started(command) as server:
             yield server.line("listening on ")
 
     def certificate(self) -> tuple[str, str]:
-        """The paths of a self-made certificate for 127.0.0.1 and of its key."""
+        """The paths of a self-signed certificate for 127.0.0.1 and of its
+        key."""
         cert, key = self.scratch / "cert.pem", self.scratch / "key.pem"
         if not cert.exists():
             openssl = program("openssl", "openssl")
             make = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=stock"
-            # An end entity: rustls refuses a certificate that is an authority's too.
+            # An end entity: rustls refuses a certificate that is also an
+            # authority's.
             extensions = ["subjectAltName=IP:127.0.0.1", "basicConstraints=critical,CA:FALSE"]
             words = [word for extension in extensions for word in ("-addext", extension)]
             command = [openssl, *make.split(), *words, "-out", str(cert), "-keyout", str(key)]

@@ -1,4 +1,4 @@
-"""What is said of each check, and of all."""
+"""Prints the result of each check, and a summary."""
 
 from __future__ import annotations
 

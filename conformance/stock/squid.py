@@ -1,4 +1,5 @@
-"""Squid between our client and our server: tunnels by HTTP CONNECT, for whoever has the password."""
+"""Squid between our client and our server: tunnels by HTTP CONNECT, with a
+password."""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ shutdown_lifetime 0 seconds
 def play(ours: Ours, report: Report) -> None:
     squid = installation.program("squid", "squid")
     if not os.access(HELPER, os.X_OK):
-        raise installation.Absent(f"Squid is here, but not its {HELPER}")
+        raise installation.Absent(f"Squid is installed, but not its {HELPER}")
     cert, key = ours.certificate()
     check = ours.example("echo_check")
     folder = ours.scratch / "squid"
@@ -51,15 +52,16 @@ def play(ours: Ours, report: Report) -> None:
         for what, user in {"without a password": "", "with a wrong password": f"{USER}:wrong@"}.items():
             said = refused([check, f"ws://{plain}/"], through(f"{user}127.0.0.1:{port}"))
             report.check(f"CONNECT {what}: refused, and the error says so", "HttpAuthentication" in said, said)
-    # Written when a tunnel ends, and all when Squid does.
+    # An entry is written when a tunnel ends, and the rest when Squid ends.
     log = (folder / "access.log").read_text().splitlines()
-    # Time, duration, client, result, bytes, method, address.
+    # Fields: time, duration, client, result, bytes, method, address.
     tunnels = {words[6] for words in map(str.split, log) if (words[3], words[5]) == ("TCP_TUNNEL/200", "CONNECT")}
-    report.check("the tunnels were its own", tunnels == {plain, tls}, log)
+    report.check("the tunnels went through it", tunnels == {plain, tls}, log)
 
 
 def through(proxy: str) -> dict[str, str]:
-    """An environment in which every connection goes through a proxy, loopback's too."""
+    """An environment in which every connection uses a proxy, including those to
+    loopback."""
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     return {**kept, "ALL_PROXY": f"http://{proxy}"}
 
@@ -68,30 +70,31 @@ def refused(command: list[str], env: dict[str, str]) -> str:
     done = subprocess.run(
         command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
-    return done.stderr.strip() if done.returncode else f"it was let through: {done.stdout.strip()}"
+    return done.stderr.strip() if done.returncode else f"it was not refused: {done.stdout.strip()}"
 
 
 @contextlib.contextmanager
 def between(squid: str, folder: Path) -> Iterator[int]:
-    """Runs Squid; gives its port."""
+    """Runs Squid; yields its port."""
     folder.mkdir()
-    # Started by root it goes on as a user of its own, who has to find its files and to write one.
+    # Started by root, it continues as its own user, which needs access to these
+    # files.
     folder.parent.chmod(0o711)
     folder.chmod(0o777)
     (folder / "passwords").write_text(f"{USER}:{hashed(PASSWORD)}\n")
     port = free_port()
     configuration = folder / "squid.conf"
     configuration.write_text(CONFIGURATION.format(port=port, helper=HELPER, folder=folder))
-    # -N: no second process. -d 1: what it would log goes to its output.
+    # -N: no second process. -d 1: log to the output.
     with started([squid, "-N", "-d", "1", "-f", str(configuration)]) as running:
-        # It says so a moment before it does.
+        # It prints this slightly before it accepts connections.
         running.line("Accepting HTTP Socket connections")
         answers(port)
         yield port
 
 
 def answers(port: int) -> None:
-    """Asks until somebody listens."""
+    """Connects until something listens."""
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):

@@ -1,16 +1,21 @@
-//! The one fuzz target that needs another implementation: ours beside tungstenite.
+//! The bodies of the fuzz targets that need more than the test kit: those of the dialects, and the
+//! differential one, which compares ours with tungstenite.
 //!
-//! Both hear the same whole frames, as a server or as a client. They must tell the same messages
-//! and either both fail or both not; which error it is, and which Close they answer, is theirs.
+//! # The differential target
 //!
-//! Differences that are allowed, and kept from showing:
-//! - Ours refuses lengths that are not minimal (RFC 6455 §5.2), tungstenite takes them: only
+//! Both receive the same whole frames, as a server or as a client. They must return the same
+//! messages, and either both fail or neither. The error and the Close they answer with may differ.
+//!
+//! Permitted differences, and how the target avoids them:
+//! - Ours refuses lengths that are not minimal (RFC 6455 §5.2), tungstenite accepts them: only
 //!   minimal ones are generated.
-//! - tungstenite gives a Close whose code must not travel out as one with 1002 and a reason of its
-//!   own; ours fails.
-//! - Ours takes a Close with 1014, bad gateway, which IANA has registered; tungstenite fails.
-//! - Ours fails text at its first impossible byte, tungstenite at the end of the frame: only whole
+//! - tungstenite reports a Close with a code that must not be sent as one with 1002 and a reason of
+//!   its own; ours fails.
+//! - Ours accepts a Close with 1014, bad gateway, which is registered at IANA; tungstenite fails.
+//! - Ours fails on text at its first invalid byte, tungstenite at the end of the frame: only whole
 //!   frames are generated.
+
+pub mod mqtt;
 
 use std::io::{self, Read, Write};
 
@@ -20,13 +25,13 @@ use tungstenite::error::Error;
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Message, WebSocket};
 
-/// The same frames for both.
+/// The frames given to both.
 pub fn differential(data: &[u8]) {
     let Some((&role, script)) = data.split_first() else {
         return;
     };
     let server = role & 1 == 1;
-    // Sometimes a mask is where none belongs, or missing.
+    // Sometimes a mask is missing, or present where it is not allowed.
     let masked = server != (role & 0x1f == 0x1f);
     let bytes: Vec<u8> = script_frames(script)
         .iter()
@@ -40,7 +45,7 @@ pub fn differential(data: &[u8]) {
     assert_eq!(ours, theirs, "ours, theirs");
 }
 
-/// First byte of the header, length of the payload in two bytes, payload.
+/// The first byte of the header, the length of the payload in two bytes, and the payload.
 fn script_frames(mut script: &[u8]) -> Vec<Frame> {
     let mut frames = Vec::new();
     while let [first, high, low, rest @ ..] = script {
@@ -109,7 +114,7 @@ fn tell_theirs(bytes: &[u8], server: bool) -> Vec<Told> {
                 Told::Close(frame.code.into(), frame.reason.as_str().to_owned())
             }
             Ok(Message::Frame(_)) => unreachable!("reading gives none"),
-            // Nothing more has come.
+            // Nothing more has arrived.
             Err(Error::Io(_)) => return told,
             Err(Error::ConnectionClosed) => return told,
             Err(_) => Told::Failed,
@@ -120,7 +125,7 @@ fn tell_theirs(bytes: &[u8], server: bool) -> Vec<Told> {
     }
 }
 
-/// Brings the bytes, then nothing; takes all that is written.
+/// Reads return the bytes and then nothing; writes always succeed.
 struct Wire<'a>(&'a [u8]);
 
 impl Read for Wire<'_> {
@@ -144,15 +149,24 @@ impl Write for Wire<'_> {
 
 #[cfg(test)]
 mod tests {
-    #[test]
-    fn the_corpus_is_told_alike_by_both() {
-        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus/differential");
+    fn replay(corpus: &str, target: fn(&[u8])) {
+        let corpus = format!("{}/corpus/{corpus}", env!("CARGO_MANIFEST_DIR"));
         let mut inputs = 0;
         for entry in std::fs::read_dir(corpus).expect("the corpus is committed") {
             let input = std::fs::read(entry.expect("an entry").path()).expect("a readable input");
-            super::differential(&input);
+            target(&input);
             inputs += 1;
         }
         assert!(inputs > 0, "the corpus is empty");
+    }
+
+    #[test]
+    fn the_corpus_is_told_alike_by_both() {
+        replay("differential", super::differential);
+    }
+
+    #[test]
+    fn mqtt_packets_are_the_same_however_they_are_cut() {
+        replay("mqtt_packets", super::mqtt::mqtt_packets);
     }
 }

@@ -1,4 +1,5 @@
-// Everyone's pointer. A position is worth something now, so it is sent now or not at all; presence says who is here.
+// Everyone's pointer. Only the current position matters, so one that cannot be
+// sent immediately is dropped. Presence shows who is here.
 
 import { atMostEvery, byId, hueOf, myName, open } from './shared.js';
 

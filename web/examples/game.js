@@ -1,5 +1,5 @@
-// Movement at 30 Hz in a channel that keeps nothing, and coins in one that keeps everything. Whoever claims a coin first,
-// in the order of that channel, has it: every player reads the same order, so all agree without a referee.
+// Movement at 30 Hz in a channel without history, and coins in a channel with history. The first claim of a coin, in
+// the order of that channel, wins it. Every player reads the same order, so all agree without a referee.
 
 import { byId, hueOf, myName, open } from './shared.js';
 
@@ -84,7 +84,7 @@ function draw(now) {
   };
   circle(placeOf(coin), 9, 'oklch(0.78 0.16 85)');
   for (const [session, samples] of others) {
-    // Nothing for five seconds: gone.
+    // A player who sends nothing for five seconds has left.
     if (now - samples.at(-1).at > 5_000) others.delete(session);
     else circle(between(samples, now - DELAY), 14, `oklch(0.62 0.17 ${hueOf(session)})`);
   }

@@ -1,10 +1,10 @@
-// What every example needs: a connection, and a line that says how it is.
+// What every example needs: a connection, and its state on the page.
 
 import { connect, persist } from '../client/index.js';
 
 export const byId = (id) => document.getElementById(id);
 
-const WORDS = { connecting: 'connecting', open: 'connected', waiting: 'connection lost, coming back', offline: 'offline', closed: 'closed' };
+const WORDS = { connecting: 'connecting', open: 'connected', waiting: 'connection lost, reconnecting', offline: 'offline', closed: 'closed' };
 
 /** A client whose session and positions outlive a reload of this tab; `#connection` shows its state. */
 export function open(options) {

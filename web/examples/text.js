@@ -1,5 +1,5 @@
-// A Yjs document whose updates are messages of a durable channel. Updates may come twice and in any order: Yjs merges
-// them. The channel keeps them, and the client sends those that were written offline.
+// A Yjs document whose updates are messages of a durable channel. Updates may arrive twice and in any order: Yjs
+// merges them. The channel stores them, and the client sends those that were written offline.
 
 import { atMostEvery, byId, open } from './shared.js';
 import { applyUpdate, Doc, encodeStateAsUpdate, mergeUpdates } from './vendor/yjs.js';
@@ -17,7 +17,7 @@ const area = byId('text');
 let pending = [];
 let updates = 0;
 
-// The document is in memory only, so it is read back from the beginning each time.
+// The document is only in memory, so all updates are read again from the start.
 client.forget(CHANNEL);
 for (const { channel, data } of client.unsent) if (channel === CHANNEL) applyUpdate(doc, data, 'channel');
 const room = client.subscribe(CHANNEL, { since: 'start' });
@@ -26,12 +26,12 @@ room.on('message', ({ data }) => {
   try {
     applyUpdate(doc, data, 'channel');
   } catch {
-    // Anybody may publish there: what is no update is skipped.
+    // Anybody may publish to the channel: messages that are not updates are skipped.
   }
 });
 room.on('subscribed', ({ live }) => live && begin());
 room.on('live', () => begin());
-room.on('gap', ({ reason }) => say(`Older updates are missing (${reason}); a later one has everything.`));
+room.on('gap', ({ reason }) => say(`Older updates are missing (${reason}); a later update contains everything.`));
 client.on('published', () => say(client.unsent.length === 0 ? 'Everything is saved.' : 'Saving.'));
 
 const send = atMostEvery(EVERY, () => {
@@ -46,7 +46,7 @@ const send = atMostEvery(EVERY, () => {
 doc.on('update', (update, origin) => {
   if (origin === 'channel') return;
   pending.push(update);
-  say(client.state.name === 'open' ? 'Saving.' : 'Kept here until the connection is back.');
+  say(client.state.name === 'open' ? 'Saving.' : 'Stored in this tab until the connection is back.');
   send();
 });
 
@@ -56,7 +56,7 @@ text.observe((event, { origin }) => {
 
 area.addEventListener('input', () => {
   const [before, after] = [text.toString(), area.value];
-  // What changed is between the longest common beginning and the longest common end.
+  // The change is between the longest common prefix and the longest common suffix.
   let start = 0;
   while (start < before.length && before[start] === after[start]) start += 1;
   let end = 0;

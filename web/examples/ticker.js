@@ -1,4 +1,5 @@
-// A channel without history, conflated by the tag `key`: of each symbol the newest price matters, and nothing else.
+// A channel without history, conflated by the tag `key`: only the newest price
+// of each symbol matters.
 
 import { byId, open } from './shared.js';
 
@@ -36,7 +37,7 @@ function show(symbol, { price, change }) {
 }
 
 function newRow(symbol) {
-  // In the order of the alphabet, whichever comes first.
+  // Sorted by name, in whatever order symbols appear.
   const before = [...rows.keys()].filter((other) => other < symbol).length;
   const row = byId('prices').insertRow(before);
   row.insertCell().textContent = symbol;
@@ -47,7 +48,7 @@ function newRow(symbol) {
   return row;
 }
 
-// The market, in the tab where it was started.
+// The market runs in the tab where it was started.
 
 const market = new Map(SYMBOLS.map((symbol, number) => [symbol, { price: 40 + 17 * number, change: 0 }]));
 let timer;
@@ -58,7 +59,8 @@ function tick() {
   const { price } = market.get(symbol);
   const change = (Math.random() - 0.5) * price * 0.01;
   market.set(symbol, { price: price + change, change });
-  // Now or not at all: when the connection is back, there will be a newer one.
+  // Dropped if it cannot be sent now: when the connection is back, there will
+  // be a newer price.
   client.publish(CHANNEL, market.get(symbol), { tags: { key: symbol }, queue: false }).catch(() => {});
 }
 
@@ -66,7 +68,8 @@ byId('market').addEventListener('click', () => {
   if (timer === undefined) timer = setInterval(tick, EVERY);
   else {
     timer = clearInterval(timer);
-    // The closing prices wait for a connection: everybody ends with the same.
+    // The closing prices wait for a connection, so that every tab ends with the
+    // same prices.
     for (const [symbol, data] of market) client.publish(CHANNEL, data, { tags: { key: symbol } }).catch(() => {});
   }
   byId('market').setAttribute('aria-pressed', String(timer !== undefined));

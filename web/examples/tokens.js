@@ -1,5 +1,5 @@
-// An answer, token by token. The channel is the truth: a page shows what is in it, and a generator that begins again
-// goes on after the last token that is there. A key for each token makes it safe to send one twice.
+// An answer, token by token. The channel is the source of truth: a page shows its content, and a generator that
+// restarts continues after the last token in it. Each token has a key, so it is safe to send one twice.
 
 import { byId, open } from './shared.js';
 
@@ -14,7 +14,7 @@ that are still to come will be . What can not be kept is told as a gap , with it
 const client = open();
 const answers = new Map();
 
-// From the beginning each time: a page that was reloaded has nothing on it.
+// Always from the start, because a reloaded page is empty.
 client.forget(CHANNEL);
 const room = client.subscribe(CHANNEL, { since: { last: 2_000 } });
 room.on('message', ({ data }) => take(data));
@@ -26,7 +26,8 @@ function take({ answer, question, number, token, end }) {
   let it = answers.get(answer);
   if (!it) answers.set(answer, (it = { ...show(answer), tokens: 0 }));
   if (question !== undefined) it.title.textContent = question;
-  // A session that was lost takes its keys with it: what comes a second time is known by its number.
+  // The server forgets the keys of a lost session: tokens that arrive a second time are recognised by their
+  // number.
   if (token !== undefined && number === it.tokens) {
     it.tokens += 1;
     it.text.append(token);
@@ -46,7 +47,7 @@ function show(answer) {
   return { section, title, text };
 }
 
-// The generator. It stands for a backend; what it has to do is in the tab's storage, so that it survives a reload.
+// The generator, in place of a backend. Its task is in the tab's storage, so that it survives a reload.
 
 const job = () => JSON.parse(sessionStorage.getItem('examples:job') ?? 'null');
 let isGenerating = false;
@@ -67,7 +68,7 @@ function goOn() {
   if (!job() || isGenerating) return;
   isGenerating = true;
   const { answer } = job();
-  // What is still on its way from before a reload may be in the channel, too.
+  // Tokens that were in flight before a reload may also be in the channel.
   const unsent = client.unsent.filter(({ data }) => data.answer === answer && data.token !== undefined);
   let next = Math.max(answers.get(answer)?.tokens ?? 0, ...unsent.map(({ data }) => data.number + 1));
   const timer = setInterval(() => {

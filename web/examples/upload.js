@@ -1,5 +1,5 @@
-// A file in pieces. `publish` gives a promise for each, so a few may be on their way and the next waits: progress and
-// backpressure are the same thing. The client sends again what was not answered, once.
+// A file in pieces. `publish` returns a promise for each, so a few may be in flight while the next one waits: this
+// gives progress and backpressure. The client sends an unacknowledged piece again; its key prevents a duplicate.
 
 import { byId, open } from './shared.js';
 
@@ -21,7 +21,7 @@ room.on('message', ({ data, tags = {} }) => take(tags, data));
 byId('file').addEventListener('change', async ({ target }) => {
   const [file] = target.files;
   if (!file) return;
-  if (file.size > LARGEST) say(`${file.name} has ${file.size} bytes; at most ${LARGEST} are taken here.`);
+  if (file.size > LARGEST) say(`${file.name} is ${file.size} bytes; the limit here is ${LARGEST}.`);
   else {
     target.disabled = true;
     await send(file).catch((error) => say(`${file.name} was not sent: ${error.message}`));
@@ -38,25 +38,25 @@ async function send(file) {
   const under = new Set();
   let done = 0;
   for (let piece = 0; piece < pieces; piece += 1) {
-    // The same file again is the same pieces: the key says so.
+    // The same file has the same keys, so sending it again creates no duplicates.
     const options = { key: `${id}-${piece}`, tags: { ...tags, piece: String(piece) }, unordered: true };
     const sending = client.publish(CHANNEL, bytes.subarray(piece * PIECE, (piece + 1) * PIECE), options);
     const counted = sending.then(() => {
       under.delete(counted);
       done += 1;
       byId('progress').value = done / pieces;
-      say(`${file.name}: ${done} of ${pieces} pieces are at the server.`);
+      say(`${file.name}: ${done} of ${pieces} pieces are stored by the server.`);
     });
     under.add(counted);
     if (under.size >= IN_FLIGHT) await Promise.race(under);
   }
   await Promise.all(under);
-  say(`${file.name} is at the server.`);
+  say(`${file.name} is stored by the server.`);
 }
 
 async function take({ id, name, pieces, piece }, data) {
   const [count, number] = [Number(pieces), Number(piece)];
-  // Anybody may publish there.
+  // Anybody may publish to the channel.
   if (!id || !(data instanceof Uint8Array) || !(count >= 1 && count <= LARGEST / PIECE && number >= 0 && number < count)) return;
   const file = files.get(id) ?? { name, count, pieces: new Map(), item: undefined };
   files.set(id, file);
@@ -83,7 +83,7 @@ function show(file, words, url) {
 }
 
 async function digest(bytes) {
-  // crypto.subtle is there on secure origins only, and localhost is one.
+  // crypto.subtle exists only on secure origins, which include localhost.
   if (!crypto.subtle) throw new Error('this page needs https, or localhost');
   const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
   return Array.from(hash, (byte) => byte.toString(16).padStart(2, '0')).join('');

@@ -1,5 +1,5 @@
-// axe-core finds nothing to complain of in the chat: on a desktop and a phone, light and dark, in each of its states. With
-// SCREENSHOTS=directory each is photographed, too.
+// axe-core reports no violations in the chat: on a desktop and a phone, light and dark, in each of its states. With
+// SCREENSHOTS=directory, it also takes a screenshot of each.
 
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync } from 'node:fs';

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 
-// The pinned package is found by NODE_PATH, which `import` does not look at.
+// The pinned package is found through NODE_PATH, which `import` ignores.
 const { chromium } = createRequire(import.meta.url)('playwright-core');
 
 const FLAGS = [

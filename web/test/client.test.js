@@ -10,7 +10,7 @@ import { stage } from './browser.js';
 import { Network } from './network.js';
 import { Server } from './server.js';
 
-// Node before 22 has no WebSocket of its own.
+// Node before 22 has no WebSocket.
 const { WebSocket } = createRequire(import.meta.url)('ws');
 
 const MESSAGES = 150;
@@ -129,7 +129,8 @@ test('acknowledged flow: no more than the window, and over a cut and a kill noth
   const all = new Promise((resolve) => jobs.on('message', async (message) => {
     seen.push(message.data);
     most = Math.max(most, undone.push(message));
-    // With two in hand, the newer one is done first; now and then the connection is lost in between.
+    // Of two received messages, the newer one is acknowledged first; sometimes
+    // the connection is lost in between.
     if (undone.length < 2) return;
     const [older, newer] = undone.splice(0);
     jobs.done(newer);

@@ -1,4 +1,4 @@
-// What README.md and the client's README show, run as it stands there. The client's own examples are in package.test.js.
+// Runs what README.md and the client's README show, unchanged. The client's own examples are in package.test.js.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';

@@ -141,7 +141,7 @@ test('upload: goes on after a loss, with progress, and the copy in the other tab
   await cut();
   await b.page.waitForSelector('#files li[data-state="whole"]');
   assert.equal(await b.page.innerText('#files li'), 'noise.bin: 700001 bytes, checked');
-  await eventually(a, async () => assert.equal(await a.page.textContent('#status'), 'noise.bin is at the server.'));
+  await eventually(a, async () => assert.equal(await a.page.textContent('#status'), 'noise.bin is stored by the server.'));
   assert.equal(await done(), 1);
   const pieces = await everything(t, port, 'examples-files');
   assert.deepEqual(pieces.map(({ tags }) => Number(tags.piece)).sort((one, two) => one - two), Array.from({ length: 22 }, (_, number) => number));

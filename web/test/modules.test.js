@@ -99,6 +99,6 @@ test('a room’s name is one that a channel can have', () => {
   for (const [given, name] of [['Garden', 'garden'], [' a  b ', 'a-b'], ['***', 'lobby'], ['', 'lobby'], ['x\u0000y*z', 'x-y-z'], ['日本', '日本']]) {
     assert.equal(tidyRoom(given), name);
   }
-  // 200 bytes with what is before it: talk-typing: and 40 characters of 4 bytes.
+  // 200 bytes including the prefix: talk-typing: and 40 characters of 4 bytes.
   assert.ok(Buffer.byteLength(`talk-typing:${tidyRoom('😀'.repeat(100))}`) <= 200);
 });

@@ -1,4 +1,5 @@
-// The network between a page and the server: it passes bytes on, cuts, refuses, or swallows everything.
+// The network between a page and the server: forwards bytes, cuts or refuses
+// connections, or drops everything.
 
 import { once } from 'node:events';
 import net from 'node:net';
@@ -54,7 +55,7 @@ export class Network {
     this.#pairs.add(pair);
     for (const [from, to] of [pair, [far, near]]) {
       from.on('data', (bytes) => to.write(bytes));
-      // The other end hears of it, unless nothing comes through.
+      // The other end is told, unless everything is dropped.
       from.on('close', () => {
         this.#pairs.delete(pair);
         if (!this.#isDead) to.destroy();

@@ -1,4 +1,4 @@
-// A page on another port, whose WebSocket the server refuses: a browser tells it nothing but 1006, so the client asks by HTTP.
+// A page on another port, whose WebSocket the server refuses: a browser reports only 1006 to it, so the client asks over HTTP.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -49,7 +49,7 @@ async function refusedPage(t, settings) {
 test('a page on another port is refused, asks once why, and its error and the console name origin and setting', async (t) => {
   const { origin, page, errors, asked, port } = await refusedPage(t);
   await page.waitForFunction(() => warnings.length > 0);
-  // It goes on trying, and asks no second time.
+  // It keeps retrying, and does not ask again.
   await page.waitForFunction(() => states.filter((name) => name === 'waiting').length >= 4);
   const warnings = await page.evaluate(() => globalThis.warnings);
   assert.equal(warnings.length, 1);

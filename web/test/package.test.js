@@ -1,4 +1,4 @@
-// The npm package as its users get it: what it weighs, what bundlers, type checkers and Node say of it, and its README's examples.
+// The npm package as its users get it: its size, its use with bundlers, type checkers and Node, and its README's examples.
 
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
@@ -44,7 +44,7 @@ async function weight(contents) {
     stdin: { contents, resolveDir: directory }, bundle: true, minify: true, format: 'esm', target: 'es2022', splitting: true, outdir: 'out', write: false, external: ['react'],
   });
   const entry = outputFiles.find(({ path }) => path.endsWith('stdin.js'));
-  // The client is imported by the hooks, and counted once.
+  // The hooks import the client, which is counted once.
   return gzipSync(entry.text, { level: 9 }).length;
 }
 
@@ -142,7 +142,8 @@ for (const [index, expected] of PRINTED.entries()) {
   test(`example ${index + 1} of the README runs as it stands: ${title}`, { timeout: WATCHDOG }, async (t) => {
     const server = await Server.start();
     t.after(() => server.remove());
-    // The package under the name that the example imports, with the test's server in place of example.com.
+    // The package with the name that the example imports, with the test's
+    // server in place of example.com.
     const root = mkdtempSync(join(directory, 'example-'));
     const shim = join(root, 'node_modules', '@offhook', 'client');
     mkdirSync(shim, { recursive: true });

@@ -41,7 +41,8 @@ test('a reload keeps name, session and place: nobody leaves, and what is new is 
 test('what waits to be sent outlives the page, and arrives once', async (t) => {
   const { network, open } = await stage(t, { network: true });
   const [ann, bob] = [await open(), await open()];
-  // What a page loads comes all the time, its WebSocket only sometimes. A page that is open keeps its WebSocket class.
+  // The page always loads, but its WebSocket is blocked at times. An open page
+  // keeps its WebSocket class.
   let isAway = false;
   await ann.page.routeWebSocket('**/ws', (socket) => (isAway ? socket.close({ code: 1013 }) : socket.connectToServer()));
   await ann.page.reload();
@@ -73,7 +74,7 @@ test('rooms have addresses, keep apart what is said, and count what is unread', 
   assert.match(ann.page.url(), /#garden$/);
   await ann.page.click('#rooms a[href="#lobby"]');
   await ann.say('in the lobby');
-  // Bob is there, too.
+  // Bob is there as well.
   await ann.tick('reached');
   await bob.say('in the garden');
   await bob.tick('reached');

@@ -22,7 +22,8 @@ const ENTRY = `
 let directory;
 let all;
 
-// React's `act` waits with a new MessageChannel each time and leaves it open, which keeps the process from ending.
+// React's `act` creates a new MessageChannel each time and leaves it open,
+// which would keep the process from ending.
 const channels = [];
 globalThis.MessageChannel = class extends MessageChannel {
   constructor() {
@@ -31,7 +32,8 @@ globalThis.MessageChannel = class extends MessageChannel {
   }
 };
 
-// The pinned packages are found by NODE_PATH, which a module's `import` does not look at: bundled they are one file.
+// The pinned packages are found through NODE_PATH, which a module's `import`
+// ignores, so they are bundled into one file.
 before(async () => {
   directory = mkdtempSync(join(tmpdir(), 'offhook-react-'));
   const outfile = join(directory, 'scene.cjs');

@@ -1,4 +1,4 @@
-// `offhook serve`, started, killed and started again where it was.
+// `offhook serve`, which can be killed and restarted on the same port and data.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

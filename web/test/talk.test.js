@@ -3,7 +3,7 @@ import { test } from 'node:test';
 
 import { stage } from './browser.js';
 
-test('two pages talk: names, who is here, who is writing, and ticks', async (t) => {
+test('two pages talk: names, members, who is writing, and receipts', async (t) => {
   const { open } = await stage(t, { settings: ['--limits-presence-grace', '1s'] });
   const [ann, bob] = [await open(), await open()];
   const [annsName, bobsName] = [await ann.name(), await bob.name()];
@@ -24,7 +24,7 @@ test('two pages talk: names, who is here, who is writing, and ticks', async (t) 
   bob.assertNoComplaint();
 });
 
-test('alone, a message is kept and has reached nobody', async (t) => {
+test('alone, a message is stored and has reached nobody', async (t) => {
   const { open } = await stage(t);
   const ann = await open();
   await ann.say('echo');
@@ -34,7 +34,7 @@ test('alone, a message is kept and has reached nobody', async (t) => {
   await ann.tick('reached');
 });
 
-test('the server is killed and started again: nothing is lost, nothing comes twice', async (t) => {
+test('the server is killed and restarted: nothing is lost or repeated', async (t) => {
   const { server, open } = await stage(t);
   const [ann, bob] = [await open(), await open()];
   await ann.say('before');
@@ -66,7 +66,7 @@ test('the server is killed and started again: nothing is lost, nothing comes twi
   for (const tab of [ann, bob]) tab.assertNoComplaint();
 });
 
-test('a server that is stopped tells when to come back, and is come back to', async (t) => {
+test('a server that is stopped says when to reconnect, and the page does', async (t) => {
   const { server, open } = await stage(t);
   const [ann, bob] = [await open(), await open()];
   await ann.page.click('#wire-toggle');
@@ -79,7 +79,7 @@ test('a server that is stopped tells when to come back, and is come back to', as
   await bob.tick('reached');
 });
 
-test('the network is gone without a word: it is noticed, told, and made good', async (t) => {
+test('the network drops everything silently: the page notices, shows it, and recovers', async (t) => {
   const { network, open, server } = await stage(t, { network: true });
   const ann = await open();
   const bob = await open();
@@ -94,7 +94,7 @@ test('the network is gone without a word: it is noticed, told, and made good', a
   await ann.context.setOffline(false);
   await ann.connection('open');
   await ann.tick('kept');
-  // Bob's connection is dead, too; something makes him look.
+  // Bob's connection is dead as well, so make his client check it.
   await bob.page.evaluate(() => dispatchEvent(new Event('online')));
   await bob.hears('before', 'from the tunnel');
   assert.deepEqual(await bob.texts(), ['before', 'from the tunnel']);

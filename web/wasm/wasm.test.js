@@ -1,4 +1,5 @@
-// The client for wasm32 in Chromium: each function that the module exports is a test, run in a page and in a worker.
+// The client for wasm32 in Chromium: each function exported by the module is a
+// test, run in a page and in a worker.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -81,7 +82,8 @@ async function page(t) {
   const context = await browser.newContext();
   t.after(() => context.close());
   const opened = await context.newPage();
-  // A panic of the module is an error of the page, after which its promise never ends.
+  // A panic of the module becomes an error of the page, and its promise never
+  // settles.
   const failed = new Promise((_, reject) => opened.on('pageerror', reject));
   failed.catch(() => {});
   await opened.goto(origin);

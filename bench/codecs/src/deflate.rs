@@ -1,5 +1,5 @@
-//! permessage-deflate: ours in its memory modes, and zlib-rs with a stream that goes on forever,
-//! which is what ours is made of. The peers have none.
+//! permessage-deflate: ours in its memory modes, and zlib-rs (which ours uses) with one stream that
+//! is never reset. The peers do not implement the extension.
 
 use offhook_protocol::deflate::{
     Compressor, Decompressor, DeflateConfig, DeflateMemory, DeflatePool, DeflateTerms,

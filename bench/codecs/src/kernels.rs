@@ -1,4 +1,4 @@
-//! The pieces by themselves: masks and headers.
+//! The parts by themselves: masking and header parsing.
 
 use std::hint::black_box;
 use std::io::Cursor;

@@ -1,7 +1,7 @@
-//! The codec beside its peers', in one run: the same bytes, from memory into memory.
+//! Measures the codec and its peers in one run, on the same bytes, from memory to memory.
 //!
-//! `cargo run --release --manifest-path bench/codecs/Cargo.toml [-- quick] [-- only TITLE]`
-//! prints Markdown tables of nanoseconds a message; README.md tells what is compared and how.
+//! `cargo run --release --manifest-path bench/codecs/Cargo.toml [-- quick] [-- only TITLE]` prints
+//! Markdown tables of nanoseconds per message; README.md describes what is compared and how.
 
 mod deflate;
 mod fastwebsockets;

@@ -1,4 +1,4 @@
-//! A transport in memory: what a socket would bring and take, without the kernel.
+//! A transport in memory: reads and writes as on a socket, without the kernel.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::pin::Pin;
@@ -8,19 +8,20 @@ use std::task::{Context, Poll, Waker};
 use bytes::BufMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The most that one read brings.
+/// The most bytes that one read returns.
 pub const READ: usize = 64 * 1024;
 
-/// Where writes go, over and over; small enough to stay in the cache.
+/// The buffer that writes go to, over and over; small enough to stay in the cache.
 const SINK: usize = 256 * 1024;
 
-/// Reads the same bytes over and over, writes into a ring. Everybody pays the same copies.
+/// Reads return the same bytes over and over; writes go into a ring. Every candidate pays for the
+/// same copies.
 pub struct Memory {
     source: Arc<[u8]>,
     at: usize,
     sink: Vec<u8>,
     sink_at: usize,
-    /// Bytes written in all.
+    /// Bytes written in total.
     pub written: u64,
 }
 
@@ -35,7 +36,7 @@ impl Memory {
         }
     }
 
-    /// Reads once, into memory that need not be initialised before.
+    /// Reads once, into memory that need not be initialised first.
     pub fn read_into(&mut self, room: &mut impl BufMut) {
         let most = room.remaining_mut();
         room.put_slice(self.next(most));
@@ -121,7 +122,7 @@ impl AsyncWrite for Memory {
     }
 }
 
-/// Runs what never has to wait: memory is always ready.
+/// Runs a future that never has to wait, because memory is always ready.
 pub fn run<F: Future>(future: F) -> F::Output {
     let mut future = std::pin::pin!(future);
     match future

@@ -1,4 +1,4 @@
-//! `offhook-protocol`: bytes are lent to it, messages borrow from them.
+//! `offhook-protocol`, which borrows the bytes it is given and lends messages out of them.
 
 use std::io::{IoSlice, Read, Write};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ fn transmit(connection: &mut Connection, memory: &mut Memory) {
     }
 }
 
-/// Reads what is missing of a long message to where it belongs.
+/// Reads the missing part of a long message directly into its buffer.
 fn read_payload(
     connection: &mut Connection,
     memory: &mut Memory,
@@ -76,7 +76,7 @@ pub fn read(traffic: Traffic, wire: &Arc<[u8]>) -> Work {
     })
 }
 
-/// Receives messages and sends each back; what a read brought is answered by one write.
+/// Receives messages and echoes each; all answers to one read leave in one write.
 pub fn echo(traffic: Traffic, wire: &Arc<[u8]>) -> Work {
     let mut connection = connection(true);
     let mut memory = Memory::new(wire);

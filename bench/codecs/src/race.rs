@@ -1,14 +1,15 @@
-//! Candidates run in turns, so that a machine that drifts is unfair to nobody; what counts is
-//! the median of the rounds.
+//! Runs candidates in turns, so that a machine whose speed drifts favours none of them; the result
+//! is the median of the rounds.
 
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// One way to do the work: does it at least so many times, and says how many times it was.
+/// A candidate: runs the work at least the given number of times, and returns how many times it
+/// ran.
 pub type Work = Box<dyn FnMut(u64) -> u64>;
 
-/// Those who race, by name; ours may come in more than one way.
+/// The candidates by name; ours may take part in more than one way.
 pub type Field = Vec<(&'static str, Work)>;
 
 #[derive(Clone, Copy)]
@@ -19,7 +20,7 @@ pub struct Race {
 }
 
 impl Race {
-    /// Nanoseconds a time, medians, in the order of the field.
+    /// Median nanoseconds per run, in the order of the candidates.
     pub fn run(self, field: &mut Field) -> Vec<f64> {
         let counts: Vec<u64> = field
             .iter_mut()
@@ -28,7 +29,7 @@ impl Race {
         let mut times = vec![Vec::new(); field.len()];
         for round in 0..self.rounds {
             for turn in 0..field.len() {
-                // Who is first changes, so that nobody always follows the same other.
+                // The order rotates, so that no candidate always follows the same other one.
                 let index = (round + turn) % field.len();
                 times[index].push(time(&mut field[index].1, counts[index]));
             }
@@ -36,7 +37,7 @@ impl Race {
         times.into_iter().map(median).collect()
     }
 
-    /// How many times fill a turn; warms up on the way.
+    /// Returns how many runs fill a turn; this also warms up.
     fn calibrate(self, work: &mut Work) -> u64 {
         let mut count = 1;
         loop {
@@ -50,8 +51,8 @@ impl Race {
     }
 }
 
-/// Nanoseconds a time, of this thread's processor time: what others do on the machine costs it
-/// little.
+/// Nanoseconds per run, in processor time of this thread, so that other load on the machine hardly
+/// counts.
 fn time(work: &mut Work, count: u64) -> f64 {
     let start = processor_time();
     let done = work(count);
@@ -69,8 +70,8 @@ fn median(mut times: Vec<f64>) -> f64 {
     times[times.len() / 2]
 }
 
-/// A Markdown table: a row a case, a column a candidate, in nanoseconds; then how many times
-/// faster ours is than the fastest other.
+/// A Markdown table in nanoseconds: a row per case and a column per candidate. The last column is
+/// how many times faster ours is than the fastest other.
 pub fn print_table(title: &str, race: Race, cases: Vec<(String, Field)>) {
     let Some((_, field)) = cases.first() else {
         return;

@@ -1,11 +1,11 @@
-//! What is sent: messages of one size, as the bytes a peer would write.
+//! The bytes that a peer would write: messages of one size.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use offhook_protocol::{FrameHeader, OpCode, mask};
 
-/// What messages are made of.
+/// The content of messages.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Content {
     Ascii,
@@ -48,7 +48,7 @@ impl Content {
     }
 }
 
-/// Messages of one size that lie on a wire, each in as many frames.
+/// Consecutive messages of one size as they are on the wire, each in a number of frames.
 #[derive(Clone, Copy)]
 pub struct Traffic {
     pub content: Content,
@@ -58,7 +58,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// About 256 KiB of it: more than one read brings, and little enough for the cache.
+    /// About 256 KiB of messages: more than one read returns, and small enough for the cache.
     pub fn on_the_wire(self) -> Arc<[u8]> {
         let payload = self.content.payload(self.size);
         let mut wire = Vec::new();
@@ -98,7 +98,7 @@ impl Traffic {
         }
     }
 
-    /// How many messages go out before a flush: what a read of 64 KiB would have brought.
+    /// How many messages are sent between two flushes: as many as a read of 64 KiB contains.
     pub fn batch(self) -> u64 {
         (crate::memory::READ / (self.size + 6)).max(1) as u64
     }

@@ -1,4 +1,4 @@
-//! No library: the least that tokio lets an echo server do, as a yardstick. It trusts its client
+//! No library: the least that an echo server on tokio can do, as a baseline. It trusts its client
 //! and checks nothing.
 
 use std::io;
@@ -6,10 +6,10 @@ use std::io;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// Room for one read. It grows for a frame that is longer.
+/// The size of one read. It grows for a longer frame.
 const READ: usize = 64 * 1024;
 
-/// Answers all frames that one read brings by one write.
+/// Answers all frames of one read with one write.
 pub async fn echo(mut stream: TcpStream) -> io::Result<()> {
     let mut input = vec![0; READ];
     let mut held = 0;
@@ -31,7 +31,7 @@ pub async fn echo(mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// Unmasks whole frames and appends their echoes; gives how many bytes they took.
+/// Unmasks complete frames and appends their echoes; returns the number of bytes consumed.
 fn answer(input: &mut [u8], output: &mut Vec<u8>) -> usize {
     let mut used = 0;
     while let Some((head, len)) = sizes(&input[used..]) {
@@ -49,7 +49,7 @@ fn answer(input: &mut [u8], output: &mut Vec<u8>) -> usize {
     used
 }
 
-/// The lengths of a masked frame's header and payload (RFC 6455 §5.2), once the header is there.
+/// The lengths of a masked frame's header and payload (RFC 6455 §5.2), once the header is complete.
 fn sizes(bytes: &[u8]) -> Option<(usize, usize)> {
     let (head, len) = match bytes.get(1)? & 0x7f {
         126 => (8, u16::from_be_bytes(*bytes[2..].first_chunk()?).into()),

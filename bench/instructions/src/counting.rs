@@ -1,4 +1,4 @@
-//! This program again, under callgrind.
+//! Runs this program again, under callgrind.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::peer::Traffic;
 use crate::servers::Server;
 
-/// The first argument of the program that is counted.
+/// The first argument of the program whose instructions are counted.
 pub const SERVE: &str = "serve";
 
 /// Counts the instructions of servers.
@@ -28,8 +28,8 @@ impl Counter {
         Ok(Some(Self { dir }))
     }
 
-    /// The instructions that one message more costs the server's thread: what a run costs beyond
-    /// one of half the length, so that starting and ending are no part of it.
+    /// The instructions that one more message costs the server's thread. The count of a run of half
+    /// the length is subtracted, so that starting and ending do not contribute.
     pub fn per_message(&self, server: Server, scenario: usize, traffic: Traffic) -> Result<f64> {
         let short = self.count(server, scenario, traffic.turns)?;
         let long = self.count(server, scenario, traffic.turns * 2)?;

@@ -1,8 +1,8 @@
-//! Instructions a message: echo servers over a real socket, counted by callgrind.
+//! Instructions per message: echo servers over a real socket, counted by callgrind.
 //!
 //! `cargo run --release --manifest-path bench/instructions/Cargo.toml [-- SERVER…]` prints a
-//! Markdown table; README.md tells what is counted and how. It needs valgrind. With `time` before
-//! the servers' names it measures user time instead, which needs no valgrind.
+//! Markdown table; README.md describes what is counted and how. It needs valgrind. With `time`
+//! before the servers' names, it measures user time instead, which needs no valgrind.
 
 mod bare;
 mod counting;
@@ -15,7 +15,7 @@ use counting::Counter;
 use peer::Traffic;
 use servers::Server;
 
-/// What is sent: its name, and what one turn of the client sends at once.
+/// The traffic: its name, and what the client sends at once in each turn.
 const SCENARIOS: [(&str, Traffic); 5] = [
     (
         "20 B, one in flight",
@@ -88,7 +88,7 @@ fn main() -> Result<()> {
     print_table(&counter, &servers)
 }
 
-/// How many of the scenarios are counted: in long messages, copies cost time and no instructions.
+/// How many of the scenarios are counted. In long messages copies cost time but few instructions.
 const COUNTED: usize = 3;
 
 fn print_table(counter: &Counter, servers: &[Server]) -> Result<()> {

@@ -3,20 +3,20 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
-/// What the client sends.
+/// The traffic of a client.
 #[derive(Clone, Copy)]
 pub struct Traffic {
     /// Bytes of payload in a message.
     pub size: usize,
-    /// Messages in one write, answered before the next.
+    /// Messages in one write, all answered before the next write.
     pub in_flight: usize,
-    /// How many such writes make a short run.
+    /// The number of such writes in a short run.
     pub turns: usize,
 }
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// Sends `turns` times what the traffic asks for, reads the echoes, and hangs up.
+/// Sends `turns` turns of the traffic, reads the echoes, and closes the TCP connection.
 pub fn run(mut stream: TcpStream, traffic: Traffic, turns: usize) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let payload: Vec<u8> = (0..traffic.size).map(|index| index as u8).collect();

@@ -1,4 +1,4 @@
-//! The echo servers, each on one connection whose handshake is done.
+//! The echo servers. Each serves one connection whose handshake is complete.
 
 use std::net::{TcpListener, TcpStream as StdStream};
 use std::thread;
@@ -51,7 +51,7 @@ impl Server {
     }
 }
 
-/// Serves one client that runs on a thread of its own, until it hangs up.
+/// Serves one client, which runs in a thread of its own, until it closes the connection.
 pub fn serve(server: Server, traffic: Traffic, turns: usize) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let client = StdStream::connect(listener.local_addr()?)?;
@@ -64,7 +64,8 @@ pub fn serve(server: Server, traffic: Traffic, turns: usize) -> Result<()> {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
         let stream = TcpStream::from_std(stream)?;
-        // A task, as in a server: the runtime's main future is polled more often.
+        // Spawned as a task, as in a server: the runtime polls its main future more often than a
+        // task.
         match server {
             Server::Offhook => tokio::spawn(offhook(stream)).await?,
             Server::OffhookEach => tokio::spawn(offhook_each(stream)).await?,
@@ -94,7 +95,8 @@ fn ours(stream: TcpStream) -> WebSocket {
     WebSocket::server(stream, Negotiated::default(), &[], &Settings::default())
 }
 
-/// The ordinary loop. The client hangs up without a Close: that is the end, here as elsewhere.
+/// The ordinary loop. The client ends without a Close frame, which ends the loop here as for any
+/// server.
 async fn offhook(stream: TcpStream) {
     let mut socket = ours(stream);
     while let Ok(Some(message)) = socket.recv().await {
@@ -104,7 +106,7 @@ async fn offhook(stream: TcpStream) {
     }
 }
 
-/// The borrowed path.
+/// The loop that borrows messages.
 async fn offhook_each(stream: TcpStream) {
     let ended = ours(stream)
         .each(|message, replies| replies.send(message))

@@ -1,7 +1,7 @@
-//! User time a message: what instructions do not tell of long messages.
+//! User time per message, which shows what instruction counts do not show for long messages.
 //!
 //! Each round starts every server once, as a process of its own, and takes the user time of its
-//! thread, so that waiting for the processor does not count. The table has the medians of the
+//! thread, so that waiting for the processor does not count. The table shows the medians of the
 //! rounds, and their ratios to the first server.
 
 use std::fs;
@@ -14,10 +14,10 @@ use crate::counting::SERVE;
 use crate::peer::Traffic;
 use crate::servers::{self, Server};
 
-/// The first argument that asks for time.
+/// The first argument that selects timing.
 pub const TIME: &str = "time";
 
-/// The variable by which a server is asked to print its thread's user time.
+/// The environment variable that tells a server to print its thread's user time.
 pub const TELL_TIME: &str = "OFFHOOK_BENCH_TELL_TIME";
 
 const ROUNDS: usize = 5;
@@ -59,9 +59,9 @@ fn median(times: &mut [f64]) -> f64 {
     times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Microseconds of user time a message.
+/// Microseconds of user time per message.
 fn measure(server: Server, scenario: usize, traffic: Traffic) -> Result<f64> {
-    // Messages that share a turn are cheap: more of them.
+    // Messages that share a turn are cheap, so more of them are sent.
     let most = MOST_MESSAGES * traffic.in_flight.min(8);
     let messages = (BYTES / traffic.size).min(most);
     let turns = messages / traffic.in_flight;
@@ -83,13 +83,13 @@ fn measure(server: Server, scenario: usize, traffic: Traffic) -> Result<f64> {
     Ok(ticks * 10_000.0 / (turns * traffic.in_flight) as f64)
 }
 
-/// Prints the user time of this thread, in ticks of 10 ms, if that was asked for.
+/// Prints the user time of this thread, in ticks of 10 ms, if that was requested.
 pub fn tell() -> Result<()> {
     if std::env::var_os(TELL_TIME).is_none() {
         return Ok(());
     }
     let stat = fs::read_to_string("/proc/thread-self/stat")?;
-    // proc(5): behind the name in parentheses, the twelfth field is the user time.
+    // proc(5): the user time is the twelfth field after the name in parentheses.
     let fields = stat.rsplit_once(')').context("a name in parentheses")?.1;
     let user = fields.split_whitespace().nth(11).context("a user time")?;
     println!("{user}");

@@ -1,4 +1,4 @@
-//! One client of a channel server: it opens, hears, and says what it is told to.
+//! One client of a channel server: connects, receives, and sends what it is told to.
 
 use std::io::ErrorKind;
 use std::rc::Rc;
@@ -11,50 +11,50 @@ use crate::ring::Ring;
 use crate::transport::{Dialer, Transport, not_now};
 use crate::upgrade;
 
-/// What a connection heard.
+/// What a connection received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
-    /// It is open, and subscribed if it was to be.
+    /// The connection is open, and subscribed if it should be.
     Ready,
-    /// The publication that was expected next.
+    /// The expected publication.
     Publication,
-    /// The publication with this number was taken.
+    /// The publication with this number was acknowledged.
     Taken(usize),
-    /// So many publications of a history; whether those were all.
+    /// A page of history: the number of its publications, and whether it is complete.
     Page(usize, bool),
     /// The answer to a ping.
     Pong,
-    /// From now on it reads what is kept.
+    /// The server says that the subscription is catching up from history.
     CatchingUp,
-    /// It has all that is kept.
+    /// The server says that the subscription has caught up.
     Live,
 }
 
 /// One client.
 pub struct Connection {
-    /// What it is there for.
+    /// The role of the connection.
     pub part: Rc<Part>,
-    /// Publications heard; each was the one expected.
+    /// The number of publications received; each was the expected one.
     pub heard: u64,
     /// Bytes received.
     pub received: u64,
-    /// Leave what comes in the socket.
+    /// If set, received bytes stay in the socket unread.
     pub deaf: bool,
-    /// The last acknowledgement, as it came.
+    /// The last acknowledgement, as received.
     pub last_taken: Vec<u8>,
     transport: Transport,
     framing: Framing,
     upgrading: bool,
-    /// The beginning of a unit whose end has not come, and fragments of a message before it.
+    /// The start of a unit that is incomplete, and the fragments of a message before it.
     unread: Vec<u8>,
     fragments: Vec<u8>,
     unsent: Vec<u8>,
-    /// How far from a unit's end publications begin; the same in every unit as a rule.
+    /// The offset of a publication within its unit, which is usually the same in every unit.
     from_end: usize,
 }
 
 impl Connection {
-    /// Begins to connect.
+    /// Starts to connect.
     pub fn open(dialer: &Dialer, part: Rc<Part>) -> Result<Self> {
         let framing = part.dialect.framing();
         Ok(Self {
@@ -73,12 +73,12 @@ impl Connection {
         })
     }
 
-    /// The socket, for the poll.
+    /// The socket, to be registered with the poll.
     pub fn socket(&mut self) -> &mut mio::net::TcpStream {
         &mut self.transport.socket
     }
 
-    /// Lets TCP acknowledge without delay what comes, as long as nothing is said in answer to it.
+    /// Lets TCP delay its acknowledgements, as long as nothing is sent in answer.
     pub fn acknowledge_at_once(&self) -> Result<()> {
         SockRef::from(&self.transport.socket).set_tcp_quickack(true)?;
         Ok(())
@@ -98,8 +98,8 @@ impl Connection {
         self.flush()
     }
 
-    /// Writes and reads what can be written and read now; to the very end, if that is there: the
-    /// poll does not tell of it again.
+    /// Writes and reads as much as possible now, up to the end of the stream if that has arrived:
+    /// the poll would not report it again.
     pub fn turn(
         &mut self,
         ring: &Ring,
@@ -110,7 +110,7 @@ impl Connection {
         self.flush()?;
         while !self.deaf {
             match self.transport.read(buffer) {
-                Ok(0) => bail!("the server hung up"),
+                Ok(0) => bail!("the server closed the connection"),
                 Ok(count) => {
                     self.take(&buffer[..count], ring, &mut hear)?;
                     if !ends && self.transport.drained(count, buffer.len()) {
@@ -145,7 +145,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Returns how many bytes were whole units.
+    /// Returns the number of bytes that form complete units.
     fn take_units(
         &mut self,
         bytes: &[u8],
@@ -175,7 +175,7 @@ impl Connection {
         Ok(used)
     }
 
-    /// Whether the publication that comes next stands where they stood before.
+    /// Whether the next publication is at the same offset as the previous ones.
     fn is_expected(&self, body: &[u8], ring: &Ring) -> bool {
         let Some(start) = body.len().checked_sub(self.from_end) else {
             return false;
@@ -190,7 +190,8 @@ impl Connection {
         ring: &Ring,
         hear: &mut impl FnMut(&mut Self, Heard) -> Result<()>,
     ) -> Result<()> {
-        // RFC 6455 §5.4: a control frame may come between two fragments, and is whole.
+        // RFC 6455 §5.4: a control frame may come between two fragments, and is never fragmented
+        // itself.
         if self.framing == Framing::WebSocket && unit.head[0] & 8 == 0 {
             if unit.head[0] & 0x80 == 0 {
                 self.fragments.extend_from_slice(unit.body);
@@ -239,9 +240,9 @@ impl Connection {
         hear(self, heard)
     }
 
-    /// Finds the expected publication where none was found before.
+    /// Searches for the expected publication when it is not at the usual offset.
     fn learn(&mut self, body: &[u8], ring: &Ring) -> Result<()> {
-        ensure!(ring.lap() > 0, "a publication that nobody sent");
+        ensure!(ring.lap() > 0, "received a publication that was not sent");
         let start = memchr::memmem::find(body, expected(ring, self.heard)).with_context(|| {
             format!(
                 "publication {} is lost, late or wrong: {}",

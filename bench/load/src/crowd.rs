@@ -1,4 +1,4 @@
-//! Many connections at once, on one poll.
+//! Many connections on one poll.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,32 +13,33 @@ use crate::ring::Ring;
 use crate::transport::Dialer;
 use crate::watch::Watch;
 
-/// A server that says nothing for so long is given up.
+/// How long a server may stay silent before the measurement fails.
 const STALL: Duration = Duration::from_secs(20);
 
-/// How many connections are opening at a time: below every server's accept backlog.
+/// The number of connections opened at a time: below every server's accept backlog.
 const OPENING: usize = 100;
 
-/// Room for one read.
+/// The size of one read.
 const READ_BUFFER: usize = 256 * 1024;
 
-/// Few enough that what is to be sent next does not wait long for the rest of them.
+/// The number of events handled at a time. It is small, so that the next send does not wait long
+/// for the remaining events.
 const EVENTS: usize = 64;
 
-/// Descriptors besides the connections'.
+/// Descriptors reserved for other things than connections.
 pub const SPARE_DESCRIPTORS: u64 = 64;
 
 /// All connections to one server.
 pub struct Crowd {
-    /// In the order in which they were opened.
+    /// The connections, in the order in which they were opened.
     pub connections: Vec<Connection>,
-    /// What waits for them.
+    /// The poll that waits for them.
     pub watch: Watch,
     buffer: Vec<u8>,
 }
 
 impl Crowd {
-    /// Without connections.
+    /// An empty crowd.
     pub fn new() -> Result<Self> {
         Ok(Self {
             connections: Vec::new(),
@@ -47,7 +48,8 @@ impl Crowd {
         })
     }
 
-    /// Opens one connection a part and waits until all are ready; `progress` hears how many are.
+    /// Opens one connection for each part and waits until all are ready; `progress` is given the
+    /// number of ready ones.
     pub fn open(
         &mut self,
         dialer: &Dialer,
@@ -88,9 +90,9 @@ impl Crowd {
         Ok(())
     }
 
-    /// Lets TCP acknowledge at once on every connection. It would wait for a second segment where a connection
-    /// has answered what it heard, as some dialects make it do: a server would be quicker or
-    /// slower by what was said before.
+    /// Makes TCP acknowledge immediately on every connection. Otherwise TCP waits for a second
+    /// segment where a connection has answered before, as some dialects require; a server's rate
+    /// would then depend on earlier traffic.
     pub fn acknowledge_alike(&self) -> Result<()> {
         for connection in &self.connections {
             connection.acknowledge_at_once()?;
@@ -105,8 +107,8 @@ impl Crowd {
         })
     }
 
-    /// Waits until something comes, or for `time`, and lets every connection with news have its turn.
-    /// Without a `time`, a server that says nothing for long is an error.
+    /// Waits until something arrives, or for `time`, and processes every connection that is ready.
+    /// Without a `time`, a server that is silent for too long is an error.
     pub fn turn(
         &mut self,
         ring: &Ring,
@@ -134,7 +136,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Lets a connection that was deaf read what waits in its socket.
+    /// Makes a connection that did not read process what is in its socket.
     pub fn turn_of(
         &mut self,
         index: usize,

@@ -1,5 +1,5 @@
-//! permessage-deflate (RFC 7692) as the load generator needs it: messages compressed before the
-//! clock starts, answers inflated to be verified.
+//! permessage-deflate (RFC 7692) as far as the load generator needs it: messages are compressed
+//! before the clock starts, and answers are inflated to be verified.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
@@ -7,13 +7,13 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 /// RFC 7692 §7.2.1: an empty stored block ends a message and is left out on the wire.
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 
-/// What is offered: the same as browsers do.
+/// The offer, which is the same as browsers make.
 pub const OFFER: &str = "permessage-deflate; client_max_window_bits";
 
-/// What the server's answer to [`OFFER`] allows.
+/// What the server's answer to [`OFFER`] permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Agreement {
-    /// The window that our frames may refer back into, in bits.
+    /// The size, in bits, of the window that our frames may refer back to.
     pub client_window_bits: u8,
     /// Whether our frames may refer to earlier messages.
     pub client_keeps_context: bool,
@@ -22,7 +22,7 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// Reads the value of the response's `Sec-WebSocket-Extensions`.
+    /// Parses the value of the response's `Sec-WebSocket-Extensions`.
     pub fn parse(header: &str) -> Result<Self> {
         let mut agreed = Self {
             client_window_bits: 15,
@@ -47,18 +47,19 @@ impl Agreement {
     }
 }
 
-/// Compresses one message after the other.
+/// Compresses one message after another.
 pub struct Compressor {
     raw: Compress,
     keeps_context: bool,
 }
 
 impl Compressor {
-    /// A compressor within what was agreed.
+    /// A compressor within the agreed parameters.
     #[must_use]
     pub fn new(agreed: Agreement) -> Self {
-        // zlib cannot do 8 bits. What it then emits with 9 refers back at most 250 bytes, because
-        // it always keeps 262 bytes of lookahead, so that an 8-bit decoder reads it too.
+        // zlib does not support a window of 8 bits. Its output with 9 bits refers back at most 250
+        // bytes, because it always keeps 262 bytes of lookahead, so that an 8-bit decoder can read
+        // it too.
         let bits = agreed.client_window_bits.clamp(9, 15);
         Self {
             raw: Compress::new_with_window_bits(Compression::new(6), false, bits),
@@ -77,7 +78,7 @@ impl Compressor {
             let taken = (self.raw.total_in() - before) as usize;
             self.raw
                 .compress_vec(&message[taken..], &mut out, FlushCompress::Sync)?;
-            // Room left over is how zlib says that the flush is complete.
+            // Unused output space is how zlib signals that the flush is complete.
             if out.len() < out.capacity() {
                 break;
             }
@@ -98,7 +99,7 @@ pub struct Inflater {
 }
 
 impl Inflater {
-    /// An inflater for what was agreed.
+    /// An inflater for the agreed parameters.
     #[must_use]
     pub fn new(agreed: Agreement) -> Self {
         Self {
@@ -108,12 +109,12 @@ impl Inflater {
         }
     }
 
-    /// Keeps a piece of a compressed message.
+    /// Stores a piece of a compressed message.
     pub fn push(&mut self, piece: &[u8]) {
         self.compressed.extend_from_slice(piece);
     }
 
-    /// Inflates what was pushed into `out`, which has room for `expected` bytes and a few more.
+    /// Inflates the stored pieces into `out`, which has room for `expected` bytes and a few more.
     pub fn finish(&mut self, expected: usize, out: &mut Vec<u8>) -> Result<()> {
         self.compressed.extend_from_slice(&TAIL);
         out.clear();
@@ -122,7 +123,7 @@ impl Inflater {
             .raw
             .decompress_vec(&self.compressed, out, FlushDecompress::Sync)?;
         self.compressed.clear();
-        // RFC 7692 §7.2.3.5: a block may be marked as the last one; the stream then starts anew.
+        // RFC 7692 §7.2.3.5: a block may be marked as the last one; then the stream starts anew.
         if !self.keeps_context || status == Status::StreamEnd {
             self.raw.reset(false);
         }

@@ -12,23 +12,23 @@ use crate::ring::Ring;
 use crate::transport::Dialer;
 use crate::watch::Watch;
 
-/// A server that says nothing for so long is given up.
+/// How long a server may stay silent before the measurement fails.
 const STALL: Duration = Duration::from_secs(10);
 
-/// How many upgrades are under way at a time: below every server's accept backlog.
+/// The number of upgrades in progress at a time: below every server's accept backlog.
 const OPENING: usize = 100;
 
-/// Room for one read: more than loopback delivers at once, so that a short read is the rule.
+/// The size of one read: more than loopback delivers at once, so that most reads are short.
 const READ_BUFFER: usize = 256 * 1024;
 
-/// Descriptors besides the connections'.
+/// Descriptors reserved for other things than connections.
 const SPARE_DESCRIPTORS: u64 = 64;
 
 /// All connections to one server.
 pub struct Driver {
     /// The connections, in the order in which they were opened.
     pub links: Vec<Link>,
-    /// What waits for them.
+    /// The poll that waits for them.
     pub watch: Watch,
     buffer: Vec<u8>,
     dialer: Dialer,
@@ -70,7 +70,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Begins a connection in place of the one at `slot`, or as a new one.
+    /// Starts a connection in place of the one at `slot`, or as a new one.
     pub fn dial(&mut self, slot: Option<usize>) -> Result<()> {
         let mut link = Link::open(&self.dialer, self.offer_deflate)?;
         let token = Token(slot.unwrap_or(self.links.len()));
@@ -85,7 +85,7 @@ impl Driver {
         Ok(())
     }
 
-    /// What the server agreed to; the same for all connections.
+    /// What the server agreed to, which is the same for all connections.
     pub fn agreement(&self) -> Result<Option<Agreement>> {
         let agreed = self
             .links
@@ -98,7 +98,7 @@ impl Driver {
         Ok(agreed)
     }
 
-    /// Waits once, gives every link that has news its turn, and reports each turn.
+    /// Waits once, processes every link that is ready, and reports each.
     pub fn spin(
         &mut self,
         ring: &Ring,
@@ -123,7 +123,7 @@ impl Driver {
         Ok(ended)
     }
 
-    /// Lets every connection carry the ring's first message, `at_a_time` of them at once.
+    /// Makes every connection echo the ring's first message, `at_a_time` connections at once.
     pub fn carry(&mut self, ring: &Ring, at_a_time: usize) -> Result<()> {
         for link in &mut self.links {
             link.restart();

@@ -1,4 +1,4 @@
-//! Echoes: every connection keeps a number of messages in flight for a time.
+//! Echoes: every connection keeps a number of messages in flight for a period.
 
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,13 @@ use crate::transport::Dialer;
 /// What to send, and for how long.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// How many connections.
+    /// The number of connections.
     pub connections: usize,
-    /// How many messages each keeps in flight.
+    /// The number of messages in flight on each connection.
     pub in_flight: usize,
-    /// What the messages look like.
+    /// The messages.
     pub shape: Shape,
-    /// Whether to offer (and insist on) permessage-deflate.
+    /// Whether to offer permessage-deflate, and fail if it is declined.
     pub deflate: bool,
     /// Time before the measurement.
     pub warm_up: Duration,
@@ -30,7 +30,7 @@ pub struct Plan {
     pub pid: u32,
 }
 
-/// What was counted up to a moment.
+/// The counts up to a moment.
 pub(crate) struct Mark {
     at: Instant,
     count: u64,
@@ -54,7 +54,7 @@ impl Mark {
         })
     }
 
-    /// With the time that the load generator was awake for nothing until then.
+    /// Includes the time that the load generator has spent busy-waiting.
     pub(crate) fn with_idle(self, idle: Duration) -> Self {
         Self { idle, ..self }
     }
@@ -91,7 +91,7 @@ pub fn run(dialer: Dialer, plan: &Plan) -> Result<Rate> {
         link.sent_at = Instant::now();
         link.send(&ring, plan.in_flight)?;
     }
-    // With several in flight there is no telling which of them an answer's time belongs to.
+    // With several messages in flight, a response time cannot be assigned to one of them.
     let mut times = (plan.in_flight == 1).then(histogram).transpose()?;
     let mut count = 0;
     let begin = Instant::now() + plan.warm_up;
@@ -135,7 +135,7 @@ fn echo_until(
     Ok(Mark::now(*count, bytes, pid)?.with_idle(driver.watch.idle))
 }
 
-/// From 1 µs to a minute, in nanoseconds, to three digits.
+/// From 1 µs to one minute, in nanoseconds, with three significant digits.
 pub(crate) fn histogram() -> Result<Histogram<u64>> {
     Ok(Histogram::new_with_bounds(1_000, 60_000_000_000, 3)?)
 }

@@ -1,4 +1,4 @@
-//! One publisher, many subscribers of one channel: deliveries a second, and how long they take.
+//! One publisher, many subscribers of one channel: deliveries a second, and their latency.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -23,14 +23,14 @@ const BACKLOG: usize = 4096;
 /// milliseconds.
 const CLOSE: Duration = Duration::from_millis(2);
 
-/// What to send, to how many, and for how long.
+/// The parameters of a fan-out measurement.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The server's language.
+    /// The server's protocol.
     pub dialect: Dialect,
     /// The channel's name.
     pub channel: String,
-    /// How many subscribers.
+    /// The number of subscribers.
     pub subscribers: usize,
     /// Bytes of a publication.
     pub size: usize,
@@ -46,10 +46,10 @@ pub struct Plan {
 
 /// Measures with one publication in flight, with eight, then at the fixed rate.
 pub fn run(dialer: &Dialer, plan: &Plan) -> Result<FanOut> {
-    let mut stage = Stage::open(dialer, plan)?;
-    let one = stage.closed_loop(1, plan)?;
-    let eight = stage.closed_loop(8, plan)?;
-    let paced = stage.paced(plan)?;
+    let mut broadcast = Broadcast::open(dialer, plan)?;
+    let one = broadcast.closed_loop(1, plan)?;
+    let eight = broadcast.closed_loop(8, plan)?;
+    let paced = broadcast.paced(plan)?;
     Ok(FanOut {
         one,
         eight,
@@ -58,8 +58,8 @@ pub fn run(dialer: &Dialer, plan: &Plan) -> Result<FanOut> {
     })
 }
 
-/// The publisher and its audience.
-pub struct Stage {
+/// A publisher and its subscribers.
+pub struct Broadcast {
     /// The publisher's connection is the first.
     pub crowd: Crowd,
     ring: Ring,
@@ -115,7 +115,7 @@ impl Board {
     }
 }
 
-impl Stage {
+impl Broadcast {
     /// Opens the publisher's connection and the subscribers'.
     pub fn open(dialer: &Dialer, plan: &Plan) -> Result<Self> {
         let shape = Shape {

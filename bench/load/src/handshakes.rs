@@ -1,4 +1,4 @@
-//! Whole lives of connections: connect, upgrade, one small echo, closing handshake, repeat.
+//! Connection lifecycles: connect, upgrade, one small echo, closing handshake, repeat.
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,10 @@ use crate::report::Rate;
 use crate::ring::{Ring, Shape};
 use crate::transport::Dialer;
 
-/// How many lives at a time, and for how long.
+/// How many connections at a time, and for how long.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// How many connections are under way at a time.
+    /// The number of connections in progress at a time.
     pub connections: usize,
     /// Time before the measurement.
     pub warm_up: Duration,
@@ -24,8 +24,8 @@ pub struct Plan {
     pub pid: u32,
 }
 
-/// Warms up, measures. A life counts when the server has closed the TCP connection, which it does
-/// first (RFC 6455 §7.1.1); its time runs from connect to then.
+/// Warms up, then measures. A connection counts when the server has closed it, which the server
+/// does first (RFC 6455 §7.1.1); its time runs from the connect until then.
 pub fn run(dialer: Dialer, plan: &Plan) -> Result<Rate> {
     let mut driver = Driver::new(dialer, false)?;
     let ring = Ring::new(

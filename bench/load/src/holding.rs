@@ -1,4 +1,4 @@
-//! Holds quiet connections, each with one subscription, for as long as whoever started this wants.
+//! Holds idle connections, each with one subscription, until standard input ends.
 
 use std::io::BufRead as _;
 use std::rc::Rc;
@@ -13,29 +13,29 @@ use crate::dialects::{Dialect, Part};
 use crate::ring::Ring;
 use crate::transport::Dialer;
 
-/// How often it is looked whether there is something to do, besides answering the server's pings.
+/// How often standard input is checked, in addition to answering the server's pings.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// Connections between two words of progress.
+/// Connections opened between two progress reports.
 const PROGRESS: usize = 1000;
 
-/// Pings under way at once.
+/// Pings in flight at once.
 const PINGS: usize = 100;
 
 /// What to hold.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The server's language.
+    /// The server's protocol.
     pub dialect: Dialect,
     /// The channel of all connections.
     pub channel: String,
-    /// How many connections.
+    /// The number of connections.
     pub connections: usize,
 }
 
-/// Opens the connections, saying `open N` on the way and `ready N` at the end. Then each line `ping` on
-/// standard input makes every connection exchange a ping, after which it says `pinged N`; the end of
-/// standard input ends it.
+/// Opens the connections, and prints `open N` while doing so and `ready N` at the end. After that,
+/// each line `ping` on standard input makes every connection exchange a ping, followed by the
+/// output `pinged N`. The end of standard input ends the process.
 pub fn run(dialer: &Dialer, plan: &Plan) -> Result<()> {
     let wishes = wishes();
     let mut crowd = Crowd::new()?;
@@ -65,7 +65,7 @@ pub fn run(dialer: &Dialer, plan: &Plan) -> Result<()> {
     }
 }
 
-/// One for each line on standard input, until its end.
+/// One unit for each line on standard input, until its end.
 fn wishes() -> Receiver<()> {
     let (send, receive) = sync_channel(1);
     std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! What quiet connections cost the server in user-space memory.
+//! What idle connections cost the server in user-space memory.
 
 use std::time::Duration;
 
@@ -10,23 +10,23 @@ use crate::report::Memory;
 use crate::ring::{Ring, Shape};
 use crate::transport::Dialer;
 
-/// How long a server is left alone before its memory is read: it may give some back late.
+/// How long a server is left alone before its memory is read, since it may free some of it late.
 const SETTLE: Duration = Duration::from_millis(500);
 
-/// How many connections to open.
+/// The parameters of the measurement.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// How many connections.
+    /// The number of connections.
     pub connections: usize,
-    /// Whether to offer (and insist on) permessage-deflate.
+    /// Whether to offer permessage-deflate, and fail if it is declined.
     pub deflate: bool,
     /// The server's process.
     pub pid: u32,
 }
 
-/// Opens them, lets each carry 32 B, then one after the other 64 KiB. Memory is compared with
-/// that of a server which has served one connection, so that what it allocates only once is not
-/// counted.
+/// Opens the connections, sends 32 B over each, then 64 KiB over one after the other. The result is
+/// compared with the memory of a server that has served one connection, so that what is allocated
+/// only once is not counted.
 pub fn run(dialer: Dialer, plan: &Plan) -> Result<Memory> {
     let mut driver = Driver::new(dialer, plan.deflate)?;
     driver.open(1)?;

@@ -1,11 +1,11 @@
-//! A WebSocket load generator that is not the bottleneck.
+//! A WebSocket load generator that does not become the bottleneck.
 //!
-//! One thread, one epoll. Every frame is masked (and compressed) before the clock starts, so what
-//! is left while measuring is a read, a look at each answer's header and contents, and a write.
+//! One thread and one epoll. Every frame is masked (and compressed) before the clock starts. While
+//! measuring, it only reads, compares each answer's header and content, and writes.
 //!
-//! The frames live in a [`ring::Ring`]; a [`link::Link`] is one connection that walks it; a
-//! [`driver::Driver`] waits for all links at once. [`echo`], [`handshakes`] and [`idle`] are the
-//! three things that can be measured, and each returns a [`report::Report`].
+//! The frames are in a [`ring::Ring`]. A [`link::Link`] is one connection that sends its messages
+//! in order. A [`driver::Driver`] waits for all links at once. [`echo`], [`handshakes`] and
+//! [`idle`] are the three measurements, and each returns a [`report::Report`].
 
 pub mod connection;
 pub mod crowd;

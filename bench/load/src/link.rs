@@ -1,4 +1,4 @@
-//! One connection: it opens, walks the ring, and closes.
+//! One connection: it opens, sends the ring's messages in order, and closes.
 
 use std::io::{self, ErrorKind};
 use std::ops::Range;
@@ -16,18 +16,18 @@ use crate::upgrade;
 /// Upgrading ──101──▶ Open ──close()──▶ Closing ──the server's end──▶ (ended)
 /// ```
 enum State {
-    /// With the response's head so far.
+    /// Contains the part of the response's head received so far.
     Upgrading(Vec<u8>),
     Open,
     Closing,
 }
 
-/// What became of a link when the poll named it.
+/// The result of processing a link that the poll reported.
 #[derive(Default, Debug)]
 pub struct Turn {
-    /// The upgrade is complete, and what was agreed is known.
+    /// The upgrade is complete, and the agreed extension is known.
     pub opened: bool,
-    /// Whole messages that came back.
+    /// The number of complete echoes received.
     pub messages: usize,
     /// The server ended the connection after the closing handshake.
     pub ended: bool,
@@ -35,9 +35,9 @@ pub struct Turn {
 
 /// One connection.
 pub struct Link {
-    /// Its bytes.
+    /// The transport.
     pub transport: Transport,
-    /// When something was last sent: with one message in flight, what its answer is timed from.
+    /// The time of the last send: with one message in flight, response times are measured from it.
     pub sent_at: Instant,
     /// Bytes of frames received.
     pub received: u64,
@@ -45,16 +45,16 @@ pub struct Link {
     pub agreement: Option<Agreement>,
     state: State,
     replies: Replies,
-    /// Bytes that are no frame of the ring: the request, pongs, the Close frame.
+    /// Unsent bytes that are not part of the ring: the request, pongs, the Close frame.
     odd: Vec<u8>,
     odd_begun: bool,
-    /// Frames of the ring that are not written yet, and the place after them.
+    /// The frames of the ring that are not written yet, and the index after them.
     unsent: Range<usize>,
     place: usize,
 }
 
 impl Link {
-    /// Begins to connect and to upgrade.
+    /// Starts to connect and to upgrade.
     pub fn open(dialer: &Dialer, offer_deflate: bool) -> Result<Self> {
         Ok(Self {
             transport: dialer.dial().context("connecting")?,
@@ -70,7 +70,7 @@ impl Link {
         })
     }
 
-    /// Starts at the beginning of another ring; only when nothing is in flight.
+    /// Starts at the beginning of another ring; only allowed when nothing is in flight.
     pub fn restart(&mut self) {
         self.replies.restart();
         self.unsent = 0..0;
@@ -85,7 +85,7 @@ impl Link {
             }
             self.unsent = ring.bytes(self.place, self.place + count);
         } else {
-            // What is unsent is in flight, so both together are no more than a lap.
+            // Unsent messages are in flight, so both together are no more than a lap.
             self.unsent.end = ring.bytes(self.place, self.place + count).end;
         }
         self.place += count;
@@ -99,21 +99,24 @@ impl Link {
         self.flush(ring)
     }
 
-    /// Writes and reads what can be written and read now.
+    /// Writes and reads as much as possible now.
     pub fn turn(&mut self, ring: &Ring, buffer: &mut [u8]) -> Result<Turn> {
         let mut turn = Turn::default();
         self.flush(ring)?;
         loop {
             match self.transport.read(buffer) {
                 Ok(0) => {
-                    ensure!(matches!(self.state, State::Closing), "the server hung up");
+                    ensure!(
+                        matches!(self.state, State::Closing),
+                        "the server closed the connection"
+                    );
                     turn.ended = true;
                     break;
                 }
                 Ok(count) => {
                     self.take(&buffer[..count], ring, &mut turn)?;
-                    // The end may have come together with the last bytes, and epoll would not
-                    // report it again.
+                    // The end of the stream may have arrived together with the last bytes, and
+                    // epoll would not report it again.
                     let may_end = matches!(self.state, State::Closing);
                     if !may_end && self.transport.drained(count, buffer.len()) {
                         break;
@@ -131,7 +134,7 @@ impl Link {
         Ok(turn)
     }
 
-    /// Some servers reset the connection after the closing handshake, or skip TLS's own goodbye.
+    /// Some servers reset the connection after the closing handshake, or omit TLS's close_notify.
     fn is_end(&self, error: &io::Error) -> bool {
         matches!(self.state, State::Closing)
             && matches!(
@@ -145,7 +148,10 @@ impl Link {
             let before = head.len();
             head.extend_from_slice(bytes);
             let Some(end) = upgrade::head_end(head) else {
-                ensure!(head.len() < 16 * 1024, "an endless response to the upgrade");
+                ensure!(
+                    head.len() < 16 * 1024,
+                    "the response to the upgrade is longer than 16 KiB"
+                );
                 return Ok(());
             };
             self.agreement = upgrade::response(&head[..end])?;
@@ -169,8 +175,8 @@ impl Link {
         Ok(())
     }
 
-    /// Writes until all is out or the socket is full. The one never falls into the middle of the
-    /// other: whichever is begun is finished first.
+    /// Writes until everything is written or the socket is full. Control bytes and the ring's
+    /// frames are never interleaved: whichever was begun is finished first.
     fn flush(&mut self, ring: &Ring) -> Result<()> {
         self.transport.flush().context("writing")?;
         if self.odd_begun && !self.flush_odd()? {
@@ -182,7 +188,7 @@ impl Link {
         Ok(())
     }
 
-    /// True when nothing is left.
+    /// True if nothing is left to write.
     fn flush_frames(&mut self, ring: &Ring) -> Result<bool> {
         while !self.unsent.is_empty() {
             match self.transport.write(&ring.wire()[self.unsent.clone()]) {
@@ -194,7 +200,7 @@ impl Link {
         Ok(true)
     }
 
-    /// True when nothing is left.
+    /// True if nothing is left to write.
     fn flush_odd(&mut self) -> Result<bool> {
         while !self.odd.is_empty() {
             match self.transport.write(&self.odd) {

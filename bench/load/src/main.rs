@@ -13,9 +13,9 @@ use load::ring::Shape;
 use load::transport::Dialer;
 use load::{echo, fan_out, handshakes, holding, idle, publishing, reading, slow_connection};
 
-/// Measure one WebSocket echo server and print what was found as one connection of JSON.
+/// Measure one WebSocket echo server and print the result as one line of JSON.
 ///
-/// For figures that mean something, pin this program and the server to different cores:
+/// For meaningful figures, pin this program and the server to different cores:
 ///
 ///   taskset -c 1 load echo 127.0.0.1:9001 --pid 4711 --connections 64 --size 1024
 #[derive(Parser)]
@@ -27,32 +27,32 @@ struct Cli {
 
 #[derive(Args)]
 struct Target {
-    /// Where the server listens.
+    /// Address of the server.
     address: SocketAddr,
-    /// The server's process, for its processor time and memory.
+    /// Process id of the server, to read its processor time and memory.
     #[arg(long)]
     pid: u32,
-    /// Connect by TLS and trust this certificate (PEM, for `localhost`) and no other.
+    /// Connect over TLS, and trust only this certificate (PEM, for `localhost`).
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
 }
 
 #[derive(Args)]
 struct Times {
-    /// Seconds to measure.
+    /// Seconds of the measurement.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
-    /// Seconds before that which do not count.
+    /// Seconds of warm-up, not counted.
     #[arg(long, default_value_t = 0.3)]
     warm_up: f64,
 }
 
 #[derive(Args)]
 struct Tongue {
-    /// What the server speaks.
+    /// Protocol of the server.
     #[arg(long)]
     dialect: Dialect,
-    /// The channel, room, subject or topic.
+    /// Channel, room, subject or topic.
     #[arg(long, default_value = "bench.0")]
     channel: String,
 }
@@ -71,7 +71,7 @@ struct Audience {
     /// Bytes of each publication.
     #[arg(long, default_value_t = 128)]
     size: usize,
-    /// Publications a second in the part with a fixed rate.
+    /// Publications per second in the part with a fixed rate.
     #[arg(long, default_value_t = 20.0)]
     rate: f64,
 }
@@ -82,7 +82,7 @@ struct Publishing {
     target: Target,
     #[command(flatten)]
     times: Times,
-    /// What the server speaks.
+    /// Protocol of the server.
     #[arg(long)]
     dialect: Dialect,
     /// Connections that publish.
@@ -91,7 +91,7 @@ struct Publishing {
     /// Channels they publish to, in turn.
     #[arg(long, default_value_t = 16)]
     channels: usize,
-    /// Publications of each connection that are not acknowledged yet.
+    /// Unacknowledged publications of each connection.
     #[arg(long, default_value_t = 16)]
     in_flight: usize,
     /// Bytes of each publication.
@@ -101,7 +101,7 @@ struct Publishing {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Messages a second, with a number in flight on each connection.
+    /// Messages per second, with a number in flight on each connection.
     Echo {
         #[command(flatten)]
         target: Target,
@@ -123,24 +123,25 @@ enum Command {
         #[arg(long)]
         deflate: bool,
     },
-    /// Whole connections a second: connect, upgrade, echo 20 B, close.
+    /// Complete connections per second: connect, upgrade, echo 20 B, close.
     Handshakes {
         #[command(flatten)]
         target: Target,
         #[command(flatten)]
         times: Times,
-        /// Connections under way at a time.
+        /// Connections in progress at a time.
         #[arg(long, default_value_t = 64)]
         connections: usize,
     },
     /// From one publisher to many subscribers: with one publication in flight, with eight, and at
     /// a fixed rate.
     FanOut(Audience),
-    /// The same without and with one subscriber that does not read, which then catches up.
+    /// Fan-out without and then with one subscriber that does not read, which catches up
+    /// afterwards.
     SlowConnection(Audience),
-    /// Acknowledged publications a second.
+    /// Acknowledged publications per second.
     Publish(Publishing),
-    /// History: pages of a hundred publications, from channels that were filled before.
+    /// History: pages of a hundred publications, from channels filled beforehand.
     Read {
         #[command(flatten)]
         publishing: Publishing,
@@ -148,21 +149,21 @@ enum Command {
         #[arg(long, default_value_t = 5000)]
         kept: u64,
     },
-    /// Hold quiet connections, each with one subscription, until standard input ends; every connection on it
-    /// makes all of them exchange a ping.
+    /// Hold idle connections, each with one subscription, until standard input ends; each line on
+    /// it makes all of them exchange a ping.
     Hold {
-        /// Where the server listens.
+        /// Address of the server.
         address: SocketAddr,
         #[command(flatten)]
         tongue: Tongue,
         /// Connections.
         #[arg(long)]
         connections: usize,
-        /// The address to come from.
+        /// Local address to connect from.
         #[arg(long)]
         from: Option<IpAddr>,
     },
-    /// The server's memory for each quiet connection.
+    /// The server's memory for each idle connection.
     Idle {
         #[command(flatten)]
         target: Target,

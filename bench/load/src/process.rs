@@ -1,4 +1,4 @@
-//! What the kernel says about a process: its processor time and its memory.
+//! A process's processor time and memory, as the kernel reports them.
 
 use std::fs;
 use std::time::Duration;
@@ -10,16 +10,16 @@ use anyhow::{Context as _, Result};
 pub struct Cpu {
     /// In user space.
     pub user: Duration,
-    /// In the kernel on the process's behalf.
+    /// In the kernel, on behalf of the process.
     pub system: Duration,
 }
 
-/// Reads `/proc/PID/stat`, all threads together.
+/// Reads `/proc/PID/stat`, which sums all threads.
 pub fn cpu(pid: u32) -> Result<Cpu> {
     let path = format!("/proc/{pid}/stat");
     let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
-    // proc(5): the name, in parentheses, may itself hold spaces and parentheses; utime and stime
-    // are fields 14 and 15, so 11 and 12 counted from the state that follows the name.
+    // proc(5): the name, in parentheses, may itself contain spaces and parentheses. utime and stime
+    // are fields 14 and 15, hence 11 and 12 counted from the state, which follows the name.
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or("").split(' ').collect();
     let ticks = |index: usize| -> Result<Duration> {
         let count: u64 = fields.get(index).context(path.clone())?.parse()?;
@@ -32,8 +32,8 @@ pub fn cpu(pid: u32) -> Result<Cpu> {
     })
 }
 
-/// Anonymous memory in KiB: heap and stacks, without the program's own pages and without what the
-/// kernel holds for its sockets.
+/// Anonymous memory in KiB: heap and stacks, without the program's own pages and the kernel's
+/// socket buffers.
 pub fn anonymous_kib(pid: u32) -> Result<u64> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let rollup = fs::read_to_string(&path).with_context(|| path.clone())?;
@@ -44,7 +44,7 @@ pub fn anonymous_kib(pid: u32) -> Result<u64> {
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
-/// Raises the soft limit of open descriptors to the hard one and says how many there may be.
+/// Raises the soft limit of open descriptors to the hard limit, and returns it.
 pub fn raise_descriptor_limit() -> Result<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

@@ -1,4 +1,4 @@
-//! Publications that are acknowledged: how many a second, and how long each takes.
+//! Acknowledged publications: how many per second, and their latency.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -14,16 +14,16 @@ use crate::report::Rate;
 use crate::ring::{Ring, Shape};
 use crate::transport::Dialer;
 
-/// Who publishes how much, and for how long.
+/// The parameters of a publishing measurement.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The server's language.
+    /// The server's protocol.
     pub dialect: Dialect,
-    /// How many connections publish.
+    /// The number of publishing connections.
     pub publishers: usize,
-    /// To how many channels, line by line in turn.
+    /// The number of channels, assigned to the connections in turn.
     pub channels: usize,
-    /// Publications of each connection that are not acknowledged yet.
+    /// Unacknowledged publications of each connection.
     pub in_flight: usize,
     /// Bytes of a publication.
     pub size: usize,
@@ -47,13 +47,13 @@ pub fn run(dialer: &Dialer, plan: &Plan) -> Result<Rate> {
     Ok(start.rate(&end, Some(&times)))
 }
 
-/// Connections that publish.
+/// The publishing connections.
 pub struct Publishers {
-    /// Their connections.
+    /// The connections.
     pub crowd: Crowd,
-    /// How many publications were acknowledged.
+    /// The number of acknowledged publications.
     pub taken: u64,
-    /// By connection and number: what to send, and when it was sent last.
+    /// By connection and number: the frame to send, and when it was last sent.
     frames: Vec<Vec<Vec<u8>>>,
     sent_at: Vec<Vec<Instant>>,
     /// By connection and number: what may be sent again.
@@ -106,7 +106,8 @@ impl Publishers {
         self.send()
     }
 
-    /// Sends what may be sent, by one write a connection where a connection's come together.
+    /// Sends what may be sent; frames of one connection leave in one write where they are
+    /// contiguous.
     fn send(&mut self) -> Result<()> {
         let now = Instant::now();
         for same_connection in self.free.chunk_by(|one, other| one.0 == other.0) {
@@ -131,7 +132,7 @@ impl Publishers {
         Ok(())
     }
 
-    /// Publishes until so many are acknowledged, and nothing is under way.
+    /// Publishes until the given number is acknowledged and nothing is in flight.
     pub fn publish(&mut self, count: u64) -> Result<()> {
         let in_flight = |frames: &[Vec<Vec<u8>>]| frames.iter().map(Vec::len).sum::<usize>();
         let mut left = count.saturating_sub(in_flight(&self.frames) as u64);
@@ -153,7 +154,7 @@ impl Publishers {
             };
             let sent = sent_at[index]
                 .get(number)
-                .context("the acknowledgement of nothing")?;
+                .context("an acknowledgement of a publication that was not sent")?;
             if let Some(times) = &mut times {
                 times.saturating_record(sent.elapsed().as_nanos() as u64);
             }

@@ -1,4 +1,4 @@
-//! History: pages of a hundred publications from random places of channels that are full.
+//! History: pages of a hundred publications from random positions of channels that are full.
 
 use std::time::Instant;
 
@@ -13,11 +13,11 @@ use crate::report::Rate;
 use crate::ring::{Noise, Ring};
 use crate::transport::Dialer;
 
-/// Publications asked for at a time.
+/// Publications requested at a time.
 const PAGE: usize = 100;
 
-/// Publishes `kept` to each channel, then reads with one connection a channel, one page in flight on
-/// each; what is counted are publications, what is timed are pages.
+/// Publishes `kept` publications to each channel, then reads with one connection per channel and
+/// one page in flight on each. The rate counts publications, the latency is that of a page.
 pub fn run(dialer: &Dialer, plan: &publishing::Plan, kept: u64) -> Result<Rate> {
     let mut publishers = Publishers::open(dialer, plan)?;
     let published = kept * plan.channels as u64;
@@ -38,10 +38,11 @@ pub fn run(dialer: &Dialer, plan: &publishing::Plan, kept: u64) -> Result<Rate> 
     Ok(start.rate(&end, Some(&times)))
 }
 
-/// Where a connection may begin to read: what stands before the number, and how many numbers there are.
+/// The positions from which a connection may read: the text before the number, and the range of
+/// numbers.
 type Positions = Vec<(String, u64)>;
 
-/// A stream of JetStream counts over all its channels; our channels count each for itself.
+/// A JetStream stream numbers over all its channels; our channels number each for itself.
 fn positions(publishers: &Publishers, plan: &publishing::Plan, kept: u64) -> Result<Positions> {
     let connections = publishers.crowd.connections.iter();
     let position = connections.map(|connection| match plan.dialect {
@@ -61,7 +62,7 @@ struct Readers {
     noise: Noise,
     sent_at: Vec<Instant>,
     read: u64,
-    /// Connections whose page has come.
+    /// Connections whose page has arrived.
     done: Vec<usize>,
 }
 
@@ -79,7 +80,7 @@ impl Readers {
 
     fn ask(&mut self, index: usize) -> Result<()> {
         let (before, numbers) = &self.positions[index];
-        // A whole page follows every place that is asked for.
+        // A full page follows every requested position.
         let place = 1 + self.noise.next() % (numbers * 9 / 10);
         let connection = &mut self.publishers.crowd.connections[index];
         let question = connection

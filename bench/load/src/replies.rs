@@ -1,4 +1,4 @@
-//! Reads the server's frames and compares what they carry with what was sent.
+//! Parses the server's frames and compares their payload with what was sent.
 
 use anyhow::{Result, ensure};
 
@@ -8,10 +8,10 @@ use crate::ring::Ring;
 /// How much of each end of a piece is compared: all of a small message, a sample of a large one.
 const SAMPLE: usize = 64;
 
-/// What a read brought.
+/// The result of one read.
 #[derive(Default, Debug)]
 pub struct Heard {
-    /// Whole messages, each the one expected.
+    /// The number of complete messages, each the expected one.
     pub messages: usize,
     /// Payloads of pings to answer.
     pub pings: Vec<Vec<u8>>,
@@ -19,13 +19,13 @@ pub struct Heard {
     pub close: bool,
 }
 
-/// One connection's reader: where it is within a frame, and within the ring.
+/// The reader of one connection: its position within a frame, and within the ring.
 pub struct Replies {
     head: [u8; 10],
     head_length: usize,
     frame: Option<Frame>,
     control: Vec<u8>,
-    /// The message that is expected next, its bytes heard so far, and whether it has begun.
+    /// The next expected message, how many of its bytes were received, and whether it has begun.
     next: usize,
     heard: usize,
     begun: bool,
@@ -42,7 +42,7 @@ struct Frame {
 }
 
 impl Replies {
-    /// A reader that has seen nothing yet.
+    /// A reader that has received nothing yet.
     #[must_use]
     pub fn new(deflate: Option<Agreement>) -> Self {
         Self {
@@ -64,7 +64,7 @@ impl Replies {
         self.next = 0;
     }
 
-    /// Takes bytes as they came.
+    /// Processes received bytes.
     pub fn take(&mut self, mut bytes: &[u8], ring: &Ring, heard: &mut Heard) -> Result<()> {
         while !bytes.is_empty() {
             let Some(frame) = self.frame else {
@@ -87,8 +87,8 @@ impl Replies {
         Ok(())
     }
 
-    /// The ordinary case of a pipelined run, without bookkeeping: whole, uncompressed messages of
-    /// at most 125 bytes, one behind the other.
+    /// The fast path of a pipelined run: complete, uncompressed messages of at most 125 bytes, one
+    /// after another.
     fn small_frames<'a>(
         &mut self,
         mut bytes: &'a [u8],
@@ -189,7 +189,7 @@ impl Replies {
             inflater.push(piece);
             return Ok(());
         }
-        ensure!(ring.lap() > 0, "a message that nothing asked for");
+        ensure!(ring.lap() > 0, "a message that answers nothing");
         let message = ring.message(self.next);
         let expected = message.get(self.heard..self.heard + piece.len());
         ensure!(
@@ -218,14 +218,14 @@ impl Replies {
     }
 
     fn finish_message(&mut self, ring: &Ring, heard: &mut Heard) -> Result<()> {
-        ensure!(ring.lap() > 0, "a message that nothing asked for");
+        ensure!(ring.lap() > 0, "a message that answers nothing");
         let expected = ring.message(self.next);
         match self.inflater.as_mut().filter(|_| self.compressed) {
             Some(inflater) => {
                 inflater.finish(expected.len(), &mut self.inflated)?;
                 ensure!(
                     self.inflated == expected,
-                    "inflates to something that was not sent"
+                    "does not inflate to what was sent"
                 );
             }
             None => ensure!(self.heard == expected.len(), "shorter than what was sent"),

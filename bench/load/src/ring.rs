@@ -1,4 +1,4 @@
-//! The messages that are sent, as ready-made frames.
+//! The messages to send, as frames built in advance.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use crate::deflate::{Agreement, Compressor};
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 
-/// What the messages look like.
+/// The properties of the messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     /// Bytes of every message, before compression.
@@ -19,11 +19,11 @@ pub struct Shape {
     pub json: bool,
 }
 
-/// Distinct messages in a circle, and their frames in three laps, one after the other in memory.
+/// Distinct messages in a cycle, and their frames for three laps, contiguous in memory.
 ///
-/// A connection starts at lap 0 and goes on in laps 1 and 2 for ever, so that any number of frames
-/// up to a whole lap is one slice to write. Compressed frames need the laps anyhow: only from the
-/// second lap on is what a frame refers back to the same each time round.
+/// A connection starts at lap 0 and then alternates between laps 1 and 2, so that any number of
+/// frames up to a lap is one slice to write. Compressed frames need the laps in any case: only from
+/// the second lap on are their back references the same each time.
 pub struct Ring {
     wire: Vec<u8>,
     starts: Vec<usize>,
@@ -33,7 +33,7 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Nothing to send: for connections that are only opened.
+    /// No messages, for connections that are only opened.
     #[must_use]
     pub fn empty() -> Self {
         Self {
@@ -46,7 +46,7 @@ impl Ring {
 
     /// Builds enough messages that `in_flight` of them never overtake each other.
     pub fn new(shape: Shape, in_flight: usize, deflate: Option<Agreement>) -> Result<Self> {
-        // With compression, the same message must not come back within a 32 KiB window.
+        // With compression, the same message must not recur within a window of 32 KiB.
         let distinct = if deflate.is_some() {
             64 * 1024
         } else {
@@ -79,25 +79,25 @@ impl Ring {
         Ok(ring)
     }
 
-    /// How many distinct messages there are.
+    /// The number of distinct messages.
     #[must_use]
     pub fn lap(&self) -> usize {
         self.messages.len()
     }
 
-    /// Where the frames from `first` to before `end` lie, counted over all three laps.
+    /// The range of the frames from `first` to before `end`, numbered over all three laps.
     #[must_use]
     pub fn bytes(&self, first: usize, end: usize) -> Range<usize> {
         self.starts[first]..self.starts[end]
     }
 
-    /// The frames as they go out.
+    /// The frames as on the wire.
     #[must_use]
     pub fn wire(&self) -> &[u8] {
         &self.wire
     }
 
-    /// The message with that place in the circle.
+    /// The message with that index in the cycle.
     #[must_use]
     pub fn message(&self, index: usize) -> &[u8] {
         &self.messages[index]
@@ -134,7 +134,7 @@ fn message(shape: Shape, index: usize, noise: &mut Noise) -> Vec<u8> {
         format!("{index:08x}").into()
     };
     while bytes.len() < shape.size {
-        // Letters, so that the JSON's padding stays text.
+        // Letters, so that the padding of JSON stays text.
         bytes.push(b'a' + (noise.next() % 26) as u8);
     }
     bytes.truncate(shape.size);
@@ -144,7 +144,8 @@ fn message(shape: Shape, index: usize, noise: &mut Noise) -> Vec<u8> {
     bytes
 }
 
-/// A ticker's update: the same keys every time, changing values; padding follows its last key.
+/// A ticker's update: always the same keys, with changing values; the value of the last key is
+/// padded.
 fn json(index: usize, noise: &mut Noise) -> Vec<u8> {
     const MARKETS: [&str; 6] = [
         "BTC-USD", "ETH-USD", "SOL-EUR", "XRP-USD", "ADA-EUR", "DOT-USD",

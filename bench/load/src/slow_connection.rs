@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::fan_out::{Plan, Stage};
+use crate::fan_out::{Broadcast, Plan};
 use crate::process;
 use crate::report::{Others, SlowConnection};
 use crate::transport::Dialer;
 
-/// What a slow connection's socket takes: little, so that it is the server that has to keep the rest.
+/// The receive buffer of the slow connection. It is small, so that the server has to deal with the
+/// rest.
 const RECEIVE_BUFFER: usize = 4096;
 
 /// How many publications a slow connection misses before the others are measured: of 1 KiB, several times
@@ -21,16 +22,16 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Measures the others without a slow connection and with one, then lets it read.
 pub fn run(dialer: &Dialer, plan: &Plan) -> Result<SlowConnection> {
-    let mut stage = Stage::open(dialer, plan)?;
-    let without = others(&mut stage, plan, &mut Vec::new())?;
+    let mut broadcast = Broadcast::open(dialer, plan)?;
+    let without = others(&mut broadcast, plan, &mut Vec::new())?;
     let slow = dialer.clone().with_receive_buffer(RECEIVE_BUFFER);
-    stage.open_slow_connection(&slow, plan)?;
-    stage.fall_behind(BEHIND)?;
+    broadcast.open_slow_connection(&slow, plan)?;
+    broadcast.fall_behind(BEHIND)?;
     let mut anonymous_kib = vec![process::anonymous_kib(plan.pid)?];
-    let with = others(&mut stage, plan, &mut anonymous_kib)?;
-    let missed = stage.missed().context("there is no slow connection")?;
+    let with = others(&mut broadcast, plan, &mut anonymous_kib)?;
+    let missed = broadcast.missed().context("there is no slow connection")?;
     let begin = Instant::now();
-    let times_told = stage.catch_up()?;
+    let times_told = broadcast.catch_up()?;
     ensure!(
         times_told > 0,
         "{missed} publications fit into sockets and outbox, and the connection never fell behind: measure \
@@ -47,10 +48,10 @@ pub fn run(dialer: &Dialer, plan: &Plan) -> Result<SlowConnection> {
     })
 }
 
-fn others(stage: &mut Stage, plan: &Plan, anonymous_kib: &mut Vec<u64>) -> Result<Others> {
-    let eight = stage.closed_loop(8, plan)?;
+fn others(broadcast: &mut Broadcast, plan: &Plan, anonymous_kib: &mut Vec<u64>) -> Result<Others> {
+    let eight = broadcast.closed_loop(8, plan)?;
     anonymous_kib.push(process::anonymous_kib(plan.pid)?);
-    let paced = stage.paced_with(plan, LOOK, || {
+    let paced = broadcast.paced_with(plan, LOOK, || {
         anonymous_kib.push(process::anonymous_kib(plan.pid)?);
         Ok(())
     })?;

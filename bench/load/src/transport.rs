@@ -1,4 +1,4 @@
-//! A non-blocking connection, plain or under TLS.
+//! A non-blocking connection, plain or with TLS.
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use socket2::{Domain, Socket, Type};
 
-/// How every connection to the server is made.
+/// How to connect to the server.
 #[derive(Clone)]
 pub struct Dialer {
     /// The server's address.
@@ -25,7 +25,7 @@ pub struct Dialer {
 }
 
 impl Dialer {
-    /// With `certificate`, connections are `wss` and that certificate is the only one trusted.
+    /// With `certificate`, connections use TLS and trust only that certificate.
     pub fn new(address: SocketAddr, certificate: Option<&Path>) -> Result<Self> {
         let tls = certificate.map(tls_config).transpose()?;
         Ok(Self {
@@ -36,7 +36,7 @@ impl Dialer {
         })
     }
 
-    /// Comes from this address rather than from one of the system's choice.
+    /// Connects from this local address rather than one chosen by the system.
     #[must_use]
     pub fn from(self, address: Option<IpAddr>) -> Self {
         let port = Cell::new(FIRST_PORT);
@@ -46,7 +46,7 @@ impl Dialer {
         }
     }
 
-    /// Lets the kernel keep about so many bytes that were not read.
+    /// Limits the kernel's receive buffer to about this many bytes.
     #[must_use]
     pub fn with_receive_buffer(self, bytes: usize) -> Self {
         Self {
@@ -55,7 +55,7 @@ impl Dialer {
         }
     }
 
-    /// Begins to connect.
+    /// Starts to connect.
     pub fn dial(&self) -> Result<Transport> {
         let socket = self.connect()?;
         socket.set_nodelay(true)?;
@@ -81,7 +81,7 @@ impl Dialer {
             from.bind(&socket)?;
         }
         match socket.connect(&self.address.into()) {
-            // connect(2): writable once it is done.
+            // connect(2): a socket is writable once it is connected.
             Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
             result => result?,
         }
@@ -89,21 +89,21 @@ impl Dialer {
     }
 }
 
-/// Where connections come from.
+/// The local address of connections.
 #[derive(Clone)]
 struct From {
     address: IpAddr,
     port: Cell<u16>,
 }
 
-/// Below are ports that programs are known by.
+/// The lowest port to use; ports below are assigned to services.
 const FIRST_PORT: u16 = 10_000;
 
 impl From {
-    /// Takes one port after the other. The kernel would choose one, too, but looks through those
-    /// that are taken for each: milliseconds a connection, once there are 10,000.
+    /// Takes one port after another. The kernel would choose one too, but searches the used ones
+    /// each time: milliseconds per connection once there are 10,000.
     fn bind(&self, socket: &Socket) -> Result<()> {
-        // Ports of connections that ended a minute ago are fine.
+        // Ports of connections that ended a minute ago may be reused.
         socket.set_reuse_address(true)?;
         loop {
             let port = self.port.get();
@@ -134,15 +134,15 @@ fn tls_config(certificate: &Path) -> Result<Arc<ClientConfig>> {
     Ok(Arc::new(config))
 }
 
-/// One connection's bytes.
+/// The byte stream of one connection.
 pub struct Transport {
-    /// What is registered with the poll.
+    /// The socket registered with the poll.
     pub socket: TcpStream,
     tls: Option<Box<ClientConnection>>,
 }
 
 impl Transport {
-    /// Reads what is there. `WouldBlock` means nothing, `Ok(0)` the end.
+    /// Reads available bytes. `WouldBlock` means none, `Ok(0)` the end.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else {
             return self.socket.read(buffer);
@@ -160,8 +160,8 @@ impl Transport {
         }
     }
 
-    /// Whether a read of `count` bytes into `room` says that there is no more: epoll reports new
-    /// bytes after a short read. Under TLS, only `WouldBlock` says so.
+    /// Whether a read of `count` bytes into `room` bytes shows that there are no more: epoll
+    /// reports new bytes after a short read. With TLS, only `WouldBlock` shows it.
     #[must_use]
     pub fn drained(&self, count: usize, room: usize) -> bool {
         self.tls.is_none() && count < room
@@ -180,7 +180,7 @@ impl Transport {
         Ok(count)
     }
 
-    /// Writes the TLS records that wait for room in the socket.
+    /// Writes TLS records that wait for space in the socket.
     pub fn flush(&mut self) -> io::Result<()> {
         match &mut self.tls {
             Some(tls) => flush(tls, &mut self.socket).map(|_| ()),
@@ -189,7 +189,7 @@ impl Transport {
     }
 }
 
-/// True when nothing is left.
+/// True if nothing is left to write.
 fn flush(tls: &mut ClientConnection, socket: &mut TcpStream) -> io::Result<bool> {
     while tls.wants_write() {
         match tls.write_tls(socket) {
@@ -201,7 +201,7 @@ fn flush(tls: &mut ClientConnection, socket: &mut TcpStream) -> io::Result<bool>
     Ok(true)
 }
 
-/// Whether to wait for the poll: no room, no bytes, or not yet connected.
+/// Whether to wait for the poll: the socket is full, empty, or not yet connected.
 #[must_use]
 pub fn not_now(error: &io::Error) -> bool {
     matches!(

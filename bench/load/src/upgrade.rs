@@ -1,5 +1,5 @@
-//! The opening handshake (RFC 6455 §4.1), with the key that the RFC uses as its example: its
-//! accept value is known without hashing.
+//! The opening handshake (RFC 6455 §4.1), with the key of the RFC's example, so that the accept
+//! value is known without hashing.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -25,7 +25,7 @@ pub fn request(path: &str, subprotocol: Option<&str>, offer_deflate: bool) -> Ve
     .into_bytes()
 }
 
-/// Where the response's head ends in `bytes`, if all of it is there.
+/// The end of the response's head in `bytes`, if it is complete.
 #[must_use]
 pub fn head_end(bytes: &[u8]) -> Option<usize> {
     bytes

@@ -1,4 +1,4 @@
-//! Waiting for what the sockets bring.
+//! Waits for the sockets.
 
 use std::hint;
 use std::io::{self, ErrorKind};
@@ -7,26 +7,26 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::{Events, Poll, Registry};
 
-/// Between two looks of a watch that stays awake.
+/// Time between two polls of a busy-waiting watch.
 const PAUSE: Duration = Duration::from_micros(10);
 
-/// How long a watch stays awake for nothing.
+/// How long a watch busy-waits in vain.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// A poll and what it has found.
+/// A poll and its last events.
 pub struct Watch {
     poll: Poll,
     events: Events,
-    /// Whether it looks again and again instead of sleeping. Whoever sends to a thread that sleeps
-    /// pays for waking it, on these machines more than for the sending; whether it sleeps hangs on
-    /// microseconds, so that a server's rate would be a third higher or lower by chance.
+    /// Whether it polls repeatedly instead of sleeping. Waking a thread that sleeps costs the
+    /// sender more than sending does, on these machines. Whether a thread sleeps depends on
+    /// microseconds, so that a server's rate would vary by a third by chance.
     pub awake: bool,
-    /// Time spent awake for nothing.
+    /// Time spent polling in vain.
     pub idle: Duration,
 }
 
 impl Watch {
-    /// Finds so many events at a time.
+    /// A watch that reports at most this many events at a time.
     pub fn new(events: usize) -> io::Result<Self> {
         Ok(Self {
             poll: Poll::new()?,
@@ -36,17 +36,17 @@ impl Watch {
         })
     }
 
-    /// For sockets to watch.
+    /// The registry for sockets to watch.
     pub fn registry(&self) -> &Registry {
         self.poll.registry()
     }
 
-    /// What the last wait has found.
+    /// The events of the last wait.
     pub fn found(&self) -> impl Iterator<Item = &Event> {
         self.events.iter()
     }
 
-    /// Waits until there is something, or for so long. Says whether it found something.
+    /// Waits for events, up to the given time. Returns whether there are any.
     pub fn wait(&mut self, time: Duration) -> io::Result<bool> {
         self.look(Duration::ZERO)?;
         if !self.events.is_empty() {
@@ -78,7 +78,7 @@ impl Watch {
     }
 }
 
-/// Passes some time without the kernel.
+/// Passes some time without entering the kernel.
 fn pause() {
     let until = Instant::now() + PAUSE;
     while Instant::now() < until {

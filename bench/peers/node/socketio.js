@@ -1,5 +1,5 @@
-// Socket.IO on Node.js: `node socketio.js PORT`. Whoever connects with `part=publisher` publishes,
-// everyone else is in the room.
+// Socket.IO on Node.js: `node socketio.js PORT`. Clients that connect with `part=publisher`
+// publish; all others are in the room.
 const http = require('node:http');
 const { Server } = require('socket.io');
 

@@ -1,4 +1,4 @@
-//! What all the echo servers share: their arguments, one thread, a listener, TLS.
+//! What all echo servers share: their arguments, one thread, a listener, TLS.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 /// A WebSocket echo server for benchmarks, on one thread.
 #[derive(Clone, Debug, Parser)]
 pub struct Options {
-    /// Where to listen, such as 127.0.0.1:9001.
+    /// Address to listen on, such as 127.0.0.1:9001.
     address: SocketAddr,
     /// The largest message in bytes.
     #[arg(long, default_value_t = 16 * 1024 * 1024)]
@@ -30,7 +30,7 @@ pub struct Options {
     /// Decline permessage-deflate.
     #[arg(long)]
     pub no_deflate: bool,
-    /// Answer all messages that are at hand with one flush, where the library can.
+    /// Answer all available messages with one flush, where the library can.
     #[arg(long)]
     pub batched: bool,
     /// Serve TLS with this certificate (PEM).
@@ -65,7 +65,7 @@ pub fn run<E: Echo>() -> Result<()> {
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            // How a connection ends is the load generator's to judge.
+            // The load generator judges how a connection ends.
             match &tls {
                 None => drop(tokio::spawn(E::serve(stream, options.clone()))),
                 Some(tls) => drop(tokio::spawn(serve_tls::<E>(
@@ -92,7 +92,7 @@ fn tls_acceptor(options: &Options) -> Result<Option<TlsAcceptor>> {
     };
     let cert = CertificateDer::from_pem_file(cert).context("--cert")?;
     let key = PrivateKeyDer::from_pem_file(key).context("--key")?;
-    // Named, since the peers' own dependencies may bring a second provider.
+    // Set explicitly, since the peers' dependencies may bring a second provider.
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let config = ServerConfig::builder_with_provider(provider.into())
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -101,7 +101,7 @@ fn tls_acceptor(options: &Options) -> Result<Option<TlsAcceptor>> {
     Ok(Some(TlsAcceptor::from(Arc::new(config))))
 }
 
-/// Serves a connection by hyper, for the libraries that leave the upgrade to it.
+/// Serves a connection with hyper, for the libraries that leave the upgrade to it.
 pub async fn serve_hyper<B, F>(stream: impl Io, upgrade: F) -> Result<()>
 where
     B: hyper::body::Body + Send + 'static,
@@ -119,7 +119,7 @@ where
     Ok(())
 }
 
-/// Sends each of `messages` back. With `batched`, those that are at hand are answered together.
+/// Echoes each of `messages`. With `batched`, all available messages are answered with one flush.
 pub async fn echo<S, M>(socket: S, batched: bool, is_data: fn(&M) -> bool) -> Result<()>
 where
     S: Stream<Item = Result<M, S::Error>> + Sink<M> + Unpin,

@@ -1,4 +1,4 @@
-//! What a quiet connection costs, with as many of them as one process may have.
+//! Memory of an idle connection, with as many connections as one process may have.
 
 use std::fs;
 use std::thread::sleep;
@@ -16,13 +16,14 @@ use crate::results::median;
 use crate::running::Running;
 use crate::words;
 
-/// Connections that are there before memory is read first: what a server allocates only once is there.
+/// Connections opened before memory is read for the first time, so that what a server allocates
+/// only once is already allocated.
 const FIRST: usize = 100;
 
-/// Client processes for the others.
+/// Client processes for the remaining connections.
 const CLIENTS: usize = 2;
 
-/// Descriptors that a server needs besides its connections'.
+/// Descriptors that a server needs besides those of its connections.
 const SPARE: u64 = 300;
 
 /// How long a server is left alone before its memory is read.
@@ -35,12 +36,12 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub(crate) struct Connections {
     #[command(flatten)]
     common: Common,
-    /// Connections; without this, as many as the limit of descriptors allows.
+    /// Number of connections [default: as many as the limit of descriptors allows].
     #[arg(long)]
     connections: Option<usize>,
 }
 
-/// Bytes a connection.
+/// Bytes per connection.
 struct Costs {
     server: f64,
     kernel: f64,
@@ -65,7 +66,7 @@ impl Connections {
                 costs.push(self.once(&places, server, connections));
             }
         }
-        println!("{connections} quiet connections to one process, one subscription each\n");
+        println!("{connections} idle connections to one process, one subscription each\n");
         print!("{}", table(&servers, &costs));
         print_skipped(&skipped);
         Ok(())

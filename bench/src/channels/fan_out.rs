@@ -20,7 +20,7 @@ pub(crate) struct FanOut {
     /// Bytes of each publication.
     #[arg(long, default_value_t = 128)]
     size: usize,
-    /// Publications a second in the part with a fixed rate.
+    /// Publications per second in the part with a fixed rate.
     #[arg(long, default_value_t = 20.0)]
     rate: f64,
 }

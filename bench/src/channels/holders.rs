@@ -1,4 +1,4 @@
-//! Client processes that hold quiet connections.
+//! Client processes that hold idle connections.
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -10,10 +10,10 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::running::pinned;
 
-/// What holders say that nobody has looked at yet; they say little.
+/// The number of unread outputs of holders; they print little.
 const UNREAD: usize = 1024;
 
-/// What a holder said.
+/// A line of output of a holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Said {
     Open(usize),
@@ -21,7 +21,7 @@ pub(super) enum Said {
     Pinged(usize),
 }
 
-/// All client processes of one measurement; they are killed when this goes out of scope.
+/// All client processes of one measurement; they are killed on drop.
 pub(super) struct Holders {
     children: Vec<Child>,
     inputs: Vec<ChildStdin>,
@@ -32,7 +32,7 @@ pub(super) struct Holders {
 
 impl Drop for Holders {
     fn drop(&mut self) {
-        // The end of their input ends them; what is left after that is killed.
+        // The end of their input ends them; those still running after that are killed.
         self.inputs.clear();
         for child in &mut self.children {
             let _ = child.kill();
@@ -42,7 +42,7 @@ impl Drop for Holders {
 }
 
 impl Holders {
-    /// Nobody yet; whoever is waited for has so much time altogether.
+    /// Without processes; all waits together may take this time.
     pub(super) fn within(time: Duration) -> Self {
         let (say, said) = sync_channel(UNREAD);
         Self {
@@ -54,7 +54,7 @@ impl Holders {
         }
     }
 
-    /// Starts one more: `line` is the load generator's `hold` and what it is told.
+    /// Starts one more; `line` is the load generator's `hold` and its arguments.
     pub(super) fn start(&mut self, core: usize, line: &[OsString]) -> Result<()> {
         let mut child = pinned(core, line)
             .stdin(Stdio::piped())
@@ -84,8 +84,8 @@ impl Holders {
         Ok(())
     }
 
-    /// Waits until each has said what `is_done` takes, and adds up what it takes from that;
-    /// `progress` hears of everything.
+    /// Waits until each has printed what `is_done` accepts, and returns the sum of its values;
+    /// `progress` is given every line.
     pub(super) fn wait(
         &self,
         mut is_done: impl FnMut(Said) -> Option<usize>,
@@ -95,7 +95,7 @@ impl Holders {
         while done < self.children.len() {
             let left = self.deadline.saturating_duration_since(Instant::now());
             let (number, said) = match self.said.recv_timeout(left) {
-                Err(RecvTimeoutError::Timeout) => bail!("it takes too long"),
+                Err(RecvTimeoutError::Timeout) => bail!("the clients did not answer in time"),
                 said => said.context("all clients have ended")?,
             };
             let said = said.with_context(|| format!("client {number}"))?;

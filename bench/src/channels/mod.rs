@@ -1,4 +1,4 @@
-//! Channel servers: fan-out, acknowledged publishing, quiet connections, slow connections.
+//! Channel servers: fan-out, acknowledged publishing, idle connections, slow connections.
 
 mod connections;
 mod fan_out;
@@ -22,25 +22,25 @@ use crate::building::Places;
 use crate::running::{self, Running, free_port};
 use crate::words;
 
-/// What can be measured of channel servers.
+/// The measurements of channel servers.
 #[derive(Subcommand)]
 pub(crate) enum Channels {
-    /// One publisher, a thousand subscribers: deliveries a second, and how long they take.
+    /// One publisher, a thousand subscribers: deliveries per second, and their latency.
     FanOut(fan_out::FanOut),
-    /// Acknowledged publications a second, on disk before the acknowledgement; history reads.
+    /// Acknowledged publications per second, on disk before the acknowledgement; history reads.
     Publish(publishing::Publish),
-    /// Memory of quiet connections, as many as one process may have.
+    /// Memory of idle connections, as many as one process may have.
     Connections(connections::Connections),
     /// More than 65,535 connections to one port.
     OnePort(one_port::OnePort),
     /// One subscriber that does not read among a thousand that do.
     SlowConnection(slow_connection::SlowConnection),
-    /// All of these, as docs/performance.md has them; about twenty minutes.
+    /// All of these, as in docs/performance.md; about twenty minutes.
     #[command(name = "channels")]
     Documented,
 }
 
-/// What docs/performance.md shows, and how it was measured.
+/// The benchmarks in docs/performance.md, and their arguments.
 const DOCUMENTED: [&str; 5] = [
     "fan-out --rounds 5 --seconds 2",
     "publish --rounds 3 --seconds 3",
@@ -49,10 +49,10 @@ const DOCUMENTED: [&str; 5] = [
     "one-port",
 ];
 
-/// One of them, as it is written on a command line.
+/// One of the documented benchmarks, parsed as on a command line.
 #[derive(Parser)]
 #[command(no_binary_name = true)]
-struct Line {
+struct Invocation {
     #[command(subcommand)]
     channels: Channels,
 }
@@ -60,7 +60,9 @@ struct Line {
 fn documented() -> Result<()> {
     for line in DOCUMENTED {
         println!("\n```sh\ncargo run --release --manifest-path bench/Cargo.toml -- {line}\n```\n");
-        Line::try_parse_from(line.split(' '))?.channels.run()?;
+        Invocation::try_parse_from(line.split(' '))?
+            .channels
+            .run()?;
     }
     Ok(())
 }
@@ -78,10 +80,10 @@ impl Channels {
     }
 }
 
-/// What all of them can be told.
+/// Options of all benchmarks.
 #[derive(Args)]
 struct Common {
-    /// Only these servers; the first is what the others are compared with.
+    /// Measure only these servers; the others are compared with the first.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     servers: Vec<String>,
     /// Rounds over all servers.
@@ -90,21 +92,21 @@ struct Common {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// Seconds before each that do not count.
+    /// Seconds of warm-up before each, not counted.
     #[arg(long, default_value_t = 0.3)]
     warm_up: f64,
-    /// The server's core and the load generator's.
+    /// The server's core and the load generator's core.
     #[arg(long, value_delimiter = ',', num_args = 1, value_name = "CORE,CORE")]
     cores: Vec<usize>,
     /// Write every round to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Measure what is built already.
+    /// Measure what is already built.
     #[arg(long)]
     no_build: bool,
 }
 
-/// One server and what its rounds brought.
+/// One server and its reports.
 #[derive(Serialize)]
 struct Measured {
     name: String,
@@ -113,7 +115,7 @@ struct Measured {
 }
 
 impl Measured {
-    /// The reports of one kind, or why there are none.
+    /// The reports of one kind, or the reason why there are none.
     fn all<T>(&self, kind: impl Fn(&Report) -> Option<&T>) -> Result<Vec<&T>> {
         let reports = self.reports.iter().map(|report| match report {
             Report::Failed { error } => bail!("failed: {}", error.replace(['|', '\n'], "/")),
@@ -146,8 +148,8 @@ impl Common {
         Ok((servers, skipped))
     }
 
-    /// Round by round, every server afresh; `arguments` is what the load generator is told besides
-    /// where the server is.
+    /// Round by round, with a fresh server each time; `arguments` is passed to the load generator
+    /// in addition to the server's address.
     fn alternate(
         &self,
         purpose: For,
@@ -215,7 +217,7 @@ impl Measured {
     }
 }
 
-/// A fresh server on a free port.
+/// Starts a fresh server on a free port.
 fn start(places: &Places, server: &ChannelServer, core: usize) -> Result<Running> {
     let scratch = places.scratch()?;
     let port = free_port()?;
@@ -224,7 +226,7 @@ fn start(places: &Places, server: &ChannelServer, core: usize) -> Result<Running
     Running::start(core, &line, port, &log).with_context(|| server.name.clone())
 }
 
-/// How many times the first's figure that is.
+/// The ratio to the first server's figure.
 fn ratio(figure: f64, first: Option<f64>) -> String {
     match first {
         Some(first) if first > 0.0 => format!("{:.2}×", figure / first),

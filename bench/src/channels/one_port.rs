@@ -1,8 +1,8 @@
 //! More than 65,535 connections to one port.
 //!
-//! A port is no connection's own: a connection is told from others by both ends' addresses and ports, so
-//! that each client address brings its own 65,535. What a process may have are descriptors, so
-//! several server processes share the port (`SO_REUSEPORT`).
+//! A connection is identified by the addresses and ports of both ends, so each client address can
+//! have 65,535 connections to the same port. The limit of a process is its descriptors, so several
+//! server processes share the port (`SO_REUSEPORT`).
 
 use std::collections::HashSet;
 use std::fs;
@@ -18,26 +18,26 @@ use crate::building::{self, Places};
 use crate::running::{Running, free_port};
 use crate::words;
 
-/// Of each server's descriptors, those left free: the kernel spreads connections by a hash, so not
-/// evenly.
+/// Descriptors left free in each server: the kernel distributes connections by a hash, and
+/// therefore unevenly.
 const SPARE: usize = 1_500;
 
-/// Client ports of one address that are surely free.
+/// Client ports of one address that are certainly free.
 const PORTS: usize = 20_000;
 
-/// User and kernel memory of both ends of a connection, generously.
+/// User and kernel memory of both ends of a connection, estimated generously.
 const BYTES: usize = 24 * 1024;
 
 /// Hold more than 65,535 connections to one port.
 #[derive(Args)]
 pub(crate) struct OnePort {
-    /// Connections.
+    /// Number of connections.
     #[arg(long, default_value_t = 70_000)]
     connections: usize,
-    /// Seconds after which it is given up.
+    /// Seconds after which to give up.
     #[arg(long, default_value_t = 300)]
     within: u64,
-    /// Use what is built already.
+    /// Use what is already built.
     #[arg(long)]
     no_build: bool,
 }
@@ -79,7 +79,7 @@ impl OnePort {
         self.hold(&places, &servers, port)
     }
 
-    /// How many server processes it takes, and as many client processes; or what is missing.
+    /// The required number of server processes, and of client processes; or what is missing.
     fn processes(&self) -> Result<usize> {
         let limit = usize::try_from(process::raise_descriptor_limit()?)?;
         let each = limit.saturating_sub(SPARE).min(PORTS);
@@ -164,7 +164,7 @@ impl OnePort {
     }
 }
 
-/// Established connections of a process, by its own descriptors.
+/// The number of established connections of a process, from its own descriptors.
 fn sockets(server: &Running, port: u16) -> Result<usize> {
     let folder = format!("/proc/{}/fd", server.id());
     let links = fs::read_dir(&folder).context(folder)?;
@@ -181,7 +181,7 @@ fn sockets(server: &Running, port: u16) -> Result<usize> {
     let table = format!("/proc/{}/net/tcp", server.id());
     let table = fs::read_to_string(&table).context(table)?;
     let local = format!(":{port:04X}");
-    // The kernel may tell of a socket twice while others come and go.
+    // The kernel may list a socket twice while others come and go.
     let inodes: HashSet<&str> = table
         .lines()
         .filter_map(|line| inode(line, &local))
@@ -189,8 +189,8 @@ fn sockets(server: &Running, port: u16) -> Result<usize> {
     Ok(inodes.iter().filter(|inode| ours.contains(**inode)).count())
 }
 
-/// Of an established connection at that local port. proc(5): local address, remote address, state
-/// (01: established), and so on; the tenth is the inode.
+/// The inode of an established connection at that local port. proc(5): local address, remote
+/// address, state (01: established), and so on; the inode is the tenth field.
 fn inode<'a>(line: &'a str, local: &str) -> Option<&'a str> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let [_, here, _, "01", _, _, _, _, _, inode, ..] = fields[..] else {

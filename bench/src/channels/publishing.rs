@@ -1,4 +1,4 @@
-//! Publications that are kept before they are acknowledged, and reading them back.
+//! Publications that are stored before they are acknowledged, and reading them back.
 
 use anyhow::Result;
 use clap::Args;
@@ -20,7 +20,7 @@ pub(crate) struct Publish {
     /// Channels they publish to, in turn.
     #[arg(long, default_value_t = 16)]
     channels: usize,
-    /// Publications of each connection that are not acknowledged yet; a table each.
+    /// Unacknowledged publications of each connection; one table for each value.
     #[arg(long, value_delimiter = ',', default_value = "1,16")]
     in_flight: Vec<usize>,
     /// Bytes of each publication.

@@ -1,4 +1,4 @@
-//! Who delivers, and how each is started.
+//! The channel servers, and how each is started.
 
 use std::env;
 use std::ffi::OsString;
@@ -11,21 +11,21 @@ use anyhow::{Context as _, Result, ensure};
 use crate::building::{self, Places};
 use crate::words;
 
-/// A server that passes publications on to subscribers.
+/// A server that delivers publications to subscribers.
 #[derive(Clone, Debug)]
 pub(crate) struct ChannelServer {
-    /// What it is chosen by.
+    /// The name it is selected by.
     pub(crate) name: String,
-    /// Its version, where it says one.
+    /// Its version, if it reports one.
     pub(crate) version: String,
-    /// How the load generator talks to it.
+    /// The protocol that the load generator uses.
     pub(crate) dialect: &'static str,
     launch: Launch,
 }
 
 #[derive(Clone, Debug)]
 enum Launch {
-    /// `offhook serve` with this configuration besides the benchmark's own.
+    /// `offhook serve` with this configuration in addition to the benchmark's own.
     Offhook { program: PathBuf, settings: String },
     /// A program that takes a port.
     Port(Vec<OsString>),
@@ -35,7 +35,7 @@ enum Launch {
     Mosquitto(PathBuf),
 }
 
-/// No limit on what one connection may do: one publisher here stands for a backend.
+/// No limit on what one connection may do: the one publisher here stands for a backend.
 const WITHOUT_LIMITS: &str = "\
 workers = 1
 talk = false
@@ -47,25 +47,26 @@ limits.publishes_per_second = 100000000
 limits.publish_burst = 100000000
 ";
 
-/// The rules of a ticker: nothing is kept, nobody is announced.
+/// The rules of a ticker: no history, no presence.
 const EPHEMERAL: &str = "[[channels]]\npattern = \"*\"\npresence = false\nhistory.count = 0\n";
-/// The same with a history, of the default size.
+/// The same with a history of the default size.
 const HISTORY: &str = "[[channels]]\npattern = \"*\"\npresence = false\n";
 /// More than any measurement publishes.
 const LONG_HISTORY: &str = "[[channels]]\npattern = \"*\"\npresence = false\n\
                             history = { count = 10000000, bytes = \"4GiB\" }\n";
-/// By itself the kernel would keep megabytes for a connection that does not read: here the server is to
-/// deal with it.
+/// By default the kernel would buffer megabytes for a connection that does not read; here the
+/// server has to deal with it.
 const SMALL_SOCKETS: &str = "connections.send_buffer = \"64KiB\"\n";
 const IN_MEMORY: &str = "in_memory = true\n";
 
-/// Everything counted as delivered was: no queue of a subscriber drops anything. Nothing is
-/// written to disk, and small messages leave at once, as everywhere.
+/// The queue of a subscriber drops nothing, so that everything counted was delivered. Nothing is
+/// written to disk, and small messages leave immediately, as in all servers.
 const MOSQUITTO: &str = "allow_anonymous true\npersistence false\nmax_queued_messages 0\n\
                          max_queued_bytes 0\nset_tcp_nodelay true\nlog_type error\n";
 
 impl ChannelServer {
-    /// The command line that serves `port` on loopback; what it needs is written to `scratch`.
+    /// The command line that serves `port` on loopback; files that it needs are written to
+    /// `scratch`.
     pub(crate) fn command(&self, port: u16, scratch: &Path) -> Result<Vec<OsString>> {
         let data = scratch.join(format!("{}-data", self.name));
         if data.exists() {
@@ -101,22 +102,22 @@ impl ChannelServer {
     }
 }
 
-/// What a server is measured for.
+/// The kind of measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum For {
-    /// Fan-out: channels as each has them.
+    /// Fan-out, with the default channels of each server.
     FanOut,
-    /// Publications that are acknowledged when they are kept.
+    /// Publications that are acknowledged once stored.
     Publishing,
-    /// Reading back what was published.
+    /// Reading the history of what was published.
     Reading,
-    /// Quiet connections.
+    /// Idle connections.
     Connections,
     /// A subscriber that does not read and catches up later.
     SlowConnection,
 }
 
-/// Those that can be measured here, ours first; and a line for each that cannot.
+/// The servers that can be measured on this machine, ours first; and a line for each that cannot.
 pub(crate) fn all(
     places: &Places,
     build: bool,
@@ -176,7 +177,7 @@ fn peers(places: &Places, build: bool, purpose: For) -> Vec<Found> {
             ("socket.io", socketio(places, build)),
         ],
         For::Publishing => vec![("jetstream", jetstream())],
-        // To read back it does not matter how things came there.
+        // For reading history, it does not matter how it was written.
         For::Reading => vec![(
             "jetstream",
             jetstream().map(|all| all.into_iter().skip(2).collect()),
@@ -216,7 +217,7 @@ fn socketio(places: &Places, build: bool) -> Result<Vec<ChannelServer>> {
 
 fn mosquitto() -> Result<Vec<ChannelServer>> {
     let program = installed("mosquitto")?;
-    // It says its version with its help, and that is a failure to it.
+    // It prints its version with its help, and exits with a failure.
     let help = Command::new(&program).arg("-h").output()?;
     let help = String::from_utf8_lossy(&help.stdout);
     let version = help.lines().next().unwrap_or_default();
@@ -232,7 +233,7 @@ fn nats() -> Result<Vec<ChannelServer>> {
     Ok(peer("nats-server", &version, "nats", launch))
 }
 
-/// With an fsync before each acknowledgement, and as it is without a word.
+/// With an fsync before each acknowledgement, and with its defaults.
 fn jetstream() -> Result<Vec<ChannelServer>> {
     let (program, version) = nats_program()?;
     let minor = version
@@ -273,12 +274,12 @@ fn nats_program() -> Result<(PathBuf, String)> {
     Ok((program, version.into()))
 }
 
-/// In the path, or where Debian keeps servers.
+/// Searches the path, and where Debian installs servers.
 fn installed(name: &str) -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(["/usr/sbin".into()]);
     let program = folders
         .map(|folder| folder.join(name))
         .find(|it| it.exists());
-    program.with_context(|| format!("it is not installed: `apt-get install {name}`"))
+    program.with_context(|| format!("not installed; run `apt-get install {name}`"))
 }

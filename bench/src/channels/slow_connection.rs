@@ -20,7 +20,7 @@ pub(crate) struct SlowConnection {
     /// Bytes of each publication.
     #[arg(long, default_value_t = 1024)]
     size: usize,
-    /// Publications a second in the part with a fixed rate.
+    /// Publications per second in the part with a fixed rate.
     #[arg(long, default_value_t = 100.0)]
     rate: f64,
 }
@@ -95,7 +95,7 @@ fn others(rounds: &[&Others]) -> String {
     )
 }
 
-/// What became of the server's memory and of the slow connection.
+/// The server's memory, and how the slow connection caught up.
 fn story(name: &str, rounds: &[&report::SlowConnection]) -> String {
     let of =
         |value: fn(&report::SlowConnection) -> f64| median(rounds.iter().map(|round| value(round)));

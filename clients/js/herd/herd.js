@@ -1,4 +1,4 @@
-// A herd of clients that lost one server, in simulated time: the client's own waits against the server's own gate.
+// A simulation of many clients that lost one server: the client's waits and the server's limit on handshakes.
 
 import { pause } from '../src/backoff.js';
 
@@ -20,13 +20,13 @@ export function seeded(seed) {
 }
 
 /**
- * The server is away for `outage` ms; the clients notice at once. An attempt while it is away fails at once, and one that the gate
- * refuses is a failed attempt, too. Returns when each client was back, in ms after the server was, sorted, and how many attempts
- * reached the server.
+ * The server is down for `outage` ms, which the clients notice immediately. Attempts in that time fail immediately; an
+ * attempt refused by the limit counts as failed, too. Returns the sorted times at which the clients were back, in ms
+ * after the server was, and the number of attempts that reached the server.
  */
 export function comeBack({ clients, outage, backoff, gate = GATE, seed = 1 }) {
   const random = seeded(seed);
-  // Attempts by the millisecond in which they are made.
+  // Attempts by the millisecond in which they happen.
   const due = [];
   const wait = (now, count) => (due[now + pause(count, random, backoff)] ??= []).push(count + 1);
   for (let client = 0; client < clients; client += 1) wait(0, 0);
@@ -34,7 +34,7 @@ export function comeBack({ clients, outage, backoff, gate = GATE, seed = 1 }) {
   let [reached, tokens] = [0, gate.burst];
   for (let now = 0; now < due.length; now += 1) {
     if (now > outage) tokens = Math.min(gate.burst, tokens + gate.perSecond / 1_000);
-    // A wait may be shorter than a millisecond: then the list grows while it is read.
+    // A wait may be shorter than a millisecond, so the list may grow while it is iterated.
     for (const count of due[now] ?? []) {
       reached += now >= outage;
       if (now >= outage && tokens >= 1) {

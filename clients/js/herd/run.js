@@ -1,4 +1,4 @@
-// Prints how long 5,000 clients take to come back, before and after the waits became shorter. `node clients/js/herd/run.js`
+// Prints how long 5,000 clients take to reconnect, with the former and the present waits. `node clients/js/herd/run.js`
 
 import { BACKOFF } from '../src/backoff.js';
 import { BEFORE, comeBack, GATE } from './herd.js';

@@ -1,4 +1,4 @@
-// Finds what can be changed in a source file, and puts each change behind a switch. As with Stryker, numbers are left alone.
+// Finds possible mutations of a source file, and puts each behind a switch. As with Stryker, numbers are not changed.
 
 import { createRequire } from 'node:module';
 
@@ -17,7 +17,7 @@ const CALLS = { min: 'max', max: 'min', some: 'every', every: 'some' };
 export function mutants(source, file, first) {
   const tree = ts.createSourceFile(file, source, ts.ScriptTarget.ES2022, true, ts.ScriptKind.JS);
   const found = [];
-  const edits = []; // `{ at, text }`: what is put in before the character `at`.
+  const edits = []; // `{ at, text }`: text to insert before the character `at`.
 
   const note = (node, replacement) => {
     const number = first + found.length;
@@ -27,7 +27,7 @@ export function mutants(source, file, first) {
   };
   const wrap = (node, before, after) => edits.push({ at: node.getStart(), text: before, order: -node.getWidth() }, { at: node.getEnd(), text: after, order: node.getWidth() });
   const replace = (node, replacement) => wrap(node, `(__mutant === ${note(node, replacement)} ? ${parenthesized(replacement)} : (`, '))');
-  // In braces of its own, lest an `else` that follows belongs to it.
+  // In braces, so that a following `else` does not belong to it.
   const skip = (node) => wrap(node, `{ if (__mutant !== ${note(node, '{}')}) {`, '}}');
 
   const visit = (node) => {
@@ -44,7 +44,7 @@ function mutate(node, { replace, skip }) {
     case Kind.BinaryExpression: {
       const operator = text(node.operatorToken);
       for (const other of OPERATORS[operator] ?? []) {
-        // JavaScript forbids ?? beside && and || without parentheses.
+        // JavaScript forbids ?? next to && and || without parentheses.
         replace(node, `(${text(node.left)}) ${other} (${text(node.right)})`);
       }
       const other = ASSIGNMENTS[operator];
@@ -88,7 +88,7 @@ function mutate(node, { replace, skip }) {
       if (node.elements.length > 0 && !isTarget(node) && !isIterated(node)) replace(node, '[]');
       break;
     case Kind.StringLiteral:
-      // The wording of messages is not behaviour.
+      // The wording of messages is not mutated.
       if (isValue(node) && !/ /.test(node.text)) replace(node, "'mutated'");
       break;
     case Kind.ExpressionStatement:

@@ -9,7 +9,7 @@ const { code, numbers, from } = workerData;
 const run = new Function('require', 'module', 'exports', code);
 const require = createRequire(import.meta.url);
 
-// What a mutant lets escape is a failure, too: an unhandled rejection, or an exception in a task.
+// An unhandled rejection or an exception in a task is a failure as well.
 let escaped;
 process.on('uncaughtException', (error) => { escaped = error; });
 process.on('unhandledRejection', (error) => { escaped = error; });
@@ -41,7 +41,7 @@ async function failure(name, body) {
   const cleanups = [];
   escaped = undefined;
   try {
-    // A test that waits for ever has failed: all of them run in simulated time, and end within this turn of the event loop.
+    // A test that waits forever has failed: all tests run in simulated time, and end within this turn of the event loop.
     const ended = Promise.resolve(body({ after: (cleanup) => cleanups.push(cleanup), mock })).then(() => 'ended');
     const late = new Promise((resolve) => setTimeout(resolve, 1_000, 'late'));
     if ((await Promise.race([ended, late])) === 'late') return `${name}: does not end`;

@@ -1,4 +1,4 @@
-// Needs neither the DOM's types nor Node's: what the client takes of them is described here by its shape.
+// Needs neither the DOM's types nor Node's: what the client uses of them is declared here structurally.
 
 /** Any JSON value. */
 export type Json = string | number | boolean | null | readonly Json[] | { readonly [name: string]: Json };

@@ -1,4 +1,5 @@
-// Requests to the server beside channels' streams: state, presence, calls, and what it says unasked.
+// Requests to the server other than subscriptions: state, presence, calls, and
+// messages that it sends unasked.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

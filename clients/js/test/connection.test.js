@@ -1,4 +1,5 @@
-// Opening, ends and waits: when the next attempt is made, and when none is.
+// Opening, closing and waiting: when the next attempt is made, and when none
+// is.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -41,7 +42,7 @@ test('a connection that was stable starts the bound anew', async () => {
   const { world, states } = await newClient();
   await lose(world);
   await welcome(world);
-  // Long enough, with an answer to each question.
+  // Stable for long enough, with every ping answered.
   for (let turn = 0; turn < 2; turn += 1) {
     await world.pass(25_000);
     await world.socket.says({ type: 'pong', id: world.socket.takeOne('ping').id });

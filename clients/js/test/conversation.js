@@ -1,4 +1,5 @@
-// A client in a simulated world, and the server's part of the conversation.
+// A client in a simulated environment, and the server's side of the
+// conversation.
 
 import assert from 'node:assert/strict';
 

@@ -1,4 +1,4 @@
-// The real environment: what it takes of the page or process around it.
+// The real environment: what it uses of the page or process that it runs in.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

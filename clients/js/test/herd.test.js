@@ -1,4 +1,4 @@
-// What the waits mean for many clients of one server, and for one person.
+// The effect of the waits on many clients of one server, and on one person.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

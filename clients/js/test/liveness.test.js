@@ -1,4 +1,5 @@
-// Whether an open connection is alive: silence, sleep, and what the page says of the network and of itself.
+// Whether an open connection is alive: silence, sleep, and events of the
+// network and the page.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -131,7 +132,7 @@ test('losing the network asks whether an open connection is alive, and shows a w
   assert.equal(client.state.name, 'connecting');
 });
 
-test('a machine that slept while the connection was quiet asks, and gives up soon', async () => {
+test('a machine that slept while the connection was idle checks it, and gives up soon', async () => {
   const { world } = await openClient();
   await world.pass(10_000);
   await world.sleep(20_000);

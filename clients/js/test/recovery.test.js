@@ -1,4 +1,4 @@
-// Subscriptions and the session over connections that come and go.
+// Subscriptions and the session over several connections.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

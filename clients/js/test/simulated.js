@@ -1,4 +1,5 @@
-// A simulated page: time moves when a test says so, and the test plays the other end of each socket.
+// A simulated page: the test advances the time, and acts as the other end of
+// each socket.
 
 import assert from 'node:assert/strict';
 

@@ -1,4 +1,4 @@
-// What `persist` keeps over a reload: positions, and the session.
+// What `persist` stores over a reload: positions and the session.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -1,4 +1,5 @@
-// Acknowledged flow: a subscription with a `window`, whose reader says what it is done with.
+// Acknowledged flow: a subscription with a `window`, whose reader acknowledges
+// messages.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -98,7 +99,7 @@ test('what a token restores again may have holes where the reader was done, and 
   await world.socket.says({ type: 'subscribed', subscription: asked.subscription, channel: 'jobs', position: at(12), live: false });
   await comes(8, { redelivered: 1 });
   await comes(10, { redelivered: 1 });
-  // It was under way when the connection was lost.
+  // It was in flight when the connection was lost.
   await comes(11, { redelivered: 1 });
   await comes(12);
   assert.deepEqual(offsets(events), [8, 9, 10, 11, 12]);

@@ -1,4 +1,4 @@
-// As types.ts, for pages: what they have fits.
+// As types.ts, for pages: the DOM's types are compatible.
 
 import { connect, persist, ReconnectingWebSocket } from '../src/index.js';
 

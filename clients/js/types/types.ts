@@ -1,4 +1,5 @@
-// Nothing runs here: tsc says whether programs like this one are understood, and whether mistakes are found.
+// This file is not run: tsc checks that such programs have the right types, and
+// that mistakes are found.
 
 import { connect, OffhookError, persist, ReconnectingWebSocket } from '../src/index.js';
 import type { Client, Gap, Message, Position, State } from '../src/index.js';

@@ -1,4 +1,4 @@
-// rpc-websockets and json-rpc-2.0, unmodified: jsonrpc.js URL. A line a check; `kill` has the server killed and started.
+// rpc-websockets and json-rpc-2.0, unmodified: jsonrpc.js URL. Prints a line for each check; the line `kill` makes the caller kill and restart the server.
 'use strict';
 const assert = require('node:assert/strict');
 const { once } = require('node:events');
@@ -9,7 +9,7 @@ const { WebSocket } = require('ws');
 const [url] = process.argv.slice(2);
 const ok = (what) => console.log(`ok ${what}`);
 
-// json-rpc-2.0 brings the requests, and leaves the transport to its user.
+// json-rpc-2.0 creates the requests, and leaves the transport to its user.
 async function generic(receive) {
   const socket = new WebSocket(url);
   await once(socket, 'open');
@@ -31,7 +31,7 @@ async function main() {
   const first = await events.call('publish', { channel: 'room', data: { text: 'Grüße' }, key: 'one' });
   assert.equal(first.offset, 1);
   assert.deepEqual((await heard).data, { text: 'Grüße' });
-  ok('rpc-websockets: is told what is published, as an event');
+  ok('rpc-websockets: receives publications as events');
   const again = await events.call('publish', ['room', { text: 'Grüße' }, 'one']);
   assert.equal(again.duplicate, true);
   ok('rpc-websockets: publishes once under a key');
@@ -70,7 +70,7 @@ async function main() {
   const reopened = new Promise((resolve) => events.once('open', resolve));
   console.log('kill');
   await Promise.all([closed, reopened]);
-  ok('rpc-websockets: comes back after the server was killed');
+  ok('rpc-websockets: reconnects after the server was killed');
   const third = await events.call('publish', { channel: 'room', data: 'after the kill' });
   assert.equal(third.offset, 3);
   inbox.length = 0;
@@ -84,7 +84,7 @@ async function main() {
   const offsets = inbox.filter((message) => message.method === 'subscription').map(offset);
   assert.deepEqual(offsets, [2, 3]);
   assert.ok(!inbox.some((message) => message.method === 'gap'));
-  ok('json-rpc-2.0: a position from before the kill goes on without a gap');
+  ok('json-rpc-2.0: a position from before the kill continues without a gap');
   events.close();
   back.socket.close();
   console.log('done');

@@ -1,7 +1,7 @@
-"""Python's `aiohttp` as a client: aiohttp_client.py URL [CA]. A line a check.
+"""Python's `aiohttp` as a client: aiohttp_client.py URL [CA]. Prints a line for
+each check.
 
-It has no way to send fragments.
-"""
+It cannot send fragments. """
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ async def echoed(socket, name, message):
     answer = await socket.receive()
     kind = WSMsgType.TEXT if isinstance(message, str) else WSMsgType.BINARY
     if answer.type != kind or answer.data != message:
-        sys.exit(f"failed {name}: the echo is another message")
+        sys.exit(f"failed {name}: the echo differs from the message")
     print("ok", name)
 
 
@@ -31,7 +31,7 @@ async def main():
         async with session.ws_connect(url, compress=15, autoping=False, **options) as socket:
             if not socket.compress:
                 sys.exit("failed permessage-deflate: declined")
-            print("ok permessage-deflate agreed on")
+            print("ok permessage-deflate negotiated")
             await echoed(socket, "text", "Grüße, 世界 👋")
             await echoed(socket, "an empty text", "")
             await echoed(socket, "binary", bytes([0, 1, 254, 255]))
@@ -50,8 +50,8 @@ async def main():
             await socket.send_bytes(os.urandom(3 << 20))
             answer = await socket.receive()
             if (answer.type, answer.data) != (WSMsgType.CLOSE, 1009):
-                sys.exit(f"failed 3 MiB where 2 are allowed: {answer.type} {socket.close_code}")
-            print("ok 3 MiB where 2 are allowed: 1009")
+                sys.exit(f"failed 3 MiB with a limit of 2: {answer.type} {socket.close_code}")
+            print("ok 3 MiB with a limit of 2: 1009")
 
 
 asyncio.run(main())

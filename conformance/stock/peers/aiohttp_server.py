@@ -1,4 +1,5 @@
-"""Python's `aiohttp` as an echo server. Says where it listens, and how each connection was closed."""
+"""Python's `aiohttp` as an echo server. Prints where it listens, and how each
+connection was closed."""
 
 import asyncio
 

@@ -1,4 +1,5 @@
-// A real page in Chromium: chromium.js PROGRAM PROFILE ECHO_URL SAME_ORIGIN_URL TLS_URL. A line a check.
+// A real page in Chromium: chromium.js PROGRAM PROFILE ECHO_URL SAME_ORIGIN_URL
+// TLS_URL. Prints a line for each check.
 'use strict';
 const assert = require('node:assert/strict');
 const { once } = require('node:events');
@@ -26,7 +27,7 @@ function check(name, actual, expected) {
 
 function checkConversation(name, seen) {
   check(`${name}: opened`, seen.opened, true);
-  check(`${name}: permessage-deflate agreed on`, seen.extensions.startsWith('permessage-deflate'), true);
+  check(`${name}: permessage-deflate negotiated`, seen.extensions.startsWith('permessage-deflate'), true);
   check(`${name}: text`, seen.text, 'Grüße, 世界 👋');
   check(`${name}: binary`, seen.binary, [0, 1, 254, 255]);
   check(`${name}: 1 MiB`, seen.long, true);
@@ -58,11 +59,12 @@ async function main() {
     checkConversation('ws', await play(echoUrl));
     const refusal = page.waitForEvent('console', (said) => said.text().includes('WebSocket'));
     refusal.catch(() => {}); // Awaited below, unless the next check fails.
-    check('a foreign page is refused by default', await play(sameOriginUrl), { opened: false });
+    check('a page of another origin is refused by default', await play(sameOriginUrl), { opened: false });
     check('by 403', (await refusal).text().split(': ').pop(), '403');
-    check('the first came by HTTP/1.1', statuses.splice(0), [101]);
+    check('the first was opened over HTTP/1.1', statuses.splice(0), [101]);
     checkConversation('wss', await play(tlsUrl));
-    // A browser opens a WebSocket over HTTP/2 only where it has such a connection already.
+    // A browser opens a WebSocket over HTTP/2 only if it already has such a
+    // connection.
     await page.evaluate((url) => fetch(url, { mode: 'no-cors', credentials: 'include' }), tlsUrl.replace('wss', 'https'));
     checkConversation('wss again', await play(tlsUrl));
     check('first over HTTP/1.1, then over HTTP/2', statuses, [101, 200]);

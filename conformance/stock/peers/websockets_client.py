@@ -1,4 +1,5 @@
-"""Python's `websockets` as a client: websockets_client.py URL [CA]. A line a check."""
+"""Python's `websockets` as a client: websockets_client.py URL [CA]. Prints a
+line for each check."""
 
 import asyncio
 import os
@@ -19,7 +20,7 @@ async def echoed(socket, name, message):
     expected = "".join(message) if isinstance(message, list) else message
     answer = await socket.recv()
     if answer != expected:
-        sys.exit(f"failed {name}: the echo is another message")
+        sys.exit(f"failed {name}: the echo differs from the message")
     print("ok", name)
 
 
@@ -28,7 +29,7 @@ async def main():
         names = [extension.name for extension in socket.protocol.extensions]
         if names != ["permessage-deflate"]:
             sys.exit(f"failed permessage-deflate: {names}")
-        print("ok permessage-deflate agreed on")
+        print("ok permessage-deflate negotiated")
         await echoed(socket, "text", "Grüße, 世界 👋")
         await echoed(socket, "an empty text", "")
         await echoed(socket, "binary", bytes([0, 1, 254, 255]))
@@ -43,7 +44,7 @@ async def main():
 
     async with open_to(*sys.argv[1:]) as socket:
         try:
-            # Random, so that compressing does not make it short.
+            # Random, so that compression does not make it short.
             await socket.send(os.urandom(3 << 20))
             await socket.recv()
         except ConnectionClosed as closed:
@@ -51,8 +52,8 @@ async def main():
         else:
             code = "an echo"
         if code != 1009:
-            sys.exit(f"failed 3 MiB where 2 are allowed: {code}")
-        print("ok 3 MiB where 2 are allowed: 1009")
+            sys.exit(f"failed 3 MiB with a limit of 2: {code}")
+        print("ok 3 MiB with a limit of 2: 1009")
 
 
 asyncio.run(main())

@@ -1,4 +1,5 @@
-"""Python's `websockets` as an echo server. Says where it listens, and how each connection was closed."""
+"""Python's `websockets` as an echo server. Prints where it listens, and how
+each connection was closed."""
 
 import asyncio
 
@@ -12,7 +13,7 @@ async def echo(socket):
             await socket.send(message)
         await socket.close(4001, "as asked")
     except ConnectionClosed:
-        pass  # Said below.
+        pass  # Printed below.
     print("closed", socket.close_code, socket.close_reason, flush=True)
 
 

@@ -1,4 +1,5 @@
-// node's `ws` as a client: ws_client.js URL [CA]. A line a check; the exit status is 0 only if all passed.
+// node's `ws` as a client: ws_client.js URL [CA]. Prints a line for each check;
+// the exit status is 0 only if all passed.
 'use strict';
 const assert = require('node:assert/strict');
 const { once } = require('node:events');
@@ -24,14 +25,14 @@ async function echoed(socket, name, message) {
   }
   const [data, isBinary] = await answer;
   assert.equal(isBinary, typeof message !== 'string', `${name}: the kind`);
-  assert.ok(Buffer.from(message).equals(data), `${name}: the echo is another message`);
+  assert.ok(Buffer.from(message).equals(data), `${name}: the echo differs from the message`);
   console.log(`ok ${name}`);
 }
 
 async function main() {
   const socket = await open();
   assert.match(socket.extensions, /permessage-deflate/);
-  console.log('ok permessage-deflate agreed on');
+  console.log('ok permessage-deflate negotiated');
   await echoed(socket, 'text', 'Grüße, 世界 👋');
   await echoed(socket, 'an empty text', '');
   await echoed(socket, 'binary', Buffer.from([0, 1, 254, 255]));
@@ -53,7 +54,7 @@ async function main() {
   other.on('error', () => {}); // A write may fail once the server has closed.
   other.send(require('node:crypto').randomBytes(3 << 20), { compress: false });
   assert.equal((await refused)[0], 1009);
-  console.log('ok 3 MiB where 2 are allowed: 1009');
+  console.log('ok 3 MiB with a limit of 2: 1009');
 }
 
 main().catch((error) => {

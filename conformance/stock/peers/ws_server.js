@@ -1,4 +1,5 @@
-// node's `ws` as an echo server. Says where it listens, and how each connection was closed.
+// node's `ws` as an echo server. Prints where it listens, and how each
+// connection was closed.
 'use strict';
 const { WebSocketServer } = require('ws');
 

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p offhook-brokers --example append_rate [DIRECTORY [BROKER]]`
 //!
-//! One desk publishes 128 B messages round robin to some channels and keeps a window of them
+//! One worker publishes 128 B messages round robin to some channels and keeps a window of them
 //! unanswered; every one is acknowledged after the broker's promise.
 #![expect(clippy::print_stdout, reason = "this is a program that prints a table")]
 
@@ -44,23 +44,23 @@ fn rules() -> Arc<RuleBook> {
     }))
 }
 
-struct Desk {
+struct TestWorker {
     broker: Arc<dyn Broker>,
     mailbox: Arc<Mailbox>,
-    worker: offhook_brokers::WorkerId,
+    worker_id: offhook_brokers::WorkerId,
     woken: mpsc::Receiver<()>,
 }
 
-impl Desk {
+impl TestWorker {
     fn new(broker: Arc<dyn Broker>) -> Self {
         let (wake, woken) = mpsc::sync_channel(1);
         let wake = move || wake.try_send(()).unwrap_or_default();
         let mailbox = Arc::new(Mailbox::new(64 << 20, wake));
-        let worker = broker.attach(Arc::clone(&mailbox));
+        let worker_id = broker.attach(Arc::clone(&mailbox));
         Self {
             broker,
             mailbox,
-            worker,
+            worker_id,
             woken,
         }
     }
@@ -78,7 +78,11 @@ impl Desk {
 }
 
 /// Acknowledged publications a second, and the median and 99th percentile of the wait in µs.
-fn publish(desk: &Desk, channels: usize, window: usize) -> Result<(f64, u128, u128), Failure> {
+fn publish(
+    worker: &TestWorker,
+    channels: usize,
+    window: usize,
+) -> Result<(f64, u128, u128), Failure> {
     let names = (0..channels).map(|n| ChannelName::new(&format!("channel {n}")));
     let names: Vec<_> = names.collect::<Result<_, _>>()?;
     let data = bytes::Bytes::from(vec![b'x'; 128]);
@@ -98,11 +102,12 @@ fn publish(desk: &Desk, channels: usize, window: usize) -> Result<(f64, u128, u1
             };
             let id = RequestId(sent as u64);
             sent_at.push_back(Instant::now());
-            desk.broker
-                .submit(desk.worker, BrokerRequest::Publish { id, draft });
+            worker
+                .broker
+                .submit(worker.worker_id, BrokerRequest::Publish { id, draft });
             sent += 1;
         }
-        for event in desk.take()? {
+        for event in worker.take()? {
             let BrokerEvent::Published { .. } = event else {
                 return Err("not published".into());
             };
@@ -112,14 +117,14 @@ fn publish(desk: &Desk, channels: usize, window: usize) -> Result<(f64, u128, u1
     }
     let rate = acknowledged as f64 / began.elapsed().as_secs_f64();
     while acknowledged < sent {
-        acknowledged += desk.take()?.len();
+        acknowledged += worker.take()?.len();
     }
     waits.sort_unstable();
     Ok((rate, waits[waits.len() / 2], waits[waits.len() * 99 / 100]))
 }
 
 /// Publications read a second, in pages of 512 through all channels.
-fn read(desk: &Desk, channels: usize) -> Result<f64, Failure> {
+fn read(worker: &TestWorker, channels: usize) -> Result<f64, Failure> {
     let (began, mut read, mut turn) = (Instant::now(), 0, 0);
     while began.elapsed() < RUN {
         let channel = ChannelName::new(&format!("channel {}", turn % channels))?;
@@ -131,8 +136,8 @@ fn read(desk: &Desk, channels: usize) -> Result<f64, Failure> {
             },
         );
         let from = ReadFrom::Last(512);
-        desk.broker.submit(
-            desk.worker,
+        worker.broker.submit(
+            worker.worker_id,
             BrokerRequest::History {
                 id,
                 channel,
@@ -140,7 +145,7 @@ fn read(desk: &Desk, channels: usize) -> Result<f64, Failure> {
                 limit,
             },
         );
-        for event in desk.take()? {
+        for event in worker.take()? {
             let BrokerEvent::History { publications, .. } = event else {
                 return Err("no history".into());
             };
@@ -154,16 +159,16 @@ fn read(desk: &Desk, channels: usize) -> Result<f64, Failure> {
 fn rows(name: &str, open: impl Fn() -> Result<Arc<dyn Broker>, Failure>) -> Result<(), Failure> {
     for channels in [1, 1000] {
         for window in [1, 256, 4096] {
-            let desk = Desk::new(open()?);
-            let (rate, median, tail) = publish(&desk, channels, window)?;
+            let worker = TestWorker::new(open()?);
+            let (rate, median, tail) = publish(&worker, channels, window)?;
             println!("| {name} | {channels} | {window} | {rate:.0} | {median} | {tail} |");
         }
     }
-    let desk = Desk::new(open()?);
-    publish(&desk, 100, 4096)?;
+    let worker = TestWorker::new(open()?);
+    publish(&worker, 100, 4096)?;
     println!(
         "| {name}, history | 100 | 512 a page | {:.0} read | | |",
-        read(&desk, 100)?
+        read(&worker, 100)?
     );
     Ok(())
 }

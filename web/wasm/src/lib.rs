@@ -1,5 +1,5 @@
-//! Tests of the client for wasm32. Each function is one, called by `wasm.test.js` in a page and in a
-//! worker; `url` is that of the example server `commanded`.
+//! Tests of the client for wasm32. Each function is a test, called by `wasm.test.js` in a page and
+//! in a worker; `url` is the URL of the example server `commanded`.
 
 use std::fmt::Debug;
 use std::future::{Future, poll_fn};
@@ -14,7 +14,7 @@ use offhook::{
 };
 use wasm_bindgen::prelude::*;
 
-/// What failed.
+/// The error of a failed test.
 type Outcome = Result<(), String>;
 
 fn same<T: PartialEq + Debug>(seen: T, expected: T) -> Outcome {
@@ -51,7 +51,7 @@ async fn echoed(socket: &mut WebSocket, message: impl Into<Message>) -> Outcome 
     holds(next(socket).await? == message, "it came back changed")
 }
 
-/// The client of the library's own first page, in a browser.
+/// The client of the library's front page, in a browser.
 #[wasm_bindgen]
 pub async fn echoes_text_and_bytes_in_order_and_closes_in_order(url: String) -> Outcome {
     let mut socket = connect(&url).await?;
@@ -164,14 +164,14 @@ pub async fn a_sender_waits_for_a_server_that_does_not_read(url: String) -> Outc
     let socket = connect.open().await.map_err(told)?;
     socket.send("deaf").await.map_err(told)?;
     let message = vec![7; 32 * 1024];
-    // The buffers of two sockets, and then the browser's own.
+    // Fills the buffers of two sockets, and then the browser's own.
     for _ in 0..4_096 {
         match socket.try_send(&message) {
             Ok(()) => {}
             Err(Error::Full) => break,
             Err(error) => return Err(told(error)),
         }
-        // Not in one turn of the event loop, where the browser sends nothing.
+        // Not within one turn of the event loop, in which the browser sends nothing.
         turn().await;
     }
     let full = socket.buffered_amount();
@@ -189,7 +189,7 @@ pub async fn dropping_a_connection_closes_it(url: String) -> Outcome {
     drop(dropped);
     holds(sender.send("late").await.is_err(), "sent after the end")?;
     same(sender.state(), ReadyState::Closed)?;
-    // The server sees it a little later.
+    // The server sees it slightly later.
     loop {
         other.send("count").await.map_err(told)?;
         if next(&mut other).await? == "1".into() {
@@ -236,7 +236,7 @@ pub async fn a_connection_comes_back_after_a_close_that_does_not_say_never(url: 
     holds(feed.next().await.is_none(), "it came back after its end")
 }
 
-/// `lost` is told when the connection is lost, and kills and starts the server meanwhile.
+/// `lost` is called when the connection is lost; it kills and restarts the server.
 #[wasm_bindgen]
 pub async fn a_connection_comes_back_after_its_server(
     url: String,
@@ -274,7 +274,7 @@ fn reconnecting(url: &str) -> Reconnecting {
     Connect::to(url).reconnecting().backoff(backoff)
 }
 
-/// Lets the browser do something else: to the next turn of its event loop.
+/// Yields to the browser until the next turn of its event loop.
 async fn turn() {
     let channel = js_sys::Promise::new(&mut |resolve, _| {
         let set = js_sys::Reflect::get(&js_sys::global(), &"setTimeout".into());

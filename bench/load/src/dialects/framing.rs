@@ -1,36 +1,36 @@
-//! Where one thing that a server says ends and the next begins.
+//! Splits a server's bytes into units.
 
 use std::str;
 
 use anyhow::{Context as _, Result, ensure};
 
-/// A line that ends later than this is no line.
+/// The length limit of a line.
 const LONGEST_LINE: usize = 4096;
 
-/// How a protocol cuts its bytes.
+/// How a protocol delimits its units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     /// Frames of RFC 6455 §5.2, from a server.
     WebSocket,
-    /// Lines; `MSG` and `HMSG` are followed by as many bytes as they say.
+    /// Lines; `MSG` and `HMSG` are followed by the number of bytes that they announce.
     Nats,
-    /// A type, a length in groups of seven bits, a body.
+    /// MQTT packets: a type, a length in groups of seven bits, a body.
     Mqtt,
 }
 
-/// One thing said.
+/// One unit: a frame, a line or a packet.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unit<'a> {
-    /// A frame's first byte, or a NATS line without its end.
+    /// The first byte of a frame or packet, or a NATS line without its end.
     pub head: &'a [u8],
-    /// What it carries.
+    /// The payload.
     pub body: &'a [u8],
-    /// Bytes up to the next unit.
+    /// The number of bytes up to the next unit.
     pub length: usize,
 }
 
 impl Unit<'_> {
-    /// Nothing said: where the end of the opening handshake stands for a unit.
+    /// A unit without content, for the end of the opening handshake.
     pub const EMPTY: Unit<'static> = Unit {
         head: &[],
         body: &[],
@@ -39,7 +39,7 @@ impl Unit<'_> {
 }
 
 impl Framing {
-    /// The unit that `bytes` begin with, if all of it is there.
+    /// The unit at the start of `bytes`, if it is complete.
     pub fn next(self, bytes: &[u8]) -> Result<Option<Unit<'_>>> {
         match self {
             Self::WebSocket => websocket(bytes),
@@ -71,7 +71,10 @@ fn websocket(bytes: &[u8]) -> Result<Option<Unit<'_>>> {
 
 fn nats(bytes: &[u8]) -> Result<Option<Unit<'_>>> {
     let Some(end) = memchr::memchr(b'\n', bytes) else {
-        ensure!(bytes.len() < LONGEST_LINE, "a line without an end");
+        ensure!(
+            bytes.len() < LONGEST_LINE,
+            "a line longer than {LONGEST_LINE} bytes"
+        );
         return Ok(None);
     };
     let line = bytes[..end]
@@ -89,7 +92,7 @@ fn mqtt(bytes: &[u8]) -> Result<Option<Unit<'_>>> {
     let mut size = 0;
     for (place, byte) in bytes.iter().skip(1).enumerate() {
         // MQTT 3.1.1 §2.2.3: at most four bytes, the least significant group first.
-        ensure!(place < 4, "an endless length");
+        ensure!(place < 4, "a length of more than four bytes");
         size |= usize::from(byte & 0x7F) << (7 * place);
         if byte & 0x80 == 0 {
             return Ok(unit(bytes, 1, place + 2, size, 0));

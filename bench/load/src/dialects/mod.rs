@@ -1,5 +1,5 @@
-//! The languages that channel servers speak, as far as publishing, subscribing and reading back
-//! need them: what to say, and what an answer means.
+//! The protocols of channel servers, as far as publishing, subscribing and reading history need
+//! them: what to send, and what an answer means.
 
 mod framing;
 mod mqtt;
@@ -15,16 +15,17 @@ pub(crate) use self::native::epoch;
 use crate::ring::push_frame;
 use crate::upgrade;
 
-/// Masks of our frames: any will do (RFC 6455 §5.3 protects proxies, of which there are none).
+/// The masking key of our frames. Any value will do: RFC 6455 §5.3 protects proxies, and there are
+/// none here.
 const MASK: [u8; 4] = [3, 1, 4, 1];
 
-/// How a server is talked to.
+/// The protocol of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Dialect {
     /// `offhook.v1.json` (docs/protocol.md).
     Native,
-    /// WebSocket messages as they are: a connection to `/publish` publishes what it sends, any
-    /// other subscribes.
+    /// Plain WebSocket messages: a connection to `/publish` publishes each message it sends, any
+    /// other connection subscribes.
     Plain,
     /// Socket.IO 5 over Engine.IO 4, with the server of `peers/node/socketio.js`.
     SocketIo,
@@ -32,52 +33,53 @@ pub enum Dialect {
     Nats,
     /// NATS with publications that JetStream acknowledges, in one stream for all channels.
     JetStream,
-    /// The same with a stream for each channel.
+    /// JetStream with one stream per channel.
     JetStreams,
     /// MQTT 3.1.1 over TCP, `QoS` 0.
     Mqtt,
 }
 
-/// What one connection is there for.
+/// The role of one connection.
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// The language.
+    /// The protocol.
     pub dialect: Dialect,
-    /// Subscribe while opening, rather than only publish or read.
+    /// Whether to subscribe while opening.
     pub subscribes: bool,
-    /// Where.
+    /// The channel.
     pub channel: String,
-    /// Which of the program's connections it is: answers to one must not reach another.
+    /// The number of the connection within the program, so that its answers do not reach another
+    /// one.
     pub number: usize,
 }
 
-/// What a server's unit means, once it is known not to be the publication that was expected.
+/// The meaning of a server's unit that is not the expected publication.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Word {
     /// Nothing of interest.
     Nothing,
-    /// An answer, to be sent at once.
+    /// An answer to send immediately.
     Say(Vec<u8>),
-    /// The connection is open, and subscribed if it was to be.
+    /// The connection is open, and subscribed if it should be.
     Ready,
     /// A publication.
     Publication,
-    /// The publication with this number was taken.
+    /// The publication with this number was acknowledged.
     Taken(usize),
-    /// So many publications of a history that was asked for; whether that was all.
+    /// A page of history: the number of its publications, and whether it is complete.
     Page(usize, bool),
     /// The answer to a ping.
     Pong,
-    /// From now on the connection reads what is kept.
+    /// The subscription is catching up from history.
     CatchingUp,
-    /// The connection has all that is kept.
+    /// The subscription has caught up.
     Live,
-    /// The server refused something, or said that publications are missing.
+    /// The server refused something, or reported missing publications.
     Refused(String),
 }
 
 impl Dialect {
-    /// How its units are told apart.
+    /// How the server's units are delimited.
     #[must_use]
     pub fn framing(self) -> Framing {
         match self {
@@ -87,7 +89,7 @@ impl Dialect {
         }
     }
 
-    /// Asks whether the other side is there.
+    /// A ping.
     #[must_use]
     pub fn ping(self) -> Vec<u8> {
         match self {
@@ -100,7 +102,7 @@ impl Dialect {
 }
 
 impl Part {
-    /// The first thing to say.
+    /// The first bytes to send.
     #[must_use]
     pub fn greeting(&self) -> Vec<u8> {
         let request = |path, protocol| upgrade::request(path, protocol, false);
@@ -114,7 +116,8 @@ impl Part {
         }
     }
 
-    /// A publication with a number that its acknowledgement carries, where there is one.
+    /// A publication with a number that its acknowledgement repeats, where the protocol has
+    /// acknowledgements.
     #[must_use]
     pub fn publication(&self, number: usize, payload: &[u8]) -> Vec<u8> {
         let channel = &self.channel;
@@ -130,7 +133,7 @@ impl Part {
         }
     }
 
-    /// Asks for `limit` publications of the channel, those that follow `position`.
+    /// Requests up to `limit` publications of the channel after `position`.
     #[must_use]
     pub fn read_history(&self, position: &str, limit: usize) -> Vec<u8> {
         match self.dialect {
@@ -139,7 +142,7 @@ impl Part {
         }
     }
 
-    /// What follows when the upgrade to WebSocket is done.
+    /// What to send after the upgrade to WebSocket.
     #[must_use]
     pub fn upgraded(&self) -> Word {
         match self.dialect {
@@ -149,7 +152,7 @@ impl Part {
         }
     }
 
-    /// What the server's unit means.
+    /// Interprets a unit from the server.
     pub fn hear(&self, unit: &Unit<'_>) -> Result<Word> {
         if self.dialect.framing() == Framing::WebSocket {
             match unit.head[0] & 0x0F {

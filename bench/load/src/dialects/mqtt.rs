@@ -2,15 +2,15 @@
 
 use super::{Part, Unit, Word};
 
-/// §3.12.
+/// MQTT 3.1.1 §3.12.
 pub(super) const PING: [u8; 2] = [0xC0, 0];
 
-/// §3.1: a clean session without keepalive; the server makes up the client's name.
+/// MQTT 3.1.1 §3.1: a clean session without keepalive; the server chooses the client's name.
 pub(super) fn connect() -> Vec<u8> {
     packet(0x10, b"\0\x04MQTT\x04\x02\0\0\0\0")
 }
 
-/// §3.3.
+/// MQTT 3.1.1 §3.3.
 pub(super) fn publication(channel: &str, payload: &[u8]) -> Vec<u8> {
     packet(0x30, &[&text(channel)[..], payload].concat())
 }
@@ -28,7 +28,7 @@ pub(super) fn hear(part: &Part, unit: &Unit<'_>) -> Word {
     }
 }
 
-/// §1.5.3.
+/// MQTT 3.1.1 §1.5.3.
 fn text(text: &str) -> Vec<u8> {
     let mut out = (text.len() as u16).to_be_bytes().to_vec();
     out.extend_from_slice(text.as_bytes());

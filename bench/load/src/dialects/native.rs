@@ -1,4 +1,4 @@
-//! `offhook.v1.json`, as docs/protocol.md has it.
+//! `offhook.v1.json`, as specified in docs/protocol.md.
 
 use std::str;
 
@@ -15,7 +15,7 @@ pub(super) fn ping() -> Vec<u8> {
     frame(1, br#"{"type":"ping","id":3}"#)
 }
 
-/// The payload has to be text that JSON does not escape.
+/// The payload must be text that JSON does not escape.
 pub(super) fn publication(channel: &str, number: usize, payload: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(payload);
     let publish =

@@ -7,8 +7,8 @@ use memchr::memmem;
 
 use super::{Dialect, Part, Unit, Word};
 
-/// The stream of a channel and what it takes: one for all channels, or one for each.
-/// `max_msgs_per_subject` is the same kind of bound as our channels have.
+/// The name and subjects of a channel's stream: one for all channels, or one for each.
+/// `max_msgs_per_subject` is the same kind of limit as our channels have.
 fn stream(part: &Part) -> (String, String) {
     let (name, subjects) = match part.dialect {
         Dialect::JetStreams => (part.channel.replace('.', "_"), part.channel.as_str()),
@@ -20,7 +20,7 @@ fn stream(part: &Part) -> (String, String) {
     (name, configuration)
 }
 
-/// Where an answer goes: a connection subscribes to its own only.
+/// The subject of answers: each connection subscribes only to its own.
 pub(super) fn inbox(part: &Part, number: usize) -> String {
     format!("_INBOX.{}.{}.{number} ", std::process::id(), part.number)
 }
@@ -33,7 +33,7 @@ pub(super) fn read_history(part: &Part, position: &str, limit: usize) -> Vec<u8>
     publish(&subject, &inbox(part, 0), request.as_bytes())
 }
 
-/// With an inbox to answer to, or none.
+/// Publishes with a reply subject or without one.
 pub(super) fn publish(subject: &str, reply: &str, payload: &[u8]) -> Vec<u8> {
     let mut out = format!("PUB {subject} {reply}{}\r\n", payload.len()).into_bytes();
     out.extend_from_slice(payload);

@@ -1,4 +1,4 @@
-//! Socket.IO: Engine.IO packets in WebSocket text, Socket.IO packets in those.
+//! Socket.IO: its packets are carried in Engine.IO packets, which are WebSocket text messages.
 
 use super::{Word, frame};
 
@@ -18,7 +18,7 @@ pub(super) fn publication(payload: &[u8]) -> Vec<u8> {
 
 pub(super) fn hear(body: &[u8]) -> Word {
     match body {
-        // Engine.IO is open: ask for the default namespace.
+        // Engine.IO is open: request the default namespace.
         [b'0', ..] => Word::Say(frame(1, b"40")),
         [b'2'] => Word::Say(frame(1, b"3")),
         [b'4', b'0', ..] => Word::Ready,

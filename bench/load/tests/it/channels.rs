@@ -1,5 +1,5 @@
-//! Channel servers: what they say is told apart and understood, and nothing that is missing, late
-//! or told twice goes unnoticed.
+//! Channel servers: their units are separated and interpreted correctly, and a missing, late or
+//! repeated publication is detected.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener};
@@ -37,7 +37,7 @@ fn part(dialect: Dialect, subscribes: bool) -> Part {
     }
 }
 
-/// What `part` makes of all units in `bytes`.
+/// How `part` interprets all units in `bytes`.
 fn words(part: &Part, bytes: &[u8]) -> Vec<Word> {
     let framing = part.dialect.framing();
     let mut words = Vec::new();
@@ -168,7 +168,7 @@ fn delivering(ring: &Ring, places: &[usize]) -> SocketAddr {
             .filter(|connection| connection == "PING");
         pings.next().unwrap();
         socket.write_all(b"PONG\r\n").unwrap();
-        // The next ping comes when the publications are wanted.
+        // The next ping arrives when the subscriber wants the publications.
         pings.next().unwrap();
         socket.write_all(&publications).unwrap();
         socket.shutdown(Shutdown::Write).unwrap();
@@ -176,7 +176,8 @@ fn delivering(ring: &Ring, places: &[usize]) -> SocketAddr {
     address
 }
 
-/// How many publications a subscriber hears until the server hangs up, or finds fault with one.
+/// The number of publications that a subscriber receives until the server closes the connection, or
+/// until it reports an error.
 fn heard(ring: &Ring, places: &[usize]) -> (u64, String) {
     let dialer = Dialer::new(delivering(ring, places), None).unwrap();
     let mut crowd = Crowd::new().unwrap();
@@ -203,7 +204,7 @@ fn publications_in_order_are_heard() {
     let lap: Vec<usize> = (0..ring.lap()).chain(0..3).collect();
     let (count, end) = heard(&ring, &lap);
     assert_eq!(count, lap.len() as u64, "{end}");
-    assert!(end.contains("hung up"), "{end}");
+    assert!(end.contains("closed the connection"), "{end}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The load generator's eyes: it accepts what an echo server may send, and nothing else.
+//! The load generator's checks: it accepts what an echo server may send, and nothing else.
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod channels;
@@ -44,7 +44,7 @@ fn echoed(mut wire: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The first `count` frames, whichever lap they fall into.
+/// The first `count` frames, whichever lap they are in.
 fn frames(ring: &Ring, count: usize) -> Vec<u8> {
     let lap = ring.lap();
     (0..count)

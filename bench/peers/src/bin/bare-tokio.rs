@@ -1,7 +1,7 @@
-//! No library: the least that tokio lets an echo server do, as a yardstick.
+//! No library: the least that an echo server on tokio can do, as a baseline.
 //!
-//! All frames that one read brings are answered by one write; the read and write buffers belong to
-//! the thread, so that a quiet connection holds none. It trusts its client: no UTF-8 check, no
+//! All frames of one read are answered with one write. The read and write buffers belong to the
+//! thread, so that an idle connection holds none. It trusts its client: no UTF-8 check, no
 //! fragments, no limits.
 
 use std::cell::RefCell;
@@ -16,7 +16,7 @@ use peers::{Echo, Io, Options};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-/// Room for one read.
+/// The size of one read.
 const READ_BUFFER: usize = 256 * 1024;
 
 thread_local! {
@@ -52,7 +52,10 @@ impl Echo for BareTokio {
 async fn upgrade(stream: &mut impl Io) -> Result<()> {
     let mut head = Vec::with_capacity(1024);
     while !head.ends_with(b"\r\n\r\n") {
-        ensure!(stream.read_buf(&mut head).await? > 0, "the client left");
+        ensure!(
+            stream.read_buf(&mut head).await? > 0,
+            "the client closed the connection"
+        );
     }
     let head = String::from_utf8(head)?;
     let key = head
@@ -71,18 +74,18 @@ async fn upgrade(stream: &mut impl Io) -> Result<()> {
     Ok(())
 }
 
-/// Empty while quiet.
+/// Empty while idle.
 #[derive(Default)]
 struct Connection {
-    /// The beginning of a frame whose rest is still to come.
+    /// The start of an incomplete frame.
     partial: Vec<u8>,
-    /// What the socket had no room for.
+    /// Output that did not fit into the socket.
     unsent: Vec<u8>,
     closed: bool,
 }
 
 impl Connection {
-    /// Reads once, answers, and returns how many bytes came.
+    /// Reads once, answers, and returns the number of bytes read.
     fn turn(&mut self, stream: &mut impl Io, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         BUFFERS.with_borrow_mut(|Buffers { input, output }| {
             let mut read = ReadBuf::new(input);
@@ -114,7 +117,7 @@ impl Connection {
         })
     }
 
-    /// Unmasks whole frames and appends their echoes; returns how many bytes they took.
+    /// Unmasks complete frames and appends their echoes; returns the number of bytes consumed.
     fn answer(&mut self, input: &mut [u8], output: &mut Vec<u8>) -> usize {
         let mut used = 0;
         while let Some(frame) = frame(&input[used..]) {
@@ -140,7 +143,7 @@ struct Frame {
     length: usize,
 }
 
-/// The sizes of a masked frame's head and payload (RFC 6455 §5.2), once the head is there.
+/// The sizes of a masked frame's header and payload (RFC 6455 §5.2), once the header is complete.
 fn frame(bytes: &[u8]) -> Option<Frame> {
     let (head, length) = match bytes.get(1)? & 0x7F {
         126 => (

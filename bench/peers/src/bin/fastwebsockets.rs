@@ -1,4 +1,4 @@
-//! fastwebsockets, over hyper as in its own echo server. It has no way to batch.
+//! fastwebsockets, over hyper as in its own echo server. It has no API for batching.
 
 use std::sync::Arc;
 

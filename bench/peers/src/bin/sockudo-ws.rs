@@ -1,4 +1,4 @@
-//! sockudo-ws; `--batched` feeds what is at hand and flushes once, its batching API.
+//! sockudo-ws; `--batched` uses its batching API: it feeds all available messages and flushes once.
 
 use std::sync::Arc;
 
@@ -36,8 +36,8 @@ impl Echo for SockudoWs {
     }
 }
 
-/// The opening handshake, by hand because the library's own negotiates no compression. Returns
-/// what was agreed, and the bytes behind the request.
+/// The opening handshake, done here because the library's own negotiates no compression. Returns
+/// the agreed parameters, and the bytes after the request.
 async fn accept(
     stream: &mut impl Io,
     options: &Options,
@@ -45,7 +45,7 @@ async fn accept(
     let mut buffer = BytesMut::with_capacity(4096);
     loop {
         if stream.read_buf(&mut buffer).await? == 0 {
-            bail!("the client left");
+            bail!("the client closed the connection");
         }
         let Some((request, length)) = parse_request(&buffer)? else {
             continue;

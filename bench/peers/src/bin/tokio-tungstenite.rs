@@ -1,4 +1,4 @@
-//! tokio-tungstenite; `--batched` feeds what is at hand and flushes once.
+//! tokio-tungstenite; `--batched` feeds all available messages and flushes once.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! tokio-websockets. It cannot batch within one task: reading flushes what is queued.
+//! tokio-websockets. It cannot batch within one task, because reading flushes what is queued.
 
 use std::sync::Arc;
 

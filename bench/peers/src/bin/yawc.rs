@@ -1,5 +1,5 @@
-//! yawc, over hyper as in its own echo server; `--batched` is what its authors call tuned: large
-//! buffers, and up to 32 messages that are at hand answered by one flush.
+//! yawc, over hyper as in its own echo server. `--batched` is what its authors call tuned: large
+//! buffers, and one flush for up to 32 available messages.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use futures_util::{FutureExt as _, SinkExt as _};
 use peers::{Echo, Io};
 use yawc::{CompressionLevel, Frame, HttpWebSocket, OpCode, Options, UpgradeFut, WebSocket};
 
-/// How many messages the tuned loop answers by one flush.
+/// How many messages the tuned loop answers with one flush.
 const BATCH: usize = 32;
 
 struct Yawc;
@@ -26,7 +26,7 @@ impl Echo for Yawc {
 }
 
 fn yawc_options(options: &peers::Options) -> Options {
-    // Its bounds are exclusive.
+    // The library's limits are exclusive.
     let limit = options.max_message + 1;
     let mut yawc = Options::default().with_limits(limit, 2 * limit);
     if !options.no_deflate {

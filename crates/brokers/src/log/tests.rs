@@ -83,9 +83,9 @@ impl Fsyncs {
     }
 }
 
-struct Desk {
+struct TestWorker {
     log: Arc<Log>,
-    worker: WorkerId,
+    worker_id: WorkerId,
     mailbox: Arc<Mailbox>,
     woken: Receiver<()>,
     arrived: VecDeque<BrokerEvent>,
@@ -120,14 +120,14 @@ fn no_answer(event: &BrokerEvent) -> ! {
     panic!("{event:?}")
 }
 
-impl Desk {
+impl TestWorker {
     fn new(log: &Arc<Log>) -> Self {
         let (wake, woken) = sync_channel(1);
         let wake = move || wake.try_send(()).unwrap_or_default();
         let mailbox = Arc::new(Mailbox::new(1 << 20, wake));
         Self {
             log: Arc::clone(log),
-            worker: log.attach(Arc::clone(&mailbox)),
+            worker_id: log.attach(Arc::clone(&mailbox)),
             mailbox,
             woken,
             arrived: VecDeque::new(),
@@ -141,7 +141,7 @@ impl Desk {
     }
 
     fn submit(&self, request: BrokerRequest) {
-        self.log.submit(self.worker, request);
+        self.log.submit(self.worker_id, request);
     }
 
     fn next(&mut self) -> BrokerEvent {
@@ -237,13 +237,13 @@ fn a_slow_fsync_delays_durable_acknowledgements_and_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
     let fsyncs = Arc::new(Fsyncs::default());
     {
-        let mut desk = Desk::new(&open(directory.path(), &fsyncs));
-        desk.publish("cold");
-        desk.next();
+        let mut worker = TestWorker::new(&open(directory.path(), &fsyncs));
+        worker.publish("cold");
+        worker.next();
     }
     let log = open(directory.path(), &fsyncs);
-    let mut publisher = Desk::new(&log);
-    let mut desk = Desk::new(&log);
+    let mut publisher = TestWorker::new(&log);
+    let mut worker = TestWorker::new(&log);
     let first = publisher.publish("a");
     assert!(matches!(publisher.next(), BrokerEvent::Published { id, .. } if id == first));
     fsyncs.hold();
@@ -252,43 +252,46 @@ fn a_slow_fsync_delays_durable_acknowledgements_and_nothing_else() {
 
     // A channel in use, one that is only on disk, a new one, one without history.
     assert_eq!(
-        desk.follow("a").offset,
+        worker.follow("a").offset,
         1,
         "what is not durable is not told"
     );
-    assert_eq!(desk.follow("cold").offset, 1);
-    assert_eq!(desk.follow("new").offset, 0);
-    assert_eq!(desk.follow("flow/a").offset, 0);
-    assert_eq!((desk.history("a"), desk.history("cold")), (1, 1));
+    assert_eq!(worker.follow("cold").offset, 1);
+    assert_eq!(worker.follow("new").offset, 0);
+    assert_eq!(worker.follow("flow/a").offset, 0);
+    assert_eq!((worker.history("a"), worker.history("cold")), (1, 1));
     let session = SessionId::from_bytes([7; 16]);
     let member = Arc::new(Member {
         session,
         user: "ann".into(),
         info: Default::default(),
     });
-    desk.submit(BrokerRequest::Join {
+    worker.submit(BrokerRequest::Join {
         channel: channel("a"),
         member,
         generation: 1,
     });
-    assert!(matches!(desk.next(), BrokerEvent::Presence(_)));
-    let id = desk.id();
+    assert!(matches!(worker.next(), BrokerEvent::Presence(_)));
+    let id = worker.id();
     let (channel_a, limit) = (channel("a"), 5);
-    desk.submit(BrokerRequest::Members {
+    worker.submit(BrokerRequest::Members {
         id,
         channel: channel_a,
         limit,
     });
-    assert!(matches!(desk.next(), BrokerEvent::Members { total: 1, .. }));
-    let ephemeral = desk.publish("flow/a");
-    assert!(matches!(desk.next(), BrokerEvent::Published { id, .. } if id == ephemeral));
-    assert!(matches!(desk.next(), BrokerEvent::Publication(_)));
+    assert!(matches!(
+        worker.next(),
+        BrokerEvent::Members { total: 1, .. }
+    ));
+    let ephemeral = worker.publish("flow/a");
+    assert!(matches!(worker.next(), BrokerEvent::Published { id, .. } if id == ephemeral));
+    assert!(matches!(worker.next(), BrokerEvent::Publication(_)));
     log.tick(now());
     assert!(publisher.mailbox.take().is_empty(), "not durable yet");
 
     fsyncs.let_go();
     assert!(matches!(publisher.next(), BrokerEvent::Published { id, .. } if id == second));
-    let BrokerEvent::Publication(publication) = desk.next() else {
+    let BrokerEvent::Publication(publication) = worker.next() else {
         panic!("the follower gets what came after its head")
     };
     assert_eq!(publication.position.offset, 2);
@@ -300,17 +303,17 @@ fn a_channel_that_is_loaded_for_a_follower_while_it_is_published_in_has_no_hole_
     let directory = tempfile::tempdir().unwrap();
     let fsyncs = Arc::new(Fsyncs::default());
     {
-        let mut desk = Desk::new(&open(directory.path(), &fsyncs));
+        let mut worker = TestWorker::new(&open(directory.path(), &fsyncs));
         for n in 0..50 {
-            desk.publish(&format!("channel {n}"));
-            desk.next();
+            worker.publish(&format!("channel {n}"));
+            worker.next();
         }
     }
     let log = open(directory.path(), &fsyncs);
-    let mut publisher = Desk::new(&log);
-    let mut desk = Desk::new(&log);
+    let mut publisher = TestWorker::new(&log);
+    let mut worker = TestWorker::new(&log);
     // A follower by filter gets everything, no matter what is loaded when.
-    let mut by_filter = Desk::new(&log);
+    let mut by_filter = TestWorker::new(&log);
     let id = by_filter.id();
     let filter = Filter::new("#").unwrap();
     by_filter.submit(BrokerRequest::FollowFilter { id, filter });
@@ -321,16 +324,16 @@ fn a_channel_that_is_loaded_for_a_follower_while_it_is_published_in_has_no_hole_
         // Three publications around a follow: the race decides which of them the follower is told
         // of.
         publisher.publish(&name);
-        let id = desk.id();
+        let id = worker.id();
         let channel = channel(&name);
-        desk.submit(BrokerRequest::Follow { id, channel });
+        worker.submit(BrokerRequest::Follow { id, channel });
         heads.insert(id, name.clone());
         publisher.publish(&name);
         publisher.publish(&name);
     }
     let mut last = std::collections::HashMap::new();
     while last.len() < 50 || last.values().any(|offset| *offset < 4) {
-        let next = desk.next();
+        let next = worker.next();
         if let BrokerEvent::Followed { id, stream } = next {
             last.insert(heads[&id].clone(), stream.head.offset);
             continue;
@@ -361,10 +364,10 @@ fn what_is_published_without_history_during_an_fsync_has_numbers_of_its_own_in_t
     let directory = tempfile::tempdir().unwrap();
     let fsyncs = Arc::new(Fsyncs::default());
     let log = open(directory.path(), &fsyncs);
-    let mut publisher = Desk::new(&log);
+    let mut publisher = TestWorker::new(&log);
     publisher.publish("a");
     publisher.next();
-    let mut reader = Desk::new(&log);
+    let mut reader = TestWorker::new(&log);
     let id = reader.id();
     let filter = Filter::new("#").unwrap();
     reader.submit(BrokerRequest::FollowFilter { id, filter });

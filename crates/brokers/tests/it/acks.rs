@@ -5,27 +5,27 @@ use std::sync::Arc;
 use offhook_brokers::Broker;
 use offhook_engine::*;
 
-use crate::desk::{Desk, at, channel, every_broker, kept, open_log};
+use crate::test_worker::{TestWorker, at, channel, every_broker, kept, open_log};
 
 /// The longest a consumer without acknowledgements keeps its place when others need it.
 const MONTH_MS: u64 = 30 * 24 * 3600 * 1000;
 
 /// Acknowledges as this user's consumer, or asks for its position.
-fn ack(desk: &mut Desk, user: &str, consumer: &str, offset: Option<u64>) -> BrokerEvent {
-    let id = desk.id();
-    let epoch = desk.follow("a").head.epoch;
-    desk.submit(BrokerRequest::Ack {
+fn ack(worker: &mut TestWorker, user: &str, consumer: &str, offset: Option<u64>) -> BrokerEvent {
+    let id = worker.id();
+    let epoch = worker.follow("a").head.epoch;
+    worker.submit(BrokerRequest::Ack {
         id,
         channel: channel("a"),
         scope: user.into(),
         consumer: Key::new(consumer).unwrap(),
         position: offset.map(|offset| Position { epoch, offset }),
     });
-    desk.answer(id)
+    worker.answer(id)
 }
 
-fn acked(desk: &mut Desk, user: &str, consumer: &str, offset: Option<u64>) -> Option<u64> {
-    match ack(desk, user, consumer, offset) {
+fn acked(worker: &mut TestWorker, user: &str, consumer: &str, offset: Option<u64>) -> Option<u64> {
+    match ack(worker, user, consumer, offset) {
         BrokerEvent::Acked { position, .. } => position.map(|position| position.offset),
         other => panic!("{other:?}"),
     }
@@ -34,44 +34,44 @@ fn acked(desk: &mut Desk, user: &str, consumer: &str, offset: Option<u64>) -> Op
 #[test]
 fn a_consumer_is_where_it_acknowledged_and_never_goes_back() {
     every_broker(&kept(100), |broker| {
-        let mut desk = Desk::new(broker);
-        assert_eq!(acked(&mut desk, "ann", "c", None), None);
-        desk.publish("a", "x");
-        desk.publish("a", "y");
-        assert_eq!(acked(&mut desk, "ann", "c", None), None);
-        assert_eq!(acked(&mut desk, "ann", "c", Some(2)), Some(2));
-        assert_eq!(acked(&mut desk, "ann", "c", Some(1)), Some(2), "late");
-        assert_eq!(acked(&mut desk, "ann", "c", None), Some(2));
+        let mut worker = TestWorker::new(broker);
+        assert_eq!(acked(&mut worker, "ann", "c", None), None);
+        worker.publish("a", "x");
+        worker.publish("a", "y");
+        assert_eq!(acked(&mut worker, "ann", "c", None), None);
+        assert_eq!(acked(&mut worker, "ann", "c", Some(2)), Some(2));
+        assert_eq!(acked(&mut worker, "ann", "c", Some(1)), Some(2), "late");
+        assert_eq!(acked(&mut worker, "ann", "c", None), Some(2));
     });
 }
 
 #[test]
 fn a_consumer_is_of_one_user_in_one_channel() {
     every_broker(&kept(100), |broker| {
-        let mut desk = Desk::new(broker);
-        desk.publish("a", "x");
-        acked(&mut desk, "ann", "c", Some(1));
-        assert_eq!(acked(&mut desk, "bob", "c", None), None);
-        assert_eq!(acked(&mut desk, "ann", "d", None), None);
+        let mut worker = TestWorker::new(broker);
+        worker.publish("a", "x");
+        acked(&mut worker, "ann", "c", Some(1));
+        assert_eq!(acked(&mut worker, "bob", "c", None), None);
+        assert_eq!(acked(&mut worker, "ann", "d", None), None);
     });
 }
 
 #[test]
 fn a_user_has_so_many_consumers_and_an_abandoned_one_makes_room() {
     every_broker(&kept(100), |broker| {
-        let mut desk = Desk::new(broker);
-        desk.publish("a", "x");
+        let mut worker = TestWorker::new(broker);
+        worker.publish("a", "x");
         for n in 0..64 {
-            acked(&mut desk, "ann", &format!("c{n}"), Some(1));
+            acked(&mut worker, "ann", &format!("c{n}"), Some(1));
         }
         let failure = BrokerFailure::TooManyConsumers;
-        let refused = ack(&mut desk, "ann", "one more", Some(1));
+        let refused = ack(&mut worker, "ann", "one more", Some(1));
         assert!(matches!(refused, BrokerEvent::Failed { failure: f, .. } if f == failure));
-        assert_eq!(acked(&mut desk, "bob", "c", Some(1)), Some(1));
+        assert_eq!(acked(&mut worker, "bob", "c", Some(1)), Some(1));
         broker.tick(at(MONTH_MS + 1000));
-        acked(&mut desk, "ann", "c0", Some(1));
-        assert_eq!(acked(&mut desk, "ann", "one more", Some(1)), Some(1));
-        assert_eq!(acked(&mut desk, "ann", "c0", None), Some(1), "still used");
+        acked(&mut worker, "ann", "c0", Some(1));
+        assert_eq!(acked(&mut worker, "ann", "one more", Some(1)), Some(1));
+        assert_eq!(acked(&mut worker, "ann", "c0", None), Some(1), "still used");
     });
 }
 
@@ -79,21 +79,21 @@ fn a_user_has_so_many_consumers_and_an_abandoned_one_makes_room() {
 fn acknowledgements_survive_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     for round in 0..3 {
-        let mut desk = Desk::new(&open_log(directory.path(), kept(100)));
-        let before = acked(&mut desk, "ann", "c", None);
+        let mut worker = TestWorker::new(&open_log(directory.path(), kept(100)));
+        let before = acked(&mut worker, "ann", "c", None);
         assert_eq!(before, (round > 0).then_some(round));
-        desk.publish("a", "x");
-        acked(&mut desk, "ann", "c", Some(round + 1));
+        worker.publish("a", "x");
+        acked(&mut worker, "ann", "c", Some(round + 1));
     }
 }
 
 /// Asks who has the first publication, or one that nobody has if there is none.
-fn ask(desk: &mut Desk) -> RequestId {
-    let first = desk.all("a").first().map(|first| first.position);
+fn ask(worker: &mut TestWorker) -> RequestId {
+    let first = worker.all("a").first().map(|first| first.position);
     let position = first.unwrap_or(Position::new(1, 1));
-    let id = desk.id();
+    let id = worker.id();
     let channel = channel("a");
-    desk.submit(BrokerRequest::Receipts {
+    worker.submit(BrokerRequest::Receipts {
         id,
         channel,
         position,
@@ -102,9 +102,9 @@ fn ask(desk: &mut Desk) -> RequestId {
 }
 
 /// Waits for the question, and answers that `received` of ten have it.
-fn tell(desk: &mut Desk, received: u64) {
+fn tell(worker: &mut TestWorker, received: u64) {
     let ask = loop {
-        if let BrokerEvent::AskReceipts { ask, .. } = desk.next() {
+        if let BrokerEvent::AskReceipts { ask, .. } = worker.next() {
             break ask;
         }
     };
@@ -113,19 +113,19 @@ fn tell(desk: &mut Desk, received: u64) {
         subscribers: 10,
         sessions: Vec::new(),
     });
-    desk.submit(BrokerRequest::Found { ask, receipts });
+    worker.submit(BrokerRequest::Found { ask, receipts });
 }
 
-fn counted(desk: &mut Desk, id: RequestId) -> (u64, u64) {
-    match desk.answer(id) {
+fn counted(worker: &mut TestWorker, id: RequestId) -> (u64, u64) {
+    match worker.answer(id) {
         BrokerEvent::Receipts { receipts, .. } => (receipts.received, receipts.subscribers),
         other => panic!("{other:?}"),
     }
 }
 
 /// One worker that asks, and two that follow the channel.
-fn three(broker: &Arc<dyn Broker>) -> [Desk; 3] {
-    let [mut asker, mut one, mut other] = [(); 3].map(|()| Desk::new(broker));
+fn three(broker: &Arc<dyn Broker>) -> [TestWorker; 3] {
+    let [mut asker, mut one, mut other] = [(); 3].map(|()| TestWorker::new(broker));
     asker.publish("a", "x");
     one.follow("a");
     other.follow("a");
@@ -146,7 +146,7 @@ fn what_the_followers_know_of_receipts_is_added_up() {
 #[test]
 fn a_channel_that_nobody_follows_was_received_by_nobody() {
     every_broker(&kept(100), |broker| {
-        let mut asker = Desk::new(broker);
+        let mut asker = TestWorker::new(broker);
         let id = ask(&mut asker);
         assert_eq!(counted(&mut asker, id), (0, 0));
     });
@@ -156,7 +156,7 @@ fn a_channel_that_nobody_follows_was_received_by_nobody() {
 fn a_worker_that_was_asked_too_often_makes_the_answer_busy() {
     every_broker(&kept(100), |broker| {
         let [mut asker, mut one, _other] = three(broker);
-        broker.detach(_other.worker);
+        broker.detach(_other.worker_id);
         let id = ask(&mut asker);
         let BrokerEvent::AskReceipts { ask, .. } = one.next() else {
             panic!()
@@ -174,7 +174,7 @@ fn a_worker_that_goes_or_says_nothing_is_not_waited_for() {
         let [mut asker, mut one, other] = three(broker);
         let id = ask(&mut asker);
         tell(&mut one, 3);
-        broker.detach(other.worker);
+        broker.detach(other.worker_id);
         assert_eq!(counted(&mut asker, id), (3, 10));
 
         let [mut asker, mut one, _silent] = three(broker);
@@ -213,41 +213,41 @@ fn an_answer_that_nobody_asked_for_changes_nothing() {
 fn consumers_of_sessions_without_a_user_end_a_week_after_their_last_acknowledgement() {
     const WEEK_MS: u64 = 7 * 24 * 3600 * 1000;
     every_broker(&kept(100), |broker| {
-        let mut desk = Desk::new(broker);
-        let ack = |desk: &mut Desk, name: &str, scope: &str, position| {
-            let id = desk.id();
-            desk.submit(BrokerRequest::Ack {
+        let mut worker = TestWorker::new(broker);
+        let ack = |worker: &mut TestWorker, name: &str, scope: &str, position| {
+            let id = worker.id();
+            worker.submit(BrokerRequest::Ack {
                 id,
                 channel: channel(name),
                 scope: scope.into(),
                 consumer: Key::new("billing").unwrap(),
                 position,
             });
-            match desk.answer(id) {
+            match worker.answer(id) {
                 BrokerEvent::Acked { position, .. } => position,
                 other => panic!("{other:?}"),
             }
         };
         let names = ["a", "flow/a"];
-        let heads = names.map(|name| desk.publish(name, "x"));
+        let heads = names.map(|name| worker.publish(name, "x"));
         for (name, head) in names.iter().zip(heads) {
             for scope in ["\0session", "ann"] {
-                ack(&mut desk, name, scope, Some(head));
+                ack(&mut worker, name, scope, Some(head));
             }
         }
         broker.tick(at(WEEK_MS - 1_000));
-        desk.writer_barrier();
+        worker.writer_barrier();
         for (name, head) in names.iter().zip(heads) {
-            assert_eq!(ack(&mut desk, name, "\0session", None), Some(head));
+            assert_eq!(ack(&mut worker, name, "\0session", None), Some(head));
         }
         for second in 0..20 {
             broker.tick(at(2 * WEEK_MS + second * 1_000));
-            desk.writer_barrier();
+            worker.writer_barrier();
         }
         for (name, head) in names.iter().zip(heads) {
-            assert_eq!(ack(&mut desk, name, "\0session", None), None);
+            assert_eq!(ack(&mut worker, name, "\0session", None), None);
             assert_eq!(
-                ack(&mut desk, name, "ann", None),
+                ack(&mut worker, name, "ann", None),
                 Some(head),
                 "a user's stays"
             );

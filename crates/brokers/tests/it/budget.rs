@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use offhook_brokers::{Broker, Budget, Health, Log, LogOptions, Memory};
 use offhook_engine::*;
 
-use crate::desk::{Desk, at, channel, draft, kept};
+use crate::test_worker::{TestWorker, at, channel, draft, kept};
 
 /// Ticks in which everything was looked at, twice.
 const ROUNDS: u64 = 20;
@@ -34,10 +34,10 @@ fn every_broker(bytes: usize, body: impl Fn(&Arc<dyn Broker>)) {
     body(&log(directory.path(), budget, kept(100)));
 }
 
-fn tick(broker: &Arc<dyn Broker>, desk: &mut Desk, from_s: u64) {
+fn tick(broker: &Arc<dyn Broker>, worker: &mut TestWorker, from_s: u64) {
     for second in from_s..from_s + ROUNDS {
         broker.tick(at(second * 1_000));
-        desk.writer_barrier();
+        worker.writer_barrier();
     }
 }
 
@@ -45,7 +45,7 @@ fn no_answer(event: &BrokerEvent) -> ! {
     panic!("{event:?}")
 }
 
-impl Desk {
+impl TestWorker {
     fn try_follow(&mut self, name: &str) -> Result<StreamState, BrokerFailure> {
         let id = self.id();
         let channel = channel(name);
@@ -75,12 +75,12 @@ impl Desk {
 #[test]
 fn names_that_were_subscribed_to_and_left_give_their_memory_back() {
     every_broker(1 << 30, |broker| {
-        let mut desk = Desk::new(broker);
-        desk.writer_barrier();
+        let mut worker = TestWorker::new(broker);
+        worker.writer_barrier();
         let before = broker.held();
         for n in 0..5_000 {
-            desk.follow(&format!("flow/{n}"));
-            desk.follow(&format!("kept/{n}"));
+            worker.follow(&format!("flow/{n}"));
+            worker.follow(&format!("kept/{n}"));
         }
         let during = broker.held();
         assert!(
@@ -88,12 +88,12 @@ fn names_that_were_subscribed_to_and_left_give_their_memory_back() {
             "{during:?}"
         );
         for n in 0..5_000 {
-            desk.unfollow(&format!("flow/{n}"));
-            desk.unfollow(&format!("kept/{n}"));
+            worker.unfollow(&format!("flow/{n}"));
+            worker.unfollow(&format!("kept/{n}"));
         }
         // Each tick looks at an eighth of what is left.
         for round in 0..6 {
-            tick(broker, &mut desk, 1 + round * ROUNDS);
+            tick(broker, &mut worker, 1 + round * ROUNDS);
         }
         let after = broker.held();
         assert_eq!(after.memory_bytes, before.memory_bytes);
@@ -104,12 +104,12 @@ fn names_that_were_subscribed_to_and_left_give_their_memory_back() {
 #[test]
 fn history_of_channels_that_do_not_exist_costs_no_memory() {
     every_broker(1 << 30, |broker| {
-        let mut desk = Desk::new(broker);
-        desk.writer_barrier();
+        let mut worker = TestWorker::new(broker);
+        worker.writer_barrier();
         let before = broker.held();
         for n in 0..3_000 {
             let name = format!("nowhere/{n}");
-            let (stream, page) = desk.history(&name, ReadFrom::Start, 10);
+            let (stream, page) = worker.history(&name, ReadFrom::Start, 10);
             assert_eq!((stream.head.offset, page.len()), (0, 0));
         }
         assert_eq!(
@@ -123,16 +123,16 @@ fn history_of_channels_that_do_not_exist_costs_no_memory() {
 #[test]
 fn a_channel_that_was_looked_at_before_its_first_publication_is_followed_without_a_hole() {
     every_broker(1 << 30, |broker| {
-        let (mut desk, mut follower) = (Desk::new(broker), Desk::new(broker));
-        desk.history("new", ReadFrom::Start, 10);
+        let (mut worker, mut follower) = (TestWorker::new(broker), TestWorker::new(broker));
+        worker.history("new", ReadFrom::Start, 10);
         follower.follow("new");
-        desk.history("new", ReadFrom::Start, 10);
-        desk.publish("new", "first");
+        worker.history("new", ReadFrom::Start, 10);
+        worker.publish("new", "first");
         let BrokerEvent::Publication(first) = follower.next() else {
             panic!()
         };
         assert_eq!((first.position.offset, &*first.data), (1, &b"first"[..]));
-        assert_eq!(desk.texts("new"), ["first"]);
+        assert_eq!(worker.texts("new"), ["first"]);
     });
 }
 
@@ -140,14 +140,14 @@ fn a_channel_that_was_looked_at_before_its_first_publication_is_followed_without
 fn keys_of_publications_without_history_stay_within_the_budget_and_the_newest_are_known() {
     const BUDGET: usize = 256 << 10;
     every_broker(BUDGET, |broker| {
-        let mut desk = Desk::new(broker);
+        let mut worker = TestWorker::new(broker);
         for n in 0..20_000 {
-            desk.publish_keyed("flow/a", "x", Some(&format!("key {n}")));
+            worker.publish_keyed("flow/a", "x", Some(&format!("key {n}")));
             assert!(broker.held().memory_bytes <= BUDGET);
         }
-        let (_, duplicate) = desk.publish_keyed("flow/a", "x", Some("key 19999"));
+        let (_, duplicate) = worker.publish_keyed("flow/a", "x", Some("key 19999"));
         assert!(duplicate, "the newest is known");
-        let (_, duplicate) = desk.publish_keyed("flow/a", "x", Some("key 0"));
+        let (_, duplicate) = worker.publish_keyed("flow/a", "x", Some("key 0"));
         assert!(!duplicate, "the oldest made room");
     });
 }
@@ -156,10 +156,10 @@ fn keys_of_publications_without_history_stay_within_the_budget_and_the_newest_ar
 fn beyond_the_budget_new_channels_are_refused_and_those_that_are_there_go_on() {
     const BUDGET: usize = 256 << 10;
     every_broker(BUDGET, |broker| {
-        let mut desk = Desk::new(broker);
+        let mut worker = TestWorker::new(broker);
         let mut followed = 0;
         let refused = loop {
-            match desk.try_follow(&format!("flow/{followed}")) {
+            match worker.try_follow(&format!("flow/{followed}")) {
                 Ok(_) => followed += 1,
                 Err(failure) => break failure,
             }
@@ -167,19 +167,19 @@ fn beyond_the_budget_new_channels_are_refused_and_those_that_are_there_go_on() {
         };
         assert_eq!(refused, BrokerFailure::TooManyChannels);
         assert!(followed > 100, "{followed}");
-        let new = desk.try_publish(draft("flow/new", "x", None));
+        let new = worker.try_publish(draft("flow/new", "x", None));
         assert_eq!(new, Err(BrokerFailure::TooManyChannels));
-        desk.publish("flow/0", "there");
-        let told = desk.next();
+        worker.publish("flow/0", "there");
+        let told = worker.next();
         assert!(matches!(told, BrokerEvent::Publication(_)), "{told:?}");
 
         for n in 1..followed {
-            desk.unfollow(&format!("flow/{n}"));
+            worker.unfollow(&format!("flow/{n}"));
         }
         for second in 1..ROUNDS {
             broker.tick(at(second * 1_000));
         }
-        desk.publish("flow/new", "x");
+        worker.publish("flow/new", "x");
     });
 }
 
@@ -187,14 +187,14 @@ fn beyond_the_budget_new_channels_are_refused_and_those_that_are_there_go_on() {
 fn channels_that_nobody_publishes_in_give_memory_to_those_that_are_new() {
     const BUDGET: usize = 512 << 10;
     every_broker(BUDGET, |broker| {
-        let mut desk = Desk::new(broker);
+        let mut worker = TestWorker::new(broker);
         // One that holds nearly all there is, and is then left alone.
         for n in 0..5_000 {
-            desk.publish_keyed("flow/large", "x", Some(&n.to_string()));
+            worker.publish_keyed("flow/large", "x", Some(&n.to_string()));
         }
         // New ones come up to the budget.
         let mut n = 0;
-        while desk.try_follow(&format!("flow/{n}")).is_ok() {
+        while worker.try_follow(&format!("flow/{n}")).is_ok() {
             n += 1;
         }
         assert!(broker.held().memory_bytes >= BUDGET);
@@ -202,8 +202,8 @@ fn channels_that_nobody_publishes_in_give_memory_to_those_that_are_new() {
             broker.tick(at(second * 1_000));
         }
         assert!(broker.held().memory_bytes < BUDGET);
-        desk.follow("flow/new");
-        let (_, duplicate) = desk.publish_keyed("flow/large", "x", Some("4999"));
+        worker.follow("flow/new");
+        let (_, duplicate) = worker.publish_keyed("flow/large", "x", Some("4999"));
         assert!(duplicate, "its newest keys are still known");
     });
 }
@@ -212,22 +212,22 @@ fn channels_that_nobody_publishes_in_give_memory_to_those_that_are_new() {
 fn history_in_memory_goes_from_its_oldest_end_and_its_going_says_so() {
     const BUDGET: usize = 256 << 10;
     let broker = memory(BUDGET, kept(1_000_000));
-    let mut desk = Desk::new(&broker);
+    let mut worker = TestWorker::new(&broker);
     let data = "x".repeat(1_000);
     for _ in 0..1_000 {
-        desk.publish("a", &data);
+        worker.publish("a", &data);
         assert!(broker.held().memory_bytes <= BUDGET);
     }
-    let (stream, page) = desk.history("a", ReadFrom::Start, 1_000);
+    let (stream, page) = worker.history("a", ReadFrom::Start, 1_000);
     assert!(page.len() > 100, "{} are kept", page.len());
     assert_eq!(stream.first, 1_001 - page.len() as u64);
     assert_eq!(stream.trimmed, Trimmed::BySize);
     // A single one that is larger than all there is passes, and is not kept.
-    desk.follow("a");
-    desk.publish("a", &"x".repeat(BUDGET));
-    assert!(matches!(desk.next(), BrokerEvent::Publication(_)));
+    worker.follow("a");
+    worker.publish("a", &"x".repeat(BUDGET));
+    assert!(matches!(worker.next(), BrokerEvent::Publication(_)));
     assert!(broker.held().memory_bytes <= BUDGET);
-    let (stream, page) = desk.history("a", ReadFrom::Start, 1_000);
+    let (stream, page) = worker.history("a", ReadFrom::Start, 1_000);
     assert_eq!((stream.first, page.len()), (1_002, 0));
 }
 
@@ -250,37 +250,39 @@ fn the_state_of_a_channel_in_memory_is_the_last_to_go() {
         ..ChannelRules::default()
     };
     let broker = memory(BUDGET, RuleBook::everything(rules));
-    let mut desk = Desk::new(&broker);
+    let mut worker = TestWorker::new(&broker);
     let keyed = |key: &str, data: &str| {
         let mut draft = draft("a", data, None);
         draft.tags = Tags::new([(CONFLATION_TAG, key)]).unwrap();
         draft
     };
     for n in 0..10 {
-        desk.try_publish(keyed(&n.to_string(), "value")).unwrap();
+        worker.try_publish(keyed(&n.to_string(), "value")).unwrap();
     }
     for _ in 0..500 {
-        desk.publish("a", &"x".repeat(1_000));
+        worker.publish("a", &"x".repeat(1_000));
     }
-    let id = desk.id();
+    let id = worker.id();
     let channel = channel("a");
-    desk.submit(BrokerRequest::State { id, channel });
-    let BrokerEvent::State { values, .. } = desk.answer(id) else {
+    worker.submit(BrokerRequest::State { id, channel });
+    let BrokerEvent::State { values, .. } = worker.answer(id) else {
         panic!()
     };
     assert_eq!(values.len(), 10);
-    desk.try_publish(keyed("new", &"x".repeat(BUDGET))).unwrap();
+    worker
+        .try_publish(keyed("new", &"x".repeat(BUDGET)))
+        .unwrap();
     assert!(broker.held().memory_bytes <= BUDGET);
 }
 
 #[test]
 fn members_and_consumers_count_and_no_longer_when_they_leave() {
     every_broker(1 << 30, |broker| {
-        let mut desk = Desk::new(broker);
-        desk.submit(BrokerRequest::Renew {
+        let mut worker = TestWorker::new(broker);
+        worker.submit(BrokerRequest::Renew {
             lease: std::time::Duration::from_secs(3_600),
         });
-        desk.writer_barrier();
+        worker.writer_barrier();
         let before = broker.held().memory_bytes;
         let member = |n: u8| Member {
             session: SessionId::from_bytes([n; 16]),
@@ -289,7 +291,7 @@ fn members_and_consumers_count_and_no_longer_when_they_leave() {
         };
         for round in 0..2 {
             for n in 0..100 {
-                desk.submit(BrokerRequest::Join {
+                worker.submit(BrokerRequest::Join {
                     channel: channel("flow/a"),
                     member: Arc::new(member(n)),
                     generation: round,
@@ -299,7 +301,7 @@ fn members_and_consumers_count_and_no_longer_when_they_leave() {
             assert!((20_000..60_000).contains(&held), "{held}");
         }
         for n in 0..100 {
-            desk.submit(BrokerRequest::Leave {
+            worker.submit(BrokerRequest::Leave {
                 channel: channel("flow/a"),
                 session: member(n).session,
                 generation: 1,
@@ -308,18 +310,18 @@ fn members_and_consumers_count_and_no_longer_when_they_leave() {
         }
         assert_eq!(broker.held().memory_bytes, before);
 
-        let head = desk.publish("flow/a", "x");
+        let head = worker.publish("flow/a", "x");
         let before = broker.held().memory_bytes;
         for n in 0..10 {
-            let id = desk.id();
-            desk.submit(BrokerRequest::Ack {
+            let id = worker.id();
+            worker.submit(BrokerRequest::Ack {
                 id,
                 channel: channel("flow/a"),
                 scope: "ann".into(),
                 consumer: Key::new(&n.to_string()).unwrap(),
                 position: Some(head),
             });
-            desk.answer(id);
+            worker.answer(id);
         }
         let held = broker.held().memory_bytes - before;
         assert!((1_000..3_000).contains(&held), "{held}");
@@ -335,13 +337,13 @@ fn a_log_takes_so_many_channels_and_those_that_are_there_go_on() {
     };
     {
         let broker = log(directory.path(), budget(3), kept(100));
-        let mut desk = Desk::new(&broker);
+        let mut worker = TestWorker::new(&broker);
         for n in 0..3 {
-            desk.publish(&n.to_string(), "x");
+            worker.publish(&n.to_string(), "x");
         }
-        let refused = desk.try_publish(draft("3", "x", None));
+        let refused = worker.try_publish(draft("3", "x", None));
         assert_eq!(refused, Err(BrokerFailure::TooManyChannels));
-        assert_eq!(desk.publish("2", "x").offset, 2);
+        assert_eq!(worker.publish("2", "x").offset, 2);
         assert_eq!(broker.held().channels, 3);
         assert_eq!(
             broker.health(),
@@ -350,16 +352,16 @@ fn a_log_takes_so_many_channels_and_those_that_are_there_go_on() {
         );
     }
     let broker = log(directory.path(), budget(3), kept(100));
-    let mut desk = Desk::new(&broker);
-    let refused = desk.try_publish(draft("3", "x", None));
+    let mut worker = TestWorker::new(&broker);
+    let refused = worker.try_publish(draft("3", "x", None));
     assert_eq!(
         refused,
         Err(BrokerFailure::TooManyChannels),
         "after a restart"
     );
-    drop((desk, broker));
-    let mut desk = Desk::new(&log(directory.path(), budget(4), kept(100)));
-    assert_eq!(desk.publish("3", "x").offset, 1);
+    drop((worker, broker));
+    let mut worker = TestWorker::new(&log(directory.path(), budget(4), kept(100)));
+    assert_eq!(worker.publish("3", "x").offset, 1);
 }
 
 #[test]
@@ -367,10 +369,10 @@ fn a_log_that_takes_more_of_the_disk_than_it_may_refuses_publications_and_is_rea
     let directory = tempfile::tempdir().unwrap();
     let taken = {
         let broker = log(directory.path(), Budget::default(), kept(100));
-        let mut desk = Desk::new(&broker);
-        desk.publish("a", "x");
+        let mut worker = TestWorker::new(&broker);
+        worker.publish("a", "x");
         broker.tick(at(1_000));
-        desk.writer_barrier();
+        worker.writer_barrier();
         broker.held().disk_bytes
     };
     assert!(taken > 0);
@@ -379,17 +381,17 @@ fn a_log_that_takes_more_of_the_disk_than_it_may_refuses_publications_and_is_rea
         ..Budget::default()
     };
     let broker = log(directory.path(), budget(1), kept(100));
-    let mut desk = Desk::new(&broker);
-    let refused = desk.try_publish(draft("a", "x", None));
+    let mut worker = TestWorker::new(&broker);
+    let refused = worker.try_publish(draft("a", "x", None));
     assert_eq!(refused, Err(BrokerFailure::StorageFull));
-    assert_eq!(desk.texts("a"), ["x"]);
+    assert_eq!(worker.texts("a"), ["x"]);
     let Health::Failing(text) = broker.health() else {
         panic!("{:?}", broker.health())
     };
     assert!(text.contains("storage.disk_bytes allows"), "{text}");
-    drop((desk, broker));
+    drop((worker, broker));
     let broker = log(directory.path(), budget(u64::MAX), kept(100));
-    let mut desk = Desk::new(&broker);
-    desk.publish("a", "y");
+    let mut worker = TestWorker::new(&broker);
+    worker.publish("a", "y");
     assert_eq!(broker.health(), Health::Good);
 }

@@ -2,15 +2,17 @@
 
 use offhook_engine::*;
 
-use crate::desk::{Desk, at, channel, draft, every_broker, kept};
+use crate::test_worker::{TestWorker, at, channel, draft, every_broker, kept};
 
 #[test]
 fn publications_get_offsets_from_one_on_without_holes_each_channel_for_itself() {
     every_broker(&kept(100), |broker| {
-        let mut desk = Desk::new(broker);
-        let a: Vec<_> = (0..3).map(|_| desk.publish("a", "x").offset).collect();
-        let b: Vec<_> = (0..2).map(|_| desk.publish("b", "x").offset).collect();
-        let ephemeral: Vec<_> = (0..2).map(|_| desk.publish("flow/c", "x").offset).collect();
+        let mut worker = TestWorker::new(broker);
+        let a: Vec<_> = (0..3).map(|_| worker.publish("a", "x").offset).collect();
+        let b: Vec<_> = (0..2).map(|_| worker.publish("b", "x").offset).collect();
+        let ephemeral: Vec<_> = (0..2)
+            .map(|_| worker.publish("flow/c", "x").offset)
+            .collect();
         assert_eq!((a, b, ephemeral), (vec![1, 2, 3], vec![1, 2], vec![1, 2]));
     });
 }
@@ -18,14 +20,14 @@ fn publications_get_offsets_from_one_on_without_holes_each_channel_for_itself() 
 #[test]
 fn what_was_published_is_read_back_as_it_was() {
     every_broker(&kept(100), |broker| {
-        let mut desk = Desk::new(broker);
+        let mut worker = TestWorker::new(broker);
         let mut sent = draft("a", "data", Some("key"));
         sent.format = Format::Binary;
-        let id = desk.send(sent.clone());
-        let BrokerEvent::Published { position, .. } = desk.answer(id) else {
+        let id = worker.send(sent.clone());
+        let BrokerEvent::Published { position, .. } = worker.answer(id) else {
             panic!()
         };
-        let read = &desk.all("a")[0];
+        let read = &worker.all("a")[0];
         let place = Place {
             position,
             previous: Position {
@@ -37,11 +39,11 @@ fn what_was_published_is_read_back_as_it_was() {
         assert_eq!(**read, sent.at(place));
         let mut bare = draft("b", "", None);
         (bare.publisher, bare.tags) = (None, Tags::default());
-        let id = desk.send(bare.clone());
-        let BrokerEvent::Published { position, .. } = desk.answer(id) else {
+        let id = worker.send(bare.clone());
+        let BrokerEvent::Published { position, .. } = worker.answer(id) else {
             panic!()
         };
-        let read = &desk.all("b")[0];
+        let read = &worker.all("b")[0];
         let place = Place {
             position,
             previous: Position {
@@ -57,12 +59,12 @@ fn what_was_published_is_read_back_as_it_was() {
 #[test]
 fn the_same_key_is_published_once_also_within_one_group() {
     every_broker(&kept(100), |broker| {
-        let mut desk = Desk::new(broker);
+        let mut worker = TestWorker::new(broker);
         for name in ["a", "flow/a"] {
             let ids: Vec<_> = (0..5)
-                .map(|_| desk.send(draft(name, "x", Some("key"))))
+                .map(|_| worker.send(draft(name, "x", Some("key"))))
                 .collect();
-            let answers: Vec<_> = ids.into_iter().map(|id| desk.answer(id)).collect();
+            let answers: Vec<_> = ids.into_iter().map(|id| worker.answer(id)).collect();
             let mut first = 0;
             for answer in answers {
                 let BrokerEvent::Published {
@@ -77,7 +79,7 @@ fn the_same_key_is_published_once_also_within_one_group() {
                 first += u32::from(!duplicate);
             }
             assert_eq!(first, 1);
-            assert_eq!(desk.publish_keyed(name, "x", Some("other")).0.offset, 2);
+            assert_eq!(worker.publish_keyed(name, "x", Some("other")).0.offset, 2);
         }
     });
 }
@@ -85,17 +87,17 @@ fn the_same_key_is_published_once_also_within_one_group() {
 #[test]
 fn a_key_is_of_one_user_in_one_channel() {
     every_broker(&kept(100), |broker| {
-        let mut desk = Desk::new(broker);
-        assert_eq!(desk.publish_keyed("a", "x", Some("key")).0.offset, 1);
-        assert!(!desk.publish_keyed("b", "x", Some("key")).1);
+        let mut worker = TestWorker::new(broker);
+        assert_eq!(worker.publish_keyed("a", "x", Some("key")).0.offset, 1);
+        assert!(!worker.publish_keyed("b", "x", Some("key")).1);
         let mut other = draft("a", "x", Some("key"));
         other.publisher = None;
-        let id = desk.send(other);
+        let id = worker.send(other);
         let BrokerEvent::Published {
             duplicate,
             position,
             ..
-        } = desk.answer(id)
+        } = worker.answer(id)
         else {
             panic!()
         };
@@ -106,21 +108,21 @@ fn a_key_is_of_one_user_in_one_channel() {
 #[test]
 fn a_key_is_forgotten_after_its_window_and_not_before() {
     every_broker(&kept(100), |broker| {
-        let mut desk = Desk::new(broker);
-        desk.publish_keyed("a", "x", Some("key"));
+        let mut worker = TestWorker::new(broker);
+        worker.publish_keyed("a", "x", Some("key"));
         broker.tick(at(3_600_000));
-        assert!(desk.publish_keyed("a", "x", Some("key")).1);
+        assert!(worker.publish_keyed("a", "x", Some("key")).1);
         broker.tick(at(3_600_001));
-        assert!(!desk.publish_keyed("a", "x", Some("key")).1);
+        assert!(!worker.publish_keyed("a", "x", Some("key")).1);
     });
 }
 
 #[test]
 fn followers_get_what_comes_after_the_head_they_were_told_in_order() {
     every_broker(&kept(100), |broker| {
-        let mut publisher = Desk::new(broker);
+        let mut publisher = TestWorker::new(broker);
         for name in ["a", "flow/a"] {
-            let mut follower = Desk::new(broker);
+            let mut follower = TestWorker::new(broker);
             publisher.publish(name, "before");
             assert_eq!(follower.follow(name).head.offset, 1);
             for n in 2..=50 {
@@ -146,11 +148,11 @@ fn followers_get_what_comes_after_the_head_they_were_told_in_order() {
 #[test]
 fn following_twice_is_answered_twice_and_sends_once() {
     every_broker(&kept(100), |broker| {
-        let mut desk = Desk::new(broker);
-        assert_eq!(desk.follow("a").head.offset, 0);
-        assert_eq!(desk.follow("a").head.offset, 0);
-        desk.publish("a", "x");
-        let news = desk.rest();
+        let mut worker = TestWorker::new(broker);
+        assert_eq!(worker.follow("a").head.offset, 0);
+        assert_eq!(worker.follow("a").head.offset, 0);
+        worker.publish("a", "x");
+        let news = worker.rest();
         assert_eq!(news.len(), 1, "{news:?}");
     });
 }
@@ -158,8 +160,8 @@ fn following_twice_is_answered_twice_and_sends_once() {
 #[test]
 fn a_follow_between_publishes_of_one_burst_leaves_no_hole_and_no_double() {
     every_broker(&kept(1000), |broker| {
-        let mut publisher = Desk::new(broker);
-        let mut follower = Desk::new(broker);
+        let mut publisher = TestWorker::new(broker);
+        let mut follower = TestWorker::new(broker);
         for n in 1..=200 {
             publisher.send(draft("a", &n.to_string(), None));
             if n == 100 {
@@ -191,14 +193,14 @@ fn a_follow_between_publishes_of_one_burst_leaves_no_hole_and_no_double() {
 #[test]
 fn a_publication_can_be_read_before_anyone_is_told_of_it() {
     every_broker(&kept(100), |broker| {
-        let mut desk = Desk::new(broker);
-        desk.follow("a");
+        let mut worker = TestWorker::new(broker);
+        worker.follow("a");
         for n in 1..=20 {
-            desk.publish("a", "x");
-            let BrokerEvent::Publication(told) = desk.next() else {
+            worker.publish("a", "x");
+            let BrokerEvent::Publication(told) = worker.next() else {
                 panic!()
             };
-            let (stream, read) = desk.history("a", ReadFrom::After(told.previous), 1);
+            let (stream, read) = worker.history("a", ReadFrom::After(told.previous), 1);
             assert_eq!((stream.head.offset, &read[0]), (n, &told));
         }
     });
@@ -207,14 +209,14 @@ fn a_publication_can_be_read_before_anyone_is_told_of_it() {
 #[test]
 fn history_is_read_from_any_place_in_pages() {
     every_broker(&kept(100), |broker| {
-        let mut desk = Desk::new(broker);
+        let mut worker = TestWorker::new(broker);
         for n in 1..=10 {
-            desk.publish("a", &n.to_string());
+            worker.publish("a", &n.to_string());
         }
-        let epoch = desk.follow("a").head.epoch;
+        let epoch = worker.follow("a").head.epoch;
         let after = |offset| ReadFrom::After(Position { epoch, offset });
         let mut offsets = |from, count| {
-            let (stream, page) = desk.history("a", from, count);
+            let (stream, page) = worker.history("a", from, count);
             assert_eq!((stream.first, stream.head.offset), (1, 10));
             page.iter().map(|p| p.position.offset).collect::<Vec<_>>()
         };
@@ -231,19 +233,19 @@ fn history_is_read_from_any_place_in_pages() {
 #[test]
 fn history_is_read_backward_from_any_place_in_pages() {
     every_broker(&kept(8), |broker| {
-        let mut desk = Desk::new(broker);
+        let mut worker = TestWorker::new(broker);
         for n in 1..=10 {
-            desk.publish("a", &n.to_string());
+            worker.publish("a", &n.to_string());
         }
         // The log trims a few later than it has to.
-        let head = desk.follow("a").head;
+        let head = worker.follow("a").head;
         let before = |offset| ReadFrom::Before(Position { offset, ..head });
-        let (stream, _, all) = desk.read("a", before(11), 20);
+        let (stream, _, all) = worker.read("a", before(11), 20);
         let first = stream.first;
         assert_eq!(all.last().map(|p| p.position), Some(head));
         assert_eq!(all.first().map(|p| p.position.offset), Some(first));
         let mut read = |offset, count| {
-            let (_, start, page) = desk.read("a", before(offset), count);
+            let (_, start, page) = worker.read("a", before(offset), count);
             let offsets: Vec<_> = page.iter().map(|p| p.position.offset).collect();
             (start.agreed.offset, start.after.offset, offsets)
         };
@@ -253,7 +255,7 @@ fn history_is_read_backward_from_any_place_in_pages() {
         assert_eq!(read(first + 1, 5), (first, first - 1, vec![first]));
         assert_eq!(read(first, 5), (first - 1, first - 1, vec![]));
         assert_eq!(read(0, 5), (0, 0, vec![]));
-        let (_, start, page) = desk.read("new", before(5), 5);
+        let (_, start, page) = worker.read("new", before(5), 5);
         assert_eq!((page, start.agreed.offset), (vec![], 0));
     });
 }
@@ -261,26 +263,26 @@ fn history_is_read_backward_from_any_place_in_pages() {
 #[test]
 fn a_backward_page_is_bounded_in_bytes_and_ends_where_it_was_asked_to() {
     every_broker(&kept(100), |broker| {
-        let mut desk = Desk::new(broker);
+        let mut worker = TestWorker::new(broker);
         let weight = draft("a", "0123456789", None).weight();
         for _ in 0..5 {
-            desk.publish("a", "0123456789");
+            worker.publish("a", "0123456789");
         }
-        let head = desk.follow("a").head;
+        let head = worker.follow("a").head;
         for (bytes, expected) in [
             (1, vec![4]),
             (weight * 2, vec![3, 4]),
             (weight * 3 - 1, vec![3, 4]),
         ] {
-            let id = desk.id();
+            let id = worker.id();
             let position = Position { offset: 5, ..head };
-            desk.submit(BrokerRequest::History {
+            worker.submit(BrokerRequest::History {
                 id,
                 channel: channel("a"),
                 from: ReadFrom::Before(position),
                 limit: ReadLimit { count: 10, bytes },
             });
-            let BrokerEvent::History { publications, .. } = desk.answer(id) else {
+            let BrokerEvent::History { publications, .. } = worker.answer(id) else {
                 panic!()
             };
             let offsets: Vec<_> = publications.iter().map(|p| p.position.offset).collect();
@@ -292,16 +294,16 @@ fn a_backward_page_is_bounded_in_bytes_and_ends_where_it_was_asked_to() {
 #[test]
 fn a_position_that_is_no_place_is_read_before_as_far_as_it_is_shared() {
     every_broker(&kept(100), |broker| {
-        let mut desk = Desk::new(broker);
+        let mut worker = TestWorker::new(broker);
         for n in 1..=3 {
-            desk.publish("a", &n.to_string());
+            worker.publish("a", &n.to_string());
         }
-        let head = desk.follow("a").head;
+        let head = worker.follow("a").head;
         let ahead = ReadFrom::Before(Position { offset: 9, ..head });
-        let (_, start, page) = desk.read("a", ahead, 2);
+        let (_, start, page) = worker.read("a", ahead, 2);
         assert_eq!((start.resolution, page.len()), (Resolution::AheadOfHead, 2));
         let other = ReadFrom::Before(Position::new(1, 2));
-        let (_, start, page) = desk.read("a", other, 2);
+        let (_, start, page) = worker.read("a", other, 2);
         assert_eq!(
             (start.resolution, page.len()),
             (Resolution::UnknownEpoch, 2)
@@ -313,22 +315,22 @@ fn a_position_that_is_no_place_is_read_before_as_far_as_it_is_shared() {
 #[test]
 fn a_page_is_bounded_in_bytes_and_brings_at_least_one() {
     every_broker(&kept(100), |broker| {
-        let mut desk = Desk::new(broker);
+        let mut worker = TestWorker::new(broker);
         let weight = draft("a", "0123456789", None).weight();
         for _ in 0..5 {
-            desk.publish("a", "0123456789");
+            worker.publish("a", "0123456789");
         }
         for (bytes, expected) in [(1, 1), (weight * 2, 2), (weight * 3 - 1, 2)] {
-            let id = desk.id();
+            let id = worker.id();
             let limit = ReadLimit { count: 10, bytes };
             let from = ReadFrom::Start;
-            desk.submit(BrokerRequest::History {
+            worker.submit(BrokerRequest::History {
                 id,
                 channel: channel("a"),
                 from,
                 limit,
             });
-            let BrokerEvent::History { publications, .. } = desk.answer(id) else {
+            let BrokerEvent::History { publications, .. } = worker.answer(id) else {
                 panic!()
             };
             assert_eq!(publications.len(), expected);
@@ -339,11 +341,14 @@ fn a_page_is_bounded_in_bytes_and_brings_at_least_one() {
 #[test]
 fn a_channel_nobody_published_to_has_an_empty_stream() {
     every_broker(&kept(100), |broker| {
-        let mut desk = Desk::new(broker);
-        let stream = desk.follow("new");
+        let mut worker = TestWorker::new(broker);
+        let stream = worker.follow("new");
         assert_eq!((stream.head.offset, stream.first), (0, 1));
-        assert_eq!(desk.history("new", ReadFrom::Last(5), 5), (stream, vec![]));
-        assert_eq!(desk.publish("new", "x").epoch, stream.head.epoch);
+        assert_eq!(
+            worker.history("new", ReadFrom::Last(5), 5),
+            (stream, vec![])
+        );
+        assert_eq!(worker.publish("new", "x").epoch, stream.head.epoch);
     });
 }
 
@@ -351,24 +356,24 @@ fn a_channel_nobody_published_to_has_an_empty_stream() {
 fn a_channel_without_a_rule_is_unknown() {
     let rules = RuleBook::new().with("known", ChannelRules::default());
     every_broker(&rules, |broker| {
-        let mut desk = Desk::new(broker);
+        let mut worker = TestWorker::new(broker);
         let failure = BrokerFailure::UnknownChannel;
-        let id = desk.send(draft("a", "x", None));
-        assert_eq!(desk.answer(id), BrokerEvent::Failed { id, failure });
-        let id = desk.id();
-        desk.submit(BrokerRequest::Follow {
+        let id = worker.send(draft("a", "x", None));
+        assert_eq!(worker.answer(id), BrokerEvent::Failed { id, failure });
+        let id = worker.id();
+        worker.submit(BrokerRequest::Follow {
             id,
             channel: channel("a"),
         });
-        assert_eq!(desk.answer(id), BrokerEvent::Failed { id, failure });
+        assert_eq!(worker.answer(id), BrokerEvent::Failed { id, failure });
     });
 }
 
 #[test]
 fn a_worker_that_does_not_take_its_news_is_told_where_they_were_left_out() {
     every_broker(&kept(1000), |broker| {
-        let mut publisher = Desk::new(broker);
-        let mut slow = Desk::with_mailbox(broker, 2_000);
+        let mut publisher = TestWorker::new(broker);
+        let mut slow = TestWorker::with_mailbox(broker, 2_000);
         slow.follow("a");
         for _ in 0..100 {
             publisher.publish("a", "x");
@@ -396,11 +401,11 @@ fn a_worker_that_does_not_take_its_news_is_told_where_they_were_left_out() {
 #[test]
 fn a_worker_that_is_gone_gets_nothing_and_stops_nothing() {
     every_broker(&kept(100), |broker| {
-        let mut gone = Desk::new(broker);
+        let mut gone = TestWorker::new(broker);
         gone.follow("a");
-        broker.detach(gone.worker);
-        let mut desk = Desk::new(broker);
-        desk.publish("a", "x");
+        broker.detach(gone.worker_id);
+        let mut worker = TestWorker::new(broker);
+        worker.publish("a", "x");
         assert!(gone.mailbox.take().is_empty());
     });
 }
@@ -408,19 +413,19 @@ fn a_worker_that_is_gone_gets_nothing_and_stops_nothing() {
 #[test]
 fn an_ephemeral_stream_that_nobody_uses_is_forgotten_and_one_that_is_followed_is_not() {
     every_broker(&kept(100), |broker| {
-        let mut desk = Desk::new(broker);
-        let used = desk.follow("flow/used").head.epoch;
-        let idle = desk.publish("flow/idle", "x").epoch;
+        let mut worker = TestWorker::new(broker);
+        let used = worker.follow("flow/used").head.epoch;
+        let idle = worker.publish("flow/idle", "x").epoch;
         broker.tick(at(600_000));
         assert_eq!(
-            desk.publish("flow/idle", "x"),
+            worker.publish("flow/idle", "x"),
             Position {
                 epoch: idle,
                 offset: 2
             }
         );
         broker.tick(at(1_200_001));
-        assert_ne!(desk.publish("flow/idle", "x").epoch, idle);
-        assert_eq!(desk.publish("flow/used", "x").epoch, used);
+        assert_ne!(worker.publish("flow/idle", "x").epoch, idle);
+        assert_eq!(worker.publish("flow/used", "x").epoch, used);
     });
 }

@@ -10,7 +10,7 @@ use std::{
 use offhook_brokers::{Broker, Durability, Health, Log, LogOptions, OpenError};
 use offhook_engine::*;
 
-use crate::desk::{Desk, at, draft, kept, open_log};
+use crate::test_worker::{TestWorker, at, draft, kept, open_log};
 
 fn files(path: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(path).unwrap().flatten() {
@@ -51,14 +51,14 @@ fn open(path: &Path, accept_loss: bool) -> Result<Arc<dyn Broker>, OpenError> {
 
 fn written() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
-    let mut desk = Desk::new(&open_log(directory.path(), kept(1_000_000)));
+    let mut worker = TestWorker::new(&open_log(directory.path(), kept(1_000_000)));
     for group in 0..5 {
         let number = |n: u32| format!("{} {}", group * 20 + n, "x".repeat(100));
         let ids: Vec<_> = (0..20)
-            .map(|n| desk.send(draft("a", &number(n), None)))
+            .map(|n| worker.send(draft("a", &number(n), None)))
             .collect();
         for id in ids {
-            desk.answer(id);
+            worker.answer(id);
         }
     }
     directory
@@ -85,7 +85,7 @@ fn a_journal_that_lost_its_end_is_not_served_and_says_what_to_do() {
 #[test]
 fn after_an_accepted_loss_a_subscriber_that_had_what_is_lost_hears_of_it() {
     let directory = written();
-    let before = Desk::new(&open(directory.path(), false).unwrap()).follow("a");
+    let before = TestWorker::new(&open(directory.path(), false).unwrap()).follow("a");
     let journal = journals(directory.path()).pop().unwrap();
     fs::OpenOptions::new()
         .write(true)
@@ -93,21 +93,21 @@ fn after_an_accepted_loss_a_subscriber_that_had_what_is_lost_hears_of_it() {
         .unwrap()
         .set_len(8_000)
         .unwrap();
-    let after = Desk::new(&open(directory.path(), true).unwrap()).follow("a");
+    let after = TestWorker::new(&open(directory.path(), true).unwrap()).follow("a");
     assert!(after.head.offset < before.head.offset);
-    let mut desk = Desk::new(&open(directory.path(), false).unwrap());
-    let (_, start, _) = desk.read("a", ReadFrom::After(before.head), 1);
+    let mut worker = TestWorker::new(&open(directory.path(), false).unwrap());
+    let (_, start, _) = worker.read("a", ReadFrom::After(before.head), 1);
     assert_eq!(start.resolution, Resolution::Diverged);
     assert_eq!(start.agreed, after.head);
-    drop(desk);
-    let again = Desk::new(&open(directory.path(), false).unwrap()).follow("a");
+    drop(worker);
+    let again = TestWorker::new(&open(directory.path(), false).unwrap()).follow("a");
     assert_eq!(again.head, after.head, "accepted once, it is settled");
 }
 
 #[test]
 fn with_relaxed_durability_a_loss_is_no_reason_to_stay_down_but_one_to_say_so() {
     let directory = written();
-    let before = Desk::new(&open(directory.path(), false).unwrap()).follow("a");
+    let before = TestWorker::new(&open(directory.path(), false).unwrap()).follow("a");
     let journal = journals(directory.path()).pop().unwrap();
     fs::OpenOptions::new()
         .write(true)
@@ -119,9 +119,9 @@ fn with_relaxed_durability_a_loss_is_no_reason_to_stay_down_but_one_to_say_so() 
     options.durability = Durability::Os;
     let log: Arc<dyn Broker> =
         Arc::new(Log::open(options, Arc::new(kept(1_000_000)), at(5)).unwrap());
-    let after = Desk::new(&log).follow("a");
+    let after = TestWorker::new(&log).follow("a");
     assert!(after.head.offset < before.head.offset);
-    let (_, start, _) = Desk::new(&log).read("a", ReadFrom::After(before.head), 1);
+    let (_, start, _) = TestWorker::new(&log).read("a", ReadFrom::After(before.head), 1);
     assert_eq!(start.resolution, Resolution::Diverged);
     assert_eq!(start.agreed, after.head);
 }
@@ -129,7 +129,7 @@ fn with_relaxed_durability_a_loss_is_no_reason_to_stay_down_but_one_to_say_so() 
 #[test]
 fn a_flipped_bit_in_the_journal_is_never_served_as_good() {
     let whole = written();
-    let all = Desk::new(&open(whole.path(), false).unwrap()).texts("a");
+    let all = TestWorker::new(&open(whole.path(), false).unwrap()).texts("a");
     let mut refused = 0;
     for position in (600..14_000).step_by(331) {
         let directory = written();
@@ -139,7 +139,7 @@ fn a_flipped_bit_in_the_journal_is_never_served_as_good() {
             Err(OpenError::Corrupt { .. } | OpenError::LostAcknowledged { .. }) => refused += 1,
             Err(other) => panic!("{other}"),
             // A bit that nothing reads may flip: then everything must be there.
-            Ok(broker) => assert_eq!(Desk::new(&broker).texts("a"), all),
+            Ok(broker) => assert_eq!(TestWorker::new(&broker).texts("a"), all),
         }
     }
     assert!(refused > 30, "only {refused} of 41 were noticed");
@@ -151,15 +151,15 @@ fn with_damaged_tables() -> (tempfile::TempDir, u64) {
     const COUNT: u64 = 20_000;
     let directory = tempfile::tempdir().unwrap();
     {
-        let mut desk = Desk::new(&open_log(directory.path(), kept(1_000_000)));
+        let mut worker = TestWorker::new(&open_log(directory.path(), kept(1_000_000)));
         // Enough that tables are written: a memtable holds 16 MiB.
         let mut ids = Vec::new();
         for n in 0..COUNT {
             let noise = format!("{n} ").repeat(200);
-            ids.push(desk.send(draft("a", &noise, None)));
+            ids.push(worker.send(draft("a", &noise, None)));
             if ids.len() == 1_000 {
                 for id in ids.drain(..) {
-                    desk.answer(id);
+                    worker.answer(id);
                 }
             }
         }
@@ -181,11 +181,11 @@ fn with_damaged_tables() -> (tempfile::TempDir, u64) {
 fn one_flipped_bit_costs_the_publications_in_its_block_and_a_gap_says_why() {
     let (directory, count) = with_damaged_tables();
     let broker = open(directory.path(), false).unwrap();
-    let mut desk = Desk::new(&broker);
+    let mut worker = TestWorker::new(&broker);
     let (mut after, mut read, mut damaged) = (0, 0, 0);
     let mut from = ReadFrom::Start;
     while after < count {
-        let (stream, start, publications) = desk.read("a", from, 1_000);
+        let (stream, start, publications) = worker.read("a", from, 1_000);
         assert_eq!(stream.head.offset, count);
         if start.after.offset > after {
             assert_eq!(stream.trimmed, Trimmed::Damaged);
@@ -217,11 +217,11 @@ fn one_flipped_bit_costs_the_publications_in_its_block_and_a_gap_says_why() {
 fn reading_backward_passes_over_what_a_damaged_block_had() {
     let (directory, count) = with_damaged_tables();
     let broker = open(directory.path(), false).unwrap();
-    let mut desk = Desk::new(&broker);
-    let mut before = desk.follow("a").head;
+    let mut worker = TestWorker::new(&broker);
+    let mut before = worker.follow("a").head;
     let (mut next, mut read, mut damaged) = (count - 1, 0, 0);
     while next > 0 {
-        let (_, start, page) = desk.read("a", ReadFrom::Before(before), 1_000);
+        let (_, start, page) = worker.read("a", ReadFrom::Before(before), 1_000);
         assert_eq!(start.agreed.offset, next);
         let newest = page.last().expect("what is damaged is passed over");
         damaged += next - newest.position.offset;
@@ -243,10 +243,10 @@ fn reading_backward_passes_over_what_a_damaged_block_had() {
 fn a_channel_with_a_flipped_bit_takes_live_publications_and_subscribers() {
     let (directory, count) = with_damaged_tables();
     let broker = open(directory.path(), false).unwrap();
-    let mut desk = Desk::new(&broker);
-    assert_eq!(desk.follow("a").head.offset, count);
-    assert_eq!(desk.publish("a", "live").offset, count + 1);
-    let (_, newest) = desk.history("a", ReadFrom::Last(1), 10);
+    let mut worker = TestWorker::new(&broker);
+    assert_eq!(worker.follow("a").head.offset, count);
+    assert_eq!(worker.publish("a", "live").offset, count + 1);
+    let (_, newest) = worker.history("a", ReadFrom::Last(1), 10);
     assert_eq!(newest[0].data, "live");
 }
 
@@ -254,7 +254,7 @@ fn a_channel_with_a_flipped_bit_takes_live_publications_and_subscribers() {
 fn damage_is_found_in_the_background_before_anybody_reads_it() {
     let (directory, _) = with_damaged_tables();
     let broker = open(directory.path(), false).unwrap();
-    let mut desk = Desk::new(&broker);
+    let mut worker = TestWorker::new(&broker);
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     let mut second = 6;
     let text = loop {
@@ -264,7 +264,7 @@ fn damage_is_found_in_the_background_before_anybody_reads_it() {
         assert!(std::time::Instant::now() < deadline, "it was never found");
         broker.tick(at(second * 1_000));
         second += 1;
-        desk.writer_barrier();
+        worker.writer_barrier();
     };
     assert!(text.contains("channel a: damaged at offset"), "{text}");
     assert!(text.contains("live messages"), "{text}");
@@ -274,13 +274,13 @@ fn damage_is_found_in_the_background_before_anybody_reads_it() {
 fn a_whole_log_stays_good_under_checks_while_it_is_written_and_trimmed() {
     let directory = tempfile::tempdir().unwrap();
     let broker = open_log(directory.path(), kept(50));
-    let mut desk = Desk::new(&broker);
+    let mut worker = TestWorker::new(&broker);
     for second in 1..200 {
         for n in 0..5 {
-            desk.publish(&format!("channel {n}"), &second.to_string());
+            worker.publish(&format!("channel {n}"), &second.to_string());
         }
         broker.tick(at(second * 1_000));
-        desk.writer_barrier();
+        worker.writer_barrier();
         assert_eq!(broker.health(), Health::Good);
     }
 }

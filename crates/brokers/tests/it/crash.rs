@@ -10,7 +10,7 @@ use std::{
 
 use offhook_engine::*;
 
-use crate::desk::{Desk, draft, kept, open_log};
+use crate::test_worker::{TestWorker, draft, kept, open_log};
 
 const DIRECTORY: &str = "OFFHOOK_TEST_CRASH_DIRECTORY";
 const FROM: &str = "OFFHOOK_TEST_CRASH_FROM";
@@ -22,20 +22,20 @@ const WINDOW: usize = 300;
 
 /// Publishes without end, and prints "number channel offset" for each acknowledgement.
 fn publish_until_killed(directory: &Path, from: u64) {
-    let mut desk = Desk::new(&open_log(directory, kept(1_000_000)));
+    let mut worker = TestWorker::new(&open_log(directory, kept(1_000_000)));
     let mut out = std::io::stdout().lock();
     let mut waiting = std::collections::VecDeque::new();
     for number in from.. {
         let (channel, key) = (channel_of(number), format!("key {number}"));
         waiting.push_back((
             number,
-            desk.send(draft(&channel, &number.to_string(), Some(&key))),
+            worker.send(draft(&channel, &number.to_string(), Some(&key))),
         ));
         if waiting.len() < WINDOW {
             continue;
         }
         while let Some((number, id)) = waiting.pop_front() {
-            let BrokerEvent::Published { position, .. } = desk.answer(id) else {
+            let BrokerEvent::Published { position, .. } = worker.answer(id) else {
                 panic!()
             };
             if writeln!(out, "acknowledged {number} {}", position.offset).is_err() {
@@ -112,11 +112,11 @@ fn every_acknowledged_publication_survives_kills_at_random_moments_once_and_in_o
             &mut seen,
         );
     }
-    let mut desk = Desk::new(&open_log(directory.path(), kept(1_000_000)));
+    let mut worker = TestWorker::new(&open_log(directory.path(), kept(1_000_000)));
     let mut found = BTreeMap::new();
     for channel in 0..CHANNELS {
         let mut last = None;
-        for publication in desk.all(&channel_of(channel)) {
+        for publication in worker.all(&channel_of(channel)) {
             let number: u64 = std::str::from_utf8(&publication.data)
                 .unwrap()
                 .parse()

@@ -6,7 +6,7 @@ use std::{fs, path::Path, process::Command, sync::Arc};
 use offhook_brokers::{Broker, Health};
 use offhook_engine::*;
 
-use crate::desk::{Desk, at, draft, kept, open_log};
+use crate::test_worker::{TestWorker, at, draft, kept, open_log};
 
 /// A file system of `megabytes` megabytes, removed when the value is dropped.
 struct SmallDisk(tempfile::TempDir);
@@ -51,12 +51,14 @@ impl Drop for SmallDisk {
 }
 
 /// Publishes in groups until a publish fails, and returns that failure.
-fn fill(desk: &mut Desk, data: &str, acknowledged: &mut u64) -> BrokerFailure {
+fn fill(worker: &mut TestWorker, data: &str, acknowledged: &mut u64) -> BrokerFailure {
     for _ in 0..10_000 {
-        let ids: Vec<_> = (0..64).map(|_| desk.send(draft("a", data, None))).collect();
+        let ids: Vec<_> = (0..64)
+            .map(|_| worker.send(draft("a", data, None)))
+            .collect();
         let mut failed = None;
         for id in ids {
-            match desk.answer(id) {
+            match worker.answer(id) {
                 BrokerEvent::Published { .. } => *acknowledged += 1,
                 BrokerEvent::Failed { failure, .. } => failed = Some(failure),
                 other => panic!("{other:?}"),
@@ -81,13 +83,13 @@ fn a_full_disk_loses_nothing_acknowledged_and_goes_on_when_there_is_room() {
     let ballast = disk.path().join("ballast");
     fs::write(&ballast, vec![1; 24 << 20]).unwrap();
     let broker: Arc<dyn Broker> = open_log(&disk.path().join("log"), kept(1_000_000));
-    let mut desk = Desk::new(&broker);
-    let mut follower = Desk::with_mailbox(&broker, 1 << 30);
+    let mut worker = TestWorker::new(&broker);
+    let mut follower = TestWorker::with_mailbox(&broker, 1 << 30);
     follower.follow("a");
     let mut acknowledged = 0;
     let data = "x".repeat(1024);
 
-    let failure = fill(&mut desk, &data, &mut acknowledged);
+    let failure = fill(&mut worker, &data, &mut acknowledged);
     assert_eq!(failure, BrokerFailure::StorageFull);
     assert_eq!(Refusal::from(failure).code.retry(), Retry::Later);
     let Health::Failing(text) = broker.health() else {
@@ -99,13 +101,13 @@ fn a_full_disk_loses_nothing_acknowledged_and_goes_on_when_there_is_room() {
     // It stays full for a while: publishers are refused, nobody hangs, and reads work.
     for second in 1..4 {
         broker.tick(at(second * 1000));
-        let id = desk.send(draft("a", &data, None));
-        match desk.answer(id) {
+        let id = worker.send(draft("a", &data, None));
+        match worker.answer(id) {
             BrokerEvent::Published { .. } => acknowledged += 1,
             BrokerEvent::Failed { .. } => {}
             other => panic!("{other:?}"),
         }
-        let newest = desk.history("a", ReadFrom::Last(10), 10).1;
+        let newest = worker.history("a", ReadFrom::Last(10), 10).1;
         assert_eq!(newest.len(), 10, "history is read while the disk is full");
         assert_eq!(newest[9].position.offset, acknowledged);
     }
@@ -113,7 +115,7 @@ fn a_full_disk_loses_nothing_acknowledged_and_goes_on_when_there_is_room() {
     fs::remove_file(&ballast).unwrap();
     broker.tick(at(5_000));
     let before = acknowledged;
-    let failure = fill(&mut desk, &data, &mut acknowledged);
+    let failure = fill(&mut worker, &data, &mut acknowledged);
     assert_eq!(failure, BrokerFailure::StorageFull);
     assert!(acknowledged > before + 1_000, "it went on by itself");
     let told = follower.rest();
@@ -123,9 +125,9 @@ fn a_full_disk_loses_nothing_acknowledged_and_goes_on_when_there_is_room() {
     );
 
     broker.tick(at(6_000));
-    drop((desk, follower, broker));
-    let mut desk = Desk::new(&open_log(&disk.path().join("log"), kept(1_000_000)));
-    let found = desk.all("a").len() as u64;
+    drop((worker, follower, broker));
+    let mut worker = TestWorker::new(&open_log(&disk.path().join("log"), kept(1_000_000)));
+    let found = worker.all("a").len() as u64;
     println!("{acknowledged} acknowledged, {found} there");
     assert!(
         found >= acknowledged,

@@ -13,7 +13,7 @@ use std::{
 use offhook_brokers::{Broker, Health};
 use offhook_engine::*;
 
-use crate::desk::{Desk, at, draft, kept, open_log};
+use crate::test_worker::{TestWorker, at, draft, kept, open_log};
 
 const DIRECTORY: &str = "OFFHOOK_TEST_LOG";
 const DISK: &str = "OFFHOOK_TEST_DISK";
@@ -75,11 +75,11 @@ fn cut_the_power(log: &Path, disk: &Path) {
 }
 
 /// Publishes one message, and another whose fsync fails.
-fn publish_and_fail(desk: &mut Desk, disk: &Path) {
-    desk.publish_keyed("a", "one", Some("k1"));
+fn publish_and_fail(worker: &mut TestWorker, disk: &Path) {
+    worker.publish_keyed("a", "one", Some("k1"));
     fs::write(disk.join("fail"), "").unwrap();
-    let id = desk.send(draft("a", "two", Some("k2")));
-    let BrokerEvent::Failed { failure, .. } = desk.answer(id) else {
+    let id = worker.send(draft("a", "two", Some("k2")));
+    let BrokerEvent::Failed { failure, .. } = worker.answer(id) else {
         panic!("acknowledged although its fsync failed")
     };
     assert_eq!(failure, BrokerFailure::StorageFailed);
@@ -87,8 +87,8 @@ fn publish_and_fail(desk: &mut Desk, disk: &Path) {
 }
 
 fn after_the_power_cut(log: &Path) {
-    let mut desk = Desk::new(&open_log(log, kept(1_000)));
-    assert_eq!(desk.texts("a"), ["one", "two", "three"]);
+    let mut worker = TestWorker::new(&open_log(log, kept(1_000)));
+    assert_eq!(worker.texts("a"), ["one", "two", "three"]);
 }
 
 #[test]
@@ -97,12 +97,12 @@ fn after_a_failed_fsync_what_is_delivered_and_acknowledged_survives_a_power_cut(
         "after_a_failed_fsync_what_is_delivered_and_acknowledged_survives_a_power_cut";
     if let Some((step, log, disk)) = step() {
         let broker: Arc<dyn Broker> = open_log(&log, kept(1_000));
-        let mut desk = Desk::new(&broker);
-        let mut follower = Desk::new(&broker);
+        let mut worker = TestWorker::new(&broker);
+        let mut follower = TestWorker::new(&broker);
         follower.follow("a");
-        publish_and_fail(&mut desk, &disk);
+        publish_and_fail(&mut worker, &disk);
         assert!(matches!(broker.health(), Health::Failing(_)));
-        assert_eq!(desk.texts("a"), ["one"], "history is served meanwhile");
+        assert_eq!(worker.texts("a"), ["one"], "history is served meanwhile");
         let told = follower.rest();
         assert_eq!(
             told.len(),
@@ -111,13 +111,13 @@ fn after_a_failed_fsync_what_is_delivered_and_acknowledged_survives_a_power_cut(
         );
 
         broker.tick(at(1_000));
-        desk.writer_barrier();
+        worker.writer_barrier();
         assert_eq!(broker.health(), Health::Good, "without a publish");
         let told = follower.rest();
         assert_eq!(told, [BrokerEvent::Lagged], "followers look up what came");
-        desk.publish_keyed("a", "two", Some("k2"));
-        desk.publish_keyed("a", "three", Some("k3"));
-        assert_eq!(desk.texts("a"), ["one", "two", "three"]);
+        worker.publish_keyed("a", "two", Some("k2"));
+        worker.publish_keyed("a", "three", Some("k3"));
+        assert_eq!(worker.texts("a"), ["one", "two", "three"]);
         println!("{step} done");
         std::process::abort();
     }
@@ -132,12 +132,12 @@ fn a_restart_after_a_failed_fsync_makes_durable_what_it_serves() {
     const NAME: &str = "a_restart_after_a_failed_fsync_makes_durable_what_it_serves";
     if let Some((step, log, disk)) = step() {
         let broker: Arc<dyn Broker> = open_log(&log, kept(1_000));
-        let mut desk = Desk::new(&broker);
+        let mut worker = TestWorker::new(&broker);
         if step == "fail" {
-            publish_and_fail(&mut desk, &disk);
+            publish_and_fail(&mut worker, &disk);
         } else {
-            desk.publish_keyed("a", "two", Some("k2"));
-            desk.publish_keyed("a", "three", Some("k3"));
+            worker.publish_keyed("a", "two", Some("k2"));
+            worker.publish_keyed("a", "three", Some("k3"));
         }
         println!("{step} done");
         std::process::abort();

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use offhook_engine::*;
 
-use crate::desk::{Desk, every_broker, kept, open_log};
+use crate::test_worker::{TestWorker, every_broker, kept, open_log};
 
 fn filter(text: &str) -> Filter {
     Filter::new(text).unwrap()
 }
 
-impl Desk {
+impl TestWorker {
     fn follow_filter(&mut self, text: &str) -> Position {
         let id = self.id();
         let filter = filter(text);
@@ -76,16 +76,16 @@ fn texts(publications: &[Arc<Publication>]) -> Vec<String> {
 #[test]
 fn a_worker_gets_a_publication_once_however_many_of_its_filters_and_channels_match() {
     every_broker(&kept(100), |broker| {
-        let mut publisher = Desk::new(broker);
-        let mut desk = Desk::new(broker);
-        desk.follow_filter("a/+");
-        desk.follow_filter("a/#");
-        desk.follow_filter("flow/#");
-        desk.follow("a/1");
+        let mut publisher = TestWorker::new(broker);
+        let mut worker = TestWorker::new(broker);
+        worker.follow_filter("a/+");
+        worker.follow_filter("a/#");
+        worker.follow_filter("flow/#");
+        worker.follow("a/1");
         for name in ["a/1", "a/2", "b/1", "a/2/x", "flow/1", "a"] {
             publisher.publish(name, "x");
         }
-        let told = desk.told_publications();
+        let told = worker.told_publications();
         assert_eq!(
             texts(&told),
             ["a/1 1", "a/2 1", "a/2/x 1", "flow/1 1", "a 1"]
@@ -98,11 +98,11 @@ fn a_worker_gets_a_publication_once_however_many_of_its_filters_and_channels_mat
 #[test]
 fn a_filter_that_is_followed_no_longer_brings_nothing_and_others_go_on() {
     every_broker(&kept(100), |broker| {
-        let mut publisher = Desk::new(broker);
-        let (mut one, mut other) = (Desk::new(broker), Desk::new(broker));
-        for desk in [&mut one, &mut other] {
-            desk.follow_filter("a/+");
-            desk.follow_filter("a/+");
+        let mut publisher = TestWorker::new(broker);
+        let (mut one, mut other) = (TestWorker::new(broker), TestWorker::new(broker));
+        for worker in [&mut one, &mut other] {
+            worker.follow_filter("a/+");
+            worker.follow_filter("a/+");
         }
         one.submit(BrokerRequest::UnfollowFilter {
             filter: filter("a/+"),
@@ -115,7 +115,7 @@ fn a_filter_that_is_followed_no_longer_brings_nothing_and_others_go_on() {
             ),
             (0, 1)
         );
-        broker.detach(other.worker);
+        broker.detach(other.worker_id);
         publisher.publish("a/1", "x");
         assert!(other.mailbox.take().is_empty());
     });
@@ -124,21 +124,21 @@ fn a_filter_that_is_followed_no_longer_brings_nothing_and_others_go_on() {
 #[test]
 fn what_a_filter_missed_is_read_over_all_channels_in_order_new_ones_included() {
     every_broker(&kept(100), |broker| {
-        let mut desk = Desk::new(broker);
+        let mut worker = TestWorker::new(broker);
         for n in 0..9 {
-            desk.publish(["a/1", "a/2", "b"][n % 3], "before");
+            worker.publish(["a/1", "a/2", "b"][n % 3], "before");
         }
-        let place = desk.follow_filter("a/+");
-        desk.submit(BrokerRequest::UnfollowFilter {
+        let place = worker.follow_filter("a/+");
+        worker.submit(BrokerRequest::UnfollowFilter {
             filter: filter("a/+"),
         });
         for name in ["a/2", "b", "a/1", "a/new", "a/2"] {
-            desk.publish(name, "missed");
+            worker.publish(name, "missed");
         }
         let mut found = Vec::new();
         let mut after = place;
         let head = loop {
-            let page = desk.read_filter("a/+", after, 3);
+            let page = worker.read_filter("a/+", after, 3);
             assert_eq!(page.start, ReadStart::at(after));
             assert!(page.gaps.is_empty(), "{:?}", page.gaps);
             let Some(last) = page.publications.last() else {
@@ -150,29 +150,29 @@ fn what_a_filter_missed_is_read_over_all_channels_in_order_new_ones_included() {
         assert_eq!(texts(&found), ["a/2 4", "a/1 4", "a/new 1", "a/2 5"]);
         assert!(found.iter().all(|p| p.data == "missed"));
         assert_eq!(head.offset, after.offset);
-        let everything = desk.read_filter("#", Position { offset: 0, ..place }, 100);
+        let everything = worker.read_filter("#", Position { offset: 0, ..place }, 100);
         assert_eq!(everything.publications.len(), 14);
-        assert_eq!(desk.read_filter("+", place, 100).publications.len(), 1);
+        assert_eq!(worker.read_filter("+", place, 100).publications.len(), 1);
     });
 }
 
 #[test]
 fn what_was_trimmed_past_the_place_is_a_gap_in_its_channel() {
     every_broker(&kept(5), |broker| {
-        let mut desk = Desk::new(broker);
+        let mut worker = TestWorker::new(broker);
         for name in ["a/quiet", "a/busy", "flow/a"] {
-            desk.publish(name, "before");
+            worker.publish(name, "before");
         }
-        let place = desk.follow_filter("#");
-        desk.submit(BrokerRequest::UnfollowFilter {
+        let place = worker.follow_filter("#");
+        worker.submit(BrokerRequest::UnfollowFilter {
             filter: filter("#"),
         });
         for _ in 0..20 {
-            desk.publish("a/busy", "x");
+            worker.publish("a/busy", "x");
         }
-        desk.publish("a/quiet", "x");
-        desk.publish("flow/a", "lost");
-        let page = desk.read_filter("#", place, 100);
+        worker.publish("a/quiet", "x");
+        worker.publish("flow/a", "lost");
+        let page = worker.read_filter("#", place, 100);
         assert_eq!(page.publications.len(), 6);
         let mut gaps = Vec::new();
         for gap in &page.gaps {
@@ -187,21 +187,21 @@ fn what_was_trimmed_past_the_place_is_a_gap_in_its_channel() {
 #[test]
 fn a_page_of_a_filter_is_bounded_in_bytes_and_brings_at_least_one() {
     every_broker(&kept(100), |broker| {
-        let mut desk = Desk::new(broker);
-        let place = desk.follow_filter("a/+");
+        let mut worker = TestWorker::new(broker);
+        let place = worker.follow_filter("a/+");
         for n in 0..6 {
-            desk.publish(&format!("a/{n}"), "0123456789");
+            worker.publish(&format!("a/{n}"), "0123456789");
         }
-        let weight = crate::desk::draft("a", "0123456789", None).weight();
+        let weight = crate::test_worker::draft("a", "0123456789", None).weight();
         for (bytes, expected) in [(1, 1), (weight * 3 - 1, 2), (weight * 3, 3)] {
-            let id = desk.id();
-            desk.submit(BrokerRequest::FilterHistory {
+            let id = worker.id();
+            worker.submit(BrokerRequest::FilterHistory {
                 id,
                 filter: filter("a/+"),
                 after: place,
                 limit: ReadLimit { count: 9, bytes },
             });
-            let BrokerEvent::FilterHistory { publications, .. } = desk.answer(id) else {
+            let BrokerEvent::FilterHistory { publications, .. } = worker.answer(id) else {
                 panic!()
             };
             assert_eq!(publications.len(), expected);
@@ -212,18 +212,18 @@ fn a_page_of_a_filter_is_bounded_in_bytes_and_brings_at_least_one() {
 #[test]
 fn a_place_that_was_never_given_is_told_so() {
     every_broker(&kept(100), |broker| {
-        let mut desk = Desk::new(broker);
-        let place = desk.follow_filter("a/+");
-        desk.publish("a/1", "x");
+        let mut worker = TestWorker::new(broker);
+        let place = worker.follow_filter("a/+");
+        worker.publish("a/1", "x");
         let unknown = Position::new(place.epoch.0 + 5, 1);
-        let page = desk.read_filter("a/+", unknown, 9);
+        let page = worker.read_filter("a/+", unknown, 9);
         assert_eq!(page.start.resolution, Resolution::UnknownEpoch);
         assert_eq!(page.publications.len(), 1);
         let ahead = Position {
             offset: place.offset + (1 << 40),
             ..place
         };
-        let page = desk.read_filter("a/+", ahead, 9);
+        let page = worker.read_filter("a/+", ahead, 9);
         assert_eq!(page.start.resolution, Resolution::AheadOfHead);
         assert!(page.publications.is_empty());
     });
@@ -234,18 +234,18 @@ fn a_place_in_the_order_is_good_after_a_clean_restart_also_when_the_newest_was_e
     let directory = tempfile::tempdir().unwrap();
     let mut place = None;
     for life in 0..3 {
-        let mut desk = Desk::new(&open_log(directory.path(), kept(100)));
+        let mut worker = TestWorker::new(&open_log(directory.path(), kept(100)));
         if let Some(place) = place {
-            let page = desk.read_filter("#", place, 100);
+            let page = worker.read_filter("#", place, 100);
             assert_eq!(page.start.resolution, Resolution::Continuous, "life {life}");
             assert_eq!((page.publications.len(), page.gaps.len()), (0, 0));
-            desk.publish("a", "x");
-            let page = desk.read_filter("#", place, 100);
+            worker.publish("a", "x");
+            let page = worker.read_filter("#", place, 100);
             assert_eq!(page.publications.len(), 1);
         }
-        desk.publish("a", "x");
-        desk.publish("flow/b", "x");
-        place = Some(desk.follow_filter("#"));
+        worker.publish("a", "x");
+        worker.publish("flow/b", "x");
+        place = Some(worker.follow_filter("#"));
     }
 }
 
@@ -253,18 +253,18 @@ fn a_place_in_the_order_is_good_after_a_clean_restart_also_when_the_newest_was_e
 fn an_older_copy_tells_a_reader_by_filter_where_the_streams_diverged() {
     let directory = tempfile::tempdir().unwrap();
     let (live, backup) = (directory.path().join("live"), directory.path().join("copy"));
-    let mut desk = Desk::new(&open_log(&live, kept(100)));
+    let mut worker = TestWorker::new(&open_log(&live, kept(100)));
     for n in 0..6 {
-        desk.publish(&format!("a/{}", n % 2), "one");
+        worker.publish(&format!("a/{}", n % 2), "one");
     }
-    let at_copy = desk.follow_filter("a/+");
+    let at_copy = worker.follow_filter("a/+");
     crate::lineage::copy(&live, &backup);
-    desk.publish("a/0", "lost");
-    let at_end = desk.follow_filter("a/+");
-    drop(desk);
-    let mut desk = Desk::new(&open_log(&backup, kept(100)));
-    desk.publish("a/1", "other");
-    let page = desk.read_filter("a/+", at_end, 100);
+    worker.publish("a/0", "lost");
+    let at_end = worker.follow_filter("a/+");
+    drop(worker);
+    let mut worker = TestWorker::new(&open_log(&backup, kept(100)));
+    worker.publish("a/1", "other");
+    let page = worker.read_filter("a/+", at_end, 100);
     assert_eq!(page.start.resolution, Resolution::Diverged);
     assert_eq!(page.start.agreed, at_copy);
     assert_eq!(page.publications.len(), 1);
@@ -274,26 +274,26 @@ fn an_older_copy_tells_a_reader_by_filter_where_the_streams_diverged() {
 #[test]
 fn a_filter_that_is_followed_while_it_is_published_to_has_no_hole_and_no_double() {
     every_broker(&kept(1000), |broker| {
-        let mut publisher = Desk::new(broker);
-        let mut desk = Desk::new(broker);
+        let mut publisher = TestWorker::new(broker);
+        let mut worker = TestWorker::new(broker);
         let mut id = None;
         for n in 0..300 {
             let name = ["a/1", "a/2", "flow/1"][n % 3];
-            publisher.send(crate::desk::draft(name, &n.to_string(), None));
+            publisher.send(crate::test_worker::draft(name, &n.to_string(), None));
             if n == 150 {
-                let new = desk.id();
+                let new = worker.id();
                 let filter = filter("a/#");
-                desk.submit(BrokerRequest::FollowFilter { id: new, filter });
+                worker.submit(BrokerRequest::FollowFilter { id: new, filter });
                 id = Some(new);
             }
         }
-        let BrokerEvent::Followed { stream, .. } = desk.answer(id.unwrap()) else {
+        let BrokerEvent::Followed { stream, .. } = worker.answer(id.unwrap()) else {
             panic!()
         };
         publisher.publish("a/end", "end");
         let mut seen = Vec::new();
         loop {
-            if let BrokerEvent::Publication(publication) = desk.next() {
+            if let BrokerEvent::Publication(publication) = worker.next() {
                 seen.push(publication);
             }
             if seen.last().is_some_and(|last| last.data == "end") {
@@ -305,7 +305,7 @@ fn a_filter_that_is_followed_while_it_is_published_to_has_no_hole_and_no_double(
             offset: 0,
             ..stream.head
         };
-        let all = desk.read_filter("a/#", start, 1000).publications;
+        let all = worker.read_filter("a/#", start, 1000).publications;
         let after: Vec<_> = all
             .into_iter()
             .filter(|p| p.sequence > stream.head.offset)
@@ -318,31 +318,31 @@ fn a_filter_that_is_followed_while_it_is_published_to_has_no_hole_and_no_double(
 #[test]
 fn what_was_missed_in_a_channel_that_was_forgotten_meanwhile_is_a_gap_too() {
     every_broker(&kept(100), |broker| {
-        let mut desk = Desk::new(broker);
-        desk.publish("a", "x");
-        let place = desk.follow_filter("#");
+        let mut worker = TestWorker::new(broker);
+        worker.publish("a", "x");
+        let place = worker.follow_filter("#");
         let filter = filter("#");
-        desk.submit(BrokerRequest::UnfollowFilter { filter });
-        desk.publish("flow/a", "missed");
+        worker.submit(BrokerRequest::UnfollowFilter { filter });
+        worker.publish("flow/a", "missed");
         for second in 0..30 {
-            broker.tick(crate::desk::at(700_000 + second * 1_000));
-            desk.writer_barrier();
+            broker.tick(crate::test_worker::at(700_000 + second * 1_000));
+            worker.writer_barrier();
         }
-        assert_eq!(desk.follow("flow/a").head.offset, 0, "it was forgotten");
-        let page = desk.read_filter("#", place, 10);
+        assert_eq!(worker.follow("flow/a").head.offset, 0, "it was forgotten");
+        let page = worker.read_filter("#", place, 10);
         let gaps: Vec<_> = page.gaps.iter().map(|gap| gap.channel.as_str()).collect();
         assert_eq!((gaps, page.publications.len()), (vec!["flow/a"], 0));
-        let newest = desk.follow_filter("#");
-        assert!(desk.read_filter("#", newest, 10).gaps.is_empty());
+        let newest = worker.follow_filter("#");
+        assert!(worker.read_filter("#", newest, 10).gaps.is_empty());
     });
 }
 
 /// Five publications in each of twenty channels; each says its offset.
-fn publish_round(publisher: &mut Desk, round: u64) {
+fn publish_round(publisher: &mut TestWorker, round: u64) {
     let mut sent = Vec::new();
     for n in 0..100 {
         let (channel, offset) = (n % 20, round * 5 + n / 20 + 1);
-        let draft = crate::desk::draft(&format!("x/{channel}"), &offset.to_string(), None);
+        let draft = crate::test_worker::draft(&format!("x/{channel}"), &offset.to_string(), None);
         sent.push(publisher.send(draft));
     }
     for id in sent {
@@ -358,21 +358,21 @@ fn a_read_by_filter_that_races_with_trimming_never_takes_one_publication_for_ano
         let publishing = std::sync::atomic::AtomicBool::new(true);
         std::thread::scope(|threads| {
             threads.spawn(|| {
-                let mut publisher = Desk::new(broker);
+                let mut publisher = TestWorker::new(broker);
                 for round in 0..200 {
                     publish_round(&mut publisher, round);
                 }
                 publishing.store(false, std::sync::atomic::Ordering::SeqCst);
             });
-            let mut desk = Desk::new(broker);
-            let origin = desk.follow_filter("nothing");
+            let mut worker = TestWorker::new(broker);
+            let origin = worker.follow_filter("nothing");
             while publishing.load(std::sync::atomic::Ordering::SeqCst) {
                 let mut after = Position {
                     offset: 0,
                     ..origin
                 };
                 loop {
-                    let page = desk.read_filter("x/#", after, 512);
+                    let page = worker.read_filter("x/#", after, 512);
                     for publication in &page.publications {
                         let (position, data) = (publication.position, &publication.data);
                         assert_eq!(*data, position.offset.to_string(), "{position}");

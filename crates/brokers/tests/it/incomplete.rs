@@ -10,7 +10,7 @@ use std::{
 
 use offhook_brokers::{Broker, Log, LogOptions, OpenError};
 
-use crate::desk::{Desk, at, draft, kept, open_log};
+use crate::test_worker::{TestWorker, at, draft, kept, open_log};
 
 const KEYSPACES: [&str; 6] = ["0", "1", "2", "3", "4", "5"];
 
@@ -21,9 +21,9 @@ fn open(path: &Path) -> Result<Arc<dyn Broker>, OpenError> {
 }
 
 fn publish(path: &Path, count: u32) {
-    let mut desk = Desk::new(&open_log(path, kept(1_000_000)));
+    let mut worker = TestWorker::new(&open_log(path, kept(1_000_000)));
     for n in 0..count {
-        desk.publish_keyed("a", &n.to_string(), Some(&format!("key {n}")));
+        worker.publish_keyed("a", &n.to_string(), Some(&format!("key {n}")));
     }
 }
 
@@ -38,15 +38,15 @@ fn refused(path: &Path) -> String {
         Err(error) => error.to_string(),
         Ok(broker) => panic!(
             "served, with {} of 60 publications",
-            Desk::new(&broker).texts("a").len()
+            TestWorker::new(&broker).texts("a").len()
         ),
     }
 }
 
 fn is_whole(path: &Path) {
-    let mut desk = Desk::new(&open(path).unwrap());
-    assert_eq!(desk.texts("a").len(), 60);
-    let (_, duplicate) = desk.publish_keyed("a", "again", Some("key 7"));
+    let mut worker = TestWorker::new(&open(path).unwrap());
+    assert_eq!(worker.texts("a").len(), 60);
+    let (_, duplicate) = worker.publish_keyed("a", "again", Some("key 7"));
     assert!(duplicate, "idempotency keys are there, too");
 }
 
@@ -167,21 +167,21 @@ fn without_its_journal_the_log_is_refused_and_the_setting_that_accepts_it_is_nam
 
 /// More than a journal holds, so that one is complete and another is begun.
 fn fill_a_journal(path: &Path) {
-    let mut desk = Desk::new(&open_log(path, kept(1_000_000)));
+    let mut worker = TestWorker::new(&open_log(path, kept(1_000_000)));
     let data = "x".repeat(64 << 10);
     while journals(path).len() < 3 {
         let ids: Vec<_> = (0..64)
-            .map(|_| desk.send(draft("b", &data, None)))
+            .map(|_| worker.send(draft("b", &data, None)))
             .collect();
         for id in ids {
-            desk.answer(id);
+            worker.answer(id);
         }
-        desk.broker.tick(at(1_000));
-        desk.barrier();
+        worker.broker.tick(at(1_000));
+        worker.barrier();
     }
     // Small data are not flushed, and are in the oldest journal alone.
-    desk.broker.tick(at(2_000));
-    desk.barrier();
+    worker.broker.tick(at(2_000));
+    worker.barrier();
 }
 
 #[test]

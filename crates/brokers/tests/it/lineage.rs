@@ -5,7 +5,7 @@ use std::{fs, path::Path, sync::Arc};
 use offhook_brokers::{Broker, Durability, Log, LogOptions};
 use offhook_engine::*;
 
-use crate::desk::{Desk, at, every_broker, kept, open_log};
+use crate::test_worker::{TestWorker, at, every_broker, kept, open_log};
 
 pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
@@ -19,31 +19,31 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn publish(desk: &mut Desk, name: &str, what: &str, count: u64) -> Position {
-    let mut last = desk.follow(name).head;
+fn publish(worker: &mut TestWorker, name: &str, what: &str, count: u64) -> Position {
+    let mut last = worker.follow(name).head;
     for n in 0..count {
-        last = desk.publish(name, &format!("{what} {n}"));
+        last = worker.publish(name, &format!("{what} {n}"));
     }
     last
 }
 
-fn start_after(desk: &mut Desk, name: &str, position: Position) -> ReadStart {
-    desk.read(name, ReadFrom::After(position), 1).1
+fn start_after(worker: &mut TestWorker, name: &str, position: Position) -> ReadStart {
+    worker.read(name, ReadFrom::After(position), 1).1
 }
 
 #[test]
 fn every_publication_names_the_one_before_it_and_sequences_rise_over_all_channels() {
     every_broker(&kept(100), |broker| {
-        let mut desk = Desk::new(broker);
+        let mut worker = TestWorker::new(broker);
         for name in ["a", "b", "flow/c"] {
-            desk.follow(name);
+            worker.follow(name);
         }
         for n in 0..12 {
-            desk.publish(["a", "b", "flow/c"][n % 3], "x");
+            worker.publish(["a", "b", "flow/c"][n % 3], "x");
         }
         let mut last = std::collections::HashMap::new();
         let mut sequence = 0;
-        for event in desk.rest() {
+        for event in worker.rest() {
             let BrokerEvent::Publication(publication) = event else {
                 panic!("{event:?}")
             };
@@ -57,7 +57,7 @@ fn every_publication_names_the_one_before_it_and_sequences_rise_over_all_channel
             sequence = publication.sequence;
         }
         assert_eq!(last.len(), 3);
-        let read: Vec<_> = desk.all("a").iter().map(|p| p.sequence).collect();
+        let read: Vec<_> = worker.all("a").iter().map(|p| p.sequence).collect();
         assert!(read.is_sorted_by(|a, b| a < b), "{read:?}");
     });
 }
@@ -65,10 +65,10 @@ fn every_publication_names_the_one_before_it_and_sequences_rise_over_all_channel
 #[test]
 fn a_position_of_an_unknown_epoch_shares_nothing_and_everything_retained_follows() {
     every_broker(&kept(5), |broker| {
-        let mut desk = Desk::new(broker);
-        let head = publish(&mut desk, "a", "x", 8);
+        let mut worker = TestWorker::new(broker);
+        let head = publish(&mut worker, "a", "x", 8);
         let other = Position::new(head.epoch.0 + 77, 7);
-        let (_, start, page) = desk.read("a", ReadFrom::After(other), 100);
+        let (_, start, page) = worker.read("a", ReadFrom::After(other), 100);
         assert_eq!(start.resolution, Resolution::UnknownEpoch);
         assert_eq!((start.agreed.offset, start.after.offset), (0, 3));
         assert_eq!(page.len(), 5);
@@ -78,10 +78,10 @@ fn a_position_of_an_unknown_epoch_shares_nothing_and_everything_retained_follows
 #[test]
 fn a_position_ahead_of_the_head_is_told_the_head() {
     every_broker(&kept(5), |broker| {
-        let mut desk = Desk::new(broker);
-        let head = publish(&mut desk, "a", "x", 8);
+        let mut worker = TestWorker::new(broker);
+        let head = publish(&mut worker, "a", "x", 8);
         let ahead = Position { offset: 9, ..head };
-        let (_, start, page) = desk.read("a", ReadFrom::After(ahead), 100);
+        let (_, start, page) = worker.read("a", ReadFrom::After(ahead), 100);
         assert_eq!(start.resolution, Resolution::AheadOfHead);
         assert_eq!((start.agreed, start.after), (head, head));
         assert!(page.is_empty());
@@ -93,21 +93,21 @@ fn a_clean_restart_leaves_every_position_good() {
     let directory = tempfile::tempdir().unwrap();
     let mut positions = Vec::new();
     for life in 0..4 {
-        let mut desk = Desk::new(&open_log(directory.path(), kept(100)));
-        positions.push(desk.follow("a").head);
+        let mut worker = TestWorker::new(&open_log(directory.path(), kept(100)));
+        positions.push(worker.follow("a").head);
         for _ in 0..5 {
             // Every second life publishes nothing.
             if life % 2 == 0 {
-                positions.push(desk.publish("a", "x"));
+                positions.push(worker.publish("a", "x"));
             }
         }
-        let head = desk.follow("a").head;
+        let head = worker.follow("a").head;
         assert_eq!(head, *positions.last().unwrap());
         for position in &positions {
-            let start = start_after(&mut desk, "a", *position);
+            let start = start_after(&mut worker, "a", *position);
             assert_eq!(start, ReadStart::at(*position));
         }
-        assert_eq!(desk.all("a").len() as u64, head.offset);
+        assert_eq!(worker.all("a").len() as u64, head.offset);
     }
 }
 
@@ -115,19 +115,19 @@ fn a_clean_restart_leaves_every_position_good() {
 fn the_epoch_of_a_life_without_publications_is_known_too() {
     let directory = tempfile::tempdir().unwrap();
     let first = publish(
-        &mut Desk::new(&open_log(directory.path(), kept(100))),
+        &mut TestWorker::new(&open_log(directory.path(), kept(100))),
         "a",
         "x",
         3,
     );
     // This life publishes only in another channel, and so its epoch is known.
-    let quiet = Desk::new(&open_log(directory.path(), kept(100))).publish("b", "x");
-    let mut desk = Desk::new(&open_log(directory.path(), kept(100)));
-    publish(&mut desk, "a", "y", 3);
+    let quiet = TestWorker::new(&open_log(directory.path(), kept(100))).publish("b", "x");
+    let mut worker = TestWorker::new(&open_log(directory.path(), kept(100)));
+    publish(&mut worker, "a", "y", 3);
     let place = |offset| Position { offset, ..quiet };
-    let start = start_after(&mut desk, "a", place(3));
+    let start = start_after(&mut worker, "a", place(3));
     assert_eq!(start, ReadStart::at(first), "as the stream calls it");
-    let start = start_after(&mut desk, "a", place(4));
+    let start = start_after(&mut worker, "a", place(4));
     assert_eq!(start.resolution, Resolution::Diverged);
     assert_eq!(start.agreed, first);
 }
@@ -136,18 +136,28 @@ fn the_epoch_of_a_life_without_publications_is_known_too() {
 fn a_restored_backup_gives_exactly_the_gap_that_there_is() {
     let directory = tempfile::tempdir().unwrap();
     let (live, backup) = (directory.path().join("live"), directory.path().join("copy"));
-    let kept_60 = publish(&mut Desk::new(&open_log(&live, kept(1000))), "a", "one", 60);
+    let kept_60 = publish(
+        &mut TestWorker::new(&open_log(&live, kept(1000))),
+        "a",
+        "one",
+        60,
+    );
     copy(&live, &backup);
     // A restart that the copy does not know, and 30 more publications.
-    let at_90 = publish(&mut Desk::new(&open_log(&live, kept(1000))), "a", "one", 30);
+    let at_90 = publish(
+        &mut TestWorker::new(&open_log(&live, kept(1000))),
+        "a",
+        "one",
+        30,
+    );
     let restored = open_log(&backup, kept(1000));
-    let mut desk = Desk::new(&restored);
-    publish(&mut desk, "a", "other", 60);
+    let mut worker = TestWorker::new(&restored);
+    publish(&mut worker, "a", "other", 60);
     // The epoch of the 30 is unknown here: nothing is known to be shared.
-    let start = start_after(&mut desk, "a", at_90);
+    let start = start_after(&mut worker, "a", at_90);
     assert_eq!(start.resolution, Resolution::UnknownEpoch);
     // A reader that was at 60 can continue from there.
-    let start = start_after(&mut desk, "a", kept_60);
+    let start = start_after(&mut worker, "a", kept_60);
     assert_eq!(start, ReadStart::at(kept_60));
 }
 
@@ -155,23 +165,23 @@ fn a_restored_backup_gives_exactly_the_gap_that_there_is() {
 fn a_backup_taken_in_the_same_epoch_tells_a_reader_beyond_it_where_the_streams_diverged() {
     let directory = tempfile::tempdir().unwrap();
     let (live, backup) = (directory.path().join("live"), directory.path().join("copy"));
-    let mut desk = Desk::new(&open_log(&live, kept(1000)));
-    let at_60 = publish(&mut desk, "a", "one", 60);
+    let mut worker = TestWorker::new(&open_log(&live, kept(1000)));
+    let at_60 = publish(&mut worker, "a", "one", 60);
     // As a snapshot of the file system copies a server that keeps running.
     copy(&live, &backup);
-    let at_90 = publish(&mut desk, "a", "one", 30);
+    let at_90 = publish(&mut worker, "a", "one", 30);
     assert_eq!(at_60.epoch, at_90.epoch);
-    drop(desk);
-    let mut desk = Desk::new(&open_log(&backup, kept(1000)));
-    let other = publish(&mut desk, "a", "other", 60);
-    let (_, start, page) = desk.read("a", ReadFrom::After(at_90), 1000);
+    drop(worker);
+    let mut worker = TestWorker::new(&open_log(&backup, kept(1000)));
+    let other = publish(&mut worker, "a", "other", 60);
+    let (_, start, page) = worker.read("a", ReadFrom::After(at_90), 1000);
     assert_eq!(start.resolution, Resolution::Diverged);
     assert_eq!((start.agreed, start.after), (at_60, at_60));
     assert_eq!(page.len(), 60);
     assert_eq!((page[0].previous, page[59].position), (at_60, other));
     assert_eq!(page[0].data, "other 0");
     // Backward it ends where both streams agree.
-    let (_, start, page) = desk.read("a", ReadFrom::Before(at_90), 10);
+    let (_, start, page) = worker.read("a", ReadFrom::Before(at_90), 10);
     assert_eq!(start.resolution, Resolution::Diverged);
     assert_eq!((start.agreed, page[9].position), (at_60, at_60));
     assert_eq!(page[0].previous, start.after);
@@ -181,7 +191,12 @@ fn a_backup_taken_in_the_same_epoch_tells_a_reader_beyond_it_where_the_streams_d
 fn two_restores_of_one_copy_begin_different_epochs_also_when_the_clock_stepped_back() {
     let directory = tempfile::tempdir().unwrap();
     let original = directory.path().join("original");
-    publish(&mut Desk::new(&open_log(&original, kept(10))), "a", "x", 1);
+    publish(
+        &mut TestWorker::new(&open_log(&original, kept(10))),
+        "a",
+        "x",
+        1,
+    );
     let mut epochs = std::collections::BTreeSet::new();
     for n in 0..8 {
         let restored = directory.path().join(n.to_string());
@@ -190,7 +205,7 @@ fn two_restores_of_one_copy_begin_different_epochs_also_when_the_clock_stepped_b
         before.unix_ms -= 3_600_000;
         let log = Log::open(LogOptions::new(&restored), Arc::new(kept(10)), before).unwrap();
         let broker: Arc<dyn Broker> = Arc::new(log);
-        let position = Desk::new(&broker).publish("a", "y");
+        let position = TestWorker::new(&broker).publish("a", "y");
         assert!(position.epoch.0 < 1 << 53, "JavaScript reads it exactly");
         epochs.insert(position.epoch.0);
     }
@@ -206,15 +221,15 @@ fn with_relaxed_durability_a_power_cut_is_told_as_a_divergence() {
         options.durability = Durability::Os;
         Arc::new(Log::open(options, Arc::new(kept(100)), at(0)).unwrap())
     };
-    let mut desk = Desk::new(&open(&live));
-    let synced = publish(&mut desk, "a", "x", 10);
+    let mut worker = TestWorker::new(&open(&live));
+    let synced = publish(&mut worker, "a", "x", 10);
     // What the disk holds after a power failure: neither the journal's end nor the witness.
     copy(&live, &survived);
-    let acknowledged = publish(&mut desk, "a", "x", 10);
-    drop(desk);
-    let mut desk = Desk::new(&open(&survived));
-    publish(&mut desk, "a", "other", 10);
-    let start = start_after(&mut desk, "a", acknowledged);
+    let acknowledged = publish(&mut worker, "a", "x", 10);
+    drop(worker);
+    let mut worker = TestWorker::new(&open(&survived));
+    publish(&mut worker, "a", "other", 10);
+    let start = start_after(&mut worker, "a", acknowledged);
     assert_eq!(start.resolution, Resolution::Diverged);
     assert_eq!(start.agreed, synced);
 }
@@ -224,13 +239,13 @@ fn epochs_of_what_was_trimmed_long_ago_are_forgotten_and_their_positions_unknown
     let directory = tempfile::tempdir().unwrap();
     let mut ends = Vec::new();
     for _ in 0..40 {
-        let mut desk = Desk::new(&open_log(directory.path(), kept(2)));
-        ends.push(publish(&mut desk, "a", "x", 2));
+        let mut worker = TestWorker::new(&open_log(directory.path(), kept(2)));
+        ends.push(publish(&mut worker, "a", "x", 2));
     }
-    let mut desk = Desk::new(&open_log(directory.path(), kept(2)));
+    let mut worker = TestWorker::new(&open_log(directory.path(), kept(2)));
     let resolved: Vec<_> = ends
         .iter()
-        .map(|end| start_after(&mut desk, "a", *end).resolution)
+        .map(|end| start_after(&mut worker, "a", *end).resolution)
         .collect();
     let known = resolved.iter().position(|r| *r == Resolution::Continuous);
     assert!((10..30).contains(&known.unwrap()), "{known:?}");
@@ -240,5 +255,5 @@ fn epochs_of_what_was_trimmed_long_ago_are_forgotten_and_their_positions_unknown
             .all(|r| *r == Resolution::Continuous)
     );
     assert_eq!(resolved[0], Resolution::UnknownEpoch);
-    assert_eq!(desk.all("a").len(), 2);
+    assert_eq!(worker.all("a").len(), 2);
 }

@@ -8,7 +8,7 @@ use std::sync::{
 use offhook_brokers::Mailbox;
 use offhook_engine::*;
 
-use crate::desk::draft;
+use crate::test_worker::draft;
 
 fn news(offset: u64) -> BrokerEvent {
     BrokerEvent::Publication(Arc::new(

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use offhook_brokers::Broker;
 use offhook_engine::*;
 
-use crate::desk::{Desk, at, channel, kept, memory, open_log};
+use crate::test_worker::{TestWorker, at, channel, kept, memory, open_log};
 
 fn every_broker(body: impl Fn(&Arc<dyn Broker>)) {
     body(&memory(kept(10)));
@@ -17,7 +17,7 @@ fn session(n: u8) -> SessionId {
     SessionId::from_bytes([n; 16])
 }
 
-impl Desk {
+impl TestWorker {
     fn join(&self, n: u8, since_ms: u64) {
         let info = "{}".into();
         let member = Arc::new(Member {
@@ -83,53 +83,53 @@ fn pass(broker: &Arc<dyn Broker>, from_ms: u64, to_ms: u64) {
     }
 }
 
-fn watcher(broker: &Arc<dyn Broker>) -> Desk {
-    let mut desk = Desk::new(broker);
-    desk.follow("a");
-    desk
+fn watcher(broker: &Arc<dyn Broker>) -> TestWorker {
+    let mut worker = TestWorker::new(broker);
+    worker.follow("a");
+    worker
 }
 
 #[test]
 fn a_join_is_told_once_and_a_goodbye_at_once() {
     every_broker(|broker| {
-        let mut desk = watcher(broker);
-        desk.join(1, 10);
-        desk.join(1, 10);
-        assert_eq!((desk.told(), desk.members()), (vec![true], 1));
-        desk.leave(1, 10, 0);
-        desk.leave(1, 10, 0);
-        assert_eq!((desk.told(), desk.members()), (vec![false], 0));
+        let mut worker = watcher(broker);
+        worker.join(1, 10);
+        worker.join(1, 10);
+        assert_eq!((worker.told(), worker.members()), (vec![true], 1));
+        worker.leave(1, 10, 0);
+        worker.leave(1, 10, 0);
+        assert_eq!((worker.told(), worker.members()), (vec![false], 0));
     });
 }
 
 #[test]
 fn a_member_that_comes_back_within_the_grace_time_never_left() {
     every_broker(|broker| {
-        let mut desk = watcher(broker);
-        desk.join(1, 10);
-        desk.leave(1, 10, 5_000);
+        let mut worker = watcher(broker);
+        worker.join(1, 10);
+        worker.leave(1, 10, 5_000);
         pass(broker, 0, 4_999);
-        desk.join(1, 20);
+        worker.join(1, 20);
         pass(broker, 4_999, 20_000);
-        assert_eq!((desk.told(), desk.members()), (vec![true], 1));
+        assert_eq!((worker.told(), worker.members()), (vec![true], 1));
     });
 }
 
 #[test]
 fn a_member_that_does_not_come_back_leaves_exactly_once_and_never_before_its_grace_is_over() {
     every_broker(|broker| {
-        let mut desk = watcher(broker);
-        desk.join(1, 10);
-        desk.barrier();
+        let mut worker = watcher(broker);
+        worker.join(1, 10);
+        worker.barrier();
         // It leaves when the latest tick is almost a second ago.
         broker.tick(at(1_000));
-        desk.leave(1, 10, 5_000);
-        desk.leave(1, 10, 5_000);
-        desk.barrier();
+        worker.leave(1, 10, 5_000);
+        worker.leave(1, 10, 5_000);
+        worker.barrier();
         pass(broker, 1_999, 6_998);
-        assert_eq!((desk.told(), desk.members()), (vec![true], 1));
+        assert_eq!((worker.told(), worker.members()), (vec![true], 1));
         pass(broker, 6_998, 9_000);
-        assert_eq!((desk.told(), desk.members()), (vec![false], 0));
+        assert_eq!((worker.told(), worker.members()), (vec![false], 0));
     });
 }
 
@@ -154,20 +154,20 @@ fn a_goodbye_of_an_older_connection_does_not_count_against_a_newer_one() {
 #[test]
 fn the_members_of_a_worker_that_dies_leave_when_its_lease_ends() {
     every_broker(|broker| {
-        let mut desk = watcher(broker);
-        let dies = Desk::new(broker);
+        let mut worker = watcher(broker);
+        let dies = TestWorker::new(broker);
         dies.join(1, 10);
         dies.join(2, 10);
-        desk.join(3, 10);
-        desk.barrier();
+        worker.join(3, 10);
+        worker.barrier();
         pass(broker, 0, 29_999);
-        desk.submit(BrokerRequest::Renew {
+        worker.submit(BrokerRequest::Renew {
             lease: Duration::from_secs(30),
         });
-        assert_eq!(desk.members(), 3);
+        assert_eq!(worker.members(), 3);
         pass(broker, 29_999, 30_000);
         assert_eq!(
-            (desk.told(), desk.members()),
+            (worker.told(), worker.members()),
             (vec![true, true, true, false, false], 1)
         );
     });
@@ -176,29 +176,29 @@ fn the_members_of_a_worker_that_dies_leave_when_its_lease_ends() {
 #[test]
 fn the_members_of_a_worker_that_says_goodbye_leave_with_the_next_tick() {
     every_broker(|broker| {
-        let mut desk = watcher(broker);
-        let goes = Desk::new(broker);
+        let mut worker = watcher(broker);
+        let goes = TestWorker::new(broker);
         goes.join(1, 10);
-        broker.detach(goes.worker);
+        broker.detach(goes.worker_id);
         broker.tick(at(1));
-        assert_eq!((desk.told(), desk.members()), (vec![true, false], 0));
+        assert_eq!((worker.told(), worker.members()), (vec![true, false], 0));
     });
 }
 
 #[test]
 fn a_long_list_is_cut_and_its_total_told() {
     every_broker(|broker| {
-        let mut desk = Desk::new(broker);
+        let mut worker = TestWorker::new(broker);
         for n in 0..10 {
-            desk.join(n, 10);
+            worker.join(n, 10);
         }
-        let id = desk.id();
-        desk.submit(BrokerRequest::Members {
+        let id = worker.id();
+        worker.submit(BrokerRequest::Members {
             id,
             channel: channel("a"),
             limit: 3,
         });
-        let BrokerEvent::Members { members, total, .. } = desk.answer(id) else {
+        let BrokerEvent::Members { members, total, .. } = worker.answer(id) else {
             panic!()
         };
         assert_eq!((members.len(), total), (3, 10));
@@ -208,28 +208,28 @@ fn a_long_list_is_cut_and_its_total_told() {
 #[test]
 fn nobody_leaves_because_the_whole_process_stood_still() {
     every_broker(|broker| {
-        let mut desk = watcher(broker);
-        desk.join(1, 10);
-        desk.barrier();
+        let mut worker = watcher(broker);
+        worker.join(1, 10);
+        worker.barrier();
         pass(broker, 0, 1_000);
         // Frozen for 36 seconds; then the clock ticks before any worker runs.
         pass(broker, 37_000, 39_000);
-        assert_eq!((desk.told(), desk.members()), (vec![true], 1));
+        assert_eq!((worker.told(), worker.members()), (vec![true], 1));
     });
 }
 
 #[test]
 fn a_short_lease_that_is_renewed_in_time_empties_nothing() {
     every_broker(|broker| {
-        let mut desk = watcher(broker);
+        let mut worker = watcher(broker);
         let lease = Duration::from_secs(1);
-        desk.join(1, 10);
+        worker.join(1, 10);
         for second in 1..20 {
-            desk.submit(BrokerRequest::Renew { lease });
-            desk.barrier();
+            worker.submit(BrokerRequest::Renew { lease });
+            worker.barrier();
             broker.tick(at(second * 1000));
         }
-        assert_eq!((desk.told(), desk.members()), (vec![true], 1));
+        assert_eq!((worker.told(), worker.members()), (vec![true], 1));
     });
 }
 
@@ -237,7 +237,7 @@ fn a_short_lease_that_is_renewed_in_time_empties_nothing() {
 fn a_worker_whose_lease_ended_is_told_so_and_its_members_join_again() {
     every_broker(|broker| {
         let mut watcher = watcher(broker);
-        let mut late = Desk::new(broker);
+        let mut late = TestWorker::new(broker);
         late.join(1, 10);
         late.barrier();
         pass(broker, 0, 40_000);
@@ -255,67 +255,67 @@ fn a_worker_whose_lease_ended_is_told_so_and_its_members_join_again() {
 #[test]
 fn a_step_of_the_wall_clock_changes_no_presence() {
     every_broker(|broker| {
-        let mut desk = watcher(broker);
-        desk.join(1, 10);
-        desk.barrier();
+        let mut worker = watcher(broker);
+        worker.join(1, 10);
+        worker.barrier();
         for step_ms in [3_600_000, -7_200_000_i64] {
             let mut now = at(1_000);
             now.unix_ms = now.unix_ms.saturating_add_signed(step_ms);
             broker.tick(now);
         }
-        assert_eq!((desk.told(), desk.members()), (vec![true], 1));
+        assert_eq!((worker.told(), worker.members()), (vec![true], 1));
     });
 }
 
 #[test]
 fn what_a_member_tells_of_itself_later_is_told_with_the_next_tick_once() {
     every_broker(|broker| {
-        let mut desk = watcher(broker);
-        desk.join(1, 10);
-        assert_eq!(desk.told(), [true]);
+        let mut worker = watcher(broker);
+        worker.join(1, 10);
+        assert_eq!(worker.told(), [true]);
         for n in 0..50 {
             let member = Arc::new(Member {
                 session: session(1),
                 user: "ann".into(),
                 info: format!("{n}").into(),
             });
-            desk.submit(BrokerRequest::Join {
+            worker.submit(BrokerRequest::Join {
                 channel: channel("a"),
                 member,
                 generation: 10,
             });
         }
-        assert!(desk.told().is_empty(), "nobody is told fifty times");
+        assert!(worker.told().is_empty(), "nobody is told fifty times");
         broker.tick(at(1_000));
-        let mut told = desk.rest();
+        let mut told = worker.rest();
         let Some(BrokerEvent::Presence(change)) = told.pop() else {
             panic!("{told:?}")
         };
         assert_eq!((change.joined, &*change.member.info), (true, &b"49"[..]));
         assert!(told.is_empty(), "{told:?}");
         broker.tick(at(2_000));
-        assert!(desk.rest().is_empty(), "once");
-        desk.join(1, 10);
+        assert!(worker.rest().is_empty(), "once");
+        worker.join(1, 10);
         broker.tick(at(3_000));
-        assert_eq!(desk.told(), [true], "it says what it said at first");
+        assert_eq!(worker.told(), [true], "it says what it said at first");
     });
 }
 
 #[test]
 fn a_join_that_comes_late_takes_nothing_from_a_newer_claim() {
     every_broker(|broker| {
-        let mut desk = watcher(broker);
-        let other = Desk::new(broker);
-        desk.join(1, 20);
+        let mut worker = watcher(broker);
+        let other = TestWorker::new(broker);
+        worker.join(1, 20);
         // A worker that was slow still has the connection before.
         other.join(1, 10);
-        broker.detach(other.worker);
+        broker.detach(other.worker_id);
         pass(broker, 0, 10_000);
-        assert_eq!((desk.told(), desk.members()), (vec![true], 1));
+        assert_eq!((worker.told(), worker.members()), (vec![true], 1));
         // Nor does a leave of the older connection.
-        desk.leave(1, 10, 0);
-        assert_eq!(desk.members(), 1);
-        desk.leave(1, 20, 0);
-        assert_eq!((desk.told(), desk.members()), (vec![false], 0));
+        worker.leave(1, 10, 0);
+        assert_eq!(worker.members(), 1);
+        worker.leave(1, 20, 0);
+        assert_eq!((worker.told(), worker.members()), (vec![false], 0));
     });
 }

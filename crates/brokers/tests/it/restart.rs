@@ -4,7 +4,7 @@ use offhook_brokers::{Log, LogOptions, OpenError};
 use offhook_engine::*;
 use std::sync::Arc;
 
-use crate::desk::{Desk, at, kept, open_log};
+use crate::test_worker::{TestWorker, at, kept, open_log};
 
 #[test]
 fn epochs_offsets_history_and_keys_survive_a_restart() {
@@ -12,13 +12,13 @@ fn epochs_offsets_history_and_keys_survive_a_restart() {
     let mut before = Vec::new();
     for round in 0..4 {
         let broker = open_log(directory.path(), kept(100));
-        let mut desk = Desk::new(&broker);
-        assert_eq!(desk.all("a"), before);
-        assert_eq!(desk.publish_keyed("a", "0", Some("first")).1, round > 0);
+        let mut worker = TestWorker::new(&broker);
+        assert_eq!(worker.all("a"), before);
+        assert_eq!(worker.publish_keyed("a", "0", Some("first")).1, round > 0);
         for n in 0..5 {
-            desk.publish("a", &format!("{round}.{n}"));
+            worker.publish("a", &format!("{round}.{n}"));
         }
-        before = desk.all("a");
+        before = worker.all("a");
     }
     let offsets: Vec<_> = before.iter().map(|p| p.position.offset).collect();
     assert_eq!(offsets, (1..=21).collect::<Vec<_>>());
@@ -31,7 +31,7 @@ fn epochs_offsets_history_and_keys_survive_a_restart() {
 #[test]
 fn the_position_of_a_channel_nobody_published_to_is_good_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
-    let follow = || Desk::new(&open_log(directory.path(), kept(100))).follow("a");
+    let follow = || TestWorker::new(&open_log(directory.path(), kept(100))).follow("a");
     assert_eq!(follow(), follow());
 }
 
@@ -39,14 +39,14 @@ fn the_position_of_a_channel_nobody_published_to_is_good_after_a_restart() {
 fn many_channels_keep_apart_over_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     for round in 0..2 {
-        let mut desk = Desk::new(&open_log(directory.path(), kept(100)));
+        let mut worker = TestWorker::new(&open_log(directory.path(), kept(100)));
         for n in 0..50 {
-            desk.publish(&format!("channel {n}"), &format!("{n} in {round}"));
+            worker.publish(&format!("channel {n}"), &format!("{n} in {round}"));
         }
     }
-    let mut desk = Desk::new(&open_log(directory.path(), kept(100)));
+    let mut worker = TestWorker::new(&open_log(directory.path(), kept(100)));
     for n in 0..50 {
-        let texts = desk.texts(&format!("channel {n}"));
+        let texts = worker.texts(&format!("channel {n}"));
         assert_eq!(texts, [format!("{n} in 0"), format!("{n} in 1")]);
     }
 }
@@ -59,8 +59,8 @@ fn channels_without_history_begin_anew_and_leave_nothing_on_disk() {
         let options = LogOptions::new(directory.path());
         let log = Log::open(options, Arc::new(kept(100)), at(start)).unwrap();
         let broker: Arc<dyn offhook_brokers::Broker> = Arc::new(log);
-        let mut desk = Desk::new(&broker);
-        let position = desk.publish("flow/a", "x");
+        let mut worker = TestWorker::new(&broker);
+        let position = worker.publish("flow/a", "x");
         assert_eq!(position.offset, 1);
         epochs.push(position.epoch);
     }
@@ -85,13 +85,13 @@ fn a_second_process_is_told_that_the_log_is_in_use() {
 fn what_was_queued_before_the_log_is_dropped_is_published() {
     let directory = tempfile::tempdir().unwrap();
     let broker = open_log(directory.path(), kept(10_000));
-    let mut desk = Desk::new(&broker);
+    let mut worker = TestWorker::new(&broker);
     for n in 0..1_000 {
-        desk.send(crate::desk::draft("a", &n.to_string(), None));
+        worker.send(crate::test_worker::draft("a", &n.to_string(), None));
     }
-    drop((desk, broker));
-    let mut desk = Desk::new(&open_log(directory.path(), kept(10_000)));
-    assert_eq!(desk.texts("a").len(), 1_000);
+    drop((worker, broker));
+    let mut worker = TestWorker::new(&open_log(directory.path(), kept(10_000)));
+    assert_eq!(worker.texts("a").len(), 1_000);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_log_with_relaxed_durability_survives_a_restart_as_well() {
         options.durability = offhook_brokers::Durability::Os;
         let log = Log::open(options, Arc::new(kept(100)), at(0)).unwrap();
         let broker: Arc<dyn offhook_brokers::Broker> = Arc::new(log);
-        Desk::new(&broker)
+        TestWorker::new(&broker)
     };
     open().publish("a", "x");
     assert_eq!(open().texts("a"), ["x"]);
@@ -115,10 +115,10 @@ fn publishing_into_a_closed_queue_says_busy() {
     options.queue_count = 0;
     let log = Log::open(options, Arc::new(kept(100)), at(0)).unwrap();
     let broker: Arc<dyn offhook_brokers::Broker> = Arc::new(log);
-    let mut desk = Desk::new(&broker);
-    let id = desk.send(crate::desk::draft("a", "x", None));
+    let mut worker = TestWorker::new(&broker);
+    let id = worker.send(crate::test_worker::draft("a", "x", None));
     assert_eq!(
-        desk.next(),
+        worker.next(),
         BrokerEvent::Failed {
             id,
             failure: BrokerFailure::Busy

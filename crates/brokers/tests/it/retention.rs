@@ -5,7 +5,7 @@ use std::{os::unix::fs::MetadataExt, path::Path, sync::Arc, time::Duration};
 use offhook_brokers::Broker;
 use offhook_engine::*;
 
-use crate::desk::{Desk, START_MS, at, draft, kept, memory, open_log};
+use crate::test_worker::{START_MS, TestWorker, at, draft, kept, memory, open_log};
 
 fn every_broker(history: &History, body: impl Fn(&Arc<dyn Broker>)) {
     let rules = ChannelRules {
@@ -32,13 +32,13 @@ fn the_newest_are_kept_by_count_exactly() {
             ..UNBOUNDED
         },
         |broker| {
-            let mut desk = Desk::new(broker);
+            let mut worker = TestWorker::new(broker);
             for n in 1..=200 {
-                desk.publish("a", &n.to_string());
-                let (stream, _) = desk.history("a", ReadFrom::Start, 1);
+                worker.publish("a", &n.to_string());
+                let (stream, _) = worker.history("a", ReadFrom::Start, 1);
                 assert_eq!(stream.first, (n + 1_u64).saturating_sub(37).max(1));
             }
-            let offsets: Vec<_> = desk.all("a").iter().map(|p| p.position.offset).collect();
+            let offsets: Vec<_> = worker.all("a").iter().map(|p| p.position.offset).collect();
             assert_eq!(offsets, (164..=200).collect::<Vec<_>>());
         },
     );
@@ -53,14 +53,14 @@ fn no_more_than_the_bytes_allowed_are_kept_and_not_much_less() {
             ..UNBOUNDED
         },
         |broker| {
-            let mut desk = Desk::new(broker);
+            let mut worker = TestWorker::new(broker);
             for _ in 0..1_000 {
-                desk.publish("a", "0123456789");
+                worker.publish("a", "0123456789");
             }
-            let kept = desk.all("a");
+            let kept = worker.all("a");
             assert!((140..=160).contains(&kept.len()), "{}", kept.len());
             assert_eq!(kept.last().unwrap().position.offset, 1_000);
-            let (stream, _) = desk.history("a", ReadFrom::Start, 1);
+            let (stream, _) = worker.history("a", ReadFrom::Start, 1);
             assert_eq!(stream.trimmed, Trimmed::BySize);
         },
     );
@@ -76,15 +76,15 @@ fn a_byte_bound_that_sizes_do_not_divide_keeps_about_as_much_as_it_allows() {
             ..UNBOUNDED
         },
         |broker| {
-            let mut desk = Desk::new(broker);
+            let mut worker = TestWorker::new(broker);
             let mut offset = 0;
             for n in 0..900_u32 {
                 let data = "x".repeat(1 + (n as usize * 37) % 211);
-                offset = desk.publish("a", &data).offset;
+                offset = worker.publish("a", &data).offset;
                 if n < 400 || n % 50 > 0 {
                     continue;
                 }
-                let kept = desk.all("a");
+                let kept = worker.all("a");
                 let bytes: usize = kept.iter().map(|p| p.weight()).sum();
                 // To a sixteenth of the limit.
                 assert!((35_000..=42_600).contains(&bytes), "{bytes} bytes at {n}");
@@ -105,18 +105,18 @@ fn that_the_oldest_went_by_age_is_known_after_a_restart() {
     };
     let open = || open_log(directory.path(), RuleBook::everything(rules.clone()));
     let broker = open();
-    let mut desk = Desk::new(&broker);
+    let mut worker = TestWorker::new(&broker);
     for second in 0..=100 {
         let mut draft = draft("a", "x", None);
         draft.time_ms = START_MS + second * 1000;
-        let id = desk.send(draft);
-        desk.answer(id);
+        let id = worker.send(draft);
+        worker.answer(id);
     }
     broker.tick(at(100_000));
-    desk.writer_barrier();
-    let (before, _) = desk.history("a", ReadFrom::Start, 1);
-    drop((desk, broker));
-    let (after, _) = Desk::new(&open()).history("a", ReadFrom::Start, 1);
+    worker.writer_barrier();
+    let (before, _) = worker.history("a", ReadFrom::Start, 1);
+    drop((worker, broker));
+    let (after, _) = TestWorker::new(&open()).history("a", ReadFrom::Start, 1);
     assert_eq!((after.first, after.trimmed), (before.first, Trimmed::ByAge));
     assert!(after.first > 30);
 }
@@ -125,16 +125,16 @@ fn that_the_oldest_went_by_age_is_known_after_a_restart() {
 fn the_old_go_by_age_and_their_going_says_so() {
     let age = Some(Duration::from_secs(60));
     every_broker(&History { age, ..UNBOUNDED }, |broker| {
-        let mut desk = Desk::new(broker);
+        let mut worker = TestWorker::new(broker);
         for second in 0..=100 {
             let mut draft = draft("a", "x", None);
             draft.time_ms = START_MS + second * 1000;
-            let id = desk.send(draft);
-            desk.answer(id);
+            let id = worker.send(draft);
+            worker.answer(id);
         }
         broker.tick(at(100_000));
-        desk.writer_barrier();
-        let (stream, page) = desk.history("a", ReadFrom::Start, 1);
+        worker.writer_barrier();
+        let (stream, page) = worker.history("a", ReadFrom::Start, 1);
         let oldest = page[0].time_ms - START_MS;
         assert!(
             (36_000..=40_000).contains(&oldest),
@@ -142,13 +142,13 @@ fn the_old_go_by_age_and_their_going_says_so() {
         );
         assert_eq!(stream.trimmed, Trimmed::ByAge);
         broker.tick(at(200_000));
-        desk.writer_barrier();
-        let (stream, page) = desk.history("a", ReadFrom::Start, 1);
+        worker.writer_barrier();
+        let (stream, page) = worker.history("a", ReadFrom::Start, 1);
         assert_eq!(
             (stream.first, stream.head.offset, page.len()),
             (102, 101, 0)
         );
-        assert_eq!(desk.publish("a", "next").offset, 102);
+        assert_eq!(worker.publish("a", "next").offset, 102);
     });
 }
 
@@ -160,13 +160,13 @@ fn a_reader_whose_place_was_trimmed_is_told_the_first_that_is_there() {
             ..UNBOUNDED
         },
         |broker| {
-            let mut desk = Desk::new(broker);
+            let mut worker = TestWorker::new(broker);
             for _ in 0..20 {
-                desk.publish("a", "x");
+                worker.publish("a", "x");
             }
             let after = |offset, head: Position| Position { offset, ..head };
-            let head = desk.follow("a").head;
-            let (stream, start, page) = desk.read("a", ReadFrom::After(after(3, head)), 2);
+            let head = worker.follow("a").head;
+            let (stream, start, page) = worker.read("a", ReadFrom::After(after(3, head)), 2);
             assert_eq!((stream.first, page[0].position.offset), (16, 16));
             assert_eq!(start.resolution, Resolution::Continuous);
             assert_eq!(
@@ -181,14 +181,14 @@ fn a_reader_whose_place_was_trimmed_is_told_the_first_that_is_there() {
 fn what_was_trimmed_stays_so_over_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     for round in 1..=5_u64 {
-        let mut desk = Desk::new(&open_log(directory.path(), kept(50)));
+        let mut worker = TestWorker::new(&open_log(directory.path(), kept(50)));
         for n in 0..70 {
-            desk.publish("a", &n.to_string());
+            worker.publish("a", &n.to_string());
         }
         let head = round * 70;
-        let (stream, _) = desk.history("a", ReadFrom::Start, 1);
+        let (stream, _) = worker.history("a", ReadFrom::Start, 1);
         assert_eq!((stream.first, stream.head.offset), (head - 49, head));
-        assert_eq!(desk.all("a").len(), 50);
+        assert_eq!(worker.all("a").len(), 50);
     }
 }
 
@@ -201,19 +201,19 @@ fn old_publications_go_from_channels_that_nobody_opens() {
         ..ChannelRules::default()
     };
     let open = || open_log(directory.path(), RuleBook::everything(rules.clone()));
-    Desk::new(&open()).publish("a", "x");
+    TestWorker::new(&open()).publish("a", "x");
     let broker = open();
-    let mut desk = Desk::new(&broker);
+    let mut worker = TestWorker::new(&broker);
     // The reader finds it, and the writer removes it.
     for _ in 0..100_000 {
         broker.tick(at(61_000));
-        desk.writer_barrier();
-        if desk.history("a", ReadFrom::Start, 1).0.first == 2 {
+        worker.writer_barrier();
+        if worker.history("a", ReadFrom::Start, 1).0.first == 2 {
             break;
         }
     }
-    drop((desk, broker));
-    let (stream, _) = Desk::new(&open()).history("a", ReadFrom::Start, 1);
+    drop((worker, broker));
+    let (stream, _) = TestWorker::new(&open()).history("a", ReadFrom::Start, 1);
     assert_eq!((stream.first, stream.head.offset), (2, 1));
 }
 
@@ -221,14 +221,14 @@ fn old_publications_go_from_channels_that_nobody_opens() {
 fn the_disk_stays_bounded_while_much_more_than_is_retained_passes_through() {
     let directory = tempfile::tempdir().unwrap();
     let broker = open_log(directory.path(), kept(500));
-    let mut desk = Desk::new(&broker);
+    let mut worker = TestWorker::new(&broker);
     let data = "x".repeat(4096);
     let mut sent = Vec::new();
     for n in 0..60_000 {
-        sent.push(desk.send(draft(&format!("channel {}", n % 4), &data, None)));
+        sent.push(worker.send(draft(&format!("channel {}", n % 4), &data, None)));
         if sent.len() == 512 {
             for id in sent.drain(..) {
-                assert!(matches!(desk.answer(id), BrokerEvent::Published { .. }));
+                assert!(matches!(worker.answer(id), BrokerEvent::Published { .. }));
             }
         }
     }
@@ -263,28 +263,28 @@ fn a_wall_clock_that_steps_forward_takes_neither_history_nor_keys_away() {
     const MONTH_MS: u64 = 30 * 24 * 3600 * 1000;
     let age = Some(Duration::from_secs(7 * 24 * 3600));
     every_broker(&History { age, ..UNBOUNDED }, |broker| {
-        let mut desk = Desk::new(broker);
-        desk.publish_keyed("a", "x", Some("k"));
+        let mut worker = TestWorker::new(broker);
+        worker.publish_keyed("a", "x", Some("k"));
         for second in 1..30 {
             let mut told = at(second * 1_000);
             told.unix_ms += MONTH_MS;
             broker.tick(told);
-            desk.writer_barrier();
+            worker.writer_barrier();
         }
-        assert_eq!(desk.texts("a"), ["x"]);
+        assert_eq!(worker.texts("a"), ["x"]);
         assert!(
-            desk.publish_keyed("a", "x", Some("k")).1,
+            worker.publish_keyed("a", "x", Some("k")).1,
             "its key is known"
         );
         broker.tick(at(31_000));
-        desk.writer_barrier();
-        assert_eq!(desk.texts("a"), ["x"]);
+        worker.writer_barrier();
+        assert_eq!(worker.texts("a"), ["x"]);
         // A week that really passes takes it away.
         let day = 24 * 3600 * 1000;
         for _ in 0..100_000 {
             broker.tick(at(31_000 + 8 * day));
-            desk.writer_barrier();
-            if desk.history("a", ReadFrom::Start, 1).1.is_empty() {
+            worker.writer_barrier();
+            if worker.history("a", ReadFrom::Start, 1).1.is_empty() {
                 return;
             }
         }

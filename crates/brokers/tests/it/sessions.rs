@@ -5,13 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use offhook_engine::*;
 
-use crate::desk::{Desk, at, every_broker, kept, open_log};
+use crate::test_worker::{TestWorker, at, every_broker, kept, open_log};
 
 fn session(n: u8) -> SessionId {
     SessionId::from_bytes([n; 16])
 }
 
-impl Desk {
+impl TestWorker {
     fn save(&self, n: u8, bytes: impl Into<Bytes>, seconds: u64) {
         self.submit(BrokerRequest::SaveSession {
             session: session(n),
@@ -34,53 +34,53 @@ impl Desk {
 #[test]
 fn a_session_is_given_back_as_it_was_saved_last_until_it_is_dropped() {
     every_broker(&kept(10), |broker| {
-        let mut desk = Desk::new(broker);
-        assert_eq!(desk.load(1), None);
-        desk.save(1, "one", 60);
-        desk.save(2, "other", 60);
-        desk.save(1, "one more", 60);
-        assert_eq!(desk.load(1).unwrap(), "one more");
+        let mut worker = TestWorker::new(broker);
+        assert_eq!(worker.load(1), None);
+        worker.save(1, "one", 60);
+        worker.save(2, "other", 60);
+        worker.save(1, "one more", 60);
+        assert_eq!(worker.load(1).unwrap(), "one more");
         let session = session(1);
-        desk.submit(BrokerRequest::DropSession { session });
-        desk.submit(BrokerRequest::DropSession { session });
-        assert_eq!(desk.load(1), None);
-        assert_eq!(desk.load(2).unwrap(), "other");
+        worker.submit(BrokerRequest::DropSession { session });
+        worker.submit(BrokerRequest::DropSession { session });
+        assert_eq!(worker.load(1), None);
+        assert_eq!(worker.load(2).unwrap(), "other");
     });
 }
 
 #[test]
 fn a_session_ends_when_its_time_is_over_and_saving_it_again_begins_its_time_anew() {
     every_broker(&kept(10), |broker| {
-        let mut desk = Desk::new(broker);
-        desk.save(1, "short", 60);
-        desk.save(2, "renewed", 60);
+        let mut worker = TestWorker::new(broker);
+        worker.save(1, "short", 60);
+        worker.save(2, "renewed", 60);
         broker.tick(at(30_000));
-        desk.save(2, "renewed", 60);
+        worker.save(2, "renewed", 60);
         broker.tick(at(59_999));
-        assert!(desk.load(1).is_some());
+        assert!(worker.load(1).is_some());
         broker.tick(at(60_000));
-        assert_eq!(desk.load(1), None);
-        assert!(desk.load(2).is_some());
+        assert_eq!(worker.load(1), None);
+        assert!(worker.load(2).is_some());
         broker.tick(at(90_000));
-        assert_eq!(desk.load(2), None);
+        assert_eq!(worker.load(2), None);
     });
 }
 
 #[test]
 fn too_many_bytes_push_out_the_sessions_that_end_soonest() {
     every_broker(&kept(10), |broker| {
-        let mut desk = Desk::new(broker);
+        let mut worker = TestWorker::new(broker);
         let large = Bytes::from(vec![b'x'; 1 << 20]);
         for n in 0..80 {
-            desk.save(n, large.clone(), 1000 + u64::from(n));
+            worker.save(n, large.clone(), 1000 + u64::from(n));
         }
-        let kept = (0..80).filter(|n| desk.load(*n).is_some()).count();
+        let kept = (0..80).filter(|n| worker.load(*n).is_some()).count();
         assert!((60..=64).contains(&kept), "{kept}");
-        assert_eq!(desk.load(0), None);
-        assert!(desk.load(79).is_some());
+        assert_eq!(worker.load(0), None);
+        assert!(worker.load(79).is_some());
         // The space of the removed ones is free again.
-        desk.save(80, large, 5000);
-        assert!(desk.load(80).is_some());
+        worker.save(80, large, 5000);
+        assert!(worker.load(80).is_some());
     });
 }
 
@@ -89,23 +89,23 @@ fn sessions_survive_a_restart_and_so_does_their_end_and_their_dropping() {
     let directory = tempfile::tempdir().unwrap();
     {
         let broker = open_log(directory.path(), kept(10));
-        let desk = Desk::new(&broker);
-        desk.save(1, "kept", 60);
-        desk.save(2, "dropped", 60);
-        desk.save(3, "short", 1);
+        let worker = TestWorker::new(&broker);
+        worker.save(1, "kept", 60);
+        worker.save(2, "dropped", 60);
+        worker.save(3, "short", 1);
     }
     {
         let broker = open_log(directory.path(), kept(10));
-        let mut desk = Desk::new(&broker);
-        assert_eq!(desk.load(2).unwrap(), "dropped");
+        let mut worker = TestWorker::new(&broker);
+        assert_eq!(worker.load(2).unwrap(), "dropped");
         let session = session(2);
-        desk.submit(BrokerRequest::DropSession { session });
+        worker.submit(BrokerRequest::DropSession { session });
         broker.tick(at(1_000));
-        assert_eq!(desk.load(3), None);
+        assert_eq!(worker.load(3), None);
     }
-    let mut desk = Desk::new(&open_log(directory.path(), kept(10)));
-    assert_eq!(desk.load(1).unwrap(), "kept");
-    assert_eq!((desk.load(2), desk.load(3)), (None, None));
+    let mut worker = TestWorker::new(&open_log(directory.path(), kept(10)));
+    assert_eq!(worker.load(1).unwrap(), "kept");
+    assert_eq!((worker.load(2), worker.load(3)), (None, None));
 }
 
 #[test]
@@ -115,12 +115,12 @@ fn a_session_is_written_with_the_next_publication_and_survives_a_kill_after_that
         directory.path().join("live"),
         directory.path().join("killed"),
     );
-    let mut desk = Desk::new(&open_log(&live, kept(10)));
-    desk.save(1, "state", 60);
-    desk.publish("a", "x");
+    let mut worker = TestWorker::new(&open_log(&live, kept(10)));
+    worker.save(1, "state", 60);
+    worker.publish("a", "x");
     // What a process that is killed now leaves on disk.
     crate::lineage::copy(&live, &killed);
-    drop(desk);
-    let mut desk = Desk::new(&open_log(&killed, kept(10)));
-    assert_eq!(desk.load(1).unwrap(), "state");
+    drop(worker);
+    let mut worker = TestWorker::new(&open_log(&killed, kept(10)));
+    assert_eq!(worker.load(1).unwrap(), "state");
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use offhook_brokers::Broker;
 use offhook_engine::*;
 
-use crate::desk::{Desk, START_MS, at, channel, draft, memory, open_log};
+use crate::test_worker::{START_MS, TestWorker, at, channel, draft, memory, open_log};
 
 const LARGE: State = State {
     count: 1000,
@@ -32,7 +32,7 @@ fn every_broker(state: &State, body: impl Fn(&Arc<dyn Broker>)) {
     body(&open_log(directory.path(), rules(state)));
 }
 
-impl Desk {
+impl TestWorker {
     fn set(&mut self, name: &str, key: &str, data: &str) -> Position {
         self.set_at(name, key, data, START_MS)
     }
@@ -72,15 +72,15 @@ impl Desk {
 #[test]
 fn the_newest_of_each_key_is_kept_with_and_without_a_stream_beside_it() {
     every_broker(&LARGE, |broker| {
-        let mut desk = Desk::new(broker);
+        let mut worker = TestWorker::new(broker);
         for name in ["both/a", "state/a"] {
-            assert_eq!(desk.table(name), [""; 0]);
+            assert_eq!(worker.table(name), [""; 0]);
             for (key, data) in [("x", "1"), ("y", "2"), ("x", "3"), ("z", "4")] {
-                desk.set(name, key, data);
+                worker.set(name, key, data);
             }
-            desk.publish(name, "without a key");
-            assert_eq!(desk.table(name), ["y=2", "x=3", "z=4"]);
-            let (stream, values) = desk.state(name);
+            worker.publish(name, "without a key");
+            assert_eq!(worker.table(name), ["y=2", "x=3", "z=4"]);
+            let (stream, values) = worker.state(name);
             assert!(
                 values
                     .iter()
@@ -88,30 +88,30 @@ fn the_newest_of_each_key_is_kept_with_and_without_a_stream_beside_it() {
             );
             assert!(values.iter().all(|p| p.follows_in_epoch()));
         }
-        assert_eq!(desk.all("both/a").len(), 5);
-        assert_eq!(desk.all("state/a").len(), 0);
-        desk.set("stream/a", "x", "1");
-        assert_eq!(desk.table("stream/a"), [""; 0], "no rule, no state");
+        assert_eq!(worker.all("both/a").len(), 5);
+        assert_eq!(worker.all("state/a").len(), 0);
+        worker.set("stream/a", "x", "1");
+        assert_eq!(worker.table("stream/a"), [""; 0], "no rule, no state");
     });
 }
 
 #[test]
 fn an_empty_value_removes_its_key() {
     every_broker(&LARGE, |broker| {
-        let mut desk = Desk::new(broker);
+        let mut worker = TestWorker::new(broker);
         for name in ["both/a", "state/a"] {
             for key in ["x", "y", "z"] {
-                desk.set(name, key, "1");
+                worker.set(name, key, "1");
             }
-            desk.set(name, "x", "");
-            desk.set(name, "never", "");
+            worker.set(name, "x", "");
+            worker.set(name, "never", "");
             let mut null = draft(name, " null ", None);
             null.tags = Tags::new([(CONFLATION_TAG, "z")]).unwrap();
             null.format = Format::Json;
-            let id = desk.send(null);
-            desk.answer(id);
-            desk.set(name, "text", "null");
-            assert_eq!(desk.table(name), ["y=1", "text=null"]);
+            let id = worker.send(null);
+            worker.answer(id);
+            worker.set(name, "text", "null");
+            assert_eq!(worker.table(name), ["y=1", "text=null"]);
         }
     });
 }
@@ -130,15 +130,15 @@ fn a_state_is_bounded_by_count_and_bytes_and_the_oldest_values_go() {
     };
     for bound in [by_count, by_bytes] {
         every_broker(&bound, |broker| {
-            let mut desk = Desk::new(broker);
+            let mut worker = TestWorker::new(broker);
             for name in ["both/a", "state/a"] {
                 for n in 1..=6 {
-                    desk.set(name, &format!("k{n}"), "12");
+                    worker.set(name, &format!("k{n}"), "12");
                 }
-                assert_eq!(desk.table(name), ["k4=12", "k5=12", "k6=12"]);
+                assert_eq!(worker.table(name), ["k4=12", "k5=12", "k6=12"]);
                 // A key that is set again takes no space of another.
-                desk.set(name, "k4", "34");
-                assert_eq!(desk.table(name), ["k5=12", "k6=12", "k4=34"]);
+                worker.set(name, "k4", "34");
+                assert_eq!(worker.table(name), ["k5=12", "k6=12", "k4=34"]);
             }
         });
     }
@@ -148,17 +148,17 @@ fn a_state_is_bounded_by_count_and_bytes_and_the_oldest_values_go() {
 fn values_go_by_age() {
     let age = Some(Duration::from_secs(60));
     every_broker(&State { age, ..LARGE }, |broker| {
-        let mut desk = Desk::new(broker);
+        let mut worker = TestWorker::new(broker);
         for name in ["both/a", "state/a"] {
-            desk.set_at(name, "old", "1", START_MS);
-            desk.set_at(name, "new", "2", START_MS + 50_000);
+            worker.set_at(name, "old", "1", START_MS);
+            worker.set_at(name, "new", "2", START_MS + 50_000);
         }
         // A tick examines only a part of the channels.
         for _ in 0..8 {
             broker.tick(at(61_000));
         }
         for name in ["both/a", "state/a"] {
-            assert_eq!(desk.table(name), ["new=2"]);
+            assert_eq!(worker.table(name), ["new=2"]);
         }
     });
 }
@@ -168,20 +168,20 @@ fn a_state_survives_a_restart_also_where_no_stream_is_kept_and_its_offsets_go_on
     let directory = tempfile::tempdir().unwrap();
     let mut heads = [0, 0];
     for life in 0..3_u64 {
-        let mut desk = Desk::new(&open_log(directory.path(), rules(&LARGE)));
+        let mut worker = TestWorker::new(&open_log(directory.path(), rules(&LARGE)));
         for (name, head) in ["both/a", "state/a"].into_iter().zip(&mut heads) {
             if life > 0 {
                 let before = life - 1;
                 let expected = [format!("x={before}"), format!("k{before}=1")];
-                assert_eq!(desk.table(name), expected);
-                desk.set(name, &format!("k{before}"), "");
+                assert_eq!(worker.table(name), expected);
+                worker.set(name, &format!("k{before}"), "");
                 *head += 1;
             }
-            desk.set(name, "x", &life.to_string());
-            let position = desk.set(name, &format!("k{life}"), "1");
+            worker.set(name, "x", &life.to_string());
+            let position = worker.set(name, &format!("k{life}"), "1");
             *head += 2;
             assert_eq!(position.offset, *head);
-            assert_eq!(desk.follow(name).head, position);
+            assert_eq!(worker.follow(name).head, position);
         }
     }
 }
@@ -189,10 +189,10 @@ fn a_state_survives_a_restart_also_where_no_stream_is_kept_and_its_offsets_go_on
 #[test]
 fn whoever_reads_the_state_and_then_follows_its_head_misses_no_value() {
     every_broker(&LARGE, |broker| {
-        let mut publisher = Desk::new(broker);
-        let mut desk = Desk::new(broker);
+        let mut publisher = TestWorker::new(broker);
+        let mut worker = TestWorker::new(broker);
         for name in ["both/a", "state/a"] {
-            desk.follow(name);
+            worker.follow(name);
             let mut table = std::collections::BTreeMap::new();
             for n in 0..200 {
                 let mut draft = draft(name, &n.to_string(), None);
@@ -201,14 +201,14 @@ fn whoever_reads_the_state_and_then_follows_its_head_misses_no_value() {
                 publisher.send(draft);
             }
             // Anywhere among them.
-            let (stream, values) = desk.state(name);
+            let (stream, values) = worker.state(name);
             for value in values {
                 let key = value.tags.get(CONFLATION_TAG).unwrap().to_owned();
                 table.insert(key, value.position.offset);
             }
             let mut last = 0;
             while last < 200 {
-                let BrokerEvent::Publication(publication) = desk.next() else {
+                let BrokerEvent::Publication(publication) = worker.next() else {
                     panic!()
                 };
                 last = publication.position.offset;
@@ -218,7 +218,7 @@ fn whoever_reads_the_state_and_then_follows_its_head_misses_no_value() {
                 }
             }
             let newest: Vec<_> = table.values().copied().collect();
-            let (_, now) = desk.state(name);
+            let (_, now) = worker.state(name);
             let mut expected: Vec<_> = now.iter().map(|p| (p.tags.get("key"), p)).collect();
             expected.sort_unstable_by_key(|(key, _)| *key);
             let expected: Vec<_> = expected.iter().map(|(_, p)| p.position.offset).collect();

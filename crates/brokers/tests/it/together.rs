@@ -10,7 +10,7 @@ use std::{
 use offhook_brokers::{Broker, Mailbox, WorkerId};
 use offhook_engine::*;
 
-use crate::desk::{at, channel, kept, memory, open_log};
+use crate::test_worker::{at, channel, kept, memory, open_log};
 
 /// Bytes an outbox takes before it is full, and how much of it catching up may fill.
 const OUTBOX: usize = 4_000;
@@ -278,7 +278,10 @@ fn subscribers_fast_and_slow_get_everything_over_cut_connections_and_full_mailbo
         memory(rules.clone()),
         open_log(directory.path(), rules.clone()),
     ] {
-        let epoch = crate::desk::Desk::new(&broker).follow("a").head.epoch;
+        let epoch = crate::test_worker::TestWorker::new(&broker)
+            .follow("a")
+            .head
+            .epoch;
         live_through(&broker, &rules, epoch);
     }
 }
@@ -292,7 +295,10 @@ fn a_session_goes_on_where_it_was_after_the_server_was_stopped_and_started_again
         let broker = open_log(directory.path(), rules.clone());
         let mut workers = [Worker::new(&broker, &rules)];
         let connection = workers[0].open(1);
-        let epoch = crate::desk::Desk::new(&broker).follow("a").head.epoch;
+        let epoch = crate::test_worker::TestWorker::new(&broker)
+            .follow("a")
+            .head
+            .epoch;
         let start = Position { epoch, offset: 0 };
         let mut subscriber = Subscriber {
             worker: 0,

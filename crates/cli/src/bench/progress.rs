@@ -45,8 +45,8 @@ impl Progress {
         Self {
             bar,
             is_terminal,
-            is_quiet,
             connections: plan.connections(),
+            is_quiet,
             rates: VecDeque::new(),
             second: Glance::default(),
             said: Instant::now(),

@@ -55,7 +55,7 @@ pub(super) fn start(
 fn edit(mut editor: Editor<Hints, DefaultHistory>, gate: &Gate, lines: &Sender<Typed>) {
     while gate.enter() {
         let line = editor.readline("> ");
-        gate.pass(Stage::Away);
+        gate.pass(EditorState::Away);
         // Ctrl-C, Ctrl-D and a closed terminal all end the input.
         let Ok(line) = line else { return };
         if lines.blocking_send(Typed::Line(line)).is_err() {
@@ -65,7 +65,7 @@ fn edit(mut editor: Editor<Hints, DefaultHistory>, gate: &Gate, lines: &Sender<T
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Stage {
+enum EditorState {
     #[default]
     Away,
     Entering,
@@ -75,7 +75,7 @@ enum Stage {
 
 #[derive(Debug, Default)]
 struct Gate {
-    stage: Mutex<Stage>,
+    state: Mutex<EditorState>,
     moved: Condvar,
 }
 
@@ -85,29 +85,29 @@ const ENTERING: Duration = Duration::from_millis(200);
 impl Gate {
     /// Whether another line may be typed.
     fn enter(&self) -> bool {
-        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
-        if *stage == Stage::Closed {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if *state == EditorState::Closed {
             return false;
         }
-        *stage = Stage::Entering;
+        *state = EditorState::Entering;
         true
     }
 
-    fn pass(&self, to: Stage) {
-        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
-        if *stage != Stage::Closed {
-            *stage = to;
+    fn pass(&self, to: EditorState) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if *state != EditorState::Closed {
+            *state = to;
         }
         self.moved.notify_all();
     }
 
     /// After this call the terminal's mode is not changed any more.
     fn close(&self) {
-        let stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_entering = |stage: &mut Stage| *stage == Stage::Entering;
-        let waited = self.moved.wait_timeout_while(stage, ENTERING, is_entering);
-        let (mut stage, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        *stage = Stage::Closed;
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_entering = |state: &mut EditorState| *state == EditorState::Entering;
+        let waited = self.moved.wait_timeout_while(state, ENTERING, is_entering);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        *state = EditorState::Closed;
     }
 }
 
@@ -155,7 +155,7 @@ impl Hinter for Hints {
     type Hint = String;
 
     fn hint(&self, line: &str, at: usize, _: &Context<'_>) -> Option<String> {
-        self.gate.pass(Stage::Editing);
+        self.gate.pass(EditorState::Editing);
         let is_begun = line.len() > 1 && at == line.len();
         let mut fitting = self
             .commands

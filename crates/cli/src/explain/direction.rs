@@ -52,7 +52,7 @@ pub(crate) struct Rest {
 #[derive(Debug)]
 pub(super) struct Direction {
     side: Side,
-    stage: Stage,
+    state: DirectionState,
     /// Bytes received and not processed yet.
     buffer: BytesMut,
     /// How much of a head was searched for its end: a head that arrives byte by byte is searched
@@ -69,7 +69,7 @@ pub(super) struct Direction {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum DirectionState {
     /// A head may follow.
     Start,
     Frames,
@@ -81,7 +81,7 @@ impl Direction {
     pub(super) fn new(side: Side) -> Self {
         Self {
             side,
-            stage: Stage::Start,
+            state: DirectionState::Start,
             buffer: BytesMut::new(),
             searched: 0,
             at: 0,
@@ -99,7 +99,7 @@ impl Direction {
             .min(usize::try_from(self.skipped).unwrap_or(usize::MAX));
         self.skipped -= skipped as u64;
         self.at += skipped as u64;
-        if self.stage == Stage::Lost {
+        if self.state == DirectionState::Lost {
             // Only counted, since it may be gigabytes.
             self.skipped = 0;
             self.at += (bytes.len() - skipped) as u64;
@@ -110,7 +110,7 @@ impl Direction {
 
     /// The bytes of the head, once complete; the rest is frames.
     pub(super) fn take_head(&mut self) -> Option<Bytes> {
-        if self.stage != Stage::Start || self.buffer.is_empty() {
+        if self.state != DirectionState::Start || self.buffer.is_empty() {
             return None;
         }
         let start: &[u8] = match self.side {
@@ -119,7 +119,7 @@ impl Direction {
         };
         let known = start.len().min(self.buffer.len());
         if self.buffer[..known] != start[..known] {
-            self.stage = Stage::Frames;
+            self.state = DirectionState::Frames;
             return None;
         }
         // The end may have started in the part already searched.
@@ -128,11 +128,11 @@ impl Direction {
             self.searched = self.buffer.len();
             // A longer head is not one: it is read as frames, which report what is wrong.
             if self.buffer.len() > head::LONGEST {
-                self.stage = Stage::Frames;
+                self.state = DirectionState::Frames;
             }
             return None;
         };
-        self.stage = Stage::Frames;
+        self.state = DirectionState::Frames;
         Some(self.take(end))
     }
 
@@ -140,7 +140,7 @@ impl Direction {
     pub(super) fn give_up(&mut self, why: &str) -> Option<Piece> {
         let at = self.at;
         let bytes = self.buffer.len() as u64;
-        self.stage = Stage::Lost;
+        self.state = DirectionState::Lost;
         self.at += bytes;
         self.buffer.clear();
         let why = why.to_owned();
@@ -149,7 +149,7 @@ impl Direction {
 
     /// The next frame, once complete.
     pub(super) fn take_frame(&mut self, compression: Compression) -> Option<Piece> {
-        if self.stage != Stage::Frames || self.skipped > 0 {
+        if self.state != DirectionState::Frames || self.skipped > 0 {
             return None;
         }
         let header = Header::read(&self.buffer)?;
@@ -169,7 +169,7 @@ impl Direction {
         };
         let frame = self.frame(at, header, masked, compression);
         if frame.header.is_the_end() {
-            self.stage = Stage::Lost;
+            self.state = DirectionState::Lost;
             self.at += self.buffer.len() as u64;
             self.buffer.clear();
         } else {
@@ -195,7 +195,7 @@ impl Direction {
             return None;
         }
         let why = match Header::read(&self.buffer) {
-            _ if self.stage == Stage::Start => "a head without its end".to_owned(),
+            _ if self.state == DirectionState::Start => "a head without its end".to_owned(),
             Some(header) => {
                 let there = bytes - header.bytes.len() as u64;
                 let (name, length) = (header.name(), header.length);

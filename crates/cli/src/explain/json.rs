@@ -7,13 +7,13 @@ use crate::screen::hex;
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Line<'a> {
+enum JsonPiece<'a> {
     Head {
         from: &'static str,
         lines: &'a [String],
         broken: Vec<Rule<'a>>,
     },
-    Frame(Box<FrameLine<'a>>),
+    Frame(Box<JsonFrame<'a>>),
     Rest {
         from: &'static str,
         at: u64,
@@ -23,7 +23,7 @@ enum Line<'a> {
 }
 
 #[derive(Serialize)]
-struct FrameLine<'a> {
+struct JsonFrame<'a> {
     from: &'static str,
     number: u64,
     at: u64,
@@ -64,19 +64,19 @@ struct Placed<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     time: Option<f64>,
     #[serde(flatten)]
-    line: Line<'a>,
+    piece: JsonPiece<'a>,
 }
 
 /// The piece as a line of JSON.
 pub(crate) fn text(piece: &Piece, place: Place) -> String {
-    let line = match piece {
-        Piece::Head(side, Head { lines, broken, .. }) => Line::Head {
+    let piece = match piece {
+        Piece::Head(side, Head { lines, broken, .. }) => JsonPiece::Head {
             from: side.name(),
             lines,
             broken: rules(broken),
         },
-        Piece::Frame(frame) => Line::Frame(Box::new(frame_line(frame))),
-        Piece::Rest(side, rest) => Line::Rest {
+        Piece::Frame(frame) => JsonPiece::Frame(Box::new(json_frame(frame))),
+        Piece::Rest(side, rest) => JsonPiece::Rest {
             from: side.name(),
             at: rest.at,
             bytes: rest.bytes,
@@ -86,13 +86,13 @@ pub(crate) fn text(piece: &Piece, place: Place) -> String {
     let placed = Placed {
         connection: place.connection,
         time: place.time.map(|time| time.as_secs_f64()),
-        line,
+        piece,
     };
     // Strings, numbers and lists of them can always be serialised.
     serde_json::to_string(&placed).unwrap_or_default() + "\n"
 }
 
-fn frame_line(frame: &Frame) -> FrameLine<'_> {
+fn json_frame(frame: &Frame) -> JsonFrame<'_> {
     let header = &frame.header;
     let (part, code, plain) = match &frame.content {
         Content::Data { part, inflated, .. } => {
@@ -113,7 +113,7 @@ fn frame_line(frame: &Frame) -> FrameLine<'_> {
     };
     let text = std::str::from_utf8(plain).ok();
     let is_binary = header.opcode == 2 || text.is_none();
-    FrameLine {
+    JsonFrame {
         from: frame.side.name(),
         number: frame.number,
         at: frame.at,

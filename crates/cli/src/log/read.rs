@@ -31,7 +31,7 @@ pub(crate) struct Read {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct PrintedMessage<'a> {
     position: String,
     time: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,7 +104,7 @@ fn line(publication: &Publication) -> String {
     };
     // Anonymous sessions have no name.
     let user = publication.publisher.as_ref().map(|by| &*by.user);
-    let line = Line {
+    let line = PrintedMessage {
         position: publication.position.to_string(),
         time: publication.time_ms,
         user: user.filter(|user| !user.is_empty()),

@@ -316,7 +316,7 @@ fn the_largest_message_is_found_and_a_refusal_without_a_reason_is_a_warning() {
 }
 
 #[test]
-fn a_quiet_connection_that_is_cut_is_found_by_waiting() {
+fn an_idle_connection_that_is_cut_is_found_by_waiting() {
     let cut_after = Some(std::time::Duration::from_millis(300));
     let url = opening(Habits {
         cut_after,

@@ -34,7 +34,7 @@ use publishes::{Hold, Publishes};
 use questions::Questions;
 pub(crate) use questions::Repeat;
 pub(crate) use subscribing::{Subscribe, Taken};
-use subscriptions::{Stage, Subscriptions};
+use subscriptions::{SubscriptionState, Subscriptions};
 
 /// Identifies a subscription, also after its channel has another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -224,7 +224,7 @@ impl Core {
             }
             Todo::Members(key) => {
                 let entry = self.subscriptions.get(key)?;
-                if !matches!(entry.stage, Stage::Active) {
+                if !matches!(entry.state, SubscriptionState::Active) {
                     return None;
                 }
                 let channel = entry.channel.clone();
@@ -232,7 +232,7 @@ impl Core {
             }
             Todo::Missing(key) => {
                 let entry = self.subscriptions.get(key)?;
-                if matches!(entry.stage, Stage::Restoring) {
+                if matches!(entry.state, SubscriptionState::Restoring) {
                     self.begin_anew(key);
                 }
                 None

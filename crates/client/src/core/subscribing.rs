@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use offhook_dialects::native::client::{self as wire, ChannelName, Command, Position, Retry};
 
 use super::connection::Resuming;
-use super::subscriptions::{Stage, Subscription};
+use super::subscriptions::{Subscription, SubscriptionState};
 use super::{Asked, Blocked, Core, Signal, SubscriptionKey, Todo};
 use crate::error::{Error, Refused};
 use crate::event::Event;
@@ -57,9 +57,12 @@ impl Core {
         let Some(removed) = self.subscriptions.remove(key) else {
             return;
         };
-        match removed.stage {
-            Stage::Asked | Stage::Restoring | Stage::Active => self.leave(removed.channel),
-            Stage::Wanted | Stage::Paused | Stage::Ended(_) => {}
+        match removed.state {
+            SubscriptionState::Asked | SubscriptionState::Restoring | SubscriptionState::Active => {
+                self.leave(removed.channel)
+            }
+            SubscriptionState::Wanted | SubscriptionState::Paused | SubscriptionState::Ended(_) => {
+            }
         }
     }
 
@@ -68,14 +71,16 @@ impl Core {
         let Some(entry) = self.subscriptions.get(key) else {
             return Err(Error::Closed);
         };
-        match &mut entry.stage {
-            Stage::Ended(why) if !entry.began => Err(why.take().unwrap_or(Error::Closed)),
-            Stage::Wanted
-            | Stage::Asked
-            | Stage::Restoring
-            | Stage::Active
-            | Stage::Paused
-            | Stage::Ended(_) => Ok(entry.began),
+        match &mut entry.state {
+            SubscriptionState::Ended(why) if !entry.began => {
+                Err(why.take().unwrap_or(Error::Closed))
+            }
+            SubscriptionState::Wanted
+            | SubscriptionState::Asked
+            | SubscriptionState::Restoring
+            | SubscriptionState::Active
+            | SubscriptionState::Paused
+            | SubscriptionState::Ended(_) => Ok(entry.began),
         }
     }
 
@@ -86,11 +91,13 @@ impl Core {
             return (Taken::Ended(None), false);
         };
         let Some(event) = entry.inbox.pop() else {
-            return match &mut entry.stage {
-                Stage::Ended(why) => (Taken::Ended(why.take()), false),
-                Stage::Wanted | Stage::Asked | Stage::Restoring | Stage::Active | Stage::Paused => {
-                    (Taken::Nothing, false)
-                }
+            return match &mut entry.state {
+                SubscriptionState::Ended(why) => (Taken::Ended(why.take()), false),
+                SubscriptionState::Wanted
+                | SubscriptionState::Asked
+                | SubscriptionState::Restoring
+                | SubscriptionState::Active
+                | SubscriptionState::Paused => (Taken::Nothing, false),
             };
         };
         (Taken::Event(event), self.made_room(key))
@@ -100,8 +107,8 @@ impl Core {
         let Some(entry) = self.subscriptions.get(key) else {
             return false;
         };
-        if matches!(entry.stage, Stage::Paused) && entry.inbox.is_half_empty() {
-            entry.stage = Stage::Wanted;
+        if matches!(entry.state, SubscriptionState::Paused) && entry.inbox.is_half_empty() {
+            entry.state = SubscriptionState::Wanted;
             if self.connection.is_online() {
                 self.todo.push_back(Todo::Subscribe(key));
             }
@@ -126,9 +133,10 @@ impl Core {
             let Some(entry) = self.subscriptions.get(key) else {
                 continue;
             };
-            entry.sealed &= resuming == Resuming::Yes && matches!(entry.stage, Stage::Wanted);
+            entry.sealed &=
+                resuming == Resuming::Yes && matches!(entry.state, SubscriptionState::Wanted);
             if entry.sealed {
-                entry.stage = Stage::Restoring;
+                entry.state = SubscriptionState::Restoring;
                 self.after(RESTORED_WITHIN, Todo::Missing(key));
             } else {
                 self.todo.push_back(Todo::Subscribe(key));
@@ -139,12 +147,12 @@ impl Core {
     pub(super) fn ask_to_subscribe(&mut self, key: SubscriptionKey) -> Option<String> {
         let entry = self.subscriptions.get(key)?;
         let channel = entry.channel.clone();
-        let wanted = matches!(entry.stage, Stage::Wanted);
+        let wanted = matches!(entry.state, SubscriptionState::Wanted);
         if !wanted || self.subscriptions.is_leaving(&channel) {
             return None;
         }
         let entry = self.subscriptions.get(key)?;
-        entry.stage = Stage::Asked;
+        entry.state = SubscriptionState::Asked;
         let command = Command::Subscribe(wire::Subscribe {
             presence: entry.presence,
             echo: entry.echo,
@@ -158,7 +166,7 @@ impl Core {
         let Some(entry) = self.subscriptions.get(key) else {
             return;
         };
-        entry.stage = Stage::Active;
+        entry.state = SubscriptionState::Active;
         entry.began = true;
         entry.refusals = 0;
         if entry.presence {
@@ -177,16 +185,18 @@ impl Core {
         let key = self.subscriptions.named(name);
         let entry = key.and_then(|key| Some((key, self.subscriptions.get(key)?)));
         match entry {
-            Some((key, entry)) => match entry.stage {
-                Stage::Wanted | Stage::Asked | Stage::Restoring => {
+            Some((key, entry)) => match entry.state {
+                SubscriptionState::Wanted
+                | SubscriptionState::Asked
+                | SubscriptionState::Restoring => {
                     let channel = entry.channel.clone();
                     if self.subscriptions.is_leaving(&channel) {
                         return;
                     }
                     self.began_again(key, newest, live);
                 }
-                Stage::Active => {}
-                Stage::Paused | Stage::Ended(_) => self.unwanted(name),
+                SubscriptionState::Active => {}
+                SubscriptionState::Paused | SubscriptionState::Ended(_) => self.unwanted(name),
             },
             None => self.unwanted(name),
         }
@@ -198,8 +208,8 @@ impl Core {
             let Some(entry) = self.subscriptions.get(key) else {
                 continue;
             };
-            if matches!(entry.stage, Stage::Restoring) {
-                entry.stage = Stage::Wanted;
+            if matches!(entry.state, SubscriptionState::Restoring) {
+                entry.state = SubscriptionState::Wanted;
                 self.todo.push_back(Todo::Subscribe(key));
             }
         }
@@ -219,7 +229,7 @@ impl Core {
     /// The server has it at the wrong position: unsubscribe and subscribe again.
     pub(super) fn begin_anew(&mut self, key: SubscriptionKey) {
         if let Some(entry) = self.subscriptions.get(key) {
-            entry.stage = Stage::Wanted;
+            entry.state = SubscriptionState::Wanted;
             let channel = entry.channel.clone();
             self.leave(channel);
         }
@@ -273,14 +283,14 @@ impl Core {
                 self.signals.push_back(Signal::Reader(key));
             }
             Retry::Later => {
-                entry.stage = Stage::Wanted;
+                entry.state = SubscriptionState::Wanted;
                 entry.refusals = entry.refusals.saturating_add(1);
                 let refusals = entry.refusals;
                 let pause = self.pause(&refused, refusals);
                 self.after(pause, Todo::Subscribe(key));
             }
             Retry::Reconnect => {
-                entry.stage = Stage::Wanted;
+                entry.state = SubscriptionState::Wanted;
                 self.server_is_leaving();
             }
         }
@@ -292,7 +302,7 @@ impl Core {
             return;
         };
         if entry.can_be_restored() {
-            entry.stage = Stage::Restoring;
+            entry.state = SubscriptionState::Restoring;
             self.after(RESTORED_WITHIN, Todo::Missing(key));
         } else {
             self.begin_anew(key);
@@ -335,7 +345,7 @@ impl Core {
             return;
         };
         if let Some(entry) = self.subscriptions.get(blocked.key) {
-            entry.stage = Stage::Paused;
+            entry.state = SubscriptionState::Paused;
             let channel = entry.channel.clone();
             self.leave(channel);
         }

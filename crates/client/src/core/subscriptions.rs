@@ -16,16 +16,16 @@ const POSITIONS_BYTES: usize = 128 * 1024;
 const AROUND_POSITION: usize = 48;
 
 /// ```text
-///                ┌───────────── the connection is lost, refused for now ─────────────┐
-///                ▼                                                             │
-///  begin ─▶ Wanted ─▶ Asked ─────────────────▶ There ──────────────────────────┤
-///              ▲  └──────▶ Restoring ───────────▲ │ its reader is too slow     │
-///              │      (by the sealed session)     ▼                            │
-///              └─── its reader has made room ─ Aside      refused for good     ▼
-///                                                                  └──────▶ Ended
+///              ┌──────── the connection is lost, or refused for now ────────┐
+///              ▼                                                            │
+///  begin ─▶ Wanted ─▶ Asked ───────────────▶ Active ────────────────────────┤
+///              ▲  └──────▶ Restoring ──────────▲ │ its reader is too slow   │
+///              │      (by the sealed session)    ▼                          │
+///              └─ its reader has made room ── Paused    refused for good    ▼
+///                                                                └──────▶ Ended
 /// ```
 #[derive(Debug)]
-pub(super) enum Stage {
+pub(super) enum SubscriptionState {
     Wanted,
     Asked,
     Restoring,
@@ -46,7 +46,7 @@ pub(super) struct Subscription {
     pub(super) echo: bool,
     /// Everything up to here is in the inbox, or was known when the subscription was made.
     pub(super) position: Option<Position>,
-    pub(super) stage: Stage,
+    pub(super) state: SubscriptionState,
     pub(super) live: bool,
     /// Whether the server has accepted it at least once.
     pub(super) began: bool,
@@ -74,7 +74,7 @@ impl Subscription {
             presence,
             echo,
             position,
-            stage: Stage::Wanted,
+            state: SubscriptionState::Wanted,
             live: false,
             began: false,
             sealed: false,
@@ -181,12 +181,12 @@ impl Subscriptions {
     pub(super) fn active(&mut self, channel: &str) -> Option<(SubscriptionKey, &mut Subscription)> {
         let key = self.named(channel)?;
         let entry = self.entries.get_mut(&key)?;
-        matches!(entry.stage, Stage::Active).then_some((key, entry))
+        matches!(entry.state, SubscriptionState::Active).then_some((key, entry))
     }
 
     pub(super) fn is_asked(&self, key: SubscriptionKey) -> bool {
         let entry = self.entries.get(&key);
-        entry.is_some_and(|entry| matches!(entry.stage, Stage::Asked))
+        entry.is_some_and(|entry| matches!(entry.state, SubscriptionState::Asked))
     }
 
     pub(super) fn keys(&self) -> Vec<SubscriptionKey> {
@@ -205,7 +205,7 @@ impl Subscriptions {
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
         };
-        entry.stage = Stage::Ended(why);
+        entry.state = SubscriptionState::Ended(why);
         if self.names.get(&entry.channel) == Some(&key) {
             self.names.remove(&entry.channel);
         }
@@ -215,8 +215,8 @@ impl Subscriptions {
         self.names.clear();
         let told = !matches!(why, Error::Closed);
         for entry in self.entries.values_mut() {
-            if !matches!(entry.stage, Stage::Ended(_)) {
-                entry.stage = Stage::Ended(told.then(|| why.clone()));
+            if !matches!(entry.state, SubscriptionState::Ended(_)) {
+                entry.state = SubscriptionState::Ended(told.then(|| why.clone()));
             }
         }
         self.keys()
@@ -238,11 +238,13 @@ impl Subscriptions {
     /// A new resume token arrived, which restores the present subscriptions.
     pub(super) fn seal(&mut self) {
         for entry in self.entries.values_mut() {
-            entry.sealed = match entry.stage {
-                Stage::Active | Stage::Restoring => true,
+            entry.sealed = match entry.state {
+                SubscriptionState::Active | SubscriptionState::Restoring => true,
                 // A server that is processing the request knows the position in it.
-                Stage::Asked => entry.position.is_some(),
-                Stage::Wanted | Stage::Paused | Stage::Ended(_) => false,
+                SubscriptionState::Asked => entry.position.is_some(),
+                SubscriptionState::Wanted
+                | SubscriptionState::Paused
+                | SubscriptionState::Ended(_) => false,
             };
         }
     }
@@ -250,16 +252,20 @@ impl Subscriptions {
     pub(super) fn connection_lost(&mut self) {
         self.leaving.clear();
         for entry in self.entries.values_mut() {
-            match entry.stage {
-                Stage::Asked | Stage::Restoring | Stage::Active => {
+            match entry.state {
+                SubscriptionState::Asked
+                | SubscriptionState::Restoring
+                | SubscriptionState::Active => {
                     // A reader whose inbox is full gets nothing more for now.
-                    entry.stage = if entry.inbox.is_full() {
-                        Stage::Paused
+                    entry.state = if entry.inbox.is_full() {
+                        SubscriptionState::Paused
                     } else {
-                        Stage::Wanted
+                        SubscriptionState::Wanted
                     };
                 }
-                Stage::Wanted | Stage::Paused | Stage::Ended(_) => {}
+                SubscriptionState::Wanted
+                | SubscriptionState::Paused
+                | SubscriptionState::Ended(_) => {}
             }
         }
     }

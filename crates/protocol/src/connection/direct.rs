@@ -22,7 +22,7 @@ impl Inbound {
     /// Memory is allocated by the same rule as in `receive`: ahead of the data that has arrived,
     /// but never because of an announced length alone.
     pub fn payload_room(&mut self) -> Option<Limit<&mut Vec<u8>>> {
-        let payload = self.stage.payload()?;
+        let payload = self.position.payload()?;
         if payload.opcode.is_control() || payload.remaining < DIRECT || self.deaf {
             return None;
         }
@@ -36,7 +36,7 @@ impl Inbound {
     /// # Errors
     /// As [`receive`](Self::receive).
     pub fn payload_read(&mut self) -> Result<Option<Event<'static>>, Error> {
-        let (Some(payload), Some(assembly)) = (self.stage.payload(), &mut self.assembly) else {
+        let (Some(payload), Some(assembly)) = (self.position.payload(), &mut self.assembly) else {
             return Ok(None);
         };
         let taken = match assembly.take_fresh(payload.key) {

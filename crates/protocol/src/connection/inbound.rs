@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::assembly::{Assembly, inflate_whole};
-use super::stage::{Payload, Stage};
+use super::frame_position::{FramePosition, Payload};
 use super::{CloseFrame, Event, Input, ReceiveMode};
 use crate::Config;
 use crate::deflate::Decompressor;
@@ -33,7 +33,7 @@ pub struct Inbound {
     pub(super) deaf: bool,
     /// Whether part of a message arrived since this was last queried.
     pub(super) progress: bool,
-    pub(super) stage: Stage,
+    pub(super) position: FramePosition,
     /// A control frame that is not complete yet; at most 125 bytes.
     #[expect(
         clippy::box_collection,
@@ -66,7 +66,7 @@ impl Inbound {
             receive_mode: ReceiveMode::default(),
             deaf: false,
             progress: false,
-            stage: Stage::default(),
+            position: FramePosition::default(),
             control: None,
             assembly: None,
             decompressor: None,
@@ -167,7 +167,7 @@ impl Inbound {
     #[must_use]
     #[inline]
     pub fn is_between_messages(&self) -> bool {
-        matches!(self.stage, Stage::Header { len: 0, .. }) && self.assembly.is_none()
+        matches!(self.position, FramePosition::Header { len: 0, .. }) && self.assembly.is_none()
     }
 
     /// Whether `input` continues with a control frame, as far as its first byte tells, or is inside
@@ -182,10 +182,12 @@ impl Inbound {
         if self.assembly.as_deref().is_some_and(Assembly::has_backlog) {
             return false;
         }
-        match &self.stage {
-            Stage::Header { len: 0, .. } => next & 0x08 != 0,
-            Stage::Header { bytes, .. } => bytes.first().is_some_and(|first| first & 0x08 != 0),
-            Stage::Payload { opcode, .. } => opcode.is_control(),
+        match &self.position {
+            FramePosition::Header { len: 0, .. } => next & 0x08 != 0,
+            FramePosition::Header { bytes, .. } => {
+                bytes.first().is_some_and(|first| first & 0x08 != 0)
+            }
+            FramePosition::Payload { opcode, .. } => opcode.is_control(),
         }
     }
 
@@ -206,7 +208,7 @@ impl Inbound {
             if let Some(event) = self.inflate_backlog()? {
                 return Ok(Some(event));
             }
-            let payload = match self.stage.payload() {
+            let payload = match self.position.payload() {
                 Some(payload) => payload,
                 None => {
                     let Some(header) = self.next_header(input)? else {
@@ -237,7 +239,7 @@ impl Inbound {
     /// Parses a header from the input, together with the part kept from earlier input.
     #[inline]
     fn next_header(&mut self, input: &mut Input<'_>) -> Result<Option<FrameHeader>, PeerError> {
-        let Stage::Header { bytes, len } = &mut self.stage else {
+        let FramePosition::Header { bytes, len } = &mut self.position else {
             return Ok(None);
         };
         if *len == 0
@@ -352,7 +354,7 @@ impl Inbound {
             key: header.mask.unwrap_or_default(),
             remaining: header.payload_len,
         };
-        self.stage = payload.into();
+        self.position = payload.into();
         Ok(payload)
     }
 
@@ -388,8 +390,8 @@ impl Inbound {
     pub(super) fn advance(&mut self, payload: Payload, taken: usize) -> u64 {
         let taken = taken as u64;
         let remaining = payload.remaining.saturating_sub(taken);
-        self.stage = if remaining == 0 {
-            Stage::default()
+        self.position = if remaining == 0 {
+            FramePosition::default()
         } else {
             let key = rotate(payload.key, taken);
             let rest = Payload {

@@ -6,13 +6,13 @@ mod closing;
 mod commit;
 mod deflating;
 mod direct;
+mod frame_position;
 mod frames;
 mod inbound;
 mod input;
 mod lending;
 mod liveness;
 mod outbound;
-mod stage;
 mod wire;
 
 use std::borrow::Cow;

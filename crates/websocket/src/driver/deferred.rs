@@ -44,9 +44,9 @@ fn wake(waker: Waker) {
 
 /// Says that this thread holds the lock of a connection, if its stream is a user's.
 #[must_use]
-pub(super) struct Held(bool);
+pub(super) struct LockHeld(bool);
 
-impl Held {
+impl LockHeld {
     #[inline]
     pub(super) fn over(transport: Option<&Transport>) -> Self {
         let held = matches!(transport, Some(Transport::Boxed(..)));
@@ -57,7 +57,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for LockHeld {
     #[inline]
     fn drop(&mut self) {
         if self.0 {

@@ -43,7 +43,7 @@ use std::task::{Wake, Waker};
 use std::time::Instant;
 
 use buffers::ReadBuffer;
-use deferred::{Held, Later, Reader};
+use deferred::{Later, LockHeld, Reader};
 pub use lease::Replies;
 use observer::{Observer, Told};
 use offhook_protocol::halves::{Inbound, Outbound};
@@ -171,7 +171,7 @@ enum Fault {
 /// this order, since fields are dropped in order.
 pub(crate) struct Locked<'d> {
     state: MutexGuard<'d, State>,
-    _held: Held,
+    _lock_held: LockHeld,
     later: Later,
     told: Told<'d>,
 }
@@ -224,7 +224,7 @@ impl Driver {
     pub(crate) fn lock(&self) -> Locked<'_> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         Locked {
-            _held: Held::over(state.transport.as_ref()),
+            _lock_held: LockHeld::over(state.transport.as_ref()),
             state,
             later: Later::default(),
             told: Told::by(self.observer.as_deref()),

@@ -18,10 +18,10 @@ use crate::error::Error;
 #[must_use = "futures do nothing unless polled"]
 pub(crate) struct Sending<'l, 'a, M> {
     driver: &'l Arc<Driver>,
-    message: Stage<'a, M>,
+    message: SendState<'a, M>,
 }
 
-enum Stage<'a, M> {
+enum SendState<'a, M> {
     Given(M),
     /// It waits for room.
     Waiting(Outgoing<'a>),
@@ -33,7 +33,7 @@ impl<'l, M> Sending<'l, '_, M> {
     pub(crate) const fn new(driver: &'l Arc<Driver>, message: M) -> Self {
         Self {
             driver,
-            message: Stage::Given(message),
+            message: SendState::Given(message),
         }
     }
 }
@@ -46,10 +46,10 @@ impl<'a, M: Sendable<'a>> Future for Sending<'_, 'a, M> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Stage::Given(message) = &self.message
+        if let SendState::Given(message) = &self.message
             && self.driver.send_at_once(message)
         {
-            self.message = Stage::Sent;
+            self.message = SendState::Sent;
             return Poll::Ready(Ok(()));
         }
         self.poll_with_room(cx)
@@ -59,17 +59,17 @@ impl<'a, M: Sendable<'a>> Future for Sending<'_, 'a, M> {
 impl<'a, M: Sendable<'a>> Sending<'_, 'a, M> {
     #[cold]
     fn poll_with_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let mut message = match mem::replace(&mut self.message, Stage::Sent) {
-            Stage::Given(message) => Some(message.into()),
-            Stage::Waiting(message) => Some(message),
-            Stage::Sent => None,
+        let mut message = match mem::replace(&mut self.message, SendState::Sent) {
+            SendState::Given(message) => Some(message.into()),
+            SendState::Waiting(message) => Some(message),
+            SendState::Sent => None,
         };
         let sent = self.driver.poll_send(cx, |outbound| match message.take() {
             Some(message) => outbound.send(message),
             None => Ok(()),
         });
         if sent.is_pending() {
-            self.message = message.map_or(Stage::Sent, Stage::Waiting);
+            self.message = message.map_or(SendState::Sent, SendState::Waiting);
         }
         sent
     }

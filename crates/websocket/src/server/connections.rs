@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use offhook_protocol::CloseCode;
 
-use super::registry::{Place, Registry, Stage};
+use super::registry::{Place, Registry, ServerState};
 use crate::socket::WebSocket;
 
 /// The WebSockets that servers have open, so that all of them can be closed when the program stops.
@@ -48,7 +48,7 @@ impl Connections {
     /// A WebSocket that opens later, because its handshake was under way or hyper's server is still
     /// running, is closed at once with 1001.
     pub async fn shutdown(&self, code: CloseCode, deadline: Duration) {
-        for driver in self.registry.enter(Stage::Stopping) {
+        for driver in self.registry.enter(ServerState::Stopping) {
             // A connection that is already closing ends by itself.
             let _closing = driver.begin_close(code, "");
         }
@@ -56,7 +56,7 @@ impl Connections {
             .await
             .is_err()
         {
-            for driver in self.registry.enter(Stage::Cut) {
+            for driver in self.registry.enter(ServerState::Cut) {
                 driver.cut();
             }
         }

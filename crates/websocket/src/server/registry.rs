@@ -11,19 +11,19 @@ use crate::driver::Driver;
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     drivers: Mutex<Drivers>,
-    /// The last connection has left, or the server has entered the next stage.
+    /// The last connection has left, or the server has entered the next state.
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Drivers {
     open: Slab<Weak<Driver>>,
-    stage: Stage,
+    state: ServerState,
 }
 
 /// How far the server has progressed towards its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Stage {
+pub(crate) enum ServerState {
     /// It accepts connections.
     #[default]
     Open,
@@ -48,7 +48,7 @@ impl Registry {
     /// Takes a place for a new connection, if fewer than `limit` are taken.
     pub(crate) fn take(self: &Arc<Self>, limit: usize) -> Option<Place> {
         let mut drivers = self.drivers();
-        if drivers.open.len() >= limit || drivers.stage != Stage::Open {
+        if drivers.open.len() >= limit || drivers.state != ServerState::Open {
             return None;
         }
         let key = drivers.open.insert(Weak::new());
@@ -58,10 +58,10 @@ impl Registry {
         })
     }
 
-    /// Enters a stage, and returns the open connections.
-    pub(crate) fn enter(&self, stage: Stage) -> Vec<Arc<Driver>> {
+    /// Enters a state, and returns the open connections.
+    pub(crate) fn enter(&self, state: ServerState) -> Vec<Arc<Driver>> {
         let mut drivers = self.drivers();
-        drivers.stage = drivers.stage.max(stage);
+        drivers.state = drivers.state.max(state);
         self.changed.notify_waiters();
         drivers
             .open
@@ -70,14 +70,14 @@ impl Registry {
             .collect()
     }
 
-    /// Waits until the server has [entered](Self::enter) this stage.
-    pub(crate) async fn reached(&self, stage: Stage) {
-        self.until(|drivers| drivers.stage >= stage).await;
+    /// Waits until the server has [entered](Self::enter) this state.
+    pub(crate) async fn reached(&self, state: ServerState) {
+        self.until(|drivers| drivers.state >= state).await;
     }
 
     /// Waits until every place is free, or the server no longer waits for them.
     pub(crate) async fn emptied(&self) {
-        self.until(|drivers| drivers.open.is_empty() || drivers.stage == Stage::Cut)
+        self.until(|drivers| drivers.open.is_empty() || drivers.state == ServerState::Cut)
             .await;
     }
 
@@ -105,7 +105,7 @@ impl Place {
         if let Some(place) = drivers.open.get_mut(self.key) {
             *place = Arc::downgrade(driver);
         }
-        drivers.stage == Stage::Open
+        drivers.state == ServerState::Open
     }
 }
 

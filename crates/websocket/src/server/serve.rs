@@ -14,7 +14,7 @@ use super::accept::Acceptor;
 use super::addresses::{Addresses, Share};
 use super::connections::Connections;
 use super::incoming::Incoming;
-use super::registry::{Place, Registry, Stage};
+use super::registry::{Place, Registry, ServerState};
 use super::requests::Requests;
 use super::served::{BoxError, HandlerResult, Served};
 use crate::error::Error;
@@ -251,7 +251,7 @@ impl Server {
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
-                () = registry.reached(Stage::Stopping) => break,
+                () = registry.reached(ServerState::Stopping) => break,
             };
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
@@ -326,7 +326,7 @@ where
         };
         let asked = tokio::select! {
             asked = ask => asked,
-            () = place.registry().reached(Stage::Cut) => return None,
+            () = place.registry().reached(ServerState::Cut) => return None,
         };
         match asked.map(Requests::into_one) {
             Ok(Ok(incoming)) => incoming.map(Asked::One),
@@ -344,12 +344,12 @@ where
         loop {
             let request = tokio::select! {
                 request = requests.next() => request,
-                () = self.registry.reached(Stage::Stopping), if !stopping => {
+                () = self.registry.reached(ServerState::Stopping), if !stopping => {
                     stopping = true;
                     requests.stop();
                     continue;
                 }
-                () = self.registry.reached(Stage::Cut) => return,
+                () = self.registry.reached(ServerState::Cut) => return,
             };
             match request {
                 Some(Ok(incoming)) => self.serve_one(incoming).await,

@@ -1,6 +1,6 @@
-//! `offhook-wasm-bindgen MODULE.wasm FOLDER`: makes the JavaScript beside a module, for a page.
+//! `offhook-wasm-bindgen MODULE.wasm FOLDER` generates the JavaScript of a module, for a page.
 //!
-//! It is what wasm-bindgen's own program does with `--target web`, without all else that it can.
+//! It does the same as wasm-bindgen's own program with `--target web`, and nothing else.
 
 use std::error::Error;
 

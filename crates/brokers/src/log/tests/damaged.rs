@@ -10,7 +10,7 @@ use std::{
 
 use offhook_engine::*;
 
-use super::{Desk, NEVER, now};
+use super::{NEVER, TestWorker, now};
 use crate::{
     Broker, Health,
     log::{Log, LogOptions, store::Store},
@@ -74,21 +74,21 @@ fn a_damaged_block_of_the_list_of_channels_costs_the_channels_in_it_and_no_other
     let directory = tempfile::tempdir().unwrap();
     let name = |n: usize| format!("channel {n:03}");
     {
-        let mut desk = Desk::new(&open(directory.path()));
+        let mut worker = TestWorker::new(&open(directory.path()));
         for n in 0..CHANNELS {
-            desk.publish(&name(n));
+            worker.publish(&name(n));
         }
         for _ in 0..CHANNELS {
-            desk.published().unwrap();
+            worker.published().unwrap();
         }
     }
     damage(directory.path(), 4);
     let log = open(directory.path());
-    let mut desk = Desk::new(&log);
+    let mut worker = TestWorker::new(&log);
     let (mut good, mut refused) = (0, 0);
     for n in 0..CHANNELS {
-        desk.publish(&name(n));
-        match desk.published() {
+        worker.publish(&name(n));
+        match worker.published() {
             Ok((position, _)) => {
                 assert_eq!(position.offset, 2, "{}: after what it had", name(n));
                 good += 1;
@@ -111,21 +111,21 @@ fn a_damaged_block_of_idempotency_keys_never_makes_a_publication_twice() {
     let directory = tempfile::tempdir().unwrap();
     let key = |n: usize| format!("a key of some length {n:04}");
     {
-        let mut desk = Desk::new(&open(directory.path()));
+        let mut worker = TestWorker::new(&open(directory.path()));
         for n in 0..KEYS {
-            desk.publish_data("a", "x".into(), Some(&key(n)));
+            worker.publish_data("a", "x".into(), Some(&key(n)));
         }
         for _ in 0..KEYS {
-            assert!(!desk.published().unwrap().1);
+            assert!(!worker.published().unwrap().1);
         }
     }
     damage(directory.path(), 2);
     let log = open(directory.path());
-    let mut desk = Desk::new(&log);
+    let mut worker = TestWorker::new(&log);
     let (mut known, mut refused) = (0, 0);
     for n in 0..KEYS {
-        desk.publish_data("a", "x".into(), Some(&key(n)));
-        match desk.published() {
+        worker.publish_data("a", "x".into(), Some(&key(n)));
+        match worker.published() {
             Ok((_, duplicate)) => {
                 assert!(duplicate, "{} was published twice", key(n));
                 known += 1;
@@ -138,8 +138,8 @@ fn a_damaged_block_of_idempotency_keys_never_makes_a_publication_twice() {
     }
     assert!(refused > 0 && known > KEYS / 2, "{known} of {KEYS}");
     // Without a key nothing has to be looked up.
-    desk.publish("a");
-    let (position, _) = desk.published().unwrap();
+    worker.publish("a");
+    let (position, _) = worker.published().unwrap();
     assert_eq!(position.offset, KEYS as u64 + 1);
     let text = until_told(&log);
     assert!(text.contains("the keyspace keys cannot be read"), "{text}");
@@ -153,23 +153,23 @@ fn a_compaction_that_meets_a_damaged_block_is_told_and_publishing_goes_on() {
     let name = |n: u64| format!("channel {}", n % CHANNELS);
     let mut heads = [0; CHANNELS as usize];
     {
-        let mut desk = Desk::new(&open(directory.path()));
+        let mut worker = TestWorker::new(&open(directory.path()));
         for n in 0..200 {
-            desk.publish_data(&name(n), data.clone(), None);
-            heads[(n % CHANNELS) as usize] = desk.published().unwrap().0.offset;
+            worker.publish_data(&name(n), data.clone(), None);
+            heads[(n % CHANNELS) as usize] = worker.published().unwrap().0.offset;
         }
     }
     damage(directory.path(), 1);
     let log = open(directory.path());
-    let mut desk = Desk::new(&log);
+    let mut worker = TestWorker::new(&log);
     // Tables pile up, each with all channels, until they are merged. What is refused is published
     // again after a tick, as a client does.
     let (mut n, mut refused, mut behind) = (0, 0, 0);
     let end = std::time::Instant::now() + NEVER;
     while behind < 500 {
         assert!(std::time::Instant::now() < end, "{refused} were refused");
-        desk.publish_data(&name(n), data.clone(), None);
-        match desk.published() {
+        worker.publish_data(&name(n), data.clone(), None);
+        match worker.published() {
             Ok((position, _)) => {
                 let head = &mut heads[(n % CHANNELS) as usize];
                 assert_eq!(position.offset, *head + 1, "{}", name(n));
@@ -193,26 +193,26 @@ fn a_compaction_that_meets_a_damaged_block_is_told_and_publishing_goes_on() {
     // Enough was written for a flush, which is not in the way either.
     for _ in 0..15 {
         for _ in 0..100 {
-            desk.publish_data(&name(n), data.clone(), None);
+            worker.publish_data(&name(n), data.clone(), None);
             n += 1;
         }
         for _ in 0..100 {
-            desk.published().unwrap();
+            worker.published().unwrap();
         }
     }
     for _ in 0..3 {
         log.tick(now());
-        desk.publish_data(&name(n), data.clone(), None);
+        worker.publish_data(&name(n), data.clone(), None);
         n += 1;
-        desk.published().unwrap();
+        worker.published().unwrap();
     }
-    drop((desk, log));
+    drop((worker, log));
     let log = open(directory.path());
-    let mut desk = Desk::new(&log);
+    let mut worker = TestWorker::new(&log);
     let position = loop {
         // The merge is tried again at a start, and fails as soon as it is at the block.
-        desk.publish(&name(n));
-        match desk.published() {
+        worker.publish(&name(n));
+        match worker.published() {
             Ok((position, _)) => break position,
             Err(failure) => assert_eq!(failure, BrokerFailure::StorageFailed),
         }

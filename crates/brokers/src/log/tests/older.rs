@@ -5,7 +5,7 @@ use std::{fs, path::Path, sync::Arc};
 
 use offhook_engine::*;
 
-use super::{Desk, now};
+use super::{TestWorker, now};
 use crate::log::{Log, LogOptions, OpenError, store::Store};
 
 const COUNT: u64 = 40;
@@ -19,14 +19,14 @@ fn open(path: &Path) -> Result<Arc<Log>, OpenError> {
 fn older() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     {
-        let mut desk = Desk::new(&open(directory.path()).unwrap());
+        let mut worker = TestWorker::new(&open(directory.path()).unwrap());
         for n in 0..COUNT {
-            desk.publish_data(
+            worker.publish_data(
                 &format!("channel {}", n % 4),
                 "x".into(),
                 Some(&n.to_string()),
             );
-            desk.published().unwrap();
+            worker.published().unwrap();
         }
     }
     let store = Store::open(&LogOptions::new(directory.path())).unwrap();
@@ -47,12 +47,12 @@ fn older() -> tempfile::TempDir {
 }
 
 fn is_whole(log: &Arc<Log>) {
-    let mut desk = Desk::new(log);
+    let mut worker = TestWorker::new(log);
     for n in 0..4 {
-        assert_eq!(desk.follow(&format!("channel {n}")).offset, COUNT / 4);
+        assert_eq!(worker.follow(&format!("channel {n}")).offset, COUNT / 4);
     }
-    desk.publish_data("channel 0", "x".into(), Some("0"));
-    assert!(desk.published().unwrap().1, "keys are there");
+    worker.publish_data("channel 0", "x".into(), Some("0"));
+    assert!(worker.published().unwrap().1, "keys are there");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use offhook_engine::*;
 
-use super::{Desk, Fsyncs, READ_GATE, channel, now};
+use super::{Fsyncs, READ_GATE, TestWorker, channel, now};
 use crate::{
     Broker, Health,
     log::{Log, LogOptions},
@@ -27,7 +27,7 @@ fn open(path: &std::path::Path, count: u64, held: &Arc<Fsyncs>) -> Arc<Log> {
     Arc::new(Log::open(LogOptions::new(path), rules, now()).unwrap())
 }
 
-impl Desk {
+impl TestWorker {
     fn ask_history(&mut self, name: &str, from: ReadFrom) -> RequestId {
         let id = self.id();
         let limit = ReadLimit {
@@ -64,18 +64,18 @@ fn what_is_trimmed_while_a_read_waits_is_a_gap_by_size_and_no_damage() {
     let directory = tempfile::tempdir().unwrap();
     let held = Arc::new(Fsyncs::default());
     let log = open(directory.path(), 20, &held);
-    let (mut desk, mut reader) = (Desk::new(&log), Desk::new(&log));
+    let (mut worker, mut reader) = (TestWorker::new(&log), TestWorker::new(&log));
     let mut positions = Vec::new();
     for _ in 0..30 {
-        desk.publish("a");
-        positions.push(desk.published().unwrap().0);
+        worker.publish("a");
+        positions.push(worker.published().unwrap().0);
     }
     held.hold();
     let asked = reader.ask_history("a", ReadFrom::After(positions[15]));
     held.wait_for_one();
     for _ in 0..10 {
-        desk.publish("a");
-        desk.published().unwrap();
+        worker.publish("a");
+        worker.published().unwrap();
     }
     held.let_go();
     let BrokerEvent::History {
@@ -103,32 +103,32 @@ fn a_read_by_filter_over_many_channels_lets_others_read_in_between() {
     let directory = tempfile::tempdir().unwrap();
     let held = Arc::new(Fsyncs::default());
     let start = {
-        let mut desk = Desk::new(&open(directory.path(), 20, &held));
+        let mut worker = TestWorker::new(&open(directory.path(), 20, &held));
         for n in 0..CHANNELS {
-            desk.publish(&format!("channel {n}"));
+            worker.publish(&format!("channel {n}"));
         }
         for _ in 0..CHANNELS {
-            desk.published().unwrap();
+            worker.published().unwrap();
         }
-        desk.follow("channel 0")
+        worker.follow("channel 0")
     };
     // After a restart it has to look at all of them.
     let log = open(directory.path(), 20, &held);
-    let (mut desk, mut reader) = (Desk::new(&log), Desk::new(&log));
-    desk.ask_history("channel 1", ReadFrom::Start);
-    assert!(matches!(desk.next(), BrokerEvent::History { .. }));
+    let (mut worker, mut reader) = (TestWorker::new(&log), TestWorker::new(&log));
+    worker.ask_history("channel 1", ReadFrom::Start);
+    assert!(matches!(worker.next(), BrokerEvent::History { .. }));
     // A history read holds the reader until both wait behind it.
     held.hold();
-    desk.ask_history("channel 1", ReadFrom::Start);
+    worker.ask_history("channel 1", ReadFrom::Start);
     held.wait_for_one();
     let place = Position { offset: 0, ..start };
     reader.ask_filter(place, 10_000);
     held.let_go();
-    assert!(matches!(desk.next(), BrokerEvent::History { .. }));
+    assert!(matches!(worker.next(), BrokerEvent::History { .. }));
     let mut between = 0;
     let publications = loop {
-        desk.ask_history("channel 2", ReadFrom::Start);
-        assert!(matches!(desk.next(), BrokerEvent::History { .. }));
+        worker.ask_history("channel 2", ReadFrom::Start);
+        assert!(matches!(worker.next(), BrokerEvent::History { .. }));
         between += 1;
         if let Some(event) = reader.mailbox.take().pop() {
             let BrokerEvent::FilterHistory { publications, .. } = event else {
@@ -148,34 +148,34 @@ fn the_gap_of_each_trimmed_channel_is_told_once_by_a_reader_that_reads_page_afte
     let held = Arc::new(Fsyncs::default());
     for restarts in [false, true] {
         let log = open(directory.path(), 5, &held);
-        let mut desk = Desk::new(&log);
+        let mut worker = TestWorker::new(&log);
         let place = Position {
             offset: 0,
-            ..desk.follow("nothing")
+            ..worker.follow("nothing")
         };
         // Each loses some, at different places in the order.
         let mut published = 0;
         for n in 0..CHANNELS {
             for _ in 0..10 {
-                desk.publish(&format!("{restarts} {n}"));
+                worker.publish(&format!("{restarts} {n}"));
                 published += 1;
             }
         }
         for _ in 0..published {
-            desk.published().unwrap();
+            worker.published().unwrap();
         }
-        drop((desk, log));
+        drop((worker, log));
         let log = open(directory.path(), 5, &held);
-        let mut desk = Desk::new(&log);
+        let mut worker = TestWorker::new(&log);
         let (mut after, mut gaps, mut found) = (place, Vec::new(), 0);
         loop {
-            desk.ask_filter(after, 7);
+            worker.ask_filter(after, 7);
             let BrokerEvent::FilterHistory {
                 head,
                 gaps: told,
                 publications,
                 ..
-            } = desk.next()
+            } = worker.next()
             else {
                 panic!()
             };

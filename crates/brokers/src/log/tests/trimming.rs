@@ -7,7 +7,7 @@ use std::{
 
 use offhook_engine::*;
 
-use super::{Desk, GATE, now};
+use super::{GATE, TestWorker, now};
 use crate::log::{
     Log, LogOptions,
     store::{Size, Store},
@@ -50,23 +50,23 @@ fn a_bucket_of_thousands_goes_a_few_with_each_batch_and_goes_whole() {
     let directory = tempfile::tempdir().unwrap();
     let sizes = Arc::default();
     let log = open(directory.path(), &sizes);
-    let mut desk = Desk::new(&log);
+    let mut worker = TestWorker::new(&log);
     // A bucket holds 2,000: the first of them goes when all are full.
-    let publish = |desk: &mut Desk, count: u64| {
+    let publish = |worker: &mut TestWorker, count: u64| {
         for _ in 0..count / 500 {
             for _ in 0..500 {
-                desk.publish("a");
+                worker.publish("a");
             }
             for _ in 0..500 {
-                desk.published().unwrap();
+                worker.published().unwrap();
             }
         }
     };
-    publish(&mut desk, KEPT + 2_000);
+    publish(&mut worker, KEPT + 2_000);
     // One at a time: what goes does so beside them.
     for _ in 0..10 {
-        desk.publish("a");
-        desk.published().unwrap();
+        worker.publish("a");
+        worker.published().unwrap();
     }
     let sizes = sizes.lock().unwrap().clone();
     let removed: u64 = sizes.iter().map(|size| size.removed).sum();
@@ -74,7 +74,7 @@ fn a_bucket_of_thousands_goes_a_few_with_each_batch_and_goes_whole() {
     for size in sizes {
         assert!(size.removed <= A_BATCH + 2 * size.published, "{size:?}");
     }
-    drop((desk, log));
+    drop((worker, log));
     assert_eq!(on_disk(directory.path()) as u64, KEPT + 10);
 }
 
@@ -83,20 +83,20 @@ fn what_was_not_removed_yet_is_removed_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     {
         let log = open(directory.path(), &Arc::default());
-        let mut desk = Desk::new(&log);
+        let mut worker = TestWorker::new(&log);
         for _ in 0..(KEPT + 2_000) / 500 - 1 {
             for _ in 0..500 {
-                desk.publish("a");
+                worker.publish("a");
             }
             for _ in 0..500 {
-                desk.published().unwrap();
+                worker.published().unwrap();
             }
         }
         // One after the other: the bucket is sealed by the last, whose batch removes a part of the
         // oldest.
         for _ in 0..500 {
-            desk.publish("a");
-            desk.published().unwrap();
+            worker.publish("a");
+            worker.published().unwrap();
         }
     }
     let store = Store::open_quietly(&LogOptions::new(directory.path())).unwrap();
@@ -106,22 +106,22 @@ fn what_was_not_removed_yet_is_removed_after_a_restart() {
     let sizes: Arc<Mutex<Vec<Size>>> = Arc::default();
     let log = open(directory.path(), &sizes);
     let ticks = 2_000_u64.div_ceil(A_BATCH) + 1;
-    let mut desk = Desk::new(&log);
+    let mut worker = TestWorker::new(&log);
     for _ in 0..ticks {
         crate::Broker::tick(&*log, now());
         // Waits for the tick before.
-        let id = desk.id();
+        let id = worker.id();
         let (channel, consumer) = (super::channel("b"), Key::new("none").unwrap());
-        desk.submit(BrokerRequest::Ack {
+        worker.submit(BrokerRequest::Ack {
             id,
             channel,
             scope: "".into(),
             consumer,
             position: None,
         });
-        assert!(matches!(desk.next(), BrokerEvent::Acked { .. }));
+        assert!(matches!(worker.next(), BrokerEvent::Acked { .. }));
     }
-    drop((desk, log));
+    drop((worker, log));
     for size in sizes.lock().unwrap().iter() {
         assert!(size.removed <= A_BATCH, "{size:?}");
     }

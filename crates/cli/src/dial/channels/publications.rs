@@ -106,7 +106,7 @@ fn text(data: &Data) -> String {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct PrintedPublication<'a> {
     channel: &'a str,
     position: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,7 +127,7 @@ fn json(channel: &str, publication: &Publication) -> String {
     let value = serde_json::from_slice(data.as_bytes())
         .ok()
         .filter(|_| data.is_json());
-    let line = Line {
+    let line = PrintedPublication {
         channel,
         position: publication.position.to_string(),
         hex: value

@@ -37,14 +37,14 @@ pub(super) enum Op {
 /// What the link and the ends are like.
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
-    pub(super) lines: [Line; 2],
+    pub(super) links: [LinkSetup; 2],
     pub(super) fragment_size: usize,
     pub(super) deflate: Option<Deflating>,
 }
 
 /// One direction.
 #[derive(Clone, Debug)]
-pub(super) struct Line {
+pub(super) struct LinkSetup {
     pub(super) delay_ms: u64,
     pub(super) segments: Vec<usize>,
     pub(super) capacity: usize,
@@ -76,25 +76,25 @@ pub(super) fn setup() -> impl Strategy<Value = Setup> {
         );
     let fragment_size = prop_oneof![Just(1000), Just(64 * 1024), 50..5000_usize];
     (
-        prop::array::uniform2(line()),
+        prop::array::uniform2(link()),
         fragment_size,
         prop::option::of(deflate),
     )
-        .prop_map(|(lines, fragment_size, deflate)| Setup {
-            lines,
+        .prop_map(|(links, fragment_size, deflate)| Setup {
+            links,
             fragment_size,
             deflate,
         })
 }
 
-fn line() -> impl Strategy<Value = Line> {
+fn link() -> impl Strategy<Value = LinkSetup> {
     let segments = prop_oneof![
         2 => Just(Vec::new()),
         3 => prop::collection::vec(1..2000_usize, 1..5),
         1 => prop::collection::vec(1..20_usize, 1..5),
     ];
     let capacity = prop_oneof![Just(usize::MAX), 2000..100_000_usize];
-    (0..100_u64, segments, capacity).prop_map(|(delay_ms, segments, capacity)| Line {
+    (0..100_u64, segments, capacity).prop_map(|(delay_ms, segments, capacity)| LinkSetup {
         delay_ms,
         segments,
         capacity,

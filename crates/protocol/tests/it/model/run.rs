@@ -52,14 +52,14 @@ impl Run {
             ..Config::default()
         };
         let mut pair = Pair::new(config.clone(), config);
-        for (end, line) in [&mut pair.client, &mut pair.server]
+        for (end, link) in [&mut pair.client, &mut pair.server]
             .into_iter()
-            .zip(&setup.lines)
+            .zip(&setup.links)
         {
-            end.link.delay = Duration::from_millis(line.delay_ms);
-            end.link.capacity = line.capacity;
-            if !line.segments.is_empty() {
-                end.link.segments = Segments::Sizes(line.segments.clone());
+            end.link.delay = Duration::from_millis(link.delay_ms);
+            end.link.capacity = link.capacity;
+            if !link.segments.is_empty() {
+                end.link.segments = Segments::Sizes(link.segments.clone());
             }
         }
         let mut deflate = None;

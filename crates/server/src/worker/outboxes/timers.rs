@@ -10,7 +10,7 @@ use offhook_engine::ConnectionId;
 
 use super::Outboxes;
 
-/// The times at which dialects want to be called. The native dialect wants none, so that a quiet
+/// The times at which dialects want to be called. The native dialect wants none, so that an idle
 /// connection costs nothing here.
 #[derive(Debug, Default)]
 pub(super) struct Timers {

@@ -1,4 +1,4 @@
-//! A worker's desk: asks a broker and waits for what comes, without an engine.
+//! A worker without an engine: submits requests to a broker and waits for its events.
 
 use std::{
     collections::VecDeque,
@@ -18,10 +18,10 @@ const NEVER: Duration = Duration::from_secs(60);
 
 pub(crate) const START_MS: u64 = 1_700_000_000_000;
 
-pub(crate) struct Desk {
+pub(crate) struct TestWorker {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) mailbox: Arc<Mailbox>,
-    pub(crate) worker: WorkerId,
+    pub(crate) worker_id: WorkerId,
     woken: Receiver<()>,
     arrived: VecDeque<BrokerEvent>,
     next_id: u64,
@@ -94,7 +94,7 @@ pub(crate) fn draft(name: &str, data: &str, key: Option<&str>) -> Draft {
     }
 }
 
-impl Desk {
+impl TestWorker {
     pub(crate) fn new(broker: &Arc<dyn Broker>) -> Self {
         Self::with_mailbox(broker, 1 << 20)
     }
@@ -104,12 +104,12 @@ impl Desk {
         let mailbox = Arc::new(Mailbox::new(bytes, move || {
             wake.try_send(()).unwrap_or_default()
         }));
-        let worker = broker.attach(Arc::clone(&mailbox));
+        let worker_id = broker.attach(Arc::clone(&mailbox));
         let (broker, arrived) = (Arc::clone(broker), VecDeque::new());
         Self {
             broker,
             mailbox,
-            worker,
+            worker_id,
             woken,
             arrived,
             next_id: 1,
@@ -117,7 +117,7 @@ impl Desk {
     }
 
     pub(crate) fn submit(&self, request: BrokerRequest) {
-        self.broker.submit(self.worker, request);
+        self.broker.submit(self.worker_id, request);
     }
 
     pub(crate) fn id(&mut self) -> RequestId {

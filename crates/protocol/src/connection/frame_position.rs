@@ -11,7 +11,7 @@ use crate::frame::{MAX_HEADER_LEN, OpCode};
 ///   └─┘                  └──┘
 /// ```
 #[derive(Debug)]
-pub(crate) enum Stage {
+pub(crate) enum FramePosition {
     /// `bytes[..len]` of a header were received.
     Header {
         bytes: [u8; MAX_HEADER_LEN],
@@ -38,7 +38,7 @@ pub(crate) struct Payload {
     pub(crate) remaining: u64,
 }
 
-impl From<Payload> for Stage {
+impl From<Payload> for FramePosition {
     fn from(payload: Payload) -> Self {
         let Payload {
             opcode,
@@ -55,7 +55,7 @@ impl From<Payload> for Stage {
     }
 }
 
-impl Default for Stage {
+impl Default for FramePosition {
     fn default() -> Self {
         Self::Header {
             bytes: [0; MAX_HEADER_LEN],
@@ -64,7 +64,7 @@ impl Default for Stage {
     }
 }
 
-impl Stage {
+impl FramePosition {
     /// The outstanding payload of a frame whose header was received.
     #[inline]
     pub(crate) const fn payload(&self) -> Option<Payload> {
