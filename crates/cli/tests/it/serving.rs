@@ -75,7 +75,7 @@ fn what_is_piped_into_a_server_waits_for_a_client() {
 #[test]
 fn what_is_typed_into_a_server_without_clients_is_not_sent_and_that_is_said() {
     let mut server = offhook(&["dial", "--listen", "0"]).start_in_a_terminal();
-    server.see("listening on");
+    server.see("ws://127.0.0.1:");
     server.enter("hello");
     server.see("no client is connected, and nothing was sent");
     server.enter("/close");
