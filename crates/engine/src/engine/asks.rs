@@ -230,7 +230,7 @@ impl Engine {
         if let State::Opening(opening) = &mut s.state {
             opening.asked = None;
         }
-        if self.feeds.get(s.feed).is_some_and(|f| f.tail.is_some()) {
+        if self.feeds.known(s.feed).is_some_and(|f| f.tail.is_some()) {
             self.items.push_back(Item::Begin { subscription: slot });
         }
     }

@@ -44,7 +44,7 @@ impl Engine {
         let s = self.subscriptions.get_mut(slot)?;
         let connection = self.connections.get(s.connection.into())?;
         let feed = s.feed;
-        let f = self.feeds.get_mut(feed)?;
+        let f = self.feeds.known_mut(feed)?;
         let tail = f.tail?;
         let full_window = s.window.as_ref().is_some_and(|window| !window.has_room());
         let behind = s.behind()?;
@@ -139,7 +139,7 @@ impl Engine {
         let Some(feed) = self.subscriptions.get(slot).map(|s| s.feed) else {
             return;
         };
-        if let Some(f) = self.feeds.get_mut(feed) {
+        if let Some(f) = self.feeds.known_mut(feed) {
             f.catching_up().ahead.push(slot);
         }
     }
@@ -194,8 +194,8 @@ impl Engine {
             return before;
         }
         let s = self.subscriptions.get(slot)?;
-        let hidden = self.feeds.get(s.feed)?.is_filter() && !self.may_see(s, &next.channel);
-        let place = self.feeds.get(s.feed)?.place_of(&next);
+        let hidden = self.feeds.known(s.feed)?.is_filter() && !self.may_see(s, &next.channel);
+        let place = self.feeds.known(s.feed)?.place_of(&next);
         let connection = s.connection;
         let own = !s.echo
             && next
@@ -290,7 +290,7 @@ impl Engine {
     /// The name of a subscription for its client.
     pub(super) fn name_of(&self, slot: Slot) -> Option<SubscriptionName> {
         let s = self.subscriptions.get(slot)?;
-        let target = self.feeds.get(s.feed)?.target.clone();
+        let target = self.feeds.known(s.feed)?.target.clone();
         Some(SubscriptionName { target, id: s.id() })
     }
 }

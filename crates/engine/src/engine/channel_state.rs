@@ -58,7 +58,7 @@ impl Engine {
         let Some(feed) = self.subscriptions.get(slot).map(|s| s.feed) else {
             return;
         };
-        let Some(f) = self.feeds.get_mut(feed) else {
+        let Some(f) = self.feeds.known_mut(feed) else {
             return;
         };
         let Some(channel) = f.target.channel().cloned() else {

@@ -198,7 +198,7 @@ impl Engine {
             let Some(s) = self.subscriptions.get(slot) else {
                 continue;
             };
-            let Some(f) = self.feeds.get(s.feed) else {
+            let Some(f) = self.feeds.known(s.feed) else {
                 continue;
             };
             let impatient = f.rules.slow == SlowPolicy::Disconnect && !f.rules.history.is_kept();

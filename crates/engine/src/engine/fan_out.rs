@@ -224,7 +224,7 @@ impl Engine {
         let s = self.subscriptions.get(slot)?;
         let notice = crate::Notice::Own {
             subscription: self.name_of(slot)?,
-            position: self.feeds.get(s.feed)?.place_of(publication),
+            position: self.feeds.known(s.feed)?.place_of(publication),
             previous: publication.previous,
         };
         let connection = s.connection;
@@ -311,8 +311,7 @@ impl Engine {
         let (Some(kind), feed) = (self.kind_of(s), s.feed) else {
             return;
         };
-        let Some(f) = self.feeds.get_mut(feed) else {
-            debug_assert!(false, "a subscription has no feed");
+        let Some(f) = self.feeds.known_mut(feed) else {
             return;
         };
         if matches!(s.state, State::Behind(_)) {
@@ -357,7 +356,7 @@ impl Engine {
         };
         let was_behind = matches!(s.state, State::Behind(_));
         debug_assert!(!was_behind, "it is behind already");
-        if let Some(f) = self.feeds.get_mut(s.feed) {
+        if let Some(f) = self.feeds.known_mut(s.feed) {
             f.behind += 1;
             behind.jumps = f.jumps;
         }
@@ -386,7 +385,7 @@ impl Engine {
             State::Behind(behind) => return Some(behind.cursor),
             State::Live { place } => *place as usize,
         };
-        let f = self.feeds.get(s.feed)?;
+        let f = self.feeds.known(s.feed)?;
         let Some(underway) = self.underway.as_ref().filter(|u| u.feed == s.feed) else {
             return f.tail;
         };

@@ -48,7 +48,7 @@ impl Engine {
             self.asks.forget(ask);
         }
         s.state = State::Ended;
-        if let Some(f) = self.feeds.get_mut(s.feed) {
+        if let Some(f) = self.feeds.known_mut(s.feed) {
             f.behind -= u32::from(was_behind);
             f.settle();
         }

@@ -44,8 +44,7 @@ impl Engine {
             return;
         };
         let (connection, feed) = (s.connection, s.feed);
-        let Some(c) = self.connections.get_mut(connection.into()) else {
-            debug_assert!(false, "a subscription has a connection");
+        let Some(c) = self.connections.known_mut(connection.into()) else {
             return;
         };
         let first = c.subscriptions.joined(feed, &self.subscriptions) == 0;
@@ -84,8 +83,7 @@ impl Engine {
             return;
         };
         let (connection, feed) = (s.connection, s.feed);
-        let Some(c) = self.connections.get_mut(connection.into()) else {
-            debug_assert!(false, "a subscription has a connection");
+        let Some(c) = self.connections.known_mut(connection.into()) else {
             return;
         };
         c.subscriptions
@@ -215,7 +213,7 @@ impl Engine {
         let Some(kind) = self.watcher_kind(s) else {
             return;
         };
-        if let Some(f) = self.feeds.get_mut(s.feed) {
+        if let Some(f) = self.feeds.known_mut(s.feed) {
             let place = f.watchers.get_or_insert_default().add(kind, slot, s);
             if let Some(s) = self.subscriptions.get_mut(slot) {
                 s.set_watching(Some(place));
@@ -230,7 +228,7 @@ impl Engine {
         let (Some(place), Some(kind)) = (s.watching(), self.watcher_kind(s)) else {
             return;
         };
-        let Some(f) = self.feeds.get_mut(s.feed) else {
+        let Some(f) = self.feeds.known_mut(s.feed) else {
             return;
         };
         let Some(watchers) = &mut f.watchers else {

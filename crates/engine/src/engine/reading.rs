@@ -43,7 +43,7 @@ impl Engine {
             return;
         };
         let after = behind.cursor;
-        let Some(f) = self.feeds.get_mut(feed) else {
+        let Some(f) = self.feeds.known_mut(feed) else {
             return;
         };
         let reads = &mut f.catching_up().reads;
@@ -123,7 +123,7 @@ impl Engine {
         let Some(s) = self.subscriptions.get_mut(slot) else {
             return;
         };
-        let Some(f) = self.feeds.get(s.feed) else {
+        let Some(f) = self.feeds.known(s.feed) else {
             return;
         };
         let waits_for_it =

@@ -134,7 +134,7 @@ impl Engine {
             return;
         };
         let (connection, vouched) = (s.connection, s.vouched);
-        let Some(target) = self.feeds.get(s.feed).map(|f| f.target.clone()) else {
+        let Some(target) = self.feeds.known(s.feed).map(|f| f.target.clone()) else {
             return;
         };
         if vouched {

@@ -264,7 +264,7 @@ impl Engine {
     pub(super) fn begin(&mut self, slot: Slot) -> Option<Step> {
         let s = self.subscriptions.get_mut(slot)?;
         let (connection, feed) = (s.connection, s.feed);
-        let f = self.feeds.get(feed)?;
+        let f = self.feeds.known(feed)?;
         let tail = f.tail?;
         let history = f.rules.history.is_kept();
         let State::Opening(opening) = &mut s.state else {
@@ -366,9 +366,7 @@ impl Engine {
         }
         let s = self.subscriptions.remove(slot)?;
         self.without_echo -= usize::from(!s.echo);
-        let f = self.feeds.get_mut(s.feed);
-        debug_assert!(f.is_some(), "a subscription has a feed");
-        let f = f?;
+        let f = self.feeds.known_mut(s.feed)?;
         match &s.state {
             State::Behind(_) => f.behind -= 1,
             // Its place among those who wait to begin stays: beginning finds nobody.

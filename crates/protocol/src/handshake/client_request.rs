@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use data_encoding::BASE64;
-
 use super::authority::Authority;
+use super::basic::basic_credentials;
 use super::client::ClientHandshake;
 use super::head::HeadLimits;
 use super::headers::{Headers, InvalidHeader, name};
@@ -190,13 +189,8 @@ impl ClientRequest {
     ///
     /// [`InvalidRequest::Credentials`] if they contain characters that are not allowed.
     pub fn basic_auth(mut self, user: &str, password: &str) -> Result<Self, InvalidRequest> {
-        let has_control = |text: &str| text.chars().any(char::is_control);
-        if user.contains(':') || has_control(user) || has_control(password) {
-            return Err(InvalidRequest::Credentials);
-        }
-        let credentials = BASE64.encode(format!("{user}:{password}").as_bytes());
-        self.extra
-            .append(name::AUTHORIZATION, format!("Basic {credentials}"))?;
+        let credentials = basic_credentials(user, password)?;
+        self.extra.append(name::AUTHORIZATION, credentials)?;
         Ok(self)
     }
 
