@@ -35,7 +35,7 @@ enum Move {
     ReadState,
     /// Hand out the next value of the channel's state.
     GiveState,
-    /// Wait until this worker hears of what the subscription has already.
+    /// Wait until this worker receives what the subscription already has.
     AwaitStream,
 }
 
@@ -58,7 +58,7 @@ impl Engine {
             && behind.cursor.epoch != tail.epoch
             && !f.rules.history.is_kept()
         {
-            // Nothing can be read that would tell what became of that epoch.
+            // Without history, no read can tell what became of that epoch.
             let epoch = tail.epoch;
             behind.skip(GapReason::EpochChanged, Position { epoch, offset: 0 });
             unreadable = true;
@@ -75,7 +75,7 @@ impl Engine {
             Move::GoLive => return self.caught_up(slot, tail),
             Move::HandOut(_) if full_window => {
                 if let Some(behind) = self.behind(slot) {
-                    // Nobody knows for how long: what was read is read again then.
+                    // For an unknown time: the page is read again afterwards.
                     (behind.waits, behind.page) = (Waits::Done, None);
                 }
             }
@@ -150,7 +150,7 @@ impl Engine {
         let Some(feed) = self.subscriptions.get(slot).map(|s| s.feed) else {
             return;
         };
-        // In a filter's order, perhaps nothing more comes: other channels have moved it on.
+        // In a filter's order, nothing more may follow: other channels have advanced it.
         if self
             .feeds
             .get(feed)
@@ -181,7 +181,7 @@ impl Engine {
             subscription: self.name_of(slot)?,
             position: tail,
         };
-        // A connection that was full briefly and missed nothing need not be told.
+        // A connection that was full only briefly and missed nothing need not be told.
         knows.then_some(Step::Notice { connection, notice })
     }
 
@@ -321,7 +321,7 @@ fn next_move(behind: &mut Behind, f: &Feed, tail: Position, credit: usize) -> Mo
         return Move::AwaitStream;
     }
     if ahead {
-        // Or the client invented its position: a read will tell.
+        // Or the client invented its position: a read resolves that.
         return Move::Read;
     }
     if f.rules.history.is_kept() {
@@ -336,7 +336,7 @@ fn next_move(behind: &mut Behind, f: &Feed, tail: Position, credit: usize) -> Mo
     else {
         return Move::SkipToTail;
     };
-    // Beyond the bounds not even the newest of each key is kept.
+    // Beyond the limits, not even the newest of each key is kept.
     let dropped = recent.is_some_and(|recent| recent.has_dropped_after(behind.cursor.offset));
     let conflated = f.rules.slow == SlowPolicy::LatestByKey && !dropped;
     let reason = if conflated {

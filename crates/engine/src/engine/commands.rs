@@ -57,8 +57,8 @@ impl Engine {
     }
 
     /// Handles a command from a caller without a connection: the HTTP API, a webhook's answer,
-    /// another node. It has the permissions of `identity`, or all permissions if that is none, and
-    /// publishes in the server's name. Its one reply comes from
+    /// another node. It has the permissions of `identity`, or all permissions without one, and
+    /// publishes in the server's name. Its single reply is returned by
     /// [`poll_caller_reply`](Self::poll_caller_reply).
     pub fn handle_caller(
         &mut self,
@@ -297,8 +297,8 @@ impl Engine {
         }
     }
 
-    /// Counts what a connection asked of the caller, and not of the engine, as a command against its
-    /// rate.
+    /// Counts a request of a connection that the caller handles, instead of the engine, as a
+    /// command against its rate.
     ///
     /// # Errors
     /// [`ErrorCode::RateLimited`], which the connection is to be told.
@@ -307,7 +307,7 @@ impl Engine {
         self.admit(connection, false)
     }
 
-    /// Rate limits; whoever runs into them for long is closed.
+    /// Rate limits; a client that exceeds them for long is disconnected.
     fn admit(&mut self, connection: ConnectionId, publishes: bool) -> Result<(), Refusal> {
         let now_ms = self.now_ms();
         let limits = &self.limits;

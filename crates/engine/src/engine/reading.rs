@@ -1,5 +1,5 @@
-//! Pages of history for subscriptions that are behind: few reads at a time, shared by those that
-//! need the same.
+//! Pages of history for subscriptions that are behind: few reads at a time, shared by subscriptions
+//! that need the same.
 
 use std::sync::Arc;
 
@@ -171,7 +171,7 @@ impl Engine {
         self.queue_advance(slot);
     }
 
-    /// Tells a filter's subscriber what is missing from the channels that it matches.
+    /// Reports to a filter's subscriber what is missing from the channels that it matches.
     fn tell_channel_gaps(&mut self, slot: Slot, gaps: &[ChannelGap]) {
         for gap in gaps {
             let Some(s) = self.subscriptions.get(slot) else {

@@ -12,8 +12,8 @@ use super::request::is_target_text;
 use super::subprotocol::{self, InvalidSubprotocol};
 use crate::deflate::DeflateConfig;
 
-/// How much of a refusal's body is kept by default: enough for a message or a JSON error to show to
-/// a person.
+/// How much of a refusal's body is stored by default: enough for a message or a JSON error to show
+/// to a person.
 const BODY_LIMIT: usize = 16 * 1024;
 
 /// Builds a client's request. Each part is validated when it is added, so that starting cannot
@@ -215,7 +215,7 @@ impl ClientRequest {
         self
     }
 
-    /// How much of a refusal's body is kept; 16 KiB by default.
+    /// How much of a refusal's body is stored; 16 KiB by default.
     #[must_use]
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.limits.body = bytes;

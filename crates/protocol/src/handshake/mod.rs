@@ -8,8 +8,8 @@
 //! [`ServerDecision::from_extended_connect`].
 //!
 //! Bytes may arrive in any split. Bytes after the head in the same read belong to the frames:
-//! `consumed` says where they start. There is no clock here: give the handshake a deadline in the
-//! driver, against heads that arrive slowly.
+//! `consumed` says where they start. The handshake has no clock: give it a deadline in the driver,
+//! in case a head arrives slowly.
 //!
 //! ```
 //! use std::sync::Arc;
