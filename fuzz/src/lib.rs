@@ -1,4 +1,7 @@
-//! The differential fuzz target, which compares ours with tungstenite.
+//! The bodies of the fuzz targets that need more than the test kit: those of the dialects, and the
+//! differential one, which compares ours with tungstenite.
+//!
+//! # The differential target
 //!
 //! Both receive the same whole frames, as a server or as a client. They must return the same
 //! messages, and either both fail or neither. The error and the Close they answer with may differ.
@@ -11,6 +14,8 @@
 //! - Ours accepts a Close with 1014, bad gateway, which is registered at IANA; tungstenite fails.
 //! - Ours fails on text at its first invalid byte, tungstenite at the end of the frame: only whole
 //!   frames are generated.
+
+pub mod mqtt;
 
 use std::io::{self, Read, Write};
 
@@ -144,15 +149,24 @@ impl Write for Wire<'_> {
 
 #[cfg(test)]
 mod tests {
-    #[test]
-    fn the_corpus_is_told_alike_by_both() {
-        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus/differential");
+    fn replay(corpus: &str, target: fn(&[u8])) {
+        let corpus = format!("{}/corpus/{corpus}", env!("CARGO_MANIFEST_DIR"));
         let mut inputs = 0;
         for entry in std::fs::read_dir(corpus).expect("the corpus is committed") {
             let input = std::fs::read(entry.expect("an entry").path()).expect("a readable input");
-            super::differential(&input);
+            target(&input);
             inputs += 1;
         }
         assert!(inputs > 0, "the corpus is empty");
+    }
+
+    #[test]
+    fn the_corpus_is_told_alike_by_both() {
+        replay("differential", super::differential);
+    }
+
+    #[test]
+    fn mqtt_packets_are_the_same_however_they_are_cut() {
+        replay("mqtt_packets", super::mqtt::mqtt_packets);
     }
 }

@@ -7,7 +7,8 @@
 //!
 //! [`Dialect`] is what the server knows of a dialect: the state of one connection, with an
 //! [`Encoding`] that it may share with any number of others. [`native`] is Offhook's own,
-//! specified in `docs/protocol.md`; [`jsonrpc`] is JSON-RPC 2.0.
+//! specified in `docs/protocol.md`; [`jsonrpc`] is JSON-RPC 2.0, and [`mqtt`]
+//! is MQTT 3.1.1 and 5.0.
 #![cfg_attr(
     not(test),
     deny(
@@ -22,6 +23,7 @@
 mod dialect;
 mod json;
 pub mod jsonrpc;
+pub mod mqtt;
 pub mod native;
 
 pub use dialect::{

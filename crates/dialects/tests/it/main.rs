@@ -3,6 +3,7 @@
 
 mod hostile;
 mod jsonrpc;
+mod mqtt_packets;
 mod native_client;
 mod native_decode;
 mod native_encode;

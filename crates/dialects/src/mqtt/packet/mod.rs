@@ -1,0 +1,388 @@
+//! The control packets of MQTT 3.1.1 and 5.0: bytes to packets, and back.
+
+mod decode;
+mod encode;
+mod properties;
+mod wire;
+
+use bytes::Bytes;
+
+use super::Reason;
+
+pub use properties::Properties;
+
+/// A version of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// 3.1.1, level 4.
+    V3,
+    /// 5.0, level 5.
+    V5,
+}
+
+/// Bytes that are no packet, or a packet that may not be so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// The reason code of MQTT 5.0.
+    pub reason: Reason,
+    /// What is wrong.
+    pub why: &'static str,
+}
+
+impl Invalid {
+    pub(super) const fn new(reason: Reason, why: &'static str) -> Self {
+        Self { reason, why }
+    }
+}
+
+/// How surely a message is delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Qos {
+    /// At most once.
+    #[default]
+    AtMostOnce,
+    /// At least once.
+    AtLeastOnce,
+    /// Exactly once.
+    ExactlyOnce,
+}
+
+impl Qos {
+    /// The QoS with this number.
+    #[must_use]
+    pub const fn new(number: u8) -> Option<Self> {
+        Some(match number {
+            0 => Self::AtMostOnce,
+            1 => Self::AtLeastOnce,
+            2 => Self::ExactlyOnce,
+            _ => return None,
+        })
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::AtMostOnce => 0,
+            Self::AtLeastOnce => 1,
+            Self::ExactlyOnce => 2,
+        }
+    }
+}
+
+/// A control packet. Properties are none in 3.1.1, and reasons are [`Reason::SUCCESS`] where it has
+/// none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Packet {
+    /// A client introduces itself.
+    Connect(Box<Connect>),
+    /// Its answer.
+    ConnAck(ConnAck),
+    /// A message.
+    Publish(Publish),
+    /// A message of QoS 1 was received.
+    PubAck(Ack),
+    /// A message of QoS 2 was received.
+    PubRec(Ack),
+    /// The receiver of a message of QoS 2 may forget its packet identifier.
+    PubRel(Ack),
+    /// It has.
+    PubComp(Ack),
+    /// A client wants messages.
+    Subscribe(Subscribe),
+    /// Its answer, a reason for each filter.
+    SubAck(Acks),
+    /// A client wants them no longer.
+    Unsubscribe(Unsubscribe),
+    /// Its answer, a reason for each filter; none in 3.1.1.
+    UnsubAck(Acks),
+    /// A sign of life.
+    PingReq,
+    /// Its answer.
+    PingResp,
+    /// The last packet of a connection.
+    Disconnect(Reasoned),
+    /// A step of an authentication.
+    Auth(Reasoned),
+}
+
+/// CONNECT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connect {
+    /// The client's version.
+    pub version: Version,
+    /// Whether an earlier session is forgotten: clean session, or clean start.
+    pub clean: bool,
+    /// Seconds; 0 is none.
+    pub keep_alive: u16,
+    /// The properties of 5.0.
+    pub properties: Option<Box<Properties>>,
+    /// May be empty.
+    pub client_id: Box<str>,
+    /// What is published if the client is lost.
+    pub will: Option<Will>,
+    /// The user's name.
+    pub user: Option<Box<str>>,
+    /// The password.
+    pub password: Option<Bytes>,
+}
+
+/// A message that is published when its client is lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Will {
+    /// Its topic.
+    pub topic: Box<str>,
+    /// Its payload.
+    pub payload: Bytes,
+    /// Its QoS.
+    pub qos: Qos,
+    /// Whether it is retained.
+    pub retain: bool,
+    /// The properties of 5.0.
+    pub properties: Option<Box<Properties>>,
+}
+
+/// CONNACK.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnAck {
+    /// Whether there was a session.
+    pub session_present: bool,
+    /// Whether the connection is accepted. In 3.1.1 the number is a return code.
+    pub reason: Reason,
+    /// The properties of 5.0.
+    pub properties: Option<Box<Properties>>,
+}
+
+/// PUBLISH.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// Whether it may have been sent before.
+    pub dup: bool,
+    /// Its QoS.
+    pub qos: Qos,
+    /// To a server: whether it is to be retained. To a client: whether it was.
+    pub retain: bool,
+    /// Empty if an alias stands for it.
+    pub topic: Box<str>,
+    /// 0 with QoS 0.
+    pub packet_id: u16,
+    /// The properties of 5.0.
+    pub properties: Option<Box<Properties>>,
+    /// The payload.
+    pub payload: Bytes,
+}
+
+/// PUBACK, PUBREC, PUBREL or PUBCOMP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// Of which message.
+    pub packet_id: u16,
+    /// Whether it was taken.
+    pub reason: Reason,
+    /// The properties of 5.0.
+    pub properties: Option<Box<Properties>>,
+}
+
+impl Ack {
+    /// An acknowledgement without more to be said.
+    #[must_use]
+    pub const fn new(packet_id: u16, reason: Reason) -> Self {
+        Self {
+            packet_id,
+            reason,
+            properties: None,
+        }
+    }
+}
+
+/// SUBSCRIBE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscribe {
+    /// Of the answer.
+    pub packet_id: u16,
+    /// The properties of 5.0.
+    pub properties: Option<Box<Properties>>,
+    /// At least one.
+    pub filters: Vec<(Box<str>, Options)>,
+}
+
+/// The options of a subscription (5.0 §3.8.3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The highest QoS of messages.
+    pub qos: Qos,
+    /// Without the client's own messages.
+    pub no_local: bool,
+    /// Whether messages tell whether they were retained when published.
+    pub retain_as_published: bool,
+    /// Which retained messages are wanted.
+    pub retain_handling: RetainHandling,
+}
+
+/// Which retained messages a subscription wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RetainHandling {
+    /// Each time.
+    #[default]
+    Always,
+    /// If the subscription is new.
+    IfNew,
+    /// Never.
+    Never,
+}
+
+/// SUBACK or UNSUBACK.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acks {
+    /// Of what is answered.
+    pub packet_id: u16,
+    /// The properties of 5.0.
+    pub properties: Option<Box<Properties>>,
+    /// One for each filter.
+    pub reasons: Vec<Reason>,
+}
+
+/// UNSUBSCRIBE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsubscribe {
+    /// Of the answer.
+    pub packet_id: u16,
+    /// The properties of 5.0.
+    pub properties: Option<Box<Properties>>,
+    /// At least one.
+    pub filters: Vec<Box<str>>,
+}
+
+/// DISCONNECT or AUTH.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reasoned {
+    /// Why.
+    pub reason: Reason,
+    /// The properties of 5.0.
+    pub properties: Option<Box<Properties>>,
+}
+
+/// Where a packet ends in a stream of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Frame {
+    /// Type and flags.
+    first: u8,
+    /// The length of the fixed header.
+    header: usize,
+    /// The length of everything after it.
+    body: usize,
+}
+
+/// The packet at the start of some bytes, as far as its fixed header tells; none if more have to
+/// come. The length is known before the packet is there, and nothing is allocated for it.
+fn frame(bytes: &[u8], limit: usize) -> Result<Option<Frame>, Invalid> {
+    let Some((&first, rest)) = bytes.split_first() else {
+        return Ok(None);
+    };
+    let Some((body, len)) = wire::variable(rest)? else {
+        return Ok(None);
+    };
+    let body = usize::try_from(body).unwrap_or(usize::MAX);
+    let header = len.saturating_add(1);
+    if body.saturating_add(header) > limit {
+        let why = "a packet is larger than the maximum packet size";
+        return Err(Invalid::new(Reason::PACKET_TOO_LARGE, why));
+    }
+    Ok(Some(Frame {
+        first,
+        header,
+        body,
+    }))
+}
+
+/// Cuts a stream of bytes into packets. It holds what came of the next packet, at most the limit and
+/// what came with it, and nothing between packets.
+#[derive(Debug)]
+pub struct Decoder {
+    /// The version, known with the first packet.
+    version: Option<Version>,
+    limit: usize,
+    bytes: Vec<u8>,
+    /// Bytes before this were decoded.
+    done: usize,
+}
+
+impl Decoder {
+    /// Decodes packets of at most so many bytes, the fixed header included.
+    #[must_use]
+    pub const fn new(limit: usize) -> Self {
+        Self {
+            version: None,
+            limit,
+            bytes: Vec::new(),
+            done: 0,
+        }
+    }
+
+    /// The version of the conversation, once its CONNECT was decoded.
+    #[must_use]
+    pub const fn version(&self) -> Option<Version> {
+        self.version
+    }
+
+    /// Sets the version, for the packets of a server.
+    pub const fn set_version(&mut self, version: Version) {
+        self.version = Some(version);
+    }
+
+    /// Takes bytes of the stream, cut anywhere.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.done > 0 {
+            self.bytes.drain(..self.done.min(self.bytes.len()));
+            self.done = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// How many bytes wait for the rest of their packet, or to be decoded.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.bytes.len().saturating_sub(self.done)
+    }
+
+    /// Whether another packet, or an error, is there to be taken.
+    #[must_use]
+    pub fn has_packet(&self) -> bool {
+        let waiting = self.bytes.get(self.done..).unwrap_or_default();
+        match frame(waiting, self.limit) {
+            Ok(None) => false,
+            Ok(Some(frame)) => waiting.len() >= frame.header.saturating_add(frame.body),
+            Err(_) => true,
+        }
+    }
+
+    /// The next packet; none if it is not there yet.
+    ///
+    /// # Errors
+    /// [`Invalid`], after which nothing that follows means anything.
+    pub fn next_packet(&mut self) -> Result<Option<Packet>, Invalid> {
+        let waiting = self.bytes.get(self.done..).unwrap_or_default();
+        let Some(frame) = frame(waiting, self.limit)? else {
+            self.settle();
+            return Ok(None);
+        };
+        let end = frame.header.saturating_add(frame.body);
+        let Some(body) = waiting.get(frame.header..end) else {
+            return Ok(None);
+        };
+        let packet = decode::packet(frame.first, body, self.version)?;
+        if let Packet::Connect(connect) = &packet {
+            self.version.get_or_insert(connect.version);
+        }
+        self.done = self.done.saturating_add(end);
+        self.settle();
+        Ok(Some(packet))
+    }
+
+    /// Between packets nothing is held.
+    fn settle(&mut self) {
+        if self.done == self.bytes.len() {
+            (self.bytes, self.done) = (Vec::new(), 0);
+        }
+    }
+}
