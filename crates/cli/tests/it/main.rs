@@ -16,3 +16,4 @@ mod program;
 mod prove;
 mod serve;
 mod serving;
+mod token;

@@ -1,5 +1,6 @@
 //! The engine: see [`Engine`].
 
+mod admitting;
 mod asks;
 mod catch_up;
 mod channel_state;
