@@ -20,6 +20,7 @@ mod screen;
 mod serve;
 mod settings;
 mod signals;
+mod token;
 mod welcome;
 
 use std::{env, ffi::OsString, process::ExitCode};
@@ -61,6 +62,7 @@ enum Command {
     Check(Box<check::Check>),
     Bench(Box<bench::Bench>),
     Decode(decode::Decode),
+    Token(Box<token::Token>),
     Log(log::Log),
     #[cfg(unix)]
     Prove(prove::Prove),
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Bench(bench) => bench.run(),
         Command::Decode(decode) => decode.run(),
+        Command::Token(token) => token.run(),
         Command::Log(log) => log.run(),
         #[cfg(unix)]
         Command::Prove(prove) => prove.run(),

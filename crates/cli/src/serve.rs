@@ -6,6 +6,7 @@ mod welcome;
 use std::{io, process};
 
 use clap::Args;
+use offhook_auth::{ApiKey, new_api_key};
 use offhook_server::config::Loaded;
 use offhook_server::{Running, Server, StartError};
 use tokio::runtime::Builder;
@@ -22,6 +23,10 @@ use crate::{failure::Failure, open_files, screen, settings::Flags, signals::Sign
 pub(crate) struct Serve {
     #[command(flatten)]
     flags: Flags,
+
+    /// For development: opens the HTTP API with a key that is printed once, made anew each time.
+    #[arg(long)]
+    dev: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -31,6 +36,7 @@ Examples:
   offhook serve --tls-cert cert.pem --tls-key key.pem --listen :443
   offhook serve --origins https://example.com      pages of this site may connect
   OFFHOOK_WORKERS=4 offhook serve                  every flag has a variable
+  offhook serve --dev                              with a key for the HTTP API
 
 Ctrl-C stops it gracefully: clients are told when to connect again. A second one stops it at once;
 what was acknowledged is on disk all the same. Exit codes: 0 stopped, 1 could not run, 2 mistakes in flags or
@@ -38,18 +44,31 @@ configuration.";
 
 impl Serve {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let loaded = self.flags.load()?;
+        let mut loaded = self.flags.load()?;
+        let dev_key = if self.dev {
+            Some(dev_key(&mut loaded)?)
+        } else {
+            None
+        };
         logs::write(&loaded.config.log);
         // Files in the data directory are accessible only to their owner.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
         let descriptors = open_files::raise();
         tracing::debug!(?descriptors, "the limit of this process");
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(serve(loaded))
+        runtime.block_on(serve(loaded, dev_key))
     }
 }
 
-async fn serve(loaded: Loaded) -> Result<(), Failure> {
+/// A key for everything, which is good as long as this process.
+fn dev_key(loaded: &mut Loaded) -> Result<String, Failure> {
+    let missing = || Failure::usage("the system has no randomness to give");
+    let key = new_api_key().ok_or_else(missing)?;
+    loaded.config.api.keys.push(ApiKey::of_everything(&key));
+    Ok(key)
+}
+
+async fn serve(loaded: Loaded, dev_key: Option<String>) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let config = loaded.config.clone();
     let started = tokio::select! {
@@ -58,7 +77,8 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
         () = signals.next() => return Ok(()),
     };
     let running = started.map_err(|error| advise(&error))?;
-    screen::print(&welcome::text(&loaded, running.addresses()))?;
+    let dev_key = dev_key.as_deref();
+    screen::print(&welcome::text(&loaded, running.addresses(), dev_key))?;
     signals.next().await;
     stop(running, signals, &loaded).await;
     Ok(())

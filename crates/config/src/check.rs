@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use offhook_auth::Key;
+
 use super::Config;
 use super::channels::ChannelRule;
 use super::given::Place;
@@ -14,7 +16,7 @@ const AROUND: usize = 16 * 1024;
 
 /// Settings that contradict each other. A setting that already `failed` is not reported again.
 pub(crate) fn together(loaded: &Loaded, failed: &BTreeSet<String>) -> Vec<Problem> {
-    let checks: [(&[&str], Check); 7] = [
+    let checks: [(&[&str], Check); 8] = [
         (&["tls.cert", "tls.key"], tls),
         (
             &["messages.max_bytes", "limits.data_bytes"],
@@ -27,6 +29,7 @@ pub(crate) fn together(loaded: &Loaded, failed: &BTreeSet<String>) -> Vec<Proble
             &["connections.max_per_address", "connections.max"],
             per_address,
         ),
+        (&["auth.secrets", "auth.secret_algorithm"], secrets),
         (&["channels"], unreachable),
     ];
     let sound = |(keys, _): &(&[&str], Check)| !keys.iter().any(|key| failed.contains(*key));
@@ -49,6 +52,18 @@ fn tls(loaded: &Loaded) -> Vec<Problem> {
     };
     let message = format!("{missing} is missing beside {given}: TLS needs both files");
     vec![Problem::new(loaded.place(given), message)]
+}
+
+/// RFC 7518 §3.2: a secret is at least as long as the hash.
+fn secrets(loaded: &Loaded) -> Vec<Problem> {
+    let auth = &loaded.config.auth;
+    let wrong = auth
+        .secrets
+        .iter()
+        .filter_map(|secret| Key::hmac(auth.secret_algorithm, &secret.0).err());
+    let place = loaded.place("auth.secrets");
+    let problem = |error| Problem::new(place.clone(), format!("auth.secrets: {error}"));
+    wrong.map(problem).collect()
 }
 
 fn longest_message(loaded: &Loaded) -> Vec<Problem> {

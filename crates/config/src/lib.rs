@@ -18,6 +18,7 @@
 //! # Ok::<(), offhook_config::Problems>(())
 //! ```
 
+mod auth;
 mod catalogue;
 mod channels;
 mod check;
@@ -42,6 +43,7 @@ use offhook::protocol::handshake::Scheme;
 use offhook_brokers::Durability;
 use offhook_engine::{ChannelName, ChannelRules, History, Limits, RuleBook, SlowPolicy};
 
+pub use self::auth::{Api, Auth, JwksUrl, TokenSecret};
 pub use self::catalogue::{Setting, settings};
 pub use self::channels::ChannelRule;
 pub use self::connections::{Connections, Messages};
@@ -147,6 +149,10 @@ group! {
         messages: Messages;
         /// How a dead connection is detected.
         keepalive: Keepalive;
+        /// Tokens of clients, and the keys that verify them.
+        auth: Auth;
+        /// The HTTP API for backends.
+        api: Api;
         /// Resuming without asking the backend again.
         resume: Resume;
         /// What one session may do, and how much the engine may hold. Its `connections` and

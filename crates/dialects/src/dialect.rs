@@ -1,6 +1,9 @@
 //! The interface between the server and the languages of its clients.
 
-use std::{fmt, time::Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use offhook_engine::{
@@ -55,6 +58,22 @@ pub enum Intent {
         /// What to do.
         command: Command,
     },
+    /// A command that a token for it comes with, such as a subscription token.
+    Granted {
+        /// The number to answer under.
+        id: CommandId,
+        /// What allows it.
+        token: String,
+        /// What to do.
+        command: Command,
+    },
+    /// A new token of the session's user, before the one before ends.
+    Refresh {
+        /// The number to answer under.
+        id: CommandId,
+        /// For the server's authentication.
+        token: String,
+    },
     /// The message can't be understood. The refusal is sent by [`Dialect::refused`] or as a
     /// [`Notice`], and costs the client what a command does.
     Refuse {
@@ -105,6 +124,8 @@ pub struct Welcome<'a> {
     pub user: &'a str,
     /// The sealed session to resume with; empty if there is none.
     pub resume: &'a str,
+    /// When what says who the session is ends; none if it does not.
+    pub expires_in: Option<Duration>,
 }
 
 /// A publication, encoded once for all recipients of one [`Encoding`].
@@ -239,6 +260,19 @@ pub trait Dialect: fmt::Debug {
     /// Called with a freshly sealed session, which replaces the previous one. Dialects without
     /// resuming ignore it.
     fn token(&mut self, _resume: &str, _out: &mut Vec<Payload>) {}
+
+    /// The session's new token is good, and ends after this time; none if it does not.
+    fn refreshed(
+        &mut self,
+        _id: CommandId,
+        _expires_in: Option<Duration>,
+        _out: &mut Vec<Payload>,
+    ) {
+    }
+
+    /// What says who the session is ends after this time, and the connection with it. Dialects that
+    /// know no refresh ignore it.
+    fn expiring(&mut self, _expires_in: Duration, _out: &mut Vec<Payload>) {}
 
     /// Everything else that the engine says to one connection.
     fn notice(&mut self, notice: &Notice, out: &mut Vec<Payload>);

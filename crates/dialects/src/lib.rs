@@ -21,7 +21,7 @@
 )]
 
 mod dialect;
-mod json;
+pub mod json;
 pub mod jsonrpc;
 pub mod mqtt;
 pub mod native;

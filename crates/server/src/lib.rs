@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+mod auth;
 mod directory;
 mod door;
 mod http;

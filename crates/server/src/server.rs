@@ -17,6 +17,7 @@ use offhook_engine::RuleBook;
 use tokio::{sync::watch, task::spawn_blocking, time::timeout};
 
 use crate::{
+    auth::{self, Authenticator},
     config::{Config, ResumeKey},
     door::{self, Routes},
     key_file,
@@ -67,6 +68,8 @@ struct Threads {
     /// Dropping it ends the clock thread.
     clock_runs: Option<SyncSender<()>>,
     clock: Option<JoinHandle<()>>,
+    /// Fetches the keys that verify tokens, if they come from a URL.
+    keys: Option<JoinHandle<()>>,
     /// Dropping the last reference completes what the log has queued.
     broker: Option<Arc<dyn Broker>>,
 }
@@ -118,7 +121,8 @@ impl Drop for Running {
 impl Threads {
     fn end(&mut self) {
         self.clock_runs = None;
-        for thread in self.workers.drain(..).chain(self.clock.take()) {
+        let helpers = self.clock.take().into_iter().chain(self.keys.take());
+        for thread in self.workers.drain(..).chain(helpers) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the server has panicked");
             }
@@ -142,6 +146,8 @@ pub(crate) fn start_with(
     let rules = Arc::new(config.rule_book());
     let tls = config.tls.as_ref().map(door::tls_acceptor).transpose()?;
     let keys = resume_keys(&config)?;
+    let auth = Arc::new(Authenticator::open(&config)?);
+    auth::first_fetch(&auth).map_err(StartError::System)?;
     let listeners = listen(&config)?;
     let addresses = addresses(&listeners, &config)?;
     let broker = open_broker(&config, &rules)?;
@@ -152,6 +158,7 @@ pub(crate) fn start_with(
         config,
         Arc::clone(&broker),
         Arc::clone(&sealer),
+        Arc::clone(&auth),
         tls,
         routes,
     ));
@@ -170,6 +177,7 @@ pub(crate) fn start_with(
     let (clock_runs, clock) = keep_time(broker).map_err(StartError::System)?;
     threads.clock_runs = Some(clock_runs);
     threads.clock = Some(clock);
+    threads.keys = auth::keep_fetching(auth, serving).map_err(StartError::System)?;
     tracing::info!(?addresses, workers = threads.workers.len(), "serving");
     Ok(Running {
         addresses,

@@ -60,6 +60,25 @@ impl Sessions {
         self.all(whom, &Errand::Disconnect(reason)).await
     }
 
+    /// The sessions of a user that have a connection.
+    pub async fn of_user(&self, user: &str) -> Vec<SessionId> {
+        let asked: Vec<_> = (0..self.orders.workers())
+            .map(|worker| {
+                let (done, answer) = oneshot::channel();
+                let user = user.into();
+                self.orders.give(worker, Order::List { user, done });
+                answer
+            })
+            .collect();
+        let mut sessions = Vec::new();
+        for answer in asked {
+            // A worker that has ended has no sessions.
+            sessions.extend(answer.await.unwrap_or_default());
+        }
+        sessions.sort_unstable();
+        sessions
+    }
+
     /// Asks the worker that has the session, or all workers if there may be several.
     async fn all(&self, whom: Whom, errand: &Errand) -> usize {
         let workers = match &whom {

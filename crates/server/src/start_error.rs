@@ -33,6 +33,15 @@ pub enum StartError {
         /// The number of bytes it contains.
         found: usize,
     },
+    /// A file contains no keys that could verify tokens.
+    Keys {
+        /// The file's path.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A secret for signing tokens cannot be used.
+    Secret(String),
     /// The certificate and key cannot be used.
     Tls {
         /// The certificate's file.
@@ -63,6 +72,10 @@ impl fmt::Display for StartError {
                  clients then come back with their positions instead of their tokens",
                 path.display()
             ),
+            Self::Keys { path, reason } => {
+                write!(f, "auth.key_files: {}: {reason}", path.display())
+            }
+            Self::Secret(reason) => write!(f, "auth.secrets: {reason}"),
             Self::Tls { cert, reason } => write!(f, "tls: {}: {reason}", cert.display()),
             Self::System(_) => f.write_str("the system cannot provide a thread or random bytes"),
         }
@@ -76,7 +89,11 @@ impl std::error::Error for StartError {
                 Some(source)
             }
             Self::Log(error) => Some(error),
-            Self::NoAddress | Self::ResumeKey { .. } | Self::Tls { .. } => None,
+            Self::NoAddress
+            | Self::ResumeKey { .. }
+            | Self::Keys { .. }
+            | Self::Secret(_)
+            | Self::Tls { .. } => None,
         }
     }
 }

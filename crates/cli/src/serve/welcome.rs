@@ -6,8 +6,8 @@ use offhook_server::config::{Config, Loaded};
 
 use crate::screen::{BOLD, DIM, LINK};
 
-/// The addresses of the chat and for programs, and the location of the data.
-pub(super) fn text(loaded: &Loaded, addresses: &[SocketAddr]) -> String {
+/// The addresses of the chat and for programs, the location of the data, and the key of `--dev`.
+pub(super) fn text(loaded: &Loaded, addresses: &[SocketAddr], dev_key: Option<&str>) -> String {
     let config = &loaded.config;
     let tls = if config.tls.is_some() { "s" } else { "" };
     let version = env!("CARGO_PKG_VERSION");
@@ -27,8 +27,23 @@ pub(super) fn text(loaded: &Loaded, addresses: &[SocketAddr]) -> String {
     if let Some(file) = loaded.file() {
         text.push_str(&format!("  {DIM}config{DIM:#}  {}\n", shown(file)));
     }
+    if let (Some(key), Some(address)) = (dev_key, addresses.first()) {
+        text.push_str(&for_development(
+            key,
+            &format!("http{tls}://{}", reached(*address).0),
+        ));
+    }
     text.push_str("\nCtrl-C stops it.\n");
     text
+}
+
+/// The key is printed here and nowhere else.
+fn for_development(key: &str, url: &str) -> String {
+    format!(
+        "\n{BOLD}For development, not for production:{BOLD:#} whoever has this key may do everything.\n\n  \
+         curl {url}/api/v1/publish -H 'Authorization: Bearer {key}' \\\n    \
+         --json '{{\"channel\":\"chat\",\"data\":\"hello\"}}'\n"
+    )
 }
 
 fn line(word: &str, url: &str, note: &str) -> String {

@@ -3,6 +3,7 @@
 mod address;
 mod amount;
 mod network;
+mod parsed;
 mod text;
 mod time;
 
@@ -10,6 +11,7 @@ pub(crate) use address::Addresses;
 pub use amount::parse_bytes;
 pub(crate) use amount::{Bytes, count, some};
 pub(crate) use network::{HostName, Origins, Secret, UrlPath};
+pub(crate) use parsed::Parsed;
 pub(crate) use text::{Choice, File, Levels, NamePattern, Switch};
 pub use time::parse_time;
 pub(crate) use time::time;

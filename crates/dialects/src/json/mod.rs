@@ -3,9 +3,6 @@
 mod nesting;
 mod object;
 
-pub use nesting::MAX_NESTING;
+pub use nesting::{MAX_NESTING, is_shallow};
 
-pub(crate) use self::{
-    nesting::is_shallow,
-    object::{Object, json},
-};
+pub(crate) use self::object::{Object, json};

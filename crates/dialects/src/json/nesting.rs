@@ -4,7 +4,8 @@
 pub const MAX_NESTING: usize = 64;
 
 /// Whether valid JSON nests no deeper than [`MAX_NESTING`].
-pub(crate) fn is_shallow(json: &str) -> bool {
+#[must_use]
+pub fn is_shallow(json: &str) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in json.bytes() {
         if in_string {

@@ -1,6 +1,9 @@
 //! The state of one connection that speaks JSON-RPC.
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use offhook_engine::{
     ChannelName, CloseReason, Command, CommandId, ErrorCode, Notice, PresenceChange, Publication,
@@ -11,6 +14,7 @@ use super::{
     answer::{self, Failure},
     message::{self, Invalid, Message, Request},
     methods::{self, Ask},
+    notification::{live_at_once, named, push},
     pending::{BatchId, CallId, Pending, Purpose},
 };
 use crate::{
@@ -141,6 +145,17 @@ impl Dialect for Rpc {
         self.reply(id, &Reply::Refused(refusal), out);
     }
 
+    fn refreshed(&mut self, id: CommandId, _: Option<Duration>, out: &mut Vec<Payload>) {
+        if let Some((call, Purpose::Refresh)) = self.pending.replied(id) {
+            self.pending.answer(call, &Ok("true".to_owned()), out);
+        }
+    }
+
+    fn expiring(&mut self, expires_in: Duration, out: &mut Vec<Payload>) {
+        let params = Object::part().raw("expires_in_ms", expires_in.as_millis());
+        out.push(answer::push("expiring", params).into());
+    }
+
     fn notice(&mut self, notice: &Notice, out: &mut Vec<Payload>) {
         match notice {
             Notice::Reply {
@@ -216,7 +231,12 @@ impl Rpc {
         if let Login::NotYet = self.login {
             return self.begin(Some(call), token, intents);
         }
-        let detail = "rpc.login: has to come before anything else on a connection";
+        if let Some(token) = token {
+            let id = self.pending.command(call, Purpose::Refresh);
+            return intents.push(Intent::Refresh { id, token });
+        }
+        let detail =
+            "rpc.login: without a token it has to come before anything else on a connection";
         self.refuse(call, Failure::invalid_request(detail), intents);
     }
 
@@ -316,7 +336,7 @@ impl Rpc {
         };
         let is_done = !matches!(reply, Reply::Refused(_));
         let result = match purpose {
-            Purpose::Command => answer::result(reply),
+            Purpose::Command | Purpose::Refresh => answer::result(reply),
             Purpose::Subscribe(number) => {
                 let result = answer::result(reply).map(|_| number.to_string());
                 self.pending.answer(call, &result, out);
@@ -384,106 +404,8 @@ impl Rpc {
     }
 }
 
-/// The position that a client keeps before the first publication. Where history is to come first, the
-/// engine says it itself when that has come.
-fn live_at_once(reply: &Reply) -> Option<Payload> {
-    let Reply::Subscribed {
-        subscription,
-        position,
-        live: true,
-    } = reply
-    else {
-        return None;
-    };
-    push(&Notice::Live {
-        subscription: subscription.clone(),
-        position: *position,
-    })
-}
-
 fn unsubscribe(number: u32) -> Command {
     Command::Unsubscribe {
         subscription: SubscriptionKey::Id(SubscriptionId(number)),
     }
-}
-
-/// Which subscription a notification is about.
-fn named(subscription: &SubscriptionName) -> Object {
-    let object = match subscription.id {
-        Some(SubscriptionId(number)) => Object::part().raw("subscription", number),
-        None => Object::part(),
-    };
-    match &subscription.target {
-        Target::Channel(channel) => object.text("channel", channel.as_str()),
-        Target::Filter(filter) => object.text("filter", filter.as_str()),
-    }
-}
-
-/// A notification about a subscription, or about the connection.
-fn push(notice: &Notice) -> Option<Payload> {
-    let (method, params) = match notice {
-        Notice::Gap {
-            subscription,
-            from,
-            to,
-            reason,
-            agreed,
-        } => {
-            let params = named(subscription)
-                .raw("from", answer::place(*from))
-                .raw("to", answer::place(*to))
-                .text("reason", reason.name());
-            let params = match agreed {
-                Some(agreed) => params.raw("agreed", answer::place(*agreed)),
-                None => params,
-            };
-            ("gap", params)
-        }
-        Notice::ChannelGap {
-            subscription,
-            channel,
-            from,
-            to,
-            reason,
-        } => {
-            let params = named(subscription)
-                .text("channel", channel.as_str())
-                .raw("from", answer::place(*from))
-                .raw("to", answer::place(*to))
-                .text("reason", reason.name());
-            ("gap", params)
-        }
-        Notice::Own {
-            subscription,
-            position,
-            previous,
-        } => {
-            let params = named(subscription)
-                .raw("position", answer::place(*position))
-                .raw("previous", answer::place(*previous));
-            ("own", params)
-        }
-        Notice::CatchingUp {
-            subscription,
-            position,
-        } => (
-            "catching_up",
-            answer::position(named(subscription), *position),
-        ),
-        Notice::Live {
-            subscription,
-            position,
-        } => ("live", answer::position(named(subscription), *position)),
-        Notice::Told { data, format } => ("told", answer::content(Object::part(), data, *format)),
-        Notice::Reconnect { after } => {
-            let params = Object::part().raw("after_ms", after.as_millis());
-            ("reconnect", params)
-        }
-        // Sessions are not resumed here, and the rest is no notification.
-        Notice::Restored
-        | Notice::Reply { .. }
-        | Notice::Unsubscribed { .. }
-        | Notice::Close { .. } => return None,
-    };
-    Some(answer::push(method, params).into())
 }

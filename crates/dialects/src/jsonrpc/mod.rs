@@ -8,6 +8,7 @@ mod answer;
 mod dialect;
 mod message;
 mod methods;
+mod notification;
 mod pending;
 
 pub use dialect::Rpc;

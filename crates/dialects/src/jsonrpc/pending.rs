@@ -24,6 +24,8 @@ pub(super) enum Purpose {
     On(ChannelName, u32),
     /// A channel that `rpc.off` named, with the number of its subscription.
     Off(ChannelName, u32),
+    /// A newer token of the session's user.
+    Refresh,
     /// Nothing: the request was wrong in a way that the engine has no word for.
     Nothing(Failure),
 }

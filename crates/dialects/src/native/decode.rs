@@ -1,20 +1,16 @@
 //! Decodes a client's messages into commands, or into errors that say what is wrong and where.
 
-use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
-use data_encoding::BASE64;
 use offhook_engine::{
-    ChannelName, Command, CommandId, ErrorCode, Filter, Flow, Format, Key, Position, Refusal,
-    Since, Subscribe, SubscriptionId, SubscriptionKey, Tags, Target,
+    ChannelName, Command, CommandId, Filter, Flow, Format, Key, Position, Refusal, Since,
+    Subscribe, SubscriptionId, SubscriptionKey, Tags, Target,
 };
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use serde::Deserialize;
 
-use crate::{
-    dialect::Connect,
-    json::{MAX_NESTING, is_shallow},
-};
+use super::fields::{Message, after, at, bad, channel, data, info, position, since};
+use crate::dialect::Connect;
 
 /// Positions one `connect` may bring: more than fit into the longest message of a server's default.
 pub const MAX_POSITIONS: usize = 16_384;
@@ -46,6 +42,22 @@ pub enum Request {
     },
     /// A `subscribe` with several channels.
     SubscribeAll(SubscribeAll),
+    /// Something for the engine, with a token that allows it.
+    Granted {
+        /// To be answered under this number.
+        id: CommandId,
+        /// What allows it.
+        token: String,
+        /// What.
+        command: Command,
+    },
+    /// A new token, before the one before ends.
+    Refresh {
+        /// To be answered under this number.
+        id: CommandId,
+        /// The token.
+        token: String,
+    },
 }
 
 /// A `subscribe` with several channels. Each is answered separately, with ascending ids.
@@ -91,62 +103,6 @@ pub struct Rejection {
     pub refusal: Refusal,
 }
 
-/// All fields of all messages; the type determines which of them apply. Unknown fields are ignored,
-/// so that newer clients can talk to older servers.
-#[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Cow<'a, str>,
-    id: Option<u64>,
-    #[serde(borrow)]
-    channel: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    channels: Option<Vec<Cow<'a, str>>>,
-    #[serde(borrow)]
-    since: Option<&'a RawValue>,
-    #[serde(borrow)]
-    before: Option<Cow<'a, str>>,
-    presence: Option<bool>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    data: Option<&'a RawValue>,
-    #[serde(borrow)]
-    base64: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    tags: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
-    #[serde(borrow)]
-    key: Option<Cow<'a, str>>,
-    limit: Option<u32>,
-    #[serde(borrow)]
-    consumer: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    position: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    token: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    resume: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    positions: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
-    #[serde(borrow)]
-    info: Option<&'a RawValue>,
-    lineage: Option<bool>,
-    #[serde(borrow)]
-    filter: Option<Cow<'a, str>>,
-    subscription: Option<u32>,
-    echo: Option<bool>,
-    window: Option<u32>,
-    cumulative: Option<bool>,
-    #[serde(borrow)]
-    method: Option<Cow<'a, str>>,
-    deadline_ms: Option<u64>,
-    #[serde(borrow)]
-    subscription_positions: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
-}
-
-/// `null` is a value like any other to publish, not a missing field.
-fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(from).map(Some)
-}
-
 /// Only the id, to answer a message whose other fields are invalid.
 #[derive(Deserialize)]
 struct Numbered {
@@ -178,7 +134,19 @@ fn request(message: &Message<'_>, id: Option<CommandId>) -> Result<Request, Refu
         "connect" => return connect(message, id).map(Request::Connect),
         "publish" => publish(message)?,
         "subscribe" if message.channels.is_some() => return subscribe_to_several(message, id),
-        "subscribe" => Command::Subscribe(subscribe(message)?),
+        "subscribe" => {
+            let command = Command::Subscribe(subscribe(message)?);
+            let Some(token) = &message.token else {
+                return Ok(Request::Command { id, command });
+            };
+            let token = token.to_string();
+            return Ok(Request::Granted { id, token, command });
+        }
+        "refresh" => {
+            let token = message.token.as_ref().map(ToString::to_string);
+            let token = token.ok_or_else(|| bad("token: is missing"))?;
+            return Ok(Request::Refresh { id, token });
+        }
         "unsubscribe" => Command::Unsubscribe {
             subscription: subscription(message)?,
         },
@@ -218,7 +186,7 @@ fn request(message: &Message<'_>, id: Option<CommandId>) -> Result<Request, Refu
             let shown: String = unknown.chars().take(40).collect();
             return Err(bad(format!(
                 "type: {shown:?} is unknown; there are connect, publish, subscribe, unsubscribe, \
-                 done, history, presence, presence_update, ack, receipts, call and ping"
+                 done, history, presence, presence_update, ack, receipts, call, refresh and ping"
             )));
         }
     };
@@ -353,6 +321,11 @@ fn subscribe_to_several(message: &Message<'_>, id: CommandId) -> Result<Request,
     if message.channel.is_some() {
         return Err(bad("channel and channels: only one of them is allowed"));
     }
+    if message.token.is_some() {
+        return Err(bad(
+            "token: is for one channel; subscribe to each with its own",
+        ));
+    }
     let names = message.channels.as_deref().unwrap_or_default();
     if names.is_empty() || names.len() > MAX_CHANNELS {
         let count = names.len();
@@ -380,17 +353,6 @@ fn subscribe_to_several(message: &Message<'_>, id: CommandId) -> Result<Request,
     }))
 }
 
-fn info(message: &Message<'_>) -> Result<Bytes, Refusal> {
-    let text = message.info.map_or("", RawValue::get);
-    if text.len() > MAX_INFO {
-        return Err(bad(format!("info: more than {MAX_INFO} bytes")));
-    }
-    if !is_shallow(text) {
-        return Err(bad(format!("info: nests deeper than {MAX_NESTING}")));
-    }
-    Ok(Bytes::copy_from_slice(text.as_bytes()))
-}
-
 fn publish(message: &Message<'_>) -> Result<Command, Refusal> {
     let (data, format) = data(message)?;
     let tags = message
@@ -406,78 +368,4 @@ fn publish(message: &Message<'_>) -> Result<Command, Refusal> {
         tags: Tags::new(tags).map_err(at("tags"))?,
         key: key.map_err(at("key"))?,
     })
-}
-
-fn data(message: &Message<'_>) -> Result<(Bytes, Format), Refusal> {
-    match (message.data, &message.base64) {
-        (Some(data), None) if is_shallow(data.get()) => {
-            Ok((Bytes::copy_from_slice(data.get().as_bytes()), Format::Json))
-        }
-        (Some(_), None) => Err(bad(format!("data: nests deeper than {MAX_NESTING}"))),
-        (None, Some(text)) => match BASE64.decode(text.as_bytes()) {
-            Ok(bytes) => Ok((bytes.into(), Format::Binary)),
-            Err(error) => Err(bad(format!("base64: {error}"))),
-        },
-        (Some(_), Some(_)) => Err(bad("data and base64: only one of them is allowed")),
-        (None, None) => Err(bad("data: is missing")),
-    }
-}
-
-fn channel(message: &Message<'_>) -> Result<ChannelName, Refusal> {
-    let name = message
-        .channel
-        .as_ref()
-        .ok_or_else(|| bad("channel: is missing"))?;
-    ChannelName::new(name).map_err(at("channel"))
-}
-
-fn position(message: &Message<'_>) -> Result<Option<Position>, Refusal> {
-    let given = message.position.as_ref();
-    let position = given.map(|text| text.parse().map_err(at("position")));
-    position.transpose()
-}
-
-/// The position after which a channel's state is read on.
-fn after(message: &Message<'_>) -> Result<Option<Position>, Refusal> {
-    match since(message, Since::Start)? {
-        Since::Start if message.since.is_none() => Ok(None),
-        Since::Position(position) => Ok(Some(position)),
-        Since::Now | Since::Start | Since::State | Since::Last(_) => Err(bad(
-            "since: the state is read on after a position like \"1700000000000000.42\"",
-        )),
-    }
-}
-
-/// `"now"`, `"start"`, `"state"`, a position, or `{"last": 50}`.
-fn since(message: &Message<'_>, without: Since) -> Result<Since, Refusal> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Given<'a> {
-        Text(#[serde(borrow)] Cow<'a, str>),
-        Last { last: u32 },
-    }
-    let Some(raw) = message.since else {
-        return Ok(without);
-    };
-    match serde_json::from_str(raw.get()) {
-        Ok(Given::Last { last }) => Ok(Since::Last(last)),
-        Ok(Given::Text(text)) => match &*text {
-            "now" => Ok(Since::Now),
-            "start" => Ok(Since::Start),
-            "state" => Ok(Since::State),
-            position => position.parse().map(Since::Position).map_err(at("since")),
-        },
-        Err(_) => Err(bad(
-            "since: \"now\", \"start\", \"state\", {\"last\": 50} or a position like \"1700000000000000.42\"",
-        )),
-    }
-}
-
-fn bad(detail: impl Into<Cow<'static, str>>) -> Refusal {
-    Refusal::new(ErrorCode::BadRequest, detail)
-}
-
-/// Prefixes a refusal with the field's name.
-fn at(field: &'static str) -> impl Fn(Refusal) -> Refusal {
-    move |refusal| Refusal::new(refusal.code, format!("{field}: {}", refusal.detail))
 }

@@ -1,14 +1,15 @@
 //! The native dialect of one connection.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use offhook_engine::{
     CloseReason, CommandId, ErrorCode, Notice, PresenceChange, Publication, Refusal, SubscriptionId,
 };
 
 use super::{
-    Rejection, Request, close_code, decode, encode_new_epoch, encode_notice, encode_presence,
-    encode_publication, encode_rejection, encode_token, encode_welcome,
+    Rejection, Request, close_code, decode, encode_expiring, encode_new_epoch, encode_notice,
+    encode_presence, encode_publication, encode_refreshed, encode_rejection, encode_token,
+    encode_welcome,
 };
 use crate::dialect::{
     Connect, Dialect, Encoding, Head, Incoming, Intent, Payload, Recipient, Shared, Welcome,
@@ -84,6 +85,8 @@ impl Dialect for Native {
         intents.push(match decode(text) {
             Ok(Request::Connect(connect)) => Intent::Connect(connect),
             Ok(Request::Command { id, command }) => Intent::Command { id, command },
+            Ok(Request::Granted { id, token, command }) => Intent::Granted { id, token, command },
+            Ok(Request::Refresh { id, token }) => Intent::Refresh { id, token },
             Ok(Request::SubscribeAll(all)) => {
                 let commands = all.commands();
                 let commands = commands.map(|(id, command)| Intent::Command { id, command });
@@ -114,13 +117,7 @@ impl Dialect for Native {
     }
 
     fn welcome(&mut self, welcome: &Welcome<'_>, out: &mut Vec<Payload>) {
-        let Welcome {
-            id,
-            session,
-            user,
-            resume,
-        } = *welcome;
-        out.push(encode_welcome(id, session, user, resume).into());
+        out.push(encode_welcome(welcome).into());
     }
 
     fn refused(&mut self, id: Option<CommandId>, refusal: &Refusal, out: &mut Vec<Payload>) {
@@ -130,6 +127,14 @@ impl Dialect for Native {
 
     fn token(&mut self, resume: &str, out: &mut Vec<Payload>) {
         out.push(encode_token(resume).into());
+    }
+
+    fn refreshed(&mut self, id: CommandId, expires_in: Option<Duration>, out: &mut Vec<Payload>) {
+        out.push(encode_refreshed(id, expires_in).into());
+    }
+
+    fn expiring(&mut self, expires_in: Duration, out: &mut Vec<Payload>) {
+        out.push(encode_expiring(expires_in).into());
     }
 
     fn notice(&mut self, notice: &Notice, out: &mut Vec<Payload>) {

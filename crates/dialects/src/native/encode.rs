@@ -1,27 +1,46 @@
 //! Encodes deliveries as messages for clients.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use data_encoding::BASE64;
 use offhook_engine::{
     ChannelName, CloseReason, CommandId, Format, GapReason, Member, Notice, Position,
-    PresenceChange, Publication, Refusal, Reply, SessionId, SubscriptionId, SubscriptionName,
-    Target,
+    PresenceChange, Publication, Refusal, Reply, SubscriptionId, SubscriptionName, Target,
 };
 
 use super::decode::Rejection;
-use crate::json::Object;
+use crate::{dialect::Welcome, json::Object};
 
 /// The answer to `connect`: the connection's identity, and the sealed session to resume with.
 #[must_use]
-pub fn encode_welcome(id: CommandId, session: SessionId, user: &str, resume: &str) -> String {
+pub fn encode_welcome(welcome: &Welcome<'_>) -> String {
     let object = Object::new("welcome")
-        .raw("id", id.0)
-        .raw("session", quoted(session));
-    object
-        .text_unless_empty("user", user)
-        .text("resume", resume)
-        .end()
+        .raw("id", welcome.id.0)
+        .raw("session", quoted(welcome.session));
+    let object = object
+        .text_unless_empty("user", welcome.user)
+        .text("resume", welcome.resume);
+    expires_in(object, welcome.expires_in).end()
+}
+
+/// The answer to `refresh`.
+#[must_use]
+pub fn encode_refreshed(id: CommandId, ends: Option<Duration>) -> String {
+    let object = Object::new("refreshed").raw("id", id.0);
+    expires_in(object, ends).end()
+}
+
+/// What says who the session is ends soon.
+#[must_use]
+pub fn encode_expiring(ends: Duration) -> String {
+    expires_in(Object::new("expiring"), Some(ends)).end()
+}
+
+fn expires_in(object: Object, ends: Option<Duration>) -> Object {
+    match ends {
+        Some(ends) => object.raw("expires_in_ms", ends.as_millis()),
+        None => object,
+    }
 }
 
 /// A freshly sealed session, which replaces the previous one.

@@ -20,17 +20,17 @@ pub mod client;
 mod decode;
 mod dialect;
 mod encode;
+mod fields;
 
 pub use crate::dialect::Connect;
-pub use crate::json::MAX_NESTING;
 pub use decode::{
     MAX_CHANNELS, MAX_INFO, MAX_METHOD, MAX_POSITIONS, MAX_WINDOW, Rejection, Request,
     SubscribeAll, decode,
 };
 pub use dialect::Native;
 pub use encode::{
-    close_code, encode_new_epoch, encode_notice, encode_presence, encode_publication,
-    encode_rejection, encode_token, encode_welcome,
+    close_code, encode_expiring, encode_new_epoch, encode_notice, encode_presence,
+    encode_publication, encode_refreshed, encode_rejection, encode_token, encode_welcome,
 };
 
 /// The WebSocket subprotocol of this dialect.

@@ -1,7 +1,10 @@
-//! Whatever arrives: an error that says what is wrong and where, never a panic, and never more
-//! memory than the message itself justifies.
+//! Whatever arrives, the result is an error that says what is wrong and where, never a panic, and
+//! never more memory than the message itself justifies.
 
-use offhook_dialects::native::{MAX_NESTING, MAX_POSITIONS, decode};
+use offhook_dialects::{
+    json::MAX_NESTING,
+    native::{MAX_POSITIONS, decode},
+};
 use offhook_engine::{CommandId, ErrorCode, Refusal};
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! JSON-RPC 2.0: what is asked, what is answered, what is pushed.
+//! JSON-RPC 2.0: requests, responses and notifications.
 
 use std::sync::Arc;
 
@@ -11,14 +11,15 @@ use proptest::prelude::*;
 
 use crate::native_encode::sometime;
 
-/// A connection, with an engine that answers as told.
+/// A connection, with an engine that answers as instructed.
 #[derive(Default)]
 struct Client {
     rpc: Rpc,
     asked: Vec<(CommandId, Command)>,
-    /// What the engine was told to refuse.
+    /// Requests that the engine refuses.
     refused: Vec<(Option<CommandId>, Refusal)>,
     connects: Vec<Option<String>>,
+    refreshes: Vec<(CommandId, String)>,
     heard: Vec<String>,
 }
 
@@ -45,12 +46,15 @@ impl Client {
                         session: SessionId::from_bytes([1; 16]),
                         user: "",
                         resume: "",
+                        expires_in: None,
                     };
                     let mut out = Vec::new();
                     self.rpc.welcome(&welcome, &mut out);
                     self.hear(out);
                 }
                 Intent::Command { id, command } => self.asked.push((id, command)),
+                Intent::Refresh { id, token } => self.refreshes.push((id, token)),
+                Intent::Granted { .. } => panic!("there are no subscription tokens here"),
                 Intent::Refuse { id, refusal } => self.refused.push((id, refusal)),
                 Intent::Say(message) => self.hear(vec![message]),
                 Intent::Leave | Intent::Close { .. } => panic!("nobody leaves"),
@@ -358,10 +362,7 @@ fn what_is_wrong_is_answered_with_the_code_of_the_specification() {
             r#"{"jsonrpc":"2.0","method":"history","params":["chat","yesterday"],"id":1}"#,
             -32_602,
         ),
-        (
-            r#"{"jsonrpc":"2.0","method":"rpc.login","params":["late"],"id":1}"#,
-            -32_600,
-        ),
+        (r#"{"jsonrpc":"2.0","method":"rpc.login","id":1}"#, -32_600),
     ];
     for (text, code) in cases {
         let mut client = Client::connected();
@@ -390,6 +391,41 @@ fn rpc_login_begins_the_session_with_a_token() {
     client.send(r#"{"jsonrpc":"2.0","id":1,"method":"rpc.login","params":{"token":"t"}}"#);
     assert_eq!(client.connects, [Some("t".to_owned())]);
     assert_eq!(client.takes(), r#"{"jsonrpc":"2.0","result":true,"id":1}"#);
+}
+
+#[test]
+fn a_later_rpc_login_refreshes_the_token_and_its_refusal_is_an_error() {
+    let mut client = Client::connected();
+    let later = r#"{"jsonrpc":"2.0","id":1,"method":"rpc.login","params":["newer"]}"#;
+    client.send(later);
+    let (id, token) = client.refreshes.remove(0);
+    assert_eq!(token, "newer");
+    let mut out = Vec::new();
+    client.rpc.refreshed(id, None, &mut out);
+    client.hear(out);
+    assert_eq!(client.takes(), r#"{"jsonrpc":"2.0","result":true,"id":1}"#);
+
+    client.send(later);
+    let (id, _) = client.refreshes.remove(0);
+    let reply = Reply::Refused(Refusal::new(ErrorCode::Unauthenticated, "forged"));
+    client.notice(&Notice::Reply {
+        id: Some(id),
+        reply,
+    });
+    assert_eq!(error_of(&client.takes()), -32_000);
+}
+
+#[test]
+fn a_token_that_expires_soon_is_told() {
+    let mut client = Client::connected();
+    let mut out = Vec::new();
+    let left = std::time::Duration::from_secs(60);
+    client.rpc.expiring(left, &mut out);
+    client.hear(out);
+    assert_eq!(
+        client.takes(),
+        r#"{"jsonrpc":"2.0","method":"expiring","params":{"expires_in_ms":60000}}"#
+    );
 }
 
 #[test]

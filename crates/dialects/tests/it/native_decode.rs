@@ -261,6 +261,21 @@ fn a_subscription_has_a_number_a_filter_and_a_window_where_they_are_given() {
 }
 
 #[test]
+fn a_subscribe_may_bring_a_token_for_its_one_channel() {
+    let text = r#"{"type":"subscribe","id":1,"channel":"a","token":"t"}"#;
+    let Request::Granted { token, command, .. } = decode(text).unwrap() else {
+        panic!()
+    };
+    assert_eq!(token, "t");
+    assert!(matches!(command, Command::Subscribe(_)));
+    let several = r#"{"type":"subscribe","id":1,"channels":["a","b"],"token":"t"}"#;
+    let refusal = decode(several).unwrap_err().refusal;
+    assert!(refusal.detail.contains("one channel"), "{refusal}");
+    let none = decode(r#"{"type":"refresh","id":1}"#).unwrap_err().refusal;
+    assert!(none.detail.contains("token"), "{none}");
+}
+
+#[test]
 fn what_does_not_go_together_in_a_subscribe_is_refused() {
     for (fields, what) in [
         (r#""filter":"a/+""#, "subscription"),

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use offhook_dialects::{
-    Dialect, Head, Payload, Recipient,
+    Dialect, Head, Payload, Recipient, Welcome,
     native::{self, Connect, Native, Rejection, Request},
 };
 use offhook_engine::*;
@@ -26,7 +26,7 @@ fn kind_of(example: &str) -> &str {
     example.split('"').nth(3).unwrap()
 }
 
-const FROM_CLIENT: [&str; 17] = [
+const FROM_CLIENT: [&str; 18] = [
     "connect",
     "subscribe",
     "subscribe",
@@ -43,6 +43,7 @@ const FROM_CLIENT: [&str; 17] = [
     "receipts",
     "state",
     "call",
+    "refresh",
     "ping",
 ];
 
@@ -250,7 +251,15 @@ fn everything_written() -> Vec<String> {
         native::encode_notice(&told),
         native::encode_notice(&own),
         native::encode_notice(&Notice::Restored),
-        native::encode_welcome(CommandId(1), session(), "ann", "v1.Zm9v"),
+        native::encode_welcome(&Welcome {
+            id: CommandId(1),
+            session: session(),
+            user: "ann",
+            resume: "v1.Zm9v",
+            expires_in: Some(Duration::from_secs(3600)),
+        }),
+        native::encode_refreshed(CommandId(17), Some(Duration::from_secs(3600))),
+        native::encode_expiring(Duration::from_secs(60)),
         native::encode_token("v1.YmFy"),
         native::encode_publication(&full_publication()),
         reply(

@@ -8,7 +8,7 @@ use crate::{
     ask::{AskRule, CallerId, Wish},
     channel_name::ChannelName,
     command::{Command, CommandId, Now},
-    delivery::{CloseReason, ConnectionId, Reply},
+    delivery::{ConnectionId, Reply},
     error::{ErrorCode, Refusal},
     grant::Verbs,
     publication::Format,
@@ -57,8 +57,8 @@ impl Engine {
     }
 
     /// Handles a command from a caller without a connection: the HTTP API, a webhook's answer,
-    /// another node. It has the permissions of `identity`, or all permissions if that is none, and
-    /// publishes in the server's name. Its one reply comes from
+    /// another node. It has the permissions of `identity`, or all permissions without one, and
+    /// publishes in the server's name. Its single reply is returned by
     /// [`poll_caller_reply`](Self::poll_caller_reply).
     pub fn handle_caller(
         &mut self,
@@ -295,41 +295,6 @@ impl Engine {
                 Err(Refusal::new(ErrorCode::BadRequest, detail))
             }
         }
-    }
-
-    /// Counts what a connection asked of the caller, and not of the engine, as a command against its
-    /// rate.
-    ///
-    /// # Errors
-    /// [`ErrorCode::RateLimited`], which the connection is to be told.
-    pub fn admit_command(&mut self, connection: ConnectionId, now: Now) -> Result<(), Refusal> {
-        self.set_now(now);
-        self.admit(connection, false)
-    }
-
-    /// Rate limits; whoever runs into them for long is closed.
-    fn admit(&mut self, connection: ConnectionId, publishes: bool) -> Result<(), Refusal> {
-        let now_ms = self.now_ms();
-        let limits = &self.limits;
-        let Some(c) = self.connections.get_mut(connection.into()) else {
-            return Ok(());
-        };
-        let (rate, burst) = (limits.commands_per_second, limits.command_burst);
-        let mut admitted = c.commands.take(rate, burst, now_ms);
-        if admitted.is_ok() && publishes {
-            let (rate, burst) = (limits.publishes_per_second, limits.publish_burst);
-            admitted = c.publishes.take(rate, burst, now_ms);
-        }
-        let Err(pause) = admitted else {
-            c.refused = 0;
-            return Ok(());
-        };
-        c.refused += 1;
-        if c.refused > limits.flood {
-            self.close(connection, CloseReason::Flood);
-        }
-        let detail = "too many commands in too short a time; slow down";
-        Err(Refusal::new(ErrorCode::RateLimited, detail).after(pause))
     }
 
     /// Whether a session may read a channel without being subscribed to it.

@@ -15,7 +15,7 @@ use crate::{
     limits::Limits,
     publication::Format,
     rules::RuleBook,
-    session::Identity,
+    session::{Identity, SessionId},
     slab::Slot,
     subscription::{Subscribe, SubscriptionKey, Target},
 };
@@ -42,8 +42,15 @@ impl Engine {
         found.into_iter().filter(is_open).collect()
     }
 
+    /// The sessions that are on a connection here.
+    #[must_use]
+    pub fn sessions_of(&self, whom: &Whom) -> Vec<SessionId> {
+        let connections = self.connections_of(whom).into_iter();
+        connections.filter_map(|c| self.session(c)).collect()
+    }
+
     /// Subscribes sessions, regardless of their own permissions. A session that already has such a
-    /// subscription keeps it; one that cannot have it is told.
+    /// subscription keeps it; a session that cannot have it is told why.
     pub fn subscribe_for(&mut self, whom: &Whom, wish: &Subscribe, now: Now) -> usize {
         self.set_now(now);
         let connections = self.connections_of(whom);
@@ -104,9 +111,15 @@ impl Engine {
         connections.len()
     }
 
-    /// Gives sessions another identity: a grant was revoked, or a token renewed. Subscriptions that
-    /// it does not allow end, and the client is told.
-    pub fn replace_identity(&mut self, whom: &Whom, identity: &Arc<Identity>, now: Now) -> usize {
+    /// Replaces the identity of sessions: a grant was revoked, or a token renewed. Subscriptions
+    /// that it does not allow end, and the client is told `why`.
+    pub fn replace_identity(
+        &mut self,
+        whom: &Whom,
+        identity: &Arc<Identity>,
+        why: &str,
+        now: Now,
+    ) -> usize {
         self.set_now(now);
         let connections = self.connections_of(whom);
         for &connection in &connections {
@@ -122,26 +135,27 @@ impl Engine {
                 }
             }
             for slot in self.subscriptions_of(connection) {
-                self.end_if_forbidden(slot);
+                self.end_if_forbidden(slot, why);
             }
             self.session_changed(connection);
         }
         connections.len()
     }
 
-    fn end_if_forbidden(&mut self, slot: Slot) {
+    fn end_if_forbidden(&mut self, slot: Slot, why: &str) {
         let Some(s) = self.subscriptions.get(slot) else {
             return;
         };
         let (connection, vouched) = (s.connection, s.vouched);
-        let Some(target) = self.feeds.get(s.feed).map(|f| f.target.clone()) else {
+        let Some(target) = self.feeds.known(s.feed).map(|f| f.target.clone()) else {
             return;
         };
         if vouched {
             return;
         }
         if let Err(refusal) = self.still_allowed(connection, &target) {
-            self.end_unasked(slot, refusal);
+            let detail = format!("{}: {why}", refusal.detail);
+            self.end_unasked(slot, Refusal::new(refusal.code, detail));
         }
     }
 
@@ -170,7 +184,7 @@ impl Engine {
                 continue;
             }
             for slot in slots {
-                self.end_if_forbidden(slot);
+                self.end_if_forbidden(slot, "the server's rules have changed");
             }
         }
     }
@@ -209,7 +223,7 @@ impl Engine {
         true
     }
 
-    /// Replaces the limits. What exceeds a new limit stays until it ends by itself.
+    /// Replaces the limits. What exceeds a new limit stays until it ends.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
     }

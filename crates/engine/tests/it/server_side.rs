@@ -23,7 +23,7 @@ fn a_session_is_subscribed_and_unsubscribed_by_the_server() {
     let mut world = connected(2);
     let wish = Subscribe::new(channel("kept/a"), Since::Now);
     let whom = session(&world, 0);
-    // The test client accepts only what it asked for, so it is told of the subscription first.
+    // The test client accepts only what it requested, so it is told of the subscription first.
     world.clients[0].expects(&wish);
     assert_eq!(world.workers[0].subscribe_for(&whom, &wish, world.now), 1);
     world.pump(0);
@@ -121,13 +121,13 @@ fn a_grant_that_is_revoked_ends_what_it_allowed_and_nothing_else() {
     while engine.poll_delivery().is_some() {}
     let fewer = Arc::new(Identity::user("ann"));
     assert_eq!(
-        engine.replace_identity(&Whom::User("ann".into()), &fewer, world.now),
+        engine.replace_identity(&Whom::User("ann".into()), &fewer, "revoked", world.now),
         1
     );
     assert_eq!(engine.subscriptions(), 1);
     let refused = matches!(engine.poll_delivery(), Some(Delivery::Connection { notice, .. })
         if matches!(&notice, Notice::Reply { reply: Reply::Refused(r), .. }
-            if r.code == ErrorCode::Forbidden));
+            if r.code == ErrorCode::Forbidden && r.detail.ends_with(": revoked")));
     assert!(refused);
 }
 

@@ -24,6 +24,13 @@ const RULES: &[Rule] = &[
         may_know: &[],
         is_sans_io: true,
     },
+    // Without clock and socket, as its clippy.toml holds; its cryptography brings the randomness that
+    // signatures need.
+    Rule {
+        name: "offhook-auth",
+        may_know: &["offhook-engine"],
+        is_sans_io: false,
+    },
     Rule {
         name: "offhook-dialects",
         may_know: &["offhook-engine"],
@@ -52,13 +59,19 @@ const RULES: &[Rule] = &[
     // Settings consist of the types that they configure.
     Rule {
         name: "offhook-config",
-        may_know: &["offhook", "offhook-brokers", "offhook-engine"],
+        may_know: &[
+            "offhook",
+            "offhook-auth",
+            "offhook-brokers",
+            "offhook-engine",
+        ],
         is_sans_io: false,
     },
     Rule {
         name: "offhook-server",
         may_know: &[
             "offhook",
+            "offhook-auth",
             "offhook-brokers",
             "offhook-config",
             "offhook-dialects",
@@ -71,6 +84,7 @@ const RULES: &[Rule] = &[
         name: "offhook-cli",
         may_know: &[
             "offhook",
+            "offhook-auth",
             "offhook-brokers",
             "offhook-client",
             "offhook-engine",

@@ -100,11 +100,11 @@ async fn show(worker: Rc<Worker>, mut stream: Stream, heard: Heard, mut place: P
             Ok(Upgrade {
                 response,
                 negotiated,
-                speaker,
+                guest,
             }) => {
                 if say(&mut stream, response).await.is_ok() {
                     let way = Way { negotiated, unread };
-                    worker.open(way.into_socket(stream, &worker.settings), speaker, place);
+                    worker.open(way.into_socket(stream, &worker.settings), guest, place);
                 }
                 return;
             }

@@ -1,19 +1,21 @@
 //! Deciding which WebSockets are opened: by path, then by subprotocol, within the limits.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use offhook::{
     Settings, Transport, WebSocket,
     protocol::handshake::{Negotiated, Refusal, Response, ServerDecision},
 };
+use offhook_engine::Identity;
 
 use super::{
     Place, hosts, refusal,
     routes::{NoRoute, Spoken},
 };
 use crate::{
+    auth::{TwoTokens, presented},
     tokens::random_bytes,
-    worker::{Pressure, Speaker, Worker},
+    worker::{Guest, Pressure, Worker, now},
 };
 
 /// An accepted WebSocket, still to be made from its stream.
@@ -37,8 +39,8 @@ impl Way {
 pub(crate) struct Upgrade {
     pub(crate) response: Response,
     pub(crate) negotiated: Negotiated,
-    /// The dialect of the connection.
-    pub(crate) speaker: Speaker,
+    /// Who is let in, and the dialect of the connection.
+    pub(crate) guest: Guest,
 }
 
 /// Decides about a valid handshake: accepts it, or returns the refusal.
@@ -47,8 +49,8 @@ pub(crate) fn upgrade(
     mut decision: ServerDecision,
     place: &mut Place,
 ) -> Result<Upgrade, Response> {
-    let spoken = match check(worker, &mut decision, place) {
-        Ok(spoken) => spoken,
+    let (spoken, identity) = match check(worker, &mut decision, place) {
+        Ok(checked) => checked,
         Err((kind, sentence, refusal)) => {
             worker.note_refused(kind, &sentence);
             return Err(decision.reject(refusal));
@@ -58,13 +60,20 @@ pub(crate) fn upgrade(
     Ok(Upgrade {
         response: accepted.response,
         negotiated: accepted.negotiated,
-        speaker: (spoken.begin)(),
+        guest: Guest {
+            speaker: (spoken.begin)(),
+            identity,
+        },
     })
 }
 
 type No = (&'static str, String, Refusal);
 
-fn check(worker: &Worker, decision: &mut ServerDecision, place: &mut Place) -> Result<Spoken, No> {
+fn check(
+    worker: &Worker,
+    decision: &mut ServerDecision,
+    place: &mut Place,
+) -> Result<(Spoken, Option<Arc<Identity>>), No> {
     let no = |kind, status, sentence: String| {
         let refusal = refusal(status, &sentence);
         Err((kind, sentence, refusal))
@@ -102,7 +111,37 @@ fn check(worker: &Worker, decision: &mut ServerDecision, place: &mut Place) -> R
     if !place.handshake(Instant::now()) {
         return Err(busy(worker, "handshakes", "too many come at once"));
     }
-    Ok(spoken)
+    // Last: verifying a signature costs more than all the other checks.
+    Ok((spoken, by_token(worker, decision)?))
+}
+
+/// Whom the token in a handshake says that the client is; none without one.
+fn by_token(worker: &Worker, decision: &ServerDecision) -> Result<Option<Arc<Identity>>, No> {
+    let token = presented(decision.request(), &worker.shared.config);
+    let token = token.map_err(|TwoTokens| {
+        let sentence = "there are two tokens in this handshake; send one";
+        ("token", sentence.to_owned(), refusal(400, sentence))
+    })?;
+    let Some(token) = token else {
+        return Ok(None);
+    };
+    let identity = worker.shared.auth.identity(token, now().unix_ms);
+    let identity = identity.map_err(|no| {
+        let sentence = no.detail.into_owned();
+        if let Some(pause) = no.retry_after {
+            let seconds = pause.as_secs().max(1).to_string();
+            let refusal = refusal(503, &sentence)
+                .header("Retry-After", seconds)
+                .expect("a number is a valid field value");
+            return ("token", sentence, refusal);
+        }
+        // RFC 6750 §3.1.
+        let refusal = refusal(401, &sentence)
+            .header("WWW-Authenticate", "Bearer error=\"invalid_token\"")
+            .expect("a valid field value");
+        ("token", sentence, refusal)
+    })?;
+    Ok(Some(Arc::new(identity)))
 }
 
 /// RFC 9110 §10.2.3: when to return, at a different time for each client.

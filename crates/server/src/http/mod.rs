@@ -1,5 +1,6 @@
-//! Everything other than WebSockets: health, the chat, the examples, the client's files.
+//! Everything other than WebSockets: the API, health, the chat, the examples, the client's files.
 
+mod api;
 mod files;
 mod health;
 
@@ -36,8 +37,13 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Rewound, place: Place) {
     let service = {
         let worker = Rc::clone(&worker);
         service_fn(move |request| {
-            let answer = answer(&worker, request, &place);
-            async move { Ok::<_, Infallible>(answer) }
+            let (worker, place) = (Rc::clone(&worker), Rc::clone(&place));
+            async move {
+                if request.uri().path().starts_with(api::PREFIX) {
+                    return Ok::<_, Infallible>(api::serve(&worker, request).await);
+                }
+                Ok(answer(&worker, request, &place))
+            }
         })
     };
     let connection = http1::Builder::new()
@@ -88,7 +94,7 @@ fn answer(
         "/examples" if config.talk => redirect("/examples/"),
         path if worker.shared.routes.is_websocket(path) => no_websocket(worker, &request),
         path => files::serve(path, request.headers(), config.talk).unwrap_or_else(|| {
-            let there = "nothing is served at this path; available are /healthz, /talk/, /examples/ and /client/";
+            let there = "nothing is served at this path; available are /healthz, /talk/, /examples/, /client/ and /api/v1/openapi.json";
             sentence(StatusCode::NOT_FOUND, there)
         }),
     }
@@ -175,7 +181,7 @@ fn upgraded(
         Ok(Upgrade {
             response,
             negotiated,
-            speaker,
+            guest,
         }) => {
             let worker = Rc::clone(worker);
             let on_upgrade = hyper::upgrade::on(request);
@@ -183,7 +189,7 @@ fn upgraded(
                 let lease = Lease::new(&worker);
                 if let Some((stream, unread)) = given_up(on_upgrade).await {
                     let way = Way { negotiated, unread };
-                    worker.open(way.into_socket(stream, &worker.settings), speaker, taken);
+                    worker.open(way.into_socket(stream, &worker.settings), guest, taken);
                 }
                 drop(lease);
             });

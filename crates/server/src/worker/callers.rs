@@ -1,13 +1,14 @@
-//! Callers of the engine that are no connections: each waits for one reply.
+//! Callers that are no connections, such as requests to the HTTP API: each waits for one reply of the
+//! engine.
 
 use std::{collections::HashMap, rc::Rc};
 
-use offhook_engine::{CallerId, CallerReply, Engine, Now};
+use offhook_engine::{CallerId, CallerReply, Command, Engine, ErrorCode, Now, Refusal, Reply};
 use tokio::sync::oneshot;
 
 use super::{Worker, now};
 
-/// Those who wait for a reply. The engine replies to everyone in time, so that nobody stays here.
+/// Callers waiting for a reply. The engine replies to each of them in time, so that none stays here.
 #[derive(Debug, Default)]
 pub(super) struct Callers {
     waiting: HashMap<CallerId, oneshot::Sender<CallerReply>>,
@@ -23,11 +24,11 @@ impl Callers {
         (caller, replied)
     }
 
-    /// Gives everyone the reply that the engine has for them.
+    /// Passes on the replies that the engine has.
     pub(super) fn reply(&mut self, engine: &mut Engine) {
         while let Some((caller, reply)) = engine.poll_caller_reply() {
             if let Some(waiting) = self.waiting.remove(&caller) {
-                // A caller that waits no longer is not told.
+                // A caller that no longer waits is not told.
                 let _gone = waiting.send(reply);
             }
         }
@@ -45,5 +46,32 @@ impl Worker {
         ask(&mut state.engine, caller, now());
         self.carry_out(state);
         replied
+    }
+
+    /// Carries out commands in the server's own name, all in one turn, and returns the replies in the
+    /// same order.
+    pub(crate) async fn command(self: &Rc<Self>, commands: Vec<Command>) -> Vec<Reply> {
+        let mut replied = Vec::with_capacity(commands.len());
+        {
+            let mut state = self.state.borrow_mut();
+            let now = now();
+            for command in commands {
+                let (caller, reply) = state.callers.add();
+                replied.push(reply);
+                state.engine.handle_caller(caller, None, command, now);
+            }
+            self.carry_out(state);
+        }
+        let mut replies = Vec::with_capacity(replied.len());
+        for reply in replied {
+            replies.push(match reply.await {
+                Ok(CallerReply::Reply(reply)) => reply,
+                Ok(CallerReply::Admitted(_) | CallerReply::Session(_)) | Err(_) => {
+                    let detail = "the server is going away";
+                    Reply::Refused(Refusal::new(ErrorCode::Draining, detail))
+                }
+            });
+        }
+        replies
     }
 }

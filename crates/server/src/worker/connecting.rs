@@ -10,7 +10,10 @@ use offhook_engine::{
 };
 use tokio::sync::oneshot;
 
-use super::{State, Worker, connection::Connection, now, outlet::Outlet, speaker::Speaker};
+use super::{
+    Guest, State, Worker, connection::Connection, expiring::expires_in, now, outlet::Outlet,
+    speaker::Speaker,
+};
 use crate::{
     directory::Place,
     tokens::{Opened, bad as bad_token, random_bytes},
@@ -24,6 +27,8 @@ const ATTEMPTS: u32 = 16;
 #[derive(Debug)]
 pub(super) struct Connecting {
     outlet: Outlet,
+    /// The identity in the handshake's token.
+    identity: Option<Arc<Identity>>,
     /// None once it has moved into the connection.
     speaker: Option<Speaker>,
     attempts: u32,
@@ -75,10 +80,11 @@ pub(super) enum Ended {
 }
 
 impl Connecting {
-    pub(super) const fn new(outlet: Outlet, speaker: Speaker) -> Self {
+    pub(super) fn new(outlet: Outlet, guest: Guest) -> Self {
         Self {
             outlet,
-            speaker: Some(speaker),
+            identity: guest.identity,
+            speaker: Some(guest.speaker),
             attempts: 0,
         }
     }
@@ -150,7 +156,9 @@ impl Connecting {
                         Err(refusal) => (Some(connect.id), refusal),
                     }
                 }
-                Intent::Command { id, .. } => (Some(id), bad("connect comes first")),
+                Intent::Command { id, .. }
+                | Intent::Granted { id, .. }
+                | Intent::Refresh { id, .. } => (Some(id), bad("connect comes first")),
                 Intent::Refuse { id, refusal } => (id, refusal),
                 Intent::Say(message) => {
                     self.outlet.put(message).map_err(|_| Ended::Lost)?;
@@ -224,13 +232,15 @@ impl Connecting {
     ) -> Result<(RefMut<'a, State>, ConnectionId, Option<Place>), Refusal> {
         let now = now();
         let directory = &worker.shared.directory;
+        let by_token = worker.by_token(self.identity.as_ref(), connect, now)?;
         let next = |session, token| directory.next_generation(session, token).ok_or_else(older);
         let mut state = worker.state.borrow_mut();
         let encoding = speaker.with(|dialect| dialect.encoding(connect));
         let class = state.outboxes.class_of(encoding);
         let engine = &mut state.engine;
         let (session, generation, connection) = match session {
-            Some(snapshot) => {
+            Some(mut snapshot) => {
+                snapshot.identity = worker.returner(by_token, &snapshot, now)?;
                 let session = snapshot.session;
                 let offered = u32::try_from(snapshot.generation).unwrap_or(u32::MAX);
                 let generation = next(session, Some(offered))?;
@@ -245,7 +255,7 @@ impl Connecting {
             None => {
                 let session = SessionId::from_bytes(random_bytes().map_err(no_session)?);
                 let generation = next(session, None)?;
-                let arrival = Arrival::new(session, worker.identity(connect)).of(class);
+                let arrival = Arrival::new(session, worker.newcomer(by_token, connect)?).of(class);
                 let connection = engine.handle_connection_opened(arrival, now)?;
                 (session, generation, connection)
             }
@@ -269,8 +279,10 @@ impl Connecting {
         connection: ConnectionId,
         mut speaker: Speaker,
     ) {
+        worker.watch_end(&mut state, connection);
+        let now = now();
         let mut kept = None;
-        if let Some(session) = state.engine.snapshot(connection, now()) {
+        if let Some(session) = state.engine.snapshot(connection, now) {
             let (name, user) = (session.session, Arc::clone(&session.identity.user));
             let token = worker.seal(&session);
             kept = token.as_ref().and_then(|token| token.kept);
@@ -280,6 +292,7 @@ impl Connecting {
                 user: &user,
                 // Without a token the client comes back with its positions.
                 resume: token.as_ref().map_or("", |token| &token.text),
+                expires_in: expires_in(&session.identity, now.unix_ms),
             };
             let mut out: Vec<Payload> = Vec::new();
             speaker.with(|dialect| dialect.welcome(&welcome, &mut out));
@@ -307,17 +320,6 @@ impl Worker {
     fn load(self: &Rc<Self>, session: &SessionSnapshot) -> oneshot::Receiver<CallerReply> {
         let session = session.session;
         self.call(|engine, caller, now| engine.handle_load_session(caller, session, now))
-    }
-
-    /// Who a new session is. What it tells of itself is shown to members, and proves nothing.
-    fn identity(&self, connect: &Connect) -> Arc<Identity> {
-        if connect.info.is_empty() {
-            return Arc::clone(&self.anonymous);
-        }
-        Arc::new(Identity {
-            info: connect.info.clone(),
-            ..Identity::stranger()
-        })
     }
 }
 

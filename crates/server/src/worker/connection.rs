@@ -139,6 +139,10 @@ impl Worker {
                 let refusal = bad("this connection is connected already");
                 self.refuse(connection, Some(connect.id), refusal, now);
             }
+            Intent::Refresh { id, token } => self.refresh(connection, id, &token, now),
+            Intent::Granted { id, token, command } => {
+                self.with_token(connection, id, &token, command, now);
+            }
             Intent::Refuse { id, refusal } => self.refuse(connection, id, refusal, now),
             Intent::Say(message) => {
                 let mut state = self.state.borrow_mut();
@@ -206,6 +210,7 @@ impl Worker {
         }
         let mut state = self.state.borrow_mut();
         self.keep_again(&state, connection);
+        self.forget_end(&mut state, connection);
         state.outboxes.remove(connection);
         drop(state);
         self.turn(|engine, _| {

@@ -1,9 +1,11 @@
 //! A worker: one thread with its own event loop, listeners, engine and connections. Workers share
 //! publications, by reference count, the broker, and the content of [`Shared`].
 
+mod authenticating;
 mod callers;
 mod connecting;
 mod connection;
+mod expiring;
 mod memory;
 mod orders;
 mod outboxes;
@@ -45,6 +47,7 @@ use crate::{
     refused::Refused,
 };
 use callers::Callers;
+use expiring::Expiries;
 pub(crate) use memory::{Memory, Pressure};
 pub(crate) use orders::{Errand, Order, Orders};
 use outboxes::Outboxes;
@@ -79,11 +82,21 @@ pub(crate) struct Worker {
     anonymous: Arc<Identity>,
 }
 
+/// A client admitted by its handshake.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    /// The dialect of the connection.
+    pub(crate) speaker: Speaker,
+    /// The identity in the handshake's token; none without a token.
+    pub(crate) identity: Option<Arc<Identity>>,
+}
+
 /// The state used in a turn of the event loop.
 #[derive(Debug)]
 struct State {
     engine: Engine,
     outboxes: Outboxes,
+    expiries: Expiries,
     mailbox: Arc<Mailbox>,
     callers: Callers,
     /// For what a client's message asks for; empty between messages.
@@ -155,6 +168,7 @@ impl Worker {
             state: RefCell::new(State {
                 engine: Engine::new(engine_limits(config), rules, now),
                 outboxes: Outboxes::new(config),
+                expiries: Expiries::default(),
                 mailbox,
                 callers: Callers::default(),
                 intents: Vec::new(),
@@ -184,8 +198,8 @@ impl Worker {
     }
 
     /// Makes a connection of an open WebSocket.
-    pub(crate) fn open(self: &Rc<Self>, socket: WebSocket, speaker: Speaker, place: Place) {
-        spawn_local(websocket::serve(self, socket, speaker, place));
+    pub(crate) fn open(self: &Rc<Self>, socket: WebSocket, guest: Guest, place: Place) {
+        spawn_local(websocket::serve(self, socket, guest, place));
     }
 
     /// Logs a refusal, once per kind and interval.

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use offhook_engine::{
-    CloseReason, ConnectionId, Format, Notice, Refusal, Subscribe, SubscriptionKey, Whom,
+    CloseReason, ConnectionId, Format, Notice, Refusal, SessionId, Subscribe, SubscriptionKey, Whom,
 };
 use tokio::sync::{Notify, oneshot};
 
@@ -20,6 +20,11 @@ use crate::directory::Place;
 pub(crate) enum Order {
     /// Close a connection whose session moved to another one.
     Replace(ConnectionId),
+    /// Report the sessions of a user.
+    List {
+        user: Arc<str>,
+        done: oneshot::Sender<Vec<SessionId>>,
+    },
     /// Act on sessions, and report how many there were.
     Run {
         whom: Whom,
@@ -117,6 +122,11 @@ impl Worker {
             for order in self.shared.orders.take(self.number) {
                 match order {
                     Order::Replace(connection) => self.replace(connection),
+                    Order::List { user, done } => {
+                        let whom = Whom::User(user);
+                        let sessions = self.state.borrow().engine.sessions_of(&whom);
+                        let _gone = done.send(sessions);
+                    }
                     Order::Run { whom, errand, done } => {
                         // A caller that no longer waits is not told.
                         let _gone = done.send(self.run_errand(&whom, &errand));
@@ -155,6 +165,7 @@ impl Worker {
     /// sends is ignored.
     pub(super) fn close_connection(self: &Rc<Self>, connection: ConnectionId, reason: CloseReason) {
         let mut state = self.state.borrow_mut();
+        self.forget_end(&mut state, connection);
         if let Some(session) = state.engine.session(connection) {
             self.shared.directory.left(session, self.place(connection));
         }

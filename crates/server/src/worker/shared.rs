@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    auth::Authenticator,
     config::Config,
     directory::Directory,
     door::{Admission, Routes, Stream},
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) sealer: Arc<Sealer>,
+    pub(crate) auth: Arc<Authenticator>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) orders: Arc<Orders>,
     pub(crate) memory: Memory,
@@ -43,6 +45,7 @@ impl Shared {
         config: Config,
         broker: Arc<dyn Broker>,
         sealer: Arc<Sealer>,
+        auth: Arc<Authenticator>,
         tls: Option<TlsAcceptor>,
         routes: Routes,
     ) -> Self {
@@ -55,6 +58,7 @@ impl Shared {
             config,
             broker,
             sealer,
+            auth,
             tls,
             routes,
             started,

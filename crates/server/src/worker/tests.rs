@@ -15,7 +15,7 @@ use offhook_engine::{Limits, RuleBook};
 use tokio::sync::{Notify, watch};
 
 use super::{
-    Phase, Shared, Speaker, Worker,
+    Guest, Phase, Shared, Speaker, Worker,
     connecting::{Connected, Connecting},
     connection::Connection,
     now,
@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     Config,
+    auth::Authenticator,
     door::Routes,
     tokens::{Sealer, fresh_key},
 };
@@ -42,7 +43,8 @@ fn worker() -> (Rc<Worker>, watch::Sender<Phase>) {
     let keys = [fresh_key().unwrap()];
     let sealer = Arc::new(Sealer::new(&keys, config.resume.expiry));
     let routes = Routes::new(&config);
-    let shared = Arc::new(Shared::new(config, broker, sealer, None, routes));
+    let auth = Arc::new(Authenticator::open(&config).unwrap());
+    let shared = Arc::new(Shared::new(config, broker, sealer, auth, None, routes));
     let (phase, serving) = watch::channel(Phase::Open);
     let mail = Arc::new(Notify::new());
     (Worker::new(0, shared, rules, serving, &mail), phase)
@@ -50,7 +52,11 @@ fn worker() -> (Rc<Worker>, watch::Sender<Phase>) {
 
 /// A connection with the native dialect over this outlet.
 fn connect(worker: &Rc<Worker>, outlet: Outlet) -> Connection {
-    let mut connecting = Connecting::new(outlet, Speaker::Native);
+    let guest = Guest {
+        speaker: Speaker::Native,
+        identity: None,
+    };
+    let mut connecting = Connecting::new(outlet, guest);
     let connect = Incoming::Text(r#"{"type":"connect","id":1,"lineage":true}"#);
     match connecting.receive(worker, connect) {
         Ok(Connected::Yes(connection, _)) => connection,

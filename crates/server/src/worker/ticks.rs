@@ -36,6 +36,7 @@ impl Worker {
             ticks.tick().await;
             self.keep_deadlines();
             self.keep_dialects_time(now());
+            self.end_expired();
             until_look -= 1;
             let look = until_look == 0;
             if look {

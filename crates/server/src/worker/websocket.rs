@@ -14,10 +14,9 @@ use offhook_dialects::Incoming;
 use tokio::{task::coop::poll_proceed, time::sleep};
 
 use super::{
-    Worker,
+    Guest, Worker,
     connecting::{Connected, Connecting, Ended},
     connection::{Connection, Taken},
-    speaker::Speaker,
     stopping::Lease,
     unfinished::Receiving,
 };
@@ -29,13 +28,13 @@ use crate::door::Place;
 pub(super) fn serve(
     worker: &Rc<Worker>,
     mut socket: WebSocket,
-    speaker: Speaker,
+    guest: Guest,
     place: Place,
 ) -> impl Future<Output = ()> + use<> {
     let lease = Lease::new(worker);
     async move {
         // Boxed, so that a connected client does not reserve room for it.
-        if let Some(mut connection) = Box::pin(connect(&lease, &mut socket, speaker)).await {
+        if let Some(mut connection) = Box::pin(connect(&lease, &mut socket, guest)).await {
             // The message that connected it may have asked for something large as well.
             Box::pin(wait(&connection, Pause::Answer, &socket)).await;
             let mut receiving = Receiving::default();
@@ -51,12 +50,12 @@ pub(super) fn serve(
 }
 
 /// Waits until the client has connected; closes the connection if it does not.
-async fn connect(lease: &Lease, socket: &mut WebSocket, speaker: Speaker) -> Option<Connection> {
+async fn connect(lease: &Lease, socket: &mut WebSocket, guest: Guest) -> Option<Connection> {
     let worker = lease.worker();
     let within = worker.shared.config.connections.connect_timeout;
     let mut stopping = worker.stopping();
     let connected = tokio::select! {
-        connected = introduction(worker, socket, speaker) => connected,
+        connected = introduction(worker, socket, guest) => connected,
         () = sleep(within) => {
             Err(Ended::Close(CloseCode::POLICY_VIOLATION, "no connect came in time"))
         }
@@ -79,9 +78,9 @@ async fn connect(lease: &Lease, socket: &mut WebSocket, speaker: Speaker) -> Opt
 async fn introduction(
     worker: &Rc<Worker>,
     socket: &mut WebSocket,
-    speaker: Speaker,
+    guest: Guest,
 ) -> Result<Connection, Ended> {
-    let mut connecting = Connecting::new(socket.sender().into(), speaker);
+    let mut connecting = Connecting::new(socket.sender().into(), guest);
     let mut receiving = Receiving::default();
     loop {
         let received = poll_fn(|cx| {

@@ -1,5 +1,5 @@
-//! Bad input gets an error that says what is wrong and where, and the connection stays open; floods
-//! and violations of the protocol close it, with a reason.
+//! Invalid input causes an error that says what is wrong and where, and the connection stays open;
+//! floods and violations of the protocol close it, with a reason.
 
 use std::time::Duration;
 

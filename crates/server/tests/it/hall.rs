@@ -200,6 +200,25 @@ impl Hall {
         (status, head.to_lowercase(), body.to_owned())
     }
 
+    /// A request to the API: status, the head, and what the body says.
+    pub(crate) async fn api(&self, key: &str, request: &str, body: &str) -> (u16, String, Value) {
+        let length = body.len();
+        let head = format!(
+            "{request} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}",
+            self.address()
+        );
+        let mut stream = TcpStream::connect(self.address()).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let read = timeout(NEVER, stream.read_to_string(&mut answer)).await;
+        read.unwrap().unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let body = serde_json::from_str(body).unwrap_or_else(|_| panic!("no JSON: {body:?}"));
+        (status, head.to_lowercase(), body)
+    }
+
     /// A WebSocket whose frames the test writes itself.
     pub(crate) async fn upgraded_by_hand(&self) -> TcpStream {
         let mut stream = TcpStream::connect(self.address()).await.unwrap();

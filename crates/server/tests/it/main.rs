@@ -6,6 +6,9 @@
 )]
 
 mod admission;
+mod api;
+mod attacks;
+mod authentication;
 mod bad_input;
 mod caller;
 mod channel_state;
@@ -14,6 +17,7 @@ mod damage;
 mod disk_full;
 mod hall;
 mod http;
+mod issuer;
 mod jsonrpc;
 mod large_sessions;
 mod logged;

@@ -162,6 +162,9 @@ impl ModelServer {
         match decode(&text).expect("a client says what a server understands") {
             Request::Connect(connect) => self.connect(connect),
             Request::Command { id, command } => self.command(id, command),
+            other @ (Request::Granted { .. } | Request::Refresh { .. }) => {
+                panic!("this client has no tokens: {other:?}")
+            }
             Request::SubscribeAll(all) => {
                 for (id, command) in all.commands() {
                     self.command(id, command);

@@ -19,6 +19,15 @@ pub fn encode_request(request: &Request) -> String {
         Request::Connect(connect) => encode_connect(connect),
         Request::Command { id, command } => encode_command(*id, command),
         Request::SubscribeAll(all) => encode_subscribe_all(all),
+        Request::Granted { id, token, command } => {
+            let mut text = encode_command(*id, command);
+            text.truncate(text.len().saturating_sub(1));
+            format!("{text},\"token\":{}}}", json(token))
+        }
+        Request::Refresh { id, token } => Object::new("refresh")
+            .raw("id", id.0)
+            .text("token", token)
+            .end(),
     }
 }
 

@@ -131,6 +131,11 @@ pub(super) fn request() -> impl Strategy<Value = Request> {
             Request::Connect(Connect { id, token, resume, info: info.into(), positions, lineage })
         }),
         1 => subscribe_all(),
+        1 => (id.clone(), text()).prop_map(|(id, token)| Request::Refresh { id, token }),
+        1 => (id.clone(), text(), channel(), since()).prop_map(|(id, token, channel, since)| {
+            let command = Command::Subscribe(Subscribe::new(channel, since));
+            Request::Granted { id, token, command }
+        }),
         4 => (id, command()).prop_map(|(id, command)| Request::Command { id, command }),
     ]
 }

@@ -7,7 +7,7 @@ use offhook_engine::Now;
 
 use super::{
     super::{
-        Speaker, Worker,
+        Guest, Speaker, Worker,
         connecting::{Connected, Connecting},
         connection::Connection,
         now,
@@ -19,7 +19,11 @@ use super::{
 
 fn connect(worker: &Rc<Worker>, list: &Rc<List>) -> Connection {
     let speaker = Speaker::Other(Box::new(Box::new(Lines::default())));
-    let mut connecting = Connecting::new(list.outlet(), speaker);
+    let guest = Guest {
+        speaker,
+        identity: None,
+    };
+    let mut connecting = Connecting::new(list.outlet(), guest);
     match connecting.receive(worker, Incoming::Text("+chat")) {
         Ok(Connected::Yes(connection, _)) => connection,
         other => panic!("{other:?}"),

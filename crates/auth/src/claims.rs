@@ -1,0 +1,206 @@
+//! What a token says, once it is verified.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use data_encoding::BASE64URL_NOPAD;
+use offhook_engine::{ChannelName, Grant, Identity, Verbs};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    grants::{UserGrant, for_user, pattern_of, verbs_of},
+    token_error::TokenError,
+};
+
+/// The longest name of a user, in bytes: it travels with each of the user's publications.
+pub const MAX_USER: usize = 256;
+/// The longest `info`, in bytes: what the native dialect allows clients, too.
+pub const MAX_INFO: usize = 256;
+/// The most grants of one token. 128: as many as a session may have subscriptions.
+pub const MAX_GRANTS: usize = 128;
+
+/// The claims that count here. Others are not read.
+#[derive(Deserialize)]
+pub(crate) struct Payload<'a> {
+    pub(crate) sub: Option<String>,
+    pub(crate) exp: Option<serde_json::Number>,
+    pub(crate) nbf: Option<serde_json::Number>,
+    pub(crate) iat: Option<serde_json::Number>,
+    pub(crate) iss: Option<String>,
+    pub(crate) aud: Option<Audience>,
+    channel: Option<String>,
+    #[serde(borrow)]
+    info: Option<&'a RawValue>,
+    grants: Option<BTreeMap<String, Can>>,
+}
+
+/// One name or several (RFC 7519 §4.1.3).
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Audience {
+    pub(crate) fn has(&self, name: &str) -> bool {
+        match self {
+            Self::One(one) => one == name,
+            Self::Several(several) => several.iter().any(|one| one == name),
+        }
+    }
+}
+
+/// Verbs as a text (`"publish+subscribe"`) or a list.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Can {
+    Text(String),
+    List(Vec<String>),
+}
+
+/// What a verified token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims {
+    user: String,
+    info: Bytes,
+    grants: Vec<Grant>,
+    channel: Option<ChannelName>,
+    ends_ms: Option<u64>,
+    issued_ms: Option<u64>,
+}
+
+impl Claims {
+    /// From claims whose times, audience and issuer have been checked.
+    pub(crate) fn new(
+        payload: Payload<'_>,
+        ends_ms: Option<u64>,
+        issued_ms: Option<u64>,
+    ) -> Result<Self, TokenError> {
+        let user = payload.sub.unwrap_or_default();
+        let claim = |name, reason: String| TokenError::Claim { name, reason };
+        if user.len() > MAX_USER {
+            let reason = format!("is {} bytes; the limit is {MAX_USER}", user.len());
+            return Err(claim("sub", reason));
+        }
+        // Names with control characters are those of sessions without a user.
+        if user.chars().any(char::is_control) {
+            return Err(claim("sub", "has a control character".to_owned()));
+        }
+        let channel = payload.channel.as_deref().map(ChannelName::new);
+        let channel = channel.transpose();
+        let channel = channel.map_err(|refusal| claim("channel", refusal.detail.into_owned()))?;
+        if user.is_empty() && channel.is_none() {
+            return Err(TokenError::Missing("sub"));
+        }
+        let info = payload.info.map_or("", RawValue::get);
+        if info.len() > MAX_INFO {
+            let reason = format!("is {} bytes; the limit is {MAX_INFO}", info.len());
+            return Err(claim("info", reason));
+        }
+        let info = if info == "null" { "" } else { info };
+        let grants = payload.grants.unwrap_or_default();
+        if grants.len() > MAX_GRANTS {
+            let reason = format!("has {} patterns; the limit is {MAX_GRANTS}", grants.len());
+            return Err(claim("grants", reason));
+        }
+        let grants = grants.iter().map(|(pattern, can)| {
+            let verbs = match can {
+                Can::Text(text) => verbs_of(text.split('+')),
+                Can::List(list) => verbs_of(list.iter().map(String::as_str)),
+            }?;
+            Ok(Grant::new(&for_user(pattern_of(pattern)?, &user), verbs))
+        });
+        let grants: Result<_, crate::InvalidGrant> = grants.collect();
+        Ok(Self {
+            grants: grants.map_err(|error| claim("grants", format!("is wrong: {error}")))?,
+            info: Bytes::copy_from_slice(info.as_bytes()),
+            user,
+            channel,
+            ends_ms,
+            issued_ms,
+        })
+    }
+
+    /// The user's name; empty only in a subscription token for an anonymous session.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// The channel of a subscription token; none in a token that says who connects.
+    #[must_use]
+    pub fn channel(&self) -> Option<&ChannelName> {
+        self.channel.as_ref()
+    }
+
+    /// When it ends, in milliseconds since 1970.
+    #[must_use]
+    pub fn ends_ms(&self) -> Option<u64> {
+        self.ends_ms
+    }
+
+    /// When it was made, in milliseconds since 1970, if it says so.
+    #[must_use]
+    pub fn issued_ms(&self) -> Option<u64> {
+        self.issued_ms
+    }
+
+    /// Who connects with it: its own grants, and those that every user has.
+    #[must_use]
+    pub fn identity(&self, of_users: &[UserGrant]) -> Identity {
+        let of_users = of_users.iter().map(|grant| grant.of(&self.user));
+        Identity {
+            info: self.info.clone(),
+            info_is_fixed: !self.info.is_empty(),
+            grants: self.grants.iter().cloned().chain(of_users).collect(),
+            ends_ms: self.ends_ms,
+            ..Identity::user(&self.user)
+        }
+    }
+
+    /// What a subscription token grants: to subscribe to its channel and to read it, until it ends.
+    #[must_use]
+    pub fn subscription(&self) -> Option<Grant> {
+        let grant = Grant::new(self.channel.as_ref()?.as_str(), Verbs::READ);
+        Some(match self.ends_ms {
+            Some(ends_ms) => grant.until(ends_ms),
+            None => grant,
+        })
+    }
+}
+
+/// A token taken apart by [`inspect`], with nothing verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unverified {
+    /// The header, as JSON.
+    pub header: String,
+    /// The claims, as JSON.
+    pub claims: String,
+}
+
+/// Takes a token apart for people to look at. It says nothing about who made it.
+///
+/// # Errors
+/// It is not three parts in base64url that hold JSON.
+pub fn inspect(token: &str) -> Result<Unverified, TokenError> {
+    let parts: Vec<&str> = token.split('.').collect();
+    let [header, claims, _signature] = parts[..] else {
+        return Err(TokenError::Malformed("it has not three parts between dots"));
+    };
+    let json = |part: &str| {
+        let bytes = BASE64URL_NOPAD.decode(part.as_bytes());
+        let bytes = bytes.map_err(|_| TokenError::Malformed("a part is not base64url"))?;
+        let text = String::from_utf8(bytes);
+        let text = text.map_err(|_| TokenError::Malformed("a part is not UTF-8"))?;
+        match serde_json::from_str::<&RawValue>(&text) {
+            Ok(_) => Ok(text),
+            Err(_) => Err(TokenError::Malformed("a part is not JSON")),
+        }
+    };
+    Ok(Unverified {
+        header: json(header)?,
+        claims: json(claims)?,
+    })
+}

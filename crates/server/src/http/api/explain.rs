@@ -1,0 +1,65 @@
+//! `GET stats`, and `GET explain`: why may a user do something in a channel, or not?
+
+use offhook_engine::{Access, ChannelName, Pattern, Verbs};
+use serde_json::{Value, json};
+
+use super::{Call, Outcome, problem::Problem};
+use crate::config::ChannelRule;
+
+pub(super) fn stats(call: &Call<'_>) -> Value {
+    let shared = &call.worker.shared;
+    json!({
+        "connections": shared.connections(),
+        "sockets": shared.admission.open(),
+        "unsent_bytes": shared.memory.connections().unsent,
+        "memory": shared.memory.pressure().name(),
+        "workers": shared.config.workers.get(),
+        "uptime_seconds": shared.started.elapsed().as_secs(),
+        "healthy": shared.broker.health().is_good(),
+        "version": env!("CARGO_PKG_VERSION"),
+    })
+}
+
+/// Says which rule decides, and what it asks for. Of a user it knows the grants that every user has;
+/// those of a token only the token's holder knows.
+pub(super) fn explain(call: &Call<'_>) -> Outcome {
+    let channel = ChannelName::new(call.query.need("channel")?)?;
+    let verb = call.query.need("verb")?;
+    let user = call.query.get("user")?.unwrap_or_default();
+    let verbs = Verbs::named(verb).filter(|verbs| *verbs != Verbs::CALL);
+    let verbs = verbs.ok_or_else(|| {
+        Problem::bad("verb: there are publish, subscribe, history, presence and state")
+    })?;
+    let config = &call.worker.shared.config;
+    let fits = |rule: &&ChannelRule| Pattern::new(&rule.pattern).matches(&channel);
+    let Some(rule) = config.channels.iter().find(fits) else {
+        return Ok(json!({
+            "allowed": false,
+            "because": format!("no rule fits channel {channel}: there is no such channel"),
+        }));
+    };
+    let access = if verbs == Verbs::PUBLISH {
+        rule.rules.publish
+    } else {
+        rule.rules.subscribe
+    };
+    let identity = call.worker.shared.auth.known_of(user);
+    let allowed = identity.may(access, verbs, &channel);
+    let because = match access {
+        Access::Everyone => "everyone may",
+        Access::Users if allowed => "every user may",
+        Access::Users => "only users may, and nobody is named",
+        Access::Granted if allowed => "a grant that every user has (auth.grants) allows it",
+        Access::Granted => {
+            "only by a grant: none that every user has (auth.grants) allows it; \
+             the user's token has to"
+        }
+        Access::Asked => "the backend is asked",
+        Access::Nobody => "only the server's own API may",
+    };
+    Ok(json!({
+        "allowed": allowed,
+        "rule": rule.pattern,
+        "because": because,
+    }))
+}

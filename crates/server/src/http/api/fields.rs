@@ -1,0 +1,186 @@
+//! Fields that several requests share: channels, positions, whom it is about.
+
+use bytes::Bytes;
+use data_encoding::BASE64;
+use offhook_auth::ApiKey;
+use offhook_dialects::json::{MAX_NESTING, is_shallow};
+use offhook_engine::{
+    ChannelName, ErrorCode, Format, Position, Publication, Refusal, SessionId, Since, Whom,
+};
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
+
+use super::problem::Problem;
+
+/// The parameters in a URL.
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub(super) fn of(query: Option<&str>) -> Self {
+        let pairs = query
+            .unwrap_or_default()
+            .split('&')
+            .filter(|pair| !pair.is_empty());
+        let pairs = pairs.map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decoded(name), decoded(value))
+        });
+        Self(pairs.collect())
+    }
+
+    /// A parameter; one that is there twice is an error, since nobody could say which counts.
+    pub(super) fn get(&self, name: &str) -> Result<Option<&str>, Problem> {
+        let mut values = self.0.iter().filter(|(own, _)| own == name);
+        let value = values.next().map(|(_, value)| value.as_str());
+        if values.next().is_some() {
+            return Err(Problem::bad(format!("{name}: is there twice")));
+        }
+        Ok(value)
+    }
+
+    pub(super) fn need(&self, name: &str) -> Result<&str, Problem> {
+        self.get(name)?
+            .ok_or_else(|| Problem::bad(format!("{name}: is missing in the query")))
+    }
+
+    /// A whole number.
+    pub(super) fn number(&self, name: &str, without: u32) -> Result<u32, Problem> {
+        let Some(text) = self.get(name)? else {
+            return Ok(without);
+        };
+        let number = text.parse();
+        number.map_err(|_| Problem::bad(format!("{name}: expected a whole number below 2^32")))
+    }
+}
+
+/// Percent-encoding, and `+` for a space. Bytes that are no UTF-8 become what no name has.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        let mut ahead = rest.clone();
+        let digits = (ahead.next(), ahead.next());
+        let hex = |digit: Option<u8>| char::from(digit?).to_digit(16);
+        match (byte, hex(digits.0), hex(digits.1)) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push(u8::try_from(high * 16 + low).unwrap_or(b'%'));
+                rest = ahead;
+            }
+            (b'+', ..) => bytes.push(b' '),
+            (byte, ..) => bytes.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A channel that the key reaches.
+pub(super) fn channel(name: &str, key: &ApiKey) -> Result<ChannelName, Problem> {
+    let channel = ChannelName::new(name)?;
+    if !key.reaches(&channel) {
+        let detail = format!("this API key does not reach channel {channel}; see api.keys");
+        return Err(Refusal::new(ErrorCode::Forbidden, detail).into());
+    }
+    Ok(channel)
+}
+
+/// A position, `now`, `start`, or nothing.
+pub(super) fn since(text: Option<&str>, without: Since) -> Result<Since, Problem> {
+    Ok(match text {
+        None => without,
+        Some("now") => Since::Now,
+        Some("start") => Since::Start,
+        Some("state") => Since::State,
+        Some(text) => Since::Position(position(text)?),
+    })
+}
+
+pub(super) fn position(text: &str) -> Result<Position, Problem> {
+    Ok(text.parse::<Position>()?)
+}
+
+/// Whom a request is about.
+#[derive(Deserialize)]
+pub(super) struct About {
+    pub(super) user: Option<String>,
+    pub(super) session: Option<String>,
+}
+
+impl About {
+    pub(super) fn whom(&self) -> Result<Whom, Problem> {
+        match (&self.user, &self.session) {
+            (Some(user), None) if !user.is_empty() => Ok(Whom::User(user.as_str().into())),
+            (None, Some(session)) => Ok(Whom::Session(session_id(session)?)),
+            (Some(_), Some(_)) => Err(Problem::bad("user and session: only one of them")),
+            (Some(_) | None, None) => Err(Problem::bad("user or session: is missing")),
+        }
+    }
+}
+
+fn session_id(text: &str) -> Result<SessionId, Problem> {
+    let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = u128::from_str_radix(text, 16).ok().filter(|_| digits);
+    let wrong = || Problem::bad("session: expected 32 hexadecimal digits");
+    Ok(SessionId::from_bytes(
+        number.ok_or_else(wrong)?.to_be_bytes(),
+    ))
+}
+
+/// `data` as JSON, or `base64`.
+pub(super) fn data(
+    json: Option<&RawValue>,
+    base64: Option<&str>,
+) -> Result<(Bytes, Format), Problem> {
+    match (json, base64) {
+        (Some(json), None) if is_shallow(json.get()) => {
+            Ok((Bytes::copy_from_slice(json.get().as_bytes()), Format::Json))
+        }
+        (Some(_), None) => {
+            let detail = format!("data: nests deeper than {MAX_NESTING}");
+            Err(Problem::bad(detail))
+        }
+        (None, Some(text)) => match BASE64.decode(text.as_bytes()) {
+            Ok(bytes) => Ok((bytes.into(), Format::Binary)),
+            Err(error) => Err(Problem::bad(format!("base64: {error}"))),
+        },
+        (Some(_), Some(_)) => Err(Problem::bad("data and base64: only one of them")),
+        (None, None) => Err(Problem::bad("data: is missing")),
+    }
+}
+
+/// A publication, as in an answer.
+pub(super) fn shown(publication: &Publication) -> Value {
+    let mut value = json!({
+        "position": publication.position.to_string(),
+        "time": publication.time_ms,
+    });
+    match publication.format {
+        // What was published as JSON is JSON.
+        Format::Json => {
+            value["data"] = serde_json::from_slice(&publication.data).unwrap_or_default()
+        }
+        Format::Text => {
+            value["data"] = String::from_utf8_lossy(&publication.data)
+                .into_owned()
+                .into();
+        }
+        Format::Binary => value["base64"] = BASE64.encode(&publication.data).into(),
+    }
+    if let Some(publisher) = &publication.publisher {
+        value["session"] = publisher.session.to_string().into();
+        if !publisher.user.is_empty() {
+            value["user"] = publisher.user.to_string().into();
+        }
+    }
+    if let Some(key) = &publication.key {
+        value["key"] = key.as_str().into();
+    }
+    let tags: serde_json::Map<_, _> = publication
+        .tags
+        .iter()
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .collect();
+    if !tags.is_empty() {
+        value["tags"] = tags.into();
+    }
+    value
+}

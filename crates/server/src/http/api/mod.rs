@@ -1,0 +1,223 @@
+//! The HTTP API below `/api/v1/`: what a backend does in its own name. `openapi.json` in this folder
+//! specifies it; the table of routes here is held to it by a test.
+
+mod body;
+mod explain;
+mod fields;
+mod problem;
+mod publishing;
+mod reading;
+mod sessions;
+
+use std::rc::Rc;
+
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+};
+use offhook_auth::{ApiKey, Scope};
+use serde_json::Value;
+
+use super::Answer;
+use crate::worker::Worker;
+use body::Body;
+use fields::Query;
+use problem::Problem;
+
+/// Where the API is.
+pub(super) const PREFIX: &str = "/api/v1/";
+
+/// The specification, served to whoever asks: it says nothing of this server.
+const OPENAPI: &str = include_str!("openapi.json");
+
+/// What a route does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    Publish,
+    Batch,
+    History,
+    State,
+    Presence,
+    Receipts,
+    Cursor,
+    Sessions,
+    Send,
+    Subscribe,
+    Unsubscribe,
+    Disconnect,
+    Revoke,
+    Stats,
+    Explain,
+}
+
+/// Path, method, scope that a key needs, what is done.
+const ROUTES: &[(&str, Method, Scope, Action)] = &[
+    ("publish", Method::POST, Scope::Publish, Action::Publish),
+    ("batch", Method::POST, Scope::Publish, Action::Batch),
+    ("history", Method::GET, Scope::Read, Action::History),
+    ("state", Method::GET, Scope::Read, Action::State),
+    ("presence", Method::GET, Scope::Read, Action::Presence),
+    ("receipts", Method::GET, Scope::Read, Action::Receipts),
+    ("cursor", Method::GET, Scope::Read, Action::Cursor),
+    ("sessions", Method::GET, Scope::Sessions, Action::Sessions),
+    ("send", Method::POST, Scope::Sessions, Action::Send),
+    (
+        "subscribe",
+        Method::POST,
+        Scope::Sessions,
+        Action::Subscribe,
+    ),
+    (
+        "unsubscribe",
+        Method::POST,
+        Scope::Sessions,
+        Action::Unsubscribe,
+    ),
+    (
+        "disconnect",
+        Method::POST,
+        Scope::Sessions,
+        Action::Disconnect,
+    ),
+    ("revoke", Method::POST, Scope::Sessions, Action::Revoke),
+    ("stats", Method::GET, Scope::Admin, Action::Stats),
+    ("explain", Method::GET, Scope::Admin, Action::Explain),
+];
+
+/// One request, let in.
+struct Call<'a> {
+    worker: &'a Rc<Worker>,
+    key: &'a ApiKey,
+    query: Query,
+    body: Body,
+}
+
+type Outcome = Result<Value, Problem>;
+
+/// Answers a request to the API.
+pub(super) async fn serve(worker: &Rc<Worker>, request: Request<Incoming>) -> Answer {
+    match handle(worker, request).await {
+        Ok(answer) => answer,
+        Err(problem) => {
+            if problem.is_worth_a_log() {
+                worker.note_refused("api", &problem);
+            }
+            problem.answer()
+        }
+    }
+}
+
+async fn handle(worker: &Rc<Worker>, request: Request<Incoming>) -> Result<Answer, Problem> {
+    let keys = worker.shared.auth.api_keys();
+    if keys.is_empty() {
+        let detail = "the HTTP API is not open: it has no key; set api.keys \
+                      (`offhook token --api-key` makes one), or try `offhook serve --dev`";
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no_api", detail));
+    }
+    let path = request
+        .uri()
+        .path()
+        .strip_prefix(PREFIX)
+        .unwrap_or_default();
+    if path == "openapi.json" {
+        return match *request.method() {
+            Method::GET | Method::HEAD => Ok(json_answer(StatusCode::OK, OPENAPI.into())),
+            _ => Err(Problem::method(&[Method::GET, Method::HEAD])),
+        };
+    }
+    // Before anything else is said about the path: a stranger learns nothing.
+    let presented = bearer(&request).ok_or_else(Problem::no_key)?;
+    let key = keys.find(presented).ok_or_else(Problem::wrong_key)?;
+    let at_path = ROUTES.iter().filter(|(route, ..)| *route == path);
+    let mut methods = at_path.clone().map(|(_, method, ..)| method.clone());
+    let route = at_path
+        .clone()
+        .find(|(_, method, ..)| method == request.method());
+    let Some((_, _, scope, action)) = route else {
+        return Err(match methods.next() {
+            Some(method) => Problem::method(&[method]),
+            None => Problem::no_route(path),
+        });
+    };
+    if !key.is_for(*scope) {
+        return Err(Problem::scope(*scope));
+    }
+    let query = Query::of(request.uri().query());
+    let config = &worker.shared.config.api;
+    let body = Body::read(request, config.max_body, config.body_timeout).await?;
+    let call = Call {
+        worker,
+        key,
+        query,
+        body,
+    };
+    let value = match action {
+        Action::Publish => publishing::publish(&call).await,
+        Action::Batch => publishing::batch(&call).await,
+        Action::History => reading::history(&call).await,
+        Action::State => reading::state(&call).await,
+        Action::Presence => reading::presence(&call).await,
+        Action::Receipts => reading::receipts(&call).await,
+        Action::Cursor => reading::cursor(&call).await,
+        Action::Sessions => sessions::list(&call).await,
+        Action::Send => sessions::send(&call).await,
+        Action::Subscribe => sessions::subscribe(&call).await,
+        Action::Unsubscribe => sessions::unsubscribe(&call).await,
+        Action::Disconnect => sessions::disconnect(&call).await,
+        Action::Revoke => sessions::revoke(&call).await,
+        Action::Stats => Ok(explain::stats(&call)),
+        Action::Explain => explain::explain(&call),
+    }?;
+    Ok(json_answer(StatusCode::OK, value.to_string()))
+}
+
+/// RFC 6750 §2.1.
+fn bearer(request: &Request<Incoming>) -> Option<&str> {
+    let mut values = request.headers().get_all(AUTHORIZATION).iter();
+    let value = values.next()?.to_str().ok()?;
+    if values.next().is_some() {
+        return None;
+    }
+    let (scheme, key) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+}
+
+fn json_answer(status: StatusCode, mut body: String) -> Answer {
+    if !body.ends_with('\n') {
+        body.push('\n');
+    }
+    let mut answer = Response::new(body.into());
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_specification_and_the_routes_name_the_same() {
+        let openapi: Value = serde_json::from_str(OPENAPI).unwrap();
+        assert_eq!(openapi["openapi"], "3.1.0");
+        let paths = openapi["paths"].as_object().unwrap();
+        let mut specified: Vec<(String, String)> = paths
+            .iter()
+            .flat_map(|(path, methods)| {
+                let methods = methods.as_object().unwrap().keys();
+                methods.map(move |method| (path[1..].to_owned(), method.to_uppercase()))
+            })
+            .filter(|(path, _)| path != "openapi.json")
+            .collect();
+        specified.sort();
+        let routes = ROUTES.iter();
+        let mut served: Vec<_> = routes
+            .map(|(path, method, ..)| ((*path).to_owned(), method.to_string()))
+            .collect();
+        served.sort();
+        assert_eq!(specified, served);
+    }
+}

@@ -1,0 +1,160 @@
+//! Errors of the API (RFC 9457).
+
+use std::{fmt, time::Duration};
+
+use hyper::{
+    Method, StatusCode,
+    header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use offhook_auth::Scope;
+use offhook_engine::{ErrorCode, Refusal};
+use serde_json::{Value, json};
+
+use super::{Answer, json_answer};
+
+/// An error of the API.
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    /// For programs: the codes of the native dialect, and some of HTTP's own.
+    code: &'static str,
+    detail: String,
+    retry_after: Option<Duration>,
+    allow: Option<String>,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            retry_after: None,
+            allow: None,
+        }
+    }
+
+    pub(super) fn bad(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+    }
+
+    pub(super) fn no_key() -> Self {
+        let detail = "Authorization: Bearer and an API key are missing";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
+    }
+
+    /// The key is not repeated: it may be nearly right.
+    pub(super) fn wrong_key() -> Self {
+        let detail = "the API key is not one of this server's";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
+    }
+
+    pub(super) fn scope(scope: Scope) -> Self {
+        let detail = format!("this API key is not for {}; see api.keys", scope.name());
+        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    pub(super) fn no_route(path: &str) -> Self {
+        let shown: String = path.chars().take(60).collect();
+        let detail = format!("nothing is at {shown:?}; /api/v1/openapi.json says what there is");
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    pub(super) fn method(methods: &[Method]) -> Self {
+        let names: Vec<_> = methods.iter().map(Method::as_str).collect();
+        let names = names.join(", ");
+        let detail = format!("this takes {names}");
+        Self {
+            allow: Some(names),
+            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+        }
+    }
+
+    /// What is wrong with keys and bodies is the operator's to know; that a channel is unknown is
+    /// the backend's.
+    pub(super) fn is_worth_a_log(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED || self.status == StatusCode::REQUEST_TIMEOUT
+    }
+
+    /// As a part of a batch's answer, and the body of an answer.
+    pub(super) fn value(&self) -> Value {
+        let title = self.status.canonical_reason().unwrap_or("Error");
+        let mut value = json!({
+            "type": format!("urn:offhook:error:{}", self.code),
+            "title": title,
+            "status": self.status.as_u16(),
+            "code": self.code,
+            "detail": self.detail,
+        });
+        if let Some(pause) = self.retry_after {
+            value["retry_after_ms"] = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX).into();
+        }
+        value
+    }
+
+    pub(super) fn answer(&self) -> Answer {
+        let mut answer = json_answer(self.status, self.value().to_string());
+        let headers = answer.headers_mut();
+        let kind = HeaderValue::from_static("application/problem+json");
+        headers.insert(CONTENT_TYPE, kind);
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(allow) = self
+            .allow
+            .as_deref()
+            .and_then(|a| HeaderValue::from_str(a).ok())
+        {
+            headers.insert(ALLOW, allow);
+        }
+        if let Some(pause) = self.retry_after {
+            let seconds = pause.as_millis().div_ceil(1000).max(1);
+            headers.insert(RETRY_AFTER, u64::try_from(seconds).unwrap_or(1).into());
+        }
+        answer
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            retry_after: refusal.retry_after,
+            ..Self::new(status(refusal.code), refusal.code.name(), refusal.detail)
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.detail)
+    }
+}
+
+fn status(code: ErrorCode) -> StatusCode {
+    match code {
+        ErrorCode::BadRequest
+        | ErrorCode::BadChannelName
+        | ErrorCode::BadFilter
+        | ErrorCode::BadKey
+        | ErrorCode::BadTags => StatusCode::BAD_REQUEST,
+        ErrorCode::Unauthenticated | ErrorCode::BadToken => StatusCode::UNAUTHORIZED,
+        ErrorCode::Forbidden => StatusCode::FORBIDDEN,
+        ErrorCode::UnknownChannel
+        | ErrorCode::NotSubscribed
+        | ErrorCode::NoHistory
+        | ErrorCode::NoState
+        | ErrorCode::NoPresence => StatusCode::NOT_FOUND,
+        ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::AlreadySubscribed
+        | ErrorCode::TooManySubscriptions
+        | ErrorCode::TooManyConsumers => StatusCode::CONFLICT,
+        ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::TooManyConnections
+        | ErrorCode::TooManyChannels
+        | ErrorCode::Busy
+        | ErrorCode::Draining => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+        ErrorCode::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
+        ErrorCode::StorageFailed | ErrorCode::StorageCorrupt => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}

@@ -1,0 +1,123 @@
+//! `POST publish` and `POST batch`.
+
+use std::collections::BTreeMap;
+
+use offhook_engine::{Command, Format, Key, Reply, Tags};
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
+
+use super::{
+    Call, Outcome,
+    fields::{channel, data},
+    problem::Problem,
+};
+
+/// Publications of one batch, at most. 1,000: each is answered by itself, within one body's limit.
+const MAX_BATCH: usize = 1_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Given {
+    channel: String,
+    #[serde(default, deserialize_with = "present")]
+    data: Option<Box<RawValue>>,
+    base64: Option<String>,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+    key: Option<String>,
+}
+
+/// `null` is a value like any other to publish, not a field that is missing.
+fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(from).map(Some)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Batch {
+    publications: Vec<Given>,
+}
+
+fn command(call: &Call<'_>, given: &Given, key: Option<&str>) -> Result<Command, Problem> {
+    let key = match (given.key.as_deref(), key) {
+        (Some(_), Some(_)) => {
+            let detail = "key: is in the body and in Idempotency-Key; only one of them";
+            return Err(Problem::bad(detail));
+        }
+        (own, header) => own.or(header),
+    };
+    let (data, format) = data(given.data.as_deref(), given.base64.as_deref())?;
+    let tags = given.tags.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+    Ok(Command::Publish {
+        channel: channel(&given.channel, call.key)?,
+        data,
+        format,
+        tags: Tags::new(tags)?,
+        key: key.map(Key::new).transpose()?,
+    })
+}
+
+fn answer(reply: Reply) -> Outcome {
+    if let Reply::Refused(refusal) = reply {
+        return Err(refusal.into());
+    }
+    let Reply::Published {
+        position,
+        duplicate,
+    } = reply
+    else {
+        return Err(super::reading::unexpected(&reply));
+    };
+    Ok(json!({ "position": position.to_string(), "duplicate": duplicate }))
+}
+
+/// Publishes one: as JSON, or any other body as it is, to the channel in the query.
+pub(super) async fn publish(call: &Call<'_>) -> Outcome {
+    let key = call.body.idempotency_key.as_deref();
+    let command = if call.body.is_json {
+        command(call, &call.body.json()?, key)?
+    } else {
+        Command::Publish {
+            channel: channel(call.query.need("channel")?, call.key)?,
+            data: call.body.bytes.clone(),
+            format: Format::Binary,
+            tags: Tags::default(),
+            key: key.map(Key::new).transpose()?,
+        }
+    };
+    let mut replies = call.worker.command(vec![command]).await;
+    replies.pop().map_or_else(|| Ok(Value::Null), answer)
+}
+
+/// Publishes many, each with a result of its own, in the order of the request.
+pub(super) async fn batch(call: &Call<'_>) -> Outcome {
+    let Batch { publications } = call.body.json()?;
+    if publications.is_empty() || publications.len() > MAX_BATCH {
+        let count = publications.len();
+        let detail = format!("publications: has {count}, and may have 1 to {MAX_BATCH}");
+        return Err(Problem::bad(detail));
+    }
+    let header = call.body.idempotency_key.as_deref();
+    let (mut results, mut commands) = (Vec::new(), Vec::new());
+    for (number, given) in publications.iter().enumerate() {
+        let key = header.map(|key| format!("{key}.{number}"));
+        match command(call, given, key.as_deref()) {
+            Ok(command) => {
+                commands.push(command);
+                results.push(None);
+            }
+            Err(problem) => results.push(Some(problem.value())),
+        }
+    }
+    let mut replies = call.worker.command(commands).await.into_iter();
+    let results = results.into_iter().map(|refused| {
+        refused.unwrap_or_else(|| {
+            let reply = replies.next().map(answer);
+            reply.map_or(Value::Null, |answer| {
+                answer.unwrap_or_else(|problem| problem.value())
+            })
+        })
+    });
+    let results: Vec<Value> = results.collect();
+    Ok(json!({ "results": results }))
+}

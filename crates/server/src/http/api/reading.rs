@@ -1,0 +1,137 @@
+//! Requests that only read: history, state, presence, receipts, cursors.
+
+use hyper::StatusCode;
+use offhook_engine::{Command, Key, Reply, Since};
+use serde_json::{Value, json};
+
+use super::{
+    Call, Outcome,
+    fields::{channel, position, shown, since},
+    problem::Problem,
+};
+
+/// Publications of one page when the request does not say how many, as in the native dialect.
+const PAGE: u32 = 100;
+
+async fn ask(call: &Call<'_>, command: Command) -> Result<Reply, Problem> {
+    let mut replies = call.worker.command(vec![command]).await;
+    match replies.pop() {
+        Some(Reply::Refused(refusal)) => Err(refusal.into()),
+        Some(reply) => Ok(reply),
+        None => Err(Problem::bad("there is no answer")),
+    }
+}
+
+/// A reply of another kind than the command's. The engine has none.
+pub(super) fn unexpected(reply: &Reply) -> Problem {
+    tracing::error!(?reply, "an answer of another kind than its question");
+    let detail = "the server gave an answer of another kind";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+}
+
+pub(super) async fn history(call: &Call<'_>) -> Outcome {
+    let limit = call.query.number("limit", PAGE)?;
+    let channel = channel(call.query.need("channel")?, call.key)?;
+    let command = match (call.query.get("since")?, call.query.get("before")?) {
+        (Some(_), Some(_)) => return Err(Problem::bad("since and before: only one of them")),
+        (None, Some(before)) => Command::HistoryBefore {
+            channel,
+            before: position(before)?,
+            limit,
+        },
+        (since_text, None) => Command::History {
+            channel,
+            since: since(since_text, Since::Last(limit))?,
+            limit,
+        },
+    };
+    let backward = matches!(command, Command::HistoryBefore { .. });
+    let reply = ask(call, command).await?;
+    let Reply::History {
+        head,
+        publications,
+        gap,
+        more,
+        ..
+    } = &reply
+    else {
+        return Err(unexpected(&reply));
+    };
+    let messages: Vec<Value> = publications.iter().map(|p| shown(p)).collect();
+    let mut value = json!({ "head": head.to_string(), "messages": messages });
+    if backward {
+        value["more"] = (*more).into();
+    }
+    if let Some(gap) = gap {
+        value["gap"] = gap.name().into();
+    }
+    Ok(value)
+}
+
+pub(super) async fn state(call: &Call<'_>) -> Outcome {
+    let after = call.query.get("after")?.map(position).transpose()?;
+    let command = Command::State {
+        channel: channel(call.query.need("channel")?, call.key)?,
+        after,
+        limit: call.query.number("limit", PAGE)?,
+    };
+    let reply = ask(call, command).await?;
+    let Reply::State {
+        head, values, more, ..
+    } = &reply
+    else {
+        return Err(unexpected(&reply));
+    };
+    let messages: Vec<Value> = values.iter().map(|p| shown(p)).collect();
+    Ok(json!({ "head": head.to_string(), "messages": messages, "more": more }))
+}
+
+pub(super) async fn presence(call: &Call<'_>) -> Outcome {
+    let channel = channel(call.query.need("channel")?, call.key)?;
+    let reply = ask(call, Command::Presence { channel }).await?;
+    let Reply::Members { members, total, .. } = &reply else {
+        return Err(unexpected(&reply));
+    };
+    let members = members.iter().map(|member| {
+        let mut value = json!({ "session": member.session.to_string() });
+        if !member.user.is_empty() {
+            value["user"] = member.user.to_string().into();
+        }
+        if !member.info.is_empty() {
+            value["info"] = serde_json::from_slice(&member.info).unwrap_or_default();
+        }
+        value
+    });
+    let members: Vec<Value> = members.collect();
+    Ok(json!({ "members": members, "total": total }))
+}
+
+pub(super) async fn receipts(call: &Call<'_>) -> Outcome {
+    let command = Command::Receipts {
+        channel: channel(call.query.need("channel")?, call.key)?,
+        position: position(call.query.need("position")?)?,
+    };
+    let reply = ask(call, command).await?;
+    let Reply::Receipts { receipts, .. } = &reply else {
+        return Err(unexpected(&reply));
+    };
+    Ok(json!({
+        "received": receipts.received,
+        "subscribers": receipts.subscribers,
+    }))
+}
+
+/// The position of a consumer of the backend itself.
+pub(super) async fn cursor(call: &Call<'_>) -> Outcome {
+    let command = Command::Ack {
+        channel: channel(call.query.need("channel")?, call.key)?,
+        consumer: Key::new(call.query.need("consumer")?)?,
+        position: None,
+    };
+    let reply = ask(call, command).await?;
+    let Reply::Acked { position, .. } = &reply else {
+        return Err(unexpected(&reply));
+    };
+    let position = position.map(|position| position.to_string());
+    Ok(json!({ "position": position }))
+}

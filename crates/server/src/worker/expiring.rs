@@ -1,0 +1,151 @@
+//! Identities and the grants of subscription tokens that end at a given time.
+
+use std::{collections::BTreeSet, rc::Rc, sync::Arc, time::Duration};
+
+use offhook_engine::{CloseReason, ConnectionId, Identity, Whom};
+
+use super::{State, Worker, now};
+
+/// The steps ahead for connections, ordered by their time in milliseconds since 1970.
+#[derive(Debug, Default)]
+pub(super) struct Expiries(BTreeSet<(u64, ConnectionId, Step)>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    /// The client is told that its identity ends soon.
+    Notice,
+    /// A grant ends.
+    Grant,
+    /// The identity ends.
+    End,
+}
+
+/// The steps ahead for one connection.
+fn steps(
+    connection: ConnectionId,
+    identity: &Identity,
+    notice_ms: u64,
+) -> impl Iterator<Item = (u64, ConnectionId, Step)> {
+    let end = identity.ends_ms;
+    let notice = end.map(|ends| (ends.saturating_sub(notice_ms), connection, Step::Notice));
+    let end = end.map(|ends| (ends, connection, Step::End));
+    let grants = identity.grants.iter().filter_map(|grant| grant.ends_ms);
+    let grants = grants.map(move |ends| (ends, connection, Step::Grant));
+    notice.into_iter().chain(end).chain(grants)
+}
+
+impl Expiries {
+    fn due(&mut self, now_ms: u64) -> Option<(ConnectionId, Step)> {
+        let (at, connection, step) = *self.0.first()?;
+        if at > now_ms {
+            return None;
+        }
+        self.0.pop_first();
+        Some((connection, step))
+    }
+}
+
+impl Worker {
+    fn notice_ms(&self) -> u64 {
+        let notice = self.shared.config.auth.notice;
+        u64::try_from(notice.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Remembers when the identity of a connection and its grants end.
+    pub(super) fn watch_end(&self, state: &mut State, connection: ConnectionId) {
+        if let Some(identity) = state.engine.identity(connection) {
+            let steps = steps(connection, identity, self.notice_ms());
+            state.expiries.0.extend(steps);
+        }
+    }
+
+    /// Forgets these times: the connection is about to end, or to get another identity. Must be called while
+    /// the engine still has the old identity.
+    pub(super) fn forget_end(&self, state: &mut State, connection: ConnectionId) {
+        if let Some(identity) = state.engine.identity(connection) {
+            for step in steps(connection, identity, self.notice_ms()) {
+                state.expiries.0.remove(&step);
+            }
+        }
+    }
+
+    /// Gives a connection another identity. Subscriptions that it does not allow end, and the client is
+    /// told why.
+    pub(super) fn exchange_identity(
+        self: &Rc<Self>,
+        connection: ConnectionId,
+        identity: Identity,
+        why: &'static str,
+    ) {
+        let mut state = self.state.borrow_mut();
+        self.forget_end(&mut state, connection);
+        if let Some(session) = state.engine.session(connection) {
+            let whom = Whom::Session(session);
+            let identity = Arc::new(identity);
+            state.engine.replace_identity(&whom, &identity, why, now());
+        }
+        self.watch_end(&mut state, connection);
+        self.carry_out(state);
+        // A client that resumed with the old token would have the old identity.
+        let now_s = self.seconds();
+        let State {
+            engine, outboxes, ..
+        } = &mut *self.state.borrow_mut();
+        outboxes.seal(connection, now_s, || {
+            self.seal(&engine.snapshot(connection, now())?)
+        });
+    }
+
+    /// Carries out the steps that are due.
+    pub(super) fn end_expired(self: &Rc<Self>) {
+        loop {
+            let now_ms = now().unix_ms;
+            let due = self.state.borrow_mut().expiries.due(now_ms);
+            let Some((connection, step)) = due else {
+                return;
+            };
+            match step {
+                Step::Notice => self.tell_expiring(connection, now_ms),
+                Step::Grant => self.end_grants(connection, now_ms),
+                Step::End => self.close_connection(connection, CloseReason::Expired),
+            }
+        }
+    }
+
+    fn tell_expiring(&self, connection: ConnectionId, now_ms: u64) {
+        let State {
+            engine, outboxes, ..
+        } = &mut *self.state.borrow_mut();
+        let ends = engine.identity(connection).and_then(|i| i.ends_ms);
+        if let Some(ends) = ends {
+            let left = Duration::from_millis(ends.saturating_sub(now_ms));
+            outboxes.say(connection, |dialect, out| dialect.expiring(left, out));
+        }
+    }
+
+    fn end_grants(self: &Rc<Self>, connection: ConnectionId, now_ms: u64) {
+        let identity = self.state.borrow().engine.identity(connection).cloned();
+        let Some(identity) = identity else {
+            return;
+        };
+        let left = without_ended(&identity, now_ms);
+        if left.grants.len() < identity.grants.len() {
+            let why = "the subscription token has expired; subscribe with a new one";
+            self.exchange_identity(connection, left, why);
+        }
+    }
+}
+
+/// The identity without grants that have ended.
+pub(super) fn without_ended(identity: &Identity, now_ms: u64) -> Identity {
+    let mut left = identity.clone();
+    left.grants
+        .retain(|grant| grant.ends_ms.is_none_or(|ends| ends > now_ms));
+    left
+}
+
+/// How long an identity is still valid.
+pub(super) fn expires_in(identity: &Identity, now_ms: u64) -> Option<Duration> {
+    let ends = identity.ends_ms?;
+    Some(Duration::from_millis(ends.saturating_sub(now_ms)))
+}

@@ -1,0 +1,192 @@
+//! The HTTP API: what a backend does in its own name.
+
+use std::num::NonZeroUsize;
+
+use offhook_auth::ApiKey;
+use serde_json::{Value, json};
+
+use crate::{
+    hall::Hall,
+    issuer::{of, with_tokens},
+};
+
+const KEY: &str = "ohk_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
+
+async fn hall() -> Hall {
+    let mut config = with_tokens(|auth| auth.anonymous = Some(true));
+    config.workers = NonZeroUsize::new(2).unwrap();
+    config.api.keys = vec![ApiKey::of_everything(KEY)];
+    Hall::open(config).await
+}
+
+async fn post(hall: &Hall, path: &str, body: Value) -> Value {
+    let (status, _, answer) = hall
+        .api(KEY, &format!("POST /api/v1/{path}"), &body.to_string())
+        .await;
+    assert_eq!(status, 200, "{answer}");
+    answer
+}
+
+async fn get(hall: &Hall, path: &str) -> Value {
+    let (status, _, answer) = hall.api(KEY, &format!("GET /api/v1/{path}"), "").await;
+    assert_eq!(status, 200, "{answer}");
+    answer
+}
+
+#[tokio::test]
+async fn a_backend_publishes_with_one_request() {
+    let hall = hall().await;
+    let mut caller = hall.caller().await;
+    caller.subscribe("chat", json!("now")).await;
+    let body =
+        json!({ "channel": "chat", "data": { "text": "hi" }, "tags": { "a": "b" }, "key": "k1" });
+    let first = post(&hall, "publish", body.clone()).await;
+    assert_eq!(first["duplicate"], false);
+    let message = caller.hear_a("message").await;
+    assert_eq!(
+        (&message["position"], &message["data"]),
+        (&first["position"], &body["data"])
+    );
+    assert_eq!((message.get("user"), message.get("session")), (None, None));
+    let again = post(&hall, "publish", body).await;
+    assert_eq!(
+        again,
+        json!({ "position": first["position"], "duplicate": true })
+    );
+}
+
+#[tokio::test]
+async fn bytes_are_published_as_they_are_and_an_idempotency_key_counts() {
+    let hall = hall().await;
+    let request = |key: &str| {
+        format!(
+            "POST /api/v1/publish?channel=chat%2Fbytes HTTP/1.1\r\nAuthorization: Bearer {KEY}\r\n\
+             Idempotency-Key: {key}\r\nContent-Length: 0"
+        )
+    };
+    let (status, _, first) = hall.request(&request("k")).await;
+    assert_eq!(status, 200, "{first}");
+    let (_, _, second) = hall.request(&request("k")).await;
+    assert!(second.contains("\"duplicate\":true"), "{second}");
+    let history = get(&hall, "history?channel=chat/bytes").await;
+    assert_eq!(history["messages"][0]["base64"], "");
+    let both = json!({ "channel": "chat", "data": 1, "key": "a" }).to_string();
+    let (status, ..) = hall.api(KEY, "POST /api/v1/publish", &both).await;
+    assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn a_batch_answers_each_publication_by_itself() {
+    let hall = hall().await;
+    let batch = json!({ "publications": [
+        { "channel": "chat/1", "data": null },
+        { "channel": "chat/*", "data": 1 },
+        { "channel": "chat/2", "base64": "AAE=" },
+        { "channel": "nowhere", "data": 1 },
+        { "channel": "chat/1", "data": "second" },
+    ] });
+    let answer = post(&hall, "batch", batch).await;
+    let results = answer["results"].as_array().unwrap();
+    let codes: Vec<_> = results
+        .iter()
+        .map(|r| r["code"].as_str().unwrap_or("ok"))
+        .collect();
+    assert_eq!(
+        codes,
+        ["ok", "bad_channel_name", "ok", "unknown_channel", "ok"]
+    );
+    let history = get(&hall, "history?channel=chat/1&since=start").await;
+    let data: Vec<_> = history["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| &m["data"])
+        .collect();
+    assert_eq!(data, [&Value::Null, &json!("second")]);
+    assert_eq!(history["head"], history["messages"][1]["position"]);
+}
+
+#[tokio::test]
+async fn presence_sessions_and_what_is_done_with_them() {
+    let hall = hall().await;
+    let mut ann = hall.dial().await;
+    let welcome = ann
+        .ask(json!({ "type": "connect", "token": of("ann"), "lineage": true }))
+        .await;
+    ann.subscribe("chat", json!("now")).await;
+    let members = get(&hall, "presence?channel=chat").await;
+    assert_eq!(
+        members,
+        json!({ "members": [{ "session": welcome["session"], "user": "ann" }], "total": 1 })
+    );
+    let sessions = get(&hall, "sessions?user=ann").await;
+    assert_eq!(sessions, json!({ "sessions": [welcome["session"]] }));
+    let one = json!({ "sessions": 1 });
+    assert_eq!(
+        post(&hall, "send", json!({ "user": "ann", "data": { "n": 1 } })).await,
+        one
+    );
+    assert_eq!(ann.hear_a("told").await["data"], json!({ "n": 1 }));
+    let subscribe = json!({ "session": welcome["session"], "channel": "chat/private" });
+    assert_eq!(post(&hall, "subscribe", subscribe.clone()).await, one);
+    assert_eq!(ann.hear_a("subscribed").await["channel"], "chat/private");
+    assert_eq!(post(&hall, "unsubscribe", subscribe).await, one);
+    assert_eq!(ann.hear_a("unsubscribed").await["channel"], "chat/private");
+    let nobody = json!({ "sessions": 0 });
+    assert_eq!(
+        post(&hall, "disconnect", json!({ "user": "bob" })).await,
+        nobody
+    );
+    assert_eq!(
+        post(&hall, "disconnect", json!({ "user": "ann" })).await,
+        one
+    );
+    assert_eq!(ann.end().await.1.code.get(), 4002);
+}
+
+#[tokio::test]
+async fn what_is_revoked_does_not_come_back_by_token_nor_by_session() {
+    let hall = hall().await;
+    let token = of("ann");
+    let mut ann = hall.dial().await;
+    let welcome = ann
+        .ask(json!({ "type": "connect", "token": token, "lineage": true }))
+        .await;
+    assert_eq!(
+        post(&hall, "revoke", json!({ "user": "ann" })).await,
+        json!({ "sessions": 1 })
+    );
+    assert_eq!(ann.end().await.1.code.get(), 4002);
+    let mut again = hall.dial().await;
+    let refused = again
+        .refused(json!({ "type": "connect", "token": token }))
+        .await;
+    assert!(
+        refused["message"].as_str().unwrap().contains("revoked"),
+        "{refused}"
+    );
+    let resume = welcome["resume"].as_str().unwrap();
+    assert_eq!(again.resume(resume, json!({})).await["code"], "bad_token");
+}
+
+#[tokio::test]
+async fn the_rules_are_explained_and_the_specification_is_served_to_all() {
+    let hall = hall().await;
+    let open = get(&hall, "explain?channel=chat&verb=publish").await;
+    assert_eq!(
+        open,
+        json!({ "allowed": true, "rule": "chat*", "because": "everyone may" })
+    );
+    let silent = get(&hall, "explain?channel=silent/1&verb=publish&user=ann").await;
+    assert_eq!(silent["because"], "only the server's own API may");
+    let nowhere = get(&hall, "explain?channel=nowhere&verb=state").await;
+    assert_eq!(nowhere["allowed"], false);
+    assert!(get(&hall, "stats").await["healthy"].as_bool().unwrap());
+    let (status, _, openapi) = hall.get("/api/v1/openapi.json").await;
+    assert_eq!(status, 200);
+    let openapi: Value = serde_json::from_str(&openapi).unwrap();
+    assert_eq!(openapi["openapi"], "3.1.0");
+    let (status, head, _) = hall.api(KEY, "GET /api/v1/publish", "").await;
+    assert_eq!(status, 405);
+    assert!(head.contains("allow: post"), "{head}");
+}
