@@ -38,7 +38,7 @@ impl Way {
 pub(crate) struct Upgrade {
     pub(crate) response: Response,
     pub(crate) negotiated: Negotiated,
-    /// Who is let in, and the dialect of the connection.
+    /// The client's identity, and the dialect of the connection.
     pub(crate) guest: Guest,
 }
 
@@ -103,12 +103,11 @@ fn check(
         return Err(busy(worker, "connections", sentence));
     }
     if worker.shared.memory.pressure() >= Pressure::Severe {
-        let sentence =
-            "the server's memory is taken by the connections and channels that there are";
+        let sentence = "the server's memory is in use by existing connections and channels";
         return Err(busy(worker, "memory", sentence));
     }
     if !place.handshake(Instant::now()) {
-        return Err(busy(worker, "handshakes", "too many come at once"));
+        return Err(busy(worker, "handshakes", "too many handshakes at once"));
     }
     // Last: verifying a signature costs more than all the other checks.
     Ok((spoken, by_token(worker, decision)?))
@@ -118,7 +117,7 @@ fn check(
 fn by_token(worker: &Worker, decision: &ServerDecision) -> Result<Option<Verified>, No> {
     let token = presented(decision.request(), &worker.shared.config);
     let token = token.map_err(|TwoTokens| {
-        let sentence = "there are two tokens in this handshake; send one";
+        let sentence = "the handshake has two tokens; send one";
         ("token", sentence.to_owned(), refusal(400, sentence))
     })?;
     let Some(token) = token else {

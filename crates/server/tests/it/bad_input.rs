@@ -245,7 +245,7 @@ async fn before_connect_nothing_else_goes_and_not_for_long() {
         error["message"]
             .as_str()
             .unwrap()
-            .contains("connect comes first")
+            .contains("send connect first")
     );
     caller.connect().await;
 
