@@ -40,7 +40,7 @@ pub(super) enum Job {
         id: RequestId,
     },
     Tick(Now),
-    /// Other rules hold: what is known of channels was made by the old ones.
+    /// The rules changed: cached channels were loaded with the old ones.
     NewRules,
     Stop,
 }

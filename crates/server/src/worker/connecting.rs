@@ -5,14 +5,14 @@ use std::{cell::RefMut, rc::Rc, sync::Arc};
 use offhook::protocol::CloseCode;
 use offhook_dialects::{Connect, Incoming, Intent, Named, Payload, Welcome};
 use offhook_engine::{
-    Arrival, CallerReply, CommandId, ConnectionId, ErrorCode, Identity, Refusal, SessionId,
-    SessionSnapshot, SubscriptionSnapshot,
+    Arrival, CallerReply, CommandId, ConnectionId, ErrorCode, Refusal, SessionId, SessionSnapshot,
+    SubscriptionSnapshot,
 };
 use tokio::sync::oneshot;
 
 use super::{
-    Guest, State, Worker, connection::Connection, expiring::expires_in, naming::Found, now,
-    outlet::Outlet, speaker::Speaker,
+    Guest, State, Verified, Worker, connection::Connection, expiring::expires_in, naming::Found,
+    now, outlet::Outlet, speaker::Speaker,
 };
 use crate::{
     directory::Place,
@@ -28,7 +28,7 @@ const ATTEMPTS: u32 = 16;
 pub(super) struct Connecting {
     outlet: Outlet,
     /// The identity in the handshake's token.
-    identity: Option<Arc<Identity>>,
+    identity: Option<Verified>,
     /// None once it has moved into the connection.
     speaker: Option<Speaker>,
     attempts: u32,
@@ -39,10 +39,10 @@ pub(super) struct Connecting {
 pub(super) enum Connected {
     /// The client has not identified itself yet.
     NotYet,
-    /// The engine knows the connection. Intents that followed the `connect` in the same message are
-    /// still to be carried out.
+    /// The engine knows the connection. Intents after the `connect` in the same message are still
+    /// to be carried out.
     Yes(Connection, Vec<Intent>),
-    /// The broker is asked for a session: give [`Connecting::go_on`] its answer.
+    /// The broker was asked for a session: pass its answer to [`Connecting::go_on`].
     Awaits(Box<Loading>),
 }
 
@@ -128,7 +128,7 @@ impl Connecting {
         self.take(worker, intents)
     }
 
-    /// Goes on once the broker has answered.
+    /// Continues once the broker has answered.
     pub(super) async fn go_on(
         &mut self,
         worker: &Rc<Worker>,
@@ -199,7 +199,7 @@ impl Connecting {
                 }
                 Intent::Command { id, .. }
                 | Intent::Granted { id, .. }
-                | Intent::Refresh { id, .. } => (Some(id), bad("connect comes first")),
+                | Intent::Refresh { id, .. } => (Some(id), bad("send connect first")),
                 Intent::Refuse { id, refusal } => (id, refusal),
                 Intent::Say(message) => {
                     self.outlet.put(message).map_err(|_| Ended::Lost)?;
@@ -243,7 +243,7 @@ impl Connecting {
         Err(Ended::Close(CloseCode::POLICY_VIOLATION, reason))
     }
 
-    /// Begins a session, or resumes this one.
+    /// Starts a session, or resumes this one.
     fn connect(
         &mut self,
         worker: &Rc<Worker>,
@@ -295,6 +295,14 @@ impl Connecting {
         let engine = &mut state.engine;
         let (session, generation, connection) = match begins {
             Begins::Named(mut found) => {
+                // Before it was found, it was not a connection yet that revoking could have closed.
+                if worker
+                    .shared
+                    .auth
+                    .is_revoked(&found.identity.user, Some(found.at_ms))
+                {
+                    return Err(bad_token("was revoked"));
+                }
                 let session = found.session;
                 let generation = directory.newest_generation(session).saturating_add(1);
                 let arrival = Arrival {
@@ -366,7 +374,7 @@ impl Connecting {
                 id: connect.id,
                 session: name,
                 user: &user,
-                // Without a token the client comes back with its positions.
+                // Without a token, the client reconnects with its positions.
                 resume: token.as_ref().map_or("", |token| &token.text),
                 unix_ms: now.unix_ms,
                 named: named.map(Found::known),
@@ -375,7 +383,7 @@ impl Connecting {
             let mut out: Vec<Payload> = Vec::new();
             speaker.with(|dialect| dialect.welcome(&welcome, &mut out));
             for message in out {
-                // A closing connection gets nothing, and ends by itself.
+                // A closing connection gets nothing, and ends without this.
                 let _unsent = self.outlet.put(message);
             }
         }
@@ -388,13 +396,13 @@ impl Connecting {
 }
 
 impl Worker {
-    /// What the token of a session that comes back says; none for a new session.
+    /// The session in the token; none for a new session.
     fn opened(&self, connect: &Connect) -> Result<Option<Opened>, Refusal> {
         let open = |token: &String| self.shared.sealer.open(token, now().unix_ms);
         connect.resume.as_ref().map(open).transpose()
     }
 
-    /// Asks the broker for what it keeps of a session.
+    /// Asks the broker for the stored part of a session.
     fn load(self: &Rc<Self>, session: &SessionSnapshot) -> oneshot::Receiver<CallerReply> {
         let session = session.session;
         self.call(|engine, caller, now| engine.handle_load_session(caller, session, now))
@@ -402,7 +410,7 @@ impl Worker {
 }
 
 fn older() -> Refusal {
-    bad_token("is older than the token of a newer connection of the session")
+    bad_token("is older than that of a newer connection of the session")
 }
 
 fn no_session(_no_randomness: std::io::Error) -> Refusal {

@@ -12,7 +12,7 @@ use offhook_engine::{
 };
 use tokio::sync::oneshot;
 
-use super::{Errand, Order, Worker, now, wills::Bequest};
+use super::{Errand, Order, Verified, Worker, now, wills::Bequest};
 use crate::{directory::Place, tokens::random_bytes};
 
 /// A session that its client named.
@@ -20,6 +20,8 @@ use crate::{directory::Place, tokens::random_bytes};
 pub(super) struct Found {
     pub(super) session: SessionId,
     pub(super) identity: Arc<Identity>,
+    /// When the identity was verified, in milliseconds since 1970.
+    pub(super) at_ms: u64,
     name: String,
     /// How long it outlives its connection.
     pub(super) expiry: Option<Duration>,
@@ -57,11 +59,12 @@ impl Worker {
     /// that what there is of the session is known to the broker.
     pub(super) async fn find_named(
         self: &Rc<Self>,
-        handshake: Option<&Arc<Identity>>,
+        handshake: Option<&Verified>,
         connect: &Connect,
         named: &Named,
     ) -> Result<Found, Refusal> {
-        let by_token = self.by_token(handshake, connect, now())?;
+        let now = now();
+        let by_token = self.by_token(handshake, connect, now)?;
         let identity = self.newcomer(by_token, connect)?;
         let name = match &*named.name {
             "" => HEXLOWER.encode(&random_bytes::<16>().map_err(no_name)?),
@@ -103,6 +106,7 @@ impl Worker {
         Ok(Found {
             session,
             identity,
+            at_ms: now.unix_ms,
             name,
             expiry,
             snapshot,
