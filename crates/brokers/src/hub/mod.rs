@@ -2,6 +2,7 @@
 //! [`Registry`]. Code that needs both locks the registry first.
 
 mod bus;
+mod by_filter;
 mod clock;
 mod durable;
 mod forgotten;
@@ -13,16 +14,11 @@ mod registry;
 mod sessions;
 mod stream;
 
-use std::{
-    cmp::Reverse,
-    collections::BinaryHeap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use offhook_engine::{
-    BrokerEvent, BrokerFailure, BrokerRequest, ChannelGap, ChannelName, ChannelRules, Draft, Epoch,
-    Filter, Now, Position, PresenceChange, Publication, ReadFrom, ReadLimit, ReadStart, Receipts,
-    RequestId, Resolution, RuleBook, SessionId, StreamState, Trimmed,
+    BrokerEvent, BrokerFailure, BrokerRequest, ChannelName, ChannelRules, Draft, Epoch, Now,
+    Position, PresenceChange, ReadFrom, ReadLimit, Receipts, RequestId, RuleBook, SessionId,
 };
 
 use self::{bus::Published, clock::Clock, questions::Answer};
@@ -139,20 +135,7 @@ impl Hub {
                     found.unwrap_or_else(|| (bus.nothing(ReadFrom::Start).0, Vec::new()));
                 bus.tell(worker, BrokerEvent::State { id, stream, values });
             }
-            BrokerRequest::FollowFilter { id, filter } => {
-                let mut bus = self.bus();
-                match bus.follow_filter(worker, &filter) {
-                    Ok(head) => {
-                        let stream = StreamState {
-                            head,
-                            first: head.offset + 1,
-                            trimmed: Trimmed::default(),
-                        };
-                        bus.tell(worker, BrokerEvent::Followed { id, stream });
-                    }
-                    Err(failure) => bus.tell_failed(worker, id, failure),
-                }
-            }
+            BrokerRequest::FollowFilter { id, filter } => self.follow_filter(worker, id, &filter),
             BrokerRequest::UnfollowFilter { filter } => {
                 self.bus().unfollow_filter(worker, &filter);
             }
@@ -164,9 +147,7 @@ impl Hub {
             } => self.filter_history(worker, id, &filter, after, limit),
             BrokerRequest::SaveSession { id, .. } => {
                 let _nothing_to_write = self.session(request);
-                if let Some(id) = id {
-                    self.bus().tell(worker, BrokerEvent::SessionSaved { id });
-                }
+                self.saved(worker, id);
             }
             BrokerRequest::DropSession { .. } => {
                 let _nothing_to_write = self.session(request);
@@ -231,6 +212,12 @@ impl Hub {
                     self.bus().tell(worker, BrokerEvent::LeaseEnded);
                 }
             }
+        }
+    }
+
+    fn saved(&self, worker: WorkerId, id: Option<RequestId>) {
+        if let Some(id) = id {
+            self.bus().tell(worker, BrokerEvent::SessionSaved { id });
         }
     }
 
@@ -369,36 +356,6 @@ impl Hub {
         }
     }
 
-    fn filter_history(
-        &self,
-        worker: WorkerId,
-        id: RequestId,
-        filter: &Filter,
-        after: Position,
-        limit: ReadLimit,
-    ) {
-        let bus = self.bus();
-        let head = bus.place();
-        let (resolution, offset) = match after {
-            after if after.epoch != head.epoch => (Resolution::UnknownEpoch, 0),
-            after if after.offset > head.offset => (Resolution::AheadOfHead, head.offset),
-            after => (Resolution::Continuous, after.offset),
-        };
-        let (gaps, publications) = by_sequence(&bus, filter, offset, limit);
-        let start = Position { offset, ..head };
-        let event = BrokerEvent::FilterHistory {
-            id,
-            head,
-            start: ReadStart {
-                resolution,
-                ..ReadStart::at(start)
-            },
-            gaps,
-            publications,
-        };
-        bus.tell(worker, event);
-    }
-
     fn ack(&self, worker: WorkerId, request: BrokerRequest) {
         let BrokerRequest::Ack {
             id,
@@ -464,46 +421,6 @@ impl Hub {
             self.bus().tell_followers(&channel, &event);
         }
     }
-}
-
-/// Publications of streams in memory after a sequence number, in its order.
-fn by_sequence(
-    bus: &Bus,
-    filter: &Filter,
-    after: u64,
-    limit: ReadLimit,
-) -> (Vec<ChannelGap>, Vec<Arc<Publication>>) {
-    let (mut gaps, mut streams, mut next) = (Vec::new(), Vec::new(), BinaryHeap::new());
-    for (channel, stream) in bus.matching(filter) {
-        let (gap, mut publications) = stream.after_sequence(channel, after);
-        gaps.extend(gap.map(|gap| (stream.dropped_sequence(), gap)));
-        if let Some(first) = publications.next() {
-            next.push(Reverse((first.sequence, streams.len())));
-            streams.push((first, publications));
-        }
-    }
-    gaps.extend(bus.forgotten_gaps(filter, after));
-    let (mut page, mut bytes, mut is_all) = (Vec::<Arc<Publication>>::new(), 0, true);
-    while let Some(Reverse((_, of))) = next.pop() {
-        let Some((publication, publications)) = streams.get_mut(of) else {
-            break;
-        };
-        bytes += publication.weight();
-        if page.len() >= limit.count as usize || (bytes > limit.bytes && !page.is_empty()) {
-            is_all = false;
-            break;
-        }
-        page.push(Arc::clone(publication));
-        if let Some(later) = publications.next() {
-            *publication = later;
-            next.push(Reverse((later.sequence, of)));
-        }
-    }
-    // A gap is delivered in order: once, when the reader has passed its position.
-    let reached = page.last().map_or(after, |last| last.sequence);
-    gaps.retain(|(sequence, _)| is_all || *sequence <= reached);
-    let gaps = gaps.into_iter().map(|(_, gap)| gap).collect();
-    (gaps, page)
 }
 
 fn give(bus: &Bus, answers: impl IntoIterator<Item = Answer>) {

@@ -10,6 +10,7 @@
 //! | a retained message | a value of the channel's state |
 //! | a session | a session that the client names, with a note of the dialect ([`note`]) |
 
+mod connecting;
 mod content;
 mod dialect;
 mod encoding;

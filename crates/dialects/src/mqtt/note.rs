@@ -31,8 +31,10 @@ impl Session {
         let released = || {
             let all = self.in_flight.iter();
             all.filter_map(|(id, message)| match (message.stage, message.place) {
-                (Stage::Released, Some(place)) => Some((id, message.subscription, place)),
-                (Stage::Released | Stage::Sent(_), _) => None,
+                (Stage::Released { .. } | Stage::Completed, Some(place)) => {
+                    Some((id, message.subscription, place))
+                }
+                (Stage::Released { .. } | Stage::Completed | Stage::Sent(_), _) => None,
             })
         };
         count(&mut w, released().count());
@@ -86,7 +88,7 @@ impl Session {
             let message = InFlight {
                 subscription,
                 place: Some(Position::new(epoch, offset)),
-                stage: Stage::Released,
+                stage: Stage::Released { delivered: false },
             };
             session.in_flight.insert(id, message);
         }
@@ -177,7 +179,7 @@ mod tests {
             InFlight {
                 subscription: 0,
                 place: Some(Position::new(5, 6)),
-                stage: Stage::Released,
+                stage: Stage::Released { delivered: false },
             },
         );
         let (key, state) = (8, Taking::Unknown);

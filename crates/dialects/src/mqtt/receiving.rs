@@ -6,8 +6,10 @@ use std::{collections::HashMap, time::Duration};
 use offhook_engine::{Command, ErrorCode, Key, Refusal, Reply};
 
 use super::{
-    Reason, content,
-    dialect::{Mqtt, PUBLISHING, Publishing, Purpose, RECEIVE_MAXIMUM, TOPIC_ALIASES},
+    Reason,
+    connecting::{RECEIVE_MAXIMUM, TOPIC_ALIASES},
+    content,
+    dialect::{Mqtt, PUBLISHING, Publishing, Purpose},
     packet::{Ack, Invalid, Packet, Publish, Qos, Version},
     refusals,
     session::{Received, Taking},

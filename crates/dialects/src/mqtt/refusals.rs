@@ -63,3 +63,19 @@ pub(super) fn of_close(reason: CloseReason) -> Reason {
         CloseReason::Expired => Reason::NOT_AUTHORIZED,
     }
 }
+
+/// The code of the WebSocket's Close.
+pub(super) fn close_code(reason: Reason) -> u16 {
+    match reason {
+        Reason::SUCCESS => 1000,
+        Reason::MALFORMED
+        | Reason::PROTOCOL_ERROR
+        | Reason::UNSUPPORTED_VERSION
+        | Reason::TOPIC_ALIAS_INVALID
+        | Reason::TOPIC_NAME_INVALID
+        | Reason::RECEIVE_MAXIMUM_EXCEEDED => 1002,
+        Reason::PACKET_TOO_LARGE => 1009,
+        Reason::SERVER_SHUTTING_DOWN => 1012,
+        _ => 1008,
+    }
+}

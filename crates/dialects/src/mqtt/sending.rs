@@ -10,8 +10,10 @@ use offhook_engine::{
 };
 
 use super::{
-    Reason, content,
-    dialect::{Mqtt, Purpose, TOPIC_ALIASES},
+    Reason,
+    connecting::TOPIC_ALIASES,
+    content,
+    dialect::{Mqtt, Purpose},
     packet::{Ack, Packet, Properties, Publish, Qos, Version},
     session::{InFlight, Stage},
 };
@@ -75,13 +77,14 @@ impl Mqtt {
         let is_full = self.session.in_flight.len() >= self.client.receive_maximum.into();
         let id = match ids {
             // Its PUBREL was sent with the CONNACK.
-            Some((
-                _,
-                Some(InFlight {
-                    stage: Stage::Released,
-                    ..
-                }),
-            )) => return None,
+            Some((id, Some(known))) if !matches!(known.stage, Stage::Sent(_)) => {
+                if known.stage == Stage::Completed {
+                    self.ends(id);
+                } else if let Some(known) = self.session.in_flight.get_mut(&id) {
+                    known.stage = Stage::Released { delivered: true };
+                }
+                return None;
+            }
             Some((id, Some(_))) => id,
             Some((id, None)) if !is_full => id,
             Some((_, None)) | None => {
@@ -178,8 +181,10 @@ impl Mqtt {
             Some(message) => {
                 // Once it has PUBREL, the client forgets the identifier: by then it must be known here
                 // that it was released, also after a crash.
-                self.changed |= message.stage != Stage::Released && message.place.is_some();
-                message.stage = Stage::Released;
+                if let Stage::Sent(_) = message.stage {
+                    self.changed |= message.place.is_some();
+                    message.stage = Stage::Released { delivered: true };
+                }
                 Reason::SUCCESS
             }
             None => Reason::PACKET_ID_NOT_FOUND,
@@ -190,9 +195,14 @@ impl Mqtt {
 
     /// PUBCOMP: the client has forgotten the identifier.
     pub(super) fn completed(&mut self, ack: &Ack) {
-        let message = self.session.in_flight.get(&ack.packet_id);
-        if message.is_some_and(|message| message.stage == Stage::Released) {
-            self.ends(ack.packet_id);
+        let Some(message) = self.session.in_flight.get_mut(&ack.packet_id) else {
+            return;
+        };
+        match message.stage {
+            Stage::Released { delivered: true } => self.ends(ack.packet_id),
+            // The engine would not know what is done.
+            Stage::Released { delivered: false } => message.stage = Stage::Completed,
+            Stage::Completed | Stage::Sent(_) => {}
         }
     }
 
@@ -266,7 +276,16 @@ impl Mqtt {
         self.session.in_flight.retain(|_, message| {
             let of_this = message.subscription == id.0;
             let before = message.place.is_some_and(|place| place.offset <= to.offset);
-            !(of_this && before && message.stage != Stage::Released)
+            if !of_this || !before {
+                return true;
+            }
+            match &mut message.stage {
+                Stage::Released { delivered } => {
+                    *delivered = true;
+                    true
+                }
+                Stage::Completed | Stage::Sent(_) => false,
+            }
         });
     }
 }

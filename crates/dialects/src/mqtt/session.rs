@@ -44,14 +44,24 @@ pub(super) struct InFlight {
 ///            PUBACK
 /// Sent(1) ───────────▶ gone
 ///            PUBREC              PUBCOMP
-/// Sent(2) ───────────▶ Released ─────────▶ gone
+/// Sent(2) ───────────▶ Released ─────────────────────▶ gone
+///                         │ PUBCOMP, and the engine      ▲
+///                         │ has not delivered it yet     │ the engine delivers it
+///                         └─────────▶ Completed ─────────┘
 /// ```
+/// On a new connection, a message that was released before is released again at once. The engine,
+/// which does not know of that, delivers it later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// The PUBLISH was sent with this QoS.
     Sent(Qos),
     /// The client has the message: PUBREL was or will be sent.
-    Released,
+    Released {
+        /// Whether the engine has delivered it on this connection, and waits until it is done.
+        delivered: bool,
+    },
+    /// The client is done with it, and the engine has not delivered it on this connection.
+    Completed,
 }
 
 /// A message of QoS 2 that the client has not released.

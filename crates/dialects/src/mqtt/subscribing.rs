@@ -150,6 +150,17 @@ impl Mqtt {
             )
     }
 
+    /// How many messages a new subscription may have that are not acknowledged. What exceeds the
+    /// client's receive maximum is held here: with smaller windows for later subscriptions, all of
+    /// them together have some times that much.
+    fn window(&self) -> u16 {
+        let all = self.session.subscriptions.values();
+        let acknowledged = all.filter(|s| s.options.qos != Qos::AtMostOnce).count();
+        let share = u16::try_from(acknowledged).unwrap_or(u16::MAX).max(1);
+        let window = self.client.receive_maximum.checked_div(share);
+        window.unwrap_or(1).max(1)
+    }
+
     fn ask_for(&mut self, number: u32, purpose: Purpose) {
         let Some(subscription) = self.session.subscriptions.get(&number) else {
             return;
@@ -157,7 +168,7 @@ impl Mqtt {
         let flow = match subscription.options.qos {
             Qos::AtMostOnce => Flow::Pushed,
             Qos::AtLeastOnce | Qos::ExactlyOnce => Flow::Acknowledged {
-                window: self.client.receive_maximum,
+                window: self.window(),
             },
         };
         let wish = Subscribe {

@@ -545,6 +545,34 @@ fn a_release_is_on_disk_before_it_is_sent_and_is_sent_again_after_a_crash() {
 }
 
 #[test]
+fn a_message_that_is_completed_before_it_is_delivered_again_is_not_sent_again() {
+    let mut client = Client::durable(Version::V5);
+    let number = client.subscribe("b", qos(Qos::ExactlyOnce)).unwrap();
+    client.take();
+    client.deliver(number, &publication("b", "hi", &[]), 7, 0);
+    let [Packet::Publish(message)] = &client.take()[..] else {
+        panic!("not delivered");
+    };
+    let id = message.packet_id;
+    client.send(Packet::PubRec(ack(id)));
+    let Command::Remember { note } = client.reply(Reply::Remembered) else {
+        panic!("no note");
+    };
+    let mut after = Client::stranger(Version::V5);
+    after.send(Packet::Connect(Box::new(connect(Version::V5))));
+    after.welcome(Some(Duration::from_secs(9)), true, &note);
+    after.take();
+    after.send(Packet::PubComp(ack(id)));
+    assert_eq!(
+        after.told,
+        [],
+        "the engine has not delivered it on this connection"
+    );
+    after.deliver(number, &publication("b", "hi", &[]), 7, 1);
+    assert_eq!((after.take(), after.told), (vec![], vec![done(number, 7)]));
+}
+
+#[test]
 fn a_message_that_was_not_acknowledged_comes_again_with_its_identifier() {
     let mut first = Client::durable(Version::V5);
     let number = first.subscribe("b", qos(Qos::AtLeastOnce)).unwrap();

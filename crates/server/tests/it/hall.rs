@@ -137,6 +137,10 @@ impl Hall {
         self.running.addresses()[0]
     }
 
+    pub(crate) fn mqtt_address(&self) -> SocketAddr {
+        self.running.mqtt_addresses()[0]
+    }
+
     pub(crate) fn set_resume_keys(&self, keys: &[ResumeKey]) {
         self.running.set_resume_keys(keys);
     }

@@ -22,6 +22,7 @@ mod jsonrpc;
 mod large_sessions;
 mod logged;
 mod memory;
+mod mqtt;
 mod receipts;
 mod resuming;
 mod sessions;

@@ -1,0 +1,369 @@
+//! MQTT over TCP and WebSocket, with two workers and a log on disk.
+
+use std::{net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
+
+use offhook_dialects::mqtt::{
+    Reason,
+    packet::{
+        Ack, ConnAck, Connect, Decoder, Options, Packet, Properties, Publish, Qos, Reasoned,
+        Subscribe, Version, Will,
+    },
+};
+use offhook_engine::{ChannelRules, State};
+use offhook_server::{
+    Config,
+    config::{ChannelRule, Mqtt},
+};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::hall::{Hall, NEVER, config, on_disk};
+
+/// Two workers, so that sessions come back on another one, and a state in every channel.
+fn with_mqtt(config: Config) -> Config {
+    let everything = ChannelRule {
+        pattern: "*".to_owned(),
+        rules: ChannelRules {
+            state: State {
+                count: 10,
+                ..State::default()
+            },
+            ..ChannelRules::default()
+        },
+    };
+    Config {
+        workers: NonZeroUsize::new(2).unwrap(),
+        mqtt: Mqtt {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            ..Mqtt::default()
+        },
+        channels: vec![everything],
+        ..config
+    }
+}
+
+fn durable(directory: &Path) -> Config {
+    with_mqtt(on_disk(directory))
+}
+
+/// A client of 5.0 over TCP.
+struct Client {
+    stream: TcpStream,
+    decoder: Decoder,
+}
+
+fn connect(name: &str, expiry: u32) -> Connect {
+    Connect {
+        version: Version::V5,
+        clean: false,
+        keep_alive: 0,
+        properties: Some(Box::new(Properties {
+            session_expiry: Some(expiry),
+            ..Properties::default()
+        })),
+        client_id: name.into(),
+        will: None,
+        user: None,
+        password: None,
+    }
+}
+
+impl Client {
+    async fn open(hall: &Hall, connect: Connect) -> (Self, ConnAck) {
+        let stream = TcpStream::connect(hall.mqtt_address()).await.unwrap();
+        let mut decoder = Decoder::new(1 << 20);
+        decoder.set_version(Version::V5);
+        let mut client = Self { stream, decoder };
+        client.send(Packet::Connect(Box::new(connect))).await;
+        let Packet::ConnAck(connack) = client.next().await else {
+            panic!("no CONNACK");
+        };
+        (client, connack)
+    }
+
+    async fn named(hall: &Hall, name: &str) -> Self {
+        Self::open(hall, connect(name, 1000)).await.0
+    }
+
+    async fn send(&mut self, packet: Packet) {
+        let bytes = packet.encode(Version::V5);
+        self.stream.write_all(&bytes).await.unwrap();
+    }
+
+    /// The next packet; none at the end.
+    async fn poll(&mut self) -> Option<Packet> {
+        loop {
+            if let Some(packet) = self.decoder.next_packet().unwrap() {
+                return Some(packet);
+            }
+            let mut bytes = [0; 4096];
+            let read = timeout(NEVER, self.stream.read(&mut bytes)).await.unwrap();
+            match read {
+                Ok(0) | Err(_) => return None,
+                Ok(len) => self.decoder.push(&bytes[..len]),
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Packet {
+        self.poll().await.expect("the connection is open")
+    }
+
+    async fn subscribe(&mut self, filter: &str, qos: Qos) {
+        let options = Options {
+            qos,
+            ..Options::default()
+        };
+        self.send(Packet::Subscribe(Subscribe {
+            packet_id: 1,
+            properties: None,
+            filters: vec![(filter.into(), options)],
+        }))
+        .await;
+        let Packet::SubAck(acks) = self.next().await else {
+            panic!("no SUBACK");
+        };
+        assert_eq!(acks.reasons, [Reason(qos.number())]);
+    }
+
+    /// Publishes with QoS 1 and waits until it is published.
+    async fn publish(&mut self, topic: &str, payload: &str, retain: bool) {
+        self.send(Packet::Publish(Publish {
+            dup: false,
+            qos: Qos::AtLeastOnce,
+            retain,
+            topic: topic.into(),
+            packet_id: 7,
+            properties: None,
+            payload: payload.to_owned().into(),
+        }))
+        .await;
+        let acknowledged = Packet::PubAck(Ack::new(7, Reason::SUCCESS));
+        assert_eq!(self.next().await, acknowledged);
+    }
+
+    /// The next message, which is acknowledged if it wants to be.
+    async fn message(&mut self) -> Publish {
+        let Packet::Publish(message) = self.next().await else {
+            panic!("no message");
+        };
+        if message.qos == Qos::AtLeastOnce {
+            let ack = Ack::new(message.packet_id, Reason::SUCCESS);
+            self.send(Packet::PubAck(ack)).await;
+        }
+        message
+    }
+
+    async fn text(&mut self) -> String {
+        let message = self.message().await;
+        String::from_utf8(message.payload.to_vec()).unwrap()
+    }
+
+    async fn leave(mut self) {
+        self.send(Packet::Disconnect(Reasoned::default())).await;
+        assert_eq!(self.poll().await, None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mqtt_and_native_clients_meet_in_one_channel() {
+    let hall = Hall::open(with_mqtt(config())).await;
+    let mut native = hall.caller().await;
+    native.subscribe("room/1", json!("now")).await;
+    let mut mqtt = Client::named(&hall, "device").await;
+    mqtt.subscribe("room/+", Qos::AtMostOnce).await;
+    mqtt.publish("room/1", r#"{"from":"mqtt"}"#, false).await;
+    assert_eq!(mqtt.text().await, r#"{"from":"mqtt"}"#);
+    let heard = native.hear_a("message").await;
+    assert_eq!(
+        (&heard["data"], &heard["tags"]["mqtt"]),
+        (&json!({"from": "mqtt"}), &json!("1"))
+    );
+    let publish = json!({"type": "publish", "channel": "room/1", "data": "hi", "tags": {"a": "b"}});
+    native.send(publish).await;
+    let message = mqtt.message().await;
+    assert_eq!(&message.payload[..], b"\"hi\"");
+    let user = message.properties.unwrap().user;
+    assert_eq!(user, [("a".into(), "b".into())]);
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_finds_its_messages_after_a_restart_on_any_worker() {
+    let directory = tempfile::tempdir().unwrap();
+    let hall = Hall::open(durable(directory.path())).await;
+    let mut device = Client::named(&hall, "device").await;
+    device.subscribe("a/#", Qos::AtLeastOnce).await;
+    device.leave().await;
+    let mut other = Client::named(&hall, "other").await;
+    other.publish("a/1", "first", false).await;
+    hall.close().await;
+
+    let hall = Hall::open(durable(directory.path())).await;
+    let mut other = Client::named(&hall, "other").await;
+    other.publish("a/2", "second", false).await;
+    let (mut device, connack) = Client::open(&hall, connect("device", 1000)).await;
+    assert!(connack.session_present);
+    assert_eq!(device.text().await, "first");
+    assert_eq!(device.text().await, "second");
+    device.leave().await;
+
+    // A clean start forgets it.
+    let mut clean = connect("device", 1000);
+    clean.clean = true;
+    let (device, connack) = Client::open(&hall, clean).await;
+    assert!(!connack.session_present);
+    device.leave().await;
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_connection_takes_the_session_over_on_any_worker() {
+    let hall = Hall::open(with_mqtt(config())).await;
+    let mut older = Client::named(&hall, "device").await;
+    older.subscribe("a", Qos::AtLeastOnce).await;
+    // Connections are spread over the workers: some of these are on the other one.
+    for _ in 0..8 {
+        let (newer, connack) = Client::open(&hall, connect("device", 1000)).await;
+        assert!(connack.session_present);
+        let Packet::Disconnect(disconnect) = older.next().await else {
+            panic!("not told");
+        };
+        assert_eq!(disconnect.reason, Reason::SESSION_TAKEN_OVER);
+        older = newer;
+    }
+    older.publish("a", "still subscribed", false).await;
+    assert_eq!(older.text().await, "still subscribed");
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retained_message_is_the_state_of_its_channel() {
+    let hall = Hall::open(with_mqtt(config())).await;
+    let mut device = Client::named(&hall, "device").await;
+    for n in 0..40 {
+        device.publish(&format!("kept/{n:02}"), "value", true).await;
+    }
+    device.publish("kept/00", "", true).await;
+    let mut late = Client::named(&hall, "late").await;
+    late.subscribe("kept/#", Qos::AtLeastOnce).await;
+    // More than are asked for at once.
+    let mut topics = Vec::new();
+    for _ in 1..40 {
+        let message = late.message().await;
+        assert!(message.retain);
+        topics.push(message.topic.to_string());
+    }
+    let expected: Vec<_> = (1..40).map(|n| format!("kept/{n:02}")).collect();
+    assert_eq!(topics, expected);
+    let mut native = hall.caller().await;
+    let state = native
+        .ask(json!({"type": "state", "channel": "kept/07"}))
+        .await;
+    assert_eq!(state["messages"][0]["data"], "value");
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_will_is_published_when_its_client_is_lost_and_not_when_it_leaves() {
+    let hall = Hall::open(with_mqtt(config())).await;
+    let mut watcher = Client::named(&hall, "watcher").await;
+    watcher.subscribe("gone", Qos::AtLeastOnce).await;
+    let with_will = |name: &str, delay| {
+        let mut connect = connect(name, 1000);
+        connect.will = Some(Will {
+            topic: "gone".into(),
+            payload: name.to_owned().into(),
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            properties: Some(Box::new(Properties {
+                will_delay: Some(delay),
+                ..Properties::default()
+            })),
+        });
+        connect
+    };
+    let (leaves, _) = Client::open(&hall, with_will("leaves", 0)).await;
+    leaves.leave().await;
+    let (dies, _) = Client::open(&hall, with_will("dies", 0)).await;
+    drop(dies);
+    assert_eq!(watcher.text().await, "dies");
+    // One that comes back within the delay was not lost, and one that stays away is.
+    let (returns, _) = Client::open(&hall, with_will("returns", 1000)).await;
+    drop(returns);
+    let (late, _) = Client::open(&hall, with_will("late", 1)).await;
+    drop(late);
+    let (returns, _) = Client::open(&hall, connect("returns", 1000)).await;
+    assert_eq!(watcher.text().await, "late");
+    returns.leave().await;
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_mqtt_is_closed_and_costs_nothing() {
+    let hall = Hall::open(with_mqtt(config())).await;
+    for bytes in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        &[0xc0, 0],
+        &[0x10, 0xff, 0xff, 0xff, 0xff],
+    ] {
+        let mut stream = TcpStream::connect(hall.mqtt_address()).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        timeout(NEVER, stream.read_to_end(&mut answer))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(answer, []);
+    }
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_says_nothing_is_closed() {
+    let mut config = with_mqtt(config());
+    config.connections.connect_timeout = Duration::from_millis(50);
+    let hall = Hall::open(config).await;
+    let mut stream = TcpStream::connect(hall.mqtt_address()).await.unwrap();
+    let mut answer = Vec::new();
+    timeout(NEVER, stream.read_to_end(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(answer, []);
+    hall.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_websocket_packets_may_be_cut_anywhere() {
+    let hall = Hall::open(with_mqtt(config())).await;
+    let opened = hall.number_at("/mqtt").subprotocol("mqtt").open().await;
+    let mut socket = opened.unwrap();
+    let bytes = [
+        Packet::Connect(Box::new(connect("cut", 0))).encode(Version::V5),
+        Packet::PingReq.encode(Version::V5),
+    ]
+    .concat();
+    for piece in bytes.chunks(3) {
+        socket.send(piece.to_vec()).await.unwrap();
+    }
+    let mut decoder = Decoder::new(1 << 20);
+    decoder.set_version(Version::V5);
+    let mut packets = Vec::new();
+    while packets.len() < 2 {
+        let message = timeout(NEVER, socket.recv()).await.unwrap().unwrap();
+        decoder.push(message.expect("it is open").as_bytes());
+        while let Some(packet) = decoder.next_packet().unwrap() {
+            packets.push(packet);
+        }
+    }
+    assert!(matches!(
+        packets[..],
+        [Packet::ConnAck(_), Packet::PingResp]
+    ));
+    hall.close().await;
+}
