@@ -14,22 +14,56 @@ const BEARER: &str = "bearer ";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TwoTokens;
 
+/// Where a token may stand beside `Authorization`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Places {
+    /// In the URL, also where the configuration does not let any token stand there.
+    url: bool,
+    /// In a cookie without an `Origin`: browsers send none with a page's requests to its own origin,
+    /// and say so in `Sec-Fetch-Site`.
+    cookie_by_site: bool,
+}
+
+impl Places {
+    /// Those of a WebSocket's handshake, which always has an `Origin`.
+    pub(crate) const HANDSHAKE: Self = Self {
+        url: false,
+        cookie_by_site: false,
+    };
+    /// Those of an ordinary request. An `EventSource` can set neither fields nor subprotocols.
+    pub(crate) const REQUEST: Self = Self {
+        url: true,
+        cookie_by_site: true,
+    };
+}
+
+/// A token that a client brings.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Presented<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) is_in_url: bool,
+}
+
 /// The token that a handshake brings, if it brings one.
 pub(crate) fn presented<'a>(
     request: &'a Request,
     config: &Config,
-) -> Result<Option<&'a str>, TwoTokens> {
+    places: Places,
+) -> Result<Option<Presented<'a>>, TwoTokens> {
     let entries = request.subprotocols();
     let entries = entries.filter_map(|entry| entry.strip_prefix(TOKEN_SUBPROTOCOL));
-    let query = request.query().filter(|_| config.auth.query);
+    let query = request.query().filter(|_| config.auth.query || places.url);
     let query = query.into_iter().flat_map(|query| query.split('&'));
     let query = query.filter_map(|pair| pair.strip_prefix("token="));
-    let mut explicit = authorization(request).chain(entries).chain(query);
+    let elsewhere = authorization(request).chain(entries);
+    let elsewhere = elsewhere.map(|text| (text, false));
+    let mut explicit = elsewhere.chain(query.map(|text| (text, true)));
     let first = explicit.next();
     if explicit.next().is_some() {
         return Err(TwoTokens);
     }
-    Ok(first.or_else(|| cookie(request, config)))
+    let first = first.or_else(|| Some((cookie(request, config, places)?, false)));
+    Ok(first.map(|(text, is_in_url)| Presented { text, is_in_url }))
 }
 
 /// Other schemes are a proxy's affair.
@@ -44,12 +78,17 @@ fn authorization(request: &Request) -> impl Iterator<Item = &str> {
 
 /// Browsers send cookies along from any page: this one counts only for pages of the server's own
 /// origin, also where others may connect.
-fn cookie<'a>(request: &'a Request, config: &Config) -> Option<&'a str> {
+fn cookie<'a>(request: &'a Request, config: &Config, places: Places) -> Option<&'a str> {
     let name = config.auth.cookie.as_deref()?;
-    let own = format!("{}://{}", config.scheme().as_str(), request.authority());
-    let origin = request.origin()?;
-    if !origin.eq_ignore_ascii_case(&own) {
-        return None;
-    }
-    request.cookie(name)
+    let is_own = match request.origin() {
+        Some(origin) => {
+            let own = format!("{}://{}", config.scheme().as_str(), request.authority());
+            origin.eq_ignore_ascii_case(&own)
+        }
+        None => {
+            let mut site = request.headers().get_all("sec-fetch-site");
+            places.cookie_by_site && site.next() == Some(b"same-origin")
+        }
+    };
+    is_own.then(|| request.cookie(name))?
 }

@@ -22,8 +22,8 @@ use serde_json::Value;
 use super::Answer;
 use crate::worker::Worker;
 use body::Body;
-use fields::Query;
-use problem::Problem;
+pub(super) use fields::Query;
+pub(super) use problem::Problem;
 
 /// Where the API is.
 pub(super) const PREFIX: &str = "/api/v1/";
