@@ -36,7 +36,8 @@ pub enum ConnectionEvent {
         /// When the next attempt starts.
         pause: Duration,
     },
-    /// A publication was refused temporarily. It and those behind it are sent again after a delay.
+    /// A publication was refused temporarily. It and the following ones are sent again after a
+    /// delay.
     Held {
         /// The reason.
         cause: Error,

@@ -29,8 +29,8 @@ pub enum Error {
     Closing(Box<str>),
     /// The server: it violated the protocol, so the connection was closed.
     Server(Box<str>),
-    /// The network: the connection was lost before the answer to a [call](crate::Client::call). Nobody
-    /// knows whether it was carried out.
+    /// The network: the connection was lost before the answer to a [call](crate::Client::call). It
+    /// is unknown whether the call was carried out.
     Unanswered,
     /// The network or the server: nothing was received for too long.
     Silent,

@@ -6,7 +6,7 @@ use offhook_dialects::native::client::{self as wire, Position};
 
 use crate::data::Data;
 
-/// An event of a subscription. Events come in order.
+/// An event of a subscription. Events are delivered in order.
 ///
 /// For each publication one of three things is certain: it was delivered, it will be delivered, or
 /// a [`Gap`](Self::Gap) said that it will not be, and why.
@@ -15,10 +15,10 @@ use crate::data::Data;
 pub enum Event {
     /// A publication.
     Publication(Publication),
-    /// A value of the channel's state: the newest publication of one value of the tag `key`. All of
-    /// them come one after the other, and then a [`Gap`](Self::Gap) with the reason
-    /// [`State`](GapReason::State): together they replace what was known of the channel. They come
-    /// again after a reconnect that came before the end of them.
+    /// A value of the channel's state: the newest publication of one value of the tag `key`. All
+    /// values are delivered one after the other, followed by a [`Gap`](Self::Gap) with the reason
+    /// [`State`](GapReason::State): together they replace what was known of the channel. They are
+    /// delivered again after a reconnect that happened before the last of them.
     Value(Publication),
     /// A publication of this client's own, in a subscription
     /// [without them](crate::Subscribe::without_echo).
@@ -26,7 +26,8 @@ pub enum Event {
         /// Its place in the channel's stream.
         position: Position,
     },
-    /// Everything that was missing has come. From here on publications come as they are made.
+    /// Everything that was missing has been delivered. From here on, publications are delivered as
+    /// they are made.
     Live {
         /// The newest position.
         position: Position,
@@ -135,7 +136,7 @@ pub enum GapReason {
     Dropped,
     /// The connection was too slow; the newest publication of each value of the tag `key` follows.
     Conflated,
-    /// The [values](Event::Value) of the channel's state, which came before, stand for them.
+    /// The [values](Event::Value) of the channel's state, delivered before, replace them.
     State,
     /// A reason this version does not know, by its name.
     Other(Box<str>),
@@ -211,7 +212,7 @@ impl Member {
     }
 }
 
-/// Bytes counted for each queued event besides its contents.
+/// Bytes counted for each queued event in addition to its content.
 const OVERHEAD: usize = 128;
 
 impl Event {

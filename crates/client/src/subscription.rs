@@ -48,7 +48,7 @@ impl Subscribe {
         self
     }
 
-    /// Leaves out this client's own publications: [`Event::Own`] says that there was one.
+    /// Omits this client's own publications: [`Event::Own`] is delivered instead.
     pub fn without_echo(mut self) -> Self {
         self.echo = false;
         self

@@ -72,7 +72,7 @@ fn an_open_loop_asks_as_often_as_it_was_told_to() {
     let (result, ended) = bench(&[&url, "-c", "3", "--rate", "1000", "--binary", "--deflate"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(no_faults(&result), "{result:#}");
-    // What was due in the window is measured, however late it was sent and answered.
+    // Messages due in the window are measured, however late they are sent and answered.
     let timed = result["answers"]["latency_us"]["of"]
         .as_u64()
         .expect("a count");

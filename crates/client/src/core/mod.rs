@@ -64,8 +64,8 @@ pub struct Heartbeat {
     /// Send a ping when nothing was received for this long. 25 s: below the idle timeouts of common
     /// proxies and NATs, and before the WebSocket's own ping.
     pub every: Duration,
-    /// Give up the connection when nothing came for this long after a ping or after `connect`.
-    /// 20 s: a phone that changes cells is back within it.
+    /// Give up the connection if nothing was received for this long after a ping or after
+    /// `connect`. 20 s: a phone that changes cells is back within that time.
     pub within: Duration,
 }
 
@@ -94,7 +94,7 @@ pub(crate) enum Step {
     End,
 }
 
-/// Something that a user must be told.
+/// Something to tell a user.
 #[derive(Debug)]
 pub(crate) enum Signal {
     /// A subscription has an event for its reader.
@@ -315,7 +315,7 @@ impl Core {
         self.again.insert(at, todo);
     }
 
-    /// The next thing that users must be told.
+    /// The next thing to tell users.
     pub(crate) fn poll_signal(&mut self) -> Option<Signal> {
         self.signals.pop_front()
     }

@@ -16,7 +16,7 @@ const RESTORED_WITHIN: Duration = Duration::from_secs(10);
 /// Channels being unsubscribed from at once. 16,384: more than a session has.
 const MOST_LEAVING: usize = 16_384;
 
-/// What a user wants to subscribe to.
+/// A user's request to subscribe.
 #[derive(Clone, Debug)]
 pub(crate) struct Subscribe {
     pub(crate) channel: ChannelName,
@@ -26,7 +26,7 @@ pub(crate) struct Subscribe {
     pub(crate) echo: bool,
 }
 
-/// What a reader gets from its subscription.
+/// What a reader receives from its subscription.
 #[derive(Debug)]
 pub(crate) enum Taken {
     Event(Event),
@@ -202,7 +202,7 @@ impl Core {
         }
     }
 
-    /// The server has announced everything that it restored: the rest is asked for.
+    /// The server has announced everything that it restored: request the rest.
     pub(super) fn all_restored(&mut self) {
         for key in self.subscriptions.keys() {
             let Some(entry) = self.subscriptions.get(key) else {
@@ -235,7 +235,7 @@ impl Core {
         }
     }
 
-    /// The server restored a subscription that nobody wants any more.
+    /// The server restored a subscription that is not wanted any more.
     fn unwanted(&mut self, name: &str) {
         match ChannelName::new(name) {
             Ok(channel) if self.subscriptions.leaving() < MOST_LEAVING => self.leave(channel),

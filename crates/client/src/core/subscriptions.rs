@@ -226,7 +226,7 @@ impl Subscriptions {
     pub(super) fn positions(&self) -> Vec<(ChannelName, Position)> {
         let open = self.names.values().filter_map(|key| self.entries.get(key));
         let known = open.filter_map(|entry| Some((entry.channel.clone(), entry.position?)));
-        // The others continue from the position in the token; what comes again is dropped.
+        // The others continue from the position in the token; repetitions are dropped.
         let mut bytes = 0;
         let fits = known.take_while(|(channel, _)| {
             bytes += 2 * channel.as_str().len() + AROUND_POSITION;

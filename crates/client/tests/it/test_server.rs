@@ -16,8 +16,8 @@ use tokio::time::timeout;
 /// Longer than anything in a test takes: what has not arrived within it never will.
 const NEVER: Duration = Duration::from_secs(60);
 
-/// Everything is kept, and nothing is limited; `fleeting/*` keeps nothing, `short/*` little, and
-/// nobody may use `closed/*`.
+/// Everything is retained, and nothing is limited; `fleeting/*` retains nothing, `short/*` little,
+/// and nobody may use `closed/*`.
 const CONFIG: &str = r#"
 listen = "127.0.0.1:0"
 workers = 1

@@ -12,9 +12,10 @@ use serde::Deserialize;
 use super::fields::{Message, after, at, bad, channel, data, info, position, since};
 use crate::dialect::Connect;
 
-/// Positions one `connect` may bring: more than fit into the longest message of a server's default.
+/// The maximum number of positions in one `connect`: more than fit into the longest message with
+/// the default limit.
 pub const MAX_POSITIONS: usize = 16_384;
-/// Channels that one `subscribe` may name: as many as commands may come at once.
+/// The maximum number of channels in one `subscribe`: as many as the burst of commands.
 pub const MAX_CHANNELS: usize = 256;
 /// The maximum window of unacknowledged messages; a server's own limit may be lower.
 pub const MAX_WINDOW: u16 = 10_000;
@@ -23,7 +24,7 @@ pub const MAX_METHOD: usize = 200;
 /// The maximum length in bytes of a session's info: enough for a name and a colour. It is sent in
 /// each join and leave, and once per member in each list.
 pub const MAX_INFO: usize = 256;
-/// What `history` and `state` bring when they do not say how many.
+/// The default limit of `history` and `state`.
 const HISTORY: u32 = 100;
 /// Numbers above this lose their last digits in JavaScript.
 const MAX_ID: u64 = (1 << 53) - 1;
@@ -37,23 +38,23 @@ pub enum Request {
     Command {
         /// The id of the answer.
         id: CommandId,
-        /// What.
+        /// The command.
         command: Command,
     },
     /// A `subscribe` with several channels.
     SubscribeAll(SubscribeAll),
-    /// Something for the engine, with a token that allows it.
+    /// A command for the engine, with a token that permits it.
     Granted {
-        /// To be answered under this number.
+        /// The id of the answer.
         id: CommandId,
-        /// What allows it.
+        /// The token that permits it.
         token: String,
-        /// What.
+        /// The command.
         command: Command,
     },
-    /// A new token, before the one before ends.
+    /// A newer token, before the present one expires.
     Refresh {
-        /// To be answered under this number.
+        /// The id of the answer.
         id: CommandId,
         /// The token.
         token: String,

@@ -74,7 +74,7 @@ fn is_servers(example: &&str) -> bool {
     decode(example).is_err() || example.contains("\"head\"")
 }
 
-/// What the client for Rust does not ask for, and passes over.
+/// Messages that the client for Rust does not request, and ignores.
 const PASSED_OVER: [&str; 4] = ["refreshed", "expiring", "done", "told"];
 
 #[test]

@@ -43,7 +43,7 @@ impl Way {
 pub(crate) struct Upgrade {
     pub(crate) response: Response,
     pub(crate) negotiated: Negotiated,
-    /// Who is let in, and the dialect of the connection.
+    /// The client's identity, and the dialect of the connection.
     pub(crate) guest: Guest,
 }
 
@@ -177,18 +177,17 @@ fn admit(
         return Err(busy(worker, "connections", sentence));
     }
     if worker.shared.memory.pressure() >= Pressure::Severe {
-        let sentence =
-            "the server's memory is taken by the connections and channels that there are";
+        let sentence = "the server's memory is in use by existing connections and channels";
         return Err(busy(worker, "memory", sentence));
     }
     if !place.handshake(Instant::now()) {
-        return Err(busy(worker, "handshakes", "too many come at once"));
+        return Err(busy(worker, "handshakes", "too many handshakes at once"));
     }
     // Last: verifying a signature costs more than all the other checks.
     by_token(worker, request, places)
 }
 
-/// Whom the token in a handshake says that the client is; none without one.
+/// The identity in the token of a handshake or another request; none without a token.
 fn by_token(
     worker: &Worker,
     request: &Request,
@@ -197,7 +196,7 @@ fn by_token(
     let config = &worker.shared.config;
     let token = presented(request, config, places);
     let token = token.map_err(|TwoTokens| {
-        let sentence = "there are two tokens in this handshake; send one";
+        let sentence = "the handshake has two tokens; send one";
         TurnedAway::new("token", 400, sentence)
     })?;
     let Some(token) = token else {

@@ -1,4 +1,4 @@
-//! The identity of a connection, from the tokens of its client: at the connection's start, and later.
+//! The identity of a connection, from its client's tokens: when it connects, and later.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -30,14 +30,14 @@ impl Worker {
             return Ok(given);
         };
         if handshake.ends_ms.is_some_and(|ends| ends <= now.unix_ms) {
-            let detail = "token: that of the handshake has expired since; connect anew";
+            let detail = "token: the handshake's token has expired; open a new connection";
             return Err(unauthenticated(detail));
         }
         match given {
             None => Ok(Some(Arc::clone(handshake))),
             Some(given) if given.user == handshake.user => Ok(Some(given)),
             Some(_) => {
-                let detail = "token: is of another user than the one in the handshake";
+                let detail = "token: it belongs to another user than the one in the handshake";
                 Err(unauthenticated(detail))
             }
         }
@@ -63,7 +63,8 @@ impl Worker {
         }))
     }
 
-    /// The identity of a resumed session: that of the token, if there is one, else the session's.
+    /// The identity of a resumed session: that of the token, if there is one, otherwise the
+    /// session's.
     pub(super) fn returner(
         &self,
         by_token: Option<Arc<Identity>>,
@@ -82,14 +83,14 @@ impl Worker {
             return Ok(Arc::new(without_ended(before, now.unix_ms)));
         };
         if newer.user != before.user {
-            return Err(bad_token("is of another user than the token"));
+            return Err(bad_token("belongs to another user than the token"));
         }
         Ok(Arc::new(succeeding(&newer, before, now.unix_ms)))
     }
 }
 
-/// The identity that a newer token gives a session: what the token says, with what the session has
-/// shown of itself to others, and its grants by subscription tokens.
+/// The identity that a newer token gives a session: that of the token, with the session's info as
+/// visible to others, and its grants by subscription tokens.
 fn succeeding(newer: &Identity, before: &Identity, now_ms: u64) -> Identity {
     let mut identity = newer.clone();
     if !before.info.is_empty() {
@@ -103,7 +104,7 @@ fn succeeding(newer: &Identity, before: &Identity, now_ms: u64) -> Identity {
 }
 
 impl Worker {
-    /// The client of a connection brings a newer token of its user.
+    /// The client of a connection presents a newer token of its user.
     pub(super) fn refresh(
         self: &Rc<Self>,
         connection: ConnectionId,
@@ -126,7 +127,8 @@ impl Worker {
         let before = self.admit(connection, now)?;
         let newer = self.shared.auth.identity(token, now.unix_ms)?;
         if newer.user != before.user {
-            let detail = "token: is of another user than the session; connect anew with it";
+            let detail =
+                "token: it belongs to another user than the session; open a new connection with it";
             return Err(unauthenticated(detail));
         }
         let identity = succeeding(&newer, &before, now.unix_ms);
@@ -142,7 +144,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Carries out a command that comes with a token for it.
+    /// Carries out a command that has a token.
     pub(super) fn with_token(
         self: &Rc<Self>,
         connection: ConnectionId,
@@ -166,7 +168,7 @@ impl Worker {
     ) -> Result<(), Refusal> {
         let before = self.admit(connection, now)?;
         let Command::Subscribe(wish) = command else {
-            let detail = "token: only a subscribe takes one";
+            let detail = "token: only a subscribe may have one";
             return Err(Refusal::new(ErrorCode::BadRequest, detail));
         };
         let mut identity = without_ended(&before, now.unix_ms);
@@ -182,7 +184,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Counts a token as a command, since verifying it costs more than one. Returns the identity.
+    /// Counts a token as a command, since verifying it costs more than a command. Returns the
+    /// identity.
     fn admit(
         self: &Rc<Self>,
         connection: ConnectionId,
@@ -213,6 +216,6 @@ fn unauthenticated(detail: &'static str) -> Refusal {
 }
 
 fn token_is_missing() -> Refusal {
-    let detail = "token: is missing; this server asks who connects";
+    let detail = "token: is missing; this server requires one";
     Refusal::new(ErrorCode::Unauthenticated, detail)
 }

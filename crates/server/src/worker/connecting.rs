@@ -29,7 +29,7 @@ pub(super) struct Connecting {
     outlet: Outlet,
     /// The identity in the handshake's token.
     identity: Option<Arc<Identity>>,
-    /// None once it has moved into the connection.
+    /// None once it was moved into the connection.
     speaker: Option<Speaker>,
     attempts: u32,
 }
@@ -39,32 +39,32 @@ pub(super) struct Connecting {
 pub(super) enum Connected {
     /// The client has not identified itself yet.
     NotYet,
-    /// The engine knows the connection. Intents that followed the `connect` in the same message are
-    /// still to be carried out.
+    /// The engine knows the connection. Intents after the `connect` in the same message are still
+    /// to be carried out.
     Yes(Connection, Vec<Intent>),
-    /// The broker is asked for a session: give [`Connecting::go_on`] its answer.
+    /// The broker was asked for a session: pass its answer to [`Connecting::go_on`].
     Awaits(Box<Loading>),
 }
 
-/// A session that comes back, and whose subscriptions the broker keeps.
+/// A session that is being resumed, and whose subscriptions the broker stores.
 #[derive(Debug)]
 pub(super) struct Loading {
     connect: Connect,
-    /// As the token has it, without subscriptions.
+    /// The session from the token, without subscriptions.
     session: SessionSnapshot,
-    /// What came in the same message, behind the `connect`.
+    /// The rest of the message after the `connect`.
     behind: Vec<Intent>,
     reply: oneshot::Receiver<CallerReply>,
 }
 
 impl Loading {
-    /// What the broker keeps of the session; nothing where it keeps that no longer.
+    /// What the broker stores of the session; nothing if it has it no longer.
     async fn subscriptions(&mut self) -> Vec<SubscriptionSnapshot> {
         match (&mut self.reply).await {
             Ok(CallerReply::Session(Some(kept))) if kept.session == self.session.session => {
                 kept.subscriptions
             }
-            // The client sees what is missing, and subscribes to it again with its positions.
+            // The client notices what is missing, and subscribes to it again with its positions.
             Ok(_) | Err(_) => Vec::new(),
         }
     }
@@ -102,7 +102,7 @@ impl Connecting {
         self.take(worker, intents)
     }
 
-    /// Goes on once the broker has answered.
+    /// Continues once the broker has answered.
     pub(super) async fn go_on(
         &mut self,
         worker: &Rc<Worker>,
@@ -158,7 +158,7 @@ impl Connecting {
                 }
                 Intent::Command { id, .. }
                 | Intent::Granted { id, .. }
-                | Intent::Refresh { id, .. } => (Some(id), bad("connect comes first")),
+                | Intent::Refresh { id, .. } => (Some(id), bad("send connect first")),
                 Intent::Refuse { id, refusal } => (id, refusal),
                 Intent::Say(message) => {
                     self.outlet.put(message).map_err(|_| Ended::Lost)?;
@@ -196,7 +196,7 @@ impl Connecting {
         Err(Ended::Close(CloseCode::POLICY_VIOLATION, reason))
     }
 
-    /// Begins a session, or resumes this one.
+    /// Starts a session, or resumes this one.
     fn connect(
         &mut self,
         worker: &Rc<Worker>,
@@ -290,14 +290,14 @@ impl Connecting {
                 id: connect.id,
                 session: name,
                 user: &user,
-                // Without a token the client comes back with its positions.
+                // Without a token, the client reconnects with its positions.
                 resume: token.as_ref().map_or("", |token| &token.text),
                 expires_in: expires_in(&session.identity, now.unix_ms),
             };
             let mut out: Vec<Payload> = Vec::new();
             speaker.with(|dialect| dialect.welcome(&welcome, &mut out));
             for message in out {
-                // A closing connection gets nothing, and ends by itself.
+                // A closing connection gets nothing, and ends without this.
                 let _unsent = self.outlet.put(message);
             }
         }
@@ -310,13 +310,13 @@ impl Connecting {
 }
 
 impl Worker {
-    /// What the token of a session that comes back says; none for a new session.
+    /// The session in the token; none for a new session.
     fn opened(&self, connect: &Connect) -> Result<Option<Opened>, Refusal> {
         let open = |token: &String| self.shared.sealer.open(token, now().unix_ms);
         connect.resume.as_ref().map(open).transpose()
     }
 
-    /// Asks the broker for what it keeps of a session.
+    /// Asks the broker for the stored part of a session.
     fn load(self: &Rc<Self>, session: &SessionSnapshot) -> oneshot::Receiver<CallerReply> {
         let session = session.session;
         self.call(|engine, caller, now| engine.handle_load_session(caller, session, now))
@@ -324,7 +324,7 @@ impl Worker {
 }
 
 fn older() -> Refusal {
-    bad_token("is older than the token of a newer connection of the session")
+    bad_token("is older than that of a newer connection of the session")
 }
 
 fn no_session(_no_randomness: std::io::Error) -> Refusal {

@@ -66,7 +66,7 @@ pub(crate) struct Worker {
     number: u16,
     /// Its number at the broker.
     id: WorkerId,
-    /// What makes handshakes.
+    /// The acceptor of handshakes.
     pub(crate) handshake: Arc<ServerConfig>,
     /// The settings of WebSockets.
     pub(crate) settings: Settings,
@@ -101,7 +101,7 @@ struct State {
     expiries: Expiries,
     mailbox: Arc<Mailbox>,
     callers: Callers,
-    /// For what a client's message asks for; empty between messages.
+    /// Intents of the present message; empty between messages.
     intents: Vec<Intent>,
 }
 

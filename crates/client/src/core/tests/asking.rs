@@ -22,13 +22,13 @@ fn a_state_comes_value_by_value_and_ends_with_its_gap() {
     let [first, second] = values;
     assert_eq!(harness.taken(prices), [first, second, gap, at(10), live]);
 
-    // After that it goes on from its position as any other.
+    // After that, it continues from its position like any other.
     harness.is_lost();
     harness.come_online("r2");
     assert_eq!(harness.sent_one("subscribe")["since"], at(10));
 }
 
-/// The server accepts, and gives two values.
+/// The server accepts, and sends two values.
 fn begin_state(harness: &mut Harness, asked: &Value) {
     harness.says(json!({
         "type": "subscribed", "id": asked["id"], "channel": "prices", "position": at(9),

@@ -133,7 +133,7 @@ impl Harness {
         }
     }
 
-    /// All messages that are to be sent now.
+    /// All messages to send now.
     pub(super) fn sent(&mut self) -> Vec<Value> {
         let mut sent = Vec::new();
         while let Some(text) = self.core.poll_transmit() {
@@ -142,7 +142,7 @@ impl Harness {
         sent
     }
 
-    /// The only message that is to be sent now.
+    /// The only message to send now.
     pub(super) fn sent_one(&mut self, kind: &str) -> Value {
         let mut sent = self.sent();
         assert_eq!(sent.len(), 1, "{sent:?}");

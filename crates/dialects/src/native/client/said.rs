@@ -32,18 +32,19 @@ pub enum Said<'a> {
         /// It is a value of the channel's state.
         state: bool,
     },
-    /// In place of a message that this session published and does not want.
+    /// Sent instead of a message of this session to a subscription that does not want its own
+    /// messages.
     Own {
-        /// Where.
+        /// The subscription.
         channel: Cow<'a, str>,
-        /// Its place in the stream.
+        /// The message's position.
         position: Position,
         /// The position of the message before it.
         previous: Position,
     },
     /// Every restored subscription was announced.
     Restored,
-    /// A subscription is there; without an id, one that was restored.
+    /// The answer to `subscribe`; without an id, a restored subscription.
     Subscribed {
         /// The id of the request.
         id: Option<CommandId>,
@@ -112,32 +113,32 @@ pub enum Said<'a> {
         head: Position,
         /// Oldest first.
         messages: Vec<Message<'a>>,
-        /// Why messages between the nearest of them and the position that was asked for don't come.
+        /// Why messages between the requested position and the nearest of these are missing.
         gap: Option<Cow<'a, str>>,
-        /// Older ones are kept, where it was read backward.
+        /// Whether older messages are retained, if it was read backward.
         more: bool,
     },
     /// The answer to `state`.
     State {
-        /// Of which request.
+        /// The id of the request.
         id: CommandId,
         /// The newest message as of the read.
         head: Position,
         /// The newest message of each value of the tag `key`, in the order of their positions.
         messages: Vec<Message<'a>>,
-        /// There are more.
+        /// Whether there are more.
         more: bool,
     },
     /// The answer to `call`.
     Called {
-        /// Of which request.
+        /// The id of the request.
         id: CommandId,
-        /// What the backend answered.
+        /// The backend's answer.
         payload: Payload<'a>,
     },
     /// The answer to `presence_update`.
     InfoUpdated {
-        /// Of which request.
+        /// The id of the request.
         id: CommandId,
     },
     /// The members of a channel; without an id, it replaces joins and leaves that were dropped.
@@ -247,7 +248,7 @@ pub struct Member<'a> {
     pub session: Cow<'a, str>,
     /// Its user, unless it is anonymous.
     pub user: Option<Cow<'a, str>>,
-    /// What others may see of it: one JSON value.
+    /// What others see of it: one JSON value.
     pub info: Option<&'a str>,
 }
 

@@ -20,15 +20,15 @@ pub(super) fn stats(call: &Call<'_>) -> Value {
     })
 }
 
-/// Says which rule decides, and what it asks for. Of a user it knows the grants that every user has;
-/// those of a token only the token's holder knows.
+/// Reports the rule that applies, and what it requires. It takes the grants of every user into
+/// account; those in a token are known only to the token's holder.
 pub(super) fn explain(call: &Call<'_>) -> Outcome {
     let channel = ChannelName::new(call.query.need("channel")?)?;
     let verb = call.query.need("verb")?;
     let user = call.query.get("user")?.unwrap_or_default();
     let verbs = Verbs::named(verb).filter(|verbs| *verbs != Verbs::CALL);
     let verbs = verbs.ok_or_else(|| {
-        Problem::bad("verb: there are publish, subscribe, history, presence and state")
+        Problem::bad("verb: expected publish, subscribe, history, presence or state")
     })?;
     let config = &call.worker.shared.config;
     let fits = |rule: &&ChannelRule| Pattern::new(&rule.pattern).matches(&channel);
@@ -48,7 +48,7 @@ pub(super) fn explain(call: &Call<'_>) -> Outcome {
     let because = match access {
         Access::Everyone => "everyone may",
         Access::Users if allowed => "every user may",
-        Access::Users => "only users may, and nobody is named",
+        Access::Users => "only users may, and no user is named",
         Access::Granted if allowed => "a grant that every user has (auth.grants) allows it",
         Access::Granted => {
             "only by a grant: none that every user has (auth.grants) allows it; \
