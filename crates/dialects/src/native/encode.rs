@@ -326,7 +326,9 @@ fn page(
     head: Position,
     publications: &[Arc<Publication>],
 ) -> Object {
-    let messages = publications.iter().map(|p| publication_fields(Object::part(), p).end());
+    let messages = publications
+        .iter()
+        .map(|p| publication_fields(Object::part(), p).end());
     let object = object.text("channel", channel.as_str());
     object.position("head", head).list("messages", messages)
 }

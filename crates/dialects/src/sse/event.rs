@@ -1,8 +1,6 @@
 //! Events as text: the format of the WHATWG's "Server-sent events".
 
-use offhook_engine::{
-    Position, Publication, Refusal, SubscriptionId, SubscriptionName, Target,
-};
+use offhook_engine::{Position, Publication, Refusal, SubscriptionId, SubscriptionName, Target};
 
 use crate::{
     json::Object,
@@ -195,7 +193,8 @@ mod tests {
 
     #[test]
     fn the_position_is_read_behind_any_name_of_a_channel() {
-        let text = "data: {\"channel\":\"a\\\",\\\"epoch\\\":9\",\"epoch\":17,\"offset\":4,\"x\":1}\n\n";
+        let text =
+            "data: {\"channel\":\"a\\\",\\\"epoch\\\":9\",\"epoch\":17,\"offset\":4,\"x\":1}\n\n";
         assert_eq!(position(text), Some(Position::new(17, 4)));
         assert_eq!(position("event: join\ndata: {}\n\n"), None);
     }

@@ -188,13 +188,26 @@ mod tests {
     fn an_id_of_other_channels_or_of_another_order_is_not_taken_for_one_of_these() {
         let first = ids(&["a", "b"]);
         let id = first.write(&[Some(Position::new(1, 1)), Some(Position::new(1, 2))]);
-        for other in [&["b", "a"][..], &["a", "c"], &["a", "b", "c"], &["ab", ""][..1]] {
+        for other in [
+            &["b", "a"][..],
+            &["a", "c"],
+            &["a", "b", "c"],
+            &["ab", ""][..1],
+        ] {
             assert_eq!(ids(other).read(&id), None, "{other:?}");
         }
         let filter = Target::from(Filter::new("b").unwrap());
         let channel = Target::from(ChannelName::new("a").unwrap());
         assert_eq!(Ids::of([&channel, &filter].into_iter()).read(&id), None);
-        for wrong in ["", "~", "x", &id[1..], &format!("{id}.1"), &format!("{id}~"), "00000~1.1.2"] {
+        for wrong in [
+            "",
+            "~",
+            "x",
+            &id[1..],
+            &format!("{id}.1"),
+            &format!("{id}~"),
+            "00000~1.1.2",
+        ] {
             assert_eq!(first.read(wrong), None, "{wrong}");
         }
     }
@@ -207,7 +220,10 @@ mod tests {
         let newest = Position::new((1 << 53) - 1, 2_000_000_000);
         let id = ids.write(&[Some(newest); 16]);
         assert!(id.len() <= LONGEST, "{} bytes: {id}", id.len());
-        assert!(id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b)));
+        assert!(
+            id.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))
+        );
         assert_eq!(ids.read(&id), Some(vec![Some(newest); 16]));
         // What does not fit is said to be unknown, and not cut off.
         let epochs = (1_700_000_000_000_000..).map(|epoch| Some(Position::new(epoch, 1)));

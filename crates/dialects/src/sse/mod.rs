@@ -108,20 +108,22 @@ impl Sse {
     fn commands(&self) -> impl Iterator<Item = Intent> {
         let numbered = !self.is_plain();
         let targets = self.wanted.targets.iter().zip(&self.positions);
-        targets.zip(0_u32..).map(move |(((target, since), position), number)| {
-            let wish = Subscribe {
-                target: target.clone(),
-                id: numbered.then_some(SubscriptionId(number)),
-                since: position.map_or(*since, Since::Position),
-                presence: self.wanted.presence,
-                echo: true,
-                flow: offhook_engine::Flow::Pushed,
-            };
-            Intent::Command {
-                id: CommandId(u64::from(number)),
-                command: Command::Subscribe(wish),
-            }
-        })
+        targets
+            .zip(0_u32..)
+            .map(move |(((target, since), position), number)| {
+                let wish = Subscribe {
+                    target: target.clone(),
+                    id: numbered.then_some(SubscriptionId(number)),
+                    since: position.map_or(*since, Since::Position),
+                    presence: self.wanted.presence,
+                    echo: true,
+                    flow: offhook_engine::Flow::Pushed,
+                };
+                Intent::Command {
+                    id: CommandId(u64::from(number)),
+                    command: Command::Subscribe(wish),
+                }
+            })
     }
 
     fn index(&self, key: &SubscriptionKey) -> Option<usize> {

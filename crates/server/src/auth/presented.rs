@@ -14,27 +14,16 @@ const BEARER: &str = "bearer ";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TwoTokens;
 
-/// Where a token may stand beside `Authorization`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Places {
-    /// In the URL, also where the configuration does not let any token stand there.
-    url: bool,
-    /// In a cookie without an `Origin`: browsers send none with a page's requests to its own origin,
-    /// and say so in `Sec-Fetch-Site`.
-    cookie_by_site: bool,
-}
-
-impl Places {
-    /// Those of a WebSocket's handshake, which always has an `Origin`.
-    pub(crate) const HANDSHAKE: Self = Self {
-        url: false,
-        cookie_by_site: false,
-    };
-    /// Those of an ordinary request. An `EventSource` can set neither fields nor subprotocols.
-    pub(crate) const REQUEST: Self = Self {
-        url: true,
-        cookie_by_site: true,
-    };
+/// In what a token comes, which decides where it may stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Places {
+    /// A WebSocket's handshake.
+    Handshake,
+    /// An ordinary request. It may have a token in its URL although the configuration does not let
+    /// any stand there, because an `EventSource` can set neither fields nor subprotocols. Its cookie
+    /// counts without an `Origin`, too: browsers send none with a page's requests to its own origin,
+    /// but say so in `Sec-Fetch-Site`.
+    Request,
 }
 
 /// A token that a client brings.
@@ -52,7 +41,9 @@ pub(crate) fn presented<'a>(
 ) -> Result<Option<Presented<'a>>, TwoTokens> {
     let entries = request.subprotocols();
     let entries = entries.filter_map(|entry| entry.strip_prefix(TOKEN_SUBPROTOCOL));
-    let query = request.query().filter(|_| config.auth.query || places.url);
+    let query = request
+        .query()
+        .filter(|_| config.auth.query || places == Places::Request);
     let query = query.into_iter().flat_map(|query| query.split('&'));
     let query = query.filter_map(|pair| pair.strip_prefix("token="));
     let elsewhere = authorization(request).chain(entries);
@@ -87,7 +78,7 @@ fn cookie<'a>(request: &'a Request, config: &Config, places: Places) -> Option<&
         }
         None => {
             let mut site = request.headers().get_all("sec-fetch-site");
-            places.cookie_by_site && site.next() == Some(b"same-origin")
+            places == Places::Request && site.next() == Some(b"same-origin")
         }
     };
     is_own.then(|| request.cookie(name))?

@@ -128,7 +128,7 @@ fn check(
             return Err(TurnedAway::new("subprotocol", 400, sentence));
         }
     };
-    let identity = admit(worker, decision.request(), place, Places::HANDSHAKE)?;
+    let identity = admit(worker, decision.request(), place, Places::Handshake)?;
     Ok((spoken, identity))
 }
 
@@ -147,12 +147,12 @@ pub(crate) fn admit_request(
     place: &mut Place,
 ) -> Result<Option<Arc<Identity>>, TurnedAway> {
     let config = &worker.shared.config;
-    let token = presented(request, config, Places::REQUEST);
+    let token = presented(request, config, Places::Request);
     let has_token = !matches!(token, Ok(None));
     if !hosts::is_ours_for_request(request, has_token, config) {
         return Err(other_host(request));
     }
-    admit(worker, request, place, Places::REQUEST)
+    admit(worker, request, place, Places::Request)
 }
 
 fn other_host(request: &Request) -> TurnedAway {
@@ -180,7 +180,11 @@ fn admit(
         let sentence = "the server's memory is in use by existing connections and channels";
         return Err(busy(worker, "memory", sentence));
     }
-    if !place.handshake(Instant::now()) {
+    let is_let = match places {
+        Places::Handshake => place.handshake(Instant::now()),
+        Places::Request => place.request(Instant::now()),
+    };
+    if !is_let {
         return Err(busy(worker, "handshakes", "too many handshakes at once"));
     }
     // Last: verifying a signature costs more than all the other checks.

@@ -166,10 +166,9 @@ impl Streaming {
         String::from_utf8_lossy(&inner.bytes).into_owned()
     }
 
-    /// Waits for what is next to be sent, and takes it; none at the end.
-    pub(crate) async fn take(&self) -> Option<String> {
-        let piece = poll_fn(|cx| self.unsent.poll_take(cx)).await?;
-        Some(String::from_utf8_lossy(&piece).into_owned())
+    /// Waits for what is next to be sent, and takes it; none at the end. It may end within an event.
+    pub(crate) async fn take(&self) -> Option<Bytes> {
+        poll_fn(|cx| self.unsent.poll_take(cx)).await
     }
 
     /// The client is leaving: it is no longer present from now on.

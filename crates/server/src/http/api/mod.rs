@@ -183,7 +183,7 @@ fn bearer(request: &Request<Incoming>) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
 
-fn json_answer(status: StatusCode, mut body: String) -> Answer {
+pub(super) fn json_answer(status: StatusCode, mut body: String) -> Answer {
     if !body.ends_with('\n') {
         body.push('\n');
     }

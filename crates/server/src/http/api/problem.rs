@@ -24,7 +24,11 @@ pub(in crate::http) struct Problem {
 }
 
 impl Problem {
-    pub(in crate::http) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+    pub(in crate::http) fn new(
+        status: StatusCode,
+        code: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
         Self {
             status,
             code,
