@@ -6,7 +6,6 @@ use offhook::{
     Settings, Transport, WebSocket,
     protocol::handshake::{Negotiated, Refusal, Request, Response, ServerDecision},
 };
-use offhook_engine::Identity;
 
 use super::{
     Place, hosts, refusal,
@@ -15,7 +14,7 @@ use super::{
 use crate::{
     auth::{Places, TwoTokens, presented},
     tokens::random_bytes,
-    worker::{Guest, Pressure, Worker, now},
+    worker::{Guest, Pressure, Verified, Worker, now},
 };
 
 /// How long a token in a URL may be valid, unless the configuration lets them stand there. 15 minutes:
@@ -114,8 +113,25 @@ fn check(
     worker: &Worker,
     decision: &mut ServerDecision,
     place: &mut Place,
+<<<<<<< HEAD
 ) -> Result<(Spoken, Option<Arc<Identity>>), TurnedAway> {
     check_host(worker, decision.request())?;
+=======
+) -> Result<(Spoken, Option<Verified>), No> {
+    let no = |kind, status, sentence: String| {
+        let refusal = refusal(status, &sentence);
+        Err((kind, sentence, refusal))
+    };
+    let config = &worker.shared.config;
+    if !hosts::is_ours(decision.request(), config) {
+        let host = decision.request().authority();
+        let sentence = format!(
+            "{host:?} is not a name of this server; if it should be, add it to the setting `hosts`"
+        );
+        // RFC 9110 §15.5.20.
+        return no("host", 421, sentence);
+    }
+>>>>>>> main
     let spoken = match worker.shared.routes.choose(decision) {
         Ok(spoken) => spoken,
         Err(NoRoute::Path(paths)) => {
@@ -191,6 +207,7 @@ fn admit(
     by_token(worker, request, places)
 }
 
+<<<<<<< HEAD
 /// The identity in the token of a handshake or another request; none without a token.
 fn by_token(
     worker: &Worker,
@@ -199,6 +216,11 @@ fn by_token(
 ) -> Result<Option<Arc<Identity>>, TurnedAway> {
     let config = &worker.shared.config;
     let token = presented(request, config, places);
+=======
+/// The identity in a handshake's token; none without a token.
+fn by_token(worker: &Worker, decision: &ServerDecision) -> Result<Option<Verified>, No> {
+    let token = presented(decision.request(), &worker.shared.config);
+>>>>>>> main
     let token = token.map_err(|TwoTokens| {
         let sentence = "the handshake has two tokens; send one";
         TurnedAway::new("token", 400, sentence)
@@ -206,6 +228,7 @@ fn by_token(
     let Some(token) = token else {
         return Ok(None);
     };
+<<<<<<< HEAD
     // RFC 6750 §3.1.
     let invalid = |sentence: String| {
         TurnedAway::new("token", 401, sentence)
@@ -213,6 +236,10 @@ fn by_token(
     };
     let now_ms = now().unix_ms;
     let identity = worker.shared.auth.identity(token.text, now_ms);
+=======
+    let at_ms = now().unix_ms;
+    let identity = worker.shared.auth.identity(token, at_ms);
+>>>>>>> main
     let identity = identity.map_err(|no| {
         let sentence = no.detail.into_owned();
         let Some(pause) = no.retry_after else {
@@ -221,6 +248,7 @@ fn by_token(
         let seconds = pause.as_secs().max(1).to_string();
         TurnedAway::new("token", 503, sentence).with("Retry-After", seconds)
     })?;
+<<<<<<< HEAD
     let long = |ends: u64| ends > now_ms.saturating_add(URL_TOKEN_MS);
     if token.is_in_url && !config.auth.query && identity.ends_ms.is_none_or(long) {
         let sentence = "token: URLs land in logs, so one in a URL has to expire within 15 minutes; \
@@ -228,6 +256,12 @@ fn by_token(
         return Err(invalid(sentence.to_owned()));
     }
     Ok(Some(Arc::new(identity)))
+=======
+    Ok(Some(Verified {
+        identity: Arc::new(identity),
+        at_ms,
+    }))
+>>>>>>> main
 }
 
 /// RFC 9110 §10.2.3: when to return, at a different time for each client.
