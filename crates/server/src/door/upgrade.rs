@@ -113,25 +113,8 @@ fn check(
     worker: &Worker,
     decision: &mut ServerDecision,
     place: &mut Place,
-<<<<<<< HEAD
-) -> Result<(Spoken, Option<Arc<Identity>>), TurnedAway> {
+) -> Result<(Spoken, Option<Verified>), TurnedAway> {
     check_host(worker, decision.request())?;
-=======
-) -> Result<(Spoken, Option<Verified>), No> {
-    let no = |kind, status, sentence: String| {
-        let refusal = refusal(status, &sentence);
-        Err((kind, sentence, refusal))
-    };
-    let config = &worker.shared.config;
-    if !hosts::is_ours(decision.request(), config) {
-        let host = decision.request().authority();
-        let sentence = format!(
-            "{host:?} is not a name of this server; if it should be, add it to the setting `hosts`"
-        );
-        // RFC 9110 §15.5.20.
-        return no("host", 421, sentence);
-    }
->>>>>>> main
     let spoken = match worker.shared.routes.choose(decision) {
         Ok(spoken) => spoken,
         Err(NoRoute::Path(paths)) => {
@@ -161,7 +144,7 @@ pub(crate) fn admit_request(
     worker: &Worker,
     request: &Request,
     place: &mut Place,
-) -> Result<Option<Arc<Identity>>, TurnedAway> {
+) -> Result<Option<Verified>, TurnedAway> {
     let config = &worker.shared.config;
     let token = presented(request, config, Places::Request);
     let has_token = !matches!(token, Ok(None));
@@ -187,7 +170,7 @@ fn admit(
     request: &Request,
     place: &mut Place,
     places: Places,
-) -> Result<Option<Arc<Identity>>, TurnedAway> {
+) -> Result<Option<Verified>, TurnedAway> {
     if place.is_over() {
         let sentence = "the server has reached its limit of connections";
         return Err(busy(worker, "connections", sentence));
@@ -207,20 +190,14 @@ fn admit(
     by_token(worker, request, places)
 }
 
-<<<<<<< HEAD
 /// The identity in the token of a handshake or another request; none without a token.
 fn by_token(
     worker: &Worker,
     request: &Request,
     places: Places,
-) -> Result<Option<Arc<Identity>>, TurnedAway> {
+) -> Result<Option<Verified>, TurnedAway> {
     let config = &worker.shared.config;
     let token = presented(request, config, places);
-=======
-/// The identity in a handshake's token; none without a token.
-fn by_token(worker: &Worker, decision: &ServerDecision) -> Result<Option<Verified>, No> {
-    let token = presented(decision.request(), &worker.shared.config);
->>>>>>> main
     let token = token.map_err(|TwoTokens| {
         let sentence = "the handshake has two tokens; send one";
         TurnedAway::new("token", 400, sentence)
@@ -228,7 +205,6 @@ fn by_token(worker: &Worker, decision: &ServerDecision) -> Result<Option<Verifie
     let Some(token) = token else {
         return Ok(None);
     };
-<<<<<<< HEAD
     // RFC 6750 §3.1.
     let invalid = |sentence: String| {
         TurnedAway::new("token", 401, sentence)
@@ -236,10 +212,6 @@ fn by_token(worker: &Worker, decision: &ServerDecision) -> Result<Option<Verifie
     };
     let now_ms = now().unix_ms;
     let identity = worker.shared.auth.identity(token.text, now_ms);
-=======
-    let at_ms = now().unix_ms;
-    let identity = worker.shared.auth.identity(token, at_ms);
->>>>>>> main
     let identity = identity.map_err(|no| {
         let sentence = no.detail.into_owned();
         let Some(pause) = no.retry_after else {
@@ -248,20 +220,16 @@ fn by_token(worker: &Worker, decision: &ServerDecision) -> Result<Option<Verifie
         let seconds = pause.as_secs().max(1).to_string();
         TurnedAway::new("token", 503, sentence).with("Retry-After", seconds)
     })?;
-<<<<<<< HEAD
     let long = |ends: u64| ends > now_ms.saturating_add(URL_TOKEN_MS);
     if token.is_in_url && !config.auth.query && identity.ends_ms.is_none_or(long) {
         let sentence = "token: URLs land in logs, so one in a URL has to expire within 15 minutes; \
                         make a shorter one, or send it as Authorization: Bearer";
         return Err(invalid(sentence.to_owned()));
     }
-    Ok(Some(Arc::new(identity)))
-=======
     Ok(Some(Verified {
         identity: Arc::new(identity),
-        at_ms,
+        at_ms: now_ms,
     }))
->>>>>>> main
 }
 
 /// RFC 9110 §10.2.3: when to return, at a different time for each client.

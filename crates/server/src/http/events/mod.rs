@@ -14,7 +14,7 @@ use hyper::{
 };
 use offhook::protocol::handshake::Rejection;
 use offhook_dialects::sse::{Parsed, Sse, Wanted};
-use offhook_engine::{ErrorCode, Identity, Refusal};
+use offhook_engine::{ErrorCode, Refusal};
 use serde::Deserialize;
 
 use super::{
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     door::{Place, TurnedAway, admit_request},
-    worker::{Guest, Speaker, Streaming, Worker},
+    worker::{Guest, Speaker, Streaming, Verified, Worker},
 };
 
 /// What nginx and others that follow it take as: do not buffer this response.
@@ -108,11 +108,7 @@ async fn handle(
     }
 }
 
-fn open(
-    worker: &Rc<Worker>,
-    wanted: Wanted,
-    identity: Option<std::sync::Arc<Identity>>,
-) -> Streaming {
+fn open(worker: &Rc<Worker>, wanted: Wanted, identity: Option<Verified>) -> Streaming {
     let speaker = Speaker::Other(Box::new(Box::new(Sse::new(wanted))));
     worker.stream(Guest { speaker, identity })
 }
@@ -120,7 +116,7 @@ fn open(
 async fn stream(
     worker: &Rc<Worker>,
     wanted: Wanted,
-    identity: Option<std::sync::Arc<Identity>>,
+    identity: Option<Verified>,
 ) -> Result<Streamed, Problem> {
     let stream = open(worker, wanted, identity);
     // The status says whether the client gets what it asks for.
