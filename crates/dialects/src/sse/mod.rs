@@ -216,6 +216,8 @@ impl Sse {
             | Reply::State { .. }
             | Reply::Acked { .. }
             | Reply::Receipts { .. }
+            | Reply::Values { .. }
+            | Reply::Remembered
             | Reply::Pong => {}
         }
     }
@@ -293,6 +295,7 @@ impl Dialect for Sse {
             info: bytes::Bytes::new(),
             positions: Vec::new(),
             lineage: true,
+            named: None,
         }));
         intents.extend(self.commands());
     }
