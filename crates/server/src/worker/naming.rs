@@ -127,6 +127,7 @@ impl Worker {
     async fn take_over(self: &Rc<Self>, session: SessionId, older: Place) -> bool {
         if older.worker == self.number {
             self.close_connection(older.connection, CloseReason::Replaced);
+            self.shared.directory.left(session, older);
             return true;
         }
         let (done, closed) = oneshot::channel();
