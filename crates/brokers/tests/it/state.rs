@@ -226,3 +226,50 @@ fn whoever_reads_the_state_and_then_follows_its_head_misses_no_value() {
         }
     });
 }
+
+#[test]
+fn the_states_of_channels_that_match_a_filter_are_read_by_whole_channels() {
+    every_broker(&LARGE, |broker| {
+        let mut worker = TestWorker::new(broker);
+        worker.set("both/a", "x", "1");
+        worker.set("both/a", "y", "2");
+        worker.set("both/b", "x", "3");
+        worker.set("both/b/c", "x", "not matched");
+        worker.set("other/d", "x", "no state is kept");
+        worker.set("state/e", "x", "4");
+        let mut read = |filter: &str, after: Option<&str>, count| {
+            let id = worker.id();
+            worker.submit(BrokerRequest::Values {
+                id,
+                filter: Filter::new(filter).unwrap(),
+                after: after.map(channel),
+                limit: ReadLimit {
+                    count,
+                    bytes: 1 << 20,
+                },
+            });
+            let BrokerEvent::Values { values, next, .. } = worker.answer(id) else {
+                panic!("no values");
+            };
+            let texts = values.iter().map(|value| text(&value.data)).collect();
+            (texts, next.map(|next| next.as_str().to_owned()))
+        };
+        let all = |texts: &[&str]| {
+            texts
+                .iter()
+                .map(|text| text.to_string())
+                .collect::<Vec<_>>()
+        };
+        let next = |name: &str| Some(name.to_owned());
+        assert_eq!(read("+/+", None, 100), (all(&["1", "2", "3", "4"]), None));
+        assert_eq!(read("both/+", None, 1), (all(&["1", "2"]), next("both/a")));
+        assert_eq!(read("both/+", Some("both/a"), 100), (all(&["3"]), None));
+        assert_eq!(read("state/#", None, 100), (all(&["4"]), None));
+        assert_eq!(read("both/a", None, 100), (all(&["1", "2"]), None));
+        assert_eq!(read("nothing/+", None, 100), (all(&[]), None));
+    });
+}
+
+fn text(data: &[u8]) -> String {
+    String::from_utf8(data.to_vec()).unwrap()
+}

@@ -305,6 +305,8 @@ fn answers(event: &BrokerEvent) -> Option<RequestId> {
         BrokerEvent::Published { id, .. }
         | BrokerEvent::FilterHistory { id, .. }
         | BrokerEvent::State { id, .. }
+        | BrokerEvent::Values { id, .. }
+        | BrokerEvent::SessionSaved { id }
         | BrokerEvent::Session { id, .. }
         | BrokerEvent::Followed { id, .. }
         | BrokerEvent::History { id, .. }

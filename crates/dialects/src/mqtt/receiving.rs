@@ -176,6 +176,10 @@ impl Mqtt {
             }
             return;
         };
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "every other refusal is final"
+        )]
         match refusal.code {
             // The client is not read until it was published: that slows it down.
             ErrorCode::RateLimited | ErrorCode::Busy if self.again.len() < PUBLISHING => {

@@ -408,6 +408,8 @@ impl Client {
             | Reply::Done { .. }
             | Reply::InfoUpdated
             | Reply::Called { .. }
+            | Reply::Values { .. }
+            | Reply::Remembered
             | Reply::Pong => {}
         }
     }
