@@ -185,8 +185,16 @@ impl Mqtt {
         }
         let note = Bytes::from(self.session.note());
         self.ask(Command::Remember { note }, Purpose::Remember(packets));
+        // Behind what is done, of which the note tells nothing any more: both are kept together.
+        let is_done = |intent: &&Intent| {
+            let Intent::Command { command, .. } = intent else {
+                return false;
+            };
+            matches!(command, Command::Done { .. })
+        };
+        let done = self.queue.iter().take_while(is_done).count();
         if let Some(remember) = self.queue.pop_back() {
-            self.queue.push_front(remember);
+            self.queue.insert(done.min(self.queue.len()), remember);
         }
     }
 
@@ -426,6 +434,7 @@ impl Dialect for Mqtt {
                 out.push(Payload::Binary(Packet::PubRel(ack).encode(version)));
             }
         }
+        self.sending.has_earlier = !self.session.in_flight.is_empty();
         self.subscribe_again();
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use offhook_engine::{
-    ChannelName, Command, Filter, Position, Publication, Reply, SubscriptionName, Target,
+    ChannelName, Command, CommandId, Filter, Position, Publication, Reply, SubscriptionName, Target,
 };
 
 use super::{
@@ -31,6 +31,8 @@ pub(super) struct Sending {
     held: VecDeque<Held>,
     /// Subscriptions whose further retained messages are asked for once none is held.
     pages: VecDeque<(u32, ChannelName)>,
+    /// Messages that an earlier connection released may not have been delivered on this one.
+    pub(super) has_earlier: bool,
     /// Topics that were given an alias.
     aliases: HashMap<Box<str>, u16>,
 }
@@ -72,6 +74,9 @@ impl Mqtt {
         if qos == Qos::AtMostOnce {
             self.is_done(number, place);
             return self.finish(publish);
+        }
+        if let Some(place) = place {
+            self.passes(number, place);
         }
         let ids = self.session.packet_id(number, place);
         let is_full = self.session.in_flight.len() >= self.client.receive_maximum.into();
@@ -138,6 +143,31 @@ impl Mqtt {
         Some(bytes)
     }
 
+    /// The engine delivers in order: what an earlier connection had released before this place, and is
+    /// not delivered again, was done.
+    fn passes(&mut self, number: u32, place: Position) {
+        if !self.sending.has_earlier {
+            return;
+        }
+        let mut more = false;
+        self.session.in_flight.retain(|_, message| {
+            let is_earlier = matches!(
+                message.stage,
+                Stage::Completed | Stage::Released { delivered: false }
+            );
+            let passed = message.subscription == number
+                && message.place.is_some_and(|at| at.offset < place.offset);
+            if !is_earlier || !passed {
+                more |= is_earlier;
+                return true;
+            }
+            let completed = message.stage == Stage::Completed;
+            message.stage = Stage::Released { delivered: true };
+            !completed
+        });
+        self.sending.has_earlier = more;
+    }
+
     /// The client needs a publication no longer: the engine may go on.
     fn is_done(&mut self, number: u32, place: Option<Position>) {
         let Some(place) = place else { return };
@@ -147,12 +177,14 @@ impl Mqtt {
         if subscription.options.qos == Qos::AtMostOnce {
             return;
         }
-        let subscription = subscription.key(number);
-        self.tell(Command::Done {
-            subscription,
+        let command = Command::Done {
+            subscription: subscription.key(number),
             position: place,
             cumulative: false,
-        });
+        };
+        // Ahead of everything else, and so of the next note.
+        let id = CommandId(0);
+        self.queue.push_front(Intent::Command { id, command });
     }
 
     fn ends(&mut self, packet_id: u16) {

@@ -573,6 +573,72 @@ fn a_message_that_is_completed_before_it_is_delivered_again_is_not_sent_again() 
 }
 
 #[test]
+fn what_is_done_is_kept_together_with_the_note_that_no_longer_tells_of_it() {
+    let mut client = Client::durable(Version::V5);
+    let number = client.subscribe("b", qos(Qos::ExactlyOnce)).unwrap();
+    client.take();
+    client.deliver(number, &publication("b", "hi", &[]), 7, 0);
+    let [Packet::Publish(message)] = &client.take()[..] else {
+        panic!("not delivered");
+    };
+    let id = message.packet_id;
+    client.send(Packet::PubRec(ack(id)));
+    client.reply(Reply::Remembered);
+    // At once: a message, which is published behind a note, and the end of the other.
+    let bytes = [
+        Packet::Publish(publish("a", Qos::ExactlyOnce, 5, "x")).encode(Version::V5),
+        Packet::PubComp(ack(id)).encode(Version::V5),
+    ]
+    .concat();
+    let mut intents = Vec::new();
+    let incoming = Incoming::Binary(&bytes);
+    client.mqtt.receive(incoming, client.now, &mut intents);
+    let commands: Vec<_> = intents
+        .iter()
+        .map(|intent| match intent {
+            Intent::Command { command, .. } => match command {
+                Command::Done { .. } => "done",
+                Command::Remember { .. } => "remember",
+                Command::Publish { .. } => "publish",
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(commands, ["done", "remember", "publish"]);
+}
+
+#[test]
+fn a_message_that_was_done_before_the_crash_does_not_stay_in_flight() {
+    let mut connect = connect(Version::V5);
+    connect.properties = Some(Box::new(Properties {
+        receive_maximum: Some(1),
+        session_expiry: Some(100),
+        ..Properties::default()
+    }));
+    let mut client = Client::new(connect.clone());
+    let number = client.subscribe("b", qos(Qos::ExactlyOnce)).unwrap();
+    client.take();
+    client.deliver(number, &publication("b", "hi", &[]), 7, 0);
+    let [Packet::Publish(message)] = &client.take()[..] else {
+        panic!("not delivered");
+    };
+    let id = message.packet_id;
+    client.send(Packet::PubRec(ack(id)));
+    let Command::Remember { note } = client.reply(Reply::Remembered) else {
+        panic!("no note");
+    };
+    let mut after = Client::stranger(Version::V5);
+    after.send(Packet::Connect(Box::new(connect)));
+    after.welcome(Some(Duration::from_secs(9)), true, &note);
+    after.send(Packet::PubComp(ack(id)));
+    after.take();
+    // The engine knows that it was done, and goes on with the next.
+    after.deliver(number, &publication("b", "next", &[]), 8, 0);
+    assert!(matches!(after.take()[..], [Packet::Publish(_)]));
+}
+
+#[test]
 fn a_message_that_was_not_acknowledged_comes_again_with_its_identifier() {
     let mut first = Client::durable(Version::V5);
     let number = first.subscribe("b", qos(Qos::AtLeastOnce)).unwrap();
