@@ -16,7 +16,7 @@ use super::{
     receiving::Aliases,
     refusals,
     sending::Sending,
-    session::{Session, Stage},
+    session::{Exchange, Session},
     subscribing::Batches,
 };
 use crate::dialect::{
@@ -429,7 +429,7 @@ impl Dialect for Mqtt {
         out.push(Payload::Binary(self.greeting(welcome).encode(version)));
         // §4.4: what was released before is released again.
         for (id, message) in &self.session.in_flight {
-            if matches!(message.stage, Stage::Released { .. }) {
+            if matches!(message.stage, Exchange::Released { .. }) {
                 let ack = super::packet::Ack::new(*id, Reason::SUCCESS);
                 out.push(Payload::Binary(Packet::PubRel(ack).encode(version)));
             }

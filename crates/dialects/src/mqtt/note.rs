@@ -7,7 +7,7 @@ use offhook_engine::{ChannelName, Filter, Position, Target};
 
 use super::{
     packet::{Options, Qos, RetainHandling},
-    session::{InFlight, Received, Session, Stage, Subscription, Taking},
+    session::{Exchange, InFlight, Received, Session, Subscription, Taking},
 };
 
 /// The form of the bytes.
@@ -31,10 +31,10 @@ impl Session {
         let released = || {
             let all = self.in_flight.iter();
             all.filter_map(|(id, message)| match (message.stage, message.place) {
-                (Stage::Released { .. } | Stage::Completed, Some(place)) => {
+                (Exchange::Released { .. } | Exchange::Completed, Some(place)) => {
                     Some((id, message.subscription, place))
                 }
-                (Stage::Released { .. } | Stage::Completed | Stage::Sent(_), _) => None,
+                (Exchange::Released { .. } | Exchange::Completed | Exchange::Sent(_), _) => None,
             })
         };
         count(&mut w, released().count());
@@ -88,7 +88,7 @@ impl Session {
             let message = InFlight {
                 subscription,
                 place: Some(Position::new(epoch, offset)),
-                stage: Stage::Released { delivered: false },
+                stage: Exchange::Released { delivered: false },
             };
             session.in_flight.insert(id, message);
         }
@@ -179,7 +179,7 @@ mod tests {
             InFlight {
                 subscription: 0,
                 place: Some(Position::new(5, 6)),
-                stage: Stage::Released { delivered: false },
+                stage: Exchange::Released { delivered: false },
             },
         );
         let (key, state) = (8, Taking::Unknown);
@@ -197,7 +197,7 @@ mod tests {
     fn what_is_not_acknowledged_at_all_is_left_to_the_engine() {
         let mut sent = session();
         let place = Some(Position::new(5, 7));
-        let stage = Stage::Sent(Qos::ExactlyOnce);
+        let stage = Exchange::Sent(Qos::ExactlyOnce);
         let subscription = 0;
         let message = InFlight {
             subscription,

@@ -15,7 +15,7 @@ use super::{
     content,
     dialect::{Mqtt, Purpose},
     packet::{Ack, Packet, Properties, Publish, Qos, Version},
-    session::{InFlight, Stage},
+    session::{Exchange, InFlight},
 };
 use crate::dialect::{Intent, Payload};
 
@@ -28,7 +28,7 @@ const PAGE: u32 = 32;
 pub(super) struct Sending {
     /// Messages that wait for others to be acknowledged: no more than the engine's windows hold
     /// together, and a page of retained messages.
-    held: VecDeque<Held>,
+    held: VecDeque<Queued>,
     /// Subscriptions whose further retained messages are asked for once none is held.
     pages: VecDeque<(u32, ChannelName)>,
     /// Messages that an earlier connection released may not have been delivered on this one.
@@ -38,7 +38,7 @@ pub(super) struct Sending {
 }
 
 #[derive(Debug)]
-struct Held {
+struct Queued {
     subscription: u32,
     /// None for a retained message.
     place: Option<Position>,
@@ -82,18 +82,18 @@ impl Mqtt {
         let is_full = self.session.in_flight.len() >= self.client.receive_maximum.into();
         let id = match ids {
             // Its PUBREL was sent with the CONNACK.
-            Some((id, Some(known))) if !matches!(known.stage, Stage::Sent(_)) => {
-                if known.stage == Stage::Completed {
+            Some((id, Some(known))) if !matches!(known.stage, Exchange::Sent(_)) => {
+                if known.stage == Exchange::Completed {
                     self.ends(id);
                 } else if let Some(known) = self.session.in_flight.get_mut(&id) {
-                    known.stage = Stage::Released { delivered: true };
+                    known.stage = Exchange::Released { delivered: true };
                 }
                 return None;
             }
             Some((id, Some(_))) => id,
             Some((id, None)) if !is_full => id,
             Some((_, None)) | None => {
-                self.sending.held.push_back(Held {
+                self.sending.held.push_back(Queued {
                     subscription: number,
                     place,
                     publication: Arc::clone(publication),
@@ -108,7 +108,7 @@ impl Mqtt {
             let message = InFlight {
                 subscription: number,
                 place,
-                stage: Stage::Sent(qos),
+                stage: Exchange::Sent(qos),
             };
             self.session.in_flight.insert(id, message);
         } else {
@@ -153,7 +153,7 @@ impl Mqtt {
         self.session.in_flight.retain(|_, message| {
             let is_earlier = matches!(
                 message.stage,
-                Stage::Completed | Stage::Released { delivered: false }
+                Exchange::Completed | Exchange::Released { delivered: false }
             );
             let passed = message.subscription == number
                 && message.place.is_some_and(|at| at.offset < place.offset);
@@ -161,8 +161,8 @@ impl Mqtt {
                 more |= is_earlier;
                 return true;
             }
-            let completed = message.stage == Stage::Completed;
-            message.stage = Stage::Released { delivered: true };
+            let completed = message.stage == Exchange::Completed;
+            message.stage = Exchange::Released { delivered: true };
             !completed
         });
         self.sending.has_earlier = more;
@@ -197,7 +197,7 @@ impl Mqtt {
     /// PUBACK: a message of QoS 1 has arrived, or was refused, which is the same.
     pub(super) fn acknowledged(&mut self, ack: &Ack) {
         let message = self.session.in_flight.get(&ack.packet_id);
-        if message.is_some_and(|message| message.stage == Stage::Sent(Qos::AtLeastOnce)) {
+        if message.is_some_and(|message| message.stage == Exchange::Sent(Qos::AtLeastOnce)) {
             self.ends(ack.packet_id);
         }
     }
@@ -206,16 +206,16 @@ impl Mqtt {
     pub(super) fn client_received(&mut self, ack: &Ack) {
         let id = ack.packet_id;
         let message = self.session.in_flight.get_mut(&id);
-        let message = message.filter(|message| message.stage != Stage::Sent(Qos::AtLeastOnce));
+        let message = message.filter(|message| message.stage != Exchange::Sent(Qos::AtLeastOnce));
         let reason = match message {
             // §4.3.3: the exchange is over.
             Some(_) if ack.reason.is_failure() => return self.ends(id),
             Some(message) => {
                 // Once it has PUBREL, the client forgets the identifier: by then it must be known here
                 // that it was released, also after a crash.
-                if let Stage::Sent(_) = message.stage {
+                if let Exchange::Sent(_) = message.stage {
                     self.changed |= message.place.is_some();
-                    message.stage = Stage::Released { delivered: true };
+                    message.stage = Exchange::Released { delivered: true };
                 }
                 Reason::SUCCESS
             }
@@ -231,10 +231,10 @@ impl Mqtt {
             return;
         };
         match message.stage {
-            Stage::Released { delivered: true } => self.ends(ack.packet_id),
+            Exchange::Released { delivered: true } => self.ends(ack.packet_id),
             // The engine would not know what is done.
-            Stage::Released { delivered: false } => message.stage = Stage::Completed,
-            Stage::Completed | Stage::Sent(_) => {}
+            Exchange::Released { delivered: false } => message.stage = Exchange::Completed,
+            Exchange::Completed | Exchange::Sent(_) => {}
         }
     }
 
@@ -247,7 +247,7 @@ impl Mqtt {
             && let Some(held) = self.sending.held.pop_front()
         {
             left = left.saturating_sub(1);
-            let Held {
+            let Queued {
                 subscription,
                 place,
                 publication,
@@ -289,7 +289,7 @@ impl Mqtt {
         let Reply::Values { values, next, .. } = reply else {
             return;
         };
-        let held = values.iter().map(|publication| Held {
+        let held = values.iter().map(|publication| Queued {
             subscription: number,
             place: None,
             publication: Arc::clone(publication),
@@ -312,11 +312,11 @@ impl Mqtt {
                 return true;
             }
             match &mut message.stage {
-                Stage::Released { delivered } => {
+                Exchange::Released { delivered } => {
                     *delivered = true;
                     true
                 }
-                Stage::Completed | Stage::Sent(_) => false,
+                Exchange::Completed | Exchange::Sent(_) => false,
             }
         });
     }

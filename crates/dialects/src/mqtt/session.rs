@@ -37,7 +37,7 @@ pub(super) struct InFlight {
     pub(super) subscription: u32,
     /// Its place in what is subscribed to; none for a retained message.
     pub(super) place: Option<Position>,
-    pub(super) stage: Stage,
+    pub(super) stage: Exchange,
 }
 
 /// ```text
@@ -52,7 +52,7 @@ pub(super) struct InFlight {
 /// On a new connection, a message that was released before is released again at once. The engine,
 /// which does not know of that, delivers it later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum Exchange {
     /// The PUBLISH was sent with this QoS.
     Sent(Qos),
     /// The client has the message: PUBREL was or will be sent.
@@ -171,7 +171,7 @@ mod tests {
         InFlight {
             subscription: 0,
             place: Some(Position::new(1, offset)),
-            stage: Stage::Sent(Qos::AtLeastOnce),
+            stage: Exchange::Sent(Qos::AtLeastOnce),
         }
     }
 
