@@ -1,4 +1,10 @@
 //! MQTT as a dialect: packets of a client become commands, and what the server says becomes packets.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    clippy::needless_pass_by_value,
+    clippy::disallowed_methods,
+    reason = "a test is about one variant, reads better with values, and begins at some moment"
+)]
 
 use std::{
     sync::Arc,
@@ -792,7 +798,7 @@ fn a_silent_client_is_disconnected_after_one_and_a_half_times_the_keep_alive() {
     client.now = begun + Duration::from_secs(10);
     client.send(Packet::PingReq);
     client.take();
-    let mut tick = |client: &mut Client, seconds| {
+    let tick = |client: &mut Client, seconds| {
         let mut intents = Vec::new();
         let now = begun + Duration::from_secs(seconds);
         client.mqtt.handle_timeout(now, &mut intents);

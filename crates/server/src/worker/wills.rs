@@ -65,10 +65,10 @@ impl DelayedWills {
         self.lock().remove(&session).map(|(_, bequest)| bequest)
     }
 
-    fn take_due(&self, now: Instant) -> Vec<Box<Bequest>> {
+    fn take_due(&self, now: Instant) -> Vec<Bequest> {
         let mut waiting = self.lock();
         let due = waiting.extract_if(|_, (at, _)| *at <= now);
-        due.map(|(_, (_, bequest))| bequest).collect()
+        due.map(|(_, (_, bequest))| *bequest).collect()
     }
 }
 
@@ -105,7 +105,7 @@ impl Worker {
     /// Publishes the wills whose delay is over.
     pub(super) fn publish_due_wills(self: &Rc<Self>) {
         for bequest in self.shared.wills.take_due(now().instant) {
-            self.publish_will(*bequest);
+            self.publish_will(bequest);
         }
     }
 

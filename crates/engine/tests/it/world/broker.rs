@@ -118,34 +118,7 @@ impl ModelBroker {
                     self.reads[worker].push_back(BrokerEvent::State { id, stream, values });
                 }
             }
-            BrokerRequest::Values {
-                id,
-                filter,
-                after,
-                limit,
-            } => {
-                let matching = self.streams.iter().filter(|(name, _)| {
-                    filter.matches(name) && after.as_ref().is_none_or(|after| *name > after)
-                });
-                let (mut values, mut last, mut next) = (Vec::new(), None, None);
-                for (name, stream) in matching {
-                    if values.len() >= limit.count as usize {
-                        next = last.clone();
-                        break;
-                    }
-                    let kept = self
-                        .rules
-                        .rules(name)
-                        .is_some_and(|rules| rules.state.is_kept());
-                    if kept {
-                        values.extend(stream.state_values());
-                    }
-                    last = Some(name.clone());
-                }
-                if !self.fails(worker, id) {
-                    self.reads[worker].push_back(BrokerEvent::Values { id, values, next });
-                }
-            }
+            BrokerRequest::Values { .. } => self.values(worker, request),
             BrokerRequest::Members { id, .. } => {
                 let members = BrokerEvent::Members {
                     id,
@@ -178,6 +151,36 @@ impl ModelBroker {
             }
             BrokerRequest::Found { ask, receipts } => self.found(ask, receipts),
             BrokerRequest::Renew { .. } => {}
+        }
+    }
+
+    fn values(&mut self, worker: usize, request: BrokerRequest) {
+        let BrokerRequest::Values {
+            id,
+            filter,
+            after,
+            limit,
+        } = request
+        else {
+            panic!("{request:?} is not about values")
+        };
+        let matching = self.streams.iter().filter(|(name, _)| {
+            filter.matches(name) && after.as_ref().is_none_or(|after| *name > after)
+        });
+        let (mut values, mut last, mut next) = (Vec::new(), None, None);
+        for (name, stream) in matching {
+            if values.len() >= limit.count as usize {
+                next = last;
+                break;
+            }
+            let rules = self.rules.rules(name);
+            if rules.is_some_and(|rules| rules.state.is_kept()) {
+                values.extend(stream.state_values());
+            }
+            last = Some(name.clone());
+        }
+        if !self.fails(worker, id) {
+            self.reads[worker].push_back(BrokerEvent::Values { id, values, next });
         }
     }
 
