@@ -117,9 +117,7 @@ impl Subscription {
             return Ok(true);
         }
         let channel = &self.channel;
-        Err(format!(
-            "{channel}: {next} came after {before} without a gap"
-        ))
+        Err(format!("{channel}: {next} followed {before} without a gap"))
     }
 
     /// The server says that this is the newest position and that nothing before it is missing.
@@ -127,7 +125,7 @@ impl Subscription {
         match *self.position.get_or_insert(newest) {
             here if here == newest => Ok(()),
             here => Err(format!(
-                "{}: live at {newest}, but nothing came after {here}",
+                "{}: live at {newest}, but nothing followed {here}",
                 self.channel
             )),
         }
