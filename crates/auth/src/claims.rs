@@ -20,6 +20,10 @@ pub const MAX_INFO: usize = 256;
 /// The maximum number of grants in one token. 128: as many as a session may have subscriptions.
 pub const MAX_GRANTS: usize = 128;
 
+/// The end of a grant by a subscription token that has none. A grant with an end is one by such a token:
+/// a newer token replaces it, and sessions may have so many of them.
+const NO_END: u64 = u64::MAX - 1;
+
 /// The claims that are used. Others are ignored.
 #[derive(Deserialize)]
 pub(crate) struct Payload<'a> {
@@ -165,10 +169,7 @@ impl Claims {
     #[must_use]
     pub fn subscription(&self) -> Option<Grant> {
         let grant = Grant::new(self.channel.as_ref()?.as_str(), Verbs::READ);
-        Some(match self.ends_ms {
-            Some(ends_ms) => grant.until(ends_ms),
-            None => grant,
-        })
+        Some(grant.until(self.ends_ms.unwrap_or(NO_END)))
     }
 }
 

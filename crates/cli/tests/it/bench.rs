@@ -345,6 +345,28 @@ fn two_results_are_shown_beside_each_other_and_a_worse_one_fails_when_told_so() 
 }
 
 #[test]
+fn results_that_have_no_run_in_common_are_no_success() {
+    let url = echo_server();
+    let (result, _) = bench(&[&url, "-c", "1", "--rate", "100"]);
+    let mut steady = result.clone();
+    steady["name"] = "steady".into();
+    let scenario = serde_json::json!({ "runs": [steady, steady] });
+    let ended = offhook(&["bench", "--compare", "before.json", "after.json"])
+        .file("before.json", scenario.to_string())
+        .file("after.json", result.to_string())
+        .run();
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.stderr.contains("a run without a name")
+            && ended
+                .stderr
+                .contains("the earlier result has \"steady\", \"steady\""),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
 fn the_report_is_one_page_with_plots_and_without_scripts() {
     let url = echo_server();
     let program = offhook(&[

@@ -6,7 +6,6 @@ use offhook::{
     Settings, Transport, WebSocket,
     protocol::handshake::{Negotiated, Refusal, Response, ServerDecision},
 };
-use offhook_engine::Identity;
 
 use super::{
     Place, hosts, refusal,
@@ -15,7 +14,7 @@ use super::{
 use crate::{
     auth::{TwoTokens, presented},
     tokens::random_bytes,
-    worker::{Guest, Pressure, Worker, now},
+    worker::{Guest, Pressure, Verified, Worker, now},
 };
 
 /// An accepted WebSocket, still to be made from its stream.
@@ -73,7 +72,7 @@ fn check(
     worker: &Worker,
     decision: &mut ServerDecision,
     place: &mut Place,
-) -> Result<(Spoken, Option<Arc<Identity>>), No> {
+) -> Result<(Spoken, Option<Verified>), No> {
     let no = |kind, status, sentence: String| {
         let refusal = refusal(status, &sentence);
         Err((kind, sentence, refusal))
@@ -114,8 +113,8 @@ fn check(
     Ok((spoken, by_token(worker, decision)?))
 }
 
-/// The identity in the handshake's token; none without a token.
-fn by_token(worker: &Worker, decision: &ServerDecision) -> Result<Option<Arc<Identity>>, No> {
+/// The identity in a handshake's token; none without a token.
+fn by_token(worker: &Worker, decision: &ServerDecision) -> Result<Option<Verified>, No> {
     let token = presented(decision.request(), &worker.shared.config);
     let token = token.map_err(|TwoTokens| {
         let sentence = "the handshake has two tokens; send one";
@@ -124,7 +123,8 @@ fn by_token(worker: &Worker, decision: &ServerDecision) -> Result<Option<Arc<Ide
     let Some(token) = token else {
         return Ok(None);
     };
-    let identity = worker.shared.auth.identity(token, now().unix_ms);
+    let at_ms = now().unix_ms;
+    let identity = worker.shared.auth.identity(token, at_ms);
     let identity = identity.map_err(|no| {
         let sentence = no.detail.into_owned();
         if let Some(pause) = no.retry_after {
@@ -140,7 +140,10 @@ fn by_token(worker: &Worker, decision: &ServerDecision) -> Result<Option<Arc<Ide
             .expect("a valid field value");
         ("token", sentence, refusal)
     })?;
-    Ok(Some(Arc::new(identity)))
+    Ok(Some(Verified {
+        identity: Arc::new(identity),
+        at_ms,
+    }))
 }
 
 /// RFC 9110 §10.2.3: when to return, at a different time for each client.

@@ -9,7 +9,7 @@ use offhook_engine::{
 };
 
 use super::{
-    Worker,
+    Verified, Worker,
     expiring::{expires_in, without_ended},
 };
 use crate::tokens::bad as bad_token;
@@ -18,7 +18,7 @@ impl Worker {
     /// The identity in the tokens of a client's handshake and `connect`; none without a token.
     pub(super) fn by_token(
         &self,
-        handshake: Option<&Arc<Identity>>,
+        handshake: Option<&Verified>,
         connect: &Connect,
         now: Now,
     ) -> Result<Option<Arc<Identity>>, Refusal> {
@@ -26,9 +26,18 @@ impl Worker {
         let given = connect.token.as_deref();
         let given = given.map(|token| auth.identity(token, now.unix_ms));
         let given = given.transpose()?.map(Arc::new);
-        let Some(handshake) = handshake else {
+        let Some(Verified {
+            identity: handshake,
+            at_ms,
+        }) = handshake
+        else {
             return Ok(given);
         };
+        // The handshake was not a connection yet that revoking could have closed.
+        if auth.is_revoked(&handshake.user, Some(*at_ms)) {
+            let detail = "token: that of the handshake was revoked since; connect anew";
+            return Err(unauthenticated(detail));
+        }
         if handshake.ends_ms.is_some_and(|ends| ends <= now.unix_ms) {
             let detail = "token: the handshake's token has expired; open a new connection";
             return Err(unauthenticated(detail));

@@ -5,14 +5,14 @@ use std::{cell::RefMut, rc::Rc, sync::Arc};
 use offhook::protocol::CloseCode;
 use offhook_dialects::{Connect, Incoming, Intent, Payload, Welcome};
 use offhook_engine::{
-    Arrival, CallerReply, CommandId, ConnectionId, ErrorCode, Identity, Refusal, SessionId,
-    SessionSnapshot, SubscriptionSnapshot,
+    Arrival, CallerReply, CommandId, ConnectionId, ErrorCode, Refusal, SessionId, SessionSnapshot,
+    SubscriptionSnapshot,
 };
 use tokio::sync::oneshot;
 
 use super::{
-    Guest, State, Worker, connection::Connection, expiring::expires_in, now, outlet::Outlet,
-    speaker::Speaker,
+    Guest, State, Verified, Worker, connection::Connection, expiring::expires_in, now,
+    outlet::Outlet, speaker::Speaker,
 };
 use crate::{
     directory::Place,
@@ -28,8 +28,8 @@ const ATTEMPTS: u32 = 16;
 pub(super) struct Connecting {
     outlet: Outlet,
     /// The identity in the handshake's token.
-    identity: Option<Arc<Identity>>,
-    /// None once it was moved into the connection.
+    identity: Option<Verified>,
+    /// None once it has moved into the connection.
     speaker: Option<Speaker>,
     attempts: u32,
 }

@@ -88,7 +88,15 @@ pub(crate) struct Guest {
     /// The dialect of the connection.
     pub(crate) speaker: Speaker,
     /// The identity in the handshake's token; none without a token.
-    pub(crate) identity: Option<Arc<Identity>>,
+    pub(crate) identity: Option<Verified>,
+}
+
+/// The identity in a token that was verified.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    pub(crate) identity: Arc<Identity>,
+    /// When, in milliseconds since 1970. What is revoked later covers it.
+    pub(crate) at_ms: u64,
 }
 
 /// The state used in a turn of the event loop.

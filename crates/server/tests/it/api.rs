@@ -6,6 +6,7 @@ use offhook_auth::ApiKey;
 use serde_json::{Value, json};
 
 use crate::{
+    caller::Caller,
     hall::Hall,
     issuer::{of, with_tokens},
 };
@@ -167,6 +168,24 @@ async fn what_is_revoked_does_not_come_back_by_token_nor_by_session() {
     );
     let resume = welcome["resume"].as_str().unwrap();
     assert_eq!(again.resume(resume, json!({})).await["code"], "bad_token");
+}
+
+#[tokio::test]
+async fn what_is_revoked_between_handshake_and_connect_does_not_come_in() {
+    let hall = hall().await;
+    let header = format!("Bearer {}", of("ann"));
+    let open = hall.number().header("Authorization", header).open().await;
+    let mut ann = Caller::new(open.unwrap());
+    assert_eq!(
+        post(&hall, "revoke", json!({ "user": "ann" })).await,
+        json!({ "sessions": 0 })
+    );
+    let refused = ann.refused(json!({ "type": "connect" })).await;
+    assert_eq!(refused["code"], "unauthenticated", "{refused}");
+    assert!(
+        refused["message"].as_str().unwrap().contains("revoked"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
