@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hmac
+import json
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -440,6 +444,20 @@ async def test_the_session_on_another_connection_replaces_this_one_for_good() ->
         await copy.close()
 
 
+SECRET = "the-secret-of-these-tests-has-32-bytes-or-more"
+
+
+def signed(**claims: Any) -> str:
+    """A token that a server with ``SECRET`` accepts for a minute."""
+
+    def encoded(part: bytes) -> str:
+        return base64.urlsafe_b64encode(part).rstrip(b"=").decode()
+
+    claims["exp"] = int(time.time()) + 60
+    unsigned = ".".join(encoded(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
+    return f"{unsigned}.{encoded(hmac.digest(SECRET.encode(), unsigned.encode(), 'sha256'))}"
+
+
 @runs
 async def test_a_token_is_asked_for_each_connection() -> None:
     asked = 0
@@ -447,9 +465,10 @@ async def test_a_token_is_asked_for_each_connection() -> None:
     async def token() -> str:
         nonlocal asked
         asked += 1
-        return f"jwt-{asked}"
+        return signed(sub="ann", jti=str(asked))
 
-    async with served() as (_, network), client_of(network, token=token) as one:
+    settings = ("--auth-secrets", SECRET)
+    async with served(*settings) as (_, network), client_of(network, token=token) as one:
         await one.opened()
         back = asyncio.ensure_future(state(one, "open"))
         network.cut()
