@@ -104,7 +104,7 @@ test('tokens: a reload and a loss in the middle, no token lost or doubled, and t
   const stream = (await everything(t, port, 'examples-tokens')).map(({ data }) => data).filter(({ token }) => token !== undefined);
   assert.deepEqual(stream.map(({ number }) => number), stream.map((_, number) => number));
   const text = stream.map(({ token }) => token).join('');
-  assert.match(text, /^A message in a channel has a position, and .* with its reason\.$/);
+  assert.match(text, /^Each message in a channel has a position, and .* with the reason\.$/);
   for (const tab of [a, b]) assert.equal(await tab.page.textContent('.answer p'), text);
   assert.equal(await b.page.textContent('.answer h2'), 'What is a position?');
 });
