@@ -303,7 +303,7 @@ impl Dialect for Sse {
 
     fn handle_timeout(&mut self, now: Instant, intents: &mut Vec<Intent>) {
         if self.has_ended {
-            let (code, reason) = (1000, "what was asked for is not there");
+            let (code, reason) = (1000, "the request failed");
             self.due = None;
             return intents.push(Intent::Close { code, reason });
         }
