@@ -210,13 +210,14 @@ fn pages_are_at_https_with_tls_or_behind_a_proxy_that_ends_it() {
 }
 
 #[test]
-fn a_channel_keeps_state_as_soon_as_a_count_is_given() {
+fn a_channel_keeps_a_small_state_unless_it_keeps_no_history_or_says_otherwise() {
     let rules = |text: &str| file(text).good().config.channels[0].rules.clone();
     let pattern = "[[channels]]\npattern = \"prices/*\"\n";
-    assert!(!rules(pattern).state.is_kept());
-    assert!(
-        rules(&format!("{pattern}state = {{ count = 100 }}"))
-            .state
-            .is_kept()
-    );
+    let count = |more: &str| rules(&format!("{pattern}{more}")).state.count;
+    assert_eq!(count(""), 100);
+    assert_eq!(count("state = { count = 7 }"), 7);
+    assert_eq!(count("state = { count = 0 }"), 0);
+    assert_eq!(count("history = { count = 0 }"), 0);
+    let both = "history = { count = 0 }\nstate = { count = 7 }";
+    assert_eq!(count(both), 7);
 }
